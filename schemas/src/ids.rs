@@ -1,0 +1,163 @@
+//! Names and ids. Each is checked when it is made, so that a `HostId` with a dot or a wildcard, which
+//! would reach another host's subject, cannot exist.
+
+use std::borrow::Borrow;
+use std::fmt;
+use std::str::FromStr;
+use std::sync::Arc;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use uuid::Uuid;
+
+/// A name that breaks its rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("{what} must be {rule}")]
+pub struct InvalidName {
+    what: &'static str,
+    rule: &'static str,
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $valid:expr) => {
+        $(#[$doc])*
+        #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
+        pub struct $name(Arc<str>);
+
+        impl $name {
+            /// The rule that every value keeps.
+            pub const RULE: &'static str = $rule;
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = InvalidName;
+            fn from_str(text: &str) -> Result<Self, InvalidName> {
+                let valid: fn(&[u8]) -> bool = $valid;
+                if (1..=64).contains(&text.len()) && valid(text.as_bytes()) {
+                    Ok(Self(text.into()))
+                } else {
+                    Err(InvalidName { what: $what, rule: $rule })
+                }
+            }
+        }
+
+        impl Borrow<str> for $name {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str(&self.0)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Debug::fmt(&self.0, f)
+            }
+        }
+
+        impl Serialize for $name {
+            fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+                serializer.serialize_str(&self.0)
+            }
+        }
+
+        impl<'de> Deserialize<'de> for $name {
+            fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+                crate::read::parsed(deserializer, $what, Self::from_str)
+            }
+        }
+    };
+}
+
+fn word(byte: u8) -> bool {
+    byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
+}
+
+name! {
+    /// `host_uuid`: one worker host. One NATS token.
+    HostId, "host_uuid", "1 to 64 of A-Z a-z 0-9 _ -",
+    |name| name.iter().all(|byte| word(*byte))
+}
+
+name! {
+    /// `decky_id`: one decky on its host. Unique on that host, not in the swarm.
+    DeckyId, "decky_id", "1 to 64 of A-Z a-z 0-9 _ . -, first a letter or digit",
+    |name| name[0].is_ascii_alphanumeric() && name.iter().all(|byte| word(*byte) || *byte == b'.')
+}
+
+name! {
+    /// A host's name, which operators use.
+    HostName, "name", "1 to 64 of A-Z a-z 0-9 . _ -",
+    |name| name.iter().all(|byte| word(*byte) || *byte == b'.')
+}
+
+macro_rules! id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(
+            Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
+        )]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+
+        impl FromStr for $name {
+            type Err = uuid::Error;
+            fn from_str(text: &str) -> Result<Self, uuid::Error> {
+                Uuid::from_str(text).map(Self)
+            }
+        }
+    };
+}
+
+id! {
+    /// `operation_id`: a `UUIDv7` that the controller makes when it accepts, so ids sort by time.
+    OperationId
+}
+
+id! {
+    /// `boot_id`: a `UUIDv7` that an agent makes when it starts; a later boot sorts after an earlier one.
+    BootId
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{DeckyId, HostId, HostName};
+
+    fn check<T: std::str::FromStr>(valid: &[&str], invalid: &[&str]) {
+        for name in valid {
+            assert!(name.parse::<T>().is_ok(), "{name:?} is valid");
+        }
+        for name in invalid {
+            assert!(name.parse::<T>().is_err(), "{name:?} is invalid");
+        }
+    }
+
+    #[test]
+    fn names_keep_their_rules() {
+        let long = "a".repeat(65);
+        let longest = "a".repeat(64);
+        check::<HostId>(
+            &["a", "-", "_x", "0197-AZ", &longest],
+            &["", "a.b", "*", ">", "a b", "ä", "a\n", &long],
+        );
+        check::<DeckyId>(
+            &["d", "0", "decky-03.a_b", &longest],
+            &["", ".a", "-a", "_a", "a/b", "a*", "a b", "é", &long],
+        );
+        check::<HostName>(&["worker-a", ".", "a.b_c"], &["", "a b", "a/b", "ö", &long]);
+    }
+}

@@ -1,0 +1,100 @@
+//! Every NATS subject of Scuttle. Nobody else writes one.
+
+use std::fmt;
+
+use crate::HostId;
+
+/// The name of the controller's NATS Micro service (ADR-32).
+pub const SERVICE_NAME: &str = "scuttle";
+
+/// Teardown of a host or of one decky.
+pub const TEARDOWN: &str = "swarm.teardown";
+/// Withdraws a queued operation.
+pub const OPERATIONS_CANCEL: &str = "swarm.operations.cancel";
+/// Pages through operations.
+pub const OPERATIONS_LIST: &str = "swarm.operations.list";
+/// One operation, whole.
+pub const OPERATIONS_GET: &str = "swarm.operations.get";
+/// Adds a host to the swarm.
+pub const HOSTS_ENROLL: &str = "swarm.hosts.enroll";
+/// Takes a host out of the swarm.
+pub const HOSTS_DECOMMISSION: &str = "swarm.hosts.decommission";
+/// Pages through hosts.
+pub const HOSTS_LIST: &str = "swarm.hosts.list";
+/// Pages through shards.
+pub const SHARDS_LIST: &str = "swarm.shards.list";
+
+/// Broadcast: shards that changed or went.
+pub const SHARDS_UPDATED: &str = "shards.updated";
+/// Broadcast: hosts that changed.
+pub const HOSTS_UPDATED: &str = "hosts.updated";
+/// Broadcast: operations that changed.
+pub const OPERATIONS_UPDATED: &str = "operations.updated";
+
+/// What is said between one agent and the controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum AgentChannel {
+    /// Controller to agent.
+    Commands,
+    /// Agent to controller, a request.
+    Heartbeat,
+    /// Agent to controller, a request.
+    Results,
+    /// Agent to controller.
+    Progress,
+}
+
+impl AgentChannel {
+    fn token(self) -> &'static str {
+        match self {
+            Self::Commands => "commands",
+            Self::Heartbeat => "heartbeat",
+            Self::Results => "results",
+            Self::Progress => "progress",
+        }
+    }
+
+    /// This channel of one host.
+    pub fn of(self, host: &HostId) -> String {
+        agent_subject(host, self.token())
+    }
+
+    /// This channel of every host: a subject to subscribe.
+    pub fn of_all(self) -> String {
+        agent_subject("*", self.token())
+    }
+
+    /// The host whose channel this subject is; `None` when it is no such subject.
+    pub fn host(self, subject: &str) -> Option<HostId> {
+        let (host, token) = subject.strip_prefix("agent.")?.split_once('.')?;
+        (token == self.token()).then(|| host.parse().ok()).flatten()
+    }
+}
+
+fn agent_subject(host: impl fmt::Display, token: &str) -> String {
+    format!("agent.{host}.{token}")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::AgentChannel;
+
+    #[test]
+    fn an_agent_subject_names_its_host() {
+        let host = "worker-a".parse().expect("valid");
+        let subject = AgentChannel::Results.of(&host);
+        assert_eq!(subject, "agent.worker-a.results");
+        assert_eq!(AgentChannel::Results.host(&subject), Some(host));
+        assert_eq!(AgentChannel::Heartbeat.of_all(), "agent.*.heartbeat");
+        for other in [
+            "agent.a.b.results",
+            "agent..results",
+            "agent.*.results",
+            "agent.a",
+            "swarm.a.results",
+            "agent.a.heartbeat",
+        ] {
+            assert_eq!(AgentChannel::Results.host(other), None, "{other}");
+        }
+    }
+}

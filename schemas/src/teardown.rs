@@ -1,0 +1,100 @@
+//! `swarm.teardown`: the request and its answers.
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::shards::ShardState;
+use crate::text::{MAX_TEXT, bounded};
+use crate::{DeckyId, HostId, HostName, OperationId, Timestamp};
+
+/// The longest and the usual time that a teardown is given, in seconds.
+pub const MAX_TIMEOUT_S: u32 = 86_400;
+/// The time that a teardown is given when the request names none, in seconds.
+pub const DEFAULT_TIMEOUT_S: u32 = 600;
+
+/// Asks for the teardown of one decky, or of a whole host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TeardownRequest {
+    /// The host.
+    pub host_uuid: HostId,
+    /// The decky; none: the whole host, all its deckies and their networks.
+    #[serde(default)]
+    pub decky_id: Option<DeckyId>,
+    /// Seconds until the operation's deadline, 1 to 86400.
+    #[serde(default = "default_timeout", deserialize_with = "timeout")]
+    pub timeout_s: u32,
+    /// Only tell what would go.
+    #[serde(default)]
+    pub dry_run: bool,
+    /// Refuse when the targets are no longer those of this plan.
+    #[serde(default, deserialize_with = "bounded::<_, 128>")]
+    pub expect_plan: Option<String>,
+    /// Why, in the operator's words; at most 512 characters.
+    #[serde(default, deserialize_with = "bounded::<_, MAX_TEXT>")]
+    pub reason: Option<String>,
+}
+
+fn default_timeout() -> u32 {
+    DEFAULT_TIMEOUT_S
+}
+
+fn timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+    let seconds = u32::deserialize(deserializer)?;
+    if (1..=MAX_TIMEOUT_S).contains(&seconds) {
+        Ok(seconds)
+    } else {
+        Err(serde::de::Error::custom(format!(
+            "timeout_s must be 1 to {MAX_TIMEOUT_S}"
+        )))
+    }
+}
+
+/// The teardown is on disk, and will be carried out.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TeardownAccepted {
+    /// Always true.
+    pub accepted: bool,
+    /// `teardown queued` or `teardown already in progress`.
+    pub detail: String,
+    /// The operation to follow.
+    pub operation_id: OperationId,
+    /// The host.
+    pub host_uuid: HostId,
+    /// Its name.
+    pub host_name: HostName,
+    /// What the operation tears down; null: the whole host.
+    pub decky_id: Option<DeckyId>,
+    /// How many shards the operation covers.
+    pub shards: usize,
+    /// When it is given up.
+    pub deadline: Timestamp,
+    /// True when this request made no operation of its own.
+    pub repeated: bool,
+}
+
+/// `detail` of a new operation.
+pub const QUEUED: &str = "teardown queued";
+/// `detail` of a request that an open operation covers.
+pub const IN_PROGRESS: &str = "teardown already in progress";
+
+/// The answer to a dry run: nothing was stored or sent.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct TeardownPlan {
+    /// Always false.
+    pub accepted: bool,
+    /// `dry run`.
+    pub detail: String,
+    /// A hash over the targets, for `expect_plan`.
+    pub plan: String,
+    /// What would go.
+    pub targets: Vec<PlanTarget>,
+}
+
+/// One shard of a plan.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct PlanTarget {
+    /// The decky.
+    pub decky_id: DeckyId,
+    /// Its state now.
+    pub state: ShardState,
+}

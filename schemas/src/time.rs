@@ -1,0 +1,112 @@
+//! Points in time on the wire: RFC 3339, UTC, milliseconds. No clock is read here.
+
+use std::fmt;
+use std::str::FromStr;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use time::OffsetDateTime;
+use time::format_description::well_known::Rfc3339;
+
+/// Milliseconds since 1970 (UTC), written as `2026-11-23T09:11:49.000Z`.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Timestamp(i64);
+
+/// The last millisecond that RFC 3339 can write with a four-digit year.
+const LAST: i64 = 253_402_300_799_999;
+
+impl Timestamp {
+    /// From milliseconds since 1970; what lies outside the years 1970 to 9999 becomes the nearest end.
+    pub fn from_millis(millis: i64) -> Self {
+        Self(millis.clamp(0, LAST))
+    }
+
+    /// Milliseconds since 1970.
+    pub fn as_millis(self) -> i64 {
+        self.0
+    }
+
+    /// This much later.
+    #[must_use]
+    pub fn plus_millis(self, millis: i64) -> Self {
+        Self::from_millis(self.0.saturating_add(millis))
+    }
+
+    /// Milliseconds from `earlier` to this; negative when `earlier` is later.
+    pub fn since(self, earlier: Self) -> i64 {
+        self.0 - earlier.0
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
+            .map_err(|_| fmt::Error)?;
+        let (date, clock) = (at.date(), at.time());
+        let mut text = *b"0000-00-00T00:00:00.000Z";
+        let mut put = |position: usize, digits: usize, mut value: u32| {
+            for digit in (position..position + digits).rev() {
+                text[digit] = b'0' + (value % 10) as u8;
+                value /= 10;
+            }
+        };
+        put(0, 4, date.year().unsigned_abs());
+        put(5, 2, u8::from(date.month()).into());
+        put(8, 2, date.day().into());
+        put(11, 2, clock.hour().into());
+        put(14, 2, clock.minute().into());
+        put(17, 2, clock.second().into());
+        put(20, 3, clock.millisecond().into());
+        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+    }
+}
+
+impl fmt::Debug for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Display::fmt(self, f)
+    }
+}
+
+impl FromStr for Timestamp {
+    type Err = time::error::Parse;
+    fn from_str(text: &str) -> Result<Self, Self::Err> {
+        let at = OffsetDateTime::parse(text, &Rfc3339)?;
+        Ok(Self::from_millis(
+            (at.unix_timestamp_nanos() / 1_000_000) as i64,
+        ))
+    }
+}
+
+impl Serialize for Timestamp {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_str(self)
+    }
+}
+
+impl<'de> Deserialize<'de> for Timestamp {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        crate::read::parsed(deserializer, "a time as in RFC 3339", Self::from_str)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{LAST, Timestamp};
+
+    #[test]
+    fn times_are_written_as_rfc_3339_with_milliseconds() {
+        for (millis, text) in [
+            (0, "1970-01-01T00:00:00.000Z"),
+            (1_795_425_109_007, "2026-11-23T09:11:49.007Z"),
+            (951_782_400_000, "2000-02-29T00:00:00.000Z"),
+            (LAST, "9999-12-31T23:59:59.999Z"),
+        ] {
+            assert_eq!(Timestamp::from_millis(millis).to_string(), text);
+            assert_eq!(text.parse::<Timestamp>().expect(text).as_millis(), millis);
+        }
+        let offset: Timestamp = "2026-11-23T10:11:49+01:00"
+            .parse()
+            .expect("an offset is read");
+        assert_eq!(offset.to_string(), "2026-11-23T09:11:49.000Z");
+        assert_eq!(Timestamp::from_millis(i64::MIN).as_millis(), 0);
+    }
+}
