@@ -1,1 +1,20 @@
-//! To be written.
+//! One host's agent: it takes its host's commands, executes each operation once, and tells the
+//! controller what it sees.
+//!
+//! `machine` decides and knows no clock, network, disk or randomness; `ledger` keeps on disk what must
+//! survive a crash; `runtime` is what deckies run on; `link` is the way to NATS; `run` joins them, always
+//! in the order: decide, make durable, then tell or act. What the messages are is in `scuttle-schemas`;
+//! a runtime for Docker and the program come later.
+
+pub mod counters;
+pub mod ledger;
+pub mod link;
+pub mod machine;
+pub mod run;
+pub mod runtime;
+
+pub use counters::Counters;
+pub use ledger::{DiskLedger, Ledger, LedgerError, MemoryLedger};
+pub use link::{Credentials, Link};
+pub use run::{AgentError, Settings, run};
+pub use runtime::{Inventory, ProgressSink, Runtime, RuntimeError, Teardown, TeardownReport};

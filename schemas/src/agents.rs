@@ -23,6 +23,7 @@ pub enum AgentCommand {
 
 /// Tears down one decky, or the whole host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct TeardownCommand {
     /// The operation; an agent executes it once.
     pub operation_id: OperationId,
@@ -41,6 +42,7 @@ pub struct TeardownCommand {
 
 /// Withdraws an operation that the agent has not begun.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct CancelCommand {
     /// The operation.
     pub operation_id: OperationId,
@@ -52,6 +54,7 @@ pub struct CancelCommand {
 
 /// How far an agent is with an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProgressStep {
     /// Begun.
@@ -71,6 +74,7 @@ message_type!(
 
 /// An agent is at work on an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct TeardownProgress {
     /// Always `scuttle.v1.teardown_progress`.
     #[serde(rename = "type")]
@@ -94,6 +98,7 @@ pub struct TeardownProgress {
 
 /// How an operation ended at the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ResultOutcome {
     /// Everything is gone.
@@ -104,6 +109,7 @@ pub enum ResultOutcome {
 
 /// What became of one shard at the agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ReportedOutcome {
     /// Removed; the agent looked again and found nothing.
@@ -116,6 +122,7 @@ pub enum ReportedOutcome {
 
 /// One shard of a result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ShardResult {
     /// The decky.
     pub decky_id: DeckyId,
@@ -133,6 +140,7 @@ message_type!(
 
 /// How an operation ended at the agent; repeated until it is answered `recorded`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct TeardownResult {
     /// Always `scuttle.v1.teardown_result`.
     #[serde(rename = "type")]
@@ -152,6 +160,7 @@ pub struct TeardownResult {
     pub error: Option<Text>,
     /// The shards, each once.
     #[serde(default, deserialize_with = "objects")]
+    #[cfg_attr(feature = "generate", schemars(length(max = crate::MAX_DECKIES_PER_HOST)))]
     pub shards: Vec<ShardResult>,
     /// When the agent began.
     pub started_at: Timestamp,
@@ -161,8 +170,10 @@ pub struct TeardownResult {
 
 /// The answer to a result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ResultRecorded {
     /// Always true: it is on disk, or there is nothing to keep.
+    #[cfg_attr(feature = "generate", schemars(extend("const" = true)))]
     pub recorded: bool,
     /// `unknown operation`, where that is so.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -174,6 +185,7 @@ pub const UNKNOWN_OPERATION: &str = "unknown operation";
 
 /// The state of a decky as its agent sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ReportedState {
     /// Being deployed.
@@ -199,6 +211,7 @@ impl From<ReportedState> for ShardState {
 
 /// One decky of an inventory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ReportedShard {
     /// The decky.
     pub decky_id: DeckyId,
@@ -209,6 +222,7 @@ pub struct ReportedShard {
     pub services: Services,
     /// Its address, at most 64 characters.
     #[serde(default, deserialize_with = "bounded::<_, 64>")]
+    #[cfg_attr(feature = "generate", schemars(length(max = 64)))]
     pub decky_ip: Option<String>,
     /// Its labels.
     #[serde(default)]
@@ -222,6 +236,7 @@ message_type!(
 
 /// An agent is alive, and what it sees on its host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct Heartbeat {
     /// Always `scuttle.v1.heartbeat`.
     #[serde(rename = "type")]
@@ -236,12 +251,15 @@ pub struct Heartbeat {
     pub sequence: u64,
     /// Milliseconds between heartbeats, 1 to 3600000; 10000 if absent.
     #[serde(default = "default_interval", deserialize_with = "interval")]
+    #[cfg_attr(feature = "generate", schemars(range(min = 1, max = 3_600_000)))]
     pub interval_ms: u32,
     /// Which page of the inventory this is, from 1.
-    #[serde(default = "one")]
+    #[serde(default = "one", deserialize_with = "pages")]
+    #[cfg_attr(feature = "generate", schemars(range(min = 1, max = MAX_PAGES)))]
     pub page: u32,
     /// How many pages the inventory has, 1 to 128.
     #[serde(default = "one", deserialize_with = "pages")]
+    #[cfg_attr(feature = "generate", schemars(range(min = 1, max = MAX_PAGES)))]
     pub pages: u32,
     /// The inventory; absent: unchanged since the last accepted one of this boot, or it could not be read.
     #[serde(
@@ -249,6 +267,7 @@ pub struct Heartbeat {
         deserialize_with = "optional_objects",
         skip_serializing_if = "Option::is_none"
     )]
+    #[cfg_attr(feature = "generate", schemars(length(max = crate::MAX_DECKIES_PER_HOST)))]
     pub shards: Option<Vec<ReportedShard>>,
 }
 
@@ -278,15 +297,17 @@ fn pages<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     match u32::deserialize(deserializer)? {
         pages @ 1..=MAX_PAGES => Ok(pages),
         _ => Err(serde::de::Error::custom(format!(
-            "pages must be 1 to {MAX_PAGES}"
+            "page and pages must be 1 to {MAX_PAGES}"
         ))),
     }
 }
 
 /// The answer to a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct HeartbeatAccepted {
     /// Always true.
+    #[cfg_attr(feature = "generate", schemars(extend("const" = true)))]
     pub accepted: bool,
     /// Send the whole inventory next time.
     pub send_inventory: bool,

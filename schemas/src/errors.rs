@@ -4,6 +4,7 @@ use serde::{Deserialize, Serialize};
 
 /// Why a request was refused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
     /// Not JSON, a field missing, of the wrong type or out of its range, a name that breaks its rule.
@@ -51,6 +52,7 @@ impl ErrorCode {
 
 /// A refusal: what went wrong, and in words what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct Refusal {
     /// For programs.
     pub code: ErrorCode,
@@ -74,8 +76,10 @@ impl Refusal {
 
 /// The body of a refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct RefusalBody {
     /// Always false.
+    #[cfg_attr(feature = "generate", schemars(extend("const" = false)))]
     pub accepted: bool,
     /// What went wrong.
     pub error: Refusal,

@@ -8,6 +8,7 @@ use crate::{HostId, HostName, Labels, Text, Timestamp, message_type};
 
 /// Whether a host's agent is heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum HostStatus {
     /// No heartbeat has come yet.
@@ -22,12 +23,14 @@ pub enum HostStatus {
 
 /// One worker host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct HostRecord {
     /// The host.
     pub host_uuid: HostId,
     /// Its name.
     pub name: HostName,
     /// Where it is, in the operator's words.
+    #[cfg_attr(feature = "generate", schemars(length(max = 255)))]
     pub address: Option<String>,
     /// Its labels.
     pub labels: Labels,
@@ -43,8 +46,6 @@ pub struct HostRecord {
     pub open_operations: usize,
     /// When it was enrolled.
     pub enrolled_at: Timestamp,
-    /// The `hosts.updated` message that told this.
-    pub revision: u64,
 }
 
 message_type!(
@@ -54,6 +55,7 @@ message_type!(
 
 /// Broadcast: hosts that changed; empty: this is the last revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct HostsUpdated {
     /// Always `scuttle.v1.hosts_updated`.
     #[serde(rename = "type")]
@@ -68,6 +70,7 @@ pub struct HostsUpdated {
 
 /// Pages through the hosts in the order of `host_uuid`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct HostsListRequest {
     /// Where the last page ended: its `next`.
     #[serde(default)]
@@ -79,10 +82,12 @@ pub struct HostsListRequest {
 
 /// One page of hosts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct HostsList {
     /// The last `hosts.updated` revision that this page contains.
     pub revision: u64,
     /// The records.
+    #[cfg_attr(feature = "generate", schemars(length(max = 1000)))]
     pub hosts: Vec<HostRecord>,
     /// Where the next page starts; null: this was the last.
     pub next: Option<String>,
@@ -90,12 +95,14 @@ pub struct HostsList {
 
 /// Adds a host to the swarm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EnrollRequest {
     /// Its name, unique among living hosts.
     pub name: HostName,
     /// Where it is, in the operator's words; at most 255 characters.
     #[serde(default, deserialize_with = "bounded::<_, 255>")]
+    #[cfg_attr(feature = "generate", schemars(length(max = 255)))]
     pub address: Option<String>,
     /// Its labels.
     #[serde(default)]
@@ -107,8 +114,10 @@ pub struct EnrollRequest {
 
 /// The host is in the swarm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct EnrollAccepted {
     /// Always true.
+    #[cfg_attr(feature = "generate", schemars(extend("const" = true)))]
     pub accepted: bool,
     /// The host.
     pub host: HostRecord,
@@ -118,6 +127,7 @@ pub struct EnrollAccepted {
 
 /// Takes a host out of the swarm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DecommissionRequest {
     /// The host.
@@ -129,8 +139,10 @@ pub struct DecommissionRequest {
 
 /// The host is out of the swarm.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct DecommissionAccepted {
     /// Always true.
+    #[cfg_attr(feature = "generate", schemars(extend("const" = true)))]
     pub accepted: bool,
     /// What may remain there.
     pub detail: String,

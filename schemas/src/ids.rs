@@ -18,10 +18,13 @@ pub struct InvalidName {
 }
 
 macro_rules! name {
-    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $valid:expr) => {
+    ($(#[$doc:meta])* $name:ident, $what:literal, $rule:literal, $pattern:literal, $valid:expr) => {
         $(#[$doc])*
         #[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]
-        pub struct $name(Arc<str>);
+        #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
+        pub struct $name(
+            #[cfg_attr(feature = "generate", schemars(regex(pattern = $pattern)))] Arc<str>,
+        );
 
         impl $name {
             /// The rule that every value keeps.
@@ -83,19 +86,20 @@ fn word(byte: u8) -> bool {
 
 name! {
     /// `host_uuid`: one worker host. One NATS token.
-    HostId, "host_uuid", "1 to 64 of A-Z a-z 0-9 _ -",
+    HostId, "host_uuid", "1 to 64 of A-Z a-z 0-9 _ -", "^[A-Za-z0-9_-]{1,64}$",
     |name| name.iter().all(|byte| word(*byte))
 }
 
 name! {
     /// `decky_id`: one decky on its host. Unique on that host, not in the swarm.
     DeckyId, "decky_id", "1 to 64 of A-Z a-z 0-9 _ . -, first a letter or digit",
+    "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
     |name| name[0].is_ascii_alphanumeric() && name.iter().all(|byte| word(*byte) || *byte == b'.')
 }
 
 name! {
     /// A host's name, which operators use.
-    HostName, "name", "1 to 64 of A-Z a-z 0-9 . _ -",
+    HostName, "name", "1 to 64 of A-Z a-z 0-9 . _ -", "^[A-Za-z0-9._-]{1,64}$",
     |name| name.iter().all(|byte| word(*byte) || *byte == b'.')
 }
 
@@ -105,8 +109,15 @@ macro_rules! id {
         #[derive(
             Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize,
         )]
+        #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
         #[serde(transparent)]
-        pub struct $name(pub Uuid);
+        pub struct $name(
+            #[cfg_attr(
+                feature = "generate",
+                schemars(with = "String", extend("format" = "uuid"))
+            )]
+            pub Uuid,
+        );
 
         impl fmt::Display for $name {
             fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

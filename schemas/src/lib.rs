@@ -6,6 +6,8 @@
 
 pub mod agents;
 pub mod errors;
+#[cfg(feature = "generate")]
+pub mod generate;
 pub mod headers;
 pub mod hosts;
 pub mod ids;
@@ -48,6 +50,19 @@ macro_rules! message_type {
         impl serde::Serialize for $name {
             fn serialize<S: serde::Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
                 serializer.serialize_str($text)
+            }
+        }
+
+        #[cfg(feature = "generate")]
+        impl schemars::JsonSchema for $name {
+            fn inline_schema() -> bool {
+                true
+            }
+            fn schema_name() -> std::borrow::Cow<'static, str> {
+                stringify!($name).into()
+            }
+            fn json_schema(_: &mut schemars::SchemaGenerator) -> schemars::Schema {
+                schemars::json_schema!({ "type": "string", "const": $text })
             }
         }
 

@@ -7,6 +7,7 @@ use crate::{DeckyId, HostId, HostName, OperationId, Text, Timestamp, message_typ
 
 /// What an operation does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OperationKind {
     /// Takes down a decky or a whole host.
@@ -15,6 +16,7 @@ pub enum OperationKind {
 
 /// How far an operation is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OperationState {
     /// Accepted; no agent has started it.
@@ -33,6 +35,7 @@ pub enum OperationState {
 
 /// What became of one shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ShardOutcome {
     /// Not known yet.
@@ -47,6 +50,7 @@ pub enum ShardOutcome {
 
 /// How many shards have which outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OutcomeCounts {
     /// Not known yet.
     pub pending: usize,
@@ -60,6 +64,7 @@ pub struct OutcomeCounts {
 
 /// One shard of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationShard {
     /// The decky.
     pub decky_id: DeckyId,
@@ -71,6 +76,7 @@ pub struct OperationShard {
 
 /// The one thing that an open operation waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct WaitingFor {
     /// In one word, for programs.
     pub what: String,
@@ -84,6 +90,7 @@ pub struct WaitingFor {
 
 /// One operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationRecord {
     /// The operation.
     pub operation_id: OperationId,
@@ -98,8 +105,10 @@ pub struct OperationRecord {
     /// How far it is.
     pub state: OperationState,
     /// The user that the NATS server vouches for, or `unknown`.
+    #[cfg_attr(feature = "generate", schemars(length(max = 128)))]
     pub requested_by: String,
     /// Why, in the operator's words.
+    #[cfg_attr(feature = "generate", schemars(length(max = crate::text::MAX_TEXT)))]
     pub reason: Option<String>,
     /// When it was accepted.
     pub accepted_at: Timestamp,
@@ -115,11 +124,10 @@ pub struct OperationRecord {
     pub counts: OutcomeCounts,
     /// The shards, failed ones first, at most 1,000; only `swarm.operations.get` has them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[cfg_attr(feature = "generate", schemars(length(max = MAX_LISTED_OUTCOMES)))]
     pub shards: Option<Vec<OperationShard>>,
     /// What it waits for; null once it has ended.
     pub waiting_for: Option<WaitingFor>,
-    /// The `operations.updated` message that told this.
-    pub revision: u64,
 }
 
 /// The most shards in the answer of `swarm.operations.get`.
@@ -132,6 +140,7 @@ message_type!(
 
 /// Broadcast: operations that changed; empty: this is the last revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationsUpdated {
     /// Always `scuttle.v1.operations_updated`.
     #[serde(rename = "type")]
@@ -146,6 +155,7 @@ pub struct OperationsUpdated {
 
 /// Pages through the operations, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationsListRequest {
     /// Only this host's.
     #[serde(default)]
@@ -163,10 +173,12 @@ pub struct OperationsListRequest {
 
 /// One page of operations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationsList {
     /// The last `operations.updated` revision that this page contains.
     pub revision: u64,
     /// The records, without `shards`.
+    #[cfg_attr(feature = "generate", schemars(length(max = 1000)))]
     pub operations: Vec<OperationRecord>,
     /// Where the next page starts; null: this was the last.
     pub next: Option<String>,
@@ -174,6 +186,7 @@ pub struct OperationsList {
 
 /// Asks for one operation, whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationGetRequest {
     /// The operation.
     pub operation_id: OperationId,
@@ -181,6 +194,7 @@ pub struct OperationGetRequest {
 
 /// One operation, whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationGetAnswer {
     /// The operation, with `shards`.
     pub operation: OperationRecord,
@@ -188,6 +202,7 @@ pub struct OperationGetAnswer {
 
 /// Withdraws a queued operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CancelRequest {
     /// The operation.
@@ -196,8 +211,10 @@ pub struct CancelRequest {
 
 /// The operation is withdrawn.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct CancelAccepted {
     /// Always true.
+    #[cfg_attr(feature = "generate", schemars(extend("const" = true)))]
     pub accepted: bool,
     /// The operation.
     pub operation: OperationRecord,

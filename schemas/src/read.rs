@@ -14,8 +14,11 @@ use serde::de::{
 pub struct ReadError {
     message: &'static str,
     length: usize,
-    cause: serde_json::Error,
+    cause: String,
 }
+
+/// The most characters of a cause: it may quote the payload, which may be anything.
+const MAX_CAUSE: usize = 200;
 
 /// Reads a whole payload as one JSON object; `message` names it in the error.
 ///
@@ -27,7 +30,7 @@ pub fn read<T: DeserializeOwned>(message: &'static str, payload: &[u8]) -> Resul
         .map_err(|cause| ReadError {
             message,
             length: payload.len(),
-            cause,
+            cause: crate::text::cut(&cause.to_string(), MAX_CAUSE).into_owned(),
         })
 }
 

@@ -8,6 +8,7 @@ use crate::{
 
 /// The state of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ShardState {
     /// Being deployed, says its agent.
@@ -26,6 +27,7 @@ pub enum ShardState {
 
 /// One decky on one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ShardRecord {
     /// The host.
     pub host_uuid: HostId,
@@ -34,6 +36,7 @@ pub struct ShardRecord {
     /// The decky.
     pub decky_id: DeckyId,
     /// Its address, as its agent reports it.
+    #[cfg_attr(feature = "generate", schemars(length(max = 64)))]
     pub decky_ip: Option<String>,
     /// Its services.
     pub services: Services,
@@ -60,6 +63,7 @@ message_type!(
 
 /// Broadcast: shards that changed, shards that went; both empty: this is the last revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ShardsUpdated {
     /// Always `scuttle.v1.shards_updated`.
     #[serde(rename = "type")]
@@ -78,6 +82,7 @@ pub struct ShardsUpdated {
 
 /// A shard that is gone.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct RemovedShard {
     /// The host.
     pub host_uuid: HostId,
@@ -89,6 +94,7 @@ pub struct RemovedShard {
 
 /// Pages through the shards in the order of (`host_uuid`, `decky_id`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ShardsListRequest {
     /// Only this host's.
     #[serde(default)]
@@ -106,10 +112,12 @@ pub struct ShardsListRequest {
 
 /// One page of shards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ShardsList {
     /// The last `shards.updated` revision that this page contains.
     pub revision: u64,
     /// The records. May be fewer than the limit while `next` is set.
+    #[cfg_attr(feature = "generate", schemars(length(max = 1000)))]
     pub shards: Vec<ShardRecord>,
     /// Where the next page starts; null: this was the last.
     pub next: Option<String>,
@@ -117,8 +125,10 @@ pub struct ShardsList {
 
 /// The most records on a page.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(try_from = "u64")]
-pub struct PageLimit(u16);
+#[cfg_attr(feature = "generate", schemars(!try_from))]
+pub struct PageLimit(#[cfg_attr(feature = "generate", schemars(range(min = 1, max = 1000)))] u16);
 
 impl PageLimit {
     /// As a count.

@@ -6,13 +6,14 @@ use crate::shards::ShardState;
 use crate::text::{MAX_TEXT, bounded};
 use crate::{DeckyId, HostId, HostName, OperationId, Timestamp};
 
-/// The longest and the usual time that a teardown is given, in seconds.
+/// The longest time that a teardown can be given, in seconds.
 pub const MAX_TIMEOUT_S: u32 = 86_400;
 /// The time that a teardown is given when the request names none, in seconds.
 pub const DEFAULT_TIMEOUT_S: u32 = 600;
 
 /// Asks for the teardown of one decky, or of a whole host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TeardownRequest {
     /// The host.
@@ -22,15 +23,18 @@ pub struct TeardownRequest {
     pub decky_id: Option<DeckyId>,
     /// Seconds until the operation's deadline, 1 to 86400.
     #[serde(default = "default_timeout", deserialize_with = "timeout")]
+    #[cfg_attr(feature = "generate", schemars(range(min = 1, max = MAX_TIMEOUT_S)))]
     pub timeout_s: u32,
     /// Only tell what would go.
     #[serde(default)]
     pub dry_run: bool,
     /// Refuse when the targets are no longer those of this plan.
     #[serde(default, deserialize_with = "bounded::<_, 128>")]
+    #[cfg_attr(feature = "generate", schemars(length(max = 128)))]
     pub expect_plan: Option<String>,
     /// Why, in the operator's words; at most 512 characters.
     #[serde(default, deserialize_with = "bounded::<_, MAX_TEXT>")]
+    #[cfg_attr(feature = "generate", schemars(length(max = MAX_TEXT)))]
     pub reason: Option<String>,
 }
 
@@ -51,8 +55,10 @@ fn timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> 
 
 /// The teardown is on disk, and will be carried out.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct TeardownAccepted {
     /// Always true.
+    #[cfg_attr(feature = "generate", schemars(extend("const" = true)))]
     pub accepted: bool,
     /// `teardown queued` or `teardown already in progress`.
     pub detail: String,
@@ -79,19 +85,23 @@ pub const IN_PROGRESS: &str = "teardown already in progress";
 
 /// The answer to a dry run: nothing was stored or sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct TeardownPlan {
     /// Always false.
+    #[cfg_attr(feature = "generate", schemars(extend("const" = false)))]
     pub accepted: bool,
     /// `dry run`.
     pub detail: String,
     /// A hash over the targets, for `expect_plan`.
     pub plan: String,
     /// What would go.
+    #[cfg_attr(feature = "generate", schemars(length(max = crate::MAX_DECKIES_PER_HOST)))]
     pub targets: Vec<PlanTarget>,
 }
 
 /// One shard of a plan.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct PlanTarget {
     /// The decky.
     pub decky_id: DeckyId,

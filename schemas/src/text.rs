@@ -21,11 +21,12 @@ pub fn cut(text: &str, characters: usize) -> Cow<'_, str> {
     }
 }
 
-/// Free text that was cut to `MAX_TEXT` characters when it was made: errors and versions, which are
-/// worth keeping even when they are too long.
+/// Free text that was cut to 512 characters when it was made: errors and versions, which are worth
+/// keeping even when they are too long.
 #[derive(Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(transparent)]
-pub struct Text(Box<str>);
+pub struct Text(#[cfg_attr(feature = "generate", schemars(length(max = MAX_TEXT)))] Box<str>);
 
 impl Text {
     /// The text.
@@ -77,8 +78,16 @@ fn within(what: &str, text: &str, most: usize) -> Result<(), InvalidText> {
 
 /// The services of a decky (`ssh`, `http`): at most 32, each of 1 to 64 characters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(try_from = "Vec<String>")]
-pub struct Services(Vec<String>);
+#[cfg_attr(feature = "generate", schemars(!try_from))]
+pub struct Services(
+    #[cfg_attr(
+        feature = "generate",
+        schemars(length(max = MAX_SERVICES), inner(length(min = 1, max = MAX_SERVICE)))
+    )]
+    Vec<String>,
+);
 
 impl Services {
     /// The names, in the order in which they were given.
@@ -104,8 +113,20 @@ impl TryFrom<Vec<String>> for Services {
 
 /// Labels of a host or decky: at most 16, key and value of 1 to 63 characters.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(try_from = "BTreeMap<String, String>")]
-pub struct Labels(BTreeMap<String, String>);
+#[cfg_attr(feature = "generate", schemars(!try_from))]
+pub struct Labels(
+    #[cfg_attr(
+        feature = "generate",
+        schemars(extend(
+            "maxProperties" = MAX_LABELS,
+            "propertyNames" = { "minLength": 1, "maxLength": MAX_LABEL },
+            "additionalProperties" = { "type": "string", "minLength": 1, "maxLength": MAX_LABEL },
+        ))
+    )]
+    BTreeMap<String, String>,
+);
 
 impl Labels {
     /// Key and value, by key.

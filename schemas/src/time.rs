@@ -9,7 +9,14 @@ use time::format_description::well_known::Rfc3339;
 
 /// Milliseconds since 1970 (UTC), written as `2026-11-23T09:11:49.000Z`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
-pub struct Timestamp(i64);
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
+pub struct Timestamp(
+    #[cfg_attr(
+        feature = "generate",
+        schemars(with = "String", extend("format" = "date-time"))
+    )]
+    i64,
+);
 
 /// The last millisecond that RFC 3339 can write with a four-digit year.
 const LAST: i64 = 253_402_300_799_999;

@@ -1,0 +1,75 @@
+//! `scuttle-agent-sim`: reads the command line, connects, enrols, runs the fleet until it is told to stop.
+
+use std::io::IsTerminal;
+use std::process::ExitCode;
+
+use anyhow::Result;
+use clap::Parser;
+use scuttle_agent::Link;
+use scuttle_agent_sim::args::Args;
+use scuttle_agent_sim::{enroll, fleet};
+use tokio::signal::unix::{SignalKind, signal};
+use tokio::sync::watch;
+use tracing_subscriber::EnvFilter;
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    let filter =
+        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,async_nats=off"));
+    tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_ansi(std::io::stderr().is_terminal())
+        .with_writer(std::io::stderr)
+        .init();
+    match run(args).await {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            eprintln!("scuttle-agent-sim: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(args: Args) -> Result<()> {
+    let (stop, stopped) = watch::channel(false);
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    let mut told = async || {
+        tokio::select! {
+            _ = interrupt.recv() => {}
+            _ = terminate.recv() => {}
+        }
+    };
+    let work = simulate(args, stopped);
+    tokio::pin!(work);
+    tokio::select! {
+        done = &mut work => return done,
+        () = told() => stop.send_replace(true),
+    };
+    // A second signal ends it at once.
+    tokio::select! {
+        done = &mut work => done,
+        () = told() => Ok(()),
+    }
+}
+
+async fn simulate(args: Args, mut stopped: watch::Receiver<bool>) -> Result<()> {
+    fleet::prepare(args.data_dir.as_deref())?;
+    let hosts = fleet::hosts(&args)?;
+    let begin = async {
+        let link = Link::connect("scuttle-agent-sim", &args.nats_url, &args.credentials()?).await?;
+        if args.enroll {
+            let credentials = args.operator_credentials()?;
+            let operator =
+                Link::connect("scuttle-agent-sim, enrolling", &args.nats_url, &credentials).await?;
+            enroll::enroll(operator.client(), &fleet::ids(&args)).await?;
+        }
+        anyhow::Ok(link)
+    };
+    let link = tokio::select! {
+        link = begin => link?,
+        _ = stopped.wait_for(|stop| *stop) => return Ok(()),
+    };
+    fleet::run(&hosts, &link, stopped.clone()).await
+}

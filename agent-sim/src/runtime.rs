@@ -1,0 +1,179 @@
+//! The simulated runtime: it takes its time, fails, and crashes its agent, as the seed decides.
+
+use std::ops::RangeInclusive;
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use scuttle_agent::{Inventory, ProgressSink, Runtime, RuntimeError, Teardown, TeardownReport};
+use scuttle_schemas::agents::{ProgressStep, ReportedOutcome, ShardResult};
+use scuttle_schemas::{DeckyId, HostId, Text};
+use tokio::sync::{Notify, watch};
+
+use crate::chance::Chance;
+use crate::world::{World, WorldError};
+
+/// What is ordered of every host's runtime.
+#[derive(Debug, Clone)]
+pub struct Orders {
+    /// The seed.
+    pub chance: Chance,
+    /// How long a teardown takes, in milliseconds.
+    pub teardown_ms: RangeInclusive<u64>,
+    /// The share of deckies that fail the first time.
+    pub fail_rate: f64,
+    /// The share of teardowns that crash the agent.
+    pub crash_rate: f64,
+}
+
+/// One host's runtime. It outlives its agent's crashes.
+#[derive(Debug)]
+pub struct SimRuntime {
+    host: HostId,
+    orders: Orders,
+    world: Mutex<World>,
+    changes: watch::Sender<u64>,
+    crash: Notify,
+}
+
+impl SimRuntime {
+    /// A runtime over a world.
+    pub fn new(host: HostId, orders: Orders, world: World) -> Self {
+        Self {
+            host,
+            orders,
+            world: Mutex::new(world),
+            changes: watch::Sender::new(0),
+            crash: Notify::new(),
+        }
+    }
+
+    /// Returns when the agent is to crash.
+    pub async fn crashed(&self) {
+        self.crash.notified().await;
+    }
+
+    /// How many deckies there are.
+    pub fn deckies(&self) -> usize {
+        self.world().inventory().len()
+    }
+
+    fn world(&self) -> MutexGuard<'_, World> {
+        self.world.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    async fn try_teardown(
+        &self,
+        teardown: Teardown,
+        progress: &ProgressSink,
+    ) -> Result<TeardownReport, WorldError> {
+        let Orders {
+            chance,
+            teardown_ms,
+            crash_rate,
+            ..
+        } = &self.orders;
+        let begun = self
+            .world()
+            .begin(teardown.operation_id, teardown.decky_id.as_ref())?;
+        let about = [self.host.as_str()];
+        let crashes = !begun.resumed && chance.happens(*crash_rate, "crash", &about, begun.count);
+        let whole = Duration::from_millis(chance.within(teardown_ms, "time", &about, begun.count));
+        let total = begun.targets.len() as u32;
+
+        progress.tell(ProgressStep::Stopping, None, 0, total);
+        tokio::time::sleep(whole.mul_f64(0.3)).await;
+        let mut shards = Vec::new();
+        for (done, decky) in (0..).zip(begun.targets) {
+            if crashes && done == total / 2 {
+                self.crash().await;
+            }
+            progress.tell(ProgressStep::Removing, Some(decky.clone()), done, total);
+            tokio::time::sleep(whole.mul_f64(0.6) / total).await;
+            shards.push(self.remove(decky)?);
+        }
+        if crashes {
+            self.crash().await;
+        }
+        progress.tell(ProgressStep::Verifying, None, total, total);
+        tokio::time::sleep(whole.mul_f64(0.1)).await;
+        self.look_again(&mut shards);
+        Ok(TeardownReport {
+            error: None,
+            shards,
+        })
+    }
+
+    /// The agent ends here: whoever waits for `crashed` drops it.
+    async fn crash(&self) {
+        self.crash.notify_one();
+        std::future::pending::<()>().await;
+    }
+
+    fn remove(&self, decky_id: DeckyId) -> Result<ShardResult, WorldError> {
+        let mut world = self.world();
+        if !world.has(&decky_id) {
+            return Ok(ShardResult {
+                decky_id,
+                outcome: ReportedOutcome::Absent,
+                error: None,
+            });
+        }
+        if world.fails(&decky_id, self.orders.fail_rate)? {
+            let error = self.believable_error(&decky_id);
+            return Ok(ShardResult {
+                decky_id,
+                outcome: ReportedOutcome::Failed,
+                error: Some(error),
+            });
+        }
+        world.remove(&decky_id)?;
+        self.changes.send_modify(|count| *count += 1);
+        Ok(ShardResult {
+            decky_id,
+            outcome: ReportedOutcome::Removed,
+            error: None,
+        })
+    }
+
+    fn look_again(&self, shards: &mut [ShardResult]) {
+        let world = self.world();
+        for shard in shards.iter_mut().filter(|shard| world.has(&shard.decky_id)) {
+            shard.outcome = ReportedOutcome::Failed;
+            shard
+                .error
+                .get_or_insert_with(|| Text::from("it is there again"));
+        }
+    }
+
+    fn believable_error(&self, decky: &DeckyId) -> Text {
+        let errors = [
+            "network decnet_lan has active endpoints".to_owned(),
+            format!("container {decky}-ssh is not responding"),
+            format!(
+                "could not kill container {decky}-http: tried to kill container, but did not receive an exit event"
+            ),
+        ];
+        let choices = errors.each_ref().map(String::as_str);
+        let about = [self.host.as_str(), decky.as_str()];
+        Text::from(self.orders.chance.choose(&choices, "error", &about))
+    }
+}
+
+impl Runtime for SimRuntime {
+    async fn inventory(&self) -> Result<Inventory, RuntimeError> {
+        Ok(self.world().inventory())
+    }
+
+    async fn teardown(&self, teardown: Teardown, progress: ProgressSink) -> TeardownReport {
+        self.try_teardown(teardown, &progress)
+            .await
+            .unwrap_or_else(|error| TeardownReport {
+                error: Some(Text::from(error.to_string().as_str())),
+                shards: Vec::new(),
+            })
+    }
+
+    fn changes(&self) -> watch::Receiver<u64> {
+        self.changes.subscribe()
+    }
+}

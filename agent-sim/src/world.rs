@@ -1,0 +1,307 @@
+//! What exists on one simulated host, in memory or in a small file. What removes it is in `runtime`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use scuttle_agent::Inventory;
+use scuttle_schemas::agents::{ReportedShard, ReportedState};
+use scuttle_schemas::{DeckyId, HostId, Labels, OperationId, Services};
+use serde::{Deserialize, Serialize};
+
+use crate::chance::Chance;
+
+const FILE: &str = "world.json";
+
+/// The deckies of one host, and what became of its teardowns so far.
+#[derive(Debug)]
+pub struct World {
+    facts: Facts,
+    inventory: Inventory,
+    chance: Chance,
+    host: HostId,
+    /// Where it is kept; `None`: in memory.
+    path: Option<PathBuf>,
+}
+
+#[derive(Debug, Default, Serialize, Deserialize)]
+struct Facts {
+    deckies: BTreeSet<DeckyId>,
+    /// Those whose teardown has failed once: the next try succeeds.
+    failed_once: BTreeSet<DeckyId>,
+    teardowns: u64,
+    latest: Option<Operation>,
+}
+
+/// The latest teardown: what a restarted agent goes on with.
+#[derive(Debug, Serialize, Deserialize)]
+struct Operation {
+    operation_id: OperationId,
+    targets: Vec<DeckyId>,
+}
+
+/// Why a world's file cannot be used.
+#[derive(Debug, thiserror::Error)]
+#[error(
+    "cannot {action} the simulated host's file {path}: {cause}; check the disk, or remove the data directory to begin anew"
+)]
+pub struct WorldError {
+    action: &'static str,
+    path: PathBuf,
+    cause: io::Error,
+}
+
+/// A teardown that begins, or goes on after a crash.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Begun {
+    /// What is to be removed; some of it may be gone already.
+    pub targets: Vec<DeckyId>,
+    /// Counts the host's teardowns, from 1.
+    pub count: u64,
+    /// A crash had ended an earlier try.
+    pub resumed: bool,
+}
+
+impl World {
+    /// The world of a host as it was left in `directory`, or a new one with so many deckies.
+    ///
+    /// # Errors
+    /// Its file cannot be read or written.
+    pub fn open(
+        directory: Option<&Path>,
+        host: &HostId,
+        chance: Chance,
+        deckies: u32,
+    ) -> Result<Self, WorldError> {
+        let path = directory.map(|directory| directory.join(FILE));
+        let kept = match &path {
+            Some(path) => read(path)?,
+            None => None,
+        };
+        let is_new = kept.is_none();
+        let mut world = Self {
+            facts: kept.unwrap_or_else(|| Facts {
+                deckies: (1..=deckies)
+                    .filter_map(|n| format!("decky-{n:02}").parse().ok())
+                    .collect(),
+                ..Facts::default()
+            }),
+            inventory: Inventory::default(),
+            chance,
+            host: host.clone(),
+            path,
+        };
+        world.look();
+        if is_new {
+            world.save()?;
+        }
+        Ok(world)
+    }
+
+    /// All deckies.
+    pub fn inventory(&self) -> Inventory {
+        self.inventory.clone()
+    }
+
+    /// Whether it is there.
+    pub fn has(&self, decky: &DeckyId) -> bool {
+        self.facts.deckies.contains(decky)
+    }
+
+    /// Begins a teardown, or goes on with the one that a crash ended.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn begin(
+        &mut self,
+        operation_id: OperationId,
+        decky: Option<&DeckyId>,
+    ) -> Result<Begun, WorldError> {
+        let facts = &mut self.facts;
+        if let Some(latest) = facts
+            .latest
+            .as_ref()
+            .filter(|latest| latest.operation_id == operation_id)
+        {
+            return Ok(Begun {
+                targets: latest.targets.clone(),
+                count: facts.teardowns,
+                resumed: true,
+            });
+        }
+        let targets = match decky {
+            Some(decky) => vec![decky.clone()],
+            None => facts.deckies.iter().cloned().collect(),
+        };
+        facts.teardowns += 1;
+        let count = facts.teardowns;
+        facts.latest = Some(Operation {
+            operation_id,
+            targets: targets.clone(),
+        });
+        self.save()?;
+        Ok(Begun {
+            targets,
+            count,
+            resumed: false,
+        })
+    }
+
+    /// True, once, for a decky that is to fail at this rate.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn fails(&mut self, decky: &DeckyId, rate: f64) -> Result<bool, WorldError> {
+        let about = [self.host.as_str(), decky.as_str()];
+        let fails = self.chance.happens(rate, "fail", &about, 0)
+            && self.facts.failed_once.insert(decky.clone());
+        if fails {
+            self.save()?;
+        }
+        Ok(fails)
+    }
+
+    /// Removes a decky; false when it was not there.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn remove(&mut self, decky: &DeckyId) -> Result<bool, WorldError> {
+        let removed = self.facts.deckies.remove(decky);
+        if removed {
+            self.look();
+            self.save()?;
+        }
+        Ok(removed)
+    }
+
+    fn look(&mut self) {
+        let shard = |decky| reported(self.chance, &self.host, decky);
+        self.inventory = self.facts.deckies.iter().map(shard).collect();
+    }
+
+    /// Survives the end of the process, which is all that a simulated host is asked; so nothing is synced.
+    fn save(&self) -> Result<(), WorldError> {
+        let Some(path) = &self.path else {
+            return Ok(());
+        };
+        let new = path.with_extension("json.new");
+        serde_json::to_vec(&self.facts)
+            .map_err(io::Error::from)
+            .and_then(|text| fs::write(&new, text))
+            .and_then(|()| fs::rename(&new, path))
+            .map_err(|cause| WorldError {
+                action: "write",
+                path: path.clone(),
+                cause,
+            })
+    }
+}
+
+fn read(path: &Path) -> Result<Option<Facts>, WorldError> {
+    let error = |cause| WorldError {
+        action: "read",
+        path: path.to_owned(),
+        cause,
+    };
+    match fs::read(path) {
+        Ok(text) => serde_json::from_slice(&text)
+            .map(Some)
+            .map_err(|cause| error(cause.into())),
+        Err(cause) if cause.kind() == io::ErrorKind::NotFound => {
+            let directory = path.parent().unwrap_or(path);
+            fs::create_dir_all(directory).map_err(|cause| WorldError {
+                action: "create the directory of",
+                path: path.to_owned(),
+                cause,
+            })?;
+            Ok(None)
+        }
+        Err(cause) => Err(error(cause)),
+    }
+}
+
+/// What a decky looks like: it follows from its name.
+fn reported(chance: Chance, host: &HostId, decky: &DeckyId) -> ReportedShard {
+    const KINDS: [&[&str]; 6] = [
+        &["ssh", "http"],
+        &["smb", "rdp"],
+        &["ssh", "mysql"],
+        &["http", "https", "redis"],
+        &["ftp", "telnet"],
+        &["ssh", "postgres", "http"],
+    ];
+    const SYSTEMS: [&str; 4] = ["debian-12", "windows-2019", "ubuntu-24.04", "alpine-3.20"];
+    const SITES: [&str; 3] = ["dmz", "office", "datacentre"];
+    let about = [host.as_str(), decky.as_str()];
+    let services = chance.choose(&KINDS, "services", &about);
+    let labels = BTreeMap::from([
+        (
+            "os".to_owned(),
+            chance.choose(&SYSTEMS, "os", &about).to_owned(),
+        ),
+        (
+            "site".to_owned(),
+            chance.choose(&SITES, "site", &[host.as_str()]).to_owned(),
+        ),
+    ]);
+    let network = chance.draw("network", &[host.as_str()], 0).to_be_bytes();
+    let number = decky
+        .as_str()
+        .rsplit('-')
+        .next()
+        .and_then(|n| n.parse::<u32>().ok())
+        .unwrap_or(0);
+    ReportedShard {
+        decky_id: decky.clone(),
+        state: ReportedState::Running,
+        services: Services::try_from(
+            services
+                .iter()
+                .map(|name| (*name).to_owned())
+                .collect::<Vec<_>>(),
+        )
+        .unwrap_or_default(),
+        decky_ip: Some(format!(
+            "10.{}.{}.{}",
+            network[0],
+            number >> 8,
+            number & 0xff
+        )),
+        labels: Labels::try_from(labels).unwrap_or_default(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::World;
+    use crate::chance::Chance;
+
+    #[test]
+    fn a_world_on_disk_goes_on_where_it_was() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let host = "sim-0001".parse().expect("valid");
+        let open = || World::open(Some(directory.path()), &host, Chance(1), 3).expect("opened");
+        let mut world = open();
+        let first = world.inventory()[0].clone();
+        let operation = scuttle_schemas::OperationId(uuid::Uuid::now_v7());
+        let begun = world.begin(operation, None).expect("begun");
+        assert_eq!((begun.targets.len(), begun.resumed), (3, false));
+        assert!(world.fails(&first.decky_id, 1.0).expect("asked"));
+        assert!(world.remove(&first.decky_id).expect("removed"));
+
+        let mut world = open();
+        assert_eq!(world.inventory().len(), 2);
+        assert!(
+            !world.fails(&first.decky_id, 1.0).expect("asked"),
+            "only the first try fails"
+        );
+        let resumed = world.begin(operation, None).expect("begun");
+        assert_eq!(
+            (resumed.targets, resumed.count, resumed.resumed),
+            (begun.targets, 1, true)
+        );
+        std::fs::write(directory.path().join("world.json"), "{").expect("written");
+        let error = World::open(Some(directory.path()), &host, Chance(1), 3).expect_err("damaged");
+        assert!(error.to_string().contains("world.json"), "{error}");
+    }
+}

@@ -1,0 +1,151 @@
+//! What an agent has done, as numbers and as log lines. Nothing is decided here.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use scuttle_schemas::HostId;
+use scuttle_schemas::agents::ResultOutcome;
+
+use crate::machine::{Ignored, Note};
+
+macro_rules! counters {
+    ($($(#[$doc:meta])* $name:ident),* $(,)?) => {
+        /// Counts of one agent, over all its boots in this process.
+        #[derive(Debug, Default)]
+        pub struct Counters { $($(#[$doc])* pub $name: AtomicU64),* }
+
+        impl Counters {
+            /// Each count with its name.
+            pub fn all(&self) -> impl Iterator<Item = (&'static str, u64)> {
+                [$((stringify!($name), self.$name.load(Ordering::Relaxed))),*].into_iter()
+            }
+        }
+    };
+}
+
+counters! {
+    /// Commands for this host, repeats included.
+    commands,
+    /// Payloads on the command subject that are no commands.
+    bad_payloads,
+    /// Commands left alone: another host's, an old epoch's, beyond the queue, withdrawals.
+    ignored,
+    /// Commands that came too late.
+    expired,
+    /// Teardowns begun; those resumed after a restart count again.
+    started,
+    /// Teardowns that removed everything.
+    succeeded,
+    /// Teardowns that did not.
+    failed,
+    /// Results sent, repeats included.
+    results_sent,
+    /// Results that the controller has on disk.
+    results_recorded,
+    /// Heartbeats sent; each page counts.
+    heartbeats_sent,
+    /// Heartbeats that the controller applied.
+    heartbeats_accepted,
+    /// Those of them that carried the inventory.
+    inventories_accepted,
+}
+
+impl Counters {
+    pub(crate) fn add(count: &AtomicU64) {
+        count.fetch_add(1, Ordering::Relaxed);
+    }
+
+    pub(crate) fn count(&self, note: &Note) {
+        match note {
+            Note::Command => Self::add(&self.commands),
+            Note::Ignored(_) => Self::add(&self.ignored),
+            Note::Expired(_) => Self::add(&self.expired),
+            Note::TeardownStarted { .. } => Self::add(&self.started),
+            Note::TeardownFinished {
+                outcome: ResultOutcome::Succeeded,
+                ..
+            } => Self::add(&self.succeeded),
+            Note::TeardownFinished {
+                outcome: ResultOutcome::Failed,
+                ..
+            } => Self::add(&self.failed),
+            Note::ResultRecorded { .. } => Self::add(&self.results_recorded),
+            Note::HeartbeatAccepted { inventory } => {
+                Self::add(&self.heartbeats_accepted);
+                if *inventory {
+                    Self::add(&self.inventories_accepted);
+                }
+            }
+            Note::ResultRefused { .. }
+            | Note::Stale
+            | Note::HostRefused { .. }
+            | Note::ControllerSilent
+            | Note::ControllerBack
+            | Note::InventoryUnreadable(_) => {}
+        }
+    }
+}
+
+/// Logs what the machine has noted.
+pub(crate) fn log(host: &HostId, note: Note) {
+    match note {
+        Note::Command | Note::HeartbeatAccepted { .. } => {}
+        Note::Ignored(Ignored::OtherHost) => {
+            tracing::warn!(%host, "ignored a command that names another host");
+        }
+        Note::Ignored(Ignored::OldEpoch { epoch, highest }) => {
+            tracing::warn!(%host, epoch, highest, "ignored a command of an earlier controller");
+        }
+        Note::Ignored(Ignored::QueueFull) => {
+            tracing::warn!(%host, "ignored a command: too many wait already; the controller sends it again");
+        }
+        Note::Ignored(Ignored::Cancel(operation_id)) => {
+            tracing::info!(%host, %operation_id, "ignored a withdrawal: this agent does not know how to cancel");
+        }
+        Note::Expired(operation_id) => {
+            tracing::warn!(%host, %operation_id, "did not begin a teardown: its deadline has passed");
+        }
+        Note::TeardownStarted {
+            operation_id,
+            resumed,
+        } => {
+            tracing::info!(%host, %operation_id, resumed, "teardown started");
+        }
+        Note::TeardownFinished {
+            operation_id,
+            outcome,
+        } => {
+            tracing::info!(%host, %operation_id, ?outcome, "teardown finished");
+        }
+        Note::ResultRecorded {
+            operation_id,
+            detail,
+        } => {
+            let detail = detail
+                .as_deref()
+                .map(|detail| scuttle_schemas::text::cut(detail, 128));
+            tracing::info!(%host, %operation_id, detail = detail.as_deref(), "result recorded");
+        }
+        Note::ResultRefused {
+            operation_id,
+            refusal,
+        } => {
+            let reason = scuttle_schemas::text::cut(&refusal.message, 512);
+            tracing::warn!(%host, %operation_id, code = ?refusal.code, %reason, "the controller refused a result; it is sent again");
+        }
+        Note::Stale => tracing::error!(
+            %host,
+            "the controller calls this agent's reports stale: another agent runs under this host's id; stop one of them"
+        ),
+        Note::HostRefused { code, message } => {
+            let reason = scuttle_schemas::text::cut(&message, 512);
+            tracing::error!(%host, ?code, %reason, "the controller does not take this host's heartbeats; enrol the host, or stop this agent");
+        }
+        Note::ControllerSilent => {
+            tracing::warn!(%host, "no controller answers; heartbeats and results are repeated until one does");
+        }
+        Note::ControllerBack => tracing::info!(%host, "the controller answers again"),
+        Note::InventoryUnreadable(why) => {
+            tracing::warn!(%host, %why, "cannot read the inventory; heartbeats go without it");
+        }
+    }
+}

@@ -1,0 +1,420 @@
+//! The agent's loop: it feeds the machine, makes durable what the machine wants kept, and only then does
+//! what it says. One task; what the runtime does is polled in it too, so that dropping `run`'s future stops
+//! everything at once, as a crash would.
+
+use std::collections::HashSet;
+use std::future::{Future, pending};
+use std::mem::{Discriminant, discriminant};
+use std::pin::{Pin, pin};
+use std::sync::Arc;
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use async_nats::{Message, StatusCode, Subject, Subscriber};
+use futures_util::StreamExt;
+use scuttle_schemas::agents::{AgentCommand, Heartbeat};
+use scuttle_schemas::headers::{TRACEPARENT, traceparent};
+use scuttle_schemas::subjects::AgentChannel;
+use scuttle_schemas::{BootId, HostId, RefusalBody, Text, Timestamp, read};
+use serde::de::{DeserializeOwned, IgnoredAny};
+use tokio::sync::{mpsc, watch};
+use tokio::time::Instant;
+use uuid::Uuid;
+
+use crate::counters::{Counters, log};
+use crate::ledger::{Entry, Ledger, LedgerError};
+use crate::link::Link;
+use crate::machine::{
+    Config, Effect, Ignored, Input, Machine, Note, Now, Progress, RequestId, Step, Unanswered,
+};
+use crate::runtime::{Inventory, ProgressSink, Runtime, RuntimeError, TeardownReport};
+
+/// The most progress that waits for the loop; more is dropped.
+const PROGRESS_CAPACITY: usize = 64;
+/// The largest payload that is read as a command, in bytes: real ones take less than 1 KiB.
+const MAX_COMMAND_BYTES: usize = 16 * 1024;
+
+/// What an agent is told about itself.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// Its host.
+    pub host: HostId,
+    /// The program's version.
+    pub version: Text,
+    /// Milliseconds between heartbeats, 1 to 3600000.
+    pub interval_ms: u32,
+    /// Decides the jitter of every wait.
+    pub seed: u64,
+}
+
+/// Why an agent ended by itself.
+#[derive(Debug, thiserror::Error)]
+pub enum AgentError {
+    /// What must be kept cannot be.
+    #[error(transparent)]
+    Ledger(#[from] LedgerError),
+    /// The ledger's thread died.
+    #[error("cannot write the agent's ledger: {0}; start the agent again")]
+    LedgerTask(#[from] tokio::task::JoinError),
+    /// No subscription could be made.
+    #[error("cannot subscribe to the commands of host {host}: {cause}; start the agent again")]
+    Subscribe {
+        /// The host.
+        host: HostId,
+        /// Why.
+        cause: async_nats::SubscribeError,
+    },
+    /// The client was closed.
+    #[error("the connection to NATS was closed; start the agent again")]
+    Closed,
+}
+
+/// Runs one boot of an agent until `shutdown` is ready, or its future is dropped. A teardown that is then at work
+/// goes on at the next start.
+///
+/// # Errors
+/// The ledger cannot be used, or the NATS client was closed.
+pub async fn run<R: Runtime, L: Ledger>(
+    settings: Settings,
+    link: Link,
+    runtime: Arc<R>,
+    ledger: L,
+    counters: Arc<Counters>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<(), AgentError> {
+    let mut shutdown = pin!(shutdown);
+    let begun = Agent::begin(settings, link, runtime, ledger, counters);
+    let mut agent = tokio::select! {
+        () = &mut shutdown => return Ok(()),
+        begun = begun => begun?,
+    };
+    loop {
+        let event = tokio::select! {
+            () = &mut shutdown => return Ok(()),
+            event = agent.next() => event?,
+        };
+        agent.take(event).await?;
+    }
+}
+
+type Pending<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
+
+struct Agent<R, L> {
+    host: HostId,
+    machine: Machine,
+    /// Absent only while it is written.
+    ledger: Option<L>,
+    runtime: Arc<R>,
+    link: Link,
+    /// The connection that the machine knows of.
+    connection: Option<u64>,
+    commands: Subscriber,
+    replies: Subscriber,
+    inbox: String,
+    subjects: Subjects,
+    changes: watch::Receiver<u64>,
+    progress: (mpsc::Sender<Progress>, mpsc::Receiver<Progress>),
+    teardown: Pending<Input>,
+    reading: Pending<Result<Inventory, RuntimeError>>,
+    origin: Instant,
+    counters: Arc<Counters>,
+    /// Which kinds of bad payloads and of ignored commands were logged: a flood of them is told once.
+    logged: [bool; 3],
+    ignored: HashSet<Discriminant<Ignored>>,
+}
+
+struct Subjects {
+    heartbeat: Subject,
+    results: Subject,
+    progress: Subject,
+}
+
+enum Event {
+    Link,
+    Command(Message),
+    Reply(Message),
+    Machine(Input),
+}
+
+impl<R: Runtime, L: Ledger> Agent<R, L> {
+    async fn begin(
+        settings: Settings,
+        link: Link,
+        runtime: Arc<R>,
+        ledger: L,
+        counters: Arc<Counters>,
+    ) -> Result<Self, AgentError> {
+        let (ledger, entries) = blocking(ledger, Ledger::load).await?;
+        let origin = Instant::now();
+        let config = Config {
+            host: settings.host.clone(),
+            boot_id: BootId(Uuid::now_v7()),
+            version: settings.version,
+            interval_ms: settings.interval_ms,
+            seed: settings.seed,
+        };
+        let host = settings.host;
+        let inbox = link.client().new_inbox();
+        let subscribe = |subject: String| {
+            let (client, host) = (link.client().clone(), host.clone());
+            async move {
+                let subscribed = client.subscribe(subject).await;
+                subscribed.map_err(|cause| AgentError::Subscribe { host, cause })
+            }
+        };
+        let commands = subscribe(AgentChannel::Commands.of(&host)).await?;
+        let replies = subscribe(format!("{inbox}.*")).await?;
+        let (machine, step) = Machine::start(config, entries, now(origin));
+        let mut agent = Self {
+            machine,
+            ledger: Some(ledger),
+            changes: runtime.changes(),
+            runtime,
+            link,
+            connection: None,
+            commands,
+            replies,
+            inbox,
+            subjects: Subjects {
+                heartbeat: AgentChannel::Heartbeat.of(&host).into(),
+                results: AgentChannel::Results.of(&host).into(),
+                progress: AgentChannel::Progress.of(&host).into(),
+            },
+            progress: mpsc::channel(PROGRESS_CAPACITY),
+            teardown: None,
+            reading: None,
+            origin,
+            counters,
+            logged: [false; 3],
+            ignored: HashSet::new(),
+            host,
+        };
+        agent.apply(step).await?;
+        agent.take(Event::Link).await?;
+        Ok(agent)
+    }
+
+    /// Waits for whatever comes first. Nothing is lost when this future is dropped.
+    async fn next(&mut self) -> Result<Event, AgentError> {
+        let deadline = self.origin + Duration::from_millis(self.machine.next_deadline());
+        let input = tokio::select! {
+            () = self.link.changed() => return Ok(Event::Link),
+            message = self.commands.next() => {
+                return message.map(Event::Command).ok_or(AgentError::Closed);
+            }
+            message = self.replies.next() => {
+                return message.map(Event::Reply).ok_or(AgentError::Closed);
+            }
+            Some(progress) = self.progress.1.recv() => Input::Progress(progress),
+            finished = ready(&mut self.teardown) => finished,
+            inventory = ready(&mut self.reading) => Input::InventoryRead(inventory),
+            Ok(()) = self.changes.changed() => Input::InventoryChanged,
+            () = tokio::time::sleep_until(deadline) => Input::Tick,
+        };
+        Ok(Event::Machine(input))
+    }
+
+    async fn take(&mut self, event: Event) -> Result<(), AgentError> {
+        let connection = self.link.connection();
+        if connection != self.connection {
+            if self.connection.is_some() {
+                self.handle(Input::Disconnected).await?;
+            }
+            self.connection = connection;
+            if connection.is_some() {
+                self.handle(Input::Connected).await?;
+            }
+        }
+        let input = match event {
+            Event::Machine(input) => Some(input),
+            Event::Command(message) if connection.is_some() => self.command(&message),
+            Event::Reply(message) if connection.is_some() => reply(&message),
+            Event::Link | Event::Command(_) | Event::Reply(_) => None,
+        };
+        match input {
+            Some(input) => self.handle(input).await,
+            None => Ok(()),
+        }
+    }
+
+    async fn handle(&mut self, input: Input) -> Result<(), AgentError> {
+        let step = self.machine.handle(now(self.origin), input);
+        self.apply(step).await
+    }
+
+    /// Durable first, then the effects.
+    async fn apply(&mut self, step: Step) -> Result<(), AgentError> {
+        if !step.writes.is_empty() {
+            self.keep(step.writes).await?;
+        }
+        for effect in step.effects {
+            self.act(effect).await;
+        }
+        Ok(())
+    }
+
+    async fn keep(&mut self, writes: Vec<Entry>) -> Result<(), AgentError> {
+        let ledger = self.ledger.take().ok_or(AgentError::Closed)?;
+        let (mut ledger, ()) = blocking(ledger, move |ledger| ledger.append(&writes)).await?;
+        if ledger.is_long() {
+            let entries = self.machine.ledger_entries();
+            (ledger, ()) = blocking(ledger, move |ledger| ledger.rewrite(&entries)).await?;
+        }
+        self.ledger = Some(ledger);
+        Ok(())
+    }
+
+    async fn act(&mut self, effect: Effect) {
+        match effect {
+            Effect::Note(note) => {
+                let first = match &note {
+                    Note::Ignored(why) => self.ignored.insert(discriminant(why)),
+                    _ => true,
+                };
+                self.counters.count(&note);
+                if first {
+                    log(&self.host, note);
+                }
+            }
+            Effect::ReadInventory => {
+                let runtime = self.runtime.clone();
+                self.reading = Some(Box::pin(async move { runtime.inventory().await }));
+            }
+            Effect::StartTeardown(teardown) => {
+                let runtime = self.runtime.clone();
+                let operation_id = teardown.operation_id;
+                let progress = ProgressSink::new(operation_id, self.progress.0.clone());
+                self.teardown = Some(Box::pin(async move {
+                    let report: TeardownReport = runtime.teardown(teardown, progress).await;
+                    Input::Finished {
+                        operation_id,
+                        report,
+                    }
+                }));
+            }
+            Effect::PublishProgress {
+                message,
+                traceparent,
+            } => {
+                let subject = &self.subjects.progress;
+                self.link
+                    .publish(subject, None, traceparent, &message)
+                    .await;
+            }
+            Effect::RequestResult {
+                message,
+                traceparent,
+            } => {
+                Counters::add(&self.counters.results_sent);
+                let reply = Some(self.reply_to(RequestId::Result(message.operation_id)));
+                let subject = &self.subjects.results;
+                self.link
+                    .publish(subject, reply, traceparent, &message)
+                    .await;
+            }
+            Effect::RequestHeartbeat(message) => {
+                Counters::add(&self.counters.heartbeats_sent);
+                let Heartbeat { sequence, page, .. } = message;
+                let reply = Some(self.reply_to(RequestId::Heartbeat { sequence, page }));
+                let subject = &self.subjects.heartbeat;
+                self.link.publish(subject, reply, None, &message).await;
+            }
+        }
+    }
+
+    fn reply_to(&self, request: RequestId) -> String {
+        format!("{}.{request}", self.inbox)
+    }
+
+    fn command(&mut self, message: &Message) -> Option<Input> {
+        let payload = &message.payload;
+        let command = (payload.len() <= MAX_COMMAND_BYTES)
+            .then(|| read::<AgentCommand>("command", payload).ok())
+            .flatten();
+        let Some(command) = command else {
+            self.bad_payload(payload);
+            return None;
+        };
+        let header = message
+            .headers
+            .as_ref()
+            .and_then(|headers| headers.get(TRACEPARENT));
+        let traceparent = traceparent(header.map(async_nats::HeaderValue::as_str));
+        Some(Input::Command {
+            command,
+            traceparent,
+        })
+    }
+
+    fn bad_payload(&mut self, payload: &[u8]) {
+        Counters::add(&self.counters.bad_payloads);
+        let (cause, text) = if payload.len() > MAX_COMMAND_BYTES {
+            (0, "it is too long")
+        } else if serde_json::from_slice::<IgnoredAny>(payload).is_err() {
+            (1, "it is not JSON")
+        } else {
+            (2, "it is no command of this protocol")
+        };
+        if !std::mem::replace(&mut self.logged[cause], true) {
+            tracing::warn!(host = %self.host, bytes = payload.len(), "ignored a payload on the command subject: {text}; further ones are only counted");
+        }
+    }
+}
+
+/// What a reply says, if it is one to a request of this agent.
+fn reply(message: &Message) -> Option<Input> {
+    let (_, token) = message.subject.rsplit_once('.')?;
+    Some(match token.parse().ok()? {
+        RequestId::Heartbeat { sequence, page } => Input::HeartbeatAnswered {
+            sequence,
+            page,
+            answer: answer("heartbeat answer", message),
+        },
+        RequestId::Result(operation_id) => Input::ResultAnswered {
+            operation_id,
+            answer: answer("result answer", message),
+        },
+    })
+}
+
+fn answer<T: DeserializeOwned>(what: &'static str, message: &Message) -> Result<T, Unanswered> {
+    if message.status == Some(StatusCode::NO_RESPONDERS) {
+        return Err(Unanswered::NoResponders);
+    }
+    read(what, &message.payload).map_err(|_| {
+        read::<RefusalBody>("refusal", &message.payload).map_or(Unanswered::Unreadable, |body| {
+            Unanswered::Refused(body.error)
+        })
+    })
+}
+
+/// The end of what is pending; never, when nothing is.
+async fn ready<T>(slot: &mut Pending<T>) -> T {
+    let done = match slot {
+        Some(future) => future.await,
+        None => pending().await,
+    };
+    *slot = None;
+    done
+}
+
+/// Does what waits for the disk on a thread that may wait.
+async fn blocking<L: Ledger, T: Send + 'static>(
+    mut ledger: L,
+    act: impl FnOnce(&mut L) -> Result<T, LedgerError> + Send + 'static,
+) -> Result<(L, T), AgentError> {
+    tokio::task::spawn_blocking(move || {
+        let done = act(&mut ledger)?;
+        Ok((ledger, done))
+    })
+    .await?
+}
+
+fn now(origin: Instant) -> Now {
+    let since_1970 = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
+    Now {
+        monotonic_ms: origin.elapsed().as_millis() as u64,
+        wall: Timestamp::from_millis(since_1970.as_millis() as i64),
+    }
+}

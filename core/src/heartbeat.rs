@@ -1,0 +1,114 @@
+//! `agent.<host_uuid>.heartbeat`: a host is alive, and perhaps says what it sees.
+
+use scuttle_schemas::agents::{Heartbeat, HeartbeatAccepted};
+use scuttle_schemas::hosts::HostStatus;
+use scuttle_schemas::{ErrorCode, HostId, Refusal, Timestamp};
+
+use crate::rows::{HostRow, Report};
+use crate::state::State;
+
+impl State {
+    /// Takes a heartbeat in. One that left before what was already applied changes nothing; one that
+    /// changes nothing durable writes nothing.
+    pub(crate) fn heartbeat(
+        &mut self,
+        now: Timestamp,
+        from: &HostId,
+        heartbeat: Heartbeat,
+    ) -> Result<HeartbeatAccepted, Refusal> {
+        let Some(host) = self.hosts.get_mut(from) else {
+            return Err(Refusal::new(
+                ErrorCode::HostNotFound,
+                format!("host {from} was never enrolled"),
+            ));
+        };
+        if !host.living() {
+            return Err(Refusal::new(
+                ErrorCode::HostDecommissioned,
+                format!("host {from} was decommissioned"),
+            ));
+        }
+        let paged = heartbeat.pages > 1;
+        if heartbeat.page > heartbeat.pages || (paged && heartbeat.shards.is_none()) {
+            return Err(Refusal::new(
+                ErrorCode::BadRequest,
+                "page is not one of pages",
+            ));
+        }
+        let report = Report {
+            boot: heartbeat.boot_id,
+            sequence: heartbeat.sequence,
+        };
+        if host.row.applied.is_some_and(|applied| report < applied) {
+            return Ok(HeartbeatAccepted {
+                accepted: true,
+                send_inventory: false,
+                stale: true,
+            });
+        }
+        let repeated = host.row.applied == Some(report);
+        let restarted = host
+            .row
+            .applied
+            .is_some_and(|applied| applied.boot != report.boot);
+        let back = !host.met || restarted || host.row.status != HostStatus::Online;
+        let heard_before = host.row.last_heartbeat;
+
+        host.inventory.drop_pages_before(report);
+        host.inventory.wanted |= restarted;
+        let partial = paged && !repeated;
+        let version = heartbeat.agent_version.clone();
+        let interval_ms = heartbeat.interval_ms;
+        let inventory = if repeated {
+            None
+        } else {
+            host.inventory.take_page(report, heartbeat)?
+        };
+
+        host.met = true;
+        host.unsaved = true;
+        host.row.last_heartbeat = Some(now);
+        host.row.interval_ms = interval_ms;
+        if inventory.is_some() || !partial {
+            host.row.applied = Some(report);
+        }
+        if host.row.status != HostStatus::Online
+            || host.row.agent_version.as_ref() != Some(&version)
+        {
+            let row = HostRow {
+                status: HostStatus::Online,
+                agent_version: Some(version),
+                ..host.row.clone()
+            };
+            self.put_host(row);
+        }
+        self.hear(now, from);
+        let incomplete = partial && inventory.is_none();
+        if let Some(inventory) = inventory {
+            self.apply_inventory(now, from, inventory, heard_before);
+        }
+        if back {
+            self.send_all_commands(now, from);
+        }
+        let send_inventory = !incomplete && self.wants_inventory(from);
+        Ok(HeartbeatAccepted {
+            accepted: true,
+            send_inventory,
+            stale: false,
+        })
+    }
+
+    /// Whether a host's next heartbeat should list everything: nothing did yet since this process
+    /// began, something was lost or came in the wrong order, or an operation was accepted since, which
+    /// may need the proof at its deadline.
+    fn wants_inventory(&self, id: &HostId) -> bool {
+        let Some(host) = self.hosts.get(id) else {
+            return false;
+        };
+        let Some(applied_at) = host.inventory.applied_at else {
+            return true;
+        };
+        let accepted = host.open.last().and_then(|id| self.operations.get(id));
+        host.inventory.wanted || accepted.is_some_and(|row| row.accepted_at >= applied_at)
+    }
+}

@@ -1,0 +1,141 @@
+//! `swarm.shards.list`, `swarm.hosts.list`, `swarm.operations.list` and `swarm.operations.get`.
+
+use std::ops::Bound;
+
+use scuttle_schemas::hosts::{HostsList, HostsListRequest};
+use scuttle_schemas::operations::{OperationGetAnswer, OperationsList, OperationsListRequest};
+use scuttle_schemas::shards::{ShardsList, ShardsListRequest};
+use scuttle_schemas::{ErrorCode, OperationId, Refusal};
+
+use crate::cursor;
+use crate::rows::OperationRow;
+use crate::state::State;
+
+/// The most rows that one page looks at. With a filter that few rows pass, a page may be short, or
+/// empty, while its `next` is set: no request holds up the others for long.
+const ROWS_PER_PAGE: usize = 20_000;
+
+impl State {
+    pub(crate) fn list_shards(&self, request: &ShardsListRequest) -> Result<ShardsList, Refusal> {
+        let after = request.after.as_deref().map(cursor::shard).transpose()?;
+        let from = match (&after, &request.host_uuid) {
+            (Some((host, _)), Some(only)) if host < only => Bound::Included(only),
+            (Some((host, _)), _) => Bound::Included(host),
+            (None, Some(only)) => Bound::Included(only),
+            (None, None) => Bound::Unbounded,
+        };
+        let rows = self
+            .hosts
+            .range::<scuttle_schemas::HostId, _>((from, Bound::Unbounded))
+            .take_while(|(id, _)| request.host_uuid.as_ref().is_none_or(|only| *id == only))
+            .flat_map(|(id, host)| {
+                let first = match &after {
+                    Some((last_host, last_decky)) if last_host == id => Bound::Excluded(last_decky),
+                    _ => Bound::Unbounded,
+                };
+                let shards = host
+                    .shards
+                    .range::<scuttle_schemas::DeckyId, _>((first, Bound::Unbounded));
+                shards.map(move |(_, shard)| (host, shard))
+            });
+
+        let mut shards = Vec::new();
+        let mut last = None;
+        let mut next = None;
+        for (looked_at, (host, shard)) in rows.enumerate() {
+            if shards.len() == request.limit.get() || looked_at == ROWS_PER_PAGE {
+                next = last;
+                break;
+            }
+            if request.state.is_none_or(|state| shard.row.state == state) {
+                shards.push(host.shard_record(shard));
+            }
+            last = Some((&shard.row.host, &shard.row.decky));
+        }
+        let next = next.map(|(host, decky)| cursor::after_shard(host, decky));
+        Ok(ShardsList {
+            revision: self.meta.revisions.shards,
+            shards,
+            next,
+        })
+    }
+
+    pub(crate) fn list_hosts(&self, request: &HostsListRequest) -> Result<HostsList, Refusal> {
+        let after = request.after.as_deref().map(cursor::host).transpose()?;
+        let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let mut rows = self
+            .hosts
+            .range::<scuttle_schemas::HostId, _>((from, Bound::Unbounded));
+        let hosts: Vec<_> = rows
+            .by_ref()
+            .take(request.limit.get())
+            .map(|(_, host)| host.record())
+            .collect();
+        let next = rows
+            .next()
+            .and(hosts.last())
+            .map(|last| cursor::after_host(&last.host_uuid));
+        Ok(HostsList {
+            revision: self.meta.revisions.hosts,
+            hosts,
+            next,
+        })
+    }
+
+    pub(crate) fn list_operations(
+        &self,
+        request: &OperationsListRequest,
+    ) -> Result<OperationsList, Refusal> {
+        let after = request
+            .after
+            .as_deref()
+            .map(cursor::operation)
+            .transpose()?;
+        let range = (
+            Bound::Unbounded,
+            after.map_or(Bound::Unbounded, Bound::Excluded),
+        );
+        let page = |rows: &mut dyn Iterator<Item = &OperationRow>| {
+            let mut operations = Vec::new();
+            let (mut last, mut next) = (None, None);
+            for (looked_at, row) in rows.enumerate() {
+                if operations.len() == request.limit.get() || looked_at == ROWS_PER_PAGE {
+                    next = last.map(cursor::after_operation);
+                    break;
+                }
+                if request.state.is_none_or(|state| row.state == state) {
+                    operations.push(row.record());
+                }
+                last = Some(row.id);
+            }
+            OperationsList {
+                revision: self.meta.revisions.operations,
+                operations,
+                next,
+            }
+        };
+        Ok(match &request.host_uuid {
+            None => page(&mut self.operations.range(range).rev().map(|(_, row)| row)),
+            Some(host) => {
+                let ids = self
+                    .hosts
+                    .get(host)
+                    .into_iter()
+                    .flat_map(|host| host.operations.range(range).rev());
+                page(&mut ids.filter_map(|id| self.operations.get(id)))
+            }
+        })
+    }
+
+    pub(crate) fn get_operation(&self, id: OperationId) -> Result<OperationGetAnswer, Refusal> {
+        match self.operations.get(&id) {
+            Some(row) => Ok(OperationGetAnswer {
+                operation: row.whole_record(),
+            }),
+            None => Err(Refusal::new(
+                ErrorCode::OperationNotFound,
+                format!("no operation {id} is known"),
+            )),
+        }
+    }
+}

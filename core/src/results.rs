@@ -1,0 +1,207 @@
+//! `agent.<host_uuid>.results`: how an operation ended at its agent, which counts whatever state the
+//! operation is in here.
+
+use std::collections::BTreeMap;
+
+use scuttle_schemas::agents::{
+    ReportedOutcome, ResultOutcome, ResultRecorded, ShardResult, TeardownResult, UNKNOWN_OPERATION,
+};
+use scuttle_schemas::operations::{OperationState, ShardOutcome};
+use scuttle_schemas::shards::ShardState;
+use scuttle_schemas::{DeckyId, HostId, Text, Timestamp};
+
+use crate::operation::Event;
+use crate::rows::{OperationRow, Report, ShardRow};
+use crate::state::State;
+use crate::step::Trace;
+
+/// What a result does to the shards of its host.
+#[derive(Default)]
+struct Verdict {
+    put: Vec<ShardRow>,
+    removed: Vec<(HostId, DeckyId)>,
+    failed: bool,
+}
+
+impl State {
+    /// Finishes an operation. A repeat, an unknown operation, or one of another host changes nothing.
+    pub(crate) fn result(
+        &mut self,
+        now: Timestamp,
+        from: &HostId,
+        result: &TeardownResult,
+        trace: Option<Trace>,
+    ) -> ResultRecorded {
+        let recorded = |detail: Option<&str>| ResultRecorded {
+            recorded: true,
+            detail: detail.map(str::to_owned),
+        };
+        let known = self
+            .operations
+            .get(&result.operation_id)
+            .filter(|row| row.host == *from);
+        let Some(mut operation) = known.cloned() else {
+            return recorded(Some(UNKNOWN_OPERATION));
+        };
+        if matches!(
+            operation.state,
+            OperationState::Succeeded | OperationState::Failed
+        ) {
+            return recorded(None);
+        }
+
+        let verdict = self.judge(&mut operation, result);
+        let failed = verdict.failed || result.outcome == ResultOutcome::Failed;
+        let event = if failed {
+            Event::Failed
+        } else {
+            Event::Succeeded
+        };
+        if operation.take(event, now).is_err() {
+            return recorded(None);
+        }
+        operation.error = failed.then(|| overall_error(result));
+        let (id, trace) = (operation.id, trace.or_else(|| operation.trace.clone()));
+        self.put_operation(operation);
+        self.change_shards(now, Some(id), trace.as_ref(), verdict.put, verdict.removed);
+        self.number(
+            from,
+            Report {
+                boot: result.boot_id,
+                sequence: result.sequence,
+            },
+        );
+        recorded(None)
+    }
+
+    /// What becomes of each shard that the operation covers or the result mentions.
+    fn judge(&self, operation: &mut OperationRow, result: &TeardownResult) -> Verdict {
+        let mut verdict = Verdict::default();
+        // An operation for one decky speaks for that decky alone.
+        let mentioned: BTreeMap<&DeckyId, &ShardResult> = (result.shards.iter())
+            .filter(|shard| {
+                operation
+                    .decky
+                    .as_ref()
+                    .is_none_or(|only| *only == shard.decky_id)
+            })
+            .map(|shard| (&shard.decky_id, shard))
+            .collect();
+        for (decky, shard) in &mentioned {
+            match shard.outcome {
+                ReportedOutcome::Removed => {
+                    operation.note(decky, ShardOutcome::Removed, None);
+                    self.gone(operation, decky, &mut verdict);
+                }
+                ReportedOutcome::Absent => {
+                    operation.note(decky, ShardOutcome::Absent, None);
+                    self.gone(operation, decky, &mut verdict);
+                }
+                ReportedOutcome::Failed => {
+                    let error = shard.error.clone().unwrap_or_else(|| overall_error(result));
+                    operation.note(decky, ShardOutcome::Failed, Some(error.clone()));
+                    self.remains(operation, decky, error, &mut verdict);
+                }
+            }
+        }
+        let unmentioned: Vec<DeckyId> = (operation.outcomes.iter())
+            .map(|row| row.decky.clone())
+            .filter(|decky| !mentioned.contains_key(decky))
+            .collect();
+        for decky in &unmentioned {
+            match result.outcome {
+                ResultOutcome::Succeeded => {
+                    operation.note(decky, ShardOutcome::Absent, None);
+                    if self.covers(operation, decky) {
+                        self.gone(operation, decky, &mut verdict);
+                    }
+                }
+                ResultOutcome::Failed => {
+                    let error = overall_error(result);
+                    operation.note(decky, ShardOutcome::Failed, Some(error.clone()));
+                    if self.covers(operation, decky) {
+                        self.remains(operation, decky, error, &mut verdict);
+                    }
+                }
+            }
+        }
+        verdict
+    }
+
+    /// Whether the shard on record is the deployment that the operation was accepted for.
+    fn covers(&self, operation: &OperationRow, decky: &DeckyId) -> bool {
+        let shard = self
+            .hosts
+            .get(&operation.host)
+            .and_then(|host| host.shards.get(decky));
+        shard.is_some_and(|shard| shard.row.registered <= operation.covers_until)
+    }
+
+    fn gone(&self, operation: &OperationRow, decky: &DeckyId, verdict: &mut Verdict) {
+        let Some(host) = self.hosts.get(&operation.host) else {
+            return;
+        };
+        if host.shards.contains_key(decky) {
+            verdict
+                .removed
+                .push((operation.host.clone(), decky.clone()));
+        }
+    }
+
+    fn remains(
+        &self,
+        operation: &OperationRow,
+        decky: &DeckyId,
+        error: Text,
+        verdict: &mut Verdict,
+    ) {
+        verdict.failed = true;
+        let Some(host) = self.hosts.get(&operation.host) else {
+            return;
+        };
+        let Some(shard) = host.shards.get(decky) else {
+            return;
+        };
+        // Another holder took it over later: it is that operation's to fail.
+        if shard
+            .row
+            .operation
+            .is_some_and(|holder| holder != operation.id)
+        {
+            return;
+        }
+        verdict.put.push(ShardRow {
+            state: ShardState::TeardownFailed,
+            last_error: Some(error),
+            operation: Some(operation.id),
+            last_seen: host.last_seen(shard),
+            ..shard.row.clone()
+        });
+    }
+
+    /// Notes which report was applied, so that an older one that comes later is known for stale.
+    fn number(&mut self, from: &HostId, report: Report) {
+        let Some(host) = self.hosts.get_mut(from) else {
+            return;
+        };
+        match host.row.applied {
+            // A report that was taken later came first: it may list what this result has just removed,
+            // because it was deployed again in between. Only a new inventory tells.
+            Some(applied) if applied > report => host.inventory.wanted = true,
+            _ => {
+                host.row.applied = Some(report);
+                host.unsaved = true;
+                host.inventory.drop_pages_before(report);
+            }
+        }
+    }
+}
+
+fn overall_error(result: &TeardownResult) -> Text {
+    let first = || result.shards.iter().find_map(|shard| shard.error.clone());
+    result
+        .error
+        .clone()
+        .or_else(first)
+        .unwrap_or_else(|| Text::from("the agent gave no reason"))
+}

@@ -1,0 +1,257 @@
+//! A swarm in a few words, for the tests of the rules: a state, a clock that the test turns, and the
+//! journal, so that any moment can be a crash.
+
+use scuttle_schemas::agents::{
+    Heartbeat, HeartbeatAccepted, HeartbeatType, ProgressStep, ReportedOutcome, ReportedShard,
+    ReportedState, ResultOutcome, ShardResult, TeardownProgress, TeardownProgressType,
+    TeardownResult, TeardownResultType,
+};
+use scuttle_schemas::hosts::{EnrollAccepted, EnrollRequest};
+use scuttle_schemas::operations::{OperationGetRequest, OperationRecord};
+use scuttle_schemas::shards::{ShardRecord, ShardsListRequest};
+use scuttle_schemas::teardown::{TeardownAccepted, TeardownRequest};
+use scuttle_schemas::{BootId, HostId, Labels, OperationId, Refusal, Services, Text, Timestamp};
+use uuid::Uuid;
+
+use crate::change::Change;
+use crate::state::State;
+use crate::step::{Effect, Input, Reply};
+
+pub(crate) struct Scenario {
+    pub(crate) state: State,
+    pub(crate) now: Timestamp,
+    pub(crate) journal: Vec<Change>,
+    ids: u128,
+}
+
+impl Scenario {
+    pub(crate) fn new() -> Self {
+        let now = Timestamp::from_millis(1_795_425_109_000);
+        let mut swarm = Self {
+            state: State::default(),
+            now,
+            journal: Vec::new(),
+            ids: 0,
+        };
+        swarm.input(Input::Start);
+        swarm
+    }
+
+    /// Steps, commits, and checks that the state and its invariants hold.
+    pub(crate) fn input(&mut self, input: Input) -> Vec<Effect> {
+        let mut effects = self.state.step(self.now, input);
+        let commit = self.state.close(self.now);
+        self.journal.extend(commit.changes);
+        effects.extend(commit.effects);
+        crate::invariants::all(&self.state).expect("the invariants hold");
+        effects
+    }
+
+    /// The process dies, and another starts from the journal.
+    pub(crate) fn crash(&mut self) -> Vec<Effect> {
+        self.state = State::default();
+        for change in self.journal.clone() {
+            self.state.replay(change).expect("the journal replays");
+        }
+        self.input(Input::Start)
+    }
+
+    /// Turns the clock, tick by tick.
+    pub(crate) fn after_ms(&mut self, millis: i64) -> Vec<Effect> {
+        let until = self.now.plus_millis(millis);
+        let mut effects = Vec::new();
+        while self.state.next_deadline() <= until {
+            self.now = self.now.max(self.state.next_deadline());
+            effects.extend(self.input(Input::Tick));
+        }
+        self.now = until;
+        effects
+    }
+
+    fn id(&mut self) -> Uuid {
+        self.ids += 1;
+        Uuid::from_u128(self.ids)
+    }
+
+    pub(crate) fn enroll(
+        &mut self,
+        name: &str,
+        id: Option<&str>,
+    ) -> Result<EnrollAccepted, Refusal> {
+        let request = EnrollRequest {
+            name: name.parse().unwrap(),
+            address: None,
+            labels: Labels::default(),
+            host_uuid: id.map(|id| id.parse().unwrap()),
+        };
+        let host = self.id().to_string().parse().unwrap();
+        match reply(self.input(Input::Enroll { request, host })) {
+            Reply::Enroll(accepted) => Ok(accepted),
+            Reply::Refused(refusal) => Err(refusal),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Asks for a teardown; the effects after the answer come with it.
+    pub(crate) fn teardown(
+        &mut self,
+        host: &str,
+        decky: Option<&str>,
+    ) -> Result<(TeardownAccepted, Vec<Effect>), Refusal> {
+        let request = TeardownRequest {
+            host_uuid: host.parse().unwrap(),
+            decky_id: decky.map(|decky| decky.parse().unwrap()),
+            timeout_s: 600,
+            dry_run: false,
+            expect_plan: None,
+            reason: None,
+        };
+        let input = Input::Teardown {
+            request,
+            operation_id: OperationId(self.id()),
+            requested_by: "alice".to_owned(),
+            trace: None,
+        };
+        let mut effects = self.input(input);
+        match effects.remove(0) {
+            Effect::Reply(Reply::Teardown(accepted)) => Ok((accepted, effects)),
+            Effect::Reply(Reply::Refused(refusal)) => Err(refusal),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A heartbeat of a boot, with an inventory of running deckies or none.
+    pub(crate) fn heartbeat(
+        &mut self,
+        host: &str,
+        (boot, sequence): (u128, u64),
+        deckies: Option<&[&str]>,
+    ) -> (HeartbeatAccepted, Vec<Effect>) {
+        let heartbeat = Heartbeat {
+            kind: HeartbeatType,
+            host_uuid: host.parse().unwrap(),
+            agent_version: Text::from("1.0.0"),
+            boot_id: BootId(Uuid::from_u128(boot)),
+            sequence,
+            interval_ms: 10_000,
+            page: 1,
+            pages: 1,
+            shards: deckies.map(|deckies| deckies.iter().map(|decky| running(decky)).collect()),
+        };
+        let mut effects = self.input(Input::Heartbeat {
+            host: host.parse().unwrap(),
+            heartbeat,
+        });
+        match effects.remove(0) {
+            Effect::Reply(Reply::Heartbeat(answer)) => (answer, effects),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    pub(crate) fn started(
+        &mut self,
+        host: &str,
+        boot: u128,
+        operation: OperationId,
+    ) -> Vec<Effect> {
+        let progress = TeardownProgress {
+            kind: TeardownProgressType,
+            operation_id: operation,
+            boot_id: BootId(Uuid::from_u128(boot)),
+            step: ProgressStep::Started,
+            decky_id: None,
+            done: None,
+            total: None,
+        };
+        self.input(Input::Progress {
+            host: host.parse().unwrap(),
+            progress,
+        })
+    }
+
+    /// A result: each decky with its error, or none where it was removed.
+    pub(crate) fn result(
+        &mut self,
+        host: &str,
+        (boot, sequence): (u128, u64),
+        operation: OperationId,
+        overall: Option<&str>,
+        shards: &[(&str, Option<&str>)],
+    ) -> Vec<Effect> {
+        let failed = overall.is_some() || shards.iter().any(|(_, error)| error.is_some());
+        let shards = shards.iter().map(|(decky, error)| ShardResult {
+            decky_id: decky.parse().unwrap(),
+            outcome: if error.is_some() {
+                ReportedOutcome::Failed
+            } else {
+                ReportedOutcome::Removed
+            },
+            error: error.map(Text::from),
+        });
+        let result = TeardownResult {
+            kind: TeardownResultType,
+            operation_id: operation,
+            host_uuid: host.parse().unwrap(),
+            boot_id: BootId(Uuid::from_u128(boot)),
+            sequence,
+            outcome: if failed {
+                ResultOutcome::Failed
+            } else {
+                ResultOutcome::Succeeded
+            },
+            error: overall.map(Text::from),
+            shards: shards.collect(),
+            started_at: self.now,
+            finished_at: self.now,
+        };
+        self.input(Input::Result {
+            host: host.parse().unwrap(),
+            result,
+            trace: None,
+        })
+    }
+
+    pub(crate) fn shards(&mut self, host: &str) -> Vec<ShardRecord> {
+        let host_uuid: Option<HostId> = Some(host.parse().unwrap());
+        match reply(self.input(Input::ShardsList(ShardsListRequest {
+            host_uuid,
+            ..Default::default()
+        }))) {
+            Reply::Shards(list) => list.shards,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// A host's shards in one line: `a:running b:tearing_down`.
+    pub(crate) fn states(&mut self, host: &str) -> String {
+        let shards = self.shards(host);
+        let states = shards
+            .iter()
+            .map(|shard| format!("{}:{:?}", shard.decky_id, shard.state));
+        states.collect::<Vec<_>>().join(" ")
+    }
+
+    pub(crate) fn operation(&mut self, operation_id: OperationId) -> OperationRecord {
+        match reply(self.input(Input::OperationGet(OperationGetRequest { operation_id }))) {
+            Reply::Operation(answer) => answer.operation,
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+pub(crate) fn running(decky: &str) -> ReportedShard {
+    ReportedShard {
+        decky_id: decky.parse().unwrap(),
+        state: ReportedState::Running,
+        services: Services::default(),
+        decky_ip: None,
+        labels: Labels::default(),
+    }
+}
+
+fn reply(effects: Vec<Effect>) -> Reply {
+    match effects.into_iter().next() {
+        Some(Effect::Reply(reply)) => reply,
+        other => panic!("a reply comes first: {other:?}"),
+    }
+}

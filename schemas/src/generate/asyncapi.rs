@@ -1,0 +1,311 @@
+//! The `AsyncAPI` 3 document: which message travels on which subject, from the controller's point of view.
+
+use serde_json::{Map, Value, json};
+
+use super::messages::{MESSAGES, Message, Role};
+use crate::headers::{MSG_ID, SERVICE_ERROR, SERVICE_ERROR_CODE, TRACEPARENT};
+use crate::subjects::{self, AgentChannel};
+
+/// One subject, and what is said on it.
+struct Channel {
+    subject: String,
+    description: &'static str,
+    action: &'static str,
+    messages: &'static [&'static str],
+    /// Empty: nothing is answered.
+    replies: &'static [&'static str],
+}
+
+impl Channel {
+    /// The subject as a name: `swarm_hosts_list`, `agent_results`.
+    fn id(&self) -> String {
+        self.subject.replace(".{host_uuid}", "").replace('.', "_")
+    }
+
+    fn reply_id(&self) -> String {
+        format!("{}_reply", self.id())
+    }
+}
+
+fn request(
+    subject: &str,
+    description: &'static str,
+    messages: &'static [&'static str],
+    replies: &'static [&'static str],
+) -> Channel {
+    Channel {
+        subject: subject.to_owned(),
+        description,
+        action: "receive",
+        messages,
+        replies,
+    }
+}
+
+fn broadcast(
+    subject: &str,
+    description: &'static str,
+    messages: &'static [&'static str],
+) -> Channel {
+    Channel {
+        subject: subject.to_owned(),
+        description,
+        action: "send",
+        messages,
+        replies: &[],
+    }
+}
+
+fn agent(
+    channel: AgentChannel,
+    description: &'static str,
+    messages: &'static [&'static str],
+    replies: &'static [&'static str],
+) -> Channel {
+    Channel {
+        subject: channel.of_all().replace('*', "{host_uuid}"),
+        description,
+        action: match channel {
+            AgentChannel::Commands => "send",
+            AgentChannel::Heartbeat | AgentChannel::Results | AgentChannel::Progress => "receive",
+        },
+        messages,
+        replies,
+    }
+}
+
+fn channels() -> Vec<Channel> {
+    vec![
+        request(
+            subjects::TEARDOWN,
+            "Teardown of a host or of one decky. For operators.",
+            &["teardown_request"],
+            &["teardown_accepted", "teardown_plan", "refusal"],
+        ),
+        request(
+            subjects::OPERATIONS_CANCEL,
+            "Withdraws a queued operation. For operators.",
+            &["cancel_request"],
+            &["cancel_accepted", "refusal"],
+        ),
+        request(
+            subjects::OPERATIONS_LIST,
+            "Pages through operations, newest first. For operators and viewers.",
+            &["operations_list_request"],
+            &["operations_list", "refusal"],
+        ),
+        request(
+            subjects::OPERATIONS_GET,
+            "One operation, whole. For operators and viewers.",
+            &["operation_get_request"],
+            &["operation_get_answer", "refusal"],
+        ),
+        request(
+            subjects::HOSTS_ENROLL,
+            "Adds a host to the swarm. For operators.",
+            &["enroll_request"],
+            &["enroll_accepted", "refusal"],
+        ),
+        request(
+            subjects::HOSTS_DECOMMISSION,
+            "Takes a host out of the swarm. For operators.",
+            &["decommission_request"],
+            &["decommission_accepted", "refusal"],
+        ),
+        request(
+            subjects::HOSTS_LIST,
+            "Pages through hosts. For operators and viewers.",
+            &["hosts_list_request"],
+            &["hosts_list", "refusal"],
+        ),
+        request(
+            subjects::SHARDS_LIST,
+            "Pages through shards. For operators and viewers.",
+            &["shards_list_request"],
+            &["shards_list", "refusal"],
+        ),
+        broadcast(
+            subjects::SHARDS_UPDATED,
+            "Shards that changed or went. Operators and viewers subscribe.",
+            &["shards_updated"],
+        ),
+        broadcast(
+            subjects::HOSTS_UPDATED,
+            "Hosts that changed. Operators and viewers subscribe.",
+            &["hosts_updated"],
+        ),
+        broadcast(
+            subjects::OPERATIONS_UPDATED,
+            "Operations that changed. Operators and viewers subscribe.",
+            &["operations_updated"],
+        ),
+        agent(
+            AgentChannel::Commands,
+            "What one agent is to do. That agent subscribes.",
+            &["teardown_command", "cancel_command"],
+            &[],
+        ),
+        agent(
+            AgentChannel::Heartbeat,
+            "That an agent is alive, and what it sees. From that agent.",
+            &["heartbeat"],
+            &["heartbeat_accepted", "refusal"],
+        ),
+        agent(
+            AgentChannel::Results,
+            "How an operation ended; repeated until it is answered. From that agent.",
+            &["teardown_result"],
+            &["result_recorded", "refusal"],
+        ),
+        agent(
+            AgentChannel::Progress,
+            "How far an operation is. From that agent.",
+            &["teardown_progress"],
+            &[],
+        ),
+    ]
+}
+
+/// The whole document.
+pub(super) fn document() -> Value {
+    let mut addresses = Map::new();
+    let mut operations = Map::new();
+    for channel in channels() {
+        addresses.insert(channel.id(), address(&channel));
+        if !channel.replies.is_empty() {
+            let replies = json!({
+                "address": null,
+                "description": "The reply subject of the request.",
+                "messages": references(channel.replies),
+            });
+            addresses.insert(channel.reply_id(), replies);
+        }
+        operations.insert(channel.id(), operation(&channel));
+    }
+    let messages: Map<String, Value> = MESSAGES
+        .iter()
+        .map(|message| (message.name.to_owned(), component(message)))
+        .collect();
+    json!({
+        "asyncapi": "3.0.0",
+        "id": "urn:scuttle:v1",
+        "info": {
+            "title": "Scuttle",
+            "version": "1",
+            "description": "The wire contract between Scuttle's controller, its agents and every client. \
+                            Operations are told from the controller's point of view.",
+            "license": { "name": "Apache-2.0" },
+        },
+        "defaultContentType": "application/json",
+        "servers": {
+            "nats": {
+                "host": "{host}:{port}",
+                "protocol": "nats",
+                "variables": {
+                    "host": { "description": "Where the NATS server is." },
+                    "port": { "default": "4222" },
+                },
+            },
+        },
+        "channels": addresses,
+        "operations": operations,
+        "components": { "messages": messages },
+    })
+}
+
+fn address(channel: &Channel) -> Value {
+    let mut address = json!({
+        "address": channel.subject,
+        "description": channel.description,
+        "messages": references(channel.messages),
+    });
+    if channel.subject.contains("{host_uuid}") {
+        address["parameters"] = json!({
+            "host_uuid": { "description": "The host whose agent speaks or is spoken to." },
+        });
+    }
+    address
+}
+
+fn operation(channel: &Channel) -> Value {
+    let of = |channel: &str, messages: &[&str]| {
+        let messages: Vec<Value> = messages
+            .iter()
+            .map(|name| json!({ "$ref": format!("#/channels/{channel}/messages/{name}") }))
+            .collect();
+        json!({ "channel": { "$ref": format!("#/channels/{channel}") }, "messages": messages })
+    };
+    let mut operation = of(&channel.id(), channel.messages);
+    operation["action"] = channel.action.into();
+    operation["summary"] = channel.description.into();
+    if !channel.replies.is_empty() {
+        operation["reply"] = of(&channel.reply_id(), channel.replies);
+    }
+    operation
+}
+
+fn references(messages: &[&str]) -> Map<String, Value> {
+    let reference = |name: &str| json!({ "$ref": format!("#/components/messages/{name}") });
+    messages
+        .iter()
+        .map(|name| ((*name).to_owned(), reference(name)))
+        .collect()
+}
+
+fn component(message: &Message) -> Value {
+    let schema = message.schema();
+    let mut component = json!({
+        "name": message.name,
+        "title": schema["title"],
+        "summary": schema["description"],
+        "payload": { "$ref": format!("./json/{}.json", message.name) },
+    });
+    if let Some(headers) = headers(message) {
+        component["headers"] = headers;
+    }
+    component
+}
+
+fn headers(message: &Message) -> Option<Value> {
+    let mut properties = Map::new();
+    if message.role != Role::Answer {
+        properties.insert(
+            TRACEPARENT.to_owned(),
+            json!({
+                "type": "string",
+                "pattern": "^[0-9A-Fa-f-]{1,64}$",
+                "description": "W3C trace context, passed on from request to command to result to broadcast.",
+            }),
+        );
+    }
+    if message.name == "teardown_request" {
+        properties.insert(
+            MSG_ID.to_owned(),
+            json!({
+                "type": "string",
+                "minLength": 1,
+                "maxLength": 128,
+                "description": "Makes the request repeatable: the same key and body from the same requester \
+                                within 24 hours get the same answer.",
+            }),
+        );
+    }
+    let mut required: &[&str] = &[];
+    if message.name == "refusal" {
+        required = &[SERVICE_ERROR, SERVICE_ERROR_CODE];
+        properties.insert(
+            SERVICE_ERROR.to_owned(),
+            json!({ "type": "string", "description": "The refusal in words." }),
+        );
+        properties.insert(
+            SERVICE_ERROR_CODE.to_owned(),
+            json!({
+                "type": "string",
+                "enum": ["400", "404", "409", "429", "500", "503"],
+                "description": "The status that goes with `error.code`.",
+            }),
+        );
+    }
+    (!properties.is_empty())
+        .then(|| json!({ "type": "object", "properties": properties, "required": required }))
+}

@@ -1,0 +1,165 @@
+//! The one table of messages: name, role and type; and the JSON Schema of each.
+
+use schemars::generate::{Contract, SchemaSettings};
+use schemars::transform::RecursiveTransform;
+use schemars::{JsonSchema, Schema};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use serde_json::{Value, json};
+
+use crate::{ReadError, agents, errors, hosts, operations, shards, teardown};
+
+/// What a message is for; it decides whether its schema is the reader's or the writer's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    /// A client asks the controller.
+    Request,
+    /// The controller answers.
+    Answer,
+    /// The controller tells all.
+    Broadcast,
+    /// The controller tells one agent.
+    Command,
+    /// An agent tells the controller.
+    Report,
+}
+
+impl Role {
+    /// Answers and broadcasts are described as the controller always writes them, so that a client can
+    /// rely on every field; all else as its reader takes it.
+    fn contract(self) -> Contract {
+        match self {
+            Self::Answer | Self::Broadcast => Contract::Serialize,
+            Self::Request | Self::Command | Self::Report => Contract::Deserialize,
+        }
+    }
+}
+
+/// One message of the protocol.
+pub struct Message {
+    /// Its name: of its schema, its golden examples, and in `type` where it has one.
+    pub name: &'static str,
+    /// What it is for.
+    pub role: Role,
+    root: fn(SchemaSettings) -> Schema,
+    reread: fn(&'static str, &[u8]) -> Result<Value, ReadError>,
+}
+
+/// Every message.
+pub const MESSAGES: &[Message] = &[
+    request::<teardown::TeardownRequest>("teardown_request"),
+    answer::<teardown::TeardownAccepted>("teardown_accepted"),
+    answer::<teardown::TeardownPlan>("teardown_plan"),
+    request::<operations::CancelRequest>("cancel_request"),
+    answer::<operations::CancelAccepted>("cancel_accepted"),
+    request::<operations::OperationGetRequest>("operation_get_request"),
+    answer::<operations::OperationGetAnswer>("operation_get_answer"),
+    request::<operations::OperationsListRequest>("operations_list_request"),
+    answer::<operations::OperationsList>("operations_list"),
+    request::<hosts::EnrollRequest>("enroll_request"),
+    answer::<hosts::EnrollAccepted>("enroll_accepted"),
+    request::<hosts::DecommissionRequest>("decommission_request"),
+    answer::<hosts::DecommissionAccepted>("decommission_accepted"),
+    request::<hosts::HostsListRequest>("hosts_list_request"),
+    answer::<hosts::HostsList>("hosts_list"),
+    request::<shards::ShardsListRequest>("shards_list_request"),
+    answer::<shards::ShardsList>("shards_list"),
+    answer::<errors::RefusalBody>("refusal"),
+    broadcast::<shards::ShardsUpdated>("shards_updated"),
+    broadcast::<hosts::HostsUpdated>("hosts_updated"),
+    broadcast::<operations::OperationsUpdated>("operations_updated"),
+    command::<agents::TeardownCommand>("teardown_command"),
+    command::<agents::CancelCommand>("cancel_command"),
+    report::<agents::TeardownProgress>("teardown_progress"),
+    report::<agents::TeardownResult>("teardown_result"),
+    answer::<agents::ResultRecorded>("result_recorded"),
+    report::<agents::Heartbeat>("heartbeat"),
+    answer::<agents::HeartbeatAccepted>("heartbeat_accepted"),
+];
+
+impl Message {
+    /// The text of the `type` field, for a message that has one.
+    fn type_text(&self) -> String {
+        format!("scuttle.v1.{}", self.name)
+    }
+
+    /// Its JSON Schema, complete in itself.
+    pub fn schema(&self) -> Value {
+        let settings = SchemaSettings::draft2020_12()
+            .with(|settings| settings.contract = self.role.contract())
+            .with_transform(RecursiveTransform(bound_integers));
+        let mut schema = Value::from((self.root)(settings));
+        schema["$id"] = format!("urn:scuttle:v1:{}", self.name).into();
+        schema["title"] = self.name.replace('_', " ").into();
+        if self.role == Role::Command {
+            // The enum `AgentCommand` writes the type, not the command's own struct.
+            schema["properties"]["type"] = json!({
+                "type": "string",
+                "const": self.type_text(),
+                "description": format!("Always `{}`.", self.type_text()),
+            });
+            if let Some(required) = schema["required"].as_array_mut() {
+                required.push("type".into());
+            }
+        }
+        schema
+    }
+
+    /// Reads a payload as this message and writes it again.
+    ///
+    /// # Errors
+    /// The payload is not this message.
+    pub fn reread(&self, payload: &[u8]) -> Result<Value, ReadError> {
+        (self.reread)(self.name, payload)
+    }
+}
+
+const fn message<T, Read>(name: &'static str, role: Role) -> Message
+where
+    T: JsonSchema,
+    Read: Serialize + DeserializeOwned,
+{
+    Message {
+        name,
+        role,
+        root: |settings| settings.into_generator().into_root_schema_for::<T>(),
+        reread: |name, payload| {
+            let read = crate::read::<Read>(name, payload)?;
+            Ok(serde_json::to_value(read).expect("a message that was read can be written"))
+        },
+    }
+}
+
+const fn request<T: JsonSchema + Serialize + DeserializeOwned>(name: &'static str) -> Message {
+    message::<T, T>(name, Role::Request)
+}
+
+const fn answer<T: JsonSchema + Serialize + DeserializeOwned>(name: &'static str) -> Message {
+    message::<T, T>(name, Role::Answer)
+}
+
+const fn broadcast<T: JsonSchema + Serialize + DeserializeOwned>(name: &'static str) -> Message {
+    message::<T, T>(name, Role::Broadcast)
+}
+
+const fn command<T: JsonSchema>(name: &'static str) -> Message {
+    message::<T, agents::AgentCommand>(name, Role::Command)
+}
+
+const fn report<T: JsonSchema + Serialize + DeserializeOwned>(name: &'static str) -> Message {
+    message::<T, T>(name, Role::Report)
+}
+
+/// Says an integer's range in words that every validator knows, instead of a `format` of Rust's own.
+fn bound_integers(schema: &mut Schema) {
+    let most = match schema.get("format").and_then(Value::as_str) {
+        Some("uint16") => u16::MAX.into(),
+        Some("uint32") => u32::MAX.into(),
+        Some("uint64" | "uint") => u64::MAX,
+        _ => return,
+    };
+    schema.remove("format");
+    if schema.get("maximum").is_none() {
+        schema.insert("maximum".to_owned(), most.into());
+    }
+}

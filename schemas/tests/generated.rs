@@ -1,0 +1,327 @@
+//! The documents agree with the types: they are current, every golden example keeps to both, and no
+//! small change to an example is judged one way by a schema and another way by the parser.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use jsonschema::Validator;
+use scuttle_schemas::generate::{MESSAGES, Message, Role, files};
+use serde_json::{Map, Value, json};
+
+fn root() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// The names of what is in a directory, without `.json`; none when there is no such directory.
+fn names(directory: &Path) -> BTreeSet<String> {
+    let Ok(entries) = fs::read_dir(directory) else {
+        return BTreeSet::new();
+    };
+    entries
+        .map(|entry| entry.expect("readable").file_name())
+        .map(|name| name.to_string_lossy().trim_end_matches(".json").to_owned())
+        .collect()
+}
+
+fn validator(message: &Message) -> Validator {
+    jsonschema::options()
+        .should_validate_formats(true)
+        .build(&message.schema())
+        .unwrap_or_else(|error| panic!("the schema of {} is no schema: {error}", message.name))
+}
+
+#[test]
+fn the_checked_in_files_are_current() {
+    let files = files();
+    let generated = |name: &String| files.contains_key(&format!("json/{name}.json"));
+    let left_over: Vec<PathBuf> = names(&root().join("json"))
+        .iter()
+        .filter(|name| !generated(name))
+        .map(|name| root().join(format!("json/{name}.json")))
+        .collect();
+    if std::env::var_os("SCUTTLE_REGENERATE").is_some_and(|value| value == "1") {
+        fs::create_dir_all(root().join("json")).expect("schemas/json can be made");
+        for (path, text) in &files {
+            fs::write(root().join(path), text).expect(path);
+        }
+        for path in &left_over {
+            fs::remove_file(path).expect("a left-over file can be removed");
+        }
+        return;
+    }
+    let stale: Vec<&String> = files
+        .iter()
+        .filter(|(path, text)| fs::read_to_string(root().join(path)).ok().as_ref() != Some(text))
+        .map(|(path, _)| path)
+        .collect();
+    assert!(
+        stale.is_empty() && left_over.is_empty(),
+        "stale: {stale:?}, left over: {left_over:?}: run `cargo xtask schemas`"
+    );
+}
+
+/// The golden examples of a message: the valid ones and the invalid ones, by name.
+fn golden(message: &Message) -> (BTreeMap<String, Value>, BTreeMap<String, Value>) {
+    let directory = root().join("golden").join(message.name);
+    names(&directory)
+        .into_iter()
+        .map(|case| {
+            let text = fs::read_to_string(directory.join(format!("{case}.json"))).expect(&case);
+            let value = serde_json::from_str(&text).expect(&case);
+            (case, value)
+        })
+        .partition(|(case, _)| !case.starts_with("invalid-"))
+}
+
+#[test]
+fn golden_examples_keep_to_the_schema_and_the_parser() {
+    let mut wrong = Vec::new();
+    for message in MESSAGES {
+        let (valid, invalid) = golden(message);
+        if valid.is_empty() {
+            wrong.push(format!("{}: has no golden example", message.name));
+        }
+        let schema = validator(message);
+        for (case, example) in &valid {
+            if let Err(why) = keeps(message, &schema, example) {
+                wrong.push(format!("{}/{case}: {why}", message.name));
+            }
+        }
+        for (case, example) in &invalid {
+            if schema.is_valid(example) {
+                wrong.push(format!("{}/{case}: the schema takes it", message.name));
+            }
+            if message.reread(example.to_string().as_bytes()).is_ok() {
+                wrong.push(format!("{}/{case}: the parser takes it", message.name));
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{}", wrong.join("\n"));
+    let known: BTreeSet<String> = MESSAGES.iter().map(|m| m.name.to_owned()).collect();
+    assert_eq!(
+        names(&root().join("golden")),
+        known,
+        "directories in golden/"
+    );
+}
+
+fn keeps(message: &Message, schema: &Validator, example: &Value) -> Result<(), String> {
+    schema
+        .validate(example)
+        .map_err(|error| format!("{error}, at {}", error.instance_path()))?;
+    let written = message
+        .reread(example.to_string().as_bytes())
+        .map_err(|error| error.to_string())?;
+    schema
+        .validate(&written)
+        .map_err(|error| format!("written again: {error}, at {}", error.instance_path()))?;
+    let known = without_unknown(example);
+    let same = match message.role {
+        Role::Answer | Role::Broadcast => known == written,
+        // What may be absent is written with its default.
+        Role::Request | Role::Command | Role::Report => says_all(&written, &known),
+    };
+    same.then_some(())
+        .ok_or_else(|| format!("written again it is {written}"))
+}
+
+/// The example without the fields that no version knows: their names begin with `unknown_`.
+fn without_unknown(value: &Value) -> Value {
+    match value {
+        Value::Object(fields) => fields
+            .iter()
+            .filter(|(name, _)| !name.starts_with("unknown_"))
+            .map(|(name, value)| (name.clone(), without_unknown(value)))
+            .collect::<Map<_, _>>()
+            .into(),
+        Value::Array(values) => values.iter().map(without_unknown).collect(),
+        other => other.clone(),
+    }
+}
+
+/// Whether `written` has everything that `example` has; null is as good as absent.
+fn says_all(written: &Value, example: &Value) -> bool {
+    match (written, example) {
+        (Value::Object(written), Value::Object(example)) => example.iter().all(|(name, value)| {
+            written
+                .get(name)
+                .map_or(value.is_null(), |written| says_all(written, value))
+        }),
+        (Value::Array(written), Value::Array(example)) => {
+            written.len() == example.len()
+                && written.iter().zip(example).all(|(w, e)| says_all(w, e))
+        }
+        (written, example) => written == example,
+    }
+}
+
+#[test]
+fn a_changed_example_is_judged_alike_by_schema_and_parser() {
+    let mut wrong = Vec::new();
+    for message in MESSAGES {
+        let schema = validator(message);
+        for example in golden(message).0.values() {
+            for changed in changes(example) {
+                let (valid, parsed) = (
+                    schema.is_valid(&changed),
+                    message.reread(changed.to_string().as_bytes()).is_ok(),
+                );
+                // A reader of answers and broadcasts takes more than the controller writes.
+                let lenient = matches!(message.role, Role::Answer | Role::Broadcast);
+                if valid != parsed && !(lenient && parsed) {
+                    wrong.push(format!(
+                        "{}: schema {valid}, parser {parsed}: {changed}",
+                        message.name
+                    ));
+                }
+            }
+        }
+    }
+    assert!(wrong.is_empty(), "{} times:\n{}", wrong.len(), wrong[0]);
+}
+
+/// Every copy of the example in which one value is replaced or removed, or one field is added.
+///
+/// Left out is what JSON Schema cannot tell apart or what the parser mends on purpose: `1.0` for an integer, ids
+/// in other forms than with hyphens, errors and versions above 512 characters.
+fn changes(example: &Value) -> Vec<Value> {
+    let mut values = vec![
+        json!(null),
+        json!(true),
+        json!([]),
+        json!({}),
+        json!([[]]),
+        json!(["ssh", ""]),
+        json!([{}]),
+        json!(vec!["ssh"; 33]),
+        json!({ "zone": "z".repeat(64) }),
+        json!({ "type": "scuttle.v1.heartbeat" }),
+        json!("2026-11-23T09:11:49.000Z"),
+        json!("2026-11-23T10:11:49+01:00"),
+        json!("0197a3b2-7c4d-7e8f-9a0b-1c2d3e4f5061"),
+        json!("running"),
+        json!(1e30),
+        json!(1.5),
+        json!(-1),
+    ];
+    values.extend([0, 1, 129, 1001, 86_401, 3_600_001, 1 << 32, u64::MAX].map(Value::from));
+    values.extend(["", "a.b", "*", "a b", "-", "é", "a\n", "1"].map(Value::from));
+    values.extend([63, 64, 65, 129, 256].map(|length| Value::from("x".repeat(length))));
+
+    let mut changed = values.clone();
+    for pointer in pointers(example) {
+        let mut push = |change: &dyn Fn(&mut Value)| {
+            let mut copy = example.clone();
+            change(copy.pointer_mut(&pointer).expect("it is there"));
+            changed.push(copy);
+        };
+        for value in &values {
+            push(&|place| *place = value.clone());
+        }
+        push(&|place| {
+            if let Some(fields) = place.as_object_mut() {
+                fields.insert("unknown_field".to_owned(), json!(1));
+            }
+        });
+    }
+    for pointer in pointers(example) {
+        let (parent, name) = pointer.rsplit_once('/').unwrap_or_default();
+        let mut copy = example.clone();
+        if let Some(fields) = copy.pointer_mut(parent).and_then(Value::as_object_mut) {
+            fields.remove(name);
+        }
+        changed.push(copy);
+    }
+    changed
+}
+
+/// A pointer to every value within.
+fn pointers(value: &Value) -> Vec<String> {
+    let within: Vec<(String, &Value)> = match value {
+        Value::Object(fields) => fields.iter().map(|(n, v)| (n.clone(), v)).collect(),
+        Value::Array(values) => values
+            .iter()
+            .enumerate()
+            .map(|(n, v)| (n.to_string(), v))
+            .collect(),
+        _ => Vec::new(),
+    };
+    let mut all = vec![String::new()];
+    for (name, value) in within {
+        all.extend(pointers(value).iter().map(|rest| format!("/{name}{rest}")));
+    }
+    all
+}
+
+fn asyncapi() -> Value {
+    serde_json::from_str(&files()["asyncapi.json"]).expect("asyncapi.json is JSON")
+}
+
+#[test]
+fn every_reference_of_the_asyncapi_document_resolves() {
+    let (document, files) = (asyncapi(), files());
+    let mut references = 0;
+    for pointer in pointers(&document) {
+        let Some(reference) = pointer
+            .ends_with("/$ref")
+            .then(|| document.pointer(&pointer))
+            .flatten()
+            .and_then(Value::as_str)
+        else {
+            continue;
+        };
+        references += 1;
+        let resolves = match reference.strip_prefix('#') {
+            Some(pointer) => document.pointer(pointer).is_some(),
+            None => reference
+                .strip_prefix("./")
+                .is_some_and(|path| files.contains_key(path)),
+        };
+        assert!(resolves, "{reference}");
+    }
+    assert!(references > MESSAGES.len(), "{references} references");
+}
+
+#[test]
+fn the_asyncapi_document_has_every_subject_and_every_message() {
+    let document = asyncapi();
+    let channels = document["channels"].as_object().expect("channels");
+    let addresses: BTreeSet<String> = channels
+        .values()
+        .filter_map(|channel| channel["address"].as_str().map(str::to_owned))
+        .collect();
+    assert_eq!(addresses, subjects(), "addresses against subjects.rs");
+
+    let said: BTreeSet<&String> = channels
+        .values()
+        .flat_map(|channel| channel["messages"].as_object().expect("messages").keys())
+        .collect();
+    for message in MESSAGES {
+        assert!(
+            said.contains(&message.name.to_owned()),
+            "{} is on no channel",
+            message.name
+        );
+    }
+}
+
+/// Every subject that `subjects.rs` knows, read from its text: what is added there must show here.
+fn subjects() -> BTreeSet<String> {
+    let source = include_str!("../src/subjects.rs");
+    let (code, _tests) = source.split_once("#[cfg(test)]").expect("tests");
+    let quoted = |line: &str| line.split('"').nth(1).map(str::to_owned);
+    code.lines()
+        .map(str::trim)
+        .filter(|line| !line.contains("SERVICE_NAME"))
+        .filter_map(|line| {
+            if line.starts_with("pub const ") {
+                quoted(line)
+            } else if line.starts_with("Self::") {
+                quoted(line).map(|token| format!("agent.{{host_uuid}}.{token}"))
+            } else {
+                None
+            }
+        })
+        .collect()
+}
