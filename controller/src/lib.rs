@@ -1,1 +1,16 @@
-//! To be written.
+//! The controller's shell around `scuttle-core`: bytes in, one engine, one store, bytes out.
+//!
+//! A request's way is one direction: [`inbound`] reads bytes into inputs, [`engine`] steps the core and
+//! commits to the [`store`], [`outbound`] sends the effects. Nothing flows back up, and effects leave in
+//! one place, after the commit.
+
+pub mod clock;
+pub mod config;
+pub mod connection;
+pub mod endpoint;
+pub mod engine;
+pub mod inbound;
+pub mod outbound;
+pub mod service;
+pub mod shutdown;
+pub mod store;

@@ -65,10 +65,11 @@ pub fn host(state: &State, id: &HostId) -> Result<(), Violation> {
             || format!("{operation} is open, so a timer will wake it"),
         )?;
     }
-    ensure(
-        (host.row.status == HostStatus::Online) <= host.heard.is_some(),
-        || format!("{id} is online, so its silence will be noticed"),
-    )
+    let timer = |at| state.timers.contains(&(at, Timer::Liveness(id.clone())));
+    let watched = host.heard.is_some() && host.watched.is_some_and(timer);
+    ensure(host.row.status != HostStatus::Online || watched, || {
+        format!("{id} is online, so its silence will be noticed")
+    })
 }
 
 /// Checks everything: for tests.

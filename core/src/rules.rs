@@ -232,6 +232,22 @@ fn a_heartbeat_that_changes_nothing_writes_nothing() {
 }
 
 #[test]
+fn a_host_is_offline_after_three_silent_intervals() {
+    let mut swarm = swarm();
+    let offline = |effects: &[Effect]| {
+        effects.iter().any(|effect| match effect {
+            Effect::HostsUpdated(message) => !message.updated.is_empty(),
+            _ => false,
+        })
+    };
+    assert!(!offline(&swarm.after_ms(29_999)));
+    swarm.heartbeat("h", (BOOT, 2), None);
+    assert!(!offline(&swarm.after_ms(29_999)));
+    assert!(offline(&swarm.after_ms(1)));
+    assert!(!offline(&swarm.after_ms(100_000)), "once");
+}
+
+#[test]
 fn what_an_inventory_no_longer_lists_is_degraded() {
     let mut swarm = swarm();
     swarm.heartbeat("h", (BOOT, 2), Some(&["a"]));

@@ -58,6 +58,8 @@ pub(crate) struct Host {
     /// When its agent was last heard by this process, or when this process began; none while its
     /// agent is not expected to be heard.
     pub(crate) heard: Option<Timestamp>,
+    /// When a timer will look whether it is still heard.
+    pub(crate) watched: Option<Timestamp>,
     /// This process has had a heartbeat of it.
     pub(crate) met: bool,
     pub(crate) inventory: Inventory,
@@ -148,6 +150,7 @@ impl State {
             operations: BTreeSet::new(),
             open: BTreeSet::new(),
             heard: None,
+            watched: None,
             met: false,
             inventory: Inventory::default(),
         };

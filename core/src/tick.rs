@@ -99,12 +99,22 @@ impl State {
         let Some(host) = self.hosts.get_mut(id) else {
             return;
         };
-        let expected = host.heard.is_some();
         host.heard = Some(now);
-        // A timer that is set already finds out by itself that it came too early.
-        if !expected && let Some(at) = host.silent_at() {
-            self.timers.insert((at, Timer::Liveness(id.clone())));
+        let Some(at) = host.silent_at() else { return };
+        // A timer that comes too early finds that out by itself, so most heartbeats set none.
+        if host.watched.is_none_or(|watched| at < watched) {
+            self.watch(at, id);
         }
+    }
+
+    fn watch(&mut self, at: Timestamp, id: &HostId) {
+        let Some(host) = self.hosts.get_mut(id) else {
+            return;
+        };
+        if let Some(before) = host.watched.replace(at) {
+            self.timers.remove(&(before, Timer::Liveness(id.clone())));
+        }
+        self.timers.insert((at, Timer::Liveness(id.clone())));
     }
 
     pub(crate) fn tick(&mut self, now: Timestamp) {
@@ -181,10 +191,9 @@ impl State {
         let Some(host) = self.hosts.get_mut(id) else {
             return;
         };
+        host.watched = None;
         match host.silent_at() {
-            Some(at) if at > now => {
-                self.timers.insert((at, Timer::Liveness(id.clone())));
-            }
+            Some(at) if at > now => self.watch(at, id),
             Some(_) => {
                 host.heard = None;
                 let mut row = host.row.clone();

@@ -25,13 +25,17 @@ const MAX_CAUSE: usize = 200;
 /// # Errors
 /// The payload is not JSON, not an object, or breaks a rule of its type.
 pub fn read<T: DeserializeOwned>(message: &'static str, payload: &[u8]) -> Result<T, ReadError> {
-    serde_json::from_slice::<Object<T>>(payload)
+    let refused = |cause: String| ReadError {
+        message,
+        length: payload.len(),
+        cause: crate::text::cut(&cause, MAX_CAUSE).into_owned(),
+    };
+    // The whole text, also where serde would skip over a field.
+    let text = std::str::from_utf8(payload).map_err(|error| refused(error.to_string()))?;
+    let object = serde_json::from_str::<Object<T>>(text);
+    object
         .map(|object| object.0)
-        .map_err(|cause| ReadError {
-            message,
-            length: payload.len(),
-            cause: crate::text::cut(&cause.to_string(), MAX_CAUSE).into_owned(),
-        })
+        .map_err(|error| refused(error.to_string()))
 }
 
 /// A `T` that is written as a JSON object. (Serde alone also takes a struct as an array of its fields

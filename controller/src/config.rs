@@ -1,0 +1,300 @@
+//! The controller's configuration: flags, else the environment, else the file, else the default, for
+//! each setting by itself. What the settings do is elsewhere.
+
+use std::ffi::OsString;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::{fs, io};
+
+use clap::{Parser, ValueEnum};
+use serde::Deserialize;
+
+const DEFAULT_NATS_URL: &str = "nats://127.0.0.1:4222";
+
+/// What the controller is told at its start.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    /// The NATS server.
+    pub nats_url: String,
+    /// How the controller proves to the server who it is.
+    pub nats_login: NatsLogin,
+    /// Where the store is.
+    pub data_dir: PathBuf,
+    /// How log lines look.
+    pub log_format: LogFormat,
+}
+
+/// How the controller proves to the NATS server who it is.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum NatsLogin {
+    /// It does not.
+    Anonymous,
+    /// A user and a password.
+    Password {
+        /// The user.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+    /// A credentials file, as `nsc` writes it.
+    Creds(PathBuf),
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum LogFormat {
+    /// For people.
+    #[default]
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// Text that no log line shows.
+#[derive(Clone, PartialEq, Eq, Deserialize)]
+#[serde(transparent)]
+pub struct Secret(String);
+
+impl Secret {
+    /// The text.
+    pub fn expose(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Secret {
+    fn from(text: &str) -> Self {
+        Self(text.to_owned())
+    }
+}
+
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("***")
+    }
+}
+
+/// A configuration that the controller cannot start with.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// The command line is wrong, or asks for the help or the version: clap prints it and knows the
+    /// exit code.
+    #[error(transparent)]
+    Arguments(#[from] clap::Error),
+    /// A variable in the environment is not what it should be.
+    #[error("the environment variable {name} is invalid: it must be {rule}")]
+    Environment {
+        /// The variable.
+        name: &'static str,
+        /// What it must be.
+        rule: &'static str,
+    },
+    /// The configuration file cannot be read.
+    #[error("cannot read the configuration file {}: {cause}", .path.display())]
+    Unreadable {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// The configuration file is not what it should be.
+    #[error("the configuration file {} is invalid in line {line}: {cause}", .path.display())]
+    Invalid {
+        /// The file.
+        path: PathBuf,
+        /// The line, counted from 1.
+        line: usize,
+        /// What is wrong there.
+        cause: String,
+    },
+    /// There is nowhere to store anything.
+    #[error(
+        "a data directory is needed: give --data-dir, SCUTTLE_DATA_DIR, or data_dir in the configuration file"
+    )]
+    NoDataDir,
+    /// One half of a login.
+    #[error(
+        "{given} is given without {missing} (by flag, environment or file): a NATS login needs both"
+    )]
+    HalfLogin {
+        /// The half that is there.
+        given: &'static str,
+        /// The half that is not.
+        missing: &'static str,
+    },
+    /// Two logins.
+    #[error(
+        "nats_creds and nats_user or nats_password are given (by flag, environment or file): a NATS login is one of them"
+    )]
+    TwoLogins,
+}
+
+/// Keeps the record of a swarm of worker hosts and tears deckies down on them.
+///
+/// Each option can also be set in the environment or in the configuration file. An option given here
+/// wins over the environment, and the environment over the file.
+#[derive(Debug, Parser)]
+#[command(name = "scuttle-controller", version)]
+struct Arguments {
+    #[command(flatten)]
+    settings: Settings,
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "A TOML file of these options, named as data_dir is [env: SCUTTLE_CONFIG]"
+    )]
+    config: Option<PathBuf>,
+}
+
+/// One layer of settings, in which each may be missing. clap does not read the environment: a test could
+/// not set it, and an empty variable is one that is not set.
+#[derive(Debug, Default, clap::Args, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+struct Settings {
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "The NATS server [env: SCUTTLE_NATS_URL] [default: nats://127.0.0.1:4222]"
+    )]
+    nats_url: Option<String>,
+    #[arg(
+        long,
+        value_name = "DIR",
+        help = "Where the store is, made if it is missing [env: SCUTTLE_DATA_DIR]"
+    )]
+    data_dir: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "USER",
+        help = "The user at the NATS server [env: SCUTTLE_NATS_USER]"
+    )]
+    nats_user: Option<String>,
+    #[arg(
+        long,
+        value_name = "PASSWORD",
+        help = "The user's password; the list of processes shows it, the environment hides it [env: SCUTTLE_NATS_PASSWORD]"
+    )]
+    nats_password: Option<Secret>,
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "A NATS credentials file, instead of user and password [env: SCUTTLE_NATS_CREDS]"
+    )]
+    nats_creds: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "FORMAT",
+        help = "How log lines look [env: SCUTTLE_LOG_FORMAT] [default: text]"
+    )]
+    log_format: Option<LogFormat>,
+}
+
+impl Config {
+    /// The configuration of this process. `args` begins with the program's name.
+    ///
+    /// # Errors
+    /// Arguments, a variable or a file that is wrong, a login that is half or double, no data directory;
+    /// and `--help` or `--version`, as [`ConfigError::Arguments`].
+    pub fn load(args: impl Iterator<Item = OsString>) -> Result<Self, ConfigError> {
+        Self::from_layers(args, |name| std::env::var_os(name))
+    }
+
+    /// The same, from any environment.
+    fn from_layers(
+        args: impl Iterator<Item = OsString>,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, ConfigError> {
+        // An empty variable is how a service file or a compose file says "not set".
+        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
+        let arguments = Arguments::try_parse_from(args)?;
+        let environment = Settings::from_environment(variable)?;
+        let path = (arguments.config).or_else(|| variable("SCUTTLE_CONFIG").map(PathBuf::from));
+        let file = path.map_or_else(|| Ok(Settings::default()), |path| read_file(&path))?;
+        arguments.settings.over(environment).over(file).complete()
+    }
+}
+
+impl Settings {
+    fn from_environment(variable: impl Fn(&str) -> Option<OsString>) -> Result<Self, ConfigError> {
+        let text = |name| {
+            let rule = "UTF-8";
+            let utf8 = |value: OsString| value.into_string();
+            (variable(name).map(utf8).transpose())
+                .map_err(|_| ConfigError::Environment { name, rule })
+        };
+        let format = |text: String| {
+            LogFormat::from_str(&text, false).map_err(|_| ConfigError::Environment {
+                name: "SCUTTLE_LOG_FORMAT",
+                rule: "text or json",
+            })
+        };
+        Ok(Self {
+            nats_url: text("SCUTTLE_NATS_URL")?,
+            data_dir: variable("SCUTTLE_DATA_DIR").map(PathBuf::from),
+            nats_user: text("SCUTTLE_NATS_USER")?,
+            nats_password: text("SCUTTLE_NATS_PASSWORD")?.map(Secret),
+            nats_creds: variable("SCUTTLE_NATS_CREDS").map(PathBuf::from),
+            log_format: text("SCUTTLE_LOG_FORMAT")?.map(format).transpose()?,
+        })
+    }
+
+    /// These settings, and where one is missing, the lower layer's.
+    fn over(self, lower: Self) -> Self {
+        Self {
+            nats_url: self.nats_url.or(lower.nats_url),
+            data_dir: self.data_dir.or(lower.data_dir),
+            nats_user: self.nats_user.or(lower.nats_user),
+            nats_password: self.nats_password.or(lower.nats_password),
+            nats_creds: self.nats_creds.or(lower.nats_creds),
+            log_format: self.log_format.or(lower.log_format),
+        }
+    }
+
+    /// The defaults for what no layer sets.
+    fn complete(self) -> Result<Config, ConfigError> {
+        let nats_login = match (self.nats_user, self.nats_password, self.nats_creds) {
+            (None, None, None) => NatsLogin::Anonymous,
+            (Some(user), Some(password), None) => NatsLogin::Password { user, password },
+            (None, None, Some(file)) => NatsLogin::Creds(file),
+            (Some(_), None, None) => {
+                return Err(ConfigError::HalfLogin {
+                    given: "nats_user",
+                    missing: "nats_password",
+                });
+            }
+            (None, Some(_), None) => {
+                return Err(ConfigError::HalfLogin {
+                    given: "nats_password",
+                    missing: "nats_user",
+                });
+            }
+            (_, _, Some(_)) => return Err(ConfigError::TwoLogins),
+        };
+        Ok(Config {
+            nats_url: self.nats_url.unwrap_or_else(|| DEFAULT_NATS_URL.to_owned()),
+            nats_login,
+            data_dir: self.data_dir.ok_or(ConfigError::NoDataDir)?,
+            log_format: self.log_format.unwrap_or_default(),
+        })
+    }
+}
+
+fn read_file(path: &Path) -> Result<Settings, ConfigError> {
+    let text = fs::read_to_string(path).map_err(|cause| ConfigError::Unreadable {
+        path: path.to_owned(),
+        cause,
+    })?;
+    // Not the error as toml shows it: that quotes the line, and the line may be the password's.
+    toml::from_str(&text).map_err(|error| ConfigError::Invalid {
+        path: path.to_owned(),
+        line: error.span().map_or(1, |span| {
+            let before = text.as_bytes().iter().take(span.start);
+            1 + before.filter(|byte| **byte == b'\n').count()
+        }),
+        cause: error.message().to_owned(),
+    })
+}
+
+#[cfg(test)]
+mod tests;

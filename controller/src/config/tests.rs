@@ -1,0 +1,218 @@
+//! Which layer wins, and what is refused in which words.
+
+use std::ffi::OsString;
+use std::fs;
+use std::path::PathBuf;
+
+use super::{Config, ConfigError, LogFormat, NatsLogin};
+
+/// Loads from flags, variables and a file's text, if there is one.
+fn load(
+    flags: &[&str],
+    variables: &[(&str, &str)],
+    file: Option<&str>,
+) -> Result<Config, ConfigError> {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let path = dir.path().join("scuttle.toml");
+    let mut args = vec![OsString::from("scuttle-controller")];
+    args.extend(flags.iter().map(OsString::from));
+    if let Some(text) = file {
+        fs::write(&path, text).expect("a file");
+        args.extend(["--config".into(), path.into_os_string()]);
+    }
+    Config::from_layers(args.into_iter(), |name| {
+        let found = variables.iter().find(|variable| variable.0 == name);
+        found.map(|variable| variable.1.into())
+    })
+}
+
+fn check_refused(flags: &[&str], variables: &[(&str, &str)], file: Option<&str>, words: &[&str]) {
+    let error = load(flags, variables, file).expect_err("it is refused");
+    for word in words {
+        assert!(error.to_string().contains(word), "{word:?} is in: {error}");
+    }
+    let shown = format!("{error} {error:?}");
+    assert!(!shown.contains("hunter2"), "{shown}");
+}
+
+#[test]
+fn defaults_fill_what_nobody_sets() {
+    let config = load(&["--data-dir", "/d"], &[], None).expect("a configuration");
+    let expected = Config {
+        nats_url: "nats://127.0.0.1:4222".to_owned(),
+        nats_login: NatsLogin::Anonymous,
+        data_dir: PathBuf::from("/d"),
+        log_format: LogFormat::Text,
+    };
+    assert_eq!(config, expected);
+    check_refused(&[], &[], None, &["--data-dir", "SCUTTLE_DATA_DIR"]);
+    check_refused(&[], &[("SCUTTLE_DATA_DIR", "")], None, &["--data-dir"]);
+}
+
+#[test]
+fn flags_win_then_the_environment_then_the_file() {
+    let all = [
+        (
+            "--nats-url",
+            "SCUTTLE_NATS_URL",
+            "nats_url",
+            ["u1", "u2", "u3"],
+        ),
+        (
+            "--data-dir",
+            "SCUTTLE_DATA_DIR",
+            "data_dir",
+            ["d1", "d2", "d3"],
+        ),
+        (
+            "--nats-user",
+            "SCUTTLE_NATS_USER",
+            "nats_user",
+            ["n1", "n2", "n3"],
+        ),
+        (
+            "--nats-password",
+            "SCUTTLE_NATS_PASSWORD",
+            "nats_password",
+            ["p1", "p2", "p3"],
+        ),
+        (
+            "--log-format",
+            "SCUTTLE_LOG_FORMAT",
+            "log_format",
+            ["text", "json", "text"],
+        ),
+    ];
+    for mask in 0..4 {
+        let (mut flags, mut variables, mut file) = (vec![], vec![], String::new());
+        for (flag, variable, key, [in_flag, in_variable, in_file]) in all {
+            if mask & 1 != 0 {
+                flags.extend([flag, in_flag]);
+            }
+            if mask & 2 != 0 {
+                variables.push((variable, in_variable));
+            }
+            file.extend([key, " = \"", in_file, "\"\n"]);
+        }
+        let config = load(&flags, &variables, Some(&file)).expect("a configuration");
+        let layer = match mask {
+            0 => 3,
+            2 => 2,
+            _ => 1,
+        };
+        let expected = Config {
+            nats_url: format!("u{layer}"),
+            nats_login: NatsLogin::Password {
+                user: format!("n{layer}"),
+                password: format!("p{layer}").as_str().into(),
+            },
+            data_dir: PathBuf::from(format!("d{layer}")),
+            log_format: if layer == 2 {
+                LogFormat::Json
+            } else {
+                LogFormat::Text
+            },
+        };
+        assert_eq!(config, expected);
+    }
+}
+
+#[test]
+fn each_setting_comes_from_its_own_layer() {
+    let config = load(
+        &["--nats-user", "alice"],
+        &[
+            ("SCUTTLE_NATS_PASSWORD", "hunter2"),
+            ("SCUTTLE_NATS_URL", ""),
+        ],
+        Some("data_dir = \"/d\"\nnats_url = \"tls://n\"\n"),
+    )
+    .expect("a configuration");
+    assert_eq!(config.nats_url, "tls://n");
+    let NatsLogin::Password { user, password } = &config.nats_login else {
+        panic!("{config:?}");
+    };
+    assert_eq!((user.as_str(), password.expose()), ("alice", "hunter2"));
+    assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn the_file_may_be_named_in_the_environment() {
+    let file = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(file.path(), "data_dir = \"/d\"\nnats_creds = \"/c\"").expect("a file");
+    let name = file.path().to_str().expect("a name");
+    let config = load(&[], &[("SCUTTLE_CONFIG", name)], None).expect("a configuration");
+    assert_eq!(config.nats_login, NatsLogin::Creds("/c".into()));
+}
+
+#[test]
+fn a_login_is_whole_and_one() {
+    let user = ("SCUTTLE_NATS_USER", "alice");
+    let password = ("SCUTTLE_NATS_PASSWORD", "hunter2");
+    let creds = ("SCUTTLE_NATS_CREDS", "/c");
+    let needs = |given, missing| [given, missing];
+    check_refused(
+        &[],
+        &[user],
+        None,
+        &needs("nats_user is given", "without nats_password"),
+    );
+    check_refused(
+        &[],
+        &[password],
+        None,
+        &needs("nats_password is given", "without nats_user"),
+    );
+    check_refused(
+        &[],
+        &[user, password, creds],
+        None,
+        &["nats_creds and nats_user"],
+    );
+    check_refused(&[], &[user, creds], None, &["nats_creds and nats_user"]);
+}
+
+#[test]
+fn a_wrong_file_is_named_with_its_line() {
+    for (text, words) in [
+        (
+            "data_dir = \"/d\"\nnats_urls = \"x\"",
+            ["line 2", "unknown field"],
+        ),
+        (
+            "data_dir = \"/d\"\n\nlog_format = \"xml\"",
+            ["line 3", "unknown variant"],
+        ),
+        (
+            "nats_user = \"a\"\nnats_password = \"hunter2",
+            ["line 2", "scuttle.toml"],
+        ),
+        ("data_dir = 7", ["line 1", "invalid type"]),
+    ] {
+        check_refused(&[], &[], Some(text), &words);
+    }
+    check_refused(
+        &["--config", "/nowhere/scuttle.toml"],
+        &[],
+        None,
+        &["cannot read the configuration file /nowhere/scuttle.toml"],
+    );
+}
+
+#[test]
+fn wrong_arguments_and_variables_are_named() {
+    check_refused(&["--data-dri", "/d"], &[], None, &["--data-dri"]);
+    check_refused(&["--log-format", "xml"], &[], None, &["xml", "text, json"]);
+    check_refused(
+        &[],
+        &[("SCUTTLE_LOG_FORMAT", "xml")],
+        None,
+        &["SCUTTLE_LOG_FORMAT"],
+    );
+    check_refused(
+        &["--help"],
+        &[("SCUTTLE_NATS_PASSWORD", "hunter2")],
+        None,
+        &["--nats-creds"],
+    );
+}

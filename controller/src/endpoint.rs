@@ -1,0 +1,190 @@
+//! The endpoints of the Micro service: which subject each answers, and how its payload becomes an
+//! input. What an input causes is the core's matter.
+
+use async_nats::Message;
+use scuttle_core::{Input, Trace};
+use scuttle_schemas::agents::{Heartbeat, TeardownProgress, TeardownResult};
+use scuttle_schemas::hosts::DecommissionRequest;
+use scuttle_schemas::operations::CancelRequest;
+use scuttle_schemas::subjects::{self, AgentChannel};
+use scuttle_schemas::{ErrorCode, HostId, OperationId, Refusal, headers, read};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+/// A request subject of the controller.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Endpoint {
+    /// `swarm.teardown`.
+    Teardown,
+    /// `swarm.operations.cancel`.
+    OperationsCancel,
+    /// `swarm.operations.list`.
+    OperationsList,
+    /// `swarm.operations.get`.
+    OperationsGet,
+    /// `swarm.hosts.enroll`.
+    HostsEnroll,
+    /// `swarm.hosts.decommission`.
+    HostsDecommission,
+    /// `swarm.hosts.list`.
+    HostsList,
+    /// `swarm.shards.list`.
+    ShardsList,
+    /// `agent.<host_uuid>.heartbeat`.
+    AgentHeartbeat,
+    /// `agent.<host_uuid>.results`.
+    AgentResults,
+}
+
+impl Endpoint {
+    /// All of them.
+    pub const ALL: [Self; 10] = [
+        Self::Teardown,
+        Self::OperationsCancel,
+        Self::OperationsList,
+        Self::OperationsGet,
+        Self::HostsEnroll,
+        Self::HostsDecommission,
+        Self::HostsList,
+        Self::ShardsList,
+        Self::AgentHeartbeat,
+        Self::AgentResults,
+    ];
+
+    /// Its name in `$SRV.INFO` and `$SRV.STATS`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Teardown => "teardown",
+            Self::OperationsCancel => "operations-cancel",
+            Self::OperationsList => "operations-list",
+            Self::OperationsGet => "operations-get",
+            Self::HostsEnroll => "hosts-enroll",
+            Self::HostsDecommission => "hosts-decommission",
+            Self::HostsList => "hosts-list",
+            Self::ShardsList => "shards-list",
+            Self::AgentHeartbeat => "agent-heartbeat",
+            Self::AgentResults => "agent-results",
+        }
+    }
+
+    /// What it subscribes.
+    pub fn subject(self) -> String {
+        match self {
+            Self::Teardown => subjects::TEARDOWN.to_owned(),
+            Self::OperationsCancel => subjects::OPERATIONS_CANCEL.to_owned(),
+            Self::OperationsList => subjects::OPERATIONS_LIST.to_owned(),
+            Self::OperationsGet => subjects::OPERATIONS_GET.to_owned(),
+            Self::HostsEnroll => subjects::HOSTS_ENROLL.to_owned(),
+            Self::HostsDecommission => subjects::HOSTS_DECOMMISSION.to_owned(),
+            Self::HostsList => subjects::HOSTS_LIST.to_owned(),
+            Self::ShardsList => subjects::SHARDS_LIST.to_owned(),
+            Self::AgentHeartbeat => AgentChannel::Heartbeat.of_all(),
+            Self::AgentResults => AgentChannel::Results.of_all(),
+        }
+    }
+
+    /// Reads a request.
+    ///
+    /// # Errors
+    /// `bad_request`: what is wrong with it, for whoever sent it.
+    pub fn read(self, message: &Message) -> Result<Input, Refusal> {
+        match self {
+            Self::Teardown => {
+                if header(message, headers::MSG_ID).is_some() {
+                    return Err(unsupported("the Nats-Msg-Id header"));
+                }
+                Ok(Input::Teardown {
+                    request: payload("teardown request", message)?,
+                    operation_id: OperationId(Uuid::now_v7()),
+                    requested_by: headers::requester(header(message, headers::REQUEST_INFO)),
+                    trace: trace(message),
+                })
+            }
+            Self::HostsEnroll => {
+                let fresh = Uuid::now_v7().to_string();
+                let host = fresh.parse().map_err(|error| bad_request(&error))?;
+                Ok(Input::Enroll {
+                    request: payload("enroll request", message)?,
+                    host,
+                })
+            }
+            Self::OperationsCancel => {
+                payload::<CancelRequest>("cancel request", message)?;
+                Err(unsupported("cancelling an operation"))
+            }
+            Self::HostsDecommission => {
+                payload::<DecommissionRequest>("decommission request", message)?;
+                Err(unsupported("decommissioning a host"))
+            }
+            Self::OperationsList => {
+                payload("operations list request", message).map(Input::OperationsList)
+            }
+            Self::OperationsGet => payload("operation request", message).map(Input::OperationGet),
+            Self::HostsList => payload("hosts list request", message).map(Input::HostsList),
+            Self::ShardsList => payload("shards list request", message).map(Input::ShardsList),
+            Self::AgentHeartbeat => {
+                let heartbeat: Heartbeat = payload("heartbeat", message)?;
+                let host = speaker(AgentChannel::Heartbeat, message, &heartbeat.host_uuid)?;
+                Ok(Input::Heartbeat { host, heartbeat })
+            }
+            Self::AgentResults => {
+                let result: TeardownResult = payload("teardown result", message)?;
+                let host = speaker(AgentChannel::Results, message, &result.host_uuid)?;
+                Ok(Input::Result {
+                    host,
+                    result,
+                    trace: trace(message),
+                })
+            }
+        }
+    }
+}
+
+/// Reads what an agent publishes on its progress subject.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_progress(message: &Message) -> Result<Input, Refusal> {
+    let progress: TeardownProgress = payload("teardown progress", message)?;
+    let host = AgentChannel::Progress.host(&message.subject);
+    let host = host.ok_or_else(|| bad_request(&"the subject names no valid host_uuid"))?;
+    Ok(Input::Progress { host, progress })
+}
+
+fn payload<T: DeserializeOwned>(name: &'static str, message: &Message) -> Result<T, Refusal> {
+    read(name, &message.payload).map_err(|error| bad_request(&error))
+}
+
+/// The host that a report speaks for: the one of its subject, which the NATS server vouches for. A
+/// payload that names another is refused.
+fn speaker(channel: AgentChannel, message: &Message, named: &HostId) -> Result<HostId, Refusal> {
+    match channel.host(&message.subject) {
+        Some(host) if host == *named => Ok(host),
+        Some(host) => Err(bad_request(&format!(
+            "host_uuid {named} is not {host}, the host of the subject"
+        ))),
+        None => Err(bad_request(&"the subject names no valid host_uuid")),
+    }
+}
+
+fn bad_request(error: &dyn std::fmt::Display) -> Refusal {
+    Refusal::new(ErrorCode::BadRequest, error.to_string())
+}
+
+fn unsupported(what: &str) -> Refusal {
+    bad_request(&format!(
+        "{what} is not supported by this version: nothing was done"
+    ))
+}
+
+fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
+    message
+        .headers
+        .as_ref()?
+        .get(name)
+        .map(async_nats::HeaderValue::as_str)
+}
+
+fn trace(message: &Message) -> Option<Trace> {
+    headers::traceparent(header(message, headers::TRACEPARENT)).map(Trace::from)
+}

@@ -1,0 +1,116 @@
+//! `scuttle-controller`: wires the parts together, and nothing else.
+
+use std::process::ExitCode;
+use std::sync::mpsc::sync_channel;
+use std::time::Duration;
+
+use anyhow::Context;
+use async_nats::Client;
+use async_nats::service::{Request, Service};
+use scuttle_controller::config::{Config, LogFormat};
+use scuttle_controller::connection;
+use scuttle_controller::endpoint::Endpoint;
+use scuttle_controller::engine::{self, INBOX, Job, OUTBOX};
+use scuttle_controller::inbound::{self, Inbox};
+use scuttle_controller::shutdown::{self, Shutdown};
+use scuttle_controller::store::RedbStore;
+use scuttle_controller::{clock, outbound, service};
+use scuttle_schemas::subjects::AgentChannel;
+use tokio::sync::mpsc;
+use tracing::{error, info, warn};
+use tracing_subscriber::EnvFilter;
+
+/// How long the last answers may take to reach the server at a shutdown.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+fn main() -> ExitCode {
+    let config = match Config::load(std::env::args_os()) {
+        Ok(config) => config,
+        Err(error) => {
+            eprintln!("scuttle-controller: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    log_to_stderr(config.log_format);
+    let outcome = tokio::runtime::Builder::new_multi_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")
+        .and_then(|runtime| runtime.block_on(run(&config)));
+    match outcome {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            error!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn run(config: &Config) -> anyhow::Result<()> {
+    let mut shutdown = shutdown::listen().context("cannot listen for signals")?;
+    let mut store = RedbStore::open(&config.data_dir)?;
+    let state = engine::load(&mut store)?;
+    let (hosts, shards, open) = state.size();
+    info!(
+        "loaded {hosts} hosts, {shards} shards, {open} open operations from {}",
+        config.data_dir.display()
+    );
+
+    let (client, connected) = tokio::select! {
+        connection = connection::connect(config) => connection,
+        () = shutdown.begun() => return Ok(()),
+    };
+    let (inbox, jobs) = sync_channel::<Job<Box<Request>>>(INBOX);
+    let (outbox, effects) = mpsc::channel(OUTBOX);
+    let outbound = tokio::spawn(outbound::run(client.clone(), effects, connected));
+    let engine = tokio::task::spawn_blocking(move || {
+        engine::run(state, &mut store, &jobs, &outbox, clock::now)
+    });
+    // Its endpoints answer for as long as it lives.
+    let _service = subscribe(&client, inbox, &shutdown).await?;
+    info!("ready");
+
+    // The engine ends when the shutdown takes its senders away, or when a commit failed.
+    engine.await.context("the engine panicked")??;
+    info!("stopped: everything is on disk");
+    let last_words = async {
+        let _ = outbound.await;
+        client.flush().await
+    };
+    if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
+        warn!("the last answers could not be sent: the NATS server is away");
+    }
+    Ok(())
+}
+
+/// Subscribes every subject; each has a task that holds a sender of the inbox until the shutdown.
+async fn subscribe(client: &Client, inbox: Inbox, shutdown: &Shutdown) -> anyhow::Result<Service> {
+    let progress = client.subscribe(AgentChannel::Progress.of_all()).await?;
+    tokio::spawn(inbound::progress(progress, inbox.clone(), shutdown.clone()));
+    let failed = |error: async_nats::Error| anyhow::anyhow!("cannot start the service: {error}");
+    let service = service::start(client).await.map_err(failed)?;
+    for endpoint in Endpoint::ALL {
+        let builder = service.endpoint_builder().name(endpoint.name());
+        let requests = builder.add(endpoint.subject()).await.map_err(failed)?;
+        tokio::spawn(inbound::serve(
+            endpoint,
+            requests,
+            client.clone(),
+            inbox.clone(),
+            shutdown.clone(),
+        ));
+    }
+    Ok(service)
+}
+
+fn log_to_stderr(format: LogFormat) {
+    let filter = EnvFilter::try_from_env("SCUTTLE_LOG")
+        .unwrap_or_else(|_| EnvFilter::new("info,async_nats=error"));
+    let log = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr);
+    match format {
+        LogFormat::Text => log.with_target(false).init(),
+        LogFormat::Json => log.json().init(),
+    }
+}

@@ -1,0 +1,174 @@
+//! Tables, and the bytes of rows and batches. A row is the postcard of its struct in `scuttle-core`; a
+//! batch that of its changes. A change to those structs is a new [`FORMAT`].
+
+use std::path::Path;
+
+use ::redb::{ReadTransaction, Table, TableDefinition, WriteTransaction};
+use scuttle_core::Change;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+
+use super::StoreError;
+
+/// The format of the tables and of what is in them.
+pub(super) const FORMAT: u32 = 1;
+
+/// By name: [`FORMAT_KEY`], the swarm's own row.
+pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+/// By host.
+const HOSTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("hosts");
+/// By host, then decky.
+const SHARDS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("shards");
+/// By id, which is by age.
+const OPERATIONS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("operations");
+/// Batches by number, the oldest first.
+pub(super) const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
+
+/// Where `meta` has the format: a `u32`, little-endian in every format there will be.
+pub(super) const FORMAT_KEY: &str = "format";
+const SWARM_KEY: &str = "swarm";
+
+/// The bytes of a value, in a buffer that is used again.
+pub(super) fn encode<'b, T: Serialize + ?Sized>(
+    value: &T,
+    buffer: &'b mut Vec<u8>,
+) -> Result<&'b [u8], postcard::Error> {
+    buffer.clear();
+    *buffer = postcard::to_extend(value, std::mem::take(buffer))?;
+    Ok(buffer)
+}
+
+/// A value from its bytes, all of them.
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, postcard::Error> {
+    match postcard::take_from_bytes(bytes)? {
+        (value, []) => Ok(value),
+        _ => Err(postcard::Error::DeserializeBadEncoding),
+    }
+}
+
+/// How many changes a batch has, without reading them: a sequence begins with its length.
+pub(super) fn batch_len(bytes: &[u8]) -> Result<usize, postcard::Error> {
+    postcard::take_from_bytes(bytes).map(|(length, _)| length)
+}
+
+/// The rows' tables, open for writing.
+pub(super) struct Rows<'t> {
+    meta: Table<'t, &'static str, &'static [u8]>,
+    hosts: Table<'t, &'static str, &'static [u8]>,
+    shards: Table<'t, (&'static str, &'static str), &'static [u8]>,
+    operations: Table<'t, u128, &'static [u8]>,
+    buffer: Vec<u8>,
+}
+
+impl<'t> Rows<'t> {
+    /// Opens the tables, and makes those that are missing.
+    pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, ::redb::TableError> {
+        Ok(Self {
+            meta: transaction.open_table(META)?,
+            hosts: transaction.open_table(HOSTS)?,
+            shards: transaction.open_table(SHARDS)?,
+            operations: transaction.open_table(OPERATIONS)?,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Writes the format.
+    pub(super) fn write_format(&mut self) -> Result<(), ::redb::StorageError> {
+        let format = FORMAT.to_le_bytes();
+        self.meta.insert(FORMAT_KEY, format.as_slice()).map(drop)
+    }
+
+    /// Puts or removes the row that a change is about.
+    pub(super) fn write(&mut self, change: &Change) -> Result<(), WriteError> {
+        let buffer = &mut self.buffer;
+        match change {
+            Change::Meta(row) => drop(self.meta.insert(SWARM_KEY, encode(row, buffer)?)?),
+            Change::Host(row) => {
+                drop(self.hosts.insert(row.host.as_str(), encode(row, buffer)?)?);
+            }
+            Change::Shard(row) => {
+                let key = (row.host.as_str(), row.decky.as_str());
+                drop(self.shards.insert(key, encode(row, buffer)?)?);
+            }
+            Change::ShardRemoved { host, decky } => {
+                drop(self.shards.remove((host.as_str(), decky.as_str()))?);
+            }
+            Change::Operation(row) => {
+                let key = row.id.0.as_u128();
+                drop(self.operations.insert(key, encode(row, buffer)?)?);
+            }
+        }
+        Ok(())
+    }
+}
+
+/// A row that was not written.
+pub(super) enum WriteError {
+    Encode(postcard::Error),
+    Storage(::redb::StorageError),
+}
+
+impl From<postcard::Error> for WriteError {
+    fn from(error: postcard::Error) -> Self {
+        Self::Encode(error)
+    }
+}
+
+impl From<::redb::StorageError> for WriteError {
+    fn from(error: ::redb::StorageError) -> Self {
+        Self::Storage(error)
+    }
+}
+
+/// Hands every row to `each`, in the order that a load has.
+pub(super) fn read_rows(
+    transaction: &ReadTransaction,
+    path: &Path,
+    each: &mut dyn FnMut(Change) -> Result<(), StoreError>,
+) -> Result<(), StoreError> {
+    let failed = |error: ::redb::Error| StoreError::redb("read", path, error);
+    let table = |error: ::redb::TableError| failed(error.into());
+    let storage = |error: ::redb::StorageError| failed(error.into());
+
+    let meta = transaction.open_table(META).map_err(table)?;
+    if let Some(bytes) = meta.get(SWARM_KEY).map_err(storage)? {
+        let row = decode(bytes.value()).map_err(damaged(path, "meta", SWARM_KEY))?;
+        each(Change::Meta(row))?;
+    }
+    let hosts = transaction.open_table(HOSTS).map_err(table)?;
+    for entry in hosts.range::<&str>(..).map_err(storage)? {
+        let (key, bytes) = entry.map_err(storage)?;
+        let row = decode(bytes.value()).map_err(damaged(path, "hosts", key.value()))?;
+        each(Change::Host(row))?;
+    }
+    let shards = transaction.open_table(SHARDS).map_err(table)?;
+    for entry in shards.range::<(&str, &str)>(..).map_err(storage)? {
+        let (key, bytes) = entry.map_err(storage)?;
+        let (host, decky) = key.value();
+        let row = decode(bytes.value())
+            .map_err(|cause| damaged(path, "shards", format_args!("{host}/{decky}"))(cause))?;
+        each(Change::Shard(row))?;
+    }
+    let operations = transaction.open_table(OPERATIONS).map_err(table)?;
+    for entry in operations.range::<u128>(..).map_err(storage)? {
+        let (key, bytes) = entry.map_err(storage)?;
+        let id = uuid::Uuid::from_u128(key.value());
+        let row = decode(bytes.value()).map_err(damaged(path, "operations", id))?;
+        each(Change::Operation(row))?;
+    }
+    Ok(())
+}
+
+/// For `map_err`: bytes that do not decode, and where they are.
+pub(super) fn damaged(
+    path: &Path,
+    table: &'static str,
+    key: impl std::fmt::Display,
+) -> impl FnOnce(postcard::Error) -> StoreError {
+    move |cause| StoreError::Row {
+        path: path.to_owned(),
+        table,
+        key: key.to_string(),
+        cause,
+    }
+}

@@ -1,0 +1,82 @@
+//! Rows for the store's tests: small, and different by their version.
+
+use scuttle_core::{Change, HostRow, Meta, OperationRow, OutcomeRow, Revisions, ShardRow};
+use scuttle_schemas::hosts::HostStatus;
+use scuttle_schemas::operations::{OperationState, ShardOutcome};
+use scuttle_schemas::shards::ShardState;
+use scuttle_schemas::{Labels, OperationId, Services, Text, Timestamp};
+use uuid::Uuid;
+
+const AT: i64 = 1_795_425_109_000;
+
+pub(crate) fn meta(version: u64) -> Change {
+    Change::Meta(Meta {
+        epoch: version,
+        revisions: Revisions::default(),
+    })
+}
+
+pub(crate) fn host(host: &str, version: u64) -> Change {
+    Change::Host(HostRow {
+        host: host.parse().expect("a host"),
+        name: format!("name-{version}").parse().expect("a name"),
+        address: None,
+        labels: Labels::default(),
+        status: HostStatus::Online,
+        enrolled_at: Timestamp::from_millis(AT),
+        last_heartbeat: None,
+        interval_ms: 1000,
+        agent_version: Some(Text::from("0.1.0")),
+        applied: None,
+    })
+}
+
+pub(crate) fn shard(host: &str, decky: &str, version: u64) -> Change {
+    Change::Shard(ShardRow {
+        host: host.parse().expect("a host"),
+        decky: decky.parse().expect("a decky"),
+        ip: Some("10.0.0.1".to_owned()),
+        services: Services::default(),
+        labels: Labels::default(),
+        state: ShardState::Running,
+        last_error: None,
+        operation: None,
+        last_seen: Timestamp::from_millis(AT),
+        updated_at: Timestamp::from_millis(AT),
+        revision: version,
+        registered: 1,
+    })
+}
+
+pub(crate) fn removed(host: &str, decky: &str) -> Change {
+    Change::ShardRemoved {
+        host: host.parse().expect("a host"),
+        decky: decky.parse().expect("a decky"),
+    }
+}
+
+pub(crate) fn operation(host: &str, id: u64, version: u64) -> Change {
+    Change::Operation(OperationRow {
+        id: OperationId(Uuid::from_u128(id.into())),
+        host: host.parse().expect("a host"),
+        host_name: "name".parse().expect("a name"),
+        decky: None,
+        state: OperationState::Queued,
+        requested_by: "operator".to_owned(),
+        reason: None,
+        accepted_at: Timestamp::from_millis(AT),
+        deadline: Timestamp::from_millis(AT + 60_000),
+        finished_at: None,
+        attempts: 1,
+        unanswered: 1,
+        next_attempt_at: Timestamp::from_millis(AT),
+        error: None,
+        covers_until: version,
+        outcomes: vec![OutcomeRow {
+            decky: "d".parse().expect("a decky"),
+            outcome: ShardOutcome::Pending,
+            error: None,
+        }],
+        trace: None,
+    })
+}

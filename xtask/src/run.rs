@@ -1,0 +1,106 @@
+//! Runs other programs, and says how a command failed.
+
+use std::fmt;
+use std::process::{Command, ExitCode, ExitStatus};
+
+/// Why a command ended early: what it was doing, on what, and what to do about it.
+#[derive(Debug)]
+pub(crate) struct Failure {
+    message: String,
+    code: u8,
+}
+
+impl Failure {
+    pub(crate) fn new(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            code: 1,
+        }
+    }
+
+    /// The command line itself was wrong.
+    pub(crate) fn usage(message: impl Into<String>) -> Self {
+        Self {
+            message: message.into(),
+            code: 2,
+        }
+    }
+
+    /// The same failure, with what to do about it.
+    pub(crate) fn advise(mut self, advice: &str) -> Self {
+        self.message.push('\n');
+        self.message.push_str(advice);
+        self
+    }
+
+    pub(crate) fn exit_code(&self) -> ExitCode {
+        ExitCode::from(self.code)
+    }
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.message)
+    }
+}
+
+/// Runs `command` with this terminal; a failure carries its exit code on.
+pub(crate) fn run(what: &str, command: &mut Command) -> Result<(), Failure> {
+    let status = command
+        .status()
+        .map_err(|error| cannot_start(what, command, &error))?;
+    if status.success() {
+        return Ok(());
+    }
+    Err(Failure {
+        message: format!("could not {what}: {} ended with {status}", show(command)),
+        code: code(status),
+    })
+}
+
+/// Runs `command` without showing what it prints, and returns that.
+pub(crate) fn quietly(what: &str, command: &mut Command) -> Result<String, Failure> {
+    let output = command
+        .output()
+        .map_err(|error| cannot_start(what, command, &error))?;
+    let mut printed = String::from_utf8_lossy(&output.stdout).into_owned();
+    if output.status.success() {
+        return Ok(printed);
+    }
+    printed.push_str(&String::from_utf8_lossy(&output.stderr));
+    Err(Failure {
+        message: format!(
+            "could not {what}: {} ended with {}\n{}",
+            show(command),
+            output.status,
+            printed.trim_end()
+        ),
+        code: code(output.status),
+    })
+}
+
+pub(crate) fn cannot_start(what: &str, command: &Command, error: &std::io::Error) -> Failure {
+    Failure::new(format!(
+        "could not {what}: cannot start {}: {error}",
+        show(command)
+    ))
+}
+
+/// The command as one would type it.
+fn show(command: &Command) -> String {
+    let mut shown = format!("`{}", command.get_program().to_string_lossy());
+    for argument in command.get_args() {
+        shown.push(' ');
+        shown.push_str(&argument.to_string_lossy());
+    }
+    shown.push('`');
+    shown
+}
+
+/// A program that a signal ended has no code: 1 stands for it.
+fn code(status: ExitStatus) -> u8 {
+    status
+        .code()
+        .and_then(|code| u8::try_from(code).ok())
+        .unwrap_or(1)
+}

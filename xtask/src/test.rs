@@ -1,0 +1,150 @@
+//! `cargo xtask test`: every check that CI makes, what fails soonest first.
+//!
+//! What a check looks for is elsewhere: tidy.rs, clippy.toml, deny.toml, and the tests themselves.
+
+use std::time::{Duration, Instant};
+
+use crate::run::{self, Failure};
+use crate::workspace::Workspace;
+use crate::{nats_server, programs, tidy};
+
+/// How a step ended that did not fail.
+enum Outcome {
+    Passed,
+    Skipped,
+}
+
+type Step = fn(&Workspace) -> Result<Outcome, Failure>;
+
+const STEPS: [(&str, Step); 7] = [
+    ("tools", tools),
+    ("tidy", tidy_rules),
+    ("format", format),
+    ("dependencies", dependencies),
+    ("lint", lint),
+    ("programs", build_programs),
+    ("tests", tests),
+];
+
+/// Runs the steps in order, up to the first that fails.
+pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
+    let start = Instant::now();
+    let (mut passed, mut skipped) = (0, 0);
+    let mut result = Ok(());
+    for (name, step) in STEPS {
+        println!("── {name}");
+        let step_start = Instant::now();
+        let (ended, took) = (step(workspace), step_start.elapsed());
+        match ended {
+            Ok(Outcome::Passed) => {
+                passed += 1;
+                println!("── {name}: passed in {}", seconds(took));
+            }
+            Ok(Outcome::Skipped) => {
+                skipped += 1;
+                println!("── {name}: skipped");
+            }
+            Err(failure) => {
+                println!("── {name}: failed after {}", seconds(took));
+                result = Err(failure);
+                break;
+            }
+        }
+    }
+    println!("── all that ran took {}", seconds(start.elapsed()));
+    // CI reads this form. The tests' own counts are above: these are the steps'.
+    let failed = usize::from(result.is_err());
+    println!("steps: {passed} passed, {failed} failed, {skipped} skipped");
+    result
+}
+
+/// Without these the later steps would fail with less to say. Nothing is downloaded here.
+fn tools(workspace: &Workspace) -> Result<Outcome, Failure> {
+    for (tool, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
+        run::quietly(
+            &format!("find `cargo {tool}`"),
+            workspace.cargo().args([tool, "--version"]),
+        )
+        .map_err(|failure| failure.advise(&format!("run `rustup component add {component}`")))?;
+    }
+    Ok(Outcome::Passed)
+}
+
+fn tidy_rules(workspace: &Workspace) -> Result<Outcome, Failure> {
+    tidy::run(&workspace.root)?;
+    Ok(Outcome::Passed)
+}
+
+fn format(workspace: &Workspace) -> Result<Outcome, Failure> {
+    run::run(
+        "pass the format check",
+        workspace.cargo().args(["fmt", "--all", "--check"]),
+    )
+    .map_err(|failure| failure.advise("run `cargo fmt --all`"))?;
+    Ok(Outcome::Passed)
+}
+
+/// cargo-deny takes minutes to build, so a newcomer need not have it.
+fn dependencies(workspace: &Workspace) -> Result<Outcome, Failure> {
+    if run::quietly(
+        "find cargo-deny",
+        workspace.cargo().args(["deny", "--version"]),
+    )
+    .is_err()
+    {
+        println!("cargo-deny is not installed: `cargo install cargo-deny --locked` gets it");
+        return Ok(Outcome::Skipped);
+    }
+    run::run(
+        "pass the checks of deny.toml",
+        workspace
+            .cargo()
+            .args(["deny", "--locked", "check", "bans", "licenses", "sources"]),
+    )?;
+    Ok(Outcome::Passed)
+}
+
+fn lint(workspace: &Workspace) -> Result<Outcome, Failure> {
+    run::run(
+        "pass the lints",
+        workspace
+            .cargo()
+            .args(["clippy", "--workspace", "--all-targets", "--all-features"])
+            .args(["--locked", "--", "-D", "warnings"]),
+    )?;
+    Ok(Outcome::Passed)
+}
+
+/// The programs that the black-box tests start: cargo builds a program for its own package's tests alone.
+/// With the same features as the tests, so that nothing is built twice.
+fn build_programs(workspace: &Workspace) -> Result<Outcome, Failure> {
+    run::run(
+        "build the programs under test",
+        workspace.cargo().args([
+            "build",
+            "--workspace",
+            "--bins",
+            "--all-features",
+            "--locked",
+        ]),
+    )?;
+    Ok(Outcome::Passed)
+}
+
+fn tests(workspace: &Workspace) -> Result<Outcome, Failure> {
+    let server = nats_server::find_or_install(workspace)?;
+    let mut cargo = workspace.cargo();
+    cargo.args(["test", "--workspace", "--all-features", "--locked"]);
+    programs::environment(
+        &mut cargo,
+        workspace,
+        &server,
+        &workspace.target.join("debug"),
+    );
+    run::run("pass the tests", &mut cargo)?;
+    Ok(Outcome::Passed)
+}
+
+fn seconds(time: Duration) -> String {
+    format!("{:.1} s", time.as_secs_f64())
+}
