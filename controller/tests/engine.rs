@@ -1,0 +1,172 @@
+//! The engine's one promise: what is told is on disk. Over the store in memory, which fails on order.
+
+use std::collections::VecDeque;
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::thread::JoinHandle;
+
+use scuttle_controller::engine::{self, EngineError, Job, Outgoing};
+use scuttle_controller::store::{Fault, MemoryStore, Store};
+use scuttle_core::{Effect, Input, Reply};
+use scuttle_schemas::hosts::{EnrollRequest, HostsListRequest};
+use scuttle_schemas::{ErrorCode, HostId, Labels, OperationId, Timestamp};
+use tokio::sync::mpsc::{Receiver, channel};
+
+type Requester = u32;
+
+struct Engine {
+    inbox: SyncSender<Job<Requester>>,
+    outbox: Receiver<Vec<Outgoing<Requester>>>,
+    replies: VecDeque<(Requester, Reply)>,
+    thread: JoinHandle<Result<(), EngineError>>,
+}
+
+fn start(disk: &MemoryStore) -> Engine {
+    let (inbox, jobs) = sync_channel(16);
+    let (effects, outbox) = channel(16);
+    let mut store = disk.clone();
+    let thread = std::thread::spawn(move || {
+        let state = engine::load(&mut store)?;
+        engine::run(state, &mut store, &jobs, &effects, || {
+            Timestamp::from_millis(1_795_425_109_000)
+        })
+    });
+    Engine {
+        inbox,
+        outbox,
+        replies: VecDeque::new(),
+        thread,
+    }
+}
+
+impl Engine {
+    fn send(&self, requester: Requester, input: Input) {
+        let job = Job {
+            input,
+            requester: Some(requester),
+        };
+        self.inbox.send(job).expect("the engine runs");
+    }
+
+    /// The next reply, and who gets it.
+    fn reply(&mut self) -> Option<(Requester, Reply)> {
+        while self.replies.is_empty() {
+            let batch = self.outbox.blocking_recv()?;
+            self.replies
+                .extend(batch.into_iter().filter_map(|outgoing| match outgoing {
+                    (Some(requester), Effect::Reply(reply)) => Some((requester, reply)),
+                    _ => None,
+                }));
+        }
+        self.replies.pop_front()
+    }
+
+    /// Takes the inbox away, as a shutdown does.
+    fn stop(self) -> Result<(), EngineError> {
+        drop(self.inbox);
+        self.thread.join().expect("the engine does not panic")
+    }
+}
+
+fn enroll(name: &str) -> Input {
+    Input::Enroll {
+        request: EnrollRequest {
+            name: name.parse().expect("valid"),
+            address: None,
+            labels: Labels::default(),
+            host_uuid: None,
+        },
+        host: name.parse::<HostId>().expect("valid"),
+    }
+}
+
+fn hosts(disk: &MemoryStore) -> Vec<String> {
+    let mut engine = start(disk);
+    engine.send(0, Input::HostsList(HostsListRequest::default()));
+    let Some((0, Reply::Hosts(list))) = engine.reply() else {
+        panic!("a list is answered")
+    };
+    engine.stop().expect("stops");
+    list.hosts
+        .iter()
+        .map(|host| host.name.to_string())
+        .collect()
+}
+
+#[test]
+fn what_was_answered_is_there_after_a_restart() {
+    let disk = MemoryStore::default();
+    let mut engine = start(&disk);
+    engine.send(7, enroll("worker-a"));
+    let answer = engine.reply();
+    assert!(matches!(answer, Some((7, Reply::Enroll(_)))), "{answer:?}");
+    // Dropped, not stopped: no checkpoint is made.
+    drop(engine);
+    assert_eq!(hosts(&disk), ["worker-a"]);
+}
+
+/// Whether the failed batch is on disk or not: nobody was told anything of it.
+#[test]
+fn nothing_is_told_of_a_commit_that_failed() {
+    for (fault, stored) in [
+        (Fault::Lost, vec!["worker-a"]),
+        (Fault::Kept, vec!["worker-a", "worker-b"]),
+    ] {
+        let disk = MemoryStore::default();
+        let mut engine = start(&disk);
+        engine.send(1, enroll("worker-a"));
+        engine.reply().expect("answered");
+        disk.fail_next(fault);
+        engine.send(2, enroll("worker-b"));
+        assert_eq!(
+            engine.reply().map(|(requester, _)| requester),
+            None,
+            "{fault:?}"
+        );
+        let error = engine
+            .stop()
+            .expect_err("a commit that failed ends the engine");
+        assert!(error.to_string().contains("append failed"), "{error}");
+        assert_eq!(hosts(&disk), stored, "{fault:?}");
+    }
+}
+
+#[test]
+fn a_stop_answers_what_is_in_hand_and_leaves_no_journal() {
+    let disk = MemoryStore::default();
+    let mut engine = start(&disk);
+    for requester in 0..10 {
+        engine.send(requester, enroll(&format!("worker-{requester}")));
+    }
+    let (gone, _) = sync_channel(1);
+    engine.inbox = gone;
+    let answered: Vec<_> = std::iter::from_fn(|| engine.reply())
+        .map(|(who, _)| who)
+        .collect();
+    assert_eq!(answered, (0..10).collect::<Vec<_>>());
+    engine.stop().expect("stops");
+    assert_eq!(disk.journal_len(), 0);
+}
+
+#[test]
+fn a_refused_request_writes_nothing() {
+    let disk = MemoryStore::default();
+    let mut engine = start(&disk);
+    engine.send(1, enroll("worker-a"));
+    engine.reply().expect("answered");
+    let written = disk.journal_len();
+    let request = scuttle_schemas::read("teardown request", br#"{"host_uuid":"nowhere"}"#);
+    engine.send(
+        2,
+        Input::Teardown {
+            request: request.expect("valid"),
+            operation_id: OperationId(uuid::Uuid::now_v7()),
+            requested_by: "alice".to_owned(),
+            trace: None,
+        },
+    );
+    let Some((2, Reply::Refused(refusal))) = engine.reply() else {
+        panic!("refused")
+    };
+    assert_eq!(refusal.code, ErrorCode::HostNotFound);
+    assert_eq!(disk.journal_len(), written);
+}
