@@ -25,13 +25,18 @@ const BATCH: usize = 1024;
 /// How many batches of effects wait to be sent. When it is full the engine waits, and its inbox fills.
 pub const OUTBOX: usize = 64;
 
-/// The journal is cut back when it holds more changes than this: a start reads it in well under a
-/// second.
-const LONG_JOURNAL: usize = 65_536;
+/// A journal longer than this, in changes, is moved to the rows when there is nothing else to do.
+const LONG_JOURNAL: usize = 4_096;
 
-/// How many changes each batch then moves from the journal to the rows: more than a batch appends, and
-/// few enough that no answer waits long.
-const CHECKPOINT: usize = 8_192;
+/// How long nothing must have come in before there is nothing else to do.
+const QUIET: Duration = Duration::from_millis(50);
+
+/// How many changes are moved then before the inbox is looked at again: 10 to 20 ms of work.
+const CHECKPOINT: usize = 1_000;
+
+/// A journal longer than this, in changes, is moved though there is more to do: a start reads it in a
+/// second or two.
+const TOO_LONG_JOURNAL: usize = 1_000_000;
 
 /// One input, and who waits for its reply.
 #[derive(Debug)]
@@ -79,14 +84,23 @@ pub fn run<R>(
         requester: None,
     }];
     loop {
-        commit(&mut state, store, &mut jobs, outbox, now())?;
-        if store.journal_len() > LONG_JOURNAL {
-            store.checkpoint(CHECKPOINT)?;
+        let appended = commit(&mut state, store, &mut jobs, outbox, now())?;
+        if store.journal_len() > TOO_LONG_JOURNAL {
+            store.checkpoint(2 * appended)?;
         }
-        let patience = state.next_deadline().since(now());
-        let patience = Duration::from_millis(u64::try_from(patience).unwrap_or(0));
+        let until_due = state.next_deadline().since(now());
+        let until_due = Duration::from_millis(u64::try_from(until_due).unwrap_or(0));
+        let long = store.journal_len() > LONG_JOURNAL;
+        let patience = if long {
+            QUIET.min(until_due)
+        } else {
+            until_due
+        };
         match inbox.recv_timeout(patience) {
             Ok(job) => jobs.push(job),
+            Err(RecvTimeoutError::Timeout) if long && patience == QUIET => {
+                store.checkpoint(CHECKPOINT)?;
+            }
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => break,
         }
@@ -98,14 +112,15 @@ pub fn run<R>(
     Ok(())
 }
 
-/// Decides on a batch of jobs, makes it durable, then hands on its effects.
+/// Decides on a batch of jobs, makes it durable, then hands on its effects. Says how many changes that
+/// were.
 fn commit<R>(
     state: &mut State,
     store: &mut dyn Store,
     jobs: &mut Vec<Job<R>>,
     outbox: &Sender<Vec<Outgoing<R>>>,
     now: Timestamp,
-) -> Result<(), EngineError> {
+) -> Result<usize, EngineError> {
     let mut outgoing = Vec::with_capacity(jobs.len() * 3);
     for mut job in jobs.drain(..) {
         for effect in state.step(now, job.input) {
@@ -131,5 +146,5 @@ fn commit<R>(
         // Nobody to send for any more: the state is durable, and that is what counts.
         let _ = outbox.blocking_send(outgoing);
     }
-    Ok(())
+    Ok(commit.changes.len())
 }

@@ -1,5 +1,6 @@
 //! `scuttle-controller`: wires the parts together, and nothing else.
 
+use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::mpsc::sync_channel;
 use std::time::Duration;
@@ -7,7 +8,7 @@ use std::time::Duration;
 use anyhow::Context;
 use async_nats::Client;
 use async_nats::service::{Request, Service};
-use scuttle_controller::config::{Config, LogFormat};
+use scuttle_controller::config::{Config, ConfigError, LogFormat};
 use scuttle_controller::connection;
 use scuttle_controller::endpoint::Endpoint;
 use scuttle_controller::engine::{self, INBOX, Job, OUTBOX};
@@ -26,6 +27,11 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 fn main() -> ExitCode {
     let config = match Config::load(std::env::args_os()) {
         Ok(config) => config,
+        Err(ConfigError::Arguments(usage)) => {
+            // Help, the version, or what is wrong with the flags: clap prints it.
+            let _ = usage.print();
+            return ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2));
+        }
         Err(error) => {
             eprintln!("scuttle-controller: {error}");
             return ExitCode::from(2);
@@ -106,8 +112,10 @@ async fn subscribe(client: &Client, inbox: Inbox, shutdown: &Shutdown) -> anyhow
 fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_env("SCUTTLE_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,async_nats=error"));
+    let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)
+        .with_ansi(coloured)
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.with_target(false).init(),
