@@ -1,1 +1,30 @@
-//! To be written.
+//! The harness of Scuttle's black-box tests, its demo and its benches: real processes, real NATS.
+//!
+//! A test starts a [`Swarm`] (its own nats-server, controller and data directory), talks to it as an
+//! operator through a [`Client`], and plays a host's agent itself through a [`FakeAgent`]. Nothing
+//! here knows how the controller works inside, and nothing waits for a time: it waits for an answer, a
+//! message or a process, at most for [`wait::PATIENCE`].
+
+pub mod broadcasts;
+pub mod client;
+pub mod controller;
+pub mod fake_agent;
+pub mod nats;
+pub mod process;
+pub mod sim;
+pub mod swarm;
+pub mod view;
+pub mod wait;
+
+pub use broadcasts::Broadcasts;
+pub use client::{AskError, Client, Outcome, Refused};
+pub use controller::Controller;
+pub use fake_agent::{FakeAgent, absent, failed, removed, reported};
+pub use nats::{Nats, Role};
+pub use sim::Sim;
+pub use swarm::Swarm;
+pub use view::View;
+pub use wait::until;
+
+/// What a test returns.
+pub type TestResult = anyhow::Result<()>;

@@ -1,0 +1,105 @@
+//! Ctrl-C, and that nothing is left behind.
+//!
+//! A terminal sends Ctrl-C to its whole foreground process group, which would end the server under the agents. So the
+//! program that the user started only starts itself again in a process group of its own, where all the others are
+//! started too, and asks that one to stop over its standard input. The input's end asks as well: even
+//! when the outer one is killed, what it started stops in order.
+
+use std::fs::File;
+use std::future::Future;
+use std::io::{Read, Write};
+use std::process::{ExitCode, Stdio};
+
+use anyhow::{Context, Result};
+use tokio::process::Command;
+use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::sync::mpsc;
+
+/// Requests that are not heard yet: nobody presses Ctrl-C more often.
+const PENDING: usize = 8;
+
+/// Runs this program again, inside; stops it as asked, and ends with its exit code.
+pub(crate) async fn outside() -> Result<ExitCode> {
+    let mut signals = Signals::listen()?;
+    let mut child = Command::new(std::env::current_exe()?)
+        .args(std::env::args_os().skip(1))
+        .arg("--inside")
+        .stdin(Stdio::piped())
+        .process_group(0)
+        .spawn()
+        .context("start the demo itself")?;
+    let input = child.stdin.take().context("the demo's standard input")?;
+    let mut input = File::from(input.into_owned_fd()?);
+    loop {
+        tokio::select! {
+            status = child.wait() => {
+                let code = status?.code().and_then(|code| u8::try_from(code).ok());
+                return Ok(code.map_or(ExitCode::FAILURE, ExitCode::from));
+            }
+            // When it has ended meanwhile, there is nothing to stop.
+            () = signals.any() => {
+                let _ = input.write_all(b"\n");
+            }
+        }
+    }
+}
+
+/// The inner program's ear.
+pub(crate) struct Stop {
+    requests: mpsc::Receiver<()>,
+    signals: Signals,
+}
+
+impl Stop {
+    /// Listens to the outer program, and to signals.
+    pub(crate) fn listen() -> Result<Self> {
+        let (ask, requests) = mpsc::channel(PENDING);
+        std::thread::spawn(move || {
+            let mut input = std::io::stdin().lock();
+            let mut byte = [0];
+            while matches!(input.read(&mut byte), Ok(1)) && ask.blocking_send(()).is_ok() {}
+            let _ = ask.blocking_send(());
+        });
+        Ok(Self {
+            requests,
+            signals: Signals::listen()?,
+        })
+    }
+
+    /// What `work` gives; `None` when it was asked to stop before.
+    pub(crate) async fn unless<T>(
+        &mut self,
+        work: impl Future<Output = Result<T>>,
+    ) -> Result<Option<T>> {
+        tokio::select! {
+            done = work => done.map(Some),
+            Some(()) = self.requests.recv() => Ok(None),
+            () = self.signals.any() => Ok(None),
+        }
+    }
+}
+
+/// The signals that ask to stop.
+struct Signals {
+    interrupt: Signal,
+    terminate: Signal,
+    hangup: Signal,
+}
+
+impl Signals {
+    fn listen() -> Result<Self> {
+        Ok(Self {
+            interrupt: signal(SignalKind::interrupt())?,
+            terminate: signal(SignalKind::terminate())?,
+            hangup: signal(SignalKind::hangup())?,
+        })
+    }
+
+    async fn any(&mut self) {
+        tokio::select! {
+            _ = self.interrupt.recv() => {}
+            _ = self.terminate.recv() => {}
+            _ = self.hangup.recv() => {}
+        }
+    }
+}

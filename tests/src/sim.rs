@@ -1,0 +1,40 @@
+//! The agent simulator as a child process.
+
+use std::path::Path;
+
+use anyhow::Result;
+
+use crate::nats::{Nats, Role, program};
+use crate::process::Process;
+
+/// A `scuttle-agent-sim`. Dropping it kills it.
+#[derive(Debug)]
+pub struct Sim {
+    process: Process,
+}
+
+impl Sim {
+    /// Starts the simulator with these arguments on a data directory of its own, and waits until its agents
+    /// are up.
+    ///
+    /// # Errors
+    /// There is no such program, or it does not get ready.
+    pub async fn start(nats: &Nats, dir: &Path, arguments: &[&str]) -> Result<Self> {
+        let mut command = tokio::process::Command::new(program("scuttle-agent-sim"));
+        command
+            .args(["--nats-url", &nats.url(), "--data-dir"])
+            .arg(dir)
+            .args(arguments)
+            .envs(nats.environment(Role::Agents))
+            .env("SCUTTLE_OPERATOR_USER", Role::Operator.user())
+            .env("SCUTTLE_OPERATOR_PASSWORD", nats.password(Role::Operator));
+        let mut process = Process::spawn("the simulator", command, &dir.with_extension("log"))?;
+        process.line("ready:").await?;
+        Ok(Self { process })
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
+    }
+}

@@ -1,0 +1,69 @@
+//! Waiting for what must come, never for a time.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, anyhow, bail};
+use scuttle_schemas::Timestamp;
+
+/// How long anything that must happen may take before the test fails: far more than it needs, since a
+/// test machine may be busy.
+pub const PATIENCE: Duration = Duration::from_secs(20);
+
+/// Between two tries of the same request.
+const RETRY: Duration = Duration::from_millis(10);
+
+/// The time now, as the wire writes it.
+pub fn now() -> Timestamp {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Asks again and again until the answer is `enough`, and returns that answer.
+///
+/// # Errors
+/// It was not in time; the error lists every different answer that was seen, with its time.
+pub async fn until<T, Asked, E>(
+    what: &str,
+    mut ask: impl FnMut() -> Asked,
+    enough: impl Fn(&T) -> bool,
+) -> Result<T>
+where
+    T: Debug,
+    E: Debug,
+    Asked: Future<Output = Result<T, E>>,
+{
+    let start = Instant::now();
+    let mut seen: Vec<String> = Vec::new();
+    let mut last = String::new();
+    let mut tries = tokio::time::interval(RETRY);
+    while start.elapsed() < PATIENCE {
+        tries.tick().await;
+        let answer = ask().await;
+        let text = format!("{answer:?}");
+        if let Ok(answer) = answer
+            && enough(&answer)
+        {
+            return Ok(answer);
+        }
+        if text != last {
+            seen.push(format!("{:>6} ms: {text}", start.elapsed().as_millis()));
+            last = text;
+        }
+    }
+    bail!(
+        "{what}: not within {PATIENCE:?}; seen:\n{}",
+        seen.join("\n")
+    )
+}
+
+/// What `future` gives, within [`PATIENCE`].
+///
+/// # Errors
+/// It was not in time; the error names `what`.
+pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
+    tokio::time::timeout(PATIENCE, future)
+        .await
+        .map_err(|_| anyhow!("{what}: not within {PATIENCE:?}"))
+}

@@ -1,0 +1,251 @@
+//! How a command reaches its agent: at once, again while nobody has started it, and when an agent is back.
+
+use std::time::{Duration, Instant};
+
+use async_nats::HeaderMap;
+use scuttle_schemas::agents::{ProgressStep, TeardownCommand};
+use scuttle_schemas::hosts::{HostStatus, HostsUpdated};
+use scuttle_schemas::operations::{OperationRecord, OperationState, OperationsUpdated};
+use scuttle_schemas::shards::ShardsUpdated;
+use scuttle_schemas::teardown::TeardownAccepted;
+use scuttle_schemas::{headers, subjects};
+use scuttle_tests::{Broadcasts, FakeAgent, Swarm, TestResult, until};
+use serde_json::json;
+
+/// What comes of a heartbeat "at once" comes in less than this; the waits of the backoff that it is told
+/// from are longer.
+const AT_ONCE: Duration = Duration::from_millis(900);
+
+/// A host that is away: the teardown is accepted, and its agent gets the command when it is back, not at
+/// the next turn of the backoff.
+#[tokio::test]
+async fn an_offline_host_gets_its_command_when_it_comes_back() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut hosts = Broadcasts::<HostsUpdated>::of(&swarm.operator).await?;
+    let mut agent = FakeAgent::connect(&swarm.nats, &swarm.host("worker-a").await?).await?;
+    agent.interval_ms = 100;
+    agent.report(&["decky-1"]).await?;
+    let host = agent.host.clone();
+    drop(agent);
+    let offline = |told: &HostsUpdated| {
+        told.updated
+            .iter()
+            .any(|host| host.status == HostStatus::Offline)
+    };
+    hosts.until("offline", offline).await?;
+
+    let accepted = swarm.operator.teardown(&host, None).await?;
+    assert_eq!(swarm.operator.states(&host).await?, "decky-1 tearing_down");
+    let tried = |operation: &OperationRecord| operation.attempts >= 2;
+    let id = accepted.operation_id;
+    let queued = until("two attempts", || swarm.operator.operation(id), tried).await?;
+    assert_eq!(queued.state, OperationState::Queued);
+
+    let mut agent = FakeAgent::connect(&swarm.nats, &host).await?;
+    let back = Instant::now();
+    agent.report(&["decky-1"]).await?;
+    let command = agent.command().await?;
+    assert!(back.elapsed() < AT_ONCE, "{:?}", back.elapsed());
+    assert_eq!(command.operation_id, id);
+    assert!(command.attempt > queued.attempts);
+    agent.succeed(id, &["decky-1"]).await?;
+    assert_eq!(
+        swarm.operator.operation(id).await?.state,
+        OperationState::Succeeded
+    );
+    Ok(())
+}
+
+/// A host that has never been heard gets its command with its first heartbeat.
+#[tokio::test]
+async fn an_enrolled_host_gets_its_command_with_its_first_heartbeat() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let host = swarm.host("worker-a").await?;
+    let accepted = swarm.operator.teardown(&host, None).await?;
+    let mut agent = FakeAgent::connect(&swarm.nats, &host).await?;
+    let back = Instant::now();
+    agent.report(&[]).await?;
+    assert_eq!(agent.command().await?.operation_id, accepted.operation_id);
+    assert!(back.elapsed() < AT_ONCE, "{:?}", back.elapsed());
+    Ok(())
+}
+
+/// While no agent has started it the command comes again: the same command, its attempts counted, its
+/// waits growing.
+#[tokio::test]
+async fn a_queued_command_is_sent_again() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
+    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
+    let mut sends: Vec<(Instant, TeardownCommand)> = Vec::new();
+    for _ in 0..3 {
+        let (command, _) = agent.delivery().await?;
+        sends.push((Instant::now(), command));
+    }
+    for (number, (_, command)) in sends.iter().enumerate() {
+        let expected = TeardownCommand {
+            attempt: u32::try_from(number)? + 1,
+            ..sends[0].1.clone()
+        };
+        assert_eq!(*command, expected);
+    }
+    for pair in sends.windows(2) {
+        let wait = pair[1].0 - pair[0].0;
+        assert!(wait > Duration::from_millis(800), "no flood: {wait:?}");
+    }
+    let operation = swarm.operator.operation(accepted.operation_id).await?;
+    assert_eq!(
+        (operation.state, operation.attempts),
+        (OperationState::Queued, 3)
+    );
+    Ok(())
+}
+
+/// What an agent has started is not sent again, though another command of the host is.
+#[tokio::test]
+async fn a_started_command_is_not_sent_again() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
+    let started = swarm.operator.teardown(&agent.host, "decky-1").await?;
+    agent.command().await?;
+    agent
+        .progress(started.operation_id, ProgressStep::Started)
+        .await?;
+    let is_running = |operation: &OperationRecord| operation.state == OperationState::Running;
+    let ask = || swarm.operator.operation(started.operation_id);
+    let attempts = until("running", ask, is_running).await?.attempts;
+    let queued = swarm.operator.teardown(&agent.host, "decky-2").await?;
+    loop {
+        let (command, _) = agent.delivery().await?;
+        if command.operation_id == started.operation_id {
+            assert!(command.attempt <= attempts, "sent again: {command:?}");
+        } else if command.attempt == 3 {
+            assert_eq!(command.operation_id, queued.operation_id);
+            return Ok(());
+        }
+    }
+}
+
+/// An agent that has restarted gets what it had started again, at once: it may have lost it.
+#[tokio::test]
+async fn a_restarted_agent_gets_its_command_again() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
+    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
+    let first = agent.command().await?;
+    agent
+        .progress(first.operation_id, ProgressStep::Started)
+        .await?;
+    let is_running = |operation: &OperationRecord| operation.state == OperationState::Running;
+    let ask = || swarm.operator.operation(accepted.operation_id);
+    until("running", ask, is_running).await?;
+
+    agent.reboot();
+    let back = Instant::now();
+    agent.report(&["decky-1"]).await?;
+    let (again, _) = agent.delivery().await?;
+    assert!(back.elapsed() < AT_ONCE, "{:?}", back.elapsed());
+    assert_eq!(
+        again,
+        TeardownCommand {
+            attempt: 2,
+            ..first
+        }
+    );
+    Ok(())
+}
+
+/// `controller_epoch` rises with each start, and the attempts are counted on.
+#[tokio::test]
+async fn the_epoch_rises_with_each_start() -> TestResult {
+    let mut swarm = Swarm::start().await?;
+    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
+    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
+    let mut last = agent.command().await?;
+    for _ in 0..3 {
+        swarm.crash_controller().await?;
+        agent.reboot();
+        agent.beat().await?;
+        loop {
+            let (command, _) = agent.delivery().await?;
+            assert_eq!(command.operation_id, accepted.operation_id);
+            assert!(
+                command.controller_epoch >= last.controller_epoch && command.attempt > last.attempt,
+                "{command:?} after {last:?}"
+            );
+            let risen = command.controller_epoch > last.controller_epoch;
+            last = command;
+            if risen {
+                break;
+            }
+        }
+    }
+    Ok(())
+}
+
+/// The request's `traceparent` is on the command, and on the broadcasts that the request causes.
+#[tokio::test]
+async fn a_trace_is_passed_on() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
+    let mut shards = Broadcasts::<ShardsUpdated>::of(&swarm.operator).await?;
+    let mut operations = Broadcasts::<OperationsUpdated>::of(&swarm.operator).await?;
+    let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
+    let mut with_trace = HeaderMap::new();
+    with_trace.insert(headers::TRACEPARENT, trace);
+    let request = json!({ "host_uuid": agent.host, "decky_id": "decky-1" });
+    let accepted: TeardownAccepted = swarm
+        .operator
+        .ask_with(subjects::TEARDOWN, with_trace, &request)
+        .await?;
+
+    let on = |headers: &HeaderMap| headers.get(headers::TRACEPARENT).map(ToString::to_string);
+    let id = accepted.operation_id;
+    let (command, headers) = agent.delivery().await?;
+    assert_eq!(
+        (command.operation_id, on(&headers).as_deref()),
+        (id, Some(trace))
+    );
+    let told = shards
+        .until("tearing_down", |told| told.operation_id == Some(id))
+        .await?;
+    assert_eq!(on(&told.headers).as_deref(), Some(trace));
+    let of_it = |told: &OperationsUpdated| told.updated.iter().any(|one| one.operation_id == id);
+    let told = operations.until("queued", of_it).await?;
+    assert_eq!(on(&told.headers).as_deref(), Some(trace));
+    Ok(())
+}
+
+/// A result's `traceparent` is on the broadcast that tells the removal.
+#[tokio::test]
+async fn a_results_trace_is_passed_on() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
+    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
+    let mut shards = Broadcasts::<ShardsUpdated>::of(&swarm.operator).await?;
+    swarm.operator.answered().await?;
+    let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
+    let mut with_trace = HeaderMap::new();
+    with_trace.insert(headers::TRACEPARENT, trace);
+    let result = agent.result(
+        accepted.operation_id,
+        vec![scuttle_tests::removed("decky-1")],
+    );
+    let subject = subjects::AgentChannel::Results.of(&agent.host);
+    let _: serde_json::Value = agent
+        .client()
+        .ask_with(&subject, with_trace, &result)
+        .await?;
+    let told = shards
+        .until("removed", |told| !told.removed.is_empty())
+        .await?;
+    assert_eq!(told.message.operation_id, Some(accepted.operation_id));
+    assert_eq!(
+        told.headers
+            .get(headers::TRACEPARENT)
+            .map(ToString::to_string)
+            .as_deref(),
+        Some(trace)
+    );
+    Ok(())
+}

@@ -1,0 +1,113 @@
+//! What is hostile around a payload: headers, reply subjects, and none of them.
+
+use async_nats::HeaderMap;
+use bytes::Bytes;
+use scuttle_schemas::headers;
+use scuttle_schemas::shards::ShardsUpdated;
+use scuttle_schemas::subjects::{self, AgentChannel};
+use scuttle_tests::{Broadcasts, Client, FakeAgent, Role, Swarm, TestResult};
+use serde_json::{Value, json};
+
+/// A swarm with a teardown under way, and one more decky to take down.
+async fn something_to_harm() -> anyhow::Result<(Swarm, FakeAgent)> {
+    let swarm = Swarm::start().await?;
+    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
+    swarm.operator.teardown(&agent.host, "decky-1").await?;
+    agent.command().await?;
+    Ok((swarm, agent))
+}
+
+/// Headers are hostile, too: nothing in them changes an answer or travels on.
+#[tokio::test]
+async fn hostile_headers_harm_nothing() -> TestResult {
+    let (swarm, mut agent) = something_to_harm().await?;
+    let mut hostile = HeaderMap::new();
+    for (name, value) in [
+        (headers::TRACEPARENT, "x".repeat(100_000)),
+        (headers::SERVICE_ERROR_CODE, "500".to_owned()),
+        ("Status", "503".to_owned()),
+        ("x", "y".repeat(100_000)),
+    ] {
+        hostile.insert(name, value.as_str());
+    }
+    let request = json!({ "host_uuid": agent.host, "decky_id": "decky-2" });
+    let answer: Value = swarm
+        .operator
+        .ask_with(subjects::TEARDOWN, hostile, &request)
+        .await?;
+    assert_eq!(answer["accepted"], true);
+    loop {
+        let (command, headers) = agent.delivery().await?;
+        if json!(command.operation_id) == answer["operation_id"] {
+            assert_eq!(headers.get(headers::TRACEPARENT), None);
+            return Ok(());
+        }
+    }
+}
+
+/// Requests without a reply subject are carried out or dropped, and stop nothing.
+#[tokio::test]
+async fn requests_without_a_reply_subject_stop_nothing() -> TestResult {
+    let (swarm, agent) = something_to_harm().await?;
+    let enroll = serde_json::to_vec(&json!({ "name": "worker-b" }))?;
+    for subject in [
+        subjects::TEARDOWN,
+        subjects::HOSTS_ENROLL,
+        subjects::SHARDS_LIST,
+    ] {
+        for payload in ["", "{}", "garbage"] {
+            swarm
+                .operator
+                .nats()
+                .publish(subject, payload.into())
+                .await?;
+        }
+        swarm
+            .operator
+            .nats()
+            .publish(subject, enroll.clone().into())
+            .await?;
+    }
+    agent.publish(AgentChannel::Heartbeat, &json!({})).await?;
+    agent.publish(AgentChannel::Results, &json!({})).await?;
+    let viewer = Client::connect(&swarm.nats, Role::Viewer).await?;
+    viewer.answered().await?;
+    assert!(
+        swarm
+            .operator
+            .teardown(&agent.host, "decky-2")
+            .await?
+            .accepted
+    );
+    Ok(())
+}
+
+/// A reply subject on which the asker may not write gets nothing: no answer becomes a command, a broadcast
+/// or another request.
+#[tokio::test]
+async fn an_answer_becomes_no_command_or_broadcast() -> TestResult {
+    let (swarm, mut agent) = something_to_harm().await?;
+    let mut victim = swarm.agent("worker-b", &["decky-1"]).await?;
+    let mut told = Broadcasts::<ShardsUpdated>::of(&swarm.operator).await?;
+    swarm.operator.answered().await?;
+    let heartbeat: Bytes = serde_json::to_vec(&agent.observe(None))?.into();
+    for reply in [
+        AgentChannel::Commands.of(&victim.host),
+        subjects::SHARDS_UPDATED.to_owned(),
+        subjects::TEARDOWN.to_owned(),
+    ] {
+        let subject = AgentChannel::Heartbeat.of(&agent.host);
+        let nats = agent.client().nats();
+        nats.publish_with_reply(subject, reply, heartbeat.clone())
+            .await?;
+    }
+    agent.beat().await?;
+
+    // Whatever had come of those would come before what comes of this, and could not be read.
+    let marker = swarm.operator.teardown(&victim.host, "decky-1").await?;
+    let (command, _) = victim.delivery().await?;
+    assert_eq!(command.operation_id, marker.operation_id);
+    let of_it = |told: &ShardsUpdated| told.operation_id == Some(marker.operation_id);
+    told.until("tearing_down", of_it).await?;
+    Ok(())
+}

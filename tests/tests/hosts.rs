@@ -1,0 +1,235 @@
+//! Hosts: enrolment, liveness, and what their list says.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::time::SystemTime;
+
+use scuttle_schemas::hosts::{EnrollAccepted, HostStatus, HostsList, HostsUpdated};
+use scuttle_schemas::{ErrorCode, HostId, subjects};
+use scuttle_tests::{Broadcasts, FakeAgent, Outcome, Refused, Swarm, TestResult};
+use serde_json::{Value, json};
+
+/// A new host: a uuid of the controller's making, `enrolled`, and told on `hosts.updated`.
+#[tokio::test]
+async fn a_host_is_enrolled() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut told = Broadcasts::<HostsUpdated>::of(&swarm.operator).await?;
+    let request = json!({ "name": "worker-a", "address": "10.0.0.1", "labels": { "rack": "7" } });
+    let answer: Value = swarm.operator.ask(subjects::HOSTS_ENROLL, &request).await?;
+    assert_eq!(
+        (&answer["accepted"], &answer["repeated"]),
+        (&json!(true), &json!(false))
+    );
+    let host = &answer["host"];
+    let id: HostId = serde_json::from_value(host["host_uuid"].clone())?;
+    assert_eq!(id.as_str().parse::<uuid::Uuid>()?.get_version_num(), 7);
+    let expected = json!({
+        "host_uuid": id, "name": "worker-a", "address": "10.0.0.1", "labels": { "rack": "7" },
+        "status": "enrolled", "last_heartbeat": null, "agent_version": null, "shards": 0,
+        "open_operations": 0, "enrolled_at": host["enrolled_at"],
+    });
+    assert_eq!(*host, expected);
+
+    let update = told
+        .until("enrolled", |told| !told.updated.is_empty())
+        .await?
+        .message;
+    assert_eq!(serde_json::to_value(&update.updated)?, json!([expected]));
+    let list: Value = swarm.operator.ask(subjects::HOSTS_LIST, &json!({})).await?;
+    assert_eq!(
+        list,
+        json!({ "revision": update.revision, "hosts": [expected], "next": null })
+    );
+    Ok(())
+}
+
+/// The same name again, with the same uuid or none, is the same host.
+#[tokio::test]
+async fn enrolling_again_is_repeated() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let given = json!({ "name": "worker-a", "host_uuid": "rack-7_a" });
+    let first: EnrollAccepted = swarm.operator.ask(subjects::HOSTS_ENROLL, &given).await?;
+    assert_eq!(
+        (first.host.host_uuid.as_str(), first.repeated),
+        ("rack-7_a", false)
+    );
+    for request in [given, json!({ "name": "worker-a" })] {
+        let again: EnrollAccepted = swarm.operator.ask(subjects::HOSTS_ENROLL, &request).await?;
+        assert_eq!((again.accepted, again.repeated), (true, true));
+        assert_eq!(again.host, first.host);
+    }
+    assert_eq!(swarm.operator.hosts().await?.len(), 1);
+    Ok(())
+}
+
+/// A name or uuid of another living host is refused.
+#[tokio::test]
+async fn a_name_or_uuid_of_another_host_is_refused() -> TestResult {
+    let swarm = Swarm::start().await?;
+    for (name, id) in [("worker-a", "a"), ("worker-b", "b")] {
+        let request = json!({ "name": name, "host_uuid": id });
+        let _: EnrollAccepted = swarm.operator.ask(subjects::HOSTS_ENROLL, &request).await?;
+    }
+    let before = swarm.operator.hosts().await?;
+    for (name, id) in [("worker-a", "b"), ("worker-a", "c"), ("worker-c", "a")] {
+        let request = json!({ "name": name, "host_uuid": id });
+        let answer = swarm
+            .operator
+            .ask::<Value>(subjects::HOSTS_ENROLL, &request)
+            .await;
+        let Refused { status, code, .. } = answer.refused();
+        assert_eq!((status, code), (400, ErrorCode::BadRequest), "{request}");
+    }
+    assert_eq!(swarm.operator.hosts().await?, before);
+    Ok(())
+}
+
+/// `enrolled`, then `online` with the first heartbeat, `offline` after three intervals without one, `online`
+/// again: each told once, in this order, with revisions that follow one another.
+#[tokio::test]
+async fn a_host_is_online_while_its_heartbeats_come() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut told = Broadcasts::<HostsUpdated>::of(&swarm.operator).await?;
+    let mut agent = FakeAgent::connect(&swarm.nats, &swarm.host("worker-a").await?).await?;
+    agent.interval_ms = 100;
+    agent.beat().await?;
+    let is =
+        |status| move |told: &HostsUpdated| told.updated.iter().any(|host| host.status == status);
+    let enrolled = told
+        .until("enrolled", is(HostStatus::Enrolled))
+        .await?
+        .message;
+    let online = told.until("online", is(HostStatus::Online)).await?.message;
+    let offline = told
+        .until("offline", is(HostStatus::Offline))
+        .await?
+        .message;
+    let silent = offline.at.since(online.at);
+    assert!((200..5000).contains(&silent), "offline after {silent} ms");
+    let host = swarm.operator.host(&agent.host).await?;
+    assert_eq!(host.status, HostStatus::Offline);
+    assert!(host.last_heartbeat.is_some(), "{host:?}");
+    assert_eq!(host.agent_version, Some("fake".into()));
+
+    agent.interval_ms = 60_000;
+    agent.beat().await?;
+    let again = told
+        .until("online again", is(HostStatus::Online))
+        .await?
+        .message;
+    let revisions = [&enrolled, &online, &offline, &again].map(|told| told.revision);
+    let first = revisions[0];
+    assert_eq!(revisions, [first, first + 1, first + 2, first + 3]);
+    Ok(())
+}
+
+/// A heartbeat that promises a shorter interval is held to it at once.
+#[tokio::test]
+async fn a_shorter_interval_counts_at_once() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut told = Broadcasts::<HostsUpdated>::of(&swarm.operator).await?;
+    let mut agent = swarm.agent("worker-a", &[]).await?;
+    agent.interval_ms = 100;
+    agent.beat().await?;
+    let offline = |told: &HostsUpdated| {
+        told.updated
+            .iter()
+            .any(|host| host.status == HostStatus::Offline)
+    };
+    told.until("offline", offline).await?;
+    Ok(())
+}
+
+/// The list counts a host's shards and open operations.
+#[tokio::test]
+async fn the_list_counts_shards_and_open_operations() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut agent = swarm
+        .agent("worker-a", &["decky-1", "decky-2", "decky-3"])
+        .await?;
+    let one = swarm.operator.teardown(&agent.host, "decky-1").await?;
+    let two = swarm.operator.teardown(&agent.host, "decky-2").await?;
+    let host = swarm.operator.host(&agent.host).await?;
+    assert_eq!((host.shards, host.open_operations), (3, 2));
+    agent.succeed(one.operation_id, &["decky-1"]).await?;
+    agent.fail(two.operation_id, "busy", vec![]).await?;
+    let host = swarm.operator.host(&agent.host).await?;
+    assert_eq!((host.shards, host.open_operations), (2, 0));
+    Ok(())
+}
+
+/// Names, addresses and labels out of their rules are refused.
+#[tokio::test]
+async fn enrolments_that_break_a_rule_are_refused() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let many: BTreeMap<String, &str> = (0..17).map(|n| (n.to_string(), "v")).collect();
+    for request in [
+        json!({}),
+        json!({ "name": "" }),
+        json!({ "name": "a b" }),
+        json!({ "name": "wörker" }),
+        json!({ "name": "a".repeat(65) }),
+        json!({ "name": "a", "host_uuid": "a.b" }),
+        json!({ "name": "a", "host_uuid": "*" }),
+        json!({ "name": "a", "host_uuid": ">" }),
+        json!({ "name": "a", "host_uuid": "" }),
+        json!({ "name": "a", "host_uuid": "a".repeat(65) }),
+        json!({ "name": "a", "labels": many }),
+        json!({ "name": "a", "labels": { "": "v" } }),
+        json!({ "name": "a", "labels": { "k": "v".repeat(64) } }),
+        json!({ "name": "a", "hostname": "b" }),
+    ] {
+        let answer = swarm
+            .operator
+            .ask::<Value>(subjects::HOSTS_ENROLL, &request)
+            .await;
+        let Refused { status, code, .. } = answer.refused();
+        assert_eq!((status, code), (400, ErrorCode::BadRequest), "{request}");
+    }
+    assert_eq!(swarm.operator.hosts().await?.len(), 0);
+    Ok(())
+}
+
+/// The size and the time of the last change of every file.
+fn files(dir: &Path) -> anyhow::Result<BTreeMap<String, (u64, SystemTime)>> {
+    let mut files = BTreeMap::new();
+    for entry in std::fs::read_dir(dir)? {
+        let entry = entry?;
+        let about = entry.metadata()?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        files.insert(name, (about.len(), about.modified()?));
+    }
+    Ok(files)
+}
+
+/// Heartbeats alone write nothing to disk and tell nothing.
+#[tokio::test]
+async fn a_heartbeat_alone_writes_nothing() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
+    let request = json!({});
+    let before: HostsList = swarm.operator.ask(subjects::HOSTS_LIST, &request).await?;
+    let shards_before = swarm.operator.shards_paged(10).await?.0;
+    let files_before = files(&swarm.path("controller"))?;
+    assert!(!files_before.is_empty());
+    for _ in 0..50 {
+        agent.beat().await?;
+        agent.report(&["decky-1"]).await?;
+    }
+    assert_eq!(files(&swarm.path("controller"))?, files_before);
+    let after: HostsList = swarm.operator.ask(subjects::HOSTS_LIST, &request).await?;
+    assert_eq!(after.revision, before.revision);
+    assert_eq!(swarm.operator.shards_paged(10).await?.0, shards_before);
+    assert!(
+        after.hosts[0].last_heartbeat > before.hosts[0].last_heartbeat,
+        "{after:?}"
+    );
+
+    agent.report(&["decky-1", "decky-2"]).await?;
+    assert_ne!(
+        files(&swarm.path("controller"))?,
+        files_before,
+        "a change does write"
+    );
+    Ok(())
+}

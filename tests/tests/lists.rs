@@ -1,0 +1,289 @@
+//! The lists: order, pages, filters, cursors and limits; and `swarm.operations.get`.
+
+use scuttle_schemas::agents::ProgressStep;
+use scuttle_schemas::hosts::HostsList;
+use scuttle_schemas::operations::{OperationState, OperationsList};
+use scuttle_schemas::shards::ShardsList;
+use scuttle_schemas::{ErrorCode, OperationId, subjects};
+use scuttle_tests::{FakeAgent, Outcome, Refused, Swarm, TestResult, until};
+use serde_json::{Value, json};
+use uuid::Uuid;
+
+/// Three hosts of three deckies, with uuids that sort by their names.
+async fn nine(swarm: &Swarm) -> anyhow::Result<Vec<FakeAgent>> {
+    let mut agents = Vec::new();
+    for name in ["c", "a", "b"] {
+        let request = json!({ "name": name, "host_uuid": name });
+        let _: Value = swarm.operator.ask(subjects::HOSTS_ENROLL, &request).await?;
+        let mut agent = FakeAgent::connect(&swarm.nats, &name.parse()?).await?;
+        agent.report(&["decky-2", "decky-10", "decky-1"]).await?;
+        agents.push(agent);
+    }
+    Ok(agents)
+}
+
+/// Shards come in the order of (`host_uuid`, `decky_id`), and any page size gives the same whole.
+#[tokio::test]
+async fn shards_are_paged_in_their_order() -> TestResult {
+    let swarm = Swarm::start().await?;
+    nine(&swarm).await?;
+    let whole: ShardsList = swarm
+        .operator
+        .ask(subjects::SHARDS_LIST, &json!({}))
+        .await?;
+    let name = |host: &str, decky: &str| format!("{host}/{decky}");
+    let names: Vec<String> = whole
+        .shards
+        .iter()
+        .map(|shard| name(shard.host_uuid.as_str(), shard.decky_id.as_str()))
+        .collect();
+    let expected: Vec<String> = ["a", "b", "c"]
+        .iter()
+        .flat_map(|host| ["decky-1", "decky-10", "decky-2"].map(|decky| name(host, decky)))
+        .collect();
+    assert_eq!(names, expected);
+    assert_eq!(whole.next, None);
+    for limit in [1, 2, 3, 8, 9, 10, 1000] {
+        let (revision, paged) = swarm.operator.shards_paged(limit).await?;
+        assert_eq!(
+            (revision, &paged),
+            (whole.revision, &whole.shards),
+            "in pages of {limit}"
+        );
+    }
+    let two: ShardsList = swarm
+        .operator
+        .ask(subjects::SHARDS_LIST, &json!({ "limit": 2 }))
+        .await?;
+    assert!(two.shards.len() <= 2 && two.next.is_some(), "{two:?}");
+    Ok(())
+}
+
+/// Shards are filtered by host and by state, also over pages.
+#[tokio::test]
+async fn shards_are_filtered() -> TestResult {
+    let swarm = Swarm::start().await?;
+    nine(&swarm).await?;
+    swarm.operator.teardown(&"b".parse()?, None).await?;
+    for (filter, count) in [
+        (json!({ "host_uuid": "a" }), 3),
+        (json!({ "state": "running" }), 6),
+        (json!({ "state": "tearing_down" }), 3),
+        (json!({ "host_uuid": "b", "state": "running" }), 0),
+        (json!({ "host_uuid": "b", "state": "tearing_down" }), 3),
+    ] {
+        let mut found = 0;
+        let mut request = filter.clone();
+        request["limit"] = 2.into();
+        loop {
+            let page: ShardsList = swarm.operator.ask(subjects::SHARDS_LIST, &request).await?;
+            found += page.shards.len();
+            match page.next {
+                Some(next) => request["after"] = next.into(),
+                None => break,
+            }
+        }
+        assert_eq!(found, count, "{filter}");
+    }
+    Ok(())
+}
+
+/// Hosts page in the order of their uuid.
+#[tokio::test]
+async fn hosts_are_paged() -> TestResult {
+    let swarm = Swarm::start().await?;
+    nine(&swarm).await?;
+    let mut names = Vec::new();
+    let mut after = None;
+    loop {
+        let request = json!({ "after": after, "limit": 1 });
+        let page: HostsList = swarm.operator.ask(subjects::HOSTS_LIST, &request).await?;
+        assert!(page.hosts.len() <= 1);
+        names.extend(page.hosts.iter().map(|host| host.host_uuid.to_string()));
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(names, ["a", "b", "c"]);
+    Ok(())
+}
+
+/// Operations page with the newest first, and are filtered by host and state; lists leave `shards` out.
+#[tokio::test]
+async fn operations_are_paged_newest_first() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut agents = nine(&swarm).await?;
+    let mut expected = Vec::new();
+    for agent in &agents {
+        for decky in ["decky-1", "decky-2"] {
+            let accepted = swarm.operator.teardown(&agent.host, decky).await?;
+            expected.insert(0, accepted.operation_id);
+        }
+    }
+    agents[0].succeed(expected[5], &["decky-1"]).await?;
+    let running = expected[2];
+    agents[1].progress(running, ProgressStep::Started).await?;
+    let is_running = |operation: &scuttle_schemas::operations::OperationRecord| {
+        operation.state == OperationState::Running
+    };
+    until("running", || swarm.operator.operation(running), is_running).await?;
+
+    for (filter, places) in [
+        (json!({}), vec![0, 1, 2, 3, 4, 5]),
+        (json!({ "state": "succeeded" }), vec![5]),
+        (json!({ "state": "running" }), vec![2]),
+        (json!({ "state": "queued" }), vec![0, 1, 3, 4]),
+        (json!({ "host_uuid": "c" }), vec![4, 5]),
+        (json!({ "host_uuid": "c", "state": "queued" }), vec![4]),
+        (json!({ "state": "cancelled" }), vec![]),
+    ] {
+        for limit in [1, 2, 500] {
+            let mut request = filter.clone();
+            request["limit"] = limit.into();
+            let mut found = Vec::new();
+            loop {
+                let page: Value = swarm
+                    .operator
+                    .ask(subjects::OPERATIONS_LIST, &request)
+                    .await?;
+                for operation in page["operations"].as_array().into_iter().flatten() {
+                    assert_eq!(operation.get("shards"), None);
+                }
+                let page: OperationsList = serde_json::from_value(page)?;
+                assert!(page.operations.len() <= limit);
+                found.extend(
+                    page.operations
+                        .iter()
+                        .map(|operation| operation.operation_id),
+                );
+                match page.next {
+                    Some(next) => request["after"] = next.into(),
+                    None => break,
+                }
+            }
+            let expected: Vec<OperationId> = places.iter().map(|place| expected[*place]).collect();
+            assert_eq!(found, expected, "{filter} in pages of {limit}");
+        }
+    }
+    Ok(())
+}
+
+/// `swarm.operations.get` has exactly the protocol's fields.
+#[tokio::test]
+async fn an_operation_is_told_whole() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
+    let request = json!({ "host_uuid": agent.host, "reason": "rotating lures", "timeout_s": 60 });
+    let accepted: Value = swarm.operator.ask(subjects::TEARDOWN, &request).await?;
+    let id: OperationId = serde_json::from_value(accepted["operation_id"].clone())?;
+    agent.succeed(id, &["decky-1", "decky-2"]).await?;
+
+    let request = json!({ "operation_id": id });
+    let answer: Value = swarm
+        .operator
+        .ask(subjects::OPERATIONS_GET, &request)
+        .await?;
+    let told = &answer["operation"];
+    let expected = json!({ "operation": {
+        "operation_id": id, "kind": "teardown", "host_uuid": agent.host, "host_name": "worker-a",
+        "decky_id": null, "state": "succeeded", "requested_by": "operator", "reason": "rotating lures",
+        "accepted_at": told["accepted_at"], "deadline": accepted["deadline"],
+        "finished_at": told["finished_at"], "attempts": told["attempts"], "error": null,
+        "counts": { "pending": 0, "removed": 2, "absent": 0, "failed": 0 },
+        "shards": [
+            { "decky_id": "decky-1", "outcome": "removed", "error": null },
+            { "decky_id": "decky-2", "outcome": "removed", "error": null },
+        ],
+        "waiting_for": null,
+    } });
+    assert_eq!(answer, expected);
+    assert!(told["attempts"].as_u64() >= Some(1), "{told}");
+    for time in ["accepted_at", "finished_at"] {
+        let text = told[time].as_str().unwrap_or_default();
+        assert_eq!(
+            text.parse::<scuttle_schemas::Timestamp>()?.to_string(),
+            text,
+            "{time}"
+        );
+    }
+    Ok(())
+}
+
+/// An operation that is not there is not found.
+#[tokio::test]
+async fn an_unknown_operation_is_not_found() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let refused = swarm
+        .operator
+        .operation(OperationId(Uuid::now_v7()))
+        .await
+        .refused();
+    assert_eq!(
+        (refused.status, refused.code),
+        (404, ErrorCode::OperationNotFound)
+    );
+    Ok(())
+}
+
+/// Cursors that are not of this list, limits out of range, and filters that break a rule are refused.
+#[tokio::test]
+async fn what_is_not_ours_is_refused() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let agents = nine(&swarm).await?;
+    for agent in &agents {
+        swarm.operator.teardown(&agent.host, None).await?;
+    }
+    let lists = [
+        subjects::SHARDS_LIST,
+        subjects::HOSTS_LIST,
+        subjects::OPERATIONS_LIST,
+    ];
+    let mut cursors = Vec::new();
+    for subject in lists {
+        let page: Value = swarm.operator.ask(subject, &json!({ "limit": 1 })).await?;
+        cursors.push(
+            page["next"]
+                .as_str()
+                .unwrap_or_else(|| panic!("{subject}: {page}"))
+                .to_owned(),
+        );
+    }
+    for (place, subject) in lists.into_iter().enumerate() {
+        let [own, foreign, alien] = [0, 1, 2].map(|step| &cursors[(place + step) % 3]);
+        let mut hostile = vec![
+            json!({ "after": "" }),
+            json!({ "after": "0" }),
+            json!({ "after": "not a cursor" }),
+            json!({ "after": "é".repeat(1000) }),
+            json!({ "after": foreign }),
+            json!({ "after": alien }),
+            json!({ "after": 3 }),
+            json!({ "limit": 0 }),
+            json!({ "limit": 1001 }),
+            json!({ "limit": -1 }),
+            json!({ "limit": "10" }),
+        ];
+        if subject != subjects::HOSTS_LIST {
+            hostile.push(json!({ "host_uuid": "a.b" }));
+            hostile.push(json!({ "state": "sleeping" }));
+        }
+        for request in hostile {
+            let answer = swarm.operator.ask::<Value>(subject, &request).await;
+            let Refused { status, code, .. } = answer.refused();
+            assert_eq!(
+                (status, code),
+                (400, ErrorCode::BadRequest),
+                "{subject} {request}"
+            );
+        }
+        let request = json!({ "after": own, "limit": 1000, "moon": "full" });
+        let rest: Value = swarm.operator.ask(subject, &request).await?;
+        assert_eq!(
+            rest["next"],
+            json!(null),
+            "unknown fields of a list request are ignored"
+        );
+    }
+    Ok(())
+}
