@@ -124,7 +124,7 @@ async fn nobody_listens_to_another() -> TestResult {
     }
     for role in [Role::Operator, Role::Viewer, Role::Agents] {
         let client = Client::connect(&nats, role).await?;
-        for subject in [subjects::TEARDOWN, "swarm.>", ">", "*"] {
+        for subject in [subjects::TEARDOWN, "*.*", ">", "*"] {
             let _ear = client.nats().subscribe(subject).await?;
             client.denied(subject).await?;
         }

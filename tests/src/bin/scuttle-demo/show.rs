@@ -19,7 +19,7 @@ use crate::view::{Change, Shard, View};
 /// How long what was asked for may take until the demo fails: far more than it needs.
 const BOUND: Duration = Duration::from_mins(1);
 /// The most characters of an error on a line.
-const ERROR: usize = 72;
+const ERROR: usize = 68;
 
 /// What is to be torn down.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -136,7 +136,11 @@ impl<'a> Show<'a> {
         };
         match tokio::time::timeout(BOUND, all).await {
             Ok(done) => done,
-            Err(_) => bail!("not ended within {BOUND:?}:\n{}", self.unfinished()),
+            Err(_) => {
+                let unfinished = format!("not ended within {BOUND:?}:\n{}", self.unfinished());
+                self.stage.alive().context(unfinished.clone())?;
+                bail!(unfinished)
+            }
         }
     }
 
@@ -192,10 +196,11 @@ impl<'a> Show<'a> {
     }
 
     async fn tell_end(&mut self, target: &Target, now: OperationRecord) -> Result<()> {
-        let mut text = format!("{}: {}", word(&now.state), outcomes(&now));
+        let mut text = word(&now.state);
         if let Some(asked) = self.asked.get(&now.operation_id) {
             let _ = write!(text, " after {}", Seconds(asked.at.elapsed()));
         }
+        let _ = write!(text, ": {}", outcomes(&now));
         if now.attempts > 1 {
             let _ = write!(text, ", command sent {} times", now.attempts);
         }
@@ -260,16 +265,11 @@ impl<'a> Show<'a> {
             .join("\n")
     }
 
-    /// Prints one line for many that were asked at once.
+    /// Prints one line for many that were asked for at once.
     pub(crate) fn tell_asked(&self, what: &str, times: &[Duration]) -> Result<()> {
-        let times: Vec<String> = times
-            .iter()
-            .map(|time| time.as_micros().to_string())
-            .collect();
-        let text = format!(
-            "accepted in {} µs: none waits for another",
-            times.join(", ")
-        );
+        let slowest = times.iter().max().copied().unwrap_or_default();
+        let all = if times.len() == 1 { "" } else { "all " };
+        let text = format!("{all}accepted within {}, on disk", Micros(slowest));
         self.terminal.line(Sign::Asked, what, &text)
     }
 
@@ -295,6 +295,8 @@ fn outcomes(operation: &OperationRecord) -> String {
         (counts.pending, "pending"),
     ];
     let told = all.iter().filter(|(number, _)| *number > 0);
-    let told: Vec<String> = told.map(|(number, outcome)| format!("{number} {outcome}")).collect();
+    let told: Vec<String> = told
+        .map(|(number, outcome)| format!("{number} {outcome}"))
+        .collect();
     told.join(", ")
 }

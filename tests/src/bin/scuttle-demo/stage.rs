@@ -10,7 +10,7 @@ use scuttle_tests::{Client, Controller, Nats, Role, Sim};
 use tempfile::TempDir;
 
 use crate::Args;
-use crate::terminal::{Sign, Terminal};
+use crate::terminal::{self, Sign, Terminal, count};
 
 /// What the simulated hosts are ordered to do: most teardowns take a while, some fail, an agent crashes now and then.
 const ORDERS: [&str; 10] = [
@@ -20,7 +20,7 @@ const ORDERS: [&str; 10] = [
     "--heartbeat-ms",
     "1000",
     "--fail-rate",
-    "0.1",
+    "0.15",
     "--crash-rate",
     "0.08",
     "--duplicate-rate=0.05",
@@ -39,6 +39,12 @@ pub(crate) struct Stage {
 impl Stage {
     /// Starts everything, and says so.
     pub(crate) async fn start(args: &Args, terminal: &Terminal) -> Result<Self> {
+        terminal::print(&format!(
+            "Scuttle: {} simulated hosts with {} each, seed {}. Ctrl-C stops everything.\n",
+            args.hosts,
+            count(args.deckies_per_host as usize, "decky", "deckies"),
+            args.seed
+        ))?;
         let dir = tempfile::Builder::new()
             .prefix("demo-")
             .tempdir_in(on_disk()?)?;
@@ -98,6 +104,12 @@ impl Stage {
             "scuttle-demo: the data and the logs are kept in {}",
             self.dir.path().display()
         );
+    }
+
+    /// An error that names what has ended by itself, if anything has.
+    pub(crate) fn alive(&mut self) -> Result<()> {
+        self.controller.process().alive()?;
+        self.sim.process().alive()
     }
 
     /// Stops everything in order, and waits for the end of each.
