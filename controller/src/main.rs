@@ -18,6 +18,7 @@ use scuttle_controller::store::RedbStore;
 use scuttle_controller::{clock, outbound, service};
 use scuttle_schemas::subjects::AgentChannel;
 use tokio::sync::mpsc;
+use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
@@ -72,8 +73,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let engine = tokio::task::spawn_blocking(move || {
         engine::run(state, &mut store, &jobs, &outbox, clock::now)
     });
-    // Its endpoints answer for as long as it lives.
-    let _service = subscribe(&client, inbox, &shutdown).await?;
+    let (service, tasks) = subscribe(&client, inbox, &shutdown).await?;
     info!("ready");
 
     // The engine ends when the shutdown takes its senders away, or when a commit failed.
@@ -81,6 +81,9 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     info!("stopped: everything is on disk");
     let last_words = async {
         let _ = outbound.await;
+        // No more requests from here on; those that have come are answered, with `shutting_down`.
+        let _ = service.stop().await;
+        tasks.join_all().await;
         client.flush().await
     };
     if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
@@ -90,15 +93,20 @@ async fn run(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Subscribes every subject; each has a task that holds a sender of the inbox until the shutdown.
-async fn subscribe(client: &Client, inbox: Inbox, shutdown: &Shutdown) -> anyhow::Result<Service> {
+async fn subscribe(
+    client: &Client,
+    inbox: Inbox,
+    shutdown: &Shutdown,
+) -> anyhow::Result<(Service, JoinSet<()>)> {
+    let mut tasks = JoinSet::new();
     let progress = client.subscribe(AgentChannel::Progress.of_all()).await?;
-    tokio::spawn(inbound::progress(progress, inbox.clone(), shutdown.clone()));
+    tasks.spawn(inbound::progress(progress, inbox.clone(), shutdown.clone()));
     let failed = |error: async_nats::Error| anyhow::anyhow!("cannot start the service: {error}");
     let service = service::start(client).await.map_err(failed)?;
     for endpoint in Endpoint::ALL {
         let builder = service.endpoint_builder().name(endpoint.name());
         let requests = builder.add(endpoint.subject()).await.map_err(failed)?;
-        tokio::spawn(inbound::serve(
+        tasks.spawn(inbound::serve(
             endpoint,
             requests,
             client.clone(),
@@ -106,7 +114,7 @@ async fn subscribe(client: &Client, inbox: Inbox, shutdown: &Shutdown) -> anyhow
             shutdown.clone(),
         ));
     }
-    Ok(service)
+    Ok((service, tasks))
 }
 
 fn log_to_stderr(format: LogFormat) {

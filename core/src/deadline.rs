@@ -13,7 +13,7 @@ const UNDELIVERED: &str = "undelivered";
 /// An agent started it, and never said how it ended.
 const UNFINISHED: &str = "unfinished";
 /// Of a shard that is no longer this operation's.
-const TAKEN_OVER: &str = "taken over by a newer operation or deployed anew";
+const TAKEN_OVER: &str = "taken over by a newer operation";
 
 impl State {
     /// Ends an open operation at its deadline.
@@ -30,11 +30,12 @@ impl State {
         let proof = host
             .inventory
             .applied_at
-            .is_some_and(|at| at >= operation.accepted_at);
+            .is_some_and(|at| at > operation.accepted_at);
 
         let mut put = Vec::new();
         let mut removed = Vec::new();
-        let mut left = !proof;
+        // A host that had no shards at the acceptance is as unproven as one whose shards are listed.
+        let mut left = !proof && operation.outcomes.is_empty();
         for outcome in &mut operation.outcomes {
             let shard = host.shards.get(&outcome.decky);
             match shard.filter(|shard| shard.row.operation == Some(id)) {
@@ -53,7 +54,10 @@ impl State {
                         ..shard.row.clone()
                     });
                 }
-                None if shard.is_some() => {
+                // Not this operation's, and not deployed anew either.
+                None if shard
+                    .is_some_and(|shard| shard.row.registered <= operation.covers_until) =>
+                {
                     left = true;
                     outcome.outcome = ShardOutcome::Failed;
                     outcome.error = Some(Text::from(TAKEN_OVER));

@@ -14,6 +14,8 @@ mod change;
 mod cursor;
 mod deadline;
 mod heartbeat;
+#[cfg(test)]
+mod histories;
 mod hosts;
 pub mod invariants;
 mod inventory;

@@ -184,6 +184,32 @@ fn at_the_deadline_what_a_new_inventory_does_not_list_is_gone() {
 }
 
 #[test]
+fn at_the_deadline_an_operation_whose_shards_are_gone_has_succeeded() {
+    let mut swarm = swarm();
+    let (one, _) = swarm.teardown("h", Some("a")).expect("accepted");
+    let (whole, _) = swarm.teardown("h", None).expect("accepted");
+    swarm.result("h", (BOOT, 2), one.operation_id, None, &[("a", None)]);
+    swarm.heartbeat("h", (BOOT, 3), Some(&["a", "b"]));
+    swarm.after_ms(600_000);
+    let operation = swarm.operation(whole.operation_id);
+    assert_eq!(
+        operation.state,
+        OperationState::TimedOut,
+        "b is still listed"
+    );
+    assert_eq!((operation.counts.absent, operation.counts.failed), (1, 1));
+    assert_eq!(swarm.states("h"), "a:Running b:TeardownFailed");
+
+    let (again, _) = swarm.teardown("h", Some("b")).expect("accepted");
+    swarm.result("h", (BOOT, 4), whole.operation_id, None, &[("b", None)]);
+    swarm.after_ms(600_000);
+    assert_eq!(
+        swarm.operation(again.operation_id).state,
+        OperationState::Succeeded
+    );
+}
+
+#[test]
 fn a_host_that_comes_back_or_restarts_gets_its_commands_at_once() {
     let mut swarm = swarm();
     let (accepted, _) = swarm.teardown("h", Some("a")).expect("accepted");
