@@ -1,14 +1,15 @@
 //! The engine: decide, make durable, then tell.
 //!
-//! One thread owns the state. It takes what waits in its inbox, one input or a thousand, steps the core
-//! for each, appends one journal record for all of them, waits until that is on disk, and only then
-//! hands the effects on. So one fsync serves everybody who waits, and nothing is told that a crash
-//! could take back. What is absent: NATS, JSON, async.
+//! Two threads, one way. The first owns the state: it takes what waits in its inbox, one input or a
+//! thousand, and steps the core for each. The second owns the store: it takes the batches that were
+//! decided meanwhile, appends one journal record for all of them, waits until that is on disk, and only
+//! then hands their effects on. So one fsync serves everybody who waits, deciding goes on during the
+//! fsync, and nothing is told that a crash could take back. What is absent: NATS, JSON, async.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use scuttle_core::{Effect, Input, State};
+use scuttle_core::{Change, Effect, Input, State};
 use scuttle_schemas::Timestamp;
 use tokio::sync::mpsc::Sender;
 
@@ -18,20 +19,24 @@ use crate::store::{Store, StoreError};
 /// requester is told `overloaded` before it loses patience.
 pub const INBOX: usize = 8192;
 
-/// How many inputs share a commit at the most: enough that the fsync costs each of them little, few
-/// enough that the first of them does not wait long for the last.
+/// How many inputs are decided in one batch at the most: enough that what is told once a batch costs
+/// each of them little, few enough that the first of them does not wait long for the last.
 const BATCH: usize = 1024;
 
-/// How many batches of effects wait to be sent. When it is full the engine waits, and its inbox fills.
+/// How many decided batches wait for the disk. When they are this many, deciding waits, and the inbox
+/// fills.
+const UNDURABLE: usize = 4;
+
+/// How many batches of effects wait to be sent. When they are this many, committing waits.
 pub const OUTBOX: usize = 64;
 
 /// A journal longer than this, in changes, is moved to the rows when there is nothing else to do.
 const LONG_JOURNAL: usize = 4_096;
 
-/// How long nothing must have come in before there is nothing else to do.
+/// How long nothing must have been decided before there is nothing else to do.
 const QUIET: Duration = Duration::from_millis(50);
 
-/// How many changes are moved then before the inbox is looked at again: 10 to 20 ms of work.
+/// How many changes are moved then before anything else is looked at: 10 to 20 ms of work.
 const CHECKPOINT: usize = 1_000;
 
 /// A journal longer than this, in changes, is moved though there is more to do: a start reads it in a
@@ -50,12 +55,10 @@ pub struct Job<R> {
 /// One effect to carry out, and to whom a reply goes.
 pub type Outgoing<R> = (Option<R>, Effect);
 
-/// Why the engine could not go on.
-#[derive(Debug, thiserror::Error)]
-pub enum EngineError {
-    /// The store failed. It is not known what is on disk: the next start finds out.
-    #[error(transparent)]
-    Store(#[from] StoreError),
+/// What was decided on a batch: the effects may leave once the changes are on disk.
+struct Decided<R> {
+    changes: Vec<Change>,
+    outgoing: Vec<Outgoing<R>>,
 }
 
 /// Reads the stored state.
@@ -68,59 +71,59 @@ pub fn load(store: &mut dyn Store) -> Result<State, StoreError> {
     Ok(state)
 }
 
-/// Runs until every sender of the inbox is gone, then checkpoints. Blocks: it has a thread of its own.
+/// Runs until every sender of the inbox is gone, then checkpoints. Blocks: the caller's thread commits.
 ///
 /// # Errors
-/// A commit failed. Nothing of that batch was told to anybody.
-pub fn run<R>(
-    mut state: State,
+/// A commit failed. It is not known what of it is on disk (the next start finds out), and nothing of it
+/// was told to anybody.
+pub fn run<R: Send + 'static>(
+    state: State,
     store: &mut dyn Store,
-    inbox: &Receiver<Job<R>>,
+    inbox: Receiver<Job<R>>,
     outbox: &Sender<Vec<Outgoing<R>>>,
-    now: impl Fn() -> Timestamp,
-) -> Result<(), EngineError> {
-    let mut jobs = vec![Job {
-        input: Input::Start,
-        requester: None,
-    }];
-    loop {
-        let appended = commit(&mut state, store, &mut jobs, outbox, now())?;
-        if store.journal_len() > TOO_LONG_JOURNAL {
-            store.checkpoint(2 * appended)?;
-        }
-        let until_due = state.next_deadline().since(now());
-        let until_due = Duration::from_millis(u64::try_from(until_due).unwrap_or(0));
-        let long = store.journal_len() > LONG_JOURNAL;
-        let patience = if long {
-            QUIET.min(until_due)
-        } else {
-            until_due
-        };
-        match inbox.recv_timeout(patience) {
-            Ok(job) => jobs.push(job),
-            Err(RecvTimeoutError::Timeout) if long && patience == QUIET => {
-                store.checkpoint(CHECKPOINT)?;
-            }
-            Err(RecvTimeoutError::Timeout) => {}
-            Err(RecvTimeoutError::Disconnected) => break,
-        }
-        jobs.extend(inbox.try_iter().take(BATCH - jobs.len()));
-    }
+    now: impl Fn() -> Timestamp + Send + 'static,
+) -> Result<(), StoreError> {
+    let (decided, undurable) = sync_channel(UNDURABLE);
+    let deciding = std::thread::spawn(move || decide(state, &inbox, &decided, now));
+    commit(store, &undurable, outbox)?;
+    deciding
+        .join()
+        .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     while store.journal_len() > 0 {
         store.checkpoint(CHECKPOINT)?;
     }
     Ok(())
 }
 
-/// Decides on a batch of jobs, makes it durable, then hands on its effects. Says how many changes that
-/// were.
-fn commit<R>(
-    state: &mut State,
-    store: &mut dyn Store,
-    jobs: &mut Vec<Job<R>>,
-    outbox: &Sender<Vec<Outgoing<R>>>,
-    now: Timestamp,
-) -> Result<usize, EngineError> {
+/// Decides on what comes in, until nothing more can come or the other thread has ended.
+fn decide<R>(
+    mut state: State,
+    inbox: &Receiver<Job<R>>,
+    decided: &SyncSender<Decided<R>>,
+    now: impl Fn() -> Timestamp,
+) {
+    let mut jobs = vec![Job {
+        input: Input::Start,
+        requester: None,
+    }];
+    loop {
+        let batch = decide_batch(&mut state, &mut jobs, now());
+        if !(batch.changes.is_empty() && batch.outgoing.is_empty()) && decided.send(batch).is_err()
+        {
+            return;
+        }
+        let patience = state.next_deadline().since(now());
+        let patience = Duration::from_millis(u64::try_from(patience).unwrap_or(0));
+        match inbox.recv_timeout(patience) {
+            Ok(job) => jobs.push(job),
+            Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => return,
+        }
+        jobs.extend(inbox.try_iter().take(BATCH - jobs.len()));
+    }
+}
+
+fn decide_batch<R>(state: &mut State, jobs: &mut Vec<Job<R>>, now: Timestamp) -> Decided<R> {
     let mut outgoing = Vec::with_capacity(jobs.len() * 3);
     for mut job in jobs.drain(..) {
         for effect in state.step(now, job.input) {
@@ -137,14 +140,45 @@ fn commit<R>(
         );
     }
     let commit = state.close(now);
-    if !commit.changes.is_empty() {
-        store.append(&commit.changes)?;
-    }
-    // From here on, and nowhere before, the batch may be told.
     outgoing.extend(commit.effects.into_iter().map(|effect| (None, effect)));
-    if !outgoing.is_empty() {
-        // Nobody to send for any more: the state is durable, and that is what counts.
-        let _ = outbox.blocking_send(outgoing);
+    Decided {
+        changes: commit.changes,
+        outgoing,
     }
-    Ok(commit.changes.len())
+}
+
+/// Makes durable what was decided, then hands on its effects: the one way out.
+fn commit<R>(
+    store: &mut dyn Store,
+    undurable: &Receiver<Decided<R>>,
+    outbox: &Sender<Vec<Outgoing<R>>>,
+) -> Result<(), StoreError> {
+    loop {
+        let long = store.journal_len() > LONG_JOURNAL;
+        let first = match undurable.recv_timeout(if long { QUIET } else { Duration::MAX }) {
+            Ok(first) => first,
+            Err(RecvTimeoutError::Timeout) => {
+                store.checkpoint(CHECKPOINT)?;
+                continue;
+            }
+            Err(RecvTimeoutError::Disconnected) => return Ok(()),
+        };
+        let Decided {
+            mut changes,
+            mut outgoing,
+        } = first;
+        for next in undurable.try_iter() {
+            changes.extend(next.changes);
+            outgoing.extend(next.outgoing);
+        }
+        if !changes.is_empty() {
+            store.append(&changes)?;
+        }
+        // From here on, and nowhere before, may this be told. Nobody to send it: the state is durable,
+        // and that is what counts.
+        let _ = outbox.blocking_send(outgoing);
+        if store.journal_len() > TOO_LONG_JOURNAL {
+            store.checkpoint(2 * changes.len())?;
+        }
+    }
 }

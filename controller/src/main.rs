@@ -22,6 +22,11 @@ use tokio::task::JoinSet;
 use tracing::{error, info, warn};
 use tracing_subscriber::EnvFilter;
 
+/// The state is millions of small pieces, allocated by one thread and freed by others, which the
+/// system's allocator is slow at.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How long the last answers may take to reach the server at a shutdown.
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
@@ -71,7 +76,7 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     let (outbox, effects) = mpsc::channel(OUTBOX);
     let outbound = tokio::spawn(outbound::run(client.clone(), effects, connected));
     let engine = tokio::task::spawn_blocking(move || {
-        engine::run(state, &mut store, &jobs, &outbox, clock::now)
+        engine::run(state, &mut store, jobs, &outbox, clock::now)
     });
     let (service, tasks) = subscribe(&client, inbox, &shutdown).await?;
     info!("ready");

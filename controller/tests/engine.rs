@@ -4,8 +4,8 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use scuttle_controller::engine::{self, EngineError, Job, Outgoing};
-use scuttle_controller::store::{Fault, MemoryStore, Store};
+use scuttle_controller::engine::{self, Job, Outgoing};
+use scuttle_controller::store::{Fault, MemoryStore, Store, StoreError};
 use scuttle_core::{Effect, Input, Reply};
 use scuttle_schemas::hosts::{EnrollRequest, HostsListRequest};
 use scuttle_schemas::{ErrorCode, HostId, Labels, OperationId, Timestamp};
@@ -17,7 +17,7 @@ struct Engine {
     inbox: SyncSender<Job<Requester>>,
     outbox: Receiver<Vec<Outgoing<Requester>>>,
     replies: VecDeque<(Requester, Reply)>,
-    thread: JoinHandle<Result<(), EngineError>>,
+    thread: JoinHandle<Result<(), StoreError>>,
 }
 
 fn start(disk: &MemoryStore) -> Engine {
@@ -26,7 +26,7 @@ fn start(disk: &MemoryStore) -> Engine {
     let mut store = disk.clone();
     let thread = std::thread::spawn(move || {
         let state = engine::load(&mut store)?;
-        engine::run(state, &mut store, &jobs, &effects, || {
+        engine::run(state, &mut store, jobs, &effects, || {
             Timestamp::from_millis(1_795_425_109_000)
         })
     });
@@ -61,7 +61,7 @@ impl Engine {
     }
 
     /// Takes the inbox away, as a shutdown does.
-    fn stop(self) -> Result<(), EngineError> {
+    fn stop(self) -> Result<(), StoreError> {
         drop(self.inbox);
         self.thread.join().expect("the engine does not panic")
     }

@@ -62,7 +62,7 @@ impl State {
                 .map(|shard| target(host, shard, id))
                 .collect(),
         };
-        let operation = OperationRow {
+        let mut operation = OperationRow {
             id,
             host: request.host_uuid,
             host_name: host.row.name.clone(),
@@ -89,9 +89,9 @@ impl State {
             trace: trace.cloned(),
         };
         let answer = accepted(&operation, QUEUED, false);
+        self.command(now, &mut operation);
         self.put_operation(operation);
         self.change_shards(now, Some(id), trace, targets, Vec::new());
-        self.send_command(now, id);
         Ok(answer)
     }
 

@@ -8,6 +8,7 @@ use scuttle_schemas::shards::{ShardsUpdated, ShardsUpdatedType};
 use scuttle_schemas::{HostId, OperationId, Timestamp};
 
 use crate::backoff;
+use crate::rows::OperationRow;
 use crate::state::{Host, State, is_open};
 use crate::step::Effect;
 
@@ -142,16 +143,22 @@ impl State {
         }
     }
 
-    /// Sends an open operation's command, and says when it is sent again.
+    /// Sends an open operation's command again.
     pub(crate) fn send_command(&mut self, now: Timestamp, id: OperationId) {
         let Some(mut row) = self.operations.get(&id).cloned() else {
             return;
         };
+        self.command(now, &mut row);
+        self.put_operation(row);
+    }
+
+    /// Sends a command, and notes in the row when it is sent again.
+    pub(crate) fn command(&mut self, now: Timestamp, row: &mut OperationRow) {
         row.attempts += 1;
         row.unanswered += 1;
-        row.next_attempt_at = now.plus_millis(backoff::delay_ms(id, row.unanswered));
+        row.next_attempt_at = now.plus_millis(backoff::delay_ms(row.id, row.unanswered));
         let command = TeardownCommand {
-            operation_id: id,
+            operation_id: row.id,
             host_uuid: row.host.clone(),
             decky_id: row.decky.clone(),
             attempt: row.attempts,
@@ -163,7 +170,6 @@ impl State {
             command: AgentCommand::Teardown(command),
             trace: row.trace.clone(),
         });
-        self.put_operation(row);
     }
 
     /// Sends the commands of all of a host's open operations, oldest first: its agent is back, or has

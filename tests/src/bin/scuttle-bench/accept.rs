@@ -6,7 +6,7 @@
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 use async_nats::Subject;
 use bytes::Bytes;
 use scuttle_schemas::{HostId, subjects};
@@ -82,7 +82,7 @@ impl Bench<'_> {
             (self.echo(subject).await?, accept)
         };
         Ok(Round {
-            number,
+            number: Some(number),
             ratio: accept.per_second / echo.per_second,
             echo: Figures::of(&echo),
             accept: Figures::of(&accept),
@@ -93,9 +93,12 @@ impl Bench<'_> {
     async fn echo(&mut self, subject: &str) -> Result<Measured> {
         let host: HostId = Uuid::now_v7().to_string().parse()?;
         let request = swarm::request(&host, "decky-0001");
-        let measured = self
-            .ask(subject.into(), std::iter::repeat(&request), |_| Ok(()))
-            .await;
+        let same = |answer: &Bytes| {
+            ensure!(*answer == request, "not what was sent");
+            Ok(())
+        };
+        let requests = std::iter::repeat(&request);
+        let measured = self.ask(subject.into(), requests, same).await;
         let measured = measured.context("ask the echo service")?;
         self.most_echoes = self.most_echoes.max(measured.answers);
         Ok(measured)
@@ -106,21 +109,16 @@ impl Bench<'_> {
         let shards = self.most_echoes * 2 / 3 + usize::from(self.args.in_flight);
         let swarm = Swarm::start(&self.server.url, &self.client, self.dir, shards).await;
         let swarm = swarm.context("prepare the swarm")?;
-        let measured = self
-            .ask(
-                subjects::TEARDOWN.into(),
-                swarm.requests.iter(),
-                newly_accepted,
-            )
-            .await;
-        measured.context("ask the controller")
+        let requests = swarm.requests.iter();
+        let measured = self.ask(subjects::TEARDOWN.into(), requests, newly_accepted);
+        measured.await.context("ask the controller")
     }
 
     async fn ask<'a>(
         &self,
         subject: Subject,
         payloads: impl Iterator<Item = &'a Bytes>,
-        check: fn(&Bytes) -> Result<()>,
+        check: impl Fn(&Bytes) -> Result<()>,
     ) -> Result<Measured> {
         let load = Load {
             client: self.client.nats(),
@@ -143,9 +141,7 @@ struct Answer {
 
 fn newly_accepted(answer: &Bytes) -> Result<()> {
     let Answer { accepted, repeated } = serde_json::from_slice(answer)?;
-    if !accepted || repeated {
-        bail!("not a new operation");
-    }
+    ensure!(accepted && !repeated, "not a new operation");
     Ok(())
 }
 

@@ -12,11 +12,13 @@ mod report;
 mod server;
 mod swarm;
 
+use std::future::Future;
 use std::process::ExitCode;
 use std::time::Duration;
 
-use anyhow::Result;
+use anyhow::{Result, bail};
 use clap::{Parser, Subcommand};
+use tokio::signal::unix::{SignalKind, signal};
 
 /// Measures Scuttle beside the limits of the bus and of the disk.
 #[derive(Debug, Parser)]
@@ -66,7 +68,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> ExitCode {
     let done = match Args::parse().command {
-        Command::Accept(args) => accept::run(&args).await,
+        Command::Accept(args) => Box::pin(unless_stopped(accept::run(&args))).await,
         Command::Echo { url, subject } => echo::serve(&url, subject).await,
     };
     match done {
@@ -75,6 +77,17 @@ async fn main() -> ExitCode {
             eprintln!("scuttle-bench: {error:#}");
             ExitCode::FAILURE
         }
+    }
+}
+
+/// Ctrl-C drops the measurement, and with it all that it started.
+async fn unless_stopped(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+    let mut interrupt = signal(SignalKind::interrupt())?;
+    let mut terminate = signal(SignalKind::terminate())?;
+    tokio::select! {
+        done = work => done,
+        _ = interrupt.recv() => bail!("interrupted"),
+        _ = terminate.recv() => bail!("terminated"),
     }
 }
 

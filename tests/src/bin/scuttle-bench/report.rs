@@ -25,12 +25,20 @@ impl Figures {
             p99_us: micros(0.99),
         }
     }
+
+    fn cells(&self) -> String {
+        let millis = |micros: f64| format!("{:.1}ms", micros / 1e3);
+        let (p50, p99) = (millis(self.p50_us), millis(self.p99_us));
+        format!("{:>8.0} {p50:>6} {p99:>7}", self.per_second)
+    }
 }
 
 /// One round.
 #[derive(Debug, Clone, Copy, Serialize)]
 pub(crate) struct Round {
-    pub(crate) number: u32,
+    /// From 1; the medians have none.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub(crate) number: Option<u32>,
     pub(crate) echo: Figures,
     pub(crate) accept: Figures,
     /// Accepts over echoes.
@@ -40,7 +48,10 @@ pub(crate) struct Round {
 
 impl Round {
     pub(crate) fn print(&self) {
-        print_row(&self.number.to_string(), self);
+        let name = self.number.map_or("median".to_owned(), |n| n.to_string());
+        let (echo, accept) = (self.echo.cells(), self.accept.cells());
+        let (ratio, appends) = (self.ratio, self.appends_per_second);
+        println!("{name:<6}  {echo}  {accept}   {ratio:.3} {appends:>10.0}");
     }
 }
 
@@ -79,7 +90,7 @@ impl Report {
             p99_us: median(&|round| of(round).p99_us),
         };
         self.median = Some(Round {
-            number: 0,
+            number: None,
             echo: figures(&|round| round.echo),
             accept: figures(&|round| round.accept),
             ratio: median(&|round| round.ratio),
@@ -104,7 +115,7 @@ impl Report {
 
     pub(crate) fn print_end(&self) {
         let Some(median) = &self.median else { return };
-        print_row("median", median);
+        median.print();
         let (sign, word) = if self.reached() {
             ("✓", "reached")
         } else {
@@ -117,25 +128,6 @@ impl Report {
             median.accept.per_second / median.appends_per_second
         );
     }
-}
-
-fn print_row(name: &str, round: &Round) {
-    let service = |figures: &Figures| {
-        let millis = |micros: f64| format!("{:.1}ms", micros / 1e3);
-        format!(
-            "{:>8.0} {:>6} {:>7}",
-            figures.per_second,
-            millis(figures.p50_us),
-            millis(figures.p99_us)
-        )
-    };
-    println!(
-        "{name:<6}  {}  {}   {:.3} {:>10.0}",
-        service(&round.echo),
-        service(&round.accept),
-        round.ratio,
-        round.appends_per_second
-    );
 }
 
 fn median(mut values: Vec<f64>) -> f64 {

@@ -96,7 +96,8 @@ async fn refusals(show: &Show<'_>, host: &HostId) -> Result<()> {
 }
 
 async fn whole_hosts(show: &mut Show<'_>, hosts: &[HostId]) -> Result<()> {
-    show.terminal.heading("Whole hosts, all at once")?;
+    show.terminal
+        .heading("Whole hosts, all at once: none waits for another")?;
     let targets: Vec<Target> = hosts.iter().map(whole).collect();
     let times = show.ask(&targets).await?;
     show.tell_asked(&format!("{} whole hosts", targets.len()), &times)?;

@@ -3,45 +3,46 @@
 use anyhow::Result;
 use scuttle_schemas::subjects;
 use scuttle_tests::Role;
+use serde_json::json;
 
 use crate::show::{Detail, Show};
 use crate::terminal;
 
 /// Says how to connect, and tells what happens. Ends only with an error.
 pub(crate) async fn stay(show: &mut Show<'_>) -> Result<()> {
-    let nats = &show.stage.nats;
-    let (user, password) = (Role::Operator.user(), nats.password(Role::Operator));
-    let url = nats
-        .url()
-        .replace("nats://", &format!("nats://{user}:{password}@"));
-    let (shards, teardown) = (subjects::SHARDS_UPDATED, subjects::TEARDOWN);
-    let (host, decky) = show.view.shards.keys().next_back().cloned().unzip();
-    let host = host.map_or_else(String::new, |host| host.to_string());
-    let decky = decky.map_or_else(String::new, |decky| decky.to_string());
-    let request = format!(r#"{{"host_uuid": "{host}", "decky_id": "{decky}"}}"#);
-    let terminal = show.terminal;
-    terminal::print("")?;
-    terminal.row("connect", &url)?;
-    if let Some(websocket) = nats.websocket_url() {
-        terminal.row("", &format!("{websocket} (the same user, from a browser)"))?;
-    }
-    terminal.row(
-        "nats CLI",
-        &format!("nats -s {url} request {teardown} '{request}'"),
-    )?;
-    terminal.row("", &format!("nats -s {url} sub {shards}"))?;
-    terminal.row("Python", "pip install nats-py; python3 -m asyncio")?;
-    terminal.row(
-        "",
-        &format!(">>> import nats; nc = await nats.connect(\"{url}\")"),
-    )?;
-    terminal.row(
-        "",
-        &format!(">>> (await nc.request(\"{teardown}\", b'{request}')).data"),
-    )?;
-    terminal::print("\nStays up; what happens is printed here. Ctrl-C stops everything.\n")?;
+    tell_how(show)?;
     show.detail = Detail::All;
     loop {
         show.tell_next().await?;
     }
+}
+
+fn tell_how(show: &Show<'_>) -> Result<()> {
+    let nats = &show.stage.nats;
+    let (user, password) = (Role::Operator.user(), nats.password(Role::Operator));
+    let address = nats.url().replace("nats://", "");
+    // Something that is there to be torn down.
+    let target = show.view.shards.keys().next_back();
+    let target = target.map(|(host, decky)| json!({ "host_uuid": host, "decky_id": decky }));
+    let request = target.unwrap_or_default().to_string();
+    let (teardown, updated) = (subjects::TEARDOWN, subjects::SHARDS_UPDATED);
+    let row = |name: &str, text: &str| show.terminal.row(name, text);
+
+    terminal::print("")?;
+    let url = format!("export NATS_URL=nats://{user}:{password}@{address}");
+    row("connect", &url)?;
+    row("nats CLI", &format!("nats request {teardown} '{request}'"))?;
+    row("", &format!("nats sub {updated}"))?;
+    row("Python", "pip install nats-py, then python3 -m asyncio:")?;
+    let connect = ">>> import nats, os; nc = await nats.connect(os.environ['NATS_URL'])";
+    row("", connect)?;
+    let ask = format!(">>> (await nc.request('{teardown}', b'{request}')).data");
+    row("", &ask)?;
+    if let Some(websocket) = nats.websocket_url() {
+        row(
+            "browser",
+            &format!("{websocket}, user {user}, the same password"),
+        )?;
+    }
+    terminal::print("\nIt stays up, and prints what happens. Ctrl-C stops everything.\n")
 }

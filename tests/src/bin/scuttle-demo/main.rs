@@ -20,7 +20,7 @@ use clap::Parser;
 use crate::show::Show;
 use crate::stage::Stage;
 use crate::stop::Stop;
-use crate::terminal::Terminal;
+use crate::terminal::{Terminal, Unread};
 
 /// The exit code of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -58,8 +58,9 @@ async fn main() -> ExitCode {
     };
     match done {
         Ok(code) => code,
+        Err(error) if error.is::<Unread>() => ExitCode::from(INTERRUPTED),
         Err(error) => {
-            eprintln!("scuttle-demo: {error:#}");
+            terminal::complain(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
@@ -68,20 +69,18 @@ async fn main() -> ExitCode {
 async fn inside(args: &Args) -> Result<ExitCode> {
     let mut stop = Stop::listen()?;
     let terminal = Terminal::new();
-    let Some(mut stage) = stop.unless(Box::pin(Stage::start(args, &terminal))).await? else {
+    let start = Box::pin(Stage::start(args, &terminal));
+    let Some(mut stage) = stop.unless(start).await? else {
         return Ok(ExitCode::from(INTERRUPTED));
     };
     let played = play(args, &mut stage, &terminal, &mut stop).await;
-    if played.is_err() {
+    if played.as_ref().is_err_and(|error| !error.is::<Unread>()) {
         stage.keep_files();
     }
     match stop.unless(stage.stop()).await {
-        Ok(Some(())) if played.is_ok() => {
-            terminal.stopped("simulated hosts, controller, nats-server")?;
-        }
-        Ok(Some(())) => {}
-        Ok(None) => eprintln!("scuttle-demo: stopped at once"),
-        Err(error) => eprintln!("scuttle-demo: while stopping: {error:#}"),
+        Ok(Some(())) => terminal.stopped("simulated hosts, controller, nats-server")?,
+        Ok(None) => terminal::complain("all killed, without waiting for their end"),
+        Err(error) => terminal::complain(&format!("while stopping: {error:#}")),
     }
     played
 }

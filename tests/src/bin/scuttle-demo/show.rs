@@ -1,5 +1,6 @@
 //! The operator: asks for teardowns, notes how fast each was accepted, and tells what the record says became of them.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt::{self, Write};
 use std::time::{Duration, Instant};
@@ -134,14 +135,12 @@ impl<'a> Show<'a> {
             }
             anyhow::Ok(())
         };
-        match tokio::time::timeout(BOUND, all).await {
-            Ok(done) => done,
-            Err(_) => {
-                let unfinished = format!("not ended within {BOUND:?}:\n{}", self.unfinished());
-                self.stage.alive().context(unfinished.clone())?;
-                bail!(unfinished)
-            }
+        if let Ok(done) = tokio::time::timeout(BOUND, all).await {
+            return done;
         }
+        let unfinished = format!("not ended within {BOUND:?}:\n{}", self.unfinished());
+        self.stage.alive().context(unfinished.clone())?;
+        bail!(unfinished)
     }
 
     /// Waits for one change, and tells it.
@@ -202,7 +201,7 @@ impl<'a> Show<'a> {
         }
         let _ = write!(text, ": {}", outcomes(&now));
         if now.attempts > 1 {
-            let _ = write!(text, ", command sent {} times", now.attempts);
+            let _ = write!(text, " (command sent {} times)", now.attempts);
         }
         let succeeded = now.state == OperationState::Succeeded;
         self.terminal.line(
@@ -236,7 +235,7 @@ impl<'a> Show<'a> {
                     decky: Some(shard.decky_id),
                 };
                 self.terminal
-                    .line(Sign::Bad, &format!("  {target}"), &cut(&error, ERROR))?;
+                    .line(Sign::Bad, &format!("  {target}"), &short(&error))?;
                 self.failed.push(target);
             }
         }
@@ -245,24 +244,17 @@ impl<'a> Show<'a> {
 
     fn unfinished(&self) -> String {
         let line = |(id, asked): (&OperationId, &Asked)| {
-            let record = self.view.operations.get(id);
-            let state = record.map_or("unknown".to_owned(), |record| {
-                let waits = record
-                    .waiting_for
-                    .as_ref()
-                    .map(|waits| waits.detail.as_str());
-                format!(
-                    "{}, waits for {}",
-                    word(&record.state),
-                    waits.unwrap_or("nothing")
-                )
-            });
-            format!("  {} ({id}): {state}", asked.target)
+            let mut line = format!("  {} ({id})", asked.target);
+            if let Some(record) = self.view.operations.get(id) {
+                let _ = write!(line, ": {}", word(&record.state));
+                if let Some(waits) = &record.waiting_for {
+                    let _ = write!(line, ", waits for {}: {}", waits.what, waits.detail);
+                }
+            }
+            line
         };
-        self.open_operations()
-            .map(line)
-            .collect::<Vec<_>>()
-            .join("\n")
+        let lines: Vec<String> = self.open_operations().map(line).collect();
+        lines.join("\n")
     }
 
     /// Prints one line for many that were asked for at once.
@@ -282,6 +274,14 @@ impl<'a> Show<'a> {
     /// `3 deckies`, of these targets.
     pub(crate) fn deckies(targets: &[Target]) -> String {
         count(targets.len(), "decky", "deckies")
+    }
+}
+
+/// As much of an error as a line has place for.
+fn short(error: &str) -> String {
+    match cut(error, ERROR) {
+        Cow::Borrowed(whole) => whole.to_owned(),
+        Cow::Owned(part) => format!("{}…", part.trim_end()),
     }
 }
 

@@ -100,10 +100,8 @@ impl Stage {
     /// Keeps data and logs for whoever looks into a failure, and says where.
     pub(crate) fn keep_files(&mut self) {
         self.dir.disable_cleanup(true);
-        eprintln!(
-            "scuttle-demo: the data and the logs are kept in {}",
-            self.dir.path().display()
-        );
+        let kept = self.dir.path().display();
+        terminal::complain(&format!("the data and the logs are kept in {kept}"));
     }
 
     /// An error that names what has ended by itself, if anything has.

@@ -46,23 +46,32 @@ pub(crate) async fn outside() -> Result<ExitCode> {
 
 /// The inner program's ear.
 pub(crate) struct Stop {
-    requests: mpsc::Receiver<()>,
+    input: mpsc::Receiver<()>,
     signals: Signals,
+    asked_by_input: u32,
+    asked_by_signal: u32,
 }
 
 impl Stop {
     /// Listens to the outer program, and to signals.
     pub(crate) fn listen() -> Result<Self> {
-        let (ask, requests) = mpsc::channel(PENDING);
+        let (ask, input) = mpsc::channel(PENDING);
         std::thread::spawn(move || {
             let mut input = std::io::stdin().lock();
             let mut byte = [0];
-            while matches!(input.read(&mut byte), Ok(1)) && ask.blocking_send(()).is_ok() {}
-            let _ = ask.blocking_send(());
+            let mut asked = false;
+            while matches!(input.read(&mut byte), Ok(1)) && ask.blocking_send(()).is_ok() {
+                asked = true;
+            }
+            if !asked {
+                let _ = ask.blocking_send(());
+            }
         });
         Ok(Self {
-            requests,
+            input,
             signals: Signals::listen()?,
+            asked_by_input: 0,
+            asked_by_signal: 0,
         })
     }
 
@@ -73,8 +82,22 @@ impl Stop {
     ) -> Result<Option<T>> {
         tokio::select! {
             done = work => done.map(Some),
-            Some(()) = self.requests.recv() => Ok(None),
-            () = self.signals.any() => Ok(None),
+            () = self.asked() => Ok(None),
+        }
+    }
+
+    /// Returns at the first request, and at the second one by the same way: `pkill` asks both programs,
+    /// and means it once.
+    async fn asked(&mut self) {
+        loop {
+            tokio::select! {
+                Some(()) = self.input.recv() => self.asked_by_input += 1,
+                () = self.signals.any() => self.asked_by_signal += 1,
+            }
+            let most = self.asked_by_input.max(self.asked_by_signal);
+            if self.asked_by_input + self.asked_by_signal == 1 || most > 1 {
+                return;
+            }
         }
     }
 }

@@ -1,95 +1,95 @@
 //! The end: what was done, and whether the record, the simulated hosts and what was asked for agree.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use scuttle_schemas::operations::OperationRecord;
+use scuttle_schemas::operations::{OperationRecord, OperationState};
 use scuttle_schemas::shards::ShardState;
-use scuttle_tests::client::word;
 use scuttle_tests::until;
 
-use crate::show::Show;
-use crate::terminal::{self, Micros, Seconds, count};
+use crate::show::{Show, Target};
+use crate::terminal::{self, Micros, Sign, count};
 use crate::view::Shard;
 
-/// Counts, checks, and prints.
+/// Checks, counts, and prints.
 pub(crate) async fn print(show: &mut Show<'_>) -> Result<()> {
     let expected = untouched(show);
     let record = running(show).await?;
+    let differ: Vec<&Shard> = record.symmetric_difference(&expected).collect();
     ensure!(
-        record == expected,
-        "the record has not what was left alone: {:?} differ",
-        record.symmetric_difference(&expected).collect::<Vec<_>>()
+        differ.is_empty(),
+        "on the record is not what was left alone; these differ: {differ:?}"
     );
     let (simulated, crashes) = simulator(show, record.len()).await?;
-    let ended: Vec<&OperationRecord> = show
-        .asked
-        .values()
-        .filter_map(|asked| asked.ended.as_ref())
-        .collect();
-    let sum = |of: fn(&OperationRecord) -> usize| {
-        ended.iter().map(|operation| of(operation)).sum::<usize>()
-    };
-    let mut states: BTreeMap<String, usize> = BTreeMap::new();
-    for operation in &ended {
-        *states.entry(word(&operation.state)).or_default() += 1;
-    }
-    let states: Vec<String> = states
-        .iter()
-        .map(|(state, number)| format!("{number} {state}"))
-        .collect();
-    let mut times: Vec<Duration> = show.asked.values().map(|asked| asked.accepted_in).collect();
-    times.sort();
-    let (median, slowest) = (times[times.len() / 2], times[times.len() - 1]);
 
-    let terminal = show.terminal;
     terminal::print("")?;
-    terminal.row(
-        "operations",
-        &format!("{} accepted: {}", ended.len(), states.join(", ")),
-    )?;
-    terminal.row(
-        "accepted in",
-        &format!(
-            "median {}, slowest {}, each on disk (fsync) before its answer",
-            Micros(median),
-            Micros(slowest)
-        ),
-    )?;
-    let absent = sum(|operation| operation.counts.absent);
-    let gone = format!(
-        "{} removed, {absent} found absent",
-        sum(|operation| operation.counts.removed)
-    );
-    terminal.row(
-        "deckies",
-        &format!(
-            "{gone}; {} failed at first, and went when asked for again",
-            show.retried
-        ),
-    )?;
-    terminal.row(
+    let row = |name: &str, cells: &[String]| show.terminal.row(name, &cells.join(" · "));
+    row("teardowns", &teardowns(show))?;
+    row("accepted in", &accepted_in(show))?;
+    row("deckies", &deckies(show, record.len()))?;
+    row(
         "crashes",
-        &format!(
-            "the controller killed once; {} in mid-teardown",
-            count(crashes, "agent crashed", "agents crashed")
-        ),
+        &[
+            "controller 1 (SIGKILL)".to_owned(),
+            format!("agents {crashes}, in mid-teardown"),
+        ],
     )?;
-    terminal.row("remaining", &format!("{} deckies on the record, {simulated} on the simulated hosts: the ones that nobody asked for", record.len()))?;
-    terminal.row(
-        "✓",
-        &format!(
-            "everything has ended as it should, in {}",
-            Seconds(terminal.elapsed())
-        ),
-    )
+    row(
+        "in the end",
+        &[
+            format!("{} on the record", count(record.len(), "decky", "deckies")),
+            format!("{simulated} on the simulated hosts"),
+            "the ones that nobody asked for".to_owned(),
+        ],
+    )?;
+    let text = "everything that was accepted has ended, and nothing else was touched";
+    show.terminal.line(Sign::Good, "done", text)
+}
+
+fn ended<'a>(show: &'a Show<'_>) -> impl Iterator<Item = &'a OperationRecord> {
+    (show.asked.values()).filter_map(|asked| asked.ended.as_ref())
+}
+
+fn teardowns(show: &Show<'_>) -> Vec<String> {
+    let number = |state| ended(show).filter(|one| one.state == state).count();
+    vec![
+        format!("{} accepted", show.asked.len()),
+        format!("{} succeeded", number(OperationState::Succeeded)),
+        format!("{} failed", number(OperationState::Failed)),
+        format!("{} timed out", number(OperationState::TimedOut)),
+        format!("{} open", show.open_operations().count()),
+    ]
+}
+
+fn accepted_in(show: &Show<'_>) -> Vec<String> {
+    let mut times: Vec<Duration> = (show.asked.values())
+        .map(|asked| asked.accepted_in)
+        .collect();
+    times.sort();
+    let slowest = times.last().copied().unwrap_or_default();
+    vec![
+        format!("{} in the median", Micros(times[times.len() / 2])),
+        format!("{} at most", Micros(slowest)),
+        "each on disk (fsync) before its answer".to_owned(),
+    ]
+}
+
+fn deckies(show: &Show<'_>, left: usize) -> Vec<String> {
+    let sum = |of: fn(&OperationRecord) -> usize| ended(show).map(of).sum::<usize>();
+    vec![
+        format!("{} at first", show.begin.len()),
+        format!("{} removed", sum(|one| one.counts.removed)),
+        format!("{} absent", sum(|one| one.counts.absent)),
+        format!("{left} left"),
+        format!("{} failed, then went when asked for again", show.retried),
+    ]
 }
 
 /// What there was, without what was asked for.
 fn untouched(show: &Show<'_>) -> BTreeSet<Shard> {
     let asked_for = |(host, decky): &&Shard| {
-        let covers = |target: &crate::show::Target| {
+        let covers = |target: &Target| {
             target.host == *host && target.decky.as_ref().is_none_or(|asked| asked == decky)
         };
         show.asked.values().any(|asked| covers(&asked.target))

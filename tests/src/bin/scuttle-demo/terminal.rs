@@ -3,10 +3,10 @@
 //! Signs and words carry the meaning; colours only repeat it, on a terminal and unless `NO_COLOR` is set.
 
 use std::fmt;
-use std::io::{IsTerminal, Write};
+use std::io::{self, IsTerminal, Write};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 
 /// What kind of line it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -47,7 +47,7 @@ impl Terminal {
         let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
             start: Instant::now(),
-            colours: std::io::stdout().is_terminal() && !unwanted,
+            colours: io::stdout().is_terminal() && !unwanted,
         }
     }
 
@@ -92,12 +92,22 @@ impl Terminal {
     }
 }
 
+/// Nobody reads what is printed any more: the terminal is closed, or the pipe.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot print: {0}")]
+pub(crate) struct Unread(io::Error);
+
 /// A line as it is.
 pub(crate) fn print(text: &str) -> Result<()> {
-    let mut out = std::io::stdout().lock();
-    writeln!(out, "{text}")
-        .and_then(|()| out.flush())
-        .context("print")
+    let mut out = io::stdout().lock();
+    let printed = writeln!(out, "{text}").and_then(|()| out.flush());
+    Ok(printed.map_err(Unread)?)
+}
+
+/// A line for whoever looks into a failure.
+pub(crate) fn complain(text: &str) {
+    // Nobody is left to be told that even this cannot be printed.
+    let _ = writeln!(io::stderr().lock(), "scuttle-demo: {text}");
 }
 
 /// A time that is short enough for microseconds: `1,204 µs`.
