@@ -3,6 +3,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
+use std::sync::Arc;
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -86,7 +87,8 @@ pub struct Services(
         feature = "generate",
         schemars(length(max = MAX_SERVICES), inner(length(min = 1, max = MAX_SERVICE)))
     )]
-    Vec<String>,
+    // Shared by its clones: a row is cloned several times on its way.
+    Arc<Vec<String>>,
 );
 
 impl Services {
@@ -107,7 +109,7 @@ impl TryFrom<Vec<String>> for Services {
         for name in &names {
             within("a service's name", name, MAX_SERVICE)?;
         }
-        Ok(Self(names))
+        Ok(Self(Arc::new(names)))
     }
 }
 
@@ -125,7 +127,7 @@ pub struct Labels(
             "additionalProperties" = { "type": "string", "minLength": 1, "maxLength": MAX_LABEL },
         ))
     )]
-    BTreeMap<String, String>,
+    Arc<BTreeMap<String, String>>,
 );
 
 impl Labels {
@@ -145,7 +147,7 @@ impl TryFrom<BTreeMap<String, String>> for Labels {
             within("a label's key", key, MAX_LABEL)?;
             within("a label's value", value, MAX_LABEL)?;
         }
-        Ok(Self(labels))
+        Ok(Self(Arc::new(labels)))
     }
 }
 

@@ -44,26 +44,35 @@ impl Timestamp {
     }
 }
 
-impl fmt::Display for Timestamp {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let at = OffsetDateTime::from_unix_timestamp_nanos(i128::from(self.0) * 1_000_000)
-            .map_err(|_| fmt::Error)?;
-        let (date, clock) = (at.date(), at.time());
+impl Timestamp {
+    /// As RFC 3339: written digit by digit, since every record has several.
+    fn text(self) -> [u8; 24] {
         let mut text = *b"0000-00-00T00:00:00.000Z";
+        let Ok(at) = OffsetDateTime::from_unix_timestamp(self.0 / 1000) else {
+            return text; // Not reached: `LAST` is within what `time` knows.
+        };
+        let (year, month, day) = at.to_calendar_date();
+        let (hour, minute, second) = at.to_hms();
         let mut put = |position: usize, digits: usize, mut value: u32| {
             for digit in (position..position + digits).rev() {
                 text[digit] = b'0' + (value % 10) as u8;
                 value /= 10;
             }
         };
-        put(0, 4, date.year().unsigned_abs());
-        put(5, 2, u8::from(date.month()).into());
-        put(8, 2, date.day().into());
-        put(11, 2, clock.hour().into());
-        put(14, 2, clock.minute().into());
-        put(17, 2, clock.second().into());
-        put(20, 3, clock.millisecond().into());
-        f.write_str(std::str::from_utf8(&text).map_err(|_| fmt::Error)?)
+        put(0, 4, year.unsigned_abs());
+        put(5, 2, u8::from(month).into());
+        put(8, 2, day.into());
+        put(11, 2, hour.into());
+        put(14, 2, minute.into());
+        put(17, 2, second.into());
+        put(20, 3, (self.0 % 1000).unsigned_abs() as u32);
+        text
+    }
+}
+
+impl fmt::Display for Timestamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(std::str::from_utf8(&self.text()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -85,7 +94,8 @@ impl FromStr for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(self)
+        let text = self.text();
+        serializer.serialize_str(std::str::from_utf8(&text).map_err(serde::ser::Error::custom)?)
     }
 }
 

@@ -43,8 +43,9 @@ struct AcceptArgs {
     /// How many rounds, each with both services.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: u32,
-    /// How many seconds each service is asked in a round.
-    #[arg(long, default_value = "2", value_parser = seconds)]
+    /// How many seconds each service is asked in a round. (From one second on, commands that no agent answers
+    /// are sent again, which is not what is measured.)
+    #[arg(long, default_value = "0.9", value_parser = seconds)]
     seconds: Duration,
     /// How many requests wait for their answer at any time.
     #[arg(long, default_value_t = 256, value_parser = clap::value_parser!(u16).range(1..=4096))]
