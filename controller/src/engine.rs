@@ -25,7 +25,7 @@ const BATCH: usize = 1024;
 
 /// How many decided batches wait for the disk. When they are this many, deciding waits, and the inbox
 /// fills.
-const UNDURABLE: usize = 1;
+const UNDURABLE: usize = 4;
 
 /// How many batches of effects wait to be sent. When they are this many, committing waits.
 pub const OUTBOX: usize = 64;

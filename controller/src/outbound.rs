@@ -29,8 +29,12 @@ pub async fn run(
     while let Some(batch) = outbox.recv().await {
         let mut left = batch.len();
         let mut watch = connected.clone();
+        // Replies first: somebody waits for each. Their order among the others says nothing.
+        let (replies, others): (Vec<_>, Vec<_>) = batch
+            .into_iter()
+            .partition(|(requester, _)| requester.is_some());
         let send = async {
-            for (requester, effect) in batch {
+            for (requester, effect) in replies.into_iter().chain(others) {
                 if let Err(error) = send(&client, requester, effect).await {
                     warn!("could not publish: {error}");
                 }

@@ -65,8 +65,8 @@ fn seconds(text: &str) -> Result<Duration, String> {
     }
 }
 
-// One thread: generator and echo are clients like any other, and leave the cores to what is measured.
-#[tokio::main(flavor = "current_thread")]
+// The runtime that async-nats programs, the controller among them, have by default.
+#[tokio::main]
 async fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Accept(args) => Box::pin(unless_stopped(accept::run(&args))).await,
