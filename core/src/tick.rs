@@ -180,16 +180,12 @@ impl State {
             None => return,
         };
         for id in open {
-            if let Some(row) = self.operations.get_mut(&id) {
-                let before = row.wakes_at();
-                row.unanswered = 0;
-                debug_assert_eq!(
-                    before,
-                    row.wakes_at(),
-                    "only the backoff's growth begins anew"
-                );
-            }
-            self.send_command(now, id);
+            let Some(mut row) = self.operations.get(&id).cloned() else {
+                continue;
+            };
+            row.unanswered = 0;
+            self.command(now, &mut row);
+            self.put_operation(row);
         }
     }
 
