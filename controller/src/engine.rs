@@ -9,7 +9,7 @@
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
 use std::time::Duration;
 
-use scuttle_core::{Change, Effect, Input, State};
+use scuttle_core::{Change, Commit, Effect, Input, Reply, State};
 use scuttle_schemas::Timestamp;
 use tokio::sync::mpsc::Sender;
 
@@ -52,13 +52,20 @@ pub struct Job<R> {
     pub requester: Option<R>,
 }
 
-/// One effect to carry out, and to whom a reply goes.
-pub type Outgoing<R> = (Option<R>, Effect);
+/// What may be told of a batch once it is durable.
+#[derive(Debug)]
+pub struct Told<R> {
+    /// Each reply, and who waits for it.
+    pub replies: Vec<(R, Reply)>,
+    /// Commands and broadcasts, in their order.
+    pub effects: Vec<Effect>,
+}
 
-/// What was decided on a batch: the effects may leave once the changes are on disk.
-struct Decided<R> {
+/// What was decided on a batch: it may be told once its changes are on disk.
+#[derive(Debug)]
+pub struct Decided<R> {
     changes: Vec<Change>,
-    outgoing: Vec<Outgoing<R>>,
+    told: Told<R>,
 }
 
 /// Reads the stored state.
@@ -80,12 +87,12 @@ pub fn run<R: Send + 'static>(
     state: State,
     store: &mut dyn Store,
     inbox: Receiver<Job<R>>,
-    outbox: &Sender<Vec<Outgoing<R>>>,
+    outbox: &Sender<Vec<Told<R>>>,
     now: impl Fn() -> Timestamp + Send + 'static,
 ) -> Result<(), StoreError> {
     let (decided, undurable) = sync_channel(UNDURABLE);
-    let deciding = std::thread::spawn(move || decide(state, &inbox, &decided, now));
-    commit(store, &undurable, outbox)?;
+    let deciding = std::thread::spawn(move || decide_all(state, &inbox, &decided, now));
+    commit_all(store, &undurable, outbox)?;
     deciding
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -96,7 +103,7 @@ pub fn run<R: Send + 'static>(
 }
 
 /// Decides on what comes in, until nothing more can come or the other thread has ended.
-fn decide<R>(
+fn decide_all<R>(
     mut state: State,
     inbox: &Receiver<Job<R>>,
     decided: &SyncSender<Decided<R>>,
@@ -107,9 +114,8 @@ fn decide<R>(
         requester: None,
     }];
     loop {
-        let batch = decide_batch(&mut state, &mut jobs, now());
-        if !(batch.changes.is_empty() && batch.outgoing.is_empty()) && decided.send(batch).is_err()
-        {
+        let batch = decide(&mut state, jobs.drain(..), now());
+        if !batch.is_empty() && decided.send(batch).is_err() {
             return;
         }
         let patience = state.next_deadline().since(now());
@@ -123,35 +129,55 @@ fn decide<R>(
     }
 }
 
-fn decide_batch<R>(state: &mut State, jobs: &mut Vec<Job<R>>, now: Timestamp) -> Decided<R> {
-    let mut outgoing = Vec::with_capacity(jobs.len() * 3);
-    for mut job in jobs.drain(..) {
-        for effect in state.step(now, job.input) {
-            // The first effect of a request is its reply.
-            outgoing.push((job.requester.take(), effect));
-        }
+/// Decides on one batch, and on what is due by now.
+pub fn decide<R>(
+    state: &mut State,
+    jobs: impl ExactSizeIterator<Item = Job<R>>,
+    now: Timestamp,
+) -> Decided<R> {
+    let mut replies = Vec::with_capacity(jobs.len());
+    for Job { input, requester } in jobs {
+        let reply = state.step(now, input);
+        replies.extend(requester.zip(reply));
     }
     if state.next_deadline() <= now {
-        outgoing.extend(
-            state
-                .step(now, Input::Tick)
-                .into_iter()
-                .map(|effect| (None, effect)),
-        );
+        state.step(now, Input::Tick);
     }
-    let commit = state.close(now);
-    outgoing.extend(commit.effects.into_iter().map(|effect| (None, effect)));
-    Decided {
-        changes: commit.changes,
-        outgoing,
+    let Commit { changes, effects } = state.close(now);
+    let told = Told { replies, effects };
+    Decided { changes, told }
+}
+
+impl<R> Decided<R> {
+    fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.told.replies.is_empty() && self.told.effects.is_empty()
     }
 }
 
-/// Makes durable what was decided, then hands on its effects: the one way out.
-fn commit<R>(
+/// Makes batches durable, all in one append; gives back what may now be told, and nowhere before.
+///
+/// # Errors
+/// The append failed: nothing of the batches may be told.
+pub fn commit<R>(
+    store: &mut dyn Store,
+    batches: impl Iterator<Item = Decided<R>>,
+) -> Result<Vec<Told<R>>, StoreError> {
+    let (mut changes, mut told) = (Vec::new(), Vec::new());
+    for batch in batches {
+        changes.extend(batch.changes);
+        told.push(batch.told);
+    }
+    if !changes.is_empty() {
+        store.append(&changes)?;
+    }
+    Ok(told)
+}
+
+/// Makes durable what was decided, then hands it on to be told: the one way out.
+fn commit_all<R>(
     store: &mut dyn Store,
     undurable: &Receiver<Decided<R>>,
-    outbox: &Sender<Vec<Outgoing<R>>>,
+    outbox: &Sender<Vec<Told<R>>>,
 ) -> Result<(), StoreError> {
     loop {
         let long = store.journal_len() > LONG_JOURNAL;
@@ -163,22 +189,12 @@ fn commit<R>(
             }
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
-        let Decided {
-            mut changes,
-            mut outgoing,
-        } = first;
-        for next in undurable.try_iter() {
-            changes.extend(next.changes);
-            outgoing.extend(next.outgoing);
-        }
-        if !changes.is_empty() {
-            store.append(&changes)?;
-        }
-        // From here on, and nowhere before, may this be told. Nobody to send it: the state is durable,
-        // and that is what counts.
-        let _ = outbox.blocking_send(outgoing);
+        let before = store.journal_len();
+        let told = commit(store, std::iter::once(first).chain(undurable.try_iter()))?;
+        // Nobody to send it: the state is durable, and that is what counts.
+        let _ = outbox.blocking_send(told);
         if store.journal_len() > TOO_LONG_JOURNAL {
-            store.checkpoint(2 * changes.len())?;
+            store.checkpoint(2 * (store.journal_len() - before))?;
         }
     }
 }

@@ -6,6 +6,7 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 
 use async_nats::service::{Request, endpoint::Endpoint as Requests};
 use async_nats::{Client, Subscriber};
+use bytes::BytesMut;
 use futures_util::StreamExt;
 use scuttle_core::Reply;
 use scuttle_schemas::{ErrorCode, Refusal};
@@ -32,6 +33,7 @@ pub async fn serve(
     mut shutdown: Shutdown,
 ) {
     let mut inbox = Some(inbox);
+    let mut buffer = BytesMut::new();
     loop {
         let request = tokio::select! {
             biased;
@@ -46,7 +48,7 @@ pub async fn serve(
             let message = &request.message;
             let (subject, length) = (message.subject.as_str(), message.payload.len());
             debug!(subject, length, code = ?refusal.code, "refused: {}", refusal.message);
-            outbound::reply(&client, *request, &Reply::Refused(refusal)).await;
+            outbound::reply(&client, &mut buffer, *request, &Reply::Refused(refusal)).await;
         }
     }
 }

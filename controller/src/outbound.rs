@@ -2,7 +2,7 @@
 
 use async_nats::service::{Request, error};
 use async_nats::{Client, HeaderMap, PublishError, Subject};
-use bytes::Bytes;
+use bytes::{BufMut, Bytes, BytesMut};
 use scuttle_core::{Effect, Reply, Trace};
 use scuttle_schemas::agents::ResultRecorded;
 use scuttle_schemas::subjects::{self, AgentChannel};
@@ -12,10 +12,13 @@ use tokio::sync::mpsc::Receiver;
 use tracing::{debug, warn};
 
 use crate::connection::Connected;
-use crate::engine::Outgoing;
+use crate::engine::Told;
 
 /// The most characters of the `Nats-Service-Error` header.
 const MAX_HEADER: usize = 256;
+
+/// Bytes of messages that are encoded into one piece of memory.
+const BUFFER: usize = 64 << 10;
 
 /// Sends batches of effects, in order, until the engine is gone.
 ///
@@ -23,60 +26,55 @@ const MAX_HEADER: usize = 256;
 /// are sent again by their operations, and a subscriber learns from the next revision what it missed.
 pub async fn run(
     client: Client,
-    mut outbox: Receiver<Vec<Outgoing<Box<Request>>>>,
+    mut outbox: Receiver<Vec<Told<Box<Request>>>>,
     connected: Connected,
 ) {
-    while let Some(batch) = outbox.recv().await {
-        let mut left = batch.len();
+    let mut buffer = BytesMut::new();
+    while let Some(batches) = outbox.recv().await {
         let mut watch = connected.clone();
-        // Replies first: somebody waits for each. Their order among the others says nothing.
-        let (replies, others): (Vec<_>, Vec<_>) = batch
-            .into_iter()
-            .partition(|(requester, _)| requester.is_some());
-        let send = async {
-            for (requester, effect) in replies.into_iter().chain(others) {
-                if let Err(error) = send(&client, requester, effect).await {
-                    warn!("could not publish: {error}");
-                }
-                left -= 1;
-            }
-        };
         tokio::select! {
             biased;
-            () = watch.lost() => {}
-            () = send => {}
-        }
-        if left > 0 {
-            debug!(effects = left, "not sent: the NATS server is away");
+            () = watch.lost() => debug!("not all was sent: the NATS server is away"),
+            () = tell(&client, &mut buffer, batches) => {}
         }
     }
 }
 
-async fn send(
-    client: &Client,
-    to: Option<Box<Request>>,
-    effect: Effect,
-) -> Result<(), PublishError> {
-    match effect {
-        Effect::Reply(answer) => {
-            if let Some(request) = to {
-                reply(client, *request, &answer).await;
-            }
-            Ok(())
+/// Replies first: somebody waits for each. Their order among the others says nothing.
+async fn tell(client: &Client, buffer: &mut BytesMut, mut batches: Vec<Told<Box<Request>>>) {
+    for batch in &mut batches {
+        for (request, answer) in batch.replies.drain(..) {
+            reply(client, buffer, *request, &answer).await;
         }
+    }
+    for effect in batches.into_iter().flat_map(|batch| batch.effects) {
+        if let Err(error) = send(client, buffer, effect).await {
+            warn!("could not publish: {error}");
+        }
+    }
+}
+
+async fn send(client: &Client, buffer: &mut BytesMut, effect: Effect) -> Result<(), PublishError> {
+    match effect {
         Effect::Command {
             host,
             command,
             trace,
-        } => publish(client, AgentChannel::Commands.of(&host), &command, trace).await,
+        } => {
+            let payload = encode(buffer, &command);
+            publish(client, AgentChannel::Commands.of(&host), payload, trace).await
+        }
         Effect::ShardsUpdated(message, trace) => {
-            publish(client, subjects::SHARDS_UPDATED, &message, trace).await
+            let payload = encode(buffer, &message);
+            publish(client, subjects::SHARDS_UPDATED, payload, trace).await
         }
         Effect::HostsUpdated(message) => {
-            publish(client, subjects::HOSTS_UPDATED, &message, None).await
+            let payload = encode(buffer, &message);
+            publish(client, subjects::HOSTS_UPDATED, payload, None).await
         }
         Effect::OperationsUpdated(message, trace) => {
-            publish(client, subjects::OPERATIONS_UPDATED, &message, trace).await
+            let payload = encode(buffer, &message);
+            publish(client, subjects::OPERATIONS_UPDATED, payload, trace).await
         }
     }
 }
@@ -84,10 +82,9 @@ async fn send(
 async fn publish(
     client: &Client,
     subject: impl async_nats::subject::ToSubject,
-    message: &impl Serialize,
+    payload: Bytes,
     trace: Option<Trace>,
 ) -> Result<(), PublishError> {
-    let payload = encode(message);
     match trace {
         None => client.publish(subject, payload).await,
         Some(trace) => {
@@ -99,7 +96,7 @@ async fn publish(
 }
 
 /// Answers a request, unless it named no reply subject, or one that is not the asker's to write on.
-pub async fn reply(client: &Client, mut request: Request, reply: &Reply) {
+pub async fn reply(client: &Client, buffer: &mut BytesMut, mut request: Request, reply: &Reply) {
     let Some(inbox) = request.message.reply.clone() else {
         return;
     };
@@ -112,7 +109,7 @@ pub async fn reply(client: &Client, mut request: Request, reply: &Reply) {
     }
     let sent = match reply {
         Reply::Refused(refusal) => {
-            let body = encode(&RefusalBody::from(refusal.clone()));
+            let body = encode(buffer, &RefusalBody::from(refusal.clone()));
             let sent = client
                 .publish_with_headers(inbox, refusal_headers(refusal), body)
                 .await;
@@ -137,7 +134,7 @@ pub async fn reply(client: &Client, mut request: Request, reply: &Reply) {
                     request.message.subject
                 );
             }
-            request.respond(Ok(encode(answer))).await
+            request.respond(Ok(encode(buffer, answer))).await
         }
     };
     if let Err(error) = sent {
@@ -160,9 +157,13 @@ fn refusal_headers(refusal: &Refusal) -> HeaderMap {
     map
 }
 
-/// Everything that is sent is made of strings, numbers and lists, which always have a JSON form.
-fn encode(message: &impl Serialize) -> Bytes {
-    serde_json::to_vec(message)
-        .expect("a wire message has a JSON form")
-        .into()
+/// The next message's bytes, cut off a buffer that holds many: what has been sent frees its room.
+fn encode(buffer: &mut BytesMut, message: &impl Serialize) -> Bytes {
+    if buffer.capacity() < BUFFER / 16 {
+        buffer.reserve(BUFFER);
+    }
+    // Everything that is sent is made of strings, numbers and lists, which always have a JSON form.
+    serde_json::to_writer((&mut *buffer).writer(), message)
+        .expect("a wire message has a JSON form");
+    buffer.split().freeze()
 }

@@ -4,9 +4,9 @@ use std::collections::VecDeque;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use scuttle_controller::engine::{self, Job, Outgoing};
+use scuttle_controller::engine::{self, Job, Told};
 use scuttle_controller::store::{Fault, MemoryStore, Store, StoreError};
-use scuttle_core::{Effect, Input, Reply};
+use scuttle_core::{Input, Reply};
 use scuttle_schemas::hosts::{EnrollRequest, HostsListRequest};
 use scuttle_schemas::{ErrorCode, HostId, Labels, OperationId, Timestamp};
 use tokio::sync::mpsc::{Receiver, channel};
@@ -15,7 +15,7 @@ type Requester = u32;
 
 struct Engine {
     inbox: SyncSender<Job<Requester>>,
-    outbox: Receiver<Vec<Outgoing<Requester>>>,
+    outbox: Receiver<Vec<Told<Requester>>>,
     replies: VecDeque<(Requester, Reply)>,
     thread: JoinHandle<Result<(), StoreError>>,
 }
@@ -50,12 +50,9 @@ impl Engine {
     /// The next reply, and who gets it.
     fn reply(&mut self) -> Option<(Requester, Reply)> {
         while self.replies.is_empty() {
-            let batch = self.outbox.blocking_recv()?;
+            let batches = self.outbox.blocking_recv()?;
             self.replies
-                .extend(batch.into_iter().filter_map(|outgoing| match outgoing {
-                    (Some(requester), Effect::Reply(reply)) => Some((requester, reply)),
-                    _ => None,
-                }));
+                .extend(batches.into_iter().flat_map(|told| told.replies));
         }
         self.replies.pop_front()
     }

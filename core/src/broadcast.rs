@@ -1,14 +1,16 @@
 //! Broadcasts: who gives out revisions, and how a large change becomes several messages.
 
+use std::sync::Arc;
+
 use scuttle_schemas::hosts::{HostRecord, HostsUpdated, HostsUpdatedType};
 use scuttle_schemas::operations::{OperationRecord, OperationsUpdated, OperationsUpdatedType};
-use scuttle_schemas::shards::{RemovedShard, ShardRecord, ShardsUpdated, ShardsUpdatedType};
-use scuttle_schemas::{DeckyId, HostId, MAX_BROADCAST_BYTES, OperationId, Timestamp};
+use scuttle_schemas::shards::{RemovedShard, ShardsUpdated, ShardsUpdatedType};
+use scuttle_schemas::{DeckyId, HostId, MAX_BROADCAST_BYTES, Timestamp};
 
 use crate::change::Change;
-use crate::rows::ShardRow;
-use crate::state::State;
-use crate::step::{Commit, Effect, Trace};
+use crate::rows::{OperationRow, ShardRow};
+use crate::state::{State, insert_shard};
+use crate::step::{Commit, Effect};
 
 /// What the fields around the records of a message take, at the most.
 const ENVELOPE_BYTES: usize = 512;
@@ -37,7 +39,7 @@ impl Bounded for ShardRow {
     }
 }
 
-impl Bounded for (HostId, DeckyId) {
+impl Bounded for DeckyId {
     fn most_bytes(&self) -> usize {
         256
     }
@@ -80,96 +82,96 @@ fn take_fitting<T: Bounded>(items: &mut Vec<T>, budget: &mut usize) -> Vec<T> {
 }
 
 impl State {
-    /// Puts and removes shards, and tells it: the one way in which a shard changes.
+    /// Puts and removes shards of one host, and tells it: the one way in which a shard changes.
     pub(crate) fn change_shards(
         &mut self,
         now: Timestamp,
-        operation: Option<OperationId>,
-        trace: Option<&Trace>,
+        id: &HostId,
+        cause: Option<&OperationRow>,
         mut put: Vec<ShardRow>,
-        mut removed: Vec<(HostId, DeckyId)>,
+        mut removed: Vec<DeckyId>,
     ) {
+        let Some(host) = self.hosts.get_mut(id) else {
+            return;
+        };
+        let batch = &mut self.batch;
         while !(put.is_empty() && removed.is_empty()) {
             let mut budget = MAX_BROADCAST_BYTES - ENVELOPE_BYTES;
             let rows = take_fitting(&mut put, &mut budget);
             let gone = take_fitting(&mut removed, &mut budget);
             self.meta.revisions.shards += 1;
             let revision = self.meta.revisions.shards;
-            let updated = rows
-                .into_iter()
-                .filter_map(|row| {
-                    self.put_told_shard(ShardRow {
-                        updated_at: now,
-                        revision,
-                        ..row
-                    })
-                })
-                .collect();
-            let removed = gone
-                .into_iter()
-                .map(|(host_uuid, decky_id)| {
-                    self.remove_shard(&host_uuid, &decky_id);
-                    RemovedShard {
-                        host_uuid,
-                        decky_id,
-                        revision,
-                    }
-                })
-                .collect();
+            batch.touch(id);
+            let mut updated = Vec::with_capacity(rows.len());
+            for mut row in rows {
+                (row.updated_at, row.revision) = (now, revision);
+                let row = Arc::new(row);
+                batch.changes.push(Change::Shard(Arc::clone(&row)));
+                let (shard, new) = insert_shard(&mut host.shards, row);
+                updated.push(shard.record(&host.row));
+                if new {
+                    batch.tell(id);
+                }
+            }
+            let mut removals = Vec::with_capacity(gone.len());
+            for decky in gone {
+                host.shards.remove(&decky);
+                batch.tell(id);
+                batch.changes.push(Change::ShardRemoved {
+                    host: id.clone(),
+                    decky: decky.clone(),
+                });
+                removals.push(RemovedShard {
+                    host_uuid: id.clone(),
+                    decky_id: decky,
+                    revision,
+                });
+            }
             let message = ShardsUpdated {
                 kind: ShardsUpdatedType,
                 revision,
                 at: now,
-                operation_id: operation,
+                operation_id: cause.map(|row| row.id),
                 updated,
-                removed,
+                removed: removals,
             };
-            self.effects
-                .push(Effect::ShardsUpdated(message, trace.cloned()));
+            let trace = cause.and_then(|row| row.trace.clone());
+            batch.effects.push(Effect::ShardsUpdated(message, trace));
             self.beacons.shards_told(now);
         }
     }
 
-    fn put_told_shard(&mut self, row: ShardRow) -> Option<ShardRecord> {
-        let (host, decky) = (row.host.clone(), row.decky.clone());
-        self.put_shard(row);
-        let host = self.hosts.get(&host)?;
-        Some(host.shard_record(host.shards.get(&decky)?))
-    }
-
-    /// Ends a batch of steps. None of their effects, nor these, may leave before the changes are
-    /// durable.
+    /// Ends a batch of steps. Nothing that they answered, and none of these effects, may leave before
+    /// the changes are durable.
     pub fn close(&mut self, now: Timestamp) -> Commit {
         let batch = std::mem::take(&mut self.batch);
         let mut commit = Commit {
             changes: batch.changes,
-            effects: Vec::new(),
+            effects: batch.effects,
         };
-        let rows = batch
-            .operations
-            .iter()
-            .filter_map(|id| self.operations.get(id));
-        commit.changes.extend(rows.cloned().map(Change::Operation));
-
         let mut hosts: Vec<HostRecord> = Vec::new();
+        let mut rows: Vec<Change> = Vec::new();
         for id in &batch.touched {
             let Some(host) = self.hosts.get_mut(id) else {
                 continue;
             };
             if std::mem::take(&mut host.unsaved) {
-                // First, so that a replay knows the host when it reads its shards.
-                commit.changes.insert(0, Change::Host(host.row.clone()));
+                rows.push(Change::Host(Box::new(host.row.clone())));
             }
             if batch.told.contains(id) {
                 hosts.push(host.record());
             }
             debug_assert_eq!(crate::invariants::host(self, id), Ok(()));
         }
-        let mut operations: Vec<OperationRecord> = (batch.operations.iter())
-            .filter_map(|id| self.operations.get(id))
-            .map(crate::rows::OperationRow::record)
-            .collect();
-
+        // Hosts first, so that a replay knows a host when it reads its shards and operations.
+        commit.changes.splice(0..0, rows);
+        let mut operations = Vec::with_capacity(batch.operations.len());
+        for row in batch.operations.into_values() {
+            operations.push(row.record());
+            commit.changes.push(Change::Operation(row));
+        }
+        let durable =
+            batch.meta || !(commit.changes.is_empty() && hosts.is_empty() && operations.is_empty());
         while !operations.is_empty() {
             let mut budget = MAX_BROADCAST_BYTES - ENVELOPE_BYTES;
             let updated = take_fitting(&mut operations, &mut budget);
@@ -208,7 +210,7 @@ impl State {
             commit.effects.push(Effect::HostsUpdated(message));
             self.beacons.hosts_told(now);
         }
-        if !commit.changes.is_empty() || !commit.effects.is_empty() || batch.meta {
+        if durable {
             commit.changes.push(Change::Meta(self.meta));
         }
         commit

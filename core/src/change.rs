@@ -1,20 +1,23 @@
 //! Durable changes: what the journal holds, and how a start gets the state back from it.
 
+use std::sync::Arc;
+
 use scuttle_schemas::{DeckyId, HostId};
 use serde::{Deserialize, Serialize};
 
 use crate::rows::{HostRow, Meta, OperationRow, ShardRow};
-use crate::state::State;
+use crate::state::{Host, State, insert_shard};
 
-/// One durable change: a whole row to put, or one to remove.
+/// One durable change: a whole row to put, or one to remove. The rows that a change shares with the
+/// state are never written to again: who changes one makes another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     /// Put the swarm's own row.
     Meta(Meta),
     /// Put a host.
-    Host(HostRow),
+    Host(Box<HostRow>),
     /// Put a shard.
-    Shard(ShardRow),
+    Shard(Arc<ShardRow>),
     /// Remove a shard.
     ShardRemoved {
         /// The host.
@@ -23,7 +26,7 @@ pub enum Change {
         decky: DeckyId,
     },
     /// Put an operation.
-    Operation(OperationRow),
+    Operation(Arc<OperationRow>),
 }
 
 /// A stored row that cannot stand where it stands: the store is damaged.
@@ -41,32 +44,33 @@ impl State {
     /// # Errors
     /// A shard or operation of a host that is not stored.
     pub fn replay(&mut self, change: Change) -> Result<(), ReplayError> {
-        let known = |state: &Self, host: &HostId, what: String| {
-            if state.hosts.contains_key(host) {
-                Ok(())
-            } else {
-                Err(ReplayError {
-                    what,
-                    host: host.clone(),
-                })
-            }
-        };
         match change {
             Change::Meta(meta) => self.meta = meta,
-            Change::Host(row) => self.insert_host(row),
+            Change::Host(row) => self.insert_host(*row),
             Change::Shard(row) => {
-                known(self, &row.host, format!("shard {}", row.decky))?;
-                self.insert_shard(row);
+                let host = known(self, &row.host, || format!("shard {}", row.decky))?;
+                insert_shard(&mut host.shards, row);
             }
             Change::ShardRemoved { host, decky } => {
-                known(self, &host, format!("removal of shard {decky}"))?;
-                self.delete_shard(&host, &decky);
+                let host = known(self, &host, || format!("removal of shard {decky}"))?;
+                host.shards.remove(&decky);
             }
             Change::Operation(row) => {
-                known(self, &row.host, format!("operation {}", row.id))?;
+                known(self, &row.host, || format!("operation {}", row.id))?;
                 self.insert_operation(row);
             }
         }
         Ok(())
     }
+}
+
+fn known<'s>(
+    state: &'s mut State,
+    host: &HostId,
+    what: impl FnOnce() -> String,
+) -> Result<&'s mut Host, ReplayError> {
+    state.hosts.get_mut(host).ok_or_else(|| ReplayError {
+        what: what(),
+        host: host.clone(),
+    })
 }

@@ -5,7 +5,7 @@ use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{OperationId, Text, Timestamp};
 
 use crate::operation::Event;
-use crate::rows::ShardRow;
+use crate::rows::{OperationRow, ShardRow};
 use crate::state::State;
 
 /// No agent ever started the operation.
@@ -18,9 +18,10 @@ const TAKEN_OVER: &str = "taken over by a newer operation";
 impl State {
     /// Ends an open operation at its deadline.
     pub(crate) fn expire(&mut self, now: Timestamp, id: OperationId) {
-        let Some(mut operation) = self.operations.get(&id).cloned() else {
+        let Some(operation) = self.operations.get(&id) else {
             return;
         };
+        let mut operation = OperationRow::clone(operation);
         let Some(host) = self.hosts.get(&operation.host) else {
             return;
         };
@@ -41,7 +42,7 @@ impl State {
             match shard.filter(|shard| shard.row.operation == Some(id)) {
                 Some(shard) if proof && !shard.listed => {
                     outcome.outcome = ShardOutcome::Absent;
-                    removed.push((operation.host.clone(), outcome.decky.clone()));
+                    removed.push(outcome.decky.clone());
                 }
                 Some(shard) => {
                     left = true;
@@ -50,8 +51,8 @@ impl State {
                     put.push(ShardRow {
                         state: ShardState::TeardownFailed,
                         last_error: Some(error.clone()),
-                        last_seen: host.last_seen(shard),
-                        ..shard.row.clone()
+                        last_seen: shard.last_seen(&host.row),
+                        ..ShardRow::clone(&shard.row)
                     });
                 }
                 // Not this operation's, and not deployed anew either.
@@ -74,8 +75,7 @@ impl State {
             return;
         }
         operation.error = left.then_some(error);
-        let trace = operation.trace.clone();
+        self.change_shards(now, &operation.host, Some(&operation), put, removed);
         self.put_operation(operation);
-        self.change_shards(now, Some(id), trace.as_ref(), put, removed);
     }
 }

@@ -1,6 +1,7 @@
 //! Inventories: how pages become a whole one, and what a whole one does to the shards on record.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use scuttle_schemas::agents::{Heartbeat, ReportedShard};
 use scuttle_schemas::shards::ShardState;
@@ -101,13 +102,14 @@ impl State {
         for (decky, shard) in &mut host.shards {
             let listed = reported.contains(decky);
             if shard.listed && !listed {
-                shard.row.last_seen = heard_before.unwrap_or(shard.row.last_seen);
+                let seen = heard_before.unwrap_or(shard.row.last_seen);
+                Arc::make_mut(&mut shard.row).last_seen = seen;
             }
             shard.listed = listed;
             if !listed {
                 match unlisted(shard) {
                     Unlisted::Put(row) => put.push(row),
-                    Unlisted::Remove => removed.push((id.clone(), decky.clone())),
+                    Unlisted::Remove => removed.push(decky.clone()),
                     Unlisted::Leave => {}
                 }
             }
@@ -118,7 +120,7 @@ impl State {
                 .into_iter()
                 .filter_map(|shard| listed(host, shard, now, next)),
         );
-        self.change_shards(now, None, None, put, removed);
+        self.change_shards(now, id, None, put, removed);
         if let Some(host) = self.hosts.get_mut(id) {
             for shard in host
                 .shards
@@ -147,9 +149,9 @@ fn unlisted(shard: &Shard) -> Unlisted {
             let row = ShardRow {
                 state: ShardState::Degraded,
                 last_error: Some(Text::from(NOT_REPORTED)),
-                ..shard.row.clone()
+                ..ShardRow::clone(&shard.row)
             };
-            if row == shard.row {
+            if row == *shard.row {
                 Unlisted::Leave
             } else {
                 Unlisted::Put(row)
@@ -160,7 +162,7 @@ fn unlisted(shard: &Shard) -> Unlisted {
 
 /// The row of a shard that an inventory lists, if it is another than the one on record.
 fn listed(host: &Host, shard: ReportedShard, now: Timestamp, next: u64) -> Option<ShardRow> {
-    let known = host.shards.get(&shard.decky_id).map(|shard| &shard.row);
+    let known = host.shards.get(&shard.decky_id).map(|shard| &*shard.row);
     let (state, last_error) = match known {
         // An operation's states and errors are not an agent's to clear.
         Some(row)

@@ -1,9 +1,9 @@
 //! Every decision that Scuttle's controller makes, and nothing but decisions.
 //!
-//! [`State::step`] takes one [`Input`] (a request, an agent's report, a tick of the clock) and answers
-//! with [`Effect`]s: replies, commands, broadcasts. [`State::close`] ends a batch of steps with the
-//! [`Change`]s that must be on disk before any of those effects may leave. Time is an argument and ids
-//! come with the input, so the same inputs always give the same state.
+//! [`State::step`] takes one [`Input`] (a request, an agent's report, a tick of the clock) and gives its
+//! [`Reply`]. [`State::close`] ends a batch of steps with the [`Change`]s that must be on disk before any
+//! of those replies may leave, and the [`Effect`]s (commands, broadcasts) that may leave then. Time is an
+//! argument and ids come with the input, so the same inputs always give the same state.
 //!
 //! Each file is one part of the protocol: `teardown`, `progress`, `results`, `heartbeat`, `hosts`,
 //! `lists`, `tick`. What is absent: a clock, a random number, an `await`, a byte of IO.

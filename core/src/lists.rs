@@ -48,7 +48,7 @@ impl State {
                 break;
             }
             if request.state.is_none_or(|state| shard.row.state == state) {
-                shards.push(host.shard_record(shard));
+                shards.push(shard.record(&host.row));
             }
             last = Some((&shard.row.host, &shard.row.decky));
         }
@@ -115,14 +115,14 @@ impl State {
             }
         };
         Ok(match &request.host_uuid {
-            None => page(&mut self.operations.range(range).rev().map(|(_, row)| row)),
+            None => page(&mut self.operations.range(range).rev().map(|(_, row)| &**row)),
             Some(host) => {
                 let ids = self
                     .hosts
                     .get(host)
                     .into_iter()
                     .flat_map(|host| host.operations.range(range).rev());
-                page(&mut ids.filter_map(|id| self.operations.get(id)))
+                page(&mut ids.filter_map(|id| self.operations.get(id).map(|row| &**row)))
             }
         })
     }

@@ -31,7 +31,7 @@ impl State {
         if let Ok(state) = next_state(row.state, Event::Started) {
             let row = OperationRow {
                 state,
-                ..row.clone()
+                ..OperationRow::clone(row)
             };
             self.put_operation(row);
         }

@@ -19,7 +19,7 @@ use crate::step::Trace;
 #[derive(Default)]
 struct Verdict {
     put: Vec<ShardRow>,
-    removed: Vec<(HostId, DeckyId)>,
+    removed: Vec<DeckyId>,
     failed: bool,
 }
 
@@ -40,9 +40,10 @@ impl State {
             .operations
             .get(&result.operation_id)
             .filter(|row| row.host == *from);
-        let Some(mut operation) = known.cloned() else {
+        let Some(operation) = known else {
             return recorded(Some(UNKNOWN_OPERATION));
         };
+        let mut operation = OperationRow::clone(operation);
         if matches!(
             operation.state,
             OperationState::Succeeded | OperationState::Failed
@@ -61,9 +62,12 @@ impl State {
             return recorded(None);
         }
         operation.error = failed.then(|| overall_error(result));
-        let (id, trace) = (operation.id, trace.or_else(|| operation.trace.clone()));
+        let Verdict { put, removed, .. } = verdict;
+        if let Some(trace) = trace {
+            operation.trace = Some(trace);
+        }
+        self.change_shards(now, from, Some(&operation), put, removed);
         self.put_operation(operation);
-        self.change_shards(now, Some(id), trace.as_ref(), verdict.put, verdict.removed);
         self.number(
             from,
             Report {
@@ -142,9 +146,7 @@ impl State {
             return;
         };
         if host.shards.contains_key(decky) {
-            verdict
-                .removed
-                .push((operation.host.clone(), decky.clone()));
+            verdict.removed.push(decky.clone());
         }
     }
 
@@ -174,8 +176,8 @@ impl State {
             state: ShardState::TeardownFailed,
             last_error: Some(error),
             operation: Some(operation.id),
-            last_seen: host.last_seen(shard),
-            ..shard.row.clone()
+            last_seen: shard.last_seen(&host.row),
+            ..ShardRow::clone(&shard.row)
         });
     }
 

@@ -1,7 +1,8 @@
 //! The state in memory, and the only functions that change it: each keeps the indexes in step with the
 //! rows, and notes what the batch's commit must write and tell.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, btree_map::Entry};
+use std::sync::Arc;
 
 use scuttle_schemas::hosts::{HostRecord, HostStatus};
 use scuttle_schemas::operations::OperationState;
@@ -22,11 +23,9 @@ pub struct State {
     /// The living hosts by name.
     pub(crate) names: BTreeMap<HostName, HostId>,
     /// By id, which is by age.
-    pub(crate) operations: BTreeMap<OperationId, OperationRow>,
+    pub(crate) operations: BTreeMap<OperationId, Arc<OperationRow>>,
     pub(crate) timers: BTreeSet<(Timestamp, Timer)>,
     pub(crate) beacons: Beacons,
-    /// What this step asks for so far.
-    pub(crate) effects: Vec<Effect>,
     pub(crate) batch: Batch,
 }
 
@@ -34,8 +33,10 @@ pub struct State {
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) changes: Vec<Change>,
-    /// Operations to write and tell.
-    pub(crate) operations: BTreeSet<OperationId>,
+    /// What the steps asked for so far.
+    pub(crate) effects: Vec<Effect>,
+    /// Operations to write and tell, as they now are.
+    pub(crate) operations: BTreeMap<OperationId, Arc<OperationRow>>,
     /// Hosts that had a durable change.
     pub(crate) touched: BTreeSet<HostId>,
     /// The swarm's own row changed by itself.
@@ -68,7 +69,7 @@ pub(crate) struct Host {
 /// One shard and what this process knows beyond its row.
 #[derive(Debug)]
 pub(crate) struct Shard {
-    pub(crate) row: ShardRow,
+    pub(crate) row: Arc<ShardRow>,
     /// The last whole inventory that this process applied lists it.
     pub(crate) listed: bool,
 }
@@ -90,12 +91,18 @@ impl Host {
         }
     }
 
-    /// A shard's record as operators see it.
-    pub(crate) fn shard_record(&self, shard: &Shard) -> ShardRecord {
-        let row = &shard.row;
+    pub(crate) fn living(&self) -> bool {
+        self.row.status != HostStatus::Decommissioned
+    }
+}
+
+impl Shard {
+    /// The record as operators see it.
+    pub(crate) fn record(&self, host: &HostRow) -> ShardRecord {
+        let row = &self.row;
         ShardRecord {
             host_uuid: row.host.clone(),
-            host_name: self.row.name.clone(),
+            host_name: host.name.clone(),
             decky_id: row.decky.clone(),
             decky_ip: row.ip.clone(),
             services: row.services.clone(),
@@ -103,22 +110,34 @@ impl Host {
             state: row.state,
             last_error: row.last_error.clone(),
             operation_id: row.operation,
-            last_seen: self.last_seen(shard),
+            last_seen: self.last_seen(host),
             updated_at: row.updated_at,
             revision: row.revision,
         }
     }
 
     /// A shard that the last inventory lists is seen with every heartbeat.
-    pub(crate) fn last_seen(&self, shard: &Shard) -> Timestamp {
-        match self.row.last_heartbeat {
-            Some(heartbeat) if shard.listed => heartbeat.max(shard.row.last_seen),
-            _ => shard.row.last_seen,
+    pub(crate) fn last_seen(&self, host: &HostRow) -> Timestamp {
+        match host.last_heartbeat {
+            Some(heartbeat) if self.listed => heartbeat.max(self.row.last_seen),
+            _ => self.row.last_seen,
+        }
+    }
+}
+
+impl Batch {
+    /// Notes a durable change of a host.
+    pub(crate) fn touch(&mut self, host: &HostId) {
+        if !self.touched.contains(host) {
+            self.touched.insert(host.clone());
         }
     }
 
-    pub(crate) fn living(&self) -> bool {
-        self.row.status != HostStatus::Decommissioned
+    /// Notes that operators are to be told of a host.
+    pub(crate) fn tell(&mut self, host: &HostId) {
+        if !self.told.contains(host) {
+            self.told.insert(host.clone());
+        }
     }
 }
 
@@ -157,41 +176,40 @@ impl State {
         self.hosts.insert(host.row.host.clone(), host);
     }
 
-    pub(crate) fn insert_shard(&mut self, row: ShardRow) {
+    /// Puts an operation's row; answers whether its host now has another number of open ones.
+    pub(crate) fn insert_operation(&mut self, row: Arc<OperationRow>) -> bool {
+        let id = row.id;
+        if let Some(before) = self.operations.insert(id, Arc::clone(&row)) {
+            let timer = (before.wakes_at(), Timer::Operation(id));
+            self.timers.remove(&timer);
+        } else if let Some(host) = self.hosts.get_mut(&row.host) {
+            host.operations.insert(id);
+        }
         let Some(host) = self.hosts.get_mut(&row.host) else {
-            return;
+            return false;
         };
-        match host.shards.get_mut(&row.decky) {
-            Some(shard) => shard.row = row,
-            None => {
-                host.shards
-                    .insert(row.decky.clone(), Shard { row, listed: false });
-            }
+        if is_open(row.state) {
+            let timer = (row.wakes_at(), Timer::Operation(id));
+            self.timers.insert(timer);
+            host.open.insert(id)
+        } else {
+            host.open.remove(&id)
         }
     }
+}
 
-    pub(crate) fn delete_shard(&mut self, host: &HostId, decky: &DeckyId) {
-        if let Some(host) = self.hosts.get_mut(host) {
-            host.shards.remove(decky);
+/// Puts a row among a host's shards; answers whether the shard is new.
+pub(crate) fn insert_shard(
+    shards: &mut BTreeMap<DeckyId, Shard>,
+    row: Arc<ShardRow>,
+) -> (&Shard, bool) {
+    match shards.entry(row.decky.clone()) {
+        Entry::Occupied(entry) => {
+            let shard = entry.into_mut();
+            shard.row = row;
+            (shard, false)
         }
-    }
-
-    pub(crate) fn insert_operation(&mut self, row: OperationRow) {
-        if let Some(before) = self.operations.get(&row.id) {
-            self.timers
-                .remove(&(before.wakes_at(), Timer::Operation(row.id)));
-        }
-        if let Some(host) = self.hosts.get_mut(&row.host) {
-            host.operations.insert(row.id);
-            if is_open(row.state) {
-                host.open.insert(row.id);
-                self.timers
-                    .insert((row.wakes_at(), Timer::Operation(row.id)));
-            } else {
-                host.open.remove(&row.id);
-            }
-        }
-        self.operations.insert(row.id, row);
+        Entry::Vacant(entry) => (entry.insert(Shard { row, listed: false }), true),
     }
 }
 
@@ -204,45 +222,18 @@ impl State {
         if let Some(host) = self.hosts.get_mut(&id) {
             host.unsaved = true;
         }
-        self.batch.told.insert(id.clone());
-        self.batch.touched.insert(id);
-    }
-
-    /// Puts a shard's row. Only `broadcast` calls this: it gives the row its revision.
-    pub(crate) fn put_shard(&mut self, row: ShardRow) {
-        let new = self
-            .hosts
-            .get(&row.host)
-            .is_some_and(|host| !host.shards.contains_key(&row.decky));
-        if new {
-            self.batch.told.insert(row.host.clone());
-        }
-        self.batch.touched.insert(row.host.clone());
-        self.batch.changes.push(Change::Shard(row.clone()));
-        self.insert_shard(row);
-    }
-
-    /// Removes a shard's row. Only `broadcast` calls this: it tells the removal.
-    pub(crate) fn remove_shard(&mut self, host: &HostId, decky: &DeckyId) {
-        self.batch.told.insert(host.clone());
-        self.batch.touched.insert(host.clone());
-        self.batch.changes.push(Change::ShardRemoved {
-            host: host.clone(),
-            decky: decky.clone(),
-        });
-        self.delete_shard(host, decky);
+        self.batch.tell(&id);
+        self.batch.touch(&id);
     }
 
     /// Puts an operation's row; operators are told.
     pub(crate) fn put_operation(&mut self, row: OperationRow) {
-        let (id, host) = (row.id, row.host.clone());
-        let before = self.hosts.get(&host).map(|host| host.open.len());
-        self.insert_operation(row);
-        if before != self.hosts.get(&host).map(|host| host.open.len()) {
-            self.batch.told.insert(host.clone());
+        let row = Arc::new(row);
+        if self.insert_operation(Arc::clone(&row)) {
+            self.batch.tell(&row.host);
         }
-        self.batch.operations.insert(id);
-        self.batch.touched.insert(host);
+        self.batch.touch(&row.host);
+        self.batch.operations.insert(row.id, row);
     }
 }
 

@@ -84,11 +84,9 @@ pub enum Input {
     },
 }
 
-/// What a step asks the shell to do, once the batch is durable. In order.
+/// What a batch asks the shell to do, once it is durable. In order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Answer whoever sent this step's input.
-    Reply(Reply),
     /// Publish to an agent.
     Command {
         /// The agent's host.
@@ -106,7 +104,7 @@ pub enum Effect {
     OperationsUpdated(OperationsUpdated, Option<Trace>),
 }
 
-/// An answer.
+/// An answer to whoever sent a step's input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Reply {
@@ -131,71 +129,56 @@ pub enum Reply {
     Refused(Refusal),
 }
 
-/// The end of a batch: what must be on disk before any effect of the batch leaves.
+/// The end of a batch: what must be on disk before any reply or effect of the batch leaves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Commit {
     /// To be made durable, all or nothing. Empty: nothing to write.
     pub changes: Vec<Change>,
-    /// The batch's last effects, after those of its steps.
+    /// What the batch asks the shell to do then.
     pub effects: Vec<Effect>,
 }
 
 impl State {
-    /// Decides on one input. The effects may leave once the [`Commit`] of the batch is durable.
-    pub fn step(&mut self, now: Timestamp, input: Input) -> Vec<Effect> {
-        debug_assert!(self.effects.is_empty(), "a step hands over all its effects");
-        match input {
-            Input::Start => self.start(now),
-            Input::Tick => self.tick(now),
+    /// Decides on one input; answers with the reply, where the input is a request. It may leave once
+    /// the [`Commit`] of the batch is durable.
+    pub fn step(&mut self, now: Timestamp, input: Input) -> Option<Reply> {
+        let answered = match input {
+            Input::Start => {
+                self.start(now);
+                return None;
+            }
+            Input::Tick => {
+                self.tick(now);
+                return None;
+            }
+            Input::Progress { host, progress } => {
+                self.progress(&host, &progress);
+                return None;
+            }
             Input::Teardown {
                 request,
                 operation_id,
                 requested_by,
                 trace,
-            } => {
-                let accepted =
-                    self.teardown(now, request, operation_id, requested_by, trace.as_ref());
-                self.reply(accepted.map(Reply::Teardown));
-            }
-            Input::Enroll { request, host } => {
-                let enrolled = self.enroll(now, request, host);
-                self.reply(enrolled.map(Reply::Enroll));
-            }
-            Input::ShardsList(request) => {
-                let page = self.list_shards(&request);
-                self.reply(page.map(Reply::Shards));
-            }
-            Input::HostsList(request) => {
-                let page = self.list_hosts(&request);
-                self.reply(page.map(Reply::Hosts));
-            }
-            Input::OperationsList(request) => {
-                let page = self.list_operations(&request);
-                self.reply(page.map(Reply::Operations));
-            }
-            Input::OperationGet(request) => {
-                let answer = self.get_operation(request.operation_id);
-                self.reply(answer.map(|answer| Reply::Operation(Box::new(answer))));
-            }
-            Input::Progress { host, progress } => self.progress(&host, &progress),
+            } => self
+                .teardown(now, request, operation_id, requested_by, trace)
+                .map(Reply::Teardown),
+            Input::Enroll { request, host } => self.enroll(now, request, host).map(Reply::Enroll),
+            Input::ShardsList(request) => self.list_shards(&request).map(Reply::Shards),
+            Input::HostsList(request) => self.list_hosts(&request).map(Reply::Hosts),
+            Input::OperationsList(request) => self.list_operations(&request).map(Reply::Operations),
+            Input::OperationGet(request) => self
+                .get_operation(request.operation_id)
+                .map(|answer| Reply::Operation(Box::new(answer))),
             Input::Result {
                 host,
                 result,
                 trace,
-            } => {
-                let recorded = self.result(now, &host, &result, trace);
-                self.reply(Ok(Reply::Recorded(recorded)));
-            }
+            } => Ok(Reply::Recorded(self.result(now, &host, &result, trace))),
             Input::Heartbeat { host, heartbeat } => {
-                let answer = self.heartbeat(now, &host, heartbeat);
-                self.reply(answer.map(Reply::Heartbeat));
+                self.heartbeat(now, &host, heartbeat).map(Reply::Heartbeat)
             }
-        }
-        std::mem::take(&mut self.effects)
-    }
-
-    fn reply(&mut self, reply: Result<Reply, Refusal>) {
-        self.effects
-            .insert(0, Effect::Reply(reply.unwrap_or_else(Reply::Refused)));
+        };
+        Some(answered.unwrap_or_else(Reply::Refused))
     }
 }

@@ -17,7 +17,7 @@ impl State {
         request: TeardownRequest,
         id: OperationId,
         requested_by: String,
-        trace: Option<&Trace>,
+        trace: Option<Trace>,
     ) -> Result<TeardownAccepted, Refusal> {
         let Some(host) = self.hosts.get(&request.host_uuid) else {
             return Err(Refusal::new(
@@ -86,12 +86,12 @@ impl State {
                     error: None,
                 })
                 .collect(),
-            trace: trace.cloned(),
+            trace,
         };
         let answer = accepted(&operation, QUEUED, false);
         self.command(now, &mut operation);
+        self.change_shards(now, &operation.host, Some(&operation), targets, Vec::new());
         self.put_operation(operation);
-        self.change_shards(now, Some(id), trace, targets, Vec::new());
         Ok(answer)
     }
 
@@ -100,7 +100,7 @@ impl State {
         let open = |id: &OperationId| {
             host.open
                 .contains(id)
-                .then(|| self.operations.get(id))
+                .then(|| self.operations.get(id).map(|row| &**row))
                 .flatten()
         };
         match decky {
@@ -122,8 +122,8 @@ fn target(host: &Host, shard: &crate::state::Shard, operation: OperationId) -> S
         state: ShardState::TearingDown,
         last_error: None,
         operation: Some(operation),
-        last_seen: host.last_seen(shard),
-        ..shard.row.clone()
+        last_seen: shard.last_seen(&host.row),
+        ..ShardRow::clone(&shard.row)
     }
 }
 

@@ -38,13 +38,18 @@ impl Scenario {
     }
 
     /// Steps, commits, and checks that the state and its invariants hold.
-    pub(crate) fn input(&mut self, input: Input) -> Vec<Effect> {
-        let mut effects = self.state.step(self.now, input);
+    pub(crate) fn input(&mut self, input: Input) -> (Option<Reply>, Vec<Effect>) {
+        let reply = self.state.step(self.now, input);
         let commit = self.state.close(self.now);
         self.journal.extend(commit.changes);
-        effects.extend(commit.effects);
         crate::invariants::all(&self.state).expect("the invariants hold");
-        effects
+        (reply, commit.effects)
+    }
+
+    /// The same, with a request.
+    pub(crate) fn ask(&mut self, input: Input) -> (Reply, Vec<Effect>) {
+        let (reply, effects) = self.input(input);
+        (reply.expect("a request is answered"), effects)
     }
 
     /// The process dies, and another starts from the journal.
@@ -53,7 +58,7 @@ impl Scenario {
         for change in self.journal.clone() {
             self.state.replay(change).expect("the journal replays");
         }
-        self.input(Input::Start)
+        self.input(Input::Start).1
     }
 
     /// Turns the clock, tick by tick.
@@ -62,7 +67,7 @@ impl Scenario {
         let mut effects = Vec::new();
         while self.state.next_deadline() <= until {
             self.now = self.now.max(self.state.next_deadline());
-            effects.extend(self.input(Input::Tick));
+            effects.extend(self.input(Input::Tick).1);
         }
         self.now = until;
         effects
@@ -85,14 +90,14 @@ impl Scenario {
             host_uuid: id.map(|id| id.parse().unwrap()),
         };
         let host = self.id().to_string().parse().unwrap();
-        match reply(self.input(Input::Enroll { request, host })) {
+        match self.ask(Input::Enroll { request, host }).0 {
             Reply::Enroll(accepted) => Ok(accepted),
             Reply::Refused(refusal) => Err(refusal),
             other => panic!("{other:?}"),
         }
     }
 
-    /// Asks for a teardown; the effects after the answer come with it.
+    /// Asks for a teardown; its effects come with the answer.
     pub(crate) fn teardown(
         &mut self,
         host: &str,
@@ -112,10 +117,9 @@ impl Scenario {
             requested_by: "alice".to_owned(),
             trace: None,
         };
-        let mut effects = self.input(input);
-        match effects.remove(0) {
-            Effect::Reply(Reply::Teardown(accepted)) => Ok((accepted, effects)),
-            Effect::Reply(Reply::Refused(refusal)) => Err(refusal),
+        match self.ask(input) {
+            (Reply::Teardown(accepted), effects) => Ok((accepted, effects)),
+            (Reply::Refused(refusal), _) => Err(refusal),
             other => panic!("{other:?}"),
         }
     }
@@ -138,12 +142,12 @@ impl Scenario {
             pages: 1,
             shards: deckies.map(|deckies| deckies.iter().map(|decky| running(decky)).collect()),
         };
-        let mut effects = self.input(Input::Heartbeat {
+        let answered = self.ask(Input::Heartbeat {
             host: host.parse().unwrap(),
             heartbeat,
         });
-        match effects.remove(0) {
-            Effect::Reply(Reply::Heartbeat(answer)) => (answer, effects),
+        match answered {
+            (Reply::Heartbeat(answer), effects) => (answer, effects),
             other => panic!("{other:?}"),
         }
     }
@@ -163,10 +167,8 @@ impl Scenario {
             done: None,
             total: None,
         };
-        self.input(Input::Progress {
-            host: host.parse().unwrap(),
-            progress,
-        })
+        let host = host.parse().unwrap();
+        self.input(Input::Progress { host, progress }).1
     }
 
     /// A result: each decky with its error, or none where it was removed.
@@ -204,19 +206,24 @@ impl Scenario {
             started_at: self.now,
             finished_at: self.now,
         };
-        self.input(Input::Result {
+        let reported = Input::Result {
             host: host.parse().unwrap(),
             result,
             trace: None,
-        })
+        };
+        match self.ask(reported) {
+            (Reply::Recorded(_), effects) => effects,
+            other => panic!("{other:?}"),
+        }
     }
 
     pub(crate) fn shards(&mut self, host: &str) -> Vec<ShardRecord> {
         let host_uuid: Option<HostId> = Some(host.parse().unwrap());
-        match reply(self.input(Input::ShardsList(ShardsListRequest {
+        let request = ShardsListRequest {
             host_uuid,
             ..Default::default()
-        }))) {
+        };
+        match self.ask(Input::ShardsList(request)).0 {
             Reply::Shards(list) => list.shards,
             other => panic!("{other:?}"),
         }
@@ -232,7 +239,10 @@ impl Scenario {
     }
 
     pub(crate) fn operation(&mut self, operation_id: OperationId) -> OperationRecord {
-        match reply(self.input(Input::OperationGet(OperationGetRequest { operation_id }))) {
+        match self
+            .ask(Input::OperationGet(OperationGetRequest { operation_id }))
+            .0
+        {
             Reply::Operation(answer) => answer.operation,
             other => panic!("{other:?}"),
         }
@@ -246,12 +256,5 @@ pub(crate) fn running(decky: &str) -> ReportedShard {
         services: Services::default(),
         decky_ip: None,
         labels: Labels::default(),
-    }
-}
-
-fn reply(effects: Vec<Effect>) -> Reply {
-    match effects.into_iter().next() {
-        Some(Effect::Reply(reply)) => reply,
-        other => panic!("a reply comes first: {other:?}"),
     }
 }

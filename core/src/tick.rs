@@ -145,9 +145,10 @@ impl State {
 
     /// Sends an open operation's command again.
     pub(crate) fn send_command(&mut self, now: Timestamp, id: OperationId) {
-        let Some(mut row) = self.operations.get(&id).cloned() else {
+        let Some(row) = self.operations.get(&id) else {
             return;
         };
+        let mut row = OperationRow::clone(row);
         self.command(now, &mut row);
         self.put_operation(row);
     }
@@ -165,7 +166,7 @@ impl State {
             controller_epoch: self.meta.epoch,
             not_after: row.deadline,
         };
-        self.effects.push(Effect::Command {
+        self.batch.effects.push(Effect::Command {
             host: row.host.clone(),
             command: AgentCommand::Teardown(command),
             trace: row.trace.clone(),
@@ -180,9 +181,10 @@ impl State {
             None => return,
         };
         for id in open {
-            let Some(mut row) = self.operations.get(&id).cloned() else {
+            let Some(row) = self.operations.get(&id) else {
                 continue;
             };
+            let mut row = OperationRow::clone(row);
             row.unanswered = 0;
             self.command(now, &mut row);
             self.put_operation(row);
@@ -218,7 +220,9 @@ impl State {
                 updated: Vec::new(),
                 removed: Vec::new(),
             };
-            self.effects.push(Effect::ShardsUpdated(message, None));
+            self.batch
+                .effects
+                .push(Effect::ShardsUpdated(message, None));
             self.beacons.shards_told(now);
         }
         if due(self.beacons.hosts) {
@@ -229,7 +233,7 @@ impl State {
                 at: now,
                 updated: Vec::new(),
             };
-            self.effects.push(Effect::HostsUpdated(message));
+            self.batch.effects.push(Effect::HostsUpdated(message));
             self.beacons.hosts_told(now);
         }
         if due(self.beacons.operations) {
@@ -240,7 +244,9 @@ impl State {
                 at: now,
                 updated: Vec::new(),
             };
-            self.effects.push(Effect::OperationsUpdated(message, None));
+            self.batch
+                .effects
+                .push(Effect::OperationsUpdated(message, None));
             self.beacons.operations_told(now);
         }
     }

@@ -1,5 +1,7 @@
 //! Rows for the store's tests: small, and different by their version.
 
+use std::sync::Arc;
+
 use scuttle_core::{Change, HostRow, Meta, OperationRow, OutcomeRow, Revisions, ShardRow};
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
@@ -17,7 +19,7 @@ pub(crate) fn meta(version: u64) -> Change {
 }
 
 pub(crate) fn host(host: &str, version: u64) -> Change {
-    Change::Host(HostRow {
+    Change::Host(Box::new(HostRow {
         host: host.parse().expect("a host"),
         name: format!("name-{version}").parse().expect("a name"),
         address: None,
@@ -28,11 +30,11 @@ pub(crate) fn host(host: &str, version: u64) -> Change {
         interval_ms: 1000,
         agent_version: Some(Text::from("0.1.0")),
         applied: None,
-    })
+    }))
 }
 
 pub(crate) fn shard(host: &str, decky: &str, version: u64) -> Change {
-    Change::Shard(ShardRow {
+    Change::Shard(Arc::new(ShardRow {
         host: host.parse().expect("a host"),
         decky: decky.parse().expect("a decky"),
         ip: Some("10.0.0.1".to_owned()),
@@ -45,7 +47,7 @@ pub(crate) fn shard(host: &str, decky: &str, version: u64) -> Change {
         updated_at: Timestamp::from_millis(AT),
         revision: version,
         registered: 1,
-    })
+    }))
 }
 
 pub(crate) fn removed(host: &str, decky: &str) -> Change {
@@ -56,7 +58,7 @@ pub(crate) fn removed(host: &str, decky: &str) -> Change {
 }
 
 pub(crate) fn operation(host: &str, id: u64, version: u64) -> Change {
-    Change::Operation(OperationRow {
+    Change::Operation(Arc::new(OperationRow {
         id: OperationId(Uuid::from_u128(id.into())),
         host: host.parse().expect("a host"),
         host_name: "name".parse().expect("a name"),
@@ -78,5 +80,5 @@ pub(crate) fn operation(host: &str, id: u64, version: u64) -> Change {
             error: None,
         }],
         trace: None,
-    })
+    }))
 }
