@@ -6,12 +6,12 @@ use std::sync::mpsc::{SyncSender, TrySendError};
 
 use async_nats::service::{Request, endpoint::Endpoint as Requests};
 use async_nats::{Client, Subscriber};
-use bytes::BytesMut;
 use futures_util::StreamExt;
 use scuttle_core::Reply;
 use scuttle_schemas::{ErrorCode, Refusal};
 use tracing::debug;
 
+use crate::encoder::Encoder;
 use crate::endpoint::{self, Endpoint};
 use crate::engine::Job;
 use crate::outbound;
@@ -20,6 +20,9 @@ use crate::shutdown::Shutdown;
 /// When an overloaded controller may be asked again, in milliseconds: a full inbox is worked off
 /// within this.
 const RETRY_AFTER_MS: u64 = 500;
+
+/// Bytes of refusals that are encoded into one piece of memory: there are few, and they are short.
+const REFUSALS: usize = 4 << 10;
 
 /// A request on its way to the engine; boxed, since thousands may wait.
 pub type Inbox = SyncSender<Job<Box<Request>>>;
@@ -33,7 +36,7 @@ pub async fn serve(
     mut shutdown: Shutdown,
 ) {
     let mut inbox = Some(inbox);
-    let mut buffer = BytesMut::new();
+    let mut encoder = Encoder::new(REFUSALS);
     loop {
         let request = tokio::select! {
             biased;
@@ -48,7 +51,7 @@ pub async fn serve(
             let message = &request.message;
             let (subject, length) = (message.subject.as_str(), message.payload.len());
             debug!(subject, length, code = ?refusal.code, "refused: {}", refusal.message);
-            outbound::reply(&client, &mut buffer, *request, &Reply::Refused(refusal)).await;
+            outbound::reply(&client, &mut encoder, *request, &Reply::Refused(refusal)).await;
         }
     }
 }

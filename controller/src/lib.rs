@@ -7,6 +7,7 @@
 pub mod clock;
 pub mod config;
 pub mod connection;
+pub mod encoder;
 pub mod endpoint;
 pub mod engine;
 pub mod inbound;

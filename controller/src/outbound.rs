@@ -2,23 +2,24 @@
 
 use async_nats::service::{Request, error};
 use async_nats::{Client, HeaderMap, PublishError, Subject};
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::Bytes;
 use scuttle_core::{Effect, Reply, Trace};
 use scuttle_schemas::agents::ResultRecorded;
 use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_schemas::{Refusal, RefusalBody, headers};
-use serde::Serialize;
 use tokio::sync::mpsc::Receiver;
 use tracing::{debug, warn};
 
 use crate::connection::Connected;
+use crate::encoder::Encoder;
 use crate::engine::Told;
 
 /// The most characters of the `Nats-Service-Error` header.
 const MAX_HEADER: usize = 256;
 
-/// Bytes of messages that are encoded into one piece of memory.
-const BUFFER: usize = 64 << 10;
+/// Bytes of messages that are encoded into one piece of memory: several milliseconds of them at the
+/// most that were seen, and four of the largest broadcasts.
+const BUFFER: usize = 1 << 20;
 
 /// Sends batches of effects, in order, until the engine is gone.
 ///
@@ -29,51 +30,51 @@ pub async fn run(
     mut outbox: Receiver<Vec<Told<Box<Request>>>>,
     connected: Connected,
 ) {
-    let mut buffer = BytesMut::new();
+    let mut encoder = Encoder::new(BUFFER);
     while let Some(batches) = outbox.recv().await {
         let mut watch = connected.clone();
         tokio::select! {
             biased;
             () = watch.lost() => debug!("not all was sent: the NATS server is away"),
-            () = tell(&client, &mut buffer, batches) => {}
+            () = tell(&client, &mut encoder, batches) => {}
         }
     }
 }
 
 /// Replies first: somebody waits for each. Their order among the others says nothing.
-async fn tell(client: &Client, buffer: &mut BytesMut, mut batches: Vec<Told<Box<Request>>>) {
+async fn tell(client: &Client, encoder: &mut Encoder, mut batches: Vec<Told<Box<Request>>>) {
     for batch in &mut batches {
         for (request, answer) in batch.replies.drain(..) {
-            reply(client, buffer, *request, &answer).await;
+            reply(client, encoder, *request, &answer).await;
         }
     }
     for effect in batches.into_iter().flat_map(|batch| batch.effects) {
-        if let Err(error) = send(client, buffer, effect).await {
+        if let Err(error) = send(client, encoder, effect).await {
             warn!("could not publish: {error}");
         }
     }
 }
 
-async fn send(client: &Client, buffer: &mut BytesMut, effect: Effect) -> Result<(), PublishError> {
+async fn send(client: &Client, encoder: &mut Encoder, effect: Effect) -> Result<(), PublishError> {
     match effect {
         Effect::Command {
             host,
             command,
             trace,
         } => {
-            let payload = encode(buffer, &command);
+            let payload = encoder.encode(&command);
             publish(client, AgentChannel::Commands.of(&host), payload, trace).await
         }
         Effect::ShardsUpdated(message, trace) => {
-            let payload = encode(buffer, &message);
+            let payload = encoder.encode(&message);
             publish(client, subjects::SHARDS_UPDATED, payload, trace).await
         }
         Effect::HostsUpdated(message) => {
-            let payload = encode(buffer, &message);
+            let payload = encoder.encode(&message);
             publish(client, subjects::HOSTS_UPDATED, payload, None).await
         }
         Effect::OperationsUpdated(message, trace) => {
-            let payload = encode(buffer, &message);
+            let payload = encoder.encode(&message);
             publish(client, subjects::OPERATIONS_UPDATED, payload, trace).await
         }
     }
@@ -96,7 +97,7 @@ async fn publish(
 }
 
 /// Answers a request, unless it named no reply subject, or one that is not the asker's to write on.
-pub async fn reply(client: &Client, buffer: &mut BytesMut, mut request: Request, reply: &Reply) {
+pub async fn reply(client: &Client, encoder: &mut Encoder, mut request: Request, reply: &Reply) {
     let Some(inbox) = request.message.reply.clone() else {
         return;
     };
@@ -109,7 +110,7 @@ pub async fn reply(client: &Client, buffer: &mut BytesMut, mut request: Request,
     }
     let sent = match reply {
         Reply::Refused(refusal) => {
-            let body = encode(buffer, &RefusalBody::from(refusal.clone()));
+            let body = encoder.encode(&RefusalBody::from(refusal.clone()));
             let sent = client
                 .publish_with_headers(inbox, refusal_headers(refusal), body)
                 .await;
@@ -134,7 +135,7 @@ pub async fn reply(client: &Client, buffer: &mut BytesMut, mut request: Request,
                     request.message.subject
                 );
             }
-            request.respond(Ok(encode(buffer, answer))).await
+            request.respond(Ok(encoder.encode(answer))).await
         }
     };
     if let Err(error) = sent {
@@ -155,15 +156,4 @@ fn refusal_headers(refusal: &Refusal) -> HeaderMap {
         refusal.code.status().to_string().as_str(),
     );
     map
-}
-
-/// The next message's bytes, cut off a buffer that holds many: what has been sent frees its room.
-fn encode(buffer: &mut BytesMut, message: &impl Serialize) -> Bytes {
-    if buffer.capacity() < BUFFER / 16 {
-        buffer.reserve(BUFFER);
-    }
-    // Everything that is sent is made of strings, numbers and lists, which always have a JSON form.
-    serde_json::to_writer((&mut *buffer).writer(), message)
-        .expect("a wire message has a JSON form");
-    buffer.split().freeze()
 }
