@@ -9,8 +9,8 @@ use scuttle_schemas::{DeckyId, HostId, MAX_BROADCAST_BYTES, Timestamp};
 
 use crate::change::Change;
 use crate::rows::{OperationRow, ShardRow};
-use crate::state::{State, insert_shard};
-use crate::step::{Commit, Effect};
+use crate::state::{Batch, State, insert_shard};
+use crate::step::{Commit, Effect, Trace};
 
 /// What the fields around the records of a message take, at the most.
 const ENVELOPE_BYTES: usize = 512;
@@ -81,69 +81,127 @@ fn take_fitting<T: Bounded>(items: &mut Vec<T>, budget: &mut usize) -> Vec<T> {
     std::mem::replace(items, rest)
 }
 
+/// A `shards.updated` message that the batch still adds to.
+#[derive(Debug)]
+pub(crate) struct Telling {
+    message: ShardsUpdated,
+    trace: Option<Trace>,
+    /// Bytes that are left in it.
+    room: usize,
+}
+
+impl Telling {
+    fn into_effect(self) -> Effect {
+        Effect::ShardsUpdated(self.message, self.trace)
+    }
+}
+
+impl Batch {
+    /// The message for a change of one shard: the one begun, or a new one with the next revision where
+    /// that is full. What belongs to several operations is told as no operation's.
+    fn message(
+        &mut self,
+        now: Timestamp,
+        revision: &mut u64,
+        cause: Option<&OperationRow>,
+        bytes: usize,
+    ) -> &mut ShardsUpdated {
+        if self.telling.as_ref().is_some_and(|told| told.room < bytes) {
+            self.end_message();
+        }
+        let operation_id = cause.map(|row| row.id);
+        let telling = self.telling.get_or_insert_with(|| {
+            *revision += 1;
+            Telling {
+                message: ShardsUpdated {
+                    kind: ShardsUpdatedType,
+                    revision: *revision,
+                    at: now,
+                    operation_id,
+                    updated: Vec::new(),
+                    removed: Vec::new(),
+                },
+                trace: cause.and_then(|row| row.trace.clone()),
+                room: MAX_BROADCAST_BYTES - ENVELOPE_BYTES,
+            }
+        });
+        telling.room = telling.room.saturating_sub(bytes);
+        if telling.message.operation_id != operation_id {
+            telling.message.operation_id = None;
+        }
+        &mut telling.message
+    }
+
+    fn end_message(&mut self) {
+        self.effects
+            .extend(self.telling.take().map(Telling::into_effect));
+    }
+}
+
 impl State {
     /// Puts and removes shards of one host, and tells it: the one way in which a shard changes.
+    ///
+    /// One message tells what several steps of a batch put, so that a thousand teardowns a moment are a
+    /// few messages for whoever listens. A removal is always told with its own operation, and a traced
+    /// change with its own trace.
     pub(crate) fn change_shards(
         &mut self,
         now: Timestamp,
         id: &HostId,
         cause: Option<&OperationRow>,
-        mut put: Vec<ShardRow>,
-        mut removed: Vec<DeckyId>,
+        put: Vec<ShardRow>,
+        removed: Vec<DeckyId>,
     ) {
         let Some(host) = self.hosts.get_mut(id) else {
             return;
         };
-        let batch = &mut self.batch;
-        while !(put.is_empty() && removed.is_empty()) {
-            let mut budget = MAX_BROADCAST_BYTES - ENVELOPE_BYTES;
-            let rows = take_fitting(&mut put, &mut budget);
-            let gone = take_fitting(&mut removed, &mut budget);
-            self.meta.revisions.shards += 1;
-            let revision = self.meta.revisions.shards;
-            batch.touch(id);
-            let mut updated = Vec::with_capacity(rows.len());
-            for mut row in rows {
-                (row.updated_at, row.revision) = (now, revision);
-                let row = Arc::new(row);
-                batch.changes.push(Change::Shard(Arc::clone(&row)));
-                let (shard, new) = insert_shard(&mut host.shards, row);
-                updated.push(shard.record(&host.row));
-                if new {
-                    batch.tell(id);
-                }
-            }
-            let mut removals = Vec::with_capacity(gone.len());
-            for decky in gone {
-                host.shards.remove(&decky);
-                batch.tell(id);
-                batch.changes.push(Change::ShardRemoved {
-                    host: id.clone(),
-                    decky: decky.clone(),
-                });
-                removals.push(RemovedShard {
-                    host_uuid: id.clone(),
-                    decky_id: decky,
-                    revision,
-                });
-            }
-            let message = ShardsUpdated {
-                kind: ShardsUpdatedType,
-                revision,
-                at: now,
-                operation_id: cause.map(|row| row.id),
-                updated,
-                removed: removals,
-            };
-            let trace = cause.and_then(|row| row.trace.clone());
-            batch.effects.push(Effect::ShardsUpdated(message, trace));
-            self.beacons.shards_told(now);
+        if put.is_empty() && removed.is_empty() {
+            return;
         }
+        let (batch, revision) = (&mut self.batch, &mut self.meta.revisions.shards);
+        batch.touch(id);
+        let alone = !removed.is_empty() || cause.is_some_and(|row| row.trace.is_some());
+        // A shard that this message tells already needs another: one revision has one content.
+        let twice = |row: &ShardRow| {
+            let told = host.shards.get(&row.decky).map(|shard| shard.row.revision);
+            told == Some(*revision)
+        };
+        if alone || put.iter().any(twice) {
+            batch.end_message();
+        }
+        for mut row in put {
+            let message = batch.message(now, revision, cause, row.most_bytes());
+            (row.updated_at, row.revision) = (now, message.revision);
+            let row = Arc::new(row);
+            let (shard, new) = insert_shard(&mut host.shards, Arc::clone(&row));
+            message.updated.push(shard.record(&host.row));
+            batch.changes.push(Change::Shard(row));
+            if new {
+                batch.tell(id);
+            }
+        }
+        for decky in removed {
+            let message = batch.message(now, revision, cause, decky.most_bytes());
+            message.removed.push(RemovedShard {
+                host_uuid: id.clone(),
+                decky_id: decky.clone(),
+                revision: message.revision,
+            });
+            host.shards.remove(&decky);
+            batch.tell(id);
+            let host = id.clone();
+            batch.changes.push(Change::ShardRemoved { host, decky });
+        }
+        if alone {
+            batch.end_message();
+        }
+        self.beacons.shards_told(now);
     }
 
     /// Ends a batch of steps. Nothing that they answered, and none of these effects, may leave before
     /// the changes are durable.
     pub fn close(&mut self, now: Timestamp) -> Commit {
+        self.batch.end_message();
         let batch = std::mem::take(&mut self.batch);
         let mut commit = Commit {
             changes: batch.changes,

@@ -57,7 +57,7 @@ impl State {
             }
             Change::Operation(row) => {
                 known(self, &row.host, || format!("operation {}", row.id))?;
-                self.insert_operation(row);
+                self.insert_operation(&row);
             }
         }
         Ok(())

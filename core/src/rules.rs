@@ -3,7 +3,7 @@
 use scuttle_schemas::agents::AgentCommand;
 use scuttle_schemas::operations::OperationState;
 
-use crate::step::{Effect, Input};
+use crate::step::Effect;
 use crate::testing::Scenario;
 
 const BOOT: u128 = 7;
@@ -294,7 +294,7 @@ fn a_silent_subject_repeats_its_revision() {
         Effect::OperationsUpdated(message, _) => {
             message.updated.is_empty() && message.revision == 0
         }
-        _ => false,
+        Effect::Command { .. } => false,
     });
     assert_eq!(repeats.count(), 3, "{effects:?}");
     assert_eq!(swarm.journal.len(), written, "a repeat writes nothing");
@@ -331,4 +331,21 @@ fn a_large_change_is_told_in_several_messages_of_the_right_size() {
             .sum::<usize>(),
         4096
     );
+}
+
+#[test]
+fn one_message_tells_what_a_batch_puts_and_a_shard_is_in_it_once() {
+    let mut swarm = swarm();
+    let [both] = &swarm.teardowns(&[("h", Some("a")), ("h", Some("b"))])[..] else {
+        panic!("one message tells both");
+    };
+    assert_eq!(both.operation_id, None, "it tells of two operations");
+    assert_eq!(both.updated.len(), 2);
+    let mut swarm = self::swarm();
+    let [first, second] = &swarm.teardowns(&[("h", Some("a")), ("h", None)])[..] else {
+        panic!("decky a changes twice, so two messages tell it");
+    };
+    assert_eq!(first.operation_id, first.updated[0].operation_id);
+    assert_eq!(second.updated.len(), 2);
+    assert_eq!(second.revision, first.revision + 1);
 }

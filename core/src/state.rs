@@ -9,6 +9,7 @@ use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::shards::ShardRecord;
 use scuttle_schemas::{DeckyId, HostId, HostName, OperationId, Timestamp};
 
+use crate::broadcast::Telling;
 use crate::change::Change;
 use crate::inventory::Inventory;
 use crate::rows::{HostRow, Meta, OperationRow, ShardRow};
@@ -35,6 +36,8 @@ pub(crate) struct Batch {
     pub(crate) changes: Vec<Change>,
     /// What the steps asked for so far.
     pub(crate) effects: Vec<Effect>,
+    /// The last of them, as long as more can be told with it.
+    pub(crate) telling: Option<Telling>,
     /// Operations to write and tell, as they now are.
     pub(crate) operations: BTreeMap<OperationId, Arc<OperationRow>>,
     /// Hosts that had a durable change.
@@ -177,9 +180,9 @@ impl State {
     }
 
     /// Puts an operation's row; answers whether its host now has another number of open ones.
-    pub(crate) fn insert_operation(&mut self, row: Arc<OperationRow>) -> bool {
+    pub(crate) fn insert_operation(&mut self, row: &Arc<OperationRow>) -> bool {
         let id = row.id;
-        if let Some(before) = self.operations.insert(id, Arc::clone(&row)) {
+        if let Some(before) = self.operations.insert(id, Arc::clone(row)) {
             let timer = (before.wakes_at(), Timer::Operation(id));
             self.timers.remove(&timer);
         } else if let Some(host) = self.hosts.get_mut(&row.host) {
@@ -229,7 +232,7 @@ impl State {
     /// Puts an operation's row; operators are told.
     pub(crate) fn put_operation(&mut self, row: OperationRow) {
         let row = Arc::new(row);
-        if self.insert_operation(Arc::clone(&row)) {
+        if self.insert_operation(&row) {
             self.batch.tell(&row.host);
         }
         self.batch.touch(&row.host);

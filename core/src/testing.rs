@@ -8,7 +8,7 @@ use scuttle_schemas::agents::{
 };
 use scuttle_schemas::hosts::{EnrollAccepted, EnrollRequest};
 use scuttle_schemas::operations::{OperationGetRequest, OperationRecord};
-use scuttle_schemas::shards::{ShardRecord, ShardsListRequest};
+use scuttle_schemas::shards::{ShardRecord, ShardsListRequest, ShardsUpdated};
 use scuttle_schemas::teardown::{TeardownAccepted, TeardownRequest};
 use scuttle_schemas::{BootId, HostId, Labels, OperationId, Refusal, Services, Text, Timestamp};
 use uuid::Uuid;
@@ -97,12 +97,25 @@ impl Scenario {
         }
     }
 
-    /// Asks for a teardown; its effects come with the answer.
-    pub(crate) fn teardown(
-        &mut self,
-        host: &str,
-        decky: Option<&str>,
-    ) -> Result<(TeardownAccepted, Vec<Effect>), Refusal> {
+    /// Steps for several teardowns in one batch; answers with what the batch tells of shards.
+    pub(crate) fn teardowns(&mut self, targets: &[(&str, Option<&str>)]) -> Vec<ShardsUpdated> {
+        for (host, decky) in targets {
+            let input = self.teardown_input(host, *decky);
+            self.state.step(self.now, input);
+        }
+        let commit = self.state.close(self.now);
+        self.journal.extend(commit.changes);
+        let told = commit
+            .effects
+            .into_iter()
+            .filter_map(|effect| match effect {
+                Effect::ShardsUpdated(message, _) => Some(message),
+                _ => None,
+            });
+        told.collect()
+    }
+
+    fn teardown_input(&mut self, host: &str, decky: Option<&str>) -> Input {
         let request = TeardownRequest {
             host_uuid: host.parse().unwrap(),
             decky_id: decky.map(|decky| decky.parse().unwrap()),
@@ -111,12 +124,21 @@ impl Scenario {
             expect_plan: None,
             reason: None,
         };
-        let input = Input::Teardown {
+        Input::Teardown {
             request,
             operation_id: OperationId(self.id()),
             requested_by: "alice".to_owned(),
             trace: None,
-        };
+        }
+    }
+
+    /// Asks for a teardown; its effects come with the answer.
+    pub(crate) fn teardown(
+        &mut self,
+        host: &str,
+        decky: Option<&str>,
+    ) -> Result<(TeardownAccepted, Vec<Effect>), Refusal> {
+        let input = self.teardown_input(host, decky);
         match self.ask(input) {
             (Reply::Teardown(accepted), effects) => Ok((accepted, effects)),
             (Reply::Refused(refusal), _) => Err(refusal),
