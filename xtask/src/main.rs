@@ -4,6 +4,7 @@
 //! builds it before anything else.
 
 mod bench;
+mod chaos;
 mod demo;
 mod nats_server;
 mod programs;
@@ -26,6 +27,7 @@ cargo xtask <command>
   demo [--keep] …   real teardowns over a real NATS server, on 20 simulated hosts
   test              formats, lints and tests everything, as CI does
   bench <name> …    a measurement: `accept`
+  chaos …           kills, stops and cuts off a whole swarm under load, then checks that nothing was lost
   schemas           writes the generated schema files anew
   help              this text
 
@@ -52,6 +54,7 @@ fn dispatch(command: &str, rest: &[OsString]) -> Result<(), Failure> {
     match command {
         "demo" => Err(demo::run(&Workspace::find()?, rest)),
         "bench" => Err(bench::run(&Workspace::find()?, rest)),
+        "chaos" => Err(chaos::run(&Workspace::find()?, rest)),
         "test" => test::run(&Workspace::find()?),
         "schemas" => schemas::run(&Workspace::find()?),
         "help" | "--help" | "-h" => {
