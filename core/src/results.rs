@@ -119,18 +119,18 @@ impl State {
             .filter(|decky| !mentioned.contains_key(decky))
             .collect();
         for decky in &unmentioned {
+            let covered = self.covers(operation, decky);
             match result.outcome {
-                ResultOutcome::Succeeded => {
-                    operation.note(decky, ShardOutcome::Absent, None);
-                    if self.covers(operation, decky) {
-                        self.gone(operation, decky, &mut verdict);
-                    }
-                }
-                ResultOutcome::Failed => {
+                ResultOutcome::Failed if covered => {
                     let error = overall_error(result);
                     operation.note(decky, ShardOutcome::Failed, Some(error.clone()));
-                    if self.covers(operation, decky) {
-                        self.remains(operation, decky, error, &mut verdict);
+                    self.remains(operation, decky, error, &mut verdict);
+                }
+                // A failure is not one of a shard that an earlier operation had removed by then.
+                ResultOutcome::Succeeded | ResultOutcome::Failed => {
+                    operation.note(decky, ShardOutcome::Absent, None);
+                    if covered {
+                        self.gone(operation, decky, &mut verdict);
                     }
                 }
             }
