@@ -281,7 +281,11 @@ fn failures_are_visible(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
         let shown = shard.state == ShardState::TeardownFailed
             && shard.last_error.is_some()
             && shard.operation_id == Some(operation.operation_id);
-        if failed && !shown {
+        // It was gone in between, by an operation that was accepted earlier and carried out later.
+        let ended = operation.finished_at.unwrap_or(operation.deadline);
+        let truth = evidence.truths.get(host);
+        let anew = truth.is_some_and(|truth| truth.deployed_after(decky, ended));
+        if failed && !shown && !anew {
             losses.push(format!(
                 "{host}/{decky} failed in {}, and is {} without a word of it",
                 operation.operation_id,

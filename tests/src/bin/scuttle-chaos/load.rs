@@ -21,8 +21,8 @@ use crate::book::{Answer, Ask, Book};
 use crate::stage::{DECKIES, Stage};
 use crate::tally::Tally;
 
-/// How many operators ask at the same time.
-pub(crate) const OPERATORS: u64 = 6;
+/// How many operators ask at the same time: every second one on the faulty network.
+pub(crate) const OPERATORS: u64 = 12;
 /// Between two requests of one operator.
 const PACE_MS: std::ops::RangeInclusive<u64> = 100..=700;
 /// Before a request is sent again when nobody answered.
@@ -42,7 +42,7 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    /// An operator on the faulty network.
+    /// An operator; the odd ones are on the faulty network.
     pub(crate) async fn new(
         stage: &Arc<Stage>,
         book: &Arc<Book>,
@@ -50,8 +50,13 @@ impl Operator {
         seed: u64,
         number: u64,
     ) -> Result<Self> {
+        let client = if number % 2 == 1 {
+            stage.operator_on_the_road().await?
+        } else {
+            stage.operator().await?
+        };
         Ok(Self {
-            client: stage.operator_on_the_road().await?,
+            client,
             hosts: stage.hosts().into_iter().map(|(host, _)| host).collect(),
             book: book.clone(),
             tally: tally.clone(),

@@ -19,7 +19,7 @@ use crate::{trouble, truth};
 /// Beyond the longest deadline, for the results that come late.
 const OPERATIONS_END: Duration = Duration::from_secs(90);
 /// For the heartbeats, and the last words of late operations.
-const RECORD_AGREES: Duration = Duration::from_secs(60);
+const RECORD_AGREES: Duration = Duration::from_mins(1);
 /// Between two looks.
 const LOOK: Duration = Duration::from_millis(250);
 

@@ -92,6 +92,11 @@ impl Truth {
         !there
     }
 
+    /// Whether a decky was deployed anew after that.
+    pub(crate) fn deployed_after(&self, decky: &DeckyId, time: Timestamp) -> bool {
+        self.presence(decky).any(|(at, there)| there && at > time)
+    }
+
     /// Whether this operation removed this decky here.
     pub(crate) fn removed_for(&self, operation: OperationId, decky: &DeckyId) -> bool {
         let this = Deed::Removed {
@@ -108,5 +113,55 @@ impl Truth {
             Deed::Removed { decky_id, .. } if decky_id == decky => Some((line.at, false)),
             _ => None,
         })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use scuttle_agent_sim::log::{Deed, Line};
+    use scuttle_schemas::{DeckyId, OperationId, Timestamp};
+
+    use super::Truth;
+
+    #[test]
+    fn a_removal_that_was_done_again_after_a_kill_counts_once() {
+        let decky: DeckyId = "decky-01".parse().expect("valid");
+        let operation_id = OperationId(uuid::Uuid::now_v7());
+        let at = Timestamp::from_millis;
+        let deployed = |time| Line {
+            at: at(time),
+            deed: Deed::Deployed {
+                decky_id: decky.clone(),
+            },
+        };
+        let removed = |time| Line {
+            at: at(time),
+            deed: Deed::Removed {
+                operation_id,
+                decky_id: decky.clone(),
+            },
+        };
+        let truth = Truth {
+            host: "g00-0001".parse().expect("valid"),
+            deckies: [decky.clone()].into(),
+            log: vec![deployed(1), removed(5), removed(6), deployed(9)],
+            finished: Vec::new(),
+        };
+        assert_eq!(truth.removals(&decky), 1);
+        assert!(truth.removed_for(operation_id, &decky));
+        assert!(truth.deployed_after(&decky, at(8)) && !truth.deployed_after(&decky, at(9)));
+        for (from, to, absent) in [
+            (2, 4, false),
+            (2, 5, true),
+            (7, 8, true),
+            (9, 20, true),
+            (10, 20, false),
+        ] {
+            assert_eq!(
+                truth.absent_between(&decky, at(from), at(to)),
+                absent,
+                "{from} to {to}"
+            );
+        }
     }
 }

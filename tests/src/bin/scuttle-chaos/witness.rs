@@ -224,3 +224,51 @@ fn shards(heard: &mut Heard, told: &ShardsUpdated, whole: bool) {
         });
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use scuttle_schemas::hosts::HostsUpdated;
+    use serde_json::json;
+
+    use super::Track;
+
+    fn told(track: &mut Track, revision: u64, updated: &str) -> (u64, usize) {
+        let updated: serde_json::Value = serde_json::from_str(updated).expect("JSON");
+        let payload = json!({
+            "type": "scuttle.v1.hosts_updated", "revision": revision,
+            "at": "2026-11-23T09:11:49.000Z", "updated": updated,
+        });
+        let payload = payload.to_string();
+        let message: HostsUpdated = serde_json::from_str(&payload).expect("valid");
+        let mut losses = Vec::new();
+        let jumped = track.jump(&message, payload.as_bytes(), &mut losses);
+        (jumped, losses.len())
+    }
+
+    #[test]
+    fn revisions_neither_jump_nor_go_back_nor_change() {
+        let host = |name: &str| {
+            format!(
+                r#"[{{"host_uuid":"{name}","name":"{name}","address":null,"labels":{{}},"status":"online",
+                "last_heartbeat":null,"agent_version":null,"shards":0,"open_operations":0,
+                "enrolled_at":"2026-11-23T09:11:49.000Z"}}]"#
+            )
+        };
+        let (a, b) = (host("a"), host("b"));
+        let mut track = Track::default();
+        for (revision, updated, jumped, losses) in [
+            (4, &*a, 0, 0),
+            (5, &*b, 0, 0),
+            (5, "[]", 0, 0),
+            (7, "[]", 2, 0),
+            (8, &*a, 0, 0),
+            (8, &*a, 0, 0),
+            (8, &*b, 0, 1),
+            (6, "[]", 0, 1),
+            (10, &*a, 1, 0),
+        ] {
+            let found = told(&mut track, revision, updated);
+            assert_eq!(found, (jumped, losses), "revision {revision} {updated}");
+        }
+    }
+}
