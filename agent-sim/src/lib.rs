@@ -10,5 +10,6 @@ pub mod enroll;
 pub mod fleet;
 pub mod host;
 pub mod log;
+mod looks;
 pub mod runtime;
 pub mod world;
