@@ -9,6 +9,7 @@ mod nats_server;
 mod programs;
 mod run;
 mod schemas;
+mod sim;
 mod test;
 mod tidy;
 mod workspace;
@@ -26,6 +27,7 @@ cargo xtask <command>
   demo [--keep] …   real teardowns over a real NATS server, on 20 simulated hosts
   test              formats, lints and tests everything, as CI does
   bench <name> …    a measurement: `accept`
+  sim …             the deterministic simulation: --seeds N, --seed S [--all], or --planted [name …]
   schemas           writes the generated schema files anew
   help              this text
 
@@ -52,6 +54,7 @@ fn dispatch(command: &str, rest: &[OsString]) -> Result<(), Failure> {
     match command {
         "demo" => Err(demo::run(&Workspace::find()?, rest)),
         "bench" => Err(bench::run(&Workspace::find()?, rest)),
+        "sim" => sim::run(&Workspace::find()?, rest),
         "test" => test::run(&Workspace::find()?),
         "schemas" => schemas::run(&Workspace::find()?),
         "help" | "--help" | "-h" => {

@@ -32,6 +32,8 @@ pub(crate) struct Subscriber {
 struct View {
     /// The last revision that was heard.
     revision: Option<u64>,
+    /// The first revision of the last whole listing: what is older says nothing new.
+    listed: u64,
     /// By key: the revision of the record, and the record unless it is gone.
     records: BTreeMap<String, (u64, Option<Value>)>,
     listings: u64,
@@ -76,6 +78,9 @@ impl View {
         let Some(revision) = update["revision"].as_u64() else {
             return false;
         };
+        if revision < self.listed {
+            return false;
+        }
         let records = ["updated", "removed"].map(|lists| update[lists].as_array());
         // A repeated revision that was not heard itself is one that was missed.
         let repeats = records.into_iter().flatten().all(Vec::is_empty);
@@ -114,6 +119,7 @@ impl View {
             }
         }
         self.revision = self.revision.max(Some(first));
+        self.listed = self.listed.max(first);
         None
     }
 

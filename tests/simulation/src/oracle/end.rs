@@ -99,6 +99,9 @@ impl World {
         for worker in &self.workers {
             if self.oracle.living(&worker.host) {
                 self.oracle.agrees(&worker.host, &worker.deckies)?;
+            } else {
+                let left = self.oracle.rows.shards.keys().find(|(host, _)| *host == worker.host);
+                ensure(left.is_none(), AGREE, || format!("{left:?} is on record, and its host is not in the swarm"))?;
             }
         }
         let lists = self.lists();

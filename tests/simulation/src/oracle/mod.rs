@@ -190,7 +190,6 @@ pub(crate) struct Oracle {
     /// By requester and key, the operation that was answered.
     answered: BTreeMap<(String, String), OperationId>,
     promised: BTreeSet<OperationId>,
-    epochs: u64,
     since: u64,
     last_now: u64,
 }
