@@ -343,8 +343,7 @@ impl World {
             let wait = self.chance.within(1, self.plan.fsync_ms);
             self.after(wait, Event::Commit(number));
         }
-        let (at, now) = (self.now, self.controller_now());
-        let checked = self.oracle.appended(appended, at, now);
+        let checked = self.oracle.appended(appended, self.now);
         self.check(checked);
         self.tell(told);
         self.decide_soon();

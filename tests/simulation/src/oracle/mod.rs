@@ -231,8 +231,7 @@ impl Oracle {
             (None, _) => {}
             (Some(what), None) => return Err(Broken::new(LOST, format!("after a restart: {what}"))),
             (Some(what), Some(changes)) => {
-                let (at, now) = (self.last_now, Timestamp::from_millis(i64::MAX));
-                self.appended(changes, at, now)?;
+                self.appended(changes, self.last_now)?;
                 if let Some(other) = self.rows.difference(&rows) {
                     let what = format!("part of a failed append is durable: {what}; {other}");
                     return Err(Broken::new(LOST, what));
@@ -253,11 +252,10 @@ impl Oracle {
         &mut self,
         changes: Vec<Change>,
         at: u64,
-        now: Timestamp,
     ) -> Result<(), Broken> {
         self.appends += 1;
         self.last_now = at;
-        let ending = self.ending(&changes, now)?;
+        let ending = self.ending(&changes)?;
         for change in &changes {
             self.rule(change, &changes, &ending, at)?;
             let append = self.appends;

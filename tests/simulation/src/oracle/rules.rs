@@ -8,7 +8,7 @@ use scuttle_schemas::agents::{ReportedOutcome, ResultOutcome};
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::shards::ShardState;
-use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
+use scuttle_schemas::{DeckyId, HostId, OperationId};
 
 use super::{BACK, Broken, EVIDENCE, LOST, OTHERS, Oracle, REVISIONS, Report, SEEN, ensure, index_of};
 use crate::subscribers::told_part;
@@ -49,7 +49,7 @@ fn digest_of_row(row: &ShardRow, host_name: &str) -> u64 {
 
 impl Oracle {
     /// Which operations change their state, each in a way that the protocol knows.
-    pub(super) fn ending(&self, changes: &[Change], now: Timestamp) -> Result<Ending, Broken> {
+    pub(super) fn ending(&self, changes: &[Change]) -> Result<Ending, Broken> {
         let mut ending = Ending::new();
         for change in changes {
             let Change::Operation(row) = change else { continue };
@@ -65,8 +65,7 @@ impl Oracle {
                 format!("operation {} is about something else now", row.id)
             })?;
             if row.state == OperationState::TimedOut && stored.is_some_and(is_open) {
-                // An append that failed is looked at after its time.
-                ensure(row.deadline <= now, SEEN, || format!("{} timed out before its deadline", row.id))?;
+                ensure(row.finished_at >= Some(row.deadline), SEEN, || format!("{} timed out before its deadline", row.id))?;
             }
         }
         ending.retain(|_, (before, after)| *before != Some(*after));
