@@ -326,23 +326,11 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
     }
 
     fn command(&mut self, message: &Message) -> Option<Input> {
-        let payload = &message.payload;
-        let command = (payload.len() <= MAX_COMMAND_BYTES)
-            .then(|| read::<AgentCommand>("command", payload).ok())
-            .flatten();
-        let Some(command) = command else {
-            self.bad_payload(payload);
-            return None;
-        };
-        let header = message
-            .headers
-            .as_ref()
-            .and_then(|headers| headers.get(TRACEPARENT));
-        let traceparent = traceparent(header.map(async_nats::HeaderValue::as_str));
-        Some(Input::Command {
-            command,
-            traceparent,
-        })
+        let input = command(message);
+        if input.is_none() {
+            self.bad_payload(&message.payload);
+        }
+        input
     }
 
     fn bad_payload(&mut self, payload: &[u8]) {
@@ -360,8 +348,26 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
     }
 }
 
+/// What a message on the command subject says, if it is a command.
+pub fn command(message: &Message) -> Option<Input> {
+    let payload = &message.payload;
+    if payload.len() > MAX_COMMAND_BYTES {
+        return None;
+    }
+    let command = read::<AgentCommand>("command", payload).ok()?;
+    let header = message
+        .headers
+        .as_ref()
+        .and_then(|headers| headers.get(TRACEPARENT));
+    let traceparent = traceparent(header.map(async_nats::HeaderValue::as_str));
+    Some(Input::Command {
+        command,
+        traceparent,
+    })
+}
+
 /// What a reply says, if it is one to a request of this agent.
-fn reply(message: &Message) -> Option<Input> {
+pub fn reply(message: &Message) -> Option<Input> {
     let (_, token) = message.subject.rsplit_once('.')?;
     Some(match token.parse().ok()? {
         RequestId::Heartbeat { sequence, page } => Input::HeartbeatAnswered {

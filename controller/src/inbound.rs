@@ -10,6 +10,7 @@ use futures_util::StreamExt;
 use scuttle_core::Reply;
 use scuttle_schemas::{ErrorCode, Refusal};
 use tracing::debug;
+use uuid::Uuid;
 
 use crate::encoder::Encoder;
 use crate::endpoint::{self, Endpoint};
@@ -65,7 +66,7 @@ fn submit(
     let Some(inbox) = inbox else {
         return Err((request, shutting_down()));
     };
-    let input = match endpoint.read(&request.message) {
+    let input = match endpoint.read(&request.message, Uuid::now_v7) {
         Ok(input) => input,
         Err(refusal) => return Err((request, refusal)),
     };
