@@ -67,7 +67,9 @@ impl State {
             // The state's own names, so that the request's need no memory of their own.
             host: host.row.host.clone(),
             host_name: host.row.name.clone(),
-            decky: request.decky_id.and(targets.first().map(|row| row.decky.clone())),
+            decky: request
+                .decky_id
+                .and(targets.first().map(|row| row.decky.clone())),
             state: OperationState::Queued,
             requested_by,
             reason: request.reason,
