@@ -27,8 +27,11 @@ counters! {
     commands,
     /// Messages on the command subject that are no commands, and answers that are none.
     bad_payloads,
-    /// Commands left alone: another host's, an old epoch's, beyond the queue, withdrawals.
+    /// Commands left alone: another host's, an old epoch's, beyond the queue, withdrawn ones, and
+    /// withdrawals that came too late.
     ignored,
+    /// Operations that were withdrawn before they were begun.
+    withdrawn,
     /// Commands that came too late.
     expired,
     /// Teardowns begun; those resumed after a restart count again.
@@ -59,6 +62,7 @@ impl Counters {
             Note::Command => Self::add(&self.commands),
             Note::Ignored(_) => Self::add(&self.ignored),
             Note::Expired(_) => Self::add(&self.expired),
+            Note::Withdrawn(_) => Self::add(&self.withdrawn),
             Note::TeardownStarted { .. } => Self::add(&self.started),
             Note::TeardownFinished {
                 outcome: ResultOutcome::Succeeded,
@@ -98,8 +102,14 @@ pub(crate) fn log(host: &HostId, note: Note) {
         Note::Ignored(Ignored::QueueFull) => {
             tracing::warn!(%host, "ignored a command: too many wait already; the controller sends it again");
         }
-        Note::Ignored(Ignored::Cancel(operation_id)) => {
-            tracing::info!(%host, %operation_id, "ignored a withdrawal: this agent does not know how to cancel");
+        Note::Ignored(Ignored::TooLate(operation_id)) => {
+            tracing::info!(%host, %operation_id, "ignored a withdrawal: the teardown was begun");
+        }
+        Note::Ignored(Ignored::Withdrawn(operation_id)) => {
+            tracing::info!(%host, %operation_id, "ignored a late command: its operation was withdrawn");
+        }
+        Note::Withdrawn(operation_id) => {
+            tracing::info!(%host, %operation_id, "operation withdrawn");
         }
         Note::Expired(operation_id) => {
             tracing::warn!(%host, %operation_id, "did not begin a teardown: its deadline has passed");

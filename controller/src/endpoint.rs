@@ -4,8 +4,6 @@
 use async_nats::Message;
 use scuttle_core::{Input, Trace};
 use scuttle_schemas::agents::{Heartbeat, TeardownProgress, TeardownResult};
-use scuttle_schemas::hosts::DecommissionRequest;
-use scuttle_schemas::operations::CancelRequest;
 use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_schemas::{ErrorCode, HostId, OperationId, Refusal, Unreadable, headers, read};
 use serde::de::DeserializeOwned;
@@ -109,17 +107,14 @@ impl Endpoint {
     /// `bad_request`: what is wrong with it, for whoever sent it.
     pub fn read(self, message: &Message) -> Result<Input, Rejected> {
         match self {
-            Self::Teardown => {
-                if header(message, headers::MSG_ID).is_some() {
-                    return Err(unsupported("the Nats-Msg-Id header").into());
-                }
-                Ok(Input::Teardown {
-                    request: payload("teardown request", message)?,
-                    operation_id: OperationId(Uuid::now_v7()),
-                    requested_by: headers::requester(header(message, headers::REQUEST_INFO)),
-                    trace: trace(message),
-                })
-            }
+            Self::Teardown => Ok(Input::Teardown {
+                request: payload("teardown request", message)?,
+                operation_id: OperationId(Uuid::now_v7()),
+                requested_by: headers::requester(header(message, headers::REQUEST_INFO)),
+                key: headers::idempotency_key(header(message, headers::MSG_ID))
+                    .map_err(|error| bad_request(&error))?,
+                trace: trace(message),
+            }),
             Self::HostsEnroll => {
                 let fresh = Uuid::now_v7().to_string();
                 let host = fresh.parse().map_err(|error| bad_request(&error))?;
@@ -128,13 +123,9 @@ impl Endpoint {
                     host,
                 })
             }
-            Self::OperationsCancel => {
-                payload::<CancelRequest>("cancel request", message)?;
-                Err(unsupported("cancelling an operation").into())
-            }
+            Self::OperationsCancel => payload("cancel request", message).map(Input::Cancel),
             Self::HostsDecommission => {
-                payload::<DecommissionRequest>("decommission request", message)?;
-                Err(unsupported("decommissioning a host").into())
+                payload("decommission request", message).map(Input::Decommission)
             }
             Self::OperationsList => {
                 payload("operations list request", message).map(Input::OperationsList)
@@ -199,12 +190,6 @@ fn speaker(channel: AgentChannel, message: &Message, named: &HostId) -> Result<H
 
 fn bad_request(error: &dyn std::fmt::Display) -> Refusal {
     Refusal::new(ErrorCode::BadRequest, error.to_string())
-}
-
-fn unsupported(what: &str) -> Refusal {
-    bad_request(&format!(
-        "{what} is not supported by this version: nothing was done"
-    ))
 }
 
 fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {

@@ -158,6 +158,7 @@ fn a_refused_request_writes_nothing() {
             request: request.expect("valid"),
             operation_id: OperationId(uuid::Uuid::now_v7()),
             requested_by: "alice".to_owned(),
+            key: None,
             trace: None,
         },
     );

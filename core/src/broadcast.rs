@@ -142,8 +142,9 @@ impl State {
     /// Puts and removes shards of one host, and tells it: the one way in which a shard changes.
     ///
     /// One message tells what several steps of a batch put, so that a thousand teardowns a moment are a
-    /// few messages for whoever listens. A removal is always told with its own operation, and a traced
-    /// change with its own trace.
+    /// few messages for whoever listens. A removal is always told with its own operation, a traced change
+    /// with its own trace, and a registration in a message of its own, whose revision is told apart from
+    /// those of operations that were accepted before.
     pub(crate) fn change_shards(
         &mut self,
         now: Timestamp,
@@ -160,7 +161,7 @@ impl State {
         }
         let (batch, revision) = (&mut self.batch, &mut self.meta.revisions.shards);
         batch.touch(id);
-        let alone = !removed.is_empty() || cause.is_some_and(|row| row.trace.is_some());
+        let alone = !removed.is_empty() || cause.is_none_or(|row| row.trace.is_some());
         // A shard that this message tells already needs another: one revision has one content.
         let twice = |row: &ShardRow| {
             let told = host.shards.get(&row.decky).map(|shard| shard.row.revision);
@@ -202,6 +203,7 @@ impl State {
     /// the changes are durable.
     pub fn close(&mut self, now: Timestamp) -> Commit {
         self.batch.end_message();
+        self.retire(now);
         let batch = std::mem::take(&mut self.batch);
         let mut commit = Commit {
             changes: batch.changes,
@@ -224,8 +226,10 @@ impl State {
         // Hosts first, so that a replay knows a host when it reads its shards and operations.
         commit.changes.splice(0..0, rows);
         let mut operations = Vec::with_capacity(batch.operations.len());
-        for row in batch.operations.into_values() {
-            operations.push(row.record());
+        for (row, told) in batch.operations.into_values() {
+            if told {
+                operations.push(row.record(self.waiting_for(&row)));
+            }
             commit.changes.push(Change::Operation(row));
         }
         let durable =

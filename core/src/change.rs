@@ -2,10 +2,10 @@
 
 use std::sync::Arc;
 
-use scuttle_schemas::{DeckyId, HostId};
+use scuttle_schemas::{DeckyId, HostId, OperationId};
 use serde::{Deserialize, Serialize};
 
-use crate::rows::{HostRow, Meta, OperationRow, ShardRow};
+use crate::rows::{HostRow, KeyId, KeyRow, Meta, OperationRow, ShardRow};
 use crate::state::{Host, State, insert_shard};
 
 /// One durable change: a whole row to put, or one to remove. The rows that a change shares with the
@@ -27,6 +27,18 @@ pub enum Change {
     },
     /// Put an operation.
     Operation(Arc<OperationRow>),
+    /// Remove an operation.
+    OperationRemoved {
+        /// The operation.
+        id: OperationId,
+    },
+    /// Put an idempotency key.
+    Key(Box<KeyRow>),
+    /// Remove an idempotency key.
+    KeyRemoved {
+        /// The key.
+        id: KeyId,
+    },
 }
 
 /// A stored row that cannot stand where it stands: the store is damaged.
@@ -59,6 +71,9 @@ impl State {
                 known(self, &row.host, || format!("operation {}", row.id))?;
                 self.insert_operation(&row);
             }
+            Change::OperationRemoved { id } => self.delete_operation(id),
+            Change::Key(row) => self.keys.insert(*row),
+            Change::KeyRemoved { id } => self.keys.remove(&id),
         }
         Ok(())
     }

@@ -4,6 +4,7 @@ use scuttle_schemas::agents::{Heartbeat, HeartbeatAccepted};
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::{ErrorCode, HostId, Refusal, Timestamp};
 
+use crate::hosts::decommissioned;
 use crate::rows::{HostRow, Report};
 use crate::state::State;
 
@@ -23,10 +24,7 @@ impl State {
             ));
         };
         if !host.living() {
-            return Err(Refusal::new(
-                ErrorCode::HostDecommissioned,
-                format!("host {from} was decommissioned"),
-            ));
+            return Err(decommissioned(from));
         }
         let paged = heartbeat.pages > 1;
         if heartbeat.page > heartbeat.pages || (paged && heartbeat.shards.is_none()) {

@@ -36,6 +36,16 @@ enum Act {
         mentioned: Vec<Option<bool>>,
         fails: bool,
     },
+    Cancel {
+        operation: usize,
+    },
+    Decommission {
+        host: usize,
+        force: bool,
+    },
+    Enroll {
+        host: usize,
+    },
     Pass {
         millis: i64,
     },
@@ -50,6 +60,9 @@ fn act() -> impl Strategy<Value = Act> {
         6 => (host.clone(), 1..4_u128, 1..40_u64, proptest::option::of(proptest::collection::vec(any::<bool>(), 3)))
             .prop_map(|(host, boot, sequence, listed)| Act::Heartbeat { host, boot, sequence, listed }),
         2 => (host.clone(), operation.clone()).prop_map(|(host, operation)| Act::Started { host, operation }),
+        2 => operation.clone().prop_map(|operation| Act::Cancel { operation }),
+        1 => (host.clone(), any::<bool>()).prop_map(|(host, force)| Act::Decommission { host, force }),
+        1 => host.clone().prop_map(|host| Act::Enroll { host }),
         4 => (host, operation, 1..4_u128, 1..40_u64, proptest::collection::vec(proptest::option::of(any::<bool>()), 3), any::<bool>())
             .prop_map(|(host, operation, boot, sequence, mentioned, fails)| Act::Result { host, operation, boot, sequence, mentioned, fails }),
         3 => (0..700_000_i64).prop_map(|millis| Act::Pass { millis }),
@@ -101,9 +114,22 @@ impl History {
                 listed,
             } => {
                 let listed = listed.map(|listed| chosen(&listed));
-                self.swarm
-                    .heartbeat(HOSTS[host], (boot, sequence), listed.as_deref())
-                    .1
+                let told =
+                    (self.swarm).try_heartbeat(HOSTS[host], (boot, sequence), listed.as_deref());
+                told.map(|(_, effects)| effects).unwrap_or_default()
+            }
+            Act::Cancel { operation } => match self.accepted.get(operation) {
+                Some(id) => self.swarm.cancel(*id),
+                None => Vec::new(),
+            },
+            Act::Decommission { host, force } => {
+                self.swarm.tries_to_decommission(HOSTS[host], force)
+            }
+            Act::Enroll { host } => {
+                let name = format!("worker-{}", HOSTS[host]);
+                let enrolled = self.swarm.enroll(&name, Some(HOSTS[host]));
+                enrolled.expect("the same name and id");
+                Vec::new()
             }
             Act::Started { host, operation } => match self.accepted.get(operation) {
                 Some(id) => self.swarm.started(HOSTS[host], 1, *id),
@@ -144,9 +170,12 @@ impl History {
     fn record(&mut self) -> String {
         let states = HOSTS.map(|host| self.swarm.states(host));
         let operations: Vec<_> = self.accepted.clone();
-        let operations = operations
-            .into_iter()
-            .map(|id| format!("{:?}", self.swarm.operation(id)));
+        let operations = operations.into_iter().map(|id| {
+            let mut record = self.swarm.operation(id);
+            // How far the agent was is known to the process that heard it alone.
+            record.waiting_for = None;
+            format!("{record:?}")
+        });
         format!("{states:?} {:?}", operations.collect::<Vec<_>>())
     }
 }

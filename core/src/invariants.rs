@@ -30,6 +30,9 @@ pub fn host(state: &State, id: &HostId) -> Result<(), Violation> {
                 row.revision
             )
         })?;
+        ensure(row.registered <= row.revision, || {
+            format!("{id}/{decky} was told when it was registered, or later")
+        })?;
         match row.state {
             ShardState::TearingDown => ensure(
                 holder.is_some_and(|row| is_open(row.state) && row.host == *id),
@@ -40,7 +43,8 @@ pub fn host(state: &State, id: &HostId) -> Result<(), Violation> {
                 },
             )?,
             ShardState::TeardownFailed => {
-                ensure(holder.is_some() && row.last_error.is_some(), || {
+                // Its operation may have been forgotten since.
+                ensure(row.operation.is_some() && row.last_error.is_some(), || {
                     format!("{id}/{decky} is teardown_failed, so it has an operation and an error")
                 })?;
             }
@@ -59,9 +63,10 @@ pub fn host(state: &State, id: &HostId) -> Result<(), Violation> {
             format!("{operation} is open")
         })?;
         ensure(
-            state
-                .timers
-                .contains(&(row.wakes_at(), Timer::Operation(*operation))),
+            state.timers.contains(&(
+                row.wakes_at().unwrap_or(row.deadline),
+                Timer::Operation(*operation),
+            )),
             || format!("{operation} is open, so a timer will wake it"),
         )?;
     }

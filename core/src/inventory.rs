@@ -7,8 +7,9 @@ use scuttle_schemas::agents::{Heartbeat, ReportedShard};
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{DeckyId, ErrorCode, HostId, MAX_DECKIES_PER_HOST, Refusal, Text, Timestamp};
 
+use crate::change::Change;
 use crate::rows::{Report, ShardRow};
-use crate::state::{Host, Shard, State};
+use crate::state::{Host, Shard, State, insert_shard};
 
 const NOT_REPORTED: &str = "not reported by its agent";
 
@@ -115,11 +116,18 @@ impl State {
             }
         }
         let next = self.meta.revisions.shards + 1;
-        put.extend(
-            inventory
-                .into_iter()
-                .filter_map(|shard| listed(host, shard, now, next)),
-        );
+        for shard in inventory {
+            match listed(host, shard, now, next) {
+                Listed::Put(row) => put.push(row),
+                Listed::Keep(row) => {
+                    let row = Arc::new(row);
+                    self.batch.touch(id);
+                    self.batch.changes.push(Change::Shard(Arc::clone(&row)));
+                    insert_shard(&mut host.shards, row);
+                }
+                Listed::Same => {}
+            }
+        }
         self.change_shards(now, id, None, put, removed);
         if let Some(host) = self.hosts.get_mut(id) {
             for shard in host
@@ -139,6 +147,13 @@ enum Unlisted {
     Leave,
 }
 
+enum Listed {
+    Put(ShardRow),
+    /// Operators see no difference.
+    Keep(ShardRow),
+    Same,
+}
+
 /// A shard that a whole inventory no longer lists.
 fn unlisted(shard: &Shard) -> Unlisted {
     match shard.row.state {
@@ -146,11 +161,7 @@ fn unlisted(shard: &Shard) -> Unlisted {
         // Its operation decides, at the latest at its deadline.
         ShardState::TearingDown => Unlisted::Leave,
         ShardState::Pending | ShardState::Running | ShardState::Failed | ShardState::Degraded => {
-            let row = ShardRow {
-                state: ShardState::Degraded,
-                last_error: Some(Text::from(NOT_REPORTED)),
-                ..ShardRow::clone(&shard.row)
-            };
+            let row = not_reported(ShardRow::clone(&shard.row));
             if row == *shard.row {
                 Unlisted::Leave
             } else {
@@ -160,8 +171,17 @@ fn unlisted(shard: &Shard) -> Unlisted {
     }
 }
 
-/// The row of a shard that an inventory lists, if it is another than the one on record.
-fn listed(host: &Host, shard: ReportedShard, now: Timestamp, next: u64) -> Option<ShardRow> {
+/// The row of a shard that its agent no longer reports.
+pub(crate) fn not_reported(row: ShardRow) -> ShardRow {
+    ShardRow {
+        state: ShardState::Degraded,
+        last_error: Some(Text::from(NOT_REPORTED)),
+        ..row
+    }
+}
+
+/// The row of a shard that an inventory lists.
+fn listed(host: &Host, shard: ReportedShard, now: Timestamp, next: u64) -> Listed {
     let known = host.shards.get(&shard.decky_id).map(|shard| &*shard.row);
     let (state, last_error) = match known {
         // An operation's states and errors are not an agent's to clear.
@@ -182,6 +202,7 @@ fn listed(host: &Host, shard: ReportedShard, now: Timestamp, next: u64) -> Optio
         services: shard.services,
         labels: shard.labels,
         state,
+        reported: shard.state,
         last_error,
         operation: known.and_then(|row| row.operation),
         last_seen: known.map_or(now, |row| row.last_seen),
@@ -189,8 +210,20 @@ fn listed(host: &Host, shard: ReportedShard, now: Timestamp, next: u64) -> Optio
         revision: known.map_or(next, |row| row.revision),
         registered: known.map_or(next, |row| row.registered),
     };
-    (known != Some(&row)).then_some(ShardRow {
-        last_seen: now,
-        ..row
-    })
+    match known {
+        Some(known) if row == *known => Listed::Same,
+        Some(known) if same_but_reported(&row, known) => Listed::Keep(row),
+        _ => Listed::Put(ShardRow {
+            last_seen: now,
+            ..row
+        }),
+    }
+}
+
+fn same_but_reported(row: &ShardRow, known: &ShardRow) -> bool {
+    let row = ShardRow {
+        reported: known.reported,
+        ..row.clone()
+    };
+    row == *known
 }

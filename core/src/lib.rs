@@ -5,24 +5,30 @@
 //! of those replies may leave, and the [`Effect`]s (commands, broadcasts) that may leave then. Time is an
 //! argument and ids come with the input, so the same inputs always give the same state.
 //!
-//! Each file is one part of the protocol: `teardown`, `progress`, `results`, `heartbeat`, `hosts`,
-//! `lists`, `tick`. What is absent: a clock, a random number, an `await`, a byte of IO.
+//! Each file is one part of the protocol: `teardown`, `plan`, `idempotency`, `cancel`, `progress`,
+//! `results`, `heartbeat`, `hosts`, `lists`, `tick`. What is absent: a clock, a random number, an `await`, a byte of IO.
 
 mod backoff;
 mod broadcast;
+mod cancel;
 mod change;
+#[cfg(test)]
+mod control;
 mod cursor;
 mod deadline;
 mod heartbeat;
 #[cfg(test)]
 mod histories;
 mod hosts;
+mod idempotency;
 pub mod invariants;
 mod inventory;
 mod lists;
 mod operation;
+mod plan;
 mod progress;
 mod results;
+mod retention;
 mod rows;
 #[cfg(test)]
 mod rules;
@@ -32,8 +38,11 @@ mod teardown;
 #[cfg(test)]
 mod testing;
 mod tick;
+mod waiting;
 
 pub use change::{Change, ReplayError};
-pub use rows::{HostRow, Meta, OperationRow, OutcomeRow, Report, Revisions, ShardRow};
+pub use rows::{
+    HostRow, KeyId, KeyRow, Meta, OperationRow, OutcomeRow, Report, Revisions, ShardRow,
+};
 pub use state::State;
 pub use step::{Commit, Effect, Input, Reply, Trace};

@@ -104,7 +104,7 @@ impl State {
                     break;
                 }
                 if request.state.is_none_or(|state| row.state == state) {
-                    operations.push(row.record());
+                    operations.push(row.record(self.waiting_for(row)));
                 }
                 last = Some(row.id);
             }
@@ -130,7 +130,7 @@ impl State {
     pub(crate) fn get_operation(&self, id: OperationId) -> Result<OperationGetAnswer, Refusal> {
         match self.operations.get(&id) {
             Some(row) => Ok(OperationGetAnswer {
-                operation: row.whole_record(),
+                operation: row.whole_record(self.waiting_for(row)),
             }),
             None => Err(Refusal::new(
                 ErrorCode::OperationNotFound,

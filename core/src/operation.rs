@@ -2,7 +2,7 @@
 
 use scuttle_schemas::operations::{
     MAX_LISTED_OUTCOMES, OperationKind, OperationRecord, OperationShard, OperationState,
-    OutcomeCounts, ShardOutcome,
+    OutcomeCounts, ShardOutcome, WaitingFor,
 };
 use scuttle_schemas::{DeckyId, Text, Timestamp};
 
@@ -21,6 +21,10 @@ pub(crate) enum Event {
     FoundGone,
     /// The deadline passed otherwise.
     Expired,
+    /// An operator withdrew it.
+    Cancelled,
+    /// An operator took its host out of the swarm.
+    Decommissioned,
 }
 
 /// An event that an operation's state does not provide for.
@@ -44,29 +48,42 @@ pub(crate) fn next_state(
         (Queued, Event::Started) => Ok(Running),
         (Queued | Running, Event::FoundGone)
         | (Queued | Running | TimedOut | Cancelled, Event::Succeeded) => Ok(Succeeded),
-        (Queued | Running | TimedOut | Cancelled, Event::Failed) => Ok(Failed),
+        (Queued | Running | TimedOut | Cancelled, Event::Failed)
+        | (Queued | Running, Event::Decommissioned) => Ok(Failed),
+        (Queued, Event::Cancelled) => Ok(Cancelled),
         (Queued | Running, Event::Expired) => Ok(TimedOut),
-        (Running | Succeeded | Failed | TimedOut | Cancelled, Event::Started)
+        (
+            Running | Succeeded | Failed | TimedOut | Cancelled,
+            Event::Started | Event::Cancelled,
+        )
         | (Succeeded | Failed, Event::Succeeded | Event::Failed)
-        | (Succeeded | Failed | TimedOut | Cancelled, Event::FoundGone | Event::Expired) => {
-            Err(IllegalTransition { state, event })
-        }
+        | (
+            Succeeded | Failed | TimedOut | Cancelled,
+            Event::FoundGone | Event::Expired | Event::Decommissioned,
+        ) => Err(IllegalTransition { state, event }),
     }
 }
 
 impl OperationRow {
-    /// When an open operation next needs a `Tick`.
-    pub(crate) fn wakes_at(&self) -> Timestamp {
-        if self.state == OperationState::Queued {
-            self.next_attempt_at.min(self.deadline)
-        } else {
-            self.deadline
+    /// When it next needs a `Tick`. A cancelled one is withdrawn again and again until its deadline: its
+    /// agent may have been away, with the command in its queue.
+    pub(crate) fn wakes_at(&self) -> Option<Timestamp> {
+        match self.state {
+            OperationState::Queued => Some(self.next_attempt_at.min(self.deadline)),
+            OperationState::Running => Some(self.deadline),
+            OperationState::Cancelled => {
+                Some(self.next_attempt_at).filter(|at| *at < self.deadline)
+            }
+            OperationState::Succeeded | OperationState::Failed | OperationState::TimedOut => None,
         }
     }
 
     /// Takes an event, if this state provides for it.
     pub(crate) fn take(&mut self, event: Event, now: Timestamp) -> Result<(), IllegalTransition> {
         self.state = next_state(self.state, event)?;
+        if event == Event::Started {
+            self.started_at = Some(now);
+        }
         if !crate::state::is_open(self.state) {
             self.finished_at = Some(now);
         }
@@ -110,8 +127,8 @@ impl OperationRow {
         counts
     }
 
-    /// The record as lists and broadcasts show it. (`waiting_for` is not filled yet.)
-    pub(crate) fn record(&self) -> OperationRecord {
+    /// The record as lists and broadcasts show it.
+    pub(crate) fn record(&self, waiting_for: Option<WaitingFor>) -> OperationRecord {
         OperationRecord {
             operation_id: self.id,
             kind: OperationKind::Teardown,
@@ -128,12 +145,12 @@ impl OperationRow {
             error: self.error.clone(),
             counts: self.counts(),
             shards: None,
-            waiting_for: None,
+            waiting_for,
         }
     }
 
     /// The record with its shards, failed ones first.
-    pub(crate) fn whole_record(&self) -> OperationRecord {
+    pub(crate) fn whole_record(&self, waiting_for: Option<WaitingFor>) -> OperationRecord {
         let failed = |row: &&OutcomeRow| row.outcome == ShardOutcome::Failed;
         let shards = (self.outcomes.iter().filter(failed))
             .chain(self.outcomes.iter().filter(|row| !failed(row)))
@@ -146,7 +163,7 @@ impl OperationRow {
             .collect();
         OperationRecord {
             shards: Some(shards),
-            ..self.record()
+            ..self.record(waiting_for)
         }
     }
 }
@@ -165,9 +182,14 @@ mod tests {
         for (state, goes_on_to) in [
             (
                 Queued,
-                vec![Running, Succeeded, Failed, Succeeded, TimedOut],
+                vec![
+                    Running, Succeeded, Failed, Succeeded, TimedOut, Cancelled, Failed,
+                ],
             ),
-            (Running, vec![Succeeded, Failed, Succeeded, TimedOut]),
+            (
+                Running,
+                vec![Succeeded, Failed, Succeeded, TimedOut, Failed],
+            ),
             (Succeeded, vec![]),
             (Failed, vec![]),
             (TimedOut, vec![Succeeded, Failed]),
@@ -179,6 +201,8 @@ mod tests {
                 Event::Failed,
                 Event::FoundGone,
                 Event::Expired,
+                Event::Cancelled,
+                Event::Decommissioned,
             ];
             let reached: Vec<_> = events
                 .into_iter()

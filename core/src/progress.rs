@@ -1,18 +1,27 @@
 //! `agent.<host_uuid>.progress`: any step of a living boot says that the operation was begun.
 
-use scuttle_schemas::HostId;
 use scuttle_schemas::agents::TeardownProgress;
 use scuttle_schemas::operations::OperationState;
+use scuttle_schemas::{HostId, OperationId, Timestamp};
 
-use crate::operation::{Event, next_state};
+use crate::operation::Event;
 use crate::rows::OperationRow;
 use crate::state::State;
+
+/// What an agent last said of its work: for operators who ask, kept nowhere else.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    pub(crate) operation: OperationId,
+    /// In words: `removing`, and how many of how many deckies are done.
+    pub(crate) step: String,
+    pub(crate) said_at: Timestamp,
+}
 
 impl State {
     /// Moves a queued operation to `running`. What belongs to another host, is unknown, has ended, or
     /// comes from an older boot of the agent changes nothing.
-    pub(crate) fn progress(&mut self, from: &HostId, progress: &TeardownProgress) {
-        let Some(host) = self.hosts.get(from) else {
+    pub(crate) fn progress(&mut self, now: Timestamp, from: &HostId, progress: &TeardownProgress) {
+        let Some(host) = self.hosts.get_mut(from) else {
             return;
         };
         if host
@@ -25,15 +34,27 @@ impl State {
         let Some(row) = self.operations.get(&progress.operation_id) else {
             return;
         };
-        if row.host != *from || row.state != OperationState::Queued {
+        if row.host != *from {
             return;
         }
-        if let Ok(state) = next_state(row.state, Event::Started) {
-            let row = OperationRow {
-                state,
-                ..OperationRow::clone(row)
-            };
-            self.put_operation(row);
+        host.progress = Some(Progress {
+            operation: row.id,
+            step: in_words(progress),
+            said_at: now,
+        });
+        if row.state == OperationState::Queued {
+            let mut row = OperationRow::clone(row);
+            if row.take(Event::Started, now).is_ok() {
+                self.put_operation(row);
+            }
         }
+    }
+}
+
+fn in_words(progress: &TeardownProgress) -> String {
+    let step = progress.step.as_str();
+    match (progress.done, progress.total) {
+        (Some(done), Some(total)) => format!("{step}, {done} of {total} deckies done"),
+        _ => step.to_owned(),
     }
 }

@@ -8,8 +8,9 @@ use scuttle_schemas::agents::{
 };
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
-use scuttle_schemas::{DeckyId, HostId, Text, Timestamp};
+use scuttle_schemas::{DeckyId, HostId, Refusal, Text, Timestamp};
 
+use crate::hosts::decommissioned;
 use crate::operation::Event;
 use crate::rows::{OperationRow, Report, ShardRow};
 use crate::state::State;
@@ -31,11 +32,16 @@ impl State {
         from: &HostId,
         result: &TeardownResult,
         trace: Option<Trace>,
-    ) -> ResultRecorded {
-        let recorded = |detail: Option<&str>| ResultRecorded {
-            recorded: true,
-            detail: detail.map(str::to_owned),
+    ) -> Result<ResultRecorded, Refusal> {
+        let recorded = |detail: Option<&str>| {
+            Ok(ResultRecorded {
+                recorded: true,
+                detail: detail.map(str::to_owned),
+            })
         };
+        if self.hosts.get(from).is_some_and(|host| !host.living()) {
+            return Err(decommissioned(from));
+        }
         let known = self
             .operations
             .get(&result.operation_id)

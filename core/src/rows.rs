@@ -2,6 +2,7 @@
 //!
 //! Times are stored as milliseconds since 1970. The order of fields and variants is the format.
 
+use scuttle_schemas::agents::ReportedState;
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
@@ -9,6 +10,7 @@ use scuttle_schemas::{
     BootId, DeckyId, HostId, HostName, Labels, OperationId, Services, Text, Timestamp,
 };
 use serde::{Deserialize, Serialize};
+use uuid::Uuid;
 
 use crate::step::Trace;
 
@@ -84,6 +86,8 @@ pub struct ShardRow {
     pub labels: Labels,
     /// Its state.
     pub state: ShardState,
+    /// What its agent last reported: what it goes back to when its operation is cancelled.
+    pub reported: ReportedState,
     /// Why it is not as it should be.
     pub last_error: Option<Text>,
     /// The operation that last took hold of it.
@@ -123,6 +127,9 @@ pub struct OperationRow {
     /// When it is given up.
     #[serde(with = "millis")]
     pub deadline: Timestamp,
+    /// When its agent said that it started.
+    #[serde(with = "optional_millis")]
+    pub started_at: Option<Timestamp>,
     /// When it ended.
     #[serde(with = "optional_millis")]
     pub finished_at: Option<Timestamp>,
@@ -130,7 +137,7 @@ pub struct OperationRow {
     pub attempts: u32,
     /// How many of those since the agent was last known to have come back: what the backoff grows by.
     pub unanswered: u32,
-    /// When the command is sent again, while queued.
+    /// When the command is sent again, while queued; when its withdrawal is, while cancelled.
     #[serde(with = "millis")]
     pub next_attempt_at: Timestamp,
     /// Why it failed.
@@ -153,6 +160,42 @@ pub struct OutcomeRow {
     pub outcome: ShardOutcome,
     /// Why it failed.
     pub error: Option<Text>,
+}
+
+/// Which request an idempotency key stands for: keys are each requester's own.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct KeyId {
+    /// Who asked.
+    pub requester: String,
+    /// The key.
+    pub key: String,
+}
+
+/// A request that came with an idempotency key, and how it was answered.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRow {
+    /// The key.
+    pub id: KeyId,
+    /// A hash over the request.
+    pub request: Uuid,
+    /// When it was answered.
+    #[serde(with = "millis")]
+    pub answered_at: Timestamp,
+    /// The operation: a new one, or the open one that covered the target.
+    pub operation: OperationId,
+    /// That one was open already.
+    pub joined: bool,
+    /// The host.
+    pub host: HostId,
+    /// Its name.
+    pub host_name: HostName,
+    /// The operation's decky; none: the whole host.
+    pub decky: Option<DeckyId>,
+    /// How many shards the operation covers.
+    pub shards: u32,
+    /// The operation's deadline.
+    #[serde(with = "millis")]
+    pub deadline: Timestamp,
 }
 
 mod millis {

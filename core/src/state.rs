@@ -11,7 +11,9 @@ use scuttle_schemas::{DeckyId, HostId, HostName, OperationId, Timestamp};
 
 use crate::broadcast::Telling;
 use crate::change::Change;
+use crate::idempotency::Keys;
 use crate::inventory::Inventory;
+use crate::progress::Progress;
 use crate::rows::{HostRow, Meta, OperationRow, ShardRow};
 use crate::step::Effect;
 use crate::tick::{Beacons, Timer};
@@ -25,6 +27,9 @@ pub struct State {
     pub(crate) names: BTreeMap<HostName, HostId>,
     /// By id, which is by age.
     pub(crate) operations: BTreeMap<OperationId, Arc<OperationRow>>,
+    /// Those that have ended, by when.
+    pub(crate) ended: BTreeSet<(Timestamp, OperationId)>,
+    pub(crate) keys: Keys,
     pub(crate) timers: BTreeSet<(Timestamp, Timer)>,
     pub(crate) beacons: Beacons,
     pub(crate) batch: Batch,
@@ -38,8 +43,8 @@ pub(crate) struct Batch {
     pub(crate) effects: Vec<Effect>,
     /// The last of them, as long as more can be told with it.
     pub(crate) telling: Option<Telling>,
-    /// Operations to write and tell, as they now are.
-    pub(crate) operations: BTreeMap<OperationId, Arc<OperationRow>>,
+    /// Operations to write, as they now are, and whether to tell them.
+    pub(crate) operations: BTreeMap<OperationId, (Arc<OperationRow>, bool)>,
     /// Hosts that had a durable change.
     pub(crate) touched: BTreeSet<HostId>,
     /// The swarm's own row changed by itself.
@@ -59,6 +64,10 @@ pub(crate) struct Host {
     pub(crate) operations: BTreeSet<OperationId>,
     /// Those that have not ended.
     pub(crate) open: BTreeSet<OperationId>,
+    /// Those of them that its agent has started.
+    pub(crate) running: BTreeSet<OperationId>,
+    /// What its agent last said of its work.
+    pub(crate) progress: Option<Progress>,
     /// When its agent was last heard by this process, or when this process began; none while its
     /// agent is not expected to be heard.
     pub(crate) heard: Option<Timestamp>,
@@ -160,6 +169,8 @@ impl State {
     pub(crate) fn insert_host(&mut self, row: HostRow) {
         if row.status != HostStatus::Decommissioned {
             self.names.insert(row.name.clone(), row.host.clone());
+        } else if self.names.get(&row.name) == Some(&row.host) {
+            self.names.remove(&row.name);
         }
         if let Some(host) = self.hosts.get_mut(&row.host) {
             host.row = row;
@@ -171,6 +182,8 @@ impl State {
             shards: BTreeMap::new(),
             operations: BTreeSet::new(),
             open: BTreeSet::new(),
+            running: BTreeSet::new(),
+            progress: None,
             heard: None,
             watched: None,
             met: false,
@@ -183,20 +196,49 @@ impl State {
     pub(crate) fn insert_operation(&mut self, row: &Arc<OperationRow>) -> bool {
         let id = row.id;
         if let Some(before) = self.operations.insert(id, Arc::clone(row)) {
-            let timer = (before.wakes_at(), Timer::Operation(id));
-            self.timers.remove(&timer);
+            self.forget_times(&before);
         } else if let Some(host) = self.hosts.get_mut(&row.host) {
             host.operations.insert(id);
         }
         let Some(host) = self.hosts.get_mut(&row.host) else {
             return false;
         };
+        if let Some(at) = row.wakes_at() {
+            self.timers.insert((at, Timer::Operation(id)));
+        }
+        if let Some(at) = row.finished_at {
+            self.ended.insert((at, id));
+        }
+        if row.state == OperationState::Running {
+            host.running.insert(id);
+        } else {
+            host.running.remove(&id);
+        }
         if is_open(row.state) {
-            let timer = (row.wakes_at(), Timer::Operation(id));
-            self.timers.insert(timer);
             host.open.insert(id)
         } else {
             host.open.remove(&id)
+        }
+    }
+
+    pub(crate) fn delete_operation(&mut self, id: OperationId) {
+        let Some(row) = self.operations.remove(&id) else {
+            return;
+        };
+        self.forget_times(&row);
+        if let Some(host) = self.hosts.get_mut(&row.host) {
+            host.operations.remove(&id);
+            host.open.remove(&id);
+            host.running.remove(&id);
+        }
+    }
+
+    fn forget_times(&mut self, row: &OperationRow) {
+        if let Some(at) = row.wakes_at() {
+            self.timers.remove(&(at, Timer::Operation(row.id)));
+        }
+        if let Some(at) = row.finished_at {
+            self.ended.remove(&(at, row.id));
         }
     }
 }
@@ -236,7 +278,16 @@ impl State {
             self.batch.tell(&row.host);
         }
         self.batch.touch(&row.host);
-        self.batch.operations.insert(row.id, row);
+        self.batch.operations.insert(row.id, (row, true));
+    }
+
+    /// Puts an operation's row whose change operators do not see.
+    pub(crate) fn keep_operation(&mut self, row: OperationRow) {
+        let row = Arc::new(row);
+        self.insert_operation(&row);
+        let told = |(_, told): &(_, bool)| *told;
+        let told = self.batch.operations.get(&row.id).is_some_and(told);
+        self.batch.operations.insert(row.id, (row, told));
     }
 }
 

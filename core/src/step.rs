@@ -5,28 +5,27 @@ use std::sync::Arc;
 use scuttle_schemas::agents::{AgentCommand, Heartbeat, HeartbeatAccepted, ResultRecorded};
 use scuttle_schemas::agents::{TeardownProgress, TeardownResult};
 use scuttle_schemas::hosts::{
-    EnrollAccepted, EnrollRequest, HostsList, HostsListRequest, HostsUpdated,
+    DecommissionAccepted, DecommissionRequest, EnrollAccepted, EnrollRequest, HostsList,
+    HostsListRequest, HostsUpdated,
 };
 use scuttle_schemas::operations::{
-    OperationGetAnswer, OperationGetRequest, OperationsList, OperationsListRequest,
-    OperationsUpdated,
+    CancelAccepted, CancelRequest, OperationGetAnswer, OperationGetRequest, OperationsList,
+    OperationsListRequest, OperationsUpdated,
 };
 use scuttle_schemas::shards::{ShardsList, ShardsListRequest, ShardsUpdated};
-use scuttle_schemas::teardown::{TeardownAccepted, TeardownRequest};
+use scuttle_schemas::teardown::{TeardownAccepted, TeardownPlan, TeardownRequest};
 use scuttle_schemas::{HostId, OperationId, Refusal, Timestamp};
 use serde::Serialize;
 
 use crate::change::Change;
 use crate::state::State;
+use crate::teardown::Asked;
 
 /// A W3C trace context, passed on as it came.
 pub type Trace = Arc<str>;
 
 /// Everything that can happen to the swarm's record. Reports name the host of their subject, which the
 /// NATS server vouches for.
-///
-/// Cancel, decommission, dry runs and idempotency keys are not decided yet; each will be a variant here
-/// with a file of its own.
 #[derive(Debug, Clone)]
 pub enum Input {
     /// This process began: the first step of all.
@@ -41,9 +40,13 @@ pub enum Input {
         operation_id: OperationId,
         /// The user that the NATS server vouches for.
         requested_by: String,
+        /// The idempotency key.
+        key: Option<String>,
         /// The request's trace context.
         trace: Option<Trace>,
     },
+    /// `swarm.operations.cancel`.
+    Cancel(CancelRequest),
     /// `swarm.hosts.enroll`.
     Enroll {
         /// The request.
@@ -51,6 +54,8 @@ pub enum Input {
         /// The id for a new host, where the request gives none.
         host: HostId,
     },
+    /// `swarm.hosts.decommission`.
+    Decommission(DecommissionRequest),
     /// `swarm.shards.list`.
     ShardsList(ShardsListRequest),
     /// `swarm.hosts.list`.
@@ -110,8 +115,14 @@ pub enum Effect {
 pub enum Reply {
     /// To `swarm.teardown`.
     Teardown(TeardownAccepted),
+    /// To a dry run of it.
+    Plan(TeardownPlan),
+    /// To `swarm.operations.cancel`.
+    Cancelled(Box<CancelAccepted>),
     /// To `swarm.hosts.enroll`.
     Enroll(EnrollAccepted),
+    /// To `swarm.hosts.decommission`.
+    Decommissioned(DecommissionAccepted),
     /// To `swarm.shards.list`.
     Shards(ShardsList),
     /// To `swarm.hosts.list`.
@@ -152,17 +163,31 @@ impl State {
                 return None;
             }
             Input::Progress { host, progress } => {
-                self.progress(&host, &progress);
+                self.progress(now, &host, &progress);
                 return None;
             }
             Input::Teardown {
                 request,
                 operation_id,
                 requested_by,
+                key,
                 trace,
-            } => self
-                .teardown(now, request, operation_id, requested_by, trace)
-                .map(Reply::Teardown),
+            } => {
+                let asked = Asked {
+                    request,
+                    id: operation_id,
+                    requested_by,
+                    key,
+                    trace,
+                };
+                self.teardown(now, asked)
+            }
+            Input::Cancel(request) => self
+                .cancel(now, &request)
+                .map(|answer| Reply::Cancelled(Box::new(answer))),
+            Input::Decommission(request) => {
+                self.decommission(now, &request).map(Reply::Decommissioned)
+            }
             Input::Enroll { request, host } => self.enroll(now, request, host).map(Reply::Enroll),
             Input::ShardsList(request) => self.list_shards(&request).map(Reply::Shards),
             Input::HostsList(request) => self.list_hosts(&request).map(Reply::Hosts),
@@ -174,7 +199,7 @@ impl State {
                 host,
                 result,
                 trace,
-            } => Ok(Reply::Recorded(self.result(now, &host, &result, trace))),
+            } => self.result(now, &host, &result, trace).map(Reply::Recorded),
             Input::Heartbeat { host, heartbeat } => {
                 self.heartbeat(now, &host, heartbeat).map(Reply::Heartbeat)
             }

@@ -3,78 +3,105 @@
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::teardown::{IN_PROGRESS, QUEUED, TeardownAccepted, TeardownRequest};
-use scuttle_schemas::{DeckyId, ErrorCode, OperationId, Refusal, Timestamp};
+use scuttle_schemas::{DeckyId, ErrorCode, HostId, OperationId, Refusal, Timestamp};
 
+use crate::hosts::decommissioned;
+use crate::idempotency::Keyed;
+use crate::plan;
 use crate::rows::{OperationRow, OutcomeRow, ShardRow};
 use crate::state::{Host, State};
-use crate::step::Trace;
+use crate::step::{Reply, Trace};
+
+/// A teardown and what came with it.
+pub(crate) struct Asked {
+    pub(crate) request: TeardownRequest,
+    /// The id for a new operation.
+    pub(crate) id: OperationId,
+    pub(crate) requested_by: String,
+    pub(crate) key: Option<String>,
+    pub(crate) trace: Option<Trace>,
+}
 
 impl State {
-    /// Accepts a teardown: an open operation that covers the target already, or a new one.
-    pub(crate) fn teardown(
-        &mut self,
-        now: Timestamp,
-        request: TeardownRequest,
-        id: OperationId,
-        requested_by: String,
-        trace: Option<Trace>,
-    ) -> Result<TeardownAccepted, Refusal> {
-        let Some(host) = self.hosts.get(&request.host_uuid) else {
-            return Err(Refusal::new(
-                ErrorCode::HostNotFound,
-                format!("no host {} is enrolled", request.host_uuid),
-            ));
-        };
-        if !host.living() {
-            return Err(Refusal::new(
-                ErrorCode::HostDecommissioned,
-                format!("host {} was decommissioned", request.host_uuid),
-            ));
-        }
-        if request.dry_run || request.expect_plan.is_some() {
-            return Err(Refusal::new(
-                ErrorCode::BadRequest,
-                "dry_run and expect_plan are not supported by this version: nothing was done",
-            ));
-        }
-        if let Some(decky) = &request.decky_id
-            && !host.shards.contains_key(decky)
+    /// Accepts a teardown: the operation that its key stands for, an open one that covers the target
+    /// already, or a new one. A dry run changes nothing.
+    pub(crate) fn teardown(&mut self, now: Timestamp, asked: Asked) -> Result<Reply, Refusal> {
+        let Asked { request, key, .. } = &asked;
+        let keyed = (key.as_ref())
+            .filter(|_| !request.dry_run)
+            .map(|key| Keyed::new(&asked.requested_by, key, request));
+        if let Some(keyed) = &keyed
+            && let Some(answer) = self.answered(now, keyed)?
         {
-            return Err(Refusal::new(
-                ErrorCode::ShardNotFound,
-                format!("no decky {decky} is known on host {}", request.host_uuid),
-            ));
+            return Ok(Reply::Teardown(answer));
         }
-        if let Some(open) = self.covering(host, request.decky_id.as_ref()) {
-            return Ok(accepted(open, IN_PROGRESS, true));
-        }
-
-        let targets: Vec<ShardRow> = match &request.decky_id {
-            Some(decky) => host
-                .shards
-                .get(decky)
-                .into_iter()
-                .map(|shard| target(host, shard, id))
-                .collect(),
-            None => host
-                .shards
-                .values()
-                .map(|shard| target(host, shard, id))
-                .collect(),
+        let host = self.target_host(&request.host_uuid)?;
+        let only = request.decky_id.as_ref();
+        let shards = match only {
+            Some(decky) => match host.shards.get(decky) {
+                Some(_) => host.shards.range::<DeckyId, _>(decky..=decky),
+                None => {
+                    return Err(Refusal::new(
+                        ErrorCode::ShardNotFound,
+                        format!("no decky {decky} is known on host {}", request.host_uuid),
+                    ));
+                }
+            },
+            None => host.shards.range::<DeckyId, _>(..),
         };
+        if request.dry_run || request.expect_plan.is_some() {
+            let targets = shards
+                .clone()
+                .map(|(decky, shard)| (decky, shard.row.state));
+            let plan = plan::plan(&request.host_uuid, targets);
+            if let Some(expected) = &request.expect_plan {
+                plan::check(expected, &plan)?;
+            }
+            if request.dry_run {
+                return Ok(Reply::Plan(plan));
+            }
+        }
+        let answer = if let Some(open) = self.covering(host, only) {
+            accepted(open, IN_PROGRESS, true)
+        } else {
+            let targets = shards
+                .map(|(_, shard)| target(host, shard, asked.id))
+                .collect();
+            self.begin(now, asked, targets)
+        };
+        if let Some(keyed) = keyed {
+            self.keep_answer(now, keyed, &answer);
+        }
+        Ok(Reply::Teardown(answer))
+    }
+
+    fn target_host(&self, id: &HostId) -> Result<&Host, Refusal> {
+        match self.hosts.get(id) {
+            Some(host) if host.living() => Ok(host),
+            Some(_) => Err(decommissioned(id)),
+            None => Err(Refusal::new(
+                ErrorCode::HostNotFound,
+                format!("no host {id} is enrolled"),
+            )),
+        }
+    }
+
+    /// Makes an operation, sends its command, and takes hold of its targets.
+    fn begin(&mut self, now: Timestamp, asked: Asked, targets: Vec<ShardRow>) -> TeardownAccepted {
+        let Asked { request, id, .. } = asked;
+        let host = &self.hosts[&request.host_uuid].row;
         let mut operation = OperationRow {
             id,
             // The state's own names, so that the request's need no memory of their own.
-            host: host.row.host.clone(),
-            host_name: host.row.name.clone(),
-            decky: request
-                .decky_id
-                .and(targets.first().map(|row| row.decky.clone())),
+            host: host.host.clone(),
+            host_name: host.name.clone(),
+            decky: (request.decky_id).and(targets.first().map(|row| row.decky.clone())),
             state: OperationState::Queued,
-            requested_by,
+            requested_by: asked.requested_by,
             reason: request.reason,
             accepted_at: now,
             deadline: now.plus_millis(i64::from(request.timeout_s) * 1000),
+            started_at: None,
             finished_at: None,
             attempts: 0,
             unanswered: 0,
@@ -89,13 +116,14 @@ impl State {
                     error: None,
                 })
                 .collect(),
-            trace,
+            trace: asked.trace,
         };
         let answer = accepted(&operation, QUEUED, false);
         self.command(now, &mut operation);
-        self.change_shards(now, &operation.host, Some(&operation), targets, Vec::new());
+        let host = operation.host.clone();
+        self.change_shards(now, &host, Some(&operation), targets, Vec::new());
         self.put_operation(operation);
-        Ok(answer)
+        answer
     }
 
     /// The open operation that covers the decky, or every shard that the host now has.

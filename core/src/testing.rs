@@ -6,8 +6,10 @@ use scuttle_schemas::agents::{
     ReportedState, ResultOutcome, ShardResult, TeardownProgress, TeardownProgressType,
     TeardownResult, TeardownResultType,
 };
-use scuttle_schemas::hosts::{EnrollAccepted, EnrollRequest};
-use scuttle_schemas::operations::{OperationGetRequest, OperationRecord};
+use scuttle_schemas::hosts::{
+    DecommissionAccepted, DecommissionRequest, EnrollAccepted, EnrollRequest,
+};
+use scuttle_schemas::operations::{CancelRequest, OperationGetRequest, OperationRecord};
 use scuttle_schemas::shards::{ShardRecord, ShardsListRequest, ShardsUpdated};
 use scuttle_schemas::teardown::{TeardownAccepted, TeardownRequest};
 use scuttle_schemas::{BootId, HostId, Labels, OperationId, Refusal, Services, Text, Timestamp};
@@ -128,8 +130,65 @@ impl Scenario {
             request,
             operation_id: OperationId(self.id()),
             requested_by: "alice".to_owned(),
+            key: None,
             trace: None,
         }
+    }
+
+    /// Asks as a client does, with a key or none.
+    pub(crate) fn teardown_json(
+        &mut self,
+        request: &str,
+        key: Option<&str>,
+        requested_by: &str,
+    ) -> (Reply, Vec<Effect>) {
+        let request = scuttle_schemas::read("teardown request", request.as_bytes());
+        let input = Input::Teardown {
+            request: request.expect("a valid request"),
+            operation_id: OperationId(self.id()),
+            requested_by: requested_by.to_owned(),
+            key: key.map(str::to_owned),
+            trace: None,
+        };
+        self.ask(input)
+    }
+
+    /// Tries to cancel: it may be too late.
+    pub(crate) fn cancel(&mut self, operation_id: OperationId) -> Vec<Effect> {
+        self.ask(Input::Cancel(CancelRequest { operation_id })).1
+    }
+
+    /// Tries to decommission: it may be done, or shards may remain.
+    pub(crate) fn tries_to_decommission(&mut self, host: &str, force: bool) -> Vec<Effect> {
+        let host_uuid = host.parse().unwrap();
+        let request = DecommissionRequest { host_uuid, force };
+        self.ask(Input::Decommission(request)).1
+    }
+
+    pub(crate) fn decommission(
+        &mut self,
+        host: &str,
+        force: bool,
+    ) -> Result<DecommissionAccepted, Refusal> {
+        let host_uuid = host.parse().unwrap();
+        let request = DecommissionRequest { host_uuid, force };
+        match self.ask(Input::Decommission(request)).0 {
+            Reply::Decommissioned(answer) => Ok(answer),
+            Reply::Refused(refusal) => Err(refusal),
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Another swarm with the same past: its process has just begun.
+    pub(crate) fn again(&self) -> Self {
+        let mut other = Self {
+            state: State::default(),
+            now: self.now,
+            journal: self.journal.clone(),
+            ids: self.ids,
+        };
+        other.crash();
+        other
     }
 
     /// Asks for a teardown; its effects come with the answer.
@@ -150,9 +209,49 @@ impl Scenario {
     pub(crate) fn heartbeat(
         &mut self,
         host: &str,
-        (boot, sequence): (u128, u64),
+        report: (u128, u64),
         deckies: Option<&[&str]>,
     ) -> (HeartbeatAccepted, Vec<Effect>) {
+        self.try_heartbeat(host, report, deckies)
+            .expect("a living host")
+    }
+
+    pub(crate) fn try_heartbeat(
+        &mut self,
+        host: &str,
+        report: (u128, u64),
+        deckies: Option<&[&str]>,
+    ) -> Result<(HeartbeatAccepted, Vec<Effect>), Refusal> {
+        let shards = deckies.map(|deckies| deckies.iter().map(|decky| running(decky)).collect());
+        self.reports(host, report, shards)
+    }
+
+    /// A heartbeat with an inventory of deckies in these states.
+    pub(crate) fn heartbeat_of(
+        &mut self,
+        host: &str,
+        report: (u128, u64),
+        deckies: &[(&str, &str)],
+    ) {
+        let shards = deckies.iter().map(|(decky, state)| ReportedShard {
+            state: match *state {
+                "running" => ReportedState::Running,
+                "degraded" => ReportedState::Degraded,
+                "failed" => ReportedState::Failed,
+                other => panic!("{other}"),
+            },
+            ..running(decky)
+        });
+        self.reports(host, report, Some(shards.collect()))
+            .expect("a living host");
+    }
+
+    fn reports(
+        &mut self,
+        host: &str,
+        (boot, sequence): (u128, u64),
+        shards: Option<Vec<ReportedShard>>,
+    ) -> Result<(HeartbeatAccepted, Vec<Effect>), Refusal> {
         let heartbeat = Heartbeat {
             kind: HeartbeatType,
             host_uuid: host.parse().unwrap(),
@@ -162,14 +261,15 @@ impl Scenario {
             interval_ms: 10_000,
             page: 1,
             pages: 1,
-            shards: deckies.map(|deckies| deckies.iter().map(|decky| running(decky)).collect()),
+            shards,
         };
         let answered = self.ask(Input::Heartbeat {
             host: host.parse().unwrap(),
             heartbeat,
         });
         match answered {
-            (Reply::Heartbeat(answer), effects) => (answer, effects),
+            (Reply::Heartbeat(answer), effects) => Ok((answer, effects)),
+            (Reply::Refused(refusal), _) => Err(refusal),
             other => panic!("{other:?}"),
         }
     }
@@ -234,7 +334,7 @@ impl Scenario {
             trace: None,
         };
         match self.ask(reported) {
-            (Reply::Recorded(_), effects) => effects,
+            (Reply::Recorded(_) | Reply::Refused(_), effects) => effects,
             other => panic!("{other:?}"),
         }
     }
@@ -261,11 +361,16 @@ impl Scenario {
     }
 
     pub(crate) fn operation(&mut self, operation_id: OperationId) -> OperationRecord {
+        self.find(operation_id).expect("a known operation")
+    }
+
+    pub(crate) fn find(&mut self, operation_id: OperationId) -> Result<OperationRecord, Refusal> {
         match self
             .ask(Input::OperationGet(OperationGetRequest { operation_id }))
             .0
         {
-            Reply::Operation(answer) => answer.operation,
+            Reply::Operation(answer) => Ok(answer.operation),
+            Reply::Refused(refusal) => Err(refusal),
             other => panic!("{other:?}"),
         }
     }

@@ -3,7 +3,7 @@
 
 use scuttle_schemas::agents::{AgentCommand, TeardownCommand};
 use scuttle_schemas::hosts::{HostStatus, HostsUpdated, HostsUpdatedType};
-use scuttle_schemas::operations::{OperationsUpdated, OperationsUpdatedType};
+use scuttle_schemas::operations::{OperationState, OperationsUpdated, OperationsUpdatedType};
 use scuttle_schemas::shards::{ShardsUpdated, ShardsUpdatedType};
 use scuttle_schemas::{HostId, OperationId, Timestamp};
 
@@ -72,7 +72,8 @@ impl State {
     /// When the next `Tick` is wanted.
     pub fn next_deadline(&self) -> Timestamp {
         let timer = self.timers.first().map(|(at, _)| *at);
-        timer.map_or(self.beacons.next(), |at| at.min(self.beacons.next()))
+        let others = [timer, self.retires_at()].into_iter().flatten();
+        others.fold(self.beacons.next(), Timestamp::min)
     }
 
     /// The first step of a process: a new epoch, and patience anew with every host that was online.
@@ -139,6 +140,10 @@ impl State {
         match self.operations.get(&id) {
             Some(row) if is_open(row.state) && row.deadline <= now => self.expire(now, id),
             Some(row) if is_open(row.state) => self.send_command(now, id),
+            Some(row) if row.state == OperationState::Cancelled => {
+                let row = OperationRow::clone(row);
+                self.withdraw(now, row);
+            }
             _ => {}
         }
     }

@@ -67,6 +67,18 @@ pub enum ProgressStep {
     Verifying,
 }
 
+impl ProgressStep {
+    /// Its name on the wire.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Started => "started",
+            Self::Stopping => "stopping",
+            Self::Removing => "removing",
+            Self::Verifying => "verifying",
+        }
+    }
+}
+
 message_type!(
     /// `type` of `TeardownProgress`.
     TeardownProgressType = "scuttle.v1.teardown_progress"

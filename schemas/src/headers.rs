@@ -35,6 +35,25 @@ pub fn requester(request_info: Option<&str>) -> String {
         )
 }
 
+/// The most characters of an idempotency key.
+const MAX_KEY: usize = 128;
+
+/// An idempotency key that breaks its rule.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the header {MSG_ID} must be 1 to {MAX_KEY} characters")]
+pub struct InvalidKey;
+
+/// A request's idempotency key, if it has one.
+///
+/// # Errors
+/// It is empty or too long.
+pub fn idempotency_key(header: Option<&str>) -> Result<Option<String>, InvalidKey> {
+    match header {
+        Some(key) if !(1..=MAX_KEY).contains(&key.chars().count()) => Err(InvalidKey),
+        key => Ok(key.map(str::to_owned)),
+    }
+}
+
 /// A trace context that is fit to be passed on, or nothing.
 pub fn traceparent(header: Option<&str>) -> Option<String> {
     header
@@ -49,7 +68,7 @@ pub fn traceparent(header: Option<&str>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{requester, traceparent};
+    use super::{idempotency_key, requester, traceparent};
 
     #[test]
     fn the_requester_is_the_user_that_the_server_names() {
@@ -66,6 +85,15 @@ mod tests {
         ] {
             assert_eq!(requester(nothing), "unknown");
         }
+    }
+
+    #[test]
+    fn a_key_has_1_to_128_characters() {
+        assert_eq!(idempotency_key(None), Ok(None));
+        let longest = "ä".repeat(128);
+        assert_eq!(idempotency_key(Some(&longest)), Ok(Some(longest.clone())));
+        assert!(idempotency_key(Some("")).is_err());
+        assert!(idempotency_key(Some(&"k".repeat(129))).is_err());
     }
 
     #[test]

@@ -1,5 +1,7 @@
 //! Operations: the record, its broadcast, its list, `get` and `cancel`.
 
+use std::borrow::Cow;
+
 use serde::{Deserialize, Serialize};
 
 use crate::shards::PageLimit;
@@ -78,10 +80,11 @@ pub struct OperationShard {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct WaitingFor {
-    /// In one word, for programs.
-    pub what: String,
+    /// In one word, for programs: `agent` (to be heard, or to start), `operation` (another one of the
+    /// host, which its agent runs first) or `teardown` (which its agent is at work on).
+    pub what: Cow<'static, str>,
     /// For people.
-    pub detail: String,
+    pub detail: Cow<'static, str>,
     /// Since when.
     pub since: Timestamp,
     /// When the command is sent again.

@@ -83,6 +83,9 @@ pub const QUEUED: &str = "teardown queued";
 /// `detail` of a request that an open operation covers.
 pub const IN_PROGRESS: &str = "teardown already in progress";
 
+/// `detail` of a dry run.
+pub const DRY_RUN: &str = "dry run";
+
 /// The answer to a dry run: nothing was stored or sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]

@@ -33,6 +33,11 @@ pub enum Entry {
     Started(Started),
     /// A teardown ended; its result is to be told until it is recorded.
     Finished(Finished),
+    /// The controller has withdrawn an operation that was not begun.
+    Withdrawn {
+        /// This one.
+        operation_id: OperationId,
+    },
     /// The controller has the result on disk.
     Recorded {
         /// Of this operation.

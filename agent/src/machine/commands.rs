@@ -76,6 +76,18 @@ impl Commands {
             .chain(queued)
     }
 
+    /// Takes a command out of the queue, unless an earlier boot had begun it: then it answers true.
+    pub(super) fn drop_unless_begun(&mut self, operation_id: OperationId) -> bool {
+        let begun = self
+            .begun()
+            .any(|started| started.operation_id == operation_id);
+        if !begun {
+            self.queue
+                .retain(|queued| queued.operation_id() != operation_id);
+        }
+        begun
+    }
+
     pub(super) fn running(&self) -> Option<OperationId> {
         self.running
             .as_ref()
@@ -113,10 +125,7 @@ impl Machine {
         step.note(Note::Command);
         match command {
             AgentCommand::Teardown(command) => self.teardown(now, command, traceparent, step),
-            // The place for cancel: take the operation out of the queue if it has not begun.
-            AgentCommand::Cancel(command) => {
-                step.note(Note::Ignored(Ignored::Cancel(command.operation_id)));
-            }
+            AgentCommand::Cancel(command) => self.withdraw(now, command.operation_id, step),
         }
     }
 
@@ -132,6 +141,8 @@ impl Machine {
             self.tell_started(now, step);
         } else if self.results.has(id) {
             self.results.tell_again(id, now);
+        } else if self.withdrawn.has(id) {
+            step.note(Note::Ignored(Ignored::Withdrawn(id)));
         } else if self
             .commands
             .queue

@@ -192,6 +192,8 @@ pub enum Note {
     Ignored(Ignored),
     /// A command came, or its turn came, too late.
     Expired(OperationId),
+    /// An operation will not be begun: the controller has withdrawn it.
+    Withdrawn(OperationId),
     /// A teardown began.
     TeardownStarted {
         /// The operation.
@@ -256,6 +258,8 @@ pub enum Ignored {
     },
     /// Too many commands wait; the controller sends it again.
     QueueFull,
-    /// It withdraws an operation, which this agent cannot do yet.
-    Cancel(OperationId),
+    /// It withdraws an operation that was begun: its result is told as always.
+    TooLate(OperationId),
+    /// Its operation was withdrawn before.
+    Withdrawn(OperationId),
 }

@@ -11,6 +11,7 @@ mod results;
 #[cfg(test)]
 mod tests;
 mod waits;
+mod withdrawals;
 
 use std::collections::BTreeMap;
 
@@ -27,6 +28,7 @@ use commands::Commands;
 use heartbeats::Heartbeats;
 use results::Results;
 use waits::Jitter;
+use withdrawals::Withdrawn;
 
 /// How often entries that may go are looked for, in milliseconds.
 const SWEEP_MS: u64 = 60_000;
@@ -58,6 +60,7 @@ pub struct Machine {
     epoch: u64,
     commands: Commands,
     results: Results,
+    withdrawn: Withdrawn,
     heartbeats: Heartbeats,
     sweep_at: u64,
 }
@@ -69,6 +72,7 @@ impl Machine {
         let mut last_boot = None;
         let mut begun = BTreeMap::new();
         let mut results = Results::default();
+        let mut withdrawn = Withdrawn::default();
         for entry in entries {
             match entry {
                 Entry::Boot { boot_id } => last_boot = last_boot.max(Some(boot_id)),
@@ -80,6 +84,7 @@ impl Machine {
                     begun.remove(&finished.result.operation_id);
                     results.restore(finished, now);
                 }
+                Entry::Withdrawn { operation_id } => withdrawn.restore(operation_id),
                 Entry::Recorded { operation_id } => results.restore_recorded(operation_id),
             }
         }
@@ -95,6 +100,7 @@ impl Machine {
             epoch,
             commands: Commands::resume(begun.into_values()),
             results,
+            withdrawn,
             heartbeats: Heartbeats::default(),
             sweep_at: now.monotonic_ms.saturating_add(SWEEP_MS),
             config,
@@ -152,6 +158,7 @@ impl Machine {
         if self.sweep_at <= now.monotonic_ms {
             self.sweep_at = now.monotonic_ms.saturating_add(SWEEP_MS);
             self.results.sweep(now.wall);
+            self.withdrawn.sweep(now.wall);
         }
         if self.connected {
             self.send_due_results(now, &mut step);
@@ -185,6 +192,7 @@ impl Machine {
         ];
         entries.extend(self.commands.begun().cloned().map(Entry::Started));
         entries.extend(self.results.entries());
+        entries.extend(self.withdrawn.entries());
         entries
     }
 

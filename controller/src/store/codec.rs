@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::StoreError;
 
 /// The format of the tables and of what is in them.
-pub(super) const FORMAT: u32 = 1;
+pub(super) const FORMAT: u32 = 2;
 
 /// By name: [`FORMAT_KEY`], the swarm's own row.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -21,6 +21,8 @@ const HOSTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("hosts");
 const SHARDS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("shards");
 /// By id, which is by age.
 const OPERATIONS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("operations");
+/// Idempotency keys by requester, then key.
+const KEYS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("keys");
 /// Batches by number, the oldest first.
 pub(super) const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
 
@@ -57,6 +59,7 @@ pub(super) struct Rows<'t> {
     hosts: Table<'t, &'static str, &'static [u8]>,
     shards: Table<'t, (&'static str, &'static str), &'static [u8]>,
     operations: Table<'t, u128, &'static [u8]>,
+    keys: Table<'t, (&'static str, &'static str), &'static [u8]>,
     buffer: Vec<u8>,
 }
 
@@ -68,6 +71,7 @@ impl<'t> Rows<'t> {
             hosts: transaction.open_table(HOSTS)?,
             shards: transaction.open_table(SHARDS)?,
             operations: transaction.open_table(OPERATIONS)?,
+            keys: transaction.open_table(KEYS)?,
             buffer: Vec::new(),
         })
     }
@@ -96,6 +100,14 @@ impl<'t> Rows<'t> {
             Change::Operation(row) => {
                 let key = row.id.0.as_u128();
                 drop(self.operations.insert(key, encode(row, buffer)?)?);
+            }
+            Change::OperationRemoved { id } => drop(self.operations.remove(id.0.as_u128())?),
+            Change::Key(row) => {
+                let key = (row.id.requester.as_str(), row.id.key.as_str());
+                drop(self.keys.insert(key, encode(row, buffer)?)?);
+            }
+            Change::KeyRemoved { id } => {
+                drop(self.keys.remove((id.requester.as_str(), id.key.as_str()))?);
             }
         }
         Ok(())
@@ -155,6 +167,14 @@ pub(super) fn read_rows(
         let id = uuid::Uuid::from_u128(key.value());
         let row = decode(bytes.value()).map_err(damaged(path, "operations", id))?;
         each(Change::Operation(row))?;
+    }
+    let keys = transaction.open_table(KEYS).map_err(table)?;
+    for entry in keys.range::<(&str, &str)>(..).map_err(storage)? {
+        let (key, bytes) = entry.map_err(storage)?;
+        let (requester, key) = key.value();
+        let row = decode(bytes.value())
+            .map_err(|cause| damaged(path, "keys", format_args!("{requester}/{key}"))(cause))?;
+        each(Change::Key(row))?;
     }
     Ok(())
 }

@@ -47,6 +47,13 @@ impl Content {
     }
 }
 
+fn is_removal(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::ShardRemoved { .. } | Change::OperationRemoved { .. } | Change::KeyRemoved { .. }
+    )
+}
+
 impl Store for MemoryStore {
     fn load(
         &mut self,
@@ -82,10 +89,7 @@ impl Store for MemoryStore {
                 content.rows.take(change);
             }
         }
-        content
-            .rows
-            .0
-            .retain(|_, change| !matches!(change, Change::ShardRemoved { .. }));
+        content.rows.0.retain(|_, change| !is_removal(change));
         Ok(content.len())
     }
 

@@ -9,7 +9,7 @@ mod redb;
 
 use std::collections::BTreeMap;
 
-use scuttle_core::{Change, ReplayError};
+use scuttle_core::{Change, KeyId, ReplayError};
 use scuttle_schemas::{DeckyId, HostId, OperationId};
 
 pub use error::StoreError;
@@ -21,7 +21,7 @@ pub use redb::{FILE_NAME, RedbStore};
 /// One thread owns a store. After an error nothing is known about what is durable, so the store is to be
 /// dropped and opened again.
 pub trait Store: Send {
-    /// Hands every stored change to `each`: the rows first (meta, hosts, shards, operations), then the
+    /// Hands every stored change to `each`: the rows first (meta, hosts, shards, operations, keys), then the
     /// journal in its order.
     ///
     /// # Errors
@@ -57,6 +57,7 @@ enum Key {
     Host(HostId),
     Shard(HostId, DeckyId),
     Operation(OperationId),
+    Idempotency(KeyId),
 }
 
 impl Key {
@@ -67,6 +68,9 @@ impl Key {
             Change::Shard(row) => Self::Shard(row.host.clone(), row.decky.clone()),
             Change::ShardRemoved { host, decky } => Self::Shard(host.clone(), decky.clone()),
             Change::Operation(row) => Self::Operation(row.id),
+            Change::OperationRemoved { id } => Self::Operation(*id),
+            Change::Key(row) => Self::Idempotency(row.id.clone()),
+            Change::KeyRemoved { id } => Self::Idempotency(id.clone()),
         }
     }
 }

@@ -7,7 +7,7 @@ use redb::{Database, ReadableDatabase, TableDefinition};
 use scuttle_controller::store::{FILE_NAME, RedbStore, Store, StoreError};
 use tempfile::TempDir;
 
-use crate::rows::{host, meta, operation, removed, shard};
+use crate::rows::{host, key, key_removed, meta, operation, operation_removed, removed, shard};
 use crate::{load, rows_of};
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -129,10 +129,10 @@ fn another_format_is_refused() {
     let (dir, file) = stored();
     edit(&file, |transaction| {
         let mut meta = transaction.open_table(META).expect("the table");
-        meta.insert("format", 2_u32.to_le_bytes().as_slice())
+        meta.insert("format", 1_u32.to_le_bytes().as_slice())
             .expect("a row");
     });
-    check_refused(&dir, "has format 2, and this controller reads format 1");
+    check_refused(&dir, "has format 1, and this controller reads format 2");
     edit(&file, |transaction| {
         let mut meta = transaction.open_table(META).expect("the table");
         meta.remove("format").expect("a row");
@@ -187,16 +187,20 @@ fn a_row_that_does_not_decode_is_named() {
     check_refused(&dir, "is damaged (table journal, key 9: ");
 }
 
-/// One change of each kind, in format 1.
+/// One change of each kind, in format 2.
 const BATCH: &str = concat!(
-    r"\x05\x00\x03\x00\x00\x00\x01\x01a\x06name-1\x00\x00\x01\x90\x90\xe8\xfa\xc0h\x00\xe8\x07",
-    r"\x01\x050.1.0\x00\x02\x01a\x01d\x01\x0810.0.0.1\x00\x00\x01\x00\x00\x90\x90\xe8\xfa\xc0h",
-    r"\x90\x90\xe8\xfa\xc0h\x02\x01\x03\x01a\x01d\x04\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00\",
-    r"x00\x00\x00\x00\x00\x00\x01\x01a\x04name\x00\x00\x08operator\x00\x90\x90\xe8\xfa\xc0h\xd",
-    r"0\xb9\xef\xfa\xc0h\x00\x01\x01\x90\x90\xe8\xfa\xc0h\x00\x02\x01\x01d\x00\x00\x00",
+    r"\x08\x00\x03\x00\x00\x00\x01\x01a\x06name-1\x00\x00\x01\x90\x90\xe8\xfa\xc0h\x00\xe8\x07",
+    r"\x01\x050.1.0\x00\x02\x01a\x01d\x01\x0810.0.0.1\x00\x00\x01\x01\x00\x00\x90\x90\xe8\xfa\",
+    r"xc0h\x90\x90\xe8\xfa\xc0h\x02\x01\x03\x01a\x01d\x04\x10\x00\x00\x00\x00\x00\x00\x00\x00\",
+    r"x00\x00\x00\x00\x00\x00\x00\x01\x01a\x04name\x00\x00\x08operator\x00\x90\x90\xe8\xfa\xc0",
+    r"h\xd0\xb9\xef\xfa\xc0h\x00\x00\x01\x01\x90\x90\xe8\xfa\xc0h\x00\x02\x01\x01d\x00\x00\x00",
+    r"\x05\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x06\x08operator",
+    r"\x01k\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x90\x90\xe8\xf",
+    r"a\xc0h\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x01a\x04n",
+    r"ame\x00\x01\xd0\xb9\xef\xfa\xc0h\x07\x08operator\x01k",
 );
 
-/// The bytes of format 1. When they change, stores of users no longer open: give the format a new number,
+/// The bytes of format 2. When they change, stores of users no longer open: give the format a new number,
 /// and read the old one.
 #[test]
 fn the_format_is_what_it_was() {
@@ -208,6 +212,9 @@ fn the_format_is_what_it_was() {
         shard("a", "d", 2),
         removed("a", "d"),
         operation("a", 1, 2),
+        operation_removed(1),
+        key("k", 2),
+        key_removed("k"),
     ];
     store.append(&all).expect("an append");
     drop(store);

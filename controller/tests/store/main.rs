@@ -10,7 +10,7 @@ use scuttle_controller::store::{Fault, MemoryStore, RedbStore, Store, StoreError
 use scuttle_core::{Change, State};
 use tempfile::TempDir;
 
-use rows::{host, meta, operation, removed, shard};
+use rows::{host, key, key_removed, meta, operation, operation_removed, removed, shard};
 
 /// What survives a restart.
 enum Disk {
@@ -58,9 +58,14 @@ fn rows_of(changes: impl IntoIterator<Item = Change>) -> BTreeMap<String, Change
             Change::Shard(row) => format!("shard {}/{}", row.host, row.decky),
             Change::ShardRemoved { host, decky } => format!("shard {host}/{decky}"),
             Change::Operation(row) => format!("operation {}", row.id),
+            Change::OperationRemoved { id } => format!("operation {id}"),
+            Change::Key(row) => format!("key {:?}", row.id),
+            Change::KeyRemoved { id } => format!("key {id:?}"),
         };
         match change {
-            Change::ShardRemoved { .. } => rows.remove(&key),
+            Change::ShardRemoved { .. }
+            | Change::OperationRemoved { .. }
+            | Change::KeyRemoved { .. } => rows.remove(&key),
             change => rows.insert(key, change),
         };
     }
@@ -113,6 +118,7 @@ fn rows_are_loaded_by_table_and_key_before_the_journal() {
                 shard("a", "b", 1),
                 operation("a", 2, 1),
                 operation("a", 1, 1),
+                key("k", 1),
                 meta(1),
             ])
             .expect("an append");
@@ -129,6 +135,7 @@ fn rows_are_loaded_by_table_and_key_before_the_journal() {
                 shard("ab", "a", 1),
                 operation("a", 1, 1),
                 operation("a", 2, 1),
+                key("k", 1),
                 shard("a", "b", 2),
             ]
         );
@@ -232,12 +239,16 @@ enum Act {
 fn change() -> impl Strategy<Value = Change> {
     let host_name = || prop::sample::select(vec!["a", "a-", "b"]);
     let decky = || prop::sample::select(vec!["d", "d.1", "e"]);
+    let key_name = || prop::sample::select(vec!["k", "k 2", "ä"]);
     prop_oneof![
         1 => any::<u64>().prop_map(meta),
         2 => (host_name(), any::<u64>()).prop_map(|(name, version)| host(name, version)),
         4 => (host_name(), decky(), any::<u64>()).prop_map(|(name, decky, version)| shard(name, decky, version)),
         3 => (host_name(), decky()).prop_map(|(name, decky)| removed(name, decky)),
         2 => (host_name(), 0..3_u64, any::<u64>()).prop_map(|(name, id, version)| operation(name, id, version)),
+        1 => (0..3_u64).prop_map(operation_removed),
+        2 => (key_name(), any::<u64>()).prop_map(|(name, version)| key(name, version)),
+        1 => key_name().prop_map(key_removed),
     ]
 }
 

@@ -2,7 +2,10 @@
 
 use std::sync::Arc;
 
-use scuttle_core::{Change, HostRow, Meta, OperationRow, OutcomeRow, Revisions, ShardRow};
+use scuttle_core::{
+    Change, HostRow, KeyId, KeyRow, Meta, OperationRow, OutcomeRow, Revisions, ShardRow,
+};
+use scuttle_schemas::agents::ReportedState;
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
@@ -41,6 +44,7 @@ pub(crate) fn shard(host: &str, decky: &str, version: u64) -> Change {
         services: Services::default(),
         labels: Labels::default(),
         state: ShardState::Running,
+        reported: ReportedState::Running,
         last_error: None,
         operation: None,
         last_seen: Timestamp::from_millis(AT),
@@ -57,6 +61,37 @@ pub(crate) fn removed(host: &str, decky: &str) -> Change {
     }
 }
 
+pub(crate) fn operation_removed(id: u64) -> Change {
+    let id = OperationId(Uuid::from_u128(id.into()));
+    Change::OperationRemoved { id }
+}
+
+fn key_id(key: &str) -> KeyId {
+    KeyId {
+        requester: "operator".to_owned(),
+        key: key.to_owned(),
+    }
+}
+
+pub(crate) fn key(key: &str, version: u64) -> Change {
+    Change::Key(Box::new(KeyRow {
+        id: key_id(key),
+        request: Uuid::from_u128(version.into()),
+        answered_at: Timestamp::from_millis(AT),
+        operation: OperationId(Uuid::from_u128(1)),
+        joined: false,
+        host: "a".parse().expect("a host"),
+        host_name: "name".parse().expect("a name"),
+        decky: None,
+        shards: 1,
+        deadline: Timestamp::from_millis(AT + 60_000),
+    }))
+}
+
+pub(crate) fn key_removed(key: &str) -> Change {
+    Change::KeyRemoved { id: key_id(key) }
+}
+
 pub(crate) fn operation(host: &str, id: u64, version: u64) -> Change {
     Change::Operation(Arc::new(OperationRow {
         id: OperationId(Uuid::from_u128(id.into())),
@@ -68,6 +103,7 @@ pub(crate) fn operation(host: &str, id: u64, version: u64) -> Change {
         reason: None,
         accepted_at: Timestamp::from_millis(AT),
         deadline: Timestamp::from_millis(AT + 60_000),
+        started_at: None,
         finished_at: None,
         attempts: 1,
         unanswered: 1,

@@ -104,7 +104,7 @@ fn what_a_command_must_be_to_be_executed() {
     });
     assert_eq!(
         notes(&bench.effects),
-        [Note::Command, Note::Ignored(Ignored::Cancel(id(1)))]
+        [Note::Command, Note::Ignored(Ignored::TooLate(id(1)))]
     );
     for operation in 10..10 + MAX_QUEUED as u128 {
         bench.command(operation, None);
@@ -181,4 +181,59 @@ fn a_boot_sorts_after_the_last_one_even_when_the_clock_has_jumped_back() {
     bench.boots = 0;
     bench.crash();
     assert!(bench.machine.boot_id() > first);
+}
+
+fn withdraw(operation: u128) -> Input {
+    let cancel = CancelCommand {
+        operation_id: id(operation),
+        host_uuid: "worker-a".parse().expect("valid"),
+        controller_epoch: 1,
+    };
+    Input::Command {
+        command: AgentCommand::Cancel(cancel),
+        traceparent: None,
+    }
+}
+
+#[test]
+fn a_withdrawn_command_is_not_begun_not_even_by_a_late_copy_after_a_restart() {
+    let mut bench = Bench::connected();
+    bench.command(1, Some("a"));
+    bench.command(2, Some("b"));
+    bench.give(withdraw(2));
+    assert_eq!(
+        notes(&bench.effects),
+        [Note::Command, Note::Withdrawn(id(2))]
+    );
+    let written = bench.ledger.len();
+    bench.give(withdraw(2));
+    assert_eq!(bench.ledger.len(), written, "a repeat writes nothing");
+    for crashed in [false, true] {
+        if crashed {
+            bench.crash();
+        }
+        bench.command(2, Some("b"));
+        let late = Note::Ignored(Ignored::Withdrawn(id(2)));
+        assert_eq!(
+            notes(&bench.effects),
+            [Note::Command, late],
+            "crashed: {crashed}"
+        );
+        assert_eq!(
+            bench
+                .machine
+                .ledger_entries()
+                .iter()
+                .filter(|entry| matches!(entry, Entry::Withdrawn { .. }))
+                .count(),
+            1
+        );
+    }
+    // A withdrawal that overtakes its command.
+    bench.give(withdraw(3));
+    bench.command(3, Some("c"));
+    assert_eq!(
+        notes(&bench.effects),
+        [Note::Command, Note::Ignored(Ignored::Withdrawn(id(3)))]
+    );
 }
