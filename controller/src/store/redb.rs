@@ -41,6 +41,7 @@ impl RedbStore {
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
         create_dir(data_dir)?;
         let path = data_dir.join(FILE_NAME);
+        refuse_untouched(&path)?;
         let database = match open_file(&path) {
             Err(StoreError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
                 create_file(data_dir, &path)?
@@ -54,32 +55,9 @@ impl RedbStore {
             journal: 0,
             buffer: Vec::new(),
         };
-        store.check_format()?;
+        check_format(&store.database, &store.path)?;
         store.measure_journal()?;
         Ok(store)
-    }
-
-    fn check_format(&self) -> Result<(), StoreError> {
-        let failed = self.failed("read");
-        let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
-        let meta = transaction.open_table(META).map_err(|e| failed(e.into()))?;
-        let stored = meta.get(FORMAT_KEY).map_err(|e| failed(e.into()))?;
-        let found = stored
-            .and_then(|bytes| bytes.value().try_into().ok())
-            .map(u32::from_le_bytes)
-            .ok_or_else(|| StoreError::Foreign {
-                path: self.path.clone(),
-                cause: "it says no format".to_owned(),
-            })?;
-        if found == FORMAT {
-            Ok(())
-        } else {
-            Err(StoreError::Format {
-                path: self.path.clone(),
-                found,
-                known: FORMAT,
-            })
-        }
     }
 
     fn measure_journal(&mut self) -> Result<(), StoreError> {
@@ -229,6 +207,43 @@ fn builder() -> Builder {
         .set_cache_size(CACHE)
         .set_check_integrity_on_open(true);
     builder
+}
+
+/// Refuses a whole file of another program or format, which opening it for writing would change. What else may
+/// be wrong is for the open to find, which verifies every page first.
+fn refuse_untouched(path: &Path) -> Result<(), StoreError> {
+    // This looks at pages that nobody has verified yet, on which redb may panic.
+    let looked = std::panic::catch_unwind(|| {
+        let database = builder().open_read_only(path).ok()?;
+        match check_format(&database, path) {
+            Err(error @ (StoreError::Foreign { .. } | StoreError::Format { .. })) => Some(error),
+            _ => None,
+        }
+    });
+    looked.ok().flatten().map_or(Ok(()), Err)
+}
+
+fn check_format(database: &impl ReadableDatabase, path: &Path) -> Result<(), StoreError> {
+    let failed = failed("read", path);
+    let transaction = database.begin_read().map_err(|e| failed(e.into()))?;
+    let meta = transaction.open_table(META).map_err(|e| failed(e.into()))?;
+    let stored = meta.get(FORMAT_KEY).map_err(|e| failed(e.into()))?;
+    let found = stored
+        .and_then(|bytes| bytes.value().try_into().ok())
+        .map(u32::from_le_bytes)
+        .ok_or_else(|| StoreError::Foreign {
+            path: path.to_owned(),
+            cause: "it says no format".to_owned(),
+        })?;
+    if found == FORMAT {
+        Ok(())
+    } else {
+        Err(StoreError::Format {
+            path: path.to_owned(),
+            found,
+            known: FORMAT,
+        })
+    }
 }
 
 fn open_file(path: &Path) -> Result<Database, StoreError> {
