@@ -2,6 +2,7 @@
 
 mod damage;
 mod files;
+mod formats;
 mod rows;
 
 use std::collections::BTreeMap;
