@@ -110,7 +110,7 @@ fn as_reported(host: &Host, shard: &Shard) -> ShardRow {
         last_seen: shard.last_seen(&host.row),
         ..ShardRow::clone(&shard.row)
     };
-    if host.inventory.applied_at.is_some() && !shard.listed {
+    if host.inventory.applied && !shard.listed {
         not_reported(row)
     } else {
         row

@@ -28,10 +28,7 @@ impl State {
         let started = operation.state == OperationState::Running;
         let error = Text::from(if started { UNFINISHED } else { UNDELIVERED });
         // Only an inventory that came since the acceptance proves anything.
-        let proof = host
-            .inventory
-            .applied_at
-            .is_some_and(|at| at > operation.accepted_at);
+        let proof = host.inventory.is_newer_than(id);
 
         let mut put = Vec::new();
         let mut removed = Vec::new();

@@ -5,6 +5,7 @@ use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::{ErrorCode, HostId, Refusal, Timestamp};
 
 use crate::hosts::decommissioned;
+use crate::inventory::Inventory;
 use crate::rows::{HostRow, Report};
 use crate::state::State;
 
@@ -103,10 +104,12 @@ impl State {
         let Some(host) = self.hosts.get(id) else {
             return false;
         };
-        let Some(applied_at) = host.inventory.applied_at else {
-            return true;
-        };
-        let accepted = host.open.last().and_then(|id| self.operations.get(id));
-        host.inventory.wanted || accepted.is_some_and(|row| row.accepted_at >= applied_at)
+        let Inventory {
+            applied,
+            wanted,
+            accepted_since,
+            ..
+        } = &host.inventory;
+        !applied || *wanted || !accepted_since.is_empty()
     }
 }

@@ -5,7 +5,9 @@ use std::sync::Arc;
 
 use scuttle_schemas::agents::{Heartbeat, ReportedShard};
 use scuttle_schemas::shards::ShardState;
-use scuttle_schemas::{DeckyId, ErrorCode, HostId, MAX_DECKIES_PER_HOST, Refusal, Text, Timestamp};
+use scuttle_schemas::{
+    DeckyId, ErrorCode, HostId, MAX_DECKIES_PER_HOST, OperationId, Refusal, Text, Timestamp,
+};
 
 use crate::change::Change;
 use crate::rows::{Report, ShardRow};
@@ -16,8 +18,11 @@ const NOT_REPORTED: &str = "not reported by its agent";
 /// What this process knows of a host's inventory.
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
-    /// When a whole one was last applied.
-    pub(crate) applied_at: Option<Timestamp>,
+    /// This process has applied a whole one.
+    pub(crate) applied: bool,
+    /// The operations that were accepted since: of them it proves nothing. (No clock says so: one that
+    /// jumps back would call an old inventory new.)
+    pub(crate) accepted_since: BTreeSet<OperationId>,
     /// A new one is needed, whatever was applied before.
     pub(crate) wanted: bool,
     pages: Option<Pages>,
@@ -32,6 +37,11 @@ struct Pages {
 }
 
 impl Inventory {
+    /// Whether a whole one came since an open operation was accepted.
+    pub(crate) fn is_newer_than(&self, operation: OperationId) -> bool {
+        self.applied && !self.accepted_since.contains(&operation)
+    }
+
     /// Drops pages of a report older than this one: their inventory will not be whole.
     pub(crate) fn drop_pages_before(&mut self, report: Report) {
         if self.pages.take_if(|pages| pages.report < report).is_some() {
@@ -92,7 +102,8 @@ impl State {
         let Some(host) = self.hosts.get_mut(id) else {
             return;
         };
-        host.inventory.applied_at = Some(now);
+        host.inventory.applied = true;
+        host.inventory.accepted_since.clear();
         host.inventory.wanted = false;
         let mut put = Vec::new();
         let mut removed = Vec::new();

@@ -8,8 +8,8 @@ use crate::state::State;
 /// How long an ended operation is kept, in milliseconds: 30 days.
 const KEPT_MS: i64 = 30 * 24 * 3600 * 1000;
 
-/// How many ended operations are kept.
-pub(crate) const MOST_ENDED: usize = 100_000;
+/// How many ended operations are kept. (A test makes do with fewer.)
+const MOST_ENDED: usize = if cfg!(test) { 100 } else { 100_000 };
 
 /// The most that one batch forgets of each kind, so that nobody waits long for it; what is left is due at
 /// once.
@@ -18,7 +18,10 @@ const RETIRED_PER_BATCH: usize = 1_024;
 impl State {
     /// When something is next to be forgotten.
     pub(crate) fn retires_at(&self) -> Option<Timestamp> {
-        let ended = self.ended.first().map(|(at, _)| at.plus_millis(KEPT_MS));
+        let ended = match self.ended.first() {
+            Some((at, _)) if self.ended.len() > MOST_ENDED => Some(*at),
+            oldest => oldest.map(|(at, _)| at.plus_millis(KEPT_MS)),
+        };
         [ended, self.keys.expires_at()].into_iter().flatten().min()
     }
 
@@ -48,7 +51,7 @@ impl State {
 mod tests {
     use scuttle_schemas::ErrorCode;
 
-    use super::KEPT_MS;
+    use super::{KEPT_MS, MOST_ENDED};
     use crate::testing::Scenario;
 
     #[test]
@@ -69,5 +72,24 @@ mod tests {
             .find(ended.operation_id)
             .expect_err("forgotten on disk too");
         swarm.operation(open.operation_id);
+    }
+
+    #[test]
+    fn of_too_many_ended_operations_the_oldest_go() {
+        let mut swarm = Scenario::new();
+        swarm.enroll("worker-h", Some("h")).expect("new");
+        let mut ended = Vec::new();
+        for sequence in 0..MOST_ENDED as u64 + 2 {
+            let (operation, _) = swarm.teardown("h", None).expect("accepted");
+            swarm.result("h", (1, sequence), operation.operation_id, None, &[]);
+            ended.push(operation.operation_id);
+            swarm.after_ms(1);
+        }
+        for id in &ended[..2] {
+            swarm.find(*id).expect_err("forgotten");
+        }
+        for id in &ended[2..] {
+            swarm.find(*id).expect("kept");
+        }
     }
 }

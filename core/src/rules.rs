@@ -349,3 +349,18 @@ fn one_message_tells_what_a_batch_puts_and_a_shard_is_in_it_once() {
     assert_eq!(second.updated.len(), 2);
     assert_eq!(second.revision, first.revision + 1);
 }
+
+#[test]
+fn an_inventory_from_before_the_acceptance_proves_nothing_whatever_the_clock_says() {
+    let mut swarm = swarm();
+    swarm.heartbeat("h", (BOOT, 2), Some(&["b"]));
+    assert_eq!(swarm.states("h"), "a:Degraded b:Running");
+    swarm.now = swarm.now.plus_millis(-3_600_000);
+    let (one, _) = swarm.teardown("h", Some("a")).expect("accepted");
+    swarm.after_ms(600_000);
+    assert_eq!(swarm.states("h"), "a:TeardownFailed b:Running");
+    assert_eq!(
+        swarm.operation(one.operation_id).state,
+        OperationState::TimedOut
+    );
+}

@@ -217,6 +217,7 @@ impl State {
         if is_open(row.state) {
             host.open.insert(id)
         } else {
+            host.inventory.accepted_since.remove(&id);
             host.open.remove(&id)
         }
     }

@@ -5,9 +5,9 @@ use anyhow::{Context, Result};
 use async_nats::{HeaderMap, Subscriber};
 use futures_util::StreamExt;
 use scuttle_schemas::agents::{
-    AgentCommand, Heartbeat, HeartbeatAccepted, HeartbeatType, ProgressStep, ReportedOutcome,
-    ReportedShard, ReportedState, ResultOutcome, ResultRecorded, ShardResult, TeardownCommand,
-    TeardownProgress, TeardownProgressType, TeardownResult, TeardownResultType,
+    AgentCommand, CancelCommand, Heartbeat, HeartbeatAccepted, HeartbeatType, ProgressStep,
+    ReportedOutcome, ReportedShard, ReportedState, ResultOutcome, ResultRecorded, ShardResult,
+    TeardownCommand, TeardownProgress, TeardownProgressType, TeardownResult, TeardownResultType,
 };
 use scuttle_schemas::subjects::AgentChannel;
 use scuttle_schemas::{BootId, HostId, OperationId};
@@ -137,6 +137,22 @@ impl FakeAgent {
             let known = self.known.len();
             let (command, _) = self.delivery().await?;
             if self.known.len() > known {
+                return Ok(command);
+            }
+        }
+    }
+
+    /// The next withdrawal; commands to tear down are passed over.
+    ///
+    /// # Errors
+    /// None comes, or something comes that breaks the protocol.
+    pub async fn withdrawal(&mut self) -> Result<CancelCommand> {
+        let what = format!("a withdrawal for {}", self.host);
+        loop {
+            let message = within(&what, self.commands.next())
+                .await?
+                .context("the connection is closed")?;
+            if let AgentCommand::Cancel(command) = serde_json::from_slice(&message.payload)? {
                 return Ok(command);
             }
         }
