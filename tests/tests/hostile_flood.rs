@@ -124,9 +124,9 @@ async fn a_flood_leaves_nothing_in_the_controller() -> TestResult {
     .map(str::to_owned);
     let reported = [AgentChannel::Heartbeat, AgentChannel::Results].map(|c| c.of(&agent.host));
     let progress = [AgentChannel::Progress.of(&agent.host)];
-    let (operator, reporter) = (&swarm.operator, agent.client());
+    let (operator, worker) = (&swarm.operator, agent.client());
     let mut operators = Asker::new(operator).await?;
-    let mut reporters = Asker::new(reporter).await?;
+    let mut workers = Asker::new(worker).await?;
 
     let (small, large) = (bytes(corpus::small(PACKAGE)), bytes(corpus::large()));
     let mut before = 0;
@@ -139,8 +139,8 @@ async fn a_flood_leaves_nothing_in_the_controller() -> TestResult {
         };
         for payloads in [&small[..], large] {
             operators.ask(&asked, payloads).await?;
-            reporters.ask(&reported, payloads).await?;
-            publish(reporter, &progress, payloads).await?;
+            workers.ask(&reported, payloads).await?;
+            publish(worker, &progress, payloads).await?;
         }
         if round == 0 {
             before = memory(swarm.controller.process())?;

@@ -161,8 +161,8 @@ fn other_things_in_its_place_are_refused() {
         b"# a text file\n",
         b"SQLite format 3\0\x10\0\x01\x01\0",
         b"redb\x1a\x0a\xa9\x0d\x0a",
-        &[0; 65_536],
-        &[0xff; 65_536],
+        &[0; 16_000],
+        &[0xff; 16_000],
     ];
     for content in contents {
         let dir = tempfile::tempdir().expect("a temporary directory");
