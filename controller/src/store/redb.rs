@@ -5,11 +5,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ::redb::{Builder, Database, ReadableDatabase, WriteTransaction};
+use ::redb::{Builder, Database, ReadableDatabase, StorageBackend, WriteTransaction};
 use scuttle_core::{Change, ReplayError};
 use uuid::Uuid;
 
 use super::codec::{self, FORMAT, FORMAT_KEY, JOURNAL, META, Rows, WriteError};
+use super::shadow::Shadow;
 use super::{Fold, Store, StoreError};
 
 /// The store's file in the data directory.
@@ -209,18 +210,25 @@ fn builder() -> Builder {
     builder
 }
 
-/// Refuses a whole file of another program or format, which opening it for writing would change. What else may
-/// be wrong is for the open to find, which verifies every page first.
+/// Opens the file in memory first: one that is damaged, or of another program or format, is refused before
+/// anything in it is changed.
 fn refuse_untouched(path: &Path) -> Result<(), StoreError> {
-    // This looks at pages that nobody has verified yet, on which redb may panic.
-    let looked = std::panic::catch_unwind(|| {
-        let database = builder().open_read_only(path).ok()?;
-        match check_format(&database, path) {
-            Err(error @ (StoreError::Foreign { .. } | StoreError::Format { .. })) => Some(error),
-            _ => None,
-        }
-    });
-    looked.ok().flatten().map_or(Ok(()), Err)
+    let Ok(file) = fs::File::options().read(true).write(true).open(path) else {
+        // It is made anew, or the open says what is wrong.
+        return Ok(());
+    };
+    let failed = failed("open", path);
+    let shadow = Shadow::new(file).map_err(&failed)?;
+    if shadow.len().map_err(|e| failed(e.into()))? == 0 {
+        return Err(StoreError::Foreign {
+            path: path.to_owned(),
+            cause: "it is empty".to_owned(),
+        });
+    }
+    let database = builder()
+        .create_with_backend(shadow)
+        .map_err(|e| failed(e.into()))?;
+    check_format(&database, path)
 }
 
 fn check_format(database: &impl ReadableDatabase, path: &Path) -> Result<(), StoreError> {
