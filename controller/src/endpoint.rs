@@ -101,23 +101,25 @@ impl Endpoint {
         }
     }
 
-    /// Reads a request.
+    /// Reads a request. What it makes is named by `fresh` ids: `UUIDv7`s, so that they sort by age.
     ///
     /// # Errors
     /// `bad_request`: what is wrong with it, for whoever sent it.
-    pub fn read(self, message: &Message) -> Result<Input, Rejected> {
+    pub fn read(self, message: &Message, fresh: impl FnOnce() -> Uuid) -> Result<Input, Rejected> {
         match self {
             Self::Teardown => Ok(Input::Teardown {
                 request: payload("teardown request", message)?,
-                operation_id: OperationId(Uuid::now_v7()),
+                operation_id: OperationId(fresh()),
                 requested_by: headers::requester(header(message, headers::REQUEST_INFO)),
                 key: headers::idempotency_key(header(message, headers::MSG_ID))
                     .map_err(|error| bad_request(&error))?,
                 trace: trace(message),
             }),
             Self::HostsEnroll => {
-                let fresh = Uuid::now_v7().to_string();
-                let host = fresh.parse().map_err(|error| bad_request(&error))?;
+                let host = fresh()
+                    .to_string()
+                    .parse()
+                    .map_err(|error| bad_request(&error))?;
                 Ok(Input::Enroll {
                     request: payload("enroll request", message)?,
                     host,

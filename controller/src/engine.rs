@@ -145,7 +145,8 @@ pub fn decide<R>(
 }
 
 impl<R> Decided<R> {
-    fn is_empty(&self) -> bool {
+    /// Nothing to write and nothing to tell.
+    pub fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.told.replies.is_empty() && self.told.effects.is_empty()
     }
 }

@@ -11,6 +11,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use scuttle_core::Reply;
 use scuttle_schemas::{ErrorCode, Refusal};
+use uuid::Uuid;
 
 use crate::connection::Connected;
 use crate::encoder::Encoder;
@@ -111,7 +112,7 @@ fn submit(
         tally.count(Source::Endpoint(endpoint), cause, length, &refusal.message);
         refusal
     };
-    let input = match endpoint.read(&request.message) {
+    let input = match endpoint.read(&request.message, Uuid::now_v7) {
         Ok(input) => input,
         Err(why) => return Err(Box::new((request, rejected(why)))),
     };

@@ -69,44 +69,78 @@ async fn tell(
 }
 
 async fn send(client: &Client, encoder: &mut Encoder, effect: Effect) -> Result<(), PublishError> {
-    match effect {
+    let Outgoing {
+        subject,
+        headers,
+        payload,
+    } = outgoing(encoder, effect);
+    match headers {
+        None => client.publish(subject, payload).await,
+        Some(headers) => client.publish_with_headers(subject, headers, payload).await,
+    }
+}
+
+/// A message as it leaves.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// Where to.
+    pub subject: Subject,
+    /// Its headers, if it has any.
+    pub headers: Option<HeaderMap>,
+    /// Its JSON.
+    pub payload: Bytes,
+}
+
+/// The message that an effect is.
+pub fn outgoing(encoder: &mut Encoder, effect: Effect) -> Outgoing {
+    let (subject, payload, trace) = match effect {
         Effect::Command {
             host,
             command,
             trace,
-        } => {
-            let payload = encoder.encode(&command);
-            publish(client, AgentChannel::Commands.of(&host), payload, trace).await
-        }
-        Effect::ShardsUpdated(message, trace) => {
-            let payload = encoder.encode(&message);
-            publish(client, subjects::SHARDS_UPDATED, payload, trace).await
-        }
-        Effect::HostsUpdated(message) => {
-            let payload = encoder.encode(&message);
-            publish(client, subjects::HOSTS_UPDATED, payload, None).await
-        }
-        Effect::OperationsUpdated(message, trace) => {
-            let payload = encoder.encode(&message);
-            publish(client, subjects::OPERATIONS_UPDATED, payload, trace).await
-        }
+        } => (
+            AgentChannel::Commands.of(&host).into(),
+            encoder.encode(&command),
+            trace,
+        ),
+        Effect::ShardsUpdated(message, trace) => (
+            Subject::from_static(subjects::SHARDS_UPDATED),
+            encoder.encode(&message),
+            trace,
+        ),
+        Effect::HostsUpdated(message) => (
+            Subject::from_static(subjects::HOSTS_UPDATED),
+            encoder.encode(&message),
+            None,
+        ),
+        Effect::OperationsUpdated(message, trace) => (
+            Subject::from_static(subjects::OPERATIONS_UPDATED),
+            encoder.encode(&message),
+            trace,
+        ),
+    };
+    Outgoing {
+        subject,
+        headers: trace.map(|trace| trace_headers(&trace)),
+        payload,
     }
 }
 
-async fn publish(
-    client: &Client,
-    subject: impl async_nats::subject::ToSubject,
-    payload: Bytes,
-    trace: Option<Trace>,
-) -> Result<(), PublishError> {
-    match trace {
-        None => client.publish(subject, payload).await,
-        Some(trace) => {
-            let mut map = HeaderMap::new();
-            map.insert(headers::TRACEPARENT, &*trace);
-            client.publish_with_headers(subject, map, payload).await
-        }
+/// The headers and the payload of an answer.
+pub fn answer(encoder: &mut Encoder, reply: &Reply) -> (Option<HeaderMap>, Bytes) {
+    match reply {
+        Reply::Refused(refusal) => (
+            Some(refusal_headers(refusal)),
+            encoder.encode(&RefusalBody::from(refusal.clone())),
+        ),
+        reply => (None, encoder.encode(reply)),
     }
+}
+
+fn trace_headers(trace: &Trace) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    map.insert(headers::TRACEPARENT, &**trace);
+    map
 }
 
 /// Answers a request, unless it named no reply subject, or one that is not the asker's to write on.
@@ -128,12 +162,11 @@ pub async fn reply(
         count(Cause::ReplySubject, &"it is not answered");
         return;
     }
+    let (headers, payload) = answer(encoder, reply);
     let sent = match reply {
         Reply::Refused(refusal) => {
-            let body = encoder.encode(&RefusalBody::from(refusal.clone()));
-            let sent = client
-                .publish_with_headers(inbox, refusal_headers(refusal), body)
-                .await;
+            let headers = headers.unwrap_or_default();
+            let sent = client.publish_with_headers(inbox, headers, payload).await;
             // The library counts as errors only answers of its own, which have no body. So it is asked
             // for one, on a subject that it will not send to.
             request.message.reply = Some(Subject::from_static(""));
@@ -144,15 +177,15 @@ pub async fn reply(
             let _ = request.respond(Err(error)).await;
             sent
         }
-        answer => {
+        reply => {
             if let Reply::Recorded(ResultRecorded {
                 detail: Some(detail),
                 ..
-            }) = answer
+            }) = reply
             {
                 count(Cause::Moot, detail);
             }
-            request.respond(Ok(encoder.encode(answer))).await
+            request.respond(Ok(payload)).await
         }
     };
     if let Err(error) = sent {

@@ -13,6 +13,7 @@ pub mod fake_agent;
 pub mod nats;
 pub mod process;
 pub mod sim;
+pub mod stop;
 pub mod swarm;
 pub mod view;
 pub mod wait;

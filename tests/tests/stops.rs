@@ -21,7 +21,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 #[tokio::test]
 async fn a_second_signal_ends_at_once() -> TestResult {
     for signals in [["TERM", "INT"], ["INT", "TERM"]] {
-        let nats = Nats::start().await?;
+        let mut nats = Nats::start().await?;
         let dir = tempfile::tempdir()?;
         let mut controller = Controller::start(&nats, &dir.path().join("controller"))?;
         let operator = Client::connect(&nats, Role::Operator).await?;

@@ -49,6 +49,26 @@ impl RedbStore {
             }
             opened => opened?,
         };
+        Self::of(database, path)
+    }
+
+    /// Opens the store in storage of another kind than a file; makes it where there is nothing yet. Errors
+    /// name it by `name`.
+    ///
+    /// # Errors
+    /// The storage cannot be read or written; what it holds is damaged, or another format's.
+    pub fn over(storage: impl StorageBackend, name: &Path) -> Result<Self, StoreError> {
+        let failed = failed("open", name);
+        let empty = storage.len().map_err(|error| failed(error.into()))? == 0;
+        let opened = builder().create_with_backend(storage);
+        let database = opened.map_err(|error| failed(error.into()))?;
+        if empty {
+            make_tables(&database, name)?;
+        }
+        Self::of(database, name.to_owned())
+    }
+
+    fn of(database: Database, path: PathBuf) -> Result<Self, StoreError> {
         let mut store = Self {
             database,
             path,
@@ -283,6 +303,13 @@ fn create_file(data_dir: &Path, path: &Path) -> Result<Database, StoreError> {
 fn create_draft(draft: &Path) -> Result<Database, StoreError> {
     let failed = failed("create", draft);
     let database = builder().create(draft).map_err(|e| failed(e.into()))?;
+    make_tables(&database, draft)?;
+    Ok(database)
+}
+
+/// Makes the tables, empty, in one transaction with the format.
+fn make_tables(database: &Database, path: &Path) -> Result<(), StoreError> {
+    let failed = failed("create", path);
     let transaction = database.begin_write().map_err(|e| failed(e.into()))?;
     transaction
         .open_table(JOURNAL)
@@ -291,8 +318,7 @@ fn create_draft(draft: &Path) -> Result<Database, StoreError> {
         .map_err(|e| failed(e.into()))?
         .write_format()
         .map_err(|e| failed(e.into()))?;
-    transaction.commit().map_err(|e| failed(e.into()))?;
-    Ok(database)
+    transaction.commit().map_err(|e| failed(e.into()))
 }
 
 /// For `map_err`: what redb says about a file.
