@@ -1,5 +1,7 @@
 //! Outbound: effects become bytes and leave. The only code that publishes.
 
+use std::sync::Arc;
+
 use async_nats::service::{Request, error};
 use async_nats::{Client, HeaderMap, PublishError, Subject};
 use bytes::Bytes;
@@ -12,7 +14,10 @@ use tracing::{debug, warn};
 
 use crate::connection::Connected;
 use crate::encoder::Encoder;
+use crate::endpoint::Endpoint;
 use crate::engine::Told;
+use crate::inbound::Requester;
+use crate::tally::{Cause, Source, Tally};
 
 /// The most characters of the `Nats-Service-Error` header.
 const MAX_HEADER: usize = 256;
@@ -27,8 +32,9 @@ const BUFFER: usize = 1 << 20;
 /// are sent again by their operations, and a subscriber learns from the next revision what it missed.
 pub async fn run(
     client: Client,
-    mut outbox: Receiver<Vec<Told<Box<Request>>>>,
+    mut outbox: Receiver<Vec<Told<Box<Requester>>>>,
     connected: Connected,
+    tally: Arc<Tally>,
 ) {
     let mut encoder = Encoder::new(BUFFER);
     while let Some(batches) = outbox.recv().await {
@@ -36,16 +42,23 @@ pub async fn run(
         tokio::select! {
             biased;
             () = watch.lost() => debug!("not all was sent: the NATS server is away"),
-            () = tell(&client, &mut encoder, batches) => {}
+            () = tell(&client, &mut encoder, &tally, batches) => {}
         }
     }
 }
 
 /// Replies first: somebody waits for each. Their order among the others says nothing.
-async fn tell(client: &Client, encoder: &mut Encoder, mut batches: Vec<Told<Box<Request>>>) {
+async fn tell(
+    client: &Client,
+    encoder: &mut Encoder,
+    tally: &Tally,
+    mut batches: Vec<Told<Box<Requester>>>,
+) {
     for batch in &mut batches {
-        for (request, answer) in batch.replies.drain(..) {
-            reply(client, encoder, *request, &answer).await;
+        for (mut requester, answer) in batch.replies.drain(..) {
+            if let Some(request) = requester.request.take() {
+                reply(client, encoder, tally, request, &answer).await;
+            }
         }
     }
     for effect in batches.into_iter().flat_map(|batch| batch.effects) {
@@ -56,64 +69,104 @@ async fn tell(client: &Client, encoder: &mut Encoder, mut batches: Vec<Told<Box<
 }
 
 async fn send(client: &Client, encoder: &mut Encoder, effect: Effect) -> Result<(), PublishError> {
-    match effect {
+    let Outgoing {
+        subject,
+        headers,
+        payload,
+    } = outgoing(encoder, effect);
+    match headers {
+        None => client.publish(subject, payload).await,
+        Some(headers) => client.publish_with_headers(subject, headers, payload).await,
+    }
+}
+
+/// A message as it leaves.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// Where to.
+    pub subject: Subject,
+    /// Its headers, if it has any.
+    pub headers: Option<HeaderMap>,
+    /// Its JSON.
+    pub payload: Bytes,
+}
+
+/// The message that an effect is.
+pub fn outgoing(encoder: &mut Encoder, effect: Effect) -> Outgoing {
+    let (subject, payload, trace) = match effect {
         Effect::Command {
             host,
             command,
             trace,
-        } => {
-            let payload = encoder.encode(&command);
-            publish(client, AgentChannel::Commands.of(&host), payload, trace).await
-        }
-        Effect::ShardsUpdated(message, trace) => {
-            let payload = encoder.encode(&message);
-            publish(client, subjects::SHARDS_UPDATED, payload, trace).await
-        }
-        Effect::HostsUpdated(message) => {
-            let payload = encoder.encode(&message);
-            publish(client, subjects::HOSTS_UPDATED, payload, None).await
-        }
-        Effect::OperationsUpdated(message, trace) => {
-            let payload = encoder.encode(&message);
-            publish(client, subjects::OPERATIONS_UPDATED, payload, trace).await
-        }
+        } => (
+            AgentChannel::Commands.of(&host).into(),
+            encoder.encode(&command),
+            trace,
+        ),
+        Effect::ShardsUpdated(message, trace) => (
+            Subject::from_static(subjects::SHARDS_UPDATED),
+            encoder.encode(&message),
+            trace,
+        ),
+        Effect::HostsUpdated(message) => (
+            Subject::from_static(subjects::HOSTS_UPDATED),
+            encoder.encode(&message),
+            None,
+        ),
+        Effect::OperationsUpdated(message, trace) => (
+            Subject::from_static(subjects::OPERATIONS_UPDATED),
+            encoder.encode(&message),
+            trace,
+        ),
+    };
+    Outgoing {
+        subject,
+        headers: trace.map(|trace| trace_headers(&trace)),
+        payload,
     }
 }
 
-async fn publish(
-    client: &Client,
-    subject: impl async_nats::subject::ToSubject,
-    payload: Bytes,
-    trace: Option<Trace>,
-) -> Result<(), PublishError> {
-    match trace {
-        None => client.publish(subject, payload).await,
-        Some(trace) => {
-            let mut map = HeaderMap::new();
-            map.insert(headers::TRACEPARENT, &*trace);
-            client.publish_with_headers(subject, map, payload).await
-        }
+/// The headers and the payload of an answer.
+pub fn answer(encoder: &mut Encoder, reply: &Reply) -> (Option<HeaderMap>, Bytes) {
+    match reply {
+        Reply::Refused(refusal) => (
+            Some(refusal_headers(refusal)),
+            encoder.encode(&RefusalBody::from(refusal.clone())),
+        ),
+        reply => (None, encoder.encode(reply)),
     }
+}
+
+fn trace_headers(trace: &Trace) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    map.insert(headers::TRACEPARENT, &**trace);
+    map
 }
 
 /// Answers a request, unless it named no reply subject, or one that is not the asker's to write on.
-pub async fn reply(client: &Client, encoder: &mut Encoder, mut request: Request, reply: &Reply) {
+pub async fn reply(
+    client: &Client,
+    encoder: &mut Encoder,
+    tally: &Tally,
+    (endpoint, mut request): (Endpoint, Request),
+    reply: &Reply,
+) {
     let Some(inbox) = request.message.reply.clone() else {
         return;
     };
+    let length = inbox.len();
+    let count = |cause, what: &dyn std::fmt::Display| {
+        tally.count(Source::Endpoint(endpoint), cause, length, what);
+    };
     if !subjects::may_be_answered(&inbox) {
-        warn!(
-            "no answer to {}: its reply subject {inbox} is not the asker's",
-            request.message.subject
-        );
+        count(Cause::ReplySubject, &"it is not answered");
         return;
     }
+    let (headers, payload) = answer(encoder, reply);
     let sent = match reply {
         Reply::Refused(refusal) => {
-            let body = encoder.encode(&RefusalBody::from(refusal.clone()));
-            let sent = client
-                .publish_with_headers(inbox, refusal_headers(refusal), body)
-                .await;
+            let headers = headers.unwrap_or_default();
+            let sent = client.publish_with_headers(inbox, headers, payload).await;
             // The library counts as errors only answers of its own, which have no body. So it is asked
             // for one, on a subject that it will not send to.
             request.message.reply = Some(Subject::from_static(""));
@@ -124,22 +177,19 @@ pub async fn reply(client: &Client, encoder: &mut Encoder, mut request: Request,
             let _ = request.respond(Err(error)).await;
             sent
         }
-        answer => {
+        reply => {
             if let Reply::Recorded(ResultRecorded {
                 detail: Some(detail),
                 ..
-            }) = answer
+            }) = reply
             {
-                warn!(
-                    "a result on {} changed nothing: {detail}",
-                    request.message.subject
-                );
+                count(Cause::Moot, detail);
             }
-            request.respond(Ok(encoder.encode(answer))).await
+            request.respond(Ok(payload)).await
         }
     };
     if let Err(error) = sent {
-        warn!("could not answer {}: {error}", request.message.subject);
+        count(Cause::Unanswered, &error);
     }
 }
 

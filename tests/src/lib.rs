@@ -8,6 +8,7 @@
 pub mod broadcasts;
 pub mod client;
 pub mod controller;
+pub mod corpus;
 pub mod fake_agent;
 pub mod nats;
 pub mod process;

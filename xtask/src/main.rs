@@ -10,6 +10,7 @@ mod nats_server;
 mod programs;
 mod run;
 mod schemas;
+mod sim;
 mod test;
 mod tidy;
 mod workspace;
@@ -28,6 +29,7 @@ cargo xtask <command>
   test              formats, lints and tests everything, as CI does
   bench <name> …    a measurement: `accept`
   chaos …           kills, stops and cuts off a whole swarm under load, then checks that nothing was lost
+  sim …             the deterministic simulation: --seeds N, --seed S [--all], or --planted [name …]
   schemas           writes the generated schema files anew
   help              this text
 
@@ -55,6 +57,7 @@ fn dispatch(command: &str, rest: &[OsString]) -> Result<(), Failure> {
         "demo" => Err(demo::run(&Workspace::find()?, rest)),
         "bench" => Err(bench::run(&Workspace::find()?, rest)),
         "chaos" => Err(chaos::run(&Workspace::find()?, rest)),
+        "sim" => sim::run(&Workspace::find()?, rest),
         "test" => test::run(&Workspace::find()?),
         "schemas" => schemas::run(&Workspace::find()?),
         "help" | "--help" | "-h" => {

@@ -1,33 +1,29 @@
 //! The ledger on disk: one append-only file of checked lines, replaced as a whole when it has grown.
 
-use std::fs::{self, File, OpenOptions, TryLockError};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
 use scuttle_schemas::HostId;
 use serde::Serialize;
 
+use super::file::{DirectoryFile, LedgerFile};
 use super::line::{self, FORMAT, Header};
 use super::{Entry, Ledger, LedgerError};
-
-const FILE: &str = "ledger.jsonl";
-const NEW_FILE: &str = "ledger.jsonl.new";
-const LOCK_FILE: &str = "ledger.lock";
 
 /// How many bytes it takes before it asks to be rewritten: little beside what an agent's host has.
 const LONG: u64 = 1024 * 1024;
 
-/// A ledger in a directory of its own.
+/// A ledger in a file: in a directory of its own, unless a simulation gives another.
 #[derive(Debug)]
-pub struct DiskLedger {
+pub struct DiskLedger<F = DirectoryFile> {
     host: HostId,
-    directory: PathBuf,
+    /// For messages.
     path: PathBuf,
-    file: File,
+    file: F,
+    /// See `LONG`.
+    long: u64,
     length: u64,
     rewritten_to: u64,
-    // Held open: closing it gives the lock back.
-    _lock: File,
 }
 
 impl DiskLedger {
@@ -37,29 +33,57 @@ impl DiskLedger {
     /// # Errors
     /// Another process has it, or the operating system says no.
     pub fn open(directory: &Path, host: &HostId) -> Result<Self, LedgerError> {
-        fs::create_dir_all(directory).map_err(io_error("create the directory of", directory))?;
-        let lock = lock(&directory.join(LOCK_FILE))?;
-        let path = directory.join(FILE);
-        if !path.try_exists().map_err(io_error("look for", &path))? {
-            replace(directory, host, &[])?;
+        let file = DirectoryFile::take(directory)?;
+        let path = file.path().to_owned();
+        let exists = file.exists().map_err(LedgerError::io("look for", &path))?;
+        let mut ledger = Self::over(file, &path, host, LONG);
+        if !exists {
+            ledger.replace(&[])?;
         }
-        let file = open_to_append(&path)?;
-        Ok(Self {
-            host: host.clone(),
-            directory: directory.to_owned(),
-            path,
-            file,
-            length: 0,
-            rewritten_to: 0,
-            _lock: lock,
-        })
+        Ok(ledger)
     }
 }
 
-impl Ledger for DiskLedger {
+impl<F: LedgerFile> DiskLedger<F> {
+    /// A ledger of `host` over a file that holds one. Errors name it by `path`; at `long` bytes it asks to be
+    /// rewritten.
+    pub fn over(file: F, path: &Path, host: &HostId, long: u64) -> Self {
+        Self {
+            host: host.clone(),
+            path: path.to_owned(),
+            file,
+            long,
+            length: 0,
+            rewritten_to: 0,
+        }
+    }
+
+    /// Puts a whole ledger in the place of what the file holds: also how one begins. Returns its length.
+    ///
+    /// # Errors
+    /// The file holds what it held, or all that is new.
+    pub fn replace(&mut self, entries: &[Entry]) -> Result<u64, LedgerError> {
+        let header = Header {
+            scuttle_agent_ledger: FORMAT,
+            host_uuid: self.host.clone(),
+        };
+        let mut bytes = written(&self.path, &header)?;
+        for entry in entries {
+            bytes.extend(written(&self.path, std::slice::from_ref(entry))?);
+        }
+        let replaced = self.file.replace(&bytes);
+        replaced.map_err(LedgerError::io(
+            "put a new copy in the place of",
+            &self.path,
+        ))?;
+        Ok(bytes.len() as u64)
+    }
+}
+
+impl<F: LedgerFile> Ledger for DiskLedger<F> {
     fn load(&mut self) -> Result<Vec<Entry>, LedgerError> {
         let path = &self.path;
-        let bytes = fs::read(path).map_err(io_error("read", path))?;
+        let bytes = self.file.read().map_err(LedgerError::io("read", path))?;
         let content = line::read(&bytes).map_err(|damage| LedgerError::Damaged {
             path: path.clone(),
             line: damage.line,
@@ -86,97 +110,35 @@ impl Ledger for DiskLedger {
                 bytes = bytes.len() - content.good,
                 "cut off the ledger's last append, which a crash had left unfinished"
             );
-            self.file
-                .set_len(self.length)
-                .and_then(|()| self.file.sync_all())
-                .map_err(io_error("cut the unfinished end off", path))?;
+            (self.file.cut(self.length))
+                .map_err(LedgerError::io("cut the unfinished end off", path))?;
         }
         Ok(content.entries)
     }
 
     fn append(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
         let line = written(&self.path, entries)?;
-        self.file
-            .write_all(&line)
-            .and_then(|()| self.file.sync_data())
-            .map_err(io_error("append to", &self.path))?;
+        let appended = self.file.append(&line);
+        appended.map_err(LedgerError::io("append to", &self.path))?;
         self.length += line.len() as u64;
         Ok(())
     }
 
     fn is_long(&self) -> bool {
-        self.length > LONG.max(2 * self.rewritten_to)
+        self.length > self.long.max(2 * self.rewritten_to)
     }
 
     fn rewrite(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
-        self.length = replace(&self.directory, &self.host, entries)?;
+        self.length = self.replace(entries)?;
         self.rewritten_to = self.length;
-        self.file = open_to_append(&self.path)?;
         Ok(())
     }
 }
 
-fn lock(path: &Path) -> Result<File, LedgerError> {
-    let file = OpenOptions::new()
-        .create(true)
-        .truncate(false)
-        .write(true)
-        .open(path)
-        .map_err(io_error("open the lock of", path))?;
-    match file.try_lock() {
-        Ok(()) => Ok(file),
-        Err(TryLockError::WouldBlock) => Err(LedgerError::InUse {
-            path: path.to_owned(),
-        }),
-        Err(TryLockError::Error(cause)) => Err(io_error("lock", path)(cause)),
-    }
-}
-
-fn open_to_append(path: &Path) -> Result<File, LedgerError> {
-    OpenOptions::new()
-        .append(true)
-        .open(path)
-        .map_err(io_error("open", path))
-}
-
-/// Writes a whole ledger beside the old one, then puts it in its place. Returns its length.
-fn replace(directory: &Path, host: &HostId, entries: &[Entry]) -> Result<u64, LedgerError> {
-    let (new, path) = (directory.join(NEW_FILE), directory.join(FILE));
-    let mut bytes = written(
-        &new,
-        &Header {
-            scuttle_agent_ledger: FORMAT,
-            host_uuid: host.clone(),
-        },
-    )?;
-    for entry in entries {
-        bytes.extend(written(&new, std::slice::from_ref(entry))?);
-    }
-    File::create(&new)
-        .and_then(|mut file| file.write_all(&bytes).and_then(|()| file.sync_all()))
-        .map_err(io_error("write a new copy of", &new))?;
-    fs::rename(&new, &path).map_err(io_error("put a new copy in the place of", &path))?;
-    File::open(directory)
-        .and_then(|directory| directory.sync_all())
-        .map_err(io_error("sync the directory of", &path))?;
-    Ok(bytes.len() as u64)
-}
-
 fn written<T: Serialize + ?Sized>(path: &Path, content: &T) -> Result<Vec<u8>, LedgerError> {
     line::write(content).map_err(|cause| {
-        io_error("write an entry for", path)(io::Error::new(ErrorKind::InvalidData, cause))
+        LedgerError::io("write an entry for", path)(io::Error::new(ErrorKind::InvalidData, cause))
     })
-}
-
-fn io_error<'a>(
-    action: &'static str,
-    path: &'a Path,
-) -> impl FnOnce(io::Error) -> LedgerError + 'a {
-    move |cause| LedgerError::Io {
-        action,
-        path: path.to_owned(),
-        cause,
-    }
 }
 
 #[cfg(test)]
@@ -187,7 +149,8 @@ mod tests {
 
     use scuttle_schemas::HostId;
 
-    use super::{DiskLedger, Entry, FILE, LONG, Ledger, LedgerError, NEW_FILE};
+    use super::super::file::{FILE, NEW_FILE};
+    use super::{DiskLedger, Entry, LONG, Ledger, LedgerError};
 
     fn host() -> HostId {
         "worker-a".parse().expect("valid")

@@ -2,17 +2,19 @@
 //! *mean* is the machine's matter.
 
 mod disk;
+mod file;
 mod line;
 mod memory;
 
 use std::io;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use scuttle_schemas::agents::TeardownResult;
 use scuttle_schemas::{BootId, DeckyId, HostId, OperationId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 pub use disk::DiskLedger;
+pub use file::{DirectoryFile, LedgerFile};
 pub use memory::MemoryLedger;
 
 /// One fact, never changed once written; later ones add to earlier ones.
@@ -173,4 +175,15 @@ pub enum LedgerError {
         /// What is wrong with it.
         what: &'static str,
     },
+}
+
+impl LedgerError {
+    /// For `map_err`: what the operating system says about this file.
+    fn io<'a>(action: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> Self + 'a {
+        move |cause| Self::Io {
+            action,
+            path: path.to_owned(),
+            cause,
+        }
+    }
 }

@@ -5,11 +5,12 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use ::redb::{Builder, Database, ReadableDatabase, WriteTransaction};
+use ::redb::{Builder, Database, ReadableDatabase, StorageBackend, WriteTransaction};
 use scuttle_core::{Change, ReplayError};
 use uuid::Uuid;
 
 use super::codec::{self, FORMAT, FORMAT_KEY, JOURNAL, META, Rows, WriteError};
+use super::shadow::Shadow;
 use super::{Fold, Store, StoreError};
 
 /// The store's file in the data directory.
@@ -41,12 +42,33 @@ impl RedbStore {
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
         create_dir(data_dir)?;
         let path = data_dir.join(FILE_NAME);
+        refuse_untouched(&path)?;
         let database = match open_file(&path) {
             Err(StoreError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
                 create_file(data_dir, &path)?
             }
             opened => opened?,
         };
+        Self::of(database, path)
+    }
+
+    /// Opens the store in storage of another kind than a file; makes it where there is nothing yet. Errors
+    /// name it by `name`.
+    ///
+    /// # Errors
+    /// The storage cannot be read or written; what it holds is damaged, or another format's.
+    pub fn over(storage: impl StorageBackend, name: &Path) -> Result<Self, StoreError> {
+        let failed = failed("open", name);
+        let empty = storage.len().map_err(|error| failed(error.into()))? == 0;
+        let opened = builder().create_with_backend(storage);
+        let database = opened.map_err(|error| failed(error.into()))?;
+        if empty {
+            make_tables(&database, name)?;
+        }
+        Self::of(database, name.to_owned())
+    }
+
+    fn of(database: Database, path: PathBuf) -> Result<Self, StoreError> {
         let mut store = Self {
             database,
             path,
@@ -54,32 +76,9 @@ impl RedbStore {
             journal: 0,
             buffer: Vec::new(),
         };
-        store.check_format()?;
+        check_format(&store.database, &store.path)?;
         store.measure_journal()?;
         Ok(store)
-    }
-
-    fn check_format(&self) -> Result<(), StoreError> {
-        let failed = self.failed("read");
-        let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
-        let meta = transaction.open_table(META).map_err(|e| failed(e.into()))?;
-        let stored = meta.get(FORMAT_KEY).map_err(|e| failed(e.into()))?;
-        let found = stored
-            .and_then(|bytes| bytes.value().try_into().ok())
-            .map(u32::from_le_bytes)
-            .ok_or_else(|| StoreError::Foreign {
-                path: self.path.clone(),
-                cause: "it says no format".to_owned(),
-            })?;
-        if found == FORMAT {
-            Ok(())
-        } else {
-            Err(StoreError::Format {
-                path: self.path.clone(),
-                found,
-                known: FORMAT,
-            })
-        }
     }
 
     fn measure_journal(&mut self) -> Result<(), StoreError> {
@@ -231,6 +230,50 @@ fn builder() -> Builder {
     builder
 }
 
+/// Opens the file in memory first: one that is damaged, or of another program or format, is refused before
+/// anything in it is changed.
+fn refuse_untouched(path: &Path) -> Result<(), StoreError> {
+    let Ok(file) = fs::File::options().read(true).write(true).open(path) else {
+        // It is made anew, or the open says what is wrong.
+        return Ok(());
+    };
+    let failed = failed("open", path);
+    let shadow = Shadow::new(file).map_err(&failed)?;
+    if shadow.len().map_err(|e| failed(e.into()))? == 0 {
+        return Err(StoreError::Foreign {
+            path: path.to_owned(),
+            cause: "it is empty".to_owned(),
+        });
+    }
+    let database = builder()
+        .create_with_backend(shadow)
+        .map_err(|e| failed(e.into()))?;
+    check_format(&database, path)
+}
+
+fn check_format(database: &impl ReadableDatabase, path: &Path) -> Result<(), StoreError> {
+    let failed = failed("read", path);
+    let transaction = database.begin_read().map_err(|e| failed(e.into()))?;
+    let meta = transaction.open_table(META).map_err(|e| failed(e.into()))?;
+    let stored = meta.get(FORMAT_KEY).map_err(|e| failed(e.into()))?;
+    let found = stored
+        .and_then(|bytes| bytes.value().try_into().ok())
+        .map(u32::from_le_bytes)
+        .ok_or_else(|| StoreError::Foreign {
+            path: path.to_owned(),
+            cause: "it says no format".to_owned(),
+        })?;
+    if found == FORMAT {
+        Ok(())
+    } else {
+        Err(StoreError::Format {
+            path: path.to_owned(),
+            found,
+            known: FORMAT,
+        })
+    }
+}
+
 fn open_file(path: &Path) -> Result<Database, StoreError> {
     builder()
         .open(path)
@@ -260,6 +303,13 @@ fn create_file(data_dir: &Path, path: &Path) -> Result<Database, StoreError> {
 fn create_draft(draft: &Path) -> Result<Database, StoreError> {
     let failed = failed("create", draft);
     let database = builder().create(draft).map_err(|e| failed(e.into()))?;
+    make_tables(&database, draft)?;
+    Ok(database)
+}
+
+/// Makes the tables, empty, in one transaction with the format.
+fn make_tables(database: &Database, path: &Path) -> Result<(), StoreError> {
+    let failed = failed("create", path);
     let transaction = database.begin_write().map_err(|e| failed(e.into()))?;
     transaction
         .open_table(JOURNAL)
@@ -268,8 +318,7 @@ fn create_draft(draft: &Path) -> Result<Database, StoreError> {
         .map_err(|e| failed(e.into()))?
         .write_format()
         .map_err(|e| failed(e.into()))?;
-    transaction.commit().map_err(|e| failed(e.into()))?;
-    Ok(database)
+    transaction.commit().map_err(|e| failed(e.into()))
 }
 
 /// For `map_err`: what redb says about a file.
