@@ -85,11 +85,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// `bad_request`: what is wrong with it, for whoever sent it.
-    pub fn read(
-        self,
-        message: &Message,
-        fresh: impl FnOnce() -> Uuid,
-    ) -> Result<Input, Refusal> {
+    pub fn read(self, message: &Message, fresh: impl FnOnce() -> Uuid) -> Result<Input, Refusal> {
         match self {
             Self::Teardown => Ok(Input::Teardown {
                 request: payload("teardown request", message)?,
@@ -100,7 +96,10 @@ impl Endpoint {
                 trace: trace(message),
             }),
             Self::HostsEnroll => {
-                let host = fresh().to_string().parse().map_err(|error| bad_request(&error))?;
+                let host = fresh()
+                    .to_string()
+                    .parse()
+                    .map_err(|error| bad_request(&error))?;
                 Ok(Input::Enroll {
                     request: payload("enroll request", message)?,
                     host,

@@ -19,7 +19,16 @@ const SEEDS: &str = "20000";
 
 /// What a copy of the sources is made of.
 const SOURCES: [&str; 10] = [
-    "Cargo.toml", "Cargo.lock", "agent", "agent-sim", "cli", "controller", "core", "schemas", "tests", "xtask",
+    "Cargo.toml",
+    "Cargo.lock",
+    "agent",
+    "agent-sim",
+    "cli",
+    "controller",
+    "core",
+    "schemas",
+    "tests",
+    "xtask",
 ];
 
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), Failure> {
@@ -49,26 +58,51 @@ fn planted(workspace: &Workspace, only: &[OsString]) -> Result<(), Failure> {
     let mut missed = Vec::new();
     println!("{:<36} {:>7}  by", "bug", "seed");
     for patch in patches(&workspace.root.join("tests/planted"))? {
-        let name = patch.file_stem().unwrap_or_default().to_string_lossy().into_owned();
-        if !only.is_empty() && !only.iter().any(|part| name.contains(&*part.to_string_lossy())) {
+        let name = patch
+            .file_stem()
+            .unwrap_or_default()
+            .to_string_lossy()
+            .into_owned();
+        if !only.is_empty()
+            && !only
+                .iter()
+                .any(|part| name.contains(&*part.to_string_lossy()))
+        {
             continue;
         }
         copy_sources(workspace, &copy)?;
         run::quietly(
             &format!("plant {name}"),
-            Command::new("patch").current_dir(&copy.root).args(["-p1", "--forward", "-i"]).arg(&patch),
+            Command::new("patch")
+                .current_dir(&copy.root)
+                .args(["-p1", "--forward", "-i"])
+                .arg(&patch),
         )?;
         let mut cargo = copy.cargo();
         cargo.args(["build", "--profile", "sim", "--locked", "-p", PROGRAM]);
+        // What is built for one bug alone is built quickly.
+        for package in ["agent", "controller", "core", "simulation"] {
+            let profile = format!("profile.sim.package.scuttle-{package}");
+            cargo.args(["--config", &format!("{profile}.opt-level=1")]);
+            cargo.args(["--config", &format!("{profile}.debug=false")]);
+        }
         run::quietly(&format!("build with {name}"), &mut cargo)?;
         let mut command = Command::new(copy.target.join("sim").join(PROGRAM));
         command.args(["--seeds", SEEDS]);
-        let output = command.output().map_err(|error| run::cannot_start("simulate", &command, &error))?;
+        let output = command
+            .output()
+            .map_err(|error| run::cannot_start("simulate", &command, &error))?;
         let printed = String::from_utf8_lossy(&output.stdout).into_owned();
         let found = printed.lines().find_map(|line| line.strip_prefix("seed "));
         match found.and_then(|line| line.split_once(": ")) {
             Some((seed, broken)) => {
-                let invariant: String = broken.split(": ").next().unwrap_or(broken).chars().take(70).collect();
+                let invariant: String = broken
+                    .split(": ")
+                    .next()
+                    .unwrap_or(broken)
+                    .chars()
+                    .take(70)
+                    .collect();
                 println!("{name:<36} {seed:>7}  {invariant}");
             }
             None => {
@@ -80,7 +114,10 @@ fn planted(workspace: &Workspace, only: &[OsString]) -> Result<(), Failure> {
     if missed.is_empty() {
         return Ok(());
     }
-    Err(Failure::new(format!("the simulation missed {}", missed.join(", "))))
+    Err(Failure::new(format!(
+        "the simulation missed {}",
+        missed.join(", ")
+    )))
 }
 
 fn patches(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
@@ -88,7 +125,10 @@ fn patches(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     let mut patches = Vec::new();
     for entry in fs::read_dir(folder).map_err(failed)? {
         let path = entry.map_err(failed)?.path();
-        if path.extension().is_some_and(|extension| extension == "patch") {
+        if path
+            .extension()
+            .is_some_and(|extension| extension == "patch")
+        {
             patches.push(path);
         }
     }
@@ -104,8 +144,9 @@ fn copy_sources(workspace: &Workspace, copy: &Workspace) -> Result<(), Failure> 
     for name in SOURCES {
         let (from, to) = (workspace.root.join(name), copy.root.join(name));
         if from.exists() {
-            mirror(&from, &to)
-                .map_err(|error| Failure::new(format!("cannot copy {}: {error}", from.display())))?;
+            mirror(&from, &to).map_err(|error| {
+                Failure::new(format!("cannot copy {}: {error}", from.display()))
+            })?;
         }
     }
     Ok(())

@@ -72,7 +72,10 @@ impl<F: LedgerFile> DiskLedger<F> {
             bytes.extend(written(&self.path, std::slice::from_ref(entry))?);
         }
         let replaced = self.file.replace(&bytes);
-        replaced.map_err(LedgerError::io("put a new copy in the place of", &self.path))?;
+        replaced.map_err(LedgerError::io(
+            "put a new copy in the place of",
+            &self.path,
+        ))?;
         Ok(bytes.len() as u64)
     }
 }

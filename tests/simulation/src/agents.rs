@@ -117,7 +117,10 @@ impl World {
                 worker.file.light_fuse(None);
                 note!(self, "agent {host} cannot start: {error}");
                 if !matches!(error, scuttle_agent::LedgerError::Io { .. }) {
-                    self.check(Err(Broken::new("1 nothing is lost", format!("agent {host}: {error}"))));
+                    self.check(Err(Broken::new(
+                        "1 nothing is lost",
+                        format!("agent {host}: {error}"),
+                    )));
                 }
                 self.after(1_000, Event::StartAgent(host));
                 return;
@@ -206,7 +209,13 @@ impl World {
         };
         self.oracle.observed_result(host, operation_id, seen.gone);
         note!(self, "agent {host} finishes {operation_id}: {report:?}");
-        self.agent_takes(host, Input::Finished { operation_id, report });
+        self.agent_takes(
+            host,
+            Input::Finished {
+                operation_id,
+                report,
+            },
+        );
     }
 
     pub(crate) fn agent_receives(&mut self, host: usize, received: &Message) {
@@ -294,16 +303,29 @@ impl World {
                 let checked = self.oracle.begins(host, &id, &teardown, now.wall);
                 self.check(checked);
                 let targets = self.workers[host].deckies.targets(&teardown);
-                note!(self, "agent {host} begins {} on {targets:?}", teardown.operation_id);
+                note!(
+                    self,
+                    "agent {host} begins {} on {targets:?}",
+                    teardown.operation_id
+                );
                 process.teardown = Some(Teardown::new(teardown, targets));
-                let (wait, boot) = (self.chance.below(self.plan.removal_ms), self.workers[host].boots);
+                let (wait, boot) = (
+                    self.chance.below(self.plan.removal_ms),
+                    self.workers[host].boots,
+                );
                 self.after(wait, Event::Removal(host, boot));
             }
-            Effect::PublishProgress { message, traceparent } => {
+            Effect::PublishProgress {
+                message,
+                traceparent,
+            } => {
                 let subject = AgentChannel::Progress.of(&id);
                 self.agent_sends(host, &subject, None, traceparent, &message);
             }
-            Effect::RequestResult { message, traceparent } => {
+            Effect::RequestResult {
+                message,
+                traceparent,
+            } => {
                 self.workers[host].shown.ended.insert(message.operation_id);
                 let reply = reply_to(host, RequestId::Result(message.operation_id));
                 let subject = AgentChannel::Results.of(&id);
@@ -319,7 +341,13 @@ impl World {
                     page: message.page,
                 };
                 let subject = AgentChannel::Heartbeat.of(&id);
-                self.agent_sends(host, &subject, Some(&reply_to(host, request)), None, &message);
+                self.agent_sends(
+                    host,
+                    &subject,
+                    Some(&reply_to(host, request)),
+                    None,
+                    &message,
+                );
             }
         }
     }
@@ -365,7 +393,12 @@ impl Shown {
                 continue;
             };
             let id = teardown.operation_id;
-            let broken = |what: &str| Err(Broken::new("5 executed at most once", format!("{id} {what}")));
+            let broken = |what: &str| {
+                Err(Broken::new(
+                    "5 executed at most once",
+                    format!("{id} {what}"),
+                ))
+            };
             if self.ended.contains(&id) {
                 return broken("is executed again, after its result was told");
             }

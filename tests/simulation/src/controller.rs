@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::chance::Chance;
 use crate::disk::Disk;
 use crate::network::{Link, message};
-use crate::oracle::Report;
+use crate::oracle::{Oracle, Report};
 use crate::world::{Event, World, note};
 
 /// How many decided batches wait for the disk at the most, as in the engine.
@@ -133,7 +133,7 @@ impl World {
                 let full = matches!(&error, StoreError::Io { cause, .. }
                     if cause.kind() == std::io::ErrorKind::StorageFull);
                 if !full {
-                    let broken = self.oracle.unreadable(&error);
+                    let broken = Oracle::unreadable(&error);
                     self.check(broken);
                 }
                 self.controller.disk.kill();
@@ -143,7 +143,7 @@ impl World {
         };
         self.controller.started += 1;
         note!(self, "controller starts, {:?}", state.size());
-        let checked = self.oracle.restarted(rows);
+        let checked = self.oracle.restarted(&rows);
         self.check(checked);
         self.controller.process = Some(Process {
             state,
@@ -167,7 +167,11 @@ impl World {
         let Some(process) = self.controller.process.take() else {
             return;
         };
-        note!(self, "controller ends{}", if power { ": power lost" } else { "" });
+        note!(
+            self,
+            "controller ends{}",
+            if power { ": power lost" } else { "" }
+        );
         if power {
             self.counts.power_losses += 1;
             self.controller.disk.lose_power(&mut self.chance);
@@ -190,7 +194,12 @@ impl World {
             let batch = engine::decide(&mut process.state, jobs.into_iter(), now);
             process.undurable.push_back(batch);
         }
-        while self.controller.process.as_ref().is_some_and(|process| !process.undurable.is_empty()) {
+        while self
+            .controller
+            .process
+            .as_ref()
+            .is_some_and(|process| !process.undurable.is_empty())
+        {
             self.commit(number);
         }
         let Some(mut process) = self.controller.process.take() else {
@@ -203,13 +212,13 @@ impl World {
         self.after(wait, Event::StartController);
     }
 
-    pub(crate) fn controller_receives(&mut self, message: Message) {
+    pub(crate) fn controller_receives(&mut self, message: &Message) {
         let now = self.controller_now();
         let Some(process) = &mut self.controller.process else {
             return;
         };
-        let user = headers::requester(header(&message, headers::REQUEST_INFO));
-        let key = header(&message, headers::MSG_ID).map(|key| (user, key.to_owned()));
+        let user = headers::requester(header(message, headers::REQUEST_INFO));
+        let key = header(message, headers::MSG_ID).map(|key| (user, key.to_owned()));
         let mut asker = Asker {
             reply: message.reply.clone(),
             subject: message.subject.to_string(),
@@ -217,14 +226,14 @@ impl World {
             key,
         };
         let read = if message.subject.ends_with(".progress") {
-            endpoint::read_progress(&message)
+            endpoint::read_progress(message)
         } else {
             let serving = Endpoint::ALL
                 .into_iter()
                 .find(|endpoint| serves(*endpoint, &message.subject));
             let Some(endpoint) = serving else { return };
             let (last, chance) = (&mut process.last_id, &mut self.chance);
-            endpoint.read(&message, || uuid7(now, last, chance))
+            endpoint.read(message, || uuid7(now, last, chance))
         };
         match read {
             Ok(input) => {
@@ -281,7 +290,11 @@ impl World {
             return;
         }
         let most = process.inbox.len() as u64;
-        let taken = if most == 0 { 0 } else { self.chance.within(1, most) };
+        let taken = if most == 0 {
+            0
+        } else {
+            self.chance.within(1, most)
+        };
         let jobs: Vec<_> = process.inbox.drain(..taken as usize).collect();
         let batch = engine::decide(&mut process.state, jobs.into_iter(), now);
         if !batch.is_empty() {
@@ -333,7 +346,10 @@ impl World {
             }
         };
         let checkpointed = if self.chance.happens(60) {
-            process.store.checkpoint(self.chance.within(1, 40) as usize).is_ok()
+            process
+                .store
+                .checkpoint(self.chance.within(1, 40) as usize)
+                .is_ok()
         } else {
             true
         };
@@ -343,7 +359,7 @@ impl World {
             let wait = self.chance.within(1, self.plan.fsync_ms);
             self.after(wait, Event::Commit(number));
         }
-        let checked = self.oracle.appended(appended, self.now);
+        let checked = self.oracle.appended(&appended, self.now);
         self.check(checked);
         self.tell(told);
         self.decide_soon();
@@ -357,8 +373,10 @@ impl World {
     fn tell(&mut self, told: Vec<Told<Asker>>) {
         let cut = !self.healed && self.plan.dies() && self.chance.happens(15);
         let mut left = if cut { self.chance.below(4) } else { u64::MAX };
-        let (replies, effects): (Vec<_>, Vec<_>) =
-            told.into_iter().map(|told| (told.replies, told.effects)).unzip();
+        let (replies, effects): (Vec<_>, Vec<_>) = told
+            .into_iter()
+            .map(|told| (told.replies, told.effects))
+            .unzip();
         for (asker, reply) in replies.into_iter().flatten() {
             if left == 0 {
                 break;
@@ -374,9 +392,14 @@ impl World {
             let checked = self.oracle.told(&effect);
             self.check(checked);
             let leaves = outbound::outgoing(&mut self.controller.encoder, effect);
-            note!(self, "publish {}: {}", leaves.subject, String::from_utf8_lossy(&leaves.payload));
+            note!(
+                self,
+                "publish {}: {}",
+                leaves.subject,
+                String::from_utf8_lossy(&leaves.payload)
+            );
             let leaving = message(&leaves.subject, None, leaves.headers, leaves.payload);
-            self.send(Link::Controller, leaving);
+            self.send(Link::Controller, &leaving);
         }
         if left == 0 {
             let power = self.chance.happens(500);
@@ -392,8 +415,13 @@ impl World {
             return;
         }
         let (headers, payload) = outbound::answer(&mut self.controller.encoder, reply);
-        note!(self, "answer  {}: {}", asker.subject, String::from_utf8_lossy(&payload));
-        self.send(Link::Controller, message(inbox, None, headers, payload));
+        note!(
+            self,
+            "answer  {}: {}",
+            asker.subject,
+            String::from_utf8_lossy(&payload)
+        );
+        self.send(Link::Controller, &message(inbox, None, headers, payload));
     }
 }
 

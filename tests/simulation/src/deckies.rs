@@ -53,7 +53,9 @@ impl Deckies {
     pub(crate) fn new(plan: &Plan, chance: &mut Chance) -> Self {
         let names = (0..plan.deckies).map(|number| format!("d{number}"));
         let mut deckies = Self {
-            names: names.map(|name| name.parse().expect("a valid name")).collect(),
+            names: names
+                .map(|name| name.parse().expect("a valid name"))
+                .collect(),
             generations: BTreeMap::new(),
             running: BTreeMap::new(),
         };
@@ -109,7 +111,10 @@ impl Deckies {
     pub(crate) fn targets(&self, teardown: &runtime::Teardown) -> Vec<DeckyId> {
         let only = teardown.decky_id.as_ref();
         let targets = self.running.keys();
-        targets.filter(|name| only.is_none_or(|only| only == *name)).cloned().collect()
+        targets
+            .filter(|name| only.is_none_or(|only| only == *name))
+            .cloned()
+            .collect()
     }
 
     /// Looks again, and says what became of each target.
@@ -123,13 +128,18 @@ impl Deckies {
         let shards = named.into_iter().map(|decky_id| {
             let (outcome, error) = match teardown.failed.get(&decky_id) {
                 Some(error) => (ReportedOutcome::Failed, Some(error.clone())),
-                None if self.running.contains_key(&decky_id) => {
-                    (ReportedOutcome::Failed, Some(Text::from("it is there again")))
-                }
+                None if self.running.contains_key(&decky_id) => (
+                    ReportedOutcome::Failed,
+                    Some(Text::from("it is there again")),
+                ),
                 None if teardown.targets.contains(&decky_id) => (ReportedOutcome::Removed, None),
                 None => (ReportedOutcome::Absent, None),
             };
-            ShardResult { decky_id, outcome, error }
+            ShardResult {
+                decky_id,
+                outcome,
+                error,
+            }
         });
         TeardownReport {
             error: None,
@@ -184,25 +194,33 @@ impl World {
             return;
         };
         if fails {
-            teardown.failed.insert(name.clone(), Text::from("container busy"));
+            teardown
+                .failed
+                .insert(name.clone(), Text::from("container busy"));
         } else {
             worker.deckies.running.remove(&name);
         }
         let (left, total) = (teardown.left.len() as u32, teardown.targets.len() as u32);
-        note!(self, "agent {host} {} {name} for {operation_id}", if fails { "cannot remove" } else { "removes" });
+        note!(
+            self,
+            "agent {host} {} {name} for {operation_id}",
+            if fails { "cannot remove" } else { "removes" }
+        );
         self.counts.removed += u64::from(!fails);
         let id = self.workers[host].host.clone();
         let checked = self.oracle.removes(&id, &name, operation_id);
         self.check(checked);
         self.after(wait, Event::Removal(host, boot));
         self.agent_takes(host, Input::InventoryChanged);
-        self.agent_takes(host, Input::Progress(Progress {
-            operation_id,
-            step: ProgressStep::Removing,
-            decky_id: Some(name),
-            done: Some(total - left),
-            total: Some(total),
-        }));
+        self.agent_takes(
+            host,
+            Input::Progress(Progress {
+                operation_id,
+                step: ProgressStep::Removing,
+                decky_id: Some(name),
+                done: Some(total - left),
+                total: Some(total),
+            }),
+        );
     }
 }
-

@@ -135,10 +135,7 @@ impl Image {
 
     /// Some sectors of the new page reached the disk.
     fn tear(&mut self, number: u64, new: Option<&Page>, chance: &mut Chance) {
-        let mut torn = self
-            .pages
-            .get(&number)
-            .map_or([0; PAGE], |page| **page);
+        let mut torn = self.pages.get(&number).map_or([0; PAGE], |page| **page);
         for sector in (0..PAGE).step_by(SECTOR) {
             if chance.happens(500) {
                 let end = sector + SECTOR;

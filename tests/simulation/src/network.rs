@@ -53,13 +53,13 @@ pub(crate) fn message(
 
 impl World {
     /// Publishes.
-    pub(crate) fn send(&mut self, from: Link, message: Message) {
+    pub(crate) fn send(&mut self, from: Link, message: &Message) {
         self.counts.sent += 1;
         if !self.is_up(from) {
             self.counts.dropped += 1;
             return;
         }
-        self.spread(from, &message);
+        self.spread(from, message);
     }
 
     /// Publishes for an agent that is known to be alive and connected.
@@ -81,7 +81,13 @@ impl World {
             if let (Link::Controller, Some(reply)) = (to, &message.reply) {
                 let mut nobody = self::message(reply, None, None, Bytes::new());
                 nobody.status = Some(StatusCode::NO_RESPONDERS);
-                self.after(1, Event::Deliver(Parcel { to: from, message: nobody }));
+                self.after(
+                    1,
+                    Event::Deliver(Parcel {
+                        to: from,
+                        message: nobody,
+                    }),
+                );
             }
             return;
         }
@@ -141,15 +147,22 @@ impl World {
         if broadcasts.contains(&subject) {
             let subscribed = self.subscribers.iter().enumerate();
             let subscribed = subscribed.filter(|(_, subscriber)| subscriber.subscribed);
-            return subscribed.map(|(index, _)| Link::Subscriber(index)).collect();
+            return subscribed
+                .map(|(index, _)| Link::Subscriber(index))
+                .collect();
         }
         vec![Link::Controller]
     }
 
-    pub(crate) fn deliver(&mut self, parcel: Parcel) {
+    pub(crate) fn deliver(&mut self, parcel: &Parcel) {
         if !self.is_up(parcel.to) {
             self.counts.dropped += 1;
-            note!(self, "lost    {} to {:?}, which is away", parcel.message.subject, parcel.to);
+            note!(
+                self,
+                "lost    {} to {:?}, which is away",
+                parcel.message.subject,
+                parcel.to
+            );
             return;
         }
         note!(
@@ -160,7 +173,7 @@ impl World {
             String::from_utf8_lossy(&parcel.message.payload)
         );
         match parcel.to {
-            Link::Controller => self.controller_receives(parcel.message),
+            Link::Controller => self.controller_receives(&parcel.message),
             Link::Agent(host) => self.agent_receives(host, &parcel.message),
             Link::Operator => self.operator_receives(&parcel.message),
             Link::Subscriber(subscriber) => self.subscriber_receives(subscriber, &parcel.message),

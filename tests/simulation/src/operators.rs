@@ -57,8 +57,18 @@ impl World {
     }
 
     fn ask(&mut self, subject: &'static str, body: Value, key: Option<String>, tries: u32) {
-        let user = if self.chance.happens(800) { "alice" } else { "bob" };
-        let request = Request { subject, body, user, key, tries };
+        let user = if self.chance.happens(800) {
+            "alice"
+        } else {
+            "bob"
+        };
+        let request = Request {
+            subject,
+            body,
+            user,
+            key,
+            tries,
+        };
         if subject == subjects::TEARDOWN {
             self.operators.asked.push(request.clone());
         }
@@ -73,15 +83,23 @@ impl World {
             return;
         };
         let mut map = HeaderMap::new();
-        map.insert(headers::REQUEST_INFO, json!({ "user": request.user }).to_string().as_str());
+        map.insert(
+            headers::REQUEST_INFO,
+            json!({ "user": request.user }).to_string().as_str(),
+        );
         if let Some(key) = &request.key {
             map.insert(headers::MSG_ID, key.as_str());
         }
         let reply = format!("{}.{number}", inbox(Link::Operator));
         let payload = request.body.to_string();
-        note!(self, "ask     {} {payload} {:?}", request.subject, request.key);
+        note!(
+            self,
+            "ask     {} {payload} {:?}",
+            request.subject,
+            request.key
+        );
         let request = message(request.subject, Some(&reply), Some(map), payload.into());
-        self.send(Link::Operator, request);
+        self.send(Link::Operator, &request);
         self.after(PATIENCE_MS, Event::OperatorWaits(number));
     }
 
@@ -99,7 +117,11 @@ impl World {
     }
 
     pub(crate) fn operator_receives(&mut self, received: &Message) {
-        let number = received.subject.rsplit('.').next().and_then(|number| number.parse().ok());
+        let number = received
+            .subject
+            .rsplit('.')
+            .next()
+            .and_then(|number| number.parse().ok());
         let Some(number) = number else { return };
         if received.status.is_some() {
             return;
@@ -128,7 +150,10 @@ impl World {
         }
         let work = self.chance.pick(&self.plan.work).copied();
         let host = self.some_host();
-        let decky = self.chance.pick(self.workers[host].deckies.names()).cloned();
+        let decky = self
+            .chance
+            .pick(self.workers[host].deckies.names())
+            .cloned();
         if let (Some(work), Some(decky)) = (work, decky) {
             self.do_work(work, host, &decky);
         }
@@ -162,7 +187,11 @@ impl World {
             }
             Work::Cancel => {
                 let recent = self.operators.operations.len().saturating_sub(4);
-                if let Some(id) = self.chance.pick(&self.operators.operations[recent..]).copied() {
+                if let Some(id) = self
+                    .chance
+                    .pick(&self.operators.operations[recent..])
+                    .copied()
+                {
                     let body = json!({ "operation_id": id });
                     self.ask(subjects::OPERATIONS_CANCEL, body, None, tries);
                 }

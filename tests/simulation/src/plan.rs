@@ -83,7 +83,11 @@ pub(crate) enum Work {
 impl Plan {
     pub(crate) fn of(chance: &mut Chance) -> Self {
         let sometimes = |chance: &mut Chance, most: u64| {
-            if chance.happens(600) { chance.below(most) } else { 0 }
+            if chance.happens(600) {
+                chance.below(most)
+            } else {
+                0
+            }
         };
         let mut faults: Vec<Fault> = FAULTS.to_vec();
         let kept = chance.within(150, 800);

@@ -15,9 +15,24 @@ const PATIENCE_MS: u64 = 2_000;
 
 /// The three subjects: broadcast, list, what its records are called, their key.
 pub(crate) const SUBJECTS: [(&str, &str, &str, &[&str]); 3] = [
-    (subjects::SHARDS_UPDATED, subjects::SHARDS_LIST, "shards", &["host_uuid", "decky_id"]),
-    (subjects::HOSTS_UPDATED, subjects::HOSTS_LIST, "hosts", &["host_uuid"]),
-    (subjects::OPERATIONS_UPDATED, subjects::OPERATIONS_LIST, "operations", &["operation_id"]),
+    (
+        subjects::SHARDS_UPDATED,
+        subjects::SHARDS_LIST,
+        "shards",
+        &["host_uuid", "decky_id"],
+    ),
+    (
+        subjects::HOSTS_UPDATED,
+        subjects::HOSTS_LIST,
+        "hosts",
+        &["host_uuid"],
+    ),
+    (
+        subjects::OPERATIONS_UPDATED,
+        subjects::OPERATIONS_LIST,
+        "operations",
+        &["operation_id"],
+    ),
 ];
 
 /// One subscriber.
@@ -58,7 +73,10 @@ pub(crate) fn told_part(mut record: Value) -> Value {
 }
 
 pub(crate) fn key_of(record: &Value, fields: &[&str]) -> String {
-    let parts: Vec<&str> = fields.iter().filter_map(|field| record[*field].as_str()).collect();
+    let parts: Vec<&str> = fields
+        .iter()
+        .filter_map(|field| record[*field].as_str())
+        .collect();
     parts.join("/")
 }
 
@@ -91,7 +109,9 @@ impl View {
         for record in update["removed"].as_array().into_iter().flatten() {
             self.put(key_of(record, fields), revision, None, false);
         }
-        let missed = self.revision.is_none_or(|last| revision > last + u64::from(!repeats));
+        let missed = self
+            .revision
+            .is_none_or(|last| revision > last + u64::from(!repeats));
         self.revision = self.revision.max(Some(revision));
         missed
     }
@@ -133,15 +153,28 @@ impl View {
 
 impl Subscriber {
     /// Whether its view of one subject is this list.
-    pub(crate) fn agrees(&self, subject: usize, list: &BTreeMap<String, Value>) -> Result<(), String> {
+    pub(crate) fn agrees(
+        &self,
+        subject: usize,
+        list: &BTreeMap<String, Value>,
+    ) -> Result<(), String> {
         let view = self.views[subject].living();
-        let list = list.iter().map(|(key, record)| (key.as_str(), record)).collect();
+        let list = list
+            .iter()
+            .map(|(key, record)| (key.as_str(), record))
+            .collect();
         if view == list {
             return Ok(());
         }
         let differs: Vec<_> = (view.keys().chain(list.keys()))
             .filter(|key| view.get(**key) != list.get(**key))
-            .map(|key| format!("{key}: seen {:?}, listed {:?}", view.get(key), list.get(key)))
+            .map(|key| {
+                format!(
+                    "{key}: seen {:?}, listed {:?}",
+                    view.get(key),
+                    list.get(key)
+                )
+            })
             .collect();
         Err(differs.join("; "))
     }
@@ -173,9 +206,17 @@ impl World {
         let number = view.listings;
         let body = json!({ "limit": 2, "after": listing.after });
         let reply = format!("{}.{subject}.{number}", inbox(Link::Subscriber(subscriber)));
-        let request = message(SUBJECTS[subject].1, Some(&reply), None, body.to_string().into());
-        self.send(Link::Subscriber(subscriber), request);
-        self.after(PATIENCE_MS, Event::SubscriberWaits(subscriber, subject, number));
+        let request = message(
+            SUBJECTS[subject].1,
+            Some(&reply),
+            None,
+            body.to_string().into(),
+        );
+        self.send(Link::Subscriber(subscriber), &request);
+        self.after(
+            PATIENCE_MS,
+            Event::SubscriberWaits(subscriber, subject, number),
+        );
     }
 
     pub(crate) fn subscriber_waits(&mut self, subscriber: usize, subject: usize, number: u64) {
@@ -189,11 +230,17 @@ impl World {
         let Ok(body) = serde_json::from_slice::<Value>(&received.payload) else {
             return;
         };
-        let broadcast = SUBJECTS.iter().position(|subject| *subject.0 == *received.subject);
+        let broadcast = SUBJECTS
+            .iter()
+            .position(|subject| *subject.0 == *received.subject);
         if let Some(subject) = broadcast {
             let view = &mut self.subscribers[subscriber].views[subject];
             if view.hear(&body, SUBJECTS[subject].3) {
-                note!(self, "subscriber {subscriber} missed some of {}", SUBJECTS[subject].0);
+                note!(
+                    self,
+                    "subscriber {subscriber} missed some of {}",
+                    SUBJECTS[subject].0
+                );
                 self.list(subscriber, subject);
             }
             return;
@@ -205,7 +252,11 @@ impl World {
         };
         let subject = subject as usize;
         let view = &mut self.subscribers[subscriber].views[subject];
-        if view.listings == number && view.page(SUBJECTS[subject].2, &body, SUBJECTS[subject].3).is_some() {
+        if view.listings == number
+            && view
+                .page(SUBJECTS[subject].2, &body, SUBJECTS[subject].3)
+                .is_some()
+        {
             self.ask_page(subscriber, subject);
         }
     }

@@ -26,7 +26,11 @@ impl Oracle {
     /// The operations that have not ended, as far as the disk tells.
     pub(crate) fn open(&self) -> impl Iterator<Item = OperationId> {
         let open = |state| matches!(state, OperationState::Queued | OperationState::Running);
-        self.rows.operations.values().filter(move |row| open(row.state)).map(|row| row.id)
+        self.rows
+            .operations
+            .values()
+            .filter(move |row| open(row.state))
+            .map(|row| row.id)
     }
 
     pub(crate) fn living(&self, host: &HostId) -> bool {
@@ -65,7 +69,10 @@ impl World {
         let open = self.oracle.open().next();
         let waiting = self.workers.iter().position(|worker| {
             let living = self.oracle.living(&worker.host);
-            let results = worker.process.as_ref().is_none_or(|process| process.machine.open_results() > 0);
+            let results = worker
+                .process
+                .as_ref()
+                .is_none_or(|process| process.machine.open_results() > 0);
             living && (results || !self.oracle.online(&worker.host))
         });
         // Late messages of before may still come.
@@ -85,7 +92,9 @@ impl World {
             self.oracle.since = 0;
         }
         if since > PATIENCE_MS + self.plan.longest_timeout_s * 1000 {
-            let what = format!("not quiet {since} ms after the last fault: open {open:?}, waiting agent {waiting:?}");
+            let what = format!(
+                "not quiet {since} ms after the last fault: open {open:?}, waiting agent {waiting:?}"
+            );
             self.check(Err(Broken::new(LOST, what)));
         }
         self.after(LOOK_MS, Event::Settled);
@@ -94,14 +103,23 @@ impl World {
     fn agree(&mut self) -> Result<(), Broken> {
         for id in &self.oracle.promised {
             let ended = self.oracle.rows.operations.get(id);
-            ensure(ended.is_some(), LOST, || format!("{id} was accepted, and is not on record"))?;
+            ensure(ended.is_some(), LOST, || {
+                format!("{id} was accepted, and is not on record")
+            })?;
         }
         for worker in &self.workers {
             if self.oracle.living(&worker.host) {
                 self.oracle.agrees(&worker.host, &worker.deckies)?;
             } else {
-                let left = self.oracle.rows.shards.keys().find(|(host, _)| *host == worker.host);
-                ensure(left.is_none(), AGREE, || format!("{left:?} is on record, and its host is not in the swarm"))?;
+                let left = self
+                    .oracle
+                    .rows
+                    .shards
+                    .keys()
+                    .find(|(host, _)| *host == worker.host);
+                ensure(left.is_none(), AGREE, || {
+                    format!("{left:?} is on record, and its host is not in the swarm")
+                })?;
             }
         }
         let lists = self.lists();
@@ -138,7 +156,9 @@ impl World {
             };
             let list = list.unwrap_or_default();
             let records = list[name].as_array().cloned().unwrap_or_default();
-            let keyed = records.into_iter().map(|record| (key_of(&record, fields), told_part(record)));
+            let keyed = records
+                .into_iter()
+                .map(|record| (key_of(&record, fields), told_part(record)));
             keyed.collect()
         })
     }
@@ -154,18 +174,33 @@ impl Oracle {
             let row = &shard.row;
             let real = deckies.running().get(decky);
             let unreported = row.state == ShardState::Degraded
-                && row.last_error.as_ref().is_some_and(|error| error.as_str().contains("not reported"));
+                && row
+                    .last_error
+                    .as_ref()
+                    .is_some_and(|error| error.as_str().contains("not reported"));
             let holds = match (real, row.state) {
-                (Some(_), ShardState::TeardownFailed) => row.reported == *real.unwrap_or(&row.reported),
+                (Some(_), ShardState::TeardownFailed) => {
+                    row.reported == *real.unwrap_or(&row.reported)
+                }
                 (_, ShardState::TearingDown) => false,
                 (Some(state), on_record) => on_record == ShardState::from(*state),
                 (None, _) => unreported,
             };
-            ensure(holds, AGREE, || format!("{host}/{decky} is {:?} ({:?}) on record, and {real:?} in reality", row.state, row.last_error))?;
+            ensure(holds, AGREE, || {
+                format!(
+                    "{host}/{decky} is {:?} ({:?}) on record, and {real:?} in reality",
+                    row.state, row.last_error
+                )
+            })?;
         }
         for decky in deckies.running().keys() {
-            let known = self.rows.shards.contains_key(&(host.clone(), decky.clone()));
-            ensure(known, AGREE, || format!("{host}/{decky} runs, and is not on record"))?;
+            let known = self
+                .rows
+                .shards
+                .contains_key(&(host.clone(), decky.clone()));
+            ensure(known, AGREE, || {
+                format!("{host}/{decky} runs, and is not on record")
+            })?;
         }
         Ok(())
     }

@@ -42,8 +42,16 @@ impl fmt::Display for Broken {
 }
 
 /// Breaks with this invariant, unless it holds.
-fn ensure(holds: bool, invariant: &'static str, what: impl FnOnce() -> String) -> Result<(), Broken> {
-    if holds { Ok(()) } else { Err(Broken::new(invariant, what())) }
+fn ensure(
+    holds: bool,
+    invariant: &'static str,
+    what: impl FnOnce() -> String,
+) -> Result<(), Broken> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Broken::new(invariant, what()))
+    }
 }
 
 const LOST: &str = "1 nothing accepted is lost";
@@ -140,18 +148,26 @@ impl Rows {
     fn difference(&self, other: &Self) -> Option<String> {
         let shards = |rows: &Self| -> BTreeMap<_, _> {
             let rows = rows.shards.iter();
-            rows.map(|(key, shard)| (key.clone(), shard.row.clone())).collect()
+            rows.map(|(key, shard)| (key.clone(), shard.row.clone()))
+                .collect()
         };
         if self.meta != other.meta {
             Some(format!("meta: {:?}, now {:?}", self.meta, other.meta))
         } else if self.hosts != other.hosts {
             Some(format!("hosts: {:?}, now {:?}", self.hosts, other.hosts))
         } else if self.operations != other.operations {
-            Some(format!("operations: {:?}, now {:?}", self.operations, other.operations))
+            Some(format!(
+                "operations: {:?}, now {:?}",
+                self.operations, other.operations
+            ))
         } else if self.keys != other.keys {
             Some(format!("keys: {:?}, now {:?}", self.keys, other.keys))
         } else if shards(self) != shards(other) {
-            Some(format!("shards: {:?}, now {:?}", shards(self), shards(other)))
+            Some(format!(
+                "shards: {:?}, now {:?}",
+                shards(self),
+                shards(other)
+            ))
         } else {
             None
         }
@@ -216,22 +232,27 @@ impl Oracle {
         self.unsure = Some(changes);
     }
 
-    pub(crate) fn unreadable(&self, error: &StoreError) -> Result<(), Broken> {
-        Err(Broken::new(LOST, format!("the store cannot be opened: {error}")))
+    pub(crate) fn unreadable(error: &StoreError) -> Result<(), Broken> {
+        Err(Broken::new(
+            LOST,
+            format!("the store cannot be opened: {error}"),
+        ))
     }
 
     /// A process has read this from its disk: all that was ever durable, and nothing else.
-    pub(crate) fn restarted(&mut self, stored: Vec<Change>) -> Result<(), Broken> {
+    pub(crate) fn restarted(&mut self, stored: &[Change]) -> Result<(), Broken> {
         let mut rows = Rows::default();
-        for change in &stored {
+        for change in stored {
             rows.take(change, 0);
         }
         let changed = self.rows.difference(&rows);
         match (changed, self.unsure.take()) {
             (None, _) => {}
-            (Some(what), None) => return Err(Broken::new(LOST, format!("after a restart: {what}"))),
-            (Some(what), Some(changes)) => {
-                self.appended(changes, self.last_now)?;
+            (Some(what), None) => {
+                return Err(Broken::new(LOST, format!("after a restart: {what}")));
+            }
+            (Some(what), Some(appended)) => {
+                self.appended(&appended, self.last_now)?;
                 if let Some(other) = self.rows.difference(&rows) {
                     let what = format!("part of a failed append is durable: {what}; {other}");
                     return Err(Broken::new(LOST, what));
@@ -248,16 +269,12 @@ impl Oracle {
     }
 
     /// An append is durable.
-    pub(crate) fn appended(
-        &mut self,
-        changes: Vec<Change>,
-        at: u64,
-    ) -> Result<(), Broken> {
+    pub(crate) fn appended(&mut self, changes: &[Change], at: u64) -> Result<(), Broken> {
         self.appends += 1;
         self.last_now = at;
-        let ending = self.ending(&changes)?;
-        for change in &changes {
-            self.rule(change, &changes, &ending, at)?;
+        let ending = self.ending(changes)?;
+        for change in changes {
+            self.rule(change, changes, &ending, at)?;
             let append = self.appends;
             self.rows.take(change, append);
         }
@@ -278,20 +295,37 @@ impl Oracle {
             let what = format!("agent {host} begins {operation}, which is not durable");
             return Err(Broken::new(DURABLE, what));
         };
-        ensure(row.host == *id && row.decky == teardown.decky_id, OTHERS, || {
-            format!("agent {host} begins {operation} of {} {:?}", row.host, row.decky)
-        })?;
+        ensure(
+            row.host == *id && row.decky == teardown.decky_id,
+            OTHERS,
+            || {
+                format!(
+                    "agent {host} begins {operation} of {} {:?}",
+                    row.host, row.decky
+                )
+            },
+        )?;
         ensure(wall.since(row.deadline) <= 60_000, ONCE, || {
-            format!("agent {host} begins {operation} at {wall}, more than 60 s past its deadline {}", row.deadline)
+            format!(
+                "agent {host} begins {operation} at {wall}, more than 60 s past its deadline {}",
+                row.deadline
+            )
         })
     }
 
     /// A runtime removes a decky.
-    pub(crate) fn removes(&self, host: &HostId, decky: &DeckyId, operation: OperationId) -> Result<(), Broken> {
+    pub(crate) fn removes(
+        &self,
+        host: &HostId,
+        decky: &DeckyId,
+        operation: OperationId,
+    ) -> Result<(), Broken> {
         let row = self.rows.operations.get(&operation);
         let asked = row.is_some_and(|row| {
             row.host == *host && row.decky.as_ref().is_none_or(|only| only == decky)
         });
-        ensure(asked, OTHERS, || format!("{host}/{decky} is removed for {operation}, which is not about it"))
+        ensure(asked, OTHERS, || {
+            format!("{host}/{decky} is removed for {operation}, which is not about it")
+        })
     }
 }

@@ -10,11 +10,23 @@ use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{DeckyId, HostId, OperationId};
 
-use super::{BACK, Broken, EVIDENCE, LOST, OTHERS, Oracle, REVISIONS, Report, SEEN, ensure, index_of};
+use super::{
+    BACK, Broken, EVIDENCE, LOST, OTHERS, Oracle, REVISIONS, Report, SEEN, ensure, index_of,
+};
 use crate::subscribers::told_part;
 
-/// Operations whose state an append changes: the state before, and after.
-pub(super) type Ending = BTreeMap<OperationId, (Option<OperationState>, OperationState)>;
+/// The states that operations come to in an append, which may hold several batches.
+pub(super) type Ending = BTreeMap<OperationId, Vec<OperationState>>;
+
+/// Whether an operation comes to a state like this.
+fn comes_to(
+    ending: &Ending,
+    id: Option<OperationId>,
+    like: impl Fn(OperationState) -> bool,
+) -> bool {
+    let states = id.and_then(|id| ending.get(&id));
+    states.is_some_and(|states| states.iter().any(|state| like(*state)))
+}
 
 fn is_open(state: OperationState) -> bool {
     matches!(state, OperationState::Queued | OperationState::Running)
@@ -52,23 +64,30 @@ impl Oracle {
     pub(super) fn ending(&self, changes: &[Change]) -> Result<Ending, Broken> {
         let mut ending = Ending::new();
         for change in changes {
-            let Change::Operation(row) = change else { continue };
+            let Change::Operation(row) = change else {
+                continue;
+            };
             let stored = self.rows.operations.get(&row.id).map(|row| row.state);
-            let (before, last) = *ending.entry(row.id).or_insert((stored, row.state));
-            let from = if before == stored { stored } else { Some(last) };
-            ensure(follows(from.or(stored), row.state), SEEN, || {
+            let states = ending.entry(row.id).or_default();
+            let from = states.last().copied().or(stored);
+            ensure(follows(from, row.state), SEEN, || {
                 format!("operation {} goes from {from:?} to {:?}", row.id, row.state)
             })?;
-            ending.insert(row.id, (stored, row.state));
+            if from != Some(row.state) {
+                states.push(row.state);
+            }
             let known = self.rows.operations.get(&row.id);
-            ensure(known.is_none_or(|known| known.host == row.host && known.decky == row.decky), OTHERS, || {
-                format!("operation {} is about something else now", row.id)
-            })?;
+            ensure(
+                known.is_none_or(|known| known.host == row.host && known.decky == row.decky),
+                OTHERS,
+                || format!("operation {} is about something else now", row.id),
+            )?;
             if row.state == OperationState::TimedOut && stored.is_some_and(is_open) {
-                ensure(row.finished_at >= Some(row.deadline), SEEN, || format!("{} timed out before its deadline", row.id))?;
+                ensure(row.finished_at >= Some(row.deadline), SEEN, || {
+                    format!("{} timed out before its deadline", row.id)
+                })?;
             }
         }
-        ending.retain(|_, (before, after)| *before != Some(*after));
         Ok(ending)
     }
 
@@ -99,7 +118,9 @@ impl Oracle {
                 }
                 self.operation_ends(row, all, ending)
             }
-            Change::OperationRemoved { id } => Err(Broken::new(LOST, format!("operation {id} is forgotten"))),
+            Change::OperationRemoved { id } => {
+                Err(Broken::new(LOST, format!("operation {id} is forgotten")))
+            }
             Change::Host(_) | Change::Key(_) | Change::KeyRemoved { .. } => Ok(()),
         }
     }
@@ -109,14 +130,23 @@ impl Oracle {
             let shard = self.rows.shards.get(&(row.host.clone(), decky.clone()))?;
             Some((decky.clone(), shard.born))
         };
-        let covered = row.outcomes.iter().filter_map(|outcome| born(&outcome.decky)).collect();
+        let covered = row
+            .outcomes
+            .iter()
+            .filter_map(|outcome| born(&outcome.decky))
+            .collect();
         self.covered.insert(row.id, covered);
     }
 
     /// An operation that succeeds or fails has a result of its own host's agent, or a deadline that has
     /// passed, or a host that was taken out.
-    fn operation_ends(&self, row: &OperationRow, all: &[Change], ending: &Ending) -> Result<(), Broken> {
-        if !ending.contains_key(&row.id) || !has_result(row.state) {
+    fn operation_ends(
+        &self,
+        row: &OperationRow,
+        all: &[Change],
+        ending: &Ending,
+    ) -> Result<(), Broken> {
+        if !comes_to(ending, Some(row.id), has_result) || !has_result(row.state) {
             return Ok(());
         }
         let told = self.reports.iter().any(|(report, _)| {
@@ -127,7 +157,10 @@ impl Oracle {
         let found_gone = row.state == OperationState::Succeeded
             && row.finished_at.is_some_and(|at| at >= row.deadline);
         ensure(told || left || found_gone, SEEN, || {
-            format!("operation {} is {:?}, and nobody said so", row.id, row.state)
+            format!(
+                "operation {} is {:?}, and nobody said so",
+                row.id, row.state
+            )
         })
     }
 
@@ -140,9 +173,12 @@ impl Oracle {
             Some(before) => changed(before, row, ending, &name)?,
         }
         if let Some(before) = &before {
-            let told = row.revision > before.revision || (row.revision == before.revision
-                && (row.state, &row.last_error) == (before.state, &before.last_error));
-            ensure(told, REVISIONS, || format!("{name} changes without a revision: {before:?}, {row:?}"))?;
+            let told = row.revision > before.revision
+                || (row.revision == before.revision
+                    && (row.state, &row.last_error) == (before.state, &before.last_error));
+            ensure(told, REVISIONS, || {
+                format!("{name} changes without a revision: {before:?}, {row:?}")
+            })?;
         }
         if row.state == ShardState::TearingDown {
             let operation = row.operation.and_then(|id| {
@@ -154,17 +190,29 @@ impl Oracle {
             });
             let covers = operation.is_some_and(|operation| {
                 operation.host == row.host
-                    && operation.decky.as_ref().is_none_or(|only| *only == row.decky)
+                    && operation
+                        .decky
+                        .as_ref()
+                        .is_none_or(|only| *only == row.decky)
             });
-            ensure(covers, OTHERS, || format!("{name} is torn down by {:?}, which is not about it", row.operation))?;
+            ensure(covers, OTHERS, || {
+                format!(
+                    "{name} is torn down by {:?}, which is not about it",
+                    row.operation
+                )
+            })?;
         }
         if row.state == ShardState::TeardownFailed {
-            let shown = row.last_error.as_ref().is_some_and(|error| !error.as_str().is_empty());
+            let shown = row
+                .last_error
+                .as_ref()
+                .is_some_and(|error| !error.as_str().is_empty());
             ensure(shown, SEEN, || format!("{name} failed without an error"))?;
         }
         if let Some(host) = self.rows.hosts.get(&row.host) {
             let digest = digest_of_row(row, &host.name.to_string());
-            self.history.insert((row.host.clone(), row.decky.clone(), row.revision), digest);
+            self.history
+                .insert((row.host.clone(), row.decky.clone(), row.revision), digest);
         }
         Ok(())
     }
@@ -174,7 +222,12 @@ impl Oracle {
         let key = (row.host.clone(), row.decky.clone());
         let gone = self.gone.get(&key).copied().unwrap_or(0);
         let seen = self.reports.iter().any(|(report, _)| match report {
-            Report::Inventory { host, boot, sequence, listed } => {
+            Report::Inventory {
+                host,
+                boot,
+                sequence,
+                listed,
+            } => {
                 *host == row.host
                     && listed.contains(&row.decky)
                     && (self.inventories.get(&(index_of(host), *boot, *sequence)))
@@ -182,7 +235,11 @@ impl Oracle {
             }
             Report::Result { .. } => false,
         });
-        ensure(seen, BACK, || format!("{name} is registered, but its agent listed nothing newer than what was removed ({gone})"))
+        ensure(seen, BACK, || {
+            format!(
+                "{name} is registered, but its agent listed nothing newer than what was removed ({gone})"
+            )
+        })
     }
 
     fn shard_removed(
@@ -194,29 +251,38 @@ impl Oracle {
     ) -> Result<(), Broken> {
         let key = (host.clone(), decky.clone());
         let Some(shard) = self.rows.shards.get(&key) else {
-            return Err(Broken::new(EVIDENCE, format!("{host}/{decky} is removed, and was not there")));
+            return Err(Broken::new(
+                EVIDENCE,
+                format!("{host}/{decky} is removed, and was not there"),
+            ));
         };
         if leaves(all, host) {
             return Ok(());
         }
         let row = &shard.row;
-        let deadline = row.operation.is_some_and(|id| {
-            ending.get(&id).is_some_and(|(_, after)| {
-                matches!(after, OperationState::Succeeded | OperationState::TimedOut)
-            })
+        let deadline = comes_to(ending, row.operation, |state| {
+            matches!(state, OperationState::Succeeded | OperationState::TimedOut)
         });
         let by_inventory = row.state == ShardState::TeardownFailed
             || (row.state == ShardState::TearingDown && deadline);
         let mut gone = None;
         for (report, _) in &self.reports {
             let evidence = match report {
-                Report::Inventory { host: from, boot, sequence, listed } => (by_inventory
-                    && from == host
-                    && !listed.contains(decky))
+                Report::Inventory {
+                    host: from,
+                    boot,
+                    sequence,
+                    listed,
+                } => (by_inventory && from == host && !listed.contains(decky))
                     .then(|| self.inventories.get(&(index_of(host), *boot, *sequence)))
                     .flatten(),
-                Report::Result { host: from, operation, outcome, said } => {
-                    let ends = ending.get(operation).is_some_and(|(_, after)| has_result(*after));
+                Report::Result {
+                    host: from,
+                    operation,
+                    outcome,
+                    said,
+                } => {
+                    let ends = comes_to(ending, Some(*operation), has_result);
                     let says = match said.get(decky) {
                         Some(outcome) => *outcome != ReportedOutcome::Failed,
                         None => {
@@ -234,7 +300,13 @@ impl Oracle {
             gone = gone.max(through);
         }
         let Some(through) = gone else {
-            return Err(Broken::new(EVIDENCE, format!("{host}/{decky} ({:?}) leaves the record, and its agent did not say that it is gone", row.state)));
+            return Err(Broken::new(
+                EVIDENCE,
+                format!(
+                    "{host}/{decky} ({:?}) leaves the record, and its agent did not say that it is gone",
+                    row.state
+                ),
+            ));
         };
         let known = self.gone.entry(key).or_default();
         *known = through.max(*known);
@@ -264,25 +336,25 @@ fn follows(from: Option<OperationState>, to: OperationState) -> bool {
 
 /// How a shard on record may change: an operation's states and errors are its own.
 fn changed(before: &ShardRow, row: &ShardRow, ending: &Ending, name: &str) -> Result<(), Broken> {
-    let ends = |id: Option<OperationId>| id.is_some_and(|id| ending.contains_key(&id));
+    let ends = |id| comes_to(ending, id, |_| true);
     let holds = match (before.state, row.state) {
         (ShardState::TeardownFailed, ShardState::TeardownFailed) => {
             (row.operation == before.operation && row.last_error == before.last_error)
                 || ends(row.operation)
         }
         (ShardState::TeardownFailed | ShardState::TearingDown, ShardState::TearingDown) => {
-            row.operation == before.operation && before.state == row.state
-                || row.operation != before.operation
+            before.state == row.state || row.operation != before.operation
         }
         (ShardState::TearingDown, ShardState::TeardownFailed) => ends(row.operation),
-        (ShardState::TearingDown, _) => before.operation.is_some_and(|id| {
-            ending.get(&id).is_some_and(|(_, after)| *after == OperationState::Cancelled)
+        (ShardState::TearingDown, _) => comes_to(ending, before.operation, |state| {
+            state == OperationState::Cancelled
         }),
         (ShardState::TeardownFailed, _) => false,
         // It failed after it was cancelled, or taken up again by a result.
         (_, ShardState::TeardownFailed) => ends(row.operation),
         _ => true,
     };
-    ensure(holds, SEEN, || format!("{name} goes from {before:?} to {row:?}"))
+    ensure(holds, SEEN, || {
+        format!("{name} goes from {before:?} to {row:?}")
+    })
 }
-

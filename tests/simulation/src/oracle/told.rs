@@ -26,28 +26,46 @@ impl Oracle {
                 let row = asker.operation.and_then(|id| self.rows.operations.get(&id));
                 let row = row.filter(|row| asker.subject.contains(row.host.as_str()));
                 let has_result = row.is_some_and(|row| {
-                    matches!(row.state, OperationState::Succeeded | OperationState::Failed)
+                    matches!(
+                        row.state,
+                        OperationState::Succeeded | OperationState::Failed
+                    )
                 });
                 let unknown = answer.detail.is_some();
-                ensure(unknown == row.is_none() && (unknown || has_result), DURABLE, || {
-                    format!("`recorded` ({:?}) for {:?}, which is {:?}", answer.detail, asker.operation, row.map(|row| row.state))
-                })
+                ensure(
+                    unknown == row.is_none() && (unknown || has_result),
+                    DURABLE,
+                    || {
+                        format!(
+                            "`recorded` ({:?}) for {:?}, which is {:?}",
+                            answer.detail,
+                            asker.operation,
+                            row.map(|row| row.state)
+                        )
+                    },
+                )
             }
             Reply::Cancelled(answer) => {
                 let row = self.rows.operations.get(&answer.operation.operation_id);
                 let ended = row.is_some_and(|row| {
                     !matches!(row.state, OperationState::Queued | OperationState::Running)
                 });
-                ensure(ended, DURABLE, || format!("{} is told cancelled", answer.operation.operation_id))
+                ensure(ended, DURABLE, || {
+                    format!("{} is told cancelled", answer.operation.operation_id)
+                })
             }
             Reply::Enroll(answer) => {
                 let known = self.rows.hosts.contains_key(&answer.host.host_uuid);
-                ensure(known, DURABLE, || format!("{} is told enrolled", answer.host.host_uuid))
+                ensure(known, DURABLE, || {
+                    format!("{} is told enrolled", answer.host.host_uuid)
+                })
             }
             Reply::Shards(list) => {
-                ensure(list.revision <= self.rows.meta.revisions.shards, DURABLE, || {
-                    format!("a list of revision {}", list.revision)
-                })?;
+                ensure(
+                    list.revision <= self.rows.meta.revisions.shards,
+                    DURABLE,
+                    || format!("a list of revision {}", list.revision),
+                )?;
                 list.shards.iter().try_for_each(|record| self.shown(record))
             }
             Reply::Hosts(_)
@@ -68,9 +86,11 @@ impl Oracle {
     ) -> Result<(), Broken> {
         let id = answer.operation_id;
         let durable = self.rows.operations.get(&id);
-        ensure(durable.is_some_and(|row| row.host == answer.host_uuid), DURABLE, || {
-            format!("{id} is told accepted, and is not on disk")
-        })?;
+        ensure(
+            durable.is_some_and(|row| row.host == answer.host_uuid),
+            DURABLE,
+            || format!("{id} is told accepted, and is not on disk"),
+        )?;
         if self.promised.insert(id) {
             counts.accepted += 1;
         } else {
@@ -78,14 +98,20 @@ impl Oracle {
         }
         if let Some(key) = &asker.key {
             let first = *self.answered.entry(key.clone()).or_insert(id);
-            ensure(first == id, LOST, || format!("key {key:?} stood for {first}, and now for {id}"))?;
+            ensure(first == id, LOST, || {
+                format!("key {key:?} stood for {first}, and now for {id}")
+            })?;
         }
         Ok(())
     }
 
     /// A shard's record leaves: it is one that was on disk under its revision.
     fn shown(&self, record: &ShardRecord) -> Result<(), Broken> {
-        let key = (record.host_uuid.clone(), record.decky_id.clone(), record.revision);
+        let key = (
+            record.host_uuid.clone(),
+            record.decky_id.clone(),
+            record.revision,
+        );
         let stored = self.history.get(&key);
         ensure(stored == Some(&digest_of_record(record)), DURABLE, || {
             format!("{record:?} was never on disk so")
@@ -108,12 +134,24 @@ impl Oracle {
             Effect::HostsUpdated(message) => {
                 let content = serde_json::to_string(message).unwrap_or_default();
                 let most = self.rows.meta.revisions.hosts;
-                self.broadcast(1, message.revision, most, message.updated.is_empty(), &content)
+                self.broadcast(
+                    1,
+                    message.revision,
+                    most,
+                    message.updated.is_empty(),
+                    &content,
+                )
             }
             Effect::OperationsUpdated(message, _) => {
                 let content = serde_json::to_string(message).unwrap_or_default();
                 let most = self.rows.meta.revisions.operations;
-                self.broadcast(2, message.revision, most, message.updated.is_empty(), &content)
+                self.broadcast(
+                    2,
+                    message.revision,
+                    most,
+                    message.updated.is_empty(),
+                    &content,
+                )
             }
         }
     }
@@ -124,8 +162,11 @@ impl Oracle {
             AgentCommand::Cancel(command) => (command.operation_id, command.controller_epoch),
         };
         let row = self.rows.operations.get(&id);
-        let durable = row.is_some_and(|row| row.host.as_str() == host) && epoch == self.rows.meta.epoch;
-        ensure(durable, DURABLE, || format!("{command:?} is sent to {host}, and is not on disk so"))
+        let durable =
+            row.is_some_and(|row| row.host.as_str() == host) && epoch == self.rows.meta.epoch;
+        ensure(durable, DURABLE, || {
+            format!("{command:?} is sent to {host}, and is not on disk so")
+        })
     }
 
     /// One message of one broadcast subject: the next revision, or the last one again.
@@ -137,7 +178,9 @@ impl Oracle {
         empty: bool,
         content: &str,
     ) -> Result<(), Broken> {
-        ensure(revision <= durable, DURABLE, || format!("revision {revision} is told, {durable} is on disk"))?;
+        ensure(revision <= durable, DURABLE, || {
+            format!("revision {revision} is told, {durable} is on disk")
+        })?;
         let told = &mut self.told[subject];
         if empty {
             return ensure(revision == told.last, REVISIONS, || {
@@ -146,7 +189,9 @@ impl Oracle {
         }
         let digest = digest(content);
         let known = *told.contents.entry(revision).or_insert(digest);
-        ensure(known == digest, REVISIONS, || format!("revision {revision} has another content: {content}"))?;
+        ensure(known == digest, REVISIONS, || {
+            format!("revision {revision} has another content: {content}")
+        })?;
         ensure(revision == told.last + 1, REVISIONS, || {
             format!("revision {revision} is told after {}", told.last)
         })?;
