@@ -77,7 +77,10 @@ pub struct Args {
     /// How long a teardown takes, in milliseconds.
     #[arg(long, env = "SCUTTLE_SIM_TEARDOWN_MS", default_value = "200..2000", value_parser = millis, value_name = "FROM..TO")]
     pub teardown_ms: RangeInclusive<u64>,
-    /// The share of deckies whose teardown fails the first time.
+    /// After how long a removed decky is deployed anew, in milliseconds, drawn from the seed; never if absent.
+    #[arg(long, env = "SCUTTLE_SIM_REDEPLOY_MS", value_parser = millis, value_name = "FROM..TO")]
+    pub redeploy_ms: Option<RangeInclusive<u64>>,
+    /// The share of deckies whose teardown fails the first time after each deployment.
     #[arg(long, env = "SCUTTLE_SIM_FAIL_RATE", default_value_t = 0.0, value_parser = rate, value_name = "0..1")]
     pub fail_rate: f64,
     /// The share of hosts that go away for a few seconds now and then.
@@ -95,8 +98,8 @@ pub struct Args {
     /// Decides what happens.
     #[arg(long, env = "SCUTTLE_SIM_SEED", default_value_t = 1)]
     pub seed: u64,
-    /// Keep ledgers and deckies here, so that a killed simulator goes on where it was (two open files a
-    /// host: see `ulimit -n`). In memory if absent.
+    /// Keep ledgers, deckies and a log of what was done to them (`world.log`) here, so that a killed simulator goes on
+    /// where it was (two open files a host: see `ulimit -n`). In memory if absent.
     #[arg(long, env = "SCUTTLE_SIM_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
 }

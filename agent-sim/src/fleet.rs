@@ -53,6 +53,7 @@ pub fn hosts(args: &Args) -> Result<Vec<Arc<SimHost>>> {
                     teardown_ms: args.teardown_ms.clone(),
                     fail_rate: args.fail_rate,
                     crash_rate: args.crash_rate,
+                    redeploy_ms: args.redeploy_ms.clone(),
                 },
                 world,
             );
@@ -135,7 +136,7 @@ fn summary(hosts: &[Arc<SimHost>], elapsed: Duration) -> String {
         })
     };
     format!(
-        "{:>4}s  hosts {} (away {})  deckies {}  commands {} (ignored {}, expired {})  teardowns {} (done {}, failed {})  results {} (recorded {})  heartbeats {} (accepted {})  crashes {}",
+        "{:>4}s  hosts {} (away {})  deckies {}  commands {} (ignored {}, expired {})  teardowns {} (done {}, failed {})  results {} (recorded {})  heartbeats {} (accepted {})  crashes {}  redeployed {}",
         elapsed.as_secs(),
         hosts.len(),
         sum(&|host| host.is_away().into()),
@@ -151,6 +152,7 @@ fn summary(hosts: &[Arc<SimHost>], elapsed: Duration) -> String {
         counted("heartbeats_sent"),
         counted("heartbeats_accepted"),
         sum(&|host| host.crashes.load(Ordering::Relaxed)),
+        sum(&|host| host.redeployed.load(Ordering::Relaxed)),
     )
 }
 

@@ -22,6 +22,8 @@ const DOWN_MS: std::ops::RangeInclusive<u64> = 200..=1_000;
 /// How long before a host goes away, and for how long, in milliseconds.
 const PRESENT_MS: std::ops::RangeInclusive<u64> = 4_000..=20_000;
 const AWAY_MS: std::ops::RangeInclusive<u64> = 2_000..=8_000;
+/// How often it is looked whether a decky is due to be deployed anew.
+const DEPLOY: Duration = Duration::from_millis(100);
 /// How long the ledger of a crashed agent may take to be let go: its last write is still on its way to the disk.
 const LET_GO: Duration = Duration::from_secs(5);
 
@@ -51,6 +53,8 @@ pub struct SimHost {
     pub counters: Arc<Counters>,
     /// How often its agent crashed.
     pub crashes: AtomicU64,
+    /// How many deckies were deployed anew.
+    pub redeployed: AtomicU64,
     orders: Orders,
     storage: Storage,
     reachable: watch::Sender<bool>,
@@ -75,6 +79,7 @@ impl SimHost {
             runtime: Arc::new(runtime),
             counters: Arc::default(),
             crashes: AtomicU64::new(0),
+            redeployed: AtomicU64::new(0),
             orders,
             storage: directory
                 .map_or_else(|| Storage::Memory(MemoryLedger::default()), Storage::Disk),
@@ -100,6 +105,7 @@ impl SimHost {
         tokio::select! {
             boots = self.boots(link, stop.clone()) => boots,
             () = self.absences() => Ok(()),
+            () = self.redeployments() => Ok(()),
             _ = stop.wait_for(|stop| *stop) => Ok(()),
         }
     }
@@ -174,6 +180,19 @@ impl SimHost {
                 tokio::time::sleep(self.within(&AWAY_MS, "away", count)).await;
                 self.reachable.send_replace(true);
             }
+        }
+    }
+
+    /// Deploys anew what was removed, whether or not the agent lives.
+    async fn redeployments(&self) {
+        if !self.runtime.redeploys() {
+            pending::<()>().await;
+        }
+        let mut look = tokio::time::interval(DEPLOY);
+        loop {
+            look.tick().await;
+            let deployed = self.runtime.redeploy();
+            self.redeployed.fetch_add(deployed, Ordering::Relaxed);
         }
     }
 

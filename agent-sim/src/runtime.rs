@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use scuttle_agent::{Inventory, ProgressSink, Runtime, RuntimeError, Teardown, TeardownReport};
 use scuttle_schemas::agents::{ProgressStep, ReportedOutcome, ShardResult};
-use scuttle_schemas::{DeckyId, HostId, Text};
+use scuttle_schemas::{DeckyId, HostId, OperationId, Text};
 use tokio::sync::{Notify, watch};
 
 use crate::chance::Chance;
@@ -23,6 +23,8 @@ pub struct Orders {
     pub fail_rate: f64,
     /// The share of teardowns that crash the agent.
     pub crash_rate: f64,
+    /// After how long a removed decky is deployed anew, in milliseconds; `None`: never.
+    pub redeploy_ms: Option<RangeInclusive<u64>>,
 }
 
 /// One host's runtime. It outlives its agent's crashes.
@@ -50,6 +52,20 @@ impl SimRuntime {
     /// Returns when the agent is to crash.
     pub async fn crashed(&self) {
         self.crash.notified().await;
+    }
+
+    /// Whether what is removed is ever deployed anew.
+    pub fn redeploys(&self) -> bool {
+        self.orders.redeploy_ms.is_some()
+    }
+
+    /// Deploys anew what is due, and says how many deckies that were: none while the file cannot be written.
+    pub fn redeploy(&self) -> u64 {
+        let deployed = self.world().redeploy().unwrap_or(0);
+        if deployed > 0 {
+            self.changes.send_modify(|count| *count += 1);
+        }
+        deployed
     }
 
     /// How many deckies there are.
@@ -89,7 +105,7 @@ impl SimRuntime {
             }
             progress.tell(ProgressStep::Removing, Some(decky.clone()), done, total);
             tokio::time::sleep(whole.mul_f64(0.6) / total).await;
-            shards.push(self.remove(decky)?);
+            shards.push(self.remove(teardown.operation_id, decky)?);
         }
         if crashes {
             self.crash().await;
@@ -109,7 +125,11 @@ impl SimRuntime {
         std::future::pending::<()>().await;
     }
 
-    fn remove(&self, decky_id: DeckyId) -> Result<ShardResult, WorldError> {
+    fn remove(
+        &self,
+        operation_id: OperationId,
+        decky_id: DeckyId,
+    ) -> Result<ShardResult, WorldError> {
         let mut world = self.world();
         if !world.has(&decky_id) {
             return Ok(ShardResult {
@@ -118,7 +138,7 @@ impl SimRuntime {
                 error: None,
             });
         }
-        if world.fails(&decky_id, self.orders.fail_rate)? {
+        if world.fails(operation_id, &decky_id, self.orders.fail_rate)? {
             let error = self.believable_error(&decky_id);
             return Ok(ShardResult {
                 decky_id,
@@ -126,7 +146,7 @@ impl SimRuntime {
                 error: Some(error),
             });
         }
-        world.remove(&decky_id)?;
+        world.remove(operation_id, &decky_id, self.orders.redeploy_ms.as_ref())?;
         self.changes.send_modify(|count| *count += 1);
         Ok(ShardResult {
             decky_id,

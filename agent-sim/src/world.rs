@@ -1,15 +1,18 @@
-//! What exists on one simulated host, in memory or in a small file. What removes it is in `runtime`.
+//! What exists on one simulated host, in memory or in a small file. What removes it is in `runtime`; what was done is
+//! in `log`.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use scuttle_agent::Inventory;
-use scuttle_schemas::agents::{ReportedShard, ReportedState};
-use scuttle_schemas::{DeckyId, HostId, Labels, OperationId, Services};
+use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
 use serde::{Deserialize, Serialize};
 
 use crate::chance::Chance;
+use crate::log::{self, Deed};
+use crate::looks::reported;
 
 const FILE: &str = "world.json";
 
@@ -27,8 +30,14 @@ pub struct World {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct Facts {
     deckies: BTreeSet<DeckyId>,
-    /// Those whose teardown has failed once: the next try succeeds.
+    /// Those whose teardown has failed once since they were deployed: the next try succeeds.
     failed_once: BTreeSet<DeckyId>,
+    /// How often each was deployed anew.
+    #[serde(default)]
+    redeployments: BTreeMap<DeckyId, u64>,
+    /// When those that were removed are deployed anew.
+    #[serde(default)]
+    due: BTreeMap<DeckyId, Timestamp>,
     teardowns: u64,
     latest: Option<Operation>,
 }
@@ -93,9 +102,22 @@ impl World {
         };
         world.look();
         if is_new {
+            let decky = |decky_id: &DeckyId| Deed::Deployed {
+                decky_id: decky_id.clone(),
+            };
+            world.note(world.facts.deckies.iter().map(decky))?;
             world.save()?;
         }
         Ok(world)
+    }
+
+    /// The deckies that are there according to the data directory of a host, whose simulator may be running.
+    ///
+    /// # Errors
+    /// Its file cannot be read.
+    pub fn peek(directory: &Path) -> Result<BTreeSet<DeckyId>, WorldError> {
+        let facts = read(&directory.join(FILE))?;
+        Ok(facts.map(|facts| facts.deckies).unwrap_or_default())
     }
 
     /// All deckies.
@@ -123,11 +145,16 @@ impl World {
             .as_ref()
             .filter(|latest| latest.operation_id == operation_id)
         {
-            return Ok(Begun {
+            let begun = Begun {
                 targets: latest.targets.clone(),
                 count: facts.teardowns,
                 resumed: true,
-            });
+            };
+            self.note([Deed::Began {
+                operation_id,
+                resumed: true,
+            }])?;
+            return Ok(begun);
         }
         let targets = match decky {
             Some(decky) => vec![decky.clone()],
@@ -139,6 +166,10 @@ impl World {
             operation_id,
             targets: targets.clone(),
         });
+        self.note([Deed::Began {
+            operation_id,
+            resumed: false,
+        }])?;
         self.save()?;
         Ok(Begun {
             targets,
@@ -147,31 +178,101 @@ impl World {
         })
     }
 
-    /// True, once, for a decky that is to fail at this rate.
+    /// True, once in each deployment, for a decky that is to fail at this rate.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn fails(&mut self, decky: &DeckyId, rate: f64) -> Result<bool, WorldError> {
+    pub fn fails(
+        &mut self,
+        operation_id: OperationId,
+        decky: &DeckyId,
+        rate: f64,
+    ) -> Result<bool, WorldError> {
         let about = [self.host.as_str(), decky.as_str()];
-        let fails = self.chance.happens(rate, "fail", &about, 0)
+        let fails = self
+            .chance
+            .happens(rate, "fail", &about, self.redeployments(decky))
             && self.facts.failed_once.insert(decky.clone());
         if fails {
+            self.note([Deed::Failed {
+                operation_id,
+                decky_id: decky.clone(),
+            }])?;
             self.save()?;
         }
         Ok(fails)
     }
 
-    /// Removes a decky; false when it was not there.
+    /// Removes a decky, to be deployed anew after a time of `redeploy_ms`, if it is ever; false when it was not there.
     ///
     /// # Errors
     /// The file cannot be written.
-    pub fn remove(&mut self, decky: &DeckyId) -> Result<bool, WorldError> {
+    pub fn remove(
+        &mut self,
+        operation_id: OperationId,
+        decky: &DeckyId,
+        redeploy_ms: Option<&RangeInclusive<u64>>,
+    ) -> Result<bool, WorldError> {
         let removed = self.facts.deckies.remove(decky);
         if removed {
+            if let Some(range) = redeploy_ms {
+                let about = [self.host.as_str(), decky.as_str()];
+                let count = self.redeployments(decky);
+                let wait = self.chance.within(range, "redeploy", &about, count);
+                let due = log::now().plus_millis(i64::try_from(wait).unwrap_or(i64::MAX));
+                self.facts.due.insert(decky.clone(), due);
+            }
             self.look();
+            self.note([Deed::Removed {
+                operation_id,
+                decky_id: decky.clone(),
+            }])?;
             self.save()?;
         }
         Ok(removed)
+    }
+
+    /// Deploys anew what is due, and says how many that were.
+    ///
+    /// # Errors
+    /// The file cannot be written.
+    pub fn redeploy(&mut self) -> Result<u64, WorldError> {
+        let now = log::now();
+        let due: Vec<DeckyId> = self
+            .facts
+            .due
+            .extract_if(.., |_, due| *due <= now)
+            .map(|(decky, _)| decky)
+            .collect();
+        if due.is_empty() {
+            return Ok(0);
+        }
+        for decky in &due {
+            self.facts.deckies.insert(decky.clone());
+            self.facts.failed_once.remove(decky);
+            *self.facts.redeployments.entry(decky.clone()).or_default() += 1;
+        }
+        self.look();
+        let count = due.len() as u64;
+        self.note(due.into_iter().map(|decky_id| Deed::Deployed { decky_id }))?;
+        self.save()?;
+        Ok(count)
+    }
+
+    fn redeployments(&self, decky: &DeckyId) -> u64 {
+        self.facts.redeployments.get(decky).copied().unwrap_or(0)
+    }
+
+    fn note(&self, deeds: impl IntoIterator<Item = Deed>) -> Result<(), WorldError> {
+        let Some(directory) = self.path.as_deref().and_then(Path::parent) else {
+            return Ok(());
+        };
+        let path = log::file(directory);
+        log::append(&path, deeds).map_err(|cause| WorldError {
+            action: "write",
+            path,
+            cause,
+        })
     }
 
     fn look(&mut self) {
@@ -220,61 +321,11 @@ fn read(path: &Path) -> Result<Option<Facts>, WorldError> {
     }
 }
 
-/// What a decky looks like: it follows from its name.
-fn reported(chance: Chance, host: &HostId, decky: &DeckyId) -> ReportedShard {
-    const KINDS: [&[&str]; 6] = [
-        &["ssh", "http"],
-        &["smb", "rdp"],
-        &["ssh", "mysql"],
-        &["http", "https", "redis"],
-        &["ftp", "telnet"],
-        &["ssh", "postgres", "http"],
-    ];
-    const SYSTEMS: [&str; 4] = ["debian-12", "windows-2019", "ubuntu-24.04", "alpine-3.20"];
-    const SITES: [&str; 3] = ["dmz", "office", "datacentre"];
-    let about = [host.as_str(), decky.as_str()];
-    let services = chance.choose(&KINDS, "services", &about);
-    let labels = BTreeMap::from([
-        (
-            "os".to_owned(),
-            chance.choose(&SYSTEMS, "os", &about).to_owned(),
-        ),
-        (
-            "site".to_owned(),
-            chance.choose(&SITES, "site", &[host.as_str()]).to_owned(),
-        ),
-    ]);
-    let network = chance.draw("network", &[host.as_str()], 0).to_be_bytes();
-    let number = decky
-        .as_str()
-        .rsplit('-')
-        .next()
-        .and_then(|n| n.parse::<u32>().ok())
-        .unwrap_or(0);
-    ReportedShard {
-        decky_id: decky.clone(),
-        state: ReportedState::Running,
-        services: Services::try_from(
-            services
-                .iter()
-                .map(|name| (*name).to_owned())
-                .collect::<Vec<_>>(),
-        )
-        .unwrap_or_default(),
-        decky_ip: Some(format!(
-            "10.{}.{}.{}",
-            network[0],
-            number >> 8,
-            number & 0xff
-        )),
-        labels: Labels::try_from(labels).unwrap_or_default(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::World;
     use crate::chance::Chance;
+    use crate::log::{self, Deed};
 
     #[test]
     fn a_world_on_disk_goes_on_where_it_was() {
@@ -286,13 +337,18 @@ mod tests {
         let operation = scuttle_schemas::OperationId(uuid::Uuid::now_v7());
         let begun = world.begin(operation, None).expect("begun");
         assert_eq!((begun.targets.len(), begun.resumed), (3, false));
-        assert!(world.fails(&first.decky_id, 1.0).expect("asked"));
-        assert!(world.remove(&first.decky_id).expect("removed"));
+        assert!(world.fails(operation, &first.decky_id, 1.0).expect("asked"));
+        let at_once = Some(&(0..=0));
+        assert!(
+            world
+                .remove(operation, &first.decky_id, at_once)
+                .expect("removed")
+        );
 
         let mut world = open();
         assert_eq!(world.inventory().len(), 2);
         assert!(
-            !world.fails(&first.decky_id, 1.0).expect("asked"),
+            !world.fails(operation, &first.decky_id, 1.0).expect("asked"),
             "only the first try fails"
         );
         let resumed = world.begin(operation, None).expect("begun");
@@ -300,6 +356,21 @@ mod tests {
             (resumed.targets, resumed.count, resumed.resumed),
             (begun.targets, 1, true)
         );
+        assert_eq!(world.redeploy().expect("deployed"), 1);
+        assert_eq!(world.redeploy().expect("asked"), 0, "once for each removal");
+        assert!(
+            world.fails(operation, &first.decky_id, 1.0).expect("asked"),
+            "the first try after it was deployed anew fails as well"
+        );
+        let lines = log::read(&log::file(directory.path())).expect("read");
+        let of_the_first = |line: &&log::Line| match &line.deed {
+            Deed::Deployed { decky_id } | Deed::Removed { decky_id, .. } => {
+                *decky_id == first.decky_id
+            }
+            _ => false,
+        };
+        assert_eq!(lines.iter().filter(of_the_first).count(), 3, "{lines:?}");
+        assert_eq!(World::peek(directory.path()).expect("read").len(), 3);
         std::fs::write(directory.path().join("world.json"), "{").expect("written");
         let error = World::open(Some(directory.path()), &host, Chance(1), 3).expect_err("damaged");
         assert!(error.to_string().contains("world.json"), "{error}");

@@ -260,3 +260,43 @@ async fn a_killed_process_goes_on_where_it_was() {
         })
         .await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn what_is_removed_is_deployed_anew_and_reported() {
+    let server = Server::start();
+    let mut controller = Controller::start(&server).await;
+    let words = [
+        "--hosts",
+        "1",
+        "--deckies-per-host",
+        "3",
+        "--teardown-ms",
+        "10..20",
+        "--redeploy-ms",
+        "200..600",
+    ];
+    let fleet = Fleet::start(&server, &words).await;
+    let host = fleet.hosts[0].id.clone();
+    controller
+        .until("it is registered", |heard| {
+            heard.inventories.contains_key(&host)
+        })
+        .await;
+    for deployed in [3, 6] {
+        let operation = controller.tear_down(&host).await;
+        controller
+            .until("it is reported", |heard| {
+                heard.results.contains_key(&operation)
+            })
+            .await;
+        let host_is_whole = || {
+            fleet.hosts[0].redeployed.load(Ordering::Relaxed) == deployed && fleet.deckies() == 3
+        };
+        controller
+            .until("all are reported again", |heard| {
+                host_is_whole() && heard.inventories[&host] == 3
+            })
+            .await;
+    }
+    fleet.stop().await;
+}

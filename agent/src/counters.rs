@@ -25,7 +25,7 @@ macro_rules! counters {
 counters! {
     /// Commands for this host, repeats included.
     commands,
-    /// Payloads on the command subject that are no commands.
+    /// Messages on the command subject that are no commands, and answers that are none.
     bad_payloads,
     /// Commands left alone: another host's, an old epoch's, beyond the queue, withdrawn ones, and
     /// withdrawals that came too late.

@@ -9,29 +9,26 @@ use std::pin::{Pin, pin};
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use async_nats::{Message, StatusCode, Subject, Subscriber};
+use async_nats::{Message, Subject, Subscriber};
 use futures_util::StreamExt;
-use scuttle_schemas::agents::{AgentCommand, Heartbeat};
-use scuttle_schemas::headers::{TRACEPARENT, traceparent};
+use scuttle_schemas::agents::Heartbeat;
 use scuttle_schemas::subjects::AgentChannel;
-use scuttle_schemas::{BootId, HostId, RefusalBody, Text, Timestamp, read};
-use serde::de::{DeserializeOwned, IgnoredAny};
+use scuttle_schemas::{BootId, HostId, Text, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
 use uuid::Uuid;
 
 use crate::counters::{Counters, log};
+use crate::incoming::{self, Bad, Logged};
 use crate::ledger::{Entry, Ledger, LedgerError};
 use crate::link::Link;
 use crate::machine::{
-    Config, Effect, Ignored, Input, Machine, Note, Now, Progress, RequestId, Step, Unanswered,
+    Config, Effect, Ignored, Input, Machine, Note, Now, Progress, RequestId, Step,
 };
 use crate::runtime::{Inventory, ProgressSink, Runtime, RuntimeError, TeardownReport};
 
 /// The most progress that waits for the loop; more is dropped.
 const PROGRESS_CAPACITY: usize = 64;
-/// The largest payload that is read as a command, in bytes: real ones take less than 1 KiB.
-const MAX_COMMAND_BYTES: usize = 16 * 1024;
 
 /// What an agent is told about itself.
 #[derive(Debug, Clone)]
@@ -117,8 +114,8 @@ struct Agent<R, L> {
     reading: Pending<Result<Inventory, RuntimeError>>,
     origin: Instant,
     counters: Arc<Counters>,
-    /// Which kinds of bad payloads and of ignored commands were logged: a flood of them is told once.
-    logged: [bool; 3],
+    /// Which kinds of bad messages and of ignored commands were logged: a flood of them is told once.
+    logged: Logged,
     ignored: HashSet<Discriminant<Ignored>>,
 }
 
@@ -184,7 +181,7 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
             reading: None,
             origin,
             counters,
-            logged: [false; 3],
+            logged: Logged::default(),
             ignored: HashSet::new(),
             host,
         };
@@ -226,8 +223,16 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
         }
         let input = match event {
             Event::Machine(input) => Some(input),
-            Event::Command(message) if connection.is_some() => self.command(&message),
-            Event::Reply(message) if connection.is_some() => reply(&message),
+            Event::Command(message) if connection.is_some() => {
+                let read = incoming::command(&message);
+                self.count(read.as_ref().err().copied(), &message);
+                read.ok()
+            }
+            Event::Reply(message) if connection.is_some() => {
+                let (input, bad) = incoming::reply(&message);
+                self.count(bad, &message);
+                input
+            }
             Event::Link | Event::Command(_) | Event::Reply(_) => None,
         };
         match input {
@@ -325,72 +330,12 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
         format!("{}.{request}", self.inbox)
     }
 
-    fn command(&mut self, message: &Message) -> Option<Input> {
-        let input = command(message);
-        if input.is_none() {
-            self.bad_payload(&message.payload);
-        }
-        input
-    }
-
-    fn bad_payload(&mut self, payload: &[u8]) {
-        Counters::add(&self.counters.bad_payloads);
-        let (cause, text) = if payload.len() > MAX_COMMAND_BYTES {
-            (0, "it is too long")
-        } else if serde_json::from_slice::<IgnoredAny>(payload).is_err() {
-            (1, "it is not JSON")
-        } else {
-            (2, "it is no command of this protocol")
-        };
-        if !std::mem::replace(&mut self.logged[cause], true) {
-            tracing::warn!(host = %self.host, bytes = payload.len(), "ignored a payload on the command subject: {text}; further ones are only counted");
+    fn count(&mut self, bad: Option<Bad>, message: &Message) {
+        if let Some(bad) = bad {
+            let bytes = message.payload.len();
+            self.logged.count(&self.host, &self.counters, bad, bytes);
         }
     }
-}
-
-/// What a message on the command subject says, if it is a command.
-pub fn command(message: &Message) -> Option<Input> {
-    let payload = &message.payload;
-    if payload.len() > MAX_COMMAND_BYTES {
-        return None;
-    }
-    let command = read::<AgentCommand>("command", payload).ok()?;
-    let header = message
-        .headers
-        .as_ref()
-        .and_then(|headers| headers.get(TRACEPARENT));
-    let traceparent = traceparent(header.map(async_nats::HeaderValue::as_str));
-    Some(Input::Command {
-        command,
-        traceparent,
-    })
-}
-
-/// What a reply says, if it is one to a request of this agent.
-pub fn reply(message: &Message) -> Option<Input> {
-    let (_, token) = message.subject.rsplit_once('.')?;
-    Some(match token.parse().ok()? {
-        RequestId::Heartbeat { sequence, page } => Input::HeartbeatAnswered {
-            sequence,
-            page,
-            answer: answer("heartbeat answer", message),
-        },
-        RequestId::Result(operation_id) => Input::ResultAnswered {
-            operation_id,
-            answer: answer("result answer", message),
-        },
-    })
-}
-
-fn answer<T: DeserializeOwned>(what: &'static str, message: &Message) -> Result<T, Unanswered> {
-    if message.status == Some(StatusCode::NO_RESPONDERS) {
-        return Err(Unanswered::NoResponders);
-    }
-    read(what, &message.payload).map_err(|_| {
-        read::<RefusalBody>("refusal", &message.payload).map_or(Unanswered::Unreadable, |body| {
-            Unanswered::Refused(body.error)
-        })
-    })
 }
 
 /// The end of what is pending; never, when nothing is.

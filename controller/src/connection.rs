@@ -1,14 +1,17 @@
 //! The connection to the NATS server: waited for at the start, kept through restarts, and known to be
 //! up or down.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
 use rand::RngExt;
+use scuttle_schemas::text;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
 use crate::config::{Config, NatsLogin};
+use crate::tally::{Cause, Source, Tally};
 
 /// The first and the longest pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -16,6 +19,17 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 
 /// How often the server is asked whether it is still there: two lost answers end the connection.
 const PING: Duration = Duration::from_secs(10);
+
+/// The most messages of one subject that wait in the client until its task takes them. What comes beyond
+/// that is lost without an answer, so it is twice what waits for the engine: a task refuses what finds no
+/// room there in some 10 µs, so this is reached only when tasks do not run for a sixth of a second.
+const SUBSCRIPTION: usize = 16_384;
+
+/// The most messages that wait in the client until they are written to the connection: then the senders wait.
+const OUTGOING: usize = 2048;
+
+/// The most characters of a complaint that are logged: it may quote a subject, which may be anything.
+const MAX_COMPLAINT: usize = 256;
 
 /// Whether the server is connected.
 #[derive(Debug, Clone)]
@@ -31,12 +45,12 @@ impl Connected {
 }
 
 /// Connects, however long that takes; says why it waits, once for each reason.
-pub async fn connect(config: &Config) -> (Client, Connected) {
+pub async fn connect(config: &Config, tally: &Arc<Tally>) -> (Client, Connected) {
     let (up, connected) = watch::channel(true);
     let mut told = String::new();
     let mut pause = FIRST_PAUSE;
     loop {
-        let attempt = match options(config, up.clone()) {
+        let attempt = match options(config, up.clone(), tally.clone()) {
             Ok(options) => options
                 .connect(&config.nats_url)
                 .await
@@ -63,18 +77,24 @@ pub async fn connect(config: &Config) -> (Client, Connected) {
     }
 }
 
-fn options(config: &Config, up: watch::Sender<bool>) -> Result<ConnectOptions, String> {
+fn options(
+    config: &Config,
+    up: watch::Sender<bool>,
+    tally: Arc<Tally>,
+) -> Result<ConnectOptions, String> {
     let options = ConnectOptions::new()
         .name("scuttle-controller")
         .ping_interval(PING)
+        .subscription_capacity(SUBSCRIPTION)
+        .client_capacity(OUTGOING)
         .max_reconnects(None)
         .reconnect_delay_callback(|attempts| {
             let doublings = u32::try_from(attempts).unwrap_or(u32::MAX).min(5);
             jittered((FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE))
         })
         .event_callback(move |event| {
-            let up = up.clone();
-            async move { note(&event, &up) }
+            let (up, tally) = (up.clone(), tally.clone());
+            async move { note(&event, &up, &tally) }
         });
     match &config.nats_login {
         NatsLogin::Anonymous => Ok(options),
@@ -92,7 +112,12 @@ fn options(config: &Config, up: watch::Sender<bool>) -> Result<ConnectOptions, S
     }
 }
 
-fn note(event: &Event, up: &watch::Sender<bool>) {
+fn note(event: &Event, up: &watch::Sender<bool>, tally: &Tally) {
+    let count = |cause, what: &dyn std::fmt::Display| {
+        // Others choose the subjects that a complaint is about.
+        let what = text::cut(&what.to_string(), MAX_COMPLAINT).replace(char::is_control, " ");
+        tally.count(Source::Connection, cause, 0, what);
+    };
     match event {
         Event::Connected => {
             up.send_replace(true);
@@ -102,15 +127,10 @@ fn note(event: &Event, up: &watch::Sender<bool>) {
             up.send_replace(false);
             warn!("the NATS server is away: reconnecting until it is back");
         }
-        Event::SlowConsumer(subscription) => {
-            warn!(
-                subscription,
-                "messages were lost: they came faster than they were read"
-            );
-        }
+        Event::SlowConsumer(_) => count(Cause::Lost, &"they came faster than they were read"),
         // A refused permission shows nowhere else.
-        Event::ServerError(error) => warn!("the NATS server says: {error}"),
-        Event::ClientError(error) => warn!("NATS client: {error}"),
+        Event::ServerError(error) => count(Cause::Complaint, error),
+        Event::ClientError(error) => count(Cause::Complaint, error),
         Event::LameDuckMode => info!("the NATS server is about to stop"),
         Event::Draining | Event::Closed => {}
     }

@@ -5,9 +5,11 @@ use async_nats::Message;
 use scuttle_core::{Input, Trace};
 use scuttle_schemas::agents::{Heartbeat, TeardownProgress, TeardownResult};
 use scuttle_schemas::subjects::{self, AgentChannel};
-use scuttle_schemas::{ErrorCode, HostId, OperationId, Refusal, headers, read};
+use scuttle_schemas::{ErrorCode, HostId, OperationId, Refusal, Unreadable, headers, read};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
+
+use crate::tally::Cause;
 
 /// A request subject of the controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -32,6 +34,24 @@ pub enum Endpoint {
     AgentHeartbeat,
     /// `agent.<host_uuid>.results`.
     AgentResults,
+}
+
+/// A message that is no input, and why not: in words for whoever sent it, and for the log.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejected {
+    /// What kind of thing is wrong.
+    pub cause: Cause,
+    /// The answer.
+    pub refusal: Refusal,
+}
+
+impl From<Refusal> for Rejected {
+    fn from(refusal: Refusal) -> Self {
+        Self {
+            cause: Cause::Invalid,
+            refusal,
+        }
+    }
 }
 
 impl Endpoint {
@@ -137,26 +157,36 @@ impl Endpoint {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn read_progress(message: &Message) -> Result<Input, Refusal> {
+pub fn read_progress(message: &Message) -> Result<Input, Rejected> {
     let progress: TeardownProgress = payload("teardown progress", message)?;
     let host = AgentChannel::Progress.host(&message.subject);
     let host = host.ok_or_else(|| bad_request(&"the subject names no valid host_uuid"))?;
     Ok(Input::Progress { host, progress })
 }
 
-fn payload<T: DeserializeOwned>(name: &'static str, message: &Message) -> Result<T, Refusal> {
-    read(name, &message.payload).map_err(|error| bad_request(&error))
+fn payload<T: DeserializeOwned>(name: &'static str, message: &Message) -> Result<T, Rejected> {
+    read(name, &message.payload).map_err(|error| Rejected {
+        cause: match error.kind() {
+            Unreadable::NotUtf8 => Cause::NotUtf8,
+            Unreadable::NotJson => Cause::NotJson,
+            Unreadable::Invalid => Cause::Invalid,
+        },
+        refusal: bad_request(&error),
+    })
 }
 
 /// The host that a report speaks for: the one of its subject, which the NATS server vouches for. A
 /// payload that names another is refused.
-fn speaker(channel: AgentChannel, message: &Message, named: &HostId) -> Result<HostId, Refusal> {
+fn speaker(channel: AgentChannel, message: &Message, named: &HostId) -> Result<HostId, Rejected> {
     match channel.host(&message.subject) {
         Some(host) if host == *named => Ok(host),
-        Some(host) => Err(bad_request(&format!(
-            "host_uuid {named} is not {host}, the host of the subject"
-        ))),
-        None => Err(bad_request(&"the subject names no valid host_uuid")),
+        Some(host) => Err(Rejected {
+            cause: Cause::OtherHost,
+            refusal: bad_request(&format!(
+                "host_uuid {named} is not {host}, the host of the subject"
+            )),
+        }),
+        None => Err(bad_request(&"the subject names no valid host_uuid").into()),
     }
 }
 

@@ -15,10 +15,6 @@ use tokio::sync::mpsc::Sender;
 
 use crate::store::{Store, StoreError};
 
-/// How many inputs wait for the engine at the most: about a fifth of a second of its work, so that a
-/// requester is told `overloaded` before it loses patience.
-pub const INBOX: usize = 8192;
-
 /// How many inputs are decided in one batch at the most: enough that what is told once a batch costs
 /// each of them little, few enough that the first of them does not wait long for the last.
 const BATCH: usize = 1024;

@@ -1,22 +1,25 @@
 //! Inbound: one task for each endpoint, which reads requests and hands them to the engine. It never
 //! waits for anything but the next message, so that no subscription falls behind: when the engine's
-//! inbox is full, the answer is `overloaded`.
+//! inbox has no room, the answer is `overloaded`.
 
-use std::sync::mpsc::{SyncSender, TrySendError};
+use std::pin::pin;
+use std::sync::Arc;
 
 use async_nats::service::{Request, endpoint::Endpoint as Requests};
 use async_nats::{Client, Subscriber};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use scuttle_core::Reply;
 use scuttle_schemas::{ErrorCode, Refusal};
-use tracing::debug;
 use uuid::Uuid;
 
+use crate::connection::Connected;
 use crate::encoder::Encoder;
-use crate::endpoint::{self, Endpoint};
-use crate::engine::Job;
+use crate::endpoint::{self, Endpoint, Rejected};
+use crate::inbox::{Gone, Inbox, Room};
 use crate::outbound;
 use crate::shutdown::Shutdown;
+use crate::tally::{Cause, Source, Tally};
 
 /// When an overloaded controller may be asked again, in milliseconds: a full inbox is worked off
 /// within this.
@@ -25,17 +28,38 @@ const RETRY_AFTER_MS: u64 = 500;
 /// Bytes of refusals that are encoded into one piece of memory: there are few, and they are short.
 const REFUSALS: usize = 4 << 10;
 
-/// A request on its way to the engine; boxed, since thousands may wait.
-pub type Inbox = SyncSender<Job<Box<Request>>>;
+/// Whom an input comes from, and the room that it takes up until this is dropped.
+#[derive(Debug)]
+pub struct Requester {
+    /// Who waits for the answer; nobody, where an agent only publishes.
+    pub request: Option<(Endpoint, Request)>,
+    _room: Room,
+}
+
+/// What all tasks share.
+#[derive(Debug, Clone)]
+pub struct Inbound {
+    /// For refusals.
+    pub client: Client,
+    /// Whether they can be sent.
+    pub connected: Connected,
+    /// The engine's inbox. Boxed, since thousands may wait.
+    pub inbox: Inbox<Box<Requester>>,
+    /// What is refused is counted here.
+    pub tally: Arc<Tally>,
+    /// When to stop.
+    pub shutdown: Shutdown,
+}
 
 /// Serves one endpoint: until the shutdown through the engine, after it with `shutting_down`.
-pub async fn serve(
-    endpoint: Endpoint,
-    mut requests: Requests,
-    client: Client,
-    inbox: Inbox,
-    mut shutdown: Shutdown,
-) {
+pub async fn serve(endpoint: Endpoint, mut requests: Requests, inbound: Inbound) {
+    let Inbound {
+        client,
+        mut connected,
+        inbox,
+        tally,
+        mut shutdown,
+    } = inbound;
     let mut inbox = Some(inbox);
     let mut encoder = Encoder::new(REFUSALS);
     loop {
@@ -48,11 +72,27 @@ pub async fn serve(
             request = requests.next() => request,
         };
         let Some(request) = request else { return };
-        if let Err((request, refusal)) = submit(endpoint, Box::new(request), inbox.as_ref()) {
-            let message = &request.message;
-            let (subject, length) = (message.subject.as_str(), message.payload.len());
-            debug!(subject, length, code = ?refusal.code, "refused: {}", refusal.message);
-            outbound::reply(&client, &mut encoder, *request, &Reply::Refused(refusal)).await;
+        let Err(refused) = submit(endpoint, request, inbox.as_ref(), &tally) else {
+            continue;
+        };
+        let (request, refusal) = *refused;
+        let reply = Reply::Refused(refusal);
+        let mut answer = pin!(outbound::reply(
+            &client,
+            &mut encoder,
+            &tally,
+            (endpoint, request),
+            &reply
+        ));
+        loop {
+            tokio::select! {
+                biased;
+                () = &mut answer => break,
+                // Whoever waited asks again.
+                () = connected.lost() => break,
+                // The engine ends when nobody holds its inbox, also while the server takes nothing.
+                () = shutdown.begun(), if inbox.is_some() => inbox = None,
+            }
         }
     }
 }
@@ -60,35 +100,50 @@ pub async fn serve(
 /// Hands a request to the engine, or gives it back with the reason why not.
 fn submit(
     endpoint: Endpoint,
-    request: Box<Request>,
-    inbox: Option<&Inbox>,
-) -> Result<(), (Box<Request>, Refusal)> {
+    mut request: Request,
+    inbox: Option<&Inbox<Box<Requester>>>,
+    tally: &Tally,
+) -> Result<(), Box<(Request, Refusal)>> {
     let Some(inbox) = inbox else {
-        return Err((request, shutting_down()));
+        return Err(Box::new((request, shutting_down())));
+    };
+    let length = request.message.payload.len();
+    let rejected = |Rejected { cause, refusal }: Rejected| {
+        tally.count(Source::Endpoint(endpoint), cause, length, &refusal.message);
+        refusal
     };
     let input = match endpoint.read(&request.message, Uuid::now_v7) {
         Ok(input) => input,
-        Err(refusal) => return Err((request, refusal)),
+        Err(why) => return Err(Box::new((request, rejected(why)))),
     };
-    match inbox.try_send(Job {
-        input,
-        requester: Some(request),
-    }) {
-        Err(TrySendError::Full(Job {
-            requester: Some(request),
-            ..
-        })) => Err((request, overloaded())),
-        Err(TrySendError::Disconnected(Job {
-            requester: Some(request),
-            ..
-        })) => Err((request, shutting_down())),
-        _ => Ok(()),
+    // They are read, and would keep much memory waiting.
+    request.message.payload = Bytes::new();
+    request.message.headers = None;
+    let Some(room) = inbox.room(&input, length) else {
+        return Err(Box::new((request, rejected(overloaded()))));
+    };
+    let requester = Requester {
+        request: Some((endpoint, request)),
+        _room: room,
+    };
+    match inbox.send(input, Box::new(requester)) {
+        Err((requester, Gone)) => match requester.request {
+            Some((_, request)) => Err(Box::new((request, shutting_down()))),
+            None => Ok(()),
+        },
+        Ok(()) => Ok(()),
     }
 }
 
-/// Takes in what agents publish on their progress subjects. What cannot be read, or comes while the
-/// inbox is full, is dropped: progress is a hint, the result counts.
-pub async fn progress(mut messages: Subscriber, inbox: Inbox, mut shutdown: Shutdown) {
+/// Takes in what agents publish on their progress subjects. What cannot be read, or comes while there is no
+/// room, is dropped: progress is a hint, the result counts.
+pub async fn progress(mut messages: Subscriber, inbound: Inbound) {
+    let Inbound {
+        inbox,
+        tally,
+        mut shutdown,
+        ..
+    } = inbound;
     loop {
         let message = tokio::select! {
             biased;
@@ -96,26 +151,34 @@ pub async fn progress(mut messages: Subscriber, inbox: Inbox, mut shutdown: Shut
             message = messages.next() => message,
         };
         let Some(message) = message else { return };
-        match endpoint::read_progress(&message) {
-            Ok(input) => drop(inbox.try_send(Job {
-                input,
-                requester: None,
-            })),
-            Err(refusal) => {
-                let (subject, length) = (message.subject.as_str(), message.payload.len());
-                debug!(subject, length, "ignored: {}", refusal.message);
-            }
+        let length = message.payload.len();
+        let taken = endpoint::read_progress(&message).and_then(|input| {
+            let room = inbox.room(&input, length).ok_or_else(overloaded)?;
+            let requester = Requester {
+                request: None,
+                _room: room,
+            };
+            // An engine that is gone needs no hints.
+            let _ = inbox.send(input, Box::new(requester));
+            Ok(())
+        });
+        if let Err(Rejected { cause, refusal }) = taken {
+            tally.count(Source::Progress, cause, length, &refusal.message);
         }
     }
 }
 
-fn overloaded() -> Refusal {
-    Refusal {
+fn overloaded() -> Rejected {
+    let refusal = Refusal {
         retry_after_ms: Some(RETRY_AFTER_MS),
         ..Refusal::new(
             ErrorCode::Overloaded,
             "too much is waiting already: nothing was stored",
         )
+    };
+    Rejected {
+        cause: Cause::Overloaded,
+        refusal,
     }
 }
 

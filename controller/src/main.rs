@@ -2,19 +2,20 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::sync::mpsc::sync_channel;
+use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
-use async_nats::Client;
-use async_nats::service::{Request, Service};
+use async_nats::service::Service;
 use scuttle_controller::config::{Config, ConfigError, LogFormat};
 use scuttle_controller::connection;
 use scuttle_controller::endpoint::Endpoint;
-use scuttle_controller::engine::{self, INBOX, Job, OUTBOX};
-use scuttle_controller::inbound::{self, Inbox};
+use scuttle_controller::engine::{self, OUTBOX};
+use scuttle_controller::inbound::{self, Inbound};
+use scuttle_controller::inbox::{Inbox, Limits};
 use scuttle_controller::shutdown::{self, Shutdown};
 use scuttle_controller::store::RedbStore;
+use scuttle_controller::tally::Tally;
 use scuttle_controller::{clock, outbound, service};
 use scuttle_schemas::subjects::AgentChannel;
 use tokio::sync::mpsc;
@@ -59,7 +60,20 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: &Config) -> anyhow::Result<()> {
-    let mut shutdown = shutdown::listen().context("cannot listen for signals")?;
+    let shutdown = shutdown::listen().context("cannot listen for signals")?;
+    let tally = Arc::new(Tally::default());
+    while !shutdown.has_begun() {
+        serve(config, &tally, shutdown.clone()).await?;
+    }
+    let refused = tally.to_string();
+    if !refused.is_empty() {
+        info!("refused or ignored since the start: {refused}");
+    }
+    Ok(())
+}
+
+/// From the store's file to its last checkpoint: until the shutdown begins, or the NATS client ends by itself.
+async fn serve(config: &Config, tally: &Arc<Tally>, mut shutdown: Shutdown) -> anyhow::Result<()> {
     let mut store = RedbStore::open(&config.data_dir)?;
     let state = engine::load(&mut store)?;
     let (hosts, shards, open) = state.size();
@@ -69,26 +83,45 @@ async fn run(config: &Config) -> anyhow::Result<()> {
     );
 
     let (client, connected) = tokio::select! {
-        connection = connection::connect(config) => connection,
+        connection = connection::connect(config, tally) => connection,
         () = shutdown.begun() => return Ok(()),
     };
-    let (inbox, jobs) = sync_channel::<Job<Box<Request>>>(INBOX);
+    let (inbox, jobs) = Inbox::new(Limits::STANDARD);
     let (outbox, effects) = mpsc::channel(OUTBOX);
-    let outbound = tokio::spawn(outbound::run(client.clone(), effects, connected));
+    let outbound = outbound::run(client.clone(), effects, connected.clone(), tally.clone());
+    let outbound = tokio::spawn(outbound);
     let engine = tokio::task::spawn_blocking(move || {
         engine::run(state, &mut store, jobs, &outbox, clock::now)
     });
-    let (service, tasks) = subscribe(&client, inbox, &shutdown).await?;
-    info!("ready");
+    let inbound = Inbound {
+        client: client.clone(),
+        connected,
+        inbox,
+        tally: tally.clone(),
+        shutdown: shutdown.clone(),
+    };
+    let subscribed = subscribe(inbound).await;
+    match &subscribed {
+        Ok(_) => info!("ready"),
+        Err(error) => error!("{error:#}"),
+    }
 
-    // The engine ends when the shutdown takes its senders away, or when a commit failed.
+    // The engine ends when the shutdown takes its senders away, when the subscriptions end, or when a
+    // commit failed.
     engine.await.context("the engine panicked")??;
-    info!("stopped: everything is on disk");
+    if shutdown.has_begun() {
+        info!("stopped: everything is on disk");
+    } else {
+        // It does so on a message that it cannot read.
+        error!("the NATS client has ended by itself: everything is on disk; starting again");
+    }
     let last_words = async {
         let _ = outbound.await;
-        // No more requests from here on; those that have come are answered, with `shutting_down`.
-        let _ = service.stop().await;
-        tasks.join_all().await;
+        if let Ok((service, tasks)) = subscribed {
+            // No more requests from here on; those that have come are answered, with `shutting_down`.
+            let _ = service.stop().await;
+            tasks.join_all().await;
+        }
         client.flush().await
     };
     if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
@@ -98,26 +131,17 @@ async fn run(config: &Config) -> anyhow::Result<()> {
 }
 
 /// Subscribes every subject; each has a task that holds a sender of the inbox until the shutdown.
-async fn subscribe(
-    client: &Client,
-    inbox: Inbox,
-    shutdown: &Shutdown,
-) -> anyhow::Result<(Service, JoinSet<()>)> {
+async fn subscribe(inbound: Inbound) -> anyhow::Result<(Service, JoinSet<()>)> {
+    let client = &inbound.client;
     let mut tasks = JoinSet::new();
     let progress = client.subscribe(AgentChannel::Progress.of_all()).await?;
-    tasks.spawn(inbound::progress(progress, inbox.clone(), shutdown.clone()));
+    tasks.spawn(inbound::progress(progress, inbound.clone()));
     let failed = |error: async_nats::Error| anyhow::anyhow!("cannot start the service: {error}");
     let service = service::start(client).await.map_err(failed)?;
     for endpoint in Endpoint::ALL {
         let builder = service.endpoint_builder().name(endpoint.name());
         let requests = builder.add(endpoint.subject()).await.map_err(failed)?;
-        tasks.spawn(inbound::serve(
-            endpoint,
-            requests,
-            client.clone(),
-            inbox.clone(),
-            shutdown.clone(),
-        ));
+        tasks.spawn(inbound::serve(endpoint, requests, inbound.clone()));
     }
     Ok((service, tasks))
 }

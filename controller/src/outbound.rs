@@ -1,5 +1,7 @@
 //! Outbound: effects become bytes and leave. The only code that publishes.
 
+use std::sync::Arc;
+
 use async_nats::service::{Request, error};
 use async_nats::{Client, HeaderMap, PublishError, Subject};
 use bytes::Bytes;
@@ -12,7 +14,10 @@ use tracing::{debug, warn};
 
 use crate::connection::Connected;
 use crate::encoder::Encoder;
+use crate::endpoint::Endpoint;
 use crate::engine::Told;
+use crate::inbound::Requester;
+use crate::tally::{Cause, Source, Tally};
 
 /// The most characters of the `Nats-Service-Error` header.
 const MAX_HEADER: usize = 256;
@@ -27,8 +32,9 @@ const BUFFER: usize = 1 << 20;
 /// are sent again by their operations, and a subscriber learns from the next revision what it missed.
 pub async fn run(
     client: Client,
-    mut outbox: Receiver<Vec<Told<Box<Request>>>>,
+    mut outbox: Receiver<Vec<Told<Box<Requester>>>>,
     connected: Connected,
+    tally: Arc<Tally>,
 ) {
     let mut encoder = Encoder::new(BUFFER);
     while let Some(batches) = outbox.recv().await {
@@ -36,16 +42,23 @@ pub async fn run(
         tokio::select! {
             biased;
             () = watch.lost() => debug!("not all was sent: the NATS server is away"),
-            () = tell(&client, &mut encoder, batches) => {}
+            () = tell(&client, &mut encoder, &tally, batches) => {}
         }
     }
 }
 
 /// Replies first: somebody waits for each. Their order among the others says nothing.
-async fn tell(client: &Client, encoder: &mut Encoder, mut batches: Vec<Told<Box<Request>>>) {
+async fn tell(
+    client: &Client,
+    encoder: &mut Encoder,
+    tally: &Tally,
+    mut batches: Vec<Told<Box<Requester>>>,
+) {
     for batch in &mut batches {
-        for (request, answer) in batch.replies.drain(..) {
-            reply(client, encoder, *request, &answer).await;
+        for (mut requester, answer) in batch.replies.drain(..) {
+            if let Some(request) = requester.request.take() {
+                reply(client, encoder, tally, request, &answer).await;
+            }
         }
     }
     for effect in batches.into_iter().flat_map(|batch| batch.effects) {
@@ -131,15 +144,22 @@ fn trace_headers(trace: &Trace) -> HeaderMap {
 }
 
 /// Answers a request, unless it named no reply subject, or one that is not the asker's to write on.
-pub async fn reply(client: &Client, encoder: &mut Encoder, mut request: Request, reply: &Reply) {
+pub async fn reply(
+    client: &Client,
+    encoder: &mut Encoder,
+    tally: &Tally,
+    (endpoint, mut request): (Endpoint, Request),
+    reply: &Reply,
+) {
     let Some(inbox) = request.message.reply.clone() else {
         return;
     };
+    let length = inbox.len();
+    let count = |cause, what: &dyn std::fmt::Display| {
+        tally.count(Source::Endpoint(endpoint), cause, length, what);
+    };
     if !subjects::may_be_answered(&inbox) {
-        warn!(
-            "no answer to {}: its reply subject {inbox} is not the asker's",
-            request.message.subject
-        );
+        count(Cause::ReplySubject, &"it is not answered");
         return;
     }
     let (headers, payload) = answer(encoder, reply);
@@ -163,16 +183,13 @@ pub async fn reply(client: &Client, encoder: &mut Encoder, mut request: Request,
                 ..
             }) = reply
             {
-                warn!(
-                    "a result on {} changed nothing: {detail}",
-                    request.message.subject
-                );
+                count(Cause::Moot, detail);
             }
             request.respond(Ok(payload)).await
         }
     };
     if let Err(error) = sent {
-        warn!("could not answer {}: {error}", request.message.subject);
+        count(Cause::Unanswered, &error);
     }
 }
 

@@ -16,6 +16,11 @@ impl Shutdown {
         // An error: nobody can ask any more, which is the same.
         let _ = self.0.wait_for(|begun| *begun).await;
     }
+
+    /// Whether the shutdown has begun.
+    pub fn has_begun(&self) -> bool {
+        *self.0.borrow()
+    }
 }
 
 /// Listens for the signals from now on.

@@ -8,7 +8,7 @@ use scuttle_schemas::shards::{RemovedShard, ShardsUpdated, ShardsUpdatedType};
 use scuttle_schemas::{DeckyId, HostId, MAX_BROADCAST_BYTES, Timestamp};
 
 use crate::change::Change;
-use crate::rows::{OperationRow, ShardRow};
+use crate::rows::{OperationRow, OutcomeRow, ShardRow};
 use crate::state::{Batch, State, insert_shard};
 use crate::step::{Commit, Effect, Trace};
 
@@ -21,8 +21,15 @@ fn text(text: &str) -> usize {
 }
 
 /// The most bytes that a record takes as JSON: an upper bound that is cheap to compute.
-trait Bounded {
+pub(crate) trait Bounded {
     fn most_bytes(&self) -> usize;
+
+    /// Whether it fits into what is left of `budget`, which it then is taken from.
+    fn fits(&self, budget: &mut usize) -> bool {
+        let left = budget.checked_sub(self.most_bytes());
+        *budget = left.unwrap_or(*budget);
+        left.is_some()
+    }
 }
 
 impl Bounded for ShardRow {
@@ -57,6 +64,13 @@ impl Bounded for HostRecord {
     }
 }
 
+impl Bounded for OutcomeRow {
+    fn most_bytes(&self) -> usize {
+        let error = self.error.as_ref().map_or(0, |error| text(error.as_str()));
+        160 + error
+    }
+}
+
 impl Bounded for OperationRecord {
     fn most_bytes(&self) -> usize {
         let error = self.error.as_ref().map_or(0, |error| text(error.as_str()));
@@ -67,16 +81,7 @@ impl Bounded for OperationRecord {
 
 /// Takes as many items off the front as fit into what is left of `budget`.
 fn take_fitting<T: Bounded>(items: &mut Vec<T>, budget: &mut usize) -> Vec<T> {
-    let fitting = items
-        .iter()
-        .take_while(|item| match budget.checked_sub(item.most_bytes()) {
-            Some(left) => {
-                *budget = left;
-                true
-            }
-            None => false,
-        })
-        .count();
+    let fitting = items.iter().take_while(|item| item.fits(budget)).count();
     let rest = items.split_off(fitting);
     std::mem::replace(items, rest)
 }

@@ -71,6 +71,9 @@ impl State {
         if inventory.is_some() || !partial {
             host.row.applied = Some(report);
         }
+        if inventory.is_some() {
+            host.inventory.report = Some(report);
+        }
         if host.row.status != HostStatus::Online
             || host.row.agent_version.as_ref() != Some(&version)
         {

@@ -20,6 +20,8 @@ const NOT_REPORTED: &str = "not reported by its agent";
 pub(crate) struct Inventory {
     /// This process has applied a whole one.
     pub(crate) applied: bool,
+    /// The report that the applied one came with.
+    pub(crate) report: Option<Report>,
     /// The operations that were accepted since: of them it proves nothing. (No clock says so: one that
     /// jumps back would call an old inventory new.)
     pub(crate) accepted_since: BTreeSet<OperationId>,

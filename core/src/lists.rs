@@ -2,11 +2,12 @@
 
 use std::ops::Bound;
 
-use scuttle_schemas::hosts::{HostsList, HostsListRequest};
+use scuttle_schemas::hosts::{HostRecord, HostsList, HostsListRequest};
 use scuttle_schemas::operations::{OperationGetAnswer, OperationsList, OperationsListRequest};
 use scuttle_schemas::shards::{ShardsList, ShardsListRequest};
 use scuttle_schemas::{ErrorCode, OperationId, Refusal};
 
+use crate::broadcast::Bounded;
 use crate::cursor;
 use crate::rows::OperationRow;
 use crate::state::State;
@@ -14,6 +15,10 @@ use crate::state::State;
 /// The most rows that one page looks at. With a filter that few rows pass, a page may be short, or
 /// empty, while its `next` is set: no request holds up the others for long.
 const ROWS_PER_PAGE: usize = 20_000;
+
+/// The most bytes of an answer's records: a NATS server takes 1 MiB in one message. A page that would be larger
+/// ends early, and `next` is set.
+pub(crate) const ANSWER_BYTES: usize = 1_000_000;
 
 impl State {
     pub(crate) fn list_shards(&self, request: &ShardsListRequest) -> Result<ShardsList, Refusal> {
@@ -40,14 +45,17 @@ impl State {
             });
 
         let mut shards = Vec::new();
+        let mut room = ANSWER_BYTES;
         let mut last = None;
         let mut next = None;
         for (looked_at, (host, shard)) in rows.enumerate() {
-            if shards.len() == request.limit.get() || looked_at == ROWS_PER_PAGE {
+            let wanted = request.state.is_none_or(|state| shard.row.state == state);
+            let full = shards.len() == request.limit.get() || looked_at == ROWS_PER_PAGE;
+            if full || wanted && !shard.row.fits(&mut room) {
                 next = last;
                 break;
             }
-            if request.state.is_none_or(|state| shard.row.state == state) {
+            if wanted {
                 shards.push(shard.record(&host.row));
             }
             last = Some((&shard.row.host, &shard.row.decky));
@@ -63,18 +71,20 @@ impl State {
     pub(crate) fn list_hosts(&self, request: &HostsListRequest) -> Result<HostsList, Refusal> {
         let after = request.after.as_deref().map(cursor::host).transpose()?;
         let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
-        let mut rows = self
+        let rows = self
             .hosts
             .range::<scuttle_schemas::HostId, _>((from, Bound::Unbounded));
-        let hosts: Vec<_> = rows
-            .by_ref()
-            .take(request.limit.get())
-            .map(|(_, host)| host.record())
-            .collect();
-        let next = rows
-            .next()
-            .and(hosts.last())
-            .map(|last| cursor::after_host(&last.host_uuid));
+        let mut hosts: Vec<HostRecord> = Vec::new();
+        let mut room = ANSWER_BYTES;
+        let mut next = None;
+        for host in rows.map(|(_, host)| host.record()) {
+            if hosts.len() == request.limit.get() || !host.fits(&mut room) {
+                next = hosts.last();
+                break;
+            }
+            hosts.push(host);
+        }
+        let next = next.map(|last| cursor::after_host(&last.host_uuid));
         Ok(HostsList {
             revision: self.meta.revisions.hosts,
             hosts,
@@ -97,15 +107,21 @@ impl State {
         );
         let page = |rows: &mut dyn Iterator<Item = &OperationRow>| {
             let mut operations = Vec::new();
+            let mut room = ANSWER_BYTES;
             let (mut last, mut next) = (None, None);
             for (looked_at, row) in rows.enumerate() {
-                if operations.len() == request.limit.get() || looked_at == ROWS_PER_PAGE {
+                let wanted = request.state.is_none_or(|state| row.state == state);
+                let record = wanted.then(|| row.record(self.waiting_for(row)));
+                let full = operations.len() == request.limit.get() || looked_at == ROWS_PER_PAGE;
+                if full
+                    || record
+                        .as_ref()
+                        .is_some_and(|record| !record.fits(&mut room))
+                {
                     next = last.map(cursor::after_operation);
                     break;
                 }
-                if request.state.is_none_or(|state| row.state == state) {
-                    operations.push(row.record(self.waiting_for(row)));
-                }
+                operations.extend(record);
                 last = Some(row.id);
             }
             OperationsList {

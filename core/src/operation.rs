@@ -6,6 +6,8 @@ use scuttle_schemas::operations::{
 };
 use scuttle_schemas::{DeckyId, Text, Timestamp};
 
+use crate::broadcast::Bounded;
+use crate::lists::ANSWER_BYTES;
 use crate::rows::{OperationRow, OutcomeRow};
 
 /// What can happen to an operation.
@@ -152,9 +154,12 @@ impl OperationRow {
     /// The record with its shards, failed ones first.
     pub(crate) fn whole_record(&self, waiting_for: Option<WaitingFor>) -> OperationRecord {
         let failed = |row: &&OutcomeRow| row.outcome == ShardOutcome::Failed;
+        let record = self.record(waiting_for);
+        let mut room = ANSWER_BYTES.saturating_sub(record.most_bytes());
         let shards = (self.outcomes.iter().filter(failed))
             .chain(self.outcomes.iter().filter(|row| !failed(row)))
             .take(MAX_LISTED_OUTCOMES)
+            .take_while(|row| row.fits(&mut room))
             .map(|row| OperationShard {
                 decky_id: row.decky.clone(),
                 outcome: row.outcome,
@@ -163,7 +168,7 @@ impl OperationRow {
             .collect();
         OperationRecord {
             shards: Some(shards),
-            ..self.record(waiting_for)
+            ..record
         }
     }
 }

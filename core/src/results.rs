@@ -74,19 +74,14 @@ impl State {
         }
         self.change_shards(now, from, Some(&operation), put, removed);
         self.put_operation(operation);
-        self.number(
-            from,
-            Report {
-                boot: result.boot_id,
-                sequence: result.sequence,
-            },
-        );
+        self.number(from, report_of(result));
         recorded(None)
     }
 
     /// What becomes of each shard that the operation covers or the result mentions.
     fn judge(&self, operation: &mut OperationRow, result: &TeardownResult) -> Verdict {
         let mut verdict = Verdict::default();
+        let report = report_of(result);
         // An operation for one decky speaks for that decky alone.
         let mentioned: BTreeMap<&DeckyId, &ShardResult> = (result.shards.iter())
             .filter(|shard| {
@@ -101,11 +96,11 @@ impl State {
             match shard.outcome {
                 ReportedOutcome::Removed => {
                     operation.note(decky, ShardOutcome::Removed, None);
-                    self.gone(operation, decky, &mut verdict);
+                    self.gone(operation, decky, report, &mut verdict);
                 }
                 ReportedOutcome::Absent => {
                     operation.note(decky, ShardOutcome::Absent, None);
-                    self.gone(operation, decky, &mut verdict);
+                    self.gone(operation, decky, report, &mut verdict);
                 }
                 ReportedOutcome::Failed => {
                     let error = shard.error.clone().unwrap_or_else(|| overall_error(result));
@@ -119,18 +114,18 @@ impl State {
             .filter(|decky| !mentioned.contains_key(decky))
             .collect();
         for decky in &unmentioned {
+            let covered = self.covers(operation, decky);
             match result.outcome {
-                ResultOutcome::Succeeded => {
-                    operation.note(decky, ShardOutcome::Absent, None);
-                    if self.covers(operation, decky) {
-                        self.gone(operation, decky, &mut verdict);
-                    }
-                }
-                ResultOutcome::Failed => {
+                ResultOutcome::Failed if covered => {
                     let error = overall_error(result);
                     operation.note(decky, ShardOutcome::Failed, Some(error.clone()));
-                    if self.covers(operation, decky) {
-                        self.remains(operation, decky, error, &mut verdict);
+                    self.remains(operation, decky, error, &mut verdict);
+                }
+                // A failure is not one of a shard that an earlier operation had removed by then.
+                ResultOutcome::Succeeded | ResultOutcome::Failed => {
+                    operation.note(decky, ShardOutcome::Absent, None);
+                    if covered {
+                        self.gone(operation, decky, report, &mut verdict);
                     }
                 }
             }
@@ -147,11 +142,22 @@ impl State {
         shard.is_some_and(|shard| shard.row.registered <= operation.covers_until)
     }
 
-    fn gone(&self, operation: &OperationRow, decky: &DeckyId, verdict: &mut Verdict) {
+    fn gone(
+        &self,
+        operation: &OperationRow,
+        decky: &DeckyId,
+        report: Report,
+        verdict: &mut Verdict,
+    ) {
         let Some(host) = self.hosts.get(&operation.host) else {
             return;
         };
-        if host.shards.contains_key(decky) {
+        let Some(shard) = host.shards.get(decky) else {
+            return;
+        };
+        // Registered since the acceptance, and seen by an inventory that left after this result: it was deployed anew.
+        let seen_later = shard.listed && host.inventory.report > Some(report);
+        if self.covers(operation, decky) || !seen_later {
             verdict.removed.push(decky.clone());
         }
     }
@@ -202,6 +208,13 @@ impl State {
                 host.inventory.drop_pages_before(report);
             }
         }
+    }
+}
+
+fn report_of(result: &TeardownResult) -> Report {
+    Report {
+        boot: result.boot_id,
+        sequence: result.sequence,
     }
 }
 

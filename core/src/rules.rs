@@ -95,6 +95,39 @@ fn a_decky_that_was_deployed_anew_outlives_a_success_that_does_not_mention_it() 
 }
 
 #[test]
+fn a_failure_is_not_one_of_a_decky_that_an_earlier_operation_had_removed() {
+    let mut swarm = swarm();
+    let (one, _) = swarm.teardown("h", Some("a")).expect("accepted");
+    let (whole, _) = swarm.teardown("h", None).expect("accepted");
+    swarm.result("h", (BOOT, 2), one.operation_id, None, &[("a", None)]);
+    swarm.heartbeat("h", (BOOT, 3), Some(&["a", "b"]));
+    let busy = Some("busy");
+    swarm.result("h", (BOOT, 4), whole.operation_id, busy, &[("b", busy)]);
+    assert_eq!(swarm.states("h"), "a:Running b:TeardownFailed");
+    let counts = swarm.operation(whole.operation_id).counts;
+    assert_eq!((counts.absent, counts.failed), (1, 1));
+}
+
+#[test]
+fn a_late_result_leaves_a_decky_that_a_later_inventory_lists_anew() {
+    let mut swarm = swarm();
+    let (one, _) = swarm.teardown("h", Some("a")).expect("accepted");
+    let (whole, _) = swarm.teardown("h", None).expect("accepted");
+    // The first one's result, the second of its boot, is on its way while a new boot tells of the second one.
+    swarm.result("h", (BOOT, 3), whole.operation_id, None, &[("b", None)]);
+    assert_eq!(swarm.states("h"), "");
+    swarm.heartbeat("h", (BOOT + 1, 1), Some(&["a"]));
+    let (anew, _) = swarm.teardown("h", Some("a")).expect("accepted");
+    swarm.result("h", (BOOT, 2), one.operation_id, None, &[("a", None)]);
+    assert_eq!(swarm.states("h"), "a:TearingDown");
+    let counts = swarm.operation(one.operation_id).counts;
+    assert_eq!((counts.removed, counts.pending), (1, 0));
+    let removed = &[("a", None)];
+    swarm.result("h", (BOOT + 1, 2), anew.operation_id, None, removed);
+    assert_eq!(swarm.states("h"), "");
+}
+
+#[test]
 fn no_heartbeat_clears_a_failure_or_brings_a_removed_decky_back() {
     let mut swarm = swarm();
     let (accepted, _) = swarm.teardown("h", None).expect("accepted");

@@ -21,7 +21,7 @@ pub mod time;
 
 pub use errors::{ErrorCode, Refusal, RefusalBody};
 pub use ids::{BootId, DeckyId, HostId, HostName, OperationId};
-pub use read::{ReadError, read};
+pub use read::{ReadError, Unreadable, read};
 pub use text::{Labels, Services, Text};
 pub use time::Timestamp;
 

@@ -7,6 +7,7 @@ use serde::de::value::MapAccessDeserializer;
 use serde::de::{
     Deserialize, DeserializeOwned, Deserializer, Error, MapAccess, SeqAccess, Visitor,
 };
+use serde_json::error::Category;
 
 /// Why a payload could not be read. Its text goes to the sender, in `bad_request`.
 #[derive(Debug, thiserror::Error)]
@@ -14,7 +15,26 @@ use serde::de::{
 pub struct ReadError {
     message: &'static str,
     length: usize,
+    kind: Unreadable,
     cause: String,
+}
+
+/// What kind of thing is wrong with a payload.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Unreadable {
+    /// It is no text.
+    NotUtf8,
+    /// It is no JSON, or not one JSON value.
+    NotJson,
+    /// It is not an object of the type that was expected.
+    Invalid,
+}
+
+impl ReadError {
+    /// What kind of thing is wrong.
+    pub fn kind(&self) -> Unreadable {
+        self.kind
+    }
 }
 
 /// The most characters of a cause: it may quote the payload, which may be anything.
@@ -25,17 +45,24 @@ const MAX_CAUSE: usize = 200;
 /// # Errors
 /// The payload is not JSON, not an object, or breaks a rule of its type.
 pub fn read<T: DeserializeOwned>(message: &'static str, payload: &[u8]) -> Result<T, ReadError> {
-    let refused = |cause: String| ReadError {
+    // What is quoted goes into logs and terminals, too.
+    let refused = |kind, cause: &dyn fmt::Display| ReadError {
         message,
         length: payload.len(),
-        cause: crate::text::cut(&cause, MAX_CAUSE).into_owned(),
+        kind,
+        cause: crate::text::cut(&cause.to_string(), MAX_CAUSE).replace(char::is_control, " "),
     };
     // The whole text, also where serde would skip over a field.
-    let text = std::str::from_utf8(payload).map_err(|error| refused(error.to_string()))?;
+    let text =
+        std::str::from_utf8(payload).map_err(|error| refused(Unreadable::NotUtf8, &error))?;
     let object = serde_json::from_str::<Object<T>>(text);
-    object
-        .map(|object| object.0)
-        .map_err(|error| refused(error.to_string()))
+    object.map(|object| object.0).map_err(|error| {
+        let kind = match error.classify() {
+            Category::Data => Unreadable::Invalid,
+            Category::Io | Category::Syntax | Category::Eof => Unreadable::NotJson,
+        };
+        refused(kind, &error)
+    })
 }
 
 /// A `T` that is written as a JSON object. (Serde alone also takes a struct as an array of its fields

@@ -8,10 +8,12 @@
 pub mod broadcasts;
 pub mod client;
 pub mod controller;
+pub mod corpus;
 pub mod fake_agent;
 pub mod nats;
 pub mod process;
 pub mod sim;
+pub mod stop;
 pub mod swarm;
 pub mod view;
 pub mod wait;

@@ -62,7 +62,9 @@ pub struct Nats {
     port: u16,
     websocket_port: Option<u16>,
     passwords: [String; 4],
-    dir: TempDir,
+    dir: PathBuf,
+    /// Removed with the server, unless the directory is somebody else's.
+    _own: Option<TempDir>,
 }
 
 impl Nats {
@@ -71,16 +73,30 @@ impl Nats {
     /// # Errors
     /// There is no nats-server, or it does not start.
     pub async fn start() -> Result<Self> {
-        let dir = tempfile::tempdir().context("make a directory for nats-server")?;
+        let own = tempfile::tempdir().context("make a directory for nats-server")?;
+        let dir = own.path().to_owned();
+        let started = Self::start_in(&dir).await?;
+        Ok(Self {
+            _own: Some(own),
+            ..started
+        })
+    }
+
+    /// Starts a server on a free port, whose files and log are in `dir`, and stay.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub async fn start_in(dir: &Path) -> Result<Self> {
         // A letter first: `nats.conf` would take digits for a number.
         let passwords = Role::ALL.map(|_| format!("p{}", Uuid::now_v7().simple()));
-        let (process, ports) = launch(dir.path(), &passwords, None).await?;
+        let (process, ports) = launch(dir, &passwords, None).await?;
         Ok(Self {
             process,
             port: ports.client,
             websocket_port: ports.websocket,
             passwords,
-            dir,
+            dir: dir.to_owned(),
+            _own: None,
         })
     }
 
@@ -107,9 +123,14 @@ impl Nats {
     /// # Errors
     /// It does not start.
     pub async fn restart(&mut self) -> Result<()> {
-        let (process, _) = launch(self.dir.path(), &self.passwords, Some(self.port)).await?;
+        let (process, _) = launch(&self.dir, &self.passwords, Some(self.port)).await?;
         self.process = process;
         Ok(())
+    }
+
+    /// The process.
+    pub fn process(&mut self) -> &mut Process {
+        &mut self.process
     }
 
     /// A server that is not running, on a port that was free a moment ago: `restart` starts it.
@@ -125,6 +146,11 @@ impl Nats {
     /// Where clients connect.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
+    }
+
+    /// The port for clients.
+    pub fn port(&self) -> u16 {
+        self.port
     }
 
     /// Where browsers connect, if `nats.conf` has a WebSocket listener.

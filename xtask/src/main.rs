@@ -4,6 +4,7 @@
 //! builds it before anything else.
 
 mod bench;
+mod chaos;
 mod demo;
 mod nats_server;
 mod programs;
@@ -27,6 +28,7 @@ cargo xtask <command>
   demo [--keep] …   real teardowns over a real NATS server, on 20 simulated hosts
   test              formats, lints and tests everything, as CI does
   bench <name> …    a measurement: `accept`
+  chaos …           kills, stops and cuts off a whole swarm under load, then checks that nothing was lost
   sim …             the deterministic simulation: --seeds N, --seed S [--all], or --planted [name …]
   schemas           writes the generated schema files anew
   help              this text
@@ -54,6 +56,7 @@ fn dispatch(command: &str, rest: &[OsString]) -> Result<(), Failure> {
     match command {
         "demo" => Err(demo::run(&Workspace::find()?, rest)),
         "bench" => Err(bench::run(&Workspace::find()?, rest)),
+        "chaos" => Err(chaos::run(&Workspace::find()?, rest)),
         "sim" => sim::run(&Workspace::find()?, rest),
         "test" => test::run(&Workspace::find()?),
         "schemas" => schemas::run(&Workspace::find()?),

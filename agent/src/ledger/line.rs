@@ -120,6 +120,8 @@ fn torn(tail: &[u8]) -> bool {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::{Content, Damage, Entry, FORMAT, Header, read, write};
 
     fn file() -> (Vec<u8>, Vec<Entry>, usize) {
@@ -189,6 +191,42 @@ mod tests {
             b"[\"0000000000000000\",{}]\n",
         ] {
             assert_eq!(entries(other).expect_err("refused").line, 1);
+        }
+    }
+
+    proptest! {
+        /// Flipped bits of one byte make damage, or, at the very end, what a crash leaves: never other entries,
+        /// and never fewer without the last.
+        #[test]
+        fn a_damaged_byte_makes_no_other_entries(at in any::<prop::sample::Index>(), mask in 1..=255_u8) {
+            let (mut bytes, written, _) = file();
+            let at = at.index(bytes.len());
+            bytes[at] ^= mask;
+            if let Ok((_, entries)) = entries(&bytes) {
+                prop_assert_eq!(&entries[..], &written[..written.len() - 1]);
+            }
+        }
+
+        /// A file that was cut or filled with zeros anywhere has the entries up to there, and no others.
+        #[test]
+        fn a_lost_end_makes_no_other_entries(end in any::<prop::sample::Index>(), zeros: bool) {
+            let (mut bytes, written, last) = file();
+            let end = end.index(bytes.len() + 1);
+            if zeros {
+                bytes[end..].fill(0);
+            } else {
+                bytes.truncate(end);
+            }
+            if let Ok((good, entries)) = entries(&bytes) {
+                prop_assert!(good <= end);
+                prop_assert!(written.starts_with(&entries), "{entries:?}");
+                prop_assert!(end < last || entries.len() + 1 >= written.len());
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_damage(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
+            prop_assert_eq!(entries(&bytes).expect_err("refused").line, 1);
         }
     }
 }

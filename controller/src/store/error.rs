@@ -138,8 +138,8 @@ fn advice(cause: &io::Error) -> &'static str {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {
             "give the controller's user the right to read and write there"
         }
-        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded => {
-            "free some space on that disk, then start the controller again"
+        io::ErrorKind::StorageFull | io::ErrorKind::QuotaExceeded | io::ErrorKind::FileTooLarge => {
+            "free some space on that disk, or raise the controller's quota or limit there, then start the controller again"
         }
         _ => "check the path and its disk, then start the controller again",
     }

@@ -6,6 +6,7 @@ mod codec;
 mod error;
 mod memory;
 mod redb;
+mod shadow;
 
 use std::collections::BTreeMap;
 

@@ -10,6 +10,7 @@ use scuttle_core::{Change, ReplayError};
 use uuid::Uuid;
 
 use super::codec::{self, FORMAT, FORMAT_KEY, JOURNAL, META, Rows, WriteError};
+use super::shadow::Shadow;
 use super::{Fold, Store, StoreError};
 
 /// The store's file in the data directory.
@@ -41,6 +42,7 @@ impl RedbStore {
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
         create_dir(data_dir)?;
         let path = data_dir.join(FILE_NAME);
+        refuse_untouched(&path)?;
         let database = match open_file(&path) {
             Err(StoreError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
                 create_file(data_dir, &path)?
@@ -74,32 +76,9 @@ impl RedbStore {
             journal: 0,
             buffer: Vec::new(),
         };
-        store.check_format()?;
+        check_format(&store.database, &store.path)?;
         store.measure_journal()?;
         Ok(store)
-    }
-
-    fn check_format(&self) -> Result<(), StoreError> {
-        let failed = self.failed("read");
-        let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
-        let meta = transaction.open_table(META).map_err(|e| failed(e.into()))?;
-        let stored = meta.get(FORMAT_KEY).map_err(|e| failed(e.into()))?;
-        let found = stored
-            .and_then(|bytes| bytes.value().try_into().ok())
-            .map(u32::from_le_bytes)
-            .ok_or_else(|| StoreError::Foreign {
-                path: self.path.clone(),
-                cause: "it says no format".to_owned(),
-            })?;
-        if found == FORMAT {
-            Ok(())
-        } else {
-            Err(StoreError::Format {
-                path: self.path.clone(),
-                found,
-                known: FORMAT,
-            })
-        }
     }
 
     fn measure_journal(&mut self) -> Result<(), StoreError> {
@@ -249,6 +228,50 @@ fn builder() -> Builder {
         .set_cache_size(CACHE)
         .set_check_integrity_on_open(true);
     builder
+}
+
+/// Opens the file in memory first: one that is damaged, or of another program or format, is refused before
+/// anything in it is changed.
+fn refuse_untouched(path: &Path) -> Result<(), StoreError> {
+    let Ok(file) = fs::File::options().read(true).write(true).open(path) else {
+        // It is made anew, or the open says what is wrong.
+        return Ok(());
+    };
+    let failed = failed("open", path);
+    let shadow = Shadow::new(file).map_err(&failed)?;
+    if shadow.len().map_err(|e| failed(e.into()))? == 0 {
+        return Err(StoreError::Foreign {
+            path: path.to_owned(),
+            cause: "it is empty".to_owned(),
+        });
+    }
+    let database = builder()
+        .create_with_backend(shadow)
+        .map_err(|e| failed(e.into()))?;
+    check_format(&database, path)
+}
+
+fn check_format(database: &impl ReadableDatabase, path: &Path) -> Result<(), StoreError> {
+    let failed = failed("read", path);
+    let transaction = database.begin_read().map_err(|e| failed(e.into()))?;
+    let meta = transaction.open_table(META).map_err(|e| failed(e.into()))?;
+    let stored = meta.get(FORMAT_KEY).map_err(|e| failed(e.into()))?;
+    let found = stored
+        .and_then(|bytes| bytes.value().try_into().ok())
+        .map(u32::from_le_bytes)
+        .ok_or_else(|| StoreError::Foreign {
+            path: path.to_owned(),
+            cause: "it says no format".to_owned(),
+        })?;
+    if found == FORMAT {
+        Ok(())
+    } else {
+        Err(StoreError::Format {
+            path: path.to_owned(),
+            found,
+            known: FORMAT,
+        })
+    }
 }
 
 fn open_file(path: &Path) -> Result<Database, StoreError> {

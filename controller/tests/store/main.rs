@@ -1,6 +1,8 @@
 //! The store's promises, on disk and in memory: what was appended is there, whatever happened since.
 
+mod damage;
 mod files;
+mod formats;
 mod rows;
 
 use std::collections::BTreeMap;

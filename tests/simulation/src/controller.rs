@@ -6,7 +6,7 @@ use std::path::Path;
 
 use async_nats::{Message, Subject};
 use scuttle_controller::encoder::Encoder;
-use scuttle_controller::endpoint::{self, Endpoint};
+use scuttle_controller::endpoint::{self, Endpoint, Rejected};
 use scuttle_controller::engine::{self, Decided, Job, Told};
 use scuttle_controller::outbound;
 use scuttle_controller::store::{RedbStore, Store, StoreError};
@@ -250,7 +250,7 @@ impl World {
                 }
                 self.decide_soon();
             }
-            Err(refusal) => {
+            Err(Rejected { refusal, .. }) => {
                 note!(self, "refused: {}", refusal.message);
                 self.answer(&asker, &Reply::Refused(refusal));
             }

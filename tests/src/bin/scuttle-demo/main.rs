@@ -1,13 +1,12 @@
 //! `scuttle-demo`, which `cargo xtask demo` becomes: real teardowns over a real NATS server, for people who watch.
 //!
 //! `stage` starts and stops the processes, `acts` is the play, `show` asks and tells, `view` follows the broadcasts,
-//! `summary` counts and checks at the end, `keep` stays up, `terminal` prints, `stop` hears Ctrl-C.
+//! `summary` counts and checks at the end, `keep` stays up, `terminal` prints.
 
 mod acts;
 mod keep;
 mod show;
 mod stage;
-mod stop;
 mod summary;
 mod terminal;
 mod view;
@@ -16,10 +15,10 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
+use scuttle_tests::stop::{self, Stop};
 
 use crate::show::Show;
 use crate::stage::Stage;
-use crate::stop::Stop;
 use crate::terminal::{Terminal, Unread};
 
 /// The exit code of a program that Ctrl-C ended.

@@ -18,8 +18,11 @@ use tokio::sync::mpsc;
 /// Requests that are not heard yet: nobody presses Ctrl-C more often.
 const PENDING: usize = 8;
 
-/// Runs this program again, inside; stops it as asked, and ends with its exit code.
-pub(crate) async fn outside() -> Result<ExitCode> {
+/// Runs this program again, with `--inside`; stops it as asked, and ends with its exit code.
+///
+/// # Errors
+/// It cannot be started.
+pub async fn outside() -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
     let mut child = Command::new(std::env::current_exe()?)
         .args(std::env::args_os().skip(1))
@@ -27,8 +30,8 @@ pub(crate) async fn outside() -> Result<ExitCode> {
         .stdin(Stdio::piped())
         .process_group(0)
         .spawn()
-        .context("start the demo itself")?;
-    let input = child.stdin.take().context("the demo's standard input")?;
+        .context("start this program again, inside")?;
+    let input = child.stdin.take().context("its standard input")?;
     let mut input = File::from(input.into_owned_fd()?);
     loop {
         tokio::select! {
@@ -45,7 +48,8 @@ pub(crate) async fn outside() -> Result<ExitCode> {
 }
 
 /// The inner program's ear.
-pub(crate) struct Stop {
+#[derive(Debug)]
+pub struct Stop {
     input: mpsc::Receiver<()>,
     signals: Signals,
     asked_by_input: u32,
@@ -54,7 +58,10 @@ pub(crate) struct Stop {
 
 impl Stop {
     /// Listens to the outer program, and to signals.
-    pub(crate) fn listen() -> Result<Self> {
+    ///
+    /// # Errors
+    /// The signals cannot be listened to.
+    pub fn listen() -> Result<Self> {
         let (ask, input) = mpsc::channel(PENDING);
         std::thread::spawn(move || {
             let mut input = std::io::stdin().lock();
@@ -76,10 +83,10 @@ impl Stop {
     }
 
     /// What `work` gives; `None` when it was asked to stop before.
-    pub(crate) async fn unless<T>(
-        &mut self,
-        work: impl Future<Output = Result<T>>,
-    ) -> Result<Option<T>> {
+    ///
+    /// # Errors
+    /// `work` fails.
+    pub async fn unless<T>(&mut self, work: impl Future<Output = Result<T>>) -> Result<Option<T>> {
         tokio::select! {
             done = work => done.map(Some),
             () = self.asked() => Ok(None),
@@ -103,6 +110,7 @@ impl Stop {
 }
 
 /// The signals that ask to stop.
+#[derive(Debug)]
 struct Signals {
     interrupt: Signal,
     terminate: Signal,

@@ -1,0 +1,178 @@
+//! What was refused or ignored, counted by where it came from and why. Each combination is logged when it
+//! first happens, and then only counted: there are few of them, whatever is sent, so nobody else decides
+//! how much is written to the log.
+
+use std::fmt;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use tracing::{debug, warn};
+
+use crate::endpoint::Endpoint;
+
+/// Where something came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Source {
+    /// A request.
+    Endpoint(Endpoint),
+    /// What agents publish on their progress subjects.
+    Progress,
+    /// The connection to the NATS server.
+    Connection,
+}
+
+/// Why it was refused or ignored.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Cause {
+    /// Its payload is no text.
+    NotUtf8,
+    /// Its payload is no JSON.
+    NotJson,
+    /// Its payload is not what its subject takes.
+    Invalid,
+    /// It names another host than its subject.
+    OtherHost,
+    /// There was no room for it.
+    Overloaded,
+    /// Its answer would have gone where the asker may not write.
+    ReplySubject,
+    /// It was a result that changed nothing.
+    Moot,
+    /// Its answer could not be sent.
+    Unanswered,
+    /// It was lost in the NATS client: more came than was read.
+    Lost,
+    /// The NATS server complained.
+    Complaint,
+}
+
+impl Cause {
+    const ALL: [Self; 10] = [
+        Self::NotUtf8,
+        Self::NotJson,
+        Self::Invalid,
+        Self::OtherHost,
+        Self::Overloaded,
+        Self::ReplySubject,
+        Self::Moot,
+        Self::Unanswered,
+        Self::Lost,
+        Self::Complaint,
+    ];
+
+    fn text(self) -> &'static str {
+        match self {
+            Self::NotUtf8 => "not UTF-8",
+            Self::NotJson => "not JSON",
+            Self::Invalid => "invalid",
+            Self::OtherHost => "for another host",
+            Self::Overloaded => "overloaded",
+            Self::ReplySubject => "a reply subject that is not the asker's",
+            Self::Moot => "a result that changed nothing",
+            Self::Unanswered => "not answered",
+            Self::Lost => "messages lost",
+            Self::Complaint => "the NATS server complained",
+        }
+    }
+}
+
+const SOURCES: usize = Endpoint::ALL.len() + 2;
+const CAUSES: usize = Cause::ALL.len();
+
+/// The counts since the start.
+#[derive(Debug, Default)]
+pub struct Tally([[AtomicU64; CAUSES]; SOURCES]);
+
+impl Tally {
+    /// Counts one more; logs it if it is the first of its kind. `length` is that of the payload in bytes,
+    /// `what` says what is wrong with it, in a bounded number of words.
+    pub fn count(&self, source: Source, cause: Cause, length: usize, what: impl fmt::Display) {
+        let (from, why) = (source.name(), cause.text());
+        let before = self.0[source.index()][cause as usize].fetch_add(1, Ordering::Relaxed);
+        if before == 0 {
+            warn!(
+                from,
+                length, "{why}: {what}; further ones are only counted, until the stop"
+            );
+        } else {
+            debug!(from, length, "{why}: {what}");
+        }
+    }
+
+    /// What was counted, at least once each.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        Source::all().flat_map(move |source| {
+            Cause::ALL.into_iter().filter_map(move |cause| {
+                let count = self.0[source.index()][cause as usize].load(Ordering::Relaxed);
+                (count > 0).then_some((source.name(), cause.text(), count))
+            })
+        })
+    }
+}
+
+/// `agent-progress: 12 not JSON, agent-progress: 1 invalid`
+impl fmt::Display for Tally {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (source, cause, count)) in self.all().enumerate() {
+            let comma = if number == 0 { "" } else { ", " };
+            write!(f, "{comma}{source}: {count} {cause}")?;
+        }
+        Ok(())
+    }
+}
+
+impl Source {
+    fn all() -> impl Iterator<Item = Self> {
+        let endpoints = Endpoint::ALL.into_iter().map(Self::Endpoint);
+        endpoints.chain([Self::Progress, Self::Connection])
+    }
+
+    fn index(self) -> usize {
+        match self {
+            Self::Endpoint(endpoint) => endpoint as usize,
+            Self::Progress => Endpoint::ALL.len(),
+            Self::Connection => Endpoint::ALL.len() + 1,
+        }
+    }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Endpoint(endpoint) => endpoint.name(),
+            Self::Progress => "agent-progress",
+            Self::Connection => "connection",
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::{Cause, Source, Tally};
+    use crate::endpoint::Endpoint;
+
+    #[test]
+    fn every_source_and_cause_has_a_count_of_its_own() {
+        let tally = Tally::default();
+        for source in Source::all() {
+            for cause in Cause::ALL {
+                tally.count(source, cause, 0, "");
+            }
+        }
+        assert_eq!(
+            tally.all().count(),
+            Source::all().count() * Cause::ALL.len()
+        );
+        assert!(tally.all().all(|(_, _, count)| count == 1));
+    }
+
+    #[test]
+    fn what_was_counted_is_told_in_one_line() {
+        let tally = Tally::default();
+        assert_eq!(tally.to_string(), "");
+        tally.count(Source::Progress, Cause::NotJson, 3, "");
+        tally.count(Source::Progress, Cause::NotJson, 4, "");
+        tally.count(Source::Endpoint(Endpoint::Teardown), Cause::Invalid, 5, "");
+        assert_eq!(
+            tally.to_string(),
+            "teardown: 1 invalid, agent-progress: 2 not JSON"
+        );
+    }
+}

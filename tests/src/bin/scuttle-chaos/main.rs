@@ -1,0 +1,258 @@
+//! `scuttle-chaos`, which `cargo xtask chaos` becomes: real processes, really killed, and an audit of what is left.
+//!
+//! `stage` runs the processes, each behind a `proxy`; `faults` plans what goes wrong, `trouble` does it; `load` asks for
+//! teardowns and notes the answers in the `book`; `witness` and `viewer` listen; `tail` waits until all is over;
+//! `truth` reads what really happened, and `audit` compares. `tally` counts, `report` prints.
+
+mod audit;
+mod book;
+mod faults;
+mod load;
+mod proxy;
+mod report;
+mod stage;
+mod tail;
+mod tally;
+mod trouble;
+mod truth;
+mod viewer;
+mod witness;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, ensure};
+use clap::Parser;
+use scuttle_agent_sim::log::Deed;
+use scuttle_tests::nats::program;
+use scuttle_tests::stop::{self, Stop};
+use scuttle_tests::view::told;
+use scuttle_tests::{Client, Role};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::audit::Evidence;
+use crate::book::{Answer, Book};
+use crate::faults::Road;
+use crate::load::{OPERATORS, Operator};
+use crate::report::{Table, say};
+use crate::stage::{DECKIES, GROUPS, HOSTS_IN_GROUP, Stage};
+use crate::tally::{Tally, lock};
+use crate::viewer::Viewer;
+use crate::witness::Witness;
+
+/// The exit code of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// Kills, stops and cuts off a whole swarm under load, then checks that nothing was lost.
+///
+/// It starts a nats-server, a controller and 50 simulated hosts in 10 processes, each behind a TCP proxy, all on loopback, and
+/// stops them again, whatever happens. The seed decides which faults happen when, and what the operators ask for; real
+/// processes have a timing of their own, so two runs of one seed are alike, not the same. The faults last as long
+/// as asked; some time more passes until the last operation has ended. Exits with 1 when anything was lost, and
+/// keeps the logs.
+#[derive(Debug, Parser)]
+#[command(name = "scuttle-chaos", version)]
+struct Args {
+    /// How long there are faults.
+    #[arg(long, default_value = "3", value_parser = minutes, value_name = "MINUTES")]
+    minutes: Duration,
+    /// Decides the faults and the load; a new one each time if absent.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// In the process group of the children.
+    #[arg(long, hide = true)]
+    inside: bool,
+}
+
+fn minutes(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(minutes) if (0.05..=600.0).contains(&minutes) => {
+            Ok(Duration::from_secs_f64(minutes * 60.0))
+        }
+        _ => Err("it must be a number of minutes from 0.05 to 600".to_owned()),
+    }
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    let done = if args.inside {
+        Box::pin(inside(&args)).await
+    } else {
+        stop::outside().await
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("scuttle-chaos: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn inside(args: &Args) -> Result<ExitCode> {
+    let mut stop = Stop::listen()?;
+    let mut dir = tempfile::Builder::new()
+        .prefix("chaos-")
+        .tempdir_in(on_disk()?)?;
+    let done = stop.unless(Box::pin(run(args, dir.path()))).await;
+    let kept = |dir: &mut tempfile::TempDir| {
+        dir.disable_cleanup(true);
+        say(&format!(
+            "data and logs are kept in {}",
+            dir.path().display()
+        ));
+    };
+    match done {
+        Ok(None) => Ok(ExitCode::from(INTERRUPTED)),
+        Ok(Some(0)) => Ok(ExitCode::SUCCESS),
+        Ok(Some(_)) => {
+            kept(&mut dir);
+            Ok(ExitCode::FAILURE)
+        }
+        Err(error) => {
+            kept(&mut dir);
+            Err(error)
+        }
+    }
+}
+
+/// The build's own folder: a real disk, where /tmp may be memory.
+fn on_disk() -> Result<PathBuf> {
+    let controller = program("scuttle-controller");
+    ensure!(
+        controller.is_file(),
+        "no {}: run `cargo xtask chaos`, which builds it",
+        controller.display()
+    );
+    let dir = controller.parent().and_then(Path::parent);
+    Ok(dir.context("the controller's folder")?.canonicalize()?)
+}
+
+/// The whole run; how much was lost.
+async fn run(args: &Args, dir: &Path) -> Result<usize> {
+    let seed = args.seed.unwrap_or_else(rand::random);
+    say(&format!(
+        "Scuttle under faults: {} hosts with {DECKIES} deckies each in {GROUPS} processes, {} s, seed {seed}. Ctrl-C stops everything.",
+        GROUPS * HOSTS_IN_GROUP,
+        args.minutes.as_secs()
+    ));
+    let stage = Arc::new(Stage::start(dir, seed).await?);
+    let (book, tally) = (Arc::<Book>::default(), Arc::<Tally>::default());
+    let witnesses = [
+        Witness::start("beside the faults", &stage, stage.direct(), &tally).await?,
+        Witness::start(
+            "among the faults",
+            &stage,
+            &stage.road(Road::Viewer).url(),
+            &tally,
+        )
+        .await?,
+    ];
+    let viewer = stage.road(Road::Viewer).url();
+    let viewer = Viewer::start(Client::with(stage.options(Role::Viewer), &viewer).await?);
+
+    let work = faults_and_load(&stage, &book, &tally, seed, args.minutes);
+    tokio::select! {
+        done = work => done?,
+        () = report::live(&tally, &witnesses[0]) => {}
+    }
+    say("the faults are over: waiting until every operation has ended");
+    tail::heal(&stage).await?;
+    finish(&stage, &book, &tally, &witnesses, viewer).await
+}
+
+/// On return all faults are over, and every request has had its answer.
+async fn faults_and_load(
+    stage: &Arc<Stage>,
+    book: &Arc<Book>,
+    tally: &Arc<Tally>,
+    seed: u64,
+    length: Duration,
+) -> Result<()> {
+    let end = Instant::now() + length;
+    let mut operators = JoinSet::new();
+    for number in 0..OPERATORS {
+        operators.spawn(
+            Operator::new(stage, book, tally, seed, number)
+                .await?
+                .work(end),
+        );
+    }
+    trouble::make(stage, tally, faults::plan(seed, length)).await?;
+    while let Some(ended) = operators.join_next().await {
+        ended.context("an operator's task died")?;
+    }
+    Ok(())
+}
+
+/// Waits, stops everything, compares, and prints; how much was lost.
+async fn finish(
+    stage: &Stage,
+    book: &Book,
+    tally: &Tally,
+    witnesses: &[Witness],
+    viewer: Viewer,
+) -> Result<usize> {
+    let operator = stage.operator().await?;
+    let (answered, cancelled, mut losses) = book.read();
+    losses.extend(tail::quiet(stage, &operator).await);
+    stage.stop_groups().await?;
+    let promised = answered.iter().filter_map(|(_, answer)| match answer {
+        Answer::Accepted(accepted) => Some(accepted.operation_id),
+        _ => None,
+    });
+    let record = tail::record(&operator, promised).await?;
+    let (view, listings) = viewer.at(record.revision).await?;
+    if told(view) != told(record.shards.clone()) {
+        losses.push("the view that follows the broadcasts differs from the list".to_owned());
+    }
+    stage.stop_rest().await?;
+    let truths = truth::read(stage)?;
+    for witness in witnesses {
+        losses.append(&mut lock(&witness.heard).losses);
+    }
+    let removals = std::mem::take(&mut lock(&witnesses[0].heard).removals);
+    losses.extend(audit::audit(&Evidence {
+        answered: &answered,
+        cancelled: &cancelled,
+        operations: &record.operations,
+        shards: &record.shards,
+        truths: &truths,
+        removals: &removals,
+    }));
+    let did = |what: fn(&Deed) -> bool| {
+        let logs = truths.values().flat_map(|truth| &truth.log);
+        logs.filter(|line| what(&line.deed)).count()
+    };
+    let operations: Vec<_> = record.operations.into_values().collect();
+    Table {
+        tally,
+        operations: &operations,
+        witnesses,
+        redeployed: did(|deed| matches!(deed, Deed::Deployed { .. }))
+            - GROUPS * HOSTS_IN_GROUP * DECKIES,
+        removed: did(|deed| matches!(deed, Deed::Removed { .. })),
+        resumed: did(|deed| matches!(deed, Deed::Began { resumed: true, .. })),
+        listings,
+        losses: &losses,
+    }
+    .print();
+    for loss in &losses {
+        say(&format!("LOSS: {loss}"));
+    }
+    Ok(losses.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Args::command().debug_assert();
+    }
+}

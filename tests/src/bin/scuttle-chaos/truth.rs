@@ -1,0 +1,167 @@
+//! What really happened on the simulated hosts: their worlds' logs, their deckies, their agents' ledgers.
+//!
+//! What that says about the controller's record is in `audit`.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use scuttle_agent::ledger::Entry;
+use scuttle_agent::{DiskLedger, Ledger};
+use scuttle_agent_sim::log::{self, Deed, Line};
+use scuttle_agent_sim::world::World;
+use scuttle_schemas::agents::TeardownResult;
+use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
+
+use crate::stage::Stage;
+
+/// One host.
+#[derive(Debug)]
+pub(crate) struct Truth {
+    pub(crate) host: HostId,
+    /// What is there now.
+    pub(crate) deckies: BTreeSet<DeckyId>,
+    pub(crate) log: Vec<Line>,
+    /// The results that its agent has made durable, in order.
+    pub(crate) finished: Vec<TeardownResult>,
+}
+
+/// The deckies of every host now; the simulators may be running.
+///
+/// # Errors
+/// A world cannot be read.
+pub(crate) fn deckies(stage: &Stage) -> Result<BTreeSet<(HostId, DeckyId)>> {
+    let mut all = BTreeSet::new();
+    for (host, dir) in stage.hosts() {
+        all.extend(
+            World::peek(&dir)?
+                .into_iter()
+                .map(|decky| (host.clone(), decky)),
+        );
+    }
+    Ok(all)
+}
+
+/// Everything; the simulators must have stopped.
+///
+/// # Errors
+/// A file cannot be read, or is not what was written.
+pub(crate) fn read(stage: &Stage) -> Result<BTreeMap<HostId, Truth>> {
+    let truth = |(host, dir): (HostId, std::path::PathBuf)| {
+        let truth = of_host(&host, &dir).with_context(|| format!("the truth of {host}"))?;
+        Ok((host, truth))
+    };
+    stage.hosts().into_iter().map(truth).collect()
+}
+
+fn of_host(host: &HostId, dir: &Path) -> Result<Truth> {
+    let finished = |entry| match entry {
+        Entry::Finished(finished) => Some(finished.result),
+        _ => None,
+    };
+    let entries = DiskLedger::open(dir, host)?.load()?;
+    Ok(Truth {
+        host: host.clone(),
+        deckies: World::peek(dir)?,
+        log: log::read(&log::file(dir))?,
+        finished: entries.into_iter().filter_map(finished).collect(),
+    })
+}
+
+impl Truth {
+    /// How often a decky really went: each time it was there, and then removed.
+    pub(crate) fn removals(&self, decky: &DeckyId) -> usize {
+        let went = |(there, after): &(bool, bool)| *there && !*after;
+        let states: Vec<bool> = self.presence(decky).map(|(_, there)| there).collect();
+        let pairs = states.windows(2).map(|pair| (pair[0], pair[1]));
+        pairs.filter(went).count()
+    }
+
+    /// Whether a decky was not there at some moment between the two.
+    pub(crate) fn absent_between(&self, decky: &DeckyId, from: Timestamp, to: Timestamp) -> bool {
+        let mut there = false;
+        for (at, after) in self.presence(decky) {
+            if at > to {
+                break;
+            }
+            if at >= from && (!there || !after) {
+                return true;
+            }
+            there = after;
+        }
+        !there
+    }
+
+    /// Whether a decky was deployed anew after that.
+    pub(crate) fn deployed_after(&self, decky: &DeckyId, time: Timestamp) -> bool {
+        self.presence(decky).any(|(at, there)| there && at > time)
+    }
+
+    /// Whether this operation removed this decky here.
+    pub(crate) fn removed_for(&self, operation: OperationId, decky: &DeckyId) -> bool {
+        let this = Deed::Removed {
+            operation_id: operation,
+            decky_id: decky.clone(),
+        };
+        self.log.iter().any(|line| line.deed == this)
+    }
+
+    /// When the decky was there from then on, and when it was not.
+    fn presence(&self, decky: &DeckyId) -> impl Iterator<Item = (Timestamp, bool)> {
+        self.log.iter().filter_map(move |line| match &line.deed {
+            Deed::Deployed { decky_id } if decky_id == decky => Some((line.at, true)),
+            Deed::Removed { decky_id, .. } if decky_id == decky => Some((line.at, false)),
+            _ => None,
+        })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use scuttle_agent_sim::log::{Deed, Line};
+    use scuttle_schemas::{DeckyId, OperationId, Timestamp};
+
+    use super::Truth;
+
+    #[test]
+    fn a_removal_that_was_done_again_after_a_kill_counts_once() {
+        let decky: DeckyId = "decky-01".parse().expect("valid");
+        let operation_id = OperationId(uuid::Uuid::now_v7());
+        let at = Timestamp::from_millis;
+        let deployed = |time| Line {
+            at: at(time),
+            deed: Deed::Deployed {
+                decky_id: decky.clone(),
+            },
+        };
+        let removed = |time| Line {
+            at: at(time),
+            deed: Deed::Removed {
+                operation_id,
+                decky_id: decky.clone(),
+            },
+        };
+        let truth = Truth {
+            host: "g00-0001".parse().expect("valid"),
+            deckies: [decky.clone()].into(),
+            log: vec![deployed(1), removed(5), removed(6), deployed(9)],
+            finished: Vec::new(),
+        };
+        assert_eq!(truth.removals(&decky), 1);
+        assert!(truth.removed_for(operation_id, &decky));
+        assert!(truth.deployed_after(&decky, at(8)) && !truth.deployed_after(&decky, at(9)));
+        for (from, to, absent) in [
+            (2, 4, false),
+            (2, 5, true),
+            (7, 8, true),
+            (9, 20, true),
+            (10, 20, false),
+        ] {
+            assert_eq!(
+                truth.absent_between(&decky, at(from), at(to)),
+                absent,
+                "{from} to {to}"
+            );
+        }
+    }
+}

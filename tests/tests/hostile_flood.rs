@@ -1,0 +1,215 @@
+//! The whole corpus, again and again, on every subject: each request gets its answer, what has none is counted,
+//! and neither the memory of a program nor its log grows with what is thrown at it.
+
+use anyhow::Context;
+use async_nats::Subscriber;
+use bytes::Bytes;
+use futures_util::StreamExt;
+use scuttle_schemas::subjects::{self, AgentChannel};
+use scuttle_tests::process::Process;
+use scuttle_tests::wait::within;
+use scuttle_tests::{Client, Role, Sim, Swarm, TestResult, corpus, until};
+
+const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
+
+/// How often the small payloads go to every subject: some 20,000 messages to the controller.
+const ROUNDS: usize = 25;
+
+/// By how much a program's memory may grow meanwhile, in KiB: what its allocator keeps for later, whatever
+/// comes. Had it kept the small payloads alone, they were within this; the large ones are ten times as much.
+const GROWTH: usize = 48 * 1024;
+
+/// The longest line that a program may log about a payload, and all that it may log, in bytes.
+const LINE: usize = 2000;
+const LOG: usize = 64 * 1024;
+
+/// A process's memory, in KiB.
+fn memory(process: &Process) -> anyhow::Result<usize> {
+    let id = process.id().context("it runs")?;
+    let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+    let line = status
+        .lines()
+        .find_map(|line| line.strip_prefix("VmRSS:"))
+        .context("a VmRSS")?;
+    Ok(line.trim().trim_end_matches(" kB").parse()?)
+}
+
+fn check_log(process: &Process) {
+    let log = process.log();
+    assert!(log.len() < LOG, "{} bytes of log", log.len());
+    for line in log.lines() {
+        assert!(line.len() < LINE, "{line}");
+    }
+    assert!(!log.contains("panicked"), "{log}");
+    let mut first: Vec<_> = log
+        .lines()
+        .filter(|line| line.contains("further ones are only counted"))
+        .filter_map(|line| line.split_once(" WARN ").map(|(_, rest)| rest))
+        .collect();
+    let lines = first.len();
+    first.sort_unstable();
+    first.dedup();
+    assert_eq!(first.len(), lines, "a line twice");
+    assert!(lines > 0, "{log}");
+}
+
+/// Throws payloads at subjects on which nobody answers, and returns when the server has them.
+async fn publish(client: &Client, subjects: &[String], payloads: &[Bytes]) -> TestResult {
+    for payload in payloads {
+        for subject in subjects {
+            let nats = client.nats();
+            nats.publish(subject.clone(), payload.clone()).await?;
+        }
+    }
+    client.nats().flush().await?;
+    Ok(())
+}
+
+/// Somebody who asks, and hears the answers.
+struct Asker<'a> {
+    client: &'a Client,
+    inbox: String,
+    answers: Subscriber,
+}
+
+impl<'a> Asker<'a> {
+    async fn new(client: &'a Client) -> anyhow::Result<Self> {
+        let inbox = client.nats().new_inbox();
+        let answers = client.nats().subscribe(inbox.clone()).await?;
+        Ok(Self {
+            client,
+            inbox,
+            answers,
+        })
+    }
+
+    /// Throws payloads at request subjects, and returns when each has been answered.
+    async fn ask(&mut self, subjects: &[String], payloads: &[Bytes]) -> TestResult {
+        for payload in payloads {
+            for subject in subjects {
+                let (nats, payload) = (self.client.nats(), payload.clone());
+                nats.publish_with_reply(subject.clone(), self.inbox.clone(), payload)
+                    .await?;
+            }
+            for _ in subjects {
+                within("an answer", self.answers.next()).await?;
+            }
+        }
+        Ok(())
+    }
+}
+
+fn bytes(payloads: Vec<(String, Vec<u8>)>) -> Vec<Bytes> {
+    payloads
+        .into_iter()
+        .map(|(_, payload)| payload.into())
+        .collect()
+}
+
+/// The controller, on all its subjects.
+#[tokio::test]
+async fn a_flood_leaves_nothing_in_the_controller() -> TestResult {
+    let mut swarm = Swarm::start().await?;
+    let agent = swarm.agent("worker-x", &["decky-1"]).await?;
+    let asked = [
+        subjects::TEARDOWN,
+        subjects::OPERATIONS_CANCEL,
+        subjects::HOSTS_ENROLL,
+        subjects::HOSTS_DECOMMISSION,
+        subjects::SHARDS_LIST,
+        subjects::HOSTS_LIST,
+        subjects::OPERATIONS_LIST,
+        subjects::OPERATIONS_GET,
+    ]
+    .map(str::to_owned);
+    let reported = [AgentChannel::Heartbeat, AgentChannel::Results].map(|c| c.of(&agent.host));
+    let progress = [AgentChannel::Progress.of(&agent.host)];
+    let (operator, worker) = (&swarm.operator, agent.client());
+    let mut operators = Asker::new(operator).await?;
+    let mut workers = Asker::new(worker).await?;
+
+    let (small, large) = (bytes(corpus::small(PACKAGE)), bytes(corpus::large()));
+    let mut before = 0;
+    for round in 0..=ROUNDS {
+        // The large ones before the first measurement and before the last.
+        let large = if round == 0 || round == ROUNDS {
+            &large[..]
+        } else {
+            &[]
+        };
+        for payloads in [&small[..], large] {
+            operators.ask(&asked, payloads).await?;
+            workers.ask(&reported, payloads).await?;
+            publish(worker, &progress, payloads).await?;
+        }
+        if round == 0 {
+            before = memory(swarm.controller.process())?;
+        }
+    }
+    swarm.operator.answered().await?;
+    let after = memory(swarm.controller.process())?;
+    println!("{before} KiB before, {after} KiB after");
+    assert!(after < before + GROWTH, "{before} KiB, then {after} KiB");
+    check_log(swarm.controller.process());
+    assert_eq!(swarm.operator.states(&agent.host).await?, "decky-1 running");
+    assert_eq!(swarm.operator.operations().await?, []);
+
+    swarm.controller.process().signal("TERM").await?;
+    assert!(swarm.controller.process().exit().await?.success());
+    let counted = swarm
+        .controller
+        .process()
+        .line("refused or ignored")
+        .await?;
+    assert!(counted.contains("agent-progress: "), "{counted}");
+    Ok(())
+}
+
+/// The simulator's agents, on their command subjects and on the subjects of their answers.
+#[tokio::test]
+async fn a_flood_leaves_nothing_in_the_agents() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let arguments = ["--hosts", "3", "--enroll", "--heartbeat-ms", "500"];
+    let mut sim = Sim::start(&swarm.nats, &swarm.path("sim"), &arguments).await?;
+    let controller = Client::connect(&swarm.nats, Role::Controller).await?;
+    let heartbeats = AgentChannel::Heartbeat.of_all();
+    let mut heartbeats = controller.nats().subscribe(heartbeats).await?;
+    let heartbeat = within("a heartbeat", heartbeats.next()).await?;
+    let heartbeat = heartbeat.context("the connection is closed")?;
+    let host = AgentChannel::Heartbeat.host(&heartbeat.subject);
+    let commands = AgentChannel::Commands.of(&host.context("a host")?);
+    let reply = heartbeat
+        .reply
+        .context("it waits for an answer")?
+        .to_string();
+    let nonsense = reply.replace("h-", "x-");
+    let subjects = [commands, reply, nonsense];
+
+    let (small, large) = (bytes(corpus::small(PACKAGE)), bytes(corpus::large()));
+    let mut before = 0;
+    for round in 0..=3 * ROUNDS {
+        let large = if round == 0 || round == 3 * ROUNDS {
+            &large[..]
+        } else {
+            &[]
+        };
+        publish(&controller, &subjects, &small).await?;
+        publish(&controller, &subjects, large).await?;
+        if round == 0 {
+            before = memory(sim.process())?;
+        }
+    }
+    // They go on: the controller still hears from all.
+    let online = |hosts: &std::collections::BTreeMap<_, scuttle_schemas::hosts::HostRecord>| {
+        let status = |host: &scuttle_schemas::hosts::HostRecord| {
+            host.status == scuttle_schemas::hosts::HostStatus::Online
+        };
+        hosts.len() == 3 && hosts.values().all(status)
+    };
+    until("all are online", || swarm.operator.hosts(), online).await?;
+    let after = memory(sim.process())?;
+    println!("{before} KiB before, {after} KiB after");
+    assert!(after < before + GROWTH, "{before} KiB, then {after} KiB");
+    check_log(sim.process());
+    Ok(())
+}

@@ -1,0 +1,98 @@
+//! Header blocks that no well-behaved client sends, written to the server as raw bytes: it passes them on as
+//! they are. The controller may lose its connection over them, never its life or its record.
+
+use std::io::{BufRead, BufReader, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use anyhow::{Context, ensure};
+use async_nats::Request;
+use scuttle_schemas::subjects::{self, AgentChannel};
+use scuttle_tests::{Nats, Role, Swarm, TestResult, until};
+
+/// When a request that was not answered is asked again.
+const SOON: Duration = Duration::from_millis(200);
+
+/// Publishes a message with this header block, and waits until the server has taken it.
+fn publish_raw(nats: &Nats, role: Role, subject: &str, block: &[u8], payload: &[u8]) -> TestResult {
+    let address = nats.url().replace("nats://", "");
+    let mut stream = TcpStream::connect(&address).context("connect")?;
+    let (user, password) = (role.user(), nats.password(role));
+    let connect = format!(
+        "CONNECT {{\"user\":\"{user}\",\"pass\":\"{password}\",\"headers\":true,\"verbose\":false,\"no_responders\":true}}\r\n"
+    );
+    let (header, total) = (block.len(), block.len() + payload.len());
+    let head = format!("HPUB {subject} _INBOX.raw.1 {header} {total}\r\n");
+    let bytes = [
+        connect.as_bytes(),
+        head.as_bytes(),
+        block,
+        payload,
+        b"\r\nPING\r\n",
+    ];
+    stream.write_all(&bytes.concat())?;
+    for line in BufReader::new(stream).lines() {
+        let line = line?;
+        ensure!(!line.starts_with("-ERR"), "{line}");
+        if line.starts_with("PONG") {
+            return Ok(());
+        }
+    }
+    anyhow::bail!("the server closed the connection")
+}
+
+/// Waits until the controller answers, where the connection may take requests with it that came before.
+async fn answered_again(swarm: &Swarm) -> TestResult {
+    let ask = || {
+        let request = Request::new().timeout(Some(SOON)).payload("{}".into());
+        let nats = swarm.operator.nats();
+        nats.send_request(subjects::HOSTS_LIST, request)
+    };
+    until("the controller answers again", ask, |_| true).await?;
+    Ok(())
+}
+
+/// Whatever stands in a header block, the controller goes on with its whole record.
+#[tokio::test]
+async fn raw_header_blocks_stop_nothing() -> TestResult {
+    let mut swarm = Swarm::start().await?;
+    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
+    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
+    let many = format!("NATS/1.0\r\n{}\r\n", "a:\r\n".repeat(200_000));
+    let long = format!("NATS/1.0\r\nx: {}\r\n\r\n", "y".repeat(900_000));
+    let blocks: [&[u8]; 10] = [
+        b"NATS/1.0\r\nx: a\rb\r\n\r\n",
+        b"NATS/1.0\r\nx: \xff\xfe\r\n\r\n",
+        b"NATS/1.0\r\nx: a\n b\r\n\tc\r\n\r\n",
+        b"NATS/1.0\r\nno colon\r\n\r\n",
+        b"NATS/1.0 99999 what\r\n\r\n",
+        b"HTTP/1.1\r\nx: y\r\n\r\n",
+        b"\r\n\r\n",
+        b"NATS/1.0\r\n: nameless\r\n\x00: \x00\r\n\r\n",
+        many.as_bytes(),
+        long.as_bytes(),
+    ];
+    let heartbeat = AgentChannel::Heartbeat.of(&agent.host);
+    for (number, block) in blocks.into_iter().enumerate() {
+        for (role, subject) in [
+            (Role::Operator, subjects::TEARDOWN),
+            (Role::Agents, heartbeat.as_str()),
+        ] {
+            publish_raw(&swarm.nats, role, subject, block, b"{}")
+                .with_context(|| format!("block {number}"))?;
+            answered_again(&swarm)
+                .await
+                .with_context(|| format!("block {number} on {subject}"))?;
+            swarm.controller.process().alive()?;
+        }
+    }
+    let operations = swarm.operator.operations().await?;
+    assert_eq!(operations.len(), 1);
+    assert_eq!(operations[0].operation_id, accepted.operation_id);
+    assert_eq!(
+        swarm.operator.states(&agent.host).await?,
+        "decky-1 tearing_down, decky-2 running"
+    );
+    assert!(!agent.beat().await?.stale);
+    Ok(())
+}

@@ -1,0 +1,316 @@
+//! More than there is room for: what finds none is told so at once and leaves no trace, what has found some is
+//! answered in the end, and lists are answered throughout. The first tests run the controller's own parts on a real
+//! server, with limits and a disk to order; the last one floods a whole controller.
+
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
+
+use anyhow::Context;
+use async_nats::service::Service;
+use async_nats::{Message, Subscriber};
+use futures_util::StreamExt;
+use scuttle_controller::config::{Config, LogFormat, NatsLogin};
+use scuttle_controller::endpoint::Endpoint;
+use scuttle_controller::inbound::{self, Inbound, Requester};
+use scuttle_controller::inbox::{Inbox, Limits, Room};
+use scuttle_controller::store::{MemoryStore, Store, StoreError};
+use scuttle_controller::tally::Tally;
+use scuttle_controller::{clock, connection, engine, outbound, service, shutdown};
+use scuttle_core::{Change, Input, ReplayError};
+use scuttle_schemas::subjects;
+use scuttle_tests::wait::within;
+use scuttle_tests::{Client, Nats, Role, Swarm, TestResult};
+use serde_json::{Value, json};
+
+/// What `retry_after_ms` says.
+const RETRY_AFTER_MS: u64 = 500;
+
+/// A store whose appends wait until the gate is open: until its other end is dropped.
+struct Gated {
+    store: MemoryStore,
+    gate: Receiver<()>,
+}
+
+impl Store for Gated {
+    fn load(
+        &mut self,
+        each: &mut dyn FnMut(Change) -> Result<(), ReplayError>,
+    ) -> Result<(), StoreError> {
+        self.store.load(each)
+    }
+
+    fn append(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        // Nothing is ever sent: this returns when the gate opens.
+        let _ = self.gate.recv();
+        self.store.append(changes)
+    }
+
+    fn checkpoint(&mut self, changes: usize) -> Result<usize, StoreError> {
+        self.store.checkpoint(changes)
+    }
+
+    fn journal_len(&self) -> usize {
+        self.store.journal_len()
+    }
+}
+
+/// A controller in this process.
+struct Controller {
+    operator: Client,
+    /// Dropping it opens the gate.
+    gate: Option<SyncSender<()>>,
+    inbox: Inbox<Box<Requester>>,
+    tally: Arc<Tally>,
+    _service: Service,
+    _nats: Nats,
+}
+
+async fn start(limits: Limits) -> anyhow::Result<Controller> {
+    let nats = Nats::start().await?;
+    let config = Config {
+        nats_url: nats.url(),
+        nats_login: NatsLogin::Password {
+            user: Role::Controller.user().to_owned(),
+            password: nats.password(Role::Controller).into(),
+        },
+        data_dir: "unused".into(),
+        log_format: LogFormat::Text,
+    };
+    let tally = Arc::new(Tally::default());
+    let (client, connected) = connection::connect(&config, &tally).await;
+    let (inbox, jobs) = Inbox::new(limits);
+    let (outbox, effects) = tokio::sync::mpsc::channel(1);
+    let (gate, gated) = sync_channel(0);
+    let mut store = Gated {
+        store: MemoryStore::default(),
+        gate: gated,
+    };
+    let sending = outbound::run(client.clone(), effects, connected.clone(), tally.clone());
+    tokio::spawn(sending);
+    std::thread::spawn(move || {
+        let state = engine::load(&mut store)?;
+        engine::run(state, &mut store, jobs, &outbox, clock::now)
+    });
+    let inbound = Inbound {
+        client: client.clone(),
+        connected,
+        inbox: inbox.clone(),
+        tally: tally.clone(),
+        shutdown: shutdown::listen()?,
+    };
+    let failed = |error: async_nats::Error| anyhow::anyhow!("{error}");
+    let service = service::start(&client).await.map_err(failed)?;
+    for endpoint in Endpoint::ALL {
+        let builder = service.endpoint_builder().name(endpoint.name());
+        let requests = builder.add(endpoint.subject()).await.map_err(failed)?;
+        tokio::spawn(inbound::serve(endpoint, requests, inbound.clone()));
+    }
+    // Subscribed.
+    client.flush().await?;
+    let operator = Client::connect(&nats, Role::Operator).await?;
+    Ok(Controller {
+        operator,
+        gate: Some(gate),
+        inbox,
+        tally,
+        _service: service,
+        _nats: nats,
+    })
+}
+
+/// Asks without waiting, in order; the answers come with the number of their request.
+struct Asker<'a> {
+    client: &'a Client,
+    inbox: String,
+    answers: Subscriber,
+}
+
+impl<'a> Asker<'a> {
+    async fn new(client: &'a Client) -> anyhow::Result<Self> {
+        let inbox = client.nats().new_inbox();
+        let answers = client.nats().subscribe(format!("{inbox}.*")).await?;
+        Ok(Self {
+            client,
+            inbox,
+            answers,
+        })
+    }
+
+    async fn ask(&self, number: usize, subject: &'static str, request: &Value) -> TestResult {
+        let reply = format!("{}.{number}", self.inbox);
+        let payload = request.to_string().into();
+        let nats = self.client.nats();
+        nats.publish_with_reply(subject, reply, payload).await?;
+        Ok(())
+    }
+
+    async fn answer(&mut self) -> anyhow::Result<(usize, Value)> {
+        let answer = within("an answer", self.answers.next()).await?;
+        numbered(&answer.context("the connection is closed")?)
+    }
+}
+
+fn numbered(answer: &Message) -> anyhow::Result<(usize, Value)> {
+    let number = answer.subject.rsplit('.').next().unwrap_or_default();
+    Ok((number.parse()?, serde_json::from_slice(&answer.payload)?))
+}
+
+/// Whether an answer is `overloaded`, with all that belongs to it.
+fn overloaded(answer: &Value) -> bool {
+    let error = &answer["error"];
+    if error["code"] != "overloaded" {
+        return false;
+    }
+    assert_eq!(error["retry_after_ms"], RETRY_AFTER_MS, "{answer}");
+    assert_eq!(answer["accepted"], false, "{answer}");
+    true
+}
+
+const ENOUGH: Limits = Limits {
+    changes: 100,
+    reports: 100,
+    reads: 100,
+    bytes: 1 << 20,
+};
+
+/// While the disk hangs nobody is told anything of what is not on it, lists included. What there is room for
+/// waits, what there is none for is refused at once; when the disk works again, each that waited is answered,
+/// and nothing of the refused is there.
+#[tokio::test]
+async fn a_disk_that_hangs_loses_nothing_and_tells_nothing_false() -> TestResult {
+    let limits = Limits {
+        changes: 3,
+        reads: 2,
+        ..ENOUGH
+    };
+    let mut controller = start(limits).await?;
+    let mut asker = Asker::new(&controller.operator).await?;
+    for number in 0..5 {
+        let request = json!({ "name": format!("worker-{number}") });
+        asker.ask(number, subjects::HOSTS_ENROLL, &request).await?;
+    }
+    for number in [3, 4] {
+        let (refused, answer) = asker.answer().await?;
+        assert!(
+            refused == number && overloaded(&answer),
+            "{refused} {answer}"
+        );
+    }
+    for number in 5..8 {
+        asker.ask(number, subjects::HOSTS_LIST, &json!({})).await?;
+    }
+    let (refused, answer) = asker.answer().await?;
+    assert!(refused == 7 && overloaded(&answer), "{refused} {answer}");
+
+    controller.gate = None;
+    let mut waited = Vec::new();
+    for _ in 0..5 {
+        let (number, answer) = asker.answer().await?;
+        assert!(!overloaded(&answer), "{number} {answer}");
+        if number < 3 {
+            assert_eq!(answer["accepted"], true, "{number} {answer}");
+        }
+        waited.push(number);
+    }
+    waited.sort_unstable();
+    assert_eq!(waited, [0, 1, 2, 5, 6]);
+    let hosts = controller.operator.hosts().await?;
+    let mut names: Vec<_> = hosts.values().map(|host| host.name.to_string()).collect();
+    names.sort();
+    assert_eq!(names, ["worker-0", "worker-1", "worker-2"]);
+    let counted = controller.tally.to_string();
+    assert_eq!(
+        counted,
+        "hosts-enroll: 2 overloaded, hosts-list: 1 overloaded"
+    );
+    Ok(())
+}
+
+/// Changes, reports and reads have room of their own.
+#[tokio::test]
+async fn lists_are_answered_while_changes_are_refused() -> TestResult {
+    let mut controller = start(Limits {
+        changes: 2,
+        ..ENOUGH
+    })
+    .await?;
+    controller.gate = None;
+    let request = json!({ "name": "worker-a" });
+    let mut asker = Asker::new(&controller.operator).await?;
+    let rooms: Vec<Room> = (0..2).filter_map(|_| room(&controller, 1)).collect();
+    assert_eq!(rooms.len(), 2);
+
+    asker.ask(1, subjects::HOSTS_ENROLL, &request).await?;
+    assert!(overloaded(&asker.answer().await?.1));
+    for _ in 0..10 {
+        assert_eq!(controller.operator.shards().await?, []);
+        assert!(controller.operator.hosts().await?.is_empty());
+    }
+    drop(rooms);
+    assert!(controller.operator.enroll("worker-a").await?.accepted);
+    Ok(())
+}
+
+/// Few large payloads fill the inbox as many small ones do.
+#[tokio::test]
+async fn the_bytes_that_wait_are_bounded() -> TestResult {
+    let mut controller = start(Limits {
+        bytes: 1000,
+        ..ENOUGH
+    })
+    .await?;
+    controller.gate = None;
+    let mut asker = Asker::new(&controller.operator).await?;
+    let large = room(&controller, 990).context("there is room")?;
+    let request = json!({ "name": "worker-a" });
+    asker.ask(1, subjects::HOSTS_ENROLL, &request).await?;
+    assert!(overloaded(&asker.answer().await?.1));
+    drop(large);
+    assert!(controller.operator.enroll("worker-a").await?.accepted);
+    Ok(())
+}
+
+/// Takes up room as a change of so many bytes does.
+fn room(controller: &Controller, bytes: usize) -> Option<Room> {
+    let request = scuttle_schemas::read("enroll request", br#"{"name":"x"}"#).expect("valid");
+    let host = "x".parse().expect("valid");
+    controller
+        .inbox
+        .room(&Input::Enroll { request, host }, bytes)
+}
+
+/// A flood of changes at a whole controller: each is accepted or told `overloaded`, all that was accepted and
+/// nothing else is there, and every list meanwhile is answered.
+#[tokio::test]
+async fn every_request_of_a_flood_is_answered() -> TestResult {
+    /// More than there is room for; fewer than the client may lose (`connection.rs`).
+    const FLOOD: usize = 12_000;
+    let mut swarm = Swarm::start().await?;
+    let flooder = Client::connect(&swarm.nats, Role::Operator).await?;
+    let mut asker = Asker::new(&flooder).await?;
+    // Stopped meanwhile, it gets the whole flood at once.
+    swarm.controller.process().signal("STOP").await?;
+    for number in 0..FLOOD {
+        let request = json!({ "name": format!("worker-{number}") });
+        asker.ask(number, subjects::HOSTS_ENROLL, &request).await?;
+    }
+    flooder.nats().flush().await?;
+    swarm.controller.process().signal("CONT").await?;
+    let mut accepted = 0;
+    let mut refused = 0;
+    while accepted + refused < FLOOD {
+        if (accepted + refused) % 200 == 0 {
+            swarm.operator.shards().await?;
+        }
+        let (number, answer) = asker.answer().await?;
+        if overloaded(&answer) {
+            refused += 1;
+        } else {
+            assert_eq!(answer["accepted"], true, "{number} {answer}");
+            accepted += 1;
+        }
+    }
+    println!("{accepted} accepted, {refused} refused");
+    assert_eq!(swarm.operator.hosts().await?.len(), accepted);
+    Ok(())
+}
