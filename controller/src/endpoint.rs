@@ -105,7 +105,7 @@ impl Endpoint {
     ///
     /// # Errors
     /// `bad_request`: what is wrong with it, for whoever sent it.
-    pub fn read(self, message: &Message, fresh: impl FnOnce() -> Uuid) -> Result<Input, Refusal> {
+    pub fn read(self, message: &Message, fresh: impl FnOnce() -> Uuid) -> Result<Input, Rejected> {
         match self {
             Self::Teardown => Ok(Input::Teardown {
                 request: payload("teardown request", message)?,
