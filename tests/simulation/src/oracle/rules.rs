@@ -125,6 +125,18 @@ impl Oracle {
         }
     }
 
+    /// Whether this append takes the host out of the swarm, and perhaps in again.
+    fn leaves(&self, all: &[Change], host: &HostId) -> bool {
+        let enrolled_at = self.rows.hosts.get(host).map(|row| row.enrolled_at);
+        all.iter().any(|change| match change {
+            Change::Host(row) if row.host == *host => {
+                row.status == HostStatus::Decommissioned
+                    || enrolled_at.is_some_and(|at| at != row.enrolled_at)
+            }
+            _ => false,
+        })
+    }
+
     fn cover(&mut self, row: &OperationRow) {
         let born = |decky: &DeckyId| {
             let shard = self.rows.shards.get(&(row.host.clone(), decky.clone()))?;
@@ -153,7 +165,7 @@ impl Oracle {
             matches!(report, Report::Result { host, operation, .. }
                 if *operation == row.id && *host == row.host)
         });
-        let left = leaves(all, &row.host);
+        let left = self.leaves(all, &row.host);
         let found_gone = row.state == OperationState::Succeeded
             && row.finished_at.is_some_and(|at| at >= row.deadline);
         ensure(told || left || found_gone, SEEN, || {
@@ -256,7 +268,7 @@ impl Oracle {
                 format!("{host}/{decky} is removed, and was not there"),
             ));
         };
-        if leaves(all, host) {
+        if self.leaves(all, host) {
             return Ok(());
         }
         let row = &shard.row;
@@ -312,13 +324,6 @@ impl Oracle {
         *known = through.max(*known);
         Ok(())
     }
-}
-
-/// Whether this append takes the host out of the swarm.
-fn leaves(all: &[Change], host: &HostId) -> bool {
-    all.iter().any(|change| {
-        matches!(change, Change::Host(row) if row.host == *host && row.status == HostStatus::Decommissioned)
-    })
 }
 
 /// The protocol's table of operation states.
