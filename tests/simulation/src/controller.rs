@@ -17,7 +17,7 @@ use uuid::Uuid;
 use crate::chance::Chance;
 use crate::disk::Disk;
 use crate::network::{Link, message};
-use crate::oracle::Report;
+use crate::oracle::{Oracle, Report};
 use crate::world::{Event, World, note};
 
 /// How many decided batches wait for the disk at the most, as in the engine.
@@ -133,7 +133,7 @@ impl World {
                 let full = matches!(&error, StoreError::Io { cause, .. }
                     if cause.kind() == std::io::ErrorKind::StorageFull);
                 if !full {
-                    let broken = self.oracle.unreadable(&error);
+                    let broken = Oracle::unreadable(&error);
                     self.check(broken);
                 }
                 self.controller.disk.kill();
@@ -143,7 +143,7 @@ impl World {
         };
         self.controller.started += 1;
         note!(self, "controller starts, {:?}", state.size());
-        let checked = self.oracle.restarted(rows);
+        let checked = self.oracle.restarted(&rows);
         self.check(checked);
         self.controller.process = Some(Process {
             state,
@@ -212,13 +212,13 @@ impl World {
         self.after(wait, Event::StartController);
     }
 
-    pub(crate) fn controller_receives(&mut self, message: Message) {
+    pub(crate) fn controller_receives(&mut self, message: &Message) {
         let now = self.controller_now();
         let Some(process) = &mut self.controller.process else {
             return;
         };
-        let user = headers::requester(header(&message, headers::REQUEST_INFO));
-        let key = header(&message, headers::MSG_ID).map(|key| (user, key.to_owned()));
+        let user = headers::requester(header(message, headers::REQUEST_INFO));
+        let key = header(message, headers::MSG_ID).map(|key| (user, key.to_owned()));
         let mut asker = Asker {
             reply: message.reply.clone(),
             subject: message.subject.to_string(),
@@ -226,14 +226,14 @@ impl World {
             key,
         };
         let read = if message.subject.ends_with(".progress") {
-            endpoint::read_progress(&message)
+            endpoint::read_progress(message)
         } else {
             let serving = Endpoint::ALL
                 .into_iter()
                 .find(|endpoint| serves(*endpoint, &message.subject));
             let Some(endpoint) = serving else { return };
             let (last, chance) = (&mut process.last_id, &mut self.chance);
-            endpoint.read(&message, || uuid7(now, last, chance))
+            endpoint.read(message, || uuid7(now, last, chance))
         };
         match read {
             Ok(input) => {
@@ -359,7 +359,7 @@ impl World {
             let wait = self.chance.within(1, self.plan.fsync_ms);
             self.after(wait, Event::Commit(number));
         }
-        let checked = self.oracle.appended(appended, self.now);
+        let checked = self.oracle.appended(&appended, self.now);
         self.check(checked);
         self.tell(told);
         self.decide_soon();
@@ -399,7 +399,7 @@ impl World {
                 String::from_utf8_lossy(&leaves.payload)
             );
             let leaving = message(&leaves.subject, None, leaves.headers, leaves.payload);
-            self.send(Link::Controller, leaving);
+            self.send(Link::Controller, &leaving);
         }
         if left == 0 {
             let power = self.chance.happens(500);
@@ -421,7 +421,7 @@ impl World {
             asker.subject,
             String::from_utf8_lossy(&payload)
         );
-        self.send(Link::Controller, message(inbox, None, headers, payload));
+        self.send(Link::Controller, &message(inbox, None, headers, payload));
     }
 }
 

@@ -47,7 +47,7 @@ pub fn run(seed: u64, transcript: bool) -> Outcome {
             invariant: "an assertion of the code under test",
             what: text,
         };
-        world.write(format!("PANIC {broken}"));
+        world.write(&format!("PANIC {broken}"));
         world.broken = Some(broken);
     }
     Outcome {

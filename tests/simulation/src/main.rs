@@ -78,16 +78,20 @@ fn one(seed: u64, all: bool) -> ExitCode {
     for line in &lines[first..] {
         println!("{line}");
     }
-    match outcome.broken {
-        Some(broken) => {
-            println!("\nseed {seed}: {broken}");
-            ExitCode::FAILURE
-        }
-        None => {
-            println!("\nseed {seed}: no invariant broken");
-            ExitCode::SUCCESS
-        }
+    if let Some(broken) = outcome.broken {
+        println!("\nseed {seed}: {broken}");
+        return ExitCode::FAILURE;
     }
+    println!("\nseed {seed}: no invariant broken");
+    ExitCode::SUCCESS
+}
+
+/// What many seeds came to.
+#[derive(Default)]
+struct Total {
+    counts: Counts,
+    seeds: u64,
+    broken: Option<(u64, Broken)>,
 }
 
 /// Runs seeds on all cores until one breaks an invariant.
@@ -97,7 +101,7 @@ fn many(arguments: &Arguments) -> ExitCode {
         AtomicU64::new(arguments.from),
         arguments.from + arguments.seeds,
     );
-    let total: Mutex<(Counts, u64, Option<(u64, Broken)>)> = Mutex::default();
+    let total: Mutex<Total> = Mutex::default();
     let stop = AtomicU64::new(u64::MAX);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -112,19 +116,23 @@ fn many(arguments: &Arguments) -> ExitCode {
                     let mut total = total
                         .lock()
                         .unwrap_or_else(std::sync::PoisonError::into_inner);
-                    total.0.add(&outcome.counts);
-                    total.1 += 1;
+                    total.counts.add(&outcome.counts);
+                    total.seeds += 1;
                     if let Some(broken) = outcome.broken
-                        && total.2.as_ref().is_none_or(|(first, _)| seed < *first)
+                        && (total.broken.as_ref()).is_none_or(|(first, _)| seed < *first)
                     {
                         stop.store(seed, Ordering::Relaxed);
-                        total.2 = Some((seed, broken));
+                        total.broken = Some((seed, broken));
                     }
                 }
             });
         }
     });
-    let (counts, seeds, broken) = total.into_inner().unwrap_or_default();
+    let Total {
+        counts,
+        seeds,
+        broken,
+    } = total.into_inner().unwrap_or_default();
     let seconds = began.elapsed().as_secs_f64();
     println!(
         "{seeds} seeds, {} steps, {} crashes, {} power losses, {} messages sent, {} lost, {} operations accepted, \

@@ -53,13 +53,13 @@ pub(crate) fn message(
 
 impl World {
     /// Publishes.
-    pub(crate) fn send(&mut self, from: Link, message: Message) {
+    pub(crate) fn send(&mut self, from: Link, message: &Message) {
         self.counts.sent += 1;
         if !self.is_up(from) {
             self.counts.dropped += 1;
             return;
         }
-        self.spread(from, &message);
+        self.spread(from, message);
     }
 
     /// Publishes for an agent that is known to be alive and connected.
@@ -154,7 +154,7 @@ impl World {
         vec![Link::Controller]
     }
 
-    pub(crate) fn deliver(&mut self, parcel: Parcel) {
+    pub(crate) fn deliver(&mut self, parcel: &Parcel) {
         if !self.is_up(parcel.to) {
             self.counts.dropped += 1;
             note!(
@@ -173,7 +173,7 @@ impl World {
             String::from_utf8_lossy(&parcel.message.payload)
         );
         match parcel.to {
-            Link::Controller => self.controller_receives(parcel.message),
+            Link::Controller => self.controller_receives(&parcel.message),
             Link::Agent(host) => self.agent_receives(host, &parcel.message),
             Link::Operator => self.operator_receives(&parcel.message),
             Link::Subscriber(subscriber) => self.subscriber_receives(subscriber, &parcel.message),

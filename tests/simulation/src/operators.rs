@@ -99,7 +99,7 @@ impl World {
             request.key
         );
         let request = message(request.subject, Some(&reply), Some(map), payload.into());
-        self.send(Link::Operator, request);
+        self.send(Link::Operator, &request);
         self.after(PATIENCE_MS, Event::OperatorWaits(number));
     }
 

@@ -212,7 +212,7 @@ impl World {
             None,
             body.to_string().into(),
         );
-        self.send(Link::Subscriber(subscriber), request);
+        self.send(Link::Subscriber(subscriber), &request);
         self.after(
             PATIENCE_MS,
             Event::SubscriberWaits(subscriber, subject, number),

@@ -101,7 +101,7 @@ macro_rules! note {
     ($world:expr, $($text:tt)*) => {
         if $world.transcript.is_some() {
             let line = format!($($text)*);
-            $world.write(line);
+            $world.write(&line);
         }
     };
 }
@@ -168,7 +168,7 @@ impl World {
         Timestamp::from_millis(EPOCH + self.now.cast_signed() + offset)
     }
 
-    pub(crate) fn write(&mut self, line: String) {
+    pub(crate) fn write(&mut self, line: &str) {
         let now = self.now;
         if let Some(lines) = &mut self.transcript {
             lines.push(format!("{:>4}.{:03} {line}", now / 1000, now % 1000));
@@ -199,7 +199,7 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
-            Event::Deliver(parcel) => self.deliver(parcel),
+            Event::Deliver(parcel) => self.deliver(&parcel),
             Event::LinkUp(link) => self.link_up(link),
             Event::LinkKnown(link) => self.link_known(link),
             Event::StartController => self.start_controller(),

@@ -232,7 +232,7 @@ impl Oracle {
         self.unsure = Some(changes);
     }
 
-    pub(crate) fn unreadable(&self, error: &StoreError) -> Result<(), Broken> {
+    pub(crate) fn unreadable(error: &StoreError) -> Result<(), Broken> {
         Err(Broken::new(
             LOST,
             format!("the store cannot be opened: {error}"),
@@ -240,9 +240,9 @@ impl Oracle {
     }
 
     /// A process has read this from its disk: all that was ever durable, and nothing else.
-    pub(crate) fn restarted(&mut self, stored: Vec<Change>) -> Result<(), Broken> {
+    pub(crate) fn restarted(&mut self, stored: &[Change]) -> Result<(), Broken> {
         let mut rows = Rows::default();
-        for change in &stored {
+        for change in stored {
             rows.take(change, 0);
         }
         let changed = self.rows.difference(&rows);
@@ -251,8 +251,8 @@ impl Oracle {
             (Some(what), None) => {
                 return Err(Broken::new(LOST, format!("after a restart: {what}")));
             }
-            (Some(what), Some(changes)) => {
-                self.appended(changes, self.last_now)?;
+            (Some(what), Some(appended)) => {
+                self.appended(&appended, self.last_now)?;
                 if let Some(other) = self.rows.difference(&rows) {
                     let what = format!("part of a failed append is durable: {what}; {other}");
                     return Err(Broken::new(LOST, what));
@@ -269,12 +269,12 @@ impl Oracle {
     }
 
     /// An append is durable.
-    pub(crate) fn appended(&mut self, changes: Vec<Change>, at: u64) -> Result<(), Broken> {
+    pub(crate) fn appended(&mut self, changes: &[Change], at: u64) -> Result<(), Broken> {
         self.appends += 1;
         self.last_now = at;
-        let ending = self.ending(&changes)?;
-        for change in &changes {
-            self.rule(change, &changes, &ending, at)?;
+        let ending = self.ending(changes)?;
+        for change in changes {
+            self.rule(change, changes, &ending, at)?;
             let append = self.appends;
             self.rows.take(change, append);
         }

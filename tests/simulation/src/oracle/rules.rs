@@ -15,8 +15,18 @@ use super::{
 };
 use crate::subscribers::told_part;
 
-/// Operations whose state an append changes: the state before, and after.
-pub(super) type Ending = BTreeMap<OperationId, (Option<OperationState>, OperationState)>;
+/// The states that operations come to in an append, which may hold several batches.
+pub(super) type Ending = BTreeMap<OperationId, Vec<OperationState>>;
+
+/// Whether an operation comes to a state like this.
+fn comes_to(
+    ending: &Ending,
+    id: Option<OperationId>,
+    like: impl Fn(OperationState) -> bool,
+) -> bool {
+    let states = id.and_then(|id| ending.get(&id));
+    states.is_some_and(|states| states.iter().any(|state| like(*state)))
+}
 
 fn is_open(state: OperationState) -> bool {
     matches!(state, OperationState::Queued | OperationState::Running)
@@ -58,12 +68,14 @@ impl Oracle {
                 continue;
             };
             let stored = self.rows.operations.get(&row.id).map(|row| row.state);
-            let (before, last) = *ending.entry(row.id).or_insert((stored, row.state));
-            let from = if before == stored { stored } else { Some(last) };
-            ensure(follows(from.or(stored), row.state), SEEN, || {
+            let states = ending.entry(row.id).or_default();
+            let from = states.last().copied().or(stored);
+            ensure(follows(from, row.state), SEEN, || {
                 format!("operation {} goes from {from:?} to {:?}", row.id, row.state)
             })?;
-            ending.insert(row.id, (stored, row.state));
+            if from != Some(row.state) {
+                states.push(row.state);
+            }
             let known = self.rows.operations.get(&row.id);
             ensure(
                 known.is_none_or(|known| known.host == row.host && known.decky == row.decky),
@@ -76,7 +88,6 @@ impl Oracle {
                 })?;
             }
         }
-        ending.retain(|_, (before, after)| *before != Some(*after));
         Ok(ending)
     }
 
@@ -114,6 +125,18 @@ impl Oracle {
         }
     }
 
+    /// Whether this append takes the host out of the swarm, and perhaps in again.
+    fn leaves(&self, all: &[Change], host: &HostId) -> bool {
+        let enrolled_at = self.rows.hosts.get(host).map(|row| row.enrolled_at);
+        all.iter().any(|change| match change {
+            Change::Host(row) if row.host == *host => {
+                row.status == HostStatus::Decommissioned
+                    || enrolled_at.is_some_and(|at| at != row.enrolled_at)
+            }
+            _ => false,
+        })
+    }
+
     fn cover(&mut self, row: &OperationRow) {
         let born = |decky: &DeckyId| {
             let shard = self.rows.shards.get(&(row.host.clone(), decky.clone()))?;
@@ -135,14 +158,14 @@ impl Oracle {
         all: &[Change],
         ending: &Ending,
     ) -> Result<(), Broken> {
-        if !ending.contains_key(&row.id) || !has_result(row.state) {
+        if !comes_to(ending, Some(row.id), has_result) || !has_result(row.state) {
             return Ok(());
         }
         let told = self.reports.iter().any(|(report, _)| {
             matches!(report, Report::Result { host, operation, .. }
                 if *operation == row.id && *host == row.host)
         });
-        let left = leaves(all, &row.host);
+        let left = self.leaves(all, &row.host);
         let found_gone = row.state == OperationState::Succeeded
             && row.finished_at.is_some_and(|at| at >= row.deadline);
         ensure(told || left || found_gone, SEEN, || {
@@ -245,14 +268,12 @@ impl Oracle {
                 format!("{host}/{decky} is removed, and was not there"),
             ));
         };
-        if leaves(all, host) {
+        if self.leaves(all, host) {
             return Ok(());
         }
         let row = &shard.row;
-        let deadline = row.operation.is_some_and(|id| {
-            ending.get(&id).is_some_and(|(_, after)| {
-                matches!(after, OperationState::Succeeded | OperationState::TimedOut)
-            })
+        let deadline = comes_to(ending, row.operation, |state| {
+            matches!(state, OperationState::Succeeded | OperationState::TimedOut)
         });
         let by_inventory = row.state == ShardState::TeardownFailed
             || (row.state == ShardState::TearingDown && deadline);
@@ -273,9 +294,7 @@ impl Oracle {
                     outcome,
                     said,
                 } => {
-                    let ends = ending
-                        .get(operation)
-                        .is_some_and(|(_, after)| has_result(*after));
+                    let ends = comes_to(ending, Some(*operation), has_result);
                     let says = match said.get(decky) {
                         Some(outcome) => *outcome != ReportedOutcome::Failed,
                         None => {
@@ -307,13 +326,6 @@ impl Oracle {
     }
 }
 
-/// Whether this append takes the host out of the swarm.
-fn leaves(all: &[Change], host: &HostId) -> bool {
-    all.iter().any(|change| {
-        matches!(change, Change::Host(row) if row.host == *host && row.status == HostStatus::Decommissioned)
-    })
-}
-
 /// The protocol's table of operation states.
 fn follows(from: Option<OperationState>, to: OperationState) -> bool {
     use OperationState::{Cancelled, Failed, Queued, Running, Succeeded, TimedOut};
@@ -329,21 +341,18 @@ fn follows(from: Option<OperationState>, to: OperationState) -> bool {
 
 /// How a shard on record may change: an operation's states and errors are its own.
 fn changed(before: &ShardRow, row: &ShardRow, ending: &Ending, name: &str) -> Result<(), Broken> {
-    let ends = |id: Option<OperationId>| id.is_some_and(|id| ending.contains_key(&id));
+    let ends = |id| comes_to(ending, id, |_| true);
     let holds = match (before.state, row.state) {
         (ShardState::TeardownFailed, ShardState::TeardownFailed) => {
             (row.operation == before.operation && row.last_error == before.last_error)
                 || ends(row.operation)
         }
         (ShardState::TeardownFailed | ShardState::TearingDown, ShardState::TearingDown) => {
-            row.operation == before.operation && before.state == row.state
-                || row.operation != before.operation
+            before.state == row.state || row.operation != before.operation
         }
         (ShardState::TearingDown, ShardState::TeardownFailed) => ends(row.operation),
-        (ShardState::TearingDown, _) => before.operation.is_some_and(|id| {
-            ending
-                .get(&id)
-                .is_some_and(|(_, after)| *after == OperationState::Cancelled)
+        (ShardState::TearingDown, _) => comes_to(ending, before.operation, |state| {
+            state == OperationState::Cancelled
         }),
         (ShardState::TeardownFailed, _) => false,
         // It failed after it was cancelled, or taken up again by a result.
