@@ -42,7 +42,11 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), F
     Err(run::cannot_start("simulate", &command, &error))
 }
 
-fn build(workspace: &Workspace) -> Result<PathBuf, Failure> {
+/// Builds the simulation; answers where it is.
+///
+/// # Errors
+/// It does not build.
+pub(crate) fn build(workspace: &Workspace) -> Result<PathBuf, Failure> {
     let mut cargo = workspace.cargo();
     cargo.args(["build", "--profile", "sim", "--locked", "-p", PROGRAM]);
     run::run("build the simulation", &mut cargo)?;

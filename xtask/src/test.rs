@@ -2,11 +2,12 @@
 //!
 //! What a check looks for is elsewhere: tidy.rs, clippy.toml, deny.toml, and the tests themselves.
 
+use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::run::{self, Failure};
 use crate::workspace::Workspace;
-use crate::{nats_server, programs, tidy};
+use crate::{nats_server, programs, sim, tidy};
 
 /// How a step ended that did not fail.
 enum Outcome {
@@ -16,7 +17,7 @@ enum Outcome {
 
 type Step = fn(&Workspace) -> Result<Outcome, Failure>;
 
-const STEPS: [(&str, Step); 7] = [
+const STEPS: [(&str, Step); 9] = [
     ("tools", tools),
     ("tidy", tidy_rules),
     ("format", format),
@@ -24,7 +25,15 @@ const STEPS: [(&str, Step); 7] = [
     ("lint", lint),
     ("programs", build_programs),
     ("tests", tests),
+    ("simulation", simulation),
+    ("chaos", chaos),
 ];
+
+/// How many seeds are simulated.
+const SEEDS: &str = "20000";
+
+/// For how many minutes things are killed.
+const MINUTES: &str = "3";
 
 /// Runs the steps in order, up to the first that fails.
 pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
@@ -142,6 +151,23 @@ fn tests(workspace: &Workspace) -> Result<Outcome, Failure> {
         &workspace.target.join("debug"),
     );
     run::run("pass the tests", &mut cargo)?;
+    Ok(Outcome::Passed)
+}
+
+fn simulation(workspace: &Workspace) -> Result<Outcome, Failure> {
+    let mut command = Command::new(sim::build(workspace)?);
+    command.args(["--seeds", SEEDS]);
+    run::run("pass the simulation", &mut command)?;
+    Ok(Outcome::Passed)
+}
+
+fn chaos(workspace: &Workspace) -> Result<Outcome, Failure> {
+    let server = nats_server::find_or_install(workspace)?;
+    let programs = workspace.target.join("debug");
+    let mut command = Command::new(programs.join("scuttle-chaos"));
+    command.args(["--minutes", MINUTES]);
+    programs::environment(&mut command, workspace, &server, &programs);
+    run::run("pass the chaos run", &mut command)?;
     Ok(Outcome::Passed)
 }
 
