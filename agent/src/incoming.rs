@@ -15,16 +15,11 @@ const MAX_COMMAND_BYTES: usize = 16 * 1024;
 
 /// What is wrong with a message.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Bad {
-    /// A command that is too long to be one.
+pub(crate) enum Bad {
     TooLong,
-    /// A command that is not JSON.
     NotJson,
-    /// A command that is none of this protocol.
     Command,
-    /// An answer that belongs to no request.
     Token,
-    /// An answer that is none of this protocol.
     Answer,
 }
 
@@ -65,7 +60,7 @@ impl Logged {
 }
 
 /// What came on the command subject.
-pub fn command(message: &Message) -> Result<Input, Bad> {
+pub(crate) fn command(message: &Message) -> Result<Input, Bad> {
     let payload = &message.payload;
     if payload.len() > MAX_COMMAND_BYTES {
         return Err(Bad::TooLong);
@@ -80,7 +75,7 @@ pub fn command(message: &Message) -> Result<Input, Bad> {
 }
 
 /// What came as an answer. One that cannot be read is none: the machine hears so, and asks again.
-pub fn reply(message: &Message) -> (Option<Input>, Option<Bad>) {
+pub(crate) fn reply(message: &Message) -> (Option<Input>, Option<Bad>) {
     let token = message.subject.rsplit_once('.').map(|(_, token)| token);
     let Some(request) = token.and_then(|token| token.parse().ok()) else {
         return (None, Some(Bad::Token));

@@ -7,7 +7,7 @@
 //! a runtime for Docker and the program come later.
 
 pub mod counters;
-pub mod incoming;
+mod incoming;
 pub mod ledger;
 pub mod link;
 pub mod machine;

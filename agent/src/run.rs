@@ -338,6 +338,16 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
     }
 }
 
+/// What a message on the command subject says, if it is a command.
+pub fn command(message: &Message) -> Option<Input> {
+    incoming::command(message).ok()
+}
+
+/// What a reply says, if it is one to a request of this agent.
+pub fn reply(message: &Message) -> Option<Input> {
+    incoming::reply(message).0
+}
+
 /// The end of what is pending; never, when nothing is.
 async fn ready<T>(slot: &mut Pending<T>) -> T {
     let done = match slot {

@@ -26,6 +26,10 @@ const UNDURABLE: usize = 4;
 /// How many batches of effects wait to be sent. When they are this many, committing waits.
 pub const OUTBOX: usize = 64;
 
+/// How long the engine waits for an input at the most: then it looks at the clock, which may have been set
+/// back meanwhile.
+const LONGEST_WAIT: Duration = Duration::from_secs(5);
+
 /// A journal longer than this, in changes, is moved to the rows when there is nothing else to do.
 const LONG_JOURNAL: usize = 4_096;
 
@@ -114,9 +118,7 @@ fn decide_all<R>(
         if !batch.is_empty() && decided.send(batch).is_err() {
             return;
         }
-        let patience = state.next_deadline().since(now());
-        let patience = Duration::from_millis(u64::try_from(patience).unwrap_or(0));
-        match inbox.recv_timeout(patience) {
+        match inbox.recv_timeout(patience(&state, now())) {
             Ok(job) => jobs.push(job),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
@@ -125,18 +127,25 @@ fn decide_all<R>(
     }
 }
 
+/// How long to wait for an input until `decide` is called without one.
+pub fn patience(state: &State, now: Timestamp) -> Duration {
+    let wait = u64::try_from(state.next_deadline().since(now)).unwrap_or(0);
+    Duration::from_millis(wait).min(LONGEST_WAIT)
+}
+
 /// Decides on one batch, and on what is due by now.
 pub fn decide<R>(
     state: &mut State,
     jobs: impl ExactSizeIterator<Item = Job<R>>,
     now: Timestamp,
 ) -> Decided<R> {
+    let idle = jobs.len() == 0;
     let mut replies = Vec::with_capacity(jobs.len());
     for Job { input, requester } in jobs {
         let reply = state.step(now, input);
         replies.extend(requester.zip(reply));
     }
-    if state.next_deadline() <= now {
+    if idle || state.next_deadline() <= now {
         state.step(now, Input::Tick);
     }
     let Commit { changes, effects } = state.close(now);

@@ -6,7 +6,8 @@
 use scuttle_schemas::OperationId;
 
 const FIRST_MS: u64 = 1_000;
-const LAST_MS: u64 = 60_000;
+/// The longest wait.
+pub(crate) const LAST_MS: u64 = 60_000;
 
 /// Milliseconds from the `attempt`th unanswered send (from 1) to the next one.
 pub(crate) fn delay_ms(operation: OperationId, attempt: u32) -> i64 {

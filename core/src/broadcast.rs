@@ -166,7 +166,9 @@ impl State {
         }
         let (batch, revision) = (&mut self.batch, &mut self.meta.revisions.shards);
         batch.touch(id);
-        let alone = !removed.is_empty() || cause.is_none_or(|row| row.trace.is_some());
+        let new = |row: &ShardRow| !host.shards.contains_key(&row.decky);
+        let traced = cause.is_some_and(|row| row.trace.is_some());
+        let alone = traced || !removed.is_empty() || put.iter().any(new);
         // A shard that this message tells already needs another: one revision has one content.
         let twice = |row: &ShardRow| {
             let told = host.shards.get(&row.decky).map(|shard| shard.row.revision);

@@ -12,6 +12,7 @@ mod backoff;
 mod broadcast;
 mod cancel;
 mod change;
+mod clock;
 #[cfg(test)]
 mod control;
 mod cursor;

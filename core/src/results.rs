@@ -4,11 +4,14 @@
 use std::collections::BTreeMap;
 
 use scuttle_schemas::agents::{
-    ReportedOutcome, ResultOutcome, ResultRecorded, ShardResult, TeardownResult, UNKNOWN_OPERATION,
+    ReportedOutcome, ReportedState, ResultOutcome, ResultRecorded, ShardResult, TeardownResult,
+    UNKNOWN_OPERATION,
 };
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
-use scuttle_schemas::{DeckyId, HostId, Refusal, Text, Timestamp};
+use scuttle_schemas::{
+    DeckyId, HostId, Labels, MAX_DECKIES_PER_HOST, Refusal, Services, Text, Timestamp,
+};
 
 use crate::hosts::decommissioned;
 use crate::operation::Event;
@@ -57,7 +60,7 @@ impl State {
             return recorded(None);
         }
 
-        let verdict = self.judge(&mut operation, result);
+        let verdict = self.judge(now, &mut operation, result);
         let failed = verdict.failed || result.outcome == ResultOutcome::Failed;
         let event = if failed {
             Event::Failed
@@ -79,7 +82,12 @@ impl State {
     }
 
     /// What becomes of each shard that the operation covers or the result mentions.
-    fn judge(&self, operation: &mut OperationRow, result: &TeardownResult) -> Verdict {
+    fn judge(
+        &self,
+        now: Timestamp,
+        operation: &mut OperationRow,
+        result: &TeardownResult,
+    ) -> Verdict {
         let mut verdict = Verdict::default();
         let report = report_of(result);
         // An operation for one decky speaks for that decky alone.
@@ -105,7 +113,9 @@ impl State {
                 ReportedOutcome::Failed => {
                     let error = shard.error.clone().unwrap_or_else(|| overall_error(result));
                     operation.note(decky, ShardOutcome::Failed, Some(error.clone()));
-                    self.remains(operation, decky, error, &mut verdict);
+                    self.remains(operation, decky, error.clone(), &mut verdict);
+                    let found = self.found(now, operation, decky, (report, error));
+                    verdict.put.extend(found);
                 }
             }
         }
@@ -191,6 +201,39 @@ impl State {
             last_seen: shard.last_seen(&host.row),
             ..ShardRow::clone(&shard.row)
         });
+    }
+
+    /// The row of a decky that the record did not know, and that the agent could not remove: deployed
+    /// during the teardown, it was never in an inventory, and its failure is to be seen all the same.
+    fn found(
+        &self,
+        now: Timestamp,
+        operation: &OperationRow,
+        decky: &DeckyId,
+        (report, error): (Report, Text),
+    ) -> Option<ShardRow> {
+        let host = self.hosts.get(&operation.host)?;
+        let overtaken = host.row.applied > Some(report);
+        let full = host.shards.len() >= MAX_DECKIES_PER_HOST;
+        if overtaken || full || host.shards.contains_key(decky) {
+            return None;
+        }
+        let next = self.meta.revisions.shards + 1;
+        Some(ShardRow {
+            host: operation.host.clone(),
+            decky: decky.clone(),
+            ip: None,
+            services: Services::default(),
+            labels: Labels::default(),
+            state: ShardState::TeardownFailed,
+            reported: ReportedState::Failed,
+            last_error: Some(error),
+            operation: Some(operation.id),
+            last_seen: now,
+            updated_at: now,
+            revision: next,
+            registered: next,
+        })
     }
 
     /// Notes which report was applied, so that an older one that comes later is known for stale.

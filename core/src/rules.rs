@@ -397,3 +397,15 @@ fn an_inventory_from_before_the_acceptance_proves_nothing_whatever_the_clock_say
         OperationState::TimedOut
     );
 }
+
+#[test]
+fn a_decky_that_was_deployed_during_the_teardown_and_could_not_be_removed_is_seen() {
+    let mut swarm = swarm();
+    let (whole, _) = swarm.teardown("h", None).expect("accepted");
+    let shards = [("a", None), ("b", None), ("new", Some("busy"))];
+    swarm.result("h", (BOOT, 2), whole.operation_id, None, &shards);
+    assert_eq!(swarm.states("h"), "new:TeardownFailed");
+    swarm.heartbeat("h", (BOOT, 3), Some(&["new"]));
+    assert_eq!(swarm.states("h"), "new:TeardownFailed");
+    assert!(swarm.teardown("h", Some("new")).is_ok());
+}

@@ -32,6 +32,8 @@ pub struct State {
     pub(crate) keys: Keys,
     pub(crate) timers: BTreeSet<(Timestamp, Timer)>,
     pub(crate) beacons: Beacons,
+    /// What the clock showed at the last step.
+    pub(crate) looked_at: Timestamp,
     pub(crate) batch: Batch,
 }
 

@@ -153,6 +153,7 @@ impl State {
     /// Decides on one input; answers with the reply, where the input is a request. It may leave once
     /// the [`Commit`] of the batch is durable.
     pub fn step(&mut self, now: Timestamp, input: Input) -> Option<Reply> {
+        self.look_at_clock(now);
         let answered = match input {
             Input::Start => {
                 self.start(now);

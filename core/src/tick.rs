@@ -52,6 +52,13 @@ impl Beacons {
         self.operations = now;
     }
 
+    /// The clock shows less than it did.
+    pub(crate) fn set_back(&mut self, now: Timestamp) {
+        for told in [&mut self.shards, &mut self.hosts, &mut self.operations] {
+            *told = now.min(*told);
+        }
+    }
+
     fn next(&self) -> Timestamp {
         self.shards
             .min(self.hosts)

@@ -94,6 +94,7 @@ async fn record(swarm: &Swarm) -> anyhow::Result<impl PartialEq + std::fmt::Debu
     for operation in &mut operations {
         // The backoff goes on meanwhile.
         operation.attempts = 0;
+        operation.waiting_for = None;
     }
     let shards = scuttle_tests::view::told(swarm.operator.shards().await?);
     Ok((hosts, operations, shards))

@@ -39,7 +39,7 @@ fn read_everywhere(host: &str, payload: &[u8], headers: Option<&HeaderMap>) -> V
     let on = |subject: String| message(&subject.replace('*', host), payload, headers.cloned());
     let endpoints = Endpoint::ALL.map(|endpoint| {
         let message = on(endpoint.subject());
-        (endpoint.name(), endpoint.read(&message))
+        (endpoint.name(), endpoint.read(&message, uuid::Uuid::now_v7))
     });
     let progress = read_progress(&on(AgentChannel::Progress.of_all()));
     endpoints

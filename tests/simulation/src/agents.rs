@@ -6,7 +6,6 @@ use std::path::Path;
 use std::sync::Arc;
 
 use async_nats::{HeaderMap, Message};
-use scuttle_agent::incoming;
 use scuttle_agent::ledger::{DiskLedger, Ledger};
 use scuttle_agent::machine::{Config, Effect, Input, Machine, Now, RequestId, Step};
 use scuttle_agent::runtime::{RuntimeError, TeardownReport};
@@ -225,9 +224,9 @@ impl World {
             return;
         }
         let input = if received.subject.starts_with("_INBOX.") {
-            incoming::reply(received).0
+            scuttle_agent::run::reply(received)
         } else {
-            incoming::command(received).ok()
+            scuttle_agent::run::command(received)
         };
         if let Some(input) = input {
             self.agent_takes(host, input);

@@ -6,7 +6,7 @@ use std::path::Path;
 
 use async_nats::{Message, Subject};
 use scuttle_controller::encoder::Encoder;
-use scuttle_controller::endpoint::{self, Endpoint, Rejected};
+use scuttle_controller::endpoint::{self, Endpoint};
 use scuttle_controller::engine::{self, Decided, Job, Told};
 use scuttle_controller::outbound;
 use scuttle_controller::store::{RedbStore, Store, StoreError};
@@ -250,7 +250,7 @@ impl World {
                 }
                 self.decide_soon();
             }
-            Err(Rejected { refusal, .. }) => {
+            Err(endpoint::Rejected { refusal, .. }) => {
                 note!(self, "refused: {}", refusal.message);
                 self.answer(&asker, &Reply::Refused(refusal));
             }
@@ -303,10 +303,10 @@ impl World {
         let more = !process.inbox.is_empty();
         process.wakes += 1;
         let wake = Event::Wake(number, process.wakes);
-        let patience = process.state.next_deadline().since(now);
+        let patience = engine::patience(&process.state, now).as_millis() as u64;
         let commit = !process.undurable.is_empty() && !process.committing;
         process.committing |= commit;
-        self.after(u64::try_from(patience).unwrap_or(0).max(1), wake);
+        self.after(patience.max(1), wake);
         if commit {
             let wait = self.chance.within(1, self.plan.fsync_ms);
             self.after(wait, Event::Commit(number));

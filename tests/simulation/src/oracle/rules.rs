@@ -226,7 +226,8 @@ impl Oracle {
         Ok(())
     }
 
-    /// A shard that was not on record: its agent listed it, and what it listed is newer than what left.
+    /// A shard that was not on record: its agent listed it, or could not remove it, and that is newer than what
+    /// left.
     fn registered(&self, row: &ShardRow, name: &str) -> Result<(), Broken> {
         let key = (row.host.clone(), row.decky.clone());
         let gone = self.gone.get(&key).copied().unwrap_or(0);
@@ -242,7 +243,19 @@ impl Oracle {
                     && (self.inventories.get(&(index_of(host), *boot, *sequence)))
                         .is_some_and(|seen| seen.get(&row.decky).copied().unwrap_or(0) >= gone)
             }
-            Report::Result { .. } => false,
+            Report::Result {
+                host,
+                operation,
+                said,
+                ..
+            } => {
+                let newer = (self.results.get(&(index_of(host), *operation)))
+                    .is_some_and(|seen| seen.get(&row.decky).copied().unwrap_or(0) >= gone);
+                *host == row.host
+                    && row.state == ShardState::TeardownFailed
+                    && said.get(&row.decky) == Some(&ReportedOutcome::Failed)
+                    && newer
+            }
         });
         ensure(seen, BACK, || {
             format!(

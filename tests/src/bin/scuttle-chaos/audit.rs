@@ -1,5 +1,5 @@
 //! The audit: every promise of the record, held against what operators were told, what was broadcast, and what really
-//! happened on the hosts. Each line that it returns is a loss.
+//! happened on the hosts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -24,10 +24,20 @@ pub(crate) struct Evidence<'a> {
     pub(crate) shards: &'a [ShardRecord],
     pub(crate) truths: &'a BTreeMap<HostId, Truth>,
     pub(crate) removals: &'a BTreeMap<(HostId, DeckyId), Vec<Removal>>,
+    /// When a shard came to the record, if it was not there from the beginning.
+    pub(crate) registered: &'a BTreeMap<(HostId, DeckyId), Timestamp>,
 }
 
-/// Every loss.
-pub(crate) fn audit(evidence: &Evidence<'_>) -> Vec<String> {
+/// What the audit found.
+#[derive(Debug, Default)]
+pub(crate) struct Findings {
+    pub(crate) losses: Vec<String>,
+    /// Failures of deckies that the record did not know yet: only their operation tells of them.
+    pub(crate) unregistered: usize,
+}
+
+/// Holds everything against everything.
+pub(crate) fn audit(evidence: &Evidence<'_>) -> Findings {
     let mut losses = Vec::new();
     accepted_exist_and_ended(evidence, &mut losses);
     one_operation_for_a_key(evidence, &mut losses);
@@ -35,8 +45,11 @@ pub(crate) fn audit(evidence: &Evidence<'_>) -> Vec<String> {
     removals_were_done(evidence, &mut losses);
     outcomes_are_true(evidence, &mut losses);
     executed_once(evidence, &mut losses);
-    failures_are_visible(evidence, &mut losses);
-    losses
+    let unregistered = failures_are_visible(evidence, &mut losses);
+    Findings {
+        losses,
+        unregistered,
+    }
 }
 
 /// Whether it is over.
@@ -256,8 +269,10 @@ fn executed_once(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     }
 }
 
-/// What failed, and was not tried again, is `teardown_failed` with its error, or gone.
-fn failures_are_visible(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
+/// What failed, and was not tried again, is `teardown_failed` with its error, or gone. Says how many the record did not
+/// know when they failed: deployed anew, and not reported by a heartbeat yet.
+fn failures_are_visible(evidence: &Evidence<'_>, losses: &mut Vec<String>) -> usize {
+    let mut unregistered = 0;
     let mut latest: BTreeMap<(&HostId, &DeckyId), &OperationRecord> = BTreeMap::new();
     // In the order of their acceptance: the ids are UUIDv7, but two of one millisecond have no order.
     let mut operations: Vec<_> = evidence.operations.values().collect();
@@ -285,7 +300,13 @@ fn failures_are_visible(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
         let ended = operation.finished_at.unwrap_or(operation.deadline);
         let truth = evidence.truths.get(host);
         let anew = truth.is_some_and(|truth| truth.deployed_after(decky, ended));
-        if failed && !shown && !anew {
+        if !failed || shown || anew {
+            continue;
+        }
+        let came = evidence.registered.get(&(host.clone(), decky.clone()));
+        if came.is_some_and(|came| *came >= ended) {
+            unregistered += 1;
+        } else {
             losses.push(format!(
                 "{host}/{decky} failed in {}, and is {} without a word of it",
                 operation.operation_id,
@@ -293,4 +314,5 @@ fn failures_are_visible(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
             ));
         }
     }
+    unregistered
 }

@@ -215,15 +215,18 @@ async fn finish(
     for witness in witnesses {
         losses.append(&mut lock(&witness.heard).losses);
     }
-    let removals = std::mem::take(&mut lock(&witnesses[0].heard).removals);
-    losses.extend(audit::audit(&Evidence {
+    let heard = std::mem::take(&mut *lock(&witnesses[0].heard));
+    let findings = audit::audit(&Evidence {
         answered: &answered,
         cancelled: &cancelled,
         operations: &record.operations,
         shards: &record.shards,
         truths: &truths,
-        removals: &removals,
-    }));
+        removals: &heard.removals,
+        registered: &heard.registered,
+    });
+    *lock(&witnesses[0].heard) = heard;
+    losses.extend(findings.losses);
     let did = |what: fn(&Deed) -> bool| {
         let logs = truths.values().flat_map(|truth| &truth.log);
         logs.filter(|line| what(&line.deed)).count()
@@ -238,6 +241,7 @@ async fn finish(
         removed: did(|deed| matches!(deed, Deed::Removed { .. })),
         resumed: did(|deed| matches!(deed, Deed::Began { resumed: true, .. })),
         listings,
+        unregistered: findings.unregistered,
         losses: &losses,
     }
     .print();

@@ -94,6 +94,7 @@ pub(crate) struct Table<'a> {
     pub(crate) removed: usize,
     pub(crate) resumed: usize,
     pub(crate) listings: usize,
+    pub(crate) unregistered: usize,
     pub(crate) losses: &'a [String],
 }
 
@@ -122,6 +123,10 @@ impl Table<'_> {
             row(&format!("messages missed, {name}"), heard.missed);
         }
         row("listings that kept the view whole", self.listings);
+        row(
+            "failures of deckies not yet on the record",
+            self.unregistered,
+        );
         row("losses", self.losses.len());
     }
 }

@@ -38,6 +38,8 @@ pub(crate) struct Heard {
     pub(crate) missed: u64,
     pub(crate) losses: Vec<String>,
     pub(crate) removals: BTreeMap<(HostId, DeckyId), Vec<Removal>>,
+    /// When a shard that is there was first told, if it was not there from the beginning.
+    pub(crate) registered: BTreeMap<(HostId, DeckyId), Timestamp>,
     /// The last told state of each shard, and its revision.
     shards: BTreeMap<(HostId, DeckyId), (u64, ShardState)>,
 }
@@ -203,6 +205,9 @@ fn shards(heard: &mut Heard, told: &ShardsUpdated, whole: bool) {
     }
     for shard in &told.updated {
         let key = (shard.host_uuid.clone(), shard.decky_id.clone());
+        if heard.removals.contains_key(&key) {
+            heard.registered.entry(key.clone()).or_insert(told.at);
+        }
         let before = heard.shards.insert(key, (told.revision, shard.state));
         let seen = [ShardState::TeardownFailed, ShardState::TearingDown].contains(&shard.state);
         if let Some((revision, ShardState::TeardownFailed)) = before
@@ -217,6 +222,7 @@ fn shards(heard: &mut Heard, told: &ShardsUpdated, whole: bool) {
     for removed in &told.removed {
         let key = (removed.host_uuid.clone(), removed.decky_id.clone());
         heard.shards.remove(&key);
+        heard.registered.remove(&key);
         heard.removals.entry(key).or_default().push(Removal {
             at: told.at,
             operation: told.operation_id,
