@@ -82,37 +82,11 @@ fn planted(workspace: &Workspace, only: &[OsString]) -> Result<(), Failure> {
                 .args(["-p1", "--forward", "-i"])
                 .arg(&patch),
         )?;
-        let mut cargo = copy.cargo();
-        cargo.args(["build", "--profile", "sim", "--locked", "-p", PROGRAM]);
-        // What is built for one bug alone is built quickly.
-        for package in ["agent", "controller", "core", "simulation"] {
-            let profile = format!("profile.sim.package.scuttle-{package}");
-            cargo.args(["--config", &format!("{profile}.opt-level=1")]);
-            cargo.args(["--config", &format!("{profile}.debug=false")]);
-        }
-        run::quietly(&format!("build with {name}"), &mut cargo)?;
-        let mut command = Command::new(copy.target.join("sim").join(PROGRAM));
-        command.args(["--seeds", SEEDS]);
-        let output = command
-            .output()
-            .map_err(|error| run::cannot_start("simulate", &command, &error))?;
-        let printed = String::from_utf8_lossy(&output.stdout).into_owned();
-        let found = printed.lines().find_map(|line| line.strip_prefix("seed "));
-        match found.and_then(|line| line.split_once(": ")) {
-            Some((seed, broken)) => {
-                let invariant: String = broken
-                    .split(": ")
-                    .next()
-                    .unwrap_or(broken)
-                    .chars()
-                    .take(70)
-                    .collect();
-                println!("{name:<36} {seed:>7}  {invariant}");
-            }
-            None => {
-                println!("{name:<36} {:>7}", "MISSED");
-                missed.push(name);
-            }
+        if let Some((seed, invariant)) = caught(&copy, &name)? {
+            println!("{name:<36} {seed:>7}  {invariant}");
+        } else {
+            println!("{name:<36} {:>7}", "MISSED");
+            missed.push(name);
         }
     }
     if missed.is_empty() {
@@ -122,6 +96,30 @@ fn planted(workspace: &Workspace, only: &[OsString]) -> Result<(), Failure> {
         "the simulation missed {}",
         missed.join(", ")
     )))
+}
+
+/// Builds the copy and simulates until an invariant is broken: by which seed, and which.
+fn caught(copy: &Workspace, name: &str) -> Result<Option<(String, String)>, Failure> {
+    let mut cargo = copy.cargo();
+    cargo.args(["build", "--profile", "sim", "--locked", "-p", PROGRAM]);
+    // What is built for one bug alone is built quickly.
+    for package in ["agent", "controller", "core", "simulation"] {
+        let profile = format!("profile.sim.package.scuttle-{package}");
+        cargo.args(["--config", &format!("{profile}.opt-level=1")]);
+        cargo.args(["--config", &format!("{profile}.debug=false")]);
+    }
+    run::quietly(&format!("build with {name}"), &mut cargo)?;
+    let mut command = Command::new(copy.target.join("sim").join(PROGRAM));
+    command.args(["--seeds", SEEDS]);
+    let output =
+        (command.output()).map_err(|error| run::cannot_start("simulate", &command, &error))?;
+    let printed = String::from_utf8_lossy(&output.stdout);
+    let found = printed.lines().find_map(|line| line.strip_prefix("seed "));
+    let found = found.and_then(|line| line.split_once(": "));
+    Ok(found.map(|(seed, broken)| {
+        let invariant = broken.split(": ").next().unwrap_or(broken);
+        (seed.to_owned(), invariant.to_owned())
+    }))
 }
 
 fn patches(folder: &Path) -> Result<Vec<PathBuf>, Failure> {

@@ -207,6 +207,8 @@ pub(crate) struct Oracle {
     answered: BTreeMap<(String, String), OperationId>,
     promised: BTreeSet<OperationId>,
     since: u64,
+    /// Hosts that the append that is looked at takes out of the swarm.
+    leaving: BTreeSet<HostId>,
     last_now: u64,
 }
 
@@ -273,6 +275,7 @@ impl Oracle {
         self.appends += 1;
         self.last_now = at;
         let ending = self.ending(changes)?;
+        self.leaving = self.leaving(changes);
         for change in changes {
             self.rule(change, changes, &ending, at)?;
             let append = self.appends;

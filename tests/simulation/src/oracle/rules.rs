@@ -1,9 +1,9 @@
 //! The rules for what is made durable: each change of a shard or an operation has a cause that the protocol
 //! provides for, and that the oracle has seen.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use scuttle_core::{Change, OperationRow, ShardRow};
+use scuttle_core::{Change, HostRow, OperationRow, ShardRow};
 use scuttle_schemas::agents::{ReportedOutcome, ResultOutcome};
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::OperationState;
@@ -110,13 +110,13 @@ impl Oracle {
                 ensure(rises, REVISIONS, || format!("from {before:?} to {meta:?}"))
             }
             Change::Shard(row) => self.shard_put(row, all, ending),
-            Change::ShardRemoved { host, decky } => self.shard_removed(host, decky, all, ending),
+            Change::ShardRemoved { host, decky } => self.shard_removed(host, decky, ending),
             Change::Operation(row) => {
                 if !self.rows.operations.contains_key(&row.id) {
                     self.accepted.insert(row.id, at);
                     self.cover(row);
                 }
-                self.operation_ends(row, all, ending)
+                self.operation_ends(row, ending)
             }
             Change::OperationRemoved { id } => {
                 Err(Broken::new(LOST, format!("operation {id} is forgotten")))
@@ -125,16 +125,18 @@ impl Oracle {
         }
     }
 
-    /// Whether this append takes the host out of the swarm, and perhaps in again.
-    fn leaves(&self, all: &[Change], host: &HostId) -> bool {
-        let enrolled_at = self.rows.hosts.get(host).map(|row| row.enrolled_at);
-        all.iter().any(|change| match change {
-            Change::Host(row) if row.host == *host => {
-                row.status == HostStatus::Decommissioned
-                    || enrolled_at.is_some_and(|at| at != row.enrolled_at)
-            }
-            _ => false,
-        })
+    /// The hosts that an append takes out of the swarm, and perhaps in again.
+    pub(super) fn leaving(&self, all: &[Change]) -> BTreeSet<HostId> {
+        let hosts = all.iter().filter_map(|change| match change {
+            Change::Host(row) => Some(row),
+            _ => None,
+        });
+        let leaves = |row: &&Box<HostRow>| {
+            let stored = self.rows.hosts.get(&row.host);
+            row.status == HostStatus::Decommissioned
+                || stored.is_some_and(|stored| stored.enrolled_at != row.enrolled_at)
+        };
+        hosts.filter(leaves).map(|row| row.host.clone()).collect()
     }
 
     fn cover(&mut self, row: &OperationRow) {
@@ -152,12 +154,7 @@ impl Oracle {
 
     /// An operation that succeeds or fails has a result of its own host's agent, or a deadline that has
     /// passed, or a host that was taken out.
-    fn operation_ends(
-        &self,
-        row: &OperationRow,
-        all: &[Change],
-        ending: &Ending,
-    ) -> Result<(), Broken> {
+    fn operation_ends(&self, row: &OperationRow, ending: &Ending) -> Result<(), Broken> {
         if !comes_to(ending, Some(row.id), has_result) || !has_result(row.state) {
             return Ok(());
         }
@@ -165,7 +162,7 @@ impl Oracle {
             matches!(report, Report::Result { host, operation, .. }
                 if *operation == row.id && *host == row.host)
         });
-        let left = self.leaves(all, &row.host);
+        let left = self.leaving.contains(&row.host);
         let found_gone = row.state == OperationState::Succeeded
             && row.finished_at.is_some_and(|at| at >= row.deadline);
         ensure(told || left || found_gone, SEEN, || {
@@ -271,7 +268,6 @@ impl Oracle {
         &mut self,
         host: &HostId,
         decky: &DeckyId,
-        all: &[Change],
         ending: &Ending,
     ) -> Result<(), Broken> {
         let key = (host.clone(), decky.clone());
@@ -281,7 +277,7 @@ impl Oracle {
                 format!("{host}/{decky} is removed, and was not there"),
             ));
         };
-        if self.leaves(all, host) {
+        if self.leaving.contains(host) {
             return Ok(());
         }
         let row = &shard.row;
