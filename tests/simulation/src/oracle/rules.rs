@@ -128,10 +128,10 @@ impl Oracle {
     /// The hosts that an append takes out of the swarm, and perhaps in again.
     pub(super) fn leaving(&self, all: &[Change]) -> BTreeSet<HostId> {
         let hosts = all.iter().filter_map(|change| match change {
-            Change::Host(row) => Some(row),
+            Change::Host(row) => Some(&**row),
             _ => None,
         });
-        let leaves = |row: &&Box<HostRow>| {
+        let leaves = |row: &&HostRow| {
             let stored = self.rows.hosts.get(&row.host);
             row.status == HostStatus::Decommissioned
                 || stored.is_some_and(|stored| stored.enrolled_at != row.enrolled_at)
