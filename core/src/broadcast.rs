@@ -210,7 +210,6 @@ impl State {
     /// the changes are durable.
     pub fn close(&mut self, now: Timestamp) -> Commit {
         self.batch.end_message();
-        self.beacons.none_after(now);
         self.retire(now);
         let batch = std::mem::take(&mut self.batch);
         let mut commit = Commit {

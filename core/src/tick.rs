@@ -59,13 +59,6 @@ impl Beacons {
         }
     }
 
-    /// A clock that was set back must not silence them until it has caught up.
-    pub(crate) fn none_after(&mut self, now: Timestamp) {
-        for told in [&mut self.shards, &mut self.hosts, &mut self.operations] {
-            *told = now.min(*told);
-        }
-    }
-
     fn next(&self) -> Timestamp {
         self.shards
             .min(self.hosts)
@@ -268,28 +261,5 @@ impl State {
                 .push(Effect::OperationsUpdated(message, None));
             self.beacons.operations_told(now);
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use scuttle_schemas::Timestamp;
-
-    use super::BEACON_MS;
-    use crate::state::State;
-    use crate::step::Input;
-
-    #[test]
-    fn a_clock_that_was_set_back_does_not_silence_the_repeated_revisions() {
-        let before = Timestamp::from_millis(1_795_425_109_000);
-        let mut state = State::default();
-        state.step(before, Input::Start);
-        state.close(before);
-        let now = before.plus_millis(-60_000);
-        state.close(now);
-        assert_eq!(state.next_deadline(), now.plus_millis(BEACON_MS));
-        state.step(state.next_deadline(), Input::Tick);
-        let told = state.close(state.next_deadline()).effects;
-        assert_eq!(told.len(), 3, "{told:?}");
     }
 }

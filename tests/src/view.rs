@@ -34,6 +34,8 @@ pub struct View<'a> {
     page: u16,
     shards: BTreeMap<(HostId, DeckyId), Entry>,
     revision: u64,
+    /// The revision of the last listing's first page.
+    listed: u64,
     listings: usize,
 }
 
@@ -49,6 +51,7 @@ impl<'a> View<'a> {
             page,
             shards: BTreeMap::new(),
             revision: 0,
+            listed: 0,
             listings: 0,
         };
         view.list().await?;
@@ -93,6 +96,12 @@ impl<'a> View<'a> {
     }
 
     async fn apply(&mut self, told: ShardsUpdated) -> Result<()> {
+        // The listing contains it: late, it would bring back what the listing no longer had.
+        if told.revision <= self.listed {
+            return Ok(());
+        }
+        // An empty message repeats the last revision, so another one than ours is missed, too.
+        let missed = told.revision > self.revision + u64::from(!told.is_repeat());
         for record in told.updated {
             self.keep(
                 Entry::There(Box::new(record.clone())),
@@ -107,7 +116,7 @@ impl<'a> View<'a> {
                 removed.decky_id,
             );
         }
-        if told.revision > self.revision + 1 {
+        if missed {
             self.list().await?;
         }
         self.revision = self.revision.max(told.revision);
@@ -127,6 +136,7 @@ impl<'a> View<'a> {
             !old || keys.binary_search(key).is_ok()
         });
         self.revision = self.revision.max(revision);
+        self.listed = revision;
         self.listings += 1;
         Ok(())
     }
