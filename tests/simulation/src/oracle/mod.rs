@@ -196,6 +196,8 @@ pub(crate) struct Oracle {
     results: BTreeMap<(usize, OperationId), Gone>,
     /// Through which generation each decky was gone when it left the record.
     gone: BTreeMap<(HostId, DeckyId), u64>,
+    /// The same before this append, which may hold several results about one decky.
+    gone_before: BTreeMap<(HostId, DeckyId), u64>,
     /// What each operation covers: deckies, and which registration of each.
     covered: BTreeMap<OperationId, ByDecky<u64>>,
     /// Simulated time at which each operation was made durable.
@@ -276,6 +278,7 @@ impl Oracle {
         self.last_now = at;
         let ending = self.ending(changes)?;
         self.leaving = self.leaving(changes);
+        self.gone_before.clone_from(&self.gone);
         for change in changes {
             self.rule(change, changes, &ending, at)?;
             let append = self.appends;

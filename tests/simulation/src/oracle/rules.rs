@@ -249,8 +249,9 @@ impl Oracle {
                 said,
                 ..
             } => {
+                let before = self.gone_before.get(&key).copied().unwrap_or(0);
                 let newer = (self.results.get(&(index_of(host), *operation)))
-                    .is_some_and(|seen| seen.get(&row.decky).copied().unwrap_or(0) >= gone);
+                    .is_some_and(|seen| seen.get(&row.decky).copied().unwrap_or(0) >= before);
                 *host == row.host
                     && row.state == ShardState::TeardownFailed
                     && said.get(&row.decky) == Some(&ReportedOutcome::Failed)
