@@ -3,10 +3,10 @@
 //! what is answered to one that finds no room, is known in `inbound`.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 
 use scuttle_core::Input;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::engine::Job;
 
@@ -49,17 +49,86 @@ pub struct Inbox<R> {
 
 #[derive(Debug)]
 struct Rooms {
-    changes: Arc<Semaphore>,
-    reports: Arc<Semaphore>,
-    reads: Arc<Semaphore>,
-    bytes: Arc<Semaphore>,
+    changes: Gauge,
+    reports: Gauge,
+    reads: Gauge,
+    bytes: Gauge,
+}
+
+/// How much is taken up, of how much there is.
+#[derive(Debug)]
+struct Gauge {
+    taken: AtomicUsize,
+    most: usize,
+}
+
+impl Gauge {
+    fn new(most: usize) -> Self {
+        let taken = AtomicUsize::new(0);
+        Self { taken, most }
+    }
+
+    /// Takes all of it up, or nothing.
+    fn take(&self, amount: usize) -> bool {
+        let more = |taken: usize| taken.checked_add(amount).filter(|sum| *sum <= self.most);
+        let taken = (self.taken).fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+        taken.is_ok()
+    }
+
+    fn give_back(&self, amount: usize) {
+        self.taken.fetch_sub(amount, Ordering::Relaxed);
+    }
+}
+
+/// Which count an input is in.
+#[derive(Debug, Clone, Copy)]
+enum Kind {
+    Change,
+    Report,
+    Read,
+}
+
+impl Kind {
+    fn of(input: &Input) -> Self {
+        match input {
+            Input::Progress { .. } | Input::Result { .. } | Input::Heartbeat { .. } => Self::Report,
+            Input::ShardsList(_)
+            | Input::HostsList(_)
+            | Input::OperationsList(_)
+            | Input::OperationGet(_) => Self::Read,
+            Input::Start
+            | Input::Tick
+            | Input::Teardown { .. }
+            | Input::Cancel(_)
+            | Input::Enroll { .. }
+            | Input::Decommission(_) => Self::Change,
+        }
+    }
+}
+
+impl Rooms {
+    fn of(&self, kind: Kind) -> &Gauge {
+        match kind {
+            Kind::Change => &self.changes,
+            Kind::Report => &self.reports,
+            Kind::Read => &self.reads,
+        }
+    }
 }
 
 /// Room that an input takes up, until this is dropped.
 #[derive(Debug)]
 pub struct Room {
-    _place: OwnedSemaphorePermit,
-    _bytes: OwnedSemaphorePermit,
+    rooms: Arc<Rooms>,
+    kind: Kind,
+    bytes: usize,
+}
+
+impl Drop for Room {
+    fn drop(&mut self) {
+        self.rooms.of(self.kind).give_back(1);
+        self.rooms.bytes.give_back(self.bytes);
+    }
 }
 
 /// The engine is gone.
@@ -77,13 +146,11 @@ impl<R> Inbox<R> {
         } = limits;
         // Whatever has a place has one here, too.
         let (jobs, engine) = sync_channel(changes + reports + reads);
-        let rooms = [changes, reports, reads, bytes].map(|room| Arc::new(Semaphore::new(room)));
-        let [changes, reports, reads, bytes] = rooms;
         let rooms = Arc::new(Rooms {
-            changes,
-            reports,
-            reads,
-            bytes,
+            changes: Gauge::new(changes),
+            reports: Gauge::new(reports),
+            reads: Gauge::new(reads),
+            bytes: Gauge::new(bytes),
         });
         (Self { jobs, rooms }, engine)
     }
@@ -91,26 +158,16 @@ impl<R> Inbox<R> {
     /// Takes up room for an input whose payload had so many bytes, if there is room: the requester keeps it
     /// until it has been answered.
     pub fn room(&self, input: &Input, bytes: usize) -> Option<Room> {
-        let Rooms {
-            changes,
-            reports,
-            reads,
-            bytes: payloads,
-        } = &*self.rooms;
-        let places = match input {
-            Input::Progress { .. } | Input::Result { .. } | Input::Heartbeat { .. } => reports,
-            Input::ShardsList(_)
-            | Input::HostsList(_)
-            | Input::OperationsList(_)
-            | Input::OperationGet(_) => reads,
-            _ => changes,
-        };
-        // A payload that no count can tell is one for which there is no room.
-        let bytes = u32::try_from(bytes).ok()?;
-        Some(Room {
-            _place: places.clone().try_acquire_owned().ok()?,
-            _bytes: payloads.clone().try_acquire_many_owned(bytes).ok()?,
-        })
+        let kind = Kind::of(input);
+        if !self.rooms.of(kind).take(1) {
+            return None;
+        }
+        if !self.rooms.bytes.take(bytes) {
+            self.rooms.of(kind).give_back(1);
+            return None;
+        }
+        let rooms = self.rooms.clone();
+        Some(Room { rooms, kind, bytes })
     }
 
     /// Hands an input to the engine; `requester` has the room that was taken up for it.

@@ -197,14 +197,17 @@ impl State {
     /// Puts an operation's row; answers whether its host now has another number of open ones.
     pub(crate) fn insert_operation(&mut self, row: &Arc<OperationRow>) -> bool {
         let id = row.id;
-        if let Some(before) = self.operations.insert(id, Arc::clone(row)) {
-            self.forget_times(&before);
-        } else if let Some(host) = self.hosts.get_mut(&row.host) {
-            host.operations.insert(id);
+        let before = self.operations.insert(id, Arc::clone(row));
+        if let Some(before) = &before {
+            self.forget_times(before);
         }
         let Some(host) = self.hosts.get_mut(&row.host) else {
             return false;
         };
+        if before.is_none() {
+            host.operations.insert(id);
+            host.inventory.accepted_since.insert(id);
+        }
         if let Some(at) = row.wakes_at() {
             self.timers.insert((at, Timer::Operation(id)));
         }

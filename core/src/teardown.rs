@@ -123,9 +123,6 @@ impl State {
         let host = operation.host.clone();
         self.change_shards(now, &host, Some(&operation), targets, Vec::new());
         self.put_operation(operation);
-        if let Some(host) = self.hosts.get_mut(&host) {
-            host.inventory.accepted_since.insert(id);
-        }
         answer
     }
 
