@@ -45,7 +45,9 @@ fn main() -> ExitCode {
         }
     };
     log_to_stderr(config.log_format);
-    let outcome = tokio::runtime::Builder::new_multi_thread()
+    // One thread for all that is async: reading, writing and encoding are a third of the work, the engine's two
+    // threads do the rest, and with fewer threads more is done in one go.
+    let outcome = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the async runtime")
