@@ -8,6 +8,10 @@ use std::time::Instant;
 
 use scuttle_simulation::{Broken, Counts, run};
 
+// A quarter of a seed's time went to allocating.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// How many lines of a transcript are shown, unless all are wanted.
 const SHOWN: usize = 200;
 
