@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use scuttle_schemas::hosts::{HostRecord, HostsUpdated, HostsUpdatedType};
 use scuttle_schemas::operations::{OperationRecord, OperationsUpdated, OperationsUpdatedType};
-use scuttle_schemas::shards::{RemovedShard, ShardsUpdated, ShardsUpdatedType};
+use scuttle_schemas::shards::{RemovedShard, ShardState, ShardsUpdated, ShardsUpdatedType};
 use scuttle_schemas::{DeckyId, HostId, MAX_BROADCAST_BYTES, Timestamp};
 
 use crate::change::Change;
@@ -182,6 +182,9 @@ impl State {
             (row.updated_at, row.revision) = (now, message.revision);
             let row = Arc::new(row);
             let (shard, new) = insert_shard(&mut host.shards, Arc::clone(&row));
+            // Its agent may not list it for a long time already, and says so again only when asked: a failure must not
+            // outlast what failed.
+            host.inventory.wanted |= row.state == ShardState::TeardownFailed && !shard.listed;
             message.updated.push(shard.record(&host.row));
             batch.changes.push(Change::Shard(row));
             if new {

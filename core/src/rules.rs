@@ -409,3 +409,19 @@ fn a_decky_that_was_deployed_during_the_teardown_and_could_not_be_removed_is_see
     assert_eq!(swarm.states("h"), "new:TeardownFailed");
     assert!(swarm.teardown("h", Some("new")).is_ok());
 }
+
+#[test]
+fn a_failure_does_not_outlast_a_decky_that_its_agent_had_stopped_listing_before() {
+    let mut swarm = swarm();
+    swarm.heartbeat("h", (BOOT, 2), Some(&["a"]));
+    assert_eq!(swarm.states("h"), "a:Running b:Degraded");
+    swarm.teardown("h", None).expect("accepted");
+    swarm.after_ms(700_000);
+    assert_eq!(swarm.states("h"), "a:TeardownFailed b:TeardownFailed");
+    // Nothing has changed for the agent: it lists nothing of itself.
+    let (answer, _) = swarm.heartbeat("h", (BOOT, 3), None);
+    assert!(answer.send_inventory);
+    let (answer, _) = swarm.heartbeat("h", (BOOT, 4), Some(&["a"]));
+    assert!(!answer.send_inventory);
+    assert_eq!(swarm.states("h"), "a:TeardownFailed");
+}
