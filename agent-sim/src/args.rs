@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::Parser;
-use scuttle_agent::{Credentials, link::LinkError};
+use scuttle_bus::{Access, Arguments, Login, Secret};
 use scuttle_schemas::{HostId, MAX_DECKIES_PER_HOST};
 
 /// Runs many agents in one process, on a real NATS server, over a simulated runtime.
@@ -14,38 +14,8 @@ use scuttle_schemas::{HostId, MAX_DECKIES_PER_HOST};
 #[derive(Debug, Clone, Parser)]
 #[command(name = "scuttle-agent-sim", version)]
 pub struct Args {
-    /// The NATS server.
-    #[arg(
-        long,
-        env = "SCUTTLE_NATS_URL",
-        default_value = "nats://127.0.0.1:4222",
-        value_name = "URL"
-    )]
-    pub nats_url: String,
-    /// The agents' NATS user.
-    #[arg(
-        long,
-        env = "SCUTTLE_NATS_USER",
-        value_name = "USER",
-        requires = "nats_password"
-    )]
-    pub nats_user: Option<String>,
-    /// Its password; better given in the environment.
-    #[arg(
-        long,
-        env = "SCUTTLE_NATS_PASSWORD",
-        value_name = "PASSWORD",
-        hide_env_values = true
-    )]
-    pub nats_password: Option<String>,
-    /// The agents' NATS credentials file.
-    #[arg(
-        long,
-        env = "SCUTTLE_NATS_CREDS",
-        value_name = "FILE",
-        conflicts_with = "nats_user"
-    )]
-    pub nats_creds: Option<PathBuf>,
+    #[command(flatten)]
+    nats: Arguments,
     /// Enrol the hosts first, and wait until the controller has answered.
     #[arg(long, env = "SCUTTLE_SIM_ENROLL")]
     pub enroll: bool,
@@ -64,7 +34,7 @@ pub struct Args {
         value_name = "PASSWORD",
         hide_env_values = true
     )]
-    pub operator_password: Option<String>,
+    pub operator_password: Option<Secret>,
     /// How many hosts.
     #[arg(long, env = "SCUTTLE_SIM_HOSTS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub hosts: u32,
@@ -105,33 +75,21 @@ pub struct Args {
 }
 
 impl Args {
-    /// What the agents connect with.
-    ///
-    /// # Errors
-    /// The credentials file cannot be read.
-    pub fn credentials(&self) -> Result<Credentials, LinkError> {
-        match (&self.nats_creds, &self.nats_user, &self.nats_password) {
-            (Some(path), ..) => Credentials::read(path),
-            (None, Some(user), Some(password)) => Ok(Credentials::Password {
-                user: user.clone(),
-                password: password.clone(),
-            }),
-            _ => Ok(Credentials::None),
-        }
+    /// How the agents connect.
+    pub fn access(&self) -> Access {
+        self.nats.access()
     }
 
-    /// What the hosts are enrolled with.
-    ///
-    /// # Errors
-    /// The credentials file cannot be read.
-    pub fn operator_credentials(&self) -> Result<Credentials, LinkError> {
-        match (&self.operator_user, &self.operator_password) {
-            (Some(user), Some(password)) => Ok(Credentials::Password {
+    /// How the hosts are enrolled.
+    pub fn operator_access(&self) -> Access {
+        let mut access = self.access();
+        if let (Some(user), Some(password)) = (&self.operator_user, &self.operator_password) {
+            access.login = Login::Password {
                 user: user.clone(),
                 password: password.clone(),
-            }),
-            _ => self.credentials(),
+            };
         }
+        access
     }
 }
 

@@ -58,11 +58,10 @@ async fn simulate(args: Args, mut stopped: watch::Receiver<bool>) -> Result<()> 
     fleet::prepare(args.data_dir.as_deref())?;
     let hosts = fleet::hosts(&args)?;
     let begin = async {
-        let link = Link::connect("scuttle-agent-sim", &args.nats_url, &args.credentials()?).await?;
+        let link = Link::connect("scuttle-agent-sim", &args.access(), None).await?;
         if args.enroll {
-            let credentials = args.operator_credentials()?;
-            let operator =
-                Link::connect("scuttle-agent-sim, enrolling", &args.nats_url, &credentials).await?;
+            let access = args.operator_access();
+            let operator = Link::connect("scuttle-agent-sim, enrolling", &access, None).await?;
             enroll::enroll(operator.client(), &fleet::ids(&args)).await?;
         }
         anyhow::Ok(link)

@@ -9,9 +9,9 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bus::{Controller, Server};
+use bus::{Controller, Server, access};
 use clap::Parser;
-use scuttle_agent::{Credentials, Link};
+use scuttle_agent::Link;
 use scuttle_agent_sim::args::Args;
 use scuttle_agent_sim::fleet;
 use scuttle_agent_sim::host::SimHost;
@@ -31,7 +31,7 @@ impl Fleet {
         let args =
             Args::parse_from([&["scuttle-agent-sim", "--heartbeat-ms", "200"], words].concat());
         let hosts = fleet::hosts(&args).expect("made");
-        let link = Link::connect("sim", &server.url(), &Credentials::None)
+        let link = Link::connect("sim", &access(server), None)
             .await
             .expect("connected");
         let (stop, stopped) = watch::channel(false);

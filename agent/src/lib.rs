@@ -16,6 +16,6 @@ pub mod runtime;
 
 pub use counters::Counters;
 pub use ledger::{DiskLedger, Ledger, LedgerError, MemoryLedger};
-pub use link::{Credentials, Link};
+pub use link::Link;
 pub use run::{AgentError, Settings, run};
 pub use runtime::{Inventory, ProgressSink, Runtime, RuntimeError, Teardown, TeardownReport};

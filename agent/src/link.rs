@@ -3,13 +3,13 @@
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
-use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::connection::State;
-use async_nats::{Client, ConnectErrorKind, ConnectOptions, Event, HeaderMap, ServerAddr, Subject};
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, Subject};
 use bytes::Bytes;
+use scuttle_bus::{Access, AccessError, what_to_do};
 use scuttle_schemas::headers::TRACEPARENT;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -24,67 +24,6 @@ const LOOK_AGAIN: Duration = Duration::from_millis(250);
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// The longest wait between two attempts to connect, in milliseconds.
 const LONGEST_WAIT_MS: u64 = 4_000;
-
-/// Who connects.
-#[derive(Clone, Default)]
-pub enum Credentials {
-    /// Nobody in particular.
-    #[default]
-    None,
-    /// A user with a password.
-    Password {
-        /// The user.
-        user: String,
-        /// The password.
-        password: String,
-    },
-    /// The content of a `.creds` file.
-    File(String),
-}
-
-impl Credentials {
-    /// Reads a `.creds` file.
-    ///
-    /// # Errors
-    /// It cannot be read.
-    pub fn read(path: &Path) -> Result<Self, LinkError> {
-        std::fs::read_to_string(path)
-            .map(Self::File)
-            .map_err(|cause| LinkError::Credentials {
-                path: path.to_owned(),
-                cause,
-            })
-    }
-}
-
-impl fmt::Debug for Credentials {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::None => "None",
-            Self::Password { .. } => "Password(…)",
-            Self::File(_) => "File(…)",
-        })
-    }
-}
-
-/// Why there is no way to NATS, and waiting does not help.
-#[derive(Debug, thiserror::Error)]
-pub enum LinkError {
-    /// Not an address.
-    #[error("the address of the NATS server is not valid ({0}); write it as nats://HOST:PORT")]
-    Address(std::io::Error),
-    /// The file of credentials is not there.
-    #[error("cannot read the NATS credentials {path}: {cause}; check the path and its permissions")]
-    Credentials {
-        /// The file.
-        path: PathBuf,
-        /// Why.
-        cause: std::io::Error,
-    },
-    /// The file of credentials is not one.
-    #[error("the NATS credentials are not valid ({0}); use the .creds file as it was made")]
-    InvalidCredentials(std::io::Error),
-}
 
 /// Faults on the way, for simulators.
 #[derive(Clone)]
@@ -105,22 +44,23 @@ pub struct Link {
 
 impl Link {
     /// Connects, and waits until a server is there: one line in the log says for what. Later losses are
-    /// mended for ever.
+    /// mended for ever. `inbox` is the prefix of the subjects on which it is answered, where the server allows it
+    /// no other.
     ///
     /// # Errors
     /// Only what no waiting mends.
     pub async fn connect(
         name: &str,
-        url: &str,
-        credentials: &Credentials,
-    ) -> Result<Self, LinkError> {
-        let address: ServerAddr = url.parse().map_err(LinkError::Address)?;
+        access: &Access,
+        inbox: Option<&str>,
+    ) -> Result<Self, AccessError> {
+        let address = access.address()?;
         let server = format!("{}:{}", address.host(), address.port());
         let (events, connects) = watch::channel(0);
         let events = Arc::new(events);
         let (mut said, mut attempts) = (None, 1);
         loop {
-            let options = options(name, &server, credentials, events.clone())?;
+            let options = options(name, &server, access, inbox, events.clone())?;
             let error = match options.connect(address.clone()).await {
                 Ok(client) => {
                     if said.is_some() {
@@ -258,18 +198,14 @@ impl fmt::Debug for Link {
 fn options(
     name: &str,
     server: &str,
-    credentials: &Credentials,
+    access: &Access,
+    inbox: Option<&str>,
     events: Arc<watch::Sender<u64>>,
-) -> Result<ConnectOptions, LinkError> {
-    let options = match credentials {
-        Credentials::None => ConnectOptions::new(),
-        Credentials::Password { user, password } => {
-            ConnectOptions::with_user_and_password(user.clone(), password.clone())
-        }
-        Credentials::File(text) => {
-            ConnectOptions::with_credentials(text).map_err(LinkError::InvalidCredentials)?
-        }
-    };
+) -> Result<ConnectOptions, AccessError> {
+    let mut options = access.options()?;
+    if let Some(inbox) = inbox {
+        options = options.custom_inbox_prefix(inbox);
+    }
     let (server, said) = (server.to_owned(), Mutex::new(None));
     Ok(options
         .name(name)
@@ -321,17 +257,4 @@ fn reconnect_delay(attempts: usize) -> Duration {
         .saturating_mul(1 << attempts.min(16))
         .min(LONGEST_WAIT_MS);
     Duration::from_millis(RandomState::new().hash_one(attempts) % longest)
-}
-
-fn what_to_do(kind: ConnectErrorKind) -> &'static str {
-    match kind {
-        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-            "the server refuses these credentials; check the user, the password or the .creds file"
-        }
-        ConnectErrorKind::Tls => {
-            "no secure connection; check the server's certificate and the clocks"
-        }
-        ConnectErrorKind::Dns => "the server's name is unknown; check the address",
-        _ => "start nats-server, or check the address",
-    }
 }

@@ -2,42 +2,22 @@
 //! each setting by itself. What the settings do is elsewhere.
 
 use std::ffi::OsString;
-use std::fmt;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use clap::{Parser, ValueEnum};
+use scuttle_bus::{Access, DEFAULT_URL, Login, Secret, Tls};
 use serde::Deserialize;
-
-const DEFAULT_NATS_URL: &str = "nats://127.0.0.1:4222";
 
 /// What the controller is told at its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
-    /// The NATS server.
-    pub nats_url: String,
-    /// How the controller proves to the server who it is.
-    pub nats_login: NatsLogin,
+    /// The NATS server, and how to come in.
+    pub access: Access,
     /// Where the store is.
     pub data_dir: PathBuf,
     /// How log lines look.
     pub log_format: LogFormat,
-}
-
-/// How the controller proves to the NATS server who it is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum NatsLogin {
-    /// It does not.
-    Anonymous,
-    /// A user and a password.
-    Password {
-        /// The user.
-        user: String,
-        /// The password.
-        password: Secret,
-    },
-    /// A credentials file, as `nsc` writes it.
-    Creds(PathBuf),
 }
 
 /// How log lines look.
@@ -49,30 +29,6 @@ pub enum LogFormat {
     Text,
     /// One JSON object a line.
     Json,
-}
-
-/// Text that no log line shows.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
-pub struct Secret(String);
-
-impl Secret {
-    /// The text.
-    pub fn expose(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for Secret {
-    fn from(text: &str) -> Self {
-        Self(text.to_owned())
-    }
-}
-
-impl fmt::Debug for Secret {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("***")
-    }
 }
 
 /// A configuration that the controller cannot start with.
@@ -113,11 +69,9 @@ pub enum ConfigError {
         "a data directory is needed: give --data-dir, SCUTTLE_DATA_DIR, or data_dir in the configuration file"
     )]
     NoDataDir,
-    /// One half of a login.
-    #[error(
-        "{given} is given without {missing} (by flag, environment or file): a NATS login needs both"
-    )]
-    HalfLogin {
+    /// One half of a login, or of a certificate.
+    #[error("{given} is given without {missing} (by flag, environment or file): both are needed")]
+    Half {
         /// The half that is there.
         given: &'static str,
         /// The half that is not.
@@ -184,6 +138,24 @@ struct Settings {
     nats_creds: Option<PathBuf>,
     #[arg(
         long,
+        value_name = "FILE",
+        help = "Trust only the authorities in this file (PEM), and connect with TLS alone [env: SCUTTLE_TLS_CA]"
+    )]
+    tls_ca: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "The controller's own certificate (PEM), for a server that asks for one [env: SCUTTLE_TLS_CERT]"
+    )]
+    tls_cert: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "The private key of that certificate (PEM) [env: SCUTTLE_TLS_KEY]"
+    )]
+    tls_key: Option<PathBuf>,
+    #[arg(
+        long,
         value_name = "FORMAT",
         help = "How log lines look [env: SCUTTLE_LOG_FORMAT] [default: text]"
     )]
@@ -233,8 +205,11 @@ impl Settings {
             nats_url: text("SCUTTLE_NATS_URL")?,
             data_dir: variable("SCUTTLE_DATA_DIR").map(PathBuf::from),
             nats_user: text("SCUTTLE_NATS_USER")?,
-            nats_password: text("SCUTTLE_NATS_PASSWORD")?.map(Secret),
+            nats_password: text("SCUTTLE_NATS_PASSWORD")?.as_deref().map(Secret::from),
             nats_creds: variable("SCUTTLE_NATS_CREDS").map(PathBuf::from),
+            tls_ca: variable("SCUTTLE_TLS_CA").map(PathBuf::from),
+            tls_cert: variable("SCUTTLE_TLS_CERT").map(PathBuf::from),
+            tls_key: variable("SCUTTLE_TLS_KEY").map(PathBuf::from),
             log_format: text("SCUTTLE_LOG_FORMAT")?.map(format).transpose()?,
         })
     }
@@ -247,33 +222,38 @@ impl Settings {
             nats_user: self.nats_user.or(lower.nats_user),
             nats_password: self.nats_password.or(lower.nats_password),
             nats_creds: self.nats_creds.or(lower.nats_creds),
+            tls_ca: self.tls_ca.or(lower.tls_ca),
+            tls_cert: self.tls_cert.or(lower.tls_cert),
+            tls_key: self.tls_key.or(lower.tls_key),
             log_format: self.log_format.or(lower.log_format),
         }
     }
 
     /// The defaults for what no layer sets.
     fn complete(self) -> Result<Config, ConfigError> {
-        let nats_login = match (self.nats_user, self.nats_password, self.nats_creds) {
-            (None, None, None) => NatsLogin::Anonymous,
-            (Some(user), Some(password), None) => NatsLogin::Password { user, password },
-            (None, None, Some(file)) => NatsLogin::Creds(file),
-            (Some(_), None, None) => {
-                return Err(ConfigError::HalfLogin {
-                    given: "nats_user",
-                    missing: "nats_password",
-                });
-            }
-            (None, Some(_), None) => {
-                return Err(ConfigError::HalfLogin {
-                    given: "nats_password",
-                    missing: "nats_user",
-                });
-            }
+        let half = |given, missing| Err(ConfigError::Half { given, missing });
+        let login = match (self.nats_user, self.nats_password, self.nats_creds) {
+            (None, None, None) => Login::Anonymous,
+            (Some(user), Some(password), None) => Login::Password { user, password },
+            (None, None, Some(file)) => Login::Creds(file),
+            (Some(_), None, None) => return half("nats_user", "nats_password"),
+            (None, Some(_), None) => return half("nats_password", "nats_user"),
             (_, _, Some(_)) => return Err(ConfigError::TwoLogins),
         };
+        let own = match (self.tls_cert, self.tls_key) {
+            (Some(_), None) => return half("tls_cert", "tls_key"),
+            (None, Some(_)) => return half("tls_key", "tls_cert"),
+            (certificate, key) => certificate.zip(key),
+        };
         Ok(Config {
-            nats_url: self.nats_url.unwrap_or_else(|| DEFAULT_NATS_URL.to_owned()),
-            nats_login,
+            access: Access {
+                url: self.nats_url.unwrap_or_else(|| DEFAULT_URL.to_owned()),
+                login,
+                tls: Tls {
+                    ca: self.tls_ca,
+                    own,
+                },
+            },
             data_dir: self.data_dir.ok_or(ConfigError::NoDataDir)?,
             log_format: self.log_format.unwrap_or_default(),
         })

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
 use rand::RngExt;
+use scuttle_bus::{Access, AccessError, what_to_do};
 use scuttle_schemas::text;
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::config::{Config, NatsLogin};
 use crate::tally::{Cause, Source, Tally};
 
 /// The first and the longest pause between two attempts.
@@ -45,29 +45,24 @@ impl Connected {
 }
 
 /// Connects, however long that takes; says why it waits, once for each reason.
-pub async fn connect(config: &Config, tally: &Arc<Tally>) -> (Client, Connected) {
+pub async fn connect(access: &Access, tally: &Arc<Tally>) -> (Client, Connected) {
     let (up, connected) = watch::channel(true);
     let mut told = String::new();
     let mut pause = FIRST_PAUSE;
     loop {
-        let attempt = match options(config, up.clone(), tally.clone()) {
-            Ok(options) => options
-                .connect(&config.nats_url)
-                .await
-                .map_err(|error| error.to_string()),
-            Err(error) => Err(error),
+        let attempt = match options(access, up.clone(), tally.clone()) {
+            Ok(options) => (options.connect(&access.url).await)
+                .map_err(|error| format!("{error}; {}", what_to_do(error.kind()))),
+            Err(error) => Err(error.to_string()),
         };
         match attempt {
             Ok(client) => {
                 let server = client.server_info();
-                info!("connected to {} (NATS {})", config.nats_url, server.version);
+                info!("connected to {} (NATS {})", access.url, server.version);
                 return (client, Connected(connected));
             }
             Err(reason) if reason != told => {
-                warn!(
-                    "waiting for the NATS server at {}: {reason}",
-                    config.nats_url
-                );
+                warn!("waiting for the NATS server at {}: {reason}", access.url);
                 told = reason;
             }
             Err(_) => {}
@@ -78,11 +73,12 @@ pub async fn connect(config: &Config, tally: &Arc<Tally>) -> (Client, Connected)
 }
 
 fn options(
-    config: &Config,
+    access: &Access,
     up: watch::Sender<bool>,
     tally: Arc<Tally>,
-) -> Result<ConnectOptions, String> {
-    let options = ConnectOptions::new()
+) -> Result<ConnectOptions, AccessError> {
+    let options = access.options()?;
+    Ok(options
         .name("scuttle-controller")
         .ping_interval(PING)
         .subscription_capacity(SUBSCRIPTION)
@@ -95,21 +91,7 @@ fn options(
         .event_callback(move |event| {
             let (up, tally) = (up.clone(), tally.clone());
             async move { note(&event, &up, &tally) }
-        });
-    match &config.nats_login {
-        NatsLogin::Anonymous => Ok(options),
-        NatsLogin::Password { user, password } => {
-            Ok(options.user_and_password(user.clone(), password.expose().to_owned()))
-        }
-        NatsLogin::Creds(path) => {
-            let text = std::fs::read_to_string(path).map_err(|error| {
-                format!("cannot read the credentials {}: {error}", path.display())
-            })?;
-            options
-                .credentials(&text)
-                .map_err(|error| format!("{} holds no NATS credentials: {error}", path.display()))
-        }
-    }
+        }))
 }
 
 fn note(event: &Event, up: &watch::Sender<bool>, tally: &Tally) {

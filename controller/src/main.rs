@@ -85,7 +85,7 @@ async fn serve(config: &Config, tally: &Arc<Tally>, mut shutdown: Shutdown) -> a
     );
 
     let (client, connected) = tokio::select! {
-        connection = connection::connect(config, tally) => connection,
+        connection = connection::connect(&config.access, tally) => connection,
         () = shutdown.begun() => return Ok(()),
     };
     let (inbox, jobs) = Inbox::new(Limits::STANDARD);

@@ -4,7 +4,17 @@ use std::ffi::OsString;
 use std::fs;
 use std::path::PathBuf;
 
-use super::{Config, ConfigError, LogFormat, NatsLogin};
+use scuttle_bus::{Access, Login, Tls};
+
+use super::{Config, ConfigError, LogFormat};
+
+fn access(url: &str, login: Login) -> Access {
+    Access {
+        url: url.to_owned(),
+        login,
+        tls: Tls::default(),
+    }
+}
 
 /// Loads from flags, variables and a file's text, if there is one.
 fn load(
@@ -39,8 +49,7 @@ fn check_refused(flags: &[&str], variables: &[(&str, &str)], file: Option<&str>,
 fn defaults_fill_what_nobody_sets() {
     let config = load(&["--data-dir", "/d"], &[], None).expect("a configuration");
     let expected = Config {
-        nats_url: "nats://127.0.0.1:4222".to_owned(),
-        nats_login: NatsLogin::Anonymous,
+        access: access("nats://127.0.0.1:4222", Login::Anonymous),
         data_dir: PathBuf::from("/d"),
         log_format: LogFormat::Text,
     };
@@ -101,11 +110,13 @@ fn flags_win_then_the_environment_then_the_file() {
             _ => 1,
         };
         let expected = Config {
-            nats_url: format!("u{layer}"),
-            nats_login: NatsLogin::Password {
-                user: format!("n{layer}"),
-                password: format!("p{layer}").as_str().into(),
-            },
+            access: access(
+                &format!("u{layer}"),
+                Login::Password {
+                    user: format!("n{layer}"),
+                    password: format!("p{layer}").as_str().into(),
+                },
+            ),
             data_dir: PathBuf::from(format!("d{layer}")),
             log_format: if layer == 2 {
                 LogFormat::Json
@@ -128,8 +139,8 @@ fn each_setting_comes_from_its_own_layer() {
         Some("data_dir = \"/d\"\nnats_url = \"tls://n\"\n"),
     )
     .expect("a configuration");
-    assert_eq!(config.nats_url, "tls://n");
-    let NatsLogin::Password { user, password } = &config.nats_login else {
+    assert_eq!(config.access.url, "tls://n");
+    let Login::Password { user, password } = &config.access.login else {
         panic!("{config:?}");
     };
     assert_eq!((user.as_str(), password.expose()), ("alice", "hunter2"));
@@ -142,7 +153,7 @@ fn the_file_may_be_named_in_the_environment() {
     fs::write(file.path(), "data_dir = \"/d\"\nnats_creds = \"/c\"").expect("a file");
     let name = file.path().to_str().expect("a name");
     let config = load(&[], &[("SCUTTLE_CONFIG", name)], None).expect("a configuration");
-    assert_eq!(config.nats_login, NatsLogin::Creds("/c".into()));
+    assert_eq!(config.access.login, Login::Creds("/c".into()));
 }
 
 #[test]

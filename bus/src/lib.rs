@@ -1,0 +1,249 @@
+//! How a Scuttle program comes to its NATS server: the address, who it says it is, and whom it trusts. The same for every
+//! program. What is said on the connection, and what happens when it is lost, is each program's own.
+
+mod arguments;
+mod secret;
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+
+use async_nats::{ConnectErrorKind, ConnectOptions, ServerAddr};
+
+pub use arguments::Arguments;
+pub use secret::Secret;
+
+/// Where the server is when nobody says so.
+pub const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
+
+/// A NATS server, and how to come in.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Access {
+    /// `nats://HOST:PORT`, or `tls://HOST:PORT` where a connection without TLS is to be refused.
+    pub url: String,
+    /// Who connects.
+    pub login: Login,
+    /// Whom it trusts, and what it shows.
+    pub tls: Tls,
+}
+
+/// How a program proves to the server who it is.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub enum Login {
+    /// It does not.
+    #[default]
+    Anonymous,
+    /// A user and a password.
+    Password {
+        /// The user.
+        user: String,
+        /// The password.
+        password: Secret,
+    },
+    /// A credentials file.
+    Creds(PathBuf),
+}
+
+/// TLS to the server. Any of it makes the connection refuse a server without TLS.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Tls {
+    /// The certificates of the authorities that alone are trusted (PEM); the system's, if absent.
+    pub ca: Option<PathBuf>,
+    /// This program's certificate and its private key (PEM), for servers that ask for one.
+    pub own: Option<(PathBuf, PathBuf)>,
+}
+
+/// What no waiting mends.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// Not an address.
+    #[error(
+        "the address of the NATS server, {url:?}, is not valid ({cause}); write it as nats://HOST:PORT or tls://HOST:PORT"
+    )]
+    Address {
+        /// What was given.
+        url: String,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// A file is not there.
+    #[error("cannot read the {what} {}: {cause}; check the path and its permissions", .path.display())]
+    Unreadable {
+        /// What should be in it.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+        /// Why.
+        cause: io::Error,
+    },
+    /// The file of credentials is not one.
+    #[error("{} holds no NATS credentials ({cause}); use the .creds file as it was made", .path.display())]
+    NoCreds {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// A PEM file without what is looked for.
+    #[error("{} holds no {what} in PEM form: it must have a line that begins with \"-----BEGIN\"", .path.display())]
+    NoPem {
+        /// What should be in it.
+        what: &'static str,
+        /// The file.
+        path: PathBuf,
+    },
+}
+
+impl Access {
+    /// The server's address.
+    ///
+    /// # Errors
+    /// It is none.
+    pub fn address(&self) -> Result<ServerAddr, AccessError> {
+        let url = self.url.clone();
+        (self.url.parse()).map_err(|cause| AccessError::Address { url, cause })
+    }
+
+    /// Options with the login and the trust in them. Every file is read now, so that what is wrong with one is said by its
+    /// name and at once.
+    ///
+    /// # Errors
+    /// A file cannot be read, or holds something else.
+    pub fn options(&self) -> Result<ConnectOptions, AccessError> {
+        let options = ConnectOptions::new();
+        let options = match &self.login {
+            Login::Anonymous => options,
+            Login::Password { user, password } => {
+                options.user_and_password(user.clone(), password.expose().to_owned())
+            }
+            Login::Creds(path) => {
+                let text = read("NATS credentials", path)?;
+                options
+                    .credentials(&text)
+                    .map_err(|cause| AccessError::NoCreds {
+                        path: path.clone(),
+                        cause,
+                    })?
+            }
+        };
+        self.tls.apply(options)
+    }
+}
+
+impl Tls {
+    fn apply(&self, mut options: ConnectOptions) -> Result<ConnectOptions, AccessError> {
+        if let Some(ca) = &self.ca {
+            // The client takes an empty file for one that trusts nobody, and then says only "unknown issuer".
+            holds("authority's certificate", "CERTIFICATE", ca)?;
+            options = options.add_root_certificates(ca.clone());
+        }
+        if let Some((certificate, key)) = &self.own {
+            holds("certificate", "CERTIFICATE", certificate)?;
+            holds("private key", "PRIVATE KEY", key)?;
+            options = options.add_client_certificate(certificate.clone(), key.clone());
+        }
+        let required = self.ca.is_some() || self.own.is_some();
+        Ok(options.require_tls(required))
+    }
+}
+
+fn holds(what: &'static str, label: &str, path: &Path) -> Result<(), AccessError> {
+    let text = read(what, path)?;
+    let begins = |line: &str| line.starts_with("-----BEGIN ") && line.contains(label);
+    if text.lines().any(begins) {
+        return Ok(());
+    }
+    Err(AccessError::NoPem {
+        what,
+        path: path.to_owned(),
+    })
+}
+
+fn read(what: &'static str, path: &Path) -> Result<String, AccessError> {
+    fs::read_to_string(path).map_err(|cause| AccessError::Unreadable {
+        what,
+        path: path.to_owned(),
+        cause,
+    })
+}
+
+/// What a person can do when a server was not reached.
+pub fn what_to_do(kind: ConnectErrorKind) -> &'static str {
+    match kind {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            "the server refuses these credentials; check the user, the password or the .creds file"
+        }
+        ConnectErrorKind::Tls => {
+            "no secure connection; check --tls-ca, the server's certificate and the clocks, and that the server speaks TLS"
+        }
+        ConnectErrorKind::Dns => "the server's name is unknown; check the address",
+        _ => "start nats-server, or check the address",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{Access, Login, Tls};
+
+    fn check(login: Login, tls: Tls, words: &[&str]) {
+        let access = Access {
+            url: super::DEFAULT_URL.to_owned(),
+            login,
+            tls,
+        };
+        let error = access.options().expect_err("it is refused").to_string();
+        for word in words {
+            assert!(error.contains(word), "{word:?} is in: {error}");
+        }
+    }
+
+    #[test]
+    fn a_file_that_is_wrong_is_named() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let empty = dir.path().join("empty.pem");
+        fs::write(&empty, "").expect("a file");
+        let missing = dir.path().join("missing.pem");
+        let none = Tls::default;
+        check(
+            Login::Creds(missing.clone()),
+            none(),
+            &["missing.pem", "permissions"],
+        );
+        check(
+            Login::Creds(empty.clone()),
+            none(),
+            &["empty.pem", "no NATS credentials"],
+        );
+        let ca = |path| Tls {
+            ca: Some(path),
+            own: None,
+        };
+        check(Login::Anonymous, ca(missing.clone()), &["missing.pem"]);
+        check(
+            Login::Anonymous,
+            ca(empty.clone()),
+            &["empty.pem", "authority"],
+        );
+        let own = Tls {
+            ca: None,
+            own: Some((empty, missing)),
+        };
+        check(Login::Anonymous, own, &["empty.pem", "certificate"]);
+    }
+
+    #[test]
+    fn an_address_that_is_none_is_quoted() {
+        let access = Access {
+            url: "nats://a b".to_owned(),
+            login: Login::Anonymous,
+            tls: Tls::default(),
+        };
+        let error = access.address().expect_err("no address").to_string();
+        assert!(
+            error.contains("a b") && error.contains("nats://HOST:PORT"),
+            "{error}"
+        );
+    }
+}
