@@ -5,7 +5,7 @@ use std::sync::Arc;
 use scuttle_schemas::hosts::{HostRecord, HostsUpdated, HostsUpdatedType};
 use scuttle_schemas::operations::{OperationRecord, OperationsUpdated, OperationsUpdatedType};
 use scuttle_schemas::shards::{RemovedShard, ShardState, ShardsUpdated, ShardsUpdatedType};
-use scuttle_schemas::{DeckyId, HostId, MAX_BROADCAST_BYTES, Timestamp};
+use scuttle_schemas::{DeckyId, HostId, MAX_BROADCAST_BYTES, Text, Timestamp};
 
 use crate::change::Change;
 use crate::rows::{OperationRow, OutcomeRow, ShardRow};
@@ -56,11 +56,9 @@ impl Bounded for HostRecord {
     fn most_bytes(&self) -> usize {
         let labels = self.labels.as_map().iter();
         let labels: usize = labels.map(|(key, value)| text(key) + text(value)).sum();
-        let version = self
-            .agent_version
-            .as_ref()
-            .map_or(0, |version| text(version.as_str()));
-        640 + labels + version + self.address.as_deref().map_or(0, text)
+        let of = |field: &Option<Text>| field.as_ref().map_or(0, |field| text(field.as_str()));
+        let texts = of(&self.agent_version) + of(&self.inventory_error);
+        640 + labels + texts + self.address.as_deref().map_or(0, text)
     }
 }
 
@@ -164,6 +162,7 @@ impl State {
         if put.is_empty() && removed.is_empty() {
             return;
         }
+        let seen = host.seen;
         let (batch, revision) = (&mut self.batch, &mut self.meta.revisions.shards);
         batch.touch(id);
         let new = |row: &ShardRow| !host.shards.contains_key(&row.decky);
@@ -185,7 +184,7 @@ impl State {
             // Its agent may not list it for a long time already, and says so again only when asked: a failure must not
             // outlast what failed.
             host.inventory.wanted |= row.state == ShardState::TeardownFailed && !shard.listed;
-            message.updated.push(shard.record(&host.row));
+            message.updated.push(shard.record(&host.row, seen));
             batch.changes.push(Change::Shard(row));
             if new {
                 batch.tell(id);

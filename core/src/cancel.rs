@@ -80,7 +80,7 @@ impl State {
         held.map(|shard| match others.get(&shard.row.decky) {
             Some((other, until)) if shard.row.registered <= *until => ShardRow {
                 operation: Some(*other),
-                last_seen: shard.last_seen(&host.row),
+                last_seen: shard.last_seen(host.seen),
                 ..ShardRow::clone(&shard.row)
             },
             _ => as_reported(host, shard),
@@ -107,7 +107,7 @@ fn as_reported(host: &Host, shard: &Shard) -> ShardRow {
     let row = ShardRow {
         state: ShardState::from(shard.row.reported),
         last_error: None,
-        last_seen: shard.last_seen(&host.row),
+        last_seen: shard.last_seen(host.seen),
         ..ShardRow::clone(&shard.row)
     };
     if host.inventory.applied && !shard.listed {

@@ -48,7 +48,7 @@ impl State {
                     put.push(ShardRow {
                         state: ShardState::TeardownFailed,
                         last_error: Some(error.clone()),
-                        last_seen: shard.last_seen(&host.row),
+                        last_seen: shard.last_seen(host.seen),
                         ..ShardRow::clone(&shard.row)
                     });
                 }

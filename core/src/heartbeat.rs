@@ -58,6 +58,7 @@ impl State {
         let partial = paged && !repeated;
         let version = heartbeat.agent_version.clone();
         let interval_ms = heartbeat.interval_ms;
+        let inventory_error = heartbeat.inventory_error.clone();
         let inventory = if repeated {
             None
         } else {
@@ -65,6 +66,9 @@ impl State {
         };
 
         host.met = true;
+        if inventory_error.is_none() {
+            host.seen = Some(now);
+        }
         host.unsaved = true;
         host.row.last_heartbeat = Some(now);
         host.row.interval_ms = interval_ms;
@@ -76,10 +80,12 @@ impl State {
         }
         if host.row.status != HostStatus::Online
             || host.row.agent_version.as_ref() != Some(&version)
+            || host.row.inventory_error != inventory_error
         {
             let row = HostRow {
                 status: HostStatus::Online,
                 agent_version: Some(version),
+                inventory_error,
                 ..host.row.clone()
             };
             self.put_host(row);
@@ -114,5 +120,52 @@ impl State {
             ..
         } = &host.inventory;
         !applied || *wanted || !accepted_since.is_empty()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use scuttle_schemas::Text;
+    use scuttle_schemas::hosts::HostRecord;
+
+    use crate::step::Effect;
+    use crate::testing::Scenario;
+
+    /// The hosts that were told.
+    fn told(effects: &[Effect]) -> Vec<HostRecord> {
+        let hosts = effects.iter().filter_map(|effect| match effect {
+            Effect::HostsUpdated(message) => Some(message.updated.clone()),
+            _ => None,
+        });
+        hosts.flatten().collect()
+    }
+
+    #[test]
+    fn an_agent_that_sees_nothing_is_shown_as_such_and_what_it_saw_grows_old() {
+        let mut swarm = Scenario::new();
+        swarm.enroll("worker-h", Some("h")).expect("new");
+        swarm.heartbeat("h", (7, 1), Some(&["a"]));
+        let seen = swarm.shards("h")[0].last_seen;
+
+        swarm.after_ms(10_000);
+        swarm.inventory_error = Some("no Docker");
+        let (_, effects) = swarm.heartbeat("h", (7, 2), None);
+        let [host] = &told(&effects)[..] else {
+            panic!("one host is told, not {effects:?}");
+        };
+        assert_eq!(
+            host.inventory_error.as_ref().map(Text::as_str),
+            Some("no Docker")
+        );
+        swarm.after_ms(10_000);
+        let (_, effects) = swarm.heartbeat("h", (7, 3), None);
+        assert_eq!(told(&effects), [], "it is told once");
+        assert_eq!(swarm.states("h"), "a:Running");
+        assert_eq!(swarm.shards("h")[0].last_seen, seen);
+
+        swarm.inventory_error = None;
+        let (_, effects) = swarm.heartbeat("h", (7, 4), None);
+        assert_eq!(told(&effects)[0].inventory_error, None);
+        assert_eq!(swarm.shards("h")[0].last_seen, swarm.now);
     }
 }

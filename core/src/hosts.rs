@@ -65,6 +65,7 @@ impl State {
             last_heartbeat: None,
             interval_ms: DEFAULT_INTERVAL_MS,
             agent_version: None,
+            inventory_error: None,
             applied,
         });
         Ok(accepted(self.hosts[&id].record(), false))
@@ -149,8 +150,10 @@ impl State {
         host.met = false;
         host.progress = None;
         host.inventory = Inventory::default();
+        host.seen = None;
         let row = HostRow {
             status: HostStatus::Decommissioned,
+            inventory_error: None,
             ..host.row.clone()
         };
         self.put_host(row);

@@ -56,7 +56,7 @@ impl State {
                 break;
             }
             if wanted {
-                shards.push(shard.record(&host.row));
+                shards.push(shard.record(&host.row, host.seen));
             }
             last = Some((&shard.row.host, &shard.row.decky));
         }

@@ -198,7 +198,7 @@ impl State {
             state: ShardState::TeardownFailed,
             last_error: Some(error),
             operation: Some(operation.id),
-            last_seen: shard.last_seen(&host.row),
+            last_seen: shard.last_seen(host.seen),
             ..ShardRow::clone(&shard.row)
         });
     }

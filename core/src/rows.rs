@@ -66,6 +66,8 @@ pub struct HostRow {
     pub interval_ms: u32,
     /// Its agent's version.
     pub agent_version: Option<Text>,
+    /// Why its agent cannot read its inventory, if it said so last.
+    pub inventory_error: Option<Text>,
     /// The last report applied. In memory this runs ahead of the disk, but is written with every
     /// durable change of the host.
     pub applied: Option<Report>,

@@ -78,6 +78,8 @@ pub(crate) struct Host {
     /// This process has had a heartbeat of it.
     pub(crate) met: bool,
     pub(crate) inventory: Inventory,
+    /// The last heartbeat to this process whose agent could see what is there.
+    pub(crate) seen: Option<Timestamp>,
 }
 
 /// One shard and what this process knows beyond its row.
@@ -99,6 +101,7 @@ impl Host {
             status: self.row.status,
             last_heartbeat: self.row.last_heartbeat,
             agent_version: self.row.agent_version.clone(),
+            inventory_error: self.row.inventory_error.clone(),
             shards: self.shards.len(),
             open_operations: self.open.len(),
             enrolled_at: self.row.enrolled_at,
@@ -112,7 +115,7 @@ impl Host {
 
 impl Shard {
     /// The record as operators see it.
-    pub(crate) fn record(&self, host: &HostRow) -> ShardRecord {
+    pub(crate) fn record(&self, host: &HostRow, seen: Option<Timestamp>) -> ShardRecord {
         let row = &self.row;
         ShardRecord {
             host_uuid: row.host.clone(),
@@ -124,16 +127,16 @@ impl Shard {
             state: row.state,
             last_error: row.last_error.clone(),
             operation_id: row.operation,
-            last_seen: self.last_seen(host),
+            last_seen: self.last_seen(seen),
             updated_at: row.updated_at,
             revision: row.revision,
         }
     }
 
-    /// A shard that the last inventory lists is seen with every heartbeat.
-    pub(crate) fn last_seen(&self, host: &HostRow) -> Timestamp {
-        match host.last_heartbeat {
-            Some(heartbeat) if self.listed => heartbeat.max(self.row.last_seen),
+    /// A shard that the last inventory lists is seen whenever its host's agent has `seen` what is there.
+    pub(crate) fn last_seen(&self, seen: Option<Timestamp>) -> Timestamp {
+        match seen {
+            Some(seen) if self.listed => seen.max(self.row.last_seen),
             _ => self.row.last_seen,
         }
     }
@@ -190,6 +193,7 @@ impl State {
             watched: None,
             met: false,
             inventory: Inventory::default(),
+            seen: None,
         };
         self.hosts.insert(host.row.host.clone(), host);
     }

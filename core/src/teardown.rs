@@ -153,7 +153,7 @@ fn target(host: &Host, shard: &crate::state::Shard, operation: OperationId) -> S
         state: ShardState::TearingDown,
         last_error: None,
         operation: Some(operation),
-        last_seen: shard.last_seen(&host.row),
+        last_seen: shard.last_seen(host.seen),
         ..ShardRow::clone(&shard.row)
     }
 }

@@ -24,6 +24,8 @@ pub(crate) struct Scenario {
     pub(crate) now: Timestamp,
     pub(crate) journal: Vec<Change>,
     ids: u128,
+    /// What the next heartbeats say of why they list nothing.
+    pub(crate) inventory_error: Option<&'static str>,
 }
 
 impl Scenario {
@@ -34,6 +36,7 @@ impl Scenario {
             now,
             journal: Vec::new(),
             ids: 0,
+            inventory_error: None,
         };
         swarm.input(Input::Start);
         swarm
@@ -186,6 +189,7 @@ impl Scenario {
             now: self.now,
             journal: self.journal.clone(),
             ids: self.ids,
+            inventory_error: self.inventory_error,
         };
         other.crash();
         other
@@ -262,6 +266,7 @@ impl Scenario {
             page: 1,
             pages: 1,
             shards,
+            inventory_error: self.inventory_error.map(Text::from),
         };
         let answered = self.ask(Input::Heartbeat {
             host: host.parse().unwrap(),

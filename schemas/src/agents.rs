@@ -281,6 +281,9 @@ pub struct Heartbeat {
     )]
     #[cfg_attr(feature = "generate", schemars(length(max = crate::MAX_DECKIES_PER_HOST)))]
     pub shards: Option<Vec<ReportedShard>>,
+    /// Why the inventory could not be read; absent: it could.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory_error: Option<Text>,
 }
 
 /// Milliseconds between heartbeats where an agent is not told otherwise.

@@ -40,6 +40,9 @@ pub struct HostRecord {
     pub last_heartbeat: Option<Timestamp>,
     /// Its agent's version.
     pub agent_version: Option<Text>,
+    /// Why its agent cannot tell what runs there, which the record is then no newer than; absent: it can.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub inventory_error: Option<Text>,
     /// How many shards the record has of it.
     pub shards: usize,
     /// How many of its operations are open.

@@ -85,6 +85,7 @@ impl FakeAgent {
             page: 1,
             pages: 1,
             shards,
+            inventory_error: None,
         }
     }
 

@@ -9,7 +9,7 @@ use anyhow::Context;
 use async_nats::service::Service;
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
-use scuttle_controller::config::{Config, LogFormat, NatsLogin};
+use scuttle_bus::{Access, Login, Tls};
 use scuttle_controller::endpoint::Endpoint;
 use scuttle_controller::inbound::{self, Inbound, Requester};
 use scuttle_controller::inbox::{Inbox, Limits, Room};
@@ -67,17 +67,16 @@ struct Controller {
 
 async fn start(limits: Limits) -> anyhow::Result<Controller> {
     let nats = Nats::start().await?;
-    let config = Config {
-        nats_url: nats.url(),
-        nats_login: NatsLogin::Password {
+    let access = Access {
+        url: nats.url(),
+        login: Login::Password {
             user: Role::Controller.user().to_owned(),
             password: nats.password(Role::Controller).into(),
         },
-        data_dir: "unused".into(),
-        log_format: LogFormat::Text,
+        tls: Tls::default(),
     };
     let tally = Arc::new(Tally::default());
-    let (client, connected) = connection::connect(&config, &tally).await;
+    let (client, connected) = connection::connect(&access, &tally).await;
     let (inbox, jobs) = Inbox::new(limits);
     let (outbox, effects) = tokio::sync::mpsc::channel(1);
     let (gate, gated) = sync_channel(0);

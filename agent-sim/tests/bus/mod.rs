@@ -261,6 +261,7 @@ fn enrolled(request: EnrollRequest) -> EnrollAccepted {
             status: HostStatus::Enrolled,
             last_heartbeat: None,
             agent_version: None,
+            inventory_error: None,
             shards: 0,
             open_operations: 0,
             enrolled_at: Timestamp::from_millis(0),

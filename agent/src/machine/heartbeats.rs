@@ -7,7 +7,7 @@
 use scuttle_schemas::agents::{
     Heartbeat, HeartbeatAccepted, HeartbeatType, MAX_PAGES, ReportedShard,
 };
-use scuttle_schemas::{ErrorCode, MAX_DECKIES_PER_HOST, MAX_HEARTBEAT_BYTES, Refusal};
+use scuttle_schemas::{ErrorCode, MAX_DECKIES_PER_HOST, MAX_HEARTBEAT_BYTES, Refusal, Text};
 
 use super::{Effect, Machine, Note, Now, Step, Unanswered};
 use crate::runtime::{Inventory, RuntimeError};
@@ -68,7 +68,7 @@ struct Outstanding {
 enum Content {
     Whole(Inventory),
     Unchanged,
-    Unreadable,
+    Unreadable(Text),
 }
 
 /// What was logged, so that it is not logged again.
@@ -128,12 +128,13 @@ impl Machine {
         match &mut self.heartbeats.reading {
             Some(reading) if !reading.late && reading.deadline <= at => {
                 reading.late = true;
-                self.unreadable("the runtime does not answer", step);
-                self.send_heartbeat(now, Content::Unreadable, step);
+                let content = self.unreadable("the runtime does not answer", step);
+                self.send_heartbeat(now, content, step);
             }
             Some(reading) if reading.late && self.heartbeats.due <= at => {
                 self.schedule(now);
-                self.send_heartbeat(now, Content::Unreadable, step);
+                let content = self.unreadable("the runtime does not answer", step);
+                self.send_heartbeat(now, content, step);
             }
             None if self.heartbeats.due <= at => self.read_inventory(now, step),
             Some(_) | None => {}
@@ -183,16 +184,10 @@ impl Machine {
             Ok(inventory) if inventory.len() <= MAX_DECKIES_PER_HOST => inventory,
             Ok(inventory) => {
                 let many = inventory.len();
-                self.unreadable(
-                    &format!("{many} deckies are more than {MAX_DECKIES_PER_HOST}"),
-                    step,
-                );
-                return Content::Unreadable;
+                let why = format!("{many} deckies are more than {MAX_DECKIES_PER_HOST}");
+                return self.unreadable(&why, step);
             }
-            Err(RuntimeError(why)) => {
-                self.unreadable(&why, step);
-                return Content::Unreadable;
-            }
+            Err(RuntimeError(why)) => return self.unreadable(&why, step),
         };
         self.heartbeats.told.unreadable = None;
         if self.heartbeats.accepted.as_ref() == Some(&inventory) {
@@ -202,22 +197,27 @@ impl Machine {
         }
     }
 
-    fn unreadable(&mut self, why: &str, step: &mut Step) {
+    fn unreadable(&mut self, why: &str, step: &mut Step) -> Content {
         if self.heartbeats.told.unreadable.as_deref() != Some(why) {
             self.heartbeats.told.unreadable = Some(why.to_owned());
             step.note(Note::InventoryUnreadable(why.to_owned()));
         }
+        Content::Unreadable(Text::from(why))
     }
 
     fn send_heartbeat(&mut self, now: Now, mut content: Content, step: &mut Step) {
         let mut shards: Vec<_> = match &content {
             Content::Whole(inventory) => pages(inventory).into_iter().map(Some).collect(),
-            Content::Unchanged | Content::Unreadable => vec![None],
+            Content::Unchanged | Content::Unreadable(_) => vec![None],
         };
         if shards.len() > MAX_PAGES as usize {
-            self.unreadable("the inventory is too large to be sent", step);
-            (content, shards) = (Content::Unreadable, vec![None]);
+            content = self.unreadable("the inventory is too large to be sent", step);
+            shards = vec![None];
         }
+        let inventory_error = match &content {
+            Content::Unreadable(why) => Some(why.clone()),
+            Content::Whole(_) | Content::Unchanged => None,
+        };
         let pages = shards.len() as u32;
         let sequence = self.numbered();
         if matches!(content, Content::Whole(_)) {
@@ -235,6 +235,7 @@ impl Machine {
                 page,
                 pages,
                 shards,
+                inventory_error: inventory_error.clone(),
             }));
         }
         self.heartbeats.pages = pages.into();

@@ -11,7 +11,7 @@ use serde::de::DeserializeOwned;
 use super::StoreError;
 
 /// The format of the tables and of what is in them.
-pub(super) const FORMAT: u32 = 2;
+pub(super) const FORMAT: u32 = 3;
 
 /// By name: [`FORMAT_KEY`], the swarm's own row.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");

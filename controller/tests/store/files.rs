@@ -132,7 +132,7 @@ fn another_format_is_refused() {
         meta.insert("format", 1_u32.to_le_bytes().as_slice())
             .expect("a row");
     });
-    check_refused(&dir, "has format 1, and this controller reads format 2");
+    check_refused(&dir, "has format 1, and this controller reads format 3");
     edit(&file, |transaction| {
         let mut meta = transaction.open_table(META).expect("the table");
         meta.remove("format").expect("a row");
@@ -187,10 +187,10 @@ fn a_row_that_does_not_decode_is_named() {
     check_refused(&dir, "is damaged (table journal, key 9: ");
 }
 
-/// One change of each kind, in format 2.
+/// One change of each kind, in format 3.
 const BATCH: &str = concat!(
     r"\x08\x00\x03\x00\x00\x00\x01\x01a\x06name-1\x00\x00\x01\x90\x90\xe8\xfa\xc0h\x00\xe8\x07",
-    r"\x01\x050.1.0\x00\x02\x01a\x01d\x01\x0810.0.0.1\x00\x00\x01\x01\x00\x00\x90\x90\xe8\xfa\",
+    r"\x01\x050.1.0\x00\x00\x02\x01a\x01d\x01\x0810.0.0.1\x00\x00\x01\x01\x00\x00\x90\x90\xe8\xfa\",
     r"xc0h\x90\x90\xe8\xfa\xc0h\x02\x01\x03\x01a\x01d\x04\x10\x00\x00\x00\x00\x00\x00\x00\x00\",
     r"x00\x00\x00\x00\x00\x00\x00\x01\x01a\x04name\x00\x00\x08operator\x00\x90\x90\xe8\xfa\xc0",
     r"h\xd0\xb9\xef\xfa\xc0h\x00\x00\x01\x01\x90\x90\xe8\xfa\xc0h\x00\x02\x01\x01d\x00\x00\x00",
@@ -200,7 +200,7 @@ const BATCH: &str = concat!(
     r"ame\x00\x01\xd0\xb9\xef\xfa\xc0h\x07\x08operator\x01k",
 );
 
-/// The bytes of format 2. When they change, stores of users no longer open: give the format a new number,
+/// The bytes of format 3. When they change, stores of users no longer open: give the format a new number,
 /// and read the old one.
 #[test]
 fn the_format_is_what_it_was() {

@@ -1,6 +1,6 @@
 //! A database of each format that was ever released opens, and holds what it held: the files in
-//! `controller/tests/fixtures/`, with their whole content as text beside them. (Format 1 was never
-//! released: it is refused, see `damage`.)
+//! `controller/tests/fixtures/`, with their whole content as text beside them. (Formats 1 and 2
+//! were never released: they are refused, see `damage`.)
 //!
 //! When the format changes, write a fixture of the new one by hand, and keep the old ones:
 //! `cargo test -p scuttle-controller --test store write_a_fixture -- --ignored`
@@ -21,7 +21,7 @@ use uuid::Uuid;
 use crate::rows::{host, key, key_removed, meta, operation, operation_removed, removed, shard};
 
 /// The released formats.
-const RELEASED: [u32; 1] = [2];
+const RELEASED: [u32; 1] = [3];
 
 const AT: i64 = 1_795_425_109_000;
 
@@ -143,6 +143,7 @@ fn filled(change: Change) -> Change {
             row.address = Some("10.0.0.9:22".to_owned());
             row.labels = labels();
             row.last_heartbeat = Some(at(1));
+            row.inventory_error = error();
             row.applied = Some(Report {
                 boot: BootId(Uuid::from_u128(7)),
                 sequence: 42,

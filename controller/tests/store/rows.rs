@@ -32,6 +32,7 @@ pub(crate) fn host(host: &str, version: u64) -> Change {
         last_heartbeat: None,
         interval_ms: 1000,
         agent_version: Some(Text::from("0.1.0")),
+        inventory_error: None,
         applied: None,
     }))
 }

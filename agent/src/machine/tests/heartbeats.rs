@@ -120,12 +120,12 @@ fn a_runtime_that_cannot_be_read_does_not_silence_the_heartbeat() {
     ))));
     let without = bench.until(heartbeat);
     assert_eq!(without.shards, None);
+    assert_eq!(without.inventory_error, Some(Text::from("no socket")));
     let at = bench.now.monotonic_ms;
     bench.answer(&without, true, false);
-    assert_eq!(
-        bench.heartbeat(&one).shards.map(|shards| shards.len()),
-        Some(1)
-    );
+    let with = bench.heartbeat(&one);
+    assert_eq!(with.shards.map(|shards| shards.len()), Some(1));
+    assert_eq!(with.inventory_error, None);
     assert!(
         bench.now.monotonic_ms - at >= INTERVAL * 9 / 10,
         "no hot loop"
@@ -136,6 +136,7 @@ fn a_runtime_that_cannot_be_read_does_not_silence_the_heartbeat() {
     for _ in 0..3 {
         let without = bench.until(heartbeat);
         assert_eq!(without.shards, None);
+        assert!(without.inventory_error.is_some());
         bench.answer(&without, false, false);
     }
     bench.give(Input::InventoryRead(Ok(one.clone())));

@@ -84,6 +84,7 @@ async fn prepare(client: &Client, number: usize) -> Result<HostId> {
             page,
             pages,
             shards: Some(deckies.iter().map(|decky| reported(decky)).collect()),
+            inventory_error: None,
         };
         let answer: HeartbeatAccepted = client.ask(&subject, &heartbeat).await?;
         anyhow::ensure!(
