@@ -307,6 +307,7 @@ impl Machine {
         };
         let sequence = self.numbered();
         self.heartbeats.result_numbered(sequence);
+        self.inventory_changed(now);
         let finished = Finished {
             not_after: started.not_after,
             traceparent: started.traceparent,

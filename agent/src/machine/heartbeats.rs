@@ -1,8 +1,9 @@
 //! When a heartbeat is due, what it carries, and what its answer means.
 //!
 //! The order of numbers must be the order of observations. Reading the inventory takes time, so a read
-//! during which a result was numbered is thrown away and done again; and after a result the next
-//! heartbeat carries the whole inventory, whatever was accepted before.
+//! during which a result was numbered is thrown away and done again; and after a result a heartbeat soon carries
+//! the whole inventory, whatever was accepted before: what the result did not mention, because it was deployed
+//! meanwhile, is not to be missing from the record for longer.
 
 use scuttle_schemas::agents::{
     Heartbeat, HeartbeatAccepted, HeartbeatType, MAX_PAGES, ReportedShard,

@@ -119,6 +119,12 @@ impl Disk {
         self.content().fuse = Some(writes);
     }
 
+    /// Lets it fail no more.
+    pub(crate) fn mend(&self) {
+        let mut content = self.content();
+        (content.fuse, content.full) = (None, false);
+    }
+
     /// Whether there is no room on it.
     pub(crate) fn fill(&self, full: bool) {
         self.content().full = full;

@@ -60,7 +60,13 @@ fn after_a_result_the_whole_inventory_goes_even_if_one_on_its_way_is_accepted() 
     let before = bench.heartbeat(&one);
     bench.finish(1, TeardownReport::default());
     bench.answer(&before, false, false);
+    let at = bench.now.monotonic_ms;
     assert!(bench.heartbeat(&one).shards.is_some());
+    assert_eq!(
+        bench.now.monotonic_ms - at,
+        100,
+        "it does not wait for the interval"
+    );
 }
 
 #[test]

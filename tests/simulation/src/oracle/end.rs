@@ -49,7 +49,7 @@ impl World {
     pub(crate) fn heal(&mut self) {
         note!(self, "faults stop");
         self.healed = true;
-        self.controller.disk.fill(false);
+        self.controller.disk.mend();
         if !self.controller.link_up {
             self.link_up(Link::Controller);
         }
@@ -69,11 +69,10 @@ impl World {
         let open = self.oracle.open().next();
         let waiting = self.workers.iter().position(|worker| {
             let living = self.oracle.living(&worker.host);
-            let results = worker
-                .process
-                .as_ref()
-                .is_none_or(|process| process.machine.open_results() > 0);
-            living && (results || !self.oracle.online(&worker.host))
+            let busy = (worker.process.as_ref()).is_none_or(|process| {
+                process.teardown.is_some() || process.machine.open_results() > 0
+            });
+            living && (busy || !self.oracle.online(&worker.host))
         });
         // Late messages of before may still come.
         if since > self.plan.late_ms && open.is_none() && waiting.is_none() {

@@ -110,7 +110,7 @@ impl Oracle {
                 ensure(rises, REVISIONS, || format!("from {before:?} to {meta:?}"))
             }
             Change::Shard(row) => self.shard_put(row, all, ending),
-            Change::ShardRemoved { host, decky } => self.shard_removed(host, decky, ending),
+            Change::ShardRemoved { host, decky } => self.shard_removed(host, decky, all, ending),
             Change::Operation(row) => {
                 if !self.rows.operations.contains_key(&row.id) {
                     self.accepted.insert(row.id, at);
@@ -179,6 +179,7 @@ impl Oracle {
         let before = self.rows.shards.get(&key).map(|shard| shard.row.clone());
         match &before {
             None => self.registered(row, &name)?,
+            Some(before) if passing(before, row, all, ending) => {}
             Some(before) => changed(before, row, ending, &name)?,
         }
         if let Some(before) = &before {
@@ -269,6 +270,7 @@ impl Oracle {
         &mut self,
         host: &HostId,
         decky: &DeckyId,
+        all: &[Change],
         ending: &Ending,
     ) -> Result<(), Broken> {
         let key = (host.clone(), decky.clone());
@@ -287,6 +289,14 @@ impl Oracle {
         });
         let by_inventory = row.state == ShardState::TeardownFailed
             || (row.state == ShardState::TearingDown && deadline);
+        // What came and waits yet is no reason, however well it would be one.
+        let stored = self.rows.hosts.get(host);
+        let applied = all.iter().fold(stored, |stored, change| match change {
+            Change::Host(row) if row.host == *host => Some(row),
+            _ => stored,
+        });
+        let applied = applied.and_then(|row| row.applied);
+        let taken = |boot, sequence| applied >= Some(scuttle_core::Report { boot, sequence });
         let mut gone = None;
         for (report, _) in &self.reports {
             let evidence = match report {
@@ -295,9 +305,12 @@ impl Oracle {
                     boot,
                     sequence,
                     listed,
-                } => (by_inventory && from == host && !listed.contains(decky))
-                    .then(|| self.inventories.get(&(index_of(host), *boot, *sequence)))
-                    .flatten(),
+                } => (by_inventory
+                    && from == host
+                    && !listed.contains(decky)
+                    && taken(*boot, *sequence))
+                .then(|| self.inventories.get(&(index_of(host), *boot, *sequence)))
+                .flatten(),
                 Report::Result {
                     host: from,
                     operation,
@@ -347,6 +360,23 @@ fn follows(from: Option<OperationState>, to: OperationState) -> bool {
         Some(Succeeded) => to == Succeeded,
         Some(Failed) => to == Failed,
     }
+}
+
+/// Whether a shard was let go of and was decided again in the same batch: cancelled, and then its result came. Of the
+/// operation the batch holds the end alone.
+fn passing(before: &ShardRow, row: &ShardRow, all: &[Change], ending: &Ending) -> bool {
+    let decided_again = all.iter().any(|change| match change {
+        Change::Shard(later) => {
+            (&later.host, &later.decky) == (&row.host, &row.decky)
+                && later.state == ShardState::TeardownFailed
+                && later.revision > row.revision
+        }
+        Change::ShardRemoved { host, decky } => (host, decky) == (&row.host, &row.decky),
+        _ => false,
+    });
+    before.state == ShardState::TearingDown
+        && comes_to(ending, before.operation, has_result)
+        && decided_again
 }
 
 /// How a shard on record may change: an operation's states and errors are its own.
