@@ -1,7 +1,7 @@
 //! The endpoints of the Micro service: which subject each answers, and how its payload becomes an
 //! input. What an input causes is the core's matter.
 
-use async_nats::Message;
+use async_nats::{HeaderMap, Message};
 use scuttle_core::{Input, Trace};
 use scuttle_schemas::agents::{Heartbeat, TeardownProgress, TeardownResult};
 use scuttle_schemas::subjects::{self, AgentChannel};
@@ -110,7 +110,7 @@ impl Endpoint {
             Self::Teardown => Ok(Input::Teardown {
                 request: payload("teardown request", message)?,
                 operation_id: OperationId(fresh()),
-                requested_by: headers::requester(header(message, headers::REQUEST_INFO)),
+                requested_by: requester(message)?,
                 key: headers::idempotency_key(header(message, headers::MSG_ID))
                     .map_err(|error| bad_request(&error))?,
                 trace: trace(message),
@@ -192,6 +192,19 @@ fn speaker(channel: AgentChannel, message: &Message, named: &HostId) -> Result<H
 
 fn bad_request(error: &dyn std::fmt::Display) -> Refusal {
     Refusal::new(ErrorCode::BadRequest, error.to_string())
+}
+
+/// Who asks, by the server's word.
+///
+/// # Errors
+/// `bad_request`: the headers were made to hide that word.
+pub fn requester(message: &Message) -> Result<String, Rejected> {
+    let all = (message.headers.iter().flat_map(HeaderMap::iter)).flat_map(|(name, values)| {
+        values
+            .iter()
+            .map(move |value| (name.as_ref(), value.as_str()))
+    });
+    Ok(headers::requester(all).map_err(|error| bad_request(&error))?)
 }
 
 fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {

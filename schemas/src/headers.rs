@@ -19,16 +19,51 @@ const MAX_TRACEPARENT: usize = 64;
 /// What the requester is called when the server says nothing.
 pub const UNKNOWN_REQUESTER: &str = "unknown";
 
-/// The user named by a `Nats-Request-Info` header, or `unknown`.
-pub fn requester(request_info: Option<&str>) -> String {
+/// A header block that was made to pass for the server's word.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the header {REQUEST_INFO} is the NATS server's to set; send a request without it")]
+pub struct ForgedInfo;
+
+/// The user that the server vouches for, or `unknown` where it says nothing, from all headers of a request.
+///
+/// The server takes out a [`REQUEST_INFO`] that the client wrote, and puts its own behind all that the client sent. But it
+/// reads lines that end in CRLF, where a reader may take a bare LF for an end as well; and it never looks how the client's
+/// last line ends. So one that the client hid may come before the server's, and the server's may be glued to the name or the
+/// value of another header. Both leave a trace.
+///
+/// # Errors
+/// There is such a trace: the client tried to pass for another.
+pub fn requester<'a>(
+    headers: impl Iterator<Item = (&'a str, &'a str)>,
+) -> Result<String, ForgedInfo> {
+    let mut vouched = None;
+    for (name, value) in headers {
+        if name == REQUEST_INFO {
+            if vouched.replace(value).is_some() {
+                return Err(ForgedInfo);
+            }
+        } else if name.contains(REQUEST_INFO) || value.contains(REQUEST_INFO) {
+            return Err(ForgedInfo);
+        }
+    }
+    Ok(vouched.map_or_else(|| UNKNOWN_REQUESTER.to_owned(), named))
+}
+
+/// The user in what the server says. Its `name` is what the client calls itself, and proves nothing.
+fn named(info: &str) -> String {
     #[derive(Deserialize)]
     struct RequestInfo {
+        /// The name in a user's JWT.
+        name_tag: Option<String>,
+        /// The user of a password; with a JWT, its public key.
         user: Option<String>,
     }
-    request_info
-        .and_then(|text| serde_json::from_str::<RequestInfo>(text).ok())
-        .and_then(|info| info.user)
-        .filter(|user| !user.is_empty())
+    serde_json::from_str::<RequestInfo>(info)
+        .ok()
+        .and_then(|info| {
+            let given = |name: &String| !name.is_empty();
+            info.name_tag.filter(given).or(info.user.filter(given))
+        })
         .map_or_else(
             || UNKNOWN_REQUESTER.to_owned(),
             |user| crate::text::cut(&user, 128).into_owned(),
@@ -68,23 +103,40 @@ pub fn traceparent(header: Option<&str>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{idempotency_key, requester, traceparent};
+    use super::{ForgedInfo, REQUEST_INFO, idempotency_key, requester, traceparent};
+
+    const ALICE: &str = r#"{"acc":"OPERATORS","user":"alice","name":"mallory","rtt":1}"#;
+
+    fn check(headers: &[(&str, &str)], expected: Result<&str, ForgedInfo>) {
+        let read = requester(headers.iter().copied());
+        assert_eq!(read.as_deref(), expected.as_ref().copied(), "{headers:?}");
+    }
 
     #[test]
     fn the_requester_is_the_user_that_the_server_names() {
-        assert_eq!(
-            requester(Some(r#"{"acc":"OPERATORS","user":"alice","rtt":1}"#)),
-            "alice"
-        );
-        for nothing in [
-            None,
-            Some(""),
-            Some("{}"),
-            Some(r#"{"user":""}"#),
-            Some("not json"),
-        ] {
-            assert_eq!(requester(nothing), "unknown");
+        check(&[("a", "b"), (REQUEST_INFO, ALICE)], Ok("alice"));
+        let jwt = r#"{"acc":"AC","user":"UABC","name":"mallory","name_tag":"alice"}"#;
+        check(&[(REQUEST_INFO, jwt)], Ok("alice"));
+        let unnamed = r#"{"user":"UABC","name":"mallory","name_tag":""}"#;
+        check(&[(REQUEST_INFO, unnamed)], Ok("UABC"));
+        check(&[], Ok("unknown"));
+        for nothing in ["", "{}", r#"{"user":""}"#, r#"{"name":"m"}"#, "not json"] {
+            check(&[(REQUEST_INFO, nothing)], Ok("unknown"));
         }
+    }
+
+    #[test]
+    fn a_header_block_that_hides_the_servers_word_is_noticed() {
+        let forged = r#"{"user":"root"}"#;
+        let twice = [(REQUEST_INFO, forged), (REQUEST_INFO, ALICE)];
+        check(&twice, Err(ForgedInfo));
+        let glued = format!("x{REQUEST_INFO}: {ALICE}");
+        let to_a_value = [(REQUEST_INFO, forged), ("Z", glued.as_str())];
+        check(&to_a_value, Err(ForgedInfo));
+        let to_a_name = [(REQUEST_INFO, forged), ("ZNats-Request-Info", ALICE)];
+        check(&to_a_name, Err(ForgedInfo));
+        let folded = format!("{forged} {REQUEST_INFO}: {ALICE}");
+        check(&[(REQUEST_INFO, folded.as_str())], Ok("unknown"));
     }
 
     #[test]

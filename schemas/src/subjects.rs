@@ -31,13 +31,46 @@ pub const HOSTS_UPDATED: &str = "hosts.updated";
 /// Broadcast: operations that changed.
 pub const OPERATIONS_UPDATED: &str = "operations.updated";
 
+/// The requests that change something: operators' alone.
+pub const CHANGING: [&str; 4] = [
+    TEARDOWN,
+    OPERATIONS_CANCEL,
+    HOSTS_ENROLL,
+    HOSTS_DECOMMISSION,
+];
+/// The requests that only read.
+pub const READING: [&str; 4] = [SHARDS_LIST, HOSTS_LIST, OPERATIONS_LIST, OPERATIONS_GET];
+/// What the controller tells everybody.
+pub const BROADCASTS: [&str; 3] = [SHARDS_UPDATED, HOSTS_UPDATED, OPERATIONS_UPDATED];
+
+/// Every request subject: to be granted to the one that answers.
+pub const REQUESTS: &str = "swarm.>";
+/// Discovery of services (ADR-32).
+pub const DISCOVERY: &str = "$SRV.>";
+/// Where clients are answered, whatever their prefix.
+pub const INBOXES: &str = "_INBOX.>";
+/// Where the server takes the answers to what came from another account.
+pub const ACROSS_ACCOUNTS: &str = "_R_.>";
+/// How a permission in a NATS scoped signing key writes the name of the user that it is granted to.
+const USER_NAME: &str = "{{name()}}";
+
+/// The prefix of the inboxes of one host's agent, which its permissions let it hear alone.
+pub fn inbox_prefix(host: &HostId) -> String {
+    format!("_INBOX.{host}")
+}
+
+/// Those inboxes, for a user that is named as its host: a permission of a NATS scoped signing key.
+pub fn inboxes_of_user() -> String {
+    format!("_INBOX.{USER_NAME}.>")
+}
+
 /// Whether an answer may be sent to this reply subject. Whoever asks chooses it, and the controller may
 /// publish where the asker may not: an answer must not become a command or a broadcast.
 pub fn may_be_answered(reply: &str) -> bool {
     let ours = ["agent.", "swarm.", "$"]
         .iter()
         .any(|prefix| reply.starts_with(prefix));
-    !ours && ![SHARDS_UPDATED, HOSTS_UPDATED, OPERATIONS_UPDATED].contains(&reply)
+    !ours && !BROADCASTS.contains(&reply)
 }
 
 /// What is said between one agent and the controller.
@@ -71,6 +104,11 @@ impl AgentChannel {
     /// This channel of every host: a subject to subscribe.
     pub fn of_all(self) -> String {
         agent_subject("*", self.token())
+    }
+
+    /// This channel of the host that a user is named as: a permission of a NATS scoped signing key.
+    pub fn of_user(self) -> String {
+        agent_subject(USER_NAME, self.token())
     }
 
     /// The host whose channel this subject is; `None` when it is no such subject.

@@ -217,7 +217,7 @@ impl World {
         let Some(process) = &mut self.controller.process else {
             return;
         };
-        let user = headers::requester(header(message, headers::REQUEST_INFO));
+        let user = endpoint::requester(message).unwrap_or_default();
         let key = header(message, headers::MSG_ID).map(|key| (user, key.to_owned()));
         let mut asker = Asker {
             reply: message.reply.clone(),
