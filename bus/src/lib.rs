@@ -134,12 +134,12 @@ impl Tls {
     fn apply(&self, mut options: ConnectOptions) -> Result<ConnectOptions, AccessError> {
         if let Some(ca) = &self.ca {
             // The client takes an empty file for one that trusts nobody, and then says only "unknown issuer".
-            holds("authority's certificate", "CERTIFICATE", ca)?;
+            check_pem("authority's certificate", "CERTIFICATE", ca)?;
             options = options.add_root_certificates(ca.clone());
         }
         if let Some((certificate, key)) = &self.own {
-            holds("certificate", "CERTIFICATE", certificate)?;
-            holds("private key", "PRIVATE KEY", key)?;
+            check_pem("certificate", "CERTIFICATE", certificate)?;
+            check_pem("private key", "PRIVATE KEY", key)?;
             options = options.add_client_certificate(certificate.clone(), key.clone());
         }
         let required = self.ca.is_some() || self.own.is_some();
@@ -147,7 +147,11 @@ impl Tls {
     }
 }
 
-fn holds(what: &'static str, label: &str, path: &Path) -> Result<(), AccessError> {
+/// Sees that a PEM file can be read and holds a `label`: CERTIFICATE or PRIVATE KEY.
+///
+/// # Errors
+/// It cannot, or holds something else.
+pub fn check_pem(what: &'static str, label: &str, path: &Path) -> Result<(), AccessError> {
     let text = read(what, path)?;
     let begins = |line: &str| line.starts_with("-----BEGIN ") && line.contains(label);
     if text.lines().any(begins) {
