@@ -76,7 +76,7 @@ impl Link {
             };
             if said != Some(error.kind()) {
                 said = Some(error.kind());
-                tracing::warn!(%server, cause = %error, "waiting for NATS: {}", what_to_do(error.kind()));
+                tracing::warn!(%server, cause = %error, "waiting for NATS: {}", what_to_do(&error));
             }
             attempts += 1;
             tokio::time::sleep(reconnect_delay(attempts)).await;

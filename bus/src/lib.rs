@@ -4,11 +4,12 @@
 mod arguments;
 mod secret;
 
+use std::error::Error;
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 
-use async_nats::{ConnectErrorKind, ConnectOptions, ServerAddr};
+use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions, ServerAddr, rustls};
 
 pub use arguments::Arguments;
 pub use secret::Secret;
@@ -172,17 +173,32 @@ fn read(what: &'static str, path: &Path) -> Result<String, AccessError> {
 }
 
 /// What a person can do when a server was not reached.
-pub fn what_to_do(kind: ConnectErrorKind) -> &'static str {
-    match kind {
+pub fn what_to_do(error: &ConnectError) -> &'static str {
+    match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
             "the server refuses these credentials; check the user, the password or the .creds file"
         }
-        ConnectErrorKind::Tls => {
-            "no secure connection; check --tls-ca, the server's certificate and the clocks, and that the server speaks TLS"
-        }
         ConnectErrorKind::Dns => "the server's name is unknown; check the address",
+        kind if kind == ConnectErrorKind::Tls || is_tls(error) => {
+            "no secure connection; check --tls-ca, the server's certificate and the clocks, that the server speaks TLS, and --tls-cert if it asks for one"
+        }
         _ => "start nats-server, or check the address",
     }
+}
+
+/// Whether TLS is what failed: the client calls most of it a failure of the connection.
+fn is_tls(error: &ConnectError) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && let Some(inner) = error.get_ref()
+            && inner.is::<rustls::Error>()
+        {
+            return true;
+        }
+        source = error.source();
+    }
+    false
 }
 
 #[cfg(test)]

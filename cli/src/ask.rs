@@ -26,18 +26,17 @@ pub(crate) enum AskError {
     #[error(transparent)]
     Access(#[from] AccessError),
     /// The server lets this user not in.
-    #[error(
-        "refused: {user} may not connect to {url}: {}",
-        what_to_do(ConnectErrorKind::AuthorizationViolation)
-    )]
+    #[error("refused: {user} may not connect to {url}: {}", what_to_do(cause))]
     NotLetIn {
         /// The server.
         url: String,
         /// Who asked.
         user: String,
+        /// What the server says.
+        cause: async_nats::ConnectError,
     },
     /// No connection.
-    #[error("cannot connect to {url}: {cause}; {}", what_to_do(cause.kind()))]
+    #[error("cannot connect to {url}: {cause}; {}", what_to_do(cause))]
     Unreachable {
         /// The server.
         url: String,
@@ -115,7 +114,7 @@ impl Bus {
                 let url = access.url.clone();
                 Err(match cause.kind() {
                     ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
-                        AskError::NotLetIn { url, user }
+                        AskError::NotLetIn { url, user, cause }
                     }
                     _ => AskError::Unreachable { url, cause },
                 })

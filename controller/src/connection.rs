@@ -52,7 +52,7 @@ pub async fn connect(access: &Access, tally: &Arc<Tally>) -> (Client, Connected)
     loop {
         let attempt = match options(access, up.clone(), tally.clone()) {
             Ok(options) => (options.connect(&access.url).await)
-                .map_err(|error| format!("{error}; {}", what_to_do(error.kind()))),
+                .map_err(|error| format!("{error}; {}", what_to_do(&error))),
             Err(error) => Err(error.to_string()),
         };
         match attempt {

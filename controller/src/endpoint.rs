@@ -199,12 +199,14 @@ fn bad_request(error: &dyn std::fmt::Display) -> Refusal {
 /// # Errors
 /// `bad_request`: the headers were made to hide that word.
 pub fn requester(message: &Message) -> Result<String, Rejected> {
-    let all = (message.headers.iter().flat_map(HeaderMap::iter)).flat_map(|(name, values)| {
-        values
-            .iter()
-            .map(move |value| (name.as_ref(), value.as_str()))
+    let headers = message.headers.iter().flat_map(HeaderMap::iter);
+    let headers = headers.flat_map(|(name, values)| {
+        let name: &str = name.as_ref();
+        values.iter().map(move |value| (name, value.as_str()))
     });
-    Ok(headers::requester(all).map_err(|error| bad_request(&error))?)
+    // What stands behind `NATS/1.0` is no header, but the server's word may be glued to it too.
+    let description = (message.description.iter()).map(|text| ("", text.as_str()));
+    Ok(headers::requester(headers.chain(description)).map_err(|error| bad_request(&error))?)
 }
 
 fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {

@@ -46,11 +46,11 @@ pub fn requester<'a>(
             return Err(ForgedInfo);
         }
     }
-    Ok(vouched.map_or_else(|| UNKNOWN_REQUESTER.to_owned(), named))
+    vouched.map_or_else(|| Ok(UNKNOWN_REQUESTER.to_owned()), named)
 }
 
 /// The user in what the server says. Its `name` is what the client calls itself, and proves nothing.
-fn named(info: &str) -> String {
+fn named(info: &str) -> Result<String, ForgedInfo> {
     #[derive(Deserialize)]
     struct RequestInfo {
         /// The name in a user's JWT.
@@ -58,16 +58,14 @@ fn named(info: &str) -> String {
         /// The user of a password; with a JWT, its public key.
         user: Option<String>,
     }
-    serde_json::from_str::<RequestInfo>(info)
-        .ok()
-        .and_then(|info| {
-            let given = |name: &String| !name.is_empty();
-            info.name_tag.filter(given).or(info.user.filter(given))
-        })
-        .map_or_else(
-            || UNKNOWN_REQUESTER.to_owned(),
-            |user| crate::text::cut(&user, 128).into_owned(),
-        )
+    // The server writes JSON; anything else is the client's with the server's behind it.
+    let info: RequestInfo = serde_json::from_str(info).map_err(|_| ForgedInfo)?;
+    let given = |name: &String| !name.is_empty();
+    let user = info.name_tag.filter(given).or(info.user.filter(given));
+    Ok(user.map_or_else(
+        || UNKNOWN_REQUESTER.to_owned(),
+        |user| crate::text::cut(&user, 128).into_owned(),
+    ))
 }
 
 /// The most characters of an idempotency key.
@@ -120,7 +118,7 @@ mod tests {
         let unnamed = r#"{"user":"UABC","name":"mallory","name_tag":""}"#;
         check(&[(REQUEST_INFO, unnamed)], Ok("UABC"));
         check(&[], Ok("unknown"));
-        for nothing in ["", "{}", r#"{"user":""}"#, r#"{"name":"m"}"#, "not json"] {
+        for nothing in ["{}", r#"{"user":""}"#, r#"{"name":"m"}"#] {
             check(&[(REQUEST_INFO, nothing)], Ok("unknown"));
         }
     }
@@ -136,7 +134,9 @@ mod tests {
         let to_a_name = [(REQUEST_INFO, forged), ("ZNats-Request-Info", ALICE)];
         check(&to_a_name, Err(ForgedInfo));
         let folded = format!("{forged} {REQUEST_INFO}: {ALICE}");
-        check(&[(REQUEST_INFO, folded.as_str())], Ok("unknown"));
+        for unreadable in [folded.as_str(), "", "not json"] {
+            check(&[(REQUEST_INFO, unreadable)], Err(ForgedInfo));
+        }
     }
 
     #[test]

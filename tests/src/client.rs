@@ -320,21 +320,33 @@ impl Client {
         Ok(())
     }
 
-    /// The server's next complaint about this client, which must be about `subject`.
+    /// The server's next complaint about this client, which must be a refusal of `subject`.
     ///
     /// # Errors
     /// It does not complain, or about something else.
     pub async fn denied(&self, subject: &str) -> Result<()> {
-        let mut complaints = self.complaints.lock().await;
-        let complaint = within("the server denies", complaints.recv())
-            .await?
-            .context("the connection is closed")?;
+        let complaint = self.complained("permissions violation").await?;
         ensure!(
-            complaint.to_lowercase().contains("permissions violation")
-                && complaint.contains(subject),
+            complaint.contains(subject),
             "expected a refusal of {subject}, got {complaint}"
         );
         Ok(())
+    }
+
+    /// The server's next complaint about this client, which must have these words.
+    ///
+    /// # Errors
+    /// It does not complain, or about something else.
+    pub async fn complained(&self, words: &str) -> Result<String> {
+        let mut complaints = self.complaints.lock().await;
+        let complaint = within("the server complains", complaints.recv())
+            .await?
+            .context("the connection is closed")?;
+        ensure!(
+            complaint.to_lowercase().contains(words),
+            "expected {words}, got {complaint}"
+        );
+        Ok(complaint)
     }
 
     /// Sends a request that the server must refuse: by permission, or because the user's account does

@@ -13,7 +13,7 @@ use crate::process::Process;
 pub struct Controller {
     process: Process,
     url: String,
-    environment: [(&'static str, String); 2],
+    environment: Vec<(&'static str, String)>,
     dir: PathBuf,
 }
 
@@ -23,10 +23,22 @@ impl Controller {
     /// # Errors
     /// There is no such program.
     pub fn start(nats: &Nats, dir: &Path) -> Result<Self> {
-        let (url, environment) = (nats.url(), nats.environment(Role::Controller));
+        let environment = nats.environment(Role::Controller).into();
+        Self::start_at(&nats.url(), environment, dir)
+    }
+
+    /// Starts a controller with this environment, which says who it is and whom it trusts.
+    ///
+    /// # Errors
+    /// There is no such program.
+    pub fn start_at(
+        url: &str,
+        environment: Vec<(&'static str, String)>,
+        dir: &Path,
+    ) -> Result<Self> {
         Ok(Self {
-            process: launch(&url, &environment, dir)?,
-            url,
+            process: launch(url, &environment, dir)?,
+            url: url.to_owned(),
             environment,
             dir: dir.to_owned(),
         })
@@ -34,13 +46,7 @@ impl Controller {
 
     /// The program, without any argument or `SCUTTLE_` variable, for tests of its configuration.
     pub fn command() -> Command {
-        let mut command = Command::new(program("scuttle-controller"));
-        for (name, _) in std::env::vars_os() {
-            if name.to_string_lossy().starts_with("SCUTTLE_") {
-                command.env_remove(name);
-            }
-        }
-        command
+        bare("scuttle-controller")
     }
 
     /// Starts it again on the same data directory; the one that runs is killed (SIGKILL).
@@ -69,13 +75,24 @@ impl Controller {
     }
 }
 
-fn launch(url: &str, environment: &[(&'static str, String); 2], dir: &Path) -> Result<Process> {
+fn launch(url: &str, environment: &[(&'static str, String)], dir: &Path) -> Result<Process> {
     let mut command = Controller::command();
     command
         .args(["--nats-url", url, "--data-dir"])
         .arg(dir)
-        .envs(environment.clone());
+        .envs(environment.iter().cloned());
     Process::spawn("the controller", command, &log_of(dir))
+}
+
+/// A program of Scuttle, without any argument or `SCUTTLE_` variable.
+pub fn bare(name: &str) -> Command {
+    let mut command = Command::new(program(name));
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("SCUTTLE_") {
+            command.env_remove(name);
+        }
+    }
+    command
 }
 
 /// The log of the controller on this data directory: beside it, not in it.

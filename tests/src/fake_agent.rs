@@ -45,7 +45,14 @@ impl FakeAgent {
     /// # Errors
     /// The server is away or refuses.
     pub async fn connect(nats: &Nats, host: &HostId) -> Result<Self> {
-        let client = Client::connect(nats, Role::Agents).await?;
+        Self::over(Client::connect(nats, Role::Agents).await?, host).await
+    }
+
+    /// The same over a connection that is there.
+    ///
+    /// # Errors
+    /// The connection is closed.
+    pub async fn over(client: Client, host: &HostId) -> Result<Self> {
         let commands = client
             .nats()
             .subscribe(AgentChannel::Commands.of(host))

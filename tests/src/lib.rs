@@ -6,12 +6,15 @@
 //! message or a process, at most for [`wait::PATIENCE`].
 
 pub mod broadcasts;
+pub mod bus;
+pub mod ca;
 pub mod client;
 pub mod controller;
 pub mod corpus;
 pub mod fake_agent;
 pub mod nats;
 pub mod process;
+pub mod server;
 pub mod sim;
 pub mod stop;
 pub mod swarm;
@@ -19,6 +22,8 @@ pub mod view;
 pub mod wait;
 
 pub use broadcasts::Broadcasts;
+pub use bus::Bus;
+pub use ca::Ca;
 pub use client::{AskError, Client, Outcome, Refused};
 pub use controller::Controller;
 pub use fake_agent::{FakeAgent, absent, failed, removed, reported};

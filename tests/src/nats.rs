@@ -4,13 +4,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result};
 use tempfile::TempDir;
-use tokio::process::Command;
 use uuid::Uuid;
 
 use crate::process::Process;
-use crate::wait::until;
+use crate::server::{Server, Setup};
 
 /// Who connects: a user of `nats.conf`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -58,11 +57,9 @@ impl fmt::Display for Role {
 /// A nats-server. Dropping it kills it and removes what it stored.
 #[derive(Debug)]
 pub struct Nats {
-    process: Process,
-    port: u16,
-    websocket_port: Option<u16>,
+    server: Server,
+    setup: Setup,
     passwords: [String; 4],
-    dir: PathBuf,
     /// Removed with the server, unless the directory is somebody else's.
     _own: Option<TempDir>,
 }
@@ -73,9 +70,19 @@ impl Nats {
     /// # Errors
     /// There is no nats-server, or it does not start.
     pub async fn start() -> Result<Self> {
+        Self::start_with(str::to_owned).await
+    }
+
+    /// Starts a server on a free port, with what `change` makes of `nats.conf`.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub async fn start_with(change: impl FnOnce(&str) -> String) -> Result<Self> {
         let own = tempfile::tempdir().context("make a directory for nats-server")?;
-        let dir = own.path().to_owned();
-        let started = Self::start_in(&dir).await?;
+        let configuration = std::fs::read_to_string(configuration())?;
+        let changed = own.path().join("nats.conf");
+        std::fs::write(&changed, change(&configuration))?;
+        let started = Self::launch(own.path(), changed).await?;
         Ok(Self {
             _own: Some(own),
             ..started
@@ -87,15 +94,30 @@ impl Nats {
     /// # Errors
     /// As `start`.
     pub async fn start_in(dir: &Path) -> Result<Self> {
+        Self::launch(dir, configuration()).await
+    }
+
+    async fn launch(dir: &Path, configuration: PathBuf) -> Result<Self> {
         // A letter first: `nats.conf` would take digits for a number.
         let passwords = Role::ALL.map(|_| format!("p{}", Uuid::now_v7().simple()));
-        let (process, ports) = launch(dir, &passwords, None).await?;
-        Ok(Self {
-            process,
-            port: ports.client,
-            websocket_port: ports.websocket,
-            passwords,
+        let password =
+            |(role, password): (Role, &String)| (role.password_variable(), password.clone());
+        let mut environment: Vec<_> = Role::ALL
+            .into_iter()
+            .zip(&passwords)
+            .map(password)
+            .collect();
+        environment.push(("SCUTTLE_WS_PORT", "-1".to_owned()));
+        let setup = Setup {
+            configuration,
             dir: dir.to_owned(),
+            store: Some(dir.join("store")),
+            environment,
+        };
+        Ok(Self {
+            server: Server::start(&setup, None).await?,
+            setup,
+            passwords,
             _own: None,
         })
     }
@@ -105,7 +127,7 @@ impl Nats {
     /// # Errors
     /// It cannot be killed.
     pub async fn kill(&mut self) -> Result<()> {
-        self.process.kill().await
+        self.server.process.kill().await
     }
 
     /// Stops the server as its service manager would (SIGTERM), and waits for its end.
@@ -113,9 +135,7 @@ impl Nats {
     /// # Errors
     /// It does not stop.
     pub async fn stop(&mut self) -> Result<()> {
-        self.process.signal("TERM").await?;
-        self.process.exit().await?;
-        Ok(())
+        self.server.stop().await
     }
 
     /// Starts the server again after `stop` or `kill`: same port, same passwords, same store.
@@ -123,14 +143,13 @@ impl Nats {
     /// # Errors
     /// It does not start.
     pub async fn restart(&mut self) -> Result<()> {
-        let (process, _) = launch(&self.dir, &self.passwords, Some(self.port)).await?;
-        self.process = process;
+        self.server = Server::start(&self.setup, Some(self.server.port)).await?;
         Ok(())
     }
 
     /// The process.
     pub fn process(&mut self) -> &mut Process {
-        &mut self.process
+        &mut self.server.process
     }
 
     /// A server that is not running, on a port that was free a moment ago: `restart` starts it.
@@ -145,17 +164,17 @@ impl Nats {
 
     /// Where clients connect.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+        format!("nats://127.0.0.1:{}", self.server.port)
     }
 
     /// The port for clients.
     pub fn port(&self) -> u16 {
-        self.port
+        self.server.port
     }
 
     /// Where browsers connect, if `nats.conf` has a WebSocket listener.
     pub fn websocket_url(&self) -> Option<String> {
-        Some(format!("ws://127.0.0.1:{}", self.websocket_port?))
+        Some(format!("ws://127.0.0.1:{}", self.server.websocket_port?))
     }
 
     /// The password of a role's user.
@@ -181,83 +200,9 @@ impl Nats {
     }
 }
 
-/// The ports on which a server listens.
-struct Ports {
-    client: u16,
-    websocket: Option<u16>,
-}
-
-async fn launch(
-    dir: &Path,
-    passwords: &[String; 4],
-    port: Option<u16>,
-) -> Result<(Process, Ports)> {
-    let ports_dir = dir.join("ports");
-    std::fs::create_dir_all(&ports_dir)?;
-    let mut command = Command::new(server_path()?);
-    command
-        .arg("-c")
-        .arg(workspace().join("nats.conf"))
-        .arg("-p")
-        .arg(port.map_or_else(|| "-1".to_owned(), |port| port.to_string()))
-        .arg("--ports_file_dir")
-        .arg(&ports_dir)
-        .arg("-sd")
-        .arg(dir.join("store"))
-        .env("SCUTTLE_WS_PORT", "-1");
-    for (role, password) in Role::ALL.iter().zip(passwords) {
-        command.env(role.password_variable(), password);
-    }
-    let mut process = Process::spawn("nats-server", command, &dir.join("nats.log"))?;
-    process.quiet = true;
-    let id = process.id().context("nats-server ended at once")?;
-    let ports_file = ports_dir.join(format!("nats-server_{id}.ports"));
-    let ports = until(
-        "nats-server writes its ports",
-        || {
-            let ports = process
-                .alive()
-                .map(|()| read_ports(&ports_file))
-                .map_err(|end| format!("{end:#}"));
-            async move {
-                match ports {
-                    Err(end) => Ok(Err(end)),
-                    Ok(Some(ports)) => Ok(Ok(ports)),
-                    Ok(None) => Err("no ports file yet"),
-                }
-            }
-        },
-        |_| true,
-    )
-    .await?;
-    match ports {
-        Ok((client, websocket)) => Ok((process, Ports { client, websocket })),
-        Err(end) => bail!(end),
-    }
-}
-
-/// `{"nats":["nats://127.0.0.1:4222"],"websocket":["ws://127.0.0.1:4223"]}`
-fn read_ports(file: &Path) -> Option<(u16, Option<u16>)> {
-    let ports: serde_json::Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
-    let port = |kind: &str| {
-        let url = ports.get(kind)?.get(0)?.as_str()?;
-        url.rsplit(':').next()?.parse().ok()
-    };
-    Some((port("nats")?, port("websocket")))
-}
-
-/// The nats-server to start: `SCUTTLE_NATS_SERVER`, else the one on the PATH.
-fn server_path() -> Result<PathBuf> {
-    if let Some(path) = std::env::var_os("SCUTTLE_NATS_SERVER") {
-        return Ok(path.into());
-    }
-    std::env::split_paths(&std::env::var_os("PATH").unwrap_or_default())
-        .map(|dir| dir.join("nats-server"))
-        .find(|path| path.is_file())
-        .context(
-            "no nats-server: neither SCUTTLE_NATS_SERVER nor one on the PATH; \
-             run `cargo xtask test`, which installs it",
-        )
+/// The project's configuration.
+fn configuration() -> PathBuf {
+    workspace().join("nats.conf")
 }
 
 /// The workspace's folder.
