@@ -106,11 +106,16 @@ impl Endpoint {
     /// # Errors
     /// `bad_request`: what is wrong with it, for whoever sent it.
     pub fn read(self, message: &Message, fresh: impl FnOnce() -> Uuid) -> Result<Input, Rejected> {
+        // Who hides who asks is refused, whatever it asks. Of agents the server says nothing: their subject does.
+        let requested_by = match self {
+            Self::AgentHeartbeat | Self::AgentResults => String::new(),
+            _ => requester(message)?,
+        };
         match self {
             Self::Teardown => Ok(Input::Teardown {
                 request: payload("teardown request", message)?,
                 operation_id: OperationId(fresh()),
-                requested_by: requester(message)?,
+                requested_by,
                 key: headers::idempotency_key(header(message, headers::MSG_ID))
                     .map_err(|error| bad_request(&error))?,
                 trace: trace(message),

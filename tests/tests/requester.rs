@@ -98,6 +98,22 @@ async fn no_header_block_passes_for_another() -> TestResult {
     check(&swarm, &host, &glued, None)
         .await
         .context("glued to a status")?;
+
+    let forged = format!(
+        "NATS/1.0\r\nX: y\n{}: {FORGED}\r\n\r\n",
+        headers::REQUEST_INFO
+    );
+    for subject in subjects::CHANGING.into_iter().chain(subjects::READING) {
+        let mut raw = Raw::connect(&swarm.nats)?;
+        let forged = forged.clone();
+        let asked = tokio::task::spawn_blocking(move || raw.ask(subject, &forged, &json!({})));
+        let answer = asked.await??;
+        let message = answer["error"]["message"].as_str().unwrap_or_default();
+        ensure!(
+            message.contains(headers::REQUEST_INFO),
+            "{subject}: {answer}"
+        );
+    }
     Ok(())
 }
 

@@ -67,6 +67,9 @@ impl Decommission {
         let mut users = issued::living(&directory)?;
         users.retain(out);
         revoke(&directory, AccountName::Scuttle, &users, &access).await?;
+        if users.is_empty() {
+            eprintln!("No credentials of it, made here, are good any more.");
+        }
         for user in users {
             let name = user.host_name.as_ref().map_or("", |name| name.as_str());
             eprintln!(
