@@ -198,19 +198,6 @@ pub fn options(creds: &Path) -> Result<async_nats::ConnectOptions> {
         .reconnect_delay_callback(|_| Duration::from_millis(20)))
 }
 
-/// A part of a token, as bytes.
-///
-/// # Errors
-/// It is not written as one.
-pub fn decoded(part: &str) -> Result<Vec<u8>> {
-    Ok(data_encoding::BASE64URL_NOPAD.decode(part.as_bytes())?)
-}
-
-/// Bytes, as a part of a token.
-pub fn encoded(bytes: &[u8]) -> String {
-    data_encoding::BASE64URL_NOPAD.encode(bytes)
-}
-
 /// Runs `scuttle` in this folder, with its bus directory in `bus`.
 ///
 /// # Errors

@@ -329,26 +329,3 @@ async fn init_keeps_its_keys_to_the_owner_and_replaces_nothing() -> TestResult {
     assert_eq!(left, ["bus"]);
     Ok(())
 }
-
-/// The limits of a role hold for one connection, those of an account for all of its connections.
-#[tokio::test]
-async fn a_role_has_its_limits() -> TestResult {
-    let bus = Bus::start().await?;
-    let _controller = bus.controller().await?;
-    let creds = bus.enroll("worker-a").await?;
-    let host = "worker-a".parse()?;
-    let agent = bus.host_client(&creds, &host).await?;
-    let mut ears = Vec::new();
-    for number in 0..9 {
-        let subject = format!("{}.{number}", subjects::inbox_prefix(&host));
-        ears.push(agent.nats().subscribe(subject).await?);
-    }
-    agent.complained("maximum subscriptions").await?;
-
-    let olga = bus.client(&bus.user("olga", "operator").await?).await?;
-    let nats = olga.nats();
-    nats.publish(subjects::HOSTS_LIST, vec![b' '; 64 * 1024 + 1].into())
-        .await?;
-    olga.complained("maximum payload").await?;
-    Ok(())
-}

@@ -1,5 +1,6 @@
 //! Who may say and hear what, row by row, on real connections: once with `nats.conf`, once with what `scuttle init` makes. Who
-//! asked is in `requester.rs`; how hosts and people come and go in `bus.rs`.
+//! asked is in `requester.rs`; who may connect at all in `logins.rs`; how hosts and people come and
+//! go in `bus.rs`.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -345,101 +346,6 @@ async fn every_row_holds_with_what_init_makes() -> TestResult {
     clients.insert('O', bus.client(&bus.user("olga", "operator").await?).await?);
     clients.insert('V', bus.client(&bus.user("vera", "viewer").await?).await?);
     check("scuttle init", "CAOV", &clients).await
-}
-
-/// The login with which `scuttle` tells the server of accounts is good for that alone.
-#[tokio::test]
-async fn the_system_login_tells_of_accounts_and_does_nothing_else() -> TestResult {
-    let bus = Bus::start().await?;
-    let system = bus.client(&bus.creds("system")).await?;
-    let command = AgentChannel::Commands.of(&"worker-a".parse()?);
-    for subject in [
-        "$SYS.REQ.CLAIMS.DELETE",
-        "$SYS.REQ.CLAIMS.LIST",
-        "$SYS.REQ.SERVER.PING",
-        "$SYS.REQ.SERVER.RELOAD",
-        subjects::TEARDOWN,
-        &command,
-    ] {
-        system.request_denied(subject, &Value::Null).await?;
-    }
-    for subject in ["$SYS.>", "$SYS.ACCOUNT.*.CONNECT", ">"] {
-        let _ear = system.nats().subscribe(subject).await?;
-        system.denied(subject).await?;
-    }
-    Ok(())
-}
-
-/// Without a login, or with a wrong one, nobody connects.
-#[tokio::test]
-async fn nobody_connects_without_a_password() -> TestResult {
-    let nats = Nats::start().await?;
-    let options = async_nats::ConnectOptions::new;
-    for login in [
-        options(),
-        options().user_and_password("operator".into(), String::new()),
-        options().user_and_password("operator".into(), nats.password(Role::Viewer).into()),
-        options().user_and_password("nobody".into(), nats.password(Role::Operator).into()),
-        options().token(nats.password(Role::Operator).into()),
-    ] {
-        refused(login, &nats.url()).await?;
-    }
-    Client::connect(&nats, Role::Operator).await?;
-    Ok(())
-}
-
-/// Without credentials, with another bus's, or with a name or a key that is not the signed one, nobody connects.
-#[tokio::test]
-async fn nobody_connects_without_credentials_of_this_bus() -> TestResult {
-    let (bus, foreign) = (Bus::start().await?, Bus::start().await?);
-    let options = async_nats::ConnectOptions::new;
-    refused(options(), &bus.url()).await?;
-    refused(
-        options().user_and_password("admin".into(), "admin".into()),
-        &bus.url(),
-    )
-    .await?;
-    for user in ["admin", "controller", "system"] {
-        refused(
-            scuttle_tests::bus::options(&foreign.creds(user))?,
-            &bus.url(),
-        )
-        .await?;
-    }
-    // Admin's token with another's key, and a token whose name was changed.
-    let (admin, vera) = (bus.creds("admin"), bus.user("vera", "viewer").await?);
-    let [admin, vera] = [
-        std::fs::read_to_string(admin)?,
-        std::fs::read_to_string(vera)?,
-    ];
-    let token = |creds: &str| creds.lines().nth(1).unwrap_or_default().to_owned();
-    let stolen = vera.replace(&token(&vera), &token(&admin));
-    refused(options().credentials(&stolen)?, &bus.url()).await?;
-    let other = admin.replace(&token(&admin), &renamed(&token(&admin))?);
-    ensure!(other != admin, "nothing was changed");
-    refused(options().credentials(&other)?, &bus.url()).await?;
-    bus.client(&bus.creds("admin")).await?;
-    Ok(())
-}
-
-/// A token in which a user calls itself `root`, signed as before.
-fn renamed(token: &str) -> Result<String> {
-    let mut parts = token.split('.');
-    let mut part = || parts.next().context("three parts").map(str::to_owned);
-    let (header, claims, signature) = (part()?, part()?, part()?);
-    let mut claims: Value = serde_json::from_slice(&scuttle_tests::bus::decoded(&claims)?)?;
-    claims["name"] = "root".into();
-    let claims = scuttle_tests::bus::encoded(&serde_json::to_vec(&claims)?);
-    Ok(format!("{header}.{claims}.{signature}"))
-}
-
-async fn refused(login: async_nats::ConnectOptions, url: &str) -> TestResult {
-    let refused = Client::with(login, url).await.map(|_| ());
-    let error = refused
-        .expect_err("a connection without a login")
-        .to_string();
-    ensure!(error.to_lowercase().contains("authorization"), "{error}");
-    Ok(())
 }
 
 /// An operator finds the service: `$SRV.PING`, `INFO` and `STATS` go through to it.
