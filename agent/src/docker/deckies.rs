@@ -108,7 +108,7 @@ impl Preset {
         for (name, mut members) in named {
             match name.parse() {
                 Ok(decky) => {
-                    self.set_anchor(&name, &mut members);
+                    self.set_anchor(&mut members);
                     deckies.members.insert(decky, members);
                 }
                 Err(_) => deckies.unnamed.push(name),
@@ -117,13 +117,15 @@ impl Preset {
         deckies
     }
 
-    fn set_anchor(&self, decky: &str, members: &mut [Member]) {
-        let is_anchor = |member: &Member| match self {
+    fn set_anchor(&self, members: &mut [Member]) {
+        let knows = |member: &Member| match self {
             Self::Compose(Projects::Managed) => member.container.managed,
             Self::Compose(Projects::Prefixed(_)) => true,
-            Self::Decnet { .. } => member.container.name == decky,
+            // Compose wrote on it what its base is called. A base alone may look like a service.
+            Self::Decnet { .. } => member.service.is_some(),
         };
-        if let Some(member) = members.iter_mut().find(|member| is_anchor(member)) {
+        let anchor = members.iter().position(knows).unwrap_or_default();
+        if let Some(member) = members.get_mut(anchor) {
             member.anchor = true;
         }
     }

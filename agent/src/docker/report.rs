@@ -105,3 +105,77 @@ fn failed(decky: &DeckyId, error: &str) -> ShardResult {
         error: Some(Text::from(error)),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+
+    use bollard::models::ContainerSummary;
+
+    use super::super::container::Container;
+    use super::{Deckies, Left, verified};
+    use crate::docker::{Preset, Projects};
+
+    /// The containers of these ids, in the project `trap`, each named as its id.
+    fn deckies(ids: &[&str]) -> Deckies {
+        let container = |id: &&str| {
+            let text = format!(
+                r#"{{ "Id": "{id}", "Names": ["/{id}"], "Labels": {{ "com.docker.compose.project": "trap" }} }}"#
+            );
+            let summary: ContainerSummary = serde_json::from_str(&text).expect("a listing's entry");
+            Container::read(summary).expect("of a project")
+        };
+        let preset = Preset::Compose(Projects::Prefixed(String::new()));
+        preset.sort(ids.iter().map(container).collect())
+    }
+
+    #[test]
+    fn only_what_is_not_there_any_more_is_gone() {
+        let network = "network trap_default has active endpoints (x)";
+        for (then, now, left, expected) in [
+            (&["a", "b"] as &[&str], &[] as &[&str], None, "Removed"),
+            (&[], &[], None, "Absent"),
+            (
+                &["a", "b"],
+                &["a", "b"],
+                None,
+                "left: containers a, b; cannot stop a",
+            ),
+            (
+                &["a", "b"],
+                &["b"],
+                Some(network),
+                "left: container b; cannot stop a",
+            ),
+            (
+                &["a"],
+                &["c"],
+                None,
+                "deployed again during the teardown: container c",
+            ),
+            (
+                &[],
+                &["c"],
+                None,
+                "deployed again during the teardown: container c",
+            ),
+            (&["a"], &[], Some(network), network),
+        ] {
+            let decky: scuttle_schemas::DeckyId = "trap".parse().expect("a decky");
+            let targets = BTreeMap::from([(decky.clone(), deckies(then).of(&decky))]);
+            let errors = BTreeMap::from([(decky.clone(), "cannot stop a".to_owned())]);
+            let left = left.map(|error: &str| Left {
+                decky: Some(decky.clone()),
+                error: error.to_owned(),
+            });
+            let report = verified(&targets, &deckies(now), &Vec::from_iter(left), &errors);
+            let shard = &report.shards[0];
+            let said = match &shard.error {
+                Some(error) => error.to_string(),
+                None => format!("{:?}", shard.outcome),
+            };
+            assert_eq!(said, expected, "{then:?}, {now:?}");
+            assert_eq!(report.error, None);
+        }
+    }
+}

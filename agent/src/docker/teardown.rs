@@ -33,19 +33,8 @@ pub(super) async fn run(
     target: Option<DeckyId>,
     progress: ProgressSink,
 ) -> TeardownReport {
-    let job = Arc::new(Job {
-        settings: settings.clone(),
-        target,
-        progress,
-        engine: tokio::sync::Mutex::default(),
-        away_since: Mutex::default(),
-        errors: Mutex::default(),
-    });
-    match job.clone().remove_all().await {
-        Ok(report) => report,
-        // Nothing was seen at all.
-        Err(error) => report::unverified(job.target.iter(), &error),
-    }
+    let job = Arc::new(Job::new(settings.clone(), target, progress, AWAY));
+    job.run().await
 }
 
 /// A teardown at work.
@@ -53,6 +42,8 @@ pub(super) struct Job {
     pub(super) settings: Settings,
     pub(super) target: Option<DeckyId>,
     progress: ProgressSink,
+    /// How long the Engine may be away in one go.
+    away: Duration,
     /// Absent until it has answered, and when it is lost.
     engine: tokio::sync::Mutex<Option<Engine>>,
     /// Since when it does not answer.
@@ -62,6 +53,31 @@ pub(super) struct Job {
 }
 
 impl Job {
+    fn new(
+        settings: Settings,
+        target: Option<DeckyId>,
+        progress: ProgressSink,
+        away: Duration,
+    ) -> Self {
+        Self {
+            settings,
+            target,
+            progress,
+            away,
+            engine: tokio::sync::Mutex::default(),
+            away_since: Mutex::default(),
+            errors: Mutex::default(),
+        }
+    }
+
+    async fn run(self: Arc<Self>) -> TeardownReport {
+        match self.clone().remove_all().await {
+            Ok(report) => report,
+            // Nothing was seen at all.
+            Err(error) => report::unverified(self.target.iter(), &error),
+        }
+    }
+
     async fn remove_all(self: Arc<Self>) -> Result<TeardownReport, EngineError> {
         let deckies = self.look().await?;
         let targets: Targets = match &self.target {
@@ -195,7 +211,7 @@ impl Job {
         errors
     }
 
-    /// Asks the Engine; while it is away, again and again, at most for `AWAY` in one go over all that is asked.
+    /// Asks the Engine; while it is away, again and again, at most for `away` in one go over all that is asked.
     pub(super) async fn patiently<T, Answer>(
         &self,
         ask: impl Fn(Engine) -> Answer,
@@ -212,7 +228,7 @@ impl Job {
                 Err(error) if error.is_away() => {
                     *self.engine.lock().await = None;
                     let since = *lock(&self.away_since).get_or_insert_with(Instant::now);
-                    if since.elapsed() >= AWAY {
+                    if since.elapsed() >= self.away {
                         return Err(error);
                     }
                     tokio::time::sleep(RETRY).await;
@@ -241,4 +257,50 @@ impl Job {
 
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+    use std::time::Duration;
+
+    use scuttle_schemas::OperationId;
+    use scuttle_schemas::agents::ReportedOutcome;
+    use tokio::sync::mpsc;
+    use uuid::Uuid;
+
+    use super::Job;
+    use crate::docker::{Preset, Projects, Settings};
+    use crate::runtime::{ProgressSink, TeardownReport};
+
+    /// A teardown where no Engine is, and none comes.
+    async fn without_engine(decky: Option<&str>) -> TeardownReport {
+        let settings = Settings {
+            socket: "/nowhere/docker.sock".into(),
+            preset: Preset::Compose(Projects::Managed),
+            grace: Duration::ZERO,
+            parallel: 1,
+            remove_volumes: false,
+            remove_images: false,
+        };
+        let operation = OperationId(Uuid::now_v7());
+        let progress = ProgressSink::new(operation, mpsc::channel(1).0);
+        let target = decky.map(|decky| decky.parse().expect("a decky"));
+        let job = Job::new(settings, target, progress, Duration::ZERO);
+        Arc::new(job).run().await
+    }
+
+    #[tokio::test]
+    async fn without_an_engine_nothing_is_said_to_be_gone() {
+        for decky in [None, Some("trap")] {
+            let report = without_engine(decky).await;
+            let error = report.error.expect("an error").to_string();
+            for word in ["cannot reach", "unix:///nowhere/docker.sock", "--docker"] {
+                assert!(error.contains(word), "{word:?} is in: {error}");
+            }
+            let outcomes: Vec<_> = report.shards.iter().map(|shard| shard.outcome).collect();
+            let expected = decky.map(|_| ReportedOutcome::Failed);
+            assert_eq!(outcomes, Vec::from_iter(expected));
+        }
+    }
 }

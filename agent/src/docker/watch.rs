@@ -45,7 +45,8 @@ impl DockerRuntime {
             };
             self.touch();
             if !matches!(std::mem::replace(&mut told, Told::Away), Told::Away) {
-                tracing::warn!("{error}");
+                // The agent says so in its log when it leaves the inventory out of a heartbeat.
+                tracing::debug!("{error}");
                 self.tell();
             }
             tokio::time::sleep(RETRY).await;

@@ -1,5 +1,6 @@
 //! What is killed in the middle of a teardown, and comes back.
 
+use scuttle_schemas::OperationId;
 use scuttle_tests::TestResult;
 
 use crate::daemon::{Daemon, STUBBORN};
@@ -24,6 +25,13 @@ async fn slow() -> anyhow::Result<Stage> {
     Ok(stage)
 }
 
+/// What was done was done in the middle of it.
+async fn is_amid(stage: &Stage, id: OperationId) -> TestResult {
+    let operation = stage.swarm.operator.operation(id).await?;
+    anyhow::ensure!(operation.finished_at.is_none(), "{operation:?}");
+    Ok(())
+}
+
 async fn all_gone(stage: &Stage) -> TestResult {
     stage.states("").await?;
     assert_eq!(stage.daemon.containers().await?, "");
@@ -38,6 +46,7 @@ async fn dockerd_is_stopped_amid_a_teardown() -> TestResult {
     let mut stage = slow().await?;
     let id = stage.begin(None).await?;
     stage.daemon.stop().await?;
+    is_amid(&stage, id).await?;
     stage.daemon.resume().await?;
     stage.succeeded(id).await?;
     all_gone(&stage).await
@@ -50,6 +59,7 @@ async fn dockerd_is_killed_amid_a_teardown() -> TestResult {
     let mut stage = slow().await?;
     let id = stage.begin(None).await?;
     stage.daemon.kill().await?;
+    is_amid(&stage, id).await?;
     stage.daemon.resume().await?;
     stage.succeeded(id).await?;
     all_gone(&stage).await
@@ -62,6 +72,7 @@ async fn the_agent_is_killed_amid_a_teardown() -> TestResult {
     let mut stage = slow().await?;
     let id = stage.begin(None).await?;
     stage.agent.kill().await?;
+    is_amid(&stage, id).await?;
     stage.agent = stage.plan.start()?;
     stage.succeeded(id).await?;
     assert!(stage.agent.log().contains("resumed=true"));
@@ -77,6 +88,7 @@ async fn the_agent_is_stopped_amid_a_teardown() -> TestResult {
     stage.agent.signal("TERM").await?;
     let ended = stage.agent.exit().await?;
     assert!(ended.success(), "{ended}");
+    is_amid(&stage, id).await?;
     stage.agent = stage.plan.start()?;
     stage.succeeded(id).await?;
     stage.states("snare running").await?;

@@ -1,8 +1,11 @@
 //! Removing what does not want to be removed.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
+use scuttle_schemas::agents::{ProgressStep, TeardownProgress};
 use scuttle_schemas::operations::{OperationRecord, OperationState};
-use scuttle_tests::TestResult;
+use scuttle_schemas::subjects::AgentChannel;
+use scuttle_tests::wait::within;
+use scuttle_tests::{Client, Role, TestResult};
 
 use crate::daemon::{Daemon, IMAGE, OBEDIENT, STUBBORN};
 use crate::stage::Stage;
@@ -152,7 +155,7 @@ async fn a_redeployment_amid_it_is_left_alone_and_named() -> TestResult {
     Ok(())
 }
 
-/// A hundred containers in ten projects, each with a network: one command.
+/// A hundred containers in ten projects, each with a network: one command, whose progress is told step by step.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn a_hundred_containers_go_in_one_command() -> TestResult {
@@ -184,7 +187,31 @@ async fn a_hundred_containers_go_in_one_command() -> TestResult {
     let stage = Stage::on(daemon, &[]).await?;
     let states: Vec<_> = (0..10).map(|n| format!("trap-{n} running")).collect();
     stage.states(&states.join(", ")).await?;
+    let controller = Client::connect(&stage.swarm.nats, Role::Controller).await?;
+    let progress = AgentChannel::Progress.of(stage.host());
+    let mut progress = controller.nats().subscribe(progress).await?;
+    controller.nats().flush().await?;
+
     let operation = stage.teardown(None).await?;
+    let mut steps = Vec::new();
+    while steps.last() != Some(&ProgressStep::Verifying) {
+        let message = within("progress", progress.next()).await?;
+        let message = message.expect("the connection is up");
+        let told: TeardownProgress = serde_json::from_slice(&message.payload)?;
+        assert!(
+            told.done <= told.total && told.total <= Some(10),
+            "{told:?}"
+        );
+        steps.push(told.step);
+        steps.dedup();
+    }
+    let expected = [
+        ProgressStep::Started,
+        ProgressStep::Stopping,
+        ProgressStep::Removing,
+        ProgressStep::Verifying,
+    ];
+    assert_eq!(steps, expected);
     assert_eq!((operation.counts.removed, operation.counts.failed), (10, 0));
     assert_eq!(stage.daemon.containers().await?, "");
     assert_eq!(stage.daemon.networks().await?, "");

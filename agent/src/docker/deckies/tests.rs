@@ -71,7 +71,7 @@ fn a_decnet_decky_is_a_base_and_what_shares_its_network() {
             .map(|member| member.container.name)
             .collect::<Vec<_>>()
     };
-    assert_eq!(anchors("decky-01"), ["decky-01"]);
+    assert_eq!(anchors("decky-01"), ["decky-01-docker-api"]);
 }
 
 #[test]
@@ -163,5 +163,44 @@ fn a_deckys_state_is_that_of_its_containers() {
         let preset = Preset::Compose(Projects::Prefixed(String::new()));
         let shards = preset.sort(containers.collect()).reported();
         assert_eq!(shards[0].state, expected, "{conditions:?}");
+    }
+}
+
+/// Whatever a teardown has removed when the agent looks, or is killed: what is left has the names of before.
+#[test]
+fn a_decky_keeps_its_name_to_its_last_container() {
+    let of = |name: &str, base: &str| Container {
+        needs: vec![base.to_owned()],
+        ..container("decnet", name, name, Some(base))
+    };
+    let all = [
+        container("decnet", "mail-relay", "mail-relay", None),
+        of("mail-relay-smtp", "mail-relay"),
+        of("mail-relay-ssh", "mail-relay"),
+        container("decnet", "web", "web", None),
+        of("web-http", "web"),
+    ];
+    let preset = Preset::Decnet {
+        project: "decnet".to_owned(),
+    };
+    let sort = |chosen: &dyn Fn(usize) -> bool| {
+        let left = (0..all.len()).filter(|number| chosen(*number));
+        preset.sort(left.map(|number| all[number].clone()).collect())
+    };
+    let members = sort(&|_| true).members;
+    let is_anchor = |number: usize| {
+        let id = &all[number].id;
+        (members.values().flatten()).any(|member| member.anchor && member.container.id == *id)
+    };
+    for left in 0_usize..1 << all.len() {
+        let is_left = |number: usize| left & (1 << number) != 0;
+        let others = (0..all.len()).any(|number| is_left(number) && !is_anchor(number));
+        let anchors = (0..all.len()).all(|number| is_left(number) || !is_anchor(number));
+        // The anchors go when all others have gone.
+        if anchors || !others {
+            let names = sort(&is_left).members.into_keys();
+            let names: Vec<_> = names.filter(|name| !members.contains_key(name)).collect();
+            assert!(names.is_empty(), "{left:b}: {names:?}");
+        }
     }
 }
