@@ -220,6 +220,13 @@ impl Job {
         Answer: Future<Output = Result<T, EngineError>>,
     {
         loop {
+            // One that hangs would take its time again for each of a hundred containers.
+            if self.has_given_up() {
+                return Err(EngineError::Away {
+                    socket: self.settings.socket.clone(),
+                    cause: format!("no answer for {} s", self.away.as_secs()),
+                });
+            }
             let answer = match self.engine().await {
                 Ok(engine) => ask(engine).await,
                 Err(error) => Err(error),
@@ -227,8 +234,8 @@ impl Job {
             match answer {
                 Err(error) if error.is_away() => {
                     *self.engine.lock().await = None;
-                    let since = *lock(&self.away_since).get_or_insert_with(Instant::now);
-                    if since.elapsed() >= self.away {
+                    lock(&self.away_since).get_or_insert_with(Instant::now);
+                    if self.has_given_up() {
                         return Err(error);
                     }
                     tokio::time::sleep(RETRY).await;
@@ -239,6 +246,10 @@ impl Job {
                 }
             }
         }
+    }
+
+    fn has_given_up(&self) -> bool {
+        lock(&self.away_since).is_some_and(|since| since.elapsed() >= self.away)
     }
 
     async fn engine(&self) -> Result<Engine, EngineError> {

@@ -3,23 +3,7 @@
 use scuttle_tests::TestResult;
 
 use crate::daemon::Daemon;
-use crate::stage::Stage;
-
-/// Two services of one project, with all that Compose makes: a network, a named volume, an anonymous one. The `bystander` has
-/// no label.
-const TRAP: &str = "
-services:
-  ssh:
-    image: bait
-    command: [sh, -c, \"trap 'exit 0' TERM; sleep 1000 & wait\"]
-    labels: { scuttle.managed: 'true' }
-    volumes: [ 'lures:/lures', '/anonymous' ]
-  http_proxy:
-    image: bait
-    command: [sh, -c, \"trap 'exit 0' TERM; sleep 1000 & wait\"]
-    depends_on: [ssh]
-volumes: { lures: {} }
-";
+use crate::stage::{Stage, TRAP};
 
 const SHOP: &str = "
 services:

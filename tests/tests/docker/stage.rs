@@ -9,6 +9,22 @@ use scuttle_tests::{Role, Swarm, until};
 use crate::agent::Plan;
 use crate::daemon::Daemon;
 
+/// Two services of one project, with all that Compose makes: a network, a named volume, an anonymous one. One
+/// container has the label.
+pub(crate) const TRAP: &str = "
+services:
+  ssh:
+    image: bait
+    command: [sh, -c, \"trap 'exit 0' TERM; sleep 1000 & wait\"]
+    labels: { scuttle.managed: 'true' }
+    volumes: [ 'lures:/lures', '/anonymous' ]
+  http_proxy:
+    image: bait
+    command: [sh, -c, \"trap 'exit 0' TERM; sleep 1000 & wait\"]
+    depends_on: [ssh]
+volumes: { lures: {} }
+";
+
 /// A host of a swarm. Dropping it ends everything.
 #[derive(Debug)]
 pub(crate) struct Stage {

@@ -71,8 +71,8 @@ async fn the_unwilling_go_too() -> TestResult {
     stage.teardown("trap").await?;
     stage.states("").await?;
     assert_eq!(stage.daemon.containers().await?, "foreign");
-    let state = ["inspect", "--format", "{{.State.Running}}", "foreign"];
-    assert_eq!(stage.daemon.docker(&state).await?.trim(), "true");
+    let look = ["inspect", "--format", "{{.State.Running}}", "foreign"];
+    assert_eq!(stage.daemon.docker(&look).await?.trim(), "true");
     Ok(())
 }
 
@@ -178,7 +178,11 @@ async fn a_hundred_containers_go_in_one_command() -> TestResult {
         let (project, name) = (format!("trap-{}", number / 10), format!("bait-{number}"));
         // Every other one has an endpoint; all would take a small machine a minute.
         let network = format!("{project}_default");
-        let network = if number % 2 == 0 { &network } else { "none" };
+        let network = if number.is_multiple_of(2) {
+            &network
+        } else {
+            "none"
+        };
         let flags = [&MANAGED[..], &["--network", network]].concat();
         daemon.run(&project, &name, &flags, &OBEDIENT).await
     };
