@@ -2,11 +2,13 @@
 //! controller what it sees.
 //!
 //! `machine` decides and knows no clock, network, disk or randomness; `ledger` keeps on disk what must
-//! survive a crash; `runtime` is what deckies run on; `link` is the way to NATS; `incoming` reads what comes on it; `run` joins them, always
-//! in the order: decide, make durable, then tell or act. What the messages are is in `scuttle-schemas`;
-//! a runtime for Docker and the program come later.
+//! survive a crash; `runtime` is what deckies run on; `docker` is the real one (a feature: simulators have
+//! their own); `link` is the way to NATS; `incoming` reads what comes on it; `run` joins them, always
+//! in the order: decide, make durable, then tell or act. What the messages are is in `scuttle-schemas`.
 
 pub mod counters;
+#[cfg(feature = "docker")]
+pub mod docker;
 mod incoming;
 pub mod ledger;
 pub mod link;

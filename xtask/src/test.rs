@@ -1,16 +1,18 @@
-//! `cargo xtask test`: every check that CI makes, what fails soonest first.
+//! `cargo xtask test`: every check that CI makes, what fails soonest first; with `--docker`, those that need root and a
+//! Docker of their own.
 //!
-//! What a check looks for is elsewhere: tidy.rs, clippy.toml, deny.toml, and the tests themselves.
+//! What a check looks for is elsewhere: tidy.rs, clippy.toml, deny.toml, docker.rs, and the tests themselves.
 
+use std::ffi::OsString;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
 use crate::run::{self, Failure};
 use crate::workspace::Workspace;
-use crate::{nats_server, programs, sim, tidy};
+use crate::{docker, nats_server, programs, sim, tidy};
 
 /// How a step ended that did not fail.
-enum Outcome {
+pub(crate) enum Outcome {
     Passed,
     Skipped,
 }
@@ -29,6 +31,12 @@ const STEPS: [(&str, Step); 9] = [
     ("chaos", chaos),
 ];
 
+const DOCKER_STEPS: [(&str, Step); 3] = [
+    ("docker tools", docker::tools),
+    ("programs", build_programs),
+    ("docker tests", docker::tests),
+];
+
 /// How many seeds are simulated.
 const SEEDS: &str = "20000";
 
@@ -36,11 +44,19 @@ const SEEDS: &str = "20000";
 const MINUTES: &str = "3";
 
 /// Runs the steps in order, up to the first that fails.
-pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
+pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), Failure> {
+    match arguments {
+        [] => run_steps(workspace, &STEPS),
+        [docker] if docker == "--docker" => run_steps(workspace, &DOCKER_STEPS),
+        _ => Err(Failure::usage("`test` takes `--docker` or nothing")),
+    }
+}
+
+fn run_steps(workspace: &Workspace, steps: &[(&str, Step)]) -> Result<(), Failure> {
     let start = Instant::now();
     let (mut passed, mut skipped) = (0, 0);
     let mut result = Ok(());
-    for (name, step) in STEPS {
+    for (name, step) in steps {
         println!("── {name}");
         let step_start = Instant::now();
         let (ended, took) = (step(workspace), step_start.elapsed());

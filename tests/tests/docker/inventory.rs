@@ -1,0 +1,74 @@
+//! The record follows Docker: what dies, what comes, and an Engine that is away.
+
+use std::time::{Duration, Instant};
+
+use anyhow::ensure;
+use scuttle_tests::{TestResult, until};
+
+use crate::daemon::{Daemon, STUBBORN};
+use crate::stage::Stage;
+
+const MANAGED: [&str; 2] = ["--label", "scuttle.managed=true"];
+/// The heartbeats' own interval is ten times longer: only the Engine's events are as quick.
+const SOON: Duration = Duration::from_secs(1);
+
+/// A container that dies by itself makes its decky `degraded` within a second, the last one makes it `failed`; what comes back or is
+/// new is seen too.
+#[tokio::test]
+#[ignore = "needs a Docker daemon: cargo xtask test --docker"]
+async fn a_death_is_on_the_record_within_a_second() -> TestResult {
+    let daemon = Daemon::start().await?;
+    daemon.run("trap", "one", &MANAGED, &STUBBORN).await?;
+    daemon.run("trap", "two", &MANAGED, &STUBBORN).await?;
+    let stage = Stage::on(daemon, &[]).await?;
+    stage.states("trap running").await?;
+    // The quickest of a few: the machine may be busy with something else.
+    let mut quickest = Duration::MAX;
+    for _ in 0..5 {
+        stage.daemon.docker(&["kill", "two"]).await?;
+        let dead = Instant::now();
+        stage.states("trap degraded").await?;
+        quickest = quickest.min(dead.elapsed());
+        stage.daemon.docker(&["start", "two"]).await?;
+        stage.states("trap running").await?;
+    }
+    ensure!(quickest < SOON, "the quickest took {quickest:?}");
+    stage.daemon.docker(&["kill", "one", "two"]).await?;
+    stage.states("trap failed").await?;
+    stage
+        .daemon
+        .run("snare", "three", &MANAGED, &STUBBORN)
+        .await?;
+    stage.states("snare running, trap failed").await
+}
+
+/// Without an Engine the agent goes on, and its heartbeats leave the shards out; when the Engine is back, what happened
+/// meanwhile is seen. The same when it was never there.
+#[tokio::test]
+#[ignore = "needs a Docker daemon: cargo xtask test --docker"]
+async fn an_absent_engine_is_no_empty_host() -> TestResult {
+    let daemon = Daemon::start().await?;
+    daemon.run("trap", "bait", &MANAGED, &STUBBORN).await?;
+    let mut stage = Stage::on(daemon, &["--heartbeat-ms", "300"]).await?;
+    stage.states("trap running").await?;
+    stage.daemon.stop().await?;
+    stage.agent.line("cannot read the inventory").await?;
+    let then = stage
+        .swarm
+        .operator
+        .host(stage.host())
+        .await?
+        .last_heartbeat;
+    let host = || stage.swarm.operator.host(stage.host());
+    until("heartbeats go on", host, |host| host.last_heartbeat > then).await?;
+    stage.states("trap running").await?;
+    let log = stage.agent.log();
+    let told = log.matches("cannot read the inventory").count();
+    ensure!(
+        told <= 2 && log.contains("docker.sock"),
+        "told {told} times:\n{log}"
+    );
+
+    stage.daemon.resume().await?;
+    stage.states("trap failed").await
+}
