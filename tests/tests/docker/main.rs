@@ -10,3 +10,4 @@ mod outages;
 mod presets;
 mod stage;
 mod teardown;
+mod whole_way;
