@@ -111,10 +111,10 @@ async fn a_role_key_makes_users_of_its_role_alone() -> TestResult {
     let creds = bus.enroll("worker-a").await?;
     let made = claims(&token(&creds)?)?;
     let key = |name: &str| -> Result<KeyPair> {
-        let seed = fs::read_to_string(bus.path("bus/keys").join(name))?;
+        let seed = fs::read_to_string(bus.path("bus/keys").join(format!("{name}.seed")))?;
         Ok(KeyPair::from_seed(seed.trim())?)
     };
-    let (agent, viewer) = (key("agent.seed")?, key("viewer.seed")?);
+    let (agent, viewer) = (key("agent")?, key("viewer")?);
     let anything = json!({ "allow": [">"] });
     for (good, signer, field, value) in [
         (true, &agent, "/name", json!("worker-b")),
