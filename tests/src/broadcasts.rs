@@ -9,7 +9,7 @@ use futures_util::StreamExt;
 use scuttle_schemas::hosts::HostsUpdated;
 use scuttle_schemas::operations::OperationsUpdated;
 use scuttle_schemas::shards::ShardsUpdated;
-use scuttle_schemas::subjects;
+use scuttle_schemas::{Timestamp, subjects};
 use serde::de::DeserializeOwned;
 
 use crate::client::Client;
@@ -21,6 +21,8 @@ pub trait Broadcast: DeserializeOwned + Debug {
     const SUBJECT: &'static str;
     /// Its revision.
     fn revision(&self) -> u64;
+    /// When it was decided.
+    fn at(&self) -> Timestamp;
     /// Whether it tells no change: the repeat of the last revision.
     fn is_repeat(&self) -> bool;
 }
@@ -29,6 +31,9 @@ impl Broadcast for ShardsUpdated {
     const SUBJECT: &'static str = subjects::SHARDS_UPDATED;
     fn revision(&self) -> u64 {
         self.revision
+    }
+    fn at(&self) -> Timestamp {
+        self.at
     }
     fn is_repeat(&self) -> bool {
         self.updated.is_empty() && self.removed.is_empty()
@@ -40,6 +45,9 @@ impl Broadcast for HostsUpdated {
     fn revision(&self) -> u64 {
         self.revision
     }
+    fn at(&self) -> Timestamp {
+        self.at
+    }
     fn is_repeat(&self) -> bool {
         self.updated.is_empty()
     }
@@ -49,6 +57,9 @@ impl Broadcast for OperationsUpdated {
     const SUBJECT: &'static str = subjects::OPERATIONS_UPDATED;
     fn revision(&self) -> u64 {
         self.revision
+    }
+    fn at(&self) -> Timestamp {
+        self.at
     }
     fn is_repeat(&self) -> bool {
         self.updated.is_empty()

@@ -88,7 +88,7 @@ async fn serve(args: &Args, docker: docker::Settings) -> anyhow::Result<()> {
 
 fn log_to_stderr(format: LogFormat) {
     let filter = EnvFilter::try_from_env("SCUTTLE_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,async_nats=error"));
+        .unwrap_or_else(|_| EnvFilter::new("info,async_nats=off"));
     let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let log = tracing_subscriber::fmt()
         .with_env_filter(filter)

@@ -2,10 +2,11 @@
 //!
 //! `stage` runs the processes, each behind a `proxy`; `faults` plans what goes wrong, `trouble` does it; `load` asks for
 //! teardowns and notes the answers in the `book`; `witness` and `viewer` listen; `tail` waits until all is over;
-//! `truth` reads what really happened, and `audit` compares. `tally` counts, `report` prints.
+//! `truth` reads what really happened, `downs` when the controller was away, and `audit` compares. `tally` counts, `report` prints.
 
 mod audit;
 mod book;
+mod downs;
 mod faults;
 mod load;
 mod proxy;
@@ -143,14 +144,8 @@ async fn run(args: &Args, dir: &Path) -> Result<usize> {
     let stage = Arc::new(Stage::start(dir, seed).await?);
     let (book, tally) = (Arc::<Book>::default(), Arc::<Tally>::default());
     let witnesses = [
-        Witness::start("beside the faults", &stage, stage.direct(), &tally).await?,
-        Witness::start(
-            "among the faults",
-            &stage,
-            &stage.road(Road::Viewer).url(),
-            &tally,
-        )
-        .await?,
+        Witness::start("beside the faults", &stage, stage.direct()).await?,
+        Witness::start("among the faults", &stage, &stage.road(Road::Viewer).url()).await?,
     ];
     let viewer = stage.road(Road::Viewer).url();
     let viewer = Viewer::start(Client::with(stage.options(Role::Viewer), &viewer).await?);
@@ -212,8 +207,11 @@ async fn finish(
     }
     stage.stop_rest().await?;
     let truths = truth::read(stage)?;
+    let log = stage.dir.join("controller.log");
     for witness in witnesses {
-        losses.append(&mut lock(&witness.heard).losses);
+        let mut heard = lock(&witness.heard);
+        losses.append(&mut heard.losses);
+        losses.extend(downs::unexplained(&heard.unexplained, &log)?);
     }
     let heard = std::mem::take(&mut *lock(&witnesses[0].heard));
     let findings = audit::audit(&Evidence {

@@ -80,9 +80,6 @@ async fn happen(stage: &Stage, tally: &Tally, fault: Fault) -> Result<()> {
                 Actor::Controller => "controller killed",
                 Actor::Group(_) => "host groups killed",
             });
-            if !matches!(actor, Actor::Group(_)) {
-                tally.excuse();
-            }
             stage.kill(actor).await?;
             pause(down).await;
             stage.start_again(actor).await?;
@@ -100,7 +97,7 @@ async fn happen(stage: &Stage, tally: &Tally, fault: Fault) -> Result<()> {
         }
         Fault::Cut(road) => {
             tally.count("cuts");
-            cut(stage, tally, road);
+            stage.road(road).cut();
         }
         Fault::Weather(road, weather, time) => {
             tally.count(if weather.stalled { "stalls" } else { "delays" });
@@ -115,19 +112,12 @@ async fn happen(stage: &Stage, tally: &Tally, fault: Fault) -> Result<()> {
                 ..Weather::default()
             };
             stage.road(road).set(refused);
-            cut(stage, tally, road);
+            stage.road(road).cut();
             pause(time).await;
             stage.road(road).set(Weather::default());
         }
     }
     Ok(())
-}
-
-fn cut(stage: &Stage, tally: &Tally, road: Road) {
-    if road == Road::Controller {
-        tally.excuse();
-    }
-    stage.road(road).cut();
 }
 
 async fn pause(time: Duration) {

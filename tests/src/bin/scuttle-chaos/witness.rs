@@ -1,11 +1,12 @@
 //! A subscriber to all broadcasts, who checks the rule of revisions and remembers every removal that was told.
 //!
 //! A revision is never told twice with other content, never goes back, and jumps only where a message may have been lost:
-//! the subscriber's own connection was down, or the controller or its connection was.
+//! the subscriber's own connection was down, or the controller or its connection was (`downs`).
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
 use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
 use async_nats::{Client, Event, Subscriber};
@@ -16,11 +17,19 @@ use scuttle_schemas::shards::{ShardState, ShardsUpdated};
 use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
 use scuttle_tests::Role;
 use scuttle_tests::broadcasts::Broadcast;
+use scuttle_tests::wait::now;
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
+use crate::downs::Gap;
 use crate::stage::Stage;
-use crate::tally::{Tally, lock};
+use crate::tally::lock;
+
+/// How much earlier than its loss a message may have been seen: the programs share two or three processors.
+const SLACK: Duration = Duration::from_millis(1500);
+
+/// When the own connection went, came, or lost something.
+type OwnDowns = Mutex<Vec<Instant>>;
 
 /// A shard's removal, as it was told.
 #[derive(Debug, Clone)]
@@ -37,6 +46,8 @@ pub(crate) struct Heard {
     pub(crate) gaps: u64,
     pub(crate) missed: u64,
     pub(crate) losses: Vec<String>,
+    /// What the own connection does not explain.
+    pub(crate) unexplained: Vec<Gap>,
     pub(crate) removals: BTreeMap<(HostId, DeckyId), Vec<Removal>>,
     /// When a shard that is there was first told, if it was not there from the beginning.
     pub(crate) registered: BTreeMap<(HostId, DeckyId), Timestamp>,
@@ -53,14 +64,8 @@ pub(crate) struct Witness {
 
 impl Witness {
     /// Subscribes to all three subjects at `url`.
-    pub(crate) async fn start(
-        name: &'static str,
-        stage: &Stage,
-        url: &str,
-        tally: &Arc<Tally>,
-    ) -> Result<Self> {
-        // When the own connection was down.
-        let own = Arc::new(Tally::default());
+    pub(crate) async fn start(name: &'static str, stage: &Stage, url: &str) -> Result<Self> {
+        let own = Arc::<OwnDowns>::default();
         let downs = own.clone();
         let client = stage
             .options(Role::Viewer)
@@ -71,7 +76,7 @@ impl Witness {
                         event,
                         Event::Disconnected | Event::Connected | Event::SlowConsumer(_)
                     ) {
-                        downs.excuse();
+                        lock(&downs).push(Instant::now());
                     }
                 }
             })
@@ -79,14 +84,13 @@ impl Witness {
             .await
             .context("connect a witness")?;
         let heard = Arc::<Mutex<Heard>>::default();
-        let excuses = [own, tally.clone()];
         let tasks = vec![
-            follow(&client, &heard, &excuses, |heard, message, whole| {
+            follow(&client, &heard, &own, |heard, message, whole| {
                 shards(heard, message, whole);
             })
             .await?,
-            follow::<HostsUpdated>(&client, &heard, &excuses, |_, _, _| {}).await?,
-            follow::<OperationsUpdated>(&client, &heard, &excuses, |_, _, _| {}).await?,
+            follow::<HostsUpdated>(&client, &heard, &own, |_, _, _| {}).await?,
+            follow::<OperationsUpdated>(&client, &heard, &own, |_, _, _| {}).await?,
         ];
         client.flush().await?;
         Ok(Self { name, heard, tasks })
@@ -104,18 +108,18 @@ impl Drop for Witness {
 async fn follow<T: Broadcast + Send + 'static>(
     client: &Client,
     heard: &Arc<Mutex<Heard>>,
-    excuses: &[Arc<Tally>; 2],
+    own: &Arc<OwnDowns>,
     learn: fn(&mut Heard, &T, bool),
 ) -> Result<JoinHandle<()>> {
     let subscriber = client.subscribe(T::SUBJECT).await?;
-    let (heard, excuses) = (heard.clone(), excuses.clone());
-    Ok(tokio::spawn(read(subscriber, heard, excuses, learn)))
+    let (heard, own) = (heard.clone(), own.clone());
+    Ok(tokio::spawn(read(subscriber, heard, own, learn)))
 }
 
 async fn read<T: Broadcast>(
     mut subscriber: Subscriber,
     heard: Arc<Mutex<Heard>>,
-    excuses: [Arc<Tally>; 2],
+    own: Arc<OwnDowns>,
     learn: fn(&mut Heard, &T, bool),
 ) {
     let mut track = Track::default();
@@ -135,17 +139,18 @@ async fn read<T: Broadcast>(
         if jumped > 0 {
             heard.gaps += 1;
             heard.missed += jumped;
-            let since = track.at;
-            if !excuses.iter().any(|tally| tally.excused(since)) {
-                heard.losses.push(format!(
-                    "{}: revision {} came {:?} after {before}, and nothing had been down",
-                    T::SUBJECT,
-                    told.revision(),
-                    since.elapsed()
-                ));
+            let explained = |down: &Instant| *down + SLACK >= track.at;
+            if !lock(&own).iter().any(explained) {
+                let revision = told.revision();
+                heard.unexplained.push(Gap {
+                    from: track.decided.unwrap_or(told.at()),
+                    to: now(),
+                    what: format!("{}: revision {revision} came after {before}", T::SUBJECT),
+                });
             }
         }
         track.at = Instant::now();
+        track.decided = Some(told.at());
         learn(&mut heard, &told, jumped == 0);
     }
 }
@@ -153,7 +158,9 @@ async fn read<T: Broadcast>(
 /// One subject's revisions.
 struct Track {
     last: u64,
+    /// When the last message came, and when it was decided.
     at: Instant,
+    decided: Option<Timestamp>,
     contents: BTreeMap<u64, u64>,
 }
 
@@ -162,6 +169,7 @@ impl Default for Track {
         Self {
             last: 0,
             at: Instant::now(),
+            decided: None,
             contents: BTreeMap::new(),
         }
     }

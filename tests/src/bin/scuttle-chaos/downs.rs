@@ -1,0 +1,101 @@
+//! When the controller or its connection was down, by the controller's own log: what was decided before such a moment and
+//! told after it may be lost. The faults' own times would not do: on a busy machine a connection comes back, and is
+//! known to have gone, seconds later.
+
+use std::path::Path;
+
+use anyhow::{Context, Result};
+use scuttle_schemas::Timestamp;
+
+/// What its log says when it starts, and when its connection goes and comes.
+const SAID: [&str; 3] = [
+    "INFO loaded ",
+    "WARN the NATS server is away",
+    "INFO the NATS server is connected",
+];
+
+/// How far apart two processes' readings of the same clock may be, in milliseconds: a time is read before it is written.
+const SKEW_MS: i64 = 5;
+
+/// Messages that are missing, and that nothing at the one who listened explains.
+#[derive(Debug, Clone)]
+pub(crate) struct Gap {
+    /// When the last message before it was decided.
+    pub(crate) from: Timestamp,
+    /// When the first one after it came.
+    pub(crate) to: Timestamp,
+    /// Which.
+    pub(crate) what: String,
+}
+
+/// The gaps that no moment in this log explains, in words.
+///
+/// # Errors
+/// The log cannot be read.
+pub(crate) fn unexplained(gaps: &[Gap], log: &Path) -> Result<Vec<String>> {
+    let text = std::fs::read_to_string(log).with_context(|| log.display().to_string())?;
+    let moments = moments(&text);
+    let explained = |gap: &Gap| {
+        let during =
+            |at: &Timestamp| at.since(gap.from) >= -SKEW_MS && gap.to.since(*at) >= -SKEW_MS;
+        moments.iter().any(during)
+    };
+    let told = |gap: &Gap| {
+        format!(
+            "{}, between {} and {}, and the controller was connected",
+            gap.what, gap.from, gap.to
+        )
+    };
+    Ok(gaps
+        .iter()
+        .filter(|gap| !explained(gap))
+        .map(told)
+        .collect())
+}
+
+fn moments(log: &str) -> Vec<Timestamp> {
+    let said = log
+        .lines()
+        .filter(|line| SAID.iter().any(|said| line.contains(said)));
+    said.filter_map(|line| line.split_whitespace().next()?.parse().ok())
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+
+    use super::{Gap, unexplained};
+
+    const LOG: &str = "\
+2026-11-24T06:05:13.062023Z  INFO loaded 0 hosts, 0 shards, 0 open operations from /d
+2026-11-24T06:05:13.300000Z  INFO ready
+{\"timestamp\":\"2026-11-24T06:05:20.000000Z\",\"message\":\"INFO loaded nothing\"}
+2026-11-24T06:06:00.962265Z  WARN the NATS server is away: reconnecting until it is back
+2026-11-24T06:06:01.148219Z  INFO the NATS server is connected
+";
+
+    #[test]
+    fn a_gap_is_explained_by_what_happened_while_it_opened() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let log = dir.path().join("controller.log");
+        fs::write(&log, LOG).expect("a file");
+        for (from, to, lost) in [
+            ("06:05:13.000", "06:05:13.100", 0),
+            ("06:05:13.200", "06:05:13.400", 1),
+            ("06:05:19.900", "06:05:20.100", 1),
+            ("06:06:00.900", "06:06:02.000", 0),
+            ("06:06:01.100", "06:06:01.200", 0),
+            ("06:06:01.160", "06:06:09.000", 1),
+        ] {
+            let at = |time: &str| format!("2026-11-24T{time}Z").parse().expect("a time");
+            let gap = Gap {
+                from: at(from),
+                to: at(to),
+                what: "revision 7 after 5".to_owned(),
+            };
+            let found = unexplained(&[gap], &log).expect("a log");
+            assert_eq!(found.len(), lost, "{from} to {to}: {found:?}");
+        }
+    }
+}
