@@ -20,7 +20,7 @@ use crate::runtime::Inventory;
 /// How long events are gathered: one decky's end is several.
 const GATHER: Duration = Duration::from_millis(50);
 /// How often is read anew without an event: it shows that the Engine lives, and mends an event that was lost.
-const AGAIN: Duration = Duration::from_secs(10);
+const AGAIN: Duration = Duration::from_secs(5);
 /// Between two tries to reach the Engine.
 const RETRY: Duration = Duration::from_millis(500);
 

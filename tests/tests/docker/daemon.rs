@@ -118,21 +118,40 @@ impl Daemon {
     }
 
     async fn end(&mut self, signal: &str) -> Result<()> {
+        self.signal(signal).await?;
         let mut process = self.dockerd.take().context("dockerd does not run")?;
+        process.exit().await?;
+        Ok(())
+    }
+
+    /// Stops dockerd where it is (SIGSTOP): it takes connections and answers none.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub(crate) async fn freeze(&self) -> Result<()> {
+        self.signal("STOP").await
+    }
+
+    /// Lets it go on after `freeze`.
+    ///
+    /// # Errors
+    /// It does not run.
+    pub(crate) async fn thaw(&self) -> Result<()> {
+        // nsenter has stopped with it, and lets it go on when it does so itself.
+        let nsenter = self.dockerd.as_ref().context("dockerd does not run")?;
+        nsenter.signal("CONT").await
+    }
+
+    async fn signal(&self, signal: &str) -> Result<()> {
+        let nsenter = self.dockerd.as_ref().and_then(Process::id);
         // nsenter, which stays outside the cage, has dockerd as its only child.
-        let dockerd = child_of(process.id().context("dockerd has ended")?).await?;
+        let dockerd = child_of(nsenter.context("dockerd does not run")?).await?;
         let sent = Command::new("sh")
-            .args([
-                "-c",
-                "kill -s \"$1\" \"$2\"",
-                "sh",
-                signal,
-                &dockerd.to_string(),
-            ])
+            .args(["-c", "kill -s \"$1\" \"$2\"", "sh", signal])
+            .arg(dockerd.to_string())
             .status()
             .await?;
         ensure!(sent.success(), "kill -s {signal} {dockerd}: {sent}");
-        process.exit().await?;
         Ok(())
     }
 
@@ -285,6 +304,8 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
+        // First what is half outside: it would keep a dead dockerd waiting to be fetched, and that the cage.
+        drop(self.dockerd.take());
         drop(self.cage.stdin.take());
         // unshare ends when all that was in the cage has ended: then no mount keeps the directory.
         while let Ok(None) = self.cage.try_wait() {

@@ -42,8 +42,23 @@ async fn a_death_is_on_the_record_within_a_second() -> TestResult {
     stage.states("snare running, trap failed").await
 }
 
+/// An Engine that hangs is none: the inventory of before is not told as if it were true now.
+#[tokio::test]
+#[ignore = "needs a Docker daemon: cargo xtask test --docker"]
+async fn a_frozen_engine_is_noticed() -> TestResult {
+    let daemon = Daemon::start().await?;
+    daemon.run("trap", "bait", &MANAGED, &STUBBORN).await?;
+    let mut stage = Stage::on(daemon, &["--heartbeat-ms", "300"]).await?;
+    stage.states("trap running").await?;
+    stage.daemon.freeze().await?;
+    stage.agent.line("cannot read the inventory").await?;
+    stage.daemon.thaw().await?;
+    stage.daemon.docker(&["kill", "bait"]).await?;
+    stage.states("trap failed").await
+}
+
 /// Without an Engine the agent goes on, and its heartbeats leave the shards out; when the Engine is back, what happened
-/// meanwhile is seen. The same when it was never there.
+/// meanwhile is seen.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn an_absent_engine_is_no_empty_host() -> TestResult {

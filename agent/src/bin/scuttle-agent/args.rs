@@ -13,8 +13,6 @@ use scuttle_schemas::HostId;
 #[derive(Debug, Clone, Parser)]
 #[command(name = "scuttle-agent", version)]
 pub(crate) struct Args {
-    #[command(flatten)]
-    pub(crate) nats: Arguments,
     /// The host's id, as it was enrolled.
     #[arg(long, env = "SCUTTLE_HOST_UUID", value_name = "UUID")]
     pub(crate) host_uuid: HostId,
@@ -55,6 +53,9 @@ pub(crate) struct Args {
     /// How log lines look.
     #[arg(long, env = "SCUTTLE_LOG_FORMAT", default_value = "text")]
     pub(crate) log_format: LogFormat,
+    /// Last, because its heading holds for all that follows.
+    #[command(flatten)]
+    pub(crate) nats: Arguments,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]
