@@ -33,8 +33,8 @@ pub(super) struct Container {
     pub(super) volumes: Vec<String>,
 }
 
-/// How it is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// How it is, the better first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Condition {
     /// Running, and healthy if it says whether it is.
     Up,
@@ -44,6 +44,8 @@ pub(super) enum Condition {
     Unwell,
     /// Not running.
     Down,
+    /// Not running, and the Engine could not clear it away.
+    Dead,
 }
 
 impl Container {
@@ -94,9 +96,8 @@ fn condition(state: Option<State>, status: &str) -> Condition {
         State::RUNNING => Condition::Up,
         State::CREATED | State::RESTARTING => Condition::Coming,
         State::PAUSED => Condition::Unwell,
-        State::EXITED | State::REMOVING | State::DEAD | State::STOPPING | State::EMPTY => {
-            Condition::Down
-        }
+        State::DEAD => Condition::Dead,
+        State::EXITED | State::REMOVING | State::STOPPING | State::EMPTY => Condition::Down,
     }
 }
 
@@ -152,7 +153,7 @@ mod tests {
             ),
             ("paused", "Up 3 minutes (Paused)", Condition::Unwell),
             ("exited", "Exited (0) 2 seconds ago", Condition::Down),
-            ("dead", "Dead", Condition::Down),
+            ("dead", "Dead", Condition::Dead),
         ] {
             let text = format!(
                 r#"{{ "Names": ["/a"], "State": "{state}", "Status": "{status}",

@@ -203,19 +203,14 @@ fn place(container: &Container, all: &[Container]) -> (String, Option<String>) {
     }
 }
 
+/// One that has died by itself is `degraded`, like one of which a part has: what is `failed` is of no use to anybody.
 fn state(members: &[Member]) -> ReportedState {
-    let any = |condition| (members.iter()).any(|member| member.container.condition == condition);
-    let (down, unwell, coming) = (
-        any(Condition::Down),
-        any(Condition::Unwell),
-        any(Condition::Coming),
-    );
-    let other = unwell || coming || any(Condition::Up);
-    match (down, unwell, coming) {
-        (true, ..) if !other => ReportedState::Failed,
-        (true, ..) | (_, true, _) => ReportedState::Degraded,
-        (_, _, true) => ReportedState::Pending,
-        (false, false, false) => ReportedState::Running,
+    let worst = members.iter().map(|member| member.container.condition);
+    match worst.max() {
+        Some(Condition::Dead) => ReportedState::Failed,
+        Some(Condition::Down | Condition::Unwell) => ReportedState::Degraded,
+        Some(Condition::Coming) => ReportedState::Pending,
+        Some(Condition::Up) | None => ReportedState::Running,
     }
 }
 

@@ -30,11 +30,14 @@ impl Job {
         let end = Instant::now() + patience;
         for (decky, id, name) in networks {
             if let Err(error) = self.remove_network(&id, end).await {
-                let error = match error {
-                    error if error.has_active_endpoints() => self.has_endpoints(&id, &name).await,
-                    error => error.to_string().replace(&id, &name),
-                };
-                left.push(Left { decky, error });
+                left.push(if error.has_active_endpoints() {
+                    self.has_endpoints(targets, decky, &id, &name).await
+                } else {
+                    Left {
+                        decky,
+                        ..Left::of_none(error.to_string().replace(&id, &name))
+                    }
+                });
             }
         }
         left
@@ -113,10 +116,24 @@ impl Job {
         }
     }
 
-    async fn has_endpoints(&self, id: &str, name: &str) -> String {
+    async fn has_endpoints(
+        &self,
+        targets: &Targets,
+        decky: Option<DeckyId>,
+        id: &str,
+        name: &str,
+    ) -> Left {
         let endpoints = self.patiently(|engine| async move { engine.endpoints(id).await });
-        let whose = endpoints.await.unwrap_or_default().join(", ");
-        format!("network {name} has active endpoints ({whose})")
+        let whose = endpoints.await.unwrap_or_default();
+        let ours = |name: &String| {
+            let mut members = targets.values().flatten();
+            members.any(|member| member.container.name == *name)
+        };
+        Left {
+            decky,
+            error: format!("network {name} has active endpoints ({})", whose.join(", ")),
+            used_by_others: !whose.is_empty() && !whose.iter().any(ours),
+        }
     }
 }
 

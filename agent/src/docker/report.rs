@@ -18,11 +18,17 @@ pub(super) struct Left {
     /// Whose it is, if it is one decky's own.
     pub(super) decky: Option<DeckyId>,
     pub(super) error: String,
+    /// By containers that are not to go: no waiting of ours frees it.
+    pub(super) used_by_others: bool,
 }
 
 impl Left {
     pub(super) fn of_none(error: String) -> Self {
-        Self { decky: None, error }
+        Self {
+            decky: None,
+            error,
+            used_by_others: false,
+        }
     }
 }
 
@@ -38,10 +44,11 @@ pub(super) fn verified(
         .map(|left| left.error.as_str())
         .collect();
     let shard = |(decky, then): (&DeckyId, &Vec<Member>)| {
-        let mine = || left.iter().find(|left| left.decky.as_ref() == Some(decky));
-        let why = errors.get(decky).map(String::as_str);
+        let mine = left.iter().find(|left| left.decky.as_ref() == Some(decky));
+        let mine = mine.map(|left| left.error.as_str());
+        let why = errors.get(decky).map(String::as_str).or(mine);
         let error = containers(then, &now.of(decky), why);
-        match error.or_else(|| mine().map(|left| left.error.clone())) {
+        match error.or_else(|| mine.map(ToOwned::to_owned)) {
             Some(error) => failed(decky, &error),
             None => ShardResult {
                 decky_id: decky.clone(),
@@ -167,6 +174,7 @@ mod tests {
             let left = left.map(|error: &str| Left {
                 decky: Some(decky.clone()),
                 error: error.to_owned(),
+                used_by_others: true,
             });
             let report = verified(&targets, &deckies(now), &Vec::from_iter(left), &errors);
             let shard = &report.shards[0];

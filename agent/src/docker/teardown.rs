@@ -1,8 +1,9 @@
 //! One teardown: stop, remove, look again. What is reported as removed was looked for and not found; what is left is named.
 //!
 //! The order makes a crash at any point end well: of each decky one container, the anchor, is kept (stopped) until the others and
-//! the networks are gone, so that the next start finds the decky again. Containers that were created after the beginning
-//! are left alone.
+//! the networks are gone, so that the next start finds the decky again. Where a network has to stay, because others use it, the
+//! anchor stays too: a decky that is not gone stays on the record with its failure, and can be torn down again. Containers
+//! that were created after the beginning are left alone.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::future::Future;
@@ -84,15 +85,24 @@ impl Job {
             Some(decky) => BTreeMap::from([(decky.clone(), deckies.of(decky))]),
             None => deckies.members.clone(),
         };
-        self.each(ProgressStep::Stopping, &targets, |_| true).await;
-        self.each(ProgressStep::Removing, &targets, |member| !member.anchor)
+        self.each(ProgressStep::Stopping, &targets, |_, _| true)
             .await;
-        // Nothing that was stopped has an endpoint any more. What does not go now is tried again below, with patience.
-        self.remove_networks(&targets, &deckies, Duration::ZERO)
+        self.each(ProgressStep::Removing, &targets, |_, member| !member.anchor)
             .await;
-        self.each(ProgressStep::Removing, &targets, |member| member.anchor)
-            .await;
+        // Nothing that was stopped has an endpoint any more.
         let mut left = self.remove_networks(&targets, &deckies, BUSY).await;
+        let stays = |decky: &DeckyId| {
+            let mut left = left.iter().filter(|left| left.used_by_others);
+            left.any(|left| left.decky.as_ref() == Some(decky))
+        };
+        self.each(ProgressStep::Removing, &targets, |decky, member| {
+            member.anchor && !stays(decky)
+        })
+        .await;
+        // An anchor that could not be stopped has held its network.
+        if left.iter().any(|left| !left.used_by_others) {
+            left = self.remove_networks(&targets, &deckies, BUSY).await;
+        }
         left.extend(self.remove_volumes_and_images(&targets).await);
         let total = targets.len() as u32;
         self.progress
@@ -114,12 +124,12 @@ impl Job {
         self: &Arc<Self>,
         step: ProgressStep,
         targets: &Targets,
-        chosen: impl Fn(&Member) -> bool,
+        chosen: impl Fn(&DeckyId, &Member) -> bool,
     ) {
         let mut work = Vec::new();
         let mut open: HashMap<DeckyId, usize> = HashMap::new();
         for (decky, members) in targets {
-            for member in members.iter().filter(|member| chosen(member)) {
+            for member in members.iter().filter(|member| chosen(decky, member)) {
                 *open.entry(decky.clone()).or_default() += 1;
                 work.push((
                     decky.clone(),

@@ -12,8 +12,7 @@ const MANAGED: [&str; 2] = ["--label", "scuttle.managed=true"];
 /// The heartbeats' own interval is ten times longer: only the Engine's events are as quick.
 const SOON: Duration = Duration::from_secs(1);
 
-/// A container that dies by itself makes its decky `degraded` within a second, the last one makes it `failed`; what comes back or is
-/// new is seen too.
+/// A container that dies by itself makes its decky `degraded` within a second; what comes back or is new is seen too.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn a_death_is_on_the_record_within_a_second() -> TestResult {
@@ -34,12 +33,11 @@ async fn a_death_is_on_the_record_within_a_second() -> TestResult {
     }
     ensure!(quickest < SOON, "the quickest took {quickest:?}");
     stage.daemon.docker(&["kill", "one", "two"]).await?;
-    stage.states("trap failed").await?;
     stage
         .daemon
         .run("snare", "three", &MANAGED, &STUBBORN)
         .await?;
-    stage.states("snare running, trap failed").await
+    stage.states("snare running, trap degraded").await
 }
 
 /// An Engine that hangs is none: the inventory of before is not told as if it were true now.
@@ -54,11 +52,11 @@ async fn a_frozen_engine_is_noticed() -> TestResult {
     stage.agent.line("cannot read the inventory").await?;
     stage.daemon.thaw().await?;
     stage.daemon.docker(&["kill", "bait"]).await?;
-    stage.states("trap failed").await
+    stage.states("trap degraded").await
 }
 
-/// Without an Engine the agent goes on, and its heartbeats leave the shards out; when the Engine is back, what happened
-/// meanwhile is seen.
+/// Without an Engine the agent goes on, its heartbeats leave the shards out, and operators see why; when the Engine is
+/// back, what happened meanwhile is seen.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn an_absent_engine_is_no_empty_host() -> TestResult {
@@ -74,8 +72,14 @@ async fn an_absent_engine_is_no_empty_host() -> TestResult {
         .host(stage.host())
         .await?
         .last_heartbeat;
-    let host = || stage.swarm.operator.host(stage.host());
+    let (operator, id) = (&stage.swarm.operator, stage.host().clone());
+    let host = || operator.host(&id);
     until("heartbeats go on", host, |host| host.last_heartbeat > then).await?;
+    until("the host's record says why", host, |host| {
+        let why = host.inventory_error.as_ref();
+        why.is_some_and(|why| why.as_str().contains("docker.sock"))
+    })
+    .await?;
     stage.states("trap running").await?;
     let log = stage.agent.log();
     let told = log.matches("cannot read the inventory").count();
@@ -85,5 +89,10 @@ async fn an_absent_engine_is_no_empty_host() -> TestResult {
     );
 
     stage.daemon.resume().await?;
-    stage.states("trap failed").await
+    stage.states("trap degraded").await?;
+    until("the host is well", host, |host| {
+        host.inventory_error.is_none()
+    })
+    .await?;
+    Ok(())
 }

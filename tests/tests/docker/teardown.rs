@@ -126,10 +126,17 @@ async fn a_foreign_endpoint_keeps_a_deckys_network() -> TestResult {
     let operation = stage.ended(id).await?;
     assert_eq!(
         error(&operation),
-        "network trap_default has active endpoints (foreign)"
+        "left: container trap; network trap_default has active endpoints (foreign)"
     );
-    assert_eq!(stage.daemon.containers().await?, "foreign");
+    assert_eq!(stage.daemon.containers().await?, "foreign trap");
     assert_eq!(stage.daemon.networks().await?, "trap_default");
+    // Its failure stays on the record, and when nobody uses the network any more, it can be torn down again.
+    stage.states("trap teardown_failed").await?;
+    stage.daemon.docker(&["rm", "--force", "foreign"]).await?;
+    stage.teardown("trap").await?;
+    stage.states("").await?;
+    assert_eq!(stage.daemon.containers().await?, "");
+    assert_eq!(stage.daemon.networks().await?, "");
     Ok(())
 }
 

@@ -145,7 +145,7 @@ fn a_name_that_no_decky_may_have_is_left_out() {
 
 #[test]
 fn a_deckys_state_is_that_of_its_containers() {
-    use Condition::{Coming, Down, Unwell, Up};
+    use Condition::{Coming, Dead, Down, Unwell, Up};
     use ReportedState::{Degraded, Failed, Pending, Running};
     for (conditions, expected) in [
         (vec![Up, Up], Running),
@@ -154,7 +154,8 @@ fn a_deckys_state_is_that_of_its_containers() {
         (vec![Coming, Down], Degraded),
         (vec![Up, Unwell], Degraded),
         (vec![Unwell], Degraded),
-        (vec![Down, Down], Failed),
+        (vec![Down, Down], Degraded),
+        (vec![Up, Dead], Failed),
     ] {
         let containers = (0..).zip(&conditions).map(|(number, condition)| Container {
             condition: *condition,
