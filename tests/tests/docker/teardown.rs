@@ -126,9 +126,9 @@ async fn a_foreign_endpoint_keeps_a_deckys_network() -> TestResult {
     let operation = stage.ended(id).await?;
     assert_eq!(
         error(&operation),
-        "left: container trap; network trap_default has active endpoints (foreign)"
+        "left: container bait; network trap_default has active endpoints (foreign)"
     );
-    assert_eq!(stage.daemon.containers().await?, "foreign trap");
+    assert_eq!(stage.daemon.containers().await?, "bait foreign");
     assert_eq!(stage.daemon.networks().await?, "trap_default");
     // Its failure stays on the record, and when nobody uses the network any more, it can be torn down again.
     stage.states("trap teardown_failed").await?;
