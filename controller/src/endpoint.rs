@@ -85,6 +85,38 @@ impl Endpoint {
         }
     }
 
+    /// The agents' channel that it answers, if it does.
+    pub fn channel(self) -> Option<AgentChannel> {
+        match self {
+            Self::AgentHeartbeat => Some(AgentChannel::Heartbeat),
+            Self::AgentResults => Some(AgentChannel::Results),
+            Self::Teardown
+            | Self::OperationsCancel
+            | Self::OperationsList
+            | Self::OperationsGet
+            | Self::HostsEnroll
+            | Self::HostsDecommission
+            | Self::HostsList
+            | Self::ShardsList => None,
+        }
+    }
+
+    /// Whether its requests ask for a change: those are written down in the audit log.
+    pub fn changes(self) -> bool {
+        match self {
+            Self::Teardown
+            | Self::OperationsCancel
+            | Self::HostsEnroll
+            | Self::HostsDecommission => true,
+            Self::OperationsList
+            | Self::OperationsGet
+            | Self::HostsList
+            | Self::ShardsList
+            | Self::AgentHeartbeat
+            | Self::AgentResults => false,
+        }
+    }
+
     /// What it subscribes.
     pub fn subject(self) -> String {
         match self {
@@ -110,7 +142,7 @@ impl Endpoint {
             Self::Teardown => Ok(Input::Teardown {
                 request: payload("teardown request", message)?,
                 operation_id: OperationId(fresh()),
-                requested_by: headers::requester(header(message, headers::REQUEST_INFO)),
+                requested_by: requester(message),
                 key: headers::idempotency_key(header(message, headers::MSG_ID))
                     .map_err(|error| bad_request(&error))?,
                 trace: trace(message),
@@ -151,6 +183,11 @@ impl Endpoint {
             }
         }
     }
+}
+
+/// The user who sent it, as the NATS server vouches.
+pub fn requester(message: &Message) -> String {
+    headers::requester(header(message, headers::REQUEST_INFO))
 }
 
 /// Reads what an agent publishes on its progress subject.

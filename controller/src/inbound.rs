@@ -13,6 +13,7 @@ use scuttle_core::Reply;
 use scuttle_schemas::{ErrorCode, Refusal};
 use uuid::Uuid;
 
+use crate::audit::{Asked, Audit};
 use crate::connection::Connected;
 use crate::encoder::Encoder;
 use crate::endpoint::{self, Endpoint, Rejected};
@@ -33,6 +34,8 @@ const REFUSALS: usize = 4 << 10;
 pub struct Requester {
     /// Who waits for the answer; nobody, where an agent only publishes.
     pub request: Option<(Endpoint, Request)>,
+    /// What its line in the audit log needs, where it asks for a change.
+    pub asked: Option<Box<Asked>>,
     _room: Room,
 }
 
@@ -45,6 +48,8 @@ pub struct Inbound {
     pub connected: Connected,
     /// The engine's inbox. Boxed, since thousands may wait.
     pub inbox: Inbox<Box<Requester>>,
+    /// What is refused is written here, where it asked for a change.
+    pub audit: Audit,
     /// What is refused is counted here.
     pub tally: Arc<Tally>,
     /// When to stop.
@@ -57,6 +62,7 @@ pub async fn serve(endpoint: Endpoint, mut requests: Requests, inbound: Inbound)
         client,
         mut connected,
         inbox,
+        audit,
         tally,
         mut shutdown,
     } = inbound;
@@ -75,8 +81,13 @@ pub async fn serve(endpoint: Endpoint, mut requests: Requests, inbound: Inbound)
         let Err(refused) = submit(endpoint, request, inbox.as_ref(), &tally) else {
             continue;
         };
-        let (request, refusal) = *refused;
+        let Refused {
+            request,
+            asked,
+            refusal,
+        } = *refused;
         let reply = Reply::Refused(refusal);
+        audit.tell(asked.as_deref().map(|asked| (asked, &reply)), &tally);
         let mut answer = pin!(outbound::reply(
             &client,
             &mut encoder,
@@ -97,38 +108,55 @@ pub async fn serve(endpoint: Endpoint, mut requests: Requests, inbound: Inbound)
     }
 }
 
+/// A request that did not come to the engine.
+struct Refused {
+    request: Request,
+    asked: Option<Box<Asked>>,
+    refusal: Refusal,
+}
+
 /// Hands a request to the engine, or gives it back with the reason why not.
 fn submit(
     endpoint: Endpoint,
     mut request: Request,
     inbox: Option<&Inbox<Box<Requester>>>,
     tally: &Tally,
-) -> Result<(), Box<(Request, Refusal)>> {
-    let Some(inbox) = inbox else {
-        return Err(Box::new((request, shutting_down())));
-    };
+) -> Result<(), Box<Refused>> {
     let length = request.message.payload.len();
-    let rejected = |Rejected { cause, refusal }: Rejected| {
+    let read = endpoint.read(&request.message, Uuid::now_v7);
+    let asked = Asked::of(endpoint, &request.message, read.as_ref().ok());
+    let refuse = |request, asked, refusal| {
+        Err(Box::new(Refused {
+            request,
+            asked,
+            refusal,
+        }))
+    };
+    let Some(inbox) = inbox else {
+        return refuse(request, asked, shutting_down());
+    };
+    let counted = |Rejected { cause, refusal }: Rejected| {
         tally.count(Source::Endpoint(endpoint), cause, length, &refusal.message);
         refusal
     };
-    let input = match endpoint.read(&request.message, Uuid::now_v7) {
+    let input = match read {
         Ok(input) => input,
-        Err(why) => return Err(Box::new((request, rejected(why)))),
+        Err(why) => return refuse(request, asked, counted(why)),
     };
     // They are read, and would keep much memory waiting.
     request.message.payload = Bytes::new();
     request.message.headers = None;
     let Some(room) = inbox.room(&input, length) else {
-        return Err(Box::new((request, rejected(overloaded()))));
+        return refuse(request, asked, counted(overloaded()));
     };
     let requester = Requester {
         request: Some((endpoint, request)),
+        asked,
         _room: room,
     };
     match inbox.send(input, Box::new(requester)) {
         Err((requester, Gone)) => match requester.request {
-            Some((_, request)) => Err(Box::new((request, shutting_down()))),
+            Some((_, request)) => refuse(request, requester.asked, shutting_down()),
             None => Ok(()),
         },
         Ok(()) => Ok(()),
@@ -156,6 +184,7 @@ pub async fn progress(mut messages: Subscriber, inbound: Inbound) {
             let room = inbox.room(&input, length).ok_or_else(overloaded)?;
             let requester = Requester {
                 request: None,
+                asked: None,
                 _room: room,
             };
             // An engine that is gone needs no hints.

@@ -4,6 +4,7 @@
 //! commits to the [`store`], [`outbound`] sends the effects. Nothing flows back up, and effects leave in
 //! one place, after the commit.
 
+pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod connection;

@@ -9,7 +9,8 @@ use anyhow::Context;
 use async_nats::service::Service;
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
-use scuttle_controller::config::{Config, LogFormat, NatsLogin};
+use scuttle_bus::{Access, Login, Tls};
+use scuttle_controller::audit::Audit;
 use scuttle_controller::endpoint::Endpoint;
 use scuttle_controller::inbound::{self, Inbound, Requester};
 use scuttle_controller::inbox::{Inbox, Limits, Room};
@@ -67,17 +68,16 @@ struct Controller {
 
 async fn start(limits: Limits) -> anyhow::Result<Controller> {
     let nats = Nats::start().await?;
-    let config = Config {
-        nats_url: nats.url(),
-        nats_login: NatsLogin::Password {
+    let access = Access {
+        url: nats.url(),
+        login: Login::Password {
             user: Role::Controller.user().to_owned(),
             password: nats.password(Role::Controller).into(),
         },
-        data_dir: "unused".into(),
-        log_format: LogFormat::Text,
+        tls: Tls::default(),
     };
     let tally = Arc::new(Tally::default());
-    let (client, connected) = connection::connect(&config, &tally).await;
+    let (client, connected) = connection::connect(&access, &tally).await;
     let (inbox, jobs) = Inbox::new(limits);
     let (outbox, effects) = tokio::sync::mpsc::channel(1);
     let (gate, gated) = sync_channel(0);
@@ -85,7 +85,10 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
         store: MemoryStore::default(),
         gate: gated,
     };
-    let sending = outbound::run(client.clone(), effects, connected.clone(), tally.clone());
+    // No layer makes lines of its events here.
+    let audit = Audit::open(None)?;
+    let books = (audit.clone(), tally.clone());
+    let sending = outbound::run(client.clone(), effects, connected.clone(), books);
     tokio::spawn(sending);
     std::thread::spawn(move || {
         let state = engine::load(&mut store)?;
@@ -95,6 +98,7 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
         client: client.clone(),
         connected,
         inbox: inbox.clone(),
+        audit: audit.clone(),
         tally: tally.clone(),
         shutdown: shutdown::listen()?,
     };
@@ -311,6 +315,9 @@ async fn every_request_of_a_flood_is_answered() -> TestResult {
         }
     }
     println!("{accepted} accepted, {refused} refused");
+    let lines = swarm.controller.audit()?;
+    let overloaded = lines.iter().filter(|line| line["code"] == "overloaded");
+    assert_eq!((lines.len(), overloaded.count()), (FLOOD, refused));
     assert_eq!(swarm.operator.hosts().await?.len(), accepted);
     Ok(())
 }
