@@ -15,6 +15,7 @@ pub mod inbound;
 pub mod inbox;
 pub mod outbound;
 pub mod service;
+pub mod share;
 pub mod shutdown;
 pub mod store;
 pub mod tally;

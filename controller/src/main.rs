@@ -20,7 +20,7 @@ use scuttle_controller::tally::Tally;
 use scuttle_controller::{clock, outbound, service};
 use scuttle_schemas::subjects::AgentChannel;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, unconstrained};
 use tracing::{error, info, warn};
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -109,7 +109,8 @@ async fn serve(
     let (outbox, effects) = mpsc::channel(OUTBOX);
     let books = (audit.clone(), tally.clone());
     let outbound = outbound::run(client.clone(), effects, connected.clone(), books);
-    let outbound = tokio::spawn(outbound);
+    // What has been decided goes before what else could be read: a flood must not keep the answers back.
+    let outbound = tokio::spawn(unconstrained(outbound));
     let engine = tokio::task::spawn_blocking(move || {
         engine::run(state, &mut store, jobs, &outbox, clock::now)
     });
@@ -156,13 +157,19 @@ async fn subscribe(inbound: Inbound) -> anyhow::Result<(Service, JoinSet<()>)> {
     let client = &inbound.client;
     let mut tasks = JoinSet::new();
     let progress = client.subscribe(AgentChannel::Progress.of_all()).await?;
-    tasks.spawn(inbound::progress(progress, inbound.clone()));
+    // Each looks at all that waits for it before another runs, as many messages as came in one go: else those that are read
+    // meanwhile would be more than a subscription holds.
+    tasks.spawn(unconstrained(inbound::progress(progress, inbound.clone())));
     let failed = |error: async_nats::Error| anyhow::anyhow!("cannot start the service: {error}");
     let service = service::start(client).await.map_err(failed)?;
     for endpoint in Endpoint::ALL {
         let builder = service.endpoint_builder().name(endpoint.name());
         let requests = builder.add(endpoint.subject()).await.map_err(failed)?;
-        tasks.spawn(inbound::serve(endpoint, requests, inbound.clone()));
+        tasks.spawn(unconstrained(inbound::serve(
+            endpoint,
+            requests,
+            inbound.clone(),
+        )));
     }
     Ok((service, tasks))
 }

@@ -35,7 +35,7 @@ pub enum Cause {
     OtherHost,
     /// There was no room for it.
     Overloaded,
-    /// Its host had more in hand than one host may have.
+    /// Its host had had all that one host may have for now.
     Share,
     /// Its answer would have gone where the asker may not write.
     ReplySubject,

@@ -14,6 +14,7 @@ use scuttle_controller::audit::Audit;
 use scuttle_controller::endpoint::Endpoint;
 use scuttle_controller::inbound::{self, Inbound, Requester};
 use scuttle_controller::inbox::{Inbox, Limits, Room};
+use scuttle_controller::share::Share;
 use scuttle_controller::store::{MemoryStore, Store, StoreError};
 use scuttle_controller::tally::Tally;
 use scuttle_controller::{clock, connection, engine, outbound, service, shutdown};
@@ -175,6 +176,8 @@ const ENOUGH: Limits = Limits {
     reports: 100,
     reads: 100,
     bytes: 1 << 20,
+    report_bytes: 1 << 20,
+    share: Share::STANDARD,
 };
 
 /// While the disk hangs nobody is told anything of what is not on it, lists included. What there is room for

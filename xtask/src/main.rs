@@ -27,7 +27,7 @@ cargo xtask <command>
 
   demo [--keep] …   real teardowns over a real NATS server, on 20 simulated hosts
   test              formats, lints and tests everything, as CI does
-  bench <name> …    a measurement: `accept`
+  bench <name> …    a measurement: `accept`, `flood`
   chaos …           kills, stops and cuts off a whole swarm under load, then checks that nothing was lost
   sim …             the deterministic simulation: --seeds N, --seed S [--all], or --planted [name …]
   schemas           writes the generated schema files anew
