@@ -18,6 +18,8 @@ pub struct Config {
     pub data_dir: PathBuf,
     /// How log lines look.
     pub log_format: LogFormat,
+    /// Where the audit log goes; standard output if nowhere.
+    pub audit_log: Option<PathBuf>,
 }
 
 /// How log lines look.
@@ -160,6 +162,12 @@ struct Settings {
         help = "How log lines look [env: SCUTTLE_LOG_FORMAT] [default: text]"
     )]
     log_format: Option<LogFormat>,
+    #[arg(
+        long,
+        value_name = "FILE",
+        help = "Where changes are written down, as JSON lines; made if it is missing, opened anew at SIGHUP [env: SCUTTLE_AUDIT_LOG] [default: standard output]"
+    )]
+    audit_log: Option<PathBuf>,
 }
 
 impl Config {
@@ -211,6 +219,7 @@ impl Settings {
             tls_cert: variable("SCUTTLE_TLS_CERT").map(PathBuf::from),
             tls_key: variable("SCUTTLE_TLS_KEY").map(PathBuf::from),
             log_format: text("SCUTTLE_LOG_FORMAT")?.map(format).transpose()?,
+            audit_log: variable("SCUTTLE_AUDIT_LOG").map(PathBuf::from),
         })
     }
 
@@ -226,6 +235,7 @@ impl Settings {
             tls_cert: self.tls_cert.or(lower.tls_cert),
             tls_key: self.tls_key.or(lower.tls_key),
             log_format: self.log_format.or(lower.log_format),
+            audit_log: self.audit_log.or(lower.audit_log),
         }
     }
 
@@ -256,6 +266,7 @@ impl Settings {
             },
             data_dir: self.data_dir.ok_or(ConfigError::NoDataDir)?,
             log_format: self.log_format.unwrap_or_default(),
+            audit_log: self.audit_log,
         })
     }
 }

@@ -20,10 +20,16 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(2);
 /// How often the server is asked whether it is still there: two lost answers end the connection.
 const PING: Duration = Duration::from_secs(10);
 
-/// The most messages of one subject that wait in the client until its task takes them. What comes beyond
-/// that is lost without an answer, so it is twice what waits for the engine: a task refuses what finds no
-/// room there in some 10 µs, so this is reached only when tasks do not run for a sixth of a second.
-const SUBSCRIPTION: usize = 16_384;
+/// How many bytes are read at a time. (The client makes room for longer messages by itself.) It reads up to 128 times
+/// before the tasks run that take what was read: 2 MiB, a few milliseconds' work. More at a time would be more messages
+/// than a subscription holds, less would be slow with large ones.
+const READ: u16 = 16 << 10;
+
+/// The most messages of one subject that wait in the client until its task takes them. What comes beyond that is
+/// lost without an answer, whoever sent it. So it is as many as are read before the task runs: 2 MiB of the
+/// shortest that a host with a UUID for a name can send. The task takes them all before more is read, and what it has
+/// no room for takes it some microseconds.
+const SUBSCRIPTION: usize = 32_768;
 
 /// The most messages that wait in the client until they are written to the connection: then the senders wait.
 const OUTGOING: usize = 2048;
@@ -81,6 +87,7 @@ fn options(
     Ok(options
         .name("scuttle-controller")
         .ping_interval(PING)
+        .read_buffer_capacity(READ)
         .subscription_capacity(SUBSCRIPTION)
         .client_capacity(OUTGOING)
         .max_reconnects(None)

@@ -85,6 +85,38 @@ impl Endpoint {
         }
     }
 
+    /// The agents' channel that it answers, if it does.
+    pub fn channel(self) -> Option<AgentChannel> {
+        match self {
+            Self::AgentHeartbeat => Some(AgentChannel::Heartbeat),
+            Self::AgentResults => Some(AgentChannel::Results),
+            Self::Teardown
+            | Self::OperationsCancel
+            | Self::OperationsList
+            | Self::OperationsGet
+            | Self::HostsEnroll
+            | Self::HostsDecommission
+            | Self::HostsList
+            | Self::ShardsList => None,
+        }
+    }
+
+    /// Whether its requests ask for a change: those are written down in the audit log.
+    pub fn changes(self) -> bool {
+        match self {
+            Self::Teardown
+            | Self::OperationsCancel
+            | Self::HostsEnroll
+            | Self::HostsDecommission => true,
+            Self::OperationsList
+            | Self::OperationsGet
+            | Self::HostsList
+            | Self::ShardsList
+            | Self::AgentHeartbeat
+            | Self::AgentResults => false,
+        }
+    }
+
     /// What it subscribes.
     pub fn subject(self) -> String {
         match self {

@@ -1,22 +1,25 @@
 //! Inbound: one task for each endpoint, which reads requests and hands them to the engine. It never
 //! waits for anything but the next message, so that no subscription falls behind: when the engine's
-//! inbox has no room, the answer is `overloaded`.
+//! inbox has no room, the answer is `overloaded`. What is beyond a host's share is dropped before it is read, and
+//! not answered, so that it costs next to nothing: an agent in order never comes to that, and would ask again.
 
 use std::pin::pin;
 use std::sync::Arc;
 
 use async_nats::service::{Request, endpoint::Endpoint as Requests};
-use async_nats::{Client, Subscriber};
+use async_nats::{Client, Message, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use scuttle_core::Reply;
-use scuttle_schemas::{ErrorCode, Refusal};
+use scuttle_schemas::subjects::AgentChannel;
+use scuttle_schemas::{ErrorCode, Refusal, text};
 use uuid::Uuid;
 
+use crate::audit::{Asked, Audit};
 use crate::connection::Connected;
 use crate::encoder::Encoder;
 use crate::endpoint::{self, Endpoint, Rejected};
-use crate::inbox::{Gone, Inbox, Room};
+use crate::inbox::{Full, Gone, Inbox, Room};
 use crate::outbound;
 use crate::shutdown::Shutdown;
 use crate::tally::{Cause, Source, Tally};
@@ -24,6 +27,9 @@ use crate::tally::{Cause, Source, Tally};
 /// When an overloaded controller may be asked again, in milliseconds: a full inbox is worked off
 /// within this.
 const RETRY_AFTER_MS: u64 = 500;
+
+/// The most characters of a host's name that are logged: a subject may have anything there.
+const MAX_NAME: usize = 64;
 
 /// Bytes of refusals that are encoded into one piece of memory: there are few, and they are short.
 const REFUSALS: usize = 4 << 10;
@@ -33,6 +39,8 @@ const REFUSALS: usize = 4 << 10;
 pub struct Requester {
     /// Who waits for the answer; nobody, where an agent only publishes.
     pub request: Option<(Endpoint, Request)>,
+    /// What its line in the audit log needs, where it asks for a change.
+    pub asked: Option<Box<Asked>>,
     _room: Room,
 }
 
@@ -45,6 +53,8 @@ pub struct Inbound {
     pub connected: Connected,
     /// The engine's inbox. Boxed, since thousands may wait.
     pub inbox: Inbox<Box<Requester>>,
+    /// What is refused is written here, where it asked for a change.
+    pub audit: Audit,
     /// What is refused is counted here.
     pub tally: Arc<Tally>,
     /// When to stop.
@@ -57,6 +67,7 @@ pub async fn serve(endpoint: Endpoint, mut requests: Requests, inbound: Inbound)
         client,
         mut connected,
         inbox,
+        audit,
         tally,
         mut shutdown,
     } = inbound;
@@ -75,8 +86,13 @@ pub async fn serve(endpoint: Endpoint, mut requests: Requests, inbound: Inbound)
         let Err(refused) = submit(endpoint, request, inbox.as_ref(), &tally) else {
             continue;
         };
-        let (request, refusal) = *refused;
+        let Refused {
+            request,
+            asked,
+            refusal,
+        } = *refused;
         let reply = Reply::Refused(refusal);
+        audit.tell(asked.as_deref().map(|asked| (asked, &reply)), &tally);
         let mut answer = pin!(outbound::reply(
             &client,
             &mut encoder,
@@ -97,38 +113,64 @@ pub async fn serve(endpoint: Endpoint, mut requests: Requests, inbound: Inbound)
     }
 }
 
-/// Hands a request to the engine, or gives it back with the reason why not.
+/// A request that did not come to the engine.
+struct Refused {
+    request: Request,
+    asked: Option<Box<Asked>>,
+    refusal: Refusal,
+}
+
+/// Hands a request to the engine, or gives it back with the reason why not. Drops a report beyond its host's share.
 fn submit(
     endpoint: Endpoint,
     mut request: Request,
     inbox: Option<&Inbox<Box<Requester>>>,
     tally: &Tally,
-) -> Result<(), Box<(Request, Refusal)>> {
-    let Some(inbox) = inbox else {
-        return Err(Box::new((request, shutting_down())));
-    };
+) -> Result<(), Box<Refused>> {
     let length = request.message.payload.len();
-    let rejected = |Rejected { cause, refusal }: Rejected| {
+    let counted = |Rejected { cause, refusal }: Rejected| {
         tally.count(Source::Endpoint(endpoint), cause, length, &refusal.message);
         refusal
     };
-    let input = match endpoint.read(&request.message, Uuid::now_v7) {
+    let refuse = |request, asked, refusal| {
+        Err(Box::new(Refused {
+            request,
+            asked,
+            refusal,
+        }))
+    };
+    let mut room = None;
+    if let Some((inbox, channel)) = inbox.zip(endpoint.channel()) {
+        let source = Source::Endpoint(endpoint);
+        match report_room(inbox, channel, &request.message, (tally, source)) {
+            Ok(taken) => room = Some(taken),
+            Err(Full::Share) => return Ok(()),
+            Err(Full::Room) => return refuse(request, None, counted(overloaded())),
+        }
+    }
+    let read = endpoint.read(&request.message, Uuid::now_v7);
+    let asked = Asked::of(endpoint, &request.message, read.as_ref().ok());
+    let Some(inbox) = inbox else {
+        return refuse(request, asked, shutting_down());
+    };
+    let input = match read {
         Ok(input) => input,
-        Err(why) => return Err(Box::new((request, rejected(why)))),
+        Err(why) => return refuse(request, asked, counted(why)),
     };
     // They are read, and would keep much memory waiting.
     request.message.payload = Bytes::new();
     request.message.headers = None;
-    let Some(room) = inbox.room(&input, length) else {
-        return Err(Box::new((request, rejected(overloaded()))));
+    let Some(room) = room.or_else(|| inbox.room(&input, length)) else {
+        return refuse(request, asked, counted(overloaded()));
     };
     let requester = Requester {
         request: Some((endpoint, request)),
+        asked,
         _room: room,
     };
     match inbox.send(input, Box::new(requester)) {
         Err((requester, Gone)) => match requester.request {
-            Some((_, request)) => Err(Box::new((request, shutting_down()))),
+            Some((_, request)) => refuse(request, requester.asked, shutting_down()),
             None => Ok(()),
         },
         Ok(()) => Ok(()),
@@ -152,10 +194,17 @@ pub async fn progress(mut messages: Subscriber, inbound: Inbound) {
         };
         let Some(message) = message else { return };
         let length = message.payload.len();
-        let taken = endpoint::read_progress(&message).and_then(|input| {
-            let room = inbox.room(&input, length).ok_or_else(overloaded)?;
+        let source = Source::Progress;
+        let room = match report_room(&inbox, AgentChannel::Progress, &message, (&tally, source)) {
+            Ok(room) => Ok(room),
+            Err(Full::Share) => continue,
+            Err(Full::Room) => Err(overloaded()),
+        };
+        let taken = room.and_then(|room| {
+            let input = endpoint::read_progress(&message)?;
             let requester = Requester {
                 request: None,
+                asked: None,
                 _room: room,
             };
             // An engine that is gone needs no hints.
@@ -163,9 +212,28 @@ pub async fn progress(mut messages: Subscriber, inbound: Inbound) {
             Ok(())
         });
         if let Err(Rejected { cause, refusal }) = taken {
-            tally.count(Source::Progress, cause, length, &refusal.message);
+            tally.count(source, cause, length, &refusal.message);
         }
     }
+}
+
+/// Room for a report, by its subject alone. What is beyond its host's share is counted here, and the host named once:
+/// its credentials are what an operator takes away.
+fn report_room<R>(
+    inbox: &Inbox<R>,
+    channel: AgentChannel,
+    message: &Message,
+    (tally, source): (&Tally, Source),
+) -> Result<Room, Full> {
+    let host = channel.host_text(&message.subject).unwrap_or_default();
+    let length = message.payload.len();
+    let room = inbox.report_room(host, length);
+    if matches!(room, Err(Full::Share)) {
+        let host = text::cut(host, MAX_NAME);
+        let what = format_args!("host {host:?} sends too much, which is dropped unread");
+        tally.count(source, Cause::Share, length, what);
+    }
+    room
 }
 
 fn overloaded() -> Rejected {

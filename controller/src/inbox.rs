@@ -5,10 +5,12 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
+use std::time::Instant;
 
 use scuttle_core::Input;
 
 use crate::engine::Job;
+use crate::share::{Share, Shares};
 
 /// How many inputs of each kind, and how many bytes of payload in all, are in hand at the most.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -19,8 +21,12 @@ pub struct Limits {
     pub reports: usize,
     /// Requests that only read.
     pub reads: usize,
-    /// Bytes of payloads.
+    /// Bytes of those requests.
     pub bytes: usize,
+    /// Bytes of the reports.
+    pub report_bytes: usize,
+    /// What is read of the reports of one host.
+    pub share: Share,
 }
 
 impl Limits {
@@ -30,13 +36,15 @@ impl Limits {
     /// `overloaded` before it loses patience. They are counted apart, so that no flood of the agents shuts
     /// out the operators, or the other way round. Reads have room of their own, so that lists are
     /// answered while changes are refused; there is less of it, since an answer may take up to 1 MB of
-    /// memory until it is sent. Bytes: the inventories of a few hundred large hosts at once; what a payload
-    /// becomes takes several times its memory.
+    /// memory until it is sent. Bytes: requests are short; reports are the inventories of a few hundred large hosts
+    /// at once; what a payload becomes takes several times its memory.
     pub const STANDARD: Self = Self {
         changes: 8192,
         reports: 8192,
         reads: 256,
-        bytes: 64 << 20,
+        bytes: 16 << 20,
+        report_bytes: 64 << 20,
+        share: Share::STANDARD,
     };
 }
 
@@ -53,6 +61,8 @@ struct Rooms {
     reports: Gauge,
     reads: Gauge,
     bytes: Gauge,
+    report_bytes: Gauge,
+    shares: Shares,
 }
 
 /// How much is taken up, of how much there is.
@@ -114,6 +124,23 @@ impl Rooms {
             Kind::Read => &self.reads,
         }
     }
+
+    fn bytes_of(&self, kind: Kind) -> &Gauge {
+        match kind {
+            Kind::Report => &self.report_bytes,
+            Kind::Change | Kind::Read => &self.bytes,
+        }
+    }
+
+    /// Takes all of it up, or nothing.
+    fn take(&self, kind: Kind, bytes: usize) -> bool {
+        let taken = self.of(kind).take(1);
+        if taken && !self.bytes_of(kind).take(bytes) {
+            self.of(kind).give_back(1);
+            return false;
+        }
+        taken
+    }
 }
 
 /// Room that an input takes up, until this is dropped.
@@ -127,8 +154,17 @@ pub struct Room {
 impl Drop for Room {
     fn drop(&mut self) {
         self.rooms.of(self.kind).give_back(1);
-        self.rooms.bytes.give_back(self.bytes);
+        self.rooms.bytes_of(self.kind).give_back(self.bytes);
     }
+}
+
+/// Why there is no room for a report.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Full {
+    /// Its host has had all that one host may have for now.
+    Share,
+    /// All of them together have all there is.
+    Room,
 }
 
 /// The engine is gone.
@@ -143,6 +179,8 @@ impl<R> Inbox<R> {
             reports,
             reads,
             bytes,
+            report_bytes,
+            share,
         } = limits;
         // Whatever has a place has one here, too.
         let (jobs, engine) = sync_channel(changes + reports + reads);
@@ -151,23 +189,37 @@ impl<R> Inbox<R> {
             reports: Gauge::new(reports),
             reads: Gauge::new(reads),
             bytes: Gauge::new(bytes),
+            report_bytes: Gauge::new(report_bytes),
+            shares: Shares::new(share),
         });
         (Self { jobs, rooms }, engine)
     }
 
-    /// Takes up room for an input whose payload had so many bytes, if there is room: the requester keeps it
+    /// Takes up room for a request whose payload had so many bytes, if there is room: the requester keeps it
     /// until it has been answered.
     pub fn room(&self, input: &Input, bytes: usize) -> Option<Room> {
         let kind = Kind::of(input);
-        if !self.rooms.of(kind).take(1) {
-            return None;
+        self.rooms.take(kind, bytes).then(|| Room {
+            rooms: self.rooms.clone(),
+            kind,
+            bytes,
+        })
+    }
+
+    /// Takes up room for a report of a host, which need not have been read yet.
+    ///
+    /// # Errors
+    /// There is none.
+    pub fn report_room(&self, host: &str, bytes: usize) -> Result<Room, Full> {
+        if !self.rooms.shares.take(host, bytes, Instant::now()) {
+            return Err(Full::Share);
         }
-        if !self.rooms.bytes.take(bytes) {
-            self.rooms.of(kind).give_back(1);
-            return None;
+        let kind = Kind::Report;
+        if !self.rooms.take(kind, bytes) {
+            return Err(Full::Room);
         }
         let rooms = self.rooms.clone();
-        Some(Room { rooms, kind, bytes })
+        Ok(Room { rooms, kind, bytes })
     }
 
     /// Hands an input to the engine; `requester` has the room that was taken up for it.

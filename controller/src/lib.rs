@@ -4,6 +4,7 @@
 //! commits to the [`store`], [`outbound`] sends the effects. Nothing flows back up, and effects leave in
 //! one place, after the commit.
 
+pub mod audit;
 pub mod clock;
 pub mod config;
 pub mod connection;
@@ -14,6 +15,7 @@ pub mod inbound;
 pub mod inbox;
 pub mod outbound;
 pub mod service;
+pub mod share;
 pub mod shutdown;
 pub mod store;
 pub mod tally;

@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_nats::service::Service;
+use scuttle_controller::audit::Audit;
 use scuttle_controller::config::{Config, ConfigError, LogFormat};
 use scuttle_controller::connection;
 use scuttle_controller::endpoint::Endpoint;
@@ -19,9 +20,11 @@ use scuttle_controller::tally::Tally;
 use scuttle_controller::{clock, outbound, service};
 use scuttle_schemas::subjects::AgentChannel;
 use tokio::sync::mpsc;
-use tokio::task::JoinSet;
+use tokio::task::{JoinSet, unconstrained};
 use tracing::{error, info, warn};
-use tracing_subscriber::EnvFilter;
+use tracing_subscriber::layer::SubscriberExt;
+use tracing_subscriber::util::SubscriberInitExt;
+use tracing_subscriber::{EnvFilter, Layer};
 
 /// The state is millions of small pieces, allocated by one thread and freed by others, which the
 /// system's allocator is slow at.
@@ -44,14 +47,21 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    log_to_stderr(config.log_format);
+    let audit = match Audit::open(config.audit_log.as_deref()) {
+        Ok(audit) => audit,
+        Err(error) => {
+            eprintln!("scuttle-controller: {error}");
+            return ExitCode::from(2);
+        }
+    };
+    write_logs(config.log_format, &audit);
     // One thread for all that is async: reading, writing and encoding are a third of the work, the engine's two
     // threads do the rest, and with fewer threads more is done in one go.
     let outcome = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the async runtime")
-        .and_then(|runtime| runtime.block_on(run(&config)));
+        .and_then(|runtime| runtime.block_on(run(&config, &audit)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -61,11 +71,14 @@ fn main() -> ExitCode {
     }
 }
 
-async fn run(config: &Config) -> anyhow::Result<()> {
+async fn run(config: &Config, audit: &Audit) -> anyhow::Result<()> {
     let shutdown = shutdown::listen().context("cannot listen for signals")?;
+    audit
+        .reopen_on_hangup()
+        .context("cannot listen for signals")?;
     let tally = Arc::new(Tally::default());
     while !shutdown.has_begun() {
-        serve(config, &tally, shutdown.clone()).await?;
+        serve(config, (audit, &tally), shutdown.clone()).await?;
     }
     let refused = tally.to_string();
     if !refused.is_empty() {
@@ -75,7 +88,11 @@ async fn run(config: &Config) -> anyhow::Result<()> {
 }
 
 /// From the store's file to its last checkpoint: until the shutdown begins, or the NATS client ends by itself.
-async fn serve(config: &Config, tally: &Arc<Tally>, mut shutdown: Shutdown) -> anyhow::Result<()> {
+async fn serve(
+    config: &Config,
+    (audit, tally): (&Audit, &Arc<Tally>),
+    mut shutdown: Shutdown,
+) -> anyhow::Result<()> {
     let mut store = RedbStore::open(&config.data_dir)?;
     let state = engine::load(&mut store)?;
     let (hosts, shards, open) = state.size();
@@ -90,8 +107,10 @@ async fn serve(config: &Config, tally: &Arc<Tally>, mut shutdown: Shutdown) -> a
     };
     let (inbox, jobs) = Inbox::new(Limits::STANDARD);
     let (outbox, effects) = mpsc::channel(OUTBOX);
-    let outbound = outbound::run(client.clone(), effects, connected.clone(), tally.clone());
-    let outbound = tokio::spawn(outbound);
+    let books = (audit.clone(), tally.clone());
+    let outbound = outbound::run(client.clone(), effects, connected.clone(), books);
+    // What has been decided goes before what else could be read: a flood must not keep the answers back.
+    let outbound = tokio::spawn(unconstrained(outbound));
     let engine = tokio::task::spawn_blocking(move || {
         engine::run(state, &mut store, jobs, &outbox, clock::now)
     });
@@ -99,6 +118,7 @@ async fn serve(config: &Config, tally: &Arc<Tally>, mut shutdown: Shutdown) -> a
         client: client.clone(),
         connected,
         inbox,
+        audit: audit.clone(),
         tally: tally.clone(),
         shutdown: shutdown.clone(),
     };
@@ -137,27 +157,37 @@ async fn subscribe(inbound: Inbound) -> anyhow::Result<(Service, JoinSet<()>)> {
     let client = &inbound.client;
     let mut tasks = JoinSet::new();
     let progress = client.subscribe(AgentChannel::Progress.of_all()).await?;
-    tasks.spawn(inbound::progress(progress, inbound.clone()));
+    // Each looks at all that waits for it before another runs, as many messages as came in one go: else those that are read
+    // meanwhile would be more than a subscription holds.
+    tasks.spawn(unconstrained(inbound::progress(progress, inbound.clone())));
     let failed = |error: async_nats::Error| anyhow::anyhow!("cannot start the service: {error}");
     let service = service::start(client).await.map_err(failed)?;
     for endpoint in Endpoint::ALL {
         let builder = service.endpoint_builder().name(endpoint.name());
         let requests = builder.add(endpoint.subject()).await.map_err(failed)?;
-        tasks.spawn(inbound::serve(endpoint, requests, inbound.clone()));
+        tasks.spawn(unconstrained(inbound::serve(
+            endpoint,
+            requests,
+            inbound.clone(),
+        )));
     }
     Ok((service, tasks))
 }
 
-fn log_to_stderr(format: LogFormat) {
+/// The log on standard error, and the audit log where it belongs.
+fn write_logs(format: LogFormat, audit: &Audit) {
     let filter = EnvFilter::try_from_env("SCUTTLE_LOG")
         .unwrap_or_else(|_| EnvFilter::new("info,async_nats=error"));
     let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
+    let log = tracing_subscriber::fmt::layer()
         .with_ansi(coloured)
         .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => log.with_target(false).init(),
-        LogFormat::Json => log.json().init(),
-    }
+    let log = match format {
+        LogFormat::Text => log.with_target(false).boxed(),
+        LogFormat::Json => log.json().boxed(),
+    };
+    tracing_subscriber::registry()
+        .with(log.with_filter(Audit::left_out_of(filter)))
+        .with(audit.layer())
+        .init();
 }

@@ -12,6 +12,7 @@ use scuttle_schemas::{Refusal, RefusalBody, headers};
 use tokio::sync::mpsc::Receiver;
 use tracing::{debug, warn};
 
+use crate::audit::Audit;
 use crate::connection::Connected;
 use crate::encoder::Encoder;
 use crate::endpoint::Endpoint;
@@ -34,10 +35,15 @@ pub async fn run(
     client: Client,
     mut outbox: Receiver<Vec<Told<Box<Requester>>>>,
     connected: Connected,
-    tally: Arc<Tally>,
+    (audit, tally): (Audit, Arc<Tally>),
 ) {
     let mut encoder = Encoder::new(BUFFER);
     while let Some(batches) = outbox.recv().await {
+        // Also while the server is away: what was accepted is on disk, whoever hears of it.
+        let answers = batches.iter().flat_map(|batch| &batch.replies);
+        let changes =
+            answers.filter_map(|(requester, reply)| Some((requester.asked.as_deref()?, reply)));
+        audit.tell(changes, &tally);
         let mut watch = connected.clone();
         tokio::select! {
             biased;

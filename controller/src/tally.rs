@@ -18,6 +18,8 @@ pub enum Source {
     Progress,
     /// The connection to the NATS server.
     Connection,
+    /// The audit log.
+    AuditLog,
 }
 
 /// Why it was refused or ignored.
@@ -33,6 +35,8 @@ pub enum Cause {
     OtherHost,
     /// There was no room for it.
     Overloaded,
+    /// Its host had had all that one host may have for now.
+    Share,
     /// Its answer would have gone where the asker may not write.
     ReplySubject,
     /// It was a result that changed nothing.
@@ -43,20 +47,24 @@ pub enum Cause {
     Lost,
     /// The NATS server complained.
     Complaint,
+    /// It could not be written.
+    Unwritten,
 }
 
 impl Cause {
-    const ALL: [Self; 10] = [
+    const ALL: [Self; 12] = [
         Self::NotUtf8,
         Self::NotJson,
         Self::Invalid,
         Self::OtherHost,
         Self::Overloaded,
+        Self::Share,
         Self::ReplySubject,
         Self::Moot,
         Self::Unanswered,
         Self::Lost,
         Self::Complaint,
+        Self::Unwritten,
     ];
 
     fn text(self) -> &'static str {
@@ -66,16 +74,18 @@ impl Cause {
             Self::Invalid => "invalid",
             Self::OtherHost => "for another host",
             Self::Overloaded => "overloaded",
+            Self::Share => "beyond its host's share",
             Self::ReplySubject => "a reply subject that is not the asker's",
             Self::Moot => "a result that changed nothing",
             Self::Unanswered => "not answered",
             Self::Lost => "messages lost",
             Self::Complaint => "the NATS server complained",
+            Self::Unwritten => "not written",
         }
     }
 }
 
-const SOURCES: usize = Endpoint::ALL.len() + 2;
+const SOURCES: usize = Endpoint::ALL.len() + 3;
 const CAUSES: usize = Cause::ALL.len();
 
 /// The counts since the start.
@@ -123,7 +133,7 @@ impl fmt::Display for Tally {
 impl Source {
     fn all() -> impl Iterator<Item = Self> {
         let endpoints = Endpoint::ALL.into_iter().map(Self::Endpoint);
-        endpoints.chain([Self::Progress, Self::Connection])
+        endpoints.chain([Self::Progress, Self::Connection, Self::AuditLog])
     }
 
     fn index(self) -> usize {
@@ -131,6 +141,7 @@ impl Source {
             Self::Endpoint(endpoint) => endpoint as usize,
             Self::Progress => Endpoint::ALL.len(),
             Self::Connection => Endpoint::ALL.len() + 1,
+            Self::AuditLog => Endpoint::ALL.len() + 2,
         }
     }
 
@@ -139,6 +150,7 @@ impl Source {
             Self::Endpoint(endpoint) => endpoint.name(),
             Self::Progress => "agent-progress",
             Self::Connection => "connection",
+            Self::AuditLog => "audit-log",
         }
     }
 }

@@ -113,8 +113,13 @@ impl AgentChannel {
 
     /// The host whose channel this subject is; `None` when it is no such subject.
     pub fn host(self, subject: &str) -> Option<HostId> {
+        self.host_text(subject)?.parse().ok()
+    }
+
+    /// The same, as it stands there: not checked, and not copied.
+    pub fn host_text(self, subject: &str) -> Option<&str> {
         let (host, token) = subject.strip_prefix("agent.")?.split_once('.')?;
-        (token == self.token()).then(|| host.parse().ok()).flatten()
+        (token == self.token()).then_some(host)
     }
 }
 

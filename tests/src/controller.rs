@@ -2,7 +2,8 @@
 
 use std::path::{Path, PathBuf};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
+use serde_json::Value;
 use tokio::process::Command;
 
 use crate::nats::{Nats, Role, program};
@@ -69,6 +70,15 @@ impl Controller {
         self.process.kill().await
     }
 
+    /// The lines of its audit log, each checked to be one JSON object.
+    ///
+    /// # Errors
+    /// The file cannot be read, or is not made of such lines.
+    pub fn audit(&self) -> Result<Vec<Value>> {
+        let path = audit_log_of(&self.dir);
+        read_audit(&std::fs::read_to_string(&path).with_context(|| path.display().to_string())?)
+    }
+
     /// The process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
@@ -80,6 +90,8 @@ fn launch(url: &str, environment: &[(&'static str, String)], dir: &Path) -> Resu
     command
         .args(["--nats-url", url, "--data-dir"])
         .arg(dir)
+        .arg("--audit-log")
+        .arg(audit_log_of(dir))
         .envs(environment.iter().cloned());
     Process::spawn("the controller", command, &log_of(dir))
 }
@@ -98,4 +110,28 @@ pub fn bare(name: &str) -> Command {
 /// The log of the controller on this data directory: beside it, not in it.
 pub fn log_of(dir: &Path) -> PathBuf {
     dir.with_extension("log")
+}
+
+/// The audit log of the controller on this data directory: beside it, not in it.
+pub fn audit_log_of(dir: &Path) -> PathBuf {
+    dir.with_extension("audit")
+}
+
+/// Reads an audit log.
+///
+/// # Errors
+/// A line is not one JSON object of the target `audit`, or the last one has no end.
+pub fn read_audit(text: &str) -> Result<Vec<Value>> {
+    ensure!(text.is_empty() || text.ends_with('\n'), "a torn line");
+    // Whatever some reader may take for the end of a line.
+    let ends = [
+        '\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}',
+    ];
+    let lines = text.trim_end_matches('\n').split(ends);
+    let read = |line: &str| -> Result<Value> {
+        let value: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
+        ensure!(value["target"] == "audit", "{line}");
+        Ok(value)
+    };
+    lines.filter(|_| !text.is_empty()).map(read).collect()
 }

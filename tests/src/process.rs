@@ -53,6 +53,18 @@ impl Process {
         self.child.id()
     }
 
+    /// Its memory, in KiB.
+    ///
+    /// # Errors
+    /// It runs no longer.
+    pub fn memory(&self) -> Result<usize> {
+        let id = self.id().context("it runs")?;
+        let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
+        let resident = |line: &str| Some(line.strip_prefix("VmRSS:")?.trim().to_owned());
+        let line = status.lines().find_map(resident).context("a VmRSS")?;
+        Ok(line.trim_end_matches(" kB").parse()?)
+    }
+
     /// Sends it a signal, by its name: `TERM`, `INT`.
     ///
     /// # Errors

@@ -10,9 +10,11 @@ use async_nats::service::Service;
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
 use scuttle_bus::{Access, Login, Tls};
+use scuttle_controller::audit::Audit;
 use scuttle_controller::endpoint::Endpoint;
 use scuttle_controller::inbound::{self, Inbound, Requester};
 use scuttle_controller::inbox::{Inbox, Limits, Room};
+use scuttle_controller::share::Share;
 use scuttle_controller::store::{MemoryStore, Store, StoreError};
 use scuttle_controller::tally::Tally;
 use scuttle_controller::{clock, connection, engine, outbound, service, shutdown};
@@ -84,7 +86,10 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
         store: MemoryStore::default(),
         gate: gated,
     };
-    let sending = outbound::run(client.clone(), effects, connected.clone(), tally.clone());
+    // No layer makes lines of its events here.
+    let audit = Audit::open(None)?;
+    let books = (audit.clone(), tally.clone());
+    let sending = outbound::run(client.clone(), effects, connected.clone(), books);
     tokio::spawn(sending);
     std::thread::spawn(move || {
         let state = engine::load(&mut store)?;
@@ -94,6 +99,7 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
         client: client.clone(),
         connected,
         inbox: inbox.clone(),
+        audit: audit.clone(),
         tally: tally.clone(),
         shutdown: shutdown::listen()?,
     };
@@ -170,6 +176,8 @@ const ENOUGH: Limits = Limits {
     reports: 100,
     reads: 100,
     bytes: 1 << 20,
+    report_bytes: 1 << 20,
+    share: Share::STANDARD,
 };
 
 /// While the disk hangs nobody is told anything of what is not on it, lists included. What there is room for
@@ -310,6 +318,9 @@ async fn every_request_of_a_flood_is_answered() -> TestResult {
         }
     }
     println!("{accepted} accepted, {refused} refused");
+    let lines = swarm.controller.audit()?;
+    let overloaded = lines.iter().filter(|line| line["code"] == "overloaded");
+    assert_eq!((lines.len(), overloaded.count()), (FLOOD, refused));
     assert_eq!(swarm.operator.hosts().await?.len(), accepted);
     Ok(())
 }

@@ -31,7 +31,7 @@ cargo xtask <command>
   test              formats, lints and tests everything but Docker, as CI does
   test --docker     the Docker runtime on a real dockerd of its own, as CI does too: as root; what is missing is
                     installed with apt-get and pip
-  bench <name> …    a measurement: `accept`
+  bench <name> …    a measurement: `accept`, `flood`
   chaos …           kills, stops and cuts off a whole swarm under load, then checks that nothing was lost
   sim …             the deterministic simulation: --seeds N, --seed S [--all], or --planted [name …]
   schemas           writes the generated schema files anew

@@ -52,6 +52,7 @@ fn defaults_fill_what_nobody_sets() {
         access: access("nats://127.0.0.1:4222", Login::Anonymous),
         data_dir: PathBuf::from("/d"),
         log_format: LogFormat::Text,
+        audit_log: None,
     };
     assert_eq!(config, expected);
     check_refused(&[], &[], None, &["--data-dir", "SCUTTLE_DATA_DIR"]);
@@ -91,6 +92,12 @@ fn flags_win_then_the_environment_then_the_file() {
             "log_format",
             ["text", "json", "text"],
         ),
+        (
+            "--audit-log",
+            "SCUTTLE_AUDIT_LOG",
+            "audit_log",
+            ["a1", "a2", "a3"],
+        ),
     ];
     for mask in 0..4 {
         let (mut flags, mut variables, mut file) = (vec![], vec![], String::new());
@@ -123,6 +130,7 @@ fn flags_win_then_the_environment_then_the_file() {
             } else {
                 LogFormat::Text
             },
+            audit_log: Some(PathBuf::from(format!("a{layer}"))),
         };
         assert_eq!(config, expected);
     }

@@ -1,12 +1,13 @@
 //! `scuttle-bench`, which `cargo xtask bench` becomes: measurements against limits, side by side in one run.
 //!
-//! One module per part: `accept` (the rounds), `swarm` (the controller and its shards), `server`, `echo`, `disk`
+//! One module per part: `flood`; and for `accept`: `accept` (the rounds), `swarm` (the controller and its shards), `server`, `echo`, `disk`
 //! (what it is compared with), `load` (who asks), `report` (what is printed). The machine's mood changes every figure; so
 //! ratios are what counts, and the figures of one round are taken within seconds of each other.
 
 mod accept;
 mod disk;
 mod echo;
+mod flood;
 mod load;
 mod report;
 mod server;
@@ -32,6 +33,8 @@ struct Args {
 enum Command {
     /// Teardowns accepted a second, every one on disk before its answer, beside a bare echo service.
     Accept(AcceptArgs),
+    /// How the others are served while one agent floods the controller.
+    Flood(FloodArgs),
     /// The echo service: started by `accept`, in a process of its own.
     #[command(hide = true)]
     Echo { url: String, subject: String },
@@ -58,6 +61,17 @@ struct AcceptArgs {
     check: bool,
 }
 
+/// What `flood` is told.
+#[derive(Debug, Clone, clap::Args)]
+struct FloodArgs {
+    /// How many seconds each flood lasts.
+    #[arg(long, default_value = "4", value_parser = seconds)]
+    seconds: Duration,
+    /// Over how many connections the agent floods.
+    #[arg(long, default_value_t = 1, value_parser = clap::value_parser!(u8).range(1..=64))]
+    connections: u8,
+}
+
 fn seconds(text: &str) -> Result<Duration, String> {
     match text.parse() {
         Ok(seconds) if (0.1..=60.0).contains(&seconds) => Ok(Duration::from_secs_f64(seconds)),
@@ -70,6 +84,7 @@ fn seconds(text: &str) -> Result<Duration, String> {
 async fn main() -> ExitCode {
     let done = match Args::parse().command {
         Command::Accept(args) => Box::pin(unless_stopped(accept::run(&args))).await,
+        Command::Flood(args) => Box::pin(unless_stopped(flood::run(&args))).await,
         Command::Echo { url, subject } => echo::serve(&url, subject).await,
     };
     match done {
