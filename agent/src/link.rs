@@ -236,6 +236,10 @@ fn happened(
         Event::SlowConsumer(_) => {
             "messages came faster than they were taken; the newest were dropped".to_owned()
         }
+        // All that the client knows of it is the text.
+        Event::ClientError(error) if error.to_string().contains("authorization violation") => {
+            "the server lets this user in no more: was the host decommissioned, or given new credentials? Trying on".to_owned()
+        }
         event => event.to_string(),
     };
     let mut said = said.lock().unwrap_or_else(PoisonError::into_inner);

@@ -12,7 +12,7 @@ use anyhow::Context;
 use clap::Parser;
 use scuttle_agent::docker::{self, DockerRuntime};
 use scuttle_agent::{Counters, DiskLedger, Link, Settings};
-use scuttle_schemas::Text;
+use scuttle_schemas::{Text, subjects};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
 use tracing_subscriber::EnvFilter;
@@ -61,7 +61,7 @@ async fn serve(args: &Args, docker: docker::Settings) -> anyhow::Result<()> {
     let host = &args.host_uuid;
     let ledger = DiskLedger::open(&args.data_dir, host)?;
     // The server's permissions let a host's agent be answered there and nowhere else.
-    let inbox = format!("_INBOX.{host}");
+    let inbox = subjects::inbox_prefix(host);
     let link = Link::connect("scuttle-agent", &args.nats.access(), Some(&inbox)).await?;
     let settings = Settings {
         host: host.clone(),
