@@ -25,7 +25,7 @@ fn agent(bus: &Bus, line: &str, docker: &str) -> anyhow::Result<Process> {
     let line = line.replacen("scuttle-agent", &program.to_string_lossy(), 1);
     let mut command = Command::new("sh");
     command.args(["-c", &format!("exec {line} --docker {docker}")]);
-    Process::spawn("the agent", command, &bus.path("agent.log"))
+    Process::spawn("the agent", command, &data_dir.with_extension("log"))
 }
 
 async fn states(operator: &Client, host: &HostId, expected: &str) -> TestResult {
