@@ -147,7 +147,7 @@ impl Service {
 
     /// How many heartbeats the agents have sent, and how many the controller has accepted.
     async fn heartbeats(&mut self) -> Result<(u64, u64)> {
-        let line = self.sim.process().line("heartbeats").await?;
+        let line = self.sim.process().line("(accepted ").await?;
         let (_, counts) = line.split_once("heartbeats ").context("a count")?;
         let mut numbers = counts.split(|c: char| !c.is_ascii_digit());
         let mut number = || numbers.find_map(|digits| digits.parse().ok());
