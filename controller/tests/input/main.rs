@@ -248,7 +248,8 @@ proptest! {
         prop_assert_eq!(heard, valid);
     }
 
-    /// Headers are hints at the most: nothing in them is kept that is long or not plain.
+    /// Headers are hints at the most: nothing in them is kept that is long or not plain; and who asks is the server's
+    /// word or nobody's.
     #[test]
     fn any_headers_are_read(
         trace in "[^\r\n]{0,100}",
@@ -260,10 +261,19 @@ proptest! {
         map.insert(headers::REQUEST_INFO, info.as_str());
         map.insert(other.0.as_str(), other.1.as_str());
         let reads = check("worker-x", br#"{"host_uuid":"worker-z"}"#, Some(&map));
-        let Some((_, Ok(Input::Teardown { requested_by, trace, .. }))) = reads.first() else {
-            return Err(TestCaseError::fail("the teardown is read"));
-        };
-        prop_assert!(requested_by.chars().count() <= 128);
-        prop_assert!(trace.as_ref().is_none_or(|trace| trace.len() <= 64));
+        match reads.first() {
+            Some((_, Ok(Input::Teardown { requested_by, trace, .. }))) => {
+                prop_assert!(requested_by.chars().count() <= 128);
+                prop_assert!(trace.as_ref().is_none_or(|trace| trace.len() <= 64));
+            }
+            // The server writes an object; anything else is a client's that hides who asks.
+            Some((_, Err(rejected))) => {
+                let message = &rejected.refusal.message;
+                prop_assert!(message.contains(headers::REQUEST_INFO), "{message}");
+                let object = serde_json::from_str::<serde_json::Map<_, serde_json::Value>>(&info);
+                prop_assert!(object.is_err(), "{info}");
+            }
+            other => return Err(TestCaseError::fail(format!("{other:?}"))),
+        }
     }
 }

@@ -178,7 +178,7 @@ impl Oracle {
         let name = format!("{}/{}", row.host, row.decky);
         let before = self.rows.shards.get(&key).map(|shard| shard.row.clone());
         match &before {
-            None => self.registered(row, &name)?,
+            None => self.registered(row, all, &name)?,
             Some(before) if passing(before, row, all, ending) => {}
             Some(before) => changed(before, row, ending, &name)?,
         }
@@ -229,9 +229,15 @@ impl Oracle {
 
     /// A shard that was not on record: its agent listed it, or could not remove it, and that is newer than what
     /// left.
-    fn registered(&self, row: &ShardRow, name: &str) -> Result<(), Broken> {
+    fn registered(&self, row: &ShardRow, all: &[Change], name: &str) -> Result<(), Broken> {
         let key = (row.host.clone(), row.decky.clone());
-        let gone = self.gone.get(&key).copied().unwrap_or(0);
+        let removes = |change: &&Change| matches!(change, Change::ShardRemoved { host, decky } if (host, decky) == (&row.host, &row.decky));
+        // What an append removes twice was there in between; which report removed it when is not told apart.
+        let known = match all.iter().filter(removes).count() {
+            0 | 1 => &self.gone,
+            _ => &self.gone_before,
+        };
+        let gone = known.get(&key).copied().unwrap_or(0);
         let seen = self.reports.iter().any(|(report, _)| match report {
             Report::Inventory {
                 host,
