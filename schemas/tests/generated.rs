@@ -306,7 +306,8 @@ fn the_asyncapi_document_has_every_subject_and_every_message() {
     }
 }
 
-/// Every subject that `subjects.rs` knows, read from its text: what is added there must show here.
+/// Every subject that `subjects.rs` knows, read from its text: what is added there must show here. What stands for many
+/// subjects is for permissions alone.
 fn subjects() -> BTreeSet<String> {
     let source = include_str!("../src/subjects.rs");
     let (code, _tests) = source.split_once("#[cfg(test)]").expect("tests");
@@ -323,5 +324,6 @@ fn subjects() -> BTreeSet<String> {
                 None
             }
         })
+        .filter(|subject| !subject.ends_with('>'))
         .collect()
 }
