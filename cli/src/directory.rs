@@ -93,11 +93,7 @@ impl Directory {
         if !root.join("keys").is_dir() {
             return Err(DirectoryError::Missing(root.to_owned()));
         }
-        let root = std::path::absolute(root).map_err(|cause| FileError::Failed {
-            verb: "find",
-            path: root.to_owned(),
-            cause,
-        })?;
+        let root = files::absolute(root)?;
         let lock = files::lock(&root.join("lock"))?;
         Ok(Self { root, _lock: lock })
     }

@@ -92,6 +92,11 @@ pub(crate) fn publish_folder(from: &Path, to: &Path) -> Result<(), FileError> {
     sync_folder_of(to)
 }
 
+/// The whole path of a file or folder, which need not be there.
+pub(crate) fn absolute(path: &Path) -> Result<PathBuf, FileError> {
+    std::path::absolute(path).map_err(failed("find", path))
+}
+
 /// The text of a file.
 pub(crate) fn read(path: &Path) -> Result<String, FileError> {
     fs::read_to_string(path).map_err(failed("read", path))

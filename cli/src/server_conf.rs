@@ -1,7 +1,7 @@
 //! The configuration file of the NATS server, as text. It names the server's own folders by their whole paths, so that the
 //! server can be started from anywhere.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use crate::accounts::MAX_CONNECTIONS;
 
@@ -15,7 +15,7 @@ pub(crate) struct Server<'a> {
     /// The port for browsers, if any.
     pub(crate) websocket_port: Option<u16>,
     /// The certificates, if any.
-    pub(crate) tls: Option<ServerTls<'a>>,
+    pub(crate) tls: Option<&'a ServerTls>,
     /// The folder of the server's own files.
     pub(crate) folder: &'a Path,
     /// The operator's token.
@@ -25,14 +25,14 @@ pub(crate) struct Server<'a> {
 }
 
 /// The server's certificate.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct ServerTls<'a> {
+#[derive(Debug)]
+pub(crate) struct ServerTls {
     /// The certificate and what follows it up to the authority (PEM).
-    pub(crate) certificate: &'a Path,
+    pub(crate) certificate: PathBuf,
     /// Its private key (PEM).
-    pub(crate) key: &'a Path,
+    pub(crate) key: PathBuf,
     /// The authority of the programs' certificates; each must show one, if it is there.
-    pub(crate) clients: Option<&'a Path>,
+    pub(crate) clients: Option<PathBuf>,
 }
 
 impl Server<'_> {
@@ -113,16 +113,16 @@ ping_max: 2
     }
 }
 
-impl ServerTls<'_> {
+impl ServerTls {
     fn block(&self, indent: Option<&str>) -> String {
         let file = |path: &Path| quoted(&path.to_string_lossy());
         let mut lines = vec![
             "tls {".to_owned(),
-            format!("  cert_file: {}", file(self.certificate)),
-            format!("  key_file: {}", file(self.key)),
+            format!("  cert_file: {}", file(&self.certificate)),
+            format!("  key_file: {}", file(&self.key)),
         ];
         // Browsers show no certificate.
-        if let (Some(clients), None) = (self.clients, indent) {
+        if let (Some(clients), None) = (&self.clients, indent) {
             lines.push(
                 "  # Who shows no certificate of this authority is not even asked for a login."
                     .to_owned(),

@@ -51,7 +51,7 @@ pub(crate) struct Init {
 
 impl Init {
     pub(crate) fn run(self) -> Result<(), Failure> {
-        let root = absolute(&self.place.dir)?;
+        let root = files::absolute(&self.place.dir)?;
         if root.exists() {
             return Err(FileError::Exists(root).into());
         }
@@ -82,39 +82,31 @@ impl Init {
         Ok(())
     }
 
-    /// The server's certificate and key, and the authority of its clients, as whole paths of files that hold them.
-    fn tls(&self) -> Result<Option<[Option<PathBuf>; 3]>, Failure> {
-        let file = |path: &Option<PathBuf>, what, label| match path {
-            None => Ok(None),
-            Some(path) => {
-                scuttle_bus::check_pem(what, label, path)?;
-                Ok::<_, Failure>(Some(absolute(path)?))
-            }
+    /// The server's certificate, if it has one: whole paths of files that hold what they should.
+    fn tls(&self) -> Result<Option<ServerTls>, Failure> {
+        let file = |path: &Path, what, label| {
+            scuttle_bus::check_pem(what, label, path)?;
+            Ok::<_, Failure>(files::absolute(path)?)
         };
-        let files = [
-            file(&self.server_cert, "server's certificate", "CERTIFICATE")?,
-            file(&self.server_key, "server's private key", "PRIVATE KEY")?,
-            file(&self.client_ca, "authority's certificate", "CERTIFICATE")?,
-        ];
-        Ok(files[0].is_some().then_some(files))
+        let (Some(certificate), Some(key)) = (&self.server_cert, &self.server_key) else {
+            return Ok(None);
+        };
+        let certificate = file(certificate, "server's certificate", "CERTIFICATE")?;
+        let key = file(key, "server's private key", "PRIVATE KEY")?;
+        let clients = (self.client_ca.as_deref())
+            .map(|path| file(path, "authority's certificate", "CERTIFICATE"))
+            .transpose()?;
+        Ok(Some(ServerTls {
+            certificate,
+            key,
+            clients,
+        }))
     }
 
     /// Writes everything into `folder`, which will be `root`.
-    fn make(
-        &self,
-        folder: &Path,
-        root: &Path,
-        tls: Option<&[Option<PathBuf>; 3]>,
-    ) -> Result<(), Failure> {
+    fn make(&self, folder: &Path, root: &Path, tls: Option<&ServerTls>) -> Result<(), Failure> {
         let directory = Directory::create(folder)?;
         let (operator, system_account) = make_accounts(&directory)?;
-        let tls = tls.and_then(|[certificate, key, clients]| {
-            Some(ServerTls {
-                certificate: certificate.as_deref()?,
-                key: key.as_deref()?,
-                clients: clients.as_deref(),
-            })
-        });
         let server = Server {
             host: &self.host.to_string(),
             port: self.port,
@@ -190,12 +182,4 @@ fn make_accounts(directory: &Directory) -> Result<(String, String), Failure> {
         cause,
     };
     Ok((operator.sign(&root).map_err(failed)?, system))
-}
-
-fn absolute(path: &Path) -> Result<PathBuf, FileError> {
-    std::path::absolute(path).map_err(|cause| FileError::Failed {
-        verb: "find",
-        path: path.to_owned(),
-        cause,
-    })
 }
