@@ -224,6 +224,11 @@ impl World {
             return;
         }
         let input = if received.subject.starts_with("_INBOX.") {
+            // Each process has an inbox of its own: an answer to one that is gone reaches nobody.
+            let own = format!("{}.", self.agent_inbox(host));
+            if !received.subject.starts_with(&own) {
+                return;
+            }
             scuttle_agent::run::reply(received)
         } else {
             scuttle_agent::run::command(received)
@@ -327,7 +332,7 @@ impl World {
                 traceparent,
             } => {
                 self.workers[host].shown.ended.insert(message.operation_id);
-                let reply = reply_to(host, RequestId::Result(message.operation_id));
+                let reply = self.reply_to(host, RequestId::Result(message.operation_id));
                 let subject = AgentChannel::Results.of(&id);
                 self.agent_sends(host, &subject, Some(&reply), traceparent, &message);
             }
@@ -341,15 +346,18 @@ impl World {
                     page: message.page,
                 };
                 let subject = AgentChannel::Heartbeat.of(&id);
-                self.agent_sends(
-                    host,
-                    &subject,
-                    Some(&reply_to(host, request)),
-                    None,
-                    &message,
-                );
+                let reply = self.reply_to(host, request);
+                self.agent_sends(host, &subject, Some(&reply), None, &message);
             }
         }
+    }
+
+    fn agent_inbox(&self, host: usize) -> String {
+        format!("{}.{}", inbox(Link::Agent(host)), self.workers[host].boots)
+    }
+
+    fn reply_to(&self, host: usize, request: RequestId) -> String {
+        format!("{}.{request}", self.agent_inbox(host))
     }
 
     fn agent_sends(
@@ -373,10 +381,6 @@ impl World {
             self.send_alive(Link::Agent(host), &message);
         }
     }
-}
-
-fn reply_to(host: usize, request: RequestId) -> String {
-    format!("{}.{request}", inbox(Link::Agent(host)))
 }
 
 impl Shown {
