@@ -18,6 +18,7 @@ use crate::nats::Role;
 use crate::process::Process;
 use crate::sim::Sim;
 use crate::swarm::Swarm;
+use crate::wait::lock;
 
 /// How many simulated hosts.
 pub const HOSTS: usize = 50;
@@ -171,10 +172,4 @@ async fn tear_down(
         Err(_) => lock(served).unserved += 1,
     }
     Ok(())
-}
-
-fn lock<T>(mutex: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
-    mutex
-        .lock()
-        .unwrap_or_else(std::sync::PoisonError::into_inner)
 }

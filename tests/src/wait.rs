@@ -2,6 +2,7 @@
 
 use std::fmt::Debug;
 use std::future::Future;
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Result, anyhow, bail};
@@ -18,6 +19,11 @@ const RETRY: Duration = Duration::from_millis(10);
 pub fn now() -> Timestamp {
     let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
+
+/// Waits for a lock, which a panic elsewhere does not take away.
+pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Asks again and again until the answer is `enough`, and returns that answer.

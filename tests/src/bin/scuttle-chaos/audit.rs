@@ -13,7 +13,7 @@ use crate::truth::Truth;
 use crate::witness::Removal;
 
 /// How far apart two processes' readings of the same clock may be, in milliseconds: a time is read before it is written.
-const SKEW_MS: i64 = 5;
+pub(crate) const SKEW_MS: i64 = 5;
 
 /// All that is compared.
 pub(crate) struct Evidence<'a> {

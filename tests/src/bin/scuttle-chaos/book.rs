@@ -5,8 +5,7 @@ use std::sync::Mutex;
 
 use scuttle_schemas::teardown::TeardownAccepted;
 use scuttle_schemas::{DeckyId, ErrorCode, HostId, OperationId};
-
-use crate::tally::lock;
+use scuttle_tests::wait::lock;
 
 /// One request, which keeps its key and its body however often it is sent.
 #[derive(Debug, Clone)]

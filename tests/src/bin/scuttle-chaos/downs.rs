@@ -7,15 +7,14 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use scuttle_schemas::Timestamp;
 
+use crate::audit::SKEW_MS;
+
 /// What its log says when it starts, and when its connection goes and comes.
 const SAID: [&str; 3] = [
     "INFO loaded ",
     "WARN the NATS server is away",
     "INFO the NATS server is connected",
 ];
-
-/// How far apart two processes' readings of the same clock may be, in milliseconds: a time is read before it is written.
-const SKEW_MS: i64 = 5;
 
 /// Messages that are missing, and that nothing at the one who listened explains.
 #[derive(Debug, Clone)]

@@ -30,6 +30,7 @@ use scuttle_agent_sim::log::Deed;
 use scuttle_tests::nats::program;
 use scuttle_tests::stop::{self, Stop};
 use scuttle_tests::view::told;
+use scuttle_tests::wait::lock;
 use scuttle_tests::{Client, Role};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
@@ -40,7 +41,7 @@ use crate::faults::Road;
 use crate::load::{OPERATORS, Operator};
 use crate::report::{Table, say};
 use crate::stage::{DECKIES, GROUPS, HOSTS_IN_GROUP, Stage};
-use crate::tally::{Tally, lock};
+use crate::tally::Tally;
 use crate::viewer::Viewer;
 use crate::witness::Witness;
 

@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use scuttle_schemas::operations::OperationRecord;
 use scuttle_tests::client::word;
+use scuttle_tests::wait::lock;
 
-use crate::tally::{Tally, lock};
+use crate::tally::Tally;
 use crate::witness::Witness;
 
 /// Between two lines.

@@ -1,7 +1,9 @@
 //! What was counted.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::Mutex;
+
+use scuttle_tests::wait::lock;
 
 /// Counters by name, shared by all that runs.
 #[derive(Debug, Default)]
@@ -19,9 +21,4 @@ impl Tally {
     pub(crate) fn of(&self, what: &'static str) -> u64 {
         lock(&self.counts).get(what).copied().unwrap_or(0)
     }
-}
-
-/// A lock that a panic elsewhere does not take away.
-pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
-    mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }

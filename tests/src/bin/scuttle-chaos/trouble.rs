@@ -11,7 +11,8 @@ use tokio::time::{Instant, sleep_until};
 use crate::faults::{Actor, Fault, Planned, Road};
 use crate::proxy::Weather;
 use crate::stage::{GROUPS, Stage};
-use crate::tally::{Tally, lock};
+use crate::tally::Tally;
+use scuttle_tests::wait::lock;
 
 /// What a fault is about: one at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]

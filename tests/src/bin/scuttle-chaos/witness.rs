@@ -17,13 +17,12 @@ use scuttle_schemas::shards::{ShardState, ShardsUpdated};
 use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
 use scuttle_tests::Role;
 use scuttle_tests::broadcasts::Broadcast;
-use scuttle_tests::wait::now;
+use scuttle_tests::wait::{lock, now};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::downs::Gap;
 use crate::stage::Stage;
-use crate::tally::lock;
 
 /// How much earlier than its loss a message may have been seen: the programs share two or three processors.
 const SLACK: Duration = Duration::from_millis(1500);
