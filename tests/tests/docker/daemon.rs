@@ -20,6 +20,9 @@ pub(crate) const OBEDIENT: [&str; 3] = ["sh", "-c", "trap 'exit 0' TERM; sleep 1
 /// One that does not.
 pub(crate) const STUBBORN: [&str; 2] = ["sleep", "1000"];
 
+/// Flags that make a container the swarm's.
+pub(crate) const MANAGED: [&str; 2] = ["--label", "scuttle.managed=true"];
+
 /// What the cage's first process does: it reaps what the others leave, until its input ends. /run is its own, so that
 /// dockerd finds no containerd of the machine's there.
 const INIT: &str = "mount -t tmpfs tmpfs /run && ip link set lo up && cat > /dev/null; exit";

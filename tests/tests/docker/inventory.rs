@@ -5,10 +5,9 @@ use std::time::{Duration, Instant};
 use anyhow::ensure;
 use scuttle_tests::{TestResult, until};
 
-use crate::daemon::{Daemon, STUBBORN};
+use crate::daemon::{Daemon, MANAGED, STUBBORN};
 use crate::stage::Stage;
 
-const MANAGED: [&str; 2] = ["--label", "scuttle.managed=true"];
 /// The heartbeats' own interval is ten times longer: only the Engine's events are as quick.
 const SOON: Duration = Duration::from_secs(1);
 

@@ -3,10 +3,9 @@
 use scuttle_schemas::OperationId;
 use scuttle_tests::TestResult;
 
-use crate::daemon::{Daemon, STUBBORN};
+use crate::daemon::{Daemon, MANAGED, STUBBORN};
 use crate::stage::Stage;
 
-const MANAGED: [&str; 2] = ["--label", "scuttle.managed=true"];
 const ALWAYS: [&str; 4] = ["--label", "scuttle.managed=true", "--restart", "always"];
 
 /// Two deckies that take their time to stop. One would be brought back by its policy when dockerd is.

@@ -4,7 +4,7 @@ use anyhow::Result;
 use scuttle_schemas::operations::{OperationRecord, OperationState};
 use scuttle_schemas::{HostId, OperationId};
 use scuttle_tests::process::Process;
-use scuttle_tests::{Role, Swarm, until};
+use scuttle_tests::{Client, Role, Swarm, until};
 
 use crate::agent::Plan;
 use crate::daemon::Daemon;
@@ -71,12 +71,7 @@ impl Stage {
     /// # Errors
     /// It does not.
     pub(crate) async fn states(&self, expected: &str) -> Result<()> {
-        let states = || self.swarm.operator.states(self.host());
-        until("the record follows Docker", states, |states| {
-            states == expected
-        })
-        .await?;
-        Ok(())
+        states(&self.swarm.operator, self.host(), expected).await
     }
 
     /// Asks for a teardown, and waits until the agent is at it.
@@ -125,4 +120,17 @@ impl Stage {
         );
         Ok(operation)
     }
+}
+
+/// Waits until the record says this of a host's deckies: `a running, b degraded`.
+///
+/// # Errors
+/// It does not.
+pub(crate) async fn states(operator: &Client, host: &HostId, expected: &str) -> Result<()> {
+    let states = || operator.states(host);
+    until("the record follows Docker", states, |states| {
+        states == expected
+    })
+    .await?;
+    Ok(())
 }

@@ -7,10 +7,8 @@ use scuttle_schemas::subjects::AgentChannel;
 use scuttle_tests::wait::within;
 use scuttle_tests::{Client, Role, TestResult};
 
-use crate::daemon::{Daemon, IMAGE, OBEDIENT, STUBBORN};
+use crate::daemon::{Daemon, IMAGE, MANAGED, OBEDIENT, STUBBORN};
 use crate::stage::Stage;
-
-const MANAGED: [&str; 2] = ["--label", "scuttle.managed=true"];
 
 /// What the record says of the only shard that failed.
 fn error(operation: &OperationRecord) -> String {

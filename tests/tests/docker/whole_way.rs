@@ -2,16 +2,15 @@
 //! by the very line that `scuttle enroll` prints.
 
 use anyhow::Context;
-use scuttle_schemas::HostId;
 use scuttle_schemas::operations::OperationState;
 use scuttle_tests::bus::Bus;
 use scuttle_tests::nats::program;
 use scuttle_tests::process::Process;
-use scuttle_tests::{Client, TestResult, until};
+use scuttle_tests::{TestResult, until};
 use tokio::process::Command;
 
 use crate::daemon::Daemon;
-use crate::stage::TRAP;
+use crate::stage::{TRAP, states};
 
 /// What the printed line says of the data directory, which only root on a real host has.
 const DATA_DIR: &str = "/var/lib/scuttle-agent";
@@ -26,15 +25,6 @@ fn agent(bus: &Bus, line: &str, docker: &str) -> anyhow::Result<Process> {
     let mut command = Command::new("sh");
     command.args(["-c", &format!("exec {line} --docker {docker}")]);
     Process::spawn("the agent", command, &data_dir.with_extension("log"))
-}
-
-async fn states(operator: &Client, host: &HostId, expected: &str) -> TestResult {
-    let states = || operator.states(host);
-    until("the record follows Docker", states, |states| {
-        states == expected
-    })
-    .await?;
-    Ok(())
 }
 
 #[tokio::test]
