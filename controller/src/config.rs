@@ -2,12 +2,15 @@
 //! each setting by itself. What the settings do is elsewhere.
 
 use std::ffi::OsString;
+use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
 use clap::{Parser, ValueEnum};
 use scuttle_bus::{Access, DEFAULT_URL, Login, Secret, Tls};
 use serde::Deserialize;
+
+use crate::http::NatsUrl;
 
 /// What the controller is told at its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,6 +23,10 @@ pub struct Config {
     pub log_format: LogFormat,
     /// Where the audit log goes; standard output if nowhere.
     pub audit_log: Option<PathBuf>,
+    /// Where HTTP is answered; nowhere if absent.
+    pub http: Option<SocketAddr>,
+    /// Where browsers reach the NATS server.
+    pub web_nats_url: NatsUrl,
 }
 
 /// How log lines look.
@@ -168,6 +175,26 @@ struct Settings {
         help = "Where changes are written down, as JSON lines; made if it is missing, opened anew at SIGHUP [env: SCUTTLE_AUDIT_LOG] [default: standard output]"
     )]
     audit_log: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "IP:PORT",
+        help = "Serve the page, /healthz and /readyz here, such as 127.0.0.1:8420 [env: SCUTTLE_HTTP] [default: no HTTP]"
+    )]
+    http: Option<SocketAddr>,
+    #[arg(
+        long,
+        value_name = "URL",
+        value_parser = clap::value_parser!(NatsUrl),
+        help = "Where the page reaches the NATS server's WebSocket listener [env: SCUTTLE_WEB_NATS_URL] [default: ws://127.0.0.1:8421]"
+    )]
+    #[serde(deserialize_with = "web_nats_url")]
+    web_nats_url: Option<NatsUrl>,
+}
+
+/// An address from the file.
+fn web_nats_url<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<NatsUrl>, D::Error> {
+    let text = String::deserialize(value)?;
+    text.parse().map(Some).map_err(serde::de::Error::custom)
 }
 
 impl Config {
@@ -203,6 +230,18 @@ impl Settings {
             (variable(name).map(utf8).transpose())
                 .map_err(|_| ConfigError::Environment { name, rule })
         };
+        let address = |text: String| {
+            text.parse().map_err(|_| ConfigError::Environment {
+                name: "SCUTTLE_HTTP",
+                rule: "IP:PORT, such as 127.0.0.1:8420",
+            })
+        };
+        let web_nats_url = |text: String| {
+            text.parse().map_err(|_| ConfigError::Environment {
+                name: "SCUTTLE_WEB_NATS_URL",
+                rule: "ws://HOST:PORT or wss://HOST:PORT",
+            })
+        };
         let format = |text: String| {
             LogFormat::from_str(&text, false).map_err(|_| ConfigError::Environment {
                 name: "SCUTTLE_LOG_FORMAT",
@@ -220,6 +259,8 @@ impl Settings {
             tls_key: variable("SCUTTLE_TLS_KEY").map(PathBuf::from),
             log_format: text("SCUTTLE_LOG_FORMAT")?.map(format).transpose()?,
             audit_log: variable("SCUTTLE_AUDIT_LOG").map(PathBuf::from),
+            http: text("SCUTTLE_HTTP")?.map(address).transpose()?,
+            web_nats_url: (text("SCUTTLE_WEB_NATS_URL")?.map(web_nats_url)).transpose()?,
         })
     }
 
@@ -236,6 +277,8 @@ impl Settings {
             tls_key: self.tls_key.or(lower.tls_key),
             log_format: self.log_format.or(lower.log_format),
             audit_log: self.audit_log.or(lower.audit_log),
+            http: self.http.or(lower.http),
+            web_nats_url: self.web_nats_url.or(lower.web_nats_url),
         }
     }
 
@@ -267,6 +310,8 @@ impl Settings {
             data_dir: self.data_dir.ok_or(ConfigError::NoDataDir)?,
             log_format: self.log_format.unwrap_or_default(),
             audit_log: self.audit_log,
+            http: self.http,
+            web_nats_url: self.web_nats_url.unwrap_or_default(),
         })
     }
 }

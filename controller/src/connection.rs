@@ -42,6 +42,11 @@ const MAX_COMPLAINT: usize = 256;
 pub struct Connected(watch::Receiver<bool>);
 
 impl Connected {
+    /// Whether the connection is up.
+    pub fn is_up(&self) -> bool {
+        *self.0.borrow()
+    }
+
     /// Returns while the connection is down, or as soon as it is.
     pub async fn lost(&mut self) {
         if self.0.wait_for(|connected| !connected).await.is_err() {

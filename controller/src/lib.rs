@@ -11,6 +11,7 @@ pub mod connection;
 pub mod encoder;
 pub mod endpoint;
 pub mod engine;
+pub mod http;
 pub mod inbound;
 pub mod inbox;
 pub mod outbound;

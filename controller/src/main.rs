@@ -12,6 +12,7 @@ use scuttle_controller::config::{Config, ConfigError, LogFormat};
 use scuttle_controller::connection;
 use scuttle_controller::endpoint::Endpoint;
 use scuttle_controller::engine::{self, OUTBOX};
+use scuttle_controller::http::{self, Health};
 use scuttle_controller::inbound::{self, Inbound};
 use scuttle_controller::inbox::{Inbox, Limits};
 use scuttle_controller::shutdown::{self, Shutdown};
@@ -76,9 +77,17 @@ async fn run(config: &Config, audit: &Audit) -> anyhow::Result<()> {
     audit
         .reopen_on_hangup()
         .context("cannot listen for signals")?;
+    let health = Health::new(shutdown.clone());
+    if let Some(address) = config.http {
+        let server = http::Server::bind(address, &config.web_nats_url, health.clone());
+        let server = server.await.with_context(|| {
+            format!("cannot listen on {address}; give --http another address, or end what has it")
+        })?;
+        tokio::spawn(server.run());
+    }
     let tally = Arc::new(Tally::default());
     while !shutdown.has_begun() {
-        serve(config, (audit, &tally), shutdown.clone()).await?;
+        serve(config, (audit, &tally), &health, shutdown.clone()).await?;
     }
     let refused = tally.to_string();
     if !refused.is_empty() {
@@ -91,8 +100,10 @@ async fn run(config: &Config, audit: &Audit) -> anyhow::Result<()> {
 async fn serve(
     config: &Config,
     (audit, tally): (&Audit, &Arc<Tally>),
+    health: &Health,
     mut shutdown: Shutdown,
 ) -> anyhow::Result<()> {
+    health.loads();
     let mut store = RedbStore::open(&config.data_dir)?;
     let state = engine::load(&mut store)?;
     let (hosts, shards, open) = state.size();
@@ -101,6 +112,7 @@ async fn serve(
         config.data_dir.display()
     );
 
+    health.connects();
     let (client, connected) = tokio::select! {
         connection = connection::connect(&config.access, tally) => connection,
         () = shutdown.begun() => return Ok(()),
@@ -116,7 +128,7 @@ async fn serve(
     });
     let inbound = Inbound {
         client: client.clone(),
-        connected,
+        connected: connected.clone(),
         inbox,
         audit: audit.clone(),
         tally: tally.clone(),
@@ -124,7 +136,10 @@ async fn serve(
     };
     let subscribed = subscribe(inbound).await;
     match &subscribed {
-        Ok(_) => info!("ready"),
+        Ok(_) => {
+            health.serves(connected);
+            info!("ready");
+        }
         Err(error) => error!("{error:#}"),
     }
 

@@ -12,7 +12,7 @@ use crate::pip::Package;
 use crate::run::{self, Failure};
 use crate::test::Outcome;
 use crate::workspace::Workspace;
-use crate::{nats_server, programs};
+use crate::{apt, nats_server, programs};
 
 /// Programs, and the Debian packages that have them. busybox must be the static one: it is the image of all containers.
 const TOOLS: [(&str, &str); 5] = [
@@ -31,8 +31,7 @@ const THREADS: &str = "4";
 
 /// Finds the programs, or installs them where it may.
 pub(crate) fn tools(workspace: &Workspace) -> Result<Outcome, Failure> {
-    let uid = run::quietly("find out who runs this", Command::new("id").arg("-u"))?;
-    if uid.trim() != "0" {
+    if !apt::is_root()? {
         return Err(Failure::new(
             "the Docker tests start a dockerd, which needs root: run this as root, on a machine for tests",
         ));
@@ -51,7 +50,7 @@ pub(crate) fn tools(workspace: &Workspace) -> Result<Outcome, Failure> {
             _ => missing.iter().collect(),
         };
         let packages: Vec<_> = packages.into_iter().map(|(_, package)| *package).collect();
-        install(&packages)?;
+        apt::install("the Docker tests", &packages)?;
     }
     if let Some((tool, package)) = missing().first() {
         return Err(Failure::new(format!(
@@ -63,30 +62,9 @@ pub(crate) fn tools(workspace: &Workspace) -> Result<Outcome, Failure> {
 }
 
 fn missing() -> Vec<(&'static str, &'static str)> {
-    let path = env::var_os("PATH").unwrap_or_default();
     let mut tools = TOOLS.to_vec();
-    tools.retain(|(tool, _)| !env::split_paths(&path).any(|folder| folder.join(tool).is_file()));
+    tools.retain(|(tool, _)| !apt::is_there(tool));
     tools
-}
-
-fn install(packages: &[&str]) -> Result<(), Failure> {
-    let names = packages.join(" ");
-    eprintln!("xtask: installing {names}");
-    let apt = || {
-        let mut apt = Command::new("apt-get");
-        apt.env("DEBIAN_FRONTEND", "noninteractive");
-        apt
-    };
-    let advise = |failure: Failure| failure.advise(&format!("install {names} by hand"));
-    run::quietly("update the list of packages", apt().arg("update")).map_err(advise)?;
-    run::quietly(
-        "install what the Docker tests need",
-        apt()
-            .args(["install", "--yes", "--no-install-recommends"])
-            .args(packages),
-    )
-    .map_err(advise)?;
-    Ok(())
 }
 
 /// The path of docker-compose.

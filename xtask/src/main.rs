@@ -3,6 +3,7 @@
 //! Only the choice of the command lives here; each command has a file of its own. It uses std alone, because a newcomer
 //! builds it before anything else.
 
+mod apt;
 mod bench;
 mod chaos;
 mod demo;
@@ -15,6 +16,7 @@ mod schemas;
 mod sim;
 mod test;
 mod tidy;
+mod web;
 mod workspace;
 
 use std::env;
@@ -27,10 +29,13 @@ use workspace::Workspace;
 const HELP: &str = "\
 cargo xtask <command>
 
-  demo [--keep] …   real teardowns over a real NATS server, on 20 simulated hosts
+  demo [--keep] …   real teardowns over a real NATS server, on 20 simulated hosts, and the page to watch and join in
   test              formats, lints and tests everything but Docker, as CI does
   test --docker     the Docker runtime on a real dockerd of its own, as CI does too: as root; what is missing is
                     installed with apt-get and pip
+  test --web        the page in Chromium, on a real swarm, as CI does too: with Node 20; Chromium is installed with apt-get
+                    where it is missing and this is root
+  web               builds the page, which the controller takes in when it is built next: with Node 20
   bench <name> …    a measurement: `accept`, `flood`
   chaos …           kills, stops and cuts off a whole swarm under load, then checks that nothing was lost
   sim …             the deterministic simulation: --seeds N, --seed S [--all], or --planted [name …]
@@ -54,8 +59,8 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(command: &str, rest: &[OsString]) -> Result<(), Failure> {
-    if command == "schemas" && !rest.is_empty() {
-        return Err(Failure::usage("`schemas` takes no arguments"));
+    if ["schemas", "web"].contains(&command) && !rest.is_empty() {
+        return Err(Failure::usage(format!("`{command}` takes no arguments")));
     }
     match command {
         "demo" => Err(demo::run(&Workspace::find()?, rest)),
@@ -63,6 +68,7 @@ fn dispatch(command: &str, rest: &[OsString]) -> Result<(), Failure> {
         "chaos" => Err(chaos::run(&Workspace::find()?, rest)),
         "sim" => sim::run(&Workspace::find()?, rest),
         "test" => test::run(&Workspace::find()?, rest),
+        "web" => web::build(&Workspace::find()?),
         "schemas" => schemas::run(&Workspace::find()?),
         "help" | "--help" | "-h" => {
             println!("{HELP}");

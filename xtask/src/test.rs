@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check that CI makes, what fails soonest first; with `--docker`, those that need root and a
-//! Docker of their own.
+//! Docker of their own; with `--web`, those that need Node and a browser.
 //!
-//! What a check looks for is elsewhere: tidy.rs, clippy.toml, deny.toml, docker.rs, and the tests themselves.
+//! What a check looks for is elsewhere: tidy.rs, clippy.toml, deny.toml, docker.rs, web.rs, and the tests themselves.
 
 use std::ffi::OsString;
 use std::process::Command;
@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::run::{self, Failure};
 use crate::workspace::Workspace;
-use crate::{docker, nats_server, programs, sim, tidy};
+use crate::{docker, nats_server, programs, sim, tidy, web};
 
 /// How a step ended that did not fail.
 pub(crate) enum Outcome {
@@ -37,6 +37,13 @@ const DOCKER_STEPS: [(&str, Step); 3] = [
     ("docker tests", docker::tests),
 ];
 
+const WEB_STEPS: [(&str, Step); 4] = [
+    ("web tools", web::tools),
+    ("page", web::page),
+    ("programs", build_programs),
+    ("web tests", web::tests),
+];
+
 /// How many seeds are simulated.
 const SEEDS: &str = "20000";
 
@@ -48,7 +55,10 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), F
     match arguments {
         [] => run_steps(workspace, &STEPS),
         [docker] if docker == "--docker" => run_steps(workspace, &DOCKER_STEPS),
-        _ => Err(Failure::usage("`test` takes `--docker` or nothing")),
+        [web] if web == "--web" => run_steps(workspace, &WEB_STEPS),
+        _ => Err(Failure::usage(
+            "`test` takes `--docker`, `--web` or nothing",
+        )),
     }
 }
 

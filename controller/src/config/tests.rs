@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use scuttle_bus::{Access, Login, Tls};
 
 use super::{Config, ConfigError, LogFormat};
+use crate::http::NatsUrl;
 
 fn access(url: &str, login: Login) -> Access {
     Access {
@@ -53,6 +55,8 @@ fn defaults_fill_what_nobody_sets() {
         data_dir: PathBuf::from("/d"),
         log_format: LogFormat::Text,
         audit_log: None,
+        http: None,
+        web_nats_url: NatsUrl::default(),
     };
     assert_eq!(config, expected);
     check_refused(&[], &[], None, &["--data-dir", "SCUTTLE_DATA_DIR"]);
@@ -98,6 +102,18 @@ fn flags_win_then_the_environment_then_the_file() {
             "audit_log",
             ["a1", "a2", "a3"],
         ),
+        (
+            "--http",
+            "SCUTTLE_HTTP",
+            "http",
+            ["127.0.0.1:1", "127.0.0.1:2", "127.0.0.1:3"],
+        ),
+        (
+            "--web-nats-url",
+            "SCUTTLE_WEB_NATS_URL",
+            "web_nats_url",
+            ["ws://w1", "ws://w2", "ws://w3"],
+        ),
     ];
     for mask in 0..4 {
         let (mut flags, mut variables, mut file) = (vec![], vec![], String::new());
@@ -131,6 +147,8 @@ fn flags_win_then_the_environment_then_the_file() {
                 LogFormat::Text
             },
             audit_log: Some(PathBuf::from(format!("a{layer}"))),
+            http: Some(SocketAddr::from(([127, 0, 0, 1], layer))),
+            web_nats_url: format!("ws://w{layer}").parse().expect("an address"),
         };
         assert_eq!(config, expected);
     }
@@ -207,6 +225,7 @@ fn a_wrong_file_is_named_with_its_line() {
             ["line 2", "scuttle.toml"],
         ),
         ("data_dir = 7", ["line 1", "invalid type"]),
+        ("web_nats_url = \"nats://h\"", ["line 1", "ws://HOST:PORT"]),
     ] {
         check_refused(&[], &[], Some(text), &words);
     }
@@ -228,6 +247,10 @@ fn wrong_arguments_and_variables_are_named() {
         None,
         &["SCUTTLE_LOG_FORMAT"],
     );
+    check_refused(&["--http", "8420"], &[], None, &["--http", "IP:PORT"]);
+    check_refused(&[], &[("SCUTTLE_HTTP", "8420")], None, &["SCUTTLE_HTTP"]);
+    let variable = ("SCUTTLE_WEB_NATS_URL", "nats://h:4222");
+    check_refused(&[], &[variable], None, &[variable.0, "wss://HOST:PORT"]);
     check_refused(
         &["--help"],
         &[("SCUTTLE_NATS_PASSWORD", "hunter2")],

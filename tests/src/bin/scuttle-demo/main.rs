@@ -11,6 +11,7 @@ mod summary;
 mod terminal;
 mod view;
 
+use std::io::{self, IsTerminal};
 use std::process::ExitCode;
 
 use anyhow::Result;
@@ -30,7 +31,7 @@ const INTERRUPTED: u8 = 130;
 #[derive(Debug, Parser)]
 #[command(name = "scuttle-demo", version)]
 struct Args {
-    /// Stay up afterwards, say how to connect, and print what happens until Ctrl-C.
+    /// Stay up afterwards, say how to connect, and print what happens until Ctrl-C: as always on a terminal.
     #[arg(long)]
     keep: bool,
     /// How many simulated hosts.
@@ -100,7 +101,7 @@ async fn play(
     if stop.unless(all).await?.is_none() {
         return Ok(ExitCode::from(INTERRUPTED));
     }
-    if args.keep {
+    if args.keep || io::stdout().is_terminal() {
         stop.unless(keep::stay(&mut show)).await?;
     }
     Ok(ExitCode::SUCCESS)

@@ -1,6 +1,7 @@
 //! The processes of the demo: a nats-server, a controller, the simulated hosts. Started in this order, stopped in the
 //! opposite one.
 
+use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -56,7 +57,16 @@ impl Stage {
         terminal.line(Sign::Good, &format!("nats-server {version}"), &text)?;
 
         let data = dir.path().join("controller");
-        let mut controller = Controller::start(&nats, &data).context("start the controller")?;
+        let mut environment = nats.environment(Role::Controller).to_vec();
+        // The same after it is killed and started again.
+        let http = free_address()?;
+        environment.push(("SCUTTLE_HTTP", http.to_string()));
+        environment.extend(
+            nats.websocket_url()
+                .map(|url| ("SCUTTLE_WEB_NATS_URL", url)),
+        );
+        let mut controller = Controller::start_at(&nats.url(), environment, &data)
+            .context("start the controller")?;
         controller.process().quiet = true;
         operator
             .answered()
@@ -69,6 +79,11 @@ impl Stage {
             concat!("controller ", env!("CARGO_PKG_VERSION")),
             &text,
         )?;
+
+        let address = format!(" at http://{http}/");
+        let told = controller.process().line(&address).await?;
+        let page = told.contains("the page is at").then_some(http);
+        tell_page(page, &nats, terminal)?;
 
         let numbers = [
             args.hosts.to_string(),
@@ -121,6 +136,29 @@ impl Stage {
         let nats = self.nats.stop().await.context("stop nats-server");
         hosts.and(controller).and(nats)
     }
+}
+
+/// The page's address, for whoever has a browser.
+fn tell_page(page: Option<SocketAddr>, nats: &Nats, terminal: &Terminal) -> Result<()> {
+    let Some(address) = page else {
+        let why = "not built: it needs Node 20 (see above)";
+        return terminal.line(Sign::Bad, "page", why);
+    };
+    let role = Role::Operator;
+    let text = format!(
+        "http://{address}/  sign in as {role}, password {}",
+        nats.password(role)
+    );
+    terminal.line(Sign::Good, "page", &text)
+}
+
+/// Where the page is served: at its usual address, if nobody else has that.
+fn free_address() -> Result<SocketAddr> {
+    let local = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
+    let listener = local(8420)
+        .or_else(|_| local(0))
+        .context("find a free port")?;
+    Ok(listener.local_addr()?)
 }
 
 async fn end(process: &mut Process) -> Result<()> {
