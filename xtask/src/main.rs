@@ -7,6 +7,7 @@ mod bench;
 mod chaos;
 mod demo;
 mod docker;
+mod docs;
 mod nats_server;
 mod pip;
 mod programs;
@@ -35,6 +36,7 @@ cargo xtask <command>
   chaos …           kills, stops and cuts off a whole swarm under load, then checks that nothing was lost
   sim …             the deterministic simulation: --seeds N, --seed S [--all], or --planted [name …]
   schemas           writes the generated schema files anew
+  docs              writes docs/cli.md and cli/schemas/ anew
   help              this text
 
 A nats-server of 2.10 or newer is taken from SCUTTLE_NATS_SERVER (a path), else from the PATH; else a
@@ -54,8 +56,8 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(command: &str, rest: &[OsString]) -> Result<(), Failure> {
-    if command == "schemas" && !rest.is_empty() {
-        return Err(Failure::usage("`schemas` takes no arguments"));
+    if matches!(command, "schemas" | "docs") && !rest.is_empty() {
+        return Err(Failure::usage(format!("`{command}` takes no arguments")));
     }
     match command {
         "demo" => Err(demo::run(&Workspace::find()?, rest)),
@@ -64,6 +66,7 @@ fn dispatch(command: &str, rest: &[OsString]) -> Result<(), Failure> {
         "sim" => sim::run(&Workspace::find()?, rest),
         "test" => test::run(&Workspace::find()?, rest),
         "schemas" => schemas::run(&Workspace::find()?),
+        "docs" => docs::run(&Workspace::find()?),
         "help" | "--help" | "-h" => {
             println!("{HELP}");
             Ok(())
