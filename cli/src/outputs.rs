@@ -168,6 +168,20 @@ pub(crate) enum FindingStatus {
     Skipped,
 }
 
+/// `scuttle watch -o json`: what there is now.
+#[derive(Debug, Serialize)]
+#[cfg_attr(test, derive(schemars::JsonSchema))]
+pub(crate) struct Snapshot<'a> {
+    /// When it was written.
+    pub(crate) at: Timestamp,
+    /// All hosts.
+    pub(crate) hosts: Vec<&'a HostRecord>,
+    /// All shards.
+    pub(crate) shards: Vec<&'a ShardRecord>,
+    /// The newest 1,000 operations, without their `shards`.
+    pub(crate) operations: Vec<&'a OperationRecord>,
+}
+
 /// One line of `scuttle watch -o jsonl`.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::StreamExt;
+use scuttle_bus::what_to_do;
 use scuttle_schemas::operations::OperationsUpdated;
 use scuttle_schemas::teardown::{DEFAULT_TIMEOUT_S, TeardownPlan, TeardownRequest};
 use scuttle_schemas::{ErrorCode, read, subjects};
@@ -179,12 +180,14 @@ fn no_connection(error: &AskError, findings: &mut Findings) {
             );
         }
         error => {
-            findings.fail(
-                "server",
-                1,
-                error.to_string(),
-                "start nats-server, or give its address with --nats-url",
-            );
+            let (found, to_do) = match error {
+                AskError::Unreachable { url, cause } => (
+                    format!("cannot connect to {url}: {cause}"),
+                    what_to_do(cause),
+                ),
+                other => (other.to_string(), "mend that, and run it again"),
+            };
+            findings.fail("server", 1, found, to_do);
             findings.skip(&["version", "login"], "there is no connection");
         }
     }

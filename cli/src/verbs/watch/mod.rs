@@ -17,7 +17,8 @@ use crate::output::Format;
 
 /// Shows hosts, shards and operations as they change, on the whole screen, with keys to filter, tear down, retry and cancel.
 ///
-/// With -o jsonl each change is a line of JSON, after everything that there is. Press ? on the screen for its keys.
+/// With -o jsonl each change is a line of JSON, after everything that there is; with -o json it is one document of what there is
+/// now, and the command ends. Press ? on the screen for its keys.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle watch
@@ -29,25 +30,16 @@ pub(crate) struct Watch {
 
 impl Watch {
     pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
-        let screen = match format {
-            Format::Jsonl => false,
-            Format::Json => {
-                return Err(Failure::Usage(
-                    "watch never ends, so it is no one document: use -o jsonl".to_owned(),
-                ));
-            }
-            Format::Table if io::stdout().is_terminal() && io::stdin().is_terminal() => true,
-            Format::Table => {
-                return Err(Failure::Usage(
-                    "watch draws on a terminal, and there is none: use -o jsonl for a stream of changes".to_owned(),
-                ));
-            }
-        };
+        if format.is_table() && !(io::stdout().is_terminal() && io::stdin().is_terminal()) {
+            return Err(Failure::Usage(
+                "watch draws on a terminal, and there is none: use -o jsonl for a stream of changes".to_owned(),
+            ));
+        }
         let bus = Bus::connect(&self.nats.connection()?).await?;
-        if screen {
-            screen::run(bus).await
-        } else {
-            stream::run(&bus).await
+        match format {
+            Format::Table => screen::run(bus).await,
+            Format::Json => stream::once(&bus).await,
+            Format::Jsonl => stream::run(&bus).await,
         }
     }
 }

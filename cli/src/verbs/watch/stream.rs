@@ -1,4 +1,4 @@
-//! The stream: everything that there is, then each change, one JSON object a line.
+//! For programs: everything that there is, then each change, one JSON object a line; or what there is now, as one document.
 
 use std::time::Duration;
 
@@ -8,8 +8,8 @@ use crate::ask::Bus;
 use crate::failure::Failure;
 use crate::live::{Heard, Live};
 use crate::look;
-use crate::output::line;
-use crate::outputs::Event;
+use crate::output::{Format, line};
+use crate::outputs::{Event, Snapshot};
 
 /// How often it is looked whether anything is still heard.
 const LOOK: Duration = Duration::from_secs(1);
@@ -44,6 +44,23 @@ pub(crate) async fn run(bus: &Bus) -> Result<(), Failure> {
             _ => {}
         }
     }
+}
+
+/// Writes what there is now, once.
+pub(crate) async fn once(bus: &Bus) -> Result<(), Failure> {
+    let mut live = Live::open(bus).await?;
+    while !live.is_complete() {
+        if let Heard::Trouble(trouble) = live.next().await {
+            eprintln!("scuttle: {trouble}");
+        }
+    }
+    let snapshot = Snapshot {
+        at: look::now(),
+        hosts: live.hosts.iter().map(|(_, host)| host).collect(),
+        shards: live.shards.iter().map(|(_, shard)| shard).collect(),
+        operations: live.operations.iter().map(|(_, one)| one).collect(),
+    };
+    Format::Json.one(&snapshot, String::new)
 }
 
 fn write(live: &Live, heard: &Heard) -> Result<(), Failure> {
