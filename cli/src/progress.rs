@@ -18,7 +18,7 @@ use crate::verbs::ops::{counts, target};
 const DECKIES: usize = 12;
 
 /// How wide the names are.
-const NAMES: usize = 28;
+const NAMES: usize = 20;
 
 /// How often the signs of life turn.
 pub(crate) const TICK: Duration = Duration::from_millis(120);
@@ -147,7 +147,7 @@ fn name(text: &str) -> String {
 /// A bar for a whole host; for a decky, which is there or gone, only a sign of life.
 fn style(counted: bool) -> ProgressStyle {
     let template = if counted {
-        "{spinner} {prefix} {bar:20} {pos}/{len}  {elapsed:>4}  {wide_msg}"
+        "{spinner} {prefix} {bar:12} {pos}/{len}  {elapsed:>4}  {wide_msg}"
     } else {
         "{spinner} {prefix} {elapsed:>4}  {wide_msg}"
     };

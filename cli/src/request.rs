@@ -109,6 +109,19 @@ pub(crate) async fn tear_down(
             "Accepted, and on disk. `scuttle op ID` shows how far one is; with --wait this command stays until the end."
         );
     }
+    if order.wait && format.is_table() {
+        for operation in ended.values() {
+            if matches!(
+                operation.state,
+                OperationState::Failed | OperationState::TimedOut
+            ) {
+                let id = operation.operation_id;
+                eprintln!(
+                    "`scuttle op {id}` has the whole story, `scuttle retry {id}` asks again for what is left."
+                );
+            }
+        }
+    }
     match code {
         None | Some(0) => Ok(()),
         Some(code) => Err(Failure::Told(code)),
@@ -247,11 +260,10 @@ fn ended_table(teardowns: &[Teardown]) -> Table {
         Column::new("DECKIES"),
         Column::new("TOOK"),
         Column::new("ERROR"),
-        Column::whole("OPERATION"),
     ]);
     for teardown in teardowns {
         let Some(operation) = &teardown.operation else {
-            let mut row: [Cell; 6] = Default::default();
+            let mut row: [Cell; 5] = Default::default();
             row[0] = text(teardown).into();
             row[1] = Cell::toned(Tone::Bad, "✗ not accepted");
             table.row(row);
@@ -269,13 +281,12 @@ fn ended_table(teardowns: &[Teardown]) -> Table {
             counts(operation).into(),
             took(finished.since(operation.accepted_at)).into(),
             Cell::toned(Tone::Bad, error),
-            operation.operation_id.to_string().into(),
         ]);
         let failed = operation.shards.iter().flatten();
         let failed = failed.filter(|shard| shard.outcome == ShardOutcome::Failed);
         for shard in failed.filter(|_| teardown.decky_id.is_none()) {
             let error = shard.error.as_ref().map_or("", |error| error.as_str());
-            let mut row: [Cell; 6] = Default::default();
+            let mut row: [Cell; 5] = Default::default();
             row[0] = format!("  {}", shard.decky_id).into();
             row[1] = look::outcome(shard.outcome).into();
             row[4] = Cell::toned(Tone::Bad, error);

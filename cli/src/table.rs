@@ -8,14 +8,18 @@ use crate::look::{Look, Paint, Tone, plain};
 /// Between two columns.
 const GAP: usize = 2;
 
-/// The least that a column is cut to: a letter or two and the sign of the cut.
-const LEAST: usize = 4;
+/// The least that a column is cut to: what is narrower says nothing any more, and is left out.
+const LEAST: usize = 8;
+
+/// The columns that are never left out: what it is, and how it is. They are cut to this only when all others are gone.
+const ALWAYS: usize = 3;
+const NAME: usize = 20;
 
 /// A column's heading.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Column {
     head: &'static str,
-    /// Cut after all others: ids, which are of no use in part.
+    /// Cut when nothing else helps: ids, which are of no use in part.
     whole: bool,
 }
 
@@ -93,50 +97,63 @@ impl Table {
             return String::new();
         }
         let widths = self.widths(width);
-        let mut text = String::new();
         let heads = self.columns.iter();
         let heads: Vec<Cell> = heads
             .map(|column| Cell::toned(Tone::Head, column.head))
             .collect();
+        let mut text = String::new();
         for row in std::iter::once(&heads).chain(&self.rows) {
             let mut line = String::new();
-            let last = row.len() - 1;
-            for (number, (cell, width)) in row.iter().zip(&widths).enumerate() {
+            let mut blank = 0;
+            for (cell, width) in row.iter().zip(&widths) {
                 let shown = cut(&cell.text, *width);
-                let blank = if number == last {
-                    0
-                } else {
-                    width - shown.width() + GAP
-                };
-                line += &paint.text(cell.tone, &shown);
-                line += &" ".repeat(blank);
+                if !shown.is_empty() {
+                    line += &" ".repeat(blank);
+                    line += &paint.text(cell.tone, &shown);
+                    blank = 0;
+                }
+                blank += width - shown.width() + GAP;
             }
-            text += line.trim_end();
+            text += &line;
             text.push('\n');
         }
         text
     }
 
-    /// How wide each column is: the widest is cut first, ids last.
+    /// How wide each column is that is shown: the widest is cut first; what would be too narrow is left out, the last first; ids
+    /// are cut last.
     fn widths(&self, most: Option<usize>) -> Vec<usize> {
         let of = |number: usize| {
             let cells = self.rows.iter().map(|row| row[number].text.width());
             cells.chain([self.columns[number].head.width()]).max()
         };
-        let mut widths: Vec<usize> = (0..self.columns.len()).filter_map(of).collect();
-        let Some(most) = most else { return widths };
-        let gaps = GAP * (widths.len() - 1);
-        for whole in [false, true] {
-            while widths.iter().sum::<usize>() + gaps > most {
+        let natural: Vec<usize> = (0..self.columns.len()).filter_map(of).collect();
+        let Some(most) = most else { return natural };
+        let fits =
+            |widths: &[usize]| widths.iter().sum::<usize>() + GAP * (widths.len() - 1) <= most;
+        let shrink = |widths: &mut Vec<usize>, whole: bool, least: [usize; 2]| {
+            while !fits(widths) {
                 let may = |number: &usize| self.columns[*number].whole == whole;
-                let widest = (0..widths.len())
-                    .filter(may)
-                    .max_by_key(|number| widths[*number]);
-                let Some(widest) = widest.filter(|number| widths[*number] > LEAST) else {
-                    break;
+                let least = |number: usize| least[usize::from(number >= ALWAYS)];
+                let all = (0..widths.len()).filter(may);
+                let all = all.filter(|number| widths[*number] > least(*number));
+                let Some(widest) = all.max_by_key(|number| widths[*number]) else {
+                    return;
                 };
                 widths[widest] -= 1;
             }
+        };
+        let mut widths = natural.clone();
+        for shown in (ALWAYS.min(natural.len())..=natural.len()).rev() {
+            widths = natural[..shown].to_vec();
+            shrink(&mut widths, false, [NAME, LEAST]);
+            if fits(&widths) {
+                return widths;
+            }
+        }
+        for least in [LEAST, 1] {
+            shrink(&mut widths, false, [least; 2]);
+            shrink(&mut widths, true, [least; 2]);
         }
         widths
     }
@@ -170,16 +187,18 @@ mod tests {
 
     fn table() -> Table {
         let mut table = Table::new(&[
-            Column::new("DECKY"),
-            Column::new("ERROR"),
             Column::whole("OPERATION"),
+            Column::new("DECKY"),
+            Column::new("STATE"),
+            Column::new("ERROR"),
         ]);
         table.row([
-            "decky-03".into(),
-            "network decnet_lan has active endpoints".into(),
             "01990000-0000".into(),
+            "decky-03".into(),
+            "failed".into(),
+            "network decnet_lan has active endpoints".into(),
         ]);
-        table.row(["d".into(), "".into(), "-".into()]);
+        table.row(["-".into(), "d".into(), "".into(), "x".into()]);
         table
     }
 
@@ -193,28 +212,28 @@ mod tests {
         check(
             None,
             [
-                "DECKY     ERROR                                    OPERATION",
-                "decky-03  network decnet_lan has active endpoints  01990000-0000",
-                "d                                                  -",
+                "OPERATION      DECKY     STATE   ERROR",
+                "01990000-0000  decky-03  failed  network decnet_lan has active endpoints",
+                "-              d                 x",
             ],
         );
         check(
-            Some(40),
+            Some(50),
             [
-                "DECKY     ERROR            OPERATION",
-                "decky-03  network decnet…  01990000-0000",
-                "d                          -",
+                "OPERATION      DECKY     STATE   ERROR",
+                "01990000-0000  decky-03  failed  network decnet_l…",
+                "-              d                 x",
             ],
         );
         check(
-            Some(24),
+            Some(35),
             [
-                "DEC…  ERR…  OPERATION",
-                "dec…  net…  01990000-00…",
-                "d           -",
+                "OPERATION      DECKY     STATE",
+                "01990000-0000  decky-03  failed",
+                "-              d",
             ],
         );
-        for width in 20..80 {
+        for width in 10..90 {
             for line in table().render(Some(width), Paint::NONE).lines() {
                 assert!(line.width() <= width, "{width}: {line}");
             }
