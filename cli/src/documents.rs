@@ -75,8 +75,9 @@ Written by `cargo xtask docs` from what `scuttle --help` says; a test compares t
 
 ## What goes where
 
-Standard output has data only; progress, questions and errors go to standard error. People get tables, as wide as the terminal,
-without colours where `NO_COLOR` is set or the output is no terminal. Programs get JSON with `-o json` (one document) or `-o jsonl`
+Standard output has data only; progress, questions and errors go to standard error. People get tables that fit the
+terminal (columns that have no room are left out; in a pipe there are all, uncut), without colours where `NO_COLOR` is set or the output
+is no terminal. Programs get JSON with `-o json` (one document) or `-o jsonl`
 (one record a line). Lists are the answers of the bus with all pages in one: their `next` is null, and only their length may be beyond
 a page's. Errors are text in every format.
 

@@ -222,7 +222,7 @@ impl Live {
         match sign {
             Some(Sign::Lost) => {
                 self.connected = false;
-                Heard::Trouble("the connection to the NATS server is lost".to_owned())
+                Heard::Nothing
             }
             // It tells of the first connection, too.
             Some(Sign::Back) if self.connected => Heard::Nothing,
@@ -230,7 +230,7 @@ impl Live {
             Some(Sign::Back) | None => {
                 self.connected = true;
                 self.list_all();
-                Heard::Trouble("the connection to the NATS server is back".to_owned())
+                Heard::Nothing
             }
             Some(Sign::Complaint(complaint)) => Heard::Trouble(complaint),
         }

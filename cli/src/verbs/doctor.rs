@@ -315,6 +315,14 @@ async fn controller(bus: &Bus, answered: Result<(), AskError>, findings: &mut Fi
                 "it is there, and overloaded",
                 "ask again; its log says what it is flooded with",
             ),
+        (Err(AskError::NoController { subject }), _) => {
+            findings.fail(
+                "controller",
+                6,
+                format!("nobody answers on {subject}"),
+                restart,
+            );
+        }
         (Err(error), _) => findings.fail("controller", 6, error.to_string(), restart),
     }
 }

@@ -34,7 +34,14 @@ impl Cli {
     /// # Errors
     /// There is no folder for it.
     pub(crate) fn with(swarm: &Swarm, environment: Vec<(&'static str, String)>) -> Result<Self> {
-        let home = swarm.path("home");
+        Self::at(swarm.path("home"), environment)
+    }
+
+    /// The same, in this folder.
+    ///
+    /// # Errors
+    /// It cannot be made.
+    pub(crate) fn at(home: PathBuf, environment: Vec<(&'static str, String)>) -> Result<Self> {
         std::fs::create_dir_all(&home)?;
         Ok(Self { home, environment })
     }

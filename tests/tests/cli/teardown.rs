@@ -1,8 +1,12 @@
 //! Tearing down: what is asked first, what is accepted, what is withdrawn, and what is asked for again.
 
+use anyhow::Context;
+use futures_util::StreamExt;
 use scuttle_schemas::operations::OperationState;
-use scuttle_tests::{Role, Swarm, TestResult, failed, removed};
-use serde_json::Value;
+use scuttle_schemas::{headers, subjects};
+use scuttle_tests::wait::within;
+use scuttle_tests::{Client, Nats, Role, Swarm, TestResult, failed, removed};
+use serde_json::{Value, json};
 
 use crate::stage::{Cli, valid};
 
@@ -167,5 +171,60 @@ async fn a_retry_asks_for_what_failed_and_for_nothing_else() -> TestResult {
         .iter()
         .filter(|one| one.state == OperationState::Succeeded);
     assert_eq!((all.len(), ended.count()), (3, 1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_is_asked_for_again_by_the_same_key() -> TestResult {
+    let nats = Nats::start().await?;
+    let folder = tempfile::tempdir()?;
+    let mut environment = Vec::from(nats.environment(Role::Operator));
+    environment.push(("SCUTTLE_NATS_URL", nats.url()));
+    let cli = Cli::at(folder.path().to_owned(), environment)?;
+    let controller = Client::connect(&nats, Role::Controller).await?;
+    let controller = controller.nats();
+    let mut requests = controller.subscribe(subjects::REQUESTS).await?;
+    controller.flush().await?;
+
+    let at = "2026-11-23T09:11:49.000Z";
+    let host = json!({
+        "host_uuid": "worker-a", "name": "worker-a", "address": null, "labels": {}, "status": "online", "last_heartbeat": at,
+        "agent_version": "1", "shards": 1, "open_operations": 0, "enrolled_at": at,
+    });
+    let accepted = json!({
+        "accepted": true, "detail": "teardown queued", "operation_id": "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11",
+        "host_uuid": "worker-a", "host_name": "worker-a", "decky_id": "decky-01", "shards": 1, "deadline": at, "repeated": false,
+    });
+    let answers = [
+        (
+            subjects::HOSTS_LIST,
+            json!({ "revision": 1, "hosts": [host], "next": null }),
+        ),
+        (subjects::TEARDOWN, json!("no answer at all")),
+        (subjects::TEARDOWN, accepted),
+    ];
+    let mut keys = Vec::new();
+    let answered = async {
+        for (subject, answer) in answers {
+            let request = within(subject, requests.next())
+                .await?
+                .context("a request")?;
+            assert_eq!(request.subject.as_str(), subject);
+            let key = request
+                .headers
+                .as_ref()
+                .and_then(|all| all.get(headers::MSG_ID));
+            keys.extend(key.map(ToString::to_string));
+            let reply = request.reply.context("a place for the answer")?;
+            controller.publish(reply, answer.to_string().into()).await?;
+        }
+        anyhow::Ok(())
+    };
+    let words = ["teardown", "worker-a", "--decky", "decky-01"];
+    let (ended, answered) = tokio::join!(cli.json(&words, 0, "cli/teardowns"), answered);
+    answered?;
+    assert_eq!(ended?["teardowns"][0]["accepted"]["accepted"], true);
+    assert_eq!(keys.len(), 2);
+    assert_eq!(keys[0], keys[1]);
     Ok(())
 }

@@ -242,6 +242,7 @@ impl App {
     fn show(&mut self, tab: Tab) {
         self.tab = tab;
         self.armed = None;
+        self.message = None;
     }
 
     /// What was done last is undone first.
@@ -282,6 +283,7 @@ impl App {
             _ => return,
         };
         self.armed = None;
+        self.message = None;
         self.selected[self.tab as usize] = Some(rows[to].clone());
     }
 

@@ -12,6 +12,7 @@ use unicode_width::UnicodeWidthStr;
 
 use super::app::{Action, App, Key, Popup, Swarm, Tab};
 use crate::look::{self, Look, Tone, ago, plain};
+use crate::table::cut;
 use crate::verbs::ops::{counts, target};
 
 const HELP: &str = "\
@@ -29,6 +30,9 @@ const HELP: &str = "\
 
  t, r and c arm first, and act when they are
  pressed again within 4 s.";
+
+/// Between two columns.
+const GAP: u16 = 2;
 
 /// The widest column that is not the last.
 const WIDEST: usize = 28;
@@ -182,14 +186,28 @@ impl Scene<'_> {
             .min(keys.len().saturating_sub(room));
         let shown = keys.iter().skip(first).take(room);
         let rows: Vec<_> = shown.filter_map(|key| self.row(key)).collect();
-        let widths = widths(heads, &rows);
-        let cell = |(tone, text): (Tone, String)| Cell::from(Span::styled(text, self.style(tone)));
-        let rows = rows.into_iter();
-        let rows = rows.map(|row| Row::new(row.into_iter().map(cell)));
-        let table = Table::new(rows, widths)
+        let widths = widths(heads, &rows, usize::from(area.width));
+        let rows = rows.into_iter().map(|row| {
+            let cells = row.into_iter().zip(&widths).map(|((tone, text), width)| {
+                let text = cut(&text, usize::from(*width));
+                Cell::from(Span::styled(text, self.style(tone)))
+            });
+            Row::new(cells)
+        });
+        let table = Table::new(rows, widths.iter().copied().map(Constraint::Length))
             .header(Row::new(heads.iter().copied()).style(self.style(Tone::Head)))
-            .row_highlight_style(Style::new().add_modifier(Modifier::REVERSED))
-            .column_spacing(2);
+            // One colour from end to end: the words say the rest.
+            .row_highlight_style(
+                Style::new()
+                    .fg(Color::Reset)
+                    .add_modifier(Modifier::REVERSED),
+            )
+            .style(self.style(if self.stale.is_some() {
+                Tone::Dim
+            } else {
+                Tone::Plain
+            }))
+            .column_spacing(GAP);
         let mut state = TableState::new().with_selected(selected.map(|at| at - first));
         frame.render_stateful_widget(table, area, &mut state);
         if keys.is_empty() && self.complete {
@@ -318,16 +336,17 @@ impl Scene<'_> {
     }
 }
 
-/// How wide each column is: as wide as what is shown in it, within bounds; the last has the rest.
-fn widths(heads: &[&str], rows: &[Vec<(Tone, String)>]) -> Vec<Constraint> {
+/// How wide each column is: as wide as what is shown in it, within bounds; the last has the rest of all that there is.
+fn widths(heads: &[&str], rows: &[Vec<(Tone, String)>], all: usize) -> Vec<u16> {
     let last = heads.len() - 1;
     let of = |column: usize| {
         let cells = rows.iter().map(|row| row[column].1.width());
         // States and times change while one looks: the table is not to jump each time.
         let narrowest = heads[column].width().max(if column == 2 { 12 } else { 8 });
-        Constraint::Length(cells.chain([narrowest]).max().unwrap_or(0).min(WIDEST) as u16)
+        cells.chain([narrowest]).max().unwrap_or(0).min(WIDEST)
     };
-    let mut widths: Vec<_> = (0..last).map(of).collect();
-    widths.push(Constraint::Fill(1));
-    widths
+    let mut widths: Vec<usize> = (0..last).map(of).collect();
+    let taken = widths.iter().sum::<usize>() + last * usize::from(GAP);
+    widths.push(all.saturating_sub(taken));
+    widths.into_iter().map(|width| width as u16).collect()
 }
