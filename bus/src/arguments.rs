@@ -8,9 +8,9 @@ use crate::{Access, DEFAULT_URL, Login, Secret, Tls};
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "NATS")]
 pub struct Arguments {
-    /// The NATS server.
-    #[arg(long, env = "SCUTTLE_NATS_URL", default_value = DEFAULT_URL, value_name = "URL")]
-    pub nats_url: String,
+    /// The NATS server, as nats://HOST:PORT or tls://HOST:PORT; port 4222 of this machine if absent
+    #[arg(long, env = "SCUTTLE_NATS_URL", value_name = "URL")]
+    pub nats_url: Option<String>,
     /// The user at the NATS server.
     #[arg(
         long,
@@ -31,6 +31,7 @@ pub struct Arguments {
     /// A NATS credentials file, instead of user and password.
     #[arg(
         long,
+        visible_alias = "creds",
         env = "SCUTTLE_NATS_CREDS",
         value_name = "FILE",
         conflicts_with = "nats_user"
@@ -75,7 +76,7 @@ impl Arguments {
             _ => Login::Anonymous,
         };
         Access {
-            url: nats_url,
+            url: nats_url.unwrap_or_else(|| DEFAULT_URL.to_owned()),
             login,
             tls: Tls {
                 ca: tls_ca,

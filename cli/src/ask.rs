@@ -3,21 +3,33 @@
 
 use std::time::Duration;
 
-use async_nats::{ConnectErrorKind, Event, Request, RequestErrorKind};
-use scuttle_bus::{Access, AccessError, Login, what_to_do};
+use async_nats::{ConnectErrorKind, Event, HeaderMap, Request, RequestErrorKind};
+use scuttle_bus::{AccessError, Login, what_to_do};
 use scuttle_schemas::{ErrorCode, Refusal, RefusalBody, headers, read};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
-use tokio::sync::mpsc;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use uuid::Uuid;
 
+use crate::connect::Connection;
 use crate::jwt::Claims;
 use crate::jwt::claims::User;
 
 /// How long an answer may take: an acceptance waits for a disk, and for nothing else.
 const ANSWER: Duration = Duration::from_secs(10);
 
-/// The most complaints of the server that wait to be read: one request makes one or two.
-const COMPLAINTS: usize = 16;
+/// The most signs that wait to be read: one request makes one or two.
+const SIGNS: usize = 64;
+
+/// How often a change is asked for until its answer comes.
+const TRIES: usize = 3;
+
+/// Between two of them: a controller is back within a second.
+const PAUSE: Duration = Duration::from_secs(1);
+
+/// The same when the controller says for how long.
+const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 
 /// Why there is no acceptance.
 #[derive(Debug, thiserror::Error)]
@@ -80,35 +92,55 @@ pub(crate) enum AskError {
     },
 }
 
-/// A connection as one user.
-#[derive(Debug)]
+/// A connection as one user. Its clones share it.
+#[derive(Debug, Clone)]
 pub(crate) struct Bus {
     client: async_nats::Client,
     user: String,
-    complaints: mpsc::Receiver<String>,
+    signs: broadcast::Sender<Sign>,
+}
+
+/// What the connection itself tells, apart from messages.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Sign {
+    /// The server complains.
+    Complaint(String),
+    /// The connection is lost; it is sought again.
+    Lost,
+    /// It is back.
+    Back,
 }
 
 impl Bus {
     /// Connects, once.
-    pub(crate) async fn connect(access: &Access) -> Result<Self, AskError> {
-        let (complain, complaints) = mpsc::channel(COMPLAINTS);
+    pub(crate) async fn connect(connection: &Connection) -> Result<Self, AskError> {
+        let access = &connection.access;
+        let (signs, _) = broadcast::channel(SIGNS);
+        let tell = signs.clone();
         let user = user_of(&access.login);
         access.address()?;
-        let options = access
+        let mut options = access
             .options()?
             .name("scuttle")
             .event_callback(move |event| {
-                if let Event::ServerError(error) = event {
-                    // What finds no room is the same again.
-                    let _ = complain.try_send(error.to_string());
-                }
+                let sign = match event {
+                    Event::ServerError(error) => Some(Sign::Complaint(error.to_string())),
+                    Event::Disconnected => Some(Sign::Lost),
+                    Event::Connected => Some(Sign::Back),
+                    _ => None,
+                };
+                // Where nobody listens, nobody waits for it.
+                let _ = sign.map(|sign| tell.send(sign));
                 std::future::ready(())
             });
+        if let Some(prefix) = &connection.inbox_prefix {
+            options = options.custom_inbox_prefix(prefix);
+        }
         match options.connect(&access.url).await {
             Ok(client) => Ok(Self {
                 client,
                 user,
-                complaints,
+                signs,
             }),
             Err(cause) => {
                 let url = access.url.clone();
@@ -122,14 +154,84 @@ impl Bus {
         }
     }
 
+    /// Who asks.
+    pub(crate) fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// The connection itself: to hear, and to see what the server says of itself.
+    pub(crate) fn client(&self) -> &async_nats::Client {
+        &self.client
+    }
+
+    /// What the connection tells from now on.
+    pub(crate) fn signs(&self) -> broadcast::Receiver<Sign> {
+        self.signs.subscribe()
+    }
+
+    /// Hears a subject from now on: what a later request on this connection causes is heard.
+    pub(crate) async fn subscribe(
+        &self,
+        subject: &str,
+    ) -> Result<async_nats::Subscriber, AskError> {
+        let subscribed = self.client.subscribe(subject.to_owned()).await;
+        subscribed.map_err(|error| AskError::Broken {
+            subject: subject.to_owned(),
+            cause: error.to_string(),
+        })
+    }
+
     /// Asks the controller.
     pub(crate) async fn ask<A: DeserializeOwned>(
-        &mut self,
+        &self,
         subject: &str,
         request: &impl Serialize,
     ) -> Result<A, AskError> {
+        self.ask_with(subject, HeaderMap::new(), request).await
+    }
+
+    /// Asks for a change that must not be made twice: with a key, by which an answer that was lost is asked for again.
+    pub(crate) async fn ask_once<A: DeserializeOwned>(
+        &self,
+        subject: &str,
+        request: &impl Serialize,
+    ) -> Result<A, AskError> {
+        let key = Uuid::now_v7().to_string();
+        let mut lost = None;
+        for tries_left in (0..TRIES).rev() {
+            let mut headers = HeaderMap::new();
+            headers.insert(headers::MSG_ID, key.as_str());
+            let pause = match self.ask_with(subject, headers, request).await {
+                Err(AskError::Refused(refusal)) if refusal.retry_after_ms.is_some() => {
+                    let pause = refusal.retry_after_ms.unwrap_or_default();
+                    lost = Some(AskError::Refused(refusal));
+                    Duration::from_millis(pause).min(LONGEST_PAUSE)
+                }
+                Err(error @ (AskError::TimedOut { .. } | AskError::Broken { .. })) => {
+                    lost = Some(error);
+                    PAUSE
+                }
+                // It was there when it was asked first: it will be back.
+                Err(AskError::NoController { .. }) if lost.is_some() => PAUSE,
+                answer => return answer,
+            };
+            if tries_left > 0 {
+                tokio::time::sleep(pause).await;
+            }
+        }
+        Err(lost.unwrap_or_else(|| AskError::TimedOut {
+            subject: subject.to_owned(),
+        }))
+    }
+
+    async fn ask_with<A: DeserializeOwned>(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        request: &impl Serialize,
+    ) -> Result<A, AskError> {
         let payload = serde_json::to_vec(request).expect("a request is plain data");
-        let message = self.raw(subject, payload).await?;
+        let message = self.raw(subject, headers, payload).await?;
         let refused = (message.headers.as_ref())
             .is_some_and(|all| all.get(headers::SERVICE_ERROR_CODE).is_some());
         let broken = |cause: &dyn std::fmt::Display| AskError::Broken {
@@ -147,14 +249,18 @@ impl Bus {
 
     /// Sends any bytes, and gives the answer.
     pub(crate) async fn raw(
-        &mut self,
+        &self,
         subject: &str,
+        headers: HeaderMap,
         payload: Vec<u8>,
     ) -> Result<async_nats::Message, AskError> {
         let subject = subject.to_owned();
-        let request = Request::new().payload(payload.into()).timeout(None);
+        let mut request = Request::new().payload(payload.into()).timeout(None);
+        if !headers.is_empty() {
+            request = request.headers(headers);
+        }
+        let signs = self.signs();
         let answer = self.client.send_request(subject.clone(), request);
-        let denied = denied(&mut self.complaints, &subject);
         tokio::select! {
             answer = tokio::time::timeout(ANSWER, answer) => match answer {
                 Ok(Ok(message)) => Ok(message),
@@ -164,7 +270,7 @@ impl Bus {
                 Ok(Err(error)) => Err(AskError::Broken { subject, cause: error.to_string() }),
                 Err(_) => Err(AskError::TimedOut { subject }),
             },
-            () = denied => Err(AskError::Denied { user: self.user.clone(), subject }),
+            () = denied(signs, &subject) => Err(AskError::Denied { user: self.user.clone(), subject }),
         }
     }
 }
@@ -179,17 +285,22 @@ impl AskError {
     }
 }
 
-/// Returns when the server has refused a message on this subject.
-async fn denied(complaints: &mut mpsc::Receiver<String>, subject: &str) {
+/// Returns when the server has refused a message on this subject, or to let it be heard.
+pub(crate) async fn denied(mut signs: broadcast::Receiver<Sign>, subject: &str) {
     let quoted = format!("\"{subject}\"");
-    while let Some(complaint) = complaints.recv().await {
-        if complaint.to_lowercase().contains("permissions violation") && complaint.contains(&quoted)
-        {
-            return;
+    loop {
+        match signs.recv().await {
+            Ok(Sign::Complaint(complaint))
+                if complaint.to_lowercase().contains("permissions violation")
+                    && complaint.contains(&quoted) =>
+            {
+                return;
+            }
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            // The connection is gone, and what waits for the answer is told so.
+            Err(RecvError::Closed) => std::future::pending().await,
         }
     }
-    // The connection is gone, and what waits for the answer is told so.
-    std::future::pending::<()>().await;
 }
 
 /// Who logs in, for messages.

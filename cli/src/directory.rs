@@ -20,6 +20,17 @@ use crate::jwt::claims::Account;
 use crate::jwt::{Claims, JwtError};
 use crate::roles::Role;
 
+/// Where the bus directory is when nobody says so.
+pub(crate) const DIRECTORY: &str = "scuttle-bus";
+
+/// The operator that comes with the bus directory, and as which this command asks.
+pub(crate) const ADMIN: &str = "admin";
+
+/// A credentials file in the bus directory `root`.
+pub(crate) fn creds_in(root: &Path, user: &str) -> PathBuf {
+    root.join("creds").join(format!("{user}.creds"))
+}
+
 /// A key whose seed is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeyName {
@@ -100,7 +111,7 @@ impl Directory {
 
     /// A credentials file of its own.
     pub(crate) fn creds(&self, user: &str) -> PathBuf {
-        self.root.join("creds").join(format!("{user}.creds"))
+        creds_in(&self.root, user)
     }
 
     /// Where a record of a user is.

@@ -3,6 +3,7 @@
 use scuttle_schemas::ErrorCode;
 
 use crate::ask::AskError;
+use crate::connect::ContextError;
 use crate::directory::DirectoryError;
 use crate::files::FileError;
 use crate::issued::IssueError;
@@ -20,6 +21,18 @@ pub(crate) enum Failure {
     /// It would undo what is there.
     #[error("{0}")]
     Conflict(String),
+    /// All has been said; what is left is the exit code.
+    #[error("")]
+    Told(u8),
+    /// Standard output.
+    #[error("cannot write the output: {0}")]
+    Output(std::io::Error),
+    /// A terminal.
+    #[error("cannot use the terminal: {0}")]
+    Terminal(std::io::Error),
+    /// A context of the nats command.
+    #[error(transparent)]
+    Context(#[from] ContextError),
     /// The controller.
     #[error(transparent)]
     Ask(#[from] AskError),
@@ -47,6 +60,7 @@ impl Failure {
             Self::Usage(_) => 2,
             Self::NotFound(_) => 3,
             Self::Conflict(_) => 4,
+            Self::Told(code) => *code,
             Self::Ask(error) => match error {
                 AskError::Refused(refusal) => match refusal.code {
                     ErrorCode::HostNotFound
@@ -59,7 +73,10 @@ impl Failure {
                 AskError::NoController { .. } => 6,
                 AskError::Access(_) | AskError::Unreachable { .. } | AskError::Broken { .. } => 1,
             },
-            Self::Directory(_)
+            Self::Output(_)
+            | Self::Terminal(_)
+            | Self::Context(_)
+            | Self::Directory(_)
             | Self::File(_)
             | Self::Issue(_)
             | Self::Revoke(_)

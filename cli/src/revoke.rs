@@ -1,10 +1,12 @@
 //! Taking users' credentials back: in the account's token, here and at the server, which closes their connections at once.
 
-use scuttle_bus::{Access, Login};
+use async_nats::HeaderMap;
+use scuttle_bus::Login;
 use serde::Deserialize;
 
 use crate::accounts::AccountName;
 use crate::ask::{AskError, Bus};
+use crate::connect::Connection;
 use crate::directory::{Directory, DirectoryError, KeyName};
 use crate::issued::{Issued, now, seconds};
 use crate::roles::CLAIMS_UPDATE;
@@ -36,12 +38,12 @@ pub(crate) enum RevokeError {
 }
 
 /// Revokes `users`, all of one account, and tells the server. Without any it tells the server all the same: the last time may
-/// have failed. `access` is how the server is reached; the login is the directory's own.
+/// have failed. `connection` is how the server is reached; the login is the directory's own.
 pub(crate) async fn revoke(
     directory: &Directory,
     account: AccountName,
     users: &[Issued],
-    access: &Access,
+    connection: &Connection,
 ) -> Result<(), RevokeError> {
     // Before anything is changed: a key that was moved away is to be brought first.
     let key = directory.key(KeyName::Accounts)?;
@@ -60,23 +62,25 @@ pub(crate) async fn revoke(
         claims.iat = now.max(claims.iat + 1);
         directory.put_account(account, claims, &key)?;
     }
-    push(directory, account, access).await
+    push(directory, account, connection).await
 }
 
 async fn push(
     directory: &Directory,
     account: AccountName,
-    access: &Access,
+    connection: &Connection,
 ) -> Result<(), RevokeError> {
     let token = directory.token(account)?;
-    let access = Access {
-        login: Login::Creds(directory.creds("system")),
-        ..access.clone()
-    };
+    let mut connection = connection.clone();
+    connection.access.login = Login::Creds(directory.creds("system"));
+    // Its user has the usual inboxes.
+    connection.inbox_prefix = None;
     let account = account.name();
     let not_told = |cause| RevokeError::NotTold { account, cause };
-    let mut bus = Bus::connect(&access).await.map_err(not_told)?;
-    let answer = bus.raw(CLAIMS_UPDATE, token.into_bytes()).await;
+    let bus = Bus::connect(&connection).await.map_err(not_told)?;
+    let answer = bus
+        .raw(CLAIMS_UPDATE, HeaderMap::new(), token.into_bytes())
+        .await;
     let answer = answer.map_err(not_told)?.payload;
     let done = serde_json::from_slice::<Answer>(&answer)
         .is_ok_and(|answer| answer.data.is_some_and(|data| data.code == 200));

@@ -208,7 +208,17 @@ pub async fn scuttle(folder: &Path, words: &[&str], environment: &[(&str, &str)]
         .args(words)
         .current_dir(folder)
         .env("SCUTTLE_BUS_DIR", "bus")
-        .envs(environment.iter().copied())
+        .envs(environment.iter().copied());
+    ended(command, words).await
+}
+
+/// Waits for the end of a `scuttle` command that was made ready to start. There is no terminal that it could ask.
+///
+/// # Errors
+/// It cannot be started, or does not end.
+pub async fn ended(mut command: tokio::process::Command, words: &[&str]) -> Result<Ended> {
+    command
+        .stdin(std::process::Stdio::null())
         .kill_on_drop(true);
     let ended = within(&format!("scuttle {words:?} ends"), command.output()).await?;
     let Output {

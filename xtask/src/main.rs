@@ -8,6 +8,7 @@ mod bench;
 mod chaos;
 mod demo;
 mod docker;
+mod docs;
 mod nats_server;
 mod pip;
 mod programs;
@@ -40,6 +41,7 @@ cargo xtask <command>
   chaos …           kills, stops and cuts off a whole swarm under load, then checks that nothing was lost
   sim …             the deterministic simulation: --seeds N, --seed S [--all], or --planted [name …]
   schemas           writes the generated schema files anew
+  docs              writes docs/cli.md and cli/schemas/ anew
   help              this text
 
 A nats-server of 2.10 or newer is taken from SCUTTLE_NATS_SERVER (a path), else from the PATH; else a
@@ -59,7 +61,7 @@ fn main() -> ExitCode {
 }
 
 fn dispatch(command: &str, rest: &[OsString]) -> Result<(), Failure> {
-    if ["schemas", "web"].contains(&command) && !rest.is_empty() {
+    if ["docs", "schemas", "web"].contains(&command) && !rest.is_empty() {
         return Err(Failure::usage(format!("`{command}` takes no arguments")));
     }
     match command {
@@ -70,6 +72,7 @@ fn dispatch(command: &str, rest: &[OsString]) -> Result<(), Failure> {
         "test" => test::run(&Workspace::find()?, rest),
         "web" => web::build(&Workspace::find()?),
         "schemas" => schemas::run(&Workspace::find()?),
+        "docs" => docs::run(&Workspace::find()?),
         "help" | "--help" | "-h" => {
             println!("{HELP}");
             Ok(())

@@ -9,23 +9,25 @@ use nkeys::KeyPair;
 
 use super::Place;
 use crate::accounts::AccountName;
-use crate::directory::{Directory, DirectoryError, KeyName};
+use crate::directory::{ADMIN, Directory, DirectoryError, KeyName};
 use crate::failure::Failure;
 use crate::files::{self, FileError, Readers};
 use crate::issued::{self, now, seconds};
 use crate::jwt::claims::{Kind, Operator};
 use crate::jwt::{Claims, JwtError};
+use crate::output::Format;
+use crate::outputs::Initialised;
 use crate::roles::Role;
 use crate::server_conf::{Server, ServerTls};
-
-/// The operator that comes with the bus directory, and as which this command asks.
-pub(crate) const ADMIN: &str = "admin";
 
 /// Makes the keys, the accounts and the server's configuration.
 ///
 /// Prints the path of the configuration. In the bus directory, `keys` and `creds` are secret, and `server` is what the NATS server
 /// needs.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scuttle init
+  scuttle init --dir /etc/scuttle/bus --host 10.0.0.1 --server-cert server.crt --server-key server.key")]
 pub(crate) struct Init {
     #[command(flatten)]
     place: Place,
@@ -50,8 +52,8 @@ pub(crate) struct Init {
 }
 
 impl Init {
-    pub(crate) fn run(self) -> Result<(), Failure> {
-        let root = files::absolute(&self.place.dir)?;
+    pub(crate) fn run(self, format: Format) -> Result<(), Failure> {
+        let root = files::absolute(self.place.path())?;
         if root.exists() {
             return Err(FileError::Exists(root).into());
         }
@@ -79,7 +81,15 @@ impl Init {
             return Err(failure);
         }
         Self::explain(&root);
-        Ok(())
+        let made = Initialised {
+            directory: root.display().to_string(),
+            configuration: root
+                .join("server")
+                .join(CONFIGURATION)
+                .display()
+                .to_string(),
+        };
+        format.one(&made, || made.configuration.clone())
     }
 
     /// The server's certificate, if it has one: whole paths of files that hold what they should.
@@ -131,7 +141,6 @@ impl Init {
     fn explain(root: &Path) {
         let configuration = root.join("server").join(CONFIGURATION);
         let creds = root.join("creds/controller.creds");
-        println!("{}", configuration.display());
         eprintln!("Made {}. What follows:", root.display());
         eprintln!(
             "  nats-server -c {}",

@@ -1,28 +1,42 @@
 //! The verbs, one file each, and what they share of the command line: where the bus directory is, and how the server is
 //! reached.
 
+pub(crate) mod cancel;
+pub(crate) mod completions;
 pub(crate) mod decommission;
+pub(crate) mod doctor;
 pub(crate) mod enroll;
+pub(crate) mod hosts;
 pub(crate) mod init;
+pub(crate) mod man;
+pub(crate) mod op;
+pub(crate) mod ops;
+pub(crate) mod retry;
+pub(crate) mod shards;
+pub(crate) mod teardown;
 pub(crate) mod user;
+pub(crate) mod watch;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
-use scuttle_bus::{Access, Login};
+use scuttle_bus::Login;
 
-use crate::directory::{Directory, DirectoryError};
+use crate::connect::{Connect, Connection};
+use crate::directory::{ADMIN, DIRECTORY, Directory, DirectoryError};
+use crate::failure::Failure;
 
 /// Where the keys are.
 #[derive(Debug, clap::Args)]
 pub(crate) struct Place {
-    /// The bus directory, made by `scuttle init`.
-    #[arg(
-        long,
-        env = "SCUTTLE_BUS_DIR",
-        value_name = "DIR",
-        default_value = "scuttle-bus"
-    )]
-    dir: PathBuf,
+    /// The bus directory, made by `scuttle init`. [default: scuttle-bus]
+    #[arg(long, env = "SCUTTLE_BUS_DIR", value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    dir: Option<PathBuf>,
+}
+
+impl Place {
+    fn path(&self) -> &Path {
+        self.dir.as_deref().unwrap_or(Path::new(DIRECTORY))
+    }
 }
 
 /// The bus: the keys and the server.
@@ -31,22 +45,31 @@ pub(crate) struct Bus {
     #[command(flatten)]
     place: Place,
     #[command(flatten)]
-    nats: scuttle_bus::Arguments,
+    nats: Connect,
 }
 
 impl Bus {
-    /// Opens the bus directory.
-    fn directory(&self) -> Result<Directory, DirectoryError> {
-        Directory::open(&self.place.dir)
+    /// Opens the bus directory, and tells how the server is reached: as its `admin` where no other login is given.
+    fn open(&self) -> Result<(Directory, Connection), Failure> {
+        let directory = Directory::open(self.place.path())?;
+        let connection = self.nats.connection_or(&directory.creds(ADMIN))?;
+        Ok((directory, connection))
     }
 
-    /// How the server is reached: as `admin` of the bus directory where no other login is given.
-    fn access(&self, directory: &Directory) -> Access {
-        let mut access = self.nats.access();
-        if access.login == Login::Anonymous {
-            access.login = Login::Creds(directory.creds(init::ADMIN));
+    /// The same for a swarm that may have no bus directory, because its server has users and passwords of its own
+    /// (nats.conf): where nobody names a directory, none is there, and a login is given.
+    fn open_if_any(&self) -> Result<(Option<Directory>, Connection), Failure> {
+        match self.open() {
+            Ok((directory, connection)) => Ok((Some(directory), connection)),
+            Err(Failure::Directory(DirectoryError::Missing(path))) if self.place.dir.is_none() => {
+                let connection = self.nats.connection()?;
+                if connection.access.login == Login::Anonymous {
+                    return Err(DirectoryError::Missing(path).into());
+                }
+                Ok((None, connection))
+            }
+            Err(failure) => Err(failure),
         }
-        access
     }
 }
 

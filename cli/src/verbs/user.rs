@@ -11,11 +11,16 @@ use crate::accounts::AccountName;
 use crate::directory::Directory;
 use crate::failure::Failure;
 use crate::issued;
+use crate::output::Format;
+use crate::outputs::{UserAdded, UserRemoved};
 use crate::revoke::revoke;
 use crate::roles::Role;
 
 /// Lets people and programs in and out.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scuttle user add alice --role operator
+  scuttle user remove alice")]
 pub(crate) struct User {
     #[command(subcommand)]
     verb: Verb,
@@ -29,6 +34,9 @@ enum Verb {
 
 /// Makes a user, and writes its credentials; prints the file.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scuttle user add alice --role operator
+  scuttle user add wall-display --role viewer --out display.creds")]
 struct Add {
     /// What operations record as `requested_by`: 1 to 64 of A-Z a-z 0-9 . _ -, never used before.
     // A user's name keeps the rule of a host's.
@@ -54,6 +62,8 @@ enum PersonRole {
 
 /// Takes a user's credentials back: the server closes its connections, and lets it in no more.
 #[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scuttle user remove alice")]
 struct Remove {
     /// Its name.
     name: HostName,
@@ -62,18 +72,18 @@ struct Remove {
 }
 
 impl User {
-    pub(crate) async fn run(self) -> Result<(), Failure> {
+    pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
         match self.verb {
-            Verb::Add(verb) => verb.run(),
-            Verb::Remove(verb) => verb.run().await,
+            Verb::Add(verb) => verb.run(format),
+            Verb::Remove(verb) => verb.run(format).await,
         }
     }
 }
 
 impl Add {
-    fn run(self) -> Result<(), Failure> {
+    fn run(self, format: Format) -> Result<(), Failure> {
         let name = self.name.as_str();
-        let directory = Directory::open(&self.place.dir)?;
+        let directory = Directory::open(self.place.path())?;
         // Also one that was removed: two people must not share a name in the record.
         let used = issued::all(&directory)?
             .iter()
@@ -89,15 +99,19 @@ impl Add {
             PersonRole::Viewer => Role::Viewer,
         };
         issued::issue(&directory, role, name, None, &out)?;
-        println!("{}", out.display());
-        Ok(())
+        let made = UserAdded {
+            user: name.to_owned(),
+            role: role.name(),
+            credentials: out.display().to_string(),
+        };
+        format.one(&made, || made.credentials.clone())
     }
 }
 
 impl Remove {
-    async fn run(self) -> Result<(), Failure> {
+    async fn run(self, format: Format) -> Result<(), Failure> {
         let name = self.name.as_str();
-        let directory = self.bus.directory()?;
+        let (directory, connection) = self.bus.open()?;
         let mut users = issued::all(&directory)?;
         users
             .retain(|user| user.user == name && matches!(user.role, Role::Operator | Role::Viewer));
@@ -106,8 +120,12 @@ impl Remove {
         };
         let living = issued::living(&directory)?;
         users.retain(|user| living.contains(user));
-        revoke(&directory, account, &users, &self.bus.access(&directory)).await?;
+        revoke(&directory, account, &users, &connection).await?;
         eprintln!("{name} is let in no more.");
-        Ok(())
+        let removed = UserRemoved {
+            user: name.to_owned(),
+            revoked: users.len(),
+        };
+        format.one(&removed, String::new)
     }
 }
