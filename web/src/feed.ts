@@ -25,6 +25,8 @@ const STEPS_KEPT = 100;
 
 export const feed = signal<readonly Event[]>([]);
 
+export const STARTED = 'its agent has started';
+
 /** A step of an operation, as it was seen here. */
 export interface Step {
   readonly at: string;
@@ -68,7 +70,8 @@ function ofShards(changes: readonly Change<ShardRecord>[], at: string): Draft[] 
   const groups = new Map<string, { shards: ShardRecord[]; became: Look }>();
   for (const { before, after } of changes) {
     const shard = after ?? before;
-    if (shard === undefined || before?.state === after?.state) continue;
+    // That one is torn down is told by its operation.
+    if (shard === undefined || before?.state === after?.state || after?.state === 'tearing_down') continue;
     const became = after === undefined ? GONE : SHARD_STATES[after.state];
     const key = `${shard.host_uuid} ${became.word}`;
     const group = groups.get(key);
@@ -130,7 +133,7 @@ function ofOperations(changes: readonly Change<OperationRecord>[], at: string): 
       sawStep(after.operation_id, { at, text: `command sent again, for the ${after.attempts}. time` });
     }
     if (before?.state === 'queued' && after.state === 'running') {
-      sawStep(after.operation_id, { at, text: 'its agent has started' });
+      sawStep(after.operation_id, { at, text: STARTED });
     }
   }
   return told;

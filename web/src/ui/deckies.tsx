@@ -10,11 +10,11 @@ import { now } from '../session';
 import { DeckyPanel } from './decky-panel';
 import { Choice, failuresFirst, filterShards, hostOptions, Search, StateChips } from './filters';
 import { HostTeardownButton } from './host-dialog';
-import { lookOf, RetryAll } from './hosts';
+import { lookOf } from './hosts';
 import { narrow } from './narrow';
 import { Empty, Loading, Notice } from './notice';
 import { State } from './state';
-import { TeardownButton } from './teardown-button';
+import { RetryButton, TeardownButton } from './teardown-button';
 import { TileMap } from './tile-map';
 import { Window, type Place } from './window';
 
@@ -103,7 +103,7 @@ function HostCard({ host, shards }: { host: HostRecord; shards: readonly ShardRe
         </div>
         <State of={lookOf(host)} />
         <span class="grow" />
-        <RetryAll shards={shards} />
+        <RetryButton shards={shards} where="host" />
         <HostTeardownButton host={host} />
       </div>
       {labels.length > 0 && (

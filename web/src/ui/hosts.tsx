@@ -1,8 +1,7 @@
 // The hosts: whether they are heard, what runs there, and the button that takes all of it down.
 
-import { retry } from '../requests';
 import { link, route } from '../route';
-import { now, operator, type Session } from '../session';
+import { now, type Session } from '../session';
 import { countStates } from '../swarm';
 import type { HostRecord, HostStatus, ShardRecord } from '../wire';
 import { ago, figure, HOST_STATES, type Look } from '../words';
@@ -11,6 +10,7 @@ import { HostTeardownButton } from './host-dialog';
 import { narrow } from './narrow';
 import { Empty, Loading } from './notice';
 import { Bar, State } from './state';
+import { RetryButton } from './teardown-button';
 import { Window, type Place } from './window';
 
 export const lookOf = (host: HostRecord): Look =>
@@ -118,7 +118,7 @@ function Row({ host, shards, index, place }: RowProps) {
         {host.agent_version ?? '—'}
       </span>
       <span role="cell" class="cell-act">
-        <RetryAll shards={shards} />
+        <RetryButton shards={shards} where="hosts" />
         <HostTeardownButton host={host} />
       </span>
     </div>
@@ -127,23 +127,6 @@ function Row({ host, shards, index, place }: RowProps) {
 
 /** `last_heartbeat` is as old as the last listing while heartbeats come. */
 const heard = (host: HostRecord) => (host.status === 'online' ? 'heard now' : ago(host.last_heartbeat!, now.value));
-
-/** Asks again for each decky that could not be torn down. */
-export function RetryAll({ shards }: { shards: readonly ShardRecord[] }) {
-  const failed = shards.filter((one) => one.state === 'teardown_failed');
-  const [first] = failed;
-  if (first === undefined || !operator()) return null;
-  return (
-    <button
-      type="button"
-      class="button"
-      onClick={() => retry(failed)}
-      aria-label={`Retry ${failed.length} failed on ${first.host_name}`}
-    >
-      Retry {figure(failed.length)}
-    </button>
-  );
-}
 
 function filterHosts(hosts: readonly HostRecord[], filter: URLSearchParams): readonly HostRecord[] {
   const status = filter.get('status') ?? '';

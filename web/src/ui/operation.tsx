@@ -3,16 +3,16 @@
 import { useSignal } from '@preact/signals';
 import { useEffect } from 'preact/hooks';
 import { Refused } from '../bus';
-import { sawStep, steps } from '../feed';
-import { cancel, retry, whole } from '../requests';
+import { sawStep, STARTED, steps } from '../feed';
+import { cancel, whole } from '../requests';
 import { link } from '../route';
-import { now, operator, type Session } from '../session';
+import { now, type Session } from '../session';
 import type { OperationRecord, OperationShard } from '../wire';
-import { ago, count, figure, length, localTimes, OPERATION_STATES, OUTCOMES, target, time, type Look } from '../words';
+import { ago, figure, length, localTimes, OPERATION_STATES, OUTCOMES, target, time, type Look } from '../words';
 import { Fact } from './decky-panel';
 import { Empty, Loading, Notice } from './notice';
 import { State } from './state';
-import { Acting, ArmedButton } from './teardown-button';
+import { Acting, ArmedButton, RetryButton } from './teardown-button';
 
 /** Steps are told on no broadcast: who looks at an open operation asks for them. */
 const ASK_MS = 700;
@@ -71,8 +71,8 @@ export function Operation({ session, id }: { session: Session; id: string }) {
       {waiting !== null && (
         <Notice
           look="wait"
-          title={`It waits for ${WAITS[waiting.what] ?? waiting.what}`}
-          text={`${localTimes(waiting.detail, now.value)}.`}
+          title={WAITS[waiting.what] ?? `It waits for ${waiting.what}`}
+          text={sentence(localTimes(waiting.detail, now.value))}
         >
           <p class="muted">
             for {length(now.value - Date.parse(waiting.since))}
@@ -95,10 +95,12 @@ export function Operation({ session, id }: { session: Session; id: string }) {
 }
 
 const WAITS: Readonly<Record<string, string>> = {
-  agent: 'its agent',
-  operation: 'another operation of the host',
-  teardown: 'the teardown itself',
+  agent: 'It waits for its agent',
+  operation: 'It waits for another operation of its host',
+  teardown: 'Its agent is at work on it',
 };
+
+const sentence = (text: string) => `${text.charAt(0).toUpperCase()}${text.slice(1)}.`;
 
 const soon = (at: string) => {
   const ms = Date.parse(at) - now.value;
@@ -134,11 +136,7 @@ function Head({ one, session }: { one: OperationRecord; session: Session }) {
             />
           </Acting>
         )}
-        {failed.length > 0 && operator() && (
-          <button type="button" class="button primary" onClick={() => retry(failed)}>
-            Retry {count(failed.length, 'failed decky', 'failed deckies')}
-          </button>
-        )}
+        <RetryButton shards={failed} where="operation" />
       </div>
     </div>
   );
@@ -198,7 +196,10 @@ function pointsOf(one: OperationRecord): Point[] {
           : `its command was sent ${one.attempts === 1 ? 'once' : `${one.attempts} times`}`,
       look: one.attempts === 0 ? 'wait' : 'good',
     },
-    ...seen.sort((a, b) => Date.parse(a.at) - Date.parse(b.at)),
+    // The start comes first, though a step can be heard of before it.
+    ...seen.sort(
+      (a, b) => Number(b.text === STARTED) - Number(a.text === STARTED) || Date.parse(a.at) - Date.parse(b.at),
+    ),
   ];
   if (one.finished_at === null) {
     const text = one.state === 'queued' ? 'waits to be started' : 'is being torn down';
@@ -231,7 +232,8 @@ const SAID = /^the agent said at (\S+Z): (.*)$/;
 
 function saw(one: OperationRecord): void {
   const [, at, step] = SAID.exec(one.waiting_for?.detail ?? '') ?? [];
-  if (at !== undefined && step !== undefined) sawStep(one.operation_id, { at, text: `its agent: ${step}` });
+  if (at === undefined || step === undefined) return;
+  sawStep(one.operation_id, { at, text: step === 'started' ? STARTED : `its agent: ${step}` });
 }
 
 function Outcomes({ one, shards }: { one: OperationRecord; shards: readonly OperationShard[] | undefined }) {

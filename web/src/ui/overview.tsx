@@ -1,15 +1,15 @@
 // The overview: how many are how, what needs somebody, what is on its way, and what just happened.
 
 import { feed } from '../feed';
-import { retry } from '../requests';
 import { link } from '../route';
-import { now, operator, type Session } from '../session';
+import { now, type Session } from '../session';
 import type { Swarm } from '../swarm';
 import type { HostRecord, OperationRecord, ShardRecord, ShardState } from '../wire';
 import { ago, count, figure, OPERATION_STATES, SHARD_STATES, target, time } from '../words';
 import { lookOf } from './hosts';
 import { Empty, Loading } from './notice';
 import { Bar, State } from './state';
+import { RetryButton } from './teardown-button';
 
 /** How many rows a list on this page has, before it leads to the page that has all. */
 const SHOWN = 6;
@@ -57,7 +57,11 @@ function Figures({ swarm }: { swarm: Swarm }) {
         {failures === 0 ? 'nothing needs you' : `${figure(swarm.counts.value.teardown_failed)} could not be torn down`}
       </Figure>
       <Figure href={link('hosts')} name="Hosts online" value={online} of={hosts.length} alarm={online < hosts.length}>
-        {online === hosts.length ? 'all are heard' : `${figure(hosts.length - online)} not heard`}
+        {hosts.length === 0
+          ? 'none is enrolled yet'
+          : online === hosts.length
+            ? 'all are heard'
+            : `${figure(hosts.length - online)} not heard`}
       </Figure>
       <Figure href={link('operations')} name="Open operations" value={open.length}>
         {open.length === 0
@@ -168,11 +172,7 @@ function FailedRow({ shards }: { shards: readonly ShardRecord[] }) {
           {first.last_error ?? 'its agent says no more'}
         </p>
       </div>
-      {again.length > 0 && operator() && (
-        <button type="button" class="button" aria-label={`Retry ${name}`} onClick={() => retry(again)}>
-          Retry{again.length > 1 ? ` ${figure(again.length)}` : ''}
-        </button>
-      )}
+      <RetryButton shards={again} where="overview" />
     </li>
   );
 }

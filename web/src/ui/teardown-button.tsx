@@ -1,11 +1,11 @@
 // The button that tears a decky down: it arms on the first click and commits on the second. Where it was, its operation's
 // progress is seen, and why it was refused.
 
-import { session } from '../session';
-import { armed, asking, dismiss, press, refusals, teardown } from '../requests';
+import { operator, session } from '../session';
+import { armed, asking, dismiss, press, refusals, retry, teardown } from '../requests';
 import { link } from '../route';
 import { shardKey } from '../swarm';
-import { OPERATION_STATES } from '../words';
+import { count, figure, OPERATION_STATES } from '../words';
 import type { OperationRecord, ShardRecord } from '../wire';
 
 export function TeardownButton({ shard }: { shard: ShardRecord }) {
@@ -51,9 +51,47 @@ export function ArmedButton({ name, verb, what, commit, solid = false }: ArmedPr
   );
 }
 
+interface RetryProps {
+  shards: readonly ShardRecord[];
+  /** Which of the places that offer it: each is armed by itself. */
+  where: string;
+}
+
+/** Asks again for those of these deckies that could not be torn down. */
+export function RetryButton({ shards, where }: RetryProps) {
+  const failed = shards.filter((one) => one.state === 'teardown_failed');
+  const [first] = failed;
+  if (first === undefined || !operator()) return null;
+  const refused = failed.map(shardKey).find((key) => refusals.value.has(key));
+  const name = `retry ${where} ${first.host_uuid}`;
+  return (
+    <span class="acting">
+      {refused !== undefined && <Refusal name={refused} text={refusals.value.get(refused)!} />}
+      <ArmedButton
+        name={name}
+        verb={failed.length === 1 ? 'Retry' : `Retry ${figure(failed.length)}`}
+        what={`${count(failed.length, 'failed decky', 'failed deckies')} on ${first.host_name}`}
+        commit={() => retry(failed)}
+      />
+    </span>
+  );
+}
+
+function Refusal({ name, text }: { name: string; text: string }) {
+  return (
+    <span class="refusal look-alarm" role="alert" title={text}>
+      <span class="sign" aria-hidden="true" />
+      <span class="refusal-text">{text}</span>
+      <button type="button" class="button quiet icon small" aria-label="Dismiss" onClick={() => dismiss(name)}>
+        ×
+      </button>
+    </span>
+  );
+}
+
 /** What stands for a button while its request is on its way or was refused; nothing for who may not ask. */
 export function Acting({ name, children }: { name: string; children: preact.ComponentChildren }) {
-  if (session.value?.role.value !== 'operator') return null;
+  if (!operator()) return null;
   if (asking.value.has(name)) {
     return (
       <span class="progress" role="status">
@@ -65,15 +103,7 @@ export function Acting({ name, children }: { name: string; children: preact.Comp
   const refusal = refusals.value.get(name);
   return (
     <span class="acting">
-      {refusal !== undefined && (
-        <span class="refusal look-alarm" role="alert" title={refusal}>
-          <span class="sign" aria-hidden="true" />
-          <span class="refusal-text">{refusal}</span>
-          <button type="button" class="button quiet icon small" aria-label="Dismiss" onClick={() => dismiss(name)}>
-            ×
-          </button>
-        </span>
-      )}
+      {refusal !== undefined && <Refusal name={name} text={refusal} />}
       {children}
     </span>
   );

@@ -5,6 +5,8 @@ import { test as base, expect, type Page } from '@playwright/test';
 import { password, Swarm, type User } from './swarm';
 
 interface Fixtures {
+  /** Whether people sign in with credentials files, and not with passwords. */
+  withCreds: boolean;
   swarm: Swarm;
   /** Opens the page and signs in. */
   enter: (user: User, hash?: string) => Promise<Page>;
@@ -12,8 +14,9 @@ interface Fixtures {
 }
 
 export const test = base.extend<Fixtures>({
-  swarm: async ({}, use) => {
-    const swarm = await Swarm.start();
+  withCreds: [false, { option: true }],
+  swarm: async ({ withCreds }, use) => {
+    const swarm = withCreds ? await Swarm.startWithCreds() : await Swarm.start();
     await use(swarm);
     await swarm.stop();
   },

@@ -57,3 +57,14 @@ export class Proxy {
     await once(this.#server, 'close');
   }
 }
+
+/** A port that is free now: for a configuration that has to name one. */
+export async function freePort(): Promise<number> {
+  const server = createServer();
+  server.listen(0, '127.0.0.1');
+  await once(server, 'listening');
+  const { port } = server.address() as AddressInfo;
+  server.close();
+  await once(server, 'close');
+  return port;
+}

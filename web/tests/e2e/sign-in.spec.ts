@@ -76,3 +76,20 @@ test('no controller is told, and found by itself when it is back', async ({ swar
   await expect(page.getByText('live', { exact: true })).toBeVisible();
   await expect(page.getByRole('link', { name: 'Deckies 1', exact: true })).toBeVisible();
 });
+
+test.describe('where everybody has a credentials file', () => {
+  test.use({ withCreds: true });
+
+  test('it signs in, in each role, and is kept in memory alone', async ({ swarm, page }) => {
+    for (const role of ['operator', 'viewer'] as const) {
+      await page.goto('about:blank');
+      await page.goto(swarm.page);
+      await page.getByText('Credentials file').click();
+      await page.locator('input[type=file]').setInputFiles(swarm.creds(role));
+      await page.getByRole('button', { name: 'Sign in' }).click();
+      await expect(page.getByText('live', { exact: true })).toBeVisible();
+      await expect(page.locator('.who')).toHaveText(`${role}${role}`);
+      expect(await page.evaluate(() => JSON.stringify({ ...localStorage, ...sessionStorage }))).toBe('{}');
+    }
+  });
+});

@@ -22,6 +22,7 @@ test('a decky is torn down with two clicks, and is gone without a reload', async
   await expect(row).toHaveCount(0);
   await expect(page.getByRole('row').filter({ hasText: 'decky-02' })).toBeVisible();
   const mine = page.getByRole('region', { name: 'Your teardowns' });
+  await mine.getByRole('button', { expanded: false }).click();
   await expect(mine).toContainText('decky-01 on harbour');
   await expect(mine).toContainText('succeeded');
   await expect(page.getByText('Teardown of decky-01 on harbour: succeeded.')).toBeAttached();
@@ -87,12 +88,14 @@ test('a failure is shown whole, and its retry asks for that decky alone', async 
 
   // What was deployed since must stay.
   await agent.report(['decky-01', 'decky-02']);
-  await page.getByRole('button', { name: 'Retry 1 failed decky' }).click();
+  await page.getByRole('button', { name: 'Retry 1 failed decky on harbour' }).click();
+  await page.getByRole('button', { name: 'Confirm: Retry 1 failed decky on harbour' }).click();
   const second = await agent.command();
   expect(second.decky_id).toBe('decky-02');
   agent.says(second, 'started');
   await agent.ends(second, { 'decky-02': null });
-  await expect(page.getByRole('region', { name: 'Your teardowns' })).toContainText('succeeded');
+  await expect(page.getByRole('region', { name: 'Your teardowns' })).toContainText('1 ended');
+  await expect(page.getByText('Teardown of decky-02 on harbour: succeeded.')).toBeAttached();
   await page.goto(`${swarm.page}#/deckies`);
   await expect(page.getByRole('row')).toHaveCount(2);
   await expect(page.getByRole('row').last()).toContainText('decky-01');
