@@ -116,9 +116,7 @@ pub(crate) async fn tear_down(
                 OperationState::Failed | OperationState::TimedOut
             ) {
                 let id = operation.operation_id;
-                eprintln!(
-                    "`scuttle op {id}` has the whole story, `scuttle retry {id}` asks again for what is left."
-                );
+                eprintln!("`scuttle retry {id}` asks again for what is left.");
             }
         }
     }
