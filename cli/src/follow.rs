@@ -60,7 +60,7 @@ pub(crate) async fn follow(
     tokio::select! {
         done = follow.until_the_end(ids, &mut told) => done?,
         _ = tokio::signal::ctrl_c() => {
-            follow.progress.clear();
+            follow.progress.leave();
             interrupted(ids);
             return Err(Failure::Told(INTERRUPTED));
         }

@@ -129,10 +129,8 @@ impl Live {
         }
         let silent = self.heard.elapsed();
         (silent > SILENCE).then(|| {
-            format!(
-                "nothing was heard from the controller for {} s: `scuttle doctor` finds out why",
-                silent.as_secs()
-            )
+            let seconds = silent.as_secs();
+            format!("nothing heard from the controller for {seconds} s; try `scuttle doctor`")
         })
     }
 

@@ -6,11 +6,12 @@ use std::fmt::Write;
 use std::io::{self, IsTerminal};
 use std::time::Duration;
 
-use indicatif::{MultiProgress, ProgressBar, ProgressStyle};
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use scuttle_schemas::operations::{OperationRecord, OperationState, ShardOutcome};
 use scuttle_schemas::{DeckyId, OperationId};
+use unicode_width::UnicodeWidthStr;
 
-use crate::look::{self, Paint, Tone, plain, took};
+use crate::look::{self, Look, Paint, plain, took};
 use crate::table::cut;
 use crate::verbs::ops::{counts, target};
 
@@ -36,7 +37,24 @@ pub(crate) struct Progress {
 #[derive(Debug)]
 struct Bars {
     all: MultiProgress,
-    of: BTreeMap<OperationId, (ProgressBar, BTreeMap<DeckyId, ProgressBar>)>,
+    of: BTreeMap<OperationId, Lines>,
+}
+
+/// The lines of one operation.
+#[derive(Debug)]
+struct Lines {
+    main: ProgressBar,
+    /// Of a whole host.
+    deckies: BTreeMap<DeckyId, ProgressBar>,
+    /// How many have no line of their own.
+    more: Option<ProgressBar>,
+}
+
+impl Lines {
+    fn all(&self) -> impl Iterator<Item = &ProgressBar> {
+        let deckies = self.deckies.values().chain(&self.more);
+        std::iter::once(&self.main).chain(deckies)
+    }
 }
 
 impl Progress {
@@ -55,10 +73,13 @@ impl Progress {
 
     /// Shows an operation as it is now.
     pub(crate) fn show(&mut self, operation: &OperationRecord) {
-        let step = step(operation, self.paint);
+        let (state, rest) = step(operation);
         if let Some(bars) = &mut self.bars {
-            bars.show(operation, &step, self.paint);
-        } else if self.said.get(&operation.operation_id) != Some(&step) {
+            bars.show(operation, self.paint);
+            return;
+        }
+        let step = self.paint.text(state.tone, &state.text()) + &rest;
+        if self.said.get(&operation.operation_id) != Some(&step) {
             eprintln!("{}: {step}", target(operation));
             self.said.insert(operation.operation_id, step);
         }
@@ -77,13 +98,18 @@ impl Progress {
 
     /// Turns the signs of life.
     pub(crate) fn tick(&self) {
-        let bars = self.bars.iter().flat_map(|bars| bars.of.values());
-        for (bar, deckies) in bars {
-            for bar in std::iter::once(bar).chain(deckies.values()) {
-                if !bar.is_finished() {
-                    bar.tick();
-                }
+        let lines = self.bars.iter().flat_map(|bars| bars.of.values());
+        for bar in lines.flat_map(Lines::all) {
+            if !bar.is_finished() {
+                bar.tick();
             }
+        }
+    }
+
+    /// Leaves all bars as they are: a ^C that was typed has moved what is below them, and drawing would be one line off.
+    pub(crate) fn leave(&self) {
+        if let Some(bars) = &self.bars {
+            bars.all.set_draw_target(ProgressDrawTarget::hidden());
         }
     }
 
@@ -96,33 +122,51 @@ impl Progress {
 }
 
 impl Bars {
-    fn show(&mut self, operation: &OperationRecord, step: &str, paint: Paint) {
+    fn show(&mut self, operation: &OperationRecord, paint: Paint) {
         let all = &self.all;
-        let (bar, deckies) = self.of.entry(operation.operation_id).or_insert_with(|| {
-            let bar = all.add(ProgressBar::new(1));
-            bar.set_style(style(operation.decky_id.is_none()));
-            bar.set_prefix(name(&target(operation)));
-            (bar, BTreeMap::new())
+        let whole = operation.decky_id.is_none();
+        let lines = self.of.entry(operation.operation_id).or_insert_with(|| {
+            let main = all.add(ProgressBar::new(1));
+            main.set_style(style(whole));
+            main.set_prefix(name(&target(operation)));
+            Lines {
+                main,
+                deckies: BTreeMap::new(),
+                more: None,
+            }
         });
         let counts = operation.counts;
         let done = counts.removed + counts.absent + counts.failed;
-        bar.set_length((done + counts.pending).max(1) as u64);
-        bar.set_position(done as u64);
-        bar.set_message(step.to_owned());
-        let shards = operation.shards.iter().flatten();
-        let whole = operation.decky_id.is_none();
-        let mut last = bar.clone();
-        for shard in shards.filter(|_| whole) {
-            if !deckies.contains_key(&shard.decky_id) {
-                if deckies.len() >= DECKIES {
-                    break;
+        let total = done + counts.pending;
+        lines.main.set_length(total.max(1) as u64);
+        lines.main.set_position(done as u64);
+        lines
+            .main
+            .set_message(message(step(operation), whole, paint));
+        if whole {
+            lines.show_deckies(all, operation, paint);
+        }
+        if operation.finished_at.is_some() {
+            lines.all().for_each(ProgressBar::abandon);
+        }
+    }
+}
+
+impl Lines {
+    fn show_deckies(&mut self, all: &MultiProgress, operation: &OperationRecord, paint: Paint) {
+        let shards = operation.shards.as_deref().unwrap_or_default();
+        let mut last = self.main.clone();
+        for shard in shards {
+            if !self.deckies.contains_key(&shard.decky_id) {
+                if self.deckies.len() >= DECKIES {
+                    continue;
                 }
                 let line = all.insert_after(&last, ProgressBar::new(1));
                 line.set_style(style(false));
                 line.set_prefix(name(&format!("  {}", shard.decky_id)));
-                deckies.insert(shard.decky_id.clone(), line);
+                self.deckies.insert(shard.decky_id.clone(), line);
             }
-            let line = &deckies[&shard.decky_id];
+            let line = &self.deckies[&shard.decky_id];
             let look = match (shard.outcome, operation.state) {
                 (ShardOutcome::Pending, state) => look::operation(state),
                 (outcome, _) => look::outcome(outcome),
@@ -130,12 +174,15 @@ impl Bars {
             let error = shard.error.as_ref().map_or(String::new(), |error| {
                 format!(": {}", plain(error.as_str()))
             });
-            line.set_message(paint.text(look.tone, &look.text()) + &error);
+            line.set_message(message((look, error), false, paint));
             last = line.clone();
         }
-        if operation.finished_at.is_some() {
-            bar.abandon();
-            deckies.values().for_each(ProgressBar::abandon);
+        let rest = shards.len().saturating_sub(self.deckies.len());
+        if rest > 0 && self.more.is_none() {
+            let line = all.insert_after(&last, ProgressBar::new(1));
+            line.set_style(style(false));
+            line.set_prefix(name(&format!("  … and {rest} more")));
+            self.more = Some(line);
         }
     }
 }
@@ -147,9 +194,9 @@ fn name(text: &str) -> String {
 /// A bar for a whole host; for a decky, which is there or gone, only a sign of life.
 fn style(counted: bool) -> ProgressStyle {
     let template = if counted {
-        "{spinner} {prefix} {bar:12} {pos}/{len}  {elapsed:>4}  {wide_msg}"
+        "{spinner} {prefix} {bar:12} {pos:>4}/{len:<4} {elapsed:>4}  {msg}"
     } else {
-        "{spinner} {prefix} {elapsed:>4}  {wide_msg}"
+        "{spinner} {prefix} {elapsed:>4}  {msg}"
     };
     ProgressStyle::with_template(template)
         .unwrap_or_else(|_| ProgressStyle::default_bar())
@@ -157,14 +204,23 @@ fn style(counted: bool) -> ProgressStyle {
         .tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ")
 }
 
-/// Where an operation is, in one line.
-fn step(operation: &OperationRecord, paint: Paint) -> String {
-    let state = look::operation(operation.state);
-    let mut text = paint.text(state.tone, &state.text());
+/// What follows the bar, as much as there is room for.
+fn message((state, rest): (Look, String), counted: bool, paint: Paint) -> String {
+    let columns = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
+    let bar = if counted { 23 } else { 0 };
+    let room = columns.saturating_sub(NAMES + 2 + 1 + bar + 4 + 2 + 3);
+    let state_text = cut(&state.text(), room);
+    let rest = cut(&rest, room.saturating_sub(state_text.width()));
+    paint.text(state.tone, &state_text) + &rest
+}
+
+/// Where an operation is, and what is to be said about it.
+fn step(operation: &OperationRecord) -> (Look, String) {
+    let mut text = String::new();
     match operation.state {
         OperationState::Queued | OperationState::Running => {
             if let Some(waiting) = &operation.waiting_for {
-                let _ = write!(text, ": {}", look::short_times(&waiting.detail));
+                let _ = write!(text, ": {}", latest(&waiting.detail));
             }
             if operation.attempts > 1 {
                 let _ = write!(text, " (sent {} times)", operation.attempts);
@@ -179,10 +235,29 @@ fn step(operation: &OperationRecord, paint: Paint) -> String {
                 let _ = write!(text, ": {counts}");
             }
             if let Some(error) = &operation.error {
-                let error = paint.text(Tone::Bad, &plain(error.as_str()));
-                let _ = write!(text, ": {error}");
+                let _ = write!(text, ": {}", plain(error.as_str()));
             }
         }
     }
-    text
+    (look::operation(operation.state), text)
+}
+
+/// What an operation waits for; of what its agent said only the step, since when it said so is just now.
+fn latest(detail: &str) -> String {
+    let said = detail.strip_prefix("the agent said at ");
+    let step = said.and_then(|said| said.split_once("Z: "));
+    step.map_or_else(|| look::short_times(detail), |(_, step)| plain(step))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::latest;
+
+    #[test]
+    fn of_what_an_agent_said_the_step_is_shown() {
+        let said = "the agent said at 2026-11-24T10:05:42.623Z: stopping, 0 of 1 deckies done";
+        assert_eq!(latest(said), "stopping, 0 of 1 deckies done");
+        let offline = "host offline since 2026-11-24T10:05:42.623Z";
+        assert_eq!(latest(offline), "host offline since 10:05:42Z");
+    }
 }

@@ -109,22 +109,24 @@ pub(crate) async fn tear_down(
             "Accepted, and on disk. `scuttle op ID` shows how far one is; with --wait this command stays until the end."
         );
     }
-    if order.wait && format.is_table() {
-        for operation in ended.values() {
-            if matches!(
-                operation.state,
-                OperationState::Failed | OperationState::TimedOut
-            ) {
-                let id = operation.operation_id;
-                eprintln!(
-                    "`scuttle op {id}` has the whole story, `scuttle retry {id}` asks again for what is left."
-                );
-            }
-        }
+    if format.is_table() {
+        say_what_is_left(&ended);
     }
     match code {
         None | Some(0) => Ok(()),
         Some(code) => Err(Failure::Told(code)),
+    }
+}
+
+/// What can be done about what was not removed.
+fn say_what_is_left(ended: &BTreeMap<OperationId, OperationRecord>) {
+    for (id, operation) in ended {
+        if matches!(
+            operation.state,
+            OperationState::Failed | OperationState::TimedOut
+        ) {
+            eprintln!("`scuttle retry {id}` asks again for what is left.");
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use clap::Args;
 use futures_util::StreamExt;
+use futures_util::future::join_all;
 use scuttle_bus::what_to_do;
 use scuttle_schemas::operations::OperationsUpdated;
 use scuttle_schemas::teardown::{DEFAULT_TIMEOUT_S, TeardownPlan, TeardownRequest};
@@ -205,12 +206,11 @@ fn is_new_enough(version: &str) -> bool {
 
 /// What this login may do; and whether the controller has answered.
 async fn permissions(bus: &Bus, findings: &mut Findings) -> Result<(), AskError> {
-    let mut deaf = Vec::new();
-    for subject in subjects::BROADCASTS {
-        if is_refused(bus, subject).await {
-            deaf.push(subject);
-        }
-    }
+    let refused = join_all(subjects::BROADCASTS.map(|subject| is_refused(bus, subject))).await;
+    let deaf = subjects::BROADCASTS.iter().zip(refused);
+    let deaf: Vec<_> = deaf
+        .filter_map(|(subject, refused)| refused.then_some(*subject))
+        .collect();
     let looked = lists::hosts(bus).await.map(|_| ());
     let may_look = !matches!(looked, Err(AskError::Denied { .. }));
     let request = TeardownRequest {
@@ -262,9 +262,7 @@ async fn is_refused(bus: &Bus, subject: &str) -> bool {
     let Ok(_subscriber) = bus.subscribe(subject).await else {
         return true;
     };
-    // The server complains before it has answered what came later.
-    let flushed = bus.client().flush().await.is_ok();
-    !flushed || timeout(REFUSAL, denied(signs, subject)).await.is_ok()
+    timeout(REFUSAL, denied(signs, subject)).await.is_ok()
 }
 
 /// What a service says of itself (ADR-32).

@@ -52,7 +52,12 @@ impl Bus {
     /// Opens the bus directory, and tells how the server is reached: as its `admin` where no other login is given.
     fn open(&self) -> Result<(Directory, Connection), Failure> {
         let directory = Directory::open(self.place.path())?;
-        let connection = self.nats.connection_or(&directory.creds(ADMIN))?;
+        let admin = directory.creds(ADMIN);
+        let mut connection = self.nats.connection_or(&admin)?;
+        if connection.access.login == Login::Anonymous {
+            // It was taken away: whoever connects is told which file is missing.
+            connection.access.login = Login::Creds(admin);
+        }
         Ok((directory, connection))
     }
 

@@ -63,64 +63,67 @@ pub(crate) fn describe(
         paint.text(state.tone, &state.text()),
         paint.text(Tone::Head, &target(operation))
     );
-    let mut line = |name: &str, value: &str| {
-        let _ = writeln!(
-            text,
-            "  {}  {value}",
-            paint.text(Tone::Dim, &format!("{name:<12}"))
-        );
-    };
-    let at = |at: Timestamp| format!("{at} ({})", ago(at, now));
-    line("operation", &operation.operation_id.to_string());
-    line("host", operation.host_uuid.as_str());
-    line("asked by", &plain(&operation.requested_by));
-    if let Some(reason) = &operation.reason {
-        line("reason", &plain(reason));
+    for (name, value) in asked(operation, now)
+        .into_iter()
+        .chain(done(operation, now))
+    {
+        let tone = if name == "error" {
+            Tone::Bad
+        } else {
+            Tone::Plain
+        };
+        let name = paint.text(Tone::Dim, &format!("{name:<12}"));
+        let _ = writeln!(text, "  {name}  {}", paint.text(tone, &plain(&value)));
     }
-    line("accepted", &at(operation.accepted_at));
+    text + &deckies(operation, width, paint)
+}
+
+/// Who asked, when and why.
+fn asked(operation: &OperationRecord, now: Timestamp) -> Vec<(&'static str, String)> {
+    let mut facts = vec![
+        ("operation", operation.operation_id.to_string()),
+        ("host", operation.host_uuid.to_string()),
+        ("asked by", operation.requested_by.clone()),
+    ];
+    let reason = operation.reason.clone();
+    facts.extend(reason.map(|reason| ("reason", reason)));
+    facts.push(("accepted", when(operation.accepted_at, now)));
+    facts
+}
+
+/// How far it is, and why no further.
+fn done(operation: &OperationRecord, now: Timestamp) -> Vec<(&'static str, String)> {
     let sent = match operation.attempts {
         0 => "not yet".to_owned(),
         1 => "once".to_owned(),
         times => format!("{times} times"),
     };
-    line("sent", &sent);
-    match operation.finished_at {
+    let mut facts = vec![("sent", sent)];
+    facts.push(match operation.finished_at {
         Some(finished) => {
             let after = took(finished.since(operation.accepted_at));
-            line("ended", &format!("{}, after {after}", at(finished)));
+            ("ended", format!("{}, after {after}", when(finished, now)))
         }
-        None => line("given up", &at(operation.deadline)),
-    }
+        None => ("given up", when(operation.deadline, now)),
+    });
     let counts = counts(operation);
-    line(
-        "deckies",
-        if counts.is_empty() {
-            "none on the record"
-        } else {
-            &counts
-        },
-    );
+    let none = "none on the record".to_owned();
+    facts.push(("deckies", if counts.is_empty() { none } else { counts }));
     if let Some(waiting) = &operation.waiting_for {
         let detail = look::short_times(&waiting.detail);
-        line(
-            "waits for",
-            &format!("{detail}, {}", paint_since(waiting.since, now)),
-        );
-        if let Some(next) = waiting.next_attempt_at {
-            line("sent again", &ago(next, now));
-        }
+        let since = ago(waiting.since, now);
+        facts.push(("waits for", format!("{detail}; since {since}")));
+        let next = waiting.next_attempt_at.map(|next| ago(next, now));
+        facts.extend(next.map(|next| ("sent again", next)));
     }
-    if let Some(error) = &operation.error {
-        line("error", &paint.text(Tone::Bad, &plain(error.as_str())));
-    }
-    if let Some(to_do) = to_do(operation) {
-        line("next", &to_do);
-    }
-    text + &deckies(operation, width, paint)
+    let error = operation.error.as_ref();
+    facts.extend(error.map(|error| ("error", error.to_string())));
+    facts.extend(to_do(operation).map(|to_do| ("next", to_do)));
+    facts
 }
 
-fn paint_since(since: Timestamp, now: Timestamp) -> String {
-    format!("since {}", ago(since, now))
+fn when(at: Timestamp, now: Timestamp) -> String {
+    format!("{at} ({})", ago(at, now))
 }
 
 /// What the operator can do about it.
@@ -166,4 +169,55 @@ fn deckies(operation: &OperationRecord, width: Option<usize>, paint: Paint) -> S
 /// Whether an outcome counts as gone.
 pub(crate) fn is_gone(outcome: ShardOutcome) -> bool {
     matches!(outcome, ShardOutcome::Removed | ShardOutcome::Absent)
+}
+
+#[cfg(test)]
+mod tests {
+    use scuttle_schemas::Timestamp;
+    use scuttle_schemas::operations::OperationRecord;
+    use serde_json::json;
+
+    use super::describe;
+    use crate::look::Paint;
+
+    #[test]
+    fn an_operation_that_waits_says_why_since_when_and_what_comes_next() {
+        let id = "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11";
+        let at = "2026-11-23T09:11:49.000Z";
+        let operation: OperationRecord = serde_json::from_value(json!({
+            "operation_id": id, "kind": "teardown", "host_uuid": "h-1", "host_name": "worker-a", "decky_id": null,
+            "state": "queued", "requested_by": "alice", "reason": "rotating\nlures", "accepted_at": at,
+            "deadline": "2026-11-23T09:21:49.000Z", "finished_at": null, "attempts": 3, "error": null,
+            "counts": { "pending": 2, "removed": 0, "absent": 0, "failed": 0 },
+            "shards": [{ "decky_id": "d-1", "outcome": "pending", "error": null }],
+            "waiting_for": {
+                "what": "agent", "detail": "host offline since 2026-11-23T09:00:00.000Z", "since": at,
+                "next_attempt_at": "2026-11-23T09:12:59.000Z",
+            },
+        }))
+        .expect("an operation");
+        let now: Timestamp = "2026-11-23T09:12:49.000Z".parse().expect("a time");
+        let text = describe(&operation, now, Some(80), Paint::NONE);
+        let expected = format!(
+            "\
+○ queued  teardown of the whole host worker-a
+  operation     {id}
+  host          h-1
+  asked by      alice
+  reason        rotating lures
+  accepted      2026-11-23T09:11:49.000Z (1 min ago)
+  sent          3 times
+  given up      2026-11-23T09:21:49.000Z (in 9 min)
+  deckies       2 pending
+  waits for     host offline since 09:00:00Z; since 1 min ago
+  sent again    in 10 s
+  next          `scuttle cancel {id}` withdraws it
+
+DECKY  OUTCOME          ERROR
+d-1    ○ not known yet
+… and 1 more
+"
+        );
+        assert_eq!(text, expected);
+    }
 }

@@ -86,7 +86,7 @@ async fn who_is_let_in_and_out_is_told_to_programs() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_shell_is_offered_what_is_in_the_swarm_and_manual_pages_are_written() -> TestResult {
+async fn a_shell_is_offered_what_is_in_the_swarm() -> TestResult {
     let swarm = Swarm::start().await?;
     let agent = swarm.agent("worker-a", &["decky-01"]).await?;
     swarm.agent("worker-b", &["other-01"]).await?;
@@ -134,8 +134,13 @@ async fn a_shell_is_offered_what_is_in_the_swarm_and_manual_pages_are_written() 
         "wor",
     ];
     assert_eq!(shell.run(&mute).await?.done()?, "");
+    Ok(())
+}
 
-    let cli = Cli::of(&swarm, Role::Viewer)?;
+#[tokio::test]
+async fn scripts_for_shells_and_manual_pages_are_made() -> TestResult {
+    let folder = tempfile::tempdir()?;
+    let cli = Cli::at(folder.path().to_owned(), Vec::new())?;
     for name in ["bash", "zsh", "fish"] {
         let script = cli.run(&["completions", name]).await?.done()?;
         assert!(

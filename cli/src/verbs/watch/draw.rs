@@ -15,8 +15,7 @@ use crate::look::{self, Look, Tone, ago, plain};
 use crate::table::cut;
 use crate::verbs::ops::{counts, target};
 
-const HELP: &str = "\
- Tab 1 2 3      hosts, shards, operations
+const HELP: &str = " Tab 1 2 3      hosts, shards, operations
  ↑ ↓ PgUp PgDn  move; also j k g G
  Enter          a host's shards; an operation, whole
  /              show only what has this text
@@ -307,7 +306,7 @@ impl Scene<'_> {
         let keys = if self.app.typing {
             " Type to filter · Enter keeps it · Esc forgets it"
         } else {
-            " ↑↓ move · Tab next table · / filter · f trouble · t tear down · r retry · c cancel · Enter more · ? help · q quit"
+            " ? help · q quit · ↑↓ move · Tab table · Enter more · / filter · f trouble · t tear down · r retry · c cancel"
         };
         Line::from(Span::styled(keys, self.style(Tone::Dim)))
     }
@@ -342,7 +341,11 @@ fn widths(heads: &[&str], rows: &[Vec<(Tone, String)>], all: usize) -> Vec<u16> 
     let of = |column: usize| {
         let cells = rows.iter().map(|row| row[column].1.width());
         // States and times change while one looks: the table is not to jump each time.
-        let narrowest = heads[column].width().max(if column == 2 { 12 } else { 8 });
+        let narrowest = match heads[column] {
+            "STATE" | "STATUS" => 12,
+            "ASKED" | "HEARD" => 10,
+            other => other.width(),
+        };
         cells.chain([narrowest]).max().unwrap_or(0).min(WIDEST)
     };
     let mut widths: Vec<usize> = (0..last).map(of).collect();
