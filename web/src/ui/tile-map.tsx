@@ -165,14 +165,14 @@ function plotsOf(shards: readonly ShardRecord[]): Plot[] {
   return plots;
 }
 
-export interface Shape {
+interface Shape {
   readonly columns: number;
   readonly perLine: number;
   readonly bands: readonly Band[];
 }
 
 /** How plots are laid out: as wide as the most deckies of a host want, up to 24 tiles. */
-export function shapeOf(plots: readonly Plot[], width: number): Shape {
+function shapeOf(plots: readonly Plot[], width: number): Shape {
   const most = Math.max(...plots.map((plot) => plot.shards.length));
   const wanted = Math.min(24, Math.max(9, Math.ceil(Math.sqrt(most * 3)))) * TILE + PLOT_WIDTH;
   const columns = Math.max(1, Math.floor((width + GAP) / (wanted + GAP)));
@@ -189,7 +189,7 @@ const holds = (band: Band, key: string) =>
   band.plots.some((plot) => plot.shards.some((shard) => shardKey(shard) === key));
 
 /** Where a key leads: along a host's tiles and on to the next host; up and down by lines, then to the plot above or below. */
-export function step({ bands, columns, perLine }: Shape, from: string, key: string): string | undefined {
+function step({ bands, columns, perLine }: Shape, from: string, key: string): string | undefined {
   const plots = bands.flatMap((band) => band.plots);
   const at = plots.findIndex((plot) => plot.shards.some((shard) => shardKey(shard) === from));
   const plot = plots[at];

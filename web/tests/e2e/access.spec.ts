@@ -134,6 +134,7 @@ async function settled(page: Page): Promise<void> {
 async function faults(page: Page): Promise<string[]> {
   await page.evaluate(axe);
   const found = await page.evaluate(() => (window as unknown as { axe: { run(): Promise<AxeResults> } }).axe.run());
+  expect(found.passes.length, 'rules that axe has looked at').toBeGreaterThan(5);
   return found.violations
     .filter((one) => one.impact === 'serious' || one.impact === 'critical')
     .map(
