@@ -53,8 +53,10 @@ const PATIENCE_MS = 5_000;
 const TRIES = 12;
 const PAUSE_MS = 1_000;
 
-/** What is not answered yet, or not for long: the same request, asked again, does no harm. */
-const PASSING: readonly Cause[] = ['overloaded', 'shutting_down', 'not_leader', 'no_answer', 'disconnected'];
+/** What passes by itself: the same request, asked again, does no harm. */
+const PASSING: readonly Cause[] = ['overloaded', 'shutting_down', 'not_leader'];
+/** What leaves it open whether the request has arrived. */
+const UNKNOWN: readonly Cause[] = ['no_answer', 'disconnected'];
 
 /** What a credentials file has: who one is, signed, and the key that shows it. */
 const CREDS = /BEGIN NATS USER JWT-+[\s\S]+BEGIN USER NKEY SEED-+/;
@@ -136,7 +138,10 @@ function unanswered(error: unknown, subject: string): Refused {
   if (is(errors.TimeoutError)) {
     return new Refused('no_answer', 'No answer came, so it is not known whether this was accepted.');
   }
-  return new Refused('disconnected', 'The connection was lost before an answer came.');
+  return new Refused(
+    'disconnected',
+    'The connection was lost before an answer came, so it is not known whether this was accepted.',
+  );
 }
 
 /**
@@ -145,16 +150,17 @@ function unanswered(error: unknown, subject: string): Refused {
  */
 export async function change<A>(nc: NatsConnection, subject: string, request: object): Promise<A> {
   const key = crypto.randomUUID();
-  let asked = false;
+  let unknown: Refused | undefined;
   for (let tried = 1; ; tried += 1) {
     try {
       return await ask<A>(nc, subject, request, key);
     } catch (error) {
       const refused = error as Refused;
-      // A request that may have arrived is asked about until somebody knows.
-      const passing = PASSING.includes(refused.code) || (asked && refused.code === 'no_controller');
-      asked ||= refused.code === 'no_answer' || refused.code === 'disconnected';
-      if (!passing || tried === TRIES || nc.isClosed()) throw refused;
+      if (UNKNOWN.includes(refused.code)) unknown = refused;
+      // A request that may have arrived is asked about until somebody knows; when nobody does, that is what is said.
+      const nobody = refused.code === 'no_controller' && unknown !== undefined;
+      const passing = PASSING.includes(refused.code) || UNKNOWN.includes(refused.code) || nobody;
+      if (!passing || tried === TRIES || nc.isClosed()) throw nobody ? unknown : refused;
       await pause(refused.retryAfterMs ?? PAUSE_MS);
     }
   }
@@ -162,7 +168,7 @@ export async function change<A>(nc: NatsConnection, subject: string, request: ob
 
 /**
  * What the server lets this user do. A dry run for a host that cannot be there changes nothing, and the server denies it to
- * viewers; whatever else comes of it, it went through.
+ * viewers at once; whatever else comes of it, an answer or none, it went through.
  */
 export async function roleOf(nc: NatsConnection): Promise<Role> {
   for (;;) {
@@ -172,7 +178,7 @@ export async function roleOf(nc: NatsConnection): Promise<Role> {
     } catch (error) {
       const { code } = error as Refused;
       if (code === 'denied') return 'viewer';
-      if (code !== 'no_answer' && code !== 'disconnected') return 'operator';
+      if (code !== 'disconnected') return 'operator';
       if (nc.isClosed()) throw error;
       await pause(PAUSE_MS);
     }

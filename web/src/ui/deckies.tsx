@@ -38,9 +38,9 @@ export function Deckies({ session }: { session: Session }) {
           </p>
           <div class="filters">
             <Search label="Name, host, address, label or error" />
-            <Choice label="Every host" name="host" options={hostOptions(swarm.hosts.value)} />
+            <Choice label="Any host" name="host" options={hostOptions(swarm.hosts.value)} />
             <Choice
-              label="Every service"
+              label="Any service"
               name="service"
               options={swarm.services.value.map((one) => [one, one] as const)}
             />

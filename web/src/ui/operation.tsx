@@ -16,6 +16,8 @@ import { Acting, ArmedButton, RetryButton } from './teardown-button';
 
 /** Steps are told on no broadcast: who looks at an open operation asks for them. */
 const ASK_MS = 700;
+/** One that waits has no steps; only when its command is sent again moves on. */
+const ASK_WAITING_MS = 5_000;
 
 export function Operation({ session, id }: { session: Session; id: string }) {
   const told = session.swarm.operation(id);
@@ -37,7 +39,8 @@ export function Operation({ session, id }: { session: Session; id: string }) {
         if (!closed) trouble.value = error as Refused;
       }
       const unknown = trouble.value !== undefined && trouble.value.code !== 'operation_not_found';
-      if (!closed && (open || unknown)) timer = window.setTimeout(() => void look(), ASK_MS);
+      if (!closed && (open || unknown))
+        timer = window.setTimeout(() => void look(), told?.state === 'running' ? ASK_MS : ASK_WAITING_MS);
     };
     void look();
     return () => {

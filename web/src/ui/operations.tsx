@@ -32,7 +32,7 @@ export function Operations({ session }: { session: Session }) {
         </p>
         <div class="filters">
           <Search label="Host, decky, person, reason or error" />
-          <Choice label="Every host" name="host" options={hostOptions(swarm.hosts.value)} />
+          <Choice label="Any host" name="host" options={hostOptions(swarm.hosts.value)} />
           <Choice label="Any state" name="state" options={STATES} />
         </div>
       </div>

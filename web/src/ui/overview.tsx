@@ -122,8 +122,11 @@ function States({ swarm }: { swarm: Swarm }) {
 /** What somebody has to look at: deckies by host, and hosts that are not heard or blind. */
 function Attention({ swarm }: { swarm: Swarm }) {
   const failing = new Map<string, ShardRecord[]>();
-  for (const shard of swarm.failures.value)
-    failing.set(shard.host_uuid, [...(failing.get(shard.host_uuid) ?? []), shard]);
+  for (const shard of swarm.failures.value) {
+    const shards = failing.get(shard.host_uuid);
+    if (shards === undefined) failing.set(shard.host_uuid, [shard]);
+    else shards.push(shard);
+  }
   const hosts = swarm.hosts.value.filter((host) => host.status === 'offline' || Boolean(host.inventory_error));
   const rows = [...failing.values()];
   const total = rows.length + hosts.length;

@@ -11,9 +11,10 @@ import { count, FAILURES, figure, SHARD_STATES } from '../words';
 import { Window } from './window';
 
 const TILE = 22;
-const HEAD = 30;
 const GAP = 18;
-const PLOT_PADDING = 20;
+/** What a plot has beside its tiles: as map.css says. */
+const PLOT_WIDTH = 22;
+const PLOT_HEIGHT = 44;
 
 interface Plot {
   readonly host: string;
@@ -73,7 +74,7 @@ export function TileMap({ shards }: { shards: readonly ShardRecord[] }) {
       {width.value > 0 && (
         <Window
           items={shape.bands}
-          height={(band) => HEAD + band.lines * TILE + PLOT_PADDING + GAP}
+          height={(band) => PLOT_HEIGHT + band.lines * TILE + GAP}
           reveal={reveal}
           role="group"
           label="Map of deckies"
@@ -164,18 +165,18 @@ function plotsOf(shards: readonly ShardRecord[]): Plot[] {
   return plots;
 }
 
-export interface Shape {
+interface Shape {
   readonly columns: number;
   readonly perLine: number;
   readonly bands: readonly Band[];
 }
 
 /** How plots are laid out: as wide as the most deckies of a host want, up to 24 tiles. */
-export function shapeOf(plots: readonly Plot[], width: number): Shape {
+function shapeOf(plots: readonly Plot[], width: number): Shape {
   const most = Math.max(...plots.map((plot) => plot.shards.length));
-  const wanted = Math.min(24, Math.max(9, Math.ceil(Math.sqrt(most * 3)))) * TILE + PLOT_PADDING;
+  const wanted = Math.min(24, Math.max(9, Math.ceil(Math.sqrt(most * 3)))) * TILE + PLOT_WIDTH;
   const columns = Math.max(1, Math.floor((width + GAP) / (wanted + GAP)));
-  const perLine = Math.max(1, Math.floor(((width + GAP) / columns - GAP - PLOT_PADDING - 2) / TILE));
+  const perLine = Math.max(1, Math.floor(((width + GAP) / columns - GAP - PLOT_WIDTH) / TILE));
   const bands: Band[] = [];
   for (let from = 0; from < plots.length; from += columns) {
     const some = plots.slice(from, from + columns);
@@ -188,7 +189,7 @@ const holds = (band: Band, key: string) =>
   band.plots.some((plot) => plot.shards.some((shard) => shardKey(shard) === key));
 
 /** Where a key leads: along a host's tiles and on to the next host; up and down by lines, then to the plot above or below. */
-export function step({ bands, columns, perLine }: Shape, from: string, key: string): string | undefined {
+function step({ bands, columns, perLine }: Shape, from: string, key: string): string | undefined {
   const plots = bands.flatMap((band) => band.plots);
   const at = plots.findIndex((plot) => plot.shards.some((shard) => shardKey(shard) === from));
   const plot = plots[at];

@@ -106,6 +106,23 @@ test('with the keyboard alone: the map, a decky, and its teardown', async ({ swa
   expect(new URL(page.url()).hash).toBe('#/deckies?view=map&decky=harbour%2Fdecky-02');
 });
 
+test('light or dark can be chosen, and is all that the browser keeps', async ({ page, enter }) => {
+  await page.emulateMedia({ colorScheme: 'light' });
+  await enter('viewer');
+  const ground = () => page.evaluate(() => getComputedStyle(document.body).backgroundColor);
+  const light = await ground();
+  await page.getByRole('button', { name: 'Colours: system' }).click();
+  await page.getByRole('button', { name: 'Colours: light' }).click();
+  await expect(page.getByRole('button', { name: 'Colours: dark' })).toBeVisible();
+  expect(await ground()).not.toBe(light);
+  await page.reload();
+  await expect(page.getByRole('button', { name: 'Colours: dark' })).toBeVisible();
+  expect(await ground()).not.toBe(light);
+  expect(await page.evaluate(() => [...Object.keys(localStorage), ...Object.keys(sessionStorage)])).toEqual([
+    'scuttle-theme',
+  ]);
+});
+
 /** Waits until nothing is on its way any more. */
 async function settled(page: Page): Promise<void> {
   await expect(page.getByText('live', { exact: true })).toBeVisible();
@@ -117,6 +134,7 @@ async function settled(page: Page): Promise<void> {
 async function faults(page: Page): Promise<string[]> {
   await page.evaluate(axe);
   const found = await page.evaluate(() => (window as unknown as { axe: { run(): Promise<AxeResults> } }).axe.run());
+  expect(found.passes.length, 'rules that axe has looked at').toBeGreaterThan(5);
   return found.violations
     .filter((one) => one.impact === 'serious' || one.impact === 'critical')
     .map(

@@ -49,7 +49,7 @@ test('20,000 deckies are there soon, and scroll smoothly', async ({ swarm, page 
   await page.getByRole('searchbox').fill('sim-0150 decky-07');
   await expect(page.locator('.tile')).toHaveCount(1);
   console.log(`  filter: one of 18,000 found after ${Date.now() - typed} ms`);
-  for (const frames of [table, busy, map]) expect(smooth(frames)).toBeGreaterThan(0.6);
+  for (const frames of [table, busy, map]) expect(smooth(frames)).toBeGreaterThan(0.5);
 });
 
 /** Scrolls down for 120 frames, and gives how long each took. */

@@ -11,7 +11,7 @@ const desk = { width: 1280, height: 800 };
 
 test('pictures', async ({ swarm, enter, page }) => {
   await mkdir(images, { recursive: true });
-  await swarm.simulate(24, 30, '--teardown-ms', '400..1500', '--seed', '7');
+  await swarm.simulate(24, 30, '--teardown-ms', '5000..9000', '--seed', '7');
   const agent = await swarm.agent('harbour-01', ['decky-01', 'decky-02', 'decky-03', 'decky-04', 'decky-05']);
   await swarm.agent('lighthouse', ['decky-01', 'decky-02']);
 
@@ -40,9 +40,9 @@ test('pictures', async ({ swarm, enter, page }) => {
   }
   await swarm.ask('swarm.teardown', { host_uuid: 'lighthouse', decky_id: 'decky-01', reason: 'burned' });
 
-  await pictures(page, `${swarm.page}#/op/${failed.operation_id}`, 'operation');
-  await pictures(page, `${swarm.page}#/overview`, 'overview');
   await pictures(page, `${swarm.page}#/deckies?view=map&decky=harbour-01/decky-05`, 'map');
+  await pictures(page, `${swarm.page}#/overview`, 'overview');
+  await pictures(page, `${swarm.page}#/op/${failed.operation_id}`, 'operation');
   await pictures(page, `${swarm.page}#/deckies`, 'deckies');
   await pictures(page, `${swarm.page}#/hosts`, 'hosts');
   await pictures(page, `${swarm.page}#/operations`, 'operations');
@@ -50,6 +50,7 @@ test('pictures', async ({ swarm, enter, page }) => {
 
 /** One page on a desk, light and dark, and on a phone. */
 async function pictures(page: Page, url: string, name: string): Promise<void> {
+  // The others are only looked at.
   const kept = process.env['SCUTTLE_SCREENSHOTS_ALL'] !== undefined;
   for (const colorScheme of ['light', 'dark'] as const) {
     await page.emulateMedia({ colorScheme, reducedMotion: 'reduce' });

@@ -95,14 +95,21 @@ export class Swarm {
   static async #started(dir: string, args: string[], env: Record<string, string>, bus: Bus): Promise<Swarm> {
     const ports = ['-p', '-1', '--ports_file_dir', dir];
     const server = new Program('nats-server', natsServer, [...args, ...ports], env, dir);
-    const { nats, websocket } = await until('nats-server writes its ports', async () => {
-      const text = await readFile(join(dir, `nats-server_${server.pid}.ports`), 'utf8').catch(() => '');
-      return text === '' ? undefined : (JSON.parse(text) as { nats: string[]; websocket: string[] });
-    });
-    const proxy = await Proxy.to(Number(new URL(websocket[0]!).port));
-    const swarm = new Swarm(dir, proxy, nats[0]!, server, bus);
-    await swarm.startController();
-    return swarm;
+    try {
+      const { nats, websocket } = await until('nats-server writes its ports', async () => {
+        const text = await readFile(join(dir, `nats-server_${server.pid}.ports`), 'utf8').catch(() => '');
+        return text === '' ? undefined : (JSON.parse(text) as { nats: string[]; websocket: string[] });
+      });
+      const proxy = await Proxy.to(Number(new URL(websocket[0]!).port));
+      const swarm = new Swarm(dir, proxy, nats[0]!, server, bus);
+      await swarm.startController();
+      return swarm;
+    } catch (error) {
+      // Nobody has it yet who would stop it.
+      await server.stop();
+      await rm(dir, { recursive: true, force: true });
+      throw error;
+    }
   }
 
   async startController(): Promise<void> {
