@@ -10,15 +10,12 @@ import { connect, credsAuthenticator, type ConnectionOptions, type NatsConnectio
 import { FakeAgent } from './fake-agent';
 import { Program, until } from './processes';
 import { freePort, Proxy } from './proxy';
-import { serve } from './site';
 
 const run = promisify(execFile);
 
 const repository = resolve(process.env['SCUTTLE_REPO'] ?? join(import.meta.dirname, '../../..'));
 const binaries = resolve(process.env['SCUTTLE_BIN_DIR'] ?? join(repository, 'target/debug'));
 const natsServer = process.env['SCUTTLE_NATS_SERVER'] ?? 'nats-server';
-/** Where the built page is, when it is not the controller that serves it. */
-const dist = process.env['SCUTTLE_WEB_DIST'];
 
 export type User = 'operator' | 'viewer' | 'agents' | 'controller';
 
@@ -39,7 +36,6 @@ export class Swarm {
   #page = '';
   readonly #programs: Program[];
   readonly #connections = new Map<User, NatsConnection>();
-  readonly #stops: (() => Promise<void>)[] = [];
 
   private constructor(dir: string, proxy: Proxy, natsUrl: string, server: Program, bus: Bus) {
     this.dir = dir;
@@ -114,7 +110,7 @@ export class Swarm {
 
   async startController(): Promise<void> {
     const args = ['--nats-url', this.natsUrl, '--data-dir', join(this.dir, 'data')];
-    if (dist === undefined) args.push('--http', '127.0.0.1:0', '--web-nats-url', this.proxy.url);
+    args.push('--http', '127.0.0.1:0', '--web-nats-url', this.proxy.url);
     const path = join(binaries, 'scuttle-controller');
     this.#controller = new Program('controller', path, args, this.#bus.controller, this.dir);
     const operator = await this.as('operator');
@@ -125,13 +121,7 @@ export class Swarm {
       ),
     );
     if (this.#page !== '') return;
-    if (dist === undefined) {
-      this.#page = (await this.#controller.says(/the page is at (http:\/\/127\.0\.0\.1:\d+\/)/))[1]!;
-    } else {
-      const site = await serve(resolve(dist), this.proxy.url);
-      this.#page = site.url;
-      this.#stops.push(site.stop);
-    }
+    this.#page = (await this.#controller.says(/the page is at (http:\/\/127\.0\.0\.1:\d+\/)/))[1]!;
   }
 
   async stopController(): Promise<void> {
@@ -193,7 +183,6 @@ export class Swarm {
 
   async stop(): Promise<void> {
     for (const connection of this.#connections.values()) await connection.close();
-    for (const stop of this.#stops) await stop();
     await this.#controller?.stop();
     for (const program of this.#programs.reverse()) await program.stop();
     await this.proxy.stop();
