@@ -28,7 +28,8 @@ const source = await compile(plain(all), 'Wire', {
   bannerComment: '// Made from schemas/json by scripts/types.mjs: not to be edited.',
   unreachableDefinitions: true,
 });
-await writeFile(target, source);
+// What has not changed keeps its time, by which it is known whether the page has to be built.
+if ((await readFile(target, 'utf8').catch(() => '')) !== source) await writeFile(target, source);
 
 function pascal(title) {
   return title.replace(/(^| )(.)/g, (_, _space, letter) => letter.toUpperCase());
