@@ -82,13 +82,19 @@ impl<K: Ord + Clone, R: PartialEq> Mirror<K, R> {
         removed: Vec<K>,
     ) -> Changes<K> {
         let mut changes = Changes::default();
+        let repeats = updated.is_empty() && removed.is_empty();
+        // An empty message repeats the last revision, so another one than ours is missed, too: a lower one, where the
+        // controller's record went back.
+        changes.missed = self.listed.is_some()
+            && if repeats {
+                revision != self.revision
+            } else {
+                revision > self.revision + 1
+            };
         // The listing contains it: late, it would bring back what the listing no longer had.
         if self.listed.is_some_and(|listed| revision <= listed) {
             return changes;
         }
-        // An empty message repeats the last revision, so another one than ours is missed, too.
-        let repeats = updated.is_empty() && removed.is_empty();
-        changes.missed = self.listed.is_some() && revision > self.revision + u64::from(!repeats);
         for (key, record) in updated {
             self.keep(key, revision, Some(record), &mut changes);
         }
@@ -104,6 +110,13 @@ impl<K: Ord + Clone, R: PartialEq> Mirror<K, R> {
     /// A whole listing: each record with its revision, or that of the first page.
     pub(crate) fn listed(&mut self, first: u64, records: Vec<(K, u64, R)>) -> Changes<K> {
         let mut changes = Changes::default();
+        // Listings follow one another, so a lower one than the last is of a record that went back: nothing of the old one holds.
+        if self.listed.is_some_and(|listed| first < listed) {
+            self.revision = 0;
+            for entry in self.entries.values_mut() {
+                entry.revision = 0;
+            }
+        }
         let there: BTreeSet<K> = records.iter().map(|(key, _, _)| key.clone()).collect();
         for (key, revision, record) in records {
             self.keep(key, revision, Some(record), &mut changes);
@@ -216,5 +229,15 @@ mod tests {
         mirror.told(6, vec![], vec!["a"]);
         mirror.forget(&["a"]);
         assert!(mirror.entries.is_empty());
+    }
+    #[test]
+    fn a_record_that_went_back_is_read_anew() {
+        let mut mirror = listed(50, &[("a", 40, 1), ("b", 50, 1)]);
+        assert!(mirror.told(5, vec![], vec![]).missed);
+        let changes = mirror.listed(5, vec![("a", 3, 2)]);
+        assert_eq!(changes.removed, ["b"]);
+        assert_eq!(shown(&mirror), "a2");
+        assert!(!mirror.told(6, vec![("c", 1)], vec![]).missed);
+        assert_eq!(shown(&mirror), "a2 c1");
     }
 }

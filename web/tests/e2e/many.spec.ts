@@ -1,5 +1,6 @@
 // 20,000 deckies: how long the first rows take, how smoothly the table and the map scroll, and that only what is seen is in the
-// document. Figures are printed; what is asserted is generous, because the machine is shared.
+// document. Figures are printed; what is asserted is generous, because the machine is
+// shared, and frames are compared with those of an idle page in the same run.
 
 import type { Page } from '@playwright/test';
 import { expect, signIn, test } from './fixtures';
@@ -16,6 +17,9 @@ test('20,000 deckies are there soon, and scroll smoothly', async ({ swarm, page 
   await swarm.simulate(HOSTS, DECKIES, '--heartbeat-ms', '10000', '--teardown-ms', '200..800');
   await page.goto(`${swarm.page}#/deckies`);
   await expect(page.getByText(swarm.proxy.url)).toBeVisible();
+  // What this machine can do at all now: a page that has nothing to scroll.
+  const idle = await scroll(page);
+  report('nothing', idle);
   const began = Date.now();
   await signIn(page, 'operator', password('operator'));
   await expect(page.getByRole('row').nth(1)).toBeVisible();
@@ -49,7 +53,7 @@ test('20,000 deckies are there soon, and scroll smoothly', async ({ swarm, page 
   await page.getByRole('searchbox').fill('sim-0150 decky-07');
   await expect(page.locator('.tile')).toHaveCount(1);
   console.log(`  filter: one of 18,000 found after ${Date.now() - typed} ms`);
-  for (const frames of [table, busy, map]) expect(smooth(frames)).toBeGreaterThan(0.5);
+  for (const frames of [table, busy, map]) expect(smooth(frames)).toBeGreaterThan(smooth(idle) / 2);
 });
 
 /** Scrolls down for 120 frames, and gives how long each took. */
