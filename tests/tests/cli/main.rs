@@ -6,5 +6,6 @@ mod look;
 mod others;
 mod stage;
 mod teardown;
+mod terminal;
 mod wait;
 mod watch;

@@ -9,6 +9,7 @@ use scuttle_tests::nats::workspace;
 use scuttle_tests::process::Process;
 use scuttle_tests::{Role, Swarm};
 use serde_json::Value;
+use tokio::process::Command;
 
 /// The command, as one user, in a folder and a home of its own.
 #[derive(Debug)]
@@ -46,10 +47,15 @@ impl Cli {
         Ok(Self { home, environment })
     }
 
-    fn command(&self, words: &[&str]) -> tokio::process::Command {
-        let mut command = bare("scuttle");
+    fn command(&self, words: &[&str]) -> Command {
+        let mut command = self.on(bare("scuttle"));
+        command.args(words);
         command
-            .args(words)
+    }
+
+    /// A command, in the folder and with the home and the environment of this one.
+    pub(crate) fn on(&self, mut command: Command) -> Command {
+        command
             .current_dir(&self.home)
             .env("HOME", &self.home)
             .env_remove("XDG_CONFIG_HOME")
