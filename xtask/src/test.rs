@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::run::{self, Failure};
 use crate::workspace::Workspace;
-use crate::{docker, nats_server, programs, sim, tidy, web};
+use crate::{apt, docker, nats_server, programs, sim, tidy, web};
 
 /// How a step ended that did not fail.
 pub(crate) enum Outcome {
@@ -101,6 +101,11 @@ fn tools(workspace: &Workspace) -> Result<Outcome, Failure> {
             workspace.cargo().args([tool, "--version"]),
         )
         .map_err(|failure| failure.advise(&format!("run `rustup component add {component}`")))?;
+    }
+    // A terminal for the command under test.
+    if !apt::is_there("script") {
+        let advice = "install util-linux (on Debian: bsdutils)";
+        return Err(Failure::new("there is no `script` on the PATH").advise(advice));
     }
     Ok(Outcome::Passed)
 }
