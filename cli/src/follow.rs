@@ -13,6 +13,7 @@ use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
 
 use crate::ask::{AskError, Bus, Sign};
 use crate::failure::Failure;
+use crate::mirror::is_missed;
 use crate::progress::{Progress, TICK};
 use crate::{lists, look};
 
@@ -145,7 +146,7 @@ impl Follow<'_> {
     fn told(&mut self, payload: &[u8]) -> Result<Vec<OperationId>, ReadError> {
         let told: OperationsUpdated = read("broadcast", payload)?;
         let repeats = told.updated.is_empty();
-        let missed = told.revision > self.revision + u64::from(!repeats);
+        let missed = is_missed(self.revision, told.revision, repeats);
         self.revision = self.revision.max(told.revision);
         if missed {
             return Ok(self.open());

@@ -3,10 +3,18 @@
 
 use std::io::{self, IsTerminal};
 
-use scuttle_schemas::Timestamp;
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
+use scuttle_schemas::{DeckyId, HostName, Timestamp};
+
+/// What is torn down: `worker-a/decky-03`, or `worker-a` for all of it.
+pub(crate) fn target(host: &HostName, decky: Option<&DeckyId>) -> String {
+    match decky {
+        Some(decky) => format!("{host}/{decky}"),
+        None => host.to_string(),
+    }
+}
 
 /// What a colour means. The same is always said in words.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

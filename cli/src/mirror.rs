@@ -33,6 +33,17 @@ pub(crate) struct Changes<K> {
     pub(crate) missed: bool,
 }
 
+/// Whether a message shows that one before it did not come, where `known` is the last revision that was heard or listed.
+pub(crate) fn is_missed(known: u64, revision: u64, repeats: bool) -> bool {
+    if repeats {
+        // It repeats the last revision, so another one than ours is missed, too: a lower one, where the controller's record went
+        // back.
+        revision != known
+    } else {
+        revision > known + 1
+    }
+}
+
 impl<K> Default for Changes<K> {
     fn default() -> Self {
         Self {
@@ -83,14 +94,7 @@ impl<K: Ord + Clone, R: PartialEq> Mirror<K, R> {
     ) -> Changes<K> {
         let mut changes = Changes::default();
         let repeats = updated.is_empty() && removed.is_empty();
-        // An empty message repeats the last revision, so another one than ours is missed, too: a lower one, where the
-        // controller's record went back.
-        changes.missed = self.listed.is_some()
-            && if repeats {
-                revision != self.revision
-            } else {
-                revision > self.revision + 1
-            };
+        changes.missed = self.listed.is_some() && is_missed(self.revision, revision, repeats);
         // The listing contains it: late, it would bring back what the listing no longer had.
         if self.listed.is_some_and(|listed| revision <= listed) {
             return changes;

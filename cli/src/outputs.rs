@@ -7,6 +7,8 @@ use scuttle_schemas::teardown::{PlanTarget, TeardownAccepted};
 use scuttle_schemas::{DeckyId, HostId, HostName, OperationId, Timestamp};
 use serde::Serialize;
 
+use crate::failure::Failure;
+
 /// `scuttle init`.
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
@@ -127,6 +129,15 @@ pub(crate) struct Refused {
     pub(crate) exit_code: u8,
     /// In words.
     pub(crate) message: String,
+}
+
+impl From<&Failure> for Refused {
+    fn from(failure: &Failure) -> Self {
+        Self {
+            exit_code: failure.exit_code(),
+            message: failure.to_string(),
+        }
+    }
 }
 
 /// `scuttle doctor`; with `-o jsonl` each check is a line.

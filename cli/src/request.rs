@@ -30,10 +30,7 @@ pub(crate) struct Target {
 impl Target {
     /// As people write it.
     pub(crate) fn text(&self) -> String {
-        match &self.decky_id {
-            Some(decky) => format!("{}/{decky}", self.host_name),
-            None => self.host_name.to_string(),
-        }
+        look::target(&self.host_name, self.decky_id.as_ref())
     }
 }
 
@@ -95,7 +92,7 @@ pub(crate) async fn tear_down(
             eprintln!("scuttle: {}: {}", text(teardown), refused.message);
         }
     }
-    let code = teardowns.iter().map(code).max_by_key(|code| rank(*code));
+    let code = worst(teardowns.iter().map(code));
     let all = Teardowns { teardowns };
     format.many(&all, &all.teardowns, || {
         if order.wait {
@@ -113,8 +110,8 @@ pub(crate) async fn tear_down(
         say_what_is_left(&ended);
     }
     match code {
-        None | Some(0) => Ok(()),
-        Some(code) => Err(Failure::Told(code)),
+        0 => Ok(()),
+        code => Err(Failure::Told(code)),
     }
 }
 
@@ -139,16 +136,12 @@ fn all_refused(targets: &[Target], answers: Vec<Result<TeardownAccepted, AskErro
     {
         return error.into();
     }
-    let mut worst = 0;
-    for (target, error) in targets.iter().zip(errors) {
+    let codes = targets.iter().zip(errors).map(|(target, error)| {
         let failure = Failure::from(error);
         eprintln!("scuttle: {}: {failure}", target.text());
-        worst = [worst, failure.exit_code()]
-            .into_iter()
-            .max_by_key(|code| rank(*code))
-            .unwrap_or(worst);
-    }
-    Failure::Told(worst)
+        failure.exit_code()
+    });
+    Failure::Told(worst(codes))
 }
 
 fn outcome(
@@ -158,14 +151,7 @@ fn outcome(
 ) -> Teardown {
     let (accepted, refused) = match answer {
         Ok(accepted) => (Some(accepted), None),
-        Err(error) => {
-            let failure = Failure::from(error);
-            let refused = Refused {
-                exit_code: failure.exit_code(),
-                message: failure.to_string(),
-            };
-            (None, Some(refused))
-        }
+        Err(error) => (None, Some(Refused::from(&error.into()))),
     };
     let operation = accepted
         .as_ref()
@@ -180,10 +166,13 @@ fn outcome(
     }
 }
 
-/// How bad an exit code is: of several outcomes the worst decides.
-fn rank(code: u8) -> usize {
+/// Of several outcomes the worst decides.
+fn worst(codes: impl Iterator<Item = u8>) -> u8 {
     let order = [0, 5, 1, 3, 4, 6];
-    (order.iter().position(|known| *known == code)).unwrap_or(order.len())
+    let rank = |code: &u8| order.iter().position(|known| known == code);
+    codes
+        .max_by_key(|code| rank(code).unwrap_or(order.len()))
+        .unwrap_or(0)
 }
 
 /// What one teardown would end the command with.
@@ -216,10 +205,7 @@ fn own(teardown: &Teardown, operation: &OperationRecord) -> Option<ShardOutcome>
 }
 
 fn text(teardown: &Teardown) -> String {
-    match &teardown.decky_id {
-        Some(decky) => format!("{}/{decky}", teardown.host_name),
-        None => teardown.host_name.to_string(),
-    }
+    look::target(&teardown.host_name, teardown.decky_id.as_ref())
 }
 
 /// What was accepted.
@@ -323,11 +309,11 @@ pub(crate) fn targets_text(
 
 #[cfg(test)]
 mod tests {
-    use super::rank;
+    use super::worst;
 
     #[test]
     fn the_worst_outcome_decides() {
-        let worst = |codes: &[u8]| codes.iter().copied().max_by_key(|code| rank(*code));
+        let worst = |codes: &[u8]| Some(worst(codes.iter().copied()));
         assert_eq!(worst(&[0, 0]), Some(0));
         assert_eq!(worst(&[0, 5]), Some(5));
         assert_eq!(worst(&[1, 5, 0]), Some(1));

@@ -82,10 +82,7 @@ fn table(operations: &[OperationRecord]) -> Table {
 
 /// What it tears down: `worker-a/decky-03`, or `worker-a` for all of it.
 pub(crate) fn target(operation: &OperationRecord) -> String {
-    match &operation.decky_id {
-        Some(decky) => format!("{}/{decky}", operation.host_name),
-        None => operation.host_name.to_string(),
-    }
+    look::target(&operation.host_name, operation.decky_id.as_ref())
 }
 
 /// How many deckies are where, as far as there are any.

@@ -142,11 +142,7 @@ async fn dry_run(bus: &Bus, format: Format, targets: &[Target]) -> Result<(), Fa
                 }
                 eprintln!("scuttle: {}: {failure}", target.text());
                 code = code.max(failure.exit_code());
-                let refused = Refused {
-                    exit_code: failure.exit_code(),
-                    message: failure.to_string(),
-                };
-                (None, Some(refused))
+                (None, Some(Refused::from(&failure)))
             }
         };
         if let Some(plan) = &plan {
