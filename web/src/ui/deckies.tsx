@@ -16,6 +16,7 @@ import { Empty, Loading, Notice } from './notice';
 import { State } from './state';
 import { RetryButton, TeardownButton } from './teardown-button';
 import { TileMap } from './tile-map';
+import { TableHead } from './table-head';
 import { Window, type Place } from './window';
 
 export function Deckies({ session }: { session: Session }) {
@@ -149,16 +150,7 @@ function Table({ shards }: { shards: readonly ShardRecord[] }) {
   const ranked = useMemo(() => failuresFirst(shards), [shards]);
   return (
     <div class="table deckies" role="table" aria-label="Deckies" aria-rowcount={ranked.length + 1}>
-      <div class="row head" role="row" aria-rowindex={1}>
-        {['Decky', 'Host', 'State', 'Services', 'Address', 'Changed'].map((name) => (
-          <span key={name} role="columnheader">
-            {name}
-          </span>
-        ))}
-        <span role="columnheader">
-          <span class="unseen">Teardown</span>
-        </span>
-      </div>
+      <TableHead names={['Decky', 'Host', 'State', 'Services', 'Address', 'Changed']} buttons="Teardown" />
       <Window items={ranked} height={narrow.value ? 104 : 46} role="rowgroup">
         {(shard, index, place) => <Row key={shardKey(shard)} shard={shard} index={index} place={place} />}
       </Window>

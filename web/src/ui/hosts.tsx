@@ -11,6 +11,7 @@ import { narrow } from './narrow';
 import { Empty, Loading } from './notice';
 import { Bar, State } from './state';
 import { RetryButton } from './teardown-button';
+import { TableHead } from './table-head';
 import { Window, type Place } from './window';
 
 export const lookOf = (host: HostRecord): Look =>
@@ -48,16 +49,7 @@ export function Hosts({ session }: { session: Session }) {
         <Nothing any={all.length > 0} />
       ) : (
         <div class="table hosts" role="table" aria-label="Hosts" aria-rowcount={hosts.length + 1}>
-          <div class="row head" role="row" aria-rowindex={1}>
-            {['Host', 'Status', 'Deckies', 'Last heard', 'Agent'].map((name) => (
-              <span key={name} role="columnheader">
-                {name}
-              </span>
-            ))}
-            <span role="columnheader">
-              <span class="unseen">Teardown</span>
-            </span>
-          </div>
+          <TableHead names={['Host', 'Status', 'Deckies', 'Last heard', 'Agent']} buttons="Teardown" />
           <Window items={ranked} height={narrow.value ? 112 : 52} role="rowgroup">
             {({ host }, index, place) => (
               <Row

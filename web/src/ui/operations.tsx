@@ -9,6 +9,7 @@ import { Choice, hostOptions, Search } from './filters';
 import { narrow } from './narrow';
 import { Empty, Loading } from './notice';
 import { State } from './state';
+import { TableHead } from './table-head';
 import { Window, type Place } from './window';
 
 const STATES: readonly (readonly [string, string])[] = [
@@ -40,13 +41,7 @@ export function Operations({ session }: { session: Session }) {
         <Nothing any={all.length > 0} />
       ) : (
         <div class="table operations" role="table" aria-label="Operations" aria-rowcount={found.length + 1}>
-          <div class="row head" role="row" aria-rowindex={1}>
-            {['Teardown of', 'State', 'Asked by', 'Asked', 'Took', 'Deckies'].map((name) => (
-              <span key={name} role="columnheader">
-                {name}
-              </span>
-            ))}
-          </div>
+          <TableHead names={['Teardown of', 'State', 'Asked by', 'Asked', 'Took', 'Deckies']} />
           <Window items={found} height={narrow.value ? 92 : 46} role="rowgroup">
             {(one, index, place) => <Row key={one.operation_id} one={one} index={index} place={place} />}
           </Window>
