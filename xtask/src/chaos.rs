@@ -10,5 +10,5 @@ use crate::workspace::Workspace;
 
 /// Returns only when it could not be started.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Failure {
-    programs::become_program(workspace, "scuttle-chaos", arguments)
+    programs::become_program(workspace, ("scuttle-tests", "scuttle-chaos"), arguments)
 }

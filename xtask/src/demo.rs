@@ -13,5 +13,5 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Failure {
     if let Err(failure) = web::build(workspace) {
         eprintln!("xtask: the demo goes on without its page in the browser: {failure}");
     }
-    programs::become_program(workspace, "scuttle-demo", arguments)
+    programs::become_program(workspace, ("scuttle-tests", "scuttle-demo"), arguments)
 }

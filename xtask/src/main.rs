@@ -37,7 +37,7 @@ cargo xtask <command>
   test --web        the page in Chromium, on a real swarm, as CI does too: with Node 20; Chromium is installed with apt-get
                     where it is missing and this is root
   web               builds the page, which the controller takes in when it is built next: with Node 20
-  bench <name> …    a measurement: `accept`, `flood`
+  bench [name] …    measurements beside limits and peers: `accept`, `peers`, `teardown`, or all of these; and `flood`
   chaos …           kills, stops and cuts off a whole swarm under load, then checks that nothing was lost
   sim …             the deterministic simulation: --seeds N, --seed S [--all], or --planted [name …]
   schemas           writes the generated schema files anew

@@ -9,16 +9,16 @@ use crate::nats_server;
 use crate::run::{self, Failure};
 use crate::workspace::Workspace;
 
-/// Builds everything for release and turns this process into `program`; returns only on failure.
+/// Builds the package, and what its programs start, for release, and turns this process into `program`; returns only on failure.
 ///
 /// Not a child: Ctrl-C goes to the whole foreground group, and the program must be able to stop what it
 /// started while nothing above it has died and given the terminal back.
 pub(crate) fn become_program(
     workspace: &Workspace,
-    program: &str,
+    (package, program): (&str, &str),
     arguments: &[OsString],
 ) -> Failure {
-    let (server, directory) = match prepare(workspace) {
+    let (server, directory) = match prepare(workspace, package) {
         Ok(prepared) => prepared,
         Err(failure) => return failure,
     };
@@ -42,12 +42,12 @@ pub(crate) fn environment(
         .env("SCUTTLE_REPO", &workspace.root);
 }
 
-fn prepare(workspace: &Workspace) -> Result<(PathBuf, PathBuf), Failure> {
+fn prepare(workspace: &Workspace, package: &str) -> Result<(PathBuf, PathBuf), Failure> {
     let server = nats_server::find_or_install(workspace)?;
     let mut cargo = workspace.cargo();
     cargo.args(["build", "--release", "--locked", "--bins"]);
     cargo.args(["-p", "scuttle-controller", "-p", "scuttle-agent-sim"]);
-    cargo.args(["-p", "scuttle-tests"]);
+    cargo.args(["-p", package]);
     run::run("build Scuttle", &mut cargo)?;
     Ok((server, workspace.target.join("release")))
 }

@@ -18,11 +18,12 @@ const PROGRAM: &str = "scuttle-simulation";
 const SEEDS: &str = "20000";
 
 /// What a copy of the sources is made of.
-const SOURCES: [&str; 11] = [
+const SOURCES: [&str; 12] = [
     "Cargo.toml",
     "Cargo.lock",
     "agent",
     "agent-sim",
+    "bench",
     "bus",
     "cli",
     "controller",

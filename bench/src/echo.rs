@@ -1,0 +1,67 @@
+//! The bus's own limit: a service that publishes back what it is sent, and does nothing else.
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use futures_util::StreamExt;
+use scuttle_tests::process::Process;
+use tokio::process::Command;
+
+use crate::load::{Pace, Targets, What};
+use crate::samples::Sample;
+use crate::stage::Stage;
+
+pub(crate) const NAME: &str = "echo";
+
+pub(crate) const READY: &str = "the service is ready";
+
+/// Serves until it is killed. In the process that [`Echo::start`] starts.
+pub(crate) async fn serve(url: &str, subject: String) -> Result<ExitCode> {
+    let client = async_nats::connect(url).await?;
+    let mut requests = client.subscribe(subject).await?;
+    client.flush().await?;
+    println!("{READY}");
+    while let Some(request) = requests.next().await {
+        if let Some(reply) = request.reply {
+            client.publish(reply, request.payload).await?;
+        }
+    }
+    Ok(ExitCode::SUCCESS)
+}
+
+/// A service in a process of its own, which this program is as well. Dropping it kills it.
+pub(crate) struct Own {
+    pub(crate) subject: String,
+    process: Process,
+}
+
+impl Own {
+    /// Starts `scuttle-bench NAME URL SUBJECT …`, and waits until it is ready.
+    pub(crate) async fn start(stage: &Stage, name: &'static str, more: &[String]) -> Result<Self> {
+        let subject = stage.client.nats().new_inbox();
+        let mut command = Command::new(std::env::current_exe()?);
+        command.args([name, &stage.server.url, &subject]).args(more);
+        let mut process = Process::spawn(name, command, &stage.log(name))?;
+        process.line(READY).await?;
+        process.quiet = true;
+        Ok(Self { subject, process })
+    }
+
+    pub(crate) fn id(&self) -> Result<u32> {
+        self.process.id().context("the service has ended")
+    }
+}
+
+/// Asks the echo service.
+pub(crate) async fn ask(
+    echo: &Own,
+    stage: &mut Stage,
+    in_flight: u16,
+    round: u32,
+) -> Result<Sample> {
+    let pace = Pace::InFlight(in_flight);
+    let mut order = stage.order(What::Echo, &echo.subject, Targets::any(), pace)?;
+    order.watch.push(echo.id()?);
+    let load = stage.generator.carry_out(&order).await?;
+    Ok(Sample::of(NAME, in_flight, round, &load))
+}
