@@ -358,11 +358,15 @@ async fn ready<T>(slot: &mut Pending<T>) -> T {
     done
 }
 
-/// Does what waits for the disk on a thread that may wait.
+/// Does what waits for a disk on a thread that may wait.
 async fn blocking<L: Ledger, T: Send + 'static>(
     mut ledger: L,
     act: impl FnOnce(&mut L) -> Result<T, LedgerError> + Send + 'static,
 ) -> Result<(L, T), AgentError> {
+    if !ledger.waits() {
+        let done = act(&mut ledger)?;
+        return Ok((ledger, done));
+    }
     tokio::task::spawn_blocking(move || {
         let done = act(&mut ledger)?;
         Ok((ledger, done))

@@ -39,6 +39,10 @@ impl Ledger for MemoryLedger {
         content.entries.len() > LONG.max(2 * content.rewritten_to)
     }
 
+    fn waits(&self) -> bool {
+        false
+    }
+
     fn rewrite(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {
         let mut content = self.content();
         content.entries = entries.to_vec();

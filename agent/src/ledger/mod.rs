@@ -91,6 +91,11 @@ pub trait Ledger: Send + 'static {
     /// Whether it has grown so long that it should be rewritten.
     fn is_long(&self) -> bool;
 
+    /// Whether its verbs wait for a disk, so that they want a thread that may wait.
+    fn waits(&self) -> bool {
+        true
+    }
+
     /// Replaces all that is kept, in one stroke.
     ///
     /// # Errors
@@ -109,6 +114,10 @@ impl<L: Ledger + ?Sized> Ledger for Box<L> {
 
     fn is_long(&self) -> bool {
         (**self).is_long()
+    }
+
+    fn waits(&self) -> bool {
+        (**self).waits()
     }
 
     fn rewrite(&mut self, entries: &[Entry]) -> Result<(), LedgerError> {

@@ -14,7 +14,7 @@ use super::{Effect, Machine, Note, Now, Step, Unanswered};
 use crate::runtime::{Inventory, RuntimeError};
 
 /// How long changes are gathered before they are told, in milliseconds (for each page of an inventory).
-const DEBOUNCE_MS: u64 = 100;
+const DEBOUNCE_MS: u64 = 250;
 /// How far the first heartbeats after connecting are spread, in milliseconds: many agents come back together.
 const CONNECT_SPREAD_MS: u64 = 250;
 /// How long an answer may take, in milliseconds: the interval, within these bounds, and more for each page.
