@@ -91,7 +91,10 @@ pub fn run<R: Send + 'static>(
     now: impl Fn() -> Timestamp + Send + 'static,
 ) -> Result<(), StoreError> {
     let (decided, undurable) = sync_channel(UNDURABLE);
-    let deciding = std::thread::spawn(move || decide_all(state, &inbox, &decided, now));
+    let deciding = std::thread::Builder::new()
+        .name("decide".to_owned())
+        .spawn(move || decide_all(state, &inbox, &decided, now))
+        .expect("the system starts a thread");
     commit_all(store, &undurable, outbox)?;
     deciding
         .join()

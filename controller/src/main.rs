@@ -60,6 +60,7 @@ fn main() -> ExitCode {
     // threads do the rest, and with fewer threads more is done in one go.
     let outcome = tokio::runtime::Builder::new_current_thread()
         .enable_all()
+        .thread_name("commit")
         .build()
         .context("cannot start the async runtime")
         .and_then(|runtime| runtime.block_on(run(&config, &audit)));

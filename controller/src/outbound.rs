@@ -67,6 +67,8 @@ async fn tell(
             }
         }
     }
+    // They are written to the connection now, while the rest is encoded, which takes longer.
+    tokio::task::yield_now().await;
     for effect in batches.into_iter().flat_map(|batch| batch.effects) {
         if let Err(error) = send(client, encoder, effect).await {
             warn!("could not publish: {error}");
