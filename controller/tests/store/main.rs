@@ -1,5 +1,6 @@
 //! The store's promises, on disk and in memory: what was appended is there, whatever happened since.
 
+mod backup;
 mod damage;
 mod files;
 mod formats;
