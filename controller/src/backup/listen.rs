@@ -159,7 +159,7 @@ enum Broken {
 
 fn hand_out(snapshot: &Snapshot, stream: &UnixStream) {
     let start = Instant::now();
-    match send(snapshot, stream, start) {
+    match send(snapshot, stream, start + LONGEST) {
         Ok((values, bytes)) => info!(
             "handed out a backup: {values} values, {} MiB, in {:.1} s",
             bytes >> 20,
@@ -175,11 +175,11 @@ fn hand_out(snapshot: &Snapshot, stream: &UnixStream) {
     }
 }
 
-fn send(snapshot: &Snapshot, stream: &UnixStream, start: Instant) -> Result<(u64, u64), Broken> {
+fn send(snapshot: &Snapshot, stream: &UnixStream, deadline: Instant) -> Result<(u64, u64), Broken> {
     let mut out = BufWriter::with_capacity(PIECE, stream);
     let (mut values, mut bytes) = (0, 0);
     let sent = snapshot.each(|table: Table, value: &[u8]| {
-        if start.elapsed() > LONGEST {
+        if Instant::now() > deadline {
             return Err(Broken::TooSlow);
         }
         values += 1;
@@ -200,4 +200,48 @@ fn send(snapshot: &Snapshot, stream: &UnixStream, start: Instant) -> Result<(u64
         }
     }
     Ok((values, bytes))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::store::{RedbStore, Store};
+
+    /// A store whose content is more than both ends of a socket hold.
+    fn large(dir: &Path) -> RedbStore {
+        let mut store = RedbStore::open(dir).expect("the store opens");
+        let row = |number: u64| {
+            scuttle_core::Change::Meta(scuttle_core::Meta {
+                epoch: number,
+                ..Default::default()
+            })
+        };
+        let batch: Vec<_> = (0..100_000).map(row).collect();
+        for _ in 0..20 {
+            store.append(&batch).expect("an append");
+        }
+        store
+    }
+
+    /// Whoever takes nothing, or too little for too long, is left alone, and what it held of the store with it.
+    #[test]
+    fn a_client_that_hangs_is_given_up() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let store = large(dir.path());
+        let snapshots = store.snapshots();
+        let (ours, _theirs) = UnixStream::pair().expect("a socket");
+        let patience = Some(Duration::from_millis(20));
+        ours.set_write_timeout(patience).expect("a timeout");
+        let snapshot = snapshots.take().expect("a snapshot");
+        let error = send(&snapshot, &ours, Instant::now() + LONGEST).expect_err("given up");
+        let hung = |cause: &io::Error| cause.kind() == io::ErrorKind::WouldBlock;
+        assert!(
+            matches!(&error, Broken::Client(cause) if hung(cause)),
+            "{error}"
+        );
+
+        let (ours, _theirs) = UnixStream::pair().expect("a socket");
+        let error = send(&snapshot, &ours, Instant::now()).expect_err("given up");
+        assert!(matches!(error, Broken::TooSlow), "{error}");
+    }
 }

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use redb::{Database, TableDefinition};
@@ -144,7 +145,6 @@ fn a_stopped_controllers_store_is_read_and_left_alone() {
     let after = fs::read(data.path().join(FILE_NAME)).expect("the store");
     assert!(before == after, "it was changed");
 
-    use std::os::unix::fs::PermissionsExt;
     let mode = fs::metadata(&file).expect("metadata").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
     // A backup is a store.
@@ -162,8 +162,7 @@ fn what_is_restored_is_what_was_there_with_higher_revisions() {
     let place = tempfile::tempdir().expect("a temporary directory");
     // Made if it is missing, and read from what may not be written to.
     let new = place.path().join("var/scuttle");
-    fs::set_permissions(&file, std::os::unix::fs::PermissionsExt::from_mode(0o400))
-        .expect("permissions");
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o400)).expect("permissions");
     let (hosts, shards, open) = (1, 499, 1);
     let expected = Content {
         hosts,

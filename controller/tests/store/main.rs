@@ -4,6 +4,7 @@ mod backup;
 mod damage;
 mod files;
 mod formats;
+mod measure;
 mod rows;
 
 use std::collections::BTreeMap;
