@@ -126,7 +126,10 @@ async fn begin(
     let stream = stream.into_std()?;
     stream.set_nonblocking(false)?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    wire::greet(&mut &stream, FORMAT)?;
+    if wire::greet(&mut &stream, FORMAT).is_err() {
+        // Gone already: it only wanted to know whether a controller runs.
+        return Ok(());
+    }
     let Ok(turn) = Arc::clone(turn).try_acquire_owned() else {
         return wire::refuse(&mut &stream, BUSY);
     };
@@ -161,8 +164,8 @@ fn hand_out(snapshot: &Snapshot, stream: &UnixStream) {
     let start = Instant::now();
     match send(snapshot, stream, start + LONGEST) {
         Ok((values, bytes)) => info!(
-            "handed out a backup: {values} values, {} MiB, in {:.1} s",
-            bytes >> 20,
+            "handed out a backup: {values} values, {} KiB, in {:.1} s",
+            bytes >> 10,
             start.elapsed().as_secs_f64()
         ),
         Err(error) => {
