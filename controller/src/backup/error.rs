@@ -11,6 +11,9 @@ pub enum BackupError {
     /// There is a file of that name.
     #[error("{} exists already: give another name, or --force to replace it", .0.display())]
     Exists(PathBuf),
+    /// The backup would go where the store is.
+    #[error("{} is the store itself: give another name", .0.display())]
+    IsStore(PathBuf),
     /// There is nothing to back up.
     #[error("there is no store at {}: give the data directory of a controller (--data-dir)", .0.display())]
     NoStore(PathBuf),

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::{self, File};
 use std::io::{self, BufReader};
+use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
@@ -51,7 +52,7 @@ impl fmt::Display for Made {
 /// Backs up the store of a data directory: as a running controller hands it out, or as a stopped one left it.
 ///
 /// # Errors
-/// There is no store, it cannot be read, `file` exists (unless `force`) or cannot be written. Then nothing is left.
+/// There is no store, it cannot be read, `file` is the store, or exists (unless `force`) or cannot be written. Then nothing is left.
 pub fn make(
     data_dir: &Path,
     file: &Path,
@@ -60,6 +61,7 @@ pub fn make(
 ) -> Result<Made, BackupError> {
     let start = Instant::now();
     refuse_existing(file, force)?;
+    refuse_store(data_dir, file)?;
     let controller = connect(data_dir)?;
     let running = controller.is_some();
     let draft = match controller {
@@ -85,6 +87,16 @@ fn refuse_existing(file: &Path, force: bool) -> Result<(), BackupError> {
         return Ok(());
     }
     Err(BackupError::Exists(file.to_owned()))
+}
+
+/// A controller would go on with the file that was replaced, and lose all that came after.
+fn refuse_store(data_dir: &Path, file: &Path) -> Result<(), BackupError> {
+    let identity = |path: &Path| fs::metadata(path).map(|data| (data.dev(), data.ino())).ok();
+    let store = identity(&data_dir.join(FILE_NAME));
+    if store.is_some() && store == identity(file) {
+        return Err(BackupError::IsStore(file.to_owned()));
+    }
+    Ok(())
 }
 
 /// Reads a store as a start would, after it was written.
@@ -143,7 +155,7 @@ fn from_controller(
             Frame::Value(table) => {
                 values += 1;
                 let record = Record::read(table, &buffer, values, &store);
-                draft.put(record?).map_err(&written)?;
+                draft.put(record?, buffer.len()).map_err(&written)?;
             }
             Frame::End(all) if all == values => return draft.seal().map_err(written),
             Frame::End(all) => {
@@ -179,9 +191,9 @@ fn from_file(
     };
     let written = BackupError::write(file);
     let mut draft = Draft::beside(file).map_err(&written)?;
-    snapshot.records(|record| {
+    snapshot.records(|record, bytes| {
         interrupt.check()?;
-        draft.put(record).map_err(&written)
+        draft.put(record, bytes).map_err(&written)
     })?;
     draft.seal().map_err(written)
 }

@@ -84,10 +84,10 @@ fn place(
     let written = BackupError::write(store);
     create_dir(data_dir).map_err(&written)?;
     let mut draft = Draft::beside(store).map_err(&written)?;
-    backup.records(|record| {
+    backup.records(|record, bytes| {
         interrupt.check()?;
         let record = record.map(|change| raised.change(change));
-        draft.put(record).map_err(&written)
+        draft.put(record, bytes).map_err(&written)
     })?;
     let draft = draft.seal().map_err(&written)?;
     let content = check(&draft, store, interrupt)?;

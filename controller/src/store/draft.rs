@@ -16,9 +16,9 @@ use super::codec::{self, JOURNAL, Rows, WriteError};
 use super::redb::{builder, failed, make_tables};
 use super::snapshot::Record;
 
-/// How many changes are written in one transaction: enough that the pages above the rows are written seldom, few
-/// enough to be held in memory.
-const TRANSACTION: usize = 20_000;
+/// How many bytes of records are written in one transaction: enough that the pages above the rows are written seldom,
+/// few enough to be held in memory.
+const TRANSACTION: usize = 4 << 20;
 
 /// A store that is being written.
 #[derive(Debug)]
@@ -26,8 +26,8 @@ pub struct Draft {
     database: Database,
     file: DraftFile,
     waiting: Vec<Record>,
-    /// Changes that wait.
-    changes: usize,
+    /// Bytes of those that wait.
+    bytes: usize,
     /// The number of the next journal record.
     next: u64,
     buffer: Vec<u8>,
@@ -56,20 +56,20 @@ impl Draft {
             database,
             file,
             waiting: Vec::new(),
-            changes: 0,
+            bytes: 0,
             next: 0,
             buffer: Vec::new(),
         })
     }
 
-    /// Writes a record at the end; rows come before the journal.
+    /// Writes a record at the end, which takes about so many bytes; rows come before the journal.
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn put(&mut self, record: Record) -> Result<(), StoreError> {
-        self.changes += record.changes().len();
+    pub fn put(&mut self, record: Record, bytes: usize) -> Result<(), StoreError> {
+        self.bytes += bytes;
         self.waiting.push(record);
-        if self.changes < TRANSACTION {
+        if self.bytes < TRANSACTION {
             return Ok(());
         }
         self.write(Durability::None)
@@ -117,7 +117,7 @@ impl Draft {
             }
         }
         transaction.commit().map_err(|e| failed(e.into()))?;
-        self.changes = 0;
+        self.bytes = 0;
         Ok(())
     }
 }

@@ -190,18 +190,18 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Hands every stored value to `each`, read.
+    /// Hands every stored value to `each`, read, with its size in bytes.
     ///
     /// # Errors
     /// The store cannot be read, a value does not decode, or `each` refuses one.
     pub fn records<E: From<StoreError>>(
         &self,
-        mut each: impl FnMut(Record) -> Result<(), E>,
+        mut each: impl FnMut(Record, usize) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut number = 0;
         self.each(|table, bytes| {
             number += 1;
-            each(Record::read(table, bytes, number, &self.path)?)
+            each(Record::read(table, bytes, number, &self.path)?, bytes.len())
         })
     }
 
@@ -214,7 +214,7 @@ impl Snapshot {
         mut each: impl FnMut(&Change) -> Result<(), E>,
     ) -> Result<State, E> {
         let mut state = State::default();
-        self.records(|record| {
+        self.records(|record, _| {
             for change in record.changes() {
                 each(change)?;
                 let replayed = state.replay(change.clone());

@@ -20,7 +20,7 @@ const NOW: i64 = 1_795_425_109_000;
 
 fn content(snapshot: &Snapshot) -> BTreeMap<String, Change> {
     let mut changes = Vec::new();
-    let read = snapshot.records(|record| {
+    let read = snapshot.records(|record, _| {
         changes.extend_from_slice(record.changes());
         Ok::<_, StoreError>(())
     });
@@ -54,7 +54,7 @@ fn a_snapshot_is_one_commit() {
         let snapshot = snapshots.take().expect("a snapshot");
         let expected = rows_of(appended.clone());
         let mut read = Vec::new();
-        let outcome = snapshot.records(|record| {
+        let outcome = snapshot.records(|record, _| {
             read.extend_from_slice(record.changes());
             values += 1;
             write(&mut store, &mut appended);
@@ -357,6 +357,11 @@ fn a_backup_replaces_nothing_unless_it_is_told_to() {
     assert_eq!((made.content.hosts, made.running), (2, false));
     assert_eq!(names(dir.path()), ["backup.redb"]);
 
+    let store = data.path().join(FILE_NAME);
+    let error = make(data.path(), &store, true, &interrupt).expect_err("the store");
+    assert!(matches!(error, BackupError::IsStore(_)), "{error}");
+    assert_eq!(names(data.path()), [FILE_NAME]);
+
     let nowhere = dir.path().join("nowhere/backup.redb");
     let error = make(data.path(), &nowhere, false, &interrupt).expect_err("no directory");
     assert!(matches!(error, BackupError::Write { .. }), "{error}");
@@ -364,4 +369,30 @@ fn a_backup_replaces_nothing_unless_it_is_told_to() {
     let error = make(empty.path(), &nowhere, false, &interrupt).expect_err("no store");
     assert!(matches!(error, BackupError::NoStore(_)), "{error}");
     assert_eq!(names(empty.path()), [""; 0]);
+}
+
+/// Rows and batches of more bytes than are written in one transaction.
+#[test]
+fn a_large_store_is_backed_up_whole() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let mut store = RedbStore::open(data.path()).expect("the store opens");
+    let rows = |host_name: &'static str, version| {
+        let shards = (0..45_000).map(move |decky| shard(host_name, &format!("d{decky}"), version));
+        std::iter::once(host(host_name, version))
+            .chain(shards)
+            .collect::<Vec<_>>()
+    };
+    store.append(&rows("a", 1)).expect("an append");
+    store.checkpoint(1).expect("a checkpoint");
+    for (name, version) in [("b", 1), ("a", 2)] {
+        store.append(&rows(name, version)).expect("an append");
+    }
+    let content = load(&mut store);
+    drop(store);
+    let (_dir, file) = backup(&data);
+    let place = tempfile::tempdir().expect("a temporary directory");
+    fs::rename(&file, place.path().join(FILE_NAME)).expect("renamed");
+    let mut store = RedbStore::open(place.path()).expect("the store opens");
+    assert_eq!(store.journal_len(), 90_002);
+    assert!(load(&mut store) == content, "other rows");
 }
