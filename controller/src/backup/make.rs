@@ -2,7 +2,7 @@
 
 use std::fmt;
 use std::fs::{self, File};
-use std::io::{self, BufReader};
+use std::io::{self, Read};
 use std::os::unix::fs::MetadataExt;
 use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
@@ -15,6 +15,9 @@ use crate::store::{Draft, DraftFile, FILE_NAME, FORMAT, Record, Snapshot, StoreE
 
 /// How long the controller may be silent: it reads from its disk, and nothing else.
 const PATIENCE: Duration = Duration::from_mins(1);
+
+/// How many bytes are taken between two looks whether they are still wanted.
+const PIECE: u64 = 1 << 20;
 
 /// A backup that was made.
 #[derive(Debug)]
@@ -131,16 +134,30 @@ fn is_nobody(kind: io::ErrorKind) -> bool {
     )
 }
 
+/// Takes all of it first, and makes a store of it then: the shorter the controller has to keep what it frees, the less of
+/// that there is. It is less than what the check takes.
+fn receive(mut stream: &UnixStream, interrupt: &Interrupt) -> Result<Vec<u8>, BackupError> {
+    let patience = stream.set_read_timeout(Some(PATIENCE));
+    patience.map_err(BackupError::Broken)?;
+    let mut all = Vec::new();
+    loop {
+        interrupt.check()?;
+        let came = stream.by_ref().take(PIECE).read_to_end(&mut all);
+        if came.map_err(broken)? == 0 {
+            return Ok(all);
+        }
+    }
+}
+
 fn from_controller(
     stream: &UnixStream,
     data_dir: &Path,
     file: &Path,
     interrupt: &Interrupt,
 ) -> Result<DraftFile, BackupError> {
-    let patience = stream.set_read_timeout(Some(PATIENCE));
-    patience.map_err(BackupError::Broken)?;
-    let mut from = BufReader::with_capacity(256 << 10, stream);
-    let found = wire::read_greeting(&mut from).map_err(broken)?;
+    let all = receive(stream, interrupt)?;
+    let from = &mut all.as_slice();
+    let found = wire::read_greeting(from).map_err(broken)?;
     if found != FORMAT {
         let known = FORMAT;
         return Err(BackupError::OtherVersion { found, known });
@@ -151,7 +168,7 @@ fn from_controller(
     let (mut values, mut buffer) = (0, Vec::new());
     loop {
         interrupt.check()?;
-        match wire::read(&mut from, &mut buffer).map_err(broken)? {
+        match wire::read(from, &mut buffer).map_err(broken)? {
             Frame::Value(table) => {
                 values += 1;
                 let record = Record::read(table, &buffer, values, &store);
