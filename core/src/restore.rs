@@ -62,32 +62,29 @@ impl Raised {
 mod tests {
     use scuttle_schemas::operations::OperationState;
 
-    use super::{LEAST, Raised};
+    use super::{Change, LEAST, Raised};
     use crate::testing::Scenario;
 
-    /// Goes back to what the journal was when it had `changes`, and starts.
-    fn restore(swarm: &mut Scenario, changes: usize) {
-        let mut backup = swarm.journal[..changes].to_vec();
+    /// Goes back to a backup, and starts.
+    fn restore(swarm: &mut Scenario, backup: &[Change]) {
         let last = |change: &_| match change {
-            crate::Change::Meta(meta) => Some(meta.revisions),
+            Change::Meta(meta) => Some(meta.revisions),
             _ => None,
         };
         let last = backup.iter().rev().find_map(last).expect("the swarm's row");
         let raised = Raised::above(last, swarm.now);
-        for change in &mut backup {
-            *change = raised.change(change.clone());
-        }
-        swarm.journal = backup;
+        let restored = backup.iter().map(|change| raised.change(change.clone()));
+        swarm.journal = restored.collect();
         swarm.crash();
     }
 
     /// A host with `a` and `b`, `a` being torn down: what a backup has. Since then `a` is gone and `c` has come.
-    fn gone_on() -> (Scenario, usize) {
+    fn gone_on() -> (Scenario, Vec<Change>) {
         let mut swarm = Scenario::new();
         swarm.enroll("worker-h", Some("h")).expect("new");
         swarm.heartbeat("h", (7, 1), Some(&["a", "b"]));
         let (accepted, _) = swarm.teardown("h", Some("a")).expect("accepted");
-        let backup = swarm.journal.len();
+        let backup = swarm.journal.clone();
         swarm.after_ms(1000);
         swarm.result("h", (7, 2), accepted.operation_id, None, &[("a", None)]);
         swarm.heartbeat("h", (7, 3), Some(&["b", "c"]));
@@ -101,7 +98,7 @@ mod tests {
         // The same backup twice: what is told in between counts too.
         for _ in 0..2 {
             swarm.after_ms(1000);
-            restore(&mut swarm, backup);
+            restore(&mut swarm, &backup);
             let shards = swarm.shards("h");
             let names: Vec<_> = shards.iter().map(|shard| shard.decky_id.as_str()).collect();
             assert_eq!(names, ["a", "b"]);
@@ -119,7 +116,7 @@ mod tests {
         let (mut swarm, backup) = gone_on();
         let told = swarm.state.meta.revisions;
         swarm.now = scuttle_schemas::Timestamp::from_millis(0);
-        restore(&mut swarm, backup);
+        restore(&mut swarm, &backup);
         assert!(swarm.shards("h")[0].revision > told.shards + LEAST / 2);
     }
 
@@ -128,7 +125,7 @@ mod tests {
     fn the_agents_bring_the_record_back_to_the_truth() {
         let (mut swarm, backup) = gone_on();
         let operation = *swarm.state.operations.keys().next().expect("one");
-        restore(&mut swarm, backup);
+        restore(&mut swarm, &backup);
         assert_eq!(swarm.states("h"), "a:TearingDown b:Running");
         // In either order; the result has its old number.
         swarm.heartbeat("h", (7, 4), Some(&["b", "c"]));
@@ -143,7 +140,7 @@ mod tests {
         let (mut swarm, backup) = gone_on();
         let operation = *swarm.state.operations.keys().next().expect("one");
         swarm.heartbeat("h", (7, 4), Some(&["a", "b"]));
-        restore(&mut swarm, backup);
+        restore(&mut swarm, &backup);
         swarm.heartbeat("h", (7, 5), Some(&["a", "b"]));
         swarm.result("h", (7, 2), operation, None, &[("a", None)]);
         assert_eq!(swarm.states("h"), "b:Running");
