@@ -12,6 +12,11 @@ use serde::Deserialize;
 
 use crate::http::NatsUrl;
 
+mod command;
+
+pub use command::Command;
+use command::Subcommand;
+
 /// What the controller is told at its start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
@@ -96,10 +101,13 @@ pub enum ConfigError {
 /// Keeps the record of a swarm of worker hosts and tears deckies down on them.
 ///
 /// Each option can also be set in the environment or in the configuration file. An option given here
-/// wins over the environment, and the environment over the file.
+/// wins over the environment, and the environment over the file. Without a command it serves until it is stopped.
 #[derive(Debug, Parser)]
 #[command(name = "scuttle-controller", version)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
 struct Arguments {
+    #[command(subcommand)]
+    command: Option<Subcommand>,
     #[command(flatten)]
     settings: Settings,
     #[arg(
@@ -195,31 +203,6 @@ struct Settings {
 fn web_nats_url<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<NatsUrl>, D::Error> {
     let text = String::deserialize(value)?;
     text.parse().map(Some).map_err(serde::de::Error::custom)
-}
-
-impl Config {
-    /// The configuration of this process. `args` begins with the program's name.
-    ///
-    /// # Errors
-    /// Arguments, a variable or a file that is wrong, a login that is half or double, no data directory;
-    /// and `--help` or `--version`, as [`ConfigError::Arguments`].
-    pub fn load(args: impl Iterator<Item = OsString>) -> Result<Self, ConfigError> {
-        Self::from_layers(args, |name| std::env::var_os(name))
-    }
-
-    /// The same, from any environment.
-    fn from_layers(
-        args: impl Iterator<Item = OsString>,
-        variable: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Self, ConfigError> {
-        // An empty variable is how a service file or a compose file says "not set".
-        let variable = |name: &str| variable(name).filter(|value| !value.is_empty());
-        let arguments = Arguments::try_parse_from(args)?;
-        let environment = Settings::from_environment(variable)?;
-        let path = (arguments.config).or_else(|| variable("SCUTTLE_CONFIG").map(PathBuf::from));
-        let file = path.map_or_else(|| Ok(Settings::default()), |path| read_file(&path))?;
-        arguments.settings.over(environment).over(file).complete()
-    }
 }
 
 impl Settings {

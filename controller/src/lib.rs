@@ -5,6 +5,7 @@
 //! one place, after the commit.
 
 pub mod audit;
+pub mod backup;
 pub mod clock;
 pub mod config;
 pub mod connection;

@@ -1,5 +1,6 @@
 //! `scuttle-controller`: wires the parts together, and nothing else.
 
+use std::fmt::Display;
 use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -8,7 +9,8 @@ use std::time::Duration;
 use anyhow::Context;
 use async_nats::service::Service;
 use scuttle_controller::audit::Audit;
-use scuttle_controller::config::{Config, ConfigError, LogFormat};
+use scuttle_controller::backup::{self, BackupError, Backups, Interrupt};
+use scuttle_controller::config::{Command, Config, ConfigError, LogFormat};
 use scuttle_controller::connection;
 use scuttle_controller::endpoint::Endpoint;
 use scuttle_controller::engine::{self, OUTBOX};
@@ -20,6 +22,7 @@ use scuttle_controller::store::RedbStore;
 use scuttle_controller::tally::Tally;
 use scuttle_controller::{clock, outbound, service};
 use scuttle_schemas::subjects::AgentChannel;
+use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, unconstrained};
 use tracing::{error, info, warn};
@@ -36,8 +39,17 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
-    let config = match Config::load(std::env::args_os()) {
-        Ok(config) => config,
+    let config = match Command::load(std::env::args_os()) {
+        Ok(Command::Serve(config)) => config,
+        Ok(Command::Backup {
+            data_dir,
+            file,
+            force,
+        }) => return once(move |interrupt| backup::make(&data_dir, &file, force, interrupt)),
+        Ok(Command::Restore { data_dir, file }) => {
+            let now = clock::now();
+            return once(move |interrupt| backup::restore(&data_dir, &file, now, interrupt));
+        }
         Err(ConfigError::Arguments(usage)) => {
             // Help, the version, or what is wrong with the flags: clap prints it.
             let _ = usage.print();
@@ -56,14 +68,7 @@ fn main() -> ExitCode {
         }
     };
     write_logs(config.log_format, &audit);
-    // One thread for all that is async: reading, writing and encoding are a third of the work, the engine's two
-    // threads do the rest, and with fewer threads more is done in one go.
-    let outcome = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .thread_name("commit")
-        .build()
-        .context("cannot start the async runtime")
-        .and_then(|runtime| runtime.block_on(run(&config, &audit)));
+    let outcome = start_runtime().and_then(|runtime| runtime.block_on(run(&config, &audit)));
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -107,6 +112,7 @@ async fn serve(
     health.loads();
     let mut store = RedbStore::open(&config.data_dir)?;
     let state = engine::load(&mut store)?;
+    let backups = Backups::offer(&config.data_dir, store.snapshots());
     let (hosts, shards, open) = state.size();
     info!(
         "loaded {hosts} hosts, {shards} shards, {open} open operations from {}",
@@ -116,7 +122,10 @@ async fn serve(
     health.connects();
     let (client, connected) = tokio::select! {
         connection = connection::connect(&config.access, tally) => connection,
-        () = shutdown.begun() => return Ok(()),
+        () = shutdown.begun() => {
+            backups.stop().await;
+            return Ok(());
+        }
     };
     let (inbox, jobs) = Inbox::new(Limits::STANDARD);
     let (outbox, effects) = mpsc::channel(OUTBOX);
@@ -147,6 +156,7 @@ async fn serve(
     // The engine ends when the shutdown takes its senders away, when the subscriptions end, or when a
     // commit failed.
     engine.await.context("the engine panicked")??;
+    backups.stop().await;
     if shutdown.has_begun() {
         info!("stopped: everything is on disk");
     } else {
@@ -166,6 +176,47 @@ async fn serve(
         warn!("the last answers could not be sent: the NATS server is away");
     }
     Ok(())
+}
+
+/// Does something once, and says what: until it is done, or the operator does not want it any more.
+fn once<D: Display + Send + 'static>(
+    work: impl FnOnce(&Interrupt) -> Result<D, BackupError> + Send + 'static,
+) -> ExitCode {
+    let interrupt = Arc::new(Interrupt::default());
+    let interrupted = Arc::clone(&interrupt);
+    let outcome = start_runtime().and_then(|runtime| {
+        runtime.block_on(async {
+            let mut shutdown = shutdown::listen().context("cannot listen for signals")?;
+            let mut work = tokio::task::spawn_blocking(move || work(&interrupted));
+            let done = tokio::select! {
+                done = &mut work => done,
+                () = shutdown.begun() => {
+                    interrupt.set();
+                    work.await
+                }
+            };
+            Ok(done.context("it panicked")??)
+        })
+    });
+    match outcome {
+        Ok(done) => {
+            println!("{done}");
+            ExitCode::SUCCESS
+        }
+        Err(error) => {
+            eprintln!("scuttle-controller: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// One thread for all that is async: reading, writing and encoding are a third of the work, the engine's two
+/// threads do the rest, and with fewer threads more is done in one go.
+fn start_runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")
 }
 
 /// Subscribes every subject; each has a task that holds a sender of the inbox until the shutdown.

@@ -28,6 +28,7 @@ mod lists;
 mod operation;
 mod plan;
 mod progress;
+mod restore;
 mod results;
 mod retention;
 mod rows;
@@ -42,6 +43,7 @@ mod tick;
 mod waiting;
 
 pub use change::{Change, ReplayError};
+pub use restore::Raised;
 pub use rows::{
     HostRow, KeyId, KeyRow, Meta, OperationRow, OutcomeRow, Report, Revisions, ShardRow,
 };

@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use scuttle_bus::{Access, Login, Tls};
 
-use super::{Config, ConfigError, LogFormat};
+use super::{Command, Config, ConfigError, LogFormat};
 use crate::http::NatsUrl;
 
 fn access(url: &str, login: Login) -> Access {
@@ -24,6 +24,17 @@ fn load(
     variables: &[(&str, &str)],
     file: Option<&str>,
 ) -> Result<Config, ConfigError> {
+    match asked(flags, variables, file)? {
+        Command::Serve(config) => Ok(*config),
+        other => panic!("{other:?}"),
+    }
+}
+
+fn asked(
+    flags: &[&str],
+    variables: &[(&str, &str)],
+    file: Option<&str>,
+) -> Result<Command, ConfigError> {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let path = dir.path().join("scuttle.toml");
     let mut args = vec![OsString::from("scuttle-controller")];
@@ -32,14 +43,14 @@ fn load(
         fs::write(&path, text).expect("a file");
         args.extend(["--config".into(), path.into_os_string()]);
     }
-    Config::from_layers(args.into_iter(), |name| {
+    Command::from_layers(args.into_iter(), |name| {
         let found = variables.iter().find(|variable| variable.0 == name);
         found.map(|variable| variable.1.into())
     })
 }
 
 fn check_refused(flags: &[&str], variables: &[(&str, &str)], file: Option<&str>, words: &[&str]) {
-    let error = load(flags, variables, file).expect_err("it is refused");
+    let error = asked(flags, variables, file).expect_err("it is refused");
     for word in words {
         assert!(error.to_string().contains(word), "{word:?} is in: {error}");
     }
@@ -257,4 +268,45 @@ fn wrong_arguments_and_variables_are_named() {
         None,
         &["--nats-creds"],
     );
+}
+
+#[test]
+fn the_commands_need_a_data_directory_and_no_login() {
+    let backup = |data_dir: &str, force| Command::Backup {
+        data_dir: data_dir.into(),
+        file: "f".into(),
+        force,
+    };
+    let half = ("SCUTTLE_NATS_USER", "alice");
+    let variable = ("SCUTTLE_DATA_DIR", "d2");
+    let file = Some("data_dir = \"d3\"");
+    for (flags, variables, expected) in [
+        (
+            &["backup", "f", "--data-dir", "d1"][..],
+            &[half, variable][..],
+            backup("d1", false),
+        ),
+        (
+            &["backup", "--force", "f"],
+            &[half, variable],
+            backup("d2", true),
+        ),
+        (&["backup", "f"], &[half], backup("d3", false)),
+        (
+            &["restore", "f"],
+            &[],
+            Command::Restore {
+                data_dir: "d3".into(),
+                file: "f".into(),
+            },
+        ),
+    ] {
+        let asked = asked(flags, variables, file).expect("a command");
+        assert_eq!(asked, expected);
+    }
+    check_refused(&["backup", "f"], &[], None, &["--data-dir"]);
+    check_refused(&["restore"], &[variable], None, &["<FILE>"]);
+    check_refused(&["bakcup", "f"], &[], None, &["bakcup", "backup"]);
+    let both = &["--data-dir", "d", "backup", "f"];
+    check_refused(both, &[], None, &["--data-dir"]);
 }

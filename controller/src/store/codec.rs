@@ -11,24 +11,24 @@ use serde::de::DeserializeOwned;
 use super::StoreError;
 
 /// The format of the tables and of what is in them.
-pub(super) const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 3;
 
 /// By name: [`FORMAT_KEY`], the swarm's own row.
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 /// By host.
-const HOSTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("hosts");
+pub(super) const HOSTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("hosts");
 /// By host, then decky.
-const SHARDS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("shards");
+pub(super) const SHARDS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("shards");
 /// By id, which is by age.
-const OPERATIONS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("operations");
+pub(super) const OPERATIONS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("operations");
 /// Idempotency keys by requester, then key.
-const KEYS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("keys");
+pub(super) const KEYS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("keys");
 /// Batches by number, the oldest first.
 pub(super) const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
 
 /// Where `meta` has the format: a `u32`, little-endian in every format there will be.
 pub(super) const FORMAT_KEY: &str = "format";
-const SWARM_KEY: &str = "swarm";
+pub(super) const SWARM_KEY: &str = "swarm";
 
 /// The bytes of a value, in a buffer that is used again.
 pub(super) fn encode<'b, T: Serialize + ?Sized>(

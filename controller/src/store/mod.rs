@@ -3,19 +3,25 @@
 //! in `scuttle-core`: a store never looks into a row.
 
 mod codec;
+mod draft;
 mod error;
 mod memory;
 mod redb;
 mod shadow;
+mod snapshot;
 
 use std::collections::BTreeMap;
 
 use scuttle_core::{Change, KeyId, ReplayError};
 use scuttle_schemas::{DeckyId, HostId, OperationId};
 
+pub use codec::FORMAT;
+pub use draft::{Draft, DraftFile};
 pub use error::StoreError;
 pub use memory::{Fault, MemoryStore};
+pub(crate) use redb::create_dir;
 pub use redb::{FILE_NAME, RedbStore};
+pub use snapshot::{Record, Snapshot, Snapshots, Table};
 
 /// A journal of batches, and rows that it is folded into from time to time.
 ///

@@ -4,6 +4,7 @@
 use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use ::redb::{Builder, Database, ReadableDatabase, StorageBackend, WriteTransaction};
 use scuttle_core::{Change, ReplayError};
@@ -11,6 +12,7 @@ use uuid::Uuid;
 
 use super::codec::{self, FORMAT, FORMAT_KEY, JOURNAL, META, Rows, WriteError};
 use super::shadow::Shadow;
+use super::snapshot::Snapshots;
 use super::{Fold, Store, StoreError};
 
 /// The store's file in the data directory.
@@ -23,7 +25,8 @@ const CACHE: usize = 64 << 20;
 /// A store in a file. One process has it open at a time.
 #[derive(Debug)]
 pub struct RedbStore {
-    database: Database,
+    /// Shared with whoever makes a backup meanwhile.
+    database: Arc<Database>,
     path: PathBuf,
     /// The number of the next journal record.
     next: u64,
@@ -70,15 +73,21 @@ impl RedbStore {
 
     fn of(database: Database, path: PathBuf) -> Result<Self, StoreError> {
         let mut store = Self {
-            database,
+            database: Arc::new(database),
             path,
             next: 0,
             journal: 0,
             buffer: Vec::new(),
         };
-        check_format(&store.database, &store.path)?;
+        check_format(&*store.database, &store.path)?;
         store.measure_journal()?;
         Ok(store)
+    }
+
+    /// Where snapshots of it are taken while it is written to. The file stays open, and locked, as long as either
+    /// is there.
+    pub fn snapshots(&self) -> Snapshots {
+        Snapshots::of(Arc::clone(&self.database), self.path.clone())
     }
 
     fn measure_journal(&mut self) -> Result<(), StoreError> {
@@ -204,7 +213,7 @@ impl Store for RedbStore {
 }
 
 /// Makes the data directory for the controller's user alone, if it is missing.
-fn create_dir(data_dir: &Path) -> Result<(), StoreError> {
+pub(crate) fn create_dir(data_dir: &Path) -> Result<(), StoreError> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
     #[cfg(unix)]
@@ -222,7 +231,7 @@ fn create_dir(data_dir: &Path) -> Result<(), StoreError> {
 /// allocator's state instead of one fsync, which is nearly all that an append costs: 7 ms instead of 3.4 ms on
 /// a disk whose fsync took 3.5 ms. So it is off. The same walk at every start, killed or not, finds
 /// a file that was changed since, which redb would otherwise trust, or panic on.
-fn builder() -> Builder {
+pub(super) fn builder() -> Builder {
     let mut builder = Database::builder();
     builder
         .set_cache_size(CACHE)
@@ -233,10 +242,15 @@ fn builder() -> Builder {
 /// Opens the file in memory first: one that is damaged, or of another program or format, is refused before
 /// anything in it is changed.
 fn refuse_untouched(path: &Path) -> Result<(), StoreError> {
-    let Ok(file) = fs::File::options().read(true).write(true).open(path) else {
+    match fs::File::open(path) {
+        Ok(file) => open_untouched(file, path).map(drop),
         // It is made anew, or the open says what is wrong.
-        return Ok(());
-    };
+        Err(_) => Ok(()),
+    }
+}
+
+/// Opens a file, in which nothing is changed: what redb writes to it is kept in memory.
+pub(super) fn open_untouched(file: fs::File, path: &Path) -> Result<Database, StoreError> {
     let failed = failed("open", path);
     let shadow = Shadow::new(file).map_err(&failed)?;
     if shadow.len().map_err(|e| failed(e.into()))? == 0 {
@@ -248,10 +262,14 @@ fn refuse_untouched(path: &Path) -> Result<(), StoreError> {
     let database = builder()
         .create_with_backend(shadow)
         .map_err(|e| failed(e.into()))?;
-    check_format(&database, path)
+    check_format(&database, path)?;
+    Ok(database)
 }
 
-fn check_format(database: &impl ReadableDatabase, path: &Path) -> Result<(), StoreError> {
+pub(super) fn check_format(
+    database: &impl ReadableDatabase,
+    path: &Path,
+) -> Result<(), StoreError> {
     let failed = failed("read", path);
     let transaction = database.begin_read().map_err(|e| failed(e.into()))?;
     let meta = transaction.open_table(META).map_err(|e| failed(e.into()))?;
@@ -308,7 +326,7 @@ fn create_draft(draft: &Path) -> Result<Database, StoreError> {
 }
 
 /// Makes the tables, empty, in one transaction with the format.
-fn make_tables(database: &Database, path: &Path) -> Result<(), StoreError> {
+pub(super) fn make_tables(database: &Database, path: &Path) -> Result<(), StoreError> {
     let failed = failed("create", path);
     let transaction = database.begin_write().map_err(|e| failed(e.into()))?;
     transaction
@@ -322,7 +340,10 @@ fn make_tables(database: &Database, path: &Path) -> Result<(), StoreError> {
 }
 
 /// For `map_err`: what redb says about a file.
-fn failed(action: &'static str, path: &Path) -> impl Fn(::redb::Error) -> StoreError + use<> {
+pub(super) fn failed(
+    action: &'static str,
+    path: &Path,
+) -> impl Fn(::redb::Error) -> StoreError + use<> {
     let path = path.to_owned();
     move |error| StoreError::redb(action, &path, error)
 }

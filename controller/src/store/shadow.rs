@@ -27,7 +27,7 @@ struct Over {
 }
 
 impl Shadow {
-    /// Over a file that is open for reading and writing: the locks are those of its database.
+    /// Over a file that is open for reading: its locks are those of a database, but shared, since nothing is written.
     pub(super) fn new(file: File) -> Result<Self, ::redb::Error> {
         let file = FileBackend::new(file)?;
         let len = file.len()?;
@@ -95,7 +95,7 @@ impl StorageBackend for Shadow {
     }
 
     fn try_lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<bool, BackendError> {
-        self.file.try_lock_range(start, end)
+        self.file.try_lock_shared_range(start, end)
     }
 
     fn try_lock_shared_range(
@@ -107,7 +107,7 @@ impl StorageBackend for Shadow {
     }
 
     fn lock_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {
-        self.file.lock_range(start, end)
+        self.file.lock_shared_range(start, end)
     }
 
     fn lock_shared_range(&self, start: Bound<u64>, end: Bound<u64>) -> Result<(), BackendError> {

@@ -1,8 +1,10 @@
 //! The store's promises, on disk and in memory: what was appended is there, whatever happened since.
 
+mod backup;
 mod damage;
 mod files;
 mod formats;
+mod measure;
 mod rows;
 
 use std::collections::BTreeMap;
