@@ -11,6 +11,7 @@ use scuttle_controller::config::{Config, ConfigError};
 use scuttle_controller::connection;
 use scuttle_controller::endpoint::Endpoint;
 use scuttle_controller::engine::{self, OUTBOX};
+use scuttle_controller::events::Events;
 use scuttle_controller::http::{self, Health};
 use scuttle_controller::inbound::{self, Inbound};
 use scuttle_controller::inbox::{Inbox, Limits};
@@ -131,7 +132,7 @@ async fn serve(
     };
     let (inbox, jobs) = Inbox::new(Limits::STANDARD);
     let (outbox, effects) = mpsc::channel(OUTBOX);
-    let books = (audit.clone(), tally.clone());
+    let books = (audit.clone(), tally.clone(), Events::since(&state));
     let outbound = outbound::run(client.clone(), effects, connected.clone(), books);
     // What has been decided goes before what else could be read: a flood must not keep the answers back.
     let outbound = tokio::spawn(unconstrained(outbound));

@@ -12,6 +12,7 @@ const ENDPOINT: &str = "Send traces to this OTLP collector, such as http://127.0
 /// `--log-format` and `--otlp-endpoint`, each with its variable.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Log and traces")]
+#[group(skip)]
 pub struct Arguments {
     /// How log lines look.
     #[arg(long, env = "SCUTTLE_LOG_FORMAT", default_value = "text")]

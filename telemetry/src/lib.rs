@@ -12,4 +12,4 @@ pub use endpoint::{Endpoint, InvalidEndpoint};
 pub use export::{CannotExport, Traces, export};
 pub use log::LogFormat;
 pub use opentelemetry::KeyValue;
-pub use span::{Kind, Span, on, start};
+pub use span::{Kind, Span, now, on, start};

@@ -38,6 +38,11 @@ pub fn on() -> bool {
     tracer().is_some()
 }
 
+/// The time, where spans need it.
+pub fn now() -> Option<SystemTime> {
+    on().then(SystemTime::now)
+}
+
 /// Begins a span below the one that `parent` names, or a trace of its own. None where traces are off; `attributes`
 /// are asked for only where they are on.
 pub fn start<const N: usize>(

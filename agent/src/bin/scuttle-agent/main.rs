@@ -76,7 +76,7 @@ async fn serve(args: &Args, docker: docker::Settings) -> anyhow::Result<()> {
         interval_ms: args.heartbeat_ms,
         seed: RandomState::new().hash_one(host.as_str()),
     };
-    let runtime = Arc::new(DockerRuntime::new(docker));
+    let runtime = Arc::new(DockerRuntime::new(host.clone(), docker));
     info!(host_uuid = %host, "ready");
     let never = std::future::pending();
     let agent = scuttle_agent::run(
