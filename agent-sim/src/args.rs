@@ -14,8 +14,6 @@ use scuttle_schemas::{HostId, MAX_DECKIES_PER_HOST};
 #[derive(Debug, Clone, Parser)]
 #[command(name = "scuttle-agent-sim", version)]
 pub struct Args {
-    #[command(flatten)]
-    nats: Arguments,
     /// Enrol the hosts first, and wait until the controller has answered.
     #[arg(long, env = "SCUTTLE_SIM_ENROLL")]
     pub enroll: bool,
@@ -72,6 +70,11 @@ pub struct Args {
     /// where it was (two open files a host: see `ulimit -n`). In memory if absent.
     #[arg(long, env = "SCUTTLE_SIM_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
+    /// Last, with the next, because its heading holds for all that follows.
+    #[command(flatten)]
+    pub telemetry: scuttle_telemetry::Arguments,
+    #[command(flatten)]
+    nats: Arguments,
 }
 
 impl Args {

@@ -1,16 +1,14 @@
 //! `scuttle-agent-sim`: reads the command line, connects, enrols, runs the fleet until it is told to stop.
 
-use std::io::IsTerminal;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Result, anyhow};
 use clap::Parser;
 use scuttle_agent::Link;
 use scuttle_agent_sim::args::Args;
 use scuttle_agent_sim::{enroll, fleet};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
-use tracing_subscriber::EnvFilter;
 
 /// Thousands of agents on a few threads allocate more than the system's allocator is quick at.
 #[global_allocator]
@@ -19,20 +17,21 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let filter =
-        EnvFilter::try_from_default_env().unwrap_or_else(|_| EnvFilter::new("warn,async_nats=off"));
-    tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(std::io::stderr().is_terminal())
-        .with_writer(std::io::stderr)
-        .init();
-    match run(args).await {
+    let traces = args.telemetry.begin("scuttle-agent", "warn,async_nats=off");
+    let outcome = match &traces {
+        Ok(_) => run(args).await,
+        Err(error) => Err(anyhow!("{error}")),
+    };
+    let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             eprintln!("scuttle-agent-sim: {error:#}");
             ExitCode::FAILURE
         }
-    }
+    };
+    // The last spans leave, or are given up.
+    drop(traces);
+    code
 }
 
 async fn run(args: Args) -> Result<()> {

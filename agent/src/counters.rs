@@ -2,8 +2,9 @@
 
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use scuttle_schemas::HostId;
 use scuttle_schemas::agents::ResultOutcome;
+use scuttle_schemas::{HostId, text};
+use tracing::field::display;
 
 use crate::machine::{Ignored, Note};
 
@@ -61,7 +62,7 @@ impl Counters {
         match note {
             Note::Command => Self::add(&self.commands),
             Note::Ignored(_) => Self::add(&self.ignored),
-            Note::Expired(_) => Self::add(&self.expired),
+            Note::Expired { .. } => Self::add(&self.expired),
             Note::Withdrawn(_) => Self::add(&self.withdrawn),
             Note::TeardownStarted { .. } => Self::add(&self.started),
             Note::TeardownFinished {
@@ -91,71 +92,90 @@ impl Counters {
 
 /// Logs what the machine has noted.
 pub(crate) fn log(host: &HostId, note: Note) {
+    let host_uuid = host;
     match note {
         Note::Command | Note::HeartbeatAccepted { .. } => {}
-        Note::Ignored(Ignored::OtherHost) => {
-            tracing::warn!(%host, "ignored a command that names another host");
-        }
-        Note::Ignored(Ignored::OldEpoch { epoch, highest }) => {
-            tracing::warn!(%host, epoch, highest, "ignored a command of an earlier controller");
-        }
-        Note::Ignored(Ignored::QueueFull) => {
-            tracing::warn!(%host, "ignored a command: too many wait already; the controller sends it again");
-        }
-        Note::Ignored(Ignored::TooLate(operation_id)) => {
-            tracing::info!(%host, %operation_id, "ignored a withdrawal: the teardown was begun");
-        }
-        Note::Ignored(Ignored::Withdrawn(operation_id)) => {
-            tracing::info!(%host, %operation_id, "ignored a late command: its operation was withdrawn");
-        }
+        Note::Ignored(why) => ignored(host, &why),
         Note::Withdrawn(operation_id) => {
-            tracing::info!(%host, %operation_id, "operation withdrawn");
+            tracing::info!(%operation_id, %host_uuid, "operation withdrawn");
         }
-        Note::Expired(operation_id) => {
-            tracing::warn!(%host, %operation_id, "did not begin a teardown: its deadline has passed");
+        Note::Expired {
+            operation_id,
+            decky_id,
+        } => {
+            let decky_id = decky_id.as_ref().map(display);
+            tracing::warn!(%operation_id, %host_uuid, decky_id, "did not begin a teardown: its deadline has passed");
         }
         Note::TeardownStarted {
             operation_id,
+            decky_id,
             resumed,
         } => {
-            tracing::info!(%host, %operation_id, resumed, "teardown started");
+            let decky_id = decky_id.as_ref().map(display);
+            tracing::info!(%operation_id, %host_uuid, decky_id, resumed, "teardown started");
         }
         Note::TeardownFinished {
             operation_id,
+            decky_id,
             outcome,
+            error,
         } => {
-            tracing::info!(%host, %operation_id, ?outcome, "teardown finished");
+            let decky_id = decky_id.as_ref().map(display);
+            let error = error.as_ref().map(display);
+            tracing::info!(%operation_id, %host_uuid, decky_id, ?outcome, error, "teardown finished");
         }
         Note::ResultRecorded {
             operation_id,
             detail,
         } => {
-            let detail = detail
-                .as_deref()
-                .map(|detail| scuttle_schemas::text::cut(detail, 128));
-            tracing::info!(%host, %operation_id, detail = detail.as_deref(), "result recorded");
+            let detail = detail.as_deref().map(|detail| text::cut(detail, 128));
+            tracing::info!(%operation_id, %host_uuid, detail = detail.as_deref(), "result recorded");
         }
         Note::ResultRefused {
             operation_id,
             refusal,
         } => {
-            let reason = scuttle_schemas::text::cut(&refusal.message, 512);
-            tracing::warn!(%host, %operation_id, code = ?refusal.code, %reason, "the controller refused a result; it is sent again");
+            let reason = text::cut(&refusal.message, 512);
+            tracing::warn!(%operation_id, %host_uuid, code = ?refusal.code, %reason, "the controller refused a result; it is sent again");
         }
         Note::Stale => tracing::error!(
-            %host,
+            %host_uuid,
             "the controller calls this agent's reports stale: another agent runs under this host's id; stop one of them"
         ),
         Note::HostRefused { code, message } => {
-            let reason = scuttle_schemas::text::cut(&message, 512);
-            tracing::error!(%host, ?code, %reason, "the controller does not take this host's heartbeats; enrol the host, or stop this agent");
+            let reason = text::cut(&message, 512);
+            tracing::error!(%host_uuid, ?code, %reason, "the controller does not take this host's heartbeats; enrol the host, or stop this agent");
         }
         Note::ControllerSilent => {
-            tracing::warn!(%host, "no controller answers; heartbeats and results are repeated until one does");
+            tracing::warn!(%host_uuid, "no controller answers; heartbeats and results are repeated until one does");
         }
-        Note::ControllerBack => tracing::info!(%host, "the controller answers again"),
+        Note::ControllerBack => tracing::info!(%host_uuid, "the controller answers again"),
         Note::InventoryUnreadable(why) => {
-            tracing::warn!(%host, %why, "cannot read the inventory; heartbeats go without it");
+            tracing::warn!(%host_uuid, %why, "cannot read the inventory; heartbeats go without it");
+        }
+    }
+}
+
+fn ignored(host_uuid: &HostId, why: &Ignored) {
+    match why {
+        Ignored::OtherHost(operation_id) => {
+            tracing::warn!(%operation_id, %host_uuid, "ignored a command that names another host");
+        }
+        Ignored::OldEpoch {
+            operation_id,
+            epoch,
+            highest,
+        } => {
+            tracing::warn!(%operation_id, %host_uuid, epoch, highest, "ignored a command of an earlier controller");
+        }
+        Ignored::QueueFull(operation_id) => {
+            tracing::warn!(%operation_id, %host_uuid, "ignored a command: too many wait already; the controller sends it again");
+        }
+        Ignored::TooLate(operation_id) => {
+            tracing::info!(%operation_id, %host_uuid, "ignored a withdrawal: the teardown was begun");
+        }
+        Ignored::Withdrawn(operation_id) => {
+            tracing::info!(%operation_id, %host_uuid, "ignored a late command: its operation was withdrawn");
         }
     }
 }

@@ -54,7 +54,7 @@ impl Logged {
         Counters::add(&counters.bad_payloads);
         if !std::mem::replace(&mut self.0[bad as usize], true) {
             let what = bad.text();
-            tracing::warn!(%host, bytes, "ignored {what}; further ones are only counted");
+            tracing::warn!(host_uuid = %host, bytes, "ignored {what}; further ones are only counted");
         }
     }
 }

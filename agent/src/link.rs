@@ -10,6 +10,7 @@ use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, Subject};
 use bytes::Bytes;
 use scuttle_bus::{Access, AccessError, what_to_do};
+use scuttle_schemas::HostId;
 use scuttle_schemas::headers::TRACEPARENT;
 use serde::Serialize;
 use tokio::sync::watch;
@@ -136,6 +137,7 @@ impl Link {
     /// true.
     pub(crate) async fn publish<T: Serialize>(
         &self,
+        host_uuid: &HostId,
         subject: &Subject,
         reply: Option<String>,
         traceparent: Option<String>,
@@ -143,7 +145,9 @@ impl Link {
     ) {
         let payload = match serde_json::to_vec(message) {
             Ok(payload) => Bytes::from(payload),
-            Err(error) => return tracing::error!(%subject, %error, "cannot write a message"),
+            Err(error) => {
+                return tracing::error!(%host_uuid, %subject, %error, "cannot write a message");
+            }
         };
         let traceparent = traceparent.as_deref();
         let copies = self.faults.as_ref().map_or(1, |faults| (faults.copies)());
@@ -155,8 +159,10 @@ impl Link {
             let sent = self.publish_once(subject.clone(), reply, traceparent, payload.clone());
             match tokio::time::timeout(SEND_LIMIT, sent).await {
                 Ok(Ok(())) => {}
-                Ok(Err(error)) => tracing::warn!(%subject, %error, "cannot publish"),
-                Err(_) => tracing::debug!(%subject, "dropped a message: the connection takes none"),
+                Ok(Err(error)) => tracing::warn!(%host_uuid, %subject, %error, "cannot publish"),
+                Err(_) => {
+                    tracing::debug!(%host_uuid, %subject, "dropped a message: the connection takes none");
+                }
             }
         }
     }

@@ -26,6 +26,7 @@ use crate::machine::{
     Config, Effect, Ignored, Input, Machine, Note, Now, Progress, RequestId, Step,
 };
 use crate::runtime::{Inventory, ProgressSink, Runtime, RuntimeError, TeardownReport};
+use crate::spans::Spans;
 
 /// The most progress that waits for the loop; more is dropped.
 const PROGRESS_CAPACITY: usize = 64;
@@ -114,6 +115,7 @@ struct Agent<R, L> {
     reading: Pending<Result<Inventory, RuntimeError>>,
     origin: Instant,
     counters: Arc<Counters>,
+    spans: Spans,
     /// Which kinds of bad messages and of ignored commands were logged: a flood of them is told once.
     logged: Logged,
     ignored: HashSet<Discriminant<Ignored>>,
@@ -181,6 +183,7 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
             reading: None,
             origin,
             counters,
+            spans: Spans::default(),
             logged: Logged::default(),
             ignored: HashSet::new(),
             host,
@@ -242,6 +245,7 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
     }
 
     async fn handle(&mut self, input: Input) -> Result<(), AgentError> {
+        self.spans.take(&input);
         let step = self.machine.handle(now(self.origin), input);
         self.apply(step).await
     }
@@ -276,6 +280,7 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
                     _ => true,
                 };
                 self.counters.count(&note);
+                self.spans.note(&note);
                 if first {
                     log(&self.host, note);
                 }
@@ -284,7 +289,12 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
                 let runtime = self.runtime.clone();
                 self.reading = Some(Box::pin(async move { runtime.inventory().await }));
             }
-            Effect::StartTeardown(teardown) => {
+            Effect::StartTeardown {
+                teardown,
+                traceparent,
+            } => {
+                self.spans
+                    .begin(&self.host, &teardown, traceparent.as_deref());
                 let runtime = self.runtime.clone();
                 let operation_id = teardown.operation_id;
                 let progress = ProgressSink::new(operation_id, self.progress.0.clone());
@@ -302,7 +312,7 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
             } => {
                 let subject = &self.subjects.progress;
                 self.link
-                    .publish(subject, None, traceparent, &message)
+                    .publish(&self.host, subject, None, traceparent, &message)
                     .await;
             }
             Effect::RequestResult {
@@ -310,10 +320,12 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
                 traceparent,
             } => {
                 Counters::add(&self.counters.results_sent);
-                let reply = Some(self.reply_to(RequestId::Result(message.operation_id)));
+                let id = message.operation_id;
+                let traceparent = self.spans.of_result(id, traceparent);
+                let reply = Some(self.reply_to(RequestId::Result(id)));
                 let subject = &self.subjects.results;
                 self.link
-                    .publish(subject, reply, traceparent, &message)
+                    .publish(&self.host, subject, reply, traceparent, &message)
                     .await;
             }
             Effect::RequestHeartbeat(message) => {
@@ -321,7 +333,9 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
                 let Heartbeat { sequence, page, .. } = message;
                 let reply = Some(self.reply_to(RequestId::Heartbeat { sequence, page }));
                 let subject = &self.subjects.heartbeat;
-                self.link.publish(subject, reply, None, &message).await;
+                self.link
+                    .publish(&self.host, subject, reply, None, &message)
+                    .await;
             }
         }
     }

@@ -2,12 +2,15 @@
 //! each setting by itself. What the settings do is elsewhere.
 
 use std::ffi::OsString;
+use std::fmt::Display;
 use std::net::SocketAddr;
 use std::path::{Path, PathBuf};
+use std::str::FromStr;
 use std::{fs, io};
 
 use clap::{Parser, ValueEnum};
 use scuttle_bus::{Access, DEFAULT_URL, Login, Secret, Tls};
+use scuttle_telemetry::{Endpoint, LogFormat};
 use serde::Deserialize;
 
 use crate::http::NatsUrl;
@@ -32,17 +35,8 @@ pub struct Config {
     pub http: Option<SocketAddr>,
     /// Where browsers reach the NATS server.
     pub web_nats_url: NatsUrl,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum LogFormat {
-    /// For people.
-    #[default]
-    Text,
-    /// One JSON object a line.
-    Json,
+    /// Where traces go; nowhere if absent.
+    pub otlp_endpoint: Option<Endpoint>,
 }
 
 /// A configuration that the controller cannot start with.
@@ -195,12 +189,23 @@ struct Settings {
         value_parser = clap::value_parser!(NatsUrl),
         help = "Where the page reaches the NATS server's WebSocket listener [env: SCUTTLE_WEB_NATS_URL] [default: ws://127.0.0.1:8421]"
     )]
-    #[serde(deserialize_with = "web_nats_url")]
+    #[serde(deserialize_with = "parsed")]
     web_nats_url: Option<NatsUrl>,
+    #[arg(
+        long,
+        value_name = "URL",
+        help = "Send traces to this OTLP collector, such as http://127.0.0.1:4318 [env: SCUTTLE_OTLP_ENDPOINT, else OTEL_EXPORTER_OTLP_ENDPOINT] [default: no traces]"
+    )]
+    #[serde(deserialize_with = "parsed")]
+    otlp_endpoint: Option<Endpoint>,
 }
 
 /// An address from the file.
-fn web_nats_url<'de, D: serde::Deserializer<'de>>(value: D) -> Result<Option<NatsUrl>, D::Error> {
+fn parsed<'de, D, T>(value: D) -> Result<Option<T>, D::Error>
+where
+    D: serde::Deserializer<'de>,
+    T: FromStr<Err: Display>,
+{
     let text = String::deserialize(value)?;
     text.parse().map(Some).map_err(serde::de::Error::custom)
 }
@@ -244,6 +249,7 @@ impl Settings {
             audit_log: variable("SCUTTLE_AUDIT_LOG").map(PathBuf::from),
             http: text("SCUTTLE_HTTP")?.map(address).transpose()?,
             web_nats_url: (text("SCUTTLE_WEB_NATS_URL")?.map(web_nats_url)).transpose()?,
+            otlp_endpoint: otlp_endpoint(text)?,
         })
     }
 
@@ -262,6 +268,7 @@ impl Settings {
             audit_log: self.audit_log.or(lower.audit_log),
             http: self.http.or(lower.http),
             web_nats_url: self.web_nats_url.or(lower.web_nats_url),
+            otlp_endpoint: self.otlp_endpoint.or(lower.otlp_endpoint),
         }
     }
 
@@ -295,7 +302,24 @@ impl Settings {
             audit_log: self.audit_log,
             http: self.http,
             web_nats_url: self.web_nats_url.unwrap_or_default(),
+            otlp_endpoint: self.otlp_endpoint,
         })
+    }
+}
+
+/// Ours, else those that OpenTelemetry has for every program.
+fn otlp_endpoint(
+    text: impl Fn(&'static str) -> Result<Option<String>, ConfigError>,
+) -> Result<Option<Endpoint>, ConfigError> {
+    const OURS: &str = "SCUTTLE_OTLP_ENDPOINT";
+    let invalid = |name| {
+        let rule = "http://HOST:PORT of an OTLP collector, such as http://127.0.0.1:4318";
+        ConfigError::Environment { name, rule }
+    };
+    match text(OURS)? {
+        Some(url) => url.parse().map(Some).map_err(|_| invalid(OURS)),
+        None => Endpoint::from_variables(|name| text(name).ok().flatten())
+            .map_err(|(name, _)| invalid(name)),
     }
 }
 

@@ -254,6 +254,7 @@ fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
         .map(async_nats::HeaderValue::as_str)
 }
 
-fn trace(message: &Message) -> Option<Trace> {
+/// The trace context that came with a message.
+pub(crate) fn trace(message: &Message) -> Option<Trace> {
     headers::traceparent(header(message, headers::TRACEPARENT)).map(Trace::from)
 }

@@ -7,7 +7,7 @@
 //! fsync, and nothing is told that a crash could take back. What is absent: NATS, JSON, async.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use scuttle_core::{Change, Commit, Effect, Input, Reply, State};
 use scuttle_schemas::Timestamp;
@@ -59,6 +59,10 @@ pub struct Told<R> {
     pub replies: Vec<(R, Reply)>,
     /// Commands and broadcasts, in their order.
     pub effects: Vec<Effect>,
+    /// When it was decided, where somebody traces that.
+    pub decided: Option<SystemTime>,
+    /// When it was on disk.
+    pub durable: Option<SystemTime>,
 }
 
 /// What was decided on a batch: it may be told once its changes are on disk.
@@ -152,7 +156,12 @@ pub fn decide<R>(
         state.step(now, Input::Tick);
     }
     let Commit { changes, effects } = state.close(now);
-    let told = Told { replies, effects };
+    let told = Told {
+        replies,
+        effects,
+        decided: scuttle_telemetry::now(),
+        durable: None,
+    };
     Decided { changes, told }
 }
 
@@ -199,7 +208,11 @@ fn commit_all<R>(
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
         let before = store.journal_len();
-        let told = commit(store, std::iter::once(first).chain(undurable.try_iter()))?;
+        let mut told = commit(store, std::iter::once(first).chain(undurable.try_iter()))?;
+        let durable = scuttle_telemetry::now();
+        for batch in &mut told {
+            batch.durable = durable;
+        }
         // Nobody to send it: the state is durable, and that is what counts.
         let _ = outbox.blocking_send(told);
         if store.journal_len() > TOO_LONG_JOURNAL {

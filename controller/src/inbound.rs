@@ -10,9 +10,10 @@ use async_nats::service::{Request, endpoint::Endpoint as Requests};
 use async_nats::{Client, Message, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use scuttle_core::Reply;
+use scuttle_core::{Input, Reply};
 use scuttle_schemas::subjects::AgentChannel;
-use scuttle_schemas::{ErrorCode, Refusal, text};
+use scuttle_schemas::{ErrorCode, OperationId, Refusal};
+use scuttle_telemetry::Span;
 use uuid::Uuid;
 
 use crate::audit::{Asked, Audit};
@@ -22,14 +23,12 @@ use crate::endpoint::{self, Endpoint, Rejected};
 use crate::inbox::{Full, Gone, Inbox, Room};
 use crate::outbound;
 use crate::shutdown::Shutdown;
-use crate::tally::{Cause, Source, Tally};
+use crate::spans;
+use crate::tally::{About, Cause, Source, Tally};
 
 /// When an overloaded controller may be asked again, in milliseconds: a full inbox is worked off
 /// within this.
 const RETRY_AFTER_MS: u64 = 500;
-
-/// The most characters of a host's name that are logged: a subject may have anything there.
-const MAX_NAME: usize = 64;
 
 /// Bytes of refusals that are encoded into one piece of memory: there are few, and they are short.
 const REFUSALS: usize = 4 << 10;
@@ -41,6 +40,10 @@ pub struct Requester {
     pub request: Option<(Endpoint, Request)>,
     /// What its line in the audit log needs, where it asks for a change.
     pub asked: Option<Box<Asked>>,
+    /// Its span, where it is traced.
+    pub span: Option<Box<Span>>,
+    /// Which operation it reports on.
+    pub operation: Option<OperationId>,
     _room: Room,
 }
 
@@ -89,15 +92,20 @@ pub async fn serve(endpoint: Endpoint, mut requests: Requests, inbound: Inbound)
         let Refused {
             request,
             asked,
+            mut span,
             refusal,
         } = *refused;
         let reply = Reply::Refused(refusal);
+        if let Some(span) = &mut span {
+            spans::answered(span, asked.as_deref(), &reply, None);
+        }
         audit.tell(asked.as_deref().map(|asked| (asked, &reply)), &tally);
         let mut answer = pin!(outbound::reply(
             &client,
             &mut encoder,
             &tally,
             (endpoint, request),
+            None,
             &reply
         ));
         loop {
@@ -117,6 +125,7 @@ pub async fn serve(endpoint: Endpoint, mut requests: Requests, inbound: Inbound)
 struct Refused {
     request: Request,
     asked: Option<Box<Asked>>,
+    span: Option<Box<Span>>,
     refusal: Refusal,
 }
 
@@ -128,49 +137,68 @@ fn submit(
     tally: &Tally,
 ) -> Result<(), Box<Refused>> {
     let length = request.message.payload.len();
-    let counted = |Rejected { cause, refusal }: Rejected| {
-        tally.count(Source::Endpoint(endpoint), cause, length, &refusal.message);
-        refusal
-    };
-    let refuse = |request, asked, refusal| {
+    let source = Source::Endpoint(endpoint);
+    let refuse = |request: Request, (asked, span), refusal| {
         Err(Box::new(Refused {
             request,
             asked,
+            span,
             refusal,
         }))
     };
+    // Whose report it is, as its subject has it.
+    let counted = |request: &Request, Rejected { cause, refusal }: Rejected| {
+        let about = About::host(endpoint.channel(), &request.message.subject);
+        tally.count_about(&about, source, cause, length, &refusal.message);
+        refusal
+    };
     let mut room = None;
     if let Some((inbox, channel)) = inbox.zip(endpoint.channel()) {
-        let source = Source::Endpoint(endpoint);
         match report_room(inbox, channel, &request.message, (tally, source)) {
             Ok(taken) => room = Some(taken),
             Err(Full::Share) => return Ok(()),
-            Err(Full::Room) => return refuse(request, None, counted(overloaded())),
+            Err(Full::Room) => {
+                let refusal = counted(&request, overloaded());
+                return refuse(request, (None, None), refusal);
+            }
         }
     }
-    let read = endpoint.read(&request.message, Uuid::now_v7);
+    let mut read = endpoint.read(&request.message, Uuid::now_v7);
     let asked = Asked::of(endpoint, &request.message, read.as_ref().ok());
+    let span = spans::begin(endpoint, &request.message, asked.as_deref(), &mut read);
     let Some(inbox) = inbox else {
-        return refuse(request, asked, shutting_down());
+        return refuse(request, (asked, span), shutting_down());
     };
     let input = match read {
         Ok(input) => input,
-        Err(why) => return refuse(request, asked, counted(why)),
+        Err(why) => {
+            let refusal = counted(&request, why);
+            return refuse(request, (asked, span), refusal);
+        }
+    };
+    let operation = match &input {
+        Input::Result { result, .. } => Some(result.operation_id),
+        _ => None,
     };
     // They are read, and would keep much memory waiting.
     request.message.payload = Bytes::new();
     request.message.headers = None;
     let Some(room) = room.or_else(|| inbox.room(&input, length)) else {
-        return refuse(request, asked, counted(overloaded()));
+        let refusal = counted(&request, overloaded());
+        return refuse(request, (asked, span), refusal);
     };
     let requester = Requester {
         request: Some((endpoint, request)),
         asked,
+        span,
+        operation,
         _room: room,
     };
     match inbox.send(input, Box::new(requester)) {
         Err((requester, Gone)) => match requester.request {
-            Some((_, request)) => refuse(request, requester.asked, shutting_down()),
+            Some((_, request)) => {
+                refuse(request, (requester.asked, requester.span), shutting_down())
+            }
             None => Ok(()),
         },
         Ok(()) => Ok(()),
@@ -205,6 +233,8 @@ pub async fn progress(mut messages: Subscriber, inbound: Inbound) {
             let requester = Requester {
                 request: None,
                 asked: None,
+                span: None,
+                operation: None,
                 _room: room,
             };
             // An engine that is gone needs no hints.
@@ -212,7 +242,8 @@ pub async fn progress(mut messages: Subscriber, inbound: Inbound) {
             Ok(())
         });
         if let Err(Rejected { cause, refusal }) = taken {
-            tally.count(source, cause, length, &refusal.message);
+            let about = About::host(Some(AgentChannel::Progress), &message.subject);
+            tally.count_about(&about, source, cause, length, &refusal.message);
         }
     }
 }
@@ -229,9 +260,9 @@ fn report_room<R>(
     let length = message.payload.len();
     let room = inbox.report_room(host, length);
     if matches!(room, Err(Full::Share)) {
-        let host = text::cut(host, MAX_NAME);
-        let what = format_args!("host {host:?} sends too much, which is dropped unread");
-        tally.count(source, Cause::Share, length, what);
+        let about = About::host(Some(channel), &message.subject);
+        let what = "the host sends too much, which is dropped unread";
+        tally.count_about(&about, source, Cause::Share, length, what);
     }
     room
 }

@@ -1,7 +1,6 @@
 //! `scuttle-controller`: wires the parts together, and nothing else.
 
 use std::fmt::Display;
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
@@ -10,10 +9,11 @@ use anyhow::Context;
 use async_nats::service::Service;
 use scuttle_controller::audit::Audit;
 use scuttle_controller::backup::{self, BackupError, Backups, Interrupt};
-use scuttle_controller::config::{Command, Config, ConfigError, LogFormat};
+use scuttle_controller::config::{Command, Config, ConfigError};
 use scuttle_controller::connection;
 use scuttle_controller::endpoint::Endpoint;
 use scuttle_controller::engine::{self, OUTBOX};
+use scuttle_controller::events::Events;
 use scuttle_controller::http::{self, Health};
 use scuttle_controller::inbound::{self, Inbound};
 use scuttle_controller::inbox::{Inbox, Limits};
@@ -22,13 +22,14 @@ use scuttle_controller::store::RedbStore;
 use scuttle_controller::tally::Tally;
 use scuttle_controller::{clock, outbound, service};
 use scuttle_schemas::subjects::AgentChannel;
+use scuttle_telemetry::{LogFormat, log};
 use tokio::runtime::Runtime;
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, unconstrained};
 use tracing::{error, info, warn};
+use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
-use tracing_subscriber::{EnvFilter, Layer};
 
 /// The state is millions of small pieces, allocated by one thread and freed by others, which the
 /// system's allocator is slow at.
@@ -68,14 +69,26 @@ fn main() -> ExitCode {
         }
     };
     write_logs(config.log_format, &audit);
+    let endpoint = config.otlp_endpoint.as_ref();
+    let traces = endpoint.map(|endpoint| scuttle_telemetry::export("scuttle-controller", endpoint));
+    let traces = match traces.transpose() {
+        Ok(traces) => traces,
+        Err(error) => {
+            error!("{error}");
+            return ExitCode::from(2);
+        }
+    };
     let outcome = start_runtime().and_then(|runtime| runtime.block_on(run(&config, &audit)));
-    match outcome {
+    let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error:#}");
             ExitCode::FAILURE
         }
-    }
+    };
+    // The last spans leave, or are given up.
+    drop(traces);
+    code
 }
 
 async fn run(config: &Config, audit: &Audit) -> anyhow::Result<()> {
@@ -129,7 +142,7 @@ async fn serve(
     };
     let (inbox, jobs) = Inbox::new(Limits::STANDARD);
     let (outbox, effects) = mpsc::channel(OUTBOX);
-    let books = (audit.clone(), tally.clone());
+    let books = (audit.clone(), tally.clone(), Events::since(&state));
     let outbound = outbound::run(client.clone(), effects, connected.clone(), books);
     // What has been decided goes before what else could be read: a flood must not keep the answers back.
     let outbound = tokio::spawn(unconstrained(outbound));
@@ -243,18 +256,9 @@ async fn subscribe(inbound: Inbound) -> anyhow::Result<(Service, JoinSet<()>)> {
 
 /// The log on standard error, and the audit log where it belongs.
 fn write_logs(format: LogFormat, audit: &Audit) {
-    let filter = EnvFilter::try_from_env("SCUTTLE_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,async_nats=error"));
-    let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt::layer()
-        .with_ansi(coloured)
-        .with_writer(std::io::stderr);
-    let log = match format {
-        LogFormat::Text => log.with_target(false).boxed(),
-        LogFormat::Json => log.json().boxed(),
-    };
+    let filter = Audit::left_out_of(log::filter("info,async_nats=error"));
     tracing_subscriber::registry()
-        .with(log.with_filter(Audit::left_out_of(filter)))
+        .with(log::to_stderr(format).with_filter(filter))
         .with(audit.layer())
         .init();
 }

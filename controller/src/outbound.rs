@@ -8,7 +8,7 @@ use bytes::Bytes;
 use scuttle_core::{Effect, Reply, Trace};
 use scuttle_schemas::agents::ResultRecorded;
 use scuttle_schemas::subjects::{self, AgentChannel};
-use scuttle_schemas::{Refusal, RefusalBody, headers};
+use scuttle_schemas::{OperationId, Refusal, RefusalBody, headers};
 use tokio::sync::mpsc::Receiver;
 use tracing::{debug, warn};
 
@@ -17,8 +17,10 @@ use crate::connection::Connected;
 use crate::encoder::Encoder;
 use crate::endpoint::Endpoint;
 use crate::engine::Told;
+use crate::events::{self, Events};
 use crate::inbound::Requester;
-use crate::tally::{Cause, Source, Tally};
+use crate::spans;
+use crate::tally::{About, Cause, Source, Tally};
 
 /// The most characters of the `Nats-Service-Error` header.
 const MAX_HEADER: usize = 256;
@@ -35,7 +37,7 @@ pub async fn run(
     client: Client,
     mut outbox: Receiver<Vec<Told<Box<Requester>>>>,
     connected: Connected,
-    (audit, tally): (Audit, Arc<Tally>),
+    (audit, tally, mut events): (Audit, Arc<Tally>, Events),
 ) {
     let mut encoder = Encoder::new(BUFFER);
     while let Some(batches) = outbox.recv().await {
@@ -44,6 +46,9 @@ pub async fn run(
         let changes =
             answers.filter_map(|(requester, reply)| Some((requester.asked.as_deref()?, reply)));
         audit.tell(changes, &tally);
+        for effect in batches.iter().flat_map(|batch| &batch.effects) {
+            events.note(effect);
+        }
         let mut watch = connected.clone();
         tokio::select! {
             biased;
@@ -61,9 +66,15 @@ async fn tell(
     mut batches: Vec<Told<Box<Requester>>>,
 ) {
     for batch in &mut batches {
+        let commit = batch.decided.zip(batch.durable);
         for (mut requester, answer) in batch.replies.drain(..) {
+            let requester = &mut *requester;
+            if let Some(span) = &mut requester.span {
+                spans::answered(span, requester.asked.as_deref(), &answer, commit);
+            }
             if let Some(request) = requester.request.take() {
-                reply(client, encoder, tally, request, &answer).await;
+                let operation = requester.operation;
+                reply(client, encoder, tally, request, operation, &answer).await;
             }
         }
     }
@@ -76,16 +87,28 @@ async fn tell(
     }
 }
 
-async fn send(client: &Client, encoder: &mut Encoder, effect: Effect) -> Result<(), PublishError> {
+async fn send(
+    client: &Client,
+    encoder: &mut Encoder,
+    mut effect: Effect,
+) -> Result<(), PublishError> {
+    let mut span = spans::command(&mut effect);
+    if let Effect::Command { command, .. } = &effect {
+        events::sent(command);
+    }
     let Outgoing {
         subject,
         headers,
         payload,
     } = outgoing(encoder, effect);
-    match headers {
+    let sent = match headers {
         None => client.publish(subject, payload).await,
         Some(headers) => client.publish_with_headers(subject, headers, payload).await,
+    };
+    if let (Some(span), Err(error)) = (&mut span, &sent) {
+        span.failed("unsent", error.to_string());
     }
+    sent
 }
 
 /// A message as it leaves.
@@ -151,20 +174,24 @@ fn trace_headers(trace: &Trace) -> HeaderMap {
     map
 }
 
-/// Answers a request, unless it named no reply subject, or one that is not the asker's to write on.
+/// Answers a request, which may report on an operation, unless it named no reply subject, or one that is not the asker's to write on.
 pub async fn reply(
     client: &Client,
     encoder: &mut Encoder,
     tally: &Tally,
     (endpoint, mut request): (Endpoint, Request),
+    operation: Option<OperationId>,
     reply: &Reply,
 ) {
     let Some(inbox) = request.message.reply.clone() else {
         return;
     };
     let length = inbox.len();
+    let reported = endpoint.channel().map(|_| request.message.subject.clone());
     let count = |cause, what: &dyn std::fmt::Display| {
-        tally.count(Source::Endpoint(endpoint), cause, length, what);
+        let subject = reported.as_deref().unwrap_or_default();
+        let about = About::host(endpoint.channel(), subject).operation(operation);
+        tally.count_about(&about, Source::Endpoint(endpoint), cause, length, what);
     };
     if !subjects::may_be_answered(&inbox) {
         count(Cause::ReplySubject, &"it is not answered");

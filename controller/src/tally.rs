@@ -2,9 +2,12 @@
 //! first happens, and then only counted: there are few of them, whatever is sent, so nobody else decides
 //! how much is written to the log.
 
+use std::borrow::Cow;
 use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use scuttle_schemas::subjects::AgentChannel;
+use scuttle_schemas::{OperationId, text};
 use tracing::{debug, warn};
 
 use crate::endpoint::Endpoint;
@@ -85,6 +88,33 @@ impl Cause {
     }
 }
 
+/// The most characters of a host's id that are logged: a subject may have anything there.
+const MAX_ID: usize = 64;
+
+/// Whom and what it is about, as far as that is known.
+#[derive(Debug, Clone, Default)]
+pub struct About<'a> {
+    host: Option<Cow<'a, str>>,
+    operation: Option<OperationId>,
+}
+
+impl<'a> About<'a> {
+    /// The host whose channel a subject is.
+    pub fn host(channel: Option<AgentChannel>, subject: &'a str) -> Self {
+        let host = channel.and_then(|channel| channel.host_text(subject));
+        Self {
+            host: host.map(|host| text::cut(host, MAX_ID)),
+            operation: None,
+        }
+    }
+
+    /// This operation, too.
+    #[must_use]
+    pub fn operation(self, operation: Option<OperationId>) -> Self {
+        Self { operation, ..self }
+    }
+}
+
 const SOURCES: usize = Endpoint::ALL.len() + 3;
 const CAUSES: usize = Cause::ALL.len();
 
@@ -96,15 +126,32 @@ impl Tally {
     /// Counts one more; logs it if it is the first of its kind. `length` is that of the payload in bytes,
     /// `what` says what is wrong with it, in a bounded number of words.
     pub fn count(&self, source: Source, cause: Cause, length: usize, what: impl fmt::Display) {
+        self.count_about(&About::default(), source, cause, length, what);
+    }
+
+    /// The same, of what is known to be about a host or an operation.
+    pub fn count_about(
+        &self,
+        about: &About<'_>,
+        source: Source,
+        cause: Cause,
+        length: usize,
+        what: impl fmt::Display,
+    ) {
         let (from, why) = (source.name(), cause.text());
+        let host_uuid = about.host.as_deref();
+        let operation_id = about.operation.map(tracing::field::display);
         let before = self.0[source.index()][cause as usize].fetch_add(1, Ordering::Relaxed);
         if before == 0 {
             warn!(
+                operation_id,
+                host_uuid,
                 from,
-                length, "{why}: {what}; further ones are only counted, until the stop"
+                length,
+                "{why}: {what}; further ones are only counted, until the stop"
             );
         } else {
-            debug!(from, length, "{why}: {what}");
+            debug!(operation_id, host_uuid, from, length, "{why}: {what}");
         }
     }
 

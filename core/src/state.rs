@@ -308,6 +308,11 @@ impl State {
         self.meta.epoch
     }
 
+    /// Every host with its status.
+    pub fn statuses(&self) -> impl Iterator<Item = (&HostId, HostStatus)> {
+        self.hosts.iter().map(|(id, host)| (id, host.row.status))
+    }
+
     /// How many hosts, shards and open operations there are: for a line in the log.
     pub fn size(&self) -> (usize, usize, usize) {
         let shards = self.hosts.values().map(|host| host.shards.len()).sum();

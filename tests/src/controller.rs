@@ -96,11 +96,15 @@ fn launch(url: &str, environment: &[(&'static str, String)], dir: &Path) -> Resu
     Process::spawn("the controller", command, &log_of(dir))
 }
 
-/// A program of Scuttle, without any argument or `SCUTTLE_` variable.
+/// A program of Scuttle, without any argument or variable that it knows.
 pub fn bare(name: &str) -> Command {
     let mut command = Command::new(program(name));
     for (name, _) in std::env::vars_os() {
-        if name.to_string_lossy().starts_with("SCUTTLE_") {
+        let known = ["SCUTTLE_", "OTEL_"];
+        if known
+            .iter()
+            .any(|prefix| name.to_string_lossy().starts_with(prefix))
+        {
             command.env_remove(name);
         }
     }

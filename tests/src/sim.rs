@@ -20,6 +20,19 @@ impl Sim {
     /// # Errors
     /// There is no such program, or it does not get ready.
     pub async fn start(nats: &Nats, dir: &Path, arguments: &[&str]) -> Result<Self> {
+        Self::start_with(nats, dir, arguments, &[]).await
+    }
+
+    /// The same, with this in its environment.
+    ///
+    /// # Errors
+    /// There is no such program, or it does not get ready.
+    pub async fn start_with(
+        nats: &Nats,
+        dir: &Path,
+        arguments: &[&str],
+        environment: &[(&'static str, &str)],
+    ) -> Result<Self> {
         let mut command = tokio::process::Command::new(program("scuttle-agent-sim"));
         command
             .args(["--nats-url", &nats.url(), "--data-dir"])
@@ -28,6 +41,7 @@ impl Sim {
             // What is large and free goes back to the system at once: a test that measures memory means what is in use.
             .env("MALLOC_MMAP_THRESHOLD_", "131072")
             .envs(nats.environment(Role::Agents))
+            .envs(environment.iter().copied())
             .env("SCUTTLE_OPERATOR_USER", Role::Operator.user())
             .env("SCUTTLE_OPERATOR_PASSWORD", nats.password(Role::Operator));
         let mut process = Process::spawn("the simulator", command, &dir.with_extension("log"))?;

@@ -29,9 +29,23 @@ impl Swarm {
     /// # Errors
     /// One of them does not start.
     pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same, with a controller that has this in its environment.
+    ///
+    /// # Errors
+    /// One of them does not start.
+    pub async fn start_with(more: &[(&'static str, &str)]) -> Result<Self> {
         let nats = Nats::start().await?;
         let dir = tempfile::tempdir()?;
-        let controller = Controller::start(&nats, &dir.path().join("controller"))?;
+        let mut environment = nats.environment(Role::Controller).to_vec();
+        environment.extend(
+            more.iter()
+                .map(|(name, value)| (*name, (*value).to_owned())),
+        );
+        let data = dir.path().join("controller");
+        let controller = Controller::start_at(&nats.url(), environment, &data)?;
         let operator = Client::connect(&nats, Role::Operator).await?;
         operator.answered().await?;
         Ok(Self {

@@ -12,13 +12,14 @@ use futures_util::StreamExt;
 use scuttle_bus::{Access, Login, Tls};
 use scuttle_controller::audit::Audit;
 use scuttle_controller::endpoint::Endpoint;
+use scuttle_controller::events::Events;
 use scuttle_controller::inbound::{self, Inbound, Requester};
 use scuttle_controller::inbox::{Inbox, Limits, Room};
 use scuttle_controller::share::Share;
 use scuttle_controller::store::{MemoryStore, Store, StoreError};
 use scuttle_controller::tally::Tally;
 use scuttle_controller::{clock, connection, engine, outbound, service, shutdown};
-use scuttle_core::{Change, Input, ReplayError};
+use scuttle_core::{Change, Input, ReplayError, State};
 use scuttle_schemas::subjects;
 use scuttle_tests::wait::within;
 use scuttle_tests::{Client, Nats, Role, Swarm, TestResult};
@@ -88,7 +89,8 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
     };
     // No layer makes lines of its events here.
     let audit = Audit::open(None)?;
-    let books = (audit.clone(), tally.clone());
+    let events = Events::since(&State::default());
+    let books = (audit.clone(), tally.clone(), events);
     let sending = outbound::run(client.clone(), effects, connected.clone(), books);
     tokio::spawn(sending);
     std::thread::spawn(move || {

@@ -16,6 +16,7 @@ use std::path::PathBuf;
 use std::sync::atomic::AtomicU64;
 use std::time::Duration;
 
+use scuttle_schemas::HostId;
 use tokio::sync::{Mutex, watch as channel};
 
 use crate::runtime::{Inventory, ProgressSink, Runtime, RuntimeError, Teardown, TeardownReport};
@@ -42,6 +43,8 @@ pub struct Settings {
 /// The deckies of one host's Docker Engine. `watch` is to be polled beside the agent.
 #[derive(Debug)]
 pub struct DockerRuntime {
+    /// Whose it is, for the log.
+    host: HostId,
     settings: Settings,
     /// Counts what may have changed the inventory: one that was read before is not told any more.
     generation: AtomicU64,
@@ -54,8 +57,9 @@ pub struct DockerRuntime {
 
 impl DockerRuntime {
     /// A runtime over an Engine that need not be there yet.
-    pub fn new(settings: Settings) -> Self {
+    pub fn new(host: HostId, settings: Settings) -> Self {
         Self {
+            host,
             settings,
             generation: AtomicU64::new(1),
             read: Mutex::new(None),

@@ -46,7 +46,7 @@ impl DockerRuntime {
             self.touch();
             if !matches!(std::mem::replace(&mut told, Told::Away), Told::Away) {
                 // The agent says so in its log when it leaves the inventory out of a heartbeat.
-                tracing::debug!("{error}");
+                tracing::debug!(host_uuid = %self.host, "{error}");
                 self.tell();
             }
             tokio::time::sleep(RETRY).await;
@@ -66,7 +66,7 @@ impl DockerRuntime {
                 Told::There(told) => Arc::ptr_eq(told, &inventory),
                 Told::Nothing | Told::Away => {
                     let (deckies, version) = (inventory.len(), engine.version());
-                    tracing::info!(deckies, "following the Docker Engine, API {version}");
+                    tracing::info!(host_uuid = %self.host, deckies, "following the Docker Engine, API {version}");
                     false
                 }
             };
@@ -113,7 +113,7 @@ impl DockerRuntime {
     fn log_unnamed(&self, names: &[String]) {
         let mut logged = self.unnamed.lock().unwrap_or_else(PoisonError::into_inner);
         for name in names.iter().filter(|name| !logged.contains(name)) {
-            tracing::warn!(%name, "left out of the inventory: no decky may have this name");
+            tracing::warn!(host_uuid = %self.host, %name, "left out of the inventory: no decky may have this name");
         }
         logged.clear();
         logged.extend_from_slice(names);

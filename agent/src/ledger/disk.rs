@@ -106,6 +106,7 @@ impl<F: LedgerFile> Ledger for DiskLedger<F> {
         self.length = content.good as u64;
         if content.good < bytes.len() {
             tracing::warn!(
+                host_uuid = %self.host,
                 path = %path.display(),
                 bytes = bytes.len() - content.good,
                 "cut off the ledger's last append, which a crash had left unfinished"

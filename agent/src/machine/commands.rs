@@ -103,15 +103,24 @@ impl Machine {
         traceparent: Option<String>,
         step: &mut Step,
     ) {
-        let (host, epoch) = match &command {
-            AgentCommand::Teardown(command) => (&command.host_uuid, command.controller_epoch),
-            AgentCommand::Cancel(command) => (&command.host_uuid, command.controller_epoch),
+        let (host, epoch, operation_id) = match &command {
+            AgentCommand::Teardown(command) => (
+                &command.host_uuid,
+                command.controller_epoch,
+                command.operation_id,
+            ),
+            AgentCommand::Cancel(command) => (
+                &command.host_uuid,
+                command.controller_epoch,
+                command.operation_id,
+            ),
         };
         if *host != self.config.host {
-            return step.note(Note::Ignored(Ignored::OtherHost));
+            return step.note(Note::Ignored(Ignored::OtherHost(operation_id)));
         }
         if epoch < self.epoch {
             return step.note(Note::Ignored(Ignored::OldEpoch {
+                operation_id,
                 epoch,
                 highest: self.epoch,
             }));
@@ -153,7 +162,7 @@ impl Machine {
         } else if expired(now.wall, command.not_after) {
             self.expire(now, command, traceparent, step);
         } else if self.commands.queue.len() >= MAX_QUEUED {
-            step.note(Note::Ignored(Ignored::QueueFull));
+            step.note(Note::Ignored(Ignored::QueueFull(id)));
         } else {
             self.commands
                 .queue
@@ -190,12 +199,16 @@ impl Machine {
         let operation_id = started.operation_id;
         step.note(Note::TeardownStarted {
             operation_id,
+            decky_id: started.decky_id.clone(),
             resumed,
         });
-        step.effects.push(Effect::StartTeardown(Teardown {
-            operation_id,
-            decky_id: started.decky_id.clone(),
-        }));
+        step.effects.push(Effect::StartTeardown {
+            teardown: Teardown {
+                operation_id,
+                decky_id: started.decky_id.clone(),
+            },
+            traceparent: started.traceparent.clone(),
+        });
         self.commands.running = Some(Running {
             started,
             latest: Progress {
@@ -289,7 +302,10 @@ impl Machine {
     }
 
     fn give_up(&mut self, now: Now, started: Started, error: &str, step: &mut Step) {
-        step.note(Note::Expired(started.operation_id));
+        step.note(Note::Expired {
+            operation_id: started.operation_id,
+            decky_id: started.decky_id.clone(),
+        });
         let report = TeardownReport {
             error: Some(Text::from(error)),
             shards: Vec::new(),
@@ -328,6 +344,8 @@ impl Machine {
         step.note(Note::TeardownFinished {
             operation_id,
             outcome,
+            decky_id: started.decky_id,
+            error: finished.result.error.clone(),
         });
         self.results.add(finished, now);
     }

@@ -7,7 +7,7 @@ use scuttle_schemas::agents::{
     AgentCommand, Heartbeat, HeartbeatAccepted, ProgressStep, ResultOutcome, ResultRecorded,
     TeardownProgress, TeardownResult,
 };
-use scuttle_schemas::{DeckyId, ErrorCode, OperationId, Refusal, Timestamp};
+use scuttle_schemas::{DeckyId, ErrorCode, OperationId, Refusal, Text, Timestamp};
 
 use crate::ledger::Entry;
 use crate::runtime::{Inventory, RuntimeError, Teardown, TeardownReport};
@@ -114,7 +114,12 @@ impl Step {
 #[derive(Debug, Clone)]
 pub enum Effect {
     /// Call `Runtime::teardown`; its end is `Input::Finished`.
-    StartTeardown(Teardown),
+    StartTeardown {
+        /// Of what.
+        teardown: Teardown,
+        /// The command's trace context.
+        traceparent: Option<String>,
+    },
     /// Call `Runtime::inventory`; its end is `Input::InventoryRead`. At most one runs at a time.
     ReadInventory,
     /// Publish.
@@ -191,13 +196,20 @@ pub enum Note {
     /// A command was left alone.
     Ignored(Ignored),
     /// A command came, or its turn came, too late.
-    Expired(OperationId),
+    Expired {
+        /// The operation.
+        operation_id: OperationId,
+        /// Its decky; `None`: the whole host.
+        decky_id: Option<DeckyId>,
+    },
     /// An operation will not be begun: the controller has withdrawn it.
     Withdrawn(OperationId),
     /// A teardown began.
     TeardownStarted {
         /// The operation.
         operation_id: OperationId,
+        /// Its decky; `None`: the whole host.
+        decky_id: Option<DeckyId>,
         /// An earlier boot of this agent had begun it.
         resumed: bool,
     },
@@ -207,6 +219,10 @@ pub enum Note {
         operation_id: OperationId,
         /// How.
         outcome: ResultOutcome,
+        /// Its decky; `None`: the whole host.
+        decky_id: Option<DeckyId>,
+        /// Why it failed.
+        error: Option<Text>,
     },
     /// The controller has a result on disk.
     ResultRecorded {
@@ -248,16 +264,18 @@ pub enum Note {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Ignored {
     /// It names another host.
-    OtherHost,
+    OtherHost(OperationId),
     /// Its sender's epoch is lower than one already seen.
     OldEpoch {
+        /// The operation.
+        operation_id: OperationId,
         /// The command's.
         epoch: u64,
         /// The highest seen.
         highest: u64,
     },
     /// Too many commands wait; the controller sends it again.
-    QueueFull,
+    QueueFull(OperationId),
     /// It withdraws an operation that was begun: its result is told as always.
     TooLate(OperationId),
     /// Its operation was withdrawn before.

@@ -90,7 +90,7 @@ impl Asked {
             time,
             who = self.who.as_str(),
             action = self.action,
-            outcome = if outcome.code.is_none() { "accepted" } else { "refused" },
+            outcome = outcome.word(),
             code = outcome.code.and_then(word).as_deref(),
             message = outcome.message.map(|message| text::cut(message, MAX_TEXT)).as_deref(),
             repeated = outcome.repeated,
@@ -103,17 +103,24 @@ impl Asked {
 }
 
 /// What an answer says, and where it says nothing, what the request said.
-struct Outcome<'a> {
+pub(crate) struct Outcome<'a> {
     code: Option<ErrorCode>,
     message: Option<&'a str>,
-    repeated: bool,
-    operation: Option<OperationId>,
-    host: Option<&'a HostId>,
-    decky: Option<&'a DeckyId>,
+    pub(crate) repeated: bool,
+    pub(crate) operation: Option<OperationId>,
+    pub(crate) host: Option<&'a HostId>,
+    pub(crate) decky: Option<&'a DeckyId>,
 }
 
 impl<'a> Outcome<'a> {
-    fn of(asked: &'a Asked, reply: &'a Reply) -> Self {
+    pub(crate) fn word(&self) -> &'static str {
+        match self.code {
+            None => "accepted",
+            Some(_) => "refused",
+        }
+    }
+
+    pub(crate) fn of(asked: &'a Asked, reply: &'a Reply) -> Self {
         let asked = Self {
             code: None,
             message: None,
@@ -160,7 +167,7 @@ impl<'a> Outcome<'a> {
 }
 
 /// As it is written on the wire.
-fn word(code: ErrorCode) -> Option<String> {
+pub(crate) fn word(code: ErrorCode) -> Option<String> {
     match serde_json::to_value(code) {
         Ok(Value::String(word)) => Some(word),
         _ => None,

@@ -68,6 +68,7 @@ fn defaults_fill_what_nobody_sets() {
         audit_log: None,
         http: None,
         web_nats_url: NatsUrl::default(),
+        otlp_endpoint: None,
     };
     assert_eq!(config, expected);
     check_refused(&[], &[], None, &["--data-dir", "SCUTTLE_DATA_DIR"]);
@@ -125,6 +126,12 @@ fn flags_win_then_the_environment_then_the_file() {
             "web_nats_url",
             ["ws://w1", "ws://w2", "ws://w3"],
         ),
+        (
+            "--otlp-endpoint",
+            "SCUTTLE_OTLP_ENDPOINT",
+            "otlp_endpoint",
+            ["http://o1", "http://o2", "http://o3"],
+        ),
     ];
     for mask in 0..4 {
         let (mut flags, mut variables, mut file) = (vec![], vec![], String::new());
@@ -160,6 +167,7 @@ fn flags_win_then_the_environment_then_the_file() {
             audit_log: Some(PathBuf::from(format!("a{layer}"))),
             http: Some(SocketAddr::from(([127, 0, 0, 1], layer))),
             web_nats_url: format!("ws://w{layer}").parse().expect("an address"),
+            otlp_endpoint: Some(format!("http://o{layer}").parse().expect("an address")),
         };
         assert_eq!(config, expected);
     }
@@ -182,6 +190,17 @@ fn each_setting_comes_from_its_own_layer() {
     };
     assert_eq!((user.as_str(), password.expose()), ("alice", "hunter2"));
     assert!(!format!("{config:?}").contains("hunter2"));
+}
+
+#[test]
+fn the_standard_variable_names_a_collector_where_ours_does_not() {
+    let standard = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://standard:4318");
+    let ours = ("SCUTTLE_OTLP_ENDPOINT", "http://ours:4318");
+    for (variables, host) in [(&[standard][..], "standard"), (&[standard, ours], "ours")] {
+        let config = load(&["--data-dir", "/d"], variables, None).expect("a configuration");
+        let endpoint = config.otlp_endpoint.map(|endpoint| endpoint.to_string());
+        assert_eq!(endpoint, Some(format!("http://{host}:4318/v1/traces")));
+    }
 }
 
 #[test]
@@ -237,6 +256,7 @@ fn a_wrong_file_is_named_with_its_line() {
         ),
         ("data_dir = 7", ["line 1", "invalid type"]),
         ("web_nats_url = \"nats://h\"", ["line 1", "ws://HOST:PORT"]),
+        ("otlp_endpoint = \"h:4318\"", ["line 1", "http://HOST:PORT"]),
     ] {
         check_refused(&[], &[], Some(text), &words);
     }
@@ -262,6 +282,10 @@ fn wrong_arguments_and_variables_are_named() {
     check_refused(&[], &[("SCUTTLE_HTTP", "8420")], None, &["SCUTTLE_HTTP"]);
     let variable = ("SCUTTLE_WEB_NATS_URL", "nats://h:4222");
     check_refused(&[], &[variable], None, &[variable.0, "wss://HOST:PORT"]);
+    for variable in ["SCUTTLE_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"] {
+        let words = [variable, "http://HOST:PORT"];
+        check_refused(&[], &[(variable, "collector:4318")], None, &words);
+    }
     check_refused(
         &["--help"],
         &[("SCUTTLE_NATS_PASSWORD", "hunter2")],

@@ -303,7 +303,7 @@ impl World {
                 let (wait, boot) = (self.chance.below(40), self.workers[host].boots);
                 self.after(wait, Event::InventoryRead(host, boot, seen));
             }
-            Effect::StartTeardown(teardown) => {
+            Effect::StartTeardown { teardown, .. } => {
                 let now = self.agent_now(host, process.began);
                 let checked = self.oracle.begins(host, &id, &teardown, now.wall);
                 self.check(checked);
@@ -393,7 +393,7 @@ impl Shown {
             None => self.highest_epoch,
         };
         for effect in effects {
-            let Effect::StartTeardown(teardown) = effect else {
+            let Effect::StartTeardown { teardown, .. } = effect else {
                 continue;
             };
             let id = teardown.operation_id;

@@ -50,10 +50,9 @@ pub(crate) struct Args {
     /// Milliseconds between heartbeats.
     #[arg(long, env = "SCUTTLE_HEARTBEAT_MS", default_value_t = 10_000, value_parser = clap::value_parser!(u32).range(100..=3_600_000))]
     pub(crate) heartbeat_ms: u32,
-    /// How log lines look.
-    #[arg(long, env = "SCUTTLE_LOG_FORMAT", default_value = "text")]
-    pub(crate) log_format: LogFormat,
-    /// Last, because its heading holds for all that follows.
+    /// Last, with the next, because its heading holds for all that follows.
+    #[command(flatten)]
+    pub(crate) telemetry: scuttle_telemetry::Arguments,
     #[command(flatten)]
     pub(crate) nats: Arguments,
 }
@@ -70,15 +69,6 @@ enum PresetName {
     Compose,
     /// One Compose project holds all deckies.
     Decnet,
-}
-
-/// How log lines look.
-#[derive(Debug, Clone, Copy, ValueEnum)]
-pub(crate) enum LogFormat {
-    /// For people.
-    Text,
-    /// One JSON object a line.
-    Json,
 }
 
 impl Args {

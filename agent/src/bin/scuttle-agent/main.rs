@@ -4,7 +4,6 @@
 mod args;
 
 use std::hash::{BuildHasher, RandomState};
-use std::io::IsTerminal;
 use std::process::ExitCode;
 use std::sync::Arc;
 
@@ -15,9 +14,8 @@ use scuttle_agent::{Counters, DiskLedger, Link, Settings};
 use scuttle_schemas::{Text, subjects};
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{error, info};
-use tracing_subscriber::EnvFilter;
 
-use args::{Args, LogFormat};
+use args::Args;
 
 fn main() -> ExitCode {
     let args = Args::parse();
@@ -25,20 +23,29 @@ fn main() -> ExitCode {
         Ok(docker) => docker,
         Err(usage) => usage.exit(),
     };
-    log_to_stderr(args.log_format);
+    let traces = match args.telemetry.begin("scuttle-agent", "info,async_nats=off") {
+        Ok(traces) => traces,
+        Err(error) => {
+            error!("{error}");
+            return ExitCode::from(2);
+        }
+    };
     // What waits for the disk has threads of its own; all else is waiting.
     let outcome = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the async runtime")
         .and_then(|runtime| runtime.block_on(run(&args, docker)));
-    match outcome {
+    let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
             error!("{error:#}");
             ExitCode::FAILURE
         }
-    }
+    };
+    // The last spans leave, or are given up.
+    drop(traces);
+    code
 }
 
 /// Until a signal; a teardown that is then at work goes on at the next start.
@@ -69,8 +76,8 @@ async fn serve(args: &Args, docker: docker::Settings) -> anyhow::Result<()> {
         interval_ms: args.heartbeat_ms,
         seed: RandomState::new().hash_one(host.as_str()),
     };
-    let runtime = Arc::new(DockerRuntime::new(docker));
-    info!(%host, "ready");
+    let runtime = Arc::new(DockerRuntime::new(host.clone(), docker));
+    info!(host_uuid = %host, "ready");
     let never = std::future::pending();
     let agent = scuttle_agent::run(
         settings,
@@ -83,19 +90,5 @@ async fn serve(args: &Args, docker: docker::Settings) -> anyhow::Result<()> {
     tokio::select! {
         ended = agent => Ok(ended?),
         () = runtime.watch() => Ok(()),
-    }
-}
-
-fn log_to_stderr(format: LogFormat) {
-    let filter = EnvFilter::try_from_env("SCUTTLE_LOG")
-        .unwrap_or_else(|_| EnvFilter::new("info,async_nats=off"));
-    let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
-    let log = tracing_subscriber::fmt()
-        .with_env_filter(filter)
-        .with_ansi(coloured)
-        .with_writer(std::io::stderr);
-    match format {
-        LogFormat::Text => log.with_target(false).init(),
-        LogFormat::Json => log.json().init(),
     }
 }

@@ -76,6 +76,7 @@ fn what_a_command_must_be_to_be_executed() {
     assert_eq!(
         notes(&bench.effects),
         [Note::Ignored(Ignored::OldEpoch {
+            operation_id: id(2),
             epoch: 0,
             highest: 1
         })]
@@ -92,7 +93,10 @@ fn what_a_command_must_be_to_be_executed() {
         command: AgentCommand::Teardown(other),
         traceparent: None,
     });
-    assert_eq!(notes(&bench.effects), [Note::Ignored(Ignored::OtherHost)]);
+    assert_eq!(
+        notes(&bench.effects),
+        [Note::Ignored(Ignored::OtherHost(id(3)))]
+    );
     let cancel = CancelCommand {
         operation_id: id(1),
         host_uuid: "worker-a".parse().expect("valid"),
@@ -112,7 +116,7 @@ fn what_a_command_must_be_to_be_executed() {
     bench.command(9, None);
     assert_eq!(
         notes(&bench.effects),
-        [Note::Command, Note::Ignored(Ignored::QueueFull)]
+        [Note::Command, Note::Ignored(Ignored::QueueFull(id(9)))]
     );
     // The epoch outlives the boot.
     bench.give(command(4, None, 7, soon));
@@ -121,6 +125,7 @@ fn what_a_command_must_be_to_be_executed() {
     assert_eq!(
         notes(&bench.effects),
         [Note::Ignored(Ignored::OldEpoch {
+            operation_id: id(5),
             epoch: 6,
             highest: 7
         })]

@@ -20,7 +20,7 @@ use uuid::Uuid;
 
 use super::{Config, Effect, Ignored, Input, MAX_QUEUED, Machine, Note, Now, Unanswered};
 use crate::ledger::Entry;
-use crate::runtime::{Inventory, RuntimeError, Teardown, TeardownReport};
+use crate::runtime::{Inventory, RuntimeError, TeardownReport};
 
 const START: i64 = 1_795_425_109_000;
 const INTERVAL: u64 = 10_000;
@@ -187,7 +187,7 @@ fn inventory(deckies: &[&str]) -> Inventory {
 
 fn started(effects: &[Effect]) -> Vec<OperationId> {
     let started = effects.iter().filter_map(|effect| match effect {
-        Effect::StartTeardown(Teardown { operation_id, .. }) => Some(*operation_id),
+        Effect::StartTeardown { teardown, .. } => Some(teardown.operation_id),
         _ => None,
     });
     started.collect()

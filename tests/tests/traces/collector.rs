@@ -1,0 +1,167 @@
+//! An OTLP collector: plain HTTP on a port of its own, which keeps every span that it is sent.
+
+use std::collections::BTreeMap;
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use anyhow::Result;
+use http_body_util::{BodyExt, Empty};
+use hyper::body::{Bytes, Incoming};
+use hyper::service::service_fn;
+use hyper::{Request, Response, StatusCode};
+use hyper_util::rt::TokioIo;
+use opentelemetry_proto::tonic::collector::trace::v1::ExportTraceServiceRequest;
+use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Value};
+use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode as Status};
+use prost::Message;
+use scuttle_schemas::OperationId;
+use scuttle_tests::until;
+use scuttle_tests::wait::lock;
+use tokio::net::TcpListener;
+
+/// What the programs are given, so that a test need not wait for their usual five seconds.
+pub(crate) const SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "20");
+
+/// A span as it came.
+#[derive(Debug, Clone)]
+pub(crate) struct Seen {
+    pub(crate) service: String,
+    pub(crate) name: String,
+    pub(crate) kind: SpanKind,
+    pub(crate) trace: String,
+    pub(crate) id: String,
+    /// Empty for the first of a trace.
+    pub(crate) parent: String,
+    pub(crate) attributes: BTreeMap<String, String>,
+    pub(crate) events: Vec<String>,
+    /// What went wrong.
+    pub(crate) error: Option<String>,
+    /// In nanoseconds since 1970.
+    pub(crate) time: (u64, u64),
+}
+
+impl Seen {
+    pub(crate) fn attribute(&self, name: &str) -> &str {
+        self.attributes.get(name).map_or("", String::as_str)
+    }
+
+    pub(crate) fn is_of(&self, id: OperationId) -> bool {
+        self.attribute("scuttle.operation_id") == id.to_string()
+    }
+}
+
+/// A collector. Dropping it closes its port.
+pub(crate) struct Collector {
+    address: SocketAddr,
+    spans: Arc<Mutex<Vec<Seen>>>,
+    task: tokio::task::JoinHandle<()>,
+}
+
+impl Collector {
+    pub(crate) async fn start() -> Result<Self> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let address = listener.local_addr()?;
+        let spans = Arc::<Mutex<Vec<Seen>>>::default();
+        let task = tokio::spawn(serve(listener, spans.clone()));
+        Ok(Self {
+            address,
+            spans,
+            task,
+        })
+    }
+
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+
+    pub(crate) fn spans(&self) -> Vec<Seen> {
+        lock(&self.spans).clone()
+    }
+
+    /// Waits until there are such spans, and gives all of them.
+    pub(crate) async fn until(
+        &self,
+        what: &str,
+        enough: impl Fn(&[Seen]) -> bool,
+    ) -> Result<Vec<Seen>> {
+        let ask = || async { Ok::<_, Infallible>(self.spans()) };
+        until(what, ask, |spans: &Vec<Seen>| enough(spans)).await
+    }
+}
+
+impl Drop for Collector {
+    fn drop(&mut self) {
+        self.task.abort();
+    }
+}
+
+async fn serve(listener: TcpListener, spans: Arc<Mutex<Vec<Seen>>>) {
+    while let Ok((stream, _)) = listener.accept().await {
+        let spans = spans.clone();
+        let service = service_fn(move |request| take(request, spans.clone()));
+        let connection = hyper::server::conn::http1::Builder::new()
+            .serve_connection(TokioIo::new(stream), service);
+        tokio::spawn(connection);
+    }
+}
+
+async fn take(
+    request: Request<Incoming>,
+    spans: Arc<Mutex<Vec<Seen>>>,
+) -> Result<Response<Empty<Bytes>>, Infallible> {
+    let path = request.uri().path().to_owned();
+    let body = request.into_body().collect().await;
+    let body = body.map(http_body_util::Collected::to_bytes).ok();
+    let export = body.and_then(|body| ExportTraceServiceRequest::decode(body).ok());
+    let mut response = Response::new(Empty::new());
+    match export {
+        Some(export) if path == "/v1/traces" => lock(&spans).extend(read(export)),
+        _ => *response.status_mut() = StatusCode::BAD_REQUEST,
+    }
+    Ok(response)
+}
+
+fn read(export: ExportTraceServiceRequest) -> Vec<Seen> {
+    let mut seen = Vec::new();
+    for from in export.resource_spans {
+        let resource = attributes(from.resource.map(|resource| resource.attributes));
+        let service = resource.get("service.name").cloned().unwrap_or_default();
+        for span in from.scope_spans.into_iter().flat_map(|scope| scope.spans) {
+            seen.push(one(service.clone(), span));
+        }
+    }
+    seen
+}
+
+fn one(service: String, span: Span) -> Seen {
+    let kind = span.kind();
+    let error = span.status.filter(|status| status.code() == Status::Error);
+    Seen {
+        service,
+        name: span.name,
+        kind,
+        trace: hex(&span.trace_id),
+        id: hex(&span.span_id),
+        parent: hex(&span.parent_span_id),
+        attributes: attributes(Some(span.attributes)),
+        events: span.events.into_iter().map(|event| event.name).collect(),
+        error: error.map(|status| status.message),
+        time: (span.start_time_unix_nano, span.end_time_unix_nano),
+    }
+}
+
+fn attributes(pairs: Option<Vec<KeyValue>>) -> BTreeMap<String, String> {
+    let text = |value: Option<AnyValue>| match value.and_then(|any| any.value) {
+        Some(Value::StringValue(text)) => text,
+        Some(Value::IntValue(number)) => number.to_string(),
+        Some(Value::BoolValue(truth)) => truth.to_string(),
+        other => format!("{other:?}"),
+    };
+    let pairs = pairs.unwrap_or_default().into_iter();
+    pairs.map(|pair| (pair.key, text(pair.value))).collect()
+}
+
+fn hex(bytes: &[u8]) -> String {
+    data_encoding::HEXLOWER.encode(bytes)
+}

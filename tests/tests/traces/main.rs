@@ -1,0 +1,299 @@
+//! Traces, from request to broadcast: what a collector gets, and that nothing depends on one.
+
+mod collector;
+
+use anyhow::{Context, Result};
+use async_nats::HeaderMap;
+use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
+use scuttle_schemas::shards::ShardsUpdated;
+use scuttle_schemas::teardown::TeardownAccepted;
+use scuttle_schemas::{HostId, headers, subjects};
+use scuttle_tests::{AskError, Broadcasts, Client, Sim, Swarm, TestResult, until};
+use serde_json::json;
+
+use collector::{Collector, SOON, Seen};
+
+const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
+const PARENT: &str = "00f067aa0ba902b7";
+
+/// The standard variable.
+const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
+
+fn context(sampled: bool) -> String {
+    format!("00-{TRACE}-{PARENT}-{:02x}", u8::from(sampled))
+}
+
+/// Asks for a teardown, as a part of a trace.
+async fn teardown(
+    operator: &Client,
+    host: &HostId,
+    context: &str,
+) -> Result<TeardownAccepted, AskError> {
+    let mut map = HeaderMap::new();
+    map.insert(headers::TRACEPARENT, context);
+    let request = json!({ "host_uuid": host, "decky_id": "decky-01" });
+    operator.ask_with(subjects::TEARDOWN, map, &request).await
+}
+
+fn traceparent(headers: &HeaderMap) -> Option<String> {
+    headers.get(headers::TRACEPARENT).map(ToString::to_string)
+}
+
+/// A host with one decky, over the real agent library.
+async fn sim(swarm: &Swarm, more: &[&str]) -> Result<(Sim, HostId)> {
+    let mut arguments = vec!["--hosts", "1", "--deckies-per-host", "1", "--enroll"];
+    arguments.extend(["--teardown-ms", "20", "--heartbeat-ms", "200"]);
+    arguments.extend(more);
+    let sim = Sim::start_with(&swarm.nats, &swarm.path("sim"), &arguments, &[SOON]).await?;
+    Ok((sim, "sim-0001".parse()?))
+}
+
+fn named<'a>(spans: &'a [Seen], name: &str) -> Result<&'a Seen> {
+    spans
+        .iter()
+        .find(|span| span.name == name)
+        .with_context(|| format!("no span {name:?} in {spans:#?}"))
+}
+
+/// One teardown is one trace, over both programs, and each span is the child of what caused it.
+#[tokio::test]
+async fn a_teardown_is_one_trace() -> TestResult {
+    let collector = Collector::start().await?;
+    let url = collector.url();
+    let swarm = Swarm::start_with(&[(ENDPOINT, &url), SOON]).await?;
+    let (_sim, host) = sim(&swarm, &["--otlp-endpoint", &url]).await?;
+    let mut shards = Broadcasts::<ShardsUpdated>::of(&swarm.operator).await?;
+    let id = teardown(&swarm.operator, &host, &context(true))
+        .await?
+        .operation_id;
+    let of_it = |told: &ShardsUpdated| told.operation_id == Some(id);
+    let taken = shards.until("tearing_down", of_it).await?;
+    let removed = shards
+        .until("removed", |told| !told.removed.is_empty())
+        .await?;
+
+    let whole = |spans: &[Seen]| {
+        let ours = spans.iter().filter(|span| span.trace == TRACE);
+        ours.count() == 6
+    };
+    let mut spans = collector.until("all spans of the trace", whole).await?;
+    spans.retain(|span| span.trace == TRACE);
+    let request = named(&spans, "teardown")?;
+    let command = named(&spans, "publish command")?;
+    let execution = named(&spans, "execute teardown")?;
+    let result = named(&spans, "result recorded")?;
+    let rows = [
+        (request, PARENT, SpanKind::Server),
+        (command, request.id.as_str(), SpanKind::Producer),
+        (execution, command.id.as_str(), SpanKind::Consumer),
+        (result, execution.id.as_str(), SpanKind::Consumer),
+    ];
+    for (span, parent, kind) in rows {
+        assert_eq!(
+            (span.parent.as_str(), span.kind),
+            (parent, kind),
+            "{span:#?}"
+        );
+        let service = if span.name == execution.name {
+            "scuttle-agent"
+        } else {
+            "scuttle-controller"
+        };
+        assert_eq!(span.service, service, "{span:#?}");
+        assert!(span.is_of(id), "{span:#?}");
+        assert_eq!(span.attribute("scuttle.host_uuid"), host.as_str());
+        assert_eq!(span.attribute("messaging.system"), "nats");
+        assert_eq!(span.error, None, "{span:#?}");
+        assert!(span.time.0 <= span.time.1, "{span:#?}");
+    }
+    assert_eq!(
+        request.attribute("messaging.destination.name"),
+        subjects::TEARDOWN
+    );
+    for (span, outcome) in [
+        (request, "accepted"),
+        (execution, "succeeded"),
+        (result, "succeeded"),
+    ] {
+        assert_eq!(span.attribute("scuttle.outcome"), outcome, "{span:#?}");
+    }
+    for parent in [request, result] {
+        let commit = |span: &&Seen| span.name == "commit" && span.parent == parent.id;
+        let commit = spans.iter().find(commit).context("its commit")?;
+        assert!(parent.time.0 <= commit.time.0 && commit.time.0 < commit.time.1);
+        assert!(commit.time.1 <= parent.time.1, "before the answer");
+    }
+    let steps = ["stopping", "removing", "verifying", "removed"];
+    assert_eq!(execution.events, steps);
+    assert!(command.time.0 >= request.time.0 && execution.time.0 >= command.time.0);
+
+    let span_of = |span: &Seen| Some(format!("00-{TRACE}-{}-01", span.id));
+    assert_eq!(traceparent(&taken.headers), span_of(request));
+    assert_eq!(traceparent(&removed.headers), span_of(result));
+    Ok(())
+}
+
+/// A request without a trace begins one, a command that is sent again is in it, and a refusal is a span that failed.
+#[tokio::test]
+async fn refusals_and_repeats_are_spans() -> TestResult {
+    let collector = Collector::start().await?;
+    let swarm = Swarm::start_with(&[(ENDPOINT, &collector.url()), SOON]).await?;
+    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
+    let nowhere = "nowhere".parse()?;
+    let refused = swarm.operator.teardown(&nowhere, None).await;
+    assert!(matches!(refused, Err(AskError::Refused(_))), "{refused:?}");
+    let nonsense = swarm
+        .operator
+        .raw(subjects::TEARDOWN, HeaderMap::new(), "{");
+    nonsense.await?;
+    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
+    let (_, first) = agent.delivery().await?;
+    let (_, second) = agent.delivery().await?;
+
+    let (first, second) = (traceparent(&first), traceparent(&second));
+    assert_ne!(first, second);
+    let enough = |spans: &[Seen]| {
+        let sent = |span: &&Seen| span.name == "publish command";
+        let errors = |span: &&Seen| span.error.is_some();
+        spans.iter().filter(sent).count() == 2 && spans.iter().filter(errors).count() == 2
+    };
+    let spans = collector.until("the spans", enough).await?;
+    let request = spans
+        .iter()
+        .find(|span| span.name == "teardown" && span.is_of(accepted.operation_id))
+        .context("the request")?;
+    assert_eq!(request.parent, "");
+    let sent = spans.iter().filter(|span| span.name == "publish command");
+    for (span, (attempt, header)) in sent.zip([("1", first), ("2", second)]) {
+        assert_eq!((&span.trace, &span.parent), (&request.trace, &request.id));
+        assert_eq!(span.attribute("scuttle.attempt"), attempt);
+        let context = format!("00-{}-{}-01", span.trace, span.id);
+        assert_eq!(header, Some(context));
+    }
+    let errors: Vec<_> = spans
+        .iter()
+        .filter(|span| span.error.is_some())
+        .map(|span| {
+            let host = span.attribute("scuttle.host_uuid");
+            assert_eq!(span.attribute("scuttle.outcome"), "refused");
+            (span.name.as_str(), span.attribute("error.type"), host)
+        })
+        .collect();
+    let expected = [
+        ("teardown", "host_not_found", "nowhere"),
+        ("teardown", "bad_request", ""),
+    ];
+    assert_eq!(errors, expected);
+    let enrolled = named(&spans, "hosts-enroll")?;
+    assert_eq!(enrolled.attribute("scuttle.host_uuid"), agent.host.as_str());
+    Ok(())
+}
+
+/// What the requester does not want to be sampled is passed on and not sent; and a trace that would begin here, where
+/// sampling is off, does not begin.
+#[tokio::test]
+async fn what_is_not_sampled_is_not_sent() -> TestResult {
+    let collector = Collector::start().await?;
+    let off = ("OTEL_TRACES_SAMPLER", "parentbased_always_off");
+    let swarm = Swarm::start_with(&[(ENDPOINT, &collector.url()), SOON, off]).await?;
+    let deckies = ["decky-01", "decky-02", "decky-03"];
+    let mut agent = swarm.agent("worker-a", &deckies).await?;
+
+    teardown(&swarm.operator, &agent.host, &context(false)).await?;
+    let (_, headers) = agent.delivery().await?;
+    let passed = traceparent(&headers).context("a context")?;
+    assert!(passed.starts_with(&format!("00-{TRACE}-")) && passed.ends_with("-00"));
+    swarm.operator.teardown(&agent.host, "decky-02").await?;
+    let (_, headers) = agent.delivery().await?;
+    assert_eq!(traceparent(&headers), None);
+
+    // One that is sampled comes after the others, and alone.
+    let request = json!({ "host_uuid": agent.host, "decky_id": "decky-03" });
+    let mut map = HeaderMap::new();
+    map.insert(
+        headers::TRACEPARENT,
+        format!("00-{PARENT}{PARENT}-{PARENT}-01"),
+    );
+    let _: TeardownAccepted = swarm
+        .operator
+        .ask_with(subjects::TEARDOWN, map, &request)
+        .await?;
+    let spans = collector
+        .until("the spans", |spans| {
+            named(spans, "publish command").is_ok() && named(spans, "teardown").is_ok()
+        })
+        .await?;
+    let trace = format!("{PARENT}{PARENT}");
+    assert!(spans.iter().all(|span| span.trace == trace), "{spans:#?}");
+    Ok(())
+}
+
+/// Without a collector a context goes from the request to the removal as it came.
+#[tokio::test]
+async fn where_traces_are_off_a_context_is_passed_on_unchanged() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let (_sim, host) = sim(&swarm, &[]).await?;
+    let mut shards = Broadcasts::<ShardsUpdated>::of(&swarm.operator).await?;
+    teardown(&swarm.operator, &host, &context(true)).await?;
+    let removed = shards
+        .until("removed", |told| !told.removed.is_empty())
+        .await?;
+    assert_eq!(traceparent(&removed.headers), Some(context(true)));
+    Ok(())
+}
+
+/// A collector that is away is told of once, and takes nothing with it.
+#[tokio::test]
+async fn a_collector_that_is_away_costs_a_line() -> TestResult {
+    let url = Collector::start().await?.url();
+    let log = ("SCUTTLE_LOG", "info,scuttle_telemetry=debug");
+    let mut swarm = Swarm::start_with(&[(ENDPOINT, &url), SOON, log]).await?;
+    let (mut sim, host) = sim(&swarm, &["--otlp-endpoint", &url]).await?;
+    let accepted = teardown(&swarm.operator, &host, &context(true)).await?;
+    swarm.operator.ended(accepted.operation_id).await?;
+    let controller = swarm.controller.process();
+    controller.line("cannot send traces").await?;
+    let operator = &swarm.operator;
+    let again = || async {
+        let answered = operator.teardown(&host, None).await;
+        answered.map(|_| controller.log())
+    };
+    let lines = |log: &str, level: &str| {
+        let told = |line: &&str| line.contains("cannot send traces") && line.contains(level);
+        log.lines().filter(told).count()
+    };
+    let log = until("a further export fails", again, |log| {
+        lines(log, "DEBUG") > 0
+    })
+    .await?;
+    assert_eq!(lines(&log, "WARN"), 1, "{log}");
+    sim.process().line("cannot send traces").await?;
+    for process in [controller, sim.process()] {
+        process.signal("TERM").await?;
+        assert!(process.exit().await?.success());
+    }
+    Ok(())
+}
+
+/// One that takes connections and never answers holds up neither an answer nor the stop.
+#[tokio::test]
+async fn a_collector_that_hangs_holds_nothing_up() -> TestResult {
+    let hanging = std::net::TcpListener::bind("127.0.0.1:0")?;
+    let url = format!("http://{}", hanging.local_addr()?);
+    let mut swarm = Swarm::start_with(&[(ENDPOINT, &url), SOON]).await?;
+    let host = swarm.host("worker-a").await?;
+    // An export is under way.
+    let (_connection, _) = tokio::net::TcpListener::from_std({
+        hanging.set_nonblocking(true)?;
+        hanging
+    })?
+    .accept()
+    .await?;
+    let accepted = swarm.operator.teardown(&host, None).await?;
+    let operation = swarm.operator.operation(accepted.operation_id).await?;
+    assert_eq!(operation.attempts, 1);
+    let controller = swarm.controller.process();
+    controller.signal("TERM").await?;
+    assert!(controller.exit().await?.success());
+    Ok(())
+}
