@@ -92,6 +92,7 @@ pub async fn serve(endpoint: Endpoint, mut requests: Requests, inbound: Inbound)
             refusal,
         } = *refused;
         let reply = Reply::Refused(refusal);
+        tally.answers.count(endpoint, &reply);
         audit.tell(asked.as_deref().map(|asked| (asked, &reply)), &tally);
         let mut answer = pin!(outbound::reply(
             &client,

@@ -4,6 +4,7 @@
 //! commits to the [`store`], [`outbound`] sends the effects. Nothing flows back up, and effects leave in
 //! one place, after the commit.
 
+pub mod answers;
 pub mod audit;
 pub mod clock;
 pub mod config;
@@ -14,9 +15,11 @@ pub mod engine;
 pub mod http;
 pub mod inbound;
 pub mod inbox;
+pub mod metrics;
 pub mod outbound;
 pub mod service;
 pub mod share;
 pub mod shutdown;
 pub mod store;
 pub mod tally;
+pub mod vitals;

@@ -2,7 +2,6 @@
 
 use std::io::IsTerminal;
 use std::process::ExitCode;
-use std::sync::Arc;
 use std::time::Duration;
 
 use anyhow::Context;
@@ -15,9 +14,9 @@ use scuttle_controller::engine::{self, OUTBOX};
 use scuttle_controller::http::{self, Health};
 use scuttle_controller::inbound::{self, Inbound};
 use scuttle_controller::inbox::{Inbox, Limits};
+use scuttle_controller::metrics::{Metrics, Queues};
 use scuttle_controller::shutdown::{self, Shutdown};
 use scuttle_controller::store::RedbStore;
-use scuttle_controller::tally::Tally;
 use scuttle_controller::{clock, outbound, service};
 use scuttle_schemas::subjects::AgentChannel;
 use tokio::sync::mpsc;
@@ -78,18 +77,19 @@ async fn run(config: &Config, audit: &Audit) -> anyhow::Result<()> {
         .reopen_on_hangup()
         .context("cannot listen for signals")?;
     let health = Health::new(shutdown.clone());
+    let metrics = Metrics::new(health.clone());
     if let Some(address) = config.http {
-        let server = http::Server::bind(address, &config.web_nats_url, health.clone());
+        let watched = (health.clone(), metrics.clone());
+        let server = http::Server::bind(address, &config.web_nats_url, watched);
         let server = server.await.with_context(|| {
             format!("cannot listen on {address}; give --http another address, or end what has it")
         })?;
         tokio::spawn(server.run());
     }
-    let tally = Arc::new(Tally::default());
     while !shutdown.has_begun() {
-        serve(config, (audit, &tally), &health, shutdown.clone()).await?;
+        serve(config, (audit, &metrics), &health, shutdown.clone()).await?;
     }
-    let refused = tally.to_string();
+    let refused = metrics.tally().to_string();
     if !refused.is_empty() {
         info!("refused or ignored since the start: {refused}");
     }
@@ -99,10 +99,11 @@ async fn run(config: &Config, audit: &Audit) -> anyhow::Result<()> {
 /// From the store's file to its last checkpoint: until the shutdown begins, or the NATS client ends by itself.
 async fn serve(
     config: &Config,
-    (audit, tally): (&Audit, &Arc<Tally>),
+    (audit, metrics): (&Audit, &Metrics),
     health: &Health,
     mut shutdown: Shutdown,
 ) -> anyhow::Result<()> {
+    let (tally, vitals) = (metrics.tally(), metrics.vitals().clone());
     health.loads();
     let mut store = RedbStore::open(&config.data_dir)?;
     let state = engine::load(&mut store)?;
@@ -119,12 +120,16 @@ async fn serve(
     };
     let (inbox, jobs) = Inbox::new(Limits::STANDARD);
     let (outbox, effects) = mpsc::channel(OUTBOX);
+    metrics.queues(Queues {
+        inbox: inbox.depths(),
+        outbox: outbox.downgrade(),
+    });
     let books = (audit.clone(), tally.clone());
     let outbound = outbound::run(client.clone(), effects, connected.clone(), books);
     // What has been decided goes before what else could be read: a flood must not keep the answers back.
     let outbound = tokio::spawn(unconstrained(outbound));
     let engine = tokio::task::spawn_blocking(move || {
-        engine::run(state, &mut store, jobs, &outbox, clock::now)
+        engine::run(state, &mut store, jobs, &outbox, clock::now, &vitals)
     });
     let inbound = Inbound {
         client: client.clone(),
@@ -176,7 +181,9 @@ async fn subscribe(inbound: Inbound) -> anyhow::Result<(Service, JoinSet<()>)> {
     // meanwhile would be more than a subscription holds.
     tasks.spawn(unconstrained(inbound::progress(progress, inbound.clone())));
     let failed = |error: async_nats::Error| anyhow::anyhow!("cannot start the service: {error}");
-    let service = service::start(client).await.map_err(failed)?;
+    let service = service::start(client, &inbound.tally)
+        .await
+        .map_err(failed)?;
     for endpoint in Endpoint::ALL {
         let builder = service.endpoint_builder().name(endpoint.name());
         let requests = builder.add(endpoint.subject()).await.map_err(failed)?;

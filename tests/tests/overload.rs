@@ -93,7 +93,14 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
     tokio::spawn(sending);
     std::thread::spawn(move || {
         let state = engine::load(&mut store)?;
-        engine::run(state, &mut store, jobs, &outbox, clock::now)
+        engine::run(
+            state,
+            &mut store,
+            jobs,
+            &outbox,
+            clock::now,
+            &Arc::default(),
+        )
     });
     let inbound = Inbound {
         client: client.clone(),
@@ -104,7 +111,7 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
         shutdown: shutdown::listen()?,
     };
     let failed = |error: async_nats::Error| anyhow::anyhow!("{error}");
-    let service = service::start(&client).await.map_err(failed)?;
+    let service = service::start(&client, &tally).await.map_err(failed)?;
     for endpoint in Endpoint::ALL {
         let builder = service.endpoint_builder().name(endpoint.name());
         let requests = builder.add(endpoint.subject()).await.map_err(failed)?;

@@ -1,0 +1,310 @@
+//! `/metrics`: the controller in numbers, for a Prometheus. Every number is counted where it arises, whether or not
+//! anybody reads it; here they only get their names, when somebody does. No host, decky or user is named.
+
+mod page;
+mod process;
+
+use std::fmt;
+use std::sync::{Arc, Mutex, PoisonError};
+
+use prometheus_client::collector::Collector;
+use prometheus_client::encoding::{DescriptorEncoder, text};
+use prometheus_client::registry::{Registry, Unit};
+use scuttle_core::Census;
+use scuttle_schemas::Timestamp;
+use scuttle_schemas::hosts::HostStatus;
+use scuttle_schemas::operations::OperationState;
+use scuttle_schemas::shards::ShardState;
+use serde::Serialize;
+use tokio::sync::mpsc::WeakSender;
+
+use crate::audit::word;
+use crate::clock;
+use crate::endpoint::Endpoint;
+use crate::engine::Told;
+use crate::http::Health;
+use crate::inbound::Requester;
+use crate::inbox::Depths;
+use crate::tally::Tally;
+use crate::vitals::Vitals;
+use page::Page;
+
+/// How the answer to `/metrics` is to be read.
+pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
+
+/// Where work waits, as long as one NATS client lives.
+#[derive(Debug)]
+pub struct Queues {
+    /// The way into the engine.
+    pub inbox: Depths,
+    /// The way out. It does not keep the engine's receiver alive.
+    pub outbox: WeakSender<Vec<Told<Box<Requester>>>>,
+}
+
+/// Everything that is counted; clones show the same.
+#[derive(Debug, Clone)]
+pub struct Metrics(Arc<Sources>);
+
+#[derive(Debug)]
+struct Sources {
+    started_at: Timestamp,
+    health: Health,
+    tally: Arc<Tally>,
+    vitals: Arc<Vitals>,
+    queues: Mutex<Option<Queues>>,
+}
+
+impl Metrics {
+    /// Of a process that starts.
+    pub fn new(health: Health) -> Self {
+        Self(Arc::new(Sources {
+            started_at: clock::now(),
+            health,
+            tally: Arc::default(),
+            vitals: Arc::default(),
+            queues: Mutex::default(),
+        }))
+    }
+
+    /// What is answered, refused or ignored is counted here.
+    pub fn tally(&self) -> &Arc<Tally> {
+        &self.0.tally
+    }
+
+    /// The engine shows here how it is.
+    pub fn vitals(&self) -> &Arc<Vitals> {
+        &self.0.vitals
+    }
+
+    /// These are the queues from now on.
+    pub fn queues(&self, queues: Queues) {
+        *self.0.queues.lock().unwrap_or_else(PoisonError::into_inner) = Some(queues);
+    }
+
+    /// All of it, as `OpenMetrics` text.
+    pub fn text(&self) -> String {
+        let mut registry = Registry::default();
+        registry.register_collector(Box::new(self.0.clone()));
+        let mut text = String::new();
+        // Writing to a string does not fail.
+        let _ = text::encode(&mut text, &registry);
+        text
+    }
+}
+
+impl Collector for Sources {
+    fn encode(&self, encoder: DescriptorEncoder) -> fmt::Result {
+        let mut page = Page(encoder);
+        self.process(&mut page)?;
+        self.requests(&mut page)?;
+        // No hosts would be another thing than none that are known yet.
+        if let Some(census) = self.vitals.census() {
+            record(&mut page, &census)?;
+        }
+        self.commits(&mut page)?;
+        self.waiting(&mut page)?;
+        self.connection(&mut page)
+    }
+}
+
+impl Sources {
+    fn process(&self, page: &mut Page) -> fmt::Result {
+        let version = [("version", env!("CARGO_PKG_VERSION"))];
+        page.info(
+            ("scuttle_build", None, "The controller's version."),
+            &version,
+        )?;
+        let help = "When the process started, in seconds since 1970.";
+        let started_at = seconds(self.started_at.as_millis());
+        page.gauge(
+            ("process_start_time", Some(Unit::Seconds), help),
+            started_at,
+        )?;
+        if let Some(used) = process::cpu_seconds() {
+            let help = "Processor time that the process used, in user and kernel mode.";
+            page.seconds_counter(("process_cpu", Some(Unit::Seconds), help), used)?;
+        }
+        if let Some(bytes) = process::resident_bytes() {
+            let help = "Memory that the process has in use.";
+            page.gauge(("process_resident_memory", Some(Unit::Bytes), help), bytes)?;
+        }
+        let help = "1 while a request would be answered, else 0: /readyz says why.";
+        let ready = u64::from(self.health.ready().is_ok());
+        page.gauge(("scuttle_ready", None, help), ready)
+    }
+
+    fn requests(&self, page: &mut Page) -> fmt::Result {
+        let answers = &self.tally.answers;
+        let help = "Requests and reports that were answered, refusals included, by endpoint.";
+        page.counters(
+            ("scuttle_requests", None, help),
+            Endpoint::ALL.map(|endpoint| ([("endpoint", endpoint.name())], answers.all(endpoint))),
+        )?;
+        let help = "Requests and reports that were refused, by endpoint and error code.";
+        let refused = Endpoint::ALL.into_iter().flat_map(|endpoint| {
+            answers.refused(endpoint).map(move |(code, count)| {
+                let labels = [
+                    ("endpoint", endpoint.name().to_owned()),
+                    ("code", label(code)),
+                ];
+                (labels, count)
+            })
+        });
+        page.counters(("scuttle_requests_refused", None, help), refused)?;
+        let (made, repeated) = answers.teardowns();
+        let help = "Teardowns that were accepted; `repeated` is true where the answer is an operation that was there already.";
+        page.counters(
+            ("scuttle_teardowns_accepted", None, help),
+            [
+                ([("repeated", "false")], made),
+                ([("repeated", "true")], repeated),
+            ],
+        )?;
+        let help = "What was refused or ignored, by source and cause: what nobody may be told of, or nobody asked for.";
+        let ignored = self.tally.ignored();
+        let ignored = ignored.filter(|(source, cause, count)| *count > 0 || cause.is_of(*source));
+        let ignored = ignored.map(|(source, cause, count)| {
+            ([("source", source.name()), ("cause", cause.label())], count)
+        });
+        page.counters(("scuttle_ignored", None, help), ignored)
+    }
+
+    fn commits(&self, page: &mut Page) -> fmt::Result {
+        let vitals = &self.vitals;
+        let help = "Changes in one append to the journal: how many share an fsync.";
+        page.histogram(
+            ("scuttle_commit_changes", None, help),
+            &vitals.commit_changes,
+        )?;
+        let help = "What an append to the journal took, until it was on disk.";
+        let about = ("scuttle_commit_duration", Some(Unit::Seconds), help);
+        page.histogram(about, &vitals.commit_seconds)?;
+        let help =
+            "What a checkpoint took, which moves the oldest part of the journal to the rows.";
+        let about = ("scuttle_checkpoint_duration", Some(Unit::Seconds), help);
+        page.histogram(about, &vitals.checkpoint_seconds)?;
+        let help = "Changes in the journal; above 4096 a checkpoint is due, as soon as nothing else is to do.";
+        page.gauge(
+            ("scuttle_journal_changes", None, help),
+            vitals.journal() as u64,
+        )
+    }
+
+    fn waiting(&self, page: &mut Page) -> fmt::Result {
+        let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
+        let rooms = queues.as_ref().map(|queues| queues.inbox.all());
+        let (messages, bytes) = rooms.unwrap_or_default();
+        let help = "Requests and reports in hand, until they are answered, by kind.";
+        let now = messages
+            .iter()
+            .map(|(kind, room)| ([("kind", *kind)], room.taken as u64));
+        page.gauges(("scuttle_inbox_messages", None, help), now)?;
+        let help = "How many there is room for: beyond that the answer is `overloaded`.";
+        let most = messages
+            .iter()
+            .map(|(kind, room)| ([("kind", *kind)], room.most as u64));
+        page.gauges(("scuttle_inbox_capacity_messages", None, help), most)?;
+        let help = "Payload in hand, of requests and of reports.";
+        let now = bytes
+            .iter()
+            .map(|(kind, room)| ([("kind", *kind)], room.taken as u64));
+        page.gauges(("scuttle_inbox", Some(Unit::Bytes), help), now)?;
+        let help = "How much there is room for: beyond that the answer is `overloaded`.";
+        let most = bytes
+            .iter()
+            .map(|(kind, room)| ([("kind", *kind)], room.most as u64));
+        page.gauges(("scuttle_inbox_capacity", Some(Unit::Bytes), help), most)?;
+        let help =
+            "Batches that were decided and are not on disk yet; at 5 deciding waits for the disk.";
+        page.gauge(
+            ("scuttle_undurable_batches", None, help),
+            self.vitals.undurable() as u64,
+        )?;
+        let outbox = queues.as_ref().and_then(|queues| queues.outbox.upgrade());
+        let outbox = outbox.map_or(0, |outbox| outbox.max_capacity() - outbox.capacity());
+        let help = "Commits whose answers and messages wait to be sent; at 64 committing waits for the network.";
+        page.gauge(("scuttle_outbox_commits", None, help), outbox as u64)
+    }
+
+    fn connection(&self, page: &mut Page) -> fmt::Result {
+        let help = "How often the NATS server was lost and found again.";
+        let reconnects = self.tally.reconnects();
+        page.counter(("scuttle_nats_reconnects", None, help), reconnects)
+    }
+}
+
+/// What is on record, and what was seen to happen to it.
+fn record(page: &mut Page, census: &Census) -> fmt::Result {
+    let now = clock::now();
+    let help = "Hosts on record, by status.";
+    page.gauges(
+        ("scuttle_hosts", None, help),
+        by("status", &HostStatus::ALL, &census.hosts),
+    )?;
+    let help = "Deckies on record, by state.";
+    page.gauges(
+        ("scuttle_shards", None, help),
+        by("state", &ShardState::ALL, &census.shards),
+    )?;
+    let help =
+        "Operations on record, by state; ended ones are kept for 30 days, 100000 at the most.";
+    let operations = by("state", &OperationState::ALL, &census.operations);
+    page.gauges(("scuttle_operations", None, help), operations)?;
+    let help = "For how long the oldest open operation has been open; 0 if none is.";
+    let age = census
+        .oldest_open
+        .map_or(0, |since| now.since(since).max(0));
+    page.gauge(
+        (
+            "scuttle_operation_oldest_open_age",
+            Some(Unit::Seconds),
+            help,
+        ),
+        seconds(age),
+    )?;
+    let help = "For how long what the engine should have done by now has been due: above some seconds it hangs, with its disk.";
+    let late = now.since(census.due).max(0);
+    page.gauge(
+        ("scuttle_engine_overdue", Some(Unit::Seconds), help),
+        seconds(late),
+    )?;
+
+    let seen = &census.seen;
+    let help = "Operations that ended, by how; one whose result came late counts again.";
+    let ended = OperationState::ALL.iter().zip(seen.ended);
+    let ended = ended
+        .filter(|(state, _)| !matches!(state, OperationState::Queued | OperationState::Running));
+    let ended = ended.map(|(state, count)| ([("state", label(state))], count));
+    page.counters(("scuttle_operations_ended", None, help), ended)?;
+    let help = "Teardown commands that were sent again.";
+    page.counter(("scuttle_commands_retried", None, help), seen.retries)?;
+    let help =
+        "Results of operations that had timed out or were cancelled: they count all the same.";
+    page.counter(("scuttle_results_late", None, help), seen.late_results)?;
+    let help = "Results of operations whose result was known: they change nothing.";
+    page.counter(
+        ("scuttle_results_repeated", None, help),
+        seen.repeated_results,
+    )?;
+    let help = "Heartbeats and progress from before what was applied already: they change nothing.";
+    page.counter(("scuttle_reports_stale", None, help), seen.stale_reports)
+}
+
+/// A count for each state.
+fn by<S: Serialize>(
+    name: &'static str,
+    states: &[S],
+    counts: &[u64],
+) -> impl Iterator<Item = ([(&'static str, String); 1], u64)> {
+    let counts = states.iter().zip(counts);
+    counts.map(move |(state, count)| ([(name, label(state))], *count))
+}
+
+/// As it is written on the wire.
+fn label(state: impl Serialize) -> String {
+    word(state).unwrap_or_default()
+}
+
+fn seconds(millis: i64) -> f64 {
+    millis as f64 / 1000.0
+}
