@@ -16,7 +16,7 @@ use scuttle_controller::inbound::{self, Inbound};
 use scuttle_controller::inbox::{Inbox, Limits};
 use scuttle_controller::metrics::{Metrics, Queues};
 use scuttle_controller::shutdown::{self, Shutdown};
-use scuttle_controller::store::RedbStore;
+use scuttle_controller::store::{RedbStore, StoreError};
 use scuttle_controller::{clock, outbound, service};
 use scuttle_schemas::subjects::AgentChannel;
 use tokio::sync::mpsc;
@@ -105,8 +105,14 @@ async fn serve(
 ) -> anyhow::Result<()> {
     let (tally, vitals) = (metrics.tally(), metrics.vitals().clone());
     health.loads();
-    let mut store = RedbStore::open(&config.data_dir)?;
-    let state = engine::load(&mut store)?;
+    // It may take seconds, and meanwhile others are told so.
+    let data_dir = config.data_dir.clone();
+    let loading = tokio::task::spawn_blocking(move || {
+        let mut store = RedbStore::open(&data_dir)?;
+        let state = engine::load(&mut store)?;
+        Ok::<_, StoreError>((store, state))
+    });
+    let (mut store, state) = loading.await.context("the loading panicked")??;
     let (hosts, shards, open) = state.size();
     info!(
         "loaded {hosts} hosts, {shards} shards, {open} open operations from {}",

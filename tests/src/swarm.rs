@@ -29,9 +29,24 @@ impl Swarm {
     /// # Errors
     /// One of them does not start.
     pub async fn start() -> Result<Self> {
+        Self::start_with(&[]).await
+    }
+
+    /// The same, with more settings for the controller.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub async fn start_with(settings: &[(&'static str, &str)]) -> Result<Self> {
         let nats = Nats::start().await?;
         let dir = tempfile::tempdir()?;
-        let controller = Controller::start(&nats, &dir.path().join("controller"))?;
+        let mut environment = Vec::from(nats.environment(Role::Controller));
+        environment.extend(
+            settings
+                .iter()
+                .map(|(name, value)| (*name, (*value).to_owned())),
+        );
+        let data = dir.path().join("controller");
+        let controller = Controller::start_at(&nats.url(), environment, &data)?;
         let operator = Client::connect(&nats, Role::Operator).await?;
         operator.answered().await?;
         Ok(Self {
