@@ -23,7 +23,7 @@ const BATCH: usize = 1024;
 
 /// How many decided batches wait for the disk. When they are this many, deciding waits, and the inbox
 /// fills.
-const UNDURABLE: usize = 4;
+pub(crate) const UNDURABLE: usize = 4;
 
 /// How many batches of effects wait to be sent. When they are this many, committing waits.
 pub const OUTBOX: usize = 64;
@@ -33,7 +33,7 @@ pub const OUTBOX: usize = 64;
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// A journal longer than this, in changes, is moved to the rows when there is nothing else to do.
-const LONG_JOURNAL: usize = 4_096;
+pub(crate) const LONG_JOURNAL: usize = 4_096;
 
 /// How long nothing must have been decided before there is nothing else to do.
 const QUIET: Duration = Duration::from_millis(50);
@@ -208,9 +208,10 @@ fn commit_all<R>(
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
         let (before, begun) = (store.journal_len(), Instant::now());
-        let told = commit(store, std::iter::once(first).chain(undurable.try_iter()))?;
+        let batches = std::iter::once(first).chain(undurable.try_iter());
+        let told = commit(store, batches.inspect(|_| vitals.taken()))?;
         let changes = store.journal_len() - before;
-        vitals.committed(told.len(), changes, begun.elapsed());
+        vitals.committed(changes, begun.elapsed());
         // Nobody to send it: the state is durable, and that is what counts.
         let _ = outbox.blocking_send(told);
         if store.journal_len() > TOO_LONG_JOURNAL {

@@ -22,8 +22,8 @@ const CHANGES: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0]
 pub struct Vitals {
     /// None until there is a record. Held for a copy of some numbers, on either side.
     census: Mutex<Option<Census>>,
-    /// Batches that were decided, and are not durable yet.
-    undurable: AtomicUsize,
+    /// Batches that were decided and wait for the thread that commits.
+    decided: AtomicUsize,
     /// Changes in the journal.
     journal: AtomicUsize,
     /// Changes in each append.
@@ -38,7 +38,7 @@ impl Default for Vitals {
     fn default() -> Self {
         Self {
             census: Mutex::default(),
-            undurable: AtomicUsize::new(0),
+            decided: AtomicUsize::new(0),
             journal: AtomicUsize::new(0),
             commit_changes: Histogram::new(CHANGES),
             commit_seconds: Histogram::new(SECONDS),
@@ -55,12 +55,16 @@ impl Vitals {
 
     /// A batch goes to the thread that commits.
     pub(crate) fn handed_on(&self) {
-        self.undurable.fetch_add(1, Ordering::Relaxed);
+        self.decided.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// So many batches are durable; `changes` of them were appended to the journal.
-    pub(crate) fn committed(&self, batches: usize, changes: usize, took: Duration) {
-        self.undurable.fetch_sub(batches, Ordering::Relaxed);
+    /// That thread has taken it.
+    pub(crate) fn taken(&self) {
+        self.decided.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// So many changes were appended to the journal, and are durable.
+    pub(crate) fn committed(&self, changes: usize, took: Duration) {
         if changes > 0 {
             self.commit_changes.observe(changes as f64);
             self.commit_seconds.observe(took.as_secs_f64());
@@ -82,9 +86,9 @@ impl Vitals {
         *self.census.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Batches that were decided, and are not durable yet.
-    pub(crate) fn undurable(&self) -> usize {
-        self.undurable.load(Ordering::Relaxed)
+    /// Batches that were decided and wait.
+    pub(crate) fn waiting(&self) -> usize {
+        self.decided.load(Ordering::Relaxed)
     }
 
     /// Changes in the journal.

@@ -21,7 +21,7 @@ use tokio::sync::mpsc::WeakSender;
 use crate::audit::word;
 use crate::clock;
 use crate::endpoint::Endpoint;
-use crate::engine::Told;
+use crate::engine::{LONG_JOURNAL, OUTBOX, Told, UNDURABLE};
 use crate::http::Health;
 use crate::inbound::Requester;
 use crate::inbox::Depths;
@@ -183,9 +183,11 @@ impl Sources {
             "What a checkpoint took, which moves the oldest part of the journal to the rows.";
         let about = ("scuttle_checkpoint_duration", Some(Unit::Seconds), help);
         page.histogram(about, &vitals.checkpoint_seconds)?;
-        let help = "Changes in the journal; above 4096 a checkpoint is due, as soon as nothing else is to do.";
+        let help = format!(
+            "Changes in the journal; above {LONG_JOURNAL} a checkpoint is due, as soon as nothing else is to do."
+        );
         page.gauge(
-            ("scuttle_journal_changes", None, help),
+            ("scuttle_journal_changes", None, &help),
             vitals.journal() as u64,
         )
     }
@@ -214,16 +216,20 @@ impl Sources {
             .iter()
             .map(|(kind, room)| ([("kind", *kind)], room.most as u64));
         page.gauges(("scuttle_inbox_capacity", Some(Unit::Bytes), help), most)?;
-        let help =
-            "Batches that were decided and are not on disk yet; at 5 deciding waits for the disk.";
+        let help = format!(
+            "Batches that were decided and wait for the disk; at {} deciding waits, too.",
+            UNDURABLE + 1
+        );
         page.gauge(
-            ("scuttle_undurable_batches", None, help),
-            self.vitals.undurable() as u64,
+            ("scuttle_decided_batches", None, &help),
+            self.vitals.waiting() as u64,
         )?;
         let outbox = queues.as_ref().and_then(|queues| queues.outbox.upgrade());
         let outbox = outbox.map_or(0, |outbox| outbox.max_capacity() - outbox.capacity());
-        let help = "Commits whose answers and messages wait to be sent; at 64 committing waits for the network.";
-        page.gauge(("scuttle_outbox_commits", None, help), outbox as u64)
+        let help = format!(
+            "Commits whose answers and messages wait to be sent; at {OUTBOX} committing waits, too."
+        );
+        page.gauge(("scuttle_outbox_commits", None, &help), outbox as u64)
     }
 
     fn connection(&self, page: &mut Page) -> fmt::Result {
@@ -246,8 +252,7 @@ fn record(page: &mut Page, census: &Census) -> fmt::Result {
         ("scuttle_shards", None, help),
         by("state", &ShardState::ALL, &census.shards),
     )?;
-    let help =
-        "Operations on record, by state; ended ones are kept for 30 days, 100000 at the most.";
+    let help = "Operations on record, by state; ended ones are kept for a time.";
     let operations = by("state", &OperationState::ALL, &census.operations);
     page.gauges(("scuttle_operations", None, help), operations)?;
     let help = "For how long the oldest open operation has been open; 0 if none is.";

@@ -13,7 +13,7 @@ use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Unit;
 
 /// What a family is called, without its unit, and what it says.
-pub(super) type About = (&'static str, Option<Unit>, &'static str);
+pub(super) type About<'h> = (&'static str, Option<Unit>, &'h str);
 
 /// No labels.
 const NONE: [(&str, &str); 0] = [];
@@ -24,7 +24,7 @@ pub(super) struct Page<'a>(pub(super) DescriptorEncoder<'a>);
 impl Page<'_> {
     fn family<L: EncodeLabelSet, M: EncodeMetric>(
         &mut self,
-        (name, unit, help): About,
+        (name, unit, help): About<'_>,
         kind: MetricType,
         metrics: impl IntoIterator<Item = (L, M)>,
     ) -> fmt::Result {
@@ -37,7 +37,7 @@ impl Page<'_> {
 
     pub(super) fn counters<L: EncodeLabelSet>(
         &mut self,
-        about: About,
+        about: About<'_>,
         values: impl IntoIterator<Item = (L, u64)>,
     ) -> fmt::Result {
         let values = values.into_iter();
@@ -45,11 +45,11 @@ impl Page<'_> {
         self.family(about, MetricType::Counter, counters)
     }
 
-    pub(super) fn counter(&mut self, about: About, value: u64) -> fmt::Result {
+    pub(super) fn counter(&mut self, about: About<'_>, value: u64) -> fmt::Result {
         self.counters(about, [(NONE, value)])
     }
 
-    pub(super) fn seconds_counter(&mut self, about: About, value: f64) -> fmt::Result {
+    pub(super) fn seconds_counter(&mut self, about: About<'_>, value: f64) -> fmt::Result {
         self.family(
             about,
             MetricType::Counter,
@@ -59,7 +59,7 @@ impl Page<'_> {
 
     pub(super) fn gauges<L: EncodeLabelSet>(
         &mut self,
-        about: About,
+        about: About<'_>,
         values: impl IntoIterator<Item = (L, u64)>,
     ) -> fmt::Result {
         let values = values.into_iter();
@@ -67,17 +67,17 @@ impl Page<'_> {
         self.family(about, MetricType::Gauge, gauges)
     }
 
-    pub(super) fn gauge(&mut self, about: About, value: impl EncodeGaugeValue) -> fmt::Result {
+    pub(super) fn gauge(&mut self, about: About<'_>, value: impl EncodeGaugeValue) -> fmt::Result {
         self.family(about, MetricType::Gauge, [(NONE, ConstGauge::new(value))])
     }
 
-    pub(super) fn histogram(&mut self, about: About, histogram: &Histogram) -> fmt::Result {
+    pub(super) fn histogram(&mut self, about: About<'_>, histogram: &Histogram) -> fmt::Result {
         self.family(about, MetricType::Histogram, [(NONE, histogram.clone())])
     }
 
     pub(super) fn info(
         &mut self,
-        about: About,
+        about: About<'_>,
         labels: &[(&'static str, &'static str)],
     ) -> fmt::Result {
         self.family(
