@@ -12,9 +12,6 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Unit;
 
-/// What a family is called, without its unit, and what it says.
-pub(super) type About<'h> = (&'static str, Option<Unit>, &'h str);
-
 /// No labels.
 const NONE: [(&str, &str); 0] = [];
 
@@ -22,13 +19,19 @@ const NONE: [(&str, &str); 0] = [];
 pub(super) struct Page<'a>(pub(super) DescriptorEncoder<'a>);
 
 impl Page<'_> {
+    /// `name` ends with the unit, if there is one, and has no `_total`.
     fn family<L: EncodeLabelSet, M: EncodeMetric>(
         &mut self,
-        (name, unit, help): About<'_>,
+        name: &str,
+        help: &str,
         kind: MetricType,
         metrics: impl IntoIterator<Item = (L, M)>,
     ) -> fmt::Result {
-        let mut family = self.0.encode_descriptor(name, help, unit.as_ref(), kind)?;
+        let units = [Unit::Seconds, Unit::Bytes];
+        let unit = units.iter().find(|unit| name.ends_with(unit.as_str()));
+        let bare = unit.and_then(|unit| name.strip_suffix(unit.as_str())?.strip_suffix('_'));
+        let bare = bare.unwrap_or(name);
+        let mut family = self.0.encode_descriptor(bare, help, unit, kind)?;
         for (labels, metric) in metrics {
             metric.encode(family.encode_family(&labels)?)?;
         }
@@ -37,21 +40,23 @@ impl Page<'_> {
 
     pub(super) fn counters<L: EncodeLabelSet>(
         &mut self,
-        about: About<'_>,
+        name: &str,
+        help: &str,
         values: impl IntoIterator<Item = (L, u64)>,
     ) -> fmt::Result {
         let values = values.into_iter();
         let counters = values.map(|(labels, value)| (labels, ConstCounter::new(value)));
-        self.family(about, MetricType::Counter, counters)
+        self.family(name, help, MetricType::Counter, counters)
     }
 
-    pub(super) fn counter(&mut self, about: About<'_>, value: u64) -> fmt::Result {
-        self.counters(about, [(NONE, value)])
+    pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
+        self.counters(name, help, [(NONE, value)])
     }
 
-    pub(super) fn seconds_counter(&mut self, about: About<'_>, value: f64) -> fmt::Result {
+    pub(super) fn seconds_counter(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
         self.family(
-            about,
+            name,
+            help,
             MetricType::Counter,
             [(NONE, ConstCounter::new(value))],
         )
@@ -59,29 +64,52 @@ impl Page<'_> {
 
     pub(super) fn gauges<L: EncodeLabelSet>(
         &mut self,
-        about: About<'_>,
+        name: &str,
+        help: &str,
         values: impl IntoIterator<Item = (L, u64)>,
     ) -> fmt::Result {
         let values = values.into_iter();
         let gauges = values.map(|(labels, value)| (labels, ConstGauge::new(value)));
-        self.family(about, MetricType::Gauge, gauges)
+        self.family(name, help, MetricType::Gauge, gauges)
     }
 
-    pub(super) fn gauge(&mut self, about: About<'_>, value: impl EncodeGaugeValue) -> fmt::Result {
-        self.family(about, MetricType::Gauge, [(NONE, ConstGauge::new(value))])
+    pub(super) fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: impl EncodeGaugeValue,
+    ) -> fmt::Result {
+        self.family(
+            name,
+            help,
+            MetricType::Gauge,
+            [(NONE, ConstGauge::new(value))],
+        )
     }
 
-    pub(super) fn histogram(&mut self, about: About<'_>, histogram: &Histogram) -> fmt::Result {
-        self.family(about, MetricType::Histogram, [(NONE, histogram.clone())])
+    pub(super) fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        histogram: &Histogram,
+    ) -> fmt::Result {
+        self.family(
+            name,
+            help,
+            MetricType::Histogram,
+            [(NONE, histogram.clone())],
+        )
     }
 
     pub(super) fn info(
         &mut self,
-        about: About<'_>,
+        name: &str,
+        help: &str,
         labels: &[(&'static str, &'static str)],
     ) -> fmt::Result {
         self.family(
-            about,
+            name,
+            help,
             MetricType::Info,
             [(NONE, Info::new(labels.to_vec()))],
         )
