@@ -114,7 +114,9 @@ fn note(event: &Event, up: &watch::Sender<bool>, tally: &Tally) {
     };
     match event {
         Event::Connected => {
-            up.send_replace(true);
+            if !up.send_replace(true) {
+                tally.reconnected();
+            }
             info!("the NATS server is connected");
         }
         Event::Disconnected => {

@@ -6,14 +6,16 @@
 //! then hands their effects on. So one fsync serves everybody who waits, deciding goes on during the
 //! fsync, and nothing is told that a crash could take back. What is absent: NATS, JSON, async.
 
+use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender, sync_channel};
-use std::time::{Duration, SystemTime};
+use std::time::{Duration, Instant, SystemTime};
 
 use scuttle_core::{Change, Commit, Effect, Input, Reply, State};
 use scuttle_schemas::Timestamp;
 use tokio::sync::mpsc::Sender;
 
 use crate::store::{Store, StoreError};
+use crate::vitals::Vitals;
 
 /// How many inputs are decided in one batch at the most: enough that what is told once a batch costs
 /// each of them little, few enough that the first of them does not wait long for the last.
@@ -21,7 +23,7 @@ const BATCH: usize = 1024;
 
 /// How many decided batches wait for the disk. When they are this many, deciding waits, and the inbox
 /// fills.
-const UNDURABLE: usize = 4;
+pub(crate) const UNDURABLE: usize = 4;
 
 /// How many batches of effects wait to be sent. When they are this many, committing waits.
 pub const OUTBOX: usize = 64;
@@ -31,7 +33,7 @@ pub const OUTBOX: usize = 64;
 const LONGEST_WAIT: Duration = Duration::from_secs(5);
 
 /// A journal longer than this, in changes, is moved to the rows when there is nothing else to do.
-const LONG_JOURNAL: usize = 4_096;
+pub(crate) const LONG_JOURNAL: usize = 4_096;
 
 /// How long nothing must have been decided before there is nothing else to do.
 const QUIET: Duration = Duration::from_millis(50);
@@ -82,7 +84,8 @@ pub fn load(store: &mut dyn Store) -> Result<State, StoreError> {
     Ok(state)
 }
 
-/// Runs until every sender of the inbox is gone, then checkpoints. Blocks: the caller's thread commits.
+/// Runs until every sender of the inbox is gone, then checkpoints. Blocks: the caller's thread commits. How it goes is
+/// shown in `vitals`.
 ///
 /// # Errors
 /// A commit failed. It is not known what of it is on disk (the next start finds out), and nothing of it
@@ -93,18 +96,20 @@ pub fn run<R: Send + 'static>(
     inbox: Receiver<Job<R>>,
     outbox: &Sender<Vec<Told<R>>>,
     now: impl Fn() -> Timestamp + Send + 'static,
+    vitals: &Arc<Vitals>,
 ) -> Result<(), StoreError> {
     let (decided, undurable) = sync_channel(UNDURABLE);
+    let shown = vitals.clone();
     let deciding = std::thread::Builder::new()
         .name("decide".to_owned())
-        .spawn(move || decide_all(state, &inbox, &decided, now))
+        .spawn(move || decide_all(state, &inbox, &decided, now, &shown))
         .expect("the system starts a thread");
-    commit_all(store, &undurable, outbox)?;
+    commit_all(store, &undurable, outbox, vitals)?;
     deciding
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     while store.journal_len() > 0 {
-        store.checkpoint(CHECKPOINT)?;
+        checkpoint(store, CHECKPOINT, vitals)?;
     }
     Ok(())
 }
@@ -115,6 +120,7 @@ fn decide_all<R>(
     inbox: &Receiver<Job<R>>,
     decided: &SyncSender<Decided<R>>,
     now: impl Fn() -> Timestamp,
+    vitals: &Vitals,
 ) {
     let mut jobs = vec![Job {
         input: Input::Start,
@@ -122,8 +128,12 @@ fn decide_all<R>(
     }];
     loop {
         let batch = decide(&mut state, jobs.drain(..), now());
-        if !batch.is_empty() && decided.send(batch).is_err() {
-            return;
+        vitals.decided(state.census());
+        if !batch.is_empty() {
+            vitals.handed_on();
+            if decided.send(batch).is_err() {
+                return;
+            }
         }
         match inbox.recv_timeout(patience(&state, now())) {
             Ok(job) => jobs.push(job),
@@ -196,19 +206,24 @@ fn commit_all<R>(
     store: &mut dyn Store,
     undurable: &Receiver<Decided<R>>,
     outbox: &Sender<Vec<Told<R>>>,
+    vitals: &Vitals,
 ) -> Result<(), StoreError> {
     loop {
+        vitals.journal_is(store.journal_len());
         let long = store.journal_len() > LONG_JOURNAL;
         let first = match undurable.recv_timeout(if long { QUIET } else { Duration::MAX }) {
             Ok(first) => first,
             Err(RecvTimeoutError::Timeout) => {
-                store.checkpoint(CHECKPOINT)?;
+                checkpoint(store, CHECKPOINT, vitals)?;
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
-        let before = store.journal_len();
-        let mut told = commit(store, std::iter::once(first).chain(undurable.try_iter()))?;
+        let (before, begun) = (store.journal_len(), Instant::now());
+        let batches = std::iter::once(first).chain(undurable.try_iter());
+        let mut told = commit(store, batches.inspect(|_| vitals.taken()))?;
+        let changes = store.journal_len() - before;
+        vitals.committed(changes, begun.elapsed());
         let durable = scuttle_telemetry::now();
         for batch in &mut told {
             batch.durable = durable;
@@ -216,7 +231,14 @@ fn commit_all<R>(
         // Nobody to send it: the state is durable, and that is what counts.
         let _ = outbox.blocking_send(told);
         if store.journal_len() > TOO_LONG_JOURNAL {
-            store.checkpoint(2 * (store.journal_len() - before))?;
+            checkpoint(store, 2 * changes, vitals)?;
         }
     }
+}
+
+fn checkpoint(store: &mut dyn Store, changes: usize, vitals: &Vitals) -> Result<(), StoreError> {
+    let begun = Instant::now();
+    store.checkpoint(changes)?;
+    vitals.checkpointed(begun.elapsed());
+    Ok(())
 }

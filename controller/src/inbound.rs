@@ -96,6 +96,7 @@ pub async fn serve(endpoint: Endpoint, mut requests: Requests, inbound: Inbound)
             refusal,
         } = *refused;
         let reply = Reply::Refused(refusal);
+        tally.answers.count(endpoint, &reply);
         if let Some(span) = &mut span {
             spans::answered(span, asked.as_deref(), &reply, None);
         }

@@ -85,6 +85,13 @@ impl Gauge {
         taken.is_ok()
     }
 
+    fn depth(&self) -> Depth {
+        Depth {
+            taken: self.taken.load(Ordering::Relaxed),
+            most: self.most,
+        }
+    }
+
     fn give_back(&self, amount: usize) {
         self.taken.fetch_sub(amount, Ordering::Relaxed);
     }
@@ -158,6 +165,39 @@ impl Drop for Room {
     }
 }
 
+/// How much of a room is taken up, of how much there is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Depth {
+    /// Now.
+    pub taken: usize,
+    /// At the most.
+    pub most: usize,
+}
+
+/// A look at the rooms of an inbox, which does not keep it open.
+#[derive(Debug, Clone)]
+pub struct Depths(Arc<Rooms>);
+
+/// What is called how, and its depth.
+pub type Named = Vec<(&'static str, Depth)>;
+
+impl Depths {
+    /// All of them: counted in messages, and in bytes of payload.
+    pub fn all(&self) -> (Named, Named) {
+        let rooms = &self.0;
+        let messages = vec![
+            ("changes", rooms.changes.depth()),
+            ("reports", rooms.reports.depth()),
+            ("reads", rooms.reads.depth()),
+        ];
+        let bytes = vec![
+            ("requests", rooms.bytes.depth()),
+            ("reports", rooms.report_bytes.depth()),
+        ];
+        (messages, bytes)
+    }
+}
+
 /// Why there is no room for a report.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Full {
@@ -193,6 +233,11 @@ impl<R> Inbox<R> {
             shares: Shares::new(share),
         });
         (Self { jobs, rooms }, engine)
+    }
+
+    /// How full it is, for whoever watches.
+    pub fn depths(&self) -> Depths {
+        Depths(self.rooms.clone())
     }
 
     /// Takes up room for a request whose payload had so many bytes, if there is room: the requester keeps it

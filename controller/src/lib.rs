@@ -4,6 +4,7 @@
 //! commits to the [`store`], [`outbound`] sends the effects. Nothing flows back up, and effects leave in
 //! one place, after the commit.
 
+pub mod answers;
 pub mod audit;
 pub mod backup;
 pub mod clock;
@@ -16,6 +17,7 @@ pub mod events;
 pub mod http;
 pub mod inbound;
 pub mod inbox;
+pub mod metrics;
 pub mod outbound;
 pub mod service;
 pub mod share;
@@ -23,3 +25,4 @@ pub mod shutdown;
 mod spans;
 pub mod store;
 pub mod tally;
+pub mod vitals;

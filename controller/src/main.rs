@@ -17,9 +17,9 @@ use scuttle_controller::events::Events;
 use scuttle_controller::http::{self, Health};
 use scuttle_controller::inbound::{self, Inbound};
 use scuttle_controller::inbox::{Inbox, Limits};
+use scuttle_controller::metrics::{Metrics, Queues};
 use scuttle_controller::shutdown::{self, Shutdown};
-use scuttle_controller::store::RedbStore;
-use scuttle_controller::tally::Tally;
+use scuttle_controller::store::{RedbStore, StoreError};
 use scuttle_controller::{clock, outbound, service};
 use scuttle_schemas::subjects::AgentChannel;
 use scuttle_telemetry::{LogFormat, log};
@@ -97,18 +97,19 @@ async fn run(config: &Config, audit: &Audit) -> anyhow::Result<()> {
         .reopen_on_hangup()
         .context("cannot listen for signals")?;
     let health = Health::new(shutdown.clone());
+    let metrics = Metrics::new(health.clone());
     if let Some(address) = config.http {
-        let server = http::Server::bind(address, &config.web_nats_url, health.clone());
+        let watched = (health.clone(), metrics.clone());
+        let server = http::Server::bind(address, &config.web_nats_url, watched);
         let server = server.await.with_context(|| {
             format!("cannot listen on {address}; give --http another address, or end what has it")
         })?;
         tokio::spawn(server.run());
     }
-    let tally = Arc::new(Tally::default());
     while !shutdown.has_begun() {
-        serve(config, (audit, &tally), &health, shutdown.clone()).await?;
+        serve(config, (audit, &metrics), &health, shutdown.clone()).await?;
     }
-    let refused = tally.to_string();
+    let refused = metrics.tally().to_string();
     if !refused.is_empty() {
         info!("refused or ignored since the start: {refused}");
     }
@@ -118,13 +119,20 @@ async fn run(config: &Config, audit: &Audit) -> anyhow::Result<()> {
 /// From the store's file to its last checkpoint: until the shutdown begins, or the NATS client ends by itself.
 async fn serve(
     config: &Config,
-    (audit, tally): (&Audit, &Arc<Tally>),
+    (audit, metrics): (&Audit, &Metrics),
     health: &Health,
     mut shutdown: Shutdown,
 ) -> anyhow::Result<()> {
+    let (tally, vitals) = (metrics.tally(), metrics.vitals().clone());
     health.loads();
-    let mut store = RedbStore::open(&config.data_dir)?;
-    let state = engine::load(&mut store)?;
+    // It may take seconds, and meanwhile others are told so.
+    let data_dir = config.data_dir.clone();
+    let loading = tokio::task::spawn_blocking(move || {
+        let mut store = RedbStore::open(&data_dir)?;
+        let state = engine::load(&mut store)?;
+        Ok::<_, StoreError>((store, state))
+    });
+    let (mut store, state) = loading.await.context("the loading panicked")??;
     let backups = Backups::offer(&config.data_dir, store.snapshots());
     let (hosts, shards, open) = state.size();
     info!(
@@ -142,12 +150,16 @@ async fn serve(
     };
     let (inbox, jobs) = Inbox::new(Limits::STANDARD);
     let (outbox, effects) = mpsc::channel(OUTBOX);
+    metrics.queues(Queues {
+        inbox: inbox.depths(),
+        outbox: outbox.downgrade(),
+    });
     let books = (audit.clone(), tally.clone(), Events::since(&state));
     let outbound = outbound::run(client.clone(), effects, connected.clone(), books);
     // What has been decided goes before what else could be read: a flood must not keep the answers back.
     let outbound = tokio::spawn(unconstrained(outbound));
     let engine = tokio::task::spawn_blocking(move || {
-        engine::run(state, &mut store, jobs, &outbox, clock::now)
+        engine::run(state, &mut store, jobs, &outbox, clock::now, &vitals)
     });
     let inbound = Inbound {
         client: client.clone(),
@@ -241,7 +253,9 @@ async fn subscribe(inbound: Inbound) -> anyhow::Result<(Service, JoinSet<()>)> {
     // meanwhile would be more than a subscription holds.
     tasks.spawn(unconstrained(inbound::progress(progress, inbound.clone())));
     let failed = |error: async_nats::Error| anyhow::anyhow!("cannot start the service: {error}");
-    let service = service::start(client).await.map_err(failed)?;
+    let service = service::start(client, &inbound.tally)
+        .await
+        .map_err(failed)?;
     for endpoint in Endpoint::ALL {
         let builder = service.endpoint_builder().name(endpoint.name());
         let requests = builder.add(endpoint.subject()).await.map_err(failed)?;

@@ -42,6 +42,11 @@ pub async fn run(
     let mut encoder = Encoder::new(BUFFER);
     while let Some(batches) = outbox.recv().await {
         // Also while the server is away: what was accepted is on disk, whoever hears of it.
+        for (requester, reply) in batches.iter().flat_map(|batch| &batch.replies) {
+            if let Some((endpoint, _)) = &requester.request {
+                tally.answers.count(*endpoint, reply);
+            }
+        }
         let answers = batches.iter().flat_map(|batch| &batch.replies);
         let changes =
             answers.filter_map(|(requester, reply)| Some((requester.asked.as_deref()?, reply)));

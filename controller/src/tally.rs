@@ -1,4 +1,4 @@
-//! What was refused or ignored, counted by where it came from and why. Each combination is logged when it
+//! What was answered (`answers`), and what was refused or ignored, counted by where it came from and why. Each combination is logged when it
 //! first happens, and then only counted: there are few of them, whatever is sent, so nobody else decides
 //! how much is written to the log.
 
@@ -10,6 +10,7 @@ use scuttle_schemas::subjects::AgentChannel;
 use scuttle_schemas::{OperationId, text};
 use tracing::{debug, warn};
 
+use crate::answers::Answers;
 use crate::endpoint::Endpoint;
 
 /// Where something came from.
@@ -86,6 +87,42 @@ impl Cause {
             Self::Unwritten => "not written",
         }
     }
+
+    /// Whether it can come from there: whoever watches wants to see a count before it is one.
+    pub fn is_of(self, source: Source) -> bool {
+        let agents = |endpoint: Endpoint| endpoint.channel().is_some();
+        match (self, source) {
+            (Self::Lost | Self::Complaint, Source::Connection)
+            | (Self::Unwritten, Source::AuditLog)
+            | (Self::Moot, Source::Endpoint(Endpoint::AgentResults))
+            | (Self::ReplySubject | Self::Unanswered, Source::Endpoint(_))
+            | (Self::Share, Source::Progress)
+            | (
+                Self::NotUtf8 | Self::NotJson | Self::Invalid | Self::Overloaded,
+                Source::Endpoint(_) | Source::Progress,
+            ) => true,
+            (Self::Share | Self::OtherHost, Source::Endpoint(endpoint)) => agents(endpoint),
+            _ => false,
+        }
+    }
+
+    /// What programs call it.
+    pub fn label(self) -> &'static str {
+        match self {
+            Self::NotUtf8 => "not_utf8",
+            Self::NotJson => "not_json",
+            Self::Invalid => "invalid",
+            Self::OtherHost => "other_host",
+            Self::Overloaded => "overloaded",
+            Self::Share => "share",
+            Self::ReplySubject => "reply_subject",
+            Self::Moot => "unknown_operation",
+            Self::Unanswered => "unanswered",
+            Self::Lost => "lost",
+            Self::Complaint => "complaint",
+            Self::Unwritten => "unwritten",
+        }
+    }
 }
 
 /// The most characters of a host's id that are logged: a subject may have anything there.
@@ -120,7 +157,12 @@ const CAUSES: usize = Cause::ALL.len();
 
 /// The counts since the start.
 #[derive(Debug, Default)]
-pub struct Tally([[AtomicU64; CAUSES]; SOURCES]);
+pub struct Tally {
+    ignored: [[AtomicU64; CAUSES]; SOURCES],
+    /// What was answered.
+    pub answers: Answers,
+    reconnects: AtomicU64,
+}
 
 impl Tally {
     /// Counts one more; logs it if it is the first of its kind. `length` is that of the payload in bytes,
@@ -141,7 +183,7 @@ impl Tally {
         let (from, why) = (source.name(), cause.text());
         let host_uuid = about.host.as_deref();
         let operation_id = about.operation.map(tracing::field::display);
-        let before = self.0[source.index()][cause as usize].fetch_add(1, Ordering::Relaxed);
+        let before = self.ignored[source.index()][cause as usize].fetch_add(1, Ordering::Relaxed);
         if before == 0 {
             warn!(
                 operation_id,
@@ -155,14 +197,30 @@ impl Tally {
         }
     }
 
-    /// What was counted, at least once each.
-    pub fn all(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+    /// What was refused or ignored: a count for each source and cause, most of them none.
+    pub fn ignored(&self) -> impl Iterator<Item = (Source, Cause, u64)> {
         Source::all().flat_map(move |source| {
-            Cause::ALL.into_iter().filter_map(move |cause| {
-                let count = self.0[source.index()][cause as usize].load(Ordering::Relaxed);
-                (count > 0).then_some((source.name(), cause.text(), count))
+            Cause::ALL.into_iter().map(move |cause| {
+                let count = self.ignored[source.index()][cause as usize].load(Ordering::Relaxed);
+                (source, cause, count)
             })
         })
+    }
+
+    /// What was refused or ignored, at least once each.
+    pub fn all(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
+        let counted = self.ignored().filter(|(_, _, count)| *count > 0);
+        counted.map(|(source, cause, count)| (source.name(), cause.text(), count))
+    }
+
+    /// The NATS server was lost, and is there again.
+    pub fn reconnected(&self) {
+        self.reconnects.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// How often it was.
+    pub fn reconnects(&self) -> u64 {
+        self.reconnects.load(Ordering::Relaxed)
     }
 }
 
@@ -192,7 +250,8 @@ impl Source {
         }
     }
 
-    fn name(self) -> &'static str {
+    /// Its name.
+    pub fn name(self) -> &'static str {
         match self {
             Self::Endpoint(endpoint) => endpoint.name(),
             Self::Progress => "agent-progress",

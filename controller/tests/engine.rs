@@ -1,6 +1,7 @@
 //! The engine's one promise: what is told is on disk. Over the store in memory, which fails on order.
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
@@ -26,9 +27,8 @@ fn start(disk: &MemoryStore) -> Engine {
     let mut store = disk.clone();
     let thread = std::thread::spawn(move || {
         let state = engine::load(&mut store)?;
-        engine::run(state, &mut store, jobs, &effects, || {
-            Timestamp::from_millis(1_795_425_109_000)
-        })
+        let now = || Timestamp::from_millis(1_795_425_109_000);
+        engine::run(state, &mut store, jobs, &effects, now, &Arc::default())
     });
     Engine {
         inbox,

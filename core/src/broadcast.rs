@@ -9,7 +9,7 @@ use scuttle_schemas::{DeckyId, HostId, MAX_BROADCAST_BYTES, Text, Timestamp};
 
 use crate::change::Change;
 use crate::rows::{OperationRow, OutcomeRow, ShardRow};
-use crate::state::{Batch, State, insert_shard};
+use crate::state::{Batch, State, insert_shard, remove_shard};
 use crate::step::{Commit, Effect, Trace};
 
 /// What the fields around the records of a message take, at the most.
@@ -180,7 +180,7 @@ impl State {
             let message = batch.message(now, revision, cause, row.most_bytes());
             (row.updated_at, row.revision) = (now, message.revision);
             let row = Arc::new(row);
-            let (shard, new) = insert_shard(&mut host.shards, Arc::clone(&row));
+            let (shard, new) = insert_shard(&mut host.shards, &mut self.census, Arc::clone(&row));
             // Its agent may not list it for a long time already, and says so again only when asked: a failure must not
             // outlast what failed.
             host.inventory.wanted |= row.state == ShardState::TeardownFailed && !shard.listed;
@@ -197,7 +197,7 @@ impl State {
                 decky_id: decky.clone(),
                 revision: message.revision,
             });
-            host.shards.remove(&decky);
+            remove_shard(&mut host.shards, &mut self.census, &decky);
             batch.tell(id);
             let host = id.clone();
             batch.changes.push(Change::ShardRemoved { host, decky });

@@ -1,12 +1,13 @@
 //! Durable changes: what the journal holds, and how a start gets the state back from it.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use scuttle_schemas::{DeckyId, HostId, OperationId};
 use serde::{Deserialize, Serialize};
 
 use crate::rows::{HostRow, KeyId, KeyRow, Meta, OperationRow, ShardRow};
-use crate::state::{Host, State, insert_shard};
+use crate::state::{Host, State, insert_shard, remove_shard};
 
 /// One durable change: a whole row to put, or one to remove. The rows that a change shares with the
 /// state are never written to again: who changes one makes another.
@@ -60,15 +61,21 @@ impl State {
             Change::Meta(meta) => self.meta = meta,
             Change::Host(row) => self.insert_host(*row),
             Change::Shard(row) => {
-                let host = known(self, &row.host, || format!("shard {}", row.decky))?;
-                insert_shard(&mut host.shards, row);
+                let host = known(&mut self.hosts, &row.host, || {
+                    format!("shard {}", row.decky)
+                })?;
+                insert_shard(&mut host.shards, &mut self.census, row);
             }
             Change::ShardRemoved { host, decky } => {
-                let host = known(self, &host, || format!("removal of shard {decky}"))?;
-                host.shards.remove(&decky);
+                let host = known(&mut self.hosts, &host, || {
+                    format!("removal of shard {decky}")
+                })?;
+                remove_shard(&mut host.shards, &mut self.census, &decky);
             }
             Change::Operation(row) => {
-                known(self, &row.host, || format!("operation {}", row.id))?;
+                known(&mut self.hosts, &row.host, || {
+                    format!("operation {}", row.id)
+                })?;
                 self.insert_operation(&row);
             }
             Change::OperationRemoved { id } => self.delete_operation(id),
@@ -80,11 +87,11 @@ impl State {
 }
 
 fn known<'s>(
-    state: &'s mut State,
+    hosts: &'s mut BTreeMap<HostId, Host>,
     host: &HostId,
     what: impl FnOnce() -> String,
 ) -> Result<&'s mut Host, ReplayError> {
-    state.hosts.get_mut(host).ok_or_else(|| ReplayError {
+    hosts.get_mut(host).ok_or_else(|| ReplayError {
         what: what(),
         host: host.clone(),
     })

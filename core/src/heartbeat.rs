@@ -39,6 +39,7 @@ impl State {
             sequence: heartbeat.sequence,
         };
         if host.row.applied.is_some_and(|applied| report < applied) {
+            self.census.seen.stale_reports += 1;
             return Ok(HeartbeatAccepted {
                 accepted: true,
                 send_inventory: false,

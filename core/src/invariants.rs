@@ -4,6 +4,7 @@ use scuttle_schemas::HostId;
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::shards::ShardState;
 
+use crate::census::Census;
 use crate::state::{State, is_open};
 use crate::tick::Timer;
 
@@ -101,7 +102,10 @@ pub fn all(state: &State) -> Result<(), Violation> {
             format!("the name {name} belongs to the living host {id}")
         })?;
     }
-    Ok(())
+    let (census, counted) = (state.census(), Census::counted(state));
+    ensure(census == counted, || {
+        format!("the census is {counted:?}, not {census:?}")
+    })
 }
 
 fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), Violation> {

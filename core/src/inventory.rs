@@ -136,7 +136,7 @@ impl State {
                     let row = Arc::new(row);
                     self.batch.touch(id);
                     self.batch.changes.push(Change::Shard(Arc::clone(&row)));
-                    insert_shard(&mut host.shards, row);
+                    insert_shard(&mut host.shards, &mut self.census, row);
                 }
                 Listed::Same => {}
             }

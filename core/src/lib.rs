@@ -11,6 +11,7 @@
 mod backoff;
 mod broadcast;
 mod cancel;
+mod census;
 mod change;
 mod clock;
 #[cfg(test)]
@@ -42,6 +43,7 @@ mod testing;
 mod tick;
 mod waiting;
 
+pub use census::{ByState, Census, Seen};
 pub use change::{Change, ReplayError};
 pub use restore::Raised;
 pub use rows::{

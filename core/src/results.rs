@@ -16,7 +16,7 @@ use scuttle_schemas::{
 use crate::hosts::decommissioned;
 use crate::operation::Event;
 use crate::rows::{OperationRow, Report, ShardRow};
-use crate::state::State;
+use crate::state::{State, is_open};
 use crate::step::Trace;
 
 /// What a result does to the shards of its host.
@@ -57,8 +57,10 @@ impl State {
             operation.state,
             OperationState::Succeeded | OperationState::Failed
         ) {
+            self.census.seen.repeated_results += 1;
             return recorded(None);
         }
+        let late = !is_open(operation.state);
 
         let verdict = self.judge(now, &mut operation, result);
         let failed = verdict.failed || result.outcome == ResultOutcome::Failed;
@@ -70,6 +72,7 @@ impl State {
         if operation.take(event, now).is_err() {
             return recorded(None);
         }
+        self.census.seen.late_results += u64::from(late);
         operation.error = failed.then(|| overall_error(result));
         let Verdict { put, removed, .. } = verdict;
         if let Some(trace) = trace {

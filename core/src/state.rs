@@ -10,6 +10,7 @@ use scuttle_schemas::shards::ShardRecord;
 use scuttle_schemas::{DeckyId, HostId, HostName, OperationId, Timestamp};
 
 use crate::broadcast::Telling;
+use crate::census::Census;
 use crate::change::Change;
 use crate::idempotency::Keys;
 use crate::inventory::Inventory;
@@ -29,6 +30,10 @@ pub struct State {
     pub(crate) operations: BTreeMap<OperationId, Arc<OperationRow>>,
     /// Those that have ended, by when.
     pub(crate) ended: BTreeSet<(Timestamp, OperationId)>,
+    /// Those that have not ended.
+    pub(crate) open: BTreeSet<OperationId>,
+    /// How many rows there are, counted as they come and go.
+    pub(crate) census: Census,
     pub(crate) keys: Keys,
     pub(crate) timers: BTreeSet<(Timestamp, Timer)>,
     pub(crate) beacons: Beacons,
@@ -177,6 +182,8 @@ impl State {
         } else if self.names.get(&row.name) == Some(&row.host) {
             self.names.remove(&row.name);
         }
+        let before = self.hosts.get(&row.host).map(|host| host.row.status);
+        self.census.host(before, row.status);
         if let Some(host) = self.hosts.get_mut(&row.host) {
             host.row = row;
             return;
@@ -204,6 +211,13 @@ impl State {
         let before = self.operations.insert(id, Arc::clone(row));
         if let Some(before) = &before {
             self.forget_times(before);
+        }
+        let was = before.as_ref().map(|before| before.state);
+        self.census.operation(was, row.state);
+        if is_open(row.state) {
+            self.open.insert(id);
+        } else {
+            self.open.remove(&id);
         }
         let Some(host) = self.hosts.get_mut(&row.host) else {
             return false;
@@ -236,6 +250,8 @@ impl State {
             return;
         };
         self.forget_times(&row);
+        self.census.operation_removed(row.state);
+        self.open.remove(&id);
         if let Some(host) = self.hosts.get_mut(&row.host) {
             host.operations.remove(&id);
             host.open.remove(&id);
@@ -254,17 +270,33 @@ impl State {
 }
 
 /// Puts a row among a host's shards; answers whether the shard is new.
-pub(crate) fn insert_shard(
-    shards: &mut BTreeMap<DeckyId, Shard>,
+pub(crate) fn insert_shard<'s>(
+    shards: &'s mut BTreeMap<DeckyId, Shard>,
+    census: &mut Census,
     row: Arc<ShardRow>,
-) -> (&Shard, bool) {
+) -> (&'s Shard, bool) {
     match shards.entry(row.decky.clone()) {
         Entry::Occupied(entry) => {
             let shard = entry.into_mut();
+            census.shard(Some(shard.row.state), Some(row.state));
             shard.row = row;
             (shard, false)
         }
-        Entry::Vacant(entry) => (entry.insert(Shard { row, listed: false }), true),
+        Entry::Vacant(entry) => {
+            census.shard(None, Some(row.state));
+            (entry.insert(Shard { row, listed: false }), true)
+        }
+    }
+}
+
+/// Takes a shard from among a host's.
+pub(crate) fn remove_shard(
+    shards: &mut BTreeMap<DeckyId, Shard>,
+    census: &mut Census,
+    decky: &DeckyId,
+) {
+    if let Some(shard) = shards.remove(decky) {
+        census.shard(Some(shard.row.state), None);
     }
 }
 

@@ -8,6 +8,7 @@ use scuttle_schemas::shards::{ShardsUpdated, ShardsUpdatedType};
 use scuttle_schemas::{HostId, OperationId, Timestamp};
 
 use crate::backoff;
+use crate::census::Seen;
 use crate::rows::OperationRow;
 use crate::state::{Host, State, is_open};
 use crate::step::Effect;
@@ -94,6 +95,8 @@ impl State {
             hosts: now,
             operations: now,
         };
+        // What the replay came by happened to the process before.
+        self.census.seen = Seen::default();
         let online: Vec<HostId> = (self.hosts.values())
             .filter(|host| host.row.status == HostStatus::Online)
             .map(|host| host.row.host.clone())
@@ -168,6 +171,7 @@ impl State {
     /// Sends a command, and notes in the row when it is sent again.
     pub(crate) fn command(&mut self, now: Timestamp, row: &mut OperationRow) {
         row.attempts += 1;
+        self.census.seen.retries += u64::from(row.attempts > 1);
         row.unanswered += 1;
         row.next_attempt_at = now.plus_millis(backoff::delay_ms(row.id, row.unanswered));
         let command = TeardownCommand {

@@ -34,6 +34,22 @@ pub enum ErrorCode {
 }
 
 impl ErrorCode {
+    /// All of them, in their order.
+    pub const ALL: [Self; 12] = [
+        Self::BadRequest,
+        Self::HostNotFound,
+        Self::ShardNotFound,
+        Self::OperationNotFound,
+        Self::HostDecommissioned,
+        Self::PlanChanged,
+        Self::IdempotencyConflict,
+        Self::NotCancellable,
+        Self::Overloaded,
+        Self::StorageFailed,
+        Self::ShuttingDown,
+        Self::NotLeader,
+    ];
+
     /// The value of the `Nats-Service-Error-Code` header.
     pub fn status(self) -> u16 {
         match self {

@@ -21,6 +21,16 @@ pub enum HostStatus {
     Decommissioned,
 }
 
+impl HostStatus {
+    /// All of them, in their order.
+    pub const ALL: [Self; 4] = [
+        Self::Enrolled,
+        Self::Online,
+        Self::Offline,
+        Self::Decommissioned,
+    ];
+}
+
 /// One worker host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]

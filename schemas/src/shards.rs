@@ -25,6 +25,18 @@ pub enum ShardState {
     TeardownFailed,
 }
 
+impl ShardState {
+    /// All of them, in their order.
+    pub const ALL: [Self; 6] = [
+        Self::Pending,
+        Self::Running,
+        Self::Degraded,
+        Self::Failed,
+        Self::TearingDown,
+        Self::TeardownFailed,
+    ];
+}
+
 /// One decky on one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]

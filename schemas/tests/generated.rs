@@ -6,7 +6,11 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use jsonschema::Validator;
+use scuttle_schemas::ErrorCode;
 use scuttle_schemas::generate::{MESSAGES, Message, Role, files};
+use scuttle_schemas::hosts::HostStatus;
+use scuttle_schemas::operations::OperationState;
+use scuttle_schemas::shards::ShardState;
 use serde_json::{Map, Value, json};
 
 fn root() -> &'static Path {
@@ -326,4 +330,21 @@ fn subjects() -> BTreeSet<String> {
         })
         .filter(|subject| !subject.ends_with('>'))
         .collect()
+}
+
+/// Whoever counts by state or code counts them all, each in its own place.
+#[test]
+fn the_lists_of_all_have_all() {
+    fn check<T: schemars::JsonSchema + serde::Serialize + Copy>(all: &[T], place: fn(T) -> usize) {
+        let schema = serde_json::to_value(schemars::schema_for!(T)).expect("JSON");
+        let variants = schema["oneOf"].as_array().expect("variants");
+        let named: Vec<&Value> = variants.iter().map(|variant| &variant["const"]).collect();
+        let listed: Vec<Value> = (all.iter().map(|one| json!(one))).collect();
+        assert_eq!(listed.iter().collect::<Vec<_>>(), named);
+        assert!(all.iter().enumerate().all(|(at, one)| place(*one) == at));
+    }
+    check(&ErrorCode::ALL, |code| code as usize);
+    check(&HostStatus::ALL, |status| status as usize);
+    check(&OperationState::ALL, |state| state as usize);
+    check(&ShardState::ALL, |state| state as usize);
 }

@@ -32,16 +32,17 @@ impl Swarm {
         Self::start_with(&[]).await
     }
 
-    /// The same, with a controller that has this in its environment.
+    /// The same, with more settings for the controller.
     ///
     /// # Errors
-    /// One of them does not start.
-    pub async fn start_with(more: &[(&'static str, &str)]) -> Result<Self> {
+    /// As `start`.
+    pub async fn start_with(settings: &[(&'static str, &str)]) -> Result<Self> {
         let nats = Nats::start().await?;
         let dir = tempfile::tempdir()?;
-        let mut environment = nats.environment(Role::Controller).to_vec();
+        let mut environment = Vec::from(nats.environment(Role::Controller));
         environment.extend(
-            more.iter()
+            settings
+                .iter()
                 .map(|(name, value)| (*name, (*value).to_owned())),
         );
         let data = dir.path().join("controller");

@@ -1,24 +1,37 @@
 //! The controller's HTTP: what a browser gets and may do with it, what a watchdog reads, and who is kept waiting.
 
-use anyhow::{Context, Result};
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result;
+use scuttle_controller::store::{RedbStore, Store};
+use scuttle_core::{Change, HostRow, ShardRow};
+use scuttle_schemas::agents::ReportedState;
+use scuttle_schemas::hosts::HostStatus;
+use scuttle_schemas::shards::ShardState;
+use scuttle_schemas::{HostId, Labels, MAX_DECKIES_PER_HOST, Services, Timestamp};
 use scuttle_tests::process::Process;
-use scuttle_tests::wait::within;
-use scuttle_tests::{Controller, Nats, Role, TestResult, until};
+use scuttle_tests::{Controller, Http, Nats, Role, TestResult};
 use tempfile::TempDir;
-use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
+
+/// How many hosts the large record has: more than a second's reading.
+const HOSTS: usize = 16;
 
 /// A controller that answers HTTP.
 struct Served {
     controller: Process,
-    address: String,
+    http: Http,
     _dir: TempDir,
 }
 
 impl Served {
     /// On a server, which need not run.
     async fn start(nats: &Nats) -> Result<Self> {
-        let dir = tempfile::tempdir()?;
+        Self::start_in(tempfile::tempdir()?, nats).await
+    }
+
+    async fn start_in(dir: TempDir, nats: &Nats) -> Result<Self> {
         let mut command = Controller::command();
         command
             .args(["--nats-url", &nats.url(), "--http", "127.0.0.1:0"])
@@ -27,33 +40,11 @@ impl Served {
             .envs(nats.environment(Role::Controller));
         let log = dir.path().join("log");
         let mut controller = Process::spawn("the controller", command, &log)?;
-        // With the page or without.
-        let line = controller.line(" at http://").await?;
-        let (_, address) = line.split_once("http://").context("an address")?;
-        let (address, _) = address.split_once('/').context("a path")?;
         Ok(Self {
-            address: address.to_owned(),
+            http: Http::of(&mut controller).await?,
             controller,
             _dir: dir,
         })
-    }
-
-    /// The answer to a request, whole.
-    async fn ask(&self, request: &str) -> Result<String> {
-        let mut stream = TcpStream::connect(&self.address).await?;
-        let request = format!("{request} HTTP/1.1\r\nhost: scuttle\r\nconnection: close\r\n\r\n");
-        stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        within("an answer", stream.read_to_string(&mut answer)).await??;
-        Ok(answer)
-    }
-
-    /// Waits until a path is answered with these words.
-    async fn says(&self, path: &str, words: &[&str]) -> TestResult {
-        let request = format!("GET {path}");
-        let all = |answer: &String| words.iter().all(|word| answer.contains(word));
-        until("the answer", || self.ask(&request), all).await?;
-        Ok(())
     }
 }
 
@@ -61,19 +52,76 @@ impl Served {
 async fn ready_means_that_a_request_would_be_answered() -> TestResult {
     let mut nats = Nats::stopped().await?;
     let mut served = Served::start(&nats).await?;
-    served.says("/healthz", &["200 OK", "alive"]).await?;
+    served.http.says("/healthz", &["200 OK", "alive"]).await?;
     let waits = ["503 Service Unavailable", "does not answer"];
-    served.says("/readyz", &waits).await?;
+    served.http.says("/readyz", &waits).await?;
     nats.restart().await?;
-    served.says("/readyz", &["200 OK", "ready"]).await?;
+    served.http.says("/readyz", &["200 OK", "ready"]).await?;
     nats.kill().await?;
     let away = ["503 Service Unavailable", "reconnecting"];
-    served.says("/readyz", &away).await?;
-    served.says("/healthz", &["200 OK"]).await?;
+    served.http.says("/readyz", &away).await?;
+    served.http.says("/healthz", &["200 OK"]).await?;
     nats.restart().await?;
-    served.says("/readyz", &["200 OK"]).await?;
+    served.http.says("/readyz", &["200 OK"]).await?;
+    // Without a server its last words take it some seconds.
+    nats.kill().await?;
+    served.http.says("/readyz", &away).await?;
     served.controller.signal("TERM").await?;
+    let stops = ["503 Service Unavailable", "stopping"];
+    served.http.says("/readyz", &stops).await?;
     assert!(served.controller.exit().await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_controller_that_reads_its_record_is_not_ready() -> TestResult {
+    let nats = Nats::start().await?;
+    let dir = tempfile::tempdir()?;
+    large_record(&dir.path().join("controller"))?;
+    let served = Served::start_in(dir, &nats).await?;
+    let loads = ["503 Service Unavailable", "the record is being read"];
+    served.http.says("/readyz", &loads).await?;
+    served.http.says("/readyz", &["200 OK", "ready"]).await
+}
+
+/// A record that takes long to read: hosts with as many deckies as one may have.
+fn large_record(data_dir: &Path) -> TestResult {
+    let now = Timestamp::from_millis(1_795_425_109_000);
+    let mut changes = Vec::new();
+    for number in 0..HOSTS {
+        let host: HostId = format!("host-{number}").parse()?;
+        changes.push(Change::Host(Box::new(HostRow {
+            host: host.clone(),
+            name: host.as_str().parse()?,
+            address: None,
+            labels: Labels::default(),
+            status: HostStatus::Enrolled,
+            enrolled_at: now,
+            last_heartbeat: None,
+            interval_ms: 10_000,
+            agent_version: None,
+            inventory_error: None,
+            applied: None,
+        })));
+        for number in 0..MAX_DECKIES_PER_HOST {
+            changes.push(Change::Shard(Arc::new(ShardRow {
+                host: host.clone(),
+                decky: format!("decky-{number}").parse()?,
+                ip: None,
+                services: Services::default(),
+                labels: Labels::default(),
+                state: ShardState::Running,
+                reported: ReportedState::Running,
+                last_error: None,
+                operation: None,
+                last_seen: now,
+                updated_at: now,
+                revision: 0,
+                registered: 0,
+            })));
+        }
+    }
+    RedbStore::open(data_dir)?.append(&changes)?;
     Ok(())
 }
 
@@ -81,14 +129,18 @@ async fn ready_means_that_a_request_would_be_answered() -> TestResult {
 async fn the_page_may_reach_the_nats_server_and_nothing_else() -> TestResult {
     let nats = Nats::start().await?;
     let served = Served::start(&nats).await?;
-    let config = served.ask("GET /config.json").await?;
+    let config = served.http.ask("GET /config.json").await?;
     assert!(
         config.contains("\"nats_url\":\"ws://swarm.example:8421\""),
         "{config}"
     );
     // With the page or without: it depends on whether there was a Node to build it.
     for path in ["/config.json", "/", "/nothing"] {
-        let answer = served.ask(&format!("GET {path}")).await?.to_lowercase();
+        let answer = served
+            .http
+            .ask(&format!("GET {path}"))
+            .await?
+            .to_lowercase();
         for header in [
             "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self';",
             "connect-src 'self' ws://swarm.example:8421;",
@@ -101,12 +153,12 @@ async fn the_page_may_reach_the_nats_server_and_nothing_else() -> TestResult {
         assert!(!answer.contains("unsafe"), "{answer}");
     }
     for path in ["/nothing", "/../Cargo.toml", "/.gitignore", "//etc/passwd"] {
-        let answer = served.ask(&format!("GET {path}")).await?;
+        let answer = served.http.ask(&format!("GET {path}")).await?;
         assert!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
     }
-    let answer = served.ask("POST /").await?;
+    let answer = served.http.ask("POST /").await?;
     assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
-    let answer = served.ask("HEAD /healthz").await?;
+    let answer = served.http.ask("HEAD /healthz").await?;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.ends_with("\r\n\r\n"), "{answer}");
     Ok(())
@@ -118,9 +170,9 @@ async fn silent_connections_keep_nobody_out() -> TestResult {
     let served = Served::start(&nats).await?;
     let mut silent = Vec::new();
     for _ in 0..70 {
-        silent.push(TcpStream::connect(&served.address).await?);
+        silent.push(TcpStream::connect(&served.http.address).await?);
     }
-    served.says("/healthz", &["200 OK"]).await
+    served.http.says("/healthz", &["200 OK"]).await
 }
 
 #[tokio::test]
@@ -129,7 +181,7 @@ async fn an_address_that_is_taken_is_named() -> TestResult {
     let served = Served::start(&nats).await?;
     let dir = tempfile::tempdir()?;
     let output = Controller::command()
-        .args(["--nats-url", &nats.url(), "--http", &served.address])
+        .args(["--nats-url", &nats.url(), "--http", &served.http.address])
         .arg("--data-dir")
         .arg(dir.path())
         .output()
@@ -137,7 +189,7 @@ async fn an_address_that_is_taken_is_named() -> TestResult {
     assert!(!output.status.success());
     let said = String::from_utf8_lossy(&output.stderr);
     assert!(
-        said.contains(&format!("cannot listen on {}", served.address)),
+        said.contains(&format!("cannot listen on {}", served.http.address)),
         "{said}"
     );
     assert!(said.contains("--http"), "{said}");

@@ -14,13 +14,13 @@ use scuttle_controller::audit::Audit;
 use scuttle_controller::endpoint::Endpoint;
 use scuttle_controller::events::Events;
 use scuttle_controller::inbound::{self, Inbound, Requester};
-use scuttle_controller::inbox::{Inbox, Limits, Room};
+use scuttle_controller::inbox::{Depth, Inbox, Limits, Room};
 use scuttle_controller::share::Share;
 use scuttle_controller::store::{MemoryStore, Store, StoreError};
 use scuttle_controller::tally::Tally;
 use scuttle_controller::{clock, connection, engine, outbound, service, shutdown};
 use scuttle_core::{Change, Input, ReplayError, State};
-use scuttle_schemas::subjects;
+use scuttle_schemas::{ErrorCode, subjects};
 use scuttle_tests::wait::within;
 use scuttle_tests::{Client, Nats, Role, Swarm, TestResult};
 use serde_json::{Value, json};
@@ -95,7 +95,14 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
     tokio::spawn(sending);
     std::thread::spawn(move || {
         let state = engine::load(&mut store)?;
-        engine::run(state, &mut store, jobs, &outbox, clock::now)
+        engine::run(
+            state,
+            &mut store,
+            jobs,
+            &outbox,
+            clock::now,
+            &Arc::default(),
+        )
     });
     let inbound = Inbound {
         client: client.clone(),
@@ -106,7 +113,7 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
         shutdown: shutdown::listen()?,
     };
     let failed = |error: async_nats::Error| anyhow::anyhow!("{error}");
-    let service = service::start(&client).await.map_err(failed)?;
+    let service = service::start(&client, &tally).await.map_err(failed)?;
     for endpoint in Endpoint::ALL {
         let builder = service.endpoint_builder().name(endpoint.name());
         let requests = builder.add(endpoint.subject()).await.map_err(failed)?;
@@ -210,6 +217,10 @@ async fn a_disk_that_hangs_loses_nothing_and_tells_nothing_false() -> TestResult
     }
     let (refused, answer) = asker.answer().await?;
     assert!(refused == 7 && overloaded(&answer), "{refused} {answer}");
+    let full = |name, most| (name, Depth { taken: most, most });
+    let (depths, _) = controller.inbox.depths().all();
+    assert!(depths.contains(&full("changes", 3)), "{depths:?}");
+    assert!(depths.contains(&full("reads", 2)), "{depths:?}");
 
     controller.gate = None;
     let mut waited = Vec::new();
@@ -232,6 +243,11 @@ async fn a_disk_that_hangs_loses_nothing_and_tells_nothing_false() -> TestResult
         counted,
         "hosts-enroll: 2 overloaded, hosts-list: 1 overloaded"
     );
+    let answers = &controller.tally.answers;
+    let refused = answers.refused(Endpoint::HostsEnroll);
+    let refused: Vec<_> = refused.filter(|(_, count)| *count > 0).collect();
+    assert_eq!(refused, [(ErrorCode::Overloaded, 2)]);
+    assert_eq!(answers.granted(Endpoint::HostsEnroll), 3);
     Ok(())
 }
 

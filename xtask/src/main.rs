@@ -12,6 +12,7 @@ mod docs;
 mod nats_server;
 mod pip;
 mod programs;
+mod promtool;
 mod run;
 mod schemas;
 mod sim;

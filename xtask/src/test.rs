@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::run::{self, Failure};
 use crate::workspace::Workspace;
-use crate::{apt, docker, nats_server, programs, sim, tidy, web};
+use crate::{apt, docker, nats_server, programs, promtool, sim, tidy, web};
 
 /// How a step ended that did not fail.
 pub(crate) enum Outcome {
@@ -19,11 +19,12 @@ pub(crate) enum Outcome {
 
 type Step = fn(&Workspace) -> Result<Outcome, Failure>;
 
-const STEPS: [(&str, Step); 9] = [
+const STEPS: [(&str, Step); 10] = [
     ("tools", tools),
     ("tidy", tidy_rules),
     ("format", format),
     ("dependencies", dependencies),
+    ("alerts", promtool::alerts),
     ("lint", lint),
     ("programs", build_programs),
     ("tests", tests),
@@ -181,6 +182,9 @@ fn tests(workspace: &Workspace) -> Result<Outcome, Failure> {
         &server,
         &workspace.target.join("debug"),
     );
+    if let Some(promtool) = promtool::find_or_fetch(workspace)? {
+        cargo.env("SCUTTLE_PROMTOOL", promtool);
+    }
     run::run("pass the tests", &mut cargo)?;
     Ok(Outcome::Passed)
 }

@@ -16,6 +16,7 @@ use scuttle_core::{Input, Reply};
 use scuttle_schemas::headers::UNKNOWN_REQUESTER;
 use scuttle_schemas::text::{self, MAX_TEXT};
 use scuttle_schemas::{DeckyId, ErrorCode, HostId, OperationId, Refusal};
+use serde::Serialize;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
@@ -167,8 +168,8 @@ impl<'a> Outcome<'a> {
 }
 
 /// As it is written on the wire.
-pub(crate) fn word(code: ErrorCode) -> Option<String> {
-    match serde_json::to_value(code) {
+pub(crate) fn word(value: impl Serialize) -> Option<String> {
+    match serde_json::to_value(value) {
         Ok(Value::String(word)) => Some(word),
         _ => None,
     }

@@ -1,5 +1,5 @@
-//! HTTP for people and for what watches over the process: the page, whether the controller lives, whether it is ready. No
-//! state of the swarm goes this way: the page is a NATS client like any other.
+//! HTTP for people and for what watches over the process: the page, whether the controller lives, whether it is ready, and
+//! its numbers. No state of the swarm goes this way but how much there is of it: the page is a NATS client like any other.
 
 mod health;
 mod page;
@@ -25,6 +25,7 @@ use tracing::{info, warn};
 pub use health::Health;
 pub use page::{NatsUrl, NatsUrlError};
 
+use crate::metrics::{self, Metrics};
 use page::{NO_PAGE, Page};
 
 /// The most connections at a time; a browser has six. Beyond that, one waits for the end of another.
@@ -45,6 +46,7 @@ pub struct Server {
     listener: TcpListener,
     page: Arc<Page>,
     health: Health,
+    metrics: Metrics,
 }
 
 impl Server {
@@ -52,11 +54,16 @@ impl Server {
     ///
     /// # Errors
     /// The address is taken, or not this machine's.
-    pub async fn bind(address: SocketAddr, nats: &NatsUrl, health: Health) -> io::Result<Self> {
+    pub async fn bind(
+        address: SocketAddr,
+        nats: &NatsUrl,
+        (health, metrics): (Health, Metrics),
+    ) -> io::Result<Self> {
         Ok(Self {
             listener: TcpListener::bind(address).await?,
             page: Arc::new(Page::new(nats)),
             health,
+            metrics,
         })
     }
 
@@ -69,7 +76,9 @@ impl Server {
         if Page::is_built_in() {
             info!("the page is at http://{address}/");
         } else {
-            warn!("there is no page at http://{address}/, only /healthz and /readyz: {NO_PAGE}");
+            warn!(
+                "there is no page at http://{address}/, only /healthz, /readyz and /metrics: {NO_PAGE}"
+            );
         }
         let room = Arc::new(Semaphore::new(CONNECTIONS));
         loop {
@@ -82,18 +91,19 @@ impl Server {
                     continue;
                 }
             };
-            let (page, health) = (self.page.clone(), self.health.clone());
+            let page = self.page.clone();
+            let watched = (self.health.clone(), self.metrics.clone());
             tokio::spawn(async move {
-                serve(stream, page, health).await;
+                serve(stream, page, watched).await;
                 drop(turn);
             });
         }
     }
 }
 
-async fn serve(stream: TcpStream, page: Arc<Page>, health: Health) {
+async fn serve(stream: TcpStream, page: Arc<Page>, watched: (Health, Metrics)) {
     let answer = service_fn(|request: Request<Incoming>| {
-        let answer = route(&request, &page, &health);
+        let answer = route(&request, &page, &watched);
         async { Ok::<_, Infallible>(answer) }
     });
     // An error is the other side's: it has gone, or does not speak HTTP.
@@ -104,7 +114,11 @@ async fn serve(stream: TcpStream, page: Arc<Page>, health: Health) {
         .await;
 }
 
-fn route(request: &Request<Incoming>, page: &Page, health: &Health) -> Answer {
+fn route(
+    request: &Request<Incoming>,
+    page: &Page,
+    (health, metrics): &(Health, Metrics),
+) -> Answer {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
         let mut answer = text(
             StatusCode::METHOD_NOT_ALLOWED,
@@ -120,17 +134,22 @@ fn route(request: &Request<Incoming>, page: &Page, health: &Health) -> Answer {
             Ok(()) => text(StatusCode::OK, "ready"),
             Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
         },
+        "/metrics" => of_now(metrics.text(), metrics::CONTENT_TYPE),
         path => page.answer(path, request.headers()),
     }
 }
 
 /// A line of text, of now.
 fn text(status: StatusCode, line: &'static str) -> Answer {
-    let mut answer = Response::new(Full::from(format!("{line}\n")));
+    let mut answer = of_now(format!("{line}\n"), "text/plain; charset=utf-8");
     *answer.status_mut() = status;
+    answer
+}
+
+fn of_now(body: String, kind: &'static str) -> Answer {
+    let mut answer = Response::new(Full::from(body));
     let headers = answer.headers_mut();
-    let plain = HeaderValue::from_static("text/plain; charset=utf-8");
-    headers.insert(CONTENT_TYPE, plain);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     answer
 }

@@ -121,6 +121,10 @@ impl World {
                 })?;
             }
         }
+        if let Some(process) = &self.controller.process {
+            let holds = scuttle_core::invariants::all(&process.state);
+            holds.map_err(|what| Broken::new(AGREE, what))?;
+        }
         let lists = self.lists();
         for (index, subscriber) in self.subscribers.iter().enumerate() {
             for (subject, list) in lists.iter().enumerate() {
