@@ -16,6 +16,7 @@ mod load;
 mod peers;
 mod report;
 mod samples;
+mod scale;
 mod server;
 mod sqlite;
 mod stage;
@@ -56,6 +57,8 @@ enum Command {
     Peers,
     /// Whole teardowns a second on 1,000 simulated hosts, from the request to the broadcast of the removal.
     Teardown,
+    /// A million shards on ten thousand hosts: accepts, memory, start, heartbeats, listing, checkpoints.
+    Scale,
     /// How the others are served while one agent floods the controller.
     Flood(FloodArgs),
     /// Who asks: started by the others, in a process of its own.
@@ -64,6 +67,9 @@ enum Command {
     /// The echo service: started by the others, in a process of its own.
     #[command(hide = true)]
     Echo { url: String, subject: String },
+    /// Reads a controller's file: started by `scale`, in a process of its own.
+    #[command(hide = true)]
+    ReadStore { data_dir: PathBuf },
     /// The teardown rule over `SQLite`: started by `peers`, in a process of its own.
     #[command(hide = true)]
     Sqlite {
@@ -116,6 +122,7 @@ fn main() -> ExitCode {
     let done = match command {
         Some(Command::Generate) => alone(load::generate()),
         Some(Command::Echo { url, subject }) => alone(echo::serve(&url, subject)),
+        Some(Command::ReadStore { data_dir }) => scale::store::read(&data_dir),
         command => beside(run(command, &how)),
     };
     match done {
@@ -164,6 +171,9 @@ async fn run(command: Option<Command>, how: &How) -> Result<ExitCode> {
         }
         if all || matches!(command, Some(Command::Teardown)) {
             teardown::run(&mut stage, &mut report).await?;
+        }
+        if all || matches!(command, Some(Command::Scale)) {
+            scale::run(&mut stage, &mut report).await?;
         }
         report.finish()
     });
