@@ -16,6 +16,7 @@ mod load;
 mod peers;
 mod report;
 mod samples;
+mod scale;
 mod server;
 mod sqlite;
 mod stage;
@@ -33,10 +34,6 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use crate::report::Report;
 use crate::stage::Stage;
-
-/// As the controller has it, for all that is compared with it.
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// Measures Scuttle beside the limits of the bus and of the disk: everything, or what is named.
 #[derive(Debug, Parser)]
@@ -56,6 +53,8 @@ enum Command {
     Peers,
     /// Whole teardowns a second on 1,000 simulated hosts, from the request to the broadcast of the removal.
     Teardown,
+    /// A million shards on ten thousand hosts: accepts, memory, start, heartbeats, listing, checkpoints.
+    Scale,
     /// How the others are served while one agent floods the controller.
     Flood(FloodArgs),
     /// Who asks: started by the others, in a process of its own.
@@ -64,6 +63,9 @@ enum Command {
     /// The echo service: started by the others, in a process of its own.
     #[command(hide = true)]
     Echo { url: String, subject: String },
+    /// Reads a controller's file: started by `scale`, in a process of its own.
+    #[command(hide = true)]
+    ReadStore { data_dir: PathBuf },
     /// The teardown rule over `SQLite`: started by `peers`, in a process of its own.
     #[command(hide = true)]
     Sqlite {
@@ -114,9 +116,10 @@ fn seconds(text: &str) -> Result<Duration, String> {
 fn main() -> ExitCode {
     let Args { command, how } = Args::parse();
     let done = match command {
-        Some(Command::Generate) => alone(load::generate()),
-        Some(Command::Echo { url, subject }) => alone(echo::serve(&url, subject)),
-        command => beside(run(command, &how)),
+        Some(Command::Generate) => threaded(load::generate()),
+        Some(Command::Echo { url, subject }) => threaded(echo::serve(&url, subject)),
+        Some(Command::ReadStore { data_dir }) => scale::store::read(&data_dir),
+        command => threaded(run(command, &how)),
     };
     match done {
         Ok(code) => code,
@@ -127,16 +130,8 @@ fn main() -> ExitCode {
     }
 }
 
-/// On one thread: the least that the generator and the echo service can cost, and what the controller has.
-fn alone(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()?;
-    runtime.block_on(work)
-}
-
 /// On as many threads as there are cores, as async programs have by default.
-fn beside(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
+fn threaded(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
     tokio::runtime::Runtime::new()?.block_on(work)
 }
 
@@ -164,6 +159,9 @@ async fn run(command: Option<Command>, how: &How) -> Result<ExitCode> {
         }
         if all || matches!(command, Some(Command::Teardown)) {
             teardown::run(&mut stage, &mut report).await?;
+        }
+        if all || matches!(command, Some(Command::Scale)) {
+            scale::run(&mut stage, &mut report).await?;
         }
         report.finish()
     });

@@ -68,9 +68,14 @@ pub(crate) async fn run(stage: &mut Stage, report: &mut Report) -> Result<()> {
 async fn ask(stage: &mut Stage, round: u32) -> Result<Sample> {
     let mut swarm = Swarm::empty(stage).await?;
     let agents = agents(stage).await?;
-    (swarm.hosts, swarm.deckies) = (HOSTS, DECKIES);
+    (swarm.stored.hosts, swarm.stored.deckies) = (HOSTS, DECKIES);
     let pace = Pace::InFlight(IN_FLIGHT);
-    let mut order = stage.order(What::Removed, subjects::TEARDOWN, swarm.targets(), pace)?;
+    let mut order = stage.order(
+        What::Removed,
+        subjects::TEARDOWN,
+        swarm.stored.targets(),
+        pace,
+    )?;
     order.millis = TIME.as_millis() as u64;
     order.watch.push(swarm.id()?);
     order

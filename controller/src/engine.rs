@@ -43,7 +43,7 @@ const CHECKPOINT: usize = 1_000;
 
 /// A journal longer than this, in changes, is moved though there is more to do: a start reads it in a
 /// second or two.
-const TOO_LONG_JOURNAL: usize = 1_000_000;
+pub const TOO_LONG_JOURNAL: usize = 1_000_000;
 
 /// One input, and who waits for its reply.
 #[derive(Debug)]

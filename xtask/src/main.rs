@@ -9,6 +9,7 @@ mod chaos;
 mod demo;
 mod docker;
 mod docs;
+mod instructions;
 mod nats_server;
 mod pip;
 mod programs;
@@ -38,7 +39,8 @@ cargo xtask <command>
   test --web        the page in Chromium, on a real swarm, as CI does too: with Node 20; Chromium is installed with apt-get
                     where it is missing and this is root
   web               builds the page, which the controller takes in when it is built next: with Node 20
-  bench [name] …    measurements beside limits and peers: `accept`, `peers`, `teardown`, or all of these; and `flood`
+  bench [name] …    measurements beside limits and peers: `accept`, `peers`, `teardown`, `scale`, or all four; `flood`;
+                    `instructions [--renew]`, counted by callgrind, beside the figures that are checked in
   chaos …           kills, stops and cuts off a whole swarm under load, then checks that nothing was lost
   sim …             the deterministic simulation: --seeds N, --seed S [--all], or --planted [name …]
   schemas           writes the generated schema files anew
@@ -67,7 +69,7 @@ fn dispatch(command: &str, rest: &[OsString]) -> Result<(), Failure> {
     }
     match command {
         "demo" => Err(demo::run(&Workspace::find()?, rest)),
-        "bench" => Err(bench::run(&Workspace::find()?, rest)),
+        "bench" => bench::run(&Workspace::find()?, rest),
         "chaos" => Err(chaos::run(&Workspace::find()?, rest)),
         "sim" => sim::run(&Workspace::find()?, rest),
         "test" => test::run(&Workspace::find()?, rest),

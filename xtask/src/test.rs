@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use crate::run::{self, Failure};
 use crate::workspace::Workspace;
-use crate::{apt, docker, nats_server, programs, promtool, sim, tidy, web};
+use crate::{apt, docker, instructions, nats_server, programs, promtool, sim, tidy, web};
 
 /// How a step ended that did not fail.
 pub(crate) enum Outcome {
@@ -19,7 +19,7 @@ pub(crate) enum Outcome {
 
 type Step = fn(&Workspace) -> Result<Outcome, Failure>;
 
-const STEPS: [(&str, Step); 10] = [
+const STEPS: [(&str, Step); 11] = [
     ("tools", tools),
     ("tidy", tidy_rules),
     ("format", format),
@@ -28,6 +28,7 @@ const STEPS: [(&str, Step); 10] = [
     ("lint", lint),
     ("programs", build_programs),
     ("tests", tests),
+    ("instructions", instructions::check),
     ("simulation", simulation),
     ("chaos", chaos),
 ];

@@ -12,6 +12,7 @@ impl What {
             What::Echo => &["{\"", "\"host_uuid\":"],
             What::Stored => &["{\"stream\":", "\"seq\":"],
             What::Accepted | What::Removed => &["{\"accepted\":true", "\"repeated\":false"],
+            What::Heard { .. } => &["{\"accepted\":true", "\"stale\":false"],
         }
     }
 

@@ -7,10 +7,12 @@ use anyhow::{Context, Result, bail};
 use async_nats::{Client, Subject};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
+use scuttle_schemas::HostId;
+use scuttle_schemas::subjects::AgentChannel;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::removals::Removals;
-use super::{Load, Order, What, histogram, request};
+use super::{Load, Order, Pace, What, heartbeat, histogram, host_id, request};
 use crate::cpu;
 
 /// What a service may be late with its last answers before the measurement fails.
@@ -68,20 +70,24 @@ async fn carry_out(order: Order) -> Result<Load> {
 /// Makes one request after another.
 pub(super) struct Asker {
     client: Client,
-    subject: Subject,
     what: What,
-    payloads: Vec<Bytes>,
+    requests: Vec<(Subject, Bytes)>,
     removals: Option<Removals>,
 }
 
 impl Asker {
     /// All that is not to be measured.
     async fn prepare(order: &Order, client: &Client) -> Result<Self> {
-        let (mut payloads, mut deckies) = (Vec::new(), Vec::new());
-        for (host, decky) in order.targets.each().take(MOST) {
-            payloads.push(request(&host, &decky));
-            if order.what == What::Removed {
-                deckies.push((host, decky));
+        let subject = Subject::from(order.subject.as_str());
+        let (mut requests, mut deckies) = (Vec::new(), Vec::new());
+        if let What::Heard { .. } = order.what {
+            requests = Self::heartbeats(order)?;
+        } else {
+            for (host, decky) in order.targets.each().take(MOST) {
+                requests.push((subject.clone(), request(&host, &decky)));
+                if order.what == What::Removed {
+                    deckies.push((host, decky));
+                }
             }
         }
         let removals = match order.what {
@@ -90,24 +96,40 @@ impl Asker {
         };
         Ok(Self {
             client: client.clone(),
-            subject: order.subject.as_str().into(),
             what: order.what,
-            payloads,
+            requests,
             removals,
         })
     }
 
+    /// As many as there is time for, each host's after that of the one before it.
+    fn heartbeats(order: &Order) -> Result<Vec<(Subject, Bytes)>> {
+        let (What::Heard { boot, sequence }, Pace::PerSecond(rate)) = (order.what, order.pace)
+        else {
+            bail!("heartbeats come at a rate");
+        };
+        let hosts: Vec<HostId> = order.targets.hosts.clone().map(host_id).collect();
+        let count = usize::try_from(u64::from(rate) * order.millis / 1000)?;
+        let all = (sequence..).flat_map(|sequence| hosts.iter().map(move |host| (host, sequence)));
+        all.take(count)
+            .map(|(host, sequence)| {
+                let payload = serde_json::to_vec(&heartbeat(host, boot, sequence))?;
+                Ok((AgentChannel::Heartbeat.of(host).into(), payload.into()))
+            })
+            .collect()
+    }
+
     /// Whether there is a request of this number: what changes nothing can be asked again and again.
     pub(super) fn has(&self, number: usize) -> bool {
-        number < self.payloads.len() || !matches!(self.what, What::Accepted | What::Removed)
+        number < self.requests.len() || matches!(self.what, What::Echo | What::Stored)
     }
 
     /// Makes a request, and returns when what was asked for has come.
     pub(super) async fn ask(&self, number: usize) -> Result<()> {
-        let number = number % self.payloads.len();
+        let number = number % self.requests.len();
         let removed = self.removals.as_ref().map(|all| all.of(number));
-        let payload = self.payloads[number].clone();
-        let answer = self.client.request(self.subject.clone(), payload).await?;
+        let (subject, payload) = self.requests[number].clone();
+        let answer = self.client.request(subject, payload).await?;
         self.what.check(&answer)?;
         match removed {
             Some(removed) => removed.await.context("the removal is not told"),

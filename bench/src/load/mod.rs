@@ -19,7 +19,8 @@ use std::ops::Range;
 
 use bytes::Bytes;
 use hdrhistogram::Histogram;
-use scuttle_schemas::{HostId, MAX_DECKIES_PER_HOST};
+use scuttle_schemas::agents::{Heartbeat, HeartbeatType};
+use scuttle_schemas::{BootId, HostId, MAX_DECKIES_PER_HOST};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
@@ -53,6 +54,12 @@ pub(crate) enum What {
     Accepted,
     /// The same, accepted, and the decky's removal is broadcast.
     Removed,
+    /// Each host's heartbeat in turn, with nothing new in it.
+    Heard {
+        boot: BootId,
+        /// The number of each host's first one.
+        sequence: u64,
+    },
 }
 
 /// When requests are made.
@@ -108,6 +115,24 @@ pub(crate) fn host_id(number: u32) -> HostId {
 /// A decky's id, as the simulator names them.
 pub(crate) fn decky_id(number: u32) -> String {
     format!("decky-{:02}", number + 1)
+}
+
+/// An agent's heartbeat with nothing new in it.
+pub(crate) fn heartbeat(host: &HostId, boot: BootId, sequence: u64) -> Heartbeat {
+    /// An hour, as the agents promise: those that are to be heard once are not missed.
+    const INTERVAL_MS: u32 = 3_600_000;
+    Heartbeat {
+        kind: HeartbeatType,
+        host_uuid: host.clone(),
+        agent_version: "bench".into(),
+        boot_id: boot,
+        sequence,
+        interval_ms: INTERVAL_MS,
+        page: 1,
+        pages: 1,
+        shards: None,
+        inventory_error: None,
+    }
 }
 
 /// A teardown request.

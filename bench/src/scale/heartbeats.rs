@@ -1,0 +1,106 @@
+//! Ten thousand agents that say each second that nothing has changed: what that costs the controller, and who waits for it.
+
+use std::time::Duration;
+
+use anyhow::Result;
+use scuttle_schemas::subjects;
+use serde::Serialize;
+
+use super::HOSTS;
+use crate::load::{Generator, Load, Order, Pace, What};
+use crate::report::Report;
+use crate::samples::median;
+use crate::stage::Stage;
+use crate::swarm::Swarm;
+
+/// How long they are heard alone.
+const ALONE: Duration = Duration::from_secs(3);
+/// How long somebody asks for teardowns meanwhile, one at a time.
+const ASKED: Duration = Duration::from_millis(500);
+/// How much longer they are heard then: before and after.
+const AROUND: Duration = Duration::from_millis(500);
+
+#[derive(Debug, Serialize)]
+struct Round {
+    /// Of one core.
+    share: f64,
+    heartbeats_per_second: f64,
+    heartbeat_p99_us: f64,
+    idle_p50_us: f64,
+    heard_p50_us: f64,
+}
+
+/// Measures and reports.
+pub(super) async fn run(stage: &mut Stage, report: &mut Report, swarm: &Swarm) -> Result<()> {
+    // The first of a controller's life lists everything, as an agent's does.
+    swarm.stored.report_all(&stage.client, 2).await?;
+    let mut agents = Generator::start()?;
+    let (mut asked, mut sequence) = (0, 3);
+    let mut rounds = Vec::new();
+    for _ in 0..stage.how.rounds {
+        let mut heard = |time: Duration| {
+            let order = heartbeats(stage, swarm, sequence, time);
+            sequence += time.as_secs() + 1;
+            order
+        };
+        let alone = agents.carry_out(&heard(ALONE)?).await?;
+        let during = heard(AROUND + ASKED + AROUND)?;
+        let idle = accepts(stage, swarm, &mut asked).await?;
+        let beside = tokio::join!(agents.carry_out(&during), async {
+            tokio::time::sleep(AROUND).await;
+            accepts(stage, swarm, &mut asked).await
+        });
+        beside.0?;
+        rounds.push(Round {
+            share: alone.cpu[2] / ALONE.as_secs_f64(),
+            heartbeats_per_second: alone.per_second(),
+            heartbeat_p99_us: alone.micros(0.99),
+            idle_p50_us: idle.micros(0.5),
+            heard_p50_us: beside.1?.micros(0.5),
+        });
+    }
+    let of = |figure: fn(&Round) -> f64| median(rounds.iter().map(figure).collect());
+    report.say(&format!(
+        "heartbeats: {:.0} a second, answered within {:.1} ms (p99), take {:.0} % of a core; an accept takes {:.0} µs (p50) meanwhile, {:.0} µs without",
+        of(|round| round.heartbeats_per_second)?,
+        of(|round| round.heartbeat_p99_us)? / 1e3,
+        of(|round| round.share)? * 100.0,
+        of(|round| round.heard_p50_us)?,
+        of(|round| round.idle_p50_us)?
+    ));
+    report.at_most(
+        "10,000 heartbeats/s",
+        "of one core in the controller",
+        0.25,
+        of(|round| round.share)?,
+    );
+    let slower = of(|round| round.heard_p50_us / round.idle_p50_us)?;
+    report.at_most(
+        "accept p50 beside 10,000 heartbeats/s",
+        "× p50 of idle",
+        1.5,
+        slower,
+    );
+    report.keep("heartbeats", &rounds)
+}
+
+/// One from each host each second.
+fn heartbeats(stage: &Stage, swarm: &Swarm, sequence: u64, time: Duration) -> Result<Order> {
+    let what = swarm.stored.heartbeats(sequence);
+    let mut order = stage.order(what, "", swarm.stored.targets(), Pace::PerSecond(HOSTS))?;
+    order.millis = time.as_millis() as u64;
+    order.watch.push(swarm.id()?);
+    Ok(order)
+}
+
+/// One after another, each of another decky.
+async fn accepts(stage: &mut Stage, swarm: &Swarm, asked: &mut usize) -> Result<Load> {
+    let mut targets = swarm.stored.targets();
+    targets.skip = *asked;
+    let pace = Pace::InFlight(1);
+    let mut order = stage.order(What::Accepted, subjects::TEARDOWN, targets, pace)?;
+    order.millis = ASKED.as_millis() as u64;
+    let load = stage.generator.carry_out(&order).await?;
+    *asked += load.made;
+    Ok(load)
+}

@@ -1,0 +1,175 @@
+//! A swarm of any size as the core has it, and inputs for its steps: for the benches of `scuttle-core` and
+//! `scuttle-controller`, and for the program beside it, whose instructions are counted. No clock, no randomness: the same steps each time.
+
+use scuttle_core::{Commit, Input, Reply, State};
+use scuttle_schemas::agents::{
+    Heartbeat, HeartbeatType, ReportedOutcome, ReportedShard, ReportedState, ResultOutcome,
+    ShardResult, TeardownResult, TeardownResultType,
+};
+use scuttle_schemas::hosts::EnrollRequest;
+use scuttle_schemas::operations::CancelRequest;
+use scuttle_schemas::teardown::TeardownRequest;
+use scuttle_schemas::{BootId, DeckyId, HostId, Labels, OperationId, Services, Text, Timestamp};
+use uuid::Uuid;
+
+const NOW_MS: i64 = 1_795_425_109_000;
+const BOOT: BootId = BootId(Uuid::from_u128(7));
+
+/// A swarm whose shards are all `running`.
+#[derive(Debug)]
+pub struct Swarm {
+    state: State,
+    hosts: usize,
+    deckies: usize,
+    ids: u128,
+    sequence: u64,
+}
+
+impl Swarm {
+    /// So many hosts with so many deckies each.
+    pub fn new(hosts: usize, deckies: usize) -> Self {
+        let mut swarm = Self {
+            state: State::default(),
+            hosts,
+            deckies,
+            ids: 0,
+            sequence: 0,
+        };
+        swarm.step(Input::Start);
+        for number in 0..hosts {
+            let host = host(number);
+            let request = EnrollRequest {
+                name: host.as_str().parse().expect("a name"),
+                address: None,
+                labels: Labels::default(),
+                host_uuid: Some(host.clone()),
+            };
+            swarm.step(Input::Enroll { request, host });
+            let inventory = (0..deckies).map(reported).collect();
+            let heartbeat = swarm.heartbeat(number, Some(inventory));
+            swarm.step(heartbeat);
+            swarm.close();
+        }
+        swarm
+    }
+
+    /// One step.
+    pub fn step(&mut self, input: Input) -> Option<Reply> {
+        self.state.step(now(), input)
+    }
+
+    /// The end of a batch of steps.
+    pub fn close(&mut self) -> Commit {
+        self.state.close(now())
+    }
+
+    /// A request for the teardown of the shard of this number, with the id that its operation gets: each host's first decky,
+    /// then each host's second, and after the last the first again.
+    pub fn accept(&mut self, number: usize) -> (OperationId, Input) {
+        self.ids += 1;
+        let operation_id = OperationId(Uuid::from_u128(self.ids));
+        let request = TeardownRequest {
+            host_uuid: host(number % self.hosts),
+            decky_id: Some(self.decky(number)),
+            timeout_s: 600,
+            dry_run: false,
+            expect_plan: None,
+            reason: None,
+        };
+        let input = Input::Teardown {
+            request,
+            operation_id,
+            requested_by: "alice".to_owned(),
+            key: None,
+            trace: None,
+        };
+        (operation_id, input)
+    }
+
+    /// The success of that operation.
+    pub fn result(&mut self, number: usize, operation_id: OperationId) -> Input {
+        let host = host(number % self.hosts);
+        let shard = ShardResult {
+            decky_id: self.decky(number),
+            outcome: ReportedOutcome::Removed,
+            error: None,
+        };
+        let result = TeardownResult {
+            kind: TeardownResultType,
+            operation_id,
+            host_uuid: host.clone(),
+            boot_id: BOOT,
+            sequence: self.next_sequence(),
+            outcome: ResultOutcome::Succeeded,
+            error: None,
+            shards: vec![shard],
+            started_at: now(),
+            finished_at: now(),
+        };
+        Input::Result {
+            host,
+            result,
+            trace: None,
+        }
+    }
+
+    /// Withdraws that operation: the shard is as it was.
+    pub fn cancel(&mut self, operation_id: OperationId) {
+        self.step(Input::Cancel(CancelRequest { operation_id }));
+        self.close();
+    }
+
+    /// The heartbeat of the host of this number with nothing new in it.
+    pub fn unchanged(&mut self, number: usize) -> Input {
+        self.heartbeat(number % self.hosts, None)
+    }
+
+    fn heartbeat(&mut self, number: usize, shards: Option<Vec<ReportedShard>>) -> Input {
+        let host = host(number);
+        let heartbeat = Heartbeat {
+            kind: HeartbeatType,
+            host_uuid: host.clone(),
+            agent_version: Text::from("1.0.0"),
+            boot_id: BOOT,
+            sequence: self.next_sequence(),
+            interval_ms: 10_000,
+            page: 1,
+            pages: 1,
+            shards,
+            inventory_error: None,
+        };
+        Input::Heartbeat { host, heartbeat }
+    }
+
+    fn decky(&self, number: usize) -> DeckyId {
+        decky(number / self.hosts % self.deckies)
+    }
+
+    fn next_sequence(&mut self) -> u64 {
+        self.sequence += 1;
+        self.sequence
+    }
+}
+
+fn now() -> Timestamp {
+    Timestamp::from_millis(NOW_MS)
+}
+
+fn host(number: usize) -> HostId {
+    format!("host-{number:05}").parse().expect("a host")
+}
+
+fn decky(number: usize) -> DeckyId {
+    format!("decky-{number:04}").parse().expect("a decky")
+}
+
+/// A decky as an agent reports it.
+fn reported(number: usize) -> ReportedShard {
+    ReportedShard {
+        decky_id: decky(number),
+        state: ReportedState::Running,
+        services: Services::default(),
+        decky_ip: Some("10.0.0.7".to_owned()),
+        labels: Labels::default(),
+    }
+}
