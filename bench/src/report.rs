@@ -116,7 +116,7 @@ impl Report {
             let shown = format!(
                 "{:<25} {:>4} {:>9.0} {:>8} {:>9} {:>11} {:>12} {:>8}",
                 line.0,
-                line.1,
+                in_flight(line.1),
                 figure(|sample| sample.per_second)?,
                 micros(figure(|sample| sample.p50_us)?),
                 micros(figure(|sample| sample.p99_us)?),
@@ -178,6 +178,14 @@ fn digits(value: f64) -> String {
         size if size >= 100.0 => format!("{value:.0}"),
         size if size >= 10.0 => format!("{value:.1}"),
         _ => format!("{value:.2}"),
+    }
+}
+
+/// Nothing in an open loop, where nobody waits for an answer before the next is asked.
+fn in_flight(count: u16) -> String {
+    match count {
+        0 => String::new(),
+        count => count.to_string(),
     }
 }
 

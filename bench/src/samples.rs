@@ -10,6 +10,7 @@ use crate::load::Load;
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Sample {
     pub(crate) name: &'static str,
+    /// 0 in an open loop.
     pub(crate) in_flight: u16,
     pub(crate) round: u32,
     pub(crate) per_second: f64,

@@ -17,7 +17,7 @@ use crate::swarm::Swarm;
 const ALONE: Duration = Duration::from_secs(3);
 /// How long somebody asks for teardowns meanwhile, one at a time.
 const ASKED: Duration = Duration::from_millis(500);
-/// How much longer they are heard then: before and after.
+/// How much longer they are heard then, before and after.
 const AROUND: Duration = Duration::from_millis(500);
 
 #[derive(Debug, Serialize)]
@@ -47,6 +47,7 @@ pub(super) async fn run(stage: &mut Stage, report: &mut Report, swarm: &Swarm) -
         let during = heard(AROUND + ASKED + AROUND)?;
         let idle = accepts(stage, swarm, &mut asked).await?;
         let beside = tokio::join!(agents.carry_out(&during), async {
+            // They are heard from before the first is asked until after the last.
             tokio::time::sleep(AROUND).await;
             accepts(stage, swarm, &mut asked).await
         });
