@@ -292,8 +292,10 @@ pub(super) fn check_format(
     }
 }
 
+/// Opens a file that was verified a moment ago.
 fn open_file(path: &Path) -> Result<Database, StoreError> {
     builder()
+        .set_check_integrity_on_open(false)
         .open(path)
         .map_err(|error| failed("open", path)(error.into()))
 }
