@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use scuttle_core::{Effect, State};
-use scuttle_schemas::HostId;
 use scuttle_schemas::agents::AgentCommand;
 use scuttle_schemas::hosts::{HostRecord, HostStatus};
 use scuttle_schemas::operations::{OperationRecord, OperationState};
+use scuttle_schemas::{HostId, Text};
 use tracing::{debug, info, warn};
 
 /// The most lines in a second that are not for `debug`: a thousand hosts may go away together, and an agent may come and
@@ -66,7 +66,8 @@ impl Events {
             ..
         } = operation;
         let decky_id = decky_id.as_ref().map(tracing::field::display);
-        let error = operation.error.as_ref().map(tracing::field::display);
+        // As a string, which the log escapes: it is the agent's word.
+        let error = operation.error.as_ref().map(Text::as_str);
         match operation.state {
             // It was told before; that its command was sent again is told by `sent`.
             OperationState::Queued if *attempts > 1 => {}
