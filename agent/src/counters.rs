@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use scuttle_schemas::agents::ResultOutcome;
-use scuttle_schemas::{HostId, text};
+use scuttle_schemas::{HostId, Text, text};
 use tracing::field::display;
 
 use crate::machine::{Ignored, Note};
@@ -121,7 +121,7 @@ pub(crate) fn log(host: &HostId, note: Note) {
             error,
         } => {
             let decky_id = decky_id.as_ref().map(display);
-            let error = error.as_ref().map(display);
+            let error = error.as_ref().map(Text::as_str);
             tracing::info!(%operation_id, %host_uuid, decky_id, ?outcome, error, "teardown finished");
         }
         Note::ResultRecorded {

@@ -6,10 +6,10 @@ use std::collections::HashMap;
 use std::time::{Duration, Instant};
 
 use scuttle_core::{Effect, State};
-use scuttle_schemas::HostId;
 use scuttle_schemas::agents::AgentCommand;
 use scuttle_schemas::hosts::{HostRecord, HostStatus};
 use scuttle_schemas::operations::{OperationRecord, OperationState};
+use scuttle_schemas::{HostId, Text};
 use tracing::{debug, info, warn};
 
 /// The most lines in a second that are not for `debug`: a thousand hosts may go away together, and an agent may come and
@@ -66,7 +66,8 @@ impl Events {
             ..
         } = operation;
         let decky_id = decky_id.as_ref().map(tracing::field::display);
-        let error = operation.error.as_ref().map(tracing::field::display);
+        // As a string, which the log escapes: it is the agent's word.
+        let error = operation.error.as_ref().map(Text::as_str);
         match operation.state {
             // It was told before; that its command was sent again is told by `sent`.
             OperationState::Queued if *attempts > 1 => {}
@@ -144,5 +145,81 @@ pub fn sent(command: &AgentCommand) {
         AgentCommand::Cancel(command) => {
             debug!(operation_id = %command.operation_id, host_uuid = %command.host_uuid, "withdrawal sent");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, Mutex};
+    use std::time::Instant;
+
+    use scuttle_core::{Effect, State};
+    use scuttle_schemas::hosts::{HostStatus, HostsUpdated};
+    use serde_json::json;
+    use tracing_subscriber::fmt::MakeWriter;
+
+    use super::{Events, MOST};
+
+    #[derive(Clone, Default)]
+    struct Log(Arc<Mutex<Vec<u8>>>);
+
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().expect("nobody panicked").write(bytes)
+        }
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
+        }
+    }
+
+    impl MakeWriter<'_> for Log {
+        type Writer = Self;
+        fn make_writer(&self) -> Self {
+            self.clone()
+        }
+    }
+
+    /// The lines that many messages about one host make, and the seconds that they took at the most.
+    fn lines(statuses: impl Iterator<Item = HostStatus>) -> (u32, u32) {
+        let mut message: HostsUpdated = serde_json::from_value(json!({
+            "type": "scuttle.v1.hosts_updated", "revision": 1, "at": "2026-11-23T09:11:49.000Z",
+            "updated": [{
+                "host_uuid": "worker-a", "name": "worker-a", "address": null, "labels": {},
+                "status": "enrolled", "last_heartbeat": null, "agent_version": null,
+                "inventory_error": null, "shards": 0, "open_operations": 0,
+                "enrolled_at": "2026-11-23T09:11:49.000Z",
+            }],
+        }))
+        .expect("a message");
+        let log = Log::default();
+        let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
+        let start = Instant::now();
+        tracing::subscriber::with_default(subscriber, || {
+            let mut events = Events::since(&State::default());
+            for status in statuses {
+                message.updated[0].status = status;
+                events.note(&Effect::HostsUpdated(message.clone()));
+            }
+        });
+        let written = log.0.lock().expect("nobody panicked");
+        let lines = String::from_utf8_lossy(&written).lines().count();
+        (lines as u32, start.elapsed().as_secs() as u32 + 1)
+    }
+
+    #[test]
+    fn only_another_status_is_told() {
+        let again = [HostStatus::Online, HostStatus::Online, HostStatus::Offline];
+        assert_eq!(lines(again.into_iter()).0, 2);
+    }
+
+    #[test]
+    fn a_host_that_comes_and_goes_does_not_fill_the_log() {
+        let flapping = [HostStatus::Online, HostStatus::Offline]
+            .into_iter()
+            .cycle();
+        let (lines, seconds) = lines(flapping.take(50 * MOST as usize));
+        assert!(lines >= MOST, "{lines}");
+        // And one that tells how many were left out.
+        assert!(lines <= seconds * (MOST + 1), "{lines} in {seconds} s");
     }
 }
