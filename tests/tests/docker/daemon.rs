@@ -310,12 +310,21 @@ impl Drop for Daemon {
         // First what is half outside: it would keep a dead dockerd waiting to be fetched, and that the cage.
         drop(self.dockerd.take());
         drop(self.cage.stdin.take());
+        let name = self.dir.path().file_name().unwrap_or_default();
+        let cgroups = format!("*/{}*", name.to_string_lossy());
+        // What is paused does not even die.
+        for (state, thawed) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+            let write = format!("echo {thawed} > \"$1\"");
+            let _ = std::process::Command::new("find")
+                .args(["/sys/fs/cgroup", "-path", &cgroups, "-name", state])
+                .args(["-exec", "sh", "-c", &write, "sh", "{}", ";"])
+                .stderr(Stdio::null())
+                .status();
+        }
         // unshare ends when all that was in the cage has ended: then no mount keeps the directory.
         while let Ok(None) = self.cage.try_wait() {
             std::thread::yield_now();
         }
-        let name = self.dir.path().file_name().unwrap_or_default();
-        let cgroups = format!("*/{}*", name.to_string_lossy());
         // What is not there need not be removed.
         let _ = std::process::Command::new("find")
             .args(["/sys/fs/cgroup", "-depth", "-type", "d", "-path", &cgroups])
