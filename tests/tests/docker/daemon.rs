@@ -322,9 +322,7 @@ impl Drop for Daemon {
                 .status();
         }
         // unshare ends when all that was in the cage has ended: then no mount keeps the directory.
-        while let Ok(None) = self.cage.try_wait() {
-            std::thread::yield_now();
-        }
+        let _ = self.cage.wait();
         // What is not there need not be removed.
         let _ = std::process::Command::new("find")
             .args(["/sys/fs/cgroup", "-depth", "-type", "d", "-path", &cgroups])
