@@ -18,7 +18,7 @@ const PROGRAM: &str = "scuttle-simulation";
 const SEEDS: &str = "20000";
 
 /// What a copy of the sources is made of.
-const SOURCES: [&str; 12] = [
+const SOURCES: [&str; 13] = [
     "Cargo.toml",
     "Cargo.lock",
     "agent",
@@ -29,6 +29,7 @@ const SOURCES: [&str; 12] = [
     "controller",
     "core",
     "schemas",
+    "telemetry",
     "tests",
     "xtask",
 ];
