@@ -144,8 +144,10 @@ fn patches(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
 /// Brings the copy in line with the sources; a file that is as it was keeps its time, so that cargo builds
 /// only what a bug, or the one before it, has touched.
 fn copy_sources(workspace: &Workspace, copy: &Workspace) -> Result<(), Failure> {
-    fs::create_dir_all(&copy.root)
-        .map_err(|error| Failure::new(format!("cannot make {}: {error}", copy.root.display())))?;
+    // The controller takes in the page that is there: none.
+    let page = copy.root.join("web").join("dist");
+    fs::create_dir_all(&page)
+        .map_err(|error| Failure::new(format!("cannot make {}: {error}", page.display())))?;
     for name in SOURCES {
         let (from, to) = (workspace.root.join(name), copy.root.join(name));
         if from.exists() {
