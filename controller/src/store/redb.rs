@@ -8,9 +8,9 @@ use std::sync::Arc;
 
 use ::redb::{Builder, Database, ReadableDatabase, StorageBackend, WriteTransaction};
 use scuttle_core::{Change, ReplayError};
-use uuid::Uuid;
 
 use super::codec::{self, FORMAT, FORMAT_KEY, JOURNAL, META, Rows, WriteError};
+use super::draft::Draft;
 use super::shadow::Shadow;
 use super::snapshot::Snapshots;
 use super::{Fold, Store, StoreError};
@@ -48,7 +48,7 @@ impl RedbStore {
         refuse_untouched(&path)?;
         let database = match open_file(&path) {
             Err(StoreError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
-                create_file(data_dir, &path)?
+                create_file(&path)?
             }
             opened => opened?,
         };
@@ -302,29 +302,13 @@ fn open_file(path: &Path) -> Result<Database, StoreError> {
 
 /// Makes an empty store, whole under another name before it gets its own: a crash leaves no half of
 /// one, so a file that says no format is never a new store, but a damaged or a foreign one.
-fn create_file(data_dir: &Path, path: &Path) -> Result<Database, StoreError> {
-    let draft = data_dir.join(format!("{FILE_NAME}.{}", Uuid::now_v7()));
-    let made = create_draft(&draft);
-    // Unlike a rename, this fails when another controller was quicker.
-    let linked = made.and_then(|database| match fs::hard_link(&draft, path) {
-        Ok(()) => Ok(database),
-        Err(cause) if cause.kind() == io::ErrorKind::AlreadyExists => open_file(path),
-        Err(cause) => Err(StoreError::io("create", path, cause)),
-    });
-    // Whatever else happened is what the caller must hear.
-    let _ = fs::remove_file(&draft);
-    let database = linked?;
-    fs::File::open(data_dir)
-        .and_then(|directory| directory.sync_all())
-        .map_err(|cause| StoreError::io("create a file in", data_dir, cause))?;
-    Ok(database)
-}
-
-fn create_draft(draft: &Path) -> Result<Database, StoreError> {
-    let failed = failed("create", draft);
-    let database = builder().create(draft).map_err(|e| failed(e.into()))?;
-    make_tables(&database, draft)?;
-    Ok(database)
+fn create_file(path: &Path) -> Result<Database, StoreError> {
+    match Draft::beside(path)?.seal()?.link(path) {
+        // Another controller was quicker.
+        Err(StoreError::Io { cause, .. }) if cause.kind() == io::ErrorKind::AlreadyExists => {}
+        linked => linked?,
+    }
+    open_file(path)
 }
 
 /// Makes the tables, empty, in one transaction with the format.
