@@ -117,7 +117,7 @@ impl Sources {
         page.gauge("process_start_time_seconds", help, started_at)?;
         if let Some(used) = process::cpu_seconds() {
             let help = "Processor time that the process used, in user and kernel mode.";
-            page.seconds_counter("process_cpu_seconds", help, used)?;
+            page.counter("process_cpu_seconds", help, used)?;
         }
         if let Some(bytes) = process::resident_bytes() {
             let help = "Memory that the process has in use.";

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use prometheus_client::encoding::{
-    DescriptorEncoder, EncodeGaugeValue, EncodeLabelSet, EncodeMetric,
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, EncodeMetric,
 };
 use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
@@ -38,35 +38,31 @@ impl Page<'_> {
         Ok(())
     }
 
-    pub(super) fn counters<L: EncodeLabelSet>(
+    pub(super) fn counters<L: EncodeLabelSet, V: EncodeCounterValue>(
         &mut self,
         name: &str,
         help: &str,
-        values: impl IntoIterator<Item = (L, u64)>,
+        values: impl IntoIterator<Item = (L, V)>,
     ) -> fmt::Result {
         let values = values.into_iter();
         let counters = values.map(|(labels, value)| (labels, ConstCounter::new(value)));
         self.family(name, help, MetricType::Counter, counters)
     }
 
-    pub(super) fn counter(&mut self, name: &str, help: &str, value: u64) -> fmt::Result {
-        self.counters(name, help, [(NONE, value)])
-    }
-
-    pub(super) fn seconds_counter(&mut self, name: &str, help: &str, value: f64) -> fmt::Result {
-        self.family(
-            name,
-            help,
-            MetricType::Counter,
-            [(NONE, ConstCounter::new(value))],
-        )
-    }
-
-    pub(super) fn gauges<L: EncodeLabelSet>(
+    pub(super) fn counter(
         &mut self,
         name: &str,
         help: &str,
-        values: impl IntoIterator<Item = (L, u64)>,
+        value: impl EncodeCounterValue,
+    ) -> fmt::Result {
+        self.counters(name, help, [(NONE, value)])
+    }
+
+    pub(super) fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, V)>,
     ) -> fmt::Result {
         let values = values.into_iter();
         let gauges = values.map(|(labels, value)| (labels, ConstGauge::new(value)));
@@ -79,12 +75,7 @@ impl Page<'_> {
         help: &str,
         value: impl EncodeGaugeValue,
     ) -> fmt::Result {
-        self.family(
-            name,
-            help,
-            MetricType::Gauge,
-            [(NONE, ConstGauge::new(value))],
-        )
+        self.gauges(name, help, [(NONE, value)])
     }
 
     pub(super) fn histogram(
