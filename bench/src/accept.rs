@@ -91,13 +91,13 @@ pub(crate) async fn ask(
 ) -> Result<Sample> {
     let swarm = Swarm::with_shards(stage, shards).await?;
     let pace = Pace::InFlight(in_flight);
-    let mut order = stage.order(
+    let order = stage.order(
         What::Accepted,
         subjects::TEARDOWN,
         swarm.stored.targets(),
         pace,
     )?;
-    order.watch.push(swarm.id()?);
-    let load = stage.generator.carry_out(&order).await?;
-    Ok(Sample::of(NAME, in_flight, round, &load))
+    stage
+        .carry_out(order, swarm.id()?, (NAME, in_flight, round))
+        .await
 }

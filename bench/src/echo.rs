@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
+use bytes::Bytes;
 use futures_util::StreamExt;
 use scuttle_tests::process::Process;
 use tokio::process::Command;
@@ -13,17 +14,21 @@ use crate::stage::Stage;
 
 pub(crate) const NAME: &str = "echo";
 
-pub(crate) const READY: &str = "the service is ready";
+const READY: &str = "the service is ready";
 
-/// Serves until it is killed. In the process that [`Echo::start`] starts.
-pub(crate) async fn serve(url: &str, subject: String) -> Result<ExitCode> {
+/// Answers each payload with what `answer` makes of it, until it is killed. In the process that [`Own::start`] starts.
+pub(crate) async fn serve(
+    url: &str,
+    subject: String,
+    mut answer: impl FnMut(Bytes) -> Result<Bytes>,
+) -> Result<ExitCode> {
     let client = async_nats::connect(url).await?;
     let mut requests = client.subscribe(subject).await?;
     client.flush().await?;
     println!("{READY}");
     while let Some(request) = requests.next().await {
         if let Some(reply) = request.reply {
-            client.publish(reply, request.payload).await?;
+            client.publish(reply, answer(request.payload)?).await?;
         }
     }
     Ok(ExitCode::SUCCESS)
@@ -60,8 +65,8 @@ pub(crate) async fn ask(
     round: u32,
 ) -> Result<Sample> {
     let pace = Pace::InFlight(in_flight);
-    let mut order = stage.order(What::Echo, &echo.subject, Targets::any(), pace)?;
-    order.watch.push(echo.id()?);
-    let load = stage.generator.carry_out(&order).await?;
-    Ok(Sample::of(NAME, in_flight, round, &load))
+    let order = stage.order(What::Echo, &echo.subject, Targets::any(), pace)?;
+    stage
+        .carry_out(order, echo.id()?, (NAME, in_flight, round))
+        .await
 }

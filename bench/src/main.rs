@@ -117,7 +117,7 @@ fn main() -> ExitCode {
     let Args { command, how } = Args::parse();
     let done = match command {
         Some(Command::Generate) => threaded(load::generate()),
-        Some(Command::Echo { url, subject }) => threaded(echo::serve(&url, subject)),
+        Some(Command::Echo { url, subject }) => threaded(echo::serve(&url, subject, Ok)),
         Some(Command::ReadStore { data_dir }) => scale::store::read(&data_dir),
         command => threaded(run(command, &how)),
     };

@@ -7,14 +7,14 @@ use std::path::Path;
 use std::process::ExitCode;
 
 use anyhow::{Context, Result};
-use futures_util::StreamExt;
+use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use scuttle_schemas::teardown::{IN_PROGRESS, QUEUED, TeardownAccepted, TeardownRequest};
 use scuttle_schemas::{DeckyId, ErrorCode, OperationId, Refusal, RefusalBody, Timestamp};
 use scuttle_tests::wait::now;
 use uuid::Uuid;
 
-use crate::echo::{Own, READY};
+use crate::echo::{self, Own};
 use crate::load::{Pace, Targets, What, decky_id, host_id};
 use crate::samples::Sample;
 use crate::stage::Stage;
@@ -51,10 +51,10 @@ pub(crate) async fn ask(
     let path = path.to_str().context("a path in UTF-8")?.to_owned();
     let own = Own::start(stage, PROGRAM, &[&[path], &filled[..]].concat()).await?;
     let pace = Pace::InFlight(in_flight);
-    let mut order = stage.order(What::Accepted, &own.subject, targets, pace)?;
-    order.watch.push(own.id()?);
-    let load = stage.generator.carry_out(&order).await?;
-    Ok(Sample::of(NAME, in_flight, round, &load))
+    let order = stage.order(What::Accepted, &own.subject, targets, pace)?;
+    stage
+        .carry_out(order, own.id()?, (NAME, in_flight, round))
+        .await
 }
 
 /// Serves until it is killed. In the process that [`ask`] starts.
@@ -67,20 +67,14 @@ pub(crate) async fn serve(
 ) -> Result<ExitCode> {
     let mut database = Connection::open(path)?;
     fill(&mut database, hosts, deckies).with_context(|| format!("fill {}", path.display()))?;
-    let client = async_nats::connect(url).await?;
-    let mut requests = client.subscribe(subject).await?;
-    client.flush().await?;
-    println!("{READY}");
-    while let Some(request) = requests.next().await {
-        if let Some(reply) = request.reply {
-            let answer = match teardown(&mut database, &request.payload)? {
-                Ok(accepted) => serde_json::to_vec(&accepted)?,
-                Err(refusal) => serde_json::to_vec(&RefusalBody::from(refusal))?,
-            };
-            client.publish(reply, answer.into()).await?;
-        }
-    }
-    Ok(ExitCode::SUCCESS)
+    let answer = |payload: Bytes| {
+        let answer = match teardown(&mut database, &payload)? {
+            Ok(accepted) => serde_json::to_vec(&accepted)?,
+            Err(refusal) => serde_json::to_vec(&RefusalBody::from(refusal))?,
+        };
+        Ok(answer.into())
+    };
+    echo::serve(url, subject, answer).await
 }
 
 fn fill(database: &mut Connection, hosts: u32, deckies: u32) -> rusqlite::Result<()> {

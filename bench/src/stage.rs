@@ -10,6 +10,7 @@ use tempfile::TempDir;
 
 use crate::How;
 use crate::load::{Generator, Order, Pace, Targets, What};
+use crate::samples::Sample;
 use crate::server::{self, Server};
 
 /// Dropping it ends its processes and removes its files.
@@ -55,6 +56,19 @@ impl Stage {
             millis: self.how.seconds.as_millis() as u64,
             watch: vec![self.server.id()?],
         })
+    }
+
+    /// Has an order carried out, and the process watched that serves it.
+    pub(crate) async fn carry_out(
+        &mut self,
+        mut order: Order,
+        service: u32,
+        (name, in_flight, round): (&'static str, u16, u32),
+    ) -> Result<Sample> {
+        // Behind the server: its place in what is printed.
+        order.watch.insert(1, service);
+        let load = self.generator.carry_out(&order).await?;
+        Ok(Sample::of(name, in_flight, round, &load))
     }
 
     /// A log that nobody has written to.

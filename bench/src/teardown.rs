@@ -77,12 +77,12 @@ async fn ask(stage: &mut Stage, round: u32) -> Result<Sample> {
         pace,
     )?;
     order.millis = TIME.as_millis() as u64;
-    order.watch.push(swarm.id()?);
     order
         .watch
         .push(agents.id().context("the simulator has ended")?);
-    let load = stage.generator.carry_out(&order).await?;
-    Ok(Sample::of(NAME, IN_FLIGHT, round, &load))
+    stage
+        .carry_out(order, swarm.id()?, (NAME, IN_FLIGHT, round))
+        .await
 }
 
 /// The simulator, when the controller has every inventory.
