@@ -86,7 +86,6 @@ impl Daemon {
             .args(["--cgroup-parent", &format!("/{name}")])
             .args(["--shutdown-timeout", "1"]);
         let mut process = Process::spawn("dockerd", command, &dir.join("dockerd.log"))?;
-        process.quiet = true;
         let socket = self.socket();
         let answers = || {
             let ended = process.alive().map_err(|end| format!("{end:#}"));
