@@ -32,7 +32,8 @@ use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
 /// The state is millions of small pieces, allocated by one thread and freed by others, which the
-/// system's allocator is slow at.
+/// system's allocator is slow at. It is built not to ask for huge pages: on a virtual machine a fresh one took a
+/// millisecond to clear, and a third of the accepts with it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

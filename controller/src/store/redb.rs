@@ -5,6 +5,7 @@ use std::fs;
 use std::io;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
 
 use ::redb::{Builder, Database, ReadableDatabase, StorageBackend, WriteTransaction};
 use scuttle_core::{Change, ReplayError};
@@ -21,6 +22,11 @@ pub const FILE_NAME: &str = "scuttle.redb";
 /// Bytes of pages that redb keeps in memory. The rows are held in memory by the state; this is for the
 /// pages that a checkpoint touches, and more than this made none faster.
 const CACHE: usize = 64 << 20;
+
+/// How many rows are read before they are handed to the thread that applies them, and how many such pieces wait for it at the
+/// most: neither waits long for the other, and what waits is little beside what is kept.
+const PIECE: usize = 1_000;
+const PIECES: usize = 8;
 
 /// A store in a file. One process has it open at a time.
 #[derive(Debug)]
@@ -108,6 +114,33 @@ impl RedbStore {
         Ok(())
     }
 
+    /// Reads the rows and then the journal, and hands them on piece by piece.
+    fn read(&self, to: SyncSender<Vec<Change>>) -> Result<(), StoreError> {
+        let failed = self.failed("read");
+        let mut piece = Vec::with_capacity(PIECE);
+        let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
+        codec::read_rows(&transaction, &self.path, &mut |change| {
+            piece.push(change);
+            if piece.len() == PIECE {
+                // Who takes no more says why.
+                let _ = to.send(std::mem::replace(&mut piece, Vec::with_capacity(PIECE)));
+            }
+            Ok(())
+        })?;
+        let _ = to.send(piece);
+        let journal = (transaction.open_table(JOURNAL)).map_err(|e| failed(e.into()))?;
+        for record in journal.range::<u64>(..).map_err(|e| failed(e.into()))? {
+            let (number, bytes) = record.map_err(|e| failed(e.into()))?;
+            let batch = codec::decode(bytes.value()).map_err(codec::damaged(
+                &self.path,
+                "journal",
+                number.value(),
+            ))?;
+            let _ = to.send(batch);
+        }
+        Ok(())
+    }
+
     /// For `map_err`: what redb says about this file.
     fn failed(&self, action: &'static str) -> impl Fn(::redb::Error) -> StoreError + use<> {
         failed(action, &self.path)
@@ -151,30 +184,22 @@ impl RedbStore {
 }
 
 impl Store for RedbStore {
+    /// A thread of its own reads and decodes, while the caller's applies what was read.
     fn load(
         &mut self,
         each: &mut dyn FnMut(Change) -> Result<(), ReplayError>,
     ) -> Result<(), StoreError> {
-        let failed = self.failed("read");
-        let mut each = |change| {
-            each(change).map_err(|cause| StoreError::Replay {
-                path: self.path.clone(),
-                cause,
-            })
-        };
-        let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
-        codec::read_rows(&transaction, &self.path, &mut each)?;
-        let journal = (transaction.open_table(JOURNAL)).map_err(|e| failed(e.into()))?;
-        for record in journal.range::<u64>(..).map_err(|e| failed(e.into()))? {
-            let (number, bytes) = record.map_err(|e| failed(e.into()))?;
-            let batch: Vec<Change> = codec::decode(bytes.value()).map_err(codec::damaged(
-                &self.path,
-                "journal",
-                number.value(),
-            ))?;
-            batch.into_iter().try_for_each(&mut each)?;
-        }
-        Ok(())
+        let (read, pieces) = sync_channel(PIECES);
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(|| self.read(read));
+            for change in pieces.into_iter().flatten() {
+                each(change).map_err(|cause| StoreError::Replay {
+                    path: self.path.clone(),
+                    cause,
+                })?;
+            }
+            (reading.join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
     }
 
     fn append(&mut self, changes: &[Change]) -> Result<(), StoreError> {
