@@ -87,11 +87,12 @@ impl State {
 }
 
 fn known<'s>(
-    hosts: &'s mut BTreeMap<HostId, Host>,
+    hosts: &'s mut BTreeMap<HostId, Box<Host>>,
     host: &HostId,
     what: impl FnOnce() -> String,
 ) -> Result<&'s mut Host, ReplayError> {
-    hosts.get_mut(host).ok_or_else(|| ReplayError {
+    let known = hosts.get_mut(host).map(Box::as_mut);
+    known.ok_or_else(|| ReplayError {
         what: what(),
         host: host.clone(),
     })

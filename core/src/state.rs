@@ -23,7 +23,8 @@ use crate::tick::{Beacons, Timer};
 #[derive(Debug, Default)]
 pub struct State {
     pub(crate) meta: Meta,
-    pub(crate) hosts: BTreeMap<HostId, Host>,
+    /// Boxed, so that the names, which each search reads, are close together.
+    pub(crate) hosts: BTreeMap<HostId, Box<Host>>,
     /// The living hosts by name.
     pub(crate) names: BTreeMap<HostName, HostId>,
     /// By id, which is by age.
@@ -202,7 +203,7 @@ impl State {
             inventory: Inventory::default(),
             seen: None,
         };
-        self.hosts.insert(host.row.host.clone(), host);
+        self.hosts.insert(host.row.host.clone(), Box::new(host));
     }
 
     /// Puts an operation's row; answers whether its host now has another number of open ones.

@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::sync::{Mutex, mpsc};
 
 use crate::nats::{Nats, Role};
-use crate::wait::{until, within};
+use crate::wait::{until, until_after_steps, within};
 
 /// How long one request may take. A test that asks while nobody answers retries with `until`.
 const ANSWER: Duration = Duration::from_secs(5);
@@ -205,13 +205,13 @@ impl Client {
         Ok(answer.operation)
     }
 
-    /// Waits until an operation has ended.
+    /// Waits until an operation has ended, as long as it goes on.
     ///
     /// # Errors
-    /// It does not end.
+    /// It does not.
     pub async fn ended(&self, id: OperationId) -> Result<OperationRecord> {
         let ended = |operation: &OperationRecord| operation.finished_at.is_some();
-        until("the operation ends", || self.operation(id), ended).await
+        until_after_steps("the operation ends", || self.operation(id), ended).await
     }
 
     /// Every shard, over all pages, and the first page's revision.

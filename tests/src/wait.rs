@@ -32,7 +32,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// It was not in time; the error lists every different answer that was seen, with its time.
 pub async fn until<T, Asked, E>(
     what: &str,
-    mut ask: impl FnMut() -> Asked,
+    ask: impl FnMut() -> Asked,
     enough: impl Fn(&T) -> bool,
 ) -> Result<T>
 where
@@ -40,11 +40,50 @@ where
     E: Debug,
     Asked: Future<Output = Result<T, E>>,
 {
+    ask_until(what, ask, enough, Patience::InAll).await
+}
+
+/// The same for work that shows how it goes on: as long as each new answer comes within [`PATIENCE`] of the last.
+///
+/// # Errors
+/// As `until`.
+pub async fn until_after_steps<T, Asked, E>(
+    what: &str,
+    ask: impl FnMut() -> Asked,
+    enough: impl Fn(&T) -> bool,
+) -> Result<T>
+where
+    T: Debug,
+    E: Debug,
+    Asked: Future<Output = Result<T, E>>,
+{
+    ask_until(what, ask, enough, Patience::ForEachStep).await
+}
+
+/// What [`PATIENCE`] is for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Patience {
+    InAll,
+    ForEachStep,
+}
+
+async fn ask_until<T, Asked, E>(
+    what: &str,
+    mut ask: impl FnMut() -> Asked,
+    enough: impl Fn(&T) -> bool,
+    patience: Patience,
+) -> Result<T>
+where
+    T: Debug,
+    E: Debug,
+    Asked: Future<Output = Result<T, E>>,
+{
     let start = Instant::now();
+    let mut since = start;
     let mut seen: Vec<String> = Vec::new();
     let mut last = String::new();
     let mut tries = tokio::time::interval(RETRY);
-    while start.elapsed() < PATIENCE {
+    while since.elapsed() < PATIENCE {
         tries.tick().await;
         let answer = ask().await;
         let text = format!("{answer:?}");
@@ -56,6 +95,9 @@ where
         if text != last {
             seen.push(format!("{:>6} ms: {text}", start.elapsed().as_millis()));
             last = text;
+            if patience == Patience::ForEachStep {
+                since = Instant::now();
+            }
         }
     }
     bail!(
