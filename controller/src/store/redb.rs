@@ -115,7 +115,7 @@ impl RedbStore {
     }
 
     /// Reads the rows and then the journal, and hands them on piece by piece.
-    fn read(&self, to: SyncSender<Vec<Change>>) -> Result<(), StoreError> {
+    fn read(&self, to: &SyncSender<Vec<Change>>) -> Result<(), StoreError> {
         let failed = self.failed("read");
         let mut piece = Vec::with_capacity(PIECE);
         let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
@@ -189,12 +189,13 @@ impl Store for RedbStore {
         &mut self,
         each: &mut dyn FnMut(Change) -> Result<(), ReplayError>,
     ) -> Result<(), StoreError> {
+        let store = &*self;
         let (read, pieces) = sync_channel(PIECES);
         std::thread::scope(|scope| {
-            let reading = scope.spawn(|| self.read(read));
+            let reading = scope.spawn(move || store.read(&read));
             for change in pieces.into_iter().flatten() {
                 each(change).map_err(|cause| StoreError::Replay {
-                    path: self.path.clone(),
+                    path: store.path.clone(),
                     cause,
                 })?;
             }
