@@ -34,7 +34,7 @@ pub(crate) trait Bounded {
 
 impl Bounded for ShardRow {
     fn most_bytes(&self) -> usize {
-        let services: usize = self.services.as_slice().iter().map(|name| text(name)).sum();
+        let services: usize = self.services.iter().map(text).sum();
         let labels = self.labels.as_map().iter();
         let labels: usize = labels.map(|(key, value)| text(key) + text(value)).sum();
         let error = self

@@ -60,10 +60,14 @@ impl State {
         match change {
             Change::Meta(meta) => self.meta = meta,
             Change::Host(row) => self.insert_host(*row),
-            Change::Shard(row) => {
+            Change::Shard(mut row) => {
                 let host = known(&mut self.hosts, &row.host, || {
                     format!("shard {}", row.decky)
                 })?;
+                if let Some(row) = Arc::get_mut(&mut row) {
+                    // The host's own name, so that each shard's needs no memory of its own.
+                    row.host.clone_from(&host.row.host);
+                }
                 insert_shard(&mut host.shards, &mut self.census, row);
             }
             Change::ShardRemoved { host, decky } => {

@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::ser::SerializeSeq;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// The most characters of an error, a reason or another free text.
 pub const MAX_TEXT: usize = 512;
@@ -78,23 +79,40 @@ fn within(what: &str, text: &str, most: usize) -> Result<(), InvalidText> {
 }
 
 /// The services of a decky (`ssh`, `http`): at most 32, each of 1 to 64 characters.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(try_from = "Vec<String>")]
 #[cfg_attr(feature = "generate", schemars(!try_from))]
 pub struct Services(
     #[cfg_attr(
         feature = "generate",
-        schemars(length(max = MAX_SERVICES), inner(length(min = 1, max = MAX_SERVICE)))
+        schemars(
+            with = "Vec<String>",
+            length(max = MAX_SERVICES),
+            inner(length(min = 1, max = MAX_SERVICE))
+        )
     )]
-    // Shared by its clones: a row is cloned several times on its way.
-    Arc<Vec<String>>,
+    // A million deckies have some: so one piece of memory for all names, each behind a character that is its length in
+    // bytes, and none for no names. Shared by clones.
+    Option<Arc<str>>,
 );
 
 impl Services {
     /// The names, in the order in which they were given.
-    pub fn as_slice(&self) -> &[String] {
-        &self.0
+    pub fn iter(&self) -> impl Iterator<Item = &str> {
+        let mut rest = self.0.as_deref().unwrap_or_default();
+        std::iter::from_fn(move || {
+            let mut chars = rest.chars();
+            let length = chars.next()? as usize;
+            let (name, more) = chars.as_str().split_at(length);
+            rest = more;
+            Some(name)
+        })
+    }
+
+    /// The names in one text.
+    pub fn join(&self, separator: &str) -> String {
+        self.iter().collect::<Vec<_>>().join(separator)
     }
 }
 
@@ -106,34 +124,57 @@ impl TryFrom<Vec<String>> for Services {
                 "services must be at most {MAX_SERVICES}"
             )));
         }
+        let mut text = String::new();
         for name in &names {
             within("a service's name", name, MAX_SERVICE)?;
+            let length = u32::try_from(name.len()).ok().and_then(char::from_u32);
+            text.extend(length);
+            text.push_str(name);
         }
-        Ok(Self(Arc::new(names)))
+        Ok(Self((!text.is_empty()).then(|| text.into())))
+    }
+}
+
+impl Serialize for Services {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        let mut names = serializer.serialize_seq(Some(self.iter().count()))?;
+        for name in self.iter() {
+            names.serialize_element(name)?;
+        }
+        names.end()
+    }
+}
+
+impl fmt::Debug for Services {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names: Vec<_> = self.iter().collect();
+        f.debug_tuple("Services").field(&names).finish()
     }
 }
 
 /// Labels of a host or decky: at most 16, key and value of 1 to 63 characters.
-#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(try_from = "BTreeMap<String, String>")]
 #[cfg_attr(feature = "generate", schemars(!try_from))]
 pub struct Labels(
     #[cfg_attr(
         feature = "generate",
-        schemars(extend(
+        schemars(with = "BTreeMap<String, String>", extend(
             "maxProperties" = MAX_LABELS,
             "propertyNames" = { "minLength": 1, "maxLength": MAX_LABEL },
             "additionalProperties" = { "type": "string", "minLength": 1, "maxLength": MAX_LABEL },
         ))
     )]
-    Arc<BTreeMap<String, String>>,
+    // None where there are none, which is what most of a million deckies have. Shared by clones.
+    Option<Arc<BTreeMap<String, String>>>,
 );
 
 impl Labels {
     /// Key and value, by key.
     pub fn as_map(&self) -> &BTreeMap<String, String> {
-        &self.0
+        static NONE: BTreeMap<String, String> = BTreeMap::new();
+        self.0.as_deref().unwrap_or(&NONE)
     }
 }
 
@@ -147,7 +188,19 @@ impl TryFrom<BTreeMap<String, String>> for Labels {
             within("a label's key", key, MAX_LABEL)?;
             within("a label's value", value, MAX_LABEL)?;
         }
-        Ok(Self(Arc::new(labels)))
+        Ok(Self((!labels.is_empty()).then(|| Arc::new(labels))))
+    }
+}
+
+impl Serialize for Labels {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        self.as_map().serialize(serializer)
+    }
+}
+
+impl fmt::Debug for Labels {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_tuple("Labels").field(self.as_map()).finish()
     }
 }
 
@@ -187,6 +240,19 @@ mod tests {
         assert!(Services::try_from(vec!["ssh".to_owned(); 33]).is_err());
         assert!(Services::try_from(vec![String::new()]).is_err());
         assert!(Services::try_from(vec!["x".repeat(65)]).is_err());
+        for names in [
+            &[] as &[&str],
+            &["ssh"],
+            &["\u{80}\0é", "a", &"é".repeat(64), "\u{10ffff}"],
+        ] {
+            let names: Vec<String> = names.iter().map(ToString::to_string).collect();
+            let services = Services::try_from(names.clone()).expect("valid");
+            assert_eq!(services.iter().collect::<Vec<_>>(), names);
+            assert_eq!(
+                serde_json::to_string(&services).ok(),
+                serde_json::to_string(&names).ok()
+            );
+        }
         let labels = |count: usize, value: &str| {
             Labels::try_from(
                 (0..count)

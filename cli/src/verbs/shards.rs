@@ -66,7 +66,7 @@ fn table(shards: &[ShardRecord]) -> Table {
             shard.decky_id.as_str().into(),
             look::shard(shard.state).into(),
             shard.decky_ip.as_deref().unwrap_or("").into(),
-            shard.services.as_slice().join(",").into(),
+            shard.services.join(",").into(),
             Cell::toned(look::Tone::Dim, &look::ago(shard.last_seen, now)),
             Cell::toned(
                 look::Tone::Bad,

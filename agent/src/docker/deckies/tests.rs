@@ -36,11 +36,7 @@ fn decnet(rows: &[(&str, &str, Option<&str>)]) -> Deckies {
 fn shown(deckies: &Deckies) -> String {
     let shards = deckies.reported();
     let one = |shard: &scuttle_schemas::agents::ReportedShard| {
-        format!(
-            "{}: {}",
-            shard.decky_id,
-            shard.services.as_slice().join(" ")
-        )
+        format!("{}: {}", shard.decky_id, shard.services.join(" "))
     };
     shards.iter().map(one).collect::<Vec<_>>().join("; ")
 }

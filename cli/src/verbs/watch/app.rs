@@ -433,7 +433,7 @@ fn shard_text(shard: &ShardRecord) -> String {
         shard.decky_id,
         shard.decky_ip.as_deref().unwrap_or(""),
         look::shard(shard.state).word,
-        shard.services.as_slice().join(" ")
+        shard.services.join(" ")
     )
 }
 

@@ -260,7 +260,7 @@ impl Scene<'_> {
                     text(shard.decky_id.as_str()),
                     look(look::shard(shard.state)),
                     text(shard.decky_ip.as_deref().unwrap_or("")),
-                    text(&shard.services.as_slice().join(",")),
+                    text(&shard.services.join(",")),
                     error(Tone::Bad, shard.last_error.as_ref()),
                 ]
             }
