@@ -156,6 +156,8 @@ fn cause(error: &StoreError) -> String {
         }
         StoreError::Replay { cause, .. } => format!("it is damaged ({cause})"),
         StoreError::Database { cause, .. } => cause.clone(),
-        StoreError::Ordered => error.to_string(),
+        StoreError::OtherJournal { .. } | StoreError::Journal(_) | StoreError::Ordered => {
+            error.to_string()
+        }
     }
 }

@@ -5,8 +5,8 @@ use std::path::Path;
 
 use ::redb::{ReadTransaction, Table, TableDefinition, WriteTransaction};
 use scuttle_core::Change;
-use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 
@@ -29,6 +29,8 @@ pub(super) const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new
 /// Where `meta` has the format: a `u32`, little-endian in every format there will be.
 pub(super) const FORMAT_KEY: &str = "format";
 pub(super) const SWARM_KEY: &str = "swarm";
+/// Where `meta` has, if the journal is a stream, its name and the sequence of the last message that the rows contain.
+pub(super) const STREAM_KEY: &str = "stream";
 
 /// The bytes of a value, in a buffer that is used again.
 pub(super) fn encode<'b, T: Serialize + ?Sized>(
@@ -51,6 +53,14 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, postcard::E
 /// How many changes a batch has, without reading them: a sequence begins with its length.
 pub(super) fn batch_len(bytes: &[u8]) -> Result<usize, postcard::Error> {
     postcard::take_from_bytes(bytes).map(|(length, _)| length)
+}
+
+/// How much of a stream the rows contain.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(super) struct Contained {
+    pub(super) stream: String,
+    /// The last message of it.
+    pub(super) sequence: u64,
 }
 
 /// The rows' tables, open for writing.
@@ -80,6 +90,13 @@ impl<'t> Rows<'t> {
     pub(super) fn write_format(&mut self) -> Result<(), ::redb::StorageError> {
         let format = FORMAT.to_le_bytes();
         self.meta.insert(FORMAT_KEY, format.as_slice()).map(drop)
+    }
+
+    /// Writes what the rows contain of a stream.
+    pub(super) fn write_contained(&mut self, contained: &Contained) -> Result<(), WriteError> {
+        let bytes = encode(contained, &mut self.buffer)?;
+        drop(self.meta.insert(STREAM_KEY, bytes)?);
+        Ok(())
     }
 
     /// Puts or removes the row that a change is about.

@@ -5,6 +5,13 @@ use std::path::{Path, PathBuf};
 
 use scuttle_core::ReplayError;
 
+fn of_stream(found: Option<&str>) -> String {
+    match found {
+        Some(stream) => format!("of the stream {stream}"),
+        None => "whose journal is in the file".to_owned(),
+    }
+}
+
 const RESTORE: &str = "restore a backup of it, or move it away to start with an empty swarm record";
 
 /// A store that does not do what it was asked to.
@@ -72,6 +79,19 @@ pub enum StoreError {
         /// What does not fit.
         cause: ReplayError,
     },
+    /// The rows are of another journal.
+    #[error("{} has rows {}: {advice}", .path.display(), of_stream(.found.as_deref()))]
+    OtherJournal {
+        /// The file.
+        path: PathBuf,
+        /// The stream that its rows belong to; none: their journal is in the file.
+        found: Option<String>,
+        /// What to do.
+        advice: &'static str,
+    },
+    /// The journal is a stream, which did not do what it was asked to.
+    #[error(transparent)]
+    Journal(#[from] super::JournalError),
     /// The database refused for a reason that no file explains: a bug.
     #[error("cannot {action} {}: {cause}", .path.display())]
     Database {

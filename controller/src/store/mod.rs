@@ -5,6 +5,7 @@
 mod codec;
 mod draft;
 mod error;
+mod jetstream;
 mod memory;
 mod redb;
 mod shadow;
@@ -18,6 +19,7 @@ use scuttle_schemas::{DeckyId, HostId, OperationId};
 pub use codec::FORMAT;
 pub use draft::{Draft, DraftFile};
 pub use error::StoreError;
+pub use jetstream::{JetStreamStore, JournalError};
 pub use memory::{Fault, MemoryStore};
 pub(crate) use redb::create_dir;
 pub use redb::{FILE_NAME, RedbStore};

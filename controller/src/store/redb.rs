@@ -10,7 +10,9 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use ::redb::{Builder, Database, ReadableDatabase, StorageBackend, WriteTransaction};
 use scuttle_core::{Change, ReplayError};
 
-use super::codec::{self, FORMAT, FORMAT_KEY, JOURNAL, META, Rows, WriteError};
+use super::codec::{
+    self, Contained, FORMAT, FORMAT_KEY, JOURNAL, META, Rows, STREAM_KEY, SWARM_KEY, WriteError,
+};
 use super::draft::Draft;
 use super::shadow::Shadow;
 use super::snapshot::Snapshots;
@@ -49,6 +51,40 @@ impl RedbStore {
     /// Another process has it open; the directory or file cannot be made or read; the file is damaged,
     /// another program's, or another format's. A file that is there is never replaced.
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        let store = Self::open_any(data_dir)?;
+        match store.contained()? {
+            None => Ok(store),
+            Some(contained) => Err(StoreError::OtherJournal {
+                path: store.path,
+                found: Some(contained.stream),
+                advice: "give --store jetstream, or migrate it",
+            }),
+        }
+    }
+
+    /// Opens the rows of a stream in a data directory; makes both if they are missing.
+    ///
+    /// # Errors
+    /// As `open`; the rows are not that stream's.
+    pub(super) fn open_replica(data_dir: &Path, stream: &str) -> Result<Self, StoreError> {
+        let store = Self::open_any(data_dir)?;
+        let found = match store.contained()? {
+            Some(contained) if contained.stream == stream => return Ok(store),
+            Some(contained) => Some(contained.stream),
+            None if store.is_empty()? => {
+                store.replace(&Fold::default(), (stream, 0))?;
+                return Ok(store);
+            }
+            None => None,
+        };
+        Err(StoreError::OtherJournal {
+            path: store.path,
+            found,
+            advice: "give the data directory of this stream, an empty one, or migrate it",
+        })
+    }
+
+    fn open_any(data_dir: &Path) -> Result<Self, StoreError> {
         create_dir(data_dir)?;
         let path = data_dir.join(FILE_NAME);
         refuse_untouched(&path)?;
@@ -146,6 +182,65 @@ impl RedbStore {
         failed(action, &self.path)
     }
 
+    /// How much of a stream the rows contain; none if their journal is in this file.
+    fn contained(&self) -> Result<Option<Contained>, StoreError> {
+        let failed = self.failed("read");
+        let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
+        let meta = transaction.open_table(META).map_err(|e| failed(e.into()))?;
+        let bytes = meta.get(STREAM_KEY).map_err(|e| failed(e.into()))?;
+        let contained = bytes.map(|bytes| codec::decode(bytes.value()));
+        let contained = contained.transpose();
+        contained.map_err(codec::damaged(&self.path, "meta", STREAM_KEY))
+    }
+
+    /// The last message of the stream that the rows contain.
+    pub(super) fn contains(&self) -> Result<u64, StoreError> {
+        Ok(self.contained()?.map_or(0, |contained| contained.sequence))
+    }
+
+    /// Whether nothing was ever written.
+    fn is_empty(&self) -> Result<bool, StoreError> {
+        let failed = self.failed("read");
+        let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
+        let meta = transaction.open_table(META).map_err(|e| failed(e.into()))?;
+        let swarm = meta.get(SWARM_KEY).map_err(|e| failed(e.into()))?;
+        Ok(swarm.is_none() && self.journal == 0)
+    }
+
+    /// Replaces rows by what a stream has up to a sequence, as one transaction.
+    pub(super) fn replace(
+        &self,
+        fold: &Fold,
+        (stream, sequence): (&str, u64),
+    ) -> Result<(), StoreError> {
+        let failed = self.failed("make a checkpoint in");
+        let transaction = self.database.begin_write().map_err(|e| failed(e.into()))?;
+        self.write_rows(&transaction, fold, |rows| {
+            rows.write_contained(&Contained {
+                stream: stream.to_owned(),
+                sequence,
+            })
+        })?;
+        transaction.commit().map_err(|e| failed(e.into()))
+    }
+
+    fn write_rows(
+        &self,
+        transaction: &WriteTransaction,
+        fold: &Fold,
+        more: impl FnOnce(&mut Rows<'_>) -> Result<(), WriteError>,
+    ) -> Result<(), StoreError> {
+        let failed = self.failed("make a checkpoint in");
+        let mut rows = Rows::open(transaction).map_err(|e| failed(e.into()))?;
+        let written = (fold.0.values()).try_for_each(|change| rows.write(change));
+        written
+            .and_then(|()| more(&mut rows))
+            .map_err(|error| match error {
+                WriteError::Storage(error) => failed(error.into()),
+                WriteError::Encode(error) => self.not_encoded(&error),
+            })
+    }
+
     /// Folds the journal's oldest batches into the rows; answers how many changes they were.
     fn fold(&self, transaction: &WriteTransaction, changes: usize) -> Result<usize, StoreError> {
         let failed = self.failed("make a checkpoint in");
@@ -164,13 +259,7 @@ impl RedbStore {
                 fold.take(change);
             }
         }
-        let mut rows = Rows::open(transaction).map_err(|e| failed(e.into()))?;
-        for change in fold.0.values() {
-            rows.write(change).map_err(|error| match error {
-                WriteError::Storage(error) => failed(error.into()),
-                WriteError::Encode(error) => self.not_encoded(&error),
-            })?;
-        }
+        self.write_rows(transaction, &fold, |_| Ok(()))?;
         Ok(taken)
     }
 

@@ -5,6 +5,7 @@ mod damage;
 mod files;
 mod formats;
 mod measure;
+mod nats;
 mod rows;
 
 use std::collections::BTreeMap;
@@ -20,6 +21,7 @@ use rows::{host, key, key_removed, meta, operation, operation_removed, removed, 
 enum Disk {
     Redb(TempDir),
     Memory(MemoryStore),
+    JetStream(TempDir, nats::Name),
 }
 
 impl Disk {
@@ -27,8 +29,16 @@ impl Disk {
         Self::Redb(tempfile::tempdir().expect("a temporary directory"))
     }
 
+    fn jetstream() -> Self {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        Self::JetStream(dir, nats::Name::new())
+    }
+
     fn open(&self) -> Box<dyn Store> {
         match self {
+            Self::JetStream(dir, name) => {
+                Box::new(nats::open(dir.path(), name).expect("the store opens"))
+            }
             Self::Redb(dir) => Box::new(RedbStore::open(dir.path()).expect("the store opens")),
             Self::Memory(store) => Box::new(store.clone()),
         }
@@ -39,6 +49,7 @@ impl Disk {
 fn on_each(test: impl Fn(&Disk)) {
     test(&Disk::Memory(MemoryStore::default()));
     test(&Disk::redb());
+    test(&Disk::jetstream());
 }
 
 fn load(store: &mut dyn Store) -> Vec<Change> {
@@ -270,7 +281,7 @@ proptest! {
     /// Checkpoints and restarts, wherever they come, never show.
     #[test]
     fn a_store_holds_what_a_plain_map_would(acts in prop::collection::vec(act(), 1..24)) {
-        for disk in [Disk::Memory(MemoryStore::default()), Disk::redb()] {
+        for disk in [Disk::Memory(MemoryStore::default()), Disk::redb(), Disk::jetstream()] {
             let mut store = disk.open();
             let mut appended = Vec::new();
             for act in acts.clone() {
