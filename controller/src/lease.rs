@@ -1,0 +1,212 @@
+//! Who leads: a key in a bucket on the NATS servers, which is gone when its holder has not renewed it for a while.
+//!
+//! A lease says who should write and answer, not who can: two clocks, or a process that was stopped amid a sentence, can make two
+//! holders of it for a moment. What keeps the record from both is the sequence that each append expects (`store`). So a
+//! holder counts its time from before it asked, and says nothing when that has passed.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use async_nats::Client;
+use async_nats::jetstream::kv::{self, CreateErrorKind, Store, UpdateErrorKind};
+use async_nats::jetstream::{self};
+use bytes::Bytes;
+use uuid::Uuid;
+
+/// How often a lease is renewed in its time.
+const RENEWALS: u32 = 4;
+
+/// How long the servers may take to make the bucket.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// The servers do not do it.
+#[derive(Debug, thiserror::Error)]
+#[error("cannot {action} in the bucket {bucket}: {cause}")]
+pub struct LeaseError {
+    action: &'static str,
+    bucket: String,
+    cause: String,
+}
+
+/// Where leases are.
+#[derive(Debug, Clone)]
+pub struct Leases {
+    bucket: Store,
+    ttl: Duration,
+    /// This process, among all.
+    holder: Bytes,
+}
+
+/// What this process holds, until it is dropped or lost.
+#[derive(Debug)]
+pub struct Lease {
+    leases: Leases,
+    key: String,
+    revision: u64,
+    held: Held,
+}
+
+/// Whether a lease is held: to be asked right before anything is told.
+#[derive(Debug, Clone)]
+pub struct Held {
+    since: Instant,
+    /// Until when, in milliseconds after `since`.
+    until: Arc<AtomicU64>,
+}
+
+impl Leases {
+    /// Opens the bucket; makes it if it is missing.
+    ///
+    /// # Errors
+    /// The servers do not do it.
+    pub async fn open(
+        client: Client,
+        bucket: &str,
+        replicas: usize,
+        ttl: Duration,
+    ) -> Result<Self, LeaseError> {
+        let failed = failed("open", bucket);
+        let mut context = jetstream::new(client);
+        context.set_timeout(PATIENCE);
+        let opened = match context.get_key_value(bucket).await {
+            Ok(opened) => opened,
+            Err(_) => {
+                let config = kv::Config {
+                    bucket: bucket.to_owned(),
+                    history: 1,
+                    max_age: ttl,
+                    num_replicas: replicas,
+                    ..kv::Config::default()
+                };
+                context.create_key_value(config).await.map_err(failed)?
+            }
+        };
+        Ok(Self {
+            bucket: opened,
+            ttl,
+            holder: Uuid::now_v7().to_string().into(),
+        })
+    }
+
+    /// Takes a lease, unless somebody has it.
+    ///
+    /// # Errors
+    /// The servers do not answer. It may have been taken all the same; then it ends by itself.
+    pub async fn take(&self, key: &str) -> Result<Option<Lease>, LeaseError> {
+        let failed = failed("take a lease", &self.bucket.name);
+        let asked = Instant::now();
+        match self.bucket.create(key, self.holder.clone()).await {
+            Ok(revision) => Ok(Some(Lease {
+                leases: self.clone(),
+                key: key.to_owned(),
+                revision,
+                held: Held::from(asked, self.ttl),
+            })),
+            Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(None),
+            Err(error) => Err(failed(error)),
+        }
+    }
+}
+
+impl Lease {
+    /// Whether it is held, now and later.
+    pub fn held(&self) -> Held {
+        self.held.clone()
+    }
+
+    /// Renews it until it is lost.
+    pub async fn keep(&mut self) {
+        let pause = self.leases.ttl / RENEWALS;
+        while let Some(left) = self.held.left() {
+            tokio::time::sleep(pause.min(left)).await;
+            let asked = Instant::now();
+            let renewed = self.renew();
+            match tokio::time::timeout(self.held.left().unwrap_or_default(), renewed).await {
+                Ok(Some(revision)) => {
+                    self.revision = revision;
+                    self.held.extend(asked, self.leases.ttl);
+                }
+                Ok(None) => return,
+                Err(_) => {}
+            }
+        }
+    }
+
+    /// Its new revision; none if somebody else has it.
+    async fn renew(&self) -> Option<u64> {
+        let Leases { bucket, holder, .. } = &self.leases;
+        let mut revision = self.revision;
+        loop {
+            match bucket.update(&self.key, holder.clone(), revision).await {
+                Ok(revision) => return Some(revision),
+                Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {
+                    // Its own renewal, whose acknowledgement was lost; or somebody else.
+                    match bucket.entry(&self.key).await {
+                        Ok(Some(entry)) if entry.value != *holder => return None,
+                        Ok(Some(entry)) if entry.revision > revision => revision = entry.revision,
+                        _ => tokio::time::sleep(self.leases.ttl / RENEWALS / 4).await,
+                    }
+                }
+                Err(_) => tokio::time::sleep(self.leases.ttl / RENEWALS / 4).await,
+            }
+        }
+    }
+
+    /// Gives it back, for somebody else to take at once. Best effort: it ends by itself, too.
+    pub async fn release(self) {
+        self.held.until.store(0, Ordering::SeqCst);
+        let bucket = &self.leases.bucket;
+        let deleted = bucket.delete_expect_revision(&self.key, Some(self.revision));
+        let _ = tokio::time::timeout(self.leases.ttl, deleted).await;
+    }
+}
+
+impl Drop for Lease {
+    fn drop(&mut self) {
+        self.held.until.store(0, Ordering::SeqCst);
+    }
+}
+
+impl Held {
+    fn from(asked: Instant, ttl: Duration) -> Self {
+        let held = Self {
+            since: asked,
+            until: Arc::default(),
+        };
+        held.extend(asked, ttl);
+        held
+    }
+
+    fn extend(&self, asked: Instant, ttl: Duration) {
+        let until = (asked + ttl).saturating_duration_since(self.since);
+        let millis = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
+        self.until.store(millis, Ordering::SeqCst);
+    }
+
+    /// How much longer; none if it is not held any more.
+    fn left(&self) -> Option<Duration> {
+        let until = Duration::from_millis(self.until.load(Ordering::SeqCst));
+        until
+            .checked_sub(self.since.elapsed())
+            .filter(|left| !left.is_zero())
+    }
+
+    /// Whether it is held.
+    pub fn is_valid(&self) -> bool {
+        self.left().is_some()
+    }
+}
+
+/// For `map_err`: what was not done.
+fn failed<E: std::fmt::Display>(
+    action: &'static str,
+    bucket: &str,
+) -> impl FnOnce(E) -> LeaseError {
+    let bucket = bucket.to_owned();
+    move |cause| LeaseError {
+        action,
+        bucket,
+        cause: cause.to_string(),
+    }
+}
