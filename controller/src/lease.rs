@@ -69,18 +69,18 @@ impl Leases {
         let failed = failed("open", bucket);
         let mut context = jetstream::new(client);
         context.set_timeout(PATIENCE);
-        let opened = match context.get_key_value(bucket).await {
-            Ok(opened) => opened,
-            Err(_) => {
-                let config = kv::Config {
-                    bucket: bucket.to_owned(),
-                    history: 1,
-                    max_age: ttl,
-                    num_replicas: replicas,
-                    ..kv::Config::default()
-                };
-                context.create_key_value(config).await.map_err(failed)?
-            }
+        let there = context.get_key_value(bucket).await;
+        let opened = if let Ok(there) = there {
+            there
+        } else {
+            let config = kv::Config {
+                bucket: bucket.to_owned(),
+                history: 1,
+                max_age: ttl,
+                num_replicas: replicas,
+                ..kv::Config::default()
+            };
+            context.create_key_value(config).await.map_err(failed)?
         };
         Ok(Self {
             bucket: opened,

@@ -17,6 +17,7 @@ pub mod events;
 pub mod http;
 pub mod inbound;
 pub mod inbox;
+pub mod lead;
 pub mod lease;
 pub mod metrics;
 pub mod outbound;

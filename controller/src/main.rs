@@ -3,30 +3,22 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::Arc;
-use std::time::Duration;
 
 use anyhow::Context;
-use async_nats::service::Service;
 use scuttle_controller::audit::Audit;
 use scuttle_controller::backup::{self, BackupError, Backups, Interrupt};
+use scuttle_controller::clock;
 use scuttle_controller::config::{Command, Config, ConfigError};
 use scuttle_controller::connection;
-use scuttle_controller::endpoint::Endpoint;
-use scuttle_controller::engine::{self, OUTBOX};
-use scuttle_controller::events::Events;
+use scuttle_controller::engine;
 use scuttle_controller::http::{self, Health};
-use scuttle_controller::inbound::{self, Inbound};
-use scuttle_controller::inbox::{Inbox, Limits};
-use scuttle_controller::metrics::{Metrics, Queues};
+use scuttle_controller::lead::Led;
+use scuttle_controller::metrics::Metrics;
 use scuttle_controller::shutdown::{self, Shutdown};
 use scuttle_controller::store::{RedbStore, StoreError};
-use scuttle_controller::{clock, outbound, service};
-use scuttle_schemas::subjects::AgentChannel;
 use scuttle_telemetry::{LogFormat, log};
 use tokio::runtime::Runtime;
-use tokio::sync::mpsc;
-use tokio::task::{JoinSet, unconstrained};
-use tracing::{error, info, warn};
+use tracing::{error, info};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -36,9 +28,6 @@ use tracing_subscriber::util::SubscriberInitExt;
 /// millisecond to clear, and a third of the accepts with it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
-/// How long the last answers may take to reach the server at a shutdown.
-const LAST_WORDS: Duration = Duration::from_secs(3);
 
 fn main() -> ExitCode {
     let config = match Command::load(std::env::args_os()) {
@@ -124,7 +113,7 @@ async fn serve(
     health: &Health,
     mut shutdown: Shutdown,
 ) -> anyhow::Result<()> {
-    let (tally, vitals) = (metrics.tally(), metrics.vitals().clone());
+    let tally = metrics.tally();
     health.loads();
     // It may take seconds, and meanwhile others are told so.
     let data_dir = config.data_dir.clone();
@@ -133,7 +122,7 @@ async fn serve(
         let state = engine::load(&mut store)?;
         Ok::<_, StoreError>((store, state))
     });
-    let (mut store, state) = loading.await.context("the loading panicked")??;
+    let (store, state) = loading.await.context("the loading panicked")??;
     let backups = Backups::offer(&config.data_dir, store.snapshots());
     let (hosts, shards, open) = state.size();
     info!(
@@ -149,59 +138,17 @@ async fn serve(
             return Ok(());
         }
     };
-    let (inbox, jobs) = Inbox::new(Limits::STANDARD);
-    let (outbox, effects) = mpsc::channel(OUTBOX);
-    metrics.queues(Queues {
-        inbox: inbox.depths(),
-        outbox: outbox.downgrade(),
-    });
-    let books = (audit.clone(), tally.clone(), Events::since(&state));
-    let outbound = outbound::run(client.clone(), effects, connected.clone(), books);
-    // What has been decided goes before what else could be read: a flood must not keep the answers back.
-    let outbound = tokio::spawn(unconstrained(outbound));
-    let engine = tokio::task::spawn_blocking(move || {
-        engine::run(state, &mut store, jobs, &outbox, clock::now, &vitals)
-    });
-    let inbound = Inbound {
-        client: client.clone(),
-        connected: connected.clone(),
-        inbox,
-        audit: audit.clone(),
-        tally: tally.clone(),
+    let led = Led {
+        client,
+        connected,
+        audit,
+        metrics,
+        health,
         shutdown: shutdown.clone(),
     };
-    let subscribed = subscribe(inbound).await;
-    match &subscribed {
-        Ok(_) => {
-            health.serves(connected);
-            info!("ready");
-        }
-        Err(error) => error!("{error:#}"),
-    }
-
-    // The engine ends when the shutdown takes its senders away, when the subscriptions end, or when a
-    // commit failed.
-    engine.await.context("the engine panicked")??;
+    let ended = led.lead(state, store).await;
     backups.stop().await;
-    if shutdown.has_begun() {
-        info!("stopped: everything is on disk");
-    } else {
-        // It does so on a message that it cannot read.
-        error!("the NATS client has ended by itself: everything is on disk; starting again");
-    }
-    let last_words = async {
-        let _ = outbound.await;
-        if let Ok((service, tasks)) = subscribed {
-            // No more requests from here on; those that have come are answered, with `shutting_down`.
-            let _ = service.stop().await;
-            tasks.join_all().await;
-        }
-        client.flush().await
-    };
-    if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
-        warn!("the last answers could not be sent: the NATS server is away");
-    }
-    Ok(())
+    ended
 }
 
 /// Does something once, and says what: until it is done, or the operator does not want it any more.
@@ -243,30 +190,6 @@ fn start_runtime() -> anyhow::Result<Runtime> {
         .enable_all()
         .build()
         .context("cannot start the async runtime")
-}
-
-/// Subscribes every subject; each has a task that holds a sender of the inbox until the shutdown.
-async fn subscribe(inbound: Inbound) -> anyhow::Result<(Service, JoinSet<()>)> {
-    let client = &inbound.client;
-    let mut tasks = JoinSet::new();
-    let progress = client.subscribe(AgentChannel::Progress.of_all()).await?;
-    // Each looks at all that waits for it before another runs, as many messages as came in one go: else those that are read
-    // meanwhile would be more than a subscription holds.
-    tasks.spawn(unconstrained(inbound::progress(progress, inbound.clone())));
-    let failed = |error: async_nats::Error| anyhow::anyhow!("cannot start the service: {error}");
-    let service = service::start(client, &inbound.tally)
-        .await
-        .map_err(failed)?;
-    for endpoint in Endpoint::ALL {
-        let builder = service.endpoint_builder().name(endpoint.name());
-        let requests = builder.add(endpoint.subject()).await.map_err(failed)?;
-        tasks.spawn(unconstrained(inbound::serve(
-            endpoint,
-            requests,
-            inbound.clone(),
-        )));
-    }
-    Ok((service, tasks))
 }
 
 /// The log on standard error, and the audit log where it belongs.

@@ -1,0 +1,139 @@
+//! Leading: from the first request that is read to the last answer, over one state and its store.
+
+use std::time::Duration;
+
+use anyhow::Context;
+use async_nats::Client;
+use async_nats::service::Service;
+use scuttle_core::State;
+use scuttle_schemas::subjects::AgentChannel;
+use tokio::sync::mpsc;
+use tokio::task::{JoinSet, unconstrained};
+use tracing::{error, info, warn};
+
+use crate::audit::Audit;
+use crate::connection::Connected;
+use crate::endpoint::Endpoint;
+use crate::engine::{self, OUTBOX};
+use crate::events::Events;
+use crate::http::Health;
+use crate::inbound::{self, Inbound};
+use crate::inbox::{Inbox, Limits};
+use crate::metrics::{Metrics, Queues};
+use crate::shutdown::Shutdown;
+use crate::store::Store;
+use crate::{clock, outbound, service};
+
+/// How long the last answers may take to reach the server at a shutdown.
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// What a leader works with, beside its state and its store.
+#[derive(Debug)]
+pub struct Led<'a> {
+    /// The NATS server.
+    pub client: Client,
+    /// Whether it is there.
+    pub connected: Connected,
+    /// Where changes are written down.
+    pub audit: &'a Audit,
+    /// What is counted.
+    pub metrics: &'a Metrics,
+    /// What it is at.
+    pub health: &'a Health,
+    /// When to stop.
+    pub shutdown: Shutdown,
+}
+
+impl Led<'_> {
+    /// Answers requests until the shutdown begins, or the NATS client ends by itself. All is on disk then.
+    ///
+    /// # Errors
+    /// A commit failed.
+    pub async fn lead(self, state: State, mut store: impl Store + 'static) -> anyhow::Result<()> {
+        let Self {
+            client,
+            connected,
+            audit,
+            metrics,
+            health,
+            shutdown,
+        } = self;
+        let (tally, vitals) = (metrics.tally(), metrics.vitals().clone());
+        let (inbox, jobs) = Inbox::new(Limits::STANDARD);
+        let (outbox, effects) = mpsc::channel(OUTBOX);
+        metrics.queues(Queues {
+            inbox: inbox.depths(),
+            outbox: outbox.downgrade(),
+        });
+        let books = (audit.clone(), tally.clone(), Events::since(&state));
+        let outbound = outbound::run(client.clone(), effects, connected.clone(), books);
+        // What has been decided goes before what else could be read: a flood must not keep the answers back.
+        let outbound = tokio::spawn(unconstrained(outbound));
+        let engine = tokio::task::spawn_blocking(move || {
+            engine::run(state, &mut store, jobs, &outbox, clock::now, &vitals)
+        });
+        let inbound = Inbound {
+            client: client.clone(),
+            connected: connected.clone(),
+            inbox,
+            audit: audit.clone(),
+            tally: tally.clone(),
+            shutdown: shutdown.clone(),
+        };
+        let subscribed = subscribe(inbound).await;
+        match &subscribed {
+            Ok(_) => {
+                health.serves(connected);
+                info!("ready");
+            }
+            Err(error) => error!("{error:#}"),
+        }
+
+        // The engine ends when the shutdown takes its senders away, when the subscriptions end, or when a
+        // commit failed.
+        engine.await.context("the engine panicked")??;
+        if shutdown.has_begun() {
+            info!("stopped: everything is on disk");
+        } else {
+            // It does so on a message that it cannot read.
+            error!("the NATS client has ended by itself: everything is on disk; starting again");
+        }
+        let last_words = async {
+            let _ = outbound.await;
+            if let Ok((service, tasks)) = subscribed {
+                // No more requests from here on; those that have come are answered, with `shutting_down`.
+                let _ = service.stop().await;
+                tasks.join_all().await;
+            }
+            client.flush().await
+        };
+        if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
+            warn!("the last answers could not be sent: the NATS server is away");
+        }
+        Ok(())
+    }
+}
+
+/// Subscribes every subject; each has a task that holds a sender of the inbox until the shutdown.
+async fn subscribe(inbound: Inbound) -> anyhow::Result<(Service, JoinSet<()>)> {
+    let client = &inbound.client;
+    let mut tasks = JoinSet::new();
+    let progress = client.subscribe(AgentChannel::Progress.of_all()).await?;
+    // Each looks at all that waits for it before another runs, as many messages as came in one go: else those that are read
+    // meanwhile would be more than a subscription holds.
+    tasks.spawn(unconstrained(inbound::progress(progress, inbound.clone())));
+    let failed = |error: async_nats::Error| anyhow::anyhow!("cannot start the service: {error}");
+    let service = service::start(client, &inbound.tally)
+        .await
+        .map_err(failed)?;
+    for endpoint in Endpoint::ALL {
+        let builder = service.endpoint_builder().name(endpoint.name());
+        let requests = builder.add(endpoint.subject()).await.map_err(failed)?;
+        tasks.spawn(unconstrained(inbound::serve(
+            endpoint,
+            requests,
+            inbound.clone(),
+        )));
+    }
+    Ok((service, tasks))
+}
