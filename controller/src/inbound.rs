@@ -22,7 +22,7 @@ use crate::encoder::Encoder;
 use crate::endpoint::{self, Endpoint, Rejected};
 use crate::inbox::{Full, Gone, Inbox, Room};
 use crate::outbound;
-use crate::shutdown::Shutdown;
+use crate::shutdown::{End, Term};
 use crate::spans;
 use crate::tally::{About, Cause, Source, Tally};
 
@@ -61,10 +61,10 @@ pub struct Inbound {
     /// What is refused is counted here.
     pub tally: Arc<Tally>,
     /// When to stop.
-    pub shutdown: Shutdown,
+    pub term: Term,
 }
 
-/// Serves one endpoint: until the shutdown through the engine, after it with `shutting_down`.
+/// Serves one endpoint: until the term ends through the engine, after it by saying why it ended.
 pub async fn serve(endpoint: Endpoint, mut requests: Requests, inbound: Inbound) {
     let Inbound {
         client,
@@ -72,21 +72,21 @@ pub async fn serve(endpoint: Endpoint, mut requests: Requests, inbound: Inbound)
         inbox,
         audit,
         tally,
-        mut shutdown,
+        mut term,
     } = inbound;
     let mut inbox = Some(inbox);
     let mut encoder = Encoder::new(REFUSALS);
     loop {
         let request = tokio::select! {
             biased;
-            () = shutdown.begun(), if inbox.is_some() => {
+            () = term.ended(), if inbox.is_some() => {
                 inbox = None;
                 continue;
             }
             request = requests.next() => request,
         };
         let Some(request) = request else { return };
-        let Err(refused) = submit(endpoint, request, inbox.as_ref(), &tally) else {
+        let Err(refused) = submit(endpoint, request, inbox.as_ref(), (&tally, &term)) else {
             continue;
         };
         let Refused {
@@ -116,7 +116,7 @@ pub async fn serve(endpoint: Endpoint, mut requests: Requests, inbound: Inbound)
                 // Whoever waited asks again.
                 () = connected.lost() => break,
                 // The engine ends when nobody holds its inbox, also while the server takes nothing.
-                () = shutdown.begun(), if inbox.is_some() => inbox = None,
+                () = term.ended(), if inbox.is_some() => inbox = None,
             }
         }
     }
@@ -135,7 +135,7 @@ fn submit(
     endpoint: Endpoint,
     mut request: Request,
     inbox: Option<&Inbox<Box<Requester>>>,
-    tally: &Tally,
+    (tally, term): (&Tally, &Term),
 ) -> Result<(), Box<Refused>> {
     let length = request.message.payload.len();
     let source = Source::Endpoint(endpoint);
@@ -168,7 +168,7 @@ fn submit(
     let asked = Asked::of(endpoint, &request.message, read.as_ref().ok());
     let span = spans::begin(endpoint, &request.message, asked.as_deref(), &mut read);
     let Some(inbox) = inbox else {
-        return refuse(request, (asked, span), shutting_down());
+        return refuse(request, (asked, span), over(term));
     };
     let input = match read {
         Ok(input) => input,
@@ -197,9 +197,7 @@ fn submit(
     };
     match inbox.send(input, Box::new(requester)) {
         Err((requester, Gone)) => match requester.request {
-            Some((_, request)) => {
-                refuse(request, (requester.asked, requester.span), shutting_down())
-            }
+            Some((_, request)) => refuse(request, (requester.asked, requester.span), over(term)),
             None => Ok(()),
         },
         Ok(()) => Ok(()),
@@ -212,13 +210,13 @@ pub async fn progress(mut messages: Subscriber, inbound: Inbound) {
     let Inbound {
         inbox,
         tally,
-        mut shutdown,
+        mut term,
         ..
     } = inbound;
     loop {
         let message = tokio::select! {
             biased;
-            () = shutdown.begun() => return,
+            () = term.ended() => return,
             message = messages.next() => message,
         };
         let Some(message) = message else { return };
@@ -282,9 +280,16 @@ fn overloaded() -> Rejected {
     }
 }
 
-fn shutting_down() -> Refusal {
-    Refusal::new(
-        ErrorCode::ShuttingDown,
-        "the controller is stopping: ask again, its next start answers",
-    )
+/// What is said of whatever comes when the term has ended.
+fn over(term: &Term) -> Refusal {
+    match term.end() {
+        Some(End::Deposed) => Refusal::new(
+            ErrorCode::NotLeader,
+            "another controller leads now: ask again, it answers",
+        ),
+        Some(End::Shutdown) | None => Refusal::new(
+            ErrorCode::ShuttingDown,
+            "the controller is stopping: ask again, its next start answers",
+        ),
+    }
 }

@@ -20,7 +20,7 @@ use crate::http::Health;
 use crate::inbound::{self, Inbound};
 use crate::inbox::{Inbox, Limits};
 use crate::metrics::{Metrics, Queues};
-use crate::shutdown::Shutdown;
+use crate::shutdown::{End, Term};
 use crate::store::Store;
 use crate::{clock, outbound, service};
 
@@ -41,7 +41,7 @@ pub struct Led<'a> {
     /// What it is at.
     pub health: &'a Health,
     /// When to stop.
-    pub shutdown: Shutdown,
+    pub term: Term,
 }
 
 impl Led<'_> {
@@ -56,7 +56,7 @@ impl Led<'_> {
             audit,
             metrics,
             health,
-            shutdown,
+            term,
         } = self;
         let (tally, vitals) = (metrics.tally(), metrics.vitals().clone());
         let (inbox, jobs) = Inbox::new(Limits::STANDARD);
@@ -78,7 +78,7 @@ impl Led<'_> {
             inbox,
             audit: audit.clone(),
             tally: tally.clone(),
-            shutdown: shutdown.clone(),
+            term: term.clone(),
         };
         let subscribed = subscribe(inbound).await;
         match &subscribed {
@@ -92,7 +92,7 @@ impl Led<'_> {
         // The engine ends when the shutdown takes its senders away, when the subscriptions end, or when a
         // commit failed.
         engine.await.context("the engine panicked")??;
-        if shutdown.has_begun() {
+        if term.end() == Some(End::Shutdown) {
             info!("stopped: everything is on disk");
         } else {
             // It does so on a message that it cannot read.

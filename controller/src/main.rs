@@ -14,7 +14,7 @@ use scuttle_controller::engine;
 use scuttle_controller::http::{self, Health};
 use scuttle_controller::lead::Led;
 use scuttle_controller::metrics::Metrics;
-use scuttle_controller::shutdown::{self, Shutdown};
+use scuttle_controller::shutdown::{self, Shutdown, Term};
 use scuttle_controller::store::{RedbStore, StoreError};
 use scuttle_telemetry::{LogFormat, log};
 use tokio::runtime::Runtime;
@@ -144,7 +144,7 @@ async fn serve(
         audit,
         metrics,
         health,
-        shutdown: shutdown.clone(),
+        term: Term::until(shutdown).0,
     };
     let ended = led.lead(state, store).await;
     backups.stop().await;

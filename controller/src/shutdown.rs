@@ -1,4 +1,5 @@
-//! When to stop: the first SIGTERM or SIGINT asks for it, a second one does not wait.
+//! When to stop: the first SIGTERM or SIGINT asks for it, a second one does not wait. And when to stop leading, which may be
+//! before that.
 
 use std::io;
 
@@ -20,6 +21,65 @@ impl Shutdown {
     /// Whether the shutdown has begun.
     pub fn has_begun(&self) -> bool {
         *self.0.borrow()
+    }
+}
+
+/// Why a leader stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum End {
+    /// The shutdown has begun.
+    Shutdown,
+    /// It leads no more.
+    Deposed,
+}
+
+/// Tells every task of a leader that its time has ended.
+#[derive(Debug, Clone)]
+pub struct Term {
+    shutdown: Shutdown,
+    deposed: watch::Receiver<bool>,
+}
+
+/// Ends a leader's term before the shutdown does.
+#[derive(Debug, Clone)]
+pub struct Depose(watch::Sender<bool>);
+
+impl Depose {
+    /// It leads no more.
+    pub fn now(&self) {
+        self.0.send_replace(true);
+    }
+}
+
+impl Term {
+    /// Of a leader that leads until the shutdown begins, unless it is deposed.
+    pub fn until(shutdown: Shutdown) -> (Self, Depose) {
+        let depose = watch::Sender::new(false);
+        let deposed = depose.subscribe();
+        (Self { shutdown, deposed }, Depose(depose))
+    }
+
+    /// Returns once it has ended.
+    pub async fn ended(&mut self) {
+        let deposed = async {
+            if self.deposed.wait_for(|deposed| *deposed).await.is_err() {
+                // Nobody can depose it any more.
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = self.shutdown.begun() => {}
+            () = deposed => {}
+        }
+    }
+
+    /// Why it has ended, if it has.
+    pub fn end(&self) -> Option<End> {
+        if *self.deposed.borrow() {
+            Some(End::Deposed)
+        } else {
+            self.shutdown.has_begun().then_some(End::Shutdown)
+        }
     }
 }
 

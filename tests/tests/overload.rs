@@ -16,9 +16,10 @@ use scuttle_controller::events::Events;
 use scuttle_controller::inbound::{self, Inbound, Requester};
 use scuttle_controller::inbox::{Depth, Inbox, Limits, Room};
 use scuttle_controller::share::Share;
+use scuttle_controller::shutdown::{self, Term};
 use scuttle_controller::store::{MemoryStore, Store, StoreError};
 use scuttle_controller::tally::Tally;
-use scuttle_controller::{clock, connection, engine, outbound, service, shutdown};
+use scuttle_controller::{clock, connection, engine, outbound, service};
 use scuttle_core::{Change, Input, ReplayError, State};
 use scuttle_schemas::{ErrorCode, subjects};
 use scuttle_tests::wait::within;
@@ -110,7 +111,7 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
         inbox: inbox.clone(),
         audit: audit.clone(),
         tally: tally.clone(),
-        shutdown: shutdown::listen()?,
+        term: Term::until(shutdown::listen()?).0,
     };
     let failed = |error: async_nats::Error| anyhow::anyhow!("{error}");
     let service = service::start(&client, &tally).await.map_err(failed)?;
