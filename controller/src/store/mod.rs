@@ -5,9 +5,9 @@
 mod codec;
 mod draft;
 mod error;
-mod jetstream;
 mod memory;
 mod redb;
+mod replicated;
 mod shadow;
 mod snapshot;
 
@@ -19,10 +19,12 @@ use scuttle_schemas::{DeckyId, HostId, OperationId};
 pub use codec::FORMAT;
 pub use draft::{Draft, DraftFile};
 pub use error::StoreError;
-pub use jetstream::{JetStreamStore, JournalError};
 pub use memory::{Fault, MemoryStore};
 pub(crate) use redb::create_dir;
 pub use redb::{FILE_NAME, RedbStore};
+pub use replicated::{
+    Extent, JetStreamJournal, JournalError, Message, ReplicatedStore, SharedJournal,
+};
 pub use snapshot::{Record, Snapshot, Snapshots, Table};
 
 /// A journal of batches, and rows that it is folded into from time to time.

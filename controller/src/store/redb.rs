@@ -62,29 +62,29 @@ impl RedbStore {
         }
     }
 
-    /// Opens the rows of a stream in a data directory; makes both if they are missing.
+    /// The rows of a stream: these, if they are that stream's, or nobody's.
     ///
     /// # Errors
-    /// As `open`; the rows are not that stream's.
-    pub(super) fn open_replica(data_dir: &Path, stream: &str) -> Result<Self, StoreError> {
-        let store = Self::open_any(data_dir)?;
-        let found = match store.contained()? {
-            Some(contained) if contained.stream == stream => return Ok(store),
+    /// They are another journal's.
+    pub(super) fn of_stream(self, stream: &str) -> Result<Self, StoreError> {
+        let found = match self.contained()? {
+            Some(contained) if contained.stream == stream => return Ok(self),
             Some(contained) => Some(contained.stream),
-            None if store.is_empty()? => {
-                store.replace(&Fold::default(), (stream, 0))?;
-                return Ok(store);
+            None if self.is_empty()? => {
+                self.replace(&Fold::default(), (stream, 0))?;
+                return Ok(self);
             }
             None => None,
         };
         Err(StoreError::OtherJournal {
-            path: store.path,
+            path: self.path,
             found,
             advice: "give the data directory of this stream, an empty one, or migrate it",
         })
     }
 
-    fn open_any(data_dir: &Path) -> Result<Self, StoreError> {
+    /// Opens a store's file, or makes it, whatever journal its rows belong to.
+    pub(super) fn open_any(data_dir: &Path) -> Result<Self, StoreError> {
         create_dir(data_dir)?;
         let path = data_dir.join(FILE_NAME);
         refuse_untouched(&path)?;

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 
 use async_nats::Client;
-use scuttle_controller::store::{JetStreamStore, JournalError, RedbStore, Store, StoreError};
+use scuttle_controller::store::{JournalError, RedbStore, ReplicatedStore, Store, StoreError};
 use scuttle_tests::server::{Server, Setup};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -80,10 +80,12 @@ impl Name {
     }
 }
 
-/// Opens the store of this stream, with its rows in `dir`.
-pub(crate) fn open(dir: &Path, name: &Name) -> Result<JetStreamStore, StoreError> {
+/// Opens the store of this stream, with its rows in `dir`, and reads it, as a start does.
+pub(crate) fn open(dir: &Path, name: &Name) -> Result<ReplicatedStore, StoreError> {
     let bus = (name.bus.runtime.handle().clone(), name.bus.client.clone());
-    JetStreamStore::open(dir, bus, (&name.stream, &name.subject), 1)
+    let mut store = ReplicatedStore::open(dir, bus, (&name.stream, &name.subject), 1)?;
+    store.load(&mut |_| Ok(()))?;
+    Ok(store)
 }
 
 fn directory() -> TempDir {

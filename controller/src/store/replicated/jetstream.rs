@@ -1,0 +1,231 @@
+//! A journal that is a `JetStream` stream: appended to at the sequence that its writer expects, and read from any sequence on.
+//! What a batch means is not known here.
+
+use std::future::Future;
+use std::time::Duration;
+
+use async_nats::Client;
+use async_nats::jetstream::consumer::DeliverPolicy;
+use async_nats::jetstream::consumer::pull::{Ordered, OrderedConfig};
+use async_nats::jetstream::context::{PublishError, PublishErrorKind};
+use async_nats::jetstream::message::PublishMessage;
+use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
+use async_nats::jetstream::{self, Context};
+use futures_util::TryStreamExt;
+use tokio::runtime::Handle;
+
+use super::parts::{self, Joined};
+use super::{Extent, Message, SharedJournal};
+
+/// How long an append, or anything else that is asked of the servers, may take. It is less than they take to choose a stream's
+/// new leader; but what is not answered before that is not answered after it, and whoever waits should hear so.
+const PATIENCE: Duration = Duration::from_secs(3);
+
+/// Bytes of a message beside its payload: the header with the expected sequence, and what a server adds.
+const HEADER: usize = 256;
+
+/// What can go wrong with a journal that is a stream.
+#[derive(Debug, thiserror::Error)]
+pub enum JournalError {
+    /// Somebody else wrote to it.
+    #[error(
+        "another controller has written to the stream {stream} since: this one does not lead any more"
+    )]
+    Superseded {
+        /// The stream.
+        stream: String,
+    },
+    /// The servers do not do it.
+    #[error(
+        "cannot {action} the stream {stream}: {cause}; see that JetStream is enabled for the controller's account, that the servers are up, and that enough of them are for its replicas"
+    )]
+    Refused {
+        /// What was tried.
+        action: &'static str,
+        /// The stream.
+        stream: String,
+        /// Why not.
+        cause: String,
+    },
+    /// It holds something else.
+    #[error("the stream {stream} is not a Scuttle journal (message {sequence}: {cause})")]
+    Foreign {
+        /// The stream.
+        stream: String,
+        /// Which message.
+        sequence: u64,
+        /// What is wrong with it.
+        cause: String,
+    },
+    /// What is wanted of it was trimmed.
+    #[error(
+        "the stream {stream} begins with message {first}, and what is stored here ends before message {wanted}"
+    )]
+    Trimmed {
+        /// The stream.
+        stream: String,
+        /// The first that it has.
+        first: u64,
+        /// The first that was wanted.
+        wanted: u64,
+    },
+}
+
+impl JournalError {
+    pub(super) fn refused(action: &'static str, stream: &str, cause: String) -> Self {
+        Self::Refused {
+            action,
+            stream: stream.to_owned(),
+            cause,
+        }
+    }
+
+    pub(super) fn foreign(stream: &str, sequence: u64, cause: &dyn std::fmt::Display) -> Self {
+        Self::Foreign {
+            stream: stream.to_owned(),
+            sequence,
+            cause: cause.to_string(),
+        }
+    }
+}
+
+/// A journal that is a stream.
+pub struct JetStreamJournal {
+    context: Context,
+    stream: Stream,
+    name: String,
+    subject: String,
+    /// What is read, and the part of a batch that has come.
+    reading: Option<(Ordered, Joined)>,
+    runtime: Handle,
+}
+
+impl JetStreamJournal {
+    /// Opens the stream; makes it if it is missing. Not to be called by a thread of the runtime's.
+    ///
+    /// # Errors
+    /// The servers do not do it.
+    pub fn open(
+        runtime: Handle,
+        client: Client,
+        (name, subject): (&str, &str),
+        replicas: usize,
+    ) -> Result<Self, JournalError> {
+        let context = runtime.block_on(async {
+            let mut context = jetstream::new(client);
+            context.set_timeout(PATIENCE);
+            context
+        });
+        let config = Config {
+            name: name.to_owned(),
+            subjects: vec![subject.to_owned()],
+            retention: RetentionPolicy::Limits,
+            storage: StorageType::File,
+            discard: DiscardPolicy::New,
+            num_replicas: replicas,
+            deny_delete: true,
+            ..Config::default()
+        };
+        let opened = runtime.block_on(context.get_or_create_stream(config));
+        let stream = opened.map_err(refused("open", name))?;
+        Ok(Self {
+            context,
+            stream,
+            name: name.to_owned(),
+            subject: subject.to_owned(),
+            reading: None,
+            runtime,
+        })
+    }
+
+    /// Waits for an answer of the servers.
+    fn ask<T, E: std::fmt::Display>(
+        &self,
+        action: &'static str,
+        answer: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, JournalError> {
+        self.runtime
+            .block_on(answer)
+            .map_err(refused(action, &self.name))
+    }
+}
+
+impl SharedJournal for JetStreamJournal {
+    fn name(&self) -> &str {
+        &self.name
+    }
+
+    fn extent(&mut self) -> Result<Extent, JournalError> {
+        let info = self.ask("read", self.stream.get_info())?;
+        Ok(Extent {
+            first: info.state.first_sequence,
+            last: info.state.last_sequence,
+        })
+    }
+
+    fn seek(&mut self, after: u64) -> Result<(), JournalError> {
+        self.reading = None;
+        let consumer = OrderedConfig {
+            deliver_policy: DeliverPolicy::ByStartSequence {
+                start_sequence: after + 1,
+            },
+            ..OrderedConfig::default()
+        };
+        let consumer = self.ask("read", self.stream.create_consumer(consumer))?;
+        let messages = self.ask("read", consumer.messages())?;
+        self.reading = Some((messages, Joined::default()));
+        Ok(())
+    }
+
+    fn next(&mut self, patience: Duration) -> Result<Option<Message>, JournalError> {
+        let Some((messages, joined)) = &mut self.reading else {
+            return Err(refused("read", &self.name)("nobody has begun to"));
+        };
+        let next = async { tokio::time::timeout(patience, messages.try_next()).await };
+        let message = match self.runtime.block_on(next) {
+            Err(_) => return Ok(None),
+            Ok(Ok(Some(message))) => message,
+            Ok(Ok(None)) => return Err(refused("read", &self.name)("it ended")),
+            Ok(Err(error)) => return Err(refused("read", &self.name)(error)),
+        };
+        let info = message.info().map_err(refused("read", &self.name))?;
+        let sequence = info.stream_sequence;
+        let batch = joined.take(&message.payload);
+        let batch = batch.map_err(|cause| JournalError::foreign(&self.name, sequence, &cause))?;
+        Ok(Some(Message { sequence, batch }))
+    }
+
+    fn append(&mut self, expected: u64, batch: &[u8]) -> Result<u64, JournalError> {
+        let most = self.context.client().server_info().max_payload;
+        let appended = async {
+            let mut acknowledgements = Vec::new();
+            for (expected, part) in (expected..).zip(parts::split(batch, most - HEADER)) {
+                let message = PublishMessage::build().payload(part);
+                let message = message.expected_last_sequence(expected);
+                let sent = self.context.send_publish(self.subject.clone(), message);
+                acknowledgements.push(sent.await?);
+            }
+            let mut last = expected;
+            for acknowledgement in acknowledgements {
+                last = acknowledgement.await?.sequence;
+            }
+            Ok(last)
+        };
+        let appended = self.runtime.block_on(appended);
+        appended.map_err(|error: PublishError| match error.kind() {
+            PublishErrorKind::WrongLastSequence => JournalError::Superseded {
+                stream: self.name.clone(),
+            },
+            _ => refused("append to", &self.name)(error),
+        })
+    }
+}
+
+/// For `map_err`: what was not done.
+fn refused<E: std::fmt::Display>(
+    action: &'static str,
+    stream: &str,
+) -> impl FnOnce(E) -> JournalError {
+    let stream = stream.to_owned();
+    move |cause| JournalError::refused(action, &stream, cause.to_string())
+}

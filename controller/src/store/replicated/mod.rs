@@ -1,0 +1,246 @@
+//! The store whose journal several controllers share, and the servers replicate. The rows are in a file of this machine's own,
+//! with the sequence of the last message that they contain; what happened since is in the journal. Who may write is known
+//! elsewhere (`lease`); that nobody else does is known here: an append says which message it expects to be the last.
+
+mod jetstream;
+mod parts;
+
+use std::collections::VecDeque;
+use std::path::Path;
+use std::time::Duration;
+
+use async_nats::Client;
+use bytes::Bytes;
+use scuttle_core::{Change, ReplayError};
+use tokio::runtime::Handle;
+
+pub use jetstream::{JetStreamJournal, JournalError};
+
+use super::{Fold, RedbStore, Store, StoreError, codec};
+
+/// How long the next message of a journal may take that has one.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// A journal that several share.
+pub trait SharedJournal: Send {
+    /// What it is called.
+    fn name(&self) -> &str;
+
+    /// Which messages it has.
+    ///
+    /// # Errors
+    /// The servers do not answer.
+    fn extent(&mut self) -> Result<Extent, JournalError>;
+
+    /// From now on `next` gives what comes after this message.
+    ///
+    /// # Errors
+    /// That is not there any more, or the servers do not answer.
+    fn seek(&mut self, after: u64) -> Result<(), JournalError>;
+
+    /// The next message; none if it does not come within `patience`.
+    ///
+    /// # Errors
+    /// It is not there any more, it is not of Scuttle's making, or the servers do not answer.
+    fn next(&mut self, patience: Duration) -> Result<Option<Message>, JournalError>;
+
+    /// Appends a batch whose first message comes right after message `expected`; answers its last.
+    ///
+    /// # Errors
+    /// Another message is the last ([`JournalError::Superseded`]): nothing was appended. Or it is not known whether it was.
+    fn append(&mut self, expected: u64, batch: &[u8]) -> Result<u64, JournalError>;
+}
+
+/// Which messages a journal has: none of them, if the last comes before the first.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Extent {
+    /// The first that was not trimmed.
+    pub first: u64,
+    /// The last; 0 before there was one.
+    pub last: u64,
+}
+
+/// One message of a journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    /// Its sequence.
+    pub sequence: u64,
+    /// The batch that it ends, if it ends one.
+    pub batch: Option<Bytes>,
+}
+
+/// A store over a shared journal.
+pub struct ReplicatedStore<J = JetStreamJournal> {
+    rows: RedbStore,
+    journal: J,
+    /// The last message that was read or written.
+    last: u64,
+    /// The batches that the rows do not contain yet, each with the sequence of its last message.
+    tail: VecDeque<(u64, Vec<Change>)>,
+    /// How many changes those are.
+    changes: usize,
+    buffer: Vec<u8>,
+}
+
+impl ReplicatedStore {
+    /// Opens the rows in a data directory, and the stream that has what happened since; makes what is missing. Like all of a store's
+    /// verbs not to be called by a thread of the runtime's.
+    ///
+    /// # Errors
+    /// As of a store's file; the file is of another stream, or of none; the servers do not answer.
+    pub fn open(
+        data_dir: &Path,
+        (runtime, client): (Handle, Client),
+        stream: (&str, &str),
+        replicas: usize,
+    ) -> Result<Self, StoreError> {
+        let rows = RedbStore::open_any(data_dir)?;
+        let journal = JetStreamJournal::open(runtime, client, stream, replicas)?;
+        Self::over(rows, journal)
+    }
+}
+
+impl<J: SharedJournal> ReplicatedStore<J> {
+    /// A store of these rows, which may be empty, and this journal. It is to be loaded before anything is appended: what it does not
+    /// know of is in the way.
+    ///
+    /// # Errors
+    /// The rows are another journal's; the servers do not answer.
+    pub fn over(rows: RedbStore, journal: J) -> Result<Self, StoreError> {
+        let rows = rows.of_stream(journal.name())?;
+        Ok(Self {
+            last: rows.contains()?,
+            rows,
+            journal,
+            tail: VecDeque::new(),
+            changes: 0,
+            buffer: Vec::new(),
+        })
+    }
+
+    /// Begins to read again, after what the rows contain.
+    fn rewind(&mut self) -> Result<(), StoreError> {
+        self.tail.clear();
+        self.changes = 0;
+        self.last = self.rows.contains()?;
+        Ok(self.journal.seek(self.last)?)
+    }
+
+    /// Hands all that others have appended by now to `each`. What is appended then comes after that.
+    ///
+    /// # Errors
+    /// The servers do not answer, the journal was trimmed beyond what is known here, or `each` refuses a change.
+    pub fn catch_up(
+        &mut self,
+        each: &mut dyn FnMut(Change) -> Result<(), ReplayError>,
+    ) -> Result<(), StoreError> {
+        let Extent { first, last } = self.journal.extent()?;
+        if first > self.last + 1 {
+            return Err(self.trimmed(first).into());
+        }
+        while self.last < last {
+            if !self.follow(PATIENCE, each)? {
+                let cause = "the next message does not come".to_owned();
+                return Err(JournalError::refused("read", self.journal.name(), cause).into());
+            }
+        }
+        Ok(())
+    }
+
+    /// Hands what the next message brings to `each`; whether one came within `patience`.
+    ///
+    /// # Errors
+    /// As `catch_up`.
+    pub fn follow(
+        &mut self,
+        patience: Duration,
+        each: &mut dyn FnMut(Change) -> Result<(), ReplayError>,
+    ) -> Result<bool, StoreError> {
+        let Some(Message { sequence, batch }) = self.journal.next(patience)? else {
+            return Ok(false);
+        };
+        // Nothing is ever deleted amid a journal.
+        if sequence != self.last + 1 {
+            return Err(self.trimmed(sequence).into());
+        }
+        if let Some(bytes) = batch {
+            let decoded = codec::decode(&bytes);
+            let batch: Vec<Change> = decoded.map_err(|cause: postcard::Error| {
+                JournalError::foreign(self.journal.name(), sequence, &cause)
+            })?;
+            for change in &batch {
+                each(change.clone()).map_err(|cause| StoreError::Replay {
+                    path: self.journal.name().into(),
+                    cause,
+                })?;
+            }
+            self.keep(sequence, batch);
+        }
+        self.last = sequence;
+        Ok(true)
+    }
+
+    fn keep(&mut self, sequence: u64, batch: Vec<Change>) {
+        self.changes += batch.len();
+        self.tail.push_back((sequence, batch));
+    }
+
+    fn trimmed(&self, first: u64) -> JournalError {
+        JournalError::Trimmed {
+            stream: self.journal.name().to_owned(),
+            first,
+            wanted: self.last + 1,
+        }
+    }
+}
+
+impl<J: SharedJournal> Store for ReplicatedStore<J> {
+    fn load(
+        &mut self,
+        each: &mut dyn FnMut(Change) -> Result<(), ReplayError>,
+    ) -> Result<(), StoreError> {
+        self.rows.load(each)?;
+        self.rewind()?;
+        self.catch_up(each)
+    }
+
+    fn append(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let batch = codec::encode(changes, &mut self.buffer);
+        let batch = batch.map_err(|error| StoreError::Database {
+            action: "encode a change for",
+            path: self.journal.name().into(),
+            cause: error.to_string(),
+        })?;
+        self.last = self.journal.append(self.last, batch)?;
+        self.keep(self.last, changes.to_vec());
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, changes: usize) -> Result<usize, StoreError> {
+        let (mut fold, mut taken, mut batches, mut end) = (Fold::default(), 0, 0, None);
+        for (sequence, batch) in &self.tail {
+            if taken >= changes {
+                break;
+            }
+            taken += batch.len();
+            batches += 1;
+            end = Some(*sequence);
+            for change in batch {
+                fold.take(change.clone());
+            }
+        }
+        if let Some(end) = end {
+            self.rows.replace(&fold, (self.journal.name(), end))?;
+            self.tail.drain(..batches);
+            self.changes -= taken;
+        }
+        Ok(self.changes)
+    }
+
+    fn journal_len(&self) -> usize {
+        self.changes
+    }
+}
