@@ -55,14 +55,16 @@ impl Link {
         access: &Access,
         inbox: Option<&str>,
     ) -> Result<Self, AccessError> {
-        let address = access.address()?;
-        let server = format!("{}:{}", address.host(), address.port());
+        let addresses = access.addresses()?;
+        let server = addresses.iter();
+        let server = server.map(|address| format!("{}:{}", address.host(), address.port()));
+        let server = server.collect::<Vec<_>>().join(",");
         let (events, connects) = watch::channel(0);
         let events = Arc::new(events);
         let (mut said, mut attempts) = (None, 1);
         loop {
             let options = options(name, &server, access, inbox, events.clone())?;
-            let error = match options.connect(address.clone()).await {
+            let error = match options.connect(&addresses).await {
                 Ok(client) => {
                     if said.is_some() {
                         tracing::warn!(%server, "connected to NATS");

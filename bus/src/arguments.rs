@@ -8,7 +8,7 @@ use crate::{Access, DEFAULT_URL, Login, Secret, Tls};
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "NATS")]
 pub struct Arguments {
-    /// The NATS server, as nats://HOST:PORT or tls://HOST:PORT; port 4222 of this machine if absent
+    /// The NATS server, as nats://HOST:PORT or tls://HOST:PORT, several of one cluster with commas between them; port 4222 of this machine if absent
     #[arg(long, env = "SCUTTLE_NATS_URL", value_name = "URL")]
     pub nats_url: Option<String>,
     /// The user at the NATS server.

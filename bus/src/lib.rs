@@ -20,7 +20,8 @@ pub const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
 /// A NATS server, and how to come in.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Access {
-    /// `nats://HOST:PORT`, or `tls://HOST:PORT` where a connection without TLS is to be refused.
+    /// `nats://HOST:PORT`, or `tls://HOST:PORT` where a connection without TLS is to be refused; several servers of one cluster,
+    /// separated by commas.
     pub url: String,
     /// Who connects.
     pub login: Login,
@@ -59,7 +60,7 @@ pub struct Tls {
 pub enum AccessError {
     /// Not an address.
     #[error(
-        "the address of the NATS server, {url:?}, is not valid ({cause}); write it as nats://HOST:PORT or tls://HOST:PORT"
+        "the address of the NATS server, {url:?}, is not valid ({cause}); write it as nats://HOST:PORT or tls://HOST:PORT, several of one cluster with commas between them"
     )]
     Address {
         /// What was given.
@@ -96,13 +97,19 @@ pub enum AccessError {
 }
 
 impl Access {
-    /// The server's address.
+    /// The servers' addresses.
     ///
     /// # Errors
-    /// It is none.
-    pub fn address(&self) -> Result<ServerAddr, AccessError> {
-        let url = self.url.clone();
-        (self.url.parse()).map_err(|cause| AccessError::Address { url, cause })
+    /// One of them is none.
+    pub fn addresses(&self) -> Result<Vec<ServerAddr>, AccessError> {
+        let servers = self.url.split(',').map(str::trim);
+        let read = |url: &str| {
+            url.parse().map_err(|cause| AccessError::Address {
+                url: url.to_owned(),
+                cause,
+            })
+        };
+        servers.map(read).collect()
     }
 
     /// Options with the login and the trust in them. Every file is read now, so that what is wrong with one is said by its
@@ -260,7 +267,7 @@ mod tests {
             login: Login::Anonymous,
             tls: Tls::default(),
         };
-        let error = access.address().expect_err("no address").to_string();
+        let error = access.addresses().expect_err("no address").to_string();
         assert!(
             error.contains("a b") && error.contains("nats://HOST:PORT"),
             "{error}"

@@ -118,7 +118,7 @@ impl Bus {
         let (signs, _) = broadcast::channel(SIGNS);
         let tell = signs.clone();
         let user = user_of(&access.login);
-        access.address()?;
+        let servers = access.addresses()?;
         let mut options = access
             .options()?
             .name("scuttle")
@@ -136,7 +136,7 @@ impl Bus {
         if let Some(prefix) = &connection.inbox_prefix {
             options = options.custom_inbox_prefix(prefix);
         }
-        match options.connect(&access.url).await {
+        match options.connect(servers).await {
             Ok(client) => Ok(Self {
                 client,
                 user,

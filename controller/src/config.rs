@@ -4,6 +4,7 @@
 use std::ffi::OsString;
 use std::fmt::Display;
 use std::net::SocketAddr;
+use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 use std::{fs, io};
@@ -27,6 +28,8 @@ pub struct Config {
     pub access: Access,
     /// Where the store is.
     pub data_dir: PathBuf,
+    /// Where its journal is.
+    pub journal: Journal,
     /// How log lines look.
     pub log_format: LogFormat,
     /// Where the audit log goes; standard output if nowhere.
@@ -38,6 +41,35 @@ pub struct Config {
     /// Where traces go; nowhere if absent.
     pub otlp_endpoint: Option<Endpoint>,
 }
+
+/// Where the journal is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Journal {
+    /// In the store's file: this controller is the only one.
+    Own,
+    /// In a stream on the NATS servers, which several controllers share.
+    Shared {
+        /// How many servers keep it.
+        replicas: usize,
+    },
+}
+
+/// A kind of store, by its name.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum StoreKind {
+    /// Everything in a file of this machine.
+    Redb,
+    /// The journal in a stream on the NATS servers.
+    #[value(name = "jetstream")]
+    JetStream,
+}
+
+/// On how many servers a stream can be.
+const REPLICAS: RangeInclusive<u8> = 1..=5;
+
+/// How many of three servers may be lost without harm: one.
+const DEFAULT_REPLICAS: u8 = 3;
 
 /// A configuration that the controller cannot start with.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +117,11 @@ pub enum ConfigError {
         /// The half that is not.
         missing: &'static str,
     },
+    /// A number of replicas where nothing is replicated, or one that no stream can have.
+    #[error(
+        "replicas is given (by flag, environment or file), which is 1 to 5 servers that keep the journal, with store jetstream alone: leave it out, or say so"
+    )]
+    Replicas,
     /// Two logins.
     #[error(
         "nats_creds and nats_user or nats_password are given (by flag, environment or file): a NATS login is one of them"
@@ -120,7 +157,7 @@ struct Settings {
     #[arg(
         long,
         value_name = "URL",
-        help = "The NATS server [env: SCUTTLE_NATS_URL] [default: nats://127.0.0.1:4222]"
+        help = "The NATS server; several of one cluster with commas between them [env: SCUTTLE_NATS_URL] [default: nats://127.0.0.1:4222]"
     )]
     nats_url: Option<String>,
     #[arg(
@@ -129,6 +166,19 @@ struct Settings {
         help = "Where the store is, made if it is missing [env: SCUTTLE_DATA_DIR]"
     )]
     data_dir: Option<PathBuf>,
+    #[arg(
+        long,
+        value_name = "KIND",
+        help = "Where the journal is: redb, in the data directory; jetstream, on the NATS servers, for several controllers of which one leads [env: SCUTTLE_STORE] [default: redb]"
+    )]
+    store: Option<StoreKind>,
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = clap::value_parser!(u8).range(1..=5),
+        help = "With --store jetstream: how many NATS servers keep the journal [env: SCUTTLE_REPLICAS] [default: 3]"
+    )]
+    replicas: Option<u8>,
     #[arg(
         long,
         value_name = "USER",
@@ -236,9 +286,23 @@ impl Settings {
                 rule: "text or json",
             })
         };
+        let store = |text: String| {
+            StoreKind::from_str(&text, false).map_err(|_| ConfigError::Environment {
+                name: "SCUTTLE_STORE",
+                rule: "redb or jetstream",
+            })
+        };
+        let replicas = |text: String| {
+            text.parse().map_err(|_| ConfigError::Environment {
+                name: "SCUTTLE_REPLICAS",
+                rule: "1 to 5",
+            })
+        };
         Ok(Self {
             nats_url: text("SCUTTLE_NATS_URL")?,
             data_dir: variable("SCUTTLE_DATA_DIR").map(PathBuf::from),
+            store: text("SCUTTLE_STORE")?.map(store).transpose()?,
+            replicas: text("SCUTTLE_REPLICAS")?.map(replicas).transpose()?,
             nats_user: text("SCUTTLE_NATS_USER")?,
             nats_password: text("SCUTTLE_NATS_PASSWORD")?.as_deref().map(Secret::from),
             nats_creds: variable("SCUTTLE_NATS_CREDS").map(PathBuf::from),
@@ -258,6 +322,8 @@ impl Settings {
         Self {
             nats_url: self.nats_url.or(lower.nats_url),
             data_dir: self.data_dir.or(lower.data_dir),
+            store: self.store.or(lower.store),
+            replicas: self.replicas.or(lower.replicas),
             nats_user: self.nats_user.or(lower.nats_user),
             nats_password: self.nats_password.or(lower.nats_password),
             nats_creds: self.nats_creds.or(lower.nats_creds),
@@ -288,6 +354,19 @@ impl Settings {
             (None, Some(_)) => return half("tls_key", "tls_cert"),
             (certificate, key) => certificate.zip(key),
         };
+        let journal = match (self.store.unwrap_or(StoreKind::Redb), self.replicas) {
+            (StoreKind::Redb, None) => Journal::Own,
+            (StoreKind::JetStream, replicas) => {
+                let replicas = replicas.unwrap_or(DEFAULT_REPLICAS);
+                if !REPLICAS.contains(&replicas) {
+                    return Err(ConfigError::Replicas);
+                }
+                Journal::Shared {
+                    replicas: replicas.into(),
+                }
+            }
+            (StoreKind::Redb, Some(_)) => return Err(ConfigError::Replicas),
+        };
         Ok(Config {
             access: Access {
                 url: self.nats_url.unwrap_or_else(|| DEFAULT_URL.to_owned()),
@@ -298,6 +377,7 @@ impl Settings {
                 },
             },
             data_dir: self.data_dir.ok_or(ConfigError::NoDataDir)?,
+            journal,
             log_format: self.log_format.unwrap_or_default(),
             audit_log: self.audit_log,
             http: self.http,

@@ -4,10 +4,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event};
+use async_nats::{Client, ConnectOptions, Event, ServerAddr};
 use rand::RngExt;
 use scuttle_bus::{Access, AccessError, what_to_do};
-use scuttle_schemas::text;
+use scuttle_schemas::{subjects, text};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -62,7 +62,7 @@ pub async fn connect(access: &Access, tally: &Arc<Tally>) -> (Client, Connected)
     let mut pause = FIRST_PAUSE;
     loop {
         let attempt = match options(access, up.clone(), tally.clone()) {
-            Ok(options) => (options.connect(&access.url).await)
+            Ok((servers, options)) => (options.connect(servers).await)
                 .map_err(|error| format!("{error}; {}", what_to_do(&error))),
             Err(error) => Err(error.to_string()),
         };
@@ -87,10 +87,11 @@ fn options(
     access: &Access,
     up: watch::Sender<bool>,
     tally: Arc<Tally>,
-) -> Result<ConnectOptions, AccessError> {
+) -> Result<(Vec<ServerAddr>, ConnectOptions), AccessError> {
     let options = access.options()?;
-    Ok(options
+    let options = options
         .name("scuttle-controller")
+        .custom_inbox_prefix(subjects::CONTROLLER_INBOX)
         .ping_interval(PING)
         .read_buffer_capacity(READ)
         .subscription_capacity(SUBSCRIPTION)
@@ -103,7 +104,8 @@ fn options(
         .event_callback(move |event| {
             let (up, tally) = (up.clone(), tally.clone());
             async move { note(&event, &up, &tally) }
-        }))
+        });
+    Ok((access.addresses()?, options))
 }
 
 fn note(event: &Event, up: &watch::Sender<bool>, tally: &Tally) {

@@ -14,6 +14,7 @@ use scuttle_core::{Change, Commit, Effect, Input, Reply, State};
 use scuttle_schemas::Timestamp;
 use tokio::sync::mpsc::Sender;
 
+use crate::shutdown::{Depose, End};
 use crate::store::{Store, StoreError};
 use crate::vitals::Vitals;
 
@@ -39,7 +40,7 @@ pub(crate) const LONG_JOURNAL: usize = 4_096;
 const QUIET: Duration = Duration::from_millis(50);
 
 /// How many changes are moved then before anything else is looked at: 10 to 20 ms of work.
-const CHECKPOINT: usize = 1_000;
+pub(crate) const CHECKPOINT: usize = 1_000;
 
 /// A journal longer than this, in changes, is moved though there is more to do: a start reads it in a
 /// second or two.
@@ -74,6 +75,27 @@ pub struct Decided<R> {
     told: Told<R>,
 }
 
+/// Batches that could not be made durable: nothing of them may be told, but that.
+#[derive(Debug)]
+pub struct Uncommitted<R> {
+    /// Why not.
+    pub error: Box<StoreError>,
+    /// They.
+    pub batches: Vec<Told<R>>,
+}
+
+impl<R> Told<R> {
+    /// What whoever leads no more tells of it: that, to each who waits.
+    #[must_use]
+    pub fn deposed(mut self) -> Self {
+        for (_, reply) in &mut self.replies {
+            *reply = Reply::Refused(End::Deposed.refusal());
+        }
+        self.effects.clear();
+        self
+    }
+}
+
 /// Reads the stored state.
 ///
 /// # Errors
@@ -88,15 +110,15 @@ pub fn load(store: &mut dyn Store) -> Result<State, StoreError> {
 /// shown in `vitals`.
 ///
 /// # Errors
-/// A commit failed. It is not known what of it is on disk (the next start finds out), and nothing of it
-/// was told to anybody.
+/// A commit failed. It is not known what of it is durable (the next load finds out), and nothing of it
+/// was told to anybody. Where the journal is shared, `depose` has ended the term, and whoever waited hears so.
 pub fn run<R: Send + 'static>(
     state: State,
     store: &mut dyn Store,
     inbox: Receiver<Job<R>>,
     outbox: &Sender<Vec<Told<R>>>,
     now: impl Fn() -> Timestamp + Send + 'static,
-    vitals: &Arc<Vitals>,
+    (vitals, depose): (&Arc<Vitals>, &Depose),
 ) -> Result<(), StoreError> {
     let (decided, undurable) = sync_channel(UNDURABLE);
     let shown = vitals.clone();
@@ -104,7 +126,17 @@ pub fn run<R: Send + 'static>(
         .name("decide".to_owned())
         .spawn(move || decide_all(state, &inbox, &decided, now, &shown))
         .expect("the system starts a thread");
-    commit_all(store, &undurable, outbox, vitals)?;
+    let committed = commit_all(store, &undurable, outbox, vitals);
+    if let Err(Uncommitted { error, batches }) = committed {
+        if matches!(*error, StoreError::Journal(_)) {
+            depose.now();
+            // No more comes once nobody asks any more.
+            let rest = undurable.iter().map(|batch| batch.told);
+            let told = batches.into_iter().chain(rest).map(Told::deposed).collect();
+            let _ = outbox.blocking_send(told);
+        }
+        return Err(*error);
+    }
     deciding
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
@@ -175,7 +207,22 @@ pub fn decide<R>(
     Decided { changes, told }
 }
 
+impl<R> From<StoreError> for Uncommitted<R> {
+    fn from(error: StoreError) -> Self {
+        Self {
+            error: Box::new(error),
+            batches: Vec::new(),
+        }
+    }
+}
+
 impl<R> Decided<R> {
+    /// What is told of it by whoever does not lead when it comes to be told.
+    #[must_use]
+    pub fn deposed(self) -> Told<R> {
+        self.told.deposed()
+    }
+
     /// Nothing to write and nothing to tell.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.told.replies.is_empty() && self.told.effects.is_empty()
@@ -185,18 +232,23 @@ impl<R> Decided<R> {
 /// Makes batches durable, all in one append; gives back what may now be told, and nowhere before.
 ///
 /// # Errors
-/// The append failed: nothing of the batches may be told.
+/// The append failed.
 pub fn commit<R>(
     store: &mut dyn Store,
     batches: impl Iterator<Item = Decided<R>>,
-) -> Result<Vec<Told<R>>, StoreError> {
+) -> Result<Vec<Told<R>>, Uncommitted<R>> {
     let (mut changes, mut told) = (Vec::new(), Vec::new());
     for batch in batches {
         changes.extend(batch.changes);
         told.push(batch.told);
     }
-    if !changes.is_empty() {
-        store.append(&changes)?;
+    if !changes.is_empty()
+        && let Err(error) = store.append(&changes)
+    {
+        return Err(Uncommitted {
+            error: Box::new(error),
+            batches: told,
+        });
     }
     Ok(told)
 }
@@ -207,7 +259,7 @@ fn commit_all<R>(
     undurable: &Receiver<Decided<R>>,
     outbox: &Sender<Vec<Told<R>>>,
     vitals: &Vitals,
-) -> Result<(), StoreError> {
+) -> Result<(), Uncommitted<R>> {
     loop {
         vitals.journal_is(store.journal_len());
         let long = store.journal_len() > LONG_JOURNAL;

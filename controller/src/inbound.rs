@@ -282,14 +282,5 @@ fn overloaded() -> Rejected {
 
 /// What is said of whatever comes when the term has ended.
 fn over(term: &Term) -> Refusal {
-    match term.end() {
-        Some(End::Deposed) => Refusal::new(
-            ErrorCode::NotLeader,
-            "another controller leads now: ask again, it answers",
-        ),
-        Some(End::Shutdown) | None => Refusal::new(
-            ErrorCode::ShuttingDown,
-            "the controller is stopping: ask again, its next start answers",
-        ),
-    }
+    term.end().unwrap_or(End::Shutdown).refusal()
 }

@@ -19,9 +19,10 @@ use crate::events::Events;
 use crate::http::Health;
 use crate::inbound::{self, Inbound};
 use crate::inbox::{Inbox, Limits};
+use crate::lease::Held;
 use crate::metrics::{Metrics, Queues};
-use crate::shutdown::{End, Term};
-use crate::store::Store;
+use crate::shutdown::{Depose, End, Term};
+use crate::store::{Store, StoreError};
 use crate::{clock, outbound, service};
 
 /// How long the last answers may take to reach the server at a shutdown.
@@ -40,15 +41,19 @@ pub struct Led<'a> {
     pub metrics: &'a Metrics,
     /// What it is at.
     pub health: &'a Health,
+    /// Whether it still leads, as far as it can know.
+    pub lease: Held,
     /// When to stop.
     pub term: Term,
+    /// Stops it where the journal is somebody else's.
+    pub depose: Depose,
 }
 
 impl Led<'_> {
-    /// Answers requests until the shutdown begins, or the NATS client ends by itself. All is on disk then.
+    /// Answers requests until the term ends, or the NATS client ends by itself. All that was told is durable then.
     ///
     /// # Errors
-    /// A commit failed.
+    /// A commit failed, and not because another leads.
     pub async fn lead(self, state: State, mut store: impl Store + 'static) -> anyhow::Result<()> {
         let Self {
             client,
@@ -56,7 +61,9 @@ impl Led<'_> {
             audit,
             metrics,
             health,
+            lease,
             term,
+            depose,
         } = self;
         let (tally, vitals) = (metrics.tally(), metrics.vitals().clone());
         let (inbox, jobs) = Inbox::new(Limits::STANDARD);
@@ -66,11 +73,13 @@ impl Led<'_> {
             outbox: outbox.downgrade(),
         });
         let books = (audit.clone(), tally.clone(), Events::since(&state));
-        let outbound = outbound::run(client.clone(), effects, connected.clone(), books);
+        let may_send = (connected.clone(), lease);
+        let outbound = outbound::run(client.clone(), effects, may_send, books);
         // What has been decided goes before what else could be read: a flood must not keep the answers back.
         let outbound = tokio::spawn(unconstrained(outbound));
         let engine = tokio::task::spawn_blocking(move || {
-            engine::run(state, &mut store, jobs, &outbox, clock::now, &vitals)
+            let shown = (&vitals, &depose);
+            engine::run(state, &mut store, jobs, &outbox, clock::now, shown)
         });
         let inbound = Inbound {
             client: client.clone(),
@@ -83,7 +92,7 @@ impl Led<'_> {
         let subscribed = subscribe(inbound).await;
         match &subscribed {
             Ok(_) => {
-                health.serves(connected);
+                health.leads(connected);
                 info!("ready");
             }
             Err(error) => error!("{error:#}"),
@@ -91,12 +100,17 @@ impl Led<'_> {
 
         // The engine ends when the shutdown takes its senders away, when the subscriptions end, or when a
         // commit failed.
-        engine.await.context("the engine panicked")??;
-        if term.end() == Some(End::Shutdown) {
-            info!("stopped: everything is on disk");
-        } else {
-            // It does so on a message that it cannot read.
-            error!("the NATS client has ended by itself: everything is on disk; starting again");
+        match engine.await.context("the engine panicked")? {
+            Err(StoreError::Journal(error)) => warn!("it leads no more: {error}"),
+            Err(error) => return Err(error.into()),
+            Ok(()) => match term.end() {
+                Some(End::Shutdown) => info!("stopped: everything is on disk"),
+                Some(End::Deposed) => warn!("it leads no more: its lease is over"),
+                // It does so on a message that it cannot read.
+                None => error!(
+                    "the NATS client has ended by itself: everything is on disk; starting again"
+                ),
+            },
         }
         let last_words = async {
             let _ = outbound.await;

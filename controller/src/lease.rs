@@ -169,6 +169,14 @@ impl Drop for Lease {
 }
 
 impl Held {
+    /// By the only one there is.
+    pub fn alone() -> Self {
+        Self {
+            since: Instant::now(),
+            until: Arc::new(AtomicU64::new(u64::MAX)),
+        }
+    }
+
     fn from(asked: Instant, ttl: Duration) -> Self {
         let held = Self {
             since: asked,

@@ -8,14 +8,17 @@ use anyhow::Context;
 use scuttle_controller::audit::Audit;
 use scuttle_controller::backup::{self, BackupError, Backups, Interrupt};
 use scuttle_controller::clock;
-use scuttle_controller::config::{Command, Config, ConfigError};
+use scuttle_controller::config::{Command, Config, ConfigError, Journal};
 use scuttle_controller::connection;
 use scuttle_controller::engine;
 use scuttle_controller::http::{self, Health};
 use scuttle_controller::lead::Led;
+use scuttle_controller::lease::Held;
 use scuttle_controller::metrics::Metrics;
+use scuttle_controller::replica::Replica;
 use scuttle_controller::shutdown::{self, Shutdown, Term};
-use scuttle_controller::store::{RedbStore, StoreError};
+use scuttle_controller::store::{JetStream, RedbStore, StoreError};
+use scuttle_schemas::subjects;
 use scuttle_telemetry::{LogFormat, log};
 use tokio::runtime::Runtime;
 use tracing::{error, info};
@@ -114,6 +117,28 @@ async fn serve(
     mut shutdown: Shutdown,
 ) -> anyhow::Result<()> {
     let tally = metrics.tally();
+    if let Journal::Shared { replicas } = config.journal {
+        health.connects();
+        let (client, connected) = tokio::select! {
+            connection = connection::connect(&config.access, tally) => connection,
+            () = shutdown.begun() => return Ok(()),
+        };
+        let replica = Replica {
+            data_dir: &config.data_dir,
+            stream: JetStream {
+                client,
+                name: subjects::JOURNAL_STREAM.to_owned(),
+                subject: subjects::JOURNAL.to_owned(),
+                replicas,
+            },
+            connected,
+            audit,
+            metrics,
+            health,
+            shutdown,
+        };
+        return replica.run().await;
+    }
     health.loads();
     // It may take seconds, and meanwhile others are told so.
     let data_dir = config.data_dir.clone();
@@ -138,13 +163,16 @@ async fn serve(
             return Ok(());
         }
     };
+    let (term, depose) = Term::until(shutdown);
     let led = Led {
         client,
         connected,
         audit,
         metrics,
         health,
-        term: Term::until(shutdown).0,
+        lease: Held::alone(),
+        term,
+        depose,
     };
     let ended = led.lead(state, store).await;
     backups.stop().await;

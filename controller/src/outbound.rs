@@ -19,6 +19,7 @@ use crate::endpoint::Endpoint;
 use crate::engine::Told;
 use crate::events::{self, Events};
 use crate::inbound::Requester;
+use crate::lease::Held;
 use crate::spans;
 use crate::tally::{About, Cause, Source, Tally};
 
@@ -32,15 +33,19 @@ const BUFFER: usize = 1 << 20;
 /// Sends batches of effects, in order, until the engine is gone.
 ///
 /// While the server is away nothing is kept for later: whoever waited for a reply asks again, commands
-/// are sent again by their operations, and a subscriber learns from the next revision what it missed.
+/// are sent again by their operations, and a subscriber learns from the next revision what it missed. Nor does anything leave
+/// once the lease is over: another controller may have gone on since.
 pub async fn run(
     client: Client,
     mut outbox: Receiver<Vec<Told<Box<Requester>>>>,
-    connected: Connected,
+    (connected, lease): (Connected, Held),
     (audit, tally, mut events): (Audit, Arc<Tally>, Events),
 ) {
     let mut encoder = Encoder::new(BUFFER);
-    while let Some(batches) = outbox.recv().await {
+    while let Some(mut batches) = outbox.recv().await {
+        if !lease.is_valid() {
+            batches = batches.into_iter().map(Told::deposed).collect();
+        }
         // Also while the server is away: what was accepted is on disk, whoever hears of it.
         for (requester, reply) in batches.iter().flat_map(|batch| &batch.replies) {
             if let Some((endpoint, _)) = &requester.request {

@@ -3,6 +3,7 @@
 
 use std::io;
 
+use scuttle_schemas::{ErrorCode, Refusal};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::info;
@@ -33,6 +34,22 @@ pub enum End {
     Deposed,
 }
 
+impl End {
+    /// What whoever comes after it is told.
+    pub fn refusal(self) -> Refusal {
+        match self {
+            Self::Deposed => Refusal::new(
+                ErrorCode::NotLeader,
+                "this controller does not lead any more: ask again, the one that does answers",
+            ),
+            Self::Shutdown => Refusal::new(
+                ErrorCode::ShuttingDown,
+                "the controller is stopping: ask again, its next start answers",
+            ),
+        }
+    }
+}
+
 /// Tells every task of a leader that its time has ended.
 #[derive(Debug, Clone)]
 pub struct Term {
@@ -41,7 +58,7 @@ pub struct Term {
 }
 
 /// Ends a leader's term before the shutdown does.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, Default)]
 pub struct Depose(watch::Sender<bool>);
 
 impl Depose {

@@ -6,6 +6,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use scuttle_controller::engine::{self, Job, Told};
+use scuttle_controller::shutdown::Depose;
 use scuttle_controller::store::{Fault, MemoryStore, Store, StoreError};
 use scuttle_core::{Input, Reply};
 use scuttle_schemas::hosts::{EnrollRequest, HostsListRequest};
@@ -28,7 +29,8 @@ fn start(disk: &MemoryStore) -> Engine {
     let thread = std::thread::spawn(move || {
         let state = engine::load(&mut store)?;
         let now = || Timestamp::from_millis(1_795_425_109_000);
-        engine::run(state, &mut store, jobs, &effects, now, &Arc::default())
+        let shown = (&Arc::default(), &Depose::default());
+        engine::run(state, &mut store, jobs, &effects, now, shown)
     });
     Engine {
         inbox,

@@ -107,6 +107,7 @@ pub fn jetstream_of_controller() -> Vec<String> {
         .collect();
     for stream in [JOURNAL_STREAM, &snapshots] {
         subjects.push(format!("$JS.API.STREAM.PURGE.{stream}"));
+        subjects.push(format!("$JS.API.CONSUMER.CREATE.{stream}"));
         for verb in ["CREATE", "INFO", "DELETE", "MSG.NEXT"] {
             subjects.push(format!("$JS.API.CONSUMER.{verb}.{stream}.>"));
         }
@@ -115,6 +116,8 @@ pub fn jetstream_of_controller() -> Vec<String> {
         subjects.push(format!("$JS.API.STREAM.MSG.GET.{stream}"));
         subjects.push(format!("$JS.API.DIRECT.GET.{stream}.>"));
     }
+    // What JetStream can do, which a client asks before it makes a bucket.
+    subjects.push("$JS.API.INFO".to_owned());
     subjects.push(format!("$KV.{LEASES_BUCKET}.>"));
     subjects.push(format!("$O.{SNAPSHOTS_BUCKET}.>"));
     subjects.push(JOURNAL.to_owned());

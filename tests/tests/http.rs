@@ -56,7 +56,10 @@ async fn ready_means_that_a_request_would_be_answered() -> TestResult {
     let waits = ["503 Service Unavailable", "does not answer"];
     served.http.says("/readyz", &waits).await?;
     nats.restart().await?;
-    served.http.says("/readyz", &["200 OK", "ready"]).await?;
+    served
+        .http
+        .says("/readyz", &["200 OK", "ready: leading"])
+        .await?;
     nats.kill().await?;
     let away = ["503 Service Unavailable", "reconnecting"];
     served.http.says("/readyz", &away).await?;
@@ -81,7 +84,10 @@ async fn a_controller_that_reads_its_record_is_not_ready() -> TestResult {
     let served = Served::start_in(dir, &nats).await?;
     let loads = ["503 Service Unavailable", "the record is being read"];
     served.http.says("/readyz", &loads).await?;
-    served.http.says("/readyz", &["200 OK", "ready"]).await
+    served
+        .http
+        .says("/readyz", &["200 OK", "ready: leading"])
+        .await
 }
 
 /// A record that takes long to read: hosts with as many deckies as one may have.

@@ -15,6 +15,7 @@ use scuttle_controller::endpoint::Endpoint;
 use scuttle_controller::events::Events;
 use scuttle_controller::inbound::{self, Inbound, Requester};
 use scuttle_controller::inbox::{Depth, Inbox, Limits, Room};
+use scuttle_controller::lease::Held;
 use scuttle_controller::share::Share;
 use scuttle_controller::shutdown::{self, Term};
 use scuttle_controller::store::{MemoryStore, Store, StoreError};
@@ -92,18 +93,14 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
     let audit = Audit::open(None)?;
     let events = Events::since(&State::default());
     let books = (audit.clone(), tally.clone(), events);
-    let sending = outbound::run(client.clone(), effects, connected.clone(), books);
+    let may_send = (connected.clone(), Held::alone());
+    let sending = outbound::run(client.clone(), effects, may_send, books);
     tokio::spawn(sending);
+    let (term, depose) = Term::until(shutdown::listen()?);
     std::thread::spawn(move || {
         let state = engine::load(&mut store)?;
-        engine::run(
-            state,
-            &mut store,
-            jobs,
-            &outbox,
-            clock::now,
-            &Arc::default(),
-        )
+        let shown = (&Arc::default(), &depose);
+        engine::run(state, &mut store, jobs, &outbox, clock::now, shown)
     });
     let inbound = Inbound {
         client: client.clone(),
@@ -111,7 +108,7 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
         inbox: inbox.clone(),
         audit: audit.clone(),
         tally: tally.clone(),
-        term: Term::until(shutdown::listen()?).0,
+        term,
     };
     let failed = |error: async_nats::Error| anyhow::anyhow!("{error}");
     let service = service::start(&client, &tally).await.map_err(failed)?;

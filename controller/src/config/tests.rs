@@ -7,7 +7,7 @@ use std::path::PathBuf;
 
 use scuttle_bus::{Access, Login, Tls};
 
-use super::{Command, Config, ConfigError, LogFormat};
+use super::{Command, Config, ConfigError, Journal, LogFormat};
 use crate::http::NatsUrl;
 
 fn access(url: &str, login: Login) -> Access {
@@ -64,6 +64,7 @@ fn defaults_fill_what_nobody_sets() {
     let expected = Config {
         access: access("nats://127.0.0.1:4222", Login::Anonymous),
         data_dir: PathBuf::from("/d"),
+        journal: Journal::Own,
         log_format: LogFormat::Text,
         audit_log: None,
         http: None,
@@ -159,6 +160,7 @@ fn flags_win_then_the_environment_then_the_file() {
                 },
             ),
             data_dir: PathBuf::from(format!("d{layer}")),
+            journal: Journal::Own,
             log_format: if layer == 2 {
                 LogFormat::Json
             } else {

@@ -10,7 +10,17 @@ use crate::shutdown::Shutdown;
 enum Phase {
     Loading,
     Connecting,
-    Serving(Connected),
+    Following(Connected),
+    Leading(Connected),
+}
+
+/// What a controller that is ready does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// It would take over.
+    Following,
+    /// It answers.
+    Leading,
 }
 
 /// What the controller is at, for whoever asks.
@@ -39,21 +49,31 @@ impl Health {
         self.phase.send_replace(Phase::Connecting);
     }
 
-    /// It answers what comes over this connection.
-    pub fn serves(&self, connected: Connected) {
-        self.phase.send_replace(Phase::Serving(connected));
+    /// It keeps up with another that leads, and takes over when that is gone.
+    pub fn follows(&self, connected: Connected) {
+        self.phase.send_replace(Phase::Following(connected));
     }
 
-    /// Whether a request would be answered; if not, why.
-    pub(crate) fn ready(&self) -> Result<(), &'static str> {
+    /// It answers what comes over this connection.
+    pub fn leads(&self, connected: Connected) {
+        self.phase.send_replace(Phase::Leading(connected));
+    }
+
+    /// What it does for the swarm; if nothing, why.
+    pub(crate) fn ready(&self) -> Result<Part, &'static str> {
         if self.shutdown.has_begun() {
             return Err("stopping");
         }
-        match &*self.phase.borrow() {
-            Phase::Loading => Err("the record is being read"),
-            Phase::Connecting => Err("the NATS server does not answer; the log says why"),
-            Phase::Serving(connected) if connected.is_up() => Ok(()),
-            Phase::Serving(_) => Err("the NATS server is away: reconnecting"),
+        let (part, connected) = match &*self.phase.borrow() {
+            Phase::Loading => return Err("the record is being read"),
+            Phase::Connecting => return Err("the NATS server does not answer; the log says why"),
+            Phase::Following(connected) => (Part::Following, connected.is_up()),
+            Phase::Leading(connected) => (Part::Leading, connected.is_up()),
+        };
+        if connected {
+            Ok(part)
+        } else {
+            Err("the NATS server is away: reconnecting")
         }
     }
 }

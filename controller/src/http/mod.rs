@@ -23,6 +23,7 @@ use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
 pub use health::Health;
+pub(crate) use health::Part;
 pub use page::{NatsUrl, NatsUrlError};
 
 use crate::metrics::{self, Metrics};
@@ -131,7 +132,8 @@ fn route(
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "alive"),
         "/readyz" => match health.ready() {
-            Ok(()) => text(StatusCode::OK, "ready"),
+            Ok(Part::Leading) => text(StatusCode::OK, "ready: leading"),
+            Ok(Part::Following) => text(StatusCode::OK, "ready: following"),
             Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
         },
         "/metrics" => of_now(metrics.text(), metrics::CONTENT_TYPE),

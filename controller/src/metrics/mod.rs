@@ -22,7 +22,7 @@ use crate::audit::word;
 use crate::clock;
 use crate::endpoint::Endpoint;
 use crate::engine::{LONG_JOURNAL, OUTBOX, Told, UNDURABLE};
-use crate::http::Health;
+use crate::http::{Health, Part};
 use crate::inbound::Requester;
 use crate::inbox::{Depth, Depths, Named};
 use crate::tally::Tally;
@@ -123,9 +123,12 @@ impl Sources {
             let help = "Memory that the process has in use.";
             page.gauge("process_resident_memory_bytes", help, bytes)?;
         }
-        let help = "1 while a request would be answered, else 0: /readyz says why.";
-        let ready = u64::from(self.health.ready().is_ok());
-        page.gauge("scuttle_ready", help, ready)
+        let help = "1 while it answers requests or would take over, else 0: /readyz says why.";
+        let ready = self.health.ready();
+        page.gauge("scuttle_ready", help, u64::from(ready.is_ok()))?;
+        let help = "1 while it answers requests: one of all controllers of a swarm does.";
+        let leading = u64::from(ready == Ok(Part::Leading));
+        page.gauge("scuttle_leading", help, leading)
     }
 
     fn requests(&self, page: &mut Page) -> fmt::Result {

@@ -63,6 +63,20 @@ pub(super) struct Contained {
     pub(super) sequence: u64,
 }
 
+/// Reads that.
+pub(super) fn read_contained(
+    transaction: &ReadTransaction,
+    path: &Path,
+) -> Result<Option<Contained>, StoreError> {
+    let failed = |error: ::redb::Error| StoreError::redb("read", path, error);
+    let meta = transaction.open_table(META).map_err(|e| failed(e.into()))?;
+    let bytes = meta.get(STREAM_KEY).map_err(|e| failed(e.into()))?;
+    let contained = bytes.map(|bytes| decode(bytes.value()));
+    contained
+        .transpose()
+        .map_err(damaged(path, "meta", STREAM_KEY))
+}
+
 /// The rows' tables, open for writing.
 pub(super) struct Rows<'t> {
     meta: Table<'t, &'static str, &'static [u8]>,

@@ -12,8 +12,8 @@ use ::redb::{Database, Durability};
 use uuid::Uuid;
 
 use super::StoreError;
-use super::codec::{self, JOURNAL, Rows, WriteError};
-use super::redb::{builder, failed, make_tables};
+use super::codec::{self, Contained, JOURNAL, Rows, WriteError};
+use super::redb::{FILE_NAME, builder, failed, make_tables};
 use super::snapshot::Record;
 
 /// How many bytes of records are written in one transaction: enough that the pages above the rows are written seldom,
@@ -39,14 +39,7 @@ impl Draft {
     /// # Errors
     /// No file can be made there.
     pub fn beside(target: &Path) -> Result<Self, StoreError> {
-        let file = DraftFile::beside(target);
-        let opened = File::options()
-            .read(true)
-            .write(true)
-            .create_new(true)
-            .mode(0o600)
-            .open(&file.path)
-            .map_err(|cause| StoreError::io("create", target, cause))?;
+        let (file, opened) = DraftFile::beside(target)?;
         let failed = failed("create", &file.path);
         let backend = FileBackend::new(opened).map_err(|e| failed(e.into()))?;
         let database = builder().create_with_backend(backend);
@@ -60,6 +53,31 @@ impl Draft {
             next: 0,
             buffer: Vec::new(),
         })
+    }
+
+    /// Writes how much of a stream the rows contain.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub(super) fn contain(&mut self, contained: &Contained) -> Result<(), StoreError> {
+        let failed = failed("write to", &self.file.path);
+        let transaction = self.database.begin_write();
+        let transaction = transaction.map_err(|e| failed(e.into()))?;
+        let mut rows = Rows::open(&transaction).map_err(|e| failed(e.into()))?;
+        let written = rows.write_contained(contained);
+        written.map_err(|error| self.refused(error))?;
+        drop(rows);
+        transaction.commit().map_err(|e| failed(e.into()))
+    }
+
+    fn refused(&self, error: WriteError) -> StoreError {
+        match error {
+            WriteError::Storage(error) => failed("write to", &self.file.path)(error.into()),
+            WriteError::Encode(error) => {
+                let cause = io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+                StoreError::io("encode a change for", &self.file.path, cause)
+            }
+        }
     }
 
     /// Writes a record at the end, which takes about so many bytes; rows come before the journal.
@@ -129,13 +147,30 @@ pub struct DraftFile {
 }
 
 impl DraftFile {
-    fn beside(target: &Path) -> Self {
+    /// Makes one, empty, for its owner alone, in the directory of `target`.
+    fn beside(target: &Path) -> Result<(Self, File), StoreError> {
         let mut name = OsString::from(".");
         name.push(target.file_name().unwrap_or_default());
         name.push(format!(".{}.partial", Uuid::now_v7()));
-        Self {
+        let draft = Self {
             path: target.with_file_name(name),
-        }
+        };
+        let opened = File::options()
+            .read(true)
+            .write(true)
+            .create_new(true)
+            .mode(0o600)
+            .open(&draft.path)
+            .map_err(|cause| StoreError::io("create", target, cause))?;
+        Ok((draft, opened))
+    }
+
+    /// Makes one for the store of a data directory.
+    ///
+    /// # Errors
+    /// No file can be made there.
+    pub fn create(data_dir: &Path) -> Result<(Self, File), StoreError> {
+        Self::beside(&data_dir.join(FILE_NAME))
     }
 
     /// Where it is.

@@ -23,7 +23,8 @@ pub use memory::{Fault, MemoryStore};
 pub(crate) use redb::create_dir;
 pub use redb::{FILE_NAME, RedbStore};
 pub use replicated::{
-    Extent, JetStreamJournal, JournalError, Message, ReplicatedStore, SharedJournal,
+    Extent, JetStream, JetStreamJournal, JournalError, Message, ReplicatedStore, SharedJournal,
+    place_rows, write_rows,
 };
 pub use snapshot::{Record, Snapshot, Snapshots, Table};
 

@@ -11,7 +11,7 @@ use ::redb::{Builder, Database, ReadableDatabase, StorageBackend, WriteTransacti
 use scuttle_core::{Change, ReplayError};
 
 use super::codec::{
-    self, Contained, FORMAT, FORMAT_KEY, JOURNAL, META, Rows, STREAM_KEY, SWARM_KEY, WriteError,
+    self, Contained, FORMAT, FORMAT_KEY, JOURNAL, META, Rows, SWARM_KEY, WriteError,
 };
 use super::draft::Draft;
 use super::shadow::Shadow;
@@ -186,11 +186,7 @@ impl RedbStore {
     fn contained(&self) -> Result<Option<Contained>, StoreError> {
         let failed = self.failed("read");
         let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
-        let meta = transaction.open_table(META).map_err(|e| failed(e.into()))?;
-        let bytes = meta.get(STREAM_KEY).map_err(|e| failed(e.into()))?;
-        let contained = bytes.map(|bytes| codec::decode(bytes.value()));
-        let contained = contained.transpose();
-        contained.map_err(codec::damaged(&self.path, "meta", STREAM_KEY))
+        codec::read_contained(&transaction, &self.path)
     }
 
     /// The last message of the stream that the rows contain.

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use ::redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
 use scuttle_core::{Change, State};
 
-use super::codec::{self, HOSTS, JOURNAL, KEYS, META, OPERATIONS, SHARDS, SWARM_KEY};
+use super::codec::{self, Contained, HOSTS, JOURNAL, KEYS, META, OPERATIONS, SHARDS, SWARM_KEY};
 use super::redb::{failed, open_untouched};
 use super::{StoreError, codec::damaged};
 
@@ -152,6 +152,22 @@ impl Snapshot {
             path: path.to_owned(),
             _database: Some(database),
         })
+    }
+
+    /// How much of a stream its rows contain; none if their journal is in the file.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub(super) fn contained(&self) -> Result<Option<Contained>, StoreError> {
+        codec::read_contained(&self.transaction, &self.path)
+    }
+
+    /// The stream whose rows these are, if their journal is not in the file.
+    ///
+    /// # Errors
+    /// It cannot be read.
+    pub fn stream(&self) -> Result<Option<String>, StoreError> {
+        Ok(self.contained()?.map(|contained| contained.stream))
     }
 
     /// Hands every stored value to `each`, in the order of a load.

@@ -4,7 +4,9 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 
 use async_nats::Client;
-use scuttle_controller::store::{JournalError, RedbStore, ReplicatedStore, Store, StoreError};
+use scuttle_controller::store::{
+    JetStream, JournalError, RedbStore, ReplicatedStore, Store, StoreError,
+};
 use scuttle_tests::server::{Server, Setup};
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -82,8 +84,14 @@ impl Name {
 
 /// Opens the store of this stream, with its rows in `dir`, and reads it, as a start does.
 pub(crate) fn open(dir: &Path, name: &Name) -> Result<ReplicatedStore, StoreError> {
-    let bus = (name.bus.runtime.handle().clone(), name.bus.client.clone());
-    let mut store = ReplicatedStore::open(dir, bus, (&name.stream, &name.subject), 1)?;
+    let stream = JetStream {
+        client: name.bus.client.clone(),
+        name: name.stream.clone(),
+        subject: name.subject.clone(),
+        replicas: 1,
+    };
+    let runtime = name.bus.runtime.handle().clone();
+    let mut store = ReplicatedStore::open(dir, runtime, stream)?;
     store.load(&mut |_| Ok(()))?;
     Ok(store)
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use async_nats::{Message, Subject};
 use scuttle_controller::encoder::Encoder;
 use scuttle_controller::endpoint::{self, Endpoint};
-use scuttle_controller::engine::{self, Decided, Job, Told};
+use scuttle_controller::engine::{self, Decided, Job, Told, Uncommitted};
 use scuttle_controller::outbound;
 use scuttle_controller::store::{RedbStore, Store, StoreError};
 use scuttle_core::{Change, Input, ReplayError, Reply, State};
@@ -337,7 +337,7 @@ impl World {
         let appended = tapped.appended;
         let told = match committed {
             Ok(told) => told,
-            Err(error) => {
+            Err(Uncommitted { error, .. }) => {
                 note!(self, "commit failed: {error}");
                 self.oracle.unsure(appended);
                 let power = self.chance.happens(500);

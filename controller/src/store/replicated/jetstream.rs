@@ -57,6 +57,18 @@ pub enum JournalError {
         /// What is wrong with it.
         cause: String,
     },
+    /// It ends before what is stored here.
+    #[error(
+        "the stream {stream} ends with message {last}, and what is stored here contains message {known}: the servers lost what they had acknowledged (docs/reliability.md, sync_interval), or it is another stream of that name; it is waited for"
+    )]
+    Lost {
+        /// The stream.
+        stream: String,
+        /// Its last message.
+        last: u64,
+        /// The last that is known here.
+        known: u64,
+    },
     /// What is wanted of it was trimmed.
     #[error(
         "the stream {stream} begins with message {first}, and what is stored here ends before message {wanted}"
@@ -89,6 +101,19 @@ impl JournalError {
     }
 }
 
+/// Which stream, and how it is reached.
+#[derive(Debug, Clone)]
+pub struct JetStream {
+    /// The servers.
+    pub client: Client,
+    /// What it is called there.
+    pub name: String,
+    /// The subject that it is written to on.
+    pub subject: String,
+    /// How many servers keep it.
+    pub replicas: usize,
+}
+
 /// A journal that is a stream.
 pub struct JetStreamJournal {
     context: Context,
@@ -105,20 +130,21 @@ impl JetStreamJournal {
     ///
     /// # Errors
     /// The servers do not do it.
-    pub fn open(
-        runtime: Handle,
-        client: Client,
-        (name, subject): (&str, &str),
-        replicas: usize,
-    ) -> Result<Self, JournalError> {
+    pub fn open(runtime: Handle, at: JetStream) -> Result<Self, JournalError> {
+        let JetStream {
+            client,
+            name,
+            subject,
+            replicas,
+        } = at;
         let context = runtime.block_on(async {
             let mut context = jetstream::new(client);
             context.set_timeout(PATIENCE);
             context
         });
         let config = Config {
-            name: name.to_owned(),
-            subjects: vec![subject.to_owned()],
+            name: name.clone(),
+            subjects: vec![subject.clone()],
             retention: RetentionPolicy::Limits,
             storage: StorageType::File,
             discard: DiscardPolicy::New,
@@ -127,12 +153,12 @@ impl JetStreamJournal {
             ..Config::default()
         };
         let opened = runtime.block_on(context.get_or_create_stream(config));
-        let stream = opened.map_err(refused("open", name))?;
+        let stream = opened.map_err(refused("open", &name))?;
         Ok(Self {
             context,
             stream,
-            name: name.to_owned(),
-            subject: subject.to_owned(),
+            name,
+            subject,
             reading: None,
             runtime,
         })

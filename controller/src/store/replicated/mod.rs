@@ -4,19 +4,20 @@
 
 mod jetstream;
 mod parts;
+mod rows;
 
 use std::collections::VecDeque;
 use std::path::Path;
 use std::time::Duration;
 
-use async_nats::Client;
 use bytes::Bytes;
 use scuttle_core::{Change, ReplayError};
 use tokio::runtime::Handle;
 
-pub use jetstream::{JetStreamJournal, JournalError};
+pub use jetstream::{JetStream, JetStreamJournal, JournalError};
+pub use rows::{place_rows, write_rows};
 
-use super::{Fold, RedbStore, Store, StoreError, codec};
+use super::{Fold, RedbStore, Snapshots, Store, StoreError, codec};
 
 /// How long the next message of a journal may take that has one.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -88,14 +89,9 @@ impl ReplicatedStore {
     ///
     /// # Errors
     /// As of a store's file; the file is of another stream, or of none; the servers do not answer.
-    pub fn open(
-        data_dir: &Path,
-        (runtime, client): (Handle, Client),
-        stream: (&str, &str),
-        replicas: usize,
-    ) -> Result<Self, StoreError> {
+    pub fn open(data_dir: &Path, runtime: Handle, stream: JetStream) -> Result<Self, StoreError> {
         let rows = RedbStore::open_any(data_dir)?;
-        let journal = JetStreamJournal::open(runtime, client, stream, replicas)?;
+        let journal = JetStreamJournal::open(runtime, stream)?;
         Self::over(rows, journal)
     }
 }
@@ -118,6 +114,11 @@ impl<J: SharedJournal> ReplicatedStore<J> {
         })
     }
 
+    /// Where snapshots of the rows are taken: without the tail, which is in the journal.
+    pub fn snapshots(&self) -> Snapshots {
+        self.rows.snapshots()
+    }
+
     /// Begins to read again, after what the rows contain.
     fn rewind(&mut self) -> Result<(), StoreError> {
         self.tail.clear();
@@ -137,6 +138,14 @@ impl<J: SharedJournal> ReplicatedStore<J> {
         let Extent { first, last } = self.journal.extent()?;
         if first > self.last + 1 {
             return Err(self.trimmed(first).into());
+        }
+        if last < self.last {
+            return Err(JournalError::Lost {
+                stream: self.journal.name().to_owned(),
+                last,
+                known: self.last,
+            }
+            .into());
         }
         while self.last < last {
             if !self.follow(PATIENCE, each)? {
@@ -178,6 +187,14 @@ impl<J: SharedJournal> ReplicatedStore<J> {
         }
         self.last = sequence;
         Ok(true)
+    }
+
+    /// Begins to read again after what was read last, where that broke off.
+    ///
+    /// # Errors
+    /// The servers do not answer.
+    pub fn resume(&mut self) -> Result<(), StoreError> {
+        Ok(self.journal.seek(self.last)?)
     }
 
     fn keep(&mut self, sequence: u64, batch: Vec<Change>) {

@@ -1,12 +1,17 @@
 //! A batch in the messages of a stream: one, or several where it is larger than a message may be.
 //!
-//! A byte before each part says whether it is the first and whether it is the last. A leader that dies amid a batch
-//! leaves the first parts of it, which count for nothing: the next leader's batch begins anew.
+//! Two bytes before each part: whether it is the first and whether it is the last, and the format of what is in it. A leader that
+//! dies amid a batch leaves the first parts of it, which count for nothing: the next leader's batch begins anew.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
+use crate::store::FORMAT;
+
 const FIRST: u8 = 1;
 const LAST: u8 = 2;
+
+/// Bytes before each part.
+const HEAD: usize = 2;
 
 /// A message that cannot be where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -15,17 +20,22 @@ pub(super) enum OutOfPlace {
     Unknown,
     #[error("the beginning of its batch is missing")]
     NoBeginning,
+    #[error(
+        "it has format {0}, and this controller reads format {FORMAT}: run the version of Scuttle that wrote it"
+    )]
+    Format(u8),
 }
 
 /// The messages that a batch is, each with at most `most` bytes.
 pub(super) fn split(batch: &[u8], most: usize) -> impl ExactSizeIterator<Item = Bytes> {
-    let pieces = batch.chunks(most - 1);
+    let pieces = batch.chunks(most - HEAD);
     let last = pieces.len() - 1;
     pieces.enumerate().map(move |(number, piece)| {
         let first = if number == 0 { FIRST } else { 0 };
         let flags = first | if number == last { LAST } else { 0 };
-        let mut part = BytesMut::with_capacity(piece.len() + 1);
+        let mut part = BytesMut::with_capacity(piece.len() + HEAD);
         part.put_u8(flags);
+        part.put_u8(FORMAT as u8);
         part.put_slice(piece);
         part.freeze()
     })
@@ -41,13 +51,16 @@ pub(super) struct Joined {
 impl Joined {
     /// Takes the next message; gives the batch that it ends.
     pub(super) fn take(&mut self, message: &Bytes) -> Result<Option<Bytes>, OutOfPlace> {
-        let (&flags, piece) = message.split_first().ok_or(OutOfPlace::Unknown)?;
+        let ([flags, format], piece) = message.split_first_chunk().ok_or(OutOfPlace::Unknown)?;
         if flags & !(FIRST | LAST) != 0 {
             return Err(OutOfPlace::Unknown);
         }
-        if flags == FIRST | LAST {
+        if u32::from(*format) != FORMAT {
+            return Err(OutOfPlace::Format(*format));
+        }
+        if *flags == FIRST | LAST {
             self.parts = None;
-            return Ok(Some(message.slice(1..)));
+            return Ok(Some(message.slice(HEAD..)));
         }
         if flags & FIRST != 0 {
             self.parts = Some(BytesMut::new());
@@ -65,7 +78,7 @@ impl Joined {
 mod tests {
     use bytes::Bytes;
 
-    use super::{Joined, OutOfPlace, split};
+    use super::{FIRST, Joined, LAST, OutOfPlace, split};
 
     fn parts(batch: &[u8], most: usize) -> Vec<Bytes> {
         split(batch, most).collect()
@@ -73,7 +86,7 @@ mod tests {
 
     #[test]
     fn a_batch_comes_back_whole() {
-        for (length, most, messages) in [(1, 2, 1), (3, 4, 1), (4, 4, 2), (9, 4, 3), (10, 4, 4)] {
+        for (length, most, messages) in [(1, 3, 1), (3, 5, 1), (4, 5, 2), (9, 5, 3), (10, 5, 4)] {
             let batch: Vec<u8> = (0..length).collect();
             let parts = parts(&batch, most);
             assert_eq!(
@@ -92,7 +105,7 @@ mod tests {
 
     #[test]
     fn what_a_dead_leader_began_counts_for_nothing() {
-        let (old, new) = (parts(b"abcdef", 4), parts(b"uvwxyz", 4));
+        let (old, new) = (parts(b"abcdef", 5), parts(b"uvwxyz", 5));
         let mut joined = Joined::default();
         assert_eq!(joined.take(&old[0]), Ok(None));
         assert_eq!(joined.take(&new[0]), Ok(None));
@@ -101,7 +114,7 @@ mod tests {
             Ok(Some(Bytes::from_static(b"uvwxyz")))
         );
         assert_eq!(joined.take(&old[0]), Ok(None));
-        let short = parts(b"q", 4);
+        let short = parts(b"q", 5);
         assert_eq!(joined.take(&short[0]), Ok(Some(Bytes::from_static(b"q"))));
     }
 
@@ -109,12 +122,14 @@ mod tests {
     fn what_is_out_of_place_is_refused() {
         let mut joined = Joined::default();
         assert_eq!(
-            joined.take(&parts(b"abcdef", 4)[1]),
+            joined.take(&parts(b"abcdef", 5)[1]),
             Err(OutOfPlace::NoBeginning)
         );
-        for message in ["", "4", "{}"] {
+        for message in ["", "3", "45", "{}"] {
             let message = Bytes::from(message);
             assert_eq!(joined.take(&message), Err(OutOfPlace::Unknown));
         }
+        let message = Bytes::from_static(&[FIRST | LAST, 0xff, 1]);
+        assert_eq!(joined.take(&message), Err(OutOfPlace::Format(0xff)));
     }
 }

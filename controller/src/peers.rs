@@ -1,0 +1,254 @@
+//! What controllers hand each other: a snapshot of the rows, in an object store on the servers. A controller whose rows end
+//! before the journal begins gets it from there. Whoever leads puts it there, and then trims the journal.
+//!
+//! A snapshot's name has the last message that it contains. So an old leader that wakes up amid this can only add one that is
+//! older than the newest, and trim what is trimmed already.
+
+use std::io;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use async_nats::jetstream;
+use async_nats::jetstream::object_store::{Config, ObjectStore};
+use futures_util::TryStreamExt;
+use tokio::fs::File;
+use tokio::task::spawn_blocking;
+use tracing::{info, warn};
+
+use crate::lease::Held;
+use crate::store::{DraftFile, JetStream, Snapshots, StoreError, place_rows, write_rows};
+
+/// How long the servers may take for an answer.
+const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often it is looked how long the journal is.
+const LOOK: Duration = Duration::from_secs(10);
+
+/// Bytes of a journal that are not worth a snapshot: a start reads them in a fraction of a second. A longer one is
+/// trimmed when it is longer than the last snapshot, so that at most as much is written again as was written.
+pub const WORTH: u64 = 16 << 20;
+
+const PREFIX: &str = "rows-";
+
+/// A snapshot could not be handed on.
+#[derive(Debug, thiserror::Error)]
+pub enum PeersError {
+    /// The servers do not do it.
+    #[error("cannot {action} in the object store {bucket}: {cause}")]
+    Refused {
+        /// What was tried.
+        action: &'static str,
+        /// Where.
+        bucket: String,
+        /// Why not.
+        cause: String,
+    },
+    /// There is none.
+    #[error(
+        "the journal was trimmed, and no snapshot of what it had is in the object store {bucket}: start a controller that has its data directory still, or restore a backup and migrate it"
+    )]
+    None {
+        /// Where none is.
+        bucket: String,
+    },
+    /// This machine does not do it.
+    #[error("cannot write a snapshot to {}: {cause}", .path.display())]
+    Unwritten {
+        /// The file.
+        path: PathBuf,
+        /// Why not.
+        cause: io::Error,
+    },
+    /// It is no snapshot of ours, or cannot be made, or put in place.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}
+
+/// A snapshot in the object store.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+struct Stored {
+    /// The last message that it contains.
+    sequence: u64,
+    name: String,
+    /// In bytes.
+    size: u64,
+}
+
+/// Where controllers hand each other snapshots.
+#[derive(Clone)]
+pub struct Peers {
+    stream: JetStream,
+    objects: ObjectStore,
+    bucket: String,
+}
+
+impl Peers {
+    /// Opens the object store; makes it if it is missing.
+    ///
+    /// # Errors
+    /// The servers do not do it.
+    pub async fn open(stream: JetStream, bucket: &str) -> Result<Self, PeersError> {
+        let mut context = jetstream::new(stream.client.clone());
+        context.set_timeout(PATIENCE);
+        let there = context.get_object_store(bucket).await;
+        let objects = if let Ok(there) = there {
+            there
+        } else {
+            let config = Config {
+                bucket: bucket.to_owned(),
+                num_replicas: stream.replicas,
+                ..Config::default()
+            };
+            let made = context.create_object_store(config).await;
+            made.map_err(refused("make it", bucket))?
+        };
+        Ok(Self {
+            stream,
+            objects,
+            bucket: bucket.to_owned(),
+        })
+    }
+
+    /// Gets the newest snapshot and makes it the rows of a data directory, whose store is closed.
+    ///
+    /// # Errors
+    /// There is none, or it does not come whole.
+    pub async fn fetch(&self, data_dir: &Path) -> Result<(), PeersError> {
+        let newest = self.stored().await?.pop();
+        let newest = newest.ok_or_else(|| PeersError::None {
+            bucket: self.bucket.clone(),
+        })?;
+        info!("fetching a snapshot of {} MiB", newest.size >> 20);
+        let got = self.objects.get(&newest.name).await;
+        let mut object = got.map_err(refused("get a snapshot", &self.bucket))?;
+        let (draft, file) = DraftFile::create(data_dir)?;
+        let mut file = File::from_std(file);
+        let copied = tokio::io::copy(&mut object, &mut file).await;
+        copied.map_err(refused("get a snapshot", &self.bucket))?;
+        let written = file.sync_all().await;
+        written.map_err(|cause| PeersError::Unwritten {
+            path: draft.path().to_owned(),
+            cause,
+        })?;
+        let (data_dir, stream) = (data_dir.to_owned(), self.stream.name.clone());
+        let placing = spawn_blocking(move || place_rows(draft, &data_dir, &stream));
+        Ok(joined(placing.await)?)
+    }
+
+    /// Keeps the journal short, as long as the lease is held.
+    pub fn trim(
+        &self,
+        data_dir: &Path,
+        rows: Snapshots,
+        lease: Held,
+    ) -> impl Future<Output = ()> + Send + 'static {
+        let (peers, data_dir) = (self.clone(), data_dir.to_owned());
+        async move {
+            while lease.is_valid() {
+                tokio::time::sleep(LOOK).await;
+                if let Err(error) = peers.trim_once(&data_dir, &rows, WORTH).await {
+                    warn!("the journal is not trimmed: {error}");
+                }
+            }
+        }
+    }
+
+    /// Makes a snapshot and trims the journal, if that is longer than both the last snapshot and `worth`.
+    ///
+    /// # Errors
+    /// The servers or this machine do not do it. The journal is then as it was, or has lost what a snapshot contains.
+    pub async fn trim_once(
+        &self,
+        data_dir: &Path,
+        rows: &Snapshots,
+        worth: u64,
+    ) -> Result<(), PeersError> {
+        let mut context = jetstream::new(self.stream.client.clone());
+        context.set_timeout(PATIENCE);
+        let found = context.get_stream(&self.stream.name).await;
+        let journal = found.map_err(refused("look at the journal", &self.bucket))?;
+        let purge = async |sequence: u64| {
+            // What it contains is not needed any more.
+            let purged = journal.purge().sequence(sequence + 1).await;
+            purged.map_err(refused("trim the journal after a snapshot", &self.bucket))
+        };
+        let state = &journal.cached_info().state;
+        let last = self.stored().await?.pop();
+        if let Some(last) = &last
+            && last.sequence >= state.first_sequence
+            && last.sequence <= state.last_sequence
+        {
+            purge(last.sequence).await?;
+            return Ok(());
+        }
+        let size = last.as_ref().map_or(0, |last| last.size);
+        if state.bytes <= worth.max(size) {
+            return Ok(());
+        }
+        let (rows, place) = (rows.clone(), data_dir.to_owned());
+        let writing = spawn_blocking(move || write_rows(&rows, &place)).await;
+        let (draft, sequence) = joined(writing)?;
+        if last.is_some_and(|last| last.sequence >= sequence) || sequence == 0 {
+            return Ok(());
+        }
+        let opened = File::open(draft.path()).await;
+        let mut file = opened.map_err(|cause| PeersError::Unwritten {
+            path: draft.path().to_owned(),
+            cause,
+        })?;
+        let name = format!("{PREFIX}{sequence:020}");
+        let put = self.objects.put(name.as_str(), &mut file).await;
+        let put = put.map_err(refused("put a snapshot", &self.bucket))?;
+        purge(sequence).await?;
+        for older in self.stored().await? {
+            if older.sequence < sequence {
+                let deleted = self.objects.delete(&older.name).await;
+                deleted.map_err(refused("delete an old snapshot", &self.bucket))?;
+            }
+        }
+        info!(
+            "trimmed the journal up to message {sequence}, which a snapshot of {} MiB contains",
+            put.size >> 20
+        );
+        Ok(())
+    }
+
+    /// All snapshots, the newest last.
+    async fn stored(&self) -> Result<Vec<Stored>, PeersError> {
+        let listed = self.objects.list().await;
+        let listed = listed.map_err(refused("list the snapshots", &self.bucket))?;
+        let all = listed.try_collect::<Vec<_>>().await;
+        let all = all.map_err(refused("list the snapshots", &self.bucket))?;
+        let read = all.into_iter().filter_map(|object| {
+            let sequence = object.name.strip_prefix(PREFIX)?.parse().ok()?;
+            Some(Stored {
+                sequence,
+                size: object.size as u64,
+                name: object.name,
+            })
+        });
+        let mut stored: Vec<_> = read.collect();
+        stored.sort();
+        Ok(stored)
+    }
+}
+
+/// What a blocking task has done; a panic of its goes on here.
+fn joined<T>(
+    ended: Result<Result<T, StoreError>, tokio::task::JoinError>,
+) -> Result<T, StoreError> {
+    ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
+}
+
+/// For `map_err`: what was not done.
+fn refused<E: std::fmt::Display>(
+    action: &'static str,
+    bucket: &str,
+) -> impl FnOnce(E) -> PeersError + use<E> {
+    let bucket = bucket.to_owned();
+    move |cause| PeersError::Refused {
+        action,
+        bucket,
+        cause: cause.to_string(),
+    }
+}

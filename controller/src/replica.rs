@@ -1,0 +1,263 @@
+//! One controller of several: it follows the one that leads, and leads when that is gone. What keeps two from leading is the
+//! journal itself (`store::replicated`); the lease says which of them should try.
+
+use std::fmt::Display;
+use std::path::Path;
+use std::sync::mpsc;
+use std::time::Duration;
+
+use anyhow::Context;
+use scuttle_schemas::subjects;
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+use tracing::{info, warn};
+
+use crate::backup::Backups;
+use crate::connection::Connected;
+use crate::follow::Follower;
+use crate::lead::Led;
+use crate::lease::{Lease, Leases};
+use crate::peers::Peers;
+use crate::shutdown::{End, Shutdown, Term};
+use crate::store::{JetStream, JournalError, ReplicatedStore, StoreError};
+use crate::{audit::Audit, http::Health, metrics::Metrics};
+
+/// How long a lease lasts without being renewed. A leader that dies is missed for about so long; one whose servers
+/// need longer for an answer leads no more.
+pub const TTL: Duration = Duration::from_secs(2);
+
+/// How often a lease is asked for: an eighth of its time is added to a take-over at the most.
+const POLL: Duration = Duration::from_millis(250);
+
+/// How long to wait when the servers do not do what is asked of them.
+const PAUSE: Duration = Duration::from_millis(500);
+
+/// What a replica works with.
+#[derive(Debug)]
+pub struct Replica<'a> {
+    /// Where its rows are.
+    pub data_dir: &'a Path,
+    /// The stream that all share.
+    pub stream: JetStream,
+    /// Whether the servers are there.
+    pub connected: Connected,
+    /// Where changes are written down.
+    pub audit: &'a Audit,
+    /// What is counted.
+    pub metrics: &'a Metrics,
+    /// What it is at.
+    pub health: &'a Health,
+    /// When to stop.
+    pub shutdown: Shutdown,
+}
+
+/// Says why it waits, once for each reason.
+#[derive(Default)]
+struct Waiting(String);
+
+impl Waiting {
+    fn on(&mut self, reason: &dyn Display) {
+        let reason = reason.to_string();
+        if self.0 != reason {
+            warn!("{reason}");
+            self.0 = reason;
+        }
+    }
+}
+
+impl Replica<'_> {
+    /// Follows and leads in turn, until the shutdown begins, or the NATS client ends by itself.
+    ///
+    /// # Errors
+    /// The rows cannot be read or written, or are another journal's; the journal holds what it should not.
+    pub async fn run(mut self) -> anyhow::Result<()> {
+        let Some((leases, peers)) = self.open().await else {
+            return Ok(());
+        };
+        while !self.shutdown.has_begun() {
+            self.health.loads();
+            let Some(follower) = self.load(&peers).await? else {
+                return Ok(());
+            };
+            let (hosts, shards, open) = follower.state.size();
+            info!("following: {hosts} hosts, {shards} shards, {open} open operations");
+            self.health.follows(self.connected.clone());
+            let snapshots = follower.store.snapshots();
+            let backups = Backups::offer(self.data_dir, snapshots);
+            let ended = Box::pin(self.follow(follower, &leases, &peers)).await;
+            backups.stop().await;
+            if !ended? {
+                return Ok(());
+            }
+        }
+        Ok(())
+    }
+
+    /// Opens the buckets; none if the shutdown comes first.
+    async fn open(&mut self) -> Option<(Leases, Peers)> {
+        let mut waiting = Waiting::default();
+        self.health.connects();
+        let stream = self.stream.clone();
+        loop {
+            let opened = async {
+                let (client, bucket) = (stream.client.clone(), subjects::LEASES_BUCKET);
+                let leases = Leases::open(client, bucket, stream.replicas, TTL).await?;
+                let peers = Peers::open(stream.clone(), subjects::SNAPSHOTS_BUCKET).await?;
+                anyhow::Ok((leases, peers))
+            };
+            tokio::select! {
+                opened = opened => match opened {
+                    Ok(opened) => return Some(opened),
+                    Err(error) => waiting.on(&error),
+                },
+                () = self.shutdown.begun() => return None,
+            }
+            if self.pause().await {
+                return None;
+            }
+        }
+    }
+
+    /// Whether the shutdown comes first.
+    async fn pause(&mut self) -> bool {
+        tokio::select! {
+            () = self.shutdown.begun() => true,
+            () = tokio::time::sleep(PAUSE) => false,
+        }
+    }
+
+    /// Reads everything; none if the shutdown comes first.
+    async fn load(&mut self, peers: &Peers) -> anyhow::Result<Option<Follower>> {
+        let mut waiting = Waiting::default();
+        loop {
+            let (data_dir, stream) = (self.data_dir.to_owned(), self.stream.clone());
+            let loading = spawn_blocking(move || {
+                let store = ReplicatedStore::open(&data_dir, Handle::current(), stream)?;
+                Follower::load(store)
+            });
+            match loading.await.context("the loading panicked")? {
+                Ok(follower) => return Ok(Some(follower)),
+                Err(StoreError::Journal(JournalError::Trimmed { .. })) => {
+                    if let Err(error) = peers.fetch(self.data_dir).await {
+                        waiting.on(&error);
+                    }
+                }
+                Err(StoreError::Journal(error @ JournalError::Foreign { .. })) => {
+                    return Err(error.into());
+                }
+                Err(StoreError::Journal(error)) => waiting.on(&error),
+                Err(error) => return Err(error.into()),
+            }
+            if self.pause().await {
+                return Ok(None);
+            }
+        }
+    }
+
+    /// Follows until it has the lease, then leads until it has not. Whether there is more to do: all must be read anew then.
+    async fn follow(
+        &mut self,
+        mut follower: Follower,
+        leases: &Leases,
+        peers: &Peers,
+    ) -> anyhow::Result<bool> {
+        let (stop, stopped) = mpsc::sync_channel(0);
+        let vitals = self.metrics.vitals().clone();
+        let mut following = spawn_blocking(move || {
+            let ended = follower.follow(&stopped, &vitals);
+            ended.map(|()| follower)
+        });
+        let lease = tokio::select! {
+            lease = take(leases) => Some(lease),
+            () = self.shutdown.begun() => None,
+            ended = &mut following => {
+                let Err(error) = ended.context("the following panicked")? else {
+                    return Ok(true);
+                };
+                return again(error);
+            }
+        };
+        drop(stop);
+        let follower = following.await.context("the following panicked")?;
+        let Some(lease) = lease else { return Ok(false) };
+        let caught_up = follower.map(|mut follower| {
+            spawn_blocking(move || {
+                let caught_up = follower.catch_up();
+                caught_up.map(|()| follower)
+            })
+        });
+        let caught_up = match caught_up {
+            Ok(catching_up) => catching_up.await.context("the catching up panicked")?,
+            Err(error) => Err(error),
+        };
+        match caught_up {
+            Ok(follower) => Box::pin(self.lead(follower, lease, peers)).await,
+            Err(error) => {
+                lease.release().await;
+                again(error)
+            }
+        }
+    }
+
+    /// Leads as long as it has the lease; whether there is more to do.
+    async fn lead(
+        &mut self,
+        follower: Follower,
+        mut lease: Lease,
+        peers: &Peers,
+    ) -> anyhow::Result<bool> {
+        info!("it leads from now on");
+        let (term, depose) = Term::until(self.shutdown.clone());
+        let trimming = peers.trim(self.data_dir, follower.store.snapshots(), lease.held());
+        let led = Led {
+            client: self.stream.client.clone(),
+            connected: self.connected.clone(),
+            audit: self.audit,
+            metrics: self.metrics,
+            health: self.health,
+            lease: lease.held(),
+            term: term.clone(),
+            depose: depose.clone(),
+        };
+        let leading = led.lead(follower.state, follower.store);
+        tokio::pin!(leading);
+        let trimming = tokio::spawn(trimming);
+        let ended = tokio::select! {
+            ended = &mut leading => ended,
+            () = lease.keep() => {
+                depose.now();
+                leading.await
+            }
+        };
+        trimming.abort();
+        // Its thread lets go of the rows.
+        let _ = trimming.await;
+        lease.release().await;
+        ended?;
+        Ok(term.end() == Some(End::Deposed))
+    }
+}
+
+/// Takes the lease as soon as nobody has it.
+async fn take(leases: &Leases) -> Lease {
+    let mut waiting = Waiting::default();
+    loop {
+        match leases.take(subjects::LEADER_KEY).await {
+            Ok(Some(lease)) => return lease,
+            Ok(None) => {}
+            Err(error) => waiting.on(&error),
+        }
+        tokio::time::sleep(POLL).await;
+    }
+}
+
+/// What the journal has done can be read anew; anything else is the operator's.
+fn again(error: StoreError) -> anyhow::Result<bool> {
+    match error {
+        StoreError::Journal(error) if !matches!(error, JournalError::Foreign { .. }) => {
+            warn!("{error}");
+            Ok(true)
+        }
+        error => Err(error.into()),
+    }
+}

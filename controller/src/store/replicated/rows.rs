@@ -1,0 +1,42 @@
+//! The rows of a replicated store as a file of their own, for another controller: made of one that has them, put in place
+//! where they are missing. How such a file comes from one to the other is elsewhere (`peers`).
+
+use std::path::Path;
+
+use super::super::draft::{Draft, DraftFile};
+use super::super::{FILE_NAME, Snapshot, Snapshots, StoreError};
+
+/// Makes a file of the rows as they are now; answers the last message of the stream that they contain.
+///
+/// # Errors
+/// They cannot be read, or the file not be written.
+pub fn write_rows(snapshots: &Snapshots, data_dir: &Path) -> Result<(DraftFile, u64), StoreError> {
+    let snapshot = snapshots.take()?;
+    let contained = snapshot.contained()?;
+    let sequence = contained.as_ref().map_or(0, |contained| contained.sequence);
+    let mut draft = Draft::beside(&data_dir.join(FILE_NAME))?;
+    if let Some(contained) = contained {
+        draft.contain(&contained)?;
+    }
+    snapshot.records(|record, bytes| draft.put(record, bytes))?;
+    Ok((draft.seal()?, sequence))
+}
+
+/// Puts such a file, which was read whole and checked, in the place of the rows in a data directory. Nobody may have those open.
+///
+/// # Errors
+/// It is not whole, it is another stream's, or it cannot be put there.
+pub fn place_rows(draft: DraftFile, data_dir: &Path, stream: &str) -> Result<(), StoreError> {
+    let snapshot = Snapshot::of_file(draft.path())?;
+    let found = snapshot.stream()?;
+    if found.as_deref() != Some(stream) {
+        return Err(StoreError::OtherJournal {
+            path: draft.path().to_owned(),
+            found,
+            advice: "look who else writes snapshots there",
+        });
+    }
+    snapshot.load(|_| Ok::<_, StoreError>(()))?;
+    drop(snapshot);
+    draft.replace(&data_dir.join(FILE_NAME))
+}
