@@ -100,7 +100,7 @@ async fn run(config: &Config, audit: &Audit) -> anyhow::Result<()> {
         tokio::spawn(server.run());
     }
     while !shutdown.has_begun() {
-        serve(config, (audit, &metrics), &health, shutdown.clone()).await?;
+        Box::pin(serve(config, (audit, &metrics), &health, shutdown.clone())).await?;
     }
     let refused = metrics.tally().to_string();
     if !refused.is_empty() {
@@ -137,7 +137,7 @@ async fn serve(
             health,
             shutdown,
         };
-        return replica.run().await;
+        return Box::pin(replica.run()).await;
     }
     health.loads();
     // It may take seconds, and meanwhile others are told so.

@@ -11,6 +11,7 @@ pub mod generate;
 pub mod headers;
 pub mod hosts;
 pub mod ids;
+pub mod jetstream;
 pub mod operations;
 pub mod read;
 pub mod shards;
