@@ -83,6 +83,18 @@ pub async fn connect(access: &Access, tally: &Arc<Tally>) -> (Client, Connected)
     }
 }
 
+/// Connects, or says why that is not possible now.
+///
+/// # Errors
+/// That, and what to do.
+pub async fn once(access: &Access) -> Result<Client, String> {
+    let (up, _) = watch::channel(true);
+    let (servers, options) =
+        options(access, up, Arc::default()).map_err(|error| error.to_string())?;
+    let connected = options.connect(servers).await;
+    connected.map_err(|error| format!("{error}; {}", what_to_do(&error)))
+}
+
 fn options(
     access: &Access,
     up: watch::Sender<bool>,

@@ -21,6 +21,7 @@ pub mod inbox;
 pub mod lead;
 pub mod lease;
 pub mod metrics;
+pub mod migrate;
 pub mod outbound;
 pub mod peers;
 pub mod replica;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use scuttle_controller::audit::Audit;
-use scuttle_controller::backup::{self, BackupError, Backups, Interrupt};
+use scuttle_controller::backup::{self, Backups, Interrupt};
 use scuttle_controller::clock;
 use scuttle_controller::config::{Command, Config, ConfigError, Journal};
 use scuttle_controller::connection;
@@ -44,6 +44,7 @@ fn main() -> ExitCode {
             let now = clock::now();
             return once(move |interrupt| backup::restore(&data_dir, &file, now, interrupt));
         }
+        Ok(Command::Migrate(migration)) => return once(move |_| migration.run()),
         Err(ConfigError::Arguments(usage)) => {
             // Help, the version, or what is wrong with the flags: clap prints it.
             let _ = usage.print();
@@ -180,8 +181,8 @@ async fn serve(
 }
 
 /// Does something once, and says what: until it is done, or the operator does not want it any more.
-fn once<D: Display + Send + 'static>(
-    work: impl FnOnce(&Interrupt) -> Result<D, BackupError> + Send + 'static,
+fn once<D: Display + Send + 'static, E: std::error::Error + Send + Sync + 'static>(
+    work: impl FnOnce(&Interrupt) -> Result<D, E> + Send + 'static,
 ) -> ExitCode {
     let interrupt = Arc::new(Interrupt::default());
     let interrupted = Arc::clone(&interrupt);

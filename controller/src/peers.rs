@@ -114,6 +114,18 @@ impl Peers {
     /// # Errors
     /// There is none, or it does not come whole.
     pub async fn fetch(&self, data_dir: &Path) -> Result<(), PeersError> {
+        let (draft, file) = DraftFile::create(data_dir)?;
+        self.get(&draft, file).await?;
+        let (data_dir, stream) = (data_dir.to_owned(), self.stream.name.clone());
+        let placing = spawn_blocking(move || place_rows(draft, &data_dir, &stream));
+        Ok(joined(placing.await)?)
+    }
+
+    /// Gets the newest snapshot into a file.
+    ///
+    /// # Errors
+    /// There is none, or it does not come whole.
+    pub async fn get(&self, draft: &DraftFile, file: std::fs::File) -> Result<(), PeersError> {
         let newest = self.stored().await?.pop();
         let newest = newest.ok_or_else(|| PeersError::None {
             bucket: self.bucket.clone(),
@@ -121,7 +133,6 @@ impl Peers {
         info!("fetching a snapshot of {} MiB", newest.size >> 20);
         let got = self.objects.get(&newest.name).await;
         let mut object = got.map_err(refused("get a snapshot", &self.bucket))?;
-        let (draft, file) = DraftFile::create(data_dir)?;
         let mut file = File::from_std(file);
         let copied = tokio::io::copy(&mut object, &mut file).await;
         copied.map_err(refused("get a snapshot", &self.bucket))?;
@@ -129,10 +140,23 @@ impl Peers {
         written.map_err(|cause| PeersError::Unwritten {
             path: draft.path().to_owned(),
             cause,
+        })
+    }
+
+    /// Puts a file there as the snapshot that contains this message, and all before it; answers its size in bytes.
+    ///
+    /// # Errors
+    /// It cannot be read, or the servers do not take it.
+    pub async fn put(&self, path: &Path, sequence: u64) -> Result<u64, PeersError> {
+        let opened = File::open(path).await;
+        let mut file = opened.map_err(|cause| PeersError::Unwritten {
+            path: path.to_owned(),
+            cause,
         })?;
-        let (data_dir, stream) = (data_dir.to_owned(), self.stream.name.clone());
-        let placing = spawn_blocking(move || place_rows(draft, &data_dir, &stream));
-        Ok(joined(placing.await)?)
+        let name = format!("{PREFIX}{sequence:020}");
+        let put = self.objects.put(name.as_str(), &mut file).await;
+        let put = put.map_err(refused("put a snapshot", &self.bucket))?;
+        Ok(put.size as u64)
     }
 
     /// Keeps the journal short, as long as the lease is held.
@@ -191,14 +215,7 @@ impl Peers {
         if last.is_some_and(|last| last.sequence >= sequence) || sequence == 0 {
             return Ok(());
         }
-        let opened = File::open(draft.path()).await;
-        let mut file = opened.map_err(|cause| PeersError::Unwritten {
-            path: draft.path().to_owned(),
-            cause,
-        })?;
-        let name = format!("{PREFIX}{sequence:020}");
-        let put = self.objects.put(name.as_str(), &mut file).await;
-        let put = put.map_err(refused("put a snapshot", &self.bucket))?;
+        let size = self.put(draft.path(), sequence).await?;
         purge(sequence).await?;
         for older in self.stored().await? {
             if older.sequence < sequence {
@@ -208,7 +225,7 @@ impl Peers {
         }
         info!(
             "trimmed the journal up to message {sequence}, which a snapshot of {} MiB contains",
-            put.size >> 20
+            size >> 20
         );
         Ok(())
     }

@@ -83,6 +83,7 @@ impl Replica<'_> {
             info!("following: {hosts} hosts, {shards} shards, {open} open operations");
             self.health.follows(self.connected.clone());
             let snapshots = follower.store.snapshots();
+            let snapshots = snapshots.with_journal(Handle::current(), self.stream.clone());
             let backups = Backups::offer(self.data_dir, snapshots);
             let ended = Box::pin(self.follow(follower, &leases, &peers)).await;
             backups.stop().await;

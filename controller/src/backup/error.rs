@@ -17,6 +17,14 @@ pub enum BackupError {
     /// There is nothing to back up.
     #[error("there is no store at {}: give the data directory of a controller (--data-dir)", .0.display())]
     NoStore(PathBuf),
+    /// The controller is stopped, and the rest of its store is on the servers.
+    #[error("{} has a part of the record alone, the rest is in the stream {stream}: make the backup while the controller runs, or of another one that does", .path.display())]
+    OnlyRows {
+        /// The file.
+        path: PathBuf,
+        /// The stream.
+        stream: String,
+    },
     /// A controller has the store open, and its socket is not there.
     #[error("{} is in use by a controller that hands out no backups: if it is just starting or stopping, try again, else its log says why", .0.display())]
     Silent(PathBuf),

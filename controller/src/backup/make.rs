@@ -206,6 +206,9 @@ fn from_file(
         Err(StoreError::InUse { path }) => return Err(BackupError::Silent(path)),
         opened => opened?,
     };
+    if let Some(stream) = snapshot.stream()? {
+        return Err(BackupError::OnlyRows { path, stream });
+    }
     let written = BackupError::write(file);
     let mut draft = Draft::beside(file).map_err(&written)?;
     snapshot.records(|record, bytes| {

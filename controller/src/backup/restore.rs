@@ -54,6 +54,10 @@ pub fn restore(
     }
     let unfit = BackupError::unfit(file);
     let backup = Snapshot::of_file(file).map_err(|error| unfit(error.into()))?;
+    if let Some(stream) = backup.stream()? {
+        let path = file.to_owned();
+        return Err(unfit(BackupError::OnlyRows { path, stream }));
+    }
     let mut last = Meta::default();
     let read = backup.load(|change| {
         if let Change::Meta(meta) = change {

@@ -5,7 +5,8 @@ use std::path::PathBuf;
 
 use clap::Parser;
 
-use super::{Arguments, Config, ConfigError, Settings, read_file};
+use super::{Arguments, Config, ConfigError, Journal, Settings, StoreKind, read_file};
+use crate::migrate::Migration;
 
 /// What this process is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -21,6 +22,8 @@ pub enum Command {
         /// A file of that name is replaced.
         force: bool,
     },
+    /// Move the record into a store of the other kind.
+    Migrate(Migration),
     /// Make a store of a backup.
     Restore {
         /// The data directory, without a store.
@@ -47,6 +50,26 @@ pub(super) enum Subcommand {
         force: bool,
         #[command(flatten)]
         place: Place,
+    },
+    /// Moves the record of a stopped service into a store of the other kind.
+    ///
+    /// To jetstream: what is in the data directory goes into an object store on the NATS servers, and the stream is made that
+    /// goes on from there. To redb: what the stream has goes into the data directory, as the store of one controller. Every
+    /// row is read back and compared before anything is put in its place. All controllers are stopped meanwhile; a
+    /// backup beforehand costs little.
+    ///
+    /// Exit codes: 0, it is moved; 1, it is not, all is as it was, and why is on standard error; 2, wrong arguments.
+    Migrate {
+        #[arg(long, value_name = "KIND", help = "Which kind of store it is to be")]
+        to: StoreKind,
+        #[command(flatten)]
+        settings: Box<Settings>,
+        #[arg(
+            long,
+            value_name = "FILE",
+            help = "The controller's configuration file [env: SCUTTLE_CONFIG]"
+        )]
+        config: Option<PathBuf>,
     },
     /// Makes the store of a stopped controller from a backup.
     ///
@@ -114,6 +137,25 @@ impl Command {
                 let environment = Settings::from_environment(variable)?;
                 let settings = arguments.settings.over(environment);
                 Self::Serve(Box::new(settings.over(file(arguments.config)?).complete()?))
+            }
+            Some(Subcommand::Migrate {
+                to,
+                settings,
+                config,
+            }) => {
+                let environment = Settings::from_environment(variable)?;
+                let mut settings = settings.over(environment).over(file(config)?);
+                settings.store = Some(StoreKind::JetStream);
+                let config = settings.complete()?;
+                let Journal::Shared { replicas } = config.journal else {
+                    return Err(ConfigError::Replicas);
+                };
+                Self::Migrate(Migration {
+                    access: config.access,
+                    data_dir: config.data_dir,
+                    replicas,
+                    to,
+                })
             }
             Some(Subcommand::Backup { file, force, place }) => Self::Backup {
                 data_dir: store(place)?,

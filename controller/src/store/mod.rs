@@ -10,6 +10,7 @@ mod redb;
 mod replicated;
 mod shadow;
 mod snapshot;
+mod whole;
 
 use std::collections::BTreeMap;
 
@@ -27,6 +28,7 @@ pub use replicated::{
     place_rows, write_rows,
 };
 pub use snapshot::{Record, Snapshot, Snapshots, Table};
+pub use whole::Whole;
 
 /// A journal of batches, and rows that it is folded into from time to time.
 ///

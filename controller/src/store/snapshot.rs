@@ -6,10 +6,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use ::redb::{Database, ReadTransaction, ReadableDatabase, ReadableTable, TableDefinition};
+use bytes::Bytes;
 use scuttle_core::{Change, State};
+use tokio::runtime::Handle;
 
 use super::codec::{self, Contained, HOSTS, JOURNAL, KEYS, META, OPERATIONS, SHARDS, SWARM_KEY};
 use super::redb::{failed, open_untouched};
+use super::replicated::{self, JetStream, JetStreamJournal};
 use super::{StoreError, codec::damaged};
 
 /// Where a stored value is. The order is that of a load.
@@ -101,11 +104,24 @@ impl Record {
 pub struct Snapshots {
     database: Arc<Database>,
     path: PathBuf,
+    /// Where what the rows do not contain is, if not in the file.
+    journal: Option<(Handle, JetStream)>,
 }
 
 impl Snapshots {
     pub(super) fn of(database: Arc<Database>, path: PathBuf) -> Self {
-        Self { database, path }
+        Self {
+            database,
+            path,
+            journal: None,
+        }
+    }
+
+    /// The same of a store whose journal is a stream. They are then not to be taken by a thread of the runtime's.
+    #[must_use]
+    pub fn with_journal(mut self, runtime: Handle, stream: JetStream) -> Self {
+        self.journal = Some((runtime, stream));
+        self
     }
 
     /// The store as it is now. It costs the store no time; what is freed meanwhile is not used again as long as the
@@ -115,11 +131,19 @@ impl Snapshots {
     /// The store is closed, or cannot be read.
     pub fn take(&self) -> Result<Snapshot, StoreError> {
         let transaction = self.database.begin_read();
-        Ok(Snapshot {
+        let mut snapshot = Snapshot {
             transaction: transaction.map_err(|e| failed("read", &self.path)(e.into()))?,
             path: self.path.clone(),
+            tail: Vec::new(),
             _database: None,
-        })
+        };
+        if let Some((runtime, stream)) = self.journal.clone() {
+            let contained = snapshot.contained()?;
+            let after = contained.map_or(0, |contained| contained.sequence);
+            let mut journal = JetStreamJournal::open(runtime, stream)?;
+            snapshot.tail = replicated::batches(&mut journal, after)?;
+        }
+        Ok(snapshot)
     }
 }
 
@@ -128,6 +152,8 @@ pub struct Snapshot {
     // Before the database: it ends first.
     transaction: ReadTransaction,
     path: PathBuf,
+    /// Batches of the journal that are not in the file.
+    tail: Vec<Bytes>,
     /// Of a file that nobody else has open.
     _database: Option<Database>,
 }
@@ -150,6 +176,7 @@ impl Snapshot {
         Ok(Self {
             transaction: transaction.map_err(|e| failed("read", path)(e.into()))?,
             path: path.to_owned(),
+            tail: Vec::new(),
             _database: Some(database),
         })
     }
@@ -188,7 +215,8 @@ impl Snapshot {
         self.each_of(SHARDS, |bytes| each(Table::Shards, bytes))?;
         self.each_of(OPERATIONS, |bytes| each(Table::Operations, bytes))?;
         self.each_of(KEYS, |bytes| each(Table::Keys, bytes))?;
-        self.each_of(JOURNAL, |bytes| each(Table::Journal, bytes))
+        self.each_of(JOURNAL, |bytes| each(Table::Journal, bytes))?;
+        (self.tail.iter()).try_for_each(|bytes| each(Table::Journal, bytes))
     }
 
     fn each_of<K: ::redb::Key + 'static, E: From<StoreError>>(

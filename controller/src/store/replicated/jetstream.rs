@@ -92,6 +92,14 @@ impl JournalError {
         }
     }
 
+    pub(super) fn trimmed(stream: &str, first: u64, known: u64) -> Self {
+        Self::Trimmed {
+            stream: stream.to_owned(),
+            first,
+            wanted: known + 1,
+        }
+    }
+
     pub(super) fn foreign(stream: &str, sequence: u64, cause: &dyn std::fmt::Display) -> Self {
         Self::Foreign {
             stream: stream.to_owned(),
@@ -131,6 +139,14 @@ impl JetStreamJournal {
     /// # Errors
     /// The servers do not do it.
     pub fn open(runtime: Handle, at: JetStream) -> Result<Self, JournalError> {
+        Self::open_after(runtime, at, 0)
+    }
+
+    /// The same; makes one whose first message comes after this one.
+    ///
+    /// # Errors
+    /// As `open`.
+    pub fn open_after(runtime: Handle, at: JetStream, before: u64) -> Result<Self, JournalError> {
         let JetStream {
             client,
             name,
@@ -150,6 +166,7 @@ impl JetStreamJournal {
             discard: DiscardPolicy::New,
             num_replicas: replicas,
             deny_delete: true,
+            first_sequence: Some(before + 1),
             ..Config::default()
         };
         let opened = runtime.block_on(context.get_or_create_stream(config));

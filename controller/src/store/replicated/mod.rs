@@ -135,22 +135,10 @@ impl<J: SharedJournal> ReplicatedStore<J> {
         &mut self,
         each: &mut dyn FnMut(Change) -> Result<(), ReplayError>,
     ) -> Result<(), StoreError> {
-        let Extent { first, last } = self.journal.extent()?;
-        if first > self.last + 1 {
-            return Err(self.trimmed(first).into());
-        }
-        if last < self.last {
-            return Err(JournalError::Lost {
-                stream: self.journal.name().to_owned(),
-                last,
-                known: self.last,
-            }
-            .into());
-        }
+        let last = end(&mut self.journal, self.last)?;
         while self.last < last {
             if !self.follow(PATIENCE, each)? {
-                let cause = "the next message does not come".to_owned();
-                return Err(JournalError::refused("read", self.journal.name(), cause).into());
+                return Err(late(self.journal.name()));
             }
         }
         Ok(())
@@ -165,13 +153,10 @@ impl<J: SharedJournal> ReplicatedStore<J> {
         patience: Duration,
         each: &mut dyn FnMut(Change) -> Result<(), ReplayError>,
     ) -> Result<bool, StoreError> {
-        let Some(Message { sequence, batch }) = self.journal.next(patience)? else {
+        let next = next(&mut self.journal, self.last, patience)?;
+        let Some(Message { sequence, batch }) = next else {
             return Ok(false);
         };
-        // Nothing is ever deleted amid a journal.
-        if sequence != self.last + 1 {
-            return Err(self.trimmed(sequence).into());
-        }
         if let Some(bytes) = batch {
             let decoded = codec::decode(&bytes);
             let batch: Vec<Change> = decoded.map_err(|cause: postcard::Error| {
@@ -201,14 +186,66 @@ impl<J: SharedJournal> ReplicatedStore<J> {
         self.changes += batch.len();
         self.tail.push_back((sequence, batch));
     }
+}
 
-    fn trimmed(&self, first: u64) -> JournalError {
-        JournalError::Trimmed {
-            stream: self.journal.name().to_owned(),
-            first,
-            wanted: self.last + 1,
-        }
+/// The last message that a journal has now, of which all up to `known` are known.
+fn end(journal: &mut impl SharedJournal, known: u64) -> Result<u64, JournalError> {
+    let Extent { first, last } = journal.extent()?;
+    if first > known + 1 {
+        return Err(JournalError::trimmed(journal.name(), first, known));
     }
+    if last < known {
+        let stream = journal.name().to_owned();
+        return Err(JournalError::Lost {
+            stream,
+            last,
+            known,
+        });
+    }
+    Ok(last)
+}
+
+/// The message after the last known, if it comes within `patience`. Nothing is ever deleted amid a journal: a jump was trimmed.
+fn next(
+    journal: &mut impl SharedJournal,
+    known: u64,
+    patience: Duration,
+) -> Result<Option<Message>, JournalError> {
+    match journal.next(patience)? {
+        Some(message) if message.sequence != known + 1 => Err(JournalError::trimmed(
+            journal.name(),
+            message.sequence,
+            known,
+        )),
+        message => Ok(message),
+    }
+}
+
+/// The batches that a journal has now after message `known`.
+///
+/// # Errors
+/// The journal was trimmed beyond that, or does not answer.
+pub(super) fn batches(
+    journal: &mut impl SharedJournal,
+    mut known: u64,
+) -> Result<Vec<Bytes>, StoreError> {
+    let last = end(journal, known)?;
+    let mut batches = Vec::new();
+    journal.seek(known)?;
+    while known < last {
+        let Some(message) = next(journal, known, PATIENCE)? else {
+            return Err(late(journal.name()));
+        };
+        known = message.sequence;
+        batches.extend(message.batch);
+    }
+    Ok(batches)
+}
+
+/// What is to come does not.
+fn late(stream: &str) -> StoreError {
+    let cause = "the next message does not come".to_owned();
+    JournalError::refused("read", stream, cause).into()
 }
 
 impl<J: SharedJournal> Store for ReplicatedStore<J> {

@@ -1,0 +1,46 @@
+//! What can go wrong with a migration, in words for the operator: what failed, on what, what to do.
+
+use std::path::PathBuf;
+
+use crate::lease::LeaseError;
+use crate::peers::PeersError;
+use crate::store::StoreError;
+
+/// A record that was not migrated: it is where it was.
+#[derive(Debug, thiserror::Error)]
+pub enum MigrateError {
+    /// The servers are not there.
+    #[error("cannot connect to the NATS servers: {0}")]
+    Connect(String),
+    /// The store has its journal there already.
+    #[error("{} has its journal in a stream already: start the controller with --store jetstream", .0.display())]
+    Already(PathBuf),
+    /// The stream is there.
+    #[error(
+        "the stream {0} is there already and has a record of its own: where a migration broke off before, or that record is of no use, remove the stream and try again"
+    )]
+    StreamExists(String),
+    /// The stream is not there.
+    #[error("there is no stream {0}: there is nothing to migrate")]
+    NoStream(String),
+    /// The servers do not say.
+    #[error("cannot look for the stream {0}: {1}")]
+    Look(String, String),
+    /// A controller leads.
+    #[error("a controller leads, or did until a moment ago: stop all of them, and try again")]
+    Led,
+    /// What was written is something else.
+    #[error(
+        "what was written is not what was read, in row {0}: nothing was replaced; this is a bug"
+    )]
+    Different(String),
+    /// The lease cannot be had.
+    #[error(transparent)]
+    Lease(#[from] LeaseError),
+    /// The snapshot cannot be handed on.
+    #[error(transparent)]
+    Peers(#[from] PeersError),
+    /// A store cannot be read or written.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+}

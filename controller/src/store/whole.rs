@@ -1,0 +1,89 @@
+//! A whole record in memory: every row as it is after all of the journal. To be written as a store of either kind, and to be
+//! compared with another, row by row.
+
+use std::collections::BTreeMap;
+use std::path::Path;
+
+use scuttle_core::Change;
+
+use super::codec::Contained;
+use super::draft::{Draft, DraftFile};
+use super::snapshot::{Record, Snapshot};
+use super::{FILE_NAME, Key, StoreError};
+
+/// About how many bytes a row has when it is written.
+const ROW: usize = 256;
+
+/// Every row of a record.
+#[derive(Debug, Clone, Default, PartialEq)]
+pub struct Whole(BTreeMap<Key, Change>);
+
+impl Whole {
+    /// Reads all of a snapshot.
+    ///
+    /// # Errors
+    /// It cannot be read, or its rows do not fit each other.
+    pub fn read(snapshot: &Snapshot) -> Result<Self, StoreError> {
+        let mut rows = BTreeMap::new();
+        snapshot.load(|change| {
+            let key = Key::of(change);
+            if removes(change) {
+                rows.remove(&key);
+            } else {
+                rows.insert(key, change.clone());
+            }
+            Ok::<_, StoreError>(())
+        })?;
+        Ok(Self(rows))
+    }
+
+    /// How many rows there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether there is none.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// A row that the other has otherwise, or that one of both has not.
+    pub fn difference(&self, other: &Self) -> Option<String> {
+        let missing = |one: &Self, other: &Self| {
+            let mut rows = one.0.iter();
+            let found = rows.find(|(key, row)| other.0.get(key) != Some(row));
+            found.map(|(key, _)| format!("{key:?}"))
+        };
+        missing(self, other).or_else(|| missing(other, self))
+    }
+
+    /// Writes it as the store of a data directory, under a name of its own still: with its journal in the file, or as what a stream
+    /// has up to a message.
+    ///
+    /// # Errors
+    /// The disk refuses.
+    pub fn write(
+        &self,
+        data_dir: &Path,
+        stream: Option<(&str, u64)>,
+    ) -> Result<DraftFile, StoreError> {
+        let mut draft = Draft::beside(&data_dir.join(FILE_NAME))?;
+        if let Some((stream, sequence)) = stream {
+            draft.contain(&Contained {
+                stream: stream.to_owned(),
+                sequence,
+            })?;
+        }
+        for row in self.0.values() {
+            draft.put(Record::Row(row.clone()), ROW)?;
+        }
+        draft.seal()
+    }
+}
+
+fn removes(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::ShardRemoved { .. } | Change::OperationRemoved { .. } | Change::KeyRemoved { .. }
+    )
+}
