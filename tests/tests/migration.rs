@@ -1,0 +1,183 @@
+//! `scuttle-controller migrate`: from the store of one controller to the journal that several share and back, with nothing
+//! lost; and what is refused.
+
+use std::path::Path;
+use std::process::Output;
+
+use anyhow::Result;
+use scuttle_schemas::HostId;
+use scuttle_schemas::operations::OperationState;
+use scuttle_schemas::shards::ShardState;
+use scuttle_tests::view::told;
+use scuttle_tests::wait::within;
+use scuttle_tests::{Controller, Role, Swarm, TestResult, until};
+
+const SHARED: [(&str, &str); 2] = [("SCUTTLE_STORE", "jetstream"), ("SCUTTLE_REPLICAS", "1")];
+
+fn environment(swarm: &Swarm, shared: bool) -> Vec<(&'static str, String)> {
+    let mut environment = Vec::from(swarm.nats.environment(Role::Controller));
+    let settings = SHARED.iter().filter(|_| shared);
+    environment.extend(settings.map(|(name, value)| (*name, (*value).to_owned())));
+    environment
+}
+
+/// Runs `scuttle-controller` with these arguments on a data directory; its exit code, and what it said.
+async fn run(swarm: &Swarm, arguments: &[&str], data_dir: &Path) -> Result<(Option<i32>, String)> {
+    let mut command = Controller::command();
+    command
+        .args(arguments)
+        .arg("--data-dir")
+        .arg(data_dir)
+        .envs(swarm.nats.environment(Role::Controller));
+    if arguments[0] == "migrate" {
+        command.args(["--nats-url", &swarm.nats.url(), "--replicas", "1"]);
+    }
+    let Output {
+        status,
+        stdout,
+        stderr,
+    } = within(arguments[0], command.output()).await??;
+    let text = String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned();
+    Ok((status.code(), text))
+}
+
+#[track_caller]
+fn check((code, text): (Option<i32>, String), wanted: i32, words: &[&str]) {
+    assert_eq!(code, Some(wanted), "{text}");
+    for word in words {
+        assert!(text.contains(word), "{word:?} is in: {text}");
+    }
+}
+
+/// Stops the controller as its service manager would.
+async fn stop(controller: &mut Controller) -> TestResult {
+    let process = controller.process();
+    process.signal("TERM").await?;
+    assert!(process.exit().await?.success(), "{}", process.log());
+    Ok(())
+}
+
+/// Starts a controller on this directory, in the place of the one that was stopped.
+async fn start(swarm: &mut Swarm, data_dir: &Path, shared: bool) -> TestResult {
+    let environment = environment(swarm, shared);
+    swarm.controller = Controller::start_at(&swarm.nats.url(), environment, data_dir)?;
+    swarm.operator.answered().await
+}
+
+/// Two hosts with shards of every kind, and an operation that has not ended.
+async fn populated(swarm: &Swarm) -> Result<HostId> {
+    let mut agent = swarm.agent("worker-a", &["d1", "d2", "d3"]).await?;
+    let ended = swarm.operator.teardown(&agent.host, "d1").await?;
+    agent.command().await?;
+    agent.succeed(ended.operation_id, &["d1"]).await?;
+    swarm.operator.teardown(&agent.host, "d2").await?;
+    swarm.agent("worker-b", &["d1"]).await?;
+    Ok(agent.host)
+}
+
+#[tokio::test]
+async fn a_record_goes_there_and_back_whole() -> TestResult {
+    let mut swarm = Swarm::start().await?;
+    let host = populated(&swarm).await?;
+    let (shards, operations) = (
+        swarm.operator.shards().await?,
+        swarm.operator.operations().await?,
+    );
+    let data = swarm.path("controller");
+
+    stop(&mut swarm.controller).await?;
+    check(
+        run(&swarm, &["migrate", "--to", "jetstream"], &data).await?,
+        0,
+        &["rows, each compared", "start the controllers with"],
+    );
+    check(
+        run(&swarm, &["backup", "half"], &data).await?,
+        1,
+        &["has a part of the record alone"],
+    );
+    start(&mut swarm, &data, true).await?;
+    assert_eq!(told(swarm.operator.shards().await?), told(shards.clone()));
+    assert_eq!(swarm.operator.operations().await?.len(), operations.len());
+
+    // A controller without rows gets them from the object store, and a backup has what neither's file has.
+    swarm.operator.teardown(&host, "d3").await?;
+    let other = swarm.path("other");
+    let mut joined = Controller::start_at(&swarm.nats.url(), environment(&swarm, true), &other)?;
+    joined.process().line("following: 2 hosts").await?;
+    let file = swarm.path("backup");
+    let name = file.to_string_lossy().into_owned();
+    check(
+        run(&swarm, &["backup", &name], &other).await?,
+        0,
+        &["2 hosts, 3 shards, 2 open operations"],
+    );
+    check(
+        run(&swarm, &["migrate", "--to", "redb"], &swarm.path("third")).await?,
+        1,
+        &["stop all of them"],
+    );
+    stop(&mut swarm.controller).await?;
+    swarm.operator.answered().await?;
+    let shards = swarm.operator.shards().await?;
+    stop(&mut joined).await?;
+
+    check(
+        run(&swarm, &["migrate", "--to", "redb"], &data).await?,
+        0,
+        &["rows, each compared", "without --store"],
+    );
+    start(&mut swarm, &data, false).await?;
+    assert_eq!(told(swarm.operator.shards().await?), told(shards));
+    let states = || swarm.operator.states(&host);
+    until("both are being torn down", states, |states| {
+        states.matches("tearing_down").count() == 2
+    })
+    .await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_there_is_not_replaced() -> TestResult {
+    let mut swarm = Swarm::start().await?;
+    populated(&swarm).await?;
+    let data = swarm.path("controller");
+    let to_jetstream = ["migrate", "--to", "jetstream"];
+    check(
+        run(&swarm, &["migrate", "--to", "redb"], &data).await?,
+        1,
+        &["there is no stream"],
+    );
+    check(
+        run(&swarm, &to_jetstream, &data).await?,
+        1,
+        &["in use by another controller"],
+    );
+    stop(&mut swarm.controller).await?;
+    let other = swarm.path("other");
+    let mut shared = Controller::start_at(&swarm.nats.url(), environment(&swarm, true), &other)?;
+    shared.process().line("ready").await?;
+    check(
+        run(&swarm, &to_jetstream, &data).await?,
+        1,
+        &["is there already"],
+    );
+    stop(&mut shared).await?;
+    let mut refused = Controller::start_at(&swarm.nats.url(), environment(&swarm, true), &data)?;
+    assert!(!refused.process().exit().await?.success());
+    let said = refused.process().log();
+    assert!(said.contains("whose journal is in the file"), "{said}");
+
+    start(&mut swarm, &data, false).await?;
+    let shards = swarm.operator.shards().await?;
+    assert_eq!(shards.len(), 3);
+    assert!(
+        shards
+            .iter()
+            .any(|shard| shard.state == ShardState::TearingDown)
+    );
+    let operations = swarm.operator.operations().await?;
+    let ended = |state| operations.iter().filter(|one| one.state == state).count();
+    assert_eq!(ended(OperationState::Succeeded), 1);
+    Ok(())
+}
