@@ -1,8 +1,10 @@
-//! How a Scuttle program comes to its NATS server: the address, who it says it is, and whom it trusts. The same for every
-//! program. What is said on the connection, and what happens when it is lost, is each program's own.
+//! How a Scuttle program comes to its NATS server: the address, who it says it is, and whom it trusts; and how that server and
+//! the others of its cluster store. The same for every program. What else is said on the connection, and what happens when it
+//! is lost, is each program's own.
 
 mod arguments;
 mod secret;
+mod servers;
 
 use std::error::Error;
 use std::fs;
@@ -13,6 +15,7 @@ use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions, ServerAddr, rus
 
 pub use arguments::Arguments;
 pub use secret::Secret;
+pub use servers::{Server, SyncInterval, servers};
 
 /// Where the server is when nobody says so.
 pub const DEFAULT_URL: &str = "nats://127.0.0.1:4222";

@@ -58,19 +58,20 @@ impl AccountName {
         }
     }
 
-    /// The claims. `scuttle` is the public key of that account; `keys` has each role's signing key.
-    pub(crate) fn claims(self, scuttle: &str, keys: &[(Role, KeyPair)]) -> Account {
+    /// The claims. `scuttle` and `system` are the public keys of those accounts; `keys` has each role's signing key.
+    pub(crate) fn claims(self, scuttle: &str, system: &str, keys: &[(Role, KeyPair)]) -> Account {
         let scopes = keys.iter().filter(|(role, _)| Self::of(*role) == self);
         let jetstream = match self {
-            // No user here may reach it yet: it is for a stream that an administrator adds.
+            // For `scuttle-controller --store jetstream`.
             Self::Scuttle => UNLIMITED,
             Self::Operators | Self::Viewers | Self::System => 0,
         };
         Account {
-            imports: self.imports(scuttle),
+            imports: self.imports(scuttle, system),
             exports: match self {
                 Self::Scuttle => exports(),
-                Self::Operators | Self::Viewers | Self::System => Vec::new(),
+                Self::System => vec![export_of_servers()],
+                Self::Operators | Self::Viewers => Vec::new(),
             },
             limits: AccountLimits {
                 subs: UNLIMITED,
@@ -95,28 +96,46 @@ impl AccountName {
         }
     }
 
-    fn imports(self, scuttle: &str) -> Vec<Import> {
-        let requests: Vec<&str> = match self {
-            Self::Operators => [subjects::CHANGING, subjects::READING].concat(),
-            Self::Viewers => subjects::READING.to_vec(),
-            Self::Scuttle | Self::System => return Vec::new(),
+    fn imports(self, scuttle: &str, system: &str) -> Vec<Import> {
+        let of_scuttle = |requests: &[&str]| {
+            let import = |crossing| {
+                move |subject: &str| Import {
+                    name: subject.to_owned(),
+                    subject: subject.to_owned(),
+                    local_subject: None,
+                    account: scuttle.to_owned(),
+                    crossing,
+                    // The server tells the controller who asks.
+                    share: crossing == Crossing::Service,
+                }
+            };
+            let requests = requests.iter().copied().chain([subjects::DISCOVERY]);
+            let broadcasts = subjects::BROADCASTS.into_iter();
+            requests
+                .map(import(Crossing::Service))
+                .chain(broadcasts.map(import(Crossing::Stream)))
+                .collect()
         };
-        let import = |crossing| {
-            move |subject: &str| Import {
-                name: subject.to_owned(),
-                subject: subject.to_owned(),
-                account: scuttle.to_owned(),
-                crossing,
-                // The server tells the controller who asks.
-                share: crossing == Crossing::Service,
+        // How the servers store: the controller looks at it, and `scuttle doctor`.
+        let servers = Import {
+            name: subjects::SERVERS.to_owned(),
+            subject: subjects::SERVERS_AT_SYSTEM.to_owned(),
+            local_subject: Some(subjects::SERVERS.to_owned()),
+            account: system.to_owned(),
+            crossing: Crossing::Service,
+            share: false,
+        };
+        match self {
+            Self::Scuttle => vec![servers],
+            Self::Operators => {
+                let mut imports: Vec<_> =
+                    of_scuttle(&[subjects::CHANGING, subjects::READING].concat());
+                imports.push(servers);
+                imports
             }
-        };
-        let requests = requests.into_iter().chain([subjects::DISCOVERY]);
-        let broadcasts = subjects::BROADCASTS.into_iter();
-        requests
-            .map(import(Crossing::Service))
-            .chain(broadcasts.map(import(Crossing::Stream)))
-            .collect()
+            Self::Viewers => of_scuttle(&subjects::READING),
+            Self::System => Vec::new(),
+        }
     }
 }
 
@@ -137,4 +156,14 @@ fn exports() -> Vec<Export> {
         .chain([subjects::DISCOVERY].map(export(Crossing::Service, Some("Stream"))))
         .chain(subjects::BROADCASTS.map(export(Crossing::Stream, None)))
         .collect()
+}
+
+/// The one thing that the system account shows: each server of a cluster answers.
+fn export_of_servers() -> Export {
+    Export {
+        name: subjects::SERVERS.to_owned(),
+        subject: subjects::SERVERS_AT_SYSTEM.to_owned(),
+        crossing: Crossing::Service,
+        response_type: Some("Stream".to_owned()),
+    }
 }

@@ -154,7 +154,8 @@ pub(crate) struct Diagnosis {
 #[derive(Debug, Serialize)]
 #[cfg_attr(test, derive(schemars::JsonSchema))]
 pub(crate) struct Finding {
-    /// What was looked at: `connection`, `server`, `version`, `login`, `permissions`, `controller` or `clock`.
+    /// What was looked at: `connection`, `server`, `version`, `login`, `permissions`, `controller`, `clock` or
+    /// `durability`.
     pub(crate) check: &'static str,
     /// How it is.
     pub(crate) status: FindingStatus,

@@ -61,9 +61,12 @@ impl Role {
                 owned(&subjects::BROADCASTS)
                     .chain(owned(&[subjects::INBOXES, subjects::ACROSS_ACCOUNTS]))
                     .chain([AgentChannel::Commands.of_all()])
+                    .chain(owned(&[subjects::SERVERS]))
+                    .chain(subjects::jetstream_of_controller())
                     .collect(),
                 owned(&[subjects::REQUESTS, subjects::DISCOVERY])
                     .chain(REPORTS.map(AgentChannel::of_all))
+                    .chain([format!("{}.>", subjects::CONTROLLER_INBOX)])
                     .collect(),
             ),
             Self::Agent => (
@@ -76,7 +79,7 @@ impl Role {
             Self::Operator => (
                 owned(&subjects::CHANGING)
                     .chain(owned(&subjects::READING))
-                    .chain(owned(&[subjects::DISCOVERY]))
+                    .chain(owned(&[subjects::DISCOVERY, subjects::SERVERS]))
                     .collect(),
                 heard(),
             ),
@@ -111,7 +114,8 @@ impl Role {
     /// fill the server's memory with them.
     fn subscriptions(self) -> i64 {
         match self {
-            // Its service has some 20: ten endpoints, three verbs of discovery in three forms each, and progress.
+            // Its service has some 20: ten endpoints, three verbs of discovery in three forms each, and progress. Where JetStream
+            // answers it, a few more.
             Self::Controller => 128,
             // Its commands and its inbox.
             Self::Agent | Self::System => 8,

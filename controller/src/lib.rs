@@ -10,6 +10,7 @@ pub mod backup;
 pub mod clock;
 pub mod config;
 pub mod connection;
+pub mod durability;
 pub mod encoder;
 pub mod endpoint;
 pub mod engine;

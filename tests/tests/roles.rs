@@ -18,7 +18,8 @@ use serde_json::Value;
 const HOSTS: [(char, &str); 2] = [('A', "worker-a"), ('B', "worker-b")];
 
 /// One subject, and who may do what with it: C the controller, A the agent of worker-a, B that of worker-b, O an operator,
-/// V a viewer, S the simulator, which speaks for every host and is in `nats.conf` alone. In small letters: the server lets it, but what is said there stays in the account of the one who says it.
+/// V a viewer, S the simulator, which speaks for every host and is in `nats.conf` alone. In small letters: the server lets it, but
+/// what is said there stays in the account of the one who says it, or goes to the server itself.
 struct Row {
     say: String,
     hear: String,
@@ -35,6 +36,7 @@ enum Direction {
 
 const BOTH: &[Direction] = &[Direction::Publish, Direction::Subscribe];
 const HEAR: &[Direction] = &[Direction::Subscribe];
+const SAY: &[Direction] = &[Direction::Publish];
 
 fn table() -> Vec<Row> {
     let [own, other]: [HostId; 2] = HOSTS.map(|(_, name)| name.parse().expect("valid"));
@@ -95,7 +97,61 @@ fn table() -> Vec<Row> {
         rows.push(pattern(hear, say, speakers, "", BOTH));
     }
     rows.extend(["*.*", "*", ">"].map(|hear| pattern(hear, "", "", "", HEAR)));
+    rows.push(row(subjects::SERVERS, "co", ""));
+    let inbox = format!("{}.1", subjects::CONTROLLER_INBOX);
+    rows.push(pattern(&inbox, &inbox, "", "C", BOTH));
+    rows.push(pattern(
+        &format!("{}.>", subjects::CONTROLLER_INBOX),
+        &inbox,
+        "",
+        "C",
+        HEAR,
+    ));
+    let to_servers = |says: String, speakers| pattern(&says, &says, speakers, "", SAY);
+    let ours = subjects::jetstream_of_controller();
+    rows.extend(
+        ours.into_iter()
+            .map(|subject| to_servers(subject.replace('>', "x"), "c")),
+    );
+    rows.extend(of_nobody().map(|subject| to_servers(subject, "")));
+    rows.extend(
+        [subjects::JOURNAL, "$KV.>", "$O.>", "$JS.>"].map(|hear| pattern(hear, "", "", "", HEAR)),
+    );
     rows
+}
+
+/// What `JetStream` would do for whoever may say it: with the controllers' streams, what they need not, and anything with another.
+fn of_nobody() -> impl Iterator<Item = String> {
+    let leases = format!("KV_{}", subjects::LEASES_BUCKET);
+    let snapshots = format!("OBJ_{}", subjects::SNAPSHOTS_BUCKET);
+    let with = |verbs: &[&str], stream: &str| {
+        let subject = |verb: &&str| format!("$JS.API.STREAM.{verb}.{stream}");
+        verbs.iter().map(subject).collect::<Vec<_>>()
+    };
+    let verbs = [
+        "DELETE",
+        "UPDATE",
+        "SNAPSHOT",
+        "RESTORE",
+        "MSG.DELETE",
+        "LEADER.STEPDOWN",
+        "PEER.REMOVE",
+    ];
+    let ours = [subjects::JOURNAL_STREAM, &leases, &snapshots].map(|stream| with(&verbs, stream));
+    let other = with(&["CREATE", "INFO", "PURGE", "DELETE", "MSG.GET"], "OTHER");
+    let purge = with(&["PURGE"], &leases);
+    let rest = [
+        "$JS.API.STREAM.NAMES",
+        "$JS.API.CONSUMER.CREATE.OTHER.x",
+        "$JS.API.DIRECT.GET.OTHER",
+        "$KV.other.key",
+        "$O.other.M.x",
+    ];
+    ours.into_iter()
+        .flatten()
+        .chain(other)
+        .chain(purge)
+        .chain(rest.map(str::to_owned))
 }
 
 /// Where operators and viewers are answered.
@@ -220,6 +276,15 @@ async fn heard(row: &Row, speaker: Option<char>, hearer: char, clients: &Clients
         Some(speaker) => {
             let client = clients[&speaker].nats();
             client.publish(row.say.clone(), word.clone().into()).await?;
+        }
+        // The server answers, in its own words.
+        None if hearer == 'C' => {
+            let client = clients[&hearer].nats();
+            let (asked, reply) = (subjects::SERVERS, row.say.clone());
+            client.publish_with_reply(asked, reply, "".into()).await?;
+            let message = ear.next().await.context("the connection is closed")?;
+            ensure!(message.status.is_none(), "no answer: {message:?}");
+            return Ok(());
         }
         None => answer(row, hearer, &word, clients).await?,
     }

@@ -74,6 +74,9 @@ pub(crate) struct Account {
 pub(crate) struct Import {
     pub(crate) name: String,
     pub(crate) subject: String,
+    /// What it is called in this account; as over there, if absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) local_subject: Option<String>,
     pub(crate) account: String,
     #[serde(rename = "type")]
     pub(crate) crossing: Crossing,

@@ -1,5 +1,7 @@
 //! `scuttle doctor`: what stands between this command and a working swarm, and what to do about it. It changes nothing.
 
+mod durability;
+
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -36,7 +38,8 @@ const APART: i64 = 2000;
 /// A host that nobody enrols, for a request that is refused by whoever may not ask at all.
 const NOBODY: &str = "scuttle-doctor-asks-for-a-host-that-is-not-there";
 
-/// Checks the server, its version, the login and what it may do, the controller and the clocks, and says what to do.
+/// Checks the server, its version, the login and what it may do, the controller, the clocks and how the servers store, and says
+/// what to do.
 ///
 /// It changes nothing. Exit codes: 0 all is well, 6 no controller answers, 4 the login is refused or may not look, 1 anything else.
 #[derive(Debug, Args)]
@@ -118,6 +121,7 @@ impl Doctor {
                         "permissions",
                         "controller",
                         "clock",
+                        "durability",
                     ],
                     "it is not known where the server is",
                 );
@@ -165,10 +169,11 @@ async fn examine(connection: &Connection, findings: &mut Findings) {
     let answers = permissions(&bus, findings).await;
     controller(&bus, answers, findings).await;
     clock(&bus, findings).await;
+    durability::check(&bus, findings).await;
 }
 
 fn no_connection(error: &AskError, findings: &mut Findings) {
-    let rest = ["permissions", "controller", "clock"];
+    let rest = ["permissions", "controller", "clock", "durability"];
     match error {
         AskError::NotLetIn { url, user, .. } => {
             findings.ok("server", format!("{url} answers"));

@@ -176,7 +176,8 @@ fn make_accounts(directory: &Directory) -> Result<(String, String), Failure> {
     let system = identity(AccountName::System).unwrap_or_default();
     let at = seconds(now());
     for (name, key) in &identities {
-        let claims = Claims::new(name.name(), key.clone(), at, name.claims(&scuttle, &roles));
+        let claims = name.claims(&scuttle, &system, &roles);
+        let claims = Claims::new(name.name(), key.clone(), at, claims);
         directory.put_account(*name, claims, &signer)?;
     }
     let nats = Operator {

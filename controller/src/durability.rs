@@ -1,0 +1,36 @@
+//! Whether the NATS servers have on disk what they acknowledge: what a controller whose journal is there says when they have not.
+//! How it is found out is `scuttle_bus`'s.
+
+use std::collections::BTreeSet;
+
+use async_nats::Client;
+use scuttle_schemas::{subjects, text};
+use tracing::{info, warn};
+
+/// The most characters of a server's name that are logged.
+const MAX_NAME: usize = 128;
+
+/// Asks the servers, and warns of each that is not in `told` yet. It takes half a second, or two when nobody answers: nothing
+/// should wait for it.
+pub async fn look(client: &Client, told: &mut BTreeSet<String>) {
+    let servers = scuttle_bus::servers(client).await;
+    if servers.is_empty() {
+        info!(
+            "no NATS server says how it stores, so it is not known whether a power cut could take what it has acknowledged: let \
+             this user publish on {}, as nats.conf does",
+            subjects::SERVERS
+        );
+    }
+    for server in servers {
+        let name = text::cut(&server.name, MAX_NAME).replace(char::is_control, " ");
+        if let Some(interval) = server.may_lose()
+            && told.insert(name.clone())
+        {
+            warn!(
+                "the NATS server {name} acknowledges before it fsyncs: a power cut can take what was accepted in the last {} s; set \
+                 `sync_interval: always` in the jetstream block of its configuration, and restart it",
+                interval.as_secs()
+            );
+        }
+    }
+}
