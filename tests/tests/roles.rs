@@ -89,7 +89,7 @@ fn table() -> Vec<Row> {
     ));
     for (say, hear) in [
         ("$SYS.REQ.SERVER.PING", "$SYS.>"),
-        ("$JS.API.INFO", "$JS.API.>"),
+        ("$JS.API.STREAM.LIST", "$JS.API.>"),
         ("_R_.guess.1", "_R_.>"),
     ] {
         // The controller answers there, and only knows what it was asked.
