@@ -1,7 +1,7 @@
 //! `scuttle doctor`: a healthy swarm, and each way in which one is not.
 
 use anyhow::Result;
-use scuttle_tests::{Role, Swarm, TestResult};
+use scuttle_tests::{Bus, Client, Controller, Nats, Role, Swarm, TestResult};
 use serde_json::Value;
 
 use crate::stage::{Cli, valid};
@@ -28,12 +28,20 @@ async fn a_healthy_swarm_is_found_healthy_and_left_as_it_is() -> TestResult {
     let swarm = Swarm::start().await?;
     let cli = Cli::of(&swarm, Role::Operator)?;
     let (found, diagnosis) = checks(&cli, &[], 0).await?;
-    assert_eq!(found, ALL_IS_WELL, "{diagnosis:#}");
+    assert_eq!(
+        found,
+        format!("{ALL_IS_WELL}, durability ok"),
+        "{diagnosis:#}"
+    );
     let said = diagnosis.to_string();
     assert!(said.contains("is an operator"), "{said}");
     let viewer = Cli::of(&swarm, Role::Viewer)?;
     let (found, diagnosis) = checks(&viewer, &[], 0).await?;
-    assert_eq!(found, ALL_IS_WELL, "{diagnosis:#}");
+    assert_eq!(
+        found,
+        format!("{ALL_IS_WELL}, durability skipped"),
+        "{diagnosis:#}"
+    );
     assert!(
         diagnosis.to_string().contains("is a viewer"),
         "{diagnosis:#}"
@@ -44,7 +52,7 @@ async fn a_healthy_swarm_is_found_healthy_and_left_as_it_is() -> TestResult {
             .lines()
             .filter(|line| line.starts_with("✓ ok"))
             .count(),
-        7,
+        8,
         "{shown}"
     );
     for check in diagnosis["checks"].as_array().expect("a list") {
@@ -87,5 +95,65 @@ async fn what_is_wrong_is_named_with_what_to_do() -> TestResult {
         diagnosis.to_string().contains("start scuttle-controller"),
         "{diagnosis:#}"
     );
+    Ok(())
+}
+
+/// A swarm whose server stores as `nats.conf` says after this change, and what the check of it says.
+async fn durability(change: impl FnOnce(&str) -> String) -> Result<Value> {
+    let nats = Nats::start_with(change).await?;
+    let dir = tempfile::tempdir()?;
+    let _controller = Controller::start(&nats, &dir.path().join("controller"))?;
+    Client::connect(&nats, Role::Operator)
+        .await?
+        .answered()
+        .await?;
+    let mut environment = Vec::from(nats.environment(Role::Operator));
+    environment.push(("SCUTTLE_NATS_URL", nats.url()));
+    let cli = Cli::at(dir.path().join("home"), environment)?;
+    // A warning makes no swarm unhealthy.
+    let (_, diagnosis) = checks(&cli, &[], 0).await?;
+    let all = diagnosis["checks"].as_array().expect("a list");
+    let check = all.iter().find(|one| one["check"] == "durability");
+    Ok(check.expect("it is made").clone())
+}
+
+#[tokio::test]
+async fn a_server_that_acknowledges_too_early_is_named() -> TestResult {
+    let named = |configuration: &str| format!("server_name: \"nats-a\"\n{configuration}");
+    let early =
+        |configuration: &str| named(&configuration.replace("  sync_interval: always\n", ""));
+    // Without an import nobody hears the question.
+    let nobody = |configuration: &str| {
+        let import = |line: &&str| !line.contains("to: \"scuttle.servers\"");
+        configuration
+            .lines()
+            .filter(import)
+            .collect::<Vec<_>>()
+            .join("\n")
+    };
+    let (named, early, nobody) =
+        tokio::try_join!(durability(named), durability(early), durability(nobody))?;
+    assert_eq!(named["status"], "ok", "{named:#}");
+    assert!(named["found"].to_string().contains("nats-a"), "{named:#}");
+    assert_eq!(early["status"], "warning", "{early:#}");
+    for words in ["nats-a", "2 min 0 s", "power cut"] {
+        assert!(early["found"].to_string().contains(words), "{early:#}");
+    }
+    let to_do = early["to_do"].to_string();
+    assert!(to_do.contains("sync_interval: always"), "{early:#}");
+    assert_eq!(nobody["status"], "skipped", "{nobody:#}");
+    Ok(())
+}
+
+/// What `scuttle init` makes stores as `nats.conf` does, and lets an operator ask.
+#[tokio::test]
+async fn what_init_makes_fsyncs_first() -> TestResult {
+    let bus = Bus::start().await?;
+    let _controller = bus.controller().await?;
+    let diagnosis = bus.scuttle(&["doctor", "-o", "json"]).await?.done()?;
+    let diagnosis: Value = serde_json::from_str(&diagnosis)?;
+    let all = diagnosis["checks"].as_array().expect("a list");
+    let check = all.iter().find(|one| one["check"] == "durability");
+    assert_eq!(check.expect("it is made")["status"], "ok", "{diagnosis:#}");
     Ok(())
 }

@@ -1,0 +1,29 @@
+//! Which NATS servers a controller warns of.
+
+use std::collections::BTreeSet;
+
+use scuttle_controller::durability;
+use scuttle_schemas::subjects;
+use scuttle_tests::{Client, Nats, Role, TestResult};
+
+/// Looks twice at a server that is configured as `nats.conf` after this change.
+async fn check(change: impl FnOnce(&str) -> String, expected: &[&str]) -> TestResult {
+    let named = |text: &str| format!("server_name: \"nats-a\"\n{}", change(text));
+    let nats = Nats::start_with(named).await?;
+    let options = nats.options(Role::Controller);
+    let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX);
+    let client = Client::with(options, &nats.url()).await?;
+    let mut told = BTreeSet::new();
+    for _ in 0..2 {
+        durability::look(client.nats(), &mut told).await;
+        assert_eq!(told.iter().collect::<Vec<_>>(), expected);
+    }
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_acknowledges_before_it_fsyncs_is_named() -> TestResult {
+    check(str::to_owned, &[]).await?;
+    let early = |text: &str| text.replace("sync_interval: always", "sync_interval: \"10s\"");
+    check(early, &["nats-a"]).await
+}
