@@ -15,7 +15,10 @@ pub(super) async fn check(bus: &Bus, findings: &mut Findings) {
     let servers = tokio::select! {
         servers = scuttle_bus::servers(bus.client()) => servers,
         () = denied(signs, subjects::SERVERS) => {
-            let why = format!("{} may not ask the servers how they store: an operator may", plain(bus.user()));
+            let why = format!(
+                "{} may not ask the servers how they store: operators may, of nats.conf or of a bus directory as `scuttle init` makes it now",
+                plain(bus.user())
+            );
             return findings.skip(&[CHECK], &why);
         }
     };
