@@ -1,6 +1,7 @@
 //! `scuttle doctor`: a healthy swarm, and each way in which one is not.
 
 use anyhow::Result;
+use scuttle_schemas::subjects;
 use scuttle_tests::{Bus, Client, Controller, Nats, Role, Swarm, TestResult};
 use serde_json::Value;
 
@@ -124,7 +125,8 @@ async fn a_server_that_acknowledges_too_early_is_named() -> TestResult {
         |configuration: &str| named(&configuration.replace("  sync_interval: always\n", ""));
     // Without an import nobody hears the question.
     let nobody = |configuration: &str| {
-        let import = |line: &&str| !line.contains("to: \"scuttle.servers\"");
+        let name = format!("to: \"{}\"", subjects::SERVERS);
+        let import = |line: &&str| !line.contains(&name);
         configuration
             .lines()
             .filter(import)
