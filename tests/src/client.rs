@@ -18,7 +18,8 @@ use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 use tokio::sync::{Mutex, mpsc};
 
-use crate::nats::{Nats, Role};
+use crate::nats::Nats;
+use crate::role::Role;
 use crate::wait::{until, until_after_steps, within};
 
 /// How long one request may take. A test that asks while nobody answers retries with `until`.
@@ -84,7 +85,7 @@ impl Client {
         Self::with(nats.options(role), &nats.url()).await
     }
 
-    /// Connects with these options.
+    /// Connects with these options, to one of the servers that are named, with commas between them.
     ///
     /// # Errors
     /// The server is away or refuses.
@@ -100,7 +101,7 @@ impl Client {
                     }
                 }
             })
-            .connect(url)
+            .connect(url.split(',').collect::<Vec<_>>())
             .await?;
         Ok(Self {
             nats,

@@ -6,8 +6,9 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tokio::process::Command;
 
-use crate::nats::{Nats, Role, program};
+use crate::nats::{Nats, program};
 use crate::process::Process;
+use crate::role::Role;
 
 /// A `scuttle-controller` on a data directory. Dropping it kills it.
 #[derive(Debug)]

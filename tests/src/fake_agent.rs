@@ -16,7 +16,8 @@ use serde_json::json;
 use uuid::Uuid;
 
 use crate::client::{AskError, Client};
-use crate::nats::{Nats, Role};
+use crate::nats::Nats;
+use crate::role::Role;
 use crate::wait::{now, within};
 
 /// Milliseconds between the heartbeats that it promises: long, so that it stays `online` for a whole test

@@ -15,7 +15,8 @@ use scuttle_schemas::subjects::AgentChannel;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use crate::nats::{Nats, Role};
+use crate::nats::Nats;
+use crate::role::Role;
 use crate::wait::now;
 
 /// How many bytes are written in one go, at the least.

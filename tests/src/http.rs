@@ -1,4 +1,4 @@
-//! The controller's HTTP, as a client that knows no more than the address.
+//! HTTP of a controller, or of a nats-server, as a client that knows no more than the address.
 
 use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -8,8 +8,8 @@ use crate::openmetrics::Exposition;
 use crate::process::Process;
 use crate::wait::{until, within};
 
-/// Where a controller answers HTTP.
-#[derive(Debug)]
+/// Where a controller or a nats-server answers HTTP.
+#[derive(Debug, Clone)]
 pub struct Http {
     /// Host and port.
     pub address: String,
@@ -34,8 +34,24 @@ impl Http {
     /// # Errors
     /// There is none.
     pub async fn ask(&self, request: &str) -> Result<String> {
+        self.exchange(&format!("{request} HTTP/1.1")).await
+    }
+
+    /// What a path is answered with, if the answer is 200.
+    ///
+    /// # Errors
+    /// There is none, or another.
+    pub async fn body(&self, path: &str) -> Result<String> {
+        // Before 1.1 a body is of one piece.
+        let answer = self.exchange(&format!("GET {path} HTTP/1.0")).await?;
+        let (head, body) = answer.split_once("\r\n\r\n").context("a body")?;
+        ensure!(head.contains(" 200 "), "{path}: {answer}");
+        Ok(body.to_owned())
+    }
+
+    async fn exchange(&self, line: &str) -> Result<String> {
         let mut stream = TcpStream::connect(&self.address).await?;
-        let request = format!("{request} HTTP/1.1\r\nhost: scuttle\r\nconnection: close\r\n\r\n");
+        let request = format!("{line}\r\nhost: scuttle\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
         let mut answer = String::new();
         within("an answer", stream.read_to_string(&mut answer)).await??;

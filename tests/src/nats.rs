@@ -1,65 +1,21 @@
 //! A real nats-server with the project's `nats.conf`, its own port, directory and passwords.
 
-use std::fmt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
-use uuid::Uuid;
 
+use crate::http::Http;
 use crate::process::Process;
+use crate::role::{Passwords, Role};
 use crate::server::{Server, Setup};
-
-/// Who connects: a user of `nats.conf`.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
-    /// The controller.
-    Controller,
-    /// The agents of all hosts.
-    Agents,
-    /// An operator.
-    Operator,
-    /// A viewer.
-    Viewer,
-}
-
-impl Role {
-    const ALL: [Self; 4] = [Self::Controller, Self::Agents, Self::Operator, Self::Viewer];
-
-    /// The user's name.
-    pub fn user(self) -> &'static str {
-        match self {
-            Self::Controller => "controller",
-            Self::Agents => "agents",
-            Self::Operator => "operator",
-            Self::Viewer => "viewer",
-        }
-    }
-
-    /// The environment variable from which `nats.conf` takes the user's password.
-    pub fn password_variable(self) -> &'static str {
-        match self {
-            Self::Controller => "SCUTTLE_CONTROLLER_PASSWORD",
-            Self::Agents => "SCUTTLE_AGENT_PASSWORD",
-            Self::Operator => "SCUTTLE_OPERATOR_PASSWORD",
-            Self::Viewer => "SCUTTLE_VIEWER_PASSWORD",
-        }
-    }
-}
-
-impl fmt::Display for Role {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(self.user())
-    }
-}
 
 /// A nats-server. Dropping it kills it and removes what it stored.
 #[derive(Debug)]
 pub struct Nats {
     server: Server,
     setup: Setup,
-    passwords: [String; 4],
+    passwords: Passwords,
     /// Removed with the server, unless the directory is somebody else's.
     _own: Option<TempDir>,
 }
@@ -98,22 +54,21 @@ impl Nats {
     }
 
     async fn launch(dir: &Path, configuration: PathBuf) -> Result<Self> {
-        // A letter first: `nats.conf` would take digits for a number.
-        let passwords = Role::ALL.map(|_| format!("p{}", Uuid::now_v7().simple()));
-        let password =
-            |(role, password): (Role, &String)| (role.password_variable(), password.clone());
-        let mut environment: Vec<_> = Role::ALL
-            .into_iter()
-            .zip(&passwords)
-            .map(password)
-            .collect();
-        environment.push(("SCUTTLE_WS_PORT", "-1".to_owned()));
+        let passwords = Passwords::make();
         let setup = Setup {
             configuration,
             dir: dir.to_owned(),
             store: Some(dir.join("store")),
-            environment,
+            environment: passwords.of_server(),
         };
+        Self::start_as(setup, passwords).await
+    }
+
+    /// Starts a server on a free port, with a setup that takes these passwords.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub(crate) async fn start_as(setup: Setup, passwords: Passwords) -> Result<Self> {
         Ok(Self {
             server: Server::start(&setup, None).await?,
             setup,
@@ -177,26 +132,30 @@ impl Nats {
         Some(format!("ws://127.0.0.1:{}", self.server.websocket_port?))
     }
 
+    /// Where the server tells of itself over HTTP, if its configuration says so.
+    pub fn monitor(&self) -> Option<Http> {
+        let address = format!("127.0.0.1:{}", self.server.monitor_port?);
+        Some(Http { address })
+    }
+
+    /// Everybody's password.
+    pub fn passwords(&self) -> &Passwords {
+        &self.passwords
+    }
+
     /// The password of a role's user.
     pub fn password(&self, role: Role) -> &str {
-        &self.passwords[role as usize]
+        self.passwords.of(role)
     }
 
     /// The environment of a Scuttle program that connects as `role`.
     pub fn environment(&self, role: Role) -> [(&'static str, String); 2] {
-        [
-            ("SCUTTLE_NATS_USER", role.user().to_owned()),
-            ("SCUTTLE_NATS_PASSWORD", self.password(role).to_owned()),
-        ]
+        self.passwords.environment(role)
     }
 
     /// Options to connect as `role`: quick to come back when the server does.
     pub fn options(&self, role: Role) -> async_nats::ConnectOptions {
-        async_nats::ConnectOptions::with_user_and_password(
-            role.user().to_owned(),
-            self.password(role).to_owned(),
-        )
-        .reconnect_delay_callback(|_| Duration::from_millis(20))
+        self.passwords.options(role)
     }
 }
 

@@ -18,6 +18,8 @@ pub struct Process {
     name: &'static str,
     child: Child,
     log: PathBuf,
+    /// How long the log was when it started.
+    began: usize,
     /// Keeps the log to itself when dropped; else its tail is printed, for the test runner to show when the
     /// test fails.
     pub quiet: bool,
@@ -34,6 +36,7 @@ impl Process {
             .append(true)
             .open(log)
             .with_context(|| format!("open {}", log.display()))?;
+        let began = usize::try_from(file.metadata()?.len())?;
         let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
@@ -44,6 +47,7 @@ impl Process {
             name,
             child,
             log: log.to_owned(),
+            began,
             quiet: false,
         })
     }
@@ -102,9 +106,14 @@ impl Process {
         Ok(within(&format!("{} ends", self.name), self.child.wait()).await??)
     }
 
-    /// All that it has printed.
+    /// All that it has printed, and before it those that had the same log.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// All that it has printed itself.
+    pub fn printed(&self) -> String {
+        self.log().get(self.began..).unwrap_or_default().to_owned()
     }
 
     /// Waits until it prints a line with `text`, and returns the last such line.
@@ -116,7 +125,7 @@ impl Process {
             &format!("{} prints {text:?}", self.name),
             || {
                 let ended = self.child.try_wait();
-                let log = self.log();
+                let log = self.printed();
                 async move {
                     match log.lines().rfind(|line| line.contains(text)) {
                         Some(line) => Ok(Ok(line.to_owned())),

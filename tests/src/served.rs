@@ -14,8 +14,8 @@ use scuttle_schemas::hosts::{HostStatus, HostsUpdated};
 use scuttle_schemas::subjects;
 
 use crate::client::Client;
-use crate::nats::Role;
 use crate::process::Process;
+use crate::role::Role;
 use crate::sim::Sim;
 use crate::swarm::Swarm;
 use crate::wait::lock;

@@ -31,6 +31,8 @@ pub struct Server {
     pub port: u16,
     /// The port for browsers, if the configuration has one.
     pub websocket_port: Option<u16>,
+    /// The port where it tells of itself over HTTP, if the configuration has one.
+    pub monitor_port: Option<u16>,
 }
 
 impl Server {
@@ -76,10 +78,15 @@ impl Server {
         )
         .await?;
         match ports {
-            Ok((port, websocket_port)) => Ok(Self {
+            Ok(Ports {
+                client,
+                websocket,
+                monitor,
+            }) => Ok(Self {
                 process,
-                port,
-                websocket_port,
+                port: client,
+                websocket_port: websocket,
+                monitor_port: monitor,
             }),
             Err(end) => bail!(end),
         }
@@ -96,14 +103,26 @@ impl Server {
     }
 }
 
-/// `{"nats":["nats://127.0.0.1:4222"],"websocket":["ws://127.0.0.1:4223"]}`
-fn read_ports(file: &Path) -> Option<(u16, Option<u16>)> {
+/// Where it listens.
+#[derive(Debug)]
+struct Ports {
+    client: u16,
+    websocket: Option<u16>,
+    monitor: Option<u16>,
+}
+
+/// `{"nats":["nats://127.0.0.1:4222"],"monitoring":["http://127.0.0.1:8222"],"websocket":["ws://127.0.0.1:4223"]}`
+fn read_ports(file: &Path) -> Option<Ports> {
     let ports: serde_json::Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
     let port = |kind: &str| {
         let url = ports.get(kind)?.get(0)?.as_str()?;
         url.rsplit(':').next()?.parse().ok()
     };
-    Some((port("nats")?, port("websocket")))
+    Some(Ports {
+        client: port("nats")?,
+        websocket: port("websocket"),
+        monitor: port("monitoring"),
+    })
 }
 
 /// The nats-server to start: `SCUTTLE_NATS_SERVER`, else the one on the PATH.

@@ -4,8 +4,9 @@ use std::path::Path;
 
 use anyhow::Result;
 
-use crate::nats::{Nats, Role, program};
+use crate::nats::{Nats, program};
 use crate::process::Process;
+use crate::role::Role;
 
 /// A `scuttle-agent-sim`. Dropping it kills it.
 #[derive(Debug)]

@@ -9,7 +9,8 @@ use tempfile::TempDir;
 use crate::client::Client;
 use crate::controller::Controller;
 use crate::fake_agent::FakeAgent;
-use crate::nats::{Nats, Role};
+use crate::nats::Nats;
+use crate::role::Role;
 
 /// A whole swarm of one test. Dropping it ends its processes and removes its files.
 #[derive(Debug)]

@@ -5,8 +5,8 @@ use std::time::Duration;
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 
-use crate::proxy::Weather;
 use crate::stage::GROUPS;
+use scuttle_tests::proxy::Weather;
 
 /// Between two faults, on average.
 const MEAN_GAP_MS: u64 = 650;

@@ -9,7 +9,6 @@ mod book;
 mod downs;
 mod faults;
 mod load;
-mod proxy;
 mod report;
 mod stage;
 mod tail;

@@ -14,7 +14,7 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 
 use crate::faults::{Actor, Road};
-use crate::proxy::{Proxy, Rest};
+use scuttle_tests::proxy::{Proxy, Rest};
 
 /// How many processes of simulated hosts.
 pub(crate) const GROUPS: usize = 10;
@@ -59,11 +59,11 @@ impl Stage {
         let mut roads = BTreeMap::new();
         // What a dead controller had said would come after what its successor says, and core NATS forbids no such thing;
         // the audit of revisions does.
-        let controllers = Proxy::start(nats.port(), Rest::IsLost).await?;
+        let controllers = Proxy::start(&[nats.port()], Rest::IsLost).await?;
         roads.insert(Road::Controller, controllers);
         let others = (0..GROUPS).map(Road::Group);
         for road in others.chain([Road::Operators, Road::Viewer]) {
-            roads.insert(road, Proxy::start(nats.port(), Rest::Arrives).await?);
+            roads.insert(road, Proxy::start(&[nats.port()], Rest::Arrives).await?);
         }
         let environments = [Role::Controller, Role::Agents].map(|role| nats.environment(role));
         let controller = spawn_controller(dir, &roads[&Road::Controller], &environments[0])?;

@@ -9,9 +9,9 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
 use crate::faults::{Actor, Fault, Planned, Road};
-use crate::proxy::Weather;
 use crate::stage::{GROUPS, Stage};
 use crate::tally::Tally;
+use scuttle_tests::proxy::Weather;
 use scuttle_tests::wait::lock;
 
 /// What a fault is about: one at a time.

@@ -1,6 +1,6 @@
-//! A TCP proxy on loopback that can delay, stall, cut and refuse: the network between one program and the server.
+//! A TCP proxy on loopback that can delay, stall, cut and refuse: the network between one program and its server, or servers.
 //!
-//! It knows bytes alone, no NATS. Who orders the faults is in `faults`.
+//! It knows bytes alone, no NATS. Who orders the faults is elsewhere.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -20,22 +20,22 @@ const UNDER_WAY: usize = 32;
 
 /// How the network behaves now.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub(crate) struct Weather {
+pub struct Weather {
     /// How long a byte takes to the server.
-    pub(crate) to_server: Duration,
+    pub to_server: Duration,
     /// And from it.
-    pub(crate) from_server: Duration,
+    pub from_server: Duration,
     /// At most this much longer.
-    pub(crate) jitter: Duration,
+    pub jitter: Duration,
     /// Nothing moves; connections stay open.
-    pub(crate) stalled: bool,
+    pub stalled: bool,
     /// New connections are closed at once.
-    pub(crate) refused: bool,
+    pub refused: bool,
 }
 
 /// What is left when one side has gone.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Rest {
+pub enum Rest {
     /// It still arrives, late.
     Arrives,
     /// It is lost.
@@ -44,63 +44,82 @@ pub(crate) enum Rest {
 
 /// One proxy. Dropping it closes its connections.
 #[derive(Debug)]
-pub(crate) struct Proxy {
-    port: u16,
+pub struct Proxy {
+    ports: Vec<u16>,
     weather: watch::Sender<Weather>,
     cuts: watch::Sender<u64>,
-    task: JoinHandle<()>,
+    tasks: Vec<JoinHandle<()>>,
 }
 
 impl Proxy {
-    /// Listens on a free port, for a server on port `server`.
-    pub(crate) async fn start(server: u16, rest: Rest) -> Result<Self> {
-        let listener = TcpListener::bind(("127.0.0.1", 0))
-            .await
-            .context("listen for a proxy")?;
-        let port = listener.local_addr()?.port();
+    /// Listens on a free port for each of the servers on these ports: the weather is the same for all.
+    ///
+    /// # Errors
+    /// There is no free port.
+    pub async fn start(servers: &[u16], rest: Rest) -> Result<Self> {
         let (weather, cuts) = (watch::Sender::default(), watch::Sender::default());
-        let way = Arc::new(Way {
-            server,
-            rest,
-            weather: weather.subscribe(),
-            cuts: cuts.subscribe(),
-        });
-        let task = tokio::spawn(async move {
-            loop {
-                // A connection that failed before it was accepted is nobody's.
-                if let Ok((client, _)) = listener.accept().await {
-                    let way = way.clone();
-                    tokio::spawn(async move { way.carry(client).await });
-                }
-            }
-        });
-        Ok(Self {
-            port,
+        let mut proxy = Self {
+            ports: Vec::new(),
             weather,
             cuts,
-            task,
-        })
+            tasks: Vec::new(),
+        };
+        for server in servers {
+            let listener = TcpListener::bind(("127.0.0.1", 0))
+                .await
+                .context("listen for a proxy")?;
+            proxy.ports.push(listener.local_addr()?.port());
+            let way = Arc::new(Way {
+                server: *server,
+                rest,
+                weather: proxy.weather.subscribe(),
+                cuts: proxy.cuts.subscribe(),
+            });
+            proxy.tasks.push(tokio::spawn(async move {
+                loop {
+                    // A connection that failed before it was accepted is nobody's.
+                    if let Ok((client, _)) = listener.accept().await {
+                        let way = way.clone();
+                        tokio::spawn(async move { way.carry(client).await });
+                    }
+                }
+            }));
+        }
+        Ok(proxy)
     }
 
-    /// Where the program connects.
-    pub(crate) fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.port)
+    /// Where the program connects: to any of the servers.
+    pub fn url(&self) -> String {
+        let url = |port: &u16| format!("nats://127.0.0.1:{port}");
+        let urls: Vec<_> = self.ports.iter().map(url).collect();
+        urls.join(",")
     }
 
     /// From now on it is so.
-    pub(crate) fn set(&self, weather: Weather) {
+    pub fn set(&self, weather: Weather) {
         self.weather.send_replace(weather);
     }
 
+    /// Ends every connection, and lets no new one come about.
+    pub fn close(&self) {
+        self.set(Weather {
+            refused: true,
+            ..Weather::default()
+        });
+        self.cut();
+    }
+
     /// Ends every connection, with all that is under way.
-    pub(crate) fn cut(&self) {
+    pub fn cut(&self) {
         self.cuts.send_modify(|count| *count += 1);
     }
 }
 
 impl Drop for Proxy {
     fn drop(&mut self) {
-        self.task.abort();
+        for task in &self.tasks {
+            task.abort();
+        }
         self.cut();
     }
 }
