@@ -23,7 +23,7 @@ use crate::wait::until;
 pub const SERVERS: usize = 3;
 
 /// Their names, which also tell them apart as the leaders of streams.
-const NAMES: [&str; SERVERS] = ["nats-a", "nats-b", "nats-c"];
+pub const NAMES: [&str; SERVERS] = ["nats-a", "nats-b", "nats-c"];
 /// Where each finds the others.
 const ROUTES: [&str; SERVERS] = ["SCUTTLE_ROUTE_A", "SCUTTLE_ROUTE_B", "SCUTTLE_ROUTE_C"];
 
@@ -55,7 +55,7 @@ impl Cluster {
         })
     }
 
-    /// The same, with their files and logs in `dir`, where they stay.
+    /// The same, with their files and logs in `dir`, where they stay: each in a folder of its name, with its store in `store`.
     ///
     /// # Errors
     /// As `start`.
@@ -123,7 +123,8 @@ impl Cluster {
         until("the stream has a leader", led, |_| true).await
     }
 
-    fn monitors(&self) -> Vec<Http> {
+    /// Where each tells of itself.
+    pub fn monitors(&self) -> Vec<Http> {
         self.servers.iter().filter_map(Nats::monitor).collect()
     }
 }
@@ -135,10 +136,6 @@ async fn launch(dir: &Path) -> Result<Vec<Nats>> {
     let ports = free_ports()?;
     let setup = |(name, port): (&str, &u16)| -> Result<Setup> {
         let dir = dir.join(name);
-        // What an earlier try has left.
-        if dir.exists() {
-            std::fs::remove_dir_all(&dir)?;
-        }
         std::fs::create_dir_all(&dir)?;
         std::fs::copy(workspace().join("nats.conf"), dir.join("nats.conf"))?;
         let configuration = dir.join("nats-cluster.conf");

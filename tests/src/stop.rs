@@ -23,8 +23,31 @@ const PENDING: usize = 8;
 /// # Errors
 /// It cannot be started.
 pub async fn outside() -> Result<ExitCode> {
+    outside_through(Command::new(std::env::current_exe()?)).await
+}
+
+/// The same in a mount namespace of its own, where what is mounted is gone with the last process; none if that may not be.
+///
+/// # Errors
+/// It cannot be started.
+pub async fn outside_with_own_mounts() -> Result<Option<ExitCode>> {
+    let through = || {
+        let mut through = Command::new("unshare");
+        through.args(["--mount", "--"]);
+        through
+    };
+    let tried = through().arg("true").stderr(Stdio::null()).status().await;
+    if !tried.is_ok_and(|tried| tried.success()) {
+        return Ok(None);
+    }
+    let mut command = through();
+    command.arg(std::env::current_exe()?).arg("--own-mounts");
+    outside_through(command).await.map(Some)
+}
+
+async fn outside_through(mut command: Command) -> Result<ExitCode> {
     let mut signals = Signals::listen()?;
-    let mut child = Command::new(std::env::current_exe()?)
+    let mut child = command
         .args(std::env::args_os().skip(1))
         .arg("--inside")
         .stdin(Stdio::piped())

@@ -1,17 +1,20 @@
-//! When the controller or its connection was down, by the controller's own log: what was decided before such a moment and
-//! told after it may be lost. The faults' own times would not do: on a busy machine a connection comes back, and is
-//! known to have gone, seconds later.
+//! When a controller or its connection was down, or another took over, by the controllers' own logs: what was decided before such
+//! a moment and told after it may be lost. The faults' own times would not do: on a busy machine a connection comes back, and is
+//! known to have gone, seconds later. But where there are several servers, one that is away takes messages with it between
+//! two that know nothing of it: so until all were one again.
 
-use std::path::Path;
+use std::path::PathBuf;
 
 use anyhow::{Context, Result};
 use scuttle_schemas::Timestamp;
 
 use crate::audit::SKEW_MS;
 
-/// What its log says when it starts, and when its connection goes and comes.
-const SAID: [&str; 3] = [
+/// What its log says when it starts, when its connection goes and comes, and when it leads and leads no more.
+const SAID: [&str; 5] = [
     "INFO loaded ",
+    "INFO it leads from now on",
+    "WARN it leads no more",
     "WARN the NATS server is away",
     "INFO the NATS server is connected",
 ];
@@ -27,17 +30,30 @@ pub(crate) struct Gap {
     pub(crate) what: String,
 }
 
-/// The gaps that no moment in this log explains, in words.
+/// A server of several was not there, or not one with the others.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Away {
+    pub(crate) from: Timestamp,
+    pub(crate) to: Timestamp,
+}
+
+/// The gaps that no moment in these logs explains, nor a server that was away, in words.
 ///
 /// # Errors
-/// The log cannot be read.
-pub(crate) fn unexplained(gaps: &[Gap], log: &Path) -> Result<Vec<String>> {
-    let text = std::fs::read_to_string(log).with_context(|| log.display().to_string())?;
-    let moments = moments(&text);
+/// A log cannot be read.
+pub(crate) fn unexplained(gaps: &[Gap], logs: &[PathBuf], away: &[Away]) -> Result<Vec<String>> {
+    let mut moments = Vec::new();
+    for log in logs {
+        let text = std::fs::read_to_string(log).with_context(|| log.display().to_string())?;
+        moments.extend(moments_of(&text));
+    }
     let explained = |gap: &Gap| {
         let during =
             |at: &Timestamp| at.since(gap.from) >= -SKEW_MS && gap.to.since(*at) >= -SKEW_MS;
-        moments.iter().any(during)
+        let overlaps = |away: &Away| {
+            away.to.since(gap.from) >= -SKEW_MS && gap.to.since(away.from) >= -SKEW_MS
+        };
+        moments.iter().any(during) || away.iter().any(overlaps)
     };
     let told = |gap: &Gap| {
         format!(
@@ -52,7 +68,7 @@ pub(crate) fn unexplained(gaps: &[Gap], log: &Path) -> Result<Vec<String>> {
         .collect())
 }
 
-fn moments(log: &str) -> Vec<Timestamp> {
+fn moments_of(log: &str) -> Vec<Timestamp> {
     let said = log
         .lines()
         .filter(|line| SAID.iter().any(|said| line.contains(said)));
@@ -64,11 +80,12 @@ fn moments(log: &str) -> Vec<Timestamp> {
 mod tests {
     use std::fs;
 
-    use super::{Gap, unexplained};
+    use super::{Away, Gap, unexplained};
 
     const LOG: &str = "\
 2026-11-24T06:05:13.062023Z  INFO loaded 0 hosts, 0 shards, 0 open operations from /d
 2026-11-24T06:05:13.300000Z  INFO ready
+2026-11-24T06:05:13.400000Z  INFO it leads from now on
 {\"timestamp\":\"2026-11-24T06:05:20.000000Z\",\"message\":\"INFO loaded nothing\"}
 2026-11-24T06:06:00.962265Z  WARN the NATS server is away: reconnecting until it is back
 2026-11-24T06:06:01.148219Z  INFO the NATS server is connected
@@ -81,19 +98,28 @@ mod tests {
         fs::write(&log, LOG).expect("a file");
         for (from, to, lost) in [
             ("06:05:13.000", "06:05:13.100", 0),
-            ("06:05:13.200", "06:05:13.400", 1),
+            ("06:05:13.200", "06:05:13.380", 1),
+            ("06:05:13.390", "06:05:13.500", 0),
+            ("06:07:00.000", "06:07:00.990", 1),
+            ("06:07:00.000", "06:07:02.000", 0),
+            ("06:07:01.900", "06:07:03.000", 0),
+            ("06:07:02.100", "06:07:03.000", 1),
             ("06:05:19.900", "06:05:20.100", 1),
             ("06:06:00.900", "06:06:02.000", 0),
             ("06:06:01.100", "06:06:01.200", 0),
             ("06:06:01.160", "06:06:09.000", 1),
         ] {
             let at = |time: &str| format!("2026-11-24T{time}Z").parse().expect("a time");
+            let away = Away {
+                from: at("06:07:01.000"),
+                to: at("06:07:02.000"),
+            };
             let gap = Gap {
                 from: at(from),
                 to: at(to),
                 what: "revision 7 after 5".to_owned(),
             };
-            let found = unexplained(&[gap], &log).expect("a log");
+            let found = unexplained(&[gap], std::slice::from_ref(&log), &[away]).expect("a log");
             assert_eq!(found.len(), lost, "{from} to {to}: {found:?}");
         }
     }

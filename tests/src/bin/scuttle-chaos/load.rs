@@ -18,8 +18,10 @@ use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
 use crate::book::{Answer, Ask, Book};
-use crate::stage::{DECKIES, Stage};
+use crate::service::Service;
+use crate::stage::DECKIES;
 use crate::tally::Tally;
+use crate::trouble::Trouble;
 
 /// How many operators ask at the same time: every second one on the faulty network.
 pub(crate) const OPERATORS: u64 = 12;
@@ -34,6 +36,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 pub(crate) struct Operator {
     book: Arc<Book>,
     tally: Arc<Tally>,
+    service: Arc<Service>,
     client: Client,
     hosts: Vec<HostId>,
     dice: StdRng,
@@ -44,9 +47,13 @@ pub(crate) struct Operator {
 impl Operator {
     /// An operator; the odd ones are on the faulty network.
     pub(crate) async fn new(
-        stage: &Arc<Stage>,
+        Trouble {
+            stage,
+            tally,
+            service,
+            ..
+        }: &Trouble,
         book: &Arc<Book>,
-        tally: &Arc<Tally>,
         seed: u64,
         number: u64,
     ) -> Result<Self> {
@@ -60,6 +67,7 @@ impl Operator {
             hosts: stage.hosts().into_iter().map(|(host, _)| host).collect(),
             book: book.clone(),
             tally: tally.clone(),
+            service: service.clone(),
             // Not the seed of the faults, nor of another operator.
             dice: StdRng::seed_from_u64(seed ^ ((number + 1) << 48)),
             number,
@@ -239,12 +247,16 @@ impl Operator {
         while begun.elapsed() < PATIENCE {
             let mut map = HeaderMap::new();
             map.insert(headers::MSG_ID, key.as_str());
+            let sent = Instant::now();
             let asked: Result<TeardownAccepted, AskError> = self
                 .client
                 .ask_with(subjects::TEARDOWN, map, &request)
                 .await;
             match asked {
-                Ok(accepted) => return Answer::Accepted(Box::new(accepted)),
+                Ok(accepted) => {
+                    self.service.accepted(sent);
+                    return Answer::Accepted(Box::new(accepted));
+                }
                 Err(AskError::Refused(refused)) if !passing(refused.code) => {
                     return Answer::Refused(refused.code);
                 }

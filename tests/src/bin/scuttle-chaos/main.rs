@@ -2,14 +2,19 @@
 //!
 //! `stage` runs the processes, each behind a `proxy`; `faults` plans what goes wrong, `trouble` does it; `load` asks for
 //! teardowns and notes the answers in the `book`; `witness` and `viewer` listen; `tail` waits until all is over;
-//! `truth` reads what really happened, `downs` when the controller was away, and `audit` compares. `tally` counts, `report` prints.
+//! `truth` reads what really happened, `downs` when the controller was away, `durable` and `audit` compare. `tally` counts, `report`
+//! prints. With `--cluster` there are three servers and three controllers: `service` measures how long nobody leads, and one of the
+//! servers has a `small_disk`.
 
 mod audit;
 mod book;
 mod downs;
+mod durable;
 mod faults;
 mod load;
 mod report;
+mod service;
+mod small_disk;
 mod stage;
 mod tail;
 mod tally;
@@ -39,8 +44,9 @@ use crate::book::{Answer, Book};
 use crate::faults::Road;
 use crate::load::{OPERATORS, Operator};
 use crate::report::{Table, say};
-use crate::stage::{DECKIES, GROUPS, HOSTS_IN_GROUP, Stage};
-use crate::tally::Tally;
+use crate::small_disk::SmallDisk;
+use crate::stage::{CLUSTER, DECKIES, GROUPS, SINGLE, Stage};
+use crate::trouble::Trouble;
 use crate::viewer::Viewer;
 use crate::witness::Witness;
 
@@ -50,7 +56,8 @@ const INTERRUPTED: u8 = 130;
 /// Kills, stops and cuts off a whole swarm under load, then checks that nothing was lost.
 ///
 /// It starts a nats-server, a controller and 50 simulated hosts in 10 processes, each behind a TCP proxy, all on loopback, and
-/// stops them again, whatever happens. The seed decides which faults happen when, and what the operators ask for; real
+/// stops them again, whatever happens. With --cluster they are three servers, three controllers, of which one leads, and 200 hosts;
+/// then one server's disk is also filled, a small one of its own, where this may mount one. The seed decides which faults happen when, and what the operators ask for; real
 /// processes have a timing of their own, so two runs of one seed are alike, not the same. The faults last as long
 /// as asked; some time more passes until the last operation has ended. Exits with 1 when anything was lost, and
 /// keeps the logs.
@@ -63,6 +70,12 @@ struct Args {
     /// Decides the faults and the load; a new one each time if absent.
     #[arg(long)]
     seed: Option<u64>,
+    /// Three servers and three controllers, which take over from each other.
+    #[arg(long)]
+    cluster: bool,
+    /// In a mount namespace of its own.
+    #[arg(long, hide = true)]
+    own_mounts: bool,
     /// In the process group of the children.
     #[arg(long, hide = true)]
     inside: bool,
@@ -83,7 +96,7 @@ async fn main() -> ExitCode {
     let done = if args.inside {
         Box::pin(inside(&args)).await
     } else {
-        stop::outside().await
+        outside(&args).await
     };
     match done {
         Ok(code) => code,
@@ -92,6 +105,15 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     }
+}
+
+async fn outside(args: &Args) -> Result<ExitCode> {
+    if args.cluster
+        && let Some(code) = stop::outside_with_own_mounts().await?
+    {
+        return Ok(code);
+    }
+    stop::outside().await
 }
 
 async fn inside(args: &Args) -> Result<ExitCode> {
@@ -136,48 +158,63 @@ fn on_disk() -> Result<PathBuf> {
 /// The whole run; how much was lost.
 async fn run(args: &Args, dir: &Path) -> Result<usize> {
     let seed = args.seed.unwrap_or_else(rand::random);
+    let size = if args.cluster { CLUSTER } else { SINGLE };
     say(&format!(
-        "Scuttle under faults: {} hosts with {DECKIES} deckies each in {GROUPS} processes, {} s, seed {seed}. Ctrl-C stops everything.",
-        GROUPS * HOSTS_IN_GROUP,
+        "Scuttle under faults: {} hosts with {DECKIES} deckies each in {GROUPS} processes, servers: {}, controllers: {}, {} s, seed {seed}. Ctrl-C stops everything.",
+        GROUPS * size.hosts,
+        size.servers,
+        size.controllers,
         args.minutes.as_secs()
     ));
-    let stage = Arc::new(Stage::start(dir, seed).await?);
-    let (book, tally) = (Arc::<Book>::default(), Arc::<Tally>::default());
+    let small_disk = if args.own_mounts {
+        Some(SmallDisk::mount(&stage::small_store(dir))?)
+    } else {
+        None
+    };
+    if args.cluster && small_disk.is_none() {
+        say("no disk is filled: a mount namespace of its own is not allowed here");
+    }
+    let trouble = Trouble {
+        stage: Arc::new(Stage::start(dir, size, small_disk, seed).await?),
+        tally: Arc::default(),
+        service: Arc::default(),
+        away: Arc::default(),
+    };
+    let (stage, book) = (&trouble.stage, Arc::<Book>::default());
     let witnesses = [
-        Witness::start("beside the faults", &stage, stage.direct()).await?,
-        Witness::start("among the faults", &stage, &stage.road(Road::Viewer).url()).await?,
+        Witness::start("beside the faults", stage, stage.direct()).await?,
+        Witness::start("among the faults", stage, &stage.road(Road::Viewer).url()).await?,
     ];
     let viewer = stage.road(Road::Viewer).url();
     let viewer = Viewer::start(Client::with(stage.options(Role::Viewer), &viewer).await?);
 
-    let work = faults_and_load(&stage, &book, &tally, seed, args.minutes);
+    let probes = trouble.service.probe(stage).await?;
+    let work = faults_and_load(&trouble, &book, seed, args);
     tokio::select! {
         done = work => done?,
-        () = report::live(&tally, &witnesses[0]) => {}
+        () = report::live(&trouble.tally, &witnesses[0]) => {}
     }
     say("the faults are over: waiting until every operation has ended");
-    tail::heal(&stage).await?;
-    finish(&stage, &book, &tally, &witnesses, viewer).await
+    tail::heal(stage).await?;
+    let lost = finish(&trouble, &book, &witnesses, viewer).await;
+    drop(probes);
+    lost
 }
 
 /// On return all faults are over, and every request has had its answer.
 async fn faults_and_load(
-    stage: &Arc<Stage>,
+    trouble: &Trouble,
     book: &Arc<Book>,
-    tally: &Arc<Tally>,
     seed: u64,
-    length: Duration,
+    args: &Args,
 ) -> Result<()> {
-    let end = Instant::now() + length;
+    let end = Instant::now() + args.minutes;
     let mut operators = JoinSet::new();
     for number in 0..OPERATORS {
-        operators.spawn(
-            Operator::new(stage, book, tally, seed, number)
-                .await?
-                .work(end),
-        );
+        operators.spawn(Operator::new(trouble, book, seed, number).await?.work(end));
     }
-    trouble::make(stage, tally, faults::plan(seed, length)).await?;
+    let plan = faults::plan(seed, args.minutes, args.cluster);
+    trouble.make(plan).await?;
     while let Some(ended) = operators.join_next().await {
         ended.context("an operator's task died")?;
     }
@@ -186,12 +223,12 @@ async fn faults_and_load(
 
 /// Waits, stops everything, compares, and prints; how much was lost.
 async fn finish(
-    stage: &Stage,
+    trouble: &Trouble,
     book: &Book,
-    tally: &Tally,
     witnesses: &[Witness],
     viewer: Viewer,
 ) -> Result<usize> {
+    let stage = &trouble.stage;
     let operator = stage.operator().await?;
     let (answered, cancelled, mut losses) = book.read();
     losses.extend(tail::quiet(stage, &operator).await);
@@ -207,13 +244,17 @@ async fn finish(
     }
     stage.stop_rest().await?;
     let truths = truth::read(stage)?;
-    let log = stage.dir.join("controller.log");
+    let away = lock(&trouble.away).clone();
     for witness in witnesses {
         let mut heard = lock(&witness.heard);
         losses.append(&mut heard.losses);
-        losses.extend(downs::unexplained(&heard.unexplained, &log)?);
+        let gaps = &heard.unexplained;
+        losses.extend(downs::unexplained(gaps, &stage.logs(), &away)?);
+        losses.extend(durable::told_in_vain(&heard, &record));
     }
     let heard = std::mem::take(&mut *lock(&witnesses[0].heard));
+    let otherwise = durable::heard_otherwise(&heard, &lock(&witnesses[1].heard));
+    losses.extend(otherwise);
     let findings = audit::audit(&Evidence {
         answered: &answered,
         cancelled: &cancelled,
@@ -231,11 +272,11 @@ async fn finish(
     };
     let operations: Vec<_> = record.operations.into_values().collect();
     Table {
-        tally,
+        trouble,
         operations: &operations,
         witnesses,
         redeployed: did(|deed| matches!(deed, Deed::Deployed { .. }))
-            - GROUPS * HOSTS_IN_GROUP * DECKIES,
+            - GROUPS * stage.size.hosts * DECKIES,
         removed: did(|deed| matches!(deed, Deed::Removed { .. })),
         resumed: did(|deed| matches!(deed, Deed::Began { resumed: true, .. })),
         listings,

@@ -9,13 +9,14 @@ use scuttle_tests::client::word;
 use scuttle_tests::wait::lock;
 
 use crate::tally::Tally;
+use crate::trouble::Trouble;
 use crate::witness::Witness;
 
 /// Between two lines.
 const EVERY: Duration = Duration::from_secs(5);
 
 /// The rows of the table that are plain counts, in their order: what is counted, and what it means.
-const ROWS: [(&str, &str); 23] = [
+const ROWS: [(&str, &str); 25] = [
     ("requests", "teardowns asked for"),
     ("accepted", "of these accepted, a new operation"),
     ("repeated", "accepted, the operation that was there"),
@@ -32,17 +33,19 @@ const ROWS: [(&str, &str); 23] = [
     ("retries", "retries of failed teardowns"),
     ("cancelled", "cancellations accepted"),
     ("not cancellable", "cancellations refused: begun or over"),
-    ("controller killed", "kill -9 of the controller"),
-    ("nats-server killed", "kill -9 of nats-server"),
-    ("host groups killed", "kill -9 of a process of 5 hosts"),
+    ("controller killed", "kill -9 of a controller"),
+    ("nats-server killed", "kill -9 of a nats-server"),
+    ("host groups killed", "kill -9 of a process of hosts"),
     ("started again", "starts on the same files"),
-    ("controller stopped", "SIGSTOP of the controller"),
-    ("nats-server stopped", "SIGSTOP of nats-server"),
-    ("host groups stopped", "SIGSTOP of a process of 5 hosts"),
+    ("controller stopped", "SIGSTOP of a controller"),
+    ("nats-server stopped", "SIGSTOP of a nats-server"),
+    ("host groups stopped", "SIGSTOP of a process of hosts"),
     ("cuts", "connections cut"),
     ("delays", "connections delayed"),
     ("stalls", "connections stalled"),
     ("partitions", "partitions"),
+    ("disks filled", "disks of a nats-server filled"),
+    ("no leader", "faults skipped: nobody to meet them"),
     ("skipped", "faults skipped: another one was still on"),
     ("lists unanswered", "lists without an answer"),
 ];
@@ -88,7 +91,7 @@ pub(crate) async fn live(tally: &Tally, witness: &Witness) {
 
 /// The table of a whole run.
 pub(crate) struct Table<'a> {
-    pub(crate) tally: &'a Tally,
+    pub(crate) trouble: &'a Trouble,
     pub(crate) operations: &'a [OperationRecord],
     pub(crate) witnesses: &'a [Witness],
     pub(crate) redeployed: usize,
@@ -104,7 +107,7 @@ impl Table<'_> {
     pub(crate) fn print(&self) {
         say("");
         for (counted, meaning) in ROWS {
-            row(meaning, self.tally.of(counted));
+            row(meaning, self.trouble.tally.of(counted));
         }
         row("deckies removed on the hosts", self.removed);
         row("deckies deployed anew", self.redeployed);
@@ -122,14 +125,29 @@ impl Table<'_> {
             row(&format!("broadcasts, {name}"), heard.messages);
             row(&format!("gaps, {name}"), heard.gaps);
             row(&format!("messages missed, {name}"), heard.missed);
+            row(
+                &format!("messages of an earlier leader, {name}"),
+                heard.late,
+            );
         }
         row("listings that kept the view whole", self.listings);
         row(
             "failures of deckies not yet on the record",
             self.unregistered,
         );
+        let service = &self.trouble.service;
+        without_service("to the next leader's answer", &service.to_answers());
+        without_service("to the next acceptance", &service.to_acceptances());
         row("losses", self.losses.len());
     }
+}
+
+/// From the kills of a leader on.
+fn without_service(until: &str, times: &[Duration]) {
+    let Some(worst) = times.last() else { return };
+    let name = |which: &str| format!("{which} of {} kills, {until}, ms", times.len());
+    row(&name("median"), times[times.len() / 2].as_millis());
+    row(&name("worst"), worst.as_millis());
 }
 
 fn row(meaning: &str, count: impl std::fmt::Display) {

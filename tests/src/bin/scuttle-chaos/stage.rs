@@ -4,24 +4,60 @@
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use anyhow::{Context, Result};
-use scuttle_schemas::HostId;
+use scuttle_schemas::{HostId, subjects};
+use scuttle_tests::cluster::{self, NAMES, SERVERS};
+use scuttle_tests::http::Http;
 use scuttle_tests::nats::program;
 use scuttle_tests::process::Process;
-use scuttle_tests::{Client, Controller, Nats, Role};
+use scuttle_tests::proxy::{Proxy, Rest};
+use scuttle_tests::{Client, Cluster, Controller, Nats, Passwords, Role};
 use tokio::process::Command;
 use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
 
 use crate::faults::{Actor, Road};
-use scuttle_tests::proxy::{Proxy, Rest};
+use crate::small_disk::SmallDisk;
 
 /// How many processes of simulated hosts.
 pub(crate) const GROUPS: usize = 10;
-/// How many hosts in each.
-pub(crate) const HOSTS_IN_GROUP: usize = 5;
 /// How many deckies a host begins with.
 pub(crate) const DECKIES: usize = 5;
+
+/// How many of what there are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) servers: usize,
+    pub(crate) controllers: usize,
+    /// In each process.
+    pub(crate) hosts: usize,
+    heartbeat_ms: u64,
+}
+
+/// One server and one controller, which keeps its journal itself.
+pub(crate) const SINGLE: Size = Size {
+    servers: 1,
+    controllers: 1,
+    hosts: 5,
+    heartbeat_ms: 500,
+};
+/// Three servers, which keep the journal of three controllers.
+pub(crate) const CLUSTER: Size = Size {
+    servers: SERVERS,
+    controllers: 3,
+    hosts: 20,
+    heartbeat_ms: 1_000,
+};
+
+/// The server whose disk is small.
+pub(crate) const SERVER_WITH_SMALL_DISK: usize = SERVERS - 1;
+
+/// How long a controller may take to say what it does: one that is stopped never does.
+const LOOK: Duration = Duration::from_millis(300);
+/// How long the servers may take to be one again.
+const ONE_AGAIN: Duration = Duration::from_mins(1);
 
 /// How often a start is tried when it fails, as it does while a port is taken by a connection of somebody else's.
 const TRIES: usize = 20;
@@ -39,46 +75,54 @@ const ORDERS: [&str; 6] = [
 /// Everything that runs, and where its files are. Dropping it kills all.
 pub(crate) struct Stage {
     pub(crate) dir: PathBuf,
-    pub(crate) nats: Mutex<Nats>,
-    controller: Mutex<Process>,
+    pub(crate) size: Size,
+    pub(crate) small_disk: Option<SmallDisk>,
+    servers: Vec<Mutex<Nats>>,
+    controllers: Vec<Mutex<Process>>,
     groups: Vec<Mutex<Process>>,
     roads: BTreeMap<Road, Proxy>,
     direct: String,
-    environments: [[(&'static str, String); 2]; 2],
-    operator_password: String,
-    viewer_password: String,
+    passwords: Passwords,
     seed: u64,
 }
 
 impl Stage {
     /// Starts everything in `dir`, and waits until every host is known.
-    pub(crate) async fn start(dir: &Path, seed: u64) -> Result<Self> {
-        let nats_dir = dir.join("nats");
-        std::fs::create_dir_all(&nats_dir)?;
-        let nats = Nats::start_in(&nats_dir).await?;
+    pub(crate) async fn start(
+        dir: &Path,
+        size: Size,
+        small_disk: Option<SmallDisk>,
+        seed: u64,
+    ) -> Result<Self> {
+        let servers = start_servers(&dir.join("nats"), size).await?;
+        let ports: Vec<_> = servers.iter().map(Nats::port).collect();
         let mut roads = BTreeMap::new();
         // What a dead controller had said would come after what its successor says, and core NATS forbids no such thing;
         // the audit of revisions does.
-        let controllers = Proxy::start(&[nats.port()], Rest::IsLost).await?;
-        roads.insert(Road::Controller, controllers);
+        for controller in (0..size.controllers).map(Road::Controller) {
+            roads.insert(controller, Proxy::start(&ports, Rest::IsLost).await?);
+        }
         let others = (0..GROUPS).map(Road::Group);
         for road in others.chain([Road::Operators, Road::Viewer]) {
-            roads.insert(road, Proxy::start(&[nats.port()], Rest::Arrives).await?);
+            roads.insert(road, Proxy::start(&ports, Rest::Arrives).await?);
         }
-        let environments = [Role::Controller, Role::Agents].map(|role| nats.environment(role));
-        let controller = spawn_controller(dir, &roads[&Road::Controller], &environments[0])?;
+        let urls: Vec<_> = servers.iter().map(Nats::url).collect();
         let mut stage = Self {
             dir: dir.to_owned(),
-            direct: nats.url(),
-            operator_password: nats.password(Role::Operator).to_owned(),
-            viewer_password: nats.password(Role::Viewer).to_owned(),
-            nats: Mutex::new(nats),
-            controller: Mutex::new(controller),
+            size,
+            small_disk,
+            direct: urls.join(","),
+            passwords: servers[0].passwords().clone(),
+            servers: servers.into_iter().map(Mutex::new).collect(),
+            controllers: Vec::new(),
             groups: Vec::new(),
             roads,
-            environments,
             seed,
         };
+        for number in 0..size.controllers {
+            let controller = stage.spawn_controller(number)?;
+            stage.controllers.push(Mutex::new(controller));
+        }
         stage.operator().await?.answered().await?;
         for number in 0..GROUPS {
             let mut group = stage.spawn_group(number, &[&ORDERS[..], &["--enroll"]].concat())?;
@@ -91,13 +135,19 @@ impl Stage {
     /// The hosts, by their group.
     pub(crate) fn hosts(&self) -> Vec<(HostId, PathBuf)> {
         let group = |group: usize| {
-            (1..=HOSTS_IN_GROUP).filter_map(move |host| {
+            (1..=self.size.hosts).filter_map(move |host| {
                 let id: HostId = format!("{}-{host:04}", prefix(group)).parse().ok()?;
                 let dir = group_dir(&self.dir, group).join(id.as_str());
                 Some((id, dir))
             })
         };
         (0..GROUPS).flat_map(group).collect()
+    }
+
+    /// The controllers' logs.
+    pub(crate) fn logs(&self) -> Vec<PathBuf> {
+        let log = |number| self.controller_dir(number).with_extension("log");
+        (0..self.size.controllers).map(log).collect()
     }
 
     /// An operator beside the faulty network.
@@ -107,24 +157,16 @@ impl Stage {
 
     /// An operator in the midst of it.
     pub(crate) async fn operator_on_the_road(&self) -> Result<Client> {
-        Client::with(
-            self.options(Role::Operator),
-            &self.roads[&Road::Operators].url(),
-        )
-        .await
+        let url = self.road(Road::Operators).url();
+        Client::with(self.options(Role::Operator), &url).await
     }
 
     /// What a client of this role connects with.
     pub(crate) fn options(&self, role: Role) -> async_nats::ConnectOptions {
-        let password = match role {
-            Role::Viewer => &self.viewer_password,
-            _ => &self.operator_password,
-        };
-        async_nats::ConnectOptions::with_user_and_password(role.user().into(), password.clone())
-            .reconnect_delay_callback(|_| std::time::Duration::from_millis(50))
+        (self.passwords.options(role)).reconnect_delay_callback(|_| Duration::from_millis(50))
     }
 
-    /// The server's own address.
+    /// The servers' own addresses.
     pub(crate) fn direct(&self) -> &str {
         &self.direct
     }
@@ -134,33 +176,62 @@ impl Stage {
         &self.roads[&road]
     }
 
+    /// The controller that leads, if one says so.
+    pub(crate) async fn leader(&self) -> Option<usize> {
+        for (number, controller) in self.controllers.iter().enumerate() {
+            let address = address(&controller.lock().await.printed());
+            let Some(http) = address else { continue };
+            let said = timeout(LOOK, http.body("/readyz")).await;
+            if said.is_ok_and(|said| said.is_ok_and(|said| said.contains("leading"))) {
+                return Some(number);
+            }
+        }
+        None
+    }
+
+    /// The server that leads the journal's stream, if one says so.
+    pub(crate) async fn leader_of_stream(&self) -> Option<usize> {
+        let monitors = self.monitors().await;
+        let led = cluster::leader_of(&monitors, subjects::JOURNAL_STREAM);
+        led.await.ok()
+    }
+
+    /// Waits until all servers are one again.
+    pub(crate) async fn one_again(&self) -> Result<()> {
+        if self.servers.len() == 1 {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        loop {
+            let formed = cluster::formed(&self.monitors().await).await;
+            if formed.is_ok() || begun.elapsed() > ONE_AGAIN {
+                return formed.context("the servers are not one again");
+            }
+            tokio::time::sleep(LOOK).await;
+        }
+    }
+
     /// Kills it (SIGKILL).
     pub(crate) async fn kill(&self, actor: Actor) -> Result<()> {
         match actor {
-            Actor::Nats => self.nats.lock().await.kill().await,
-            Actor::Controller => self.controller.lock().await.kill().await,
-            Actor::Group(number) => self.groups[number].lock().await.kill().await,
+            Actor::Nats(number) => self.servers[number].lock().await.kill().await,
+            _ => self.process(actor)?.lock().await.kill().await,
         }
     }
 
     /// Starts it again after a kill.
     pub(crate) async fn start_again(&self, actor: Actor) -> Result<()> {
         match actor {
-            Actor::Nats => self.restart_nats().await,
-            Actor::Controller => {
-                let mut controller = self.controller.lock().await;
-                *controller = spawn_controller(
-                    &self.dir,
-                    &self.roads[&Road::Controller],
-                    &self.environments[0],
-                )?;
-                Ok(())
+            Actor::Nats(number) => return self.restart_nats(number).await,
+            Actor::Controller(number) => {
+                *self.controllers[number].lock().await = self.spawn_controller(number)?;
             }
             Actor::Group(number) => {
                 *self.groups[number].lock().await = self.spawn_group(number, &ORDERS)?;
-                Ok(())
             }
+            Actor::Leader | Actor::NatsOfStream => {}
         }
+        Ok(())
     }
 
     /// Kills a group and starts it again without any fault of its own: nothing is deployed anew any more.
@@ -174,18 +245,19 @@ impl Stage {
     /// Sends a signal, by its name.
     pub(crate) async fn signal(&self, actor: Actor, name: &str) -> Result<()> {
         match actor {
-            Actor::Nats => self.nats.lock().await.process().signal(name).await,
-            Actor::Controller => self.controller.lock().await.signal(name).await,
-            Actor::Group(number) => self.groups[number].lock().await.signal(name).await,
+            Actor::Nats(number) => {
+                let mut server = self.servers[number].lock().await;
+                server.process().signal(name).await
+            }
+            _ => self.process(actor)?.lock().await.signal(name).await,
         }
     }
 
     /// An error with the log of what has ended by itself, if anything has.
     pub(crate) async fn alive(&self, actor: Actor) -> Result<()> {
         match actor {
-            Actor::Nats => self.nats.lock().await.process().alive(),
-            Actor::Controller => self.controller.lock().await.alive(),
-            Actor::Group(number) => self.groups[number].lock().await.alive(),
+            Actor::Nats(number) => self.servers[number].lock().await.process().alive(),
+            _ => self.process(actor)?.lock().await.alive(),
         }
     }
 
@@ -197,14 +269,36 @@ impl Stage {
         Ok(())
     }
 
-    /// Stops the controller and the server (SIGTERM), and waits for their end.
+    /// Stops the controllers and the servers (SIGTERM), and waits for their end.
     pub(crate) async fn stop_rest(&self) -> Result<()> {
-        end(&mut *self.controller.lock().await).await?;
-        self.nats.lock().await.stop().await
+        for controller in &self.controllers {
+            end(&mut *controller.lock().await).await?;
+        }
+        for server in &self.servers {
+            server.lock().await.stop().await?;
+        }
+        Ok(())
     }
 
-    async fn restart_nats(&self) -> Result<()> {
-        let mut nats = self.nats.lock().await;
+    fn process(&self, actor: Actor) -> Result<&Mutex<Process>> {
+        match actor {
+            Actor::Controller(number) => self.controllers.get(number),
+            Actor::Group(number) => self.groups.get(number),
+            Actor::Nats(_) | Actor::NatsOfStream | Actor::Leader => None,
+        }
+        .with_context(|| format!("{actor:?} is no process of its own"))
+    }
+
+    async fn monitors(&self) -> Vec<Http> {
+        let mut monitors = Vec::new();
+        for server in &self.servers {
+            monitors.extend(server.lock().await.monitor());
+        }
+        monitors
+    }
+
+    async fn restart_nats(&self, number: usize) -> Result<()> {
+        let mut nats = self.servers[number].lock().await;
         let mut restarted = nats.restart().await;
         for _ in 1..TRIES {
             if restarted.is_ok() {
@@ -219,34 +313,68 @@ impl Stage {
     fn spawn_group(&self, number: usize, orders: &[&str]) -> Result<Process> {
         let mut command = Command::new(program("scuttle-agent-sim"));
         command
-            .args(["--nats-url", &self.roads[&Road::Group(number)].url()])
+            .args(["--nats-url", &self.road(Road::Group(number)).url()])
             .args(["--host-prefix", &prefix(number)])
-            .args(["--hosts", &HOSTS_IN_GROUP.to_string()])
+            .args(["--hosts", &self.size.hosts.to_string()])
             .args(["--deckies-per-host", &DECKIES.to_string()])
             .args(["--seed", &self.seed.to_string()])
-            .args(["--heartbeat-ms", "500"])
+            .args(["--heartbeat-ms", &self.size.heartbeat_ms.to_string()])
             .args(orders)
             .arg("--data-dir")
             .arg(group_dir(&self.dir, number))
-            .envs(self.environments[1].clone())
+            .envs(self.passwords.environment(Role::Agents))
             .env("SCUTTLE_OPERATOR_USER", Role::Operator.user())
-            .env("SCUTTLE_OPERATOR_PASSWORD", &self.operator_password);
+            .env(
+                "SCUTTLE_OPERATOR_PASSWORD",
+                self.passwords.of(Role::Operator),
+            );
         let log = group_dir(&self.dir, number).with_extension("log");
         Process::spawn("a group of hosts", command, &log).map(quiet)
     }
+
+    fn spawn_controller(&self, number: usize) -> Result<Process> {
+        let dir = self.controller_dir(number);
+        let mut command = Controller::command();
+        command
+            .args(["--nats-url", &self.road(Road::Controller(number)).url()])
+            .arg("--data-dir")
+            .arg(&dir)
+            .envs(self.passwords.environment(Role::Controller));
+        if self.size.controllers > 1 {
+            command.args(["--store", "jetstream", "--http", "127.0.0.1:0"]);
+            command.args(["--replicas", &self.size.servers.to_string()]);
+        }
+        Process::spawn("the controller", command, &dir.with_extension("log")).map(quiet)
+    }
+
+    fn controller_dir(&self, number: usize) -> PathBuf {
+        self.dir.join(match self.size.controllers {
+            1 => "controller".to_owned(),
+            _ => format!("controller-{number}"),
+        })
+    }
 }
 
-fn spawn_controller(
-    dir: &Path,
-    road: &Proxy,
-    environment: &[(&'static str, String); 2],
-) -> Result<Process> {
-    let mut command = Controller::command();
-    command
-        .args(["--nats-url", &road.url(), "--data-dir"])
-        .arg(dir.join("controller"))
-        .envs(environment.clone());
-    Process::spawn("the controller", command, &dir.join("controller.log")).map(quiet)
+/// Where the server's store is that may be given a small disk, below the run's folder.
+pub(crate) fn small_store(dir: &Path) -> PathBuf {
+    let server = NAMES[SERVER_WITH_SMALL_DISK];
+    dir.join("nats").join(server).join("store")
+}
+
+async fn start_servers(dir: &Path, size: Size) -> Result<Vec<Nats>> {
+    std::fs::create_dir_all(dir)?;
+    if size.servers == 1 {
+        return Ok(vec![Nats::start_in(dir).await?]);
+    }
+    Ok(Cluster::start_in(dir).await?.servers)
+}
+
+/// Where a controller with this log answers HTTP, if it does yet.
+fn address(log: &str) -> Option<Http> {
+    let (_, address) = log.rsplit_once(" at http://")?;
+    let (address, _) = address.split_once('/')?;
+    let address = address.to_owned();
+    Some(Http { address })
 }
 
 /// Its log is kept in a file; nobody wants it on the terminal.

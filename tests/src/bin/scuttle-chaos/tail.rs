@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// # Errors
 /// Something had ended by itself.
 pub(crate) async fn heal(stage: &Stage) -> Result<()> {
-    for actor in trouble::actors() {
+    for actor in trouble::actors(stage.size) {
         stage.alive(actor).await?;
     }
     for group in 0..GROUPS {

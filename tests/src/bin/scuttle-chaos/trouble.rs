@@ -1,70 +1,56 @@
-//! Makes the planned faults happen, and undoes each: what was killed is started, what was stopped goes on.
+//! Makes the planned faults happen, to whoever leads where that was planned, and undoes each: what was killed is started, what
+//! was stopped goes on.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use scuttle_tests::proxy::Weather;
+use scuttle_tests::wait::{lock, now};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
+use crate::downs::Away;
 use crate::faults::{Actor, Fault, Planned, Road};
-use crate::stage::{GROUPS, Stage};
+use crate::service::Service;
+use crate::stage::{GROUPS, SERVER_WITH_SMALL_DISK, Size, Stage};
 use crate::tally::Tally;
-use scuttle_tests::proxy::Weather;
-use scuttle_tests::wait::lock;
 
 /// What a fault is about: one at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Target {
     Actor(Actor),
     Road(Road),
+    /// A cluster goes on without one of its servers, not without two.
+    Servers,
 }
 
-/// Makes all faults happen at their times. On return all of them are over, and everything runs.
-///
-/// # Errors
-/// Something ended by itself, or cannot be started again.
-pub(crate) async fn make(
-    stage: &Arc<Stage>,
-    tally: &Arc<Tally>,
-    planned: Vec<Planned>,
-) -> Result<()> {
-    let begun = Instant::now();
-    let busy = Arc::new(Mutex::new(BTreeSet::new()));
-    let mut under_way = JoinSet::new();
-    for Planned { at, fault } in planned {
-        sleep_until(begun + at).await;
-        while let Some(done) = under_way.try_join_next() {
-            done.context("a fault's task died").flatten()?;
-        }
-        let target = target(&fault);
-        if !lock(&busy).insert(target) {
-            tally.count("skipped");
-            continue;
-        }
-        let (stage, tally, busy) = (stage.clone(), tally.clone(), busy.clone());
-        under_way.spawn(async move {
-            let done = happen(&stage, &tally, fault).await;
-            lock(&busy).remove(&target);
-            done.with_context(|| format!("{fault:?}"))
-        });
-    }
-    while let Some(done) = under_way.join_next().await {
-        done.context("a fault's task died").flatten()?;
-    }
-    Ok(())
+/// What takes part in every fault.
+#[derive(Clone)]
+pub(crate) struct Trouble {
+    pub(crate) stage: Arc<Stage>,
+    pub(crate) tally: Arc<Tally>,
+    pub(crate) service: Arc<Service>,
+    /// When a server of several was missing.
+    pub(crate) away: Arc<Mutex<Vec<Away>>>,
 }
 
 /// Every program that can be killed.
-pub(crate) fn actors() -> impl Iterator<Item = Actor> {
+pub(crate) fn actors(size: Size) -> impl Iterator<Item = Actor> {
+    let controllers = (0..size.controllers).map(Actor::Controller);
+    let servers = (0..size.servers).map(Actor::Nats);
     (0..GROUPS)
         .map(Actor::Group)
-        .chain([Actor::Controller, Actor::Nats])
+        .chain(controllers)
+        .chain(servers)
 }
 
 fn target(fault: &Fault) -> Target {
     match *fault {
+        Fault::Kill(Actor::Nats(_), _) | Fault::Stop(Actor::Nats(_), _) | Fault::FullDisk(_) => {
+            Target::Servers
+        }
         Fault::Kill(actor, _) | Fault::Stop(actor, _) => Target::Actor(actor),
         Fault::Cut(road) | Fault::Weather(road, ..) | Fault::Partition(road, _) => {
             Target::Road(road)
@@ -72,53 +58,143 @@ fn target(fault: &Fault) -> Target {
     }
 }
 
-async fn happen(stage: &Stage, tally: &Tally, fault: Fault) -> Result<()> {
-    match fault {
-        Fault::Kill(actor, down) => {
-            stage.alive(actor).await?;
-            tally.count(match actor {
-                Actor::Nats => "nats-server killed",
-                Actor::Controller => "controller killed",
-                Actor::Group(_) => "host groups killed",
-            });
-            stage.kill(actor).await?;
-            pause(down).await;
-            stage.start_again(actor).await?;
-            tally.count("started again");
-        }
-        Fault::Stop(actor, time) => {
-            tally.count(match actor {
-                Actor::Nats => "nats-server stopped",
-                Actor::Controller => "controller stopped",
-                Actor::Group(_) => "host groups stopped",
-            });
-            stage.signal(actor, "STOP").await?;
-            pause(time).await;
-            stage.signal(actor, "CONT").await?;
-        }
-        Fault::Cut(road) => {
-            tally.count("cuts");
-            stage.road(road).cut();
-        }
-        Fault::Weather(road, weather, time) => {
-            tally.count(if weather.stalled { "stalls" } else { "delays" });
-            stage.road(road).set(weather);
-            pause(time).await;
-            stage.road(road).set(Weather::default());
-        }
-        Fault::Partition(road, time) => {
-            tally.count("partitions");
-            let refused = Weather {
-                refused: true,
-                ..Weather::default()
+impl Trouble {
+    /// Makes all faults happen at their times. On return all of them are over, and everything runs.
+    ///
+    /// # Errors
+    /// Something ended by itself, or cannot be started again.
+    pub(crate) async fn make(&self, planned: Vec<Planned>) -> Result<()> {
+        let begun = Instant::now();
+        let busy = Arc::new(Mutex::new(BTreeSet::new()));
+        let mut under_way = JoinSet::new();
+        for Planned { at, fault } in planned {
+            sleep_until(begun + at).await;
+            while let Some(done) = under_way.try_join_next() {
+                done.context("a fault's task died").flatten()?;
+            }
+            let Some(fault) = self.meant(fault).await else {
+                self.tally.count("no leader");
+                continue;
             };
-            stage.road(road).set(refused);
-            stage.road(road).cut();
-            pause(time).await;
-            stage.road(road).set(Weather::default());
+            let target = target(&fault);
+            if !lock(&busy).insert(target) {
+                self.tally.count("skipped");
+                continue;
+            }
+            let (trouble, busy) = (self.clone(), busy.clone());
+            under_way.spawn(async move {
+                let done = trouble.happen(fault).await;
+                lock(&busy).remove(&target);
+                done.with_context(|| format!("{fault:?}"))
+            });
         }
+        while let Some(done) = under_way.join_next().await {
+            done.context("a fault's task died").flatten()?;
+        }
+        Ok(())
     }
-    Ok(())
+
+    /// The fault with whoever leads now in it; none if nobody does.
+    async fn meant(&self, fault: Fault) -> Option<Fault> {
+        let actor = async |actor| {
+            Some(match actor {
+                Actor::Leader => Actor::Controller(self.stage.leader().await?),
+                Actor::NatsOfStream => Actor::Nats(self.stage.leader_of_stream().await?),
+                other => other,
+            })
+        };
+        let road = async |road| {
+            Some(match road {
+                Road::Leader => Road::Controller(self.stage.leader().await?),
+                other => other,
+            })
+        };
+        Some(match fault {
+            Fault::Kill(who, time) => Fault::Kill(actor(who).await?, time),
+            Fault::Stop(who, time) => Fault::Stop(actor(who).await?, time),
+            Fault::Cut(way) => Fault::Cut(road(way).await?),
+            Fault::Weather(way, weather, time) => Fault::Weather(road(way).await?, weather, time),
+            Fault::Partition(way, time) => Fault::Partition(road(way).await?, time),
+            Fault::FullDisk(time) => {
+                self.stage.small_disk.as_ref()?;
+                Fault::FullDisk(time)
+            }
+        })
+    }
+
+    async fn happen(&self, fault: Fault) -> Result<()> {
+        let from = now();
+        match fault {
+            Fault::Kill(actor, down) => self.kill(actor, down).await?,
+            Fault::Stop(actor, time) => {
+                self.tally.count(match actor {
+                    Actor::Nats(_) | Actor::NatsOfStream => "nats-server stopped",
+                    Actor::Controller(_) | Actor::Leader => "controller stopped",
+                    Actor::Group(_) => "host groups stopped",
+                });
+                self.stage.signal(actor, "STOP").await?;
+                pause(time).await;
+                self.stage.signal(actor, "CONT").await?;
+            }
+            Fault::Cut(road) => {
+                self.tally.count("cuts");
+                self.stage.road(road).cut();
+            }
+            Fault::Weather(road, weather, time) => {
+                self.tally
+                    .count(if weather.stalled { "stalls" } else { "delays" });
+                self.stage.road(road).set(weather);
+                pause(time).await;
+                self.stage.road(road).set(Weather::default());
+            }
+            Fault::Partition(road, time) => {
+                self.tally.count("partitions");
+                self.stage.road(road).close();
+                pause(time).await;
+                self.stage.road(road).set(Weather::default());
+            }
+            Fault::FullDisk(time) => self.fill_disk(time).await?,
+        }
+        if target(&fault) == Target::Servers {
+            self.stage.one_again().await?;
+            lock(&self.away).push(Away { from, to: now() });
+        }
+        Ok(())
+    }
+
+    async fn kill(&self, actor: Actor, down: Duration) -> Result<()> {
+        self.stage.alive(actor).await?;
+        self.tally.count(match actor {
+            Actor::Nats(_) | Actor::NatsOfStream => "nats-server killed",
+            Actor::Controller(_) | Actor::Leader => "controller killed",
+            Actor::Group(_) => "host groups killed",
+        });
+        let led = match actor {
+            Actor::Controller(number) => self.stage.leader().await == Some(number),
+            _ => false,
+        };
+        let ordered = Instant::now();
+        self.stage.kill(actor).await?;
+        if led {
+            self.service.killed(ordered);
+        }
+        pause(down).await;
+        self.stage.start_again(actor).await?;
+        self.tally.count("started again");
+        Ok(())
+    }
+
+    /// A server that has no room does without its store from then on; started again, it has what the others have.
+    async fn fill_disk(&self, time: Duration) -> Result<()> {
+        let server = Actor::Nats(SERVER_WITH_SMALL_DISK);
+        let disk = self.stage.small_disk.as_ref().context("a small disk")?;
+        self.tally.count("disks filled");
+        disk.fill()?;
+        pause(time).await;
+        disk.free()?;
+        self.stage.kill(server).await?;
+        self.stage.start_again(server).await
+    }
 }
 
 async fn pause(time: Duration) {

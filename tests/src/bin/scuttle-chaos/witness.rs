@@ -1,7 +1,8 @@
 //! A subscriber to all broadcasts, who checks the rule of revisions and remembers every removal that was told.
 //!
 //! A revision is never told twice with other content, never goes back, and jumps only where a message may have been lost:
-//! the subscriber's own connection was down, or the controller or its connection was (`downs`).
+//! the subscriber's own connection was down, or the controller or its connection was (`downs`). Of several controllers the one that
+//! led before may still be heard, late: readers keep the higher revision, so that is counted and does no harm.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -13,7 +14,7 @@ use async_nats::{Client, Event, Subscriber};
 use futures_util::StreamExt;
 use scuttle_schemas::hosts::HostsUpdated;
 use scuttle_schemas::operations::OperationsUpdated;
-use scuttle_schemas::shards::{ShardState, ShardsUpdated};
+use scuttle_schemas::shards::{RemovedShard, ShardRecord, ShardState, ShardsUpdated};
 use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
 use scuttle_tests::Role;
 use scuttle_tests::broadcasts::Broadcast;
@@ -44,6 +45,8 @@ pub(crate) struct Heard {
     pub(crate) messages: u64,
     pub(crate) gaps: u64,
     pub(crate) missed: u64,
+    /// Messages that came after a later one.
+    pub(crate) late: u64,
     pub(crate) losses: Vec<String>,
     /// What the own connection does not explain.
     pub(crate) unexplained: Vec<Gap>,
@@ -52,6 +55,10 @@ pub(crate) struct Heard {
     pub(crate) registered: BTreeMap<(HostId, DeckyId), Timestamp>,
     /// The last told state of each shard, and its revision.
     shards: BTreeMap<(HostId, DeckyId), (u64, ShardState)>,
+    /// What was told with the highest revision of each shard; nothing if it was removed.
+    pub(crate) latest: BTreeMap<(HostId, DeckyId), (u64, Option<ShardRecord>)>,
+    /// A hash of what was told with each revision on each subject.
+    pub(crate) contents: BTreeMap<(&'static str, u64), u64>,
 }
 
 /// One subscriber, until it is dropped.
@@ -79,17 +86,15 @@ impl Witness {
                     }
                 }
             })
-            .connect(url)
+            .connect(url.split(',').collect::<Vec<_>>())
             .await
             .context("connect a witness")?;
         let heard = Arc::<Mutex<Heard>>::default();
+        let several = stage.size.controllers > 1;
         let tasks = vec![
-            follow(&client, &heard, &own, |heard, message, whole| {
-                shards(heard, message, whole);
-            })
-            .await?,
-            follow::<HostsUpdated>(&client, &heard, &own, |_, _, _| {}).await?,
-            follow::<OperationsUpdated>(&client, &heard, &own, |_, _, _| {}).await?,
+            follow(&client, &heard, &own, shards, several).await?,
+            follow::<HostsUpdated>(&client, &heard, &own, |_, _, _| {}, several).await?,
+            follow::<OperationsUpdated>(&client, &heard, &own, |_, _, _| {}, several).await?,
         ];
         client.flush().await?;
         Ok(Self { name, heard, tasks })
@@ -108,20 +113,22 @@ async fn follow<T: Broadcast + Send + 'static>(
     client: &Client,
     heard: &Arc<Mutex<Heard>>,
     own: &Arc<OwnDowns>,
-    learn: fn(&mut Heard, &T, bool),
+    learn: fn(&mut Heard, &T, Came),
+    several: bool,
 ) -> Result<JoinHandle<()>> {
     let subscriber = client.subscribe(T::SUBJECT).await?;
     let (heard, own) = (heard.clone(), own.clone());
-    Ok(tokio::spawn(read(subscriber, heard, own, learn)))
+    Ok(tokio::spawn(read(subscriber, heard, own, learn, several)))
 }
 
 async fn read<T: Broadcast>(
     mut subscriber: Subscriber,
     heard: Arc<Mutex<Heard>>,
     own: Arc<OwnDowns>,
-    learn: fn(&mut Heard, &T, bool),
+    learn: fn(&mut Heard, &T, Came),
+    several: bool,
 ) {
-    let mut track = Track::default();
+    let mut track = Track::new(several);
     while let Some(message) = subscriber.next().await {
         let mut heard = lock(&heard);
         let told: T = match serde_json::from_slice(&message.payload) {
@@ -134,8 +141,8 @@ async fn read<T: Broadcast>(
         };
         heard.messages += 1;
         let before = track.last;
-        let jumped = track.jump(&told, &message.payload, &mut heard.losses);
-        if jumped > 0 {
+        let came = track.take(&told, &message.payload, &mut heard);
+        if let Came::After(jumped @ 1..) = came {
             heard.gaps += 1;
             heard.missed += jumped;
             let explained = |down: &Instant| *down + SLACK >= track.at;
@@ -148,10 +155,23 @@ async fn read<T: Broadcast>(
                 });
             }
         }
-        track.at = Instant::now();
-        track.decided = Some(told.at());
-        learn(&mut heard, &told, jumped == 0);
+        if came == Came::Late {
+            heard.late += 1;
+        } else {
+            track.at = Instant::now();
+            track.decided = Some(told.at());
+        }
+        learn(&mut heard, &told, came);
     }
+}
+
+/// How a message came.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Came {
+    /// So many are missing before it.
+    After(u64),
+    /// After a later one.
+    Late,
 }
 
 /// One subject's revisions.
@@ -160,54 +180,77 @@ struct Track {
     /// When the last message came, and when it was decided.
     at: Instant,
     decided: Option<Timestamp>,
-    contents: BTreeMap<u64, u64>,
+    /// Whether there are several controllers.
+    several: bool,
 }
 
-impl Default for Track {
-    fn default() -> Self {
+impl Track {
+    fn new(several: bool) -> Self {
         Self {
             last: 0,
             at: Instant::now(),
             decided: None,
-            contents: BTreeMap::new(),
+            several,
         }
     }
-}
 
-impl Track {
-    /// Takes a message in, and says how many are missing before it.
-    fn jump<T: Broadcast>(&mut self, told: &T, payload: &[u8], losses: &mut Vec<String>) -> u64 {
+    /// Takes a message in, and says how it came.
+    fn take<T: Broadcast>(&mut self, told: &T, payload: &[u8], heard: &mut Heard) -> Came {
         let revision = told.revision();
         let first = self.last == 0;
-        if revision < self.last {
-            losses.push(format!(
-                "{}: revision {revision} after {}",
-                T::SUBJECT,
-                self.last
-            ));
-        }
         if !told.is_repeat() {
             let mut hasher = DefaultHasher::new();
             payload.hash(&mut hasher);
             let content = hasher.finish();
-            if *self.contents.entry(revision).or_insert(content) != content {
-                losses.push(format!(
+            let known = heard.contents.entry((T::SUBJECT, revision));
+            if *known.or_insert(content) != content {
+                heard.losses.push(format!(
                     "{}: revision {revision} told twice with other content",
                     T::SUBJECT
                 ));
             }
         }
+        if revision < self.last {
+            if self.several {
+                return Came::Late;
+            }
+            heard.losses.push(format!(
+                "{}: revision {revision} after {}",
+                T::SUBJECT,
+                self.last
+            ));
+        }
         // The repeat of the last revision tells nothing new: all up to it should have been seen.
         let expected = self.last + u64::from(!told.is_repeat());
         let jumped = revision.saturating_sub(expected);
         self.last = self.last.max(revision);
-        if first { 0 } else { jumped }
+        Came::After(if first { 0 } else { jumped })
     }
 }
 
-/// Remembers removals; a failed teardown ends only by another try, or with the shard. `whole`: nothing was missed before.
-fn shards(heard: &mut Heard, told: &ShardsUpdated, whole: bool) {
-    if !whole {
+/// Remembers removals, and what was told last; a failed teardown ends only by another try, or with the shard.
+fn shards(heard: &mut Heard, told: &ShardsUpdated, came: Came) {
+    let updated = told.updated.iter().map(|shard| {
+        let key = (shard.host_uuid.clone(), shard.decky_id.clone());
+        (key, shard.revision, Some(shard.clone()))
+    });
+    let removed = told.removed.iter().map(|removed| {
+        let key = (removed.host_uuid.clone(), removed.decky_id.clone());
+        (key, removed.revision, None)
+    });
+    for (key, revision, shard) in updated.chain(removed) {
+        let known = heard.latest.get(&key).map_or(0, |(known, _)| *known);
+        if revision > known {
+            heard.latest.insert(key, (revision, shard));
+        }
+    }
+    if came == Came::Late {
+        for removed in &told.removed {
+            note_removal(heard, told, removed);
+        }
+        return;
+    }
+    if came != Came::After(0) {
         heard.shards.clear();
     }
     for shard in &told.updated {
@@ -230,12 +273,20 @@ fn shards(heard: &mut Heard, told: &ShardsUpdated, whole: bool) {
         let key = (removed.host_uuid.clone(), removed.decky_id.clone());
         heard.shards.remove(&key);
         heard.registered.remove(&key);
-        heard.removals.entry(key).or_default().push(Removal {
-            at: told.at,
-            operation: told.operation_id,
-            revision: told.revision,
-        });
+        note_removal(heard, told, removed);
     }
+}
+
+fn note_removal(heard: &mut Heard, told: &ShardsUpdated, removed: &RemovedShard) {
+    let key = (removed.host_uuid.clone(), removed.decky_id.clone());
+    let removals = heard.removals.entry(key).or_default();
+    removals.push(Removal {
+        at: told.at,
+        operation: told.operation_id,
+        revision: told.revision,
+    });
+    // One that came late has its place among the others.
+    removals.sort_by_key(|removal| removal.revision);
 }
 
 #[cfg(test)]
@@ -243,9 +294,9 @@ mod tests {
     use scuttle_schemas::hosts::HostsUpdated;
     use serde_json::json;
 
-    use super::Track;
+    use super::{Came, Heard, Track};
 
-    fn told(track: &mut Track, revision: u64, updated: &str) -> (u64, usize) {
+    fn told(track: &mut Track, heard: &mut Heard, revision: u64, updated: &str) -> Came {
         let updated: serde_json::Value = serde_json::from_str(updated).expect("JSON");
         let payload = json!({
             "type": "scuttle.v1.hosts_updated", "revision": revision,
@@ -253,9 +304,7 @@ mod tests {
         });
         let payload = payload.to_string();
         let message: HostsUpdated = serde_json::from_str(&payload).expect("valid");
-        let mut losses = Vec::new();
-        let jumped = track.jump(&message, payload.as_bytes(), &mut losses);
-        (jumped, losses.len())
+        track.take(&message, payload.as_bytes(), heard)
     }
 
     #[test]
@@ -268,20 +317,32 @@ mod tests {
             )
         };
         let (a, b) = (host("a"), host("b"));
-        let mut track = Track::default();
-        for (revision, updated, jumped, losses) in [
-            (4, &*a, 0, 0),
-            (5, &*b, 0, 0),
-            (5, "[]", 0, 0),
-            (7, "[]", 2, 0),
-            (8, &*a, 0, 0),
-            (8, &*a, 0, 0),
-            (8, &*b, 0, 1),
-            (6, "[]", 0, 1),
-            (10, &*a, 1, 0),
-        ] {
-            let found = told(&mut track, revision, updated);
-            assert_eq!(found, (jumped, losses), "revision {revision} {updated}");
+        for several in [false, true] {
+            let mut track = Track::new(several);
+            let mut heard = Heard::default();
+            for (revision, updated, jumped, losses) in [
+                (4, &*a, Some(0), 0),
+                (5, &*b, Some(0), 0),
+                (5, "[]", Some(0), 0),
+                (7, "[]", Some(2), 0),
+                (8, &*a, Some(0), 0),
+                (8, &*a, Some(0), 0),
+                (8, &*b, Some(0), 1),
+                (6, "[]", None, 0),
+                (6, &*a, None, 0),
+                (5, &*a, None, 1),
+                (10, &*a, Some(1), 0),
+            ] {
+                let (came, also_lost) = match jumped {
+                    Some(jumped) => (Came::After(jumped), 0),
+                    None if several => (Came::Late, 0),
+                    None => (Came::After(0), 1),
+                };
+                let found = told(&mut track, &mut heard, revision, updated);
+                let lost = std::mem::take(&mut heard.losses).len();
+                let expected = (came, losses + also_lost);
+                assert_eq!((found, lost), expected, "revision {revision} {updated}");
+            }
         }
     }
 }
