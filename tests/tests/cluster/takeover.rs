@@ -1,0 +1,158 @@
+//! What happens when the controller that leads is killed, stopped, or cut off: another goes on, and nobody is told anything false.
+
+use std::time::{Duration, Instant};
+
+use scuttle_controller::replica::TTL;
+use scuttle_schemas::agents::TeardownCommand;
+use scuttle_schemas::operations::OperationState;
+use scuttle_tests::proxy::Weather;
+use scuttle_tests::{FakeAgent, TestResult};
+
+use crate::stage::{Asked, Stage};
+
+/// The next command with a higher epoch than that.
+async fn command_after(agent: &mut FakeAgent, epoch: u64) -> anyhow::Result<TeardownCommand> {
+    loop {
+        let (command, _) = agent.delivery().await?;
+        if command.controller_epoch > epoch {
+            return Ok(command);
+        }
+    }
+}
+
+/// kill -9: what was accepted is there and ends, told to its agent by a later epoch, and more is accepted.
+#[tokio::test]
+async fn what_a_killed_leader_had_accepted_goes_on() -> TestResult {
+    let mut stage = Stage::start().await?;
+    let mut agent = stage.agent("worker-a", &["decky-1", "decky-2"]).await?;
+    for decky in ["decky-1", "decky-2"] {
+        let leader = stage.settled().await?;
+        let accepted = stage.operator.teardown(&agent.host, decky).await?;
+        let (first, _) = agent.delivery().await?;
+        stage.controllers[leader].kill().await?;
+        let next = stage.next_to(leader).await?;
+
+        let open = stage.operator.operation(accepted.operation_id).await?;
+        assert_eq!(open.state, OperationState::Queued, "{next} has it");
+        let again = command_after(&mut agent, first.controller_epoch).await?;
+        assert_eq!(again.operation_id, accepted.operation_id);
+        agent.succeed(accepted.operation_id, &[decky]).await?;
+        let ended = stage.operator.ended(accepted.operation_id).await?;
+        assert_eq!(ended.state, OperationState::Succeeded);
+        stage.restart(leader).await?;
+        assert_eq!(stage.settled().await?, next, "who comes back follows");
+    }
+    assert_eq!(stage.operator.states(&agent.host).await?, "");
+    Ok(())
+}
+
+/// SIGTERM: the lease is given back, so nobody waits for its end.
+#[tokio::test]
+async fn a_leader_that_stops_hands_over() -> TestResult {
+    let mut stage = Stage::start().await?;
+    let mut quickest = Duration::MAX;
+    for _ in 0..3 {
+        let leader = stage.settled().await?;
+        let process = stage.controllers[leader].process();
+        process.signal("TERM").await?;
+        assert!(process.exit().await?.success());
+        let ended = Instant::now();
+        stage.next_to(leader).await?;
+        quickest = quickest.min(ended.elapsed());
+        stage.restart(leader).await?;
+    }
+    // Three times, because the machine may be busy: without handing over, each would be more.
+    assert!(quickest < TTL / 2, "{quickest:?}");
+    Ok(())
+}
+
+/// How a leader is silenced, and heard again.
+#[derive(Debug, Clone, Copy)]
+enum Silence {
+    Stopped,
+    Stalled,
+}
+
+impl Silence {
+    async fn begin(self, stage: &mut Stage, leader: usize) -> TestResult {
+        let stalled = Weather {
+            stalled: true,
+            ..Weather::default()
+        };
+        match self {
+            Self::Stopped => stage.controllers[leader].process().signal("STOP").await?,
+            Self::Stalled => stage.roads[leader].set(stalled),
+        }
+        Ok(())
+    }
+
+    async fn end(self, stage: &mut Stage, leader: usize) -> TestResult {
+        match self {
+            Self::Stopped => stage.controllers[leader].process().signal("CONT").await?,
+            Self::Stalled => stage.roads[leader].set(Weather::default()),
+        }
+        Ok(())
+    }
+}
+
+/// What it reads when it is back was meant for the leader: it writes none of it, answers `not_leader` or nothing, and follows.
+async fn a_silenced_leader_does_no_harm(silence: Silence) -> TestResult {
+    let mut stage = Stage::start().await?;
+    let mut agent = stage.agent("worker-a", &["decky-1", "decky-2"]).await?;
+    let leader = stage.settled().await?;
+    let accepted = stage.operator.teardown(&agent.host, "decky-1").await?;
+    let (first, _) = agent.delivery().await?;
+
+    silence.begin(&mut stage, leader).await?;
+    let operator = &stage.operator;
+    let mut late = Asked::for_teardown(operator, &agent.host, "decky-2", "late").await?;
+    stage.next_to(leader).await?;
+    let again = command_after(&mut agent, first.controller_epoch).await?;
+    agent.succeed(accepted.operation_id, &["decky-1"]).await?;
+
+    silence.end(&mut stage, leader).await?;
+    let next = stage.settled().await?;
+    assert_ne!(next, leader, "it follows");
+    late.refused(&stage.operator).await?;
+    assert_eq!(
+        stage.operator.operations().await?.len(),
+        1,
+        "it wrote nothing"
+    );
+    late.again(&stage.operator).await?;
+    let command = agent.command().await?;
+    assert_eq!(command.controller_epoch, again.controller_epoch);
+    agent.succeed(command.operation_id, &["decky-2"]).await?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_leader_that_was_stopped_wakes_up_as_a_follower() -> TestResult {
+    a_silenced_leader_does_no_harm(Silence::Stopped).await
+}
+
+#[tokio::test]
+async fn a_leader_whose_network_stalled_comes_back_as_a_follower() -> TestResult {
+    a_silenced_leader_does_no_harm(Silence::Stalled).await
+}
+
+/// Its connections are cut and refused: it steps down by itself, before anybody tells it.
+#[tokio::test]
+async fn a_leader_that_is_cut_off_steps_down() -> TestResult {
+    let mut stage = Stage::start().await?;
+    let agent = stage.agent("worker-a", &["decky-1"]).await?;
+    let leader = stage.settled().await?;
+    stage.roads[leader].close();
+    let next = stage.next_to(leader).await?;
+    let process = stage.controllers[leader].process();
+    process.line("it leads no more").await?;
+    stage.operator.teardown(&agent.host, "decky-1").await?;
+
+    stage.roads[leader].set(Weather::default());
+    assert_eq!(stage.settled().await?, next);
+    assert_eq!(
+        stage.operator.states(&agent.host).await?,
+        "decky-1 tearing_down"
+    );
+    Ok(())
+}
