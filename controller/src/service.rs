@@ -6,6 +6,7 @@ use async_nats::Client;
 use async_nats::service::{Service, ServiceExt};
 use scuttle_schemas::subjects;
 use serde_json::{Map, Value, json};
+use uuid::Uuid;
 
 use crate::audit::word;
 use crate::endpoint::Endpoint;
@@ -19,6 +20,9 @@ pub async fn start(client: &Client, tally: &Arc<Tally>) -> Result<Service, async
     let tally = tally.clone();
     client
         .service_builder()
+        // Of its own: a leader that is stopped, or cut off, listens on until the server misses it, and in one group with the
+        // next leader it would get every second request of that one's.
+        .queue_group(Uuid::now_v7())
         .stats_handler(move |name, _| counts(&tally, &name))
         .description("Takes down what runs on a swarm of hosts, and never loses track of it")
         .start(subjects::SERVICE_NAME, env!("CARGO_PKG_VERSION"))
