@@ -39,12 +39,12 @@ async fn it_joins_and_takes_over() -> TestResult {
 /// Enough to be trimmed: more changes than are kept beside the rows, and more bytes than a start reads at once.
 #[tokio::test]
 async fn it_joins_and_takes_over_when_the_journal_was_trimmed() -> TestResult {
-    const HOSTS: usize = 3;
+    const HOSTS: usize = 16;
     let mut stage = Stage::start().await?;
     let mut hosts = Vec::new();
     for number in 0..HOSTS {
         let mut agent = stage.agent(&format!("worker-{number}"), &[]).await?;
-        report_much(&mut agent).await?;
+        report_many(&mut agent).await?;
         hosts.push(agent.host);
     }
     let leader = stage.settled().await?;
@@ -62,9 +62,9 @@ async fn it_joins_and_takes_over_when_the_journal_was_trimmed() -> TestResult {
     Ok(())
 }
 
-/// As many deckies as a host may have, with long labels.
-async fn report_much(agent: &mut FakeAgent) -> TestResult {
-    const PAGES: u32 = 64;
+/// Many deckies with long labels.
+async fn report_many(agent: &mut FakeAgent) -> TestResult {
+    const PAGES: u32 = 8;
     const EACH: u32 = 64;
     let label = |number: usize| (format!("{number:063}"), Value::from("x".repeat(63)));
     let labels: Value = (0..16).map(label).collect();

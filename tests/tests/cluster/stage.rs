@@ -5,7 +5,8 @@ use std::path::PathBuf;
 use anyhow::{Result, bail, ensure};
 use async_nats::{HeaderMap, Subscriber};
 use futures_util::StreamExt;
-use scuttle_schemas::{ErrorCode, HostId, headers, subjects};
+use scuttle_schemas::subjects::{self, AgentChannel};
+use scuttle_schemas::{ErrorCode, HostId, headers};
 use scuttle_tests::client::read_answer;
 use scuttle_tests::proxy::{Proxy, Rest};
 use scuttle_tests::wait::within;
@@ -71,7 +72,7 @@ impl Stage {
         Ok(agent)
     }
 
-    /// Waits until one of these controllers leads, and the rest of them follow it; which.
+    /// Waits until one of these controllers leads and is heard, and the rest of them follow it; which.
     pub(crate) async fn one_of(&mut self, numbers: &[usize]) -> Result<usize> {
         let mut doors = Vec::new();
         for number in numbers {
@@ -94,7 +95,15 @@ impl Stage {
                 _ => bail!("{leaders:?} lead"),
             }
         };
-        until("one leads, and the others follow", look, |_| true).await
+        let leader = until("one leads, and the others follow", look, |_| true).await?;
+        for server in &self.cluster.servers {
+            let agents = Client::with(server.options(Role::Agents), &server.url()).await?;
+            // What a leader listens to last: who hears this hears all.
+            let subject = AgentChannel::Results.of(&"nobody".parse()?);
+            let ask = || agents.raw(&subject, HeaderMap::new(), "{}");
+            until("each server knows of the leader", ask, |_| true).await?;
+        }
+        Ok(leader)
     }
 
     /// The same of all.
