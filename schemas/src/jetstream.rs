@@ -40,6 +40,8 @@ pub fn jetstream_of_controller() -> Vec<String> {
             subjects.push(format!("$JS.API.CONSUMER.{verb}.{stream}.>"));
         }
     }
+    // A large snapshot is read at the reader's pace: it says how far it is.
+    subjects.push(format!("$JS.FC.{snapshots}.>"));
     for stream in [leases, snapshots] {
         subjects.push(format!("$JS.API.STREAM.MSG.GET.{stream}"));
         subjects.push(format!("$JS.API.DIRECT.GET.{stream}.>"));
