@@ -41,7 +41,8 @@ cargo xtask <command>
   web               builds the page, which the controller takes in when it is built next: with Node 20
   bench [name] …    measurements beside limits and peers: `accept`, `peers`, `teardown`, `scale`, or all four; `flood`;
                     `instructions [--renew]`, counted by callgrind, beside the figures that are checked in
-  chaos …           kills, stops and cuts off a whole swarm under load, then checks that nothing was lost
+  chaos …           kills, stops and cuts off a whole swarm under load, then checks that nothing was lost; with --cluster
+                    one of three servers and three controllers, which take over from each other
   sim …             the deterministic simulation: --seeds N, --seed S [--all], or --planted [name …]
   schemas           writes the generated schema files anew
   docs              writes docs/cli.md and cli/schemas/ anew

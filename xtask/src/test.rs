@@ -19,7 +19,7 @@ pub(crate) enum Outcome {
 
 type Step = fn(&Workspace) -> Result<Outcome, Failure>;
 
-const STEPS: [(&str, Step); 11] = [
+const STEPS: [(&str, Step); 12] = [
     ("tools", tools),
     ("tidy", tidy_rules),
     ("format", format),
@@ -31,6 +31,7 @@ const STEPS: [(&str, Step); 11] = [
     ("instructions", instructions::check),
     ("simulation", simulation),
     ("chaos", chaos),
+    ("chaos on a cluster", chaos_on_a_cluster),
 ];
 
 const DOCKER_STEPS: [(&str, Step); 3] = [
@@ -51,6 +52,7 @@ const SEEDS: &str = "20000";
 
 /// For how many minutes things are killed.
 const MINUTES: &str = "3";
+const MINUTES_ON_A_CLUSTER: &str = "1.5";
 
 /// Runs the steps in order, up to the first that fails.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), Failure> {
@@ -198,10 +200,18 @@ fn simulation(workspace: &Workspace) -> Result<Outcome, Failure> {
 }
 
 fn chaos(workspace: &Workspace) -> Result<Outcome, Failure> {
+    chaos_with(workspace, &["--minutes", MINUTES])
+}
+
+fn chaos_on_a_cluster(workspace: &Workspace) -> Result<Outcome, Failure> {
+    chaos_with(workspace, &["--cluster", "--minutes", MINUTES_ON_A_CLUSTER])
+}
+
+fn chaos_with(workspace: &Workspace, arguments: &[&str]) -> Result<Outcome, Failure> {
     let server = nats_server::find_or_install(workspace)?;
     let programs = workspace.target.join("debug");
     let mut command = Command::new(programs.join("scuttle-chaos"));
-    command.args(["--minutes", MINUTES]);
+    command.args(arguments);
     programs::environment(&mut command, workspace, &server, &programs);
     run::run("pass the chaos run", &mut command)?;
     Ok(Outcome::Passed)

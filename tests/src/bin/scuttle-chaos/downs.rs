@@ -68,6 +68,19 @@ pub(crate) fn unexplained(gaps: &[Gap], logs: &[PathBuf], away: &[Away]) -> Resu
         .collect())
 }
 
+/// How often these logs say so.
+///
+/// # Errors
+/// A log cannot be read.
+pub(crate) fn said(logs: &[PathBuf], words: &str) -> Result<usize> {
+    let mut said = 0;
+    for log in logs {
+        let text = std::fs::read_to_string(log).with_context(|| log.display().to_string())?;
+        said += text.lines().filter(|line| line.contains(words)).count();
+    }
+    Ok(said)
+}
+
 fn moments_of(log: &str) -> Vec<Timestamp> {
     let said = log
         .lines()

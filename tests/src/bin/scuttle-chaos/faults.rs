@@ -47,6 +47,8 @@ pub(crate) enum Road {
 pub(crate) enum Fault {
     /// SIGKILL, and a start on the same files after a pause.
     Kill(Actor, Duration),
+    /// SIGKILL, and a start on an empty data directory after a pause.
+    Lose(Actor, Duration),
     /// SIGSTOP, and SIGCONT after a pause.
     Stop(Actor, Duration),
     /// Its connections end.
@@ -107,7 +109,8 @@ fn fault(dice: &mut StdRng) -> Fault {
 fn fault_of_cluster(dice: &mut StdRng) -> Fault {
     match dice.random_range(0..100) {
         0..6 => Fault::Kill(Actor::Leader, millis(dice, 300, 3_000)),
-        6..8 => Fault::Kill(controller(dice), millis(dice, 300, 3_000)),
+        6 => Fault::Kill(controller(dice), millis(dice, 300, 3_000)),
+        7 => Fault::Lose(controller(dice), millis(dice, 300, 3_000)),
         8..11 => Fault::Stop(Actor::Leader, millis(dice, 2_500, 7_000)),
         11..13 => Fault::Stop(controller(dice), millis(dice, 500, 6_000)),
         13..15 => Fault::Kill(server(dice), millis(dice, 300, 2_500)),

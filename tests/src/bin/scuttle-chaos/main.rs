@@ -281,6 +281,8 @@ async fn finish(
         resumed: did(|deed| matches!(deed, Deed::Began { resumed: true, .. })),
         listings,
         unregistered: findings.unregistered,
+        terms: downs::said(&stage.logs(), "it leads from now on")?,
+        refused: downs::said(&stage.logs(), "it leads no more: another controller")?,
         losses: &losses,
     }
     .print();

@@ -16,7 +16,7 @@ use crate::witness::Witness;
 const EVERY: Duration = Duration::from_secs(5);
 
 /// The rows of the table that are plain counts, in their order: what is counted, and what it means.
-const ROWS: [(&str, &str); 25] = [
+const ROWS: [(&str, &str); 26] = [
     ("requests", "teardowns asked for"),
     ("accepted", "of these accepted, a new operation"),
     ("repeated", "accepted, the operation that was there"),
@@ -36,6 +36,10 @@ const ROWS: [(&str, &str); 25] = [
     ("controller killed", "kill -9 of a controller"),
     ("nats-server killed", "kill -9 of a nats-server"),
     ("host groups killed", "kill -9 of a process of hosts"),
+    (
+        "data lost",
+        "of these, data directories of controllers lost",
+    ),
     ("started again", "starts on the same files"),
     ("controller stopped", "SIGSTOP of a controller"),
     ("nats-server stopped", "SIGSTOP of a nats-server"),
@@ -99,6 +103,9 @@ pub(crate) struct Table<'a> {
     pub(crate) resumed: usize,
     pub(crate) listings: usize,
     pub(crate) unregistered: usize,
+    /// How often a controller of several led, and was told by the servers that another had written since.
+    pub(crate) terms: usize,
+    pub(crate) refused: usize,
     pub(crate) losses: &'a [String],
 }
 
@@ -135,6 +142,8 @@ impl Table<'_> {
             "failures of deckies not yet on the record",
             self.unregistered,
         );
+        row("terms of leaders", self.terms);
+        row("of these ended by a refused append", self.refused);
         let service = &self.trouble.service;
         without_service("to the next leader's answer", &service.to_answers());
         without_service("to the next acceptance", &service.to_acceptances());

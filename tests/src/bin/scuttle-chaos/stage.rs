@@ -234,6 +234,15 @@ impl Stage {
         Ok(())
     }
 
+    /// Takes a controller's data directory away; it must not run.
+    pub(crate) fn lose_data(&self, actor: Actor) -> Result<()> {
+        let Actor::Controller(number) = actor else {
+            anyhow::bail!("{actor:?} has no data to lose");
+        };
+        let dir = self.controller_dir(number);
+        std::fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))
+    }
+
     /// Kills a group and starts it again without any fault of its own: nothing is deployed anew any more.
     pub(crate) async fn calm(&self, number: usize) -> Result<()> {
         let mut group = self.groups[number].lock().await;

@@ -51,7 +51,9 @@ fn target(fault: &Fault) -> Target {
         Fault::Kill(Actor::Nats(_), _) | Fault::Stop(Actor::Nats(_), _) | Fault::FullDisk(_) => {
             Target::Servers
         }
-        Fault::Kill(actor, _) | Fault::Stop(actor, _) => Target::Actor(actor),
+        Fault::Kill(actor, _) | Fault::Lose(actor, _) | Fault::Stop(actor, _) => {
+            Target::Actor(actor)
+        }
         Fault::Cut(road) | Fault::Weather(road, ..) | Fault::Partition(road, _) => {
             Target::Road(road)
         }
@@ -111,6 +113,7 @@ impl Trouble {
         };
         Some(match fault {
             Fault::Kill(who, time) => Fault::Kill(actor(who).await?, time),
+            Fault::Lose(who, time) => Fault::Lose(actor(who).await?, time),
             Fault::Stop(who, time) => Fault::Stop(actor(who).await?, time),
             Fault::Cut(way) => Fault::Cut(road(way).await?),
             Fault::Weather(way, weather, time) => Fault::Weather(road(way).await?, weather, time),
@@ -125,7 +128,12 @@ impl Trouble {
     async fn happen(&self, fault: Fault) -> Result<()> {
         let from = now();
         match fault {
-            Fault::Kill(actor, down) => self.kill(actor, down).await?,
+            Fault::Kill(actor, down) => self.kill(actor, down, || Ok(())).await?,
+            Fault::Lose(actor, down) => {
+                self.tally.count("data lost");
+                let lose = || self.stage.lose_data(actor);
+                self.kill(actor, down, lose).await?;
+            }
             Fault::Stop(actor, time) => {
                 self.tally.count(match actor {
                     Actor::Nats(_) | Actor::NatsOfStream => "nats-server stopped",
@@ -162,7 +170,13 @@ impl Trouble {
         Ok(())
     }
 
-    async fn kill(&self, actor: Actor, down: Duration) -> Result<()> {
+    /// Kills it, and starts it again after a pause; `meanwhile` is done while there is none of it.
+    async fn kill(
+        &self,
+        actor: Actor,
+        down: Duration,
+        meanwhile: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         self.stage.alive(actor).await?;
         self.tally.count(match actor {
             Actor::Nats(_) | Actor::NatsOfStream => "nats-server killed",
@@ -179,6 +193,7 @@ impl Trouble {
             self.service.killed(ordered);
         }
         pause(down).await;
+        meanwhile()?;
         self.stage.start_again(actor).await?;
         self.tally.count("started again");
         Ok(())
