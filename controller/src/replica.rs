@@ -1,6 +1,7 @@
 //! One controller of several: it follows the one that leads, and leads when that is gone. What keeps two from leading is the
 //! journal itself (`store::replicated`); the lease says which of them should try.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::mpsc;
@@ -20,7 +21,7 @@ use crate::lease::{Lease, Leases};
 use crate::peers::Peers;
 use crate::shutdown::{End, Shutdown, Term};
 use crate::store::{JetStream, JournalError, ReplicatedStore, StoreError};
-use crate::{audit::Audit, http::Health, metrics::Metrics};
+use crate::{audit::Audit, durability, http::Health, metrics::Metrics};
 
 /// How long a lease lasts without being renewed. A leader that dies is missed for about so long; one whose servers
 /// need longer for an answer leads no more.
@@ -74,6 +75,8 @@ impl Replica<'_> {
         let Some((leases, peers)) = self.open().await else {
             return Ok(());
         };
+        let client = self.stream.client.clone();
+        tokio::spawn(async move { durability::look(&client, &mut BTreeSet::new()).await });
         while !self.shutdown.has_begun() {
             self.health.loads();
             let Some(follower) = self.load(&peers).await? else {
