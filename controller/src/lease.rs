@@ -156,9 +156,22 @@ impl Lease {
     /// Gives it back, for somebody else to take at once. Best effort: it ends by itself, too.
     pub async fn release(self) {
         self.held.until.store(0, Ordering::SeqCst);
-        let bucket = &self.leases.bucket;
-        let deleted = bucket.delete_expect_revision(&self.key, Some(self.revision));
-        let _ = tokio::time::timeout(self.leases.ttl, deleted).await;
+        let Leases {
+            bucket,
+            ttl,
+            holder,
+        } = &self.leases;
+        let delete = |revision| bucket.delete_expect_revision(&self.key, Some(revision));
+        let given_back = async {
+            if delete(self.revision).await.is_err()
+                // It may have been renewed without hearing of that.
+                && let Ok(Some(entry)) = bucket.entry(&self.key).await
+                && entry.value == *holder
+            {
+                let _ = delete(entry.revision).await;
+            }
+        };
+        let _ = tokio::time::timeout(*ttl, given_back).await;
     }
 }
 

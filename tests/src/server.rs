@@ -92,6 +92,28 @@ impl Server {
         }
     }
 
+    /// Starts a server on a free port that lets anybody in, with `JetStream`; its files are in `dir`.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub async fn bare(dir: &Path) -> Result<Self> {
+        let configuration = dir.join("nats.conf");
+        let text = "host: 127.0.0.1\njetstream { sync_interval: always }\n";
+        std::fs::write(&configuration, text)?;
+        let setup = Setup {
+            configuration,
+            dir: dir.to_owned(),
+            store: Some(dir.join("store")),
+            environment: Vec::new(),
+        };
+        Self::start(&setup, None).await
+    }
+
+    /// Where clients connect.
+    pub fn url(&self) -> String {
+        format!("nats://127.0.0.1:{}", self.port)
+    }
+
     /// Stops it as its service manager would (SIGTERM), and waits for its end.
     ///
     /// # Errors

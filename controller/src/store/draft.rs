@@ -13,7 +13,7 @@ use uuid::Uuid;
 
 use super::StoreError;
 use super::codec::{self, Contained, JOURNAL, Rows, WriteError};
-use super::redb::{FILE_NAME, builder, failed, make_tables};
+use super::redb::{FILE_NAME, builder, create_dir, failed, make_tables};
 use super::snapshot::Record;
 
 /// How many bytes of records are written in one transaction: enough that the pages above the rows are written seldom,
@@ -165,11 +165,12 @@ impl DraftFile {
         Ok((draft, opened))
     }
 
-    /// Makes one for the store of a data directory.
+    /// Makes one for the store of a data directory; makes that, too, if it is missing.
     ///
     /// # Errors
     /// No file can be made there.
     pub fn create(data_dir: &Path) -> Result<(Self, File), StoreError> {
+        create_dir(data_dir)?;
         Self::beside(&data_dir.join(FILE_NAME))
     }
 

@@ -7,7 +7,7 @@ use async_nats::Client;
 use scuttle_controller::store::{
     JetStream, JournalError, RedbStore, ReplicatedStore, Store, StoreError,
 };
-use scuttle_tests::server::{Server, Setup};
+use scuttle_tests::server::Server;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -40,19 +40,10 @@ impl Bus {
     fn start() -> Self {
         let runtime = Runtime::new().expect("a runtime");
         let dir = tempfile::tempdir().expect("a temporary directory");
-        let configuration = dir.path().join("nats.conf");
-        let text = "host: 127.0.0.1\njetstream { sync_interval: always }\n";
-        std::fs::write(&configuration, text).expect("the configuration is written");
-        let setup = Setup {
-            configuration,
-            dir: dir.path().to_owned(),
-            store: Some(dir.path().join("store")),
-            environment: Vec::new(),
-        };
         let (server, client) = runtime.block_on(async {
-            let server = Server::start(&setup, None).await.expect("a nats-server");
-            let url = format!("nats://127.0.0.1:{}", server.port);
-            let client = async_nats::connect(url).await.expect("it lets clients in");
+            let server = Server::bare(dir.path()).await.expect("a nats-server");
+            let client = async_nats::connect(server.url()).await;
+            let client = client.expect("it lets clients in");
             (server, client)
         });
         Self {
