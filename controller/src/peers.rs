@@ -159,6 +159,14 @@ impl Peers {
         Ok(put.size as u64)
     }
 
+    /// The last message that a snapshot contains: the journal has had it.
+    ///
+    /// # Errors
+    /// The servers do not say.
+    pub async fn newest(&self) -> Result<Option<u64>, PeersError> {
+        Ok(self.stored().await?.pop().map(|stored| stored.sequence))
+    }
+
     /// Keeps the journal short, as long as the lease is held.
     pub fn trim(
         &self,
@@ -197,6 +205,9 @@ impl Peers {
             purged.map_err(refused("trim the journal after a snapshot", &self.bucket))
         };
         let state = &journal.cached_info().state;
+        if state.bytes <= worth {
+            return Ok(());
+        }
         let last = self.stored().await?.pop();
         if let Some(last) = &last
             && last.sequence >= state.first_sequence
@@ -206,7 +217,7 @@ impl Peers {
             return Ok(());
         }
         let size = last.as_ref().map_or(0, |last| last.size);
-        if state.bytes <= worth.max(size) {
+        if state.bytes <= size {
             return Ok(());
         }
         let (rows, place) = (rows.clone(), data_dir.to_owned());

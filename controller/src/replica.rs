@@ -140,7 +140,10 @@ impl Replica<'_> {
                 Follower::load(store)
             });
             match loading.await.context("the loading panicked")? {
-                Ok(follower) => return Ok(Some(follower)),
+                Ok(follower) => match had_all(&follower, peers).await {
+                    Ok(()) => return Ok(Some(follower)),
+                    Err(error) => waiting.on(&error),
+                },
                 Err(StoreError::Journal(JournalError::Trimmed { .. })) => {
                     if let Err(error) = peers.fetch(self.data_dir).await {
                         waiting.on(&error);
@@ -240,6 +243,12 @@ impl Replica<'_> {
         ended?;
         Ok(term.end() == Some(End::Deposed))
     }
+}
+
+/// Refuses a journal that was lost, which a controller without rows would else take for a new one.
+async fn had_all(follower: &Follower, peers: &Peers) -> anyhow::Result<()> {
+    let newest = peers.newest().await?.unwrap_or(0);
+    Ok(follower.store.has_had(newest)?)
 }
 
 /// Takes the lease as soon as nobody has it.

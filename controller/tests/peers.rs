@@ -131,6 +131,32 @@ async fn an_old_leader_that_wakes_up_takes_nothing_away() -> TestResult {
     Ok(())
 }
 
+/// A stream that was deleted, and made anew by whoever came first, is not a new swarm.
+#[tokio::test]
+async fn a_journal_that_ends_before_a_snapshot_is_not_taken_for_a_new_one() -> TestResult {
+    let bus = Bus::start().await?;
+    let (store, _) = bus.store("leader").await?;
+    let store = grow(store, 1..20).await;
+    trim(&bus, &bus.path("leader"), &store.snapshots()).await?;
+    assert_eq!(bus.peers.newest().await?, Some(19));
+    store.has_had(19)?;
+    let context = async_nats::jetstream::new(bus.stream.client.clone());
+    context.delete_stream(&bus.stream.name).await?;
+
+    let (new, changes) = bus.store("new").await?;
+    assert_eq!(changes, []);
+    let error = new.has_had(19).expect_err("it was lost").to_string();
+    assert!(error.contains("ends with message 0"), "{error}");
+    drop(store);
+    let error = bus
+        .store("leader")
+        .await
+        .map(drop)
+        .expect_err("it was lost");
+    assert!(error.to_string().contains("message 19"), "{error}");
+    Ok(())
+}
+
 #[tokio::test]
 async fn without_a_snapshot_it_is_said_what_to_do() -> TestResult {
     let bus = Bus::start().await?;

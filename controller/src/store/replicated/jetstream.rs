@@ -59,7 +59,7 @@ pub enum JournalError {
     },
     /// It ends before what is stored here.
     #[error(
-        "the stream {stream} ends with message {last}, and what is stored here contains message {known}: the servers lost what they had acknowledged (docs/reliability.md, sync_interval), or it is another stream of that name; it is waited for"
+        "the stream {stream} ends with message {last}, and message {known} is among the rows here, or in a snapshot: the servers lost what they had acknowledged (docs/reliability.md, sync_interval), or it is another stream of that name; it is waited for"
     )]
     Lost {
         /// The stream.

@@ -114,6 +114,21 @@ impl<J: SharedJournal> ReplicatedStore<J> {
         })
     }
 
+    /// Refuses a journal that ends before a message that it has had.
+    ///
+    /// # Errors
+    /// It does ([`JournalError::Lost`]).
+    pub fn has_had(&self, message: u64) -> Result<(), JournalError> {
+        if self.last >= message {
+            return Ok(());
+        }
+        Err(JournalError::Lost {
+            stream: self.journal.name().to_owned(),
+            last: self.last,
+            known: message,
+        })
+    }
+
     /// Where snapshots of the rows are taken: without the tail, which is in the journal.
     pub fn snapshots(&self) -> Snapshots {
         self.rows.snapshots()
