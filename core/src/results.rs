@@ -28,7 +28,7 @@ struct Verdict {
 }
 
 impl State {
-    /// Finishes an operation. A repeat, an unknown operation, or one of another host changes nothing.
+    /// Finishes an operation. A repeat, an unknown operation, or one of another host changes nothing of the record.
     pub(crate) fn result(
         &mut self,
         now: Timestamp,
@@ -50,6 +50,9 @@ impl State {
             .get(&result.operation_id)
             .filter(|row| row.host == *from);
         let Some(operation) = known else {
+            // The agent forgets the result over this answer. So it leaves behind a commit, which fails where another
+            // controller leads by now, and knows more.
+            self.batch.meta = true;
             return recorded(Some(UNKNOWN_OPERATION));
         };
         let mut operation = OperationRow::clone(operation);

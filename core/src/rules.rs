@@ -1,5 +1,6 @@
 //! Tests of the rules as a whole: each is one promise of the protocol, told as a story.
 
+use scuttle_schemas::OperationId;
 use scuttle_schemas::agents::AgentCommand;
 use scuttle_schemas::operations::OperationState;
 
@@ -408,6 +409,16 @@ fn a_decky_that_was_deployed_during_the_teardown_and_could_not_be_removed_is_see
     swarm.heartbeat("h", (BOOT, 3), Some(&["new"]));
     assert_eq!(swarm.states("h"), "new:TeardownFailed");
     assert!(swarm.teardown("h", Some("new")).is_ok());
+}
+
+#[test]
+fn a_result_is_forgotten_behind_a_commit_alone() {
+    let mut swarm = swarm();
+    let written = swarm.journal.len();
+    let unknown = OperationId(uuid::Uuid::from_u128(1 << 100));
+    swarm.result("h", (BOOT, 2), unknown, None, &[("a", None)]);
+    assert_eq!(swarm.states("h"), "a:Running b:Running");
+    assert!(swarm.journal.len() > written);
 }
 
 #[test]
