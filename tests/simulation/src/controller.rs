@@ -1,87 +1,56 @@
-//! The controller's process: the real state, engine halves and store, fed one event at a time. Deciding and
-//! committing are events of their own, so that batches wait undurable, and a crash can come in between.
+//! A controller's process: how it begins, what it receives, how it ends. One over a store of its own leads as long as it runs;
+//! one of several follows until it leads (`lead`). What a leader does is in `term`.
 
-use std::collections::VecDeque;
-use std::path::Path;
-
-use async_nats::{Message, Subject};
+use async_nats::Message;
 use scuttle_controller::encoder::Encoder;
 use scuttle_controller::endpoint::{self, Endpoint};
-use scuttle_controller::engine::{self, Decided, Job, Told, Uncommitted};
-use scuttle_controller::outbound;
-use scuttle_controller::store::{RedbStore, Store, StoreError};
-use scuttle_core::{Change, Input, ReplayError, Reply, State};
-use scuttle_schemas::{OperationId, Timestamp, headers, subjects};
+use scuttle_controller::engine::{self, Job};
+use scuttle_controller::store::{JournalError, Store, StoreError};
+use scuttle_core::{Input, Reply, State};
+use scuttle_schemas::{Timestamp, headers};
 use uuid::Uuid;
 
 use crate::chance::Chance;
 use crate::disk::Disk;
-use crate::network::{Link, message};
+use crate::kept::Kept;
 use crate::oracle::{Oracle, Report};
+use crate::servers::Servers;
+use crate::term::{Asker, Term};
 use crate::world::{Event, World, note};
-
-/// How many decided batches wait for the disk at the most, as in the engine.
-const UNDURABLE: usize = 4;
 
 /// Bytes of messages that are encoded into one piece of memory.
 const BUFFER: usize = 16 << 10;
 
-/// Who asked, and for what.
-#[derive(Debug, Clone)]
-pub(crate) struct Asker {
-    reply: Option<Subject>,
-    pub(crate) subject: String,
-    /// The operation of a result.
-    pub(crate) operation: Option<OperationId>,
-    /// Who asked with which idempotency key.
-    pub(crate) key: Option<(String, String)>,
-}
-
 pub(crate) struct Controller {
     pub(crate) disk: Disk,
     pub(crate) process: Option<Process>,
-    /// Counts the processes.
-    started: u64,
+    /// Counts what begins with reading the store, so that what was to happen to the one before does not happen to the next.
+    pub(crate) runs: u64,
     pub(crate) link_up: bool,
     pub(crate) clock: i64,
-    encoder: Encoder,
+    /// The process is stopped, or was.
+    pub(crate) pause: Pause,
+    pub(crate) encoder: Encoder,
 }
 
-/// One run of the controller.
+/// When a process was stopped.
+#[derive(Default)]
+pub(crate) struct Pause {
+    since: u64,
+    /// It goes on then.
+    pub(crate) until: u64,
+    /// Its clock stood still as well, as that of a machine does that is stopped as a whole.
+    with_clock: bool,
+}
+
+/// One run of a controller: from reading its store to the end of the process, or of its term.
 pub(crate) struct Process {
     pub(crate) state: State,
-    store: RedbStore,
-    inbox: VecDeque<Job<Asker>>,
-    undurable: VecDeque<Decided<Asker>>,
-    deciding: bool,
-    committing: bool,
-    wakes: u64,
-    last_id: u128,
-}
-
-/// A store that shows what is appended.
-struct Tapped<'s> {
-    store: &'s mut RedbStore,
-    appended: Vec<Change>,
-}
-
-impl Store for Tapped<'_> {
-    fn load(
-        &mut self,
-        each: &mut dyn FnMut(Change) -> Result<(), ReplayError>,
-    ) -> Result<(), StoreError> {
-        self.store.load(each)
-    }
-    fn append(&mut self, changes: &[Change]) -> Result<(), StoreError> {
-        self.appended.extend_from_slice(changes);
-        self.store.append(changes)
-    }
-    fn checkpoint(&mut self, changes: usize) -> Result<usize, StoreError> {
-        self.store.checkpoint(changes)
-    }
-    fn journal_len(&self) -> usize {
-        self.store.journal_len()
-    }
+    pub(crate) store: Kept,
+    /// Until when the lease is its own, by its own view.
+    pub(crate) lease: Option<u64>,
+    /// What it has in hand, if it leads.
+    pub(crate) term: Option<Term>,
 }
 
 impl Controller {
@@ -89,11 +58,26 @@ impl Controller {
         Self {
             disk: Disk::with_new_store(),
             process: None,
-            started: 0,
+            runs: 0,
             link_up: true,
             clock: chance.below(120_001).cast_signed() - 60_000,
+            pause: Pause::default(),
             encoder: Encoder::new(BUFFER),
         }
+    }
+
+    /// The process, if it is this run of it.
+    pub(crate) fn run(&mut self, run: u64) -> Option<&mut Process> {
+        self.process.as_mut().filter(|_| self.runs == run)
+    }
+
+    /// What it has in hand, if it leads.
+    pub(crate) fn term(&mut self) -> Option<&mut Term> {
+        self.process.as_mut()?.term.as_mut()
+    }
+
+    pub(crate) fn leads(&self) -> bool {
+        (self.process.as_ref()).is_some_and(|process| process.term.is_some())
     }
 }
 
@@ -107,114 +91,182 @@ pub(crate) fn uuid7(at: Timestamp, last: &mut u128, chance: &mut Chance) -> Uuid
     Uuid::from_u128(*last)
 }
 
+/// Whether this keeps a controller from starting for a while, and is no damage.
+fn passes(error: &StoreError) -> bool {
+    match error {
+        StoreError::Io { cause, .. } => cause.kind() == std::io::ErrorKind::StorageFull,
+        StoreError::Journal(JournalError::Refused { .. } | JournalError::Trimmed { .. }) => true,
+        _ => false,
+    }
+}
+
 impl World {
-    pub(crate) fn controller_now(&self) -> Timestamp {
-        self.wall(self.controller.clock)
+    pub(crate) fn controller_now(&self, controller: usize) -> Timestamp {
+        self.wall(self.controllers[controller].clock)
     }
 
-    pub(crate) fn start_controller(&mut self) {
-        if self.controller.process.is_some() {
+    pub(crate) fn start_controller(&mut self, controller: usize) {
+        if self.controllers[controller].process.is_some() {
             return;
         }
-        let opened = RedbStore::over(self.controller.disk.open(), Path::new("simulated"));
+        let journal = (self.servers.as_ref()).map(|servers| servers.journal(controller));
+        let opened = Kept::open(&self.controllers[controller].disk, journal);
         let loaded = opened.and_then(|mut store| {
             let state = engine::load(&mut store)?;
-            let mut rows = Vec::new();
-            store.load(&mut |change| {
-                rows.push(change);
-                Ok(())
-            })?;
-            Ok((store, state, rows))
+            Ok((store, state))
         });
-        let (store, state, rows) = match loaded {
+        let (mut store, state) = match loaded {
             Ok(loaded) => loaded,
             Err(error) => {
-                note!(self, "controller cannot start: {error}");
-                let full = matches!(&error, StoreError::Io { cause, .. }
-                    if cause.kind() == std::io::ErrorKind::StorageFull);
-                if !full {
+                note!(self, "controller {controller} cannot start: {error}");
+                if !passes(&error) {
                     let broken = Oracle::unreadable(&error);
                     self.check(broken);
                 }
-                self.controller.disk.kill();
-                self.after(1_000, Event::StartController);
+                self.controllers[controller].disk.kill();
+                self.fetch_rows(controller, &error);
+                let wait = if self.healed { 1_000 } else { 3_000 };
+                self.after(wait, Event::StartController(controller));
                 return;
             }
         };
-        self.controller.started += 1;
-        note!(self, "controller starts, {:?}", state.size());
-        let checked = self.oracle.restarted(&rows);
+        note!(self, "controller {controller} starts, {:?}", state.size());
+        let checked = self.oracle.restarted(&store.take_loaded());
         self.check(checked);
-        self.controller.process = Some(Process {
+        let place = &mut self.controllers[controller];
+        place.runs += 1;
+        place.process = Some(Process {
             state,
             store,
-            inbox: VecDeque::from([Job {
-                input: Input::Start,
-                requester: None,
-            }]),
-            undurable: VecDeque::new(),
-            deciding: false,
-            committing: false,
-            wakes: 0,
-            last_id: 0,
+            lease: None,
+            term: None,
         });
-        let process = self.controller.started;
-        self.decide(process);
+        let run = place.runs;
+        match self.servers {
+            None => self.lead(controller, run),
+            Some(_) => self.look_at_lease(controller, run),
+        }
+    }
+
+    /// Rows that end before the journal begins are replaced by somebody else's.
+    fn fetch_rows(&mut self, controller: usize, error: &StoreError) {
+        if let StoreError::Journal(JournalError::Trimmed { .. }) = error
+            && let Some(rows) = self.servers.as_ref().and_then(Servers::snapshot)
+        {
+            self.controllers[controller].disk = rows;
+        }
     }
 
     /// Ends the process as a kill does, or a loss of power; another starts later.
-    pub(crate) fn end_controller(&mut self, power: bool) {
-        let Some(process) = self.controller.process.take() else {
+    pub(crate) fn end_controller(&mut self, controller: usize, power: bool) {
+        let place = &mut self.controllers[controller];
+        let Some(process) = place.process.take() else {
             return;
         };
-        note!(
-            self,
-            "controller ends{}",
-            if power { ": power lost" } else { "" }
-        );
+        place.pause = Pause::default();
         if power {
             self.counts.power_losses += 1;
-            self.controller.disk.lose_power(&mut self.chance);
+            place.disk.lose_power(&mut self.chance);
         } else {
             self.counts.crashes += 1;
-            self.controller.disk.kill();
+            place.disk.kill();
         }
+        note!(
+            self,
+            "controller {controller} ends{}",
+            if power { ": power lost" } else { "" }
+        );
         drop(process);
         let most = if self.healed { 100 } else { 15_000 };
         let wait = self.chance.below(most);
-        self.after(wait, Event::StartController);
+        self.after(wait, Event::StartController(controller));
     }
 
     /// Ends the process as a shutdown does: what has come is decided and told.
-    pub(crate) fn stop_controller(&mut self) {
-        let number = self.controller.started;
-        let now = self.controller_now();
-        if let Some(process) = &mut self.controller.process {
-            let jobs: Vec<_> = process.inbox.drain(..).collect();
-            let batch = engine::decide(&mut process.state, jobs.into_iter(), now);
-            process.undurable.push_back(batch);
+    pub(crate) fn stop_controller(&mut self, controller: usize) {
+        if self.is_paused(controller) {
+            return;
         }
-        while self
-            .controller
-            .process
-            .as_ref()
-            .is_some_and(|process| !process.undurable.is_empty())
+        let now = self.controller_now(controller);
+        let run = self.controllers[controller].runs;
+        if let Some(process) = &mut self.controllers[controller].process
+            && let Some(term) = &mut process.term
         {
-            self.commit(number);
+            let jobs: Vec<_> = term.inbox.drain(..).collect();
+            let batch = engine::decide(&mut process.state, jobs.into_iter(), now);
+            term.undurable.push_back(batch);
         }
-        let Some(mut process) = self.controller.process.take() else {
+        while self.controllers[controller].runs == run
+            && (self.controllers[controller].term()).is_some_and(|term| !term.undurable.is_empty())
+        {
+            self.commit(controller, run);
+        }
+        // It may have been deposed, or stopped amid its last words.
+        if self.controllers[controller].runs != run || self.is_paused(controller) {
+            return;
+        }
+        let Some(mut process) = self.controllers[controller].process.take() else {
             return;
         };
         while process.store.journal_len() > 0 && process.store.checkpoint(1_000).is_ok() {}
-        note!(self, "controller stops");
+        if let Some(servers) = &self.servers {
+            servers.release((controller, run));
+        }
+        note!(self, "controller {controller} stops");
         drop(process);
         let wait = self.chance.below(5_000);
-        self.after(wait, Event::StartController);
+        self.after(wait, Event::StartController(controller));
     }
 
-    pub(crate) fn controller_receives(&mut self, message: &Message) {
-        let now = self.controller_now();
-        let Some(process) = &mut self.controller.process else {
+    /// Stops the process amid whatever it is at, for a while.
+    pub(crate) fn pause_controller(&mut self, controller: usize) {
+        let wait = self.chance.within(100, 8_000);
+        let with_clock = self.chance.happens(300);
+        let place = &mut self.controllers[controller];
+        let Some(process) = &mut place.process else {
+            return;
+        };
+        if place.pause.until > self.now {
+            return;
+        }
+        place.pause = Pause {
+            since: self.now,
+            until: self.now + wait,
+            with_clock,
+        };
+        if let (Some(lease), true) = (&mut process.lease, with_clock) {
+            *lease += wait;
+        }
+        note!(
+            self,
+            "controller {controller} is stopped for {wait} ms{}",
+            if with_clock {
+                ", its clock as well"
+            } else {
+                ""
+            }
+        );
+    }
+
+    pub(crate) fn is_paused(&self, controller: usize) -> bool {
+        self.controllers[controller].pause.until > self.now
+    }
+
+    /// What happens to a stopped process waits until it goes on; for a time on its own clock, until that shows it.
+    pub(crate) fn put_off(&mut self, controller: usize, event: Event) {
+        let pause = &self.controllers[controller].pause;
+        let on_its_clock = matches!(event, Event::LookAtLease(..) | Event::Wake(..));
+        let at = if pause.with_clock && on_its_clock {
+            self.now + (pause.until - pause.since)
+        } else {
+            pause.until
+        };
+        self.after(at - self.now, event);
+    }
+
+    pub(crate) fn controller_receives(&mut self, controller: usize, message: &Message) {
+        let now = self.controller_now(controller);
+        let Some(term) = self.controllers[controller].term() else {
             return;
         };
         let user = endpoint::requester(message).unwrap_or_default();
@@ -232,7 +284,7 @@ impl World {
                 .into_iter()
                 .find(|endpoint| serves(*endpoint, &message.subject));
             let Some(endpoint) = serving else { return };
-            let (last, chance) = (&mut process.last_id, &mut self.chance);
+            let (last, chance) = (&mut term.last_id, &mut self.chance);
             endpoint.read(message, || uuid7(now, last, chance))
         };
         match read {
@@ -243,185 +295,17 @@ impl World {
                     _ => None,
                 };
                 let requester = asker.reply.is_some().then_some(asker);
-                process.inbox.push_back(Job { input, requester });
+                term.inbox.push_back(Job { input, requester });
                 if let Some(report) = report {
-                    let at = self.now;
-                    self.oracle.delivered(report, at);
+                    self.oracle.delivered(controller, report);
                 }
-                self.decide_soon();
+                self.decide_soon(controller);
             }
             Err(endpoint::Rejected { refusal, .. }) => {
                 note!(self, "refused: {}", refusal.message);
-                self.answer(&asker, &Reply::Refused(refusal));
+                self.answer(controller, &asker, &Reply::Refused(refusal));
             }
         }
-    }
-
-    fn decide_soon(&mut self) {
-        let wait = self.chance.below(4);
-        let number = self.controller.started;
-        if let Some(process) = &mut self.controller.process
-            && !process.deciding
-            && process.undurable.len() < UNDURABLE
-        {
-            process.deciding = true;
-            self.after(wait, Event::Decide(number));
-        }
-    }
-
-    pub(crate) fn wake(&mut self, number: u64, wake: u64) {
-        if let Some(process) = &self.controller.process
-            && process.wakes == wake
-        {
-            self.decide(number);
-        }
-    }
-
-    pub(crate) fn decide(&mut self, number: u64) {
-        let now = self.controller_now();
-        if number != self.controller.started {
-            return;
-        }
-        let Some(process) = &mut self.controller.process else {
-            return;
-        };
-        process.deciding = false;
-        if process.undurable.len() >= UNDURABLE {
-            return;
-        }
-        let most = process.inbox.len() as u64;
-        let taken = if most == 0 {
-            0
-        } else {
-            self.chance.within(1, most)
-        };
-        let jobs: Vec<_> = process.inbox.drain(..taken as usize).collect();
-        let batch = engine::decide(&mut process.state, jobs.into_iter(), now);
-        if !batch.is_empty() {
-            process.undurable.push_back(batch);
-        }
-        let more = !process.inbox.is_empty();
-        process.wakes += 1;
-        let wake = Event::Wake(number, process.wakes);
-        let patience = engine::patience(&process.state, now).as_millis() as u64;
-        let commit = !process.undurable.is_empty() && !process.committing;
-        process.committing |= commit;
-        self.after(patience.max(1), wake);
-        if commit {
-            let wait = self.chance.within(1, self.plan.fsync_ms);
-            self.after(wait, Event::Commit(number));
-        }
-        if more {
-            self.decide_soon();
-        }
-    }
-
-    pub(crate) fn commit(&mut self, number: u64) {
-        if number != self.controller.started {
-            return;
-        }
-        let Some(process) = &mut self.controller.process else {
-            return;
-        };
-        process.committing = false;
-        let Some(last) = (process.undurable.len() as u64).checked_sub(1) else {
-            return;
-        };
-        let taken = 1 + self.chance.below(last + 1) as usize;
-        let batches: Vec<_> = process.undurable.drain(..taken).collect();
-        let mut tapped = Tapped {
-            store: &mut process.store,
-            appended: Vec::new(),
-        };
-        let committed = engine::commit(&mut tapped, batches.into_iter());
-        let appended = tapped.appended;
-        let told = match committed {
-            Ok(told) => told,
-            Err(Uncommitted { error, .. }) => {
-                note!(self, "commit failed: {error}");
-                self.oracle.unsure(appended);
-                let power = self.chance.happens(500);
-                self.end_controller(power);
-                return;
-            }
-        };
-        let checkpointed = if self.chance.happens(60) {
-            process
-                .store
-                .checkpoint(self.chance.within(1, 40) as usize)
-                .is_ok()
-        } else {
-            true
-        };
-        let waiting = !process.undurable.is_empty();
-        process.committing = waiting;
-        if waiting {
-            let wait = self.chance.within(1, self.plan.fsync_ms);
-            self.after(wait, Event::Commit(number));
-        }
-        let checked = self.oracle.appended(&appended, self.now);
-        self.check(checked);
-        self.tell(told);
-        self.decide_soon();
-        if !checkpointed {
-            let power = self.chance.happens(500);
-            self.end_controller(power);
-        }
-    }
-
-    /// Replies, then effects: as outbound does. A crash may come between any two.
-    fn tell(&mut self, told: Vec<Told<Asker>>) {
-        let cut = !self.healed && self.plan.dies() && self.chance.happens(15);
-        let mut left = if cut { self.chance.below(4) } else { u64::MAX };
-        let (replies, effects): (Vec<_>, Vec<_>) = told
-            .into_iter()
-            .map(|told| (told.replies, told.effects))
-            .unzip();
-        for (asker, reply) in replies.into_iter().flatten() {
-            if left == 0 {
-                break;
-            }
-            left -= 1;
-            self.answer(&asker, &reply);
-        }
-        for effect in effects.into_iter().flatten() {
-            if left == 0 {
-                break;
-            }
-            left -= 1;
-            let checked = self.oracle.told(&effect);
-            self.check(checked);
-            let leaves = outbound::outgoing(&mut self.controller.encoder, effect);
-            note!(
-                self,
-                "publish {}: {}",
-                leaves.subject,
-                String::from_utf8_lossy(&leaves.payload)
-            );
-            let leaving = message(&leaves.subject, None, leaves.headers, leaves.payload);
-            self.send(Link::Controller, &leaving);
-        }
-        if left == 0 {
-            let power = self.chance.happens(500);
-            self.end_controller(power);
-        }
-    }
-
-    fn answer(&mut self, asker: &Asker, reply: &Reply) {
-        let checked = self.oracle.answered(asker, reply, &mut self.counts);
-        self.check(checked);
-        let Some(inbox) = &asker.reply else { return };
-        if !subjects::may_be_answered(inbox) {
-            return;
-        }
-        let (headers, payload) = outbound::answer(&mut self.controller.encoder, reply);
-        note!(
-            self,
-            "answer  {}: {}",
-            asker.subject,
-            String::from_utf8_lossy(&payload)
-        );
-        self.send(Link::Controller, &message(inbox, None, headers, payload));
     }
 }
 

@@ -56,20 +56,26 @@ impl fmt::Debug for Opening {
 impl Disk {
     /// A disk with a store that was just made on it.
     pub(crate) fn with_new_store() -> Self {
-        static NEW: OnceLock<Image> = OnceLock::new();
-        let image = NEW.get_or_init(|| {
+        static NEW: OnceLock<Disk> = OnceLock::new();
+        let new = NEW.get_or_init(|| {
             let disk = Self::default();
             let store = RedbStore::over(disk.open(), Path::new("new")).expect("a new store");
             drop(store);
-            disk.content().now.clone()
+            disk
         });
-        let disk = Self::default();
+        new.copy()
+    }
+
+    /// Another disk, with what is durable on this one.
+    pub(crate) fn copy(&self) -> Self {
+        let durable = self.content().durable.clone();
+        let copy = Self::default();
         {
-            let mut content = disk.content();
-            content.now = image.clone();
-            content.durable = image.clone();
+            let mut content = copy.content();
+            content.now = durable.clone();
+            content.durable = durable;
         }
-        disk
+        copy
     }
 
     fn content(&self) -> MutexGuard<'_, Content> {

@@ -139,11 +139,12 @@ fn many(arguments: &Arguments) -> ExitCode {
     } = total.into_inner().unwrap_or_default();
     let seconds = began.elapsed().as_secs_f64();
     println!(
-        "{seeds} seeds, {} steps, {} crashes, {} power losses, {} messages sent, {} lost, {} operations accepted, \
+        "{seeds} seeds, {} steps, {} crashes, {} power losses, {} take-overs, {} messages sent, {} lost, {} operations accepted, \
          {} deckies removed, {} violations; {:.0} seeds/s on {cores} cores",
         counts.steps,
         counts.crashes,
         counts.power_losses,
+        counts.takeovers,
         counts.sent,
         counts.dropped,
         counts.accepted,

@@ -10,7 +10,7 @@ use crate::world::{Event, World, note};
 /// Who has a connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Link {
-    Controller,
+    Controller(usize),
     Agent(usize),
     /// Operators and subscribers never lose theirs: what they lose is messages.
     Operator,
@@ -27,7 +27,7 @@ pub(crate) struct Parcel {
 /// The inbox of one connection.
 pub(crate) fn inbox(of: Link) -> String {
     match of {
-        Link::Controller => "_INBOX.c".to_owned(),
+        Link::Controller(controller) => format!("_INBOX.c{controller}"),
         Link::Agent(host) => format!("_INBOX.a{host}"),
         Link::Operator => "_INBOX.o".to_owned(),
         Link::Subscriber(subscriber) => format!("_INBOX.s{subscriber}"),
@@ -69,26 +69,31 @@ impl World {
     }
 
     fn spread(&mut self, from: Link, message: &Message) {
-        for to in self.subscribed(&message.subject) {
-            self.carry(from, to, message);
+        let subscribed = self.subscribed(&message.subject);
+        if let Some(reply) = &message.reply
+            && !subscribed.iter().any(|to| self.is_up(*to))
+        {
+            self.counts.dropped += u64::from(subscribed.is_empty());
+            let mut nobody = self::message(reply, None, None, Bytes::new());
+            note!(self, "lost    {}: nobody is there", message.subject);
+            nobody.status = Some(StatusCode::NO_RESPONDERS);
+            self.after(
+                1,
+                Event::Deliver(Parcel {
+                    to: from,
+                    message: nobody,
+                }),
+            );
+        }
+        for to in subscribed {
+            self.carry(to, message);
         }
     }
 
-    fn carry(&mut self, from: Link, to: Link, message: &Message) {
+    fn carry(&mut self, to: Link, message: &Message) {
         if !self.is_up(to) {
             self.counts.dropped += 1;
             note!(self, "lost    {} to {to:?}, which is away", message.subject);
-            if let (Link::Controller, Some(reply)) = (to, &message.reply) {
-                let mut nobody = self::message(reply, None, None, Bytes::new());
-                nobody.status = Some(StatusCode::NO_RESPONDERS);
-                self.after(
-                    1,
-                    Event::Deliver(Parcel {
-                        to: from,
-                        message: nobody,
-                    }),
-                );
-            }
             return;
         }
         let copies = if self.healed {
@@ -116,7 +121,10 @@ impl World {
 
     fn is_up(&self, link: Link) -> bool {
         match link {
-            Link::Controller => self.controller.process.is_some() && self.controller.link_up,
+            Link::Controller(controller) => {
+                let controller = &self.controllers[controller];
+                controller.process.is_some() && controller.link_up
+            }
             Link::Agent(host) => self.workers[host].link_up && self.workers[host].process.is_some(),
             Link::Operator | Link::Subscriber(_) => true,
         }
@@ -151,7 +159,11 @@ impl World {
                 .map(|(index, _)| Link::Subscriber(index))
                 .collect();
         }
-        vec![Link::Controller]
+        // Whoever believes to lead: two may for a while, and both hear everything.
+        (0..self.controllers.len())
+            .filter(|controller| self.controllers[*controller].leads())
+            .map(Link::Controller)
+            .collect()
     }
 
     pub(crate) fn deliver(&mut self, parcel: &Parcel) {
@@ -173,7 +185,7 @@ impl World {
             String::from_utf8_lossy(&parcel.message.payload)
         );
         match parcel.to {
-            Link::Controller => self.controller_receives(&parcel.message),
+            Link::Controller(controller) => self.controller_receives(controller, &parcel.message),
             Link::Agent(host) => self.agent_receives(host, &parcel.message),
             Link::Operator => self.operator_receives(&parcel.message),
             Link::Subscriber(subscriber) => self.subscriber_receives(subscriber, &parcel.message),
@@ -184,7 +196,7 @@ impl World {
     pub(crate) fn cut(&mut self, link: Link, wait: u64) {
         note!(self, "cut     {link:?} for {wait} ms");
         match link {
-            Link::Controller => self.controller.link_up = false,
+            Link::Controller(controller) => self.connect(controller, false),
             Link::Agent(host) => self.workers[host].link_up = false,
             Link::Operator | Link::Subscriber(_) => return,
         }
@@ -197,12 +209,19 @@ impl World {
 
     pub(crate) fn link_up(&mut self, link: Link) {
         match link {
-            Link::Controller => self.controller.link_up = true,
+            Link::Controller(controller) => self.connect(controller, true),
             Link::Agent(host) => {
                 self.workers[host].link_up = true;
                 self.after(1, Event::LinkKnown(link));
             }
             Link::Operator | Link::Subscriber(_) => {}
+        }
+    }
+
+    fn connect(&mut self, controller: usize, up: bool) {
+        self.controllers[controller].link_up = up;
+        if let Some(servers) = &self.servers {
+            servers.cut_off(controller, !up);
         }
     }
 

@@ -1,15 +1,15 @@
-//! Operators and whoever deploys deckies: the work of a seed, and the faults. A request is repeated while it is
+//! Operators and whoever deploys deckies: the work of a seed. A request is repeated while it is
 //! not answered, and given up after some tries, as people do.
 
 use std::collections::BTreeMap;
 
 use async_nats::{HeaderMap, Message};
 use scuttle_schemas::teardown::TeardownAccepted;
-use scuttle_schemas::{OperationId, headers, subjects};
+use scuttle_schemas::{ErrorCode, OperationId, RefusalBody, headers, subjects};
 use serde_json::{Value, json};
 
 use crate::network::{Link, inbox, message};
-use crate::plan::{Fault, Plan, Work};
+use crate::plan::Work;
 use crate::world::{Event, World, note};
 
 /// How long an operator waits for an answer, in milliseconds.
@@ -36,11 +36,10 @@ pub(crate) struct Operators {
     plan: Option<(usize, String)>,
 }
 
-impl Plan {
-    /// Whether the controller is killed now and then.
-    pub(crate) fn dies(&self) -> bool {
-        self.faults.contains(&Fault::KillController)
-    }
+/// Whether an answer is none: another controller has it.
+fn asks_again(payload: &[u8]) -> bool {
+    serde_json::from_slice::<RefusalBody>(payload)
+        .is_ok_and(|body| body.error.code == ErrorCode::NotLeader)
 }
 
 impl World {
@@ -126,6 +125,9 @@ impl World {
         if received.status.is_some() {
             return;
         }
+        if asks_again(&received.payload) {
+            return;
+        }
         let Some(request) = self.operators.waiting.remove(&number) else {
             return;
         };
@@ -140,7 +142,7 @@ impl World {
         }
     }
 
-    fn some_host(&mut self) -> usize {
+    pub(crate) fn some_host(&mut self) -> usize {
         self.chance.below(self.plan.hosts) as usize
     }
 
@@ -221,60 +223,6 @@ impl World {
             Work::Look => {
                 self.ask(subjects::OPERATIONS_LIST, json!({ "limit": 3 }), None, 0);
                 self.ask(subjects::SHARDS_LIST, json!({ "limit": 3 }), None, 0);
-            }
-        }
-    }
-
-    pub(crate) fn fault(&mut self) {
-        if self.healed {
-            return;
-        }
-        if let Some(fault) = self.chance.pick(&self.plan.faults).copied() {
-            note!(self, "fault   {fault:?}");
-            self.do_fault(fault);
-        }
-        let wait = self.chance.within(1, self.plan.fault_gap_ms);
-        self.after(wait, Event::Fault);
-    }
-
-    fn do_fault(&mut self, fault: Fault) {
-        let host = self.some_host();
-        match fault {
-            Fault::KillController => self.end_controller(false),
-            Fault::ControllerPower => self.end_controller(true),
-            Fault::StopController => self.stop_controller(),
-            Fault::ControllerDisk => {
-                let writes = self.chance.below(60);
-                self.controller.disk.light_fuse(writes);
-            }
-            Fault::ControllerDiskFull => {
-                self.controller.disk.fill(true);
-                let wait = self.chance.within(100, 20_000);
-                self.after(wait, Event::DiskFree);
-            }
-            Fault::KillAgent => self.end_agent(host),
-            Fault::AgentDisk => {
-                let verbs = self.chance.below(6);
-                self.workers[host].file.light_fuse(Some(verbs));
-            }
-            Fault::PartAgent => {
-                let wait = self.chance.within(100, 40_000);
-                self.cut(Link::Agent(host), wait);
-            }
-            Fault::PartController => {
-                let wait = self.chance.within(100, 30_000);
-                self.cut(Link::Controller, wait);
-            }
-            Fault::ControllerClock => {
-                self.controller.clock = self.chance.below(120_001).cast_signed() - 60_000;
-            }
-            Fault::AgentClock => {
-                self.workers[host].clock = self.chance.below(120_001).cast_signed() - 60_000;
-            }
-            Fault::UnreadableInventory => {
-                self.workers[host].unreadable = true;
-                let wait = self.chance.within(100, 20_000);
-                self.after(wait, Event::Readable(host));
             }
         }
     }

@@ -6,6 +6,8 @@ use crate::chance::Chance;
 /// One seed's faults and sizes. Rates are per mille; times are milliseconds.
 #[derive(Debug, Clone)]
 pub(crate) struct Plan {
+    /// One over a store of its own, or several that share a journal.
+    pub(crate) controllers: u64,
     pub(crate) hosts: u64,
     /// How many names of deckies there are on a host.
     pub(crate) deckies: u64,
@@ -48,6 +50,12 @@ pub(crate) enum Fault {
     ControllerClock,
     AgentClock,
     UnreadableInventory,
+    PauseController,
+    LeaseLost,
+    AppendUnanswered,
+    ServersAway,
+    ControllerDiskLost,
+    JournalTrimmed,
 }
 
 const FAULTS: [Fault; 12] = [
@@ -63,6 +71,16 @@ const FAULTS: [Fault; 12] = [
     Fault::ControllerClock,
     Fault::AgentClock,
     Fault::UnreadableInventory,
+];
+
+/// Those that there are where several controllers share a journal.
+const SHARED_FAULTS: [Fault; 6] = [
+    Fault::PauseController,
+    Fault::LeaseLost,
+    Fault::AppendUnanswered,
+    Fault::ServersAway,
+    Fault::ControllerDiskLost,
+    Fault::JournalTrimmed,
 ];
 
 /// One thing that operators, or whoever deploys deckies, do.
@@ -89,7 +107,15 @@ impl Plan {
                 0
             }
         };
+        let controllers = if chance.happens(333) {
+            chance.within(2, 3)
+        } else {
+            1
+        };
         let mut faults: Vec<Fault> = FAULTS.to_vec();
+        if controllers > 1 {
+            faults.extend(SHARED_FAULTS);
+        }
         let kept = chance.within(150, 800);
         faults.retain(|_| chance.happens(kept));
         let mut work = vec![Work::TearDownDecky, Work::Deploy, Work::Redeploy];
@@ -109,6 +135,7 @@ impl Plan {
             }
         }
         Self {
+            controllers,
             hosts: chance.within(1, 4),
             deckies: chance.within(1, 5),
             interval_ms: chance.within(2_000, 10_000) as u32,
@@ -128,5 +155,15 @@ impl Plan {
             long_ledger: chance.within(600, 20_000),
             subscribers: chance.within(0, 2),
         }
+    }
+
+    /// Whether controllers are killed now and then.
+    pub(crate) fn dies(&self) -> bool {
+        self.faults.contains(&Fault::KillController)
+    }
+
+    /// Whether they are stopped now and then, and go on.
+    pub(crate) fn pauses(&self) -> bool {
+        self.faults.contains(&Fault::PauseController)
     }
 }

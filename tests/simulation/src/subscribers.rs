@@ -55,8 +55,10 @@ struct View {
     listing: Option<Listing>,
 }
 
-#[derive(Debug)]
+#[derive(Debug, Default)]
 struct Listing {
+    /// What was heard when it was asked for.
+    heard: u64,
     first_revision: Option<u64>,
     listed: BTreeSet<String>,
     after: Value,
@@ -120,6 +122,15 @@ impl View {
     fn page(&mut self, name: &str, page: &Value, fields: &[&str]) -> Option<Value> {
         let revision = page["revision"].as_u64()?;
         let mut listing = self.listing.take()?;
+        // Of a leader that another has followed, without its knowing: all is listed again, and later, when that knows.
+        if revision < listing.first_revision.unwrap_or(listing.heard) {
+            self.listings += 1;
+            self.listing = Some(Listing {
+                heard: listing.heard,
+                ..Listing::default()
+            });
+            return None;
+        }
         let first = *listing.first_revision.get_or_insert(revision);
         for record in page[name].as_array()? {
             let key = key_of(record, fields);
@@ -192,9 +203,8 @@ impl World {
     fn list(&mut self, subscriber: usize, subject: usize) {
         let view = &mut self.subscribers[subscriber].views[subject];
         view.listing = Some(Listing {
-            first_revision: None,
-            listed: BTreeSet::new(),
-            after: Value::Null,
+            heard: view.revision.unwrap_or_default(),
+            ..Listing::default()
         });
         self.ask_page(subscriber, subject);
     }
@@ -252,12 +262,16 @@ impl World {
         };
         let subject = subject as usize;
         let view = &mut self.subscribers[subscriber].views[subject];
-        if view.listings == number
-            && view
-                .page(SUBJECTS[subject].2, &body, SUBJECTS[subject].3)
-                .is_some()
-        {
+        if view.listings != number {
+            return;
+        }
+        let (_, _, name, fields) = SUBJECTS[subject];
+        let next = view.page(name, &body, fields);
+        if next.is_some() {
             self.ask_page(subscriber, subject);
+        } else if view.listings > number {
+            let again = Event::SubscriberWaits(subscriber, subject, view.listings);
+            self.after(PATIENCE_MS, again);
         }
     }
 }

@@ -12,6 +12,7 @@ use crate::network::{Link, Parcel};
 use crate::operators::Operators;
 use crate::oracle::{Broken, Oracle};
 use crate::plan::Plan;
+use crate::servers::Servers;
 use crate::subscribers::Subscriber;
 
 /// When the simulated time begins, in milliseconds since 1970.
@@ -23,11 +24,15 @@ pub(crate) enum Event {
     Deliver(Parcel),
     LinkUp(Link),
     LinkKnown(Link),
-    StartController,
-    Decide(u64),
-    Commit(u64),
-    Wake(u64, u64),
-    DiskFree,
+    StartController(usize),
+    Decide(usize, u64),
+    Commit(usize, u64),
+    Tell(usize, u64),
+    Wake(usize, u64, u64),
+    LookAtLease(usize, u64),
+    TakeOver(usize, u64),
+    DiskFree(usize),
+    ServersBack,
     StartAgent(usize),
     AgentTick(usize, u64),
     InventoryRead(usize, u64, Box<Seen>),
@@ -43,6 +48,25 @@ pub(crate) enum Event {
     Settled,
 }
 
+impl Event {
+    /// The controller to whose process it happens, if it does.
+    fn process_of_controller(&self) -> Option<usize> {
+        match self {
+            Event::Deliver(Parcel {
+                to: Link::Controller(controller),
+                ..
+            })
+            | Event::Decide(controller, _)
+            | Event::Commit(controller, _)
+            | Event::Tell(controller, _)
+            | Event::Wake(controller, _, _)
+            | Event::LookAtLease(controller, _)
+            | Event::TakeOver(controller, _) => Some(*controller),
+            _ => None,
+        }
+    }
+}
+
 /// What was counted in one seed, or in many.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -52,6 +76,8 @@ pub struct Counts {
     pub crashes: u64,
     /// Losses of power.
     pub power_losses: u64,
+    /// Take-overs, where several controllers share a journal.
+    pub takeovers: u64,
     /// Messages sent.
     pub sent: u64,
     /// Messages lost on the way.
@@ -68,6 +94,7 @@ impl Counts {
         self.steps += other.steps;
         self.crashes += other.crashes;
         self.power_losses += other.power_losses;
+        self.takeovers += other.takeovers;
         self.sent += other.sent;
         self.dropped += other.dropped;
         self.accepted += other.accepted;
@@ -84,7 +111,9 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
     /// Faults have stopped.
     pub(crate) healed: bool,
-    pub(crate) controller: Controller,
+    pub(crate) controllers: Vec<Controller>,
+    /// What several controllers share.
+    pub(crate) servers: Option<Servers>,
     pub(crate) workers: Vec<Worker>,
     pub(crate) operators: Operators,
     pub(crate) subscribers: Vec<Subscriber>,
@@ -111,6 +140,10 @@ impl World {
     pub(crate) fn new(seed: u64, transcript: bool) -> Self {
         let mut chance = Chance::new(seed);
         let plan = Plan::of(&mut chance);
+        let controllers: Vec<_> = (0..plan.controllers)
+            .map(|_| Controller::new(&mut chance))
+            .collect();
+        let servers = (plan.controllers > 1).then(|| Servers::new(chance.draw()));
         let workers = (0..plan.hosts as usize)
             .map(|index| Worker::new(index, &plan, &mut chance))
             .collect();
@@ -121,11 +154,12 @@ impl World {
             now: 0,
             queue: BTreeMap::new(),
             order: 0,
-            controller: Controller::new(&mut chance),
+            controllers,
+            servers,
             workers,
             operators: Operators::default(),
             subscribers,
-            oracle: Oracle::default(),
+            oracle: Oracle::of(plan.controllers as usize),
             counts: Counts::default(),
             broken: None,
             done: false,
@@ -140,7 +174,9 @@ impl World {
     }
 
     fn begin(&mut self) {
-        self.after(0, Event::StartController);
+        for controller in 0..self.controllers.len() {
+            self.after(0, Event::StartController(controller));
+        }
         for host in 0..self.workers.len() {
             let wait = self.chance.below(3_000);
             self.after(wait, Event::StartAgent(host));
@@ -198,15 +234,25 @@ impl World {
     }
 
     fn happen(&mut self, event: Event) {
+        if let Some(controller) = event.process_of_controller()
+            && self.is_paused(controller)
+        {
+            self.put_off(controller, event);
+            return;
+        }
         match event {
             Event::Deliver(parcel) => self.deliver(&parcel),
             Event::LinkUp(link) => self.link_up(link),
             Event::LinkKnown(link) => self.link_known(link),
-            Event::StartController => self.start_controller(),
-            Event::Decide(process) => self.decide(process),
-            Event::Commit(process) => self.commit(process),
-            Event::Wake(process, wake) => self.wake(process, wake),
-            Event::DiskFree => self.controller.disk.fill(false),
+            Event::StartController(controller) => self.start_controller(controller),
+            Event::Decide(controller, run) => self.decide(controller, run),
+            Event::Commit(controller, run) => self.commit(controller, run),
+            Event::Tell(controller, run) => self.tell(controller, run),
+            Event::Wake(controller, run, wake) => self.wake(controller, run, wake),
+            Event::LookAtLease(controller, run) => self.look_at_lease(controller, run),
+            Event::TakeOver(controller, run) => self.take_over(controller, run),
+            Event::DiskFree(controller) => self.controllers[controller].disk.fill(false),
+            Event::ServersBack => self.servers_back(),
             Event::StartAgent(host) => self.start_agent(host),
             Event::AgentTick(host, boot) => self.agent_tick(host, boot),
             Event::InventoryRead(host, boot, seen) => self.inventory_read(host, boot, *seen),

@@ -1,18 +1,14 @@
 //! The agreement that is due once faults have stopped: the record, the agents' reality and every subscriber's
 //! view are one, and everything that was accepted has ended.
 
-use std::collections::BTreeMap;
-
-use scuttle_core::{Input, Reply};
-use scuttle_schemas::hosts::{HostStatus, HostsListRequest};
-use scuttle_schemas::operations::{OperationState, OperationsListRequest};
-use scuttle_schemas::shards::{ShardState, ShardsListRequest};
+use scuttle_schemas::hosts::HostStatus;
+use scuttle_schemas::operations::OperationState;
+use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{HostId, OperationId};
-use serde_json::Value;
 
 use super::{AGREE, Broken, LOST, Oracle, ensure};
 use crate::network::Link;
-use crate::subscribers::{SUBJECTS, key_of, told_part};
+use crate::subscribers::SUBJECTS;
 use crate::world::{Event, World, note};
 
 /// How often it is looked whether all is quiet, in milliseconds.
@@ -49,11 +45,15 @@ impl World {
     pub(crate) fn heal(&mut self) {
         note!(self, "faults stop");
         self.healed = true;
-        self.controller.disk.mend();
-        if !self.controller.link_up {
-            self.link_up(Link::Controller);
+        for controller in 0..self.controllers.len() {
+            self.controllers[controller].disk.mend();
+            self.link_up(Link::Controller(controller));
+            self.after(0, Event::StartController(controller));
         }
-        self.after(0, Event::StartController);
+        if let Some(servers) = &self.servers {
+            servers.fail_next(None);
+            servers.go(false);
+        }
         for host in 0..self.workers.len() {
             self.workers[host].unreadable = false;
             self.workers[host].file.light_fuse(None);
@@ -75,7 +75,8 @@ impl World {
             living && (busy || !self.oracle.online(&worker.host))
         });
         // Late messages of before may still come.
-        if since > self.plan.late_ms && open.is_none() && waiting.is_none() {
+        let leads = self.one_leads();
+        if since > self.plan.late_ms && open.is_none() && waiting.is_none() && leads {
             if self.oracle.since == 0 {
                 self.oracle.since = self.now;
             }
@@ -92,7 +93,7 @@ impl World {
         }
         if since > PATIENCE_MS + self.plan.longest_timeout_s * 1000 {
             let what = format!(
-                "not quiet {since} ms after the last fault: open {open:?}, waiting agent {waiting:?}"
+                "not quiet {since} ms after the last fault: open {open:?}, waiting agent {waiting:?}, one controller leads: {leads}"
             );
             self.check(Err(Broken::new(LOST, what)));
         }
@@ -121,11 +122,7 @@ impl World {
                 })?;
             }
         }
-        if let Some(process) = &self.controller.process {
-            let holds = scuttle_core::invariants::all(&process.state);
-            holds.map_err(|what| Broken::new(AGREE, what))?;
-        }
-        let lists = self.lists();
+        let lists = self.controllers_agree()?;
         for (index, subscriber) in self.subscribers.iter().enumerate() {
             for (subject, list) in lists.iter().enumerate() {
                 if let Err(what) = subscriber.agrees(subject, list) {
@@ -135,35 +132,6 @@ impl World {
             }
         }
         Ok(())
-    }
-
-    /// What the controller lists, by key.
-    fn lists(&mut self) -> [BTreeMap<String, Value>; 3] {
-        let now = self.controller_now();
-        let Some(process) = &mut self.controller.process else {
-            return Default::default();
-        };
-        let shards = Input::ShardsList(ShardsListRequest::default());
-        let hosts = Input::HostsList(HostsListRequest::default());
-        let operations = Input::OperationsList(OperationsListRequest::default());
-        let mut index = 0;
-        [shards, hosts, operations].map(|input| {
-            let (_, _, name, fields) = SUBJECTS[index];
-            index += 1;
-            let reply = process.state.step(now, input);
-            let list = match &reply {
-                Some(Reply::Shards(list)) => serde_json::to_value(list),
-                Some(Reply::Hosts(list)) => serde_json::to_value(list),
-                Some(Reply::Operations(list)) => serde_json::to_value(list),
-                _ => Ok(Value::Null),
-            };
-            let list = list.unwrap_or_default();
-            let records = list[name].as_array().cloned().unwrap_or_default();
-            let keyed = records
-                .into_iter()
-                .map(|record| (key_of(&record, fields), told_part(record)));
-            keyed.collect()
-        })
     }
 }
 

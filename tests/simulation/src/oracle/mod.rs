@@ -4,6 +4,7 @@
 //! `shards` holds the rules for what is made durable, `told` those for what leaves, `end` the agreement that
 //! is due once faults have stopped.
 
+mod controllers;
 mod end;
 mod rules;
 mod told;
@@ -174,13 +175,15 @@ impl Rows {
     }
 }
 
-/// What is told of one broadcast subject.
-#[derive(Debug, Default)]
-struct Told {
-    /// By revision, a digest of the message.
-    contents: BTreeMap<u64, u64>,
-    /// The last one of this process.
-    last: u64,
+/// What is known of a controller's term: of a process over a store of its own, from its start to its end.
+#[derive(Debug, Clone, Default)]
+struct Term {
+    /// What reached it.
+    reports: Vec<Report>,
+    /// Its epoch, once that is durable.
+    epoch: Option<u64>,
+    /// By broadcast subject, the last revision that it told, or that was durable when it began.
+    told: [u64; 3],
 }
 
 /// All that the oracle knows.
@@ -190,8 +193,10 @@ pub(crate) struct Oracle {
     appends: u64,
     /// Appends that failed: durable or not, the next start shows.
     unsure: Option<Vec<Change>>,
-    /// What reached this process, and when.
-    reports: Vec<(Report, u64)>,
+    /// By controller.
+    terms: Vec<Term>,
+    /// Whose append is looked at.
+    writer: usize,
     inventories: BTreeMap<(usize, BootId, u64), Gone>,
     results: BTreeMap<(usize, OperationId), Gone>,
     /// Through which generation each decky was gone when it left the record.
@@ -204,7 +209,8 @@ pub(crate) struct Oracle {
     accepted: BTreeMap<OperationId, u64>,
     /// By shard and revision, a digest of the row.
     history: BTreeMap<(HostId, DeckyId, u64), u64>,
-    told: [Told; 3],
+    /// By broadcast subject and revision, a digest of the message that became durable with it.
+    contents: [BTreeMap<u64, u64>; 3],
     /// By requester and key, the operation that was answered.
     answered: BTreeMap<(String, String), OperationId>,
     promised: BTreeSet<OperationId>,
@@ -219,8 +225,15 @@ fn index_of(host: &HostId) -> usize {
 }
 
 impl Oracle {
-    pub(crate) fn delivered(&mut self, report: Report, at: u64) {
-        self.reports.push((report, at));
+    pub(crate) fn of(controllers: usize) -> Self {
+        Self {
+            terms: vec![Term::default(); controllers],
+            ..Self::default()
+        }
+    }
+
+    pub(crate) fn delivered(&mut self, controller: usize, report: Report) {
+        self.terms[controller].reports.push(report);
     }
 
     pub(crate) fn observed_result(&mut self, host: usize, operation: OperationId, gone: Gone) {
@@ -243,7 +256,7 @@ impl Oracle {
         ))
     }
 
-    /// A process has read this from its disk: all that was ever durable, and nothing else.
+    /// A process has read this from its store: all that was ever durable, and nothing else.
     pub(crate) fn restarted(&mut self, stored: &[Change]) -> Result<(), Broken> {
         let mut rows = Rows::default();
         for change in stored {
@@ -256,26 +269,36 @@ impl Oracle {
                 return Err(Broken::new(LOST, format!("after a restart: {what}")));
             }
             (Some(what), Some(appended)) => {
-                self.appended(&appended, self.last_now)?;
+                self.appended(self.writer, &appended, self.last_now)?;
                 if let Some(other) = self.rows.difference(&rows) {
                     let what = format!("part of a failed append is durable: {what}; {other}");
                     return Err(Broken::new(LOST, what));
                 }
             }
         }
-        self.reports.clear();
-        let revisions = self.rows.meta.revisions;
-        let last = [revisions.shards, revisions.hosts, revisions.operations];
-        for (told, last) in self.told.iter_mut().zip(last) {
-            told.last = last;
-        }
         Ok(())
     }
 
-    /// An append is durable.
-    pub(crate) fn appended(&mut self, changes: &[Change], at: u64) -> Result<(), Broken> {
+    /// A controller begins to lead.
+    pub(crate) fn leads(&mut self, controller: usize) {
+        let revisions = self.rows.meta.revisions;
+        self.terms[controller] = Term {
+            told: [revisions.shards, revisions.hosts, revisions.operations],
+            ..Term::default()
+        };
+    }
+
+    /// What a controller appended is durable.
+    pub(crate) fn appended(
+        &mut self,
+        controller: usize,
+        changes: &[Change],
+        at: u64,
+    ) -> Result<(), Broken> {
         self.appends += 1;
         self.last_now = at;
+        self.writer = controller;
+        let epoch = self.rows.meta.epoch;
         let ending = self.ending(changes)?;
         self.leaving = self.leaving(changes);
         self.gone_before.clone_from(&self.gone);
@@ -284,7 +307,23 @@ impl Oracle {
             let append = self.appends;
             self.rows.take(change, append);
         }
-        Ok(())
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let now = self.rows.meta.epoch;
+        match self.terms[controller].epoch.replace(now) {
+            None => ensure(now > epoch, ONCE, || {
+                format!("controller {controller} leads with epoch {now} after {epoch}")
+            }),
+            Some(own) => ensure(own == epoch && own == now, LOST, || {
+                format!("controller {controller} of epoch {own} appends after one of {epoch}")
+            }),
+        }
+    }
+
+    /// What reached whoever appended.
+    fn reports(&self) -> &[Report] {
+        &self.terms[self.writer].reports
     }
 
     /// An agent is about to touch its runtime.

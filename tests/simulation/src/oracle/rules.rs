@@ -158,7 +158,7 @@ impl Oracle {
         if !comes_to(ending, Some(row.id), has_result) || !has_result(row.state) {
             return Ok(());
         }
-        let told = self.reports.iter().any(|(report, _)| {
+        let told = self.reports().iter().any(|report| {
             matches!(report, Report::Result { host, operation, .. }
                 if *operation == row.id && *host == row.host)
         });
@@ -238,7 +238,7 @@ impl Oracle {
             _ => &self.gone_before,
         };
         let gone = known.get(&key).copied().unwrap_or(0);
-        let seen = self.reports.iter().any(|(report, _)| match report {
+        let seen = self.reports().iter().any(|report| match report {
             Report::Inventory {
                 host,
                 boot,
@@ -304,7 +304,7 @@ impl Oracle {
         let applied = applied.and_then(|row| row.applied);
         let taken = |boot, sequence| applied >= Some(scuttle_core::Report { boot, sequence });
         let mut gone = None;
-        for (report, _) in &self.reports {
+        for report in self.reports() {
             let evidence = match report {
                 Report::Inventory {
                     host: from,

@@ -9,19 +9,31 @@ use scuttle_schemas::teardown::TeardownAccepted;
 
 use super::rules::{digest, digest_of_record};
 use super::{Broken, DURABLE, LOST, Oracle, REVISIONS, ensure};
-use crate::controller::Asker;
+use crate::term::Asker;
 use crate::world::Counts;
 
 impl Oracle {
     /// An answer leaves.
     pub(crate) fn answered(
         &mut self,
+        controller: usize,
         asker: &Asker,
         reply: &Reply,
         counts: &mut Counts,
     ) -> Result<(), Broken> {
         match reply {
-            Reply::Teardown(answer) => self.accepted(asker, answer, counts),
+            Reply::Teardown(answer) => {
+                // A leader that does not know that its term is over may tell of what was repeated to the next one.
+                let late = self.terms[controller].epoch != Some(self.rows.meta.epoch);
+                if self.promised.insert(answer.operation_id) {
+                    counts.accepted += 1;
+                } else {
+                    ensure(answer.repeated || late, LOST, || {
+                        format!("{} is made twice", answer.operation_id)
+                    })?;
+                }
+                self.accepted(asker, answer)
+            }
             Reply::Recorded(answer) => {
                 let row = asker.operation.and_then(|id| self.rows.operations.get(&id));
                 let row = row.filter(|row| asker.subject.contains(row.host.as_str()));
@@ -78,12 +90,7 @@ impl Oracle {
         }
     }
 
-    fn accepted(
-        &mut self,
-        asker: &Asker,
-        answer: &TeardownAccepted,
-        counts: &mut Counts,
-    ) -> Result<(), Broken> {
+    fn accepted(&mut self, asker: &Asker, answer: &TeardownAccepted) -> Result<(), Broken> {
         let id = answer.operation_id;
         let durable = self.rows.operations.get(&id);
         ensure(
@@ -91,11 +98,6 @@ impl Oracle {
             DURABLE,
             || format!("{id} is told accepted, and is not on disk"),
         )?;
-        if self.promised.insert(id) {
-            counts.accepted += 1;
-        } else {
-            ensure(answer.repeated, LOST, || format!("{id} is made twice"))?;
-        }
         if let Some(key) = &asker.key {
             let first = *self.answered.entry(key.clone()).or_insert(id);
             ensure(first == id, LOST, || {
@@ -119,83 +121,115 @@ impl Oracle {
     }
 
     /// A command or a broadcast leaves.
-    pub(crate) fn told(&mut self, effect: &Effect) -> Result<(), Broken> {
-        match effect {
-            Effect::Command { host, command, .. } => self.commanded(host.as_str(), command),
-            Effect::ShardsUpdated(message, _) => {
-                for record in &message.updated {
-                    self.shown(record)?;
-                }
-                let empty = message.updated.is_empty() && message.removed.is_empty();
-                let content = serde_json::to_string(message).unwrap_or_default();
-                let most = self.rows.meta.revisions.shards;
-                self.broadcast(0, message.revision, most, empty, &content)
+    pub(crate) fn told(&mut self, controller: usize, effect: &Effect) -> Result<(), Broken> {
+        if let Effect::ShardsUpdated(message, _) = effect {
+            for record in &message.updated {
+                self.shown(record)?;
             }
-            Effect::HostsUpdated(message) => {
-                let content = serde_json::to_string(message).unwrap_or_default();
-                let most = self.rows.meta.revisions.hosts;
-                self.broadcast(
-                    1,
-                    message.revision,
-                    most,
-                    message.updated.is_empty(),
-                    &content,
-                )
-            }
-            Effect::OperationsUpdated(message, _) => {
-                let content = serde_json::to_string(message).unwrap_or_default();
-                let most = self.rows.meta.revisions.operations;
-                self.broadcast(
-                    2,
-                    message.revision,
-                    most,
-                    message.updated.is_empty(),
-                    &content,
-                )
-            }
+        }
+        match Broadcast::of(effect) {
+            Ok(broadcast) => self.broadcast(controller, &broadcast),
+            Err((host, command)) => self.commanded(controller, host, command),
         }
     }
 
-    fn commanded(&self, host: &str, command: &AgentCommand) -> Result<(), Broken> {
+    /// A batch has become durable, and this is to be told of it: no revision is given to anything else from now on.
+    pub(crate) fn decided(&mut self, effect: &Effect) -> Result<(), Broken> {
+        let Ok(broadcast) = Broadcast::of(effect) else {
+            return Ok(());
+        };
+        let revision = broadcast.revision;
+        if broadcast.empty {
+            return Ok(());
+        }
+        let given = self.contents[broadcast.subject].insert(revision, broadcast.digest);
+        ensure(given.is_none(), REVISIONS, || {
+            format!("revision {revision} is given again, to {effect:?}")
+        })
+    }
+
+    fn commanded(
+        &self,
+        controller: usize,
+        host: &str,
+        command: &AgentCommand,
+    ) -> Result<(), Broken> {
         let (id, epoch) = match command {
             AgentCommand::Teardown(command) => (command.operation_id, command.controller_epoch),
             AgentCommand::Cancel(command) => (command.operation_id, command.controller_epoch),
         };
         let row = self.rows.operations.get(&id);
-        let durable =
-            row.is_some_and(|row| row.host.as_str() == host) && epoch == self.rows.meta.epoch;
+        let durable = row.is_some_and(|row| row.host.as_str() == host)
+            && Some(epoch) == self.terms[controller].epoch;
         ensure(durable, DURABLE, || {
             format!("{command:?} is sent to {host}, and is not on disk so")
         })
     }
 
-    /// One message of one broadcast subject: the next revision, or the last one again.
-    fn broadcast(
-        &mut self,
-        subject: usize,
-        revision: u64,
-        durable: u64,
-        empty: bool,
-        content: &str,
-    ) -> Result<(), Broken> {
+    /// One message of one broadcast subject: the next revision of this term, or its last one again. One whose term is over,
+    /// without its knowing, tells what was durable before.
+    fn broadcast(&mut self, controller: usize, broadcast: &Broadcast) -> Result<(), Broken> {
+        let Broadcast {
+            subject,
+            revision,
+            digest,
+            ..
+        } = *broadcast;
+        let revisions = self.rows.meta.revisions;
+        let durable = [revisions.shards, revisions.hosts, revisions.operations][subject];
         ensure(revision <= durable, DURABLE, || {
             format!("revision {revision} is told, {durable} is on disk")
         })?;
-        let told = &mut self.told[subject];
-        if empty {
-            return ensure(revision == told.last, REVISIONS, || {
-                format!("revision {revision} is repeated after {}", told.last)
+        let last = &mut self.terms[controller].told[subject];
+        if broadcast.empty {
+            return ensure(revision == *last, REVISIONS, || {
+                format!("revision {revision} is repeated after {last}")
             });
         }
-        let digest = digest(content);
-        let known = *told.contents.entry(revision).or_insert(digest);
-        ensure(known == digest, REVISIONS, || {
-            format!("revision {revision} has another content: {content}")
+        let known = self.contents[subject].get(&revision);
+        ensure(known == Some(&digest), REVISIONS, || {
+            format!("revision {revision} is told with another content than became durable")
         })?;
-        ensure(revision == told.last + 1, REVISIONS, || {
-            format!("revision {revision} is told after {}", told.last)
+        ensure(revision == *last + 1, REVISIONS, || {
+            format!("revision {revision} is told after {last}")
         })?;
-        told.last = revision;
+        *last = revision;
         Ok(())
+    }
+}
+
+/// A message on a broadcast subject.
+struct Broadcast {
+    subject: usize,
+    revision: u64,
+    /// It repeats the last revision.
+    empty: bool,
+    digest: u64,
+}
+
+impl Broadcast {
+    /// What is broadcast, or else the command and its host.
+    fn of(effect: &Effect) -> Result<Self, (&str, &AgentCommand)> {
+        let (subject, revision, empty, content) = match effect {
+            Effect::Command { host, command, .. } => return Err((host.as_str(), command)),
+            Effect::ShardsUpdated(message, _) => {
+                let empty = message.updated.is_empty() && message.removed.is_empty();
+                (0, message.revision, empty, serde_json::to_string(message))
+            }
+            Effect::HostsUpdated(message) => {
+                let empty = message.updated.is_empty();
+                (1, message.revision, empty, serde_json::to_string(message))
+            }
+            Effect::OperationsUpdated(message, _) => {
+                let empty = message.updated.is_empty();
+                (2, message.revision, empty, serde_json::to_string(message))
+            }
+        };
+        Ok(Self {
+            subject,
+            revision,
+            empty,
+            digest: digest(&content.unwrap_or_default()),
+        })
     }
 }
