@@ -6,7 +6,7 @@ use anyhow::Result;
 
 use crate::nats::{Nats, program};
 use crate::process::Process;
-use crate::role::Role;
+use crate::role::{Passwords, Role};
 
 /// A `scuttle-agent-sim`. Dropping it kills it.
 #[derive(Debug)]
@@ -34,17 +34,30 @@ impl Sim {
         arguments: &[&str],
         environment: &[(&'static str, &str)],
     ) -> Result<Self> {
+        Self::start_at((&nats.url(), nats.passwords()), dir, arguments, environment).await
+    }
+
+    /// The same on any server, or servers, with these passwords.
+    ///
+    /// # Errors
+    /// There is no such program, or it does not get ready.
+    pub async fn start_at(
+        (url, passwords): (&str, &Passwords),
+        dir: &Path,
+        arguments: &[&str],
+        environment: &[(&'static str, &str)],
+    ) -> Result<Self> {
         let mut command = tokio::process::Command::new(program("scuttle-agent-sim"));
         command
-            .args(["--nats-url", &nats.url(), "--data-dir"])
+            .args(["--nats-url", url, "--data-dir"])
             .arg(dir)
             .args(arguments)
             // What is large and free goes back to the system at once: a test that measures memory means what is in use.
             .env("MALLOC_MMAP_THRESHOLD_", "131072")
-            .envs(nats.environment(Role::Agents))
+            .envs(passwords.environment(Role::Agents))
             .envs(environment.iter().copied())
             .env("SCUTTLE_OPERATOR_USER", Role::Operator.user())
-            .env("SCUTTLE_OPERATOR_PASSWORD", nats.password(Role::Operator));
+            .env("SCUTTLE_OPERATOR_PASSWORD", passwords.of(Role::Operator));
         let mut process = Process::spawn("the simulator", command, &dir.with_extension("log"))?;
         process.line("ready:").await?;
         Ok(Self { process })

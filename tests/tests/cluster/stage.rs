@@ -58,9 +58,14 @@ impl Stage {
         Ok(stage)
     }
 
+    /// A path of this test's own.
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
     /// Where a controller has its rows.
     pub(crate) fn data_dir(&self, number: usize) -> PathBuf {
-        self.dir.path().join(format!("controller-{number}"))
+        self.path(&format!("controller-{number}"))
     }
 
     /// A host, and its agent, which has reported these deckies.

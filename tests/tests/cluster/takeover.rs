@@ -2,11 +2,17 @@
 
 use std::time::{Duration, Instant};
 
+use anyhow::Context;
+use futures_util::StreamExt;
 use scuttle_controller::replica::TTL;
-use scuttle_schemas::agents::TeardownCommand;
+use scuttle_schemas::agents::{AgentCommand, TeardownCommand};
 use scuttle_schemas::operations::OperationState;
+use scuttle_schemas::subjects::AgentChannel;
+use scuttle_schemas::{HostId, OperationId};
 use scuttle_tests::proxy::Weather;
-use scuttle_tests::{FakeAgent, TestResult};
+use scuttle_tests::wait::within;
+use scuttle_tests::{FakeAgent, Role, Sim, TestResult};
+use uuid::Uuid;
 
 use crate::stage::{Asked, Stage};
 
@@ -43,6 +49,55 @@ async fn what_a_killed_leader_had_accepted_goes_on() -> TestResult {
         assert_eq!(stage.settled().await?, next, "who comes back follows");
     }
     assert_eq!(stage.operator.states(&agent.host).await?, "");
+    Ok(())
+}
+
+/// A command of the leader that was killed comes late, for an operation that no record has: a real agent leaves it alone.
+#[tokio::test]
+async fn an_agent_does_not_act_on_a_command_of_an_old_epoch() -> TestResult {
+    let mut stage = Stage::start().await?;
+    let arguments = [
+        "--hosts=1",
+        "--deckies-per-host=3",
+        "--enroll",
+        "--teardown-ms=20",
+    ];
+    let (url, passwords) = (stage.cluster.url(), stage.cluster.passwords());
+    let mut sim = Sim::start_at((&url, passwords), &stage.path("sim"), &arguments, &[]).await?;
+    let host: HostId = "sim-0001".parse()?;
+    let commands = AgentChannel::Commands.of(&host);
+    let agents = stage.cluster.client(Role::Agents).await?;
+    let mut heard = agents.nats().subscribe(commands.clone()).await?;
+    agents.nats().flush().await?;
+    let mut tear_down = async |stage: &Stage, decky| {
+        let accepted = stage.operator.teardown(&host, decky).await?;
+        let command = within("a command", heard.next())
+            .await?
+            .context("a message")?;
+        stage.operator.ended(accepted.operation_id).await?;
+        anyhow::Ok(serde_json::from_slice::<TeardownCommand>(&command.payload)?)
+    };
+
+    let leader = stage.settled().await?;
+    let of_old = tear_down(&stage, "decky-01").await?;
+    stage.controllers[leader].kill().await?;
+    stage.next_to(leader).await?;
+    let of_new = tear_down(&stage, "decky-02").await?;
+    assert!(of_new.controller_epoch > of_old.controller_epoch);
+
+    let late = TeardownCommand {
+        operation_id: OperationId(Uuid::now_v7()),
+        decky_id: Some("decky-03".parse()?),
+        controller_epoch: of_old.controller_epoch,
+        ..of_new
+    };
+    let controller = stage.cluster.client(Role::Controller).await?;
+    let payload = serde_json::to_vec(&AgentCommand::Teardown(late.clone()))?;
+    controller.nats().publish(commands, payload.into()).await?;
+    let refusal = "ignored a command of an earlier controller";
+    let line = sim.process().line(refusal).await?;
+    assert!(line.contains(&late.operation_id.to_string()), "{line}");
+    assert_eq!(stage.operator.states(&host).await?, "decky-03 running");
     Ok(())
 }
 
