@@ -17,8 +17,9 @@ use uuid::Uuid;
 /// How often a lease is renewed in its time.
 const RENEWALS: u32 = 4;
 
-/// How long the servers may take to make the bucket.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the servers may take for an answer. What they are asked while they choose who leads the bucket, they do not answer
+/// later: it is asked again, for a lease while that lasts.
+const PATIENCE: Duration = Duration::from_secs(1);
 
 /// The servers do not do it.
 #[derive(Debug, thiserror::Error)]

@@ -18,8 +18,8 @@ use tracing::{info, warn};
 use crate::lease::Held;
 use crate::store::{DraftFile, JetStream, Snapshots, StoreError, place_rows, write_rows};
 
-/// How long the servers may take for an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// How long the servers may take for an answer: as for the journal.
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// How often it is looked how long the journal is.
 const LOOK: Duration = Duration::from_secs(10);
