@@ -56,11 +56,11 @@ const INTERRUPTED: u8 = 130;
 /// Kills, stops and cuts off a whole swarm under load, then checks that nothing was lost.
 ///
 /// It starts a nats-server, a controller and 50 simulated hosts in 10 processes, each behind a TCP proxy, all on loopback, and
-/// stops them again, whatever happens. With --cluster they are three servers, three controllers, of which one leads, and 200 hosts;
-/// then one server's disk is also filled, a small one of its own, where this may mount one. The seed decides which faults happen when, and what the operators ask for; real
-/// processes have a timing of their own, so two runs of one seed are alike, not the same. The faults last as long
-/// as asked; some time more passes until the last operation has ended. Exits with 1 when anything was lost, and
-/// keeps the logs.
+/// stops them again, whatever happens. With --cluster they are three servers, three controllers, of which one leads, and 200
+/// hosts; then one server's disk is also filled, a small one of its own, where this may mount one. The seed decides which
+/// faults happen when, and what the operators ask for; real processes have a timing of their own, so two runs of one seed
+/// are alike, not the same. The faults last as long as asked; some time more passes until the last operation has ended.
+/// Exits with 1 when anything was lost, and keeps the logs.
 #[derive(Debug, Parser)]
 #[command(name = "scuttle-chaos", version)]
 struct Args {

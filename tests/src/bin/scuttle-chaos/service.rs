@@ -12,7 +12,7 @@ use scuttle_tests::client::read_answer;
 use scuttle_tests::wait::lock;
 use scuttle_tests::{Client, Role};
 use tokio::task::JoinHandle;
-use tokio::time::{Instant, sleep};
+use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::stage::Stage;
 
@@ -99,7 +99,10 @@ async fn ask(client: Client, service: Arc<Service>) {
             .payload(r#"{"limit":1}"#.into())
             .timeout(Some(ANSWER))
     };
+    let mut pace = interval(PACE);
+    pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
     loop {
+        pace.tick().await;
         let asked = Instant::now();
         let answer = client
             .nats()
@@ -109,7 +112,6 @@ async fn ask(client: Client, service: Arc<Service>) {
             let came = Instant::now();
             lock(&service.0).answers.push(Answered { asked, came });
         }
-        sleep(PACE).await;
     }
 }
 

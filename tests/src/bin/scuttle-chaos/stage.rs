@@ -202,12 +202,13 @@ impl Stage {
             return Ok(());
         }
         let begun = Instant::now();
+        let mut looks = tokio::time::interval(LOOK);
         loop {
+            looks.tick().await;
             let formed = cluster::formed(&self.monitors().await).await;
             if formed.is_ok() || begun.elapsed() > ONE_AGAIN {
                 return formed.context("the servers are not one again");
             }
-            tokio::time::sleep(LOOK).await;
         }
     }
 
