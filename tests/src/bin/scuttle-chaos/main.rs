@@ -28,7 +28,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::time::Duration;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result, anyhow, ensure};
 use clap::Parser;
 use scuttle_agent_sim::log::Deed;
 use scuttle_tests::nats::program;
@@ -166,14 +166,7 @@ async fn run(args: &Args, dir: &Path) -> Result<usize> {
         size.controllers,
         args.minutes.as_secs()
     ));
-    let small_disk = if args.own_mounts {
-        Some(SmallDisk::mount(&stage::small_store(dir))?)
-    } else {
-        None
-    };
-    if args.cluster && small_disk.is_none() {
-        say("no disk is filled: a mount namespace of its own is not allowed here");
-    }
+    let small_disk = args.cluster.then(|| small_disk(args, dir)).flatten();
     let trouble = Trouble {
         stage: Arc::new(Stage::start(dir, size, small_disk, seed).await?),
         tally: Arc::default(),
@@ -199,6 +192,22 @@ async fn run(args: &Args, dir: &Path) -> Result<usize> {
     let lost = finish(&trouble, &book, &witnesses, viewer).await;
     drop(probes);
     lost
+}
+
+/// None, with a word, where this may not mount one.
+fn small_disk(args: &Args, dir: &Path) -> Option<SmallDisk> {
+    let mounted = if args.own_mounts {
+        SmallDisk::mount(&stage::small_store(dir))
+    } else {
+        Err(anyhow!("there is no mount namespace of its own"))
+    };
+    match mounted {
+        Ok(disk) => Some(disk),
+        Err(error) => {
+            say(&format!("no disk is filled: {error:#}"));
+            None
+        }
+    }
 }
 
 /// On return all faults are over, and every request has had its answer.
