@@ -122,6 +122,9 @@ async fn inside(args: &Args) -> Result<ExitCode> {
         .prefix("chaos-")
         .tempdir_in(on_disk()?)?;
     let done = stop.unless(Box::pin(run(args, dir.path()))).await;
+    if args.own_mounts {
+        SmallDisk::unmount(&stage::small_store(dir.path()));
+    }
     let kept = |dir: &mut tempfile::TempDir| {
         dir.disable_cleanup(true);
         say(&format!(

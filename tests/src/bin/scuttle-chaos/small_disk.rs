@@ -39,6 +39,12 @@ impl SmallDisk {
         })
     }
 
+    /// Takes it away, though somebody may still use it: the folder below can be removed then.
+    pub(crate) fn unmount(at: &Path) {
+        // Without it the folder stays, and nothing else.
+        let _ = Command::new("umount").arg("--lazy").arg(at).status();
+    }
+
     /// Writes until there is no room.
     ///
     /// # Errors
