@@ -9,9 +9,10 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_nats::jetstream;
-use async_nats::jetstream::object_store::{Config, ObjectStore};
+use async_nats::jetstream::object_store::{Config, Object, ObjectStore};
 use futures_util::TryStreamExt;
 use tokio::fs::File;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
@@ -27,6 +28,9 @@ const LOOK: Duration = Duration::from_secs(10);
 /// Bytes of a journal that are not worth a snapshot: a start reads them in a fraction of a second. A longer one is
 /// trimmed when it is longer than the last snapshot, so that at most as much is written again as was written.
 pub const WORTH: u64 = 16 << 20;
+
+/// How much of a snapshot is written at once.
+const PIECE: usize = 128 << 10;
 
 const PREFIX: &str = "rows-";
 
@@ -133,13 +137,14 @@ impl Peers {
         info!("fetching a snapshot of {} MiB", newest.size >> 20);
         let got = self.objects.get(&newest.name).await;
         let mut object = got.map_err(refused("get a snapshot", &self.bucket))?;
-        let mut file = File::from_std(file);
-        let copied = tokio::io::copy(&mut object, &mut file).await;
-        copied.map_err(refused("get a snapshot", &self.bucket))?;
-        let written = file.sync_all().await;
-        written.map_err(|cause| PeersError::Unwritten {
-            path: draft.path().to_owned(),
-            cause,
+        let copied = copy(&mut object, File::from_std(file)).await;
+        copied.map_err(|error| match error {
+            CopyError::Read(cause) => refused("get a snapshot", &self.bucket)(cause),
+            CopyError::Late => refused("get a snapshot", &self.bucket)("it does not come"),
+            CopyError::Write(cause) => PeersError::Unwritten {
+                path: draft.path().to_owned(),
+                cause,
+            },
         })
     }
 
@@ -258,6 +263,29 @@ impl Peers {
         let mut stored: Vec<_> = read.collect();
         stored.sort();
         Ok(stored)
+    }
+}
+
+/// Why a snapshot was not written to a file.
+enum CopyError {
+    Read(io::Error),
+    Late,
+    Write(io::Error),
+}
+
+/// Copies all of it, as long as it comes.
+async fn copy(from: &mut Object, mut to: File) -> Result<(), CopyError> {
+    let mut piece = vec![0; PIECE];
+    loop {
+        let read = tokio::time::timeout(PATIENCE, from.read(&mut piece)).await;
+        let read = read.map_err(|_| CopyError::Late)?;
+        match read.map_err(CopyError::Read)? {
+            0 => return to.sync_all().await.map_err(CopyError::Write),
+            read => to
+                .write_all(&piece[..read])
+                .await
+                .map_err(CopyError::Write)?,
+        }
     }
 }
 

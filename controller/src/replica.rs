@@ -145,7 +145,11 @@ impl Replica<'_> {
                     Err(error) => waiting.on(&error),
                 },
                 Err(StoreError::Journal(JournalError::Trimmed { .. })) => {
-                    if let Err(error) = peers.fetch(self.data_dir).await {
+                    let fetched = tokio::select! {
+                        fetched = peers.fetch(self.data_dir) => fetched,
+                        () = self.shutdown.begun() => return Ok(None),
+                    };
+                    if let Err(error) = fetched {
                         waiting.on(&error);
                     }
                 }
