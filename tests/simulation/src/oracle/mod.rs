@@ -76,6 +76,8 @@ pub(crate) enum Report {
     },
     Result {
         host: HostId,
+        boot: BootId,
+        sequence: u64,
         operation: OperationId,
         outcome: ResultOutcome,
         said: ByDecky<ReportedOutcome>,
@@ -95,6 +97,8 @@ impl Report {
             }),
             Input::Result { host, result, .. } => Some(Self::Result {
                 host: host.clone(),
+                boot: result.boot_id,
+                sequence: result.sequence,
                 operation: result.operation_id,
                 outcome: result.outcome,
                 said: (result.shards.iter())

@@ -319,6 +319,8 @@ impl Oracle {
                 .flatten(),
                 Report::Result {
                     host: from,
+                    boot,
+                    sequence,
                     operation,
                     outcome,
                     said,
@@ -332,7 +334,7 @@ impl Oracle {
                                     .is_some_and(|covered| covered.get(decky) == Some(&shard.born))
                         }
                     };
-                    (from == host && ends && says)
+                    (from == host && ends && says && taken(*boot, *sequence))
                         .then(|| self.results.get(&(index_of(host), *operation)))
                         .flatten()
                 }
