@@ -5,14 +5,17 @@
 //! holder counts its time from before it asked, and says nothing when that has passed.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
 use async_nats::jetstream::kv::{self, CreateErrorKind, Store, UpdateErrorKind};
 use async_nats::jetstream::{self};
 use bytes::Bytes;
+use scuttle_schemas::Timestamp;
 use uuid::Uuid;
+
+use crate::clock;
 
 /// How often a lease is renewed in its time.
 const RENEWALS: u32 = 4;
@@ -52,8 +55,32 @@ pub struct Lease {
 #[derive(Debug, Clone)]
 pub struct Held {
     since: Instant,
-    /// Until when, in milliseconds after `since`.
-    until: Arc<AtomicU64>,
+    until: Arc<Until>,
+}
+
+/// Until when: by both clocks, since the steady one stands still with a machine that is suspended, and the other can be set.
+#[derive(Debug, Default)]
+struct Until {
+    /// In milliseconds after `since`.
+    steady: AtomicU64,
+    /// In milliseconds since 1970.
+    wall: AtomicI64,
+}
+
+/// When the servers were asked for a lease.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    steady: Instant,
+    wall: Timestamp,
+}
+
+impl Asked {
+    fn now() -> Self {
+        Self {
+            steady: Instant::now(),
+            wall: clock::now(),
+        }
+    }
 }
 
 impl Leases {
@@ -96,7 +123,7 @@ impl Leases {
     /// The servers do not answer. It may have been taken all the same; then it ends by itself.
     pub async fn take(&self, key: &str) -> Result<Option<Lease>, LeaseError> {
         let failed = failed("take a lease", &self.bucket.name);
-        let asked = Instant::now();
+        let asked = Asked::now();
         match self.bucket.create(key, self.holder.clone()).await {
             Ok(revision) => Ok(Some(Lease {
                 leases: self.clone(),
@@ -121,7 +148,7 @@ impl Lease {
         let pause = self.leases.ttl / RENEWALS;
         while let Some(left) = self.held.left() {
             tokio::time::sleep(pause.min(left)).await;
-            let asked = Instant::now();
+            let asked = Asked::now();
             let renewed = self.renew();
             match tokio::time::timeout(self.held.left().unwrap_or_default(), renewed).await {
                 Ok(Some(revision)) => {
@@ -156,7 +183,7 @@ impl Lease {
 
     /// Gives it back, for somebody else to take at once. Best effort: it ends by itself, too.
     pub async fn release(self) {
-        self.held.until.store(0, Ordering::SeqCst);
+        self.held.end();
         let Leases {
             bucket,
             ttl,
@@ -178,7 +205,7 @@ impl Lease {
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.held.until.store(0, Ordering::SeqCst);
+        self.held.end();
     }
 }
 
@@ -187,31 +214,42 @@ impl Held {
     pub fn alone() -> Self {
         Self {
             since: Instant::now(),
-            until: Arc::new(AtomicU64::new(u64::MAX)),
+            until: Arc::new(Until {
+                steady: AtomicU64::new(u64::MAX),
+                wall: AtomicI64::new(i64::MAX),
+            }),
         }
     }
 
-    fn from(asked: Instant, ttl: Duration) -> Self {
+    fn from(asked: Asked, ttl: Duration) -> Self {
         let held = Self {
-            since: asked,
+            since: asked.steady,
             until: Arc::default(),
         };
         held.extend(asked, ttl);
         held
     }
 
-    fn extend(&self, asked: Instant, ttl: Duration) {
-        let until = (asked + ttl).saturating_duration_since(self.since);
-        let millis = u64::try_from(until.as_millis()).unwrap_or(u64::MAX);
-        self.until.store(millis, Ordering::SeqCst);
+    fn extend(&self, asked: Asked, ttl: Duration) {
+        let steady = (asked.steady + ttl).saturating_duration_since(self.since);
+        let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
+        let wall = asked.wall.as_millis().saturating_add_unsigned(millis(ttl));
+        self.until.wall.store(wall, Ordering::SeqCst);
+        self.until.steady.store(millis(steady), Ordering::SeqCst);
+    }
+
+    fn end(&self) {
+        self.until.steady.store(0, Ordering::SeqCst);
     }
 
     /// How much longer; none if it is not held any more.
     fn left(&self) -> Option<Duration> {
-        let until = Duration::from_millis(self.until.load(Ordering::SeqCst));
-        until
-            .checked_sub(self.since.elapsed())
-            .filter(|left| !left.is_zero())
+        let steady = Duration::from_millis(self.until.steady.load(Ordering::SeqCst));
+        let steady = steady.checked_sub(self.since.elapsed())?;
+        let wall = self.until.wall.load(Ordering::SeqCst);
+        let wall = u64::try_from(wall.saturating_sub(clock::now().as_millis())).ok()?;
+        let left = steady.min(Duration::from_millis(wall));
+        (!left.is_zero()).then_some(left)
     }
 
     /// Whether it is held.
