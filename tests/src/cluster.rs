@@ -60,12 +60,22 @@ impl Cluster {
     /// # Errors
     /// As `start`.
     pub async fn start_in(dir: &Path) -> Result<Self> {
-        let mut started = launch(dir).await;
+        Self::start_with(dir, str::to_owned).await
+    }
+
+    /// The same, with what `change` makes of `nats.conf`.
+    ///
+    /// # Errors
+    /// As `start`.
+    pub async fn start_with(dir: &Path, change: impl Fn(&str) -> String) -> Result<Self> {
+        let nats_conf = std::fs::read_to_string(workspace().join("nats.conf"))?;
+        let nats_conf = change(&nats_conf);
+        let mut started = launch(dir, &nats_conf).await;
         for _ in 1..TRIES {
             if started.is_ok() {
                 break;
             }
-            started = launch(dir).await;
+            started = launch(dir, &nats_conf).await;
         }
         let cluster = Self {
             servers: started?,
@@ -130,14 +140,14 @@ impl Cluster {
 }
 
 /// Starts the servers; they need not have found each other.
-async fn launch(dir: &Path) -> Result<Vec<Nats>> {
+async fn launch(dir: &Path, nats_conf: &str) -> Result<Vec<Nats>> {
     let passwords = Passwords::make();
     let password = format!("p{}", Uuid::now_v7().simple());
     let ports = free_ports()?;
     let setup = |(name, port): (&str, &u16)| -> Result<Setup> {
         let dir = dir.join(name);
         std::fs::create_dir_all(&dir)?;
-        std::fs::copy(workspace().join("nats.conf"), dir.join("nats.conf"))?;
+        std::fs::write(dir.join("nats.conf"), nats_conf)?;
         let configuration = dir.join("nats-cluster.conf");
         std::fs::write(&configuration, for_tests()?)?;
         let mut environment = passwords.of_server();
