@@ -1,12 +1,13 @@
 //! `scuttle-bench`, which `cargo xtask bench` becomes: measurements beside limits, side by side in one run.
 //!
-//! One module per measurement: `accept`, `teardown`, `scale`, `peers`; and `flood`, which is asked for by name. What they share:
+//! One module per measurement: `accept`, `teardown`, `scale`, `peers`, `cluster`; and `flood`, which is asked for by name. What they share:
 //! `stage` (one nats-server, one disk), `swarm` (a controller and its shards), `load` (who asks, in a process of its own),
 //! `samples` (rounds and their medians), `report` (what is printed). What a controller is compared with: `echo`, `disk`, `jetstream`,
 //! `sqlite`. The machine's mood changes every figure; so ratios are what counts, each of figures that were taken within
 //! seconds of each other, in several rounds, whose order turns.
 
 mod accept;
+mod cluster;
 mod cpu;
 mod disk;
 mod echo;
@@ -51,6 +52,8 @@ enum Command {
     Accept,
     /// The same beside `JetStream`, and beside the same rule over `SQLite`.
     Peers,
+    /// Teardowns accepted a second by three controllers over three servers, beside raw publishes to `JetStream` there.
+    Cluster,
     /// Whole teardowns a second on 1,000 simulated hosts, from the request to the broadcast of the removal.
     Teardown,
     /// A million shards on ten thousand hosts: accepts, memory, start, heartbeats, listing, checkpoints.
@@ -156,6 +159,9 @@ async fn run(command: Option<Command>, how: &How) -> Result<ExitCode> {
         }
         if all || matches!(command, Some(Command::Peers)) {
             peers::run(&mut stage, &mut report).await?;
+        }
+        if all || matches!(command, Some(Command::Cluster)) {
+            cluster::run(&mut stage, &mut report).await?;
         }
         if all || matches!(command, Some(Command::Teardown)) {
             teardown::run(&mut stage, &mut report).await?;

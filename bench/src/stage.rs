@@ -49,6 +49,7 @@ impl Stage {
     ) -> Result<Order> {
         Ok(Order {
             url: self.server.url.clone(),
+            login: None,
             subject: subject.to_owned(),
             what,
             targets,

@@ -121,27 +121,10 @@ impl Swarm {
     pub(crate) async fn with_shards(stage: &Stage, shards: usize) -> Result<Self> {
         let Targets { hosts, deckies, .. } = Targets::at_least(shards);
         let mut swarm = Self::empty(stage).await?;
-        let registered = swarm.register(&stage.client, hosts.end, deckies.end).await;
+        let (stored, client) = (&mut swarm.stored, &stage.client);
+        let registered = stored.register(client, hosts.end, deckies.end).await;
         registered.context("prepare the swarm")?;
         Ok(swarm)
-    }
-
-    /// Enrols so many hosts, and reports so many deckies on each.
-    pub(crate) async fn register(
-        &mut self,
-        client: &Client,
-        hosts: u32,
-        deckies: u32,
-    ) -> Result<()> {
-        (self.stored.hosts, self.stored.deckies) = (hosts, deckies);
-        stream::iter((0..hosts).map(Ok))
-            .try_for_each_concurrent(CONCURRENT, async |host| {
-                let id = host_id(host);
-                let request = json!({ "name": id, "host_uuid": id });
-                let _: EnrollAccepted = client.ask(subjects::HOSTS_ENROLL, &request).await?;
-                self.stored.report(client, &id, 1).await
-            })
-            .await
     }
 
     pub(crate) fn id(&self) -> Result<u32> {
@@ -164,6 +147,24 @@ impl Swarm {
 }
 
 impl Stored {
+    /// Enrols so many hosts, and reports so many deckies on each.
+    pub(crate) async fn register(
+        &mut self,
+        client: &Client,
+        hosts: u32,
+        deckies: u32,
+    ) -> Result<()> {
+        (self.hosts, self.deckies) = (hosts, deckies);
+        stream::iter((0..hosts).map(Ok))
+            .try_for_each_concurrent(CONCURRENT, async |host| {
+                let id = host_id(host);
+                let request = json!({ "name": id, "host_uuid": id });
+                let _: EnrollAccepted = client.ask(subjects::HOSTS_ENROLL, &request).await?;
+                self.report(client, &id, 1).await
+            })
+            .await
+    }
+
     /// Has every host report its deckies again.
     pub(crate) async fn report_all(&self, client: &Client, sequence: u64) -> Result<()> {
         let hosts = (0..self.hosts).map(|host| Ok(host_id(host)));

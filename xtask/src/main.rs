@@ -39,8 +39,8 @@ cargo xtask <command>
   test --web        the page in Chromium, on a real swarm, as CI does too: with Node 20; Chromium is installed with apt-get
                     where it is missing and this is root
   web               builds the page, which the controller takes in when it is built next: with Node 20
-  bench [name] …    measurements beside limits and peers: `accept`, `peers`, `teardown`, `scale`, or all four; `flood`;
-                    `instructions [--renew]`, counted by callgrind, beside the figures that are checked in
+  bench [name] …    measurements beside limits and peers: `accept`, `peers`, `cluster`, `teardown`, `scale`, or all five;
+                    `flood`; `instructions [--renew]`, counted by callgrind, beside the figures that are checked in
   chaos …           kills, stops and cuts off a whole swarm under load, then checks that nothing was lost; with --cluster
                     one of three servers and three controllers, which take over from each other
   sim …             the deterministic simulation: --seeds N, --seed S [--all], or --planted [name …]

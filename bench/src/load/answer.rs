@@ -10,7 +10,7 @@ impl What {
     fn words(self) -> &'static [&'static str] {
         match self {
             What::Echo => &["{\"", "\"host_uuid\":"],
-            What::Stored => &["{\"stream\":", "\"seq\":"],
+            What::Stored | What::Written(_) => &["{\"stream\":", "\"seq\":"],
             What::Accepted | What::Removed => &["{\"accepted\":true", "\"repeated\":false"],
             What::Heard { .. } => &["{\"accepted\":true", "\"stale\":false"],
         }

@@ -4,7 +4,7 @@ use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, bail};
-use async_nats::{Client, Subject};
+use async_nats::{Client, ConnectOptions, Subject};
 use bytes::Bytes;
 use hdrhistogram::Histogram;
 use scuttle_schemas::HostId;
@@ -33,7 +33,13 @@ pub(crate) async fn generate() -> Result<ExitCode> {
 }
 
 async fn carry_out(order: Order) -> Result<Load> {
-    let client = async_nats::connect(&order.url).await?;
+    let options = match &order.login {
+        Some((user, password)) => {
+            ConnectOptions::with_user_and_password(user.clone(), password.clone())
+        }
+        None => ConnectOptions::new(),
+    };
+    let client = options.connect(&order.url).await?;
     let asker = Asker::prepare(&order, &client).await?;
     let watched: Vec<u32> = std::iter::once(std::process::id())
         .chain(order.watch.iter().copied())
@@ -82,6 +88,8 @@ impl Asker {
         let (mut requests, mut deckies) = (Vec::new(), Vec::new());
         if let What::Heard { .. } = order.what {
             requests = Self::heartbeats(order)?;
+        } else if let What::Written(bytes) = order.what {
+            requests.push((subject, vec![b'x'; bytes].into()));
         } else {
             for (host, decky) in order.targets.each().take(MOST) {
                 requests.push((subject.clone(), request(&host, &decky)));
@@ -121,7 +129,8 @@ impl Asker {
 
     /// Whether there is a request of this number: what changes nothing can be asked again and again.
     pub(super) fn has(&self, number: usize) -> bool {
-        number < self.requests.len() || matches!(self.what, What::Echo | What::Stored)
+        number < self.requests.len()
+            || matches!(self.what, What::Echo | What::Stored | What::Written(_))
     }
 
     /// Makes a request, and returns when what was asked for has come.

@@ -34,6 +34,8 @@ const TIMEOUT_S: u32 = 3600;
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Order {
     pub(crate) url: String,
+    /// A user and a password, where the server asks for them.
+    pub(crate) login: Option<(String, String)>,
     pub(crate) subject: String,
     pub(crate) what: What,
     pub(crate) targets: Targets,
@@ -50,7 +52,9 @@ pub(crate) enum What {
     Echo,
     /// The same, stored by `JetStream`.
     Stored,
-    /// The same, accepted as a new operation.
+    /// So many bytes, stored by `JetStream`.
+    Written(usize),
+    /// The request, accepted as a new operation.
     Accepted,
     /// The same, accepted, and the decky's removal is broadcast.
     Removed,

@@ -23,8 +23,10 @@ const AROUND: Duration = Duration::from_millis(500);
 /// They alone.
 #[derive(Debug, Serialize)]
 struct Alone {
-    /// Of one core.
+    /// Of one core: the controller's.
     share: f64,
+    /// And the nats-server's.
+    server_share: f64,
     heartbeats_per_second: f64,
     heartbeat_p99_us: f64,
 }
@@ -53,6 +55,7 @@ pub(super) async fn run(stage: &mut Stage, report: &mut Report, swarm: &Swarm) -
         let load = agents.carry_out(&heard(stage, ALONE)?).await?;
         alone.push(Alone {
             share: load.cpu[2] / ALONE.as_secs_f64(),
+            server_share: load.cpu[1] / ALONE.as_secs_f64(),
             heartbeats_per_second: load.per_second(),
             heartbeat_p99_us: load.micros(0.99),
         });
@@ -75,10 +78,11 @@ pub(super) async fn run(stage: &mut Stage, report: &mut Report, swarm: &Swarm) -
     let of_beside = |figure: fn(&Beside) -> f64| median(beside.iter().map(figure).collect());
     let share = of_alone(|round| round.share)?;
     report.say(&format!(
-        "heartbeats: {:.0} a second, answered within {:.1} ms (p99), take {:.0} % of a core; an accept takes {:.0} µs (p50) meanwhile, {:.0} µs without",
+        "heartbeats: {:.0} a second, answered within {:.1} ms (p99), take {:.0} % of a core, and {:.0} % in the nats-server; an accept takes {:.0} µs (p50) meanwhile, {:.0} µs without",
         of_alone(|round| round.heartbeats_per_second)?,
         of_alone(|round| round.heartbeat_p99_us)? / 1e3,
         share * 100.0,
+        of_alone(|round| round.server_share)? * 100.0,
         of_beside(|round| round.heard_p50_us)?,
         of_beside(|round| round.idle_p50_us)?
     ));

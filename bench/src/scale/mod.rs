@@ -49,7 +49,8 @@ pub(crate) async fn run(stage: &mut Stage, report: &mut Report) -> Result<()> {
 /// So many hosts' shards, registered, and all of it in the rows; with the controller's memory when it had done so, in bytes.
 async fn registered(stage: &Stage, hosts: u32) -> Result<(Stored, f64)> {
     let mut swarm = Swarm::empty(stage).await?;
-    swarm.register(&stage.client, hosts, DECKIES).await?;
+    let (stored, client) = (&mut swarm.stored, &stage.client);
+    stored.register(client, hosts, DECKIES).await?;
     let memory = resident(&swarm)?;
     let stored = swarm.kill().await?;
     store::settle(&stored.data_dir())?;

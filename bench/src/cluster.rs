@@ -1,0 +1,337 @@
+//! `cluster`: accepts a second of three controllers whose journal three servers keep together, beside raw publishes to a stream of the
+//! same servers, kept in the same way: three replicas, in files, each fsynced before it is acknowledged.
+//!
+//! A raw publish is as large as what an accept has in the journal. All servers, all controllers and the generator share the machine and
+//! its disk. In each round the controllers are new ones over a new stream, and who asks is at another server.
+
+use std::collections::HashMap;
+
+use anyhow::{Context, Result, ensure};
+use async_nats::jetstream::{self, context::Context as JetStream, stream};
+use scuttle_schemas::MAX_DECKIES_PER_HOST;
+use scuttle_schemas::subjects::{self, AgentChannel};
+use scuttle_tests::cluster::SERVERS;
+use scuttle_tests::process::Process;
+use scuttle_tests::{Client, Cluster, Controller, Http, Role, until};
+use serde::Serialize;
+use tempfile::TempDir;
+
+use crate::load::{Load, Pace, Targets, What};
+use crate::report::Report;
+use crate::samples::{Sample, Samples, median, turned};
+use crate::stage::Stage;
+use crate::swarm::Stored;
+
+const ACCEPT: &str = "accept, 3 replicas";
+const RAW: &str = "JetStream, 3 replicas";
+const IN_FLIGHT: [u16; 2] = [1, 256];
+
+/// More than two cores accept in a second with all these processes. Who accepts more ends its turn earlier.
+const SHARDS: usize = 10 * MAX_DECKIES_PER_HOST;
+
+/// Who may do everything in the controllers' account: reports for hosts, asks for raw publishes, and removes streams.
+const USER: &str = "bench";
+
+/// What raw publishes go to.
+const STREAM: &str = "bench";
+const SUBJECT: &str = "bench.stored";
+
+/// A journal shorter than this, in changes, is moved no further while there is something to do.
+const SHORT: f64 = 4_096.0;
+
+/// What is beside the figures of a round of accepts.
+#[derive(Debug, Serialize)]
+struct Beside {
+    in_flight: u16,
+    /// In the journal, for each accept.
+    bytes: u64,
+    /// Accepts in one message of it.
+    batch: f64,
+    /// Microseconds on a processor for each accept: of the controller that leads, and of one that follows.
+    leader_us: f64,
+    follower_us: f64,
+}
+
+/// Measures and reports.
+pub(crate) async fn run(stage: &mut Stage, report: &mut Report) -> Result<()> {
+    let dir = stage.dir().join("cluster");
+    let cluster = Cluster::start_with(&dir, with_user).await?;
+    let mut servers = Servers { cluster, turn: 0 };
+    let (mut samples, mut beside) = (Samples::default(), Vec::new());
+    // The first accepts say how large a raw publish is.
+    let mut bytes = HashMap::new();
+    for round in 0..stage.how.rounds {
+        servers.turn = round as usize % SERVERS;
+        for name in turned(&[ACCEPT, RAW], round) {
+            if name == ACCEPT {
+                let accepted = accepts(stage, &mut servers, round).await;
+                for (sample, more) in accepted.context(ACCEPT)? {
+                    let size = usize::try_from(more.bytes)?;
+                    bytes.entry(more.in_flight).or_insert(size);
+                    samples.0.push(sample);
+                    beside.push(more);
+                }
+            } else {
+                let written = raws(stage, &mut servers, &bytes, round).await;
+                samples.0.extend(written.context(RAW)?);
+            }
+        }
+    }
+    show(report, &samples, &beside, &bytes)
+}
+
+fn show(
+    report: &mut Report,
+    samples: &Samples,
+    beside: &[Beside],
+    bytes: &HashMap<u16, usize>,
+) -> Result<()> {
+    let lines = [RAW, ACCEPT].map(|name| IN_FLIGHT.map(|in_flight| (name, in_flight)));
+    let title = "Accepts of three controllers over three servers (CPU: all of a kind together)";
+    report.table(title, samples, lines.as_flattened())?;
+    for in_flight in IN_FLIGHT {
+        let of = |figure: fn(&Beside) -> f64| {
+            let these = beside.iter().filter(|each| each.in_flight == in_flight);
+            median(these.map(figure).collect())
+        };
+        report.say(&format!(
+            "{in_flight} in flight: an accept has {:.0} bytes in the journal (a raw publish {}), {:.1} of them are a message; CPU: the leader {:.1} µs, who follows {:.1} µs each",
+            of(|each| each.bytes as f64)?,
+            bytes[&in_flight],
+            of(|each| each.batch)?,
+            of(|each| each.leader_us)?,
+            of(|each| each.follower_us)?,
+        ));
+    }
+    let ratio = |in_flight, figure: fn(&Sample) -> f64| {
+        let ratio = |accept: &Sample, raw: &Sample| figure(accept) / figure(raw);
+        samples.paired((ACCEPT, in_flight), (RAW, in_flight), ratio)
+    };
+    report.say(&format!(
+        "1 in flight: an accept's p50 is {:.2} × a raw publish's",
+        ratio(1, |sample| sample.p50_us)?
+    ));
+    report.at_least(
+        "accepts/s of three controllers, 256 in flight",
+        "× raw publishes, 3 replicas",
+        0.7,
+        ratio(256, |sample| sample.per_second)?,
+    );
+    report.keep("cluster", samples)?;
+    report.keep("cluster_beside", &beside)
+}
+
+/// `nats.conf` with one user more.
+fn with_user(nats_conf: &str) -> String {
+    const FIRST: &str = "\n      {\n        user: controller\n";
+    let more = format!("\n      {{ user: {USER}, password: \"{USER}\" }}{FIRST}");
+    nats_conf.replacen(FIRST, &more, 1)
+}
+
+/// The servers, and which of them is asked.
+struct Servers {
+    cluster: Cluster,
+    turn: usize,
+}
+
+impl Servers {
+    fn url(&self) -> String {
+        self.cluster.servers[self.turn].url()
+    }
+
+    fn ids(&mut self) -> Result<Vec<u32>> {
+        let servers = self.cluster.servers.iter_mut();
+        servers.map(|server| id(server.process())).collect()
+    }
+
+    /// A connection that may do everything.
+    async fn client(&self) -> Result<Client> {
+        let options = self.cluster.options(Role::Controller);
+        let options = options.user_and_password(USER.to_owned(), USER.to_owned());
+        Client::with(options, &self.url()).await
+    }
+}
+
+/// Publishes to a stream that is made for it.
+async fn raws(
+    stage: &mut Stage,
+    servers: &mut Servers,
+    bytes: &HashMap<u16, usize>,
+    round: u32,
+) -> Result<Vec<Sample>> {
+    let context = jetstream::new(servers.client().await?.nats().clone());
+    let config = stream::Config {
+        name: STREAM.to_owned(),
+        subjects: vec![SUBJECT.to_owned()],
+        num_replicas: SERVERS,
+        ..stream::Config::default()
+    };
+    context.create_stream(config).await?;
+    let mut samples = Vec::new();
+    for in_flight in IN_FLIGHT {
+        let what = What::Written(bytes[&in_flight]);
+        let pace = Pace::InFlight(in_flight);
+        let mut order = stage.order(what, SUBJECT, Targets::any(), pace)?;
+        order.url = servers.url();
+        order.login = Some((USER.to_owned(), USER.to_owned()));
+        order.watch = servers.ids()?;
+        let mut load = stage.generator.carry_out(&order).await?;
+        let each = load.cpu.split_off(1);
+        load.cpu.push(each.iter().sum());
+        samples.push(Sample::of(RAW, in_flight, round, &load));
+    }
+    context.delete_stream(STREAM).await?;
+    Ok(samples)
+}
+
+/// Three controllers over a stream of their own. Dropping it kills them.
+struct Controllers {
+    processes: Vec<Controller>,
+    _dir: TempDir,
+}
+
+/// Asks new controllers.
+async fn accepts(
+    stage: &mut Stage,
+    servers: &mut Servers,
+    round: u32,
+) -> Result<Vec<(Sample, Beside)>> {
+    let client = servers.client().await?;
+    let context = jetstream::new(client.nats().clone());
+    let mut controllers = Controllers::start(stage, servers).await?;
+    let leader = controllers.leader(&client).await?;
+    let mut stored = Stored::nothing(stage)?;
+    let mut targets = Targets::at_least(SHARDS);
+    let (hosts, deckies) = (targets.hosts.end, targets.deckies.end);
+    let registered = stored.register(&client, hosts, deckies).await;
+    registered.context("register")?;
+    controllers.at_rest().await?;
+
+    let mut asked = Vec::new();
+    for in_flight in IN_FLIGHT {
+        let pace = Pace::InFlight(in_flight);
+        let mut order = stage.order(What::Accepted, subjects::TEARDOWN, targets.clone(), pace)?;
+        order.url = servers.url();
+        let password = servers.cluster.passwords().of(Role::Operator);
+        order.login = Some((Role::Operator.user().to_owned(), password.to_owned()));
+        order.watch = servers.ids()?;
+        order.watch.extend(controllers.ids()?);
+        let before = journal(&context).await?;
+        let mut load = stage.generator.carry_out(&order).await?;
+        let after = journal(&context).await?;
+        targets.skip += load.made;
+        let beside = Beside::of(in_flight, &load, leader, (&before, &after));
+        let each = load.cpu.split_off(1);
+        let (servers, controllers) = each.split_at(SERVERS);
+        let sums = [servers, controllers].map(|all| all.iter().sum::<f64>());
+        load.cpu.extend(sums);
+        asked.push((Sample::of(ACCEPT, in_flight, round, &load), beside));
+    }
+    controllers.end(&context).await?;
+    Ok(asked)
+}
+
+async fn journal(context: &JetStream) -> Result<stream::State> {
+    let stream = context.get_stream(subjects::JOURNAL_STREAM).await?;
+    Ok(stream.cached_info().state.clone())
+}
+
+impl Beside {
+    /// `leader` is among the controllers, which are watched after the servers, which are after the generator.
+    fn of(
+        in_flight: u16,
+        load: &Load,
+        leader: usize,
+        (before, after): (&stream::State, &stream::State),
+    ) -> Self {
+        let controllers = &load.cpu[1 + SERVERS..];
+        let all: f64 = controllers.iter().sum();
+        let each = |seconds: f64| seconds * 1e6 / load.answers as f64;
+        let followers = (controllers.len() - 1) as f64;
+        Self {
+            in_flight,
+            bytes: (after.bytes - before.bytes) / load.made as u64,
+            batch: load.made as f64 / (after.messages - before.messages) as f64,
+            leader_us: each(controllers[leader]),
+            follower_us: each(all - controllers[leader]) / followers,
+        }
+    }
+}
+
+impl Controllers {
+    async fn start(stage: &Stage, servers: &Servers) -> Result<Self> {
+        let dir = tempfile::tempdir_in(stage.dir())?;
+        let passwords = servers.cluster.passwords();
+        let mut processes = Vec::new();
+        for number in 0..SERVERS {
+            let mut environment = Vec::from(passwords.environment(Role::Controller));
+            for (name, value) in [
+                ("SCUTTLE_STORE", "jetstream"),
+                ("SCUTTLE_REPLICAS", "3"),
+                ("SCUTTLE_HTTP", "127.0.0.1:0"),
+            ] {
+                environment.push((name, value.to_owned()));
+            }
+            let place = dir.path().join(format!("controller-{number}"));
+            let mut started = Controller::start_at(&servers.cluster.url(), environment, &place)?;
+            started.process().quiet = true;
+            processes.push(started);
+        }
+        for started in &mut processes {
+            started.process().line("following: ").await?;
+        }
+        Ok(Self {
+            processes,
+            _dir: dir,
+        })
+    }
+
+    /// Which of them leads, as soon as who asks there is heard by it.
+    async fn leader(&mut self, client: &Client) -> Result<usize> {
+        client.answered().await?;
+        // What a leader listens to last.
+        let subject = AgentChannel::Results.of(&"nobody".parse()?);
+        let ask = || client.raw(&subject, async_nats::HeaderMap::new(), "{}");
+        until("the leader is heard of", ask, |_| true).await?;
+        let mut leaders = Vec::new();
+        for (number, started) in self.processes.iter_mut().enumerate() {
+            let http = Http::of(started.process()).await?;
+            if http.metrics().await?.value("scuttle_leading")? > 0.0 {
+                leaders.push(number);
+            }
+        }
+        ensure!(leaders.len() == 1, "{leaders:?} lead");
+        Ok(leaders[0])
+    }
+
+    /// What was registered is in everybody's rows.
+    async fn at_rest(&mut self) -> Result<()> {
+        for started in &mut self.processes {
+            let http = Http::of(started.process()).await?;
+            let journal = || async { http.metrics().await?.value("scuttle_journal_changes") };
+            until("the journal is short", journal, |changes| *changes <= SHORT).await?;
+        }
+        Ok(())
+    }
+
+    fn ids(&mut self) -> Result<Vec<u32>> {
+        let processes = self.processes.iter_mut();
+        processes.map(|started| id(started.process())).collect()
+    }
+
+    /// Kills them, and removes what they kept on the servers.
+    async fn end(mut self, context: &JetStream) -> Result<()> {
+        for started in &mut self.processes {
+            started.kill().await?;
+        }
+        context.delete_stream(subjects::JOURNAL_STREAM).await?;
+        context.delete_key_value(subjects::LEASES_BUCKET).await?;
+        let snapshots = subjects::SNAPSHOTS_BUCKET;
+        context.delete_object_store(snapshots).await?;
+        Ok(())
+    }
+}
+
+fn id(process: &Process) -> Result<u32> {
+    process.id().context("it has ended")
+}
