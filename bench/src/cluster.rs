@@ -47,6 +47,9 @@ struct Beside {
     bytes: u64,
     /// Accepts in one message of it.
     batch: f64,
+    /// How long such a message took to be acknowledged, in the mean, and the share of the time in which one was on its way.
+    append_us: f64,
+    appending: f64,
     /// Microseconds on a processor for each accept: of the controller that leads, and of one that follows.
     leader_us: f64,
     follower_us: f64,
@@ -95,10 +98,13 @@ fn show(
             median(these.map(figure).collect())
         };
         report.say(&format!(
-            "{in_flight} in flight: an accept has {:.0} bytes in the journal (a raw publish {}), {:.1} of them are a message; CPU: the leader {:.1} µs, who follows {:.1} µs each",
+            "{in_flight} in flight: an accept has {:.0} bytes in the journal (a raw publish {}), {:.1} of them are a message, \
+             acknowledged after {:.0} µs, {:.0} % of the time one is on its way; CPU: the leader {:.1} µs, who follows {:.1} µs each",
             of(|each| each.bytes as f64)?,
             bytes[&in_flight],
             of(|each| each.batch)?,
+            of(|each| each.append_us)?,
+            of(|each| each.appending)? * 100.0,
             of(|each| each.leader_us)?,
             of(|each| each.follower_us)?,
         ));
@@ -206,6 +212,7 @@ async fn accepts(
     let registered = stored.register(&client, hosts, deckies).await;
     registered.context("register")?;
     controllers.at_rest().await?;
+    let door = Http::of(controllers.processes[leader].process()).await?;
 
     let mut asked = Vec::new();
     for in_flight in IN_FLIGHT {
@@ -216,9 +223,9 @@ async fn accepts(
         order.login = Some((Role::Operator.user().to_owned(), password.to_owned()));
         order.watch = servers.ids()?;
         order.watch.extend(controllers.ids()?);
-        let before = journal(&context).await?;
+        let before = Progress::look(&context, &door).await?;
         let mut load = stage.generator.carry_out(&order).await?;
-        let after = journal(&context).await?;
+        let after = Progress::look(&context, &door).await?;
         targets.skip += load.made;
         let beside = Beside::of(in_flight, &load, leader, (&before, &after));
         let each = load.cpu.split_off(1);
@@ -231,9 +238,21 @@ async fn accepts(
     Ok(asked)
 }
 
-async fn journal(context: &JetStream) -> Result<stream::State> {
-    let stream = context.get_stream(subjects::JOURNAL_STREAM).await?;
-    Ok(stream.cached_info().state.clone())
+/// How far the journal is, and what its leader has spent on it.
+struct Progress {
+    journal: stream::State,
+    append_seconds: f64,
+}
+
+impl Progress {
+    async fn look(context: &JetStream, leader: &Http) -> Result<Self> {
+        let stream = context.get_stream(subjects::JOURNAL_STREAM).await?;
+        let sum = "scuttle_commit_duration_seconds_sum";
+        Ok(Self {
+            journal: stream.cached_info().state.clone(),
+            append_seconds: leader.metrics().await?.value(sum)?,
+        })
+    }
 }
 
 impl Beside {
@@ -242,16 +261,20 @@ impl Beside {
         in_flight: u16,
         load: &Load,
         leader: usize,
-        (before, after): (&stream::State, &stream::State),
+        (before, after): (&Progress, &Progress),
     ) -> Self {
         let controllers = &load.cpu[1 + SERVERS..];
         let all: f64 = controllers.iter().sum();
         let each = |seconds: f64| seconds * 1e6 / load.answers as f64;
         let followers = (controllers.len() - 1) as f64;
+        let messages = (after.journal.messages - before.journal.messages) as f64;
+        let appending = after.append_seconds - before.append_seconds;
         Self {
             in_flight,
-            bytes: (after.bytes - before.bytes) / load.made as u64,
-            batch: load.made as f64 / (after.messages - before.messages) as f64,
+            bytes: (after.journal.bytes - before.journal.bytes) / load.made as u64,
+            batch: load.made as f64 / messages,
+            append_us: appending * 1e6 / messages,
+            appending: appending / load.seconds,
             leader_us: each(controllers[leader]),
             follower_us: each(all - controllers[leader]) / followers,
         }
