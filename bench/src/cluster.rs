@@ -269,12 +269,14 @@ impl Beside {
         let followers = (controllers.len() - 1) as f64;
         let messages = (after.journal.messages - before.journal.messages) as f64;
         let appending = after.append_seconds - before.append_seconds;
+        // Until the last answer, also to those that came too late to be counted.
+        let seconds = load.seconds * load.made as f64 / load.answers as f64;
         Self {
             in_flight,
             bytes: (after.journal.bytes - before.journal.bytes) / load.made as u64,
             batch: load.made as f64 / messages,
             append_us: appending * 1e6 / messages,
-            appending: appending / load.seconds,
+            appending: appending / seconds,
             leader_us: each(controllers[leader]),
             follower_us: each(all - controllers[leader]) / followers,
         }
