@@ -233,8 +233,18 @@ impl World {
         } else {
             scuttle_agent::run::command(received)
         };
-        if let Some(input) = input {
-            self.agent_takes(host, input);
+        let Some(input) = input else { return };
+        let withdrawal = matches!(
+            &input,
+            Input::Command {
+                command: AgentCommand::Cancel(_),
+                ..
+            }
+        );
+        self.agent_takes(host, input);
+        // What it remembers of a withdrawal is for a late copy of the command: that it is lost by then is rare without this.
+        if withdrawal && !self.healed && self.plan.agents_die() && self.chance.happens(300) {
+            self.end_agent(host);
         }
     }
 

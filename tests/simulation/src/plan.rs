@@ -162,7 +162,12 @@ impl Plan {
         self.faults.contains(&Fault::KillController)
     }
 
-    /// Whether they are stopped now and then, and go on.
+    /// Whether agents are killed now and then.
+    pub(crate) fn agents_die(&self) -> bool {
+        self.faults.contains(&Fault::KillAgent)
+    }
+
+    /// Whether controllers are stopped now and then, and go on.
     pub(crate) fn pauses(&self) -> bool {
         self.faults.contains(&Fault::PauseController)
     }
