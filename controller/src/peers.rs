@@ -8,8 +8,8 @@ use std::io;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use async_nats::jetstream;
 use async_nats::jetstream::object_store::{Config, Object, ObjectStore};
+use async_nats::jetstream::{self, Context};
 use futures_util::TryStreamExt;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
@@ -82,6 +82,7 @@ struct Stored {
 #[derive(Clone)]
 pub struct Peers {
     stream: JetStream,
+    context: Context,
     objects: ObjectStore,
     bucket: String,
 }
@@ -108,6 +109,7 @@ impl Peers {
         };
         Ok(Self {
             stream,
+            context,
             objects,
             bucket: bucket.to_owned(),
         })
@@ -200,9 +202,7 @@ impl Peers {
         rows: &Snapshots,
         worth: u64,
     ) -> Result<(), PeersError> {
-        let mut context = jetstream::new(self.stream.client.clone());
-        context.set_timeout(PATIENCE);
-        let found = context.get_stream(&self.stream.name).await;
+        let found = self.context.get_stream(&self.stream.name).await;
         let journal = found.map_err(refused("look at the journal", &self.bucket))?;
         let purge = async |sequence: u64| {
             // What it contains is not needed any more.
@@ -225,8 +225,9 @@ impl Peers {
         if state.bytes <= size {
             return Ok(());
         }
-        let (rows, place) = (rows.clone(), data_dir.to_owned());
-        let writing = spawn_blocking(move || write_rows(&rows, &place)).await;
+        // Its thread gets no handle of the store itself, which whoever is deposed meanwhile opens again at once.
+        let (snapshot, place) = (rows.take()?, data_dir.to_owned());
+        let writing = spawn_blocking(move || write_rows(&snapshot, &place)).await;
         let (draft, sequence) = joined(writing)?;
         if last.is_some_and(|last| last.sequence >= sequence) || sequence == 0 {
             return Ok(());

@@ -240,8 +240,8 @@ impl Replica<'_> {
                 leading.await
             }
         };
+        // It lets go of the rows.
         trimming.abort();
-        // Its thread lets go of the rows.
         let _ = trimming.await;
         lease.release().await;
         ended?;

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use scuttle_controller::peers::{Peers, PeersError};
 use scuttle_controller::store::{
-    JetStream, JournalError, ReplicatedStore, Snapshots, Store, StoreError,
+    JetStream, JournalError, ReplicatedStore, Snapshots, Store, StoreError, write_rows,
 };
 use scuttle_core::{Change, Meta};
 use scuttle_tests::TestResult;
@@ -154,6 +154,21 @@ async fn a_journal_that_ends_before_a_snapshot_is_not_taken_for_a_new_one() -> T
         .map(drop)
         .expect_err("it was lost");
     assert!(error.to_string().contains("message 19"), "{error}");
+    Ok(())
+}
+
+/// A leader that is deposed amid it opens its rows again at once; the thread that still writes finds them closed.
+#[tokio::test]
+async fn a_snapshot_that_is_being_written_does_not_keep_the_rows_open() -> TestResult {
+    let bus = Bus::start().await?;
+    let (store, _) = bus.store("leader").await?;
+    let store = grow(store, 1..10).await;
+    let snapshot = store.snapshots().take()?;
+    drop(store);
+    let (again, changes) = bus.store("leader").await?;
+    assert_eq!(changes, [meta(9)]);
+    assert!(write_rows(&snapshot, &bus.path("leader")).is_err());
+    drop(again);
     Ok(())
 }
 

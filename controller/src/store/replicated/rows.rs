@@ -4,14 +4,13 @@
 use std::path::Path;
 
 use super::super::draft::{Draft, DraftFile};
-use super::super::{FILE_NAME, Snapshot, Snapshots, StoreError};
+use super::super::{FILE_NAME, Snapshot, StoreError};
 
-/// Makes a file of the rows as they are now; answers the last message of the stream that they contain.
+/// Makes a file of the rows of a snapshot; answers the last message of the stream that they contain.
 ///
 /// # Errors
-/// They cannot be read, or the file not be written.
-pub fn write_rows(snapshots: &Snapshots, data_dir: &Path) -> Result<(DraftFile, u64), StoreError> {
-    let snapshot = snapshots.take()?;
+/// They cannot be read, as when their store was closed since, or the file not be written.
+pub fn write_rows(snapshot: &Snapshot, data_dir: &Path) -> Result<(DraftFile, u64), StoreError> {
     let contained = snapshot.contained()?;
     let sequence = contained.as_ref().map_or(0, |contained| contained.sequence);
     let mut draft = Draft::beside(&data_dir.join(FILE_NAME))?;
