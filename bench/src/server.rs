@@ -1,11 +1,11 @@
 //! Plain nats-servers without accounts: the same for all that is compared.
 
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 
 use anyhow::{Context, Result};
 use async_nats::ConnectOptions;
 use scuttle_tests::process::Process;
+use scuttle_tests::server::free_ports;
 use scuttle_tests::{Client, until};
 use tokio::process::Command;
 
@@ -19,7 +19,7 @@ pub(crate) struct Server {
 impl Server {
     /// Starts a server that stores in `dir`, and waits until it lets clients in.
     pub(crate) async fn start(dir: &Path, name: &str, sync_interval: Option<&str>) -> Result<Self> {
-        let port = free_port()?;
+        let [port] = free_ports()?;
         let store = dir.join(format!("{name}-jetstream"));
         let sync_interval = sync_interval.map(|interval| format!("sync_interval: {interval}"));
         let configuration = format!(
@@ -54,10 +54,4 @@ impl Server {
 /// Connects to the server.
 pub(crate) async fn connect(url: &str) -> Result<Client> {
     Client::with(ConnectOptions::new(), url).await
-}
-
-/// A port that was free a moment ago.
-fn free_port() -> Result<u16> {
-    let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?;
-    Ok(listener.local_addr()?.port())
 }

@@ -66,7 +66,7 @@ pub enum StoreKind {
 }
 
 /// On how many servers a stream can be.
-const REPLICAS: RangeInclusive<u8> = 1..=5;
+const REPLICAS: RangeInclusive<i64> = 1..=5;
 
 /// How many of three servers may be lost without harm: one.
 const DEFAULT_REPLICAS: u8 = 3;
@@ -175,7 +175,7 @@ struct Settings {
     #[arg(
         long,
         value_name = "NUMBER",
-        value_parser = clap::value_parser!(u8).range(1..=5),
+        value_parser = clap::value_parser!(u8).range(REPLICAS),
         help = "With --store jetstream: how many NATS servers keep the journal [env: SCUTTLE_REPLICAS] [default: 3]"
     )]
     replicas: Option<u8>,
@@ -280,18 +280,6 @@ impl Settings {
                 rule: "ws://HOST:PORT or wss://HOST:PORT",
             })
         };
-        let format = |text: String| {
-            LogFormat::from_str(&text, false).map_err(|_| ConfigError::Environment {
-                name: "SCUTTLE_LOG_FORMAT",
-                rule: "text or json",
-            })
-        };
-        let store = |text: String| {
-            StoreKind::from_str(&text, false).map_err(|_| ConfigError::Environment {
-                name: "SCUTTLE_STORE",
-                rule: "redb or jetstream",
-            })
-        };
         let replicas = |text: String| {
             text.parse().map_err(|_| ConfigError::Environment {
                 name: "SCUTTLE_REPLICAS",
@@ -301,7 +289,7 @@ impl Settings {
         Ok(Self {
             nats_url: text("SCUTTLE_NATS_URL")?,
             data_dir: variable("SCUTTLE_DATA_DIR").map(PathBuf::from),
-            store: text("SCUTTLE_STORE")?.map(store).transpose()?,
+            store: one_of("SCUTTLE_STORE", text("SCUTTLE_STORE")?, "redb or jetstream")?,
             replicas: text("SCUTTLE_REPLICAS")?.map(replicas).transpose()?,
             nats_user: text("SCUTTLE_NATS_USER")?,
             nats_password: text("SCUTTLE_NATS_PASSWORD")?.as_deref().map(Secret::from),
@@ -309,7 +297,11 @@ impl Settings {
             tls_ca: variable("SCUTTLE_TLS_CA").map(PathBuf::from),
             tls_cert: variable("SCUTTLE_TLS_CERT").map(PathBuf::from),
             tls_key: variable("SCUTTLE_TLS_KEY").map(PathBuf::from),
-            log_format: text("SCUTTLE_LOG_FORMAT")?.map(format).transpose()?,
+            log_format: one_of(
+                "SCUTTLE_LOG_FORMAT",
+                text("SCUTTLE_LOG_FORMAT")?,
+                "text or json",
+            )?,
             audit_log: variable("SCUTTLE_AUDIT_LOG").map(PathBuf::from),
             http: text("SCUTTLE_HTTP")?.map(address).transpose()?,
             web_nats_url: (text("SCUTTLE_WEB_NATS_URL")?.map(web_nats_url)).transpose()?,
@@ -358,7 +350,7 @@ impl Settings {
             (StoreKind::Redb, None) => Journal::Own,
             (StoreKind::JetStream, replicas) => {
                 let replicas = replicas.unwrap_or(DEFAULT_REPLICAS);
-                if !REPLICAS.contains(&replicas) {
+                if !REPLICAS.contains(&replicas.into()) {
                     return Err(ConfigError::Replicas);
                 }
                 Journal::Shared {
@@ -385,6 +377,16 @@ impl Settings {
             otlp_endpoint: self.otlp_endpoint,
         })
     }
+}
+
+/// A word of a few, from the environment.
+fn one_of<T: ValueEnum>(
+    name: &'static str,
+    word: Option<String>,
+    rule: &'static str,
+) -> Result<Option<T>, ConfigError> {
+    let read = word.map(|word| T::from_str(&word, false)).transpose();
+    read.map_err(|_| ConfigError::Environment { name, rule })
 }
 
 /// Ours, else those that OpenTelemetry has for every program.

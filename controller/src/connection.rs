@@ -4,7 +4,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use async_nats::{Client, ConnectOptions, Event, ServerAddr};
+use async_nats::{Client, ConnectOptions, Event};
 use rand::RngExt;
 use scuttle_bus::{Access, AccessError, what_to_do};
 use scuttle_schemas::{subjects, text};
@@ -61,12 +61,7 @@ pub async fn connect(access: &Access, tally: &Arc<Tally>) -> (Client, Connected)
     let mut told = String::new();
     let mut pause = FIRST_PAUSE;
     loop {
-        let attempt = match options(access, up.clone(), tally.clone()) {
-            Ok((servers, options)) => (options.connect(servers).await)
-                .map_err(|error| format!("{error}; {}", what_to_do(&error))),
-            Err(error) => Err(error.to_string()),
-        };
-        match attempt {
+        match attempt(access, up.clone(), tally.clone()).await {
             Ok(client) => {
                 let server = client.server_info();
                 info!("connected to {} (NATS {})", access.url, server.version);
@@ -88,9 +83,17 @@ pub async fn connect(access: &Access, tally: &Arc<Tally>) -> (Client, Connected)
 /// # Errors
 /// That, and what to do.
 pub async fn once(access: &Access) -> Result<Client, String> {
-    let (up, _) = watch::channel(true);
-    let (servers, options) =
-        options(access, up, Arc::default()).map_err(|error| error.to_string())?;
+    attempt(access, watch::Sender::new(true), Arc::default()).await
+}
+
+/// Tries once.
+async fn attempt(
+    access: &Access,
+    up: watch::Sender<bool>,
+    tally: Arc<Tally>,
+) -> Result<Client, String> {
+    let options = options(access, up, tally).and_then(|options| Ok((options, access.addresses()?)));
+    let (options, servers) = options.map_err(|error| error.to_string())?;
     let connected = options.connect(servers).await;
     connected.map_err(|error| format!("{error}; {}", what_to_do(&error)))
 }
@@ -99,9 +102,9 @@ fn options(
     access: &Access,
     up: watch::Sender<bool>,
     tally: Arc<Tally>,
-) -> Result<(Vec<ServerAddr>, ConnectOptions), AccessError> {
+) -> Result<ConnectOptions, AccessError> {
     let options = access.options()?;
-    let options = options
+    Ok(options
         .name("scuttle-controller")
         .custom_inbox_prefix(subjects::CONTROLLER_INBOX)
         .ping_interval(PING)
@@ -116,8 +119,7 @@ fn options(
         .event_callback(move |event| {
             let (up, tally) = (up.clone(), tally.clone());
             async move { note(&event, &up, &tally) }
-        });
-    Ok((access.addresses()?, options))
+        }))
 }
 
 fn note(event: &Event, up: &watch::Sender<bool>, tally: &Tally) {

@@ -131,9 +131,9 @@ pub fn run<R: Send + 'static>(
         if matches!(*error, StoreError::Journal(_)) {
             depose.now();
             // No more comes once nobody asks any more.
-            let rest = undurable.iter().map(|batch| batch.told);
-            let told = batches.into_iter().chain(rest).map(Told::deposed).collect();
-            let _ = outbox.blocking_send(told);
+            let rest = undurable.iter().map(Decided::deposed);
+            let told = batches.into_iter().map(Told::deposed).chain(rest);
+            let _ = outbox.blocking_send(told.collect());
         }
         return Err(*error);
     }

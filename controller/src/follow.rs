@@ -9,7 +9,7 @@ use scuttle_core::State;
 use tracing::{info, warn};
 
 use crate::engine::{self, CHECKPOINT, LONG_JOURNAL};
-use crate::store::{JournalError, ReplicatedStore, SharedJournal, Store, StoreError};
+use crate::store::{JournalError, ReplicatedStore, Store, StoreError};
 use crate::vitals::Vitals;
 
 /// How long the next message is waited for, until somebody may want this to end.
@@ -22,19 +22,19 @@ const PAUSE: Duration = Duration::from_millis(250);
 const TOO_LONG: usize = 16 * LONG_JOURNAL;
 
 /// A store and its state.
-pub struct Follower<J = crate::store::JetStreamJournal> {
+pub struct Follower {
     /// The state, as far as the journal was read.
     pub state: State,
     /// Where it is read from.
-    pub store: ReplicatedStore<J>,
+    pub store: ReplicatedStore,
 }
 
-impl<J: SharedJournal> Follower<J> {
+impl Follower {
     /// Reads all that there is.
     ///
     /// # Errors
     /// As `load` of the store.
-    pub fn load(mut store: ReplicatedStore<J>) -> Result<Self, StoreError> {
+    pub fn load(mut store: ReplicatedStore) -> Result<Self, StoreError> {
         let state = engine::load(&mut store)?;
         Ok(Self { state, store })
     }

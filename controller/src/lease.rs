@@ -9,8 +9,8 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
+use async_nats::jetstream;
 use async_nats::jetstream::kv::{self, CreateErrorKind, Store, UpdateErrorKind};
-use async_nats::jetstream::{self};
 use bytes::Bytes;
 use scuttle_schemas::Timestamp;
 use uuid::Uuid;
@@ -170,14 +170,19 @@ impl Lease {
                 Ok(revision) => return Some(revision),
                 Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {
                     // Its own renewal, whose acknowledgement was lost; or somebody else.
-                    match bucket.entry(&self.key).await {
-                        Ok(Some(entry)) if entry.value != *holder => return None,
-                        Ok(Some(entry)) if entry.revision > revision => revision = entry.revision,
-                        _ => tokio::time::sleep(self.leases.ttl / RENEWALS / 4).await,
+                    if let Ok(Some(entry)) = bucket.entry(&self.key).await {
+                        if entry.value != *holder {
+                            return None;
+                        }
+                        if entry.revision > revision {
+                            revision = entry.revision;
+                            continue;
+                        }
                     }
                 }
-                Err(_) => tokio::time::sleep(self.leases.ttl / RENEWALS / 4).await,
+                Err(_) => {}
             }
+            tokio::time::sleep(self.leases.ttl / RENEWALS / 4).await;
         }
     }
 

@@ -2,7 +2,6 @@
 //! again by itself. What they keep together is told as they tell it themselves, over HTTP.
 
 use std::collections::BTreeSet;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::Path;
 use std::time::Duration;
 
@@ -10,13 +9,12 @@ use anyhow::{Context, Result, bail, ensure};
 use futures_util::future::{join_all, try_join_all};
 use serde_json::Value;
 use tempfile::TempDir;
-use uuid::Uuid;
 
 use crate::client::Client;
 use crate::http::Http;
 use crate::nats::{Nats, workspace};
-use crate::role::{Passwords, Role};
-use crate::server::Setup;
+use crate::role::{Passwords, Role, password};
+use crate::server::{Setup, free_ports};
 use crate::wait::until;
 
 /// How many servers, and how many of them keep each stream.
@@ -142,8 +140,8 @@ impl Cluster {
 /// Starts the servers; they need not have found each other.
 async fn launch(dir: &Path, nats_conf: &str) -> Result<Vec<Nats>> {
     let passwords = Passwords::make();
-    let password = format!("p{}", Uuid::now_v7().simple());
-    let ports = free_ports()?;
+    let password = password();
+    let ports = free_ports::<SERVERS>()?;
     let setup = |(name, port): (&str, &u16)| -> Result<Setup> {
         let dir = dir.join(name);
         std::fs::create_dir_all(&dir)?;
@@ -176,14 +174,6 @@ fn for_tests() -> Result<String> {
     ensure!(text.contains(BLOCK), "nats-cluster.conf has no cluster");
     let changed = "\nhttp: \"127.0.0.1:-1\"\n\ncluster {\n  no_advertise: true\n";
     Ok(text.replace(BLOCK, changed))
-}
-
-/// Ports that were free a moment ago, each another.
-fn free_ports() -> Result<Vec<u16>> {
-    let listen = |_| TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
-    let listeners: Vec<_> = (0..SERVERS).map(listen).collect::<Result<_, _>>()?;
-    let port = |listener: &TcpListener| Ok(listener.local_addr()?.port());
-    listeners.iter().map(port).collect()
 }
 
 /// Whether the servers with these monitors are all there is of a cluster, and in order.

@@ -23,10 +23,15 @@ impl Http {
     pub async fn of(controller: &mut Process) -> Result<Self> {
         // With the page or without.
         let line = controller.line(" at http://").await?;
-        let (_, address) = line.split_once("http://").context("an address")?;
-        let (address, _) = address.split_once('/').context("a path")?;
+        Self::told(&line).context("an address")
+    }
+
+    /// The last address that a controller has told in this much of its log.
+    pub fn told(log: &str) -> Option<Self> {
+        let (_, address) = log.rsplit_once(" at http://")?;
+        let (address, _) = address.split_once('/')?;
         let address = address.to_owned();
-        Ok(Self { address })
+        Some(Self { address })
     }
 
     /// The answer to a request, whole.

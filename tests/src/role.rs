@@ -52,11 +52,15 @@ impl fmt::Display for Role {
 #[derive(Debug, Clone)]
 pub struct Passwords([String; 4]);
 
+/// A new password. A letter first: `nats.conf` would take digits for a number.
+pub(crate) fn password() -> String {
+    format!("p{}", Uuid::now_v7().simple())
+}
+
 impl Passwords {
     /// New ones.
     pub fn make() -> Self {
-        // A letter first: `nats.conf` would take digits for a number.
-        Self(Role::ALL.map(|_| format!("p{}", Uuid::now_v7().simple())))
+        Self(Role::ALL.map(|_| password()))
     }
 
     /// The password of a role's user.

@@ -1,6 +1,8 @@
 //! A nats-server as a child process: with any configuration, on a free port, known to listen. Who may come in is the
 //! configuration's matter.
 
+use std::iter::repeat_with;
+use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
@@ -145,6 +147,20 @@ fn read_ports(file: &Path) -> Option<Ports> {
         websocket: port("websocket"),
         monitor: port("monitoring"),
     })
+}
+
+/// Ports of loopback that were free a moment ago, each another.
+///
+/// # Errors
+/// There are none.
+pub fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
+    let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
+    let listeners: Vec<_> = repeat_with(listen).take(COUNT).collect::<Result<_, _>>()?;
+    let mut ports = [0; COUNT];
+    for (port, listener) in ports.iter_mut().zip(&listeners) {
+        *port = listener.local_addr()?.port();
+    }
+    Ok(ports)
 }
 
 /// The nats-server to start: `SCUTTLE_NATS_SERVER`, else the one on the PATH.

@@ -115,7 +115,9 @@ impl Migration {
         let whole = Whole::read(&source)?;
         drop(source);
         let stream = self.stream(client);
-        runtime.block_on(refuse_stream(&stream))?;
+        if runtime.block_on(is_there(&stream))? {
+            return Err(MigrateError::StreamExists(stream.name));
+        }
         let peers = runtime.block_on(Peers::open(stream.clone(), subjects::SNAPSHOTS_BUCKET))?;
 
         let name = stream.name.clone();
@@ -129,15 +131,13 @@ impl Migration {
         JetStreamJournal::open_after(runtime.clone(), stream, BEFORE_THE_FIRST)
             .map_err(StoreError::from)?;
         place_rows(draft, &self.data_dir, &name)?;
-        Ok(whole.len())
+        Ok(whole.rows())
     }
 
     fn to_redb(&self, runtime: &Handle, client: Client) -> Result<usize, MigrateError> {
         let stream = self.stream(client.clone());
-        match runtime.block_on(refuse_stream(&stream)) {
-            Err(MigrateError::StreamExists(_)) => {}
-            Err(error) => return Err(error),
-            Ok(()) => return Err(MigrateError::NoStream(stream.name)),
+        if !runtime.block_on(is_there(&stream))? {
+            return Err(MigrateError::NoStream(stream.name));
         }
         let bucket = subjects::LEASES_BUCKET;
         let leases = runtime.block_on(Leases::open(client, bucket, self.replicas, TTL))?;
@@ -157,7 +157,7 @@ impl Migration {
                     return Err(MigrateError::Led);
                 }
                 draft.replace(&self.store())?;
-                Ok(whole.len())
+                Ok(whole.rows())
             });
         keeping.abort();
         migrated
@@ -200,18 +200,18 @@ fn compare(whole: &Whole, file: &Path) -> Result<(), MigrateError> {
     }
 }
 
-/// Refuses where the stream is there.
-async fn refuse_stream(stream: &JetStream) -> Result<(), MigrateError> {
+/// Whether the servers have the stream.
+async fn is_there(stream: &JetStream) -> Result<bool, MigrateError> {
     let mut context = jetstream::new(stream.client.clone());
     context.set_timeout(PATIENCE);
     let name = stream.name.clone();
     match context.get_stream(&name).await {
-        Ok(_) => Err(MigrateError::StreamExists(name)),
+        Ok(_) => Ok(true),
         Err(error) => match error.kind() {
             GetStreamErrorKind::JetStream(error)
                 if error.error_code() == jetstream::ErrorCode::STREAM_NOT_FOUND =>
             {
-                Ok(())
+                Ok(false)
             }
             _ => Err(MigrateError::Look(name, error.to_string())),
         },

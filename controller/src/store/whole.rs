@@ -9,13 +9,13 @@ use scuttle_core::Change;
 use super::codec::Contained;
 use super::draft::{Draft, DraftFile};
 use super::snapshot::{Record, Snapshot};
-use super::{FILE_NAME, Key, StoreError};
+use super::{FILE_NAME, Fold, Key, StoreError};
 
 /// About how many bytes a row has when it is written.
 const ROW: usize = 256;
 
 /// Every row of a record.
-#[derive(Debug, Clone, Default, PartialEq)]
+#[derive(Debug)]
 pub struct Whole(BTreeMap<Key, Change>);
 
 impl Whole {
@@ -24,27 +24,18 @@ impl Whole {
     /// # Errors
     /// It cannot be read, or its rows do not fit each other.
     pub fn read(snapshot: &Snapshot) -> Result<Self, StoreError> {
-        let mut rows = BTreeMap::new();
+        let mut fold = Fold::default();
         snapshot.load(|change| {
-            let key = Key::of(change);
-            if removes(change) {
-                rows.remove(&key);
-            } else {
-                rows.insert(key, change.clone());
-            }
+            fold.take(change.clone());
             Ok::<_, StoreError>(())
         })?;
-        Ok(Self(rows))
+        fold.0.retain(|_, change| !removes(change));
+        Ok(Self(fold.0))
     }
 
     /// How many rows there are.
-    pub fn len(&self) -> usize {
+    pub fn rows(&self) -> usize {
         self.0.len()
-    }
-
-    /// Whether there is none.
-    pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
     }
 
     /// A row that the other has otherwise, or that one of both has not.

@@ -179,8 +179,8 @@ impl Stage {
     /// The controller that leads, if one says so.
     pub(crate) async fn leader(&self) -> Option<usize> {
         for (number, controller) in self.controllers.iter().enumerate() {
-            let address = address(&controller.lock().await.printed());
-            let Some(http) = address else { continue };
+            let told = Http::told(&controller.lock().await.printed());
+            let Some(http) = told else { continue };
             let said = timeout(LOOK, http.body("/readyz")).await;
             if said.is_ok_and(|said| said.is_ok_and(|said| said.contains("leading"))) {
                 return Some(number);
@@ -377,14 +377,6 @@ async fn start_servers(dir: &Path, size: Size) -> Result<Vec<Nats>> {
         return Ok(vec![Nats::start_in(dir).await?]);
     }
     Ok(Cluster::start_in(dir).await?.servers)
-}
-
-/// Where a controller with this log answers HTTP, if it does yet.
-fn address(log: &str) -> Option<Http> {
-    let (_, address) = log.rsplit_once(" at http://")?;
-    let (address, _) = address.split_once('/')?;
-    let address = address.to_owned();
-    Some(Http { address })
 }
 
 /// Its log is kept in a file; nobody wants it on the terminal.
