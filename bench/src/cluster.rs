@@ -8,8 +8,8 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result, ensure};
 use async_nats::jetstream::{self, context::Context as JetStream, stream};
-use scuttle_schemas::MAX_DECKIES_PER_HOST;
 use scuttle_schemas::subjects::{self, AgentChannel};
+use scuttle_schemas::{MAX_DECKIES_PER_HOST, Partition};
 use scuttle_tests::cluster::SERVERS;
 use scuttle_tests::process::Process;
 use scuttle_tests::{Client, Cluster, Controller, Http, Role, until};
@@ -246,7 +246,9 @@ struct Progress {
 
 impl Progress {
     async fn look(context: &JetStream, leader: &Http) -> Result<Self> {
-        let stream = context.get_stream(subjects::JOURNAL_STREAM).await?;
+        let stream = context
+            .get_stream(subjects::journal_stream(Partition::FIRST))
+            .await?;
         let sum = "scuttle_commit_duration_seconds_sum";
         Ok(Self {
             journal: stream.cached_info().state.clone(),
@@ -349,7 +351,9 @@ impl Controllers {
         for started in &mut self.processes {
             started.kill().await?;
         }
-        context.delete_stream(subjects::JOURNAL_STREAM).await?;
+        context
+            .delete_stream(subjects::journal_stream(Partition::FIRST))
+            .await?;
         context.delete_key_value(subjects::LEASES_BUCKET).await?;
         let snapshots = subjects::SNAPSHOTS_BUCKET;
         context.delete_object_store(snapshots).await?;

@@ -63,10 +63,11 @@ impl Role {
                     .chain([AgentChannel::Commands.of_all()])
                     .chain(owned(&[subjects::SERVERS]))
                     .chain(subjects::jetstream_of_controller())
+                    .chain(to_controllers())
                     .collect(),
                 owned(&[subjects::REQUESTS, subjects::DISCOVERY])
                     .chain(REPORTS.map(AgentChannel::of_all))
-                    .chain([format!("{}.>", subjects::CONTROLLER_INBOX)])
+                    .chain(to_controllers())
                     .collect(),
             ),
             Self::Agent => (
@@ -149,6 +150,12 @@ fn heard() -> Vec<String> {
     owned(&subjects::BROADCASTS)
         .chain(owned(&[subjects::INBOXES]))
         .collect()
+}
+
+/// What controllers say to each other, and where they are answered.
+fn to_controllers() -> impl Iterator<Item = String> {
+    let inboxes = format!("{}.>", subjects::CONTROLLER_INBOX);
+    owned(&[subjects::ASKED, subjects::TOLD]).chain([inboxes])
 }
 
 fn owned(subjects: &[&str]) -> impl Iterator<Item = String> {

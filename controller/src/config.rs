@@ -11,6 +11,7 @@ use std::{fs, io};
 
 use clap::{Parser, ValueEnum};
 use scuttle_bus::{Access, DEFAULT_URL, Login, Secret, Tls};
+use scuttle_schemas::Partitions;
 use scuttle_telemetry::{Endpoint, LogFormat};
 use serde::Deserialize;
 
@@ -51,6 +52,8 @@ pub enum Journal {
     Shared {
         /// How many servers keep it.
         replicas: usize,
+        /// How many of them the hosts are divided over.
+        partitions: Partitions,
     },
 }
 
@@ -67,6 +70,9 @@ pub enum StoreKind {
 
 /// On how many servers a stream can be.
 const REPLICAS: RangeInclusive<i64> = 1..=5;
+
+/// Over how many journals the hosts can be divided.
+const PARTITIONS: RangeInclusive<i64> = 1..=8;
 
 /// How many of three servers may be lost without harm: one.
 const DEFAULT_REPLICAS: u8 = 3;
@@ -122,6 +128,11 @@ pub enum ConfigError {
         "replicas is given (by flag, environment or file), which is 1 to 5 servers that keep the journal, with store jetstream alone: leave it out, or say so"
     )]
     Replicas,
+    /// A number of partitions where the journal is one file, or one that there cannot be.
+    #[error(
+        "shards_of_control is given (by flag, environment or file), which is 1 to 8 journals that the hosts are divided over, with store jetstream alone: leave it out, or say so"
+    )]
+    Partitions,
     /// Two logins.
     #[error(
         "nats_creds and nats_user or nats_password are given (by flag, environment or file): a NATS login is one of them"
@@ -179,6 +190,13 @@ struct Settings {
         help = "With --store jetstream: how many NATS servers keep the journal [env: SCUTTLE_REPLICAS] [default: 3]"
     )]
     replicas: Option<u8>,
+    #[arg(
+        long,
+        value_name = "NUMBER",
+        value_parser = clap::value_parser!(u8).range(PARTITIONS),
+        help = "With --store jetstream: over how many journals, each with a leader of its own, the hosts are divided; the same for all controllers [env: SCUTTLE_SHARDS_OF_CONTROL] [default: 1]"
+    )]
+    shards_of_control: Option<u8>,
     #[arg(
         long,
         value_name = "USER",
@@ -286,11 +304,20 @@ impl Settings {
                 rule: "1 to 5",
             })
         };
+        let shards_of_control = |text: String| {
+            text.parse().map_err(|_| ConfigError::Environment {
+                name: "SCUTTLE_SHARDS_OF_CONTROL",
+                rule: "1 to 8",
+            })
+        };
         Ok(Self {
             nats_url: text("SCUTTLE_NATS_URL")?,
             data_dir: variable("SCUTTLE_DATA_DIR").map(PathBuf::from),
             store: one_of("SCUTTLE_STORE", text("SCUTTLE_STORE")?, "redb or jetstream")?,
             replicas: text("SCUTTLE_REPLICAS")?.map(replicas).transpose()?,
+            shards_of_control: (text("SCUTTLE_SHARDS_OF_CONTROL")?)
+                .map(shards_of_control)
+                .transpose()?,
             nats_user: text("SCUTTLE_NATS_USER")?,
             nats_password: text("SCUTTLE_NATS_PASSWORD")?.as_deref().map(Secret::from),
             nats_creds: variable("SCUTTLE_NATS_CREDS").map(PathBuf::from),
@@ -316,6 +343,7 @@ impl Settings {
             data_dir: self.data_dir.or(lower.data_dir),
             store: self.store.or(lower.store),
             replicas: self.replicas.or(lower.replicas),
+            shards_of_control: self.shards_of_control.or(lower.shards_of_control),
             nats_user: self.nats_user.or(lower.nats_user),
             nats_password: self.nats_password.or(lower.nats_password),
             nats_creds: self.nats_creds.or(lower.nats_creds),
@@ -346,18 +374,15 @@ impl Settings {
             (None, Some(_)) => return half("tls_key", "tls_cert"),
             (certificate, key) => certificate.zip(key),
         };
-        let journal = match (self.store.unwrap_or(StoreKind::Redb), self.replicas) {
-            (StoreKind::Redb, None) => Journal::Own,
-            (StoreKind::JetStream, replicas) => {
-                let replicas = replicas.unwrap_or(DEFAULT_REPLICAS);
-                if !REPLICAS.contains(&replicas.into()) {
-                    return Err(ConfigError::Replicas);
-                }
-                Journal::Shared {
-                    replicas: replicas.into(),
-                }
-            }
-            (StoreKind::Redb, Some(_)) => return Err(ConfigError::Replicas),
+        let (replicas, shards) = (self.replicas, self.shards_of_control);
+        let journal = match self.store.unwrap_or(StoreKind::Redb) {
+            StoreKind::Redb if replicas.is_some() => return Err(ConfigError::Replicas),
+            StoreKind::Redb if shards.is_some() => return Err(ConfigError::Partitions),
+            StoreKind::Redb => Journal::Own,
+            StoreKind::JetStream => Journal::Shared {
+                replicas: self::replicas(replicas)?,
+                partitions: partitions(shards)?,
+            },
         };
         Ok(Config {
             access: Access {
@@ -377,6 +402,21 @@ impl Settings {
             otlp_endpoint: self.otlp_endpoint,
         })
     }
+}
+
+fn replicas(given: Option<u8>) -> Result<usize, ConfigError> {
+    let replicas = given.unwrap_or(DEFAULT_REPLICAS);
+    if REPLICAS.contains(&replicas.into()) {
+        Ok(replicas.into())
+    } else {
+        Err(ConfigError::Replicas)
+    }
+}
+
+fn partitions(given: Option<u8>) -> Result<Partitions, ConfigError> {
+    given.map_or(Ok(Partitions::ONE), |count| {
+        Partitions::new(count).ok_or(ConfigError::Partitions)
+    })
 }
 
 /// A word of a few, from the environment.

@@ -2,10 +2,13 @@
 //! input. What an input causes is the core's matter.
 
 use async_nats::{HeaderMap, Message};
-use scuttle_core::{Input, Trace};
+use scuttle_core::{Input, Relayed, Trace};
 use scuttle_schemas::agents::{Heartbeat, TeardownProgress, TeardownResult};
 use scuttle_schemas::subjects::{self, AgentChannel};
-use scuttle_schemas::{ErrorCode, HostId, OperationId, Refusal, Unreadable, headers, read};
+use scuttle_schemas::teardown::TeardownRequest;
+use scuttle_schemas::{
+    ErrorCode, HostId, OperationId, Partitions, Refusal, Unreadable, headers, read,
+};
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
@@ -117,6 +120,11 @@ impl Endpoint {
         }
     }
 
+    /// Whether its requests only read.
+    pub fn reads(self) -> bool {
+        !self.changes() && self.channel().is_none()
+    }
+
     /// What it subscribes.
     pub fn subject(self) -> String {
         match self {
@@ -144,14 +152,17 @@ impl Endpoint {
             _ => requester(message)?,
         };
         match self {
-            Self::Teardown => Ok(Input::Teardown {
-                request: payload("teardown request", message)?,
-                operation_id: OperationId(fresh()),
-                requested_by,
-                key: headers::idempotency_key(header(message, headers::MSG_ID))
-                    .map_err(|error| bad_request(&error))?,
-                trace: trace(message),
-            }),
+            Self::Teardown => {
+                let request: TeardownRequest = payload("teardown request", message)?;
+                Ok(Input::Teardown {
+                    operation_id: OperationId::of_host(fresh(), &request.host_uuid),
+                    request,
+                    requested_by,
+                    key: headers::idempotency_key(header(message, headers::MSG_ID))
+                        .map_err(|error| bad_request(&error))?,
+                    trace: trace(message),
+                })
+            }
             Self::HostsEnroll => {
                 let host = fresh()
                     .to_string()
@@ -199,6 +210,25 @@ pub fn read_progress(message: &Message) -> Result<Input, Rejected> {
     let host = AgentChannel::Progress.host(&message.subject);
     let host = host.ok_or_else(|| bad_request(&"the subject names no valid host_uuid"))?;
     Ok(Input::Progress { host, progress })
+}
+
+/// Reads what the leader of another partition tells.
+///
+/// # Errors
+/// What is wrong with it.
+pub fn read_told(message: &Message, of: Partitions) -> Result<Input, Rejected> {
+    let subject = message.subject.as_str();
+    let from = subjects::teller(subject, of);
+    let from = from.ok_or_else(|| bad_request(&"the subject names no partition"))?;
+    let told = if subject.ends_with(subjects::SHARDS_UPDATED) {
+        Relayed::Shards(payload("shards broadcast", message)?)
+    } else if subject.ends_with(subjects::HOSTS_UPDATED) {
+        Relayed::Hosts(payload("hosts broadcast", message)?)
+    } else {
+        Relayed::Operations(payload("operations broadcast", message)?)
+    };
+    let trace = trace(message);
+    Ok(Input::Relay { from, told, trace })
 }
 
 fn payload<T: DeserializeOwned>(name: &'static str, message: &Message) -> Result<T, Rejected> {

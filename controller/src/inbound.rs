@@ -11,9 +11,11 @@ use async_nats::{Client, Message, Subscriber};
 use bytes::Bytes;
 use futures_util::StreamExt;
 use scuttle_core::{Input, Reply};
+use scuttle_schemas::hosts::EnrollAccepted;
 use scuttle_schemas::subjects::AgentChannel;
 use scuttle_schemas::{ErrorCode, OperationId, Refusal};
 use scuttle_telemetry::Span;
+use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::audit::{Asked, Audit};
@@ -21,7 +23,9 @@ use crate::connection::Connected;
 use crate::encoder::Encoder;
 use crate::endpoint::{self, Endpoint, Rejected};
 use crate::inbox::{Full, Gone, Inbox, Room};
+use crate::names::{Claim, Enrolling, Names};
 use crate::outbound;
+use crate::portion::Portion;
 use crate::shutdown::{End, Term};
 use crate::spans;
 use crate::tally::{About, Cause, Source, Tally};
@@ -45,37 +49,57 @@ pub struct Requester {
     /// Which operation it reports on.
     pub operation: Option<OperationId>,
     _room: Room,
+    _enrolling: Option<Enrolling>,
+}
+
+impl Requester {
+    /// Nobody waits for an answer.
+    fn nobody(room: Room) -> Self {
+        Self {
+            request: None,
+            asked: None,
+            span: None,
+            operation: None,
+            _room: room,
+            _enrolling: None,
+        }
+    }
 }
 
 /// What all tasks share.
 #[derive(Debug, Clone)]
 pub struct Inbound {
+    /// The engine's inbox, which ends when nobody has this any more. Boxed, since thousands may wait.
+    pub inbox: Inbox<Box<Requester>>,
+    /// What else they need.
+    pub desk: Desk,
+}
+
+/// What is needed to look at requests, and to answer those that do not come to the engine.
+#[derive(Debug, Clone)]
+pub struct Desk {
     /// For refusals.
     pub client: Client,
     /// Whether they can be sent.
     pub connected: Connected,
-    /// The engine's inbox. Boxed, since thousands may wait.
-    pub inbox: Inbox<Box<Requester>>,
     /// What is refused is written here, where it asked for a change.
     pub audit: Audit,
     /// What is refused is counted here.
     pub tally: Arc<Tally>,
     /// When to stop.
     pub term: Term,
+    /// Which hosts are its own.
+    pub portion: Portion,
+    /// Where the hosts' names are claimed, if others have hosts, too.
+    pub names: Option<Names>,
 }
 
 /// Serves one endpoint: until the term ends through the engine, after it by saying why it ended.
 pub async fn serve(endpoint: Endpoint, mut requests: Requests, inbound: Inbound) {
-    let Inbound {
-        client,
-        mut connected,
-        inbox,
-        audit,
-        tally,
-        mut term,
-    } = inbound;
-    let mut inbox = Some(inbox);
+    let Inbound { inbox, mut desk } = inbound;
+    let (mut term, mut inbox) = (desk.term.clone(), Some(inbox));
     let mut encoder = Encoder::new(REFUSALS);
+    let mut claims = JoinSet::new();
     loop {
         let request = tokio::select! {
             biased;
@@ -84,67 +108,104 @@ pub async fn serve(endpoint: Endpoint, mut requests: Requests, inbound: Inbound)
                 continue;
             }
             request = requests.next() => request,
+            Some(_) = claims.join_next() => continue,
         };
-        let Some(request) = request else { return };
-        let Err(refused) = submit(endpoint, request, inbox.as_ref(), (&tally, &term)) else {
-            continue;
-        };
-        let Refused {
+        let Some(request) = request else { break };
+        match submit(endpoint, request, inbox.as_ref(), &desk) {
+            Submitted::Done => {}
+            Submitted::Unclaimed(heard, inbox) => {
+                claims.spawn(claim(endpoint, *heard, inbox, desk.clone()));
+            }
+            Submitted::Unheard(unheard) => {
+                let unheard = (endpoint, *unheard);
+                desk.answer(&mut encoder, unheard, &mut inbox).await;
+            }
+        }
+    }
+    claims.join_all().await;
+}
+
+/// A request, read.
+struct Heard {
+    request: Request,
+    asked: Option<Box<Asked>>,
+    span: Option<Box<Span>>,
+    input: Input,
+    room: Room,
+}
+
+/// A request that did not come to the engine, and its answer.
+struct Unheard {
+    request: Request,
+    asked: Option<Box<Asked>>,
+    span: Option<Box<Span>>,
+    reply: Reply,
+}
+
+/// What became of a request.
+enum Submitted {
+    /// The engine has it, or nobody answers it here.
+    Done,
+    /// It is to be answered without the engine.
+    Unheard(Box<Unheard>),
+    /// The name that it gives a host is to be claimed first.
+    Unclaimed(Box<Heard>, Inbox<Box<Requester>>),
+}
+
+impl Desk {
+    /// Answers what did not come to the engine; lets go of its inbox when the term ends.
+    async fn answer(
+        &mut self,
+        encoder: &mut Encoder,
+        (endpoint, unheard): (Endpoint, Unheard),
+        inbox: &mut Option<Inbox<Box<Requester>>>,
+    ) {
+        let Unheard {
             request,
             asked,
             mut span,
-            refusal,
-        } = *refused;
-        let reply = Reply::Refused(refusal);
-        tally.answers.count(endpoint, &reply);
+            reply,
+        } = unheard;
+        let tally = &self.tally;
+        if outbound::is_counted(&request) {
+            tally.answers.count(endpoint, &reply);
+        }
         if let Some(span) = &mut span {
             spans::answered(span, asked.as_deref(), &reply, None);
         }
-        audit.tell(asked.as_deref().map(|asked| (asked, &reply)), &tally);
-        let mut answer = pin!(outbound::reply(
-            &client,
-            &mut encoder,
-            &tally,
-            (endpoint, request),
-            None,
-            &reply
-        ));
+        (self.audit).tell(asked.as_deref().map(|asked| (asked, &reply)), tally);
+        let (client, asked) = (&self.client, (endpoint, request));
+        let mut answer = pin!(outbound::reply(client, encoder, tally, asked, None, &reply));
         loop {
             tokio::select! {
                 biased;
                 () = &mut answer => break,
                 // Whoever waited asks again.
-                () = connected.lost() => break,
+                () = self.connected.lost() => break,
                 // The engine ends when nobody holds its inbox, also while the server takes nothing.
-                () = term.ended(), if inbox.is_some() => inbox = None,
+                () = self.term.ended(), if inbox.is_some() => *inbox = None,
             }
         }
     }
 }
 
-/// A request that did not come to the engine.
-struct Refused {
-    request: Request,
-    asked: Option<Box<Asked>>,
-    span: Option<Box<Span>>,
-    refusal: Refusal,
-}
-
-/// Hands a request to the engine, or gives it back with the reason why not. Drops a report beyond its host's share.
+/// Hands a request to the engine, or says what else is to be done with it. Drops a report beyond its host's share, and what another
+/// partition's leader takes.
 fn submit(
     endpoint: Endpoint,
     mut request: Request,
     inbox: Option<&Inbox<Box<Requester>>>,
-    (tally, term): (&Tally, &Term),
-) -> Result<(), Box<Refused>> {
+    desk: &Desk,
+) -> Submitted {
+    let (tally, term, portion) = (&desk.tally, &desk.term, desk.portion);
     let length = request.message.payload.len();
     let source = Source::Endpoint(endpoint);
     let refuse = |request: Request, (asked, span), refusal| {
-        Err(Box::new(Refused {
+        Submitted::Unheard(Box::new(Unheard {
             request,
             asked,
             span,
-            refusal,
+            reply: Reply::Refused(refusal),
         }))
     };
     // Whose report it is, as its subject has it.
@@ -153,11 +214,16 @@ fn submit(
         tally.count_about(&about, source, cause, length, &refusal.message);
         refusal
     };
+    if let Some(channel) = endpoint.channel()
+        && !portion.hears(channel, &request.message.subject)
+    {
+        return Submitted::Done;
+    }
     let mut room = None;
     if let Some((inbox, channel)) = inbox.zip(endpoint.channel()) {
         match report_room(inbox, channel, &request.message, (tally, source)) {
             Ok(taken) => room = Some(taken),
-            Err(Full::Share) => return Ok(()),
+            Err(Full::Share) => return Submitted::Done,
             Err(Full::Room) => {
                 let refusal = counted(&request, overloaded());
                 return refuse(request, (None, None), refusal);
@@ -165,6 +231,9 @@ fn submit(
         }
     }
     let mut read = endpoint.read(&request.message, Uuid::now_v7);
+    if !portion.answers(&read) {
+        return Submitted::Done;
+    }
     let asked = Asked::of(endpoint, &request.message, read.as_ref().ok());
     let span = spans::begin(endpoint, &request.message, asked.as_deref(), &mut read);
     let Some(inbox) = inbox else {
@@ -177,10 +246,6 @@ fn submit(
             return refuse(request, (asked, span), refusal);
         }
     };
-    let operation = match &input {
-        Input::Result { result, .. } => Some(result.operation_id),
-        _ => None,
-    };
     // They are read, and would keep much memory waiting.
     request.message.payload = Bytes::new();
     request.message.headers = None;
@@ -188,31 +253,111 @@ fn submit(
         let refusal = counted(&request, overloaded());
         return refuse(request, (asked, span), refusal);
     };
-    let requester = Requester {
-        request: Some((endpoint, request)),
+    if let (Some(names), Input::HostsList(list)) = (&desk.names, &input)
+        && let Some(refusal) = list
+            .host_uuid
+            .as_ref()
+            .and_then(|host| names.is_unsaid(host))
+    {
+        return refuse(request, (asked, span), refusal);
+    }
+    let heard = Heard {
+        request,
         asked,
         span,
-        operation,
-        _room: room,
+        input,
+        room,
     };
-    match inbox.send(input, Box::new(requester)) {
-        Err((requester, Gone)) => match requester.request {
-            Some((_, request)) => refuse(request, (requester.asked, requester.span), over(term)),
-            None => Ok(()),
-        },
-        Ok(()) => Ok(()),
+    if desk.names.is_some() && matches!(heard.input, Input::Enroll { .. }) {
+        return Submitted::Unclaimed(Box::new(heard), inbox.clone());
+    }
+    match hand(endpoint, heard, None, inbox, term) {
+        Ok(()) => Submitted::Done,
+        Err(unheard) => Submitted::Unheard(unheard),
     }
 }
 
-/// Takes in what agents publish on their progress subjects. What cannot be read, or comes while there is no
-/// room, is dropped: progress is a hint, the result counts.
-pub async fn progress(mut messages: Subscriber, inbound: Inbound) {
-    let Inbound {
-        inbox,
-        tally,
-        mut term,
-        ..
-    } = inbound;
+/// Hands a request to the engine, or gives it back if that is gone.
+fn hand(
+    endpoint: Endpoint,
+    heard: Heard,
+    enrolling: Option<Enrolling>,
+    inbox: &Inbox<Box<Requester>>,
+    term: &Term,
+) -> Result<(), Box<Unheard>> {
+    let operation = match &heard.input {
+        Input::Result { result, .. } => Some(result.operation_id),
+        _ => None,
+    };
+    let requester = Requester {
+        request: Some((endpoint, heard.request)),
+        asked: heard.asked,
+        span: heard.span,
+        operation,
+        _room: heard.room,
+        _enrolling: enrolling,
+    };
+    let sent = inbox.send(heard.input, Box::new(requester));
+    sent.or_else(|(requester, Gone)| match requester.request {
+        Some((_, request)) => Err(Box::new(Unheard {
+            request,
+            asked: requester.asked,
+            span: requester.span,
+            reply: Reply::Refused(over(term)),
+        })),
+        None => Ok(()),
+    })
+}
+
+/// Claims the name of a host that is to be enrolled; then hands it to the engine.
+async fn claim(endpoint: Endpoint, mut heard: Heard, inbox: Inbox<Box<Requester>>, mut desk: Desk) {
+    let (names, portion, mut term) = (desk.names.clone(), desk.portion, desk.term.clone());
+    let mut encoder = Encoder::new(REFUSALS);
+    let claimed = async {
+        let (Some(names), Input::Enroll { request, host }) = (names, &mut heard.input) else {
+            return Ok(None);
+        };
+        if request.host_uuid.is_none() {
+            *host = portion.fresh_host();
+        }
+        names.claim(request, host.clone()).await.map(Some)
+    };
+    let claimed = tokio::select! {
+        biased;
+        () = term.ended() => Err(over(&term)),
+        claimed = claimed => claimed,
+    };
+    let reply = match claimed {
+        Ok(Some(Claim::Held(host))) => Reply::Enroll(EnrollAccepted {
+            accepted: true,
+            host: *host,
+            repeated: true,
+        }),
+        Ok(claim) => {
+            let enrolling = claim.and_then(Claim::granted);
+            if let Err(unheard) = hand(endpoint, heard, enrolling, &inbox, &term) {
+                let unheard = (endpoint, *unheard);
+                desk.answer(&mut encoder, unheard, &mut Some(inbox)).await;
+            }
+            return;
+        }
+        Err(refusal) => Reply::Refused(refusal),
+    };
+    let unheard = Unheard {
+        request: heard.request,
+        asked: heard.asked,
+        span: heard.span,
+        reply,
+    };
+    let unheard = (endpoint, unheard);
+    desk.answer(&mut encoder, unheard, &mut Some(inbox)).await;
+}
+
+/// Takes in what the leaders of other partitions tell. What finds no room is dropped: a subscriber lists anew where a revision is
+/// missing.
+pub async fn told(mut messages: Subscriber, inbound: Inbound) {
+    let Inbound { inbox, desk } = inbound;
+    let (portion, tally, mut term) = (desk.portion, desk.tally, desk.term);
     loop {
         let message = tokio::select! {
             biased;
@@ -220,6 +365,34 @@ pub async fn progress(mut messages: Subscriber, inbound: Inbound) {
             message = messages.next() => message,
         };
         let Some(message) = message else { return };
+        let length = message.payload.len();
+        let taken = endpoint::read_told(&message, portion.of).and_then(|input| {
+            let room = inbox.room(&input, length).ok_or_else(overloaded)?;
+            // An engine that is gone tells nobody.
+            let _ = inbox.send(input, Box::new(Requester::nobody(room)));
+            Ok(())
+        });
+        if let Err(Rejected { cause, refusal }) = taken {
+            tally.count(Source::Told, cause, length, &refusal.message);
+        }
+    }
+}
+
+/// Takes in what agents publish on their progress subjects. What cannot be read, or comes while there is no
+/// room, is dropped: progress is a hint, the result counts.
+pub async fn progress(mut messages: Subscriber, inbound: Inbound) {
+    let Inbound { inbox, desk } = inbound;
+    let (portion, tally, mut term) = (desk.portion, desk.tally, desk.term);
+    loop {
+        let message = tokio::select! {
+            biased;
+            () = term.ended() => return,
+            message = messages.next() => message,
+        };
+        let Some(message) = message else { return };
+        if !portion.hears(AgentChannel::Progress, &message.subject) {
+            continue;
+        }
         let length = message.payload.len();
         let source = Source::Progress;
         let room = match report_room(&inbox, AgentChannel::Progress, &message, (&tally, source)) {
@@ -229,15 +402,8 @@ pub async fn progress(mut messages: Subscriber, inbound: Inbound) {
         };
         let taken = room.and_then(|room| {
             let input = endpoint::read_progress(&message)?;
-            let requester = Requester {
-                request: None,
-                asked: None,
-                span: None,
-                operation: None,
-                _room: room,
-            };
             // An engine that is gone needs no hints.
-            let _ = inbox.send(input, Box::new(requester));
+            let _ = inbox.send(input, Box::new(Requester::nobody(room)));
             Ok(())
         });
         if let Err(Rejected { cause, refusal }) = taken {
@@ -266,7 +432,7 @@ fn report_room<R>(
     room
 }
 
-fn overloaded() -> Rejected {
+pub(crate) fn overloaded() -> Rejected {
     let refusal = Refusal {
         retry_after_ms: Some(RETRY_AFTER_MS),
         ..Refusal::new(

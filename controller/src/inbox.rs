@@ -21,10 +21,14 @@ pub struct Limits {
     pub reports: usize,
     /// Requests that only read.
     pub reads: usize,
+    /// What other partitions' leaders tell.
+    pub relays: usize,
     /// Bytes of those requests.
     pub bytes: usize,
     /// Bytes of the reports.
     pub report_bytes: usize,
+    /// Bytes of what other leaders tell.
+    pub relay_bytes: usize,
     /// What is read of the reports of one host.
     pub share: Share,
 }
@@ -37,13 +41,16 @@ impl Limits {
     /// out the operators, or the other way round. Reads have room of their own, so that lists are
     /// answered while changes are refused; there is less of it, since an answer may take up to 1 MB of
     /// memory until it is sent. Bytes: requests are short; reports are the inventories of a few hundred large hosts
-    /// at once; what a payload becomes takes several times its memory.
+    /// at once; what a payload becomes takes several times its memory. What other leaders tell and finds no room, whoever follows
+    /// the swarm lists anew.
     pub const STANDARD: Self = Self {
         changes: 8192,
         reports: 8192,
         reads: 256,
+        relays: 1024,
         bytes: 16 << 20,
         report_bytes: 64 << 20,
+        relay_bytes: 64 << 20,
         share: Share::STANDARD,
     };
 }
@@ -60,8 +67,10 @@ struct Rooms {
     changes: Gauge,
     reports: Gauge,
     reads: Gauge,
+    relays: Gauge,
     bytes: Gauge,
     report_bytes: Gauge,
+    relay_bytes: Gauge,
     shares: Shares,
 }
 
@@ -103,6 +112,7 @@ enum Kind {
     Change,
     Report,
     Read,
+    Relay,
 }
 
 impl Kind {
@@ -113,6 +123,7 @@ impl Kind {
             | Input::HostsList(_)
             | Input::OperationsList(_)
             | Input::OperationGet(_) => Self::Read,
+            Input::Relay { .. } => Self::Relay,
             Input::Start
             | Input::Tick
             | Input::Teardown { .. }
@@ -129,12 +140,14 @@ impl Rooms {
             Kind::Change => &self.changes,
             Kind::Report => &self.reports,
             Kind::Read => &self.reads,
+            Kind::Relay => &self.relays,
         }
     }
 
     fn bytes_of(&self, kind: Kind) -> &Gauge {
         match kind {
             Kind::Report => &self.report_bytes,
+            Kind::Relay => &self.relay_bytes,
             Kind::Change | Kind::Read => &self.bytes,
         }
     }
@@ -174,6 +187,16 @@ pub struct Depth {
     pub most: usize,
 }
 
+impl Depth {
+    /// Of two rooms together.
+    pub(crate) fn and(self, other: Self) -> Self {
+        Self {
+            taken: self.taken + other.taken,
+            most: self.most + other.most,
+        }
+    }
+}
+
 /// A look at the rooms of an inbox, which does not keep it open.
 #[derive(Debug, Clone)]
 pub struct Depths(Arc<Rooms>);
@@ -189,10 +212,12 @@ impl Depths {
             ("changes", rooms.changes.depth()),
             ("reports", rooms.reports.depth()),
             ("reads", rooms.reads.depth()),
+            ("relays", rooms.relays.depth()),
         ];
         let bytes = vec![
             ("requests", rooms.bytes.depth()),
             ("reports", rooms.report_bytes.depth()),
+            ("relays", rooms.relay_bytes.depth()),
         ];
         (messages, bytes)
     }
@@ -218,18 +243,22 @@ impl<R> Inbox<R> {
             changes,
             reports,
             reads,
+            relays,
             bytes,
             report_bytes,
+            relay_bytes,
             share,
         } = limits;
         // Whatever has a place has one here, too.
-        let (jobs, engine) = sync_channel(changes + reports + reads);
+        let (jobs, engine) = sync_channel(changes + reports + reads + relays);
         let rooms = Arc::new(Rooms {
             changes: Gauge::new(changes),
             reports: Gauge::new(reports),
             reads: Gauge::new(reads),
+            relays: Gauge::new(relays),
             bytes: Gauge::new(bytes),
             report_bytes: Gauge::new(report_bytes),
+            relay_bytes: Gauge::new(relay_bytes),
             shares: Shares::new(share),
         });
         (Self { jobs, rooms }, engine)

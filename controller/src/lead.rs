@@ -6,7 +6,7 @@ use anyhow::Context;
 use async_nats::Client;
 use async_nats::service::Service;
 use scuttle_core::State;
-use scuttle_schemas::subjects::AgentChannel;
+use scuttle_schemas::subjects::{self, AgentChannel};
 use tokio::sync::mpsc;
 use tokio::task::{JoinSet, unconstrained};
 use tracing::{error, info, warn};
@@ -16,11 +16,14 @@ use crate::connection::Connected;
 use crate::endpoint::Endpoint;
 use crate::engine::{self, OUTBOX};
 use crate::events::Events;
+use crate::gather::{self, Gather};
 use crate::http::Health;
-use crate::inbound::{self, Inbound};
+use crate::inbound::{self, Desk, Inbound};
 use crate::inbox::{Inbox, Limits};
 use crate::lease::Held;
 use crate::metrics::{Metrics, Queues};
+use crate::names::Names;
+use crate::portion::Portion;
 use crate::shutdown::{Depose, End, Term};
 use crate::store::{Store, StoreError};
 use crate::{clock, outbound, service};
@@ -47,6 +50,10 @@ pub struct Led<'a> {
     pub term: Term,
     /// Stops it where the journal is somebody else's.
     pub depose: Depose,
+    /// Which hosts are its own.
+    pub portion: Portion,
+    /// Where their names are claimed, if others have hosts, too.
+    pub names: Option<Names>,
 }
 
 impl Led<'_> {
@@ -64,6 +71,8 @@ impl Led<'_> {
             lease,
             term,
             depose,
+            portion,
+            names,
         } = self;
         let (tally, vitals) = (metrics.tally(), metrics.vitals().clone());
         let (inbox, jobs) = Inbox::new(Limits::STANDARD);
@@ -72,24 +81,25 @@ impl Led<'_> {
             inbox: inbox.depths(),
             outbox: outbox.downgrade(),
         });
-        let books = (audit.clone(), tally.clone(), Events::since(&state));
-        let may_send = (connected.clone(), lease);
-        let outbound = outbound::run(client.clone(), effects, may_send, books);
+        let books = (audit.clone(), tally.clone(), Events::since(&state, portion));
+        let may_send = (connected.clone(), lease.clone());
+        let outbound = outbound::run((client.clone(), portion), effects, may_send, books);
         // What has been decided goes before what else could be read: a flood must not keep the answers back.
         let outbound = tokio::spawn(unconstrained(outbound));
         let engine = tokio::task::spawn_blocking(move || {
             let shown = (&vitals, &depose);
             engine::run(state, &mut store, jobs, &outbox, clock::now, shown)
         });
-        let inbound = Inbound {
+        let desk = Desk {
             client: client.clone(),
             connected: connected.clone(),
-            inbox,
             audit: audit.clone(),
             tally: tally.clone(),
             term: term.clone(),
+            portion,
+            names,
         };
-        let subscribed = subscribe(inbound).await;
+        let subscribed = subscribe(Inbound { inbox, desk }, lease).await;
         match &subscribed {
             Ok(_) => {
                 health.leads(connected);
@@ -129,25 +139,46 @@ impl Led<'_> {
 }
 
 /// Subscribes every subject; each has a task that holds a sender of the inbox until the shutdown.
-async fn subscribe(inbound: Inbound) -> anyhow::Result<(Service, JoinSet<()>)> {
-    let client = &inbound.client;
+async fn subscribe(inbound: Inbound, lease: Held) -> anyhow::Result<(Service, JoinSet<()>)> {
+    let Desk {
+        client,
+        tally,
+        portion,
+        ..
+    } = &inbound.desk;
     let mut tasks = JoinSet::new();
     let progress = client.subscribe(AgentChannel::Progress.of_all()).await?;
     // Each looks at all that waits for it before another runs, as many messages as came in one go: else those that are read
     // meanwhile would be more than a subscription holds.
     tasks.spawn(unconstrained(inbound::progress(progress, inbound.clone())));
     let failed = |error: async_nats::Error| anyhow::anyhow!("cannot start the service: {error}");
-    let service = service::start(client, &inbound.tally)
-        .await
-        .map_err(failed)?;
+    let service = service::start(client, tally).await.map_err(failed)?;
+    let add = async |subject: String, name: &str| {
+        let endpoint = service.endpoint_builder().name(name).add(subject).await;
+        endpoint.map_err(failed)
+    };
     for endpoint in Endpoint::ALL {
-        let builder = service.endpoint_builder().name(endpoint.name());
-        let requests = builder.add(endpoint.subject()).await.map_err(failed)?;
-        tasks.spawn(unconstrained(inbound::serve(
-            endpoint,
-            requests,
-            inbound.clone(),
-        )));
+        let (subject, name) = portion.serves(endpoint);
+        let requests = add(subject, &name).await?;
+        let serving = inbound::serve(endpoint, requests, inbound.clone());
+        tasks.spawn(unconstrained(serving));
+    }
+    if portion.is_one_of_several() && portion.is_first() {
+        for broadcast in subjects::BROADCASTS {
+            let told = client.subscribe(subjects::told(None, broadcast)).await?;
+            tasks.spawn(unconstrained(inbound::told(told, inbound.clone())));
+        }
+        let gather = Gather {
+            client: client.clone(),
+            tally: tally.clone(),
+            lease,
+            term: inbound.desk.term.clone(),
+            of: portion.of,
+        };
+        for endpoint in Endpoint::ALL.into_iter().filter(|one| one.reads()) {
+            let requests = add(endpoint.subject(), endpoint.name()).await?;
+            tasks.spawn(gather::serve(endpoint, requests, gather.clone()));
+        }
     }
     Ok((service, tasks))
 }

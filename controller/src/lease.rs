@@ -117,6 +117,17 @@ impl Leases {
         })
     }
 
+    /// The bucket.
+    pub fn bucket(&self) -> &Store {
+        &self.bucket
+    }
+
+    /// Whether nobody has a lease, as far as the servers say.
+    pub async fn is_free(&self, key: &str) -> bool {
+        let entry = self.bucket.entry(key).await;
+        entry.is_ok_and(|entry| entry.is_none_or(|entry| entry.operation != kv::Operation::Put))
+    }
+
     /// Takes a lease, unless somebody has it.
     ///
     /// # Errors

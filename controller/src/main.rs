@@ -5,8 +5,10 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
+use async_nats::Client;
 use scuttle_controller::audit::Audit;
 use scuttle_controller::backup::{self, Backups, Interrupt};
+use scuttle_controller::balance::Balance;
 use scuttle_controller::clock;
 use scuttle_controller::config::{Command, Config, ConfigError, Journal};
 use scuttle_controller::connection;
@@ -15,13 +17,15 @@ use scuttle_controller::http::{self, Health};
 use scuttle_controller::lead::Led;
 use scuttle_controller::lease::Held;
 use scuttle_controller::metrics::Metrics;
-use scuttle_controller::replica::Replica;
+use scuttle_controller::portion::Portion;
+use scuttle_controller::replica::{Replica, TTL};
 use scuttle_controller::shutdown::{self, Shutdown, Term};
 use scuttle_controller::store::{JetStream, RedbStore, StoreError};
-use scuttle_schemas::subjects;
+use scuttle_schemas::{Partition, Partitions};
 use scuttle_telemetry::{LogFormat, log};
 use tokio::runtime::Runtime;
-use tracing::{error, info};
+use tokio::task::JoinSet;
+use tracing::{Instrument, error, info, info_span};
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
@@ -34,7 +38,7 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let config = match Command::load(std::env::args_os()) {
-        Ok(Command::Serve(config)) => config,
+        Ok(Command::Serve(config)) => Arc::new(*config),
         Ok(Command::Backup {
             data_dir,
             file,
@@ -85,13 +89,17 @@ fn main() -> ExitCode {
     code
 }
 
-async fn run(config: &Config, audit: &Audit) -> anyhow::Result<()> {
+async fn run(config: &Arc<Config>, audit: &Audit) -> anyhow::Result<()> {
     let shutdown = shutdown::listen().context("cannot listen for signals")?;
     audit
         .reopen_on_hangup()
         .context("cannot listen for signals")?;
-    let health = Health::new(shutdown.clone());
-    let metrics = Metrics::new(health.clone());
+    let partitions = match config.journal {
+        Journal::Own => Partitions::ONE,
+        Journal::Shared { partitions, .. } => partitions,
+    };
+    let health = Health::new(shutdown.clone(), partitions);
+    let metrics = Metrics::new(health.clone(), partitions);
     if let Some(address) = config.http {
         let watched = (health.clone(), metrics.clone());
         let server = http::Server::bind(address, &config.web_nats_url, watched);
@@ -100,8 +108,23 @@ async fn run(config: &Config, audit: &Audit) -> anyhow::Result<()> {
         })?;
         tokio::spawn(server.run());
     }
-    while !shutdown.has_begun() {
-        Box::pin(serve(config, (audit, &metrics), &health, shutdown.clone())).await?;
+    let served = Served {
+        config: config.clone(),
+        audit: audit.clone(),
+        metrics: metrics.clone(),
+        health,
+        shutdown,
+    };
+    match config.journal {
+        Journal::Own => {
+            while !served.shutdown.has_begun() {
+                Box::pin(served.alone()).await?;
+            }
+        }
+        Journal::Shared {
+            replicas,
+            partitions,
+        } => Box::pin(served.with_others(replicas, partitions)).await?,
     }
     let refused = metrics.tally().to_string();
     if !refused.is_empty() {
@@ -110,74 +133,159 @@ async fn run(config: &Config, audit: &Audit) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// From the store's file to its last checkpoint: until the shutdown begins, or the NATS client ends by itself.
-async fn serve(
-    config: &Config,
-    (audit, metrics): (&Audit, &Metrics),
-    health: &Health,
-    mut shutdown: Shutdown,
-) -> anyhow::Result<()> {
-    let tally = metrics.tally();
-    if let Journal::Shared { replicas } = config.journal {
-        health.connects();
-        let (client, connected) = tokio::select! {
-            connection = connection::connect(&config.access, tally) => connection,
+/// What serving takes.
+#[derive(Clone)]
+struct Served {
+    config: Arc<Config>,
+    audit: Audit,
+    metrics: Metrics,
+    health: Health,
+    shutdown: Shutdown,
+}
+
+impl Served {
+    /// One of several controllers, until the shutdown begins. Each partition but the first has a thread and a connection of its own,
+    /// and nothing else in common but who leads how many.
+    async fn with_others(self, replicas: usize, partitions: Partitions) -> anyhow::Result<()> {
+        self.health.connects();
+        let tally = self.metrics.tally();
+        let mut shutdown = self.shutdown.clone();
+        let (beside, _) = tokio::select! {
+            connection = connection::connect(&self.config.access, tally) => connection,
             () = shutdown.begun() => return Ok(()),
         };
-        let replica = Replica {
-            data_dir: &config.data_dir,
-            stream: JetStream {
-                client,
-                name: subjects::JOURNAL_STREAM.to_owned(),
-                subject: subjects::JOURNAL.to_owned(),
-                replicas,
-            },
-            connected,
+        let several = partitions != Partitions::ONE;
+        let balance = several.then(|| Balance::new(partitions, TTL));
+        let portion = |partition| Portion {
+            partition,
+            of: partitions,
+        };
+        let mut others = JoinSet::new();
+        for partition in partitions.all().skip(1) {
+            let mut one = self.clone();
+            one.health = self.health.of(partition);
+            one.metrics = self.metrics.of(partition);
+            let (beside, balance) = (beside.clone(), balance.clone());
+            let (portion, shutdown) = (portion(partition), self.shutdown.clone());
+            others.spawn_blocking(move || {
+                let served = start_runtime().and_then(|runtime| {
+                    runtime.block_on(one.partition(portion, replicas, beside, balance))
+                });
+                // A controller that can no longer lead one of them is of no use for the others.
+                shutdown.begin();
+                served.with_context(|| format!("partition {partition}"))
+            });
+        }
+        if let Some(balance) = &balance {
+            let (balance, beside) = (balance.clone(), beside.clone());
+            let shutdown = self.shutdown.clone();
+            others.spawn(async move {
+                balance.run(beside, replicas, shutdown).await;
+                Ok(())
+            });
+        }
+        let first = self.partition(portion(Partition::FIRST), replicas, beside, balance);
+        let mut ended = Box::pin(first).await;
+        self.shutdown.begin();
+        while let Some(other) = others.join_next().await {
+            ended = ended.and(other.context("a partition panicked").flatten());
+        }
+        ended
+    }
+
+    /// One partition, in turn followed and led, until the shutdown begins.
+    async fn partition(
+        &self,
+        portion: Portion,
+        replicas: usize,
+        beside: Client,
+        balance: Option<Balance>,
+    ) -> anyhow::Result<()> {
+        let several = portion.is_one_of_several();
+        let data_dir = portion.directory(&self.config.data_dir);
+        let mut shutdown = self.shutdown.clone();
+        let serving = async {
+            while !shutdown.has_begun() {
+                self.health.connects();
+                let (client, connected) = tokio::select! {
+                    connection = connection::connect(&self.config.access, self.metrics.tally()) => connection,
+                    () = shutdown.begun() => return Ok(()),
+                };
+                let replica = Replica {
+                    data_dir: &data_dir,
+                    stream: JetStream::of(client, replicas, portion),
+                    beside: beside.clone(),
+                    balance: balance.clone(),
+                    connected,
+                    audit: &self.audit,
+                    metrics: &self.metrics,
+                    health: &self.health,
+                    shutdown: shutdown.clone(),
+                };
+                Box::pin(replica.run()).await?;
+            }
+            Ok(())
+        };
+        if several {
+            let span = info_span!("partition", number = %portion.partition);
+            serving.instrument(span).await
+        } else {
+            serving.await
+        }
+    }
+
+    /// The only controller: from the store's file to its last checkpoint, until the shutdown begins, or the NATS client ends by
+    /// itself.
+    async fn alone(&self) -> anyhow::Result<()> {
+        let Self {
+            config,
             audit,
             metrics,
             health,
             shutdown,
-        };
-        return Box::pin(replica.run()).await;
-    }
-    health.loads();
-    // It may take seconds, and meanwhile others are told so.
-    let data_dir = config.data_dir.clone();
-    let loading = tokio::task::spawn_blocking(move || {
-        let mut store = RedbStore::open(&data_dir)?;
-        let state = engine::load(&mut store)?;
-        Ok::<_, StoreError>((store, state))
-    });
-    let (store, state) = loading.await.context("the loading panicked")??;
-    let backups = Backups::offer(&config.data_dir, store.snapshots());
-    let (hosts, shards, open) = state.size();
-    info!(
-        "loaded {hosts} hosts, {shards} shards, {open} open operations from {}",
-        config.data_dir.display()
-    );
+        } = self;
+        let (tally, mut shutdown) = (metrics.tally(), shutdown.clone());
+        health.loads();
+        // It may take seconds, and meanwhile others are told so.
+        let data_dir = config.data_dir.clone();
+        let loading = tokio::task::spawn_blocking(move || {
+            let mut store = RedbStore::open(&data_dir)?;
+            let state = engine::load(&mut store)?;
+            Ok::<_, StoreError>((store, state))
+        });
+        let (store, state) = loading.await.context("the loading panicked")??;
+        let backups = Backups::offer(&config.data_dir, store.snapshots());
+        let (hosts, shards, open) = state.size();
+        info!(
+            "loaded {hosts} hosts, {shards} shards, {open} open operations from {}",
+            config.data_dir.display()
+        );
 
-    health.connects();
-    let (client, connected) = tokio::select! {
-        connection = connection::connect(&config.access, tally) => connection,
-        () = shutdown.begun() => {
-            backups.stop().await;
-            return Ok(());
-        }
-    };
-    let (term, depose) = Term::until(shutdown);
-    let led = Led {
-        client,
-        connected,
-        audit,
-        metrics,
-        health,
-        lease: Held::alone(),
-        term,
-        depose,
-    };
-    let ended = led.lead(state, store).await;
-    backups.stop().await;
-    ended
+        health.connects();
+        let (client, connected) = tokio::select! {
+            connection = connection::connect(&config.access, tally) => connection,
+            () = shutdown.begun() => {
+                backups.stop().await;
+                return Ok(());
+            }
+        };
+        let (term, depose) = Term::until(shutdown);
+        let led = Led {
+            client,
+            connected,
+            audit,
+            metrics,
+            health,
+            lease: Held::alone(),
+            term,
+            depose,
+            portion: Portion::WHOLE,
+            names: None,
+        };
+        let ended = led.lead(state, store).await;
+        backups.stop().await;
+        ended
+    }
 }
 
 /// Does something once, and says what: until it is done, or the operator does not want it any more.

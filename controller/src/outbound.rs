@@ -20,6 +20,7 @@ use crate::engine::Told;
 use crate::events::{self, Events};
 use crate::inbound::Requester;
 use crate::lease::Held;
+use crate::portion::Portion;
 use crate::spans;
 use crate::tally::{About, Cause, Source, Tally};
 
@@ -36,7 +37,7 @@ const BUFFER: usize = 1 << 20;
 /// are sent again by their operations, and a subscriber learns from the next revision what it missed. Nor does anything leave
 /// once the lease is over: another controller may have gone on since.
 pub async fn run(
-    client: Client,
+    (client, portion): (Client, Portion),
     mut outbox: Receiver<Vec<Told<Box<Requester>>>>,
     (connected, lease): (Connected, Held),
     (audit, tally, mut events): (Audit, Arc<Tally>, Events),
@@ -48,7 +49,9 @@ pub async fn run(
         }
         // Also while the server is away: what was accepted is on disk, whoever hears of it.
         for (requester, reply) in batches.iter().flat_map(|batch| &batch.replies) {
-            if let Some((endpoint, _)) = &requester.request {
+            if let Some((endpoint, request)) = &requester.request
+                && is_counted(request)
+            {
                 tally.answers.count(*endpoint, reply);
             }
         }
@@ -63,14 +66,14 @@ pub async fn run(
         tokio::select! {
             biased;
             () = watch.lost() => debug!("not all was sent: the NATS server is away"),
-            () = tell(&client, &mut encoder, &tally, batches) => {}
+            () = tell((&client, portion), &mut encoder, &tally, batches) => {}
         }
     }
 }
 
 /// Replies first: somebody waits for each. Their order among the others says nothing.
 async fn tell(
-    client: &Client,
+    (client, portion): (&Client, Portion),
     encoder: &mut Encoder,
     tally: &Tally,
     mut batches: Vec<Told<Box<Requester>>>,
@@ -91,14 +94,14 @@ async fn tell(
     // They are written to the connection now, while the rest is encoded, which takes longer.
     tokio::task::yield_now().await;
     for effect in batches.into_iter().flat_map(|batch| batch.effects) {
-        if let Err(error) = send(client, encoder, effect).await {
+        if let Err(error) = send((client, portion), encoder, effect).await {
             warn!("could not publish: {error}");
         }
     }
 }
 
 async fn send(
-    client: &Client,
+    (client, portion): (&Client, Portion),
     encoder: &mut Encoder,
     mut effect: Effect,
 ) -> Result<(), PublishError> {
@@ -111,6 +114,7 @@ async fn send(
         headers,
         payload,
     } = outgoing(encoder, effect);
+    let subject = portion.says(subject);
     let sent = match headers {
         None => client.publish(subject, payload).await,
         Some(headers) => client.publish_with_headers(subject, headers, payload).await,
@@ -203,7 +207,12 @@ pub async fn reply(
         let about = About::host(endpoint.channel(), subject).operation(operation);
         tally.count_about(&about, Source::Endpoint(endpoint), cause, length, what);
     };
-    if !subjects::may_be_answered(&inbox) {
+    let may_be = if subjects::is_asked_by_controllers(&request.message.subject) {
+        subjects::is_controllers_inbox(&inbox)
+    } else {
+        subjects::may_be_answered(&inbox)
+    };
+    if !may_be {
         count(Cause::ReplySubject, &"it is not answered");
         return;
     }
@@ -236,6 +245,11 @@ pub async fn reply(
     if let Err(error) = sent {
         count(Cause::Unanswered, &error);
     }
+}
+
+/// Whether an answer counts as one to a client: not the pages of which one answer is made.
+pub fn is_counted(request: &Request) -> bool {
+    !subjects::is_asked_by_controllers(&request.message.subject)
 }
 
 fn refusal_headers(refusal: &Refusal) -> HeaderMap {

@@ -11,6 +11,7 @@ use std::time::Duration;
 use async_nats::jetstream::object_store::{Config, Object, ObjectStore};
 use async_nats::jetstream::{self, Context};
 use futures_util::TryStreamExt;
+use scuttle_schemas::subjects;
 use tokio::fs::File;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::spawn_blocking;
@@ -31,8 +32,6 @@ pub const WORTH: u64 = 16 << 20;
 
 /// How much of a snapshot is written at once.
 const PIECE: usize = 128 << 10;
-
-const PREFIX: &str = "rows-";
 
 /// A snapshot could not be handed on.
 #[derive(Debug, thiserror::Error)]
@@ -85,6 +84,8 @@ pub struct Peers {
     context: Context,
     objects: ObjectStore,
     bucket: String,
+    /// What the names of its snapshots begin with.
+    prefix: String,
 }
 
 impl Peers {
@@ -108,6 +109,7 @@ impl Peers {
             made.map_err(refused("make it", bucket))?
         };
         Ok(Self {
+            prefix: subjects::snapshots_prefix(stream.portion.partition),
             stream,
             context,
             objects,
@@ -160,7 +162,7 @@ impl Peers {
             path: path.to_owned(),
             cause,
         })?;
-        let name = format!("{PREFIX}{sequence:020}");
+        let name = format!("{}{sequence:020}", self.prefix);
         let put = self.objects.put(name.as_str(), &mut file).await;
         let put = put.map_err(refused("put a snapshot", &self.bucket))?;
         Ok(put.size as u64)
@@ -254,7 +256,7 @@ impl Peers {
         let all = listed.try_collect::<Vec<_>>().await;
         let all = all.map_err(refused("list the snapshots", &self.bucket))?;
         let read = all.into_iter().filter_map(|object| {
-            let sequence = object.name.strip_prefix(PREFIX)?.parse().ok()?;
+            let sequence = object.name.strip_prefix(&self.prefix)?.parse().ok()?;
             Some(Stored {
                 sequence,
                 size: object.size as u64,

@@ -8,16 +8,19 @@ use std::sync::mpsc;
 use std::time::Duration;
 
 use anyhow::Context;
-use scuttle_schemas::subjects;
+use async_nats::Client;
+use scuttle_schemas::{Partition, subjects};
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use crate::backup::Backups;
+use crate::balance::Balance;
 use crate::connection::Connected;
 use crate::follow::Follower;
 use crate::lead::Led;
 use crate::lease::{Lease, Leases};
+use crate::names::Names;
 use crate::peers::Peers;
 use crate::shutdown::{End, Shutdown, Term};
 use crate::store::{JetStream, JournalError, ReplicatedStore, StoreError};
@@ -30,6 +33,9 @@ pub const TTL: Duration = Duration::from_secs(2);
 /// How often a lease is asked for: an eighth of its time is added to a take-over at the most.
 const POLL: Duration = Duration::from_millis(250);
 
+/// How long who leads more than another leaves it what nobody leads: until that one has surely tried.
+const DEFERRED: Duration = Duration::from_millis(600);
+
 /// How long to wait when the servers do not do what is asked of them.
 const PAUSE: Duration = Duration::from_millis(500);
 
@@ -40,6 +46,10 @@ pub struct Replica<'a> {
     pub data_dir: &'a Path,
     /// The stream that all share.
     pub stream: JetStream,
+    /// The servers once more, for the lease: it is renewed however much is written to the stream.
+    pub beside: Client,
+    /// Who leads how many partitions, where there are several.
+    pub balance: Option<Balance>,
     /// Whether the servers are there.
     pub connected: Connected,
     /// Where changes are written down.
@@ -72,23 +82,30 @@ impl Replica<'_> {
     /// # Errors
     /// The rows cannot be read or written, or are another journal's; the journal holds what it should not.
     pub async fn run(mut self) -> anyhow::Result<()> {
-        let Some((leases, peers)) = self.open().await else {
+        let Some((leases, peers, names)) = self.open().await else {
             return Ok(());
         };
         let client = self.stream.client.clone();
         tokio::spawn(async move { durability::look(&client, &mut BTreeSet::new()).await });
         while !self.shutdown.has_begun() {
             self.health.loads();
+            let partition = self.stream.portion.partition;
+            if let Some(balance) = &self.balance {
+                balance.loads(partition);
+            }
             let Some(follower) = self.load(&peers).await? else {
                 return Ok(());
             };
             let (hosts, shards, open) = follower.state.size();
             info!("following: {hosts} hosts, {shards} shards, {open} open operations");
             self.health.follows(self.connected.clone());
+            if let Some(balance) = &self.balance {
+                balance.follows(partition);
+            }
             let snapshots = follower.store.snapshots();
             let snapshots = snapshots.with_journal(Handle::current(), self.stream.clone());
             let backups = Backups::offer(self.data_dir, snapshots);
-            let ended = Box::pin(self.follow(follower, &leases, &peers)).await;
+            let ended = Box::pin(self.follow(follower, &leases, (&peers, &names))).await;
             backups.stop().await;
             if !ended? {
                 return Ok(());
@@ -98,16 +115,22 @@ impl Replica<'_> {
     }
 
     /// Opens the buckets; none if the shutdown comes first.
-    async fn open(&mut self) -> Option<(Leases, Peers)> {
+    async fn open(&mut self) -> Option<(Leases, Peers, Option<Names>)> {
         let mut waiting = Waiting::default();
         self.health.connects();
-        let stream = self.stream.clone();
+        let (stream, beside) = (self.stream.clone(), self.beside.clone());
+        let (replicas, portion) = (stream.replicas, stream.portion);
         loop {
             let opened = async {
-                let (client, bucket) = (stream.client.clone(), subjects::LEASES_BUCKET);
-                let leases = Leases::open(client, bucket, stream.replicas, TTL).await?;
+                let bucket = subjects::LEASES_BUCKET;
+                let leases = Leases::open(beside.clone(), bucket, replicas, TTL).await?;
                 let peers = Peers::open(stream.clone(), subjects::SNAPSHOTS_BUCKET).await?;
-                anyhow::Ok((leases, peers))
+                let names = if portion.is_one_of_several() {
+                    Some(Names::open(stream.client.clone(), replicas, portion.of).await?)
+                } else {
+                    None
+                };
+                anyhow::Ok((leases, peers, names))
             };
             tokio::select! {
                 opened = opened => match opened {
@@ -153,7 +176,7 @@ impl Replica<'_> {
                         waiting.on(&error);
                     }
                 }
-                Err(StoreError::Journal(error @ JournalError::Foreign { .. })) => {
+                Err(StoreError::Journal(error)) if is_operators(&error) => {
                     return Err(error.into());
                 }
                 Err(StoreError::Journal(error)) => waiting.on(&error),
@@ -170,7 +193,7 @@ impl Replica<'_> {
         &mut self,
         mut follower: Follower,
         leases: &Leases,
-        peers: &Peers,
+        shared: (&Peers, &Option<Names>),
     ) -> anyhow::Result<bool> {
         let (stop, stopped) = mpsc::sync_channel(0);
         let vitals = self.metrics.vitals().clone();
@@ -178,9 +201,10 @@ impl Replica<'_> {
             let ended = follower.follow(&stopped, &vitals);
             ended.map(|()| follower)
         });
+        let mut shutdown = self.shutdown.clone();
         let lease = tokio::select! {
-            lease = take(leases) => Some(lease),
-            () = self.shutdown.begun() => None,
+            lease = self.take(leases) => Some(lease),
+            () = shutdown.begun() => None,
             ended = &mut following => {
                 let Err(error) = ended.context("the following panicked")? else {
                     return Ok(true);
@@ -202,11 +226,28 @@ impl Replica<'_> {
             Err(error) => Err(error),
         };
         match caught_up {
-            Ok(follower) => Box::pin(self.lead(follower, lease, peers)).await,
+            Ok(follower) => Box::pin(self.lead(follower, lease, shared)).await,
             Err(error) => {
                 lease.release().await;
                 again(error)
             }
+        }
+    }
+
+    /// Takes the lease as soon as nobody has it.
+    async fn take(&self, leases: &Leases) -> Lease {
+        let key = subjects::leader_key(self.stream.portion.partition);
+        let mut waiting = Waiting::default();
+        loop {
+            if self.balance.as_ref().is_some_and(Balance::defers) && leases.is_free(&key).await {
+                tokio::time::sleep(DEFERRED).await;
+            }
+            match leases.take(&key).await {
+                Ok(Some(lease)) => return lease,
+                Ok(None) => {}
+                Err(error) => waiting.on(&error),
+            }
+            tokio::time::sleep(POLL).await;
         }
     }
 
@@ -215,9 +256,13 @@ impl Replica<'_> {
         &mut self,
         follower: Follower,
         mut lease: Lease,
-        peers: &Peers,
+        (peers, names): (&Peers, &Option<Names>),
     ) -> anyhow::Result<bool> {
         info!("it leads from now on");
+        let portion = self.stream.portion;
+        if let Some(balance) = &self.balance {
+            balance.leads(portion.partition);
+        }
         let (term, depose) = Term::until(self.shutdown.clone());
         let trimming = peers.trim(self.data_dir, follower.store.snapshots(), lease.held());
         let led = Led {
@@ -229,16 +274,25 @@ impl Replica<'_> {
             lease: lease.held(),
             term: term.clone(),
             depose: depose.clone(),
+            portion,
+            names: names.clone(),
         };
         let leading = led.lead(follower.state, follower.store);
         tokio::pin!(leading);
         let trimming = tokio::spawn(trimming);
         let ended = tokio::select! {
-            ended = &mut leading => ended,
-            () = lease.keep() => {
-                depose.now();
-                leading.await
+            ended = &mut leading => Some(ended),
+            () = lease.keep() => None,
+            () = too_many(self.balance.as_ref(), portion.partition) => {
+                info!("another controller leads fewer partitions: this one is left to it");
+                None
             }
+        };
+        let ended = if let Some(ended) = ended {
+            ended
+        } else {
+            depose.now();
+            leading.await
         };
         // It lets go of the rows.
         trimming.abort();
@@ -249,29 +303,32 @@ impl Replica<'_> {
     }
 }
 
+/// Returns when this partition is to be led by another controller.
+async fn too_many(balance: Option<&Balance>, partition: Partition) {
+    match balance {
+        Some(balance) => balance.is_too_many(partition).await,
+        None => std::future::pending().await,
+    }
+}
+
 /// Refuses a journal that was lost, which a controller without rows would else take for a new one.
 async fn had_all(follower: &Follower, peers: &Peers) -> anyhow::Result<()> {
     let newest = peers.newest().await?.unwrap_or(0);
     Ok(follower.store.has_had(newest)?)
 }
 
-/// Takes the lease as soon as nobody has it.
-async fn take(leases: &Leases) -> Lease {
-    let mut waiting = Waiting::default();
-    loop {
-        match leases.take(subjects::LEADER_KEY).await {
-            Ok(Some(lease)) => return lease,
-            Ok(None) => {}
-            Err(error) => waiting.on(&error),
-        }
-        tokio::time::sleep(POLL).await;
-    }
+/// Whether an operator is to see to it: reading it anew does not help.
+fn is_operators(error: &JournalError) -> bool {
+    matches!(
+        error,
+        JournalError::Foreign { .. } | JournalError::Divided { .. }
+    )
 }
 
 /// What the journal has done can be read anew; anything else is the operator's.
 fn again(error: StoreError) -> anyhow::Result<bool> {
     match error {
-        StoreError::Journal(error) if !matches!(error, JournalError::Foreign { .. }) => {
+        StoreError::Journal(error) if !is_operators(&error) => {
             warn!("{error}");
             Ok(true)
         }

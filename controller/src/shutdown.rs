@@ -10,18 +10,26 @@ use tracing::info;
 
 /// Tells every task that the shutdown has begun.
 #[derive(Debug, Clone)]
-pub struct Shutdown(watch::Receiver<bool>);
+pub struct Shutdown {
+    asked: watch::Sender<bool>,
+    begun: watch::Receiver<bool>,
+}
 
 impl Shutdown {
+    /// Begins it, without a signal.
+    pub fn begin(&self) {
+        self.asked.send_replace(true);
+    }
+
     /// Returns once the shutdown has begun.
     pub async fn begun(&mut self) {
-        // An error: nobody can ask any more, which is the same.
-        let _ = self.0.wait_for(|begun| *begun).await;
+        // This holds a sender itself, so there is no error.
+        let _ = self.begun.wait_for(|begun| *begun).await;
     }
 
     /// Whether the shutdown has begun.
     pub fn has_begun(&self) -> bool {
-        *self.0.borrow()
+        *self.begun.borrow()
     }
 }
 
@@ -108,6 +116,10 @@ pub fn listen() -> io::Result<Shutdown> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;
     let (asked, begun) = watch::channel(false);
+    let shutdown = Shutdown {
+        asked: asked.clone(),
+        begun,
+    };
     tokio::spawn(async move {
         let mut next = async || {
             tokio::select! {
@@ -117,7 +129,7 @@ pub fn listen() -> io::Result<Shutdown> {
         };
         let name = next().await;
         info!("{name}: stopping; what is in hand is finished first, a second signal does not wait");
-        let _ = asked.send(true);
+        asked.send_replace(true);
         let name = next().await;
         info!("{name}: ending at once");
         #[allow(
@@ -126,5 +138,5 @@ pub fn listen() -> io::Result<Shutdown> {
         )]
         std::process::exit(130);
     });
-    Ok(Shutdown(begun))
+    Ok(shutdown)
 }

@@ -20,6 +20,8 @@ pub enum Source {
     Endpoint(Endpoint),
     /// What agents publish on their progress subjects.
     Progress,
+    /// What the leaders of other partitions tell.
+    Told,
     /// The connection to the NATS server.
     Connection,
     /// The audit log.
@@ -152,7 +154,7 @@ impl<'a> About<'a> {
     }
 }
 
-const SOURCES: usize = Endpoint::ALL.len() + 3;
+const SOURCES: usize = Endpoint::ALL.len() + 4;
 const CAUSES: usize = Cause::ALL.len();
 
 /// The counts since the start.
@@ -238,15 +240,16 @@ impl fmt::Display for Tally {
 impl Source {
     fn all() -> impl Iterator<Item = Self> {
         let endpoints = Endpoint::ALL.into_iter().map(Self::Endpoint);
-        endpoints.chain([Self::Progress, Self::Connection, Self::AuditLog])
+        endpoints.chain([Self::Progress, Self::Told, Self::Connection, Self::AuditLog])
     }
 
     fn index(self) -> usize {
         match self {
             Self::Endpoint(endpoint) => endpoint as usize,
             Self::Progress => Endpoint::ALL.len(),
-            Self::Connection => Endpoint::ALL.len() + 1,
-            Self::AuditLog => Endpoint::ALL.len() + 2,
+            Self::Told => Endpoint::ALL.len() + 1,
+            Self::Connection => Endpoint::ALL.len() + 2,
+            Self::AuditLog => Endpoint::ALL.len() + 3,
         }
     }
 
@@ -255,6 +258,7 @@ impl Source {
         match self {
             Self::Endpoint(endpoint) => endpoint.name(),
             Self::Progress => "agent-progress",
+            Self::Told => "partitions",
             Self::Connection => "connection",
             Self::AuditLog => "audit-log",
         }

@@ -48,6 +48,18 @@ impl Default for Vitals {
 }
 
 impl Vitals {
+    /// Of another engine of this process: commits and checkpoints are counted together.
+    pub(crate) fn beside(&self) -> Self {
+        Self {
+            census: Mutex::default(),
+            decided: AtomicUsize::new(0),
+            journal: AtomicUsize::new(0),
+            commit_changes: self.commit_changes.clone(),
+            commit_seconds: self.commit_seconds.clone(),
+            checkpoint_seconds: self.checkpoint_seconds.clone(),
+        }
+    }
+
     /// A batch was decided: the record as it now is.
     pub(crate) fn decided(&self, census: Census) {
         *self.census.lock().unwrap_or_else(PoisonError::into_inner) = Some(census);

@@ -4,6 +4,7 @@
 use std::path::Path;
 
 use scuttle_controller::peers::{Peers, PeersError};
+use scuttle_controller::portion::Portion;
 use scuttle_controller::store::{
     JetStream, JournalError, ReplicatedStore, Snapshots, Store, StoreError, write_rows,
 };
@@ -31,6 +32,7 @@ impl Bus {
             name: "journal".to_owned(),
             subject: "journal".to_owned(),
             replicas: 1,
+            portion: Portion::WHOLE,
         };
         Ok(Self {
             peers: Peers::open(stream.clone(), "snapshots").await?,

@@ -4,8 +4,10 @@ use std::sync::Arc;
 
 use scuttle_schemas::hosts::{HostRecord, HostsUpdated, HostsUpdatedType};
 use scuttle_schemas::operations::{OperationRecord, OperationsUpdated, OperationsUpdatedType};
-use scuttle_schemas::shards::{RemovedShard, ShardState, ShardsUpdated, ShardsUpdatedType};
-use scuttle_schemas::{DeckyId, HostId, MAX_BROADCAST_BYTES, Text, Timestamp};
+use scuttle_schemas::shards::{
+    RemovedShard, ShardRecord, ShardState, ShardsUpdated, ShardsUpdatedType,
+};
+use scuttle_schemas::{DeckyId, HostId, Labels, MAX_BROADCAST_BYTES, Services, Text, Timestamp};
 
 use crate::change::Change;
 use crate::rows::{OperationRow, OutcomeRow, ShardRow};
@@ -32,17 +34,27 @@ pub(crate) trait Bounded {
     }
 }
 
+/// What a shard's record takes, beside its names.
+fn shard(services: &Services, labels: &Labels, error: Option<&Text>, ip: Option<&str>) -> usize {
+    let services: usize = services.iter().map(text).sum();
+    let labels = labels.as_map().iter();
+    let labels: usize = labels.map(|(key, value)| text(key) + text(value)).sum();
+    let error = error.map_or(0, |error| text(error.as_str()));
+    // Names take at most 64 bytes each and need no escapes; the rest is field names, times, numbers.
+    720 + services + labels + error + ip.map_or(0, text)
+}
+
 impl Bounded for ShardRow {
     fn most_bytes(&self) -> usize {
-        let services: usize = self.services.iter().map(text).sum();
-        let labels = self.labels.as_map().iter();
-        let labels: usize = labels.map(|(key, value)| text(key) + text(value)).sum();
-        let error = self
-            .last_error
-            .as_ref()
-            .map_or(0, |error| text(error.as_str()));
-        // Names take at most 64 bytes each and need no escapes; the rest is field names, times, numbers.
-        720 + services + labels + error + self.ip.as_deref().map_or(0, text)
+        let ip = self.ip.as_deref();
+        shard(&self.services, &self.labels, self.last_error.as_ref(), ip)
+    }
+}
+
+impl Bounded for ShardRecord {
+    fn most_bytes(&self) -> usize {
+        let ip = self.decky_ip.as_deref();
+        shard(&self.services, &self.labels, self.last_error.as_ref(), ip)
     }
 }
 
@@ -135,7 +147,8 @@ impl Batch {
         &mut telling.message
     }
 
-    fn end_message(&mut self) {
+    /// Ends the message that the batch still adds to.
+    pub(crate) fn end_message(&mut self) {
         self.effects
             .extend(self.telling.take().map(Telling::into_effect));
     }

@@ -44,7 +44,30 @@ pub struct Seen {
     pub stale_reports: u64,
 }
 
+fn add<const N: usize>(counts: &mut [u64; N], more: [u64; N]) {
+    for (count, more) in counts.iter_mut().zip(more) {
+        *count += more;
+    }
+}
+
 impl Census {
+    /// Of two parts of a swarm together.
+    #[must_use]
+    pub fn and(mut self, other: Self) -> Self {
+        add(&mut self.operations, other.operations);
+        add(&mut self.hosts, other.hosts);
+        add(&mut self.shards, other.shards);
+        let open = [self.oldest_open, other.oldest_open];
+        self.oldest_open = open.into_iter().flatten().min();
+        self.due = self.due.min(other.due);
+        add(&mut self.seen.ended, other.seen.ended);
+        self.seen.retries += other.seen.retries;
+        self.seen.late_results += other.seen.late_results;
+        self.seen.repeated_results += other.seen.repeated_results;
+        self.seen.stale_reports += other.seen.stale_reports;
+        self
+    }
+
     pub(crate) fn operation(&mut self, before: Option<OperationState>, state: OperationState) {
         moved(&mut self.operations, before.map(place), Some(place(state)));
         if before != Some(state) && !is_open(state) {

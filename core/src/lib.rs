@@ -6,7 +6,7 @@
 //! argument and ids come with the input, so the same inputs always give the same state.
 //!
 //! Each file is one part of the protocol: `teardown`, `plan`, `idempotency`, `cancel`, `progress`,
-//! `results`, `heartbeat`, `hosts`, `lists`, `tick`. What is absent: a clock, a random number, an `await`, a byte of IO.
+//! `results`, `heartbeat`, `hosts`, `lists`, `tick`; `relay` and `merge` make several partitions one swarm. What is absent: a clock, a random number, an `await`, a byte of IO.
 
 mod backoff;
 mod broadcast;
@@ -26,9 +26,11 @@ mod idempotency;
 pub mod invariants;
 mod inventory;
 mod lists;
+mod merge;
 mod operation;
 mod plan;
 mod progress;
+mod relay;
 mod restore;
 mod results;
 mod retention;
@@ -45,6 +47,8 @@ mod waiting;
 
 pub use census::{ByState, Census, Seen};
 pub use change::{Change, ReplayError};
+pub use merge::{merge_hosts, merge_operations, merge_shards};
+pub use relay::Relayed;
 pub use restore::Raised;
 pub use rows::{
     HostRow, KeyId, KeyRow, Meta, OperationRow, OutcomeRow, Report, Revisions, ShardRow,

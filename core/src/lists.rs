@@ -71,9 +71,16 @@ impl State {
     pub(crate) fn list_hosts(&self, request: &HostsListRequest) -> Result<HostsList, Refusal> {
         let after = request.after.as_deref().map(cursor::host).transpose()?;
         let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let only = request.host_uuid.as_ref();
+        let from = match (&after, only) {
+            (Some(after), Some(only)) if after < only => Bound::Included(only),
+            (None, Some(only)) => Bound::Included(only),
+            _ => from,
+        };
         let rows = self
             .hosts
-            .range::<scuttle_schemas::HostId, _>((from, Bound::Unbounded));
+            .range::<scuttle_schemas::HostId, _>((from, Bound::Unbounded))
+            .take_while(|(id, _)| only.is_none_or(|only| *id == only));
         let mut hosts: Vec<HostRecord> = Vec::new();
         let mut room = ANSWER_BYTES;
         let mut next = None;

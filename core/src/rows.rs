@@ -34,6 +34,22 @@ pub struct Meta {
     pub revisions: Revisions,
 }
 
+impl Meta {
+    /// Of two parts of a swarm together: the higher of each.
+    #[must_use]
+    pub fn and(self, other: Self) -> Self {
+        let (one, two) = (self.revisions, other.revisions);
+        Self {
+            epoch: self.epoch.max(other.epoch),
+            revisions: Revisions {
+                shards: one.shards.max(two.shards),
+                hosts: one.hosts.max(two.hosts),
+                operations: one.operations.max(two.operations),
+            },
+        }
+    }
+}
+
 /// Which of an agent's observations something is: by boot, then by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Report {

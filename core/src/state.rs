@@ -7,7 +7,7 @@ use std::sync::Arc;
 use scuttle_schemas::hosts::{HostRecord, HostStatus};
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::shards::ShardRecord;
-use scuttle_schemas::{DeckyId, HostId, HostName, OperationId, Timestamp};
+use scuttle_schemas::{DeckyId, HostId, HostName, OperationId, Partition, Timestamp};
 
 use crate::broadcast::Telling;
 use crate::census::Census;
@@ -15,7 +15,7 @@ use crate::change::Change;
 use crate::idempotency::Keys;
 use crate::inventory::Inventory;
 use crate::progress::Progress;
-use crate::rows::{HostRow, Meta, OperationRow, ShardRow};
+use crate::rows::{HostRow, Meta, OperationRow, Revisions, ShardRow};
 use crate::step::Effect;
 use crate::tick::{Beacons, Timer};
 
@@ -38,6 +38,8 @@ pub struct State {
     pub(crate) keys: Keys,
     pub(crate) timers: BTreeSet<(Timestamp, Timer)>,
     pub(crate) beacons: Beacons,
+    /// The last revision that each other partition is known to have told.
+    pub(crate) relayed: BTreeMap<Partition, Revisions>,
     /// What the clock showed at the last step.
     pub(crate) looked_at: Timestamp,
     pub(crate) batch: Batch,

@@ -14,10 +14,11 @@ use scuttle_schemas::operations::{
 };
 use scuttle_schemas::shards::{ShardsList, ShardsListRequest, ShardsUpdated};
 use scuttle_schemas::teardown::{TeardownAccepted, TeardownPlan, TeardownRequest};
-use scuttle_schemas::{HostId, OperationId, Refusal, Timestamp};
+use scuttle_schemas::{HostId, OperationId, Partition, Refusal, Timestamp};
 use serde::Serialize;
 
 use crate::change::Change;
+use crate::relay::Relayed;
 use crate::state::State;
 use crate::teardown::Asked;
 
@@ -86,6 +87,15 @@ pub enum Input {
         host: HostId,
         /// The report.
         heartbeat: Heartbeat,
+    },
+    /// The leader of another partition told something: it is told on, under a revision of this one's.
+    Relay {
+        /// Which.
+        from: Partition,
+        /// What.
+        told: Relayed,
+        /// Its trace context.
+        trace: Option<Trace>,
     },
 }
 
@@ -165,6 +175,10 @@ impl State {
             }
             Input::Progress { host, progress } => {
                 self.progress(now, &host, &progress);
+                return None;
+            }
+            Input::Relay { from, told, trace } => {
+                self.relay(now, from, told, trace);
                 return None;
             }
             Input::Teardown {

@@ -85,6 +85,9 @@ pub struct HostsUpdated {
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct HostsListRequest {
+    /// This host alone.
+    #[serde(default)]
+    pub host_uuid: Option<HostId>,
     /// Where the last page ended: its `next`.
     #[serde(default)]
     pub after: Option<String>,

@@ -13,6 +13,7 @@ pub mod hosts;
 pub mod ids;
 pub mod jetstream;
 pub mod operations;
+pub mod partition;
 pub mod read;
 pub mod shards;
 pub mod subjects;
@@ -22,6 +23,7 @@ pub mod time;
 
 pub use errors::{ErrorCode, Refusal, RefusalBody};
 pub use ids::{BootId, DeckyId, HostId, HostName, OperationId};
+pub use partition::{Partition, Partitions};
 pub use read::{ReadError, Unreadable, read};
 pub use text::{Labels, Services, Text};
 pub use time::Timestamp;

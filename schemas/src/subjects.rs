@@ -65,6 +65,17 @@ pub fn inboxes_of_user() -> String {
     format!("_INBOX.{USER_NAME}.>")
 }
 
+/// Whether this is where one controller asks another: its answer goes to an inbox of a controller's.
+pub fn is_asked_by_controllers(subject: &str) -> bool {
+    subject.starts_with("scuttle.partition.")
+}
+
+/// Whether an answer to a controller may be sent to this reply subject.
+pub fn is_controllers_inbox(reply: &str) -> bool {
+    let rest = reply.strip_prefix(CONTROLLER_INBOX);
+    rest.is_some_and(|rest| rest.starts_with('.'))
+}
+
 /// Whether an answer may be sent to this reply subject. Whoever asks chooses it, and the controller may
 /// publish where the asker may not: an answer must not become a command or a broadcast.
 pub fn may_be_answered(reply: &str) -> bool {

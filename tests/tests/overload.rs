@@ -13,9 +13,10 @@ use scuttle_bus::{Access, Login, Tls};
 use scuttle_controller::audit::Audit;
 use scuttle_controller::endpoint::Endpoint;
 use scuttle_controller::events::Events;
-use scuttle_controller::inbound::{self, Inbound, Requester};
+use scuttle_controller::inbound::{self, Desk, Inbound, Requester};
 use scuttle_controller::inbox::{Depth, Inbox, Limits, Room};
 use scuttle_controller::lease::Held;
+use scuttle_controller::portion::Portion;
 use scuttle_controller::share::Share;
 use scuttle_controller::shutdown::{self, Term};
 use scuttle_controller::store::{MemoryStore, Store, StoreError};
@@ -91,10 +92,11 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
     };
     // No layer makes lines of its events here.
     let audit = Audit::open(None)?;
-    let events = Events::since(&State::default());
+    let events = Events::since(&State::default(), Portion::WHOLE);
     let books = (audit.clone(), tally.clone(), events);
     let may_send = (connected.clone(), Held::alone());
-    let sending = outbound::run(client.clone(), effects, may_send, books);
+    let whole = (client.clone(), Portion::WHOLE);
+    let sending = outbound::run(whole, effects, may_send, books);
     tokio::spawn(sending);
     let (term, depose) = Term::until(shutdown::listen()?);
     std::thread::spawn(move || {
@@ -102,13 +104,18 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
         let shown = (&Arc::default(), &depose);
         engine::run(state, &mut store, jobs, &outbox, clock::now, shown)
     });
-    let inbound = Inbound {
+    let desk = Desk {
         client: client.clone(),
         connected,
-        inbox: inbox.clone(),
         audit: audit.clone(),
         tally: tally.clone(),
         term,
+        portion: Portion::WHOLE,
+        names: None,
+    };
+    let inbound = Inbound {
+        inbox: inbox.clone(),
+        desk,
     };
     let failed = |error: async_nats::Error| anyhow::anyhow!("{error}");
     let service = service::start(&client, &tally).await.map_err(failed)?;
@@ -179,6 +186,8 @@ fn overloaded(answer: &Value) -> bool {
 }
 
 const ENOUGH: Limits = Limits {
+    relays: 1,
+    relay_bytes: 1 << 20,
     changes: 100,
     reports: 100,
     reads: 100,

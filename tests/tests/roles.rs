@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use async_nats::{HeaderMap, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use scuttle_schemas::subjects::{self, AgentChannel};
-use scuttle_schemas::{HostId, headers};
+use scuttle_schemas::{HostId, Partitions, headers};
 use scuttle_tests::wait::within;
 use scuttle_tests::{Bus, Client, FakeAgent, Nats, Role, Swarm, TestResult};
 use serde_json::Value;
@@ -99,23 +99,24 @@ fn table() -> Vec<Row> {
     rows.extend(["*.*", "*", ">"].map(|hear| pattern(hear, "", "", "", HEAR)));
     rows.push(row(subjects::SERVERS, "co", ""));
     let inbox = format!("{}.1", subjects::CONTROLLER_INBOX);
-    rows.push(pattern(&inbox, &inbox, "", "C", BOTH));
-    rows.push(pattern(
-        &format!("{}.>", subjects::CONTROLLER_INBOX),
-        &inbox,
-        "",
-        "C",
-        HEAR,
-    ));
+    let inboxes = format!("{}.>", subjects::CONTROLLER_INBOX);
+    for (say, hear) in [
+        (inbox.as_str(), inboxes.as_str()),
+        ("scuttle.partition.1.swarm.hosts.list", subjects::ASKED),
+        ("scuttle.told.1.hosts.updated", subjects::TOLD),
+    ] {
+        rows.push(row(say, "C", "C"));
+        rows.push(pattern(hear, say, "C", "C", HEAR));
+    }
     let to_servers = |says: String, speakers| pattern(&says, &says, speakers, "", SAY);
     let ours = subjects::jetstream_of_controller();
     rows.extend(
         ours.into_iter()
-            .map(|subject| to_servers(subject.replace('>', "x"), "c")),
+            .map(|subject| to_servers(subject.replace('>', "x").replace('*', "0"), "c")),
     );
     rows.extend(of_nobody().map(|subject| to_servers(subject, "")));
     rows.extend(
-        [subjects::JOURNAL, "$KV.>", "$O.>", "$JS.>"].map(|hear| pattern(hear, "", "", "", HEAR)),
+        ["scuttle.journal.*", "$KV.>", "$O.>", "$JS.>"].map(|hear| pattern(hear, "", "", "", HEAR)),
     );
     rows
 }
@@ -137,7 +138,11 @@ fn of_nobody() -> impl Iterator<Item = String> {
         "LEADER.STEPDOWN",
         "PEER.REMOVE",
     ];
-    let ours = [subjects::JOURNAL_STREAM, &leases, &snapshots].map(|stream| with(&verbs, stream));
+    let names = format!("KV_{}", subjects::NAMES_BUCKET);
+    let streams = Partitions::MOST.all().map(subjects::journal_stream);
+    let ours = streams
+        .chain([leases.clone(), names, snapshots])
+        .flat_map(move |stream| with(&verbs, &stream));
     let other = with(&["CREATE", "INFO", "PURGE", "DELETE", "MSG.GET"], "OTHER");
     let purge = with(&["PURGE"], &leases);
     let rest = [
@@ -147,9 +152,7 @@ fn of_nobody() -> impl Iterator<Item = String> {
         "$KV.other.key",
         "$O.other.M.x",
     ];
-    ours.into_iter()
-        .flatten()
-        .chain(other)
+    ours.chain(other)
         .chain(purge)
         .chain(rest.map(str::to_owned))
 }

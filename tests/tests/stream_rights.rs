@@ -11,6 +11,7 @@ use async_nats::jetstream::stream::{Config, Stream};
 use async_nats::jetstream::{self, kv, object_store};
 use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use scuttle_schemas::Partition;
 use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_tests::wait::within;
 use scuttle_tests::{Bus, Client, Nats, Role, Swarm, TestResult, bus, nats};
@@ -18,8 +19,8 @@ use tokio::io::AsyncReadExt;
 
 fn journal() -> Config {
     Config {
-        name: subjects::JOURNAL_STREAM.to_owned(),
-        subjects: vec![subjects::JOURNAL.to_owned()],
+        name: subjects::journal_stream(Partition::FIRST),
+        subjects: vec![subjects::journal(Partition::FIRST)],
         deny_delete: true,
         ..Config::default()
     }
@@ -30,7 +31,9 @@ async fn uses_its_streams(controller: &Client) -> TestResult {
     let context = jetstream::new(controller.nats().clone());
     let mut stream = context.create_stream(journal()).await?;
     for word in ["one", "two"] {
-        let appended = context.publish(subjects::JOURNAL, word.into()).await?;
+        let appended = context
+            .publish(subjects::journal(Partition::FIRST), word.into())
+            .await?;
         appended.await?;
     }
     let consumer = stream.create_consumer(OrderedConfig::default()).await?;
@@ -51,13 +54,27 @@ async fn uses_its_streams(controller: &Client) -> TestResult {
         ..kv::Config::default()
     };
     let leases = context.create_key_value(leases).await?;
-    let key = subjects::LEADER_KEY;
+    let key = &subjects::leader_key(Partition::FIRST);
     let revision = leases.create(key, "a".into()).await?;
     let revision = leases.update(key, "a".into(), revision).await?;
     assert!(leases.entry(key).await?.is_some());
     leases.delete_expect_revision(key, Some(revision)).await?;
     let leases = context.get_key_value(subjects::LEASES_BUCKET).await?;
     assert!(leases.get(key).await?.is_none());
+    let mut there = leases.watch(format!("{}>", subjects::PRESENCE)).await?;
+    let one = format!("{}one", subjects::PRESENCE);
+    leases.put(&one, "1".into()).await?;
+    let heard = within("the watch", there.next()).await?;
+    assert_eq!(heard.context("the watch goes on")??.key, one);
+
+    let names = kv::Config {
+        bucket: subjects::NAMES_BUCKET.to_owned(),
+        ..kv::Config::default()
+    };
+    let names = context.create_key_value(names).await?;
+    let revision = names.create("worker-a", "a".into()).await?;
+    names.update("worker-a", "b".into(), revision).await?;
+    assert_eq!(names.get("worker-a").await?, Some("b".into()));
 
     let snapshots = object_store::Config {
         bucket: subjects::SNAPSHOTS_BUCKET.to_owned(),
@@ -133,10 +150,13 @@ fn nats_conf_names_the_subjects_that_init_names() -> TestResult {
             subjects::INBOXES,
             subjects::ACROSS_ACCOUNTS,
             subjects::SERVERS,
+            subjects::ASKED,
+            subjects::TOLD,
         ]
         .map(str::to_owned),
     );
     ours.insert(AgentChannel::Commands.of_all());
+    ours.insert(format!("{}.>", subjects::CONTROLLER_INBOX));
     assert_eq!(said, ours);
     Ok(())
 }
@@ -154,7 +174,7 @@ async fn no_answer_goes_into_the_journal() -> TestResult {
 
     let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
     let heartbeat: Bytes = serde_json::to_vec(&agent.observe(None))?.into();
-    for reply in [subjects::JOURNAL.to_owned(), inbox] {
+    for reply in [subjects::journal(Partition::FIRST), inbox] {
         let subject = AgentChannel::Heartbeat.of(&agent.host);
         let nats = agent.client().nats();
         nats.publish_with_reply(subject, reply, heartbeat.clone())

@@ -54,7 +54,7 @@ pub(super) enum Subcommand {
     /// Moves the record of a stopped service into a store of the other kind.
     ///
     /// To jetstream: what is in the data directory goes into an object store on the NATS servers, and the stream is made that
-    /// goes on from there. To redb: what the stream has goes into the data directory, as the store of one controller. Every
+    /// goes on from there; with --shards-of-control, several of each. To redb: what the stream has goes into the data directory, as the store of one controller. Every
     /// row is read back and compared before anything is put in its place. All controllers are stopped meanwhile; a
     /// backup beforehand costs little.
     ///
@@ -147,13 +147,18 @@ impl Command {
                 let mut settings = settings.over(environment).over(file(config)?);
                 settings.store = Some(StoreKind::JetStream);
                 let config = settings.complete()?;
-                let Journal::Shared { replicas } = config.journal else {
+                let Journal::Shared {
+                    replicas,
+                    partitions,
+                } = config.journal
+                else {
                     return Err(ConfigError::Replicas);
                 };
                 Self::Migrate(Migration {
                     access: config.access,
                     data_dir: config.data_dir,
                     replicas,
+                    partitions,
                     to,
                 })
             }

@@ -1,5 +1,8 @@
 //! Whether the controller can do its work, as `/readyz` tells it.
 
+use std::sync::Arc;
+
+use scuttle_schemas::{Partition, Partitions};
 use tokio::sync::watch;
 
 use crate::connection::Connected;
@@ -14,6 +17,22 @@ enum Phase {
     Leading(Connected),
 }
 
+impl Phase {
+    fn ready(&self) -> Result<Part, &'static str> {
+        let (part, connected) = match self {
+            Self::Loading => return Err("the record is being read"),
+            Self::Connecting => return Err("the NATS server does not answer; the log says why"),
+            Self::Following(connected) => (Part::Following, connected.is_up()),
+            Self::Leading(connected) => (Part::Leading, connected.is_up()),
+        };
+        if connected {
+            Ok(part)
+        } else {
+            Err("the NATS server is away: reconnecting")
+        }
+    }
+}
+
 /// What a controller that is ready does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Part {
@@ -26,54 +45,74 @@ pub(crate) enum Part {
 /// What the controller is at, for whoever asks.
 #[derive(Debug, Clone)]
 pub struct Health {
-    phase: watch::Sender<Phase>,
+    /// With each of the partitions.
+    phases: Arc<[watch::Sender<Phase>]>,
+    /// The one that is told of here.
+    own: usize,
     shutdown: Shutdown,
 }
 
 impl Health {
-    /// Of a controller that starts.
-    pub fn new(shutdown: Shutdown) -> Self {
+    /// Of a controller that starts, with so many partitions; what is told is told of the first.
+    pub fn new(shutdown: Shutdown, partitions: Partitions) -> Self {
+        let phases = partitions.all().map(|_| watch::Sender::new(Phase::Loading));
         Self {
-            phase: watch::Sender::new(Phase::Loading),
+            phases: phases.collect(),
+            own: 0,
             shutdown,
         }
     }
 
+    /// To tell it of one of the partitions.
+    #[must_use]
+    pub fn of(&self, partition: Partition) -> Self {
+        Self {
+            own: partition.index(),
+            ..self.clone()
+        }
+    }
+
+    fn is(&self, phase: Phase) {
+        self.phases[self.own].send_replace(phase);
+    }
+
     /// It reads its record.
     pub fn loads(&self) {
-        self.phase.send_replace(Phase::Loading);
+        self.is(Phase::Loading);
     }
 
     /// It looks for the NATS server.
     pub fn connects(&self) {
-        self.phase.send_replace(Phase::Connecting);
+        self.is(Phase::Connecting);
     }
 
     /// It keeps up with another that leads, and takes over when that is gone.
     pub fn follows(&self, connected: Connected) {
-        self.phase.send_replace(Phase::Following(connected));
+        self.is(Phase::Following(connected));
     }
 
     /// It answers what comes over this connection.
     pub fn leads(&self, connected: Connected) {
-        self.phase.send_replace(Phase::Leading(connected));
+        self.is(Phase::Leading(connected));
     }
 
-    /// What it does for the swarm; if nothing, why.
+    /// How many partitions there are, and how many of them it leads.
+    pub(crate) fn led(&self) -> (usize, usize) {
+        let leads = |phase: &&watch::Sender<Phase>| matches!(&*phase.borrow(), Phase::Leading(connected) if connected.is_up());
+        (self.phases.len(), self.phases.iter().filter(leads).count())
+    }
+
+    /// What it does for the swarm; if nothing, why. With several partitions, it leads if it leads one, and is ready if it is with all.
     pub(crate) fn ready(&self) -> Result<Part, &'static str> {
         if self.shutdown.has_begun() {
             return Err("stopping");
         }
-        let (part, connected) = match &*self.phase.borrow() {
-            Phase::Loading => return Err("the record is being read"),
-            Phase::Connecting => return Err("the NATS server does not answer; the log says why"),
-            Phase::Following(connected) => (Part::Following, connected.is_up()),
-            Phase::Leading(connected) => (Part::Leading, connected.is_up()),
-        };
-        if connected {
-            Ok(part)
-        } else {
-            Err("the NATS server is away: reconnecting")
+        let mut ready = Part::Following;
+        for phase in &*self.phases {
+            if phase.borrow().ready()? == Part::Leading {
+                ready = Part::Leading;
+            }
         }
+        Ok(ready)
     }
 }

@@ -11,10 +11,10 @@ use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
 use scuttle_core::{Census, Seen};
-use scuttle_schemas::Timestamp;
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::shards::ShardState;
+use scuttle_schemas::{Partition, Partitions, Timestamp};
 use serde::Serialize;
 use tokio::sync::mpsc::WeakSender;
 
@@ -43,48 +43,70 @@ pub struct Queues {
 
 /// Everything that is counted; clones show the same.
 #[derive(Debug, Clone)]
-pub struct Metrics(Arc<Sources>);
+pub struct Metrics {
+    sources: Arc<Sources>,
+    /// The partition that is counted here.
+    own: usize,
+}
 
 #[derive(Debug)]
 struct Sources {
     started_at: Timestamp,
     health: Health,
     tally: Arc<Tally>,
-    vitals: Arc<Vitals>,
-    queues: Mutex<Option<Queues>>,
+    /// Of each partition.
+    vitals: Vec<Arc<Vitals>>,
+    queues: Mutex<Vec<Option<Queues>>>,
 }
 
 impl Metrics {
-    /// Of a process that starts.
-    pub fn new(health: Health) -> Self {
-        Self(Arc::new(Sources {
+    /// Of a process that starts, with so many partitions; what is counted is counted of the first.
+    pub fn new(health: Health, partitions: Partitions) -> Self {
+        let first = Vitals::default();
+        let others = partitions.all().skip(1).map(|_| first.beside());
+        let others: Vec<Vitals> = others.collect();
+        let sources = Sources {
             started_at: clock::now(),
             health,
             tally: Arc::default(),
-            vitals: Arc::default(),
-            queues: Mutex::default(),
-        }))
+            queues: Mutex::new(partitions.all().map(|_| None).collect()),
+            vitals: std::iter::once(first).chain(others).map(Arc::new).collect(),
+        };
+        Self {
+            sources: Arc::new(sources),
+            own: 0,
+        }
+    }
+
+    /// To count what is one partition's.
+    #[must_use]
+    pub fn of(&self, partition: Partition) -> Self {
+        Self {
+            sources: self.sources.clone(),
+            own: partition.index(),
+        }
     }
 
     /// What is answered, refused or ignored is counted here.
     pub fn tally(&self) -> &Arc<Tally> {
-        &self.0.tally
+        &self.sources.tally
     }
 
     /// The engine shows here how it is.
     pub fn vitals(&self) -> &Arc<Vitals> {
-        &self.0.vitals
+        &self.sources.vitals[self.own]
     }
 
     /// These are the queues from now on.
     pub fn queues(&self, queues: Queues) {
-        *self.0.queues.lock().unwrap_or_else(PoisonError::into_inner) = Some(queues);
+        let all = self.sources.queues.lock();
+        all.unwrap_or_else(PoisonError::into_inner)[self.own] = Some(queues);
     }
 
     /// All of it, as `OpenMetrics` text.
     pub fn text(&self) -> String {
         let mut registry = Registry::default();
-        registry.register_collector(Box::new(self.0.clone()));
+        registry.register_collector(Box::new(self.sources.clone()));
         let mut text = String::new();
         // Writing to a string does not fail.
         let _ = text::encode(&mut text, &registry);
@@ -98,7 +120,8 @@ impl Collector for Sources {
         self.process(&mut page)?;
         self.requests(&mut page)?;
         // No hosts would be another thing than none that are known yet.
-        if let Some(census) = self.vitals.census() {
+        let censuses = self.vitals.iter().filter_map(|vitals| vitals.census());
+        if let Some(census) = censuses.reduce(Census::and) {
             record(&mut page, &census)?;
             seen(&mut page, &census.seen)?;
         }
@@ -128,7 +151,12 @@ impl Sources {
         page.gauge("scuttle_ready", help, u64::from(ready.is_ok()))?;
         let help = "1 while it answers requests: one of all controllers of a swarm does.";
         let leading = u64::from(ready == Ok(Part::Leading));
-        page.gauge("scuttle_leading", help, leading)
+        page.gauge("scuttle_leading", help, leading)?;
+        let (partitions, led) = self.health.led();
+        let help = "Over how many journals, each with a leader of its own, the hosts are divided.";
+        page.gauge("scuttle_partitions", help, partitions as u64)?;
+        let help = "How many of them it leads: over all controllers, each is led once.";
+        page.gauge("scuttle_partitions_led", help, led as u64)
     }
 
     fn requests(&self, page: &mut Page) -> fmt::Result {
@@ -161,7 +189,8 @@ impl Sources {
     }
 
     fn commits(&self, page: &mut Page) -> fmt::Result {
-        let vitals = &self.vitals;
+        // All partitions' are counted in the same.
+        let vitals = &self.vitals[0];
         let help = "Changes in one append to the journal: how many share an fsync.";
         page.histogram("scuttle_commit_changes", help, &vitals.commit_changes)?;
         let help = "What an append to the journal took, until it was on disk.";
@@ -177,13 +206,14 @@ impl Sources {
         let help = format!(
             "Changes in the journal; above {LONG_JOURNAL} a checkpoint is due, as soon as nothing else is to do."
         );
-        page.gauge("scuttle_journal_changes", &help, vitals.journal() as u64)
+        let journal: usize = self.vitals.iter().map(|vitals| vitals.journal()).sum();
+        page.gauge("scuttle_journal_changes", &help, journal as u64)
     }
 
     fn waiting(&self, page: &mut Page) -> fmt::Result {
         let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        let rooms = queues.as_ref().map(|queues| queues.inbox.all());
-        let (messages, bytes) = rooms.unwrap_or_default();
+        let rooms = queues.iter().flatten().map(|queues| queues.inbox.all());
+        let (messages, bytes) = rooms.reduce(together).unwrap_or_default();
         let taken = |room: &Depth| room.taken;
         let most = |room: &Depth| room.most;
         let help = "Requests and reports in hand, until they are answered, by kind.";
@@ -202,13 +232,12 @@ impl Sources {
             "Batches that were decided and wait for the disk; at {} deciding waits, too.",
             UNDURABLE + 1
         );
-        page.gauge(
-            "scuttle_decided_batches",
-            &help,
-            self.vitals.waiting() as u64,
-        )?;
-        let outbox = queues.as_ref().and_then(|queues| queues.outbox.upgrade());
-        let outbox = outbox.map_or(0, |outbox| outbox.max_capacity() - outbox.capacity());
+        let waiting: usize = self.vitals.iter().map(|vitals| vitals.waiting()).sum();
+        page.gauge("scuttle_decided_batches", &help, waiting as u64)?;
+        let outboxes = queues.iter().flatten();
+        let outboxes = outboxes.filter_map(|queues| queues.outbox.upgrade());
+        let outbox = outboxes.map(|outbox| outbox.max_capacity() - outbox.capacity());
+        let outbox: usize = outbox.sum();
         let help = format!(
             "Commits whose answers and messages wait to be sent; at {OUTBOX} committing waits, too."
         );
@@ -258,6 +287,17 @@ fn seen(page: &mut Page, seen: &Seen) -> fmt::Result {
     page.counter("scuttle_results_repeated", help, seen.repeated_results)?;
     let help = "Heartbeats and progress from before what was applied already: they change nothing.";
     page.counter("scuttle_reports_stale", help, seen.stale_reports)
+}
+
+/// The rooms of two engines.
+fn together((messages, bytes): (Named, Named), more: (Named, Named)) -> (Named, Named) {
+    let sum = |one: Named, other: Named| {
+        let pairs = one.into_iter().zip(other);
+        pairs
+            .map(|((kind, one), (_, other))| (kind, one.and(other)))
+            .collect()
+    };
+    (sum(messages, more.0), sum(bytes, more.1))
 }
 
 fn depths(

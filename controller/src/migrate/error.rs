@@ -2,6 +2,8 @@
 
 use std::path::PathBuf;
 
+use scuttle_schemas::OperationId;
+
 use crate::lease::LeaseError;
 use crate::peers::PeersError;
 use crate::store::StoreError;
@@ -26,6 +28,14 @@ pub enum MigrateError {
     /// The servers do not say.
     #[error("cannot look for the stream {0}: {1}")]
     Look(String, String),
+    /// An open operation could not be withdrawn any more.
+    #[error(
+        "operation {0} is open, and was accepted by an earlier version, whose ids do not say which partition an operation is in: start the controller as it was, wait until the operation has ended, and try again"
+    )]
+    Misplaced(OperationId),
+    /// The hosts' names cannot be claimed.
+    #[error("cannot claim the hosts' names on the NATS servers: {0}; try again")]
+    Names(String),
     /// A controller leads.
     #[error("a controller leads, or did until a moment ago: stop all of them, and try again")]
     Led,

@@ -4,31 +4,39 @@
 mod error;
 
 use std::fmt;
+use std::fs;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use async_nats::Client;
 use async_nats::jetstream;
 use async_nats::jetstream::context::GetStreamErrorKind;
+use futures_util::{StreamExt, stream};
 use scuttle_bus::Access;
-use scuttle_schemas::subjects;
+use scuttle_schemas::{Partitions, subjects};
 use tokio::runtime::Handle;
+use tokio::task::JoinSet;
 
 pub use error::MigrateError;
 
 use crate::config::StoreKind;
 use crate::connection;
-use crate::lease::Leases;
+use crate::lease::{Held, Leases};
+use crate::names;
 use crate::peers::Peers;
+use crate::portion::Portion;
 use crate::replica::TTL;
 use crate::store::{
     DraftFile, FILE_NAME, JetStream, JetStreamJournal, JournalError, ReplicatedStore, Snapshot,
-    StoreError, Whole, place_rows,
+    StoreError, Whole, create_dir, place_rows,
 };
 
 /// The message before a stream's first, where the record came from a file: nobody has it, so whoever has no rows looks for the
 /// snapshot that contains it.
 const BEFORE_THE_FIRST: u64 = 1;
+
+/// How many names are claimed at once.
+const CLAIMS: usize = 64;
 
 /// How long the servers may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(10);
@@ -42,6 +50,8 @@ pub struct Migration {
     pub data_dir: PathBuf,
     /// How many servers keep the journal, if it goes there.
     pub replicas: usize,
+    /// How many journals the hosts are divided over, there.
+    pub partitions: Partitions,
     /// Which kind of store it is to be.
     pub to: StoreKind,
 }
@@ -52,23 +62,38 @@ pub struct Migrated {
     store: PathBuf,
     rows: usize,
     to: StoreKind,
+    partitions: Partitions,
 }
 
 impl fmt::Display for Migrated {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let Self { store, rows, to } = self;
+        let Self {
+            store,
+            rows,
+            to,
+            partitions,
+        } = self;
         let store = store.display();
-        let stream = subjects::JOURNAL_STREAM;
+        let several = *partitions != Partitions::ONE;
+        let option = if several {
+            format!(" --shards-of-control {partitions}")
+        } else {
+            String::new()
+        };
         match to {
             StoreKind::JetStream => write!(
                 f,
-                "{rows} rows, each compared: {store} has them, and so has the object store {}; start the controllers with --store jetstream, this one with its data directory, others with empty ones",
+                "{rows} rows, each compared: {store} has them, and so has the object store {}; start the controllers with --store jetstream{option}, this one with its data directory, others with empty ones",
                 subjects::SNAPSHOTS_BUCKET
             ),
-            StoreKind::Redb => write!(
-                f,
-                "{rows} rows, each compared: {store} has them; start this controller without --store, and no other; the stream {stream} is as it was, and of no use any more: remove it"
-            ),
+            StoreKind::Redb => {
+                let streams = partitions.all().map(subjects::journal_stream);
+                let streams = streams.collect::<Vec<_>>().join(", ");
+                write!(
+                    f,
+                    "{rows} rows, each compared: {store} has them; start this controller without --store, and no other; as it was, and of no use any more: the stream {streams}; remove it"
+                )
+            }
         }
     }
 }
@@ -88,9 +113,13 @@ impl Migration {
             StoreKind::Redb => self.to_redb(&runtime, client),
         }?;
         Ok(Migrated {
-            store: self.store(),
+            store: match self.to {
+                StoreKind::JetStream => self.data_dir.clone(),
+                StoreKind::Redb => self.store(),
+            },
             rows,
             to: self.to,
+            partitions: self.partitions,
         })
     }
 
@@ -98,13 +127,13 @@ impl Migration {
         self.data_dir.join(FILE_NAME)
     }
 
-    fn stream(&self, client: Client) -> JetStream {
-        JetStream {
-            client,
-            name: subjects::JOURNAL_STREAM.to_owned(),
-            subject: subjects::JOURNAL.to_owned(),
-            replicas: self.replicas,
-        }
+    fn portions(&self) -> impl Iterator<Item = Portion> {
+        let of = self.partitions;
+        of.all().map(move |partition| Portion { partition, of })
+    }
+
+    fn stream(&self, client: Client, portion: Portion) -> JetStream {
+        JetStream::of(client, self.replicas, portion)
     }
 
     fn to_jetstream(&self, runtime: &Handle, client: Client) -> Result<usize, MigrateError> {
@@ -114,81 +143,140 @@ impl Migration {
         }
         let whole = Whole::read(&source)?;
         drop(source);
-        let stream = self.stream(client);
-        if runtime.block_on(is_there(&stream))? {
-            return Err(MigrateError::StreamExists(stream.name));
+        if let Some(operation) = whole.misplaced(self.partitions) {
+            return Err(MigrateError::Misplaced(operation));
         }
-        let peers = runtime.block_on(Peers::open(stream.clone(), subjects::SNAPSHOTS_BUCKET))?;
-
-        let name = stream.name.clone();
-        let draft = whole.write(&self.data_dir, Some((&name, BEFORE_THE_FIRST)))?;
-        compare(&whole, draft.path())?;
-        runtime.block_on(peers.put(draft.path(), BEFORE_THE_FIRST))?;
-        let (back, file) = DraftFile::create(&self.data_dir)?;
-        runtime.block_on(peers.get(&back, file))?;
-        compare(&whole, back.path())?;
+        let portions = self.portions();
+        let streams: Vec<JetStream> = portions
+            .map(|portion| self.stream(client.clone(), portion))
+            .collect();
+        for stream in &streams {
+            if runtime.block_on(is_there(stream))? {
+                return Err(MigrateError::StreamExists(stream.name.clone()));
+            }
+        }
+        let mut drafts = Vec::new();
+        for stream in &streams {
+            drafts.push(self.write_portion(runtime, &whole, stream)?);
+        }
+        if self.partitions != Partitions::ONE {
+            runtime.block_on(self.claim_names(client, &whole))?;
+        }
         // From here on the record is there, and whoever comes finds it.
-        JetStreamJournal::open_after(runtime.clone(), stream, BEFORE_THE_FIRST)
-            .map_err(StoreError::from)?;
-        place_rows(draft, &self.data_dir, &name)?;
+        for stream in &streams {
+            JetStreamJournal::open_after(runtime.clone(), stream.clone(), BEFORE_THE_FIRST)
+                .map_err(StoreError::from)?;
+        }
+        for (stream, draft) in streams.iter().zip(drafts) {
+            let directory = stream.portion.directory(&self.data_dir);
+            place_rows(draft, &directory, &stream.name)?;
+        }
+        if self.partitions != Partitions::ONE {
+            remove(&self.store())?;
+        }
         Ok(whole.rows())
     }
 
+    /// Puts a portion of the record into the object store, and makes it a draft of the rows here.
+    fn write_portion(
+        &self,
+        runtime: &Handle,
+        whole: &Whole,
+        stream: &JetStream,
+    ) -> Result<DraftFile, MigrateError> {
+        let (portion, directory) = (
+            whole.portion(stream.portion),
+            stream.portion.directory(&self.data_dir),
+        );
+        create_dir(&directory)?;
+        let peers = Peers::open(stream.clone(), subjects::SNAPSHOTS_BUCKET);
+        let peers = runtime.block_on(peers)?;
+        let draft = portion.write(&directory, Some((&stream.name, BEFORE_THE_FIRST)))?;
+        compare(&portion, draft.path())?;
+        runtime.block_on(peers.put(draft.path(), BEFORE_THE_FIRST))?;
+        let (back, file) = DraftFile::create(&directory)?;
+        runtime.block_on(peers.get(&back, file))?;
+        compare(&portion, back.path())?;
+        Ok(draft)
+    }
+
+    /// Claims each living host's name for it, whoever claimed it before.
+    async fn claim_names(&self, client: Client, whole: &Whole) -> Result<(), MigrateError> {
+        let failed = |cause: String| MigrateError::Names(cause);
+        let bucket = names::open(client, self.replicas).await;
+        let bucket = bucket.map_err(|error| failed(error.to_string()))?;
+        let claims = whole.living().map(|(host, name)| {
+            let (bucket, key) = (&bucket, names::key(name));
+            async move { bucket.put(key, host.to_string().into()).await }
+        });
+        let mut claimed = stream::iter(claims).buffer_unordered(CLAIMS);
+        while let Some(claim) = claimed.next().await {
+            claim.map_err(|error| failed(error.to_string()))?;
+        }
+        Ok(())
+    }
+
     fn to_redb(&self, runtime: &Handle, client: Client) -> Result<usize, MigrateError> {
-        let stream = self.stream(client.clone());
-        if !runtime.block_on(is_there(&stream))? {
-            return Err(MigrateError::NoStream(stream.name));
+        let portions = self.portions();
+        let streams: Vec<JetStream> = portions
+            .map(|portion| self.stream(client.clone(), portion))
+            .collect();
+        for stream in &streams {
+            if !runtime.block_on(is_there(stream))? {
+                return Err(MigrateError::NoStream(stream.name.clone()));
+            }
         }
         let bucket = subjects::LEASES_BUCKET;
         let leases = runtime.block_on(Leases::open(client, bucket, self.replicas, TTL))?;
-        let lease = runtime.block_on(leases.take(subjects::LEADER_KEY))?;
-        let mut lease = lease.ok_or(MigrateError::Led)?;
-        let peers = runtime.block_on(Peers::open(stream.clone(), subjects::SNAPSHOTS_BUCKET))?;
         // Nobody is to lead meanwhile.
-        let held = lease.held();
-        let keeping = runtime.spawn(async move {
-            lease.keep().await;
-            lease
-        });
-        let migrated = self
-            .read_stream(runtime, &stream, &peers)
-            .and_then(|(whole, draft)| {
-                if !held.is_valid() {
-                    return Err(MigrateError::Led);
-                }
-                draft.replace(&self.store())?;
-                Ok(whole.rows())
-            });
-        keeping.abort();
-        migrated
+        let (mut held, mut keeping) = (Vec::new(), JoinSet::new());
+        for stream in &streams {
+            let key = subjects::leader_key(stream.portion.partition);
+            let lease = runtime.block_on(leases.take(&key))?;
+            let mut lease = lease.ok_or(MigrateError::Led)?;
+            held.push(lease.held());
+            let keep = async move { lease.keep().await };
+            keeping.spawn_on(keep, runtime);
+        }
+        let portions = streams
+            .iter()
+            .map(|stream| self.read_stream(runtime, stream));
+        let whole = Whole::together(portions.collect::<Result<_, _>>()?);
+        let draft = whole.write(&self.data_dir, None)?;
+        compare(&whole, draft.path())?;
+        if !held.iter().all(Held::is_valid) {
+            return Err(MigrateError::Led);
+        }
+        draft.replace(&self.store())?;
+        Ok(whole.rows())
     }
 
-    /// All that the rows and the stream have, as a store that has its journal in its file.
-    fn read_stream(
-        &self,
-        runtime: &Handle,
-        stream: &JetStream,
-        peers: &Peers,
-    ) -> Result<(Whole, DraftFile), MigrateError> {
+    /// All that the rows and a stream have.
+    fn read_stream(&self, runtime: &Handle, stream: &JetStream) -> Result<Whole, MigrateError> {
+        let directory = stream.portion.directory(&self.data_dir);
         let take = || {
-            let store = ReplicatedStore::open(&self.data_dir, runtime.clone(), stream.clone())?;
+            let store = ReplicatedStore::open(&directory, runtime.clone(), stream.clone())?;
             let snapshots = store.snapshots();
             snapshots
                 .with_journal(runtime.clone(), stream.clone())
                 .take()
                 .and_then(|all| Whole::read(&all))
         };
-        let whole = match take() {
+        Ok(match take() {
             Err(StoreError::Journal(JournalError::Trimmed { .. })) => {
-                runtime.block_on(peers.fetch(&self.data_dir))?;
+                let peers = Peers::open(stream.clone(), subjects::SNAPSHOTS_BUCKET);
+                let peers = runtime.block_on(peers)?;
+                runtime.block_on(peers.fetch(&directory))?;
                 take()?
             }
             whole => whole?,
-        };
-        let draft = whole.write(&self.data_dir, None)?;
-        compare(&whole, draft.path())?;
-        Ok((whole, draft))
+        })
     }
+}
+
+/// Removes the store that was migrated, as one that goes to a single journal is replaced.
+fn remove(store: &Path) -> Result<(), StoreError> {
+    fs::remove_file(store).map_err(|cause| StoreError::io("remove", store, cause))
 }
 
 /// Whether a file has exactly these rows.

@@ -4,12 +4,15 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use scuttle_core::Change;
+use scuttle_core::{Change, Meta};
+use scuttle_schemas::hosts::HostStatus;
+use scuttle_schemas::{HostId, HostName, OperationId, Partitions};
 
 use super::codec::Contained;
 use super::draft::{Draft, DraftFile};
 use super::snapshot::{Record, Snapshot};
 use super::{FILE_NAME, Fold, Key, StoreError};
+use crate::portion::Portion;
 
 /// About how many bytes a row has when it is written.
 const ROW: usize = 256;
@@ -36,6 +39,58 @@ impl Whole {
     /// How many rows there are.
     pub fn rows(&self) -> usize {
         self.0.len()
+    }
+
+    /// The rows of these hosts alone.
+    #[must_use]
+    pub fn portion(&self, portion: Portion) -> Self {
+        let has = |change: &Change| match change {
+            Change::Meta(_) => true,
+            Change::Host(row) => portion.has(&row.host),
+            Change::Shard(row) => portion.has(&row.host),
+            Change::Operation(row) => portion.has(&row.host),
+            Change::Key(row) => portion.has(&row.host),
+            Change::ShardRemoved { .. }
+            | Change::OperationRemoved { .. }
+            | Change::KeyRemoved { .. } => false,
+        };
+        let rows = self.0.iter().filter(|(_, change)| has(change));
+        Self(rows.map(|(key, row)| (key.clone(), row.clone())).collect())
+    }
+
+    /// All rows of several portions. Of what each counts, the most.
+    #[must_use]
+    pub fn together(portions: Vec<Self>) -> Self {
+        let (mut all, mut meta) = (BTreeMap::new(), None);
+        for Self(mut rows) in portions {
+            if let Some(Change::Meta(more)) = rows.remove(&Key::Meta) {
+                meta = Some(meta.map_or(more, |meta: Meta| meta.and(more)));
+            }
+            all.append(&mut rows);
+        }
+        all.extend(meta.map(|meta| (Key::Meta, Change::Meta(meta))));
+        Self(all)
+    }
+
+    /// The living hosts, and their names.
+    pub fn living(&self) -> impl Iterator<Item = (&HostId, &HostName)> {
+        self.0.values().filter_map(|change| match change {
+            Change::Host(row) if row.status != HostStatus::Decommissioned => {
+                Some((&row.host, &row.name))
+            }
+            _ => None,
+        })
+    }
+
+    /// An open operation that whoever names it would not find in its host's portion: it was made before there were several.
+    pub fn misplaced(&self, of: Partitions) -> Option<OperationId> {
+        self.0.values().find_map(|change| match change {
+            Change::Operation(row) => {
+                let misplaced = of.of_operation(row.id) != of.of_host(&row.host);
+                (misplaced && row.finished_at.is_none()).then_some(row.id)
+            }
+            _ => None,
+        })
     }
 
     /// A row that the other has otherwise, or that one of both has not.

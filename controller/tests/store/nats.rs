@@ -4,6 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 
 use async_nats::Client;
+use scuttle_controller::portion::Portion;
 use scuttle_controller::store::{
     JetStream, JournalError, RedbStore, ReplicatedStore, Store, StoreError,
 };
@@ -80,6 +81,7 @@ pub(crate) fn open(dir: &Path, name: &Name) -> Result<ReplicatedStore, StoreErro
         name: name.stream.clone(),
         subject: name.subject.clone(),
         replicas: 1,
+        portion: Portion::WHOLE,
     };
     let runtime = name.bus.runtime.handle().clone();
     let mut store = ReplicatedStore::open(dir, runtime, stream)?;

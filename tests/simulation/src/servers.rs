@@ -8,10 +8,12 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use scuttle_controller::store::{Extent, JournalError, Message, SharedJournal};
-use scuttle_schemas::subjects::JOURNAL_STREAM;
 
 use crate::chance::Chance;
 use crate::disk::Disk;
+
+/// What the journal is called.
+const JOURNAL_STREAM: &str = "the journal";
 
 /// How long a lease is there without being renewed, in milliseconds.
 pub(crate) const TTL_MS: u64 = 2_000;

@@ -1,7 +1,7 @@
 //! The servers themselves: each may be missing; without two of them nothing is accepted, until they are back.
 
 use anyhow::Result;
-use scuttle_schemas::subjects;
+use scuttle_schemas::{Partition, subjects};
 use scuttle_tests::{Cluster, Role, TestResult, until};
 
 use crate::stage::{Asked, Stage};
@@ -24,7 +24,10 @@ async fn the_stream_goes_on_without_the_server_that_led_it() -> TestResult {
     let mut stage = Stage::start().await?;
     let agent = stage.agent("worker-a", &["decky-1", "decky-2"]).await?;
     let first = stage.operator.teardown(&agent.host, "decky-1").await?;
-    let server = stage.cluster.leader_of(subjects::JOURNAL_STREAM).await?;
+    let server = stage
+        .cluster
+        .leader_of(&subjects::journal_stream(Partition::FIRST))
+        .await?;
     stage.cluster.servers[server].kill().await?;
     let asked = || stage.operator.teardown(&agent.host, "decky-2");
     let second = until("it is accepted without that server", asked, |_| true).await?;
@@ -46,7 +49,10 @@ async fn nothing_is_accepted_without_two_servers() -> TestResult {
     let agent = stage.agent("worker-a", &["decky-1", "decky-2"]).await?;
     let before = stage.operator.teardown(&agent.host, "decky-1").await?;
     let leader = stage.settled().await?;
-    let kept = stage.cluster.leader_of(subjects::JOURNAL_STREAM).await?;
+    let kept = stage
+        .cluster
+        .leader_of(&subjects::journal_stream(Partition::FIRST))
+        .await?;
     let lost: Vec<_> = (0..3).filter(|server| *server != kept).collect();
     for server in &lost {
         stage.cluster.servers[*server].kill().await?;

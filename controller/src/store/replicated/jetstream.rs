@@ -1,6 +1,7 @@
 //! A journal that is a `JetStream` stream: appended to at the sequence that its writer expects, and read from any sequence on.
 //! What a batch means is not known here.
 
+use std::collections::HashMap;
 use std::future::Future;
 use std::time::Duration;
 
@@ -12,10 +13,12 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
 use async_nats::jetstream::{self, Context};
 use futures_util::TryStreamExt;
+use scuttle_schemas::{Partitions, subjects};
 use tokio::runtime::Handle;
 
 use super::parts::{self, Joined};
 use super::{Extent, Message, SharedJournal};
+use crate::portion::Portion;
 
 /// How long an append, or anything else that is asked of the servers, may take. It is less than they take to choose a stream's
 /// new leader; but what is not answered before that is not answered after it, and whoever waits should hear so.
@@ -23,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Bytes of a message beside its payload: the header with the expected sequence, and what a server adds.
 const HEADER: usize = 256;
+
+/// Where a stream says how many there are over which the hosts are divided.
+const PARTITIONS: &str = "scuttle-partitions";
 
 /// What can go wrong with a journal that is a stream.
 #[derive(Debug, thiserror::Error)]
@@ -56,6 +62,18 @@ pub enum JournalError {
         sequence: u64,
         /// What is wrong with it.
         cause: String,
+    },
+    /// It is one of another number.
+    #[error(
+        "the stream {stream} is one of {there} that the hosts are divided over, and --shards-of-control is {here}: it is to be {there} for all controllers, until the record is migrated (docs/operations.md)"
+    )]
+    Divided {
+        /// The stream.
+        stream: String,
+        /// Of how many it is.
+        there: String,
+        /// Of how many it was said to be.
+        here: Partitions,
     },
     /// It ends before what is stored here.
     #[error(
@@ -120,6 +138,21 @@ pub struct JetStream {
     pub subject: String,
     /// How many servers keep it.
     pub replicas: usize,
+    /// Which hosts it is the journal of.
+    pub portion: Portion,
+}
+
+impl JetStream {
+    /// The journal of these hosts.
+    pub fn of(client: Client, replicas: usize, portion: Portion) -> Self {
+        Self {
+            client,
+            name: subjects::journal_stream(portion.partition),
+            subject: subjects::journal(portion.partition),
+            replicas,
+            portion,
+        }
+    }
 }
 
 /// A journal that is a stream.
@@ -152,6 +185,7 @@ impl JetStreamJournal {
             name,
             subject,
             replicas,
+            portion,
         } = at;
         let context = runtime.block_on(async {
             let mut context = jetstream::new(client);
@@ -167,10 +201,21 @@ impl JetStreamJournal {
             num_replicas: replicas,
             deny_delete: true,
             first_sequence: Some(before + 1),
+            metadata: HashMap::from([(PARTITIONS.to_owned(), portion.of.to_string())]),
             ..Config::default()
         };
         let opened = runtime.block_on(context.get_or_create_stream(config));
         let stream = opened.map_err(refused("open", &name))?;
+        let there = stream.cached_info().config.metadata.get(PARTITIONS);
+        // There was one alone before there could be several.
+        let there = there.map_or("1", String::as_str);
+        if there != portion.of.to_string() {
+            return Err(JournalError::Divided {
+                stream: name,
+                there: there.to_owned(),
+                here: portion.of,
+            });
+        }
         Ok(Self {
             context,
             stream,

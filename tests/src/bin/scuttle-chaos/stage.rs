@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use scuttle_schemas::{HostId, subjects};
+use scuttle_schemas::{HostId, Partition, subjects};
 use scuttle_tests::cluster::{self, NAMES, SERVERS};
 use scuttle_tests::http::Http;
 use scuttle_tests::nats::program;
@@ -192,8 +192,8 @@ impl Stage {
     /// The server that leads the journal's stream, if one says so.
     pub(crate) async fn leader_of_stream(&self) -> Option<usize> {
         let monitors = self.monitors().await;
-        let led = cluster::leader_of(&monitors, subjects::JOURNAL_STREAM);
-        led.await.ok()
+        let journal = subjects::journal_stream(Partition::FIRST);
+        cluster::leader_of(&monitors, &journal).await.ok()
     }
 
     /// Waits until all servers are one again.

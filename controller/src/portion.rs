@@ -1,0 +1,153 @@
+//! Which part of the swarm's hosts a leader answers for. Each leader hears all that is asked and reported, and takes what is its
+//! own: so nothing goes through a second controller but lists, whose pages come from all of them, and broadcasts, which one of
+//! them numbers.
+
+use std::path::{Path, PathBuf};
+
+use async_nats::Subject;
+use scuttle_core::Input;
+use scuttle_schemas::subjects::{self, AgentChannel};
+use scuttle_schemas::{HostId, OperationId, Partition, Partitions};
+use uuid::Uuid;
+
+use crate::endpoint::{Endpoint, Rejected};
+
+/// One partition, of how many.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Portion {
+    /// Which.
+    pub partition: Partition,
+    /// Of how many.
+    pub of: Partitions,
+}
+
+impl Portion {
+    /// All hosts.
+    pub const WHOLE: Self = Self {
+        partition: Partition::FIRST,
+        of: Partitions::ONE,
+    };
+
+    /// Whether there are others.
+    pub fn is_one_of_several(self) -> bool {
+        self.of != Partitions::ONE
+    }
+
+    /// Whether its leader answers what is about no host, merges the lists and numbers the broadcasts.
+    pub fn is_first(self) -> bool {
+        self.partition == Partition::FIRST
+    }
+
+    /// Whether a host is one of its own.
+    pub fn has(self, host: &HostId) -> bool {
+        !self.is_one_of_several() || self.of.of_host(host) == self.partition
+    }
+
+    /// Whether an operation's host is.
+    pub fn has_operation(self, id: OperationId) -> bool {
+        self.of.of_operation(id) == self.partition
+    }
+
+    /// Whether it takes what an agent says on this subject, of which nothing else is read.
+    pub fn hears(self, channel: AgentChannel, subject: &str) -> bool {
+        if !self.is_one_of_several() {
+            return true;
+        }
+        let host = channel.host_text(subject);
+        host.map_or(self.is_first(), |host| {
+            self.of.of_text(host) == self.partition
+        })
+    }
+
+    /// An id for a host that is to be one of its own.
+    pub fn fresh_host(self) -> HostId {
+        loop {
+            let host = Uuid::now_v7().to_string();
+            if self.of.of_text(&host) == self.partition {
+                return host.parse().expect("a UUID is a valid host_uuid");
+            }
+        }
+    }
+
+    /// Whether it answers a request. One that cannot be read is about no host.
+    pub fn answers(self, read: &Result<Input, Rejected>) -> bool {
+        if !self.is_one_of_several() {
+            return true;
+        }
+        match read {
+            Ok(Input::Teardown { request, .. }) => self.has(&request.host_uuid),
+            Ok(Input::Decommission(request)) => self.has(&request.host_uuid),
+            Ok(Input::Cancel(request)) => self.has_operation(request.operation_id),
+            Ok(Input::Enroll { request, .. }) => match &request.host_uuid {
+                Some(host) => self.has(host),
+                None => self.of.of_name(&request.name) == self.partition,
+            },
+            // They came on a subject of its own.
+            Ok(_) => true,
+            Err(_) => self.is_first(),
+        }
+    }
+
+    /// Where its rows are, in a controller's data directory.
+    pub fn directory(self, data_dir: &Path) -> PathBuf {
+        if self.is_one_of_several() {
+            data_dir.join(format!("partition-{}", self.partition))
+        } else {
+            data_dir.to_owned()
+        }
+    }
+
+    /// The subject and the name of an endpoint: what only reads is asked of each partition by its leader, where there are several.
+    pub fn serves(self, endpoint: Endpoint) -> (String, String) {
+        let (subject, name) = (endpoint.subject(), endpoint.name());
+        if self.is_one_of_several() && endpoint.reads() {
+            let partition = self.partition;
+            let name = format!("partition-{partition}-{name}");
+            (subjects::asked(partition, &subject), name)
+        } else {
+            (subject, name.to_owned())
+        }
+    }
+
+    /// Where it says what is to be said on `subject`: broadcasts are numbered by the first.
+    pub fn says(self, subject: Subject) -> Subject {
+        if self.is_first() || !subjects::BROADCASTS.contains(&subject.as_str()) {
+            return subject;
+        }
+        subjects::told(Some(self.partition), &subject).into()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use scuttle_schemas::Partitions;
+    use scuttle_schemas::subjects::AgentChannel::Results;
+
+    use super::Portion;
+    use crate::endpoint::Endpoint;
+
+    #[test]
+    fn one_partition_serves_what_clients_ask() {
+        for endpoint in Endpoint::ALL {
+            let served = (endpoint.subject(), endpoint.name().to_owned());
+            assert_eq!(Portion::WHOLE.serves(endpoint), served);
+        }
+        assert_eq!(
+            Portion::WHOLE.says("shards.updated".into()).as_str(),
+            "shards.updated"
+        );
+    }
+
+    #[test]
+    fn one_of_several_takes_each_host() {
+        let of = Partitions::new(4).expect("valid");
+        for number in 0..64 {
+            let subject = format!("agent.worker-{number}.results");
+            let takes = |partition| Portion { partition, of }.hears(Results, &subject);
+            assert_eq!(of.all().filter(|one| takes(*one)).count(), 1, "{subject}");
+        }
+        // What names no host is the first's.
+        let takes = |partition| Portion { partition, of }.hears(Results, "agent.results");
+        assert_eq!(of.all().filter(|one| takes(*one)).count(), 1);
+    }
+}
