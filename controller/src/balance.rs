@@ -210,34 +210,52 @@ impl Balance {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::time::{Duration, Instant};
 
     use async_nats::jetstream::kv::Operation;
     use scuttle_schemas::Partitions;
 
     use super::Balance;
 
-    #[tokio::test]
-    async fn who_leads_two_more_than_another_gives_the_last_back() {
+    #[test]
+    fn who_leads_more_than_another_defers_to_it() {
+        let of = Partitions::new(4).expect("valid");
+        let balance = Balance::new(of, Duration::from_mins(1));
+        let leads = |count| {
+            for partition in of.all().take(count) {
+                balance.leads(partition);
+            }
+        };
+        leads(2);
+        assert!(!balance.defers(), "nobody else is there");
+        balance.heard("controller.b".into(), Operation::Put, b"1");
+        balance.heard("controller.c".into(), Operation::Put, b"3");
+        assert_eq!(balance.fewest(), Some(1));
+        assert!(balance.defers());
+        balance.heard("controller.b".into(), Operation::Put, b"2");
+        assert!(!balance.defers(), "as many as another");
+        balance.heard("controller.b".into(), Operation::Delete, b"");
+        assert_eq!(balance.fewest(), Some(3), "it has gone");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn two_more_than_another_are_one_too_many() {
         let of = Partitions::new(4).expect("valid");
         let balance = Balance::new(of, Duration::ZERO);
-        let [one, two, three, _] = of.all().collect::<Vec<_>>()[..] else {
-            panic!("four");
-        };
-        for partition in [one, two] {
-            balance.leads(partition);
+        let all: Vec<_> = of.all().collect();
+        for partition in &all[..3] {
+            balance.leads(*partition);
         }
-        assert!(!balance.defers(), "nobody else is there");
-        let lasting = Balance::new(of, Duration::from_secs(60));
-        lasting.heard("controller.b".into(), Operation::Put, b"1");
-        assert!(!lasting.defers());
-        lasting.leads(one);
-        assert!(!lasting.defers());
-        lasting.leads(two);
-        assert!(lasting.defers());
-        assert_eq!(lasting.fewest(), Some(1));
-        lasting.leads(three);
-        lasting.heard("controller.b".into(), Operation::Delete, b"");
-        assert_eq!(lasting.fewest(), None, "it has gone");
+        let known = balance.clone();
+        known.0.others.lock().expect("unpoisoned").insert(
+            "controller.b".into(),
+            (1, Instant::now() + Duration::from_mins(1)),
+        );
+        let look = Duration::from_mins(1);
+        let too_many = |partition| tokio::time::timeout(look, balance.is_too_many(partition));
+        assert!(too_many(all[2]).await.is_ok(), "the last of three");
+        assert!(too_many(all[1]).await.is_err(), "one at a time");
+        balance.loads(all[2]);
+        assert!(too_many(all[1]).await.is_err(), "two are not too many");
     }
 }
