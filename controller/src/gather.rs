@@ -12,6 +12,7 @@ use futures_util::future::{join_all, try_join_all};
 use scuttle_core::{Input, Reply, merge_hosts, merge_operations, merge_shards};
 use scuttle_schemas::{ErrorCode, HostId, OperationId, Partition, Partitions, Refusal};
 use serde::de::DeserializeOwned;
+use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
@@ -26,6 +27,9 @@ use crate::tally::{Source, Tally};
 
 /// How many lists are gathered at once: each may take a megabyte from each partition.
 const AT_ONCE: usize = 16;
+
+/// How many requests of one kind wait for that at the most.
+const WAITING: usize = 256;
 
 /// Bytes of answers that are encoded into one piece of memory.
 const ANSWER: usize = 64 << 10;
@@ -43,6 +47,15 @@ pub struct Gather {
     pub term: Term,
     /// How many partitions there are.
     pub of: Partitions,
+    /// Room for what is gathered at once.
+    pub room: Arc<Semaphore>,
+}
+
+impl Gather {
+    /// Room for as many lists as are gathered at once.
+    pub fn room() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(AT_ONCE))
+    }
 }
 
 /// Serves one endpoint that only reads; once the term has ended, by saying so.
@@ -55,7 +68,7 @@ pub async fn serve(endpoint: Endpoint, mut requests: Requests, gather: Gather) {
             Some(_) = answering.join_next() => continue,
         };
         let Some(request) = request else { break };
-        let room = answering.len() < AT_ONCE;
+        let room = answering.len() < WAITING;
         let gather = gather.clone();
         answering.spawn(async move { gather.answer(endpoint, request, room).await });
     }
@@ -104,6 +117,7 @@ impl Gather {
         input: Input,
         payload: Bytes,
     ) -> Result<Reply, Refusal> {
+        let _room = self.room.acquire().await;
         match input {
             Input::ShardsList(request) => {
                 let pages = self.pages(endpoint, payload, request.host_uuid.as_ref());

@@ -174,6 +174,7 @@ async fn subscribe(inbound: Inbound, lease: Held) -> anyhow::Result<(Service, Jo
             lease,
             term: inbound.desk.term.clone(),
             of: portion.of,
+            room: Gather::room(),
         };
         for endpoint in Endpoint::ALL.into_iter().filter(|one| one.reads()) {
             let requests = add(endpoint.subject(), endpoint.name()).await?;

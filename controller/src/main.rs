@@ -21,7 +21,7 @@ use scuttle_controller::portion::Portion;
 use scuttle_controller::replica::{Replica, TTL};
 use scuttle_controller::shutdown::{self, Shutdown, Term};
 use scuttle_controller::store::{JetStream, RedbStore, StoreError};
-use scuttle_schemas::{Partition, Partitions};
+use scuttle_schemas::Partitions;
 use scuttle_telemetry::{LogFormat, log};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -144,9 +144,8 @@ struct Served {
 }
 
 impl Served {
-    /// One of several controllers, until the shutdown begins. Each partition but the first has a thread and a connection of its own,
-    /// and nothing else in common but who leads how many.
-    async fn with_others(self, replicas: usize, partitions: Partitions) -> anyhow::Result<()> {
+    /// One of several controllers, until the shutdown begins.
+    async fn with_others(self, replicas: usize, of: Partitions) -> anyhow::Result<()> {
         self.health.connects();
         let tally = self.metrics.tally();
         let mut shutdown = self.shutdown.clone();
@@ -154,43 +153,32 @@ impl Served {
             connection = connection::connect(&self.config.access, tally) => connection,
             () = shutdown.begun() => return Ok(()),
         };
-        let several = partitions != Partitions::ONE;
-        let balance = several.then(|| Balance::new(partitions, TTL));
-        let portion = |partition| Portion {
-            partition,
-            of: partitions,
-        };
-        let mut others = JoinSet::new();
-        for partition in partitions.all().skip(1) {
+        if of == Partitions::ONE {
+            return self.partition(Portion::WHOLE, replicas, beside, None).await;
+        }
+        // Each partition has a thread and a connection of its own, and nothing in common with the others but who leads how many.
+        let balance = Balance::new(of, TTL);
+        let mut partitions = JoinSet::new();
+        for partition in of.all() {
             let mut one = self.clone();
             one.health = self.health.of(partition);
             one.metrics = self.metrics.of(partition);
-            let (beside, balance) = (beside.clone(), balance.clone());
-            let (portion, shutdown) = (portion(partition), self.shutdown.clone());
-            others.spawn_blocking(move || {
-                let served = start_runtime().and_then(|runtime| {
-                    runtime.block_on(one.partition(portion, replicas, beside, balance))
-                });
-                // A controller that can no longer lead one of them is of no use for the others.
-                shutdown.begin();
+            let (beside, balance) = (beside.clone(), Some(balance.clone()));
+            let portion = Portion { partition, of };
+            partitions.spawn_blocking(move || {
+                let runtime = start_runtime()?;
+                let served = runtime.block_on(one.partition(portion, replicas, beside, balance));
                 served.with_context(|| format!("partition {partition}"))
             });
         }
-        if let Some(balance) = &balance {
-            let (balance, beside) = (balance.clone(), beside.clone());
-            let shutdown = self.shutdown.clone();
-            others.spawn(async move {
-                balance.run(beside, replicas, shutdown).await;
-                Ok(())
-            });
+        let balancing = tokio::spawn(balance.run(beside, replicas, shutdown));
+        let mut ended = Ok(());
+        while let Some(one) = partitions.join_next().await {
+            // A controller that can no longer lead one of them is of no use for the others.
+            self.shutdown.begin();
+            ended = ended.and(one.context("a partition panicked").flatten());
         }
-        let first = self.partition(portion(Partition::FIRST), replicas, beside, balance);
-        let mut ended = Box::pin(first).await;
-        self.shutdown.begin();
-        while let Some(other) = others.join_next().await {
-            ended = ended.and(other.context("a partition panicked").flatten());
-        }
-        ended
+        ended.and(balancing.await.context("the balancing panicked"))
     }
 
     /// One partition, in turn followed and led, until the shutdown begins.

@@ -1,6 +1,6 @@
 //! What the leader of one partition asks that of another.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use async_nats::client::RequestErrorKind;
 use async_nats::{Client, Request};
@@ -10,15 +10,35 @@ use serde::de::DeserializeOwned;
 
 use crate::endpoint::Endpoint;
 
-/// How long a leader may take for an answer. It takes milliseconds; one that has just been lost is missed for some seconds, and
-/// whoever waits should hear so.
+/// How long a leader may take for an answer. It takes milliseconds; where one gives its partition to another, a fraction of a
+/// second. One that has just been lost is missed for longer, and whoever waits should hear so.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// Asks the leader of a partition what a client asks of the swarm.
+/// Between two attempts while nobody leads the partition.
+const PAUSE: Duration = Duration::from_millis(100);
+
+/// Asks the leader of a partition what a client asks of the swarm; for a while, until there is one.
 ///
 /// # Errors
 /// It refuses, or there is none at this moment.
 pub async fn ask<T: DeserializeOwned>(
+    client: &Client,
+    partition: Partition,
+    endpoint: Endpoint,
+    payload: Bytes,
+) -> Result<T, Refusal> {
+    let asked = Instant::now();
+    loop {
+        let answer = once(client, partition, endpoint, payload.clone()).await;
+        let led = !matches!(&answer, Err(refusal) if refusal.code == ErrorCode::NotLeader);
+        if led || asked.elapsed() + PAUSE > PATIENCE {
+            return answer;
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
+async fn once<T: DeserializeOwned>(
     client: &Client,
     partition: Partition,
     endpoint: Endpoint,

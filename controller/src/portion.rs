@@ -11,6 +11,7 @@ use scuttle_schemas::{HostId, OperationId, Partition, Partitions};
 use uuid::Uuid;
 
 use crate::endpoint::{Endpoint, Rejected};
+use crate::store::FILE_NAME;
 
 /// One partition, of how many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -95,6 +96,16 @@ impl Portion {
         } else {
             data_dir.to_owned()
         }
+    }
+
+    /// Those of all partitions whose rows are in a controller's data directory, if there are several.
+    pub fn directories(data_dir: &Path) -> Vec<PathBuf> {
+        let of = Partitions::MOST;
+        let all = of.all().map(|partition| Self { partition, of });
+        let directories = all.map(|portion| portion.directory(data_dir));
+        directories
+            .filter(|path| path.join(FILE_NAME).is_file())
+            .collect()
     }
 
     /// The subject and the name of an endpoint: what only reads is asked of each partition by its leader, where there are several.

@@ -160,3 +160,12 @@ pub fn told(mut shards: Vec<ShardRecord>) -> Vec<ShardRecord> {
     }
     shards
 }
+
+/// The same without revisions: where the hosts are divided, a listing numbers the records anew.
+pub fn unnumbered(shards: Vec<ShardRecord>) -> Vec<ShardRecord> {
+    let unnumbered = |shard| ShardRecord {
+        revision: 0,
+        ..shard
+    };
+    told(shards).into_iter().map(unnumbered).collect()
+}

@@ -8,9 +8,12 @@ use anyhow::Result;
 use scuttle_schemas::HostId;
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::shards::ShardState;
-use scuttle_tests::view::told;
+use scuttle_tests::nats::workspace;
+use scuttle_tests::view::{told, unnumbered};
 use scuttle_tests::wait::within;
 use scuttle_tests::{Controller, Role, Swarm, TestResult, until};
+
+const DIVIDE: [&str; 5] = ["migrate", "--to", "jetstream", "--shards-of-control", "4"];
 
 const SHARED: [(&str, &str); 2] = [("SCUTTLE_STORE", "jetstream"), ("SCUTTLE_REPLICAS", "1")];
 
@@ -179,5 +182,105 @@ async fn what_is_there_is_not_replaced() -> TestResult {
     let operations = swarm.operator.operations().await?;
     let ended = |state| operations.iter().filter(|one| one.state == state).count();
     assert_eq!(ended(OperationState::Succeeded), 1);
+    Ok(())
+}
+
+/// Into four journals, each with the rows of its own hosts, and back into one file; a backup has them all.
+#[tokio::test]
+async fn a_record_is_divided_and_put_together_again() -> TestResult {
+    let mut swarm = Swarm::start().await?;
+    let host = populated(&swarm).await?;
+    for number in 0..6 {
+        swarm.agent(&format!("more-{number}"), &["d1"]).await?;
+    }
+    let shards = swarm.operator.shards().await?;
+    let (hosts, operations) = (
+        swarm.operator.hosts().await?,
+        swarm.operator.operations().await?,
+    );
+    let data = swarm.path("controller");
+    stop(&mut swarm.controller).await?;
+    check(
+        run(&swarm, &DIVIDE, &data).await?,
+        0,
+        &[
+            "rows, each compared",
+            "--store jetstream --shards-of-control 4",
+        ],
+    );
+
+    let mut divided = environment(&swarm, true);
+    divided.push(("SCUTTLE_SHARDS_OF_CONTROL", "4".to_owned()));
+    swarm.controller = Controller::start_at(&swarm.nats.url(), divided, &data)?;
+    swarm.operator.answered().await?;
+    assert_eq!(
+        unnumbered(swarm.operator.shards().await?),
+        unnumbered(shards)
+    );
+    assert_eq!(swarm.operator.hosts().await?.len(), hosts.len());
+    for operation in &operations {
+        let found = swarm.operator.operation(operation.operation_id).await?;
+        assert_eq!(found.accepted_at, operation.accepted_at);
+    }
+    // The names are still theirs.
+    for record in hosts.values() {
+        let again = swarm.operator.enroll(record.name.as_str()).await?;
+        assert!(again.repeated && again.host.host_uuid == record.host_uuid);
+    }
+    swarm.operator.teardown(&host, "d3").await?;
+    let shards = swarm.operator.shards().await?;
+    let file = swarm.path("backup");
+    let name = file.to_string_lossy().into_owned();
+    check(
+        run(&swarm, &["backup", &name], &data).await?,
+        0,
+        &["8 hosts, 9 shards, 2 open operations"],
+    );
+    stop(&mut swarm.controller).await?;
+
+    let back = ["migrate", "--to", "redb", "--shards-of-control", "4"];
+    check(
+        run(&swarm, &back, &data).await?,
+        0,
+        &[
+            "rows, each compared",
+            "SCUTTLE_0, SCUTTLE_1, SCUTTLE_2, SCUTTLE_3",
+        ],
+    );
+    start(&mut swarm, &data, false).await?;
+    assert_eq!(
+        unnumbered(swarm.operator.shards().await?),
+        unnumbered(shards.clone())
+    );
+    stop(&mut swarm.controller).await?;
+    let restored = swarm.path("restored");
+    check(run(&swarm, &["restore", &name], &restored).await?, 0, &[]);
+    start(&mut swarm, &restored, false).await?;
+    assert_eq!(
+        unnumbered(swarm.operator.shards().await?),
+        unnumbered(shards)
+    );
+    Ok(())
+}
+
+/// An open operation whose id does not say where it is could not be withdrawn any more: it is waited for.
+#[tokio::test]
+async fn a_record_with_open_operations_of_before_is_not_divided() -> TestResult {
+    let mut swarm = Swarm::start().await?;
+    stop(&mut swarm.controller).await?;
+    let data = swarm.path("of-before");
+    std::fs::create_dir(&data)?;
+    let of_before = workspace().join("controller/tests/fixtures/format-3.redb");
+    std::fs::copy(of_before, data.join("scuttle.redb"))?;
+    let before = std::fs::read(data.join("scuttle.redb"))?;
+    check(
+        run(&swarm, &DIVIDE, &data).await?,
+        1,
+        &[
+            "00000000-0000-0000-0000-000000000001 is open",
+            "wait until the operation has ended",
+        ],
+    );
+    assert!(std::fs::read(data.join("scuttle.redb"))? == before);
     Ok(())
 }

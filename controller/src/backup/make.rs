@@ -11,7 +11,8 @@ use std::time::{Duration, Instant};
 use super::listen::{SOCKET_NAME, through};
 use super::wire::{self, Frame};
 use super::{BackupError, Content, Interrupt};
-use crate::store::{Draft, DraftFile, FILE_NAME, FORMAT, Record, Snapshot, StoreError};
+use crate::portion::Portion;
+use crate::store::{Draft, DraftFile, FILE_NAME, FORMAT, Record, Snapshot, StoreError, Whole};
 
 /// How long the controller may be silent: it reads from its disk, and nothing else.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -65,11 +66,9 @@ pub fn make(
     let start = Instant::now();
     refuse_existing(file, force)?;
     refuse_store(data_dir, file)?;
-    let controller = connect(data_dir)?;
-    let running = controller.is_some();
-    let draft = match controller {
-        Some(stream) => from_controller(&stream, data_dir, file, interrupt)?,
-        None => from_file(data_dir, file, interrupt)?,
+    let (draft, running) = match &*Portion::directories(data_dir) {
+        [] => whole(data_dir, file, interrupt)?,
+        portions => together(portions, file, interrupt)?,
     };
     let content = check(&draft, file, interrupt)?;
     let bytes = fs::metadata(draft.path()).map_or(0, |data| data.len());
@@ -83,6 +82,33 @@ pub fn make(
         running,
         took: start.elapsed(),
     })
+}
+
+/// The store of a directory, and whether a controller handed it out.
+fn whole(
+    data_dir: &Path,
+    file: &Path,
+    interrupt: &Interrupt,
+) -> Result<(DraftFile, bool), BackupError> {
+    Ok(match connect(data_dir)? {
+        Some(stream) => (from_controller(&stream, data_dir, file, interrupt)?, true),
+        None => (from_file(data_dir, file, interrupt)?, false),
+    })
+}
+
+/// The stores of all partitions, as one: each as it was at one moment.
+fn together(
+    portions: &[PathBuf],
+    file: &Path,
+    interrupt: &Interrupt,
+) -> Result<(DraftFile, bool), BackupError> {
+    let mut all = Vec::new();
+    for directory in portions {
+        let (draft, _) = whole(directory, file, interrupt)?;
+        all.push(Whole::read(&Snapshot::of_file(draft.path())?)?);
+    }
+    let written = Whole::together(all).write(file, None);
+    Ok((written.map_err(BackupError::write(file))?, true))
 }
 
 fn refuse_existing(file: &Path, force: bool) -> Result<(), BackupError> {

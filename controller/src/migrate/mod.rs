@@ -191,7 +191,10 @@ impl Migration {
         create_dir(&directory)?;
         let peers = Peers::open(stream.clone(), subjects::SNAPSHOTS_BUCKET);
         let peers = runtime.block_on(peers)?;
-        let draft = portion.write(&directory, Some((&stream.name, BEFORE_THE_FIRST)))?;
+        let draft = portion.write(
+            &directory.join(FILE_NAME),
+            Some((&stream.name, BEFORE_THE_FIRST)),
+        )?;
         compare(&portion, draft.path())?;
         runtime.block_on(peers.put(draft.path(), BEFORE_THE_FIRST))?;
         let (back, file) = DraftFile::create(&directory)?;
@@ -242,12 +245,17 @@ impl Migration {
             .iter()
             .map(|stream| self.read_stream(runtime, stream));
         let whole = Whole::together(portions.collect::<Result<_, _>>()?);
-        let draft = whole.write(&self.data_dir, None)?;
+        let draft = whole.write(&self.store(), None)?;
         compare(&whole, draft.path())?;
         if !held.iter().all(Held::is_valid) {
             return Err(MigrateError::Led);
         }
         draft.replace(&self.store())?;
+        if self.partitions != Partitions::ONE {
+            for stream in &streams {
+                remove(&stream.portion.directory(&self.data_dir).join(FILE_NAME))?;
+            }
+        }
         Ok(whole.rows())
     }
 
@@ -274,7 +282,7 @@ impl Migration {
     }
 }
 
-/// Removes the store that was migrated, as one that goes to a single journal is replaced.
+/// Removes a store whose rows are elsewhere now; where both are one file, it is replaced.
 fn remove(store: &Path) -> Result<(), StoreError> {
     fs::remove_file(store).map_err(|cause| StoreError::io("remove", store, cause))
 }

@@ -11,7 +11,7 @@ use scuttle_schemas::{HostId, HostName, OperationId, Partitions};
 use super::codec::Contained;
 use super::draft::{Draft, DraftFile};
 use super::snapshot::{Record, Snapshot};
-use super::{FILE_NAME, Fold, Key, StoreError};
+use super::{Fold, Key, StoreError};
 use crate::portion::Portion;
 
 /// About how many bytes a row has when it is written.
@@ -103,17 +103,17 @@ impl Whole {
         missing(self, other).or_else(|| missing(other, self))
     }
 
-    /// Writes it as the store of a data directory, under a name of its own still: with its journal in the file, or as what a stream
-    /// has up to a message.
+    /// Writes it as a store that is to be `target`, under a name of its own still: with its journal in the file, or as what a
+    /// stream has up to a message.
     ///
     /// # Errors
     /// The disk refuses.
     pub fn write(
         &self,
-        data_dir: &Path,
+        target: &Path,
         stream: Option<(&str, u64)>,
     ) -> Result<DraftFile, StoreError> {
-        let mut draft = Draft::beside(&data_dir.join(FILE_NAME))?;
+        let mut draft = Draft::beside(target)?;
         if let Some((stream, sequence)) = stream {
             draft.contain(&Contained {
                 stream: stream.to_owned(),

@@ -9,20 +9,11 @@ use scuttle_schemas::operations::{OperationRecord, OperationState, OperationsLis
 use scuttle_schemas::shards::{ShardRecord, ShardsList, ShardsUpdated};
 use scuttle_schemas::{ErrorCode, OperationId, subjects};
 use scuttle_tests::broadcasts::{Broadcast, Broadcasts};
-use scuttle_tests::view::{View, told};
+use scuttle_tests::view::{View, unnumbered};
 use scuttle_tests::{AskError, TestResult};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, hosts_of, of, one_of_each};
-
-/// Records without what a listing numbers anew, or moves on untold.
-fn unnumbered(shards: Vec<ShardRecord>) -> Vec<ShardRecord> {
-    let unnumbered = |shard| ShardRecord {
-        revision: 0,
-        ..shard
-    };
-    told(shards).into_iter().map(unnumbered).collect()
-}
 
 #[tokio::test]
 async fn lists_are_of_the_whole_swarm_and_in_order() -> TestResult {
