@@ -1,4 +1,7 @@
 //! Whole lists, page by page, and the host that a word means. What is shown of them is each verb's own.
+//!
+//! A page that is older than the first was answered by a leader that is none any more, and may have what is gone: the listing
+//! begins anew.
 
 use scuttle_schemas::hosts::{HostRecord, HostStatus, HostsList, HostsListRequest};
 use scuttle_schemas::operations::{
@@ -12,15 +15,20 @@ use crate::failure::Failure;
 
 /// Every host, as one page. Its revision is the first page's.
 pub(crate) async fn hosts(bus: &Bus) -> Result<HostsList, AskError> {
-    let mut request = HostsListRequest::default();
-    let mut whole: HostsList = bus.ask(subjects::HOSTS_LIST, &request).await?;
-    while let Some(next) = whole.next.take() {
-        request.after = Some(next);
-        let page: HostsList = bus.ask(subjects::HOSTS_LIST, &request).await?;
-        whole.hosts.extend(page.hosts);
-        whole.next = page.next;
+    'anew: loop {
+        let mut request = HostsListRequest::default();
+        let mut whole: HostsList = bus.ask(subjects::HOSTS_LIST, &request).await?;
+        while let Some(next) = whole.next.take() {
+            request.after = Some(next);
+            let page: HostsList = bus.ask(subjects::HOSTS_LIST, &request).await?;
+            if page.revision < whole.revision {
+                continue 'anew;
+            }
+            whole.hosts.extend(page.hosts);
+            whole.next = page.next;
+        }
+        return Ok(whole);
     }
-    Ok(whole)
 }
 
 /// The shards that are asked for, as one page. Its revision is the first page's.
@@ -28,14 +36,20 @@ pub(crate) async fn shards(
     bus: &Bus,
     mut request: ShardsListRequest,
 ) -> Result<ShardsList, AskError> {
-    let mut whole: ShardsList = bus.ask(subjects::SHARDS_LIST, &request).await?;
-    while let Some(next) = whole.next.take() {
-        request.after = Some(next);
-        let page: ShardsList = bus.ask(subjects::SHARDS_LIST, &request).await?;
-        whole.shards.extend(page.shards);
-        whole.next = page.next;
+    'anew: loop {
+        request.after = None;
+        let mut whole: ShardsList = bus.ask(subjects::SHARDS_LIST, &request).await?;
+        while let Some(next) = whole.next.take() {
+            request.after = Some(next);
+            let page: ShardsList = bus.ask(subjects::SHARDS_LIST, &request).await?;
+            if page.revision < whole.revision {
+                continue 'anew;
+            }
+            whole.shards.extend(page.shards);
+            whole.next = page.next;
+        }
+        return Ok(whole);
     }
-    Ok(whole)
 }
 
 /// The newest operations of those that are asked for, at most so many, as one page. Its revision is the first page's.
@@ -44,18 +58,24 @@ pub(crate) async fn operations(
     mut request: OperationsListRequest,
     most: usize,
 ) -> Result<OperationsList, AskError> {
-    let mut whole: OperationsList = bus.ask(subjects::OPERATIONS_LIST, &request).await?;
-    while whole.operations.len() < most
-        && let Some(next) = whole.next.take()
-    {
-        request.after = Some(next);
-        let page: OperationsList = bus.ask(subjects::OPERATIONS_LIST, &request).await?;
-        whole.operations.extend(page.operations);
-        whole.next = page.next;
+    'anew: loop {
+        request.after = None;
+        let mut whole: OperationsList = bus.ask(subjects::OPERATIONS_LIST, &request).await?;
+        while whole.operations.len() < most
+            && let Some(next) = whole.next.take()
+        {
+            request.after = Some(next);
+            let page: OperationsList = bus.ask(subjects::OPERATIONS_LIST, &request).await?;
+            if page.revision < whole.revision {
+                continue 'anew;
+            }
+            whole.operations.extend(page.operations);
+            whole.next = page.next;
+        }
+        whole.operations.truncate(most);
+        whole.next = None;
+        return Ok(whole);
     }
-    whole.operations.truncate(most);
-    whole.next = None;
-    Ok(whole)
 }
 
 /// One operation, whole.

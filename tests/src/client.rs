@@ -227,6 +227,12 @@ impl Client {
             let request = json!({ "after": after, "limit": limit });
             let page: ShardsList = self.ask(subjects::SHARDS_LIST, &request).await?;
             let revision = *first_revision.get_or_insert(page.revision);
+            if page.revision < revision {
+                // Of a leader that is none any more: it may have what is gone.
+                (after, first_revision) = (None, None);
+                shards.clear();
+                continue;
+            }
             shards.extend(page.shards);
             after = page.next;
             if after.is_none() {

@@ -98,11 +98,18 @@ export class Follower<R> {
   async #pages(): Promise<void> {
     this.#view.startListing();
     let after: string | null = null;
+    let first: number | undefined;
     do {
       const answer: { revision: number; next: string | null } = await ask(this.#nc, this.#source.list, {
         limit: PAGE,
         after,
       });
+      first ??= answer.revision;
+      // Of a leader that is none any more: it may have what is gone.
+      if (answer.revision < first) {
+        this.#asked += 1;
+        return;
+      }
       const last = answer.next === null;
       const page = { revision: answer.revision, records: this.#source.records(answer), last };
       const changes = this.#view.list(page);

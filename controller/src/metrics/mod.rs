@@ -149,7 +149,8 @@ impl Sources {
         let help = "1 while it answers requests or would take over, else 0: /readyz says why.";
         let ready = self.health.ready();
         page.gauge("scuttle_ready", help, u64::from(ready.is_ok()))?;
-        let help = "1 while it answers requests: one of all controllers does, or one for each partition.";
+        let help =
+            "1 while it answers requests: one of all controllers does, or one for each partition.";
         let leading = u64::from(ready == Ok(Part::Leading));
         page.gauge("scuttle_leading", help, leading)?;
         let (partitions, led) = self.health.led();

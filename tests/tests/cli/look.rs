@@ -1,7 +1,11 @@
 //! The verbs that only look, for people and for programs, and how they fail.
 
-use scuttle_tests::{Role, Swarm, TestResult, failed};
-use serde_json::Value;
+use anyhow::Context;
+use futures_util::StreamExt;
+use scuttle_schemas::subjects;
+use scuttle_tests::wait::within;
+use scuttle_tests::{Client, Nats, Role, Swarm, TestResult, failed};
+use serde_json::{Value, json};
 
 use crate::stage::Cli;
 
@@ -157,5 +161,57 @@ async fn each_kind_of_failure_has_its_exit_code() -> TestResult {
             .await?
             .failed(6, &["no controller answers", "scuttle-controller"])?;
     }
+    Ok(())
+}
+
+/// A leader that is none any more, and does not know it, answers the second page: what it has may be gone.
+#[tokio::test]
+async fn a_page_older_than_the_first_begins_the_listing_anew() -> TestResult {
+    let nats = Nats::start().await?;
+    let folder = tempfile::tempdir()?;
+    let mut environment = Vec::from(nats.environment(Role::Viewer));
+    environment.push(("SCUTTLE_NATS_URL", nats.url()));
+    let cli = Cli::at(folder.path().to_owned(), environment)?;
+    let controller = Client::connect(&nats, Role::Controller).await?;
+    let controller = controller.nats();
+    let mut requests = controller.subscribe(subjects::HOSTS_LIST).await?;
+    controller.flush().await?;
+
+    let at = "2026-11-23T09:11:49.000Z";
+    let page = |revision: u64, name: &str, next: Option<&str>| {
+        let host = json!({
+            "host_uuid": name, "name": name, "address": null, "labels": {}, "status": "online", "last_heartbeat": at,
+            "agent_version": "1", "shards": 1, "open_operations": 0, "enrolled_at": at,
+        });
+        json!({ "revision": revision, "hosts": [host], "next": next })
+    };
+    let answers = [
+        page(7, "worker-a", Some("hosts:worker-a")),
+        page(6, "gone", None),
+        page(7, "worker-a", Some("hosts:worker-a")),
+        page(8, "worker-b", None),
+    ];
+    let mut after = Vec::new();
+    let answered = async {
+        for answer in answers {
+            let request = within("a request", requests.next()).await?.context("one")?;
+            let asked: Value = serde_json::from_slice(&request.payload)?;
+            after.push(asked["after"].clone());
+            let reply = request.reply.context("a reply subject")?;
+            controller.publish(reply, answer.to_string().into()).await?;
+        }
+        anyhow::Ok(())
+    };
+    let (shown, answered) = tokio::join!(cli.run(&["hosts"]), answered);
+    answered?;
+    let shown = shown?.done()?;
+    assert!(shown.contains("worker-a") && shown.contains("worker-b") && !shown.contains("gone"));
+    let again = [
+        json!(null),
+        json!("hosts:worker-a"),
+        json!(null),
+        json!("hosts:worker-a"),
+    ];
+    assert_eq!(after, again);
     Ok(())
 }
