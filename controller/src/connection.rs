@@ -130,10 +130,11 @@ fn note(event: &Event, up: &watch::Sender<bool>, tally: &Tally) {
     };
     match event {
         Event::Connected => {
+            // The first time is told by who waited for it.
             if !up.send_replace(true) {
                 tally.reconnected();
+                info!("the NATS server is connected");
             }
-            info!("the NATS server is connected");
         }
         Event::Disconnected => {
             up.send_replace(false);

@@ -49,7 +49,7 @@ impl Follower {
         vitals: &Vitals,
     ) -> Result<(), StoreError> {
         let mut away = false;
-        vitals.decided(self.state.census());
+        vitals.follows();
         loop {
             let pause = match self.step() {
                 Ok(()) => {

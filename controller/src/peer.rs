@@ -12,7 +12,7 @@ use crate::endpoint::Endpoint;
 
 /// How long a leader may take for an answer. It takes milliseconds; where one gives its partition to another, a fraction of a
 /// second. One that has just been lost is missed for longer, and whoever waits should hear so.
-const PATIENCE: Duration = Duration::from_secs(2);
+const PATIENCE: Duration = Duration::from_secs(3);
 
 /// Between two attempts while nobody leads the partition.
 const PAUSE: Duration = Duration::from_millis(100);

@@ -20,7 +20,7 @@ const CHANGES: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0]
 /// How the engine is.
 #[derive(Debug)]
 pub struct Vitals {
-    /// None until there is a record. Held for a copy of some numbers, on either side.
+    /// None unless it leads. Held for a copy of some numbers, on either side.
     census: Mutex<Option<Census>>,
     /// Batches that were decided and wait for the thread that commits.
     decided: AtomicUsize,
@@ -63,6 +63,11 @@ impl Vitals {
     /// A batch was decided: the record as it now is.
     pub(crate) fn decided(&self, census: Census) {
         *self.census.lock().unwrap_or_else(PoisonError::into_inner) = Some(census);
+    }
+
+    /// Whoever follows does not decide: what is on record, and what is due, the one that leads shows.
+    pub(crate) fn follows(&self) {
+        *self.census.lock().unwrap_or_else(PoisonError::into_inner) = None;
     }
 
     /// A batch goes to the thread that commits.
