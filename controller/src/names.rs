@@ -26,6 +26,9 @@ const PATIENCE: Duration = Duration::from_secs(2);
 /// How many names are claimed at once: each waits for an fsync or two of the servers.
 const AT_ONCE: usize = 32;
 
+/// Between two attempts while another enrolment is under way.
+const PAUSE: Duration = Duration::from_millis(50);
+
 /// How often a claim is tried that others write, too.
 const ATTEMPTS: usize = 8;
 
@@ -129,9 +132,19 @@ impl Names {
                     Err(error) => return Err(failed(error)),
                 }
             };
-            if entry.value != claimed
-                && let Some(holder) = self.holder(&entry.value, &request.name).await?
-            {
+            let holder = if entry.value == claimed {
+                None
+            } else {
+                match self.holder(&entry.value, &request.name).await {
+                    // It is about to be enrolled: in a moment it is known what it is.
+                    Err(refusal) if refusal.code == ErrorCode::Overloaded => {
+                        tokio::time::sleep(PAUSE).await;
+                        continue;
+                    }
+                    holder => holder?,
+                }
+            };
+            if let Some(holder) = holder {
                 return match &request.host_uuid {
                     None => Ok(Claim::Held(Box::new(holder))),
                     Some(_) => Err(Refusal::new(

@@ -5,14 +5,15 @@ use std::path::Path;
 use std::process::Output;
 
 use anyhow::Result;
+use async_nats::jetstream::{self, object_store};
 use scuttle_controller::store::{RedbStore, Store};
 use scuttle_core::{Input, State};
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::shards::ShardState;
-use scuttle_schemas::{HostId, OperationId, Timestamp};
+use scuttle_schemas::{HostId, OperationId, Partition, Timestamp, subjects};
 use scuttle_tests::view::{told, unnumbered};
 use scuttle_tests::wait::{now, within};
-use scuttle_tests::{Controller, Role, Swarm, TestResult, until};
+use scuttle_tests::{Client, Controller, Role, Swarm, TestResult, until};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -185,6 +186,42 @@ async fn what_is_there_is_not_replaced() -> TestResult {
     let operations = swarm.operator.operations().await?;
     let ended = |state| operations.iter().filter(|one| one.state == state).count();
     assert_eq!(ended(OperationState::Succeeded), 1);
+    Ok(())
+}
+
+/// A snapshot of a stream that was removed would be taken for the newest of the one that is made.
+#[tokio::test]
+async fn snapshots_of_an_earlier_stream_are_in_the_way() -> TestResult {
+    let mut swarm = Swarm::start().await?;
+    populated(&swarm).await?;
+    stop(&mut swarm.controller).await?;
+    let options = swarm.nats.options(Role::Controller);
+    let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX);
+    let controller = Client::with(options, &swarm.nats.url()).await?;
+    let store = object_store::Config {
+        bucket: subjects::SNAPSHOTS_BUCKET.to_owned(),
+        ..object_store::Config::default()
+    };
+    let context = jetstream::new(controller.nats().clone());
+    let snapshots = context.create_object_store(store).await?;
+    let earlier = format!(
+        "{}{:020}",
+        subjects::snapshots_prefix(Partition::FIRST),
+        5000
+    );
+    snapshots.put(&*earlier, &mut "rows".as_bytes()).await?;
+
+    let data = swarm.path("controller");
+    let to_jetstream = ["migrate", "--to", "jetstream"];
+    let refused = run(&swarm, &to_jetstream, &data).await?;
+    check(
+        refused,
+        1,
+        &["scuttle-snapshots", "remove the object store"],
+    );
+    // As it was: it goes on.
+    start(&mut swarm, &data, false).await?;
+    assert_eq!(swarm.operator.shards().await?.len(), 3);
     Ok(())
 }
 

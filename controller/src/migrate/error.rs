@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use scuttle_schemas::OperationId;
+use scuttle_schemas::{OperationId, subjects};
 
 use crate::lease::LeaseError;
 use crate::peers::PeersError;
@@ -22,6 +22,12 @@ pub enum MigrateError {
         "the stream {0} is there already and has a record of its own: where a migration broke off before, or that record is of no use, remove the stream and try again"
     )]
     StreamExists(String),
+    /// There are snapshots of a stream that is gone.
+    #[error(
+        "the object store {} has snapshots of an earlier stream: where that was removed because its record is of no use, remove the object store, too, and try again",
+        subjects::SNAPSHOTS_BUCKET
+    )]
+    SnapshotsExist,
     /// The stream is not there.
     #[error("there is no stream {0}: there is nothing to migrate")]
     NoStream(String),

@@ -91,7 +91,8 @@ impl fmt::Display for Migrated {
                 let streams = streams.collect::<Vec<_>>().join(", ");
                 write!(
                     f,
-                    "{rows} rows, each compared: {store} has them; start this controller without --store, and no other; as it was, and of no use any more: the stream {streams}; remove it"
+                    "{rows} rows, each compared: {store} has them; start this controller without --store, and no other; as it was, and of no use any more: the stream {streams} and the object store {}; remove them",
+                    subjects::SNAPSHOTS_BUCKET
                 )
             }
         }
@@ -191,6 +192,10 @@ impl Migration {
         create_dir(&directory)?;
         let peers = Peers::open(stream.clone(), subjects::SNAPSHOTS_BUCKET);
         let peers = runtime.block_on(peers)?;
+        // One that an attempt left behind is written over; a newer one would be taken for the newest.
+        if runtime.block_on(peers.newest())? > Some(BEFORE_THE_FIRST) {
+            return Err(MigrateError::SnapshotsExist);
+        }
         let draft = portion.write(
             &directory.join(FILE_NAME),
             Some((&stream.name, BEFORE_THE_FIRST)),
