@@ -8,6 +8,7 @@ use scuttle_controller::portion::Portion;
 use scuttle_controller::store::{
     JetStream, JournalError, RedbStore, ReplicatedStore, Store, StoreError,
 };
+use scuttle_core::Change;
 use scuttle_tests::server::Server;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
@@ -72,6 +73,15 @@ impl Name {
             subject: format!("journal.{id}"),
         }
     }
+
+    /// How many messages the stream has.
+    fn messages(&self) -> u64 {
+        self.bus.runtime.block_on(async {
+            let context = async_nats::jetstream::new(self.bus.client.clone());
+            let stream = context.get_stream(&self.stream).await;
+            stream.expect("it is there").cached_info().state.messages
+        })
+    }
 }
 
 /// Opens the store of this stream, with its rows in `dir`, and reads it, as a start does.
@@ -121,18 +131,42 @@ fn who_has_been_superseded_cannot_append() {
         .expect_err("now this one has been superseded");
 }
 
+/// A batch that is several messages.
+fn large(name: &Name) -> Vec<Change> {
+    let most = name.bus.client.server_info().max_payload;
+    let deckies = 0..most / 20;
+    deckies
+        .map(|number| shard("a", &format!("d{number}"), 1))
+        .collect()
+}
+
+/// What comes in the place of its first message is the one that its second expects before it.
+#[test]
+fn nothing_of_a_superseded_batch_is_in_the_way_however_many_messages_it_is() {
+    let (name, dirs) = (Name::new(), [directory(), directory(), directory()]);
+    let mut old = open(dirs[0].path(), &name).expect("the store opens");
+    old.append(&[host("a", 1)]).expect("an append");
+    let mut new = open(dirs[1].path(), &name).expect("the store opens");
+    new.append(&[host("a", 2)]).expect("an append");
+    let error = old.append(&large(&name)).expect_err("it is superseded");
+    assert!(
+        matches!(error, StoreError::Journal(JournalError::Superseded { .. })),
+        "{error}"
+    );
+    new.append(&[host("a", 3)]).expect("the other goes on");
+    let mut third = open(dirs[2].path(), &name).expect("the store opens");
+    assert_eq!(load(&mut third), [host("a", 1), host("a", 2), host("a", 3)]);
+}
+
 #[test]
 fn a_batch_larger_than_a_message_is_one_batch() {
     let (name, dir) = (Name::new(), directory());
     let mut store = open(dir.path(), &name).expect("the store opens");
-    let most = name.bus.client.server_info().max_payload;
-    let large: Vec<_> = (0..most / 50)
-        .map(|n| shard("a", &format!("d{n}"), 1))
-        .collect();
-    let batches = [vec![host("a", 1)], large, vec![meta(1)]];
+    let batches = [vec![host("a", 1)], large(&name), vec![meta(1)]];
     for batch in &batches {
         store.append(batch).expect("an append");
     }
+    assert!(name.messages() > batches.len() as u64, "none is larger");
     drop(store);
     let mut store = open(dir.path(), &name).expect("the store opens");
     assert!(load(&mut store) == batches.concat(), "other changes");

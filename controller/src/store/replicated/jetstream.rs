@@ -286,16 +286,14 @@ impl SharedJournal for JetStreamJournal {
     fn append(&mut self, expected: u64, batch: &[u8]) -> Result<u64, JournalError> {
         let most = self.context.client().server_info().max_payload;
         let appended = async {
-            let mut acknowledgements = Vec::new();
-            for (expected, part) in (expected..).zip(parts::split(batch, most - HEADER)) {
-                let message = PublishMessage::build().payload(part);
-                let message = message.expected_last_sequence(expected);
-                let sent = self.context.send_publish(self.subject.clone(), message);
-                acknowledgements.push(sent.await?);
-            }
             let mut last = expected;
-            for acknowledgement in acknowledgements {
-                last = acknowledgement.await?.sequence;
+            for part in parts::split(batch, most - HEADER) {
+                // When the one before it is there, and not earlier: where another leader's message took its place, that would be
+                // the last that this one expects, and this one would be appended.
+                let message = PublishMessage::build().payload(part);
+                let message = message.expected_last_sequence(last);
+                let sent = self.context.send_publish(self.subject.clone(), message);
+                last = sent.await?.await?.sequence;
             }
             Ok(last)
         };
