@@ -119,3 +119,214 @@ pub fn merge_operations(
         next: next.map(|Reverse(id)| cursor::after_operation(id)),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use scuttle_schemas::hosts::HostsListRequest;
+    use scuttle_schemas::operations::OperationsListRequest;
+    use scuttle_schemas::shards::PageLimit;
+    use scuttle_schemas::shards::ShardsListRequest;
+
+    use super::{merge, merge_hosts, merge_operations, merge_shards};
+    use crate::broadcast::Bounded;
+    use crate::lists::ANSWER_BYTES;
+    use crate::step::{Input, Reply};
+    use crate::testing::Scenario;
+
+    /// A record, and how large it is.
+    #[derive(Debug, PartialEq)]
+    struct Item(u32, usize);
+
+    impl Bounded for Item {
+        fn most_bytes(&self) -> usize {
+            self.1
+        }
+    }
+
+    fn merged(pages: &[(&[u32], Option<u32>)], limit: usize) -> (Vec<u32>, Option<u32>) {
+        let page = |(records, next): &(&[u32], Option<u32>)| {
+            let records = records.iter().map(|key| Item(*key, 1)).collect();
+            (records, *next)
+        };
+        let pages = pages.iter().map(page).collect();
+        let (records, next) = merge(pages, |item| item.0, limit);
+        (records.into_iter().map(|item| item.0).collect(), next)
+    }
+
+    #[test]
+    fn all_are_there_in_order() {
+        let pages: [(&[u32], _); 3] = [(&[2, 5], None), (&[], None), (&[1, 3, 9], None)];
+        assert_eq!(merged(&pages, 5), (vec![1, 2, 3, 5, 9], None));
+        assert_eq!(merged(&[], 5), (vec![], None));
+    }
+
+    #[test]
+    fn a_limit_ends_it_where_more_is_left() {
+        let pages: [(&[u32], _); 2] = [(&[2, 5], None), (&[1, 3], None)];
+        assert_eq!(merged(&pages, 3), (vec![1, 2, 3], Some(3)));
+        assert_eq!(merged(&pages, 4), (vec![1, 2, 3, 5], None));
+        // Each page is full, and what the second has beyond it may come before what the first has.
+        let pages: [(&[u32], _); 2] = [(&[2, 9], Some(9)), (&[1, 3], Some(3))];
+        assert_eq!(merged(&pages, 2), (vec![1, 2], Some(2)));
+    }
+
+    #[test]
+    fn nothing_is_taken_from_beyond_the_first_end() {
+        // It looked at all up to 4 and found little that was wanted, or had no room for more.
+        let pages: [(&[u32], _); 2] = [(&[2], Some(4)), (&[1, 4, 5, 6], Some(6))];
+        assert_eq!(merged(&pages, 9), (vec![1, 2, 4], Some(4)));
+        // Nothing at all: the next page begins there none the less.
+        let pages: [(&[u32], _); 2] = [(&[], Some(3)), (&[7], None)];
+        assert_eq!(merged(&pages, 9), (vec![], Some(3)));
+    }
+
+    #[test]
+    fn together_they_are_no_larger_than_one_may_be() {
+        let page = |keys: [u32; 2]| (keys.map(|key| Item(key, ANSWER_BYTES / 3)).into(), None);
+        let (records, next) = merge(vec![page([1, 4]), page([2, 3])], |item| item.0, 9);
+        assert_eq!(records.len(), 3);
+        assert_eq!(next, Some(3));
+    }
+
+    const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
+
+    /// Each host is taken for a partition of its own.
+    fn swarm() -> Scenario {
+        let mut swarm = Scenario::new();
+        for host in HOSTS {
+            swarm.enroll(&format!("worker-{host}"), Some(host)).unwrap();
+            let (seen, _) = swarm.heartbeat(host, (7, 1), Some(&["a", "b", "c"]));
+            assert!(!seen.stale);
+        }
+        for decky in ["b", "c", "a"] {
+            for host in HOSTS {
+                swarm.now = swarm.now.plus_millis(1);
+                swarm.teardown(host, Some(decky)).expect("accepted");
+            }
+        }
+        swarm
+    }
+
+    fn limit(limit: usize) -> PageLimit {
+        serde_json::from_value(limit.into()).expect("a limit")
+    }
+
+    #[test]
+    fn pages_of_merged_lists_are_the_whole_list() {
+        let mut swarm = swarm();
+        for size in 1..=10 {
+            let (mut shards, mut operations, mut hosts) = (Vec::new(), Vec::new(), Vec::new());
+            let mut after = None;
+            loop {
+                let page = HOSTS.map(|host| {
+                    let request = ShardsListRequest {
+                        host_uuid: Some(host.parse().unwrap()),
+                        after: after.clone(),
+                        limit: limit(size),
+                        ..ShardsListRequest::default()
+                    };
+                    match swarm.ask(Input::ShardsList(request)).0 {
+                        Reply::Shards(list) => list,
+                        other => panic!("{other:?}"),
+                    }
+                });
+                let page = merge_shards(page.into(), size).expect("cursors");
+                assert!(page.shards.len() <= size);
+                shards.extend(page.shards);
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            loop {
+                let page = HOSTS.map(|host| {
+                    let request = OperationsListRequest {
+                        host_uuid: Some(host.parse().unwrap()),
+                        after: after.clone(),
+                        limit: limit(size),
+                        ..OperationsListRequest::default()
+                    };
+                    match swarm.ask(Input::OperationsList(request)).0 {
+                        Reply::Operations(list) => list,
+                        other => panic!("{other:?}"),
+                    }
+                });
+                let page = merge_operations(page.into(), size).expect("cursors");
+                operations.extend(page.operations);
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            loop {
+                let page = HOSTS.map(|host| {
+                    let request = HostsListRequest {
+                        host_uuid: Some(host.parse().unwrap()),
+                        after: after.clone(),
+                        limit: limit(size),
+                    };
+                    match swarm.ask(Input::HostsList(request)).0 {
+                        Reply::Hosts(list) => list,
+                        other => panic!("{other:?}"),
+                    }
+                });
+                let page = merge_hosts(page.into(), size).expect("cursors");
+                hosts.extend(page.hosts);
+                after = page.next;
+                if after.is_none() {
+                    break;
+                }
+            }
+            let shards = shards
+                .iter()
+                .map(|shard| (&shard.host_uuid, &shard.decky_id));
+            let shards: Vec<_> = shards
+                .map(|(host, decky)| format!("{host}{decky}"))
+                .collect();
+            let all = [
+                "h1a", "h1b", "h1c", "h2a", "h2b", "h2c", "h3a", "h3b", "h3c",
+            ];
+            assert_eq!(shards, all);
+            let hosts: Vec<_> = hosts.iter().map(|host| host.host_uuid.as_str()).collect();
+            assert_eq!(hosts, HOSTS);
+            // The newest first.
+            let ids: Vec<_> = operations.iter().map(|one| one.operation_id).collect();
+            assert_eq!(ids.len(), 9);
+            assert!(ids.is_sorted_by(|one, other| one > other), "{ids:?}");
+        }
+    }
+
+    #[test]
+    fn what_the_others_list_has_the_revision_of_the_first_page() {
+        let mut swarm = swarm();
+        let mut list = |host: &str| {
+            let request = ShardsListRequest {
+                host_uuid: Some(host.parse().unwrap()),
+                ..ShardsListRequest::default()
+            };
+            match swarm.ask(Input::ShardsList(request)).0 {
+                Reply::Shards(list) => list,
+                other => panic!("{other:?}"),
+            }
+        };
+        let (mut first, other) = (list("h1"), list("h2"));
+        let own: Vec<_> = first.shards.iter().map(|shard| shard.revision).collect();
+        first.revision = 400;
+        let merged = merge_shards(vec![first, other], 9).expect("cursors");
+        assert_eq!(merged.revision, 400);
+        let revisions: Vec<_> = merged.shards.iter().map(|shard| shard.revision).collect();
+        assert_eq!(revisions[..3], own);
+        assert_eq!(revisions[3..], [400; 3]);
+    }
+
+    #[test]
+    fn what_is_no_cursor_is_refused() {
+        let mut swarm = swarm();
+        let Reply::Shards(mut list) = swarm.ask(Input::ShardsList(ShardsListRequest::default())).0
+        else {
+            panic!("no list");
+        };
+        list.next = Some("hosts:h1".to_owned());
+        merge_shards(vec![list], 9).expect_err("the cursor of another list");
+    }
+}

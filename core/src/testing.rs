@@ -120,7 +120,7 @@ impl Scenario {
         told.collect()
     }
 
-    fn teardown_input(&mut self, host: &str, decky: Option<&str>) -> Input {
+    pub(crate) fn teardown_input(&mut self, host: &str, decky: Option<&str>) -> Input {
         let request = TeardownRequest {
             host_uuid: host.parse().unwrap(),
             decky_id: decky.map(|decky| decky.parse().unwrap()),
