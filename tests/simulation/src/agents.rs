@@ -207,7 +207,10 @@ impl World {
         let Some((operation_id, report)) = seen.report else {
             return;
         };
-        self.oracle.observed_result(host, operation_id, seen.gone);
+        let id = &self.workers[host].host;
+        self.oracle
+            .of_host_mut(id)
+            .observed_result(host, operation_id, seen.gone);
         note!(self, "agent {host} finishes {operation_id}: {report:?}");
         self.agent_takes(
             host,
@@ -315,7 +318,10 @@ impl World {
             }
             Effect::StartTeardown { teardown, .. } => {
                 let now = self.agent_now(host, process.began);
-                let checked = self.oracle.begins(host, &id, &teardown, now.wall);
+                let checked = self
+                    .oracle
+                    .of_host(&id)
+                    .begins(host, &id, &teardown, now.wall);
                 self.check(checked);
                 let targets = self.workers[host].deckies.targets(&teardown);
                 note!(
@@ -349,7 +355,9 @@ impl World {
             Effect::RequestHeartbeat(message) => {
                 if let (Some(gone), true) = (gone, message.shards.is_some()) {
                     let report = (message.boot_id, message.sequence);
-                    self.oracle.observed_inventory(host, report, gone.clone());
+                    self.oracle
+                        .of_host_mut(&id)
+                        .observed_inventory(host, report, gone.clone());
                 }
                 let request = RequestId::Heartbeat {
                     sequence: message.sequence,

@@ -3,15 +3,17 @@
 
 use async_nats::Message;
 use scuttle_controller::encoder::Encoder;
-use scuttle_controller::endpoint::{self, Endpoint};
+use scuttle_controller::endpoint;
 use scuttle_controller::engine::{self, Job};
 use scuttle_controller::store::{JournalError, Store, StoreError};
 use scuttle_core::{Input, Reply, State};
+use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_schemas::{Timestamp, headers};
 use uuid::Uuid;
 
 use crate::chance::Chance;
 use crate::disk::Disk;
+use crate::divided::{gathered, served};
 use crate::kept::Kept;
 use crate::oracle::{Oracle, Report};
 use crate::servers::Servers;
@@ -31,6 +33,8 @@ pub(crate) struct Controller {
     /// The process is stopped, or was.
     pub(crate) pause: Pause,
     pub(crate) encoder: Encoder,
+    /// When the last of what it told the first partition's leader comes there.
+    pub(crate) told_until: u64,
 }
 
 /// When a process was stopped.
@@ -63,6 +67,7 @@ impl Controller {
             clock: chance.below(120_001).cast_signed() - 60_000,
             pause: Pause::default(),
             encoder: Encoder::new(BUFFER),
+            told_until: 0,
         }
     }
 
@@ -109,7 +114,7 @@ impl World {
         if self.controllers[controller].process.is_some() {
             return;
         }
-        let journal = (self.servers.as_ref()).map(|servers| servers.journal(controller));
+        let journal = (self.servers.of(controller)).map(|servers| servers.journal(controller));
         let opened = Kept::open(&self.controllers[controller].disk, journal);
         let loaded = opened.and_then(|mut store| {
             let state = engine::load(&mut store)?;
@@ -131,7 +136,10 @@ impl World {
             }
         };
         note!(self, "controller {controller} starts, {:?}", state.size());
-        let checked = self.oracle.restarted(&store.take_loaded());
+        let checked = self
+            .oracle
+            .of_controller(controller)
+            .restarted(&store.take_loaded());
         self.check(checked);
         let place = &mut self.controllers[controller];
         place.runs += 1;
@@ -142,7 +150,7 @@ impl World {
             term: None,
         });
         let run = place.runs;
-        match self.servers {
+        match self.servers.of(controller) {
             None => self.lead(controller, run),
             Some(_) => self.look_at_lease(controller, run),
         }
@@ -151,7 +159,7 @@ impl World {
     /// Rows that end before the journal begins are replaced by somebody else's.
     fn fetch_rows(&mut self, controller: usize, error: &StoreError) {
         if let StoreError::Journal(JournalError::Trimmed { .. }) = error
-            && let Some(rows) = self.servers.as_ref().and_then(Servers::snapshot)
+            && let Some(rows) = self.servers.of(controller).and_then(Servers::snapshot)
         {
             self.controllers[controller].disk = rows;
         }
@@ -209,7 +217,7 @@ impl World {
             return;
         };
         while process.store.journal_len() > 0 && process.store.checkpoint(1_000).is_ok() {}
-        if let Some(servers) = &self.servers {
+        if let Some(servers) = self.servers.of(controller) {
             servers.release((controller, run));
         }
         note!(self, "controller {controller} stops");
@@ -266,9 +274,25 @@ impl World {
 
     pub(crate) fn controller_receives(&mut self, controller: usize, message: &Message) {
         let now = self.controller_now(controller);
+        let portion = self.divided.portion(controller);
+        let subject = message.subject.as_str();
+        if subjects::is_controllers_inbox(subject) {
+            self.gather_receives(controller, message);
+            return;
+        }
         let Some(term) = self.controllers[controller].term() else {
             return;
         };
+        let channel = [
+            AgentChannel::Heartbeat,
+            AgentChannel::Results,
+            AgentChannel::Progress,
+        ]
+        .into_iter()
+        .find(|channel| channel.host_text(subject).is_some());
+        if channel.is_some_and(|channel| !portion.hears(channel, subject)) {
+            return;
+        }
         let user = endpoint::requester(message).unwrap_or_default();
         let key = header(message, headers::MSG_ID).map(|key| (user, key.to_owned()));
         let mut asker = Asker {
@@ -277,18 +301,27 @@ impl World {
             operation: None,
             key,
         };
-        let read = if message.subject.ends_with(".progress") {
+        let gathered = gathered(portion, subject);
+        let read = if channel == Some(AgentChannel::Progress) {
             endpoint::read_progress(message)
+        } else if subjects::teller(subject, portion.of).is_some() {
+            endpoint::read_told(message, portion.of)
         } else {
-            let serving = Endpoint::ALL
-                .into_iter()
-                .find(|endpoint| serves(*endpoint, &message.subject));
-            let Some(endpoint) = serving else { return };
+            let Some(endpoint) = gathered.or_else(|| served(portion, subject)) else {
+                return;
+            };
             let (last, chance) = (&mut term.last_id, &mut self.chance);
             endpoint.read(message, || uuid7(now, last, chance))
         };
+        if !portion.answers(&read) {
+            return;
+        }
         match read {
             Ok(input) => {
+                if let Some(endpoint) = gathered {
+                    self.gather(controller, endpoint, (asker, input), message);
+                    return;
+                }
                 let report = Report::of(&input);
                 asker.operation = match &input {
                     Input::Result { result, .. } => Some(result.operation_id),
@@ -297,7 +330,9 @@ impl World {
                 let requester = asker.reply.is_some().then_some(asker);
                 term.inbox.push_back(Job { input, requester });
                 if let Some(report) = report {
-                    self.oracle.delivered(controller, report);
+                    self.oracle
+                        .of_controller(controller)
+                        .delivered(controller, report);
                 }
                 self.decide_soon(controller);
             }
@@ -306,14 +341,6 @@ impl World {
                 self.answer(controller, &asker, &Reply::Refused(refusal));
             }
         }
-    }
-}
-
-fn serves(endpoint: Endpoint, subject: &str) -> bool {
-    let serves = endpoint.subject();
-    match serves.split_once('*') {
-        Some((head, tail)) => subject.starts_with(head) && subject.ends_with(tail),
-        None => serves == subject,
     }
 }
 

@@ -208,7 +208,7 @@ impl World {
         );
         self.counts.removed += u64::from(!fails);
         let id = self.workers[host].host.clone();
-        let checked = self.oracle.removes(&id, &name, operation_id);
+        let checked = self.oracle.of_host(&id).removes(&id, &name, operation_id);
         self.check(checked);
         self.after(wait, Event::Removal(host, boot));
         self.agent_takes(host, Input::InventoryChanged);

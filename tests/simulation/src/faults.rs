@@ -2,7 +2,6 @@
 
 use scuttle_controller::engine;
 
-use crate::controller::Controller;
 use crate::disk::Disk;
 use crate::kept::Kept;
 use crate::network::Link;
@@ -75,7 +74,7 @@ impl World {
 
     /// One that there is where several controllers share a journal.
     fn do_shared_fault(&mut self, fault: Fault, controller: usize) {
-        let Some(servers) = self.servers.clone() else {
+        let Some(servers) = self.servers.of(controller).cloned() else {
             return;
         };
         match fault {
@@ -111,16 +110,17 @@ impl World {
     }
 
     pub(crate) fn servers_back(&mut self) {
-        if let Some(servers) = &self.servers {
+        for servers in self.servers.iter() {
             servers.go(false);
         }
     }
 
-    /// Rather the one that leads, if one does.
+    /// Rather the one that leads its partition, if one does.
     fn some_controller(&mut self) -> usize {
-        let any = self.chance.below(self.plan.controllers) as usize;
-        let leader = self.controllers.iter().position(Controller::leads);
-        match leader {
+        let any = self.chance.below(self.controllers.len() as u64) as usize;
+        let partition = self.divided.portion(any).partition;
+        let mut beside = self.divided.of_partition(partition);
+        match beside.find(|controller| self.controllers[*controller].leads()) {
             Some(leader) if self.chance.happens(500) => leader,
             _ => any,
         }

@@ -1,6 +1,8 @@
 //! Who of several controllers leads: each follows the journal that they share, looks at the lease, takes it over when it is
 //! free, and follows again when its term is over.
 
+use std::ops::Range;
+
 use scuttle_controller::store::{Store, StoreError};
 
 use crate::servers::{Renewal, TTL_MS};
@@ -18,7 +20,7 @@ impl World {
     pub(crate) fn holds_lease(&self, controller: usize) -> bool {
         let process = self.controllers[controller].process.as_ref();
         let until = process.and_then(|process| process.lease);
-        self.servers.is_none() || until.is_some_and(|until| self.now < until)
+        self.servers.of(controller).is_none() || until.is_some_and(|until| self.now < until)
     }
 
     /// Renews the lease, or follows and looks whether it is free.
@@ -52,7 +54,7 @@ impl World {
     /// Whether it leads yet.
     fn renew(&mut self, controller: usize, run: u64) -> bool {
         let renewed =
-            (self.servers.as_ref()).map(|servers| servers.renew((controller, run), self.now));
+            (self.servers.of(controller)).map(|servers| servers.renew((controller, run), self.now));
         match renewed {
             Some(Renewal::Renewed) => {
                 self.hold_lease(controller);
@@ -72,7 +74,7 @@ impl World {
     }
 
     fn take_lease(&mut self, controller: usize, run: u64) {
-        let taken = (self.servers.as_ref())
+        let taken = (self.servers.of(controller))
             .is_some_and(|servers| servers.take((controller, run), self.now));
         if taken {
             note!(self, "controller {controller} has the lease");
@@ -123,7 +125,7 @@ impl World {
         };
         process.term = Some(Term::new());
         note!(self, "controller {controller} leads");
-        self.oracle.leads(controller);
+        self.oracle.of_controller(controller).leads(controller);
         self.decide(controller, run);
     }
 
@@ -140,7 +142,7 @@ impl World {
         for (asker, reply) in term.map(Term::deposed).into_iter().flatten() {
             self.answer(controller, &asker, &reply);
         }
-        if let Some(servers) = &self.servers
+        if let Some(servers) = self.servers.of(controller)
             && self.chance.happens(500)
         {
             servers.release((controller, run));
@@ -149,11 +151,11 @@ impl World {
         self.start_controller(controller);
     }
 
-    /// How many controllers lead, as they see it.
-    pub(crate) fn leaders(&self) -> usize {
+    /// How many of these controllers lead, as they see it.
+    pub(crate) fn leaders(&self, among: Range<usize>) -> usize {
         let leads = |controller: &usize| {
             self.controllers[*controller].leads() && self.holds_lease(*controller)
         };
-        (0..self.controllers.len()).filter(leads).count()
+        among.filter(leads).count()
     }
 }

@@ -4,14 +4,17 @@
 //!
 //! `world` is the queue of events; `controller`, `agents`, `operators` and `subscribers` are those to whom they
 //! happen; `network`, `disk`, `ledger` and `servers` are what fails them; `oracle` judges. There is one controller over a store
-//! of its own, or there are several that share a journal: `term` is what a leader does, `lead` how one of several comes to it.
+//! of its own, or there are several that share a journal: `term` is what a leader does, `lead` how one of several comes to it. Or
+//! there are several such groups: `divided` says who hears what, `gather` makes their lists one.
 
 mod agents;
 mod chance;
 mod controller;
 mod deckies;
 mod disk;
+mod divided;
 mod faults;
+mod gather;
 mod kept;
 mod lead;
 mod ledger;

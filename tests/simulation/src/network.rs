@@ -86,11 +86,11 @@ impl World {
             );
         }
         for to in subscribed {
-            self.carry(to, message);
+            self.carry(from, to, message);
         }
     }
 
-    fn carry(&mut self, to: Link, message: &Message) {
+    fn carry(&mut self, from: Link, to: Link, message: &Message) {
         if !self.is_up(to) {
             self.counts.dropped += 1;
             note!(self, "lost    {} to {to:?}, which is away", message.subject);
@@ -114,6 +114,7 @@ impl World {
             } else {
                 self.chance.below(3)
             };
+            let wait = self.in_order(from, &message.subject, wait);
             let message = message.clone();
             self.after(wait, Event::Deliver(Parcel { to, message }));
         }
@@ -143,16 +144,16 @@ impl World {
             .into_iter()
             .collect();
         }
+        if subjects::is_controllers_inbox(subject) {
+            let token = subject.split('.').nth(1).unwrap_or_default();
+            let number = token.get(1..).and_then(|number| number.parse().ok());
+            return number.map(Link::Controller).into_iter().collect();
+        }
         if let Some(host) = AgentChannel::Commands.host(subject) {
             let found = self.workers.iter().position(|worker| worker.host == host);
             return found.map(Link::Agent).into_iter().collect();
         }
-        let broadcasts = [
-            subjects::SHARDS_UPDATED,
-            subjects::HOSTS_UPDATED,
-            subjects::OPERATIONS_UPDATED,
-        ];
-        if broadcasts.contains(&subject) {
+        if subjects::BROADCASTS.contains(&subject) {
             let subscribed = self.subscribers.iter().enumerate();
             let subscribed = subscribed.filter(|(_, subscriber)| subscriber.subscribed);
             return subscribed
@@ -162,6 +163,7 @@ impl World {
         // Whoever believes to lead: two may for a while, and both hear everything.
         (0..self.controllers.len())
             .filter(|controller| self.controllers[*controller].leads())
+            .filter(|controller| self.subscribes(*controller, subject))
             .map(Link::Controller)
             .collect()
     }
@@ -220,7 +222,7 @@ impl World {
 
     fn connect(&mut self, controller: usize, up: bool) {
         self.controllers[controller].link_up = up;
-        if let Some(servers) = &self.servers {
+        if let Some(servers) = self.servers.of(controller) {
             servers.cut_off(controller, !up);
         }
     }

@@ -8,6 +8,8 @@ use crate::chance::Chance;
 pub(crate) struct Plan {
     /// One over a store of its own, or several that share a journal.
     pub(crate) controllers: u64,
+    /// How many such journals the hosts are divided over, each with as many controllers.
+    pub(crate) partitions: u64,
     pub(crate) hosts: u64,
     /// How many names of deckies there are on a host.
     pub(crate) deckies: u64,
@@ -134,8 +136,14 @@ impl Plan {
                 work.push(more);
             }
         }
+        let partitions = match controllers {
+            1 => 1,
+            _ if chance.happens(333) => 2 + u64::from(chance.happens(200)),
+            _ => 1,
+        };
         Self {
             controllers,
+            partitions,
             hosts: chance.within(1, 4),
             deckies: chance.within(1, 5),
             interval_ms: chance.within(2_000, 10_000) as u32,

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use async_nats::Message;
-use scuttle_schemas::subjects;
+use scuttle_schemas::{Partition, Partitions, subjects};
 use serde_json::{Value, json};
 
 use crate::network::{Link, inbox, message};
@@ -82,6 +82,19 @@ pub(crate) fn key_of(record: &Value, fields: &[&str]) -> String {
     parts.join("/")
 }
 
+/// A record with its revision, if that is its partition's own: what another tells of it has the one of the telling.
+fn numbered(record: &Value, of: Partitions) -> Value {
+    let mut record = record.clone();
+    let host = record["host_uuid"].as_str().unwrap_or_default();
+    if of != Partitions::ONE
+        && of.of_text(host) != Partition::FIRST
+        && let Some(fields) = record.as_object_mut()
+    {
+        fields.remove("revision");
+    }
+    record
+}
+
 impl View {
     fn put(&mut self, key: String, revision: u64, record: Option<Value>, listed: bool) {
         let newer = match self.records.get(&key) {
@@ -154,11 +167,9 @@ impl View {
         None
     }
 
-    fn living(&self) -> BTreeMap<&str, &Value> {
+    fn living(&self) -> impl Iterator<Item = (&String, &Value)> {
         let living = self.records.iter();
-        living
-            .filter_map(|(key, (_, record))| Some((key.as_str(), record.as_ref()?)))
-            .collect()
+        living.filter_map(|(key, (_, record))| Some((key, record.as_ref()?)))
     }
 }
 
@@ -168,17 +179,16 @@ impl Subscriber {
         &self,
         subject: usize,
         list: &BTreeMap<String, Value>,
+        of: Partitions,
     ) -> Result<(), String> {
-        let view = self.views[subject].living();
-        let list = list
-            .iter()
-            .map(|(key, record)| (key.as_str(), record))
-            .collect();
+        let compared = |(key, record): (&String, &Value)| (key.clone(), numbered(record, of));
+        let view: BTreeMap<_, _> = self.views[subject].living().map(compared).collect();
+        let list: BTreeMap<_, _> = list.iter().map(compared).collect();
         if view == list {
             return Ok(());
         }
         let differs: Vec<_> = (view.keys().chain(list.keys()))
-            .filter(|key| view.get(**key) != list.get(**key))
+            .filter(|key| view.get(*key) != list.get(*key))
             .map(|key| {
                 format!(
                     "{key}: seen {:?}, listed {:?}",

@@ -1,7 +1,7 @@
 //! What a leader does: the real engine's halves, fed one event at a time. Deciding and committing are events of their own, so
 //! that batches wait undurable, and a crash or a pause can come in between.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use async_nats::Subject;
 use scuttle_controller::engine::{self, Decided, Job, Told, Uncommitted};
@@ -11,6 +11,7 @@ use scuttle_controller::store::Store;
 use scuttle_core::{Change, Effect, Input, Reply};
 use scuttle_schemas::{OperationId, subjects};
 
+use crate::gather::Gathering;
 use crate::network::{Link, message};
 use crate::servers::Servers;
 use crate::world::{Event, World, note};
@@ -41,6 +42,9 @@ pub(crate) struct Term {
     committing: bool,
     wakes: u64,
     pub(crate) last_id: u128,
+    /// Lists that wait for other leaders, by number.
+    pub(crate) gatherings: BTreeMap<u64, Gathering>,
+    pub(crate) gathered: u64,
 }
 
 enum Leaving {
@@ -62,6 +66,8 @@ impl Term {
             committing: false,
             wakes: 0,
             last_id: 0,
+            gatherings: BTreeMap::new(),
+            gathered: 0,
         }
     }
 
@@ -69,6 +75,7 @@ impl Term {
     pub(crate) fn deposed(self) -> Vec<(Asker, Reply)> {
         let refused = |asker| (asker, Reply::Refused(End::Deposed.refusal()));
         let waiting = self.inbox.into_iter().filter_map(|job| job.requester);
+        let gathering = (self.gatherings.into_values()).map(|gathering| gathering.asker);
         let leaving = self
             .leaving
             .into_iter()
@@ -81,6 +88,7 @@ impl Term {
         let replies = told.flat_map(|told| told.replies);
         (leaving.map(refused).chain(replies))
             .chain(waiting.map(refused))
+            .chain(gathering.map(refused))
             .collect()
     }
 }
@@ -190,10 +198,10 @@ impl World {
         let Some(process) = &mut self.controllers[controller].process else {
             return false;
         };
-        let before = self.servers.as_ref().map(Servers::batches);
+        let before = self.servers.of(controller).map(Servers::batches);
         let committed = engine::commit(&mut process.store, batches.into_iter());
         let appended = process.store.take_appended();
-        let grown = (self.servers.as_ref()).map(|servers| Some(servers.batches()) > before);
+        let grown = (self.servers.of(controller)).map(|servers| Some(servers.batches()) > before);
         let (told, failed) = match committed {
             Ok(told) => (told, false),
             Err(Uncommitted { error, batches }) => {
@@ -204,7 +212,7 @@ impl World {
         };
         match grown {
             // The next start finds out.
-            None if failed => self.oracle.unsure(appended),
+            None if failed => self.oracle.of_controller(controller).unsure(appended),
             // A leader may not know that it was appended, and it may not have been.
             Some(false) if !appended.is_empty() => {}
             _ => self.judge(controller, &appended, &told),
@@ -227,17 +235,21 @@ impl World {
 
     /// Something was appended, and this is what is to be told of it.
     fn judge(&mut self, controller: usize, appended: &[Change], told: &[Told<Asker>]) {
-        let checked = self.oracle.appended(controller, appended, self.now);
+        let checked = self
+            .oracle
+            .of_controller(controller)
+            .appended(controller, appended, self.now);
         self.check(checked);
         for effect in told.iter().flat_map(|told| &told.effects) {
-            let checked = self.oracle.decided(effect);
+            let checked = self.oracle.decided(controller, effect);
             self.check(checked);
         }
     }
 
     /// A process whose store does not take what it decided knows nothing more: it ends, or leads no more.
     fn cannot_append(&mut self, controller: usize) {
-        let ends = self.servers.is_none() || (self.plan.dies() && self.chance.happens(300));
+        let ends =
+            self.servers.of(controller).is_none() || (self.plan.dies() && self.chance.happens(300));
         if ends {
             let power = self.chance.happens(500);
             self.end_controller(controller, power);
@@ -306,7 +318,8 @@ impl World {
             leaves.subject,
             String::from_utf8_lossy(&leaves.payload)
         );
-        let leaving = message(&leaves.subject, None, leaves.headers, leaves.payload);
+        let subject = self.divided.portion(controller).says(leaves.subject);
+        let leaving = message(&subject, None, leaves.headers, leaves.payload);
         self.send(Link::Controller(controller), &leaving);
     }
 
@@ -316,7 +329,12 @@ impl World {
             .answered(controller, asker, reply, &mut self.counts);
         self.check(checked);
         let Some(inbox) = &asker.reply else { return };
-        if !subjects::may_be_answered(inbox) {
+        let may_be = if subjects::is_asked_by_controllers(&asker.subject) {
+            subjects::is_controllers_inbox(inbox)
+        } else {
+            subjects::may_be_answered(inbox)
+        };
+        if !may_be {
             return;
         }
         let encoder = &mut self.controllers[controller].encoder;

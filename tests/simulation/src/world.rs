@@ -8,11 +8,11 @@ use scuttle_schemas::Timestamp;
 use crate::agents::{Seen, Worker};
 use crate::chance::Chance;
 use crate::controller::Controller;
+use crate::divided::{AllServers, Divided};
 use crate::network::{Link, Parcel};
 use crate::operators::Operators;
-use crate::oracle::{Broken, Oracle};
+use crate::oracle::{Broken, Oracles};
 use crate::plan::Plan;
-use crate::servers::Servers;
 use crate::subscribers::Subscriber;
 
 /// When the simulated time begins, in milliseconds since 1970.
@@ -31,6 +31,7 @@ pub(crate) enum Event {
     Wake(usize, u64, u64),
     LookAtLease(usize, u64),
     TakeOver(usize, u64),
+    GatherWaits(usize, u64, u64, usize),
     DiskFree(usize),
     ServersBack,
     StartAgent(usize),
@@ -61,7 +62,8 @@ impl Event {
             | Event::Tell(controller, _)
             | Event::Wake(controller, _, _)
             | Event::LookAtLease(controller, _)
-            | Event::TakeOver(controller, _) => Some(*controller),
+            | Event::TakeOver(controller, _)
+            | Event::GatherWaits(controller, ..) => Some(*controller),
             _ => None,
         }
     }
@@ -111,13 +113,14 @@ pub(crate) struct World {
     pub(crate) plan: Plan,
     /// Faults have stopped.
     pub(crate) healed: bool,
+    pub(crate) divided: Divided,
     pub(crate) controllers: Vec<Controller>,
     /// What several controllers share.
-    pub(crate) servers: Option<Servers>,
+    pub(crate) servers: AllServers,
     pub(crate) workers: Vec<Worker>,
     pub(crate) operators: Operators,
     pub(crate) subscribers: Vec<Subscriber>,
-    pub(crate) oracle: Oracle,
+    pub(crate) oracle: Oracles,
     pub(crate) counts: Counts,
     pub(crate) broken: Option<Broken>,
     pub(crate) done: bool,
@@ -140,10 +143,11 @@ impl World {
     pub(crate) fn new(seed: u64, transcript: bool) -> Self {
         let mut chance = Chance::new(seed);
         let plan = Plan::of(&mut chance);
-        let controllers: Vec<_> = (0..plan.controllers)
+        let divided = Divided::by(&plan);
+        let controllers: Vec<_> = (0..divided.controllers())
             .map(|_| Controller::new(&mut chance))
             .collect();
-        let servers = (plan.controllers > 1).then(|| Servers::new(chance.draw()));
+        let servers = AllServers::new(divided, &mut chance);
         let workers = (0..plan.hosts as usize)
             .map(|index| Worker::new(index, &plan, &mut chance))
             .collect();
@@ -154,12 +158,13 @@ impl World {
             now: 0,
             queue: BTreeMap::new(),
             order: 0,
+            divided,
             controllers,
             servers,
             workers,
             operators: Operators::default(),
             subscribers,
-            oracle: Oracle::of(plan.controllers as usize),
+            oracle: Oracles::of(divided),
             counts: Counts::default(),
             broken: None,
             done: false,
@@ -251,6 +256,9 @@ impl World {
             Event::Wake(controller, run, wake) => self.wake(controller, run, wake),
             Event::LookAtLease(controller, run) => self.look_at_lease(controller, run),
             Event::TakeOver(controller, run) => self.take_over(controller, run),
+            Event::GatherWaits(controller, run, number, asked) => {
+                self.gather_waits(controller, run, number, asked);
+            }
             Event::DiskFree(controller) => self.controllers[controller].disk.fill(false),
             Event::ServersBack => self.servers_back(),
             Event::StartAgent(host) => self.start_agent(host),

@@ -22,35 +22,51 @@ use crate::world::World;
 pub(super) type Lists = [BTreeMap<String, Value>; 3];
 
 impl World {
-    /// Whether all controllers run, and exactly one leads, which the servers say as well.
-    pub(super) fn one_leads(&self) -> bool {
+    /// Whether all controllers run, and exactly one leads each partition, which the servers say as well.
+    pub(super) fn one_leads_each(&self) -> bool {
         let run = (self.controllers.iter()).all(|controller| controller.process.is_some());
-        let holder = (self.servers.as_ref()).map(|servers| servers.holder(self.now));
         let leads = |holder: (usize, u64)| {
             let controller = &self.controllers[holder.0];
             controller.leads() && controller.runs == holder.1
         };
-        run && self.leaders() == 1 && holder.is_none_or(|holder| holder.is_some_and(leads))
+        let mut holders = (self.servers.iter()).map(|servers| servers.holder(self.now));
+        let mut leaders = (self.divided.of.all())
+            .map(|partition| self.leaders(self.divided.of_partition(partition)));
+        run && leaders.all(|leaders| leaders == 1)
+            && holders.all(|holder| holder.is_some_and(leads))
     }
 
-    /// Whether every controller has the record as it is durable. Gives what the leader lists.
+    /// Whether every controller has the record as it is durable. Gives what the leaders list.
     pub(super) fn controllers_agree(&mut self) -> Result<Lists, Broken> {
         let mut lists = Lists::default();
         for controller in 0..self.controllers.len() {
             let now = self.controller_now(controller);
+            let oracle = self.oracle.of_controller(controller);
+            let servers = self.servers.of(controller);
             let Some(process) = &mut self.controllers[controller].process else {
                 continue;
             };
             if process.term.is_some() {
-                let mut cold = read_again(&self.oracle, self.servers.as_ref(), process)?;
-                lists = listed(&mut process.state, now);
+                let mut cold = read_again(
+                    oracle,
+                    servers.map(|servers| (servers, controller)),
+                    process,
+                )?;
+                let known = listed(&mut process.state, now);
                 let cold = listed(&mut cold, now);
-                ensure(lists == cold, AGREE, || {
-                    format!("controller {controller} lists {lists:?}, and its store {cold:?}")
+                ensure(known == cold, AGREE, || {
+                    format!("controller {controller} lists {known:?}, and its store {cold:?}")
                 })?;
+                for (list, known) in lists.iter_mut().zip(known) {
+                    list.extend(known);
+                }
             } else {
                 let caught_up = process.store.catch_up(&mut process.state);
-                let mut cold = read_again(&self.oracle, self.servers.as_ref(), process)?;
+                let mut cold = read_again(
+                    oracle,
+                    servers.map(|servers| (servers, controller)),
+                    process,
+                )?;
                 match caught_up {
                     Ok(()) => {}
                     // All that it has missed was trimmed: it would read anew before it led.
@@ -76,15 +92,15 @@ impl World {
 /// Reads a store from its beginning, as its next start does: it has what was made durable.
 fn read_again(
     oracle: &Oracle,
-    servers: Option<&Servers>,
+    servers: Option<(&Servers, usize)>,
     process: &mut Process,
 ) -> Result<State, Broken> {
     let failed = |error| unreadable(&error);
     let mut from_snapshot = None;
     let (store, state) = match (engine::load(&mut process.store), servers) {
-        (Err(StoreError::Journal(JournalError::Trimmed { .. })), Some(servers)) => {
+        (Err(StoreError::Journal(JournalError::Trimmed { .. })), Some((servers, controller))) => {
             let rows = servers.snapshot().unwrap_or_default();
-            let opened = Kept::open(&rows, Some(servers.journal(0)));
+            let opened = Kept::open(&rows, Some(servers.journal(controller)));
             let store = from_snapshot.insert(opened.map_err(failed)?);
             let state = engine::load(store);
             (store, state)

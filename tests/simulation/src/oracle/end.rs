@@ -50,7 +50,7 @@ impl World {
             self.link_up(Link::Controller(controller));
             self.after(0, Event::StartController(controller));
         }
-        if let Some(servers) = &self.servers {
+        for servers in self.servers.iter() {
             servers.fail_next(None);
             servers.go(false);
         }
@@ -68,14 +68,14 @@ impl World {
         let since = self.now - self.plan.active_ms;
         let open = self.oracle.open().next();
         let waiting = self.workers.iter().position(|worker| {
-            let living = self.oracle.living(&worker.host);
+            let living = self.oracle.of_host(&worker.host).living(&worker.host);
             let busy = (worker.process.as_ref()).is_none_or(|process| {
                 process.teardown.is_some() || process.machine.open_results() > 0
             });
-            living && (busy || !self.oracle.online(&worker.host))
+            living && (busy || !self.oracle.of_host(&worker.host).online(&worker.host))
         });
         // Late messages of before may still come.
-        let leads = self.one_leads();
+        let leads = self.one_leads_each();
         if since > self.plan.late_ms && open.is_none() && waiting.is_none() && leads {
             if self.oracle.since == 0 {
                 self.oracle.since = self.now;
@@ -93,7 +93,7 @@ impl World {
         }
         if since > PATIENCE_MS + self.plan.longest_timeout_s * 1000 {
             let what = format!(
-                "not quiet {since} ms after the last fault: open {open:?}, waiting agent {waiting:?}, one controller leads: {leads}"
+                "not quiet {since} ms after the last fault: open {open:?}, waiting agent {waiting:?}, one controller leads each: {leads}"
             );
             self.check(Err(Broken::new(LOST, what)));
         }
@@ -101,18 +101,20 @@ impl World {
     }
 
     fn agree(&mut self) -> Result<(), Broken> {
-        for id in &self.oracle.promised {
-            let ended = self.oracle.rows.operations.get(id);
-            ensure(ended.is_some(), LOST, || {
-                format!("{id} was accepted, and is not on record")
-            })?;
+        for oracle in self.oracle.each() {
+            for id in &oracle.promised {
+                let ended = oracle.rows.operations.get(id);
+                ensure(ended.is_some(), LOST, || {
+                    format!("{id} was accepted, and is not on record")
+                })?;
+            }
         }
         for worker in &self.workers {
-            if self.oracle.living(&worker.host) {
-                self.oracle.agrees(&worker.host, &worker.deckies)?;
+            let oracle = self.oracle.of_host(&worker.host);
+            if oracle.living(&worker.host) {
+                oracle.agrees(&worker.host, &worker.deckies)?;
             } else {
-                let left = self
-                    .oracle
+                let left = oracle
                     .rows
                     .shards
                     .keys()
@@ -125,7 +127,7 @@ impl World {
         let lists = self.controllers_agree()?;
         for (index, subscriber) in self.subscribers.iter().enumerate() {
             for (subject, list) in lists.iter().enumerate() {
-                if let Err(what) = subscriber.agrees(subject, list) {
+                if let Err(what) = subscriber.agrees(subject, list, self.divided.of) {
                     let what = format!("subscriber {index} of {}: {what}", SUBJECTS[subject].0);
                     return Err(Broken::new(AGREE, what));
                 }

@@ -5,21 +5,26 @@
 //! is due once faults have stopped.
 
 mod controllers;
+mod divided;
 mod end;
 mod rules;
 mod told;
+
+pub(crate) use divided::Oracles;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use scuttle_agent::Teardown;
+use scuttle_controller::portion::Portion;
 use scuttle_controller::store::StoreError;
 use scuttle_core::{Change, HostRow, Input, KeyId, KeyRow, Meta, OperationRow, ShardRow};
 use scuttle_schemas::agents::{ReportedOutcome, ResultOutcome};
-use scuttle_schemas::{BootId, DeckyId, HostId, OperationId, Timestamp};
+use scuttle_schemas::{BootId, DeckyId, HostId, OperationId, Partition, Timestamp};
 
 use crate::agents::ByDecky;
 use crate::deckies::Gone;
+use crate::divided::Divided;
 
 /// An invariant that does not hold, and what shows it.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -190,9 +195,10 @@ struct Term {
     told: [u64; 3],
 }
 
-/// All that the oracle knows.
-#[derive(Debug, Default)]
+/// All that the oracle knows of one partition.
+#[derive(Debug)]
 pub(crate) struct Oracle {
+    portion: Portion,
     rows: Rows,
     appends: u64,
     /// Appends that failed: durable or not, the next start shows.
@@ -213,12 +219,15 @@ pub(crate) struct Oracle {
     accepted: BTreeMap<OperationId, u64>,
     /// By shard and revision, a digest of the row.
     history: BTreeMap<(HostId, DeckyId, u64), u64>,
+    /// By shard, the digests of its rows without their revisions, where another partition tells of them.
+    unnumbered: BTreeMap<(HostId, DeckyId), BTreeSet<u64>>,
+    /// By broadcast subject and a digest of the message without its revisions, the revision that it has here.
+    messages: [BTreeMap<u64, u64>; 3],
     /// By broadcast subject and revision, a digest of the message that became durable with it.
     contents: [BTreeMap<u64, u64>; 3],
     /// By requester and key, the operation that was answered.
     answered: BTreeMap<(String, String), OperationId>,
     promised: BTreeSet<OperationId>,
-    since: u64,
     /// Hosts that the append that is looked at takes out of the swarm.
     leaving: BTreeSet<HostId>,
     last_now: u64,
@@ -229,10 +238,31 @@ fn index_of(host: &HostId) -> usize {
 }
 
 impl Oracle {
-    pub(crate) fn of(controllers: usize) -> Self {
+    fn of(divided: Divided, partition: Partition) -> Self {
         Self {
-            terms: vec![Term::default(); controllers],
-            ..Self::default()
+            portion: Portion {
+                partition,
+                of: divided.of,
+            },
+            rows: Rows::default(),
+            appends: 0,
+            unsure: None,
+            terms: vec![Term::default(); divided.controllers()],
+            writer: 0,
+            inventories: BTreeMap::new(),
+            results: BTreeMap::new(),
+            gone: BTreeMap::new(),
+            gone_before: BTreeMap::new(),
+            covered: BTreeMap::new(),
+            accepted: BTreeMap::new(),
+            history: BTreeMap::new(),
+            unnumbered: BTreeMap::new(),
+            messages: Default::default(),
+            contents: Default::default(),
+            answered: BTreeMap::new(),
+            promised: BTreeSet::new(),
+            leaving: BTreeSet::new(),
+            last_now: 0,
         }
     }
 

@@ -49,12 +49,12 @@ pub(super) fn digest_of_record(record: &impl serde::Serialize) -> u64 {
     digest(&told_part(value).to_string())
 }
 
-fn digest_of_row(row: &ShardRow, host_name: &str) -> u64 {
+fn digest_of_row(row: &ShardRow, host_name: &str, revision: u64) -> u64 {
     let value = serde_json::json!({
         "host_uuid": row.host, "host_name": host_name, "decky_id": row.decky,
         "decky_ip": row.ip, "services": row.services, "labels": row.labels, "state": row.state,
         "last_error": row.last_error, "operation_id": row.operation,
-        "updated_at": row.updated_at, "revision": row.revision,
+        "updated_at": row.updated_at, "revision": revision,
     });
     digest(&told_part(value).to_string())
 }
@@ -121,7 +121,11 @@ impl Oracle {
             Change::OperationRemoved { id } => {
                 Err(Broken::new(LOST, format!("operation {id} is forgotten")))
             }
-            Change::Host(_) | Change::Key(_) | Change::KeyRemoved { .. } => Ok(()),
+            Change::Host(row) => ensure(self.portion.has(&row.host), OTHERS, || {
+                let partition = self.portion.partition;
+                format!("{} is on the record of partition {partition}", row.host)
+            }),
+            Change::Key(_) | Change::KeyRemoved { .. } => Ok(()),
         }
     }
 
@@ -220,9 +224,15 @@ impl Oracle {
             ensure(shown, SEEN, || format!("{name} failed without an error"))?;
         }
         if let Some(host) = self.rows.hosts.get(&row.host) {
-            let digest = digest_of_row(row, &host.name.to_string());
-            self.history
-                .insert((row.host.clone(), row.decky.clone(), row.revision), digest);
+            let digest = |revision| digest_of_row(row, &host.name.to_string(), revision);
+            self.history.insert(
+                (row.host.clone(), row.decky.clone(), row.revision),
+                digest(row.revision),
+            );
+            if !self.portion.is_first() {
+                let texts = self.unnumbered.entry(key).or_default();
+                texts.insert(digest(0));
+            }
         }
         Ok(())
     }

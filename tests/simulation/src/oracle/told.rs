@@ -1,7 +1,9 @@
 //! The rules for what leaves: answers, commands and broadcasts speak of what is durable, and one revision of
 //! one subject has one content.
 
+use scuttle_controller::portion::Portion;
 use scuttle_core::{Effect, Reply};
+use scuttle_schemas::HostId;
 use scuttle_schemas::agents::AgentCommand;
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::shards::ShardRecord;
@@ -13,8 +15,8 @@ use crate::term::Asker;
 use crate::world::Counts;
 
 impl Oracle {
-    /// An answer leaves.
-    pub(crate) fn answered(
+    /// An answer leaves; of its shards it was seen that they are on disk.
+    pub(super) fn answered(
         &mut self,
         controller: usize,
         asker: &Asker,
@@ -72,14 +74,11 @@ impl Oracle {
                     format!("{} is told enrolled", answer.host.host_uuid)
                 })
             }
-            Reply::Shards(list) => {
-                ensure(
-                    list.revision <= self.rows.meta.revisions.shards,
-                    DURABLE,
-                    || format!("a list of revision {}", list.revision),
-                )?;
-                list.shards.iter().try_for_each(|record| self.shown(record))
-            }
+            Reply::Shards(list) => ensure(
+                list.revision <= self.rows.meta.revisions.shards,
+                DURABLE,
+                || format!("a list of revision {}", list.revision),
+            ),
             Reply::Hosts(_)
             | Reply::Operations(_)
             | Reply::Operation(_)
@@ -108,7 +107,7 @@ impl Oracle {
     }
 
     /// A shard's record leaves: it is one that was on disk under its revision.
-    fn shown(&self, record: &ShardRecord) -> Result<(), Broken> {
+    pub(super) fn shown(&self, record: &ShardRecord) -> Result<(), Broken> {
         let key = (
             record.host_uuid.clone(),
             record.decky_id.clone(),
@@ -120,13 +119,8 @@ impl Oracle {
         })
     }
 
-    /// A command or a broadcast leaves.
-    pub(crate) fn told(&mut self, controller: usize, effect: &Effect) -> Result<(), Broken> {
-        if let Effect::ShardsUpdated(message, _) = effect {
-            for record in &message.updated {
-                self.shown(record)?;
-            }
-        }
+    /// A command or a broadcast leaves; of its shards it was seen that they are on disk.
+    pub(super) fn told(&mut self, controller: usize, effect: &Effect) -> Result<(), Broken> {
         match Broadcast::of(effect) {
             Ok(broadcast) => self.broadcast(controller, &broadcast),
             Err((host, command)) => self.commanded(controller, host, command),
@@ -134,15 +128,18 @@ impl Oracle {
     }
 
     /// A batch has become durable, and this is to be told of it: no revision is given to anything else from now on.
-    pub(crate) fn decided(&mut self, effect: &Effect) -> Result<(), Broken> {
+    pub(super) fn decided(&mut self, effect: &Effect) -> Result<(), Broken> {
         let Ok(broadcast) = Broadcast::of(effect) else {
             return Ok(());
         };
         let revision = broadcast.revision;
+        let contents = &mut self.contents[broadcast.subject];
         if broadcast.empty {
+            // It repeats what was given, or tells that another partition's was missed.
+            contents.entry(revision).or_insert(broadcast.digest);
             return Ok(());
         }
-        let given = self.contents[broadcast.subject].insert(revision, broadcast.digest);
+        let given = contents.insert(revision, broadcast.digest);
         ensure(given.is_none(), REVISIONS, || {
             format!("revision {revision} is given again, to {effect:?}")
         })
@@ -181,7 +178,9 @@ impl Oracle {
             format!("revision {revision} is told, {durable} is on disk")
         })?;
         let last = &mut self.terms[controller].told[subject];
-        if broadcast.empty {
+        // What another partition told after something that did not come is told on with a gap before it.
+        let jumps = broadcast.may_jump(self.portion) && revision == *last + 2;
+        if broadcast.empty && !jumps {
             return ensure(revision == *last, REVISIONS, || {
                 format!("revision {revision} is repeated after {last}")
             });
@@ -190,7 +189,7 @@ impl Oracle {
         ensure(known == Some(&digest), REVISIONS, || {
             format!("revision {revision} is told with another content than became durable")
         })?;
-        ensure(revision == *last + 1, REVISIONS, || {
+        ensure(jumps || revision == *last + 1, REVISIONS, || {
             format!("revision {revision} is told after {last}")
         })?;
         *last = revision;
@@ -199,37 +198,49 @@ impl Oracle {
 }
 
 /// A message on a broadcast subject.
-struct Broadcast {
-    subject: usize,
-    revision: u64,
+pub(super) struct Broadcast<'e> {
+    pub(super) subject: usize,
+    pub(super) revision: u64,
     /// It repeats the last revision.
     empty: bool,
-    digest: u64,
+    /// A host that it is about.
+    pub(super) host: Option<&'e HostId>,
+    pub(super) digest: u64,
 }
 
-impl Broadcast {
+impl<'e> Broadcast<'e> {
     /// What is broadcast, or else the command and its host.
-    fn of(effect: &Effect) -> Result<Self, (&str, &AgentCommand)> {
-        let (subject, revision, empty, content) = match effect {
+    pub(super) fn of(effect: &'e Effect) -> Result<Self, (&'e str, &'e AgentCommand)> {
+        let (subject, revision, host, content) = match effect {
             Effect::Command { host, command, .. } => return Err((host.as_str(), command)),
             Effect::ShardsUpdated(message, _) => {
-                let empty = message.updated.is_empty() && message.removed.is_empty();
-                (0, message.revision, empty, serde_json::to_string(message))
+                let updated = message.updated.first().map(|shard| &shard.host_uuid);
+                let removed = message.removed.first().map(|shard| &shard.host_uuid);
+                let content = serde_json::to_string(message);
+                (0, message.revision, updated.or(removed), content)
             }
             Effect::HostsUpdated(message) => {
-                let empty = message.updated.is_empty();
-                (1, message.revision, empty, serde_json::to_string(message))
+                let host = message.updated.first().map(|host| &host.host_uuid);
+                (1, message.revision, host, serde_json::to_string(message))
             }
             Effect::OperationsUpdated(message, _) => {
-                let empty = message.updated.is_empty();
-                (2, message.revision, empty, serde_json::to_string(message))
+                let updated = message.updated.first();
+                let host = updated.map(|operation| &operation.host_uuid);
+                (2, message.revision, host, serde_json::to_string(message))
             }
         };
         Ok(Self {
             subject,
             revision,
-            empty,
+            empty: host.is_none(),
+            host,
             digest: digest(&content.unwrap_or_default()),
         })
+    }
+
+    /// Whether it may be another partition's, told on by the first.
+    fn may_jump(&self, by: Portion) -> bool {
+        let of_another = self.host.is_none_or(|host| !by.has(host));
+        by.is_one_of_several() && by.is_first() && of_another
     }
 }
