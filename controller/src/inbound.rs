@@ -265,7 +265,7 @@ fn submit(
         request,
         asked,
         span,
-        input,
+        input: portion.fenced(input),
         room,
     };
     if desk.names.is_some() && matches!(heard.input, Input::Enroll { .. }) {

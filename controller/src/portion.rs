@@ -89,6 +89,20 @@ impl Portion {
         }
     }
 
+    /// A request as it comes to the engine. A page for the first partition's leader is to contain all that was told on from here
+    /// before it was asked for: it cannot show by a lower revision of its own that it does not.
+    #[must_use]
+    pub fn fenced(self, input: Input) -> Input {
+        match input {
+            Input::ShardsList(_) | Input::HostsList(_) | Input::OperationsList(_)
+                if self.is_one_of_several() && !self.is_first() =>
+            {
+                Input::Fenced(Box::new(input))
+            }
+            input => input,
+        }
+    }
+
     /// Where its rows are, in a controller's data directory.
     pub fn directory(self, data_dir: &Path) -> PathBuf {
         if self.is_one_of_several() {
@@ -131,7 +145,9 @@ impl Portion {
 
 #[cfg(test)]
 mod tests {
+    use scuttle_core::Input;
     use scuttle_schemas::Partitions;
+    use scuttle_schemas::shards::ShardsListRequest;
     use scuttle_schemas::subjects::AgentChannel::Results;
 
     use super::Portion;
@@ -147,6 +163,19 @@ mod tests {
             Portion::WHOLE.says("shards.updated".into()).as_str(),
             "shards.updated"
         );
+    }
+
+    #[test]
+    fn a_page_for_another_leader_is_fenced() {
+        let of = Partitions::new(2).expect("valid");
+        let fences = |portion: Portion| {
+            let list = Input::ShardsList(ShardsListRequest::default());
+            matches!(portion.fenced(list), Input::Fenced(_))
+        };
+        let fences = of.all().map(|partition| fences(Portion { partition, of }));
+        assert_eq!(fences.collect::<Vec<_>>(), [false, true]);
+        let list = Input::ShardsList(ShardsListRequest::default());
+        assert!(matches!(Portion::WHOLE.fenced(list), Input::ShardsList(_)));
     }
 
     #[test]

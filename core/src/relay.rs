@@ -89,7 +89,7 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use scuttle_schemas::hosts::{HostsUpdated, HostsUpdatedType};
+    use scuttle_schemas::hosts::{HostsListRequest, HostsUpdated, HostsUpdatedType};
     use scuttle_schemas::operations::{OperationsUpdated, OperationsUpdatedType};
     use scuttle_schemas::shards::{ShardRecord, ShardsUpdated};
     use scuttle_schemas::{Partition, Partitions, Timestamp};
@@ -237,6 +237,19 @@ mod tests {
         swarm.crash();
         // Nobody knows whether the third was told before.
         assert_eq!(revisions(&relay(&mut swarm, other(1), &told[3])), [4]);
+    }
+
+    #[test]
+    fn a_fenced_list_is_answered_after_an_append() {
+        let mut swarm = Scenario::new();
+        swarm.enroll("worker-near", Some("near")).expect("new");
+        let list = || Input::HostsList(HostsListRequest::default());
+        let before = swarm.journal.len();
+        let (plain, _) = swarm.ask(list());
+        assert_eq!(swarm.journal.len(), before);
+        let (fenced, _) = swarm.ask(Input::Fenced(Box::new(list())));
+        assert_eq!(swarm.journal.len(), before + 1);
+        assert_eq!(fenced, plain);
     }
 
     #[test]

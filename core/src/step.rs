@@ -65,6 +65,9 @@ pub enum Input {
     OperationsList(OperationsListRequest),
     /// `swarm.operations.get`.
     OperationGet(OperationGetRequest),
+    /// A list that is asked for by the leader of another partition. It is answered after an append: so that whoever was followed
+    /// without knowing it does not answer with what the next one has changed since.
+    Fenced(Box<Input>),
     /// `agent.<host_uuid>.progress`.
     Progress {
         /// The host of the subject.
@@ -180,6 +183,10 @@ impl State {
             Input::Relay { from, told, trace } => {
                 self.relay(now, from, told, trace);
                 return None;
+            }
+            Input::Fenced(input) => {
+                self.batch.meta = true;
+                return self.step(now, *input);
             }
             Input::Teardown {
                 request,

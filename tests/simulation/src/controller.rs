@@ -328,6 +328,7 @@ impl World {
                     _ => None,
                 };
                 let requester = asker.reply.is_some().then_some(asker);
+                let input = portion.fenced(input);
                 term.inbox.push_back(Job { input, requester });
                 if let Some(report) = report {
                     self.oracle
