@@ -6,16 +6,14 @@
 
 use std::collections::HashMap;
 
-use anyhow::{Context, Result, ensure};
+use anyhow::{Context, Result};
 use async_nats::jetstream::{self, context::Context as JetStream, stream};
-use scuttle_schemas::subjects::{self, AgentChannel};
-use scuttle_schemas::{MAX_DECKIES_PER_HOST, Partition};
+use scuttle_schemas::{MAX_DECKIES_PER_HOST, Partition, Partitions, subjects};
 use scuttle_tests::cluster::SERVERS;
-use scuttle_tests::process::Process;
-use scuttle_tests::{Client, Cluster, Controller, Http, Role, until};
+use scuttle_tests::{Http, Role};
 use serde::Serialize;
-use tempfile::TempDir;
 
+use crate::controllers::{Controllers, Servers};
 use crate::load::{Load, Pace, Targets, What};
 use crate::report::Report;
 use crate::samples::{Sample, Samples, median, turned};
@@ -29,15 +27,9 @@ const IN_FLIGHT: [u16; 2] = [1, 256];
 /// More than two cores accept in a second with all these processes. Who accepts more ends its turn earlier.
 const SHARDS: usize = 10 * MAX_DECKIES_PER_HOST;
 
-/// Who may do everything in the controllers' account: reports for hosts, asks for raw publishes, and removes streams.
-const USER: &str = "bench";
-
 /// What raw publishes go to.
 const STREAM: &str = "bench";
 const SUBJECT: &str = "bench.stored";
-
-/// A journal shorter than this, in changes, is moved no further while there is something to do.
-const SHORT: f64 = 4_096.0;
 
 /// What is beside the figures of a round of accepts.
 #[derive(Debug, Serialize)]
@@ -57,9 +49,7 @@ struct Beside {
 
 /// Measures and reports.
 pub(crate) async fn run(stage: &mut Stage, report: &mut Report) -> Result<()> {
-    let dir = stage.dir().join("cluster");
-    let cluster = Cluster::start_with(&dir, with_user).await?;
-    let mut servers = Servers { cluster, turn: 0 };
+    let mut servers = Servers::start(&stage.dir().join("cluster")).await?;
     let (mut samples, mut beside) = (Samples::default(), Vec::new());
     // The first accepts say how large a raw publish is.
     let mut bytes = HashMap::new();
@@ -127,37 +117,6 @@ fn show(
     report.keep("cluster_beside", &beside)
 }
 
-/// `nats.conf` with one user more.
-fn with_user(nats_conf: &str) -> String {
-    const FIRST: &str = "\n      {\n        user: controller\n";
-    let more = format!("\n      {{ user: {USER}, password: \"{USER}\" }}{FIRST}");
-    nats_conf.replacen(FIRST, &more, 1)
-}
-
-/// The servers, and which of them is asked.
-struct Servers {
-    cluster: Cluster,
-    turn: usize,
-}
-
-impl Servers {
-    fn url(&self) -> String {
-        self.cluster.servers[self.turn].url()
-    }
-
-    fn ids(&mut self) -> Result<Vec<u32>> {
-        let servers = self.cluster.servers.iter_mut();
-        servers.map(|server| id(server.process())).collect()
-    }
-
-    /// A connection that may do everything.
-    async fn client(&self) -> Result<Client> {
-        let options = self.cluster.options(Role::Controller);
-        let options = options.user_and_password(USER.to_owned(), USER.to_owned());
-        Client::with(options, &self.url()).await
-    }
-}
-
 /// Publishes to a stream that is made for it.
 async fn raws(
     stage: &mut Stage,
@@ -177,10 +136,8 @@ async fn raws(
     for in_flight in IN_FLIGHT {
         let what = What::Written(bytes[&in_flight]);
         let pace = Pace::InFlight(in_flight);
-        let mut order = stage.order(what, SUBJECT, Targets::any(), pace)?;
-        order.url = servers.url();
-        order.login = Some((USER.to_owned(), USER.to_owned()));
-        order.watch = servers.ids()?;
+        let order = stage.order(what, SUBJECT, Targets::any(), pace)?;
+        let order = servers.order(order, None)?;
         let mut load = stage.generator.carry_out(&order).await?;
         let each = load.cpu.split_off(1);
         load.cpu.push(each.iter().sum());
@@ -188,12 +145,6 @@ async fn raws(
     }
     context.delete_stream(STREAM).await?;
     Ok(samples)
-}
-
-/// Three controllers over a stream of their own. Dropping it kills them.
-struct Controllers {
-    processes: Vec<Controller>,
-    _dir: TempDir,
 }
 
 /// Asks new controllers.
@@ -204,7 +155,7 @@ async fn accepts(
 ) -> Result<Vec<(Sample, Beside)>> {
     let client = servers.client().await?;
     let context = jetstream::new(client.nats().clone());
-    let mut controllers = Controllers::start(stage, servers).await?;
+    let mut controllers = Controllers::start(stage, servers, SERVERS, Partitions::ONE).await?;
     let leader = controllers.leader(&client).await?;
     let mut stored = Stored::nothing(stage)?;
     let mut targets = Targets::at_least(SHARDS);
@@ -212,16 +163,13 @@ async fn accepts(
     let registered = stored.register(&client, hosts, deckies).await;
     registered.context("register")?;
     controllers.at_rest().await?;
-    let door = Http::of(controllers.processes[leader].process()).await?;
+    let door = controllers.doors().await?.swap_remove(leader);
 
     let mut asked = Vec::new();
     for in_flight in IN_FLIGHT {
         let pace = Pace::InFlight(in_flight);
-        let mut order = stage.order(What::Accepted, subjects::TEARDOWN, targets.clone(), pace)?;
-        order.url = servers.url();
-        let password = servers.cluster.passwords().of(Role::Operator);
-        order.login = Some((Role::Operator.user().to_owned(), password.to_owned()));
-        order.watch = servers.ids()?;
+        let order = stage.order(What::Accepted, subjects::TEARDOWN, targets.clone(), pace)?;
+        let mut order = servers.order(order, Some(Role::Operator))?;
         order.watch.extend(controllers.ids()?);
         let before = Progress::look(&context, &door).await?;
         let mut load = stage.generator.carry_out(&order).await?;
@@ -283,84 +231,4 @@ impl Beside {
             follower_us: each(all - controllers[leader]) / followers,
         }
     }
-}
-
-impl Controllers {
-    async fn start(stage: &Stage, servers: &Servers) -> Result<Self> {
-        let dir = tempfile::tempdir_in(stage.dir())?;
-        let passwords = servers.cluster.passwords();
-        let mut processes = Vec::new();
-        for number in 0..SERVERS {
-            let mut environment = Vec::from(passwords.environment(Role::Controller));
-            for (name, value) in [
-                ("SCUTTLE_STORE", "jetstream"),
-                ("SCUTTLE_REPLICAS", "3"),
-                ("SCUTTLE_HTTP", "127.0.0.1:0"),
-            ] {
-                environment.push((name, value.to_owned()));
-            }
-            let place = dir.path().join(format!("controller-{number}"));
-            let mut started = Controller::start_at(&servers.cluster.url(), environment, &place)?;
-            started.process().quiet = true;
-            processes.push(started);
-        }
-        for started in &mut processes {
-            started.process().line("following: ").await?;
-        }
-        Ok(Self {
-            processes,
-            _dir: dir,
-        })
-    }
-
-    /// Which of them leads, as soon as who asks there is heard by it.
-    async fn leader(&mut self, client: &Client) -> Result<usize> {
-        client.answered().await?;
-        // What a leader listens to last.
-        let subject = AgentChannel::Results.of(&"nobody".parse()?);
-        let ask = || client.raw(&subject, async_nats::HeaderMap::new(), "{}");
-        until("the leader is heard of", ask, |_| true).await?;
-        let mut leaders = Vec::new();
-        for (number, started) in self.processes.iter_mut().enumerate() {
-            let http = Http::of(started.process()).await?;
-            if http.metrics().await?.value("scuttle_leading")? > 0.0 {
-                leaders.push(number);
-            }
-        }
-        ensure!(leaders.len() == 1, "{leaders:?} lead");
-        Ok(leaders[0])
-    }
-
-    /// What was registered is in everybody's rows.
-    async fn at_rest(&mut self) -> Result<()> {
-        for started in &mut self.processes {
-            let http = Http::of(started.process()).await?;
-            let journal = || async { http.metrics().await?.value("scuttle_journal_changes") };
-            until("the journal is short", journal, |changes| *changes <= SHORT).await?;
-        }
-        Ok(())
-    }
-
-    fn ids(&mut self) -> Result<Vec<u32>> {
-        let processes = self.processes.iter_mut();
-        processes.map(|started| id(started.process())).collect()
-    }
-
-    /// Kills them, and removes what they kept on the servers.
-    async fn end(mut self, context: &JetStream) -> Result<()> {
-        for started in &mut self.processes {
-            started.kill().await?;
-        }
-        context
-            .delete_stream(subjects::journal_stream(Partition::FIRST))
-            .await?;
-        context.delete_key_value(subjects::LEASES_BUCKET).await?;
-        let snapshots = subjects::SNAPSHOTS_BUCKET;
-        context.delete_object_store(snapshots).await?;
-        Ok(())
-    }
-}
-
-fn id(process: &Process) -> Result<u32> {
-    process.id().context("it has ended")
 }

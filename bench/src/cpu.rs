@@ -1,5 +1,6 @@
 //! What a process has used of the processors, as /proc tells it.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
@@ -14,6 +15,28 @@ pub(crate) fn used_by(process: u32) -> Result<Duration> {
     ticks(&text)
         .map(|ticks| TICK * ticks)
         .with_context(|| format!("{path}: {text}"))
+}
+
+/// The time on a processor of each thread of a process, by the thread's id, to the nanosecond.
+pub(crate) fn used_by_threads(process: u32) -> Result<BTreeMap<u32, Duration>> {
+    let path = format!("/proc/{process}/task");
+    let mut used = BTreeMap::new();
+    for thread in std::fs::read_dir(&path).with_context(|| format!("read {path}"))? {
+        let thread = thread?;
+        // One that ends meanwhile has done nothing that is looked for.
+        let Ok(text) = std::fs::read_to_string(thread.path().join("schedstat")) else {
+            continue;
+        };
+        let name = thread.file_name();
+        let id = name.to_str().and_then(|id| id.parse().ok());
+        let nanos = text
+            .split_whitespace()
+            .next()
+            .and_then(|nanos| nanos.parse().ok());
+        let (id, nanos) = id.zip(nanos).with_context(|| format!("{path}: {text}"))?;
+        used.insert(id, Duration::from_nanos(nanos));
+    }
+    Ok(used)
 }
 
 /// User and system time: the 14th and 15th field. The second, the program's name, may hold anything, and ends with the

@@ -1,19 +1,21 @@
 //! `scuttle-bench`, which `cargo xtask bench` becomes: measurements beside limits, side by side in one run.
 //!
-//! One module per measurement: `accept`, `teardown`, `scale`, `peers`, `cluster`; and `flood`, which is asked for by name. What they share:
-//! `stage` (one nats-server, one disk), `swarm` (a controller and its shards), `load` (who asks, in a process of its own),
-//! `samples` (rounds and their medians), `report` (what is printed). What a controller is compared with: `echo`, `disk`, `jetstream`,
-//! `sqlite`. The machine's mood changes every figure; so ratios are what counts, each of figures that were taken within
+//! One module per measurement: `accept`, `teardown`, `scale`, `peers`, `cluster`; and `flood` and `partitions`, which are asked for by
+//! name. What they share: `stage` (one nats-server, one disk), `controllers` (those that share three servers), `swarm` (a controller and its
+//! shards), `load` (who asks, in a process of its own), `samples` (rounds and their medians), `report` (what is printed). What a
+//! controller is compared with: `echo`, `disk`, `jetstream`, `sqlite`. The machine's mood changes every figure; so ratios are what counts, each of figures that were taken within
 //! seconds of each other, in several rounds, whose order turns.
 
 mod accept;
 mod cluster;
+mod controllers;
 mod cpu;
 mod disk;
 mod echo;
 mod flood;
 mod jetstream;
 mod load;
+mod partitions;
 mod peers;
 mod report;
 mod samples;
@@ -54,6 +56,8 @@ enum Command {
     Peers,
     /// Teardowns accepted a second by three controllers over three servers, beside raw publishes to `JetStream` there.
     Cluster,
+    /// What dividing the hosts over 1, 2 and 4 journals gives: accepts a second, and what each leader spends on each message.
+    Partitions,
     /// Whole teardowns a second on 1,000 simulated hosts, from the request to the broadcast of the removal.
     Teardown,
     /// A million shards on ten thousand hosts: accepts, memory, start, heartbeats, listing, checkpoints.
@@ -153,6 +157,10 @@ async fn run(command: Option<Command>, how: &How) -> Result<ExitCode> {
         }
         let mut stage = Stage::set(how).await?;
         let mut report = Report::new(how, &stage);
+        if matches!(command, Some(Command::Partitions)) {
+            partitions::run(&mut stage, &mut report).await?;
+            return report.finish();
+        }
         let all = command.is_none();
         if all || matches!(command, Some(Command::Accept)) {
             accept::run(&mut stage, &mut report).await?;

@@ -53,6 +53,7 @@ impl Stage {
             subject: subject.to_owned(),
             what,
             targets,
+            only: Vec::new(),
             pace,
             millis: self.how.seconds.as_millis() as u64,
             watch: vec![self.server.id()?],

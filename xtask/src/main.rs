@@ -40,9 +40,10 @@ cargo xtask <command>
                     where it is missing and this is root
   web               builds the page, which the controller takes in when it is built next: with Node 20
   bench [name] …    measurements beside limits and peers: `accept`, `peers`, `cluster`, `teardown`, `scale`, or all five;
-                    `flood`; `instructions [--renew]`, counted by callgrind, beside the figures that are checked in
+                    `partitions`; `flood`; `instructions [--renew]`, counted by callgrind, beside the figures that are checked in
   chaos …           kills, stops and cuts off a whole swarm under load, then checks that nothing was lost; with --cluster
-                    one of three servers and three controllers, which take over from each other
+                    one of three servers and three controllers, which take over from each other, and with
+                    --shards-of-control N divide the hosts over N journals
   sim …             the deterministic simulation: --seeds N, --seed S [--all], or --planted [name …]
   schemas           writes the generated schema files anew
   docs              writes docs/cli.md and cli/schemas/ anew

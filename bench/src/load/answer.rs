@@ -12,6 +12,8 @@ impl What {
             What::Echo => &["{\"", "\"host_uuid\":"],
             What::Stored | What::Written(_) => &["{\"stream\":", "\"seq\":"],
             What::Accepted | What::Removed => &["{\"accepted\":true", "\"repeated\":false"],
+            What::Unknown => &["{\"accepted\":false", "\"code\":\"shard_not_found\""],
+            What::Listed(_) => &["{\"revision\":", "\"shards\":[{"],
             What::Heard { .. } => &["{\"accepted\":true", "\"stale\":false"],
         }
     }

@@ -9,6 +9,7 @@ use bytes::Bytes;
 use hdrhistogram::Histogram;
 use scuttle_schemas::HostId;
 use scuttle_schemas::subjects::AgentChannel;
+use serde_json::json;
 use tokio::io::{AsyncBufReadExt, BufReader};
 
 use super::removals::Removals;
@@ -20,6 +21,9 @@ const GRACE: Duration = Duration::from_secs(20);
 
 /// The most requests of one order: more than anybody answers in its time.
 const MOST: usize = 500_000;
+
+/// The most heartbeats in a second where each waits for an answer: more than two cores carry.
+const MOST_HEARTBEATS: u32 = 60_000;
 
 /// Serves orders from standard input. In the process that [`super::Generator`] starts.
 pub(crate) async fn generate() -> Result<ExitCode> {
@@ -90,8 +94,14 @@ impl Asker {
             requests = Self::heartbeats(order)?;
         } else if let What::Written(bytes) = order.what {
             requests.push((subject, vec![b'x'; bytes].into()));
+        } else if let What::Listed(limit) = order.what {
+            requests.push((subject, json!({ "limit": limit }).to_string().into()));
+        } else if order.what == What::Unknown {
+            let hosts = order.targets.numbers(&order.only).into_iter();
+            let nowhere = |host| (subject.clone(), request(&host_id(host), "nowhere"));
+            requests.extend(hosts.map(nowhere));
         } else {
-            for (host, decky) in order.targets.each().take(MOST) {
+            for (host, decky) in order.targets.each(&order.only).take(MOST) {
                 requests.push((subject.clone(), request(&host, &decky)));
                 if order.what == What::Removed {
                     deckies.push((host, decky));
@@ -112,11 +122,15 @@ impl Asker {
 
     /// As many as there is time for, each host's after that of the one before it.
     fn heartbeats(order: &Order) -> Result<Vec<(Subject, Bytes)>> {
-        let (What::Heard { boot, sequence }, Pace::PerSecond(rate)) = (order.what, order.pace)
-        else {
-            bail!("heartbeats come at a rate");
+        let What::Heard { boot, sequence } = order.what else {
+            bail!("{:?} is no heartbeat", order.what);
         };
-        let hosts: Vec<HostId> = order.targets.hosts.clone().map(host_id).collect();
+        let rate = match order.pace {
+            Pace::PerSecond(rate) => rate,
+            Pace::InFlight(_) => MOST_HEARTBEATS,
+        };
+        let hosts = order.targets.numbers(&order.only).into_iter();
+        let hosts: Vec<HostId> = hosts.map(host_id).collect();
         let count = usize::try_from(u64::from(rate) * order.millis / 1000)?;
         let all = (sequence..).flat_map(|sequence| hosts.iter().map(move |host| (host, sequence)));
         all.take(count)
@@ -130,7 +144,10 @@ impl Asker {
     /// Whether there is a request of this number: what changes nothing can be asked again and again.
     pub(super) fn has(&self, number: usize) -> bool {
         number < self.requests.len()
-            || matches!(self.what, What::Echo | What::Stored | What::Written(_))
+            || matches!(
+                self.what,
+                What::Echo | What::Stored | What::Written(_) | What::Unknown | What::Listed(_)
+            )
     }
 
     /// Makes a request, and returns when what was asked for has come.

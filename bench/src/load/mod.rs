@@ -39,6 +39,8 @@ pub(crate) struct Order {
     pub(crate) subject: String,
     pub(crate) what: What,
     pub(crate) targets: Targets,
+    /// Of the targets' hosts these alone, if any are named.
+    pub(crate) only: Vec<u32>,
     pub(crate) pace: Pace,
     pub(crate) millis: u64,
     /// Whose time on a processor is taken, beside the generator's own.
@@ -58,6 +60,10 @@ pub(crate) enum What {
     Accepted,
     /// The same, accepted, and the decky's removal is broadcast.
     Removed,
+    /// The same for a decky that no host has, refused.
+    Unknown,
+    /// A page of so many shards, the first ones each time.
+    Listed(u16),
     /// Each host's heartbeat in turn, with nothing new in it.
     Heard {
         boot: BootId,
@@ -99,14 +105,23 @@ impl Targets {
         Self::at_least(10 * MAX_DECKIES_PER_HOST)
     }
 
-    fn each(&self) -> impl Iterator<Item = (HostId, String)> {
-        let hosts = self.hosts.clone();
+    /// On these hosts alone, if any are named.
+    fn each(&self, only: &[u32]) -> impl Iterator<Item = (HostId, String)> {
+        let hosts = self.numbers(only);
         let all = self
             .deckies
             .clone()
-            .flat_map(move |decky| hosts.clone().map(move |host| (host, decky)));
+            .flat_map(move |decky| hosts.clone().into_iter().map(move |host| (host, decky)));
         all.skip(self.skip)
             .map(|(host, decky)| (host_id(host), decky_id(decky)))
+    }
+
+    fn numbers(&self, only: &[u32]) -> Vec<u32> {
+        if only.is_empty() {
+            self.hosts.clone().collect()
+        } else {
+            only.to_vec()
+        }
     }
 }
 
