@@ -231,7 +231,8 @@ fn submit(
         }
     }
     let mut read = endpoint.read(&request.message, Uuid::now_v7);
-    if !portion.answers(&read) {
+    // Whose report it is, its subject has said, whether or not the rest can be read.
+    if endpoint.channel().is_none() && !portion.answers(&read) {
         return Submitted::Done;
     }
     let asked = Asked::of(endpoint, &request.message, read.as_ref().ok());

@@ -7,10 +7,11 @@ use async_nats::HeaderMap;
 use futures_util::StreamExt;
 use scuttle_schemas::operations::{OperationRecord, OperationState, OperationsList};
 use scuttle_schemas::shards::{ShardRecord, ShardsList, ShardsUpdated};
+use scuttle_schemas::subjects::AgentChannel;
 use scuttle_schemas::{ErrorCode, OperationId, subjects};
 use scuttle_tests::broadcasts::{Broadcast, Broadcasts};
 use scuttle_tests::view::{View, unnumbered};
-use scuttle_tests::{AskError, TestResult};
+use scuttle_tests::{AskError, FakeAgent, TestResult};
 use serde_json::{Value, json};
 
 use crate::stage::{Stage, hosts_of, of, one_of_each};
@@ -170,6 +171,23 @@ async fn every_request_is_answered_once() -> TestResult {
         serde_json::from_slice::<OperationsList>(&empty.payload)?.operations,
         []
     );
+    Ok(())
+}
+
+/// So has each report, by its own partition's leader: an agent would wait else.
+#[tokio::test]
+async fn a_report_that_cannot_be_read_is_refused() -> TestResult {
+    let stage = Stage::start(2).await?;
+    for host in one_of_each() {
+        let agent = FakeAgent::connect(&stage.nats, &host).await?;
+        for channel in [AgentChannel::Heartbeat, AgentChannel::Results] {
+            let subject = channel.of(&host);
+            let answer = agent.client().ask::<Value>(&subject, &json!({})).await;
+            let refused =
+                matches!(&answer, Err(AskError::Refused(why)) if why.code == ErrorCode::BadRequest);
+            assert!(refused, "{subject}: {answer:?}");
+        }
+    }
     Ok(())
 }
 
