@@ -54,6 +54,9 @@ const SEEDS: &str = "20000";
 const MINUTES: &str = "3";
 const MINUTES_ON_A_CLUSTER: &str = "1.5";
 
+/// Over how many partitions the hosts are divided there.
+const PARTITIONS: &str = "2";
+
 /// Runs the steps in order, up to the first that fails.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), Failure> {
     match arguments {
@@ -204,7 +207,11 @@ fn chaos(workspace: &Workspace) -> Result<Outcome, Failure> {
 }
 
 fn chaos_on_a_cluster(workspace: &Workspace) -> Result<Outcome, Failure> {
-    chaos_with(workspace, &["--cluster", "--minutes", MINUTES_ON_A_CLUSTER])
+    let minutes = ["--cluster", "--minutes", MINUTES_ON_A_CLUSTER];
+    chaos_with(
+        workspace,
+        &[&minutes[..], &["--shards-of-control", PARTITIONS]].concat(),
+    )
 }
 
 fn chaos_with(workspace: &Workspace, arguments: &[&str]) -> Result<Outcome, Failure> {

@@ -3,21 +3,34 @@
 //! known to have gone, seconds later. But where there are several servers, one that is away takes messages with it between
 //! two that know nothing of it: so until all were one again.
 
+use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use scuttle_schemas::Timestamp;
+use scuttle_schemas::{Partition, Partitions, Timestamp};
 
 use crate::audit::SKEW_MS;
+
+const LEADS: &str = "INFO it leads from now on";
+const LEADS_NO_MORE: &str = "WARN it leads no more";
 
 /// What its log says when it starts, when its connection goes and comes, and when it leads and leads no more.
 const SAID: [&str; 5] = [
     "INFO loaded ",
-    "INFO it leads from now on",
-    "WARN it leads no more",
+    LEADS,
+    LEADS_NO_MORE,
     "WARN the NATS server is away",
     "INFO the NATS server is connected",
 ];
+
+/// Before what is said of one of several partitions; then its number, and the end.
+const PARTITION: &str = "partition{number=";
+const PARTITION_END: &str = "}: ";
+
+/// Of what another partition told, and did not come to the one that numbers it, that one learns from the next that is told: after this
+/// time at the latest, from the repeat of the last revision.
+const BEACON_MS: i64 = 5_000 + 500;
 
 /// Messages that are missing, and that nothing at the one who listened explains.
 #[derive(Debug, Clone)]
@@ -41,7 +54,13 @@ pub(crate) struct Away {
 ///
 /// # Errors
 /// A log cannot be read.
-pub(crate) fn unexplained(gaps: &[Gap], logs: &[PathBuf], away: &[Away]) -> Result<Vec<String>> {
+pub(crate) fn unexplained(
+    gaps: &[Gap],
+    logs: &[PathBuf],
+    away: &[Away],
+    of: Partitions,
+) -> Result<Vec<String>> {
+    let late = if of == Partitions::ONE { 0 } else { BEACON_MS };
     let mut moments = Vec::new();
     for log in logs {
         let text = std::fs::read_to_string(log).with_context(|| log.display().to_string())?;
@@ -49,9 +68,9 @@ pub(crate) fn unexplained(gaps: &[Gap], logs: &[PathBuf], away: &[Away]) -> Resu
     }
     let explained = |gap: &Gap| {
         let during =
-            |at: &Timestamp| at.since(gap.from) >= -SKEW_MS && gap.to.since(*at) >= -SKEW_MS;
+            |at: &Timestamp| at.since(gap.from) >= -SKEW_MS - late && gap.to.since(*at) >= -SKEW_MS;
         let overlaps = |away: &Away| {
-            away.to.since(gap.from) >= -SKEW_MS && gap.to.since(away.from) >= -SKEW_MS
+            away.to.since(gap.from) >= -SKEW_MS - late && gap.to.since(away.from) >= -SKEW_MS
         };
         moments.iter().any(during) || away.iter().any(overlaps)
     };
@@ -76,24 +95,59 @@ pub(crate) fn said(logs: &[PathBuf], words: &str) -> Result<usize> {
     let mut said = 0;
     for log in logs {
         let text = std::fs::read_to_string(log).with_context(|| log.display().to_string())?;
-        said += text.lines().filter(|line| line.contains(words)).count();
+        let lines = text.lines().filter_map(of_partition);
+        said += lines.filter(|(_, line)| line.contains(words)).count();
     }
     Ok(said)
 }
 
 fn moments_of(log: &str) -> Vec<Timestamp> {
-    let said = log
-        .lines()
-        .filter(|line| SAID.iter().any(|said| line.contains(said)));
-    said.filter_map(|line| line.split_whitespace().next()?.parse().ok())
-        .collect()
+    let lines = log.lines().filter_map(of_partition);
+    let said = lines.filter(|(_, line)| SAID.iter().any(|said| line.contains(said)));
+    said.filter_map(|(_, line)| time_of(&line)).collect()
+}
+
+/// The partitions that a controller with this log leads, as far as that says, and since when.
+pub(crate) fn led_since(log: &str, of: Partitions) -> BTreeMap<Partition, Timestamp> {
+    let mut led = BTreeMap::new();
+    for (number, line) in log.lines().filter_map(of_partition) {
+        let Some(partition) = of.numbered(number) else {
+            continue;
+        };
+        if line.contains(LEADS)
+            && let Some(since) = time_of(&line)
+        {
+            led.insert(partition, since);
+        } else if line.contains(LEADS_NO_MORE) {
+            led.remove(&partition);
+        }
+    }
+    led
+}
+
+fn time_of(line: &str) -> Option<Timestamp> {
+    line.split_whitespace().next()?.parse().ok()
+}
+
+/// Which partition a line is about, and the line without that; none for a line of the audit log.
+fn of_partition(line: &str) -> Option<(u8, Cow<'_, str>)> {
+    if line.starts_with('{') {
+        return None;
+    }
+    let found = line.split_once(PARTITION).and_then(|(before, rest)| {
+        let (number, said) = rest.split_once(PARTITION_END)?;
+        Some((number.parse().ok()?, Cow::from(format!("{before}{said}"))))
+    });
+    Some(found.unwrap_or((0, Cow::from(line))))
 }
 
 #[cfg(test)]
 mod tests {
     use std::fs;
 
-    use super::{Away, Gap, unexplained};
+    use scuttle_schemas::{Partition, Partitions};
+
+    use super::{Away, Gap, led_since, unexplained};
 
     const LOG: &str = "\
 2026-11-24T06:05:13.062023Z  INFO loaded 0 hosts, 0 shards, 0 open operations from /d
@@ -132,8 +186,28 @@ mod tests {
                 to: at(to),
                 what: "revision 7 after 5".to_owned(),
             };
-            let found = unexplained(&[gap], std::slice::from_ref(&log), &[away]).expect("a log");
+            let found = unexplained(&[gap], std::slice::from_ref(&log), &[away], Partitions::ONE);
+            let found = found.expect("a log");
             assert_eq!(found.len(), lost, "{from} to {to}: {found:?}");
         }
+    }
+
+    #[test]
+    fn who_leads_which_partition_is_in_the_log() {
+        const LOG: &str = "\
+2026-11-24T06:05:13.400000Z  INFO partition{number=0}: it leads from now on
+2026-11-24T06:05:14.400000Z  INFO partition{number=1}: it leads from now on
+2026-11-24T06:05:15.400000Z  WARN partition{number=0}: it leads no more: its lease is over
+2026-11-24T06:05:16.400000Z  INFO partition{number=3}: it leads from now on
+{\"timestamp\":\"2026-11-24T06:05:20.000000Z\",\"message\":\"INFO it leads from now on\"}
+";
+        let of = Partitions::new(4).expect("valid");
+        let led: Vec<_> = led_since(LOG, of)
+            .into_keys()
+            .map(Partition::index)
+            .collect();
+        assert_eq!(led, [1, 3]);
+        let whole = "2026-11-24T06:05:13.400000Z  INFO it leads from now on\n";
+        assert_eq!(led_since(whole, Partitions::ONE).len(), 1);
     }
 }

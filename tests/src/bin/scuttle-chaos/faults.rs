@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
+use scuttle_schemas::{Partition, Partitions};
 
 use crate::stage::{CLUSTER, GROUPS};
 use scuttle_tests::proxy::Weather;
@@ -17,12 +18,12 @@ const MEAN_GAP_OF_CLUSTER_MS: u64 = 1_000;
 pub(crate) enum Actor {
     /// A nats-server.
     Nats(usize),
-    /// The one that then leads the journal's stream.
-    NatsOfStream,
+    /// The one that then leads the stream of this partition's journal.
+    NatsOfStream(Partition),
     /// A controller.
     Controller(usize),
-    /// The one that then leads.
-    Leader,
+    /// The one that then leads this partition.
+    Leader(Partition),
     /// One process of simulated hosts.
     Group(usize),
 }
@@ -32,8 +33,8 @@ pub(crate) enum Actor {
 pub(crate) enum Road {
     /// A controller's.
     Controller(usize),
-    /// Of the controller that then leads.
-    Leader,
+    /// Of the controller that then leads this partition.
+    Leader(Partition),
     /// The operators'.
     Operators,
     /// That of the viewer who keeps a view.
@@ -68,19 +69,21 @@ pub(crate) struct Planned {
     pub(crate) fault: Fault,
 }
 
-/// All faults of a run, on one server or a cluster.
-pub(crate) fn plan(seed: u64, length: Duration, cluster: bool) -> Vec<Planned> {
-    let (fault, mean): (fn(&mut StdRng) -> Fault, u64) = if cluster {
-        (fault_of_cluster, MEAN_GAP_OF_CLUSTER_MS)
-    } else {
-        (fault, MEAN_GAP_MS)
+/// All faults of a run, on one server, or on a cluster whose hosts are divided over so many partitions.
+pub(crate) fn plan(seed: u64, length: Duration, cluster: Option<Partitions>) -> Vec<Planned> {
+    let mean = match cluster {
+        Some(_) => MEAN_GAP_OF_CLUSTER_MS,
+        None => MEAN_GAP_MS,
     };
     let mut dice = StdRng::seed_from_u64(seed);
     let mut at = Duration::ZERO;
     let mut planned = Vec::new();
     loop {
         at += Duration::from_millis(dice.random_range(50..2 * mean - 50));
-        let fault = fault(&mut dice);
+        let fault = match cluster {
+            Some(of) => fault_of_cluster(&mut dice, of),
+            None => fault(&mut dice),
+        };
         if at >= length {
             return planned;
         }
@@ -106,20 +109,36 @@ fn fault(dice: &mut StdRng) -> Fault {
 }
 
 /// The same for a cluster: whoever leads is missed for longer than its lease, mostly.
-fn fault_of_cluster(dice: &mut StdRng) -> Fault {
+fn fault_of_cluster(dice: &mut StdRng, of: Partitions) -> Fault {
     match dice.random_range(0..100) {
-        0..6 => Fault::Kill(Actor::Leader, millis(dice, 300, 3_000)),
+        0..6 => Fault::Kill(Actor::Leader(partition(dice, of)), millis(dice, 300, 3_000)),
         6 => Fault::Kill(controller(dice), millis(dice, 300, 3_000)),
         7 => Fault::Lose(controller(dice), millis(dice, 300, 3_000)),
-        8..11 => Fault::Stop(Actor::Leader, millis(dice, 2_500, 7_000)),
+        8..11 => Fault::Stop(
+            Actor::Leader(partition(dice, of)),
+            millis(dice, 2_500, 7_000),
+        ),
         11..13 => Fault::Stop(controller(dice), millis(dice, 500, 6_000)),
         13..15 => Fault::Kill(server(dice), millis(dice, 300, 2_500)),
-        15 => Fault::Kill(Actor::NatsOfStream, millis(dice, 300, 2_500)),
+        15 => Fault::Kill(
+            Actor::NatsOfStream(partition(dice, of)),
+            millis(dice, 300, 2_500),
+        ),
         16 => Fault::Stop(server(dice), millis(dice, 500, 4_000)),
-        17 => Fault::Stop(Actor::NatsOfStream, millis(dice, 2_500, 6_000)),
+        17 => Fault::Stop(
+            Actor::NatsOfStream(partition(dice, of)),
+            millis(dice, 2_500, 6_000),
+        ),
         18 => Fault::FullDisk(millis(dice, 1_500, 4_000)),
-        19..22 => Fault::Partition(Road::Leader, millis(dice, 2_500, 8_000)),
-        22..24 => Fault::Weather(Road::Leader, STALLED, millis(dice, 2_500, 7_000)),
+        19..22 => Fault::Partition(
+            Road::Leader(partition(dice, of)),
+            millis(dice, 2_500, 8_000),
+        ),
+        22..24 => Fault::Weather(
+            Road::Leader(partition(dice, of)),
+            STALLED,
+            millis(dice, 2_500, 7_000),
+        ),
         24..37 => Fault::Kill(group(dice), millis(dice, 300, 6_000)),
         37..46 => Fault::Stop(group(dice), millis(dice, 500, 8_000)),
         46..58 => Fault::Cut(road_of_cluster(dice)),
@@ -155,6 +174,15 @@ fn millis(dice: &mut StdRng, from: u64, to: u64) -> Duration {
     Duration::from_millis(dice.random_range(from..=to))
 }
 
+/// The first in half of the cases, which all others need; and no dice where there is no other.
+fn partition(dice: &mut StdRng, of: Partitions) -> Partition {
+    if of == Partitions::ONE || dice.random_bool(0.5) {
+        return Partition::FIRST;
+    }
+    let other = dice.random_range(1..of.count());
+    of.all().nth(other).unwrap_or(Partition::FIRST)
+}
+
 fn server(dice: &mut StdRng) -> Actor {
     Actor::Nats(dice.random_range(0..CLUSTER.servers))
 }
@@ -188,11 +216,13 @@ fn road_of_cluster(dice: &mut StdRng) -> Road {
 mod tests {
     use std::time::Duration;
 
+    use scuttle_schemas::Partitions;
+
     use super::plan;
 
     #[test]
     fn the_same_seed_plans_the_same_faults() {
-        for cluster in [false, true] {
+        for cluster in [None, Some(Partitions::ONE), Partitions::new(2)] {
             let plan = |seed| format!("{:?}", plan(seed, Duration::from_mins(1), cluster));
             assert_eq!(plan(7), plan(7));
             assert_ne!(plan(7), plan(8));

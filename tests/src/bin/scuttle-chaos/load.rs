@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use scuttle_schemas::operations::{CancelAccepted, OperationState};
 use scuttle_schemas::shards::ShardsList;
 use scuttle_schemas::teardown::TeardownAccepted;
-use scuttle_schemas::{DeckyId, ErrorCode, HostId, headers, subjects};
+use scuttle_schemas::{DeckyId, ErrorCode, HostId, Partitions, headers, subjects};
 use scuttle_tests::{AskError, Client};
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
@@ -39,6 +39,7 @@ pub(crate) struct Operator {
     service: Arc<Service>,
     client: Client,
     hosts: Vec<HostId>,
+    partitions: Partitions,
     dice: StdRng,
     number: u64,
     asked: u64,
@@ -65,6 +66,7 @@ impl Operator {
         Ok(Self {
             client,
             hosts: stage.hosts().into_iter().map(|(host, _)| host).collect(),
+            partitions: stage.size.partitions,
             book: book.clone(),
             tally: tally.clone(),
             service: service.clone(),
@@ -254,7 +256,7 @@ impl Operator {
                 .await;
             match asked {
                 Ok(accepted) => {
-                    self.service.accepted(sent);
+                    self.service.accepted(self.partitions.of_host(host), sent);
                     return Answer::Accepted(Box::new(accepted));
                 }
                 Err(AskError::Refused(refused)) if !passing(refused.code) => {
@@ -273,7 +275,7 @@ impl Operator {
 }
 
 /// Refusals that say: ask again.
-fn passing(code: ErrorCode) -> bool {
+pub(crate) fn passing(code: ErrorCode) -> bool {
     matches!(
         code,
         ErrorCode::Overloaded

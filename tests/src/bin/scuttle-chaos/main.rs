@@ -31,9 +31,10 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Parser;
 use scuttle_agent_sim::log::Deed;
+use scuttle_schemas::Partitions;
 use scuttle_tests::nats::program;
 use scuttle_tests::stop::{self, Stop};
-use scuttle_tests::view::told;
+use scuttle_tests::view::{told, unnumbered};
 use scuttle_tests::wait::lock;
 use scuttle_tests::{Client, Role};
 use tokio::task::JoinSet;
@@ -45,7 +46,7 @@ use crate::faults::Road;
 use crate::load::{OPERATORS, Operator};
 use crate::report::{Table, say};
 use crate::small_disk::SmallDisk;
-use crate::stage::{CLUSTER, DECKIES, GROUPS, SINGLE, Stage};
+use crate::stage::{CLUSTER, DECKIES, GROUPS, SINGLE, Size, Stage};
 use crate::trouble::Trouble;
 use crate::viewer::Viewer;
 use crate::witness::Witness;
@@ -73,6 +74,9 @@ struct Args {
     /// Three servers and three controllers, which take over from each other.
     #[arg(long)]
     cluster: bool,
+    /// Over how many journals, each with a leader of its own, the cluster's hosts are divided.
+    #[arg(long, default_value = "1", value_parser = partitions, value_name = "NUMBER", requires = "cluster")]
+    shards_of_control: Partitions,
     /// In a mount namespace of its own.
     #[arg(long, hide = true)]
     own_mounts: bool,
@@ -88,6 +92,11 @@ fn minutes(text: &str) -> Result<Duration, String> {
         }
         _ => Err("it must be a number of minutes from 0.05 to 600".to_owned()),
     }
+}
+
+fn partitions(text: &str) -> Result<Partitions, String> {
+    let count = text.parse().ok().and_then(Partitions::new);
+    count.ok_or_else(|| format!("it must be a number from 1 to {}", Partitions::MOST))
 }
 
 #[tokio::main]
@@ -161,12 +170,21 @@ fn on_disk() -> Result<PathBuf> {
 /// The whole run; how much was lost.
 async fn run(args: &Args, dir: &Path) -> Result<usize> {
     let seed = args.seed.unwrap_or_else(rand::random);
-    let size = if args.cluster { CLUSTER } else { SINGLE };
+    let partitions = args.shards_of_control;
+    let size = if args.cluster {
+        Size {
+            partitions,
+            ..CLUSTER
+        }
+    } else {
+        SINGLE
+    };
     say(&format!(
-        "Scuttle under faults: {} hosts with {DECKIES} deckies each in {GROUPS} processes, servers: {}, controllers: {}, {} s, seed {seed}. Ctrl-C stops everything.",
+        "Scuttle under faults: {} hosts with {DECKIES} deckies each in {GROUPS} processes, servers: {}, controllers: {}, partitions: {}, {} s, seed {seed}. Ctrl-C stops everything.",
         GROUPS * size.hosts,
         size.servers,
         size.controllers,
+        size.partitions,
         args.minutes.as_secs()
     ));
     let small_disk = args.cluster.then(|| small_disk(args, dir)).flatten();
@@ -225,7 +243,8 @@ async fn faults_and_load(
     for number in 0..OPERATORS {
         operators.spawn(Operator::new(trouble, book, seed, number).await?.work(end));
     }
-    let plan = faults::plan(seed, args.minutes, args.cluster);
+    let cluster = args.cluster.then_some(args.shards_of_control);
+    let plan = faults::plan(seed, args.minutes, cluster);
     trouble.make(plan).await?;
     while let Some(ended) = operators.join_next().await {
         ended.context("an operator's task died")?;
@@ -251,7 +270,13 @@ async fn finish(
     });
     let record = tail::record(&operator, promised).await?;
     let (view, listings) = viewer.at(record.revision).await?;
-    if told(view) != told(record.shards.clone()) {
+    // A listing numbers anew what the first partition does not have.
+    let shown = if stage.size.partitions == Partitions::ONE {
+        told
+    } else {
+        unnumbered
+    };
+    if shown(view) != shown(record.shards.clone()) {
         losses.push("the view that follows the broadcasts differs from the list".to_owned());
     }
     stage.stop_rest().await?;
@@ -261,7 +286,8 @@ async fn finish(
         let mut heard = lock(&witness.heard);
         losses.append(&mut heard.losses);
         let gaps = &heard.unexplained;
-        losses.extend(downs::unexplained(gaps, &stage.logs(), &away)?);
+        let of = stage.size.partitions;
+        losses.extend(downs::unexplained(gaps, &stage.logs(), &away, of)?);
         losses.extend(durable::told_in_vain(&heard, &record));
     }
     let heard = std::mem::take(&mut *lock(&witnesses[0].heard));

@@ -146,6 +146,7 @@ impl Table<'_> {
         row("of these ended by a refused append", self.refused);
         let service = &self.trouble.service;
         without_service("to the next leader's answer", &service.to_answers());
+        without_service("to the next list", &service.to_lists());
         without_service("to the next acceptance", &service.to_acceptances());
         row("losses", self.losses.len());
     }

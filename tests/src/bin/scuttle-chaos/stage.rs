@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use scuttle_schemas::{HostId, Partition, subjects};
+use scuttle_schemas::{HostId, Partition, Partitions, subjects};
 use scuttle_tests::cluster::{self, NAMES, SERVERS};
 use scuttle_tests::http::Http;
 use scuttle_tests::nats::program;
@@ -18,6 +18,7 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
+use crate::downs;
 use crate::faults::{Actor, Road};
 use crate::small_disk::SmallDisk;
 
@@ -31,15 +32,18 @@ pub(crate) const DECKIES: usize = 5;
 pub(crate) struct Size {
     pub(crate) servers: usize,
     pub(crate) controllers: usize,
+    /// Over how many journals the controllers divide the hosts.
+    pub(crate) partitions: Partitions,
     /// In each process.
     pub(crate) hosts: usize,
-    heartbeat_ms: u64,
+    pub(crate) heartbeat_ms: u64,
 }
 
 /// One server and one controller, which keeps its journal itself.
 pub(crate) const SINGLE: Size = Size {
     servers: 1,
     controllers: 1,
+    partitions: Partitions::ONE,
     hosts: 5,
     heartbeat_ms: 500,
 };
@@ -47,6 +51,7 @@ pub(crate) const SINGLE: Size = Size {
 pub(crate) const CLUSTER: Size = Size {
     servers: SERVERS,
     controllers: 3,
+    partitions: Partitions::ONE,
     hosts: 20,
     heartbeat_ms: 1_000,
 };
@@ -176,23 +181,39 @@ impl Stage {
         &self.roads[&road]
     }
 
-    /// The controller that leads, if one says so.
-    pub(crate) async fn leader(&self) -> Option<usize> {
+    /// The controller that leads each partition: the last one whose log says so, if it still says that it leads.
+    pub(crate) async fn leaders(&self) -> BTreeMap<Partition, usize> {
+        let mut latest = BTreeMap::new();
         for (number, controller) in self.controllers.iter().enumerate() {
-            let told = Http::told(&controller.lock().await.printed());
-            let Some(http) = told else { continue };
-            let said = timeout(LOOK, http.body("/readyz")).await;
-            if said.is_ok_and(|said| said.is_ok_and(|said| said.contains("leading"))) {
-                return Some(number);
+            let printed = controller.lock().await.printed();
+            for (partition, since) in downs::led_since(&printed, self.size.partitions) {
+                let known = latest.entry(partition).or_insert((since, number));
+                *known = (*known).max((since, number));
             }
         }
-        None
+        let mut leading = Vec::new();
+        for number in 0..self.controllers.len() {
+            leading.push(self.leads(number).await);
+        }
+        let leaders = latest
+            .into_iter()
+            .map(|(partition, (_, number))| (partition, number));
+        leaders.filter(|(_, number)| leading[*number]).collect()
     }
 
-    /// The server that leads the journal's stream, if one says so.
-    pub(crate) async fn leader_of_stream(&self) -> Option<usize> {
+    /// Whether a controller says that it leads any.
+    async fn leads(&self, number: usize) -> bool {
+        let told = Http::told(&self.controllers[number].lock().await.printed());
+        let Some(http) = told else { return false };
+        let led = async { http.metrics().await?.value("scuttle_partitions_led") };
+        let led = timeout(LOOK, led).await;
+        led.is_ok_and(|led| led.is_ok_and(|led| led > 0.0))
+    }
+
+    /// The server that leads the stream of a partition's journal, if one says so.
+    pub(crate) async fn leader_of_stream(&self, partition: Partition) -> Option<usize> {
         let monitors = self.monitors().await;
-        let journal = subjects::journal_stream(Partition::FIRST);
+        let journal = subjects::journal_stream(partition);
         cluster::leader_of(&monitors, &journal).await.ok()
     }
 
@@ -230,7 +251,7 @@ impl Stage {
             Actor::Group(number) => {
                 *self.groups[number].lock().await = self.spawn_group(number, &ORDERS)?;
             }
-            Actor::Leader | Actor::NatsOfStream => {}
+            Actor::Leader(_) | Actor::NatsOfStream(_) => {}
         }
         Ok(())
     }
@@ -294,7 +315,7 @@ impl Stage {
         match actor {
             Actor::Controller(number) => self.controllers.get(number),
             Actor::Group(number) => self.groups.get(number),
-            Actor::Nats(_) | Actor::NatsOfStream | Actor::Leader => None,
+            Actor::Nats(_) | Actor::NatsOfStream(_) | Actor::Leader(_) => None,
         }
         .with_context(|| format!("{actor:?} is no process of its own"))
     }
@@ -353,6 +374,7 @@ impl Stage {
         if self.size.controllers > 1 {
             command.args(["--store", "jetstream", "--http", "127.0.0.1:0"]);
             command.args(["--replicas", &self.size.servers.to_string()]);
+            command.args(["--shards-of-control", &self.size.partitions.to_string()]);
         }
         Process::spawn("the controller", command, &dir.with_extension("log")).map(quiet)
     }

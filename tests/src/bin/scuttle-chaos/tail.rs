@@ -5,14 +5,15 @@ use std::future::Future;
 use std::time::Duration;
 
 use anyhow::{Result, anyhow};
-use scuttle_schemas::OperationId;
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::OperationRecord;
 use scuttle_schemas::shards::ShardRecord;
+use scuttle_schemas::{ErrorCode, OperationId};
 use scuttle_tests::{AskError, Client};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::audit::ended;
+use crate::load::passing;
 use crate::stage::{GROUPS, Stage};
 use crate::{trouble, truth};
 
@@ -94,6 +95,21 @@ async fn come<F: Future<Output = Result<Option<String>>>>(
     }
 }
 
+/// Asks until the answer is another than to ask again, as it is while a partition is given to another controller.
+async fn answered<T, F: Future<Output = Result<T, AskError>>>(
+    mut ask: impl FnMut() -> F,
+) -> Result<T, AskError> {
+    let give_up = Instant::now() + RECORD_AGREES;
+    let mut ticks = tokio::time::interval(LOOK);
+    loop {
+        ticks.tick().await;
+        match ask().await {
+            Err(AskError::Refused(why)) if passing(why.code) && Instant::now() < give_up => {}
+            other => return other,
+        }
+    }
+}
+
 /// The whole record.
 #[derive(Debug)]
 pub(crate) struct Record {
@@ -111,21 +127,21 @@ pub(crate) async fn record(
     operator: &Client,
     promised: impl IntoIterator<Item = OperationId>,
 ) -> Result<Record> {
-    let listed = operator.operations().await?;
+    let listed = answered(|| operator.operations()).await?;
     let listed = listed.into_iter().map(|operation| operation.operation_id);
     let ids: BTreeSet<OperationId> = listed.chain(promised).collect();
     let mut operations = BTreeMap::new();
     for id in ids {
-        match operator.operation(id).await {
+        match answered(|| operator.operation(id)).await {
             Ok(operation) => {
                 operations.insert(id, operation);
             }
             // The audit misses it.
-            Err(AskError::Refused(_)) => {}
+            Err(AskError::Refused(why)) if why.code == ErrorCode::OperationNotFound => {}
             Err(error) => return Err(anyhow!("ask for operation {id}: {error}")),
         }
     }
-    let (revision, shards) = operator.shards_paged(1000).await?;
+    let (revision, shards) = answered(|| operator.shards_paged(1000)).await?;
     Ok(Record {
         operations,
         shards,

@@ -100,14 +100,14 @@ impl Trouble {
     async fn meant(&self, fault: Fault) -> Option<Fault> {
         let actor = async |actor| {
             Some(match actor {
-                Actor::Leader => Actor::Controller(self.stage.leader().await?),
-                Actor::NatsOfStream => Actor::Nats(self.stage.leader_of_stream().await?),
+                Actor::Leader(of) => Actor::Controller(*self.stage.leaders().await.get(&of)?),
+                Actor::NatsOfStream(of) => Actor::Nats(self.stage.leader_of_stream(of).await?),
                 other => other,
             })
         };
         let road = async |road| {
             Some(match road {
-                Road::Leader => Road::Controller(self.stage.leader().await?),
+                Road::Leader(of) => Road::Controller(*self.stage.leaders().await.get(&of)?),
                 other => other,
             })
         };
@@ -136,8 +136,8 @@ impl Trouble {
             }
             Fault::Stop(actor, time) => {
                 self.tally.count(match actor {
-                    Actor::Nats(_) | Actor::NatsOfStream => "nats-server stopped",
-                    Actor::Controller(_) | Actor::Leader => "controller stopped",
+                    Actor::Nats(_) | Actor::NatsOfStream(_) => "nats-server stopped",
+                    Actor::Controller(_) | Actor::Leader(_) => "controller stopped",
                     Actor::Group(_) => "host groups stopped",
                 });
                 self.stage.signal(actor, "STOP").await?;
@@ -179,18 +179,22 @@ impl Trouble {
     ) -> Result<()> {
         self.stage.alive(actor).await?;
         self.tally.count(match actor {
-            Actor::Nats(_) | Actor::NatsOfStream => "nats-server killed",
-            Actor::Controller(_) | Actor::Leader => "controller killed",
+            Actor::Nats(_) | Actor::NatsOfStream(_) => "nats-server killed",
+            Actor::Controller(_) | Actor::Leader(_) => "controller killed",
             Actor::Group(_) => "host groups killed",
         });
-        let led = match actor {
-            Actor::Controller(number) => self.stage.leader().await == Some(number),
-            _ => false,
+        let led: Vec<_> = match actor {
+            Actor::Controller(number) => {
+                let leaders = self.stage.leaders().await.into_iter();
+                let led = leaders.filter(|(_, leader)| *leader == number);
+                led.map(|(partition, _)| partition).collect()
+            }
+            _ => Vec::new(),
         };
         let ordered = Instant::now();
         self.stage.kill(actor).await?;
-        if led {
-            self.service.killed(ordered);
+        for partition in led {
+            self.service.killed(partition, ordered);
         }
         pause(down).await;
         meanwhile()?;
