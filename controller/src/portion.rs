@@ -90,16 +90,19 @@ impl Portion {
     }
 
     /// A request as it comes to the engine. A page for the first partition's leader is to contain all that was told on from here
-    /// before it was asked for: it cannot show by a lower revision of its own that it does not.
+    /// before it was asked for: it cannot show by a lower revision of its own that it does not. Nor may one host's record be
+    /// old, by which it is decided whose a name is.
     #[must_use]
     pub fn fenced(self, input: Input) -> Input {
-        match input {
-            Input::ShardsList(_) | Input::HostsList(_) | Input::OperationsList(_)
-                if self.is_one_of_several() && !self.is_first() =>
-            {
-                Input::Fenced(Box::new(input))
-            }
-            input => input,
+        let old_is_harm = match &input {
+            Input::HostsList(request) => !self.is_first() || request.host_uuid.is_some(),
+            Input::ShardsList(_) | Input::OperationsList(_) => !self.is_first(),
+            _ => false,
+        };
+        if old_is_harm && self.is_one_of_several() {
+            Input::Fenced(Box::new(input))
+        } else {
+            input
         }
     }
 
@@ -146,9 +149,10 @@ impl Portion {
 #[cfg(test)]
 mod tests {
     use scuttle_core::Input;
-    use scuttle_schemas::Partitions;
+    use scuttle_schemas::hosts::HostsListRequest;
     use scuttle_schemas::shards::ShardsListRequest;
     use scuttle_schemas::subjects::AgentChannel::Results;
+    use scuttle_schemas::{Partition, Partitions};
 
     use super::Portion;
     use crate::endpoint::Endpoint;
@@ -174,6 +178,13 @@ mod tests {
         };
         let fences = of.all().map(|partition| fences(Portion { partition, of }));
         assert_eq!(fences.collect::<Vec<_>>(), [false, true]);
+        let partition = Partition::FIRST;
+        let one_host = HostsListRequest {
+            host_uuid: Some("a".parse().expect("valid")),
+            ..HostsListRequest::default()
+        };
+        let of_one_host = Portion { partition, of }.fenced(Input::HostsList(one_host));
+        assert!(matches!(of_one_host, Input::Fenced(_)));
         let list = Input::ShardsList(ShardsListRequest::default());
         assert!(matches!(Portion::WHOLE.fenced(list), Input::ShardsList(_)));
     }
