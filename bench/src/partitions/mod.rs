@@ -31,13 +31,13 @@ const COUNTS: [u8; 3] = [1, 2, 4];
 const CONTROLLERS: usize = 2;
 /// Requests in flight: as `cluster` has it, and as many for each of four partitions.
 const IN_FLIGHT: [u16; 2] = [256, 1_024];
-/// Of what changes nothing.
+/// Of what changes nothing: fewer than one partition has hosts, so that no host's next heartbeat overtakes the one before.
 const HEARTBEATS_IN_FLIGHT: u16 = 256;
 
 /// Of each of four partitions, and so as many of each of two.
-const HOSTS_OF_EACH: usize = 100;
+const HOSTS_OF_EACH: usize = 300;
 /// So that all hosts' are more than two cores accept in two seconds with all these processes.
-const DECKIES: u32 = 100;
+const DECKIES: u32 = 34;
 /// How long it is looked what is spent when nothing is asked.
 const IDLE: Duration = Duration::from_millis(1_500);
 /// Shards on a page.
