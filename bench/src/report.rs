@@ -142,7 +142,7 @@ impl Report {
                 "reach": self.reach,
             });
             println!("{}", serde_json::to_string_pretty(&all)?);
-        } else {
+        } else if !self.reach.is_empty() {
             println!("\nReach: medians over the rounds\n");
             self.reach.iter().for_each(Row::print);
         }
