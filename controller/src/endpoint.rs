@@ -2,7 +2,7 @@
 //! input. What an input causes is the core's matter.
 
 use async_nats::{HeaderMap, Message};
-use scuttle_core::{Input, Relayed, Trace};
+use scuttle_core::{Input, Trace};
 use scuttle_schemas::agents::{Heartbeat, TeardownProgress, TeardownResult};
 use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_schemas::teardown::TeardownRequest;
@@ -13,6 +13,7 @@ use serde::de::DeserializeOwned;
 use uuid::Uuid;
 
 use crate::tally::Cause;
+use crate::told;
 
 /// A request subject of the controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -220,13 +221,8 @@ pub fn read_told(message: &Message, of: Partitions) -> Result<Input, Rejected> {
     let subject = message.subject.as_str();
     let from = subjects::teller(subject, of);
     let from = from.ok_or_else(|| bad_request(&"the subject names no partition"))?;
-    let told = if subject.ends_with(subjects::SHARDS_UPDATED) {
-        Relayed::Shards(payload("shards broadcast", message)?)
-    } else if subject.ends_with(subjects::HOSTS_UPDATED) {
-        Relayed::Hosts(payload("hosts broadcast", message)?)
-    } else {
-        Relayed::Operations(payload("operations broadcast", message)?)
-    };
+    let told = told::read(subject, &message.payload);
+    let told = told.ok_or_else(|| bad_request(&"it is no broadcast of a partition"))?;
     let trace = trace(message);
     Ok(Input::Relay { from, told, trace })
 }

@@ -12,8 +12,6 @@ use scuttle_schemas::operations::{OperationRecord, OperationState};
 use scuttle_schemas::{HostId, Text};
 use tracing::{debug, info, warn};
 
-use crate::portion::Portion;
-
 /// The most lines in a second that are not for `debug`: a thousand hosts may go away together, and an agent may come and
 /// go as it likes. Nobody else decides how much is logged.
 const MOST: u32 = 100;
@@ -21,8 +19,6 @@ const MOST: u32 = 100;
 /// Writes the lines.
 #[derive(Debug)]
 pub struct Events {
-    /// What it tells on of other partitions' hosts, their leaders write.
-    portion: Portion,
     /// What was last said of each host.
     statuses: HashMap<HostId, HostStatus>,
     second: Instant,
@@ -31,13 +27,12 @@ pub struct Events {
 }
 
 impl Events {
-    /// For what happens to these hosts from this state on.
-    pub fn since(state: &State, portion: Portion) -> Self {
+    /// For what happens from this state on.
+    pub fn since(state: &State) -> Self {
         let statuses = state
             .statuses()
             .map(|(host, status)| (host.clone(), status));
         Self {
-            portion,
             statuses: statuses.collect(),
             second: Instant::now(),
             written: 0,
@@ -50,19 +45,16 @@ impl Events {
         match effect {
             Effect::OperationsUpdated(message, _) => {
                 for operation in &message.updated {
-                    if self.portion.has(&operation.host_uuid) {
-                        self.operation(operation);
-                    }
+                    self.operation(operation);
                 }
             }
             Effect::HostsUpdated(message) => {
                 for host in &message.updated {
-                    if self.portion.has(&host.host_uuid) {
-                        self.host(host);
-                    }
+                    self.host(host);
                 }
             }
-            Effect::Command { .. } | Effect::ShardsUpdated(..) => {}
+            // Of another partition's hosts, its leader writes.
+            Effect::Relayed { .. } | Effect::Command { .. } | Effect::ShardsUpdated(..) => {}
         }
     }
 
@@ -168,7 +160,6 @@ mod tests {
     use tracing_subscriber::fmt::MakeWriter;
 
     use super::{Events, MOST};
-    use crate::portion::Portion;
 
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
@@ -205,7 +196,7 @@ mod tests {
         let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
         let start = Instant::now();
         tracing::subscriber::with_default(subscriber, || {
-            let mut events = Events::since(&State::default(), Portion::WHOLE);
+            let mut events = Events::since(&State::default());
             for status in statuses {
                 message.updated[0].status = status;
                 events.note(&Effect::HostsUpdated(message.clone()));

@@ -230,9 +230,16 @@ fn submit(
             }
         }
     }
+    let unread = match endpoint {
+        Endpoint::Teardown => portion.answers_unread(&request.message.payload),
+        // Whose report it is, its subject has said.
+        _ => endpoint.channel().map(|_| true),
+    };
+    if unread == Some(false) {
+        return Submitted::Done;
+    }
     let mut read = endpoint.read(&request.message, Uuid::now_v7);
-    // Whose report it is, its subject has said, whether or not the rest can be read.
-    if endpoint.channel().is_none() && !portion.answers(&read) {
+    if unread.is_none() && !portion.answers(&read) {
         return Submitted::Done;
     }
     let asked = Asked::of(endpoint, &request.message, read.as_ref().ok());

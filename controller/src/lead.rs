@@ -81,7 +81,7 @@ impl Led<'_> {
             inbox: inbox.depths(),
             outbox: outbox.downgrade(),
         });
-        let books = (audit.clone(), tally.clone(), Events::since(&state, portion));
+        let books = (audit.clone(), tally.clone(), Events::since(&state));
         let may_send = (connected.clone(), lease.clone());
         let outbound = outbound::run((client.clone(), portion), effects, may_send, books);
         // What has been decided goes before what else could be read: a flood must not keep the answers back.

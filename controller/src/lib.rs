@@ -37,4 +37,5 @@ pub mod shutdown;
 mod spans;
 pub mod store;
 pub mod tally;
+pub mod told;
 pub mod vitals;

@@ -23,6 +23,7 @@ use crate::lease::Held;
 use crate::portion::Portion;
 use crate::spans;
 use crate::tally::{About, Cause, Source, Tally};
+use crate::told;
 
 /// The most characters of the `Nats-Service-Error` header.
 const MAX_HEADER: usize = 256;
@@ -113,8 +114,7 @@ async fn send(
         subject,
         headers,
         payload,
-    } = outgoing(encoder, effect);
-    let subject = portion.says(subject);
+    } = outgoing(encoder, effect, portion);
     let sent = match headers {
         None => client.publish(subject, payload).await,
         Some(headers) => client.publish_with_headers(subject, headers, payload).await,
@@ -136,8 +136,13 @@ pub struct Outgoing {
     pub payload: Bytes,
 }
 
-/// The message that an effect is.
-pub fn outgoing(encoder: &mut Encoder, effect: Effect) -> Outgoing {
+/// The message that an effect of the leader of these hosts is.
+pub fn outgoing(encoder: &mut Encoder, effect: Effect, portion: Portion) -> Outgoing {
+    let preface = if portion.is_first() {
+        None
+    } else {
+        told::preface(&effect)
+    };
     let (subject, payload, trace) = match effect {
         Effect::Command {
             host,
@@ -163,11 +168,23 @@ pub fn outgoing(encoder: &mut Encoder, effect: Effect) -> Outgoing {
             encoder.encode(&message),
             trace,
         ),
+        Effect::Relayed {
+            revision,
+            told,
+            trace,
+        } => (
+            Subject::from_static(told::subject(told.topic)),
+            told::numbered(&told, revision),
+            trace,
+        ),
     };
     Outgoing {
-        subject,
+        subject: portion.says(subject),
         headers: trace.map(|trace| trace_headers(&trace)),
-        payload,
+        payload: match preface {
+            Some(preface) => [preface.as_bytes(), &payload].concat().into(),
+            None => payload,
+        },
     }
 }
 

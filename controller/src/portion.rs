@@ -5,6 +5,7 @@
 use std::path::{Path, PathBuf};
 
 use async_nats::Subject;
+use memchr::memmem;
 use scuttle_core::Input;
 use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_schemas::{HostId, OperationId, Partition, Partitions};
@@ -58,6 +59,13 @@ impl Portion {
         host.map_or(self.is_first(), |host| {
             self.of.of_text(host) == self.partition
         })
+    }
+
+    /// Whether it answers a teardown request, as far as that can be told without reading it all: there are more of these than of
+    /// any others, and most are another's.
+    pub fn answers_unread(self, payload: &[u8]) -> Option<bool> {
+        let host = named(payload).filter(|_| self.is_one_of_several())?;
+        Some(self.of.of_text(host) == self.partition)
     }
 
     /// An id for a host that is to be one of its own.
@@ -146,6 +154,19 @@ impl Portion {
     }
 }
 
+/// The host that a teardown request names, if it is written as most programs do. All its fields are texts and numbers; and within
+/// a text each quotation mark has a backslash before it. So this is the field, or the request is none.
+fn named(payload: &[u8]) -> Option<&str> {
+    const FIELD: &[u8] = b"\"host_uuid\":";
+    let found = memmem::find(payload, FIELD)?;
+    let value = payload[found + FIELD.len()..].trim_ascii_start();
+    let text = value.strip_prefix(b"\"")?;
+    let end = text.iter().position(|byte| *byte == b'"')?;
+    let host = std::str::from_utf8(&text[..end]).ok()?;
+    // Some other way to write a letter.
+    (!host.contains('\\')).then_some(host)
+}
+
 #[cfg(test)]
 mod tests {
     use scuttle_core::Input;
@@ -187,6 +208,25 @@ mod tests {
         assert!(matches!(of_one_host, Input::Fenced(_)));
         let list = Input::ShardsList(ShardsListRequest::default());
         assert!(matches!(Portion::WHOLE.fenced(list), Input::ShardsList(_)));
+    }
+
+    #[test]
+    fn a_host_is_found_where_it_is_named() {
+        for (request, host) in [
+            (r#"{"host_uuid":"a"}"#, Some("a")),
+            (
+                r#"{ "reason": "\"host_uuid\":\"b\"", "host_uuid": "a" }"#,
+                Some("a"),
+            ),
+            (r#"{"host_uuid":"a","oops":1}"#, Some("a")),
+            (r#"{"host_uuid" :"a"}"#, None),
+            (r#"{"host_uuid":"\u0061"}"#, None),
+            (r#"{"host_uuid":1}"#, None),
+            (r#"{"host_uuid":"a"#, None),
+            ("{}", None),
+        ] {
+            assert_eq!(super::named(request.as_bytes()), host, "{request}");
+        }
     }
 
     #[test]

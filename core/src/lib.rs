@@ -48,7 +48,7 @@ mod waiting;
 pub use census::{ByState, Census, Seen};
 pub use change::{Change, ReplayError};
 pub use merge::{merge_hosts, merge_operations, merge_shards};
-pub use relay::Relayed;
+pub use relay::{Relayed, Topic};
 pub use restore::Raised;
 pub use rows::{
     HostRow, KeyId, KeyRow, Meta, OperationRow, OutcomeRow, Report, Revisions, ShardRow,

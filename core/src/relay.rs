@@ -1,32 +1,45 @@
-//! Broadcasts of the other partitions, where there are several: one count of revisions for all of them, given out here.
+//! Broadcasts of the other partitions, where there are several: one count of revisions for all of them, given out here. What they
+//! tell is not looked into: whoever tells it writes it as it is to be told, and whoever sends it puts the revision there.
 
-use scuttle_schemas::hosts::HostsUpdated;
-use scuttle_schemas::operations::OperationsUpdated;
-use scuttle_schemas::shards::ShardsUpdated;
+use std::sync::Arc;
+
 use scuttle_schemas::{Partition, Timestamp};
 
 use crate::state::State;
 use crate::step::{Effect, Trace};
 
-/// What the leader of another partition tells, with a revision of that partition's own.
+/// What a broadcast is about.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Topic {
+    /// `shards.updated`.
+    Shards,
+    /// `hosts.updated`.
+    Hosts,
+    /// `operations.updated`.
+    Operations,
+}
+
+/// A broadcast of another partition's leader.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Relayed {
-    /// For `shards.updated`.
-    Shards(ShardsUpdated),
-    /// For `hosts.updated`.
-    Hosts(HostsUpdated),
-    /// For `operations.updated`.
-    Operations(OperationsUpdated),
+pub struct Relayed {
+    /// What it is about.
+    pub topic: Topic,
+    /// Its revision, by the count of that partition.
+    pub revision: u64,
+    /// It only repeats the last revision.
+    pub repeats: bool,
+    /// All of it, as JSON.
+    pub message: Arc<[u8]>,
 }
 
 /// The revision under which a message is told on, where it is `told` under its partition's own; none if that was told before.
 ///
 /// What did not come, a subscriber learns as always: from a jump. After a take-over nobody knows what came, so there is one, too.
-fn next(count: &mut u64, known: &mut u64, told: u64, empty: bool) -> Option<u64> {
+fn next(count: &mut u64, known: &mut u64, told: u64, repeats: bool) -> Option<u64> {
     if told <= *known {
         return None;
     }
-    let missed = told > *known + 1 || empty;
+    let missed = told > *known + 1 || repeats;
     *known = told;
     *count += if missed { 2 } else { 1 };
     Some(*count)
@@ -45,42 +58,23 @@ impl State {
         self.batch.end_message();
         let counts = &mut self.meta.revisions;
         let known = self.relayed.entry(from).or_default();
-        let effect = match told {
-            Relayed::Shards(mut message) => {
-                let empty = message.updated.is_empty() && message.removed.is_empty();
-                let own = message.revision;
-                let Some(revision) = next(&mut counts.shards, &mut known.shards, own, empty) else {
-                    return;
-                };
-                message.revision = revision;
-                for shard in &mut message.updated {
-                    shard.revision = revision;
-                }
-                for shard in &mut message.removed {
-                    shard.revision = revision;
-                }
-                self.beacons.shards_told(now);
-                Effect::ShardsUpdated(message, trace)
-            }
-            Relayed::Hosts(mut message) => {
-                let (own, empty) = (message.revision, message.updated.is_empty());
-                let Some(revision) = next(&mut counts.hosts, &mut known.hosts, own, empty) else {
-                    return;
-                };
-                message.revision = revision;
-                self.beacons.hosts_told(now);
-                Effect::HostsUpdated(message)
-            }
-            Relayed::Operations(mut message) => {
-                let (own, empty) = (message.revision, message.updated.is_empty());
-                let known = &mut known.operations;
-                let Some(revision) = next(&mut counts.operations, known, own, empty) else {
-                    return;
-                };
-                message.revision = revision;
-                self.beacons.operations_told(now);
-                Effect::OperationsUpdated(message, trace)
-            }
+        let (count, known) = match told.topic {
+            Topic::Shards => (&mut counts.shards, &mut known.shards),
+            Topic::Hosts => (&mut counts.hosts, &mut known.hosts),
+            Topic::Operations => (&mut counts.operations, &mut known.operations),
+        };
+        let Some(revision) = next(count, known, told.revision, told.repeats) else {
+            return;
+        };
+        match told.topic {
+            Topic::Shards => self.beacons.shards_told(now),
+            Topic::Hosts => self.beacons.hosts_told(now),
+            Topic::Operations => self.beacons.operations_told(now),
+        }
+        let effect = Effect::Relayed {
+            revision,
+            told,
+            trace,
         };
         self.batch.effects.push(effect);
         self.batch.meta = true;
@@ -89,12 +83,10 @@ impl State {
 
 #[cfg(test)]
 mod tests {
-    use scuttle_schemas::hosts::{HostsListRequest, HostsUpdated, HostsUpdatedType};
-    use scuttle_schemas::operations::{OperationsUpdated, OperationsUpdatedType};
-    use scuttle_schemas::shards::{ShardRecord, ShardsUpdated};
-    use scuttle_schemas::{Partition, Partitions, Timestamp};
+    use scuttle_schemas::hosts::HostsListRequest;
+    use scuttle_schemas::{Partition, Partitions};
 
-    use super::Relayed;
+    use super::{Relayed, Topic};
     use crate::change::Change;
     use crate::step::{Effect, Input};
     use crate::testing::Scenario;
@@ -104,76 +96,51 @@ mod tests {
         partitions.numbered(number).expect("there are so many")
     }
 
-    /// What another partition tells when its host `far` lists `a`, `b` and `c`, one after the other, and then loses `a`.
-    fn told() -> Vec<ShardsUpdated> {
-        let mut swarm = Scenario::new();
-        swarm.enroll("worker-far", Some("far")).expect("new");
-        let mut effects = Vec::new();
-        let deckies: [&[&str]; 3] = [&["a"], &["a", "b"], &["a", "b", "c"]];
-        for (sequence, listed) in (1..).zip(deckies) {
-            effects.extend(swarm.heartbeat("far", (7, sequence), Some(listed)).1);
-        }
-        let (accepted, _) = swarm.teardown("far", Some("a")).expect("accepted");
-        let id = accepted.operation_id;
-        effects.extend(swarm.result("far", (7, 9), id, None, &[("a", None)]));
-        let shards = effects.into_iter().filter_map(|effect| match effect {
-            Effect::ShardsUpdated(message, _) => Some(message),
+    fn input(from: Partition, topic: Topic, revision: u64, repeats: bool) -> Input {
+        let told = Relayed {
+            topic,
+            revision,
+            repeats,
+            message: [].into(),
+        };
+        let trace = None;
+        Input::Relay { from, told, trace }
+    }
+
+    /// The revisions under which what another partition tells of shards is told on.
+    fn relay(swarm: &mut Scenario, from: Partition, revision: u64) -> Vec<u64> {
+        revisions(swarm.input(input(from, Topic::Shards, revision, false)).1)
+    }
+
+    fn repeat(swarm: &mut Scenario, from: Partition, revision: u64) -> Vec<u64> {
+        revisions(swarm.input(input(from, Topic::Shards, revision, true)).1)
+    }
+
+    fn revisions(effects: Vec<Effect>) -> Vec<u64> {
+        let revisions = effects.into_iter().filter_map(|effect| match effect {
+            Effect::Relayed { revision, .. } => Some(revision),
+            Effect::ShardsUpdated(message, _) => Some(message.revision),
             _ => None,
         });
-        let mut shards: Vec<_> = shards.collect();
-        for (revision, message) in (1..).zip(&mut shards) {
-            message.revision = revision;
-        }
-        shards
-    }
-
-    fn relay(swarm: &mut Scenario, from: Partition, message: &ShardsUpdated) -> Vec<ShardsUpdated> {
-        let told = Relayed::Shards(message.clone());
-        let trace = None;
-        let effects = swarm.input(Input::Relay { from, told, trace }).1;
-        let shards = effects.into_iter().map(|effect| match effect {
-            Effect::ShardsUpdated(message, _) => message,
-            other => panic!("{other:?}"),
-        });
-        shards.collect()
-    }
-
-    fn revisions(told: &[ShardsUpdated]) -> Vec<u64> {
-        told.iter().map(|message| message.revision).collect()
-    }
-
-    fn empty(revision: u64) -> ShardsUpdated {
-        let mut message = told().remove(0);
-        message.revision = revision;
-        message.updated.clear();
-        message
+        revisions.collect()
     }
 
     #[test]
     fn what_comes_in_order_is_told_on_in_order() {
         let mut swarm = Scenario::new();
-        let told = told();
-        for (message, revision) in told.iter().zip(1..) {
-            let on = relay(&mut swarm, other(1), message);
-            assert_eq!(revisions(&on), [revision]);
-            let shown = |shard: &ShardRecord| shard.revision == revision;
-            assert!(on[0].updated.iter().all(shown), "{on:?}");
-            assert!(on[0].removed.iter().all(|shard| shard.revision == revision));
-            assert_eq!(on[0].updated.len(), message.updated.len());
-            assert_eq!(on[0].removed.len(), message.removed.len());
+        for revision in 1..5 {
+            assert_eq!(relay(&mut swarm, other(1), revision), [revision]);
         }
-        assert_eq!(told.last().map(|message| message.removed.len()), Some(1));
     }
 
     #[test]
     fn what_did_not_come_is_a_jump() {
         let mut swarm = Scenario::new();
-        let told = told();
-        assert_eq!(revisions(&relay(&mut swarm, other(1), &told[0])), [1]);
-        assert_eq!(revisions(&relay(&mut swarm, other(1), &told[3])), [3]);
+        assert_eq!(relay(&mut swarm, other(1), 1), [1]);
+        assert_eq!(relay(&mut swarm, other(1), 4), [3]);
         // It comes late, or again: what came since was told already.
-        for late in [&told[1], &told[2], &told[3]] {
-            assert_eq!(relay(&mut swarm, other(1), late), []);
+        for late in [2, 3, 4] {
+            assert_eq!(relay(&mut swarm, other(1), late), [0; 0]);
         }
         assert_eq!(swarm.state.meta.revisions.shards, 3);
     }
@@ -181,26 +148,24 @@ mod tests {
     #[test]
     fn a_repeated_revision_tells_what_did_not_come() {
         let mut swarm = Scenario::new();
-        let told = told();
-        assert_eq!(relay(&mut swarm, other(1), &empty(0)), []);
-        relay(&mut swarm, other(1), &told[0]);
-        assert_eq!(relay(&mut swarm, other(1), &empty(1)), []);
+        assert_eq!(repeat(&mut swarm, other(1), 0), [0; 0]);
+        relay(&mut swarm, other(1), 1);
+        assert_eq!(repeat(&mut swarm, other(1), 1), [0; 0]);
         // The second did not come, and the third is told as always.
-        assert_eq!(revisions(&relay(&mut swarm, other(1), &empty(2))), [3]);
-        assert_eq!(relay(&mut swarm, other(1), &empty(2)), []);
-        assert_eq!(revisions(&relay(&mut swarm, other(1), &told[2])), [4]);
+        assert_eq!(repeat(&mut swarm, other(1), 2), [3]);
+        assert_eq!(repeat(&mut swarm, other(1), 2), [0; 0]);
+        assert_eq!(relay(&mut swarm, other(1), 3), [4]);
     }
 
     #[test]
     fn each_partition_and_its_own_changes_have_one_count() {
         let mut swarm = Scenario::new();
-        let told = told();
-        assert_eq!(revisions(&relay(&mut swarm, other(1), &told[0])), [1]);
-        assert_eq!(revisions(&relay(&mut swarm, other(2), &told[0])), [2]);
+        assert_eq!(relay(&mut swarm, other(1), 1), [1]);
+        assert_eq!(relay(&mut swarm, other(2), 1), [2]);
         swarm.enroll("worker-near", Some("near")).expect("new");
         swarm.heartbeat("near", (7, 1), Some(&["a"]));
         assert_eq!(swarm.shards("near")[0].revision, 3);
-        assert_eq!(revisions(&relay(&mut swarm, other(1), &told[1])), [4]);
+        assert_eq!(relay(&mut swarm, other(1), 2), [4]);
     }
 
     #[test]
@@ -208,27 +173,19 @@ mod tests {
         let mut swarm = Scenario::new();
         swarm.enroll("worker-near", Some("near")).expect("new");
         swarm.heartbeat("near", (7, 1), Some(&["a"]));
-        let (from, told) = (other(1), Relayed::Shards(told().remove(0)));
-        let trace = None;
         let teardown = swarm.teardown_input("near", Some("a"));
         swarm.state.step(swarm.now, teardown);
-        swarm
-            .state
-            .step(swarm.now, Input::Relay { from, told, trace });
+        let told = input(other(1), Topic::Shards, 1, false);
+        swarm.state.step(swarm.now, told);
         let effects = swarm.state.close(swarm.now).effects;
-        let revisions = effects.iter().filter_map(|effect| match effect {
-            Effect::ShardsUpdated(message, _) => Some(message.revision),
-            _ => None,
-        });
-        assert_eq!(revisions.collect::<Vec<_>>(), [2, 3]);
+        assert_eq!(revisions(effects), [2, 3]);
     }
 
     #[test]
     fn a_take_over_gives_no_revision_again_and_tells_of_a_gap() {
         let mut swarm = Scenario::new();
-        let told = told();
-        relay(&mut swarm, other(1), &told[0]);
-        relay(&mut swarm, other(1), &told[1]);
+        relay(&mut swarm, other(1), 1);
+        relay(&mut swarm, other(1), 2);
         let counted = swarm.journal.iter().rev().find_map(|change| match change {
             Change::Meta(meta) => Some(meta.revisions.shards),
             _ => None,
@@ -236,7 +193,7 @@ mod tests {
         assert_eq!(counted, Some(2));
         swarm.crash();
         // Nobody knows whether the third was told before.
-        assert_eq!(revisions(&relay(&mut swarm, other(1), &told[3])), [4]);
+        assert_eq!(relay(&mut swarm, other(1), 4), [4]);
     }
 
     #[test]
@@ -255,23 +212,8 @@ mod tests {
     #[test]
     fn hosts_and_operations_have_counts_of_their_own() {
         let mut swarm = Scenario::new();
-        let at = Timestamp::from_millis(0);
-        let (from, trace) = (other(1), None);
-        let told = Relayed::Hosts(HostsUpdated {
-            kind: HostsUpdatedType,
-            revision: 7,
-            at,
-            updated: Vec::new(),
-        });
-        swarm.input(Input::Relay { from, told, trace });
-        let (from, trace) = (other(1), None);
-        let told = Relayed::Operations(OperationsUpdated {
-            kind: OperationsUpdatedType,
-            revision: 5,
-            at,
-            updated: Vec::new(),
-        });
-        swarm.input(Input::Relay { from, told, trace });
+        swarm.input(input(other(1), Topic::Hosts, 7, true));
+        swarm.input(input(other(1), Topic::Operations, 5, true));
         let revisions = swarm.state.meta.revisions;
         assert_eq!((revisions.shards, revisions.hosts), (0, 2));
         assert_eq!(revisions.operations, 2);

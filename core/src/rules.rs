@@ -328,7 +328,7 @@ fn a_silent_subject_repeats_its_revision() {
         Effect::OperationsUpdated(message, _) => {
             message.updated.is_empty() && message.revision == 0
         }
-        Effect::Command { .. } => false,
+        Effect::Command { .. } | Effect::Relayed { .. } => false,
     });
     assert_eq!(repeats.count(), 3, "{effects:?}");
     assert_eq!(swarm.journal.len(), written, "a repeat writes nothing");

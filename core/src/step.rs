@@ -120,6 +120,15 @@ pub enum Effect {
     HostsUpdated(HostsUpdated),
     /// Publish on `operations.updated`.
     OperationsUpdated(OperationsUpdated, Option<Trace>),
+    /// Publish what another partition told.
+    Relayed {
+        /// The revision under which it is told, in the place of its own.
+        revision: u64,
+        /// What it told.
+        told: Relayed,
+        /// Its trace context.
+        trace: Option<Trace>,
+    },
 }
 
 /// An answer to whoever sent a step's input.

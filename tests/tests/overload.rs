@@ -92,7 +92,7 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
     };
     // No layer makes lines of its events here.
     let audit = Audit::open(None)?;
-    let events = Events::since(&State::default(), Portion::WHOLE);
+    let events = Events::since(&State::default());
     let books = (audit.clone(), tally.clone(), events);
     let may_send = (connected.clone(), Held::alone());
     let whole = (client.clone(), Portion::WHOLE);

@@ -311,15 +311,16 @@ impl World {
     fn publish(&mut self, controller: usize, effect: Effect) {
         let checked = self.oracle.told(controller, &effect);
         self.check(checked);
-        let leaves = outbound::outgoing(&mut self.controllers[controller].encoder, effect);
+        let portion = self.divided.portion(controller);
+        let encoder = &mut self.controllers[controller].encoder;
+        let leaves = outbound::outgoing(encoder, effect, portion);
         note!(
             self,
             "publish {controller} {}: {}",
             leaves.subject,
             String::from_utf8_lossy(&leaves.payload)
         );
-        let subject = self.divided.portion(controller).says(leaves.subject);
-        let leaving = message(&subject, None, leaves.headers, leaves.payload);
+        let leaving = message(&leaves.subject, None, leaves.headers, leaves.payload);
         self.send(Link::Controller(controller), &leaving);
     }
 

@@ -133,6 +133,16 @@ async fn every_request_is_answered_once() -> TestResult {
         ),
     ];
     for host in one_of_each() {
+        // However it is written, whether or not the rest is in order.
+        let spaced = format!("{{ \"host_uuid\" : \"{host}\" }}");
+        requests.push((subjects::TEARDOWN, spaced, ErrorCode::HostNotFound));
+        let escaped = format!(
+            "{{\"host_uuid\":\"{}\"}}",
+            host.as_str().replace('o', "\\u006f")
+        );
+        requests.push((subjects::TEARDOWN, escaped, ErrorCode::HostNotFound));
+        let unknown = json!({ "host_uuid": host, "oops": 1 }).to_string();
+        requests.push((subjects::TEARDOWN, unknown, ErrorCode::BadRequest));
         let absent = json!({ "host_uuid": host }).to_string();
         requests.push((subjects::TEARDOWN, absent.clone(), ErrorCode::HostNotFound));
         requests.push((

@@ -1,9 +1,11 @@
 //! The oracles of all partitions. Each judges what is of its own hosts; here is what one partition says of another's: lists, and
 //! broadcasts that it tells on under revisions of its own.
 
+use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use scuttle_core::{Effect, Reply};
+use scuttle_controller::told;
+use scuttle_core::{Effect, Reply, Topic};
 use scuttle_schemas::shards::ShardRecord;
 use scuttle_schemas::{HostId, OperationId, Partition, Partitions};
 
@@ -91,6 +93,7 @@ impl Oracles {
 
     /// A batch has become durable, and this is to be told of it.
     pub(crate) fn decided(&mut self, controller: usize, effect: &Effect) -> Result<(), Broken> {
+        let effect = &*read(effect)?;
         let by = self.divided.portion(controller);
         if by.is_one_of_several()
             && let Ok(Broadcast {
@@ -139,6 +142,7 @@ impl Oracles {
 
     /// A command or a broadcast leaves.
     pub(crate) fn told(&mut self, controller: usize, effect: &Effect) -> Result<(), Broken> {
+        let effect = &*read(effect)?;
         if let Effect::ShardsUpdated(message, _) = effect {
             let by = self.divided.portion(controller).partition;
             for record in &message.updated {
@@ -179,11 +183,34 @@ fn home(of: Partitions, host: &HostId) -> Partition {
     }
 }
 
+/// What another partition told, as it is told on.
+fn read(effect: &Effect) -> Result<Cow<'_, Effect>, Broken> {
+    let Effect::Relayed {
+        revision,
+        told,
+        trace,
+    } = effect
+    else {
+        return Ok(Cow::Borrowed(effect));
+    };
+    let (message, trace) = (told::numbered(told, *revision), trace.clone());
+    let read = match told.topic {
+        Topic::Shards => {
+            serde_json::from_slice(&message).map(|message| Effect::ShardsUpdated(message, trace))
+        }
+        Topic::Hosts => serde_json::from_slice(&message).map(Effect::HostsUpdated),
+        Topic::Operations => serde_json::from_slice(&message)
+            .map(|message| Effect::OperationsUpdated(message, trace)),
+    };
+    let unreadable = |error| Broken::new(DURABLE, format!("{told:?} cannot be read: {error}"));
+    read.map(Cow::Owned).map_err(unreadable)
+}
+
 /// A digest of a broadcast without its revisions.
 fn unnumbered(effect: &Effect) -> u64 {
     let mut effect = effect.clone();
     match &mut effect {
-        Effect::Command { .. } => {}
+        Effect::Command { .. } | Effect::Relayed { .. } => {}
         Effect::ShardsUpdated(message, _) => {
             message.revision = 0;
             message

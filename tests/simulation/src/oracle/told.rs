@@ -213,6 +213,7 @@ impl<'e> Broadcast<'e> {
     pub(super) fn of(effect: &'e Effect) -> Result<Self, (&'e str, &'e AgentCommand)> {
         let (subject, revision, host, content) = match effect {
             Effect::Command { host, command, .. } => return Err((host.as_str(), command)),
+            Effect::Relayed { .. } => unreachable!("it is read before it is judged"),
             Effect::ShardsUpdated(message, _) => {
                 let updated = message.updated.first().map(|shard| &shard.host_uuid);
                 let removed = message.removed.first().map(|shard| &shard.host_uuid);
