@@ -172,7 +172,7 @@ mod tests {
     use scuttle_core::Input;
     use scuttle_schemas::hosts::HostsListRequest;
     use scuttle_schemas::shards::ShardsListRequest;
-    use scuttle_schemas::subjects::AgentChannel::Results;
+    use scuttle_schemas::subjects::{self, AgentChannel::Results};
     use scuttle_schemas::{Partition, Partitions};
 
     use super::Portion;
@@ -185,8 +185,10 @@ mod tests {
             assert_eq!(Portion::WHOLE.serves(endpoint), served);
         }
         assert_eq!(
-            Portion::WHOLE.says("shards.updated".into()).as_str(),
-            "shards.updated"
+            Portion::WHOLE
+                .says(subjects::SHARDS_UPDATED.into())
+                .as_str(),
+            subjects::SHARDS_UPDATED
         );
     }
 
@@ -233,12 +235,13 @@ mod tests {
     fn one_of_several_takes_each_host() {
         let of = Partitions::new(4).expect("valid");
         for number in 0..64 {
-            let subject = format!("agent.worker-{number}.results");
+            let host = format!("worker-{number}").parse().expect("valid");
+            let subject = Results.of(&host);
             let takes = |partition| Portion { partition, of }.hears(Results, &subject);
             assert_eq!(of.all().filter(|one| takes(*one)).count(), 1, "{subject}");
         }
         // What names no host is the first's.
-        let takes = |partition| Portion { partition, of }.hears(Results, "agent.results");
+        let takes = |partition| Portion { partition, of }.hears(Results, "nobody's");
         assert_eq!(of.all().filter(|one| takes(*one)).count(), 1);
     }
 }

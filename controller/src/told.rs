@@ -83,6 +83,7 @@ pub fn numbered(told: &Relayed, revision: u64) -> Bytes {
 mod tests {
     use scuttle_core::{Effect, Topic};
     use scuttle_schemas::shards::ShardsUpdated;
+    use scuttle_schemas::subjects;
     use serde_json::{Value, json};
 
     use super::{numbered, preface, read, subject};
@@ -110,9 +111,10 @@ mod tests {
             let json = serde_json::to_vec(&told).expect("JSON");
             let effect = Effect::ShardsUpdated(told, None);
             let payload = [preface(&effect).expect("a broadcast").as_bytes(), &json].concat();
-            let relayed = read("scuttle.told.1.shards.updated", &payload).expect("told");
+            let on = subjects::told(None, subjects::SHARDS_UPDATED);
+            let relayed = read(&on, &payload).expect("told");
             assert_eq!((relayed.revision, relayed.repeats), (own, false));
-            assert_eq!(subject(relayed.topic), "shards.updated");
+            assert_eq!(subject(relayed.topic), subjects::SHARDS_UPDATED);
             let on: Value = serde_json::from_slice(&numbered(&relayed, new)).expect("JSON");
             let read: ShardsUpdated = serde_json::from_value(on).expect("a message");
             let wanted: ShardsUpdated = serde_json::from_value(message(new)).expect("a message");
@@ -122,12 +124,12 @@ mod tests {
 
     #[test]
     fn what_is_not_told_so_is_not_read() {
-        let hosts = "scuttle.told.1.hosts.updated";
+        let hosts = &subjects::told(None, subjects::HOSTS_UPDATED);
         let repeat = read(hosts, b"12={}").expect("told");
         assert_eq!((repeat.topic, repeat.repeats), (Topic::Hosts, true));
         for payload in ["", "12", "{}", "+{}", "12-{}", "99999999999999999999+{}"] {
             assert!(read(hosts, payload.as_bytes()).is_none(), "{payload}");
         }
-        assert!(read("scuttle.told.1.other", b"12={}").is_none());
+        assert!(read(subjects::TEARDOWN, b"12={}").is_none());
     }
 }

@@ -34,6 +34,9 @@ pub fn journal(partition: Partition) -> String {
     format!("scuttle.journal.{partition}")
 }
 
+/// The subjects of all journals: to be granted to the controllers.
+pub const JOURNALS: &str = "scuttle.journal.*";
+
 /// The key of that journal's lease.
 pub fn leader_key(partition: Partition) -> String {
     format!("leader.{partition}")
@@ -99,6 +102,6 @@ pub fn jetstream_of_controller() -> Vec<String> {
     subjects.push(format!("$KV.{LEASES_BUCKET}.>"));
     subjects.push(format!("$KV.{NAMES_BUCKET}.>"));
     subjects.push(format!("$O.{SNAPSHOTS_BUCKET}.>"));
-    subjects.push("scuttle.journal.*".to_owned());
+    subjects.push(JOURNALS.to_owned());
     subjects
 }

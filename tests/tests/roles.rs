@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use async_nats::{HeaderMap, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use scuttle_schemas::subjects::{self, AgentChannel};
-use scuttle_schemas::{HostId, Partitions, headers};
+use scuttle_schemas::{HostId, Partition, Partitions, headers};
 use scuttle_tests::wait::within;
 use scuttle_tests::{Bus, Client, FakeAgent, Nats, Role, Swarm, TestResult};
 use serde_json::Value;
@@ -100,13 +100,17 @@ fn table() -> Vec<Row> {
     rows.push(row(subjects::SERVERS, "co", ""));
     let inbox = format!("{}.1", subjects::CONTROLLER_INBOX);
     let inboxes = format!("{}.>", subjects::CONTROLLER_INBOX);
+    let one = Partition::FIRST;
     for (say, hear) in [
-        (inbox.as_str(), inboxes.as_str()),
-        ("scuttle.partition.1.swarm.hosts.list", subjects::ASKED),
-        ("scuttle.told.1.hosts.updated", subjects::TOLD),
+        (inbox, inboxes.as_str()),
+        (subjects::asked(one, subjects::HOSTS_LIST), subjects::ASKED),
+        (
+            subjects::told(Some(one), subjects::HOSTS_UPDATED),
+            subjects::TOLD,
+        ),
     ] {
-        rows.push(row(say, "C", "C"));
-        rows.push(pattern(hear, say, "C", "C", HEAR));
+        rows.push(row(&say, "C", "C"));
+        rows.push(pattern(hear, &say, "C", "C", HEAR));
     }
     let to_servers = |says: String, speakers| pattern(&says, &says, speakers, "", SAY);
     let ours = subjects::jetstream_of_controller();
@@ -116,7 +120,7 @@ fn table() -> Vec<Row> {
     );
     rows.extend(of_nobody().map(|subject| to_servers(subject, "")));
     rows.extend(
-        ["scuttle.journal.*", "$KV.>", "$O.>", "$JS.>"].map(|hear| pattern(hear, "", "", "", HEAR)),
+        [subjects::JOURNALS, "$KV.>", "$O.>", "$JS.>"].map(|hear| pattern(hear, "", "", "", HEAR)),
     );
     rows
 }
