@@ -13,22 +13,32 @@ use scuttle_schemas::{OperationId, subjects};
 use crate::ask::{AskError, Bus};
 use crate::failure::Failure;
 
+/// Asks for one page after the other, until there is no more, or as many records as are wanted: all of them as one page.
+macro_rules! whole {
+    ($bus:expr, $subject:expr, $request:expr, $list:ident . $records:ident, $most:expr) => {
+        'anew: loop {
+            $request.after = None;
+            let mut whole: $list = $bus.ask($subject, &$request).await?;
+            while whole.$records.len() < $most
+                && let Some(next) = whole.next.take()
+            {
+                $request.after = Some(next);
+                let page: $list = $bus.ask($subject, &$request).await?;
+                if page.revision < whole.revision {
+                    continue 'anew;
+                }
+                whole.$records.extend(page.$records);
+                whole.next = page.next;
+            }
+            break whole;
+        }
+    };
+}
+
 /// Every host, as one page. Its revision is the first page's.
 pub(crate) async fn hosts(bus: &Bus) -> Result<HostsList, AskError> {
-    'anew: loop {
-        let mut request = HostsListRequest::default();
-        let mut whole: HostsList = bus.ask(subjects::HOSTS_LIST, &request).await?;
-        while let Some(next) = whole.next.take() {
-            request.after = Some(next);
-            let page: HostsList = bus.ask(subjects::HOSTS_LIST, &request).await?;
-            if page.revision < whole.revision {
-                continue 'anew;
-            }
-            whole.hosts.extend(page.hosts);
-            whole.next = page.next;
-        }
-        return Ok(whole);
-    }
+    let (subject, mut request) = (subjects::HOSTS_LIST, HostsListRequest::default());
+    Ok(whole!(bus, subject, request, HostsList.hosts, usize::MAX))
 }
 
 /// The shards that are asked for, as one page. Its revision is the first page's.
@@ -36,20 +46,8 @@ pub(crate) async fn shards(
     bus: &Bus,
     mut request: ShardsListRequest,
 ) -> Result<ShardsList, AskError> {
-    'anew: loop {
-        request.after = None;
-        let mut whole: ShardsList = bus.ask(subjects::SHARDS_LIST, &request).await?;
-        while let Some(next) = whole.next.take() {
-            request.after = Some(next);
-            let page: ShardsList = bus.ask(subjects::SHARDS_LIST, &request).await?;
-            if page.revision < whole.revision {
-                continue 'anew;
-            }
-            whole.shards.extend(page.shards);
-            whole.next = page.next;
-        }
-        return Ok(whole);
-    }
+    let subject = subjects::SHARDS_LIST;
+    Ok(whole!(bus, subject, request, ShardsList.shards, usize::MAX))
 }
 
 /// The newest operations of those that are asked for, at most so many, as one page. Its revision is the first page's.
@@ -58,24 +56,11 @@ pub(crate) async fn operations(
     mut request: OperationsListRequest,
     most: usize,
 ) -> Result<OperationsList, AskError> {
-    'anew: loop {
-        request.after = None;
-        let mut whole: OperationsList = bus.ask(subjects::OPERATIONS_LIST, &request).await?;
-        while whole.operations.len() < most
-            && let Some(next) = whole.next.take()
-        {
-            request.after = Some(next);
-            let page: OperationsList = bus.ask(subjects::OPERATIONS_LIST, &request).await?;
-            if page.revision < whole.revision {
-                continue 'anew;
-            }
-            whole.operations.extend(page.operations);
-            whole.next = page.next;
-        }
-        whole.operations.truncate(most);
-        whole.next = None;
-        return Ok(whole);
-    }
+    let subject = subjects::OPERATIONS_LIST;
+    let mut whole = whole!(bus, subject, request, OperationsList.operations, most);
+    whole.operations.truncate(most);
+    whole.next = None;
+    Ok(whole)
 }
 
 /// One operation, whole.

@@ -117,17 +117,17 @@ impl Balance {
             };
             // One at a time.
             let too_many = last && self.fewest().is_some_and(|fewest| fewest + 2 <= led);
-            let first = *since.get_or_insert_with(Instant::now);
             if !too_many {
                 since = None;
-            } else if first.elapsed() >= self.0.ttl * STEADY {
+            } else if since.get_or_insert_with(Instant::now).elapsed() >= self.0.ttl * STEADY {
                 return;
             }
             tokio::time::sleep(LOOK).await;
         }
     }
 
-    /// Says that it is there, and hears who else is, until the shutdown begins.
+    /// Says that it is there, and hears who else is, until the shutdown begins. Without it nobody else is known of: nothing is left
+    /// to anybody, and nothing given back.
     pub async fn run(self, client: Client, replicas: usize, mut shutdown: Shutdown) {
         let key = format!("{}{}", subjects::PRESENCE, Uuid::now_v7());
         let (bucket, ttl) = (subjects::LEASES_BUCKET, self.0.ttl);

@@ -298,26 +298,16 @@ impl Settings {
                 rule: "ws://HOST:PORT or wss://HOST:PORT",
             })
         };
-        let replicas = |text: String| {
-            text.parse().map_err(|_| ConfigError::Environment {
-                name: "SCUTTLE_REPLICAS",
-                rule: "1 to 5",
-            })
-        };
-        let shards_of_control = |text: String| {
-            text.parse().map_err(|_| ConfigError::Environment {
-                name: "SCUTTLE_SHARDS_OF_CONTROL",
-                rule: "1 to 8",
-            })
+        let number = |name, rule| {
+            let read = text(name)?.map(|text| text.parse());
+            (read.transpose()).map_err(|_| ConfigError::Environment { name, rule })
         };
         Ok(Self {
             nats_url: text("SCUTTLE_NATS_URL")?,
             data_dir: variable("SCUTTLE_DATA_DIR").map(PathBuf::from),
             store: one_of("SCUTTLE_STORE", text("SCUTTLE_STORE")?, "redb or jetstream")?,
-            replicas: text("SCUTTLE_REPLICAS")?.map(replicas).transpose()?,
-            shards_of_control: (text("SCUTTLE_SHARDS_OF_CONTROL")?)
-                .map(shards_of_control)
-                .transpose()?,
+            replicas: number("SCUTTLE_REPLICAS", "1 to 5")?,
+            shards_of_control: number("SCUTTLE_SHARDS_OF_CONTROL", "1 to 8")?,
             nats_user: text("SCUTTLE_NATS_USER")?,
             nats_password: text("SCUTTLE_NATS_PASSWORD")?.as_deref().map(Secret::from),
             nats_creds: variable("SCUTTLE_NATS_CREDS").map(PathBuf::from),

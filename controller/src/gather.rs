@@ -17,7 +17,7 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::encoder::Encoder;
-use crate::endpoint::Endpoint;
+use crate::endpoint::{Endpoint, Rejected};
 use crate::inbound::overloaded;
 use crate::lease::Held;
 use crate::outbound;
@@ -77,19 +77,15 @@ pub async fn serve(endpoint: Endpoint, mut requests: Requests, gather: Gather) {
 
 impl Gather {
     async fn answer(self, endpoint: Endpoint, request: Request, room: bool) {
-        let length = request.message.payload.len();
-        let count = |cause, refusal: &Refusal| {
-            let source = Source::Endpoint(endpoint);
-            self.tally.count(source, cause, length, &refusal.message);
-        };
         let read = endpoint.read(&request.message, Uuid::now_v7);
         let read = read.and_then(|input| room.then_some(input).ok_or_else(overloaded));
         let payload = request.message.payload.clone();
         let reply = match read {
             Ok(input) => self.whole(endpoint, input, payload).await,
-            Err(why) => {
-                count(why.cause, &why.refusal);
-                Reply::Refused(why.refusal)
+            Err(Rejected { cause, refusal }) => {
+                let (source, length) = (Source::Endpoint(endpoint), payload.len());
+                self.tally.count(source, cause, length, &refusal.message);
+                Reply::Refused(refusal)
             }
         };
         self.tally.answers.count(endpoint, &reply);

@@ -363,18 +363,12 @@ async fn claim(endpoint: Endpoint, mut heard: Heard, inbox: Inbox<Box<Requester>
 
 /// Takes in what the leaders of other partitions tell. What finds no room is dropped: a subscriber lists anew where a revision is
 /// missing.
-pub async fn told(mut messages: Subscriber, inbound: Inbound) {
+pub async fn told(messages: Subscriber, inbound: Inbound) {
     let Inbound { inbox, desk } = inbound;
-    let (portion, tally, mut term) = (desk.portion, desk.tally, desk.term);
-    loop {
-        let message = tokio::select! {
-            biased;
-            () = term.ended() => return,
-            message = messages.next() => message,
-        };
-        let Some(message) = message else { return };
+    let (of, tally) = (desk.portion.of, desk.tally);
+    until_over(messages, desk.term, |message| {
         let length = message.payload.len();
-        let taken = endpoint::read_told(&message, portion.of).and_then(|input| {
+        let taken = endpoint::read_told(&message, of).and_then(|input| {
             let room = inbox.room(&input, length).ok_or_else(overloaded)?;
             // An engine that is gone tells nobody.
             let _ = inbox.send(input, Box::new(Requester::nobody(room)));
@@ -383,29 +377,24 @@ pub async fn told(mut messages: Subscriber, inbound: Inbound) {
         if let Err(Rejected { cause, refusal }) = taken {
             tally.count(Source::Told, cause, length, &refusal.message);
         }
-    }
+    })
+    .await;
 }
 
 /// Takes in what agents publish on their progress subjects. What cannot be read, or comes while there is no
 /// room, is dropped: progress is a hint, the result counts.
-pub async fn progress(mut messages: Subscriber, inbound: Inbound) {
+pub async fn progress(messages: Subscriber, inbound: Inbound) {
     let Inbound { inbox, desk } = inbound;
-    let (portion, tally, mut term) = (desk.portion, desk.tally, desk.term);
-    loop {
-        let message = tokio::select! {
-            biased;
-            () = term.ended() => return,
-            message = messages.next() => message,
-        };
-        let Some(message) = message else { return };
+    let (portion, tally) = (desk.portion, desk.tally);
+    until_over(messages, desk.term, |message| {
         if !portion.hears(AgentChannel::Progress, &message.subject) {
-            continue;
+            return;
         }
         let length = message.payload.len();
         let source = Source::Progress;
         let room = match report_room(&inbox, AgentChannel::Progress, &message, (&tally, source)) {
             Ok(room) => Ok(room),
-            Err(Full::Share) => continue,
+            Err(Full::Share) => return,
             Err(Full::Room) => Err(overloaded()),
         };
         let taken = room.and_then(|room| {
@@ -417,6 +406,21 @@ pub async fn progress(mut messages: Subscriber, inbound: Inbound) {
         if let Err(Rejected { cause, refusal }) = taken {
             let about = About::host(Some(AgentChannel::Progress), &message.subject);
             tally.count_about(&about, source, cause, length, &refusal.message);
+        }
+    })
+    .await;
+}
+
+/// Takes what is published, which nobody answers, until the term ends.
+async fn until_over(mut messages: Subscriber, mut term: Term, mut take: impl FnMut(Message)) {
+    loop {
+        tokio::select! {
+            biased;
+            () = term.ended() => return,
+            message = messages.next() => match message {
+                Some(message) => take(message),
+                None => return,
+            },
         }
     }
 }
@@ -441,16 +445,17 @@ fn report_room<R>(
 }
 
 pub(crate) fn overloaded() -> Rejected {
-    let refusal = Refusal {
-        retry_after_ms: Some(RETRY_AFTER_MS),
-        ..Refusal::new(
-            ErrorCode::Overloaded,
-            "too much is waiting already: nothing was stored",
-        )
-    };
     Rejected {
         cause: Cause::Overloaded,
-        refusal,
+        refusal: later("too much is waiting already: nothing was stored"),
+    }
+}
+
+/// It is not done now, and may be asked for again soon.
+pub(crate) fn later(why: impl Into<String>) -> Refusal {
+    Refusal {
+        retry_after_ms: Some(RETRY_AFTER_MS),
+        ..Refusal::new(ErrorCode::Overloaded, why)
     }
 }
 

@@ -9,13 +9,12 @@ use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use async_nats::Client;
-use async_nats::jetstream;
 use async_nats::jetstream::kv::{self, CreateErrorKind, Store, UpdateErrorKind};
 use bytes::Bytes;
 use scuttle_schemas::Timestamp;
 use uuid::Uuid;
 
-use crate::clock;
+use crate::{bucket, clock};
 
 /// How often a lease is renewed in its time.
 const RENEWALS: u32 = 4;
@@ -94,22 +93,15 @@ impl Leases {
         replicas: usize,
         ttl: Duration,
     ) -> Result<Self, LeaseError> {
-        let failed = failed("open", bucket);
-        let mut context = jetstream::new(client);
-        context.set_timeout(PATIENCE);
-        let there = context.get_key_value(bucket).await;
-        let opened = if let Ok(there) = there {
-            there
-        } else {
-            let config = kv::Config {
-                bucket: bucket.to_owned(),
-                history: 1,
-                max_age: ttl,
-                num_replicas: replicas,
-                ..kv::Config::default()
-            };
-            context.create_key_value(config).await.map_err(failed)?
+        let config = kv::Config {
+            bucket: bucket.to_owned(),
+            history: 1,
+            max_age: ttl,
+            num_replicas: replicas,
+            ..kv::Config::default()
         };
+        let opened = bucket::open(client, config, PATIENCE).await;
+        let opened = opened.map_err(failed("open", bucket))?;
         Ok(Self {
             bucket: opened,
             ttl,

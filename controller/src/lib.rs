@@ -8,6 +8,7 @@ pub mod answers;
 pub mod audit;
 pub mod backup;
 pub mod balance;
+pub mod bucket;
 pub mod clock;
 pub mod config;
 pub mod connection;

@@ -1,5 +1,6 @@
 //! `scuttle-controller`: wires the parts together, and nothing else.
 
+use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -12,6 +13,7 @@ use scuttle_controller::balance::Balance;
 use scuttle_controller::clock;
 use scuttle_controller::config::{Command, Config, ConfigError, Journal};
 use scuttle_controller::connection;
+use scuttle_controller::durability;
 use scuttle_controller::engine;
 use scuttle_controller::http::{self, Health};
 use scuttle_controller::lead::Led;
@@ -153,17 +155,20 @@ impl Served {
             connection = connection::connect(&self.config.access, tally) => connection,
             () = shutdown.begun() => return Ok(()),
         };
+        let looking = beside.clone();
+        tokio::spawn(async move { durability::look(&looking, &mut BTreeSet::new()).await });
+        let balance = Balance::new(of, TTL);
         if of == Partitions::ONE {
-            return self.partition(Portion::WHOLE, replicas, beside, None).await;
+            let whole = self.partition(Portion::WHOLE, replicas, beside, balance);
+            return whole.await;
         }
         // Each partition has a thread and a connection of its own, and nothing in common with the others but who leads how many.
-        let balance = Balance::new(of, TTL);
         let mut partitions = JoinSet::new();
         for partition in of.all() {
             let mut one = self.clone();
             one.health = self.health.of(partition);
             one.metrics = self.metrics.of(partition);
-            let (beside, balance) = (beside.clone(), Some(balance.clone()));
+            let (beside, balance) = (beside.clone(), balance.clone());
             let portion = Portion { partition, of };
             partitions.spawn_blocking(move || {
                 let runtime = start_runtime()?;
@@ -187,7 +192,7 @@ impl Served {
         portion: Portion,
         replicas: usize,
         beside: Client,
-        balance: Option<Balance>,
+        balance: Balance,
     ) -> anyhow::Result<()> {
         let several = portion.is_one_of_several();
         let data_dir = portion.directory(&self.config.data_dir);

@@ -11,7 +11,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use async_nats::Client;
-use async_nats::jetstream;
 use async_nats::jetstream::kv::{self, CreateErrorKind, Operation, Store, UpdateErrorKind};
 use scuttle_schemas::hosts::{EnrollRequest, HostRecord, HostStatus, HostsList, HostsListRequest};
 use scuttle_schemas::{ErrorCode, HostId, HostName, Partitions, Refusal, subjects};
@@ -19,6 +18,7 @@ use tokio::sync::Semaphore;
 
 use crate::endpoint::Endpoint;
 use crate::peer::ask;
+use crate::{bucket, inbound};
 
 /// How long the servers may take for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -31,9 +31,6 @@ const PAUSE: Duration = Duration::from_millis(50);
 
 /// How often a claim is tried that others write, too.
 const ATTEMPTS: usize = 8;
-
-/// When an enrolment may be asked for again, in milliseconds.
-const RETRY_AFTER_MS: u64 = 500;
 
 /// The names of a divided swarm's hosts.
 #[derive(Debug, Clone)]
@@ -194,20 +191,15 @@ impl Names {
 
 /// Opens the bucket of names; makes it if it is missing.
 pub(crate) async fn open(client: Client, replicas: usize) -> anyhow::Result<Store> {
-    let bucket = subjects::NAMES_BUCKET;
-    let mut context = jetstream::new(client);
-    context.set_timeout(PATIENCE);
-    if let Ok(there) = context.get_key_value(bucket).await {
-        return Ok(there);
-    }
     let config = kv::Config {
-        bucket: bucket.to_owned(),
+        bucket: subjects::NAMES_BUCKET.to_owned(),
         history: 1,
         num_replicas: replicas,
         ..kv::Config::default()
     };
-    let made = context.create_key_value(config).await;
-    made.map_err(|error| anyhow::anyhow!("cannot make the bucket {bucket}: {error}"))
+    let name = config.bucket.clone();
+    let opened = bucket::open(client, config, PATIENCE).await;
+    opened.map_err(|error| anyhow::anyhow!("cannot make the bucket {name}: {error}"))
 }
 
 /// A key may not have every dot that a name may.
@@ -223,8 +215,5 @@ fn failed(cause: impl std::fmt::Display) -> Refusal {
 }
 
 fn again(what: &str) -> Refusal {
-    Refusal {
-        retry_after_ms: Some(RETRY_AFTER_MS),
-        ..Refusal::new(ErrorCode::Overloaded, format!("{what}: ask again"))
-    }
+    inbound::later(format!("{what}: ask again"))
 }

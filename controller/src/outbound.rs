@@ -224,12 +224,7 @@ pub async fn reply(
         let about = About::host(endpoint.channel(), subject).operation(operation);
         tally.count_about(&about, Source::Endpoint(endpoint), cause, length, what);
     };
-    let may_be = if subjects::is_asked_by_controllers(&request.message.subject) {
-        subjects::is_controllers_inbox(&inbox)
-    } else {
-        subjects::may_be_answered(&inbox)
-    };
-    if !may_be {
+    if !subjects::may_be_answered(&request.message.subject, &inbox) {
         count(Cause::ReplySubject, &"it is not answered");
         return;
     }

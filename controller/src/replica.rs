@@ -1,7 +1,6 @@
 //! One controller of several: it follows the one that leads, and leads when that is gone. What keeps two from leading is the
 //! journal itself (`store::replicated`); the lease says which of them should try.
 
-use std::collections::BTreeSet;
 use std::fmt::Display;
 use std::path::Path;
 use std::sync::mpsc;
@@ -9,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::Context;
 use async_nats::Client;
-use scuttle_schemas::{Partition, subjects};
+use scuttle_schemas::subjects;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
@@ -24,7 +23,7 @@ use crate::names::Names;
 use crate::peers::Peers;
 use crate::shutdown::{End, Shutdown, Term};
 use crate::store::{JetStream, JournalError, ReplicatedStore, StoreError};
-use crate::{audit::Audit, durability, http::Health, metrics::Metrics};
+use crate::{audit::Audit, http::Health, metrics::Metrics};
 
 /// How long a lease lasts without being renewed. A leader that dies is missed for about so long; one whose servers
 /// need longer for an answer leads no more.
@@ -48,8 +47,8 @@ pub struct Replica<'a> {
     pub stream: JetStream,
     /// The servers once more, for the lease: it is renewed however much is written to the stream.
     pub beside: Client,
-    /// Who leads how many partitions, where there are several.
-    pub balance: Option<Balance>,
+    /// Who leads how many partitions.
+    pub balance: Balance,
     /// Whether the servers are there.
     pub connected: Connected,
     /// Where changes are written down.
@@ -60,6 +59,14 @@ pub struct Replica<'a> {
     pub health: &'a Health,
     /// When to stop.
     pub shutdown: Shutdown,
+}
+
+/// What the controllers share beside the stream.
+struct Opened {
+    leases: Leases,
+    peers: Peers,
+    /// Where there are several partitions.
+    names: Option<Names>,
 }
 
 /// Says why it waits, once for each reason.
@@ -82,30 +89,24 @@ impl Replica<'_> {
     /// # Errors
     /// The rows cannot be read or written, or are another journal's; the journal holds what it should not.
     pub async fn run(mut self) -> anyhow::Result<()> {
-        let Some((leases, peers, names)) = self.open().await else {
+        let Some(opened) = self.open().await else {
             return Ok(());
         };
-        let client = self.stream.client.clone();
-        tokio::spawn(async move { durability::look(&client, &mut BTreeSet::new()).await });
         while !self.shutdown.has_begun() {
             self.health.loads();
             let partition = self.stream.portion.partition;
-            if let Some(balance) = &self.balance {
-                balance.loads(partition);
-            }
-            let Some(follower) = self.load(&peers).await? else {
+            self.balance.loads(partition);
+            let Some(follower) = self.load(&opened.peers).await? else {
                 return Ok(());
             };
             let (hosts, shards, open) = follower.state.size();
             info!("following: {hosts} hosts, {shards} shards, {open} open operations");
             self.health.follows(self.connected.clone());
-            if let Some(balance) = &self.balance {
-                balance.follows(partition);
-            }
+            self.balance.follows(partition);
             let snapshots = follower.store.snapshots();
             let snapshots = snapshots.with_journal(Handle::current(), self.stream.clone());
             let backups = Backups::offer(self.data_dir, snapshots);
-            let ended = Box::pin(self.follow(follower, &leases, (&peers, &names))).await;
+            let ended = Box::pin(self.follow(follower, &opened)).await;
             backups.stop().await;
             if !ended? {
                 return Ok(());
@@ -115,7 +116,7 @@ impl Replica<'_> {
     }
 
     /// Opens the buckets; none if the shutdown comes first.
-    async fn open(&mut self) -> Option<(Leases, Peers, Option<Names>)> {
+    async fn open(&mut self) -> Option<Opened> {
         let mut waiting = Waiting::default();
         self.health.connects();
         let (stream, beside) = (self.stream.clone(), self.beside.clone());
@@ -130,7 +131,11 @@ impl Replica<'_> {
                 } else {
                     None
                 };
-                anyhow::Ok((leases, peers, names))
+                anyhow::Ok(Opened {
+                    leases,
+                    peers,
+                    names,
+                })
             };
             tokio::select! {
                 opened = opened => match opened {
@@ -189,12 +194,7 @@ impl Replica<'_> {
     }
 
     /// Follows until it has the lease, then leads until it has not. Whether there is more to do: all must be read anew then.
-    async fn follow(
-        &mut self,
-        mut follower: Follower,
-        leases: &Leases,
-        shared: (&Peers, &Option<Names>),
-    ) -> anyhow::Result<bool> {
+    async fn follow(&mut self, mut follower: Follower, opened: &Opened) -> anyhow::Result<bool> {
         let (stop, stopped) = mpsc::sync_channel(0);
         let vitals = self.metrics.vitals().clone();
         let mut following = spawn_blocking(move || {
@@ -203,7 +203,7 @@ impl Replica<'_> {
         });
         let mut shutdown = self.shutdown.clone();
         let lease = tokio::select! {
-            lease = self.take(leases) => Some(lease),
+            lease = self.take(&opened.leases) => Some(lease),
             () = shutdown.begun() => None,
             ended = &mut following => {
                 let Err(error) = ended.context("the following panicked")? else {
@@ -226,7 +226,7 @@ impl Replica<'_> {
             Err(error) => Err(error),
         };
         match caught_up {
-            Ok(follower) => Box::pin(self.lead(follower, lease, shared)).await,
+            Ok(follower) => Box::pin(self.lead(follower, lease, opened)).await,
             Err(error) => {
                 lease.release().await;
                 again(error)
@@ -239,7 +239,7 @@ impl Replica<'_> {
         let key = subjects::leader_key(self.stream.portion.partition);
         let mut waiting = Waiting::default();
         loop {
-            if self.balance.as_ref().is_some_and(Balance::defers) && leases.is_free(&key).await {
+            if self.balance.defers() && leases.is_free(&key).await {
                 tokio::time::sleep(DEFERRED).await;
             }
             match leases.take(&key).await {
@@ -256,15 +256,14 @@ impl Replica<'_> {
         &mut self,
         follower: Follower,
         mut lease: Lease,
-        (peers, names): (&Peers, &Option<Names>),
+        opened: &Opened,
     ) -> anyhow::Result<bool> {
         info!("it leads from now on");
         let portion = self.stream.portion;
-        if let Some(balance) = &self.balance {
-            balance.leads(portion.partition);
-        }
+        self.balance.leads(portion.partition);
         let (term, depose) = Term::until(self.shutdown.clone());
-        let trimming = peers.trim(self.data_dir, follower.store.snapshots(), lease.held());
+        let (rows, held) = (follower.store.snapshots(), lease.held());
+        let trimming = opened.peers.trim(self.data_dir, rows, held);
         let led = Led {
             client: self.stream.client.clone(),
             connected: self.connected.clone(),
@@ -275,7 +274,7 @@ impl Replica<'_> {
             term: term.clone(),
             depose: depose.clone(),
             portion,
-            names: names.clone(),
+            names: opened.names.clone(),
         };
         let leading = led.lead(follower.state, follower.store);
         tokio::pin!(leading);
@@ -283,7 +282,7 @@ impl Replica<'_> {
         let ended = tokio::select! {
             ended = &mut leading => Some(ended),
             () = lease.keep() => None,
-            () = too_many(self.balance.as_ref(), portion.partition) => {
+            () = self.balance.is_too_many(portion.partition) => {
                 info!("another controller leads fewer partitions: this one is left to it");
                 None
             }
@@ -300,14 +299,6 @@ impl Replica<'_> {
         lease.release().await;
         ended?;
         Ok(term.end() == Some(End::Deposed))
-    }
-}
-
-/// Returns when this partition is to be led by another controller.
-async fn too_many(balance: Option<&Balance>, partition: Partition) {
-    match balance {
-        Some(balance) => balance.is_too_many(partition).await,
-        None => std::future::pending().await,
     }
 }
 

@@ -70,12 +70,12 @@ impl State {
 
     pub(crate) fn list_hosts(&self, request: &HostsListRequest) -> Result<HostsList, Refusal> {
         let after = request.after.as_deref().map(cursor::host).transpose()?;
-        let from = after.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
         let only = request.host_uuid.as_ref();
         let from = match (&after, only) {
             (Some(after), Some(only)) if after < only => Bound::Included(only),
+            (Some(after), _) => Bound::Excluded(after),
             (None, Some(only)) => Bound::Included(only),
-            _ => from,
+            (None, None) => Bound::Unbounded,
         };
         let rows = self
             .hosts

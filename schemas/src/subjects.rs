@@ -70,15 +70,18 @@ pub fn is_asked_by_controllers(subject: &str) -> bool {
     subject.starts_with("scuttle.partition.")
 }
 
-/// Whether an answer to a controller may be sent to this reply subject.
+/// Whether this is where a controller is answered.
 pub fn is_controllers_inbox(reply: &str) -> bool {
     let rest = reply.strip_prefix(CONTROLLER_INBOX);
     rest.is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// Whether an answer may be sent to this reply subject. Whoever asks chooses it, and the controller may
-/// publish where the asker may not: an answer must not become a command or a broadcast.
-pub fn may_be_answered(reply: &str) -> bool {
+/// Whether the answer to what was asked on a subject may be sent to this reply subject. Whoever asks chooses it, and the controller
+/// may publish where the asker may not: an answer must not become a command or a broadcast. A controller is answered in its inbox.
+pub fn may_be_answered(asked: &str, reply: &str) -> bool {
+    if is_asked_by_controllers(asked) {
+        return is_controllers_inbox(reply);
+    }
     let ours = ["agent.", "swarm.", "scuttle.", "_CONTROLLER.", "$"]
         .iter()
         .any(|prefix| reply.starts_with(prefix));
@@ -141,12 +144,13 @@ fn agent_subject(host: impl fmt::Display, token: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    use super::{AgentChannel, may_be_answered};
+    use super::{AgentChannel, HOSTS_LIST, TEARDOWN, asked, may_be_answered};
+    use crate::Partition;
 
     #[test]
     fn an_answer_goes_to_no_subject_of_ours() {
         for reply in ["_INBOX.x.1", "_R_.abc", "_INBOX_worker.1", "inbox"] {
-            assert!(may_be_answered(reply), "{reply}");
+            assert!(may_be_answered(TEARDOWN, reply), "{reply}");
         }
         for reply in [
             "agent.a.commands",
@@ -156,7 +160,17 @@ mod tests {
             "_CONTROLLER.1",
             "$SYS.REQ.USER.INFO",
         ] {
-            assert!(!may_be_answered(reply), "{reply}");
+            assert!(!may_be_answered(TEARDOWN, reply), "{reply}");
+        }
+        let asked = asked(Partition::FIRST, HOSTS_LIST);
+        assert!(may_be_answered(&asked, "_CONTROLLER.1"));
+        for reply in [
+            "_INBOX.x.1",
+            "_CONTROLLERS.1",
+            "_CONTROLLER",
+            "scuttle.journal.0",
+        ] {
+            assert!(!may_be_answered(&asked, reply), "{reply}");
         }
     }
 

@@ -128,13 +128,13 @@ impl Migration {
         self.data_dir.join(FILE_NAME)
     }
 
-    fn portions(&self) -> impl Iterator<Item = Portion> {
+    /// The journals, there.
+    fn streams(&self, client: &Client) -> Vec<JetStream> {
         let of = self.partitions;
-        of.all().map(move |partition| Portion { partition, of })
-    }
-
-    fn stream(&self, client: Client, portion: Portion) -> JetStream {
-        JetStream::of(client, self.replicas, portion)
+        let portions = of.all().map(|partition| Portion { partition, of });
+        portions
+            .map(|portion| JetStream::of(client.clone(), self.replicas, portion))
+            .collect()
     }
 
     fn to_jetstream(&self, runtime: &Handle, client: Client) -> Result<usize, MigrateError> {
@@ -147,10 +147,7 @@ impl Migration {
         if let Some(operation) = whole.misplaced(self.partitions) {
             return Err(MigrateError::Misplaced(operation));
         }
-        let portions = self.portions();
-        let streams: Vec<JetStream> = portions
-            .map(|portion| self.stream(client.clone(), portion))
-            .collect();
+        let streams = self.streams(&client);
         for stream in &streams {
             if runtime.block_on(is_there(stream))? {
                 return Err(MigrateError::StreamExists(stream.name.clone()));
@@ -225,10 +222,7 @@ impl Migration {
     }
 
     fn to_redb(&self, runtime: &Handle, client: Client) -> Result<usize, MigrateError> {
-        let portions = self.portions();
-        let streams: Vec<JetStream> = portions
-            .map(|portion| self.stream(client.clone(), portion))
-            .collect();
+        let streams = self.streams(&client);
         for stream in &streams {
             if !runtime.block_on(is_there(stream))? {
                 return Err(MigrateError::NoStream(stream.name.clone()));

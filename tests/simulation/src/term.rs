@@ -330,12 +330,7 @@ impl World {
             .answered(controller, asker, reply, &mut self.counts);
         self.check(checked);
         let Some(inbox) = &asker.reply else { return };
-        let may_be = if subjects::is_asked_by_controllers(&asker.subject) {
-            subjects::is_controllers_inbox(inbox)
-        } else {
-            subjects::may_be_answered(inbox)
-        };
-        if !may_be {
+        if !subjects::may_be_answered(&asker.subject, inbox) {
             return;
         }
         let encoder = &mut self.controllers[controller].encoder;
