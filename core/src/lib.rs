@@ -8,6 +8,8 @@
 //! Each file is one part of the protocol: `teardown`, `plan`, `idempotency`, `cancel`, `progress`,
 //! `results`, `heartbeat`, `hosts`, `lists`, `tick`; `relay` and `merge` make several partitions one swarm. What is absent: a clock, a random number, an `await`, a byte of IO.
 
+#![warn(missing_docs)]
+
 mod backoff;
 mod broadcast;
 mod cancel;

@@ -4,6 +4,8 @@
 //! checked when bytes are read, so no other part of Scuttle checks them again. What a message
 //! *causes* is decided in `scuttle-core`; how bytes travel is the shells' matter.
 
+#![warn(missing_docs)]
+
 pub mod agents;
 pub mod errors;
 #[cfg(feature = "generate")]
