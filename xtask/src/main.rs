@@ -14,9 +14,11 @@ mod nats_server;
 mod pip;
 mod programs;
 mod promtool;
+mod prose;
 mod run;
 mod schemas;
 mod sim;
+mod source;
 mod test;
 mod tidy;
 mod web;
@@ -47,6 +49,8 @@ cargo xtask <command>
   sim …             the deterministic simulation: --seeds N, --seed S [--all], or --planted [name …]
   schemas           writes the generated schema files anew
   docs              writes docs/cli.md and cli/schemas/ anew
+  prose …           print doc comments to be read: --seed N [--count N] [PATH…] draws them at random (100 unless
+                    --count says otherwise), --all [PATH…] prints them all
   help              this text
 
 A nats-server of 2.10 or newer is taken from SCUTTLE_NATS_SERVER (a path), else from the PATH; else a
@@ -73,6 +77,7 @@ fn dispatch(command: &str, rest: &[OsString]) -> Result<(), Failure> {
         "demo" => Err(demo::run(&Workspace::find()?, rest)),
         "bench" => bench::run(&Workspace::find()?, rest),
         "chaos" => Err(chaos::run(&Workspace::find()?, rest)),
+        "prose" => prose::run(&Workspace::find()?, rest),
         "sim" => sim::run(&Workspace::find()?, rest),
         "test" => test::run(&Workspace::find()?, rest),
         "web" => web::build(&Workspace::find()?),
