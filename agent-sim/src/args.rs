@@ -4,7 +4,7 @@ use std::ops::RangeInclusive;
 use std::path::PathBuf;
 
 use clap::Parser;
-use scuttle_bus::{Access, Arguments, Login, Secret};
+use scuttle_nats::{Arguments, ConnectConfig, Credentials, Secret};
 use scuttle_schemas::{HostId, MAX_DECKIES_PER_HOST};
 
 /// Runs many agents in one process, on a real NATS server, over a simulated runtime.
@@ -79,15 +79,15 @@ pub struct Args {
 
 impl Args {
     /// How the agents connect.
-    pub fn access(&self) -> Access {
-        self.nats.access()
+    pub fn connect_config(&self) -> ConnectConfig {
+        self.nats.connect_config()
     }
 
     /// How the hosts are enrolled.
-    pub fn operator_access(&self) -> Access {
-        let mut access = self.access();
+    pub fn operator_connect_config(&self) -> ConnectConfig {
+        let mut access = self.connect_config();
         if let (Some(user), Some(password)) = (&self.operator_user, &self.operator_password) {
-            access.login = Login::Password {
+            access.credentials = Credentials::Password {
                 user: user.clone(),
                 password: password.clone(),
             };

@@ -61,9 +61,9 @@ async fn simulate(args: Args, mut stopped: watch::Receiver<bool>) -> Result<()> 
     fleet::prepare(args.data_dir.as_deref())?;
     let hosts = fleet::hosts(&args)?;
     let begin = async {
-        let link = Link::connect("scuttle-agent-sim", &args.access(), None).await?;
+        let link = Link::connect("scuttle-agent-sim", &args.connect_config(), None).await?;
         if args.enroll {
-            let access = args.operator_access();
+            let access = args.operator_connect_config();
             let operator = Link::connect("scuttle-agent-sim, enrolling", &access, None).await?;
             enroll::enroll(operator.client(), &fleet::ids(&args)).await?;
         }

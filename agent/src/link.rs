@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_nats::connection::State;
 use async_nats::{Client, ConnectOptions, Event, HeaderMap, Subject};
 use bytes::Bytes;
-use scuttle_bus::{Access, AccessError, what_to_do};
+use scuttle_nats::{ConnectConfig, ConnectConfigError, hint};
 use scuttle_schemas::HostId;
 use scuttle_schemas::headers::TRACEPARENT;
 use serde::Serialize;
@@ -52,10 +52,10 @@ impl Link {
     /// Only what no waiting mends.
     pub async fn connect(
         name: &str,
-        access: &Access,
+        access: &ConnectConfig,
         inbox: Option<&str>,
-    ) -> Result<Self, AccessError> {
-        let addresses = access.addresses()?;
+    ) -> Result<Self, ConnectConfigError> {
+        let addresses = access.server_addresses()?;
         let server = addresses.iter();
         let server = server.map(|address| format!("{}:{}", address.host(), address.port()));
         let server = server.collect::<Vec<_>>().join(",");
@@ -79,7 +79,7 @@ impl Link {
             };
             if said != Some(error.kind()) {
                 said = Some(error.kind());
-                tracing::warn!(%server, cause = %error, "waiting for NATS: {}", what_to_do(&error));
+                tracing::warn!(%server, cause = %error, "waiting for NATS: {}", hint(&error));
             }
             attempts += 1;
             tokio::time::sleep(reconnect_delay(attempts)).await;
@@ -206,11 +206,11 @@ impl fmt::Debug for Link {
 fn options(
     name: &str,
     server: &str,
-    access: &Access,
+    access: &ConnectConfig,
     inbox: Option<&str>,
     events: Arc<watch::Sender<u64>>,
-) -> Result<ConnectOptions, AccessError> {
-    let mut options = access.options()?;
+) -> Result<ConnectOptions, ConnectConfigError> {
+    let mut options = access.connect_options()?;
     if let Some(inbox) = inbox {
         options = options.custom_inbox_prefix(inbox);
     }

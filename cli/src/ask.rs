@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use async_nats::{ConnectErrorKind, Event, HeaderMap, Request, RequestErrorKind};
-use scuttle_bus::{AccessError, Login, what_to_do};
+use scuttle_nats::{ConnectConfigError, Credentials, hint};
 use scuttle_schemas::{ErrorCode, Refusal, RefusalBody, headers, read};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
@@ -36,9 +36,9 @@ const LONGEST_PAUSE: Duration = Duration::from_secs(10);
 pub(crate) enum AskError {
     /// The login or the trust cannot be used.
     #[error(transparent)]
-    Access(#[from] AccessError),
+    ConnectConfig(#[from] ConnectConfigError),
     /// The server lets this user not in.
-    #[error("refused: {user} may not connect to {url}: {}", what_to_do(cause))]
+    #[error("refused: {user} may not connect to {url}: {}", hint(cause))]
     NotLetIn {
         /// The server.
         url: String,
@@ -48,7 +48,7 @@ pub(crate) enum AskError {
         cause: async_nats::ConnectError,
     },
     /// No connection.
-    #[error("cannot connect to {url}: {cause}; {}", what_to_do(cause))]
+    #[error("cannot connect to {url}: {cause}; {}", hint(cause))]
     Unreachable {
         /// The server.
         url: String,
@@ -117,10 +117,10 @@ impl Bus {
         let access = &connection.access;
         let (signs, _) = broadcast::channel(SIGNS);
         let tell = signs.clone();
-        let user = user_of(&access.login);
-        let servers = access.addresses()?;
+        let user = user_of(&access.credentials);
+        let servers = access.server_addresses()?;
         let mut options = access
-            .options()?
+            .connect_options()?
             .name("scuttle")
             .event_callback(move |event| {
                 let sign = match event {
@@ -304,11 +304,11 @@ pub(crate) async fn denied(mut signs: broadcast::Receiver<Sign>, subject: &str) 
 }
 
 /// Who logs in, for messages.
-fn user_of(login: &Login) -> String {
+fn user_of(login: &Credentials) -> String {
     match login {
-        Login::Anonymous => "nobody".to_owned(),
-        Login::Password { user, .. } => user.clone(),
-        Login::Creds(path) => std::fs::read_to_string(path)
+        Credentials::Anonymous => "nobody".to_owned(),
+        Credentials::Password { user, .. } => user.clone(),
+        Credentials::File(path) => std::fs::read_to_string(path)
             .ok()
             .and_then(|text| {
                 let token = text.lines().find(|line| line.starts_with("ey"))?;

@@ -183,7 +183,7 @@ fn flags(line: Vec<String>) -> Option<Connect> {
 mod tests {
     use std::ffi::OsStr;
 
-    use scuttle_bus::Login;
+    use scuttle_nats::Credentials;
 
     use super::{flags, matching};
 
@@ -201,7 +201,7 @@ mod tests {
         let connect = flags(line.map(str::to_owned).into()).expect("flags");
         let access = connect.connection().expect("a connection").access;
         assert_eq!(access.url, "nats://a:1");
-        assert_eq!(access.login, Login::Creds("c".into()));
+        assert_eq!(access.credentials, Credentials::File("c".into()));
     }
 
     #[test]

@@ -4,7 +4,7 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use scuttle_bus::{Access, DEFAULT_URL, Login, Secret, Tls};
+use scuttle_nats::{ConnectConfig, Credentials, DEFAULT_URL, Secret, Tls};
 use serde::Deserialize;
 
 use crate::directory::{ADMIN, DIRECTORY, creds_in};
@@ -13,7 +13,7 @@ use crate::directory::{ADMIN, DIRECTORY, creds_in};
 #[derive(Debug, Clone, clap::Args)]
 pub(crate) struct Connect {
     #[command(flatten)]
-    nats: scuttle_bus::Arguments,
+    nats: scuttle_nats::Arguments,
     /// A context of the nats command, for what no flag or variable says; the selected one if none says anything.
     #[arg(
         long,
@@ -27,7 +27,7 @@ pub(crate) struct Connect {
 /// How the server is reached.
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
-    pub(crate) access: Access,
+    pub(crate) access: ConnectConfig,
     /// What the inboxes begin with, where the server's permissions demand it.
     pub(crate) inbox_prefix: Option<String>,
     /// Who said so, for people.
@@ -82,8 +82,8 @@ impl Connect {
             None if is_there || self.says_something() => self.as_given(),
             None => selected()?.unwrap_or_else(|| self.as_given()),
         };
-        if is_there && connection.access.login == Login::Anonymous {
-            connection.access.login = Login::Creds(admin.to_owned());
+        if is_there && connection.access.credentials == Credentials::Anonymous {
+            connection.access.credentials = Credentials::File(admin.to_owned());
             connection.from = format!("{}, with the login {}", connection.from, admin.display());
         }
         Ok(connection)
@@ -98,12 +98,12 @@ impl Connect {
             return Err(ContextError::Name(name.clone()));
         };
         let mut connection = read(&folder, name)?;
-        let given = self.nats.access();
+        let given = self.nats.connect_config();
         if self.nats.nats_url.is_some() {
             connection.access.url = given.url;
         }
-        if given.login != Login::Anonymous {
-            connection.access.login = given.login;
+        if given.credentials != Credentials::Anonymous {
+            connection.access.credentials = given.credentials;
         }
         if given.tls != Tls::default() {
             connection.access.tls = given.tls;
@@ -118,16 +118,16 @@ impl Connect {
             "the default address"
         };
         Connection {
-            access: self.nats.access(),
+            access: self.nats.connect_config(),
             inbox_prefix: None,
             from: from.to_owned(),
         }
     }
 
     fn says_something(&self) -> bool {
-        let given = self.nats.access();
+        let given = self.nats.connect_config();
         self.nats.nats_url.is_some()
-            || given.login != Login::Anonymous
+            || given.credentials != Credentials::Anonymous
             || given.tls != Tls::default()
     }
 }
@@ -202,10 +202,10 @@ fn connection(name: &str, path: &Path, context: Context) -> Result<Connection, C
             field,
         });
     }
-    let login = if !context.creds.is_empty() {
-        Login::Creds(home(&context.creds))
+    let credentials = if !context.creds.is_empty() {
+        Credentials::File(home(&context.creds))
     } else if context.user.is_empty() {
-        Login::Anonymous
+        Credentials::Anonymous
     } else if context.password.is_empty() {
         // The server and the nats command take a user alone for a token.
         return Err(ContextError::Unsupported {
@@ -213,7 +213,7 @@ fn connection(name: &str, path: &Path, context: Context) -> Result<Connection, C
             field: "a user without a password",
         });
     } else {
-        Login::Password {
+        Credentials::Password {
             user: context.user,
             password: Secret::from(context.password.as_str()),
         }
@@ -222,9 +222,9 @@ fn connection(name: &str, path: &Path, context: Context) -> Result<Connection, C
     // Of several servers the first: they are one cluster, and it names the others.
     let url = context.url.split(',').next().unwrap_or_default().trim();
     Ok(Connection {
-        access: Access {
+        access: ConnectConfig {
             url: if url.is_empty() { DEFAULT_URL } else { url }.to_owned(),
-            login,
+            credentials,
             tls: Tls {
                 ca: file(context.ca),
                 own: file(context.cert).zip(file(context.key)),
@@ -247,17 +247,20 @@ fn home(text: &str) -> PathBuf {
 mod tests {
     use std::fs;
 
-    use scuttle_bus::{DEFAULT_URL, Login};
+    use scuttle_nats::{Credentials, DEFAULT_URL};
 
     use super::read;
 
-    fn check(text: &str, expected: Result<(&str, Login), &str>) {
+    fn check(text: &str, expected: Result<(&str, Credentials), &str>) {
         let folder = tempfile::tempdir().expect("a folder");
         fs::create_dir(folder.path().join("context")).expect("a folder");
         fs::write(folder.path().join("context/c.json"), text).expect("a file");
         match (read(folder.path(), "c"), expected) {
-            (Ok(read), Ok((url, login))) => {
-                assert_eq!((read.access.url.as_str(), read.access.login), (url, login));
+            (Ok(read), Ok((url, credentials))) => {
+                assert_eq!(
+                    (read.access.url.as_str(), read.access.credentials),
+                    (url, credentials)
+                );
                 assert!(read.from.contains('c'));
             }
             (Err(error), Err(word)) => {
@@ -270,8 +273,8 @@ mod tests {
 
     #[test]
     fn a_context_says_where_and_who() {
-        check("{}", Ok((DEFAULT_URL, Login::Anonymous)));
-        let password = Login::Password {
+        check("{}", Ok((DEFAULT_URL, Credentials::Anonymous)));
+        let password = Credentials::Password {
             user: "alice".to_owned(),
             password: "p".into(),
         };
@@ -281,7 +284,7 @@ mod tests {
         );
         check(
             r#"{"url":"tls://a:1","creds":"/c.creds","token":""}"#,
-            Ok(("tls://a:1", Login::Creds("/c.creds".into()))),
+            Ok(("tls://a:1", Credentials::File("/c.creds".into()))),
         );
         check(r#"{"token":"t"}"#, Err("token"));
         check(r#"{"nkey":"/k"}"#, Err("nkey"));

@@ -50,7 +50,7 @@ pub(crate) enum Failure {
     Revoke(#[from] RevokeError),
     /// A server's certificate.
     #[error(transparent)]
-    Access(#[from] scuttle_bus::AccessError),
+    ConnectConfig(#[from] scuttle_nats::ConnectConfigError),
 }
 
 impl Failure {
@@ -71,7 +71,9 @@ impl Failure {
                 AskError::Denied { .. } | AskError::NotLetIn { .. } => 4,
                 AskError::TimedOut { .. } => 5,
                 AskError::NoController { .. } => 6,
-                AskError::Access(_) | AskError::Unreachable { .. } | AskError::Broken { .. } => 1,
+                AskError::ConnectConfig(_)
+                | AskError::Unreachable { .. }
+                | AskError::Broken { .. } => 1,
             },
             Self::Output(_)
             | Self::Terminal(_)
@@ -80,7 +82,7 @@ impl Failure {
             | Self::File(_)
             | Self::Issue(_)
             | Self::Revoke(_)
-            | Self::Access(_) => 1,
+            | Self::ConnectConfig(_) => 1,
         }
     }
 }

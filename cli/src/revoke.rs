@@ -1,7 +1,7 @@
 //! Taking users' credentials back: in the account's token, here and at the server, which closes their connections at once.
 
 use async_nats::HeaderMap;
-use scuttle_bus::Login;
+use scuttle_nats::Credentials;
 use serde::Deserialize;
 
 use crate::accounts::AccountName;
@@ -72,7 +72,7 @@ async fn push(
 ) -> Result<(), RevokeError> {
     let token = directory.token(account)?;
     let mut connection = connection.clone();
-    connection.access.login = Login::Creds(directory.creds("system"));
+    connection.access.credentials = Credentials::File(directory.creds("system"));
     // Its user has the usual inboxes.
     connection.inbox_prefix = None;
     let account = account.name();

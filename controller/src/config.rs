@@ -10,7 +10,7 @@ use std::str::FromStr;
 use std::{fs, io};
 
 use clap::{Parser, ValueEnum};
-use scuttle_bus::{Access, DEFAULT_URL, Login, Secret, Tls};
+use scuttle_nats::{ConnectConfig, Credentials, DEFAULT_URL, Secret, Tls};
 use scuttle_schemas::Partitions;
 use scuttle_telemetry::{Endpoint, LogFormat};
 use serde::Deserialize;
@@ -26,7 +26,7 @@ use command::Subcommand;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     /// The NATS server, and how to come in.
-    pub access: Access,
+    pub access: ConnectConfig,
     /// Where the store is.
     pub data_dir: PathBuf,
     /// Where its journal is.
@@ -351,10 +351,10 @@ impl Settings {
     /// The defaults for what no layer sets.
     fn complete(self) -> Result<Config, ConfigError> {
         let half = |given, missing| Err(ConfigError::Half { given, missing });
-        let login = match (self.nats_user, self.nats_password, self.nats_creds) {
-            (None, None, None) => Login::Anonymous,
-            (Some(user), Some(password), None) => Login::Password { user, password },
-            (None, None, Some(file)) => Login::Creds(file),
+        let credentials = match (self.nats_user, self.nats_password, self.nats_creds) {
+            (None, None, None) => Credentials::Anonymous,
+            (Some(user), Some(password), None) => Credentials::Password { user, password },
+            (None, None, Some(file)) => Credentials::File(file),
             (Some(_), None, None) => return half("nats_user", "nats_password"),
             (None, Some(_), None) => return half("nats_password", "nats_user"),
             (_, _, Some(_)) => return Err(ConfigError::TwoLogins),
@@ -375,9 +375,9 @@ impl Settings {
             },
         };
         Ok(Config {
-            access: Access {
+            access: ConnectConfig {
                 url: self.nats_url.unwrap_or_else(|| DEFAULT_URL.to_owned()),
-                login,
+                credentials,
                 tls: Tls {
                     ca: self.tls_ca,
                     own,

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use async_nats::{Client, ConnectOptions, Event};
 use rand::RngExt;
-use scuttle_bus::{Access, AccessError, what_to_do};
+use scuttle_nats::{ConnectConfig, ConnectConfigError, hint};
 use scuttle_schemas::{subjects, text};
 use tokio::sync::watch;
 use tracing::{info, warn};
@@ -56,7 +56,7 @@ impl Connected {
 }
 
 /// Connects, however long that takes; says why it waits, once for each reason.
-pub async fn connect(access: &Access, tally: &Arc<Tally>) -> (Client, Connected) {
+pub async fn connect(access: &ConnectConfig, tally: &Arc<Tally>) -> (Client, Connected) {
     let (up, connected) = watch::channel(true);
     let mut told = String::new();
     let mut pause = FIRST_PAUSE;
@@ -82,28 +82,29 @@ pub async fn connect(access: &Access, tally: &Arc<Tally>) -> (Client, Connected)
 ///
 /// # Errors
 /// That, and what to do.
-pub async fn once(access: &Access) -> Result<Client, String> {
+pub async fn once(access: &ConnectConfig) -> Result<Client, String> {
     attempt(access, watch::Sender::new(true), Arc::default()).await
 }
 
 /// Tries once.
 async fn attempt(
-    access: &Access,
+    access: &ConnectConfig,
     up: watch::Sender<bool>,
     tally: Arc<Tally>,
 ) -> Result<Client, String> {
-    let options = options(access, up, tally).and_then(|options| Ok((options, access.addresses()?)));
+    let options =
+        options(access, up, tally).and_then(|options| Ok((options, access.server_addresses()?)));
     let (options, servers) = options.map_err(|error| error.to_string())?;
     let connected = options.connect(servers).await;
-    connected.map_err(|error| format!("{error}; {}", what_to_do(&error)))
+    connected.map_err(|error| format!("{error}; {}", hint(&error)))
 }
 
 fn options(
-    access: &Access,
+    access: &ConnectConfig,
     up: watch::Sender<bool>,
     tally: Arc<Tally>,
-) -> Result<ConnectOptions, AccessError> {
-    let options = access.options()?;
+) -> Result<ConnectOptions, ConnectConfigError> {
+    let options = access.connect_options()?;
     Ok(options
         .name("scuttle-controller")
         .custom_inbox_prefix(subjects::CONTROLLER_INBOX)

@@ -1,5 +1,5 @@
 //! Whether the NATS servers have on disk what they acknowledge: what a controller whose journal is there says when they have not.
-//! How it is found out is `scuttle_bus`'s.
+//! How it is found out is `scuttle_nats`'s.
 
 use std::collections::BTreeSet;
 
@@ -13,7 +13,7 @@ const MAX_NAME: usize = 128;
 /// Asks the servers, and warns of each that is not in `told` yet. It takes half a second, or two when nobody answers: nothing
 /// should wait for it.
 pub async fn look(client: &Client, told: &mut BTreeSet<String>) {
-    let servers = scuttle_bus::servers(client).await;
+    let servers = scuttle_nats::query_servers(client).await;
     if servers.is_empty() {
         info!(
             "no NATS server says how it stores, so it is not known whether a power cut could take what it has acknowledged: let \
@@ -23,7 +23,7 @@ pub async fn look(client: &Client, told: &mut BTreeSet<String>) {
     }
     for server in servers {
         let name = text::cut(&server.name, MAX_NAME).replace(char::is_control, " ");
-        if let Some(interval) = server.may_lose()
+        if let Some(interval) = server.loss_window()
             && told.insert(name.clone())
         {
             warn!(

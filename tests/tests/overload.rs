@@ -9,7 +9,6 @@ use anyhow::Context;
 use async_nats::service::Service;
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
-use scuttle_bus::{Access, Login, Tls};
 use scuttle_controller::audit::Audit;
 use scuttle_controller::endpoint::Endpoint;
 use scuttle_controller::events::Events;
@@ -23,6 +22,7 @@ use scuttle_controller::store::{MemoryStore, Store, StoreError};
 use scuttle_controller::tally::Tally;
 use scuttle_controller::{clock, connection, engine, outbound, service};
 use scuttle_core::{Change, Input, ReplayError, State};
+use scuttle_nats::{ConnectConfig, Credentials, Tls};
 use scuttle_schemas::{ErrorCode, subjects};
 use scuttle_tests::wait::within;
 use scuttle_tests::{Client, Nats, Role, Swarm, TestResult};
@@ -73,9 +73,9 @@ struct Controller {
 
 async fn start(limits: Limits) -> anyhow::Result<Controller> {
     let nats = Nats::start().await?;
-    let access = Access {
+    let access = ConnectConfig {
         url: nats.url(),
-        login: Login::Password {
+        credentials: Credentials::Password {
             user: Role::Controller.user().to_owned(),
             password: nats.password(Role::Controller).into(),
         },

@@ -9,7 +9,7 @@ use std::time::Duration;
 use async_nats::Message;
 use futures_util::StreamExt;
 use scuttle_agent::Link;
-use scuttle_bus::{Access, Login, Tls};
+use scuttle_nats::{ConnectConfig, Credentials, Tls};
 use scuttle_schemas::agents::{
     AgentCommand, Heartbeat, HeartbeatAccepted, ResultRecorded, TeardownCommand, TeardownProgress,
     TeardownResult,
@@ -82,10 +82,10 @@ pub(crate) struct Heard {
 }
 
 /// How anybody connects to a server that asks nobody who he is.
-pub(crate) fn access(server: &Server) -> Access {
-    Access {
+pub(crate) fn access(server: &Server) -> ConnectConfig {
+    ConnectConfig {
         url: server.url(),
-        login: Login::Anonymous,
+        credentials: Credentials::Anonymous,
         tls: Tls::default(),
     }
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use clap::Args;
 use futures_util::StreamExt;
 use futures_util::future::join_all;
-use scuttle_bus::what_to_do;
+use scuttle_nats::hint;
 use scuttle_schemas::operations::OperationsUpdated;
 use scuttle_schemas::teardown::{DEFAULT_TIMEOUT_S, TeardownPlan, TeardownRequest};
 use scuttle_schemas::{ErrorCode, read, subjects};
@@ -187,10 +187,9 @@ fn no_connection(error: &AskError, findings: &mut Findings) {
         }
         error => {
             let (found, to_do) = match error {
-                AskError::Unreachable { url, cause } => (
-                    format!("cannot connect to {url}: {cause}"),
-                    what_to_do(cause),
-                ),
+                AskError::Unreachable { url, cause } => {
+                    (format!("cannot connect to {url}: {cause}"), hint(cause))
+                }
                 other => (other.to_string(), "mend that, and run it again"),
             };
             findings.fail("server", 1, found, to_do);

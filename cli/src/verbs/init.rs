@@ -95,7 +95,7 @@ impl Init {
     /// The server's certificate, if it has one: whole paths of files that hold what they should.
     fn tls(&self) -> Result<Option<ServerTls>, Failure> {
         let file = |path: &Path, what, label| {
-            scuttle_bus::check_pem(what, label, path)?;
+            scuttle_nats::check_pem(what, label, path)?;
             Ok::<_, Failure>(files::absolute(path)?)
         };
         let (Some(certificate), Some(key)) = (&self.server_cert, &self.server_key) else {

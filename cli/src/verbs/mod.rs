@@ -19,7 +19,7 @@ pub(crate) mod watch;
 
 use std::path::{Path, PathBuf};
 
-use scuttle_bus::Login;
+use scuttle_nats::Credentials;
 
 use crate::connect::{Connect, Connection};
 use crate::directory::{ADMIN, DIRECTORY, Directory, DirectoryError};
@@ -54,9 +54,9 @@ impl Bus {
         let directory = Directory::open(self.place.path())?;
         let admin = directory.creds(ADMIN);
         let mut connection = self.nats.connection_or(&admin)?;
-        if connection.access.login == Login::Anonymous {
+        if connection.access.credentials == Credentials::Anonymous {
             // It was taken away: whoever connects is told which file is missing.
-            connection.access.login = Login::Creds(admin);
+            connection.access.credentials = Credentials::File(admin);
         }
         Ok((directory, connection))
     }
@@ -68,7 +68,7 @@ impl Bus {
             Ok((directory, connection)) => Ok((Some(directory), connection)),
             Err(Failure::Directory(DirectoryError::Missing(path))) if self.place.dir.is_none() => {
                 let connection = self.nats.connection()?;
-                if connection.access.login == Login::Anonymous {
+                if connection.access.credentials == Credentials::Anonymous {
                     return Err(DirectoryError::Missing(path).into());
                 }
                 Ok((None, connection))

@@ -5,15 +5,15 @@ use std::fs;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use scuttle_bus::{Access, Login, Tls};
+use scuttle_nats::{ConnectConfig, Credentials, Tls};
 
 use super::{Command, Config, ConfigError, Journal, LogFormat};
 use crate::http::NatsUrl;
 
-fn access(url: &str, login: Login) -> Access {
-    Access {
+fn access(url: &str, credentials: Credentials) -> ConnectConfig {
+    ConnectConfig {
         url: url.to_owned(),
-        login,
+        credentials,
         tls: Tls::default(),
     }
 }
@@ -62,7 +62,7 @@ fn check_refused(flags: &[&str], variables: &[(&str, &str)], file: Option<&str>,
 fn defaults_fill_what_nobody_sets() {
     let config = load(&["--data-dir", "/d"], &[], None).expect("a configuration");
     let expected = Config {
-        access: access("nats://127.0.0.1:4222", Login::Anonymous),
+        access: access("nats://127.0.0.1:4222", Credentials::Anonymous),
         data_dir: PathBuf::from("/d"),
         journal: Journal::Own,
         log_format: LogFormat::Text,
@@ -154,7 +154,7 @@ fn flags_win_then_the_environment_then_the_file() {
         let expected = Config {
             access: access(
                 &format!("u{layer}"),
-                Login::Password {
+                Credentials::Password {
                     user: format!("n{layer}"),
                     password: format!("p{layer}").as_str().into(),
                 },
@@ -187,7 +187,7 @@ fn each_setting_comes_from_its_own_layer() {
     )
     .expect("a configuration");
     assert_eq!(config.access.url, "tls://n");
-    let Login::Password { user, password } = &config.access.login else {
+    let Credentials::Password { user, password } = &config.access.credentials else {
         panic!("{config:?}");
     };
     assert_eq!((user.as_str(), password.expose()), ("alice", "hunter2"));
@@ -211,7 +211,7 @@ fn the_file_may_be_named_in_the_environment() {
     fs::write(file.path(), "data_dir = \"/d\"\nnats_creds = \"/c\"").expect("a file");
     let name = file.path().to_str().expect("a name");
     let config = load(&[], &[("SCUTTLE_CONFIG", name)], None).expect("a configuration");
-    assert_eq!(config.access.login, Login::Creds("/c".into()));
+    assert_eq!(config.access.credentials, Credentials::File("/c".into()));
 }
 
 #[test]

@@ -12,7 +12,7 @@ use async_nats::Client;
 use async_nats::jetstream;
 use async_nats::jetstream::context::GetStreamErrorKind;
 use futures_util::{StreamExt, stream};
-use scuttle_bus::Access;
+use scuttle_nats::ConnectConfig;
 use scuttle_schemas::{Partitions, subjects};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
@@ -45,7 +45,7 @@ const PATIENCE: Duration = Duration::from_secs(10);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migration {
     /// The NATS servers.
-    pub access: Access,
+    pub access: ConnectConfig,
     /// The controller's data directory.
     pub data_dir: PathBuf,
     /// How many servers keep the journal, if it goes there.

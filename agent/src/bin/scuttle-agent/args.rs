@@ -6,7 +6,7 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
 use scuttle_agent::docker::{Preset, Projects, Settings};
-use scuttle_bus::Arguments;
+use scuttle_nats::Arguments;
 use scuttle_schemas::HostId;
 
 /// Runs on a worker host: reports its deckies, and tears them down when the controller says so.

@@ -69,7 +69,7 @@ async fn serve(args: &Args, docker: docker::Settings) -> anyhow::Result<()> {
     let ledger = DiskLedger::open(&args.data_dir, host)?;
     // The server's permissions let a host's agent be answered there and nowhere else.
     let inbox = subjects::inbox_prefix(host);
-    let link = Link::connect("scuttle-agent", &args.nats.access(), Some(&inbox)).await?;
+    let link = Link::connect("scuttle-agent", &args.nats.connect_config(), Some(&inbox)).await?;
     let settings = Settings {
         host: host.clone(),
         version: Text::from(env!("CARGO_PKG_VERSION")),

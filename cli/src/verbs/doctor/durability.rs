@@ -1,6 +1,6 @@
-//! Whether `JetStream` has on disk what it acknowledges: a controller's journal may be there. How it is found out is `scuttle_bus`'s.
+//! Whether `JetStream` has on disk what it acknowledges: a controller's journal may be there. How it is found out is `scuttle_nats`'s.
 
-use scuttle_bus::Server;
+use scuttle_nats::Server;
 use scuttle_schemas::subjects;
 
 use super::Findings;
@@ -13,7 +13,7 @@ const CHECK: &str = "durability";
 pub(super) async fn check(bus: &Bus, findings: &mut Findings) {
     let signs = bus.signs();
     let servers = tokio::select! {
-        servers = scuttle_bus::servers(bus.client()) => servers,
+        servers = scuttle_nats::query_servers(bus.client()) => servers,
         () = denied(signs, subjects::SERVERS) => {
             let why = format!(
                 "{} may not ask the servers how they store: operators may, of nats.conf or of a bus directory as `scuttle init` makes it now",
@@ -23,9 +23,9 @@ pub(super) async fn check(bus: &Bus, findings: &mut Findings) {
         }
     };
     let late: Vec<_> = (servers.iter())
-        .filter(|server| server.may_lose().is_some())
+        .filter(|server| server.loss_window().is_some())
         .collect();
-    let Some(longest) = late.iter().filter_map(|server| server.may_lose()).max() else {
+    let Some(longest) = late.iter().filter_map(|server| server.loss_window()).max() else {
         let stores = |server: &&Server| server.sync_interval.is_some();
         let storing: Vec<_> = servers.iter().filter(stores).collect();
         return match (servers.is_empty(), storing.is_empty()) {

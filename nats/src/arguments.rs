@@ -2,7 +2,7 @@
 
 use std::path::PathBuf;
 
-use crate::{Access, DEFAULT_URL, Login, Secret, Tls};
+use crate::{ConnectConfig, Credentials, DEFAULT_URL, Secret, Tls};
 
 /// `--nats-…` and `--tls-…`, each with its variable.
 #[derive(Debug, Clone, clap::Args)]
@@ -60,7 +60,7 @@ pub struct Arguments {
 
 impl Arguments {
     /// What they say. Halves were refused when they were read.
-    pub fn access(&self) -> Access {
+    pub fn connect_config(&self) -> ConnectConfig {
         let Self {
             nats_url,
             nats_user,
@@ -70,14 +70,14 @@ impl Arguments {
             tls_cert,
             tls_key,
         } = self.clone();
-        let login = match (nats_creds, nats_user, nats_password) {
-            (Some(path), ..) => Login::Creds(path),
-            (None, Some(user), Some(password)) => Login::Password { user, password },
-            _ => Login::Anonymous,
+        let credentials = match (nats_creds, nats_user, nats_password) {
+            (Some(path), ..) => Credentials::File(path),
+            (None, Some(user), Some(password)) => Credentials::Password { user, password },
+            _ => Credentials::Anonymous,
         };
-        Access {
+        ConnectConfig {
             url: nats_url.unwrap_or_else(|| DEFAULT_URL.to_owned()),
-            login,
+            credentials,
             tls: Tls {
                 ca: tls_ca,
                 own: tls_cert.zip(tls_key),
@@ -91,7 +91,7 @@ mod tests {
     use clap::{CommandFactory, Parser};
 
     use super::Arguments;
-    use crate::{Login, Tls};
+    use crate::{Credentials, Tls};
 
     #[derive(Parser)]
     struct Program {
@@ -137,8 +137,8 @@ mod tests {
             "--tls-key",
             "k",
         ];
-        let access = read(&words).expect("read").access();
-        assert_eq!(access.login, Login::Creds("f".into()));
+        let access = read(&words).expect("read").connect_config();
+        assert_eq!(access.credentials, Credentials::File("f".into()));
         let own = Some(("c".into(), "k".into()));
         assert_eq!(
             access.tls,
@@ -148,7 +148,7 @@ mod tests {
             }
         );
         let words = ["--nats-user", "u", "--nats-password", "hunter2"];
-        let access = read(&words).expect("read").access();
+        let access = read(&words).expect("read").connect_config();
         assert!(!format!("{access:?}").contains("hunter2"));
     }
 }

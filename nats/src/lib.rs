@@ -15,26 +15,26 @@ use async_nats::{ConnectError, ConnectErrorKind, ConnectOptions, ServerAddr, rus
 
 pub use arguments::Arguments;
 pub use secret::Secret;
-pub use servers::{Server, SyncInterval, servers};
+pub use servers::{Server, SyncInterval, query_servers};
 
 /// Where the server is when nobody says so.
 pub const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
 
 /// A NATS server, and how to come in.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Access {
+pub struct ConnectConfig {
     /// `nats://HOST:PORT`, or `tls://HOST:PORT` where a connection without TLS is to be refused; several servers of one cluster,
     /// separated by commas.
     pub url: String,
     /// Who connects.
-    pub login: Login,
+    pub credentials: Credentials,
     /// Whom it trusts, and what it shows.
     pub tls: Tls,
 }
 
 /// How a program proves to the server who it is.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub enum Login {
+pub enum Credentials {
     /// It does not.
     #[default]
     Anonymous,
@@ -46,7 +46,7 @@ pub enum Login {
         password: Secret,
     },
     /// A credentials file.
-    Creds(PathBuf),
+    File(PathBuf),
 }
 
 /// TLS to the server. Any of it makes the connection refuse a server without TLS.
@@ -60,7 +60,7 @@ pub struct Tls {
 
 /// What no waiting mends.
 #[derive(Debug, thiserror::Error)]
-pub enum AccessError {
+pub enum ConnectConfigError {
     /// Not an address.
     #[error(
         "the address of the NATS server, {url:?}, is not valid ({cause}); write it as nats://HOST:PORT or tls://HOST:PORT, several of one cluster with commas between them"
@@ -99,15 +99,15 @@ pub enum AccessError {
     },
 }
 
-impl Access {
+impl ConnectConfig {
     /// The servers' addresses.
     ///
     /// # Errors
     /// One of them is none.
-    pub fn addresses(&self) -> Result<Vec<ServerAddr>, AccessError> {
+    pub fn server_addresses(&self) -> Result<Vec<ServerAddr>, ConnectConfigError> {
         let servers = self.url.split(',').map(str::trim);
         let read = |url: &str| {
-            url.parse().map_err(|cause| AccessError::Address {
+            url.parse().map_err(|cause| ConnectConfigError::Address {
                 url: url.to_owned(),
                 cause,
             })
@@ -120,18 +120,18 @@ impl Access {
     ///
     /// # Errors
     /// A file cannot be read, or holds something else.
-    pub fn options(&self) -> Result<ConnectOptions, AccessError> {
+    pub fn connect_options(&self) -> Result<ConnectOptions, ConnectConfigError> {
         let options = ConnectOptions::new();
-        let options = match &self.login {
-            Login::Anonymous => options,
-            Login::Password { user, password } => {
+        let options = match &self.credentials {
+            Credentials::Anonymous => options,
+            Credentials::Password { user, password } => {
                 options.user_and_password(user.clone(), password.expose().to_owned())
             }
-            Login::Creds(path) => {
+            Credentials::File(path) => {
                 let text = read("NATS credentials", path)?;
                 options
                     .credentials(&text)
-                    .map_err(|cause| AccessError::NoCreds {
+                    .map_err(|cause| ConnectConfigError::NoCreds {
                         path: path.clone(),
                         cause,
                     })?
@@ -142,7 +142,7 @@ impl Access {
 }
 
 impl Tls {
-    fn apply(&self, mut options: ConnectOptions) -> Result<ConnectOptions, AccessError> {
+    fn apply(&self, mut options: ConnectOptions) -> Result<ConnectOptions, ConnectConfigError> {
         if let Some(ca) = &self.ca {
             // The client takes an empty file for one that trusts nobody, and then says only "unknown issuer".
             check_pem("authority's certificate", "CERTIFICATE", ca)?;
@@ -162,20 +162,20 @@ impl Tls {
 ///
 /// # Errors
 /// It cannot, or holds something else.
-pub fn check_pem(what: &'static str, label: &str, path: &Path) -> Result<(), AccessError> {
+pub fn check_pem(what: &'static str, label: &str, path: &Path) -> Result<(), ConnectConfigError> {
     let text = read(what, path)?;
     let begins = |line: &str| line.starts_with("-----BEGIN ") && line.contains(label);
     if text.lines().any(begins) {
         return Ok(());
     }
-    Err(AccessError::NoPem {
+    Err(ConnectConfigError::NoPem {
         what,
         path: path.to_owned(),
     })
 }
 
-fn read(what: &'static str, path: &Path) -> Result<String, AccessError> {
-    fs::read_to_string(path).map_err(|cause| AccessError::Unreadable {
+fn read(what: &'static str, path: &Path) -> Result<String, ConnectConfigError> {
+    fs::read_to_string(path).map_err(|cause| ConnectConfigError::Unreadable {
         what,
         path: path.to_owned(),
         cause,
@@ -183,7 +183,7 @@ fn read(what: &'static str, path: &Path) -> Result<String, AccessError> {
 }
 
 /// What a person can do when a server was not reached.
-pub fn what_to_do(error: &ConnectError) -> &'static str {
+pub fn hint(error: &ConnectError) -> &'static str {
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
             "the server refuses these credentials; check the user, the password or the .creds file"
@@ -215,15 +215,18 @@ fn is_tls(error: &ConnectError) -> bool {
 mod tests {
     use std::fs;
 
-    use super::{Access, Login, Tls};
+    use super::{ConnectConfig, Credentials, Tls};
 
-    fn check(login: Login, tls: Tls, words: &[&str]) {
-        let access = Access {
+    fn check(credentials: Credentials, tls: Tls, words: &[&str]) {
+        let access = ConnectConfig {
             url: super::DEFAULT_URL.to_owned(),
-            login,
+            credentials,
             tls,
         };
-        let error = access.options().expect_err("it is refused").to_string();
+        let error = access
+            .connect_options()
+            .expect_err("it is refused")
+            .to_string();
         for word in words {
             assert!(error.contains(word), "{word:?} is in: {error}");
         }
@@ -237,12 +240,12 @@ mod tests {
         let missing = dir.path().join("missing.pem");
         let none = Tls::default;
         check(
-            Login::Creds(missing.clone()),
+            Credentials::File(missing.clone()),
             none(),
             &["missing.pem", "permissions"],
         );
         check(
-            Login::Creds(empty.clone()),
+            Credentials::File(empty.clone()),
             none(),
             &["empty.pem", "no NATS credentials"],
         );
@@ -250,9 +253,13 @@ mod tests {
             ca: Some(path),
             own: None,
         };
-        check(Login::Anonymous, ca(missing.clone()), &["missing.pem"]);
         check(
-            Login::Anonymous,
+            Credentials::Anonymous,
+            ca(missing.clone()),
+            &["missing.pem"],
+        );
+        check(
+            Credentials::Anonymous,
             ca(empty.clone()),
             &["empty.pem", "authority"],
         );
@@ -260,17 +267,20 @@ mod tests {
             ca: None,
             own: Some((empty, missing)),
         };
-        check(Login::Anonymous, own, &["empty.pem", "certificate"]);
+        check(Credentials::Anonymous, own, &["empty.pem", "certificate"]);
     }
 
     #[test]
     fn an_address_that_is_none_is_quoted() {
-        let access = Access {
+        let access = ConnectConfig {
             url: "nats://a b".to_owned(),
-            login: Login::Anonymous,
+            credentials: Credentials::Anonymous,
             tls: Tls::default(),
         };
-        let error = access.addresses().expect_err("no address").to_string();
+        let error = access
+            .server_addresses()
+            .expect_err("no address")
+            .to_string();
         assert!(
             error.contains("a b") && error.contains("nats://HOST:PORT"),
             "{error}"

@@ -39,7 +39,7 @@ pub enum SyncInterval {
 
 impl Server {
     /// How old that may be what a power cut takes from this server, though it was acknowledged; none where nothing is.
-    pub fn may_lose(&self) -> Option<Duration> {
+    pub fn loss_window(&self) -> Option<Duration> {
         match self.sync_interval? {
             SyncInterval::Always => None,
             SyncInterval::Every(interval) => Some(interval),
@@ -48,7 +48,7 @@ impl Server {
 }
 
 /// All servers that answer, by name. None: this user may not ask, or nobody could hear it, so nothing is known.
-pub async fn servers(client: &Client) -> Vec<Server> {
+pub async fn query_servers(client: &Client) -> Vec<Server> {
     let inbox = client.new_inbox();
     let mut servers = Vec::new();
     let Ok(mut answers) = client.subscribe(inbox.clone()).await else {
@@ -128,7 +128,7 @@ mod tests {
     use super::{SyncInterval, read};
 
     /// As nats-server 2.15.1 says it, cut to what is around the fields that are read.
-    fn check(jetstream: &str, sync_interval: Option<SyncInterval>, may_lose: Option<Duration>) {
+    fn check(jetstream: &str, sync_interval: Option<SyncInterval>, loss_window: Option<Duration>) {
         let answer = format!(
             r#"{{"server":{{"name":"nats-a","host":"127.0.0.1","id":"NANJY","ver":"2.15.1","jetstream":true,"flags":7,"seq":14}},
                 "data":{{"server_id":"NANJY","server_name":"nats-a","version":"2.15.1","proto":1,"cluster":{{}},
@@ -140,7 +140,7 @@ mod tests {
             ("nats-a", "2.15.1")
         );
         assert_eq!(server.sync_interval, sync_interval, "{answer}");
-        assert_eq!(server.may_lose(), may_lose, "{answer}");
+        assert_eq!(server.loss_window(), loss_window, "{answer}");
     }
 
     #[test]
