@@ -7,21 +7,22 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use async_nats::Client;
-use scuttle_controller::audit::Audit;
-use scuttle_controller::backup::{self, Backups, Interrupt};
-use scuttle_controller::balance::Balance;
 use scuttle_controller::clock;
 use scuttle_controller::config::{Command, Config, ConfigError, Journal};
-use scuttle_controller::connection;
-use scuttle_controller::durability;
 use scuttle_controller::engine;
-use scuttle_controller::http::{self, Health};
-use scuttle_controller::lead::Led;
-use scuttle_controller::lease::Held;
-use scuttle_controller::metrics::Metrics;
-use scuttle_controller::portion::Portion;
-use scuttle_controller::replica::{Replica, TTL};
-use scuttle_controller::shutdown::{self, Shutdown, Term};
+use scuttle_controller::http;
+use scuttle_controller::leadership::candidate::{Replica, TTL};
+use scuttle_controller::leadership::leader::Led;
+use scuttle_controller::leadership::lease::Held;
+use scuttle_controller::leadership::rebalance::Balance;
+use scuttle_controller::leadership::term::{self, Shutdown, Term};
+use scuttle_controller::nats::connection;
+use scuttle_controller::nats::durability_check;
+use scuttle_controller::observability::audit::Audit;
+use scuttle_controller::observability::health::Health;
+use scuttle_controller::observability::metrics::Metrics;
+use scuttle_controller::ops::backup::{self, Backups, Interrupt};
+use scuttle_controller::partition::assignment::Portion;
 use scuttle_controller::store::{JetStream, RedbStore, StoreError};
 use scuttle_schemas::Partitions;
 use scuttle_telemetry::{LogFormat, log};
@@ -92,7 +93,7 @@ fn main() -> ExitCode {
 }
 
 async fn run(config: &Arc<Config>, audit: &Audit) -> anyhow::Result<()> {
-    let shutdown = shutdown::listen().context("cannot listen for signals")?;
+    let shutdown = term::listen().context("cannot listen for signals")?;
     audit
         .reopen_on_hangup()
         .context("cannot listen for signals")?;
@@ -156,7 +157,7 @@ impl Served {
             () = shutdown.begun() => return Ok(()),
         };
         let looking = beside.clone();
-        tokio::spawn(async move { durability::look(&looking, &mut BTreeSet::new()).await });
+        tokio::spawn(async move { durability_check::look(&looking, &mut BTreeSet::new()).await });
         let balance = Balance::new(of, TTL);
         if of == Partitions::ONE {
             let whole = self.partition(Portion::WHOLE, replicas, beside, balance);
@@ -289,7 +290,7 @@ fn once<D: Display + Send + 'static, E: std::error::Error + Send + Sync + 'stati
     let interrupted = Arc::clone(&interrupt);
     let outcome = start_runtime().and_then(|runtime| {
         runtime.block_on(async {
-            let mut shutdown = shutdown::listen().context("cannot listen for signals")?;
+            let mut shutdown = term::listen().context("cannot listen for signals")?;
             let mut work = tokio::task::spawn_blocking(move || work(&interrupted));
             let done = tokio::select! {
                 done = &mut work => done,

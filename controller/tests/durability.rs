@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use scuttle_controller::durability;
+use scuttle_controller::nats::durability_check;
 use scuttle_schemas::subjects;
 use scuttle_tests::{Client, Nats, Role, TestResult};
 
@@ -15,7 +15,7 @@ async fn check(change: impl FnOnce(&str) -> String, expected: &[&str]) -> TestRe
     let client = Client::with(options, &nats.url()).await?;
     let mut told = BTreeSet::new();
     for _ in 0..2 {
-        durability::look(client.nats(), &mut told).await;
+        durability_check::look(client.nats(), &mut told).await;
         assert_eq!(told.iter().collect::<Vec<_>>(), expected);
     }
     Ok(())

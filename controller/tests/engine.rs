@@ -6,7 +6,7 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
 use scuttle_controller::engine::{self, Job, Told};
-use scuttle_controller::shutdown::Depose;
+use scuttle_controller::leadership::term::Depose;
 use scuttle_controller::store::{Fault, MemoryStore, Store, StoreError};
 use scuttle_core::{Input, Reply};
 use scuttle_schemas::hosts::{EnrollRequest, HostsListRequest};

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use async_nats::Client;
-use scuttle_controller::lease::{Held, Lease, Leases};
+use scuttle_controller::leadership::lease::{Held, Lease, Leases};
 use scuttle_tests::server::Server;
 use scuttle_tests::{TestResult, until};
 use tempfile::TempDir;

@@ -3,8 +3,8 @@
 
 use std::path::Path;
 
-use scuttle_controller::peers::{Peers, PeersError};
-use scuttle_controller::portion::Portion;
+use scuttle_controller::partition::assignment::Portion;
+use scuttle_controller::store::snapshot_exchange::{Peers, PeersError};
 use scuttle_controller::store::{
     JetStream, JournalError, ReplicatedStore, Snapshots, Store, StoreError, write_rows,
 };

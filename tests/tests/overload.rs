@@ -9,18 +9,20 @@ use anyhow::Context;
 use async_nats::service::Service;
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
-use scuttle_controller::audit::Audit;
-use scuttle_controller::endpoint::Endpoint;
-use scuttle_controller::events::Events;
-use scuttle_controller::inbound::{self, Desk, Inbound, Requester};
-use scuttle_controller::inbox::{Depth, Inbox, Limits, Room};
-use scuttle_controller::lease::Held;
-use scuttle_controller::portion::Portion;
-use scuttle_controller::share::Share;
-use scuttle_controller::shutdown::{self, Term};
+use scuttle_controller::admission::capacity::{Depth, Inbox, Limits, Room};
+use scuttle_controller::admission::host_rate_limit::Share;
+use scuttle_controller::leadership::lease::Held;
+use scuttle_controller::leadership::term::{self, Term};
+use scuttle_controller::nats::{connection, service};
+use scuttle_controller::observability::audit::Audit;
+use scuttle_controller::observability::counters::Tally;
+use scuttle_controller::observability::event_log::Events;
+use scuttle_controller::outbound::publisher;
+use scuttle_controller::partition::assignment::Portion;
+use scuttle_controller::request::endpoint::Endpoint;
+use scuttle_controller::request::serve::{self, Desk, Inbound, Requester};
 use scuttle_controller::store::{MemoryStore, Store, StoreError};
-use scuttle_controller::tally::Tally;
-use scuttle_controller::{clock, connection, engine, outbound, service};
+use scuttle_controller::{clock, engine};
 use scuttle_core::{Change, Input, ReplayError, State};
 use scuttle_nats::{ConnectConfig, Credentials, Tls};
 use scuttle_schemas::{ErrorCode, subjects};
@@ -96,9 +98,9 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
     let books = (audit.clone(), tally.clone(), events);
     let may_send = (connected.clone(), Held::alone());
     let whole = (client.clone(), Portion::WHOLE);
-    let sending = outbound::run(whole, effects, may_send, books);
+    let sending = publisher::run(whole, effects, may_send, books);
     tokio::spawn(sending);
-    let (term, depose) = Term::until(shutdown::listen()?);
+    let (term, depose) = Term::until(term::listen()?);
     std::thread::spawn(move || {
         let state = engine::load(&mut store)?;
         let shown = (&Arc::default(), &depose);
@@ -122,7 +124,7 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
     for endpoint in Endpoint::ALL {
         let builder = service.endpoint_builder().name(endpoint.name());
         let requests = builder.add(endpoint.subject()).await.map_err(failed)?;
-        tokio::spawn(inbound::serve(endpoint, requests, inbound.clone()));
+        tokio::spawn(serve::serve(endpoint, requests, inbound.clone()));
     }
     // Subscribed.
     client.flush().await?;

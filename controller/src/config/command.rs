@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use clap::Parser;
 
 use super::{Arguments, Config, ConfigError, Journal, Settings, StoreKind, read_file};
-use crate::migrate::Migration;
+use crate::ops::migrate::Migration;
 
 /// What this process is to do.
 #[derive(Debug, Clone, PartialEq, Eq)]

@@ -1,8 +1,7 @@
 //! HTTP for people and for what watches over the process: the page, whether the controller lives, whether it is ready, and
 //! its numbers. No state of the swarm goes this way but how much there is of it: the page is a NATS client like any other.
 
-mod health;
-mod page;
+mod static_files;
 
 use std::convert::Infallible;
 use std::io;
@@ -22,12 +21,11 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
-pub use health::Health;
-pub(crate) use health::Part;
-pub use page::{NatsUrl, NatsUrlError};
+pub use static_files::{NatsUrl, NatsUrlError};
 
-use crate::metrics::{self, Metrics};
-use page::{NO_PAGE, Page};
+use crate::observability::health::{Health, Part};
+use crate::observability::metrics::{self, Metrics};
+use static_files::{NO_PAGE, Page};
 
 /// The most connections at a time; a browser has six. Beyond that, one waits for the end of another.
 const CONNECTIONS: usize = 64;

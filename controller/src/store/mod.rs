@@ -3,14 +3,14 @@
 //! in `scuttle-core`: a store never looks into a row.
 
 mod codec;
-mod draft;
 mod error;
+mod full_export;
 mod memory;
 mod redb;
 mod replicated;
-mod shadow;
 mod snapshot;
-mod whole;
+pub mod snapshot_exchange;
+mod staged_file;
 
 use std::collections::BTreeMap;
 
@@ -18,8 +18,8 @@ use scuttle_core::{Change, KeyId, ReplayError};
 use scuttle_schemas::{DeckyId, HostId, OperationId};
 
 pub use codec::FORMAT;
-pub use draft::{Draft, DraftFile};
 pub use error::StoreError;
+pub use full_export::Whole;
 pub use memory::{Fault, MemoryStore};
 pub(crate) use redb::create_dir;
 pub use redb::{FILE_NAME, RedbStore};
@@ -28,7 +28,7 @@ pub use replicated::{
     place_rows, write_rows,
 };
 pub use snapshot::{Record, Snapshot, Snapshots, Table};
-pub use whole::Whole;
+pub use staged_file::{Draft, DraftFile};
 
 /// A journal of batches, and rows that it is folded into from time to time.
 ///

@@ -10,7 +10,7 @@ use std::sync::LazyLock;
 
 use async_nats::{HeaderMap, Message};
 use proptest::prelude::*;
-use scuttle_controller::endpoint::{Endpoint, Rejected, read_progress};
+use scuttle_controller::request::endpoint::{Endpoint, Rejected, read_progress};
 use scuttle_core::Input;
 use scuttle_schemas::subjects::AgentChannel;
 use scuttle_schemas::{ErrorCode, headers};

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use redb::{Database, TableDefinition};
-use scuttle_controller::backup::{BackupError, Content, Interrupt, make, restore};
+use scuttle_controller::ops::backup::{BackupError, Content, Interrupt, make, restore};
 use scuttle_controller::store::{FILE_NAME, RedbStore, Snapshot, Store, StoreError};
 use scuttle_core::{Change, Revisions};
 use scuttle_schemas::Timestamp;

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use scuttle_controller::backup::{Backups, Interrupt, make, restore};
+use scuttle_controller::ops::backup::{Backups, Interrupt, make, restore};
 use scuttle_controller::store::{FILE_NAME, RedbStore, Store};
 use scuttle_schemas::Timestamp;
 

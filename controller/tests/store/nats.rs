@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 
 use async_nats::Client;
-use scuttle_controller::portion::Portion;
+use scuttle_controller::partition::assignment::Portion;
 use scuttle_controller::store::{
     JetStream, JournalError, RedbStore, ReplicatedStore, Store, StoreError,
 };

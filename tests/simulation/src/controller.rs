@@ -2,9 +2,9 @@
 //! one of several follows until it leads (`lead`). What a leader does is in `term`.
 
 use async_nats::Message;
-use scuttle_controller::encoder::Encoder;
-use scuttle_controller::endpoint;
 use scuttle_controller::engine::{self, Job};
+use scuttle_controller::outbound::encoder::Encoder;
+use scuttle_controller::request::endpoint;
 use scuttle_controller::store::{JournalError, Store, StoreError};
 use scuttle_core::{Input, Reply, State};
 use scuttle_schemas::subjects::{self, AgentChannel};

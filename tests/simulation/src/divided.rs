@@ -1,8 +1,8 @@
 //! The hosts divided over several partitions: who of the controllers belongs to which, whom of them a message reaches, and in
 //! which order what they tell each other comes. Which partition takes what is the product's rule (`Portion`).
 
-use scuttle_controller::endpoint::Endpoint;
-use scuttle_controller::portion::Portion;
+use scuttle_controller::partition::assignment::Portion;
+use scuttle_controller::request::endpoint::Endpoint;
 use scuttle_schemas::{Partition, Partitions, subjects};
 
 use crate::chance::Chance;

@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 
 use async_nats::{Message, StatusCode};
 use bytes::Bytes;
-use scuttle_controller::endpoint::Endpoint;
-use scuttle_controller::shutdown::End;
+use scuttle_controller::leadership::term::End;
+use scuttle_controller::request::endpoint::Endpoint;
 use scuttle_core::{Input, Reply, merge_hosts, merge_operations, merge_shards};
 use scuttle_schemas::{ErrorCode, HostId, Partition, Refusal, RefusalBody, headers, subjects};
 use serde::Deserialize;

@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, VecDeque};
 
 use async_nats::Subject;
 use scuttle_controller::engine::{self, Decided, Job, Told, Uncommitted};
-use scuttle_controller::outbound;
-use scuttle_controller::shutdown::End;
+use scuttle_controller::leadership::term::End;
+use scuttle_controller::outbound::publisher;
 use scuttle_controller::store::Store;
 use scuttle_core::{Change, Effect, Input, Reply};
 use scuttle_schemas::{OperationId, subjects};
@@ -313,7 +313,7 @@ impl World {
         self.check(checked);
         let portion = self.divided.portion(controller);
         let encoder = &mut self.controllers[controller].encoder;
-        let leaves = outbound::outgoing(encoder, effect, portion);
+        let leaves = publisher::outgoing(encoder, effect, portion);
         note!(
             self,
             "publish {controller} {}: {}",
@@ -334,7 +334,7 @@ impl World {
             return;
         }
         let encoder = &mut self.controllers[controller].encoder;
-        let (headers, payload) = outbound::answer(encoder, reply);
+        let (headers, payload) = publisher::answer(encoder, reply);
         note!(
             self,
             "answer  {controller} {}: {}",

@@ -16,9 +16,9 @@ use futures_util::TryStreamExt;
 use scuttle_schemas::{Partitions, subjects};
 use tokio::runtime::Handle;
 
-use super::parts::{self, Joined};
+use super::framing::{self, Joined};
 use super::{Extent, Message, SharedJournal};
-use crate::portion::Portion;
+use crate::partition::assignment::Portion;
 
 /// How long an append, or anything else that is asked of the servers, may take. It is less than they take to choose a stream's
 /// new leader; but what is not answered before that is not answered after it, and whoever waits should hear so.
@@ -287,7 +287,7 @@ impl SharedJournal for JetStreamJournal {
         let most = self.context.client().server_info().max_payload;
         let appended = async {
             let mut last = expected;
-            for part in parts::split(batch, most - HEADER) {
+            for part in framing::split(batch, most - HEADER) {
                 // When the one before it is there, and not earlier: where another leader's message took its place, that would be
                 // the last that this one expects, and this one would be appended.
                 let message = PublishMessage::build().payload(part);

@@ -2,8 +2,8 @@
 //! with the sequence of the last message that they contain; what happened since is in the journal. Who may write is known
 //! elsewhere (`lease`); that nobody else does is known here: an append says which message it expects to be the last.
 
+mod framing;
 mod jetstream;
-mod parts;
 mod rows;
 
 use std::collections::VecDeque;

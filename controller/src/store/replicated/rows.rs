@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use super::super::draft::{Draft, DraftFile};
+use super::super::staged_file::{Draft, DraftFile};
 use super::super::{FILE_NAME, Snapshot, StoreError};
 
 /// Makes a file of the rows of a snapshot; answers the last message of the stream that they contain.

@@ -4,7 +4,7 @@
 use std::borrow::Cow;
 use std::collections::BTreeMap;
 
-use scuttle_controller::told;
+use scuttle_controller::partition::relay_format;
 use scuttle_core::{Effect, Reply, Topic};
 use scuttle_schemas::shards::ShardRecord;
 use scuttle_schemas::{HostId, OperationId, Partition, Partitions};
@@ -193,7 +193,7 @@ fn read(effect: &Effect) -> Result<Cow<'_, Effect>, Broken> {
     else {
         return Ok(Cow::Borrowed(effect));
     };
-    let (message, trace) = (told::numbered(told, *revision), trace.clone());
+    let (message, trace) = (relay_format::numbered(told, *revision), trace.clone());
     let read = match told.topic {
         Topic::Shards => {
             serde_json::from_slice(&message).map(|message| Effect::ShardsUpdated(message, trace))

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use scuttle_agent::Teardown;
-use scuttle_controller::portion::Portion;
+use scuttle_controller::partition::assignment::Portion;
 use scuttle_controller::store::StoreError;
 use scuttle_core::{Change, HostRow, Input, KeyId, KeyRow, Meta, OperationRow, ShardRow};
 use scuttle_schemas::agents::{ReportedOutcome, ResultOutcome};

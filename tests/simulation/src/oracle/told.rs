@@ -1,7 +1,7 @@
 //! The rules for what leaves: answers, commands and broadcasts speak of what is durable, and one revision of
 //! one subject has one content.
 
-use scuttle_controller::portion::Portion;
+use scuttle_controller::partition::assignment::Portion;
 use scuttle_core::{Effect, Reply};
 use scuttle_schemas::HostId;
 use scuttle_schemas::agents::AgentCommand;

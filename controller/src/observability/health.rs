@@ -1,0 +1,118 @@
+//! Whether the controller can do its work, as `/readyz` tells it.
+
+use std::sync::Arc;
+
+use scuttle_schemas::{Partition, Partitions};
+use tokio::sync::watch;
+
+use crate::leadership::term::Shutdown;
+use crate::nats::connection::Connected;
+
+/// What the controller is at.
+#[derive(Debug, Clone)]
+enum Phase {
+    Loading,
+    Connecting,
+    Following(Connected),
+    Leading(Connected),
+}
+
+impl Phase {
+    fn ready(&self) -> Result<Part, &'static str> {
+        let (part, connected) = match self {
+            Self::Loading => return Err("the record is being read"),
+            Self::Connecting => return Err("the NATS server does not answer; the log says why"),
+            Self::Following(connected) => (Part::Following, connected.is_up()),
+            Self::Leading(connected) => (Part::Leading, connected.is_up()),
+        };
+        if connected {
+            Ok(part)
+        } else {
+            Err("the NATS server is away: reconnecting")
+        }
+    }
+}
+
+/// What a controller that is ready does.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Part {
+    /// It would take over.
+    Following,
+    /// It answers.
+    Leading,
+}
+
+/// What the controller is at, for whoever asks.
+#[derive(Debug, Clone)]
+pub struct Health {
+    /// With each of the partitions.
+    phases: Arc<[watch::Sender<Phase>]>,
+    /// The one that is told of here.
+    own: usize,
+    shutdown: Shutdown,
+}
+
+impl Health {
+    /// Of a controller that starts, with so many partitions; what is told is told of the first.
+    pub fn new(shutdown: Shutdown, partitions: Partitions) -> Self {
+        let phases = partitions.all().map(|_| watch::Sender::new(Phase::Loading));
+        Self {
+            phases: phases.collect(),
+            own: 0,
+            shutdown,
+        }
+    }
+
+    /// To tell it of one of the partitions.
+    #[must_use]
+    pub fn of(&self, partition: Partition) -> Self {
+        Self {
+            own: partition.index(),
+            ..self.clone()
+        }
+    }
+
+    fn is(&self, phase: Phase) {
+        self.phases[self.own].send_replace(phase);
+    }
+
+    /// It reads its record.
+    pub fn loads(&self) {
+        self.is(Phase::Loading);
+    }
+
+    /// It looks for the NATS server.
+    pub fn connects(&self) {
+        self.is(Phase::Connecting);
+    }
+
+    /// It keeps up with another that leads, and takes over when that is gone.
+    pub fn follows(&self, connected: Connected) {
+        self.is(Phase::Following(connected));
+    }
+
+    /// It answers what comes over this connection.
+    pub fn leads(&self, connected: Connected) {
+        self.is(Phase::Leading(connected));
+    }
+
+    /// How many partitions there are, and how many of them it leads.
+    pub(crate) fn led(&self) -> (usize, usize) {
+        let leads = |phase: &&watch::Sender<Phase>| matches!(&*phase.borrow(), Phase::Leading(connected) if connected.is_up());
+        (self.phases.len(), self.phases.iter().filter(leads).count())
+    }
+
+    /// What it does for the swarm; if nothing, why. With several partitions, it leads if it leads one, and is ready if it is with all.
+    pub(crate) fn ready(&self) -> Result<Part, &'static str> {
+        if self.shutdown.has_begun() {
+            return Err("stopping");
+        }
+        let mut ready = Part::Following;
+        for phase in &*self.phases {
+            if phase.borrow().ready()? == Part::Leading {
+                ready = Part::Leading;
+            }
+        }
+        Ok(ready)
+    }
+}

@@ -1,0 +1,108 @@
+//! How numbers become families of `OpenMetrics`. Which families there are is in `mod.rs`.
+
+use std::fmt;
+
+use prometheus_client::encoding::{
+    DescriptorEncoder, EncodeCounterValue, EncodeGaugeValue, EncodeLabelSet, EncodeMetric,
+};
+use prometheus_client::metrics::MetricType;
+use prometheus_client::metrics::counter::ConstCounter;
+use prometheus_client::metrics::gauge::ConstGauge;
+use prometheus_client::metrics::histogram::Histogram;
+use prometheus_client::metrics::info::Info;
+use prometheus_client::registry::Unit;
+
+/// No labels.
+const NONE: [(&str, &str); 0] = [];
+
+/// A page that families are written on.
+pub(crate) struct Page<'a>(pub(crate) DescriptorEncoder<'a>);
+
+impl Page<'_> {
+    /// `name` ends with the unit, if there is one, and has no `_total`.
+    fn family<L: EncodeLabelSet, M: EncodeMetric>(
+        &mut self,
+        name: &str,
+        help: &str,
+        kind: MetricType,
+        metrics: impl IntoIterator<Item = (L, M)>,
+    ) -> fmt::Result {
+        let units = [Unit::Seconds, Unit::Bytes];
+        let unit = units.iter().find(|unit| name.ends_with(unit.as_str()));
+        let bare = unit.and_then(|unit| name.strip_suffix(unit.as_str())?.strip_suffix('_'));
+        let bare = bare.unwrap_or(name);
+        let mut family = self.0.encode_descriptor(bare, help, unit, kind)?;
+        for (labels, metric) in metrics {
+            metric.encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
+    }
+
+    pub(crate) fn counters<L: EncodeLabelSet, V: EncodeCounterValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, V)>,
+    ) -> fmt::Result {
+        let values = values.into_iter();
+        let counters = values.map(|(labels, value)| (labels, ConstCounter::new(value)));
+        self.family(name, help, MetricType::Counter, counters)
+    }
+
+    pub(crate) fn counter(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: impl EncodeCounterValue,
+    ) -> fmt::Result {
+        self.counters(name, help, [(NONE, value)])
+    }
+
+    pub(crate) fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
+        &mut self,
+        name: &str,
+        help: &str,
+        values: impl IntoIterator<Item = (L, V)>,
+    ) -> fmt::Result {
+        let values = values.into_iter();
+        let gauges = values.map(|(labels, value)| (labels, ConstGauge::new(value)));
+        self.family(name, help, MetricType::Gauge, gauges)
+    }
+
+    pub(crate) fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        value: impl EncodeGaugeValue,
+    ) -> fmt::Result {
+        self.gauges(name, help, [(NONE, value)])
+    }
+
+    pub(crate) fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        histogram: &Histogram,
+    ) -> fmt::Result {
+        self.family(
+            name,
+            help,
+            MetricType::Histogram,
+            [(NONE, histogram.clone())],
+        )
+    }
+
+    pub(crate) fn info(
+        &mut self,
+        name: &str,
+        help: &str,
+        labels: &[(&'static str, &'static str)],
+    ) -> fmt::Result {
+        self.family(
+            name,
+            help,
+            MetricType::Info,
+            [(NONE, Info::new(labels.to_vec()))],
+        )
+    }
+}

@@ -1,0 +1,8 @@
+//! What the controller shows of itself: audit log, event log, counters, metrics, health and traces.
+
+pub mod audit;
+pub mod counters;
+pub mod event_log;
+pub mod health;
+pub mod metrics;
+pub(crate) mod spans;

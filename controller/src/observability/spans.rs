@@ -1,0 +1,140 @@
+//! The controller's spans: each request for a change with its commit, each command, each result. Which is whose parent is
+//! the way of the messages: a request's or result's trace context is replaced by that of its span, goes through the core
+//! as any other, and comes back with the commands and broadcasts that it causes, once those are durable.
+
+use std::time::SystemTime;
+
+use async_nats::Message;
+use scuttle_core::{Effect, Input, Reply, Trace};
+use scuttle_schemas::agents::{AgentCommand, ResultOutcome};
+use scuttle_schemas::subjects::AgentChannel;
+use scuttle_telemetry::{KeyValue, Kind, Span, on, start};
+
+use crate::observability::audit::{Asked, Outcome, word};
+use crate::request::endpoint::{self, Endpoint, Rejected};
+
+/// The attributes that are our own are named as the fields of the log.
+const OPERATION: &str = "scuttle.operation_id";
+const HOST: &str = "scuttle.host_uuid";
+const DECKY: &str = "scuttle.decky_id";
+const OUTCOME: &str = "scuttle.outcome";
+
+/// Begins the span of what came in: a request that the audit log has, or the result of an operation that is traced.
+pub(crate) fn begin(
+    endpoint: Endpoint,
+    message: &Message,
+    asked: Option<&Asked>,
+    read: &mut Result<Input, Rejected>,
+) -> Option<Box<Span>> {
+    if !on() {
+        return None;
+    }
+    let parent = endpoint::trace(message);
+    let (kind, name) = if let Ok(Input::Result { .. }) = read {
+        parent.as_ref()?;
+        (Kind::Consumer, "result recorded")
+    } else {
+        asked?;
+        (Kind::Server, endpoint.name())
+    };
+    let subject = message.subject.to_string();
+    let mut span = start(kind, name, parent.as_deref(), || {
+        messaging("process", subject)
+    })?;
+    let trace = match read {
+        Ok(Input::Teardown { trace, .. }) => Some(trace),
+        Ok(Input::Result { trace, result, .. }) => {
+            span.set(OPERATION, result.operation_id.to_string());
+            span.set(HOST, result.host_uuid.to_string());
+            span.set(
+                OUTCOME,
+                match result.outcome {
+                    ResultOutcome::Succeeded => "succeeded",
+                    ResultOutcome::Failed => "failed",
+                },
+            );
+            Some(trace)
+        }
+        _ => None,
+    };
+    if let Some((trace, context)) = trace.zip(span.context()) {
+        *trace = Some(Trace::from(context));
+    }
+    Some(Box::new(span))
+}
+
+/// Notes how it was answered, and from when to when it waited for the disk. It ends when it is dropped, after the answer.
+pub(crate) fn answered(
+    span: &mut Span,
+    asked: Option<&Asked>,
+    reply: &Reply,
+    commit: Option<(SystemTime, SystemTime)>,
+) {
+    if let Some(asked) = asked {
+        let outcome = Outcome::of(asked, reply);
+        for (name, id) in [
+            (OPERATION, outcome.operation.map(|id| id.to_string())),
+            (HOST, outcome.host.map(ToString::to_string)),
+            (DECKY, outcome.decky.map(ToString::to_string)),
+        ] {
+            if let Some(id) = id {
+                span.set(name, id);
+            }
+        }
+        span.set(OUTCOME, outcome.word());
+        span.set("scuttle.repeated", outcome.repeated);
+    }
+    if let Reply::Refused(refusal) = reply {
+        span.failed(word(refusal.code).unwrap_or_default(), &*refusal.message);
+    } else if let Some((decided, durable)) = commit {
+        span.part("commit", decided, durable);
+    }
+}
+
+/// Begins the span of sending a command that is traced, each time that it is sent, and gives it to the agent as the
+/// parent of what it will do.
+pub(crate) fn command(effect: &mut Effect) -> Option<Span> {
+    if !on() {
+        return None;
+    }
+    let Effect::Command {
+        host,
+        command,
+        trace: Some(trace),
+    } = effect
+    else {
+        return None;
+    };
+    let mut span = start(Kind::Producer, "publish command", Some(trace), || {
+        messaging("send", AgentChannel::Commands.of(host))
+    })?;
+    span.set(HOST, host.to_string());
+    match command {
+        AgentCommand::Teardown(teardown) => {
+            span.set("scuttle.command", "teardown");
+            span.set(OPERATION, teardown.operation_id.to_string());
+            span.set("scuttle.attempt", i64::from(teardown.attempt));
+            if let Some(decky) = &teardown.decky_id {
+                span.set(DECKY, decky.to_string());
+            }
+        }
+        AgentCommand::Cancel(cancel) => {
+            span.set("scuttle.command", "cancel");
+            span.set(OPERATION, cancel.operation_id.to_string());
+        }
+    }
+    if let Some(context) = span.context() {
+        *trace = Trace::from(context);
+    }
+    Some(span)
+}
+
+/// What OpenTelemetry's conventions ask of whoever sends or takes a message.
+fn messaging(operation: &'static str, subject: String) -> [KeyValue; 4] {
+    [
+        KeyValue::new("messaging.system", "nats"),
+        KeyValue::new("messaging.operation.type", operation),
+        KeyValue::new("messaging.operation.name", operation),
+        KeyValue::new("messaging.destination.name", subject),
+    ]
+}

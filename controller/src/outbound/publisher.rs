@@ -1,0 +1,280 @@
+//! Outbound: effects become bytes and leave. The only code that publishes.
+
+use std::sync::Arc;
+
+use async_nats::service::{Request, error};
+use async_nats::{Client, HeaderMap, PublishError, Subject};
+use bytes::Bytes;
+use scuttle_core::{Effect, Reply, Trace};
+use scuttle_schemas::agents::ResultRecorded;
+use scuttle_schemas::subjects::{self, AgentChannel};
+use scuttle_schemas::{OperationId, Refusal, RefusalBody, headers};
+use tokio::sync::mpsc::Receiver;
+use tracing::{debug, warn};
+
+use crate::engine::Told;
+use crate::leadership::lease::Held;
+use crate::nats::connection::Connected;
+use crate::observability::audit::Audit;
+use crate::observability::counters::{About, Cause, Source, Tally};
+use crate::observability::event_log::{self, Events};
+use crate::observability::spans;
+use crate::outbound::encoder::Encoder;
+use crate::partition::assignment::Portion;
+use crate::partition::relay_format;
+use crate::request::endpoint::Endpoint;
+use crate::request::serve::Requester;
+
+/// The most characters of the `Nats-Service-Error` header.
+const MAX_HEADER: usize = 256;
+
+/// Bytes of messages that are encoded into one piece of memory: several milliseconds of them at the
+/// most that were seen, and four of the largest broadcasts.
+const BUFFER: usize = 1 << 20;
+
+/// Sends batches of effects, in order, until the engine is gone.
+///
+/// While the server is away nothing is kept for later: whoever waited for a reply asks again, commands
+/// are sent again by their operations, and a subscriber learns from the next revision what it missed. Nor does anything leave
+/// once the lease is over: another controller may have gone on since.
+pub async fn run(
+    (client, portion): (Client, Portion),
+    mut outbox: Receiver<Vec<Told<Box<Requester>>>>,
+    (connected, lease): (Connected, Held),
+    (audit, tally, mut events): (Audit, Arc<Tally>, Events),
+) {
+    let mut encoder = Encoder::new(BUFFER);
+    while let Some(mut batches) = outbox.recv().await {
+        if !lease.is_valid() {
+            batches = batches.into_iter().map(Told::deposed).collect();
+        }
+        // Also while the server is away: what was accepted is on disk, whoever hears of it.
+        for (requester, reply) in batches.iter().flat_map(|batch| &batch.replies) {
+            if let Some((endpoint, request)) = &requester.request
+                && is_counted(request)
+            {
+                tally.answers.count(*endpoint, reply);
+            }
+        }
+        let answers = batches.iter().flat_map(|batch| &batch.replies);
+        let changes =
+            answers.filter_map(|(requester, reply)| Some((requester.asked.as_deref()?, reply)));
+        audit.tell(changes, &tally);
+        for effect in batches.iter().flat_map(|batch| &batch.effects) {
+            events.note(effect);
+        }
+        let mut watch = connected.clone();
+        tokio::select! {
+            biased;
+            () = watch.lost() => debug!("not all was sent: the NATS server is away"),
+            () = tell((&client, portion), &mut encoder, &tally, batches) => {}
+        }
+    }
+}
+
+/// Replies first: somebody waits for each. Their order among the others says nothing.
+async fn tell(
+    (client, portion): (&Client, Portion),
+    encoder: &mut Encoder,
+    tally: &Tally,
+    mut batches: Vec<Told<Box<Requester>>>,
+) {
+    for batch in &mut batches {
+        let commit = batch.decided.zip(batch.durable);
+        for (mut requester, answer) in batch.replies.drain(..) {
+            let requester = &mut *requester;
+            if let Some(span) = &mut requester.span {
+                spans::answered(span, requester.asked.as_deref(), &answer, commit);
+            }
+            if let Some(request) = requester.request.take() {
+                let operation = requester.operation;
+                reply(client, encoder, tally, request, operation, &answer).await;
+            }
+        }
+    }
+    // They are written to the connection now, while the rest is encoded, which takes longer.
+    tokio::task::yield_now().await;
+    for effect in batches.into_iter().flat_map(|batch| batch.effects) {
+        if let Err(error) = send((client, portion), encoder, effect).await {
+            warn!("could not publish: {error}");
+        }
+    }
+}
+
+async fn send(
+    (client, portion): (&Client, Portion),
+    encoder: &mut Encoder,
+    mut effect: Effect,
+) -> Result<(), PublishError> {
+    let mut span = spans::command(&mut effect);
+    if let Effect::Command { command, .. } = &effect {
+        event_log::sent(command);
+    }
+    let Outgoing {
+        subject,
+        headers,
+        payload,
+    } = outgoing(encoder, effect, portion);
+    let sent = match headers {
+        None => client.publish(subject, payload).await,
+        Some(headers) => client.publish_with_headers(subject, headers, payload).await,
+    };
+    if let (Some(span), Err(error)) = (&mut span, &sent) {
+        span.failed("unsent", error.to_string());
+    }
+    sent
+}
+
+/// A message as it leaves.
+#[derive(Debug)]
+pub struct Outgoing {
+    /// Where to.
+    pub subject: Subject,
+    /// Its headers, if it has any.
+    pub headers: Option<HeaderMap>,
+    /// Its JSON.
+    pub payload: Bytes,
+}
+
+/// The message that an effect of the leader of these hosts is.
+pub fn outgoing(encoder: &mut Encoder, effect: Effect, portion: Portion) -> Outgoing {
+    let preface = if portion.is_first() {
+        None
+    } else {
+        relay_format::preface(&effect)
+    };
+    let (subject, payload, trace) = match effect {
+        Effect::Command {
+            host,
+            command,
+            trace,
+        } => (
+            AgentChannel::Commands.of(&host).into(),
+            encoder.encode(&command),
+            trace,
+        ),
+        Effect::ShardsUpdated(message, trace) => (
+            Subject::from_static(subjects::SHARDS_UPDATED),
+            encoder.encode(&message),
+            trace,
+        ),
+        Effect::HostsUpdated(message) => (
+            Subject::from_static(subjects::HOSTS_UPDATED),
+            encoder.encode(&message),
+            None,
+        ),
+        Effect::OperationsUpdated(message, trace) => (
+            Subject::from_static(subjects::OPERATIONS_UPDATED),
+            encoder.encode(&message),
+            trace,
+        ),
+        Effect::Relayed {
+            revision,
+            told,
+            trace,
+        } => (
+            Subject::from_static(relay_format::subject(told.topic)),
+            relay_format::numbered(&told, revision),
+            trace,
+        ),
+    };
+    Outgoing {
+        subject: portion.says(subject),
+        headers: trace.map(|trace| trace_headers(&trace)),
+        payload: match preface {
+            Some(preface) => [preface.as_bytes(), &payload].concat().into(),
+            None => payload,
+        },
+    }
+}
+
+/// The headers and the payload of an answer.
+pub fn answer(encoder: &mut Encoder, reply: &Reply) -> (Option<HeaderMap>, Bytes) {
+    match reply {
+        Reply::Refused(refusal) => (
+            Some(refusal_headers(refusal)),
+            encoder.encode(&RefusalBody::from(refusal.clone())),
+        ),
+        reply => (None, encoder.encode(reply)),
+    }
+}
+
+fn trace_headers(trace: &Trace) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    map.insert(headers::TRACEPARENT, &**trace);
+    map
+}
+
+/// Answers a request, which may report on an operation, unless it named no reply subject, or one that is not the asker's to write on.
+pub async fn reply(
+    client: &Client,
+    encoder: &mut Encoder,
+    tally: &Tally,
+    (endpoint, mut request): (Endpoint, Request),
+    operation: Option<OperationId>,
+    reply: &Reply,
+) {
+    let Some(inbox) = request.message.reply.clone() else {
+        return;
+    };
+    let length = inbox.len();
+    let reported = endpoint.channel().map(|_| request.message.subject.clone());
+    let count = |cause, what: &dyn std::fmt::Display| {
+        let subject = reported.as_deref().unwrap_or_default();
+        let about = About::host(endpoint.channel(), subject).operation(operation);
+        tally.count_about(&about, Source::Endpoint(endpoint), cause, length, what);
+    };
+    if !subjects::may_be_answered(&request.message.subject, &inbox) {
+        count(Cause::ReplySubject, &"it is not answered");
+        return;
+    }
+    let (headers, payload) = answer(encoder, reply);
+    let sent = match reply {
+        Reply::Refused(refusal) => {
+            let headers = headers.unwrap_or_default();
+            let sent = client.publish_with_headers(inbox, headers, payload).await;
+            // The library counts as errors only answers of its own, which have no body. So it is asked
+            // for one, on a subject that it will not send to.
+            request.message.reply = Some(Subject::from_static(""));
+            let error = error::Error {
+                status: refusal.message.clone(),
+                code: refusal.code.status().into(),
+            };
+            let _ = request.respond(Err(error)).await;
+            sent
+        }
+        reply => {
+            if let Reply::Recorded(ResultRecorded {
+                detail: Some(detail),
+                ..
+            }) = reply
+            {
+                count(Cause::Moot, detail);
+            }
+            request.respond(Ok(payload)).await
+        }
+    };
+    if let Err(error) = sent {
+        count(Cause::Unanswered, &error);
+    }
+}
+
+/// Whether an answer counts as one to a client: not the pages of which one answer is made.
+pub fn is_counted(request: &Request) -> bool {
+    !subjects::is_asked_by_controllers(&request.message.subject)
+}
+
+fn refusal_headers(refusal: &Refusal) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    // The message may quote the request, and a line break in it would begin another header.
+    let message: String = refusal.message.chars().take(MAX_HEADER).collect();
+    map.insert(
+        headers::SERVICE_ERROR,
+        message.replace(char::is_control, " ").as_str(),
+    );
+    map.insert(
+        headers::SERVICE_ERROR_CODE,
+        refusal.code.status().to_string().as_str(),
+    );
+    map
+}
