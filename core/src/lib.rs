@@ -10,50 +10,27 @@
 
 #![warn(missing_docs)]
 
-mod backoff;
+pub mod api;
 mod broadcast;
-mod cancel;
-mod census;
-mod change;
-mod clock;
-#[cfg(test)]
-mod control;
-mod cursor;
-mod deadline;
-mod heartbeat;
-#[cfg(test)]
-mod histories;
-mod hosts;
-mod idempotency;
-pub mod invariants;
-mod inventory;
-mod lists;
-mod merge;
-mod operation;
-mod plan;
-mod progress;
-mod relay;
-mod restore;
-mod results;
-mod retention;
-mod rows;
-#[cfg(test)]
-mod rules;
-mod state;
+mod errors;
+mod partitions;
+mod record;
+mod reports;
+mod requests;
+pub mod state;
 mod step;
-mod teardown;
 #[cfg(test)]
-mod testing;
-mod tick;
-mod waiting;
+mod tests;
+mod time;
 
-pub use census::{ByState, Census, Seen};
-pub use change::{Change, ReplayError};
-pub use merge::{merge_hosts, merge_operations, merge_shards};
-pub use relay::{Relayed, Topic};
-pub use restore::Raised;
-pub use rows::{
-    HostRow, KeyId, KeyRow, Meta, OperationRow, OutcomeRow, Report, Revisions, ShardRow,
+pub use api::{Commit, Effect, Input, Relayed, Reply, Topic};
+pub use partitions::merge::{merge_hosts, merge_operations, merge_shards};
+pub use record::change::Change;
+pub use record::restore::Raised;
+pub use record::rows::{
+    HostRow, KeyId, KeyRow, Meta, OperationRow, OutcomeRow, Report, Revisions, ShardRow, Trace,
 };
 pub use state::State;
-pub use step::{Commit, Effect, Input, Reply, Trace};
+pub use state::invariants;
+pub use state::replay::ReplayError;
+pub use state::stats::{ByState, Census, Seen};

@@ -1,175 +1,15 @@
-//! What goes into a step and what comes out of it, and which part of the protocol decides.
+//! Steps.
 
-use std::sync::Arc;
+use scuttle_schemas::hosts::{HostRecord, HostsUpdated, HostsUpdatedType};
+use scuttle_schemas::operations::{OperationsUpdated, OperationsUpdatedType};
+use scuttle_schemas::{MAX_BROADCAST_BYTES, Timestamp};
 
-use scuttle_schemas::agents::{AgentCommand, Heartbeat, HeartbeatAccepted, ResultRecorded};
-use scuttle_schemas::agents::{TeardownProgress, TeardownResult};
-use scuttle_schemas::hosts::{
-    DecommissionAccepted, DecommissionRequest, EnrollAccepted, EnrollRequest, HostsList,
-    HostsListRequest, HostsUpdated,
-};
-use scuttle_schemas::operations::{
-    CancelAccepted, CancelRequest, OperationGetAnswer, OperationGetRequest, OperationsList,
-    OperationsListRequest, OperationsUpdated,
-};
-use scuttle_schemas::shards::{ShardsList, ShardsListRequest, ShardsUpdated};
-use scuttle_schemas::teardown::{TeardownAccepted, TeardownPlan, TeardownRequest};
-use scuttle_schemas::{HostId, OperationId, Partition, Refusal, Timestamp};
-use serde::Serialize;
-
-use crate::change::Change;
-use crate::relay::Relayed;
+use crate::api::{Commit, Effect, Input, Reply};
+use crate::broadcast::batching::take_fitting;
+use crate::broadcast::size_bounds::ENVELOPE_BYTES;
+use crate::record::change::Change;
+use crate::requests::teardown::Asked;
 use crate::state::State;
-use crate::teardown::Asked;
-
-/// A W3C trace context, passed on as it came.
-pub type Trace = Arc<str>;
-
-/// Everything that can happen to the swarm's record. Reports name the host of their subject, which the
-/// NATS server vouches for.
-#[derive(Debug, Clone)]
-pub enum Input {
-    /// This process began: the first step of all.
-    Start,
-    /// Time has passed; see [`State::next_deadline`].
-    Tick,
-    /// `swarm.teardown`.
-    Teardown {
-        /// The request.
-        request: TeardownRequest,
-        /// The id for a new operation.
-        operation_id: OperationId,
-        /// The user that the NATS server vouches for.
-        requested_by: String,
-        /// The idempotency key.
-        key: Option<String>,
-        /// The request's trace context.
-        trace: Option<Trace>,
-    },
-    /// `swarm.operations.cancel`.
-    Cancel(CancelRequest),
-    /// `swarm.hosts.enroll`.
-    Enroll {
-        /// The request.
-        request: EnrollRequest,
-        /// The id for a new host, where the request gives none.
-        host: HostId,
-    },
-    /// `swarm.hosts.decommission`.
-    Decommission(DecommissionRequest),
-    /// `swarm.shards.list`.
-    ShardsList(ShardsListRequest),
-    /// `swarm.hosts.list`.
-    HostsList(HostsListRequest),
-    /// `swarm.operations.list`.
-    OperationsList(OperationsListRequest),
-    /// `swarm.operations.get`.
-    OperationGet(OperationGetRequest),
-    /// A list that is asked for by the leader of another partition. It is answered after an append: so that whoever was followed
-    /// without knowing it does not answer with what the next one has changed since.
-    Fenced(Box<Input>),
-    /// `agent.<host_uuid>.progress`.
-    Progress {
-        /// The host of the subject.
-        host: HostId,
-        /// The report.
-        progress: TeardownProgress,
-    },
-    /// `agent.<host_uuid>.results`.
-    Result {
-        /// The host of the subject.
-        host: HostId,
-        /// The report.
-        result: TeardownResult,
-        /// The report's trace context.
-        trace: Option<Trace>,
-    },
-    /// `agent.<host_uuid>.heartbeat`.
-    Heartbeat {
-        /// The host of the subject.
-        host: HostId,
-        /// The report.
-        heartbeat: Heartbeat,
-    },
-    /// The leader of another partition told something: it is told on, under a revision of this one's.
-    Relay {
-        /// Which.
-        from: Partition,
-        /// What.
-        told: Relayed,
-        /// Its trace context.
-        trace: Option<Trace>,
-    },
-}
-
-/// What a batch asks the shell to do, once it is durable. In order.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Effect {
-    /// Publish to an agent.
-    Command {
-        /// The agent's host.
-        host: HostId,
-        /// What to tell it.
-        command: AgentCommand,
-        /// The trace context of the request that caused it.
-        trace: Option<Trace>,
-    },
-    /// Publish on `shards.updated`.
-    ShardsUpdated(ShardsUpdated, Option<Trace>),
-    /// Publish on `hosts.updated`.
-    HostsUpdated(HostsUpdated),
-    /// Publish on `operations.updated`.
-    OperationsUpdated(OperationsUpdated, Option<Trace>),
-    /// Publish what another partition told.
-    Relayed {
-        /// The revision under which it is told, in the place of its own.
-        revision: u64,
-        /// What it told.
-        told: Relayed,
-        /// Its trace context.
-        trace: Option<Trace>,
-    },
-}
-
-/// An answer to whoever sent a step's input.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(untagged)]
-pub enum Reply {
-    /// To `swarm.teardown`.
-    Teardown(TeardownAccepted),
-    /// To a dry run of it.
-    Plan(TeardownPlan),
-    /// To `swarm.operations.cancel`.
-    Cancelled(Box<CancelAccepted>),
-    /// To `swarm.hosts.enroll`.
-    Enroll(EnrollAccepted),
-    /// To `swarm.hosts.decommission`.
-    Decommissioned(DecommissionAccepted),
-    /// To `swarm.shards.list`.
-    Shards(ShardsList),
-    /// To `swarm.hosts.list`.
-    Hosts(HostsList),
-    /// To `swarm.operations.list`.
-    Operations(OperationsList),
-    /// To `swarm.operations.get`.
-    Operation(Box<OperationGetAnswer>),
-    /// To a result.
-    Recorded(ResultRecorded),
-    /// To a heartbeat.
-    Heartbeat(HeartbeatAccepted),
-    /// To anything that was refused; travels in a `RefusalBody`.
-    #[serde(skip)]
-    Refused(Refusal),
-}
-
-/// The end of a batch: what must be on disk before any reply or effect of the batch leaves.
-#[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub struct Commit {
-    /// To be made durable, all or nothing. Empty: nothing to write.
-    pub changes: Vec<Change>,
-    /// What the batch asks the shell to do then.
-    pub effects: Vec<Effect>,
-}
 
 impl State {
     /// Decides on one input; answers with the reply, where the input is a request. It may leave once
@@ -236,5 +76,84 @@ impl State {
             }
         };
         Some(answered.unwrap_or_else(Reply::Refused))
+    }
+
+    /// Ends a batch of steps. Nothing that they answered, and none of these effects, may leave before
+    /// the changes are durable.
+    pub fn close(&mut self, now: Timestamp) -> Commit {
+        self.batch.end_message();
+        self.retire(now);
+        let batch = std::mem::take(&mut self.batch);
+        let mut commit = Commit {
+            changes: batch.changes,
+            effects: batch.effects,
+        };
+        let mut hosts: Vec<HostRecord> = Vec::new();
+        let mut rows: Vec<Change> = Vec::new();
+        for id in &batch.touched {
+            let Some(host) = self.hosts.get_mut(id) else {
+                continue;
+            };
+            if std::mem::take(&mut host.unsaved) {
+                rows.push(Change::Host(Box::new(host.row.clone())));
+            }
+            if batch.told.contains(id) {
+                hosts.push(host.record());
+            }
+            debug_assert_eq!(crate::invariants::host(self, id), Ok(()));
+        }
+        // Hosts first, so that a replay knows a host when it reads its shards and operations.
+        commit.changes.splice(0..0, rows);
+        let mut operations = Vec::with_capacity(batch.operations.len());
+        for (row, told) in batch.operations.into_values() {
+            if told {
+                operations.push(row.record(self.waiting_for(&row)));
+            }
+            commit.changes.push(Change::Operation(row));
+        }
+        let durable =
+            batch.meta || !(commit.changes.is_empty() && hosts.is_empty() && operations.is_empty());
+        while !operations.is_empty() {
+            let mut budget = MAX_BROADCAST_BYTES - ENVELOPE_BYTES;
+            let updated = take_fitting(&mut operations, &mut budget);
+            let trace = match updated.as_slice() {
+                [one] => self
+                    .operations
+                    .get(&one.operation_id)
+                    .and_then(|row| row.trace.clone()),
+                _ => None,
+            };
+            self.meta.revisions.operations += 1;
+            let revision = self.meta.revisions.operations;
+            let kind = OperationsUpdatedType;
+            let message = OperationsUpdated {
+                kind,
+                revision,
+                at: now,
+                updated,
+            };
+            commit
+                .effects
+                .push(Effect::OperationsUpdated(message, trace));
+            self.beacons.operations_told(now);
+        }
+        while !hosts.is_empty() {
+            let mut budget = MAX_BROADCAST_BYTES - ENVELOPE_BYTES;
+            let updated = take_fitting(&mut hosts, &mut budget);
+            self.meta.revisions.hosts += 1;
+            let revision = self.meta.revisions.hosts;
+            let message = HostsUpdated {
+                kind: HostsUpdatedType,
+                revision,
+                at: now,
+                updated,
+            };
+            commit.effects.push(Effect::HostsUpdated(message));
+            self.beacons.hosts_told(now);
+        }
+        if durable {
+            commit.changes.push(Change::Meta(self.meta));
+        }
+        commit
     }
 }

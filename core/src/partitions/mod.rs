@@ -1,0 +1,4 @@
+//! partitions.
+
+pub(crate) mod cursor;
+pub(crate) mod merge;

@@ -1,0 +1,6 @@
+//! reports.
+
+pub(crate) mod heartbeat;
+pub(crate) mod inventory;
+pub(crate) mod progress;
+pub(crate) mod result;
