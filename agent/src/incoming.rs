@@ -117,7 +117,7 @@ fn answer<T: DeserializeOwned>(what: &'static str, message: &Message) -> Result<
 
 #[cfg(test)]
 #[allow(unreachable_pub, reason = "public where it is at home")]
-#[path = "../../tests/src/corpus.rs"]
+#[path = "../../tests/harness/corpus.rs"]
 mod corpus;
 
 #[cfg(test)]

@@ -9,7 +9,7 @@ use std::collections::HashMap;
 use anyhow::{Context, Result};
 use async_nats::jetstream::{self, context::Context as JetStream, stream};
 use scuttle_schemas::{MAX_DECKIES_PER_HOST, Partition, Partitions, subjects};
-use scuttle_tests::cluster::SERVERS;
+use scuttle_tests::servers::nats_cluster::SERVERS;
 use scuttle_tests::{Http, Role};
 use serde::Serialize;
 

@@ -7,9 +7,9 @@ use anyhow::{Context, Result, ensure};
 use async_nats::jetstream::context::Context as JetStream;
 use scuttle_schemas::Partitions;
 use scuttle_schemas::subjects::{self, AgentChannel};
-use scuttle_tests::cluster::SERVERS;
-use scuttle_tests::process::Process;
-use scuttle_tests::{Client, Cluster, Controller, Http, Role, until};
+use scuttle_tests::programs::process::Process;
+use scuttle_tests::servers::nats_cluster::SERVERS;
+use scuttle_tests::{Client, Controller, Http, NatsCluster, Role, until};
 use tempfile::TempDir;
 
 use crate::load::Order;
@@ -23,7 +23,7 @@ const SHORT: f64 = 4_096.0;
 
 /// The servers, and which of them is asked.
 pub(crate) struct Servers {
-    cluster: Cluster,
+    cluster: NatsCluster,
     pub(crate) turn: usize,
 }
 
@@ -31,7 +31,7 @@ impl Servers {
     /// Starts them, with their files in `dir`.
     pub(crate) async fn start(dir: &Path) -> Result<Self> {
         Ok(Self {
-            cluster: Cluster::start_with(dir, with_user).await?,
+            cluster: NatsCluster::start_with(dir, with_user).await?,
             turn: 0,
         })
     }

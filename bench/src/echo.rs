@@ -5,7 +5,7 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use futures_util::StreamExt;
-use scuttle_tests::process::Process;
+use scuttle_tests::programs::process::Process;
 use tokio::process::Command;
 
 use crate::load::{Pace, Targets, What};

@@ -5,8 +5,8 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use scuttle_tests::flood::{Flood, Shape, Speed};
-use scuttle_tests::served::{HOSTS, Served, Service};
+use scuttle_tests::faults::flood::{Flood, Shape, Speed};
+use scuttle_tests::teardown_load::{HOSTS, Served, Service};
 use scuttle_tests::{Controller, Swarm};
 
 use crate::FloodArgs;

@@ -4,8 +4,8 @@ use std::path::Path;
 
 use anyhow::{Context, Result};
 use async_nats::ConnectOptions;
-use scuttle_tests::process::Process;
-use scuttle_tests::server::free_ports;
+use scuttle_tests::programs::process::Process;
+use scuttle_tests::servers::nats_server::free_ports;
 use scuttle_tests::{Client, until};
 use tokio::process::Command;
 

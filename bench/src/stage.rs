@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail};
 use scuttle_tests::Client;
-use scuttle_tests::nats::program;
+use scuttle_tests::programs::program;
 use tempfile::TempDir;
 
 use crate::How;

@@ -14,7 +14,7 @@ use scuttle_schemas::agents::{Heartbeat, HeartbeatAccepted};
 use scuttle_schemas::hosts::EnrollAccepted;
 use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_schemas::{BootId, HostId};
-use scuttle_tests::process::Process;
+use scuttle_tests::programs::process::Process;
 use scuttle_tests::{Client, Controller, reported};
 use serde_json::json;
 use tempfile::TempDir;

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use scuttle_schemas::subjects;
-use scuttle_tests::controller::bare;
-use scuttle_tests::process::Process;
+use scuttle_tests::programs::bare;
+use scuttle_tests::programs::process::Process;
 
 use crate::echo::{self, Own};
 use crate::load::{Pace, What};

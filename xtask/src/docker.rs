@@ -1,6 +1,6 @@
 //! `cargo xtask test --docker`: brings what the Docker tests need, runs them, and leaves nothing behind.
 //!
-//! What they test, and how each starts a dockerd of its own and ends it, is in tests/tests/docker/.
+//! What they test, and how each starts a dockerd of its own and ends it, is in tests/docker/.
 
 use std::env;
 use std::fs;

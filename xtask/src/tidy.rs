@@ -89,8 +89,7 @@ fn check_source(name: &str, text: &str, broken: &mut Vec<String>) {
     }
     let is_test = name.starts_with("tests/");
     // schemas/ is where subjects are written; the hostile tests send what no subject may be.
-    let may_write_subjects =
-        name.starts_with("schemas/") || name.starts_with("tests/tests/hostile");
+    let may_write_subjects = name.starts_with("schemas/") || name.starts_with("tests/e2e/hostile/");
     for (number, line) in (1..).zip(text.lines()) {
         if line.trim_start().starts_with("//") {
             continue;
@@ -156,16 +155,16 @@ mod tests {
         let of = |lines: usize| DOC.to_owned() + &"\n".repeat(lines - 1);
         check("core/src/a.rs", &of(500), &[]);
         check("core/src/deep/a.rs", &of(501), &["core/src/deep/a.rs"]);
-        check("tests/tests/a.rs", &of(501), &[]);
+        check("tests/e2e/a.rs", &of(501), &[]);
     }
 
     #[test]
     fn a_test_does_not_sleep() {
         let sleeps = format!("{DOC}tokio::time::sleep(second).await;\n");
-        check("tests/tests/a.rs", &sleeps, &["tests/tests/a.rs:2"]);
-        check("tests/src/a.rs", &sleeps, &["tests/src/a.rs:2"]);
+        check("tests/e2e/a.rs", &sleeps, &["tests/e2e/a.rs:2"]);
+        check("tests/harness/a.rs", &sleeps, &["tests/harness/a.rs:2"]);
         check("agent/src/a.rs", &sleeps, &[]);
-        check("tests/tests/a.rs", &format!("{DOC}// no sleep()\n"), &[]);
+        check("tests/e2e/a.rs", &format!("{DOC}// no sleep()\n"), &[]);
     }
 
     #[test]
@@ -173,9 +172,13 @@ mod tests {
         for (word, rest) in SUBJECTS {
             let writes = format!("{DOC}let s = \"{word}.{rest}\";\n");
             check("controller/src/a.rs", &writes, &["controller/src/a.rs:2"]);
-            check("tests/tests/roles.rs", &writes, &["tests/tests/roles.rs:2"]);
+            check(
+                "tests/e2e/security/permissions.rs",
+                &writes,
+                &["tests/e2e/security/permissions.rs:2"],
+            );
             check("schemas/src/subjects.rs", &writes, &[]);
-            check("tests/tests/hostile.rs", &writes, &[]);
+            check("tests/e2e/hostile/payloads.rs", &writes, &[]);
         }
         check(
             "core/src/a.rs",

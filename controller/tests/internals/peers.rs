@@ -1,0 +1,184 @@
+//! What controllers hand each other, on a real nats-server: a snapshot that lets the journal be trimmed, and what a leader
+//! does harm to that wakes up amid this: nothing.
+
+use std::path::Path;
+
+use scuttle_controller::partition::assignment::Portion;
+use scuttle_controller::store::snapshot_exchange::{Peers, PeersError};
+use scuttle_controller::store::{
+    JetStream, JournalError, ReplicatedStore, Snapshots, Store, StoreError, write_rows,
+};
+use scuttle_core::{Change, Meta};
+use scuttle_tests::TestResult;
+use scuttle_tests::servers::nats_server::Server;
+use tempfile::TempDir;
+use tokio::runtime::Handle;
+use tokio::task::spawn_blocking;
+
+/// A server, and what all share on it.
+struct Bus {
+    stream: JetStream,
+    peers: Peers,
+    dir: TempDir,
+    _server: Server,
+}
+
+impl Bus {
+    async fn start() -> anyhow::Result<Self> {
+        let dir = tempfile::tempdir()?;
+        let server = Server::bare(dir.path()).await?;
+        let stream = JetStream {
+            client: async_nats::connect(server.url()).await?,
+            name: "journal".to_owned(),
+            subject: "journal".to_owned(),
+            replicas: 1,
+            portion: Portion::WHOLE,
+        };
+        Ok(Self {
+            peers: Peers::open(stream.clone(), "snapshots").await?,
+            stream,
+            dir,
+            _server: server,
+        })
+    }
+
+    /// Opens and reads a store of its own.
+    async fn store(&self, name: &str) -> Result<(ReplicatedStore, Vec<Change>), StoreError> {
+        let (dir, stream) = (self.dir.path().join(name), self.stream.clone());
+        let opening = spawn_blocking(move || {
+            let mut store = ReplicatedStore::open(&dir, Handle::current(), stream)?;
+            let mut changes = Vec::new();
+            store.load(&mut |change| {
+                changes.push(change);
+                Ok(())
+            })?;
+            Ok((store, changes))
+        });
+        opening.await.expect("it does not panic")
+    }
+
+    fn path(&self, name: &str) -> std::path::PathBuf {
+        self.dir.path().join(name)
+    }
+}
+
+fn meta(epoch: u64) -> Change {
+    Change::Meta(Meta {
+        epoch,
+        ..Meta::default()
+    })
+}
+
+/// Appends some batches, and moves them to the rows.
+async fn grow(mut store: ReplicatedStore, epochs: std::ops::Range<u64>) -> ReplicatedStore {
+    let growing = spawn_blocking(move || {
+        for epoch in epochs {
+            store.append(&[meta(epoch)]).expect("an append");
+        }
+        store.checkpoint(usize::MAX).expect("a checkpoint");
+        store
+    });
+    growing.await.expect("it does not panic")
+}
+
+async fn trim(bus: &Bus, dir: &Path, rows: &Snapshots) -> Result<(), PeersError> {
+    bus.peers.trim_once(dir, rows, 0).await
+}
+
+#[tokio::test]
+async fn who_has_no_rows_gets_them_when_the_journal_was_trimmed() -> TestResult {
+    let bus = Bus::start().await?;
+    let (store, _) = bus.store("leader").await?;
+    let store = grow(store, 1..20).await;
+    trim(&bus, &bus.path("leader"), &store.snapshots()).await?;
+    let store = grow(store, 20..25).await;
+
+    let refused = bus.store("new").await.map(drop);
+    assert!(
+        matches!(
+            refused,
+            Err(StoreError::Journal(JournalError::Trimmed { .. }))
+        ),
+        "{refused:?}"
+    );
+    bus.peers.fetch(&bus.path("new")).await?;
+    let (new, changes) = bus.store("new").await?;
+    let expected: Vec<_> = (19..25).map(meta).collect();
+    assert_eq!(changes, expected);
+    // And it can go on from there.
+    drop(store);
+    grow(new, 25..26).await;
+    assert_eq!(bus.store("leader").await?.1, [meta(24), meta(25)]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_old_leader_that_wakes_up_takes_nothing_away() -> TestResult {
+    let bus = Bus::start().await?;
+    let (old, _) = bus.store("old").await?;
+    let old = grow(old, 1..10).await;
+    let (new, _) = bus.store("new").await?;
+    let new = grow(new, 10..20).await;
+    trim(&bus, &bus.path("new"), &new.snapshots()).await?;
+    // As it would have been before: its rows end amid what was trimmed.
+    bus.peers
+        .put(&bus.path("old").join("scuttle.redb"), 9)
+        .await?;
+    trim(&bus, &bus.path("old"), &old.snapshots()).await?;
+
+    bus.peers.fetch(&bus.path("third")).await?;
+    assert_eq!(bus.store("third").await?.1, [meta(19)]);
+    grow(new, 20..22).await;
+    assert_eq!(bus.store("third").await?.1, [meta(19), meta(20), meta(21)]);
+    Ok(())
+}
+
+/// A stream that was deleted, and made anew by whoever came first, is not a new swarm.
+#[tokio::test]
+async fn a_journal_that_ends_before_a_snapshot_is_not_taken_for_a_new_one() -> TestResult {
+    let bus = Bus::start().await?;
+    let (store, _) = bus.store("leader").await?;
+    let store = grow(store, 1..20).await;
+    trim(&bus, &bus.path("leader"), &store.snapshots()).await?;
+    assert_eq!(bus.peers.newest().await?, Some(19));
+    store.has_had(19)?;
+    let context = async_nats::jetstream::new(bus.stream.client.clone());
+    context.delete_stream(&bus.stream.name).await?;
+
+    let (new, changes) = bus.store("new").await?;
+    assert_eq!(changes, []);
+    let error = new.has_had(19).expect_err("it was lost").to_string();
+    assert!(error.contains("ends with message 0"), "{error}");
+    drop(store);
+    let error = bus
+        .store("leader")
+        .await
+        .map(drop)
+        .expect_err("it was lost");
+    assert!(error.to_string().contains("message 19"), "{error}");
+    Ok(())
+}
+
+/// A leader that is deposed amid it opens its rows again at once; the thread that still writes finds them closed.
+#[tokio::test]
+async fn a_snapshot_that_is_being_written_does_not_keep_the_rows_open() -> TestResult {
+    let bus = Bus::start().await?;
+    let (store, _) = bus.store("leader").await?;
+    let store = grow(store, 1..10).await;
+    let snapshot = store.snapshots().take()?;
+    drop(store);
+    let (again, changes) = bus.store("leader").await?;
+    assert_eq!(changes, [meta(9)]);
+    assert!(write_rows(&snapshot, &bus.path("leader")).is_err());
+    drop(again);
+    Ok(())
+}
+
+#[tokio::test]
+async fn without_a_snapshot_it_is_said_what_to_do() -> TestResult {
+    let bus = Bus::start().await?;
+    let error = bus.peers.fetch(&bus.path("new")).await;
+    let error = error.expect_err("there is none").to_string();
+    assert!(error.contains("restore a backup"), "{error}");
+    Ok(())
+}

@@ -1,0 +1,398 @@
+//! Snapshots, backups of a stopped controller's store, and what is restored of them. (Those of a running controller
+//! are in `tests/e2e/backup_and_migration/backup.rs`.)
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+
+use redb::{Database, TableDefinition};
+use scuttle_controller::ops::backup::{BackupError, Content, Interrupt, make, restore};
+use scuttle_controller::store::{FILE_NAME, RedbStore, Snapshot, Store, StoreError};
+use scuttle_core::{Change, Revisions};
+use scuttle_schemas::Timestamp;
+use tempfile::TempDir;
+
+use super::rows::{host, key, meta, operation, removed, shard};
+use super::{load, rows_of};
+
+const NOW: i64 = 1_795_425_109_000;
+
+fn content(snapshot: &Snapshot) -> BTreeMap<String, Change> {
+    let mut changes = Vec::new();
+    let read = snapshot.records(|record, _| {
+        changes.extend_from_slice(record.changes());
+        Ok::<_, StoreError>(())
+    });
+    read.expect("the snapshot can be read");
+    rows_of(changes)
+}
+
+/// However it is written to, even while it is read, a snapshot is the store as it was at one commit.
+#[test]
+fn a_snapshot_is_one_commit() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut store = RedbStore::open(dir.path()).expect("the store opens");
+    let snapshots = store.snapshots();
+    let mut appended = Vec::new();
+    let mut version = 0;
+    let mut write = |store: &mut RedbStore, appended: &mut Vec<Change>| {
+        version += 1;
+        let other = shard("a", &format!("d{}", version % 5), version);
+        let gone = removed("a", &format!("d{}", (version + 2) % 5));
+        let batch = [meta(version), host("a", version), other, gone];
+        store.append(&batch).expect("an append");
+        appended.extend(batch);
+        if version % 3 == 0 {
+            store.checkpoint(7).expect("a checkpoint");
+        }
+    };
+    let mut values = 0;
+    for _ in 0..12 {
+        write(&mut store, &mut appended);
+        write(&mut store, &mut appended);
+        let snapshot = snapshots.take().expect("a snapshot");
+        let expected = rows_of(appended.clone());
+        let mut read = Vec::new();
+        let outcome = snapshot.records(|record, _| {
+            read.extend_from_slice(record.changes());
+            values += 1;
+            write(&mut store, &mut appended);
+            Ok::<_, StoreError>(())
+        });
+        outcome.expect("the snapshot can be read");
+        assert_eq!(rows_of(read), expected);
+        assert_eq!(content(&snapshot), expected, "it can be read again");
+    }
+    assert!(values > 50, "{values}");
+    assert_eq!(rows_of(load(&mut store)), rows_of(appended));
+}
+
+/// A snapshot that is still there does not keep the file from whoever opens it next.
+#[test]
+fn a_closed_store_gives_no_more_and_its_file_is_free() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut store = RedbStore::open(dir.path()).expect("the store opens");
+    let rows = (0..5000).map(|decky| shard("a", &format!("d{decky}"), 1));
+    let rows: Vec<_> = std::iter::once(host("a", 1)).chain(rows).collect();
+    store.append(&rows).expect("an append");
+    store.checkpoint(1).expect("a checkpoint");
+    let snapshots = store.snapshots();
+    let snapshot = snapshots.take().expect("a snapshot");
+    drop((store, snapshots));
+    let mut store = RedbStore::open(dir.path()).expect("nobody has it");
+    let read = snapshot.each(|_, _| Ok::<_, StoreError>(()));
+    let error = read.expect_err("the store was closed").to_string();
+    assert!(error.contains(FILE_NAME), "{error}");
+    assert_eq!(load(&mut store).len(), 5001);
+}
+
+/// A data directory with a store as a kill leaves it, rows and journal, and the content.
+fn killed() -> (TempDir, Vec<Change>) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut store = RedbStore::open(dir.path()).expect("the store opens");
+    let mut batch = vec![meta(1), host("a", 1), key("k", 1)];
+    batch.extend((0..500).map(|decky| shard("a", &format!("d{decky}"), 1)));
+    store.append(&batch).expect("an append");
+    store.checkpoint(1).expect("a checkpoint");
+    let later = [
+        operation("a", 1, 1),
+        shard("a", "d7", 2),
+        removed("a", "d8"),
+    ];
+    store.append(&later).expect("an append");
+    store.append(&[meta(2)]).expect("an append");
+    let content = load(&mut store);
+    let killed = tempfile::tempdir().expect("a temporary directory");
+    let file = FILE_NAME;
+    fs::copy(dir.path().join(file), killed.path().join(file)).expect("a copy");
+    (killed, content)
+}
+
+fn names(dir: &Path) -> Vec<String> {
+    let name = |entry: std::io::Result<fs::DirEntry>| {
+        let name = entry.expect("an entry").file_name();
+        name.to_string_lossy().into_owned()
+    };
+    let mut names: Vec<_> = fs::read_dir(dir)
+        .expect("the directory")
+        .map(name)
+        .collect();
+    names.sort();
+    names
+}
+
+fn backup(from: &TempDir) -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("backup.redb");
+    make(from.path(), &file, false, &Interrupt::default()).expect("a backup");
+    (dir, file)
+}
+
+fn restored(data_dir: &Path, file: &Path) -> Result<Content, BackupError> {
+    let now = Timestamp::from_millis(NOW);
+    let restored = restore(data_dir, file, now, &Interrupt::default());
+    restored.map(|restored| restored.content)
+}
+
+#[test]
+fn a_stopped_controllers_store_is_read_and_left_alone() {
+    let (data, content) = killed();
+    let before = fs::read(data.path().join(FILE_NAME)).expect("the store");
+    let (dir, file) = backup(&data);
+    assert_eq!(names(dir.path()), ["backup.redb"]);
+    assert_eq!(names(data.path()), [FILE_NAME]);
+    let after = fs::read(data.path().join(FILE_NAME)).expect("the store");
+    assert!(before == after, "it was changed");
+
+    let mode = fs::metadata(&file).expect("metadata").permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    // A backup is a store.
+    let place = tempfile::tempdir().expect("a temporary directory");
+    fs::rename(&file, place.path().join(FILE_NAME)).expect("renamed");
+    let mut store = RedbStore::open(place.path()).expect("the store opens");
+    assert_eq!(load(&mut store), content);
+}
+
+/// What is restored is what was backed up, told anew.
+#[test]
+fn what_is_restored_is_what_was_there_with_higher_revisions() {
+    let (data, content) = killed();
+    let (_dir, file) = backup(&data);
+    let place = tempfile::tempdir().expect("a temporary directory");
+    // Made if it is missing, and read from what may not be written to.
+    let new = place.path().join("var/scuttle");
+    fs::set_permissions(&file, PermissionsExt::from_mode(0o400)).expect("permissions");
+    let (hosts, shards, open) = (1, 499, 1);
+    let expected = Content {
+        hosts,
+        shards,
+        open,
+    };
+    assert_eq!(restored(&new, &file).expect("restored"), expected);
+    assert_eq!(names(&new), [FILE_NAME]);
+
+    let mut store = RedbStore::open(&new).expect("the store opens");
+    let mut rows = rows_of(load(&mut store));
+    let mut before = rows_of(content);
+    let Some(Change::Meta(raised)) = rows.remove("meta") else {
+        panic!("the swarm's row is there");
+    };
+    let Some(Change::Meta(told)) = before.remove("meta") else {
+        panic!("the swarm's row was there");
+    };
+    assert_eq!(raised.epoch, told.epoch);
+    let Revisions {
+        shards,
+        hosts,
+        operations,
+    } = raised.revisions;
+    for revision in [shards, hosts, operations] {
+        assert!((1 << 40..1 << 53).contains(&revision), "{revision}");
+    }
+    for change in before.values_mut() {
+        if let Change::Shard(row) = change {
+            let row = std::sync::Arc::make_mut(row);
+            assert!(row.revision < shards);
+            row.revision = shards;
+        }
+    }
+    assert_eq!(rows, before);
+}
+
+/// Checks that a restore into `data_dir` is refused in these words, and changes nothing.
+fn check_refused(data_dir: &Path, file: &Path, words: &[&str]) {
+    let (there, bytes) = (names(data_dir), fs::read(file).ok());
+    let error = restored(data_dir, file).expect_err("refused").to_string();
+    for word in words {
+        assert!(error.contains(word), "{word:?} is in: {error}");
+    }
+    assert_eq!(names(data_dir), there);
+    assert!(fs::read(file).ok() == bytes, "the backup was changed");
+}
+
+#[test]
+fn a_store_is_never_replaced() {
+    let (data, content) = killed();
+    let (_dir, file) = backup(&data);
+    let store = data.path().join(FILE_NAME);
+    let store = store.to_str().expect("a name");
+    check_refused(data.path(), &file, &[store, "move it away first"]);
+    let open = RedbStore::open(data.path()).expect("the store opens");
+    check_refused(data.path(), &file, &[store, "move it away first"]);
+    drop(open);
+    let mut store = RedbStore::open(data.path()).expect("the store opens");
+    assert_eq!(load(&mut store), content);
+}
+
+#[test]
+fn what_cannot_be_restored_is_named_and_changes_nothing() {
+    const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+    const SHARDS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("shards");
+    let (data, _) = killed();
+    let (dir, file) = backup(&data);
+    let empty = tempfile::tempdir().expect("a temporary directory");
+    let name = file.to_str().expect("a name");
+    let none = dir.path().join("none");
+    check_refused(
+        empty.path(),
+        &none,
+        &["none cannot be restored", "nothing was changed"],
+    );
+    let store = data.path().join(FILE_NAME);
+    let open = RedbStore::open(data.path()).expect("the store opens");
+    check_refused(
+        empty.path(),
+        &store,
+        &["in use", "make a backup of that one"],
+    );
+    drop(open);
+
+    let whole = fs::read(&file).expect("the backup");
+    for content in [&b""[..], b"# a text file\n", &[0; 16_000]] {
+        fs::write(&file, content).expect("a file");
+        check_refused(
+            empty.path(),
+            &file,
+            &[name, "not a Scuttle store", "another backup"],
+        );
+    }
+    for length in [1, 300, 4096, whole.len() / 2, whole.len() - 1] {
+        fs::write(&file, &whole[..length]).expect("a file");
+        check_refused(empty.path(), &file, &[name, "nothing was changed"]);
+    }
+    let edit = |change: &dyn Fn(&redb::WriteTransaction)| {
+        fs::write(&file, &whole).expect("a file");
+        let database = Database::open(&file).expect("the database opens");
+        let transaction = database.begin_write().expect("a transaction");
+        change(&transaction);
+        transaction.commit().expect("a commit");
+    };
+    edit(&|transaction| {
+        let mut meta = transaction.open_table(META).expect("the table");
+        let format = 77_u32.to_le_bytes();
+        meta.insert("format", format.as_slice()).expect("a row");
+    });
+    let words = ["has format 77", "the version of Scuttle that wrote it"];
+    check_refused(empty.path(), &file, &words);
+    edit(&|transaction| {
+        let mut shards = transaction.open_table(SHARDS).expect("the table");
+        shards.insert(("a", "d7"), &[0xff; 9][..]).expect("a row");
+    });
+    check_refused(empty.path(), &file, &[name, "is damaged (table shards"]);
+    edit(&|transaction| {
+        let hosts: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("hosts");
+        let mut hosts = transaction.open_table(hosts).expect("the table");
+        hosts.remove("a").expect("a row");
+    });
+    check_refused(empty.path(), &file, &["is damaged", "which is not stored"]);
+    let missing = empty.path().join("missing");
+    restored(&missing, &file).expect_err("refused");
+    assert!(!missing.exists(), "no directory was made");
+
+    fs::write(&file, &whole).expect("a file");
+    restored(empty.path(), &file).expect("the whole one is restored");
+}
+
+#[test]
+fn a_flipped_bit_in_a_backup_is_refused_or_harmless() {
+    let (data, content) = killed();
+    let (_dir, file) = backup(&data);
+    let whole = fs::read(&file).expect("the backup");
+    let shards = |changes: Vec<Change>| {
+        let rows = rows_of(changes).into_iter();
+        rows.filter(|(name, _)| name.starts_with("shard")).count()
+    };
+    let expected = shards(content);
+    let mut refused = 0;
+    for at in (0..400).step_by(9).chain((400..whole.len()).step_by(4099)) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x10;
+        fs::write(&file, &flipped).expect("a damaged file");
+        let place = tempfile::tempdir().expect("a temporary directory");
+        match restored(place.path(), &file) {
+            Err(_) => {
+                refused += 1;
+                assert_eq!(names(place.path()), [""; 0], "byte {at}");
+            }
+            Ok(content) => assert_eq!(content.shards, expected, "byte {at}"),
+        }
+    }
+    assert!(refused > 10, "{refused} refused");
+}
+
+#[test]
+fn an_interrupted_backup_leaves_nothing() {
+    let (data, _) = killed();
+    let (dir, file) = backup(&data);
+    let interrupt = Interrupt::default();
+    interrupt.set();
+    let again = dir.path().join("again.redb");
+    let error = make(data.path(), &again, false, &interrupt).expect_err("interrupted");
+    assert!(matches!(error, BackupError::Interrupted), "{error}");
+    assert_eq!(names(dir.path()), ["backup.redb"]);
+    let place = dir.path().join("place");
+    let now = Timestamp::from_millis(NOW);
+    let error = restore(&place, &file, now, &interrupt).expect_err("interrupted");
+    assert!(matches!(error, BackupError::Interrupted), "{error}");
+    assert_eq!(names(dir.path()), ["backup.redb"]);
+}
+
+#[test]
+fn a_backup_replaces_nothing_unless_it_is_told_to() {
+    let (data, _) = killed();
+    let (dir, file) = backup(&data);
+    let before = fs::read(&file).expect("the backup");
+    let interrupt = Interrupt::default();
+    let error = make(data.path(), &file, false, &interrupt).expect_err("it exists");
+    assert!(error.to_string().contains("--force"), "{error}");
+    assert!(fs::read(&file).expect("the backup") == before);
+
+    let mut store = RedbStore::open(data.path()).expect("the store opens");
+    store.append(&[host("b", 1)]).expect("an append");
+    let error = make(data.path(), &file, true, &interrupt).expect_err("in use");
+    assert!(matches!(error, BackupError::Silent(_)), "{error}");
+    drop(store);
+    let made = make(data.path(), &file, true, &interrupt).expect("a backup");
+    assert_eq!((made.content.hosts, made.running), (2, false));
+    assert_eq!(names(dir.path()), ["backup.redb"]);
+
+    let store = data.path().join(FILE_NAME);
+    let error = make(data.path(), &store, true, &interrupt).expect_err("the store");
+    assert!(matches!(error, BackupError::IsStore(_)), "{error}");
+    assert_eq!(names(data.path()), [FILE_NAME]);
+
+    let nowhere = dir.path().join("nowhere/backup.redb");
+    let error = make(data.path(), &nowhere, false, &interrupt).expect_err("no directory");
+    assert!(matches!(error, BackupError::Write { .. }), "{error}");
+    let empty = tempfile::tempdir().expect("a temporary directory");
+    let error = make(empty.path(), &nowhere, false, &interrupt).expect_err("no store");
+    assert!(matches!(error, BackupError::NoStore(_)), "{error}");
+    assert_eq!(names(empty.path()), [""; 0]);
+}
+
+/// Rows and batches of more bytes than are written in one transaction.
+#[test]
+fn a_large_store_is_backed_up_whole() {
+    let data = tempfile::tempdir().expect("a temporary directory");
+    let mut store = RedbStore::open(data.path()).expect("the store opens");
+    let rows = |host_name: &'static str, version| {
+        let shards = (0..45_000).map(move |decky| shard(host_name, &format!("d{decky}"), version));
+        std::iter::once(host(host_name, version))
+            .chain(shards)
+            .collect::<Vec<_>>()
+    };
+    store.append(&rows("a", 1)).expect("an append");
+    store.checkpoint(1).expect("a checkpoint");
+    for (name, version) in [("b", 1), ("a", 2)] {
+        store.append(&rows(name, version)).expect("an append");
+    }
+    let content = load(&mut store);
+    drop(store);
+    let (_dir, file) = backup(&data);
+    let place = tempfile::tempdir().expect("a temporary directory");
+    fs::rename(&file, place.path().join(FILE_NAME)).expect("renamed");
+    let mut store = RedbStore::open(place.path()).expect("the store opens");
+    assert_eq!(store.journal_len(), 90_002);
+    assert!(load(&mut store) == content, "other rows");
+}

@@ -1,0 +1,271 @@
+//! The store's file: how it is made, and what happens to one that is not as it should be.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use redb::{Database, ReadableDatabase, TableDefinition};
+use scuttle_controller::store::{FILE_NAME, RedbStore, Store, StoreError};
+use tempfile::TempDir;
+
+use super::rows::{host, key, key_removed, meta, operation, operation_removed, removed, shard};
+use super::{load, rows_of};
+
+const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+const SHARDS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("shards");
+const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
+
+/// A data directory with a store of a few rows and a journal in it.
+fn stored() -> (TempDir, PathBuf) {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut store = RedbStore::open(dir.path()).expect("the store opens");
+    let mut batch = vec![meta(1), host("a", 1)];
+    batch.extend((0..500).map(|decky| shard("a", &format!("d{decky}"), 1)));
+    store.append(&batch).expect("an append");
+    store.checkpoint(1).expect("a checkpoint");
+    store.append(&[operation("a", 1, 1)]).expect("an append");
+    let file = dir.path().join(FILE_NAME);
+    (dir, file)
+}
+
+/// The error of opening, or else of loading.
+fn refusal(dir: &TempDir) -> StoreError {
+    match RedbStore::open(dir.path()) {
+        Err(error) => error,
+        Ok(mut store) => store
+            .load(&mut |_| Ok(()))
+            .expect_err("the store is refused"),
+    }
+}
+
+/// Checks that a store is refused in these words, with the file's name.
+fn check_refused(dir: &TempDir, words: &str) {
+    let error = refusal(dir).to_string();
+    assert!(error.contains(words), "{error}");
+    let file = dir.path().join(FILE_NAME);
+    assert!(error.contains(&file.display().to_string()), "{error}");
+}
+
+fn edit(file: &Path, edit: impl FnOnce(&redb::WriteTransaction)) {
+    let database = Database::open(file).expect("the database opens");
+    let transaction = database.begin_write().expect("a transaction");
+    edit(&transaction);
+    transaction.commit().expect("a commit");
+}
+
+#[test]
+fn the_data_directory_is_made_for_its_user_alone() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let data = dir.path().join("var/scuttle");
+    drop(RedbStore::open(&data).expect("the store opens"));
+    let names: Vec<_> = fs::read_dir(&data)
+        .expect("the directory is there")
+        .map(|entry| entry.expect("an entry").file_name())
+        .collect();
+    assert_eq!(names, [FILE_NAME]);
+    #[cfg(unix)]
+    {
+        use std::os::unix::fs::PermissionsExt;
+        let mode = fs::metadata(&data).expect("metadata").permissions().mode();
+        assert_eq!(mode & 0o777, 0o700);
+    }
+}
+
+#[test]
+fn a_second_controller_is_refused() {
+    let (dir, _file) = stored();
+    let first = RedbStore::open(dir.path()).expect("the store opens");
+    let error = refusal(&dir);
+    assert!(matches!(error, StoreError::InUse { .. }), "{error}");
+    assert!(
+        error
+            .to_string()
+            .contains("is in use by another controller")
+    );
+    drop(first);
+    RedbStore::open(dir.path()).expect("the first is gone");
+}
+
+/// A copy of the file while it is open is what a kill leaves.
+#[test]
+fn a_killed_controllers_store_has_every_append() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut store = RedbStore::open(dir.path()).expect("the store opens");
+    let mut appended = Vec::new();
+    for version in 1..40 {
+        let batch = [meta(version), host("a", version), shard("a", "d", version)];
+        store.append(&batch).expect("an append");
+        appended.extend(batch);
+        if version % 7 == 0 {
+            store.checkpoint(6).expect("a checkpoint");
+        }
+        let killed = tempfile::tempdir().expect("a temporary directory");
+        let copy = killed.path().join(FILE_NAME);
+        fs::copy(dir.path().join(FILE_NAME), copy).expect("a copy");
+        let mut next = RedbStore::open(killed.path()).expect("the store opens");
+        assert_eq!(next.journal_len(), store.journal_len());
+        assert_eq!(rows_of(load(&mut next)), rows_of(appended.clone()));
+    }
+}
+
+#[test]
+fn a_directory_that_cannot_be_made_is_named() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join("file");
+    fs::write(&file, "").expect("a file");
+    let data = file.join("data");
+    let error = RedbStore::open(&data).expect_err("a file is no directory");
+    assert!(
+        error.to_string().contains(&data.display().to_string()),
+        "{error}"
+    );
+    assert!(
+        error.to_string().contains("create the data directory"),
+        "{error}"
+    );
+}
+
+#[test]
+fn another_format_is_refused() {
+    let (dir, file) = stored();
+    edit(&file, |transaction| {
+        let mut meta = transaction.open_table(META).expect("the table");
+        meta.insert("format", 1_u32.to_le_bytes().as_slice())
+            .expect("a row");
+    });
+    check_refused(&dir, "has format 1, and this controller reads format 3");
+    edit(&file, |transaction| {
+        let mut meta = transaction.open_table(META).expect("the table");
+        meta.remove("format").expect("a row");
+    });
+    check_refused(&dir, "is not a Scuttle store");
+}
+
+#[test]
+fn another_programs_file_is_refused() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let file = dir.path().join(FILE_NAME);
+    for content in [
+        vec![],
+        b"short".to_vec(),
+        vec![0; 4096],
+        vec![b'x'; 1 << 20],
+    ] {
+        fs::write(&file, &content).expect("a file");
+        check_refused(&dir, "is not a Scuttle store");
+        let after = fs::read(&file).expect("the file can be read");
+        assert_eq!(after, content, "the file is left as it was");
+    }
+    fs::remove_file(&file).expect("the file goes");
+    drop(Database::create(&file).expect("another program's database"));
+    check_refused(&dir, "is not a Scuttle store");
+}
+
+#[test]
+fn a_row_that_does_not_decode_is_named() {
+    let (dir, file) = stored();
+    let whole = {
+        let database = Database::open(&file).expect("the database opens");
+        let transaction = database.begin_read().expect("a transaction");
+        let shards = transaction.open_table(SHARDS).expect("the table");
+        let row = shards.get(("a", "d7")).expect("a read").expect("the row");
+        row.value().to_vec()
+    };
+    let longer = [whole.as_slice(), &[0]].concat();
+    for row in [&[0xff; 40][..], &whole[..whole.len() - 1], &longer] {
+        edit(&file, |transaction| {
+            let mut shards = transaction.open_table(SHARDS).expect("the table");
+            shards.insert(("a", "d7"), row).expect("a row");
+        });
+        check_refused(&dir, "is damaged (table shards, key a/d7: ");
+    }
+    edit(&file, |transaction| {
+        let mut shards = transaction.open_table(SHARDS).expect("the table");
+        shards.insert(("a", "d7"), whole.as_slice()).expect("a row");
+        let mut journal = transaction.open_table(JOURNAL).expect("the table");
+        journal.insert(9, [3, 77].as_slice()).expect("a row");
+    });
+    check_refused(&dir, "is damaged (table journal, key 9: ");
+}
+
+/// One change of each kind, in format 3.
+const BATCH: &str = concat!(
+    r"\x08\x00\x03\x00\x00\x00\x01\x01a\x06name-1\x00\x00\x01\x90\x90\xe8\xfa\xc0h\x00\xe8\x07",
+    r"\x01\x050.1.0\x00\x00\x02\x01a\x01d\x01\x0810.0.0.1\x00\x00\x01\x01\x00\x00\x90\x90\xe8\xfa\",
+    r"xc0h\x90\x90\xe8\xfa\xc0h\x02\x01\x03\x01a\x01d\x04\x10\x00\x00\x00\x00\x00\x00\x00\x00\",
+    r"x00\x00\x00\x00\x00\x00\x00\x01\x01a\x04name\x00\x00\x08operator\x00\x90\x90\xe8\xfa\xc0",
+    r"h\xd0\xb9\xef\xfa\xc0h\x00\x00\x01\x01\x90\x90\xe8\xfa\xc0h\x00\x02\x01\x01d\x00\x00\x00",
+    r"\x05\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x06\x08operator",
+    r"\x01k\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x02\x90\x90\xe8\xf",
+    r"a\xc0h\x10\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x01\x00\x01a\x04n",
+    r"ame\x00\x01\xd0\xb9\xef\xfa\xc0h\x07\x08operator\x01k",
+);
+
+/// The bytes of format 3. When they change, stores of users no longer open: give the format a new number,
+/// and read the old one.
+#[test]
+fn the_format_is_what_it_was() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut store = RedbStore::open(dir.path()).expect("the store opens");
+    let all = [
+        meta(3),
+        host("a", 1),
+        shard("a", "d", 2),
+        removed("a", "d"),
+        operation("a", 1, 2),
+        operation_removed(1),
+        key("k", 2),
+        key_removed("k"),
+    ];
+    store.append(&all).expect("an append");
+    drop(store);
+    let database = Database::open(dir.path().join(FILE_NAME)).expect("the database opens");
+    let transaction = database.begin_read().expect("a transaction");
+    let journal = transaction.open_table(JOURNAL).expect("the table");
+    let batch = journal.get(0).expect("a read").expect("the batch");
+    assert_eq!(batch.value().escape_ascii().to_string(), BATCH);
+}
+
+#[test]
+fn a_truncated_file_is_refused() {
+    let (dir, file) = stored();
+    let whole = fs::read(&file).expect("the file can be read");
+    for length in [
+        1,
+        100,
+        320,
+        4095,
+        4096,
+        8192,
+        whole.len() / 2,
+        whole.len() - 1,
+    ] {
+        fs::write(&file, &whole[..length]).expect("a shorter file");
+        let error = refusal(&dir).to_string();
+        assert!(error.contains(FILE_NAME), "{length} bytes: {error}");
+        assert!(
+            error.contains("restore a backup"),
+            "{length} bytes: {error}"
+        );
+    }
+    fs::write(&file, &whole).expect("the whole file");
+    RedbStore::open(dir.path()).expect("the store opens");
+}
+
+/// A flipped bit in a page in use is found; nowhere does one bring down the process.
+#[test]
+fn a_flipped_bit_is_refused_or_harmless() {
+    let (dir, file) = stored();
+    let rows = load(&mut RedbStore::open(dir.path()).expect("the store opens"));
+    let whole = fs::read(&file).expect("the file can be read");
+    let mut refused = 0;
+    for at in (0..400).step_by(5).chain((400..whole.len()).step_by(4099)) {
+        let mut flipped = whole.clone();
+        flipped[at] ^= 0x10;
+        fs::write(&file, &flipped).expect("a damaged file");
+        match RedbStore::open(dir.path()) {
+            Err(_) => refused += 1,
+            Ok(mut store) => assert_eq!(load(&mut store), rows, "byte {at}"),
+        }
+    }
+    assert!(refused > 20, "{refused} refused");
+}

@@ -1,0 +1,186 @@
+//! A database of each format that was ever released opens, and holds what it held: the files in
+//! `controller/tests/fixtures/`, with their whole content as text beside them. (Formats 1 and 2
+//! were never released: they are refused, see `damage`.)
+//!
+//! When the format changes, write a fixture of the new one by hand, and keep the old ones:
+//! `cargo test -p scuttle-controller --test internals write_a_fixture -- --ignored`
+
+use std::fmt::Write;
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use redb::{Database, ReadableDatabase, TableDefinition};
+use scuttle_controller::store::{FILE_NAME, RedbStore, Store};
+use scuttle_core::{Change, OutcomeRow, Report, Revisions};
+use scuttle_schemas::operations::{OperationState, ShardOutcome};
+use scuttle_schemas::shards::ShardState;
+use scuttle_schemas::{BootId, Labels, OperationId, Services, Text, Timestamp};
+use uuid::Uuid;
+
+use super::rows::{host, key, key_removed, meta, operation, operation_removed, removed, shard};
+
+/// The released formats.
+const RELEASED: [u32; 1] = [3];
+
+const AT: i64 = 1_795_425_109_000;
+
+fn fixture(format: u32, extension: &str) -> PathBuf {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures");
+    folder.join(format!("format-{format}.{extension}"))
+}
+
+/// What a store holds, a line for each change of a load.
+fn content(store: &mut dyn Store) -> String {
+    let mut text = String::new();
+    for change in super::load(store) {
+        writeln!(text, "{change:?}").expect("a string takes it");
+    }
+    text
+}
+
+#[test]
+fn every_released_format_opens() {
+    for format in RELEASED {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let file = dir.path().join(FILE_NAME);
+        fs::copy(fixture(format, "redb"), &file).expect("the fixture is there");
+        let mut store = RedbStore::open(dir.path()).expect("the store opens");
+        let expected = fs::read_to_string(fixture(format, "txt")).expect("the text is there");
+        assert_eq!(content(&mut store), expected, "format {format}");
+        // It goes on from there.
+        store.append(&[meta(9)]).expect("an append");
+        store.checkpoint(usize::MAX).expect("a checkpoint");
+        drop(store);
+        let mut store = RedbStore::open(dir.path()).expect("the store opens");
+        assert!(content(&mut store).starts_with("Meta(Meta { epoch: 9,"));
+    }
+}
+
+/// A fixture for the format that this version writes is there.
+#[test]
+fn the_format_that_is_written_has_a_fixture() {
+    const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    drop(RedbStore::open(dir.path()).expect("the store opens"));
+    let database = Database::open(dir.path().join(FILE_NAME)).expect("the database opens");
+    let transaction = database.begin_read().expect("a transaction");
+    let meta = transaction.open_table(META).expect("the table");
+    let format = meta.get("format").expect("a read").expect("the format");
+    let format = u32::from_le_bytes(format.value().try_into().expect("four bytes"));
+    assert_eq!(RELEASED.last(), Some(&format), "write a fixture of it");
+}
+
+#[test]
+#[ignore = "writes a fixture: only when there is a new format"]
+fn write_a_fixture() {
+    let format = *RELEASED.last().expect("one");
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let mut store = RedbStore::open(dir.path()).expect("the store opens");
+    let [rows, journal] = every_kind();
+    store.append(&rows).expect("an append");
+    store.checkpoint(usize::MAX).expect("a checkpoint");
+    for batch in journal.chunks(3) {
+        store.append(batch).expect("an append");
+    }
+    let text = content(&mut store);
+    drop(store);
+    let redb = fixture(format, "redb");
+    fs::create_dir_all(redb.parent().expect("a folder")).expect("the folder");
+    fs::copy(dir.path().join(FILE_NAME), redb).expect("the fixture is written");
+    fs::write(fixture(format, "txt"), text).expect("the text is written");
+}
+
+/// A change of every kind with every field filled, and one with as many empty: in the rows, in the journal.
+fn every_kind() -> [Vec<Change>; 2] {
+    let rows = vec![
+        meta(1),
+        host("a", 1),
+        filled(host("b-_9", 2)),
+        shard("a", "d", 1),
+        filled(shard("b-_9", "e.2", 2)),
+        operation("a", 1, 1),
+        filled(operation("b-_9", 2, 2)),
+        key("k", 1),
+        filled(key("é", 2)),
+    ];
+    let journal = vec![
+        filled(meta(3)),
+        removed("a", "d"),
+        filled(shard("a", "f", 3)),
+        key_removed("k"),
+        operation_removed(1),
+        filled(operation("a", 3, 3)),
+        filled(key("l", 3)),
+        filled(host("c", 3)),
+    ];
+    [rows, journal]
+}
+
+/// The same with nothing left empty.
+fn filled(change: Change) -> Change {
+    let labels = || {
+        let label = ("role".to_owned(), "lure ü".to_owned());
+        Labels::try_from(
+            [label]
+                .into_iter()
+                .collect::<std::collections::BTreeMap<_, _>>(),
+        )
+        .expect("labels")
+    };
+    let at = |seconds: i64| Timestamp::from_millis(AT + 1000 * seconds);
+    let error = || Some(Text::from("container busy"));
+    match change {
+        Change::Meta(mut row) => {
+            row.revisions = Revisions {
+                shards: 300,
+                hosts: 1 << 40,
+                operations: u64::MAX,
+            };
+            Change::Meta(row)
+        }
+        Change::Host(mut row) => {
+            row.address = Some("10.0.0.9:22".to_owned());
+            row.labels = labels();
+            row.last_heartbeat = Some(at(1));
+            row.inventory_error = error();
+            row.applied = Some(Report {
+                boot: BootId(Uuid::from_u128(7)),
+                sequence: 42,
+            });
+            Change::Host(row)
+        }
+        Change::Shard(row) => {
+            let mut row = Arc::unwrap_or_clone(row);
+            let services = vec!["ssh".to_owned(), "http".to_owned()];
+            row.services = Services::try_from(services).expect("services");
+            row.labels = labels();
+            row.state = ShardState::TeardownFailed;
+            row.last_error = error();
+            row.operation = Some(OperationId(Uuid::from_u128(2)));
+            Change::Shard(Arc::new(row))
+        }
+        Change::Operation(row) => {
+            let mut row = Arc::unwrap_or_clone(row);
+            row.decky = Some("e.2".parse().expect("a decky"));
+            row.state = OperationState::TimedOut;
+            row.reason = Some("rotating lures".to_owned());
+            row.started_at = Some(at(2));
+            row.finished_at = Some(at(3));
+            row.error = error();
+            row.trace = Some("00-4bf9-01".into());
+            row.outcomes = vec![OutcomeRow {
+                decky: "e.2".parse().expect("a decky"),
+                outcome: ShardOutcome::Failed,
+                error: error(),
+            }];
+            Change::Operation(Arc::new(row))
+        }
+        Change::Key(mut row) => {
+            row.joined = true;
+            row.decky = Some("e.2".parse().expect("a decky"));
+            Change::Key(row)
+        }
+        other => other,
+    }
+}

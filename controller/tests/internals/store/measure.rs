@@ -1,0 +1,111 @@
+//! What a backup costs, on a million shards: its time and size, and what it does to the commits meanwhile.
+//!
+//! `cargo test --release -p scuttle-controller --test internals store::measure -- --ignored --nocapture`; the disk is that of `TMPDIR`.
+
+use std::fs;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use scuttle_controller::ops::backup::{Backups, Interrupt, make, restore};
+use scuttle_controller::store::{FILE_NAME, RedbStore, Store};
+use scuttle_schemas::Timestamp;
+
+use super::rows::{host, meta, shard};
+
+const HOSTS: usize = 1_000;
+const DECKIES: usize = 1_000;
+
+/// How long commits are measured without a backup.
+const WITHOUT: Duration = Duration::from_secs(5);
+
+fn fill(store: &mut RedbStore) {
+    for host_number in 0..HOSTS {
+        let name = format!("host-{host_number:04}");
+        let mut batch = vec![host(&name, 1)];
+        batch.extend((0..DECKIES).map(|decky| shard(&name, &format!("decky-{decky:04}"), 1)));
+        store.append(&batch).expect("an append");
+        if host_number % 100 == 99 {
+            store.checkpoint(usize::MAX).expect("a checkpoint");
+        }
+    }
+    store.append(&[meta(1)]).expect("an append");
+}
+
+/// Commits ten shards at a time until told to end, with checkpoints as a busy controller has them; gives how long each took.
+fn commits(store: &mut RedbStore, ended: impl Fn() -> bool) -> Vec<Duration> {
+    let mut took = Vec::new();
+    while !ended() {
+        let number = took.len();
+        let name = format!("host-{:04}", number * 7 % HOSTS);
+        let decky = |one: usize| format!("decky-{:04}", (number * 10 + one) % DECKIES);
+        let batch: Vec<_> = (0..10).map(|one| shard(&name, &decky(one), 2)).collect();
+        let start = Instant::now();
+        store.append(&batch).expect("an append");
+        took.push(start.elapsed());
+        if number % 200 == 199 {
+            store.checkpoint(1_000).expect("a checkpoint");
+        }
+    }
+    took.sort();
+    took
+}
+
+fn tell(what: &str, took: &[Duration]) {
+    let at = |share: usize| took[(took.len() - 1) * share / 1000].as_secs_f64() * 1e3;
+    println!(
+        "{what}: {} commits, median {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, longest {:.2} ms",
+        took.len(),
+        at(500),
+        at(990),
+        at(999),
+        at(1000)
+    );
+}
+
+fn mib(file: &Path) -> u64 {
+    fs::metadata(file).expect("metadata").len() >> 20
+}
+
+#[test]
+#[ignore = "measures, for a minute: run it alone, in release"]
+fn measure_a_backup_of_a_million_shards() {
+    let dir = tempfile::tempdir().expect("a temporary directory");
+    let (data, file) = (dir.path().join("data"), dir.path().join("backup.redb"));
+    let mut store = RedbStore::open(&data).expect("the store opens");
+    fill(&mut store);
+    let store_file = data.join(FILE_NAME);
+    println!(
+        "store: {} shards, {} MiB",
+        HOSTS * DECKIES,
+        mib(&store_file)
+    );
+
+    let start = Instant::now();
+    let without = commits(&mut store, || start.elapsed() > WITHOUT);
+    tell("without a backup", &without);
+
+    let mut runtime = tokio::runtime::Builder::new_multi_thread();
+    runtime.worker_threads(1).enable_all();
+    let runtime = runtime.build().expect("a runtime");
+    let backups = runtime.block_on(async { Backups::offer(&data, store.snapshots()) });
+    let before = mib(&store_file);
+    let interrupt = Interrupt::default();
+    let (made, with) = std::thread::scope(|scope| {
+        let making = scope.spawn(|| make(&data, &file, false, &interrupt).expect("a backup"));
+        let with = commits(&mut store, || making.is_finished());
+        (making.join().expect("it does not panic"), with)
+    });
+    println!("backup: {made}");
+    tell("with a backup", &with);
+    println!("store: {before} MiB before, {} MiB after", mib(&store_file));
+
+    runtime.block_on(backups.stop());
+    drop(store);
+    let start = Instant::now();
+    let (new, now) = (dir.path().join("new"), Timestamp::from_millis(0));
+    let restored = restore(&new, &file, now, &interrupt).expect("restored");
+    println!(
+        "restore: {restored}, in {:.1} s",
+        start.elapsed().as_secs_f64()
+    );
+}

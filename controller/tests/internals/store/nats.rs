@@ -1,0 +1,206 @@
+//! The store whose journal is a stream: a nats-server for all tests, a stream for each; and what only such a store promises.
+
+use std::path::Path;
+use std::sync::{Arc, Mutex, Weak};
+
+use async_nats::Client;
+use scuttle_controller::partition::assignment::Portion;
+use scuttle_controller::store::{
+    JetStream, JournalError, RedbStore, ReplicatedStore, Store, StoreError,
+};
+use scuttle_core::Change;
+use scuttle_tests::servers::nats_server::Server;
+use tempfile::TempDir;
+use tokio::runtime::Runtime;
+use uuid::Uuid;
+
+use super::rows::{host, meta, shard};
+use super::{load, rows_of};
+
+/// A server, and who speaks with it.
+struct Bus {
+    runtime: Runtime,
+    client: Client,
+    _server: Server,
+    _dir: TempDir,
+}
+
+/// Shared by the tests that run at the same time, and gone with the last of them: a static is never dropped.
+static BUS: Mutex<Weak<Bus>> = Mutex::new(Weak::new());
+
+impl Bus {
+    fn shared() -> Arc<Self> {
+        let mut shared = BUS.lock().expect("no test panics amid this");
+        if let Some(bus) = shared.upgrade() {
+            return bus;
+        }
+        let bus = Arc::new(Self::start());
+        *shared = Arc::downgrade(&bus);
+        bus
+    }
+
+    fn start() -> Self {
+        let runtime = Runtime::new().expect("a runtime");
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (server, client) = runtime.block_on(async {
+            let server = Server::bare(dir.path()).await.expect("a nats-server");
+            let client = async_nats::connect(server.url()).await;
+            let client = client.expect("it lets clients in");
+            (server, client)
+        });
+        Self {
+            runtime,
+            client,
+            _server: server,
+            _dir: dir,
+        }
+    }
+}
+
+/// A stream of a test's own.
+pub(crate) struct Name {
+    bus: Arc<Bus>,
+    stream: String,
+    subject: String,
+}
+
+impl Name {
+    pub(crate) fn new() -> Self {
+        let id = Uuid::now_v7().simple();
+        Self {
+            bus: Bus::shared(),
+            stream: format!("journal-{id}"),
+            subject: format!("journal.{id}"),
+        }
+    }
+
+    /// How many messages the stream has.
+    fn messages(&self) -> u64 {
+        self.bus.runtime.block_on(async {
+            let context = async_nats::jetstream::new(self.bus.client.clone());
+            let stream = context.get_stream(&self.stream).await;
+            stream.expect("it is there").cached_info().state.messages
+        })
+    }
+}
+
+/// Opens the store of this stream, with its rows in `dir`, and reads it, as a start does.
+pub(crate) fn open(dir: &Path, name: &Name) -> Result<ReplicatedStore, StoreError> {
+    let stream = JetStream {
+        client: name.bus.client.clone(),
+        name: name.stream.clone(),
+        subject: name.subject.clone(),
+        replicas: 1,
+        portion: Portion::WHOLE,
+    };
+    let runtime = name.bus.runtime.handle().clone();
+    let mut store = ReplicatedStore::open(dir, runtime, stream)?;
+    store.load(&mut |_| Ok(()))?;
+    Ok(store)
+}
+
+fn directory() -> TempDir {
+    tempfile::tempdir().expect("a temporary directory")
+}
+
+#[test]
+fn who_has_been_superseded_cannot_append() {
+    let (name, dirs) = (Name::new(), [directory(), directory()]);
+    let mut old = open(dirs[0].path(), &name).expect("the store opens");
+    old.append(&[host("a", 1)]).expect("an append");
+    let mut new = open(dirs[1].path(), &name).expect("the store opens");
+    new.append(&[host("a", 2)]).expect("an append");
+
+    for _ in 0..2 {
+        let error = old
+            .append(&[host("a", 3)])
+            .expect_err("it has been superseded");
+        assert!(
+            matches!(error, StoreError::Journal(JournalError::Superseded { .. })),
+            "{error}"
+        );
+    }
+    assert_eq!(load(&mut new), [host("a", 1), host("a", 2)]);
+    new.append(&[host("a", 4)]).expect("the other goes on");
+    // What was refused is nowhere, and who reads again may write again.
+    drop(old);
+    let mut old = open(dirs[0].path(), &name).expect("the store opens");
+    assert_eq!(load(&mut old), [host("a", 1), host("a", 2), host("a", 4)]);
+    old.append(&[host("a", 5)]).expect("an append");
+    new.append(&[host("a", 6)])
+        .expect_err("now this one has been superseded");
+}
+
+/// A batch that is several messages.
+fn large(name: &Name) -> Vec<Change> {
+    let most = name.bus.client.server_info().max_payload;
+    let deckies = 0..most / 20;
+    deckies
+        .map(|number| shard("a", &format!("d{number}"), 1))
+        .collect()
+}
+
+/// What comes in the place of its first message is the one that its second expects before it.
+#[test]
+fn nothing_of_a_superseded_batch_is_in_the_way_however_many_messages_it_is() {
+    let (name, dirs) = (Name::new(), [directory(), directory(), directory()]);
+    let mut old = open(dirs[0].path(), &name).expect("the store opens");
+    old.append(&[host("a", 1)]).expect("an append");
+    let mut new = open(dirs[1].path(), &name).expect("the store opens");
+    new.append(&[host("a", 2)]).expect("an append");
+    let error = old.append(&large(&name)).expect_err("it is superseded");
+    assert!(
+        matches!(error, StoreError::Journal(JournalError::Superseded { .. })),
+        "{error}"
+    );
+    new.append(&[host("a", 3)]).expect("the other goes on");
+    let mut third = open(dirs[2].path(), &name).expect("the store opens");
+    assert_eq!(load(&mut third), [host("a", 1), host("a", 2), host("a", 3)]);
+}
+
+#[test]
+fn a_batch_larger_than_a_message_is_one_batch() {
+    let (name, dir) = (Name::new(), directory());
+    let mut store = open(dir.path(), &name).expect("the store opens");
+    let batches = [vec![host("a", 1)], large(&name), vec![meta(1)]];
+    for batch in &batches {
+        store.append(batch).expect("an append");
+    }
+    assert!(name.messages() > batches.len() as u64, "none is larger");
+    drop(store);
+    let mut store = open(dir.path(), &name).expect("the store opens");
+    assert!(load(&mut store) == batches.concat(), "other changes");
+    let left = store.checkpoint(2).expect("a checkpoint");
+    assert_eq!(left, 1, "never part of a batch");
+    let rows = rows_of(load(&mut store));
+    drop(store);
+    let mut store = open(dir.path(), &name).expect("the store opens");
+    assert!(rows_of(load(&mut store)) == rows, "other rows");
+    assert_eq!(store.journal_len(), 1);
+}
+
+#[test]
+fn rows_are_of_one_journal() {
+    let (name, other, dir) = (Name::new(), Name::new(), directory());
+    let mut store = open(dir.path(), &name).expect("the store opens");
+    store.append(&[host("a", 1)]).expect("an append");
+    store.checkpoint(1).expect("a checkpoint");
+    drop(store);
+    let of_stream = format!("of the stream {}", name.stream);
+    for refused in [
+        RedbStore::open(dir.path()).map(drop),
+        open(dir.path(), &other).map(drop),
+    ] {
+        let error = refused.expect_err("another journal").to_string();
+        assert!(error.contains(&of_stream), "{error}");
+    }
+    let dir = directory();
+    let mut store = RedbStore::open(dir.path()).expect("the store opens");
+    store.append(&[meta(1)]).expect("an append");
+    drop(store);
+    let error = open(dir.path(), &other)
+        .map(drop)
+        .expect_err("another journal")
+        .to_string();
+    assert!(error.contains("whose journal is in the file"), "{error}");
+}

@@ -1,0 +1,341 @@
+//! `scuttle-chaos`, which `cargo xtask chaos` becomes: real processes, really killed, and an audit of what is left.
+//!
+//! `stage` runs the processes, each behind a `proxy`; `faults` plans what goes wrong, `trouble` does it; `load` asks for
+//! teardowns and notes the answers in the `book`; `witness` and `viewer` listen; `tail` waits until all is over;
+//! `truth` reads what really happened, `downs` when the controller was away, `durable` and `audit` compare. `tally` counts, `report`
+//! prints. With `--cluster` there are three servers and three controllers: `service` measures how long nobody leads, and one of the
+//! servers has a `small_disk`.
+
+mod audit;
+mod book;
+mod downs;
+mod durable;
+mod faults;
+mod load;
+mod report;
+mod service;
+mod small_disk;
+mod stage;
+mod tail;
+mod tally;
+mod trouble;
+mod truth;
+mod viewer;
+mod witness;
+
+use std::path::{Path, PathBuf};
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::{Context, Result, anyhow, ensure};
+use clap::Parser;
+use scuttle_agent_sim::log::Deed;
+use scuttle_schemas::Partitions;
+use scuttle_tests::clients::replica_view::{told, unnumbered};
+use scuttle_tests::programs::program;
+use scuttle_tests::programs::stop::{self, Stop};
+use scuttle_tests::wait::lock;
+use scuttle_tests::{Client, Role};
+use tokio::task::JoinSet;
+use tokio::time::Instant;
+
+use crate::audit::Evidence;
+use crate::book::{Answer, Book};
+use crate::faults::Road;
+use crate::load::{OPERATORS, Operator};
+use crate::report::{Table, say};
+use crate::small_disk::SmallDisk;
+use crate::stage::{CLUSTER, DECKIES, GROUPS, SINGLE, Size, Stage};
+use crate::trouble::Trouble;
+use crate::viewer::Viewer;
+use crate::witness::Witness;
+
+/// The exit code of a program that Ctrl-C ended.
+const INTERRUPTED: u8 = 130;
+
+/// Kills, stops and cuts off a whole swarm under load, then checks that nothing was lost.
+///
+/// It starts a nats-server, a controller and 50 simulated hosts in 10 processes, each behind a TCP proxy, all on loopback, and
+/// stops them again, whatever happens. With --cluster they are three servers, three controllers, of which one leads, and 200
+/// hosts; then one server's disk is also filled, a small one of its own, where this may mount one. The seed decides which
+/// faults happen when, and what the operators ask for; real processes have a timing of their own, so two runs of one seed
+/// are alike, not the same. The faults last as long as asked; some time more passes until the last operation has ended.
+/// Exits with 1 when anything was lost, and keeps the logs.
+#[derive(Debug, Parser)]
+#[command(name = "scuttle-chaos", version)]
+struct Args {
+    /// How long there are faults.
+    #[arg(long, default_value = "3", value_parser = minutes, value_name = "MINUTES")]
+    minutes: Duration,
+    /// Decides the faults and the load; a new one each time if absent.
+    #[arg(long)]
+    seed: Option<u64>,
+    /// Three servers and three controllers, which take over from each other.
+    #[arg(long)]
+    cluster: bool,
+    /// Over how many journals, each with a leader of its own, the cluster's hosts are divided.
+    #[arg(long, default_value = "1", value_parser = partitions, value_name = "NUMBER", requires = "cluster")]
+    shards_of_control: Partitions,
+    /// In a mount namespace of its own.
+    #[arg(long, hide = true)]
+    own_mounts: bool,
+    /// In the process group of the children.
+    #[arg(long, hide = true)]
+    inside: bool,
+}
+
+fn minutes(text: &str) -> Result<Duration, String> {
+    match text.parse::<f64>() {
+        Ok(minutes) if (0.05..=600.0).contains(&minutes) => {
+            Ok(Duration::from_secs_f64(minutes * 60.0))
+        }
+        _ => Err("it must be a number of minutes from 0.05 to 600".to_owned()),
+    }
+}
+
+fn partitions(text: &str) -> Result<Partitions, String> {
+    let count = text.parse().ok().and_then(Partitions::new);
+    count.ok_or_else(|| format!("it must be a number from 1 to {}", Partitions::MOST))
+}
+
+#[tokio::main]
+async fn main() -> ExitCode {
+    let args = Args::parse();
+    let done = if args.inside {
+        Box::pin(inside(&args)).await
+    } else {
+        outside(&args).await
+    };
+    match done {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("scuttle-chaos: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+async fn outside(args: &Args) -> Result<ExitCode> {
+    if args.cluster
+        && let Some(code) = stop::outside_with_own_mounts().await?
+    {
+        return Ok(code);
+    }
+    stop::outside().await
+}
+
+async fn inside(args: &Args) -> Result<ExitCode> {
+    let mut stop = Stop::listen()?;
+    let mut dir = tempfile::Builder::new()
+        .prefix("chaos-")
+        .tempdir_in(on_disk()?)?;
+    let done = stop.unless(Box::pin(run(args, dir.path()))).await;
+    if args.own_mounts {
+        SmallDisk::unmount(&stage::small_store(dir.path()));
+    }
+    let kept = |dir: &mut tempfile::TempDir| {
+        dir.disable_cleanup(true);
+        say(&format!(
+            "data and logs are kept in {}",
+            dir.path().display()
+        ));
+    };
+    match done {
+        Ok(None) => Ok(ExitCode::from(INTERRUPTED)),
+        Ok(Some(0)) => Ok(ExitCode::SUCCESS),
+        Ok(Some(_)) => {
+            kept(&mut dir);
+            Ok(ExitCode::FAILURE)
+        }
+        Err(error) => {
+            kept(&mut dir);
+            Err(error)
+        }
+    }
+}
+
+/// The build's own folder: a real disk, where /tmp may be memory.
+fn on_disk() -> Result<PathBuf> {
+    let controller = program("scuttle-controller");
+    ensure!(
+        controller.is_file(),
+        "no {}: run `cargo xtask chaos`, which builds it",
+        controller.display()
+    );
+    let dir = controller.parent().and_then(Path::parent);
+    Ok(dir.context("the controller's folder")?.canonicalize()?)
+}
+
+/// The whole run; how much was lost.
+async fn run(args: &Args, dir: &Path) -> Result<usize> {
+    let seed = args.seed.unwrap_or_else(rand::random);
+    let partitions = args.shards_of_control;
+    let size = if args.cluster {
+        Size {
+            partitions,
+            ..CLUSTER
+        }
+    } else {
+        SINGLE
+    };
+    say(&format!(
+        "Scuttle under faults: {} hosts with {DECKIES} deckies each in {GROUPS} processes, servers: {}, controllers: {}, partitions: {}, {} s, seed {seed}. Ctrl-C stops everything.",
+        GROUPS * size.hosts,
+        size.servers,
+        size.controllers,
+        size.partitions,
+        args.minutes.as_secs()
+    ));
+    let small_disk = args.cluster.then(|| small_disk(args, dir)).flatten();
+    let trouble = Trouble {
+        stage: Arc::new(Stage::start(dir, size, small_disk, seed).await?),
+        tally: Arc::default(),
+        service: Arc::default(),
+        away: Arc::default(),
+    };
+    let (stage, book) = (&trouble.stage, Arc::<Book>::default());
+    let witnesses = [
+        Witness::start("beside the faults", stage, stage.direct()).await?,
+        Witness::start("among the faults", stage, &stage.road(Road::Viewer).url()).await?,
+    ];
+    let viewer = stage.road(Road::Viewer).url();
+    let viewer = Viewer::start(Client::with(stage.options(Role::Viewer), &viewer).await?);
+
+    let probes = trouble.service.probe(stage).await?;
+    let work = faults_and_load(&trouble, &book, seed, args);
+    tokio::select! {
+        done = work => done?,
+        () = report::live(&trouble.tally, &witnesses[0]) => {}
+    }
+    say("the faults are over: waiting until every operation has ended");
+    tail::heal(stage).await?;
+    let lost = finish(&trouble, &book, &witnesses, viewer).await;
+    drop(probes);
+    lost
+}
+
+/// None, with a word, where this may not mount one.
+fn small_disk(args: &Args, dir: &Path) -> Option<SmallDisk> {
+    let mounted = if args.own_mounts {
+        SmallDisk::mount(&stage::small_store(dir))
+    } else {
+        Err(anyhow!("there is no mount namespace of its own"))
+    };
+    match mounted {
+        Ok(disk) => Some(disk),
+        Err(error) => {
+            say(&format!("no disk is filled: {error:#}"));
+            None
+        }
+    }
+}
+
+/// On return all faults are over, and every request has had its answer.
+async fn faults_and_load(
+    trouble: &Trouble,
+    book: &Arc<Book>,
+    seed: u64,
+    args: &Args,
+) -> Result<()> {
+    let end = Instant::now() + args.minutes;
+    let mut operators = JoinSet::new();
+    for number in 0..OPERATORS {
+        operators.spawn(Operator::new(trouble, book, seed, number).await?.work(end));
+    }
+    let cluster = args.cluster.then_some(args.shards_of_control);
+    let plan = faults::plan(seed, args.minutes, cluster);
+    trouble.make(plan).await?;
+    while let Some(ended) = operators.join_next().await {
+        ended.context("an operator's task died")?;
+    }
+    Ok(())
+}
+
+/// Waits, stops everything, compares, and prints; how much was lost.
+async fn finish(
+    trouble: &Trouble,
+    book: &Book,
+    witnesses: &[Witness],
+    viewer: Viewer,
+) -> Result<usize> {
+    let stage = &trouble.stage;
+    let operator = stage.operator().await?;
+    let (answered, cancelled, mut losses) = book.read();
+    losses.extend(tail::quiet(stage, &operator).await);
+    stage.stop_groups().await?;
+    let promised = answered.iter().filter_map(|(_, answer)| match answer {
+        Answer::Accepted(accepted) => Some(accepted.operation_id),
+        _ => None,
+    });
+    let record = tail::record(&operator, promised).await?;
+    let (view, listings) = viewer.at(record.revision).await?;
+    // A listing numbers anew what the first partition does not have.
+    let shown = if stage.size.partitions == Partitions::ONE {
+        told
+    } else {
+        unnumbered
+    };
+    if shown(view) != shown(record.shards.clone()) {
+        losses.push("the view that follows the broadcasts differs from the list".to_owned());
+    }
+    stage.stop_rest().await?;
+    let truths = truth::read(stage)?;
+    let away = lock(&trouble.away).clone();
+    for witness in witnesses {
+        let mut heard = lock(&witness.heard);
+        losses.append(&mut heard.losses);
+        let gaps = &heard.unexplained;
+        let of = stage.size.partitions;
+        losses.extend(downs::unexplained(gaps, &stage.logs(), &away, of)?);
+        losses.extend(durable::told_in_vain(&heard, &record));
+    }
+    let heard = std::mem::take(&mut *lock(&witnesses[0].heard));
+    let otherwise = durable::heard_otherwise(&heard, &lock(&witnesses[1].heard));
+    losses.extend(otherwise);
+    let findings = audit::audit(&Evidence {
+        answered: &answered,
+        cancelled: &cancelled,
+        operations: &record.operations,
+        shards: &record.shards,
+        truths: &truths,
+        removals: &heard.removals,
+        registered: &heard.registered,
+    });
+    *lock(&witnesses[0].heard) = heard;
+    losses.extend(findings.losses);
+    let did = |what: fn(&Deed) -> bool| {
+        let logs = truths.values().flat_map(|truth| &truth.log);
+        logs.filter(|line| what(&line.deed)).count()
+    };
+    let operations: Vec<_> = record.operations.into_values().collect();
+    Table {
+        trouble,
+        operations: &operations,
+        witnesses,
+        redeployed: did(|deed| matches!(deed, Deed::Deployed { .. }))
+            - GROUPS * stage.size.hosts * DECKIES,
+        removed: did(|deed| matches!(deed, Deed::Removed { .. })),
+        resumed: did(|deed| matches!(deed, Deed::Began { resumed: true, .. })),
+        listings,
+        unregistered: findings.unregistered,
+        terms: downs::said(&stage.logs(), "it leads from now on")?,
+        refused: downs::said(&stage.logs(), "it leads no more: another controller")?,
+        losses: &losses,
+    }
+    .print();
+    for loss in &losses {
+        say(&format!("LOSS: {loss}"));
+    }
+    Ok(losses.len())
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    #[test]
+    fn the_command_line_is_consistent() {
+        super::Args::command().debug_assert();
+    }
+}

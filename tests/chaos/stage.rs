@@ -1,0 +1,422 @@
+//! The processes and the network between them: started, killed, stopped, started again on the same files.
+//!
+//! What is done to them when is in `faults` and `trouble`.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use scuttle_schemas::{HostId, Partition, Partitions, subjects};
+use scuttle_tests::faults::proxy::{Proxy, Rest};
+use scuttle_tests::http::Http;
+use scuttle_tests::programs::process::Process;
+use scuttle_tests::programs::program;
+use scuttle_tests::servers::nats_cluster::{self, NAMES, SERVERS};
+use scuttle_tests::{Client, Controller, Nats, NatsCluster, Passwords, Role};
+use tokio::process::Command;
+use tokio::sync::Mutex;
+use tokio::time::{Instant, timeout};
+
+use crate::downs;
+use crate::faults::{Actor, Road};
+use crate::small_disk::SmallDisk;
+
+/// How many processes of simulated hosts.
+pub(crate) const GROUPS: usize = 10;
+/// How many deckies a host begins with.
+pub(crate) const DECKIES: usize = 5;
+
+/// How many of what there are.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Size {
+    pub(crate) servers: usize,
+    pub(crate) controllers: usize,
+    /// Over how many journals the controllers divide the hosts.
+    pub(crate) partitions: Partitions,
+    /// In each process.
+    pub(crate) hosts: usize,
+    pub(crate) heartbeat_ms: u64,
+}
+
+/// One server and one controller, which keeps its journal itself.
+pub(crate) const SINGLE: Size = Size {
+    servers: 1,
+    controllers: 1,
+    partitions: Partitions::ONE,
+    hosts: 5,
+    heartbeat_ms: 500,
+};
+/// Three servers, which keep the journal of three controllers.
+pub(crate) const CLUSTER: Size = Size {
+    servers: SERVERS,
+    controllers: 3,
+    partitions: Partitions::ONE,
+    hosts: 20,
+    heartbeat_ms: 1_000,
+};
+
+/// The server whose disk is small.
+pub(crate) const SERVER_WITH_SMALL_DISK: usize = SERVERS - 1;
+
+/// How long a controller may take to say what it does: one that is stopped never does.
+const LOOK: Duration = Duration::from_millis(300);
+/// How long the servers may take to be one again.
+const ONE_AGAIN: Duration = Duration::from_mins(1);
+
+/// How often a start is tried when it fails, as it does while a port is taken by a connection of somebody else's.
+const TRIES: usize = 20;
+
+/// What the simulated hosts are ordered to do while there are faults.
+const ORDERS: [&str; 6] = [
+    "--redeploy-ms=1000..8000",
+    "--fail-rate=0.15",
+    "--crash-rate=0.05",
+    "--duplicate-rate=0.05",
+    "--offline-rate=0.1",
+    "--teardown-ms=100..1500",
+];
+
+/// Everything that runs, and where its files are. Dropping it kills all.
+pub(crate) struct Stage {
+    pub(crate) dir: PathBuf,
+    pub(crate) size: Size,
+    pub(crate) small_disk: Option<SmallDisk>,
+    servers: Vec<Mutex<Nats>>,
+    controllers: Vec<Mutex<Process>>,
+    groups: Vec<Mutex<Process>>,
+    roads: BTreeMap<Road, Proxy>,
+    direct: String,
+    passwords: Passwords,
+    seed: u64,
+}
+
+impl Stage {
+    /// Starts everything in `dir`, and waits until every host is known.
+    pub(crate) async fn start(
+        dir: &Path,
+        size: Size,
+        small_disk: Option<SmallDisk>,
+        seed: u64,
+    ) -> Result<Self> {
+        let servers = start_servers(&dir.join("nats"), size).await?;
+        let ports: Vec<_> = servers.iter().map(Nats::port).collect();
+        let mut roads = BTreeMap::new();
+        // What a dead controller had said would come after what its successor says, and core NATS forbids no such thing;
+        // the audit of revisions does.
+        for controller in (0..size.controllers).map(Road::Controller) {
+            roads.insert(controller, Proxy::start(&ports, Rest::IsLost).await?);
+        }
+        let others = (0..GROUPS).map(Road::Group);
+        for road in others.chain([Road::Operators, Road::Viewer]) {
+            roads.insert(road, Proxy::start(&ports, Rest::Arrives).await?);
+        }
+        let urls: Vec<_> = servers.iter().map(Nats::url).collect();
+        let mut stage = Self {
+            dir: dir.to_owned(),
+            size,
+            small_disk,
+            direct: urls.join(","),
+            passwords: servers[0].passwords().clone(),
+            servers: servers.into_iter().map(Mutex::new).collect(),
+            controllers: Vec::new(),
+            groups: Vec::new(),
+            roads,
+            seed,
+        };
+        for number in 0..size.controllers {
+            let controller = stage.spawn_controller(number)?;
+            stage.controllers.push(Mutex::new(controller));
+        }
+        stage.operator().await?.answered().await?;
+        for number in 0..GROUPS {
+            let mut group = stage.spawn_group(number, &[&ORDERS[..], &["--enroll"]].concat())?;
+            group.line("ready:").await?;
+            stage.groups.push(Mutex::new(group));
+        }
+        Ok(stage)
+    }
+
+    /// The hosts, by their group.
+    pub(crate) fn hosts(&self) -> Vec<(HostId, PathBuf)> {
+        let group = |group: usize| {
+            (1..=self.size.hosts).filter_map(move |host| {
+                let id: HostId = format!("{}-{host:04}", prefix(group)).parse().ok()?;
+                let dir = group_dir(&self.dir, group).join(id.as_str());
+                Some((id, dir))
+            })
+        };
+        (0..GROUPS).flat_map(group).collect()
+    }
+
+    /// The controllers' logs.
+    pub(crate) fn logs(&self) -> Vec<PathBuf> {
+        let log = |number| self.controller_dir(number).with_extension("log");
+        (0..self.size.controllers).map(log).collect()
+    }
+
+    /// An operator beside the faulty network.
+    pub(crate) async fn operator(&self) -> Result<Client> {
+        Client::with(self.options(Role::Operator), &self.direct).await
+    }
+
+    /// An operator in the midst of it.
+    pub(crate) async fn operator_on_the_road(&self) -> Result<Client> {
+        let url = self.road(Road::Operators).url();
+        Client::with(self.options(Role::Operator), &url).await
+    }
+
+    /// What a client of this role connects with.
+    pub(crate) fn options(&self, role: Role) -> async_nats::ConnectOptions {
+        (self.passwords.options(role)).reconnect_delay_callback(|_| Duration::from_millis(50))
+    }
+
+    /// The servers' own addresses.
+    pub(crate) fn direct(&self) -> &str {
+        &self.direct
+    }
+
+    /// The network that way.
+    pub(crate) fn road(&self, road: Road) -> &Proxy {
+        &self.roads[&road]
+    }
+
+    /// The controller that leads each partition: the last one whose log says so, if it still says that it leads.
+    pub(crate) async fn leaders(&self) -> BTreeMap<Partition, usize> {
+        let mut latest = BTreeMap::new();
+        for (number, controller) in self.controllers.iter().enumerate() {
+            let printed = controller.lock().await.printed();
+            for (partition, since) in downs::led_since(&printed, self.size.partitions) {
+                let known = latest.entry(partition).or_insert((since, number));
+                *known = (*known).max((since, number));
+            }
+        }
+        let mut leading = Vec::new();
+        for number in 0..self.controllers.len() {
+            leading.push(self.leads(number).await);
+        }
+        let leaders = latest
+            .into_iter()
+            .map(|(partition, (_, number))| (partition, number));
+        leaders.filter(|(_, number)| leading[*number]).collect()
+    }
+
+    /// Whether a controller says that it leads any.
+    async fn leads(&self, number: usize) -> bool {
+        let told = Http::told(&self.controllers[number].lock().await.printed());
+        let Some(http) = told else { return false };
+        let led = async { http.metrics().await?.value("scuttle_partitions_led") };
+        let led = timeout(LOOK, led).await;
+        led.is_ok_and(|led| led.is_ok_and(|led| led > 0.0))
+    }
+
+    /// The server that leads the stream of a partition's journal, if one says so.
+    pub(crate) async fn leader_of_stream(&self, partition: Partition) -> Option<usize> {
+        let monitors = self.monitors().await;
+        let journal = subjects::journal_stream(partition);
+        nats_cluster::leader_of(&monitors, &journal).await.ok()
+    }
+
+    /// Waits until all servers are one again.
+    pub(crate) async fn one_again(&self) -> Result<()> {
+        if self.servers.len() == 1 {
+            return Ok(());
+        }
+        let begun = Instant::now();
+        let mut looks = tokio::time::interval(LOOK);
+        loop {
+            looks.tick().await;
+            let formed = nats_cluster::formed(&self.monitors().await).await;
+            if formed.is_ok() || begun.elapsed() > ONE_AGAIN {
+                return formed.context("the servers are not one again");
+            }
+        }
+    }
+
+    /// Kills it (SIGKILL).
+    pub(crate) async fn kill(&self, actor: Actor) -> Result<()> {
+        match actor {
+            Actor::Nats(number) => self.servers[number].lock().await.kill().await,
+            _ => self.process(actor)?.lock().await.kill().await,
+        }
+    }
+
+    /// Starts it again after a kill.
+    pub(crate) async fn start_again(&self, actor: Actor) -> Result<()> {
+        match actor {
+            Actor::Nats(number) => return self.restart_nats(number).await,
+            Actor::Controller(number) => {
+                *self.controllers[number].lock().await = self.spawn_controller(number)?;
+            }
+            Actor::Group(number) => {
+                *self.groups[number].lock().await = self.spawn_group(number, &ORDERS)?;
+            }
+            Actor::Leader(_) | Actor::NatsOfStream(_) => {}
+        }
+        Ok(())
+    }
+
+    /// Takes a controller's data directory away; it must not run.
+    pub(crate) fn lose_data(&self, actor: Actor) -> Result<()> {
+        let Actor::Controller(number) = actor else {
+            anyhow::bail!("{actor:?} has no data to lose");
+        };
+        let dir = self.controller_dir(number);
+        std::fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))
+    }
+
+    /// Kills a group and starts it again without any fault of its own: nothing is deployed anew any more.
+    pub(crate) async fn calm(&self, number: usize) -> Result<()> {
+        let mut group = self.groups[number].lock().await;
+        group.kill().await?;
+        *group = self.spawn_group(number, &["--teardown-ms=100..500"])?;
+        Ok(())
+    }
+
+    /// Sends a signal, by its name.
+    pub(crate) async fn signal(&self, actor: Actor, name: &str) -> Result<()> {
+        match actor {
+            Actor::Nats(number) => {
+                let mut server = self.servers[number].lock().await;
+                server.process().signal(name).await
+            }
+            _ => self.process(actor)?.lock().await.signal(name).await,
+        }
+    }
+
+    /// An error with the log of what has ended by itself, if anything has.
+    pub(crate) async fn alive(&self, actor: Actor) -> Result<()> {
+        match actor {
+            Actor::Nats(number) => self.servers[number].lock().await.process().alive(),
+            _ => self.process(actor)?.lock().await.alive(),
+        }
+    }
+
+    /// Stops the simulated hosts (SIGTERM), and waits for their end.
+    pub(crate) async fn stop_groups(&self) -> Result<()> {
+        for group in &self.groups {
+            end(&mut *group.lock().await).await?;
+        }
+        Ok(())
+    }
+
+    /// Stops the controllers and the servers (SIGTERM), and waits for their end.
+    pub(crate) async fn stop_rest(&self) -> Result<()> {
+        for controller in &self.controllers {
+            end(&mut *controller.lock().await).await?;
+        }
+        for server in &self.servers {
+            server.lock().await.stop().await?;
+        }
+        Ok(())
+    }
+
+    fn process(&self, actor: Actor) -> Result<&Mutex<Process>> {
+        match actor {
+            Actor::Controller(number) => self.controllers.get(number),
+            Actor::Group(number) => self.groups.get(number),
+            Actor::Nats(_) | Actor::NatsOfStream(_) | Actor::Leader(_) => None,
+        }
+        .with_context(|| format!("{actor:?} is no process of its own"))
+    }
+
+    async fn monitors(&self) -> Vec<Http> {
+        let mut monitors = Vec::new();
+        for server in &self.servers {
+            monitors.extend(server.lock().await.monitor());
+        }
+        monitors
+    }
+
+    async fn restart_nats(&self, number: usize) -> Result<()> {
+        let mut nats = self.servers[number].lock().await;
+        let mut restarted = nats.restart().await;
+        for _ in 1..TRIES {
+            if restarted.is_ok() {
+                break;
+            }
+            restarted = nats.restart().await;
+        }
+        nats.process().quiet = true;
+        restarted.context("start nats-server again")
+    }
+
+    fn spawn_group(&self, number: usize, orders: &[&str]) -> Result<Process> {
+        let mut command = Command::new(program("scuttle-agent-sim"));
+        command
+            .args(["--nats-url", &self.road(Road::Group(number)).url()])
+            .args(["--host-prefix", &prefix(number)])
+            .args(["--hosts", &self.size.hosts.to_string()])
+            .args(["--deckies-per-host", &DECKIES.to_string()])
+            .args(["--seed", &self.seed.to_string()])
+            .args(["--heartbeat-ms", &self.size.heartbeat_ms.to_string()])
+            .args(orders)
+            .arg("--data-dir")
+            .arg(group_dir(&self.dir, number))
+            .envs(self.passwords.environment(Role::Agents))
+            .env("SCUTTLE_OPERATOR_USER", Role::Operator.user())
+            .env(
+                "SCUTTLE_OPERATOR_PASSWORD",
+                self.passwords.of(Role::Operator),
+            );
+        let log = group_dir(&self.dir, number).with_extension("log");
+        Process::spawn("a group of hosts", command, &log).map(quiet)
+    }
+
+    fn spawn_controller(&self, number: usize) -> Result<Process> {
+        let dir = self.controller_dir(number);
+        let mut command = Controller::command();
+        command
+            .args(["--nats-url", &self.road(Road::Controller(number)).url()])
+            .arg("--data-dir")
+            .arg(&dir)
+            .envs(self.passwords.environment(Role::Controller));
+        if self.size.controllers > 1 {
+            command.args(["--store", "jetstream", "--http", "127.0.0.1:0"]);
+            command.args(["--replicas", &self.size.servers.to_string()]);
+            command.args(["--shards-of-control", &self.size.partitions.to_string()]);
+        }
+        Process::spawn("the controller", command, &dir.with_extension("log")).map(quiet)
+    }
+
+    fn controller_dir(&self, number: usize) -> PathBuf {
+        self.dir.join(match self.size.controllers {
+            1 => "controller".to_owned(),
+            _ => format!("controller-{number}"),
+        })
+    }
+}
+
+/// Where the server's store is that may be given a small disk, below the run's folder.
+pub(crate) fn small_store(dir: &Path) -> PathBuf {
+    let server = NAMES[SERVER_WITH_SMALL_DISK];
+    dir.join("nats").join(server).join("store")
+}
+
+async fn start_servers(dir: &Path, size: Size) -> Result<Vec<Nats>> {
+    std::fs::create_dir_all(dir)?;
+    if size.servers == 1 {
+        return Ok(vec![Nats::start_in(dir).await?]);
+    }
+    Ok(NatsCluster::start_in(dir).await?.servers)
+}
+
+/// Its log is kept in a file; nobody wants it on the terminal.
+fn quiet(mut process: Process) -> Process {
+    process.quiet = true;
+    process
+}
+
+async fn end(process: &mut Process) -> Result<()> {
+    process.signal("TERM").await?;
+    process.exit().await?;
+    Ok(())
+}
+
+fn prefix(group: usize) -> String {
+    format!("g{group:02}")
+}
+
+fn group_dir(dir: &Path, group: usize) -> PathBuf {
+    dir.join(prefix(group))
+}

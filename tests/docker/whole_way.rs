@@ -1,0 +1,63 @@
+//! The way that the README shows, from nothing to a torn-down project: every program is the real one, and the agent is started
+//! by the very line that `scuttle enroll` prints.
+
+use anyhow::Context;
+use scuttle_schemas::operations::OperationState;
+use scuttle_tests::cluster::bus::Bus;
+use scuttle_tests::programs::process::Process;
+use scuttle_tests::programs::program;
+use scuttle_tests::{TestResult, until};
+use tokio::process::Command;
+
+use crate::daemon::Daemon;
+use crate::stage::{TRAP, states};
+
+/// What the printed line says of the data directory, which only root on a real host has.
+const DATA_DIR: &str = "/var/lib/scuttle-agent";
+
+/// Runs the printed line, with a data directory and an Engine of this test's own.
+fn agent(bus: &Bus, line: &str, docker: &str) -> anyhow::Result<Process> {
+    anyhow::ensure!(line.contains(DATA_DIR), "{line}");
+    let data_dir = bus.path("agent");
+    let line = line.replace(DATA_DIR, &data_dir.to_string_lossy());
+    let program = program("scuttle-agent");
+    let line = line.replacen("scuttle-agent", &program.to_string_lossy(), 1);
+    let mut command = Command::new("sh");
+    command.args(["-c", &format!("exec {line} --docker {docker}")]);
+    Process::spawn("the agent", command, &data_dir.with_extension("log"))
+}
+
+#[tokio::test]
+#[ignore = "needs a Docker daemon: cargo xtask test --docker"]
+async fn from_an_empty_machine_to_a_project_that_is_gone() -> TestResult {
+    let daemon = Daemon::start().await?;
+    let bus = Bus::start().await?;
+    let _controller = bus.controller().await?;
+    let alice = bus.client(&bus.user("alice", "operator").await?).await?;
+    let line = bus.scuttle(&["enroll", "worker-a"]).await?.done()?;
+    let hosts = alice.hosts().await?;
+    let host = hosts.keys().next().context("one host")?.clone();
+    let agent = agent(&bus, &line, &daemon.host())?;
+
+    daemon.compose("trap", TRAP, &["up", "--detach"]).await?;
+    states(&alice, &host, "trap running").await?;
+    let accepted = alice.teardown(&host, "trap").await?;
+    let operation = alice.ended(accepted.operation_id).await?;
+    anyhow::ensure!(
+        operation.state == OperationState::Succeeded,
+        "{operation:?}\n{}",
+        agent.log()
+    );
+    assert_eq!(operation.requested_by, "alice");
+    states(&alice, &host, "").await?;
+    assert_eq!(daemon.containers().await?, "");
+    assert_eq!(daemon.networks().await?, "");
+
+    bus.scuttle(&["decommission", "worker-a"]).await?.done()?;
+    let log = || async { Ok::<_, anyhow::Error>(agent.log()) };
+    until("the server lets the agent in no more", log, |log| {
+        log.contains("lets this user in no more")
+    })
+    .await?;
+    Ok(())
+}

@@ -1,0 +1,315 @@
+//! `agent.<host_uuid>.heartbeat`: what an inventory registers, changes and lets go.
+
+use anyhow::Context;
+use scuttle_schemas::agents::{HeartbeatAccepted, ReportedShard, ReportedState};
+use scuttle_schemas::subjects::AgentChannel;
+use scuttle_schemas::{ErrorCode, HostId};
+use scuttle_tests::{FakeAgent, Outcome, Swarm, TestResult, failed, removed, reported};
+use serde_json::{Value, json};
+
+const ACCEPTED: HeartbeatAccepted = HeartbeatAccepted {
+    accepted: true,
+    send_inventory: false,
+    stale: false,
+};
+
+/// An unknown shard is registered as it is reported.
+#[tokio::test]
+async fn an_unknown_shard_is_registered() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut agent = swarm.agent("worker-a", &[]).await?;
+    let shard: ReportedShard = serde_json::from_value(json!({
+        "decky_id": "decky-1", "state": "pending", "services": ["ssh", "http"],
+        "decky_ip": "10.0.0.7", "labels": { "ring": "a" },
+    }))?;
+    let heartbeat = agent.observe(Some(vec![shard]));
+    assert_eq!(agent.send(&heartbeat).await?, ACCEPTED);
+
+    let request = json!({ "host_uuid": agent.host });
+    let list: Value = swarm
+        .operator
+        .ask(scuttle_schemas::subjects::SHARDS_LIST, &request)
+        .await?;
+    let shard = &list["shards"][0];
+    let expected = json!({
+        "host_uuid": agent.host, "host_name": "worker-a", "decky_id": "decky-1",
+        "decky_ip": "10.0.0.7", "services": ["ssh", "http"], "labels": { "ring": "a" },
+        "state": "pending", "last_error": null, "operation_id": null,
+        "last_seen": shard["last_seen"], "updated_at": shard["updated_at"],
+        "revision": list["revision"],
+    });
+    assert_eq!(*shard, expected);
+    assert!(shard["last_seen"].is_string() && shard["updated_at"].is_string());
+    assert_eq!(list["next"], json!(null));
+    Ok(())
+}
+
+/// What an agent reports of a shard changes with its reports.
+#[tokio::test]
+async fn a_reported_change_is_taken_over() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
+    for state in [
+        ReportedState::Degraded,
+        ReportedState::Failed,
+        ReportedState::Running,
+    ] {
+        let shard = ReportedShard {
+            state,
+            decky_ip: Some(format!("10.0.0.{}", agent.sequence)),
+            ..reported("decky-1")
+        };
+        let heartbeat = agent.observe(Some(vec![shard.clone()]));
+        agent.send(&heartbeat).await?;
+        let record = swarm
+            .operator
+            .shard(&agent.host, "decky-1")
+            .await?
+            .context("the shard")?;
+        assert_eq!(
+            (record.state, record.decky_ip),
+            (state.into(), shard.decky_ip)
+        );
+    }
+    Ok(())
+}
+
+/// An unchanged report moves `last_seen` alone: no revision, no other change.
+#[tokio::test]
+async fn an_unchanged_report_has_no_revision() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
+    let before = swarm
+        .operator
+        .shard(&agent.host, "decky-1")
+        .await?
+        .context("the shard")?;
+    agent.report(&["decky-1"]).await?;
+    agent.report(&["decky-1"]).await?;
+    let (revision, after) = swarm.operator.shards_paged(10).await?;
+    assert_eq!((revision, after.len()), (before.revision, 1));
+    assert!(after[0].last_seen >= before.last_seen);
+    assert_eq!(
+        scuttle_tests::clients::replica_view::told(after),
+        scuttle_tests::clients::replica_view::told(vec![before])
+    );
+    Ok(())
+}
+
+/// A shard that a full inventory no longer lists is `degraded`, whatever it was, and well again when it is
+/// listed again.
+#[tokio::test]
+async fn an_unlisted_shard_is_degraded() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
+    let shards = [
+        ReportedState::Pending,
+        ReportedState::Running,
+        ReportedState::Failed,
+    ]
+    .iter()
+    .zip(["decky-1", "decky-2", "decky-3"])
+    .map(|(state, decky)| ReportedShard {
+        state: *state,
+        ..reported(decky)
+    })
+    .collect();
+    let heartbeat = agent.observe(Some(shards));
+    agent.send(&heartbeat).await?;
+    assert_eq!(
+        swarm.operator.states(&agent.host).await?,
+        "decky-1 pending, decky-2 running, decky-3 failed"
+    );
+    agent.beat().await?;
+    assert_eq!(
+        swarm.operator.states(&agent.host).await?,
+        "decky-1 pending, decky-2 running, decky-3 failed",
+        "a heartbeat without an inventory says nothing of them"
+    );
+    agent.report(&[]).await?;
+    assert_eq!(
+        swarm.operator.states(&agent.host).await?,
+        "decky-1 degraded, decky-2 degraded, decky-3 degraded"
+    );
+    for shard in swarm.operator.shards().await? {
+        assert_eq!(shard.last_error, Some("not reported by its agent".into()));
+    }
+    agent.report(&["decky-1"]).await?;
+    let shard = swarm
+        .operator
+        .shard(&agent.host, "decky-1")
+        .await?
+        .context("the shard")?;
+    assert_eq!(
+        (shard.state, shard.last_error),
+        (ReportedState::Running.into(), None)
+    );
+    Ok(())
+}
+
+/// No heartbeat changes a shard that an operation holds, or clears the error that one has left.
+#[tokio::test]
+async fn no_heartbeat_clears_an_operations_state_or_error() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
+    swarm.operator.teardown(&agent.host, "decky-1").await?;
+    let failing = swarm.operator.teardown(&agent.host, "decky-2").await?;
+    agent
+        .fail(
+            failing.operation_id,
+            "busy",
+            vec![failed("decky-2", "busy")],
+        )
+        .await?;
+    let before = swarm.operator.shards().await?;
+
+    agent.report(&["decky-1", "decky-2"]).await?;
+    agent.reboot();
+    agent.report(&["decky-1", "decky-2"]).await?;
+    agent.beat().await?;
+    assert_eq!(
+        swarm.operator.states(&agent.host).await?,
+        "decky-1 tearing_down, decky-2 teardown_failed"
+    );
+    let after = swarm.operator.shards().await?;
+    assert_eq!(after[1].last_error, Some("busy".into()));
+    assert_eq!(after[1].operation_id, Some(failing.operation_id));
+    for (before, after) in before.iter().zip(&after) {
+        assert_eq!(after.revision, before.revision);
+        assert!(
+            after.last_seen >= before.last_seen,
+            "the agent still sees it"
+        );
+    }
+    Ok(())
+}
+
+/// The answer asks for the inventory of a boot that has sent none.
+#[tokio::test]
+async fn a_boot_without_an_inventory_is_asked_for_it() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut agent = FakeAgent::connect(&swarm.nats, &swarm.host("worker-a").await?).await?;
+    let asked = HeartbeatAccepted {
+        send_inventory: true,
+        ..ACCEPTED
+    };
+    assert_eq!(agent.beat().await?, asked);
+    assert_eq!(agent.report(&["decky-1"]).await?, ACCEPTED);
+    assert_eq!(agent.beat().await?, ACCEPTED);
+    agent.reboot();
+    assert_eq!(agent.beat().await?, asked);
+    Ok(())
+}
+
+/// An inventory in pages is applied when all have come, in whatever order.
+#[tokio::test]
+async fn pages_are_applied_when_all_have_come() -> TestResult {
+    let swarm = Swarm::start().await?;
+    for (name, order) in [("worker-a", [0, 1, 2]), ("worker-b", [2, 0, 1])] {
+        let mut agent = swarm.agent(name, &["old"]).await?;
+        let pages = agent.observe_pages(&[&["decky-1"], &["decky-2"], &["decky-3"]]);
+        for index in &order[..2] {
+            assert_eq!(agent.send(&pages[*index]).await?, ACCEPTED);
+            assert_eq!(swarm.operator.states(&agent.host).await?, "old running");
+        }
+        assert_eq!(agent.send(&pages[order[2]]).await?, ACCEPTED);
+        assert_eq!(
+            swarm.operator.states(&agent.host).await?,
+            "decky-1 running, decky-2 running, decky-3 running, old degraded"
+        );
+        assert_eq!(agent.beat().await?, ACCEPTED);
+    }
+    Ok(())
+}
+
+/// An inventory of which pages are missing is dropped when a later report comes: the missing page is
+/// stale, and nothing of it is applied.
+#[tokio::test]
+async fn an_unfinished_inventory_is_dropped_by_a_later_report() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut agent = swarm.agent("worker-a", &["old"]).await?;
+    agent.reboot();
+    let pages = agent.observe_pages(&[&["decky-1"], &["decky-2"]]);
+    agent.send(&pages[0]).await?;
+    let later = agent.beat().await?;
+    assert!(
+        later.send_inventory,
+        "this boot's inventory has never come: {later:?}"
+    );
+    assert!(agent.send(&pages[1]).await?.stale);
+    assert_eq!(swarm.operator.states(&agent.host).await?, "old running");
+    Ok(())
+}
+
+/// A host that was never enrolled is refused, and registers nothing.
+#[tokio::test]
+async fn a_host_that_is_not_enrolled_is_refused() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let nobody: HostId = "nobody".parse()?;
+    let mut agent = FakeAgent::connect(&swarm.nats, &nobody).await?;
+    let refused = agent.report(&["decky-1"]).await.refused();
+    assert_eq!(
+        (refused.status, refused.code),
+        (404, ErrorCode::HostNotFound)
+    );
+    assert_eq!(swarm.operator.shards().await?, []);
+    assert_eq!(swarm.operator.hosts().await?.len(), 0);
+    Ok(())
+}
+
+/// The host is the one in the subject; a payload that names another is refused and touches neither.
+#[tokio::test]
+async fn a_payload_that_names_another_host_is_refused() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut one = swarm.agent("worker-a", &["decky-1"]).await?;
+    let two = swarm.agent("worker-b", &["decky-1"]).await?;
+    let accepted = swarm.operator.teardown(&two.host, "decky-1").await?;
+    let before = (
+        swarm.operator.shards().await?,
+        swarm.operator.operations().await?,
+    );
+
+    let mut heartbeat = one.observe(Some(vec![]));
+    heartbeat.host_uuid = two.host.clone();
+    let refused = one.send(&heartbeat).await.refused();
+    assert_eq!((refused.status, refused.code), (400, ErrorCode::BadRequest));
+
+    let mut result = one.result(accepted.operation_id, vec![]);
+    result.host_uuid = two.host.clone();
+    let refused = one.conclude(&result).await.refused();
+    assert_eq!((refused.status, refused.code), (400, ErrorCode::BadRequest));
+    let after = (
+        swarm.operator.shards().await?,
+        swarm.operator.operations().await?,
+    );
+    assert_eq!(before, after);
+    Ok(())
+}
+
+/// Fields that the controller does not know are ignored in what agents report; `shards: null` is no inventory.
+#[tokio::test]
+async fn unknown_fields_of_reports_are_ignored() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
+    let mut heartbeat = serde_json::to_value(agent.observe(None))?;
+    heartbeat["shards"] = json!(null);
+    heartbeat["moon"] = json!({ "phase": "full" });
+    let subject = AgentChannel::Heartbeat.of(&agent.host);
+    let answer: Value = agent.client().ask(&subject, &heartbeat).await?;
+    assert_eq!(
+        answer,
+        json!({ "accepted": true, "send_inventory": false, "stale": false })
+    );
+    assert_eq!(swarm.operator.states(&agent.host).await?, "decky-1 running");
+
+    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
+    let result = agent.result(accepted.operation_id, vec![removed("decky-1")]);
+    let mut result = serde_json::to_value(result)?;
+    result["moon"] = json!("full");
+    result["shards"][0]["moon"] = json!("full");
+    let subject = AgentChannel::Results.of(&agent.host);
+    let answer: Value = agent.client().ask(&subject, &result).await?;
+    assert_eq!(answer, json!({ "recorded": true }));
+    assert_eq!(swarm.operator.states(&agent.host).await?, "");
+    Ok(())
+}

@@ -1,0 +1,417 @@
+//! `scuttle-controller backup` and `restore`: of a swarm at work, of a stopped controller, and what is refused.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::Output;
+
+use anyhow::{Context, Result, ensure};
+use scuttle_agent_sim::world::World;
+use scuttle_schemas::operations::OperationState;
+use scuttle_schemas::shards::{ShardRecord, ShardState};
+use scuttle_schemas::{DeckyId, HostId, subjects};
+use scuttle_tests::clients::replica_view::told;
+use scuttle_tests::programs::program;
+use scuttle_tests::wait::within;
+use scuttle_tests::{Controller, Sim, Swarm, TestResult, View, until};
+use serde_json::{Value, json};
+use tokio::io::AsyncReadExt;
+use tokio::net::UnixStream;
+use tokio::process::Command;
+
+const HOSTS: usize = 6;
+const DECKIES: usize = 20;
+
+/// What one of the commands said.
+#[derive(Debug)]
+struct Said {
+    code: Option<i32>,
+    text: String,
+}
+
+impl From<Output> for Said {
+    fn from(output: Output) -> Self {
+        let text = [output.stdout, output.stderr].concat();
+        Self {
+            code: output.status.code(),
+            text: String::from_utf8_lossy(&text).into_owned(),
+        }
+    }
+}
+
+impl Said {
+    #[track_caller]
+    fn check(&self, code: i32, words: &[&str]) {
+        assert_eq!(self.code, Some(code), "{}", self.text);
+        for word in words {
+            assert!(self.text.contains(word), "{word:?} is in: {}", self.text);
+        }
+    }
+}
+
+/// Runs `scuttle-controller backup` or `restore`.
+async fn run(verb: &str, file: &Path, data_dir: &Path) -> Result<Said> {
+    let mut command = Controller::command();
+    command.arg(verb).arg(file).arg("--data-dir").arg(data_dir);
+    Ok(within(verb, command.output()).await??.into())
+}
+
+fn names(dir: &Path) -> Result<Vec<String>> {
+    let name = |entry: std::io::Result<fs::DirEntry>| -> Result<String> {
+        Ok(entry?.file_name().to_string_lossy().into_owned())
+    };
+    fs::read_dir(dir)?.map(name).collect()
+}
+
+/// A directory of its own, for backups.
+fn shelf(swarm: &Swarm) -> Result<PathBuf> {
+    let shelf = swarm.path("shelf");
+    fs::create_dir_all(&shelf)?;
+    Ok(shelf)
+}
+
+/// Stops the controller as its service manager would.
+async fn stop(swarm: &mut Swarm) -> TestResult {
+    let process = swarm.controller.process();
+    process.signal("TERM").await?;
+    assert!(process.exit().await?.success(), "{}", process.log());
+    Ok(())
+}
+
+/// Moves the data directory away, restores the backup in its place, and starts the controller.
+async fn go_back(swarm: &mut Swarm, file: &Path) -> TestResult {
+    let data = swarm.path("controller");
+    fs::rename(&data, swarm.path("old"))?;
+    run("restore", file, &data)
+        .await?
+        .check(0, &["start the controller"]);
+    swarm.controller.restart().await?;
+    swarm.operator.answered().await
+}
+
+type Decky = (HostId, DeckyId);
+
+fn key(shard: &ShardRecord) -> Decky {
+    (shard.host_uuid.clone(), shard.decky_id.clone())
+}
+
+/// What is on the simulated hosts.
+fn reality(swarm: &Swarm) -> Result<BTreeSet<Decky>> {
+    let mut all = BTreeSet::new();
+    for entry in fs::read_dir(swarm.path("sim"))? {
+        let dir = entry?.path();
+        let host = dir.file_name().context("a name")?.to_string_lossy();
+        let host: HostId = host.parse()?;
+        let deckies = World::peek(&dir)?.into_iter();
+        all.extend(deckies.map(|decky| (host.clone(), decky)));
+    }
+    Ok(all)
+}
+
+/// Waits until the record shows what is there, and of what is gone, that its agent does not report it. Gives the latter.
+async fn agrees(swarm: &Swarm) -> Result<Vec<ShardRecord>> {
+    let ask = || async {
+        let shards = swarm.operator.shards().await?;
+        let (gone, there): (Vec<_>, Vec<_>) = shards
+            .into_iter()
+            .partition(|shard| shard.state == ShardState::Degraded);
+        let recorded: BTreeSet<_> = there.iter().map(key).collect();
+        let real = reality(swarm)?;
+        let wrong: Vec<_> = recorded.symmetric_difference(&real).cloned().collect();
+        ensure!(wrong.is_empty(), "not as it is: {wrong:?}");
+        ensure!(there.iter().all(|shard| shard.state == ShardState::Running));
+        ensure!(!gone.iter().any(|shard| real.contains(&key(shard))));
+        Ok(gone)
+    };
+    until("the record agrees with reality", ask, |_| true).await
+}
+
+/// Takes what is gone off the record.
+async fn tear_down(swarm: &Swarm, gone: Vec<ShardRecord>) -> TestResult {
+    for shard in gone {
+        let decky = shard.decky_id.as_str();
+        let accepted = swarm.operator.teardown(&shard.host_uuid, decky).await?;
+        let operation = swarm.operator.ended(accepted.operation_id).await?;
+        assert_eq!(operation.state, OperationState::Succeeded, "{operation:?}");
+    }
+    Ok(())
+}
+
+/// A swarm at work, backed up, at work again, and taken back: whatever was accepted before is there and ends, the agents
+/// mend the rest, and who followed it all sees what a newcomer sees.
+#[tokio::test]
+async fn a_swarm_at_work_goes_back_to_its_backup() -> TestResult {
+    let mut swarm = Swarm::start().await?;
+    let (hosts, deckies) = (HOSTS.to_string(), DECKIES.to_string());
+    let mut arguments = vec![
+        "--hosts",
+        &hosts,
+        "--deckies-per-host",
+        &deckies,
+        "--enroll",
+    ];
+    arguments.extend(["--teardown-ms", "50..300", "--heartbeat-ms", "200"]);
+    let _sim = Sim::start(&swarm.nats, &swarm.path("sim"), &arguments).await?;
+    let all: Vec<Decky> = swarm.operator.shards().await?.iter().map(key).collect();
+    assert_eq!(all.len(), HOSTS * DECKIES);
+    let file = shelf(&swarm)?.join("backup.redb");
+    let data = swarm.path("controller");
+    let follower = scuttle_tests::Client::connect(&swarm.nats, scuttle_tests::Role::Viewer).await?;
+    let mut view = View::open(&follower, 25).await?;
+
+    // Every fourth: before, during, after, never.
+    let quarter = |number: usize| all.iter().skip(number).step_by(4);
+    let teardowns = async |number: usize| -> Result<BTreeSet<_>> {
+        let mut accepted = BTreeSet::new();
+        for (host, decky) in quarter(number) {
+            let answer = swarm.operator.teardown(host, decky.as_str()).await?;
+            accepted.insert(answer.operation_id);
+        }
+        Ok(accepted)
+    };
+    let before = teardowns(0).await?;
+    let (said, during) = tokio::join!(run("backup", &file, &data), teardowns(1));
+    said?.check(0, &["6 hosts", "from the running controller"]);
+    let after = teardowns(2).await?;
+    for id in before.iter().chain(&during?).chain(&after) {
+        swarm.operator.ended(*id).await?;
+    }
+    let (revision, _) = swarm.operator.shards_paged(1000).await?;
+
+    stop(&mut swarm).await?;
+    assert!(!names(&data)?.contains(&"backup.sock".to_owned()));
+    go_back(&mut swarm, &file).await?;
+    let operations = swarm.operator.operations().await?;
+    let known = operations.iter().map(|operation| operation.operation_id);
+    let known: BTreeSet<_> = known.collect();
+    assert!(
+        known.is_superset(&before),
+        "lost: {:?}",
+        before.difference(&known)
+    );
+    assert!(
+        known.is_disjoint(&after),
+        "they were accepted after the backup"
+    );
+    for id in &known {
+        let operation = swarm.operator.ended(*id).await?;
+        assert_eq!(operation.state, OperationState::Succeeded, "{operation:?}");
+    }
+    let (restored, _) = swarm.operator.shards_paged(1000).await?;
+    assert!(restored > revision, "{restored} after {revision}");
+    let gone = agrees(&swarm).await?;
+    assert!(
+        gone.len() >= after.len(),
+        "{} of {}",
+        gone.len(),
+        after.len()
+    );
+    tear_down(&swarm, gone).await?;
+    assert_eq!(agrees(&swarm).await?, []);
+    let (revision, shards) = swarm.operator.shards_paged(1000).await?;
+    view.reach(revision).await?;
+    assert_eq!(told(view.shards()), told(shards));
+    assert!(view.listings() > 1, "it saw that the record went back");
+    Ok(())
+}
+
+/// How many hosts it takes until their rows are more than the socket and both its ends hold.
+const LARGE: usize = 200;
+
+/// Enrols so many large hosts: a backup of them is not sent in one go.
+async fn enrol_large_hosts(swarm: &Swarm) -> TestResult {
+    let label = |number: usize| {
+        let (key, value) = ("€".repeat(61), "€".repeat(63));
+        (format!("{number:02}{key}"), json!(value))
+    };
+    let labels: Value = Value::Object((0..16).map(label).collect());
+    for number in 0..LARGE {
+        let request = json!({ "name": format!("worker-{number}"), "labels": labels });
+        let enrol = || (swarm.operator).ask::<Value>(subjects::HOSTS_ENROLL, &request);
+        until("it is enrolled", enrol, |answer| answer["accepted"] == true).await?;
+    }
+    Ok(())
+}
+
+/// One that takes nothing of what it asked for.
+async fn idler(data_dir: &Path) -> Result<UnixStream> {
+    let mut stream = UnixStream::connect(data_dir.join("backup.sock")).await?;
+    let mut greeting = [0; 12];
+    within("a greeting", stream.read_exact(&mut greeting)).await??;
+    assert_eq!(greeting[..8], *b"scuttle\x01");
+    Ok(stream)
+}
+
+#[tokio::test]
+async fn one_backup_is_made_at_a_time() -> TestResult {
+    let swarm = Swarm::start().await?;
+    enrol_large_hosts(&swarm).await?;
+    let data = swarm.path("controller");
+    let mode = fs::metadata(data.join("backup.sock"))?.permissions().mode();
+    assert_eq!(mode & 0o777, 0o600);
+    let (shelf, idle) = (shelf(&swarm)?, idler(&data).await?);
+    let file = shelf.join("backup.redb");
+    for _ in 0..3 {
+        let said = run("backup", &file, &data).await?;
+        said.check(1, &["another backup is being made"]);
+        assert_eq!(names(&shelf)?, [""; 0]);
+        swarm
+            .host(&format!("host-{}", uuid::Uuid::now_v7()))
+            .await?;
+    }
+    // Whoever goes away is not waited for.
+    drop(idle);
+    let ask = || run("backup", &file, &data);
+    let said = until("a backup", ask, |said| said.code == Some(0)).await?;
+    said.check(0, &["203 hosts"]);
+    run("backup", &file, &data).await?.check(1, &["--force"]);
+    Ok(())
+}
+
+/// A controller that ends does not wait for whoever makes a backup, and the next start has the store to itself.
+#[tokio::test]
+async fn a_stop_breaks_a_backup_off() -> TestResult {
+    let mut swarm = Swarm::start().await?;
+    enrol_large_hosts(&swarm).await?;
+    let mut idle = idler(&swarm.path("controller")).await?;
+    stop(&mut swarm).await?;
+    let mut rest = Vec::new();
+    within("the end", idle.read_to_end(&mut rest)).await??;
+    assert!(rest.len() < 1 << 20, "{}", rest.len());
+    swarm.controller.restart().await?;
+    swarm.operator.answered().await?;
+    assert_eq!(swarm.operator.hosts().await?.len(), LARGE);
+    Ok(())
+}
+
+/// After a kill its socket is in nobody's way: neither of a backup of what it left, nor of the next start.
+#[tokio::test]
+async fn a_killed_controllers_store_is_backed_up() -> TestResult {
+    let mut swarm = Swarm::start().await?;
+    let agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
+    swarm.operator.teardown(&agent.host, "decky-1").await?;
+    let (data, shelf) = (swarm.path("controller"), shelf(&swarm)?);
+    let (file, again) = (shelf.join("backup.redb"), shelf.join("again.redb"));
+    swarm.controller.kill().await?;
+    assert!(names(&data)?.contains(&"backup.sock".to_owned()));
+    let said = run("backup", &file, &data).await?;
+    said.check(0, &["1 hosts, 2 shards, 1 open", "a stopped controller"]);
+    swarm.crash_controller().await?;
+    let said = run("backup", &again, &data).await?;
+    said.check(0, &["1 hosts, 2 shards, 1 open", "the running controller"]);
+    Ok(())
+}
+
+/// A backup that is killed leaves no file of that name, and the controller goes on; the next one is whole.
+#[tokio::test]
+async fn a_backup_that_is_killed_leaves_no_file() -> TestResult {
+    let swarm = Swarm::start().await?;
+    enrol_large_hosts(&swarm).await?;
+    let (data, shelf) = (swarm.path("controller"), shelf(&swarm)?);
+    let mut caught = 0;
+    for round in 0..40 {
+        let file = shelf.join(format!("{round}.redb"));
+        let mut command = Controller::command();
+        command
+            .arg("backup")
+            .arg(&file)
+            .arg("--data-dir")
+            .arg(&data);
+        let mut child = command.kill_on_drop(true).spawn()?;
+        let prefix = format!(".{round}.redb.");
+        let begun = || async {
+            let names = names(&shelf)?;
+            Ok::<_, anyhow::Error>(
+                names.iter().any(|name| name.starts_with(&prefix)) || file.exists(),
+            )
+        };
+        until("it has begun", begun, |begun| *begun).await?;
+        child.kill().await?;
+        if !file.exists() {
+            caught += 1;
+        }
+        swarm.operator.answered().await?;
+        if caught == 3 {
+            break;
+        }
+    }
+    assert_eq!(caught, 3, "it is always done before it is killed");
+    let file = shelf.join("whole.redb");
+    let ask = || run("backup", &file, &data);
+    let said = until("a backup", ask, |said| said.code == Some(0)).await?;
+    said.check(0, &["200 hosts"]);
+    run("restore", &file, &swarm.path("other"))
+        .await?
+        .check(0, &["200 hosts"]);
+    Ok(())
+}
+
+/// A full disk: the error names the file, and nothing is left on it.
+#[tokio::test]
+async fn a_full_disk_takes_no_backup() -> TestResult {
+    let swarm = Swarm::start().await?;
+    enrol_large_hosts(&swarm).await?;
+    let (data, shelf) = (swarm.path("controller"), shelf(&swarm)?);
+    let whole = shelf.join("whole.redb");
+    run("backup", &whole, &data).await?.check(0, &[]);
+    let full = swarm.path("full");
+    fs::create_dir(&full)?;
+    let size = fs::metadata(&whole)?.len();
+    for (verb, file, data_dir) in [
+        ("backup", full.join("backup.redb"), data.clone()),
+        ("restore", whole, full.clone()),
+    ] {
+        for bytes in [0, 4096, size / 2, size - 4096] {
+            // `ulimit` counts blocks of 512 bytes; a signal would come before the error, unless ignored.
+            let mut command = Command::new("sh");
+            let confine = "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"";
+            command
+                .args(["-c", confine, "sh"])
+                .arg((bytes / 512).to_string());
+            command
+                .arg(program("scuttle-controller"))
+                .arg(verb)
+                .arg(&file);
+            command.arg("--data-dir").arg(&data_dir);
+            let said: Said = within(verb, command.output()).await??.into();
+            let name = if verb == "backup" {
+                "full/backup.redb"
+            } else {
+                "full/scuttle.redb"
+            };
+            said.check(1, &["cannot write", name, "free some space"]);
+            assert_eq!(names(&full)?, [""; 0], "{bytes} bytes");
+        }
+    }
+    swarm.operator.answered().await
+}
+
+/// A restore leaves a running controller alone, even if its store was taken from under it.
+#[tokio::test]
+async fn nothing_is_restored_under_a_running_controller() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let (data, shelf) = (swarm.path("controller"), shelf(&swarm)?);
+    let file = shelf.join("backup.redb");
+    run("backup", &file, &data).await?.check(0, &[]);
+    let running = ["a controller runs on", "stop it"];
+    run("restore", &file, &data).await?.check(1, &running);
+    fs::rename(data.join("scuttle.redb"), data.join("scuttle.redb.old"))?;
+    run("restore", &file, &data).await?.check(1, &running);
+    assert!(!names(&data)?.contains(&"scuttle.redb".to_owned()));
+    swarm.operator.answered().await
+}
+
+/// A socket's path may be no longer than 107 bytes; a data directory's may.
+#[tokio::test]
+async fn a_data_directory_may_have_a_long_path() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let data = swarm.path(&"long".repeat(60));
+    let _controller = Controller::start(&swarm.nats, &data)?;
+    let socket = || async { Ok::<_, ()>(data.join("backup.sock").exists()) };
+    until("it listens", socket, |there| *there).await?;
+    let file = shelf(&swarm)?.join("backup.redb");
+    let said = run("backup", &file, &data).await?;
+    said.check(0, &["0 hosts", "from the running controller"]);
+    Ok(())
+}

@@ -1,0 +1,230 @@
+//! Tearing down: what is asked first, what is accepted, what is withdrawn, and what is asked for again.
+
+use anyhow::Context;
+use futures_util::StreamExt;
+use scuttle_schemas::operations::OperationState;
+use scuttle_schemas::{headers, subjects};
+use scuttle_tests::wait::within;
+use scuttle_tests::{Client, Nats, Role, Swarm, TestResult, failed, removed};
+use serde_json::{Value, json};
+
+use super::stage::{Cli, valid};
+
+#[tokio::test]
+async fn a_whole_host_is_asked_for_and_shown_first() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let agent = swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
+    let cli = Cli::of(&swarm, Role::Operator)?;
+    // There is no terminal to ask.
+    let refused = cli.run(&["teardown", "worker-a"]).await?;
+    refused.failed(2, &["worker-a", "--yes", "--decky"])?;
+    let shown = cli
+        .run(&["teardown", "worker-a", "--dry-run"])
+        .await?
+        .done()?;
+    assert!(
+        shown.contains("2 deckies would go") && shown.contains("decky-02"),
+        "{shown}"
+    );
+    let dry = ["teardown", agent.host.as_str(), "--dry-run"];
+    let plans = cli.json(&dry, 0, "cli/plans").await?;
+    assert_eq!(
+        plans["plans"][0]["targets"].as_array().map(Vec::len),
+        Some(2)
+    );
+    for line in cli.lines(&dry).await? {
+        valid("cli/plan", &line)?;
+    }
+    assert!(
+        swarm.operator.operations().await?.is_empty(),
+        "nothing was sent"
+    );
+
+    let accepted = cli.run(&["teardown", "worker-a", "--yes"]).await?.done()?;
+    let operations = swarm.operator.operations().await?;
+    assert_eq!(operations.len(), 1);
+    let id = operations[0].operation_id.to_string();
+    assert!(
+        accepted.contains("✓ teardown queued") && accepted.contains(&id),
+        "{accepted}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn several_deckies_are_several_requests_and_the_worst_decides() -> TestResult {
+    let swarm = Swarm::start().await?;
+    swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
+    let cli = Cli::of(&swarm, Role::Operator)?;
+    let words = [
+        "teardown",
+        "worker-a",
+        "--decky",
+        "decky-01",
+        "--decky",
+        "nope",
+        "--decky",
+        "decky-02",
+        "--timeout",
+        "2h",
+        "--reason",
+        "rotating lures",
+    ];
+    let answer = cli.json(&words, 3, "cli/teardowns").await?;
+    let accepted = |one: &Value| !one["accepted"].is_null();
+    let teardowns = answer["teardowns"].as_array().expect("a list");
+    assert_eq!(
+        teardowns.iter().map(accepted).collect::<Vec<_>>(),
+        [true, true, false]
+    );
+    assert_eq!(teardowns[2]["refused"]["exit_code"], 3);
+    for operation in swarm.operator.operations().await? {
+        assert_eq!(operation.reason.as_deref(), Some("rotating lures"));
+        assert_eq!(operation.deadline.since(operation.accepted_at), 7_200_000);
+    }
+    let lines = cli
+        .lines(&["teardown", "worker-a", "--decky", "decky-01"])
+        .await?;
+    valid("cli/teardown", &lines[0])?;
+    assert_eq!(lines[0]["accepted"]["repeated"], true);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_is_queued_is_cancelled_once() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let agent = swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
+    let cli = Cli::of(&swarm, Role::Operator)?;
+    let first = swarm.operator.teardown(&agent.host, "decky-01").await?;
+    let id = first.operation_id.to_string();
+    cli.json(&["cancel", &id], 0, "cancel_accepted").await?;
+    cli.run(&["cancel", &id]).await?.failed(4, &["cancelled"])?;
+    let second = swarm.operator.teardown(&agent.host, "decky-02").await?;
+    let said = cli
+        .run(&["cancel", &second.operation_id.to_string()])
+        .await?
+        .done()?;
+    assert!(
+        said.contains("– cancelled") && said.contains("worker-a/decky-02"),
+        "{said}"
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_retry_asks_for_what_failed_and_for_nothing_else() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut agent = swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
+    let cli = Cli::of(&swarm, Role::Operator)?;
+    let whole = swarm.operator.teardown(&agent.host, None).await?;
+    let id = whole.operation_id.to_string();
+    cli.run(&["retry", &id]).await?.failed(4, &["still", &id])?;
+    let operation = agent.command().await?.operation_id;
+    let shards = vec![removed("decky-01"), failed("decky-02", "container busy")];
+    agent.fail(operation, "container busy", shards).await?;
+    // Deployed meanwhile: a whole host would take it along.
+    agent.report(&["decky-02", "decky-03"]).await?;
+
+    let answer = cli.json(&["retry", &id], 0, "cli/teardowns").await?;
+    let teardowns = answer["teardowns"].as_array().expect("a list");
+    assert_eq!(teardowns.len(), 1);
+    assert_eq!(teardowns[0]["decky_id"], "decky-02");
+    let retried = agent.command().await?;
+    assert_eq!(
+        retried
+            .decky_id
+            .as_ref()
+            .map(scuttle_schemas::DeckyId::as_str),
+        Some("decky-02")
+    );
+    agent
+        .fail(
+            retried.operation_id,
+            "still busy",
+            vec![failed("decky-02", "still busy")],
+        )
+        .await?;
+
+    let again = cli.run(&["retry", &id]).await?;
+    assert!(
+        again.err.contains("Nothing to retry") && again.err.contains("--host worker-a"),
+        "{again:?}"
+    );
+    assert_eq!((again.code, again.out.as_str()), (0, ""));
+    let by_host = ["retry", "--host", "worker-a", "--wait"];
+    let (ended, done) = tokio::join!(cli.run(&by_host), async {
+        let operation = agent.command().await?.operation_id;
+        agent.succeed(operation, &["decky-02"]).await
+    });
+    done?;
+    let shown = ended?.done()?;
+    assert!(
+        shown.contains("✓ succeeded") && shown.contains("1 removed"),
+        "{shown}"
+    );
+    let left = swarm.operator.states(&agent.host).await?;
+    assert_eq!(left, "decky-03 running");
+    let nothing = cli.run(&["retry", "--host", "worker-a"]).await?;
+    assert!(nothing.err.contains("Nothing to retry"), "{nothing:?}");
+    let all = swarm.operator.operations().await?;
+    let ended = all
+        .iter()
+        .filter(|one| one.state == OperationState::Succeeded);
+    assert_eq!((all.len(), ended.count()), (3, 1));
+    Ok(())
+}
+
+#[tokio::test]
+async fn an_answer_that_was_lost_is_asked_for_again_by_the_same_key() -> TestResult {
+    let nats = Nats::start().await?;
+    let folder = tempfile::tempdir()?;
+    let mut environment = Vec::from(nats.environment(Role::Operator));
+    environment.push(("SCUTTLE_NATS_URL", nats.url()));
+    let cli = Cli::at(folder.path().to_owned(), environment)?;
+    let controller = Client::connect(&nats, Role::Controller).await?;
+    let controller = controller.nats();
+    let mut requests = controller.subscribe(subjects::REQUESTS).await?;
+    controller.flush().await?;
+
+    let at = "2026-11-23T09:11:49.000Z";
+    let host = json!({
+        "host_uuid": "worker-a", "name": "worker-a", "address": null, "labels": {}, "status": "online", "last_heartbeat": at,
+        "agent_version": "1", "shards": 1, "open_operations": 0, "enrolled_at": at,
+    });
+    let accepted = json!({
+        "accepted": true, "detail": "teardown queued", "operation_id": "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11",
+        "host_uuid": "worker-a", "host_name": "worker-a", "decky_id": "decky-01", "shards": 1, "deadline": at, "repeated": false,
+    });
+    let answers = [
+        (
+            subjects::HOSTS_LIST,
+            json!({ "revision": 1, "hosts": [host], "next": null }),
+        ),
+        (subjects::TEARDOWN, json!("no answer at all")),
+        (subjects::TEARDOWN, accepted),
+    ];
+    let mut keys = Vec::new();
+    let answered = async {
+        for (subject, answer) in answers {
+            let request = within(subject, requests.next())
+                .await?
+                .context("a request")?;
+            assert_eq!(request.subject.as_str(), subject);
+            let key = request
+                .headers
+                .as_ref()
+                .and_then(|all| all.get(headers::MSG_ID));
+            keys.extend(key.map(ToString::to_string));
+            let reply = request.reply.context("a place for the answer")?;
+            controller.publish(reply, answer.to_string().into()).await?;
+        }
+        anyhow::Ok(())
+    };
+    let words = ["teardown", "worker-a", "--decky", "decky-01"];
+    let (ended, answered) = tokio::join!(cli.json(&words, 0, "cli/teardowns"), answered);
+    answered?;
+    assert_eq!(ended?["teardowns"][0]["accepted"]["accepted"], true);
+    assert_eq!(keys.len(), 2);
+    assert_eq!(keys[0], keys[1]);
+    Ok(())
+}

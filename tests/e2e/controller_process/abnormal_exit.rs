@@ -1,0 +1,124 @@
+//! Ends that are not as they should be: a second signal, a disk that is full. (A clean stop is in `service.rs`, a
+//! kill in `crashes.rs`.)
+
+use std::collections::BTreeSet;
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use futures_util::future::join_all;
+use scuttle_schemas::subjects;
+use scuttle_tests::programs::controller::log_of;
+use scuttle_tests::programs::process::Process;
+use scuttle_tests::programs::program;
+use scuttle_tests::{AskError, Client, Controller, Nats, Role, TestResult, until};
+use serde_json::{Value, json};
+use tokio::process::Command;
+
+/// How long a stop waits for the server to take the last answers (`LAST_WORDS`).
+const LAST_WORDS: Duration = Duration::from_secs(3);
+
+/// A second signal does not wait for what the first one waits for: here, for a server that has stopped to read.
+#[tokio::test]
+async fn a_second_signal_ends_at_once() -> TestResult {
+    for signals in [["TERM", "INT"], ["INT", "TERM"]] {
+        let mut nats = Nats::start().await?;
+        let dir = tempfile::tempdir()?;
+        let mut controller = Controller::start(&nats, &dir.path().join("controller"))?;
+        let operator = Client::connect(&nats, Role::Operator).await?;
+        operator.answered().await?;
+        nats.process().signal("STOP").await?;
+        // Stopped itself, it finds both when it goes on.
+        controller.process().signal("STOP").await?;
+        for signal in signals {
+            controller.process().signal(signal).await?;
+        }
+        let start = Instant::now();
+        controller.process().signal("CONT").await?;
+        let exit = controller.process().exit().await?;
+        assert_eq!(exit.code(), Some(130), "{signals:?}");
+        assert!(start.elapsed() < LAST_WORDS, "{:?}", start.elapsed());
+        let log = controller.process().log();
+        assert!(log.contains("ending at once"), "{log}");
+    }
+    Ok(())
+}
+
+/// A controller that may not write files past so many bytes: for the program this is a full disk.
+fn confined(nats: &Nats, dir: &Path, bytes: usize) -> anyhow::Result<Process> {
+    let mut command = Command::new("sh");
+    // `ulimit` counts blocks of 512 bytes; a signal would come before the error, unless ignored.
+    command
+        .args([
+            "-c",
+            "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"",
+            "sh",
+        ])
+        .arg((bytes / 512).to_string())
+        .arg(program("scuttle-controller"))
+        .args(["--nats-url", &nats.url(), "--data-dir"])
+        .arg(dir)
+        .envs(nats.environment(Role::Controller));
+    Process::spawn("the confined controller", command, &log_of(dir))
+}
+
+/// When the disk is full the controller ends, names the file and says what to do; nobody was told of anything that
+/// is not there at the next start.
+#[tokio::test]
+async fn a_full_disk_ends_it_with_everything_that_was_accepted() -> TestResult {
+    const LIMIT: usize = 2 << 20;
+    let nats = Nats::start().await?;
+    let dir = tempfile::tempdir()?;
+    let data = dir.path().join("controller");
+    let mut confined = confined(&nats, &data, LIMIT)?;
+    let operator = Client::connect(&nats, Role::Operator).await?;
+    operator.answered().await?;
+
+    let label = |number: usize| (format!("label-{number}"), json!("x".repeat(63)));
+    let labels: Value = Value::Object((0..16).map(label).collect());
+    let mut accepted = BTreeSet::new();
+    for round in 0.. {
+        let asked = (0..50).map(|number| {
+            let name = format!("worker-{round}-{number}");
+            let request = json!({ "name": name, "labels": labels });
+            let operator = &operator;
+            async move {
+                let answer = operator.ask::<Value>(subjects::HOSTS_ENROLL, &request);
+                (name, answer.await)
+            }
+        });
+        let mut unanswered = 0;
+        for (name, answer) in join_all(asked).await {
+            match answer {
+                Ok(answer) => {
+                    assert_eq!(answer["accepted"], true, "{answer}");
+                    accepted.insert(name);
+                }
+                Err(AskError::NoAnswer(_)) => unanswered += 1,
+                Err(other) => return Err(other.into()),
+            }
+        }
+        if unanswered > 0 {
+            break;
+        }
+        assert!(round < 200, "the disk is never full");
+    }
+    let exit = confined.exit().await?;
+    assert_eq!(exit.code(), Some(1), "{}", confined.log());
+    let log = confined.log();
+    let end = log.lines().rfind(|line| line.contains("ERROR"));
+    let end = end.unwrap_or_default();
+    for words in ["scuttle.redb", "cannot write to", "free some space"] {
+        assert!(end.contains(words), "{words}: {log}");
+    }
+    assert!(!log.contains("panicked"), "{log}");
+    assert!(!accepted.is_empty());
+
+    let _controller = Controller::start(&nats, &data)?;
+    let all = |hosts: &std::collections::BTreeMap<_, scuttle_schemas::hosts::HostRecord>| {
+        let names: BTreeSet<_> = hosts.values().map(|host| host.name.to_string()).collect();
+        accepted.is_subset(&names)
+    };
+    until("all that was accepted is there", || operator.hosts(), all).await?;
+    assert!(operator.enroll("worker-z").await?.accepted);
+    Ok(())
+}

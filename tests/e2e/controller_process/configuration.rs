@@ -1,0 +1,190 @@
+//! The controller's configuration: flags win, then the environment, then the file.
+
+use scuttle_tests::programs::process::Process;
+use scuttle_tests::{Client, Controller, Nats, Role, TestResult};
+
+/// An address at which there is no server: a controller that took it never answers.
+const NOWHERE: &str = "nats://127.0.0.1:1";
+
+/// A nats-server, a directory, and an operator who waits for a controller.
+struct Place {
+    nats: Nats,
+    dir: tempfile::TempDir,
+    operator: Client,
+}
+
+impl Place {
+    async fn new() -> anyhow::Result<Self> {
+        let nats = Nats::start().await?;
+        let operator = Client::connect(&nats, Role::Operator).await?;
+        let dir = tempfile::tempdir()?;
+        Ok(Self {
+            nats,
+            dir,
+            operator,
+        })
+    }
+
+    fn path(&self, name: &str) -> String {
+        self.dir.path().join(name).to_string_lossy().into_owned()
+    }
+
+    /// Writes a configuration file, and returns its path.
+    fn file(&self, url: &str, data_dir: &str, password: &str) -> anyhow::Result<String> {
+        let file = self.path("scuttle.toml");
+        let text = format!(
+            "nats_url = \"{url}\"\ndata_dir = \"{data_dir}\"\n\
+             nats_user = \"controller\"\nnats_password = \"{password}\"\n"
+        );
+        std::fs::write(&file, text)?;
+        Ok(file)
+    }
+
+    fn start(&self, arguments: &[&str], environment: &[(&str, &str)]) -> anyhow::Result<Process> {
+        let mut command = Controller::command();
+        command.args(arguments).envs(environment.iter().copied());
+        Process::spawn("the controller", command, self.path("log").as_ref())
+    }
+}
+
+fn exists(path: &str) -> bool {
+    std::fs::exists(path).unwrap_or(false)
+}
+
+/// All of it from the file.
+#[tokio::test]
+async fn a_file_is_enough() -> TestResult {
+    let place = Place::new().await?;
+    let data = place.path("data");
+    let file = place.file(
+        &place.nats.url(),
+        &data,
+        place.nats.password(Role::Controller),
+    )?;
+    let _controller = place.start(&["--config", &file], &[])?;
+    place.operator.answered().await?;
+    assert!(exists(&data));
+    Ok(())
+}
+
+/// All of it from the environment, the file's path included; the environment wins over the file.
+#[tokio::test]
+async fn the_environment_wins_over_the_file() -> TestResult {
+    let place = Place::new().await?;
+    let (data, other) = (place.path("data"), place.path("other"));
+    let file = place.file(NOWHERE, &other, "wrong")?;
+    let url = place.nats.url();
+    let environment = [
+        ("SCUTTLE_CONFIG", file.as_str()),
+        ("SCUTTLE_NATS_URL", &url),
+        ("SCUTTLE_DATA_DIR", &data),
+        (
+            "SCUTTLE_NATS_PASSWORD",
+            place.nats.password(Role::Controller),
+        ),
+    ];
+    let _controller = place.start(&[], &environment)?;
+    place.operator.answered().await?;
+    assert!(exists(&data) && !exists(&other));
+    Ok(())
+}
+
+/// Flags win over both.
+#[tokio::test]
+async fn flags_win_over_the_environment() -> TestResult {
+    let place = Place::new().await?;
+    let (data, other) = (place.path("data"), place.path("other"));
+    let file = place.file(NOWHERE, &other, "wrong")?;
+    let url = place.nats.url();
+    let flags = [
+        "--config",
+        file.as_str(),
+        "--nats-url",
+        &url,
+        "--data-dir",
+        &data,
+        "--nats-user",
+        "controller",
+        "--nats-password",
+        place.nats.password(Role::Controller),
+        "--log-format",
+        "json",
+    ];
+    let environment = [
+        ("SCUTTLE_CONFIG", "/nowhere/at/all.toml"),
+        ("SCUTTLE_NATS_URL", NOWHERE),
+        ("SCUTTLE_DATA_DIR", &other),
+        ("SCUTTLE_NATS_USER", "nobody"),
+        ("SCUTTLE_NATS_PASSWORD", "wrong"),
+        ("SCUTTLE_LOG_FORMAT", "text"),
+    ];
+    let controller = place.start(&flags, &environment)?;
+    place.operator.answered().await?;
+    assert!(exists(&data) && !exists(&other));
+    for line in controller.log().lines() {
+        let parsed = serde_json::from_str::<serde_json::Value>(line);
+        assert!(parsed.is_ok(), "not JSON: {line}");
+    }
+    Ok(())
+}
+
+/// What cannot be right is an error that says so, and an exit that is not 0.
+#[tokio::test]
+async fn a_wrong_configuration_is_an_error() -> TestResult {
+    let place = Place::new().await?;
+    let (url, data) = (place.nats.url(), place.path("data"));
+    let misspelt = place.path("misspelt.toml");
+    std::fs::write(&misspelt, "nats_ulr = \"nats://127.0.0.1:4222\"\n")?;
+    let with = |more: &[&'static str]| {
+        let given = ["--nats-url", url.as_str(), "--data-dir", data.as_str()];
+        given
+            .iter()
+            .chain(more)
+            .map(ToString::to_string)
+            .collect::<Vec<String>>()
+    };
+    let rows = [
+        (with(&["--log-format", "xml"]), "xml"),
+        (
+            with(&["--config", "/nowhere/at/all.toml"]),
+            "/nowhere/at/all.toml",
+        ),
+        (
+            with(&["--nats-creds", "/x.creds", "--nats-user", "controller"]),
+            "nats_creds",
+        ),
+        (with(&["--nats-user", "controller"]), "nats_password"),
+        (with(&["--frobnicate"]), "--frobnicate"),
+        (vec!["--config".to_owned(), misspelt.clone()], "nats_ulr"),
+    ];
+    for (arguments, named) in rows {
+        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+        std::fs::write(place.path("log"), "")?;
+        let mut controller = place.start(&arguments, &[])?;
+        let exit = controller.exit().await?;
+        let log = controller.log();
+        assert!(!exit.success(), "{arguments:?}: {log}");
+        assert!(log.contains(named), "{arguments:?}: {log}");
+        assert!(!log.contains("panicked"), "{arguments:?}: {log}");
+    }
+    Ok(())
+}
+
+/// Credentials that cannot be read are named: the controller ends with that, or waits for them.
+#[tokio::test]
+async fn missing_credentials_are_named() -> TestResult {
+    let place = Place::new().await?;
+    let (url, data) = (place.nats.url(), place.path("data"));
+    let creds = place.path("missing.creds");
+    let flags = [
+        "--nats-url",
+        &url,
+        "--data-dir",
+        &data,
+        "--nats-creds",
+        &creds,
+    ];
+    let mut controller = place.start(&flags, &[])?;
+    controller.line(&creds).await?;
+    Ok(())
+}

@@ -1,0 +1,6 @@
+//! The controller as a process: its configuration, its start and stop, crashes and abnormal exits.
+
+mod abnormal_exit;
+mod configuration;
+mod crashes;
+mod nats_service;

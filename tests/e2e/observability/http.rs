@@ -1,0 +1,203 @@
+//! The controller's HTTP: what a browser gets and may do with it, what a watchdog reads, and who is kept waiting.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use anyhow::Result;
+use scuttle_controller::store::{RedbStore, Store};
+use scuttle_core::{Change, HostRow, ShardRow};
+use scuttle_schemas::agents::ReportedState;
+use scuttle_schemas::hosts::HostStatus;
+use scuttle_schemas::shards::ShardState;
+use scuttle_schemas::{HostId, Labels, MAX_DECKIES_PER_HOST, Services, Timestamp};
+use scuttle_tests::programs::process::Process;
+use scuttle_tests::{Controller, Http, Nats, Role, TestResult};
+use tempfile::TempDir;
+use tokio::net::TcpStream;
+
+/// How many hosts the large record has: more than a second's reading.
+const HOSTS: usize = 16;
+
+/// A controller that answers HTTP.
+struct Served {
+    controller: Process,
+    http: Http,
+    _dir: TempDir,
+}
+
+impl Served {
+    /// On a server, which need not run.
+    async fn start(nats: &Nats) -> Result<Self> {
+        Self::start_in(tempfile::tempdir()?, nats).await
+    }
+
+    async fn start_in(dir: TempDir, nats: &Nats) -> Result<Self> {
+        let mut command = Controller::command();
+        command
+            .args(["--nats-url", &nats.url(), "--http", "127.0.0.1:0"])
+            .args(["--web-nats-url", "ws://swarm.example:8421", "--data-dir"])
+            .arg(dir.path().join("controller"))
+            .envs(nats.environment(Role::Controller));
+        let log = dir.path().join("log");
+        let mut controller = Process::spawn("the controller", command, &log)?;
+        Ok(Self {
+            http: Http::of(&mut controller).await?,
+            controller,
+            _dir: dir,
+        })
+    }
+}
+
+#[tokio::test]
+async fn ready_means_that_a_request_would_be_answered() -> TestResult {
+    let mut nats = Nats::stopped().await?;
+    let mut served = Served::start(&nats).await?;
+    served.http.says("/healthz", &["200 OK", "alive"]).await?;
+    let waits = ["503 Service Unavailable", "does not answer"];
+    served.http.says("/readyz", &waits).await?;
+    nats.restart().await?;
+    served
+        .http
+        .says("/readyz", &["200 OK", "ready: leading"])
+        .await?;
+    nats.kill().await?;
+    let away = ["503 Service Unavailable", "reconnecting"];
+    served.http.says("/readyz", &away).await?;
+    served.http.says("/healthz", &["200 OK"]).await?;
+    nats.restart().await?;
+    served.http.says("/readyz", &["200 OK"]).await?;
+    // Without a server its last words take it some seconds.
+    nats.kill().await?;
+    served.http.says("/readyz", &away).await?;
+    served.controller.signal("TERM").await?;
+    let stops = ["503 Service Unavailable", "stopping"];
+    served.http.says("/readyz", &stops).await?;
+    assert!(served.controller.exit().await?.success());
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_controller_that_reads_its_record_is_not_ready() -> TestResult {
+    let nats = Nats::start().await?;
+    let dir = tempfile::tempdir()?;
+    large_record(&dir.path().join("controller"))?;
+    let served = Served::start_in(dir, &nats).await?;
+    let loads = ["503 Service Unavailable", "the record is being read"];
+    served.http.says("/readyz", &loads).await?;
+    served
+        .http
+        .says("/readyz", &["200 OK", "ready: leading"])
+        .await
+}
+
+/// A record that takes long to read: hosts with as many deckies as one may have.
+fn large_record(data_dir: &Path) -> TestResult {
+    let now = Timestamp::from_millis(1_795_425_109_000);
+    let mut changes = Vec::new();
+    for number in 0..HOSTS {
+        let host: HostId = format!("host-{number}").parse()?;
+        changes.push(Change::Host(Box::new(HostRow {
+            host: host.clone(),
+            name: host.as_str().parse()?,
+            address: None,
+            labels: Labels::default(),
+            status: HostStatus::Enrolled,
+            enrolled_at: now,
+            last_heartbeat: None,
+            interval_ms: 10_000,
+            agent_version: None,
+            inventory_error: None,
+            applied: None,
+        })));
+        for number in 0..MAX_DECKIES_PER_HOST {
+            changes.push(Change::Shard(Arc::new(ShardRow {
+                host: host.clone(),
+                decky: format!("decky-{number}").parse()?,
+                ip: None,
+                services: Services::default(),
+                labels: Labels::default(),
+                state: ShardState::Running,
+                reported: ReportedState::Running,
+                last_error: None,
+                operation: None,
+                last_seen: now,
+                updated_at: now,
+                revision: 0,
+                registered: 0,
+            })));
+        }
+    }
+    RedbStore::open(data_dir)?.append(&changes)?;
+    Ok(())
+}
+
+#[tokio::test]
+async fn the_page_may_reach_the_nats_server_and_nothing_else() -> TestResult {
+    let nats = Nats::start().await?;
+    let served = Served::start(&nats).await?;
+    let config = served.http.ask("GET /config.json").await?;
+    assert!(
+        config.contains("\"nats_url\":\"ws://swarm.example:8421\""),
+        "{config}"
+    );
+    // With the page or without: it depends on whether there was a Node to build it.
+    for path in ["/config.json", "/", "/nothing"] {
+        let answer = served
+            .http
+            .ask(&format!("GET {path}"))
+            .await?
+            .to_lowercase();
+        for header in [
+            "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self';",
+            "connect-src 'self' ws://swarm.example:8421;",
+            "frame-ancestors 'none'",
+            "x-content-type-options: nosniff",
+            "referrer-policy: no-referrer",
+        ] {
+            assert!(answer.contains(header), "{header} of {path}: {answer}");
+        }
+        assert!(!answer.contains("unsafe"), "{answer}");
+    }
+    for path in ["/nothing", "/../Cargo.toml", "/.gitignore", "//etc/passwd"] {
+        let answer = served.http.ask(&format!("GET {path}")).await?;
+        assert!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
+    }
+    let answer = served.http.ask("POST /").await?;
+    assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
+    let answer = served.http.ask("HEAD /healthz").await?;
+    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+    Ok(())
+}
+
+#[tokio::test]
+async fn silent_connections_keep_nobody_out() -> TestResult {
+    let nats = Nats::start().await?;
+    let served = Served::start(&nats).await?;
+    let mut silent = Vec::new();
+    for _ in 0..70 {
+        silent.push(TcpStream::connect(&served.http.address).await?);
+    }
+    served.http.says("/healthz", &["200 OK"]).await
+}
+
+#[tokio::test]
+async fn an_address_that_is_taken_is_named() -> TestResult {
+    let nats = Nats::start().await?;
+    let served = Served::start(&nats).await?;
+    let dir = tempfile::tempdir()?;
+    let output = Controller::command()
+        .args(["--nats-url", &nats.url(), "--http", &served.http.address])
+        .arg("--data-dir")
+        .arg(dir.path())
+        .output()
+        .await?;
+    assert!(!output.status.success());
+    let said = String::from_utf8_lossy(&output.stderr);
+    assert!(
+        said.contains(&format!("cannot listen on {}", served.http.address)),
+        "{said}"
+    );
+    assert!(said.contains("--http"), "{said}");
+    Ok(())
+}

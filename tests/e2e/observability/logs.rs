@@ -1,0 +1,116 @@
+//! Log lines for programs: each is a JSON object, and what is about an operation or a host has its ids as fields.
+
+use scuttle_schemas::operations::OperationState;
+use scuttle_tests::programs::process::Process;
+use scuttle_tests::{Sim, Swarm, TestResult};
+use serde_json::Value;
+
+const JSON: (&str, &str) = ("SCUTTLE_LOG_FORMAT", "json");
+
+/// The lines that are JSON objects; the simulator's report is not.
+fn lines(process: &Process) -> anyhow::Result<Vec<Value>> {
+    let log = process.log();
+    let objects = log.lines().filter(|line| line.starts_with('{'));
+    Ok(objects
+        .map(serde_json::from_str)
+        .collect::<Result<_, _>>()?)
+}
+
+/// There is a line with this message about the first of the ids, and it has the others too.
+fn check(lines: &[Value], message: &str, level: &str, ids: &[(&str, &str)]) {
+    let (name, id) = ids[0];
+    let line = lines
+        .iter()
+        .rfind(|line| line["message"] == message && line[name] == id);
+    let line = line.unwrap_or_else(|| panic!("no {message:?} of {id} in {lines:#?}"));
+    assert_eq!(line["level"], level, "{line}");
+    for (name, id) in ids {
+        assert_eq!(line[*name], **id, "{line}");
+    }
+}
+
+/// Whatever else a line says: when an id is in it, it is there as the field of that name.
+fn ids_are_fields(lines: &[Value], ids: &[(&str, &str)]) {
+    for line in lines {
+        let text = line.to_string();
+        for (name, id) in ids {
+            assert!(!text.contains(id) || line[*name] == **id, "{line}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_line_about_an_operation_or_a_host_has_its_ids() -> TestResult {
+    let log = (
+        "SCUTTLE_LOG",
+        "info,scuttle_controller=debug,async_nats=off",
+    );
+    let mut swarm = Swarm::start_with(&[JSON, log]).await?;
+    let arguments = [
+        "--hosts=1",
+        "--deckies-per-host=2",
+        "--enroll",
+        "--teardown-ms=20",
+        "--heartbeat-ms=100",
+        "--fail-rate=1",
+    ];
+    let dir = swarm.path("sim");
+    let mut sim = Sim::start_with(&swarm.nats, &dir, &arguments, &[JSON, log]).await?;
+    let host = "sim-0001";
+    let host_uuid = host.parse()?;
+    // The first attempt at a decky fails, as ordered.
+    let mut operations = Vec::new();
+    for expected in [OperationState::Failed, OperationState::Succeeded] {
+        let accepted = swarm.operator.teardown(&host_uuid, "decky-01").await?;
+        let ended = swarm.operator.ended(accepted.operation_id).await?;
+        assert_eq!(ended.state, expected);
+        operations.push(accepted.operation_id.to_string());
+    }
+    let nobody = swarm.host("nobody").await?;
+    let late = swarm.operator.teardown_within(1, &nobody, None).await?;
+    let late = late.operation_id;
+    swarm.operator.ended(late).await?;
+    let (late, nobody) = (late.to_string(), nobody.to_string());
+
+    let last = &operations[1];
+    let recorded = format!(r#""result recorded","operation_id":"{last}""#);
+    sim.process().line(&recorded).await?;
+    sim.process().kill().await?;
+    let controller = swarm.controller.process();
+    controller.line("host offline").await?;
+    controller.signal("TERM").await?;
+    controller.exit().await?;
+    assert!(controller.log().lines().all(|line| line.starts_with('{')));
+    let told = lines(controller)?;
+    let done = lines(sim.process())?;
+
+    for (id, end, level) in [
+        (&*operations[0], "operation failed", "WARN"),
+        (&*operations[1], "operation succeeded", "DEBUG"),
+    ] {
+        let ids = [
+            ("operation_id", id),
+            ("host_uuid", host),
+            ("decky_id", "decky-01"),
+        ];
+        check(&told, "operation accepted", "DEBUG", &ids);
+        check(&told, "command sent", "DEBUG", &ids);
+        check(&told, end, level, &ids);
+        check(&done, "teardown started", "INFO", &ids);
+        check(&done, "teardown finished", "INFO", &ids);
+        check(&done, "result recorded", "INFO", &ids[..2]);
+    }
+    let late_ids = [("operation_id", &*late), ("host_uuid", &*nobody)];
+    check(&told, "operation timed out", "WARN", &late_ids);
+    check(&told, "host enrolled", "INFO", &[("host_uuid", &*nobody)]);
+    let ids = [("host_uuid", host), ("name", host)];
+    check(&told, "host online", "INFO", &ids);
+    check(&told, "host offline", "WARN", &ids);
+    for lines in [&told, &done] {
+        let ids = operations.iter().map(|id| ("operation_id", &**id));
+        let hosts = [("host_uuid", host), ("host_uuid", &*nobody)];
+        let ids: Vec<_> = ids.chain(late_ids).chain(hosts).collect();
+        ids_are_fields(lines, &ids);
+    }
+    Ok(())
+}

@@ -1,0 +1,389 @@
+//! The controller in numbers: that they are right, that `$SRV.STATS` has the same, and that the dashboard, the alerts and
+//! the documentation speak of numbers that there are.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use anyhow::{Context, Result, ensure};
+use async_nats::HeaderMap;
+use scuttle_schemas::agents::{ProgressStep, UNKNOWN_OPERATION};
+use scuttle_schemas::operations::{CancelAccepted, CancelRequest};
+use scuttle_schemas::subjects::{self, SERVICE_NAME};
+use scuttle_schemas::{ErrorCode, OperationId};
+use scuttle_tests::openmetrics::{Exposition, Family};
+use scuttle_tests::programs::workspace;
+use scuttle_tests::{Http, Outcome, Swarm, TestResult, failed, removed, until};
+use serde_json::{Value, json};
+use tokio::process::Command;
+use uuid::Uuid;
+
+/// A swarm whose controller answers HTTP.
+async fn start() -> Result<(Swarm, Http)> {
+    let mut swarm = Swarm::start_with(&[("SCUTTLE_HTTP", "127.0.0.1:0")]).await?;
+    let http = Http::of(swarm.controller.process()).await?;
+    Ok((swarm, http))
+}
+
+/// Checks series by series, and names the one that differs.
+fn check(metrics: &Exposition, expected: &[(&str, f64)]) -> TestResult {
+    for (series, value) in expected {
+        let found = metrics.value(series)?;
+        ensure!(
+            (found - value).abs() < f64::EPSILON,
+            "{series} is {found}, not {value}"
+        );
+    }
+    Ok(())
+}
+
+/// An endpoint's `data` in `$SRV.STATS`.
+async fn stats(swarm: &Swarm, subject: &str) -> Result<Value> {
+    let asked = format!("$SRV.STATS.{SERVICE_NAME}");
+    let answer = swarm.operator.raw(&asked, HeaderMap::new(), "").await?;
+    let answer: Value = serde_json::from_slice(&answer.payload)?;
+    let endpoints = answer["endpoints"].as_array().context("endpoints")?;
+    let ours = endpoints.iter().find(|one| one["subject"] == subject);
+    Ok(ours.context("the endpoint")?["data"].clone())
+}
+
+#[tokio::test]
+async fn what_operators_ask_is_counted() -> TestResult {
+    let (swarm, http) = start().await?;
+    let agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
+    swarm.host("worker-b").await?;
+    swarm.operator.teardown(&agent.host, "decky-1").await?;
+    let again = swarm.operator.teardown(&agent.host, "decky-1").await?;
+    assert!(again.repeated);
+    let refused = swarm.operator.teardown(&agent.host, "decky-9").await;
+    assert_eq!(refused.refused().code, ErrorCode::ShardNotFound);
+    let torn = swarm
+        .operator
+        .raw(subjects::TEARDOWN, HeaderMap::new(), "{")
+        .await?;
+    assert!(torn.headers.is_some(), "refused");
+
+    let metrics = http.metrics().await?;
+    check(
+        &metrics,
+        &[
+            ("scuttle_ready", 1.0),
+            ("scuttle_requests_total{endpoint=\"teardown\"}", 4.0),
+            ("scuttle_requests_total{endpoint=\"hosts-enroll\"}", 2.0),
+            ("scuttle_requests_total{endpoint=\"agent-heartbeat\"}", 1.0),
+            ("scuttle_teardowns_accepted_total{repeated=\"false\"}", 1.0),
+            ("scuttle_teardowns_accepted_total{repeated=\"true\"}", 1.0),
+            (
+                "scuttle_requests_refused_total{endpoint=\"teardown\",code=\"shard_not_found\"}",
+                1.0,
+            ),
+            (
+                "scuttle_requests_refused_total{endpoint=\"teardown\",code=\"bad_request\"}",
+                1.0,
+            ),
+            (
+                "scuttle_requests_refused_total{endpoint=\"teardown\",code=\"overloaded\"}",
+                0.0,
+            ),
+            (
+                "scuttle_ignored_total{source=\"teardown\",cause=\"not_json\"}",
+                1.0,
+            ),
+            (
+                "scuttle_ignored_total{source=\"connection\",cause=\"lost\"}",
+                0.0,
+            ),
+            ("scuttle_operations{state=\"queued\"}", 1.0),
+            ("scuttle_hosts{status=\"online\"}", 1.0),
+            ("scuttle_hosts{status=\"enrolled\"}", 1.0),
+            ("scuttle_shards{state=\"running\"}", 1.0),
+            ("scuttle_shards{state=\"tearing_down\"}", 1.0),
+            ("scuttle_inbox_messages{kind=\"changes\"}", 0.0),
+            ("scuttle_inbox_messages{kind=\"reports\"}", 0.0),
+            ("scuttle_inbox_bytes{kind=\"requests\"}", 0.0),
+            ("scuttle_decided_batches", 0.0),
+            ("scuttle_outbox_commits", 0.0),
+        ],
+    )?;
+    // Each of these changes something, and was answered before the next was asked.
+    let commits = metrics.value("scuttle_commit_duration_seconds_count")?;
+    assert!(commits >= 4.0, "{commits}");
+    let changes = metrics.value("scuttle_commit_changes_sum")?;
+    assert!(changes >= commits, "{changes} in {commits}");
+    let journal = metrics.value("scuttle_journal_changes")?;
+    assert!(
+        (journal - changes).abs() < f64::EPSILON,
+        "{journal} of {changes}"
+    );
+    let ages = |metrics: &Exposition| {
+        metrics
+            .value("scuttle_operation_oldest_open_age_seconds")
+            .is_ok_and(|age| age > 0.0)
+    };
+    until("it grows old", || http.metrics(), ages).await?;
+
+    assert_eq!(
+        stats(&swarm, subjects::TEARDOWN).await?,
+        json!({
+            "granted": 2,
+            "refused": { "bad_request": 1, "shard_not_found": 1 },
+            "ignored": { "not_json": 1 }
+        })
+    );
+    let enrolled = json!({ "granted": 2, "refused": {}, "ignored": {} });
+    assert_eq!(stats(&swarm, subjects::HOSTS_ENROLL).await?, enrolled);
+    Ok(())
+}
+
+#[tokio::test]
+async fn what_agents_report_late_twice_or_stale_is_counted() -> TestResult {
+    let (swarm, http) = start().await?;
+    let deckies = ["decky-1", "decky-2", "decky-3", "decky-4"];
+    let mut agent = swarm.agent("worker-a", &deckies).await?;
+    let of = async |decky| -> Result<OperationId> {
+        Ok(swarm
+            .operator
+            .teardown(&agent.host, decky)
+            .await?
+            .operation_id)
+    };
+    let (gone, stuck, late, open) = (
+        of("decky-1").await?,
+        of("decky-2").await?,
+        of("decky-3").await?,
+        of("decky-4").await?,
+    );
+    let result = agent.result(gone, vec![removed("decky-1")]);
+    agent.conclude(&result).await?;
+    agent.conclude(&result).await?;
+    agent
+        .fail(stuck, "busy", vec![failed("decky-2", "busy")])
+        .await?;
+    let request = CancelRequest { operation_id: late };
+    let cancelled: CancelAccepted = swarm
+        .operator
+        .ask(subjects::OPERATIONS_CANCEL, &request)
+        .await?;
+    assert!(cancelled.accepted);
+    agent.succeed(late, &["decky-3"]).await?;
+    let unknown = agent.result(OperationId(Uuid::now_v7()), Vec::new());
+    let answer = agent.conclude(&unknown).await?;
+    assert_eq!(answer.detail.as_deref(), Some(UNKNOWN_OPERATION));
+    let old = agent.observe(None);
+    agent.beat().await?;
+    assert!(agent.send(&old).await?.stale);
+    // Its agent is another one now, which has not heard of what is open.
+    agent.reboot();
+    agent.beat().await?;
+    agent.progress(open, ProgressStep::Started).await?;
+
+    let running = |metrics: &Exposition| {
+        let running = metrics.value("scuttle_operations{state=\"running\"}");
+        running.is_ok_and(|count| count > 0.0)
+    };
+    let metrics = until("it runs", || http.metrics(), running).await?;
+    check(
+        &metrics,
+        &[
+            ("scuttle_operations{state=\"queued\"}", 0.0),
+            ("scuttle_operations{state=\"running\"}", 1.0),
+            ("scuttle_operations{state=\"succeeded\"}", 2.0),
+            ("scuttle_operations{state=\"failed\"}", 1.0),
+            ("scuttle_operations{state=\"cancelled\"}", 0.0),
+            ("scuttle_operations_ended_total{state=\"succeeded\"}", 2.0),
+            ("scuttle_operations_ended_total{state=\"failed\"}", 1.0),
+            ("scuttle_operations_ended_total{state=\"cancelled\"}", 1.0),
+            ("scuttle_operations_ended_total{state=\"timed_out\"}", 0.0),
+            ("scuttle_shards{state=\"teardown_failed\"}", 1.0),
+            ("scuttle_shards{state=\"tearing_down\"}", 1.0),
+            ("scuttle_results_late_total", 1.0),
+            ("scuttle_results_repeated_total", 1.0),
+            ("scuttle_reports_stale_total", 1.0),
+            (
+                "scuttle_ignored_total{source=\"agent-results\",cause=\"unknown_operation\"}",
+                1.0,
+            ),
+        ],
+    )?;
+    let retries = metrics.value("scuttle_commands_retried_total")?;
+    assert!(retries >= 1.0, "{retries}");
+    let reports = stats(&swarm, &subjects::AgentChannel::Results.of_all()).await?;
+    let expected = json!({ "granted": 5, "refused": {}, "ignored": { "unknown_operation": 1 } });
+    assert_eq!(reports, expected);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_server_that_was_away_is_counted() -> TestResult {
+    let (mut swarm, http) = start().await?;
+    check(
+        &http.metrics().await?,
+        &[("scuttle_nats_reconnects_total", 0.0)],
+    )?;
+    swarm.nats.kill().await?;
+    let is = |series: &'static str, expected: f64| {
+        move |metrics: &Exposition| check(metrics, &[(series, expected)]).is_ok()
+    };
+    until("it is away", || http.metrics(), is("scuttle_ready", 0.0)).await?;
+    swarm.nats.restart().await?;
+    let back = is("scuttle_nats_reconnects_total", 1.0);
+    until("it is back", || http.metrics(), back).await?;
+    swarm.operator.answered().await?;
+    // What the record says is not forgotten with the connection.
+    swarm.host("worker-a").await?;
+    check(
+        &http.metrics().await?,
+        &[
+            ("scuttle_ready", 1.0),
+            ("scuttle_hosts{status=\"enrolled\"}", 1.0),
+        ],
+    )
+}
+
+/// Prometheus itself reads it, with the `promtool` that the test run finds. (It takes samples with a time alone.)
+#[tokio::test]
+async fn prometheus_reads_it() -> TestResult {
+    let (swarm, http) = start().await?;
+    let text = http.metrics().await?.text;
+    let timed = text.lines().map(|line| {
+        let time = if line.starts_with('#') {
+            ""
+        } else {
+            " 1795425109"
+        };
+        format!("{line}{time}\n")
+    });
+    let (file, out) = (swarm.path("metrics"), swarm.path("blocks"));
+    std::fs::write(&file, timed.collect::<String>())?;
+    let Some(promtool) = std::env::var_os("SCUTTLE_PROMTOOL") else {
+        println!("not read by promtool: SCUTTLE_PROMTOOL does not say where it is");
+        return Ok(());
+    };
+    let mut command = Command::new(promtool);
+    command
+        .args(["tsdb", "create-blocks-from", "openmetrics"])
+        .args([file, out]);
+    let output = command.output().await.context("start promtool")?;
+    ensure!(
+        output.status.success(),
+        "{}",
+        String::from_utf8_lossy(&output.stderr)
+    );
+    Ok(())
+}
+
+/// Where others name metrics.
+fn packaged(name: &str) -> PathBuf {
+    workspace().join("packaging").join(name)
+}
+
+/// The metrics that a text names.
+fn named(text: &str) -> BTreeSet<String> {
+    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let ours = words.filter(|word| word.starts_with("scuttle_") || word.starts_with("process_"));
+    ours.map(str::to_owned).collect()
+}
+
+/// The queries of a dashboard.
+fn queries(value: &Value, found: &mut String) {
+    match value {
+        Value::Object(fields) => {
+            for (key, value) in fields {
+                match value {
+                    Value::String(query) if key == "expr" || key == "query" => {
+                        found.push_str(query);
+                        found.push('\n');
+                    }
+                    _ => queries(value, found),
+                }
+            }
+        }
+        Value::Array(items) => items.iter().for_each(|item| queries(item, found)),
+        _ => {}
+    }
+}
+
+#[tokio::test]
+async fn the_dashboard_and_the_alerts_name_what_there_is() -> TestResult {
+    let (_swarm, http) = start().await?;
+    let metrics = http.metrics().await?;
+    let there: BTreeSet<String> = metrics.families.iter().flat_map(Family::names).collect();
+    let dashboard = std::fs::read_to_string(packaged("grafana/scuttle.json"))?;
+    let mut shown = String::new();
+    queries(&serde_json::from_str(&dashboard)?, &mut shown);
+    let alerts = std::fs::read_to_string(packaged("prometheus/alerts.yml"))?;
+    for (text, least) in [(&shown, 20), (&alerts, 10)] {
+        let named = named(text);
+        assert!(named.len() >= least, "{named:?}");
+        let unknown: Vec<_> = named.difference(&there).collect();
+        assert!(unknown.is_empty(), "{unknown:?} are not in /metrics");
+    }
+    let (shown, there) = (named(&shown), metrics.families.iter());
+    let unseen: Vec<_> = there
+        .filter(|family| !family.names().any(|name| shown.contains(&name)))
+        .map(|family| &family.name)
+        .collect();
+    assert!(unseen.is_empty(), "the dashboard does not show {unseen:?}");
+    Ok(())
+}
+
+fn operations() -> Result<String> {
+    let path = workspace().join("docs/operations.md");
+    std::fs::read_to_string(&path).with_context(|| path.display().to_string())
+}
+
+/// What the documentation says of a metric is what /metrics says.
+#[tokio::test]
+async fn the_documentation_lists_every_metric() -> TestResult {
+    let (_swarm, http) = start().await?;
+    let rows = (http.metrics().await?.families.into_iter()).map(|family| {
+        let names: Vec<String> = match family.kind.as_str() {
+            "histogram" => vec![family.name.clone()],
+            _ => family.names().collect(),
+        };
+        let Family {
+            kind, unit, help, ..
+        } = family;
+        let unit = if unit.is_empty() { "—" } else { &unit };
+        format!("| `{}` | {kind} | {unit} | {help} |\n", names.join(""))
+    });
+    let table = format!(
+        "| name | type | unit | what it says |\n| --- | --- | --- | --- |\n{}",
+        rows.collect::<String>()
+    );
+    assert!(
+        operations()?.contains(&format!("\n{table}\n")),
+        "docs/operations.md has not this table:\n{table}"
+    );
+    Ok(())
+}
+
+/// Each alert names a place in the documentation, which is there.
+#[test]
+fn each_alert_says_what_to_do() -> TestResult {
+    let rules = std::fs::read_to_string(packaged("prometheus/alerts.yml"))?;
+    let documented = operations()?;
+    let (_, documented) = documented
+        .split_once("## What an alert means, and what to do\n")
+        .context("a section of alerts")?;
+    let alerts: Vec<&str> = (rules.lines())
+        .filter_map(|line| line.trim().strip_prefix("- alert: "))
+        .collect();
+    assert!(alerts.len() >= 10, "{alerts:?}");
+    for alert in &alerts {
+        let heading = format!("\n### {alert}\n");
+        assert!(documented.contains(&heading), "no heading for {alert}");
+        let place = format!("runbook: docs/operations.md#{}\n", alert.to_lowercase());
+        assert!(rules.contains(&place), "{alert} does not name its place");
+    }
+    let headings = documented
+        .lines()
+        .filter(|line| line.starts_with("### Scuttle"));
+    assert_eq!(headings.count(), alerts.len());
+    let tested = std::fs::read_to_string(packaged("prometheus/alerts.test.yml"))?;
+    for alert in alerts {
+        let times = tested.matches(&format!("alertname: {alert}\n")).count();
+        assert!(times >= 2, "{alert} is not tested both ways");
+    }
+    assert!(Path::new(&packaged("grafana/scuttle.json")).is_file());
+    Ok(())
+}

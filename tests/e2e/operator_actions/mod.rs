@@ -1,0 +1,4 @@
+//! Requests of operators other than teardown: cancel, plan, enroll, decommission.
+
+mod control;
+mod hosts;

@@ -1,0 +1,110 @@
+//! A host's name is one host's, whichever partitions those who want it are in.
+
+use futures_util::future::join_all;
+use scuttle_schemas::hosts::{EnrollAccepted, HostStatus};
+use scuttle_schemas::{ErrorCode, HostId, subjects};
+use scuttle_tests::{AskError, Client, TestResult};
+use serde_json::{Value, json};
+
+use super::stage::{Stage, of, one_of_each};
+
+async fn enroll(
+    operator: &Client,
+    name: &str,
+    host: Option<&HostId>,
+) -> Result<EnrollAccepted, AskError> {
+    let request = json!({ "name": name, "host_uuid": host });
+    operator.ask(subjects::HOSTS_ENROLL, &request).await
+}
+
+fn is_refused(answer: Result<EnrollAccepted, AskError>, words: &str) {
+    match answer {
+        Err(AskError::Refused(refusal)) if refusal.code == ErrorCode::BadRequest => {
+            assert!(refusal.message.contains(words), "{}", refusal.message);
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_name_belongs_to_one_host_of_all_partitions() -> TestResult {
+    let stage = Stage::start(2).await?;
+    let operator = &stage.operator;
+    let hosts = one_of_each();
+    for (number, host) in hosts.iter().enumerate() {
+        let name = format!("worker.{number}");
+        let new = enroll(operator, &name, Some(host)).await?;
+        assert!(!new.repeated && new.host.host_uuid == *host);
+        // With the same id or none it is the same; with any other it is refused.
+        for again in [Some(host), None] {
+            let again = enroll(operator, &name, again).await?;
+            assert!(again.repeated && again.host.host_uuid == *host);
+        }
+        for other in hosts.iter().filter(|other| *other != host) {
+            is_refused(enroll(operator, &name, Some(other)).await, host.as_str());
+        }
+        // The id is taken, too.
+        is_refused(enroll(operator, "another", Some(host)).await, &name);
+    }
+
+    // A name is free when its host is gone, for any other.
+    let (first, last) = (&hosts[0], &hosts[3]);
+    for host in [first, last] {
+        let gone = json!({ "host_uuid": host });
+        let _: Value = operator.ask(subjects::HOSTS_DECOMMISSION, &gone).await?;
+    }
+    let moved = enroll(operator, "worker.0", Some(last)).await?;
+    assert!(!moved.repeated && moved.host.host_uuid == *last);
+    is_refused(
+        enroll(operator, "worker.0", Some(first)).await,
+        last.as_str(),
+    );
+    let fresh = enroll(operator, "worker.3", None).await?;
+    assert!(!fresh.repeated && !hosts.contains(&fresh.host.host_uuid));
+    Ok(())
+}
+
+/// Of many that want a name at the same time one gets it.
+#[tokio::test]
+async fn one_of_many_gets_a_name() -> TestResult {
+    let stage = Stage::start(2).await?;
+    for round in 0..5 {
+        let name = format!("worker-{round}");
+        let ids: Vec<HostId> = (0..8)
+            .map(|number| format!("r{round}-{number}").parse())
+            .collect::<Result<_, _>>()?;
+        let asked = ids
+            .iter()
+            .map(|id| enroll(&stage.operator, &name, Some(id)));
+        let granted = join_all(asked).await.into_iter().flatten();
+        assert_eq!(granted.count(), 1, "{name}");
+    }
+    let hosts = stage.operator.hosts().await?;
+    assert_eq!(hosts.len(), 5);
+    Ok(())
+}
+
+/// A claim of which nothing came (its leader was killed in between) keeps nobody from the name; one of a living host does.
+#[tokio::test]
+async fn a_claim_alone_is_nobodys() -> TestResult {
+    let stage = Stage::start(1).await?;
+    let context = stage.context().await?;
+    let names = context.get_key_value(subjects::NAMES_BUCKET).await?;
+    let hosts = one_of_each();
+    names.put("worker=a", hosts[1].to_string().into()).await?;
+    let new = enroll(&stage.operator, "worker.a", Some(&hosts[2])).await?;
+    assert!(!new.repeated);
+    is_refused(
+        enroll(&stage.operator, "worker.a", Some(&hosts[1])).await,
+        hosts[2].as_str(),
+    );
+    let claimed = names.get("worker=a").await?;
+    assert_eq!(claimed, Some(hosts[2].to_string().into()));
+    let living = stage.operator.hosts().await?;
+    let living = living
+        .values()
+        .filter(|host| host.status != HostStatus::Decommissioned);
+    assert_eq!(living.count(), 1);
+    assert_ne!(of().of_host(&hosts[1]), of().of_host(&hosts[2]));
+    Ok(())
+}

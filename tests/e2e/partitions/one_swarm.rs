@@ -1,0 +1,260 @@
+//! What a client sees: lists, broadcasts and answers of one swarm, whichever partition a host is in.
+
+use std::time::Duration;
+
+use anyhow::ensure;
+use async_nats::HeaderMap;
+use futures_util::StreamExt;
+use scuttle_schemas::operations::{OperationRecord, OperationState, OperationsList};
+use scuttle_schemas::shards::{ShardRecord, ShardsList, ShardsUpdated};
+use scuttle_schemas::subjects::AgentChannel;
+use scuttle_schemas::{ErrorCode, OperationId, subjects};
+use scuttle_tests::clients::broadcasts::{Broadcast, Broadcasts};
+use scuttle_tests::clients::replica_view::{View, unnumbered};
+use scuttle_tests::{AskError, FakeAgent, TestResult};
+use serde_json::{Value, json};
+
+use super::stage::{Stage, hosts_of, of, one_of_each};
+
+#[tokio::test]
+async fn lists_are_of_the_whole_swarm_and_in_order() -> TestResult {
+    let stage = Stage::start(2).await?;
+    let mut agents = Vec::new();
+    for host in of().all().flat_map(|partition| hosts_of(partition).take(3)) {
+        agents.push(stage.agent(&host, &["d1", "d2", "d3"]).await?);
+    }
+    let mut hosts: Vec<_> = agents.iter().map(|agent| agent.host.clone()).collect();
+    hosts.sort();
+    let listed: Vec<_> = stage.operator.hosts().await?.into_keys().collect();
+    assert_eq!(listed, hosts);
+
+    let whole = stage.operator.shards().await?;
+    assert_eq!(whole.len(), 36);
+    for limit in [1, 5, 36, 37] {
+        let (_, shards) = stage.operator.shards_paged(limit).await?;
+        let keys = |shards: &[ShardRecord]| {
+            let keys = shards
+                .iter()
+                .map(|shard| (shard.host_uuid.clone(), shard.decky_id.clone()));
+            keys.collect::<Vec<_>>()
+        };
+        assert_eq!(keys(&shards), keys(&whole), "in pages of {limit}");
+        assert!(keys(&shards).is_sorted());
+    }
+    let of_one = json!({ "host_uuid": hosts[5] });
+    let page: ShardsList = stage.operator.ask(subjects::SHARDS_LIST, &of_one).await?;
+    assert_eq!((page.shards.len(), page.next), (3, None));
+
+    // Operations, the newest first, wherever they are.
+    let mut accepted = Vec::new();
+    for agent in &agents {
+        accepted.push(
+            stage
+                .operator
+                .teardown(&agent.host, "d1")
+                .await?
+                .operation_id,
+        );
+    }
+    accepted.sort();
+    accepted.reverse();
+    let operations = stage.operator.operations().await?;
+    let ids: Vec<OperationId> = operations.iter().map(|one| one.operation_id).collect();
+    assert_eq!(ids, accepted);
+    let mut paged = Vec::new();
+    let mut after = None;
+    loop {
+        let request = json!({ "limit": 5, "after": after });
+        let page: OperationsList = stage
+            .operator
+            .ask(subjects::OPERATIONS_LIST, &request)
+            .await?;
+        paged.extend(
+            page.operations
+                .iter()
+                .map(|one: &OperationRecord| one.operation_id),
+        );
+        after = page.next;
+        if after.is_none() {
+            break;
+        }
+    }
+    assert_eq!(paged, accepted);
+    Ok(())
+}
+
+#[tokio::test]
+async fn a_teardown_of_any_host_goes_its_way() -> TestResult {
+    let stage = Stage::start(2).await?;
+    for host in one_of_each() {
+        let mut agent = stage.agent(&host, &["d1", "d2"]).await?;
+        let accepted = stage.operator.teardown(&host, "d1").await?;
+        assert_eq!(agent.command().await?.operation_id, accepted.operation_id);
+        agent.succeed(accepted.operation_id, &["d1"]).await?;
+        let ended = stage.operator.ended(accepted.operation_id).await?;
+        assert_eq!(ended.state, OperationState::Succeeded);
+        assert_eq!(stage.operator.states(&host).await?, "d2 running");
+
+        let accepted = stage.operator.teardown(&host, "d2").await?;
+        let id = json!({ "operation_id": accepted.operation_id });
+        let answer: Value = stage.operator.ask(subjects::OPERATIONS_CANCEL, &id).await?;
+        assert_eq!(answer["operation"]["state"], "cancelled");
+
+        let request = json!({ "host_uuid": host, "force": true });
+        let left: Value = stage
+            .operator
+            .ask(subjects::HOSTS_DECOMMISSION, &request)
+            .await?;
+        assert_eq!(left["accepted"], true);
+    }
+    Ok(())
+}
+
+/// Each request has one answer: also one that cannot be read, or is about nothing that there is.
+#[tokio::test]
+async fn every_request_is_answered_once() -> TestResult {
+    let stage = Stage::start(2).await?;
+    let nats = stage.operator.nats();
+    let mut requests = vec![
+        (
+            subjects::TEARDOWN,
+            "no JSON".to_owned(),
+            ErrorCode::BadRequest,
+        ),
+        (
+            subjects::HOSTS_LIST,
+            "no JSON".to_owned(),
+            ErrorCode::BadRequest,
+        ),
+        (
+            subjects::HOSTS_ENROLL,
+            "{}".to_owned(),
+            ErrorCode::BadRequest,
+        ),
+    ];
+    for host in one_of_each() {
+        // However it is written, whether or not the rest is in order.
+        let spaced = format!("{{ \"host_uuid\" : \"{host}\" }}");
+        requests.push((subjects::TEARDOWN, spaced, ErrorCode::HostNotFound));
+        let escaped = format!(
+            "{{\"host_uuid\":\"{}\"}}",
+            host.as_str().replace('o', "\\u006f")
+        );
+        requests.push((subjects::TEARDOWN, escaped, ErrorCode::HostNotFound));
+        let unknown = json!({ "host_uuid": host, "oops": 1 }).to_string();
+        requests.push((subjects::TEARDOWN, unknown, ErrorCode::BadRequest));
+        let absent = json!({ "host_uuid": host }).to_string();
+        requests.push((subjects::TEARDOWN, absent.clone(), ErrorCode::HostNotFound));
+        requests.push((
+            subjects::HOSTS_DECOMMISSION,
+            absent,
+            ErrorCode::HostNotFound,
+        ));
+        let id = OperationId::of_host(uuid::Uuid::now_v7(), &host);
+        let absent = json!({ "operation_id": id }).to_string();
+        for subject in [subjects::OPERATIONS_CANCEL, subjects::OPERATIONS_GET] {
+            requests.push((subject, absent.clone(), ErrorCode::OperationNotFound));
+        }
+    }
+    for (subject, request, code) in requests {
+        let inbox = nats.new_inbox();
+        let mut answers = nats.subscribe(inbox.clone()).await?;
+        nats.publish_with_reply(subject, inbox, request.clone().into())
+            .await?;
+        let answer = tokio::time::timeout(Duration::from_secs(10), answers.next()).await?;
+        let answer =
+            answer.map(|answer| scuttle_tests::clients::client::read_answer::<Value>(&answer));
+        let refused = match answer {
+            Some(Err(AskError::Refused(refusal))) => Some(refusal.code),
+            _ => None,
+        };
+        assert_eq!(refused, Some(code), "{subject} {request}");
+        // Another leader's answer would come before the answer to what each of them is asked afterwards.
+        stage.settled().await?;
+        let second = tokio::time::timeout(Duration::ZERO, answers.next()).await;
+        ensure!(second.is_err(), "{subject} {request} is answered twice");
+    }
+    let empty = stage
+        .operator
+        .raw(subjects::OPERATIONS_LIST, HeaderMap::new(), "{}")
+        .await?;
+    assert_eq!(
+        serde_json::from_slice::<OperationsList>(&empty.payload)?.operations,
+        []
+    );
+    Ok(())
+}
+
+/// So has each report, by its own partition's leader: an agent would wait else.
+#[tokio::test]
+async fn a_report_that_cannot_be_read_is_refused() -> TestResult {
+    let stage = Stage::start(2).await?;
+    for host in one_of_each() {
+        let agent = FakeAgent::connect(&stage.nats, &host).await?;
+        for channel in [AgentChannel::Heartbeat, AgentChannel::Results] {
+            let subject = channel.of(&host);
+            let answer = agent.client().ask::<Value>(&subject, &json!({})).await;
+            let refused =
+                matches!(&answer, Err(AskError::Refused(why)) if why.code == ErrorCode::BadRequest);
+            assert!(refused, "{subject}: {answer:?}");
+        }
+    }
+    Ok(())
+}
+
+/// `shards.updated` counts by one, over all partitions; and what is seen by it is what is listed.
+#[tokio::test]
+async fn broadcasts_are_one_count() -> TestResult {
+    let stage = Stage::start(2).await?;
+    let mut agents = Vec::new();
+    for host in one_of_each() {
+        agents.push(stage.agent(&host, &["d1", "d2", "d3", "d4"]).await?);
+    }
+    let mut view = View::open(&stage.operator, 3).await?;
+    let mut ear: Broadcasts<ShardsUpdated> = Broadcasts::of(&stage.operator).await?;
+    let mut last = ear.next().await?.message.revision;
+    for decky in ["d1", "d2", "d3"] {
+        for agent in &mut agents {
+            let accepted = stage.operator.teardown(&agent.host, decky).await?;
+            agent.command().await?;
+            agent.succeed(accepted.operation_id, &[decky]).await?;
+            stage.operator.ended(accepted.operation_id).await?;
+        }
+    }
+    // Each is torn down in two messages at the least.
+    let (mut news, mut removed) = (0, 0);
+    while removed < 12 {
+        let told = ear.next().await?.message;
+        ensure!(
+            told.is_repeat() && told.revision == last || told.revision == last + 1,
+            "{last} is followed by {}",
+            told.revision
+        );
+        for record in &told.updated {
+            assert_eq!(record.revision, told.revision);
+        }
+        news += u32::from(!told.is_repeat());
+        removed += told.removed.len();
+        last = told.revision;
+    }
+    assert!(news >= 24, "{news}");
+    view.reach(last).await?;
+    let listings = view.listings();
+    assert_eq!(
+        unnumbered(view.shards()),
+        unnumbered(stage.operator.shards().await?)
+    );
+    // A lost message is missed, and the view lists again.
+    for agent in &mut agents {
+        agent.report(&["d4", "d5"]).await?;
+    }
+    view.lose_one().await?;
+    let (revision, _) = stage.operator.shards_paged(500).await?;
+    view.reach(revision).await?;
+    assert!(view.listings() > listings, "it lists again");
+    assert_eq!(
+        unnumbered(view.shards()),
+        unnumbered(stage.operator.shards().await?)
+    );
+    Ok(())
+}

@@ -1,0 +1,332 @@
+//! `scuttle`: a bus is made, hosts and people come in and go out, and what does not work is told as what it is. Which rows a
+//! role has is in `roles.rs`, TLS in `tls.rs`.
+
+use std::fs;
+use std::os::unix::fs::PermissionsExt;
+use std::path::Path;
+
+use anyhow::{Context, ensure};
+use async_nats::connection::State;
+use futures_util::StreamExt;
+use scuttle_schemas::subjects;
+use scuttle_tests::servers::nats_server as server;
+use scuttle_tests::wait::until;
+use scuttle_tests::{Bus, Client, TestResult};
+use serde_json::{Value, json};
+
+/// Waits until the server has closed this connection, and sees that it lets nobody in with these credentials.
+async fn let_out(bus: &Bus, client: &Client, creds: &Path) -> TestResult {
+    let state = || async { Ok::<_, anyhow::Error>(client.nats().connection_state()) };
+    until("the connection is closed", state, |state| {
+        *state != State::Connected
+    })
+    .await?;
+    kept_out(bus, creds).await
+}
+
+async fn kept_out(bus: &Bus, creds: &Path) -> TestResult {
+    let refused = bus.client(creds).await.map(|_| ());
+    let error = refused.expect_err("they are revoked").to_string();
+    ensure!(error.to_lowercase().contains("authorization"), "{error}");
+    Ok(())
+}
+
+/// From nothing to a teardown and to the end of a host, without a reload of the server.
+#[tokio::test]
+async fn a_host_comes_in_is_torn_down_and_goes_out_while_the_server_runs() -> TestResult {
+    let mut bus = Bus::start().await?;
+    let server = bus.server().process.id();
+    let _controller = bus.controller().await?;
+    let line = bus
+        .scuttle(&[
+            "enroll",
+            "worker-a",
+            "--host-uuid",
+            "w-1",
+            "--label",
+            "rack=3",
+        ])
+        .await?
+        .done()?;
+    let creds = bus.path("worker-a.creds");
+    for words in [
+        "scuttle-agent --nats-url ",
+        "--host-uuid w-1",
+        "/worker-a.creds",
+    ] {
+        assert!(line.contains(words), "{words:?} in {line}");
+    }
+    let host = "w-1".parse()?;
+    let mut agent = bus.agent(&creds, &host).await?;
+    agent.report(&["decky-1"]).await?;
+
+    let admin = bus.client(&bus.creds("admin")).await?;
+    let accepted = admin.teardown(&host, None).await?;
+    agent.command().await?;
+    agent.succeed(accepted.operation_id, &["decky-1"]).await?;
+    let operation = admin.ended(accepted.operation_id).await?;
+    assert_eq!(operation.requested_by, "admin");
+
+    // By its name.
+    let out = bus.scuttle(&["decommission", "worker-a"]).await?.done()?;
+    assert_eq!(out, "w-1");
+    let_out(&bus, agent.client(), &creds).await?;
+    admin.answered().await?;
+    assert_eq!(bus.server().process.id(), server);
+    let log = bus.server().process.log();
+    assert!(!log.contains("Reload"), "{log}");
+
+    // Nor does the server forget it, nor a new server that knows only what it is given to begin with.
+    bus.restart().await?;
+    kept_out(&bus, &creds).await?;
+    fs::remove_dir_all(bus.path("bus/server/resolver"))?;
+    bus.restart().await?;
+    kept_out(&bus, &creds).await?;
+    bus.client(&bus.creds("admin")).await?;
+    Ok(())
+}
+
+/// Where the server could not be told, a repeat tells it, and takes along who was decommissioned in another way.
+#[tokio::test]
+async fn a_revocation_that_failed_is_completed_by_a_repeat() -> TestResult {
+    let bus = Bus::start().await?;
+    let _controller = bus.controller().await?;
+    let (first, second) = (bus.enroll("worker-a").await?, bus.enroll("worker-b").await?);
+    let a = bus.client(&first).await?;
+    let b = bus.client(&second).await?;
+
+    let (system, away) = (bus.creds("system"), bus.path("away"));
+    fs::rename(&system, &away)?;
+    let ended = bus.scuttle(&["decommission", "worker-a"]).await?;
+    ended.failed(1, &["system.creds", "SCUTTLE", "run this again"])?;
+    bus.client(&first)
+        .await
+        .context("nobody has told the server")?;
+    fs::rename(&away, &system)?;
+    bus.scuttle(&["decommission", "worker-a"]).await?.done()?;
+    let_out(&bus, &a, &first).await?;
+
+    let admin = bus.client(&bus.creds("admin")).await?;
+    let _: Value = admin
+        .ask(
+            subjects::HOSTS_DECOMMISSION,
+            &json!({ "host_uuid": "worker-b" }),
+        )
+        .await?;
+    bus.client(&second)
+        .await
+        .context("nobody has told the server")?;
+    bus.scuttle(&["decommission", "worker-a"]).await?.done()?;
+    let_out(&bus, &b, &second).await?;
+    Ok(())
+}
+
+/// A host has one set of credentials: new ones only on request, and then the old ones are good no more.
+#[tokio::test]
+async fn renewed_credentials_take_the_old_ones_back() -> TestResult {
+    let bus = Bus::start().await?;
+    let _controller = bus.controller().await?;
+    let old = bus.enroll("worker-a").await?;
+    let held = bus.client(&old).await?;
+    let again = bus.scuttle(&["enroll", "worker-a"]).await?;
+    again.failed(1, &["worker-a.creds", "is there already"])?;
+    let again = ["enroll", "worker-a", "--out", "new.creds"];
+    bus.scuttle(&again).await?.failed(4, &["--renew"])?;
+    bus.scuttle(&[&again as &[&str], &["--renew"]].concat())
+        .await?
+        .done()?;
+    let_out(&bus, &held, &old).await?;
+    let host = "worker-a".parse()?;
+    let mut agent = bus.agent(&bus.path("new.creds"), &host).await?;
+    agent.report(&["decky-1"]).await?;
+
+    // A host that is enrolled anew begins anew.
+    bus.scuttle(&["decommission", "worker-a", "--force"])
+        .await?
+        .done()?;
+    let_out(&bus, agent.client(), &bus.path("new.creds")).await?;
+    let third = [
+        "enroll",
+        "worker-a",
+        "--host-uuid",
+        "worker-a",
+        "--out",
+        "third.creds",
+    ];
+    bus.scuttle(&third).await?.done()?;
+    let mut agent = bus.agent(&bus.path("third.creds"), &host).await?;
+    agent.report(&["decky-1"]).await?;
+    Ok(())
+}
+
+/// A person's name is that person's for ever; one who was removed is out at once.
+#[tokio::test]
+async fn people_are_known_by_name_and_let_out() -> TestResult {
+    let bus = Bus::start().await?;
+    let _controller = bus.controller().await?;
+    let creds = bus.user("olga", "operator").await?;
+    let olga = bus.client(&creds).await?;
+    let host = olga.enroll("worker-a").await?.host.host_uuid;
+    let accepted = olga.teardown(&host, None).await?;
+    assert_eq!(
+        olga.operation(accepted.operation_id).await?.requested_by,
+        "olga"
+    );
+
+    bus.scuttle(&["user", "remove", "olga"]).await?.done()?;
+    let_out(&bus, &olga, &creds).await?;
+    bus.scuttle(&["user", "remove", "olga"]).await?.done()?;
+    bus.scuttle(&["user", "remove", "nobody"])
+        .await?
+        .failed(3, &["nobody"])?;
+    bus.scuttle(&["user", "remove", "system"])
+        .await?
+        .failed(3, &["system"])?;
+    for name in ["olga", "admin", "unknown", "controller"] {
+        let words = [
+            "user", "add", name, "--role", "viewer", "--dir", "bus", "--out", "x",
+        ];
+        let ended = scuttle_tests::cluster::bus::scuttle(&bus.path(""), &words, &[]).await?;
+        ended.failed(4, &[name, "taken"])?;
+    }
+    Ok(())
+}
+
+/// What does not work is told as what it is, by its exit code and in words.
+#[tokio::test]
+async fn what_went_wrong_is_told_as_what_it_is() -> TestResult {
+    let bus = Bus::start().await?;
+    let enroll = ["enroll", "worker-b"];
+    bus.scuttle(&enroll)
+        .await?
+        .failed(6, &["no controller", subjects::HOSTS_ENROLL])?;
+    let mut controller = bus.controller().await?;
+    let vera = bus.user("vera", "viewer").await?;
+    let vera = vera.to_str().context("a path of text")?;
+    let agent = bus.enroll("worker-a").await?;
+    let agent = agent.to_str().context("a path of text")?;
+    for (creds, user) in [(vera, "vera"), (agent, "worker-a")] {
+        let words = ["enroll", "worker-b", "--nats-creds", creds];
+        let denied = format!(
+            "refused: {user} may not publish on {}",
+            subjects::HOSTS_ENROLL
+        );
+        bus.scuttle(&words).await?.failed(4, &[&denied])?;
+    }
+    let words = ["decommission", "worker-a", "--nats-creds", vera];
+    bus.scuttle(&words)
+        .await?
+        .failed(4, &["vera may not publish"])?;
+    bus.scuttle(&["decommission", "worker-z"])
+        .await?
+        .failed(3, &["worker-z"])?;
+    let taken = ["enroll", "worker-b", "--host-uuid", "worker-a"];
+    bus.scuttle(&taken).await?.failed(4, &["refused"])?;
+    bus.scuttle(&["enroll", "a b"]).await?.failed(2, &["a b"])?;
+    let away = ["enroll", "worker-b", "--nats-url", "nats://127.0.0.1:1"];
+    bus.scuttle(&away)
+        .await?
+        .failed(1, &["nats://127.0.0.1:1", "start nats-server"])?;
+    let nobody = [
+        "enroll",
+        "worker-b",
+        "--nats-user",
+        "vera",
+        "--nats-password",
+        "x",
+    ];
+    bus.scuttle(&nobody)
+        .await?
+        .failed(4, &["vera may not connect"])?;
+    let elsewhere = ["enroll", "worker-b", "--dir", "nowhere"];
+    bus.scuttle(&elsewhere)
+        .await?
+        .failed(1, &["nowhere", "scuttle init"])?;
+
+    // One that hears and says nothing.
+    controller.kill().await?;
+    let silent = bus.client(&bus.creds("controller")).await?;
+    let mut requests = silent.nats().subscribe(subjects::REQUESTS).await?;
+    let (ended, heard) = tokio::join!(bus.scuttle(&enroll), requests.next());
+    ended?.failed(5, &["no answer", "ask again"])?;
+    assert_eq!(
+        heard.context("a request")?.subject.as_str(),
+        subjects::HOSTS_ENROLL
+    );
+    assert!(!bus.path("worker-b.creds").exists());
+    Ok(())
+}
+
+/// `init` makes what the server takes, keeps the keys to the owner, and touches nothing that is there.
+#[tokio::test]
+async fn init_keeps_its_keys_to_the_owner_and_replaces_nothing() -> TestResult {
+    let folder = tempfile::tempdir()?;
+    let words = ["init", "--websocket-port", "18222"];
+    let ended = scuttle_tests::cluster::bus::scuttle(folder.path(), &words, &[]).await?;
+    let said = format!("{}{}", ended.out, ended.err);
+    let configuration = ended.done()?;
+    let tested = std::process::Command::new(server::path()?)
+        .args(["-t", "-c", &configuration])
+        .current_dir("/")
+        .output()?;
+    ensure!(tested.status.success(), "{tested:?}");
+
+    let bus = folder.path().join("bus");
+    let mode =
+        |path: &Path| Ok::<_, std::io::Error>(fs::metadata(path)?.permissions().mode() & 0o777);
+    let mut seeds = Vec::new();
+    for secret in ["keys", "creds"] {
+        assert_eq!(mode(&bus.join(secret))?, 0o700, "{secret}");
+        for entry in fs::read_dir(bus.join(secret))? {
+            let path = entry?.path();
+            assert_eq!(mode(&path)?, 0o600, "{}", path.display());
+            let text = fs::read_to_string(&path)?;
+            let seed = text
+                .lines()
+                .find(|line| line.starts_with('S') && line.len() == 58);
+            seeds.push(seed.with_context(|| path.display().to_string())?.to_owned());
+        }
+    }
+    assert_eq!(seeds.len(), 7 + 3);
+    let mut open = said;
+    for folder in ["server", "accounts"] {
+        for entry in fs::read_dir(bus.join(folder))? {
+            let path = entry?.path();
+            // The server makes folders of its own.
+            if path.is_file() {
+                open += &fs::read_to_string(path)?;
+            }
+        }
+    }
+    for seed in &seeds {
+        assert!(
+            !open.contains(seed.as_str()),
+            "a seed is where all may read"
+        );
+    }
+
+    let before = fs::read_to_string(bus.join("keys/agent.seed"))?;
+    let again = scuttle_tests::cluster::bus::scuttle(folder.path(), &["init"], &[]).await?;
+    again.failed(1, &["bus", "is there already"])?;
+    assert_eq!(fs::read_to_string(bus.join("keys/agent.seed"))?, before);
+    let beyond = ["init", "--dir", "other", "--host", "0.0.0.0"];
+    let beyond = scuttle_tests::cluster::bus::scuttle(folder.path(), &beyond, &[]).await?;
+    beyond.failed(2, &["0.0.0.0", "--server-cert"])?;
+    let missing = [
+        "init",
+        "--dir",
+        "other",
+        "--server-cert",
+        "c.pem",
+        "--server-key",
+        "k.pem",
+    ];
+    let missing = scuttle_tests::cluster::bus::scuttle(folder.path(), &missing, &[]).await?;
+    missing.failed(1, &["c.pem"])?;
+    // Nor is a half of anything left.
+    let left: Vec<_> = fs::read_dir(folder.path())?
+        .map(|entry| entry.map(|entry| entry.file_name()))
+        .collect::<Result<_, _>>()?;
+    assert_eq!(left, ["bus"]);
+    Ok(())
+}

@@ -1,0 +1,192 @@
+//! What the controller may do with `JetStream` is enough for its journal, its lease and its snapshots, with `nats.conf` and with
+//! what `scuttle init` makes; and nobody has it write there for him. Who may say what, row by row, is in `roles.rs`.
+
+use std::collections::BTreeSet;
+use std::time::Duration;
+
+use anyhow::{Context, bail, ensure};
+use async_nats::jetstream::consumer::pull::OrderedConfig;
+use async_nats::jetstream::object_store::ObjectStore;
+use async_nats::jetstream::stream::{Config, Stream};
+use async_nats::jetstream::{self, kv, object_store};
+use bytes::Bytes;
+use futures_util::{FutureExt, StreamExt, TryStreamExt};
+use scuttle_schemas::Partition;
+use scuttle_schemas::subjects::{self, AgentChannel};
+use scuttle_tests::wait::within;
+use scuttle_tests::{Bus, Client, Nats, Role, Swarm, TestResult, cluster::bus, programs};
+use tokio::io::AsyncReadExt;
+
+fn journal() -> Config {
+    Config {
+        name: subjects::journal_stream(Partition::FIRST),
+        subjects: vec![subjects::journal(Partition::FIRST)],
+        deny_delete: true,
+        ..Config::default()
+    }
+}
+
+/// Does all that a controller does with its streams.
+async fn uses_its_streams(controller: &Client) -> TestResult {
+    let context = jetstream::new(controller.nats().clone());
+    let mut stream = context.create_stream(journal()).await?;
+    for word in ["one", "two"] {
+        let appended = context
+            .publish(subjects::journal(Partition::FIRST), word.into())
+            .await?;
+        appended.await?;
+    }
+    let consumer = stream.create_consumer(OrderedConfig::default()).await?;
+    let read: Vec<Bytes> = consumer
+        .messages()
+        .await?
+        .take(2)
+        .map_ok(|message| message.payload.clone())
+        .try_collect()
+        .await?;
+    assert_eq!(read, ["one", "two"]);
+    stream.purge().sequence(2).await?;
+    assert_eq!(stream.info().await?.state.first_sequence, 2);
+
+    let leases = kv::Config {
+        bucket: subjects::LEASES_BUCKET.to_owned(),
+        max_age: Duration::from_mins(1),
+        ..kv::Config::default()
+    };
+    let leases = context.create_key_value(leases).await?;
+    let key = &subjects::leader_key(Partition::FIRST);
+    let revision = leases.create(key, "a".into()).await?;
+    let revision = leases.update(key, "a".into(), revision).await?;
+    assert!(leases.entry(key).await?.is_some());
+    leases.delete_expect_revision(key, Some(revision)).await?;
+    let leases = context.get_key_value(subjects::LEASES_BUCKET).await?;
+    assert!(leases.get(key).await?.is_none());
+    let mut there = leases.watch(format!("{}>", subjects::PRESENCE)).await?;
+    let one = format!("{}one", subjects::PRESENCE);
+    leases.put(&one, "1".into()).await?;
+    let heard = within("the watch", there.next()).await?;
+    assert_eq!(heard.context("the watch goes on")??.key, one);
+
+    let names = kv::Config {
+        bucket: subjects::NAMES_BUCKET.to_owned(),
+        ..kv::Config::default()
+    };
+    let names = context.create_key_value(names).await?;
+    let revision = names.create("worker-a", "a".into()).await?;
+    names.update("worker-a", "b".into(), revision).await?;
+    assert_eq!(names.get("worker-a").await?, Some("b".into()));
+
+    let snapshots = object_store::Config {
+        bucket: subjects::SNAPSHOTS_BUCKET.to_owned(),
+        ..object_store::Config::default()
+    };
+    context.create_object_store(snapshots).await?;
+    let snapshots = context.get_object_store(subjects::SNAPSHOTS_BUCKET).await?;
+    keeps_snapshots(&snapshots).await
+}
+
+async fn keeps_snapshots(snapshots: &ObjectStore) -> TestResult {
+    let rows = vec![7; 300 * 1024];
+    for name in ["old", "new"] {
+        snapshots.put(name, &mut rows.as_slice()).await?;
+    }
+    let mut read = Vec::new();
+    snapshots.get("new").await?.read_to_end(&mut read).await?;
+    assert!(read == rows, "another snapshot was read");
+    snapshots.delete("old").await?;
+    let names: Vec<_> = snapshots
+        .list()
+        .await?
+        .map_ok(|info| info.name)
+        .try_collect()
+        .await?;
+    assert_eq!(names, ["new"]);
+    Ok(())
+}
+
+async fn check(controller: &Client) -> TestResult {
+    let used = Box::pin(uses_its_streams(controller));
+    tokio::select! {
+        used = within("the streams are used", used) => used?,
+        refused = controller.complained("") => bail!("the server refuses something: {refused:?}"),
+    }
+}
+
+#[tokio::test]
+async fn the_controller_has_its_streams_with_nats_conf() -> TestResult {
+    check(&controller_of(&Nats::start().await?).await?).await
+}
+
+#[tokio::test]
+async fn the_controller_has_its_streams_with_what_init_makes() -> TestResult {
+    let bus = Bus::start().await?;
+    let options = bus::options(&bus.creds("controller"))?;
+    let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX);
+    check(&Client::with(options, &bus.url()).await?).await
+}
+
+async fn controller_of(nats: &Nats) -> anyhow::Result<Client> {
+    let options = nats.options(Role::Controller);
+    let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX);
+    Client::with(options, &nats.url()).await
+}
+
+/// `nats.conf` gives the controller what `scuttle init` gives it, and no subject more.
+#[test]
+fn nats_conf_names_the_subjects_that_init_names() -> TestResult {
+    let configuration = std::fs::read_to_string(programs::workspace().join("nats.conf"))?;
+    let (_, user) = (configuration.split_once("user: controller")).context("the controller")?;
+    let (_, list) = user.split_once("publish: [").context("its list")?;
+    let (list, _) = list.split_once("\n          ]").context("the list's end")?;
+    let lines = list.lines().filter(|line| !line.trim().starts_with('#'));
+    let said: BTreeSet<String> = lines
+        .flat_map(|line| line.split('"').skip(1).step_by(2))
+        .map(str::to_owned)
+        .collect();
+    let mut ours: BTreeSet<String> = subjects::jetstream_of_controller().into_iter().collect();
+    ours.extend(subjects::BROADCASTS.map(str::to_owned));
+    ours.extend(
+        [
+            subjects::INBOXES,
+            subjects::ACROSS_ACCOUNTS,
+            subjects::SERVERS,
+            subjects::ASKED,
+            subjects::TOLD,
+        ]
+        .map(str::to_owned),
+    );
+    ours.insert(AgentChannel::Commands.of_all());
+    ours.insert(format!("{}.>", subjects::CONTROLLER_INBOX));
+    assert_eq!(said, ours);
+    Ok(())
+}
+
+/// Whoever asks chooses where the answer goes: the controller may write into its journal, and answers nobody there.
+#[tokio::test]
+async fn no_answer_goes_into_the_journal() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let controller = controller_of(&swarm.nats).await?;
+    let context = jetstream::new(controller.nats().clone());
+    let mut stream: Stream = context.create_stream(journal()).await?;
+    let inbox = format!("{}.forged", subjects::CONTROLLER_INBOX);
+    let mut ear = controller.nats().subscribe(inbox.clone()).await?;
+    controller.nats().flush().await?;
+
+    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
+    let heartbeat: Bytes = serde_json::to_vec(&agent.observe(None))?.into();
+    for reply in [subjects::journal(Partition::FIRST), inbox] {
+        let subject = AgentChannel::Heartbeat.of(&agent.host);
+        let nats = agent.client().nats();
+        nats.publish_with_reply(subject, reply, heartbeat.clone())
+            .await?;
+    }
+    // The answer to it comes after what would have come of those.
+    agent.beat().await?;
+    let state = &stream.info().await?.state;
+    ensure!(
+        state.last_sequence == 0,
+        "an answer is in the journal: {state:?}"
+    );
+    ensure!(ear.next().now_or_never().is_none(), "an answer was heard");
+    Ok(())
+}

@@ -1,0 +1,208 @@
+//! Who may connect at all, with which keys, and how much a connection may take. What a role may say and hear is in `roles.rs`.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use data_encoding::BASE64URL_NOPAD;
+use nkeys::KeyPair;
+use scuttle_schemas::subjects::{self, AgentChannel};
+use scuttle_tests::{Bus, Client, Nats, Role, TestResult};
+use serde_json::{Value, json};
+
+/// The login with which `scuttle` tells the server of accounts is good for that alone.
+#[tokio::test]
+async fn the_system_login_tells_of_accounts_and_does_nothing_else() -> TestResult {
+    let bus = Bus::start().await?;
+    let system = bus.client(&bus.creds("system")).await?;
+    let command = AgentChannel::Commands.of(&"worker-a".parse()?);
+    for subject in [
+        "$SYS.REQ.CLAIMS.DELETE",
+        "$SYS.REQ.CLAIMS.LIST",
+        "$SYS.REQ.SERVER.PING",
+        "$SYS.REQ.SERVER.RELOAD",
+        subjects::TEARDOWN,
+        &command,
+    ] {
+        system.request_denied(subject, &Value::Null).await?;
+    }
+    for subject in ["$SYS.>", "$SYS.ACCOUNT.*.CONNECT", ">"] {
+        let _ear = system.nats().subscribe(subject).await?;
+        system.denied(subject).await?;
+    }
+    Ok(())
+}
+
+/// Without a login, or with a wrong one, nobody connects.
+#[tokio::test]
+async fn nobody_connects_without_a_password() -> TestResult {
+    let nats = Nats::start().await?;
+    let options = async_nats::ConnectOptions::new;
+    for login in [
+        options(),
+        options().user_and_password("operator".into(), String::new()),
+        options().user_and_password("operator".into(), nats.password(Role::Viewer).into()),
+        options().user_and_password("nobody".into(), nats.password(Role::Operator).into()),
+        options().token(nats.password(Role::Operator).into()),
+    ] {
+        refused(login, &nats.url()).await?;
+    }
+    Client::connect(&nats, Role::Operator).await?;
+    Ok(())
+}
+
+/// Without credentials, with another bus's, or with a name or a key that is not the signed one, nobody connects.
+#[tokio::test]
+async fn nobody_connects_without_credentials_of_this_bus() -> TestResult {
+    let (bus, foreign) = (Bus::start().await?, Bus::start().await?);
+    let options = async_nats::ConnectOptions::new;
+    refused(options(), &bus.url()).await?;
+    refused(
+        options().user_and_password("admin".into(), "admin".into()),
+        &bus.url(),
+    )
+    .await?;
+    for user in ["admin", "controller", "system"] {
+        refused(
+            scuttle_tests::cluster::bus::options(&foreign.creds(user))?,
+            &bus.url(),
+        )
+        .await?;
+    }
+    // Admin's token with another's key.
+    let (admin, vera) = (
+        token(&bus.creds("admin"))?,
+        bus.user("vera", "viewer").await?,
+    );
+    let stolen = fs::read_to_string(&vera)?.replace(&token(&vera)?, &admin);
+    refused(options().credentials(&stolen)?, &bus.url()).await?;
+    bus.client(&bus.creds("admin")).await?;
+    Ok(())
+}
+
+async fn refused(login: async_nats::ConnectOptions, url: &str) -> TestResult {
+    let refused = Client::with(login, url).await.map(|_| ());
+    let error = refused
+        .expect_err("a connection without a login")
+        .to_string();
+    ensure!(error.to_lowercase().contains("authorization"), "{error}");
+    Ok(())
+}
+
+/// The user's token in a credentials file.
+fn token(creds: &Path) -> Result<String> {
+    let text = fs::read_to_string(creds)?;
+    Ok(text.lines().nth(1).context("a second line")?.to_owned())
+}
+
+fn claims(token: &str) -> Result<Value> {
+    let claims = token.split('.').nth(1).context("three parts")?;
+    Ok(serde_json::from_slice(
+        &BASE64URL_NOPAD.decode(claims.as_bytes())?,
+    )?)
+}
+
+/// Whoever has the key that signs agents makes agents, and nothing else; nor is a token good that another key signed, that was
+/// changed, or whose time is over.
+#[tokio::test]
+async fn a_role_key_makes_users_of_its_role_alone() -> TestResult {
+    let bus = Bus::start().await?;
+    let _controller = bus.controller().await?;
+    let creds = bus.enroll("worker-a").await?;
+    let made = claims(&token(&creds)?)?;
+    let key = |name: &str| -> Result<KeyPair> {
+        let seed = fs::read_to_string(bus.path("bus/keys").join(format!("{name}.seed")))?;
+        Ok(KeyPair::from_seed(seed.trim())?)
+    };
+    let (agent, viewer) = (key("agent")?, key("viewer")?);
+    let anything = json!({ "allow": [">"] });
+    for (good, signer, field, value) in [
+        (true, &agent, "/name", json!("worker-b")),
+        // With permissions of its own, in another account, of another's signing, in the past.
+        (false, &agent, "/nats/pub", anything.clone()),
+        (false, &agent, "/nats/sub", anything),
+        (
+            false,
+            &agent,
+            "/nats/issuer_account",
+            json!(viewer.public_key()),
+        ),
+        (false, &viewer, "/name", json!("worker-b")),
+        (false, &KeyPair::new_account(), "/name", json!("worker-b")),
+        (false, &agent, "/exp", json!(1_000_000_000)),
+    ] {
+        let user = KeyPair::new_user();
+        let mut claims = made.clone();
+        claims["sub"] = user.public_key().into();
+        claims["iss"] = signer.public_key().into();
+        let (parent, name) = field.rsplit_once('/').context("a path")?;
+        claims.pointer_mut(parent).context("a parent")?[name] = value;
+        let login = login(&claims, signer, &user)?;
+        if good {
+            Client::with(login, &bus.url()).await?;
+        } else {
+            refused(login, &bus.url()).await.context(field)?;
+        }
+    }
+    // What was signed is the whole of it.
+    let mut renamed = made.clone();
+    renamed["name"] = "worker-b".into();
+    let signed = token(&creds)?;
+    let (_, signature) = signed.rsplit_once('.').context("three parts")?;
+    let header = signed.split('.').next().context("three parts")?;
+    let renamed = BASE64URL_NOPAD.encode(&serde_json::to_vec(&renamed)?);
+    let changed = format!("{header}.{renamed}.{signature}");
+    let changed = fs::read_to_string(&creds)?.replace(&signed, &changed);
+    let options = async_nats::ConnectOptions::new().credentials(&changed)?;
+    refused(options, &bus.url()).await
+}
+
+/// A login with these claims, signed by `signer`.
+fn login(claims: &Value, signer: &KeyPair, user: &KeyPair) -> Result<async_nats::ConnectOptions> {
+    let header = BASE64URL_NOPAD.encode(br#"{"typ":"JWT","alg":"ed25519-nkey"}"#);
+    let claims = BASE64URL_NOPAD.encode(&serde_json::to_vec(claims)?);
+    let text = format!("{header}.{claims}");
+    let signature = BASE64URL_NOPAD.encode(&signer.sign(text.as_bytes())?);
+    let user = KeyPair::from_seed(&user.seed()?)?;
+    let sign = move |nonce: Vec<u8>| {
+        let proof = user.sign(&nonce).map_err(async_nats::AuthError::new);
+        async move { proof }
+    };
+    Ok(async_nats::ConnectOptions::with_jwt(
+        format!("{text}.{signature}"),
+        sign,
+    ))
+}
+
+/// The limits of a role hold for one connection, those of an account for all of its connections.
+#[tokio::test]
+async fn a_role_has_its_limits() -> TestResult {
+    let bus = Bus::start().await?;
+    let _controller = bus.controller().await?;
+    let creds = bus.enroll("worker-a").await?;
+    let host = "worker-a".parse()?;
+    let agent = bus.host_client(&creds, &host).await?;
+    let mut ears = Vec::new();
+    for number in 0..9 {
+        let subject = format!("{}.{number}", subjects::inbox_prefix(&host));
+        ears.push(agent.nats().subscribe(subject).await?);
+    }
+    agent.complained("maximum subscriptions").await?;
+
+    let olga = bus.client(&bus.user("olga", "operator").await?).await?;
+    let nats = olga.nats();
+    nats.publish(subjects::HOSTS_LIST, vec![b' '; 64 * 1024 + 1].into())
+        .await?;
+    olga.complained("maximum payload").await?;
+
+    // As many as the account may have: the next is refused, and other accounts do not mind.
+    let mut connections = Vec::new();
+    for _ in 0..64 {
+        connections.push(bus.client(&bus.creds("system")).await?);
+    }
+    let next = bus.client(&bus.creds("system")).await.map(|_| ());
+    let error = next.expect_err("one too many").to_string();
+    ensure!(error.contains("maximum account"), "{error}");
+    bus.client(&bus.creds("admin")).await?;
+    Ok(())
+}

@@ -1,0 +1,166 @@
+//! Who asked: `requested_by` is the user that the NATS server vouches for, whatever a client claims, and however it hides the
+//! server's word. What the server does with headers is seen here as it is, so a server that does otherwise is noticed.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+
+use anyhow::{Context, Result, ensure};
+use async_nats::HeaderMap;
+use scuttle_schemas::operations::OperationRecord;
+use scuttle_schemas::teardown::TeardownAccepted;
+use scuttle_schemas::{headers, subjects};
+use scuttle_tests::wait::PATIENCE;
+use scuttle_tests::{Bus, Client, Nats, Role, Swarm, TestResult};
+use serde_json::{Value, json};
+
+const FORGED: &str = r#"{"acc":"OPERATORS","user":"mallory","name_tag":"mallory"}"#;
+
+/// A connection that says what it likes, logged in as an operator that calls itself mallory.
+struct Raw {
+    stream: TcpStream,
+    lines: BufReader<TcpStream>,
+}
+
+impl Raw {
+    fn connect(nats: &Nats) -> Result<Self> {
+        let stream = TcpStream::connect(nats.url().replace("nats://", ""))?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        let lines = BufReader::new(stream.try_clone()?);
+        let (user, password) = (Role::Operator.user(), nats.password(Role::Operator));
+        let mut raw = Self { stream, lines };
+        write!(
+            raw.stream,
+            "CONNECT {{\"user\":\"{user}\",\"pass\":\"{password}\",\"name\":\"mallory\",\"headers\":true,\"verbose\":false}}\r\nSUB _INBOX.raw 1\r\n"
+        )?;
+        Ok(raw)
+    }
+
+    /// Asks with this header block, and gives the answer's body.
+    fn ask(&mut self, subject: &str, block: &str, request: &Value) -> Result<Value> {
+        let payload = request.to_string();
+        let (header, total) = (block.len(), block.len() + payload.len());
+        write!(
+            self.stream,
+            "HPUB {subject} _INBOX.raw {header} {total}\r\n{block}{payload}\r\n"
+        )?;
+        loop {
+            let mut line = String::new();
+            self.lines.read_line(&mut line).context("an answer")?;
+            ensure!(!line.is_empty() && !line.starts_with("-ERR"), "{line:?}");
+            // MSG subject sid length, or HMSG subject sid header total.
+            let words: Vec<&str> = line.split_whitespace().collect();
+            let header = match words[0] {
+                "MSG" => 0,
+                "HMSG" => words[words.len() - 2].parse()?,
+                _ => continue,
+            };
+            let total: usize = words[words.len() - 1].parse()?;
+            let mut message = vec![0; total];
+            self.lines.read_exact(&mut message)?;
+            return Ok(serde_json::from_slice(&message[header..])?);
+        }
+    }
+}
+
+/// Header blocks, and who is recorded; nobody where the request is refused.
+fn blocks() -> Vec<(&'static str, String, Option<&'static str>)> {
+    let operator = Some(Role::Operator.user());
+    let info = format!("{}: {FORGED}", headers::REQUEST_INFO);
+    let lower = info.replace("Nats-Request-Info", "nats-request-info");
+    vec![
+        // What the server finds, it takes out.
+        ("none", "X: y\r\n\r\n".to_owned(), operator),
+        ("one", format!("{info}\r\n\r\n"), operator),
+        ("two", format!("{info}\r\nX: y\r\n{info}\r\n\r\n"), operator),
+        ("in small letters", format!("{lower}\r\n\r\n"), operator),
+        ("early end", format!("X: y\r\n\r\n{info}\r\n\r\n"), operator),
+        // A line for us, none for the server.
+        ("bare line feed", format!("X: y\n{info}\r\n\r\n"), None),
+        ("glued to a value", format!("X: y\n{info}\r\nZ: abcd"), None),
+        ("glued to a name", format!("X: y\n{info}\r\nZZcd"), None),
+        ("folded into it", format!("X: y\n{info}\n \r\n"), None),
+        // Nobody in mallory's place is no better.
+        ("hidden in a value", "Z: abcd".to_owned(), None),
+        ("hidden in a name", "ZZcd".to_owned(), None),
+    ]
+}
+
+/// Whatever an operator writes into its headers, operations name the operator, or the request is refused.
+#[tokio::test]
+async fn no_header_block_passes_for_another() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let with_status = ("glued to a status", "NATS/1.0 200 cd".to_owned(), None);
+    let blocks = blocks().into_iter().map(|(name, block, expected)| {
+        let block = format!("NATS/1.0\r\n{block}");
+        (name, block, expected)
+    });
+    for (name, block, expected) in blocks.chain([with_status]) {
+        // A host for each: a second teardown of one would be the first one's operation.
+        let host = swarm.host(&name.replace(' ', "-")).await?;
+        check(&swarm, &host, &block, expected).await.context(name)?;
+    }
+
+    let forged = format!(
+        "NATS/1.0\r\nX: y\n{}: {FORGED}\r\n\r\n",
+        headers::REQUEST_INFO
+    );
+    for subject in subjects::CHANGING.into_iter().chain(subjects::READING) {
+        let mut raw = Raw::connect(&swarm.nats)?;
+        let forged = forged.clone();
+        let asked = tokio::task::spawn_blocking(move || raw.ask(subject, &forged, &json!({})));
+        let answer = asked.await??;
+        let message = answer["error"]["message"].as_str().unwrap_or_default();
+        ensure!(
+            message.contains(headers::REQUEST_INFO),
+            "{subject}: {answer}"
+        );
+    }
+    Ok(())
+}
+
+async fn check(
+    swarm: &Swarm,
+    host: &scuttle_schemas::HostId,
+    block: &str,
+    expected: Option<&str>,
+) -> TestResult {
+    let mut raw = Raw::connect(&swarm.nats)?;
+    let request = json!({ "host_uuid": host });
+    let block = block.to_owned();
+    let answer = tokio::task::spawn_blocking(move || raw.ask(subjects::TEARDOWN, &block, &request));
+    let answer = answer.await??;
+    match expected {
+        Some(user) => {
+            let accepted: TeardownAccepted = serde_json::from_value(answer)?;
+            let operation = swarm.operator.operation(accepted.operation_id).await?;
+            ensure!(operation.requested_by == user, "{operation:?}");
+        }
+        None => ensure!(answer["error"]["code"] == "bad_request", "{answer}"),
+    }
+    let mallory = |operation: &OperationRecord| operation.requested_by != Role::Operator.user();
+    ensure!(!swarm.operator.operations().await?.iter().any(mallory));
+    Ok(())
+}
+
+/// The same for users with credentials, whom the server knows by a key: the name is the one that was signed, not the one
+/// that the client calls itself.
+#[tokio::test]
+async fn a_user_with_credentials_is_the_name_that_was_signed() -> TestResult {
+    let bus = Bus::start().await?;
+    let _controller = bus.controller().await?;
+    let creds = bus.user("olga", "operator").await?;
+    let options = scuttle_tests::cluster::bus::options(&creds)?.name("mallory");
+    let olga = Client::with(options, &bus.url()).await?;
+    for name in [headers::REQUEST_INFO, "nats-request-info"] {
+        let host = olga.enroll(name).await?.host.host_uuid;
+        let mut forged = HeaderMap::new();
+        forged.append(name, FORGED);
+        forged.append(name, FORGED);
+        let request = json!({ "host_uuid": host });
+        let accepted: TeardownAccepted =
+            olga.ask_with(subjects::TEARDOWN, forged, &request).await?;
+        let operation = olga.operation(accepted.operation_id).await?;
+        assert_eq!(operation.requested_by, "olga", "{name}");
+    }
+    Ok(())
+}

@@ -1,0 +1,183 @@
+//! TLS, with an authority made in the test: programs trust the one that they are told of and no other, speak to nobody without
+//! it, and show a certificate of their own where the server asks for one.
+
+use std::path::Path;
+
+use anyhow::{Context, Result, ensure};
+use scuttle_tests::programs::bare;
+use scuttle_tests::programs::process::Process;
+use scuttle_tests::{Bus, Ca, Client, Controller, Nats, Role, Sim, TestResult};
+use tempfile::TempDir;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+
+/// A path as an argument.
+fn text(path: &Path) -> &str {
+    path.to_str().expect("a path of text")
+}
+
+/// `nats.conf` with a `tls` block, as its comment says.
+async fn server(ca: &Ca, mutual: bool) -> Result<Nats> {
+    let (certificate, key) = ca.certificate("server")?;
+    let verify = if mutual {
+        format!("ca_file: \"{}\"\n verify: true\n", text(&ca.file()))
+    } else {
+        String::new()
+    };
+    let (certificate, key) = (text(&certificate), text(&key));
+    let block = format!("\ntls {{\n cert_file: \"{certificate}\"\n key_file: \"{key}\"\n {verify}");
+    Nats::start_with(|configuration| format!("{configuration}{block}}}\n")).await
+}
+
+/// The environment of a program that trusts this authority.
+fn trusting(nats: &Nats, role: Role, ca: &Path) -> Vec<(&'static str, String)> {
+    let mut environment: Vec<_> = nats.environment(role).into();
+    environment.push(("SCUTTLE_TLS_CA", text(ca).to_owned()));
+    environment
+}
+
+/// With the right authority, the controller, an agent and an operator speak to each other; a client of the kind that browsers
+/// and other people's tools are sees no difference but the authority.
+#[tokio::test]
+async fn all_programs_speak_tls() -> TestResult {
+    let dir = tempfile::tempdir()?;
+    let ca = Ca::make(dir.path(), "authority")?;
+    let nats = server(&ca, false).await?;
+    let environment = trusting(&nats, Role::Controller, &ca.file());
+    let mut controller =
+        Controller::start_at(&nats.url(), environment, &dir.path().join("controller"))?;
+    controller.process().line("ready").await?;
+    let sim = dir.path().join("sim");
+    let authority = ca.file();
+    let arguments = ["--hosts", "2", "--enroll", "--tls-ca", text(&authority)];
+    let _sim = Sim::start(&nats, &sim, &arguments).await?;
+    let options = nats
+        .options(Role::Operator)
+        .add_root_certificates(ca.file());
+    let operator = Client::with(options, &nats.url()).await?;
+    assert_eq!(operator.hosts().await?.len(), 2);
+    Ok(())
+}
+
+/// Another authority is not trusted, and the program says what to look at; nor is a server without TLS, where TLS is wanted.
+#[tokio::test]
+async fn a_wrong_authority_and_a_server_without_tls_are_refused() -> TestResult {
+    let dir = tempfile::tempdir()?;
+    let ca = Ca::make(dir.path(), "authority")?;
+    let other = Ca::make(dir.path(), "other")?;
+    let (nats, plain) = (server(&ca, false).await?, Nats::start().await?);
+    for (nats, ca) in [(&nats, &other), (&plain, &ca)] {
+        let place = tempfile::tempdir()?;
+        let environment = trusting(nats, Role::Controller, &ca.file());
+        let mut controller =
+            Controller::start_at(&nats.url(), environment, &place.path().join("c"))?;
+        controller.process().line("--tls-ca").await?;
+        let mut sim = bare("scuttle-agent-sim");
+        sim.args(["--nats-url", &nats.url(), "--tls-ca", text(&ca.file())]);
+        sim.envs(nats.environment(Role::Agents));
+        let mut sim = Process::spawn("the simulator", sim, &place.path().join("sim.log"))?;
+        sim.line("--tls-ca").await?;
+    }
+    Ok(())
+}
+
+/// The server speaks to nobody in plain text, login or not; and nobody who does not know its authority speaks to it.
+#[tokio::test]
+async fn plain_text_is_refused() -> TestResult {
+    let dir = tempfile::tempdir()?;
+    let nats = server(&Ca::make(dir.path(), "authority")?, false).await?;
+    let unknown = Client::connect(&nats, Role::Operator).await.map(|_| ());
+    unknown.expect_err("an authority that nobody named");
+    let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", nats.port())).await?;
+    let password = nats.password(Role::Operator);
+    let words = format!("CONNECT {{\"user\":\"operator\",\"pass\":\"{password}\"}}\r\nPING\r\n");
+    stream.write_all(words.as_bytes()).await?;
+    let mut said = Vec::new();
+    // The server may close it before it has read all: that is an error here, and the same.
+    let _ = scuttle_tests::wait::within("the server closes", stream.read_to_end(&mut said)).await?;
+    let said = String::from_utf8_lossy(&said);
+    ensure!(said.starts_with("INFO") && !said.contains("PONG"), "{said}");
+    Ok(())
+}
+
+/// Where the server asks for certificates, a program without one, or with another authority's, is refused before its login.
+#[tokio::test]
+async fn mutual_tls_lets_in_who_shows_a_certificate() -> TestResult {
+    let dir = tempfile::tempdir()?;
+    let ca = Ca::make(dir.path(), "authority")?;
+    let other = Ca::make(dir.path(), "other")?;
+    let nats = server(&ca, true).await?;
+    let agent = async |own: Option<(std::path::PathBuf, std::path::PathBuf)>| {
+        let options = nats.options(Role::Agents).add_root_certificates(ca.file());
+        let options = match own {
+            Some((certificate, key)) => options.add_client_certificate(certificate, key),
+            None => options,
+        };
+        Client::with(options, &nats.url()).await
+    };
+    for refused in [None, Some(other.certificate("agent")?)] {
+        agent(refused)
+            .await
+            .map(|_| ())
+            .expect_err("no certificate of this authority");
+    }
+    agent(Some(ca.certificate("agent")?)).await?;
+
+    let (certificate, key) = ca.certificate("controller")?;
+    let mut environment = trusting(&nats, Role::Controller, &ca.file());
+    let place = dir.path().join("without");
+    let mut without = Controller::start_at(&nats.url(), environment.clone(), &place)?;
+    without.process().line("--tls-c").await?;
+    environment.push(("SCUTTLE_TLS_CERT", text(&certificate).to_owned()));
+    environment.push(("SCUTTLE_TLS_KEY", text(&key).to_owned()));
+    let mut with = Controller::start_at(&nats.url(), environment, &dir.path().join("with"))?;
+    with.process().line("ready").await?;
+    Ok(())
+}
+
+/// What `scuttle init` makes with a certificate, and with the programs' authority: the whole way, with mutual TLS.
+#[tokio::test]
+async fn init_makes_a_server_with_mutual_tls() -> TestResult {
+    let dir = tempfile::tempdir()?;
+    let ca = Ca::make(dir.path(), "authority")?;
+    let (certificate, key) = ca.certificate("server")?;
+    let (own, own_key) = ca.certificate("program")?;
+    let authority = ca.file();
+    let init = [
+        "--server-cert",
+        text(&certificate),
+        "--server-key",
+        text(&key),
+        "--client-ca",
+        text(&authority),
+    ];
+    let trust = ["--tls-ca", text(&authority)];
+    let shown = ["--tls-cert", text(&own), "--tls-key", text(&own_key)];
+    let bus = Bus::start_with(TempDir::new()?, &init, &trust).await?;
+    let environment = vec![
+        (
+            "SCUTTLE_NATS_CREDS",
+            text(&bus.creds("controller")).to_owned(),
+        ),
+        ("SCUTTLE_TLS_CA", text(&authority).to_owned()),
+        ("SCUTTLE_TLS_CERT", text(&own).to_owned()),
+        ("SCUTTLE_TLS_KEY", text(&own_key).to_owned()),
+    ];
+    let mut controller = Controller::start_at(&bus.url(), environment, &bus.path("controller"))?;
+    controller.process().line("ready").await?;
+
+    let enroll = ["enroll", "worker-a", "--host-uuid", "worker-a"];
+    bus.scuttle(&enroll).await?.failed(1, &["--tls-c"])?;
+    let line = bus.scuttle(&[&enroll[..], &shown].concat()).await?.done()?;
+    ensure!(line.contains("--tls-ca"), "{line}");
+    let host = "worker-a".parse()?;
+    let options = scuttle_tests::cluster::bus::options(&bus.path("worker-a.creds"))?
+        .custom_inbox_prefix(scuttle_schemas::subjects::inbox_prefix(&host))
+        .add_root_certificates(authority.clone())
+        .add_client_certificate(own.clone(), own_key.clone());
+    let client = Client::with(options, &bus.url()).await?;
+    let mut agent = scuttle_tests::FakeAgent::over(client, &host).await?;
+    agent.report(&["decky-1"]).await.context("over TLS")?;
+    let decommission = [&["decommission", "worker-a", "--force"], &shown[..]].concat();
+    bus.scuttle(&decommission).await?.done()?;
+    Ok(())
+}

@@ -1,0 +1,7 @@
+//! Teardown requests: which are accepted, how overlapping ones behave, how their commands reach an agent,
+//! and what happens at a deadline.
+
+mod concurrent_teardowns;
+mod deadlines;
+mod delivery;
+mod requests;

@@ -1,0 +1,7 @@
+//! Clients of the protocol: operators and viewers, subscribers to broadcasts, and a host's agent.
+
+pub mod broadcasts;
+pub mod client;
+pub mod fake_agent;
+pub mod pipelined_requests;
+pub mod replica_view;
