@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use scuttle_schemas::agents::ResultOutcome;
-use scuttle_schemas::{HostId, Text, text};
+use scuttle_schemas::{HostId, Text, truncate_chars};
 use tracing::field::display;
 
 use crate::machine::{Ignored, Note};
@@ -128,14 +128,14 @@ pub(crate) fn log(host: &HostId, note: Note) {
             operation_id,
             detail,
         } => {
-            let detail = detail.as_deref().map(|detail| text::cut(detail, 128));
+            let detail = detail.as_deref().map(|detail| truncate_chars(detail, 128));
             tracing::info!(%operation_id, %host_uuid, detail = detail.as_deref(), "result recorded");
         }
         Note::ResultRefused {
             operation_id,
             refusal,
         } => {
-            let reason = text::cut(&refusal.message, 512);
+            let reason = truncate_chars(&refusal.message, 512);
             tracing::warn!(%operation_id, %host_uuid, code = ?refusal.code, %reason, "the controller refused a result; it is sent again");
         }
         Note::Stale => tracing::error!(
@@ -143,7 +143,7 @@ pub(crate) fn log(host: &HostId, note: Note) {
             "the controller calls this agent's reports stale: another agent runs under this host's id; stop one of them"
         ),
         Note::HostRefused { code, message } => {
-            let reason = text::cut(&message, 512);
+            let reason = truncate_chars(&message, 512);
             tracing::error!(%host_uuid, ?code, %reason, "the controller does not take this host's heartbeats; enrol the host, or stop this agent");
         }
         Note::ControllerSilent => {

@@ -295,7 +295,11 @@ fn the_asyncapi_document_has_every_subject_and_every_message() {
         .values()
         .filter_map(|channel| channel["address"].as_str().map(str::to_owned))
         .collect();
-    assert_eq!(addresses, subjects(), "addresses against subjects.rs");
+    assert_eq!(
+        addresses,
+        subjects(),
+        "addresses against schemas/src/subjects/"
+    );
 
     let said: BTreeSet<&String> = channels
         .values()
@@ -310,26 +314,32 @@ fn the_asyncapi_document_has_every_subject_and_every_message() {
     }
 }
 
-/// Every subject that `subjects.rs` knows, read from its text: what is added there must show here. What stands for many
-/// subjects is for permissions alone.
+/// Every subject that clients and agents use, read from the text of the files that define them, so that
+/// a subject that is added there must appear in the document. Wildcards are for permissions only.
 fn subjects() -> BTreeSet<String> {
-    let source = include_str!("../src/subjects.rs");
-    let (code, _tests) = source.split_once("#[cfg(test)]").expect("tests");
+    let agents = include_str!("../src/subjects/agents.rs");
+    let (agents, _tests) = agents.split_once("#[cfg(test)]").expect("tests");
     let quoted = |line: &str| line.split('"').nth(1).map(str::to_owned);
-    code.lines()
-        .map(str::trim)
-        .filter(|line| !line.contains("SERVICE_NAME"))
-        .filter_map(|line| {
-            if line.starts_with("pub const ") {
-                quoted(line)
-            } else if line.starts_with("Self::") {
-                quoted(line).map(|token| format!("agent.{{host_uuid}}.{token}"))
-            } else {
-                None
-            }
-        })
-        .filter(|subject| !subject.ends_with('>'))
-        .collect()
+    [
+        include_str!("../src/subjects/requests.rs"),
+        include_str!("../src/subjects/broadcasts.rs"),
+        agents,
+    ]
+    .into_iter()
+    .flat_map(str::lines)
+    .map(str::trim)
+    .filter(|line| !line.contains("SERVICE_NAME"))
+    .filter_map(|line| {
+        if line.starts_with("pub const ") {
+            quoted(line)
+        } else if line.starts_with("Self::") {
+            quoted(line).map(|token| format!("agent.{{host_uuid}}.{token}"))
+        } else {
+            None
+        }
+    })
+    .filter(|subject| !subject.ends_with('>'))
+    .collect()
 }
 
 /// Whoever counts by state or code counts them all, each in its own place.

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, bail, ensure};
 use futures_util::future::join_all;
 use scuttle_schemas::operations::{OperationRecord, OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
-use scuttle_schemas::text::cut;
+use scuttle_schemas::truncate_chars;
 use scuttle_schemas::{DeckyId, HostId, OperationId};
 use scuttle_tests::clients::client::word;
 
@@ -279,7 +279,7 @@ impl<'a> Show<'a> {
 
 /// As much of an error as a line has place for.
 fn short(error: &str) -> String {
-    match cut(error, ERROR) {
+    match truncate_chars(error, ERROR) {
         Cow::Borrowed(whole) => whole.to_owned(),
         Cow::Owned(part) => format!("{}…", part.trim_end()),
     }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 
 use scuttle_schemas::agents::{ResultRecorded, TeardownResult};
-use scuttle_schemas::text::cut;
+use scuttle_schemas::truncate_chars;
 use scuttle_schemas::{OperationId, Text, Timestamp};
 
 use super::{Effect, Machine, Note, Now, Step, Unanswered};
@@ -242,7 +242,7 @@ pub(super) fn fit(mut result: TeardownResult) -> TeardownResult {
             shard.error = shard
                 .error
                 .as_ref()
-                .map(|error| Text::from(cut(error.as_str(), characters).as_ref()))
+                .map(|error| Text::from(truncate_chars(error.as_str(), characters).as_ref()))
                 .filter(|error| !error.as_str().is_empty());
         }
     }

@@ -1,8 +1,8 @@
 //! `scuttle ops`: what was asked for, newest first.
 
 use clap::Args;
+use scuttle_schemas::PageLimit;
 use scuttle_schemas::operations::{OperationRecord, OperationState, OperationsListRequest};
-use scuttle_schemas::shards::PageLimit;
 
 use crate::ask::Bus;
 use crate::complete;

@@ -7,7 +7,7 @@ use std::time::Duration;
 use async_nats::{Client, ConnectOptions, Event};
 use rand::RngExt;
 use scuttle_nats::{ConnectConfig, ConnectConfigError, hint};
-use scuttle_schemas::{subjects, text};
+use scuttle_schemas::{subjects, truncate_chars};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
@@ -126,7 +126,7 @@ fn options(
 fn note(event: &Event, up: &watch::Sender<bool>, tally: &Tally) {
     let count = |cause, what: &dyn std::fmt::Display| {
         // Others choose the subjects that a complaint is about.
-        let what = text::cut(&what.to_string(), MAX_COMPLAINT).replace(char::is_control, " ");
+        let what = truncate_chars(&what.to_string(), MAX_COMPLAINT).replace(char::is_control, " ");
         tally.count(Source::Connection, cause, 0, what);
     };
     match event {

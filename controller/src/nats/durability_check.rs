@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 
 use async_nats::Client;
-use scuttle_schemas::{subjects, text};
+use scuttle_schemas::{subjects, truncate_chars};
 use tracing::{info, warn};
 
 /// The most characters of a server's name that are logged.
@@ -22,7 +22,7 @@ pub async fn look(client: &Client, told: &mut BTreeSet<String>) {
         );
     }
     for server in servers {
-        let name = text::cut(&server.name, MAX_NAME).replace(char::is_control, " ");
+        let name = truncate_chars(&server.name, MAX_NAME).replace(char::is_control, " ");
         if let Some(interval) = server.loss_window()
             && told.insert(name.clone())
         {

@@ -7,7 +7,7 @@ use std::fmt;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use scuttle_schemas::subjects::AgentChannel;
-use scuttle_schemas::{OperationId, text};
+use scuttle_schemas::{OperationId, truncate_chars};
 use tracing::{debug, warn};
 
 use crate::observability::metrics::request_counters::Answers;
@@ -142,7 +142,7 @@ impl<'a> About<'a> {
     pub fn host(channel: Option<AgentChannel>, subject: &'a str) -> Self {
         let host = channel.and_then(|channel| channel.host_text(subject));
         Self {
-            host: host.map(|host| text::cut(host, MAX_ID)),
+            host: host.map(|host| truncate_chars(host, MAX_ID)),
             operation: None,
         }
     }

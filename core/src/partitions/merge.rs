@@ -121,9 +121,9 @@ pub fn merge_operations(
 
 #[cfg(test)]
 mod tests {
+    use scuttle_schemas::PageLimit;
     use scuttle_schemas::hosts::HostsListRequest;
     use scuttle_schemas::operations::OperationsListRequest;
-    use scuttle_schemas::shards::PageLimit;
     use scuttle_schemas::shards::ShardsListRequest;
 
     use super::{merge, merge_hosts, merge_operations, merge_shards};

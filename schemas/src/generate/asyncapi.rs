@@ -3,7 +3,7 @@
 use serde_json::{Map, Value, json};
 
 use super::messages::{MESSAGES, Message, Role};
-use crate::headers::{MSG_ID, SERVICE_ERROR, SERVICE_ERROR_CODE, TRACEPARENT};
+use crate::messages::headers::{MSG_ID, SERVICE_ERROR, SERVICE_ERROR_CODE, TRACEPARENT};
 use crate::subjects::{self, AgentChannel};
 
 /// One subject, and what is said on it.

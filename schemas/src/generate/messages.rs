@@ -7,7 +7,8 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
 
-use crate::{ReadError, agents, errors, hosts, operations, shards, teardown};
+use crate::messages::{agents, errors, hosts, operations, shards, teardown};
+use crate::types::decode::{ReadError, read};
 
 /// What a message is for; it decides whether its schema is the reader's or the writer's.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -124,7 +125,7 @@ where
         role,
         root: |settings| settings.into_generator().into_root_schema_for::<T>(),
         reread: |name, payload| {
-            let read = crate::read::<Read>(name, payload)?;
+            let read = read::<Read>(name, payload)?;
             Ok(serde_json::to_value(read).expect("a message that was read can be written"))
         },
     }

@@ -14,8 +14,8 @@ use std::sync::Arc;
 use async_nats::Message;
 use scuttle_core::{Input, Reply};
 use scuttle_schemas::headers::UNKNOWN_REQUESTER;
-use scuttle_schemas::text::{self, MAX_TEXT};
 use scuttle_schemas::{DeckyId, ErrorCode, HostId, OperationId, Refusal};
+use scuttle_schemas::{MAX_TEXT_CHARS, truncate_chars};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
@@ -93,7 +93,7 @@ impl Asked {
             action = self.action,
             outcome = outcome.word(),
             code = outcome.code.and_then(word).as_deref(),
-            message = outcome.message.map(|message| text::cut(message, MAX_TEXT)).as_deref(),
+            message = outcome.message.map(|message| truncate_chars(message, MAX_TEXT_CHARS)).as_deref(),
             repeated = outcome.repeated,
             operation_id = outcome.operation.map(tracing::field::display),
             host_uuid = outcome.host.map(HostId::as_str),

@@ -2,12 +2,14 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::read::{objects, optional_objects};
-use crate::shards::ShardState;
-use crate::text::bounded;
-use crate::{
-    BootId, DeckyId, HostId, Labels, OperationId, Services, Text, Timestamp, message_type,
-};
+use crate::messages::message_type::message_type;
+use crate::messages::shards::ShardState;
+use crate::types::decode::{objects, optional_objects};
+use crate::types::ids::{BootId, DeckyId, HostId, OperationId};
+use crate::types::labels::{Labels, Services};
+use crate::types::text::Text;
+use crate::types::text::bounded;
+use crate::types::timestamp::Timestamp;
 
 /// What the controller publishes to an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -172,7 +174,7 @@ pub struct TeardownResult {
     pub error: Option<Text>,
     /// The shards, each once.
     #[serde(default, deserialize_with = "objects")]
-    #[cfg_attr(feature = "generate", schemars(length(max = crate::MAX_DECKIES_PER_HOST)))]
+    #[cfg_attr(feature = "generate", schemars(length(max = crate::types::limits::MAX_DECKIES_PER_HOST)))]
     pub shards: Vec<ShardResult>,
     /// When the agent began.
     pub started_at: Timestamp,
@@ -279,7 +281,7 @@ pub struct Heartbeat {
         deserialize_with = "optional_objects",
         skip_serializing_if = "Option::is_none"
     )]
-    #[cfg_attr(feature = "generate", schemars(length(max = crate::MAX_DECKIES_PER_HOST)))]
+    #[cfg_attr(feature = "generate", schemars(length(max = crate::types::limits::MAX_DECKIES_PER_HOST)))]
     pub shards: Option<Vec<ReportedShard>>,
     /// Why the inventory could not be read; absent: it could.
     #[serde(default, skip_serializing_if = "Option::is_none")]

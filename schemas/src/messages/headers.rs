@@ -64,7 +64,7 @@ fn named(info: &str) -> Result<String, ForgedInfo> {
     let user = info.name_tag.filter(given).or(info.user.filter(given));
     Ok(user.map_or_else(
         || UNKNOWN_REQUESTER.to_owned(),
-        |user| crate::text::cut(&user, 128).into_owned(),
+        |user| crate::types::truncate::truncate_chars(&user, 128).into_owned(),
     ))
 }
 

@@ -50,7 +50,8 @@ pub fn read<T: DeserializeOwned>(message: &'static str, payload: &[u8]) -> Resul
         message,
         length: payload.len(),
         kind,
-        cause: crate::text::cut(&cause.to_string(), MAX_CAUSE).replace(char::is_control, " "),
+        cause: crate::types::truncate::truncate_chars(&cause.to_string(), MAX_CAUSE)
+            .replace(char::is_control, " "),
     };
     // The whole text, also where serde would skip over a field.
     let text =
@@ -98,13 +99,13 @@ where
             write!(
                 f,
                 "a list of at most {} objects",
-                crate::MAX_DECKIES_PER_HOST
+                crate::types::limits::MAX_DECKIES_PER_HOST
             )
         }
         fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Self::Value, A::Error> {
             let mut values = Vec::new();
             while let Some(object) = list.next_element::<Object<T>>()? {
-                if values.len() == crate::MAX_DECKIES_PER_HOST {
+                if values.len() == crate::types::limits::MAX_DECKIES_PER_HOST {
                     return Err(A::Error::invalid_length(values.len() + 1, &self));
                 }
                 values.push(object.0);
@@ -179,7 +180,7 @@ pub(crate) fn exactly<'de, D: Deserializer<'de>>(
                 Ok(())
             } else {
                 Err(X::invalid_value(
-                    serde::de::Unexpected::Str(&crate::text::cut(found, 64)),
+                    serde::de::Unexpected::Str(&crate::types::truncate::truncate_chars(found, 64)),
                     &self,
                 ))
             }
@@ -191,7 +192,7 @@ pub(crate) fn exactly<'de, D: Deserializer<'de>>(
 #[cfg(test)]
 mod tests {
     use super::read;
-    use crate::teardown::TeardownRequest;
+    use crate::messages::teardown::TeardownRequest;
 
     #[test]
     fn only_an_object_of_the_right_shape_is_read() {

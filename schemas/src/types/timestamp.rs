@@ -101,7 +101,7 @@ impl Serialize for Timestamp {
 
 impl<'de> Deserialize<'de> for Timestamp {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        crate::read::parsed(deserializer, "a time as in RFC 3339", Self::from_str)
+        crate::types::decode::parsed(deserializer, "a time as in RFC 3339", Self::from_str)
     }
 }
 

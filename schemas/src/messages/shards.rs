@@ -2,9 +2,12 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::{
-    DeckyId, HostId, HostName, Labels, OperationId, Services, Text, Timestamp, message_type,
-};
+use crate::messages::message_type::message_type;
+use crate::messages::page::PageLimit;
+use crate::types::ids::{DeckyId, HostId, HostName, OperationId};
+use crate::types::labels::{Labels, Services};
+use crate::types::text::Text;
+use crate::types::timestamp::Timestamp;
 
 /// The state of a shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -133,34 +136,4 @@ pub struct ShardsList {
     pub shards: Vec<ShardRecord>,
     /// Where the next page starts; null: this was the last.
     pub next: Option<String>,
-}
-
-/// The most records on a page.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
-#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
-#[serde(try_from = "u64")]
-#[cfg_attr(feature = "generate", schemars(!try_from))]
-pub struct PageLimit(#[cfg_attr(feature = "generate", schemars(range(min = 1, max = 1000)))] u16);
-
-impl PageLimit {
-    /// As a count.
-    pub fn get(self) -> usize {
-        self.0.into()
-    }
-}
-
-impl Default for PageLimit {
-    fn default() -> Self {
-        Self(500)
-    }
-}
-
-impl TryFrom<u64> for PageLimit {
-    type Error = &'static str;
-    fn try_from(limit: u64) -> Result<Self, Self::Error> {
-        match u16::try_from(limit) {
-            Ok(limit @ 1..=1000) => Ok(Self(limit)),
-            _ => Err("limit must be 1 to 1000"),
-        }
-    }
 }

@@ -107,7 +107,7 @@ macro_rules! name {
 
         impl<'de> Deserialize<'de> for $name {
             fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-                crate::read::parsed(deserializer, $what, Self::from_str)
+                crate::types::decode::parsed(deserializer, $what, Self::from_str)
             }
         }
     };

@@ -2,9 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::shards::PageLimit;
-use crate::text::bounded;
-use crate::{HostId, HostName, Labels, Text, Timestamp, message_type};
+use crate::messages::message_type::message_type;
+use crate::messages::page::PageLimit;
+use crate::types::ids::{HostId, HostName};
+use crate::types::labels::Labels;
+use crate::types::text::Text;
+use crate::types::text::bounded;
+use crate::types::timestamp::Timestamp;
 
 /// Whether a host's agent is heard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]

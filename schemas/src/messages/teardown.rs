@@ -2,9 +2,10 @@
 
 use serde::{Deserialize, Deserializer, Serialize};
 
-use crate::shards::ShardState;
-use crate::text::{MAX_TEXT, bounded};
-use crate::{DeckyId, HostId, HostName, OperationId, Timestamp};
+use crate::messages::shards::ShardState;
+use crate::types::ids::{DeckyId, HostId, HostName, OperationId};
+use crate::types::text::{MAX_TEXT_CHARS, bounded};
+use crate::types::timestamp::Timestamp;
 
 /// The longest time that a teardown can be given, in seconds.
 pub const MAX_TIMEOUT_S: u32 = 86_400;
@@ -33,8 +34,8 @@ pub struct TeardownRequest {
     #[cfg_attr(feature = "generate", schemars(length(max = 128)))]
     pub expect_plan: Option<String>,
     /// Why, in the operator's words; at most 512 characters.
-    #[serde(default, deserialize_with = "bounded::<_, MAX_TEXT>")]
-    #[cfg_attr(feature = "generate", schemars(length(max = MAX_TEXT)))]
+    #[serde(default, deserialize_with = "bounded::<_, MAX_TEXT_CHARS>")]
+    #[cfg_attr(feature = "generate", schemars(length(max = MAX_TEXT_CHARS)))]
     pub reason: Option<String>,
 }
 
@@ -98,7 +99,7 @@ pub struct TeardownPlan {
     /// A hash over the targets, for `expect_plan`.
     pub plan: String,
     /// What would go.
-    #[cfg_attr(feature = "generate", schemars(length(max = crate::MAX_DECKIES_PER_HOST)))]
+    #[cfg_attr(feature = "generate", schemars(length(max = crate::types::limits::MAX_DECKIES_PER_HOST)))]
     pub targets: Vec<PlanTarget>,
 }
 

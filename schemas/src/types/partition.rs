@@ -4,7 +4,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use crate::{HostId, HostName, OperationId};
+use crate::types::ids::{HostId, HostName, OperationId};
 
 /// One of the parts that a swarm's hosts are divided into, each with a journal and a leader of its own.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -1,67 +1,16 @@
-//! Free text and small collections, each with its limit.
+//! The services and labels.
 
-use std::borrow::Cow;
 use std::collections::BTreeMap;
 use std::fmt;
 use std::sync::Arc;
 
 use serde::ser::SerializeSeq;
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use serde::{Deserialize, Serialize, Serializer};
 
-/// The most characters of an error, a reason or another free text.
-pub const MAX_TEXT: usize = 512;
 const MAX_SERVICES: usize = 32;
 const MAX_SERVICE: usize = 64;
 const MAX_LABELS: usize = 16;
 const MAX_LABEL: usize = 63;
-
-/// Cuts text to at most `characters`, at a character boundary.
-pub fn cut(text: &str, characters: usize) -> Cow<'_, str> {
-    match text.char_indices().nth(characters) {
-        Some((end, _)) => Cow::Owned(text[..end].to_owned()),
-        None => Cow::Borrowed(text),
-    }
-}
-
-/// Free text that was cut to 512 characters when it was made: errors and versions, which are worth
-/// keeping even when they are too long.
-#[derive(Clone, PartialEq, Eq, Serialize)]
-#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
-#[serde(transparent)]
-pub struct Text(#[cfg_attr(feature = "generate", schemars(length(max = MAX_TEXT)))] Box<str>);
-
-impl Text {
-    /// The text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl From<&str> for Text {
-    fn from(text: &str) -> Self {
-        Self(cut(text, MAX_TEXT).into())
-    }
-}
-
-impl fmt::Display for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(&self.0)
-    }
-}
-
-impl fmt::Debug for Text {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        fmt::Debug::fmt(&self.0, f)
-    }
-}
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        crate::read::parsed(deserializer, "text", |text| {
-            Ok::<_, std::convert::Infallible>(Self::from(text))
-        })
-    }
-}
 
 /// A limit that a message broke.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -204,35 +153,9 @@ impl fmt::Debug for Labels {
     }
 }
 
-/// For `deserialize_with`: optional text of at most `MAX` characters; longer text is refused. For what
-/// an operator writes, where a silent cut would change what was meant.
-pub(crate) fn bounded<'de, D, const MAX: usize>(deserializer: D) -> Result<Option<String>, D::Error>
-where
-    D: Deserializer<'de>,
-{
-    let text = Option::<String>::deserialize(deserializer)?;
-    match text {
-        Some(text) if text.chars().count() > MAX => Err(serde::de::Error::custom(format!(
-            "a text of {} characters is longer than {MAX}",
-            text.chars().count()
-        ))),
-        other => Ok(other),
-    }
-}
-
 #[cfg(test)]
 mod tests {
-    use super::{Labels, Services, Text, cut};
-
-    #[test]
-    fn text_is_cut_at_a_character_boundary() {
-        assert_eq!(cut("añb", 2), "añ");
-        assert_eq!(cut("añb", 3), "añb");
-        assert_eq!(
-            Text::from("é".repeat(600).as_str()).as_str(),
-            "é".repeat(512)
-        );
-    }
+    use super::{Labels, Services};
 
     #[test]
     fn services_and_labels_have_limits() {

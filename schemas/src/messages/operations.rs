@@ -4,8 +4,11 @@ use std::borrow::Cow;
 
 use serde::{Deserialize, Serialize};
 
-use crate::shards::PageLimit;
-use crate::{DeckyId, HostId, HostName, OperationId, Text, Timestamp, message_type};
+use crate::messages::message_type::message_type;
+use crate::messages::page::PageLimit;
+use crate::types::ids::{DeckyId, HostId, HostName, OperationId};
+use crate::types::text::Text;
+use crate::types::timestamp::Timestamp;
 
 /// What an operation does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,7 +126,7 @@ pub struct OperationRecord {
     #[cfg_attr(feature = "generate", schemars(length(max = 128)))]
     pub requested_by: String,
     /// Why, in the operator's words.
-    #[cfg_attr(feature = "generate", schemars(length(max = crate::text::MAX_TEXT)))]
+    #[cfg_attr(feature = "generate", schemars(length(max = crate::types::text::MAX_TEXT_CHARS)))]
     pub reason: Option<String>,
     /// When it was accepted.
     pub accepted_at: Timestamp,

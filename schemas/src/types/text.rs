@@ -1,0 +1,78 @@
+//! Free text with a limit.
+
+use std::fmt;
+
+use serde::{Deserialize, Deserializer, Serialize};
+
+use crate::types::truncate::truncate_chars;
+
+/// The most characters of an error, a reason or another free text.
+pub const MAX_TEXT_CHARS: usize = 512;
+/// Free text that was cut to 512 characters when it was made: errors and versions, which are worth
+/// keeping even when they are too long.
+#[derive(Clone, PartialEq, Eq, Serialize)]
+#[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
+#[serde(transparent)]
+pub struct Text(#[cfg_attr(feature = "generate", schemars(length(max = MAX_TEXT_CHARS)))] Box<str>);
+
+impl Text {
+    /// The text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for Text {
+    fn from(text: &str) -> Self {
+        Self(truncate_chars(text, MAX_TEXT_CHARS).into())
+    }
+}
+
+impl fmt::Display for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for Text {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        fmt::Debug::fmt(&self.0, f)
+    }
+}
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        crate::types::decode::parsed(deserializer, "text", |text| {
+            Ok::<_, std::convert::Infallible>(Self::from(text))
+        })
+    }
+}
+
+/// For `deserialize_with`: optional text of at most `MAX` characters; longer text is refused. For what
+/// an operator writes, where a silent cut would change what was meant.
+pub(crate) fn bounded<'de, D, const MAX: usize>(deserializer: D) -> Result<Option<String>, D::Error>
+where
+    D: Deserializer<'de>,
+{
+    let text = Option::<String>::deserialize(deserializer)?;
+    match text {
+        Some(text) if text.chars().count() > MAX => Err(serde::de::Error::custom(format!(
+            "a text of {} characters is longer than {MAX}",
+            text.chars().count()
+        ))),
+        other => Ok(other),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::Text;
+
+    #[test]
+    fn a_text_has_at_most_512_characters() {
+        assert_eq!(
+            Text::from("é".repeat(600).as_str()).as_str(),
+            "é".repeat(512)
+        );
+    }
+}
