@@ -11,10 +11,10 @@ use scuttle_controller::clock;
 use scuttle_controller::config::{Command, Config, ConfigError, Journal};
 use scuttle_controller::engine;
 use scuttle_controller::http;
-use scuttle_controller::leadership::candidate::{Replica, TTL};
-use scuttle_controller::leadership::leader::Led;
-use scuttle_controller::leadership::lease::Held;
-use scuttle_controller::leadership::rebalance::Balance;
+use scuttle_controller::leadership::candidate::{Candidate, LEASE_TTL};
+use scuttle_controller::leadership::leader::LeaderContext;
+use scuttle_controller::leadership::lease::LeaseGuard;
+use scuttle_controller::leadership::rebalance::Rebalancer;
 use scuttle_controller::leadership::term::{self, Shutdown, Term};
 use scuttle_controller::nats::connection;
 use scuttle_controller::nats::durability_check;
@@ -22,7 +22,7 @@ use scuttle_controller::observability::audit::Audit;
 use scuttle_controller::observability::health::Health;
 use scuttle_controller::observability::metrics::Metrics;
 use scuttle_controller::ops::backup::{self, Backups, Interrupt};
-use scuttle_controller::partition::assignment::Portion;
+use scuttle_controller::partition::assignment::PartitionAssignment;
 use scuttle_controller::store::{JetStream, RedbStore, StoreError};
 use scuttle_schemas::Partitions;
 use scuttle_telemetry::{LogFormat, log};
@@ -158,9 +158,9 @@ impl Served {
         };
         let looking = beside.clone();
         tokio::spawn(async move { durability_check::look(&looking, &mut BTreeSet::new()).await });
-        let balance = Balance::new(of, TTL);
+        let balance = Rebalancer::new(of, LEASE_TTL);
         if of == Partitions::ONE {
-            let whole = self.partition(Portion::WHOLE, replicas, beside, balance);
+            let whole = self.partition(PartitionAssignment::WHOLE, replicas, beside, balance);
             return whole.await;
         }
         // Each partition has a thread and a connection of its own, and nothing in common with the others but who leads how many.
@@ -170,10 +170,10 @@ impl Served {
             one.health = self.health.of(partition);
             one.metrics = self.metrics.of(partition);
             let (beside, balance) = (beside.clone(), balance.clone());
-            let portion = Portion { partition, of };
+            let assignment = PartitionAssignment { partition, of };
             partitions.spawn_blocking(move || {
                 let runtime = start_runtime()?;
-                let served = runtime.block_on(one.partition(portion, replicas, beside, balance));
+                let served = runtime.block_on(one.partition(assignment, replicas, beside, balance));
                 served.with_context(|| format!("partition {partition}"))
             });
         }
@@ -190,13 +190,13 @@ impl Served {
     /// One partition, in turn followed and led, until the shutdown begins.
     async fn partition(
         &self,
-        portion: Portion,
+        assignment: PartitionAssignment,
         replicas: usize,
         beside: Client,
-        balance: Balance,
+        balance: Rebalancer,
     ) -> anyhow::Result<()> {
-        let several = portion.is_one_of_several();
-        let data_dir = portion.directory(&self.config.data_dir);
+        let several = assignment.is_one_of_several();
+        let data_dir = assignment.data_dir(&self.config.data_dir);
         let mut shutdown = self.shutdown.clone();
         let serving = async {
             while !shutdown.has_begun() {
@@ -205,9 +205,9 @@ impl Served {
                     connection = connection::connect(&self.config.access, self.metrics.tally()) => connection,
                     () = shutdown.begun() => return Ok(()),
                 };
-                let replica = Replica {
+                let replica = Candidate {
                     data_dir: &data_dir,
-                    stream: JetStream::of(client, replicas, portion),
+                    stream: JetStream::of(client, replicas, assignment),
                     beside: beside.clone(),
                     balance: balance.clone(),
                     connected,
@@ -221,7 +221,7 @@ impl Served {
             Ok(())
         };
         if several {
-            let span = info_span!("partition", number = %portion.partition);
+            let span = info_span!("partition", number = %assignment.partition);
             serving.instrument(span).await
         } else {
             serving.await
@@ -264,16 +264,16 @@ impl Served {
             }
         };
         let (term, depose) = Term::until(shutdown);
-        let led = Led {
+        let led = LeaderContext {
             client,
             connected,
             audit,
             metrics,
             health,
-            lease: Held::alone(),
+            lease: LeaseGuard::alone(),
             term,
             depose,
-            portion: Portion::WHOLE,
+            assignment: PartitionAssignment::WHOLE,
             names: None,
         };
         let ended = led.lead(state, store).await;

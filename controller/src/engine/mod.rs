@@ -16,8 +16,8 @@ use scuttle_core::{Change, Commit, Effect, Input, Reply, State};
 use scuttle_schemas::Timestamp;
 use tokio::sync::mpsc::Sender;
 
-use crate::engine::stats::Vitals;
-use crate::leadership::term::{Depose, End};
+use crate::engine::stats::EngineStats;
+use crate::leadership::term::{StepDown, StopReason};
 use crate::store::{Store, StoreError};
 
 /// How many inputs are decided in one batch at the most: enough that what is told once a batch costs
@@ -59,7 +59,7 @@ pub struct Job<R> {
 
 /// What may be told of a batch once it is durable.
 #[derive(Debug)]
-pub struct Told<R> {
+pub struct CommittedBatch<R> {
     /// Each reply, and who waits for it.
     pub replies: Vec<(R, Reply)>,
     /// Commands and broadcasts, in their order.
@@ -72,26 +72,26 @@ pub struct Told<R> {
 
 /// What was decided on a batch: it may be told once its changes are on disk.
 #[derive(Debug)]
-pub struct Decided<R> {
+pub struct PendingBatch<R> {
     changes: Vec<Change>,
-    told: Told<R>,
+    told: CommittedBatch<R>,
 }
 
 /// Batches that could not be made durable: nothing of them may be told, but that.
 #[derive(Debug)]
-pub struct Uncommitted<R> {
+pub struct CommitFailed<R> {
     /// Why not.
     pub error: Box<StoreError>,
     /// They.
-    pub batches: Vec<Told<R>>,
+    pub batches: Vec<CommittedBatch<R>>,
 }
 
-impl<R> Told<R> {
+impl<R> CommittedBatch<R> {
     /// What whoever leads no more tells of it: that, to each who waits.
     #[must_use]
-    pub fn deposed(mut self) -> Self {
+    pub fn into_rejected(mut self) -> Self {
         for (_, reply) in &mut self.replies {
-            *reply = Reply::Refused(End::Deposed.refusal());
+            *reply = Reply::Refused(StopReason::SteppedDown.refusal());
         }
         self.effects.clear();
         self
@@ -109,7 +109,7 @@ pub fn load(store: &mut dyn Store) -> Result<State, StoreError> {
 }
 
 /// Runs until every sender of the inbox is gone, then checkpoints. Blocks: the caller's thread commits. How it goes is
-/// shown in `vitals`.
+/// shown in `stats`.
 ///
 /// # Errors
 /// A commit failed. It is not known what of it is durable (the next load finds out), and nothing of it
@@ -118,23 +118,26 @@ pub fn run<R: Send + 'static>(
     state: State,
     store: &mut dyn Store,
     inbox: Receiver<Job<R>>,
-    outbox: &Sender<Vec<Told<R>>>,
+    outbox: &Sender<Vec<CommittedBatch<R>>>,
     now: impl Fn() -> Timestamp + Send + 'static,
-    (vitals, depose): (&Arc<Vitals>, &Depose),
+    (stats, depose): (&Arc<EngineStats>, &StepDown),
 ) -> Result<(), StoreError> {
     let (decided, undurable) = sync_channel(UNDURABLE);
-    let shown = vitals.clone();
+    let shown = stats.clone();
     let deciding = std::thread::Builder::new()
         .name("decide".to_owned())
         .spawn(move || decide_all(state, &inbox, &decided, now, &shown))
         .expect("the system starts a thread");
-    let committed = commit_all(store, &undurable, outbox, vitals);
-    if let Err(Uncommitted { error, batches }) = committed {
+    let committed = commit_all(store, &undurable, outbox, stats);
+    if let Err(CommitFailed { error, batches }) = committed {
         if matches!(*error, StoreError::Journal(_)) {
             depose.now();
             // No more comes once nobody asks any more.
-            let rest = undurable.iter().map(Decided::deposed);
-            let told = batches.into_iter().map(Told::deposed).chain(rest);
+            let rest = undurable.iter().map(PendingBatch::into_rejected);
+            let told = batches
+                .into_iter()
+                .map(CommittedBatch::into_rejected)
+                .chain(rest);
             let _ = outbox.blocking_send(told.collect());
         }
         return Err(*error);
@@ -143,7 +146,7 @@ pub fn run<R: Send + 'static>(
         .join()
         .unwrap_or_else(|panic| std::panic::resume_unwind(panic));
     while store.journal_len() > 0 {
-        checkpoint(store, CHECKPOINT, vitals)?;
+        checkpoint(store, CHECKPOINT, stats)?;
     }
     Ok(())
 }
@@ -152,9 +155,9 @@ pub fn run<R: Send + 'static>(
 fn decide_all<R>(
     mut state: State,
     inbox: &Receiver<Job<R>>,
-    decided: &SyncSender<Decided<R>>,
+    decided: &SyncSender<PendingBatch<R>>,
     now: impl Fn() -> Timestamp,
-    vitals: &Vitals,
+    stats: &EngineStats,
 ) {
     let mut jobs = vec![Job {
         input: Input::Start,
@@ -162,14 +165,14 @@ fn decide_all<R>(
     }];
     loop {
         let batch = decide(&mut state, jobs.drain(..), now());
-        vitals.decided(state.census());
+        stats.decided(state.census());
         if !batch.is_empty() {
-            vitals.handed_on();
+            stats.handed_on();
             if decided.send(batch).is_err() {
                 return;
             }
         }
-        match inbox.recv_timeout(patience(&state, now())) {
+        match inbox.recv_timeout(next_timeout(&state, now())) {
             Ok(job) => jobs.push(job),
             Err(RecvTimeoutError::Timeout) => {}
             Err(RecvTimeoutError::Disconnected) => return,
@@ -179,7 +182,7 @@ fn decide_all<R>(
 }
 
 /// How long to wait for an input until `decide` is called without one.
-pub fn patience(state: &State, now: Timestamp) -> Duration {
+pub fn next_timeout(state: &State, now: Timestamp) -> Duration {
     let wait = u64::try_from(state.next_deadline().since(now)).unwrap_or(0);
     Duration::from_millis(wait).min(LONGEST_WAIT)
 }
@@ -189,7 +192,7 @@ pub fn decide<R>(
     state: &mut State,
     jobs: impl ExactSizeIterator<Item = Job<R>>,
     now: Timestamp,
-) -> Decided<R> {
+) -> PendingBatch<R> {
     let idle = jobs.len() == 0;
     let mut replies = Vec::with_capacity(jobs.len());
     for Job { input, requester } in jobs {
@@ -200,16 +203,16 @@ pub fn decide<R>(
         state.step(now, Input::Tick);
     }
     let Commit { changes, effects } = state.close(now);
-    let told = Told {
+    let told = CommittedBatch {
         replies,
         effects,
         decided: scuttle_telemetry::now(),
         durable: None,
     };
-    Decided { changes, told }
+    PendingBatch { changes, told }
 }
 
-impl<R> From<StoreError> for Uncommitted<R> {
+impl<R> From<StoreError> for CommitFailed<R> {
     fn from(error: StoreError) -> Self {
         Self {
             error: Box::new(error),
@@ -218,11 +221,11 @@ impl<R> From<StoreError> for Uncommitted<R> {
     }
 }
 
-impl<R> Decided<R> {
+impl<R> PendingBatch<R> {
     /// What is told of it by whoever does not lead when it comes to be told.
     #[must_use]
-    pub fn deposed(self) -> Told<R> {
-        self.told.deposed()
+    pub fn into_rejected(self) -> CommittedBatch<R> {
+        self.told.into_rejected()
     }
 
     /// Nothing to write and nothing to tell.
@@ -237,8 +240,8 @@ impl<R> Decided<R> {
 /// The append failed.
 pub fn commit<R>(
     store: &mut dyn Store,
-    batches: impl Iterator<Item = Decided<R>>,
-) -> Result<Vec<Told<R>>, Uncommitted<R>> {
+    batches: impl Iterator<Item = PendingBatch<R>>,
+) -> Result<Vec<CommittedBatch<R>>, CommitFailed<R>> {
     let (mut changes, mut told) = (Vec::new(), Vec::new());
     for batch in batches {
         changes.extend(batch.changes);
@@ -247,7 +250,7 @@ pub fn commit<R>(
     if !changes.is_empty()
         && let Err(error) = store.append(&changes)
     {
-        return Err(Uncommitted {
+        return Err(CommitFailed {
             error: Box::new(error),
             batches: told,
         });
@@ -258,26 +261,26 @@ pub fn commit<R>(
 /// Makes durable what was decided, then hands it on to be told: the one way out.
 fn commit_all<R>(
     store: &mut dyn Store,
-    undurable: &Receiver<Decided<R>>,
-    outbox: &Sender<Vec<Told<R>>>,
-    vitals: &Vitals,
-) -> Result<(), Uncommitted<R>> {
+    undurable: &Receiver<PendingBatch<R>>,
+    outbox: &Sender<Vec<CommittedBatch<R>>>,
+    stats: &EngineStats,
+) -> Result<(), CommitFailed<R>> {
     loop {
-        vitals.journal_is(store.journal_len());
+        stats.journal_is(store.journal_len());
         let long = store.journal_len() > LONG_JOURNAL;
         let first = match undurable.recv_timeout(if long { QUIET } else { Duration::MAX }) {
             Ok(first) => first,
             Err(RecvTimeoutError::Timeout) => {
-                checkpoint(store, CHECKPOINT, vitals)?;
+                checkpoint(store, CHECKPOINT, stats)?;
                 continue;
             }
             Err(RecvTimeoutError::Disconnected) => return Ok(()),
         };
         let (before, begun) = (store.journal_len(), Instant::now());
         let batches = std::iter::once(first).chain(undurable.try_iter());
-        let mut told = commit(store, batches.inspect(|_| vitals.taken()))?;
+        let mut told = commit(store, batches.inspect(|_| stats.taken()))?;
         let changes = store.journal_len() - before;
-        vitals.committed(changes, begun.elapsed());
+        stats.committed(changes, begun.elapsed());
         let durable = scuttle_telemetry::now();
         for batch in &mut told {
             batch.durable = durable;
@@ -285,14 +288,18 @@ fn commit_all<R>(
         // Nobody to send it: the state is durable, and that is what counts.
         let _ = outbox.blocking_send(told);
         if store.journal_len() > TOO_LONG_JOURNAL {
-            checkpoint(store, 2 * changes, vitals)?;
+            checkpoint(store, 2 * changes, stats)?;
         }
     }
 }
 
-fn checkpoint(store: &mut dyn Store, changes: usize, vitals: &Vitals) -> Result<(), StoreError> {
+fn checkpoint(
+    store: &mut dyn Store,
+    changes: usize,
+    stats: &EngineStats,
+) -> Result<(), StoreError> {
     let begun = Instant::now();
     store.checkpoint(changes)?;
-    vitals.checkpointed(begun.elapsed());
+    stats.checkpointed(begun.elapsed());
     Ok(())
 }

@@ -19,8 +19,8 @@ const CHANGES: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0]
 
 /// How the engine is.
 #[derive(Debug)]
-pub struct Vitals {
-    /// None unless it leads. Held for a copy of some numbers, on either side.
+pub struct EngineStats {
+    /// None unless it leads. LeaseGuard for a copy of some numbers, on either side.
     census: Mutex<Option<Census>>,
     /// Batches that were decided and wait for the thread that commits.
     decided: AtomicUsize,
@@ -34,7 +34,7 @@ pub struct Vitals {
     pub(crate) checkpoint_seconds: Histogram,
 }
 
-impl Default for Vitals {
+impl Default for EngineStats {
     fn default() -> Self {
         Self {
             census: Mutex::default(),
@@ -47,7 +47,7 @@ impl Default for Vitals {
     }
 }
 
-impl Vitals {
+impl EngineStats {
     /// Of another engine of this process: commits and checkpoints are counted together.
     pub(crate) fn beside(&self) -> Self {
         Self {

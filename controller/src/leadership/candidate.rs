@@ -14,10 +14,10 @@ use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use crate::leadership::follower::Follower;
-use crate::leadership::leader::Led;
-use crate::leadership::lease::{Lease, Leases};
-use crate::leadership::rebalance::Balance;
-use crate::leadership::term::{End, Shutdown, Term};
+use crate::leadership::leader::LeaderContext;
+use crate::leadership::lease::{Lease, LeaseBucket};
+use crate::leadership::rebalance::Rebalancer;
+use crate::leadership::term::{Shutdown, StopReason, Term};
 use crate::nats::connection::Connected;
 use crate::observability::audit::Audit;
 use crate::observability::health::Health;
@@ -29,7 +29,7 @@ use crate::store::{JetStream, JournalError, ReplicatedStore, StoreError};
 
 /// How long a lease lasts without being renewed. A leader that dies is missed for about so long; one whose servers
 /// need longer for an answer leads no more.
-pub const TTL: Duration = Duration::from_secs(2);
+pub const LEASE_TTL: Duration = Duration::from_secs(2);
 
 /// How often a lease is asked for: an eighth of its time is added to a take-over at the most.
 const POLL: Duration = Duration::from_millis(250);
@@ -42,7 +42,7 @@ const PAUSE: Duration = Duration::from_millis(500);
 
 /// What a replica works with.
 #[derive(Debug)]
-pub struct Replica<'a> {
+pub struct Candidate<'a> {
     /// Where its rows are.
     pub data_dir: &'a Path,
     /// The stream that all share.
@@ -50,7 +50,7 @@ pub struct Replica<'a> {
     /// The servers once more, for the lease: it is renewed however much is written to the stream.
     pub beside: Client,
     /// Who leads how many partitions.
-    pub balance: Balance,
+    pub balance: Rebalancer,
     /// Whether the servers are there.
     pub connected: Connected,
     /// Where changes are written down.
@@ -65,7 +65,7 @@ pub struct Replica<'a> {
 
 /// What the controllers share beside the stream.
 struct Opened {
-    leases: Leases,
+    leases: LeaseBucket,
     peers: Peers,
     /// Where there are several partitions.
     names: Option<Names>,
@@ -85,7 +85,7 @@ impl Waiting {
     }
 }
 
-impl Replica<'_> {
+impl Candidate<'_> {
     /// Follows and leads in turn, until the shutdown begins, or the NATS client ends by itself.
     ///
     /// # Errors
@@ -96,7 +96,7 @@ impl Replica<'_> {
         };
         while !self.shutdown.has_begun() {
             self.health.loads();
-            let partition = self.stream.portion.partition;
+            let partition = self.stream.assignment.partition;
             self.balance.loads(partition);
             let Some(follower) = self.load(&opened.peers).await? else {
                 return Ok(());
@@ -122,14 +122,14 @@ impl Replica<'_> {
         let mut waiting = Waiting::default();
         self.health.connects();
         let (stream, beside) = (self.stream.clone(), self.beside.clone());
-        let (replicas, portion) = (stream.replicas, stream.portion);
+        let (replicas, assignment) = (stream.replicas, stream.assignment);
         loop {
             let opened = async {
                 let bucket = subjects::LEASES_BUCKET;
-                let leases = Leases::open(beside.clone(), bucket, replicas, TTL).await?;
+                let leases = LeaseBucket::open(beside.clone(), bucket, replicas, LEASE_TTL).await?;
                 let peers = Peers::open(stream.clone(), subjects::SNAPSHOTS_BUCKET).await?;
-                let names = if portion.is_one_of_several() {
-                    Some(Names::open(stream.client.clone(), replicas, portion.of).await?)
+                let names = if assignment.is_one_of_several() {
+                    Some(Names::open(stream.client.clone(), replicas, assignment.of).await?)
                 } else {
                     None
                 };
@@ -198,9 +198,9 @@ impl Replica<'_> {
     /// Follows until it has the lease, then leads until it has not. Whether there is more to do: all must be read anew then.
     async fn follow(&mut self, mut follower: Follower, opened: &Opened) -> anyhow::Result<bool> {
         let (stop, stopped) = mpsc::sync_channel(0);
-        let vitals = self.metrics.vitals().clone();
+        let stats = self.metrics.stats().clone();
         let mut following = spawn_blocking(move || {
-            let ended = follower.follow(&stopped, &vitals);
+            let ended = follower.follow(&stopped, &stats);
             ended.map(|()| follower)
         });
         let mut shutdown = self.shutdown.clone();
@@ -237,8 +237,8 @@ impl Replica<'_> {
     }
 
     /// Takes the lease as soon as nobody has it.
-    async fn take(&self, leases: &Leases) -> Lease {
-        let key = subjects::leader_key(self.stream.portion.partition);
+    async fn take(&self, leases: &LeaseBucket) -> Lease {
+        let key = subjects::leader_key(self.stream.assignment.partition);
         let mut waiting = Waiting::default();
         loop {
             if self.balance.defers() && leases.is_free(&key).await {
@@ -261,21 +261,21 @@ impl Replica<'_> {
         opened: &Opened,
     ) -> anyhow::Result<bool> {
         info!("it leads from now on");
-        let portion = self.stream.portion;
-        self.balance.leads(portion.partition);
+        let assignment = self.stream.assignment;
+        self.balance.leads(assignment.partition);
         let (term, depose) = Term::until(self.shutdown.clone());
-        let (rows, held) = (follower.store.snapshots(), lease.held());
+        let (rows, held) = (follower.store.snapshots(), lease.guard());
         let trimming = opened.peers.trim(self.data_dir, rows, held);
-        let led = Led {
+        let led = LeaderContext {
             client: self.stream.client.clone(),
             connected: self.connected.clone(),
             audit: self.audit,
             metrics: self.metrics,
             health: self.health,
-            lease: lease.held(),
+            lease: lease.guard(),
             term: term.clone(),
             depose: depose.clone(),
-            portion,
+            assignment,
             names: opened.names.clone(),
         };
         let leading = led.lead(follower.state, follower.store);
@@ -284,7 +284,7 @@ impl Replica<'_> {
         let ended = tokio::select! {
             ended = &mut leading => Some(ended),
             () = lease.keep() => None,
-            () = self.balance.is_too_many(portion.partition) => {
+            () = self.balance.is_too_many(assignment.partition) => {
                 info!("another controller leads fewer partitions: this one is left to it");
                 None
             }
@@ -300,7 +300,7 @@ impl Replica<'_> {
         let _ = trimming.await;
         lease.release().await;
         ended?;
-        Ok(term.end() == Some(End::Deposed))
+        Ok(term.end() == Some(StopReason::SteppedDown))
     }
 }
 

@@ -8,7 +8,7 @@ use std::time::Duration;
 use scuttle_core::State;
 use tracing::{info, warn};
 
-use crate::engine::stats::Vitals;
+use crate::engine::stats::EngineStats;
 use crate::engine::{self, CHECKPOINT, LONG_JOURNAL};
 use crate::store::{JournalError, ReplicatedStore, Store, StoreError};
 
@@ -46,10 +46,10 @@ impl Follower {
     pub fn follow(
         &mut self,
         stop: &Receiver<Infallible>,
-        vitals: &Vitals,
+        stats: &EngineStats,
     ) -> Result<(), StoreError> {
         let mut away = false;
-        vitals.follows();
+        stats.follows();
         loop {
             let pause = match self.step() {
                 Ok(()) => {
@@ -68,7 +68,7 @@ impl Follower {
                 }
                 Err(error) => return Err(error),
             };
-            vitals.journal_is(self.store.journal_len());
+            stats.journal_is(self.store.journal_len());
             if stop.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
                 return Ok(());
             }

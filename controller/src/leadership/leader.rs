@@ -14,8 +14,8 @@ use tracing::{error, info, warn};
 use crate::admission::capacity::{Inbox, Limits};
 use crate::clock;
 use crate::engine::{self, OUTBOX};
-use crate::leadership::lease::Held;
-use crate::leadership::term::{Depose, End, Term};
+use crate::leadership::lease::LeaseGuard;
+use crate::leadership::term::{StepDown, StopReason, Term};
 use crate::nats::connection::Connected;
 use crate::nats::service;
 use crate::observability::audit::Audit;
@@ -23,7 +23,7 @@ use crate::observability::event_log::Events;
 use crate::observability::health::Health;
 use crate::observability::metrics::{Metrics, Queues};
 use crate::outbound::publisher;
-use crate::partition::assignment::Portion;
+use crate::partition::assignment::PartitionAssignment;
 use crate::partition::name_registry::Names;
 use crate::partition::scatter_gather::{self, Gather};
 use crate::request::endpoint::Endpoint;
@@ -35,7 +35,7 @@ const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// What a leader works with, beside its state and its store.
 #[derive(Debug)]
-pub struct Led<'a> {
+pub struct LeaderContext<'a> {
     /// The NATS server.
     pub client: Client,
     /// Whether it is there.
@@ -47,18 +47,18 @@ pub struct Led<'a> {
     /// What it is at.
     pub health: &'a Health,
     /// Whether it still leads, as far as it can know.
-    pub lease: Held,
+    pub lease: LeaseGuard,
     /// When to stop.
     pub term: Term,
     /// Stops it where the journal is somebody else's.
-    pub depose: Depose,
+    pub depose: StepDown,
     /// Which hosts are its own.
-    pub portion: Portion,
+    pub assignment: PartitionAssignment,
     /// Where their names are claimed, if others have hosts, too.
     pub names: Option<Names>,
 }
 
-impl Led<'_> {
+impl LeaderContext<'_> {
     /// Answers requests until the term ends, or the NATS client ends by itself. All that was told is durable then.
     ///
     /// # Errors
@@ -73,10 +73,10 @@ impl Led<'_> {
             lease,
             term,
             depose,
-            portion,
+            assignment,
             names,
         } = self;
-        let (tally, vitals) = (metrics.tally(), metrics.vitals().clone());
+        let (tally, stats) = (metrics.tally(), metrics.stats().clone());
         let (inbox, jobs) = Inbox::new(Limits::STANDARD);
         let (outbox, effects) = mpsc::channel(OUTBOX);
         metrics.queues(Queues {
@@ -85,11 +85,11 @@ impl Led<'_> {
         });
         let books = (audit.clone(), tally.clone(), Events::since(&state));
         let may_send = (connected.clone(), lease.clone());
-        let outbound = publisher::run((client.clone(), portion), effects, may_send, books);
+        let outbound = publisher::run((client.clone(), assignment), effects, may_send, books);
         // What has been decided goes before what else could be read: a flood must not keep the answers back.
         let outbound = tokio::spawn(unconstrained(outbound));
         let engine = tokio::task::spawn_blocking(move || {
-            let shown = (&vitals, &depose);
+            let shown = (&stats, &depose);
             engine::run(state, &mut store, jobs, &outbox, clock::now, shown)
         });
         let desk = Desk {
@@ -98,7 +98,7 @@ impl Led<'_> {
             audit: audit.clone(),
             tally: tally.clone(),
             term: term.clone(),
-            portion,
+            assignment,
             names,
         };
         let subscribed = subscribe(Inbound { inbox, desk }, lease).await;
@@ -116,8 +116,8 @@ impl Led<'_> {
             Err(StoreError::Journal(error)) => warn!("it leads no more: {error}"),
             Err(error) => return Err(error.into()),
             Ok(()) => match term.end() {
-                Some(End::Shutdown) => info!("stopped: everything is on disk"),
-                Some(End::Deposed) => warn!("it leads no more: its lease is over"),
+                Some(StopReason::Shutdown) => info!("stopped: everything is on disk"),
+                Some(StopReason::SteppedDown) => warn!("it leads no more: its lease is over"),
                 // It does so on a message that it cannot read.
                 None => error!(
                     "the NATS client has ended by itself: everything is on disk; starting again"
@@ -141,11 +141,11 @@ impl Led<'_> {
 }
 
 /// Subscribes every subject; each has a task that holds a sender of the inbox until the shutdown.
-async fn subscribe(inbound: Inbound, lease: Held) -> anyhow::Result<(Service, JoinSet<()>)> {
+async fn subscribe(inbound: Inbound, lease: LeaseGuard) -> anyhow::Result<(Service, JoinSet<()>)> {
     let Desk {
         client,
         tally,
-        portion,
+        assignment,
         ..
     } = &inbound.desk;
     let mut tasks = JoinSet::new();
@@ -160,12 +160,12 @@ async fn subscribe(inbound: Inbound, lease: Held) -> anyhow::Result<(Service, Jo
         endpoint.map_err(failed)
     };
     for endpoint in Endpoint::ALL {
-        let (subject, name) = portion.serves(endpoint);
+        let (subject, name) = assignment.endpoint_subject(endpoint);
         let requests = add(subject, &name).await?;
         let serving = serve::serve(endpoint, requests, inbound.clone());
         tasks.spawn(unconstrained(serving));
     }
-    if portion.is_one_of_several() && portion.is_first() {
+    if assignment.is_one_of_several() && assignment.is_first() {
         for broadcast in subjects::BROADCASTS {
             let told = client.subscribe(subjects::told(None, broadcast)).await?;
             tasks.spawn(unconstrained(serve::told(told, inbound.clone())));
@@ -175,7 +175,7 @@ async fn subscribe(inbound: Inbound, lease: Held) -> anyhow::Result<(Service, Jo
             tally: tally.clone(),
             lease,
             term: inbound.desk.term.clone(),
-            of: portion.of,
+            of: assignment.of,
             room: Gather::room(),
         };
         for endpoint in Endpoint::ALL.into_iter().filter(|one| one.reads()) {

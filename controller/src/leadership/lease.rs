@@ -35,7 +35,7 @@ pub struct LeaseError {
 
 /// Where leases are.
 #[derive(Debug, Clone)]
-pub struct Leases {
+pub struct LeaseBucket {
     bucket: Store,
     ttl: Duration,
     /// This process, among all.
@@ -45,15 +45,15 @@ pub struct Leases {
 /// What this process holds, until it is dropped or lost.
 #[derive(Debug)]
 pub struct Lease {
-    leases: Leases,
+    leases: LeaseBucket,
     key: String,
     revision: u64,
-    held: Held,
+    held: LeaseGuard,
 }
 
 /// Whether a lease is held: to be asked right before anything is told.
 #[derive(Debug, Clone)]
-pub struct Held {
+pub struct LeaseGuard {
     since: Instant,
     until: Arc<Until>,
 }
@@ -83,7 +83,7 @@ impl Asked {
     }
 }
 
-impl Leases {
+impl LeaseBucket {
     /// Opens the bucket; makes it if it is missing.
     ///
     /// # Errors
@@ -133,7 +133,7 @@ impl Leases {
                 leases: self.clone(),
                 key: key.to_owned(),
                 revision,
-                held: Held::from(asked, self.ttl),
+                held: LeaseGuard::from(asked, self.ttl),
             })),
             Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(None),
             Err(error) => Err(failed(error)),
@@ -143,7 +143,7 @@ impl Leases {
 
 impl Lease {
     /// Whether it is held, now and later.
-    pub fn held(&self) -> Held {
+    pub fn guard(&self) -> LeaseGuard {
         self.held.clone()
     }
 
@@ -167,7 +167,7 @@ impl Lease {
 
     /// Its new revision; none if somebody else has it.
     async fn renew(&self) -> Option<u64> {
-        let Leases { bucket, holder, .. } = &self.leases;
+        let LeaseBucket { bucket, holder, .. } = &self.leases;
         let mut revision = self.revision;
         loop {
             match bucket.update(&self.key, holder.clone(), revision).await {
@@ -193,7 +193,7 @@ impl Lease {
     /// Gives it back, for somebody else to take at once. Best effort: it ends by itself, too.
     pub async fn release(self) {
         self.held.end();
-        let Leases {
+        let LeaseBucket {
             bucket,
             ttl,
             holder,
@@ -218,7 +218,7 @@ impl Drop for Lease {
     }
 }
 
-impl Held {
+impl LeaseGuard {
     /// By the only one there is.
     pub fn alone() -> Self {
         Self {

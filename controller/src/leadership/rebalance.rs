@@ -14,7 +14,7 @@ use tokio::sync::Notify;
 use tracing::{debug, info};
 use uuid::Uuid;
 
-use crate::leadership::lease::Leases;
+use crate::leadership::lease::LeaseBucket;
 use crate::leadership::term::Shutdown;
 
 /// How often a controller says that it is there, in the time that what it says counts.
@@ -29,7 +29,7 @@ const LOOK: Duration = Duration::from_millis(250);
 
 /// What is known of who leads how many.
 #[derive(Debug, Clone)]
-pub struct Balance(Arc<Known>);
+pub struct Rebalancer(Arc<Known>);
 
 #[derive(Debug)]
 struct Known {
@@ -50,7 +50,7 @@ struct Own {
     led: BTreeSet<Partition>,
 }
 
-impl Balance {
+impl Rebalancer {
     /// Of a controller that starts.
     pub fn new(of: Partitions, ttl: Duration) -> Self {
         Self(Arc::new(Known {
@@ -132,7 +132,7 @@ impl Balance {
         let key = format!("{}{}", subjects::PRESENCE, Uuid::now_v7());
         let (bucket, ttl) = (subjects::LEASES_BUCKET, self.0.ttl);
         let bucket = loop {
-            let opened = Leases::open(client.clone(), bucket, replicas, ttl).await;
+            let opened = LeaseBucket::open(client.clone(), bucket, replicas, ttl).await;
             if let Ok(leases) = opened {
                 break leases.bucket().clone();
             }
@@ -215,12 +215,12 @@ mod tests {
     use async_nats::jetstream::kv::Operation;
     use scuttle_schemas::Partitions;
 
-    use super::Balance;
+    use super::Rebalancer;
 
     #[test]
     fn who_leads_more_than_another_defers_to_it() {
         let of = Partitions::new(4).expect("valid");
-        let balance = Balance::new(of, Duration::from_mins(1));
+        let balance = Rebalancer::new(of, Duration::from_mins(1));
         let leads = |count| {
             for partition in of.all().take(count) {
                 balance.leads(partition);
@@ -241,7 +241,7 @@ mod tests {
     #[tokio::test(start_paused = true)]
     async fn two_more_than_another_are_one_too_many() {
         let of = Partitions::new(4).expect("valid");
-        let balance = Balance::new(of, Duration::ZERO);
+        let balance = Rebalancer::new(of, Duration::ZERO);
         let all: Vec<_> = of.all().collect();
         for partition in &all[..3] {
             balance.leads(*partition);

@@ -35,18 +35,18 @@ impl Shutdown {
 
 /// Why a leader stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum End {
+pub enum StopReason {
     /// The shutdown has begun.
     Shutdown,
     /// It leads no more.
-    Deposed,
+    SteppedDown,
 }
 
-impl End {
+impl StopReason {
     /// What whoever comes after it is told.
     pub fn refusal(self) -> Refusal {
         match self {
-            Self::Deposed => Refusal::new(
+            Self::SteppedDown => Refusal::new(
                 ErrorCode::NotLeader,
                 "this controller does not lead any more: ask again, the one that does answers",
             ),
@@ -67,9 +67,9 @@ pub struct Term {
 
 /// Ends a leader's term before the shutdown does.
 #[derive(Debug, Clone, Default)]
-pub struct Depose(watch::Sender<bool>);
+pub struct StepDown(watch::Sender<bool>);
 
-impl Depose {
+impl StepDown {
     /// It leads no more.
     pub fn now(&self) {
         self.0.send_replace(true);
@@ -78,10 +78,10 @@ impl Depose {
 
 impl Term {
     /// Of a leader that leads until the shutdown begins, unless it is deposed.
-    pub fn until(shutdown: Shutdown) -> (Self, Depose) {
+    pub fn until(shutdown: Shutdown) -> (Self, StepDown) {
         let depose = watch::Sender::new(false);
         let deposed = depose.subscribe();
-        (Self { shutdown, deposed }, Depose(depose))
+        (Self { shutdown, deposed }, StepDown(depose))
     }
 
     /// Returns once it has ended.
@@ -99,11 +99,11 @@ impl Term {
     }
 
     /// Why it has ended, if it has.
-    pub fn end(&self) -> Option<End> {
+    pub fn end(&self) -> Option<StopReason> {
         if *self.deposed.borrow() {
-            Some(End::Deposed)
+            Some(StopReason::SteppedDown)
         } else {
-            self.shutdown.has_begun().then_some(End::Shutdown)
+            self.shutdown.has_begun().then_some(StopReason::Shutdown)
         }
     }
 }

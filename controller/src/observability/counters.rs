@@ -21,7 +21,7 @@ pub enum Source {
     /// What agents publish on their progress subjects.
     Progress,
     /// What the leaders of other partitions tell.
-    Told,
+    Relays,
     /// The connection to the NATS server.
     Connection,
     /// The audit log.
@@ -240,14 +240,19 @@ impl fmt::Display for Tally {
 impl Source {
     fn all() -> impl Iterator<Item = Self> {
         let endpoints = Endpoint::ALL.into_iter().map(Self::Endpoint);
-        endpoints.chain([Self::Progress, Self::Told, Self::Connection, Self::AuditLog])
+        endpoints.chain([
+            Self::Progress,
+            Self::Relays,
+            Self::Connection,
+            Self::AuditLog,
+        ])
     }
 
     fn index(self) -> usize {
         match self {
             Self::Endpoint(endpoint) => endpoint as usize,
             Self::Progress => Endpoint::ALL.len(),
-            Self::Told => Endpoint::ALL.len() + 1,
+            Self::Relays => Endpoint::ALL.len() + 1,
             Self::Connection => Endpoint::ALL.len() + 2,
             Self::AuditLog => Endpoint::ALL.len() + 3,
         }
@@ -258,7 +263,7 @@ impl Source {
         match self {
             Self::Endpoint(endpoint) => endpoint.name(),
             Self::Progress => "agent-progress",
-            Self::Told => "partitions",
+            Self::Relays => "partitions",
             Self::Connection => "connection",
             Self::AuditLog => "audit-log",
         }

@@ -12,15 +12,15 @@ use scuttle_schemas::{OperationId, Refusal, RefusalBody, headers};
 use tokio::sync::mpsc::Receiver;
 use tracing::{debug, warn};
 
-use crate::engine::Told;
-use crate::leadership::lease::Held;
+use crate::engine::CommittedBatch;
+use crate::leadership::lease::LeaseGuard;
 use crate::nats::connection::Connected;
 use crate::observability::audit::Audit;
 use crate::observability::counters::{About, Cause, Source, Tally};
 use crate::observability::event_log::{self, Events};
 use crate::observability::spans;
 use crate::outbound::encoder::Encoder;
-use crate::partition::assignment::Portion;
+use crate::partition::assignment::PartitionAssignment;
 use crate::partition::relay_format;
 use crate::request::endpoint::Endpoint;
 use crate::request::serve::Requester;
@@ -38,15 +38,18 @@ const BUFFER: usize = 1 << 20;
 /// are sent again by their operations, and a subscriber learns from the next revision what it missed. Nor does anything leave
 /// once the lease is over: another controller may have gone on since.
 pub async fn run(
-    (client, portion): (Client, Portion),
-    mut outbox: Receiver<Vec<Told<Box<Requester>>>>,
-    (connected, lease): (Connected, Held),
+    (client, assignment): (Client, PartitionAssignment),
+    mut outbox: Receiver<Vec<CommittedBatch<Box<Requester>>>>,
+    (connected, lease): (Connected, LeaseGuard),
     (audit, tally, mut events): (Audit, Arc<Tally>, Events),
 ) {
     let mut encoder = Encoder::new(BUFFER);
     while let Some(mut batches) = outbox.recv().await {
         if !lease.is_valid() {
-            batches = batches.into_iter().map(Told::deposed).collect();
+            batches = batches
+                .into_iter()
+                .map(CommittedBatch::into_rejected)
+                .collect();
         }
         // Also while the server is away: what was accepted is on disk, whoever hears of it.
         for (requester, reply) in batches.iter().flat_map(|batch| &batch.replies) {
@@ -67,17 +70,17 @@ pub async fn run(
         tokio::select! {
             biased;
             () = watch.lost() => debug!("not all was sent: the NATS server is away"),
-            () = tell((&client, portion), &mut encoder, &tally, batches) => {}
+            () = tell((&client, assignment), &mut encoder, &tally, batches) => {}
         }
     }
 }
 
 /// Replies first: somebody waits for each. Their order among the others says nothing.
 async fn tell(
-    (client, portion): (&Client, Portion),
+    (client, assignment): (&Client, PartitionAssignment),
     encoder: &mut Encoder,
     tally: &Tally,
-    mut batches: Vec<Told<Box<Requester>>>,
+    mut batches: Vec<CommittedBatch<Box<Requester>>>,
 ) {
     for batch in &mut batches {
         let commit = batch.decided.zip(batch.durable);
@@ -95,14 +98,14 @@ async fn tell(
     // They are written to the connection now, while the rest is encoded, which takes longer.
     tokio::task::yield_now().await;
     for effect in batches.into_iter().flat_map(|batch| batch.effects) {
-        if let Err(error) = send((client, portion), encoder, effect).await {
+        if let Err(error) = send((client, assignment), encoder, effect).await {
             warn!("could not publish: {error}");
         }
     }
 }
 
 async fn send(
-    (client, portion): (&Client, Portion),
+    (client, assignment): (&Client, PartitionAssignment),
     encoder: &mut Encoder,
     mut effect: Effect,
 ) -> Result<(), PublishError> {
@@ -114,7 +117,7 @@ async fn send(
         subject,
         headers,
         payload,
-    } = outgoing(encoder, effect, portion);
+    } = encode_effect(encoder, effect, assignment);
     let sent = match headers {
         None => client.publish(subject, payload).await,
         Some(headers) => client.publish_with_headers(subject, headers, payload).await,
@@ -137,11 +140,15 @@ pub struct Outgoing {
 }
 
 /// The message that an effect of the leader of these hosts is.
-pub fn outgoing(encoder: &mut Encoder, effect: Effect, portion: Portion) -> Outgoing {
-    let preface = if portion.is_first() {
+pub fn encode_effect(
+    encoder: &mut Encoder,
+    effect: Effect,
+    assignment: PartitionAssignment,
+) -> Outgoing {
+    let preface = if assignment.is_first() {
         None
     } else {
-        relay_format::preface(&effect)
+        relay_format::encode_header(&effect)
     };
     let (subject, payload, trace) = match effect {
         Effect::Command {
@@ -173,13 +180,13 @@ pub fn outgoing(encoder: &mut Encoder, effect: Effect, portion: Portion) -> Outg
             told,
             trace,
         } => (
-            Subject::from_static(relay_format::subject(told.topic)),
-            relay_format::numbered(&told, revision),
+            Subject::from_static(relay_format::broadcast_subject(told.topic)),
+            relay_format::with_revision(&told, revision),
             trace,
         ),
     };
     Outgoing {
-        subject: portion.says(subject),
+        subject: assignment.publish_subject(subject),
         headers: trace.map(|trace| trace_headers(&trace)),
         payload: match preface {
             Some(preface) => [preface.as_bytes(), &payload].concat().into(),
@@ -189,7 +196,7 @@ pub fn outgoing(encoder: &mut Encoder, effect: Effect, portion: Portion) -> Outg
 }
 
 /// The headers and the payload of an answer.
-pub fn answer(encoder: &mut Encoder, reply: &Reply) -> (Option<HeaderMap>, Bytes) {
+pub fn encode_reply(encoder: &mut Encoder, reply: &Reply) -> (Option<HeaderMap>, Bytes) {
     match reply {
         Reply::Refused(refusal) => (
             Some(refusal_headers(refusal)),
@@ -228,7 +235,7 @@ pub async fn reply(
         count(Cause::ReplySubject, &"it is not answered");
         return;
     }
-    let (headers, payload) = answer(encoder, reply);
+    let (headers, payload) = encode_reply(encoder, reply);
     let sent = match reply {
         Reply::Refused(refusal) => {
             let headers = headers.unwrap_or_default();

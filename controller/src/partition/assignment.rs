@@ -16,14 +16,14 @@ use crate::store::FILE_NAME;
 
 /// One partition, of how many.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Portion {
+pub struct PartitionAssignment {
     /// Which.
     pub partition: Partition,
     /// Of how many.
     pub of: Partitions,
 }
 
-impl Portion {
+impl PartitionAssignment {
     /// All hosts.
     pub const WHOLE: Self = Self {
         partition: Partition::FIRST,
@@ -41,17 +41,17 @@ impl Portion {
     }
 
     /// Whether a host is one of its own.
-    pub fn has(self, host: &HostId) -> bool {
+    pub fn owns_host(self, host: &HostId) -> bool {
         !self.is_one_of_several() || self.of.of_host(host) == self.partition
     }
 
     /// Whether an operation's host is.
-    pub fn has_operation(self, id: OperationId) -> bool {
+    pub fn owns_operation(self, id: OperationId) -> bool {
         self.of.of_operation(id) == self.partition
     }
 
     /// Whether it takes what an agent says on this subject, of which nothing else is read.
-    pub fn hears(self, channel: AgentChannel, subject: &str) -> bool {
+    pub fn owns_subject(self, channel: AgentChannel, subject: &str) -> bool {
         if !self.is_one_of_several() {
             return true;
         }
@@ -63,13 +63,13 @@ impl Portion {
 
     /// Whether it answers a teardown request, as far as that can be told without reading it all: there are more of these than of
     /// any others, and most are another's.
-    pub fn answers_unread(self, payload: &[u8]) -> Option<bool> {
+    pub fn owns_payload(self, payload: &[u8]) -> Option<bool> {
         let host = named(payload).filter(|_| self.is_one_of_several())?;
         Some(self.of.of_text(host) == self.partition)
     }
 
     /// An id for a host that is to be one of its own.
-    pub fn fresh_host(self) -> HostId {
+    pub fn new_host_id(self) -> HostId {
         loop {
             let host = Uuid::now_v7().to_string();
             if self.of.of_text(&host) == self.partition {
@@ -79,16 +79,16 @@ impl Portion {
     }
 
     /// Whether it answers a request. One that cannot be read is about no host.
-    pub fn answers(self, read: &Result<Input, Rejected>) -> bool {
+    pub fn owns_request(self, read: &Result<Input, Rejected>) -> bool {
         if !self.is_one_of_several() {
             return true;
         }
         match read {
-            Ok(Input::Teardown { request, .. }) => self.has(&request.host_uuid),
-            Ok(Input::Decommission(request)) => self.has(&request.host_uuid),
-            Ok(Input::Cancel(request)) => self.has_operation(request.operation_id),
+            Ok(Input::Teardown { request, .. }) => self.owns_host(&request.host_uuid),
+            Ok(Input::Decommission(request)) => self.owns_host(&request.host_uuid),
+            Ok(Input::Cancel(request)) => self.owns_operation(request.operation_id),
             Ok(Input::Enroll { request, .. }) => match &request.host_uuid {
-                Some(host) => self.has(host),
+                Some(host) => self.owns_host(host),
                 None => self.of.of_name(&request.name) == self.partition,
             },
             // They came on a subject of its own.
@@ -101,7 +101,7 @@ impl Portion {
     /// before it was asked for: it cannot show by a lower revision of its own that it does not. Nor may one host's record be
     /// old, by which it is decided whose a name is.
     #[must_use]
-    pub fn fenced(self, input: Input) -> Input {
+    pub fn make_linearizable(self, input: Input) -> Input {
         let old_is_harm = match &input {
             Input::HostsList(request) => !self.is_first() || request.host_uuid.is_some(),
             Input::ShardsList(_) | Input::OperationsList(_) => !self.is_first(),
@@ -115,7 +115,7 @@ impl Portion {
     }
 
     /// Where its rows are, in a controller's data directory.
-    pub fn directory(self, data_dir: &Path) -> PathBuf {
+    pub fn data_dir(self, data_dir: &Path) -> PathBuf {
         if self.is_one_of_several() {
             data_dir.join(format!("partition-{}", self.partition))
         } else {
@@ -124,17 +124,17 @@ impl Portion {
     }
 
     /// Those of all partitions whose rows are in a controller's data directory, if there are several.
-    pub fn directories(data_dir: &Path) -> Vec<PathBuf> {
+    pub fn find_data_dirs(data_dir: &Path) -> Vec<PathBuf> {
         let of = Partitions::MOST;
         let all = of.all().map(|partition| Self { partition, of });
-        let directories = all.map(|portion| portion.directory(data_dir));
+        let directories = all.map(|assignment| assignment.data_dir(data_dir));
         directories
             .filter(|path| path.join(FILE_NAME).is_file())
             .collect()
     }
 
     /// The subject and the name of an endpoint: what only reads is asked of each partition by its leader, where there are several.
-    pub fn serves(self, endpoint: Endpoint) -> (String, String) {
+    pub fn endpoint_subject(self, endpoint: Endpoint) -> (String, String) {
         let (subject, name) = (endpoint.subject(), endpoint.name());
         if self.is_one_of_several() && endpoint.reads() {
             let partition = self.partition;
@@ -146,7 +146,7 @@ impl Portion {
     }
 
     /// Where it says what is to be said on `subject`: broadcasts are numbered by the first.
-    pub fn says(self, subject: Subject) -> Subject {
+    pub fn publish_subject(self, subject: Subject) -> Subject {
         if self.is_first() || !subjects::BROADCASTS.contains(&subject.as_str()) {
             return subject;
         }
@@ -175,18 +175,21 @@ mod tests {
     use scuttle_schemas::subjects::{self, AgentChannel::Results};
     use scuttle_schemas::{Partition, Partitions};
 
-    use super::Portion;
+    use super::PartitionAssignment;
     use crate::request::endpoint::Endpoint;
 
     #[test]
     fn one_partition_serves_what_clients_ask() {
         for endpoint in Endpoint::ALL {
             let served = (endpoint.subject(), endpoint.name().to_owned());
-            assert_eq!(Portion::WHOLE.serves(endpoint), served);
+            assert_eq!(
+                PartitionAssignment::WHOLE.endpoint_subject(endpoint),
+                served
+            );
         }
         assert_eq!(
-            Portion::WHOLE
-                .says(subjects::SHARDS_UPDATED.into())
+            PartitionAssignment::WHOLE
+                .publish_subject(subjects::SHARDS_UPDATED.into())
                 .as_str(),
             subjects::SHARDS_UPDATED
         );
@@ -195,21 +198,27 @@ mod tests {
     #[test]
     fn a_page_for_another_leader_is_fenced() {
         let of = Partitions::new(2).expect("valid");
-        let fences = |portion: Portion| {
+        let fences = |assignment: PartitionAssignment| {
             let list = Input::ShardsList(ShardsListRequest::default());
-            matches!(portion.fenced(list), Input::Fenced(_))
+            matches!(assignment.make_linearizable(list), Input::Fenced(_))
         };
-        let fences = of.all().map(|partition| fences(Portion { partition, of }));
+        let fences = of
+            .all()
+            .map(|partition| fences(PartitionAssignment { partition, of }));
         assert_eq!(fences.collect::<Vec<_>>(), [false, true]);
         let partition = Partition::FIRST;
         let one_host = HostsListRequest {
             host_uuid: Some("a".parse().expect("valid")),
             ..HostsListRequest::default()
         };
-        let of_one_host = Portion { partition, of }.fenced(Input::HostsList(one_host));
+        let of_one_host =
+            PartitionAssignment { partition, of }.make_linearizable(Input::HostsList(one_host));
         assert!(matches!(of_one_host, Input::Fenced(_)));
         let list = Input::ShardsList(ShardsListRequest::default());
-        assert!(matches!(Portion::WHOLE.fenced(list), Input::ShardsList(_)));
+        assert!(matches!(
+            PartitionAssignment::WHOLE.make_linearizable(list),
+            Input::ShardsList(_)
+        ));
     }
 
     #[test]
@@ -237,11 +246,13 @@ mod tests {
         for number in 0..64 {
             let host = format!("worker-{number}").parse().expect("valid");
             let subject = Results.of(&host);
-            let takes = |partition| Portion { partition, of }.hears(Results, &subject);
+            let takes =
+                |partition| PartitionAssignment { partition, of }.owns_subject(Results, &subject);
             assert_eq!(of.all().filter(|one| takes(*one)).count(), 1, "{subject}");
         }
         // What names no host is the first's.
-        let takes = |partition| Portion { partition, of }.hears(Results, "nobody's");
+        let takes =
+            |partition| PartitionAssignment { partition, of }.owns_subject(Results, "nobody's");
         assert_eq!(of.all().filter(|one| takes(*one)).count(), 1);
     }
 }

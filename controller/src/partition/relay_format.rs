@@ -15,7 +15,7 @@ const REPEATS: u8 = b'=';
 const TELLS: u8 = b'+';
 
 /// What comes before a broadcast of this partition, if the effect is one: its revision, and whether it tells anything.
-pub fn preface(effect: &Effect) -> Option<String> {
+pub fn encode_header(effect: &Effect) -> Option<String> {
     let (revision, repeats) = match effect {
         Effect::ShardsUpdated(message, _) => {
             let repeats = message.updated.is_empty() && message.removed.is_empty();
@@ -30,11 +30,11 @@ pub fn preface(effect: &Effect) -> Option<String> {
 }
 
 /// Reads what was told on this subject.
-pub fn read(subject: &str, payload: &[u8]) -> Option<Relayed> {
+pub fn decode(subject: &str, payload: &[u8]) -> Option<Relayed> {
     let all = [Topic::Shards, Topic::Hosts, Topic::Operations];
     let topic = all
         .into_iter()
-        .find(|topic| subject.ends_with(self::subject(*topic)))?;
+        .find(|topic| subject.ends_with(broadcast_subject(*topic)))?;
     let end = payload.iter().position(|byte| !byte.is_ascii_digit())?;
     let (revision, rest) = payload.split_at(end);
     let (kind, message) = rest.split_first()?;
@@ -51,7 +51,7 @@ pub fn read(subject: &str, payload: &[u8]) -> Option<Relayed> {
 }
 
 /// The subject that it is told on.
-pub fn subject(topic: Topic) -> &'static str {
+pub fn broadcast_subject(topic: Topic) -> &'static str {
     match topic {
         Topic::Shards => subjects::SHARDS_UPDATED,
         Topic::Hosts => subjects::HOSTS_UPDATED,
@@ -60,7 +60,7 @@ pub fn subject(topic: Topic) -> &'static str {
 }
 
 /// The message, with this revision in the place of its own.
-pub fn numbered(told: &Relayed, revision: u64) -> Bytes {
+pub fn with_revision(told: &Relayed, revision: u64) -> Bytes {
     let (own, new) = (told.revision.to_string(), revision.to_string());
     let message = &*told.message;
     let mut numbered = Vec::with_capacity(message.len() + message.len() / 64 + new.len());
@@ -86,7 +86,7 @@ mod tests {
     use scuttle_schemas::subjects;
     use serde_json::{Value, json};
 
-    use super::{numbered, preface, read, subject};
+    use super::{broadcast_subject, decode, encode_header, with_revision};
 
     fn message(revision: u64) -> Value {
         let at = "2026-11-23T09:11:49.000Z";
@@ -110,12 +110,16 @@ mod tests {
             let told: ShardsUpdated = serde_json::from_value(message(own)).expect("a message");
             let json = serde_json::to_vec(&told).expect("JSON");
             let effect = Effect::ShardsUpdated(told, None);
-            let payload = [preface(&effect).expect("a broadcast").as_bytes(), &json].concat();
+            let payload = [
+                encode_header(&effect).expect("a broadcast").as_bytes(),
+                &json,
+            ]
+            .concat();
             let on = subjects::told(None, subjects::SHARDS_UPDATED);
-            let relayed = read(&on, &payload).expect("told");
+            let relayed = decode(&on, &payload).expect("told");
             assert_eq!((relayed.revision, relayed.repeats), (own, false));
-            assert_eq!(subject(relayed.topic), subjects::SHARDS_UPDATED);
-            let on: Value = serde_json::from_slice(&numbered(&relayed, new)).expect("JSON");
+            assert_eq!(broadcast_subject(relayed.topic), subjects::SHARDS_UPDATED);
+            let on: Value = serde_json::from_slice(&with_revision(&relayed, new)).expect("JSON");
             let read: ShardsUpdated = serde_json::from_value(on).expect("a message");
             let wanted: ShardsUpdated = serde_json::from_value(message(new)).expect("a message");
             assert_eq!(read, wanted);
@@ -125,11 +129,11 @@ mod tests {
     #[test]
     fn what_is_not_told_so_is_not_read() {
         let hosts = &subjects::told(None, subjects::HOSTS_UPDATED);
-        let repeat = read(hosts, b"12={}").expect("told");
+        let repeat = decode(hosts, b"12={}").expect("told");
         assert_eq!((repeat.topic, repeat.repeats), (Topic::Hosts, true));
         for payload in ["", "12", "{}", "+{}", "12-{}", "99999999999999999999+{}"] {
-            assert!(read(hosts, payload.as_bytes()).is_none(), "{payload}");
+            assert!(decode(hosts, payload.as_bytes()).is_none(), "{payload}");
         }
-        assert!(read(subjects::TEARDOWN, b"12={}").is_none());
+        assert!(decode(subjects::TEARDOWN, b"12={}").is_none());
     }
 }

@@ -16,8 +16,8 @@ use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
 use uuid::Uuid;
 
-use crate::leadership::lease::Held;
-use crate::leadership::term::{End, Term};
+use crate::leadership::lease::LeaseGuard;
+use crate::leadership::term::{StopReason, Term};
 use crate::observability::counters::{Source, Tally};
 use crate::outbound::encoder::Encoder;
 use crate::outbound::publisher;
@@ -42,7 +42,7 @@ pub struct Gather {
     /// What was answered is counted here.
     pub tally: Arc<Tally>,
     /// Whether its own partition is still led.
-    pub lease: Held,
+    pub lease: LeaseGuard,
     /// When to stop.
     pub term: Term,
     /// How many partitions there are.
@@ -102,7 +102,7 @@ impl Gather {
             () = term.ended() => None,
             gathered = gathered => Some(gathered.unwrap_or_else(Reply::Refused)),
         };
-        let end = || term.end().unwrap_or(End::Deposed).refusal();
+        let end = || term.end().unwrap_or(StopReason::SteppedDown).refusal();
         let reply = reply.filter(|_| self.lease.is_valid());
         reply.unwrap_or_else(|| Reply::Refused(end()))
     }

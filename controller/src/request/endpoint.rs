@@ -206,7 +206,7 @@ impl Endpoint {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn read_progress(message: &Message) -> Result<Input, Rejected> {
+pub fn decode_progress(message: &Message) -> Result<Input, Rejected> {
     let progress: TeardownProgress = payload("teardown progress", message)?;
     let host = AgentChannel::Progress.host(&message.subject);
     let host = host.ok_or_else(|| bad_request(&"the subject names no valid host_uuid"))?;
@@ -217,11 +217,11 @@ pub fn read_progress(message: &Message) -> Result<Input, Rejected> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn read_told(message: &Message, of: Partitions) -> Result<Input, Rejected> {
+pub fn decode_relay(message: &Message, of: Partitions) -> Result<Input, Rejected> {
     let subject = message.subject.as_str();
     let from = subjects::teller(subject, of);
     let from = from.ok_or_else(|| bad_request(&"the subject names no partition"))?;
-    let told = relay_format::read(subject, &message.payload);
+    let told = relay_format::decode(subject, &message.payload);
     let told = told.ok_or_else(|| bad_request(&"it is no broadcast of a partition"))?;
     let trace = trace(message);
     Ok(Input::Relay { from, told, trace })

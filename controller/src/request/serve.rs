@@ -19,14 +19,14 @@ use tokio::task::JoinSet;
 use uuid::Uuid;
 
 use crate::admission::capacity::{Full, Gone, Inbox, Room};
-use crate::leadership::term::{End, Term};
+use crate::leadership::term::{StopReason, Term};
 use crate::nats::connection::Connected;
 use crate::observability::audit::{Asked, Audit};
 use crate::observability::counters::{About, Cause, Source, Tally};
 use crate::observability::spans;
 use crate::outbound::encoder::Encoder;
 use crate::outbound::publisher;
-use crate::partition::assignment::Portion;
+use crate::partition::assignment::PartitionAssignment;
 use crate::partition::name_registry::{Claim, Enrolling, Names};
 use crate::request::endpoint::{self, Endpoint, Rejected};
 
@@ -89,7 +89,7 @@ pub struct Desk {
     /// When to stop.
     pub term: Term,
     /// Which hosts are its own.
-    pub portion: Portion,
+    pub assignment: PartitionAssignment,
     /// Where the hosts' names are claimed, if others have hosts, too.
     pub names: Option<Names>,
 }
@@ -199,7 +199,7 @@ fn submit(
     inbox: Option<&Inbox<Box<Requester>>>,
     desk: &Desk,
 ) -> Submitted {
-    let (tally, term, portion) = (&desk.tally, &desk.term, desk.portion);
+    let (tally, term, assignment) = (&desk.tally, &desk.term, desk.assignment);
     let length = request.message.payload.len();
     let source = Source::Endpoint(endpoint);
     let refuse = |request: Request, (asked, span), refusal| {
@@ -217,7 +217,7 @@ fn submit(
         refusal
     };
     if let Some(channel) = endpoint.channel()
-        && !portion.hears(channel, &request.message.subject)
+        && !assignment.owns_subject(channel, &request.message.subject)
     {
         return Submitted::Done;
     }
@@ -233,7 +233,7 @@ fn submit(
         }
     }
     let unread = match endpoint {
-        Endpoint::Teardown => portion.answers_unread(&request.message.payload),
+        Endpoint::Teardown => assignment.owns_payload(&request.message.payload),
         // Whose report it is, its subject has said.
         _ => endpoint.channel().map(|_| true),
     };
@@ -241,7 +241,7 @@ fn submit(
         return Submitted::Done;
     }
     let mut read = endpoint.read(&request.message, Uuid::now_v7);
-    if unread.is_none() && !portion.answers(&read) {
+    if unread.is_none() && !assignment.owns_request(&read) {
         return Submitted::Done;
     }
     let asked = Asked::of(endpoint, &request.message, read.as_ref().ok());
@@ -275,7 +275,7 @@ fn submit(
         request,
         asked,
         span,
-        input: portion.fenced(input),
+        input: assignment.make_linearizable(input),
         room,
     };
     if desk.names.is_some() && matches!(heard.input, Input::Enroll { .. }) {
@@ -321,14 +321,14 @@ fn hand(
 
 /// Claims the name of a host that is to be enrolled; then hands it to the engine.
 async fn claim(endpoint: Endpoint, mut heard: Heard, inbox: Inbox<Box<Requester>>, mut desk: Desk) {
-    let (names, portion, mut term) = (desk.names.clone(), desk.portion, desk.term.clone());
+    let (names, assignment, mut term) = (desk.names.clone(), desk.assignment, desk.term.clone());
     let mut encoder = Encoder::new(REFUSALS);
     let claimed = async {
         let (Some(names), Input::Enroll { request, host }) = (names, &mut heard.input) else {
             return Ok(None);
         };
         if request.host_uuid.is_none() {
-            *host = portion.fresh_host();
+            *host = assignment.new_host_id();
         }
         names.claim(request, host.clone()).await.map(Some)
     };
@@ -367,17 +367,17 @@ async fn claim(endpoint: Endpoint, mut heard: Heard, inbox: Inbox<Box<Requester>
 /// missing.
 pub async fn told(messages: Subscriber, inbound: Inbound) {
     let Inbound { inbox, desk } = inbound;
-    let (of, tally) = (desk.portion.of, desk.tally);
+    let (of, tally) = (desk.assignment.of, desk.tally);
     until_over(messages, desk.term, |message| {
         let length = message.payload.len();
-        let taken = endpoint::read_told(&message, of).and_then(|input| {
+        let taken = endpoint::decode_relay(&message, of).and_then(|input| {
             let room = inbox.room(&input, length).ok_or_else(overloaded)?;
             // An engine that is gone tells nobody.
             let _ = inbox.send(input, Box::new(Requester::nobody(room)));
             Ok(())
         });
         if let Err(Rejected { cause, refusal }) = taken {
-            tally.count(Source::Told, cause, length, &refusal.message);
+            tally.count(Source::Relays, cause, length, &refusal.message);
         }
     })
     .await;
@@ -387,9 +387,9 @@ pub async fn told(messages: Subscriber, inbound: Inbound) {
 /// room, is dropped: progress is a hint, the result counts.
 pub async fn progress(messages: Subscriber, inbound: Inbound) {
     let Inbound { inbox, desk } = inbound;
-    let (portion, tally) = (desk.portion, desk.tally);
+    let (assignment, tally) = (desk.assignment, desk.tally);
     until_over(messages, desk.term, |message| {
-        if !portion.hears(AgentChannel::Progress, &message.subject) {
+        if !assignment.owns_subject(AgentChannel::Progress, &message.subject) {
             return;
         }
         let length = message.payload.len();
@@ -400,7 +400,7 @@ pub async fn progress(messages: Subscriber, inbound: Inbound) {
             Err(Full::Room) => Err(overloaded()),
         };
         let taken = room.and_then(|room| {
-            let input = endpoint::read_progress(&message)?;
+            let input = endpoint::decode_progress(&message)?;
             // An engine that is gone needs no hints.
             let _ = inbox.send(input, Box::new(Requester::nobody(room)));
             Ok(())
@@ -463,5 +463,5 @@ pub(crate) fn later(why: impl Into<String>) -> Refusal {
 
 /// What is said of whatever comes when the term has ended.
 fn over(term: &Term) -> Refusal {
-    term.end().unwrap_or(End::Shutdown).refusal()
+    term.end().unwrap_or(StopReason::Shutdown).refusal()
 }

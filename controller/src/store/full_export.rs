@@ -8,7 +8,7 @@ use scuttle_core::{Change, Meta};
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::{HostId, HostName, OperationId, Partitions};
 
-use crate::partition::assignment::Portion;
+use crate::partition::assignment::PartitionAssignment;
 use crate::store::codec::Contained;
 use crate::store::snapshot::{Record, Snapshot};
 use crate::store::staged_file::{Draft, DraftFile};
@@ -43,13 +43,13 @@ impl Whole {
 
     /// The rows of these hosts alone.
     #[must_use]
-    pub fn portion(&self, portion: Portion) -> Self {
+    pub fn portion(&self, assignment: PartitionAssignment) -> Self {
         let has = |change: &Change| match change {
             Change::Meta(_) => true,
-            Change::Host(row) => portion.has(&row.host),
-            Change::Shard(row) => portion.has(&row.host),
-            Change::Operation(row) => portion.has(&row.host),
-            Change::Key(row) => portion.has(&row.host),
+            Change::Host(row) => assignment.owns_host(&row.host),
+            Change::Shard(row) => assignment.owns_host(&row.host),
+            Change::Operation(row) => assignment.owns_host(&row.host),
+            Change::Key(row) => assignment.owns_host(&row.host),
             Change::ShardRemoved { .. }
             | Change::OperationRemoved { .. }
             | Change::KeyRemoved { .. } => false,
@@ -82,7 +82,7 @@ impl Whole {
         })
     }
 
-    /// An open operation that whoever names it would not find in its host's portion: it was made before there were several.
+    /// An open operation that whoever names it would not find in its host's assignment: it was made before there were several.
     pub fn misplaced(&self, of: Partitions) -> Option<OperationId> {
         self.0.values().find_map(|change| match change {
             Change::Operation(row) => {

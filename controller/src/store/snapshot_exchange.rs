@@ -17,7 +17,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
-use crate::leadership::lease::Held;
+use crate::leadership::lease::LeaseGuard;
 use crate::store::{DraftFile, JetStream, Snapshots, StoreError, place_rows, write_rows};
 
 /// How long the servers may take for an answer: as for the journal.
@@ -109,7 +109,7 @@ impl Peers {
             made.map_err(refused("make it", bucket))?
         };
         Ok(Self {
-            prefix: subjects::snapshots_prefix(stream.portion.partition),
+            prefix: subjects::snapshots_prefix(stream.assignment.partition),
             stream,
             context,
             objects,
@@ -181,7 +181,7 @@ impl Peers {
         &self,
         data_dir: &Path,
         rows: Snapshots,
-        lease: Held,
+        lease: LeaseGuard,
     ) -> impl Future<Output = ()> + Send + 'static {
         let (peers, data_dir) = (self.clone(), data_dir.to_owned());
         async move {

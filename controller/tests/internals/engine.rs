@@ -5,8 +5,8 @@ use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use scuttle_controller::engine::{self, Job, Told};
-use scuttle_controller::leadership::term::Depose;
+use scuttle_controller::engine::{self, CommittedBatch, Job};
+use scuttle_controller::leadership::term::StepDown;
 use scuttle_controller::store::{Fault, MemoryStore, Store, StoreError};
 use scuttle_core::{Input, Reply};
 use scuttle_schemas::hosts::{EnrollRequest, HostsListRequest};
@@ -17,7 +17,7 @@ type Requester = u32;
 
 struct Engine {
     inbox: SyncSender<Job<Requester>>,
-    outbox: Receiver<Vec<Told<Requester>>>,
+    outbox: Receiver<Vec<CommittedBatch<Requester>>>,
     replies: VecDeque<(Requester, Reply)>,
     thread: JoinHandle<Result<(), StoreError>>,
 }
@@ -29,7 +29,7 @@ fn start(disk: &MemoryStore) -> Engine {
     let thread = std::thread::spawn(move || {
         let state = engine::load(&mut store)?;
         let now = || Timestamp::from_millis(1_795_425_109_000);
-        let shown = (&Arc::default(), &Depose::default());
+        let shown = (&Arc::default(), &StepDown::default());
         engine::run(state, &mut store, jobs, &effects, now, shown)
     });
     Engine {

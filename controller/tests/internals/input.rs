@@ -6,7 +6,7 @@ use std::sync::LazyLock;
 
 use async_nats::{HeaderMap, Message};
 use proptest::prelude::*;
-use scuttle_controller::request::endpoint::{Endpoint, Rejected, read_progress};
+use scuttle_controller::request::endpoint::{Endpoint, Rejected, decode_progress};
 use scuttle_core::Input;
 use scuttle_schemas::subjects::AgentChannel;
 use scuttle_schemas::{ErrorCode, headers};
@@ -38,7 +38,7 @@ fn read_everywhere(host: &str, payload: &[u8], headers: Option<&HeaderMap>) -> V
         let message = on(endpoint.subject());
         (endpoint.name(), endpoint.read(&message, uuid::Uuid::now_v7))
     });
-    let progress = read_progress(&on(AgentChannel::Progress.of_all()));
+    let progress = decode_progress(&on(AgentChannel::Progress.of_all()));
     endpoints
         .into_iter()
         .chain([("progress", progress)])

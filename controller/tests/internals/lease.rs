@@ -1,9 +1,9 @@
-//! Leases on a real nats-server: one holder at a time, by the holder's own clock.
+//! LeaseBucket on a real nats-server: one holder at a time, by the holder's own clock.
 
 use std::time::Duration;
 
 use async_nats::Client;
-use scuttle_controller::leadership::lease::{Held, Lease, Leases};
+use scuttle_controller::leadership::lease::{Lease, LeaseBucket, LeaseGuard};
 use scuttle_tests::servers::nats_server::Server;
 use scuttle_tests::{TestResult, until};
 use tempfile::TempDir;
@@ -30,26 +30,26 @@ impl Bus {
     }
 
     /// As one more controller sees the leases.
-    async fn leases(&self) -> anyhow::Result<(Client, Leases)> {
+    async fn leases(&self) -> anyhow::Result<(Client, LeaseBucket)> {
         self.leases_of(TTL).await
     }
 
-    async fn leases_of(&self, ttl: Duration) -> anyhow::Result<(Client, Leases)> {
+    async fn leases_of(&self, ttl: Duration) -> anyhow::Result<(Client, LeaseBucket)> {
         let client = async_nats::connect(&self.url).await?;
-        let leases = Leases::open(client.clone(), "leases", 1, ttl).await?;
+        let leases = LeaseBucket::open(client.clone(), "leases", 1, ttl).await?;
         Ok((client, leases))
     }
 }
 
 /// Takes it as soon as nobody else has it.
-async fn taken(leases: &Leases) -> anyhow::Result<Lease> {
+async fn taken(leases: &LeaseBucket) -> anyhow::Result<Lease> {
     let take = || leases.take(KEY);
     let taken = until("the lease is free", take, Option::is_some).await?;
     Ok(taken.expect("it was taken"))
 }
 
 /// Whether it is given to nobody else as long as it is held; answers when it is given.
-async fn next_after(held: &Held, leases: &Leases) -> anyhow::Result<Lease> {
+async fn next_after(held: &LeaseGuard, leases: &LeaseBucket) -> anyhow::Result<Lease> {
     let next = taken(leases).await?;
     assert!(!held.is_valid(), "two hold it");
     Ok(next)
@@ -64,7 +64,7 @@ async fn one_of_many_takes_it() -> TestResult {
         taken.extend(leases.take(KEY).await?);
     }
     assert_eq!(taken.len(), 1);
-    assert!(taken[0].held().is_valid());
+    assert!(taken[0].guard().is_valid());
     Ok(())
 }
 
@@ -73,7 +73,7 @@ async fn it_ends_by_itself_and_first_for_its_holder() -> TestResult {
     let bus = Bus::start().await?;
     let ((_, one), (_, other)) = (bus.leases().await?, bus.leases().await?);
     let lease = taken(&one).await?;
-    next_after(&lease.held(), &other).await?;
+    next_after(&lease.guard(), &other).await?;
     Ok(())
 }
 
@@ -84,7 +84,7 @@ async fn it_is_kept_until_it_is_released() -> TestResult {
     let bus = Bus::start().await?;
     let ((_, one), (_, other)) = (bus.leases_of(ttl).await?, bus.leases_of(ttl).await?);
     let mut lease = taken(&one).await?;
-    let held = lease.held();
+    let held = lease.guard();
     // Longer than it would last by itself.
     let kept = tokio::time::timeout(2 * ttl, lease.keep()).await;
     assert!(kept.is_err() && held.is_valid(), "it was lost");
@@ -100,11 +100,11 @@ async fn who_was_asleep_has_lost_it_and_takes_nothing_from_the_next() -> TestRes
     let bus = Bus::start().await?;
     let ((_, one), (_, other)) = (bus.leases().await?, bus.leases().await?);
     let mut asleep = taken(&one).await?;
-    let next = next_after(&asleep.held(), &other).await?;
+    let next = next_after(&asleep.guard(), &other).await?;
     asleep.keep().await;
-    assert!(!asleep.held().is_valid());
+    assert!(!asleep.guard().is_valid());
     asleep.release().await;
-    assert!(next.held().is_valid());
+    assert!(next.guard().is_valid());
     assert!(one.take(KEY).await?.is_none(), "it was taken from the next");
     Ok(())
 }
@@ -116,6 +116,6 @@ async fn who_cannot_renew_it_loses_it() -> TestResult {
     let mut lease = taken(&leases).await?;
     drop(bus);
     lease.keep().await;
-    assert!(!lease.held().is_valid());
+    assert!(!lease.guard().is_valid());
     Ok(())
 }

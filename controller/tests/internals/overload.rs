@@ -9,14 +9,14 @@ use anyhow::Context;
 use async_nats::service::Service;
 use scuttle_controller::admission::capacity::{Depth, Inbox, Limits, Room};
 use scuttle_controller::admission::host_rate_limit::Share;
-use scuttle_controller::leadership::lease::Held;
+use scuttle_controller::leadership::lease::LeaseGuard;
 use scuttle_controller::leadership::term::{self, Term};
 use scuttle_controller::nats::{connection, service};
 use scuttle_controller::observability::audit::Audit;
 use scuttle_controller::observability::counters::Tally;
 use scuttle_controller::observability::event_log::Events;
 use scuttle_controller::outbound::publisher;
-use scuttle_controller::partition::assignment::Portion;
+use scuttle_controller::partition::assignment::PartitionAssignment;
 use scuttle_controller::request::endpoint::Endpoint;
 use scuttle_controller::request::serve::{self, Desk, Inbound, Requester};
 use scuttle_controller::store::{MemoryStore, Store, StoreError};
@@ -91,8 +91,8 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
     let audit = Audit::open(None)?;
     let events = Events::since(&State::default());
     let books = (audit.clone(), tally.clone(), events);
-    let may_send = (connected.clone(), Held::alone());
-    let whole = (client.clone(), Portion::WHOLE);
+    let may_send = (connected.clone(), LeaseGuard::alone());
+    let whole = (client.clone(), PartitionAssignment::WHOLE);
     let sending = publisher::run(whole, effects, may_send, books);
     tokio::spawn(sending);
     let (term, depose) = Term::until(term::listen()?);
@@ -107,7 +107,7 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
         audit: audit.clone(),
         tally: tally.clone(),
         term,
-        portion: Portion::WHOLE,
+        assignment: PartitionAssignment::WHOLE,
         names: None,
     };
     let inbound = Inbound {

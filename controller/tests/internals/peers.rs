@@ -3,7 +3,7 @@
 
 use std::path::Path;
 
-use scuttle_controller::partition::assignment::Portion;
+use scuttle_controller::partition::assignment::PartitionAssignment;
 use scuttle_controller::store::snapshot_exchange::{Peers, PeersError};
 use scuttle_controller::store::{
     JetStream, JournalError, ReplicatedStore, Snapshots, Store, StoreError, write_rows,
@@ -32,7 +32,7 @@ impl Bus {
             name: "journal".to_owned(),
             subject: "journal".to_owned(),
             replicas: 1,
-            portion: Portion::WHOLE,
+            assignment: PartitionAssignment::WHOLE,
         };
         Ok(Self {
             peers: Peers::open(stream.clone(), "snapshots").await?,

@@ -4,7 +4,7 @@ use std::time::{Duration, Instant};
 
 use anyhow::Context;
 use futures_util::StreamExt;
-use scuttle_controller::leadership::candidate::TTL;
+use scuttle_controller::leadership::candidate::LEASE_TTL;
 use scuttle_schemas::agents::{AgentCommand, TeardownCommand};
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::subjects::AgentChannel;
@@ -117,7 +117,7 @@ async fn a_leader_that_stops_hands_over() -> TestResult {
         stage.restart(leader).await?;
     }
     // Three times, because the machine may be busy: without handing over, each would be more.
-    assert!(quickest < TTL / 2, "{quickest:?}");
+    assert!(quickest < LEASE_TTL / 2, "{quickest:?}");
     Ok(())
 }
 

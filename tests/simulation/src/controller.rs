@@ -290,7 +290,7 @@ impl World {
         ]
         .into_iter()
         .find(|channel| channel.host_text(subject).is_some());
-        if channel.is_some_and(|channel| !portion.hears(channel, subject)) {
+        if channel.is_some_and(|channel| !portion.owns_subject(channel, subject)) {
             return;
         }
         let user = endpoint::requester(message).unwrap_or_default();
@@ -303,9 +303,9 @@ impl World {
         };
         let gathered = gathered(portion, subject);
         let read = if channel == Some(AgentChannel::Progress) {
-            endpoint::read_progress(message)
+            endpoint::decode_progress(message)
         } else if subjects::teller(subject, portion.of).is_some() {
-            endpoint::read_told(message, portion.of)
+            endpoint::decode_relay(message, portion.of)
         } else {
             let Some(endpoint) = gathered.or_else(|| served(portion, subject)) else {
                 return;
@@ -313,7 +313,7 @@ impl World {
             let (last, chance) = (&mut term.last_id, &mut self.chance);
             endpoint.read(message, || uuid7(now, last, chance))
         };
-        if !portion.answers(&read) {
+        if !portion.owns_request(&read) {
             return;
         }
         match read {
@@ -328,7 +328,7 @@ impl World {
                     _ => None,
                 };
                 let requester = asker.reply.is_some().then_some(asker);
-                let input = portion.fenced(input);
+                let input = portion.make_linearizable(input);
                 term.inbox.push_back(Job { input, requester });
                 if let Some(report) = report {
                     self.oracle

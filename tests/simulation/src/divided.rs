@@ -1,7 +1,7 @@
 //! The hosts divided over several partitions: who of the controllers belongs to which, whom of them a message reaches, and in
-//! which order what they tell each other comes. Which partition takes what is the product's rule (`Portion`).
+//! which order what they tell each other comes. Which partition takes what is the product's rule (`PartitionAssignment`).
 
-use scuttle_controller::partition::assignment::Portion;
+use scuttle_controller::partition::assignment::PartitionAssignment;
 use scuttle_controller::request::endpoint::Endpoint;
 use scuttle_schemas::{Partition, Partitions, subjects};
 
@@ -34,9 +34,9 @@ impl Divided {
     }
 
     /// Which hosts are a controller's.
-    pub(crate) fn portion(self, controller: usize) -> Portion {
+    pub(crate) fn portion(self, controller: usize) -> PartitionAssignment {
         let partition = self.of.all().nth(controller / self.each);
-        Portion {
+        PartitionAssignment {
             partition: partition.unwrap_or_default(),
             of: self.of,
         }
@@ -79,16 +79,16 @@ impl AllServers {
 }
 
 /// The endpoint at which a leader is asked on a subject.
-pub(crate) fn served(portion: Portion, subject: &str) -> Option<Endpoint> {
-    let serves = |endpoint: &Endpoint| match portion.serves(*endpoint).0.split_once('*') {
+pub(crate) fn served(portion: PartitionAssignment, subject: &str) -> Option<Endpoint> {
+    let serves = |endpoint: &Endpoint| match portion.endpoint_subject(*endpoint).0.split_once('*') {
         Some((head, tail)) => subject.starts_with(head) && subject.ends_with(tail),
-        None => portion.serves(*endpoint).0 == subject,
+        None => portion.endpoint_subject(*endpoint).0 == subject,
     };
     Endpoint::ALL.into_iter().find(serves)
 }
 
 /// The list that the first partition's leader gathers for whoever asks on a subject.
-pub(crate) fn gathered(portion: Portion, subject: &str) -> Option<Endpoint> {
+pub(crate) fn gathered(portion: PartitionAssignment, subject: &str) -> Option<Endpoint> {
     let gathers = portion.is_one_of_several() && portion.is_first();
     let asked = |endpoint: &Endpoint| endpoint.reads() && endpoint.subject() == subject;
     Endpoint::ALL.into_iter().find(|one| gathers && asked(one))

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use async_nats::{Message, StatusCode};
 use bytes::Bytes;
-use scuttle_controller::leadership::term::End;
+use scuttle_controller::leadership::term::StopReason;
 use scuttle_controller::request::endpoint::Endpoint;
 use scuttle_core::{Input, Reply, merge_hosts, merge_operations, merge_shards};
 use scuttle_schemas::{ErrorCode, HostId, Partition, Refusal, RefusalBody, headers, subjects};
@@ -212,7 +212,7 @@ impl World {
         let merged = if holds {
             merged
         } else {
-            Err(End::Deposed.refusal())
+            Err(StopReason::SteppedDown.refusal())
         };
         if let Err(refusal) = &merged {
             note!(self, "no list: {}", refusal.message);

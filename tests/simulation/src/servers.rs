@@ -127,7 +127,7 @@ impl Servers {
     pub(crate) fn take(&self, holder: Holder, now: u64) -> bool {
         let mut content = self.content();
         let free = content.lease.is_none_or(|(_, until)| until <= now);
-        let taken = content.hears(holder.0) && free;
+        let taken = content.owns_subject(holder.0) && free;
         if taken {
             content.lease = Some((holder, now + TTL_MS));
         }
@@ -138,11 +138,11 @@ impl Servers {
         let mut content = self.content();
         let there = content.lease.filter(|(_, until)| now < *until);
         match there {
-            Some((other, _)) if content.hears(holder.0) && other == holder => {
+            Some((other, _)) if content.owns_subject(holder.0) && other == holder => {
                 content.lease = Some((holder, now + TTL_MS));
                 Renewal::Renewed
             }
-            Some(_) if content.hears(holder.0) => Renewal::Taken,
+            Some(_) if content.owns_subject(holder.0) => Renewal::Taken,
             _ => Renewal::No,
         }
     }
@@ -156,7 +156,7 @@ impl Servers {
     /// Gives the lease back, if it is held.
     pub(crate) fn release(&self, holder: Holder) {
         let mut content = self.content();
-        let heard = content.hears(holder.0);
+        let heard = content.owns_subject(holder.0);
         content
             .lease
             .take_if(|(other, _)| heard && *other == holder);
@@ -187,7 +187,7 @@ impl Servers {
 }
 
 impl Content {
-    fn hears(&self, controller: usize) -> bool {
+    fn owns_subject(&self, controller: usize) -> bool {
         !self.away && !self.cut_off.contains(&controller)
     }
 
@@ -207,7 +207,7 @@ fn unanswered(action: &'static str) -> JournalError {
 impl Journal {
     fn asked(&self, action: &'static str) -> Result<MutexGuard<'_, Content>, JournalError> {
         let content = self.servers.content();
-        if content.hears(self.controller) {
+        if content.owns_subject(self.controller) {
             Ok(content)
         } else {
             Err(unanswered(action))

@@ -4,8 +4,8 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use async_nats::Subject;
-use scuttle_controller::engine::{self, Decided, Job, Told, Uncommitted};
-use scuttle_controller::leadership::term::End;
+use scuttle_controller::engine::{self, CommitFailed, CommittedBatch, Job, PendingBatch};
+use scuttle_controller::leadership::term::StopReason;
 use scuttle_controller::outbound::publisher;
 use scuttle_controller::store::Store;
 use scuttle_core::{Change, Effect, Input, Reply};
@@ -33,9 +33,9 @@ pub(crate) struct Asker {
 /// What a leader has in hand, in the order in which it goes.
 pub(crate) struct Term {
     pub(crate) inbox: VecDeque<Job<Asker>>,
-    pub(crate) undurable: VecDeque<Decided<Asker>>,
+    pub(crate) undurable: VecDeque<PendingBatch<Asker>>,
     /// May be told, if it leads yet.
-    durable: Vec<Told<Asker>>,
+    durable: Vec<CommittedBatch<Asker>>,
     /// Is being told.
     leaving: VecDeque<Leaving>,
     deciding: bool,
@@ -73,7 +73,7 @@ impl Term {
 
     /// What is told of all that it had in hand when it is over.
     pub(crate) fn deposed(self) -> Vec<(Asker, Reply)> {
-        let refused = |asker| (asker, Reply::Refused(End::Deposed.refusal()));
+        let refused = |asker| (asker, Reply::Refused(StopReason::SteppedDown.refusal()));
         let waiting = self.inbox.into_iter().filter_map(|job| job.requester);
         let gathering = (self.gatherings.into_values()).map(|gathering| gathering.asker);
         let leaving = self
@@ -83,8 +83,8 @@ impl Term {
                 Leaving::Answer(asker, _) => Some(asker),
                 Leaving::Effect(_) => None,
             });
-        let decided = self.undurable.into_iter().map(Decided::deposed);
-        let told = (self.durable.into_iter().map(Told::deposed)).chain(decided);
+        let decided = self.undurable.into_iter().map(PendingBatch::into_rejected);
+        let told = (self.durable.into_iter().map(CommittedBatch::into_rejected)).chain(decided);
         let replies = told.flat_map(|told| told.replies);
         (leaving.map(refused).chain(replies))
             .chain(waiting.map(refused))
@@ -140,7 +140,7 @@ impl World {
         let more = !term.inbox.is_empty();
         term.wakes += 1;
         let wake = Event::Wake(controller, run, term.wakes);
-        let patience = engine::patience(&process.state, now).as_millis() as u64;
+        let patience = engine::next_timeout(&process.state, now).as_millis() as u64;
         let commit = !term.undurable.is_empty() && !term.committing;
         term.committing |= commit;
         self.after(patience.max(1), wake);
@@ -194,7 +194,7 @@ impl World {
     }
 
     /// Appends batches, and has the oracle look at what is there then; whether that went well, as far as the leader knows.
-    fn append(&mut self, controller: usize, batches: Vec<Decided<Asker>>) -> bool {
+    fn append(&mut self, controller: usize, batches: Vec<PendingBatch<Asker>>) -> bool {
         let Some(process) = &mut self.controllers[controller].process else {
             return false;
         };
@@ -204,9 +204,9 @@ impl World {
         let grown = (self.servers.of(controller)).map(|servers| Some(servers.batches()) > before);
         let (told, failed) = match committed {
             Ok(told) => (told, false),
-            Err(Uncommitted { error, batches }) => {
+            Err(CommitFailed { error, batches }) => {
                 note!(self, "commit of {controller} failed: {error}");
-                let told = batches.into_iter().map(Told::deposed);
+                let told = batches.into_iter().map(CommittedBatch::into_rejected);
                 (told.collect(), true)
             }
         };
@@ -234,7 +234,7 @@ impl World {
     }
 
     /// Something was appended, and this is what is to be told of it.
-    fn judge(&mut self, controller: usize, appended: &[Change], told: &[Told<Asker>]) {
+    fn judge(&mut self, controller: usize, appended: &[Change], told: &[CommittedBatch<Asker>]) {
         let checked = self
             .oracle
             .of_controller(controller)
@@ -313,7 +313,7 @@ impl World {
         self.check(checked);
         let portion = self.divided.portion(controller);
         let encoder = &mut self.controllers[controller].encoder;
-        let leaves = publisher::outgoing(encoder, effect, portion);
+        let leaves = publisher::encode_effect(encoder, effect, portion);
         note!(
             self,
             "publish {controller} {}: {}",
@@ -334,7 +334,7 @@ impl World {
             return;
         }
         let encoder = &mut self.controllers[controller].encoder;
-        let (headers, payload) = publisher::answer(encoder, reply);
+        let (headers, payload) = publisher::encode_reply(encoder, reply);
         note!(
             self,
             "answer  {controller} {}: {}",

@@ -23,7 +23,7 @@ pub struct AuditError {
 pub(crate) struct Log {
     /// None: standard output.
     path: Option<PathBuf>,
-    // Held for as long as a write takes, never across an await.
+    // LeaseGuard for as long as a write takes, never across an await.
     lines: Mutex<Gathered>,
 }
 

@@ -21,8 +21,8 @@ use tokio::sync::mpsc::WeakSender;
 
 use crate::admission::capacity::{Depth, Depths, Named};
 use crate::clock;
-use crate::engine::stats::Vitals;
-use crate::engine::{LONG_JOURNAL, OUTBOX, Told, UNDURABLE};
+use crate::engine::stats::EngineStats;
+use crate::engine::{CommittedBatch, LONG_JOURNAL, OUTBOX, UNDURABLE};
 use crate::observability::audit::word;
 use crate::observability::counters::Tally;
 use crate::observability::health::{Health, Part};
@@ -39,7 +39,7 @@ pub struct Queues {
     /// The way into the engine.
     pub inbox: Depths,
     /// The way out. It does not keep the engine's receiver alive.
-    pub outbox: WeakSender<Vec<Told<Box<Requester>>>>,
+    pub outbox: WeakSender<Vec<CommittedBatch<Box<Requester>>>>,
 }
 
 /// Everything that is counted; clones show the same.
@@ -56,22 +56,22 @@ struct Sources {
     health: Health,
     tally: Arc<Tally>,
     /// Of each partition.
-    vitals: Vec<Arc<Vitals>>,
+    stats: Vec<Arc<EngineStats>>,
     queues: Mutex<Vec<Option<Queues>>>,
 }
 
 impl Metrics {
     /// Of a process that starts, with so many partitions; what is counted is counted of the first.
     pub fn new(health: Health, partitions: Partitions) -> Self {
-        let first = Vitals::default();
+        let first = EngineStats::default();
         let others = partitions.all().skip(1).map(|_| first.beside());
-        let others: Vec<Vitals> = others.collect();
+        let others: Vec<EngineStats> = others.collect();
         let sources = Sources {
             started_at: clock::now(),
             health,
             tally: Arc::default(),
             queues: Mutex::new(partitions.all().map(|_| None).collect()),
-            vitals: std::iter::once(first).chain(others).map(Arc::new).collect(),
+            stats: std::iter::once(first).chain(others).map(Arc::new).collect(),
         };
         Self {
             sources: Arc::new(sources),
@@ -94,8 +94,8 @@ impl Metrics {
     }
 
     /// The engine shows here how it is.
-    pub fn vitals(&self) -> &Arc<Vitals> {
-        &self.sources.vitals[self.own]
+    pub fn stats(&self) -> &Arc<EngineStats> {
+        &self.sources.stats[self.own]
     }
 
     /// These are the queues from now on.
@@ -121,7 +121,7 @@ impl Collector for Sources {
         self.process(&mut page)?;
         self.requests(&mut page)?;
         // No hosts would be another thing than none that are known yet.
-        let censuses = self.vitals.iter().filter_map(|vitals| vitals.census());
+        let censuses = self.stats.iter().filter_map(|stats| stats.census());
         if let Some(census) = censuses.reduce(Census::and) {
             record(&mut page, &census)?;
             seen(&mut page, &census.seen)?;
@@ -192,23 +192,23 @@ impl Sources {
 
     fn commits(&self, page: &mut Page) -> fmt::Result {
         // All partitions' are counted in the same.
-        let vitals = &self.vitals[0];
+        let stats = &self.stats[0];
         let help = "Changes in one append to the journal: how many share an fsync.";
-        page.histogram("scuttle_commit_changes", help, &vitals.commit_changes)?;
+        page.histogram("scuttle_commit_changes", help, &stats.commit_changes)?;
         let help = "What an append to the journal took, until it was on disk.";
         page.histogram(
             "scuttle_commit_duration_seconds",
             help,
-            &vitals.commit_seconds,
+            &stats.commit_seconds,
         )?;
         let help =
             "What a checkpoint took, which moves the oldest part of the journal to the rows.";
-        let checkpoints = &vitals.checkpoint_seconds;
+        let checkpoints = &stats.checkpoint_seconds;
         page.histogram("scuttle_checkpoint_duration_seconds", help, checkpoints)?;
         let help = format!(
             "Changes in the journal; above {LONG_JOURNAL} a checkpoint is due, as soon as nothing else is to do."
         );
-        let journal: usize = self.vitals.iter().map(|vitals| vitals.journal()).sum();
+        let journal: usize = self.stats.iter().map(|stats| stats.journal()).sum();
         page.gauge("scuttle_journal_changes", &help, journal as u64)
     }
 
@@ -234,7 +234,7 @@ impl Sources {
             "Batches that were decided and wait for the disk; at {} deciding waits, too.",
             UNDURABLE + 1
         );
-        let waiting: usize = self.vitals.iter().map(|vitals| vitals.waiting()).sum();
+        let waiting: usize = self.stats.iter().map(|stats| stats.waiting()).sum();
         page.gauge("scuttle_decided_batches", &help, waiting as u64)?;
         let outboxes = queues.iter().flatten();
         let outboxes = outboxes.filter_map(|queues| queues.outbox.upgrade());

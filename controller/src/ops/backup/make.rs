@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 use crate::ops::backup::listen::{SOCKET_NAME, through};
 use crate::ops::backup::wire::{self, Frame};
 use crate::ops::backup::{BackupError, Content, Interrupt};
-use crate::partition::assignment::Portion;
+use crate::partition::assignment::PartitionAssignment;
 use crate::store::{Draft, DraftFile, FILE_NAME, FORMAT, Record, Snapshot, StoreError, Whole};
 
 /// How long the controller may be silent: it reads from its disk, and nothing else.
@@ -66,7 +66,7 @@ pub fn make(
     let start = Instant::now();
     refuse_existing(file, force)?;
     refuse_store(data_dir, file)?;
-    let (draft, running) = match &*Portion::directories(data_dir) {
+    let (draft, running) = match &*PartitionAssignment::find_data_dirs(data_dir) {
         [] => whole(data_dir, file, interrupt)?,
         portions => together(portions, file, interrupt)?,
     };

@@ -20,10 +20,10 @@ use tokio::task::JoinSet;
 pub use error::MigrateError;
 
 use crate::config::StoreKind;
-use crate::leadership::candidate::TTL;
-use crate::leadership::lease::{Held, Leases};
+use crate::leadership::candidate::LEASE_TTL;
+use crate::leadership::lease::{LeaseBucket, LeaseGuard};
 use crate::nats::connection;
-use crate::partition::assignment::Portion;
+use crate::partition::assignment::PartitionAssignment;
 use crate::partition::name_registry;
 use crate::store::snapshot_exchange::Peers;
 use crate::store::{
@@ -131,9 +131,11 @@ impl Migration {
     /// The journals, there.
     fn streams(&self, client: &Client) -> Vec<JetStream> {
         let of = self.partitions;
-        let portions = of.all().map(|partition| Portion { partition, of });
+        let portions = of
+            .all()
+            .map(|partition| PartitionAssignment { partition, of });
         portions
-            .map(|portion| JetStream::of(client.clone(), self.replicas, portion))
+            .map(|assignment| JetStream::of(client.clone(), self.replicas, assignment))
             .collect()
     }
 
@@ -166,7 +168,7 @@ impl Migration {
                 .map_err(StoreError::from)?;
         }
         for (stream, draft) in streams.iter().zip(drafts) {
-            let directory = stream.portion.directory(&self.data_dir);
+            let directory = stream.assignment.data_dir(&self.data_dir);
             place_rows(draft, &directory, &stream.name)?;
         }
         if self.partitions != Partitions::ONE {
@@ -175,16 +177,16 @@ impl Migration {
         Ok(whole.rows())
     }
 
-    /// Puts a portion of the record into the object store, and makes it a draft of the rows here.
+    /// Puts a assignment of the record into the object store, and makes it a draft of the rows here.
     fn write_portion(
         &self,
         runtime: &Handle,
         whole: &Whole,
         stream: &JetStream,
     ) -> Result<DraftFile, MigrateError> {
-        let (portion, directory) = (
-            whole.portion(stream.portion),
-            stream.portion.directory(&self.data_dir),
+        let (assignment, directory) = (
+            whole.portion(stream.assignment),
+            stream.assignment.data_dir(&self.data_dir),
         );
         create_dir(&directory)?;
         let peers = Peers::open(stream.clone(), subjects::SNAPSHOTS_BUCKET);
@@ -193,15 +195,15 @@ impl Migration {
         if runtime.block_on(peers.newest())? > Some(BEFORE_THE_FIRST) {
             return Err(MigrateError::SnapshotsExist);
         }
-        let draft = portion.write(
+        let draft = assignment.write(
             &directory.join(FILE_NAME),
             Some((&stream.name, BEFORE_THE_FIRST)),
         )?;
-        compare(&portion, draft.path())?;
+        compare(&assignment, draft.path())?;
         runtime.block_on(peers.put(draft.path(), BEFORE_THE_FIRST))?;
         let (back, file) = DraftFile::create(&directory)?;
         runtime.block_on(peers.get(&back, file))?;
-        compare(&portion, back.path())?;
+        compare(&assignment, back.path())?;
         Ok(draft)
     }
 
@@ -229,14 +231,15 @@ impl Migration {
             }
         }
         let bucket = subjects::LEASES_BUCKET;
-        let leases = runtime.block_on(Leases::open(client, bucket, self.replicas, TTL))?;
+        let leases =
+            runtime.block_on(LeaseBucket::open(client, bucket, self.replicas, LEASE_TTL))?;
         // Nobody is to lead meanwhile.
         let (mut held, mut keeping) = (Vec::new(), JoinSet::new());
         for stream in &streams {
-            let key = subjects::leader_key(stream.portion.partition);
+            let key = subjects::leader_key(stream.assignment.partition);
             let lease = runtime.block_on(leases.take(&key))?;
             let mut lease = lease.ok_or(MigrateError::Led)?;
-            held.push(lease.held());
+            held.push(lease.guard());
             let keep = async move { lease.keep().await };
             keeping.spawn_on(keep, runtime);
         }
@@ -246,13 +249,13 @@ impl Migration {
         let whole = Whole::together(portions.collect::<Result<_, _>>()?);
         let draft = whole.write(&self.store(), None)?;
         compare(&whole, draft.path())?;
-        if !held.iter().all(Held::is_valid) {
+        if !held.iter().all(LeaseGuard::is_valid) {
             return Err(MigrateError::Led);
         }
         draft.replace(&self.store())?;
         if self.partitions != Partitions::ONE {
             for stream in &streams {
-                remove(&stream.portion.directory(&self.data_dir).join(FILE_NAME))?;
+                remove(&stream.assignment.data_dir(&self.data_dir).join(FILE_NAME))?;
             }
         }
         Ok(whole.rows())
@@ -260,7 +263,7 @@ impl Migration {
 
     /// All that the rows and a stream have.
     fn read_stream(&self, runtime: &Handle, stream: &JetStream) -> Result<Whole, MigrateError> {
-        let directory = stream.portion.directory(&self.data_dir);
+        let directory = stream.assignment.data_dir(&self.data_dir);
         let take = || {
             let store = ReplicatedStore::open(&directory, runtime.clone(), stream.clone())?;
             let snapshots = store.snapshots();

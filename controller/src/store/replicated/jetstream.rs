@@ -18,7 +18,7 @@ use tokio::runtime::Handle;
 
 use super::framing::{self, Joined};
 use super::{Extent, Message, SharedJournal};
-use crate::partition::assignment::Portion;
+use crate::partition::assignment::PartitionAssignment;
 
 /// How long an append, or anything else that is asked of the servers, may take. It is less than they take to choose a stream's
 /// new leader; but what is not answered before that is not answered after it, and whoever waits should hear so.
@@ -139,18 +139,18 @@ pub struct JetStream {
     /// How many servers keep it.
     pub replicas: usize,
     /// Which hosts it is the journal of.
-    pub portion: Portion,
+    pub assignment: PartitionAssignment,
 }
 
 impl JetStream {
     /// The journal of these hosts.
-    pub fn of(client: Client, replicas: usize, portion: Portion) -> Self {
+    pub fn of(client: Client, replicas: usize, assignment: PartitionAssignment) -> Self {
         Self {
             client,
-            name: subjects::journal_stream(portion.partition),
-            subject: subjects::journal(portion.partition),
+            name: subjects::journal_stream(assignment.partition),
+            subject: subjects::journal(assignment.partition),
             replicas,
-            portion,
+            assignment,
         }
     }
 }
@@ -185,7 +185,7 @@ impl JetStreamJournal {
             name,
             subject,
             replicas,
-            portion,
+            assignment,
         } = at;
         let context = runtime.block_on(async {
             let mut context = jetstream::new(client);
@@ -201,7 +201,7 @@ impl JetStreamJournal {
             num_replicas: replicas,
             deny_delete: true,
             first_sequence: Some(before + 1),
-            metadata: HashMap::from([(PARTITIONS.to_owned(), portion.of.to_string())]),
+            metadata: HashMap::from([(PARTITIONS.to_owned(), assignment.of.to_string())]),
             ..Config::default()
         };
         let opened = runtime.block_on(context.get_or_create_stream(config));
@@ -209,11 +209,11 @@ impl JetStreamJournal {
         let there = stream.cached_info().config.metadata.get(PARTITIONS);
         // There was one alone before there could be several.
         let there = there.map_or("1", String::as_str);
-        if there != portion.of.to_string() {
+        if there != assignment.of.to_string() {
             return Err(JournalError::Divided {
                 stream: name,
                 there: there.to_owned(),
-                here: portion.of,
+                here: assignment.of,
             });
         }
         Ok(Self {

@@ -4,7 +4,7 @@ use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
 
 use async_nats::Client;
-use scuttle_controller::partition::assignment::Portion;
+use scuttle_controller::partition::assignment::PartitionAssignment;
 use scuttle_controller::store::{
     JetStream, JournalError, RedbStore, ReplicatedStore, Store, StoreError,
 };
@@ -91,7 +91,7 @@ pub(crate) fn open(dir: &Path, name: &Name) -> Result<ReplicatedStore, StoreErro
         name: name.stream.clone(),
         subject: name.subject.clone(),
         replicas: 1,
-        portion: Portion::WHOLE,
+        assignment: PartitionAssignment::WHOLE,
     };
     let runtime = name.bus.runtime.handle().clone();
     let mut store = ReplicatedStore::open(dir, runtime, stream)?;

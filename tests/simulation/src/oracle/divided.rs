@@ -193,7 +193,7 @@ fn read(effect: &Effect) -> Result<Cow<'_, Effect>, Broken> {
     else {
         return Ok(Cow::Borrowed(effect));
     };
-    let (message, trace) = (relay_format::numbered(told, *revision), trace.clone());
+    let (message, trace) = (relay_format::with_revision(told, *revision), trace.clone());
     let read = match told.topic {
         Topic::Shards => {
             serde_json::from_slice(&message).map(|message| Effect::ShardsUpdated(message, trace))

@@ -16,7 +16,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use scuttle_agent::Teardown;
-use scuttle_controller::partition::assignment::Portion;
+use scuttle_controller::partition::assignment::PartitionAssignment;
 use scuttle_controller::store::StoreError;
 use scuttle_core::{Change, HostRow, Input, KeyId, KeyRow, Meta, OperationRow, ShardRow};
 use scuttle_schemas::agents::{ReportedOutcome, ResultOutcome};
@@ -198,7 +198,7 @@ struct Term {
 /// All that the oracle knows of one partition.
 #[derive(Debug)]
 pub(crate) struct Oracle {
-    portion: Portion,
+    portion: PartitionAssignment,
     rows: Rows,
     appends: u64,
     /// Appends that failed: durable or not, the next start shows.
@@ -240,7 +240,7 @@ fn index_of(host: &HostId) -> usize {
 impl Oracle {
     fn of(divided: Divided, partition: Partition) -> Self {
         Self {
-            portion: Portion {
+            portion: PartitionAssignment {
                 partition,
                 of: divided.of,
             },

@@ -121,7 +121,7 @@ impl Oracle {
             Change::OperationRemoved { id } => {
                 Err(Broken::new(LOST, format!("operation {id} is forgotten")))
             }
-            Change::Host(row) => ensure(self.portion.has(&row.host), OTHERS, || {
+            Change::Host(row) => ensure(self.portion.owns_host(&row.host), OTHERS, || {
                 let partition = self.portion.partition;
                 format!("{} is on the record of partition {partition}", row.host)
             }),

@@ -1,7 +1,7 @@
 //! The rules for what leaves: answers, commands and broadcasts speak of what is durable, and one revision of
 //! one subject has one content.
 
-use scuttle_controller::partition::assignment::Portion;
+use scuttle_controller::partition::assignment::PartitionAssignment;
 use scuttle_core::{Effect, Reply};
 use scuttle_schemas::HostId;
 use scuttle_schemas::agents::AgentCommand;
@@ -240,8 +240,8 @@ impl<'e> Broadcast<'e> {
     }
 
     /// Whether it may be another partition's, told on by the first.
-    fn may_jump(&self, by: Portion) -> bool {
-        let of_another = self.host.is_none_or(|host| !by.has(host));
+    fn may_jump(&self, by: PartitionAssignment) -> bool {
+        let of_another = self.host.is_none_or(|host| !by.owns_host(host));
         by.is_one_of_several() && by.is_first() && of_another
     }
 }
