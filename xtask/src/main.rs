@@ -51,6 +51,8 @@ cargo xtask <command>
   docs              writes docs/cli.md and cli/schemas/ anew
   prose …           print doc comments to be read: --seed N [--count N] [PATH…] draws them at random (100 unless
                     --count says otherwise), --all [PATH…] prints them all
+  tidy [PATH…]      check the rules of xtask/src/tidy/: layers, import cycles, widths, words; with a path, list
+                    every finding below it
   help              this text
 
 A nats-server of 2.10 or newer is taken from SCUTTLE_NATS_SERVER (a path), else from the PATH; else a
@@ -79,6 +81,7 @@ fn dispatch(command: &str, rest: &[OsString]) -> Result<(), Failure> {
         "chaos" => Err(chaos::run(&Workspace::find()?, rest)),
         "prose" => prose::run(&Workspace::find()?, rest),
         "sim" => sim::run(&Workspace::find()?, rest),
+        "tidy" => tidy::run(&Workspace::find()?, rest),
         "test" => test::run(&Workspace::find()?, rest),
         "web" => web::build(&Workspace::find()?),
         "schemas" => schemas::run(&Workspace::find()?),

@@ -5,7 +5,7 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 
-use crate::run::Failure;
+use crate::run::{self, Failure};
 use crate::source::files;
 use crate::source::lines::{self, CommentKind, DocBlock};
 use crate::workspace::Workspace;
@@ -43,15 +43,15 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), F
     if let Some(seed) = options.seed {
         draw(&mut comments, seed, options.count);
     }
+    let mut lines = Vec::new();
     for comment in &comments {
-        println!("{}", comment.place);
-        for line in &comment.text {
-            println!("    {}{line}", comment.marker);
-        }
-        println!("    {}\n", comment.code);
+        lines.push(comment.place.clone());
+        let text = comment.text.iter();
+        lines.extend(text.map(|line| format!("    {}{line}", comment.marker)));
+        lines.push(format!("    {}\n", comment.code));
     }
-    println!("{} of {total} doc comments", comments.len());
-    Ok(())
+    lines.push(format!("{} of {total} doc comments", comments.len()));
+    run::print(&lines.join("\n"))
 }
 
 fn parse(arguments: &[OsString]) -> Result<Options, Failure> {

@@ -1,6 +1,7 @@
 //! Runs other programs, and says how a command failed.
 
 use std::fmt;
+use std::io::{self, Write};
 use std::process::{Command, ExitCode, ExitStatus};
 
 /// Why a command ended early: what it was doing, on what, and what to do about it.
@@ -56,6 +57,16 @@ pub(crate) fn run(what: &str, command: &mut Command) -> Result<(), Failure> {
         message: format!("could not {what}: {} ended with {status}", show(command)),
         code: code(status),
     })
+}
+
+/// Prints a text that may be piped into a program that does not read all of it.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot print: {error}")))
+        }
+        _ => Ok(()),
+    }
 }
 
 /// Runs `command` without showing what it prints, and returns that.

@@ -118,7 +118,7 @@ fn tools(workspace: &Workspace) -> Result<Outcome, Failure> {
 }
 
 fn tidy_rules(workspace: &Workspace) -> Result<Outcome, Failure> {
-    tidy::run(&workspace.root)?;
+    tidy::run(workspace, &[])?;
     Ok(Outcome::Passed)
 }
 
