@@ -1,4 +1,4 @@
-// How the tests run: the rules by themselves, and the page in Chromium against a real server, controller and agents.
+// The test projects: unit tests without a browser, and the page in Chromium with a real server, controller and agents.
 
 import { defineConfig } from '@playwright/test';
 
@@ -19,7 +19,7 @@ const browser = {
 };
 
 export default defineConfig({
-  // Two cores, of which the server, the controller, the agents and the browser want some.
+  // One worker: the server, the controller, the agents and the browser of one test already use both cores of a CI machine.
   workers: 1,
   timeout: 90_000,
   expect: { timeout: 20_000 },

@@ -1,11 +1,11 @@
-// How the page is built: plain files with names that change with their content, and no script or style in the HTML, which the
-// Content-Security-Policy would refuse.
+// Builds the page as static files whose names contain a hash of their content. The HTML contains no inline script or style,
+// which the Content-Security-Policy would block.
 
 import { defineConfig } from 'vite';
 
 export default defineConfig({
   base: './',
-  // dist/ itself is kept: it has to be there for the controller to be built.
+  // Keep dist/ itself: the controller embeds it and does not build without it.
   build: {
     emptyOutDir: false,
     target: 'es2022',

@@ -1,8 +1,8 @@
-// Puts the page into its place.
+// Mounts the page.
 
 import { render } from 'preact';
 import { App } from './ui/app';
-import { applyTheme } from './theme';
+import { applyTheme } from './state/theme';
 
 applyTheme();
 render(<App />, document.getElementById('page')!);

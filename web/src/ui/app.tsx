@@ -1,6 +1,6 @@
-// The page as a whole: signing in, or the swarm.
+// The whole page: the sign-in form, or the swarm of the signed-in user.
 
-import { session } from '../session';
+import { session } from '../state/session';
 import { Shell } from './shell';
 import { SignIn } from './sign-in';
 

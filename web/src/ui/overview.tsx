@@ -1,40 +1,41 @@
-// The overview: how many are how, what needs somebody, what is on its way, and what just happened.
+// The overview: the number of deckies in each state, what needs attention, open operations and recent events.
 
-import { feed } from '../feed';
-import { link } from '../route';
-import { now, type Session } from '../session';
-import type { Swarm } from '../swarm';
+import { events } from '../state/event-feed';
+import { hrefTo } from '../state/route';
+import { now, type Session } from '../state/session';
+import type { Swarm } from '../state/swarm';
 import type { HostRecord, OperationRecord, ShardRecord, ShardState } from '../wire';
-import { ago, count, figure, OPERATION_STATES, SHARD_STATES, target, time } from '../words';
-import { lookOf } from './hosts';
-import { Empty, Loading } from './notice';
-import { Bar, State } from './state';
-import { RetryButton } from './teardown-button';
+import { formatAge, formatCount, formatNumber, formatTarget, formatTime } from '../text/format';
+import { OPERATION_STATES, SHARD_STATES } from '../text/labels';
+import { hostBadge } from './hosts/hosts';
+import { Empty, Loading } from './components/notice';
+import { StateBadge, StateBar } from './components/state-badge';
+import { RetryButton } from './components/teardown-button';
 
-/** How many rows a list on this page has, before it leads to the page that has all. */
-const SHOWN = 6;
-const EVENTS_SHOWN = 40;
+/** Rows per list on this page. A link leads to the page with the whole list. */
+const MAX_ROWS = 6;
+const MAX_EVENTS_SHOWN = 40;
 
 export function Overview({ session }: { session: Session }) {
   const { swarm } = session;
-  if (!session.loaded('shards') && swarm.shards.value.length === 0) return <Loading what="the swarm" />;
+  if (!session.isLoaded('shards') && swarm.shards.value.length === 0) return <Loading what="the swarm" />;
   return (
     <div class="overview">
-      <h1 class="unseen">Overview</h1>
+      <h1 class="visually-hidden">Overview</h1>
       <Figures swarm={swarm} />
       <section class="card wide-card" aria-labelledby="states">
         <div class="card-head">
           <h2 id="states">Deckies by state</h2>
-          <a href={link('deckies', { view: 'map' })}>Map</a>
+          <a href={hrefTo('deckies', { view: 'map' })}>Map</a>
         </div>
-        <States swarm={swarm} />
+        <StateCounts swarm={swarm} />
       </section>
       <div class="columns">
         <div class="column">
-          <Attention swarm={swarm} />
-          <Open swarm={swarm} />
+          <NeedsAttention swarm={swarm} />
+          <OpenOperations swarm={swarm} />
         </div>
-        <Feed />
+        <EventFeed />
       </div>
     </div>
   );
@@ -43,33 +44,31 @@ export function Overview({ session }: { session: Session }) {
 function Figures({ swarm }: { swarm: Swarm }) {
   const hosts = swarm.hosts.value;
   const online = hosts.filter((host) => host.status === 'online').length;
-  const failures = swarm.failures.value.length;
+  const failed = swarm.failedShards.value.length;
   const open = swarm.openOperations.value;
-  const queued = open.filter((one) => one.state === 'queued').length;
+  const queued = open.filter((operation) => operation.state === 'queued').length;
   return (
     <div class="figures">
       <Figure
-        href={link('deckies', { state: 'teardown_failed,failed' })}
+        href={hrefTo('deckies', { state: 'teardown_failed,failed' })}
         name="Failed deckies"
-        value={failures}
-        alarm={failures > 0}
+        value={failed}
+        alarm={failed > 0}
       >
-        {failures === 0 ? 'nothing needs you' : `${figure(swarm.counts.value.teardown_failed)} could not be torn down`}
+        {failed === 0 ? 'none' : `${formatNumber(swarm.counts.value.teardown_failed)} with a failed teardown`}
       </Figure>
-      <Figure href={link('hosts')} name="Hosts online" value={online} of={hosts.length} alarm={online < hosts.length}>
+      <Figure href={hrefTo('hosts')} name="Hosts online" value={online} of={hosts.length} alarm={online < hosts.length}>
         {hosts.length === 0
-          ? 'none is enrolled yet'
+          ? 'none enrolled yet'
           : online === hosts.length
-            ? 'all are heard'
-            : `${figure(hosts.length - online)} not heard`}
+            ? 'all online'
+            : `${formatNumber(hosts.length - online)} not online`}
       </Figure>
-      <Figure href={link('operations')} name="Open operations" value={open.length}>
-        {open.length === 0
-          ? 'nothing is under way'
-          : `${figure(open.length - queued)} running, ${figure(queued)} queued`}
+      <Figure href={hrefTo('operations')} name="Open operations" value={open.length}>
+        {open.length === 0 ? 'none' : `${formatNumber(open.length - queued)} running, ${formatNumber(queued)} queued`}
       </Figure>
-      <Figure href={link('deckies')} name="Deckies" value={swarm.shards.value.length}>
-        {`${figure(swarm.counts.value.running)} running`}
+      <Figure href={hrefTo('deckies')} name="Deckies" value={swarm.shards.value.length}>
+        {`${formatNumber(swarm.counts.value.running)} running`}
       </Figure>
     </div>
   );
@@ -89,28 +88,28 @@ function Figure({ href, name, value, of, alarm = false, children }: FigureProps)
     <a class={alarm ? 'card figure alarm' : 'card figure'} href={href}>
       <span class="figure-name">{name}</span>
       <span class="figure-value">
-        {figure(value)}
-        {of !== undefined && <small> / {figure(of)}</small>}
+        {formatNumber(value)}
+        {of !== undefined && <small> / {formatNumber(of)}</small>}
       </span>
       <span class="figure-note muted">{children}</span>
     </a>
   );
 }
 
-function States({ swarm }: { swarm: Swarm }) {
+function StateCounts({ swarm }: { swarm: Swarm }) {
   const counts = swarm.counts.value;
   if (swarm.shards.value.length === 0) {
-    return <Empty title="No decky is on the record.">Deckies appear here when the hosts’ agents report them.</Empty>;
+    return <Empty title="No deckies yet.">Deckies appear here when the agents report them.</Empty>;
   }
   return (
     <>
-      <Bar counts={counts} />
+      <StateBar counts={counts} />
       <ul class="legend">
         {(Object.keys(SHARD_STATES) as ShardState[]).map((state) => (
           <li key={state}>
-            <a class={counts[state] === 0 ? 'none' : ''} href={link('deckies', { state })}>
-              <State of={SHARD_STATES[state]} plain />
-              <span class="number">{figure(counts[state])}</span>
+            <a class={counts[state] === 0 ? 'none' : ''} href={hrefTo('deckies', { state })}>
+              <StateBadge badge={SHARD_STATES[state]} plain />
+              <span class="number">{formatNumber(counts[state])}</span>
             </a>
           </li>
         ))}
@@ -119,10 +118,10 @@ function States({ swarm }: { swarm: Swarm }) {
   );
 }
 
-/** What somebody has to look at: deckies by host, and hosts that are not heard or blind. */
-function Attention({ swarm }: { swarm: Swarm }) {
+/** Failed deckies by host, and hosts that are offline or have an inventory error. */
+function NeedsAttention({ swarm }: { swarm: Swarm }) {
   const failing = new Map<string, ShardRecord[]>();
-  for (const shard of swarm.failures.value) {
+  for (const shard of swarm.failedShards.value) {
     const shards = failing.get(shard.host_uuid);
     if (shards === undefined) failing.set(shard.host_uuid, [shard]);
     else shards.push(shard);
@@ -134,25 +133,25 @@ function Attention({ swarm }: { swarm: Swarm }) {
     <section class="card" aria-labelledby="attention">
       <div class="card-head">
         <h2 id="attention">Needs attention</h2>
-        {total > 0 && <span class="pill alarm">{figure(total)}</span>}
+        {total > 0 && <span class="pill alarm">{formatNumber(total)}</span>}
       </div>
-      {total === 0 && <Empty title="Nothing does.">Failures and hosts that are not heard are shown here.</Empty>}
+      {total === 0 && <Empty title="Nothing needs attention.">Failed deckies and offline hosts appear here.</Empty>}
       <ul class="list">
-        {rows.slice(0, SHOWN).map((shards) => (
+        {rows.slice(0, MAX_ROWS).map((shards) => (
           <FailedRow key={shards[0]!.host_uuid} shards={shards} />
         ))}
-        {hosts.slice(0, SHOWN).map((host) => (
+        {hosts.slice(0, MAX_ROWS).map((host) => (
           <HostRow key={host.host_uuid} host={host} />
         ))}
       </ul>
       <div class="card-more">
-        {rows.length > SHOWN && (
-          <a href={link('deckies', { state: 'teardown_failed,failed' })}>
-            All {figure(swarm.failures.value.length)} failed deckies
+        {rows.length > MAX_ROWS && (
+          <a href={hrefTo('deckies', { state: 'teardown_failed,failed' })}>
+            All {formatNumber(swarm.failedShards.value.length)} failed deckies
           </a>
         )}
-        {hosts.length > SHOWN && (
-          <a href={link('hosts', { status: 'offline' })}>All {figure(hosts.length)} hosts that are not heard</a>
+        {hosts.length > MAX_ROWS && (
+          <a href={hrefTo('hosts', { status: 'offline' })}>All {formatNumber(hosts.length)} hosts to check</a>
         )}
       </div>
     </section>
@@ -161,21 +160,21 @@ function Attention({ swarm }: { swarm: Swarm }) {
 
 function FailedRow({ shards }: { shards: readonly ShardRecord[] }) {
   const first = shards[0]!;
-  const again = shards.filter((one) => one.state === 'teardown_failed');
+  const retryable = shards.filter((shard) => shard.state === 'teardown_failed');
   const name =
     shards.length === 1
       ? `${first.decky_id} on ${first.host_name}`
-      : `${count(shards.length, 'decky', 'deckies')} on ${first.host_name}`;
+      : `${formatCount(shards.length, 'decky', 'deckies')} on ${first.host_name}`;
   return (
     <li class="item">
-      <State of={SHARD_STATES[first.state]} />
+      <StateBadge badge={SHARD_STATES[first.state]} />
       <div class="item-text">
-        <a href={link('deckies', { host: first.host_uuid, state: 'teardown_failed,failed' })}>{name}</a>
+        <a href={hrefTo('deckies', { host: first.host_uuid, state: 'teardown_failed,failed' })}>{name}</a>
         <p class="muted clip" title={first.last_error ?? undefined}>
-          {first.last_error ?? 'its agent says no more'}
+          {first.last_error ?? 'no error message from the agent'}
         </p>
       </div>
-      <RetryButton shards={again} where="overview" />
+      <RetryButton shards={retryable} where="overview" />
     </li>
   );
 }
@@ -183,12 +182,12 @@ function FailedRow({ shards }: { shards: readonly ShardRecord[] }) {
 function HostRow({ host }: { host: HostRecord }) {
   return (
     <li class="item">
-      <State of={lookOf(host)} />
+      <StateBadge badge={hostBadge(host)} />
       <div class="item-text">
-        <a href={link('deckies', { host: host.host_uuid })}>{host.name}</a>
+        <a href={hrefTo('deckies', { host: host.host_uuid })}>{host.name}</a>
         <p class="muted clip">
           {host.status === 'offline'
-            ? `last heard ${host.last_heartbeat === null ? 'never' : ago(host.last_heartbeat, now.value)}, ${count(host.shards, 'decky', 'deckies')} on record`
+            ? `last heartbeat ${host.last_heartbeat === null ? 'never' : formatAge(host.last_heartbeat, now.value)}, ${formatCount(host.shards, 'decky', 'deckies')} on record`
             : host.inventory_error}
         </p>
       </div>
@@ -196,63 +195,64 @@ function HostRow({ host }: { host: HostRecord }) {
   );
 }
 
-function Open({ swarm }: { swarm: Swarm }) {
+function OpenOperations({ swarm }: { swarm: Swarm }) {
   const open = swarm.openOperations.value;
   return (
     <section class="card" aria-labelledby="open">
       <div class="card-head">
-        <h2 id="open">Under way</h2>
-        {open.length > 0 && <span class="pill busy">{figure(open.length)}</span>}
+        <h2 id="open">In progress</h2>
+        {open.length > 0 && <span class="pill busy">{formatNumber(open.length)}</span>}
       </div>
-      {open.length === 0 && <Empty title="Nothing is under way.">Teardowns are shown here until they end.</Empty>}
+      {open.length === 0 && <Empty title="No open operations.">Teardowns appear here until they end.</Empty>}
       <ul class="list">
-        {open.slice(0, SHOWN).map((one) => (
-          <OpenRow key={one.operation_id} one={one} />
+        {open.slice(0, MAX_ROWS).map((operation) => (
+          <OpenRow key={operation.operation_id} operation={operation} />
         ))}
       </ul>
       <div class="card-more">
-        {open.length > SHOWN && <a href={link('operations', { state: 'open' })}>All {figure(open.length)}</a>}
+        {open.length > MAX_ROWS && (
+          <a href={hrefTo('operations', { state: 'open' })}>All {formatNumber(open.length)}</a>
+        )}
       </div>
     </section>
   );
 }
 
-function OpenRow({ one }: { one: OperationRecord }) {
+function OpenRow({ operation }: { operation: OperationRecord }) {
   return (
     <li class="item">
-      <State of={OPERATION_STATES[one.state]} />
+      <StateBadge badge={OPERATION_STATES[operation.state]} />
       <div class="item-text">
-        <a href={link('op', {}, one.operation_id)}>{target(one)}</a>
+        <a href={hrefTo('op', {}, operation.operation_id)}>{formatTarget(operation)}</a>
         <p class="muted clip">
-          by {one.requested_by}, {ago(one.accepted_at, now.value)}
+          by {operation.requested_by}, {formatAge(operation.accepted_at, now.value)}
         </p>
       </div>
     </li>
   );
 }
 
-function Feed() {
-  const events = feed.value;
+function EventFeed() {
   return (
     <section class="card feed" aria-labelledby="feed">
       <div class="card-head">
-        <h2 id="feed">Just happened</h2>
+        <h2 id="feed">Events</h2>
       </div>
-      {events.length === 0 && (
-        <Empty title="Quiet so far.">What changes in the swarm while this page is open is told here.</Empty>
+      {events.value.length === 0 && (
+        <Empty title="No events yet.">Changes in the swarm appear here while this page is open.</Empty>
       )}
       <ol class="events">
-        {events.slice(0, EVENTS_SHOWN).map((event) => (
+        {events.value.slice(0, MAX_EVENTS_SHOWN).map((event) => (
           <li key={event.id} class="event">
             <time class="muted number" dateTime={event.at}>
-              {time(event.at, now.value)}
+              {formatTime(event.at, now.value)}
             </time>
-            <span class={`event-sign look-${event.became.look}`}>
-              <span class="sign" aria-hidden="true" />
+            <span class={`event-glyph tone-${event.badge.tone}`}>
+              <span class="glyph" aria-hidden="true" />
             </span>
             <p>
-              {event.href === '' ? event.what : <a href={event.href}>{event.what}</a>}{' '}
-              {event.became.word !== '' && <span class={`word look-${event.became.look}`}>{event.became.word}</span>}
+              {event.href === '' ? event.subject : <a href={event.href}>{event.subject}</a>}{' '}
+              {event.badge.label !== '' && <span class={`word tone-${event.badge.tone}`}>{event.badge.label}</span>}
               {event.detail !== '' && (
                 <small class="muted clip" title={event.detail}>
                   {event.detail}

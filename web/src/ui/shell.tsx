@@ -1,37 +1,37 @@
-// What surrounds every page: the head with its links, the banner that says how good what is shown is, and what was asked for.
+// The frame of every page: the header with its navigation, the banner that warns about stale data, and the tray.
 
 import { useEffect, useRef } from 'preact/hooks';
-import { announcement } from '../requests';
-import { link, route, type Place } from '../route';
-import { now, signOut, type Link, type Session } from '../session';
-import { ago, figure, time } from '../words';
-import { Deckies } from './deckies';
-import { HostDialog } from './host-dialog';
-import { Hosts } from './hosts';
-import { Mark } from './mark';
-import { Operation } from './operation';
-import { Operations } from './operations';
+import { announcement } from '../state/requests';
+import { hrefTo, route, type PageName } from '../state/route';
+import { now, signOut, type ConnectionState, type Session } from '../state/session';
+import { formatAge, formatNumber, formatTime } from '../text/format';
+import { Deckies } from './deckies/deckies';
+import { HostDialog } from './hosts/host-dialog';
+import { Hosts } from './hosts/hosts';
+import { Logo } from './components/logo';
+import { Operation } from './operations/operation';
+import { Operations } from './operations/operations';
 import { Overview } from './overview';
-import { ThemeButton } from './theme-button';
+import { ThemeButton } from './components/theme-button';
 import { Tray } from './tray';
 
 export function Shell({ session }: { session: Session }) {
-  const { place, id } = route.value;
+  const { page, id } = route.value;
   const stale = session.staleSince.value !== undefined;
   return (
     <div class={stale ? 'shell stale' : 'shell'}>
       <a class="skip" href="#content" onClick={skip}>
-        Skip to the content
+        Skip to content
       </a>
       <header class="top">
         <div class="top-row">
-          <a class="brand" href={link('overview')}>
-            <Mark />
+          <a class="brand" href={hrefTo('overview')}>
+            <Logo />
             <span>Scuttle</span>
           </a>
-          <Nav session={session} place={place} />
+          <Nav session={session} page={page} />
           <div class="top-end">
-            <LinkState link={session.link.value} />
+            <ConnectionBadge state={session.connectionState.value} />
             <span class="who" title={`Signed in at ${session.server}`}>
               <strong>{session.user}</strong>
               <small class="muted">{session.role.value}</small>
@@ -44,10 +44,10 @@ export function Shell({ session }: { session: Session }) {
         </div>
         <Banner session={session} />
       </header>
-      <Content place={place} id={id} session={session} />
+      <Content page={page} id={id} session={session} />
       <Tray session={session} />
       <HostDialog />
-      <p class="unseen" aria-live="polite" role="status">
+      <p class="visually-hidden" aria-live="polite" role="status">
         {announcement.value}
       </p>
     </div>
@@ -59,7 +59,7 @@ function skip(event: MouseEvent): void {
   document.getElementById('content')?.focus();
 }
 
-const TITLES: Readonly<Record<Place, string>> = {
+const TITLES: Readonly<Record<PageName, string>> = {
   overview: 'Overview',
   hosts: 'Hosts',
   deckies: 'Deckies',
@@ -67,33 +67,33 @@ const TITLES: Readonly<Record<Place, string>> = {
   op: 'Operation',
 };
 
-function Content({ place, id, session }: { place: Place; id: string; session: Session }) {
+function Content({ page, id, session }: { page: PageName; id: string; session: Session }) {
   const main = useRef<HTMLElement>(null);
   const first = useRef(true);
   useEffect(() => {
-    document.title = `${TITLES[place]} · Scuttle`;
-    // A new page begins at its top, for eyes and for screen readers.
+    document.title = `${TITLES[page]} · Scuttle`;
+    // A new page starts at its top, with the focus on its content for screen readers.
     if (!first.current) {
       scrollTo(0, 0);
       main.current?.focus({ preventScroll: true });
     }
     first.current = false;
-  }, [place, id]);
+  }, [page, id]);
   return (
     <main id="content" ref={main} tabIndex={-1}>
-      {place === 'overview' && <Overview session={session} />}
-      {place === 'hosts' && <Hosts session={session} />}
-      {place === 'deckies' && <Deckies session={session} />}
-      {place === 'operations' && <Operations session={session} />}
-      {place === 'op' && <Operation key={id} session={session} id={id} />}
+      {page === 'overview' && <Overview session={session} />}
+      {page === 'hosts' && <Hosts session={session} />}
+      {page === 'deckies' && <Deckies session={session} />}
+      {page === 'operations' && <Operations session={session} />}
+      {page === 'op' && <Operation key={id} session={session} id={id} />}
     </main>
   );
 }
 
-function Nav({ session, place }: { session: Session; place: Place }) {
+function Nav({ session, page }: { session: Session; page: PageName }) {
   const { swarm } = session;
   const open = swarm.openOperations.value.length;
-  const entries: [Place, number | undefined][] = [
+  const entries: [PageName, number | undefined][] = [
     ['overview', undefined],
     ['hosts', swarm.hosts.value.length],
     ['deckies', swarm.shards.value.length],
@@ -101,12 +101,14 @@ function Nav({ session, place }: { session: Session; place: Place }) {
   ];
   return (
     <nav class="nav" aria-label="Pages">
-      {entries.map(([one, number]) => {
-        const here = place === one || (place === 'op' && one === 'operations');
+      {entries.map(([target, number]) => {
+        const current = page === target || (page === 'op' && target === 'operations');
         return (
-          <a key={one} href={link(one)} aria-current={here ? 'page' : undefined}>
-            {TITLES[one]}
-            {number !== undefined && <span class={one === 'operations' ? 'pill busy' : 'pill'}>{figure(number)}</span>}
+          <a key={target} href={hrefTo(target)} aria-current={current ? 'page' : undefined}>
+            {TITLES[target]}
+            {number !== undefined && (
+              <span class={target === 'operations' ? 'pill busy' : 'pill'}>{formatNumber(number)}</span>
+            )}
           </a>
         );
       })}
@@ -114,51 +116,51 @@ function Nav({ session, place }: { session: Session; place: Place }) {
   );
 }
 
-const LINKS: Readonly<Record<Link, { word: string; look: string }>> = {
-  live: { word: 'live', look: 'good' },
-  'catching up': { word: 'catching up', look: 'going' },
-  silent: { word: 'no controller', look: 'warn' },
-  lost: { word: 'not connected', look: 'alarm' },
+const CONNECTION_TONES: Readonly<Record<ConnectionState, string>> = {
+  live: 'good',
+  'catching up': 'busy',
+  'no controller': 'warn',
+  disconnected: 'alarm',
 };
 
-function LinkState({ link: state }: { link: Link }) {
-  const { word, look } = LINKS[state];
+function ConnectionBadge({ state }: { state: ConnectionState }) {
   return (
-    <span class={`state link look-${look}`} role="status">
-      <span class="sign" aria-hidden="true" />
-      {word}
+    <span class={`state tone-${CONNECTION_TONES[state]}`} role="status">
+      <span class="glyph" aria-hidden="true" />
+      {state}
     </span>
   );
 }
 
+/** Warns that the data may be out of date, and says what happens next. */
 function Banner({ session }: { session: Session }) {
   const since = session.staleSince.value;
-  const trouble = session.trouble.value;
-  const state = session.link.value;
-  if (since === undefined && trouble === undefined) return null;
-  const shown =
+  const error = session.listError.value;
+  const state = session.connectionState.value;
+  if (since === undefined && error === undefined) return null;
+  const asOf =
     since === undefined
       ? ''
-      : ` What is shown is as of ${time(new Date(since).toISOString(), now.value)} (${ago(new Date(since).toISOString(), now.value)}).`;
-  const [look, title, text] =
-    state === 'lost'
+      : ` Showing data as of ${formatTime(new Date(since).toISOString(), now.value)} (${formatAge(new Date(since).toISOString(), now.value)}).`;
+  const [tone, title, text] =
+    state === 'disconnected'
       ? [
           'alarm',
-          'The connection to the NATS server is lost.',
-          `Trying again every two seconds; nothing has to be reloaded.${shown}`,
+          'Lost the connection to the NATS server.',
+          `Reconnecting every two seconds. You do not need to reload the page.${asOf}`,
         ]
-      : trouble?.code === 'denied'
-        ? ['alarm', 'This user may not see the swarm.', 'Sign in as a user with the role of an operator or a viewer.']
-        : state === 'silent' || trouble !== undefined
+      : error?.code === 'denied'
+        ? ['alarm', 'This user is not allowed to view the swarm.', 'Sign in as an operator or a viewer.']
+        : state === 'no controller' || error !== undefined
           ? [
               'warn',
-              'No controller answers.',
-              `Check that scuttle-controller runs. It is asked again by itself.${shown}`,
+              'No controller responds.',
+              `Check that scuttle-controller is running. The page retries automatically.${asOf}`,
             ]
-          : ['going', 'Catching up.', `The connection is back, and everything is read again.${shown}`];
+          : ['busy', 'Catching up.', `The connection is back. Loading all data again.${asOf}`];
   return (
-    <div class={`banner look-${look}`} role="alert">
-      <span class="sign" aria-hidden="true" />
+    <div class={`banner tone-${tone}`} role="alert">
+      <span class="glyph" aria-hidden="true" />
       <strong>{title}</strong> <span>{text}</span>
     </div>
   );

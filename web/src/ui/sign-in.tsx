@@ -1,37 +1,38 @@
-// Signing in: a user and a password, or a credentials file. The role is not asked for: the server knows it.
+// The sign-in form: a user and a password, or a credentials file. There is no choice of role, because the server decides it.
 
 import { useSignal } from '@preact/signals';
-import { NotSignedIn, type Login } from '../bus';
-import { config, loadConfig, signedOut, signIn } from '../session';
+import { SignInError, type Credentials } from '../nats/client';
+import { signedOutReason } from '../state/session';
+import { config, loadConfig, signIn } from '../state/sign-in';
 import { useEffect, useRef } from 'preact/hooks';
-import { Mark } from './mark';
-import { Notice } from './notice';
-import { ThemeButton } from './theme-button';
+import { Logo } from './components/logo';
+import { Notice } from './components/notice';
+import { ThemeButton } from './components/theme-button';
 
 export function SignIn() {
-  const way = useSignal<'password' | 'creds'>('password');
+  const method = useSignal<'password' | 'creds'>('password');
   const busy = useSignal(false);
-  const trouble = useSignal<NotSignedIn | undefined>(undefined);
+  const signInError = useSignal<SignInError | undefined>(undefined);
   const file = useSignal('');
   const form = useRef<HTMLFormElement>(null);
   useEffect(() => {
-    loadConfig().catch((error: NotSignedIn) => (trouble.value = error));
+    loadConfig().catch((error: SignInError) => (signInError.value = error));
   }, []);
 
   const submit = async (event: SubmitEvent) => {
     event.preventDefault();
     busy.value = true;
-    trouble.value = undefined;
+    signInError.value = undefined;
     try {
-      await signIn(await login(form.current!, way.value));
+      await signIn(await readCredentials(form.current!, method.value));
     } catch (error) {
-      trouble.value = asNotSignedIn(error);
+      signInError.value = toSignInError(error);
     } finally {
       busy.value = false;
     }
   };
 
-  const problem = trouble.value ?? signedOut.value;
+  const problem = signInError.value ?? signedOutReason.value;
   return (
     <main class="sign-in">
       <div class="sign-in-theme">
@@ -39,27 +40,27 @@ export function SignIn() {
       </div>
       <form class="card sign-in-card" ref={form} onSubmit={(event) => void submit(event)}>
         <div class="sign-in-head">
-          <Mark />
+          <Logo />
           <h1>Scuttle</h1>
           <p class="muted">Sign in to the swarm’s NATS server.</p>
         </div>
-        {problem && <Notice look="alarm" title={problem.message} text={problem.hint} />}
+        {problem && <Notice tone="alarm" title={problem.message} text={problem.hint} />}
         <fieldset class="segments">
-          <legend class="unseen">How to sign in</legend>
-          {(['password', 'creds'] as const).map((one) => (
-            <label key={one} class={way.value === one ? 'segment on' : 'segment'}>
+          <legend class="visually-hidden">Sign-in method</legend>
+          {(['password', 'creds'] as const).map((option) => (
+            <label key={option} class={method.value === option ? 'segment on' : 'segment'}>
               <input
                 type="radio"
-                name="way"
-                class="unseen"
-                checked={way.value === one}
-                onChange={() => (way.value = one)}
+                name="method"
+                class="visually-hidden"
+                checked={method.value === option}
+                onChange={() => (method.value = option)}
               />
-              {one === 'password' ? 'Password' : 'Credentials file'}
+              {option === 'password' ? 'Password' : 'Credentials file'}
             </label>
           ))}
         </fieldset>
-        {way.value === 'password' ? (
+        {method.value === 'password' ? (
           <>
             <label class="field">
               <span>User</span>
@@ -82,7 +83,7 @@ export function SignIn() {
                 onChange={(event) => (file.value = event.currentTarget.files?.[0]?.name ?? '')}
               />
               <strong>{file.value === '' ? 'Choose a .creds file, or drop it here' : file.value}</strong>
-              <small class="muted">It stays in this page’s memory, and is gone when the page is closed.</small>
+              <small class="muted">Kept in memory only, and forgotten when you close the page.</small>
             </span>
           </label>
         )}
@@ -92,21 +93,21 @@ export function SignIn() {
       </form>
       <p class="muted sign-in-foot">
         {config.value === undefined
-          ? 'Looking for the controller…'
+          ? 'Connecting to the controller…'
           : `${config.value.nats_url} · version ${config.value.version}`}
       </p>
     </main>
   );
 }
 
-async function login(form: HTMLFormElement, way: 'password' | 'creds'): Promise<Login> {
+async function readCredentials(form: HTMLFormElement, method: 'password' | 'creds'): Promise<Credentials> {
   const data = new FormData(form);
-  if (way === 'creds') return { creds: await (data.get('creds') as File).text() };
+  if (method === 'creds') return { creds: await (data.get('creds') as File).text() };
   return { user: String(data.get('user')), password: String(data.get('password')) };
 }
 
-function asNotSignedIn(error: unknown): NotSignedIn {
-  if (error instanceof NotSignedIn) return error;
+function toSignInError(error: unknown): SignInError {
+  if (error instanceof SignInError) return error;
   const text = error instanceof Error ? error.message : String(error);
-  return new NotSignedIn('Signing in did not work.', text);
+  return new SignInError('Sign-in failed.', text);
 }

@@ -1,61 +1,63 @@
-// What was asked for from this page: each operation with its own progress, wherever one has gone meanwhile.
+// The tray at the foot of every page: the progress of the operations that this page requested.
 
 import { useSignal } from '@preact/signals';
 import { useEffect, useRef } from 'preact/hooks';
-import { announcement, mine } from '../requests';
-import { link } from '../route';
-import { now, type Session } from '../session';
+import { announcement, myOperations } from '../state/requests';
+import { hrefTo } from '../state/route';
+import { now, type Session } from '../state/session';
 import type { OperationRecord } from '../wire';
-import { count, figure, length, OPERATION_STATES, target } from '../words';
-import { State } from './state';
+import { formatCount, formatDuration, formatNumber, formatTarget } from '../text/format';
+import { OPERATION_STATES } from '../text/labels';
+import { StateBadge } from './components/state-badge';
 
 export function Tray({ session }: { session: Session }) {
-  const unfolded = useSignal(false);
-  const said = useRef(new Set<string>());
-  const operations = mine.value.flatMap((id) => session.swarm.operation(id) ?? []);
-  const ended = operations.filter((one) => one.finished_at !== null);
-  const failed = ended.filter((one) => one.state !== 'succeeded');
+  const expanded = useSignal(false);
+  const announced = useRef(new Set<string>());
+  const operations = myOperations.value.flatMap((id) => session.swarm.operation(id) ?? []);
+  const ended = operations.filter((operation) => operation.finished_at !== null);
+  const unsuccessful = ended.filter((operation) => operation.state !== 'succeeded');
 
   useEffect(() => {
-    const news = ended.filter((one) => !said.current.has(one.operation_id));
-    if (news.length === 0) return;
-    for (const one of news) said.current.add(one.operation_id);
-    announcement.value = news
-      .map((one) => `Teardown of ${target(one)}: ${OPERATION_STATES[one.state].word}.`)
+    const newlyEnded = ended.filter((operation) => !announced.current.has(operation.operation_id));
+    if (newlyEnded.length === 0) return;
+    for (const operation of newlyEnded) announced.current.add(operation.operation_id);
+    announcement.value = newlyEnded
+      .map((operation) => `Teardown of ${formatTarget(operation)}: ${OPERATION_STATES[operation.state].label}.`)
       .join(' ');
   }, [ended.length]);
 
   if (operations.length === 0) return null;
   return (
-    <section class={unfolded.value ? 'tray card unfolded' : 'tray card'} aria-label="Your teardowns">
+    <section class={expanded.value ? 'tray card expanded' : 'tray card'} aria-label="Your teardowns">
       <div class="tray-head">
         <button
           type="button"
           class="tray-title"
-          aria-expanded={unfolded.value}
-          onClick={() => (unfolded.value = !unfolded.value)}
+          aria-expanded={expanded.value}
+          onClick={() => (expanded.value = !expanded.value)}
         >
-          <strong>{count(operations.length, 'teardown')} of yours</strong>
+          <strong>{formatCount(operations.length, 'teardown')} requested</strong>
           <span class="muted">
-            {figure(ended.length)} ended{failed.length > 0 && `, ${figure(failed.length)} not well`}
+            {formatNumber(ended.length)} ended
+            {unsuccessful.length > 0 && `, ${formatNumber(unsuccessful.length)} unsuccessful`}
           </span>
           <span class="tray-fold" aria-hidden="true" />
         </button>
         {ended.length === operations.length && (
-          <button type="button" class="button quiet" onClick={() => (mine.value = [])}>
+          <button type="button" class="button quiet" onClick={() => (myOperations.value = [])}>
             Clear
           </button>
         )}
       </div>
       <span class="tray-bar" aria-hidden="true">
-        <span class="look-good" style={{ flexGrow: ended.length - failed.length }} />
-        <span class="look-alarm" style={{ flexGrow: failed.length }} />
+        <span class="tone-good" style={{ flexGrow: ended.length - unsuccessful.length }} />
+        <span class="tone-alarm" style={{ flexGrow: unsuccessful.length }} />
         <span style={{ flexGrow: operations.length - ended.length }} />
       </span>
-      {unfolded.value && (
+      {expanded.value && (
         <ul class="list tray-list">
-          {operations.map((one) => (
-            <Row key={one.operation_id} one={one} />
+          {operations.map((operation) => (
+            <Row key={operation.operation_id} operation={operation} />
           ))}
         </ul>
       )}
@@ -63,16 +65,16 @@ export function Tray({ session }: { session: Session }) {
   );
 }
 
-function Row({ one }: { one: OperationRecord }) {
-  const end = one.finished_at === null ? now.value : Date.parse(one.finished_at);
+function Row({ operation }: { operation: OperationRecord }) {
+  const end = operation.finished_at === null ? now.value : Date.parse(operation.finished_at);
   return (
     <li class="item">
-      <State of={OPERATION_STATES[one.state]} />
+      <StateBadge badge={OPERATION_STATES[operation.state]} />
       <div class="item-text">
-        <a href={link('op', {}, one.operation_id)}>{target(one)}</a>
-        {one.error !== null && <p class="error clip">{one.error}</p>}
+        <a href={hrefTo('op', {}, operation.operation_id)}>{formatTarget(operation)}</a>
+        {operation.error !== null && <p class="error clip">{operation.error}</p>}
       </div>
-      <span class="muted number">{length(end - Date.parse(one.accepted_at))}</span>
+      <span class="muted number">{formatDuration(end - Date.parse(operation.accepted_at))}</span>
     </li>
   );
 }

@@ -1,10 +1,10 @@
-// The agent of one host, that does nothing by itself: a test says what it reports, and how its teardowns end.
+// A fake agent of one host. It does nothing by itself: the test decides what it reports and how its teardowns end.
 
 import { randomBytes } from 'node:crypto';
 import type { NatsConnection, Subscription } from '@nats-io/transport-node';
 import type { Heartbeat, TeardownCommand, TeardownProgress, TeardownResult } from '../../src/wire';
 
-/** Milliseconds between the heartbeats that it promises: long, so that it stays online for a whole test on one. */
+/** The announced heartbeat interval. It is long, so that one heartbeat keeps the host online for a whole test. */
 const INTERVAL_MS = 60_000;
 
 export class FakeAgent {
@@ -17,12 +17,12 @@ export class FakeAgent {
   constructor(nc: NatsConnection, host: string) {
     this.host = host;
     this.#nc = nc;
-    this.#commands = newOnes(nc.subscribe(`agent.${host}.commands`));
+    this.#commands = firstCommands(nc.subscribe(`agent.${host}.commands`));
   }
 
   /** Sends a heartbeat with these deckies, all of them running. */
-  async report(deckies: readonly string[], more: Partial<Heartbeat> = {}): Promise<void> {
-    await this.#ask('heartbeat', {
+  async sendHeartbeat(deckies: readonly string[], fields: Partial<Heartbeat> = {}): Promise<void> {
+    await this.#request('heartbeat', {
       type: 'scuttle.v1.heartbeat',
       host_uuid: this.host,
       agent_version: '0.1.0',
@@ -38,17 +38,17 @@ export class FakeAgent {
         decky_ip: `10.0.0.${index + 1}`,
         labels: {},
       })),
-      ...more,
+      ...fields,
     } satisfies Heartbeat);
   }
 
-  /** The next operation that it is told to carry out. */
-  async command(): Promise<TeardownCommand> {
+  /** Returns the next teardown command. */
+  async nextCommand(): Promise<TeardownCommand> {
     const { value } = await this.#commands.next();
     return value as TeardownCommand;
   }
 
-  says(command: TeardownCommand, step: TeardownProgress['step'], done?: number, total?: number): void {
+  sendProgress(command: TeardownCommand, step: TeardownProgress['step'], done?: number, total?: number): void {
     const subject = `agent.${this.host}.progress`;
     const progress: TeardownProgress = {
       type: 'scuttle.v1.teardown_progress',
@@ -60,11 +60,11 @@ export class FakeAgent {
     this.#nc.publish(subject, JSON.stringify(progress));
   }
 
-  /** Reports how it ended: the error of each decky that is still there, null for one that is gone. */
-  async ends(command: TeardownCommand, deckies: Record<string, string | null>): Promise<void> {
+  /** Sends the result: for each decky its error, or null if it was removed. */
+  async sendResult(command: TeardownCommand, deckies: Record<string, string | null>): Promise<void> {
     const failed = Object.values(deckies).filter((error) => error !== null);
     const now = new Date().toISOString();
-    await this.#ask('results', {
+    await this.#request('results', {
       type: 'scuttle.v1.teardown_result',
       operation_id: command.operation_id,
       host_uuid: this.host,
@@ -82,15 +82,15 @@ export class FakeAgent {
     } satisfies TeardownResult);
   }
 
-  async #ask(channel: 'heartbeat' | 'results', report: object): Promise<void> {
-    const answer = await this.#nc.request(`agent.${this.host}.${channel}`, JSON.stringify(report), { timeout: 10_000 });
-    const refused = answer.headers?.get('Nats-Service-Error');
-    if (refused) throw new Error(`the ${channel} of ${this.host} was refused: ${refused}`);
+  async #request(channel: 'heartbeat' | 'results', report: object): Promise<void> {
+    const reply = await this.#nc.request(`agent.${this.host}.${channel}`, JSON.stringify(report), { timeout: 10_000 });
+    const error = reply.headers?.get('Nats-Service-Error');
+    if (error) throw new Error(`the ${channel} of ${this.host} was rejected: ${error}`);
   }
 }
 
-/** Each operation's first command: repeats are passed over. */
-async function* newOnes(commands: Subscription): AsyncGenerator<TeardownCommand, void> {
+/** Yields the first command of each operation and skips its repeats. */
+async function* firstCommands(commands: Subscription): AsyncGenerator<TeardownCommand, void> {
   const known = new Set<string>();
   for await (const message of commands) {
     const command = message.json<TeardownCommand>();
@@ -100,7 +100,7 @@ async function* newOnes(commands: Subscription): AsyncGenerator<TeardownCommand,
   }
 }
 
-/** A UUIDv7: later ones sort after earlier ones. */
+/** Returns a UUIDv7: later ones sort after earlier ones. */
 function uuid7(): string {
   const time = Date.now().toString(16).padStart(12, '0');
   const random = randomBytes(10).toString('hex');

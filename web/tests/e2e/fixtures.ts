@@ -1,16 +1,16 @@
-// What every test of the page has: a swarm, a way to sign in, and two witnesses that nothing leaves this page's own origins and
-// that the Content-Security-Policy had nothing to refuse.
+// The fixtures of every page test: a swarm, a signed-in page, and two checks: that the page contacts no other origin, and
+// that the Content-Security-Policy blocked nothing.
 
 import { test as base, expect, type Page } from '@playwright/test';
 import { password, Swarm, type User } from './swarm';
 
 interface Fixtures {
-  /** Whether people sign in with credentials files, and not with passwords. */
+  /** Whether users sign in with credentials files instead of passwords. */
   withCreds: boolean;
   swarm: Swarm;
   /** Opens the page and signs in. */
-  enter: (user: User, hash?: string) => Promise<Page>;
-  witness: void;
+  openPage: (user: User, hash?: string) => Promise<Page>;
+  originAndPolicyCheck: void;
 }
 
 export const test = base.extend<Fixtures>({
@@ -20,7 +20,7 @@ export const test = base.extend<Fixtures>({
     await use(swarm);
     await swarm.stop();
   },
-  enter: async ({ swarm, page }, use) => {
+  openPage: async ({ swarm, page }, use) => {
     await use(async (user, hash = '') => {
       await page.goto(`${swarm.page}${hash}`);
       await signIn(page, user, password(user));
@@ -28,23 +28,23 @@ export const test = base.extend<Fixtures>({
       return page;
     });
   },
-  witness: [
+  originAndPolicyCheck: [
     async ({ swarm, page }, use) => {
       const foreign: string[] = [];
-      const refused: string[] = [];
+      const violations: string[] = [];
       const own = [new URL(swarm.page).origin, swarm.proxy.url];
-      const look = (url: string) => {
-        if (!own.some((one) => url.startsWith(one)) && !url.startsWith('data:')) foreign.push(url);
+      const checkUrl = (url: string) => {
+        if (!own.some((origin) => url.startsWith(origin)) && !url.startsWith('data:')) foreign.push(url);
       };
-      page.on('request', (request) => look(request.url()));
-      page.on('websocket', (socket) => look(socket.url()));
+      page.on('request', (request) => checkUrl(request.url()));
+      page.on('websocket', (socket) => checkUrl(socket.url()));
       page.on('console', (message) => {
-        if (/content security policy/i.test(message.text())) refused.push(message.text());
+        if (/content security policy/i.test(message.text())) violations.push(message.text());
       });
-      page.on('pageerror', (error) => refused.push(`${error.message}\n${error.stack}`));
+      page.on('pageerror', (error) => violations.push(`${error.message}\n${error.stack}`));
       await use();
       expect(foreign, 'requests to other origins').toEqual([]);
-      expect(refused, 'refusals of the Content-Security-Policy, and errors that nobody caught').toEqual([]);
+      expect(violations, 'violations of the Content-Security-Policy, and uncaught errors').toEqual([]);
     },
     { auto: true },
   ],

@@ -1,4 +1,4 @@
-// Programs that a test starts: each writes into a log, and none is left when the test ends, however it does.
+// The programs that a test starts. Each writes to a log file, and none outlives the test runner.
 
 import { spawn, type ChildProcess } from 'node:child_process';
 import { once } from 'node:events';
@@ -8,24 +8,24 @@ import { expect } from '@playwright/test';
 
 const running = new Set<ChildProcess>();
 
-// The last resort: when the test runner itself ends before a test has stopped what it started.
+// The last resort, for when the test runner exits before a test has stopped its programs.
 process.on('exit', () => {
   for (const child of running) child.kill('SIGKILL');
 });
 
 export class Program {
   readonly name: string;
-  readonly #log: string;
+  readonly #logFile: string;
   readonly #child: ChildProcess;
 
   constructor(name: string, path: string, args: readonly string[], env: Record<string, string>, dir: string) {
     this.name = name;
-    this.#log = join(dir, `${name}.log`);
-    const log = openSync(this.#log, 'w');
-    this.#child = spawn(path, args, { env: { ...process.env, ...env }, stdio: ['ignore', log, log] });
-    // Told here as well as by the missing id; unheard, it would end the test runner.
+    this.#logFile = join(dir, `${name}.log`);
+    const file = openSync(this.#logFile, 'w');
+    this.#child = spawn(path, args, { env: { ...process.env, ...env }, stdio: ['ignore', file, file] });
+    // The missing pid below reports the failure too. Without a listener, this event would end the test runner.
     this.#child.on('error', () => undefined);
-    if (this.#child.pid === undefined) throw new Error(`cannot start ${path}: is it there, and built?`);
+    if (this.#child.pid === undefined) throw new Error(`cannot start ${path}: does it exist, and is it built?`);
     running.add(this.#child);
     this.#child.on('exit', () => running.delete(this.#child));
   }
@@ -34,16 +34,16 @@ export class Program {
     return this.#child.pid ?? 0;
   }
 
-  /** What it has said so far. */
-  said(): string {
-    return readFileSync(this.#log, 'utf8');
+  /** Returns the log so far. */
+  log(): string {
+    return readFileSync(this.#logFile, 'utf8');
   }
 
-  /** Waits until it says something like this, and gives what matched. */
-  async says(pattern: RegExp): Promise<RegExpExecArray> {
-    return await until(`${this.name} says ${pattern}`, () => {
-      if (this.#child.exitCode !== null) throw new Error(`${this.name} has ended:\n${this.said()}`);
-      return pattern.exec(this.said()) ?? undefined;
+  /** Waits for a log line that matches, and returns the match. */
+  async waitForLog(pattern: RegExp): Promise<RegExpExecArray> {
+    return await until(`${this.name} logs ${pattern}`, () => {
+      if (this.#child.exitCode !== null) throw new Error(`${this.name} exited:\n${this.log()}`);
+      return pattern.exec(this.log()) ?? undefined;
     });
   }
 
@@ -55,11 +55,11 @@ export class Program {
   }
 }
 
-/** Waits until there is something. */
-export async function until<T>(what: string, look: () => T | undefined | Promise<T | undefined>): Promise<T> {
+/** Calls `poll` until it returns a value, and returns the value. */
+export async function until<T>(what: string, poll: () => T | undefined | Promise<T | undefined>): Promise<T> {
   let found: T | undefined;
   await expect
-    .poll(async () => (found = await look()) !== undefined, {
+    .poll(async () => (found = await poll()) !== undefined, {
       message: what,
       timeout: 60_000,
       intervals: [20, 50, 100],

@@ -1,4 +1,4 @@
-// The way from the browser to the NATS server, which a test can cut.
+// A TCP proxy between the browser and the NATS server, which a test can cut.
 
 import { createServer, connect, type AddressInfo, type Server, type Socket } from 'node:net';
 import { once } from 'node:events';
@@ -9,28 +9,28 @@ export class Proxy {
   #open = true;
 
   private constructor(port: number) {
-    this.#server = createServer((near) => {
+    this.#server = createServer((client) => {
       if (!this.#open) {
-        near.destroy();
+        client.destroy();
         return;
       }
-      const far = connect(port, '127.0.0.1');
-      for (const [one, other] of [
-        [near, far],
-        [far, near],
+      const server = connect(port, '127.0.0.1');
+      for (const [from, to] of [
+        [client, server],
+        [server, client],
       ] as const) {
-        this.#sockets.add(one);
-        one.on('error', () => other.destroy());
-        one.on('close', () => {
-          this.#sockets.delete(one);
-          other.destroy();
+        this.#sockets.add(from);
+        from.on('error', () => to.destroy());
+        from.on('close', () => {
+          this.#sockets.delete(from);
+          to.destroy();
         });
-        one.pipe(other);
+        from.pipe(to);
       }
     });
   }
 
-  static async to(port: number): Promise<Proxy> {
+  static async start(port: number): Promise<Proxy> {
     const proxy = new Proxy(port);
     proxy.#server.listen(0, '127.0.0.1');
     await once(proxy.#server, 'listening');
@@ -41,13 +41,13 @@ export class Proxy {
     return `ws://127.0.0.1:${(this.#server.address() as AddressInfo).port}`;
   }
 
-  /** Cuts all connections, and lets none through until it is mended. */
+  /** Closes all connections, and accepts none until `restore`. */
   cut(): void {
     this.#open = false;
     for (const socket of this.#sockets) socket.destroy();
   }
 
-  mend(): void {
+  restore(): void {
     this.#open = true;
   }
 
@@ -58,7 +58,7 @@ export class Proxy {
   }
 }
 
-/** A port that is free now: for a configuration that has to name one. */
+/** Returns a free port, for a configuration that must name one. */
 export async function freePort(): Promise<number> {
   const server = createServer();
   server.listen(0, '127.0.0.1');

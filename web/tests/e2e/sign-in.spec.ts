@@ -1,30 +1,30 @@
-// Signing in, in each role, and what is said when it does not work.
+// Signing in with each role, and the messages when it fails.
 
 import { expect, signIn, test } from './fixtures';
 import { password } from './swarm';
 
-test('an operator signs in, and has buttons', async ({ swarm, enter }) => {
-  await swarm.agent('harbour', ['decky-01', 'decky-02']);
-  const page = await enter('operator', '#/deckies');
+test('an operator signs in and can use the teardown buttons', async ({ swarm, openPage }) => {
+  await swarm.startAgent('harbour', ['decky-01', 'decky-02']);
+  const page = await openPage('operator', '#/deckies');
   await expect(page.getByText('operator', { exact: true }).last()).toBeVisible();
   await expect(page.getByRole('button', { name: 'Tear down decky-01 on harbour' })).toBeEnabled();
   await page.getByRole('link', { name: /^Hosts/ }).click();
   await expect(page.getByRole('button', { name: 'Tear down all of harbour' })).toBeEnabled();
 });
 
-test('a viewer sees everything, and no button that would be refused', async ({ swarm, enter }) => {
-  const agent = await swarm.agent('harbour', ['decky-01', 'decky-02']);
-  await swarm.ask('swarm.teardown', { host_uuid: 'harbour', decky_id: 'decky-01' });
-  const command = await agent.command();
-  agent.says(command, 'started');
-  await agent.ends(command, { 'decky-01': 'container busy' });
-  await swarm.ask('swarm.teardown', { host_uuid: 'harbour', decky_id: 'decky-02' });
+test('a viewer sees everything except the buttons of operators', async ({ swarm, openPage }) => {
+  const agent = await swarm.startAgent('harbour', ['decky-01', 'decky-02']);
+  await swarm.request('swarm.teardown', { host_uuid: 'harbour', decky_id: 'decky-01' });
+  const command = await agent.nextCommand();
+  agent.sendProgress(command, 'started');
+  await agent.sendResult(command, { 'decky-01': 'container busy' });
+  await swarm.request('swarm.teardown', { host_uuid: 'harbour', decky_id: 'decky-02' });
 
-  const page = await enter('viewer');
+  const page = await openPage('viewer');
   await expect(page.getByText('viewer', { exact: true }).last()).toBeVisible();
-  const refused = page.getByRole('button', { name: /tear down|retry|cancel|confirm/i });
+  const operatorButtons = page.getByRole('button', { name: /tear down|retry|cancel|confirm/i });
   await expect(page.getByText('container busy').filter({ visible: true }).first()).toBeVisible();
-  await expect(refused).toHaveCount(0);
+  await expect(operatorButtons).toHaveCount(0);
   for (const hash of [
     '#/hosts',
     '#/deckies',
@@ -34,21 +34,21 @@ test('a viewer sees everything, and no button that would be refused', async ({ s
   ]) {
     await page.goto(`${swarm.page}${hash}`);
     await expect(page.getByRole('main').getByText('harbour').filter({ visible: true }).first()).toBeVisible();
-    await expect(refused, hash).toHaveCount(0);
+    await expect(operatorButtons, hash).toHaveCount(0);
   }
   await page.goto(`${swarm.page}#/op/${command.operation_id}`);
   await expect(page.getByText('container busy').filter({ visible: true }).first()).toBeVisible();
 });
 
-test('a wrong password is told, and the right one then goes', async ({ swarm, page }) => {
+test('the page reports a wrong password, and then accepts the right one', async ({ swarm, page }) => {
   await page.goto(swarm.page);
   await signIn(page, 'operator', 'wrong');
-  await expect(page.getByRole('alert')).toContainText('does not know the user “operator” with this password');
+  await expect(page.getByRole('alert')).toContainText('rejected the user “operator” or the password');
   await signIn(page, 'operator', password('operator'));
   await expect(page.getByText('live', { exact: true })).toBeVisible();
 });
 
-test('a file that is no credentials file is told', async ({ swarm, page }) => {
+test('the page reports a file that is not a credentials file', async ({ swarm, page }) => {
   await page.goto(swarm.page);
   await page.getByText('Credentials file').click();
   await page
@@ -58,29 +58,29 @@ test('a file that is no credentials file is told', async ({ swarm, page }) => {
   await expect(page.getByRole('alert')).toContainText('not a credentials file');
 });
 
-test('no server is told', async ({ swarm, page }) => {
+test('the page reports that no NATS server is reachable', async ({ swarm, page }) => {
   swarm.proxy.cut();
   await page.goto(swarm.page);
   await signIn(page, 'operator', password('operator'));
-  await expect(page.getByRole('alert')).toContainText('No NATS server answers');
+  await expect(page.getByRole('alert')).toContainText('Cannot reach a NATS server');
 });
 
-test('no controller is told, and found by itself when it is back', async ({ swarm, page }) => {
-  await swarm.agent('harbour', ['decky-01']);
+test('the page reports that no controller responds, and follows it when it is back', async ({ swarm, page }) => {
+  await swarm.startAgent('harbour', ['decky-01']);
   await page.goto(swarm.page);
   await expect(page.getByText(swarm.proxy.url)).toBeVisible();
   await swarm.stopController();
   await signIn(page, 'operator', password('operator'));
-  await expect(page.getByRole('alert')).toContainText('No controller answers');
+  await expect(page.getByRole('alert')).toContainText('No controller responds');
   await swarm.startController();
   await expect(page.getByText('live', { exact: true })).toBeVisible();
   await expect(page.getByRole('link', { name: 'Deckies 1', exact: true })).toBeVisible();
 });
 
-test.describe('where everybody has a credentials file', () => {
+test.describe('with credentials files', () => {
   test.use({ withCreds: true });
 
-  test('it signs in, in each role, and is kept in memory alone', async ({ swarm, page }) => {
+  test('a user signs in with each role, and the credentials are kept in memory only', async ({ swarm, page }) => {
     for (const role of ['operator', 'viewer'] as const) {
       await page.goto('about:blank');
       await page.goto(swarm.page);

@@ -1,4 +1,5 @@
-// A swarm for a test: a NATS server, a controller and whatever agents it asks for, on free ports and in a folder of its own.
+// A swarm for one test: a NATS server, a controller, and the agents that the test starts. It uses free ports and a
+// temporary folder.
 
 import { execFile } from 'node:child_process';
 import { readFileSync } from 'node:fs';
@@ -21,8 +22,8 @@ export type User = 'operator' | 'viewer' | 'agents' | 'controller';
 
 export const password = (user: User) => `pw${user}`;
 
-/** How programs and people come in. */
-interface Bus {
+/** The credentials of programs and users. */
+interface Access {
   readonly controller: Record<string, string>;
   login(user: User): ConnectionOptions;
 }
@@ -31,21 +32,21 @@ export class Swarm {
   readonly dir: string;
   readonly proxy: Proxy;
   readonly natsUrl: string;
-  readonly #bus: Bus;
+  readonly #access: Access;
   #controller: Program | undefined;
   #page = '';
   readonly #programs: Program[];
   readonly #connections = new Map<User, NatsConnection>();
 
-  private constructor(dir: string, proxy: Proxy, natsUrl: string, server: Program, bus: Bus) {
+  private constructor(dir: string, proxy: Proxy, natsUrl: string, server: Program, access: Access) {
     this.dir = dir;
     this.proxy = proxy;
     this.natsUrl = natsUrl;
     this.#programs = [server];
-    this.#bus = bus;
+    this.#access = access;
   }
 
-  /** With nats.conf, and a password for each user. */
+  /** Starts a server with nats.conf and a password for each user. */
   static async start(): Promise<Swarm> {
     const dir = await mkdtemp(join(tmpdir(), 'scuttle-web-'));
     const env = {
@@ -56,25 +57,25 @@ export class Swarm {
       SCUTTLE_VIEWER_PASSWORD: password('viewer'),
     };
     const args = ['-c', join(repository, 'nats.conf'), '-sd', join(dir, 'jetstream')];
-    return await Swarm.#started(dir, args, env, {
+    return await Swarm.#startServer(dir, args, env, {
       controller: { SCUTTLE_NATS_USER: 'controller', SCUTTLE_NATS_PASSWORD: password('controller') },
       login: (user) => ({ user, pass: password(user) }),
     });
   }
 
-  /** As `scuttle init` makes it, where everybody has a credentials file. */
+  /** Starts a server that `scuttle init` configured, with a credentials file for each user. */
   static async startWithCreds(): Promise<Swarm> {
     const dir = await mkdtemp(join(tmpdir(), 'scuttle-web-'));
-    const bus = join(dir, 'bus');
-    const scuttle = (...args: string[]) => run(join(binaries, 'scuttle'), [...args, '--dir', bus], { cwd: dir });
+    const config = join(dir, 'config');
+    const scuttle = (...args: string[]) => run(join(binaries, 'scuttle'), [...args, '--dir', config], { cwd: dir });
     await scuttle('init', '--websocket-port', `${await freePort()}`);
     for (const role of ['operator', 'viewer']) {
       await scuttle('user', 'add', role, '--role', role, '--out', join(dir, `${role}.creds`));
     }
-    const controller = join(bus, 'creds/controller.creds');
-    return await Swarm.#started(
+    const controller = join(config, 'creds/controller.creds');
+    return await Swarm.#startServer(
       dir,
-      ['-c', join(bus, 'server/nats-server.conf')],
+      ['-c', join(config, 'server/nats-server.conf')],
       {},
       {
         controller: { SCUTTLE_NATS_CREDS: controller },
@@ -83,25 +84,25 @@ export class Swarm {
     );
   }
 
-  /** The credentials file of an operator or viewer, where they have one. */
+  /** The credentials file of an operator or viewer. Only after `startWithCreds`. */
   creds(user: 'operator' | 'viewer'): string {
     return join(this.dir, `${user}.creds`);
   }
 
-  static async #started(dir: string, args: string[], env: Record<string, string>, bus: Bus): Promise<Swarm> {
+  static async #startServer(dir: string, args: string[], env: Record<string, string>, access: Access): Promise<Swarm> {
     const ports = ['-p', '-1', '--ports_file_dir', dir];
     const server = new Program('nats-server', natsServer, [...args, ...ports], env, dir);
     try {
-      const { nats, websocket } = await until('nats-server writes its ports', async () => {
+      const { nats, websocket } = await until('nats-server writes its ports file', async () => {
         const text = await readFile(join(dir, `nats-server_${server.pid}.ports`), 'utf8').catch(() => '');
         return text === '' ? undefined : (JSON.parse(text) as { nats: string[]; websocket: string[] });
       });
-      const proxy = await Proxy.to(Number(new URL(websocket[0]!).port));
-      const swarm = new Swarm(dir, proxy, nats[0]!, server, bus);
+      const proxy = await Proxy.start(Number(new URL(websocket[0]!).port));
+      const swarm = new Swarm(dir, proxy, nats[0]!, server, access);
       await swarm.startController();
       return swarm;
     } catch (error) {
-      // Nobody has it yet who would stop it.
+      // The caller has no swarm to stop yet.
       await server.stop();
       await rm(dir, { recursive: true, force: true });
       throw error;
@@ -112,45 +113,47 @@ export class Swarm {
     const args = ['--nats-url', this.natsUrl, '--data-dir', join(this.dir, 'data')];
     args.push('--http', '127.0.0.1:0', '--web-nats-url', this.proxy.url);
     const path = join(binaries, 'scuttle-controller');
-    this.#controller = new Program('controller', path, args, this.#bus.controller, this.dir);
-    const operator = await this.as('operator');
-    await until('the controller answers', () =>
+    this.#controller = new Program('controller', path, args, this.#access.controller, this.dir);
+    const operator = await this.connectAs('operator');
+    await until('the controller replies', () =>
       operator.request('swarm.hosts.list', '{}', { timeout: 1_000 }).then(
         () => true,
         () => undefined,
       ),
     );
     if (this.#page !== '') return;
-    this.#page = (await this.#controller.says(/the page is at (http:\/\/127\.0\.0\.1:\d+\/)/))[1]!;
+    this.#page = (await this.#controller.waitForLog(/the page is at (http:\/\/127\.0\.0\.1:\d+\/)/))[1]!;
   }
 
   async stopController(): Promise<void> {
     await this.#controller?.stop();
   }
 
-  /** The page's address. */
+  /** The address of the page. */
   get page(): string {
     return this.#page;
   }
 
-  /** A connection as this user. */
-  async as(user: User): Promise<NatsConnection> {
-    const known = this.#connections.get(user);
-    if (known !== undefined) return known;
-    const made = await connect({ servers: this.natsUrl, ...this.#bus.login(user) });
-    this.#connections.set(user, made);
-    return made;
+  /** Returns a connection of this user. */
+  async connectAs(user: User): Promise<NatsConnection> {
+    const existing = this.#connections.get(user);
+    if (existing !== undefined) return existing;
+    const connection = await connect({ servers: this.natsUrl, ...this.#access.login(user) });
+    this.#connections.set(user, connection);
+    return connection;
   }
 
-  async ask<A>(subject: string, request: object): Promise<A> {
-    const answer = await (await this.as('operator')).request(subject, JSON.stringify(request), { timeout: 10_000 });
-    const refused = answer.headers?.get('Nats-Service-Error');
-    if (refused) throw new Error(`${subject} was refused: ${refused}`);
-    return answer.json<A>();
+  async request<R>(subject: string, request: object): Promise<R> {
+    const reply = await (
+      await this.connectAs('operator')
+    ).request(subject, JSON.stringify(request), { timeout: 10_000 });
+    const error = reply.headers?.get('Nats-Service-Error');
+    if (error) throw new Error(`${subject} was rejected: ${error}`);
+    return reply.json<R>();
   }
 
-  /** Simulated agents, with all deckies on the record. */
-  async simulate(hosts: number, deckies: number, ...more: string[]): Promise<Program> {
+  /** Starts simulated agents, and returns when all their deckies are on record. */
+  async startSimulatedAgents(hosts: number, deckies: number, ...more: string[]): Promise<Program> {
     const args = [
       '--nats-url',
       this.natsUrl,
@@ -169,15 +172,15 @@ export class Swarm {
     };
     const agents = new Program('agents', join(binaries, 'scuttle-agent-sim'), args, env, this.dir);
     this.#programs.push(agents);
-    await agents.says(/^ready: /m);
+    await agents.waitForLog(/^ready: /m);
     return agents;
   }
 
-  /** An agent that does what the test says, of a host with these deckies. */
-  async agent(host: string, deckies: readonly string[]): Promise<FakeAgent> {
-    await this.ask('swarm.hosts.enroll', { name: host, host_uuid: host });
-    const agent = new FakeAgent(await this.as('agents'), host);
-    await agent.report(deckies);
+  /** Enrolls a host with these deckies, and returns its fake agent, which the test controls. */
+  async startAgent(host: string, deckies: readonly string[]): Promise<FakeAgent> {
+    await this.request('swarm.hosts.enroll', { name: host, host_uuid: host });
+    const agent = new FakeAgent(await this.connectAs('agents'), host);
+    await agent.sendHeartbeat(deckies);
     return agent;
   }
 

@@ -1,0 +1,195 @@
+// The connection to the NATS server: signing in, sending requests, and turning failures into messages for the user.
+// The views that follow broadcasts are in follower.ts.
+
+import {
+  credsAuthenticator,
+  errors,
+  headers,
+  usernamePasswordAuthenticator,
+  wsconnect,
+  type Msg,
+  type NatsConnection,
+} from '@nats-io/nats-core';
+import type { ErrorCode, RefusalMessage } from '../wire';
+import { TEARDOWN } from './subjects';
+
+/** The user's credentials. They are kept in memory only, while the page is open. */
+export type Credentials = { user: string; password: string } | { creds: string };
+
+export type Role = 'operator' | 'viewer';
+
+/** The page's configuration, served by the controller as config.json. */
+export interface Config {
+  nats_url: string;
+  version: string;
+}
+
+/** Why a request failed: an error code of the controller, or a failure on the way to it. */
+export type RequestErrorCode = ErrorCode | 'denied' | 'no_controller' | 'no_reply' | 'disconnected';
+
+export class RequestError extends Error {
+  readonly code: RequestErrorCode;
+  readonly retryAfterMs: number | undefined;
+
+  constructor(code: RequestErrorCode, message: string, retryAfterMs?: number) {
+    super(message);
+    this.code = code;
+    this.retryAfterMs = retryAfterMs;
+  }
+}
+
+/** Why signing in failed, or why the user was signed out. */
+export class SignInError extends Error {
+  readonly hint: string;
+
+  constructor(message: string, hint: string) {
+    super(message);
+    this.hint = hint;
+  }
+}
+
+/** How long to wait for one reply. */
+const REQUEST_TIMEOUT_MS = 5_000;
+/** How often a change is sent, each time with the same idempotency key, before it is given up. */
+const MAX_ATTEMPTS = 12;
+const RETRY_DELAY_MS = 1_000;
+
+/** Rejections that pass without the user's help. The same request can be sent again. */
+const TRANSIENT: readonly RequestErrorCode[] = ['overloaded', 'shutting_down', 'not_leader'];
+/** Failures after which it is unknown whether the request arrived. */
+const OUTCOME_UNKNOWN: readonly RequestErrorCode[] = ['no_reply', 'disconnected'];
+
+/** Matches a NATS credentials file: a user JWT, followed by the seed of its key. */
+const CREDENTIALS_FILE = /BEGIN NATS USER JWT-+[\s\S]+BEGIN USER NKEY SEED-+/;
+
+export async function connect(url: string, credentials: Credentials): Promise<NatsConnection> {
+  if ('creds' in credentials && !CREDENTIALS_FILE.test(credentials.creds)) {
+    throw new SignInError(
+      'This file is not a credentials file.',
+      'Choose the .creds file that `scuttle init` or `scuttle user add` wrote for you.',
+    );
+  }
+  const authenticator =
+    'creds' in credentials
+      ? credsAuthenticator(new TextEncoder().encode(credentials.creds))
+      : usernamePasswordAuthenticator(credentials.user, credentials.password);
+  try {
+    return await wsconnect({
+      servers: url,
+      authenticator,
+      name: 'scuttle page',
+      maxReconnectAttempts: -1,
+      // Connect only to the server that the controller names, never to servers that it advertises.
+      ignoreClusterUpdates: true,
+      pingInterval: 10_000,
+      timeout: 8_000,
+    });
+  } catch (error) {
+    throw toSignInError(error, url, credentials);
+  }
+}
+
+function toSignInError(error: unknown, url: string, credentials: Credentials): SignInError {
+  const text = error instanceof Error ? error.message : String(error);
+  if (error instanceof errors.AuthorizationError || /authorization|authentication/i.test(text)) {
+    return 'creds' in credentials
+      ? new SignInError(
+          'The NATS server rejected these credentials.',
+          'They may be revoked, or belong to another server. An administrator issues new ones with `scuttle user add`.',
+        )
+      : new SignInError(
+          `The NATS server rejected the user “${credentials.user}” or the password.`,
+          'Check both. Enter a user and password of the NATS server, not of your computer.',
+        );
+  }
+  return new SignInError(
+    `Cannot reach a NATS server at ${url}.`,
+    'Check that the server is running, and that its WebSocket listener matches the controller’s --web-nats-url.',
+  );
+}
+
+/** Sends a request once. `key` makes it idempotent. Throws a `RequestError`. */
+export async function sendRequest<R>(nc: NatsConnection, subject: string, body: object, key?: string): Promise<R> {
+  let message: Msg;
+  try {
+    const keyed = headers();
+    if (key !== undefined) keyed.set('Nats-Msg-Id', key);
+    message = await nc.request(subject, JSON.stringify(body), { timeout: REQUEST_TIMEOUT_MS, headers: keyed });
+  } catch (error) {
+    throw toRequestError(error, subject);
+  }
+  const reply = message.json<R | RefusalMessage>();
+  if (message.headers?.get('Nats-Service-Error-Code')) {
+    const { code, message: text, retry_after_ms } = (reply as RefusalMessage).error;
+    throw new RequestError(code, text, retry_after_ms ?? undefined);
+  }
+  return reply as R;
+}
+
+function toRequestError(error: unknown, subject: string): RequestError {
+  // The NATS client wraps some of these errors in another error, and not others.
+  const chain = [error, (error as { cause?: unknown }).cause];
+  const is = (kind: new (...args: never[]) => Error) => chain.some((link) => link instanceof kind);
+  if (is(errors.PermissionViolationError)) {
+    return new RequestError('denied', `Permission denied: the NATS server does not allow this user to use ${subject}.`);
+  }
+  if (is(errors.NoRespondersError)) {
+    return new RequestError(
+      'no_controller',
+      'No controller responds. Nothing was changed. Try again when a controller is back.',
+    );
+  }
+  if (is(errors.TimeoutError)) {
+    return new RequestError('no_reply', 'No reply arrived, so it is unknown whether the request was accepted.');
+  }
+  return new RequestError(
+    'disconnected',
+    'The connection was lost before a reply arrived, so it is unknown whether the request was accepted.',
+  );
+}
+
+/**
+ * Sends a request that changes something, and repeats it until a reply arrives. Every repeat has the same idempotency
+ * key, so the change is made at most once. Throws a `RequestError`.
+ */
+export async function sendChange<R>(nc: NatsConnection, subject: string, body: object): Promise<R> {
+  const key = crypto.randomUUID();
+  let unknown: RequestError | undefined;
+  for (let attempt = 1; ; attempt += 1) {
+    try {
+      return await sendRequest<R>(nc, subject, body, key);
+    } catch (caught) {
+      const error = caught as RequestError;
+      if (OUTCOME_UNKNOWN.includes(error.code)) unknown = error;
+      // "No controller" means "nothing was changed" only if no earlier attempt can have arrived. Otherwise the request
+      // is repeated, and when all attempts fail, the user reads that the outcome is unknown.
+      const mayHaveArrived = error.code === 'no_controller' && unknown !== undefined;
+      const canRetry = TRANSIENT.includes(error.code) || OUTCOME_UNKNOWN.includes(error.code) || mayHaveArrived;
+      if (!canRetry || attempt === MAX_ATTEMPTS || nc.isClosed()) throw mayHaveArrived ? unknown : error;
+      await sleep(error.retryAfterMs ?? RETRY_DELAY_MS);
+    }
+  }
+}
+
+/**
+ * Finds out the user's role by a dry run for a host that cannot exist. The dry run changes nothing, and the NATS server
+ * denies it to viewers at once. Any other outcome, even no reply, means that the server let it through: an operator.
+ */
+export async function detectRole(nc: NatsConnection): Promise<Role> {
+  for (;;) {
+    try {
+      await sendRequest(nc, TEARDOWN, { host_uuid: crypto.randomUUID(), dry_run: true });
+      return 'operator';
+    } catch (error) {
+      const { code } = error as RequestError;
+      if (code === 'denied') return 'viewer';
+      if (code !== 'disconnected') return 'operator';
+      if (nc.isClosed()) throw error;
+      await sleep(RETRY_DELAY_MS);
+    }
+  }
+}
+
+export function sleep(ms: number): Promise<void> {
+  return new Promise((done) => setTimeout(done, ms));
+}

@@ -1,0 +1,52 @@
+// Signing in: loads the page's configuration, connects, detects the role and starts the session.
+
+import { batch, signal } from '@preact/signals';
+import { connect, detectRole, SignInError, type Config, type Credentials } from '../nats/client';
+import { clearEvents } from './event-feed';
+import { clearRequests } from './requests';
+import { Session, session, signedOutReason } from './session';
+
+export const config = signal<Config | undefined>(undefined);
+
+export async function signIn(credentials: Credentials): Promise<void> {
+  const { nats_url: url } = await loadConfig();
+  const nc = await connect(url, credentials);
+  try {
+    const role = await detectRole(nc);
+    const user = 'creds' in credentials ? userNameFromCredentials(credentials.creds) : credentials.user;
+    batch(() => {
+      signedOutReason.value = undefined;
+      clearRequests();
+      clearEvents();
+      session.value = new Session(nc, user, role, url);
+    });
+  } catch (error) {
+    await nc.close();
+    throw error;
+  }
+}
+
+/** Reads the user's name from the JWT in a credentials file. The server vouches for the same name. */
+function userNameFromCredentials(creds: string): string {
+  try {
+    const claims = /BEGIN NATS USER JWT-+\s+([\w-]+)\.([\w-]+)/.exec(creds)?.[2] ?? '';
+    return (JSON.parse(atob(claims.replace(/-/g, '+').replace(/_/g, '/'))) as { name?: string }).name ?? 'signed in';
+  } catch {
+    return 'signed in';
+  }
+}
+
+export async function loadConfig(): Promise<Config> {
+  if (config.value !== undefined) return config.value;
+  try {
+    const response = await fetch('config.json', { cache: 'no-store' });
+    if (!response.ok) throw new Error(`${response.status}`);
+    config.value = (await response.json()) as Config;
+    return config.value;
+  } catch {
+    throw new SignInError(
+      'The controller that serves this page does not respond.',
+      'Check that it is running, then try again. You do not need to reload the page.',
+    );
+  }
+}

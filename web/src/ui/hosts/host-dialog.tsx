@@ -1,0 +1,140 @@
+// The dialog that confirms the teardown of a whole host: it shows the plan, asks for a reason, and sends the request.
+
+import { signal, useSignal } from '@preact/signals';
+import { useEffect, useRef } from 'preact/hooks';
+import { RequestError } from '../../nats/client';
+import { disarm, dismissRejection, pendingRequests, requestHostTeardown, requestPlan } from '../../state/requests';
+import { session } from '../../state/session';
+import { formatCount } from '../../text/format';
+import { SHARD_RANK, SHARD_STATES } from '../../text/labels';
+import type { HostRecord, TeardownPlan } from '../../wire';
+import { Loading, Notice } from '../components/notice';
+import { StateBadge } from '../components/state-badge';
+import { ActionSlot, ArmedButton, Progress } from '../components/teardown-button';
+
+/** The host that the dialog is open for. */
+const dialogHost = signal<HostRecord | undefined>(undefined);
+
+export function HostTeardownButton({ host }: { host: HostRecord }) {
+  const open = session.value?.swarm.openHostOperations.value.get(host.host_uuid);
+  if (open !== undefined) return <Progress operation={open} />;
+  if (pendingRequests.value.has(host.host_uuid)) return <ActionSlot requestKey={host.host_uuid}>{null}</ActionSlot>;
+  if (session.value?.role.value !== 'operator') return null;
+  return (
+    <button
+      type="button"
+      class="button danger ghost"
+      aria-label={`Tear down all of ${host.name}: show the plan`}
+      disabled={session.value.connectionState.value === 'disconnected'}
+      onClick={() => (dialogHost.value = host)}
+    >
+      Tear down…
+    </button>
+  );
+}
+
+export function HostDialog() {
+  const host = dialogHost.value;
+  return host === undefined ? null : <Dialog key={host.host_uuid} host={host} />;
+}
+
+function Dialog({ host }: { host: HostRecord }) {
+  const dialog = useRef<HTMLDialogElement>(null);
+  const plan = useSignal<TeardownPlan | undefined>(undefined);
+  const planError = useSignal<RequestError | undefined>(undefined);
+  const planChanged = useSignal(false);
+  const reason = useSignal('');
+  const key = host.host_uuid;
+
+  const loadPlan = async () => {
+    planError.value = undefined;
+    try {
+      plan.value = await requestPlan(host.host_uuid);
+    } catch (error) {
+      planError.value = error as RequestError;
+    }
+  };
+  const close = () => {
+    disarm(key);
+    dialogHost.value = undefined;
+  };
+  const commit = async () => {
+    planChanged.value = false;
+    const error = await requestHostTeardown(host.host_uuid, plan.value!.plan, reason.value);
+    if (error === undefined) return close();
+    if (error.code !== 'plan_changed') return;
+    planChanged.value = true;
+    dismissRejection(key);
+    await loadPlan();
+  };
+
+  useEffect(() => {
+    dialog.current?.showModal();
+    void loadPlan();
+  }, []);
+
+  const targets = [...(plan.value?.targets ?? [])].sort((a, b) => SHARD_RANK[a.state] - SHARD_RANK[b.state]);
+  return (
+    <dialog ref={dialog} class="dialog" aria-labelledby="dialog-title" onClose={close}>
+      <h2 id="dialog-title">Tear down all of {host.name}?</h2>
+      {planChanged.value && (
+        <Notice
+          tone="warn"
+          title="The deckies on this host have changed."
+          text="Nothing was torn down. This is the new plan."
+        />
+      )}
+      {planError.value && <Notice tone="alarm" title="Cannot show the plan." text={planError.value.message} />}
+      {plan.value === undefined ? (
+        planError.value === undefined && <Loading what="the plan" />
+      ) : (
+        <>
+          <p>
+            {targets.length === 0
+              ? 'This host has no deckies on record. Its agent still removes whatever it finds.'
+              : `${formatCount(targets.length, 'decky', 'deckies')} will be torn down, with their networks. This cannot be undone.`}
+          </p>
+          <ul class="targets" tabIndex={0} aria-label="Deckies to tear down">
+            {targets.map((target) => (
+              <li key={target.decky_id}>
+                <span class="id">{target.decky_id}</span>
+                <StateBadge badge={SHARD_STATES[target.state]} plain />
+              </li>
+            ))}
+          </ul>
+          <label class="field">
+            <span>
+              Reason <small class="muted">(optional, stored with the operation)</small>
+            </span>
+            <input
+              maxLength={512}
+              value={reason.value}
+              onInput={(event) => (reason.value = event.currentTarget.value)}
+            />
+          </label>
+        </>
+      )}
+      <div class="dialog-foot">
+        <button type="button" class="button" onClick={() => dialog.current?.close()}>
+          Cancel
+        </button>
+        {planError.value !== undefined && (
+          <button type="button" class="button" onClick={() => void loadPlan()}>
+            Try again
+          </button>
+        )}
+        {plan.value !== undefined && (
+          <ActionSlot requestKey={key}>
+            <ArmedButton
+              requestKey={key}
+              verb={targets.length === 0 ? 'Tear down' : `Tear down ${formatCount(targets.length, 'decky', 'deckies')}`}
+              target={`on ${host.name}`}
+              commit={() => void commit()}
+              solid
+            />
+          </ActionSlot>
+        )}
+      </div>
+    </dialog>
+  );
+}

@@ -1,0 +1,37 @@
+// The formats of numbers, times and durations.
+
+import { expect, test } from '@playwright/test';
+import { formatAge, formatDuration, formatTime, localizeTimes } from '../../src/text/format';
+
+test('a duration is formatted in one unit', () => {
+  const rows: [number, string][] = [
+    [-5, '0 ms'],
+    [40, '40 ms'],
+    [949, '949 ms'],
+    [950, '0.9 s'],
+    [9_940, '9.9 s'],
+    [12_400, '12 s'],
+    [89_000, '89 s'],
+    [90_000, '2 min'],
+    [89 * 60_000, '89 min'],
+    [3 * 3_600_000, '3 h'],
+    [72 * 3_600_000, '3 d'],
+  ];
+  for (const [ms, text] of rows) expect(formatDuration(ms), `${ms} ms`).toBe(text);
+});
+
+test('an age is formatted in seconds or larger units', () => {
+  const now = Date.parse('2026-11-23T09:00:00.000Z');
+  expect(formatAge('2026-11-23T08:59:59.500Z', now)).toBe('just now');
+  expect(formatAge('2026-11-23T08:59:48.000Z', now)).toBe('12 s ago');
+  expect(formatAge('2026-11-23T08:00:00.000Z', now)).toBe('60 min ago');
+  // The local clock is behind the controller's.
+  expect(formatAge('2026-11-23T09:00:30.000Z', now)).toBe('just now');
+});
+
+test('UTC times in a text from the controller are replaced by local times', () => {
+  const at = '2026-11-23T09:11:49.000Z';
+  const now = Date.parse(at);
+  expect(localizeTimes(`host offline since ${at}`, now)).toBe(`host offline since ${formatTime(at, now)}`);
+  expect(localizeTimes('nothing', now)).toBe('nothing');
+});
