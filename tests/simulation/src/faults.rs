@@ -1,96 +1,101 @@
-//! The faults of a seed: when something goes wrong, and what then.
+//! The faults of a seed: when one occurs, and what it does.
 
 use scuttle_controller::engine;
 
-use crate::disk::Disk;
-use crate::kept::Kept;
-use crate::network::Link;
-use crate::plan::Fault;
-use crate::servers::{Servers, Unanswered};
-use crate::world::{Event, World, note};
+use crate::seed::plan::Fault;
+use crate::simulation::{Simulation, note};
+use crate::state::connection::Connection;
+use crate::state::event::Event;
+use crate::storage::controller_store::ControllerStore;
+use crate::storage::disk::Disk;
+use crate::storage::nats_servers::{AppendFault, NatsServers};
 
-impl World {
-    pub(crate) fn fault(&mut self) {
-        if self.healed {
+impl Simulation {
+    pub(crate) fn cause_fault(&mut self) {
+        if self.faults_stopped {
             return;
         }
-        if let Some(fault) = self.chance.pick(&self.plan.faults).copied() {
+        if let Some(fault) = self.rng.choose(&self.plan.faults).copied() {
             note!(self, "fault   {fault:?}");
             self.do_fault(fault);
         }
-        let wait = self.chance.within(1, self.plan.fault_gap_ms);
-        self.after(wait, Event::Fault);
+        let duration_ms = self.rng.pick_between(1, self.plan.max_fault_gap_ms);
+        self.schedule(duration_ms, Event::Fault);
     }
 
     fn do_fault(&mut self, fault: Fault) {
-        let host = self.some_host();
-        let controller = self.some_controller();
+        let host = self.choose_host();
+        let controller = self.choose_controller();
         match fault {
             Fault::KillController => self.end_controller(controller, false),
-            Fault::ControllerPower => self.end_controller(controller, true),
+            Fault::CutControllerPower => self.end_controller(controller, true),
             Fault::StopController => self.stop_controller(controller),
-            Fault::ControllerDisk => {
-                let writes = self.chance.below(60);
-                self.controllers[controller].disk.light_fuse(writes);
+            Fault::FailControllerDisk => {
+                let writes = self.rng.pick_below(60);
+                self.controllers[controller].disk.fail_after(writes);
             }
-            Fault::ControllerDiskFull => {
-                self.controllers[controller].disk.fill(true);
-                let wait = self.chance.within(100, 20_000);
-                self.after(wait, Event::DiskFree(controller));
+            Fault::FillControllerDisk => {
+                self.controllers[controller].disk.set_full(true);
+                let duration_ms = self.rng.pick_between(100, 20_000);
+                self.schedule(duration_ms, Event::FreeDiskSpace(controller));
             }
             Fault::KillAgent => self.end_agent(host),
-            Fault::AgentDisk => {
-                let verbs = self.chance.below(6);
-                self.workers[host].file.light_fuse(Some(verbs));
+            Fault::FailAgentDisk => {
+                let calls = self.rng.pick_below(6);
+                self.agent_hosts[host].file.fail_after(Some(calls));
             }
-            Fault::PartAgent => {
-                let wait = self.chance.within(100, 40_000);
-                self.cut(Link::Agent(host), wait);
+            Fault::DisconnectAgent => {
+                let duration_ms = self.rng.pick_between(100, 40_000);
+                self.disconnect(Connection::Agent(host), duration_ms);
             }
-            Fault::PartController => {
-                let wait = self.chance.within(100, 30_000);
-                self.cut(Link::Controller(controller), wait);
+            Fault::DisconnectController => {
+                let duration_ms = self.rng.pick_between(100, 30_000);
+                self.disconnect(Connection::Controller(controller), duration_ms);
             }
-            Fault::ControllerClock => {
+            Fault::ShiftControllerClock => {
                 self.controllers[controller].clock =
-                    self.chance.below(120_001).cast_signed() - 60_000;
+                    self.rng.pick_below(120_001).cast_signed() - 60_000;
             }
-            Fault::AgentClock => {
-                self.workers[host].clock = self.chance.below(120_001).cast_signed() - 60_000;
+            Fault::ShiftAgentClock => {
+                self.agent_hosts[host].clock = self.rng.pick_below(120_001).cast_signed() - 60_000;
             }
-            Fault::UnreadableInventory => {
-                self.workers[host].unreadable = true;
-                let wait = self.chance.within(100, 20_000);
-                self.after(wait, Event::Readable(host));
+            Fault::FailInventory => {
+                self.agent_hosts[host].inventory_fails = true;
+                let duration_ms = self.rng.pick_between(100, 20_000);
+                self.schedule(duration_ms, Event::RestoreInventory(host));
             }
             Fault::PauseController
-            | Fault::LeaseLost
-            | Fault::AppendUnanswered
-            | Fault::ServersAway
-            | Fault::ControllerDiskLost
-            | Fault::JournalTrimmed => self.do_shared_fault(fault, controller),
+            | Fault::ExpireLease
+            | Fault::LoseAppendReply
+            | Fault::StopServers
+            | Fault::ReplaceControllerDisk
+            | Fault::TrimJournal => self.do_shared_fault(fault, controller),
         }
     }
 
     /// One that there is where several controllers share a journal.
     fn do_shared_fault(&mut self, fault: Fault, controller: usize) {
-        let Some(servers) = self.servers.of(controller).cloned() else {
+        let Some(servers) = self.servers.for_controller(controller).cloned() else {
             return;
         };
         match fault {
             Fault::PauseController => self.pause_controller(controller),
             // A server's clock, or the leader's own, does not go as the others do.
-            Fault::LeaseLost => servers.expire(),
-            Fault::AppendUnanswered => {
-                let faults = [Unanswered::Lost, Unanswered::CutShort, Unanswered::Kept];
-                servers.fail_next(self.chance.pick(&faults).copied());
+            Fault::ExpireLease => servers.expire_lease(),
+            Fault::LoseAppendReply => {
+                let faults = [
+                    AppendFault::NotStored,
+                    AppendFault::PartlyStored,
+                    AppendFault::Stored,
+                ];
+                servers.fail_next_append(self.rng.choose(&faults).copied());
             }
-            Fault::ServersAway => {
-                servers.go(true);
-                let wait = self.chance.within(100, 10_000);
-                self.after(wait, Event::ServersBack);
+            Fault::StopServers => {
+                servers.set_unavailable(true);
+                let duration_ms = self.rng.pick_between(100, 10_000);
+                self.schedule(duration_ms, Event::RestoreServers);
             }
-            Fault::JournalTrimmed => self.trim_journal(&servers, controller),
+            Fault::TrimJournal => self.trim_journal(&servers, controller),
             _ => {
                 self.end_controller(controller, true);
                 self.controllers[controller].disk = Disk::with_new_store();
@@ -99,29 +104,29 @@ impl World {
     }
 
     /// Trims the journal behind a controller's rows, as far as those contain it.
-    fn trim_journal(&mut self, servers: &Servers, controller: usize) {
-        let rows = self.controllers[controller].disk.copy();
-        let read = Kept::open(&rows, Some(servers.journal(controller)))
-            .and_then(|mut kept| engine::load(&mut kept));
+    fn trim_journal(&mut self, servers: &NatsServers, controller: usize) {
+        let rows = self.controllers[controller].disk.copy_durable();
+        let read = ControllerStore::open(&rows, Some(servers.open_journal(controller)))
+            .and_then(|mut store| engine::load(&mut store));
         if read.is_ok() {
-            note!(self, "journal trimmed through {}", servers.sought());
-            servers.trim(rows, servers.sought());
+            note!(self, "journal trimmed through {}", servers.last_seek());
+            servers.trim(rows, servers.last_seek());
         }
     }
 
-    pub(crate) fn servers_back(&mut self) {
+    pub(crate) fn restore_servers(&mut self) {
         for servers in self.servers.iter() {
-            servers.go(false);
+            servers.set_unavailable(false);
         }
     }
 
     /// Rather the one that leads its partition, if one does.
-    fn some_controller(&mut self) -> usize {
-        let any = self.chance.below(self.controllers.len() as u64) as usize;
-        let partition = self.divided.portion(any).partition;
-        let mut beside = self.divided.of_partition(partition);
-        match beside.find(|controller| self.controllers[*controller].leads()) {
-            Some(leader) if self.chance.happens(500) => leader,
+    fn choose_controller(&mut self) -> usize {
+        let any = self.rng.pick_below(self.controllers.len() as u64) as usize;
+        let partition = self.partitioning.assignment(any).partition;
+        let mut group = self.partitioning.controllers_of(partition);
+        match group.find(|controller| self.controllers[*controller].is_leader()) {
+            Some(leader) if self.rng.roll_per_mille(500) => leader,
             _ => any,
         }
     }

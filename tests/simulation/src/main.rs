@@ -1,19 +1,19 @@
-//! `scuttle-simulation [--seeds N] [--from S] [--seed S [--all]]`: many seeds on all cores, or one with its
-//! transcript. `cargo xtask sim` builds and starts it.
+//! `scuttle-simulation [--seeds N] [--from S] [--seed S [--all]]` runs many seeds on all cores, or one seed with its transcript.
+//! `cargo xtask sim` builds and starts it.
 
 use std::process::ExitCode;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use scuttle_simulation::{Broken, Counts, run};
+use scuttle_simulation::{Counts, Violation, run};
 
 // A quarter of a seed's time went to allocating.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 /// How many lines of a transcript are shown, unless all are wanted.
-const SHOWN: usize = 200;
+const MAX_LINES_SHOWN: usize = 200;
 
 struct Arguments {
     seeds: u64,
@@ -23,32 +23,32 @@ struct Arguments {
 }
 
 fn main() -> ExitCode {
-    let arguments = match arguments() {
+    let arguments = match parse_arguments() {
         Ok(arguments) => arguments,
-        Err(wrong) => {
-            eprintln!("scuttle-simulation: {wrong}");
+        Err(error) => {
+            eprintln!("scuttle-simulation: {error}");
             return ExitCode::from(2);
         }
     };
     // What panics is caught, and told with its transcript.
     std::panic::set_hook(Box::new(|_| {}));
     match arguments.seed {
-        Some(seed) => one(seed, arguments.all),
-        None => many(&arguments),
+        Some(seed) => run_one(seed, arguments.all),
+        None => run_many(&arguments),
     }
 }
 
-fn arguments() -> Result<Arguments, String> {
+fn parse_arguments() -> Result<Arguments, String> {
     let mut arguments = Arguments {
         seeds: 2_000,
         from: 0,
         seed: None,
         all: false,
     };
-    let mut given = std::env::args().skip(1);
-    while let Some(name) = given.next() {
+    let mut args = std::env::args().skip(1);
+    while let Some(name) = args.next() {
         let mut number = || {
-            let value = given.next().ok_or(format!("{name} needs a number"))?;
+            let value = args.next().ok_or(format!("{name} needs a number"))?;
             let parsed = value.replace('_', "").parse();
             parsed.map_err(|_| format!("{name} needs a number, not {value}"))
         };
@@ -59,7 +59,7 @@ fn arguments() -> Result<Arguments, String> {
             "--all" => arguments.all = true,
             other => {
                 return Err(format!(
-                    "no argument {other}; there are --seeds, --from, --seed and --all"
+                    "unknown argument {other}; the arguments are --seeds, --from, --seed and --all"
                 ));
             }
         }
@@ -68,44 +68,44 @@ fn arguments() -> Result<Arguments, String> {
 }
 
 /// Runs one seed and shows what happened.
-fn one(seed: u64, all: bool) -> ExitCode {
+fn run_one(seed: u64, all: bool) -> ExitCode {
     let outcome = run(seed, true);
     let lines = &outcome.transcript;
     let first = if all {
         0
     } else {
-        lines.len().saturating_sub(SHOWN)
+        lines.len().saturating_sub(MAX_LINES_SHOWN)
     };
     if first > 0 {
-        println!("({first} lines before these: --seed {seed} --all shows them)");
+        println!("({first} earlier lines are not shown; --seed {seed} --all shows them)");
     }
     for line in &lines[first..] {
         println!("{line}");
     }
-    if let Some(broken) = outcome.broken {
-        println!("\nseed {seed}: {broken}");
+    if let Some(violation) = outcome.violation {
+        println!("\nseed {seed}: {violation}");
         return ExitCode::FAILURE;
     }
-    println!("\nseed {seed}: no invariant broken");
+    println!("\nseed {seed}: no invariant violated");
     ExitCode::SUCCESS
 }
 
 /// What many seeds came to.
 #[derive(Default)]
-struct Total {
+struct Totals {
     counts: Counts,
     seeds: u64,
-    broken: Option<(u64, Broken)>,
+    violation: Option<(u64, Violation)>,
 }
 
 /// Runs seeds on all cores until one breaks an invariant.
-fn many(arguments: &Arguments) -> ExitCode {
-    let began = Instant::now();
+fn run_many(arguments: &Arguments) -> ExitCode {
+    let started_at = Instant::now();
     let (next, end) = (
         AtomicU64::new(arguments.from),
         arguments.from + arguments.seeds,
     );
-    let total: Mutex<Total> = Mutex::default();
+    let totals: Mutex<Totals> = Mutex::default();
     let stop = AtomicU64::new(u64::MAX);
     let cores = std::thread::available_parallelism().map_or(1, usize::from);
     std::thread::scope(|scope| {
@@ -117,29 +117,29 @@ fn many(arguments: &Arguments) -> ExitCode {
                         return;
                     }
                     let outcome = run(seed, false);
-                    let mut total = total
+                    let mut totals = totals
                         .lock()
                         .unwrap_or_else(std::sync::PoisonError::into_inner);
-                    total.counts.add(&outcome.counts);
-                    total.seeds += 1;
-                    if let Some(broken) = outcome.broken
-                        && (total.broken.as_ref()).is_none_or(|(first, _)| seed < *first)
+                    totals.counts.add(&outcome.counts);
+                    totals.seeds += 1;
+                    if let Some(violation) = outcome.violation
+                        && (totals.violation.as_ref()).is_none_or(|(first, _)| seed < *first)
                     {
                         stop.store(seed, Ordering::Relaxed);
-                        total.broken = Some((seed, broken));
+                        totals.violation = Some((seed, violation));
                     }
                 }
             });
         }
     });
-    let Total {
+    let Totals {
         counts,
         seeds,
-        broken,
-    } = total.into_inner().unwrap_or_default();
-    let seconds = began.elapsed().as_secs_f64();
+        violation,
+    } = totals.into_inner().unwrap_or_default();
+    let seconds = started_at.elapsed().as_secs_f64();
     println!(
-        "{seeds} seeds, {} steps, {} crashes, {} power losses, {} take-overs, {} messages sent, {} lost, {} operations accepted, \
+        "{seeds} seeds, {} steps, {} crashes, {} power losses, {} takeovers, {} messages sent, {} lost, {} operations accepted, \
          {} deckies removed, {} violations; {:.0} seeds/s on {cores} cores",
         counts.steps,
         counts.crashes,
@@ -149,14 +149,14 @@ fn many(arguments: &Arguments) -> ExitCode {
         counts.dropped,
         counts.accepted,
         counts.removed,
-        u64::from(broken.is_some()),
+        u64::from(violation.is_some()),
         seeds as f64 / seconds,
     );
-    match broken {
+    match violation {
         None => ExitCode::SUCCESS,
-        Some((seed, broken)) => {
-            println!("seed {seed}: {broken}\n");
-            one(seed, arguments.all)
+        Some((seed, violation)) => {
+            println!("seed {seed}: {violation}\n");
+            run_one(seed, arguments.all)
         }
     }
 }

@@ -1,0 +1,82 @@
+//! The effects that an agent's state machine asks for.
+
+use scuttle_agent::machine::{Effect, RequestId};
+use scuttle_schemas::subjects::AgentChannel;
+
+use crate::simulation::{Simulation, note};
+use crate::state::agents::deckies::{RemovedGenerations, RunningTeardown};
+use crate::state::agents::host::AgentProcess;
+use crate::state::event::Event;
+
+impl Simulation {
+    pub(crate) fn perform_agent_effect(
+        &mut self,
+        host: usize,
+        process: &mut AgentProcess,
+        effect: Effect,
+        removed: Option<&RemovedGenerations>,
+    ) {
+        let id = self.agent_hosts[host].id.clone();
+        match effect {
+            Effect::Note(event) => note!(self, "agent {host}: {event:?}"),
+            Effect::ReadInventory => {
+                let observation = Box::new(self.agent_hosts[host].deckies.observe(None));
+                let (delay_ms, boot) = (self.rng.pick_below(40), self.agent_hosts[host].boots);
+                self.schedule(delay_ms, Event::ReadInventory(host, boot, observation));
+            }
+            Effect::StartTeardown { teardown, .. } => {
+                let now = self.agent_now(host, process.started_at);
+                let checked = self
+                    .oracle
+                    .for_host(&id)
+                    .check_teardown_start(host, &id, &teardown, now.wall);
+                self.record_check(checked);
+                let targets = self.agent_hosts[host].deckies.find_targets(&teardown);
+                note!(
+                    self,
+                    "agent {host} starts {} on {targets:?}",
+                    teardown.operation_id
+                );
+                process.teardown = Some(RunningTeardown::new(teardown, targets));
+                let (delay_ms, boot) = (
+                    self.rng.pick_below(self.plan.max_removal_ms),
+                    self.agent_hosts[host].boots,
+                );
+                self.schedule(delay_ms, Event::RemoveDecky(host, boot));
+            }
+            Effect::PublishProgress {
+                message,
+                traceparent,
+            } => {
+                let subject = AgentChannel::Progress.of(&id);
+                self.send_from_agent(host, &subject, None, traceparent, &message);
+            }
+            Effect::RequestResult {
+                message,
+                traceparent,
+            } => {
+                self.oracle
+                    .agent_history(host)
+                    .note_result(message.operation_id);
+                let reply = self.agent_reply_subject(host, RequestId::Result(message.operation_id));
+                let subject = AgentChannel::Results.of(&id);
+                self.send_from_agent(host, &subject, Some(&reply), traceparent, &message);
+            }
+            Effect::RequestHeartbeat(message) => {
+                if let (Some(removed), true) = (removed, message.shards.is_some()) {
+                    let report = (message.boot_id, message.sequence);
+                    self.oracle
+                        .for_host_mut(&id)
+                        .note_inventory(host, report, removed.clone());
+                }
+                let request = RequestId::Heartbeat {
+                    sequence: message.sequence,
+                    page: message.page,
+                };
+                let subject = AgentChannel::Heartbeat.of(&id);
+                let reply = self.agent_reply_subject(host, request);
+                self.send_from_agent(host, &subject, Some(&reply), None, &message);
+            }
+        }
+    }
+}

@@ -1,0 +1,83 @@
+//! The messages that an agent sends and receives.
+
+use async_nats::{HeaderMap, Message};
+use scuttle_agent::machine::{Input, RequestId};
+use scuttle_schemas::agents::AgentCommand;
+use scuttle_schemas::headers::TRACEPARENT;
+use serde::Serialize;
+
+use crate::simulation::Simulation;
+use crate::state::connection::{Connection, build_message, inbox_prefix};
+
+impl Simulation {
+    pub(crate) fn agent_receives(&mut self, host: usize, received: &Message) {
+        let process = &self.agent_hosts[host].process;
+        if !process
+            .as_ref()
+            .is_some_and(|process| process.believes_connected)
+        {
+            return;
+        }
+        let input = if received.subject.starts_with("_INBOX.") {
+            // Each process has an inbox of its own: an answer to one that is gone reaches nobody.
+            let own = format!("{}.", self.agent_inbox(host));
+            if !received.subject.starts_with(&own) {
+                return;
+            }
+            scuttle_agent::run::reply(received)
+        } else {
+            scuttle_agent::run::command(received)
+        };
+        let Some(input) = input else { return };
+        let is_cancel = matches!(
+            &input,
+            Input::Command {
+                command: AgentCommand::Cancel(_),
+                ..
+            }
+        );
+        self.agent_handles(host, input);
+        // What it remembers of a is_cancel is for a late copy of the command: that it is lost by then is rare without this.
+        if is_cancel
+            && !self.faults_stopped
+            && self.plan.kills_agents()
+            && self.rng.roll_per_mille(300)
+        {
+            self.end_agent(host);
+        }
+    }
+
+    fn agent_inbox(&self, host: usize) -> String {
+        format!(
+            "{}.{}",
+            inbox_prefix(Connection::Agent(host)),
+            self.agent_hosts[host].boots
+        )
+    }
+
+    pub(crate) fn agent_reply_subject(&self, host: usize, request: RequestId) -> String {
+        format!("{}.{request}", self.agent_inbox(host))
+    }
+
+    pub(crate) fn send_from_agent(
+        &mut self,
+        host: usize,
+        subject: &str,
+        reply: Option<&str>,
+        traceparent: Option<String>,
+        content: &impl Serialize,
+    ) {
+        let payload = serde_json::to_vec(content).expect("a wire message has a JSON form");
+        let headers = traceparent.map(|trace| {
+            let mut map = HeaderMap::new();
+            map.insert(TRACEPARENT, trace.as_str());
+            map
+        });
+        // Sending happens while the process is taken out of its place.
+        let connected = self.agent_hosts[host].connected;
+        let message = build_message(subject, reply, headers, payload.into());
+        if connected {
+            self.send_connected(Connection::Agent(host), &message);
+        }
+    }
+}

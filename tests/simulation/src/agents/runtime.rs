@@ -1,0 +1,141 @@
+//! The simulated container runtime: deckies are deployed, change their state, and are removed.
+
+use scuttle_agent::machine::{Input, Progress};
+use scuttle_agent::runtime::RuntimeError;
+use scuttle_schemas::agents::{ProgressStep, ReportedState};
+use scuttle_schemas::{DeckyId, Text};
+
+use crate::simulation::{Simulation, note};
+use crate::state::agents::deckies::Observation;
+use crate::state::event::Event;
+
+impl Simulation {
+    /// Something deploys a decky, unless it runs already.
+    pub(crate) fn deploy(&mut self, host: usize, name: &DeckyId) {
+        if self.agent_hosts[host].deckies.deploy(name) {
+            let generation = self.agent_hosts[host].deckies.generations[name];
+            note!(self, "deployed h{host}/{name}, generation {generation}");
+            self.agent_handles(host, Input::InventoryChanged);
+        }
+    }
+
+    pub(crate) fn change_state(&mut self, host: usize, name: &DeckyId) {
+        let states = [
+            ReportedState::Pending,
+            ReportedState::Running,
+            ReportedState::Degraded,
+            ReportedState::Failed,
+        ];
+        let new_state = self.rng.choose(&states).copied();
+        let running = &mut self.agent_hosts[host].deckies.running;
+        if let (Some(state), Some(new_state)) = (running.get_mut(name), new_state) {
+            *state = new_state;
+            note!(self, "h{host}/{name} is now {new_state:?}");
+            self.agent_handles(host, Input::InventoryChanged);
+        }
+    }
+
+    /// The running teardown removes one decky, or looks again when none is remaining.
+    pub(crate) fn remove_decky(&mut self, host: usize, boot: u64) {
+        let fails = !self.faults_stopped && self.rng.roll_per_mille(self.plan.removal_failure_rate);
+        let delay_ms = self.rng.pick_below(self.plan.max_removal_ms);
+        let agent_host = &mut self.agent_hosts[host];
+        let Some(process) = agent_host
+            .process
+            .as_mut()
+            .filter(|_| agent_host.boots == boot)
+        else {
+            return;
+        };
+        let Some(teardown) = &mut process.teardown else {
+            return;
+        };
+        let operation_id = teardown.operation_id;
+        let Some(name) = teardown.remaining.pop_front() else {
+            let report = agent_host.deckies.report(teardown);
+            process.teardown = None;
+            let observation = agent_host.deckies.observe(Some((operation_id, report)));
+            self.schedule(
+                delay_ms.min(30),
+                Event::VerifyTeardown(host, boot, Box::new(observation)),
+            );
+            return;
+        };
+        if fails {
+            teardown
+                .failed
+                .insert(name.clone(), Text::from("container busy"));
+        } else {
+            agent_host.deckies.running.remove(&name);
+        }
+        let (remaining, total) = (
+            teardown.remaining.len() as u32,
+            teardown.targets.len() as u32,
+        );
+        note!(
+            self,
+            "agent {host} {} {name} for {operation_id}",
+            if fails { "cannot remove" } else { "removes" }
+        );
+        self.counts.removed += u64::from(!fails);
+        let id = self.agent_hosts[host].id.clone();
+        let checked = self
+            .oracle
+            .for_host(&id)
+            .check_removal(&id, &name, operation_id);
+        self.record_check(checked);
+        self.schedule(delay_ms, Event::RemoveDecky(host, boot));
+        self.agent_handles(host, Input::InventoryChanged);
+        self.agent_handles(
+            host,
+            Input::Progress(Progress {
+                operation_id,
+                step: ProgressStep::Removing,
+                decky_id: Some(name),
+                done: Some(total - remaining),
+                total: Some(total),
+            }),
+        );
+    }
+}
+
+impl Simulation {
+    pub(crate) fn verify_teardown(&mut self, host: usize, boot: u64, observation: Observation) {
+        if self.agent_hosts[host].boots != boot || self.agent_hosts[host].process.is_none() {
+            return;
+        }
+        let Some((operation_id, report)) = observation.report else {
+            return;
+        };
+        let id = &self.agent_hosts[host].id;
+        self.oracle
+            .for_host_mut(id)
+            .note_result(host, operation_id, observation.removed);
+        note!(self, "agent {host} finishes {operation_id}: {report:?}");
+        self.agent_handles(
+            host,
+            Input::Finished {
+                operation_id,
+                report,
+            },
+        );
+    }
+
+    pub(crate) fn read_inventory(&mut self, host: usize, boot: u64, observation: Observation) {
+        let inventory_fails = self.agent_hosts[host].inventory_fails;
+        let is_current = self.agent_hosts[host].boots == boot;
+        if let Some(process) = self.agent_hosts[host]
+            .process
+            .as_mut()
+            .filter(|_| is_current)
+        {
+            process.sending = Some(observation.removed);
+            let read = if inventory_fails {
+                Err(RuntimeError("the runtime is unavailable".to_owned()))
+            } else {
+                Ok(observation.inventory)
+            };
+            self.agent_handles(host, Input::InventoryRead(read));
+        }
+    }
+}

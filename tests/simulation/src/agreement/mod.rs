@@ -1,0 +1,6 @@
+//! The agreement that is due once faults have stopped: the record, the deckies that really run, and every subscriber's view
+//! are the same.
+
+pub(crate) mod controllers;
+pub(crate) mod hosts;
+pub(crate) mod settle;

@@ -1,0 +1,122 @@
+//! The end of a run: faults stop, everything that was accepted must end, and then all participants must agree.
+
+use crate::oracle::violation::{NOTHING_LOST, RECORD_MATCHES, Violation, ensure};
+use crate::simulation::{Simulation, note};
+use crate::state::clients::subscriber::LISTED_TYPES;
+use crate::state::connection::Connection;
+use crate::state::event::Event;
+
+/// How often it is looked whether all is quiet, in milliseconds.
+pub(crate) const POLL_INTERVAL_MS: u64 = 2_000;
+
+/// How long it may take until all is quiet: the longest deadline, clocks that are two minutes apart, and the
+/// longest wait of a repetition, twice.
+const SETTLE_TIMEOUT_MS: u64 = 450_000;
+
+impl Simulation {
+    /// The end of all faults.
+    pub(crate) fn stop_faults(&mut self) {
+        note!(self, "faults stop");
+        self.faults_stopped = true;
+        for controller in 0..self.controllers.len() {
+            self.controllers[controller].disk.repair();
+            self.reconnect(Connection::Controller(controller));
+            self.schedule(0, Event::StartController(controller));
+        }
+        for servers in self.servers.iter() {
+            servers.fail_next_append(None);
+            servers.set_unavailable(false);
+        }
+        for host in 0..self.agent_hosts.len() {
+            self.agent_hosts[host].inventory_fails = false;
+            self.agent_hosts[host].file.fail_after(None);
+            self.schedule(0, Event::StartAgent(host));
+            self.reconnect(Connection::Agent(host));
+        }
+        self.schedule(POLL_INTERVAL_MS, Event::CheckSettled);
+    }
+
+    /// Looks whether all is quiet; then, an interval later, whether all agree.
+    pub(crate) fn check_settled(&mut self) {
+        let since = self.now - self.plan.active_ms;
+        let open = self.oracle.open_operations().next();
+        let waiting = self.agent_hosts.iter().position(|agent_host| {
+            let enrolled = self
+                .oracle
+                .for_host(&agent_host.id)
+                .is_enrolled(&agent_host.id);
+            let busy = (agent_host.process.as_ref()).is_none_or(|process| {
+                process.teardown.is_some() || process.machine.open_results() > 0
+            });
+            enrolled
+                && (busy
+                    || !self
+                        .oracle
+                        .for_host(&agent_host.id)
+                        .is_online(&agent_host.id))
+        });
+        // Late messages of before may still come.
+        let leads = self.each_partition_has_one_leader();
+        if since > self.plan.max_delay_ms && open.is_none() && waiting.is_none() && leads {
+            if self.oracle.quiet_since == 0 {
+                self.oracle.quiet_since = self.now;
+            }
+            // One heartbeat interval and the debounce before it; for subscribers, a repeated revision.
+            let quiet_ms = u64::from(self.plan.heartbeat_interval_ms).max(5_000) + 5_000;
+            if self.now - self.oracle.quiet_since > quiet_ms {
+                let checked = self.check_agreement();
+                self.record_check(checked);
+                self.done = true;
+                return;
+            }
+        } else {
+            self.oracle.quiet_since = 0;
+        }
+        if since > SETTLE_TIMEOUT_MS + self.plan.max_timeout_s * 1000 {
+            let what = format!(
+                "not quiet {since} ms after the last fault: open {open:?}, waiting agent {waiting:?}, one controller leads each: {leads}"
+            );
+            self.record_check(Err(Violation::new(NOTHING_LOST, what)));
+        }
+        self.schedule(POLL_INTERVAL_MS, Event::CheckSettled);
+    }
+
+    fn check_agreement(&mut self) -> Result<(), Violation> {
+        for oracle in self.oracle.iter() {
+            for id in &oracle.accepted_ids {
+                let ended = oracle.record.operations.get(id);
+                ensure(ended.is_some(), NOTHING_LOST, || {
+                    format!("{id} was accepted, and is not on record")
+                })?;
+            }
+        }
+        for agent_host in &self.agent_hosts {
+            let oracle = self.oracle.for_host(&agent_host.id);
+            if oracle.is_enrolled(&agent_host.id) {
+                oracle.check_host(&agent_host.id, &agent_host.deckies)?;
+            } else {
+                let left = oracle
+                    .record
+                    .shards
+                    .keys()
+                    .find(|(host, _)| *host == agent_host.id);
+                ensure(left.is_none(), RECORD_MATCHES, || {
+                    format!("{left:?} is on record, and its host is not in the swarm")
+                })?;
+            }
+        }
+        let lists = self.check_controllers()?;
+        for (index, subscriber) in self.subscribers.iter().enumerate() {
+            for (subject, list) in lists.iter().enumerate() {
+                if let Err(what) = subscriber.compare_with(subject, list, self.partitioning.count) {
+                    let what = format!(
+                        "subscriber {index} of {}: {what}",
+                        LISTED_TYPES[subject].broadcast_subject
+                    );
+                    return Err(Violation::new(RECORD_MATCHES, what));
+                }
+            }
+        }
+        Ok(())
+    }
+}

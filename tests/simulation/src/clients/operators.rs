@@ -1,0 +1,130 @@
+//! Operators: a request is sent again while it has no reply, and abandoned after some attempts, as people do.
+
+use async_nats::{HeaderMap, Message};
+use scuttle_schemas::teardown::TeardownAccepted;
+use scuttle_schemas::{ErrorCode, RefusalBody, headers, subjects};
+use serde_json::{Value, json};
+
+use crate::simulation::{Simulation, note};
+use crate::state::clients::operators::OpenRequest;
+use crate::state::connection::{Connection, build_message, inbox_prefix};
+use crate::state::event::Event;
+
+/// How long an operator waits for an reply, in milliseconds.
+const REPLY_TIMEOUT_MS: u64 = 2_500;
+
+/// Whether an reply is none: another controller has it.
+fn is_not_leader(payload: &[u8]) -> bool {
+    serde_json::from_slice::<RefusalBody>(payload)
+        .is_ok_and(|body| body.error.code == ErrorCode::NotLeader)
+}
+
+impl Simulation {
+    pub(crate) fn enroll_all(&mut self) {
+        for host in 0..self.agent_hosts.len() {
+            self.enroll(host);
+        }
+    }
+
+    pub(crate) fn enroll(&mut self, host: usize) {
+        let agent_host = &self.agent_hosts[host];
+        let body = json!({ "name": agent_host.name, "host_uuid": agent_host.id });
+        self.request(subjects::HOSTS_ENROLL, body, None, u32::MAX);
+    }
+
+    pub(crate) fn request(
+        &mut self,
+        subject: &'static str,
+        body: Value,
+        key: Option<String>,
+        retries_left: u32,
+    ) {
+        let user = if self.rng.roll_per_mille(800) {
+            "alice"
+        } else {
+            "bob"
+        };
+        let request = OpenRequest {
+            subject,
+            body,
+            user,
+            key,
+            retries_left,
+        };
+        if subject == subjects::TEARDOWN {
+            self.operators.teardowns.push(request.clone());
+        }
+        self.operators.request_count += 1;
+        let number = self.operators.request_count;
+        self.operators.open.insert(number, request);
+        self.send_request(number);
+    }
+
+    fn send_request(&mut self, number: u64) {
+        let Some(request) = self.operators.open.get(&number).cloned() else {
+            return;
+        };
+        let mut map = HeaderMap::new();
+        map.insert(
+            headers::REQUEST_INFO,
+            json!({ "user": request.user }).to_string().as_str(),
+        );
+        if let Some(key) = &request.key {
+            map.insert(headers::MSG_ID, key.as_str());
+        }
+        let reply = format!("{}.{number}", inbox_prefix(Connection::Operator));
+        let payload = request.body.to_string();
+        note!(
+            self,
+            "request {} {payload} {:?}",
+            request.subject,
+            request.key
+        );
+        let request = build_message(request.subject, Some(&reply), Some(map), payload.into());
+        self.send(Connection::Operator, &request);
+        self.schedule(REPLY_TIMEOUT_MS, Event::OperatorTimeout(number));
+    }
+
+    pub(crate) fn operator_times_out(&mut self, number: u64) {
+        let Some(request) = self.operators.open.get_mut(&number) else {
+            return;
+        };
+        match request.retries_left.checked_sub(1) {
+            Some(retries_left) => {
+                request.retries_left = retries_left;
+                self.send_request(number);
+            }
+            None => drop(self.operators.open.remove(&number)),
+        }
+    }
+
+    pub(crate) fn operator_receives(&mut self, received: &Message) {
+        let number = received
+            .subject
+            .rsplit('.')
+            .next()
+            .and_then(|number| number.parse().ok());
+        let Some(number) = number else { return };
+        if received.status.is_some() {
+            return;
+        }
+        if is_not_leader(&received.payload) {
+            return;
+        }
+        let Some(request) = self.operators.open.remove(&number) else {
+            return;
+        };
+        if let Ok(reply) = serde_json::from_slice::<TeardownAccepted>(&received.payload) {
+            self.operators.operations.push(reply.operation_id);
+        } else if let Ok(reply) = serde_json::from_slice::<Value>(&received.payload)
+            && let Some(plan) = reply["plan"].as_str()
+            && let Some(host) = request.body["host_uuid"].as_str()
+        {
+            let host = self
+                .agent_hosts
+                .iter()
+                .position(|agent_host| agent_host.name == host);
+            self.operators.dry_run = host.map(|host| (host, plan.to_owned()));
+        }
+    }
+}

@@ -1,0 +1,192 @@
+//! The leader's engine: the real `decide` and `commit`, one event each, so that batches wait to be committed, and a crash or a
+//! pause can happen in between.
+
+use scuttle_controller::engine::{self, CommitFailed, CommittedBatch, PendingBatch};
+use scuttle_controller::store::Store;
+use scuttle_core::Change;
+
+use crate::simulation::{Simulation, note};
+use crate::state::controllers::requester::Requester;
+use crate::state::event::Event;
+use crate::storage::nats_servers::NatsServers;
+
+/// How many decided batches delay_ms for the disk at the max_count, as in the engine.
+const MAX_PENDING_BATCHES: usize = 4;
+
+impl Simulation {
+    pub(crate) fn schedule_decide(&mut self, controller: usize) {
+        let delay_ms = self.rng.pick_below(4);
+        let run = self.controllers[controller].run_number;
+        if let Some(term) = self.controllers[controller].leader_term()
+            && !term.deciding
+            && term.pending_batches.len() < MAX_PENDING_BATCHES
+        {
+            term.deciding = true;
+            self.schedule(delay_ms, Event::Decide(controller, run));
+        }
+    }
+
+    pub(crate) fn wake(&mut self, controller: usize, run: u64, wake: u64) {
+        if let Some(term) = self.controllers[controller].leader_term()
+            && term.wakes == wake
+        {
+            self.decide(controller, run);
+        }
+    }
+
+    pub(crate) fn decide(&mut self, controller: usize, run: u64) {
+        let now = self.controller_now(controller);
+        let Some(process) = self.controllers[controller].process_of_run(run) else {
+            return;
+        };
+        let Some(term) = &mut process.term else {
+            return;
+        };
+        term.deciding = false;
+        if term.pending_batches.len() >= MAX_PENDING_BATCHES {
+            return;
+        }
+        let max_count = term.inbox.len() as u64;
+        let count = if max_count == 0 {
+            0
+        } else {
+            self.rng.pick_between(1, max_count)
+        };
+        let jobs: Vec<_> = term.inbox.drain(..count as usize).collect();
+        let batch = engine::decide(&mut process.state, jobs.into_iter(), now);
+        if !batch.is_empty() {
+            term.pending_batches.push_back(batch);
+        }
+        let more = !term.inbox.is_empty();
+        term.wakes += 1;
+        let wake = Event::Wake(controller, run, term.wakes);
+        let timeout = engine::next_timeout(&process.state, now).as_millis() as u64;
+        let commit = !term.pending_batches.is_empty() && !term.committing;
+        term.committing |= commit;
+        self.schedule(timeout.max(1), wake);
+        if commit {
+            self.schedule_commit(controller, run);
+        }
+        if more {
+            self.schedule_decide(controller);
+        }
+    }
+
+    fn schedule_commit(&mut self, controller: usize, run: u64) {
+        let delay_ms = self.rng.pick_between(1, self.plan.max_fsync_ms);
+        self.schedule(delay_ms, Event::Commit(controller, run));
+    }
+
+    pub(crate) fn commit(&mut self, controller: usize, run: u64) {
+        let Some(process) = self.controllers[controller].process_of_run(run) else {
+            return;
+        };
+        let Some(term) = &mut process.term else {
+            return;
+        };
+        term.committing = false;
+        let Some(last) = (term.pending_batches.len() as u64).checked_sub(1) else {
+            return;
+        };
+        let count = 1 + self.rng.pick_below(last + 1) as usize;
+        let batches: Vec<_> = term.pending_batches.drain(..count).collect();
+        if !self.append_batches(controller, batches) {
+            self.handle_append_failure(controller);
+            return;
+        }
+        let checkpointed = self.checkpoint(controller);
+        if let Some(term) = self.controllers[controller].leader_term()
+            && !term.pending_batches.is_empty()
+        {
+            term.committing = true;
+            self.schedule_commit(controller, run);
+        }
+        if !self.faults_stopped && self.plan.pauses_controllers() && self.rng.roll_per_mille(10) {
+            self.pause_before_sending(controller, run);
+            return;
+        }
+        self.send_committed(controller, run);
+        self.schedule_decide(controller);
+        if !checkpointed && self.controllers[controller].run_number == run {
+            let power = self.rng.roll_per_mille(500);
+            self.end_controller(controller, power);
+        }
+    }
+
+    /// Appends batches, and has the oracle look at what is there then; whether that went well, as far as the leader knows.
+    fn append_batches(&mut self, controller: usize, batches: Vec<PendingBatch<Requester>>) -> bool {
+        let Some(process) = &mut self.controllers[controller].process else {
+            return false;
+        };
+        let before = self
+            .servers
+            .for_controller(controller)
+            .map(NatsServers::batch_count);
+        let result = engine::commit(&mut process.store, batches.into_iter());
+        let appended = process.store.take_appended();
+        let grown = (self.servers.for_controller(controller))
+            .map(|servers| Some(servers.batch_count()) > before);
+        let (committed, failed) = match result {
+            Ok(batches) => (batches, false),
+            Err(CommitFailed { error, batches }) => {
+                note!(self, "commit of {controller} failed: {error}");
+                let replies = batches.into_iter().map(CommittedBatch::into_rejected);
+                (replies.collect(), true)
+            }
+        };
+        match grown {
+            // The next start finds out.
+            None if failed => self
+                .oracle
+                .for_controller(controller)
+                .note_failed_append(appended),
+            // A leader may not know that it was appended, and it may not have been.
+            Some(false) if !appended.is_empty() => {}
+            _ => self.check_appended(controller, &appended, &committed),
+        }
+        if let Some(term) = self.controllers[controller].leader_term() {
+            term.committed.extend(committed);
+        }
+        !failed
+    }
+
+    /// Makes a checkpoint now and then; whether it could.
+    pub(crate) fn checkpoint(&mut self, controller: usize) -> bool {
+        if !self.rng.roll_per_mille(60) {
+            return true;
+        }
+        let changes = self.rng.pick_between(1, 40) as usize;
+        let process = self.controllers[controller].process.as_mut();
+        process.is_none_or(|process| process.store.checkpoint(changes).is_ok())
+    }
+
+    /// Something was appended, and this is what is to be told of it.
+    fn check_appended(
+        &mut self,
+        controller: usize,
+        appended: &[Change],
+        committed: &[CommittedBatch<Requester>],
+    ) {
+        let checked = self
+            .oracle
+            .for_controller(controller)
+            .check_append(controller, appended, self.now);
+        self.record_check(checked);
+        for effect in committed.iter().flat_map(|batch| &batch.effects) {
+            let checked = self.oracle.check_committed(controller, effect);
+            self.record_check(checked);
+        }
+    }
+
+    /// A process whose store does not take what it decided knows nothing more: it ends, or leads no more.
+    fn handle_append_failure(&mut self, controller: usize) {
+        let ends = self.servers.for_controller(controller).is_none()
+            || (self.plan.kills_controllers() && self.rng.roll_per_mille(300));
+        if ends {
+            let power = self.rng.roll_per_mille(500);
+            self.end_controller(controller, power);
+        } else {
+            self.step_down(controller);
+        }
+    }
+}

@@ -1,0 +1,93 @@
+//! What a controller does with a message that it receives: reject it, queue it for the engine, or start to gather a list.
+
+use async_nats::Message;
+use scuttle_controller::engine::Job;
+use scuttle_controller::request::endpoint;
+use scuttle_core::{Input, Reply};
+use scuttle_schemas::headers;
+use scuttle_schemas::subjects::{self, AgentChannel};
+
+use crate::oracle::reports::Report;
+use crate::simulation::{Simulation, note};
+use crate::state::controllers::requester::Requester;
+use crate::state::partitioning::{find_endpoint, find_gathered_list};
+
+impl Simulation {
+    pub(crate) fn controller_receives(&mut self, controller: usize, message: &Message) {
+        let now = self.controller_now(controller);
+        let assignment = self.partitioning.assignment(controller);
+        let subject = message.subject.as_str();
+        if subjects::is_controllers_inbox(subject) {
+            self.gather_receives(controller, message);
+            return;
+        }
+        let Some(term) = self.controllers[controller].leader_term() else {
+            return;
+        };
+        let channel = [
+            AgentChannel::Heartbeat,
+            AgentChannel::Results,
+            AgentChannel::Progress,
+        ]
+        .into_iter()
+        .find(|channel| channel.host_text(subject).is_some());
+        if channel.is_some_and(|channel| !assignment.owns_subject(channel, subject)) {
+            return;
+        }
+        let user = endpoint::requester(message).unwrap_or_default();
+        let key = header(message, headers::MSG_ID).map(|key| (user, key.to_owned()));
+        let mut requester = Requester {
+            reply: message.reply.clone(),
+            subject: message.subject.to_string(),
+            operation: None,
+            key,
+        };
+        let gathered_list = find_gathered_list(assignment, subject);
+        let decoded = if channel == Some(AgentChannel::Progress) {
+            endpoint::decode_progress(message)
+        } else if subjects::teller(subject, assignment.of).is_some() {
+            endpoint::decode_relay(message, assignment.of)
+        } else {
+            let Some(endpoint) = gathered_list.or_else(|| find_endpoint(assignment, subject))
+            else {
+                return;
+            };
+            let (last, rng) = (&mut term.last_id, &mut self.rng);
+            endpoint.read(message, || rng.next_uuid_v7(now, last))
+        };
+        if !assignment.owns_request(&decoded) {
+            return;
+        }
+        match decoded {
+            Ok(input) => {
+                if let Some(endpoint) = gathered_list {
+                    self.start_gather(controller, endpoint, (requester, input), message);
+                    return;
+                }
+                let report = Report::from_input(&input);
+                requester.operation = match &input {
+                    Input::Result { result, .. } => Some(result.operation_id),
+                    _ => None,
+                };
+                let requester = requester.reply.is_some().then_some(requester);
+                let input = assignment.make_linearizable(input);
+                term.inbox.push_back(Job { input, requester });
+                if let Some(report) = report {
+                    self.oracle
+                        .for_controller(controller)
+                        .note_report(controller, report);
+                }
+                self.schedule_decide(controller);
+            }
+            Err(endpoint::Rejected { refusal, .. }) => {
+                note!(self, "rejected: {}", refusal.message);
+                self.send_reply(controller, &requester, &Reply::Refused(refusal));
+            }
+        }
+    }
+}
+
+fn header<'m>(message: &'m Message, name: &str) -> Option<&'m str> {
+    let value = message.headers.as_ref()?.get(name)?;
+    Some(value.as_str())
+}

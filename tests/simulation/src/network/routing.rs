@@ -1,0 +1,79 @@
+//! Routing: which connections a message goes to, and in which order the messages between controllers arrive.
+
+use scuttle_schemas::subjects::{self, AgentChannel};
+
+use crate::simulation::Simulation;
+use crate::state::connection::Connection;
+use crate::state::partitioning::find_endpoint;
+
+impl Simulation {
+    pub(crate) fn find_receivers(&self, subject: &str) -> Vec<Connection> {
+        if let Some(rest) = subject.strip_prefix("_INBOX.") {
+            let token = rest.split('.').next().unwrap_or_default();
+            let number = || token.get(1..).and_then(|number| number.parse().ok());
+            return match token.as_bytes().first() {
+                Some(b'a') => number().map(Connection::Agent),
+                Some(b's') => number().map(Connection::Subscriber),
+                Some(b'o') => Some(Connection::Operator),
+                _ => None,
+            }
+            .into_iter()
+            .collect();
+        }
+        if subjects::is_controllers_inbox(subject) {
+            let token = subject.split('.').nth(1).unwrap_or_default();
+            let number = token.get(1..).and_then(|number| number.parse().ok());
+            return number.map(Connection::Controller).into_iter().collect();
+        }
+        if let Some(host) = AgentChannel::Commands.host(subject) {
+            let found = self
+                .agent_hosts
+                .iter()
+                .position(|agent_host| agent_host.id == host);
+            return found.map(Connection::Agent).into_iter().collect();
+        }
+        if subjects::BROADCASTS.contains(&subject) {
+            let subscribed = self.subscribers.iter().enumerate();
+            let subscribed = subscribed.filter(|(_, subscriber)| subscriber.subscribed);
+            return subscribed
+                .map(|(index, _)| Connection::Subscriber(index))
+                .collect();
+        }
+        // Whoever believes to lead: two may for a while, and both hear everything.
+        (0..self.controllers.len())
+            .filter(|controller| self.controllers[*controller].is_leader())
+            .filter(|controller| self.leader_receives(*controller, subject))
+            .map(Connection::Controller)
+            .collect()
+    }
+}
+
+impl Simulation {
+    /// Whether a leader has subscribed a subject that clients, agents and other leaders send to.
+    pub(crate) fn leader_receives(&self, controller: usize, subject: &str) -> bool {
+        let assignment = self.partitioning.assignment(controller);
+        if !assignment.is_one_of_several() {
+            return true;
+        }
+        if subjects::READING.contains(&subject)
+            || subjects::teller(subject, assignment.of).is_some()
+        {
+            return assignment.is_first();
+        }
+        !subjects::is_asked_by_controllers(subject) || find_endpoint(assignment, subject).is_some()
+    }
+
+    /// How long a message takes that is to come after `delay_ms`, but not before what the same leader told the others earlier: one
+    /// connection keeps the order.
+    pub(crate) fn keep_order(&mut self, from: Connection, subject: &str, delay_ms: u64) -> u64 {
+        let Connection::Controller(controller) = from else {
+            return delay_ms;
+        };
+        if subjects::teller(subject, self.partitioning.count).is_none() {
+            return delay_ms;
+        }
+        let last = &mut self.controllers[controller].relayed_until;
+        *last = (*last).max(self.now + delay_ms);
+        *last - self.now
+    }
+}

@@ -1,0 +1,57 @@
+//! The rules for what agents do to their deckies.
+
+use scuttle_agent::Teardown;
+use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
+
+use crate::oracle::partition::PartitionOracle;
+use crate::oracle::violation::{AT_MOST_ONCE, DURABLE_FIRST, OWN_HOST_ONLY, Violation, ensure};
+
+impl PartitionOracle {
+    /// An agent is about to touch its runtime.
+    pub(crate) fn check_teardown_start(
+        &self,
+        host: usize,
+        id: &HostId,
+        teardown: &Teardown,
+        wall: Timestamp,
+    ) -> Result<(), Violation> {
+        let operation = teardown.operation_id;
+        let row = self.record.operations.get(&operation);
+        let Some(row) = row else {
+            let what = format!("agent {host} begins {operation}, which is not durable");
+            return Err(Violation::new(DURABLE_FIRST, what));
+        };
+        ensure(
+            row.host == *id && row.decky == teardown.decky_id,
+            OWN_HOST_ONLY,
+            || {
+                format!(
+                    "agent {host} begins {operation} of {} {:?}",
+                    row.host, row.decky
+                )
+            },
+        )?;
+        ensure(wall.since(row.deadline) <= 60_000, AT_MOST_ONCE, || {
+            format!(
+                "agent {host} begins {operation} at {wall}, more than 60 s past its deadline {}",
+                row.deadline
+            )
+        })
+    }
+
+    /// A runtime removes a decky.
+    pub(crate) fn check_removal(
+        &self,
+        host: &HostId,
+        decky: &DeckyId,
+        operation: OperationId,
+    ) -> Result<(), Violation> {
+        let row = self.record.operations.get(&operation);
+        let covers = row.is_some_and(|row| {
+            row.host == *host && row.decky.as_ref().is_none_or(|only| only == decky)
+        });
+        ensure(covers, OWN_HOST_ONLY, || {
+            format!("{host}/{decky} is removed for {operation}, which is not about it")
+        })
+    }
+}

@@ -1,0 +1,107 @@
+//! Broadcasts in a form that the oracle can compare.
+
+use std::borrow::Cow;
+
+use scuttle_controller::partition::assignment::PartitionAssignment;
+use scuttle_controller::partition::relay_format;
+use scuttle_core::{Effect, Topic};
+use scuttle_schemas::HostId;
+use scuttle_schemas::agents::AgentCommand;
+
+use crate::oracle::digest::digest;
+use crate::oracle::violation::{DURABLE_FIRST, Violation};
+
+/// A message on a broadcast subject.
+pub(crate) struct Broadcast<'e> {
+    pub(crate) subject: usize,
+    pub(crate) revision: u64,
+    /// It repeats the last revision.
+    pub(crate) empty: bool,
+    /// A host that it is about.
+    pub(crate) host: Option<&'e HostId>,
+    pub(crate) digest: u64,
+}
+
+impl<'e> Broadcast<'e> {
+    /// What is broadcast, or else the command and its host.
+    pub(crate) fn from_effect(effect: &'e Effect) -> Result<Self, (&'e str, &'e AgentCommand)> {
+        let (subject, revision, host, content) = match effect {
+            Effect::Command { host, command, .. } => return Err((host.as_str(), command)),
+            Effect::Relayed { .. } => unreachable!("it is read before it is judged"),
+            Effect::ShardsUpdated(message, _) => {
+                let updated = message.updated.first().map(|shard| &shard.host_uuid);
+                let removed = message.removed.first().map(|shard| &shard.host_uuid);
+                let content = serde_json::to_string(message);
+                (0, message.revision, updated.or(removed), content)
+            }
+            Effect::HostsUpdated(message) => {
+                let host = message.updated.first().map(|host| &host.host_uuid);
+                (1, message.revision, host, serde_json::to_string(message))
+            }
+            Effect::OperationsUpdated(message, _) => {
+                let updated = message.updated.first();
+                let host = updated.map(|operation| &operation.host_uuid);
+                (2, message.revision, host, serde_json::to_string(message))
+            }
+        };
+        Ok(Self {
+            subject,
+            revision,
+            empty: host.is_none(),
+            host,
+            digest: digest(&content.unwrap_or_default()),
+        })
+    }
+
+    /// Whether it may be another partition's, told on by the first.
+    pub(crate) fn may_jump(&self, by: PartitionAssignment) -> bool {
+        let of_another = self.host.is_none_or(|host| !by.owns_host(host));
+        by.is_one_of_several() && by.is_first() && of_another
+    }
+}
+
+/// A digest of a broadcast without its revisions.
+pub(crate) fn digest_without_revisions(effect: &Effect) -> u64 {
+    let mut effect = effect.clone();
+    match &mut effect {
+        Effect::Command { .. } | Effect::Relayed { .. } => {}
+        Effect::ShardsUpdated(message, _) => {
+            message.revision = 0;
+            message
+                .updated
+                .iter_mut()
+                .for_each(|shard| shard.revision = 0);
+            message
+                .removed
+                .iter_mut()
+                .for_each(|shard| shard.revision = 0);
+        }
+        Effect::HostsUpdated(message) => message.revision = 0,
+        Effect::OperationsUpdated(message, _) => message.revision = 0,
+    }
+    Broadcast::from_effect(&effect).map_or(0, |broadcast| broadcast.digest)
+}
+
+/// What another partition told, as it is told on.
+pub(crate) fn decode_relayed(effect: &Effect) -> Result<Cow<'_, Effect>, Violation> {
+    let Effect::Relayed {
+        revision,
+        told,
+        trace,
+    } = effect
+    else {
+        return Ok(Cow::Borrowed(effect));
+    };
+    let (message, trace) = (relay_format::with_revision(told, *revision), trace.clone());
+    let read = match told.topic {
+        Topic::Shards => {
+            serde_json::from_slice(&message).map(|message| Effect::ShardsUpdated(message, trace))
+        }
+        Topic::Hosts => serde_json::from_slice(&message).map(Effect::HostsUpdated),
+        Topic::Operations => serde_json::from_slice(&message)
+            .map(|message| Effect::OperationsUpdated(message, trace)),
+    };
+    let inventory_fails =
+        |error| Violation::new(DURABLE_FIRST, format!("{told:?} cannot be read: {error}"));
+    read.map(Cow::Owned).map_err(inventory_fails)
+}

@@ -1,0 +1,28 @@
+//! Digests, by which the oracle remembers and compares contents.
+
+use scuttle_core::ShardRow;
+
+use crate::state::clients::subscriber::strip_unannounced;
+
+/// A digest that tells contents apart (FNV-1a).
+pub(crate) fn digest(text: &str) -> u64 {
+    text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
+        (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
+    })
+}
+
+/// A digest of what a row tells operators.
+pub(crate) fn digest_of_record(record: &impl serde::Serialize) -> u64 {
+    let value = serde_json::to_value(record).unwrap_or_default();
+    digest(&strip_unannounced(value).to_string())
+}
+
+pub(crate) fn digest_of_row(row: &ShardRow, host_name: &str, revision: u64) -> u64 {
+    let value = serde_json::json!({
+        "host_uuid": row.host, "host_name": host_name, "decky_id": row.decky,
+        "decky_ip": row.ip, "services": row.services, "labels": row.labels, "state": row.state,
+        "last_error": row.last_error, "operation_id": row.operation,
+        "updated_at": row.updated_at, "revision": revision,
+    });
+    digest(&strip_unannounced(value).to_string())
+}

@@ -1,0 +1,230 @@
+//! The rules for what a controller sends: replies, commands and broadcasts contain only durable data, and each revision of a
+//! broadcast subject has exactly one content.
+
+use scuttle_core::{Effect, Reply};
+use scuttle_schemas::agents::AgentCommand;
+use scuttle_schemas::operations::OperationState;
+use scuttle_schemas::shards::ShardRecord;
+use scuttle_schemas::teardown::TeardownAccepted;
+
+use crate::oracle::broadcast::Broadcast;
+use crate::oracle::digest::digest_of_record;
+use crate::oracle::partition::PartitionOracle;
+use crate::oracle::violation::{DURABLE_FIRST, GAPLESS_REVISIONS, NOTHING_LOST, Violation, ensure};
+use crate::state::controllers::requester::Requester;
+use crate::state::counts::Counts;
+
+impl PartitionOracle {
+    /// An reply leaves; of its shards it was seen that they are on disk.
+    pub(crate) fn check_reply(
+        &mut self,
+        controller: usize,
+        requester: &Requester,
+        reply: &Reply,
+        counts: &mut Counts,
+    ) -> Result<(), Violation> {
+        match reply {
+            Reply::Teardown(reply) => {
+                // A leader that does not know that its term is over may tell of what was repeated to the next one.
+                let late = self.terms[controller].epoch != Some(self.record.meta.epoch);
+                if self.accepted_ids.insert(reply.operation_id) {
+                    counts.accepted += 1;
+                } else {
+                    ensure(reply.repeated || late, NOTHING_LOST, || {
+                        format!("{} is made twice", reply.operation_id)
+                    })?;
+                }
+                self.check_accepted(requester, reply)
+            }
+            Reply::Recorded(reply) => {
+                let row = requester
+                    .operation
+                    .and_then(|id| self.record.operations.get(&id));
+                let row = row.filter(|row| requester.subject.contains(row.host.as_str()));
+                let has_result = row.is_some_and(|row| {
+                    matches!(
+                        row.state,
+                        OperationState::Succeeded | OperationState::Failed
+                    )
+                });
+                let unknown = reply.detail.is_some();
+                ensure(
+                    unknown == row.is_none() && (unknown || has_result),
+                    DURABLE_FIRST,
+                    || {
+                        format!(
+                            "`recorded` ({:?}) for {:?}, which is {:?}",
+                            reply.detail,
+                            requester.operation,
+                            row.map(|row| row.state)
+                        )
+                    },
+                )
+            }
+            Reply::Cancelled(reply) => {
+                let row = self.record.operations.get(&reply.operation.operation_id);
+                let ended = row.is_some_and(|row| {
+                    !matches!(row.state, OperationState::Queued | OperationState::Running)
+                });
+                ensure(ended, DURABLE_FIRST, || {
+                    format!("{} is told cancelled", reply.operation.operation_id)
+                })
+            }
+            Reply::Enroll(reply) => {
+                let known = self.record.hosts.contains_key(&reply.host.host_uuid);
+                ensure(known, DURABLE_FIRST, || {
+                    format!("{} is told enrolled", reply.host.host_uuid)
+                })
+            }
+            Reply::Shards(list) => ensure(
+                list.revision <= self.record.meta.revisions.shards,
+                DURABLE_FIRST,
+                || format!("a list of revision {}", list.revision),
+            ),
+            Reply::Hosts(_)
+            | Reply::Operations(_)
+            | Reply::Operation(_)
+            | Reply::Plan(_)
+            | Reply::Decommissioned(_)
+            | Reply::Heartbeat(_)
+            | Reply::Refused(_) => Ok(()),
+        }
+    }
+
+    fn check_accepted(
+        &mut self,
+        requester: &Requester,
+        reply: &TeardownAccepted,
+    ) -> Result<(), Violation> {
+        let id = reply.operation_id;
+        let durable = self.record.operations.get(&id);
+        ensure(
+            durable.is_some_and(|row| row.host == reply.host_uuid),
+            DURABLE_FIRST,
+            || format!("{id} is told accepted, and is not on disk"),
+        )?;
+        if let Some(key) = &requester.key {
+            let first = *self.operations_by_key.entry(key.clone()).or_insert(id);
+            ensure(first == id, NOTHING_LOST, || {
+                format!("key {key:?} stood for {first}, and now for {id}")
+            })?;
+        }
+        Ok(())
+    }
+
+    /// A shard's record leaves: it is one that was on disk under its revision.
+    pub(crate) fn check_record(&self, record: &ShardRecord) -> Result<(), Violation> {
+        let key = (
+            record.host_uuid.clone(),
+            record.decky_id.clone(),
+            record.revision,
+        );
+        let stored = self.row_digests.get(&key);
+        ensure(
+            stored == Some(&digest_of_record(record)),
+            DURABLE_FIRST,
+            || format!("{record:?} was never on disk so"),
+        )
+    }
+
+    /// A command or a broadcast leaves; of its shards it was seen that they are on disk.
+    pub(crate) fn check_sent(
+        &mut self,
+        controller: usize,
+        effect: &Effect,
+    ) -> Result<(), Violation> {
+        match Broadcast::from_effect(effect) {
+            Ok(broadcast) => self.check_broadcast(controller, &broadcast),
+            Err((host, command)) => self.check_command(controller, host, command),
+        }
+    }
+
+    /// A batch has become durable, and this is to be told of it: no revision is given to anything else from now on.
+    pub(crate) fn check_committed(&mut self, effect: &Effect) -> Result<(), Violation> {
+        let Ok(broadcast) = Broadcast::from_effect(effect) else {
+            return Ok(());
+        };
+        let revision = broadcast.revision;
+        let contents = &mut self.broadcast_digests[broadcast.subject];
+        if broadcast.empty {
+            // It repeats what was given, or tells that another partition's was missed.
+            contents.entry(revision).or_insert(broadcast.digest);
+            return Ok(());
+        }
+        let given = contents.insert(revision, broadcast.digest);
+        ensure(given.is_none(), GAPLESS_REVISIONS, || {
+            format!("revision {revision} is given again, to {effect:?}")
+        })
+    }
+
+    fn check_command(
+        &self,
+        controller: usize,
+        host: &str,
+        command: &AgentCommand,
+    ) -> Result<(), Violation> {
+        let (id, epoch) = match command {
+            AgentCommand::Teardown(command) => (command.operation_id, command.controller_epoch),
+            AgentCommand::Cancel(command) => (command.operation_id, command.controller_epoch),
+        };
+        let row = self.record.operations.get(&id);
+        let durable = row.is_some_and(|row| row.host.as_str() == host)
+            && Some(epoch) == self.terms[controller].epoch;
+        ensure(durable, DURABLE_FIRST, || {
+            format!("{command:?} is sent to {host}, and is not on disk so")
+        })
+    }
+
+    /// One message of one broadcast subject: the next revision of this term, or its last one again. One whose term is over,
+    /// without its knowing, tells what was durable before.
+    fn check_broadcast(
+        &mut self,
+        controller: usize,
+        broadcast: &Broadcast,
+    ) -> Result<(), Violation> {
+        let Broadcast {
+            subject,
+            revision,
+            digest,
+            ..
+        } = *broadcast;
+        let revisions = self.record.meta.revisions;
+        let durable = [revisions.shards, revisions.hosts, revisions.operations][subject];
+        ensure(revision <= durable, DURABLE_FIRST, || {
+            format!("revision {revision} is told, {durable} is on disk")
+        })?;
+        let last = &mut self.terms[controller].last_revisions[subject];
+        // What another partition told after something that did not come is told on with a gap before it.
+        let jumps = broadcast.may_jump(self.assignment) && revision == *last + 2;
+        if broadcast.empty && !jumps {
+            return ensure(revision == *last, GAPLESS_REVISIONS, || {
+                format!("revision {revision} is repeated after {last}")
+            });
+        }
+        let known = self.broadcast_digests[subject].get(&revision);
+        ensure(known == Some(&digest), GAPLESS_REVISIONS, || {
+            format!("revision {revision} is told with another content than became durable")
+        })?;
+        ensure(jumps || revision == *last + 1, GAPLESS_REVISIONS, || {
+            format!("revision {revision} is told after {last}")
+        })?;
+        *last = revision;
+        Ok(())
+    }
+}
+
+impl PartitionOracle {
+    /// A shard's record leaves under a revision that is not its own partition's.
+    pub(crate) fn check_relayed_record(&self, record: &ShardRecord) -> Result<(), Violation> {
+        let mut unnumbered = record.clone();
+        unnumbered.revision = 0;
+        let key = (record.host_uuid.clone(), record.decky_id.clone());
+        let stored = self.relayed_digests.get(&key);
+        let digest = digest_of_record(&unnumbered);
+        ensure(
+            stored.is_some_and(|stored| stored.contains(&digest)),
+            DURABLE_FIRST,
+            || format!("{record:?} was never on disk so"),
+        )
+    }
+}

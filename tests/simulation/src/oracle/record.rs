@@ -1,0 +1,78 @@
+//! The durable record, rebuilt from the changes that were appended.
+
+use std::collections::BTreeMap;
+
+use scuttle_core::{Change, HostRow, KeyId, KeyRow, Meta, OperationRow, ShardRow};
+use scuttle_schemas::{DeckyId, HostId, OperationId};
+
+/// A shard on the durable record.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) struct Shard {
+    pub(crate) row: ShardRow,
+    /// Which append brought it: which registration this is.
+    pub(crate) registered_in: u64,
+}
+
+/// The rows as they are on disk.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Record {
+    pub(crate) meta: Meta,
+    pub(crate) hosts: BTreeMap<HostId, HostRow>,
+    pub(crate) shards: BTreeMap<(HostId, DeckyId), Shard>,
+    pub(crate) operations: BTreeMap<OperationId, OperationRow>,
+    pub(crate) keys: BTreeMap<KeyId, KeyRow>,
+}
+
+impl Record {
+    pub(crate) fn apply(&mut self, change: &Change, append: u64) {
+        match change {
+            Change::Meta(meta) => self.meta = *meta,
+            Change::Host(row) => drop(self.hosts.insert(row.host.clone(), (**row).clone())),
+            Change::Shard(row) => {
+                let key = (row.host.clone(), row.decky.clone());
+                let registered_in = self
+                    .shards
+                    .get(&key)
+                    .map_or(append, |shard| shard.registered_in);
+                let row = (**row).clone();
+                self.shards.insert(key, Shard { row, registered_in });
+            }
+            Change::ShardRemoved { host, decky } => {
+                self.shards.remove(&(host.clone(), decky.clone()));
+            }
+            Change::Operation(row) => drop(self.operations.insert(row.id, (**row).clone())),
+            Change::OperationRemoved { id } => drop(self.operations.remove(id)),
+            Change::Key(row) => drop(self.keys.insert(row.id.clone(), (**row).clone())),
+            Change::KeyRemoved { id } => drop(self.keys.remove(id)),
+        }
+    }
+
+    /// What differs between two images of a disk.
+    pub(crate) fn find_difference(&self, other: &Self) -> Option<String> {
+        let shards = |rows: &Self| -> BTreeMap<_, _> {
+            let rows = rows.shards.iter();
+            rows.map(|(key, shard)| (key.clone(), shard.row.clone()))
+                .collect()
+        };
+        if self.meta != other.meta {
+            Some(format!("meta: {:?}, now {:?}", self.meta, other.meta))
+        } else if self.hosts != other.hosts {
+            Some(format!("hosts: {:?}, now {:?}", self.hosts, other.hosts))
+        } else if self.operations != other.operations {
+            Some(format!(
+                "operations: {:?}, now {:?}",
+                self.operations, other.operations
+            ))
+        } else if self.keys != other.keys {
+            Some(format!("keys: {:?}, now {:?}", self.keys, other.keys))
+        } else if shards(self) != shards(other) {
+            Some(format!(
+                "shards: {:?}, now {:?}",
+                shards(self),
+                shards(other)
+            ))
+        } else {
+            None
+        }
+    }
+}

@@ -1,0 +1,272 @@
+//! The rules for changes of shards: each has a cause that the protocol provides for and that the oracle has seen.
+
+use scuttle_core::{Change, ShardRow};
+use scuttle_schemas::agents::{ReportedOutcome, ResultOutcome};
+use scuttle_schemas::operations::OperationState;
+use scuttle_schemas::shards::ShardState;
+use scuttle_schemas::{DeckyId, HostId};
+
+use crate::oracle::digest::digest_of_row;
+use crate::oracle::operations::{Transitions, has_result, reaches_state};
+use crate::oracle::partition::{PartitionOracle, host_index};
+use crate::oracle::reports::Report;
+use crate::oracle::violation::{
+    FAILURES_SHOWN, GAPLESS_REVISIONS, NO_REAPPEARANCE, OWN_HOST_ONLY, REMOVAL_EVIDENCE, Violation,
+    ensure,
+};
+
+impl PartitionOracle {
+    pub(crate) fn check_shard_put(
+        &mut self,
+        row: &ShardRow,
+        all: &[Change],
+        transitions: &Transitions,
+    ) -> Result<(), Violation> {
+        let key = (row.host.clone(), row.decky.clone());
+        let name = format!("{}/{}", row.host, row.decky);
+        let before = self.record.shards.get(&key).map(|shard| shard.row.clone());
+        match &before {
+            None => self.check_registration(row, all, &name)?,
+            Some(before) if is_superseded(before, row, all, transitions) => {}
+            Some(before) => check_shard_change(before, row, transitions, &name)?,
+        }
+        if let Some(before) = &before {
+            let announced = row.revision > before.revision
+                || (row.revision == before.revision
+                    && (row.state, &row.last_error) == (before.state, &before.last_error));
+            ensure(announced, GAPLESS_REVISIONS, || {
+                format!("{name} changes without a revision: {before:?}, {row:?}")
+            })?;
+        }
+        if row.state == ShardState::TearingDown {
+            let operation = row.operation.and_then(|id| {
+                let new = all.iter().find_map(|change| match change {
+                    Change::Operation(row) if row.id == id => Some(&**row),
+                    _ => None,
+                });
+                new.or(self.record.operations.get(&id))
+            });
+            let covers = operation.is_some_and(|operation| {
+                operation.host == row.host
+                    && operation
+                        .decky
+                        .as_ref()
+                        .is_none_or(|only| *only == row.decky)
+            });
+            ensure(covers, OWN_HOST_ONLY, || {
+                format!(
+                    "{name} is torn down by {:?}, which is not about it",
+                    row.operation
+                )
+            })?;
+        }
+        if row.state == ShardState::TeardownFailed {
+            let shown = row
+                .last_error
+                .as_ref()
+                .is_some_and(|error| !error.as_str().is_empty());
+            ensure(shown, FAILURES_SHOWN, || {
+                format!("{name} failed without an error")
+            })?;
+        }
+        if let Some(host) = self.record.hosts.get(&row.host) {
+            let digest = |revision| digest_of_row(row, &host.name.to_string(), revision);
+            self.row_digests.insert(
+                (row.host.clone(), row.decky.clone(), row.revision),
+                digest(row.revision),
+            );
+            if !self.assignment.is_first() {
+                let texts = self.relayed_digests.entry(key).or_default();
+                texts.insert(digest(0));
+            }
+        }
+        Ok(())
+    }
+
+    /// A shard that was not on record: its agent listed it, or could not remove it, and that is newer than what
+    /// left.
+    fn check_registration(
+        &self,
+        row: &ShardRow,
+        all: &[Change],
+        name: &str,
+    ) -> Result<(), Violation> {
+        let key = (row.host.clone(), row.decky.clone());
+        let removes = |change: &&Change| matches!(change, Change::ShardRemoved { host, decky } if (host, decky) == (&row.host, &row.decky));
+        // What an append removes twice was there in between; which report removed it when is not told apart.
+        let known = match all.iter().filter(removes).count() {
+            0 | 1 => &self.removed,
+            _ => &self.removed_before_append,
+        };
+        let removed = known.get(&key).copied().unwrap_or(0);
+        let seen = self.reports().iter().any(|report| match report {
+            Report::Inventory {
+                host,
+                boot,
+                sequence,
+                listed,
+            } => {
+                *host == row.host
+                    && listed.contains(&row.decky)
+                    && (self.inventories.get(&(host_index(host), *boot, *sequence)))
+                        .is_some_and(|seen| seen.get(&row.decky).copied().unwrap_or(0) >= removed)
+            }
+            Report::Result {
+                host,
+                operation,
+                outcomes,
+                ..
+            } => {
+                let before = self.removed_before_append.get(&key).copied().unwrap_or(0);
+                let newer = (self.results.get(&(host_index(host), *operation)))
+                    .is_some_and(|seen| seen.get(&row.decky).copied().unwrap_or(0) >= before);
+                *host == row.host
+                    && row.state == ShardState::TeardownFailed
+                    && outcomes.get(&row.decky) == Some(&ReportedOutcome::Failed)
+                    && newer
+            }
+        });
+        ensure(seen, NO_REAPPEARANCE, || {
+            format!(
+                "{name} is registered, but its agent listed nothing newer than what was removed ({removed})"
+            )
+        })
+    }
+
+    pub(crate) fn check_shard_removal(
+        &mut self,
+        host: &HostId,
+        decky: &DeckyId,
+        all: &[Change],
+        transitions: &Transitions,
+    ) -> Result<(), Violation> {
+        let key = (host.clone(), decky.clone());
+        let Some(shard) = self.record.shards.get(&key) else {
+            return Err(Violation::new(
+                REMOVAL_EVIDENCE,
+                format!("{host}/{decky} is removed, and was not there"),
+            ));
+        };
+        if self.departing.contains(host) {
+            return Ok(());
+        }
+        let row = &shard.row;
+        let deadline = reaches_state(transitions, row.operation, |state| {
+            matches!(state, OperationState::Succeeded | OperationState::TimedOut)
+        });
+        let by_inventory = row.state == ShardState::TeardownFailed
+            || (row.state == ShardState::TearingDown && deadline);
+        // What came and waits yet is no reason, however well it would be one.
+        let stored = self.record.hosts.get(host);
+        let applied = all.iter().fold(stored, |stored, change| match change {
+            Change::Host(row) if row.host == *host => Some(row),
+            _ => stored,
+        });
+        let applied = applied.and_then(|row| row.applied);
+        let was_applied = |boot, sequence| applied >= Some(scuttle_core::Report { boot, sequence });
+        let mut removed = None;
+        for report in self.reports() {
+            let evidence = match report {
+                Report::Inventory {
+                    host: from,
+                    boot,
+                    sequence,
+                    listed,
+                } => (by_inventory
+                    && from == host
+                    && !listed.contains(decky)
+                    && was_applied(*boot, *sequence))
+                .then(|| self.inventories.get(&(host_index(host), *boot, *sequence)))
+                .flatten(),
+                Report::Result {
+                    host: from,
+                    boot,
+                    sequence,
+                    operation,
+                    outcome,
+                    outcomes,
+                } => {
+                    let ends = reaches_state(transitions, Some(*operation), has_result);
+                    let says = match outcomes.get(decky) {
+                        Some(outcome) => *outcome != ReportedOutcome::Failed,
+                        None => {
+                            *outcome == ResultOutcome::Succeeded
+                                && (self.covered.get(operation)).is_some_and(|covered| {
+                                    covered.get(decky) == Some(&shard.registered_in)
+                                })
+                        }
+                    };
+                    (from == host && ends && says && was_applied(*boot, *sequence))
+                        .then(|| self.results.get(&(host_index(host), *operation)))
+                        .flatten()
+                }
+            };
+            let through = evidence.map(|seen| seen.get(decky).copied().unwrap_or(0));
+            removed = removed.max(through);
+        }
+        let Some(through) = removed else {
+            return Err(Violation::new(
+                REMOVAL_EVIDENCE,
+                format!(
+                    "{host}/{decky} ({:?}) leaves the record, and its agent did not say that it is gone",
+                    row.state
+                ),
+            ));
+        };
+        let known = self.removed.entry(key).or_default();
+        *known = through.max(*known);
+        Ok(())
+    }
+}
+
+/// Whether a shard was let go of and was decided again in the same batch: cancelled, and then its result came. Of the
+/// operation the batch holds the end alone.
+fn is_superseded(
+    before: &ShardRow,
+    row: &ShardRow,
+    all: &[Change],
+    transitions: &Transitions,
+) -> bool {
+    let decided_again = all.iter().any(|change| match change {
+        Change::Shard(later) => {
+            (&later.host, &later.decky) == (&row.host, &row.decky)
+                && later.state == ShardState::TeardownFailed
+                && later.revision > row.revision
+        }
+        Change::ShardRemoved { host, decky } => (host, decky) == (&row.host, &row.decky),
+        _ => false,
+    });
+    before.state == ShardState::TearingDown
+        && reaches_state(transitions, before.operation, has_result)
+        && decided_again
+}
+
+/// How a shard on record may change: an operation's states and errors are its own.
+fn check_shard_change(
+    before: &ShardRow,
+    row: &ShardRow,
+    transitions: &Transitions,
+    name: &str,
+) -> Result<(), Violation> {
+    let ends = |id| reaches_state(transitions, id, |_| true);
+    let holds = match (before.state, row.state) {
+        (ShardState::TeardownFailed, ShardState::TeardownFailed) => {
+            (row.operation == before.operation && row.last_error == before.last_error)
+                || ends(row.operation)
+        }
+        (ShardState::TeardownFailed | ShardState::TearingDown, ShardState::TearingDown) => {
+            before.state == row.state || row.operation != before.operation
+        }
+        (ShardState::TearingDown, ShardState::TeardownFailed) => ends(row.operation),
+        (ShardState::TearingDown, _) => reaches_state(transitions, before.operation, |state| {
+            state == OperationState::Cancelled
+        }),
+        (ShardState::TeardownFailed, _) => false,
+        // It failed after it was cancelled, or was_applied up again by a result.
+        (_, ShardState::TeardownFailed) => ends(row.operation),
+        _ => true,
+    };
+    ensure(holds, FAILURES_SHOWN, || {
+        format!("{name} goes from {before:?} to {row:?}")
+    })
+}

@@ -1,0 +1,47 @@
+//! A violated invariant, and the names of all invariants.
+
+use std::fmt;
+
+/// An invariant that does not hold, and details shows it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Violation {
+    /// Which invariant, by its number in the architecture, and in words.
+    pub invariant: &'static str,
+    /// What happened.
+    pub details: String,
+}
+
+impl Violation {
+    pub(crate) fn new(invariant: &'static str, details: String) -> Self {
+        Self { invariant, details }
+    }
+}
+
+impl fmt::Display for Violation {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "invariant {}: {}", self.invariant, self.details)
+    }
+}
+
+/// Breaks with this invariant, unless it holds.
+pub(crate) fn ensure(
+    holds: bool,
+    invariant: &'static str,
+    details: impl FnOnce() -> String,
+) -> Result<(), Violation> {
+    if holds {
+        Ok(())
+    } else {
+        Err(Violation::new(invariant, details()))
+    }
+}
+
+pub(crate) const NOTHING_LOST: &str = "1 nothing accepted is lost";
+pub(crate) const REMOVAL_EVIDENCE: &str = "2 a shard leaves only when its agent said so";
+pub(crate) const OWN_HOST_ONLY: &str = "3 no host changes another's shards";
+pub(crate) const NO_REAPPEARANCE: &str = "4 details was removed does not come back";
+pub(crate) const AT_MOST_ONCE: &str = "5 executed at most once";
+pub(crate) const DURABLE_FIRST: &str = "6 details is told is durable";
+pub(crate) const GAPLESS_REVISIONS: &str = "7 revisions have no gaps and one content";
+pub(crate) const RECORD_MATCHES: &str = "8 record and reality agree";
+pub(crate) const FAILURES_SHOWN: &str = "9 a failure is seen";

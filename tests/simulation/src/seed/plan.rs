@@ -1,0 +1,182 @@
+//! What a seed chooses before its run starts: the size of the swarm, and which faults occur and how often. Each seed enables
+//! only some of the faults, so that frequent faults do not hide the states that rare ones need much time to reach.
+
+use crate::seed::seeded_rng::SeededRng;
+
+/// One seed's faults and sizes. Rates are per mille; times are milliseconds.
+#[derive(Debug, Clone)]
+pub(crate) struct SeedPlan {
+    /// One over a store of its own, or several that share a journal.
+    pub(crate) controllers: u64,
+    /// How many such journals the hosts are partitioning over, each with as many controllers.
+    pub(crate) partitions: u64,
+    pub(crate) hosts: u64,
+    /// How many names of deckies there are on a host.
+    pub(crate) decky_names: u64,
+    pub(crate) heartbeat_interval_ms: u32,
+    /// How long there is work and faults.
+    pub(crate) active_ms: u64,
+    /// How far apart two pieces of work are, at the most.
+    pub(crate) max_work_gap_ms: u64,
+    pub(crate) max_fault_gap_ms: u64,
+    pub(crate) max_timeout_s: u64,
+    /// How long one decky takes to be removed, at the most.
+    pub(crate) max_removal_ms: u64,
+    pub(crate) removal_failure_rate: u64,
+    pub(crate) drop_rate: u64,
+    pub(crate) duplicate_rate: u64,
+    /// How many messages are late, and how late.
+    pub(crate) delay_rate: u64,
+    pub(crate) max_delay_ms: u64,
+    /// How long an append takes, at the most.
+    pub(crate) max_fsync_ms: u64,
+    pub(crate) faults: Vec<Fault>,
+    pub(crate) work: Vec<Work>,
+    /// Agents' ledgers are rewritten at so many bytes.
+    pub(crate) ledger_rewrite_bytes: u64,
+    pub(crate) subscribers: u64,
+}
+
+/// One thing that goes wrong now and then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Fault {
+    KillController,
+    StopController,
+    CutControllerPower,
+    FailControllerDisk,
+    FillControllerDisk,
+    KillAgent,
+    FailAgentDisk,
+    DisconnectAgent,
+    DisconnectController,
+    ShiftControllerClock,
+    ShiftAgentClock,
+    FailInventory,
+    PauseController,
+    ExpireLease,
+    LoseAppendReply,
+    StopServers,
+    ReplaceControllerDisk,
+    TrimJournal,
+}
+
+const FAULTS: [Fault; 12] = [
+    Fault::KillController,
+    Fault::StopController,
+    Fault::CutControllerPower,
+    Fault::FailControllerDisk,
+    Fault::FillControllerDisk,
+    Fault::KillAgent,
+    Fault::FailAgentDisk,
+    Fault::DisconnectAgent,
+    Fault::DisconnectController,
+    Fault::ShiftControllerClock,
+    Fault::ShiftAgentClock,
+    Fault::FailInventory,
+];
+
+/// Those that there are where several controllers share a journal.
+const SHARED_FAULTS: [Fault; 6] = [
+    Fault::PauseController,
+    Fault::ExpireLease,
+    Fault::LoseAppendReply,
+    Fault::StopServers,
+    Fault::ReplaceControllerDisk,
+    Fault::TrimJournal,
+];
+
+/// One thing that operators, or whoever deploys deckies, do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Work {
+    TearDownDecky,
+    TearDownHost,
+    Repeat,
+    Cancel,
+    DryRun,
+    Decommission,
+    Deploy,
+    Redeploy,
+    ChangeState,
+    List,
+}
+
+impl SeedPlan {
+    pub(crate) fn choose(rng: &mut SeededRng) -> Self {
+        let sometimes = |rng: &mut SeededRng, max: u64| {
+            if rng.roll_per_mille(600) {
+                rng.pick_below(max)
+            } else {
+                0
+            }
+        };
+        let controllers = if rng.roll_per_mille(333) {
+            rng.pick_between(2, 3)
+        } else {
+            1
+        };
+        let mut faults: Vec<Fault> = FAULTS.to_vec();
+        if controllers > 1 {
+            faults.extend(SHARED_FAULTS);
+        }
+        let kept_per_mille = rng.pick_between(150, 800);
+        faults.retain(|_| rng.roll_per_mille(kept_per_mille));
+        let mut work = vec![Work::TearDownDecky, Work::Deploy, Work::Redeploy];
+        for (more, rate) in [
+            (Work::TearDownDecky, 500),
+            (Work::TearDownHost, 700),
+            (Work::Repeat, 600),
+            (Work::Cancel, 500),
+            (Work::DryRun, 250),
+            (Work::Decommission, 250),
+            (Work::Redeploy, 400),
+            (Work::ChangeState, 300),
+            (Work::List, 300),
+        ] {
+            if rng.roll_per_mille(rate) {
+                work.push(more);
+            }
+        }
+        let partitions = match controllers {
+            1 => 1,
+            _ if rng.roll_per_mille(333) => 2 + u64::from(rng.roll_per_mille(200)),
+            _ => 1,
+        };
+        Self {
+            controllers,
+            partitions,
+            hosts: rng.pick_between(1, 4),
+            decky_names: rng.pick_between(1, 5),
+            heartbeat_interval_ms: rng.pick_between(2_000, 10_000) as u32,
+            active_ms: rng.pick_between(20_000, 120_000),
+            max_work_gap_ms: rng.pick_between(500, 12_000),
+            max_fault_gap_ms: rng.pick_between(1_500, 20_000),
+            max_timeout_s: rng.pick_between(3, 120),
+            max_removal_ms: rng.pick_between(1, 6_000),
+            removal_failure_rate: sometimes(rng, 400),
+            drop_rate: sometimes(rng, 250),
+            duplicate_rate: sometimes(rng, 250),
+            delay_rate: sometimes(rng, 300),
+            max_delay_ms: rng.pick_between(50, 40_000),
+            max_fsync_ms: rng.pick_between(1, 400),
+            faults,
+            work,
+            ledger_rewrite_bytes: rng.pick_between(600, 20_000),
+            subscribers: rng.pick_between(0, 2),
+        }
+    }
+
+    /// Whether controllers are killed now and then.
+    pub(crate) fn kills_controllers(&self) -> bool {
+        self.faults.contains(&Fault::KillController)
+    }
+
+    /// Whether agents are killed now and then.
+    pub(crate) fn kills_agents(&self) -> bool {
+        self.faults.contains(&Fault::KillAgent)
+    }
+
+    /// Whether controllers are stopped now and then, and go on.
+    pub(crate) fn pauses_controllers(&self) -> bool {
+        self.faults.contains(&Fault::PauseController)
+    }
+}

@@ -1,0 +1,156 @@
+//! The deckies that really run on a host. Each deployment of a name is a new generation. Removals are recorded by generation,
+//! so that a new deployment is never taken for the old one.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::Arc;
+
+use scuttle_agent::runtime::{self, TeardownReport};
+use scuttle_schemas::agents::{ReportedOutcome, ReportedShard, ReportedState, ShardResult};
+use scuttle_schemas::{DeckyId, Labels, OperationId, Services, Text};
+
+use crate::seed::plan::SeedPlan;
+use crate::seed::seeded_rng::SeededRng;
+
+/// By decky.
+pub(crate) type ByDecky<T> = BTreeMap<DeckyId, T>;
+
+/// By decky, through which generation it was gone at some moment: for one that exists, the last before it.
+pub(crate) type RemovedGenerations = ByDecky<u64>;
+
+/// What an agent saw at one moment: what it will tell, and the truth behind it.
+#[derive(Debug)]
+pub(crate) struct Observation {
+    pub(crate) inventory: Arc<[ReportedShard]>,
+    pub(crate) removed: RemovedGenerations,
+    pub(crate) report: Option<(OperationId, TeardownReport)>,
+}
+
+/// What runs on a host.
+#[derive(Debug)]
+pub(crate) struct Deckies {
+    pub(crate) names: Vec<DeckyId>,
+    /// How often each name was deployed.
+    pub(crate) generations: ByDecky<u64>,
+    pub(crate) running: ByDecky<ReportedState>,
+}
+
+/// A teardown at work.
+#[derive(Debug)]
+pub(crate) struct RunningTeardown {
+    pub(crate) operation_id: OperationId,
+    pub(crate) only: Option<DeckyId>,
+    pub(crate) targets: Vec<DeckyId>,
+    pub(crate) remaining: VecDeque<DeckyId>,
+    pub(crate) failed: BTreeMap<DeckyId, Text>,
+}
+
+impl RunningTeardown {
+    pub(crate) fn new(teardown: runtime::Teardown, targets: Vec<DeckyId>) -> Self {
+        Self {
+            operation_id: teardown.operation_id,
+            only: teardown.decky_id,
+            remaining: targets.iter().cloned().collect(),
+            targets,
+            failed: BTreeMap::new(),
+        }
+    }
+}
+
+impl Deckies {
+    pub(crate) fn new(plan: &SeedPlan, rng: &mut SeededRng) -> Self {
+        let names = (0..plan.decky_names).map(|number| format!("d{number}"));
+        let mut deckies = Self {
+            names: names
+                .map(|name| name.parse().expect("a valid name"))
+                .collect(),
+            generations: BTreeMap::new(),
+            running: BTreeMap::new(),
+        };
+        for name in deckies.names.clone() {
+            if rng.roll_per_mille(700) {
+                deckies.deploy(&name);
+            }
+        }
+        deckies
+    }
+
+    pub(crate) fn names(&self) -> &[DeckyId] {
+        &self.names
+    }
+
+    pub(crate) fn running(&self) -> &ByDecky<ReportedState> {
+        &self.running
+    }
+
+    pub(crate) fn deploy(&mut self, name: &DeckyId) -> bool {
+        if self.running.contains_key(name) {
+            return false;
+        }
+        *self.generations.entry(name.clone()).or_default() += 1;
+        self.running.insert(name.clone(), ReportedState::Running);
+        true
+    }
+
+    fn removed_generations(&self) -> RemovedGenerations {
+        let removed = |(name, generation): (&DeckyId, &u64)| {
+            let exists = self.running.contains_key(name);
+            (name.clone(), generation - u64::from(exists))
+        };
+        self.generations.iter().map(removed).collect()
+    }
+
+    pub(crate) fn observe(&self, report: Option<(OperationId, TeardownReport)>) -> Observation {
+        let shard = |(name, state): (&DeckyId, &ReportedState)| ReportedShard {
+            decky_id: name.clone(),
+            state: *state,
+            services: Services::default(),
+            // Tells the deployments of one name apart.
+            decky_ip: Some(format!("10.0.0.{}", self.generations[name])),
+            labels: Labels::default(),
+        };
+        Observation {
+            inventory: self.running.iter().map(shard).collect::<Vec<_>>().into(),
+            removed: self.removed_generations(),
+            report,
+        }
+    }
+
+    pub(crate) fn find_targets(&self, teardown: &runtime::Teardown) -> Vec<DeckyId> {
+        let only = teardown.decky_id.as_ref();
+        let targets = self.running.keys();
+        targets
+            .filter(|name| only.is_none_or(|only| only == *name))
+            .cloned()
+            .collect()
+    }
+
+    /// Looks again, and says what became of each target.
+    pub(crate) fn report(&self, teardown: &RunningTeardown) -> TeardownReport {
+        let mut named = teardown.targets.clone();
+        if let Some(only) = &teardown.only
+            && named.is_empty()
+        {
+            named.push(only.clone());
+        }
+        let shards = named.into_iter().map(|decky_id| {
+            let (outcome, error) = match teardown.failed.get(&decky_id) {
+                Some(error) => (ReportedOutcome::Failed, Some(error.clone())),
+                None if self.running.contains_key(&decky_id) => (
+                    ReportedOutcome::Failed,
+                    Some(Text::from("it is running again")),
+                ),
+                None if teardown.targets.contains(&decky_id) => (ReportedOutcome::Removed, None),
+                None => (ReportedOutcome::Absent, None),
+            };
+            ShardResult {
+                decky_id,
+                outcome,
+                error,
+            }
+        });
+        TeardownReport {
+            error: None,
+            shards: shards.collect(),
+        }
+    }
+}

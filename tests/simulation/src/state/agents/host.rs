@@ -1,0 +1,54 @@
+//! A host and its agent's process. The agent's state machine and ledger are the real ones.
+
+use scuttle_agent::ledger::DiskLedger;
+use scuttle_agent::machine::Machine;
+use scuttle_schemas::HostId;
+
+use crate::seed::plan::SeedPlan;
+use crate::seed::seeded_rng::SeededRng;
+use crate::state::agents::deckies::{Deckies, RemovedGenerations, RunningTeardown};
+use crate::storage::agent_file::AgentFile;
+
+/// One agent_host host.
+pub(crate) struct AgentHost {
+    pub(crate) id: HostId,
+    pub(crate) name: String,
+    pub(crate) file: AgentFile,
+    pub(crate) process: Option<AgentProcess>,
+    /// Counts the processes.
+    pub(crate) boots: u64,
+    pub(crate) connected: bool,
+    pub(crate) clock: i64,
+    pub(crate) deckies: Deckies,
+    pub(crate) inventory_fails: bool,
+}
+
+/// One run of an agent.
+pub(crate) struct AgentProcess {
+    pub(crate) machine: Machine,
+    pub(crate) ledger: DiskLedger<AgentFile>,
+    pub(crate) started_at: u64,
+    /// It knows of its connection.
+    pub(crate) believes_connected: bool,
+    pub(crate) teardown: Option<RunningTeardown>,
+    pub(crate) tick_at: u64,
+    /// The inventory that is being sent, and what was true when it was read.
+    pub(crate) sending: Option<RemovedGenerations>,
+}
+
+impl AgentHost {
+    pub(crate) fn new(index: usize, plan: &SeedPlan, rng: &mut SeededRng) -> Self {
+        let name = format!("h{index}");
+        Self {
+            id: name.parse().expect("a valid host_uuid"),
+            file: AgentFile::new(rng.next_u64()),
+            process: None,
+            boots: 0,
+            connected: true,
+            clock: rng.pick_below(120_001).cast_signed() - 60_000,
+            deckies: Deckies::new(plan, rng),
+            inventory_fails: false,
+            name,
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! Hosts, their deckies and their agents.
+
+pub(crate) mod deckies;
+pub(crate) mod host;

@@ -1,0 +1,4 @@
+//! Operators and subscribers.
+
+pub(crate) mod operators;
+pub(crate) mod subscriber;

@@ -1,0 +1,94 @@
+//! What a leader holds in memory during its term.
+
+use std::collections::{BTreeMap, VecDeque};
+
+use scuttle_controller::engine::{CommittedBatch, Job, PendingBatch};
+use scuttle_controller::leadership::term::StopReason;
+use scuttle_core::{Effect, Input, Reply};
+
+use crate::state::controllers::requester::Requester;
+use crate::state::controllers::scatter_gather::ScatterGather;
+
+/// What a leader has in hand, in the order in which it goes.
+pub(crate) struct LeaderTerm {
+    pub(crate) inbox: VecDeque<Job<Requester>>,
+    pub(crate) pending_batches: VecDeque<PendingBatch<Requester>>,
+    /// May be told, if it leads yet.
+    pub(crate) committed: Vec<CommittedBatch<Requester>>,
+    /// Is being told.
+    pub(crate) outgoing: VecDeque<Outgoing>,
+    pub(crate) deciding: bool,
+    pub(crate) committing: bool,
+    pub(crate) wakes: u64,
+    pub(crate) last_id: u128,
+    /// Lists that wait for other leaders, by number.
+    pub(crate) scatter_gathers: BTreeMap<u64, ScatterGather>,
+    pub(crate) gather_count: u64,
+}
+
+pub(crate) enum Outgoing {
+    Reply(Requester, Reply),
+    Effect(Effect),
+}
+
+impl LeaderTerm {
+    pub(crate) fn new() -> Self {
+        Self {
+            inbox: VecDeque::from([Job {
+                input: Input::Start,
+                requester: None,
+            }]),
+            pending_batches: VecDeque::new(),
+            committed: Vec::new(),
+            outgoing: VecDeque::new(),
+            deciding: false,
+            committing: false,
+            wakes: 0,
+            last_id: 0,
+            scatter_gathers: BTreeMap::new(),
+            gather_count: 0,
+        }
+    }
+
+    /// What is told of all that it had in hand when it is over.
+    pub(crate) fn into_not_leader_replies(self) -> Vec<(Requester, Reply)> {
+        let not_leader = |requester| (requester, Reply::Refused(StopReason::SteppedDown.refusal()));
+        let waiting = self.inbox.into_iter().filter_map(|job| job.requester);
+        let gather = (self.scatter_gathers.into_values()).map(|gather| gather.requester);
+        let outgoing = self
+            .outgoing
+            .into_iter()
+            .filter_map(|outgoing| match outgoing {
+                Outgoing::Reply(requester, _) => Some(requester),
+                Outgoing::Effect(_) => None,
+            });
+        let decided = self
+            .pending_batches
+            .into_iter()
+            .map(PendingBatch::into_rejected);
+        let committed = (self
+            .committed
+            .into_iter()
+            .map(CommittedBatch::into_rejected))
+        .chain(decided);
+        let replies = committed.flat_map(|batch| batch.replies);
+        (outgoing.map(not_leader).chain(replies))
+            .chain(waiting.map(not_leader))
+            .chain(gather.map(not_leader))
+            .collect()
+    }
+}
+
+impl LeaderTerm {
+    /// What is committed may leave: replies, then effects.
+    pub(crate) fn queue_committed(&mut self) {
+        let (replies, effects): (Vec<_>, Vec<_>) = (self.committed.drain(..))
+            .map(|batch| (batch.replies, batch.effects))
+            .unzip();
+        let replies = replies.into_iter().flatten();
+        self.outgoing
+            .extend(replies.map(|(requester, reply)| Outgoing::Reply(requester, reply)));
+        let effects = effects.into_iter().flatten();
+        self.outgoing.extend(effects.map(Outgoing::Effect));
+    }
+}

@@ -1,0 +1,6 @@
+//! Controllers and what they hold in memory.
+
+pub(crate) mod leader_term;
+pub(crate) mod process;
+pub(crate) mod requester;
+pub(crate) mod scatter_gather;

@@ -1,0 +1,90 @@
+//! A list of the whole swarm that is being gathered from the leaders of all partitions.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+use scuttle_controller::request::endpoint::Endpoint;
+use scuttle_core::{Input, Reply, merge_hosts, merge_operations, merge_shards};
+use scuttle_schemas::{ErrorCode, HostId, Partition, Refusal};
+use serde::Deserialize;
+use serde::de::DeserializeOwned;
+
+use crate::state::clients::subscriber::LISTED_TYPES;
+use crate::state::controllers::requester::Requester;
+
+/// A list that is being gathered.
+pub(crate) struct ScatterGather {
+    pub(crate) requester: Requester,
+    pub(crate) endpoint: Endpoint,
+    pub(crate) input: Input,
+    pub(crate) payload: Bytes,
+    /// Those that were requested.
+    pub(crate) requested: Vec<Partition>,
+    pub(crate) pages: BTreeMap<Partition, Bytes>,
+}
+
+impl ScatterGather {
+    pub(crate) fn is_complete(&self) -> bool {
+        self.pages.len() == self.requested.len()
+    }
+
+    /// The host that it is about alone.
+    pub(crate) fn host_filter(&self) -> Option<&HostId> {
+        match &self.input {
+            Input::ShardsList(request) => request.host_uuid.as_ref(),
+            Input::HostsList(request) => request.host_uuid.as_ref(),
+            Input::OperationsList(request) => request.host_uuid.as_ref(),
+            _ => None,
+        }
+    }
+
+    /// Which of the broadcast subjects its records are told on.
+    pub(crate) fn listed_type(&self) -> Option<usize> {
+        let endpoint = self.endpoint.subject();
+        LISTED_TYPES
+            .iter()
+            .position(|listed| listed.list_subject == endpoint)
+    }
+
+    /// The revision of each page.
+    pub(crate) fn revisions(&self) -> Option<BTreeMap<Partition, u64>> {
+        let pages = self.pages.iter().map(|(partition, page)| {
+            let page: PageRevision = serde_json::from_slice(page).ok()?;
+            Some((*partition, page.revision))
+        });
+        pages.collect()
+    }
+
+    pub(crate) fn merge(&self) -> Result<Reply, Refusal> {
+        match &self.input {
+            Input::ShardsList(request) => {
+                merge_shards(decode_pages(&self.pages)?, request.limit.get()).map(Reply::Shards)
+            }
+            Input::HostsList(request) => {
+                merge_hosts(decode_pages(&self.pages)?, request.limit.get()).map(Reply::Hosts)
+            }
+            Input::OperationsList(request) => {
+                merge_operations(decode_pages(&self.pages)?, request.limit.get())
+                    .map(Reply::Operations)
+            }
+            _ => Err(partition_unavailable()),
+        }
+    }
+}
+
+/// A page, of which nothing else is read.
+#[derive(Deserialize)]
+struct PageRevision {
+    pub(crate) revision: u64,
+}
+
+fn decode_pages<T: DeserializeOwned>(
+    pages: &BTreeMap<Partition, Bytes>,
+) -> Result<Vec<T>, Refusal> {
+    let decode = |page: &Bytes| serde_json::from_slice(page).map_err(|_| partition_unavailable());
+    pages.values().map(decode).collect()
+}
+
+pub(crate) fn partition_unavailable() -> Refusal {
+    Refusal::new(ErrorCode::NotLeader, "a partition does not reply")
+}

@@ -1,0 +1,105 @@
+//! How controllers and NATS servers are divided over partitions. Which partition owns a host is the product's rule
+//! (`PartitionAssignment`).
+
+use scuttle_controller::partition::assignment::PartitionAssignment;
+use scuttle_controller::request::endpoint::Endpoint;
+use scuttle_schemas::{Partition, Partitions};
+
+use crate::seed::plan::SeedPlan;
+use crate::seed::seeded_rng::SeededRng;
+use crate::storage::nats_servers::NatsServers;
+
+/// The controllers of all partitions, those of the first before those of the second.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Partitioning {
+    pub(crate) count: Partitions,
+    /// How many controllers controllers_per_partition has.
+    pub(crate) controllers_per_partition: usize,
+}
+
+impl Partitioning {
+    pub(crate) fn from_plan(plan: &SeedPlan) -> Self {
+        let count = u8::try_from(plan.partitions).ok().and_then(Partitions::new);
+        Self {
+            count: count.expect("a plan has few partitions"),
+            controllers_per_partition: plan.controllers as usize,
+        }
+    }
+
+    /// How many controllers there are.
+    pub(crate) fn controller_count(self) -> usize {
+        self.count.count() * self.controllers_per_partition
+    }
+
+    /// Which hosts are a controller's.
+    pub(crate) fn assignment(self, controller: usize) -> PartitionAssignment {
+        let partition = self
+            .count
+            .all()
+            .nth(controller / self.controllers_per_partition);
+        PartitionAssignment {
+            partition: partition.unwrap_or_default(),
+            of: self.count,
+        }
+    }
+
+    /// The controllers of one partition.
+    pub(crate) fn controllers_of(self, partition: Partition) -> std::ops::Range<usize> {
+        let first = partition.index() * self.controllers_per_partition;
+        first..first + self.controllers_per_partition
+    }
+}
+
+/// What the servers keep for controllers_per_partition partition, if several controllers share it.
+pub(crate) struct ServersByPartition {
+    pub(crate) controllers_per_partition: usize,
+    pub(crate) servers: Vec<NatsServers>,
+}
+
+impl ServersByPartition {
+    pub(crate) fn new(partitioning: Partitioning, rng: &mut SeededRng) -> Self {
+        let shared = if partitioning.controllers_per_partition > 1 {
+            partitioning.count.count()
+        } else {
+            0
+        };
+        Self {
+            controllers_per_partition: partitioning.controllers_per_partition,
+            servers: (0..shared)
+                .map(|_| NatsServers::new(rng.next_u64()))
+                .collect(),
+        }
+    }
+
+    /// Those of a controller's partition.
+    pub(crate) fn for_controller(&self, controller: usize) -> Option<&NatsServers> {
+        self.servers
+            .get(controller / self.controllers_per_partition)
+    }
+
+    pub(crate) fn iter(&self) -> impl Iterator<Item = &NatsServers> {
+        self.servers.iter()
+    }
+}
+
+/// The endpoint at which a leader is asked on a subject.
+pub(crate) fn find_endpoint(assignment: PartitionAssignment, subject: &str) -> Option<Endpoint> {
+    let matches =
+        |endpoint: &Endpoint| match assignment.endpoint_subject(*endpoint).0.split_once('*') {
+            Some((head, tail)) => subject.starts_with(head) && subject.ends_with(tail),
+            None => assignment.endpoint_subject(*endpoint).0 == subject,
+        };
+    Endpoint::ALL.into_iter().find(matches)
+}
+
+/// The list that the first partition's leader gathers for whoever asks on a subject.
+pub(crate) fn find_gathered_list(
+    assignment: PartitionAssignment,
+    subject: &str,
+) -> Option<Endpoint> {
+    let gathers = assignment.is_one_of_several() && assignment.is_first();
+    let is_list = |endpoint: &Endpoint| endpoint.reads() && endpoint.subject() == subject;
+    Endpoint::ALL
+        .into_iter()
+        .find(|endpoint| gathers && is_list(endpoint))
+}

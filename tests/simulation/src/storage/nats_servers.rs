@@ -1,0 +1,286 @@
+//! What the NATS servers keep for controllers that share a record: the journal, a snapshot of the part that was trimmed from
+//! it, and the leader's lease. Everything is durable as soon as it is stored. The servers' own consensus is not simulated, only
+//! that they may not reply.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use bytes::Bytes;
+use scuttle_controller::store::{Extent, JournalError, Message, SharedJournal};
+
+use crate::seed::seeded_rng::SeededRng;
+use crate::storage::disk::Disk;
+
+/// What the journal is called.
+const JOURNAL_STREAM: &str = "the journal";
+
+/// How long a lease is there without being renewed, in milliseconds.
+pub(crate) const LEASE_TTL_MS: u64 = 2_000;
+
+/// What becomes of an append that is not answered.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AppendFault {
+    /// Nothing of it is there.
+    NotStored,
+    /// Its first parts are.
+    PartlyStored,
+    /// All of it is.
+    Stored,
+}
+
+/// One run of one controller.
+pub(crate) type LeaseHolder = (usize, u64);
+
+/// What the servers say to who renews the lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Renewal {
+    Renewed,
+    /// Somebody else has it.
+    HeldByOther,
+    /// There is none to renew, or no answer.
+    NoReply,
+}
+
+struct ServersState {
+    /// The batch that each message ends, if it ends one.
+    messages: Vec<Option<Bytes>>,
+    /// So many of them were trimmed.
+    trimmed: u64,
+    /// The rows of one controller, which contain at least those.
+    snapshot: Option<Disk>,
+    /// After which message somebody last began to read.
+    last_seek: u64,
+    lease: Option<(LeaseHolder, u64)>,
+    /// What becomes of the next append.
+    append_fault: Option<AppendFault>,
+    /// They have no majority.
+    unavailable: bool,
+    /// The controllers that they do not hear.
+    disconnected: BTreeSet<usize>,
+    rng: SeededRng,
+}
+
+/// The servers, which outlive every controller; clones are the same.
+#[derive(Clone)]
+pub(crate) struct NatsServers(Arc<Mutex<ServersState>>);
+
+/// The journal as one controller comes to it.
+pub(crate) struct JournalClient {
+    servers: NatsServers,
+    controller: usize,
+    /// The last message that was read.
+    read: u64,
+}
+
+impl NatsServers {
+    pub(crate) fn new(seed: u64) -> Self {
+        Self(Arc::new(Mutex::new(ServersState {
+            messages: Vec::new(),
+            trimmed: 0,
+            snapshot: None,
+            last_seek: 0,
+            lease: None,
+            append_fault: None,
+            unavailable: false,
+            disconnected: BTreeSet::new(),
+            rng: SeededRng::new(seed),
+        })))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, ServersState> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub(crate) fn open_journal(&self, controller: usize) -> JournalClient {
+        JournalClient {
+            servers: self.clone(),
+            controller,
+            read: 0,
+        }
+    }
+
+    /// How many batches the journal has.
+    pub(crate) fn batch_count(&self) -> usize {
+        self.lock().messages.iter().flatten().count()
+    }
+
+    /// Keeps rows that contain the journal up to a message, and trims it so far.
+    pub(crate) fn trim(&self, rows: Disk, contained: u64) {
+        let mut state = self.lock();
+        if contained > state.trimmed {
+            state.trimmed = contained;
+            state.snapshot = Some(rows);
+        }
+    }
+
+    pub(crate) fn snapshot(&self) -> Option<Disk> {
+        self.lock().snapshot.as_ref().map(Disk::copy_durable)
+    }
+
+    /// After which message somebody last began to read.
+    pub(crate) fn last_seek(&self) -> u64 {
+        self.lock().last_seek
+    }
+
+    /// Takes the lease, unless somebody has it.
+    pub(crate) fn acquire_lease(&self, holder: LeaseHolder, now: u64) -> bool {
+        let mut state = self.lock();
+        let free = state.lease.is_none_or(|(_, until)| until <= now);
+        let taken = state.is_reachable_from(holder.0) && free;
+        if taken {
+            state.lease = Some((holder, now + LEASE_TTL_MS));
+        }
+        taken
+    }
+
+    pub(crate) fn renew_lease(&self, holder: LeaseHolder, now: u64) -> Renewal {
+        let mut state = self.lock();
+        let current = state.lease.filter(|(_, until)| now < *until);
+        match current {
+            Some((other, _)) if state.is_reachable_from(holder.0) && other == holder => {
+                state.lease = Some((holder, now + LEASE_TTL_MS));
+                Renewal::Renewed
+            }
+            Some(_) if state.is_reachable_from(holder.0) => Renewal::HeldByOther,
+            _ => Renewal::NoReply,
+        }
+    }
+
+    /// Who has the lease.
+    pub(crate) fn lease_holder(&self, now: u64) -> Option<LeaseHolder> {
+        let lease = self.lock().lease;
+        lease.and_then(|(holder, until)| (now < until).then_some(holder))
+    }
+
+    /// Gives the lease back, if it is held.
+    pub(crate) fn release_lease(&self, holder: LeaseHolder) {
+        let mut state = self.lock();
+        let reachable = state.is_reachable_from(holder.0);
+        state
+            .lease
+            .take_if(|(other, _)| reachable && *other == holder);
+    }
+
+    /// Takes it unavailable before its time.
+    pub(crate) fn expire_lease(&self) {
+        self.lock().lease = None;
+    }
+
+    /// The next append is not answered.
+    pub(crate) fn fail_next_append(&self, append_fault: Option<AppendFault>) {
+        self.lock().append_fault = append_fault;
+    }
+
+    pub(crate) fn set_unavailable(&self, unavailable: bool) {
+        self.lock().unavailable = unavailable;
+    }
+
+    pub(crate) fn set_disconnected(&self, controller: usize, disconnected: bool) {
+        let mut state = self.lock();
+        if disconnected {
+            state.disconnected.insert(controller);
+        } else {
+            state.disconnected.remove(&controller);
+        }
+    }
+}
+
+impl ServersState {
+    fn is_reachable_from(&self, controller: usize) -> bool {
+        !self.unavailable && !self.disconnected.contains(&controller)
+    }
+
+    fn last_sequence(&self) -> u64 {
+        self.messages.len() as u64
+    }
+}
+
+fn no_reply(action: &'static str) -> JournalError {
+    JournalError::Refused {
+        action,
+        stream: JOURNAL_STREAM.to_owned(),
+        cause: "no answer, as planned".to_owned(),
+    }
+}
+
+impl JournalClient {
+    fn lock_for_request(
+        &self,
+        action: &'static str,
+    ) -> Result<MutexGuard<'_, ServersState>, JournalError> {
+        let state = self.servers.lock();
+        if state.is_reachable_from(self.controller) {
+            Ok(state)
+        } else {
+            Err(no_reply(action))
+        }
+    }
+}
+
+impl SharedJournal for JournalClient {
+    fn name(&self) -> &str {
+        JOURNAL_STREAM
+    }
+
+    fn extent(&mut self) -> Result<Extent, JournalError> {
+        let state = self.lock_for_request("ask about")?;
+        let (first, last) = (state.trimmed + 1, state.last_sequence());
+        Ok(Extent { first, last })
+    }
+
+    fn seek(&mut self, after: u64) -> Result<(), JournalError> {
+        self.lock_for_request("read")?.last_seek = after;
+        self.read = after;
+        Ok(())
+    }
+
+    /// What does not come yet, because the servers are unavailable, comes later.
+    fn next(&mut self, _: Duration) -> Result<Option<Message>, JournalError> {
+        let Ok(state) = self.lock_for_request("read") else {
+            return Ok(None);
+        };
+        // What was trimmed is left out.
+        let next = self.read.max(state.trimmed);
+        let Some(batch) = state.messages.get(next as usize).cloned() else {
+            return Ok(None);
+        };
+        drop(state);
+        self.read = next + 1;
+        Ok(Some(Message {
+            sequence: self.read,
+            batch,
+        }))
+    }
+
+    fn append(&mut self, expected: u64, batch: &[u8]) -> Result<u64, JournalError> {
+        let mut state = self.lock_for_request("append to")?;
+        if state.last_sequence() != expected {
+            let stream = JOURNAL_STREAM.to_owned();
+            return Err(JournalError::Superseded { stream });
+        }
+        let append_fault = state.append_fault.take();
+        // A is_split batch is several messages, and ends with the last of them.
+        let is_split =
+            append_fault == Some(AppendFault::PartlyStored) || state.rng.roll_per_mille(200);
+        let parts = if is_split {
+            state.rng.pick_between(1, 3)
+        } else {
+            0
+        };
+        if append_fault != Some(AppendFault::NotStored) {
+            let length = state.messages.len() + parts as usize;
+            state.messages.resize(length, None);
+        }
+        if !matches!(
+            append_fault,
+            Some(AppendFault::NotStored | AppendFault::PartlyStored)
+        ) {
+            state.messages.push(Some(Bytes::copy_from_slice(batch)));
+        }
+        match append_fault {
+            None => Ok(state.last_sequence()),
+            Some(_) => Err(no_reply("append to")),
+        }
+    }
+}
