@@ -129,7 +129,7 @@ async fn run(config: &Arc<Config>, audit: &Audit) -> anyhow::Result<()> {
             partitions,
         } => Box::pin(served.with_others(replicas, partitions)).await?,
     }
-    let refused = metrics.tally().to_string();
+    let refused = metrics.counters().to_string();
     if !refused.is_empty() {
         info!("refused or ignored since the start: {refused}");
     }
@@ -149,11 +149,11 @@ struct Served {
 impl Served {
     /// One of several controllers, until the shutdown begins.
     async fn with_others(self, replicas: usize, of: Partitions) -> anyhow::Result<()> {
-        self.health.connects();
-        let tally = self.metrics.tally();
+        self.health.set_connecting();
+        let counters = self.metrics.counters();
         let mut shutdown = self.shutdown.clone();
         let (beside, _) = tokio::select! {
-            connection = connection::connect(&self.config.access, tally) => connection,
+            connection = connection::connect(&self.config.access, counters) => connection,
             () = shutdown.begun() => return Ok(()),
         };
         let looking = beside.clone();
@@ -167,8 +167,8 @@ impl Served {
         let mut partitions = JoinSet::new();
         for partition in of.all() {
             let mut one = self.clone();
-            one.health = self.health.of(partition);
-            one.metrics = self.metrics.of(partition);
+            one.health = self.health.for_partition(partition);
+            one.metrics = self.metrics.for_partition(partition);
             let (beside, balance) = (beside.clone(), balance.clone());
             let assignment = PartitionAssignment { partition, of };
             partitions.spawn_blocking(move || {
@@ -200,9 +200,9 @@ impl Served {
         let mut shutdown = self.shutdown.clone();
         let serving = async {
             while !shutdown.has_begun() {
-                self.health.connects();
+                self.health.set_connecting();
                 let (client, connected) = tokio::select! {
-                    connection = connection::connect(&self.config.access, self.metrics.tally()) => connection,
+                    connection = connection::connect(&self.config.access, self.metrics.counters()) => connection,
                     () = shutdown.begun() => return Ok(()),
                 };
                 let replica = Candidate {
@@ -238,8 +238,8 @@ impl Served {
             health,
             shutdown,
         } = self;
-        let (tally, mut shutdown) = (metrics.tally(), shutdown.clone());
-        health.loads();
+        let (counters, mut shutdown) = (metrics.counters(), shutdown.clone());
+        health.set_loading();
         // It may take seconds, and meanwhile others are told so.
         let data_dir = config.data_dir.clone();
         let loading = tokio::task::spawn_blocking(move || {
@@ -255,9 +255,9 @@ impl Served {
             config.data_dir.display()
         );
 
-        health.connects();
+        health.set_connecting();
         let (client, connected) = tokio::select! {
-            connection = connection::connect(&config.access, tally) => connection,
+            connection = connection::connect(&config.access, counters) => connection,
             () = shutdown.begun() => {
                 backups.stop().await;
                 return Ok(());

@@ -35,7 +35,7 @@ pub(super) fn journal_len(data_dir: &Path) -> Result<usize> {
 pub(super) fn lengthen_journal(data_dir: &Path) -> Result<()> {
     let path = data_dir.join(FILE_NAME);
     let file = File::options().read(true).write(true).open(&path)?;
-    let mut store = RedbStore::over(Unsynced::new(file.try_clone()?)?, &path)?;
+    let mut store = RedbStore::open_backend(Unsynced::new(file.try_clone()?)?, &path)?;
     let mut shards = Vec::new();
     store.load(&mut |change| {
         if let Change::Shard(_) = change {
@@ -64,7 +64,7 @@ pub(crate) struct Reading {
 /// Reads a file and prints what that took. In a process of its own, as a start is.
 pub(crate) fn read(data_dir: &Path) -> Result<ExitCode> {
     let start = Instant::now();
-    let store = Snapshot::of_file(&data_dir.join(FILE_NAME))?;
+    let store = Snapshot::open_file(&data_dir.join(FILE_NAME))?;
     let open = start.elapsed().as_secs_f64();
     let mut rows = 0_usize;
     store.records(|_, _| {

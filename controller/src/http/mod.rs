@@ -23,7 +23,7 @@ use tracing::{info, warn};
 
 pub use static_files::{NatsUrl, NatsUrlError};
 
-use crate::observability::health::{Health, Part};
+use crate::observability::health::{Health, Role};
 use crate::observability::metrics::{self, Metrics};
 use static_files::{NO_PAGE, Page};
 
@@ -130,8 +130,8 @@ fn route(
     match request.uri().path() {
         "/healthz" => text(StatusCode::OK, "alive"),
         "/readyz" => match health.ready() {
-            Ok(Part::Leading) => text(StatusCode::OK, "ready: leading"),
-            Ok(Part::Following) => text(StatusCode::OK, "ready: following"),
+            Ok(Role::Leader) => text(StatusCode::OK, "ready: leading"),
+            Ok(Role::Follower) => text(StatusCode::OK, "ready: following"),
             Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
         },
         "/metrics" => of_now(metrics.text(), metrics::CONTENT_TYPE),

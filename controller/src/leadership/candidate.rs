@@ -24,7 +24,7 @@ use crate::observability::health::Health;
 use crate::observability::metrics::Metrics;
 use crate::ops::backup::Backups;
 use crate::partition::name_registry::Names;
-use crate::store::snapshot_exchange::Peers;
+use crate::store::snapshot_exchange::SnapshotExchange;
 use crate::store::{JetStream, JournalError, ReplicatedStore, StoreError};
 
 /// How long a lease lasts without being renewed. A leader that dies is missed for about so long; one whose servers
@@ -66,7 +66,7 @@ pub struct Candidate<'a> {
 /// What the controllers share beside the stream.
 struct Opened {
     leases: LeaseBucket,
-    peers: Peers,
+    peers: SnapshotExchange,
     /// Where there are several partitions.
     names: Option<Names>,
 }
@@ -95,7 +95,7 @@ impl Candidate<'_> {
             return Ok(());
         };
         while !self.shutdown.has_begun() {
-            self.health.loads();
+            self.health.set_loading();
             let partition = self.stream.assignment.partition;
             self.balance.loads(partition);
             let Some(follower) = self.load(&opened.peers).await? else {
@@ -103,7 +103,7 @@ impl Candidate<'_> {
             };
             let (hosts, shards, open) = follower.state.size();
             info!("following: {hosts} hosts, {shards} shards, {open} open operations");
-            self.health.follows(self.connected.clone());
+            self.health.set_following(self.connected.clone());
             self.balance.follows(partition);
             let snapshots = follower.store.snapshots();
             let snapshots = snapshots.with_journal(Handle::current(), self.stream.clone());
@@ -120,14 +120,15 @@ impl Candidate<'_> {
     /// Opens the buckets; none if the shutdown comes first.
     async fn open(&mut self) -> Option<Opened> {
         let mut waiting = Waiting::default();
-        self.health.connects();
+        self.health.set_connecting();
         let (stream, beside) = (self.stream.clone(), self.beside.clone());
         let (replicas, assignment) = (stream.replicas, stream.assignment);
         loop {
             let opened = async {
                 let bucket = subjects::LEASES_BUCKET;
                 let leases = LeaseBucket::open(beside.clone(), bucket, replicas, LEASE_TTL).await?;
-                let peers = Peers::open(stream.clone(), subjects::SNAPSHOTS_BUCKET).await?;
+                let peers =
+                    SnapshotExchange::open(stream.clone(), subjects::SNAPSHOTS_BUCKET).await?;
                 let names = if assignment.is_one_of_several() {
                     Some(Names::open(stream.client.clone(), replicas, assignment.of).await?)
                 } else {
@@ -161,7 +162,7 @@ impl Candidate<'_> {
     }
 
     /// Reads everything; none if the shutdown comes first.
-    async fn load(&mut self, peers: &Peers) -> anyhow::Result<Option<Follower>> {
+    async fn load(&mut self, peers: &SnapshotExchange) -> anyhow::Result<Option<Follower>> {
         let mut waiting = Waiting::default();
         loop {
             let (data_dir, stream) = (self.data_dir.to_owned(), self.stream.clone());
@@ -305,16 +306,16 @@ impl Candidate<'_> {
 }
 
 /// Refuses a journal that was lost, which a controller without rows would else take for a new one.
-async fn had_all(follower: &Follower, peers: &Peers) -> anyhow::Result<()> {
+async fn had_all(follower: &Follower, peers: &SnapshotExchange) -> anyhow::Result<()> {
     let newest = peers.newest().await?.unwrap_or(0);
-    Ok(follower.store.has_had(newest)?)
+    Ok(follower.store.require_message(newest)?)
 }
 
 /// Whether an operator is to see to it: reading it anew does not help.
 fn is_operators(error: &JournalError) -> bool {
     matches!(
         error,
-        JournalError::Foreign { .. } | JournalError::Divided { .. }
+        JournalError::Foreign { .. } | JournalError::PartitionCountMismatch { .. }
     )
 }
 

@@ -19,7 +19,7 @@ use crate::leadership::term::{StepDown, StopReason, Term};
 use crate::nats::connection::Connected;
 use crate::nats::service;
 use crate::observability::audit::Audit;
-use crate::observability::event_log::Events;
+use crate::observability::event_log::EventLog;
 use crate::observability::health::Health;
 use crate::observability::metrics::{Metrics, Queues};
 use crate::outbound::publisher;
@@ -76,14 +76,14 @@ impl LeaderContext<'_> {
             assignment,
             names,
         } = self;
-        let (tally, stats) = (metrics.tally(), metrics.stats().clone());
+        let (counters, stats) = (metrics.counters(), metrics.stats().clone());
         let (inbox, jobs) = Inbox::new(Limits::STANDARD);
         let (outbox, effects) = mpsc::channel(OUTBOX);
         metrics.queues(Queues {
             inbox: inbox.depths(),
             outbox: outbox.downgrade(),
         });
-        let books = (audit.clone(), tally.clone(), Events::since(&state));
+        let books = (audit.clone(), counters.clone(), EventLog::new(&state));
         let may_send = (connected.clone(), lease.clone());
         let outbound = publisher::run((client.clone(), assignment), effects, may_send, books);
         // What has been decided goes before what else could be read: a flood must not keep the answers back.
@@ -96,7 +96,7 @@ impl LeaderContext<'_> {
             client: client.clone(),
             connected: connected.clone(),
             audit: audit.clone(),
-            tally: tally.clone(),
+            counters: counters.clone(),
             term: term.clone(),
             assignment,
             names,
@@ -104,7 +104,7 @@ impl LeaderContext<'_> {
         let subscribed = subscribe(Inbound { inbox, desk }, lease).await;
         match &subscribed {
             Ok(_) => {
-                health.leads(connected);
+                health.set_leading(connected);
                 info!("ready");
             }
             Err(error) => error!("{error:#}"),
@@ -144,7 +144,7 @@ impl LeaderContext<'_> {
 async fn subscribe(inbound: Inbound, lease: LeaseGuard) -> anyhow::Result<(Service, JoinSet<()>)> {
     let Desk {
         client,
-        tally,
+        counters,
         assignment,
         ..
     } = &inbound.desk;
@@ -154,7 +154,7 @@ async fn subscribe(inbound: Inbound, lease: LeaseGuard) -> anyhow::Result<(Servi
     // meanwhile would be more than a subscription holds.
     tasks.spawn(unconstrained(serve::progress(progress, inbound.clone())));
     let failed = |error: async_nats::Error| anyhow::anyhow!("cannot start the service: {error}");
-    let service = service::start(client, tally).await.map_err(failed)?;
+    let service = service::start(client, counters).await.map_err(failed)?;
     let add = async |subject: String, name: &str| {
         let endpoint = service.endpoint_builder().name(name).add(subject).await;
         endpoint.map_err(failed)
@@ -172,7 +172,7 @@ async fn subscribe(inbound: Inbound, lease: LeaseGuard) -> anyhow::Result<(Servi
         }
         let gather = Gather {
             client: client.clone(),
-            tally: tally.clone(),
+            counters: counters.clone(),
             lease,
             term: inbound.desk.term.clone(),
             of: assignment.of,

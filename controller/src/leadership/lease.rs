@@ -69,12 +69,12 @@ struct Until {
 
 /// When the servers were asked for a lease.
 #[derive(Debug, Clone, Copy)]
-struct Asked {
+struct LeaseRequest {
     steady: Instant,
     wall: Timestamp,
 }
 
-impl Asked {
+impl LeaseRequest {
     fn now() -> Self {
         Self {
             steady: Instant::now(),
@@ -127,7 +127,7 @@ impl LeaseBucket {
     /// The servers do not answer. It may have been taken all the same; then it ends by itself.
     pub async fn take(&self, key: &str) -> Result<Option<Lease>, LeaseError> {
         let failed = failed("take a lease", &self.bucket.name);
-        let asked = Asked::now();
+        let asked = LeaseRequest::now();
         match self.bucket.create(key, self.holder.clone()).await {
             Ok(revision) => Ok(Some(Lease {
                 leases: self.clone(),
@@ -152,7 +152,7 @@ impl Lease {
         let pause = self.leases.ttl / RENEWALS;
         while let Some(left) = self.held.left() {
             tokio::time::sleep(pause.min(left)).await;
-            let asked = Asked::now();
+            let asked = LeaseRequest::now();
             let renewed = self.renew();
             match tokio::time::timeout(self.held.left().unwrap_or_default(), renewed).await {
                 Ok(Some(revision)) => {
@@ -230,7 +230,7 @@ impl LeaseGuard {
         }
     }
 
-    fn from(asked: Asked, ttl: Duration) -> Self {
+    fn from(asked: LeaseRequest, ttl: Duration) -> Self {
         let held = Self {
             since: asked.steady,
             until: Arc::default(),
@@ -239,7 +239,7 @@ impl LeaseGuard {
         held
     }
 
-    fn extend(&self, asked: Asked, ttl: Duration) {
+    fn extend(&self, asked: LeaseRequest, ttl: Duration) {
         let steady = (asked.steady + ttl).saturating_duration_since(self.since);
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
         let wall = asked.wall.as_millis().saturating_add_unsigned(millis(ttl));

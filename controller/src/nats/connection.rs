@@ -11,7 +11,7 @@ use scuttle_schemas::{subjects, truncate_chars};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::observability::counters::{Cause, Source, Tally};
+use crate::observability::counters::{Cause, Counters, Source};
 
 /// The first and the longest pause between two attempts.
 const FIRST_PAUSE: Duration = Duration::from_millis(100);
@@ -56,12 +56,12 @@ impl Connected {
 }
 
 /// Connects, however long that takes; says why it waits, once for each reason.
-pub async fn connect(access: &ConnectConfig, tally: &Arc<Tally>) -> (Client, Connected) {
+pub async fn connect(access: &ConnectConfig, counters: &Arc<Counters>) -> (Client, Connected) {
     let (up, connected) = watch::channel(true);
     let mut told = String::new();
     let mut pause = FIRST_PAUSE;
     loop {
-        match attempt(access, up.clone(), tally.clone()).await {
+        match attempt(access, up.clone(), counters.clone()).await {
             Ok(client) => {
                 let server = client.server_info();
                 info!("connected to {} (NATS {})", access.url, server.version);
@@ -90,10 +90,10 @@ pub async fn once(access: &ConnectConfig) -> Result<Client, String> {
 async fn attempt(
     access: &ConnectConfig,
     up: watch::Sender<bool>,
-    tally: Arc<Tally>,
+    counters: Arc<Counters>,
 ) -> Result<Client, String> {
     let options =
-        options(access, up, tally).and_then(|options| Ok((options, access.server_addresses()?)));
+        options(access, up, counters).and_then(|options| Ok((options, access.server_addresses()?)));
     let (options, servers) = options.map_err(|error| error.to_string())?;
     let connected = options.connect(servers).await;
     connected.map_err(|error| format!("{error}; {}", hint(&error)))
@@ -102,7 +102,7 @@ async fn attempt(
 fn options(
     access: &ConnectConfig,
     up: watch::Sender<bool>,
-    tally: Arc<Tally>,
+    counters: Arc<Counters>,
 ) -> Result<ConnectOptions, ConnectConfigError> {
     let options = access.connect_options()?;
     Ok(options
@@ -118,22 +118,22 @@ fn options(
             jittered((FIRST_PAUSE * 2_u32.pow(doublings)).min(LONGEST_PAUSE))
         })
         .event_callback(move |event| {
-            let (up, tally) = (up.clone(), tally.clone());
-            async move { note(&event, &up, &tally) }
+            let (up, counters) = (up.clone(), counters.clone());
+            async move { note(&event, &up, &counters) }
         }))
 }
 
-fn note(event: &Event, up: &watch::Sender<bool>, tally: &Tally) {
+fn note(event: &Event, up: &watch::Sender<bool>, counters: &Counters) {
     let count = |cause, what: &dyn std::fmt::Display| {
         // Others choose the subjects that a complaint is about.
         let what = truncate_chars(&what.to_string(), MAX_COMPLAINT).replace(char::is_control, " ");
-        tally.count(Source::Connection, cause, 0, what);
+        counters.count(Source::Connection, cause, 0, what);
     };
     match event {
         Event::Connected => {
             // The first time is told by who waited for it.
             if !up.send_replace(true) {
-                tally.reconnected();
+                counters.reconnected();
                 info!("the NATS server is connected");
             }
         }
@@ -141,10 +141,12 @@ fn note(event: &Event, up: &watch::Sender<bool>, tally: &Tally) {
             up.send_replace(false);
             warn!("the NATS server is away: reconnecting until it is back");
         }
-        Event::SlowConsumer(_) => count(Cause::Lost, &"they came faster than they were read"),
+        Event::SlowConsumer(_) => {
+            count(Cause::MessagesLost, &"they came faster than they were read")
+        }
         // A refused permission shows nowhere else.
-        Event::ServerError(error) => count(Cause::Complaint, error),
-        Event::ClientError(error) => count(Cause::Complaint, error),
+        Event::ServerError(error) => count(Cause::ServerError, error),
+        Event::ClientError(error) => count(Cause::ServerError, error),
         Event::LameDuckMode => info!("the NATS server is about to stop"),
         Event::Draining | Event::Closed => {}
     }

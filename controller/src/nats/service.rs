@@ -9,42 +9,45 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::observability::audit::word;
-use crate::observability::counters::{Source, Tally};
+use crate::observability::counters::{Counters, Source};
 use crate::request::endpoint::Endpoint;
 
 /// Starts the service, without endpoints.
 ///
 /// # Errors
 /// The connection is closed.
-pub async fn start(client: &Client, tally: &Arc<Tally>) -> Result<Service, async_nats::Error> {
-    let tally = tally.clone();
+pub async fn start(
+    client: &Client,
+    counters: &Arc<Counters>,
+) -> Result<Service, async_nats::Error> {
+    let counters = counters.clone();
     client
         .service_builder()
         // Of its own: a leader that is stopped, or cut off, listens on until the server misses it, and in one group with the
         // next leader it would get every second request of that one's.
         .queue_group(Uuid::now_v7())
-        .stats_handler(move |name, _| counts(&tally, &name))
+        .stats_handler(move |name, _| counts(&counters, &name))
         .description("Takes down what runs on a swarm of hosts, and never loses track of it")
         .start(subjects::SERVICE_NAME, env!("CARGO_PKG_VERSION"))
         .await
 }
 
 /// An endpoint's `data` in the answer to `$SRV.STATS`: what it granted, refused and ignored since the start.
-fn counts(tally: &Tally, name: &str) -> Value {
+fn counts(counters: &Counters, name: &str) -> Value {
     let mut endpoints = Endpoint::ALL.into_iter();
     let Some(endpoint) = endpoints.find(|endpoint| endpoint.name() == name) else {
         return Value::Null;
     };
-    let refused = tally.answers.refused(endpoint);
+    let refused = counters.answers.refused(endpoint);
     let refused: Map<String, Value> = refused
         .filter(|(_, count)| *count > 0)
         .filter_map(|(code, count)| Some((word(code)?, count.into())))
         .collect();
     let ours = Source::Endpoint(endpoint);
-    let ignored = tally.ignored();
+    let ignored = counters.ignored();
     let ignored: Map<String, Value> = ignored
         .filter(|(source, _, count)| *source == ours && *count > 0)
         .map(|(_, cause, count)| (cause.label().to_owned(), count.into()))
         .collect();
-    json!({ "granted": tally.answers.granted(endpoint), "refused": refused, "ignored": ignored })
+    json!({ "granted": counters.answers.granted(endpoint), "refused": refused, "ignored": ignored })
 }

@@ -42,19 +42,19 @@ pub enum Cause {
     /// There was no room for it.
     Overloaded,
     /// Its host had had all that one host may have for now.
-    Share,
+    RateLimited,
     /// Its answer would have gone where the asker may not write.
     ReplySubject,
     /// It was a result that changed nothing.
-    Moot,
+    UnknownOperation,
     /// Its answer could not be sent.
-    Unanswered,
+    ReplyFailed,
     /// It was lost in the NATS client: more came than was read.
-    Lost,
+    MessagesLost,
     /// The NATS server complained.
-    Complaint,
+    ServerError,
     /// It could not be written.
-    Unwritten,
+    WriteFailed,
 }
 
 impl Cause {
@@ -64,13 +64,13 @@ impl Cause {
         Self::Invalid,
         Self::OtherHost,
         Self::Overloaded,
-        Self::Share,
+        Self::RateLimited,
         Self::ReplySubject,
-        Self::Moot,
-        Self::Unanswered,
-        Self::Lost,
-        Self::Complaint,
-        Self::Unwritten,
+        Self::UnknownOperation,
+        Self::ReplyFailed,
+        Self::MessagesLost,
+        Self::ServerError,
+        Self::WriteFailed,
     ];
 
     fn text(self) -> &'static str {
@@ -80,13 +80,13 @@ impl Cause {
             Self::Invalid => "invalid",
             Self::OtherHost => "for another host",
             Self::Overloaded => "overloaded",
-            Self::Share => "beyond its host's share",
+            Self::RateLimited => "beyond its host's share",
             Self::ReplySubject => "a reply subject that is not the asker's",
-            Self::Moot => "a result that changed nothing",
-            Self::Unanswered => "not answered",
-            Self::Lost => "messages lost",
-            Self::Complaint => "the NATS server complained",
-            Self::Unwritten => "not written",
+            Self::UnknownOperation => "a result that changed nothing",
+            Self::ReplyFailed => "not answered",
+            Self::MessagesLost => "messages lost",
+            Self::ServerError => "the NATS server complained",
+            Self::WriteFailed => "not written",
         }
     }
 
@@ -94,16 +94,16 @@ impl Cause {
     pub fn is_of(self, source: Source) -> bool {
         let agents = |endpoint: Endpoint| endpoint.channel().is_some();
         match (self, source) {
-            (Self::Lost | Self::Complaint, Source::Connection)
-            | (Self::Unwritten, Source::AuditLog)
-            | (Self::Moot, Source::Endpoint(Endpoint::AgentResults))
-            | (Self::ReplySubject | Self::Unanswered, Source::Endpoint(_))
-            | (Self::Share, Source::Progress)
+            (Self::MessagesLost | Self::ServerError, Source::Connection)
+            | (Self::WriteFailed, Source::AuditLog)
+            | (Self::UnknownOperation, Source::Endpoint(Endpoint::AgentResults))
+            | (Self::ReplySubject | Self::ReplyFailed, Source::Endpoint(_))
+            | (Self::RateLimited, Source::Progress)
             | (
                 Self::NotUtf8 | Self::NotJson | Self::Invalid | Self::Overloaded,
                 Source::Endpoint(_) | Source::Progress,
             ) => true,
-            (Self::Share | Self::OtherHost, Source::Endpoint(endpoint)) => agents(endpoint),
+            (Self::RateLimited | Self::OtherHost, Source::Endpoint(endpoint)) => agents(endpoint),
             _ => false,
         }
     }
@@ -116,13 +116,13 @@ impl Cause {
             Self::Invalid => "invalid",
             Self::OtherHost => "other_host",
             Self::Overloaded => "overloaded",
-            Self::Share => "share",
+            Self::RateLimited => "share",
             Self::ReplySubject => "reply_subject",
-            Self::Moot => "unknown_operation",
-            Self::Unanswered => "unanswered",
-            Self::Lost => "lost",
-            Self::Complaint => "complaint",
-            Self::Unwritten => "unwritten",
+            Self::UnknownOperation => "unknown_operation",
+            Self::ReplyFailed => "unanswered",
+            Self::MessagesLost => "lost",
+            Self::ServerError => "complaint",
+            Self::WriteFailed => "unwritten",
         }
     }
 }
@@ -159,14 +159,14 @@ const CAUSES: usize = Cause::ALL.len();
 
 /// The counts since the start.
 #[derive(Debug, Default)]
-pub struct Tally {
+pub struct Counters {
     ignored: [[AtomicU64; CAUSES]; SOURCES],
     /// What was answered.
     pub answers: Answers,
     reconnects: AtomicU64,
 }
 
-impl Tally {
+impl Counters {
     /// Counts one more; logs it if it is the first of its kind. `length` is that of the payload in bytes,
     /// `what` says what is wrong with it, in a bounded number of words.
     pub fn count(&self, source: Source, cause: Cause, length: usize, what: impl fmt::Display) {
@@ -227,7 +227,7 @@ impl Tally {
 }
 
 /// `agent-progress: 12 not JSON, agent-progress: 1 invalid`
-impl fmt::Display for Tally {
+impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, (source, cause, count)) in self.all().enumerate() {
             let comma = if number == 0 { "" } else { ", " };
@@ -272,33 +272,33 @@ impl Source {
 
 #[cfg(test)]
 mod tests {
-    use super::{Cause, Source, Tally};
+    use super::{Cause, Counters, Source};
     use crate::request::endpoint::Endpoint;
 
     #[test]
     fn every_source_and_cause_has_a_count_of_its_own() {
-        let tally = Tally::default();
+        let counters = Counters::default();
         for source in Source::all() {
             for cause in Cause::ALL {
-                tally.count(source, cause, 0, "");
+                counters.count(source, cause, 0, "");
             }
         }
         assert_eq!(
-            tally.all().count(),
+            counters.all().count(),
             Source::all().count() * Cause::ALL.len()
         );
-        assert!(tally.all().all(|(_, _, count)| count == 1));
+        assert!(counters.all().all(|(_, _, count)| count == 1));
     }
 
     #[test]
     fn what_was_counted_is_told_in_one_line() {
-        let tally = Tally::default();
-        assert_eq!(tally.to_string(), "");
-        tally.count(Source::Progress, Cause::NotJson, 3, "");
-        tally.count(Source::Progress, Cause::NotJson, 4, "");
-        tally.count(Source::Endpoint(Endpoint::Teardown), Cause::Invalid, 5, "");
+        let counters = Counters::default();
+        assert_eq!(counters.to_string(), "");
+        counters.count(Source::Progress, Cause::NotJson, 3, "");
+        counters.count(Source::Progress, Cause::NotJson, 4, "");
+        counters.count(Source::Endpoint(Endpoint::Teardown), Cause::Invalid, 5, "");
         assert_eq!(
-            tally.to_string(),
+            counters.to_string(),
             "teardown: 1 invalid, agent-progress: 2 not JSON"
         );
     }

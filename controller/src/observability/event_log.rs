@@ -18,7 +18,7 @@ const MOST: u32 = 100;
 
 /// Writes the lines.
 #[derive(Debug)]
-pub struct Events {
+pub struct EventLog {
     /// What was last said of each host.
     statuses: HashMap<HostId, HostStatus>,
     second: Instant,
@@ -26,9 +26,9 @@ pub struct Events {
     left_out: u64,
 }
 
-impl Events {
+impl EventLog {
     /// For what happens from this state on.
-    pub fn since(state: &State) -> Self {
+    pub fn new(state: &State) -> Self {
         let statuses = state
             .statuses()
             .map(|(host, status)| (host.clone(), status));
@@ -41,7 +41,7 @@ impl Events {
     }
 
     /// Writes what an effect tells.
-    pub fn note(&mut self, effect: &Effect) {
+    pub fn log_effect(&mut self, effect: &Effect) {
         match effect {
             Effect::OperationsUpdated(message, _) => {
                 for operation in &message.updated {
@@ -137,7 +137,7 @@ impl Events {
 }
 
 /// Writes that a command was sent.
-pub fn sent(command: &AgentCommand) {
+pub fn log_command(command: &AgentCommand) {
     match command {
         AgentCommand::Teardown(command) => {
             let decky_id = command.decky_id.as_ref().map(tracing::field::display);
@@ -159,7 +159,7 @@ mod tests {
     use serde_json::json;
     use tracing_subscriber::fmt::MakeWriter;
 
-    use super::{Events, MOST};
+    use super::{EventLog, MOST};
 
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
@@ -196,10 +196,10 @@ mod tests {
         let subscriber = tracing_subscriber::fmt().with_writer(log.clone()).finish();
         let start = Instant::now();
         tracing::subscriber::with_default(subscriber, || {
-            let mut events = Events::since(&State::default());
+            let mut events = EventLog::new(&State::default());
             for status in statuses {
                 message.updated[0].status = status;
-                events.note(&Effect::HostsUpdated(message.clone()));
+                events.log_effect(&Effect::HostsUpdated(message.clone()));
             }
         });
         let written = log.0.lock().expect("nobody panicked");

@@ -18,12 +18,12 @@ enum Phase {
 }
 
 impl Phase {
-    fn ready(&self) -> Result<Part, &'static str> {
+    fn ready(&self) -> Result<Role, &'static str> {
         let (part, connected) = match self {
             Self::Loading => return Err("the record is being read"),
             Self::Connecting => return Err("the NATS server does not answer; the log says why"),
-            Self::Following(connected) => (Part::Following, connected.is_up()),
-            Self::Leading(connected) => (Part::Leading, connected.is_up()),
+            Self::Following(connected) => (Role::Follower, connected.is_up()),
+            Self::Leading(connected) => (Role::Leader, connected.is_up()),
         };
         if connected {
             Ok(part)
@@ -35,11 +35,9 @@ impl Phase {
 
 /// What a controller that is ready does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Part {
-    /// It would take over.
-    Following,
-    /// It answers.
-    Leading,
+pub(crate) enum Role {
+    Follower,
+    Leader,
 }
 
 /// What the controller is at, for whoever asks.
@@ -65,7 +63,7 @@ impl Health {
 
     /// To tell it of one of the partitions.
     #[must_use]
-    pub fn of(&self, partition: Partition) -> Self {
+    pub fn for_partition(&self, partition: Partition) -> Self {
         Self {
             own: partition.index(),
             ..self.clone()
@@ -77,22 +75,22 @@ impl Health {
     }
 
     /// It reads its record.
-    pub fn loads(&self) {
+    pub fn set_loading(&self) {
         self.is(Phase::Loading);
     }
 
     /// It looks for the NATS server.
-    pub fn connects(&self) {
+    pub fn set_connecting(&self) {
         self.is(Phase::Connecting);
     }
 
     /// It keeps up with another that leads, and takes over when that is gone.
-    pub fn follows(&self, connected: Connected) {
+    pub fn set_following(&self, connected: Connected) {
         self.is(Phase::Following(connected));
     }
 
     /// It answers what comes over this connection.
-    pub fn leads(&self, connected: Connected) {
+    pub fn set_leading(&self, connected: Connected) {
         self.is(Phase::Leading(connected));
     }
 
@@ -103,14 +101,14 @@ impl Health {
     }
 
     /// What it does for the swarm; if nothing, why. With several partitions, it leads if it leads one, and is ready if it is with all.
-    pub(crate) fn ready(&self) -> Result<Part, &'static str> {
+    pub(crate) fn ready(&self) -> Result<Role, &'static str> {
         if self.shutdown.has_begun() {
             return Err("stopping");
         }
-        let mut ready = Part::Following;
+        let mut ready = Role::Follower;
         for phase in &*self.phases {
-            if phase.borrow().ready()? == Part::Leading {
-                ready = Part::Leading;
+            if phase.borrow().ready()? == Role::Leader {
+                ready = Role::Leader;
             }
         }
         Ok(ready)

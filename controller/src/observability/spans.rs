@@ -10,7 +10,7 @@ use scuttle_schemas::agents::{AgentCommand, ResultOutcome};
 use scuttle_schemas::subjects::AgentChannel;
 use scuttle_telemetry::{KeyValue, Kind, Span, on, start};
 
-use crate::observability::audit::{Asked, Outcome, word};
+use crate::observability::audit::{AuditSubject, Outcome, word};
 use crate::request::endpoint::{self, Endpoint, Rejected};
 
 /// The attributes that are our own are named as the fields of the log.
@@ -20,10 +20,10 @@ const DECKY: &str = "scuttle.decky_id";
 const OUTCOME: &str = "scuttle.outcome";
 
 /// Begins the span of what came in: a request that the audit log has, or the result of an operation that is traced.
-pub(crate) fn begin(
+pub(crate) fn start_request(
     endpoint: Endpoint,
     message: &Message,
-    asked: Option<&Asked>,
+    asked: Option<&AuditSubject>,
     read: &mut Result<Input, Rejected>,
 ) -> Option<Box<Span>> {
     if !on() {
@@ -64,9 +64,9 @@ pub(crate) fn begin(
 }
 
 /// Notes how it was answered, and from when to when it waited for the disk. It ends when it is dropped, after the answer.
-pub(crate) fn answered(
+pub(crate) fn finish_request(
     span: &mut Span,
-    asked: Option<&Asked>,
+    asked: Option<&AuditSubject>,
     reply: &Reply,
     commit: Option<(SystemTime, SystemTime)>,
 ) {
@@ -93,7 +93,7 @@ pub(crate) fn answered(
 
 /// Begins the span of sending a command that is traced, each time that it is sent, and gives it to the agent as the
 /// parent of what it will do.
-pub(crate) fn command(effect: &mut Effect) -> Option<Span> {
+pub(crate) fn start_command(effect: &mut Effect) -> Option<Span> {
     if !on() {
         return None;
     }

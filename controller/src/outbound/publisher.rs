@@ -16,8 +16,8 @@ use crate::engine::CommittedBatch;
 use crate::leadership::lease::LeaseGuard;
 use crate::nats::connection::Connected;
 use crate::observability::audit::Audit;
-use crate::observability::counters::{About, Cause, Source, Tally};
-use crate::observability::event_log::{self, Events};
+use crate::observability::counters::{About, Cause, Counters, Source};
+use crate::observability::event_log::{self, EventLog};
 use crate::observability::spans;
 use crate::outbound::encoder::Encoder;
 use crate::partition::assignment::PartitionAssignment;
@@ -41,7 +41,7 @@ pub async fn run(
     (client, assignment): (Client, PartitionAssignment),
     mut outbox: Receiver<Vec<CommittedBatch<Box<Requester>>>>,
     (connected, lease): (Connected, LeaseGuard),
-    (audit, tally, mut events): (Audit, Arc<Tally>, Events),
+    (audit, counters, mut events): (Audit, Arc<Counters>, EventLog),
 ) {
     let mut encoder = Encoder::new(BUFFER);
     while let Some(mut batches) = outbox.recv().await {
@@ -56,21 +56,21 @@ pub async fn run(
             if let Some((endpoint, request)) = &requester.request
                 && is_counted(request)
             {
-                tally.answers.count(*endpoint, reply);
+                counters.answers.count(*endpoint, reply);
             }
         }
         let answers = batches.iter().flat_map(|batch| &batch.replies);
         let changes =
             answers.filter_map(|(requester, reply)| Some((requester.asked.as_deref()?, reply)));
-        audit.tell(changes, &tally);
+        audit.record_replies(changes, &counters);
         for effect in batches.iter().flat_map(|batch| &batch.effects) {
-            events.note(effect);
+            events.log_effect(effect);
         }
         let mut watch = connected.clone();
         tokio::select! {
             biased;
             () = watch.lost() => debug!("not all was sent: the NATS server is away"),
-            () = tell((&client, assignment), &mut encoder, &tally, batches) => {}
+            () = tell((&client, assignment), &mut encoder, &counters, batches) => {}
         }
     }
 }
@@ -79,7 +79,7 @@ pub async fn run(
 async fn tell(
     (client, assignment): (&Client, PartitionAssignment),
     encoder: &mut Encoder,
-    tally: &Tally,
+    counters: &Counters,
     mut batches: Vec<CommittedBatch<Box<Requester>>>,
 ) {
     for batch in &mut batches {
@@ -87,11 +87,11 @@ async fn tell(
         for (mut requester, answer) in batch.replies.drain(..) {
             let requester = &mut *requester;
             if let Some(span) = &mut requester.span {
-                spans::answered(span, requester.asked.as_deref(), &answer, commit);
+                spans::finish_request(span, requester.asked.as_deref(), &answer, commit);
             }
             if let Some(request) = requester.request.take() {
                 let operation = requester.operation;
-                reply(client, encoder, tally, request, operation, &answer).await;
+                reply(client, encoder, counters, request, operation, &answer).await;
             }
         }
     }
@@ -109,9 +109,9 @@ async fn send(
     encoder: &mut Encoder,
     mut effect: Effect,
 ) -> Result<(), PublishError> {
-    let mut span = spans::command(&mut effect);
+    let mut span = spans::start_command(&mut effect);
     if let Effect::Command { command, .. } = &effect {
-        event_log::sent(command);
+        event_log::log_command(command);
     }
     let Outgoing {
         subject,
@@ -216,7 +216,7 @@ fn trace_headers(trace: &Trace) -> HeaderMap {
 pub async fn reply(
     client: &Client,
     encoder: &mut Encoder,
-    tally: &Tally,
+    counters: &Counters,
     (endpoint, mut request): (Endpoint, Request),
     operation: Option<OperationId>,
     reply: &Reply,
@@ -229,7 +229,7 @@ pub async fn reply(
     let count = |cause, what: &dyn std::fmt::Display| {
         let subject = reported.as_deref().unwrap_or_default();
         let about = About::host(endpoint.channel(), subject).operation(operation);
-        tally.count_about(&about, Source::Endpoint(endpoint), cause, length, what);
+        counters.count_about(&about, Source::Endpoint(endpoint), cause, length, what);
     };
     if !subjects::may_be_answered(&request.message.subject, &inbox) {
         count(Cause::ReplySubject, &"it is not answered");
@@ -256,13 +256,13 @@ pub async fn reply(
                 ..
             }) = reply
             {
-                count(Cause::Moot, detail);
+                count(Cause::UnknownOperation, detail);
             }
             request.respond(Ok(payload)).await
         }
     };
     if let Err(error) = sent {
-        count(Cause::Unanswered, &error);
+        count(Cause::ReplyFailed, &error);
     }
 }
 

@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::leadership::lease::LeaseGuard;
 use crate::leadership::term::{StopReason, Term};
-use crate::observability::counters::{Source, Tally};
+use crate::observability::counters::{Counters, Source};
 use crate::outbound::encoder::Encoder;
 use crate::outbound::publisher;
 use crate::partition::rpc::ask;
@@ -40,7 +40,7 @@ pub struct Gather {
     /// The NATS server.
     pub client: Client,
     /// What was answered is counted here.
-    pub tally: Arc<Tally>,
+    pub counters: Arc<Counters>,
     /// Whether its own partition is still led.
     pub lease: LeaseGuard,
     /// When to stop.
@@ -84,13 +84,21 @@ impl Gather {
             Ok(input) => self.whole(endpoint, input, payload).await,
             Err(Rejected { cause, refusal }) => {
                 let (source, length) = (Source::Endpoint(endpoint), payload.len());
-                self.tally.count(source, cause, length, &refusal.message);
+                self.counters.count(source, cause, length, &refusal.message);
                 Reply::Refused(refusal)
             }
         };
-        self.tally.answers.count(endpoint, &reply);
+        self.counters.answers.count(endpoint, &reply);
         let (mut encoder, asked) = (Encoder::new(ANSWER), (endpoint, request));
-        publisher::reply(&self.client, &mut encoder, &self.tally, asked, None, &reply).await;
+        publisher::reply(
+            &self.client,
+            &mut encoder,
+            &self.counters,
+            asked,
+            None,
+            &reply,
+        )
+        .await;
     }
 
     /// The whole swarm's answer; that there is none, when the term ends before.

@@ -21,8 +21,8 @@ use uuid::Uuid;
 use crate::admission::capacity::{Full, Gone, Inbox, Room};
 use crate::leadership::term::{StopReason, Term};
 use crate::nats::connection::Connected;
-use crate::observability::audit::{Asked, Audit};
-use crate::observability::counters::{About, Cause, Source, Tally};
+use crate::observability::audit::{Audit, AuditSubject};
+use crate::observability::counters::{About, Cause, Counters, Source};
 use crate::observability::spans;
 use crate::outbound::encoder::Encoder;
 use crate::outbound::publisher;
@@ -43,7 +43,7 @@ pub struct Requester {
     /// Who waits for the answer; nobody, where an agent only publishes.
     pub request: Option<(Endpoint, Request)>,
     /// What its line in the audit log needs, where it asks for a change.
-    pub asked: Option<Box<Asked>>,
+    pub asked: Option<Box<AuditSubject>>,
     /// Its span, where it is traced.
     pub span: Option<Box<Span>>,
     /// Which operation it reports on.
@@ -85,7 +85,7 @@ pub struct Desk {
     /// What is refused is written here, where it asked for a change.
     pub audit: Audit,
     /// What is refused is counted here.
-    pub tally: Arc<Tally>,
+    pub counters: Arc<Counters>,
     /// When to stop.
     pub term: Term,
     /// Which hosts are its own.
@@ -128,7 +128,7 @@ pub async fn serve(endpoint: Endpoint, mut requests: Requests, inbound: Inbound)
 /// A request, read.
 struct Heard {
     request: Request,
-    asked: Option<Box<Asked>>,
+    asked: Option<Box<AuditSubject>>,
     span: Option<Box<Span>>,
     input: Input,
     room: Room,
@@ -137,7 +137,7 @@ struct Heard {
 /// A request that did not come to the engine, and its answer.
 struct Unheard {
     request: Request,
-    asked: Option<Box<Asked>>,
+    asked: Option<Box<AuditSubject>>,
     span: Option<Box<Span>>,
     reply: Reply,
 }
@@ -166,17 +166,18 @@ impl Desk {
             mut span,
             reply,
         } = unheard;
-        let tally = &self.tally;
+        let counters = &self.counters;
         if publisher::is_counted(&request) {
-            tally.answers.count(endpoint, &reply);
+            counters.answers.count(endpoint, &reply);
         }
         if let Some(span) = &mut span {
-            spans::answered(span, asked.as_deref(), &reply, None);
+            spans::finish_request(span, asked.as_deref(), &reply, None);
         }
-        (self.audit).tell(asked.as_deref().map(|asked| (asked, &reply)), tally);
+        self.audit
+            .record_replies(asked.as_deref().map(|asked| (asked, &reply)), counters);
         let (client, asked) = (&self.client, (endpoint, request));
         let mut answer = pin!(publisher::reply(
-            client, encoder, tally, asked, None, &reply
+            client, encoder, counters, asked, None, &reply
         ));
         loop {
             tokio::select! {
@@ -199,7 +200,7 @@ fn submit(
     inbox: Option<&Inbox<Box<Requester>>>,
     desk: &Desk,
 ) -> Submitted {
-    let (tally, term, assignment) = (&desk.tally, &desk.term, desk.assignment);
+    let (counters, term, assignment) = (&desk.counters, &desk.term, desk.assignment);
     let length = request.message.payload.len();
     let source = Source::Endpoint(endpoint);
     let refuse = |request: Request, (asked, span), refusal| {
@@ -213,7 +214,7 @@ fn submit(
     // Whose report it is, as its subject has it.
     let counted = |request: &Request, Rejected { cause, refusal }: Rejected| {
         let about = About::host(endpoint.channel(), &request.message.subject);
-        tally.count_about(&about, source, cause, length, &refusal.message);
+        counters.count_about(&about, source, cause, length, &refusal.message);
         refusal
     };
     if let Some(channel) = endpoint.channel()
@@ -223,7 +224,7 @@ fn submit(
     }
     let mut room = None;
     if let Some((inbox, channel)) = inbox.zip(endpoint.channel()) {
-        match report_room(inbox, channel, &request.message, (tally, source)) {
+        match report_room(inbox, channel, &request.message, (counters, source)) {
             Ok(taken) => room = Some(taken),
             Err(Full::Share) => return Submitted::Done,
             Err(Full::Room) => {
@@ -244,8 +245,8 @@ fn submit(
     if unread.is_none() && !assignment.owns_request(&read) {
         return Submitted::Done;
     }
-    let asked = Asked::of(endpoint, &request.message, read.as_ref().ok());
-    let span = spans::begin(endpoint, &request.message, asked.as_deref(), &mut read);
+    let asked = AuditSubject::new(endpoint, &request.message, read.as_ref().ok());
+    let span = spans::start_request(endpoint, &request.message, asked.as_deref(), &mut read);
     let Some(inbox) = inbox else {
         return refuse(request, (asked, span), over(term));
     };
@@ -367,7 +368,7 @@ async fn claim(endpoint: Endpoint, mut heard: Heard, inbox: Inbox<Box<Requester>
 /// missing.
 pub async fn told(messages: Subscriber, inbound: Inbound) {
     let Inbound { inbox, desk } = inbound;
-    let (of, tally) = (desk.assignment.of, desk.tally);
+    let (of, counters) = (desk.assignment.of, desk.counters);
     until_over(messages, desk.term, |message| {
         let length = message.payload.len();
         let taken = endpoint::decode_relay(&message, of).and_then(|input| {
@@ -377,7 +378,7 @@ pub async fn told(messages: Subscriber, inbound: Inbound) {
             Ok(())
         });
         if let Err(Rejected { cause, refusal }) = taken {
-            tally.count(Source::Relays, cause, length, &refusal.message);
+            counters.count(Source::Relays, cause, length, &refusal.message);
         }
     })
     .await;
@@ -387,14 +388,19 @@ pub async fn told(messages: Subscriber, inbound: Inbound) {
 /// room, is dropped: progress is a hint, the result counts.
 pub async fn progress(messages: Subscriber, inbound: Inbound) {
     let Inbound { inbox, desk } = inbound;
-    let (assignment, tally) = (desk.assignment, desk.tally);
+    let (assignment, counters) = (desk.assignment, desk.counters);
     until_over(messages, desk.term, |message| {
         if !assignment.owns_subject(AgentChannel::Progress, &message.subject) {
             return;
         }
         let length = message.payload.len();
         let source = Source::Progress;
-        let room = match report_room(&inbox, AgentChannel::Progress, &message, (&tally, source)) {
+        let room = match report_room(
+            &inbox,
+            AgentChannel::Progress,
+            &message,
+            (&counters, source),
+        ) {
             Ok(room) => Ok(room),
             Err(Full::Share) => return,
             Err(Full::Room) => Err(overloaded()),
@@ -407,7 +413,7 @@ pub async fn progress(messages: Subscriber, inbound: Inbound) {
         });
         if let Err(Rejected { cause, refusal }) = taken {
             let about = About::host(Some(AgentChannel::Progress), &message.subject);
-            tally.count_about(&about, source, cause, length, &refusal.message);
+            counters.count_about(&about, source, cause, length, &refusal.message);
         }
     })
     .await;
@@ -433,7 +439,7 @@ fn report_room<R>(
     inbox: &Inbox<R>,
     channel: AgentChannel,
     message: &Message,
-    (tally, source): (&Tally, Source),
+    (counters, source): (&Counters, Source),
 ) -> Result<Room, Full> {
     let host = channel.host_text(&message.subject).unwrap_or_default();
     let length = message.payload.len();
@@ -441,7 +447,7 @@ fn report_room<R>(
     if matches!(room, Err(Full::Share)) {
         let about = About::host(Some(channel), &message.subject);
         let what = "the host sends too much, which is dropped unread";
-        tally.count_about(&about, source, Cause::Share, length, what);
+        counters.count_about(&about, source, Cause::RateLimited, length, what);
     }
     room
 }

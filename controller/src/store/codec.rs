@@ -57,17 +57,17 @@ pub(super) fn batch_len(bytes: &[u8]) -> Result<usize, postcard::Error> {
 
 /// How much of a stream the rows contain.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct Contained {
+pub(super) struct StreamPosition {
     pub(super) stream: String,
     /// The last message of it.
     pub(super) sequence: u64,
 }
 
 /// Reads that.
-pub(super) fn read_contained(
+pub(super) fn read_stream_position(
     transaction: &ReadTransaction,
     path: &Path,
-) -> Result<Option<Contained>, StoreError> {
+) -> Result<Option<StreamPosition>, StoreError> {
     let failed = |error: ::redb::Error| StoreError::redb("read", path, error);
     let meta = transaction.open_table(META).map_err(|e| failed(e.into()))?;
     let bytes = meta.get(STREAM_KEY).map_err(|e| failed(e.into()))?;
@@ -107,7 +107,10 @@ impl<'t> Rows<'t> {
     }
 
     /// Writes what the rows contain of a stream.
-    pub(super) fn write_contained(&mut self, contained: &Contained) -> Result<(), WriteError> {
+    pub(super) fn write_stream_position(
+        &mut self,
+        contained: &StreamPosition,
+    ) -> Result<(), WriteError> {
         let bytes = encode(contained, &mut self.buffer)?;
         drop(self.meta.insert(STREAM_KEY, bytes)?);
         Ok(())

@@ -9,25 +9,25 @@ use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::{HostId, HostName, OperationId, Partitions};
 
 use crate::partition::assignment::PartitionAssignment;
-use crate::store::codec::Contained;
-use crate::store::snapshot::{Record, Snapshot};
-use crate::store::staged_file::{Draft, DraftFile};
-use crate::store::{Fold, Key, StoreError};
+use crate::store::codec::StreamPosition;
+use crate::store::snapshot::{Snapshot, StoredValue};
+use crate::store::staged_file::{StagedFile, StagedStore};
+use crate::store::{Key, LatestChanges, StoreError};
 
 /// About how many bytes a row has when it is written.
 const ROW: usize = 256;
 
 /// Every row of a record.
 #[derive(Debug)]
-pub struct Whole(BTreeMap<Key, Change>);
+pub struct FullExport(BTreeMap<Key, Change>);
 
-impl Whole {
+impl FullExport {
     /// Reads all of a snapshot.
     ///
     /// # Errors
     /// It cannot be read, or its rows do not fit each other.
     pub fn read(snapshot: &Snapshot) -> Result<Self, StoreError> {
-        let mut fold = Fold::default();
+        let mut fold = LatestChanges::default();
         snapshot.load(|change| {
             fold.take(change.clone());
             Ok::<_, StoreError>(())
@@ -112,16 +112,16 @@ impl Whole {
         &self,
         target: &Path,
         stream: Option<(&str, u64)>,
-    ) -> Result<DraftFile, StoreError> {
-        let mut draft = Draft::beside(target)?;
+    ) -> Result<StagedFile, StoreError> {
+        let mut draft = StagedStore::beside(target)?;
         if let Some((stream, sequence)) = stream {
-            draft.contain(&Contained {
+            draft.set_stream_position(&StreamPosition {
                 stream: stream.to_owned(),
                 sequence,
             })?;
         }
         for row in self.0.values() {
-            draft.put(Record::Row(row.clone()), ROW)?;
+            draft.put(StoredValue::Row(row.clone()), ROW)?;
         }
         draft.seal()
     }

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use scuttle_core::{Change, ReplayError};
 
-use super::{Fold, Store, StoreError};
+use super::{LatestChanges, Store, StoreError};
 
 /// How an append fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -23,7 +23,7 @@ pub struct MemoryStore(Arc<Mutex<Content>>);
 
 #[derive(Debug, Default)]
 struct Content {
-    rows: Fold,
+    rows: LatestChanges,
     journal: VecDeque<Vec<Change>>,
     /// What becomes of the next append, if it is not to succeed.
     fault: Option<Fault>,

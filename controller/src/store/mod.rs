@@ -19,16 +19,16 @@ use scuttle_schemas::{DeckyId, HostId, OperationId};
 
 pub use codec::FORMAT;
 pub use error::StoreError;
-pub use full_export::Whole;
+pub use full_export::FullExport;
 pub use memory::{Fault, MemoryStore};
 pub(crate) use redb::create_dir;
 pub use redb::{FILE_NAME, RedbStore};
 pub use replicated::{
-    Extent, JetStream, JetStreamJournal, JournalError, Message, ReplicatedStore, SharedJournal,
+    JetStream, JournalError, Message, ReplicatedStore, SequenceRange, SharedJournal, StreamJournal,
     place_rows, write_rows,
 };
-pub use snapshot::{Record, Snapshot, Snapshots, Table};
-pub use staged_file::{Draft, DraftFile};
+pub use snapshot::{Snapshot, Snapshots, StoredValue, Table};
+pub use staged_file::{StagedFile, StagedStore};
 
 /// A journal of batches, and rows that it is folded into from time to time.
 ///
@@ -91,9 +91,9 @@ impl Key {
 
 /// Changes by the row that they are about: of several to one row, the last counts.
 #[derive(Debug, Clone, Default)]
-struct Fold(BTreeMap<Key, Change>);
+struct LatestChanges(BTreeMap<Key, Change>);
 
-impl Fold {
+impl LatestChanges {
     fn take(&mut self, change: Change) {
         self.0.insert(Key::of(&change), change);
     }

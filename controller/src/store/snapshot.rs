@@ -1,5 +1,5 @@
 //! A store as it is at one commit, whole, while it is written to or left alone: what a backup is made of. It is read
-//! as raw values, which [`Record::read`] makes changes of.
+//! as raw values, which [`StoredValue::read`] makes changes of.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -10,9 +10,11 @@ use bytes::Bytes;
 use scuttle_core::{Change, State};
 use tokio::runtime::Handle;
 
-use super::codec::{self, Contained, HOSTS, JOURNAL, KEYS, META, OPERATIONS, SHARDS, SWARM_KEY};
-use super::redb::{failed, open_untouched};
-use super::replicated::{self, JetStream, JetStreamJournal};
+use super::codec::{
+    self, HOSTS, JOURNAL, KEYS, META, OPERATIONS, SHARDS, SWARM_KEY, StreamPosition,
+};
+use super::redb::{failed, open_without_writing};
+use super::replicated::{self, JetStream, StreamJournal};
 use super::{StoreError, codec::damaged};
 
 /// Where a stored value is. The order is that of a load.
@@ -57,14 +59,14 @@ impl Table {
 
 /// What a stored value says.
 #[derive(Debug, Clone, PartialEq)]
-pub enum Record {
+pub enum StoredValue {
     /// A row.
     Row(Change),
     /// A batch of the journal.
     Batch(Vec<Change>),
 }
 
-impl Record {
+impl StoredValue {
     /// Reads a value of a table; `number` and `path` say in an error which one it is.
     ///
     /// # Errors
@@ -138,9 +140,9 @@ impl Snapshots {
             _database: None,
         };
         if let Some((runtime, stream)) = self.journal.clone() {
-            let contained = snapshot.contained()?;
+            let contained = snapshot.stream_position()?;
             let after = contained.map_or(0, |contained| contained.sequence);
-            let mut journal = JetStreamJournal::open(runtime, stream)?;
+            let mut journal = StreamJournal::open(runtime, stream)?;
             snapshot.tail = replicated::batches(&mut journal, after)?;
         }
         Ok(snapshot)
@@ -169,9 +171,9 @@ impl Snapshot {
     ///
     /// # Errors
     /// It cannot be read, a controller has it open, it is damaged, foreign, or of another format.
-    pub fn of_file(path: &Path) -> Result<Self, StoreError> {
+    pub fn open_file(path: &Path) -> Result<Self, StoreError> {
         let file = File::open(path).map_err(|cause| StoreError::io("read", path, cause))?;
-        let database = open_untouched(file, path)?;
+        let database = open_without_writing(file, path)?;
         let transaction = database.begin_read();
         Ok(Self {
             transaction: transaction.map_err(|e| failed("read", path)(e.into()))?,
@@ -185,8 +187,8 @@ impl Snapshot {
     ///
     /// # Errors
     /// It cannot be read.
-    pub(super) fn contained(&self) -> Result<Option<Contained>, StoreError> {
-        codec::read_contained(&self.transaction, &self.path)
+    pub(super) fn stream_position(&self) -> Result<Option<StreamPosition>, StoreError> {
+        codec::read_stream_position(&self.transaction, &self.path)
     }
 
     /// The stream whose rows these are, if their journal is not in the file.
@@ -194,7 +196,7 @@ impl Snapshot {
     /// # Errors
     /// It cannot be read.
     pub fn stream(&self) -> Result<Option<String>, StoreError> {
-        Ok(self.contained()?.map(|contained| contained.stream))
+        Ok(self.stream_position()?.map(|contained| contained.stream))
     }
 
     /// Hands every stored value to `each`, in the order of a load.
@@ -240,12 +242,15 @@ impl Snapshot {
     /// The store cannot be read, a value does not decode, or `each` refuses one.
     pub fn records<E: From<StoreError>>(
         &self,
-        mut each: impl FnMut(Record, usize) -> Result<(), E>,
+        mut each: impl FnMut(StoredValue, usize) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut number = 0;
         self.each(|table, bytes| {
             number += 1;
-            each(Record::read(table, bytes, number, &self.path)?, bytes.len())
+            each(
+                StoredValue::read(table, bytes, number, &self.path)?,
+                bytes.len(),
+            )
         })
     }
 

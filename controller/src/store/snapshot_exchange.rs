@@ -18,7 +18,7 @@ use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use crate::leadership::lease::LeaseGuard;
-use crate::store::{DraftFile, JetStream, Snapshots, StoreError, place_rows, write_rows};
+use crate::store::{JetStream, Snapshots, StagedFile, StoreError, place_rows, write_rows};
 
 /// How long the servers may take for an answer: as for the journal.
 const PATIENCE: Duration = Duration::from_secs(3);
@@ -35,7 +35,7 @@ const PIECE: usize = 128 << 10;
 
 /// A snapshot could not be handed on.
 #[derive(Debug, thiserror::Error)]
-pub enum PeersError {
+pub enum SnapshotExchangeError {
     /// The servers do not do it.
     #[error("cannot {action} in the object store {bucket}: {cause}")]
     Refused {
@@ -79,7 +79,7 @@ struct Stored {
 
 /// Where controllers hand each other snapshots.
 #[derive(Clone)]
-pub struct Peers {
+pub struct SnapshotExchange {
     stream: JetStream,
     context: Context,
     objects: ObjectStore,
@@ -88,12 +88,12 @@ pub struct Peers {
     prefix: String,
 }
 
-impl Peers {
+impl SnapshotExchange {
     /// Opens the object store; makes it if it is missing.
     ///
     /// # Errors
     /// The servers do not do it.
-    pub async fn open(stream: JetStream, bucket: &str) -> Result<Self, PeersError> {
+    pub async fn open(stream: JetStream, bucket: &str) -> Result<Self, SnapshotExchangeError> {
         let mut context = jetstream::new(stream.client.clone());
         context.set_timeout(PATIENCE);
         let there = context.get_object_store(bucket).await;
@@ -121,8 +121,8 @@ impl Peers {
     ///
     /// # Errors
     /// There is none, or it does not come whole.
-    pub async fn fetch(&self, data_dir: &Path) -> Result<(), PeersError> {
-        let (draft, file) = DraftFile::create(data_dir)?;
+    pub async fn fetch(&self, data_dir: &Path) -> Result<(), SnapshotExchangeError> {
+        let (draft, file) = StagedFile::create(data_dir)?;
         self.get(&draft, file).await?;
         let (data_dir, stream) = (data_dir.to_owned(), self.stream.name.clone());
         let placing = spawn_blocking(move || place_rows(draft, &data_dir, &stream));
@@ -133,9 +133,13 @@ impl Peers {
     ///
     /// # Errors
     /// There is none, or it does not come whole.
-    pub async fn get(&self, draft: &DraftFile, file: std::fs::File) -> Result<(), PeersError> {
+    pub async fn get(
+        &self,
+        draft: &StagedFile,
+        file: std::fs::File,
+    ) -> Result<(), SnapshotExchangeError> {
         let newest = self.stored().await?.pop();
-        let newest = newest.ok_or_else(|| PeersError::None {
+        let newest = newest.ok_or_else(|| SnapshotExchangeError::None {
             bucket: self.bucket.clone(),
         })?;
         info!("fetching a snapshot of {} MiB", newest.size >> 20);
@@ -145,7 +149,7 @@ impl Peers {
         copied.map_err(|error| match error {
             CopyError::Read(cause) => refused("get a snapshot", &self.bucket)(cause),
             CopyError::Late => refused("get a snapshot", &self.bucket)("it does not come"),
-            CopyError::Write(cause) => PeersError::Unwritten {
+            CopyError::Write(cause) => SnapshotExchangeError::Unwritten {
                 path: draft.path().to_owned(),
                 cause,
             },
@@ -156,9 +160,9 @@ impl Peers {
     ///
     /// # Errors
     /// It cannot be read, or the servers do not take it.
-    pub async fn put(&self, path: &Path, sequence: u64) -> Result<u64, PeersError> {
+    pub async fn put(&self, path: &Path, sequence: u64) -> Result<u64, SnapshotExchangeError> {
         let opened = File::open(path).await;
-        let mut file = opened.map_err(|cause| PeersError::Unwritten {
+        let mut file = opened.map_err(|cause| SnapshotExchangeError::Unwritten {
             path: path.to_owned(),
             cause,
         })?;
@@ -172,7 +176,7 @@ impl Peers {
     ///
     /// # Errors
     /// The servers do not say.
-    pub async fn newest(&self) -> Result<Option<u64>, PeersError> {
+    pub async fn newest(&self) -> Result<Option<u64>, SnapshotExchangeError> {
         Ok(self.stored().await?.pop().map(|stored| stored.sequence))
     }
 
@@ -187,7 +191,7 @@ impl Peers {
         async move {
             while lease.is_valid() {
                 tokio::time::sleep(LOOK).await;
-                if let Err(error) = peers.trim_once(&data_dir, &rows, WORTH).await {
+                if let Err(error) = peers.trim_if_long(&data_dir, &rows, WORTH).await {
                     warn!("the journal is not trimmed: {error}");
                 }
             }
@@ -198,12 +202,12 @@ impl Peers {
     ///
     /// # Errors
     /// The servers or this machine do not do it. The journal is then as it was, or has lost what a snapshot contains.
-    pub async fn trim_once(
+    pub async fn trim_if_long(
         &self,
         data_dir: &Path,
         rows: &Snapshots,
         worth: u64,
-    ) -> Result<(), PeersError> {
+    ) -> Result<(), SnapshotExchangeError> {
         let found = self.context.get_stream(&self.stream.name).await;
         let journal = found.map_err(refused("look at the journal", &self.bucket))?;
         let purge = async |sequence: u64| {
@@ -250,7 +254,7 @@ impl Peers {
     }
 
     /// All snapshots, the newest last.
-    async fn stored(&self) -> Result<Vec<Stored>, PeersError> {
+    async fn stored(&self) -> Result<Vec<Stored>, SnapshotExchangeError> {
         let listed = self.objects.list().await;
         let listed = listed.map_err(refused("list the snapshots", &self.bucket))?;
         let all = listed.try_collect::<Vec<_>>().await;
@@ -303,9 +307,9 @@ fn joined<T>(
 fn refused<E: std::fmt::Display>(
     action: &'static str,
     bucket: &str,
-) -> impl FnOnce(E) -> PeersError + use<E> {
+) -> impl FnOnce(E) -> SnapshotExchangeError + use<E> {
     let bucket = bucket.to_owned();
-    move |cause| PeersError::Refused {
+    move |cause| SnapshotExchangeError::Refused {
         action,
         bucket,
         cause: cause.to_string(),

@@ -12,9 +12,9 @@ use ::redb::{Database, Durability};
 use uuid::Uuid;
 
 use crate::store::StoreError;
-use crate::store::codec::{self, Contained, JOURNAL, Rows, WriteError};
+use crate::store::codec::{self, JOURNAL, Rows, StreamPosition, WriteError};
 use crate::store::redb::{FILE_NAME, builder, create_dir, failed, make_tables};
-use crate::store::snapshot::Record;
+use crate::store::snapshot::StoredValue;
 
 /// How many bytes of records are written in one transaction: enough that the pages above the rows are written seldom,
 /// few enough to be held in memory.
@@ -22,10 +22,10 @@ const TRANSACTION: usize = 4 << 20;
 
 /// A store that is being written.
 #[derive(Debug)]
-pub struct Draft {
+pub struct StagedStore {
     database: Database,
-    file: DraftFile,
-    waiting: Vec<Record>,
+    file: StagedFile,
+    waiting: Vec<StoredValue>,
     /// Bytes of those that wait.
     bytes: usize,
     /// The number of the next journal record.
@@ -33,13 +33,13 @@ pub struct Draft {
     buffer: Vec<u8>,
 }
 
-impl Draft {
+impl StagedStore {
     /// Begins one in the directory of `target`, for its owner alone.
     ///
     /// # Errors
     /// No file can be made there.
     pub fn beside(target: &Path) -> Result<Self, StoreError> {
-        let (file, opened) = DraftFile::beside(target)?;
+        let (file, opened) = StagedFile::beside(target)?;
         let failed = failed("create", &file.path);
         let backend = FileBackend::new(opened).map_err(|e| failed(e.into()))?;
         let database = builder().create_with_backend(backend);
@@ -59,12 +59,15 @@ impl Draft {
     ///
     /// # Errors
     /// The disk refuses.
-    pub(super) fn contain(&mut self, contained: &Contained) -> Result<(), StoreError> {
+    pub(super) fn set_stream_position(
+        &mut self,
+        contained: &StreamPosition,
+    ) -> Result<(), StoreError> {
         let failed = failed("write to", &self.file.path);
         let transaction = self.database.begin_write();
         let transaction = transaction.map_err(|e| failed(e.into()))?;
         let mut rows = Rows::open(&transaction).map_err(|e| failed(e.into()))?;
-        let written = rows.write_contained(contained);
+        let written = rows.write_stream_position(contained);
         written.map_err(|error| self.refused(error))?;
         drop(rows);
         transaction.commit().map_err(|e| failed(e.into()))
@@ -84,7 +87,7 @@ impl Draft {
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn put(&mut self, record: Record, bytes: usize) -> Result<(), StoreError> {
+    pub fn put(&mut self, record: StoredValue, bytes: usize) -> Result<(), StoreError> {
         self.bytes += bytes;
         self.waiting.push(record);
         if self.bytes < TRANSACTION {
@@ -97,7 +100,7 @@ impl Draft {
     ///
     /// # Errors
     /// The disk refuses.
-    pub fn seal(mut self) -> Result<DraftFile, StoreError> {
+    pub fn seal(mut self) -> Result<StagedFile, StoreError> {
         self.write(Durability::Immediate)?;
         let failed = failed("write to", &self.file.path);
         self.database.close().map_err(|e| failed(e.into()))?;
@@ -120,11 +123,13 @@ impl Draft {
             let mut journal = journal.map_err(|e| failed(e.into()))?;
             for record in self.waiting.drain(..) {
                 match record {
-                    Record::Row(change) => rows.write(&change).map_err(|error| match error {
-                        WriteError::Storage(error) => failed(error.into()),
-                        WriteError::Encode(error) => not_encoded(&error),
-                    })?,
-                    Record::Batch(changes) => {
+                    StoredValue::Row(change) => {
+                        rows.write(&change).map_err(|error| match error {
+                            WriteError::Storage(error) => failed(error.into()),
+                            WriteError::Encode(error) => not_encoded(&error),
+                        })?
+                    }
+                    StoredValue::Batch(changes) => {
                         let encoded = codec::encode(&changes, &mut self.buffer);
                         let bytes = encoded.map_err(|error| not_encoded(&error))?;
                         let inserted = journal.insert(self.next, bytes);
@@ -142,11 +147,11 @@ impl Draft {
 
 /// A file under a name of its own: removed when dropped, unless it has got another.
 #[derive(Debug)]
-pub struct DraftFile {
+pub struct StagedFile {
     path: PathBuf,
 }
 
-impl DraftFile {
+impl StagedFile {
     /// Makes one, empty, for its owner alone, in the directory of `target`.
     fn beside(target: &Path) -> Result<(Self, File), StoreError> {
         let mut name = OsString::from(".");
@@ -201,7 +206,7 @@ impl DraftFile {
     }
 }
 
-impl Drop for DraftFile {
+impl Drop for StagedFile {
     fn drop(&mut self) {
         // Renamed, it is not there any more; else whatever went wrong is what the operator must hear.
         let _ = fs::remove_file(&self.path);

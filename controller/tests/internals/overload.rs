@@ -13,8 +13,8 @@ use scuttle_controller::leadership::lease::LeaseGuard;
 use scuttle_controller::leadership::term::{self, Term};
 use scuttle_controller::nats::{connection, service};
 use scuttle_controller::observability::audit::Audit;
-use scuttle_controller::observability::counters::Tally;
-use scuttle_controller::observability::event_log::Events;
+use scuttle_controller::observability::counters::Counters;
+use scuttle_controller::observability::event_log::EventLog;
 use scuttle_controller::outbound::publisher;
 use scuttle_controller::partition::assignment::PartitionAssignment;
 use scuttle_controller::request::endpoint::Endpoint;
@@ -63,7 +63,7 @@ struct Controller {
     /// Dropping it opens the gate.
     gate: Option<SyncSender<()>>,
     inbox: Inbox<Box<Requester>>,
-    tally: Arc<Tally>,
+    counters: Arc<Counters>,
     _service: Service,
     _nats: Nats,
 }
@@ -78,8 +78,8 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
         },
         tls: Tls::default(),
     };
-    let tally = Arc::new(Tally::default());
-    let (client, connected) = connection::connect(&access, &tally).await;
+    let counters = Arc::new(Counters::default());
+    let (client, connected) = connection::connect(&access, &counters).await;
     let (inbox, jobs) = Inbox::new(limits);
     let (outbox, effects) = tokio::sync::mpsc::channel(1);
     let (gate, gated) = sync_channel(0);
@@ -89,8 +89,8 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
     };
     // No layer makes lines of its events here.
     let audit = Audit::open(None)?;
-    let events = Events::since(&State::default());
-    let books = (audit.clone(), tally.clone(), events);
+    let events = EventLog::new(&State::default());
+    let books = (audit.clone(), counters.clone(), events);
     let may_send = (connected.clone(), LeaseGuard::alone());
     let whole = (client.clone(), PartitionAssignment::WHOLE);
     let sending = publisher::run(whole, effects, may_send, books);
@@ -105,7 +105,7 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
         client: client.clone(),
         connected,
         audit: audit.clone(),
-        tally: tally.clone(),
+        counters: counters.clone(),
         term,
         assignment: PartitionAssignment::WHOLE,
         names: None,
@@ -115,7 +115,7 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
         desk,
     };
     let failed = |error: async_nats::Error| anyhow::anyhow!("{error}");
-    let service = service::start(&client, &tally).await.map_err(failed)?;
+    let service = service::start(&client, &counters).await.map_err(failed)?;
     for endpoint in Endpoint::ALL {
         let builder = service.endpoint_builder().name(endpoint.name());
         let requests = builder.add(endpoint.subject()).await.map_err(failed)?;
@@ -128,7 +128,7 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
         operator,
         gate: Some(gate),
         inbox,
-        tally,
+        counters,
         _service: service,
         _nats: nats,
     })
@@ -198,12 +198,12 @@ async fn a_disk_that_hangs_loses_nothing_and_tells_nothing_false() -> TestResult
     let mut names: Vec<_> = hosts.values().map(|host| host.name.to_string()).collect();
     names.sort();
     assert_eq!(names, ["worker-0", "worker-1", "worker-2"]);
-    let counted = controller.tally.to_string();
+    let counted = controller.counters.to_string();
     assert_eq!(
         counted,
         "hosts-enroll: 2 overloaded, hosts-list: 1 overloaded"
     );
-    let answers = &controller.tally.answers;
+    let answers = &controller.counters.answers;
     let refused = answers.refused(Endpoint::HostsEnroll);
     let refused: Vec<_> = refused.filter(|(_, count)| *count > 0).collect();
     assert_eq!(refused, [(ErrorCode::Overloaded, 2)]);

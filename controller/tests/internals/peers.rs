@@ -4,7 +4,7 @@
 use std::path::Path;
 
 use scuttle_controller::partition::assignment::PartitionAssignment;
-use scuttle_controller::store::snapshot_exchange::{Peers, PeersError};
+use scuttle_controller::store::snapshot_exchange::{SnapshotExchange, SnapshotExchangeError};
 use scuttle_controller::store::{
     JetStream, JournalError, ReplicatedStore, Snapshots, Store, StoreError, write_rows,
 };
@@ -18,7 +18,7 @@ use tokio::task::spawn_blocking;
 /// A server, and what all share on it.
 struct Bus {
     stream: JetStream,
-    peers: Peers,
+    peers: SnapshotExchange,
     dir: TempDir,
     _server: Server,
 }
@@ -35,7 +35,7 @@ impl Bus {
             assignment: PartitionAssignment::WHOLE,
         };
         Ok(Self {
-            peers: Peers::open(stream.clone(), "snapshots").await?,
+            peers: SnapshotExchange::open(stream.clone(), "snapshots").await?,
             stream,
             dir,
             _server: server,
@@ -81,8 +81,8 @@ async fn grow(mut store: ReplicatedStore, epochs: std::ops::Range<u64>) -> Repli
     growing.await.expect("it does not panic")
 }
 
-async fn trim(bus: &Bus, dir: &Path, rows: &Snapshots) -> Result<(), PeersError> {
-    bus.peers.trim_once(dir, rows, 0).await
+async fn trim(bus: &Bus, dir: &Path, rows: &Snapshots) -> Result<(), SnapshotExchangeError> {
+    bus.peers.trim_if_long(dir, rows, 0).await
 }
 
 #[tokio::test]
@@ -141,13 +141,16 @@ async fn a_journal_that_ends_before_a_snapshot_is_not_taken_for_a_new_one() -> T
     let store = grow(store, 1..20).await;
     trim(&bus, &bus.path("leader"), &store.snapshots()).await?;
     assert_eq!(bus.peers.newest().await?, Some(19));
-    store.has_had(19)?;
+    store.require_message(19)?;
     let context = async_nats::jetstream::new(bus.stream.client.clone());
     context.delete_stream(&bus.stream.name).await?;
 
     let (new, changes) = bus.store("new").await?;
     assert_eq!(changes, []);
-    let error = new.has_had(19).expect_err("it was lost").to_string();
+    let error = new
+        .require_message(19)
+        .expect_err("it was lost")
+        .to_string();
     assert!(error.contains("ends with message 0"), "{error}");
     drop(store);
     let error = bus

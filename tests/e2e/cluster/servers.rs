@@ -4,7 +4,7 @@ use anyhow::Result;
 use scuttle_schemas::{Partition, subjects};
 use scuttle_tests::{NatsCluster, Role, TestResult, until};
 
-use super::stage::{Asked, Stage};
+use super::stage::{AuditSubject, Stage};
 
 #[tokio::test]
 async fn three_servers_are_one_again_after_each_was_killed() -> TestResult {
@@ -59,7 +59,7 @@ async fn nothing_is_accepted_without_two_servers() -> TestResult {
     }
     // Its connection may have gone with a server: to the one that is left, then.
     let operator = connect_to(&stage, kept).await?;
-    let mut late = Asked::for_teardown(&operator, &agent.host, "decky-2", "late").await?;
+    let mut late = AuditSubject::for_teardown(&operator, &agent.host, "decky-2", "late").await?;
     let process = stage.controllers[leader].process();
     process.line("it leads no more").await?;
 

@@ -131,14 +131,14 @@ impl Stage {
 }
 
 /// A teardown that is asked for without waiting; what is answered, whenever that is.
-pub(crate) struct Asked {
+pub(crate) struct AuditSubject {
     /// Its idempotency key, and its reason.
     pub(crate) key: String,
     request: Value,
     answers: Subscriber,
 }
 
-impl Asked {
+impl AuditSubject {
     /// Asks, and makes sure that the servers have the request.
     pub(crate) async fn for_teardown(
         operator: &Client,

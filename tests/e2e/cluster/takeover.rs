@@ -14,7 +14,7 @@ use scuttle_tests::wait::within;
 use scuttle_tests::{FakeAgent, Role, Sim, TestResult};
 use uuid::Uuid;
 
-use super::stage::{Asked, Stage};
+use super::stage::{AuditSubject, Stage};
 
 /// The next command with a higher epoch than that.
 async fn command_after(agent: &mut FakeAgent, epoch: u64) -> anyhow::Result<TeardownCommand> {
@@ -160,7 +160,7 @@ async fn a_silenced_leader_does_no_harm(silence: Silence) -> TestResult {
 
     silence.begin(&mut stage, leader).await?;
     let operator = &stage.operator;
-    let mut late = Asked::for_teardown(operator, &agent.host, "decky-2", "late").await?;
+    let mut late = AuditSubject::for_teardown(operator, &agent.host, "decky-2", "late").await?;
     stage.next_to(leader).await?;
     let again = command_after(&mut agent, first.controller_epoch).await?;
     agent.succeed(accepted.operation_id, &["decky-1"]).await?;

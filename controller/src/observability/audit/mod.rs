@@ -25,7 +25,7 @@ use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::clock;
-use crate::observability::counters::{Cause, Source, Tally};
+use crate::observability::counters::{Cause, Counters, Source};
 use crate::request::endpoint::{self, Endpoint};
 use lines::Lines;
 pub use log::AuditError;
@@ -36,7 +36,7 @@ const TARGET: &str = "audit";
 
 /// What a request for a change is about, as far as it could be read: kept until it is answered.
 #[derive(Debug)]
-pub struct Asked {
+pub struct AuditSubject {
     action: &'static str,
     who: String,
     operation: Option<OperationId>,
@@ -45,10 +45,10 @@ pub struct Asked {
     reason: Option<String>,
 }
 
-impl Asked {
+impl AuditSubject {
     /// None for what changes nothing: a list, a report, a dry run. `input` is what the message was read as, if
     /// it could be.
-    pub fn of(endpoint: Endpoint, message: &Message, input: Option<&Input>) -> Option<Box<Self>> {
+    pub fn new(endpoint: Endpoint, message: &Message, input: Option<&Input>) -> Option<Box<Self>> {
         if !endpoint.changes() {
             return None;
         }
@@ -121,7 +121,7 @@ impl<'a> Outcome<'a> {
         }
     }
 
-    pub(crate) fn of(asked: &'a Asked, reply: &'a Reply) -> Self {
+    pub(crate) fn of(asked: &'a AuditSubject, reply: &'a Reply) -> Self {
         let asked = Self {
             code: None,
             message: None,
@@ -208,10 +208,10 @@ impl Audit {
 
     /// Writes the lines of some answers, in one go. A line that cannot be written is counted and lost: the service
     /// goes on, since the operation itself is the record that must not be lost.
-    pub fn tell<'a>(
+    pub fn record_replies<'a>(
         &self,
-        answers: impl IntoIterator<Item = (&'a Asked, &'a Reply)>,
-        tally: &Tally,
+        answers: impl IntoIterator<Item = (&'a AuditSubject, &'a Reply)>,
+        counters: &Counters,
     ) {
         let mut answers = answers.into_iter().peekable();
         if answers.peek().is_none() {
@@ -222,7 +222,7 @@ impl Audit {
             asked.told(&time, reply);
         }
         if let Err((lost, error)) = self.0.flush() {
-            tally.count(Source::AuditLog, Cause::Unwritten, lost, error);
+            counters.count(Source::AuditLog, Cause::WriteFailed, lost, error);
         }
     }
 
@@ -256,8 +256,8 @@ mod tests {
     use serde_json::{Value, json};
     use tracing_subscriber::layer::SubscriberExt;
 
-    use super::{Asked, Audit};
-    use crate::observability::counters::Tally;
+    use super::{Audit, AuditSubject};
+    use crate::observability::counters::Counters;
     use crate::request::endpoint::Endpoint;
 
     /// What the NATS server says of a user is the name that somebody gave it.
@@ -276,14 +276,14 @@ mod tests {
             length: 0,
         };
         let lengthy = evil.repeat(100);
-        let asked = Asked::of(Endpoint::Teardown, &message, None).expect("a change");
+        let asked = AuditSubject::new(Endpoint::Teardown, &message, None).expect("a change");
         let refused = Reply::Refused(Refusal::new(ErrorCode::BadRequest, &lengthy));
         let file = tempfile::NamedTempFile::new().expect("a file");
         let audit = Audit::open(Some(file.path())).expect("it opens");
         let log = tracing_subscriber::registry().with(audit.layer());
         tracing::subscriber::with_default(log, || {
             tracing::info!("somebody else's event");
-            audit.tell([(&*asked, &refused)], &Tally::default());
+            audit.record_replies([(&*asked, &refused)], &Counters::default());
         });
         let text = std::fs::read_to_string(file.path()).expect("it is there");
         assert_eq!(text.lines().count(), 1, "{text}");

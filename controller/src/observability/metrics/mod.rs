@@ -24,8 +24,8 @@ use crate::clock;
 use crate::engine::stats::EngineStats;
 use crate::engine::{CommittedBatch, LONG_JOURNAL, OUTBOX, UNDURABLE};
 use crate::observability::audit::word;
-use crate::observability::counters::Tally;
-use crate::observability::health::{Health, Part};
+use crate::observability::counters::Counters;
+use crate::observability::health::{Health, Role};
 use crate::request::endpoint::Endpoint;
 use crate::request::serve::Requester;
 use exposition::Page;
@@ -54,7 +54,7 @@ pub struct Metrics {
 struct Sources {
     started_at: Timestamp,
     health: Health,
-    tally: Arc<Tally>,
+    counters: Arc<Counters>,
     /// Of each partition.
     stats: Vec<Arc<EngineStats>>,
     queues: Mutex<Vec<Option<Queues>>>,
@@ -69,7 +69,7 @@ impl Metrics {
         let sources = Sources {
             started_at: clock::now(),
             health,
-            tally: Arc::default(),
+            counters: Arc::default(),
             queues: Mutex::new(partitions.all().map(|_| None).collect()),
             stats: std::iter::once(first).chain(others).map(Arc::new).collect(),
         };
@@ -81,7 +81,7 @@ impl Metrics {
 
     /// To count what is one partition's.
     #[must_use]
-    pub fn of(&self, partition: Partition) -> Self {
+    pub fn for_partition(&self, partition: Partition) -> Self {
         Self {
             sources: self.sources.clone(),
             own: partition.index(),
@@ -89,8 +89,8 @@ impl Metrics {
     }
 
     /// What is answered, refused or ignored is counted here.
-    pub fn tally(&self) -> &Arc<Tally> {
-        &self.sources.tally
+    pub fn counters(&self) -> &Arc<Counters> {
+        &self.sources.counters
     }
 
     /// The engine shows here how it is.
@@ -152,7 +152,7 @@ impl Sources {
         page.gauge("scuttle_ready", help, u64::from(ready.is_ok()))?;
         let help =
             "1 while it answers requests: one of all controllers does, or one for each partition.";
-        let leading = u64::from(ready == Ok(Part::Leading));
+        let leading = u64::from(ready == Ok(Role::Leader));
         page.gauge("scuttle_leading", help, leading)?;
         let (partitions, led) = self.health.led();
         let help = "Over how many journals, each with a leader of its own, the hosts are divided.";
@@ -162,7 +162,7 @@ impl Sources {
     }
 
     fn requests(&self, page: &mut Page) -> fmt::Result {
-        let answers = &self.tally.answers;
+        let answers = &self.counters.answers;
         let help = "Requests and reports that were answered, refusals included, by endpoint.";
         let all = Endpoint::ALL.map(|one| ([("endpoint", one.name())], answers.all(one)));
         page.counters("scuttle_requests", help, all)?;
@@ -182,7 +182,7 @@ impl Sources {
         ];
         page.counters("scuttle_teardowns_accepted", help, accepted)?;
         let help = "What was refused or ignored, by source and cause: also what no answer tells.";
-        let ignored = self.tally.ignored();
+        let ignored = self.counters.ignored();
         let ignored = ignored.filter(|(source, cause, count)| *count > 0 || cause.is_of(*source));
         let ignored = ignored.map(|(source, cause, count)| {
             ([("source", source.name()), ("cause", cause.label())], count)
@@ -248,7 +248,7 @@ impl Sources {
 
     fn connection(&self, page: &mut Page) -> fmt::Result {
         let help = "How often the NATS server was lost and found again.";
-        page.counter("scuttle_nats_reconnects", help, self.tally.reconnects())
+        page.counter("scuttle_nats_reconnects", help, self.counters.reconnects())
     }
 }
 

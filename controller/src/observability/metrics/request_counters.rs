@@ -1,5 +1,5 @@
 //! What was answered, counted by endpoint: what was granted, and what was refused for which reason. What was
-//! refused or ignored for a reason that the sender may not be told is in `tally`.
+//! refused or ignored for a reason that the sender may not be told is in `counters`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 

@@ -12,7 +12,9 @@ use crate::ops::backup::listen::{SOCKET_NAME, through};
 use crate::ops::backup::wire::{self, Frame};
 use crate::ops::backup::{BackupError, Content, Interrupt};
 use crate::partition::assignment::PartitionAssignment;
-use crate::store::{Draft, DraftFile, FILE_NAME, FORMAT, Record, Snapshot, StoreError, Whole};
+use crate::store::{
+    FILE_NAME, FORMAT, FullExport, Snapshot, StagedFile, StagedStore, StoreError, StoredValue,
+};
 
 /// How long the controller may be silent: it reads from its disk, and nothing else.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -89,7 +91,7 @@ fn whole(
     data_dir: &Path,
     file: &Path,
     interrupt: &Interrupt,
-) -> Result<(DraftFile, bool), BackupError> {
+) -> Result<(StagedFile, bool), BackupError> {
     Ok(match connect(data_dir)? {
         Some(stream) => (from_controller(&stream, data_dir, file, interrupt)?, true),
         None => (from_file(data_dir, file, interrupt)?, false),
@@ -101,13 +103,13 @@ fn together(
     portions: &[PathBuf],
     file: &Path,
     interrupt: &Interrupt,
-) -> Result<(DraftFile, bool), BackupError> {
+) -> Result<(StagedFile, bool), BackupError> {
     let mut all = Vec::new();
     for directory in portions {
         let (draft, _) = whole(directory, file, interrupt)?;
-        all.push(Whole::read(&Snapshot::of_file(draft.path())?)?);
+        all.push(FullExport::read(&Snapshot::open_file(draft.path())?)?);
     }
-    let written = Whole::together(all).write(file, None);
+    let written = FullExport::together(all).write(file, None);
     Ok((written.map_err(BackupError::write(file))?, true))
 }
 
@@ -130,11 +132,11 @@ fn refuse_store(data_dir: &Path, file: &Path) -> Result<(), BackupError> {
 
 /// Reads a store as a start would, after it was written.
 pub(crate) fn check(
-    draft: &DraftFile,
+    draft: &StagedFile,
     file: &Path,
     interrupt: &Interrupt,
 ) -> Result<Content, BackupError> {
-    let snapshot = Snapshot::of_file(draft.path()).map_err(BackupError::Store);
+    let snapshot = Snapshot::open_file(draft.path()).map_err(BackupError::Store);
     let loaded = snapshot.and_then(|snapshot| snapshot.load(|_| interrupt.check()));
     let state = loaded.map_err(BackupError::unsound(file))?;
     Ok(Content::from(&state))
@@ -180,7 +182,7 @@ fn from_controller(
     data_dir: &Path,
     file: &Path,
     interrupt: &Interrupt,
-) -> Result<DraftFile, BackupError> {
+) -> Result<StagedFile, BackupError> {
     let all = receive(stream, interrupt)?;
     let from = &mut all.as_slice();
     let found = wire::read_greeting(from).map_err(broken)?;
@@ -189,7 +191,7 @@ fn from_controller(
         return Err(BackupError::OtherVersion { found, known });
     }
     let written = BackupError::write(file);
-    let mut draft = Draft::beside(file).map_err(&written)?;
+    let mut draft = StagedStore::beside(file).map_err(&written)?;
     let store = data_dir.join(FILE_NAME);
     let (mut values, mut buffer) = (0, Vec::new());
     loop {
@@ -197,7 +199,7 @@ fn from_controller(
         match wire::read(from, &mut buffer).map_err(broken)? {
             Frame::Value(table) => {
                 values += 1;
-                let record = Record::read(table, &buffer, values, &store);
+                let record = StoredValue::read(table, &buffer, values, &store);
                 draft.put(record?, buffer.len()).map_err(&written)?;
             }
             Frame::End(all) if all == values => return draft.seal().map_err(written),
@@ -223,9 +225,9 @@ fn from_file(
     data_dir: &Path,
     file: &Path,
     interrupt: &Interrupt,
-) -> Result<DraftFile, BackupError> {
+) -> Result<StagedFile, BackupError> {
     let path = data_dir.join(FILE_NAME);
-    let snapshot = match Snapshot::of_file(&path) {
+    let snapshot = match Snapshot::open_file(&path) {
         Err(StoreError::Io { cause, .. }) if is_nobody(cause.kind()) => {
             return Err(BackupError::NoStore(path));
         }
@@ -236,7 +238,7 @@ fn from_file(
         return Err(BackupError::OnlyRows { path, stream });
     }
     let written = BackupError::write(file);
-    let mut draft = Draft::beside(file).map_err(&written)?;
+    let mut draft = StagedStore::beside(file).map_err(&written)?;
     snapshot.records(|record, bytes| {
         interrupt.check()?;
         draft.put(record, bytes).map_err(&written)

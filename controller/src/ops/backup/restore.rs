@@ -11,7 +11,7 @@ use scuttle_schemas::Timestamp;
 
 use crate::ops::backup::make::{check, connect};
 use crate::ops::backup::{BackupError, Content, Interrupt};
-use crate::store::{Draft, DraftFile, FILE_NAME, Snapshot, StoreError, create_dir};
+use crate::store::{FILE_NAME, Snapshot, StagedFile, StagedStore, StoreError, create_dir};
 
 /// A backup that was restored.
 #[derive(Debug)]
@@ -53,7 +53,7 @@ pub fn restore(
         return Err(BackupError::StoreExists(store));
     }
     let unfit = BackupError::unfit(file);
-    let backup = Snapshot::of_file(file).map_err(|error| unfit(error.into()))?;
+    let backup = Snapshot::open_file(file).map_err(|error| unfit(error.into()))?;
     if let Some(stream) = backup.stream()? {
         let path = file.to_owned();
         return Err(unfit(BackupError::OnlyRows { path, stream }));
@@ -87,7 +87,7 @@ fn place(
 ) -> Result<Content, BackupError> {
     let written = BackupError::write(store);
     create_dir(data_dir).map_err(&written)?;
-    let mut draft = Draft::beside(store).map_err(&written)?;
+    let mut draft = StagedStore::beside(store).map_err(&written)?;
     backup.records(|record, bytes| {
         interrupt.check()?;
         let record = record.map(|change| raised.change(change));
@@ -108,7 +108,7 @@ fn place(
 }
 
 /// The controller must be able to write what root has restored.
-fn give_to_owner(draft: &DraftFile, data_dir: &Path) -> io::Result<()> {
+fn give_to_owner(draft: &StagedFile, data_dir: &Path) -> io::Result<()> {
     let (directory, file) = (fs::metadata(data_dir)?, fs::metadata(draft.path())?);
     if (directory.uid(), directory.gid()) == (file.uid(), file.gid()) {
         return Ok(());

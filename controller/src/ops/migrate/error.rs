@@ -6,7 +6,7 @@ use scuttle_schemas::{OperationId, subjects};
 
 use crate::leadership::lease::LeaseError;
 use crate::store::StoreError;
-use crate::store::snapshot_exchange::PeersError;
+use crate::store::snapshot_exchange::SnapshotExchangeError;
 
 /// A record that was not migrated: it is where it was.
 #[derive(Debug, thiserror::Error)]
@@ -55,7 +55,7 @@ pub enum MigrateError {
     Lease(#[from] LeaseError),
     /// The snapshot cannot be handed on.
     #[error(transparent)]
-    Peers(#[from] PeersError),
+    SnapshotExchange(#[from] SnapshotExchangeError),
     /// A store cannot be read or written.
     #[error(transparent)]
     Store(#[from] StoreError),

@@ -25,10 +25,10 @@ use crate::leadership::lease::{LeaseBucket, LeaseGuard};
 use crate::nats::connection;
 use crate::partition::assignment::PartitionAssignment;
 use crate::partition::name_registry;
-use crate::store::snapshot_exchange::Peers;
+use crate::store::snapshot_exchange::SnapshotExchange;
 use crate::store::{
-    DraftFile, FILE_NAME, JetStream, JetStreamJournal, JournalError, ReplicatedStore, Snapshot,
-    StoreError, Whole, create_dir, place_rows,
+    FILE_NAME, FullExport, JetStream, JournalError, ReplicatedStore, Snapshot, StagedFile,
+    StoreError, StreamJournal, create_dir, place_rows,
 };
 
 /// The message before a stream's first, where the record came from a file: nobody has it, so whoever has no rows looks for the
@@ -140,11 +140,11 @@ impl Migration {
     }
 
     fn to_jetstream(&self, runtime: &Handle, client: Client) -> Result<usize, MigrateError> {
-        let source = Snapshot::of_file(&self.store())?;
+        let source = Snapshot::open_file(&self.store())?;
         if source.stream()?.is_some() {
             return Err(MigrateError::Already(self.store()));
         }
-        let whole = Whole::read(&source)?;
+        let whole = FullExport::read(&source)?;
         drop(source);
         if let Some(operation) = whole.misplaced(self.partitions) {
             return Err(MigrateError::Misplaced(operation));
@@ -164,7 +164,7 @@ impl Migration {
         }
         // From here on the record is there, and whoever comes finds it.
         for stream in &streams {
-            JetStreamJournal::open_after(runtime.clone(), stream.clone(), BEFORE_THE_FIRST)
+            StreamJournal::open_after(runtime.clone(), stream.clone(), BEFORE_THE_FIRST)
                 .map_err(StoreError::from)?;
         }
         for (stream, draft) in streams.iter().zip(drafts) {
@@ -181,15 +181,15 @@ impl Migration {
     fn write_portion(
         &self,
         runtime: &Handle,
-        whole: &Whole,
+        whole: &FullExport,
         stream: &JetStream,
-    ) -> Result<DraftFile, MigrateError> {
+    ) -> Result<StagedFile, MigrateError> {
         let (assignment, directory) = (
             whole.portion(stream.assignment),
             stream.assignment.data_dir(&self.data_dir),
         );
         create_dir(&directory)?;
-        let peers = Peers::open(stream.clone(), subjects::SNAPSHOTS_BUCKET);
+        let peers = SnapshotExchange::open(stream.clone(), subjects::SNAPSHOTS_BUCKET);
         let peers = runtime.block_on(peers)?;
         // One that an attempt left behind is written over; a newer one would be taken for the newest.
         if runtime.block_on(peers.newest())? > Some(BEFORE_THE_FIRST) {
@@ -201,14 +201,14 @@ impl Migration {
         )?;
         compare(&assignment, draft.path())?;
         runtime.block_on(peers.put(draft.path(), BEFORE_THE_FIRST))?;
-        let (back, file) = DraftFile::create(&directory)?;
+        let (back, file) = StagedFile::create(&directory)?;
         runtime.block_on(peers.get(&back, file))?;
         compare(&assignment, back.path())?;
         Ok(draft)
     }
 
     /// Claims each living host's name for it, whoever claimed it before.
-    async fn claim_names(&self, client: Client, whole: &Whole) -> Result<(), MigrateError> {
+    async fn claim_names(&self, client: Client, whole: &FullExport) -> Result<(), MigrateError> {
         let failed = |cause: String| MigrateError::Names(cause);
         let bucket = name_registry::open(client, self.replicas).await;
         let bucket = bucket.map_err(|error| failed(error.to_string()))?;
@@ -246,7 +246,7 @@ impl Migration {
         let portions = streams
             .iter()
             .map(|stream| self.read_stream(runtime, stream));
-        let whole = Whole::together(portions.collect::<Result<_, _>>()?);
+        let whole = FullExport::together(portions.collect::<Result<_, _>>()?);
         let draft = whole.write(&self.store(), None)?;
         compare(&whole, draft.path())?;
         if !held.iter().all(LeaseGuard::is_valid) {
@@ -262,7 +262,11 @@ impl Migration {
     }
 
     /// All that the rows and a stream have.
-    fn read_stream(&self, runtime: &Handle, stream: &JetStream) -> Result<Whole, MigrateError> {
+    fn read_stream(
+        &self,
+        runtime: &Handle,
+        stream: &JetStream,
+    ) -> Result<FullExport, MigrateError> {
         let directory = stream.assignment.data_dir(&self.data_dir);
         let take = || {
             let store = ReplicatedStore::open(&directory, runtime.clone(), stream.clone())?;
@@ -270,11 +274,11 @@ impl Migration {
             snapshots
                 .with_journal(runtime.clone(), stream.clone())
                 .take()
-                .and_then(|all| Whole::read(&all))
+                .and_then(|all| FullExport::read(&all))
         };
         Ok(match take() {
             Err(StoreError::Journal(JournalError::Trimmed { .. })) => {
-                let peers = Peers::open(stream.clone(), subjects::SNAPSHOTS_BUCKET);
+                let peers = SnapshotExchange::open(stream.clone(), subjects::SNAPSHOTS_BUCKET);
                 let peers = runtime.block_on(peers)?;
                 runtime.block_on(peers.fetch(&directory))?;
                 take()?
@@ -290,8 +294,8 @@ fn remove(store: &Path) -> Result<(), StoreError> {
 }
 
 /// Whether a file has exactly these rows.
-fn compare(whole: &Whole, file: &Path) -> Result<(), MigrateError> {
-    let written = Whole::read(&Snapshot::of_file(file)?)?;
+fn compare(whole: &FullExport, file: &Path) -> Result<(), MigrateError> {
+    let written = FullExport::read(&Snapshot::open_file(file)?)?;
     match whole.difference(&written) {
         None => Ok(()),
         Some(row) => Err(MigrateError::Different(row)),

@@ -13,12 +13,12 @@ use ::redb::{Builder, Database, ReadableDatabase, StorageBackend, WriteTransacti
 use scuttle_core::{Change, ReplayError};
 
 use super::codec::{
-    self, Contained, FORMAT, FORMAT_KEY, JOURNAL, META, Rows, SWARM_KEY, WriteError,
+    self, FORMAT, FORMAT_KEY, JOURNAL, META, Rows, SWARM_KEY, StreamPosition, WriteError,
 };
 use super::snapshot::Snapshots;
-use super::staged_file::Draft;
-use super::{Fold, Store, StoreError};
-use read_only_overlay::Shadow;
+use super::staged_file::StagedStore;
+use super::{LatestChanges, Store, StoreError};
+use read_only_overlay::ReadOnlyOverlay;
 
 /// The store's file in the data directory.
 pub const FILE_NAME: &str = "scuttle.redb";
@@ -53,8 +53,8 @@ impl RedbStore {
     /// Another process has it open; the directory or file cannot be made or read; the file is damaged,
     /// another program's, or another format's. A file that is there is never replaced.
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
-        let store = Self::open_any(data_dir)?;
-        match store.contained()? {
+        let store = Self::open_any_journal(data_dir)?;
+        match store.stream_position()? {
             None => Ok(store),
             Some(contained) => Err(StoreError::OtherJournal {
                 path: store.path,
@@ -68,12 +68,12 @@ impl RedbStore {
     ///
     /// # Errors
     /// They are another journal's.
-    pub(super) fn of_stream(self, stream: &str) -> Result<Self, StoreError> {
-        let found = match self.contained()? {
+    pub(super) fn for_stream(self, stream: &str) -> Result<Self, StoreError> {
+        let found = match self.stream_position()? {
             Some(contained) if contained.stream == stream => return Ok(self),
             Some(contained) => Some(contained.stream),
             None if self.is_empty()? => {
-                self.replace(&Fold::default(), (stream, 0))?;
+                self.replace(&LatestChanges::default(), (stream, 0))?;
                 return Ok(self);
             }
             None => None,
@@ -86,10 +86,10 @@ impl RedbStore {
     }
 
     /// Opens a store's file, or makes it, whatever journal its rows belong to.
-    pub(super) fn open_any(data_dir: &Path) -> Result<Self, StoreError> {
+    pub(super) fn open_any_journal(data_dir: &Path) -> Result<Self, StoreError> {
         create_dir(data_dir)?;
         let path = data_dir.join(FILE_NAME);
-        refuse_untouched(&path)?;
+        verify_without_writing(&path)?;
         let database = match open_file(&path) {
             Err(StoreError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
                 create_file(&path)?
@@ -104,7 +104,7 @@ impl RedbStore {
     ///
     /// # Errors
     /// The storage cannot be read or written; what it holds is damaged, or another format's.
-    pub fn over(storage: impl StorageBackend, name: &Path) -> Result<Self, StoreError> {
+    pub fn open_backend(storage: impl StorageBackend, name: &Path) -> Result<Self, StoreError> {
         let failed = failed("open", name);
         let empty = storage.len().map_err(|error| failed(error.into()))? == 0;
         let opened = builder().create_with_backend(storage);
@@ -185,15 +185,17 @@ impl RedbStore {
     }
 
     /// How much of a stream the rows contain; none if their journal is in this file.
-    fn contained(&self) -> Result<Option<Contained>, StoreError> {
+    fn stream_position(&self) -> Result<Option<StreamPosition>, StoreError> {
         let failed = self.failed("read");
         let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
-        codec::read_contained(&transaction, &self.path)
+        codec::read_stream_position(&transaction, &self.path)
     }
 
     /// The last message of the stream that the rows contain.
-    pub(super) fn contains(&self) -> Result<u64, StoreError> {
-        Ok(self.contained()?.map_or(0, |contained| contained.sequence))
+    pub(super) fn last_contained_sequence(&self) -> Result<u64, StoreError> {
+        Ok(self
+            .stream_position()?
+            .map_or(0, |contained| contained.sequence))
     }
 
     /// Whether nothing was ever written.
@@ -208,13 +210,13 @@ impl RedbStore {
     /// Replaces rows by what a stream has up to a sequence, as one transaction.
     pub(super) fn replace(
         &self,
-        fold: &Fold,
+        fold: &LatestChanges,
         (stream, sequence): (&str, u64),
     ) -> Result<(), StoreError> {
         let failed = self.failed("make a checkpoint in");
         let transaction = self.database.begin_write().map_err(|e| failed(e.into()))?;
         self.write_rows(&transaction, fold, |rows| {
-            rows.write_contained(&Contained {
+            rows.write_stream_position(&StreamPosition {
                 stream: stream.to_owned(),
                 sequence,
             })
@@ -225,7 +227,7 @@ impl RedbStore {
     fn write_rows(
         &self,
         transaction: &WriteTransaction,
-        fold: &Fold,
+        fold: &LatestChanges,
         more: impl FnOnce(&mut Rows<'_>) -> Result<(), WriteError>,
     ) -> Result<(), StoreError> {
         let failed = self.failed("make a checkpoint in");
@@ -243,7 +245,7 @@ impl RedbStore {
     fn fold(&self, transaction: &WriteTransaction, changes: usize) -> Result<usize, StoreError> {
         let failed = self.failed("make a checkpoint in");
         let mut journal = (transaction.open_table(JOURNAL)).map_err(|e| failed(e.into()))?;
-        let (mut taken, mut fold) = (0, Fold::default());
+        let (mut taken, mut fold) = (0, LatestChanges::default());
         while taken < changes
             && let Some((number, bytes)) = journal.pop_first().map_err(|e| failed(e.into()))?
         {
@@ -354,18 +356,18 @@ pub(super) fn builder() -> Builder {
 
 /// Opens the file in memory first: one that is damaged, or of another program or format, is refused before
 /// anything in it is changed.
-fn refuse_untouched(path: &Path) -> Result<(), StoreError> {
+fn verify_without_writing(path: &Path) -> Result<(), StoreError> {
     match fs::File::open(path) {
-        Ok(file) => open_untouched(file, path).map(drop),
+        Ok(file) => open_without_writing(file, path).map(drop),
         // It is made anew, or the open says what is wrong.
         Err(_) => Ok(()),
     }
 }
 
 /// Opens a file, in which nothing is changed: what redb writes to it is kept in memory.
-pub(super) fn open_untouched(file: fs::File, path: &Path) -> Result<Database, StoreError> {
+pub(super) fn open_without_writing(file: fs::File, path: &Path) -> Result<Database, StoreError> {
     let failed = failed("open", path);
-    let shadow = Shadow::new(file).map_err(&failed)?;
+    let shadow = ReadOnlyOverlay::new(file).map_err(&failed)?;
     if shadow.len().map_err(|e| failed(e.into()))? == 0 {
         return Err(StoreError::Foreign {
             path: path.to_owned(),
@@ -416,7 +418,7 @@ fn open_file(path: &Path) -> Result<Database, StoreError> {
 /// Makes an empty store, whole under another name before it gets its own: a crash leaves no half of
 /// one, so a file that says no format is never a new store, but a damaged or a foreign one.
 fn create_file(path: &Path) -> Result<Database, StoreError> {
-    match Draft::beside(path)?.seal()?.link(path) {
+    match StagedStore::beside(path)?.seal()?.link(path) {
         // Another controller was quicker.
         Err(StoreError::Io { cause, .. }) if cause.kind() == io::ErrorKind::AlreadyExists => {}
         linked => linked?,

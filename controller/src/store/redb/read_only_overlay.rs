@@ -12,7 +12,7 @@ use ::redb::{BackendError, StorageBackend};
 
 /// A file, and what was written over it in memory.
 #[derive(Debug)]
-pub(crate) struct Shadow {
+pub(crate) struct ReadOnlyOverlay {
     file: FileBackend,
     over: Mutex<Over>,
 }
@@ -26,7 +26,7 @@ struct Over {
     writes: Vec<(u64, Vec<u8>)>,
 }
 
-impl Shadow {
+impl ReadOnlyOverlay {
     /// Over a file that is open for reading: its locks are those of a database, but shared, since nothing is written.
     pub(crate) fn new(file: File) -> Result<Self, ::redb::Error> {
         let file = FileBackend::new(file)?;
@@ -44,7 +44,7 @@ impl Shadow {
     }
 }
 
-impl StorageBackend for Shadow {
+impl StorageBackend for ReadOnlyOverlay {
     fn len(&self) -> Result<u64, io::Error> {
         Ok(self.over().len)
     }

@@ -15,7 +15,7 @@ const HEAD: usize = 2;
 
 /// A message that cannot be where it is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-pub(crate) enum OutOfPlace {
+pub(crate) enum FramingError {
     #[error("it is not of Scuttle's making")]
     Unknown,
     #[error("the beginning of its batch is missing")]
@@ -27,7 +27,7 @@ pub(crate) enum OutOfPlace {
 }
 
 /// The messages that a batch is, each with at most `most` bytes.
-pub(crate) fn split(batch: &[u8], most: usize) -> impl ExactSizeIterator<Item = Bytes> {
+pub(crate) fn split_batch(batch: &[u8], most: usize) -> impl ExactSizeIterator<Item = Bytes> {
     let pieces = batch.chunks(most - HEAD);
     let last = pieces.len() - 1;
     pieces.enumerate().map(move |(number, piece)| {
@@ -43,20 +43,20 @@ pub(crate) fn split(batch: &[u8], most: usize) -> impl ExactSizeIterator<Item = 
 
 /// Puts batches together again.
 #[derive(Debug, Default)]
-pub(crate) struct Joined {
+pub(crate) struct BatchAssembler {
     /// The parts so far of a batch that is not whole.
     parts: Option<BytesMut>,
 }
 
-impl Joined {
+impl BatchAssembler {
     /// Takes the next message; gives the batch that it ends.
-    pub(crate) fn take(&mut self, message: &Bytes) -> Result<Option<Bytes>, OutOfPlace> {
-        let ([flags, format], piece) = message.split_first_chunk().ok_or(OutOfPlace::Unknown)?;
+    pub(crate) fn take(&mut self, message: &Bytes) -> Result<Option<Bytes>, FramingError> {
+        let ([flags, format], piece) = message.split_first_chunk().ok_or(FramingError::Unknown)?;
         if flags & !(FIRST | LAST) != 0 {
-            return Err(OutOfPlace::Unknown);
+            return Err(FramingError::Unknown);
         }
         if u32::from(*format) != FORMAT {
-            return Err(OutOfPlace::Format(*format));
+            return Err(FramingError::Format(*format));
         }
         if *flags == FIRST | LAST {
             self.parts = None;
@@ -65,7 +65,7 @@ impl Joined {
         if flags & FIRST != 0 {
             self.parts = Some(BytesMut::new());
         }
-        let parts = self.parts.as_mut().ok_or(OutOfPlace::NoBeginning)?;
+        let parts = self.parts.as_mut().ok_or(FramingError::NoBeginning)?;
         parts.extend_from_slice(piece);
         if flags & LAST == 0 {
             return Ok(None);
@@ -78,10 +78,10 @@ impl Joined {
 mod tests {
     use bytes::Bytes;
 
-    use super::{FIRST, Joined, LAST, OutOfPlace, split};
+    use super::{BatchAssembler, FIRST, FramingError, LAST, split_batch};
 
     fn parts(batch: &[u8], most: usize) -> Vec<Bytes> {
-        split(batch, most).collect()
+        split_batch(batch, most).collect()
     }
 
     #[test]
@@ -95,7 +95,7 @@ mod tests {
                 "{length} bytes in messages of {most}"
             );
             assert!(parts.iter().all(|part| part.len() <= most));
-            let mut joined = Joined::default();
+            let mut joined = BatchAssembler::default();
             let whole: Vec<_> = parts.iter().map(|part| joined.take(part)).collect();
             let (last, before) = whole.split_last().expect("there is one");
             assert!(before.iter().all(|part| part == &Ok(None)));
@@ -106,7 +106,7 @@ mod tests {
     #[test]
     fn what_a_dead_leader_began_counts_for_nothing() {
         let (old, new) = (parts(b"abcdef", 5), parts(b"uvwxyz", 5));
-        let mut joined = Joined::default();
+        let mut joined = BatchAssembler::default();
         assert_eq!(joined.take(&old[0]), Ok(None));
         assert_eq!(joined.take(&new[0]), Ok(None));
         assert_eq!(
@@ -120,16 +120,16 @@ mod tests {
 
     #[test]
     fn what_is_out_of_place_is_refused() {
-        let mut joined = Joined::default();
+        let mut joined = BatchAssembler::default();
         assert_eq!(
             joined.take(&parts(b"abcdef", 5)[1]),
-            Err(OutOfPlace::NoBeginning)
+            Err(FramingError::NoBeginning)
         );
         for message in ["", "3", "45", "{}"] {
             let message = Bytes::from(message);
-            assert_eq!(joined.take(&message), Err(OutOfPlace::Unknown));
+            assert_eq!(joined.take(&message), Err(FramingError::Unknown));
         }
         let message = Bytes::from_static(&[FIRST | LAST, 0xff, 1]);
-        assert_eq!(joined.take(&message), Err(OutOfPlace::Format(0xff)));
+        assert_eq!(joined.take(&message), Err(FramingError::Format(0xff)));
     }
 }

@@ -16,8 +16,8 @@ use futures_util::TryStreamExt;
 use scuttle_schemas::{Partitions, subjects};
 use tokio::runtime::Handle;
 
-use super::framing::{self, Joined};
-use super::{Extent, Message, SharedJournal};
+use super::framing::{self, BatchAssembler};
+use super::{Message, SequenceRange, SharedJournal};
 use crate::partition::assignment::PartitionAssignment;
 
 /// How long an append, or anything else that is asked of the servers, may take. It is less than they take to choose a stream's
@@ -67,7 +67,7 @@ pub enum JournalError {
     #[error(
         "the stream {stream} is one of {there} that the hosts are divided over, and --shards-of-control is {here}: it is to be {there} for all controllers, until the record is migrated (docs/operations.md)"
     )]
-    Divided {
+    PartitionCountMismatch {
         /// The stream.
         stream: String,
         /// Of how many it is.
@@ -156,17 +156,17 @@ impl JetStream {
 }
 
 /// A journal that is a stream.
-pub struct JetStreamJournal {
+pub struct StreamJournal {
     context: Context,
     stream: Stream,
     name: String,
     subject: String,
     /// What is read, and the part of a batch that has come.
-    reading: Option<(Ordered, Joined)>,
+    reading: Option<(Ordered, BatchAssembler)>,
     runtime: Handle,
 }
 
-impl JetStreamJournal {
+impl StreamJournal {
     /// Opens the stream; makes it if it is missing. Not to be called by a thread of the runtime's.
     ///
     /// # Errors
@@ -210,7 +210,7 @@ impl JetStreamJournal {
         // There was one alone before there could be several.
         let there = there.map_or("1", String::as_str);
         if there != assignment.of.to_string() {
-            return Err(JournalError::Divided {
+            return Err(JournalError::PartitionCountMismatch {
                 stream: name,
                 there: there.to_owned(),
                 here: assignment.of,
@@ -238,14 +238,14 @@ impl JetStreamJournal {
     }
 }
 
-impl SharedJournal for JetStreamJournal {
+impl SharedJournal for StreamJournal {
     fn name(&self) -> &str {
         &self.name
     }
 
-    fn extent(&mut self) -> Result<Extent, JournalError> {
+    fn sequence_range(&mut self) -> Result<SequenceRange, JournalError> {
         let info = self.ask("read", self.stream.get_info())?;
-        Ok(Extent {
+        Ok(SequenceRange {
             first: info.state.first_sequence,
             last: info.state.last_sequence,
         })
@@ -261,7 +261,7 @@ impl SharedJournal for JetStreamJournal {
         };
         let consumer = self.ask("read", self.stream.create_consumer(consumer))?;
         let messages = self.ask("read", consumer.messages())?;
-        self.reading = Some((messages, Joined::default()));
+        self.reading = Some((messages, BatchAssembler::default()));
         Ok(())
     }
 
@@ -287,7 +287,7 @@ impl SharedJournal for JetStreamJournal {
         let most = self.context.client().server_info().max_payload;
         let appended = async {
             let mut last = expected;
-            for part in framing::split(batch, most - HEADER) {
+            for part in framing::split_batch(batch, most - HEADER) {
                 // When the one before it is there, and not earlier: where another leader's message took its place, that would be
                 // the last that this one expects, and this one would be appended.
                 let message = PublishMessage::build().payload(part);

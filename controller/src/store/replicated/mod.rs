@@ -14,10 +14,10 @@ use bytes::Bytes;
 use scuttle_core::{Change, ReplayError};
 use tokio::runtime::Handle;
 
-pub use jetstream::{JetStream, JetStreamJournal, JournalError};
+pub use jetstream::{JetStream, JournalError, StreamJournal};
 pub use rows::{place_rows, write_rows};
 
-use super::{Fold, RedbStore, Snapshots, Store, StoreError, codec};
+use super::{LatestChanges, RedbStore, Snapshots, Store, StoreError, codec};
 
 /// How long the next message of a journal may take that has one.
 const PATIENCE: Duration = Duration::from_secs(5);
@@ -31,7 +31,7 @@ pub trait SharedJournal: Send {
     ///
     /// # Errors
     /// The servers do not answer.
-    fn extent(&mut self) -> Result<Extent, JournalError>;
+    fn sequence_range(&mut self) -> Result<SequenceRange, JournalError>;
 
     /// From now on `next` gives what comes after this message.
     ///
@@ -54,7 +54,7 @@ pub trait SharedJournal: Send {
 
 /// Which messages a journal has: none of them, if the last comes before the first.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Extent {
+pub struct SequenceRange {
     /// The first that was not trimmed.
     pub first: u64,
     /// The last; 0 before there was one.
@@ -71,7 +71,7 @@ pub struct Message {
 }
 
 /// A store over a shared journal.
-pub struct ReplicatedStore<J = JetStreamJournal> {
+pub struct ReplicatedStore<J = StreamJournal> {
     rows: RedbStore,
     journal: J,
     /// The last message that was read or written.
@@ -90,9 +90,9 @@ impl ReplicatedStore {
     /// # Errors
     /// As of a store's file; the file is of another stream, or of none; the servers do not answer.
     pub fn open(data_dir: &Path, runtime: Handle, stream: JetStream) -> Result<Self, StoreError> {
-        let rows = RedbStore::open_any(data_dir)?;
-        let journal = JetStreamJournal::open(runtime, stream)?;
-        Self::over(rows, journal)
+        let rows = RedbStore::open_any_journal(data_dir)?;
+        let journal = StreamJournal::open(runtime, stream)?;
+        Self::from_parts(rows, journal)
     }
 }
 
@@ -102,10 +102,10 @@ impl<J: SharedJournal> ReplicatedStore<J> {
     ///
     /// # Errors
     /// The rows are another journal's; the servers do not answer.
-    pub fn over(rows: RedbStore, journal: J) -> Result<Self, StoreError> {
-        let rows = rows.of_stream(journal.name())?;
+    pub fn from_parts(rows: RedbStore, journal: J) -> Result<Self, StoreError> {
+        let rows = rows.for_stream(journal.name())?;
         Ok(Self {
-            last: rows.contains()?,
+            last: rows.last_contained_sequence()?,
             rows,
             journal,
             tail: VecDeque::new(),
@@ -118,7 +118,7 @@ impl<J: SharedJournal> ReplicatedStore<J> {
     ///
     /// # Errors
     /// It does ([`JournalError::Lost`]).
-    pub fn has_had(&self, message: u64) -> Result<(), JournalError> {
+    pub fn require_message(&self, message: u64) -> Result<(), JournalError> {
         if self.last >= message {
             return Ok(());
         }
@@ -138,7 +138,7 @@ impl<J: SharedJournal> ReplicatedStore<J> {
     fn rewind(&mut self) -> Result<(), StoreError> {
         self.tail.clear();
         self.changes = 0;
-        self.last = self.rows.contains()?;
+        self.last = self.rows.last_contained_sequence()?;
         Ok(self.journal.seek(self.last)?)
     }
 
@@ -205,7 +205,7 @@ impl<J: SharedJournal> ReplicatedStore<J> {
 
 /// The last message that a journal has now, of which all up to `known` are known.
 fn end(journal: &mut impl SharedJournal, known: u64) -> Result<u64, JournalError> {
-    let Extent { first, last } = journal.extent()?;
+    let SequenceRange { first, last } = journal.sequence_range()?;
     if first > known + 1 {
         return Err(JournalError::trimmed(journal.name(), first, known));
     }
@@ -289,7 +289,7 @@ impl<J: SharedJournal> Store for ReplicatedStore<J> {
     }
 
     fn checkpoint(&mut self, changes: usize) -> Result<usize, StoreError> {
-        let (mut fold, mut taken, mut batches, mut end) = (Fold::default(), 0, 0, None);
+        let (mut fold, mut taken, mut batches, mut end) = (LatestChanges::default(), 0, 0, None);
         for (sequence, batch) in &self.tail {
             if taken >= changes {
                 break;

@@ -3,19 +3,19 @@
 
 use std::path::Path;
 
-use super::super::staged_file::{Draft, DraftFile};
+use super::super::staged_file::{StagedFile, StagedStore};
 use super::super::{FILE_NAME, Snapshot, StoreError};
 
 /// Makes a file of the rows of a snapshot; answers the last message of the stream that they contain.
 ///
 /// # Errors
 /// They cannot be read, as when their store was closed since, or the file not be written.
-pub fn write_rows(snapshot: &Snapshot, data_dir: &Path) -> Result<(DraftFile, u64), StoreError> {
-    let contained = snapshot.contained()?;
+pub fn write_rows(snapshot: &Snapshot, data_dir: &Path) -> Result<(StagedFile, u64), StoreError> {
+    let contained = snapshot.stream_position()?;
     let sequence = contained.as_ref().map_or(0, |contained| contained.sequence);
-    let mut draft = Draft::beside(&data_dir.join(FILE_NAME))?;
+    let mut draft = StagedStore::beside(&data_dir.join(FILE_NAME))?;
     if let Some(contained) = contained {
-        draft.contain(&contained)?;
+        draft.set_stream_position(&contained)?;
     }
     snapshot.records(|record, bytes| draft.put(record, bytes))?;
     Ok((draft.seal()?, sequence))
@@ -25,8 +25,8 @@ pub fn write_rows(snapshot: &Snapshot, data_dir: &Path) -> Result<(DraftFile, u6
 ///
 /// # Errors
 /// It is not whole, it is another stream's, or it cannot be put there.
-pub fn place_rows(draft: DraftFile, data_dir: &Path, stream: &str) -> Result<(), StoreError> {
-    let snapshot = Snapshot::of_file(draft.path())?;
+pub fn place_rows(draft: StagedFile, data_dir: &Path, stream: &str) -> Result<(), StoreError> {
+    let snapshot = Snapshot::open_file(draft.path())?;
     let found = snapshot.stream()?;
     if found.as_deref() != Some(stream) {
         return Err(StoreError::OtherJournal {

@@ -12,7 +12,7 @@ use scuttle_schemas::shards::ShardsListRequest;
 use serde_json::Value;
 
 use crate::oracle::partition::PartitionOracle;
-use crate::oracle::record::Record;
+use crate::oracle::record::StoredValue;
 use crate::oracle::violation::{NOTHING_LOST, RECORD_MATCHES, Violation, ensure};
 use crate::simulation::Simulation;
 use crate::state::clients::subscriber::{LISTED_TYPES, record_key, strip_unannounced};
@@ -111,7 +111,7 @@ fn reload_store(
         (state, _) => (&mut process.store, state),
     };
     let state = state.map_err(failed)?;
-    let mut rows = Record::default();
+    let mut rows = StoredValue::default();
     for change in store.take_loaded() {
         rows.apply(&change, 0);
     }

@@ -73,7 +73,7 @@ impl Simulation {
         }
     }
 
-    /// Record that end before the journal begins are replaced by somebody else's.
+    /// StoredValue that end before the journal begins are replaced by somebody else's.
     fn restore_from_snapshot(&mut self, controller: usize, error: &StoreError) {
         if let StoreError::Journal(JournalError::Trimmed { .. }) = error
             && let Some(rows) = self

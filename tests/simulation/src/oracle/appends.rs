@@ -8,7 +8,7 @@ use scuttle_schemas::hosts::HostStatus;
 
 use crate::oracle::operations::Transitions;
 use crate::oracle::partition::PartitionOracle;
-use crate::oracle::record::Record;
+use crate::oracle::record::StoredValue;
 use crate::oracle::violation::{
     AT_MOST_ONCE, GAPLESS_REVISIONS, NOTHING_LOST, OWN_HOST_ONLY, Violation, ensure,
 };
@@ -16,7 +16,7 @@ use crate::oracle::violation::{
 impl PartitionOracle {
     /// A process has read this from its store: all that was ever durable, and nothing else.
     pub(crate) fn check_loaded(&mut self, stored: &[Change]) -> Result<(), Violation> {
-        let mut rows = Record::default();
+        let mut rows = StoredValue::default();
         for change in stored {
             rows.apply(change, 0);
         }

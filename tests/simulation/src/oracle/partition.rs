@@ -9,7 +9,7 @@ use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::{BootId, DeckyId, HostId, OperationId, Partition};
 
-use crate::oracle::record::Record;
+use crate::oracle::record::StoredValue;
 use crate::oracle::reports::Report;
 use crate::oracle::violation::{NOTHING_LOST, Violation};
 use crate::state::agents::deckies::{ByDecky, RemovedGenerations};
@@ -30,7 +30,7 @@ pub(crate) struct TermFacts {
 #[derive(Debug)]
 pub(crate) struct PartitionOracle {
     pub(crate) assignment: PartitionAssignment,
-    pub(crate) record: Record,
+    pub(crate) record: StoredValue,
     pub(crate) append_count: u64,
     /// Appends that failed: durable or not, the next start shows.
     pub(crate) uncertain: Option<Vec<Change>>,
@@ -75,7 +75,7 @@ impl PartitionOracle {
                 partition,
                 of: partitioning.count,
             },
-            record: Record::default(),
+            record: StoredValue::default(),
             append_count: 0,
             uncertain: None,
             terms: vec![TermFacts::default(); partitioning.controller_count()],

@@ -15,7 +15,7 @@ pub(crate) struct Shard {
 
 /// The rows as they are on disk.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct Record {
+pub(crate) struct StoredValue {
     pub(crate) meta: Meta,
     pub(crate) hosts: BTreeMap<HostId, HostRow>,
     pub(crate) shards: BTreeMap<(HostId, DeckyId), Shard>,
@@ -23,7 +23,7 @@ pub(crate) struct Record {
     pub(crate) keys: BTreeMap<KeyId, KeyRow>,
 }
 
-impl Record {
+impl StoredValue {
     pub(crate) fn apply(&mut self, change: &Change, append: u64) {
         match change {
             Change::Meta(meta) => self.meta = *meta,

@@ -26,10 +26,10 @@ enum Backend {
 
 impl ControllerStore {
     pub(crate) fn open(disk: &Disk, journal: Option<JournalClient>) -> Result<Self, StoreError> {
-        let rows = RedbStore::over(disk.open(), Path::new("simulated"))?;
+        let rows = RedbStore::open_backend(disk.open(), Path::new("simulated"))?;
         let backend = match journal {
             None => Backend::Local(rows),
-            Some(journal) => Backend::Shared(ReplicatedStore::over(rows, journal)?),
+            Some(journal) => Backend::Shared(ReplicatedStore::from_parts(rows, journal)?),
         };
         Ok(Self {
             backend,

@@ -59,7 +59,8 @@ impl Disk {
         static NEW: OnceLock<Disk> = OnceLock::new();
         let new = NEW.get_or_init(|| {
             let disk = Self::default();
-            let store = RedbStore::over(disk.open(), Path::new("new")).expect("a new store");
+            let store =
+                RedbStore::open_backend(disk.open(), Path::new("new")).expect("a new store");
             drop(store);
             disk
         });

@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use scuttle_controller::store::{Extent, JournalError, Message, SharedJournal};
+use scuttle_controller::store::{JournalError, Message, SequenceRange, SharedJournal};
 
 use crate::seed::seeded_rng::SeededRng;
 use crate::storage::disk::Disk;
@@ -223,10 +223,10 @@ impl SharedJournal for JournalClient {
         JOURNAL_STREAM
     }
 
-    fn extent(&mut self) -> Result<Extent, JournalError> {
+    fn sequence_range(&mut self) -> Result<SequenceRange, JournalError> {
         let state = self.lock_for_request("ask about")?;
         let (first, last) = (state.trimmed + 1, state.last_sequence());
-        Ok(Extent { first, last })
+        Ok(SequenceRange { first, last })
     }
 
     fn seek(&mut self, after: u64) -> Result<(), JournalError> {
