@@ -6,7 +6,7 @@ use crate::fleet::say;
 use async_nats::Client;
 use futures_util::{TryStreamExt, stream};
 use scuttle_schemas::hosts::{EnrollAccepted, EnrollRequest};
-use scuttle_schemas::{ErrorCode, HostId, Labels, Refusal, RefusalBody, read, subjects};
+use scuttle_schemas::{ErrorCode, ErrorReply, ErrorReplyBody, HostId, Labels, read, subjects};
 
 /// The most enrolments that wait for their answer at the same time.
 const CONCURRENT: usize = 64;
@@ -20,7 +20,7 @@ const AGAIN: Duration = Duration::from_millis(500);
 #[error("cannot enrol host {host}: {}; decommission the host that has its name or id, or use another --host-prefix", refusal.message)]
 pub struct EnrollError {
     host: HostId,
-    refusal: Refusal,
+    refusal: ErrorReply,
 }
 
 /// Enrols all hosts, each under its id as its name; those that are enrolled already stay so. Asks until the controller
@@ -80,8 +80,8 @@ async fn ask(client: &Client, host: &HostId) -> Result<Answer, EnrollError> {
     let Err(unreadable) = read::<EnrollAccepted>("enrolment's answer", &message.payload) else {
         return Ok(Answer::Enrolled);
     };
-    match read::<RefusalBody>("refusal", &message.payload) {
-        Ok(RefusalBody { error: refusal, .. }) => match refusal.code {
+    match read::<ErrorReplyBody>("refusal", &message.payload) {
+        Ok(ErrorReplyBody { error: refusal, .. }) => match refusal.code {
             ErrorCode::Overloaded
             | ErrorCode::StorageFailed
             | ErrorCode::ShuttingDown

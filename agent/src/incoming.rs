@@ -3,8 +3,8 @@
 
 use async_nats::{HeaderValue, Message, StatusCode};
 use scuttle_schemas::agents::AgentCommand;
-use scuttle_schemas::headers::{TRACEPARENT, traceparent};
-use scuttle_schemas::{HostId, ReadError, RefusalBody, Unreadable, read};
+use scuttle_schemas::headers::{TRACEPARENT, parse_traceparent};
+use scuttle_schemas::{ErrorReplyBody, HostId, ReadError, ReadErrorKind, read};
 use serde::de::DeserializeOwned;
 
 use crate::counters::Counters;
@@ -38,8 +38,8 @@ impl Bad {
 
     fn of(error: &ReadError) -> Self {
         match error.kind() {
-            Unreadable::NotUtf8 | Unreadable::NotJson => Self::NotJson,
-            Unreadable::Invalid => Self::Command,
+            ReadErrorKind::NotUtf8 | ReadErrorKind::NotJson => Self::NotJson,
+            ReadErrorKind::Invalid => Self::Command,
         }
     }
 }
@@ -70,7 +70,7 @@ pub(crate) fn command(message: &Message) -> Result<Input, Bad> {
     let header = headers.and_then(|headers| headers.get(TRACEPARENT));
     Ok(Input::Command {
         command,
-        traceparent: traceparent(header.map(HeaderValue::as_str)),
+        traceparent: parse_traceparent(header.map(HeaderValue::as_str)),
     })
 }
 
@@ -109,7 +109,7 @@ fn answer<T: DeserializeOwned>(what: &'static str, message: &Message) -> Result<
         return Err(Unanswered::NoResponders);
     }
     read(what, &message.payload).map_err(|_| {
-        read::<RefusalBody>("refusal", &message.payload).map_or(Unanswered::Unreadable, |body| {
+        read::<ErrorReplyBody>("refusal", &message.payload).map_or(Unanswered::Unreadable, |body| {
             Unanswered::Refused(body.error)
         })
     })

@@ -160,7 +160,7 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
                 subscribed.map_err(|cause| AgentError::Subscribe { host, cause })
             }
         };
-        let commands = subscribe(AgentChannel::Commands.of(&host)).await?;
+        let commands = subscribe(AgentChannel::Commands.subject(&host)).await?;
         let replies = subscribe(format!("{inbox}.*")).await?;
         let (machine, step) = Machine::start(config, entries, now(origin));
         let mut agent = Self {
@@ -174,9 +174,9 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
             replies,
             inbox,
             subjects: Subjects {
-                heartbeat: AgentChannel::Heartbeat.of(&host).into(),
-                results: AgentChannel::Results.of(&host).into(),
-                progress: AgentChannel::Progress.of(&host).into(),
+                heartbeat: AgentChannel::Heartbeat.subject(&host).into(),
+                results: AgentChannel::Results.subject(&host).into(),
+                progress: AgentChannel::Progress.subject(&host).into(),
             },
             progress: mpsc::channel(PROGRESS_CAPACITY),
             teardown: None,

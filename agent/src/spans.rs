@@ -36,7 +36,7 @@ impl Spans {
                 KeyValue::new("messaging.operation.name", "process"),
                 KeyValue::new(
                     "messaging.destination.name",
-                    AgentChannel::Commands.of(host),
+                    AgentChannel::Commands.subject(host),
                 ),
                 KeyValue::new("scuttle.operation_id", operation_id.to_string()),
                 KeyValue::new("scuttle.host_uuid", host.to_string()),

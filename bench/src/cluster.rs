@@ -8,7 +8,7 @@ use std::collections::HashMap;
 
 use anyhow::{Context, Result};
 use async_nats::jetstream::{self, context::Context as JetStream, stream};
-use scuttle_schemas::{MAX_DECKIES_PER_HOST, Partition, Partitions, subjects};
+use scuttle_schemas::{MAX_DECKIES_PER_HOST, Partition, PartitionCount, subjects};
 use scuttle_tests::servers::nats_cluster::SERVERS;
 use scuttle_tests::{Http, Role};
 use serde::Serialize;
@@ -155,7 +155,7 @@ async fn accepts(
 ) -> Result<Vec<(Sample, Beside)>> {
     let client = servers.client().await?;
     let context = jetstream::new(client.nats().clone());
-    let mut controllers = Controllers::start(stage, servers, SERVERS, Partitions::ONE).await?;
+    let mut controllers = Controllers::start(stage, servers, SERVERS, PartitionCount::ONE).await?;
     let leader = controllers.leader(&client).await?;
     let mut stored = Stored::nothing(stage)?;
     let mut targets = Targets::at_least(SHARDS);
@@ -195,7 +195,7 @@ struct Progress {
 impl Progress {
     async fn look(context: &JetStream, leader: &Http) -> Result<Self> {
         let stream = context
-            .get_stream(subjects::journal_stream(Partition::FIRST))
+            .get_stream(subjects::journal_stream_name(Partition::FIRST))
             .await?;
         let sum = "scuttle_commit_duration_seconds_sum";
         Ok(Self {

@@ -5,7 +5,7 @@ use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
 use async_nats::jetstream::context::Context as JetStream;
-use scuttle_schemas::Partitions;
+use scuttle_schemas::PartitionCount;
 use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_tests::programs::process::Process;
 use scuttle_tests::servers::nats_cluster::SERVERS;
@@ -76,7 +76,7 @@ fn with_user(nats_conf: &str) -> String {
 /// Controllers over streams of their own. Dropping it kills them.
 pub(crate) struct Controllers {
     processes: Vec<Controller>,
-    of: Partitions,
+    of: PartitionCount,
     _dir: TempDir,
 }
 
@@ -86,7 +86,7 @@ impl Controllers {
         stage: &Stage,
         servers: &Servers,
         count: usize,
-        of: Partitions,
+        of: PartitionCount,
     ) -> Result<Self> {
         let dir = tempfile::tempdir_in(stage.dir())?;
         let passwords = servers.cluster.passwords();
@@ -134,7 +134,7 @@ impl Controllers {
         client.answered().await?;
         // What a leader listens to last, of as many hosts as have surely one of each.
         for number in 0..8 * self.of.count() {
-            let subject = AgentChannel::Results.of(&format!("nobody-{number}").parse()?);
+            let subject = AgentChannel::Results.subject(&format!("nobody-{number}").parse()?);
             let ask = || client.raw(&subject, async_nats::HeaderMap::new(), "{}");
             until("the leader is heard of", ask, |_| true).await?;
         }
@@ -183,12 +183,12 @@ impl Controllers {
         for started in &mut self.processes {
             started.kill().await?;
         }
-        for partition in self.of.all() {
-            let journal = subjects::journal_stream(partition);
+        for partition in self.of.iter() {
+            let journal = subjects::journal_stream_name(partition);
             context.delete_stream(journal).await?;
         }
         context.delete_key_value(subjects::LEASES_BUCKET).await?;
-        if self.of != Partitions::ONE {
+        if self.of != PartitionCount::ONE {
             context.delete_key_value(subjects::NAMES_BUCKET).await?;
         }
         let snapshots = subjects::SNAPSHOTS_BUCKET;

@@ -9,8 +9,10 @@ use std::process::ExitCode;
 use anyhow::{Context, Result};
 use bytes::Bytes;
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
-use scuttle_schemas::teardown::{IN_PROGRESS, QUEUED, TeardownAccepted, TeardownRequest};
-use scuttle_schemas::{DeckyId, ErrorCode, OperationId, Refusal, RefusalBody, Timestamp};
+use scuttle_schemas::teardown::{
+    DETAIL_IN_PROGRESS, DETAIL_QUEUED, TeardownAccepted, TeardownRequest,
+};
+use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, ErrorReplyBody, OperationId, Timestamp};
 use scuttle_tests::wait::now;
 use uuid::Uuid;
 
@@ -70,7 +72,7 @@ pub(crate) async fn serve(
     let answer = |payload: Bytes| {
         let answer = match teardown(&mut database, &payload)? {
             Ok(accepted) => serde_json::to_vec(&accepted)?,
-            Err(refusal) => serde_json::to_vec(&RefusalBody::from(refusal))?,
+            Err(refusal) => serde_json::to_vec(&ErrorReplyBody::from(refusal))?,
         };
         Ok(answer.into())
     };
@@ -96,10 +98,15 @@ fn fill(database: &mut Connection, hosts: u32, deckies: u32) -> rusqlite::Result
 fn teardown(
     database: &mut Connection,
     payload: &[u8],
-) -> Result<Result<TeardownAccepted, Refusal>> {
+) -> Result<Result<TeardownAccepted, ErrorReply>> {
     let request: TeardownRequest = match scuttle_schemas::read("teardown request", payload) {
         Ok(request) => request,
-        Err(error) => return Ok(Err(Refusal::new(ErrorCode::BadRequest, error.to_string()))),
+        Err(error) => {
+            return Ok(Err(ErrorReply::new(
+                ErrorCode::BadRequest,
+                error.to_string(),
+            )));
+        }
     };
     let host = request.host_uuid.as_str();
     let decky = request.decky_id.as_ref().map(DeckyId::as_str);
@@ -109,7 +116,7 @@ fn teardown(
         .query_row([host], |row| row.get(0))
         .optional()?;
     let Some(name) = name else {
-        let refusal = Refusal::new(ErrorCode::HostNotFound, format!("no host {host}"));
+        let refusal = ErrorReply::new(ErrorCode::HostNotFound, format!("no host {host}"));
         return Ok(Err(refusal));
     };
     let shards: u32 = transaction
@@ -118,7 +125,7 @@ fn teardown(
         )?
         .query_row(params![host, decky], |row| row.get(0))?;
     if shards == 0 && decky.is_some() {
-        let refusal = Refusal::new(ErrorCode::ShardNotFound, format!("no such decky on {host}"));
+        let refusal = ErrorReply::new(ErrorCode::ShardNotFound, format!("no such decky on {host}"));
         return Ok(Err(refusal));
     }
     let (open, repeated) = match covering(&transaction, host, decky)? {
@@ -128,7 +135,12 @@ fn teardown(
     transaction.commit()?;
     Ok(Ok(TeardownAccepted {
         accepted: true,
-        detail: if repeated { IN_PROGRESS } else { QUEUED }.to_owned(),
+        detail: if repeated {
+            DETAIL_IN_PROGRESS
+        } else {
+            DETAIL_QUEUED
+        }
+        .to_owned(),
         operation_id: OperationId(open.id),
         host_name: name.parse()?,
         host_uuid: request.host_uuid,

@@ -178,7 +178,7 @@ impl Stored {
     /// One host's inventory, page by page.
     async fn report(&self, client: &Client, host: &HostId, sequence: u64) -> Result<()> {
         let deckies: Vec<String> = (0..self.deckies).map(decky_id).collect();
-        let subject = AgentChannel::Heartbeat.of(host);
+        let subject = AgentChannel::Heartbeat.subject(host);
         let pages = u32::try_from(deckies.len().div_ceil(PAGE))?;
         for (page, deckies) in (1..).zip(deckies.chunks(PAGE)) {
             let shards = deckies.iter().map(|decky| reported(decky)).collect();

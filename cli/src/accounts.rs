@@ -109,7 +109,10 @@ impl AccountName {
                     share: crossing == Crossing::Service,
                 }
             };
-            let requests = requests.iter().copied().chain([subjects::DISCOVERY]);
+            let requests = requests
+                .iter()
+                .copied()
+                .chain([subjects::SERVICE_DISCOVERY]);
             let broadcasts = subjects::BROADCASTS.into_iter();
             requests
                 .map(import(Crossing::Service))
@@ -118,9 +121,9 @@ impl AccountName {
         };
         // How the servers store: the controller looks at it, and `scuttle doctor`.
         let servers = Import {
-            name: subjects::SERVERS.to_owned(),
-            subject: subjects::SERVERS_AT_SYSTEM.to_owned(),
-            local_subject: Some(subjects::SERVERS.to_owned()),
+            name: subjects::SERVER_INFO.to_owned(),
+            subject: subjects::SERVER_INFO_IN_SYSTEM_ACCOUNT.to_owned(),
+            local_subject: Some(subjects::SERVER_INFO.to_owned()),
             account: system.to_owned(),
             crossing: Crossing::Service,
             share: false,
@@ -129,11 +132,11 @@ impl AccountName {
             Self::Scuttle => vec![servers],
             Self::Operators => {
                 let mut imports: Vec<_> =
-                    of_scuttle(&[subjects::CHANGING, subjects::READING].concat());
+                    of_scuttle(&[subjects::CHANGE_REQUESTS, subjects::READ_REQUESTS].concat());
                 imports.push(servers);
                 imports
             }
-            Self::Viewers => of_scuttle(&subjects::READING),
+            Self::Viewers => of_scuttle(&subjects::READ_REQUESTS),
             Self::System => Vec::new(),
         }
     }
@@ -150,10 +153,10 @@ fn exports() -> Vec<Export> {
             response_type: response_type.map(str::to_owned),
         }
     };
-    let requests = [subjects::CHANGING, subjects::READING].concat();
+    let requests = [subjects::CHANGE_REQUESTS, subjects::READ_REQUESTS].concat();
     (requests.into_iter().map(export(Crossing::Service, None)))
         // Every instance answers.
-        .chain([subjects::DISCOVERY].map(export(Crossing::Service, Some("Stream"))))
+        .chain([subjects::SERVICE_DISCOVERY].map(export(Crossing::Service, Some("Stream"))))
         .chain(subjects::BROADCASTS.map(export(Crossing::Stream, None)))
         .collect()
 }
@@ -161,8 +164,8 @@ fn exports() -> Vec<Export> {
 /// The one thing that the system account shows: each server of a cluster answers.
 fn export_of_servers() -> Export {
     Export {
-        name: subjects::SERVERS.to_owned(),
-        subject: subjects::SERVERS_AT_SYSTEM.to_owned(),
+        name: subjects::SERVER_INFO.to_owned(),
+        subject: subjects::SERVER_INFO_IN_SYSTEM_ACCOUNT.to_owned(),
         crossing: Crossing::Service,
         response_type: Some("Stream".to_owned()),
     }

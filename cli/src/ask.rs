@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use async_nats::{ConnectErrorKind, Event, HeaderMap, Request, RequestErrorKind};
 use scuttle_nats::{ConnectConfigError, Credentials, hint};
-use scuttle_schemas::{ErrorCode, Refusal, RefusalBody, headers, read};
+use scuttle_schemas::{ErrorCode, ErrorReply, ErrorReplyBody, headers, read};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use tokio::sync::broadcast;
@@ -67,7 +67,7 @@ pub(crate) enum AskError {
     },
     /// The controller refuses the request.
     #[error("refused: {}", .0.message)]
-    Refused(Refusal),
+    Refused(ErrorReply),
     /// Nobody listens.
     #[error(
         "no controller answers on {subject}: start scuttle-controller, or see why it is not connected"
@@ -239,7 +239,7 @@ impl Bus {
             cause: cause.to_string(),
         };
         if refused {
-            let body = read::<RefusalBody>("refusal", &message.payload);
+            let body = read::<ErrorReplyBody>("refusal", &message.payload);
             return Err(
                 body.map_or_else(|error| broken(&error), |body| AskError::Refused(body.error))
             );

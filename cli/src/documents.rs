@@ -52,7 +52,7 @@ const WRITTEN: [(&str, &str, &str); 16] = [
     ("shards", "message shards_list", "one of its `shards`"),
     ("hosts", "message hosts_list", "one of its `hosts`"),
     ("ops", "message operations_list", "one of its `operations`"),
-    ("op", "message operation_get_answer", "its `operation`"),
+    ("op", "message operation_get_reply", "its `operation`"),
     ("cancel", "message cancel_accepted", "the same"),
     ("watch", "snapshot", "event"),
     ("doctor", "diagnosis", "check"),

@@ -166,7 +166,7 @@ impl Follow<'_> {
     /// Nobody answers: after every deadline there is nothing to wait for any more.
     fn give_up(&self, now: Timestamp) -> Result<(), Failure> {
         let open = self.open();
-        let late = |id: &OperationId| now.since(self.operations[id].deadline) > GRACE;
+        let late = |id: &OperationId| now.millis_since(self.operations[id].deadline) > GRACE;
         if !open.iter().all(late) {
             return Ok(());
         }

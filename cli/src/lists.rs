@@ -5,7 +5,7 @@
 
 use scuttle_schemas::hosts::{HostRecord, HostStatus, HostsList, HostsListRequest};
 use scuttle_schemas::operations::{
-    OperationGetAnswer, OperationGetRequest, OperationRecord, OperationsList, OperationsListRequest,
+    OperationGetReply, OperationGetRequest, OperationRecord, OperationsList, OperationsListRequest,
 };
 use scuttle_schemas::shards::{ShardsList, ShardsListRequest};
 use scuttle_schemas::{OperationId, subjects};
@@ -66,7 +66,7 @@ pub(crate) async fn operations(
 /// One operation, whole.
 pub(crate) async fn operation(bus: &Bus, id: OperationId) -> Result<OperationRecord, AskError> {
     let request = OperationGetRequest { operation_id: id };
-    let answer: OperationGetAnswer = bus.ask(subjects::OPERATIONS_GET, &request).await?;
+    let answer: OperationGetReply = bus.ask(subjects::OPERATIONS_GET, &request).await?;
     Ok(answer.operation)
 }
 

@@ -145,7 +145,7 @@ pub(crate) fn now() -> Timestamp {
 
 /// How far `at` is from `now`: `3 min ago`, `in 2 h`.
 pub(crate) fn ago(at: Timestamp, now: Timestamp) -> String {
-    let millis = now.since(at);
+    let millis = now.millis_since(at);
     match span(millis.unsigned_abs()) {
         None => "now".to_owned(),
         Some(span) if millis > 0 => format!("{span} ago"),

@@ -228,7 +228,7 @@ fn step(operation: &OperationRecord) -> (Look, String) {
         }
         _ => {
             let after = (operation.finished_at)
-                .map(|at| format!(" after {}", took(at.since(operation.accepted_at))));
+                .map(|at| format!(" after {}", took(at.millis_since(operation.accepted_at))));
             text += &after.unwrap_or_default();
             let counts = counts(operation);
             if !counts.is_empty() {

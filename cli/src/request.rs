@@ -267,7 +267,7 @@ fn ended_table(teardowns: &[Teardown]) -> Table {
             text(teardown).into(),
             look.into(),
             counts(operation).into(),
-            took(finished.since(operation.accepted_at)).into(),
+            took(finished.millis_since(operation.accepted_at)).into(),
             Cell::toned(Tone::Bad, error),
         ]);
         let failed = operation.shards.iter().flatten();

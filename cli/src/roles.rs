@@ -59,40 +59,43 @@ impl Role {
             // would let the asker choose the subject.
             Self::Controller => (
                 owned(&subjects::BROADCASTS)
-                    .chain(owned(&[subjects::INBOXES, subjects::ACROSS_ACCOUNTS]))
-                    .chain([AgentChannel::Commands.of_all()])
-                    .chain(owned(&[subjects::SERVERS]))
-                    .chain(subjects::jetstream_of_controller())
+                    .chain(owned(&[
+                        subjects::ALL_INBOXES,
+                        subjects::CROSS_ACCOUNT_REPLIES,
+                    ]))
+                    .chain([AgentChannel::Commands.wildcard_subject()])
+                    .chain(owned(&[subjects::SERVER_INFO]))
+                    .chain(subjects::controller_jetstream_subjects())
                     .chain(to_controllers())
                     .collect(),
-                owned(&[subjects::REQUESTS, subjects::DISCOVERY])
-                    .chain(REPORTS.map(AgentChannel::of_all))
+                owned(&[subjects::ALL_REQUESTS, subjects::SERVICE_DISCOVERY])
+                    .chain(REPORTS.map(AgentChannel::wildcard_subject))
                     .chain(to_controllers())
                     .collect(),
             ),
             Self::Agent => (
-                REPORTS.map(AgentChannel::of_user).into(),
+                REPORTS.map(AgentChannel::user_subject).into(),
                 vec![
-                    AgentChannel::Commands.of_user(),
-                    subjects::inboxes_of_user(),
+                    AgentChannel::Commands.user_subject(),
+                    subjects::user_inboxes(),
                 ],
             ),
             Self::Operator => (
-                owned(&subjects::CHANGING)
-                    .chain(owned(&subjects::READING))
-                    .chain(owned(&[subjects::DISCOVERY, subjects::SERVERS]))
+                owned(&subjects::CHANGE_REQUESTS)
+                    .chain(owned(&subjects::READ_REQUESTS))
+                    .chain(owned(&[subjects::SERVICE_DISCOVERY, subjects::SERVER_INFO]))
                     .collect(),
                 heard(),
             ),
             Self::Viewer => (
-                owned(&subjects::READING)
-                    .chain(owned(&[subjects::DISCOVERY]))
+                owned(&subjects::READ_REQUESTS)
+                    .chain(owned(&[subjects::SERVICE_DISCOVERY]))
                     .collect(),
                 heard(),
             ),
             Self::System => (
                 vec![CLAIMS_UPDATE.to_owned()],
-                vec![subjects::INBOXES.to_owned()],
+                vec![subjects::ALL_INBOXES.to_owned()],
             ),
         };
         Template {
@@ -148,14 +151,18 @@ const REPORTS: [AgentChannel; 3] = [
 
 fn heard() -> Vec<String> {
     owned(&subjects::BROADCASTS)
-        .chain(owned(&[subjects::INBOXES]))
+        .chain(owned(&[subjects::ALL_INBOXES]))
         .collect()
 }
 
 /// What controllers say to each other, and where they are answered.
 fn to_controllers() -> impl Iterator<Item = String> {
-    let inboxes = format!("{}.>", subjects::CONTROLLER_INBOX);
-    owned(&[subjects::ASKED, subjects::TOLD]).chain([inboxes])
+    let inboxes = format!("{}.>", subjects::CONTROLLER_INBOX_PREFIX);
+    owned(&[
+        subjects::ALL_PARTITION_REQUESTS,
+        subjects::ALL_RELAYED_BROADCASTS,
+    ])
+    .chain([inboxes])
 }
 
 fn owned(subjects: &[&str]) -> impl Iterator<Item = String> {

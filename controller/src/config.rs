@@ -11,7 +11,7 @@ use std::{fs, io};
 
 use clap::{Parser, ValueEnum};
 use scuttle_nats::{ConnectConfig, Credentials, DEFAULT_URL, Secret, Tls};
-use scuttle_schemas::Partitions;
+use scuttle_schemas::PartitionCount;
 use scuttle_telemetry::{Endpoint, LogFormat};
 use serde::Deserialize;
 
@@ -53,7 +53,7 @@ pub enum Journal {
         /// How many servers keep it.
         replicas: usize,
         /// How many of them the hosts are divided over.
-        partitions: Partitions,
+        partitions: PartitionCount,
     },
 }
 
@@ -403,9 +403,9 @@ fn replicas(given: Option<u8>) -> Result<usize, ConfigError> {
     }
 }
 
-fn partitions(given: Option<u8>) -> Result<Partitions, ConfigError> {
-    given.map_or(Ok(Partitions::ONE), |count| {
-        Partitions::new(count).ok_or(ConfigError::Partitions)
+fn partitions(given: Option<u8>) -> Result<PartitionCount, ConfigError> {
+    given.map_or(Ok(PartitionCount::ONE), |count| {
+        PartitionCount::new(count).ok_or(ConfigError::Partitions)
     })
 }
 

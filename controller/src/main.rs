@@ -24,7 +24,7 @@ use scuttle_controller::observability::metrics::Metrics;
 use scuttle_controller::ops::backup::{self, Backups, Interrupt};
 use scuttle_controller::partition::assignment::PartitionAssignment;
 use scuttle_controller::store::{JetStream, RedbStore, StoreError};
-use scuttle_schemas::Partitions;
+use scuttle_schemas::PartitionCount;
 use scuttle_telemetry::{LogFormat, log};
 use tokio::runtime::Runtime;
 use tokio::task::JoinSet;
@@ -98,7 +98,7 @@ async fn run(config: &Arc<Config>, audit: &Audit) -> anyhow::Result<()> {
         .reopen_on_hangup()
         .context("cannot listen for signals")?;
     let partitions = match config.journal {
-        Journal::Own => Partitions::ONE,
+        Journal::Own => PartitionCount::ONE,
         Journal::Shared { partitions, .. } => partitions,
     };
     let health = Health::new(shutdown.clone(), partitions);
@@ -148,7 +148,7 @@ struct Served {
 
 impl Served {
     /// One of several controllers, until the shutdown begins.
-    async fn with_others(self, replicas: usize, of: Partitions) -> anyhow::Result<()> {
+    async fn with_others(self, replicas: usize, of: PartitionCount) -> anyhow::Result<()> {
         self.health.set_connecting();
         let counters = self.metrics.counters();
         let mut shutdown = self.shutdown.clone();
@@ -159,13 +159,13 @@ impl Served {
         let looking = beside.clone();
         tokio::spawn(async move { durability_check::look(&looking, &mut BTreeSet::new()).await });
         let balance = Rebalancer::new(of, LEASE_TTL);
-        if of == Partitions::ONE {
+        if of == PartitionCount::ONE {
             let whole = self.partition(PartitionAssignment::WHOLE, replicas, beside, balance);
             return whole.await;
         }
         // Each partition has a thread and a connection of its own, and nothing in common with the others but who leads how many.
         let mut partitions = JoinSet::new();
-        for partition in of.all() {
+        for partition in of.iter() {
             let mut one = self.clone();
             one.health = self.health.for_partition(partition);
             one.metrics = self.metrics.for_partition(partition);
@@ -249,7 +249,7 @@ impl Served {
         });
         let (store, state) = loading.await.context("the loading panicked")??;
         let backups = Backups::offer(&config.data_dir, store.snapshots());
-        let (hosts, shards, open) = state.size();
+        let (hosts, shards, open) = state.row_counts();
         info!(
             "loaded {hosts} hosts, {shards} shards, {open} open operations from {}",
             config.data_dir.display()

@@ -10,12 +10,12 @@ use scuttle_schemas::hosts::{
     HostsListRequest, HostsUpdated,
 };
 use scuttle_schemas::operations::{
-    CancelAccepted, CancelRequest, OperationGetAnswer, OperationGetRequest, OperationsList,
+    CancelAccepted, CancelRequest, OperationGetReply, OperationGetRequest, OperationsList,
     OperationsListRequest, OperationsUpdated,
 };
 use scuttle_schemas::shards::{ShardsList, ShardsListRequest, ShardsUpdated};
 use scuttle_schemas::teardown::{TeardownAccepted, TeardownPlan, TeardownRequest};
-use scuttle_schemas::{HostId, OperationId, Partition, Refusal};
+use scuttle_schemas::{ErrorReply, HostId, OperationId, Partition};
 use serde::Serialize;
 
 use crate::record::change::Change;
@@ -63,7 +63,7 @@ pub enum Input {
     OperationGet(OperationGetRequest),
     /// A list that is asked for by the leader of another partition. It is answered after an append: so that whoever was followed
     /// without knowing it does not answer with what the next one has changed since.
-    Fenced(Box<Input>),
+    Linearizable(Box<Input>),
     /// `agent.<host_uuid>.progress`.
     Progress {
         /// The host of the subject.
@@ -92,7 +92,7 @@ pub enum Input {
         /// Which.
         from: Partition,
         /// What.
-        told: Relayed,
+        broadcast: RelayedBroadcast,
         /// Its trace context.
         trace: Option<Trace>,
     },
@@ -121,7 +121,7 @@ pub enum Effect {
         /// The revision under which it is told, in the place of its own.
         revision: u64,
         /// What it told.
-        told: Relayed,
+        broadcast: RelayedBroadcast,
         /// Its trace context.
         trace: Option<Trace>,
     },
@@ -148,14 +148,14 @@ pub enum Reply {
     /// To `swarm.operations.list`.
     Operations(OperationsList),
     /// To `swarm.operations.get`.
-    Operation(Box<OperationGetAnswer>),
+    Operation(Box<OperationGetReply>),
     /// To a result.
     Recorded(ResultRecorded),
     /// To a heartbeat.
     Heartbeat(HeartbeatAccepted),
-    /// To anything that was refused; travels in a `RefusalBody`.
+    /// To anything that was refused; travels in a `ErrorReplyBody`.
     #[serde(skip)]
-    Refused(Refusal),
+    Rejected(ErrorReply),
 }
 
 /// The end of a batch: what must be on disk before any reply or effect of the batch leaves.
@@ -180,13 +180,13 @@ pub enum Topic {
 
 /// A broadcast of another partition's leader.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Relayed {
+pub struct RelayedBroadcast {
     /// What it is about.
     pub topic: Topic,
     /// Its revision, by the count of that partition.
     pub revision: u64,
     /// It only repeats the last revision.
-    pub repeats: bool,
+    pub is_repeat: bool,
     /// All of it, as JSON.
     pub message: Arc<[u8]>,
 }

@@ -1,9 +1,9 @@
 //! Errors.
 
-use scuttle_schemas::{ErrorCode, HostId, Refusal};
+use scuttle_schemas::{ErrorCode, ErrorReply, HostId};
 
-pub(crate) fn decommissioned(id: &HostId) -> Refusal {
-    Refusal::new(
+pub(crate) fn decommissioned(id: &HostId) -> ErrorReply {
+    ErrorReply::new(
         ErrorCode::HostDecommissioned,
         format!("host {id} was decommissioned"),
     )

@@ -23,14 +23,14 @@ mod step;
 mod tests;
 mod time;
 
-pub use api::{Commit, Effect, Input, Relayed, Reply, Topic};
+pub use api::{Commit, Effect, Input, RelayedBroadcast, Reply, Topic};
 pub use partitions::merge::{merge_hosts, merge_operations, merge_shards};
 pub use record::change::Change;
-pub use record::restore::Raised;
+pub use record::restore::RaisedRevisions;
 pub use record::rows::{
-    HostRow, KeyId, KeyRow, Meta, OperationRow, OutcomeRow, Report, Revisions, ShardRow, Trace,
+    HostRow, KeyId, KeyRow, Meta, OperationRow, OutcomeRow, ReportId, Revisions, ShardRow, Trace,
 };
 pub use state::State;
 pub use state::invariants;
 pub use state::replay::ReplayError;
-pub use state::stats::{ByState, Census, Seen};
+pub use state::stats::{CountsByState, EventCounts, Stats};

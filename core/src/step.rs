@@ -29,11 +29,15 @@ impl State {
                 self.progress(now, &host, &progress);
                 return None;
             }
-            Input::Relay { from, told, trace } => {
-                self.relay(now, from, told, trace);
+            Input::Relay {
+                from,
+                broadcast,
+                trace,
+            } => {
+                self.relay(now, from, broadcast, trace);
                 return None;
             }
-            Input::Fenced(input) => {
+            Input::Linearizable(input) => {
                 self.batch.meta = true;
                 return self.step(now, *input);
             }
@@ -75,7 +79,7 @@ impl State {
                 self.heartbeat(now, &host, heartbeat).map(Reply::Heartbeat)
             }
         };
-        Some(answered.unwrap_or_else(Reply::Refused))
+        Some(answered.unwrap_or_else(Reply::Rejected))
     }
 
     /// Ends a batch of steps. Nothing that they answered, and none of these effects, may leave before
@@ -100,7 +104,7 @@ impl State {
             if batch.told.contains(id) {
                 hosts.push(host.record());
             }
-            debug_assert_eq!(crate::invariants::host(self, id), Ok(()));
+            debug_assert_eq!(crate::invariants::check_host(self, id), Ok(()));
         }
         // Hosts first, so that a replay knows a host when it reads its shards and operations.
         commit.changes.splice(0..0, rows);

@@ -54,7 +54,7 @@ pub async fn query_servers(client: &Client) -> Vec<Server> {
     let Ok(mut answers) = client.subscribe(inbox.clone()).await else {
         return servers;
     };
-    let asked = client.publish_with_reply(subjects::SERVERS, inbox, "".into());
+    let asked = client.publish_with_reply(subjects::SERVER_INFO, inbox, "".into());
     if asked.await.is_err() {
         return servers;
     }

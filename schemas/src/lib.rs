@@ -12,14 +12,14 @@ mod messages;
 pub mod subjects;
 mod types;
 
-pub use messages::errors::{ErrorCode, Refusal, RefusalBody};
+pub use messages::errors::{ErrorCode, ErrorReply, ErrorReplyBody};
 pub use messages::page::PageLimit;
 pub use messages::{agents, headers, hosts, operations, shards, teardown};
-pub use types::decode::{ReadError, Unreadable, read};
+pub use types::decode::{ReadError, ReadErrorKind, read};
 pub use types::ids::{BootId, DeckyId, HostId, HostName, OperationId};
 pub use types::labels::{Labels, Services};
 pub use types::limits::{MAX_BROADCAST_BYTES, MAX_DECKIES_PER_HOST, MAX_HEARTBEAT_BYTES};
-pub use types::partition::{Partition, Partitions};
+pub use types::partition::{Partition, PartitionCount};
 pub use types::text::{MAX_TEXT_CHARS, Text};
 pub use types::timestamp::Timestamp;
 pub use types::truncate::truncate_chars;

@@ -96,7 +96,7 @@ fn golden_examples_keep_to_the_schema_and_the_parser() {
             if schema.is_valid(example) {
                 wrong.push(format!("{}/{case}: the schema takes it", message.name));
             }
-            if message.reread(example.to_string().as_bytes()).is_ok() {
+            if message.round_trip(example.to_string().as_bytes()).is_ok() {
                 wrong.push(format!("{}/{case}: the parser takes it", message.name));
             }
         }
@@ -115,16 +115,16 @@ fn keeps(message: &Message, schema: &Validator, example: &Value) -> Result<(), S
         .validate(example)
         .map_err(|error| format!("{error}, at {}", error.instance_path()))?;
     let written = message
-        .reread(example.to_string().as_bytes())
+        .round_trip(example.to_string().as_bytes())
         .map_err(|error| error.to_string())?;
     schema
         .validate(&written)
         .map_err(|error| format!("written again: {error}, at {}", error.instance_path()))?;
     let known = without_unknown(example);
     let same = match message.role {
-        Role::Answer | Role::Broadcast => known == written,
+        Role::Reply | Role::Broadcast => known == written,
         // What may be absent is written with its default.
-        Role::Request | Role::Command | Role::Report => says_all(&written, &known),
+        Role::Request | Role::Command | Role::Report => contains_all(&written, &known),
     };
     same.then_some(())
         .ok_or_else(|| format!("written again it is {written}"))
@@ -145,16 +145,16 @@ fn without_unknown(value: &Value) -> Value {
 }
 
 /// Whether `written` has everything that `example` has; null is as good as absent.
-fn says_all(written: &Value, example: &Value) -> bool {
+fn contains_all(written: &Value, example: &Value) -> bool {
     match (written, example) {
         (Value::Object(written), Value::Object(example)) => example.iter().all(|(name, value)| {
             written
                 .get(name)
-                .map_or(value.is_null(), |written| says_all(written, value))
+                .map_or(value.is_null(), |written| contains_all(written, value))
         }),
         (Value::Array(written), Value::Array(example)) => {
             written.len() == example.len()
-                && written.iter().zip(example).all(|(w, e)| says_all(w, e))
+                && written.iter().zip(example).all(|(w, e)| contains_all(w, e))
         }
         (written, example) => written == example,
     }
@@ -169,10 +169,10 @@ fn a_changed_example_is_judged_alike_by_schema_and_parser() {
             for changed in changes(example) {
                 let (valid, parsed) = (
                     schema.is_valid(&changed),
-                    message.reread(changed.to_string().as_bytes()).is_ok(),
+                    message.round_trip(changed.to_string().as_bytes()).is_ok(),
                 );
                 // A reader of answers and broadcasts takes more than the controller writes.
-                let lenient = matches!(message.role, Role::Answer | Role::Broadcast);
+                let lenient = matches!(message.role, Role::Reply | Role::Broadcast);
                 if valid != parsed && !(lenient && parsed) {
                     wrong.push(format!(
                         "{}: schema {valid}, parser {parsed}: {changed}",

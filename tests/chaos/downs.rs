@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use scuttle_schemas::{Partition, Partitions, Timestamp};
+use scuttle_schemas::{Partition, PartitionCount, Timestamp};
 
 use crate::audit::SKEW_MS;
 
@@ -58,19 +58,25 @@ pub(crate) fn unexplained(
     gaps: &[Gap],
     logs: &[PathBuf],
     away: &[Away],
-    of: Partitions,
+    of: PartitionCount,
 ) -> Result<Vec<String>> {
-    let late = if of == Partitions::ONE { 0 } else { BEACON_MS };
+    let late = if of == PartitionCount::ONE {
+        0
+    } else {
+        BEACON_MS
+    };
     let mut moments = Vec::new();
     for log in logs {
         let text = std::fs::read_to_string(log).with_context(|| log.display().to_string())?;
         moments.extend(moments_of(&text));
     }
     let explained = |gap: &Gap| {
-        let during =
-            |at: &Timestamp| at.since(gap.from) >= -SKEW_MS - late && gap.to.since(*at) >= -SKEW_MS;
+        let during = |at: &Timestamp| {
+            at.millis_since(gap.from) >= -SKEW_MS - late && gap.to.millis_since(*at) >= -SKEW_MS
+        };
         let overlaps = |away: &Away| {
-            away.to.since(gap.from) >= -SKEW_MS - late && gap.to.since(away.from) >= -SKEW_MS
+            away.to.millis_since(gap.from) >= -SKEW_MS - late
+                && gap.to.millis_since(away.from) >= -SKEW_MS
         };
         moments.iter().any(during) || away.iter().any(overlaps)
     };
@@ -108,10 +114,10 @@ fn moments_of(log: &str) -> Vec<Timestamp> {
 }
 
 /// The partitions that a controller with this log leads, as far as that says, and since when.
-pub(crate) fn led_since(log: &str, of: Partitions) -> BTreeMap<Partition, Timestamp> {
+pub(crate) fn led_since(log: &str, of: PartitionCount) -> BTreeMap<Partition, Timestamp> {
     let mut led = BTreeMap::new();
     for (number, line) in log.lines().filter_map(of_partition) {
-        let Some(partition) = of.numbered(number) else {
+        let Some(partition) = of.partition(number) else {
             continue;
         };
         if line.contains(LEADS)
@@ -145,7 +151,7 @@ fn of_partition(line: &str) -> Option<(u8, Cow<'_, str>)> {
 mod tests {
     use std::fs;
 
-    use scuttle_schemas::{Partition, Partitions};
+    use scuttle_schemas::{Partition, PartitionCount};
 
     use super::{Away, Gap, led_since, unexplained};
 
@@ -186,7 +192,12 @@ mod tests {
                 to: at(to),
                 what: "revision 7 after 5".to_owned(),
             };
-            let found = unexplained(&[gap], std::slice::from_ref(&log), &[away], Partitions::ONE);
+            let found = unexplained(
+                &[gap],
+                std::slice::from_ref(&log),
+                &[away],
+                PartitionCount::ONE,
+            );
             let found = found.expect("a log");
             assert_eq!(found.len(), lost, "{from} to {to}: {found:?}");
         }
@@ -201,13 +212,13 @@ mod tests {
 2026-11-24T06:05:16.400000Z  INFO partition{number=3}: it leads from now on
 {\"timestamp\":\"2026-11-24T06:05:20.000000Z\",\"message\":\"INFO it leads from now on\"}
 ";
-        let of = Partitions::new(4).expect("valid");
+        let of = PartitionCount::new(4).expect("valid");
         let led: Vec<_> = led_since(LOG, of)
             .into_keys()
             .map(Partition::index)
             .collect();
         assert_eq!(led, [1, 3]);
         let whole = "2026-11-24T06:05:13.400000Z  INFO it leads from now on\n";
-        assert_eq!(led_since(whole, Partitions::ONE).len(), 1);
+        assert_eq!(led_since(whole, PartitionCount::ONE).len(), 1);
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
-use scuttle_schemas::{Partition, Partitions};
+use scuttle_schemas::{Partition, PartitionCount};
 
 use crate::stage::{CLUSTER, GROUPS};
 use scuttle_tests::faults::proxy::Weather;
@@ -70,7 +70,7 @@ pub(crate) struct Planned {
 }
 
 /// All faults of a run, on one server, or on a cluster whose hosts are divided over so many partitions.
-pub(crate) fn plan(seed: u64, length: Duration, cluster: Option<Partitions>) -> Vec<Planned> {
+pub(crate) fn plan(seed: u64, length: Duration, cluster: Option<PartitionCount>) -> Vec<Planned> {
     let mean = match cluster {
         Some(_) => MEAN_GAP_OF_CLUSTER_MS,
         None => MEAN_GAP_MS,
@@ -109,7 +109,7 @@ fn fault(dice: &mut StdRng) -> Fault {
 }
 
 /// The same for a cluster: whoever leads is missed for longer than its lease, mostly.
-fn fault_of_cluster(dice: &mut StdRng, of: Partitions) -> Fault {
+fn fault_of_cluster(dice: &mut StdRng, of: PartitionCount) -> Fault {
     match dice.random_range(0..100) {
         0..6 => Fault::Kill(Actor::Leader(partition(dice, of)), millis(dice, 300, 3_000)),
         6 => Fault::Kill(controller(dice), millis(dice, 300, 3_000)),
@@ -175,12 +175,12 @@ fn millis(dice: &mut StdRng, from: u64, to: u64) -> Duration {
 }
 
 /// The first in half of the cases, which all others need; and no dice where there is no other.
-fn partition(dice: &mut StdRng, of: Partitions) -> Partition {
-    if of == Partitions::ONE || dice.random_bool(0.5) {
+fn partition(dice: &mut StdRng, of: PartitionCount) -> Partition {
+    if of == PartitionCount::ONE || dice.random_bool(0.5) {
         return Partition::FIRST;
     }
     let other = dice.random_range(1..of.count());
-    of.all().nth(other).unwrap_or(Partition::FIRST)
+    of.iter().nth(other).unwrap_or(Partition::FIRST)
 }
 
 fn server(dice: &mut StdRng) -> Actor {
@@ -216,13 +216,13 @@ fn road_of_cluster(dice: &mut StdRng) -> Road {
 mod tests {
     use std::time::Duration;
 
-    use scuttle_schemas::Partitions;
+    use scuttle_schemas::PartitionCount;
 
     use super::plan;
 
     #[test]
     fn the_same_seed_plans_the_same_faults() {
-        for cluster in [None, Some(Partitions::ONE), Partitions::new(2)] {
+        for cluster in [None, Some(PartitionCount::ONE), PartitionCount::new(2)] {
             let plan = |seed| format!("{:?}", plan(seed, Duration::from_mins(1), cluster));
             assert_eq!(plan(7), plan(7));
             assert_ne!(plan(7), plan(8));

@@ -12,7 +12,7 @@ use rand::{RngExt, SeedableRng};
 use scuttle_schemas::operations::{CancelAccepted, OperationState};
 use scuttle_schemas::shards::ShardsList;
 use scuttle_schemas::teardown::TeardownAccepted;
-use scuttle_schemas::{DeckyId, ErrorCode, HostId, Partitions, headers, subjects};
+use scuttle_schemas::{DeckyId, ErrorCode, HostId, PartitionCount, headers, subjects};
 use scuttle_tests::{AskError, Client};
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
@@ -39,7 +39,7 @@ pub(crate) struct Operator {
     service: Arc<Service>,
     client: Client,
     hosts: Vec<HostId>,
-    partitions: Partitions,
+    partitions: PartitionCount,
     dice: StdRng,
     number: u64,
     asked: u64,
@@ -256,7 +256,8 @@ impl Operator {
                 .await;
             match asked {
                 Ok(accepted) => {
-                    self.service.accepted(self.partitions.of_host(host), sent);
+                    self.service
+                        .accepted(self.partitions.partition_of_host(host), sent);
                     return Answer::Accepted(Box::new(accepted));
                 }
                 Err(AskError::Refused(refused)) if !passing(refused.code) => {

@@ -31,7 +31,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Parser;
 use scuttle_agent_sim::log::Deed;
-use scuttle_schemas::Partitions;
+use scuttle_schemas::PartitionCount;
 use scuttle_tests::clients::replica_view::{told, unnumbered};
 use scuttle_tests::programs::program;
 use scuttle_tests::programs::stop::{self, Stop};
@@ -76,7 +76,7 @@ struct Args {
     cluster: bool,
     /// Over how many journals, each with a leader of its own, the cluster's hosts are divided.
     #[arg(long, default_value = "1", value_parser = partitions, value_name = "NUMBER", requires = "cluster")]
-    shards_of_control: Partitions,
+    shards_of_control: PartitionCount,
     /// In a mount namespace of its own.
     #[arg(long, hide = true)]
     own_mounts: bool,
@@ -94,9 +94,9 @@ fn minutes(text: &str) -> Result<Duration, String> {
     }
 }
 
-fn partitions(text: &str) -> Result<Partitions, String> {
-    let count = text.parse().ok().and_then(Partitions::new);
-    count.ok_or_else(|| format!("it must be a number from 1 to {}", Partitions::MOST))
+fn partitions(text: &str) -> Result<PartitionCount, String> {
+    let count = text.parse().ok().and_then(PartitionCount::new);
+    count.ok_or_else(|| format!("it must be a number from 1 to {}", PartitionCount::MAX))
 }
 
 #[tokio::main]
@@ -271,7 +271,7 @@ async fn finish(
     let record = tail::record(&operator, promised).await?;
     let (view, listings) = viewer.at(record.revision).await?;
     // A listing numbers anew what the first partition does not have.
-    let shown = if stage.size.partitions == Partitions::ONE {
+    let shown = if stage.size.partitions == PartitionCount::ONE {
         told
     } else {
         unnumbered

@@ -7,7 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 use async_nats::Request;
 use scuttle_schemas::hosts::HostsList;
-use scuttle_schemas::{ErrorCode, HostId, Partition, Partitions, subjects};
+use scuttle_schemas::{ErrorCode, HostId, Partition, PartitionCount, subjects};
 use scuttle_tests::clients::client::read_answer;
 use scuttle_tests::wait::lock;
 use scuttle_tests::{AskError, Client, Role};
@@ -68,7 +68,7 @@ impl Service {
         let mut probes = Vec::new();
         for server in stage.direct().split(',') {
             let client = Client::with(stage.options(Role::Operator), server).await?;
-            let kinds = of.all().map(Some).chain([None]);
+            let kinds = of.iter().map(Some).chain([None]);
             probes.extend(
                 kinds.map(|kind| tokio::spawn(ask(client.nats().clone(), kind, of, self.clone()))),
             );
@@ -119,7 +119,7 @@ impl Service {
 async fn ask(
     client: async_nats::Client,
     of: Option<Partition>,
-    all: Partitions,
+    all: PartitionCount,
     service: Arc<Service>,
 ) {
     let (subject, question) = match of {
@@ -162,9 +162,9 @@ async fn ask(
 }
 
 /// A host of this partition that is not there.
-fn nowhere(partition: Partition, of: Partitions) -> Option<HostId> {
+fn nowhere(partition: Partition, of: PartitionCount) -> Option<HostId> {
     let mut hosts = (0..).filter_map(|number| format!("nowhere-{number}").parse().ok());
-    hosts.find(|host| of.of_host(host) == partition)
+    hosts.find(|host| of.partition_of_host(host) == partition)
 }
 
 /// What was asked for when there was nothing left of the old leader, the next one has answered: those of `whom` for its partition.
@@ -188,7 +188,7 @@ fn without(
 mod tests {
     use std::time::Duration;
 
-    use scuttle_schemas::{Partition, Partitions};
+    use scuttle_schemas::{Partition, PartitionCount};
     use tokio::time::Instant;
 
     use super::{Answered, Kill, without};
@@ -197,7 +197,7 @@ mod tests {
     fn what_the_dead_leader_answered_does_not_count() {
         let begin = Instant::now();
         let at = |millis| begin + Duration::from_millis(millis);
-        let other = Partitions::new(2).and_then(|of| of.all().last());
+        let other = PartitionCount::new(2).and_then(|of| of.iter().last());
         let answer = |(asked, came, partition)| Answered {
             asked: at(asked),
             came: at(came),

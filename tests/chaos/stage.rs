@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use scuttle_schemas::{HostId, Partition, Partitions, subjects};
+use scuttle_schemas::{HostId, Partition, PartitionCount, subjects};
 use scuttle_tests::faults::proxy::{Proxy, Rest};
 use scuttle_tests::http::Http;
 use scuttle_tests::programs::process::Process;
@@ -33,7 +33,7 @@ pub(crate) struct Size {
     pub(crate) servers: usize,
     pub(crate) controllers: usize,
     /// Over how many journals the controllers divide the hosts.
-    pub(crate) partitions: Partitions,
+    pub(crate) partitions: PartitionCount,
     /// In each process.
     pub(crate) hosts: usize,
     pub(crate) heartbeat_ms: u64,
@@ -43,7 +43,7 @@ pub(crate) struct Size {
 pub(crate) const SINGLE: Size = Size {
     servers: 1,
     controllers: 1,
-    partitions: Partitions::ONE,
+    partitions: PartitionCount::ONE,
     hosts: 5,
     heartbeat_ms: 500,
 };
@@ -51,7 +51,7 @@ pub(crate) const SINGLE: Size = Size {
 pub(crate) const CLUSTER: Size = Size {
     servers: SERVERS,
     controllers: 3,
-    partitions: Partitions::ONE,
+    partitions: PartitionCount::ONE,
     hosts: 20,
     heartbeat_ms: 1_000,
 };
@@ -213,7 +213,7 @@ impl Stage {
     /// The server that leads the stream of a partition's journal, if one says so.
     pub(crate) async fn leader_of_stream(&self, partition: Partition) -> Option<usize> {
         let monitors = self.monitors().await;
-        let journal = subjects::journal_stream(partition);
+        let journal = subjects::journal_stream_name(partition);
         nats_cluster::leader_of(&monitors, &journal).await.ok()
     }
 

@@ -197,7 +197,7 @@ async fn a_hundred_containers_go_in_one_command() -> TestResult {
     let states: Vec<_> = (0..10).map(|n| format!("trap-{n} running")).collect();
     stage.states(&states.join(", ")).await?;
     let controller = Client::connect(&stage.swarm.nats, Role::Controller).await?;
-    let progress = AgentChannel::Progress.of(stage.host());
+    let progress = AgentChannel::Progress.subject(stage.host());
     let mut progress = controller.nats().subscribe(progress).await?;
     controller.nats().flush().await?;
 

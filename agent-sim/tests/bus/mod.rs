@@ -111,15 +111,15 @@ impl Controller {
                 .await
                 .expect("subscribed"),
             link.client()
-                .subscribe(AgentChannel::Heartbeat.of_all())
+                .subscribe(AgentChannel::Heartbeat.wildcard_subject())
                 .await
                 .expect("subscribed"),
             link.client()
-                .subscribe(AgentChannel::Results.of_all())
+                .subscribe(AgentChannel::Results.wildcard_subject())
                 .await
                 .expect("subscribed"),
             link.client()
-                .subscribe(AgentChannel::Progress.of_all())
+                .subscribe(AgentChannel::Progress.wildcard_subject())
                 .await
                 .expect("subscribed"),
         ]);
@@ -185,7 +185,7 @@ impl Controller {
 
     /// Sends bytes to an agent.
     pub(crate) async fn publish(&self, host: &HostId, payload: Vec<u8>) {
-        let subject = AgentChannel::Commands.of(host);
+        let subject = AgentChannel::Commands.subject(host);
         self.link
             .client()
             .publish(subject, payload.into())
@@ -200,16 +200,16 @@ impl Heard {
         if subject == HOSTS_ENROLL {
             return Some(json(&enrolled(read("enrolment", payload).expect("read"))));
         }
-        if let Some(host) = AgentChannel::Heartbeat.host(subject) {
+        if let Some(host) = AgentChannel::Heartbeat.parse_host(subject) {
             return Some(json(
                 &self.heartbeat(host, read("heartbeat", payload).expect("read")),
             ));
         }
-        if AgentChannel::Progress.host(subject).is_some() {
+        if AgentChannel::Progress.parse_host(subject).is_some() {
             self.progress.push(read("progress", payload).expect("read"));
             return None;
         }
-        let host = AgentChannel::Results.host(subject).expect("a result");
+        let host = AgentChannel::Results.parse_host(subject).expect("a result");
         let result: TeardownResult = read("result", payload).expect("read");
         assert_eq!(result.host_uuid, host);
         let copies = self.copies.entry(result.operation_id).or_default();

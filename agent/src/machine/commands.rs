@@ -352,7 +352,7 @@ impl Machine {
 }
 
 fn expired(now: Timestamp, not_after: Timestamp) -> bool {
-    now.since(not_after) > GRACE_MS
+    now.millis_since(not_after) > GRACE_MS
 }
 
 fn started(now: Now, command: TeardownCommand, traceparent: Option<String>) -> Started {

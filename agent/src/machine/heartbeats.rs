@@ -8,7 +8,7 @@
 use scuttle_schemas::agents::{
     Heartbeat, HeartbeatAccepted, HeartbeatType, MAX_PAGES, ReportedShard,
 };
-use scuttle_schemas::{ErrorCode, MAX_DECKIES_PER_HOST, MAX_HEARTBEAT_BYTES, Refusal, Text};
+use scuttle_schemas::{ErrorCode, ErrorReply, MAX_DECKIES_PER_HOST, MAX_HEARTBEAT_BYTES, Text};
 
 use super::{Effect, Machine, Note, Now, Step, Unanswered};
 use crate::runtime::{Inventory, RuntimeError};
@@ -317,7 +317,7 @@ impl Machine {
         }
     }
 
-    fn refused(&mut self, now: Now, refusal: Refusal, step: &mut Step) {
+    fn refused(&mut self, now: Now, refusal: ErrorReply, step: &mut Step) {
         if !matches!(
             refusal.code,
             ErrorCode::HostNotFound | ErrorCode::HostDecommissioned

@@ -7,7 +7,7 @@ use scuttle_schemas::agents::{
     AgentCommand, Heartbeat, HeartbeatAccepted, ProgressStep, ResultOutcome, ResultRecorded,
     TeardownProgress, TeardownResult,
 };
-use scuttle_schemas::{DeckyId, ErrorCode, OperationId, Refusal, Text, Timestamp};
+use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, OperationId, Text, Timestamp};
 
 use crate::ledger::Entry;
 use crate::runtime::{Inventory, RuntimeError, Teardown, TeardownReport};
@@ -87,7 +87,7 @@ pub struct Progress {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Unanswered {
     /// The controller refused it.
-    Refused(Refusal),
+    Refused(ErrorReply),
     /// Nobody listens.
     NoResponders,
     /// The answer is none that the protocol knows.
@@ -236,7 +236,7 @@ pub enum Note {
         /// The operation.
         operation_id: OperationId,
         /// Why.
-        refusal: Refusal,
+        refusal: ErrorReply,
     },
     /// A heartbeat was applied.
     HeartbeatAccepted {

@@ -113,7 +113,9 @@ impl Results {
     pub(super) fn sweep(&mut self, now: Timestamp) {
         let open = &self.open;
         self.finished.retain(|id, kept| {
-            !kept.recorded || open.contains_key(id) || now.since(kept.finished.not_after) <= KEPT_MS
+            !kept.recorded
+                || open.contains_key(id)
+                || now.millis_since(kept.finished.not_after) <= KEPT_MS
         });
     }
 

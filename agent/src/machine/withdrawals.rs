@@ -32,7 +32,8 @@ impl Withdrawn {
 
     /// Drops those whose command can come no more.
     pub(super) fn sweep(&mut self, now: Timestamp) {
-        self.0.retain(|id| now.since(accepted_at(*id)) <= KEPT_MS);
+        self.0
+            .retain(|id| now.millis_since(accepted_at(*id)) <= KEPT_MS);
     }
 
     pub(super) fn entries(&self) -> impl Iterator<Item = Entry> {

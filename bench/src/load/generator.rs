@@ -136,7 +136,7 @@ impl Asker {
         all.take(count)
             .map(|(host, sequence)| {
                 let payload = serde_json::to_vec(&heartbeat(host, boot, sequence))?;
-                Ok((AgentChannel::Heartbeat.of(host).into(), payload.into()))
+                Ok((AgentChannel::Heartbeat.subject(host).into(), payload.into()))
             })
             .collect()
     }

@@ -13,7 +13,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
 use async_nats::jetstream;
-use scuttle_schemas::{Partition, Partitions, subjects};
+use scuttle_schemas::{Partition, PartitionCount, subjects};
 use scuttle_tests::Role;
 use serde::Serialize;
 
@@ -109,7 +109,7 @@ struct Divided<'a> {
     stage: &'a mut Stage,
     servers: &'a mut Servers,
     controllers: Controllers,
-    of: Partitions,
+    of: PartitionCount,
     stored: Stored,
     /// The hosts that are asked for.
     hosts: Vec<u32>,
@@ -124,7 +124,7 @@ async fn measure(
     servers: &mut Servers,
     (count, in_flight, round): (u8, u16, u32),
 ) -> Result<Run> {
-    let of = Partitions::new(count).context("a number of partitions")?;
+    let of = PartitionCount::new(count).context("a number of partitions")?;
     let client = servers.client().await?;
     let mut controllers = Controllers::start(stage, servers, CONTROLLERS, of).await?;
     controllers.balanced(&client).await?;
@@ -158,12 +158,12 @@ async fn measure(
 
 /// As many of each partition, whichever number of them there is.
 fn hosts() -> Vec<u32> {
-    let most = COUNTS.into_iter().max().and_then(Partitions::new);
-    let of = most.unwrap_or(Partitions::ONE);
+    let most = COUNTS.into_iter().max().and_then(PartitionCount::new);
+    let of = most.unwrap_or(PartitionCount::ONE);
     let mut taken = vec![0; of.count()];
     let wanted = HOSTS_OF_EACH * of.count();
     let even = |host: &u32| {
-        let taken = &mut taken[of.of_host(&host_id(*host)).index()];
+        let taken = &mut taken[of.partition_of_host(&host_id(*host)).index()];
         *taken += 1;
         *taken <= HOSTS_OF_EACH
     };
@@ -174,7 +174,7 @@ impl Divided<'_> {
     async fn run(&mut self, in_flight: u16, round: u32) -> Result<Run> {
         // What each partition's hosts say, and who spends most on it.
         let (mut threads, mut said) = (Vec::new(), Vec::new());
-        for partition in self.of.all() {
+        for partition in self.of.iter() {
             let (load, used) = self.heartbeats(Some(partition)).await?;
             let (thread, _) = used.busiest().context("threads")?;
             ensure!(!threads.contains(&thread), "two partitions have one thread");
@@ -197,8 +197,8 @@ impl Divided<'_> {
         let heartbeats_per_second = load.per_second();
         let heartbeat = Spent::of(&load, &used, &threads)?;
 
-        let last = self.of.all().last().context("a partition")?;
-        let request_dropped_us = if self.of == Partitions::ONE {
+        let last = self.of.iter().last().context("a partition")?;
+        let request_dropped_us = if self.of == PartitionCount::ONE {
             None
         } else {
             let order = self.order(What::Unknown, subjects::TEARDOWN, 256, Some(last), 0)?;
@@ -280,8 +280,9 @@ impl Divided<'_> {
 
     fn hosts_of(&self, partition: Option<Partition>) -> Vec<u32> {
         let hosts = self.hosts.iter().copied();
-        let is_of =
-            |host: &u32| partition.is_none_or(|one| self.of.of_host(&host_id(*host)) == one);
+        let is_of = |host: &u32| {
+            partition.is_none_or(|one| self.of.partition_of_host(&host_id(*host)) == one)
+        };
         hosts.filter(is_of).collect()
     }
 

@@ -54,7 +54,7 @@ fn take(kind: &str, count: usize) -> Option<()> {
         for input in inputs.by_ref().take(BATCH) {
             let reply = swarm.step(input);
             assert!(
-                !matches!(reply, None | Some(Reply::Refused(_))),
+                !matches!(reply, None | Some(Reply::Rejected(_))),
                 "{reply:?}"
             );
         }

@@ -344,7 +344,7 @@ async fn clock(bus: &Bus, findings: &mut Findings) {
             if let Ok(told) = read::<OperationsUpdated>("broadcast", &message.payload)
                 && told.updated.is_empty()
             {
-                return Some(told.at.since(here));
+                return Some(told.at.millis_since(here));
             }
         }
         None

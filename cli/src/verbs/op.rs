@@ -4,7 +4,7 @@ use std::fmt::Write;
 
 use clap::Args;
 use scuttle_schemas::operations::{
-    OperationGetAnswer, OperationRecord, OperationState, ShardOutcome,
+    OperationGetReply, OperationRecord, OperationState, ShardOutcome,
 };
 use scuttle_schemas::{OperationId, Timestamp};
 
@@ -38,7 +38,7 @@ impl Op {
         if format == Format::Jsonl {
             return output::line(&operation);
         }
-        let answer = OperationGetAnswer { operation };
+        let answer = OperationGetReply { operation };
         format.one(&answer, || {
             let operation = &answer.operation;
             describe(operation, look::now(), output::width(), Paint::stdout())
@@ -101,7 +101,7 @@ fn done(operation: &OperationRecord, now: Timestamp) -> Vec<(&'static str, Strin
     let mut facts = vec![("sent", sent)];
     facts.push(match operation.finished_at {
         Some(finished) => {
-            let after = took(finished.since(operation.accepted_at));
+            let after = took(finished.millis_since(operation.accepted_at));
             ("ended", format!("{}, after {after}", when(finished, now)))
         }
         None => ("given up", when(operation.deadline, now)),

@@ -124,7 +124,7 @@ impl Kind {
             | Input::OperationsList(_)
             | Input::OperationGet(_) => Self::Read,
             Input::Relay { .. } => Self::Relay,
-            Input::Fenced(input) => Self::of(input),
+            Input::Linearizable(input) => Self::of(input),
             Input::Start
             | Input::Tick
             | Input::Teardown { .. }

@@ -91,7 +91,7 @@ impl<R> CommittedBatch<R> {
     #[must_use]
     pub fn into_rejected(mut self) -> Self {
         for (_, reply) in &mut self.replies {
-            *reply = Reply::Refused(StopReason::SteppedDown.refusal());
+            *reply = Reply::Rejected(StopReason::SteppedDown.refusal());
         }
         self.effects.clear();
         self
@@ -165,7 +165,7 @@ fn decide_all<R>(
     }];
     loop {
         let batch = decide(&mut state, jobs.drain(..), now());
-        stats.decided(state.census());
+        stats.decided(state.stats());
         if !batch.is_empty() {
             stats.handed_on();
             if decided.send(batch).is_err() {
@@ -183,7 +183,7 @@ fn decide_all<R>(
 
 /// How long to wait for an input until `decide` is called without one.
 pub fn next_timeout(state: &State, now: Timestamp) -> Duration {
-    let wait = u64::try_from(state.next_deadline().since(now)).unwrap_or(0);
+    let wait = u64::try_from(state.next_deadline().millis_since(now)).unwrap_or(0);
     Duration::from_millis(wait).min(LONGEST_WAIT)
 }
 

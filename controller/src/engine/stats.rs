@@ -6,7 +6,7 @@ use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use prometheus_client::metrics::histogram::Histogram;
-use scuttle_core::Census;
+use scuttle_core::Stats;
 
 /// A commit takes what an fsync takes: from a fast SSD to a disk that hangs.
 const SECONDS: [f64; 16] = [
@@ -21,7 +21,7 @@ const CHANGES: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0]
 #[derive(Debug)]
 pub struct EngineStats {
     /// None unless it leads. LeaseGuard for a copy of some numbers, on either side.
-    census: Mutex<Option<Census>>,
+    census: Mutex<Option<Stats>>,
     /// Batches that were decided and wait for the thread that commits.
     decided: AtomicUsize,
     /// Changes in the journal.
@@ -61,7 +61,7 @@ impl EngineStats {
     }
 
     /// A batch was decided: the record as it now is.
-    pub(crate) fn decided(&self, census: Census) {
+    pub(crate) fn decided(&self, census: Stats) {
         *self.census.lock().unwrap_or_else(PoisonError::into_inner) = Some(census);
     }
 
@@ -99,7 +99,7 @@ impl EngineStats {
     }
 
     /// The record when the last batch was decided.
-    pub(crate) fn census(&self) -> Option<Census> {
+    pub(crate) fn census(&self) -> Option<Stats> {
         *self.census.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -101,7 +101,7 @@ impl Candidate<'_> {
             let Some(follower) = self.load(&opened.peers).await? else {
                 return Ok(());
             };
-            let (hosts, shards, open) = follower.state.size();
+            let (hosts, shards, open) = follower.state.row_counts();
             info!("following: {hosts} hosts, {shards} shards, {open} open operations");
             self.health.set_following(self.connected.clone());
             self.balance.follows(partition);
@@ -239,7 +239,7 @@ impl Candidate<'_> {
 
     /// Takes the lease as soon as nobody has it.
     async fn take(&self, leases: &LeaseBucket) -> Lease {
-        let key = subjects::leader_key(self.stream.assignment.partition);
+        let key = subjects::lease_key(self.stream.assignment.partition);
         let mut waiting = Waiting::default();
         loop {
             if self.balance.defers() && leases.is_free(&key).await {

@@ -149,7 +149,9 @@ async fn subscribe(inbound: Inbound, lease: LeaseGuard) -> anyhow::Result<(Servi
         ..
     } = &inbound.desk;
     let mut tasks = JoinSet::new();
-    let progress = client.subscribe(AgentChannel::Progress.of_all()).await?;
+    let progress = client
+        .subscribe(AgentChannel::Progress.wildcard_subject())
+        .await?;
     // Each looks at all that waits for it before another runs, as many messages as came in one go: else those that are read
     // meanwhile would be more than a subscription holds.
     tasks.spawn(unconstrained(serve::progress(progress, inbound.clone())));
@@ -167,7 +169,9 @@ async fn subscribe(inbound: Inbound, lease: LeaseGuard) -> anyhow::Result<(Servi
     }
     if assignment.is_one_of_several() && assignment.is_first() {
         for broadcast in subjects::BROADCASTS {
-            let told = client.subscribe(subjects::told(None, broadcast)).await?;
+            let told = client
+                .subscribe(subjects::relay_subject(None, broadcast))
+                .await?;
             tasks.spawn(unconstrained(serve::told(told, inbound.clone())));
         }
         let gather = Gather {

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 use async_nats::Client;
 use async_nats::jetstream::kv::{Operation, Store};
 use futures_util::StreamExt;
-use scuttle_schemas::{Partition, Partitions, subjects};
+use scuttle_schemas::{Partition, PartitionCount, subjects};
 use tokio::sync::Notify;
 use tracing::{debug, info};
 use uuid::Uuid;
@@ -33,7 +33,7 @@ pub struct Rebalancer(Arc<Known>);
 
 #[derive(Debug)]
 struct Known {
-    of: Partitions,
+    of: PartitionCount,
     /// How long what is said counts.
     ttl: Duration,
     own: Mutex<Own>,
@@ -52,7 +52,7 @@ struct Own {
 
 impl Rebalancer {
     /// Of a controller that starts.
-    pub fn new(of: Partitions, ttl: Duration) -> Self {
+    pub fn new(of: PartitionCount, ttl: Duration) -> Self {
         Self(Arc::new(Known {
             of,
             ttl,
@@ -129,7 +129,7 @@ impl Rebalancer {
     /// Says that it is there, and hears who else is, until the shutdown begins. Without it nobody else is known of: nothing is left
     /// to anybody, and nothing given back.
     pub async fn run(self, client: Client, replicas: usize, mut shutdown: Shutdown) {
-        let key = format!("{}{}", subjects::PRESENCE, Uuid::now_v7());
+        let key = format!("{}{}", subjects::PRESENCE_KEY_PREFIX, Uuid::now_v7());
         let (bucket, ttl) = (subjects::LEASES_BUCKET, self.0.ttl);
         let bucket = loop {
             let opened = LeaseBucket::open(client.clone(), bucket, replicas, ttl).await;
@@ -173,7 +173,9 @@ impl Rebalancer {
 
     async fn hear(&self, bucket: &Store, own: &str) {
         loop {
-            let watched = bucket.watch(format!("{}>", subjects::PRESENCE)).await;
+            let watched = bucket
+                .watch(format!("{}>", subjects::PRESENCE_KEY_PREFIX))
+                .await;
             match watched {
                 Ok(mut entries) => {
                     while let Some(Ok(entry)) = entries.next().await {
@@ -213,16 +215,16 @@ mod tests {
     use std::time::{Duration, Instant};
 
     use async_nats::jetstream::kv::Operation;
-    use scuttle_schemas::Partitions;
+    use scuttle_schemas::PartitionCount;
 
     use super::Rebalancer;
 
     #[test]
     fn who_leads_more_than_another_defers_to_it() {
-        let of = Partitions::new(4).expect("valid");
+        let of = PartitionCount::new(4).expect("valid");
         let balance = Rebalancer::new(of, Duration::from_mins(1));
         let leads = |count| {
-            for partition in of.all().take(count) {
+            for partition in of.iter().take(count) {
                 balance.leads(partition);
             }
         };
@@ -240,9 +242,9 @@ mod tests {
 
     #[tokio::test(start_paused = true)]
     async fn two_more_than_another_are_one_too_many() {
-        let of = Partitions::new(4).expect("valid");
+        let of = PartitionCount::new(4).expect("valid");
         let balance = Rebalancer::new(of, Duration::ZERO);
-        let all: Vec<_> = of.all().collect();
+        let all: Vec<_> = of.iter().collect();
         for partition in &all[..3] {
             balance.leads(*partition);
         }

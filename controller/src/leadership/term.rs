@@ -3,7 +3,7 @@
 
 use std::io;
 
-use scuttle_schemas::{ErrorCode, Refusal};
+use scuttle_schemas::{ErrorCode, ErrorReply};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio::sync::watch;
 use tracing::info;
@@ -44,13 +44,13 @@ pub enum StopReason {
 
 impl StopReason {
     /// What whoever comes after it is told.
-    pub fn refusal(self) -> Refusal {
+    pub fn refusal(self) -> ErrorReply {
         match self {
-            Self::SteppedDown => Refusal::new(
+            Self::SteppedDown => ErrorReply::new(
                 ErrorCode::NotLeader,
                 "this controller does not lead any more: ask again, the one that does answers",
             ),
-            Self::Shutdown => Refusal::new(
+            Self::Shutdown => ErrorReply::new(
                 ErrorCode::ShuttingDown,
                 "the controller is stopping: ask again, its next start answers",
             ),

@@ -107,7 +107,7 @@ fn options(
     let options = access.connect_options()?;
     Ok(options
         .name("scuttle-controller")
-        .custom_inbox_prefix(subjects::CONTROLLER_INBOX)
+        .custom_inbox_prefix(subjects::CONTROLLER_INBOX_PREFIX)
         .ping_interval(PING)
         .read_buffer_capacity(READ)
         .subscription_capacity(SUBSCRIPTION)

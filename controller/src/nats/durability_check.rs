@@ -18,7 +18,7 @@ pub async fn look(client: &Client, told: &mut BTreeSet<String>) {
         info!(
             "no NATS server says how it stores, so it is not known whether a power cut could take what it has acknowledged: let \
              this user publish on {}, as nats.conf does",
-            subjects::SERVERS
+            subjects::SERVER_INFO
         );
     }
     for server in servers {

@@ -140,7 +140,7 @@ pub struct About<'a> {
 impl<'a> About<'a> {
     /// The host whose channel a subject is.
     pub fn host(channel: Option<AgentChannel>, subject: &'a str) -> Self {
-        let host = channel.and_then(|channel| channel.host_text(subject));
+        let host = channel.and_then(|channel| channel.host_token(subject));
         Self {
             host: host.map(|host| truncate_chars(host, MAX_ID)),
             operation: None,

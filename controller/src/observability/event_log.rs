@@ -30,7 +30,7 @@ impl EventLog {
     /// For what happens from this state on.
     pub fn new(state: &State) -> Self {
         let statuses = state
-            .statuses()
+            .host_statuses()
             .map(|(host, status)| (host.clone(), status));
         Self {
             statuses: statuses.collect(),

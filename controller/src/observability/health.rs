@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use scuttle_schemas::{Partition, Partitions};
+use scuttle_schemas::{Partition, PartitionCount};
 use tokio::sync::watch;
 
 use crate::leadership::term::Shutdown;
@@ -52,8 +52,10 @@ pub struct Health {
 
 impl Health {
     /// Of a controller that starts, with so many partitions; what is told is told of the first.
-    pub fn new(shutdown: Shutdown, partitions: Partitions) -> Self {
-        let phases = partitions.all().map(|_| watch::Sender::new(Phase::Loading));
+    pub fn new(shutdown: Shutdown, partitions: PartitionCount) -> Self {
+        let phases = partitions
+            .iter()
+            .map(|_| watch::Sender::new(Phase::Loading));
         Self {
             phases: phases.collect(),
             own: 0,

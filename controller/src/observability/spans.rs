@@ -84,7 +84,7 @@ pub(crate) fn finish_request(
         span.set(OUTCOME, outcome.word());
         span.set("scuttle.repeated", outcome.repeated);
     }
-    if let Reply::Refused(refusal) = reply {
+    if let Reply::Rejected(refusal) = reply {
         span.failed(word(refusal.code).unwrap_or_default(), &*refusal.message);
     } else if let Some((decided, durable)) = commit {
         span.part("commit", decided, durable);
@@ -106,7 +106,7 @@ pub(crate) fn start_command(effect: &mut Effect) -> Option<Span> {
         return None;
     };
     let mut span = start(Kind::Producer, "publish command", Some(trace), || {
-        messaging("send", AgentChannel::Commands.of(host))
+        messaging("send", AgentChannel::Commands.subject(host))
     })?;
     span.set(HOST, host.to_string());
     match command {

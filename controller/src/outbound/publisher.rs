@@ -8,7 +8,7 @@ use bytes::Bytes;
 use scuttle_core::{Effect, Reply, Trace};
 use scuttle_schemas::agents::ResultRecorded;
 use scuttle_schemas::subjects::{self, AgentChannel};
-use scuttle_schemas::{OperationId, Refusal, RefusalBody, headers};
+use scuttle_schemas::{ErrorReply, ErrorReplyBody, OperationId, headers};
 use tokio::sync::mpsc::Receiver;
 use tracing::{debug, warn};
 
@@ -156,7 +156,7 @@ pub fn encode_effect(
             command,
             trace,
         } => (
-            AgentChannel::Commands.of(&host).into(),
+            AgentChannel::Commands.subject(&host).into(),
             encoder.encode(&command),
             trace,
         ),
@@ -177,11 +177,11 @@ pub fn encode_effect(
         ),
         Effect::Relayed {
             revision,
-            told,
+            broadcast,
             trace,
         } => (
-            Subject::from_static(relay_format::broadcast_subject(told.topic)),
-            relay_format::with_revision(&told, revision),
+            Subject::from_static(relay_format::broadcast_subject(broadcast.topic)),
+            relay_format::with_revision(&broadcast, revision),
             trace,
         ),
     };
@@ -198,9 +198,9 @@ pub fn encode_effect(
 /// The headers and the payload of an answer.
 pub fn encode_reply(encoder: &mut Encoder, reply: &Reply) -> (Option<HeaderMap>, Bytes) {
     match reply {
-        Reply::Refused(refusal) => (
+        Reply::Rejected(refusal) => (
             Some(refusal_headers(refusal)),
-            encoder.encode(&RefusalBody::from(refusal.clone())),
+            encoder.encode(&ErrorReplyBody::from(refusal.clone())),
         ),
         reply => (None, encoder.encode(reply)),
     }
@@ -231,13 +231,13 @@ pub async fn reply(
         let about = About::host(endpoint.channel(), subject).operation(operation);
         counters.count_about(&about, Source::Endpoint(endpoint), cause, length, what);
     };
-    if !subjects::may_be_answered(&request.message.subject, &inbox) {
+    if !subjects::is_allowed_reply_subject(&request.message.subject, &inbox) {
         count(Cause::ReplySubject, &"it is not answered");
         return;
     }
     let (headers, payload) = encode_reply(encoder, reply);
     let sent = match reply {
-        Reply::Refused(refusal) => {
+        Reply::Rejected(refusal) => {
             let headers = headers.unwrap_or_default();
             let sent = client.publish_with_headers(inbox, headers, payload).await;
             // The library counts as errors only answers of its own, which have no body. So it is asked
@@ -268,10 +268,10 @@ pub async fn reply(
 
 /// Whether an answer counts as one to a client: not the pages of which one answer is made.
 pub fn is_counted(request: &Request) -> bool {
-    !subjects::is_asked_by_controllers(&request.message.subject)
+    !subjects::is_partition_request(&request.message.subject)
 }
 
-fn refusal_headers(refusal: &Refusal) -> HeaderMap {
+fn refusal_headers(refusal: &ErrorReply) -> HeaderMap {
     let mut map = HeaderMap::new();
     // The message may quote the request, and a line break in it would begin another header.
     let message: String = refusal.message.chars().take(MAX_HEADER).collect();

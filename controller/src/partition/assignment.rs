@@ -8,7 +8,7 @@ use async_nats::Subject;
 use memchr::memmem;
 use scuttle_core::Input;
 use scuttle_schemas::subjects::{self, AgentChannel};
-use scuttle_schemas::{HostId, OperationId, Partition, Partitions};
+use scuttle_schemas::{HostId, OperationId, Partition, PartitionCount};
 use uuid::Uuid;
 
 use crate::request::endpoint::{Endpoint, Rejected};
@@ -20,19 +20,19 @@ pub struct PartitionAssignment {
     /// Which.
     pub partition: Partition,
     /// Of how many.
-    pub of: Partitions,
+    pub of: PartitionCount,
 }
 
 impl PartitionAssignment {
     /// All hosts.
     pub const WHOLE: Self = Self {
         partition: Partition::FIRST,
-        of: Partitions::ONE,
+        of: PartitionCount::ONE,
     };
 
     /// Whether there are others.
     pub fn is_one_of_several(self) -> bool {
-        self.of != Partitions::ONE
+        self.of != PartitionCount::ONE
     }
 
     /// Whether its leader answers what is about no host, merges the lists and numbers the broadcasts.
@@ -42,12 +42,12 @@ impl PartitionAssignment {
 
     /// Whether a host is one of its own.
     pub fn owns_host(self, host: &HostId) -> bool {
-        !self.is_one_of_several() || self.of.of_host(host) == self.partition
+        !self.is_one_of_several() || self.of.partition_of_host(host) == self.partition
     }
 
     /// Whether an operation's host is.
     pub fn owns_operation(self, id: OperationId) -> bool {
-        self.of.of_operation(id) == self.partition
+        self.of.partition_of_operation(id) == self.partition
     }
 
     /// Whether it takes what an agent says on this subject, of which nothing else is read.
@@ -55,9 +55,9 @@ impl PartitionAssignment {
         if !self.is_one_of_several() {
             return true;
         }
-        let host = channel.host_text(subject);
+        let host = channel.host_token(subject);
         host.map_or(self.is_first(), |host| {
-            self.of.of_text(host) == self.partition
+            self.of.partition_of_host_text(host) == self.partition
         })
     }
 
@@ -65,14 +65,14 @@ impl PartitionAssignment {
     /// any others, and most are another's.
     pub fn owns_payload(self, payload: &[u8]) -> Option<bool> {
         let host = named(payload).filter(|_| self.is_one_of_several())?;
-        Some(self.of.of_text(host) == self.partition)
+        Some(self.of.partition_of_host_text(host) == self.partition)
     }
 
     /// An id for a host that is to be one of its own.
     pub fn new_host_id(self) -> HostId {
         loop {
             let host = Uuid::now_v7().to_string();
-            if self.of.of_text(&host) == self.partition {
+            if self.of.partition_of_host_text(&host) == self.partition {
                 return host.parse().expect("a UUID is a valid host_uuid");
             }
         }
@@ -89,7 +89,7 @@ impl PartitionAssignment {
             Ok(Input::Cancel(request)) => self.owns_operation(request.operation_id),
             Ok(Input::Enroll { request, .. }) => match &request.host_uuid {
                 Some(host) => self.owns_host(host),
-                None => self.of.of_name(&request.name) == self.partition,
+                None => self.of.partition_of_name(&request.name) == self.partition,
             },
             // They came on a subject of its own.
             Ok(_) => true,
@@ -108,7 +108,7 @@ impl PartitionAssignment {
             _ => false,
         };
         if old_is_harm && self.is_one_of_several() {
-            Input::Fenced(Box::new(input))
+            Input::Linearizable(Box::new(input))
         } else {
             input
         }
@@ -125,8 +125,8 @@ impl PartitionAssignment {
 
     /// Those of all partitions whose rows are in a controller's data directory, if there are several.
     pub fn find_data_dirs(data_dir: &Path) -> Vec<PathBuf> {
-        let of = Partitions::MOST;
-        let all = of.all().map(|partition| Self { partition, of });
+        let of = PartitionCount::MAX;
+        let all = of.iter().map(|partition| Self { partition, of });
         let directories = all.map(|assignment| assignment.data_dir(data_dir));
         directories
             .filter(|path| path.join(FILE_NAME).is_file())
@@ -139,7 +139,10 @@ impl PartitionAssignment {
         if self.is_one_of_several() && endpoint.reads() {
             let partition = self.partition;
             let name = format!("partition-{partition}-{name}");
-            (subjects::asked(partition, &subject), name)
+            (
+                subjects::partition_request_subject(partition, &subject),
+                name,
+            )
         } else {
             (subject, name.to_owned())
         }
@@ -150,7 +153,7 @@ impl PartitionAssignment {
         if self.is_first() || !subjects::BROADCASTS.contains(&subject.as_str()) {
             return subject;
         }
-        subjects::told(Some(self.partition), &subject).into()
+        subjects::relay_subject(Some(self.partition), &subject).into()
     }
 }
 
@@ -173,7 +176,7 @@ mod tests {
     use scuttle_schemas::hosts::HostsListRequest;
     use scuttle_schemas::shards::ShardsListRequest;
     use scuttle_schemas::subjects::{self, AgentChannel::Results};
-    use scuttle_schemas::{Partition, Partitions};
+    use scuttle_schemas::{Partition, PartitionCount};
 
     use super::PartitionAssignment;
     use crate::request::endpoint::Endpoint;
@@ -197,13 +200,13 @@ mod tests {
 
     #[test]
     fn a_page_for_another_leader_is_fenced() {
-        let of = Partitions::new(2).expect("valid");
+        let of = PartitionCount::new(2).expect("valid");
         let fences = |assignment: PartitionAssignment| {
             let list = Input::ShardsList(ShardsListRequest::default());
-            matches!(assignment.make_linearizable(list), Input::Fenced(_))
+            matches!(assignment.make_linearizable(list), Input::Linearizable(_))
         };
         let fences = of
-            .all()
+            .iter()
             .map(|partition| fences(PartitionAssignment { partition, of }));
         assert_eq!(fences.collect::<Vec<_>>(), [false, true]);
         let partition = Partition::FIRST;
@@ -213,7 +216,7 @@ mod tests {
         };
         let of_one_host =
             PartitionAssignment { partition, of }.make_linearizable(Input::HostsList(one_host));
-        assert!(matches!(of_one_host, Input::Fenced(_)));
+        assert!(matches!(of_one_host, Input::Linearizable(_)));
         let list = Input::ShardsList(ShardsListRequest::default());
         assert!(matches!(
             PartitionAssignment::WHOLE.make_linearizable(list),
@@ -242,17 +245,17 @@ mod tests {
 
     #[test]
     fn one_of_several_takes_each_host() {
-        let of = Partitions::new(4).expect("valid");
+        let of = PartitionCount::new(4).expect("valid");
         for number in 0..64 {
             let host = format!("worker-{number}").parse().expect("valid");
-            let subject = Results.of(&host);
+            let subject = Results.subject(&host);
             let takes =
                 |partition| PartitionAssignment { partition, of }.owns_subject(Results, &subject);
-            assert_eq!(of.all().filter(|one| takes(*one)).count(), 1, "{subject}");
+            assert_eq!(of.iter().filter(|one| takes(*one)).count(), 1, "{subject}");
         }
         // What names no host is the first's.
         let takes =
             |partition| PartitionAssignment { partition, of }.owns_subject(Results, "nobody's");
-        assert_eq!(of.all().filter(|one| takes(*one)).count(), 1);
+        assert_eq!(of.iter().filter(|one| takes(*one)).count(), 1);
     }
 }

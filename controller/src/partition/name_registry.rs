@@ -13,7 +13,7 @@ use std::time::Duration;
 use async_nats::Client;
 use async_nats::jetstream::kv::{self, CreateErrorKind, Operation, Store, UpdateErrorKind};
 use scuttle_schemas::hosts::{EnrollRequest, HostRecord, HostStatus, HostsList, HostsListRequest};
-use scuttle_schemas::{ErrorCode, HostId, HostName, Partitions, Refusal, subjects};
+use scuttle_schemas::{ErrorCode, ErrorReply, HostId, HostName, PartitionCount, subjects};
 use tokio::sync::Semaphore;
 
 use crate::nats::key_value;
@@ -38,7 +38,7 @@ const ATTEMPTS: usize = 8;
 pub struct Names {
     client: Client,
     bucket: Store,
-    of: Partitions,
+    of: PartitionCount,
     enrolling: Arc<Mutex<BTreeSet<HostId>>>,
     at_once: Arc<Semaphore>,
 }
@@ -82,7 +82,7 @@ impl Names {
     ///
     /// # Errors
     /// The servers do not do it.
-    pub async fn open(client: Client, replicas: usize, of: Partitions) -> anyhow::Result<Self> {
+    pub async fn open(client: Client, replicas: usize, of: PartitionCount) -> anyhow::Result<Self> {
         let bucket = open(client.clone(), replicas).await?;
         Ok(Self {
             client,
@@ -94,7 +94,7 @@ impl Names {
     }
 
     /// Why nothing is said of a host that is about to be enrolled: what is on record of it may be other in a moment.
-    pub fn is_unsaid(&self, host: &HostId) -> Option<Refusal> {
+    pub fn is_unsaid(&self, host: &HostId) -> Option<ErrorReply> {
         let enrolling = self.enrolling.lock();
         let enrolling = enrolling.unwrap_or_else(PoisonError::into_inner);
         let unsaid = enrolling.contains(host);
@@ -113,7 +113,7 @@ impl Names {
     /// # Errors
     /// `bad_request`: the name belongs to another living host. Or the servers or another leader do not answer: nothing was
     /// enrolled.
-    pub async fn claim(&self, request: &EnrollRequest, fresh: HostId) -> Result<Claim, Refusal> {
+    pub async fn claim(&self, request: &EnrollRequest, fresh: HostId) -> Result<Claim, ErrorReply> {
         let _permit = self.at_once.acquire().await;
         let host = request.host_uuid.clone().unwrap_or(fresh);
         let Some(enrolling) = self.enrolling(host.clone()) else {
@@ -145,7 +145,7 @@ impl Names {
             if let Some(holder) = holder {
                 return match &request.host_uuid {
                     None => Ok(Claim::Held(Box::new(holder))),
-                    Some(_) => Err(Refusal::new(
+                    Some(_) => Err(ErrorReply::new(
                         ErrorCode::BadRequest,
                         format!(
                             "the name {} belongs to host {}",
@@ -172,12 +172,12 @@ impl Names {
         &self,
         claimant: &[u8],
         name: &HostName,
-    ) -> Result<Option<HostRecord>, Refusal> {
+    ) -> Result<Option<HostRecord>, ErrorReply> {
         let claimant = std::str::from_utf8(claimant).ok();
         let Some(host) = claimant.and_then(|text| text.parse::<HostId>().ok()) else {
             return Ok(None);
         };
-        let partition = self.of.of_host(&host);
+        let partition = self.of.partition_of_host(&host);
         let request = HostsListRequest {
             host_uuid: Some(host),
             ..HostsListRequest::default()
@@ -208,13 +208,13 @@ pub(crate) fn key(name: &HostName) -> String {
     name.as_str().replace('.', "=")
 }
 
-fn failed(cause: impl std::fmt::Display) -> Refusal {
+fn failed(cause: impl std::fmt::Display) -> ErrorReply {
     let bucket = subjects::NAMES_BUCKET;
     let message =
         format!("the name cannot be claimed in the bucket {bucket}: {cause}: nothing was enrolled");
-    Refusal::new(ErrorCode::StorageFailed, message)
+    ErrorReply::new(ErrorCode::StorageFailed, message)
 }
 
-fn again(what: &str) -> Refusal {
+fn again(what: &str) -> ErrorReply {
     serve::later(format!("{what}: ask again"))
 }

@@ -3,7 +3,7 @@
 
 use bytes::Bytes;
 use memchr::memmem;
-use scuttle_core::{Effect, Relayed, Topic};
+use scuttle_core::{Effect, RelayedBroadcast, Topic};
 use scuttle_schemas::subjects;
 
 /// Before each revision in a broadcast. Within a text of JSON each quotation mark has a backslash before it; and where this is the
@@ -30,7 +30,7 @@ pub fn encode_header(effect: &Effect) -> Option<String> {
 }
 
 /// Reads what was told on this subject.
-pub fn decode(subject: &str, payload: &[u8]) -> Option<Relayed> {
+pub fn decode(subject: &str, payload: &[u8]) -> Option<RelayedBroadcast> {
     let all = [Topic::Shards, Topic::Hosts, Topic::Operations];
     let topic = all
         .into_iter()
@@ -38,10 +38,10 @@ pub fn decode(subject: &str, payload: &[u8]) -> Option<Relayed> {
     let end = payload.iter().position(|byte| !byte.is_ascii_digit())?;
     let (revision, rest) = payload.split_at(end);
     let (kind, message) = rest.split_first()?;
-    Some(Relayed {
+    Some(RelayedBroadcast {
         topic,
         revision: std::str::from_utf8(revision).ok()?.parse().ok()?,
-        repeats: match *kind {
+        is_repeat: match *kind {
             REPEATS => true,
             TELLS => false,
             _ => return None,
@@ -60,7 +60,7 @@ pub fn broadcast_subject(topic: Topic) -> &'static str {
 }
 
 /// The message, with this revision in the place of its own.
-pub fn with_revision(told: &Relayed, revision: u64) -> Bytes {
+pub fn with_revision(told: &RelayedBroadcast, revision: u64) -> Bytes {
     let (own, new) = (told.revision.to_string(), revision.to_string());
     let message = &*told.message;
     let mut numbered = Vec::with_capacity(message.len() + message.len() / 64 + new.len());
@@ -115,9 +115,9 @@ mod tests {
                 &json,
             ]
             .concat();
-            let on = subjects::told(None, subjects::SHARDS_UPDATED);
+            let on = subjects::relay_subject(None, subjects::SHARDS_UPDATED);
             let relayed = decode(&on, &payload).expect("told");
-            assert_eq!((relayed.revision, relayed.repeats), (own, false));
+            assert_eq!((relayed.revision, relayed.is_repeat), (own, false));
             assert_eq!(broadcast_subject(relayed.topic), subjects::SHARDS_UPDATED);
             let on: Value = serde_json::from_slice(&with_revision(&relayed, new)).expect("JSON");
             let read: ShardsUpdated = serde_json::from_value(on).expect("a message");
@@ -128,9 +128,9 @@ mod tests {
 
     #[test]
     fn what_is_not_told_so_is_not_read() {
-        let hosts = &subjects::told(None, subjects::HOSTS_UPDATED);
+        let hosts = &subjects::relay_subject(None, subjects::HOSTS_UPDATED);
         let repeat = decode(hosts, b"12={}").expect("told");
-        assert_eq!((repeat.topic, repeat.repeats), (Topic::Hosts, true));
+        assert_eq!((repeat.topic, repeat.is_repeat), (Topic::Hosts, true));
         for payload in ["", "12", "{}", "+{}", "12-{}", "99999999999999999999+{}"] {
             assert!(decode(hosts, payload.as_bytes()).is_none(), "{payload}");
         }

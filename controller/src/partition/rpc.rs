@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use async_nats::client::RequestErrorKind;
 use async_nats::{Client, Request};
 use bytes::Bytes;
-use scuttle_schemas::{ErrorCode, Partition, Refusal, RefusalBody, headers, subjects};
+use scuttle_schemas::{ErrorCode, ErrorReply, ErrorReplyBody, Partition, headers, subjects};
 use serde::de::DeserializeOwned;
 
 use crate::request::endpoint::Endpoint;
@@ -26,7 +26,7 @@ pub async fn ask<T: DeserializeOwned>(
     partition: Partition,
     endpoint: Endpoint,
     payload: Bytes,
-) -> Result<T, Refusal> {
+) -> Result<T, ErrorReply> {
     let asked = Instant::now();
     loop {
         let answer = once(client, partition, endpoint, payload.clone()).await;
@@ -43,8 +43,8 @@ async fn once<T: DeserializeOwned>(
     partition: Partition,
     endpoint: Endpoint,
     payload: Bytes,
-) -> Result<T, Refusal> {
-    let subject = subjects::asked(partition, &endpoint.subject());
+) -> Result<T, ErrorReply> {
+    let subject = subjects::partition_request_subject(partition, &endpoint.subject());
     let request = Request::new().payload(payload).timeout(Some(PATIENCE));
     let answer = client.send_request(subject, request).await;
     let answer = answer.map_err(|error| match error.kind() {
@@ -53,13 +53,13 @@ async fn once<T: DeserializeOwned>(
     })?;
     let refused = answer.headers.as_ref();
     if refused.is_some_and(|headers| headers.get(headers::SERVICE_ERROR_CODE).is_some()) {
-        let body: Result<RefusalBody, _> = serde_json::from_slice(&answer.payload);
+        let body: Result<ErrorReplyBody, _> = serde_json::from_slice(&answer.payload);
         return Err(body.map_or_else(|error| away(partition, &error), |body| body.error));
     }
     serde_json::from_slice(&answer.payload).map_err(|error| away(partition, &error))
 }
 
-fn away(partition: Partition, cause: &dyn std::fmt::Display) -> Refusal {
+fn away(partition: Partition, cause: &dyn std::fmt::Display) -> ErrorReply {
     let message = format!("partition {partition} does not answer ({cause}): ask again");
-    Refusal::new(ErrorCode::NotLeader, message)
+    ErrorReply::new(ErrorCode::NotLeader, message)
 }

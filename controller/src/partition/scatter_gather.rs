@@ -10,7 +10,7 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use futures_util::future::{join_all, try_join_all};
 use scuttle_core::{Input, Reply, merge_hosts, merge_operations, merge_shards};
-use scuttle_schemas::{ErrorCode, HostId, OperationId, Partition, Partitions, Refusal};
+use scuttle_schemas::{ErrorCode, ErrorReply, HostId, OperationId, Partition, PartitionCount};
 use serde::de::DeserializeOwned;
 use tokio::sync::Semaphore;
 use tokio::task::JoinSet;
@@ -46,7 +46,7 @@ pub struct Gather {
     /// When to stop.
     pub term: Term,
     /// How many partitions there are.
-    pub of: Partitions,
+    pub of: PartitionCount,
     /// Room for what is gathered at once.
     pub room: Arc<Semaphore>,
 }
@@ -85,7 +85,7 @@ impl Gather {
             Err(Rejected { cause, refusal }) => {
                 let (source, length) = (Source::Endpoint(endpoint), payload.len());
                 self.counters.count(source, cause, length, &refusal.message);
-                Reply::Refused(refusal)
+                Reply::Rejected(refusal)
             }
         };
         self.counters.answers.count(endpoint, &reply);
@@ -108,11 +108,11 @@ impl Gather {
         let reply = tokio::select! {
             biased;
             () = term.ended() => None,
-            gathered = gathered => Some(gathered.unwrap_or_else(Reply::Refused)),
+            gathered = gathered => Some(gathered.unwrap_or_else(Reply::Rejected)),
         };
         let end = || term.end().unwrap_or(StopReason::SteppedDown).refusal();
         let reply = reply.filter(|_| self.lease.is_valid());
-        reply.unwrap_or_else(|| Reply::Refused(end()))
+        reply.unwrap_or_else(|| Reply::Rejected(end()))
     }
 
     async fn gather(
@@ -120,7 +120,7 @@ impl Gather {
         endpoint: Endpoint,
         input: Input,
         payload: Bytes,
-    ) -> Result<Reply, Refusal> {
+    ) -> Result<Reply, ErrorReply> {
         let _room = self.room.acquire().await;
         match input {
             Input::ShardsList(request) => {
@@ -139,7 +139,7 @@ impl Gather {
                 self.operation(endpoint, request.operation_id, payload)
                     .await
             }
-            _ => Err(Refusal::new(ErrorCode::BadRequest, "it is no list")),
+            _ => Err(ErrorReply::new(ErrorCode::BadRequest, "it is no list")),
         }
     }
 
@@ -150,11 +150,11 @@ impl Gather {
         endpoint: Endpoint,
         payload: Bytes,
         host: Option<&HostId>,
-    ) -> Result<Vec<T>, Refusal> {
+    ) -> Result<Vec<T>, ErrorReply> {
         let page = |partition| ask(&self.client, partition, endpoint, payload.clone());
         let mut pages = vec![page(Partition::FIRST).await?];
-        let only = host.map(|host| self.of.of_host(host));
-        let others = self.of.all().skip(1);
+        let only = host.map(|host| self.of.partition_of_host(host));
+        let others = self.of.iter().skip(1);
         let others = others.filter(|other| only.is_none_or(|only| only == *other));
         pages.extend(try_join_all(others.map(page)).await?);
         Ok(pages)
@@ -166,16 +166,16 @@ impl Gather {
         endpoint: Endpoint,
         id: OperationId,
         payload: Bytes,
-    ) -> Result<Reply, Refusal> {
+    ) -> Result<Reply, ErrorReply> {
         let get = |partition| ask(&self.client, partition, endpoint, payload.clone());
         let found = |answer| Reply::Operation(Box::new(answer));
-        let home = self.of.of_operation(id);
+        let home = self.of.partition_of_operation(id);
         let unknown = match get(home).await {
             Ok(answer) => return Ok(found(answer)),
             Err(refusal) if refusal.code == ErrorCode::OperationNotFound => refusal,
             Err(refusal) => return Err(refusal),
         };
-        let others = self.of.all().filter(|other| *other != home);
+        let others = self.of.iter().filter(|other| *other != home);
         let mut refusals = Vec::new();
         for answer in join_all(others.map(get)).await {
             match answer {
@@ -183,7 +183,7 @@ impl Gather {
                 Err(refusal) => refusals.push(refusal),
             }
         }
-        let other = |refusal: &Refusal| refusal.code != ErrorCode::OperationNotFound;
+        let other = |refusal: &ErrorReply| refusal.code != ErrorCode::OperationNotFound;
         Err(refusals.into_iter().find(other).unwrap_or(unknown))
     }
 }

@@ -7,7 +7,7 @@ use scuttle_schemas::agents::{Heartbeat, TeardownProgress, TeardownResult};
 use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_schemas::teardown::TeardownRequest;
 use scuttle_schemas::{
-    ErrorCode, HostId, OperationId, Partitions, Refusal, Unreadable, headers, read,
+    ErrorCode, ErrorReply, HostId, OperationId, PartitionCount, ReadErrorKind, headers, read,
 };
 use serde::de::DeserializeOwned;
 use uuid::Uuid;
@@ -46,11 +46,11 @@ pub struct Rejected {
     /// What kind of thing is wrong.
     pub cause: Cause,
     /// The answer.
-    pub refusal: Refusal,
+    pub refusal: ErrorReply,
 }
 
-impl From<Refusal> for Rejected {
-    fn from(refusal: Refusal) -> Self {
+impl From<ErrorReply> for Rejected {
+    fn from(refusal: ErrorReply) -> Self {
         Self {
             cause: Cause::Invalid,
             refusal,
@@ -137,8 +137,8 @@ impl Endpoint {
             Self::HostsDecommission => subjects::HOSTS_DECOMMISSION.to_owned(),
             Self::HostsList => subjects::HOSTS_LIST.to_owned(),
             Self::ShardsList => subjects::SHARDS_LIST.to_owned(),
-            Self::AgentHeartbeat => AgentChannel::Heartbeat.of_all(),
-            Self::AgentResults => AgentChannel::Results.of_all(),
+            Self::AgentHeartbeat => AgentChannel::Heartbeat.wildcard_subject(),
+            Self::AgentResults => AgentChannel::Results.wildcard_subject(),
         }
     }
 
@@ -156,10 +156,10 @@ impl Endpoint {
             Self::Teardown => {
                 let request: TeardownRequest = payload("teardown request", message)?;
                 Ok(Input::Teardown {
-                    operation_id: OperationId::of_host(fresh(), &request.host_uuid),
+                    operation_id: OperationId::new_for_host(fresh(), &request.host_uuid),
                     request,
                     requested_by,
-                    key: headers::idempotency_key(header(message, headers::MSG_ID))
+                    key: headers::parse_idempotency_key(header(message, headers::MSG_ID))
                         .map_err(|error| bad_request(&error))?,
                     trace: trace(message),
                 })
@@ -208,7 +208,7 @@ impl Endpoint {
 /// What is wrong with it.
 pub fn decode_progress(message: &Message) -> Result<Input, Rejected> {
     let progress: TeardownProgress = payload("teardown progress", message)?;
-    let host = AgentChannel::Progress.host(&message.subject);
+    let host = AgentChannel::Progress.parse_host(&message.subject);
     let host = host.ok_or_else(|| bad_request(&"the subject names no valid host_uuid"))?;
     Ok(Input::Progress { host, progress })
 }
@@ -217,22 +217,26 @@ pub fn decode_progress(message: &Message) -> Result<Input, Rejected> {
 ///
 /// # Errors
 /// What is wrong with it.
-pub fn decode_relay(message: &Message, of: Partitions) -> Result<Input, Rejected> {
+pub fn decode_relay(message: &Message, of: PartitionCount) -> Result<Input, Rejected> {
     let subject = message.subject.as_str();
-    let from = subjects::teller(subject, of);
+    let from = subjects::parse_relaying_partition(subject, of);
     let from = from.ok_or_else(|| bad_request(&"the subject names no partition"))?;
-    let told = relay_format::decode(subject, &message.payload);
-    let told = told.ok_or_else(|| bad_request(&"it is no broadcast of a partition"))?;
+    let broadcast = relay_format::decode(subject, &message.payload);
+    let broadcast = broadcast.ok_or_else(|| bad_request(&"it is no broadcast of a partition"))?;
     let trace = trace(message);
-    Ok(Input::Relay { from, told, trace })
+    Ok(Input::Relay {
+        from,
+        broadcast,
+        trace,
+    })
 }
 
 fn payload<T: DeserializeOwned>(name: &'static str, message: &Message) -> Result<T, Rejected> {
     read(name, &message.payload).map_err(|error| Rejected {
         cause: match error.kind() {
-            Unreadable::NotUtf8 => Cause::NotUtf8,
-            Unreadable::NotJson => Cause::NotJson,
-            Unreadable::Invalid => Cause::Invalid,
+            ReadErrorKind::NotUtf8 => Cause::NotUtf8,
+            ReadErrorKind::NotJson => Cause::NotJson,
+            ReadErrorKind::Invalid => Cause::Invalid,
         },
         refusal: bad_request(&error),
     })
@@ -241,7 +245,7 @@ fn payload<T: DeserializeOwned>(name: &'static str, message: &Message) -> Result
 /// The host that a report speaks for: the one of its subject, which the NATS server vouches for. A
 /// payload that names another is refused.
 fn speaker(channel: AgentChannel, message: &Message, named: &HostId) -> Result<HostId, Rejected> {
-    match channel.host(&message.subject) {
+    match channel.parse_host(&message.subject) {
         Some(host) if host == *named => Ok(host),
         Some(host) => Err(Rejected {
             cause: Cause::OtherHost,
@@ -253,8 +257,8 @@ fn speaker(channel: AgentChannel, message: &Message, named: &HostId) -> Result<H
     }
 }
 
-fn bad_request(error: &dyn std::fmt::Display) -> Refusal {
-    Refusal::new(ErrorCode::BadRequest, error.to_string())
+fn bad_request(error: &dyn std::fmt::Display) -> ErrorReply {
+    ErrorReply::new(ErrorCode::BadRequest, error.to_string())
 }
 
 /// Who asks, by the server's word.
@@ -269,7 +273,10 @@ pub fn requester(message: &Message) -> Result<String, Rejected> {
     });
     // What stands behind `NATS/1.0` is no header, but the server's word may be glued to it too.
     let description = (message.description.iter()).map(|text| ("", text.as_str()));
-    Ok(headers::requester(headers.chain(description)).map_err(|error| bad_request(&error))?)
+    Ok(
+        headers::parse_requester(headers.chain(description))
+            .map_err(|error| bad_request(&error))?,
+    )
 }
 
 fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
@@ -282,5 +289,5 @@ fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
 
 /// The trace context that came with a message.
 pub(crate) fn trace(message: &Message) -> Option<Trace> {
-    headers::traceparent(header(message, headers::TRACEPARENT)).map(Trace::from)
+    headers::parse_traceparent(header(message, headers::TRACEPARENT)).map(Trace::from)
 }

@@ -13,7 +13,7 @@ use futures_util::StreamExt;
 use scuttle_core::{Input, Reply};
 use scuttle_schemas::hosts::EnrollAccepted;
 use scuttle_schemas::subjects::AgentChannel;
-use scuttle_schemas::{ErrorCode, OperationId, Refusal};
+use scuttle_schemas::{ErrorCode, ErrorReply, OperationId};
 use scuttle_telemetry::Span;
 use tokio::task::JoinSet;
 use uuid::Uuid;
@@ -208,7 +208,7 @@ fn submit(
             request,
             asked,
             span,
-            reply: Reply::Refused(refusal),
+            reply: Reply::Rejected(refusal),
         }))
     };
     // Whose report it is, as its subject has it.
@@ -314,7 +314,7 @@ fn hand(
             request,
             asked: requester.asked,
             span: requester.span,
-            reply: Reply::Refused(over(term)),
+            reply: Reply::Rejected(over(term)),
         })),
         None => Ok(()),
     })
@@ -352,7 +352,7 @@ async fn claim(endpoint: Endpoint, mut heard: Heard, inbox: Inbox<Box<Requester>
             }
             return;
         }
-        Err(refusal) => Reply::Refused(refusal),
+        Err(refusal) => Reply::Rejected(refusal),
     };
     let unheard = Unheard {
         request: heard.request,
@@ -441,7 +441,7 @@ fn report_room<R>(
     message: &Message,
     (counters, source): (&Counters, Source),
 ) -> Result<Room, Full> {
-    let host = channel.host_text(&message.subject).unwrap_or_default();
+    let host = channel.host_token(&message.subject).unwrap_or_default();
     let length = message.payload.len();
     let room = inbox.report_room(host, length);
     if matches!(room, Err(Full::Share)) {
@@ -460,14 +460,14 @@ pub(crate) fn overloaded() -> Rejected {
 }
 
 /// It is not done now, and may be asked for again soon.
-pub(crate) fn later(why: impl Into<String>) -> Refusal {
-    Refusal {
+pub(crate) fn later(why: impl Into<String>) -> ErrorReply {
+    ErrorReply {
         retry_after_ms: Some(RETRY_AFTER_MS),
-        ..Refusal::new(ErrorCode::Overloaded, why)
+        ..ErrorReply::new(ErrorCode::Overloaded, why)
     }
 }
 
 /// What is said of whatever comes when the term has ended.
-fn over(term: &Term) -> Refusal {
+fn over(term: &Term) -> ErrorReply {
     term.end().unwrap_or(StopReason::Shutdown).refusal()
 }

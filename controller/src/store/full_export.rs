@@ -6,7 +6,7 @@ use std::path::Path;
 
 use scuttle_core::{Change, Meta};
 use scuttle_schemas::hosts::HostStatus;
-use scuttle_schemas::{HostId, HostName, OperationId, Partitions};
+use scuttle_schemas::{HostId, HostName, OperationId, PartitionCount};
 
 use crate::partition::assignment::PartitionAssignment;
 use crate::store::codec::StreamPosition;
@@ -64,7 +64,7 @@ impl FullExport {
         let (mut all, mut meta) = (BTreeMap::new(), None);
         for Self(mut rows) in portions {
             if let Some(Change::Meta(more)) = rows.remove(&Key::Meta) {
-                meta = Some(meta.map_or(more, |meta: Meta| meta.and(more)));
+                meta = Some(meta.map_or(more, |meta: Meta| meta.merge(more)));
             }
             all.append(&mut rows);
         }
@@ -83,10 +83,11 @@ impl FullExport {
     }
 
     /// An open operation that whoever names it would not find in its host's assignment: it was made before there were several.
-    pub fn misplaced(&self, of: Partitions) -> Option<OperationId> {
+    pub fn misplaced(&self, of: PartitionCount) -> Option<OperationId> {
         self.0.values().find_map(|change| match change {
             Change::Operation(row) => {
-                let misplaced = of.of_operation(row.id) != of.of_host(&row.host);
+                let misplaced =
+                    of.partition_of_operation(row.id) != of.partition_of_host(&row.host);
                 (misplaced && row.finished_at.is_none()).then_some(row.id)
             }
             _ => None,

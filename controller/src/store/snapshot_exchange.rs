@@ -109,7 +109,7 @@ impl SnapshotExchange {
             made.map_err(refused("make it", bucket))?
         };
         Ok(Self {
-            prefix: subjects::snapshots_prefix(stream.assignment.partition),
+            prefix: subjects::snapshot_name_prefix(stream.assignment.partition),
             stream,
             context,
             objects,

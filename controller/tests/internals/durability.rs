@@ -11,7 +11,7 @@ async fn check(change: impl FnOnce(&str) -> String, expected: &[&str]) -> TestRe
     let named = |text: &str| format!("server_name: \"nats-a\"\n{}", change(text));
     let nats = Nats::start_with(named).await?;
     let options = nats.options(Role::Controller);
-    let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX);
+    let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX_PREFIX);
     let client = Client::with(options, &nats.url()).await?;
     let mut told = BTreeSet::new();
     for _ in 0..2 {

@@ -164,7 +164,7 @@ fn a_refused_request_writes_nothing() {
             trace: None,
         },
     );
-    let Some((2, Reply::Refused(refusal))) = engine.reply() else {
+    let Some((2, Reply::Rejected(refusal))) = engine.reply() else {
         panic!("refused")
     };
     assert_eq!(refusal.code, ErrorCode::HostNotFound);

@@ -38,7 +38,7 @@ fn read_everywhere(host: &str, payload: &[u8], headers: Option<&HeaderMap>) -> V
         let message = on(endpoint.subject());
         (endpoint.name(), endpoint.read(&message, uuid::Uuid::now_v7))
     });
-    let progress = decode_progress(&on(AgentChannel::Progress.of_all()));
+    let progress = decode_progress(&on(AgentChannel::Progress.wildcard_subject()));
     endpoints
         .into_iter()
         .chain([("progress", progress)])

@@ -3,7 +3,7 @@
 
 use scuttle_schemas::{Partition, Timestamp};
 
-use crate::api::{Effect, Relayed, Topic};
+use crate::api::{Effect, RelayedBroadcast, Topic};
 use crate::record::rows::Trace;
 use crate::state::State;
 
@@ -26,29 +26,29 @@ impl State {
         &mut self,
         now: Timestamp,
         from: Partition,
-        told: Relayed,
+        broadcast: RelayedBroadcast,
         trace: Option<Trace>,
     ) {
         // The one that this batch has begun took its revision before.
         self.batch.end_message();
         let counts = &mut self.meta.revisions;
         let known = self.relayed.entry(from).or_default();
-        let (count, known) = match told.topic {
+        let (count, known) = match broadcast.topic {
             Topic::Shards => (&mut counts.shards, &mut known.shards),
             Topic::Hosts => (&mut counts.hosts, &mut known.hosts),
             Topic::Operations => (&mut counts.operations, &mut known.operations),
         };
-        let Some(revision) = next(count, known, told.revision, told.repeats) else {
+        let Some(revision) = next(count, known, broadcast.revision, broadcast.is_repeat) else {
             return;
         };
-        match told.topic {
+        match broadcast.topic {
             Topic::Shards => self.beacons.shards_told(now),
             Topic::Hosts => self.beacons.hosts_told(now),
             Topic::Operations => self.beacons.operations_told(now),
         }
         let effect = Effect::Relayed {
             revision,
-            told,
+            broadcast,
             trace,
         };
         self.batch.effects.push(effect);
@@ -59,27 +59,30 @@ impl State {
 #[cfg(test)]
 mod tests {
     use scuttle_schemas::hosts::HostsListRequest;
-    use scuttle_schemas::{Partition, Partitions};
+    use scuttle_schemas::{Partition, PartitionCount};
 
-    use super::{Relayed, Topic};
+    use super::{RelayedBroadcast, Topic};
     use crate::api::{Effect, Input};
     use crate::record::change::Change;
     use crate::tests::scenario::Scenario;
 
     fn other(number: u8) -> Partition {
-        let partitions = Partitions::new(3).expect("valid");
-        partitions.numbered(number).expect("there are so many")
+        let partitions = PartitionCount::new(3).expect("valid");
+        partitions.partition(number).expect("there are so many")
     }
 
-    fn input(from: Partition, topic: Topic, revision: u64, repeats: bool) -> Input {
-        let told = Relayed {
+    fn input(from: Partition, topic: Topic, revision: u64, is_repeat: bool) -> Input {
+        let broadcast = RelayedBroadcast {
             topic,
             revision,
-            repeats,
+            is_repeat,
             message: [].into(),
         };
-        let trace = None;
-        Input::Relay { from, told, trace }
+        Input::Relay {
+            from,
+            broadcast,
+            trace: None,
+        }
     }
 
     /// The revisions under which what another partition tells of shards is told on.
@@ -179,7 +182,7 @@ mod tests {
         let before = swarm.journal.len();
         let (plain, _) = swarm.ask(list());
         assert_eq!(swarm.journal.len(), before);
-        let (fenced, _) = swarm.ask(Input::Fenced(Box::new(list())));
+        let (fenced, _) = swarm.ask(Input::Linearizable(Box::new(list())));
         assert_eq!(swarm.journal.len(), before + 1);
         assert_eq!(fenced, plain);
     }

@@ -50,7 +50,7 @@ impl State {
             let message = batch.message(now, revision, cause, row.most_bytes());
             (row.updated_at, row.revision) = (now, message.revision);
             let row = Arc::new(row);
-            let (shard, new) = insert_shard(&mut host.shards, &mut self.census, Arc::clone(&row));
+            let (shard, new) = insert_shard(&mut host.shards, &mut self.stats, Arc::clone(&row));
             // Its agent may not list it for a long time already, and says so again only when asked: a failure must not
             // outlast what failed.
             host.inventory.wanted |= row.state == ShardState::TeardownFailed && !shard.listed;
@@ -67,7 +67,7 @@ impl State {
                 decky_id: decky.clone(),
                 revision: message.revision,
             });
-            remove_shard(&mut host.shards, &mut self.census, &decky);
+            remove_shard(&mut host.shards, &mut self.stats, &decky);
             batch.tell(id);
             let host = id.clone();
             batch.changes.push(Change::ShardRemoved { host, decky });

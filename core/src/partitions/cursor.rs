@@ -1,20 +1,20 @@
 //! List cursors: where a page ended, as text that is opaque to clients and checked when it comes back.
 
-use scuttle_schemas::{DeckyId, ErrorCode, HostId, OperationId, Refusal};
+use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId, OperationId};
 use std::str::FromStr;
 
 const SHARDS: &str = "shards:";
 const HOSTS: &str = "hosts:";
 const OPERATIONS: &str = "operations:";
 
-fn refused() -> Refusal {
-    Refusal::new(
+fn refused() -> ErrorReply {
+    ErrorReply::new(
         ErrorCode::BadRequest,
         "after is not a cursor of this list: send the next of the page before, unchanged",
     )
 }
 
-fn parse<T: FromStr>(text: &str) -> Result<T, Refusal> {
+fn parse<T: FromStr>(text: &str) -> Result<T, ErrorReply> {
     text.parse().map_err(|_| refused())
 }
 
@@ -22,7 +22,7 @@ pub(crate) fn after_shard(host: &HostId, decky: &DeckyId) -> String {
     format!("{SHARDS}{host}/{decky}")
 }
 
-pub(crate) fn shard(cursor: &str) -> Result<(HostId, DeckyId), Refusal> {
+pub(crate) fn shard(cursor: &str) -> Result<(HostId, DeckyId), ErrorReply> {
     let pair = cursor
         .strip_prefix(SHARDS)
         .and_then(|pair| pair.split_once('/'));
@@ -34,7 +34,7 @@ pub(crate) fn after_host(host: &HostId) -> String {
     format!("{HOSTS}{host}")
 }
 
-pub(crate) fn host(cursor: &str) -> Result<HostId, Refusal> {
+pub(crate) fn host(cursor: &str) -> Result<HostId, ErrorReply> {
     parse(cursor.strip_prefix(HOSTS).ok_or_else(refused)?)
 }
 
@@ -42,7 +42,7 @@ pub(crate) fn after_operation(operation: OperationId) -> String {
     format!("{OPERATIONS}{operation}")
 }
 
-pub(crate) fn operation(cursor: &str) -> Result<OperationId, Refusal> {
+pub(crate) fn operation(cursor: &str) -> Result<OperationId, ErrorReply> {
     parse(cursor.strip_prefix(OPERATIONS).ok_or_else(refused)?)
 }
 

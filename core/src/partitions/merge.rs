@@ -2,7 +2,7 @@
 
 use std::cmp::Reverse;
 
-use scuttle_schemas::Refusal;
+use scuttle_schemas::ErrorReply;
 use scuttle_schemas::hosts::{HostRecord, HostsList};
 use scuttle_schemas::operations::{OperationRecord, OperationsList};
 use scuttle_schemas::shards::{ShardRecord, ShardsList};
@@ -48,7 +48,7 @@ fn merge<R: Bounded, K: Ord>(
 ///
 /// # Errors
 /// A page ends with what is no cursor.
-pub fn merge_shards(pages: Vec<ShardsList>, limit: usize) -> Result<ShardsList, Refusal> {
+pub fn merge_shards(pages: Vec<ShardsList>, limit: usize) -> Result<ShardsList, ErrorReply> {
     let revision = pages.first().map_or(0, |page| page.revision);
     let page = |(number, page): (usize, ShardsList)| {
         let next = page.next.as_deref().map(cursor::shard).transpose()?;
@@ -61,7 +61,7 @@ pub fn merge_shards(pages: Vec<ShardsList>, limit: usize) -> Result<ShardsList, 
         Ok((shards, next))
     };
     let pages = pages.into_iter().enumerate().map(page);
-    let pages = pages.collect::<Result<_, Refusal>>()?;
+    let pages = pages.collect::<Result<_, ErrorReply>>()?;
     let key = |shard: &ShardRecord| (shard.host_uuid.clone(), shard.decky_id.clone());
     let (shards, next) = merge(pages, key, limit);
     Ok(ShardsList {
@@ -75,7 +75,7 @@ pub fn merge_shards(pages: Vec<ShardsList>, limit: usize) -> Result<ShardsList, 
 ///
 /// # Errors
 /// A page ends with what is no cursor.
-pub fn merge_hosts(pages: Vec<HostsList>, limit: usize) -> Result<HostsList, Refusal> {
+pub fn merge_hosts(pages: Vec<HostsList>, limit: usize) -> Result<HostsList, ErrorReply> {
     let revision = pages.first().map_or(0, |page| page.revision);
     let page = |page: HostsList| {
         let next = page.next.as_deref().map(cursor::host).transpose()?;
@@ -84,7 +84,7 @@ pub fn merge_hosts(pages: Vec<HostsList>, limit: usize) -> Result<HostsList, Ref
     let pages = pages
         .into_iter()
         .map(page)
-        .collect::<Result<_, Refusal>>()?;
+        .collect::<Result<_, ErrorReply>>()?;
     let (hosts, next) = merge(pages, |host: &HostRecord| host.host_uuid.clone(), limit);
     Ok(HostsList {
         revision,
@@ -100,7 +100,7 @@ pub fn merge_hosts(pages: Vec<HostsList>, limit: usize) -> Result<HostsList, Ref
 pub fn merge_operations(
     pages: Vec<OperationsList>,
     limit: usize,
-) -> Result<OperationsList, Refusal> {
+) -> Result<OperationsList, ErrorReply> {
     let revision = pages.first().map_or(0, |page| page.revision);
     let page = |page: OperationsList| {
         let next = page.next.as_deref().map(cursor::operation).transpose()?;
@@ -109,7 +109,7 @@ pub fn merge_operations(
     let pages = pages
         .into_iter()
         .map(page)
-        .collect::<Result<_, Refusal>>()?;
+        .collect::<Result<_, ErrorReply>>()?;
     let key = |operation: &OperationRecord| Reverse(operation.operation_id);
     let (operations, next) = merge(pages, key, limit);
     Ok(OperationsList {

@@ -19,11 +19,11 @@ const LEAST: u64 = 1 << 40;
 
 /// Where the revisions of a restored record begin.
 #[derive(Debug, Clone, Copy)]
-pub struct Raised(Revisions);
+pub struct RaisedRevisions(Revisions);
 
-impl Raised {
+impl RaisedRevisions {
     /// For a record whose last revisions are `last`, restored `now`.
-    pub fn above(last: Revisions, now: Timestamp) -> Self {
+    pub fn new(last: Revisions, now: Timestamp) -> Self {
         let clock = now.as_millis().unsigned_abs() * PER_MILLISECOND;
         let raised = |last: u64| last.saturating_add(LEAST).max(clock);
         Self(Revisions {
@@ -38,7 +38,7 @@ impl Raised {
     /// What is only compared with its own kind stays: `registered` and `covers_until` say which deployment an operation
     /// was accepted for, and whatever is registered or accepted from now on comes after all of them.
     #[must_use]
-    pub fn change(&self, change: Change) -> Change {
+    pub fn apply_to(&self, change: Change) -> Change {
         match change {
             Change::Meta(meta) => Change::Meta(Meta {
                 revisions: self.0,
@@ -62,7 +62,7 @@ impl Raised {
 mod tests {
     use scuttle_schemas::operations::OperationState;
 
-    use super::{Change, LEAST, Raised};
+    use super::{Change, LEAST, RaisedRevisions};
     use crate::tests::scenario::Scenario;
 
     /// Goes back to a backup, and starts.
@@ -72,8 +72,8 @@ mod tests {
             _ => None,
         };
         let last = backup.iter().rev().find_map(last).expect("the swarm's row");
-        let raised = Raised::above(last, swarm.now);
-        let restored = backup.iter().map(|change| raised.change(change.clone()));
+        let raised = RaisedRevisions::new(last, swarm.now);
+        let restored = backup.iter().map(|change| raised.apply_to(change.clone()));
         swarm.journal = restored.collect();
         swarm.crash();
     }

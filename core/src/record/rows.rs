@@ -40,7 +40,7 @@ pub struct Meta {
 impl Meta {
     /// Of two parts of a swarm together: the higher of each.
     #[must_use]
-    pub fn and(self, other: Self) -> Self {
+    pub fn merge(self, other: Self) -> Self {
         let (one, two) = (self.revisions, other.revisions);
         Self {
             epoch: self.epoch.max(other.epoch),
@@ -55,7 +55,7 @@ impl Meta {
 
 /// Which of an agent's observations something is: by boot, then by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
-pub struct Report {
+pub struct ReportId {
     /// The agent's boot.
     pub boot: BootId,
     /// That boot's number.
@@ -89,7 +89,7 @@ pub struct HostRow {
     pub inventory_error: Option<Text>,
     /// The last report applied. In memory this runs ahead of the disk, but is written with every
     /// durable change of the host.
-    pub applied: Option<Report>,
+    pub applied: Option<ReportId>,
 }
 
 /// One decky on one host.

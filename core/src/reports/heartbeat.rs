@@ -2,10 +2,10 @@
 
 use scuttle_schemas::agents::{Heartbeat, HeartbeatAccepted};
 use scuttle_schemas::hosts::HostStatus;
-use scuttle_schemas::{ErrorCode, HostId, Refusal, Timestamp};
+use scuttle_schemas::{ErrorCode, ErrorReply, HostId, Timestamp};
 
 use crate::errors::decommissioned;
-use crate::record::rows::{HostRow, Report};
+use crate::record::rows::{HostRow, ReportId};
 use crate::state::State;
 use crate::state::inventory::Inventory;
 
@@ -17,9 +17,9 @@ impl State {
         now: Timestamp,
         from: &HostId,
         heartbeat: Heartbeat,
-    ) -> Result<HeartbeatAccepted, Refusal> {
+    ) -> Result<HeartbeatAccepted, ErrorReply> {
         let Some(host) = self.hosts.get_mut(from) else {
-            return Err(Refusal::new(
+            return Err(ErrorReply::new(
                 ErrorCode::HostNotFound,
                 format!("host {from} was never enrolled"),
             ));
@@ -29,17 +29,17 @@ impl State {
         }
         let paged = heartbeat.pages > 1;
         if heartbeat.page > heartbeat.pages || (paged && heartbeat.shards.is_none()) {
-            return Err(Refusal::new(
+            return Err(ErrorReply::new(
                 ErrorCode::BadRequest,
                 "page is not one of pages",
             ));
         }
-        let report = Report {
+        let report = ReportId {
             boot: heartbeat.boot_id,
             sequence: heartbeat.sequence,
         };
         if host.row.applied.is_some_and(|applied| report < applied) {
-            self.census.seen.stale_reports += 1;
+            self.stats.events.stale_reports += 1;
             return Ok(HeartbeatAccepted {
                 accepted: true,
                 send_inventory: false,

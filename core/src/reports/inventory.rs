@@ -56,7 +56,7 @@ impl State {
                     let row = Arc::new(row);
                     self.batch.touch(id);
                     self.batch.changes.push(Change::Shard(Arc::clone(&row)));
-                    insert_shard(&mut host.shards, &mut self.census, row);
+                    insert_shard(&mut host.shards, &mut self.stats, row);
                 }
                 Listed::Same => {}
             }

@@ -21,7 +21,7 @@ impl State {
             .applied
             .is_some_and(|applied| progress.boot_id < applied.boot)
         {
-            self.census.seen.stale_reports += 1;
+            self.stats.events.stale_reports += 1;
             return;
         }
         let Some(row) = self.operations.get(&progress.operation_id) else {

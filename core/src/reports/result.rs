@@ -4,18 +4,18 @@
 use std::collections::BTreeMap;
 
 use scuttle_schemas::agents::{
-    ReportedOutcome, ReportedState, ResultOutcome, ResultRecorded, ShardResult, TeardownResult,
-    UNKNOWN_OPERATION,
+    DETAIL_UNKNOWN_OPERATION, ReportedOutcome, ReportedState, ResultOutcome, ResultRecorded,
+    ShardResult, TeardownResult,
 };
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{
-    DeckyId, HostId, Labels, MAX_DECKIES_PER_HOST, Refusal, Services, Text, Timestamp,
+    DeckyId, ErrorReply, HostId, Labels, MAX_DECKIES_PER_HOST, Services, Text, Timestamp,
 };
 
 use crate::errors::decommissioned;
 use crate::record::operation_state::{Event, is_open};
-use crate::record::rows::{OperationRow, Report, ShardRow, Trace};
+use crate::record::rows::{OperationRow, ReportId, ShardRow, Trace};
 use crate::state::State;
 
 /// What a result does to the shards of its host.
@@ -34,7 +34,7 @@ impl State {
         from: &HostId,
         result: &TeardownResult,
         trace: Option<Trace>,
-    ) -> Result<ResultRecorded, Refusal> {
+    ) -> Result<ResultRecorded, ErrorReply> {
         let recorded = |detail: Option<&str>| {
             Ok(ResultRecorded {
                 recorded: true,
@@ -52,14 +52,14 @@ impl State {
             // The agent forgets the result over this answer. So it leaves behind a commit, which fails where another
             // controller leads by now, and knows more.
             self.batch.meta = true;
-            return recorded(Some(UNKNOWN_OPERATION));
+            return recorded(Some(DETAIL_UNKNOWN_OPERATION));
         };
         let mut operation = OperationRow::clone(operation);
         if matches!(
             operation.state,
             OperationState::Succeeded | OperationState::Failed
         ) {
-            self.census.seen.repeated_results += 1;
+            self.stats.events.repeated_results += 1;
             return recorded(None);
         }
         let late = !is_open(operation.state);
@@ -74,7 +74,7 @@ impl State {
         if operation.take(event, now).is_err() {
             return recorded(None);
         }
-        self.census.seen.late_results += u64::from(late);
+        self.stats.events.late_results += u64::from(late);
         operation.error = failed.then(|| overall_error(result));
         let Verdict { put, removed, .. } = verdict;
         if let Some(trace) = trace {
@@ -161,7 +161,7 @@ impl State {
         &self,
         operation: &OperationRow,
         decky: &DeckyId,
-        report: Report,
+        report: ReportId,
         verdict: &mut Verdict,
     ) {
         let Some(host) = self.hosts.get(&operation.host) else {
@@ -215,7 +215,7 @@ impl State {
         now: Timestamp,
         operation: &OperationRow,
         decky: &DeckyId,
-        (report, error): (Report, Text),
+        (report, error): (ReportId, Text),
     ) -> Option<ShardRow> {
         let host = self.hosts.get(&operation.host)?;
         let overtaken = host.row.applied > Some(report);
@@ -242,7 +242,7 @@ impl State {
     }
 
     /// Notes which report was applied, so that an older one that comes later is known for stale.
-    fn number(&mut self, from: &HostId, report: Report) {
+    fn number(&mut self, from: &HostId, report: ReportId) {
         let Some(host) = self.hosts.get_mut(from) else {
             return;
         };
@@ -259,8 +259,8 @@ impl State {
     }
 }
 
-fn report_of(result: &TeardownResult) -> Report {
-    Report {
+fn report_of(result: &TeardownResult) -> ReportId {
+    ReportId {
         boot: result.boot_id,
         sequence: result.sequence,
     }

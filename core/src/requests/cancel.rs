@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use scuttle_schemas::operations::{CancelAccepted, CancelRequest, OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
-use scuttle_schemas::{DeckyId, ErrorCode, OperationId, Refusal, Timestamp};
+use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, OperationId, Timestamp};
 
 use crate::record::operation_state::Event;
 use crate::record::rows::{OperationRow, ShardRow, not_reported};
@@ -18,17 +18,17 @@ impl State {
         &mut self,
         now: Timestamp,
         request: &CancelRequest,
-    ) -> Result<CancelAccepted, Refusal> {
+    ) -> Result<CancelAccepted, ErrorReply> {
         let id = request.operation_id;
         let Some(row) = self.operations.get(&id) else {
-            return Err(Refusal::new(
+            return Err(ErrorReply::new(
                 ErrorCode::OperationNotFound,
                 format!("no operation {id} is known"),
             ));
         };
         let mut row = OperationRow::clone(row);
         if row.take(Event::Cancelled, now).is_err() {
-            return Err(Refusal::new(
+            return Err(ErrorReply::new(
                 ErrorCode::NotCancellable,
                 format!(
                     "operation {id} is {}, and only a queued one can be cancelled",

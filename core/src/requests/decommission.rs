@@ -2,7 +2,7 @@
 
 use scuttle_schemas::hosts::{DecommissionAccepted, DecommissionRequest, HostStatus};
 use scuttle_schemas::operations::ShardOutcome;
-use scuttle_schemas::{DeckyId, ErrorCode, HostId, OperationId, Refusal, Text, Timestamp};
+use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId, OperationId, Text, Timestamp};
 
 use crate::errors::decommissioned;
 use crate::record::operation_state::Event;
@@ -20,10 +20,10 @@ impl State {
         &mut self,
         now: Timestamp,
         request: &DecommissionRequest,
-    ) -> Result<DecommissionAccepted, Refusal> {
+    ) -> Result<DecommissionAccepted, ErrorReply> {
         let id = &request.host_uuid;
         let Some(host) = self.hosts.get(id) else {
-            return Err(Refusal::new(
+            return Err(ErrorReply::new(
                 ErrorCode::HostNotFound,
                 format!("no host {id} is enrolled"),
             ));
@@ -33,7 +33,7 @@ impl State {
         }
         let shards: Vec<DeckyId> = host.shards.keys().cloned().collect();
         if !shards.is_empty() && !request.force {
-            return Err(Refusal::new(
+            return Err(ErrorReply::new(
                 ErrorCode::BadRequest,
                 format!(
                     "host {id} still has {} shards: tear them down first, or force it, and they are forgotten",

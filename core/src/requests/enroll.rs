@@ -2,7 +2,7 @@
 
 use scuttle_schemas::agents::DEFAULT_INTERVAL_MS;
 use scuttle_schemas::hosts::{EnrollAccepted, EnrollRequest, HostRecord, HostStatus};
-use scuttle_schemas::{ErrorCode, HostId, Refusal, Timestamp};
+use scuttle_schemas::{ErrorCode, ErrorReply, HostId, Timestamp};
 
 use crate::record::rows::HostRow;
 use crate::state::State;
@@ -15,14 +15,14 @@ impl State {
         now: Timestamp,
         request: EnrollRequest,
         fresh: HostId,
-    ) -> Result<EnrollAccepted, Refusal> {
+    ) -> Result<EnrollAccepted, ErrorReply> {
         if let Some(holder) = self
             .names
             .get(&request.name)
             .and_then(|id| self.hosts.get(id))
         {
             return match &request.host_uuid {
-                Some(id) if *id != holder.row.host => Err(Refusal::new(
+                Some(id) if *id != holder.row.host => Err(ErrorReply::new(
                     ErrorCode::BadRequest,
                     format!(
                         "the name {} belongs to host {}",
@@ -34,7 +34,7 @@ impl State {
         }
         let id = request.host_uuid.unwrap_or(fresh);
         if let Some(other) = self.hosts.get(&id).filter(|host| host.living()) {
-            return Err(Refusal::new(
+            return Err(ErrorReply::new(
                 ErrorCode::BadRequest,
                 format!(
                     "host {id} is enrolled under another name, {}",

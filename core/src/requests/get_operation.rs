@@ -1,22 +1,22 @@
 //! `swarm.operations.get`.
 
 use scuttle_schemas::operations::{
-    MAX_LISTED_OUTCOMES, OperationGetAnswer, OperationRecord, OperationShard, ShardOutcome,
+    MAX_LISTED_OUTCOMES, OperationGetReply, OperationRecord, OperationShard, ShardOutcome,
     WaitingFor,
 };
-use scuttle_schemas::{ErrorCode, OperationId, Refusal};
+use scuttle_schemas::{ErrorCode, ErrorReply, OperationId};
 
 use crate::broadcast::size_bounds::{ANSWER_BYTES, Bounded};
 use crate::record::rows::{OperationRow, OutcomeRow};
 use crate::state::State;
 
 impl State {
-    pub(crate) fn get_operation(&self, id: OperationId) -> Result<OperationGetAnswer, Refusal> {
+    pub(crate) fn get_operation(&self, id: OperationId) -> Result<OperationGetReply, ErrorReply> {
         match self.operations.get(&id) {
-            Some(row) => Ok(OperationGetAnswer {
+            Some(row) => Ok(OperationGetReply {
                 operation: row.whole_record(self.waiting_for(row)),
             }),
-            None => Err(Refusal::new(
+            None => Err(ErrorReply::new(
                 ErrorCode::OperationNotFound,
                 format!("no operation {id} is known"),
             )),

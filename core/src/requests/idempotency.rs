@@ -1,8 +1,10 @@
 //! Idempotency keys (`Nats-Msg-Id`): a request that is repeated with its key is answered as it was, for a
 //! day, across restarts.
 
-use scuttle_schemas::teardown::{IN_PROGRESS, QUEUED, TeardownAccepted, TeardownRequest};
-use scuttle_schemas::{ErrorCode, Refusal, Timestamp};
+use scuttle_schemas::teardown::{
+    DETAIL_IN_PROGRESS, DETAIL_QUEUED, TeardownAccepted, TeardownRequest,
+};
+use scuttle_schemas::{ErrorCode, ErrorReply, Timestamp};
 use uuid::Uuid;
 
 use crate::record::change::Change;
@@ -39,21 +41,21 @@ impl State {
         &self,
         now: Timestamp,
         keyed: &Keyed,
-    ) -> Result<Option<TeardownAccepted>, Refusal> {
+    ) -> Result<Option<TeardownAccepted>, ErrorReply> {
         let row = self.keys.rows.get(&keyed.id);
         match row.filter(|row| !expired(row.answered_at, now)) {
             Some(row) if row.request == keyed.request => Ok(Some(answer(row))),
-            Some(row) => Err(Refusal::new(
+            Some(row) => Err(ErrorReply::new(
                 ErrorCode::IdempotencyConflict,
                 format!(
                     "the key was used at {} for another request, which made operation {}: take a new key for a new request",
                     row.answered_at, row.operation
                 ),
             )),
-            None if self.keys.rows.len() >= MOST_KEYS => Err(Refusal {
+            None if self.keys.rows.len() >= MOST_KEYS => Err(ErrorReply {
                 retry_after_ms: (self.keys.expires_at())
-                    .and_then(|at| u64::try_from(at.since(now)).ok()),
-                ..Refusal::new(
+                    .and_then(|at| u64::try_from(at.millis_since(now)).ok()),
+                ..ErrorReply::new(
                     ErrorCode::Overloaded,
                     format!("{MOST_KEYS} idempotency keys are kept already: nothing was stored"),
                 )
@@ -84,7 +86,12 @@ impl State {
 fn answer(row: &KeyRow) -> TeardownAccepted {
     TeardownAccepted {
         accepted: true,
-        detail: if row.joined { IN_PROGRESS } else { QUEUED }.to_owned(),
+        detail: if row.joined {
+            DETAIL_IN_PROGRESS
+        } else {
+            DETAIL_QUEUED
+        }
+        .to_owned(),
         operation_id: row.operation,
         host_uuid: row.host.clone(),
         host_name: row.host_name.clone(),

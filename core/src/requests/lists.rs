@@ -2,7 +2,7 @@
 
 use std::ops::Bound;
 
-use scuttle_schemas::Refusal;
+use scuttle_schemas::ErrorReply;
 use scuttle_schemas::hosts::{HostRecord, HostsList, HostsListRequest};
 use scuttle_schemas::operations::{OperationsList, OperationsListRequest};
 use scuttle_schemas::shards::{ShardsList, ShardsListRequest};
@@ -17,7 +17,10 @@ use crate::state::State;
 const ROWS_PER_PAGE: usize = 20_000;
 
 impl State {
-    pub(crate) fn list_shards(&self, request: &ShardsListRequest) -> Result<ShardsList, Refusal> {
+    pub(crate) fn list_shards(
+        &self,
+        request: &ShardsListRequest,
+    ) -> Result<ShardsList, ErrorReply> {
         let after = request.after.as_deref().map(cursor::shard).transpose()?;
         let from = match (&after, &request.host_uuid) {
             (Some((host, _)), Some(only)) if host < only => Bound::Included(only),
@@ -64,7 +67,7 @@ impl State {
         })
     }
 
-    pub(crate) fn list_hosts(&self, request: &HostsListRequest) -> Result<HostsList, Refusal> {
+    pub(crate) fn list_hosts(&self, request: &HostsListRequest) -> Result<HostsList, ErrorReply> {
         let after = request.after.as_deref().map(cursor::host).transpose()?;
         let only = request.host_uuid.as_ref();
         let from = match (&after, only) {
@@ -98,7 +101,7 @@ impl State {
     pub(crate) fn list_operations(
         &self,
         request: &OperationsListRequest,
-    ) -> Result<OperationsList, Refusal> {
+    ) -> Result<OperationsList, ErrorReply> {
         let after = request
             .after
             .as_deref()

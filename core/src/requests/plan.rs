@@ -1,8 +1,8 @@
 //! `dry_run` and `expect_plan`: what a teardown would take down, and whether that is still so.
 
 use scuttle_schemas::shards::ShardState;
-use scuttle_schemas::teardown::{DRY_RUN, PlanTarget, TeardownPlan};
-use scuttle_schemas::{DeckyId, ErrorCode, HostId, Refusal};
+use scuttle_schemas::teardown::{DETAIL_DRY_RUN, PlanTarget, TeardownPlan};
+use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId};
 
 use crate::requests::hash::hash;
 
@@ -15,7 +15,7 @@ pub(crate) fn plan<'s>(
     let parts = std::iter::once(Some(host.as_str())).chain(names);
     TeardownPlan {
         accepted: false,
-        detail: DRY_RUN.to_owned(),
+        detail: DETAIL_DRY_RUN.to_owned(),
         plan: hash(parts).simple().to_string(),
         targets: targets
             .map(|(decky_id, state)| PlanTarget {
@@ -28,11 +28,11 @@ pub(crate) fn plan<'s>(
 
 /// Refuses when the targets are not those of the plan that the requester has seen. Their states may
 /// differ.
-pub(crate) fn check(expected: &str, plan: &TeardownPlan) -> Result<(), Refusal> {
+pub(crate) fn check(expected: &str, plan: &TeardownPlan) -> Result<(), ErrorReply> {
     if expected == plan.plan {
         return Ok(());
     }
-    Err(Refusal::new(
+    Err(ErrorReply::new(
         ErrorCode::PlanChanged,
         format!(
             "the targets are no longer those of the plan: now they are {}; ask for a dry run again",

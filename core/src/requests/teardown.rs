@@ -2,8 +2,10 @@
 
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
-use scuttle_schemas::teardown::{IN_PROGRESS, QUEUED, TeardownAccepted, TeardownRequest};
-use scuttle_schemas::{DeckyId, ErrorCode, HostId, OperationId, Refusal, Timestamp};
+use scuttle_schemas::teardown::{
+    DETAIL_IN_PROGRESS, DETAIL_QUEUED, TeardownAccepted, TeardownRequest,
+};
+use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId, OperationId, Timestamp};
 
 use crate::api::Reply;
 use crate::errors::decommissioned;
@@ -26,7 +28,7 @@ pub(crate) struct Asked {
 impl State {
     /// Accepts a teardown: the operation that its key stands for, an open one that covers the target
     /// already, or a new one. A dry run changes nothing.
-    pub(crate) fn teardown(&mut self, now: Timestamp, asked: Asked) -> Result<Reply, Refusal> {
+    pub(crate) fn teardown(&mut self, now: Timestamp, asked: Asked) -> Result<Reply, ErrorReply> {
         let Asked { request, key, .. } = &asked;
         let keyed = (key.as_ref())
             .filter(|_| !request.dry_run)
@@ -42,7 +44,7 @@ impl State {
             Some(decky) => match host.shards.get(decky) {
                 Some(_) => host.shards.range::<DeckyId, _>(decky..=decky),
                 None => {
-                    return Err(Refusal::new(
+                    return Err(ErrorReply::new(
                         ErrorCode::ShardNotFound,
                         format!("no decky {decky} is known on host {}", request.host_uuid),
                     ));
@@ -63,7 +65,7 @@ impl State {
             }
         }
         let answer = if let Some(open) = self.covering(host, only) {
-            accepted(open, IN_PROGRESS, true)
+            accepted(open, DETAIL_IN_PROGRESS, true)
         } else {
             let targets = shards
                 .map(|(_, shard)| target(host, shard, asked.id))
@@ -76,11 +78,11 @@ impl State {
         Ok(Reply::Teardown(answer))
     }
 
-    fn target_host(&self, id: &HostId) -> Result<&Host, Refusal> {
+    fn target_host(&self, id: &HostId) -> Result<&Host, ErrorReply> {
         match self.hosts.get(id) {
             Some(host) if host.living() => Ok(host),
             Some(_) => Err(decommissioned(id)),
-            None => Err(Refusal::new(
+            None => Err(ErrorReply::new(
                 ErrorCode::HostNotFound,
                 format!("no host {id} is enrolled"),
             )),
@@ -119,7 +121,7 @@ impl State {
                 .collect(),
             trace: asked.trace,
         };
-        let answer = accepted(&operation, QUEUED, false);
+        let answer = accepted(&operation, DETAIL_QUEUED, false);
         self.command(now, &mut operation);
         let host = operation.host.clone();
         self.change_shards(now, &host, Some(&operation), targets, Vec::new());

@@ -10,7 +10,7 @@ use scuttle_schemas::{DeckyId, OperationId, Timestamp};
 
 use crate::record::rows::{HostRow, ShardRow};
 use crate::state::inventory::Inventory;
-use crate::state::stats::Census;
+use crate::state::stats::Stats;
 
 /// One host and all that is keyed by it: no rule can reach another host's shards from here.
 #[derive(Debug)]
@@ -111,18 +111,18 @@ pub(crate) struct Progress {
 /// Puts a row among a host's shards; answers whether the shard is new.
 pub(crate) fn insert_shard<'s>(
     shards: &'s mut BTreeMap<DeckyId, Shard>,
-    census: &mut Census,
+    stats: &mut Stats,
     row: Arc<ShardRow>,
 ) -> (&'s Shard, bool) {
     match shards.entry(row.decky.clone()) {
         Entry::Occupied(entry) => {
             let shard = entry.into_mut();
-            census.shard(Some(shard.row.state), Some(row.state));
+            stats.shard(Some(shard.row.state), Some(row.state));
             shard.row = row;
             (shard, false)
         }
         Entry::Vacant(entry) => {
-            census.shard(None, Some(row.state));
+            stats.shard(None, Some(row.state));
             (entry.insert(Shard { row, listed: false }), true)
         }
     }
@@ -131,10 +131,10 @@ pub(crate) fn insert_shard<'s>(
 /// Takes a shard from among a host's.
 pub(crate) fn remove_shard(
     shards: &mut BTreeMap<DeckyId, Shard>,
-    census: &mut Census,
+    stats: &mut Stats,
     decky: &DeckyId,
 ) {
     if let Some(shard) = shards.remove(decky) {
-        census.shard(Some(shard.row.state), None);
+        stats.shard(Some(shard.row.state), None);
     }
 }

@@ -23,7 +23,7 @@ impl State {
             self.names.remove(&row.name);
         }
         let before = self.hosts.get(&row.host).map(|host| host.row.status);
-        self.census.host(before, row.status);
+        self.stats.host(before, row.status);
         if let Some(host) = self.hosts.get_mut(&row.host) {
             host.row = row;
             return;
@@ -53,7 +53,7 @@ impl State {
             self.forget_times(before);
         }
         let was = before.as_ref().map(|before| before.state);
-        self.census.operation(was, row.state);
+        self.stats.operation(was, row.state);
         if is_open(row.state) {
             self.open.insert(id);
         } else {
@@ -90,7 +90,7 @@ impl State {
             return;
         };
         self.forget_times(&row);
-        self.census.operation_removed(row.state);
+        self.stats.operation_removed(row.state);
         self.open.remove(&id);
         if let Some(host) = self.hosts.get_mut(&row.host) {
             host.operations.remove(&id);

@@ -6,7 +6,7 @@ use scuttle_schemas::shards::ShardState;
 
 use crate::record::operation_state::is_open;
 use crate::state::State;
-use crate::state::stats::Census;
+use crate::state::stats::Stats;
 use crate::state::timers::Timer;
 
 /// A broken invariant.
@@ -16,7 +16,7 @@ pub type Violation = String;
 ///
 /// # Errors
 /// The first broken invariant.
-pub fn host(state: &State, id: &HostId) -> Result<(), Violation> {
+pub fn check_host(state: &State, id: &HostId) -> Result<(), Violation> {
     let Some(host) = state.hosts.get(id) else {
         return Ok(());
     };
@@ -83,9 +83,9 @@ pub fn host(state: &State, id: &HostId) -> Result<(), Violation> {
 ///
 /// # Errors
 /// The first broken invariant.
-pub fn all(state: &State) -> Result<(), Violation> {
+pub fn check_all(state: &State) -> Result<(), Violation> {
     for id in state.hosts.keys() {
-        host(state, id)?;
+        check_host(state, id)?;
     }
     for (id, row) in &state.operations {
         let host = state.hosts.get(&row.host);
@@ -103,30 +103,30 @@ pub fn all(state: &State) -> Result<(), Violation> {
             format!("the name {name} belongs to the living host {id}")
         })?;
     }
-    let (census, counted) = (state.census(), counted(state));
-    ensure(census == counted, || {
-        format!("the census is {counted:?}, not {census:?}")
+    let (stats, counted) = (state.stats(), counted(state));
+    ensure(stats == counted, || {
+        format!("the stats is {counted:?}, not {stats:?}")
     })
 }
 
 /// The same, counted row by row.
-fn counted(state: &State) -> Census {
-    let mut census = Census::default();
+fn counted(state: &State) -> Stats {
+    let mut stats = Stats::default();
     for row in state.operations.values() {
-        census.operations[row.state as usize] += 1;
+        stats.operations[row.state as usize] += 1;
     }
     for host in state.hosts.values() {
-        census.hosts[host.row.status as usize] += 1;
+        stats.hosts[host.row.status as usize] += 1;
         for shard in host.shards.values() {
-            census.shards[shard.row.state as usize] += 1;
+            stats.shards[shard.row.state as usize] += 1;
         }
     }
     let mut open = state.operations.values().filter(|row| is_open(row.state));
-    Census {
-        oldest_open: open.next().map(|row| row.accepted_at),
-        due: state.next_deadline(),
-        seen: state.census.seen,
-        ..census
+    Stats {
+        oldest_open_accepted_at: open.next().map(|row| row.accepted_at),
+        next_deadline: state.next_deadline(),
+        events: state.stats.events,
+        ..stats
     }
 }
 

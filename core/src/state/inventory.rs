@@ -3,9 +3,9 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use scuttle_schemas::agents::{Heartbeat, ReportedShard};
-use scuttle_schemas::{DeckyId, ErrorCode, MAX_DECKIES_PER_HOST, OperationId, Refusal};
+use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, MAX_DECKIES_PER_HOST, OperationId};
 
-use crate::record::rows::Report;
+use crate::record::rows::ReportId;
 
 /// What this process knows of a host's inventory.
 #[derive(Debug, Default)]
@@ -13,7 +13,7 @@ pub(crate) struct Inventory {
     /// This process has applied a whole one.
     pub(crate) applied: bool,
     /// The report that the applied one came with.
-    pub(crate) report: Option<Report>,
+    pub(crate) report: Option<ReportId>,
     /// The operations that were accepted since: of them it proves nothing. (No clock says so: one that
     /// jumps back would call an old inventory new.)
     pub(crate) accepted_since: BTreeSet<OperationId>,
@@ -25,7 +25,7 @@ pub(crate) struct Inventory {
 /// The pages of one inventory that have come so far: at most `MAX_DECKIES_PER_HOST` deckies in all.
 #[derive(Debug)]
 struct Pages {
-    report: Report,
+    report: ReportId,
     of: u32,
     come: BTreeMap<u32, Vec<ReportedShard>>,
 }
@@ -37,7 +37,7 @@ impl Inventory {
     }
 
     /// Drops pages of a report older than this one: their inventory will not be whole.
-    pub(crate) fn drop_pages_before(&mut self, report: Report) {
+    pub(crate) fn drop_pages_before(&mut self, report: ReportId) {
         if self.pages.take_if(|pages| pages.report < report).is_some() {
             self.wanted = true;
         }
@@ -46,9 +46,9 @@ impl Inventory {
     /// Takes one page in. Returns the inventory once it is whole.
     pub(crate) fn take_page(
         &mut self,
-        report: Report,
+        report: ReportId,
         heartbeat: Heartbeat,
-    ) -> Result<Option<Vec<ReportedShard>>, Refusal> {
+    ) -> Result<Option<Vec<ReportedShard>>, ErrorReply> {
         let Some(shards) = heartbeat.shards else {
             return Ok(None);
         };
@@ -75,7 +75,7 @@ impl Inventory {
         let distinct: BTreeSet<&DeckyId> = whole.iter().map(|shard| &shard.decky_id).collect();
         if whole.len() > MAX_DECKIES_PER_HOST || distinct.len() < whole.len() {
             self.wanted = true;
-            return Err(Refusal::new(
+            return Err(ErrorReply::new(
                 ErrorCode::BadRequest,
                 format!("an inventory lists at most {MAX_DECKIES_PER_HOST} deckies, each once"),
             ));

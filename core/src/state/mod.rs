@@ -11,7 +11,7 @@ use crate::record::rows::{Meta, OperationRow, Revisions};
 use crate::state::batch::Batch;
 use crate::state::host::Host;
 use crate::state::keys::Keys;
-use crate::state::stats::Census;
+use crate::state::stats::Stats;
 use crate::state::timers::{Beacons, Timer};
 
 pub(crate) mod batch;
@@ -40,7 +40,7 @@ pub struct State {
     /// Those that have not ended.
     pub(crate) open: BTreeSet<OperationId>,
     /// How many rows there are, counted as they come and go.
-    pub(crate) census: Census,
+    pub(crate) stats: Stats,
     pub(crate) keys: Keys,
     pub(crate) timers: BTreeSet<(Timestamp, Timer)>,
     pub(crate) beacons: Beacons,
@@ -59,24 +59,24 @@ impl State {
     }
 
     /// Every host with its status.
-    pub fn statuses(&self) -> impl Iterator<Item = (&HostId, HostStatus)> {
+    pub fn host_statuses(&self) -> impl Iterator<Item = (&HostId, HostStatus)> {
         self.hosts.iter().map(|(id, host)| (id, host.row.status))
     }
 
     /// How many hosts, shards and open operations there are: for a line in the log.
-    pub fn size(&self) -> (usize, usize, usize) {
+    pub fn row_counts(&self) -> (usize, usize, usize) {
         let shards = self.hosts.values().map(|host| host.shards.len()).sum();
         let open = self.hosts.values().map(|host| host.open.len()).sum();
         (self.hosts.len(), shards, open)
     }
 
     /// The record in numbers, at the cost of copying them.
-    pub fn census(&self) -> Census {
+    pub fn stats(&self) -> Stats {
         let oldest = self.open.first().and_then(|id| self.operations.get(id));
-        Census {
-            oldest_open: oldest.map(|row| row.accepted_at),
-            due: self.next_deadline(),
-            ..self.census
+        Stats {
+            oldest_open_accepted_at: oldest.map(|row| row.accepted_at),
+            next_deadline: self.next_deadline(),
+            ..self.stats
         }
     }
 }

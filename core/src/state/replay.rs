@@ -35,13 +35,13 @@ impl State {
                     // The host's own name, so that each shard's needs no memory of its own.
                     row.host.clone_from(&host.row.host);
                 }
-                insert_shard(&mut host.shards, &mut self.census, row);
+                insert_shard(&mut host.shards, &mut self.stats, row);
             }
             Change::ShardRemoved { host, decky } => {
                 let host = known(&mut self.hosts, &host, || {
                     format!("removal of shard {decky}")
                 })?;
-                remove_shard(&mut host.shards, &mut self.census, &decky);
+                remove_shard(&mut host.shards, &mut self.stats, &decky);
             }
             Change::Operation(row) => {
                 known(&mut self.hosts, &row.host, || {

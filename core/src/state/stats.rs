@@ -1,4 +1,4 @@
-//! The census: how much there is of each kind, counted as it comes and goes, and what only the core sees of what
+//! The stats: how much there is of each kind, counted as it comes and goes, and what only the core sees of what
 //! happens. For whoever watches over the controller: no rule looks at it, and none of it is stored.
 
 use scuttle_schemas::Timestamp;
@@ -9,31 +9,31 @@ use scuttle_schemas::shards::ShardState;
 use crate::record::operation_state::is_open;
 
 /// How many operations, by their state: in the order of `OperationState::ALL`.
-pub type ByState = [u64; OperationState::ALL.len()];
+pub type CountsByState = [u64; OperationState::ALL.len()];
 
 /// The swarm's record in numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Census {
+pub struct Stats {
     /// Operations on record, by state.
-    pub operations: ByState,
+    pub operations: CountsByState,
     /// Hosts, by status: in the order of `HostStatus::ALL`.
     pub hosts: [u64; HostStatus::ALL.len()],
     /// Shards, by state: in the order of `ShardState::ALL`.
     pub shards: [u64; ShardState::ALL.len()],
     /// When the oldest open operation was accepted, if any is open.
-    pub oldest_open: Option<Timestamp>,
+    pub oldest_open_accepted_at: Option<Timestamp>,
     /// When the next thing is due. In the past: it is late.
-    pub due: Timestamp,
+    pub next_deadline: Timestamp,
     /// What was seen to happen.
-    pub seen: Seen,
+    pub events: EventCounts,
 }
 
 /// What happened since this process began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Seen {
+pub struct EventCounts {
     /// Operations that came to an end, by the state that they ended in. One that ends twice, because its result
     /// comes late, counts twice.
-    pub ended: ByState,
+    pub ended: CountsByState,
     /// Teardown commands that were not their operation's first.
     pub retries: u64,
     /// Results of operations that had timed out, or were cancelled.
@@ -50,28 +50,28 @@ fn add<const N: usize>(counts: &mut [u64; N], more: [u64; N]) {
     }
 }
 
-impl Census {
+impl Stats {
     /// Of two parts of a swarm together.
     #[must_use]
-    pub fn and(mut self, other: Self) -> Self {
+    pub fn merge(mut self, other: Self) -> Self {
         add(&mut self.operations, other.operations);
         add(&mut self.hosts, other.hosts);
         add(&mut self.shards, other.shards);
-        let open = [self.oldest_open, other.oldest_open];
-        self.oldest_open = open.into_iter().flatten().min();
-        self.due = self.due.min(other.due);
-        add(&mut self.seen.ended, other.seen.ended);
-        self.seen.retries += other.seen.retries;
-        self.seen.late_results += other.seen.late_results;
-        self.seen.repeated_results += other.seen.repeated_results;
-        self.seen.stale_reports += other.seen.stale_reports;
+        let open = [self.oldest_open_accepted_at, other.oldest_open_accepted_at];
+        self.oldest_open_accepted_at = open.into_iter().flatten().min();
+        self.next_deadline = self.next_deadline.min(other.next_deadline);
+        add(&mut self.events.ended, other.events.ended);
+        self.events.retries += other.events.retries;
+        self.events.late_results += other.events.late_results;
+        self.events.repeated_results += other.events.repeated_results;
+        self.events.stale_reports += other.events.stale_reports;
         self
     }
 
     pub(crate) fn operation(&mut self, before: Option<OperationState>, state: OperationState) {
         moved(&mut self.operations, before.map(place), Some(place(state)));
         if before != Some(state) && !is_open(state) {
-            self.seen.ended[place(state)] += 1;
+            self.events.ended[place(state)] += 1;
         }
     }
 
@@ -110,20 +110,20 @@ mod tests {
         Cancelled, Failed, Queued, Running, Succeeded, TimedOut,
     };
 
-    use super::{ByState, Seen};
+    use super::{CountsByState, EventCounts};
     use crate::tests::scenario::Scenario;
     use scuttle_schemas::operations::OperationState;
 
     /// Some operations of each state.
-    fn by_state(counts: &[(OperationState, u64)]) -> ByState {
-        let mut all = ByState::default();
+    fn by_state(counts: &[(OperationState, u64)]) -> CountsByState {
+        let mut all = CountsByState::default();
         for (state, count) in counts {
             all[*state as usize] = *count;
         }
         all
     }
 
-    /// Each step of the scenario compares the census with a full count; here is what it says.
+    /// Each step of the scenario compares the stats with a full count; here is what it says.
     #[test]
     fn what_only_the_core_sees_is_counted() {
         let mut swarm = Scenario::new();
@@ -131,16 +131,19 @@ mod tests {
         swarm.heartbeat("h", (1, 10), Some(&["a", "b", "c"]));
         let accepted_at = swarm.now;
         let (late, _) = swarm.teardown("h", Some("a")).expect("accepted");
-        assert_eq!(swarm.state.census().oldest_open, Some(accepted_at));
+        assert_eq!(
+            swarm.state.stats().oldest_open_accepted_at,
+            Some(accepted_at)
+        );
 
         swarm.heartbeat("h", (1, 9), None);
-        assert_eq!(swarm.state.census().seen.stale_reports, 1);
+        assert_eq!(swarm.state.stats().events.stale_reports, 1);
         swarm.after_ms(601_000);
-        let census = swarm.state.census();
-        assert_eq!(census.oldest_open, None);
-        assert_eq!(census.operations, by_state(&[(TimedOut, 1)]));
-        assert!(census.seen.retries > 5, "{census:?}");
-        let retries = census.seen.retries;
+        let stats = swarm.state.stats();
+        assert_eq!(stats.oldest_open_accepted_at, None);
+        assert_eq!(stats.operations, by_state(&[(TimedOut, 1)]));
+        assert!(stats.events.retries > 5, "{stats:?}");
+        let retries = stats.events.retries;
 
         swarm.result("h", (1, 11), late.operation_id, None, &[("a", None)]);
         swarm.result("h", (1, 11), late.operation_id, None, &[("a", None)]);
@@ -149,21 +152,21 @@ mod tests {
         let (failed, _) = swarm.teardown("h", Some("b")).expect("accepted");
         swarm.started("h", 1, failed.operation_id);
         assert_eq!(
-            swarm.state.census().operations,
+            swarm.state.stats().operations,
             by_state(&[(Succeeded, 1), (Cancelled, 1), (Running, 1)])
         );
         let busy = Some("busy");
         swarm.result("h", (1, 12), failed.operation_id, busy, &[("b", busy)]);
         let (open, _) = swarm.teardown("h", Some("c")).expect("accepted");
-        let census = swarm.state.census();
+        let stats = swarm.state.stats();
         assert_eq!(
-            census.operations,
+            stats.operations,
             by_state(&[(Succeeded, 1), (Cancelled, 1), (Failed, 1), (Queued, 1)])
         );
         let ended = by_state(&[(TimedOut, 1), (Succeeded, 1), (Cancelled, 1), (Failed, 1)]);
         assert_eq!(
-            census.seen,
-            Seen {
+            stats.events,
+            EventCounts {
                 ended,
                 retries,
                 late_results: 1,
@@ -173,9 +176,13 @@ mod tests {
         );
 
         swarm.crash();
-        let again = swarm.state.census();
-        assert_eq!(again.operations, census.operations);
-        assert_eq!(again.seen.ended, ByState::default(), "that was before");
+        let again = swarm.state.stats();
+        assert_eq!(again.operations, stats.operations);
+        assert_eq!(
+            again.events.ended,
+            CountsByState::default(),
+            "that was before"
+        );
         swarm.operation(open.operation_id);
     }
 }

@@ -4,7 +4,7 @@
 use scuttle_schemas::agents::AgentCommand;
 use scuttle_schemas::operations::{CancelRequest, OperationState};
 use scuttle_schemas::teardown::{TeardownAccepted, TeardownPlan};
-use scuttle_schemas::{ErrorCode, OperationId, Refusal};
+use scuttle_schemas::{ErrorCode, ErrorReply, OperationId};
 
 use crate::api::{Effect, Input, Reply};
 use crate::tests::scenario::Scenario;
@@ -24,7 +24,7 @@ fn cancel(swarm: &mut Scenario, operation_id: OperationId) -> Result<Vec<Effect>
             assert_eq!(answer.operation.state, OperationState::Cancelled);
             Ok(effects)
         }
-        (Reply::Refused(refusal), _) => Err(refusal.code),
+        (Reply::Rejected(refusal), _) => Err(refusal.code),
         other => panic!("{other:?}"),
     }
 }
@@ -138,9 +138,9 @@ fn accepted(reply: Reply) -> TeardownAccepted {
     }
 }
 
-fn refused(reply: Reply) -> Refusal {
+fn refused(reply: Reply) -> ErrorReply {
     match reply {
-        Reply::Refused(refusal) => refusal,
+        Reply::Rejected(refusal) => refusal,
         other => panic!("{other:?}"),
     }
 }

@@ -12,7 +12,7 @@ use scuttle_schemas::hosts::{
 use scuttle_schemas::operations::{CancelRequest, OperationGetRequest, OperationRecord};
 use scuttle_schemas::shards::{ShardRecord, ShardsListRequest, ShardsUpdated};
 use scuttle_schemas::teardown::{TeardownAccepted, TeardownRequest};
-use scuttle_schemas::{BootId, HostId, Labels, OperationId, Refusal, Services, Text, Timestamp};
+use scuttle_schemas::{BootId, ErrorReply, HostId, Labels, OperationId, Services, Text, Timestamp};
 use uuid::Uuid;
 
 use crate::api::{Effect, Input, Reply};
@@ -47,7 +47,7 @@ impl Scenario {
         let reply = self.state.step(self.now, input);
         let commit = self.state.close(self.now);
         self.journal.extend(commit.changes);
-        crate::state::invariants::all(&self.state).expect("the invariants hold");
+        crate::state::invariants::check_all(&self.state).expect("the invariants hold");
         (reply, commit.effects)
     }
 
@@ -87,7 +87,7 @@ impl Scenario {
         &mut self,
         name: &str,
         id: Option<&str>,
-    ) -> Result<EnrollAccepted, Refusal> {
+    ) -> Result<EnrollAccepted, ErrorReply> {
         let request = EnrollRequest {
             name: name.parse().unwrap(),
             address: None,
@@ -97,7 +97,7 @@ impl Scenario {
         let host = self.id().to_string().parse().unwrap();
         match self.ask(Input::Enroll { request, host }).0 {
             Reply::Enroll(accepted) => Ok(accepted),
-            Reply::Refused(refusal) => Err(refusal),
+            Reply::Rejected(refusal) => Err(refusal),
             other => panic!("{other:?}"),
         }
     }
@@ -172,12 +172,12 @@ impl Scenario {
         &mut self,
         host: &str,
         force: bool,
-    ) -> Result<DecommissionAccepted, Refusal> {
+    ) -> Result<DecommissionAccepted, ErrorReply> {
         let host_uuid = host.parse().unwrap();
         let request = DecommissionRequest { host_uuid, force };
         match self.ask(Input::Decommission(request)).0 {
             Reply::Decommissioned(answer) => Ok(answer),
-            Reply::Refused(refusal) => Err(refusal),
+            Reply::Rejected(refusal) => Err(refusal),
             other => panic!("{other:?}"),
         }
     }
@@ -200,11 +200,11 @@ impl Scenario {
         &mut self,
         host: &str,
         decky: Option<&str>,
-    ) -> Result<(TeardownAccepted, Vec<Effect>), Refusal> {
+    ) -> Result<(TeardownAccepted, Vec<Effect>), ErrorReply> {
         let input = self.teardown_input(host, decky);
         match self.ask(input) {
             (Reply::Teardown(accepted), effects) => Ok((accepted, effects)),
-            (Reply::Refused(refusal), _) => Err(refusal),
+            (Reply::Rejected(refusal), _) => Err(refusal),
             other => panic!("{other:?}"),
         }
     }
@@ -225,7 +225,7 @@ impl Scenario {
         host: &str,
         report: (u128, u64),
         deckies: Option<&[&str]>,
-    ) -> Result<(HeartbeatAccepted, Vec<Effect>), Refusal> {
+    ) -> Result<(HeartbeatAccepted, Vec<Effect>), ErrorReply> {
         let shards = deckies.map(|deckies| deckies.iter().map(|decky| running(decky)).collect());
         self.reports(host, report, shards)
     }
@@ -255,7 +255,7 @@ impl Scenario {
         host: &str,
         (boot, sequence): (u128, u64),
         shards: Option<Vec<ReportedShard>>,
-    ) -> Result<(HeartbeatAccepted, Vec<Effect>), Refusal> {
+    ) -> Result<(HeartbeatAccepted, Vec<Effect>), ErrorReply> {
         let heartbeat = Heartbeat {
             kind: HeartbeatType,
             host_uuid: host.parse().unwrap(),
@@ -274,7 +274,7 @@ impl Scenario {
         });
         match answered {
             (Reply::Heartbeat(answer), effects) => Ok((answer, effects)),
-            (Reply::Refused(refusal), _) => Err(refusal),
+            (Reply::Rejected(refusal), _) => Err(refusal),
             other => panic!("{other:?}"),
         }
     }
@@ -339,7 +339,7 @@ impl Scenario {
             trace: None,
         };
         match self.ask(reported) {
-            (Reply::Recorded(_) | Reply::Refused(_), effects) => effects,
+            (Reply::Recorded(_) | Reply::Rejected(_), effects) => effects,
             other => panic!("{other:?}"),
         }
     }
@@ -369,13 +369,16 @@ impl Scenario {
         self.find(operation_id).expect("a known operation")
     }
 
-    pub(crate) fn find(&mut self, operation_id: OperationId) -> Result<OperationRecord, Refusal> {
+    pub(crate) fn find(
+        &mut self,
+        operation_id: OperationId,
+    ) -> Result<OperationRecord, ErrorReply> {
         match self
             .ask(Input::OperationGet(OperationGetRequest { operation_id }))
             .0
         {
             Reply::Operation(answer) => Ok(answer.operation),
-            Reply::Refused(refusal) => Err(refusal),
+            Reply::Rejected(refusal) => Err(refusal),
             other => panic!("{other:?}"),
         }
     }

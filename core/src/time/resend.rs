@@ -22,7 +22,7 @@ impl State {
     /// Sends a command, and notes in the row when it is sent again.
     pub(crate) fn command(&mut self, now: Timestamp, row: &mut OperationRow) {
         row.attempts += 1;
-        self.census.seen.retries += u64::from(row.attempts > 1);
+        self.stats.events.retries += u64::from(row.attempts > 1);
         row.unanswered += 1;
         row.next_attempt_at = now.plus_millis(backoff::delay_ms(row.id, row.unanswered));
         let command = TeardownCommand {

@@ -4,7 +4,7 @@ use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::{HostId, Timestamp};
 
 use crate::state::State;
-use crate::state::stats::Seen;
+use crate::state::stats::EventCounts;
 use crate::state::timers::Beacons;
 
 impl State {
@@ -20,7 +20,7 @@ impl State {
             operations: now,
         };
         // What the replay came by happened to the process before.
-        self.census.seen = Seen::default();
+        self.stats.events = EventCounts::default();
         let online: Vec<HostId> = (self.hosts.values())
             .filter(|host| host.row.status == HostStatus::Online)
             .map(|host| host.row.host.clone())

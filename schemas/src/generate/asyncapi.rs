@@ -63,7 +63,7 @@ fn agent(
     replies: &'static [&'static str],
 ) -> Channel {
     Channel {
-        subject: channel.of_all().replace('*', "{host_uuid}"),
+        subject: channel.wildcard_subject().replace('*', "{host_uuid}"),
         description,
         action: match channel {
             AgentChannel::Commands => "send",
@@ -80,49 +80,49 @@ fn channels() -> Vec<Channel> {
             subjects::TEARDOWN,
             "Teardown of a host or of one decky. For operators.",
             &["teardown_request"],
-            &["teardown_accepted", "teardown_plan", "refusal"],
+            &["teardown_accepted", "teardown_plan", "error_reply"],
         ),
         request(
             subjects::OPERATIONS_CANCEL,
             "Withdraws a queued operation. For operators.",
             &["cancel_request"],
-            &["cancel_accepted", "refusal"],
+            &["cancel_accepted", "error_reply"],
         ),
         request(
             subjects::OPERATIONS_LIST,
             "Pages through operations, newest first. For operators and viewers.",
             &["operations_list_request"],
-            &["operations_list", "refusal"],
+            &["operations_list", "error_reply"],
         ),
         request(
             subjects::OPERATIONS_GET,
             "One operation, whole. For operators and viewers.",
             &["operation_get_request"],
-            &["operation_get_answer", "refusal"],
+            &["operation_get_reply", "error_reply"],
         ),
         request(
             subjects::HOSTS_ENROLL,
             "Adds a host to the swarm. For operators.",
             &["enroll_request"],
-            &["enroll_accepted", "refusal"],
+            &["enroll_accepted", "error_reply"],
         ),
         request(
             subjects::HOSTS_DECOMMISSION,
             "Takes a host out of the swarm. For operators.",
             &["decommission_request"],
-            &["decommission_accepted", "refusal"],
+            &["decommission_accepted", "error_reply"],
         ),
         request(
             subjects::HOSTS_LIST,
             "Pages through hosts. For operators and viewers.",
             &["hosts_list_request"],
-            &["hosts_list", "refusal"],
+            &["hosts_list", "error_reply"],
         ),
         request(
             subjects::SHARDS_LIST,
             "Pages through shards. For operators and viewers.",
             &["shards_list_request"],
-            &["shards_list", "refusal"],
+            &["shards_list", "error_reply"],
         ),
         broadcast(
             subjects::SHARDS_UPDATED,
@@ -149,13 +149,13 @@ fn channels() -> Vec<Channel> {
             AgentChannel::Heartbeat,
             "That an agent is alive, and what it sees. From that agent.",
             &["heartbeat"],
-            &["heartbeat_accepted", "refusal"],
+            &["heartbeat_accepted", "error_reply"],
         ),
         agent(
             AgentChannel::Results,
             "How an operation ended; repeated until it is answered. From that agent.",
             &["teardown_result"],
-            &["result_recorded", "refusal"],
+            &["result_recorded", "error_reply"],
         ),
         agent(
             AgentChannel::Progress,
@@ -268,7 +268,7 @@ fn component(message: &Message) -> Value {
 
 fn headers(message: &Message) -> Option<Value> {
     let mut properties = Map::new();
-    if message.role != Role::Answer {
+    if message.role != Role::Reply {
         properties.insert(
             TRACEPARENT.to_owned(),
             json!({
@@ -291,7 +291,7 @@ fn headers(message: &Message) -> Option<Value> {
         );
     }
     let mut required: &[&str] = &[];
-    if message.name == "refusal" {
+    if message.name == "error_reply" {
         required = &[SERVICE_ERROR, SERVICE_ERROR_CODE];
         properties.insert(
             SERVICE_ERROR.to_owned(),

@@ -16,7 +16,7 @@ pub enum Role {
     /// A client asks the controller.
     Request,
     /// The controller answers.
-    Answer,
+    Reply,
     /// The controller tells all.
     Broadcast,
     /// The controller tells one agent.
@@ -30,7 +30,7 @@ impl Role {
     /// rely on every field; all else as its reader takes it.
     fn contract(self) -> Contract {
         match self {
-            Self::Answer | Self::Broadcast => Contract::Serialize,
+            Self::Reply | Self::Broadcast => Contract::Serialize,
             Self::Request | Self::Command | Self::Report => Contract::Deserialize,
         }
     }
@@ -43,29 +43,29 @@ pub struct Message {
     /// What it is for.
     pub role: Role,
     root: fn(SchemaSettings) -> Schema,
-    reread: fn(&'static str, &[u8]) -> Result<Value, ReadError>,
+    round_trip: fn(&'static str, &[u8]) -> Result<Value, ReadError>,
 }
 
 /// Every message.
 pub const MESSAGES: &[Message] = &[
     request::<teardown::TeardownRequest>("teardown_request"),
-    answer::<teardown::TeardownAccepted>("teardown_accepted"),
-    answer::<teardown::TeardownPlan>("teardown_plan"),
+    reply::<teardown::TeardownAccepted>("teardown_accepted"),
+    reply::<teardown::TeardownPlan>("teardown_plan"),
     request::<operations::CancelRequest>("cancel_request"),
-    answer::<operations::CancelAccepted>("cancel_accepted"),
+    reply::<operations::CancelAccepted>("cancel_accepted"),
     request::<operations::OperationGetRequest>("operation_get_request"),
-    answer::<operations::OperationGetAnswer>("operation_get_answer"),
+    reply::<operations::OperationGetReply>("operation_get_reply"),
     request::<operations::OperationsListRequest>("operations_list_request"),
-    answer::<operations::OperationsList>("operations_list"),
+    reply::<operations::OperationsList>("operations_list"),
     request::<hosts::EnrollRequest>("enroll_request"),
-    answer::<hosts::EnrollAccepted>("enroll_accepted"),
+    reply::<hosts::EnrollAccepted>("enroll_accepted"),
     request::<hosts::DecommissionRequest>("decommission_request"),
-    answer::<hosts::DecommissionAccepted>("decommission_accepted"),
+    reply::<hosts::DecommissionAccepted>("decommission_accepted"),
     request::<hosts::HostsListRequest>("hosts_list_request"),
-    answer::<hosts::HostsList>("hosts_list"),
+    reply::<hosts::HostsList>("hosts_list"),
     request::<shards::ShardsListRequest>("shards_list_request"),
-    answer::<shards::ShardsList>("shards_list"),
-    answer::<errors::RefusalBody>("refusal"),
+    reply::<shards::ShardsList>("shards_list"),
+    reply::<errors::ErrorReplyBody>("error_reply"),
     broadcast::<shards::ShardsUpdated>("shards_updated"),
     broadcast::<hosts::HostsUpdated>("hosts_updated"),
     broadcast::<operations::OperationsUpdated>("operations_updated"),
@@ -73,9 +73,9 @@ pub const MESSAGES: &[Message] = &[
     command::<agents::CancelCommand>("cancel_command"),
     report::<agents::TeardownProgress>("teardown_progress"),
     report::<agents::TeardownResult>("teardown_result"),
-    answer::<agents::ResultRecorded>("result_recorded"),
+    reply::<agents::ResultRecorded>("result_recorded"),
     report::<agents::Heartbeat>("heartbeat"),
-    answer::<agents::HeartbeatAccepted>("heartbeat_accepted"),
+    reply::<agents::HeartbeatAccepted>("heartbeat_accepted"),
 ];
 
 impl Message {
@@ -110,8 +110,8 @@ impl Message {
     ///
     /// # Errors
     /// The payload is not this message.
-    pub fn reread(&self, payload: &[u8]) -> Result<Value, ReadError> {
-        (self.reread)(self.name, payload)
+    pub fn round_trip(&self, payload: &[u8]) -> Result<Value, ReadError> {
+        (self.round_trip)(self.name, payload)
     }
 }
 
@@ -124,7 +124,7 @@ where
         name,
         role,
         root: |settings| settings.into_generator().into_root_schema_for::<T>(),
-        reread: |name, payload| {
+        round_trip: |name, payload| {
             let read = read::<Read>(name, payload)?;
             Ok(serde_json::to_value(read).expect("a message that was read can be written"))
         },
@@ -135,8 +135,8 @@ const fn request<T: JsonSchema + Serialize + DeserializeOwned>(name: &'static st
     message::<T, T>(name, Role::Request)
 }
 
-const fn answer<T: JsonSchema + Serialize + DeserializeOwned>(name: &'static str) -> Message {
-    message::<T, T>(name, Role::Answer)
+const fn reply<T: JsonSchema + Serialize + DeserializeOwned>(name: &'static str) -> Message {
+    message::<T, T>(name, Role::Reply)
 }
 
 const fn broadcast<T: JsonSchema + Serialize + DeserializeOwned>(name: &'static str) -> Message {

@@ -195,7 +195,7 @@ pub struct ResultRecorded {
 }
 
 /// `detail` of a result that matches no operation of its host.
-pub const UNKNOWN_OPERATION: &str = "unknown operation";
+pub const DETAIL_UNKNOWN_OPERATION: &str = "unknown operation";
 
 /// The state of a decky as its agent sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]

@@ -69,7 +69,7 @@ impl ErrorCode {
 /// A refusal: what went wrong, and in words what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
-pub struct Refusal {
+pub struct ErrorReply {
     /// For programs.
     pub code: ErrorCode,
     /// For people.
@@ -79,7 +79,7 @@ pub struct Refusal {
     pub retry_after_ms: Option<u64>,
 }
 
-impl Refusal {
+impl ErrorReply {
     /// A refusal without a time to ask again.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
@@ -93,16 +93,16 @@ impl Refusal {
 /// The body of a refusal.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
-pub struct RefusalBody {
+pub struct ErrorReplyBody {
     /// Always false.
     #[cfg_attr(feature = "generate", schemars(extend("const" = false)))]
     pub accepted: bool,
     /// What went wrong.
-    pub error: Refusal,
+    pub error: ErrorReply,
 }
 
-impl From<Refusal> for RefusalBody {
-    fn from(error: Refusal) -> Self {
+impl From<ErrorReply> for ErrorReplyBody {
+    fn from(error: ErrorReply) -> Self {
         Self {
             accepted: false,
             error,

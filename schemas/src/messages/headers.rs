@@ -14,7 +14,7 @@ pub const REQUEST_INFO: &str = "Nats-Request-Info";
 pub const TRACEPARENT: &str = "traceparent";
 
 /// The most characters of a trace context that is passed on (`00-<32>-<16>-<2>` is 55).
-const MAX_TRACEPARENT: usize = 64;
+const MAX_TRACEPARENT_BYTES: usize = 64;
 
 /// What the requester is called when the server says nothing.
 pub const UNKNOWN_REQUESTER: &str = "unknown";
@@ -22,7 +22,7 @@ pub const UNKNOWN_REQUESTER: &str = "unknown";
 /// A header block that was made to pass for the server's word.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the header {REQUEST_INFO} is the NATS server's to set; send a request without it")]
-pub struct ForgedInfo;
+pub struct ForgedRequestInfo;
 
 /// The user that the server vouches for, or `unknown` where it says nothing, from all headers of a request.
 ///
@@ -33,24 +33,24 @@ pub struct ForgedInfo;
 ///
 /// # Errors
 /// There is such a trace: the client tried to pass for another.
-pub fn requester<'a>(
+pub fn parse_requester<'a>(
     headers: impl Iterator<Item = (&'a str, &'a str)>,
-) -> Result<String, ForgedInfo> {
+) -> Result<String, ForgedRequestInfo> {
     let mut vouched = None;
     for (name, value) in headers {
         if name == REQUEST_INFO {
             if vouched.replace(value).is_some() {
-                return Err(ForgedInfo);
+                return Err(ForgedRequestInfo);
             }
         } else if name.contains(REQUEST_INFO) || value.contains(REQUEST_INFO) {
-            return Err(ForgedInfo);
+            return Err(ForgedRequestInfo);
         }
     }
-    vouched.map_or_else(|| Ok(UNKNOWN_REQUESTER.to_owned()), named)
+    vouched.map_or_else(|| Ok(UNKNOWN_REQUESTER.to_owned()), parse_request_info)
 }
 
 /// The user in what the server says. Its `name` is what the client calls itself, and proves nothing.
-fn named(info: &str) -> Result<String, ForgedInfo> {
+fn parse_request_info(info: &str) -> Result<String, ForgedRequestInfo> {
     #[derive(Deserialize)]
     struct RequestInfo {
         /// The name in a user's JWT.
@@ -59,7 +59,7 @@ fn named(info: &str) -> Result<String, ForgedInfo> {
         user: Option<String>,
     }
     // The server writes JSON; anything else is the client's with the server's behind it.
-    let info: RequestInfo = serde_json::from_str(info).map_err(|_| ForgedInfo)?;
+    let info: RequestInfo = serde_json::from_str(info).map_err(|_| ForgedRequestInfo)?;
     let given = |name: &String| !name.is_empty();
     let user = info.name_tag.filter(given).or(info.user.filter(given));
     Ok(user.map_or_else(
@@ -69,29 +69,29 @@ fn named(info: &str) -> Result<String, ForgedInfo> {
 }
 
 /// The most characters of an idempotency key.
-const MAX_KEY: usize = 128;
+const MAX_KEY_CHARS: usize = 128;
 
 /// An idempotency key that breaks its rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the header {MSG_ID} must be 1 to {MAX_KEY} characters")]
+#[error("the header {MSG_ID} must be 1 to {MAX_KEY_CHARS} characters")]
 pub struct InvalidKey;
 
 /// A request's idempotency key, if it has one.
 ///
 /// # Errors
 /// It is empty or too long.
-pub fn idempotency_key(header: Option<&str>) -> Result<Option<String>, InvalidKey> {
+pub fn parse_idempotency_key(header: Option<&str>) -> Result<Option<String>, InvalidKey> {
     match header {
-        Some(key) if !(1..=MAX_KEY).contains(&key.chars().count()) => Err(InvalidKey),
+        Some(key) if !(1..=MAX_KEY_CHARS).contains(&key.chars().count()) => Err(InvalidKey),
         key => Ok(key.map(str::to_owned)),
     }
 }
 
 /// A trace context that is fit to be passed on, or nothing.
-pub fn traceparent(header: Option<&str>) -> Option<String> {
+pub fn parse_traceparent(header: Option<&str>) -> Option<String> {
     header
         .filter(|text| {
-            (1..=MAX_TRACEPARENT).contains(&text.len())
+            (1..=MAX_TRACEPARENT_BYTES).contains(&text.len())
                 && text
                     .bytes()
                     .all(|byte| byte.is_ascii_hexdigit() || byte == b'-')
@@ -101,12 +101,14 @@ pub fn traceparent(header: Option<&str>) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    use super::{ForgedInfo, REQUEST_INFO, idempotency_key, requester, traceparent};
+    use super::{
+        ForgedRequestInfo, REQUEST_INFO, parse_idempotency_key, parse_requester, parse_traceparent,
+    };
 
     const ALICE: &str = r#"{"acc":"OPERATORS","user":"alice","name":"mallory","rtt":1}"#;
 
-    fn check(headers: &[(&str, &str)], expected: Result<&str, ForgedInfo>) {
-        let read = requester(headers.iter().copied());
+    fn check(headers: &[(&str, &str)], expected: Result<&str, ForgedRequestInfo>) {
+        let read = parse_requester(headers.iter().copied());
         assert_eq!(read.as_deref(), expected.as_ref().copied(), "{headers:?}");
     }
 
@@ -127,33 +129,36 @@ mod tests {
     fn a_header_block_that_hides_the_servers_word_is_noticed() {
         let forged = r#"{"user":"root"}"#;
         let twice = [(REQUEST_INFO, forged), (REQUEST_INFO, ALICE)];
-        check(&twice, Err(ForgedInfo));
+        check(&twice, Err(ForgedRequestInfo));
         let glued = format!("x{REQUEST_INFO}: {ALICE}");
         let to_a_value = [(REQUEST_INFO, forged), ("Z", glued.as_str())];
-        check(&to_a_value, Err(ForgedInfo));
+        check(&to_a_value, Err(ForgedRequestInfo));
         let to_a_name = [(REQUEST_INFO, forged), ("ZNats-Request-Info", ALICE)];
-        check(&to_a_name, Err(ForgedInfo));
+        check(&to_a_name, Err(ForgedRequestInfo));
         let folded = format!("{forged} {REQUEST_INFO}: {ALICE}");
         for unreadable in [folded.as_str(), "", "not json"] {
-            check(&[(REQUEST_INFO, unreadable)], Err(ForgedInfo));
+            check(&[(REQUEST_INFO, unreadable)], Err(ForgedRequestInfo));
         }
     }
 
     #[test]
     fn a_key_has_1_to_128_characters() {
-        assert_eq!(idempotency_key(None), Ok(None));
+        assert_eq!(parse_idempotency_key(None), Ok(None));
         let longest = "ä".repeat(128);
-        assert_eq!(idempotency_key(Some(&longest)), Ok(Some(longest.clone())));
-        assert!(idempotency_key(Some("")).is_err());
-        assert!(idempotency_key(Some(&"k".repeat(129))).is_err());
+        assert_eq!(
+            parse_idempotency_key(Some(&longest)),
+            Ok(Some(longest.clone()))
+        );
+        assert!(parse_idempotency_key(Some("")).is_err());
+        assert!(parse_idempotency_key(Some(&"k".repeat(129))).is_err());
     }
 
     #[test]
     fn only_a_well_formed_trace_context_is_passed_on() {
         let context = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
-        assert_eq!(traceparent(Some(context)).as_deref(), Some(context));
-        assert_eq!(traceparent(Some("x\r\nInjected: y")), None);
-        assert_eq!(traceparent(Some(&"0".repeat(65))), None);
-        assert_eq!(traceparent(None), None);
+        assert_eq!(parse_traceparent(Some(context)).as_deref(), Some(context));
+        assert_eq!(parse_traceparent(Some("x\r\nInjected: y")), None);
+        assert_eq!(parse_traceparent(Some(&"0".repeat(65))), None);
+        assert_eq!(parse_traceparent(None), None);
     }
 }

@@ -213,7 +213,7 @@ pub struct OperationGetRequest {
 /// One operation, whole.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
-pub struct OperationGetAnswer {
+pub struct OperationGetReply {
     /// The operation, with `shards`.
     pub operation: OperationRecord,
 }

@@ -80,12 +80,12 @@ pub struct TeardownAccepted {
 }
 
 /// `detail` of a new operation.
-pub const QUEUED: &str = "teardown queued";
+pub const DETAIL_QUEUED: &str = "teardown queued";
 /// `detail` of a request that an open operation covers.
-pub const IN_PROGRESS: &str = "teardown already in progress";
+pub const DETAIL_IN_PROGRESS: &str = "teardown already in progress";
 
 /// `detail` of a dry run.
-pub const DRY_RUN: &str = "dry run";
+pub const DETAIL_DRY_RUN: &str = "dry run";
 
 /// The answer to a dry run: nothing was stored or sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]

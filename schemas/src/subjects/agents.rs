@@ -8,12 +8,12 @@ use crate::types::ids::HostId;
 const USER_NAME: &str = "{{name()}}";
 
 /// The prefix of the inboxes of one host's agent, which its permissions let it hear alone.
-pub fn inbox_prefix(host: &HostId) -> String {
+pub fn agent_inbox_prefix(host: &HostId) -> String {
     format!("_INBOX.{host}")
 }
 
 /// Those inboxes, for a user that is named as its host: a permission of a NATS scoped signing key.
-pub fn inboxes_of_user() -> String {
+pub fn user_inboxes() -> String {
     format!("_INBOX.{USER_NAME}.>")
 }
 
@@ -41,27 +41,27 @@ impl AgentChannel {
     }
 
     /// This channel of one host.
-    pub fn of(self, host: &HostId) -> String {
+    pub fn subject(self, host: &HostId) -> String {
         agent_subject(host, self.token())
     }
 
     /// This channel of every host: a subject to subscribe.
-    pub fn of_all(self) -> String {
+    pub fn wildcard_subject(self) -> String {
         agent_subject("*", self.token())
     }
 
     /// This channel of the host that a user is named as: a permission of a NATS scoped signing key.
-    pub fn of_user(self) -> String {
+    pub fn user_subject(self) -> String {
         agent_subject(USER_NAME, self.token())
     }
 
     /// The host whose channel this subject is; `None` when it is no such subject.
-    pub fn host(self, subject: &str) -> Option<HostId> {
-        self.host_text(subject)?.parse().ok()
+    pub fn parse_host(self, subject: &str) -> Option<HostId> {
+        self.host_token(subject)?.parse().ok()
     }
 
     /// The same, as it stands there: not checked, and not copied.
-    pub fn host_text(self, subject: &str) -> Option<&str> {
+    pub fn host_token(self, subject: &str) -> Option<&str> {
         let (host, token) = subject.strip_prefix("agent.")?.split_once('.')?;
         (token == self.token()).then_some(host)
     }
@@ -78,10 +78,13 @@ mod tests {
     #[test]
     fn an_agent_subject_names_its_host() {
         let host = "worker-a".parse().expect("valid");
-        let subject = AgentChannel::Results.of(&host);
+        let subject = AgentChannel::Results.subject(&host);
         assert_eq!(subject, "agent.worker-a.results");
-        assert_eq!(AgentChannel::Results.host(&subject), Some(host));
-        assert_eq!(AgentChannel::Heartbeat.of_all(), "agent.*.heartbeat");
+        assert_eq!(AgentChannel::Results.parse_host(&subject), Some(host));
+        assert_eq!(
+            AgentChannel::Heartbeat.wildcard_subject(),
+            "agent.*.heartbeat"
+        );
         for other in [
             "agent.a.b.results",
             "agent..results",
@@ -90,7 +93,7 @@ mod tests {
             "swarm.a.results",
             "agent.a.heartbeat",
         ] {
-            assert_eq!(AgentChannel::Results.host(other), None, "{other}");
+            assert_eq!(AgentChannel::Results.parse_host(other), None, "{other}");
         }
     }
 }

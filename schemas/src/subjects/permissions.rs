@@ -1,14 +1,17 @@
 //! Permissions.
 
 use crate::subjects::storage::{
-    JOURNALS, LEASES_BUCKET, NAMES_BUCKET, SNAPSHOTS_BUCKET, journal_stream,
+    ALL_JOURNALS, LEASES_BUCKET, NAMES_BUCKET, SNAPSHOTS_BUCKET, journal_stream_name,
 };
-use crate::types::partition::Partitions;
+use crate::types::partition::PartitionCount;
 
 /// What a controller publishes to `JetStream`, where its journal is a stream: its own, and none else's. It can make them and
 /// trim them, not delete them.
-pub fn jetstream_of_controller() -> Vec<String> {
-    let journals: Vec<String> = Partitions::MOST.all().map(journal_stream).collect();
+pub fn controller_jetstream_subjects() -> Vec<String> {
+    let journals: Vec<String> = PartitionCount::MAX
+        .iter()
+        .map(journal_stream_name)
+        .collect();
     let (leases, names) = (format!("KV_{LEASES_BUCKET}"), format!("KV_{NAMES_BUCKET}"));
     let snapshots = format!("OBJ_{SNAPSHOTS_BUCKET}");
     let mut subjects = Vec::new();
@@ -39,6 +42,6 @@ pub fn jetstream_of_controller() -> Vec<String> {
     subjects.push(format!("$KV.{LEASES_BUCKET}.>"));
     subjects.push(format!("$KV.{NAMES_BUCKET}.>"));
     subjects.push(format!("$O.{SNAPSHOTS_BUCKET}.>"));
-    subjects.push(JOURNALS.to_owned());
+    subjects.push(ALL_JOURNALS.to_owned());
     subjects
 }

@@ -21,15 +21,15 @@ pub const HOSTS_LIST: &str = "swarm.hosts.list";
 pub const SHARDS_LIST: &str = "swarm.shards.list";
 
 /// The requests that change something: operators' alone.
-pub const CHANGING: [&str; 4] = [
+pub const CHANGE_REQUESTS: [&str; 4] = [
     TEARDOWN,
     OPERATIONS_CANCEL,
     HOSTS_ENROLL,
     HOSTS_DECOMMISSION,
 ];
 /// The requests that only read.
-pub const READING: [&str; 4] = [SHARDS_LIST, HOSTS_LIST, OPERATIONS_LIST, OPERATIONS_GET];
+pub const READ_REQUESTS: [&str; 4] = [SHARDS_LIST, HOSTS_LIST, OPERATIONS_LIST, OPERATIONS_GET];
 /// Every request subject: to be granted to the one that answers.
-pub const REQUESTS: &str = "swarm.>";
+pub const ALL_REQUESTS: &str = "swarm.>";
 /// Discovery of services (ADR-32).
-pub const DISCOVERY: &str = "$SRV.>";
+pub const SERVICE_DISCOVERY: &str = "$SRV.>";

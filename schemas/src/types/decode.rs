@@ -15,13 +15,13 @@ use serde_json::error::Category;
 pub struct ReadError {
     message: &'static str,
     length: usize,
-    kind: Unreadable,
+    kind: ReadErrorKind,
     cause: String,
 }
 
 /// What kind of thing is wrong with a payload.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Unreadable {
+pub enum ReadErrorKind {
     /// It is no text.
     NotUtf8,
     /// It is no JSON, or not one JSON value.
@@ -32,7 +32,7 @@ pub enum Unreadable {
 
 impl ReadError {
     /// What kind of thing is wrong.
-    pub fn kind(&self) -> Unreadable {
+    pub fn kind(&self) -> ReadErrorKind {
         self.kind
     }
 }
@@ -55,12 +55,12 @@ pub fn read<T: DeserializeOwned>(message: &'static str, payload: &[u8]) -> Resul
     };
     // The whole text, also where serde would skip over a field.
     let text =
-        std::str::from_utf8(payload).map_err(|error| refused(Unreadable::NotUtf8, &error))?;
+        std::str::from_utf8(payload).map_err(|error| refused(ReadErrorKind::NotUtf8, &error))?;
     let object = serde_json::from_str::<Object<T>>(text);
     object.map(|object| object.0).map_err(|error| {
         let kind = match error.classify() {
-            Category::Data => Unreadable::Invalid,
-            Category::Io | Category::Syntax | Category::Eof => Unreadable::NotJson,
+            Category::Data => ReadErrorKind::Invalid,
+            Category::Io | Category::Syntax | Category::Eof => ReadErrorKind::NotJson,
         };
         refused(kind, &error)
     })

@@ -12,7 +12,7 @@ pub struct Partition(u8);
 
 /// How many parts there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Partitions(u8);
+pub struct PartitionCount(u8);
 
 impl Partition {
     /// The one that there always is. Its leader answers what is about no host, merges the lists, and numbers the broadcasts.
@@ -30,21 +30,21 @@ impl fmt::Display for Partition {
     }
 }
 
-impl fmt::Display for Partitions {
+impl fmt::Display for PartitionCount {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         self.0.fmt(f)
     }
 }
 
-impl Partitions {
+impl PartitionCount {
     /// All hosts in one.
     pub const ONE: Self = Self(1);
     /// As many as a controller has permissions for.
-    pub const MOST: Self = Self(8);
+    pub const MAX: Self = Self(8);
 
     /// So many; none if there can be no such number.
     pub fn new(count: u8) -> Option<Self> {
-        (1..=Self::MOST.0).contains(&count).then_some(Self(count))
+        (1..=Self::MAX.0).contains(&count).then_some(Self(count))
     }
 
     /// How many.
@@ -53,38 +53,38 @@ impl Partitions {
     }
 
     /// Each of them.
-    pub fn all(self) -> impl Iterator<Item = Partition> + Clone {
+    pub fn iter(self) -> impl Iterator<Item = Partition> + Clone {
         (0..self.0).map(Partition)
     }
 
     /// The one with this number.
-    pub fn numbered(self, number: u8) -> Option<Partition> {
+    pub fn partition(self, number: u8) -> Option<Partition> {
         (number < self.0).then_some(Partition(number))
     }
 
     /// Where a host's record is.
-    pub fn of_host(self, host: &HostId) -> Partition {
-        self.of_text(host.as_str())
+    pub fn partition_of_host(self, host: &HostId) -> Partition {
+        self.partition_of_host_text(host.as_str())
     }
 
     /// The same, of what stands where a host is named: it need not be a valid one.
-    pub fn of_text(self, host: &str) -> Partition {
-        self.of(hash(host))
+    pub fn partition_of_host_text(self, host: &str) -> Partition {
+        self.partition_of_hash(fnv1a(host))
     }
 
     /// Where a host is put whose name alone is known.
-    pub fn of_name(self, name: &HostName) -> Partition {
-        self.of(hash(name.as_str()))
+    pub fn partition_of_name(self, name: &HostName) -> Partition {
+        self.partition_of_hash(fnv1a(name.as_str()))
     }
 
     /// Where an operation's record is: with its host's.
-    pub fn of_operation(self, id: OperationId) -> Partition {
+    pub fn partition_of_operation(self, id: OperationId) -> Partition {
         // The last 32 bits.
         let [.., a, b, c, d] = id.0.into_bytes();
-        self.of(u32::from_be_bytes([a, b, c, d]))
+        self.partition_of_hash(u32::from_be_bytes([a, b, c, d]))
     }
 
-    fn of(self, hash: u32) -> Partition {
+    fn partition_of_hash(self, hash: u32) -> Partition {
         // Less than `self.0`, which is a `u8`.
         Partition((hash % u32::from(self.0)) as u8)
     }
@@ -94,17 +94,17 @@ impl OperationId {
     /// For an operation of a host, from a `UUIDv7` of the moment: so that its id alone says where its record is, however many
     /// partitions there are.
     #[must_use]
-    pub fn of_host(fresh: Uuid, host: &HostId) -> Self {
+    pub fn new_for_host(fresh: Uuid, host: &HostId) -> Self {
         let mut bytes = fresh.into_bytes();
         // They are random; the time, the count within it and the version come before.
-        bytes[12..].copy_from_slice(&hash(host.as_str()).to_be_bytes());
+        bytes[12..].copy_from_slice(&fnv1a(host.as_str()).to_be_bytes());
         Self(Uuid::from_bytes(bytes))
     }
 }
 
 /// FNV-1a of 32 bits. NATS servers use it, too, where a subject mapping has `partition(n, token)`: so one could route what hosts
 /// say without moving any host's record.
-fn hash(text: &str) -> u32 {
+fn fnv1a(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
     })
@@ -114,26 +114,29 @@ fn hash(text: &str) -> u32 {
 mod tests {
     use uuid::Uuid;
 
-    use super::{Partitions, hash};
+    use super::{PartitionCount, fnv1a};
     use crate::{HostId, OperationId};
 
     #[test]
     fn the_hash_is_fnv_1a() {
         // From the specification's test vectors.
-        assert_eq!(hash(""), 0x811c_9dc5);
-        assert_eq!(hash("a"), 0xe40c_292c);
-        assert_eq!(hash("foobar"), 0xbf9c_f968);
+        assert_eq!(fnv1a(""), 0x811c_9dc5);
+        assert_eq!(fnv1a("a"), 0xe40c_292c);
+        assert_eq!(fnv1a("foobar"), 0xbf9c_f968);
     }
 
     #[test]
     fn an_operation_is_where_its_host_is() {
         for number in 0..100 {
             let host: HostId = format!("worker-{number}").parse().expect("valid");
-            let id = OperationId::of_host(Uuid::now_v7(), &host);
+            let id = OperationId::new_for_host(Uuid::now_v7(), &host);
             assert_eq!(id.0.get_version_num(), 7);
             for count in 1..=8 {
-                let partitions = Partitions::new(count).expect("valid");
-                assert_eq!(partitions.of_operation(id), partitions.of_host(&host));
+                let partitions = PartitionCount::new(count).expect("valid");
+                assert_eq!(
+                    partitions.partition_of_operation(id),
+                    partitions.partition_of_host(&host)
+                );
             }
         }
     }
@@ -141,11 +144,11 @@ mod tests {
     #[test]
     fn hosts_are_spread_evenly() {
         for count in [2, 4, 8_u8] {
-            let partitions = Partitions::new(count).expect("valid");
+            let partitions = PartitionCount::new(count).expect("valid");
             let mut hosts = vec![0; count.into()];
             for number in 0..8000 {
                 let host = format!("worker-{number:05}").parse().expect("valid");
-                hosts[usize::from(partitions.of_host(&host).0)] += 1;
+                hosts[usize::from(partitions.partition_of_host(&host).0)] += 1;
             }
             let mean = 8000 / usize::from(count);
             for share in hosts {

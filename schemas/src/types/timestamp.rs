@@ -39,14 +39,14 @@ impl Timestamp {
     }
 
     /// Milliseconds from `earlier` to this; negative when `earlier` is later.
-    pub fn since(self, earlier: Self) -> i64 {
+    pub fn millis_since(self, earlier: Self) -> i64 {
         self.0 - earlier.0
     }
 }
 
 impl Timestamp {
     /// As RFC 3339: written digit by digit, since every record has several.
-    fn text(self) -> [u8; 24] {
+    fn to_rfc3339(self) -> [u8; 24] {
         let mut text = *b"0000-00-00T00:00:00.000Z";
         let Ok(at) = OffsetDateTime::from_unix_timestamp(self.0 / 1000) else {
             return text; // Not reached: `LAST` is within what `time` knows.
@@ -72,7 +72,7 @@ impl Timestamp {
 
 impl fmt::Display for Timestamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(std::str::from_utf8(&self.text()).map_err(|_| fmt::Error)?)
+        f.write_str(std::str::from_utf8(&self.to_rfc3339()).map_err(|_| fmt::Error)?)
     }
 }
 
@@ -94,7 +94,7 @@ impl FromStr for Timestamp {
 
 impl Serialize for Timestamp {
     fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
-        let text = self.text();
+        let text = self.to_rfc3339();
         serializer.serialize_str(std::str::from_utf8(&text).map_err(serde::ser::Error::custom)?)
     }
 }

@@ -294,7 +294,7 @@ async fn unknown_fields_of_reports_are_ignored() -> TestResult {
     let mut heartbeat = serde_json::to_value(agent.observe(None))?;
     heartbeat["shards"] = json!(null);
     heartbeat["moon"] = json!({ "phase": "full" });
-    let subject = AgentChannel::Heartbeat.of(&agent.host);
+    let subject = AgentChannel::Heartbeat.subject(&agent.host);
     let answer: Value = agent.client().ask(&subject, &heartbeat).await?;
     assert_eq!(
         answer,
@@ -307,7 +307,7 @@ async fn unknown_fields_of_reports_are_ignored() -> TestResult {
     let mut result = serde_json::to_value(result)?;
     result["moon"] = json!("full");
     result["shards"][0]["moon"] = json!("full");
-    let subject = AgentChannel::Results.of(&agent.host);
+    let subject = AgentChannel::Results.subject(&agent.host);
     let answer: Value = agent.client().ask(&subject, &result).await?;
     assert_eq!(answer, json!({ "recorded": true }));
     assert_eq!(swarm.operator.states(&agent.host).await?, "");

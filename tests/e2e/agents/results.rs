@@ -1,7 +1,7 @@
 //! `agent.<host_uuid>.results`: what the controller does with each, in whatever state the operation is.
 
 use anyhow::Context;
-use scuttle_schemas::agents::UNKNOWN_OPERATION;
+use scuttle_schemas::agents::DETAIL_UNKNOWN_OPERATION;
 use scuttle_schemas::operations::{OperationState, OutcomeCounts, ShardOutcome};
 use scuttle_schemas::{OperationId, Text};
 use scuttle_tests::{Swarm, TestResult, absent, failed, removed};
@@ -231,7 +231,7 @@ async fn results_of_unknown_or_foreign_operations_change_nothing() -> TestResult
             let answer = two.conclude(&outcome).await?;
             assert_eq!(
                 (answer.recorded, answer.detail.as_deref()),
-                (true, Some(UNKNOWN_OPERATION))
+                (true, Some(DETAIL_UNKNOWN_OPERATION))
             );
         }
     }
@@ -271,7 +271,7 @@ async fn a_long_error_is_cut_at_a_character() -> TestResult {
     let long = "é".repeat(10_000);
     result["shards"][0]["error"] = long.clone().into();
     result["error"] = long.into();
-    let subject = scuttle_schemas::subjects::AgentChannel::Results.of(&agent.host);
+    let subject = scuttle_schemas::subjects::AgentChannel::Results.subject(&agent.host);
     let answer: serde_json::Value = agent.client().ask(&subject, &result).await?;
     assert_eq!(answer, serde_json::json!({ "recorded": true }));
 

@@ -196,7 +196,7 @@ async fn snapshots_of_an_earlier_stream_are_in_the_way() -> TestResult {
     populated(&swarm).await?;
     stop(&mut swarm.controller).await?;
     let options = swarm.nats.options(Role::Controller);
-    let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX);
+    let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX_PREFIX);
     let controller = Client::with(options, &swarm.nats.url()).await?;
     let store = object_store::Config {
         bucket: subjects::SNAPSHOTS_BUCKET.to_owned(),
@@ -206,7 +206,7 @@ async fn snapshots_of_an_earlier_stream_are_in_the_way() -> TestResult {
     let snapshots = context.create_object_store(store).await?;
     let earlier = format!(
         "{}{:020}",
-        subjects::snapshots_prefix(Partition::FIRST),
+        subjects::snapshot_name_prefix(Partition::FIRST),
         5000
     );
     snapshots.put(&*earlier, &mut "rows".as_bytes()).await?;
@@ -325,8 +325,8 @@ async fn a_record_with_open_operations_of_before_is_not_divided() -> TestResult 
 /// A store with one open operation, whose id ends otherwise than its host has it.
 fn of_before(data_dir: &Path, host: &str, now: Timestamp) -> TestResult {
     let host: HostId = host.parse()?;
-    let other = OperationId::of_host(Uuid::now_v7(), &"b".parse()?);
-    assert_ne!(other, OperationId::of_host(other.0, &host));
+    let other = OperationId::new_for_host(Uuid::now_v7(), &"b".parse()?);
+    assert_ne!(other, OperationId::new_for_host(other.0, &host));
     let mut state = State::default();
     state.step(now, Input::Start);
     let request = serde_json::from_value(json!({ "name": "worker-a", "host_uuid": host }))?;

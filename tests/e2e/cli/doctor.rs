@@ -125,7 +125,7 @@ async fn a_server_that_acknowledges_too_early_is_named() -> TestResult {
         |configuration: &str| named(&configuration.replace("  sync_interval: always\n", ""));
     // Without an import nobody hears the question.
     let nobody = |configuration: &str| {
-        let name = format!("to: \"{}\"", subjects::SERVERS);
+        let name = format!("to: \"{}\"", subjects::SERVER_INFO);
         let import = |line: &&str| !line.contains(&name);
         configuration
             .lines()

@@ -76,7 +76,7 @@ async fn what_there_is_is_shown_to_people_and_to_programs() -> TestResult {
         Value::from(cli.lines(&["ops"]).await?),
         operations["operations"]
     );
-    let operation = cli.json(&["op", &id], 0, "operation_get_answer").await?;
+    let operation = cli.json(&["op", &id], 0, "operation_get_reply").await?;
     assert_eq!(
         Value::from(cli.lines(&["op", &id]).await?),
         Value::from(vec![operation["operation"].clone()])

@@ -38,7 +38,7 @@ async fn followers_hear_no_request() -> TestResult {
         AgentChannel::Results,
         AgentChannel::Progress,
     ];
-    let reports = reports.map(AgentChannel::of_all);
+    let reports = reports.map(AgentChannel::wildcard_subject);
     let requests = [
         subjects::TEARDOWN,
         subjects::HOSTS_LIST,

@@ -69,7 +69,7 @@ async fn report_many(agent: &mut FakeAgent) -> TestResult {
     let label = |number: usize| (format!("{number:063}"), Value::from("x".repeat(63)));
     let labels: Value = (0..16).map(label).collect();
     let mut heartbeat = serde_json::to_value(agent.observe(None))?;
-    let subject = AgentChannel::Heartbeat.of(&agent.host);
+    let subject = AgentChannel::Heartbeat.subject(&agent.host);
     for page in 1..=PAGES {
         let deckies = (page - 1) * EACH..page * EACH;
         let decky = |number| json!({ "decky_id": format!("decky-{number}"), "state": "running", "labels": labels });

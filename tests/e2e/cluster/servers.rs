@@ -26,7 +26,7 @@ async fn the_stream_goes_on_without_the_server_that_led_it() -> TestResult {
     let first = stage.operator.teardown(&agent.host, "decky-1").await?;
     let server = stage
         .cluster
-        .leader_of(&subjects::journal_stream(Partition::FIRST))
+        .leader_of(&subjects::journal_stream_name(Partition::FIRST))
         .await?;
     stage.cluster.servers[server].kill().await?;
     let asked = || stage.operator.teardown(&agent.host, "decky-2");
@@ -51,7 +51,7 @@ async fn nothing_is_accepted_without_two_servers() -> TestResult {
     let leader = stage.settled().await?;
     let kept = stage
         .cluster
-        .leader_of(&subjects::journal_stream(Partition::FIRST))
+        .leader_of(&subjects::journal_stream_name(Partition::FIRST))
         .await?;
     let lost: Vec<_> = (0..3).filter(|server| *server != kept).collect();
     for server in &lost {

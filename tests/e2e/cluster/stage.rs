@@ -104,7 +104,7 @@ impl Stage {
         for server in &self.cluster.servers {
             let agents = Client::with(server.options(Role::Agents), &server.url()).await?;
             // What a leader listens to last: who hears this hears all.
-            let subject = AgentChannel::Results.of(&"nobody".parse()?);
+            let subject = AgentChannel::Results.subject(&"nobody".parse()?);
             let ask = || agents.raw(&subject, HeaderMap::new(), "{}");
             until("each server knows of the leader", ask, |_| true).await?;
         }

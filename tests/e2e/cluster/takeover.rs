@@ -65,7 +65,7 @@ async fn an_agent_does_not_act_on_a_command_of_an_old_epoch() -> TestResult {
     let (url, passwords) = (stage.cluster.url(), stage.cluster.passwords());
     let mut sim = Sim::start_at((&url, passwords), &stage.path("sim"), &arguments, &[]).await?;
     let host: HostId = "sim-0001".parse()?;
-    let commands = AgentChannel::Commands.of(&host);
+    let commands = AgentChannel::Commands.subject(&host);
     let agents = stage.cluster.client(Role::Agents).await?;
     let mut heard = agents.nats().subscribe(commands.clone()).await?;
     agents.nats().flush().await?;

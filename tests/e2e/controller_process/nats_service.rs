@@ -43,7 +43,8 @@ async fn every_request_subject_is_an_endpoint() -> TestResult {
         (&json!(SERVICE_NAME), &ping["id"])
     );
     let mut names = BTreeSet::new();
-    let reports = [AgentChannel::Heartbeat, AgentChannel::Results].map(AgentChannel::of_all);
+    let reports =
+        [AgentChannel::Heartbeat, AgentChannel::Results].map(AgentChannel::wildcard_subject);
     for subject in [
         subjects::TEARDOWN,
         subjects::HOSTS_ENROLL,

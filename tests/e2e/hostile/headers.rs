@@ -92,11 +92,11 @@ async fn an_answer_becomes_no_command_or_broadcast() -> TestResult {
     swarm.operator.answered().await?;
     let heartbeat: Bytes = serde_json::to_vec(&agent.observe(None))?.into();
     for reply in [
-        AgentChannel::Commands.of(&victim.host),
+        AgentChannel::Commands.subject(&victim.host),
         subjects::SHARDS_UPDATED.to_owned(),
         subjects::TEARDOWN.to_owned(),
     ] {
-        let subject = AgentChannel::Heartbeat.of(&agent.host);
+        let subject = AgentChannel::Heartbeat.subject(&agent.host);
         let nats = agent.client().nats();
         nats.publish_with_reply(subject, reply, heartbeat.clone())
             .await?;

@@ -127,12 +127,12 @@ async fn garbage_reports_are_refused() -> TestResult {
     let (swarm, mut agent) = something_to_harm().await?;
     let before = record(&swarm).await?;
     for channel in [AgentChannel::Heartbeat, AgentChannel::Results] {
-        let subject = channel.of(&agent.host);
+        let subject = channel.subject(&agent.host);
         for (what, payload) in garbage() {
             assert_refused(agent.client(), &subject, what, payload).await?;
         }
     }
-    let progress = AgentChannel::Progress.of(&agent.host);
+    let progress = AgentChannel::Progress.subject(&agent.host);
     for (_, payload) in garbage() {
         agent
             .client()
@@ -264,7 +264,7 @@ async fn wrong_reports_are_refused() -> TestResult {
         (AgentChannel::Heartbeat, &heartbeat, &heartbeats[..]),
         (AgentChannel::Results, &result, &results[..]),
     ] {
-        let subject = channel.of(&agent.host);
+        let subject = channel.subject(&agent.host);
         for (field, value) in wrongs {
             let wrong = changed(whole, field, value.clone());
             let payload = serde_json::to_vec(&wrong)?.into();
@@ -291,7 +291,7 @@ async fn too_large_an_inventory_is_refused() -> TestResult {
         (0..4097).map(|number| json!({ "decky_id": format!("d{number}"), "state": "running" }));
     heartbeat["shards"] = deckies.collect();
     let payload = serde_json::to_vec(&heartbeat)?.into();
-    let subject = AgentChannel::Heartbeat.of(&agent.host);
+    let subject = AgentChannel::Heartbeat.subject(&agent.host);
     assert_refused(agent.client(), &subject, "4,097 deckies", payload).await?;
     assert_eq!(record(&swarm).await?, before);
     Ok(())

@@ -72,7 +72,7 @@ async fn raw_header_blocks_stop_nothing() -> TestResult {
         many.as_bytes(),
         long.as_bytes(),
     ];
-    let heartbeat = AgentChannel::Heartbeat.of(&agent.host);
+    let heartbeat = AgentChannel::Heartbeat.subject(&agent.host);
     for (number, block) in blocks.into_iter().enumerate() {
         for (role, subject) in [
             (Role::Operator, subjects::TEARDOWN),

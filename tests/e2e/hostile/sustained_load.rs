@@ -143,8 +143,8 @@ async fn a_flood_leaves_nothing_in_the_controller() -> TestResult {
     let large_rounds = large_rounds(&large, asked.len() + 3);
     let mut before = 0;
     for (round, host) in hosts.iter().enumerate() {
-        let reported = [AgentChannel::Heartbeat, AgentChannel::Results].map(|c| c.of(host));
-        let progress = [AgentChannel::Progress.of(host)];
+        let reported = [AgentChannel::Heartbeat, AgentChannel::Results].map(|c| c.subject(host));
+        let progress = [AgentChannel::Progress.subject(host)];
         // The large ones before the first measurement, and again and again before the last.
         let large = if round == 0 || round + large_rounds > ROUNDS {
             &large[..]
@@ -185,13 +185,13 @@ async fn a_flood_leaves_nothing_in_the_agents() -> TestResult {
     let arguments: Vec<_> = arguments.split(' ').collect();
     let mut sim = Sim::start(&swarm.nats, &swarm.path("sim"), &arguments).await?;
     let controller = Client::connect(&swarm.nats, Role::Controller).await?;
-    let heartbeats = AgentChannel::Heartbeat.of_all();
+    let heartbeats = AgentChannel::Heartbeat.wildcard_subject();
     let mut heartbeats = controller.nats().subscribe(heartbeats).await?;
     let heartbeat = within("a heartbeat", heartbeats.next()).await?;
     let heartbeat = heartbeat.context("the connection is closed")?;
-    let host = AgentChannel::Heartbeat.host(&heartbeat.subject);
+    let host = AgentChannel::Heartbeat.parse_host(&heartbeat.subject);
     let host = host.context("a host")?;
-    let commands = AgentChannel::Commands.of(&host);
+    let commands = AgentChannel::Commands.subject(&host);
     let reply = heartbeat
         .reply
         .context("it waits for an answer")?

@@ -48,7 +48,7 @@ async fn large_shards_are_listed() -> TestResult {
         heartbeat["page"] = json!(page);
         heartbeat["pages"] = json!(PAGES);
         heartbeat["shards"] = json!(deckies);
-        let subject = AgentChannel::Heartbeat.of(&agent.host);
+        let subject = AgentChannel::Heartbeat.subject(&agent.host);
         let answer: Value = agent.client().ask(&subject, &heartbeat).await?;
         assert_eq!(answer["stale"], json!(false), "{answer}");
     }

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, ensure};
 use async_nats::HeaderMap;
-use scuttle_schemas::agents::{ProgressStep, UNKNOWN_OPERATION};
+use scuttle_schemas::agents::{DETAIL_UNKNOWN_OPERATION, ProgressStep};
 use scuttle_schemas::operations::{CancelAccepted, CancelRequest};
 use scuttle_schemas::subjects::{self, SERVICE_NAME};
 use scuttle_schemas::{ErrorCode, OperationId};
@@ -167,7 +167,7 @@ async fn what_agents_report_late_twice_or_stale_is_counted() -> TestResult {
     agent.succeed(late, &["decky-3"]).await?;
     let unknown = agent.result(OperationId(Uuid::now_v7()), Vec::new());
     let answer = agent.conclude(&unknown).await?;
-    assert_eq!(answer.detail.as_deref(), Some(UNKNOWN_OPERATION));
+    assert_eq!(answer.detail.as_deref(), Some(DETAIL_UNKNOWN_OPERATION));
     let old = agent.observe(None);
     agent.beat().await?;
     assert!(agent.send(&old).await?.stale);
@@ -206,7 +206,7 @@ async fn what_agents_report_late_twice_or_stale_is_counted() -> TestResult {
     )?;
     let retries = metrics.value("scuttle_commands_retried_total")?;
     assert!(retries >= 1.0, "{retries}");
-    let reports = stats(&swarm, &subjects::AgentChannel::Results.of_all()).await?;
+    let reports = stats(&swarm, &subjects::AgentChannel::Results.wildcard_subject()).await?;
     let expected = json!({ "granted": 5, "refused": {}, "ignored": { "unknown_operation": 1 } });
     assert_eq!(reports, expected);
     Ok(())

@@ -92,9 +92,9 @@ async fn a_list_is_whole_or_none() -> TestResult {
         ..jetstream::kv::Config::default()
     };
     let leases = context.create_key_value(bucket).await?;
-    let unled = of().all().nth(2).expect("a third");
+    let unled = of().iter().nth(2).expect("a third");
     // Held by nobody who leads, as long as this goes on.
-    let key = subjects::leader_key(unled);
+    let key = subjects::lease_key(unled);
     let holding = tokio::spawn(async move {
         let mut renewal = tokio::time::interval(Duration::from_millis(200));
         loop {
@@ -106,7 +106,7 @@ async fn a_list_is_whole_or_none() -> TestResult {
     let hosts = one_of_each();
     for host in &hosts {
         let asked = || stage.agent(host, &["d1"]);
-        if of().of_host(host) != unled {
+        if of().partition_of_host(host) != unled {
             until("its partition is led", asked, |_| true).await?;
         }
     }

@@ -105,6 +105,9 @@ async fn a_claim_alone_is_nobodys() -> TestResult {
         .values()
         .filter(|host| host.status != HostStatus::Decommissioned);
     assert_eq!(living.count(), 1);
-    assert_ne!(of().of_host(&hosts[1]), of().of_host(&hosts[2]));
+    assert_ne!(
+        of().partition_of_host(&hosts[1]),
+        of().partition_of_host(&hosts[2])
+    );
     Ok(())
 }

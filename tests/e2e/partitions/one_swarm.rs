@@ -20,7 +20,10 @@ use super::stage::{Stage, hosts_of, of, one_of_each};
 async fn lists_are_of_the_whole_swarm_and_in_order() -> TestResult {
     let stage = Stage::start(2).await?;
     let mut agents = Vec::new();
-    for host in of().all().flat_map(|partition| hosts_of(partition).take(3)) {
+    for host in of()
+        .iter()
+        .flat_map(|partition| hosts_of(partition).take(3))
+    {
         agents.push(stage.agent(&host, &["d1", "d2", "d3"]).await?);
     }
     let mut hosts: Vec<_> = agents.iter().map(|agent| agent.host.clone()).collect();
@@ -150,7 +153,7 @@ async fn every_request_is_answered_once() -> TestResult {
             absent,
             ErrorCode::HostNotFound,
         ));
-        let id = OperationId::of_host(uuid::Uuid::now_v7(), &host);
+        let id = OperationId::new_for_host(uuid::Uuid::now_v7(), &host);
         let absent = json!({ "operation_id": id }).to_string();
         for subject in [subjects::OPERATIONS_CANCEL, subjects::OPERATIONS_GET] {
             requests.push((subject, absent.clone(), ErrorCode::OperationNotFound));
@@ -192,7 +195,7 @@ async fn a_report_that_cannot_be_read_is_refused() -> TestResult {
     for host in one_of_each() {
         let agent = FakeAgent::connect(&stage.nats, &host).await?;
         for channel in [AgentChannel::Heartbeat, AgentChannel::Results] {
-            let subject = channel.of(&host);
+            let subject = channel.subject(&host);
             let answer = agent.client().ask::<Value>(&subject, &json!({})).await;
             let refused =
                 matches!(&answer, Err(AskError::Refused(why)) if why.code == ErrorCode::BadRequest);

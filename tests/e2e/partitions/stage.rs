@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use anyhow::Result;
 use async_nats::jetstream::{self, Context};
-use scuttle_schemas::{HostId, Partition, Partitions, subjects};
+use scuttle_schemas::{HostId, Partition, PartitionCount, subjects};
 use scuttle_tests::{Client, Controller, FakeAgent, Http, Nats, Role, until};
 use tempfile::TempDir;
 
@@ -20,8 +20,8 @@ pub(crate) struct Stage {
 }
 
 /// How many partitions there are.
-pub(crate) fn of() -> Partitions {
-    Partitions::new(PARTITIONS).expect("as many as there can be")
+pub(crate) fn of() -> PartitionCount {
+    PartitionCount::new(PARTITIONS).expect("as many as there can be")
 }
 
 impl Stage {
@@ -71,7 +71,7 @@ impl Stage {
     /// What a controller may do with `JetStream`.
     pub(crate) async fn context(&self) -> Result<Context> {
         let options = self.nats.options(Role::Controller);
-        let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX);
+        let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX_PREFIX);
         let controller = Client::with(options, &self.nats.url()).await?;
         Ok(jetstream::new(controller.nats().clone()))
     }
@@ -119,12 +119,12 @@ impl Stage {
 /// Ids of hosts of this partition.
 pub(crate) fn hosts_of(partition: Partition) -> impl Iterator<Item = HostId> {
     let hosts = (0..).map(|number| format!("host-{number:03}").parse().expect("valid"));
-    hosts.filter(move |host| of().of_host(host) == partition)
+    hosts.filter(move |host| of().partition_of_host(host) == partition)
 }
 
 /// A host of each partition.
 pub(crate) fn one_of_each() -> Vec<HostId> {
-    let partitions = of().all();
+    let partitions = of().iter();
     partitions
         .filter_map(|partition| hosts_of(partition).next())
         .collect()

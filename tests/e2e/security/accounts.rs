@@ -246,7 +246,7 @@ async fn what_went_wrong_is_told_as_what_it_is() -> TestResult {
     // One that hears and says nothing.
     controller.kill().await?;
     let silent = bus.client(&bus.creds("controller")).await?;
-    let mut requests = silent.nats().subscribe(subjects::REQUESTS).await?;
+    let mut requests = silent.nats().subscribe(subjects::ALL_REQUESTS).await?;
     let (ended, heard) = tokio::join!(bus.scuttle(&enroll), requests.next());
     ended?.failed(5, &["no answer", "ask again"])?;
     assert_eq!(

@@ -19,8 +19,8 @@ use tokio::io::AsyncReadExt;
 
 fn journal() -> Config {
     Config {
-        name: subjects::journal_stream(Partition::FIRST),
-        subjects: vec![subjects::journal(Partition::FIRST)],
+        name: subjects::journal_stream_name(Partition::FIRST),
+        subjects: vec![subjects::journal_subject(Partition::FIRST)],
         deny_delete: true,
         ..Config::default()
     }
@@ -32,7 +32,7 @@ async fn uses_its_streams(controller: &Client) -> TestResult {
     let mut stream = context.create_stream(journal()).await?;
     for word in ["one", "two"] {
         let appended = context
-            .publish(subjects::journal(Partition::FIRST), word.into())
+            .publish(subjects::journal_subject(Partition::FIRST), word.into())
             .await?;
         appended.await?;
     }
@@ -54,15 +54,17 @@ async fn uses_its_streams(controller: &Client) -> TestResult {
         ..kv::Config::default()
     };
     let leases = context.create_key_value(leases).await?;
-    let key = &subjects::leader_key(Partition::FIRST);
+    let key = &subjects::lease_key(Partition::FIRST);
     let revision = leases.create(key, "a".into()).await?;
     let revision = leases.update(key, "a".into(), revision).await?;
     assert!(leases.entry(key).await?.is_some());
     leases.delete_expect_revision(key, Some(revision)).await?;
     let leases = context.get_key_value(subjects::LEASES_BUCKET).await?;
     assert!(leases.get(key).await?.is_none());
-    let mut there = leases.watch(format!("{}>", subjects::PRESENCE)).await?;
-    let one = format!("{}one", subjects::PRESENCE);
+    let mut there = leases
+        .watch(format!("{}>", subjects::PRESENCE_KEY_PREFIX))
+        .await?;
+    let one = format!("{}one", subjects::PRESENCE_KEY_PREFIX);
     leases.put(&one, "1".into()).await?;
     let heard = within("the watch", there.next()).await?;
     assert_eq!(heard.context("the watch goes on")??.key, one);
@@ -121,13 +123,13 @@ async fn the_controller_has_its_streams_with_nats_conf() -> TestResult {
 async fn the_controller_has_its_streams_with_what_init_makes() -> TestResult {
     let bus = Bus::start().await?;
     let options = bus::options(&bus.creds("controller"))?;
-    let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX);
+    let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX_PREFIX);
     check(&Client::with(options, &bus.url()).await?).await
 }
 
 async fn controller_of(nats: &Nats) -> anyhow::Result<Client> {
     let options = nats.options(Role::Controller);
-    let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX);
+    let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX_PREFIX);
     Client::with(options, &nats.url()).await
 }
 
@@ -143,20 +145,22 @@ fn nats_conf_names_the_subjects_that_init_names() -> TestResult {
         .flat_map(|line| line.split('"').skip(1).step_by(2))
         .map(str::to_owned)
         .collect();
-    let mut ours: BTreeSet<String> = subjects::jetstream_of_controller().into_iter().collect();
+    let mut ours: BTreeSet<String> = subjects::controller_jetstream_subjects()
+        .into_iter()
+        .collect();
     ours.extend(subjects::BROADCASTS.map(str::to_owned));
     ours.extend(
         [
-            subjects::INBOXES,
-            subjects::ACROSS_ACCOUNTS,
-            subjects::SERVERS,
-            subjects::ASKED,
-            subjects::TOLD,
+            subjects::ALL_INBOXES,
+            subjects::CROSS_ACCOUNT_REPLIES,
+            subjects::SERVER_INFO,
+            subjects::ALL_PARTITION_REQUESTS,
+            subjects::ALL_RELAYED_BROADCASTS,
         ]
         .map(str::to_owned),
     );
-    ours.insert(AgentChannel::Commands.of_all());
-    ours.insert(format!("{}.>", subjects::CONTROLLER_INBOX));
+    ours.insert(AgentChannel::Commands.wildcard_subject());
+    ours.insert(format!("{}.>", subjects::CONTROLLER_INBOX_PREFIX));
     assert_eq!(said, ours);
     Ok(())
 }
@@ -168,14 +172,14 @@ async fn no_answer_goes_into_the_journal() -> TestResult {
     let controller = controller_of(&swarm.nats).await?;
     let context = jetstream::new(controller.nats().clone());
     let mut stream: Stream = context.create_stream(journal()).await?;
-    let inbox = format!("{}.forged", subjects::CONTROLLER_INBOX);
+    let inbox = format!("{}.forged", subjects::CONTROLLER_INBOX_PREFIX);
     let mut ear = controller.nats().subscribe(inbox.clone()).await?;
     controller.nats().flush().await?;
 
     let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
     let heartbeat: Bytes = serde_json::to_vec(&agent.observe(None))?.into();
-    for reply in [subjects::journal(Partition::FIRST), inbox] {
-        let subject = AgentChannel::Heartbeat.of(&agent.host);
+    for reply in [subjects::journal_subject(Partition::FIRST), inbox] {
+        let subject = AgentChannel::Heartbeat.subject(&agent.host);
         let nats = agent.client().nats();
         nats.publish_with_reply(subject, reply, heartbeat.clone())
             .await?;

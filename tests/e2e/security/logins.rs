@@ -15,7 +15,7 @@ use serde_json::{Value, json};
 async fn the_system_login_tells_of_accounts_and_does_nothing_else() -> TestResult {
     let bus = Bus::start().await?;
     let system = bus.client(&bus.creds("system")).await?;
-    let command = AgentChannel::Commands.of(&"worker-a".parse()?);
+    let command = AgentChannel::Commands.subject(&"worker-a".parse()?);
     for subject in [
         "$SYS.REQ.CLAIMS.DELETE",
         "$SYS.REQ.CLAIMS.LIST",
@@ -184,7 +184,7 @@ async fn a_role_has_its_limits() -> TestResult {
     let agent = bus.host_client(&creds, &host).await?;
     let mut ears = Vec::new();
     for number in 0..9 {
-        let subject = format!("{}.{number}", subjects::inbox_prefix(&host));
+        let subject = format!("{}.{number}", subjects::agent_inbox_prefix(&host));
         ears.push(agent.nats().subscribe(subject).await?);
     }
     agent.complained("maximum subscriptions").await?;

@@ -9,7 +9,7 @@ use anyhow::{Context, Result, ensure};
 use async_nats::{HeaderMap, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use scuttle_schemas::subjects::{self, AgentChannel};
-use scuttle_schemas::{HostId, Partition, Partitions, headers};
+use scuttle_schemas::{HostId, Partition, PartitionCount, headers};
 use scuttle_tests::wait::within;
 use scuttle_tests::{Bus, Client, FakeAgent, Nats, Role, Swarm, TestResult};
 use serde_json::Value;
@@ -53,35 +53,47 @@ fn table() -> Vec<Row> {
         ..row(say, speakers, hearers)
     };
     let mut rows = Vec::new();
-    rows.extend(subjects::CHANGING.map(|subject| row(subject, "O", "C")));
-    rows.extend(subjects::READING.map(|subject| row(subject, "OV", "C")));
+    rows.extend(subjects::CHANGE_REQUESTS.map(|subject| row(subject, "O", "C")));
+    rows.extend(subjects::READ_REQUESTS.map(|subject| row(subject, "OV", "C")));
     rows.extend(subjects::BROADCASTS.map(|subject| row(subject, "C", "OV")));
-    rows.push(row(&AgentChannel::Commands.of(&own), "C", "AS"));
-    rows.push(row(&AgentChannel::Commands.of(&other), "C", "BS"));
+    rows.push(row(&AgentChannel::Commands.subject(&own), "C", "AS"));
+    rows.push(row(&AgentChannel::Commands.subject(&other), "C", "BS"));
     for report in REPORTS {
-        rows.push(row(&report.of(&own), "AS", "C"));
-        rows.push(row(&report.of(&other), "BS", "C"));
-        rows.push(pattern(&report.of_all(), &report.of(&own), "A", "C", HEAR));
+        rows.push(row(&report.subject(&own), "AS", "C"));
+        rows.push(row(&report.subject(&other), "BS", "C"));
+        rows.push(pattern(
+            &report.wildcard_subject(),
+            &report.subject(&own),
+            "A",
+            "C",
+            HEAR,
+        ));
     }
     let commands = AgentChannel::Commands;
     rows.push(pattern(
-        &commands.of_all(),
-        &commands.of(&own),
+        &commands.wildcard_subject(),
+        &commands.subject(&own),
         "C",
         "S",
         HEAR,
     ));
     for (host, hearer) in [(&own, "ASov"), (&other, "BSov")] {
-        let inbox = subjects::inbox_prefix(host);
+        let inbox = subjects::agent_inbox_prefix(host);
         let (say, hear) = (format!("{inbox}.1"), format!("{inbox}.>"));
         rows.push(pattern(&say, &say, "C", hearer, BOTH));
         rows.push(pattern(&hear, &say, "C", hearer, HEAR));
     }
     rows.push(pattern(PEOPLES_INBOX, PEOPLES_INBOX, "c", "OVS", BOTH));
-    rows.push(pattern(subjects::INBOXES, PEOPLES_INBOX, "", "OVS", HEAR));
+    rows.push(pattern(
+        subjects::ALL_INBOXES,
+        PEOPLES_INBOX,
+        "",
+        "OVS",
+        HEAR,
+    ));
     rows.push(row("$SRV.PING", "OV", "C"));
     rows.push(pattern(
-        subjects::REQUESTS,
+        subjects::ALL_REQUESTS,
         subjects::TEARDOWN,
         "O",
         "C",
@@ -97,30 +109,34 @@ fn table() -> Vec<Row> {
         rows.push(pattern(hear, say, speakers, "", BOTH));
     }
     rows.extend(["*.*", "*", ">"].map(|hear| pattern(hear, "", "", "", HEAR)));
-    rows.push(row(subjects::SERVERS, "co", ""));
-    let inbox = format!("{}.1", subjects::CONTROLLER_INBOX);
-    let inboxes = format!("{}.>", subjects::CONTROLLER_INBOX);
+    rows.push(row(subjects::SERVER_INFO, "co", ""));
+    let inbox = format!("{}.1", subjects::CONTROLLER_INBOX_PREFIX);
+    let inboxes = format!("{}.>", subjects::CONTROLLER_INBOX_PREFIX);
     let one = Partition::FIRST;
     for (say, hear) in [
         (inbox, inboxes.as_str()),
-        (subjects::asked(one, subjects::HOSTS_LIST), subjects::ASKED),
         (
-            subjects::told(Some(one), subjects::HOSTS_UPDATED),
-            subjects::TOLD,
+            subjects::partition_request_subject(one, subjects::HOSTS_LIST),
+            subjects::ALL_PARTITION_REQUESTS,
+        ),
+        (
+            subjects::relay_subject(Some(one), subjects::HOSTS_UPDATED),
+            subjects::ALL_RELAYED_BROADCASTS,
         ),
     ] {
         rows.push(row(&say, "C", "C"));
         rows.push(pattern(hear, &say, "C", "C", HEAR));
     }
     let to_servers = |says: String, speakers| pattern(&says, &says, speakers, "", SAY);
-    let ours = subjects::jetstream_of_controller();
+    let ours = subjects::controller_jetstream_subjects();
     rows.extend(
         ours.into_iter()
             .map(|subject| to_servers(subject.replace('>', "x").replace('*', "0"), "c")),
     );
     rows.extend(of_nobody().map(|subject| to_servers(subject, "")));
     rows.extend(
-        [subjects::JOURNALS, "$KV.>", "$O.>", "$JS.>"].map(|hear| pattern(hear, "", "", "", HEAR)),
+        [subjects::ALL_JOURNALS, "$KV.>", "$O.>", "$JS.>"]
+            .map(|hear| pattern(hear, "", "", "", HEAR)),
     );
     rows
 }
@@ -143,7 +159,9 @@ fn of_nobody() -> impl Iterator<Item = String> {
         "PEER.REMOVE",
     ];
     let names = format!("KV_{}", subjects::NAMES_BUCKET);
-    let streams = Partitions::MOST.all().map(subjects::journal_stream);
+    let streams = PartitionCount::MAX
+        .iter()
+        .map(subjects::journal_stream_name);
     let ours = streams
         .chain([leases.clone(), names, snapshots])
         .flat_map(move |stream| with(&verbs, &stream));
@@ -287,7 +305,7 @@ async fn heard(row: &Row, speaker: Option<char>, hearer: char, clients: &Clients
         // The server answers, in its own words.
         None if hearer == 'C' => {
             let client = clients[&hearer].nats();
-            let (asked, reply) = (subjects::SERVERS, row.say.clone());
+            let (asked, reply) = (subjects::SERVER_INFO, row.say.clone());
             client.publish_with_reply(asked, reply, "".into()).await?;
             let message = ear.next().await.context("the connection is closed")?;
             ensure!(message.status.is_none(), "no answer: {message:?}");
@@ -393,7 +411,7 @@ async fn every_row_holds_with_nats_conf() -> TestResult {
         clients.insert(letter, Client::connect(&nats, role).await?);
     }
     for (letter, name) in HOSTS {
-        let prefix = subjects::inbox_prefix(&name.parse()?);
+        let prefix = subjects::agent_inbox_prefix(&name.parse()?);
         let options = async_nats::ConnectOptions::with_user_and_password(name.into(), secret(name));
         let options = options.custom_inbox_prefix(prefix);
         clients.insert(letter, Client::with(options, &nats.url()).await?);
@@ -447,7 +465,7 @@ async fn agents_report_and_are_commanded() -> TestResult {
     let mut forged = HeaderMap::new();
     forged.insert(headers::REQUEST_INFO, r#"{"user":"mallory"}"#);
     let beat = agent.observe(None);
-    let heartbeat = AgentChannel::Heartbeat.of(&agent.host);
+    let heartbeat = AgentChannel::Heartbeat.subject(&agent.host);
     let _: Value = agent.client().ask_with(&heartbeat, forged, &beat).await?;
     agent.succeed(accepted.operation_id, &["decky-1"]).await?;
     let operation = swarm.operator.operation(accepted.operation_id).await?;

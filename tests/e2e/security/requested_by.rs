@@ -104,7 +104,10 @@ async fn no_header_block_passes_for_another() -> TestResult {
         "NATS/1.0\r\nX: y\n{}: {FORGED}\r\n\r\n",
         headers::REQUEST_INFO
     );
-    for subject in subjects::CHANGING.into_iter().chain(subjects::READING) {
+    for subject in subjects::CHANGE_REQUESTS
+        .into_iter()
+        .chain(subjects::READ_REQUESTS)
+    {
         let mut raw = Raw::connect(&swarm.nats)?;
         let forged = forged.clone();
         let asked = tokio::task::spawn_blocking(move || raw.ask(subject, &forged, &json!({})));

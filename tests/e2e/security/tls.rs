@@ -171,7 +171,7 @@ async fn init_makes_a_server_with_mutual_tls() -> TestResult {
     ensure!(line.contains("--tls-ca"), "{line}");
     let host = "worker-a".parse()?;
     let options = scuttle_tests::cluster::bus::options(&bus.path("worker-a.creds"))?
-        .custom_inbox_prefix(scuttle_schemas::subjects::inbox_prefix(&host))
+        .custom_inbox_prefix(scuttle_schemas::subjects::agent_inbox_prefix(&host))
         .add_root_certificates(authority.clone())
         .add_client_certificate(own.clone(), own_key.clone());
     let client = Client::with(options, &bus.url()).await?;

@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 
 use scuttle_schemas::agents::ProgressStep;
 use scuttle_schemas::operations::{OperationRecord, OperationState};
-use scuttle_schemas::teardown::{IN_PROGRESS, QUEUED, TeardownAccepted};
+use scuttle_schemas::teardown::{DETAIL_IN_PROGRESS, DETAIL_QUEUED, TeardownAccepted};
 use scuttle_tests::{Swarm, TestResult, failed, until};
 
 /// The same decky and the same host asked twice: one operation and one command each.
@@ -18,7 +18,10 @@ async fn the_same_target_twice_makes_one_command() -> TestResult {
     for (agent, target) in [(&mut one, Some("decky-1")), (&mut two, None)] {
         let asked = Instant::now();
         let first = swarm.operator.teardown(&agent.host, target).await?;
-        assert_eq!((first.detail.as_str(), first.repeated), (QUEUED, false));
+        assert_eq!(
+            (first.detail.as_str(), first.repeated),
+            (DETAIL_QUEUED, false)
+        );
         let command = agent.command().await?;
         let repeat_is_the_same = async || {
             let again = swarm
@@ -26,7 +29,7 @@ async fn the_same_target_twice_makes_one_command() -> TestResult {
                 .teardown_within(7, &agent.host, target)
                 .await?;
             let expected = TeardownAccepted {
-                detail: IN_PROGRESS.to_owned(),
+                detail: DETAIL_IN_PROGRESS.to_owned(),
                 repeated: true,
                 ..first.clone()
             };
@@ -95,7 +98,7 @@ async fn a_decky_is_covered_by_its_hosts_teardown() -> TestResult {
     assert_eq!(covered.operation_id, whole.operation_id);
     assert_eq!(
         (covered.detail.as_str(), covered.repeated),
-        (IN_PROGRESS, true)
+        (DETAIL_IN_PROGRESS, true)
     );
     assert_eq!(swarm.operator.operations().await?.len(), 1);
     Ok(())

@@ -231,7 +231,7 @@ async fn a_results_trace_is_passed_on() -> TestResult {
         accepted.operation_id,
         vec![scuttle_tests::removed("decky-1")],
     );
-    let subject = subjects::AgentChannel::Results.of(&agent.host);
+    let subject = subjects::AgentChannel::Results.subject(&agent.host);
     let _: serde_json::Value = agent
         .client()
         .ask_with(&subject, with_trace, &result)

@@ -3,7 +3,7 @@
 use anyhow::Context;
 use scuttle_schemas::operations::{OperationState, OutcomeCounts, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
-use scuttle_schemas::teardown::QUEUED;
+use scuttle_schemas::teardown::DETAIL_QUEUED;
 use scuttle_schemas::{ErrorCode, subjects};
 use scuttle_tests::{AskError, Outcome, Swarm, TestResult, absent, removed};
 use serde_json::json;
@@ -99,7 +99,7 @@ async fn the_answer_comes_while_the_agent_is_blocked() -> TestResult {
     assert_eq!(operation.state, OperationState::Queued);
     assert_eq!(operation.reason.as_deref(), Some("rotating lures"));
     assert_eq!(
-        operation.deadline.since(operation.accepted_at),
+        operation.deadline.millis_since(operation.accepted_at),
         600_000,
         "the usual timeout"
     );
@@ -112,7 +112,7 @@ async fn the_answer_comes_while_the_agent_is_blocked() -> TestResult {
         }
     );
     let expected = json!({
-        "accepted": true, "detail": QUEUED, "operation_id": operation.operation_id,
+        "accepted": true, "detail": DETAIL_QUEUED, "operation_id": operation.operation_id,
         "host_uuid": agent.host, "host_name": "worker-a", "decky_id": "decky-2", "shards": 1,
         "deadline": operation.deadline, "repeated": false,
     });
@@ -342,12 +342,15 @@ async fn the_ends_of_the_ranges_are_accepted() -> TestResult {
         .teardown_within(1, &agent.host, "decky-1")
         .await?;
     let operation = swarm.operator.operation(shortest.operation_id).await?;
-    assert_eq!(operation.deadline.since(operation.accepted_at), 1000);
+    assert_eq!(operation.deadline.millis_since(operation.accepted_at), 1000);
     let longest = swarm
         .operator
         .teardown_within(86_400, &agent.host, longest.as_str())
         .await?;
     let operation = swarm.operator.operation(longest.operation_id).await?;
-    assert_eq!(operation.deadline.since(operation.accepted_at), 86_400_000);
+    assert_eq!(
+        operation.deadline.millis_since(operation.accepted_at),
+        86_400_000
+    );
     Ok(())
 }

@@ -8,11 +8,11 @@ use anyhow::{Context, Result, anyhow, ensure};
 use async_nats::{HeaderMap, Request, RequestErrorKind};
 use bytes::Bytes;
 use scuttle_schemas::hosts::{EnrollAccepted, HostRecord, HostsList};
-use scuttle_schemas::operations::{OperationGetAnswer, OperationRecord, OperationsList};
+use scuttle_schemas::operations::{OperationGetReply, OperationRecord, OperationsList};
 use scuttle_schemas::shards::{ShardRecord, ShardsList};
 use scuttle_schemas::teardown::TeardownAccepted;
 use scuttle_schemas::{ErrorCode, HostId, OperationId, headers, subjects};
-use scuttle_schemas::{Refusal, RefusalBody};
+use scuttle_schemas::{ErrorReply, ErrorReplyBody};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use serde_json::{Value, json};
@@ -202,7 +202,7 @@ impl Client {
     /// As `ask`.
     pub async fn operation(&self, id: OperationId) -> Result<OperationRecord, AskError> {
         let request = json!({ "operation_id": id });
-        let answer: OperationGetAnswer = self.ask(subjects::OPERATIONS_GET, &request).await?;
+        let answer: OperationGetReply = self.ask(subjects::OPERATIONS_GET, &request).await?;
         Ok(answer.operation)
     }
 
@@ -392,8 +392,8 @@ pub fn read_answer<A: DeserializeOwned>(answer: &async_nats::Message) -> Result<
 
 fn read_refusal(status: &str, text: Option<String>, payload: &[u8]) -> Result<Refused> {
     let payload_text = String::from_utf8_lossy(payload).into_owned();
-    let body: RefusalBody = serde_json::from_slice(payload).context(payload_text.clone())?;
-    let Refusal { code, message, .. } = body.error;
+    let body: ErrorReplyBody = serde_json::from_slice(payload).context(payload_text.clone())?;
+    let ErrorReply { code, message, .. } = body.error;
     ensure!(!body.accepted, "accepted and refused: {payload_text}");
     ensure!(!message.is_empty(), "a refusal without a message");
     ensure!(

@@ -56,7 +56,7 @@ impl FakeAgent {
     pub async fn over(client: Client, host: &HostId) -> Result<Self> {
         let commands = client
             .nats()
-            .subscribe(AgentChannel::Commands.of(host))
+            .subscribe(AgentChannel::Commands.subject(host))
             .await?;
         Ok(Self {
             host: host.clone(),
@@ -115,7 +115,7 @@ impl FakeAgent {
     /// # Errors
     /// It was refused or not answered.
     pub async fn send(&self, heartbeat: &Heartbeat) -> Result<HeartbeatAccepted, AskError> {
-        let subject = AgentChannel::Heartbeat.of(&self.host);
+        let subject = AgentChannel::Heartbeat.subject(&self.host);
         self.client.ask(&subject, heartbeat).await
     }
 
@@ -212,7 +212,8 @@ impl FakeAgent {
     pub async fn publish(&self, channel: AgentChannel, message: &impl Serialize) -> Result<()> {
         let payload = serde_json::to_vec(message)?;
         let nats = self.client.nats();
-        nats.publish(channel.of(&self.host), payload.into()).await?;
+        nats.publish(channel.subject(&self.host), payload.into())
+            .await?;
         Ok(nats.flush().await?)
     }
 
@@ -256,7 +257,7 @@ impl FakeAgent {
     /// # Errors
     /// It was refused or not answered.
     pub async fn conclude(&self, result: &TeardownResult) -> Result<ResultRecorded, AskError> {
-        let subject = AgentChannel::Results.of(&self.host);
+        let subject = AgentChannel::Results.subject(&self.host);
         self.client.ask(&subject, result).await
     }
 

@@ -161,7 +161,7 @@ impl Bus {
     /// # Errors
     /// The server refuses it.
     pub async fn host_client(&self, creds: &Path, host: &HostId) -> Result<Client> {
-        let options = options(creds)?.custom_inbox_prefix(subjects::inbox_prefix(host));
+        let options = options(creds)?.custom_inbox_prefix(subjects::agent_inbox_prefix(host));
         Client::with(options, &self.url()).await
     }
 

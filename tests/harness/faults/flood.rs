@@ -206,7 +206,7 @@ fn publish(
     stop: &Receiver<()>,
     sent: &AtomicU64,
 ) -> Result<()> {
-    let subject = shape.channel().of(host);
+    let subject = shape.channel().subject(host);
     // Made once: the flooder must not be slower than the server.
     let boot = Uuid::now_v7();
     let mut block = Vec::with_capacity(2 * BLOCK);

@@ -10,7 +10,7 @@ import {
   type Msg,
   type NatsConnection,
 } from '@nats-io/nats-core';
-import type { ErrorCode, RefusalMessage } from '../wire';
+import type { ErrorCode, ErrorReplyMessage } from '../wire';
 import { TEARDOWN } from './subjects';
 
 /** The user's credentials. They are kept in memory only, while the page is open. */
@@ -118,9 +118,9 @@ export async function sendRequest<R>(nc: NatsConnection, subject: string, body: 
   } catch (error) {
     throw toRequestError(error, subject);
   }
-  const reply = message.json<R | RefusalMessage>();
+  const reply = message.json<R | ErrorReplyMessage>();
   if (message.headers?.get('Nats-Service-Error-Code')) {
-    const { code, message: text, retry_after_ms } = (reply as RefusalMessage).error;
+    const { code, message: text, retry_after_ms } = (reply as ErrorReplyMessage).error;
     throw new RequestError(code, text, retry_after_ms ?? undefined);
   }
   return reply as R;

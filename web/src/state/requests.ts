@@ -6,7 +6,7 @@ import { RequestError, sendChange, sendRequest } from '../nats/client';
 import { CANCEL, GET_OPERATION, TEARDOWN } from '../nats/subjects';
 import type {
   CancelAccepted,
-  OperationGetAnswer,
+  OperationGetReply,
   OperationRecord,
   ShardRecord,
   TeardownAccepted,
@@ -100,7 +100,7 @@ export const requestCancel = (operation: OperationRecord) =>
 
 /** Returns an operation with its deckies, which lists and broadcasts omit. */
 export async function fetchOperation(id: string): Promise<OperationRecord> {
-  const reply = await sendRequest<OperationGetAnswer>(connection(), GET_OPERATION, { operation_id: id });
+  const reply = await sendRequest<OperationGetReply>(connection(), GET_OPERATION, { operation_id: id });
   return reply.operation;
 }
 

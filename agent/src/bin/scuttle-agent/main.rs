@@ -68,7 +68,7 @@ async fn serve(args: &Args, docker: docker::Settings) -> anyhow::Result<()> {
     let host = &args.host_uuid;
     let ledger = DiskLedger::open(&args.data_dir, host)?;
     // The server's permissions let a host's agent be answered there and nowhere else.
-    let inbox = subjects::inbox_prefix(host);
+    let inbox = subjects::agent_inbox_prefix(host);
     let link = Link::connect("scuttle-agent", &args.nats.connect_config(), Some(&inbox)).await?;
     let settings = Settings {
         host: host.clone(),

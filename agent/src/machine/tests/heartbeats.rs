@@ -100,7 +100,7 @@ fn a_refused_host_tries_on_with_growing_waits_and_says_so_once() {
         } else {
             ErrorCode::HostDecommissioned
         };
-        let answer = Err(Unanswered::Refused(Refusal::new(code, "no")));
+        let answer = Err(Unanswered::Refused(ErrorReply::new(code, "no")));
         bench.give(Input::HeartbeatAnswered {
             sequence: sent.sequence,
             page: 1,

@@ -13,8 +13,8 @@ use scuttle_schemas::agents::{
     TeardownResult,
 };
 use scuttle_schemas::{
-    BootId, DeckyId, ErrorCode, Labels, MAX_HEARTBEAT_BYTES, OperationId, Refusal, Services, Text,
-    Timestamp,
+    BootId, DeckyId, ErrorCode, ErrorReply, Labels, MAX_HEARTBEAT_BYTES, OperationId, Services,
+    Text, Timestamp,
 };
 use uuid::Uuid;
 

@@ -14,7 +14,7 @@ pub(super) async fn check(bus: &Bus, findings: &mut Findings) {
     let signs = bus.signs();
     let servers = tokio::select! {
         servers = scuttle_nats::query_servers(bus.client()) => servers,
-        () = denied(signs, subjects::SERVERS) => {
+        () = denied(signs, subjects::SERVER_INFO) => {
             let why = format!(
                 "{} may not ask the servers how they store: operators may, of nats.conf or of a bus directory as `scuttle init` makes it now",
                 plain(bus.user())

@@ -14,7 +14,7 @@ use std::sync::Arc;
 use async_nats::Message;
 use scuttle_core::{Input, Reply};
 use scuttle_schemas::headers::UNKNOWN_REQUESTER;
-use scuttle_schemas::{DeckyId, ErrorCode, HostId, OperationId, Refusal};
+use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId, OperationId};
 use scuttle_schemas::{MAX_TEXT_CHARS, truncate_chars};
 use serde::Serialize;
 use serde_json::Value;
@@ -131,7 +131,7 @@ impl<'a> Outcome<'a> {
             decky: asked.decky.as_ref(),
         };
         match reply {
-            Reply::Refused(Refusal { code, message, .. }) => Self {
+            Reply::Rejected(ErrorReply { code, message, .. }) => Self {
                 code: Some(*code),
                 message: Some(message),
                 ..asked
@@ -252,7 +252,7 @@ impl Audit {
 mod tests {
     use async_nats::{HeaderMap, Message, Subject};
     use scuttle_core::Reply;
-    use scuttle_schemas::{ErrorCode, Refusal, headers, subjects};
+    use scuttle_schemas::{ErrorCode, ErrorReply, headers, subjects};
     use serde_json::{Value, json};
     use tracing_subscriber::layer::SubscriberExt;
 
@@ -277,7 +277,7 @@ mod tests {
         };
         let lengthy = evil.repeat(100);
         let asked = AuditSubject::new(Endpoint::Teardown, &message, None).expect("a change");
-        let refused = Reply::Refused(Refusal::new(ErrorCode::BadRequest, &lengthy));
+        let refused = Reply::Rejected(ErrorReply::new(ErrorCode::BadRequest, &lengthy));
         let file = tempfile::NamedTempFile::new().expect("a file");
         let audit = Audit::open(Some(file.path())).expect("it opens");
         let log = tracing_subscriber::registry().with(audit.layer());

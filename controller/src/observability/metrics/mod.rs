@@ -11,11 +11,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
-use scuttle_core::{Census, Seen};
+use scuttle_core::{EventCounts, Stats};
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::shards::ShardState;
-use scuttle_schemas::{Partition, Partitions, Timestamp};
+use scuttle_schemas::{Partition, PartitionCount, Timestamp};
 use serde::Serialize;
 use tokio::sync::mpsc::WeakSender;
 
@@ -62,15 +62,15 @@ struct Sources {
 
 impl Metrics {
     /// Of a process that starts, with so many partitions; what is counted is counted of the first.
-    pub fn new(health: Health, partitions: Partitions) -> Self {
+    pub fn new(health: Health, partitions: PartitionCount) -> Self {
         let first = EngineStats::default();
-        let others = partitions.all().skip(1).map(|_| first.beside());
+        let others = partitions.iter().skip(1).map(|_| first.beside());
         let others: Vec<EngineStats> = others.collect();
         let sources = Sources {
             started_at: clock::now(),
             health,
             counters: Arc::default(),
-            queues: Mutex::new(partitions.all().map(|_| None).collect()),
+            queues: Mutex::new(partitions.iter().map(|_| None).collect()),
             stats: std::iter::once(first).chain(others).map(Arc::new).collect(),
         };
         Self {
@@ -122,9 +122,9 @@ impl Collector for Sources {
         self.requests(&mut page)?;
         // No hosts would be another thing than none that are known yet.
         let censuses = self.stats.iter().filter_map(|stats| stats.census());
-        if let Some(census) = censuses.reduce(Census::and) {
+        if let Some(census) = censuses.reduce(Stats::merge) {
             record(&mut page, &census)?;
-            seen(&mut page, &census.seen)?;
+            seen(&mut page, &census.events)?;
         }
         self.commits(&mut page)?;
         self.waiting(&mut page)?;
@@ -253,9 +253,9 @@ impl Sources {
 }
 
 /// What is on record.
-fn record(page: &mut Page, census: &Census) -> fmt::Result {
+fn record(page: &mut Page, census: &Stats) -> fmt::Result {
     let now = clock::now();
-    let since = |time| seconds(now.since(time).max(0));
+    let since = |time| seconds(now.millis_since(time).max(0));
     let help = "Hosts on record, by status.";
     let hosts = by("status", &HostStatus::ALL, &census.hosts);
     page.gauges("scuttle_hosts", help, hosts)?;
@@ -266,14 +266,18 @@ fn record(page: &mut Page, census: &Census) -> fmt::Result {
     let operations = by("state", &OperationState::ALL, &census.operations);
     page.gauges("scuttle_operations", help, operations)?;
     let help = "For how long the oldest open operation has been open; 0 if none is.";
-    let age = census.oldest_open.map_or(0.0, since);
+    let age = census.oldest_open_accepted_at.map_or(0.0, since);
     page.gauge("scuttle_operation_oldest_open_age_seconds", help, age)?;
     let help = "For how long what the engine should have done by now has been due: above some seconds it hangs, with its disk.";
-    page.gauge("scuttle_engine_overdue_seconds", help, since(census.due))
+    page.gauge(
+        "scuttle_engine_overdue_seconds",
+        help,
+        since(census.next_deadline),
+    )
 }
 
 /// What the core saw happen.
-fn seen(page: &mut Page, seen: &Seen) -> fmt::Result {
+fn seen(page: &mut Page, seen: &EventCounts) -> fmt::Result {
     let help = "Operations that ended, by how; one whose result came late counts again.";
     let ended = OperationState::ALL.into_iter().zip(seen.ended);
     let open = [OperationState::Queued, OperationState::Running];

@@ -33,7 +33,7 @@ impl Answers {
         let counts = &self.endpoints[endpoint as usize];
         add(&counts.all);
         match reply {
-            Reply::Refused(refusal) => add(&counts.refused[refusal.code as usize]),
+            Reply::Rejected(refusal) => add(&counts.refused[refusal.code as usize]),
             Reply::Teardown(accepted) if accepted.repeated => add(&self.repeated),
             Reply::Teardown(_) => add(&self.made),
             _ => {}

@@ -52,7 +52,7 @@ pub struct Content {
 
 impl From<&State> for Content {
     fn from(state: &State) -> Self {
-        let (hosts, shards, open) = state.size();
+        let (hosts, shards, open) = state.row_counts();
         Self {
             hosts,
             shards,

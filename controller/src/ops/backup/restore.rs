@@ -6,7 +6,7 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
-use scuttle_core::{Change, Meta, Raised};
+use scuttle_core::{Change, Meta, RaisedRevisions};
 use scuttle_schemas::Timestamp;
 
 use crate::ops::backup::make::{check, connect};
@@ -67,7 +67,7 @@ pub fn restore(
     });
     read.map_err(unfit)?;
 
-    let raised = Raised::above(last.revisions, now);
+    let raised = RaisedRevisions::new(last.revisions, now);
     let new = !data_dir.exists();
     let placed = place(&backup, raised, data_dir, &store, interrupt);
     if placed.is_err() && new {
@@ -80,7 +80,7 @@ pub fn restore(
 
 fn place(
     backup: &Snapshot,
-    raised: Raised,
+    raised: RaisedRevisions,
     data_dir: &Path,
     store: &Path,
     interrupt: &Interrupt,
@@ -90,7 +90,7 @@ fn place(
     let mut draft = StagedStore::beside(store).map_err(&written)?;
     backup.records(|record, bytes| {
         interrupt.check()?;
-        let record = record.map(|change| raised.change(change));
+        let record = record.map(|change| raised.apply_to(change));
         draft.put(record, bytes).map_err(&written)
     })?;
     let draft = draft.seal().map_err(&written)?;

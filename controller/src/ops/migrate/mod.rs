@@ -13,7 +13,7 @@ use async_nats::jetstream;
 use async_nats::jetstream::context::GetStreamErrorKind;
 use futures_util::{StreamExt, stream};
 use scuttle_nats::ConnectConfig;
-use scuttle_schemas::{Partitions, subjects};
+use scuttle_schemas::{PartitionCount, subjects};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
@@ -51,7 +51,7 @@ pub struct Migration {
     /// How many servers keep the journal, if it goes there.
     pub replicas: usize,
     /// How many journals the hosts are divided over, there.
-    pub partitions: Partitions,
+    pub partitions: PartitionCount,
     /// Which kind of store it is to be.
     pub to: StoreKind,
 }
@@ -62,7 +62,7 @@ pub struct Migrated {
     store: PathBuf,
     rows: usize,
     to: StoreKind,
-    partitions: Partitions,
+    partitions: PartitionCount,
 }
 
 impl fmt::Display for Migrated {
@@ -74,7 +74,7 @@ impl fmt::Display for Migrated {
             partitions,
         } = self;
         let store = store.display();
-        let several = *partitions != Partitions::ONE;
+        let several = *partitions != PartitionCount::ONE;
         let option = if several {
             format!(" --shards-of-control {partitions}")
         } else {
@@ -87,7 +87,7 @@ impl fmt::Display for Migrated {
                 subjects::SNAPSHOTS_BUCKET
             ),
             StoreKind::Redb => {
-                let streams = partitions.all().map(subjects::journal_stream);
+                let streams = partitions.iter().map(subjects::journal_stream_name);
                 let streams = streams.collect::<Vec<_>>().join(", ");
                 write!(
                     f,
@@ -132,7 +132,7 @@ impl Migration {
     fn streams(&self, client: &Client) -> Vec<JetStream> {
         let of = self.partitions;
         let portions = of
-            .all()
+            .iter()
             .map(|partition| PartitionAssignment { partition, of });
         portions
             .map(|assignment| JetStream::of(client.clone(), self.replicas, assignment))
@@ -159,7 +159,7 @@ impl Migration {
         for stream in &streams {
             drafts.push(self.write_portion(runtime, &whole, stream)?);
         }
-        if self.partitions != Partitions::ONE {
+        if self.partitions != PartitionCount::ONE {
             runtime.block_on(self.claim_names(client, &whole))?;
         }
         // From here on the record is there, and whoever comes finds it.
@@ -171,7 +171,7 @@ impl Migration {
             let directory = stream.assignment.data_dir(&self.data_dir);
             place_rows(draft, &directory, &stream.name)?;
         }
-        if self.partitions != Partitions::ONE {
+        if self.partitions != PartitionCount::ONE {
             remove(&self.store())?;
         }
         Ok(whole.rows())
@@ -236,7 +236,7 @@ impl Migration {
         // Nobody is to lead meanwhile.
         let (mut held, mut keeping) = (Vec::new(), JoinSet::new());
         for stream in &streams {
-            let key = subjects::leader_key(stream.assignment.partition);
+            let key = subjects::lease_key(stream.assignment.partition);
             let lease = runtime.block_on(leases.take(&key))?;
             let mut lease = lease.ok_or(MigrateError::Led)?;
             held.push(lease.guard());
@@ -253,7 +253,7 @@ impl Migration {
             return Err(MigrateError::Led);
         }
         draft.replace(&self.store())?;
-        if self.partitions != Partitions::ONE {
+        if self.partitions != PartitionCount::ONE {
             for stream in &streams {
                 remove(&stream.assignment.data_dir(&self.data_dir).join(FILE_NAME))?;
             }

@@ -13,7 +13,7 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
 use async_nats::jetstream::{self, Context};
 use futures_util::TryStreamExt;
-use scuttle_schemas::{Partitions, subjects};
+use scuttle_schemas::{PartitionCount, subjects};
 use tokio::runtime::Handle;
 
 use super::framing::{self, BatchAssembler};
@@ -73,7 +73,7 @@ pub enum JournalError {
         /// Of how many it is.
         there: String,
         /// Of how many it was said to be.
-        here: Partitions,
+        here: PartitionCount,
     },
     /// It ends before what is stored here.
     #[error(
@@ -147,8 +147,8 @@ impl JetStream {
     pub fn of(client: Client, replicas: usize, assignment: PartitionAssignment) -> Self {
         Self {
             client,
-            name: subjects::journal_stream(assignment.partition),
-            subject: subjects::journal(assignment.partition),
+            name: subjects::journal_stream_name(assignment.partition),
+            subject: subjects::journal_subject(assignment.partition),
             replicas,
             assignment,
         }

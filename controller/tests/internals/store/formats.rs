@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use redb::{Database, ReadableDatabase, TableDefinition};
 use scuttle_controller::store::{FILE_NAME, RedbStore, Store};
-use scuttle_core::{Change, OutcomeRow, Report, Revisions};
+use scuttle_core::{Change, OutcomeRow, ReportId, Revisions};
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{BootId, Labels, OperationId, Services, Text, Timestamp};
@@ -144,7 +144,7 @@ fn filled(change: Change) -> Change {
             row.labels = labels();
             row.last_heartbeat = Some(at(1));
             row.inventory_error = error();
-            row.applied = Some(Report {
+            row.applied = Some(ReportId {
                 boot: BootId(Uuid::from_u128(7)),
                 sequence: 42,
             });

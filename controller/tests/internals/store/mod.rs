@@ -220,7 +220,7 @@ fn a_state_comes_back_and_a_row_without_its_host_is_refused() {
         store
             .load(&mut |change| state.replay(change))
             .expect("the state comes back");
-        assert_eq!(state.size(), (1, 1, 0));
+        assert_eq!(state.row_counts(), (1, 1, 0));
 
         store.append(&[shard("b", "d", 1)]).expect("an append");
         let mut state = State::default();

@@ -48,7 +48,7 @@ impl Simulation {
                 message,
                 traceparent,
             } => {
-                let subject = AgentChannel::Progress.of(&id);
+                let subject = AgentChannel::Progress.subject(&id);
                 self.send_from_agent(host, &subject, None, traceparent, &message);
             }
             Effect::RequestResult {
@@ -59,7 +59,7 @@ impl Simulation {
                     .agent_history(host)
                     .note_result(message.operation_id);
                 let reply = self.agent_reply_subject(host, RequestId::Result(message.operation_id));
-                let subject = AgentChannel::Results.of(&id);
+                let subject = AgentChannel::Results.subject(&id);
                 self.send_from_agent(host, &subject, Some(&reply), traceparent, &message);
             }
             Effect::RequestHeartbeat(message) => {
@@ -73,7 +73,7 @@ impl Simulation {
                     sequence: message.sequence,
                     page: message.page,
                 };
-                let subject = AgentChannel::Heartbeat.of(&id);
+                let subject = AgentChannel::Heartbeat.subject(&id);
                 let reply = self.agent_reply_subject(host, request);
                 self.send_from_agent(host, &subject, Some(&reply), None, &message);
             }

@@ -32,7 +32,7 @@ impl Simulation {
             controller.is_leader() && controller.run_number == holder.1
         };
         let mut holders = (self.servers.iter()).map(|servers| servers.lease_holder(self.now));
-        let mut leaders = (self.partitioning.count.all())
+        let mut leaders = (self.partitioning.count.iter())
             .map(|partition| self.count_leaders(self.partitioning.controllers_of(partition)));
         all_run
             && leaders.all(|leaders| leaders == 1)
@@ -85,7 +85,7 @@ impl Simulation {
                     format!("controller {controller} knows {known:?}, and its store the latter")
                 })?;
             }
-            let holds = scuttle_core::invariants::all(&process.state);
+            let holds = scuttle_core::invariants::check_all(&process.state);
             holds.map_err(|what| Violation::new(RECORD_MATCHES, what))?;
         }
         Ok(lists)

@@ -2,7 +2,7 @@
 
 use async_nats::{HeaderMap, Message};
 use scuttle_schemas::teardown::TeardownAccepted;
-use scuttle_schemas::{ErrorCode, RefusalBody, headers, subjects};
+use scuttle_schemas::{ErrorCode, ErrorReplyBody, headers, subjects};
 use serde_json::{Value, json};
 
 use crate::simulation::{Simulation, note};
@@ -15,7 +15,7 @@ const REPLY_TIMEOUT_MS: u64 = 2_500;
 
 /// Whether an reply is none: another controller has it.
 fn is_not_leader(payload: &[u8]) -> bool {
-    serde_json::from_slice::<RefusalBody>(payload)
+    serde_json::from_slice::<ErrorReplyBody>(payload)
         .is_ok_and(|body| body.error.code == ErrorCode::NotLeader)
 }
 

@@ -95,7 +95,7 @@ impl Simulation {
         let Some(inbox) = &requester.reply else {
             return;
         };
-        if !subjects::may_be_answered(&requester.subject, inbox) {
+        if !subjects::is_allowed_reply_subject(&requester.subject, inbox) {
             return;
         }
         let encoder = &mut self.controllers[controller].encoder;

@@ -52,7 +52,11 @@ impl Simulation {
                 return;
             }
         };
-        note!(self, "controller {controller} starts, {:?}", state.size());
+        note!(
+            self,
+            "controller {controller} starts, {:?}",
+            state.row_counts()
+        );
         let checked = self
             .oracle
             .for_controller(controller)

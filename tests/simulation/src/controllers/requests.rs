@@ -17,7 +17,7 @@ impl Simulation {
         let now = self.controller_now(controller);
         let assignment = self.partitioning.assignment(controller);
         let subject = message.subject.as_str();
-        if subjects::is_controllers_inbox(subject) {
+        if subjects::is_controller_inbox(subject) {
             self.gather_receives(controller, message);
             return;
         }
@@ -30,7 +30,7 @@ impl Simulation {
             AgentChannel::Progress,
         ]
         .into_iter()
-        .find(|channel| channel.host_text(subject).is_some());
+        .find(|channel| channel.host_token(subject).is_some());
         if channel.is_some_and(|channel| !assignment.owns_subject(channel, subject)) {
             return;
         }
@@ -45,7 +45,7 @@ impl Simulation {
         let gathered_list = find_gathered_list(assignment, subject);
         let decoded = if channel == Some(AgentChannel::Progress) {
             endpoint::decode_progress(message)
-        } else if subjects::teller(subject, assignment.of).is_some() {
+        } else if subjects::parse_relaying_partition(subject, assignment.of).is_some() {
             endpoint::decode_relay(message, assignment.of)
         } else {
             let Some(endpoint) = gathered_list.or_else(|| find_endpoint(assignment, subject))
@@ -81,7 +81,7 @@ impl Simulation {
             }
             Err(endpoint::Rejected { refusal, .. }) => {
                 note!(self, "rejected: {}", refusal.message);
-                self.send_reply(controller, &requester, &Reply::Refused(refusal));
+                self.send_reply(controller, &requester, &Reply::Rejected(refusal));
             }
         }
     }

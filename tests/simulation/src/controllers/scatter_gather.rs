@@ -8,7 +8,7 @@ use async_nats::{Message, StatusCode};
 use scuttle_controller::leadership::term::StopReason;
 use scuttle_controller::request::endpoint::Endpoint;
 use scuttle_core::{Input, Reply};
-use scuttle_schemas::{Partition, Refusal, RefusalBody, headers, subjects};
+use scuttle_schemas::{ErrorReply, ErrorReplyBody, Partition, headers, subjects};
 
 use crate::simulation::{Simulation, note};
 use crate::state::connection::{Connection, build_message};
@@ -56,10 +56,10 @@ impl Simulation {
         let subject = gather.endpoint.subject();
         for partition in partitions {
             let (subject, inbox) = (
-                subjects::asked(partition, &subject),
+                subjects::partition_request_subject(partition, &subject),
                 format!(
                     "{}.c{controller}.{run}.{number}.{partition}",
-                    subjects::CONTROLLER_INBOX
+                    subjects::CONTROLLER_INBOX_PREFIX
                 ),
             );
             let request = build_message(&subject, Some(&inbox), None, payload.clone());
@@ -95,7 +95,7 @@ impl Simulation {
             return;
         };
         let of = self.partitioning.count;
-        let Some(partition) = of.all().nth(partition as usize) else {
+        let Some(partition) = of.iter().nth(partition as usize) else {
             return;
         };
         let process = self.controllers[controller].process_of_run(run);
@@ -106,7 +106,7 @@ impl Simulation {
         let rejected = (received.headers.as_ref())
             .is_some_and(|headers| headers.get(headers::SERVICE_ERROR_CODE).is_some());
         if rejected || received.status == Some(StatusCode::NO_RESPONDERS) {
-            let body = serde_json::from_slice::<RefusalBody>(&received.payload);
+            let body = serde_json::from_slice::<ErrorReplyBody>(&received.payload);
             let refusal = body.map_or_else(|_| partition_unavailable(), |body| body.error);
             self.finish_gather(controller, number, Err(refusal));
             return;
@@ -117,8 +117,8 @@ impl Simulation {
         if !gather.is_complete() {
             return;
         }
-        let only = gather.host_filter().map(|host| of.of_host(host));
-        let others = of.all().skip(1);
+        let only = gather.host_filter().map(|host| of.partition_of_host(host));
+        let others = of.iter().skip(1);
         let others = others.filter(|other| only.is_none_or(|only| only == *other));
         let remaining: Vec<_> = others
             .filter(|other| !gather.requested.contains(other))
@@ -136,7 +136,7 @@ impl Simulation {
         }
     }
 
-    fn finish_gather(&mut self, controller: usize, number: u64, merged: Result<Reply, Refusal>) {
+    fn finish_gather(&mut self, controller: usize, number: u64, merged: Result<Reply, ErrorReply>) {
         let holds_lease = self.holds_lease(controller);
         let term = self.controllers[controller].leader_term();
         let Some(gather) = term.and_then(|term| term.scatter_gathers.remove(&number)) else {
@@ -150,7 +150,7 @@ impl Simulation {
         if let Err(refusal) = &merged {
             note!(self, "list failed: {}", refusal.message);
         }
-        let reply = merged.unwrap_or_else(Reply::Refused);
+        let reply = merged.unwrap_or_else(Reply::Rejected);
         self.send_reply(controller, &gather.requester, &reply);
     }
 }

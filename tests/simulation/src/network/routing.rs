@@ -20,12 +20,12 @@ impl Simulation {
             .into_iter()
             .collect();
         }
-        if subjects::is_controllers_inbox(subject) {
+        if subjects::is_controller_inbox(subject) {
             let token = subject.split('.').nth(1).unwrap_or_default();
             let number = token.get(1..).and_then(|number| number.parse().ok());
             return number.map(Connection::Controller).into_iter().collect();
         }
-        if let Some(host) = AgentChannel::Commands.host(subject) {
+        if let Some(host) = AgentChannel::Commands.parse_host(subject) {
             let found = self
                 .agent_hosts
                 .iter()
@@ -55,12 +55,12 @@ impl Simulation {
         if !assignment.is_one_of_several() {
             return true;
         }
-        if subjects::READING.contains(&subject)
-            || subjects::teller(subject, assignment.of).is_some()
+        if subjects::READ_REQUESTS.contains(&subject)
+            || subjects::parse_relaying_partition(subject, assignment.of).is_some()
         {
             return assignment.is_first();
         }
-        !subjects::is_asked_by_controllers(subject) || find_endpoint(assignment, subject).is_some()
+        !subjects::is_partition_request(subject) || find_endpoint(assignment, subject).is_some()
     }
 
     /// How long a message takes that is to come after `delay_ms`, but not before what the same leader told the others earlier: one
@@ -69,7 +69,7 @@ impl Simulation {
         let Connection::Controller(controller) = from else {
             return delay_ms;
         };
-        if subjects::teller(subject, self.partitioning.count).is_none() {
+        if subjects::parse_relaying_partition(subject, self.partitioning.count).is_none() {
             return delay_ms;
         }
         let last = &mut self.controllers[controller].relayed_until;

@@ -31,12 +31,16 @@ impl PartitionOracle {
                 )
             },
         )?;
-        ensure(wall.since(row.deadline) <= 60_000, AT_MOST_ONCE, || {
-            format!(
-                "agent {host} begins {operation} at {wall}, more than 60 s past its deadline {}",
-                row.deadline
-            )
-        })
+        ensure(
+            wall.millis_since(row.deadline) <= 60_000,
+            AT_MOST_ONCE,
+            || {
+                format!(
+                    "agent {host} begins {operation} at {wall}, more than 60 s past its deadline {}",
+                    row.deadline
+                )
+            },
+        )
     }
 
     /// A runtime removes a decky.

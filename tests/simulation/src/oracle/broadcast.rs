@@ -86,14 +86,17 @@ pub(crate) fn digest_without_revisions(effect: &Effect) -> u64 {
 pub(crate) fn decode_relayed(effect: &Effect) -> Result<Cow<'_, Effect>, Violation> {
     let Effect::Relayed {
         revision,
-        told,
+        broadcast,
         trace,
     } = effect
     else {
         return Ok(Cow::Borrowed(effect));
     };
-    let (message, trace) = (relay_format::with_revision(told, *revision), trace.clone());
-    let read = match told.topic {
+    let (message, trace) = (
+        relay_format::with_revision(broadcast, *revision),
+        trace.clone(),
+    );
+    let read = match broadcast.topic {
         Topic::Shards => {
             serde_json::from_slice(&message).map(|message| Effect::ShardsUpdated(message, trace))
         }
@@ -101,7 +104,11 @@ pub(crate) fn decode_relayed(effect: &Effect) -> Result<Cow<'_, Effect>, Violati
         Topic::Operations => serde_json::from_slice(&message)
             .map(|message| Effect::OperationsUpdated(message, trace)),
     };
-    let inventory_fails =
-        |error| Violation::new(DURABLE_FIRST, format!("{told:?} cannot be read: {error}"));
+    let inventory_fails = |error| {
+        Violation::new(
+            DURABLE_FIRST,
+            format!("{broadcast:?} cannot be read: {error}"),
+        )
+    };
     read.map(Cow::Owned).map_err(inventory_fails)
 }

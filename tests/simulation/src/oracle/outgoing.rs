@@ -87,7 +87,7 @@ impl PartitionOracle {
             | Reply::Plan(_)
             | Reply::Decommissioned(_)
             | Reply::Heartbeat(_)
-            | Reply::Refused(_) => Ok(()),
+            | Reply::Rejected(_) => Ok(()),
         }
     }
 

@@ -163,7 +163,8 @@ impl PartitionOracle {
             _ => stored,
         });
         let applied = applied.and_then(|row| row.applied);
-        let was_applied = |boot, sequence| applied >= Some(scuttle_core::Report { boot, sequence });
+        let was_applied =
+            |boot, sequence| applied >= Some(scuttle_core::ReportId { boot, sequence });
         let mut removed = None;
         for report in self.reports() {
             let evidence = match report {

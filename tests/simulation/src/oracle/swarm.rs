@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use scuttle_core::{Effect, Reply};
 use scuttle_schemas::shards::ShardRecord;
-use scuttle_schemas::{HostId, OperationId, Partition, Partitions};
+use scuttle_schemas::{HostId, OperationId, Partition, PartitionCount};
 
 use crate::oracle::agent_history::AgentHistory;
 use crate::oracle::broadcast::{Broadcast, decode_relayed, digest_without_revisions};
@@ -34,7 +34,7 @@ impl SwarmOracle {
         let one = |partition| PartitionOracle::new(partitioning, partition);
         Self {
             partitioning,
-            partitions: partitioning.count.all().map(one).collect(),
+            partitions: partitioning.count.iter().map(one).collect(),
             relayed: BTreeMap::new(),
             agent_histories: Vec::new(),
             quiet_since: 0,
@@ -206,10 +206,10 @@ impl SwarmOracle {
 }
 
 /// Where a host's record is.
-fn home_partition(of: Partitions, host: &HostId) -> Partition {
-    if of == Partitions::ONE {
+fn home_partition(of: PartitionCount, host: &HostId) -> Partition {
+    if of == PartitionCount::ONE {
         Partition::FIRST
     } else {
-        of.of_host(host)
+        of.partition_of_host(host)
     }
 }

@@ -3,7 +3,7 @@
 
 use scuttle_controller::partition::assignment::PartitionAssignment;
 use scuttle_controller::request::endpoint::Endpoint;
-use scuttle_schemas::{Partition, Partitions};
+use scuttle_schemas::{Partition, PartitionCount};
 
 use crate::seed::plan::SeedPlan;
 use crate::seed::seeded_rng::SeededRng;
@@ -12,14 +12,16 @@ use crate::storage::nats_servers::NatsServers;
 /// The controllers of all partitions, those of the first before those of the second.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Partitioning {
-    pub(crate) count: Partitions,
+    pub(crate) count: PartitionCount,
     /// How many controllers controllers_per_partition has.
     pub(crate) controllers_per_partition: usize,
 }
 
 impl Partitioning {
     pub(crate) fn from_plan(plan: &SeedPlan) -> Self {
-        let count = u8::try_from(plan.partitions).ok().and_then(Partitions::new);
+        let count = u8::try_from(plan.partitions)
+            .ok()
+            .and_then(PartitionCount::new);
         Self {
             count: count.expect("a plan has few partitions"),
             controllers_per_partition: plan.controllers as usize,
@@ -35,7 +37,7 @@ impl Partitioning {
     pub(crate) fn assignment(self, controller: usize) -> PartitionAssignment {
         let partition = self
             .count
-            .all()
+            .iter()
             .nth(controller / self.controllers_per_partition);
         PartitionAssignment {
             partition: partition.unwrap_or_default(),

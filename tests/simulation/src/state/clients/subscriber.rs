@@ -3,7 +3,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use scuttle_schemas::{Partition, Partitions, subjects};
+use scuttle_schemas::{Partition, PartitionCount, subjects};
 use serde_json::Value;
 
 /// One of the three types of records that are listed and broadcast.
@@ -84,11 +84,11 @@ pub(crate) fn record_key(record: &Value, fields: &[&str]) -> String {
 }
 
 /// A record with its revision, if that is its partition's own: what another tells of it has the one of the telling.
-fn comparable_record(record: &Value, of: Partitions) -> Value {
+fn comparable_record(record: &Value, of: PartitionCount) -> Value {
     let mut record = record.clone();
     let host = record["host_uuid"].as_str().unwrap_or_default();
-    if of != Partitions::ONE
-        && of.of_text(host) != Partition::FIRST
+    if of != PartitionCount::ONE
+        && of.partition_of_host_text(host) != Partition::FIRST
         && let Some(fields) = record.as_object_mut()
     {
         fields.remove("revision");
@@ -185,7 +185,7 @@ impl Subscriber {
         &self,
         subject: usize,
         list: &BTreeMap<String, Value>,
-        of: Partitions,
+        of: PartitionCount,
     ) -> Result<(), String> {
         let compared =
             |(key, record): (&String, &Value)| (key.clone(), comparable_record(record, of));

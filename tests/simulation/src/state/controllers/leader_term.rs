@@ -52,7 +52,12 @@ impl LeaderTerm {
 
     /// What is told of all that it had in hand when it is over.
     pub(crate) fn into_not_leader_replies(self) -> Vec<(Requester, Reply)> {
-        let not_leader = |requester| (requester, Reply::Refused(StopReason::SteppedDown.refusal()));
+        let not_leader = |requester| {
+            (
+                requester,
+                Reply::Rejected(StopReason::SteppedDown.refusal()),
+            )
+        };
         let waiting = self.inbox.into_iter().filter_map(|job| job.requester);
         let gather = (self.scatter_gathers.into_values()).map(|gather| gather.requester);
         let outgoing = self

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use bytes::Bytes;
 use scuttle_controller::request::endpoint::Endpoint;
 use scuttle_core::{Input, Reply, merge_hosts, merge_operations, merge_shards};
-use scuttle_schemas::{ErrorCode, HostId, Partition, Refusal};
+use scuttle_schemas::{ErrorCode, ErrorReply, HostId, Partition};
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
 
@@ -55,7 +55,7 @@ impl ScatterGather {
         pages.collect()
     }
 
-    pub(crate) fn merge(&self) -> Result<Reply, Refusal> {
+    pub(crate) fn merge(&self) -> Result<Reply, ErrorReply> {
         match &self.input {
             Input::ShardsList(request) => {
                 merge_shards(decode_pages(&self.pages)?, request.limit.get()).map(Reply::Shards)
@@ -80,11 +80,11 @@ struct PageRevision {
 
 fn decode_pages<T: DeserializeOwned>(
     pages: &BTreeMap<Partition, Bytes>,
-) -> Result<Vec<T>, Refusal> {
+) -> Result<Vec<T>, ErrorReply> {
     let decode = |page: &Bytes| serde_json::from_slice(page).map_err(|_| partition_unavailable());
     pages.values().map(decode).collect()
 }
 
-pub(crate) fn partition_unavailable() -> Refusal {
-    Refusal::new(ErrorCode::NotLeader, "a partition does not reply")
+pub(crate) fn partition_unavailable() -> ErrorReply {
+    ErrorReply::new(ErrorCode::NotLeader, "a partition does not reply")
 }
