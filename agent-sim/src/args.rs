@@ -1,4 +1,4 @@
-//! The command line and the environment.
+//! The options of `scuttle-agent-sim`.
 
 use std::ops::RangeInclusive;
 use std::path::PathBuf;
@@ -7,17 +7,17 @@ use clap::Parser;
 use scuttle_nats::{Arguments, ConnectConfig, Credentials, Secret};
 use scuttle_schemas::{HostId, MAX_DECKIES_PER_HOST};
 
-/// Runs many agents in one process, on a real NATS server, over a simulated runtime.
+/// Runs many agents with a simulated runtime in one process, on a real NATS server.
 ///
-/// Prints `ready: N hosts, M deckies` when the controller has accepted every host's inventory, and one line a second
-/// with what was done. What happens is decided by the seed.
+/// Prints `ready: N hosts, M deckies` when the controller has accepted the inventory of every host, and a status line
+/// every second. The seed decides what happens.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "scuttle-agent-sim", version)]
 pub struct Args {
-    /// Enrol the hosts first, and wait until the controller has answered.
+    /// Enroll the hosts first, and wait until the controller has replied
     #[arg(long, env = "SCUTTLE_SIM_ENROLL")]
     pub enroll: bool,
-    /// The NATS user that enrols; the agents' own credentials if absent.
+    /// The NATS user for enrolling the hosts [default: the credentials of the agents]
     #[arg(
         long,
         env = "SCUTTLE_OPERATOR_USER",
@@ -25,7 +25,7 @@ pub struct Args {
         requires = "operator_password"
     )]
     pub operator_user: Option<String>,
-    /// Its password; better given in the environment.
+    /// The password of that user; prefer the environment variable, because flags are visible in the process list
     #[arg(
         long,
         env = "SCUTTLE_OPERATOR_PASSWORD",
@@ -33,44 +33,44 @@ pub struct Args {
         hide_env_values = true
     )]
     pub operator_password: Option<Secret>,
-    /// How many hosts.
+    /// The number of hosts
     #[arg(long, env = "SCUTTLE_SIM_HOSTS", default_value_t = 20, value_parser = clap::value_parser!(u32).range(1..=100_000))]
     pub hosts: u32,
-    /// How many deckies each host begins with.
+    /// The number of deckies that each host starts with
     #[arg(long, env = "SCUTTLE_SIM_DECKIES_PER_HOST", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=MAX_DECKIES_PER_HOST as i64))]
     pub deckies_per_host: u32,
-    /// What the hosts' names and ids begin with: sim-0001, sim-0002, …
-    #[arg(long, env = "SCUTTLE_SIM_HOST_PREFIX", default_value = "sim", value_parser = prefix, value_name = "PREFIX")]
+    /// The prefix of the names and ids of the hosts: sim-0001, sim-0002, …
+    #[arg(long, env = "SCUTTLE_SIM_HOST_PREFIX", default_value = "sim", value_parser = parse_prefix, value_name = "PREFIX")]
     pub host_prefix: String,
-    /// How long a teardown takes, in milliseconds.
-    #[arg(long, env = "SCUTTLE_SIM_TEARDOWN_MS", default_value = "200..2000", value_parser = millis, value_name = "FROM..TO")]
+    /// The duration of a teardown in milliseconds
+    #[arg(long, env = "SCUTTLE_SIM_TEARDOWN_MS", default_value = "200..2000", value_parser = parse_range, value_name = "FROM..TO")]
     pub teardown_ms: RangeInclusive<u64>,
-    /// After how long a removed decky is deployed anew, in milliseconds, drawn from the seed; never if absent.
-    #[arg(long, env = "SCUTTLE_SIM_REDEPLOY_MS", value_parser = millis, value_name = "FROM..TO")]
+    /// The delay in milliseconds after which a removed decky is deployed again [default: never]
+    #[arg(long, env = "SCUTTLE_SIM_REDEPLOY_MS", value_parser = parse_range, value_name = "FROM..TO")]
     pub redeploy_ms: Option<RangeInclusive<u64>>,
-    /// The share of deckies whose teardown fails the first time after each deployment.
-    #[arg(long, env = "SCUTTLE_SIM_FAIL_RATE", default_value_t = 0.0, value_parser = rate, value_name = "0..1")]
+    /// The share of deckies whose first teardown after each deployment fails
+    #[arg(long, env = "SCUTTLE_SIM_FAIL_RATE", default_value_t = 0.0, value_parser = parse_rate, value_name = "0..1")]
     pub fail_rate: f64,
-    /// The share of hosts that go away for a few seconds now and then.
-    #[arg(long, env = "SCUTTLE_SIM_OFFLINE_RATE", default_value_t = 0.0, value_parser = rate, value_name = "0..1")]
+    /// The share of hosts that disconnect for a few seconds from time to time
+    #[arg(long, env = "SCUTTLE_SIM_OFFLINE_RATE", default_value_t = 0.0, value_parser = parse_rate, value_name = "0..1")]
     pub offline_rate: f64,
-    /// The share of teardowns in whose middle the agent crashes, to start again with a new boot.
-    #[arg(long, env = "SCUTTLE_SIM_CRASH_RATE", default_value_t = 0.0, value_parser = rate, value_name = "0..1")]
+    /// The share of teardowns during which the agent crashes and restarts
+    #[arg(long, env = "SCUTTLE_SIM_CRASH_RATE", default_value_t = 0.0, value_parser = parse_rate, value_name = "0..1")]
     pub crash_rate: f64,
-    /// The share of heartbeats, results and progress that are sent twice.
-    #[arg(long, env = "SCUTTLE_SIM_DUPLICATE_RATE", default_value_t = 0.0, value_parser = rate, value_name = "0..1")]
+    /// The share of heartbeats, results and progress messages that are sent twice
+    #[arg(long, env = "SCUTTLE_SIM_DUPLICATE_RATE", default_value_t = 0.0, value_parser = parse_rate, value_name = "0..1")]
     pub duplicate_rate: f64,
-    /// Milliseconds between a host's heartbeats.
+    /// The heartbeat interval in milliseconds
     #[arg(long, env = "SCUTTLE_SIM_HEARTBEAT_MS", default_value_t = 1000, value_parser = clap::value_parser!(u32).range(10..=3_600_000))]
     pub heartbeat_ms: u32,
-    /// Decides what happens.
+    /// The seed of all random decisions
     #[arg(long, env = "SCUTTLE_SIM_SEED", default_value_t = 1)]
     pub seed: u64,
-    /// Keep ledgers, deckies and a log of what was done to them (`world.log`) here, so that a killed simulator goes on
-    /// where it was (two open files a host: see `ulimit -n`). In memory if absent.
+    /// The directory for ledgers, deckies and a log of all actions (`world.log`), from which a killed simulator
+    /// continues; it needs two open files per host, see `ulimit -n` [default: in memory]
     #[arg(long, env = "SCUTTLE_SIM_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
-    /// Last, with the next, because its heading holds for all that follows.
+    // The flattened groups come last, because their help headings apply to everything that follows.
     #[command(flatten)]
     pub telemetry: scuttle_telemetry::Arguments,
     #[command(flatten)]
@@ -78,46 +78,46 @@ pub struct Args {
 }
 
 impl Args {
-    /// How the agents connect.
+    /// Returns the connection settings of the agents.
     pub fn connect_config(&self) -> ConnectConfig {
         self.nats.connect_config()
     }
 
-    /// How the hosts are enrolled.
+    /// Returns the connection settings for enrolling the hosts.
     pub fn operator_connect_config(&self) -> ConnectConfig {
-        let mut access = self.connect_config();
+        let mut config = self.connect_config();
         if let (Some(user), Some(password)) = (&self.operator_user, &self.operator_password) {
-            access.credentials = Credentials::Password {
+            config.credentials = Credentials::Password {
                 user: user.clone(),
                 password: password.clone(),
             };
         }
-        access
+        config
     }
 }
 
-fn prefix(text: &str) -> Result<String, String> {
-    // With the longest number that can follow it.
+fn parse_prefix(text: &str) -> Result<String, String> {
+    // The prefix must be valid with the longest number that can follow it.
     match format!("{text}-100000").parse::<HostId>() {
         Ok(_) if !text.is_empty() => Ok(text.to_owned()),
-        _ => Err("it must be 1 to 57 of A-Z a-z 0-9 _ -".to_owned()),
+        _ => Err("it must have 1 to 57 characters from A-Z a-z 0-9 _ -".to_owned()),
     }
 }
 
-fn rate(text: &str) -> Result<f64, String> {
+fn parse_rate(text: &str) -> Result<f64, String> {
     match text.parse() {
         Ok(rate) if (0.0..=1.0).contains(&rate) => Ok(rate),
         _ => Err("it must be a number from 0 to 1".to_owned()),
     }
 }
 
-fn millis(text: &str) -> Result<RangeInclusive<u64>, String> {
+fn parse_range(text: &str) -> Result<RangeInclusive<u64>, String> {
     let (from, to) = text.split_once("..").unwrap_or((text, text));
     match (from.parse(), to.parse()) {
         (Ok(from), Ok(to)) if from <= to && to <= 86_400_000 => Ok(from..=to),
-        _ => {
-            Err("it must be FROM..TO in milliseconds, as in 200..2000, at most 86400000".to_owned())
-        }
+        _ => Err(
+            "it must be FROM..TO in milliseconds, such as 200..2000, at most 86400000".to_owned(),
+        ),
     }
 }
 
@@ -128,15 +128,17 @@ mod tests {
     use super::Args;
 
     #[test]
-    fn the_command_line_is_consistent_and_checked() {
+    fn options_are_parsed_and_checked() {
         Args::command().debug_assert();
-        let read = |words: &[&str]| Args::try_parse_from([&["scuttle-agent-sim"], words].concat());
+        let parse = |words: &[&str]| Args::try_parse_from([&["scuttle-agent-sim"], words].concat());
         assert_eq!(
-            read(&["--teardown-ms", "5..7"]).expect("read").teardown_ms,
+            parse(&["--teardown-ms", "5..7"])
+                .expect("parsed")
+                .teardown_ms,
             5..=7
         );
         assert_eq!(
-            read(&["--teardown-ms", "5"]).expect("read").teardown_ms,
+            parse(&["--teardown-ms", "5"]).expect("parsed").teardown_ms,
             5..=5
         );
         for wrong in [
@@ -146,7 +148,7 @@ mod tests {
             ["--host-prefix", "a.b"],
             ["--hosts", "0"],
         ] {
-            assert!(read(&wrong).is_err(), "{wrong:?}");
+            assert!(parse(&wrong).is_err(), "{wrong:?}");
         }
     }
 }

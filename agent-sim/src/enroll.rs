@@ -1,96 +1,96 @@
-//! Enrols the simulated hosts, as an operator would.
+//! Enrolls the simulated hosts, as an operator would.
 
 use std::time::Duration;
 
-use crate::fleet::say;
 use async_nats::Client;
 use futures_util::{TryStreamExt, stream};
 use scuttle_schemas::hosts::{EnrollAccepted, EnrollRequest};
 use scuttle_schemas::{ErrorCode, ErrorReply, ErrorReplyBody, HostId, Labels, read, subjects};
 
-/// The most enrolments that wait for their answer at the same time.
-const CONCURRENT: usize = 64;
-/// How long one answer may take.
-const ANSWER: Duration = Duration::from_secs(5);
-/// The wait before asking again.
-const AGAIN: Duration = Duration::from_millis(500);
+use crate::output::print_line;
 
-/// Why a host could not be enrolled, and asking again does not help.
+/// The largest number of enrollments in flight.
+const MAX_CONCURRENT: usize = 64;
+/// How long the reply to an enrollment may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
+/// The delay before an enrollment is retried.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
+
+/// Why a host cannot be enrolled, for reasons that a retry does not fix.
 #[derive(Debug, thiserror::Error)]
-#[error("cannot enrol host {host}: {}; decommission the host that has its name or id, or use another --host-prefix", refusal.message)]
+#[error("cannot enroll host {host}: {}; decommission the host that has its name or id, or use another --host-prefix", error.message)]
 pub struct EnrollError {
     host: HostId,
-    refusal: ErrorReply,
+    error: ErrorReply,
 }
 
-/// Enrols all hosts, each under its id as its name; those that are enrolled already stay so. Asks until the controller
-/// answers.
+/// Enrolls all hosts, each with its id as its name. Hosts that are already enrolled are left as they are.
+/// Retries until the controller replies.
 ///
 /// # Errors
-/// The controller refuses a host for good.
-pub async fn enroll(client: &Client, hosts: &[HostId]) -> Result<(), EnrollError> {
+/// If the controller rejects a host for a reason that a retry does not fix.
+pub async fn enroll_hosts(client: &Client, hosts: &[HostId]) -> Result<(), EnrollError> {
     let mut waiting = false;
     loop {
-        match ask(client, &hosts[0]).await? {
-            Answer::Enrolled => break,
-            Answer::NotNow(why) if !waiting => {
+        match try_enroll(client, &hosts[0]).await? {
+            Outcome::Enrolled => break,
+            Outcome::Retry(reason) if !waiting => {
                 waiting = true;
-                say(&format!(
-                    "waiting for the controller to enrol {}: {why}",
+                print_line(&format!(
+                    "waiting for the controller to enroll {}: {reason}",
                     hosts[0]
                 ));
             }
-            Answer::NotNow(_) => {}
+            Outcome::Retry(_) => {}
         }
-        tokio::time::sleep(AGAIN).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
     stream::iter(hosts[1..].iter().map(Ok))
-        .try_for_each_concurrent(CONCURRENT, async |host| {
-            while let Answer::NotNow(_) = ask(client, host).await? {
-                tokio::time::sleep(AGAIN).await;
+        .try_for_each_concurrent(MAX_CONCURRENT, async |host| {
+            while let Outcome::Retry(_) = try_enroll(client, host).await? {
+                tokio::time::sleep(RETRY_DELAY).await;
             }
             Ok(())
         })
         .await
 }
 
-enum Answer {
+enum Outcome {
     Enrolled,
-    NotNow(String),
+    Retry(String),
 }
 
-async fn ask(client: &Client, host: &HostId) -> Result<Answer, EnrollError> {
-    let request = EnrollRequest {
-        // A host's id is always a valid name.
+async fn try_enroll(client: &Client, host: &HostId) -> Result<Outcome, EnrollError> {
+    let enrollment = EnrollRequest {
         name: host
             .as_str()
             .parse()
-            .expect("a host_uuid keeps the rule of names"),
+            .expect("every host_uuid is a valid name"),
         address: None,
         labels: Labels::default(),
         host_uuid: Some(host.clone()),
     };
-    let payload = serde_json::to_vec(&request).expect("a request is plain data");
-    let asked = client.request(subjects::HOSTS_ENROLL, payload.into());
-    let message = match tokio::time::timeout(ANSWER, asked).await {
-        Err(_) => return Ok(Answer::NotNow("it does not answer".to_owned())),
-        Ok(Err(error)) => return Ok(Answer::NotNow(error.to_string())),
+    let payload = serde_json::to_vec(&enrollment).expect("the request can be serialized");
+    let request = client.request(subjects::HOSTS_ENROLL, payload.into());
+    let message = match tokio::time::timeout(REQUEST_TIMEOUT, request).await {
+        Err(_) => return Ok(Outcome::Retry("no reply".to_owned())),
+        Ok(Err(error)) => return Ok(Outcome::Retry(error.to_string())),
         Ok(Ok(message)) => message,
     };
-    let Err(unreadable) = read::<EnrollAccepted>("enrolment's answer", &message.payload) else {
-        return Ok(Answer::Enrolled);
+    let Err(unreadable) = read::<EnrollAccepted>("enrollment reply", &message.payload) else {
+        return Ok(Outcome::Enrolled);
     };
-    match read::<ErrorReplyBody>("refusal", &message.payload) {
-        Ok(ErrorReplyBody { error: refusal, .. }) => match refusal.code {
+    match read::<ErrorReplyBody>("error reply", &message.payload) {
+        Ok(ErrorReplyBody { error, .. }) => match error.code {
             ErrorCode::Overloaded
             | ErrorCode::StorageFailed
             | ErrorCode::ShuttingDown
-            | ErrorCode::NotLeader => Ok(Answer::NotNow(refusal.message)),
+            | ErrorCode::NotLeader => Ok(Outcome::Retry(error.message)),
             _ => Err(EnrollError {
                 host: host.clone(),
-                refusal,
+                error,
             }),
         },
-        Err(_) => Ok(Answer::NotNow(unreadable.to_string())),
+        Err(_) => Ok(Outcome::Retry(unreadable.to_string())),
     }
 }

@@ -1,136 +1,141 @@
-//! All simulated hosts together: started, watched, reported once a second, stopped.
+//! All simulated hosts together: creates them, runs their agents, and prints their status every second.
 
-use std::io::Write;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use scuttle_agent::Link;
+use scuttle_agent::Connection;
 use scuttle_schemas::HostId;
-use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{Instant, MissedTickBehavior};
+use tokio_util::sync::CancellationToken;
 
 use crate::args::Args;
-use crate::chance::Chance;
-use crate::host::{self, SimHost};
-use crate::runtime::{self, SimRuntime};
-use crate::world::World;
+use crate::output::print_line;
+use crate::seeded_rng::SeededRng;
+use crate::simulated_agent::{AgentBehavior, SimulatedAgent};
+use crate::simulated_host::SimulatedHost;
+use crate::simulated_runtime::{RuntimeBehavior, SimulatedRuntime};
 
-/// How often it is looked whether all hosts are ready.
-const LOOK: Duration = Duration::from_millis(50);
-/// How long hosts may take to stop.
-const STOP: Duration = Duration::from_secs(5);
+/// How often the simulator checks whether all hosts are ready.
+const READY_POLL_INTERVAL: Duration = Duration::from_millis(50);
+/// How long the hosts may take to stop.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The ids of the hosts, which are their names as well.
-pub fn ids(args: &Args) -> Vec<HostId> {
+/// Returns the ids of the hosts, which are also their names.
+pub fn host_ids(args: &Args) -> Vec<HostId> {
     (1..=args.hosts)
         .filter_map(|number| format!("{}-{number:04}", args.host_prefix).parse().ok())
         .collect()
 }
 
-/// The hosts, each with its deckies, as the data directory has them or anew.
+/// Creates the agents of all hosts. Hosts in the data directory continue where they stopped.
 ///
 /// # Errors
-/// A host's file cannot be used.
-pub fn hosts(args: &Args) -> Result<Vec<Arc<SimHost>>> {
-    let chance = Chance(args.seed);
+/// If the file of a host cannot be used.
+pub fn build_agents(args: &Args) -> Result<Vec<Arc<SimulatedAgent>>> {
+    let rng = SeededRng(args.seed);
     let spread = u64::from(args.heartbeat_ms).min(2 * u64::from(args.hosts));
-    ids(args)
+    host_ids(args)
         .into_iter()
         .map(|id| {
             let directory = args
                 .data_dir
                 .as_deref()
                 .map(|directory| directory.join(id.as_str()));
-            let world = World::open(directory.as_deref(), &id, chance, args.deckies_per_host)?;
-            let runtime = SimRuntime::new(
+            let simulated =
+                SimulatedHost::open(directory.as_deref(), &id, rng, args.deckies_per_host)?;
+            let runtime = SimulatedRuntime::new(
                 id.clone(),
-                runtime::Orders {
-                    chance,
+                RuntimeBehavior {
+                    rng,
                     teardown_ms: args.teardown_ms.clone(),
                     fail_rate: args.fail_rate,
                     crash_rate: args.crash_rate,
                     redeploy_ms: args.redeploy_ms.clone(),
                 },
-                world,
+                simulated,
             );
-            let orders = host::Orders {
-                chance,
+            let behavior = AgentBehavior {
+                rng,
                 heartbeat_ms: args.heartbeat_ms,
                 offline_rate: args.offline_rate,
                 duplicate_rate: args.duplicate_rate,
-                phase_ms: chance.draw("phase", &[id.as_str()], 0) % spread,
+                start_delay_ms: rng.draw("phase", &[id.as_str()], 0) % spread,
             };
-            Ok(Arc::new(SimHost::new(id, runtime, orders, directory)))
+            let agent = SimulatedAgent::new(id, runtime, behavior, directory);
+            Ok(Arc::new(agent))
         })
         .collect()
 }
 
-/// Runs the hosts until `stop` is true, and reports.
+/// Runs the agents until `shutdown` is cancelled, and prints their status.
 ///
 /// # Errors
-/// An agent ended by itself.
+/// If an agent stopped by itself.
 pub async fn run(
-    hosts: &[Arc<SimHost>],
-    link: &Link,
-    mut stop: watch::Receiver<bool>,
+    agents: &[Arc<SimulatedAgent>],
+    connection: &Connection,
+    shutdown: CancellationToken,
 ) -> Result<()> {
-    let (halt, halted) = watch::channel(false);
-    let mut lives = JoinSet::new();
-    for host in hosts {
-        let (host, link, halted) = (host.clone(), link.clone(), halted.clone());
-        lives.spawn(async move {
-            let ended = host.live(&link, halted).await;
-            ended.with_context(|| format!("the agent of host {} ended", host.id))
+    // Also cancelled when one agent fails.
+    let stop_all = shutdown.child_token();
+    let mut tasks = JoinSet::new();
+    for agent in agents {
+        let (agent, connection, stop_all) = (agent.clone(), connection.clone(), stop_all.clone());
+        tasks.spawn(async move {
+            let ended = agent.run(&connection, stop_all).await;
+            ended.with_context(|| format!("the agent of host {} stopped", agent.id))
         });
     }
     let ended = tokio::select! {
-        Some(ended) = lives.join_next() => ended.context("an agent's task died").flatten(),
-        () = report(hosts) => Ok(()),
-        _ = stop.wait_for(|stop| *stop) => Ok(()),
+        Some(ended) = tasks.join_next() => ended.context("the task of an agent panicked").flatten(),
+        () = print_status(agents) => Ok(()),
+        () = shutdown.cancelled() => Ok(()),
     };
-    halt.send_replace(true);
-    let all = async { while lives.join_next().await.is_some() {} };
-    let _ = tokio::time::timeout(STOP, all).await;
+    stop_all.cancel();
+    let all = async { while tasks.join_next().await.is_some() {} };
+    let _ = tokio::time::timeout(SHUTDOWN_TIMEOUT, all).await;
     ended
 }
 
-async fn report(hosts: &[Arc<SimHost>]) {
+async fn print_status(agents: &[Arc<SimulatedAgent>]) {
     let started = Instant::now();
     let mut second = tokio::time::interval(Duration::from_secs(1));
     second.set_missed_tick_behavior(MissedTickBehavior::Delay);
     second.reset();
-    let mut look = tokio::time::interval(LOOK);
+    let mut poll = tokio::time::interval(READY_POLL_INTERVAL);
     let mut ready = false;
     loop {
         tokio::select! {
-            _ = look.tick(), if !ready => {
-                ready = hosts.iter().all(|host| is_ready(host));
+            _ = poll.tick(), if !ready => {
+                ready = agents.iter().all(|agent| is_ready(agent));
                 if ready {
-                    let deckies: usize = hosts.iter().map(|host| host.runtime.deckies()).sum();
-                    say(&format!("ready: {} hosts, {deckies} deckies", hosts.len()));
+                    let deckies: usize = agents.iter().map(|agent| agent.runtime.decky_count()).sum();
+                    print_line(&format!("ready: {} hosts, {deckies} deckies", agents.len()));
                 }
             }
-            _ = second.tick() => say(&summary(hosts, started.elapsed())),
+            _ = second.tick() => print_line(&summarize(agents, started.elapsed())),
         }
     }
 }
 
-/// The controller has its inventory.
-fn is_ready(host: &SimHost) -> bool {
-    host.counters.inventories_accepted.load(Ordering::Relaxed) > 0
+/// Returns whether the controller has accepted the inventory of the host.
+fn is_ready(agent: &SimulatedAgent) -> bool {
+    agent.counters.inventories_accepted.load(Ordering::Relaxed) > 0
 }
 
-/// One line with all that was done so far.
-fn summary(hosts: &[Arc<SimHost>], elapsed: Duration) -> String {
-    let sum = |one: &dyn Fn(&SimHost) -> u64| hosts.iter().map(|host| one(host)).sum::<u64>();
-    let counted = |name: &str| {
-        sum(&|host| {
-            host.counters
-                .all()
+/// Returns one line with the totals since the start.
+fn summarize(agents: &[Arc<SimulatedAgent>], elapsed: Duration) -> String {
+    let sum =
+        |get: &dyn Fn(&SimulatedAgent) -> u64| agents.iter().map(|agent| get(agent)).sum::<u64>();
+    let total = |name: &str| {
+        sum(&|agent| {
+            agent
+                .counters
+                .to_named_values()
                 .find(|(each, _)| *each == name)
                 .map_or(0, |(_, count)| count)
         })
@@ -138,35 +143,29 @@ fn summary(hosts: &[Arc<SimHost>], elapsed: Duration) -> String {
     format!(
         "{:>4}s  hosts {} (away {})  deckies {}  commands {} (ignored {}, expired {})  teardowns {} (done {}, failed {})  results {} (recorded {})  heartbeats {} (accepted {})  crashes {}  redeployed {}",
         elapsed.as_secs(),
-        hosts.len(),
-        sum(&|host| host.is_away().into()),
-        sum(&|host| host.runtime.deckies() as u64),
-        counted("commands"),
-        counted("ignored") + counted("bad_payloads"),
-        counted("expired"),
-        counted("started"),
-        counted("succeeded"),
-        counted("failed"),
-        counted("results_sent"),
-        counted("results_recorded"),
-        counted("heartbeats_sent"),
-        counted("heartbeats_accepted"),
-        sum(&|host| host.crashes.load(Ordering::Relaxed)),
-        sum(&|host| host.redeployed.load(Ordering::Relaxed)),
+        agents.len(),
+        sum(&|agent| agent.is_offline().into()),
+        sum(&|agent| agent.runtime.decky_count() as u64),
+        total("commands"),
+        total("ignored") + total("bad_payloads"),
+        total("expired"),
+        total("started"),
+        total("succeeded"),
+        total("failed"),
+        total("results_sent"),
+        total("results_recorded"),
+        total("heartbeats_sent"),
+        total("heartbeats_accepted"),
+        sum(&|agent| agent.crashes.load(Ordering::Relaxed)),
+        sum(&|agent| agent.redeployed.load(Ordering::Relaxed)),
     )
 }
 
-/// A line on stdout, at once. That nobody reads it any more is no reason to stop.
-pub(crate) fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    let _ = writeln!(out, "{line}").and_then(|()| out.flush());
-}
-
-/// Makes the data directory, so that a wrong path is told before anything else is done.
+/// Creates the data directory, so that a wrong path is reported before anything else happens.
 ///
 /// # Errors
-/// It cannot be made.
-pub fn prepare(data_dir: Option<&Path>) -> Result<()> {
+/// If the directory cannot be created.
+pub fn create_data_dir(data_dir: Option<&Path>) -> Result<()> {
     match data_dir {
         Some(path) => std::fs::create_dir_all(path).with_context(|| {
             format!(

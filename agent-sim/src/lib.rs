@@ -1,15 +1,18 @@
-//! Many agents in one process, each the real agent over a simulated runtime, with faults to order.
+//! Many agents in one process. Each is the real agent with a simulated runtime, and faults can be injected.
 //!
-//! `chance` decides everything from the seed; `world` is what exists on one host, `log` what was done there, `runtime` what removes it; `host` is
-//! the life of one host with its crashes and absences; `fleet` runs them all and reports. What an agent does is in
-//! `scuttle-agent`.
+//! The modules, lowest layer first: `seeded_rng` derives all random decisions from the seed,
+//! `fake_inventory` makes up the properties of deckies, `action_log` logs what was done on a host,
+//! `simulated_host` holds what exists on a host, `simulated_runtime` tears it down, `simulated_agent`
+//! restarts and disconnects the agent of a host, `output` prints, `enroll` enrolls the hosts, `args` parses
+//! the options, and `fleet` runs everything. The agent itself is in `scuttle-agent`.
 
+pub mod action_log;
 pub mod args;
-pub mod chance;
 pub mod enroll;
+mod fake_inventory;
 pub mod fleet;
-pub mod host;
-pub mod log;
-mod looks;
-pub mod runtime;
-pub mod world;
+mod output;
+pub mod seeded_rng;
+pub mod simulated_agent;
+pub mod simulated_host;
+pub mod simulated_runtime;

@@ -1,16 +1,17 @@
-//! `scuttle-agent-sim`: reads the command line, connects, enrols, runs the fleet until it is told to stop.
+//! `scuttle-agent-sim`: parses its options, connects to NATS, enrolls the hosts, and runs their agents until
+//! a signal stops it.
 
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
 use clap::Parser;
-use scuttle_agent::Link;
+use scuttle_agent::Connection;
 use scuttle_agent_sim::args::Args;
 use scuttle_agent_sim::{enroll, fleet};
 use tokio::signal::unix::{SignalKind, signal};
-use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-/// Thousands of agents on a few threads allocate more than the system's allocator is quick at.
+/// The allocator of the system is slow when thousands of agents allocate on a few threads.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -19,7 +20,7 @@ async fn main() -> ExitCode {
     let args = Args::parse();
     let traces = args.telemetry.begin("scuttle-agent", "warn,async_nats=off");
     let outcome = match &traces {
-        Ok(_) => run(args).await,
+        Ok(_) => run_until_signal(args).await,
         Err(error) => Err(anyhow!("{error}")),
     };
     let code = match outcome {
@@ -29,49 +30,51 @@ async fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     };
-    // The last spans leave, or are given up.
+    // Sends the last spans, or gives up on them after a timeout.
     drop(traces);
     code
 }
 
-async fn run(args: Args) -> Result<()> {
-    let (stop, stopped) = watch::channel(false);
+/// Runs the simulation. The first SIGINT or SIGTERM shuts it down, the second one ends it immediately.
+async fn run_until_signal(args: Args) -> Result<()> {
+    let shutdown = CancellationToken::new();
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;
-    let mut told = async || {
+    let mut wait_for_signal = async || {
         tokio::select! {
             _ = interrupt.recv() => {}
             _ = terminate.recv() => {}
         }
     };
-    let work = simulate(args, stopped);
-    tokio::pin!(work);
+    let simulation = simulate(args, shutdown.clone());
+    tokio::pin!(simulation);
     tokio::select! {
-        done = &mut work => return done,
-        () = told() => stop.send_replace(true),
+        done = &mut simulation => return done,
+        () = wait_for_signal() => shutdown.cancel(),
     };
-    // A second signal ends it at once.
     tokio::select! {
-        done = &mut work => done,
-        () = told() => Ok(()),
+        done = &mut simulation => done,
+        () = wait_for_signal() => Ok(()),
     }
 }
 
-async fn simulate(args: Args, mut stopped: watch::Receiver<bool>) -> Result<()> {
-    fleet::prepare(args.data_dir.as_deref())?;
-    let hosts = fleet::hosts(&args)?;
-    let begin = async {
-        let link = Link::connect("scuttle-agent-sim", &args.connect_config(), None).await?;
-        if args.enroll {
-            let access = args.operator_connect_config();
-            let operator = Link::connect("scuttle-agent-sim, enrolling", &access, None).await?;
-            enroll::enroll(operator.client(), &fleet::ids(&args)).await?;
-        }
-        anyhow::Ok(link)
+async fn simulate(args: Args, shutdown: CancellationToken) -> Result<()> {
+    fleet::create_data_dir(args.data_dir.as_deref())?;
+    let agents = fleet::build_agents(&args)?;
+    let connecting = shutdown.run_until_cancelled(connect(&args)).await;
+    let Some(connection) = connecting else {
+        return Ok(());
     };
-    let link = tokio::select! {
-        link = begin => link?,
-        _ = stopped.wait_for(|stop| *stop) => return Ok(()),
-    };
-    fleet::run(&hosts, &link, stopped.clone()).await
+    fleet::run(&agents, &connection?, shutdown).await
+}
+
+/// Connects to NATS, and enrolls the hosts if the options say so.
+async fn connect(args: &Args) -> Result<Connection> {
+    let connection = Connection::connect("scuttle-agent-sim", &args.connect_config(), None).await?;
+    if args.enroll {
+        let config = args.operator_connect_config();
+        let operator = Connection::connect("scuttle-agent-sim, enrolling", &config, None).await?;
+        enroll::enroll_hosts(operator.client(), &fleet::host_ids(args)).await?;
+    }
+    Ok(connection)
 }

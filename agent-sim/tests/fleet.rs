@@ -1,7 +1,7 @@
-//! The simulator and the agents in it, on a real nats-server. The controller is a stand-in that answers: what the real
-//! one makes of it all is tested in `tests/`.
+//! Tests of the simulator and its agents, on a real nats-server with a fake controller. Tests with the real
+//! controller are in `tests/`.
 
-mod bus;
+mod fake_controller;
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -9,20 +9,20 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use bus::{Controller, Server, access};
 use clap::Parser;
-use scuttle_agent::Link;
+use fake_controller::{FakeController, Server, connect_config};
+use scuttle_agent::Connection;
 use scuttle_agent_sim::args::Args;
 use scuttle_agent_sim::fleet;
-use scuttle_agent_sim::host::SimHost;
+use scuttle_agent_sim::simulated_agent::SimulatedAgent;
 use scuttle_schemas::HostId;
 use scuttle_schemas::agents::{ProgressStep, ReportedOutcome, ResultOutcome};
-use tokio::sync::watch;
 use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
 
 struct Fleet {
-    hosts: Vec<Arc<SimHost>>,
-    stop: watch::Sender<bool>,
+    agents: Vec<Arc<SimulatedAgent>>,
+    shutdown: CancellationToken,
     task: JoinHandle<anyhow::Result<()>>,
 }
 
@@ -30,30 +30,37 @@ impl Fleet {
     async fn start(server: &Server, words: &[&str]) -> Self {
         let args =
             Args::parse_from([&["scuttle-agent-sim", "--heartbeat-ms", "200"], words].concat());
-        let hosts = fleet::hosts(&args).expect("made");
-        let link = Link::connect("sim", &access(server), None)
+        let agents = fleet::build_agents(&args).expect("created");
+        let connection = Connection::connect("sim", &connect_config(server), None)
             .await
             .expect("connected");
-        let (stop, stopped) = watch::channel(false);
-        let running = hosts.clone();
-        let task = tokio::spawn(async move { fleet::run(&running, &link, stopped).await });
-        Self { hosts, stop, task }
+        let shutdown = CancellationToken::new();
+        let (running, token) = (agents.clone(), shutdown.clone());
+        let task = tokio::spawn(async move { fleet::run(&running, &connection, token).await });
+        Self {
+            agents,
+            shutdown,
+            task,
+        }
     }
 
-    fn deckies(&self) -> usize {
-        self.hosts.iter().map(|host| host.runtime.deckies()).sum()
+    fn decky_count(&self) -> usize {
+        self.agents
+            .iter()
+            .map(|agent| agent.runtime.decky_count())
+            .sum()
     }
 
     async fn stop(self) {
-        self.stop.send_replace(true);
-        self.task.await.expect("ended").expect("without an error");
+        self.shutdown.cancel();
+        self.task.await.expect("joined").expect("without an error");
     }
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn with_crashes_doubles_and_lost_answers_every_command_is_executed_once_and_reported() {
+async fn with_crashes_duplicates_and_lost_replies_every_command_is_executed_once_and_reported() {
     let server = Server::start();
-    let mut controller = Controller::start(&server).await;
+    let mut controller = FakeController::start(&server).await;
     let faults = [
         "--crash-rate",
         "0.6",
@@ -74,78 +81,80 @@ async fn with_crashes_doubles_and_lost_answers_every_command_is_executed_once_an
     let disk = ["--data-dir", data.path().to_str().expect("text")];
     let fleet = Fleet::start(&server, &[&faults[..], &size, &disk].concat()).await;
     controller
-        .until("all are registered", |heard| heard.inventories.len() == 10)
+        .wait_until("all hosts are registered", |received| {
+            received.inventories.len() == 10
+        })
         .await;
     assert_eq!(
-        controller.heard(|heard| heard.inventories.values().sum::<usize>()),
+        controller.inspect(|received| received.inventories.values().sum::<usize>()),
         40
     );
 
     let mut operations = Vec::new();
-    for host in &fleet.hosts {
+    for host in &fleet.agents {
         for payload in [
             &b""[..],
             b"{",
             b"[]",
             br#"{"type":"scuttle.v1.teardown_command"}"#,
         ] {
-            controller.publish(&host.id, payload.to_vec()).await;
+            controller.send_payload(&host.id, payload.to_vec()).await;
         }
-        controller.publish(&host.id, vec![b'['; 20_000]).await;
+        controller.send_payload(&host.id, vec![b'['; 20_000]).await;
         let operation = controller.tear_down(&host.id).await;
-        controller.send(&host.id, operation).await;
+        controller.send_command(&host.id, operation).await;
         operations.push((host.id.clone(), operation));
     }
     controller
-        .until("all are reported twice", |heard| {
-            heard.copies.len() == 10 && heard.copies.values().all(|copies| *copies >= 2)
+        .wait_until("all results are reported twice", |received| {
+            received.copies.len() == 10 && received.copies.values().all(|copies| *copies >= 2)
         })
         .await;
-    let failed = controller.heard(|heard| {
-        let shards = heard.results.values().flat_map(|result| &result.shards);
+    let failed = controller.inspect(|received| {
+        let shards = received.results.values().flat_map(|result| &result.shards);
         shards
             .filter(|shard| shard.outcome == ReportedOutcome::Failed)
             .count()
     });
-    assert!(failed > 0 && failed == fleet.deckies(), "{failed}");
+    assert!(failed > 0 && failed == fleet.decky_count(), "{failed}");
     let crashes: u64 = fleet
-        .hosts
+        .agents
         .iter()
-        .map(|host| host.crashes.load(Ordering::Relaxed))
+        .map(|agent| agent.crashes.load(Ordering::Relaxed))
         .sum();
     assert!(crashes > 0);
-    let bad = |host: &Arc<SimHost>| host.counters.bad_payloads.load(Ordering::Relaxed);
-    assert!(fleet.hosts.iter().map(bad).all(|bad| bad == 5));
+    let malformed = |host: &Arc<SimulatedAgent>| host.counters.bad_payloads.load(Ordering::Relaxed);
+    assert!(fleet.agents.iter().map(malformed).all(|count| count == 5));
 
-    // Late copies change nothing; the retry of what failed succeeds.
+    // Late copies of the commands change nothing. A second teardown of the failed deckies succeeds.
     for (host, operation) in &operations {
-        controller.send(host, *operation).await;
+        controller.send_command(host, *operation).await;
         controller.tear_down(host).await;
     }
     controller
-        .until("the retries are reported", |heard| {
-            heard.results.len() == 20
+        .wait_until("the retries are reported", |received| {
+            received.results.len() == 20
         })
         .await;
     let retried: BTreeSet<_> = operations.iter().map(|(_, operation)| *operation).collect();
-    controller.heard(|heard| {
-        for (operation, result) in &heard.results {
+    controller.inspect(|received| {
+        for (operation, result) in &received.results {
             assert!(retried.contains(operation) || result.outcome == ResultOutcome::Succeeded);
         }
     });
-    assert_eq!(fleet.deckies(), 0);
+    assert_eq!(fleet.decky_count(), 0);
     controller
-        .until("the inventories are empty", |heard| {
-            heard.inventories.values().all(|count| *count == 0)
+        .wait_until("the inventories are empty", |received| {
+            received.inventories.values().all(|count| *count == 0)
         })
         .await;
     fleet.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_restart_of_the_server_is_survived() {
+async fn agents_reconnect_after_a_restart_of_the_server() {
     let mut server = Server::start();
-    let mut controller = Controller::start(&server).await;
+    let mut controller = FakeController::start(&server).await;
     let words = [
         "--hosts",
         "5",
@@ -156,18 +165,24 @@ async fn a_restart_of_the_server_is_survived() {
     ];
     let fleet = Fleet::start(&server, &words).await;
     controller
-        .until("all are registered", |heard| heard.inventories.len() == 5)
+        .wait_until("all hosts are registered", |received| {
+            received.inventories.len() == 5
+        })
         .await;
     server.restart();
-    let before = controller.heard(|heard| heard.heartbeats);
+    let before = controller.inspect(|received| received.heartbeats);
     controller
-        .until("all are back", |heard| heard.heartbeats > before + 10)
+        .wait_until("heartbeats arrive again", |received| {
+            received.heartbeats > before + 10
+        })
         .await;
-    for host in &fleet.hosts {
+    for host in &fleet.agents {
         controller.tear_down(&host.id).await;
     }
     controller
-        .until("all are reported", |heard| heard.results.len() == 5)
+        .wait_until("all results are reported", |received| {
+            received.results.len() == 5
+        })
         .await;
     fleet.stop().await;
 }
@@ -212,39 +227,41 @@ impl Drop for Process {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn a_killed_process_goes_on_where_it_was() {
+async fn a_killed_simulator_continues_where_it_stopped() {
     let server = Server::start();
-    let mut controller = Controller::start(&server).await;
+    let mut controller = FakeController::start(&server).await;
     let data = tempfile::tempdir().expect("a directory");
     let host: HostId = "sim-0001".parse().expect("valid");
 
     let mut first = Process::start(&server, data.path());
     controller
-        .until("it is registered", |heard| {
-            heard.inventories.contains_key(&host)
+        .wait_until("the host is registered", |received| {
+            received.inventories.contains_key(&host)
         })
         .await;
     let operation = controller.tear_down(&host).await;
     controller
-        .until("one decky is gone", |heard| heard.inventories[&host] == 2)
+        .wait_until("one decky is gone", |received| {
+            received.inventories[&host] == 2
+        })
         .await;
     first.kill();
 
     let _second = Process::start(&server, data.path());
     controller
-        .until("it is reported", |heard| {
-            heard.results.contains_key(&operation)
+        .wait_until("the result is reported", |received| {
+            received.results.contains_key(&operation)
         })
         .await;
-    controller.heard(|heard| {
-        let result = &heard.results[&operation];
+    controller.inspect(|received| {
+        let result = &received.results[&operation];
         assert_eq!(result.outcome, ResultOutcome::Succeeded);
         assert_eq!(
             result.shards[0].outcome,
             ReportedOutcome::Absent,
             "the first boot removed it"
         );
-        let boots = heard
+        let boots = received
             .progress
             .iter()
             .filter(|progress| progress.step == ProgressStep::Started);
@@ -255,16 +272,16 @@ async fn a_killed_process_goes_on_where_it_was() {
         );
     });
     controller
-        .until("the inventory is empty", |heard| {
-            heard.inventories[&host] == 0
+        .wait_until("the inventory is empty", |received| {
+            received.inventories[&host] == 0
         })
         .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn what_is_removed_is_deployed_anew_and_reported() {
+async fn removed_deckies_are_deployed_again_and_reported() {
     let server = Server::start();
-    let mut controller = Controller::start(&server).await;
+    let mut controller = FakeController::start(&server).await;
     let words = [
         "--hosts",
         "1",
@@ -276,25 +293,26 @@ async fn what_is_removed_is_deployed_anew_and_reported() {
         "200..600",
     ];
     let fleet = Fleet::start(&server, &words).await;
-    let host = fleet.hosts[0].id.clone();
+    let host = fleet.agents[0].id.clone();
     controller
-        .until("it is registered", |heard| {
-            heard.inventories.contains_key(&host)
+        .wait_until("the host is registered", |received| {
+            received.inventories.contains_key(&host)
         })
         .await;
     for deployed in [3, 6] {
         let operation = controller.tear_down(&host).await;
         controller
-            .until("it is reported", |heard| {
-                heard.results.contains_key(&operation)
+            .wait_until("the result is reported", |received| {
+                received.results.contains_key(&operation)
             })
             .await;
-        let host_is_whole = || {
-            fleet.hosts[0].redeployed.load(Ordering::Relaxed) == deployed && fleet.deckies() == 3
+        let all_are_deployed = || {
+            fleet.agents[0].redeployed.load(Ordering::Relaxed) == deployed
+                && fleet.decky_count() == 3
         };
         controller
-            .until("all are reported again", |heard| {
-                host_is_whole() && heard.inventories[&host] == 3
+            .wait_until("all deckies are reported again", |received| {
+                all_are_deployed() && received.inventories[&host] == 3
             })
             .await;
     }

@@ -1,24 +1,28 @@
-//! One host's agent: it takes its host's commands, executes each operation once, and tells the
-//! controller what it sees.
+//! The agent of one host: it executes the host's commands, each operation at most once, and reports the
+//! host's deckies to the controller.
 //!
-//! `machine` decides and knows no clock, network, disk or randomness; `ledger` keeps on disk what must
-//! survive a crash; `runtime` is what deckies run on; `docker` is the real one (a feature: simulators have
-//! their own); `link` is the way to NATS; `incoming` reads what comes on it; `spans` is what is traced; `run` joins them, always
-//! in the order: decide, make durable, then tell or act. What the messages are is in `scuttle-schemas`.
+//! The modules, lowest layer first:
+//!
+//! - [`ledger`]: what must survive a crash, on disk or in memory.
+//! - [`runtime`]: the software that runs deckies. Docker is in [`runtime::docker`] (a feature, because
+//!   simulators have their own runtime).
+//! - [`machine`]: all decisions. It knows no clock, network, disk or randomness.
+//! - `observability`: counters, log lines and trace spans.
+//! - [`nats`]: the connection, and the decoding of messages.
+//! - [`mod@run`]: the loop that joins the others. Its order is always: decide, make durable, then send or
+//!   act.
+//!
+//! The messages are defined in `scuttle-schemas`.
 
-pub mod counters;
-#[cfg(feature = "docker")]
-pub mod docker;
-mod incoming;
 pub mod ledger;
-pub mod link;
 pub mod machine;
+pub mod nats;
+mod observability;
 pub mod run;
 pub mod runtime;
-mod spans;
 
-pub use counters::Counters;
 pub use ledger::{DiskLedger, Ledger, LedgerError, MemoryLedger};
-pub use link::Link;
-pub use run::{AgentError, Settings, run};
+pub use nats::connection::Connection;
+pub use observability::Counters;
+pub use run::{AgentError, AgentParts, Settings, run};
 pub use runtime::{Inventory, ProgressSink, Runtime, RuntimeError, Teardown, TeardownReport};

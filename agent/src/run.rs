@@ -1,11 +1,13 @@
-//! The agent's loop: it feeds the machine, makes durable what the machine wants kept, and only then does
-//! what it says. One task; what the runtime does is polled in it too, so that dropping `run`'s future stops
-//! everything at once, as a crash would.
+//! The agent's loop: it feeds the machine, makes durable what the machine wants kept, and only then
+//! carries out the machine's effects.
+//!
+//! The loop is one task, which also polls the futures of the runtime. Dropping the future of `run`
+//! therefore stops everything at once, as a crash would.
 
 use std::collections::HashSet;
 use std::future::{Future, pending};
 use std::mem::{Discriminant, discriminant};
-use std::pin::{Pin, pin};
+use std::pin::Pin;
 use std::sync::Arc;
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -16,82 +18,79 @@ use scuttle_schemas::subjects::AgentChannel;
 use scuttle_schemas::{BootId, HostId, Text, Timestamp};
 use tokio::sync::{mpsc, watch};
 use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::counters::{Counters, log};
-use crate::incoming::{self, Bad, Logged};
 use crate::ledger::{Entry, Ledger, LedgerError};
-use crate::link::Link;
 use crate::machine::{
-    Config, Effect, Ignored, Input, Machine, Note, Now, Progress, RequestId, Step,
+    AgentEvent, Config, Effect, HeartbeatPage, IgnoreReason, Input, Machine, Now, Step,
 };
-use crate::runtime::{Inventory, ProgressSink, Runtime, RuntimeError, TeardownReport};
-use crate::spans::Spans;
+use crate::nats::connection::{Connection, Outgoing};
+use crate::nats::decode::{decode_command, decode_reply};
+use crate::nats::malformed::{MalformedLog, MalformedMessage};
+use crate::nats::request_id::RequestId;
+use crate::observability::spans::Spans;
+use crate::observability::{Counters, log_event};
+use crate::runtime::{Inventory, Progress, ProgressSink, Runtime, RuntimeError};
 
-/// The most progress that waits for the loop; more is dropped.
+/// The largest number of progress reports that wait for the loop. Further ones are dropped.
 const PROGRESS_CAPACITY: usize = 64;
 
-/// What an agent is told about itself.
+/// The settings of an agent.
 #[derive(Debug, Clone)]
 pub struct Settings {
-    /// Its host.
     pub host: HostId,
-    /// The program's version.
+    /// The version of the program.
     pub version: Text,
-    /// Milliseconds between heartbeats, 1 to 3600000.
+    /// The heartbeat interval in milliseconds, 1 to 3600000.
     pub interval_ms: u32,
-    /// Decides the jitter of every wait.
+    /// The seed of the jitter of all delays.
     pub seed: u64,
 }
 
-/// Why an agent ended by itself.
+/// The settings of an agent, and what it works with.
+pub struct AgentParts<R, L> {
+    pub settings: Settings,
+    pub connection: Connection,
+    pub runtime: Arc<R>,
+    pub ledger: L,
+    pub counters: Arc<Counters>,
+}
+
+/// Why an agent stopped by itself.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
-    /// What must be kept cannot be.
     #[error(transparent)]
     Ledger(#[from] LedgerError),
-    /// The ledger's thread died.
+    /// The thread that accesses the ledger panicked.
     #[error("cannot write the agent's ledger: {0}; start the agent again")]
     LedgerTask(#[from] tokio::task::JoinError),
-    /// No subscription could be made.
     #[error("cannot subscribe to the commands of host {host}: {cause}; start the agent again")]
     Subscribe {
-        /// The host.
         host: HostId,
-        /// Why.
         cause: async_nats::SubscribeError,
     },
-    /// The client was closed.
     #[error("the connection to NATS was closed; start the agent again")]
     Closed,
 }
 
-/// Runs one boot of an agent until `shutdown` is ready, or its future is dropped. A teardown that is then at work
-/// goes on at the next start.
+/// Runs one boot of an agent until `shutdown` is cancelled. The next boot continues a teardown that is
+/// running at that time.
 ///
 /// # Errors
-/// The ledger cannot be used, or the NATS client was closed.
+/// If the ledger cannot be used, or the NATS client was closed.
 pub async fn run<R: Runtime, L: Ledger>(
-    settings: Settings,
-    link: Link,
-    runtime: Arc<R>,
-    ledger: L,
-    counters: Arc<Counters>,
-    shutdown: impl Future<Output = ()>,
+    parts: AgentParts<R, L>,
+    shutdown: CancellationToken,
 ) -> Result<(), AgentError> {
-    let mut shutdown = pin!(shutdown);
-    let begun = Agent::begin(settings, link, runtime, ledger, counters);
-    let mut agent = tokio::select! {
-        () = &mut shutdown => return Ok(()),
-        begun = begun => begun?,
+    let Some(started) = shutdown.run_until_cancelled(Agent::start(parts)).await else {
+        return Ok(());
     };
-    loop {
-        let event = tokio::select! {
-            () = &mut shutdown => return Ok(()),
-            event = agent.next() => event?,
-        };
-        agent.take(event).await?;
+    let mut agent = started?;
+    while let Some(event) = shutdown.run_until_cancelled(agent.next_event()).await {
+        agent.handle_event(event?).await?;
     }
+    Ok(())
 }
 
 type Pending<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
@@ -99,26 +98,28 @@ type Pending<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
 struct Agent<R, L> {
     host: HostId,
     machine: Machine,
-    /// Absent only while it is written.
+    /// `None` only while the ledger is being written.
     ledger: Option<L>,
     runtime: Arc<R>,
-    link: Link,
-    /// The connection that the machine knows of.
-    connection: Option<u64>,
+    connection: Connection,
+    /// The session of the connection that the machine knows of.
+    session: Option<u64>,
     commands: Subscriber,
     replies: Subscriber,
     inbox: String,
     subjects: Subjects,
-    changes: watch::Receiver<u64>,
-    progress: (mpsc::Sender<Progress>, mpsc::Receiver<Progress>),
+    inventory_changes: watch::Receiver<u64>,
+    progress_sender: mpsc::Sender<Progress>,
+    progress: mpsc::Receiver<Progress>,
     teardown: Pending<Input>,
     reading: Pending<Result<Inventory, RuntimeError>>,
-    origin: Instant,
+    /// The zero of the monotonic clock.
+    started_at: Instant,
     counters: Arc<Counters>,
     spans: Spans,
-    /// Which kinds of bad messages and of ignored commands were logged: a flood of them is told once.
-    logged: Logged,
-    ignored: HashSet<Discriminant<Ignored>>,
+    malformed: MalformedLog,
+    /// The reasons for ignoring commands that were logged. Each is logged once.
+    logged_reasons: HashSet<Discriminant<IgnoreReason>>,
 }
 
 struct Subjects {
@@ -128,22 +129,23 @@ struct Subjects {
 }
 
 enum Event {
-    Link,
+    ConnectionChanged,
     Command(Message),
     Reply(Message),
     Machine(Input),
 }
 
 impl<R: Runtime, L: Ledger> Agent<R, L> {
-    async fn begin(
-        settings: Settings,
-        link: Link,
-        runtime: Arc<R>,
-        ledger: L,
-        counters: Arc<Counters>,
-    ) -> Result<Self, AgentError> {
-        let (ledger, entries) = blocking(ledger, Ledger::load).await?;
-        let origin = Instant::now();
+    async fn start(parts: AgentParts<R, L>) -> Result<Self, AgentError> {
+        let AgentParts {
+            settings,
+            connection,
+            runtime,
+            ledger,
+            counters,
+        } = parts;
+        let (ledger, entries) = access_ledger(ledger, Ledger::load).await?;
+        let started_at = Instant::now();
         let config = Config {
             host: settings.host.clone(),
             boot_id: BootId(Uuid::now_v7()),
@@ -152,9 +154,9 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
             seed: settings.seed,
         };
         let host = settings.host;
-        let inbox = link.client().new_inbox();
+        let inbox = connection.client().new_inbox();
         let subscribe = |subject: String| {
-            let (client, host) = (link.client().clone(), host.clone());
+            let (client, host) = (connection.client().clone(), host.clone());
             async move {
                 let subscribed = client.subscribe(subject).await;
                 subscribed.map_err(|cause| AgentError::Subscribe { host, cause })
@@ -162,14 +164,15 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
         };
         let commands = subscribe(AgentChannel::Commands.subject(&host)).await?;
         let replies = subscribe(format!("{inbox}.*")).await?;
-        let (machine, step) = Machine::start(config, entries, now(origin));
+        let (machine, step) = Machine::start(config, entries, read_clocks(started_at));
+        let (progress_sender, progress) = mpsc::channel(PROGRESS_CAPACITY);
         let mut agent = Self {
             machine,
             ledger: Some(ledger),
-            changes: runtime.changes(),
+            inventory_changes: runtime.changes(),
             runtime,
-            link,
-            connection: None,
+            connection,
+            session: None,
             commands,
             replies,
             inbox,
@@ -178,113 +181,104 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
                 results: AgentChannel::Results.subject(&host).into(),
                 progress: AgentChannel::Progress.subject(&host).into(),
             },
-            progress: mpsc::channel(PROGRESS_CAPACITY),
+            progress_sender,
+            progress,
             teardown: None,
             reading: None,
-            origin,
+            started_at,
             counters,
             spans: Spans::default(),
-            logged: Logged::default(),
-            ignored: HashSet::new(),
+            malformed: MalformedLog::default(),
+            logged_reasons: HashSet::new(),
             host,
         };
         agent.apply(step).await?;
-        agent.take(Event::Link).await?;
+        agent.handle_event(Event::ConnectionChanged).await?;
         Ok(agent)
     }
 
-    /// Waits for whatever comes first. Nothing is lost when this future is dropped.
-    async fn next(&mut self) -> Result<Event, AgentError> {
-        let deadline = self.origin + Duration::from_millis(self.machine.next_deadline());
+    /// Waits for the next event. No event is lost when the future is dropped.
+    async fn next_event(&mut self) -> Result<Event, AgentError> {
+        let deadline = self.started_at + Duration::from_millis(self.machine.next_deadline());
         let input = tokio::select! {
-            () = self.link.changed() => return Ok(Event::Link),
+            () = self.connection.wait_for_change() => return Ok(Event::ConnectionChanged),
             message = self.commands.next() => {
                 return message.map(Event::Command).ok_or(AgentError::Closed);
             }
             message = self.replies.next() => {
                 return message.map(Event::Reply).ok_or(AgentError::Closed);
             }
-            Some(progress) = self.progress.1.recv() => Input::Progress(progress),
-            finished = ready(&mut self.teardown) => finished,
-            inventory = ready(&mut self.reading) => Input::InventoryRead(inventory),
-            Ok(()) = self.changes.changed() => Input::InventoryChanged,
+            Some(progress) = self.progress.recv() => Input::Progress(progress),
+            finished = poll_pending(&mut self.teardown) => finished,
+            inventory = poll_pending(&mut self.reading) => Input::InventoryRead(inventory),
+            Ok(()) = self.inventory_changes.changed() => Input::InventoryChanged,
             () = tokio::time::sleep_until(deadline) => Input::Tick,
         };
         Ok(Event::Machine(input))
     }
 
-    async fn take(&mut self, event: Event) -> Result<(), AgentError> {
-        let connection = self.link.connection();
-        if connection != self.connection {
-            if self.connection.is_some() {
-                self.handle(Input::Disconnected).await?;
+    async fn handle_event(&mut self, event: Event) -> Result<(), AgentError> {
+        let session = self.connection.session();
+        if session != self.session {
+            if self.session.is_some() {
+                self.handle_input(Input::Disconnected).await?;
             }
-            self.connection = connection;
-            if connection.is_some() {
-                self.handle(Input::Connected).await?;
+            self.session = session;
+            if session.is_some() {
+                self.handle_input(Input::Connected).await?;
             }
         }
         let input = match event {
             Event::Machine(input) => Some(input),
-            Event::Command(message) if connection.is_some() => {
-                let read = incoming::command(&message);
-                self.count(read.as_ref().err().copied(), &message);
-                read.ok()
+            Event::Command(message) if session.is_some() => {
+                let decoded = decode_command(&message);
+                self.record_malformed(decoded.as_ref().err().copied(), &message);
+                decoded.ok()
             }
-            Event::Reply(message) if connection.is_some() => {
-                let (input, bad) = incoming::reply(&message);
-                self.count(bad, &message);
+            Event::Reply(message) if session.is_some() => {
+                let (input, malformed) = decode_reply(&message);
+                self.record_malformed(malformed, &message);
                 input
             }
-            Event::Link | Event::Command(_) | Event::Reply(_) => None,
+            Event::ConnectionChanged | Event::Command(_) | Event::Reply(_) => None,
         };
         match input {
-            Some(input) => self.handle(input).await,
+            Some(input) => self.handle_input(input).await,
             None => Ok(()),
         }
     }
 
-    async fn handle(&mut self, input: Input) -> Result<(), AgentError> {
-        self.spans.take(&input);
-        let step = self.machine.handle(now(self.origin), input);
+    async fn handle_input(&mut self, input: Input) -> Result<(), AgentError> {
+        self.spans.observe_input(&input);
+        let step = self.machine.handle(read_clocks(self.started_at), input);
         self.apply(step).await
     }
 
-    /// Durable first, then the effects.
+    /// Makes the writes durable, then carries out the effects.
     async fn apply(&mut self, step: Step) -> Result<(), AgentError> {
         if !step.writes.is_empty() {
-            self.keep(step.writes).await?;
+            self.make_durable(step.writes).await?;
         }
         for effect in step.effects {
-            self.act(effect).await;
+            self.carry_out(effect).await;
         }
         Ok(())
     }
 
-    async fn keep(&mut self, writes: Vec<Entry>) -> Result<(), AgentError> {
+    async fn make_durable(&mut self, writes: Vec<Entry>) -> Result<(), AgentError> {
         let ledger = self.ledger.take().ok_or(AgentError::Closed)?;
-        let (mut ledger, ()) = blocking(ledger, move |ledger| ledger.append(&writes)).await?;
-        if ledger.is_long() {
+        let (mut ledger, ()) = access_ledger(ledger, move |ledger| ledger.append(&writes)).await?;
+        if ledger.needs_rewrite() {
             let entries = self.machine.ledger_entries();
-            (ledger, ()) = blocking(ledger, move |ledger| ledger.rewrite(&entries)).await?;
+            (ledger, ()) = access_ledger(ledger, move |ledger| ledger.rewrite(&entries)).await?;
         }
         self.ledger = Some(ledger);
         Ok(())
     }
 
-    async fn act(&mut self, effect: Effect) {
+    async fn carry_out(&mut self, effect: Effect) {
         match effect {
-            Effect::Note(note) => {
-                let first = match &note {
-                    Note::Ignored(why) => self.ignored.insert(discriminant(why)),
-                    _ => true,
-                };
-                self.counters.count(&note);
-                self.spans.note(&note);
-                if first {
-                    log(&self.host, note);
-                }
-            }
+            Effect::Emit(event) => self.emit(event),
             Effect::ReadInventory => {
                 let runtime = self.runtime.clone();
                 self.reading = Some(Box::pin(async move { runtime.inventory().await }));
@@ -294,12 +288,12 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
                 traceparent,
             } => {
                 self.spans
-                    .begin(&self.host, &teardown, traceparent.as_deref());
+                    .start_teardown(&self.host, &teardown, traceparent.as_deref());
                 let runtime = self.runtime.clone();
                 let operation_id = teardown.operation_id;
-                let progress = ProgressSink::new(operation_id, self.progress.0.clone());
+                let progress = ProgressSink::new(operation_id, self.progress_sender.clone());
                 self.teardown = Some(Box::pin(async move {
-                    let report: TeardownReport = runtime.teardown(teardown, progress).await;
+                    let report = runtime.teardown(teardown, progress).await;
                     Input::Finished {
                         operation_id,
                         report,
@@ -310,90 +304,102 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
                 message,
                 traceparent,
             } => {
-                let subject = &self.subjects.progress;
-                self.link
-                    .publish(&self.host, subject, None, traceparent, &message)
-                    .await;
+                let outgoing = Outgoing {
+                    subject: &self.subjects.progress,
+                    reply_to: None,
+                    traceparent,
+                    message: &message,
+                };
+                self.connection.publish(&self.host, outgoing).await;
             }
             Effect::RequestResult {
                 message,
                 traceparent,
             } => {
-                Counters::add(&self.counters.results_sent);
+                Counters::increment(&self.counters.results_sent);
                 let id = message.operation_id;
-                let traceparent = self.spans.of_result(id, traceparent);
-                let reply = Some(self.reply_to(RequestId::Result(id)));
-                let subject = &self.subjects.results;
-                self.link
-                    .publish(&self.host, subject, reply, traceparent, &message)
-                    .await;
+                let outgoing = Outgoing {
+                    subject: &self.subjects.results,
+                    reply_to: Some(self.reply_subject(RequestId::Result(id))),
+                    traceparent: self.spans.result_context(id, traceparent),
+                    message: &message,
+                };
+                self.connection.publish(&self.host, outgoing).await;
             }
             Effect::RequestHeartbeat(message) => {
-                Counters::add(&self.counters.heartbeats_sent);
+                Counters::increment(&self.counters.heartbeats_sent);
                 let Heartbeat { sequence, page, .. } = message;
-                let reply = Some(self.reply_to(RequestId::Heartbeat { sequence, page }));
-                let subject = &self.subjects.heartbeat;
-                self.link
-                    .publish(&self.host, subject, reply, None, &message)
-                    .await;
+                let request = RequestId::Heartbeat(HeartbeatPage { sequence, page });
+                let outgoing = Outgoing {
+                    subject: &self.subjects.heartbeat,
+                    reply_to: Some(self.reply_subject(request)),
+                    traceparent: None,
+                    message: &message,
+                };
+                self.connection.publish(&self.host, outgoing).await;
             }
         }
     }
 
-    fn reply_to(&self, request: RequestId) -> String {
+    /// Counts an event and logs it, unless an ignored command was logged for the same reason before:
+    /// its sender could otherwise flood the log.
+    fn emit(&mut self, event: AgentEvent) {
+        let is_new = match &event {
+            AgentEvent::CommandIgnored(reason) => self.logged_reasons.insert(discriminant(reason)),
+            _ => true,
+        };
+        self.counters.count_event(&event);
+        self.spans.observe_event(&event);
+        if is_new {
+            log_event(&self.host, event);
+        }
+    }
+
+    fn reply_subject(&self, request: RequestId) -> String {
         format!("{}.{request}", self.inbox)
     }
 
-    fn count(&mut self, bad: Option<Bad>, message: &Message) {
-        if let Some(bad) = bad {
+    fn record_malformed(&mut self, kind: Option<MalformedMessage>, message: &Message) {
+        if let Some(kind) = kind {
             let bytes = message.payload.len();
-            self.logged.count(&self.host, &self.counters, bad, bytes);
+            self.malformed
+                .record(&self.host, &self.counters, kind, bytes);
         }
     }
 }
 
-/// What a message on the command subject says, if it is a command.
-pub fn command(message: &Message) -> Option<Input> {
-    incoming::command(message).ok()
-}
-
-/// What a reply says, if it is one to a request of this agent.
-pub fn reply(message: &Message) -> Option<Input> {
-    incoming::reply(message).0
-}
-
-/// The end of what is pending; never, when nothing is.
-async fn ready<T>(slot: &mut Pending<T>) -> T {
-    let done = match slot {
+/// Waits for the future in `slot` and removes it. Waits forever if there is none.
+async fn poll_pending<T>(slot: &mut Pending<T>) -> T {
+    let output = match slot {
         Some(future) => future.await,
         None => pending().await,
     };
     *slot = None;
-    done
+    output
 }
 
-/// Does what waits for a disk on a thread that may wait.
-async fn blocking<L: Ledger, T: Send + 'static>(
+/// Calls the ledger, on a thread for blocking work if the ledger needs one.
+async fn access_ledger<L: Ledger, T: Send + 'static>(
     mut ledger: L,
-    act: impl FnOnce(&mut L) -> Result<T, LedgerError> + Send + 'static,
+    access: impl FnOnce(&mut L) -> Result<T, LedgerError> + Send + 'static,
 ) -> Result<(L, T), AgentError> {
-    if !ledger.waits() {
-        let done = act(&mut ledger)?;
-        return Ok((ledger, done));
+    if !ledger.is_blocking() {
+        let value = access(&mut ledger)?;
+        return Ok((ledger, value));
     }
     tokio::task::spawn_blocking(move || {
-        let done = act(&mut ledger)?;
-        Ok((ledger, done))
+        let value = access(&mut ledger)?;
+        Ok((ledger, value))
     })
     .await?
 }
 
-fn now(origin: Instant) -> Now {
+fn read_clocks(started_at: Instant) -> Now {
     let since_1970 = SystemTime::now()
         .duration_since(UNIX_EPOCH)
         .unwrap_or_default();
     Now {
-        monotonic_ms: origin.elapsed().as_millis() as u64,
+        monotonic_ms: started_at.elapsed().as_millis() as u64,
         wall: Timestamp::from_millis(since_1970.as_millis() as i64),
     }
 }

@@ -1,113 +1,53 @@
-//! When a heartbeat is due, what it carries, and what its answer means.
+//! When a heartbeat is due, what it contains, and how its reply is handled.
 //!
-//! The order of numbers must be the order of observations. Reading the inventory takes time, so a read
-//! during which a result was numbered is thrown away and done again; and after a result a heartbeat soon carries
-//! the whole inventory, whatever was accepted before: what the result did not mention, because it was deployed
-//! meanwhile, is not to be missing from the record for longer.
+//! Sequence numbers must have the order of the observations. Reading the inventory takes time, so a
+//! read during which a result got its number is discarded and repeated. After each result, a
+//! heartbeat with the full inventory follows soon, whatever was accepted before: a decky that was
+//! deployed during the teardown, and that the result therefore does not mention, must not be missing
+//! from the record until the next change.
+
+use std::ops::RangeInclusive;
 
 use scuttle_schemas::agents::{
     Heartbeat, HeartbeatAccepted, HeartbeatType, MAX_PAGES, ReportedShard,
 };
 use scuttle_schemas::{ErrorCode, ErrorReply, MAX_DECKIES_PER_HOST, MAX_HEARTBEAT_BYTES, Text};
 
-use super::{Effect, Machine, Note, Now, Step, Unanswered};
+use super::effect::{Effect, Step};
+use super::event::AgentEvent;
+use super::input::{HeartbeatPage, Now, RequestFailure};
+use super::state::{HeartbeatContent, HeartbeatInFlight, InventoryReading, Machine};
 use crate::runtime::{Inventory, RuntimeError};
 
-/// How long changes are gathered before they are told, in milliseconds (for each page of an inventory).
+/// How long changes are collected before they are reported, in milliseconds for each page of the
+/// inventory.
 const DEBOUNCE_MS: u64 = 250;
-/// How far the first heartbeats after connecting are spread, in milliseconds: many agents come back together.
+/// The time over which first heartbeats are spread, in milliseconds: many agents reconnect together.
 const CONNECT_SPREAD_MS: u64 = 250;
-/// How long an answer may take, in milliseconds: the interval, within these bounds, and more for each page.
-const ANSWER_MS: std::ops::RangeInclusive<u64> = 1_000..=5_000;
-const ANSWER_PAGE_MS: u64 = 100;
-/// How long the runtime may take to read its inventory before a heartbeat goes without, in milliseconds.
-const READ_MS: u64 = 5_000;
-/// The first wait after a heartbeat that was not accepted, and the longest, in milliseconds.
-const FIRST_WAIT_MS: u64 = 500;
-const LONGEST_WAIT_MS: u64 = 30_000;
-/// How many heartbeats in a row go unanswered before the controller counts as silent: as many as it takes for it to
-/// count the host as offline.
+/// The bounds of the reply timeout in milliseconds. Between them, the timeout is the heartbeat
+/// interval.
+const REPLY_TIMEOUT_MS: RangeInclusive<u64> = 1_000..=5_000;
+/// The addition to the reply timeout for each page, in milliseconds.
+const REPLY_TIMEOUT_PER_PAGE_MS: u64 = 100;
+/// How long the runtime may take to read its inventory before a heartbeat is sent without it, in
+/// milliseconds.
+const READ_TIMEOUT_MS: u64 = 5_000;
+/// The bounds of the delay after a heartbeat that was not accepted, in milliseconds.
+const MIN_RETRY_DELAY_MS: u64 = 500;
+const MAX_RETRY_DELAY_MS: u64 = 30_000;
+/// The number of consecutive heartbeats without a reply after which the controller counts as silent.
+/// After the same number of missed heartbeats, the controller marks the host offline.
 const SILENT_AFTER: u32 = 3;
-/// What a heartbeat takes beside its shards, generously, in bytes.
+/// An upper bound for the size of a heartbeat without its shards, in bytes.
 const FRAME_BYTES: usize = 4096;
 
-/// The state of the heartbeats of one boot.
-#[derive(Debug, Default)]
-pub(super) struct Heartbeats {
-    due: u64,
-    reading: Option<Reading>,
-    outstanding: Option<Outstanding>,
-    /// What the controller has accepted last of this boot.
-    accepted: Option<Inventory>,
-    /// The number of this boot's latest result.
-    last_result: u64,
-    /// How many heartbeats in a row were not accepted.
-    failures: u32,
-    pages: u64,
-    told: Told,
-}
-
-#[derive(Debug)]
-struct Reading {
-    /// The number of the last report when it began.
-    sequence: u64,
-    deadline: u64,
-    late: bool,
-}
-
-#[derive(Debug)]
-struct Outstanding {
-    sequence: u64,
-    pages: u32,
-    answered: u128,
-    deadline: u64,
-    content: Content,
-}
-
-/// What a heartbeat says of the inventory.
-#[derive(Debug, Clone)]
-enum Content {
-    Whole(Inventory),
-    Unchanged,
-    Unreadable(Text),
-}
-
-/// What was logged, so that it is not logged again.
-#[derive(Debug, Default)]
-struct Told {
-    stale: bool,
-    refused: Option<ErrorCode>,
-    silent: bool,
-    unreadable: Option<String>,
-}
-
-impl Heartbeats {
-    pub(super) fn forget_outstanding(&mut self) {
-        self.outstanding = None;
-    }
-
-    /// What the controller makes of a result may differ from an inventory read before it.
-    pub(super) fn result_numbered(&mut self, sequence: u64) {
-        self.last_result = sequence;
-        self.accepted = None;
-    }
-
-    pub(super) fn next_deadline(&self) -> u64 {
-        match (&self.outstanding, &self.reading) {
-            (Some(outstanding), _) => outstanding.deadline,
-            (None, Some(reading)) if !reading.late => reading.deadline,
-            (None, _) => self.due,
-        }
-    }
-}
-
 impl Machine {
-    pub(super) fn heartbeat_after_connecting(&mut self, now: Now) {
+    pub(super) fn schedule_first_heartbeat(&mut self, now: Now) {
         self.heartbeats.failures = 0;
-        self.heartbeats.due = now.monotonic_ms + self.jitter.below(CONNECT_SPREAD_MS);
+        self.heartbeats.due = now.monotonic_ms + self.jitter.draw_below(CONNECT_SPREAD_MS);
     }
 
-    pub(super) fn inventory_changed(&mut self, now: Now) {
+    pub(super) fn handle_inventory_changed(&mut self, now: Now) {
         let heartbeats = &mut self.heartbeats;
         if heartbeats.failures == 0 {
             let soon = now
@@ -117,49 +57,50 @@ impl Machine {
         }
     }
 
-    pub(super) fn heartbeat_if_due(&mut self, now: Now, step: &mut Step) {
+    pub(super) fn send_heartbeat_if_due(&mut self, now: Now, step: &mut Step) {
         let at = now.monotonic_ms;
-        if let Some(outstanding) = &self.heartbeats.outstanding {
-            if at < outstanding.deadline {
+        if let Some(in_flight) = &self.heartbeats.in_flight {
+            if at < in_flight.deadline {
                 return;
             }
-            self.heartbeats.outstanding = None;
-            self.controller_silent(now, None, step);
+            self.heartbeats.in_flight = None;
+            self.handle_no_reply(now, None, step);
         }
         match &mut self.heartbeats.reading {
-            Some(reading) if !reading.late && reading.deadline <= at => {
-                reading.late = true;
-                let content = self.unreadable("the runtime does not answer", step);
+            Some(reading) if !reading.timed_out && reading.deadline <= at => {
+                reading.timed_out = true;
+                let content = self.report_unreadable("the runtime does not respond", step);
                 self.send_heartbeat(now, content, step);
             }
-            Some(reading) if reading.late && self.heartbeats.due <= at => {
-                self.schedule(now);
-                let content = self.unreadable("the runtime does not answer", step);
+            Some(reading) if reading.timed_out && self.heartbeats.due <= at => {
+                self.schedule_next_heartbeat(now);
+                let content = self.report_unreadable("the runtime does not respond", step);
                 self.send_heartbeat(now, content, step);
             }
-            None if self.heartbeats.due <= at => self.read_inventory(now, step),
+            None if self.heartbeats.due <= at => self.start_inventory_read(now, step),
             Some(_) | None => {}
         }
     }
 
-    fn read_inventory(&mut self, now: Now, step: &mut Step) {
-        self.schedule(now);
-        self.heartbeats.reading = Some(Reading {
+    fn start_inventory_read(&mut self, now: Now, step: &mut Step) {
+        self.schedule_next_heartbeat(now);
+        self.heartbeats.reading = Some(InventoryReading {
             sequence: self.sequence,
-            deadline: now.monotonic_ms.saturating_add(READ_MS),
-            late: false,
+            deadline: now.monotonic_ms.saturating_add(READ_TIMEOUT_MS),
+            timed_out: false,
         });
         step.effects.push(Effect::ReadInventory);
     }
 
-    /// The next regular heartbeat: a little early at random, so that agents that were started together drift apart.
-    fn schedule(&mut self, now: Now) {
+    /// Schedules the next regular heartbeat, up to a tenth of the interval early at random, so that
+    /// agents that started together drift apart.
+    fn schedule_next_heartbeat(&mut self, now: Now) {
         let interval = u64::from(self.config.interval_ms);
-        let wait = interval - self.jitter.below(interval / 10);
-        self.heartbeats.due = now.monotonic_ms.saturating_add(wait);
+        let delay = interval - self.jitter.draw_below(interval / 10);
+        self.heartbeats.due = now.monotonic_ms.saturating_add(delay);
     }
 
-    pub(super) fn inventory_read(
+    pub(super) fn handle_inventory_read(
         &mut self,
         now: Now,
         inventory: Result<Inventory, RuntimeError>,
@@ -168,61 +109,69 @@ impl Machine {
         let Some(reading) = self.heartbeats.reading.take() else {
             return;
         };
-        if reading.late {
+        if reading.timed_out {
             self.heartbeats.due = now.monotonic_ms;
-        } else if !self.connected || self.heartbeats.outstanding.is_some() {
-            // The connection was lost in between: what is due is read anew.
+        } else if !self.connected || self.heartbeats.in_flight.is_some() {
+            // The connection was lost during the read. The next due heartbeat reads again.
         } else if reading.sequence != self.sequence {
-            self.read_inventory(now, step);
+            self.start_inventory_read(now, step);
         } else {
-            let content = self.content(inventory, step);
+            let content = self.choose_content(inventory, step);
             self.send_heartbeat(now, content, step);
         }
     }
 
-    fn content(&mut self, inventory: Result<Inventory, RuntimeError>, step: &mut Step) -> Content {
+    fn choose_content(
+        &mut self,
+        inventory: Result<Inventory, RuntimeError>,
+        step: &mut Step,
+    ) -> HeartbeatContent {
         let inventory = match inventory {
             Ok(inventory) if inventory.len() <= MAX_DECKIES_PER_HOST => inventory,
             Ok(inventory) => {
-                let many = inventory.len();
-                let why = format!("{many} deckies are more than {MAX_DECKIES_PER_HOST}");
-                return self.unreadable(&why, step);
+                let count = inventory.len();
+                let reason = format!(
+                    "the host has {count} deckies, at most {MAX_DECKIES_PER_HOST} are allowed"
+                );
+                return self.report_unreadable(&reason, step);
             }
-            Err(RuntimeError(why)) => return self.unreadable(&why, step),
+            Err(RuntimeError(reason)) => return self.report_unreadable(&reason, step),
         };
-        self.heartbeats.told.unreadable = None;
+        self.heartbeats.logged.unreadable = None;
         if self.heartbeats.accepted.as_ref() == Some(&inventory) {
-            Content::Unchanged
+            HeartbeatContent::Unchanged
         } else {
-            Content::Whole(inventory)
+            HeartbeatContent::Full(inventory)
         }
     }
 
-    fn unreadable(&mut self, why: &str, step: &mut Step) -> Content {
-        if self.heartbeats.told.unreadable.as_deref() != Some(why) {
-            self.heartbeats.told.unreadable = Some(why.to_owned());
-            step.note(Note::InventoryUnreadable(why.to_owned()));
+    fn report_unreadable(&mut self, reason: &str, step: &mut Step) -> HeartbeatContent {
+        if self.heartbeats.logged.unreadable.as_deref() != Some(reason) {
+            self.heartbeats.logged.unreadable = Some(reason.to_owned());
+            step.emit(AgentEvent::InventoryUnreadable(reason.to_owned()));
         }
-        Content::Unreadable(Text::from(why))
+        HeartbeatContent::Unreadable(Text::from(reason))
     }
 
-    fn send_heartbeat(&mut self, now: Now, mut content: Content, step: &mut Step) {
+    fn send_heartbeat(&mut self, now: Now, mut content: HeartbeatContent, step: &mut Step) {
         let mut shards: Vec<_> = match &content {
-            Content::Whole(inventory) => pages(inventory).into_iter().map(Some).collect(),
-            Content::Unchanged | Content::Unreadable(_) => vec![None],
+            HeartbeatContent::Full(inventory) => {
+                split_into_pages(inventory).into_iter().map(Some).collect()
+            }
+            HeartbeatContent::Unchanged | HeartbeatContent::Unreadable(_) => vec![None],
         };
         if shards.len() > MAX_PAGES as usize {
-            content = self.unreadable("the inventory is too large to be sent", step);
+            content = self.report_unreadable("the inventory is too large to send", step);
             shards = vec![None];
         }
         let inventory_error = match &content {
-            Content::Unreadable(why) => Some(why.clone()),
-            Content::Whole(_) | Content::Unchanged => None,
+            HeartbeatContent::Unreadable(reason) => Some(reason.clone()),
+            HeartbeatContent::Full(_) | HeartbeatContent::Unchanged => None,
         };
         let pages = shards.len() as u32;
-        let sequence = self.numbered();
-        if matches!(content, Content::Whole(_)) {
-            // Until it is answered, it is not known which inventory the controller has.
+        let sequence = self.next_sequence();
+        if matches!(content, HeartbeatContent::Full(_)) {
+            // Until the reply arrives, it is unknown which inventory the controller has.
             self.heartbeats.accepted = None;
         }
         for (page, shards) in (1..).zip(shards) {
@@ -240,135 +189,138 @@ impl Machine {
             }));
         }
         self.heartbeats.pages = pages.into();
-        self.heartbeats.outstanding = Some(Outstanding {
+        self.heartbeats.in_flight = Some(HeartbeatInFlight {
             sequence,
             pages,
-            answered: 0,
+            accepted_pages: 0,
             deadline: now.monotonic_ms
-                + u64::from(self.config.interval_ms).clamp(*ANSWER_MS.start(), *ANSWER_MS.end())
-                + ANSWER_PAGE_MS * u64::from(pages),
+                + u64::from(self.config.interval_ms)
+                    .clamp(*REPLY_TIMEOUT_MS.start(), *REPLY_TIMEOUT_MS.end())
+                + REPLY_TIMEOUT_PER_PAGE_MS * u64::from(pages),
             content,
         });
     }
 
-    pub(super) fn heartbeat_answered(
+    pub(super) fn handle_heartbeat_reply(
         &mut self,
         now: Now,
-        (sequence, page): (u64, u32),
-        answer: Result<HeartbeatAccepted, Unanswered>,
+        request: HeartbeatPage,
+        reply: Result<HeartbeatAccepted, RequestFailure>,
         step: &mut Step,
     ) {
-        let Some(outstanding) = &mut self.heartbeats.outstanding else {
+        let Some(in_flight) = &mut self.heartbeats.in_flight else {
             return;
         };
-        if outstanding.sequence != sequence || !(1..=outstanding.pages).contains(&page) {
+        let HeartbeatPage { sequence, page } = request;
+        if in_flight.sequence != sequence || !(1..=in_flight.pages).contains(&page) {
             return;
         }
-        match answer {
-            Ok(answer @ HeartbeatAccepted { accepted: true, .. }) => {
-                outstanding.answered |= 1 << (page - 1);
-                if outstanding.answered.count_ones() == outstanding.pages
-                    && let Some(outstanding) = self.heartbeats.outstanding.take()
+        match reply {
+            Ok(reply @ HeartbeatAccepted { accepted: true, .. }) => {
+                in_flight.accepted_pages |= 1 << (page - 1);
+                if in_flight.accepted_pages.count_ones() == in_flight.pages
+                    && let Some(heartbeat) = self.heartbeats.in_flight.take()
                 {
-                    self.heartbeat_accepted(now, outstanding, answer, step);
+                    self.handle_heartbeat_accepted(now, heartbeat, reply, step);
                 }
             }
-            Err(Unanswered::Refused(refusal)) => {
-                self.heartbeats.outstanding = None;
-                self.refused(now, refusal, step);
+            Err(RequestFailure::Rejected(error)) => {
+                self.heartbeats.in_flight = None;
+                self.handle_heartbeat_rejected(now, error, step);
             }
-            Ok(_) | Err(Unanswered::NoResponders | Unanswered::Unreadable) => {
-                self.heartbeats.outstanding = None;
-                self.controller_silent(now, None, step);
+            Ok(_) | Err(RequestFailure::NoResponders | RequestFailure::InvalidReply) => {
+                self.heartbeats.in_flight = None;
+                self.handle_no_reply(now, None, step);
             }
         }
     }
 
-    fn heartbeat_accepted(
+    fn handle_heartbeat_accepted(
         &mut self,
         now: Now,
-        outstanding: Outstanding,
-        answer: HeartbeatAccepted,
+        heartbeat: HeartbeatInFlight,
+        reply: HeartbeatAccepted,
         step: &mut Step,
     ) {
         self.heartbeats.failures = 0;
-        self.heartbeats.told.refused = None;
-        if std::mem::take(&mut self.heartbeats.told.silent) {
-            self.results.all_due(now);
-            step.note(Note::ControllerBack);
+        self.heartbeats.logged.rejected = None;
+        if std::mem::take(&mut self.heartbeats.logged.silent) {
+            self.results.schedule_all(now);
+            step.emit(AgentEvent::ControllerBack);
         }
-        let overtaken = outstanding.sequence < self.heartbeats.last_result;
-        if answer.stale {
+        let overtaken = heartbeat.sequence < self.heartbeats.last_result;
+        if reply.stale {
             self.heartbeats.accepted = None;
-            if !overtaken && !std::mem::replace(&mut self.heartbeats.told.stale, true) {
-                step.note(Note::Stale);
+            if !overtaken && !std::mem::replace(&mut self.heartbeats.logged.stale, true) {
+                step.emit(AgentEvent::ReportsStale);
             }
             return;
         }
-        let inventory = matches!(outstanding.content, Content::Whole(_));
-        step.note(Note::HeartbeatAccepted { inventory });
-        if answer.send_inventory {
+        let inventory = matches!(heartbeat.content, HeartbeatContent::Full(_));
+        step.emit(AgentEvent::HeartbeatAccepted { inventory });
+        if reply.send_inventory {
             self.heartbeats.accepted = None;
-            if matches!(outstanding.content, Content::Unchanged) {
+            if matches!(heartbeat.content, HeartbeatContent::Unchanged) {
                 self.heartbeats.due = now.monotonic_ms;
             }
-        } else if let (Content::Whole(inventory), false) = (outstanding.content, overtaken) {
+        } else if let (HeartbeatContent::Full(inventory), false) = (heartbeat.content, overtaken) {
             self.heartbeats.accepted = Some(inventory);
         }
     }
 
-    fn refused(&mut self, now: Now, refusal: ErrorReply, step: &mut Step) {
+    fn handle_heartbeat_rejected(&mut self, now: Now, error: ErrorReply, step: &mut Step) {
         if !matches!(
-            refusal.code,
+            error.code,
             ErrorCode::HostNotFound | ErrorCode::HostDecommissioned
         ) {
-            return self.controller_silent(now, refusal.retry_after_ms, step);
+            return self.handle_no_reply(now, error.retry_after_ms, step);
         }
-        let longest = LONGEST_WAIT_MS.max(self.config.interval_ms.into());
-        self.back_off(now, self.config.interval_ms.into(), longest, None);
-        if self.heartbeats.told.refused != Some(refusal.code) {
-            self.heartbeats.told.refused = Some(refusal.code);
-            step.note(Note::HostRefused {
-                code: refusal.code,
-                message: refusal.message,
+        let max = MAX_RETRY_DELAY_MS.max(self.config.interval_ms.into());
+        self.back_off(now, self.config.interval_ms.into(), max, None);
+        if self.heartbeats.logged.rejected != Some(error.code) {
+            self.heartbeats.logged.rejected = Some(error.code);
+            step.emit(AgentEvent::HostRejected {
+                code: error.code,
+                message: error.message,
             });
         }
     }
 
-    /// No answer, or none to rely on. The controller may be back any moment, and takes a host that is not
-    /// heard for offline: so no wait is longer than the interval.
-    fn controller_silent(&mut self, now: Now, retry_after_ms: Option<u64>, step: &mut Step) {
-        let longest = LONGEST_WAIT_MS.min(self.config.interval_ms.into());
-        self.back_off(now, FIRST_WAIT_MS, longest, retry_after_ms);
+    /// Handles a missing or useless reply. The delay until the next heartbeat is at most the
+    /// interval: the controller may be back at any moment, and it marks hosts offline that it does
+    /// not hear from.
+    fn handle_no_reply(&mut self, now: Now, retry_after_ms: Option<u64>, step: &mut Step) {
+        let max = MAX_RETRY_DELAY_MS.min(self.config.interval_ms.into());
+        self.back_off(now, MIN_RETRY_DELAY_MS, max, retry_after_ms);
         if self.heartbeats.failures >= SILENT_AFTER
-            && !std::mem::replace(&mut self.heartbeats.told.silent, true)
+            && !std::mem::replace(&mut self.heartbeats.logged.silent, true)
         {
-            step.note(Note::ControllerSilent);
+            step.emit(AgentEvent::ControllerSilent);
         }
     }
 
-    fn back_off(&mut self, now: Now, first: u64, longest: u64, least: Option<u64>) {
+    fn back_off(&mut self, now: Now, min_ms: u64, max_ms: u64, retry_after_ms: Option<u64>) {
         self.heartbeats.failures = self.heartbeats.failures.saturating_add(1);
-        let wait = self
+        let delay = self
             .jitter
-            .backoff(self.heartbeats.failures, first, longest);
-        let wait = wait.max(least.unwrap_or(0).min(LONGEST_WAIT_MS));
-        self.heartbeats.due = now.monotonic_ms.saturating_add(wait);
+            .draw_delay(self.heartbeats.failures, min_ms, max_ms);
+        let delay = delay.max(retry_after_ms.unwrap_or(0).min(MAX_RETRY_DELAY_MS));
+        self.heartbeats.due = now.monotonic_ms.saturating_add(delay);
     }
 }
 
-/// The inventory in pages of at most `MAX_HEARTBEAT_BYTES`, at least one.
-fn pages(inventory: &[ReportedShard]) -> Vec<Vec<ReportedShard>> {
-    const ROOM: usize = MAX_HEARTBEAT_BYTES - FRAME_BYTES;
+/// Splits the inventory into pages of at most `MAX_HEARTBEAT_BYTES`. There is at least one page.
+fn split_into_pages(inventory: &[ReportedShard]) -> Vec<Vec<ReportedShard>> {
+    const PAGE_BYTES: usize = MAX_HEARTBEAT_BYTES - FRAME_BYTES;
     let mut pages = vec![];
-    let (mut page, mut room) = (vec![], ROOM);
+    let (mut page, mut free) = (vec![], PAGE_BYTES);
     for shard in inventory {
         let bytes = serde_json::to_vec(shard).map_or(0, |text| text.len()) + 1;
-        if bytes > room {
+        if bytes > free {
             pages.push(std::mem::take(&mut page));
-            room = ROOM;
+            free = PAGE_BYTES;
         }
-        room = room.saturating_sub(bytes);
+        free = free.saturating_sub(bytes);
         page.push(shard.clone());
     }
     pages.push(page);

@@ -1,175 +1,131 @@
-//! The agent's decisions, pure: no clock, no randomness, no async, no IO. `run` feeds it and does what it
-//! says, and so does the deterministic simulation.
+//! The agent's decisions. The code is pure: it has no clock, no randomness, no async and no I/O.
 //!
-//! `io` holds its inputs and effects, `commands` what becomes of a command, `results` and `heartbeats` how each is
-//! told until it is heard.
+//! The agent's loop (`crate::run`) and the deterministic simulation feed it inputs and carry out its
+//! effects. This file holds the entry points; each kind of input has its own file.
 
+mod backoff;
+mod cancellations;
 mod commands;
+mod effect;
+mod event;
 mod heartbeats;
-mod io;
+mod input;
 mod results;
+mod state;
+mod teardowns;
 #[cfg(test)]
 mod tests;
-mod waits;
-mod withdrawals;
 
 use std::collections::BTreeMap;
 
-use scuttle_schemas::{BootId, HostId, Text};
+use scuttle_schemas::BootId;
 use uuid::Uuid;
 
 pub use commands::MAX_QUEUED;
-pub use io::{
-    Effect, Ignored, Input, InvalidRequestId, Note, Now, Progress, RequestId, Step, Unanswered,
-};
+pub use effect::{Effect, Step};
+pub use event::{AgentEvent, IgnoreReason};
+pub use input::{HeartbeatPage, Input, Now, RequestFailure};
+pub use state::{Config, Machine};
 
 use crate::ledger::Entry;
-use commands::Commands;
-use heartbeats::Heartbeats;
-use results::Results;
-use waits::Jitter;
-use withdrawals::Withdrawn;
+use state::CommandQueue;
 
-/// How often entries that may go are looked for, in milliseconds.
-const SWEEP_MS: u64 = 60_000;
-
-/// Who this agent is.
-#[derive(Debug, Clone)]
-pub struct Config {
-    /// Its host.
-    pub host: HostId,
-    /// A fresh `UUIDv7`. (The machine makes it a later one when an earlier boot's sorts after it.)
-    pub boot_id: BootId,
-    /// The program's version.
-    pub version: Text,
-    /// Milliseconds between heartbeats, 1 to 3600000.
-    pub interval_ms: u32,
-    /// Decides the jitter of every wait.
-    pub seed: u64,
-}
-
-/// One boot of one agent.
-#[derive(Debug)]
-pub struct Machine {
-    config: Config,
-    jitter: Jitter,
-    connected: bool,
-    /// The number of the last report; see `numbered`.
-    sequence: u64,
-    /// The highest epoch seen.
-    epoch: u64,
-    commands: Commands,
-    results: Results,
-    withdrawn: Withdrawn,
-    heartbeats: Heartbeats,
-    sweep_at: u64,
-}
+/// How often expired entries are looked for, in milliseconds.
+const CLEANUP_INTERVAL_MS: u64 = 60_000;
 
 impl Machine {
-    /// A new boot on top of what the ledger has kept. The step is to be done before any input is given.
+    /// Starts a new boot from the entries of the ledger. The returned step must be carried out before
+    /// the first input.
     pub fn start(mut config: Config, entries: Vec<Entry>, now: Now) -> (Self, Step) {
-        let mut epoch = 0;
-        let mut last_boot = None;
-        let mut begun = BTreeMap::new();
-        let mut results = Results::default();
-        let mut withdrawn = Withdrawn::default();
-        for entry in entries {
-            match entry {
-                Entry::Boot { boot_id } => last_boot = last_boot.max(Some(boot_id)),
-                Entry::Epoch { controller_epoch } => epoch = epoch.max(controller_epoch),
-                Entry::Started(started) => {
-                    begun.insert(started.operation_id, started);
-                }
-                Entry::Finished(finished) => {
-                    begun.remove(&finished.result.operation_id);
-                    results.restore(finished, now);
-                }
-                Entry::Withdrawn { operation_id } => withdrawn.restore(operation_id),
-                Entry::Recorded { operation_id } => results.restore_recorded(operation_id),
-            }
-        }
-        config.boot_id = later_boot(config.boot_id, last_boot);
+        let last_boot = entries.iter().filter_map(|entry| match entry {
+            Entry::Boot { boot_id } => Some(*boot_id),
+            _ => None,
+        });
+        config.boot_id = later_boot(config.boot_id, last_boot.max());
         let mut step = Step::default();
         step.writes.push(Entry::Boot {
             boot_id: config.boot_id,
         });
-        let mut machine = Self {
-            jitter: Jitter::new(config.seed),
-            connected: false,
-            sequence: 0,
-            epoch,
-            commands: Commands::resume(begun.into_values()),
-            results,
-            withdrawn,
-            heartbeats: Heartbeats::default(),
-            sweep_at: now.monotonic_ms.saturating_add(SWEEP_MS),
-            config,
-        };
-        machine.begin_next(now, &mut step);
+        let cleanup_at = now.monotonic_ms.saturating_add(CLEANUP_INTERVAL_MS);
+        let mut machine = Self::new(config, cleanup_at);
+        machine.restore(entries, now);
+        machine.start_next(now, &mut step);
         (machine, step)
     }
 
-    /// Takes one input. Its step's writes must be durable before its effects are done, and both be done before
-    /// the next input is given.
+    fn restore(&mut self, entries: Vec<Entry>, now: Now) {
+        let mut started = BTreeMap::new();
+        for entry in entries {
+            match entry {
+                Entry::Boot { .. } => {}
+                Entry::Epoch { controller_epoch } => self.epoch = self.epoch.max(controller_epoch),
+                Entry::Started(teardown) => {
+                    started.insert(teardown.operation_id, teardown);
+                }
+                Entry::Finished(teardown) => {
+                    started.remove(&teardown.result.operation_id);
+                    self.results.add(teardown, now);
+                }
+                Entry::Cancelled { operation_id } => self.cancelled.restore(operation_id),
+                Entry::Recorded { operation_id } => self.results.restore_recorded(operation_id),
+            }
+        }
+        self.commands = CommandQueue::resume(started.into_values());
+    }
+
+    /// Handles one input. The writes of the returned step must be durable before its effects are
+    /// carried out, and both must be complete before the next input.
     pub fn handle(&mut self, now: Now, input: Input) -> Step {
         let mut step = Step::default();
         match input {
             Input::Connected => {
                 self.connected = true;
-                self.results.all_due(now);
-                self.heartbeat_after_connecting(now);
-                self.tell_started(now, &mut step);
+                self.results.schedule_all(now);
+                self.schedule_first_heartbeat(now);
+                self.publish_started(now, &mut step);
             }
             Input::Disconnected => {
                 self.connected = false;
-                self.results.all_due(now);
-                self.heartbeats.forget_outstanding();
+                self.results.schedule_all(now);
+                self.heartbeats.forget_in_flight();
             }
             Input::Command {
                 command,
                 traceparent,
-            } => {
-                self.command(now, command, traceparent, &mut step);
-            }
-            Input::Progress(progress) => self.progress(now, progress, &mut step),
+            } => self.handle_command(now, command, traceparent, &mut step),
+            Input::Progress(progress) => self.handle_progress(now, progress, &mut step),
             Input::Finished {
                 operation_id,
                 report,
-            } => {
-                self.finished(now, operation_id, report, &mut step);
+            } => self.handle_finished(now, operation_id, report, &mut step),
+            Input::InventoryRead(inventory) => {
+                self.handle_inventory_read(now, inventory, &mut step);
             }
-            Input::InventoryRead(inventory) => self.inventory_read(now, inventory, &mut step),
-            Input::InventoryChanged => self.inventory_changed(now),
-            Input::HeartbeatAnswered {
-                sequence,
-                page,
-                answer,
-            } => {
-                self.heartbeat_answered(now, (sequence, page), answer, &mut step);
+            Input::InventoryChanged => self.handle_inventory_changed(now),
+            Input::HeartbeatReply { request, reply } => {
+                self.handle_heartbeat_reply(now, request, reply, &mut step);
             }
-            Input::ResultAnswered {
+            Input::ResultReply {
                 operation_id,
-                answer,
-            } => {
-                self.result_answered(now, operation_id, answer, &mut step);
-            }
+                reply,
+            } => self.handle_result_reply(now, operation_id, reply, &mut step),
             Input::Tick => {}
         }
-        if self.sweep_at <= now.monotonic_ms {
-            self.sweep_at = now.monotonic_ms.saturating_add(SWEEP_MS);
-            self.results.sweep(now.wall);
-            self.withdrawn.sweep(now.wall);
+        if self.cleanup_at <= now.monotonic_ms {
+            self.cleanup_at = now.monotonic_ms.saturating_add(CLEANUP_INTERVAL_MS);
+            self.results.remove_expired(now.wall);
+            self.cancelled.remove_expired(now.wall);
         }
         if self.connected {
             self.send_due_results(now, &mut step);
-            self.heartbeat_if_due(now, &mut step);
+            self.send_heartbeat_if_due(now, &mut step);
         }
         step
     }
 
-    /// When, on the monotonic clock, the next `Tick` is wanted.
+    /// Returns when the next `Input::Tick` is needed, on the monotonic clock.
     pub fn next_deadline(&self) -> u64 {
-        let mut next = self.sweep_at;
+        let mut next = self.cleanup_at;
         if self.connected {
             next = next.min(self.heartbeats.next_deadline());
             next = self
@@ -180,7 +136,7 @@ impl Machine {
         next
     }
 
-    /// All that the ledger must keep, in the fewest entries.
+    /// Returns the shortest list of entries from which a later boot can continue.
     pub fn ledger_entries(&self) -> Vec<Entry> {
         let mut entries = vec![
             Entry::Boot {
@@ -190,34 +146,27 @@ impl Machine {
                 controller_epoch: self.epoch,
             },
         ];
-        entries.extend(self.commands.begun().cloned().map(Entry::Started));
-        entries.extend(self.results.entries());
-        entries.extend(self.withdrawn.entries());
+        entries.extend(self.commands.started().cloned().map(Entry::Started));
+        entries.extend(self.results.to_entries());
+        entries.extend(self.cancelled.to_entries());
         entries
     }
 
-    /// This boot's id.
+    /// Returns the id of this boot.
     pub fn boot_id(&self) -> BootId {
         self.config.boot_id
     }
 
-    /// How many results the controller has not recorded yet.
+    /// Returns the number of results that the controller has not recorded yet.
     pub fn open_results(&self) -> usize {
-        self.results.open()
-    }
-
-    /// The number of the next report. It is taken where the machine learns what was observed; that the
-    /// numbers are in the order of the observations is seen to by `inventory_read`.
-    fn numbered(&mut self) -> u64 {
-        self.sequence += 1;
-        self.sequence
+        self.results.open_count()
     }
 }
 
-/// `fresh`, or, when the host's clock has jumped back, an id with `fresh`'s random part, one millisecond
-/// after the last boot's.
+/// Returns `fresh`, or, when the host's clock has jumped back, an id one millisecond after the last
+/// boot's with the random part of `fresh`.
 fn later_boot(fresh: BootId, last: Option<BootId>) -> BootId {
-    /// A `UUIDv7` has its milliseconds above this bit.
+    /// The milliseconds of a `UUIDv7` are above this bit.
     const MILLISECONDS: u32 = 80;
     match last {
         Some(last) if fresh <= last => {

@@ -1,5 +1,5 @@
-//! `scuttle-agent`: reads the command line, takes the ledger, connects, and runs one host's agent over Docker until it is
-//! told to stop.
+//! `scuttle-agent`: parses its options, opens the ledger, connects to NATS, and runs the agent of one host
+//! with Docker until a signal stops it.
 
 mod args;
 
@@ -9,17 +9,18 @@ use std::sync::Arc;
 
 use anyhow::Context;
 use clap::Parser;
-use scuttle_agent::docker::{self, DockerRuntime};
-use scuttle_agent::{Counters, DiskLedger, Link, Settings};
+use scuttle_agent::runtime::docker::{DockerRuntime, DockerSettings};
+use scuttle_agent::{AgentParts, Connection, Counters, DiskLedger, Settings};
 use scuttle_schemas::{Text, subjects};
 use tokio::signal::unix::{SignalKind, signal};
+use tokio_util::sync::CancellationToken;
 use tracing::{error, info};
 
 use args::Args;
 
 fn main() -> ExitCode {
     let args = Args::parse();
-    let docker = match args.docker() {
+    let docker = match args.docker_settings() {
         Ok(docker) => docker,
         Err(usage) => usage.exit(),
     };
@@ -30,12 +31,13 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // What waits for the disk has threads of its own; all else is waiting.
+    // One thread is enough: disk accesses run on tokio's threads for blocking work, and everything else
+    // mostly waits.
     let outcome = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()
         .context("cannot start the async runtime")
-        .and_then(|runtime| runtime.block_on(run(&args, docker)));
+        .and_then(|runtime| runtime.block_on(run_until_signal(&args, docker)));
     let code = match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
@@ -43,52 +45,50 @@ fn main() -> ExitCode {
             ExitCode::FAILURE
         }
     };
-    // The last spans leave, or are given up.
+    // Sends the last spans, or gives up on them after a timeout.
     drop(traces);
     code
 }
 
-/// Until a signal; a teardown that is then at work goes on at the next start.
-async fn run(args: &Args, docker: docker::Settings) -> anyhow::Result<()> {
+/// Runs the agent until SIGTERM or SIGINT. The next start resumes a teardown that is running then.
+async fn run_until_signal(args: &Args, docker: DockerSettings) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;
-    let told = async {
+    let signalled = async {
         tokio::select! {
             _ = terminate.recv() => info!("SIGTERM: stopping"),
             _ = interrupt.recv() => info!("SIGINT: stopping"),
         }
     };
     tokio::select! {
-        ended = serve(args, docker) => ended,
-        () = told => Ok(()),
+        ended = run(args, docker) => ended,
+        () = signalled => Ok(()),
     }
 }
 
-async fn serve(args: &Args, docker: docker::Settings) -> anyhow::Result<()> {
+async fn run(args: &Args, docker: DockerSettings) -> anyhow::Result<()> {
     let host = &args.host_uuid;
     let ledger = DiskLedger::open(&args.data_dir, host)?;
-    // The server's permissions let a host's agent be answered there and nowhere else.
+    // The permissions of the agent's user allow reply subjects with this prefix only.
     let inbox = subjects::agent_inbox_prefix(host);
-    let link = Link::connect("scuttle-agent", &args.nats.connect_config(), Some(&inbox)).await?;
-    let settings = Settings {
-        host: host.clone(),
-        version: Text::from(env!("CARGO_PKG_VERSION")),
-        interval_ms: args.heartbeat_ms,
-        seed: RandomState::new().hash_one(host.as_str()),
-    };
+    let config = args.nats.connect_config();
+    let connection = Connection::connect("scuttle-agent", &config, Some(&inbox)).await?;
     let runtime = Arc::new(DockerRuntime::new(host.clone(), docker));
-    info!(host_uuid = %host, "ready");
-    let never = std::future::pending();
-    let agent = scuttle_agent::run(
-        settings,
-        link,
-        runtime.clone(),
+    let parts = AgentParts {
+        settings: Settings {
+            host: host.clone(),
+            version: Text::from(env!("CARGO_PKG_VERSION")),
+            interval_ms: args.heartbeat_ms,
+            seed: RandomState::new().hash_one(host.as_str()),
+        },
+        connection,
+        runtime: runtime.clone(),
         ledger,
-        Arc::<Counters>::default(),
-        never,
-    );
+        counters: Arc::<Counters>::default(),
+    };
+    info!(host_uuid = %host, "ready");
     tokio::select! {
-        ended = agent => Ok(ended?),
+        ended = scuttle_agent::run(parts, CancellationToken::new()) => Ok(ended?),
         () = runtime.watch() => Ok(()),
     }
 }

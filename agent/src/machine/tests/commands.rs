@@ -1,13 +1,13 @@
-//! What becomes of commands, and what a restart makes of those that were begun.
+//! Tests of commands, and of teardowns across restarts.
 
 use super::*;
 
 #[test]
-fn a_command_is_written_down_before_the_runtime_is_touched_and_its_result_before_it_is_told() {
-    let mut bench = Bench::connected();
-    let step = bench.machine.handle(
-        bench.now,
-        command(1, Some("d"), 5, Timestamp::from_millis(START + 1000)),
+fn a_command_is_durable_before_the_runtime_is_called_and_its_result_before_it_is_sent() {
+    let mut agent = TestAgent::connected();
+    let step = agent.machine.handle(
+        agent.now,
+        teardown_command(1, Some("d"), 5, Timestamp::from_millis(START + 1000)),
     );
     assert!(matches!(
         &step.writes[..],
@@ -18,65 +18,71 @@ fn a_command_is_written_down_before_the_runtime_is_touched_and_its_result_before
             Entry::Started(_)
         ]
     ));
-    assert_eq!(started(&step.effects), [id(1)]);
-    assert_eq!(progress(&step.effects), [ProgressStep::Started]);
+    assert_eq!(started_operations(&step.effects), [operation_id(1)]);
+    assert_eq!(progress_steps(&step.effects), [ProgressStep::Started]);
 
     let report = TeardownReport {
         error: None,
-        shards: vec![outcome("d", ReportedOutcome::Removed, None)],
+        shards: vec![shard_result("d", ReportedOutcome::Removed, None)],
     };
-    let step = bench.machine.handle(
-        bench.now,
+    let step = agent.machine.handle(
+        agent.now,
         Input::Finished {
-            operation_id: id(1),
+            operation_id: operation_id(1),
             report,
         },
     );
     let Some(Entry::Finished(finished)) = step.writes.first() else {
         panic!("{:?}", step.writes);
     };
-    let told = step.effects.iter().find_map(result).expect("told");
+    let sent = step.effects.iter().find_map(as_result).expect("sent");
     assert_eq!(
-        (told.outcome, &told),
+        (sent.outcome, &sent),
         (ResultOutcome::Succeeded, &finished.result)
     );
 }
 
 #[test]
-fn commands_run_one_after_another_and_a_repeat_starts_nothing() {
-    let mut bench = Bench::connected();
-    assert_eq!(started(bench.command(1, Some("a"))), [id(1)]);
-    assert!(started(bench.command(2, None)).is_empty());
+fn teardowns_run_one_after_another_and_a_repeated_command_starts_none() {
+    let mut agent = TestAgent::connected();
     assert_eq!(
-        progress(bench.command(1, Some("a"))),
+        started_operations(agent.send_command(1, Some("a"))),
+        [operation_id(1)]
+    );
+    assert!(started_operations(agent.send_command(2, None)).is_empty());
+    assert_eq!(
+        progress_steps(agent.send_command(1, Some("a"))),
         [ProgressStep::Started]
     );
-    let queued = bench.command(2, None);
-    assert!(started(queued).is_empty() && progress(queued).is_empty());
-    assert_eq!(started(bench.finish(1, TeardownReport::default())), [id(2)]);
-    bench.record(1);
-    let repeated = bench.command(1, Some("a"));
-    assert!(started(repeated).is_empty());
+    let queued = agent.send_command(2, None);
+    assert!(started_operations(queued).is_empty() && progress_steps(queued).is_empty());
+    assert_eq!(
+        started_operations(agent.finish_teardown(1, TeardownReport::default())),
+        [operation_id(2)]
+    );
+    agent.confirm_result(1);
+    let repeated = agent.send_command(1, Some("a"));
+    assert!(started_operations(repeated).is_empty());
     assert_eq!(
         repeated
             .iter()
-            .find_map(result)
-            .expect("told again")
+            .find_map(as_result)
+            .expect("resent")
             .operation_id,
-        id(1)
+        operation_id(1)
     );
 }
 
 #[test]
-fn what_a_command_must_be_to_be_executed() {
-    let mut bench = Bench::connected();
-    bench.command(1, None);
+fn invalid_late_and_excess_commands_are_ignored() {
+    let mut agent = TestAgent::connected();
+    agent.send_command(1, None);
     let soon = Timestamp::from_millis(START + 1000);
-    bench.give(command(2, None, 0, soon));
+    agent.handle(teardown_command(2, None, 0, soon));
     assert_eq!(
-        notes(&bench.effects),
-        [Note::Ignored(Ignored::OldEpoch {
-            operation_id: id(2),
+        emitted_events(&agent.effects),
+        [AgentEvent::CommandIgnored(IgnoreReason::OldEpoch {
+            operation_id: operation_id(2),
             epoch: 0,
             highest: 1
         })]
@@ -84,48 +90,56 @@ fn what_a_command_must_be_to_be_executed() {
     let Input::Command {
         command: AgentCommand::Teardown(mut other),
         ..
-    } = command(3, None, 9, soon)
+    } = teardown_command(3, None, 9, soon)
     else {
         unreachable!()
     };
     other.host_uuid = "worker-b".parse().expect("valid");
-    bench.give(Input::Command {
+    agent.handle(Input::Command {
         command: AgentCommand::Teardown(other),
         traceparent: None,
     });
     assert_eq!(
-        notes(&bench.effects),
-        [Note::Ignored(Ignored::OtherHost(id(3)))]
+        emitted_events(&agent.effects),
+        [AgentEvent::CommandIgnored(IgnoreReason::OtherHost(
+            operation_id(3)
+        ))]
     );
     let cancel = CancelCommand {
-        operation_id: id(1),
+        operation_id: operation_id(1),
         host_uuid: "worker-a".parse().expect("valid"),
         controller_epoch: 1,
     };
-    bench.give(Input::Command {
+    agent.handle(Input::Command {
         command: AgentCommand::Cancel(cancel),
         traceparent: None,
     });
     assert_eq!(
-        notes(&bench.effects),
-        [Note::Command, Note::Ignored(Ignored::TooLate(id(1)))]
+        emitted_events(&agent.effects),
+        [
+            AgentEvent::CommandReceived,
+            AgentEvent::CommandIgnored(IgnoreReason::CancelTooLate(operation_id(1)))
+        ]
     );
     for operation in 10..10 + MAX_QUEUED as u128 {
-        bench.command(operation, None);
+        agent.send_command(operation, None);
     }
-    bench.command(9, None);
+    agent.send_command(9, None);
     assert_eq!(
-        notes(&bench.effects),
-        [Note::Command, Note::Ignored(Ignored::QueueFull(id(9)))]
+        emitted_events(&agent.effects),
+        [
+            AgentEvent::CommandReceived,
+            AgentEvent::CommandIgnored(IgnoreReason::QueueFull(operation_id(9)))
+        ]
     );
-    // The epoch outlives the boot.
-    bench.give(command(4, None, 7, soon));
-    bench.crash();
-    bench.give(command(5, None, 6, soon));
+    // The highest epoch is kept across a restart.
+    agent.handle(teardown_command(4, None, 7, soon));
+    agent.crash();
+    agent.handle(teardown_command(5, None, 6, soon));
     assert_eq!(
-        notes(&bench.effects),
-        [Note::Ignored(Ignored::OldEpoch {
-            operation_id: id(5),
+        emitted_events(&agent.effects),
+        [AgentEvent::CommandIgnored(IgnoreReason::OldEpoch {
+            operation_id: operation_id(5),
             epoch: 6,
             highest: 7
         })]
@@ -133,64 +147,74 @@ fn what_a_command_must_be_to_be_executed() {
 }
 
 #[test]
-fn a_command_more_than_60_s_late_is_answered_but_not_executed() {
+fn a_command_more_than_60_s_late_gets_a_result_but_is_not_executed() {
     for (late, executed) in [(60_000, true), (60_001, false)] {
-        let mut bench = Bench::connected();
-        let effects = bench.give(command(1, None, 1, Timestamp::from_millis(START - late)));
-        assert_eq!(!started(effects).is_empty(), executed, "{late} ms late");
+        let mut agent = TestAgent::connected();
+        let effects = agent.handle(teardown_command(
+            1,
+            None,
+            1,
+            Timestamp::from_millis(START - late),
+        ));
+        assert_eq!(
+            !started_operations(effects).is_empty(),
+            executed,
+            "{late} ms late"
+        );
         if !executed {
-            let told = effects.iter().find_map(result).expect("told");
-            assert_eq!(told.error.expect("failed").as_str(), "command expired");
+            let sent = effects.iter().find_map(as_result).expect("sent");
+            assert_eq!(sent.error.expect("failed").as_str(), "command expired");
         }
     }
-    // Nor is one whose turn comes too late, nor one that a restarted agent would go on with.
-    let mut bench = Bench::connected();
-    bench.command(1, None);
-    bench.command(2, None);
-    bench.pass(660_001);
-    bench.crash();
-    assert!(started(&bench.effects).is_empty());
-    assert_eq!(bench.machine.open_results(), 1);
-    let mut bench = Bench::connected();
-    bench.command(1, None);
-    bench.command(2, None);
-    bench.pass(660_001);
-    assert!(started(bench.finish(1, TeardownReport::default())).is_empty());
-    assert_eq!(bench.machine.open_results(), 2);
+    // The same holds for a command whose turn comes too late, and for a teardown that a restarted agent
+    // would resume.
+    let mut agent = TestAgent::connected();
+    agent.send_command(1, None);
+    agent.send_command(2, None);
+    agent.advance(660_001);
+    agent.crash();
+    assert!(started_operations(&agent.effects).is_empty());
+    assert_eq!(agent.machine.open_results(), 1);
+    let mut agent = TestAgent::connected();
+    agent.send_command(1, None);
+    agent.send_command(2, None);
+    agent.advance(660_001);
+    assert!(started_operations(agent.finish_teardown(1, TeardownReport::default())).is_empty());
+    assert_eq!(agent.machine.open_results(), 2);
 }
 
 #[test]
-fn after_a_crash_a_begun_teardown_goes_on_and_an_untold_result_keeps_its_number() {
-    let mut bench = Bench::connected();
-    bench.command(1, Some("a"));
-    assert_eq!(started(bench.crash()), [id(1)]);
-    bench.give(Input::Connected);
-    assert_eq!(progress(&bench.effects), [ProgressStep::Started]);
-    bench.finish(1, TeardownReport::default());
-    let first = bench.until(result);
-    assert_eq!(bench.machine.boot_id(), first.boot_id);
+fn after_a_crash_a_started_teardown_resumes_and_an_unrecorded_result_keeps_its_sequence_number() {
+    let mut agent = TestAgent::connected();
+    agent.send_command(1, Some("a"));
+    assert_eq!(started_operations(agent.crash()), [operation_id(1)]);
+    agent.handle(Input::Connected);
+    assert_eq!(progress_steps(&agent.effects), [ProgressStep::Started]);
+    agent.finish_teardown(1, TeardownReport::default());
+    let first = agent.run_until(as_result);
+    assert_eq!(agent.machine.boot_id(), first.boot_id);
     for _ in 0..3 {
-        assert!(started(bench.crash()).is_empty());
-        bench.give(Input::Connected);
-        assert_eq!(bench.until(result), first);
+        assert!(started_operations(agent.crash()).is_empty());
+        agent.handle(Input::Connected);
+        assert_eq!(agent.run_until(as_result), first);
     }
-    bench.record(1);
-    bench.crash();
-    assert_eq!(bench.machine.open_results(), 0);
+    agent.confirm_result(1);
+    agent.crash();
+    assert_eq!(agent.machine.open_results(), 0);
 }
 
 #[test]
-fn a_boot_sorts_after_the_last_one_even_when_the_clock_has_jumped_back() {
-    let mut bench = Bench::new();
-    let first = bench.machine.boot_id();
-    bench.boots = 0;
-    bench.crash();
-    assert!(bench.machine.boot_id() > first);
+fn a_boot_id_sorts_after_the_last_one_even_if_the_clock_has_jumped_back() {
+    let mut agent = TestAgent::new();
+    let first = agent.machine.boot_id();
+    agent.boots = 0;
+    agent.crash();
+    assert!(agent.machine.boot_id() > first);
 }
 
-fn withdraw(operation: u128) -> Input {
+fn cancel_command(operation: u128) -> Input {
     let cancel = CancelCommand {
-        operation_id: id(operation),
+        operation_id: operation_id(operation),
         host_uuid: "worker-a".parse().expect("valid"),
         controller_epoch: 1,
     };
@@ -201,44 +225,50 @@ fn withdraw(operation: u128) -> Input {
 }
 
 #[test]
-fn a_withdrawn_command_is_not_begun_not_even_by_a_late_copy_after_a_restart() {
-    let mut bench = Bench::connected();
-    bench.command(1, Some("a"));
-    bench.command(2, Some("b"));
-    bench.give(withdraw(2));
+fn a_cancelled_operation_never_starts_not_even_by_a_late_command_after_a_restart() {
+    let mut agent = TestAgent::connected();
+    agent.send_command(1, Some("a"));
+    agent.send_command(2, Some("b"));
+    agent.handle(cancel_command(2));
     assert_eq!(
-        notes(&bench.effects),
-        [Note::Command, Note::Withdrawn(id(2))]
+        emitted_events(&agent.effects),
+        [
+            AgentEvent::CommandReceived,
+            AgentEvent::OperationCancelled(operation_id(2))
+        ]
     );
-    let written = bench.ledger.len();
-    bench.give(withdraw(2));
-    assert_eq!(bench.ledger.len(), written, "a repeat writes nothing");
+    let entries = agent.ledger.len();
+    agent.handle(cancel_command(2));
+    assert_eq!(agent.ledger.len(), entries, "a repeat writes nothing");
     for crashed in [false, true] {
         if crashed {
-            bench.crash();
+            agent.crash();
         }
-        bench.command(2, Some("b"));
-        let late = Note::Ignored(Ignored::Withdrawn(id(2)));
+        agent.send_command(2, Some("b"));
+        let late = AgentEvent::CommandIgnored(IgnoreReason::AlreadyCancelled(operation_id(2)));
         assert_eq!(
-            notes(&bench.effects),
-            [Note::Command, late],
+            emitted_events(&agent.effects),
+            [AgentEvent::CommandReceived, late],
             "crashed: {crashed}"
         );
         assert_eq!(
-            bench
+            agent
                 .machine
                 .ledger_entries()
                 .iter()
-                .filter(|entry| matches!(entry, Entry::Withdrawn { .. }))
+                .filter(|entry| matches!(entry, Entry::Cancelled { .. }))
                 .count(),
             1
         );
     }
-    // A withdrawal that overtakes its command.
-    bench.give(withdraw(3));
-    bench.command(3, Some("c"));
+    // The cancel command overtakes the teardown command.
+    agent.handle(cancel_command(3));
+    agent.send_command(3, Some("c"));
     assert_eq!(
-        notes(&bench.effects),
-        [Note::Command, Note::Ignored(Ignored::Withdrawn(id(3)))]
+        emitted_events(&agent.effects),
+        [
+            AgentEvent::CommandReceived,
+            AgentEvent::CommandIgnored(IgnoreReason::AlreadyCancelled(operation_id(3)))
+        ]
     );
 }

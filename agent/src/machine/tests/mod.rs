@@ -1,8 +1,8 @@
-//! The machine over a ledger in memory and clocks that the test turns. The rules are tested in the modules.
+//! Tests of the machine with a ledger in memory and clocks that the test advances.
 
-mod at_most_once;
 mod commands;
 mod heartbeats;
+mod random_histories;
 mod results;
 
 use std::sync::Arc;
@@ -18,30 +18,36 @@ use scuttle_schemas::{
 };
 use uuid::Uuid;
 
-use super::{Config, Effect, Ignored, Input, MAX_QUEUED, Machine, Note, Now, Unanswered};
+use super::{
+    AgentEvent, Config, Effect, HeartbeatPage, IgnoreReason, Input, MAX_QUEUED, Machine, Now,
+    RequestFailure,
+};
 use crate::ledger::Entry;
 use crate::runtime::{Inventory, RuntimeError, TeardownReport};
 
+/// The wall clock at the start of each test, in milliseconds since 1970.
 const START: i64 = 1_795_425_109_000;
+/// The heartbeat interval in milliseconds.
 const INTERVAL: u64 = 10_000;
 
-/// A machine, its ledger, and its clocks.
-struct Bench {
+/// An agent under test: a machine, its ledger, and its clocks.
+struct TestAgent {
     machine: Machine,
     ledger: Vec<Entry>,
     now: Now,
+    /// The number of boots, from which the next boot id is derived.
     boots: u128,
     /// The effects of the last step.
     effects: Vec<Effect>,
 }
 
-impl Bench {
+impl TestAgent {
     fn new() -> Self {
         let now = Now {
             monotonic_ms: 0,
             wall: Timestamp::from_millis(START),
         };
-        let (machine, step) = Machine::start(config(1), Vec::new(), now);
+        let (machine, step) = Machine::start(build_config(1), Vec::new(), now);
         Self {
             machine,
             ledger: step.writes,
@@ -52,26 +58,26 @@ impl Bench {
     }
 
     fn connected() -> Self {
-        let mut bench = Self::new();
-        bench.give(Input::Connected);
-        bench
+        let mut agent = Self::new();
+        agent.handle(Input::Connected);
+        agent
     }
 
-    fn give(&mut self, input: Input) -> &[Effect] {
+    fn handle(&mut self, input: Input) -> &[Effect] {
         let step = self.machine.handle(self.now, input);
         self.ledger.extend(step.writes);
         self.effects = step.effects;
         &self.effects
     }
 
-    fn pass(&mut self, millis: u64) -> &[Effect] {
+    fn advance(&mut self, millis: u64) -> &[Effect] {
         self.now.monotonic_ms += millis;
         self.now.wall = self.now.wall.plus_millis(millis.cast_signed());
-        self.give(Input::Tick)
+        self.handle(Input::Tick)
     }
 
-    /// Ticks at every deadline until `find` finds something.
-    fn until<T>(&mut self, find: impl Fn(&Effect) -> Option<T>) -> T {
+    /// Advances to one deadline after another until `find` returns something for an effect.
+    fn run_until<T>(&mut self, find: impl Fn(&Effect) -> Option<T>) -> T {
         for _ in 0..1000 {
             if let Some(found) = self.effects.iter().find_map(&find) {
                 return found;
@@ -80,56 +86,64 @@ impl Bench {
                 .machine
                 .next_deadline()
                 .saturating_sub(self.now.monotonic_ms);
-            self.pass(wait);
+            self.advance(wait);
         }
-        panic!("nothing came of 1000 deadlines");
+        panic!("no match after 1000 deadlines");
     }
 
-    /// The agent is gone at once; a new one starts on its ledger.
+    /// Drops the agent and starts a new one with the same ledger.
     fn crash(&mut self) -> &[Effect] {
         self.boots += 1;
-        let (machine, step) = Machine::start(config(self.boots), self.ledger.clone(), self.now);
+        let (machine, step) =
+            Machine::start(build_config(self.boots), self.ledger.clone(), self.now);
         self.machine = machine;
         self.ledger.extend(step.writes);
         self.effects = step.effects;
         &self.effects
     }
 
-    fn command(&mut self, operation: u128, decky: Option<&str>) -> &[Effect] {
+    fn send_command(&mut self, operation: u128, decky: Option<&str>) -> &[Effect] {
         let not_after = Timestamp::from_millis(START + 600_000);
-        self.give(command(operation, decky, 1, not_after))
+        self.handle(teardown_command(operation, decky, 1, not_after))
     }
 
-    fn finish(&mut self, operation: u128, report: TeardownReport) -> &[Effect] {
-        self.give(Input::Finished {
-            operation_id: id(operation),
+    fn finish_teardown(&mut self, operation: u128, report: TeardownReport) -> &[Effect] {
+        self.handle(Input::Finished {
+            operation_id: operation_id(operation),
             report,
         })
     }
 
-    fn record(&mut self, operation: u128) {
-        let answer = Ok(ResultRecorded {
+    fn confirm_result(&mut self, operation: u128) {
+        let reply = Ok(ResultRecorded {
             recorded: true,
             detail: None,
         });
-        self.give(Input::ResultAnswered {
-            operation_id: id(operation),
-            answer,
+        self.handle(Input::ResultReply {
+            operation_id: operation_id(operation),
+            reply,
         });
     }
 
-    /// Lets the next heartbeat come, over this inventory.
-    fn heartbeat(&mut self, inventory: &Inventory) -> Heartbeat {
-        self.until(|effect| matches!(effect, Effect::ReadInventory).then_some(()));
-        self.give(Input::InventoryRead(Ok(inventory.clone())));
-        self.until(heartbeat)
+    /// Advances to the next heartbeat and lets the runtime return this inventory for it.
+    fn next_heartbeat(&mut self, inventory: &Inventory) -> Heartbeat {
+        self.run_until(|effect| matches!(effect, Effect::ReadInventory).then_some(()));
+        self.handle(Input::InventoryRead(Ok(inventory.clone())));
+        self.run_until(as_heartbeat)
     }
 
-    fn answer(&mut self, heartbeat: &Heartbeat, send_inventory: bool, stale: bool) -> &[Effect] {
-        self.give(Input::HeartbeatAnswered {
-            sequence: heartbeat.sequence,
-            page: heartbeat.page,
-            answer: Ok(HeartbeatAccepted {
+    fn accept_heartbeat(
+        &mut self,
+        heartbeat: &Heartbeat,
+        send_inventory: bool,
+        stale: bool,
+    ) -> &[Effect] {
+        self.handle(Input::HeartbeatReply {
+            request: HeartbeatPage {
+                sequence: heartbeat.sequence,
+                page: heartbeat.page,
+            },
+            reply: Ok(HeartbeatAccepted {
                 accepted: true,
                 send_inventory,
                 stale,
@@ -138,7 +152,7 @@ impl Bench {
     }
 }
 
-fn config(boot: u128) -> Config {
+fn build_config(boot: u128) -> Config {
     Config {
         host: "worker-a".parse().expect("valid"),
         boot_id: BootId(Uuid::from_u128(boot << 80)),
@@ -148,14 +162,19 @@ fn config(boot: u128) -> Config {
     }
 }
 
-fn id(operation: u128) -> OperationId {
+fn operation_id(operation: u128) -> OperationId {
     OperationId(Uuid::from_u128(operation))
 }
 
-fn command(operation: u128, decky: Option<&str>, epoch: u64, not_after: Timestamp) -> Input {
+fn teardown_command(
+    operation: u128,
+    decky: Option<&str>,
+    epoch: u64,
+    not_after: Timestamp,
+) -> Input {
     Input::Command {
         command: AgentCommand::Teardown(TeardownCommand {
-            operation_id: id(operation),
+            operation_id: operation_id(operation),
             host_uuid: "worker-a".parse().expect("valid"),
             decky_id: decky.map(|decky| decky.parse().expect("valid")),
             attempt: 1,
@@ -166,7 +185,7 @@ fn command(operation: u128, decky: Option<&str>, epoch: u64, not_after: Timestam
     }
 }
 
-fn outcome(decky: &str, outcome: ReportedOutcome, error: Option<&str>) -> ShardResult {
+fn shard_result(decky: &str, outcome: ReportedOutcome, error: Option<&str>) -> ShardResult {
     ShardResult {
         decky_id: decky.parse().expect("valid"),
         outcome,
@@ -174,7 +193,7 @@ fn outcome(decky: &str, outcome: ReportedOutcome, error: Option<&str>) -> ShardR
     }
 }
 
-fn inventory(deckies: &[&str]) -> Inventory {
+fn build_inventory(deckies: &[&str]) -> Inventory {
     let shard = |decky: &&str| ReportedShard {
         decky_id: decky.parse::<DeckyId>().expect("valid"),
         state: ReportedState::Running,
@@ -185,7 +204,7 @@ fn inventory(deckies: &[&str]) -> Inventory {
     deckies.iter().map(shard).collect()
 }
 
-fn started(effects: &[Effect]) -> Vec<OperationId> {
+fn started_operations(effects: &[Effect]) -> Vec<OperationId> {
     let started = effects.iter().filter_map(|effect| match effect {
         Effect::StartTeardown { teardown, .. } => Some(teardown.operation_id),
         _ => None,
@@ -193,7 +212,7 @@ fn started(effects: &[Effect]) -> Vec<OperationId> {
     started.collect()
 }
 
-fn result(effect: &Effect) -> Option<TeardownResult> {
+fn as_result(effect: &Effect) -> Option<TeardownResult> {
     match effect {
         Effect::RequestResult {
             message,
@@ -206,14 +225,14 @@ fn result(effect: &Effect) -> Option<TeardownResult> {
     }
 }
 
-fn heartbeat(effect: &Effect) -> Option<Heartbeat> {
+fn as_heartbeat(effect: &Effect) -> Option<Heartbeat> {
     match effect {
         Effect::RequestHeartbeat(heartbeat) => Some(heartbeat.clone()),
         _ => None,
     }
 }
 
-fn progress(effects: &[Effect]) -> Vec<ProgressStep> {
+fn progress_steps(effects: &[Effect]) -> Vec<ProgressStep> {
     let steps = effects.iter().filter_map(|effect| match effect {
         Effect::PublishProgress { message, .. } => Some(message.step),
         _ => None,
@@ -221,10 +240,10 @@ fn progress(effects: &[Effect]) -> Vec<ProgressStep> {
     steps.collect()
 }
 
-fn notes(effects: &[Effect]) -> Vec<Note> {
-    let notes = effects.iter().filter_map(|effect| match effect {
-        Effect::Note(note) => Some(note.clone()),
+fn emitted_events(effects: &[Effect]) -> Vec<AgentEvent> {
+    let events = effects.iter().filter_map(|effect| match effect {
+        Effect::Emit(event) => Some(event.clone()),
         _ => None,
     });
-    notes.collect()
+    events.collect()
 }

@@ -1,100 +1,100 @@
-//! How results are told and kept.
+//! Tests of the delivery and retention of results.
 
 use super::*;
 
 #[test]
-fn a_result_is_told_again_with_growing_waits_until_it_is_recorded() {
-    let mut bench = Bench::connected();
-    bench.command(1, None);
-    bench.finish(1, TeardownReport::default());
-    let mut waits = Vec::new();
+fn a_result_is_resent_with_growing_delays_until_it_is_recorded() {
+    let mut agent = TestAgent::connected();
+    agent.send_command(1, None);
+    agent.finish_teardown(1, TeardownReport::default());
+    let mut delays = Vec::new();
     for _ in 0..10 {
-        let at = bench.now.monotonic_ms;
-        bench.give(Input::ResultAnswered {
-            operation_id: id(1),
-            answer: Err(Unanswered::NoResponders),
+        let at = agent.now.monotonic_ms;
+        agent.handle(Input::ResultReply {
+            operation_id: operation_id(1),
+            reply: Err(RequestFailure::NoResponders),
         });
-        bench.until(result);
-        waits.push(bench.now.monotonic_ms - at);
+        agent.run_until(as_result);
+        delays.push(agent.now.monotonic_ms - at);
     }
-    assert_eq!(waits[0], 500);
+    assert_eq!(delays[0], 500);
     assert!(
-        waits[9] >= 15_000 && waits.iter().all(|wait| *wait <= 30_000),
-        "{waits:?}"
+        delays[9] >= 15_000 && delays.iter().all(|delay| *delay <= 30_000),
+        "{delays:?}"
     );
-    // No answer at all.
-    bench.effects.clear();
-    bench.until(result);
-    bench.record(1);
-    assert!(matches!(bench.ledger.last(), Some(Entry::Recorded { .. })));
-    assert_eq!(bench.machine.open_results(), 0);
+    // There is no reply at all.
+    agent.effects.clear();
+    agent.run_until(as_result);
+    agent.confirm_result(1);
+    assert!(matches!(agent.ledger.last(), Some(Entry::Recorded { .. })));
+    assert_eq!(agent.machine.open_results(), 0);
 }
 
 #[test]
-fn only_a_few_results_wait_for_an_answer_at_once() {
-    let mut bench = Bench::new();
+fn only_a_few_results_are_in_flight_at_the_same_time() {
+    let mut agent = TestAgent::new();
     for operation in 0..10 {
-        bench.command(operation, None);
-        bench.finish(operation, TeardownReport::default());
+        agent.send_command(operation, None);
+        agent.finish_teardown(operation, TeardownReport::default());
     }
-    let in_flight = |effects: &[Effect]| effects.iter().filter_map(result).count();
-    assert_eq!(in_flight(bench.give(Input::Connected)), 4);
-    bench.record(0);
-    assert_eq!(in_flight(&bench.effects), 1);
+    let in_flight = |effects: &[Effect]| effects.iter().filter_map(as_result).count();
+    assert_eq!(in_flight(agent.handle(Input::Connected)), 4);
+    agent.confirm_result(0);
+    assert_eq!(in_flight(&agent.effects), 1);
 }
 
 #[test]
-fn what_ended_is_kept_until_no_copy_can_come_and_the_ledger_can_be_rewritten() {
-    let mut bench = Bench::connected();
-    bench.command(1, None);
-    bench.finish(1, TeardownReport::default());
-    bench.record(1);
-    bench.command(2, None);
-    bench.finish(2, TeardownReport::default());
-    let kept = |bench: &Bench| bench.machine.ledger_entries().len();
+fn a_finished_operation_is_kept_until_no_late_command_can_arrive() {
+    let mut agent = TestAgent::connected();
+    agent.send_command(1, None);
+    agent.finish_teardown(1, TeardownReport::default());
+    agent.confirm_result(1);
+    agent.send_command(2, None);
+    agent.finish_teardown(2, TeardownReport::default());
+    let entries = |agent: &TestAgent| agent.machine.ledger_entries().len();
     let boot_and_epoch = 2;
-    assert_eq!(kept(&bench), boot_and_epoch + 3);
-    bench.ledger = bench.machine.ledger_entries();
-    bench.crash();
+    assert_eq!(entries(&agent), boot_and_epoch + 3);
+    agent.ledger = agent.machine.ledger_entries();
+    agent.crash();
     assert_eq!(
-        (kept(&bench), bench.machine.open_results()),
+        (entries(&agent), agent.machine.open_results()),
         (boot_and_epoch + 3, 1)
     );
-    bench.pass(600_000 + 120_000);
-    assert_eq!(kept(&bench), boot_and_epoch + 3);
-    bench.pass(60_001);
+    agent.advance(600_000 + 120_000);
+    assert_eq!(entries(&agent), boot_and_epoch + 3);
+    agent.advance(60_001);
     assert_eq!(
-        kept(&bench),
+        entries(&agent),
         boot_and_epoch + 1,
-        "the one that is not recorded stays"
+        "an operation that is not recorded is kept"
     );
 }
 
 #[test]
 fn a_result_always_fits_into_a_message() {
-    let mut bench = Bench::connected();
-    bench.command(1, None);
+    let mut agent = TestAgent::connected();
+    agent.send_command(1, None);
     let long = "\u{1}".repeat(512);
     let shards = (0..4096)
         .map(|number| {
-            outcome(
+            shard_result(
                 &format!("{number:064}"),
                 ReportedOutcome::Failed,
                 Some(&long),
             )
         })
         .collect();
-    bench.finish(
+    agent.finish_teardown(
         1,
         TeardownReport {
             error: None,
             shards,
         },
     );
-    let told = bench.until(result);
+    let sent = agent.run_until(as_result);
     assert_eq!(
-        (told.outcome, told.shards.len()),
+        (sent.outcome, sent.shards.len()),
         (ResultOutcome::Failed, 4096)
     );
-    assert!(serde_json::to_vec(&told).expect("written").len() <= 512 * 1024);
+    assert!(serde_json::to_vec(&sent).expect("written").len() <= 512 * 1024);
 }

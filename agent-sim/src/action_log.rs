@@ -1,0 +1,85 @@
+//! The log of what was done on a simulated host. Tests compare the controller's record with it.
+//!
+//! A line is written before the file of the host. If the process is killed between the two, the next start
+//! repeats an action that is already logged, but there is never a change without a line. What exists on
+//! the host now is in `simulated_host`.
+
+use std::fs::File;
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use scuttle_schemas::{DeckyId, OperationId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+const FILE: &str = "world.log";
+
+/// An action on a simulated host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "did", rename_all = "snake_case")]
+pub enum Action {
+    /// A decky was deployed, for the first time or again.
+    Deployed { decky_id: DeckyId },
+    /// A teardown started, or resumed after a crash.
+    #[serde(rename = "began")]
+    Started {
+        operation_id: OperationId,
+        resumed: bool,
+    },
+    /// A decky was removed.
+    Removed {
+        operation_id: OperationId,
+        decky_id: DeckyId,
+    },
+    /// A decky could not be removed.
+    Failed {
+        operation_id: OperationId,
+        decky_id: DeckyId,
+    },
+}
+
+/// A line of the log: an action and its time.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct ActionLine {
+    pub at: Timestamp,
+    #[serde(flatten)]
+    pub action: Action,
+}
+
+/// Returns the path of the log of a host with this data directory.
+pub fn log_path(directory: &Path) -> PathBuf {
+    directory.join(FILE)
+}
+
+/// Appends lines in one write, which a kill of the process cannot interrupt.
+pub(crate) fn append(path: &Path, actions: impl IntoIterator<Item = Action>) -> io::Result<()> {
+    let at = current_time();
+    let mut text = Vec::new();
+    for action in actions {
+        serde_json::to_writer(&mut text, &ActionLine { at, action })?;
+        text.push(b'\n');
+    }
+    File::options()
+        .create(true)
+        .append(true)
+        .open(path)?
+        .write_all(&text)
+}
+
+/// Reads all lines. A missing file has none.
+///
+/// # Errors
+/// If the file cannot be read, or a line is not valid.
+pub fn read_lines(path: &Path) -> io::Result<Vec<ActionLine>> {
+    let text = match std::fs::read_to_string(path) {
+        Ok(text) => text,
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(error) => return Err(error),
+    };
+    let parse = |text| serde_json::from_str(text).map_err(io::Error::from);
+    text.lines().map(parse).collect()
+}
+
+pub(crate) fn current_time() -> Timestamp {
+    let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
+    Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}

@@ -1,0 +1,83 @@
+//! The entries of a ledger. Their names on disk are part of the file format. How a boot continues
+//! from them is decided in `crate::machine`.
+
+use scuttle_schemas::agents::{TeardownCommand, TeardownResult};
+use scuttle_schemas::{BootId, DeckyId, OperationId, Timestamp};
+use serde::{Deserialize, Serialize};
+
+/// A fact that must survive a crash. Entries are only ever appended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "entry", rename_all = "snake_case")]
+pub enum Entry {
+    /// An agent started. The id of the next boot must sort after this one.
+    Boot { boot_id: BootId },
+    /// A controller with a higher epoch than all before sent a command.
+    Epoch { controller_epoch: u64 },
+    /// The runtime is about to be called.
+    Started(StartedTeardown),
+    /// A teardown ended. Its result is resent until the controller has recorded it.
+    Finished(FinishedTeardown),
+    /// The controller cancelled an operation before it started.
+    #[serde(rename = "withdrawn")]
+    Cancelled { operation_id: OperationId },
+    /// The controller has made the result durable.
+    Recorded { operation_id: OperationId },
+}
+
+/// A teardown that has started.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct StartedTeardown {
+    pub operation_id: OperationId,
+    /// `None` stands for the whole host.
+    pub decky_id: Option<DeckyId>,
+    /// The deadline of the operation.
+    pub not_after: Timestamp,
+    /// The trace context of the command.
+    pub traceparent: Option<String>,
+    pub started_at: Timestamp,
+}
+
+impl StartedTeardown {
+    pub(crate) fn new(
+        command: TeardownCommand,
+        traceparent: Option<String>,
+        started_at: Timestamp,
+    ) -> Self {
+        Self {
+            operation_id: command.operation_id,
+            decky_id: command.decky_id,
+            not_after: command.not_after,
+            traceparent,
+            started_at,
+        }
+    }
+}
+
+/// A teardown that has ended.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FinishedTeardown {
+    /// The deadline of the operation. The entry is kept until no copy of the command can arrive in
+    /// time.
+    pub not_after: Timestamp,
+    /// The trace context of the command.
+    pub traceparent: Option<String>,
+    /// The result. Every copy that is sent is identical.
+    pub result: TeardownResult,
+}
+
+#[cfg(test)]
+mod tests {
+    use scuttle_schemas::OperationId;
+
+    use super::Entry;
+
+    #[test]
+    fn a_cancelled_entry_keeps_its_name_on_disk() {
+        let id = "0197a8f1-0000-7000-8000-00000000dead";
+        let operation_id: OperationId = id.parse().expect("valid");
+        let text = format!(r#"{{"entry":"withdrawn","operation_id":"{id}"}}"#);
+        let entry = Entry::Cancelled { operation_id };
+        assert_eq!(serde_json::to_string(&entry).expect("written"), text);
+        assert_eq!(serde_json::from_str::<Entry>(&text).expect("read"), entry);
+    }
+}

@@ -1,0 +1,122 @@
+//! The file operations that a ledger needs, and their implementation on a locked directory. The format
+//! of the content is in `line_format`. The simulation has its own implementation, which loses power.
+
+use std::fmt::Debug;
+use std::fs::{self, File, OpenOptions, TryLockError};
+use std::io::{self, Write};
+use std::path::{Path, PathBuf};
+
+use super::LedgerError;
+
+pub(super) const FILE: &str = "ledger.jsonl";
+pub(super) const NEW_FILE: &str = "ledger.jsonl.new";
+const LOCK_FILE: &str = "ledger.lock";
+
+/// The file operations that a ledger needs. After an error, the content of the file is unknown, and the
+/// file must not be used again.
+pub trait LedgerFile: Debug + Send + 'static {
+    /// Returns the whole content.
+    fn read(&mut self) -> io::Result<Vec<u8>>;
+
+    /// Appends bytes and makes them durable.
+    ///
+    /// # Errors
+    /// If the bytes could not be made durable. All, some or none of them were appended.
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
+
+    /// Truncates the file to `length` bytes and makes that durable.
+    fn truncate(&mut self, length: u64) -> io::Result<()>;
+
+    /// Replaces the whole content atomically and makes that durable.
+    ///
+    /// # Errors
+    /// If the content could not be replaced. The file has either the old content or the new one.
+    fn replace(&mut self, bytes: &[u8]) -> io::Result<()>;
+}
+
+/// The ledger file in a directory that is locked until this value is dropped.
+#[derive(Debug)]
+pub struct DirectoryFile {
+    directory: PathBuf,
+    path: PathBuf,
+    file: Option<File>,
+    // Closing the file releases the lock.
+    _lock: File,
+}
+
+impl DirectoryFile {
+    /// Locks a directory, and creates it if it is missing.
+    pub(super) fn lock(directory: &Path) -> Result<Self, LedgerError> {
+        fs::create_dir_all(directory)
+            .map_err(LedgerError::io("create the directory of", directory))?;
+        let lock = lock_file(&directory.join(LOCK_FILE))?;
+        Ok(Self {
+            directory: directory.to_owned(),
+            path: directory.join(FILE),
+            file: None,
+            _lock: lock,
+        })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub(super) fn exists(&self) -> io::Result<bool> {
+        self.path.try_exists()
+    }
+
+    fn file(&mut self) -> io::Result<&mut File> {
+        if self.file.is_none() {
+            self.file = Some(OpenOptions::new().append(true).open(&self.path)?);
+        }
+        self.file
+            .as_mut()
+            .ok_or_else(|| io::ErrorKind::NotFound.into())
+    }
+}
+
+impl LedgerFile for DirectoryFile {
+    fn read(&mut self) -> io::Result<Vec<u8>> {
+        fs::read(&self.path)
+    }
+
+    fn append(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let file = self.file()?;
+        file.write_all(bytes)?;
+        file.sync_data()
+    }
+
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
+        let file = self.file()?;
+        file.set_len(length)?;
+        file.sync_all()
+    }
+
+    /// Writes the new content to a second file, then renames that file over the old one.
+    fn replace(&mut self, bytes: &[u8]) -> io::Result<()> {
+        let new = self.directory.join(NEW_FILE);
+        let mut file = File::create(&new)?;
+        file.write_all(bytes)?;
+        file.sync_all()?;
+        fs::rename(&new, &self.path)?;
+        self.file = None;
+        File::open(&self.directory)?.sync_all()
+    }
+}
+
+fn lock_file(path: &Path) -> Result<File, LedgerError> {
+    let file = OpenOptions::new()
+        .create(true)
+        .truncate(false)
+        .write(true)
+        .open(path)
+        .map_err(LedgerError::io("open the lock file of", path))?;
+    match file.try_lock() {
+        Ok(()) => Ok(file),
+        Err(TryLockError::WouldBlock) => Err(LedgerError::InUse {
+            path: path.to_owned(),
+        }),
+        Err(TryLockError::Error(cause)) => Err(LedgerError::io("lock", path)(cause)),
+    }
+}

@@ -1,0 +1,28 @@
+//! Cancel commands: a cancelled operation that has not started never starts, not even when a late
+//! copy of its command arrives, nor after a restart.
+
+use scuttle_schemas::OperationId;
+
+use super::effect::Step;
+use super::event::{AgentEvent, IgnoreReason};
+use super::input::Now;
+use super::state::Machine;
+use crate::ledger::Entry;
+
+impl Machine {
+    pub(super) fn handle_cancel(&mut self, now: Now, operation_id: OperationId, step: &mut Step) {
+        let too_late = AgentEvent::CommandIgnored(IgnoreReason::CancelTooLate(operation_id));
+        if self.results.contains(operation_id) {
+            step.emit(too_late);
+            self.results.schedule_resend(operation_id, now);
+        } else if self.commands.remove_unless_started(operation_id) {
+            step.emit(too_late);
+            if self.commands.running_id() == Some(operation_id) {
+                self.publish_started(now, step);
+            }
+        } else if self.cancelled.insert(operation_id) {
+            step.writes.push(Entry::Cancelled { operation_id });
+            step.emit(AgentEvent::OperationCancelled(operation_id));
+        }
+    }
+}

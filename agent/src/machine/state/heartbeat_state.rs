@@ -1,0 +1,82 @@
+//! The state of the heartbeats of one boot.
+
+use scuttle_schemas::{ErrorCode, Text};
+
+use crate::runtime::Inventory;
+
+/// The state of the heartbeats of one boot.
+#[derive(Debug, Default)]
+pub(crate) struct HeartbeatState {
+    /// When the next heartbeat is due, on the monotonic clock.
+    pub(crate) due: u64,
+    pub(crate) reading: Option<InventoryReading>,
+    pub(crate) in_flight: Option<HeartbeatInFlight>,
+    /// The last inventory that the controller accepted from this boot.
+    pub(crate) accepted: Option<Inventory>,
+    /// The sequence number of this boot's latest result.
+    pub(crate) last_result: u64,
+    /// The number of consecutive heartbeats that were not accepted.
+    pub(crate) failures: u32,
+    /// The number of pages of the last heartbeat.
+    pub(crate) pages: u64,
+    pub(crate) logged: LoggedConditions,
+}
+
+/// A read of the inventory that has not returned.
+#[derive(Debug)]
+pub(crate) struct InventoryReading {
+    /// The sequence number of the last report before the read began.
+    pub(crate) sequence: u64,
+    pub(crate) deadline: u64,
+    /// The deadline has passed. A heartbeat without inventory was sent instead.
+    pub(crate) timed_out: bool,
+}
+
+/// A heartbeat that waits for its replies.
+#[derive(Debug)]
+pub(crate) struct HeartbeatInFlight {
+    pub(crate) sequence: u64,
+    pub(crate) pages: u32,
+    /// One bit for each page that was accepted.
+    pub(crate) accepted_pages: u128,
+    pub(crate) deadline: u64,
+    pub(crate) content: HeartbeatContent,
+}
+
+/// What a heartbeat says about the inventory.
+#[derive(Debug, Clone)]
+pub(crate) enum HeartbeatContent {
+    Full(Inventory),
+    Unchanged,
+    Unreadable(Text),
+}
+
+/// The conditions that were logged, so that each is logged once.
+#[derive(Debug, Default)]
+pub(crate) struct LoggedConditions {
+    pub(crate) stale: bool,
+    pub(crate) rejected: Option<ErrorCode>,
+    pub(crate) silent: bool,
+    pub(crate) unreadable: Option<String>,
+}
+
+impl HeartbeatState {
+    pub(crate) fn forget_in_flight(&mut self) {
+        self.in_flight = None;
+    }
+
+    /// Notes the sequence number of a new result. The next heartbeat then contains the full
+    /// inventory, because applying the result may change the record that an earlier inventory left.
+    pub(crate) fn note_result(&mut self, sequence: u64) {
+        self.last_result = sequence;
+        self.accepted = None;
+    }
+
+    pub(crate) fn next_deadline(&self) -> u64 {
+        match (&self.in_flight, &self.reading) {
+            (Some(in_flight), _) => in_flight.deadline,
+            (None, Some(reading)) if !reading.timed_out => reading.deadline,
+            (None, _) => self.due,
+        }
+    }
+}

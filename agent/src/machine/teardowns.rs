@@ -1,0 +1,230 @@
+//! The course of one teardown: its start, its progress, and its result. How the result reaches the
+//! controller is in `results`.
+
+use scuttle_schemas::agents::{
+    ProgressStep, ReportedOutcome, ResultOutcome, TeardownProgress, TeardownProgressType,
+    TeardownResult, TeardownResultType,
+};
+use scuttle_schemas::truncate_chars;
+use scuttle_schemas::{OperationId, Text};
+
+use super::effect::{Effect, Step};
+use super::event::AgentEvent;
+use super::input::Now;
+use super::state::{Machine, RunningTeardown};
+use crate::ledger::{Entry, FinishedTeardown, StartedTeardown};
+use crate::runtime::{Progress, Teardown, TeardownReport};
+
+/// The shortest time between two progress messages of one step, in milliseconds.
+const MIN_PROGRESS_INTERVAL_MS: u64 = 250;
+/// The largest result, in bytes: well below the maximum payload of a NATS server (1 MiB by default).
+const MAX_RESULT_BYTES: usize = 512 * 1024;
+
+impl Machine {
+    pub(super) fn start_teardown(
+        &mut self,
+        now: Now,
+        started: StartedTeardown,
+        resumed: bool,
+        step: &mut Step,
+    ) {
+        let operation_id = started.operation_id;
+        step.emit(AgentEvent::TeardownStarted {
+            operation_id,
+            decky_id: started.decky_id.clone(),
+            resumed,
+        });
+        step.effects.push(Effect::StartTeardown {
+            teardown: Teardown {
+                operation_id,
+                decky_id: started.decky_id.clone(),
+            },
+            traceparent: started.traceparent.clone(),
+        });
+        self.commands.running = Some(RunningTeardown {
+            started,
+            latest: Progress {
+                operation_id,
+                step: ProgressStep::Started,
+                decky_id: None,
+                done: None,
+                total: None,
+            },
+            published_at: now.monotonic_ms,
+        });
+        self.publish_started(now, step);
+    }
+
+    /// Publishes `started` for the running teardown, whatever its current step is. The controller
+    /// needs that message to set the operation to `running`, and an earlier copy may have been lost.
+    pub(super) fn publish_started(&mut self, now: Now, step: &mut Step) {
+        if let Some(running) = &mut self.commands.running {
+            running.published_at = now.monotonic_ms;
+            let progress = Progress {
+                step: ProgressStep::Started,
+                decky_id: None,
+                ..running.latest.clone()
+            };
+            self.publish_progress(progress, step);
+        }
+    }
+
+    pub(super) fn handle_progress(&mut self, now: Now, progress: Progress, step: &mut Step) {
+        let Some(running) = &mut self.commands.running else {
+            return;
+        };
+        if running.started.operation_id != progress.operation_id {
+            return;
+        }
+        let is_new_step = running.latest.step != progress.step;
+        running.latest = progress.clone();
+        let next_at = running
+            .published_at
+            .saturating_add(MIN_PROGRESS_INTERVAL_MS);
+        if is_new_step || now.monotonic_ms >= next_at {
+            running.published_at = now.monotonic_ms;
+            self.publish_progress(progress, step);
+        }
+    }
+
+    fn publish_progress(&self, progress: Progress, step: &mut Step) {
+        let Some(running) = self.commands.running.as_ref().filter(|_| self.connected) else {
+            return;
+        };
+        step.effects.push(Effect::PublishProgress {
+            traceparent: running.started.traceparent.clone(),
+            message: TeardownProgress {
+                kind: TeardownProgressType,
+                operation_id: progress.operation_id,
+                boot_id: self.config.boot_id,
+                step: progress.step,
+                decky_id: progress.decky_id,
+                done: progress.done,
+                total: progress.total,
+            },
+        });
+    }
+
+    pub(super) fn handle_finished(
+        &mut self,
+        now: Now,
+        operation_id: OperationId,
+        report: TeardownReport,
+        step: &mut Step,
+    ) {
+        if self.commands.running_id() != Some(operation_id) {
+            return;
+        }
+        if let Some(running) = self.commands.running.take() {
+            self.finish_operation(now, running.started, report, step);
+        }
+        self.start_next(now, step);
+    }
+
+    /// Ends an operation as failed without calling the runtime.
+    pub(super) fn fail_without_running(
+        &mut self,
+        now: Now,
+        started: StartedTeardown,
+        error: &str,
+        step: &mut Step,
+    ) {
+        step.emit(AgentEvent::CommandExpired {
+            operation_id: started.operation_id,
+            decky_id: started.decky_id.clone(),
+        });
+        let report = TeardownReport {
+            error: Some(Text::from(error)),
+            shards: Vec::new(),
+        };
+        self.finish_operation(now, started, report, step);
+    }
+
+    /// Assigns the result its sequence number, appends it to the ledger, and schedules its delivery.
+    fn finish_operation(
+        &mut self,
+        now: Now,
+        started: StartedTeardown,
+        report: TeardownReport,
+        step: &mut Step,
+    ) {
+        let operation_id = started.operation_id;
+        let error = summarize_errors(&report);
+        let outcome = match error {
+            Some(_) => ResultOutcome::Failed,
+            None => ResultOutcome::Succeeded,
+        };
+        let sequence = self.next_sequence();
+        self.heartbeats.note_result(sequence);
+        self.handle_inventory_changed(now);
+        let finished = FinishedTeardown {
+            not_after: started.not_after,
+            traceparent: started.traceparent,
+            result: shorten_errors_to_fit(TeardownResult {
+                kind: TeardownResultType,
+                operation_id,
+                host_uuid: self.config.host.clone(),
+                boot_id: self.config.boot_id,
+                sequence,
+                outcome,
+                error,
+                shards: report.shards,
+                started_at: started.started_at,
+                finished_at: now.wall,
+            }),
+        };
+        step.writes.push(Entry::Finished(finished.clone()));
+        step.emit(AgentEvent::TeardownFinished {
+            operation_id,
+            outcome,
+            decky_id: started.decky_id,
+            error: finished.result.error.clone(),
+        });
+        self.results.add(finished, now);
+    }
+}
+
+/// Returns the error of the runtime itself, or else a summary of the errors of the deckies.
+fn summarize_errors(report: &TeardownReport) -> Option<Text> {
+    if report.error.is_some() {
+        return report.error.clone();
+    }
+    let failed = || {
+        report
+            .shards
+            .iter()
+            .filter(|shard| shard.outcome == ReportedOutcome::Failed)
+    };
+    let first = failed().next()?;
+    let reason = first.error.as_ref().map_or("no reason given", Text::as_str);
+    let text = if report.shards.len() == 1 {
+        reason.to_owned()
+    } else {
+        format!(
+            "{} of {} deckies were not removed; {}: {reason}",
+            failed().count(),
+            report.shards.len(),
+            first.decky_id
+        )
+    };
+    Some(Text::from(text.as_str()))
+}
+
+/// Shortens the errors of the deckies until the result fits into a message. A result that exceeds the
+/// server's maximum payload could never be recorded.
+fn shorten_errors_to_fit(mut result: TeardownResult) -> TeardownResult {
+    for characters in [128, 32, 8, 0] {
+        let bytes = serde_json::to_vec(&result).map_or(0, |text| text.len());
+        if bytes <= MAX_RESULT_BYTES {
+            break;
+        }
+        for shard in &mut result.shards {
+            shard.error = shard
+                .error
+                .as_ref()
+                .map(|error| Text::from(truncate_chars(error.as_str(), characters).as_ref()))
+                .filter(|error| !error.as_str().is_empty());
+        }
+    }
+    result
+}

@@ -1,0 +1,288 @@
+//! One connection to NATS, which many agents may share, and the handling of its losses. Which subjects
+//! and messages exist is not known here.
+
+use std::fmt;
+use std::hash::{BuildHasher, RandomState};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use async_nats::connection::State;
+use async_nats::{Client, ConnectOptions, Event, HeaderMap, Subject};
+use bytes::Bytes;
+use scuttle_nats::{ConnectConfig, ConnectConfigError, hint};
+use scuttle_schemas::HostId;
+use scuttle_schemas::headers::TRACEPARENT;
+use serde::Serialize;
+use tokio::sync::watch;
+
+/// The largest number of messages that wait at one subscription. Beyond it, the newest are dropped, and
+/// their senders resend them.
+const SUBSCRIPTION_CAPACITY: usize = 1024;
+/// How long a message may wait for space in the client's send buffer while the connection is up.
+const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
+/// How often the state of a lost connection is checked, because events may be missed.
+const STATE_POLL_INTERVAL: Duration = Duration::from_millis(250);
+/// How often the client pings the server.
+const PING_INTERVAL: Duration = Duration::from_secs(15);
+/// The bounds of the delay between two attempts to connect, in milliseconds, before jitter.
+const MIN_RECONNECT_DELAY_MS: u64 = 50;
+const MAX_RECONNECT_DELAY_MS: u64 = 4_000;
+
+/// Faults that a simulator injects into a connection.
+#[derive(Clone)]
+pub struct InjectedFaults {
+    /// While false, no message passes, and the agent sees its connection down.
+    pub reachable: watch::Receiver<bool>,
+    /// Returns how many copies of the next message to send.
+    pub copies: Arc<dyn Fn() -> usize + Send + Sync>,
+}
+
+/// A connection to NATS. Clones share it.
+#[derive(Clone)]
+pub struct Connection {
+    client: Client,
+    /// Counts the connections that were established.
+    sessions: watch::Receiver<u64>,
+    faults: Option<InjectedFaults>,
+}
+
+/// A message to publish.
+pub(crate) struct Outgoing<'a, T> {
+    pub(crate) subject: &'a Subject,
+    pub(crate) reply_to: Option<String>,
+    pub(crate) traceparent: Option<String>,
+    pub(crate) message: &'a T,
+}
+
+impl Connection {
+    /// Connects, and retries until a server is available. Logs one line for each kind of failure.
+    /// Once established, the connection is restored whenever it is lost. `inbox` is the prefix of
+    /// reply subjects, for a server that allows this user no other.
+    ///
+    /// # Errors
+    /// If the configuration is invalid, which no retry can fix.
+    pub async fn connect(
+        name: &str,
+        config: &ConnectConfig,
+        inbox: Option<&str>,
+    ) -> Result<Self, ConnectConfigError> {
+        let addresses = config.server_addresses()?;
+        let server = addresses.iter();
+        let server = server.map(|address| format!("{}:{}", address.host(), address.port()));
+        let server = server.collect::<Vec<_>>().join(",");
+        let (events, sessions) = watch::channel(0);
+        let events = Arc::new(events);
+        let mut logged = None;
+        let mut attempts = 1;
+        loop {
+            let options = connect_options(config, inbox)?
+                .name(name)
+                .event_callback(event_callback(server.clone(), events.clone()));
+            let error = match options.connect(&addresses).await {
+                Ok(client) => {
+                    if logged.is_some() {
+                        tracing::warn!(%server, "connected to NATS");
+                    }
+                    return Ok(Self {
+                        client,
+                        sessions,
+                        faults: None,
+                    });
+                }
+                Err(error) => error,
+            };
+            if logged != Some(error.kind()) {
+                logged = Some(error.kind());
+                tracing::warn!(%server, cause = %error, "waiting for NATS: {}", hint(&error));
+            }
+            attempts += 1;
+            tokio::time::sleep(reconnect_delay(attempts)).await;
+        }
+    }
+
+    /// Returns the same connection, with injected faults.
+    #[must_use]
+    pub fn with_faults(&self, faults: InjectedFaults) -> Self {
+        Self {
+            faults: Some(faults),
+            ..self.clone()
+        }
+    }
+
+    /// Returns the NATS client.
+    pub fn client(&self) -> &Client {
+        &self.client
+    }
+
+    /// Returns the number of the established connection, counted from 1, or `None` while there is none.
+    pub(crate) fn session(&self) -> Option<u64> {
+        let reachable = self
+            .faults
+            .as_ref()
+            .is_none_or(|faults| *faults.reachable.borrow());
+        (reachable && self.client.connection_state() == State::Connected)
+            .then(|| *self.sessions.borrow())
+    }
+
+    /// Waits until `session` may return something else.
+    pub(crate) async fn wait_for_change(&mut self) {
+        let down = self.session().is_none();
+        // If the sender is gone, nothing changes any more.
+        let sessions = async {
+            if self.sessions.changed().await.is_err() {
+                std::future::pending::<()>().await;
+            }
+        };
+        let reachable = async {
+            let changed = match &mut self.faults {
+                Some(faults) => faults.reachable.changed().await.is_ok(),
+                None => false,
+            };
+            if !changed {
+                std::future::pending::<()>().await;
+            }
+        };
+        tokio::select! {
+            () = sessions => {}
+            () = reachable => {}
+            () = tokio::time::sleep(STATE_POLL_INTERVAL), if down => {}
+        }
+    }
+
+    /// Publishes a message. It is dropped while the connection is down: by the time the connection is
+    /// back, the message may no longer be true.
+    pub(crate) async fn publish<T: Serialize>(
+        &self,
+        host_uuid: &HostId,
+        outgoing: Outgoing<'_, T>,
+    ) {
+        let Outgoing {
+            subject,
+            reply_to,
+            traceparent,
+            message,
+        } = outgoing;
+        let payload = match serde_json::to_vec(message) {
+            Ok(payload) => Bytes::from(payload),
+            Err(error) => {
+                return tracing::error!(%host_uuid, %subject, %error, "cannot write a message");
+            }
+        };
+        let traceparent = traceparent.as_deref();
+        let copies = self.faults.as_ref().map_or(1, |faults| (faults.copies)());
+        for _ in 0..copies {
+            if self.session().is_none() {
+                return;
+            }
+            let (subject, reply) = (subject.clone(), reply_to.clone());
+            let sent = self.publish_once(subject.clone(), reply, traceparent, payload.clone());
+            match tokio::time::timeout(PUBLISH_TIMEOUT, sent).await {
+                Ok(Ok(())) => {}
+                Ok(Err(error)) => tracing::warn!(%host_uuid, %subject, %error, "cannot publish"),
+                Err(_) => {
+                    tracing::debug!(%host_uuid, %subject, "dropped a message: the send buffer is full");
+                }
+            }
+        }
+    }
+
+    async fn publish_once(
+        &self,
+        subject: Subject,
+        reply: Option<String>,
+        traceparent: Option<&str>,
+        payload: Bytes,
+    ) -> Result<(), async_nats::PublishError> {
+        let headers = traceparent.map(|traceparent| {
+            let mut headers = HeaderMap::new();
+            headers.insert(TRACEPARENT, traceparent);
+            headers
+        });
+        let client = &self.client;
+        match (reply, headers) {
+            (None, None) => client.publish(subject, payload).await,
+            (None, Some(headers)) => client.publish_with_headers(subject, headers, payload).await,
+            (Some(reply), None) => client.publish_with_reply(subject, reply, payload).await,
+            (Some(reply), Some(headers)) => {
+                client
+                    .publish_with_reply_and_headers(subject, reply, headers, payload)
+                    .await
+            }
+        }
+    }
+}
+
+impl fmt::Debug for Connection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Connection")
+            .field("session", &self.session())
+            .finish_non_exhaustive()
+    }
+}
+
+fn connect_options(
+    config: &ConnectConfig,
+    inbox: Option<&str>,
+) -> Result<ConnectOptions, ConnectConfigError> {
+    let mut options = config.connect_options()?;
+    if let Some(inbox) = inbox {
+        options = options.custom_inbox_prefix(inbox);
+    }
+    Ok(options
+        .max_reconnects(None)
+        .ping_interval(PING_INTERVAL)
+        .subscription_capacity(SUBSCRIPTION_CAPACITY)
+        .reconnect_delay_callback(reconnect_delay))
+}
+
+/// Returns a callback that counts connections and logs every event that differs from the last one.
+fn event_callback(
+    server: String,
+    sessions: Arc<watch::Sender<u64>>,
+) -> impl Fn(Event) -> std::future::Ready<()> + Send + Sync {
+    let last = Mutex::new(None);
+    move |event| {
+        match event {
+            Event::Connected => sessions.send_modify(|count| *count += 1),
+            Event::Disconnected => sessions.send_modify(|_| {}),
+            _ => {}
+        }
+        log_event(&server, &event, &last);
+        std::future::ready(())
+    }
+}
+
+fn log_event(server: &str, event: &Event, last: &Mutex<Option<String>>) {
+    let text = match event {
+        // Without the details that differ between events, a flood of them is logged once.
+        Event::SlowConsumer(_) => {
+            "messages arrived faster than they were processed; the newest were dropped".to_owned()
+        }
+        // The client reports this error only as text.
+        Event::ClientError(error) if error.to_string().contains("authorization violation") => {
+            "the server no longer accepts this user; check whether the host was decommissioned or given new credentials. Still retrying".to_owned()
+        }
+        event => event.to_string(),
+    };
+    let mut last = last.lock().unwrap_or_else(PoisonError::into_inner);
+    if last.as_ref() == Some(&text) {
+        return;
+    }
+    match event {
+        // `connect` waits for the first connection itself.
+        Event::Connected if last.is_none() => {}
+        // The program closed the connection.
+        Event::Closed => {}
+        _ => tracing::warn!(%server, "NATS: {text}"),
+    }
+    *last = Some(text);
+}
+
+/// Returns an exponentially growing delay with full jitter, so that agents which lost the server
+/// together do not all reconnect at the same moment.
+fn reconnect_delay(attempts: usize) -> Duration {
+    let max = MIN_RECONNECT_DELAY_MS
+        .saturating_mul(1 << attempts.min(16))
+        .min(MAX_RECONNECT_DELAY_MS);
+    Duration::from_millis(RandomState::new().hash_one(attempts) % max)
+}

@@ -1,0 +1,93 @@
+//! Calls to an Engine that may be unreachable for a while, for example during an upgrade of Docker.
+
+use std::future::Future;
+use std::path::PathBuf;
+use std::sync::{Mutex as BlockingMutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::Mutex;
+use tokio::time::Instant;
+
+use super::engine::{Engine, EngineError};
+
+/// The delay between two attempts of the same call.
+pub(super) const RETRY_DELAY: Duration = Duration::from_millis(250);
+
+/// Repeats calls while the Engine is unreachable.
+pub(super) struct RetryingEngine {
+    socket: PathBuf,
+    /// How long the Engine may be unreachable without interruption, over all calls.
+    max_outage: Duration,
+    /// `None` until the Engine was reached, and after it was lost.
+    engine: Mutex<Option<Engine>>,
+    /// Since when the Engine is unreachable.
+    unreachable_since: BlockingMutex<Option<Instant>>,
+}
+
+impl RetryingEngine {
+    pub(super) fn new(socket: PathBuf, max_outage: Duration) -> Self {
+        Self {
+            socket,
+            max_outage,
+            engine: Mutex::default(),
+            unreachable_since: BlockingMutex::default(),
+        }
+    }
+
+    /// Calls the Engine, and repeats the call while the Engine is unreachable, for at most `max_outage`.
+    pub(super) async fn call<T, Response>(
+        &self,
+        call: impl Fn(Engine) -> Response,
+    ) -> Result<T, EngineError>
+    where
+        Response: Future<Output = Result<T, EngineError>>,
+    {
+        loop {
+            // Without this check, a teardown of many containers would wait for a hanging Engine once for
+            // each of them.
+            if self.has_given_up() {
+                return Err(EngineError::Unreachable {
+                    socket: self.socket.clone(),
+                    cause: format!("no response for {} s", self.max_outage.as_secs()),
+                });
+            }
+            let response = match self.connect().await {
+                Ok(engine) => call(engine).await,
+                Err(error) => Err(error),
+            };
+            match response {
+                Err(error) if error.is_unreachable() => {
+                    *self.engine.lock().await = None;
+                    self.unreachable_since().get_or_insert_with(Instant::now);
+                    if self.has_given_up() {
+                        return Err(error);
+                    }
+                    tokio::time::sleep(RETRY_DELAY).await;
+                }
+                response => {
+                    *self.unreachable_since() = None;
+                    return response;
+                }
+            }
+        }
+    }
+
+    async fn connect(&self) -> Result<Engine, EngineError> {
+        let mut engine = self.engine.lock().await;
+        if let Some(engine) = &*engine {
+            return Ok(engine.clone());
+        }
+        let connected = Engine::connect(&self.socket).await?;
+        Ok(engine.insert(connected).clone())
+    }
+
+    fn has_given_up(&self) -> bool {
+        self.unreachable_since()
+            .is_some_and(|since| since.elapsed() >= self.max_outage)
+    }
+
+    fn unreachable_since(&self) -> MutexGuard<'_, Option<Instant>> {
+        let lock = self.unreachable_since.lock();
+        lock.unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,170 @@
+//! The interface between the agent and the software that runs the deckies of its host.
+//!
+//! Docker is in `docker`. The simulated runtime is in `scuttle-agent-sim`.
+
+#[cfg(feature = "docker")]
+pub mod docker;
+
+use std::future::Future;
+use std::sync::Arc;
+
+use scuttle_schemas::agents::{ProgressStep, ReportedShard, ShardResult};
+use scuttle_schemas::{DeckyId, OperationId, Text};
+use tokio::sync::{mpsc, watch};
+
+/// All deckies of a host at one moment, each listed once. A runtime should return the same `Arc` while
+/// nothing changes, which makes the comparison with the last inventory cheap.
+pub type Inventory = Arc<[ReportedShard]>;
+
+/// The software that runs the deckies of a host.
+///
+/// The agent may drop the futures of both async methods at any point, as a crash would. After a
+/// restart, it calls `teardown` again for an operation that had not finished.
+///
+/// # Example
+///
+/// A runtime whose deckies are names in a list:
+///
+/// ```
+/// use std::sync::Mutex;
+///
+/// use scuttle_agent::{Inventory, ProgressSink, Runtime, RuntimeError, Teardown, TeardownReport};
+/// use scuttle_schemas::agents::{ReportedOutcome, ReportedShard, ReportedState, ShardResult};
+/// use scuttle_schemas::{DeckyId, Labels, OperationId, Services};
+/// use tokio::sync::watch;
+///
+/// struct ListRuntime {
+///     deckies: Mutex<Vec<DeckyId>>,
+///     changes: watch::Sender<u64>,
+/// }
+///
+/// impl Runtime for ListRuntime {
+///     async fn inventory(&self) -> Result<Inventory, RuntimeError> {
+///         let deckies = self.deckies.lock().unwrap();
+///         let shard = |decky_id: &DeckyId| ReportedShard {
+///             decky_id: decky_id.clone(),
+///             state: ReportedState::Running,
+///             services: Services::default(),
+///             decky_ip: None,
+///             labels: Labels::default(),
+///         };
+///         Ok(deckies.iter().map(shard).collect())
+///     }
+///
+///     async fn teardown(&self, teardown: Teardown, _progress: ProgressSink) -> TeardownReport {
+///         let mut deckies = self.deckies.lock().unwrap();
+///         let is_target = |decky: &DeckyId| teardown.decky_id.as_ref().is_none_or(|id| id == decky);
+///         let shards = deckies.extract_if(.., |decky| is_target(decky)).map(|decky_id| ShardResult {
+///             decky_id,
+///             outcome: ReportedOutcome::Removed,
+///             error: None,
+///         });
+///         let report = TeardownReport { error: None, shards: shards.collect() };
+///         self.changes.send_modify(|count| *count += 1);
+///         report
+///     }
+///
+///     fn changes(&self) -> watch::Receiver<u64> {
+///         self.changes.subscribe()
+///     }
+/// }
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() {
+/// let runtime = ListRuntime {
+///     deckies: Mutex::new(vec!["web".parse().unwrap(), "mail".parse().unwrap()]),
+///     changes: watch::Sender::new(0),
+/// };
+/// let operation_id: OperationId = "0197a8f1-0000-7000-8000-00000000dead".parse().unwrap();
+/// let teardown = Teardown { operation_id, decky_id: Some("web".parse().unwrap()) };
+/// let report = runtime.teardown(teardown, ProgressSink::discard(operation_id)).await;
+/// assert_eq!(report.shards[0].outcome, ReportedOutcome::Removed);
+/// assert_eq!(runtime.inventory().await.unwrap().len(), 1);
+/// # }
+/// ```
+pub trait Runtime: Send + Sync + 'static {
+    /// Returns all deckies of this host.
+    ///
+    /// # Errors
+    /// If the inventory cannot be read now. The agent then sends a heartbeat without it.
+    fn inventory(&self) -> impl Future<Output = Result<Inventory, RuntimeError>> + Send;
+
+    /// Removes the target. The agent runs one teardown at a time.
+    ///
+    /// The report may list a decky as `Removed` or `Absent` only if the runtime has looked for it again
+    /// and found nothing. A decky that is already gone is a success.
+    fn teardown(
+        &self,
+        teardown: Teardown,
+        progress: ProgressSink,
+    ) -> impl Future<Output = TeardownReport> + Send;
+
+    /// Returns a counter that changes whenever the inventory may have changed.
+    fn changes(&self) -> watch::Receiver<u64>;
+}
+
+/// Why a runtime cannot read its inventory.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{0}")]
+pub struct RuntimeError(pub String);
+
+/// The target of a teardown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Teardown {
+    pub operation_id: OperationId,
+    /// `None` stands for everything on this host.
+    pub decky_id: Option<DeckyId>,
+}
+
+/// The outcome of a teardown.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct TeardownReport {
+    /// An error that concerns no single decky, such as a network that could not be removed.
+    pub error: Option<Text>,
+    /// The deckies, each listed once.
+    pub shards: Vec<ShardResult>,
+}
+
+/// How far a runtime is with a teardown.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Progress {
+    pub operation_id: OperationId,
+    pub step: ProgressStep,
+    pub decky_id: Option<DeckyId>,
+    /// The number of deckies that are done with this step.
+    pub done: Option<u32>,
+    /// The number of deckies in this step.
+    pub total: Option<u32>,
+}
+
+/// Takes the progress of one teardown from the runtime to the agent.
+#[derive(Debug, Clone)]
+pub struct ProgressSink {
+    operation_id: OperationId,
+    sender: mpsc::Sender<Progress>,
+}
+
+impl ProgressSink {
+    pub(crate) fn new(operation_id: OperationId, sender: mpsc::Sender<Progress>) -> Self {
+        Self {
+            operation_id,
+            sender,
+        }
+    }
+
+    /// Creates a sink that discards all progress, for tests of a runtime.
+    pub fn discard(operation_id: OperationId) -> Self {
+        Self::new(operation_id, mpsc::channel(1).0)
+    }
+
+    /// Reports progress. It is dropped if the agent has no room for it: progress is only a hint.
+    pub fn report(&self, step: ProgressStep, decky_id: Option<DeckyId>, done: u32, total: u32) {
+        let _ = self.sender.try_send(Progress {
+            operation_id: self.operation_id,
+            step,
+            decky_id,
+            done: Some(done),
+            total: Some(total),
+        });
+    }
+}
