@@ -224,7 +224,7 @@ fn outcomes_are_true(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
 
 /// No host did what was not asked of it, or did it twice to the end.
 fn executed_once(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
-    use scuttle_agent_sim::log::Deed;
+    use scuttle_agent_sim::action_log::Action;
 
     for truth in evidence.truths.values() {
         let host = &truth.host;
@@ -240,14 +240,14 @@ fn executed_once(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
         let mut begun = BTreeSet::new();
         let mut latest = None;
         for line in &truth.log {
-            match &line.deed {
-                Deed::Began { operation_id, .. } => {
+            match &line.action {
+                Action::Started { operation_id, .. } => {
                     if !begun.insert(*operation_id) && latest != Some(*operation_id) {
                         losses.push(format!("{host} began {operation_id} again after another"));
                     }
                     latest = Some(*operation_id);
                 }
-                Deed::Removed {
+                Action::Removed {
                     operation_id,
                     decky_id,
                 } => {
@@ -263,7 +263,7 @@ fn executed_once(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
                         losses.push(format!("{host} removed {decky_id} after the end: {line:?}"));
                     }
                 }
-                Deed::Deployed { .. } | Deed::Failed { .. } => {}
+                Action::Deployed { .. } | Action::Failed { .. } => {}
             }
         }
     }

@@ -30,7 +30,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use clap::Parser;
-use scuttle_agent_sim::log::Deed;
+use scuttle_agent_sim::action_log::Action;
 use scuttle_schemas::PartitionCount;
 use scuttle_tests::clients::replica_view::{told, unnumbered};
 use scuttle_tests::programs::program;
@@ -304,19 +304,19 @@ async fn finish(
     });
     *lock(&witnesses[0].heard) = heard;
     losses.extend(findings.losses);
-    let did = |what: fn(&Deed) -> bool| {
+    let did = |what: fn(&Action) -> bool| {
         let logs = truths.values().flat_map(|truth| &truth.log);
-        logs.filter(|line| what(&line.deed)).count()
+        logs.filter(|line| what(&line.action)).count()
     };
     let operations: Vec<_> = record.operations.into_values().collect();
     Table {
         trouble,
         operations: &operations,
         witnesses,
-        redeployed: did(|deed| matches!(deed, Deed::Deployed { .. }))
+        redeployed: did(|action| matches!(action, Action::Deployed { .. }))
             - GROUPS * stage.size.hosts * DECKIES,
-        removed: did(|deed| matches!(deed, Deed::Removed { .. })),
-        resumed: did(|deed| matches!(deed, Deed::Began { resumed: true, .. })),
+        removed: did(|action| matches!(action, Action::Removed { .. })),
+        resumed: did(|action| matches!(action, Action::Started { resumed: true, .. })),
         listings,
         unregistered: findings.unregistered,
         terms: downs::said(&stage.logs(), "it leads from now on")?,

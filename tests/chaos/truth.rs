@@ -8,8 +8,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use scuttle_agent::ledger::Entry;
 use scuttle_agent::{DiskLedger, Ledger};
-use scuttle_agent_sim::log::{self, Deed, Line};
-use scuttle_agent_sim::world::World;
+use scuttle_agent_sim::action_log::{self, Action, ActionLine};
+use scuttle_agent_sim::simulated_host::SimulatedHost;
 use scuttle_schemas::agents::TeardownResult;
 use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
 
@@ -21,7 +21,7 @@ pub(crate) struct Truth {
     pub(crate) host: HostId,
     /// What is there now.
     pub(crate) deckies: BTreeSet<DeckyId>,
-    pub(crate) log: Vec<Line>,
+    pub(crate) log: Vec<ActionLine>,
     /// The results that its agent has made durable, in order.
     pub(crate) finished: Vec<TeardownResult>,
 }
@@ -34,7 +34,7 @@ pub(crate) fn deckies(stage: &Stage) -> Result<BTreeSet<(HostId, DeckyId)>> {
     let mut all = BTreeSet::new();
     for (host, dir) in stage.hosts() {
         all.extend(
-            World::peek(&dir)?
+            SimulatedHost::read_deckies(&dir)?
                 .into_iter()
                 .map(|decky| (host.clone(), decky)),
         );
@@ -62,8 +62,8 @@ fn of_host(host: &HostId, dir: &Path) -> Result<Truth> {
     let entries = DiskLedger::open(dir, host)?.load()?;
     Ok(Truth {
         host: host.clone(),
-        deckies: World::peek(dir)?,
-        log: log::read(&log::file(dir))?,
+        deckies: SimulatedHost::read_deckies(dir)?,
+        log: action_log::read_lines(&action_log::log_path(dir))?,
         finished: entries.into_iter().filter_map(finished).collect(),
     })
 }
@@ -99,18 +99,18 @@ impl Truth {
 
     /// Whether this operation removed this decky here.
     pub(crate) fn removed_for(&self, operation: OperationId, decky: &DeckyId) -> bool {
-        let this = Deed::Removed {
+        let this = Action::Removed {
             operation_id: operation,
             decky_id: decky.clone(),
         };
-        self.log.iter().any(|line| line.deed == this)
+        self.log.iter().any(|line| line.action == this)
     }
 
     /// When the decky was there from then on, and when it was not.
     fn presence(&self, decky: &DeckyId) -> impl Iterator<Item = (Timestamp, bool)> {
-        self.log.iter().filter_map(move |line| match &line.deed {
-            Deed::Deployed { decky_id } if decky_id == decky => Some((line.at, true)),
-            Deed::Removed { decky_id, .. } if decky_id == decky => Some((line.at, false)),
+        self.log.iter().filter_map(move |line| match &line.action {
+            Action::Deployed { decky_id } if decky_id == decky => Some((line.at, true)),
+            Action::Removed { decky_id, .. } if decky_id == decky => Some((line.at, false)),
             _ => None,
         })
     }
@@ -118,7 +118,7 @@ impl Truth {
 
 #[cfg(test)]
 mod tests {
-    use scuttle_agent_sim::log::{Deed, Line};
+    use scuttle_agent_sim::action_log::{Action, ActionLine};
     use scuttle_schemas::{DeckyId, OperationId, Timestamp};
 
     use super::Truth;
@@ -128,15 +128,15 @@ mod tests {
         let decky: DeckyId = "decky-01".parse().expect("valid");
         let operation_id = OperationId(uuid::Uuid::now_v7());
         let at = Timestamp::from_millis;
-        let deployed = |time| Line {
+        let deployed = |time| ActionLine {
             at: at(time),
-            deed: Deed::Deployed {
+            action: Action::Deployed {
                 decky_id: decky.clone(),
             },
         };
-        let removed = |time| Line {
+        let removed = |time| ActionLine {
             at: at(time),
-            deed: Deed::Removed {
+            action: Action::Removed {
                 operation_id,
                 decky_id: decky.clone(),
             },

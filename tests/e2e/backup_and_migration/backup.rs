@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::process::Output;
 
 use anyhow::{Context, Result, ensure};
-use scuttle_agent_sim::world::World;
+use scuttle_agent_sim::simulated_host::SimulatedHost;
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::shards::{ShardRecord, ShardState};
 use scuttle_schemas::{DeckyId, HostId, subjects};
@@ -103,7 +103,7 @@ fn reality(swarm: &Swarm) -> Result<BTreeSet<Decky>> {
         let dir = entry?.path();
         let host = dir.file_name().context("a name")?.to_string_lossy();
         let host: HostId = host.parse()?;
-        let deckies = World::peek(&dir)?.into_iter();
+        let deckies = SimulatedHost::read_deckies(&dir)?.into_iter();
         all.extend(deckies.map(|decky| (host.clone(), decky)));
     }
     Ok(all)

@@ -1,6 +1,7 @@
 //! The effects that an agent's state machine asks for.
 
-use scuttle_agent::machine::{Effect, RequestId};
+use scuttle_agent::machine::{Effect, HeartbeatPage};
+use scuttle_agent::nats::request_id::RequestId;
 use scuttle_schemas::subjects::AgentChannel;
 
 use crate::simulation::{Simulation, note};
@@ -18,7 +19,7 @@ impl Simulation {
     ) {
         let id = self.agent_hosts[host].id.clone();
         match effect {
-            Effect::Note(event) => note!(self, "agent {host}: {event:?}"),
+            Effect::Emit(event) => note!(self, "agent {host}: {event:?}"),
             Effect::ReadInventory => {
                 let observation = Box::new(self.agent_hosts[host].deckies.observe(None));
                 let (delay_ms, boot) = (self.rng.pick_below(40), self.agent_hosts[host].boots);
@@ -69,10 +70,10 @@ impl Simulation {
                         .for_host_mut(&id)
                         .note_inventory(host, report, removed.clone());
                 }
-                let request = RequestId::Heartbeat {
+                let request = RequestId::Heartbeat(HeartbeatPage {
                     sequence: message.sequence,
                     page: message.page,
-                };
+                });
                 let subject = AgentChannel::Heartbeat.subject(&id);
                 let reply = self.agent_reply_subject(host, request);
                 self.send_from_agent(host, &subject, Some(&reply), None, &message);

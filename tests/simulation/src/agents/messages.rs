@@ -1,7 +1,8 @@
 //! The messages that an agent sends and receives.
 
 use async_nats::{HeaderMap, Message};
-use scuttle_agent::machine::{Input, RequestId};
+use scuttle_agent::machine::Input;
+use scuttle_agent::nats::request_id::RequestId;
 use scuttle_schemas::agents::AgentCommand;
 use scuttle_schemas::headers::TRACEPARENT;
 use serde::Serialize;
@@ -24,9 +25,9 @@ impl Simulation {
             if !received.subject.starts_with(&own) {
                 return;
             }
-            scuttle_agent::run::reply(received)
+            scuttle_agent::nats::decode_reply(received)
         } else {
-            scuttle_agent::run::command(received)
+            scuttle_agent::nats::decode_command(received)
         };
         let Some(input) = input else { return };
         let is_cancel = matches!(

@@ -29,10 +29,10 @@ impl Simulation {
         let path = Path::new("simulated");
         let rewrite_bytes = self.plan.ledger_rewrite_bytes;
         let mut ledger =
-            DiskLedger::over(agent_host.file.clone(), path, &agent_host.id, rewrite_bytes);
+            DiskLedger::from_file(agent_host.file.clone(), path, &agent_host.id, rewrite_bytes);
         if agent_host.boots == 1 {
             agent_host.file.fail_after(None);
-            ledger.replace(&[]).expect("a new ledger");
+            ledger.replace_entries(&[]).expect("a new ledger");
         }
         let entries = match ledger.load() {
             Ok(entries) => entries,
@@ -132,7 +132,7 @@ impl Simulation {
     ) {
         if !step.writes.is_empty() {
             let mut saved = process.ledger.append(&step.writes);
-            if saved.is_ok() && process.ledger.is_long() {
+            if saved.is_ok() && process.ledger.needs_rewrite() {
                 saved = process.ledger.rewrite(&process.machine.ledger_entries());
             }
             if let Err(error) = saved {

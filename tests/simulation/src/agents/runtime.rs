@@ -1,7 +1,7 @@
 //! The simulated container runtime: deckies are deployed, change their state, and are removed.
 
-use scuttle_agent::machine::{Input, Progress};
-use scuttle_agent::runtime::RuntimeError;
+use scuttle_agent::machine::Input;
+use scuttle_agent::runtime::{Progress, RuntimeError};
 use scuttle_schemas::agents::{ProgressStep, ReportedState};
 use scuttle_schemas::{DeckyId, Text};
 

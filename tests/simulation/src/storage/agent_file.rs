@@ -82,7 +82,7 @@ impl LedgerFile for AgentFile {
         Err(planned_failure())
     }
 
-    fn cut(&mut self, length: u64) -> io::Result<()> {
+    fn truncate(&mut self, length: u64) -> io::Result<()> {
         let mut state = self.lock();
         let fails = state.fails_now();
         if !fails || state.rng.roll_per_mille(500) {
