@@ -56,7 +56,7 @@ async fn from_an_empty_machine_to_a_project_that_is_gone() -> TestResult {
     bus.scuttle(&["decommission", "worker-a"]).await?.done()?;
     let log = || async { Ok::<_, anyhow::Error>(agent.log()) };
     until("the server lets the agent in no more", log, |log| {
-        log.contains("lets this user in no more")
+        log.contains("no longer accepts this user")
     })
     .await?;
     Ok(())

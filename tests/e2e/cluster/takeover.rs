@@ -94,7 +94,7 @@ async fn an_agent_does_not_act_on_a_command_of_an_old_epoch() -> TestResult {
     let controller = stage.cluster.client(Role::Controller).await?;
     let payload = serde_json::to_vec(&AgentCommand::Teardown(late.clone()))?;
     controller.nats().publish(commands, payload.into()).await?;
-    let refusal = "ignored a command of an earlier controller";
+    let refusal = "ignored a command from an earlier controller";
     let line = sim.process().line(refusal).await?;
     assert!(line.contains(&late.operation_id.to_string()), "{line}");
     assert_eq!(stage.operator.states(&host).await?, "decky-03 running");
