@@ -73,14 +73,14 @@ impl Simulation {
         }
     }
 
-    /// One that there is where several controllers share a journal.
+    /// Causes a fault that exists only where several controllers share a journal.
     fn do_shared_fault(&mut self, fault: Fault, controller: usize) {
         let Some(servers) = self.servers.for_controller(controller).cloned() else {
             return;
         };
         match fault {
             Fault::PauseController => self.pause_controller(controller),
-            // A server's clock, or the leader's own, does not go as the others do.
+            // As if a server's clock, or the leader's, ran at a different speed.
             Fault::ExpireLease => servers.expire_lease(),
             Fault::LoseAppendReply => {
                 let faults = [
@@ -103,7 +103,7 @@ impl Simulation {
         }
     }
 
-    /// Trims the journal behind a controller's rows, as far as those contain it.
+    /// Trims the journal up to the point that a controller's rows contain.
     fn trim_journal(&mut self, servers: &NatsServers, controller: usize) {
         let rows = self.controllers[controller].disk.copy_durable();
         let read = ControllerStore::open(&rows, Some(servers.open_journal(controller)))
@@ -120,7 +120,7 @@ impl Simulation {
         }
     }
 
-    /// Rather the one that leads its partition, if one does.
+    /// Prefers a controller that leads its partition.
     fn choose_controller(&mut self) -> usize {
         let any = self.rng.pick_below(self.controllers.len() as u64) as usize;
         let partition = self.partitioning.assignment(any).partition;

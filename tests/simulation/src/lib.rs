@@ -1,6 +1,7 @@
-//! The deterministic simulation. The real core, engine, store, agent state machine and ledger run in one thread, over a simulated
-//! network, clocks and disks, and everything follows from one seed. A separate oracle checks the invariants after every step,
-//! and that all participants agree once the faults have stopped.
+//! The deterministic simulation. The real core, engine, store, agent state machine and ledger run
+//! in one thread, over a simulated network, clocks and disks, and everything follows from one seed.
+//! A separate oracle checks the invariants after every step, and that all participants agree once
+//! the faults have stopped.
 //!
 //! | module | content |
 //! | --- | --- |
@@ -12,8 +13,9 @@
 //! | `network`, `agents`, `controllers`, `clients`, `faults` | what events do |
 //! | `agreement` | the checks at the end of a run |
 //!
-//! A run has one controller with a local store, or several controllers that share a journal (`controllers::leadership`), or
-//! several such groups, one for each partition of the hosts (`state::partitioning`).
+//! A run has one controller with a local store, or several controllers that share a journal
+//! (`controllers::leadership`), or several such groups, one for each partition of the hosts
+//! (`state::partitioning`).
 
 mod agents;
 mod agreement;
@@ -35,18 +37,18 @@ pub use state::counts::Counts;
 
 use simulation::Simulation;
 
-/// How one seed ended.
+/// The outcome of one seed.
 #[derive(Debug)]
 pub struct Outcome {
     /// What was counted.
     pub counts: Counts,
-    /// The first violation invariant.
+    /// The first violation of an invariant.
     pub violation: Option<Violation>,
-    /// What happened, a line an event, if it was wanted.
+    /// What happened, one line per event, if requested.
     pub transcript: Vec<String>,
 }
 
-/// Runs one seed.
+/// Runs one seed, and records a transcript if requested.
 pub fn run(seed: u64, transcript: bool) -> Outcome {
     let mut simulation = Simulation::new(seed, transcript);
     let ended = catch_unwind(AssertUnwindSafe(|| simulation.run()));

@@ -1,5 +1,5 @@
-//! `scuttle-simulation [--seeds N] [--from S] [--seed S [--all]]` runs many seeds on all cores, or one seed with its transcript.
-//! `cargo xtask sim` builds and starts it.
+//! `scuttle-simulation [--seeds N] [--from S] [--seed S [--all]]` runs many seeds on all cores, or
+//! one seed with its transcript. `cargo xtask sim` builds and starts it.
 
 use std::process::ExitCode;
 use std::sync::Mutex;
@@ -8,11 +8,11 @@ use std::time::Instant;
 
 use scuttle_simulation::{Counts, Violation, run};
 
-// A quarter of a seed's time went to allocating.
+// The system allocator took a quarter of a run's time.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
-/// How many lines of a transcript are shown, unless all are wanted.
+/// The number of transcript lines that are printed without `--all`.
 const MAX_LINES_SHOWN: usize = 200;
 
 struct Arguments {
@@ -30,7 +30,7 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // What panics is caught, and told with its transcript.
+    // A panic is caught and reported together with the transcript.
     std::panic::set_hook(Box::new(|_| {}));
     match arguments.seed {
         Some(seed) => run_one(seed, arguments.all),
@@ -67,7 +67,7 @@ fn parse_arguments() -> Result<Arguments, String> {
     Ok(arguments)
 }
 
-/// Runs one seed and shows what happened.
+/// Runs one seed and prints its transcript.
 fn run_one(seed: u64, all: bool) -> ExitCode {
     let outcome = run(seed, true);
     let lines = &outcome.transcript;
@@ -90,7 +90,7 @@ fn run_one(seed: u64, all: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// What many seeds came to.
+/// The totals of many seeds.
 #[derive(Default)]
 struct Totals {
     counts: Counts,
@@ -98,7 +98,7 @@ struct Totals {
     violation: Option<(u64, Violation)>,
 }
 
-/// Runs seeds on all cores until one breaks an invariant.
+/// Runs seeds on all cores until one violates an invariant.
 fn run_many(arguments: &Arguments) -> ExitCode {
     let started_at = Instant::now();
     let (next, end) = (

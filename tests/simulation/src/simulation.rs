@@ -1,5 +1,5 @@
-//! The simulation of one seed: everything that is simulated, and one queue of events in simulated time. What an event does is
-//! in the folder of whatever it happens to.
+//! The simulation of one seed: everything that is simulated, and one queue of events in simulated
+//! time. What an event does is in the folder of whatever it happens to.
 
 use std::collections::BTreeMap;
 
@@ -17,21 +17,19 @@ use crate::state::counts::Counts;
 use crate::state::event::Event;
 use crate::state::partitioning::{Partitioning, ServersByPartition};
 
-/// When the simulated time begins, in milliseconds since 1970.
+/// The start of simulated time, in milliseconds since 1970.
 const EPOCH: i64 = 1_795_425_109_000;
 
 pub(crate) struct Simulation {
-    /// Simulated milliseconds.
+    /// Simulated milliseconds since the start.
     pub(crate) now: u64,
     queue: BTreeMap<(u64, u64), Event>,
     order: u64,
     pub(crate) rng: SeededRng,
     pub(crate) plan: SeedPlan,
-    /// Faults have stopped.
     pub(crate) faults_stopped: bool,
     pub(crate) partitioning: Partitioning,
     pub(crate) controllers: Vec<Controller>,
-    /// What several controllers share.
     pub(crate) servers: ServersByPartition,
     pub(crate) agent_hosts: Vec<AgentHost>,
     pub(crate) operators: Operators,
@@ -40,11 +38,11 @@ pub(crate) struct Simulation {
     pub(crate) counts: Counts,
     pub(crate) violation: Option<Violation>,
     pub(crate) done: bool,
-    /// Lines, if they are wanted.
+    /// The lines of the transcript, if one is wanted.
     pub(crate) transcript: Option<Vec<String>>,
 }
 
-/// Writes a line into the transcript, if one is kept.
+/// Writes a line to the transcript, if there is one.
 macro_rules! note {
     ($simulation:expr, $($text:tt)*) => {
         if $simulation.transcript.is_some() {
@@ -114,13 +112,13 @@ impl Simulation {
         self.schedule(active, Event::StopFaults);
     }
 
-    /// Lets something happen so many milliseconds from now.
+    /// Schedules an event `delay_ms` milliseconds from now.
     pub(crate) fn schedule(&mut self, delay_ms: u64, event: Event) {
         self.order += 1;
         self.queue.insert((self.now + delay_ms, self.order), event);
     }
 
-    /// What a clock shows that is this far off.
+    /// Returns the time on a clock that is `offset` milliseconds ahead.
     pub(crate) fn wall_clock(&self, offset: i64) -> Timestamp {
         Timestamp::from_millis(EPOCH + self.now.cast_signed() + offset)
     }
@@ -132,17 +130,17 @@ impl Simulation {
         }
     }
 
-    /// Notes the first violation invariant.
+    /// Records the first violation.
     pub(crate) fn record_check(&mut self, checked: Result<(), Violation>) {
         if let Err(violation) = checked
             && self.violation.is_none()
         {
-            note!(self, "BROKEN {violation}");
+            note!(self, "VIOLATION {violation}");
             self.violation = Some(violation);
         }
     }
 
-    /// Runs until the end, or until an invariant is violation.
+    /// Runs until the end, or until an invariant is violated.
     pub(crate) fn run(&mut self) {
         while self.violation.is_none()
             && !self.done
@@ -166,27 +164,48 @@ impl Simulation {
             Event::Reconnect(link) => self.reconnect(link),
             Event::NoticeConnection(link) => self.notice_connection(link),
             Event::StartController(controller) => self.start_controller(controller),
-            Event::Decide(controller, run) => self.decide(controller, run),
-            Event::Commit(controller, run) => self.commit(controller, run),
-            Event::SendCommitted(controller, run) => self.send_committed(controller, run),
-            Event::Wake(controller, run, wake) => self.wake(controller, run, wake),
-            Event::CheckLease(controller, run) => self.check_lease(controller, run),
-            Event::TakeOver(controller, run) => self.take_over(controller, run),
-            Event::GatherTimeout(controller, run, number, asked) => {
-                self.gather_times_out(controller, run, number, asked);
+            Event::Decide { controller, run } => self.decide(controller, run),
+            Event::Commit { controller, run } => self.commit(controller, run),
+            Event::SendCommitted { controller, run } => self.send_committed(controller, run),
+            Event::Wake {
+                controller,
+                run,
+                wake,
+            } => self.wake(controller, run, wake),
+            Event::CheckLease { controller, run } => self.check_lease(controller, run),
+            Event::TakeOver { controller, run } => self.take_over(controller, run),
+            Event::GatherTimeout {
+                controller,
+                run,
+                gather: number,
+                requested,
+            } => {
+                self.gather_times_out(controller, run, number, requested);
             }
             Event::FreeDiskSpace(controller) => self.controllers[controller].disk.set_full(false),
             Event::RestoreServers => self.restore_servers(),
             Event::StartAgent(host) => self.start_agent(host),
-            Event::AgentTick(host, boot) => self.agent_tick(host, boot),
-            Event::ReadInventory(host, boot, seen) => self.read_inventory(host, boot, *seen),
-            Event::RemoveDecky(host, boot) => self.remove_decky(host, boot),
-            Event::VerifyTeardown(host, boot, seen) => self.verify_teardown(host, boot, *seen),
+            Event::AgentTick { host, boot } => self.agent_tick(host, boot),
+            Event::ReadInventory {
+                host,
+                boot,
+                observation,
+            } => self.read_inventory(host, boot, *observation),
+            Event::RemoveDecky { host, boot } => self.remove_decky(host, boot),
+            Event::VerifyTeardown {
+                host,
+                boot,
+                observation,
+            } => self.verify_teardown(host, boot, *observation),
             Event::RestoreInventory(host) => self.agent_hosts[host].inventory_fails = false,
             Event::Work => self.do_some_work(),
             Event::Fault => self.cause_fault(),
             Event::OperatorTimeout(request) => self.operator_times_out(request),
-            Event::PageTimeout(subscriber, subject, listing) => {
+            Event::PageTimeout {
+                subscriber,
+                subject,
+                listing,
+            } => {
                 self.page_times_out(subscriber, subject, listing);
             }
             Event::Subscribe(subscriber) => self.subscribe(subscriber),

@@ -23,7 +23,14 @@ impl Simulation {
             Effect::ReadInventory => {
                 let observation = Box::new(self.agent_hosts[host].deckies.observe(None));
                 let (delay_ms, boot) = (self.rng.pick_below(40), self.agent_hosts[host].boots);
-                self.schedule(delay_ms, Event::ReadInventory(host, boot, observation));
+                self.schedule(
+                    delay_ms,
+                    Event::ReadInventory {
+                        host,
+                        boot,
+                        observation,
+                    },
+                );
             }
             Effect::StartTeardown { teardown, .. } => {
                 let now = self.agent_now(host, process.started_at);
@@ -43,7 +50,7 @@ impl Simulation {
                     self.rng.pick_below(self.plan.max_removal_ms),
                     self.agent_hosts[host].boots,
                 );
-                self.schedule(delay_ms, Event::RemoveDecky(host, boot));
+                self.schedule(delay_ms, Event::RemoveDecky { host, boot });
             }
             Effect::PublishProgress {
                 message,
@@ -65,10 +72,12 @@ impl Simulation {
             }
             Effect::RequestHeartbeat(message) => {
                 if let (Some(removed), true) = (removed, message.shards.is_some()) {
-                    let report = (message.boot_id, message.sequence);
-                    self.oracle
-                        .for_host_mut(&id)
-                        .note_inventory(host, report, removed.clone());
+                    self.oracle.for_host_mut(&id).note_inventory(
+                        host,
+                        message.boot_id,
+                        message.sequence,
+                        removed.clone(),
+                    );
                 }
                 let request = RequestId::Heartbeat(HeartbeatPage {
                     sequence: message.sequence,

@@ -20,7 +20,7 @@ impl Simulation {
             return;
         }
         let input = if received.subject.starts_with("_INBOX.") {
-            // Each process has an inbox of its own: an answer to one that is gone reaches nobody.
+            // Each process has its own inbox, so a reply to an earlier process is lost.
             let own = format!("{}.", self.agent_inbox(host));
             if !received.subject.starts_with(&own) {
                 return;
@@ -38,7 +38,8 @@ impl Simulation {
             }
         );
         self.agent_handles(host, input);
-        // What it remembers of a is_cancel is for a late copy of the command: that it is lost by then is rare without this.
+        // Cancellations are remembered for late copies of the command. Without this, an agent would
+        // rarely be killed in between.
         if is_cancel
             && !self.faults_stopped
             && self.plan.kills_agents()
@@ -74,7 +75,8 @@ impl Simulation {
             map.insert(TRACEPARENT, trace.as_str());
             map
         });
-        // Sending happens while the process is taken out of its place.
+        // The process is not in its place while its effects are performed, so `is_connected` cannot
+        // be asked.
         let connected = self.agent_hosts[host].connected;
         let message = build_message(subject, reply, headers, payload.into());
         if connected {

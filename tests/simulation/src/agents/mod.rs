@@ -1,4 +1,5 @@
-//! What happens to agents: the real state machine and ledger, over a simulated disk, clock, connection and runtime.
+//! What happens to agents: the real state machine and ledger, over a simulated disk, clock,
+//! connection and runtime.
 
 pub(crate) mod effects;
 pub(crate) mod messages;

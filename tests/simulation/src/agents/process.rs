@@ -74,7 +74,7 @@ impl Simulation {
         }
     }
 
-    /// Ends an agent's process; another starts later.
+    /// Ends an agent's process. Another one starts later.
     pub(crate) fn end_agent(&mut self, host: usize) {
         if self.agent_hosts[host].process.take().is_some() {
             note!(self, "agent {host} ends");
@@ -90,7 +90,8 @@ impl Simulation {
         let Some(process) = &mut self.agent_hosts[host].process else {
             return;
         };
-        // Up while it counts as connected: the old connection went and a new one came.
+        // If the agent still believes that it is connected, the old connection broke and a new one
+        // was made.
         let was_connected = std::mem::replace(&mut process.believes_connected, connected);
         if was_connected {
             self.agent_handles(host, Input::Disconnected);
@@ -122,7 +123,8 @@ impl Simulation {
         self.apply_agent_step(host, process, step, command.as_ref());
     }
 
-    /// Durable first, then the effects: as the agent's loop does.
+    /// Performs a step as the agent's own loop does: first makes the changes durable, then performs
+    /// the effects.
     fn apply_agent_step(
         &mut self,
         host: usize,
@@ -157,7 +159,7 @@ impl Simulation {
         if process.tick_at != next {
             process.tick_at = next;
             let boot = self.agent_hosts[host].boots;
-            self.schedule(next - self.now, Event::AgentTick(host, boot));
+            self.schedule(next - self.now, Event::AgentTick { host, boot });
         }
         self.agent_hosts[host].process = Some(process);
     }

@@ -10,7 +10,7 @@ use crate::state::agents::deckies::Observation;
 use crate::state::event::Event;
 
 impl Simulation {
-    /// Something deploys a decky, unless it runs already.
+    /// Deploys a decky, unless it is running.
     pub(crate) fn deploy(&mut self, host: usize, name: &DeckyId) {
         if self.agent_hosts[host].deckies.deploy(name) {
             let generation = self.agent_hosts[host].deckies.generations[name];
@@ -35,7 +35,7 @@ impl Simulation {
         }
     }
 
-    /// The running teardown removes one decky, or looks again when none is remaining.
+    /// Removes the next decky of the running teardown, or verifies the teardown when none is left.
     pub(crate) fn remove_decky(&mut self, host: usize, boot: u64) {
         let fails = !self.faults_stopped && self.rng.roll_per_mille(self.plan.removal_failure_rate);
         let delay_ms = self.rng.pick_below(self.plan.max_removal_ms);
@@ -57,7 +57,11 @@ impl Simulation {
             let observation = agent_host.deckies.observe(Some((operation_id, report)));
             self.schedule(
                 delay_ms.min(30),
-                Event::VerifyTeardown(host, boot, Box::new(observation)),
+                Event::VerifyTeardown {
+                    host,
+                    boot,
+                    observation: Box::new(observation),
+                },
             );
             return;
         };
@@ -84,7 +88,7 @@ impl Simulation {
             .for_host(&id)
             .check_removal(&id, &name, operation_id);
         self.record_check(checked);
-        self.schedule(delay_ms, Event::RemoveDecky(host, boot));
+        self.schedule(delay_ms, Event::RemoveDecky { host, boot });
         self.agent_handles(host, Input::InventoryChanged);
         self.agent_handles(
             host,

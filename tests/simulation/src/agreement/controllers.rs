@@ -1,4 +1,5 @@
-//! Whether the controllers agree: exactly one leads each partition, and each knows the durable record.
+//! Whether the controllers agree: exactly one leads each partition, and each knows the durable
+//! record.
 
 use std::collections::BTreeMap;
 
@@ -12,24 +13,25 @@ use scuttle_schemas::shards::ShardsListRequest;
 use serde_json::Value;
 
 use crate::oracle::partition::PartitionOracle;
-use crate::oracle::record::StoredValue;
+use crate::oracle::record::Record;
 use crate::oracle::violation::{NOTHING_LOST, RECORD_MATCHES, Violation, ensure};
 use crate::simulation::Simulation;
 use crate::state::clients::subscriber::{LISTED_TYPES, record_key, strip_unannounced};
 use crate::state::controllers::process::ControllerProcess;
 use crate::storage::controller_store::ControllerStore;
-use crate::storage::nats_servers::NatsServers;
+use crate::storage::nats_servers::{LeaseHolder, NatsServers};
 
-/// By subject, what is listed of it, by key.
+/// For each listed type, the records by key.
 pub(crate) type Lists = [BTreeMap<String, Value>; 3];
 
 impl Simulation {
-    /// Whether all controllers run, and exactly one leads each partition, which the servers say as well.
+    /// Whether all controllers run and exactly one leads each partition, which is also the one that
+    /// holds the lease on the servers.
     pub(crate) fn each_partition_has_one_leader(&self) -> bool {
         let all_run = (self.controllers.iter()).all(|controller| controller.process.is_some());
-        let leads = |holder: (usize, u64)| {
-            let controller = &self.controllers[holder.0];
-            controller.is_leader() && controller.run_number == holder.1
+        let leads = |holder: LeaseHolder| {
+            let controller = &self.controllers[holder.controller];
+            controller.is_leader() && controller.run_number == holder.run
         };
         let mut holders = (self.servers.iter()).map(|servers| servers.lease_holder(self.now));
         let mut leaders = (self.partitioning.count.iter())
@@ -39,7 +41,7 @@ impl Simulation {
             && holders.all(|holder| holder.is_some_and(leads))
     }
 
-    /// Whether every controller has the record as it is durable. Gives what the leaders list.
+    /// Checks that every controller knows the durable record. Returns what the leaders list.
     pub(crate) fn check_controllers(&mut self) -> Result<Lists, Violation> {
         let mut lists = Lists::default();
         for controller in 0..self.controllers.len() {
@@ -50,39 +52,32 @@ impl Simulation {
                 continue;
             };
             if process.term.is_some() {
-                let mut stored = reload_store(
-                    oracle,
-                    servers.map(|servers| (servers, controller)),
-                    process,
-                )?;
+                let mut stored = reload_store(oracle, servers, controller, process)?;
                 let known = list_records(&mut process.state, now);
                 let stored = list_records(&mut stored, now);
                 ensure(known == stored, RECORD_MATCHES, || {
-                    format!("controller {controller} lists {known:?}, and its store {stored:?}")
+                    format!("controller {controller} lists {known:?}, but its store has {stored:?}")
                 })?;
                 for (list, known) in lists.iter_mut().zip(known) {
                     list.extend(known);
                 }
             } else {
                 let caught_up = process.store.catch_up(&mut process.state);
-                let mut stored = reload_store(
-                    oracle,
-                    servers.map(|servers| (servers, controller)),
-                    process,
-                )?;
+                let mut stored = reload_store(oracle, servers, controller, process)?;
                 match caught_up {
                     Ok(()) => {}
-                    // All that it has missed was trimmed: it would read anew before it led.
+                    // Everything that it missed was trimmed. It would load a snapshot before it
+                    // led.
                     Err(StoreError::Journal(JournalError::Trimmed { .. })) => continue,
                     Err(error) => return Err(store_unreadable(&error)),
                 }
-                // What a start sets is what each process has of its own.
+                // `Start` sets what each process has for itself.
                 let known = [&mut process.state, &mut stored].map(|state| {
                     state.step(now, Input::Start);
                     format!("{state:?}")
                 });
                 ensure(known[0] == known[1], RECORD_MATCHES, || {
-                    format!("controller {controller} knows {known:?}, and its store the latter")
+                    format!("controller {controller} and its store differ: {known:?}")
                 })?;
             }
             let holds = scuttle_core::invariants::check_all(&process.state);
@@ -92,16 +87,17 @@ impl Simulation {
     }
 }
 
-/// Reads a store from its beginning, as its next start does: it has what was made durable.
+/// Loads a store as its next start would, and checks that it has everything that became durable.
 fn reload_store(
     oracle: &PartitionOracle,
-    servers: Option<(&NatsServers, usize)>,
+    servers: Option<&NatsServers>,
+    controller: usize,
     process: &mut ControllerProcess,
 ) -> Result<State, Violation> {
     let failed = |error| store_unreadable(&error);
     let mut from_snapshot = None;
     let (store, state) = match (engine::load(&mut process.store), servers) {
-        (Err(StoreError::Journal(JournalError::Trimmed { .. })), Some((servers, controller))) => {
+        (Err(StoreError::Journal(JournalError::Trimmed { .. })), Some(servers)) => {
             let rows = servers.snapshot().unwrap_or_default();
             let opened = ControllerStore::open(&rows, Some(servers.open_journal(controller)));
             let store = from_snapshot.insert(opened.map_err(failed)?);
@@ -111,22 +107,22 @@ fn reload_store(
         (state, _) => (&mut process.store, state),
     };
     let state = state.map_err(failed)?;
-    let mut rows = StoredValue::default();
+    let mut rows = Record::default();
     for change in store.take_loaded() {
         rows.apply(&change, 0);
     }
     let differs = oracle.record.find_difference(&rows);
     ensure(differs.is_none(), NOTHING_LOST, || {
-        format!("at the end: {differs:?}")
+        format!("at the end of the run: {differs:?}")
     })?;
     Ok(state)
 }
 
-pub(crate) fn store_unreadable(error: &StoreError) -> Violation {
+fn store_unreadable(error: &StoreError) -> Violation {
     Violation::new(NOTHING_LOST, format!("the store cannot be read: {error}"))
 }
 
-/// What a state lists, by key.
+/// Lists all records of a state.
 fn list_records(state: &mut State, now: Timestamp) -> Lists {
     let shards = Input::ShardsList(ShardsListRequest::default());
     let hosts = Input::HostsList(HostsListRequest::default());

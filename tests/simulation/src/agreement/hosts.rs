@@ -8,7 +8,7 @@ use crate::oracle::violation::{RECORD_MATCHES, Violation, ensure};
 use crate::state::agents::deckies::Deckies;
 
 impl PartitionOracle {
-    /// Whether the record of a host is what runs there.
+    /// Checks that the record of a host matches the deckies that run on it.
     pub(crate) fn check_host(&self, host: &HostId, deckies: &Deckies) -> Result<(), Violation> {
         for ((_, decky), shard) in self.record.shards.range((host.clone(), first_decky_id())..) {
             if shard.row.host != *host {
@@ -31,7 +31,7 @@ impl PartitionOracle {
             };
             ensure(holds, RECORD_MATCHES, || {
                 format!(
-                    "{host}/{decky} is {:?} ({:?}) on record, and {real:?} in reality",
+                    "{host}/{decky} is {:?} ({:?}) on record, but {real:?} in reality",
                     row.state, row.last_error
                 )
             })?;
@@ -42,7 +42,7 @@ impl PartitionOracle {
                 .shards
                 .contains_key(&(host.clone(), decky.clone()));
             ensure(known, RECORD_MATCHES, || {
-                format!("{host}/{decky} runs, and is not on record")
+                format!("{host}/{decky} is running, but is not on record")
             })?;
         }
         Ok(())

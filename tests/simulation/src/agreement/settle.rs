@@ -1,4 +1,5 @@
-//! The end of a run: faults stop, everything that was accepted must end, and then all participants must agree.
+//! The end of a run: faults stop, everything that was accepted must end, and then all participants
+//! must agree.
 
 use crate::oracle::violation::{NOTHING_LOST, RECORD_MATCHES, Violation, ensure};
 use crate::simulation::{Simulation, note};
@@ -6,15 +7,15 @@ use crate::state::clients::subscriber::LISTED_TYPES;
 use crate::state::connection::Connection;
 use crate::state::event::Event;
 
-/// How often it is looked whether all is quiet, in milliseconds.
+/// How often to check whether the swarm has settled.
 pub(crate) const POLL_INTERVAL_MS: u64 = 2_000;
 
-/// How long it may take until all is quiet: the longest deadline, clocks that are two minutes apart, and the
-/// longest wait of a repetition, twice.
+/// The longest time until the swarm must have settled: the longest deadline, clocks that differ by
+/// two minutes, and twice the longest retry delay.
 const SETTLE_TIMEOUT_MS: u64 = 450_000;
 
 impl Simulation {
-    /// The end of all faults.
+    /// Ends all faults.
     pub(crate) fn stop_faults(&mut self) {
         note!(self, "faults stop");
         self.faults_stopped = true;
@@ -36,7 +37,8 @@ impl Simulation {
         self.schedule(POLL_INTERVAL_MS, Event::CheckSettled);
     }
 
-    /// Looks whether all is quiet; then, an interval later, whether all agree.
+    /// Checks whether the swarm has settled, and, after a quiet period, whether all participants
+    /// agree.
     pub(crate) fn check_settled(&mut self) {
         let since = self.now - self.plan.active_ms;
         let open = self.oracle.open_operations().next();
@@ -55,13 +57,14 @@ impl Simulation {
                         .for_host(&agent_host.id)
                         .is_online(&agent_host.id))
         });
-        // Late messages of before may still come.
+        // Delayed messages from before may still arrive.
         let leads = self.each_partition_has_one_leader();
         if since > self.plan.max_delay_ms && open.is_none() && waiting.is_none() && leads {
             if self.oracle.quiet_since == 0 {
                 self.oracle.quiet_since = self.now;
             }
-            // One heartbeat interval and the debounce before it; for subscribers, a repeated revision.
+            // One heartbeat interval and the debounce before it. For subscribers, one repeated
+            // revision.
             let quiet_ms = u64::from(self.plan.heartbeat_interval_ms).max(5_000) + 5_000;
             if self.now - self.oracle.quiet_since > quiet_ms {
                 let checked = self.check_agreement();
@@ -74,7 +77,7 @@ impl Simulation {
         }
         if since > SETTLE_TIMEOUT_MS + self.plan.max_timeout_s * 1000 {
             let what = format!(
-                "not quiet {since} ms after the last fault: open {open:?}, waiting agent {waiting:?}, one controller leads each: {leads}"
+                "not settled {since} ms after the last fault: open operation {open:?}, busy agent {waiting:?}, each partition has one leader: {leads}"
             );
             self.record_check(Err(Violation::new(NOTHING_LOST, what)));
         }
@@ -86,7 +89,7 @@ impl Simulation {
             for id in &oracle.accepted_ids {
                 let ended = oracle.record.operations.get(id);
                 ensure(ended.is_some(), NOTHING_LOST, || {
-                    format!("{id} was accepted, and is not on record")
+                    format!("{id} was accepted, but is not on record")
                 })?;
             }
         }
@@ -95,13 +98,13 @@ impl Simulation {
             if oracle.is_enrolled(&agent_host.id) {
                 oracle.check_host(&agent_host.id, &agent_host.deckies)?;
             } else {
-                let left = oracle
+                let remaining = oracle
                     .record
                     .shards
                     .keys()
                     .find(|(host, _)| *host == agent_host.id);
-                ensure(left.is_none(), RECORD_MATCHES, || {
-                    format!("{left:?} is on record, and its host is not in the swarm")
+                ensure(remaining.is_none(), RECORD_MATCHES, || {
+                    format!("{remaining:?} is on record, but its host is not in the swarm")
                 })?;
             }
         }
@@ -110,7 +113,7 @@ impl Simulation {
             for (subject, list) in lists.iter().enumerate() {
                 if let Err(what) = subscriber.compare_with(subject, list, self.partitioning.count) {
                     let what = format!(
-                        "subscriber {index} of {}: {what}",
+                        "subscriber {index}, subject {}: {what}",
                         LISTED_TYPES[subject].broadcast_subject
                     );
                     return Err(Violation::new(RECORD_MATCHES, what));

@@ -1,4 +1,5 @@
-//! Operators: a request is sent again while it has no reply, and abandoned after some attempts, as people do.
+//! Operators: a request is sent again while it has no reply, and abandoned after some attempts, as
+//! people do.
 
 use async_nats::{HeaderMap, Message};
 use scuttle_schemas::teardown::TeardownAccepted;
@@ -10,10 +11,10 @@ use crate::state::clients::operators::OpenRequest;
 use crate::state::connection::{Connection, build_message, inbox_prefix};
 use crate::state::event::Event;
 
-/// How long an operator waits for an reply, in milliseconds.
+/// How long an operator waits for a reply before the next attempt.
 const REPLY_TIMEOUT_MS: u64 = 2_500;
 
-/// Whether an reply is none: another controller has it.
+/// Whether the reply says that another controller leads, so that the request is sent again.
 fn is_not_leader(payload: &[u8]) -> bool {
     serde_json::from_slice::<ErrorReplyBody>(payload)
         .is_ok_and(|body| body.error.code == ErrorCode::NotLeader)

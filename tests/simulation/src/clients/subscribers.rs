@@ -8,7 +8,7 @@ use crate::state::clients::subscriber::{LISTED_TYPES, Listing};
 use crate::state::connection::{Connection, build_message, inbox_prefix};
 use crate::state::event::Event;
 
-/// How long a page is waited for, in milliseconds.
+/// How long to wait for a page before the next attempt.
 pub(crate) const PAGE_TIMEOUT_MS: u64 = 2_000;
 
 impl Simulation {
@@ -19,7 +19,7 @@ impl Simulation {
         }
     }
 
-    /// Begins a listing, instead of the one that may be at work.
+    /// Starts a listing. It replaces one that may be in progress.
     fn start_listing(&mut self, subscriber: usize, subject: usize) {
         let view = &mut self.subscribers[subscriber].views[subject];
         view.listing = Some(Listing {
@@ -48,7 +48,11 @@ impl Simulation {
         self.send(Connection::Subscriber(subscriber), &request);
         self.schedule(
             PAGE_TIMEOUT_MS,
-            Event::PageTimeout(subscriber, subject, number),
+            Event::PageTimeout {
+                subscriber,
+                subject,
+                listing: number,
+            },
         );
     }
 
@@ -92,7 +96,11 @@ impl Simulation {
         if next.is_some() {
             self.request_page(subscriber, subject);
         } else if view.listings > number {
-            let timeout = Event::PageTimeout(subscriber, subject, view.listings);
+            let timeout = Event::PageTimeout {
+                subscriber,
+                subject,
+                listing: view.listings,
+            };
             self.schedule(PAGE_TIMEOUT_MS, timeout);
         }
     }

@@ -1,4 +1,5 @@
-//! The work of a seed: what operators request, and which deckies are deployed or change their state.
+//! The work of a seed: what operators request, and which deckies are deployed or change their
+//! state.
 
 use scuttle_schemas::{DeckyId, subjects};
 use serde_json::json;

@@ -1,5 +1,5 @@
-//! The leader's engine: the real `decide` and `commit`, one event each, so that batches wait to be committed, and a crash or a
-//! pause can happen in between.
+//! The leader's engine: the real `decide` and `commit`, one event each, so that batches wait to be
+//! committed, and a crash or a pause can happen in between.
 
 use scuttle_controller::engine::{self, CommitFailed, CommittedBatch, PendingBatch};
 use scuttle_controller::store::Store;
@@ -10,7 +10,7 @@ use crate::state::controllers::requester::Requester;
 use crate::state::event::Event;
 use crate::storage::nats_servers::NatsServers;
 
-/// How many decided batches delay_ms for the disk at the max_count, as in the engine.
+/// The largest number of batches that wait to be committed. The engine has the same limit.
 const MAX_PENDING_BATCHES: usize = 4;
 
 impl Simulation {
@@ -22,7 +22,7 @@ impl Simulation {
             && term.pending_batches.len() < MAX_PENDING_BATCHES
         {
             term.deciding = true;
-            self.schedule(delay_ms, Event::Decide(controller, run));
+            self.schedule(delay_ms, Event::Decide { controller, run });
         }
     }
 
@@ -59,7 +59,11 @@ impl Simulation {
         }
         let more = !term.inbox.is_empty();
         term.wakes += 1;
-        let wake = Event::Wake(controller, run, term.wakes);
+        let wake = Event::Wake {
+            controller,
+            run,
+            wake: term.wakes,
+        };
         let timeout = engine::next_timeout(&process.state, now).as_millis() as u64;
         let commit = !term.pending_batches.is_empty() && !term.committing;
         term.committing |= commit;
@@ -74,7 +78,7 @@ impl Simulation {
 
     fn schedule_commit(&mut self, controller: usize, run: u64) {
         let delay_ms = self.rng.pick_between(1, self.plan.max_fsync_ms);
-        self.schedule(delay_ms, Event::Commit(controller, run));
+        self.schedule(delay_ms, Event::Commit { controller, run });
     }
 
     pub(crate) fn commit(&mut self, controller: usize, run: u64) {
@@ -113,7 +117,8 @@ impl Simulation {
         }
     }
 
-    /// Appends batches, and has the oracle look at what is there then; whether that went well, as far as the leader knows.
+    /// Appends batches and has the oracle check what became durable. Returns whether the append
+    /// succeeded, as far as the leader knows.
     fn append_batches(&mut self, controller: usize, batches: Vec<PendingBatch<Requester>>) -> bool {
         let Some(process) = &mut self.controllers[controller].process else {
             return false;
@@ -135,12 +140,12 @@ impl Simulation {
             }
         };
         match grown {
-            // The next start finds out.
+            // The next start shows what became durable.
             None if failed => self
                 .oracle
                 .for_controller(controller)
                 .note_failed_append(appended),
-            // A leader may not know that it was appended, and it may not have been.
+            // The append failed and nothing was stored.
             Some(false) if !appended.is_empty() => {}
             _ => self.check_appended(controller, &appended, &committed),
         }
@@ -150,7 +155,7 @@ impl Simulation {
         !failed
     }
 
-    /// Makes a checkpoint now and then; whether it could.
+    /// Makes a checkpoint from time to time. Returns false if that failed.
     pub(crate) fn checkpoint(&mut self, controller: usize) -> bool {
         if !self.rng.roll_per_mille(60) {
             return true;
@@ -160,7 +165,7 @@ impl Simulation {
         process.is_none_or(|process| process.store.checkpoint(changes).is_ok())
     }
 
-    /// Something was appended, and this is what is to be told of it.
+    /// Has the oracle check changes that became durable, and the effects that follow from them.
     fn check_appended(
         &mut self,
         controller: usize,
@@ -178,7 +183,8 @@ impl Simulation {
         }
     }
 
-    /// A process whose store does not take what it decided knows nothing more: it ends, or leads no more.
+    /// Ends the process, or steps down: after a failed append, the state in memory may differ from
+    /// the store.
     fn handle_append_failure(&mut self, controller: usize) {
         let ends = self.servers.for_controller(controller).is_none()
             || (self.plan.kills_controllers() && self.rng.roll_per_mille(300));

@@ -1,5 +1,5 @@
-//! Which of several controllers leads: each follows the shared journal and checks the lease, takes over when the lease is free,
-//! and follows again when its term has ended.
+//! Which of several controllers leads: each follows the shared journal and checks the lease, takes
+//! over when the lease is free, and follows again when its term has ended.
 
 use std::ops::Range;
 
@@ -8,16 +8,16 @@ use scuttle_controller::store::{Store, StoreError};
 use crate::simulation::{Simulation, note};
 use crate::state::controllers::leader_term::LeaderTerm;
 use crate::state::event::Event;
-use crate::storage::nats_servers::{LEASE_TTL_MS, Renewal};
+use crate::storage::nats_servers::{LEASE_TTL_MS, LeaseHolder, Renewal};
 
-/// How often one that follows looks at the lease, in milliseconds.
+/// How often a follower checks the lease.
 pub(crate) const POLL_INTERVAL_MS: u64 = 250;
 
-/// How often a lease is renewed in its time.
+/// How many times a lease is renewed within its TTL.
 const RENEWALS_PER_TTL: u64 = 4;
 
 impl Simulation {
-    /// Whether a controller leads by its own view: one that shares its journal with none always does.
+    /// Whether a controller believes that it leads. A controller with a local store always does.
     pub(crate) fn holds_lease(&self, controller: usize) -> bool {
         let process = self.controllers[controller].process.as_ref();
         let until = process.and_then(|process| process.lease);
@@ -25,7 +25,7 @@ impl Simulation {
             || until.is_some_and(|until| self.now < until)
     }
 
-    /// Renews the lease, or follows and looks whether it is free.
+    /// Renews the lease, or follows the journal and tries to acquire the lease.
     pub(crate) fn check_lease(&mut self, controller: usize, run: u64) {
         let Some(process) = self.controllers[controller].process_of_run(run) else {
             return;
@@ -50,13 +50,13 @@ impl Simulation {
             self.try_acquire_lease(controller, run);
             POLL_INTERVAL_MS
         };
-        self.schedule(delay_ms, Event::CheckLease(controller, run));
+        self.schedule(delay_ms, Event::CheckLease { controller, run });
     }
 
-    /// Whether it leads yet.
+    /// Renews the lease. Returns whether the controller still holds it.
     pub(crate) fn renew(&mut self, controller: usize, run: u64) -> bool {
         let renewed = (self.servers.for_controller(controller))
-            .map(|servers| servers.renew_lease((controller, run), self.now));
+            .map(|servers| servers.renew_lease(LeaseHolder { controller, run }, self.now));
         match renewed {
             Some(Renewal::Renewed) => {
                 self.extend_lease(controller);
@@ -67,7 +67,7 @@ impl Simulation {
         }
     }
 
-    /// It counts from before it asked.
+    /// The lease counts from before the request was sent.
     fn extend_lease(&mut self, controller: usize) {
         let until = self.now + LEASE_TTL_MS - self.rng.pick_below(50);
         if let Some(process) = &mut self.controllers[controller].process {
@@ -76,17 +76,19 @@ impl Simulation {
     }
 
     fn try_acquire_lease(&mut self, controller: usize, run: u64) {
-        let acquired = (self.servers.for_controller(controller))
-            .is_some_and(|servers| servers.acquire_lease((controller, run), self.now));
+        let acquired = (self.servers.for_controller(controller)).is_some_and(|servers| {
+            servers.acquire_lease(LeaseHolder { controller, run }, self.now)
+        });
         if acquired {
             note!(self, "controller {controller} acquired the lease");
             self.extend_lease(controller);
             let delay_ms = self.rng.pick_below(300);
-            self.schedule(delay_ms, Event::TakeOver(controller, run));
+            self.schedule(delay_ms, Event::TakeOver { controller, run });
         }
     }
 
-    /// Applies some of what the leader has appended since, and makes a checkpoint now and then.
+    /// Applies some of the messages that the leader has appended since, and makes a checkpoint from
+    /// time to time.
     fn follow_journal(&mut self, controller: usize) -> Result<(), StoreError> {
         let Some(process) = &mut self.controllers[controller].process else {
             return Ok(());
@@ -103,7 +105,7 @@ impl Simulation {
         Ok(())
     }
 
-    /// The lease is its own: it reads what it does not know yet, and leads.
+    /// Reads the rest of the journal after the lease was acquired, and starts to lead.
     pub(crate) fn take_over(&mut self, controller: usize, run: u64) {
         let holds = self.holds_lease(controller);
         let Some(process) = self.controllers[controller].process_of_run(run) else {
@@ -120,7 +122,8 @@ impl Simulation {
         }
     }
 
-    /// Begins a term. Its first batch raises the epoch: if that can be appended, nobody else has appended since.
+    /// Starts a term. Its first batch raises the epoch. If that can be appended, no other
+    /// controller has appended since.
     pub(crate) fn start_term(&mut self, controller: usize, run: u64) {
         let Some(process) = self.controllers[controller].process_of_run(run) else {
             return;
@@ -133,7 +136,7 @@ impl Simulation {
         self.decide(controller, run);
     }
 
-    /// Ends a term: whoever waits asks again, and what is known is read again.
+    /// Ends a term: replies `not_leader` to all waiting requests, and loads the store again.
     pub(crate) fn step_down(&mut self, controller: usize) {
         let controller_state = &mut self.controllers[controller];
         let (run, leads) = (controller_state.run_number, controller_state.is_leader());
@@ -157,13 +160,13 @@ impl Simulation {
         if let Some(servers) = self.servers.for_controller(controller)
             && self.rng.roll_per_mille(500)
         {
-            servers.release_lease((controller, run));
+            servers.release_lease(LeaseHolder { controller, run });
         }
         self.controllers[controller].process = None;
         self.start_controller(controller);
     }
 
-    /// How many of these controllers lead, as they see it.
+    /// Counts the controllers that believe that they lead.
     pub(crate) fn count_leaders(&self, controllers: Range<usize>) -> usize {
         let leads = |controller: &usize| {
             self.controllers[*controller].is_leader() && self.holds_lease(*controller)

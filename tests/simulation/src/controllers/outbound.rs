@@ -14,10 +14,11 @@ impl Simulation {
     pub(crate) fn pause_before_sending(&mut self, controller: usize, run: u64) {
         self.pause_controller(controller);
         let delay_ms = self.controllers[controller].pause.until - self.now;
-        self.schedule(delay_ms, Event::SendCommitted(controller, run));
+        self.schedule(delay_ms, Event::SendCommitted { controller, run });
     }
 
-    /// Replies, then effects: as outbound does, if the controller leads yet. A crash or a pause may come between any two.
+    /// Sends what is committed: replies first, then effects, as long as the controller holds its
+    /// lease. A crash or a pause may happen between any two messages.
     pub(crate) fn send_committed(&mut self, controller: usize, run: u64) {
         let interrupted = !self.faults_stopped
             && (self.plan.kills_controllers() || self.plan.pauses_controllers())

@@ -5,7 +5,7 @@ use crate::state::controllers::process::Pause;
 use crate::state::event::Event;
 
 impl Simulation {
-    /// Stops the process amid whatever it is at, for a while.
+    /// Pauses the process for some time, wherever it is.
     pub(crate) fn pause_controller(&mut self, controller: usize) {
         let pause_ms = self.rng.pick_between(100, 8_000);
         let with_clock = self.rng.roll_per_mille(300);
@@ -39,10 +39,11 @@ impl Simulation {
         self.controllers[controller].pause.until > self.now
     }
 
-    /// What happens to a stopped process waits until it goes on; for a time on its own clock, until that shows it.
+    /// Reschedules an event of a paused process for when the process resumes. An event on the
+    /// process's own clock happens later if that clock stopped too.
     pub(crate) fn postpone(&mut self, controller: usize, event: Event) {
         let pause = &self.controllers[controller].pause;
-        let uses_its_clock = matches!(event, Event::CheckLease(..) | Event::Wake(..));
+        let uses_its_clock = matches!(event, Event::CheckLease { .. } | Event::Wake { .. });
         let at = if pause.with_clock && uses_its_clock {
             self.now + (pause.until - pause.since)
         } else {

@@ -1,5 +1,5 @@
-//! The controller's process: how it starts and ends. A controller with a local store leads as long as it runs. One of several
-//! controllers follows until it leads, see `leadership`.
+//! The controller's process: how it starts and ends. A controller with a local store leads as long
+//! as it runs. One of several controllers follows until it leads, see `leadership`.
 
 use scuttle_controller::engine;
 use scuttle_controller::store::{JournalError, Store, StoreError};
@@ -10,9 +10,9 @@ use crate::simulation::{Simulation, note};
 use crate::state::controllers::process::{ControllerProcess, Pause};
 use crate::state::event::Event;
 use crate::storage::controller_store::ControllerStore;
-use crate::storage::nats_servers::NatsServers;
+use crate::storage::nats_servers::{LeaseHolder, NatsServers};
 
-/// Whether this keeps a controller from starting for a while, and is no damage.
+/// Whether this error only delays the start of a controller, and is no damage.
 fn is_transient(error: &StoreError) -> bool {
     match error {
         StoreError::Io { cause, .. } => cause.kind() == std::io::ErrorKind::StorageFull,
@@ -77,7 +77,8 @@ impl Simulation {
         }
     }
 
-    /// StoredValue that end before the journal begins are replaced by somebody else's.
+    /// Replaces rows that end before the start of the trimmed journal with another controller's
+    /// snapshot.
     fn restore_from_snapshot(&mut self, controller: usize, error: &StoreError) {
         if let StoreError::Journal(JournalError::Trimmed { .. }) = error
             && let Some(rows) = self
@@ -89,7 +90,7 @@ impl Simulation {
         }
     }
 
-    /// Ends the process as a kill does, or a loss of power; another starts later.
+    /// Ends the process as a kill or a power loss does. Another one starts later.
     pub(crate) fn end_controller(&mut self, controller: usize, power: bool) {
         let controller_state = &mut self.controllers[controller];
         let Some(process) = controller_state.process.take() else {
@@ -114,7 +115,8 @@ impl Simulation {
         self.schedule(delay_ms, Event::StartController(controller));
     }
 
-    /// Ends the process as a shutdown does: what has come is decided and told.
+    /// Ends the process as a graceful shutdown does: everything received is decided, committed and
+    /// sent.
     pub(crate) fn stop_controller(&mut self, controller: usize) {
         if self.is_paused(controller) {
             return;
@@ -134,7 +136,7 @@ impl Simulation {
         {
             self.commit(controller, run);
         }
-        // It may have been deposed, or stopped amid its last words.
+        // The controller may have stepped down, or been paused, during the last commits.
         if self.controllers[controller].run_number != run || self.is_paused(controller) {
             return;
         }
@@ -143,7 +145,7 @@ impl Simulation {
         };
         while process.store.journal_len() > 0 && process.store.checkpoint(1_000).is_ok() {}
         if let Some(servers) = self.servers.for_controller(controller) {
-            servers.release_lease((controller, run));
+            servers.release_lease(LeaseHolder { controller, run });
         }
         note!(self, "controller {controller} stops");
         drop(process);

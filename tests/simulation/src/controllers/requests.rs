@@ -1,4 +1,5 @@
-//! What a controller does with a message that it receives: reject it, queue it for the engine, or start to gather a list.
+//! What a controller does with a message that it receives: reject it, queue it for the engine, or
+//! start to gather a list.
 
 use async_nats::Message;
 use scuttle_controller::engine::Job;
@@ -10,6 +11,7 @@ use scuttle_schemas::subjects::{self, AgentChannel};
 use crate::oracle::reports::Report;
 use crate::simulation::{Simulation, note};
 use crate::state::controllers::requester::Requester;
+use crate::state::controllers::scatter_gather::ScatterGather;
 use crate::state::partitioning::{find_endpoint, find_gathered_list};
 
 impl Simulation {
@@ -61,7 +63,9 @@ impl Simulation {
         match decoded {
             Ok(input) => {
                 if let Some(endpoint) = gathered_list {
-                    self.start_gather(controller, endpoint, (requester, input), message);
+                    let payload = message.payload.clone();
+                    let gather = ScatterGather::new(requester, endpoint, input, payload);
+                    self.start_gather(controller, gather);
                     return;
                 }
                 let report = Report::from_input(&input);

@@ -1,47 +1,31 @@
-//! Lists of the whole swarm. The controller's own scatter-gather is async, so it is simulated here: the first partition's
-//! leader requests a page from the leader of its own partition, then from those of the others, and merges them. If one of them
-//! rejects the request or does not reply, the list fails.
-
-use std::collections::BTreeMap;
+//! Lists of the whole swarm. The controller's own scatter-gather is async, so it is simulated here:
+//! the first partition's leader requests a page from the leader of its own partition, then from
+//! those of the others, and merges them. If one of them rejects the request or does not reply, the
+//! list fails.
 
 use async_nats::{Message, StatusCode};
 use scuttle_controller::leadership::term::StopReason;
-use scuttle_controller::request::endpoint::Endpoint;
-use scuttle_core::{Input, Reply};
+use scuttle_core::Reply;
 use scuttle_schemas::{ErrorReply, ErrorReplyBody, Partition, headers, subjects};
 
 use crate::simulation::{Simulation, note};
 use crate::state::connection::{Connection, build_message};
-use crate::state::controllers::requester::Requester;
 use crate::state::controllers::scatter_gather::{ScatterGather, partition_unavailable};
 use crate::state::event::Event;
 
-/// How long a leader is waited for, in milliseconds.
+/// How long to wait for the reply of a leader.
 pub(crate) const PAGE_TIMEOUT_MS: u64 = 2_000;
 
 impl Simulation {
-    pub(crate) fn start_gather(
-        &mut self,
-        controller: usize,
-        endpoint: Endpoint,
-        (requester, input): (Requester, Input),
-        request: &Message,
-    ) {
+    pub(crate) fn start_gather(&mut self, controller: usize, gather: ScatterGather) {
         let Some(term) = self.controllers[controller].leader_term() else {
             return;
         };
         let number = term.gather_count;
         term.gather_count += 1;
-        let gather = ScatterGather {
-            requester,
-            endpoint,
-            input,
-            payload: request.payload.clone(),
-            requested: Vec::new(),
-            pages: BTreeMap::new(),
-        };
         term.scatter_gathers.insert(number, gather);
-        // What the others do not contain yet is told under a higher revision than the page of the first has.
+        // The first partition's page comes first. Then everything that the other pages do not
+        // contain yet is relayed later, under a higher revision than that page has.
         self.request_pages(controller, number, vec![Partition::FIRST]);
     }
 
@@ -67,11 +51,16 @@ impl Simulation {
         }
         self.schedule(
             PAGE_TIMEOUT_MS,
-            Event::GatherTimeout(controller, run, number, requested),
+            Event::GatherTimeout {
+                controller,
+                run,
+                gather: number,
+                requested,
+            },
         );
     }
 
-    /// Nobody waits longer for those that were requested by then.
+    /// Fails the list if some of the partitions that had been asked by then have not replied.
     pub(crate) fn gather_times_out(
         &mut self,
         controller: usize,
@@ -87,15 +76,15 @@ impl Simulation {
         }
     }
 
-    /// The answer of a partition's leader.
+    /// Handles the reply of a partition's leader.
     pub(crate) fn gather_receives(&mut self, controller: usize, received: &Message) {
         let mut tokens = received.subject.split('.').skip(2);
         let mut token = || tokens.next()?.parse::<u64>().ok();
         let (Some(run), Some(number), Some(partition)) = (token(), token(), token()) else {
             return;
         };
-        let of = self.partitioning.count;
-        let Some(partition) = of.iter().nth(partition as usize) else {
+        let partitions = self.partitioning.count;
+        let Some(partition) = partitions.iter().nth(partition as usize) else {
             return;
         };
         let process = self.controllers[controller].process_of_run(run);
@@ -111,14 +100,16 @@ impl Simulation {
             self.finish_gather(controller, number, Err(refusal));
             return;
         }
-        // Of two that both believe to lead, the first that answers counts.
+        // If two controllers believe that they lead, the first reply counts.
         let page = gather.pages.entry(partition);
         page.or_insert_with(|| received.payload.clone());
         if !gather.is_complete() {
             return;
         }
-        let only = gather.host_filter().map(|host| of.partition_of_host(host));
-        let others = of.iter().skip(1);
+        let only = gather
+            .host_filter()
+            .map(|host| partitions.partition_of_host(host));
+        let others = partitions.iter().skip(1);
         let others = others.filter(|other| only.is_none_or(|only| only == *other));
         let remaining: Vec<_> = others
             .filter(|other| !gather.requested.contains(other))

@@ -18,9 +18,9 @@ impl Simulation {
         }
     }
 
-    /// Cuts a connection; its end learns of that later, or never.
+    /// Breaks a connection for `outage_ms`. Its owner notices late, or never.
     pub(crate) fn disconnect(&mut self, connection: Connection, outage_ms: u64) {
-        note!(self, "cut     {connection:?} for {outage_ms} ms");
+        note!(self, "disconnect {connection:?} for {outage_ms} ms");
         match connection {
             Connection::Controller(controller) => self.set_controller_connected(controller, false),
             Connection::Agent(host) => self.agent_hosts[host].connected = false,

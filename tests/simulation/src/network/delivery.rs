@@ -1,5 +1,5 @@
-//! Delivery: each message arrives once, twice, late or never. A message to a receiver that is disconnected is lost, as with core
-//! NATS.
+//! Delivery: each message arrives once, twice, late or never. A message to a receiver that is
+//! disconnected is lost, as with core NATS.
 
 use async_nats::{Message, StatusCode};
 use bytes::Bytes;
@@ -9,7 +9,6 @@ use crate::state::connection::{Connection, Delivery, build_message};
 use crate::state::event::Event;
 
 impl Simulation {
-    /// Publishes.
     pub(crate) fn send(&mut self, from: Connection, message: &Message) {
         self.counts.sent += 1;
         if !self.is_connected(from) {
@@ -19,7 +18,7 @@ impl Simulation {
         self.route(from, message);
     }
 
-    /// Publishes for an agent that is known to be alive and connected.
+    /// Sends a message for an agent that is known to be alive and connected.
     pub(crate) fn send_connected(&mut self, from: Connection, message: &Message) {
         self.counts.sent += 1;
         self.route(from, message);
@@ -32,7 +31,7 @@ impl Simulation {
         {
             self.counts.dropped += u64::from(receivers.is_empty());
             let mut no_responders = build_message(reply, None, None, Bytes::new());
-            note!(self, "lost    {}: no_responders is there", message.subject);
+            note!(self, "lost    {}: no responders", message.subject);
             no_responders.status = Some(StatusCode::NO_RESPONDERS);
             self.schedule(
                 1,
@@ -50,7 +49,11 @@ impl Simulation {
     fn transmit(&mut self, from: Connection, to: Connection, message: &Message) {
         if !self.is_connected(to) {
             self.counts.dropped += 1;
-            note!(self, "lost    {} to {to:?}, which is away", message.subject);
+            note!(
+                self,
+                "lost    {} to {to:?}, which is not connected",
+                message.subject
+            );
             return;
         }
         let copies = if self.faults_stopped {
@@ -82,7 +85,7 @@ impl Simulation {
             self.counts.dropped += 1;
             note!(
                 self,
-                "lost    {} to {:?}, which is away",
+                "lost    {} to {:?}, which is not connected",
                 delivery.message.subject,
                 delivery.to
             );

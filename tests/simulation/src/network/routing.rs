@@ -1,4 +1,5 @@
-//! Routing: which connections a message goes to, and in which order the messages between controllers arrive.
+//! Routing: which connections a message goes to, and in which order the messages between
+//! controllers arrive.
 
 use scuttle_schemas::subjects::{self, AgentChannel};
 
@@ -39,7 +40,8 @@ impl Simulation {
                 .map(|(index, _)| Connection::Subscriber(index))
                 .collect();
         }
-        // Whoever believes to lead: two may for a while, and both hear everything.
+        // Everyone who believes to be the leader receives the message. For a short time, that may
+        // be two controllers.
         (0..self.controllers.len())
             .filter(|controller| self.controllers[*controller].is_leader())
             .filter(|controller| self.leader_receives(*controller, subject))
@@ -49,7 +51,7 @@ impl Simulation {
 }
 
 impl Simulation {
-    /// Whether a leader has subscribed a subject that clients, agents and other leaders send to.
+    /// Whether a leader subscribes to a subject that clients, agents and other leaders send to.
     pub(crate) fn leader_receives(&self, controller: usize, subject: &str) -> bool {
         let assignment = self.partitioning.assignment(controller);
         if !assignment.is_one_of_several() {
@@ -63,8 +65,8 @@ impl Simulation {
         !subjects::is_partition_request(subject) || find_endpoint(assignment, subject).is_some()
     }
 
-    /// How long a message takes that is to come after `delay_ms`, but not before what the same leader told the others earlier: one
-    /// connection keeps the order.
+    /// Returns the delay of a message. Relays of one leader arrive in the order in which they were
+    /// sent, because they share a connection.
     pub(crate) fn keep_order(&mut self, from: Connection, subject: &str, delay_ms: u64) -> u64 {
         let Connection::Controller(controller) = from else {
             return delay_ms;

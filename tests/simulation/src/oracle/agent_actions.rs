@@ -7,7 +7,7 @@ use crate::oracle::partition::PartitionOracle;
 use crate::oracle::violation::{AT_MOST_ONCE, DURABLE_FIRST, OWN_HOST_ONLY, Violation, ensure};
 
 impl PartitionOracle {
-    /// An agent is about to touch its runtime.
+    /// Checks a teardown that an agent is about to start.
     pub(crate) fn check_teardown_start(
         &self,
         host: usize,
@@ -18,7 +18,7 @@ impl PartitionOracle {
         let operation = teardown.operation_id;
         let row = self.record.operations.get(&operation);
         let Some(row) = row else {
-            let what = format!("agent {host} begins {operation}, which is not durable");
+            let what = format!("agent {host} starts {operation}, which is not durable");
             return Err(Violation::new(DURABLE_FIRST, what));
         };
         ensure(
@@ -26,7 +26,7 @@ impl PartitionOracle {
             OWN_HOST_ONLY,
             || {
                 format!(
-                    "agent {host} begins {operation} of {} {:?}",
+                    "agent {host} starts {operation}, which is for {} {:?}",
                     row.host, row.decky
                 )
             },
@@ -36,14 +36,14 @@ impl PartitionOracle {
             AT_MOST_ONCE,
             || {
                 format!(
-                    "agent {host} begins {operation} at {wall}, more than 60 s past its deadline {}",
+                    "agent {host} starts {operation} at {wall}, more than 60 s past its deadline {}",
                     row.deadline
                 )
             },
         )
     }
 
-    /// A runtime removes a decky.
+    /// Checks the removal of a decky by an agent's runtime.
     pub(crate) fn check_removal(
         &self,
         host: &HostId,
@@ -55,7 +55,7 @@ impl PartitionOracle {
             row.host == *host && row.decky.as_ref().is_none_or(|only| only == decky)
         });
         ensure(covers, OWN_HOST_ONLY, || {
-            format!("{host}/{decky} is removed for {operation}, which is not about it")
+            format!("{host}/{decky} is removed for {operation}, which does not cover it")
         })
     }
 }

@@ -1,5 +1,5 @@
-//! The rules that bind an agent across its restarts: it executes an operation at most once, never a cancelled one, and none for
-//! a deposed controller.
+//! The rules that bind an agent across its restarts: it executes an operation at most once, never a
+//! cancelled one, and none for a deposed controller.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use scuttle_schemas::agents::AgentCommand;
 
 use crate::oracle::violation::{AT_MOST_ONCE, Violation};
 
-/// What is known of an agent from what it did, for the rules that bind it across its restarts.
+/// What the agents of one host have done so far, across their restarts.
 #[derive(Debug, Default)]
 pub(crate) struct AgentHistory {
-    /// Operations whose result it has told.
+    /// Operations whose result was reported.
     ended: BTreeSet<OperationId>,
     started: BTreeSet<OperationId>,
-    /// Withdrawn before they were started.
+    /// Operations that were cancelled before they were started.
     cancelled: BTreeSet<OperationId>,
     highest_epoch: u64,
 }
@@ -26,8 +26,7 @@ impl AgentHistory {
         self.ended.insert(operation);
     }
 
-    /// What binds an agent across its restarts: an operation is executed once, a cancelled one not at all,
-    /// and none for a controller that another has followed.
+    /// Checks the effects of a command.
     pub(crate) fn check_step(
         &mut self,
         command: Option<&AgentCommand>,
@@ -48,7 +47,7 @@ impl AgentHistory {
                 return violation("is executed again, after its result was reported");
             }
             if self.cancelled.contains(&id) && !self.started.contains(&id) {
-                return violation("is executed, after it was cancelled");
+                return violation("is executed, although it was cancelled before");
             }
             if epoch < self.highest_epoch {
                 return violation("is executed for a controller with an older epoch");

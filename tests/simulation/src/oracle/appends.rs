@@ -8,15 +8,16 @@ use scuttle_schemas::hosts::HostStatus;
 
 use crate::oracle::operations::Transitions;
 use crate::oracle::partition::PartitionOracle;
-use crate::oracle::record::StoredValue;
+use crate::oracle::record::Record;
 use crate::oracle::violation::{
     AT_MOST_ONCE, GAPLESS_REVISIONS, NOTHING_LOST, OWN_HOST_ONLY, Violation, ensure,
 };
 
 impl PartitionOracle {
-    /// A process has read this from its store: all that was ever durable, and nothing else.
+    /// Checks what a process has loaded from its store: everything that ever became durable, and
+    /// nothing else.
     pub(crate) fn check_loaded(&mut self, stored: &[Change]) -> Result<(), Violation> {
-        let mut rows = StoredValue::default();
+        let mut rows = Record::default();
         for change in stored {
             rows.apply(change, 0);
         }
@@ -40,7 +41,7 @@ impl PartitionOracle {
         Ok(())
     }
 
-    /// What a controller appended is durable.
+    /// Checks changes that a controller has made durable.
     pub(crate) fn check_append(
         &mut self,
         controller: usize,
@@ -65,17 +66,19 @@ impl PartitionOracle {
         let now = self.record.meta.epoch;
         match self.terms[controller].epoch.replace(now) {
             None => ensure(now > epoch, AT_MOST_ONCE, || {
-                format!("controller {controller} leads with epoch {now} after {epoch}")
+                format!("controller {controller} leads with epoch {now}, after epoch {epoch}")
             }),
             Some(own) => ensure(own == epoch && own == now, NOTHING_LOST, || {
-                format!("controller {controller} of epoch {own} appends after one of {epoch}")
+                format!(
+                    "controller {controller} with epoch {own} appends after a controller with epoch {epoch}"
+                )
             }),
         }
     }
 }
 
 impl PartitionOracle {
-    /// One change, and why it may be.
+    /// Checks that one change of an append has a legitimate cause.
     pub(crate) fn check_change(
         &mut self,
         change: &Change,
@@ -92,7 +95,7 @@ impl PartitionOracle {
                     && new.hosts >= old.hosts
                     && new.operations >= old.operations;
                 ensure(rises, GAPLESS_REVISIONS, || {
-                    format!("from {before:?} to {meta:?}")
+                    format!("meta goes from {before:?} to {meta:?}")
                 })
             }
             Change::Shard(row) => self.check_shard_put(row, all, transitions),
@@ -108,7 +111,7 @@ impl PartitionOracle {
             }
             Change::OperationRemoved { id } => Err(Violation::new(
                 NOTHING_LOST,
-                format!("operation {id} is forgotten"),
+                format!("operation {id} is removed from the record"),
             )),
             Change::Host(row) => {
                 ensure(self.assignment.owns_host(&row.host), OWN_HOST_ONLY, || {
@@ -120,7 +123,7 @@ impl PartitionOracle {
         }
     }
 
-    /// The hosts that an append takes out of the swarm, and perhaps in again.
+    /// Finds the hosts that an append decommissions, even if it also enrolls them again.
     pub(crate) fn find_departing_hosts(&self, all: &[Change]) -> BTreeSet<HostId> {
         let hosts = all.iter().filter_map(|change| match change {
             Change::Host(row) => Some(&**row),

@@ -15,19 +15,21 @@ use crate::oracle::violation::{DURABLE_FIRST, Violation};
 pub(crate) struct Broadcast<'e> {
     pub(crate) subject: usize,
     pub(crate) revision: u64,
-    /// It repeats the last revision.
+    /// Whether the message has no changes and only repeats the last revision.
     pub(crate) empty: bool,
-    /// A host that it is about.
+    /// One of the hosts that the message is about.
     pub(crate) host: Option<&'e HostId>,
     pub(crate) digest: u64,
 }
 
 impl<'e> Broadcast<'e> {
-    /// What is broadcast, or else the command and its host.
+    /// Reads a broadcast. The error holds the host and the command, if the effect is a command.
     pub(crate) fn from_effect(effect: &'e Effect) -> Result<Self, (&'e str, &'e AgentCommand)> {
         let (subject, revision, host, content) = match effect {
             Effect::Command { host, command, .. } => return Err((host.as_str(), command)),
-            Effect::Relayed { .. } => unreachable!("it is read before it is judged"),
+            Effect::Relayed { .. } => {
+                unreachable!("relayed messages are decoded before they are checked")
+            }
             Effect::ShardsUpdated(message, _) => {
                 let updated = message.updated.first().map(|shard| &shard.host_uuid);
                 let removed = message.removed.first().map(|shard| &shard.host_uuid);
@@ -53,14 +55,15 @@ impl<'e> Broadcast<'e> {
         })
     }
 
-    /// Whether it may be another partition's, told on by the first.
-    pub(crate) fn may_jump(&self, by: PartitionAssignment) -> bool {
-        let of_another = self.host.is_none_or(|host| !by.owns_host(host));
-        by.is_one_of_several() && by.is_first() && of_another
+    /// Whether the message may be another partition's, relayed by the first one, and so leave a gap
+    /// before it.
+    pub(crate) fn may_leave_gap(&self, sender: PartitionAssignment) -> bool {
+        let of_another = self.host.is_none_or(|host| !sender.owns_host(host));
+        sender.is_one_of_several() && sender.is_first() && of_another
     }
 }
 
-/// A digest of a broadcast without its revisions.
+/// Returns a digest of a broadcast without its revisions.
 pub(crate) fn digest_without_revisions(effect: &Effect) -> u64 {
     let mut effect = effect.clone();
     match &mut effect {
@@ -82,7 +85,7 @@ pub(crate) fn digest_without_revisions(effect: &Effect) -> u64 {
     Broadcast::from_effect(&effect).map_or(0, |broadcast| broadcast.digest)
 }
 
-/// What another partition told, as it is told on.
+/// Decodes a broadcast that is relayed for another partition.
 pub(crate) fn decode_relayed(effect: &Effect) -> Result<Cow<'_, Effect>, Violation> {
     let Effect::Relayed {
         revision,
@@ -96,7 +99,7 @@ pub(crate) fn decode_relayed(effect: &Effect) -> Result<Cow<'_, Effect>, Violati
         relay_format::with_revision(broadcast, *revision),
         trace.clone(),
     );
-    let read = match broadcast.topic {
+    let decoded = match broadcast.topic {
         Topic::Shards => {
             serde_json::from_slice(&message).map(|message| Effect::ShardsUpdated(message, trace))
         }
@@ -104,11 +107,11 @@ pub(crate) fn decode_relayed(effect: &Effect) -> Result<Cow<'_, Effect>, Violati
         Topic::Operations => serde_json::from_slice(&message)
             .map(|message| Effect::OperationsUpdated(message, trace)),
     };
-    let inventory_fails = |error| {
+    let undecodable = |error| {
         Violation::new(
             DURABLE_FIRST,
-            format!("{broadcast:?} cannot be read: {error}"),
+            format!("{broadcast:?} cannot be decoded: {error}"),
         )
     };
-    read.map(Cow::Owned).map_err(inventory_fails)
+    decoded.map(Cow::Owned).map_err(undecodable)
 }

@@ -4,14 +4,14 @@ use scuttle_core::ShardRow;
 
 use crate::state::clients::subscriber::strip_unannounced;
 
-/// A digest that tells contents apart (FNV-1a).
+/// Returns a digest that tells contents apart (FNV-1a).
 pub(crate) fn digest(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
         (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
 }
 
-/// A digest of what a row tells operators.
+/// Returns a digest of a record, without the fields that change without a broadcast.
 pub(crate) fn digest_of_record(record: &impl serde::Serialize) -> u64 {
     let value = serde_json::to_value(record).unwrap_or_default();
     digest(&strip_unannounced(value).to_string())

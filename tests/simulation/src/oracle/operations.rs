@@ -1,5 +1,5 @@
-//! The rules for changes of operations: each transition is one that the protocol allows, and has a cause that the oracle has
-//! seen.
+//! The rules for changes of operations: each transition is one that the protocol allows, and has a
+//! cause that the oracle has seen.
 
 use std::collections::BTreeMap;
 
@@ -11,10 +11,9 @@ use crate::oracle::partition::PartitionOracle;
 use crate::oracle::reports::Report;
 use crate::oracle::violation::{FAILURES_SHOWN, OWN_HOST_ONLY, Violation, ensure};
 
-/// The states that operations come to in an append, which may hold several batches.
+/// The states that each operation passes through in one append, which may hold several batches.
 pub(crate) type Transitions = BTreeMap<OperationId, Vec<OperationState>>;
 
-/// Whether an operation comes to a state like this.
 pub(crate) fn reaches_state(
     transitions: &Transitions,
     id: Option<OperationId>,
@@ -33,7 +32,7 @@ pub(crate) fn has_result(state: OperationState) -> bool {
 }
 
 impl PartitionOracle {
-    /// Which operations change their state, each in a way that the protocol knows.
+    /// Collects the transitions of an append, and checks that the protocol allows each of them.
     pub(crate) fn collect_transitions(&self, changes: &[Change]) -> Result<Transitions, Violation> {
         let mut transitions = Transitions::new();
         for change in changes {
@@ -53,7 +52,7 @@ impl PartitionOracle {
             ensure(
                 known.is_none_or(|known| known.host == row.host && known.decky == row.decky),
                 OWN_HOST_ONLY,
-                || format!("operation {} is about something else now", row.id),
+                || format!("operation {} has changed its target", row.id),
             )?;
             if row.state == OperationState::TimedOut && stored.is_some_and(is_open) {
                 ensure(
@@ -79,8 +78,8 @@ impl PartitionOracle {
         self.covered.insert(row.id, covered);
     }
 
-    /// An operation that succeeds or fails has a result of its own host's agent, or a deadline that has
-    /// passed, or a host that was taken out.
+    /// An operation that succeeds or fails has a result from its own host's agent, or its deadline
+    /// has passed, or its host was decommissioned.
     pub(crate) fn check_operation_end(
         &self,
         row: &OperationRow,
@@ -101,7 +100,7 @@ impl PartitionOracle {
             FAILURES_SHOWN,
             || {
                 format!(
-                    "operation {} is {:?}, and nobody outcomes so",
+                    "operation {} is {:?}, but no report says so",
                     row.id, row.state
                 )
             },
@@ -109,7 +108,7 @@ impl PartitionOracle {
     }
 }
 
-/// The protocol's table of operation states.
+/// The protocol's table of transitions.
 fn is_allowed(from: Option<OperationState>, to: OperationState) -> bool {
     use OperationState::{Cancelled, Failed, Queued, Running, Succeeded, TimedOut};
     match from {

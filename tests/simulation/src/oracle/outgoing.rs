@@ -1,5 +1,5 @@
-//! The rules for what a controller sends: replies, commands and broadcasts contain only durable data, and each revision of a
-//! broadcast subject has exactly one content.
+//! The rules for what a controller sends: replies, commands and broadcasts contain only durable
+//! data, and each revision of a broadcast subject has exactly one content.
 
 use scuttle_core::{Effect, Reply};
 use scuttle_schemas::agents::AgentCommand;
@@ -15,7 +15,7 @@ use crate::state::controllers::requester::Requester;
 use crate::state::counts::Counts;
 
 impl PartitionOracle {
-    /// An reply leaves; of its shards it was seen that they are on disk.
+    /// Checks a reply that is being sent, except its shard records, which are checked separately.
     pub(crate) fn check_reply(
         &mut self,
         controller: usize,
@@ -25,13 +25,14 @@ impl PartitionOracle {
     ) -> Result<(), Violation> {
         match reply {
             Reply::Teardown(reply) => {
-                // A leader that does not know that its term is over may tell of what was repeated to the next one.
+                // A leader that does not know yet that its term is over may report a request that
+                // was repeated to the next leader.
                 let late = self.terms[controller].epoch != Some(self.record.meta.epoch);
                 if self.accepted_ids.insert(reply.operation_id) {
                     counts.accepted += 1;
                 } else {
                     ensure(reply.repeated || late, NOTHING_LOST, || {
-                        format!("{} is made twice", reply.operation_id)
+                        format!("operation {} is accepted twice", reply.operation_id)
                     })?;
                 }
                 self.check_accepted(requester, reply)
@@ -67,19 +68,30 @@ impl PartitionOracle {
                     !matches!(row.state, OperationState::Queued | OperationState::Running)
                 });
                 ensure(ended, DURABLE_FIRST, || {
-                    format!("{} is told cancelled", reply.operation.operation_id)
+                    format!(
+                        "the reply says that {} is cancelled, but it is not",
+                        reply.operation.operation_id
+                    )
                 })
             }
             Reply::Enroll(reply) => {
                 let known = self.record.hosts.contains_key(&reply.host.host_uuid);
                 ensure(known, DURABLE_FIRST, || {
-                    format!("{} is told enrolled", reply.host.host_uuid)
+                    format!(
+                        "the reply says that {} is enrolled, but it is not on record",
+                        reply.host.host_uuid
+                    )
                 })
             }
             Reply::Shards(list) => ensure(
                 list.revision <= self.record.meta.revisions.shards,
                 DURABLE_FIRST,
-                || format!("a list of revision {}", list.revision),
+                || {
+                    format!(
+                        "a list has revision {}, which is not durable",
+                        list.revision
+                    )
+                },
             ),
             Reply::Hosts(_)
             | Reply::Operations(_)
@@ -101,18 +113,18 @@ impl PartitionOracle {
         ensure(
             durable.is_some_and(|row| row.host == reply.host_uuid),
             DURABLE_FIRST,
-            || format!("{id} is told accepted, and is not on disk"),
+            || format!("the reply says that {id} is accepted, but it is not on disk"),
         )?;
         if let Some(key) = &requester.key {
             let first = *self.operations_by_key.entry(key.clone()).or_insert(id);
             ensure(first == id, NOTHING_LOST, || {
-                format!("key {key:?} stood for {first}, and now for {id}")
+                format!("key {key:?} was for {first}, and is now for {id}")
             })?;
         }
         Ok(())
     }
 
-    /// A shard's record leaves: it is one that was on disk under its revision.
+    /// Checks a shard record that is being sent: its row was on disk under its revision.
     pub(crate) fn check_record(&self, record: &ShardRecord) -> Result<(), Violation> {
         let key = (
             record.host_uuid.clone(),
@@ -123,11 +135,12 @@ impl PartitionOracle {
         ensure(
             stored == Some(&digest_of_record(record)),
             DURABLE_FIRST,
-            || format!("{record:?} was never on disk so"),
+            || format!("{record:?} was never on disk"),
         )
     }
 
-    /// A command or a broadcast leaves; of its shards it was seen that they are on disk.
+    /// Checks a command or a broadcast that is being sent, except its shard records, which are
+    /// checked separately.
     pub(crate) fn check_sent(
         &mut self,
         controller: usize,
@@ -139,7 +152,8 @@ impl PartitionOracle {
         }
     }
 
-    /// A batch has become durable, and this is to be told of it: no revision is given to anything else from now on.
+    /// Notes an effect of a batch that has just been committed, and checks that its revision was
+    /// not used before.
     pub(crate) fn check_committed(&mut self, effect: &Effect) -> Result<(), Violation> {
         let Ok(broadcast) = Broadcast::from_effect(effect) else {
             return Ok(());
@@ -147,13 +161,14 @@ impl PartitionOracle {
         let revision = broadcast.revision;
         let contents = &mut self.broadcast_digests[broadcast.subject];
         if broadcast.empty {
-            // It repeats what was given, or tells that another partition's was missed.
+            // The message repeats a revision, or reports that a broadcast of another partition was
+            // missed.
             contents.entry(revision).or_insert(broadcast.digest);
             return Ok(());
         }
         let given = contents.insert(revision, broadcast.digest);
         ensure(given.is_none(), GAPLESS_REVISIONS, || {
-            format!("revision {revision} is given again, to {effect:?}")
+            format!("revision {revision} is used again, for {effect:?}")
         })
     }
 
@@ -171,12 +186,12 @@ impl PartitionOracle {
         let durable = row.is_some_and(|row| row.host.as_str() == host)
             && Some(epoch) == self.terms[controller].epoch;
         ensure(durable, DURABLE_FIRST, || {
-            format!("{command:?} is sent to {host}, and is not on disk so")
+            format!("{command:?} is sent to {host}, but is not on disk")
         })
     }
 
-    /// One message of one broadcast subject: the next revision of this term, or its last one again. One whose term is over,
-    /// without its knowing, tells what was durable before.
+    /// Checks a broadcast: it has the next revision of the leader's term, or repeats the last one.
+    /// A deposed leader that does not know it yet may send what was durable before.
     fn check_broadcast(
         &mut self,
         controller: usize,
@@ -191,30 +206,32 @@ impl PartitionOracle {
         let revisions = self.record.meta.revisions;
         let durable = [revisions.shards, revisions.hosts, revisions.operations][subject];
         ensure(revision <= durable, DURABLE_FIRST, || {
-            format!("revision {revision} is told, {durable} is on disk")
+            format!("revision {revision} is sent, but only {durable} is on disk")
         })?;
         let last = &mut self.terms[controller].last_revisions[subject];
-        // What another partition told after something that did not come is told on with a gap before it.
-        let jumps = broadcast.may_jump(self.assignment) && revision == *last + 2;
-        if broadcast.empty && !jumps {
+        // After a missed broadcast of another partition, the first partition skips one revision.
+        let leaves_gap = broadcast.may_leave_gap(self.assignment) && revision == *last + 2;
+        if broadcast.empty && !leaves_gap {
             return ensure(revision == *last, GAPLESS_REVISIONS, || {
                 format!("revision {revision} is repeated after {last}")
             });
         }
         let known = self.broadcast_digests[subject].get(&revision);
         ensure(known == Some(&digest), GAPLESS_REVISIONS, || {
-            format!("revision {revision} is told with another content than became durable")
+            format!("revision {revision} is sent with other content than became durable")
         })?;
-        ensure(jumps || revision == *last + 1, GAPLESS_REVISIONS, || {
-            format!("revision {revision} is told after {last}")
-        })?;
+        ensure(
+            leaves_gap || revision == *last + 1,
+            GAPLESS_REVISIONS,
+            || format!("revision {revision} is sent after {last}"),
+        )?;
         *last = revision;
         Ok(())
     }
 }
 
 impl PartitionOracle {
-    /// A shard's record leaves under a revision that is not its own partition's.
+    /// Checks a shard record that is relayed under a revision of another partition.
     pub(crate) fn check_relayed_record(&self, record: &ShardRecord) -> Result<(), Violation> {
         let mut unnumbered = record.clone();
         unnumbered.revision = 0;
@@ -224,7 +241,7 @@ impl PartitionOracle {
         ensure(
             stored.is_some_and(|stored| stored.contains(&digest)),
             DURABLE_FIRST,
-            || format!("{record:?} was never on disk so"),
+            || format!("{record:?} was never on disk"),
         )
     }
 }

@@ -1,4 +1,5 @@
-//! What the oracle knows about one partition. The rules that it checks are in the other files of this folder.
+//! What the oracle knows about one partition. The rules that it checks are in the other files of
+//! this folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,57 +10,62 @@ use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::{BootId, DeckyId, HostId, OperationId, Partition};
 
-use crate::oracle::record::StoredValue;
+use crate::oracle::record::Record;
 use crate::oracle::reports::Report;
 use crate::oracle::violation::{NOTHING_LOST, Violation};
 use crate::state::agents::deckies::{ByDecky, RemovedGenerations};
 use crate::state::partitioning::Partitioning;
 
-/// What is known of a controller's term: of a process over a store of its own, from its start to its end.
+/// What the oracle knows about a leader's term. With a local store, the term lasts as long as the
+/// process.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TermFacts {
-    /// What reached it.
+    /// The reports that reached the controller.
     pub(crate) reports: Vec<Report>,
-    /// Its epoch, once that is durable.
+    /// The controller's epoch, once that is durable.
     pub(crate) epoch: Option<u64>,
-    /// By broadcast subject, the last revision that it told, or that was durable when it began.
+    /// For each broadcast subject, the last revision that was sent, or that was durable at the
+    /// start of the term.
     pub(crate) last_revisions: [u64; 3],
 }
 
-/// All that the oracle knows of one partition.
+/// Everything that the oracle knows about one partition.
 #[derive(Debug)]
 pub(crate) struct PartitionOracle {
     pub(crate) assignment: PartitionAssignment,
-    pub(crate) record: StoredValue,
+    pub(crate) record: Record,
     pub(crate) append_count: u64,
-    /// Appends that failed: durable or not, the next start shows.
+    /// The changes of a failed append. The next start shows whether they are durable.
     pub(crate) uncertain: Option<Vec<Change>>,
-    /// By controller.
+    /// By controller index.
     pub(crate) terms: Vec<TermFacts>,
-    /// Whose append is looked at.
+    /// The controller whose append is being checked.
     pub(crate) writer: usize,
     pub(crate) inventories: BTreeMap<(usize, BootId, u64), RemovedGenerations>,
     pub(crate) results: BTreeMap<(usize, OperationId), RemovedGenerations>,
-    /// Through which generation each decky was removed when it left the record.
+    /// For each decky, the last generation that had been removed when the decky left the record.
     pub(crate) removed: BTreeMap<(HostId, DeckyId), u64>,
-    /// The same before this append, which may hold several results about one decky.
+    /// The value of `removed` before the current append, which may hold several results for one
+    /// decky.
     pub(crate) removed_before_append: BTreeMap<(HostId, DeckyId), u64>,
-    /// What each operation covers: deckies, and which registration of each.
+    /// For each operation, the deckies that it covers, and the append that registered each of them.
     pub(crate) covered: BTreeMap<OperationId, ByDecky<u64>>,
-    /// Simulated time at which each operation was made durable.
+    /// The simulated time at which each operation became durable.
     pub(crate) accepted_at: BTreeMap<OperationId, u64>,
     /// By shard and revision, a digest of the row.
     pub(crate) row_digests: BTreeMap<(HostId, DeckyId, u64), u64>,
-    /// By shard, the digests of its rows without their revisions, where another partition tells of them.
+    /// By shard, the digests of its rows without their revisions, for shards that another partition
+    /// relays.
     pub(crate) relayed_digests: BTreeMap<(HostId, DeckyId), BTreeSet<u64>>,
-    /// By broadcast subject and a digest of the message without its revisions, the revision that it has here.
+    /// For each broadcast subject: the revision of each message, by a digest of the message without
+    /// revisions.
     pub(crate) broadcast_revisions: [BTreeMap<u64, u64>; 3],
-    /// By broadcast subject and revision, a digest of the message that became durable with it.
+    /// For each broadcast subject: a digest of each committed message, by its revision.
     pub(crate) broadcast_digests: [BTreeMap<u64, u64>; 3],
-    /// By requester and key, the operation that was operations_by_key.
+    /// By requester and idempotency key, the operation in the reply.
     pub(crate) operations_by_key: BTreeMap<(String, String), OperationId>,
     pub(crate) accepted_ids: BTreeSet<OperationId>,
-    /// Hosts that the append that is looked at takes out of the swarm.
+    /// The hosts that the current append decommissions.
     pub(crate) departing: BTreeSet<HostId>,
     pub(crate) last_now: u64,
 }
@@ -75,7 +81,7 @@ impl PartitionOracle {
                 partition,
                 of: partitioning.count,
             },
-            record: StoredValue::default(),
+            record: Record::default(),
             append_count: 0,
             uncertain: None,
             terms: vec![TermFacts::default(); partitioning.controller_count()],
@@ -113,13 +119,14 @@ impl PartitionOracle {
     pub(crate) fn note_inventory(
         &mut self,
         host: usize,
-        report: (BootId, u64),
+        boot: BootId,
+        sequence: u64,
         removed: RemovedGenerations,
     ) {
-        self.inventories.insert((host, report.0, report.1), removed);
+        self.inventories.insert((host, boot, sequence), removed);
     }
 
-    /// A commit failed: what of it is durable is seen at the next start.
+    /// Notes that a commit failed. The next start shows which of the changes are durable.
     pub(crate) fn note_failed_append(&mut self, changes: Vec<Change>) {
         self.uncertain = Some(changes);
     }
@@ -131,7 +138,6 @@ impl PartitionOracle {
         ))
     }
 
-    /// A controller begins to lead.
     pub(crate) fn start_term(&mut self, controller: usize) {
         let revisions = self.record.meta.revisions;
         self.terms[controller] = TermFacts {
@@ -140,14 +146,14 @@ impl PartitionOracle {
         };
     }
 
-    /// What reached whoever appended.
+    /// The reports that reached the controller whose append is being checked.
     pub(crate) fn reports(&self) -> &[Report] {
         &self.terms[self.writer].reports
     }
 }
 
 impl PartitionOracle {
-    /// The operations that have not ended, as far as the disk tells.
+    /// The operations that have not ended, according to the durable record.
     pub(crate) fn open_operations(&self) -> impl Iterator<Item = OperationId> {
         let open = |state| matches!(state, OperationState::Queued | OperationState::Running);
         self.record

@@ -9,13 +9,12 @@ use scuttle_schemas::{DeckyId, HostId, OperationId};
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shard {
     pub(crate) row: ShardRow,
-    /// Which append brought it: which registration this is.
+    /// The number of the append that registered the shard. It identifies the registration.
     pub(crate) registered_in: u64,
 }
 
-/// The rows as they are on disk.
 #[derive(Debug, Clone, Default)]
-pub(crate) struct StoredValue {
+pub(crate) struct Record {
     pub(crate) meta: Meta,
     pub(crate) hosts: BTreeMap<HostId, HostRow>,
     pub(crate) shards: BTreeMap<(HostId, DeckyId), Shard>,
@@ -23,7 +22,7 @@ pub(crate) struct StoredValue {
     pub(crate) keys: BTreeMap<KeyId, KeyRow>,
 }
 
-impl StoredValue {
+impl Record {
     pub(crate) fn apply(&mut self, change: &Change, append: u64) {
         match change {
             Change::Meta(meta) => self.meta = *meta,
@@ -47,7 +46,7 @@ impl StoredValue {
         }
     }
 
-    /// What differs between two images of a disk.
+    /// Describes the first difference between two records.
     pub(crate) fn find_difference(&self, other: &Self) -> Option<String> {
         let shards = |rows: &Self| -> BTreeMap<_, _> {
             let rows = rows.shards.iter();
@@ -55,19 +54,28 @@ impl StoredValue {
                 .collect()
         };
         if self.meta != other.meta {
-            Some(format!("meta: {:?}, now {:?}", self.meta, other.meta))
+            Some(format!(
+                "meta: expected {:?}, found {:?}",
+                self.meta, other.meta
+            ))
         } else if self.hosts != other.hosts {
-            Some(format!("hosts: {:?}, now {:?}", self.hosts, other.hosts))
+            Some(format!(
+                "hosts: expected {:?}, found {:?}",
+                self.hosts, other.hosts
+            ))
         } else if self.operations != other.operations {
             Some(format!(
-                "operations: {:?}, now {:?}",
+                "operations: expected {:?}, found {:?}",
                 self.operations, other.operations
             ))
         } else if self.keys != other.keys {
-            Some(format!("keys: {:?}, now {:?}", self.keys, other.keys))
+            Some(format!(
+                "keys: expected {:?}, found {:?}",
+                self.keys, other.keys
+            ))
         } else if shards(self) != shards(other) {
             Some(format!(
-                "shards: {:?}, now {:?}",
+                "shards: expected {:?}, found {:?}",
                 shards(self),
                 shards(other)
             ))

@@ -8,7 +8,6 @@ use scuttle_schemas::{BootId, DeckyId, HostId, OperationId};
 
 use crate::state::agents::deckies::ByDecky;
 
-/// A report of an agent that reached the controller.
 #[derive(Debug, Clone)]
 pub(crate) enum Report {
     Inventory {

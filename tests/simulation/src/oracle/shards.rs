@@ -1,4 +1,5 @@
-//! The rules for changes of shards: each has a cause that the protocol provides for and that the oracle has seen.
+//! The rules for changes of shards: each has a cause that the protocol provides for and that the
+//! oracle has seen.
 
 use scuttle_core::{Change, ShardRow};
 use scuttle_schemas::agents::{ReportedOutcome, ResultOutcome};
@@ -55,7 +56,7 @@ impl PartitionOracle {
             });
             ensure(covers, OWN_HOST_ONLY, || {
                 format!(
-                    "{name} is torn down by {:?}, which is not about it",
+                    "{name} is torn down by {:?}, which does not cover it",
                     row.operation
                 )
             })?;
@@ -83,8 +84,8 @@ impl PartitionOracle {
         Ok(())
     }
 
-    /// A shard that was not on record: its agent listed it, or could not remove it, and that is newer than what
-    /// left.
+    /// A shard is registered because its agent listed it or could not remove it. That report must
+    /// be newer than the last removal of the decky.
     fn check_registration(
         &self,
         row: &ShardRow,
@@ -93,13 +94,14 @@ impl PartitionOracle {
     ) -> Result<(), Violation> {
         let key = (row.host.clone(), row.decky.clone());
         let removes = |change: &&Change| matches!(change, Change::ShardRemoved { host, decky } if (host, decky) == (&row.host, &row.decky));
-        // What an append removes twice was there in between; which report removed it when is not told apart.
+        // A shard that an append removes twice was registered in between. It is unknown which
+        // report caused which removal.
         let known = match all.iter().filter(removes).count() {
             0 | 1 => &self.removed,
             _ => &self.removed_before_append,
         };
         let removed = known.get(&key).copied().unwrap_or(0);
-        let seen = self.reports().iter().any(|report| match report {
+        let reported = self.reports().iter().any(|report| match report {
             Report::Inventory {
                 host,
                 boot,
@@ -108,8 +110,11 @@ impl PartitionOracle {
             } => {
                 *host == row.host
                     && listed.contains(&row.decky)
-                    && (self.inventories.get(&(host_index(host), *boot, *sequence)))
-                        .is_some_and(|seen| seen.get(&row.decky).copied().unwrap_or(0) >= removed)
+                    && (self.inventories.get(&(host_index(host), *boot, *sequence))).is_some_and(
+                        |removed_then| {
+                            removed_then.get(&row.decky).copied().unwrap_or(0) >= removed
+                        },
+                    )
             }
             Report::Result {
                 host,
@@ -118,15 +123,16 @@ impl PartitionOracle {
                 ..
             } => {
                 let before = self.removed_before_append.get(&key).copied().unwrap_or(0);
-                let newer = (self.results.get(&(host_index(host), *operation)))
-                    .is_some_and(|seen| seen.get(&row.decky).copied().unwrap_or(0) >= before);
+                let newer = (self.results.get(&(host_index(host), *operation))).is_some_and(
+                    |removed_then| removed_then.get(&row.decky).copied().unwrap_or(0) >= before,
+                );
                 *host == row.host
                     && row.state == ShardState::TeardownFailed
                     && outcomes.get(&row.decky) == Some(&ReportedOutcome::Failed)
                     && newer
             }
         });
-        ensure(seen, NO_REAPPEARANCE, || {
+        ensure(reported, NO_REAPPEARANCE, || {
             format!(
                 "{name} is registered, but its agent listed nothing newer than what was removed ({removed})"
             )
@@ -144,7 +150,7 @@ impl PartitionOracle {
         let Some(shard) = self.record.shards.get(&key) else {
             return Err(Violation::new(
                 REMOVAL_EVIDENCE,
-                format!("{host}/{decky} is removed, and was not there"),
+                format!("{host}/{decky} is removed, but was not on record"),
             ));
         };
         if self.departing.contains(host) {
@@ -156,7 +162,7 @@ impl PartitionOracle {
         });
         let by_inventory = row.state == ShardState::TeardownFailed
             || (row.state == ShardState::TearingDown && deadline);
-        // What came and waits yet is no reason, however well it would be one.
+        // A report that was received but not applied yet is no reason to remove a shard.
         let stored = self.record.hosts.get(host);
         let applied = all.iter().fold(stored, |stored, change| match change {
             Change::Host(row) if row.host == *host => Some(row),
@@ -202,26 +208,27 @@ impl PartitionOracle {
                         .flatten()
                 }
             };
-            let through = evidence.map(|seen| seen.get(decky).copied().unwrap_or(0));
-            removed = removed.max(through);
+            let generation =
+                evidence.map(|removed_then| removed_then.get(decky).copied().unwrap_or(0));
+            removed = removed.max(generation);
         }
-        let Some(through) = removed else {
+        let Some(generation) = removed else {
             return Err(Violation::new(
                 REMOVAL_EVIDENCE,
                 format!(
-                    "{host}/{decky} ({:?}) leaves the record, and its agent did not say that it is gone",
+                    "{host}/{decky} ({:?}) is removed, but its agent did not report it gone",
                     row.state
                 ),
             ));
         };
         let known = self.removed.entry(key).or_default();
-        *known = through.max(*known);
+        *known = generation.max(*known);
         Ok(())
     }
 }
 
-/// Whether a shard was let go of and was decided again in the same batch: cancelled, and then its result came. Of the
-/// operation the batch holds the end alone.
+/// Whether a later change of the same append replaces this one: the shard's operation was
+/// cancelled, and then its result arrived. The append contains only the operation's last state.
 fn is_superseded(
     before: &ShardRow,
     row: &ShardRow,
@@ -242,7 +249,8 @@ fn is_superseded(
         && decided_again
 }
 
-/// How a shard on record may change: an operation's states and errors are its own.
+/// Checks a change of a registered shard: only its own operation may change what that operation has
+/// set.
 fn check_shard_change(
     before: &ShardRow,
     row: &ShardRow,
@@ -263,7 +271,7 @@ fn check_shard_change(
             state == OperationState::Cancelled
         }),
         (ShardState::TeardownFailed, _) => false,
-        // It failed after it was cancelled, or was_applied up again by a result.
+        // The operation failed after it was cancelled, or a late result changed its outcome.
         (_, ShardState::TeardownFailed) => ends(row.operation),
         _ => true,
     };

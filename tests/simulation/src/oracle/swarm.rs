@@ -1,5 +1,6 @@
-//! The oracles of all partitions. Each judges its own hosts. This file checks what one partition says about the hosts of
-//! another: in lists, and in broadcasts that it relays under its own revisions.
+//! The oracles of all partitions. Each judges its own hosts. This file checks what one partition
+//! says about the hosts of another: in lists, and in broadcasts that it relays under its own
+//! revisions.
 
 use std::collections::BTreeMap;
 
@@ -17,15 +18,16 @@ use crate::state::controllers::requester::Requester;
 use crate::state::counts::Counts;
 use crate::state::partitioning::Partitioning;
 
-/// All of them.
+/// The oracles of all partitions.
 pub(crate) struct SwarmOracle {
     partitioning: Partitioning,
     partitions: Vec<PartitionOracle>,
-    /// By broadcast subject and partition: the first's revisions under which its messages were told on, and their own.
+    /// By broadcast subject and partition: for each relayed message, its revision in the first
+    /// partition and in its own.
     relayed: BTreeMap<(usize, Partition), Vec<(u64, u64)>>,
-    /// Since when all is quiet.
     /// By host index.
     agent_histories: Vec<AgentHistory>,
+    /// When the swarm settled, or 0 if it has not.
     pub(crate) quiet_since: u64,
 }
 
@@ -41,22 +43,19 @@ impl SwarmOracle {
         }
     }
 
-    /// That of a controller's partition.
     pub(crate) fn for_controller(&mut self, controller: usize) -> &mut PartitionOracle {
         &mut self.partitions[self.partitioning.assignment(controller).partition.index()]
     }
 
-    /// That of a host's partition.
     pub(crate) fn for_host(&self, host: &HostId) -> &PartitionOracle {
         &self.partitions[home_partition(self.partitioning.count, host).index()]
     }
 
-    /// The same, to tell it something.
     pub(crate) fn for_host_mut(&mut self, host: &HostId) -> &mut PartitionOracle {
         &mut self.partitions[home_partition(self.partitioning.count, host).index()]
     }
 
-    /// The history of a host's agents, across their restarts.
+    /// Returns the history of a host's agents.
     pub(crate) fn agent_history(&mut self, host: usize) -> &mut AgentHistory {
         if self.agent_histories.len() <= host {
             self.agent_histories
@@ -69,14 +68,14 @@ impl SwarmOracle {
         self.partitions.iter()
     }
 
-    /// The operations that have not ended, as far as the disks tell.
+    /// The operations that have not ended, according to the durable records.
     pub(crate) fn open_operations(&self) -> impl Iterator<Item = OperationId> {
         self.partitions
             .iter()
             .flat_map(PartitionOracle::open_operations)
     }
 
-    /// An reply leaves.
+    /// Checks a reply that is being sent.
     pub(crate) fn check_reply(
         &mut self,
         controller: usize,
@@ -85,9 +84,9 @@ impl SwarmOracle {
         counts: &mut Counts,
     ) -> Result<(), Violation> {
         if let Reply::Shards(list) = reply {
-            let by = self.partitioning.assignment(controller).partition;
+            let sender = self.partitioning.assignment(controller).partition;
             for record in &list.shards {
-                self.check_record(by, record, list.revision)?;
+                self.check_record(sender, record, list.revision)?;
             }
         }
         if let Reply::Recorded(reply) = reply
@@ -99,22 +98,22 @@ impl SwarmOracle {
                 row.is_some_and(|row| requester.subject.contains(row.host.as_str()))
             };
             ensure(!self.partitions.iter().any(known), DURABLE_FIRST, || {
-                format!("{id:?} is told unknown, and is not")
+                format!("the reply says that operation {id:?} is unknown, but it is on record")
             })?;
         }
         self.for_controller(controller)
             .check_reply(controller, requester, reply, counts)
     }
 
-    /// A batch has become durable, and this is to be told of it.
+    /// Notes an effect of a batch that has just been committed.
     pub(crate) fn check_committed(
         &mut self,
         controller: usize,
         effect: &Effect,
     ) -> Result<(), Violation> {
         let effect = &*decode_relayed(effect)?;
-        let by = self.partitioning.assignment(controller);
-        if by.is_one_of_several()
+        let sender = self.partitioning.assignment(controller);
+        if sender.is_one_of_several()
             && let Ok(Broadcast {
                 subject,
                 revision,
@@ -122,23 +121,24 @@ impl SwarmOracle {
                 ..
             }) = Broadcast::from_effect(effect)
         {
-            let home = home_partition(by.of, host);
+            let home = home_partition(sender.of, host);
             let messages = &mut self.partitions[home.index()].broadcast_revisions[subject];
             let digest = digest_without_revisions(effect);
-            if home == by.partition {
+            if home == sender.partition {
                 messages.entry(digest).or_insert(revision);
             } else if let Some(own) = messages.get(&digest) {
                 let relayed = self.relayed.entry((subject, home)).or_default();
                 relayed.push((revision, *own));
             } else {
-                let what = format!("partition {home} never told {effect:?}");
+                let what = format!("partition {home} never sent {effect:?}");
                 return Err(Violation::new(DURABLE_FIRST, what));
             }
         }
         self.for_controller(controller).check_committed(effect)
     }
 
-    /// A list is made of these partitions' pages, by their revisions: what was told before the first's must be in the others'.
+    /// Checks a list that was gathered from pages with these revisions: whatever was relayed before
+    /// the first partition's page must be contained in the other partitions' pages.
     pub(crate) fn check_gathered_list(
         &self,
         subject: usize,
@@ -147,19 +147,19 @@ impl SwarmOracle {
         let first = pages.get(&Partition::FIRST).copied().unwrap_or_default();
         for (partition, page) in pages {
             let relayed = self.relayed.get(&(subject, *partition));
-            let told = relayed.into_iter().flatten();
-            let told = told.filter(|(revision, _)| *revision <= first);
-            let told = told.map(|(_, own)| *own).max().unwrap_or_default();
-            ensure(told <= *page, GAPLESS_REVISIONS, || {
+            let relayed = relayed.into_iter().flatten();
+            let relayed = relayed.filter(|(revision, _)| *revision <= first);
+            let relayed = relayed.map(|(_, own)| *own).max().unwrap_or_default();
+            ensure(relayed <= *page, GAPLESS_REVISIONS, || {
                 format!(
-                    "a list under revision {first} has partition {partition} as of {page}, of which {told} was told before"
+                    "a list with revision {first} has partition {partition} as of revision {page}, but its revision {relayed} was relayed before"
                 )
             })?;
         }
         Ok(())
     }
 
-    /// A command or a broadcast leaves.
+    /// Checks a command or a broadcast that is being sent.
     pub(crate) fn check_sent(
         &mut self,
         controller: usize,
@@ -167,15 +167,15 @@ impl SwarmOracle {
     ) -> Result<(), Violation> {
         let effect = &*decode_relayed(effect)?;
         if let Effect::ShardsUpdated(message, _) = effect {
-            let by = self.partitioning.assignment(controller).partition;
+            let sender = self.partitioning.assignment(controller).partition;
             for record in &message.updated {
-                self.check_record(by, record, message.revision)?;
+                self.check_record(sender, record, message.revision)?;
             }
             for shard in &message.removed {
                 ensure(
                     shard.revision == message.revision,
                     GAPLESS_REVISIONS,
-                    || format!("{shard:?} is told under revision {}", message.revision),
+                    || format!("{shard:?} is sent under revision {}", message.revision),
                 )?;
             }
         }
@@ -183,33 +183,34 @@ impl SwarmOracle {
             .check_sent(controller, effect)
     }
 
-    /// A shard's record leaves: it is one that was on disk under its revision, or, if it is another partition's, under any.
+    /// Checks a shard record that is being sent. A record of the sender's own partition was on disk
+    /// under its revision; one of another partition under any revision.
     pub(crate) fn check_record(
         &self,
-        by: Partition,
+        sender: Partition,
         record: &ShardRecord,
         revision: u64,
     ) -> Result<(), Violation> {
         let home = home_partition(self.partitioning.count, &record.host_uuid);
         let oracle = &self.partitions[home.index()];
-        if home == by {
+        if home == sender {
             return oracle.check_record(record);
         }
-        ensure(by == Partition::FIRST, OWN_HOST_ONLY, || {
-            format!("partition {by} tells of {record:?}")
+        ensure(sender == Partition::FIRST, OWN_HOST_ONLY, || {
+            format!("partition {sender} sends {record:?}")
         })?;
         ensure(record.revision == revision, GAPLESS_REVISIONS, || {
-            format!("{record:?} is told under revision {revision}")
+            format!("{record:?} is sent under revision {revision}")
         })?;
         oracle.check_relayed_record(record)
     }
 }
 
-/// Where a host's record is.
-fn home_partition(of: PartitionCount, host: &HostId) -> Partition {
-    if of == PartitionCount::ONE {
+/// Returns the partition that owns a host.
+fn home_partition(partitions: PartitionCount, host: &HostId) -> Partition {
+    if partitions == PartitionCount::ONE {
         Partition::FIRST
     } else {
-        of.partition_of_host(host)
+        partitions.partition_of_host(host)
     }
 }

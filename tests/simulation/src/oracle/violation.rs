@@ -2,10 +2,10 @@
 
 use std::fmt;
 
-/// An invariant that does not hold, and details shows it.
+/// The violation of an invariant.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// Which invariant, by its number in the architecture, and in words.
+    /// The number and the name of the invariant.
     pub invariant: &'static str,
     /// What happened.
     pub details: String,
@@ -23,7 +23,7 @@ impl fmt::Display for Violation {
     }
 }
 
-/// Breaks with this invariant, unless it holds.
+/// Returns a violation of `invariant` unless `holds` is true.
 pub(crate) fn ensure(
     holds: bool,
     invariant: &'static str,
@@ -37,11 +37,12 @@ pub(crate) fn ensure(
 }
 
 pub(crate) const NOTHING_LOST: &str = "1 nothing accepted is lost";
-pub(crate) const REMOVAL_EVIDENCE: &str = "2 a shard leaves only when its agent said so";
-pub(crate) const OWN_HOST_ONLY: &str = "3 no host changes another's shards";
-pub(crate) const NO_REAPPEARANCE: &str = "4 details was removed does not come back";
+pub(crate) const REMOVAL_EVIDENCE: &str =
+    "2 a shard is removed only when its agent reported it gone";
+pub(crate) const OWN_HOST_ONLY: &str = "3 no host changes another host's shards";
+pub(crate) const NO_REAPPEARANCE: &str = "4 a removed shard does not reappear";
 pub(crate) const AT_MOST_ONCE: &str = "5 executed at most once";
-pub(crate) const DURABLE_FIRST: &str = "6 details is told is durable";
-pub(crate) const GAPLESS_REVISIONS: &str = "7 revisions have no gaps and one content";
+pub(crate) const DURABLE_FIRST: &str = "6 everything sent is durable";
+pub(crate) const GAPLESS_REVISIONS: &str = "7 revisions have no gaps, and each has one content";
 pub(crate) const RECORD_MATCHES: &str = "8 record and reality agree";
-pub(crate) const FAILURES_SHOWN: &str = "9 a failure is seen";
+pub(crate) const FAILURES_SHOWN: &str = "9 every failure is shown";

@@ -1,43 +1,45 @@
-//! What a seed chooses before its run starts: the size of the swarm, and which faults occur and how often. Each seed enables
-//! only some of the faults, so that frequent faults do not hide the states that rare ones need much time to reach.
+//! What a seed chooses before its run starts: the size of the swarm, and which faults occur and how
+//! often. Each seed enables only some of the faults, so that frequent faults do not hide the states
+//! that rare ones need much time to reach.
 
 use crate::seed::seeded_rng::SeededRng;
 
-/// One seed's faults and sizes. Rates are per mille; times are milliseconds.
+/// The faults and sizes of one seed. Rates are per mille, times are in milliseconds.
 #[derive(Debug, Clone)]
 pub(crate) struct SeedPlan {
-    /// One over a store of its own, or several that share a journal.
+    /// The number of controllers in each partition: one with a local store, or several that share a
+    /// journal.
     pub(crate) controllers: u64,
-    /// How many such journals the hosts are partitioning over, each with as many controllers.
+    /// The number of partitions. Each has its own journal and `controllers` controllers.
     pub(crate) partitions: u64,
     pub(crate) hosts: u64,
-    /// How many names of deckies there are on a host.
+    /// The number of decky names on each host.
     pub(crate) decky_names: u64,
     pub(crate) heartbeat_interval_ms: u32,
-    /// How long there is work and faults.
+    /// How long work is done and faults occur.
     pub(crate) active_ms: u64,
-    /// How far apart two pieces of work are, at the most.
+    /// The longest time between two pieces of work.
     pub(crate) max_work_gap_ms: u64,
     pub(crate) max_fault_gap_ms: u64,
     pub(crate) max_timeout_s: u64,
-    /// How long one decky takes to be removed, at the most.
+    /// The longest time that the removal of one decky takes.
     pub(crate) max_removal_ms: u64,
     pub(crate) removal_failure_rate: u64,
     pub(crate) drop_rate: u64,
     pub(crate) duplicate_rate: u64,
-    /// How many messages are late, and how late.
+    /// The share of messages that are delayed, by up to `max_delay_ms`.
     pub(crate) delay_rate: u64,
     pub(crate) max_delay_ms: u64,
-    /// How long an append takes, at the most.
+    /// The longest time that an append takes.
     pub(crate) max_fsync_ms: u64,
     pub(crate) faults: Vec<Fault>,
     pub(crate) work: Vec<Work>,
-    /// Agents' ledgers are rewritten at so many bytes.
+    /// The size in bytes from which an agent rewrites its ledger.
     pub(crate) ledger_rewrite_bytes: u64,
     pub(crate) subscribers: u64,
 }
 
-/// One thing that goes wrong now and then.
+/// A fault that occurs from time to time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     KillController,
@@ -75,7 +77,7 @@ const FAULTS: [Fault; 12] = [
     Fault::FailInventory,
 ];
 
-/// Those that there are where several controllers share a journal.
+/// The faults that exist only where several controllers share a journal.
 const SHARED_FAULTS: [Fault; 6] = [
     Fault::PauseController,
     Fault::ExpireLease,
@@ -85,7 +87,7 @@ const SHARED_FAULTS: [Fault; 6] = [
     Fault::TrimJournal,
 ];
 
-/// One thing that operators, or whoever deploys deckies, do.
+/// Something that an operator does, or that happens to the deckies on a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Work {
     TearDownDecky,
@@ -165,17 +167,17 @@ impl SeedPlan {
         }
     }
 
-    /// Whether controllers are killed now and then.
+    /// Whether controllers are killed from time to time.
     pub(crate) fn kills_controllers(&self) -> bool {
         self.faults.contains(&Fault::KillController)
     }
 
-    /// Whether agents are killed now and then.
+    /// Whether agents are killed from time to time.
     pub(crate) fn kills_agents(&self) -> bool {
         self.faults.contains(&Fault::KillAgent)
     }
 
-    /// Whether controllers are stopped now and then, and go on.
+    /// Whether controllers are paused from time to time.
     pub(crate) fn pauses_controllers(&self) -> bool {
         self.faults.contains(&Fault::PauseController)
     }

@@ -1,10 +1,9 @@
-//! The pseudo-random number generator (`SplitMix64`). Every random choice of the simulation comes from it, so that one seed
-//! always gives the same run.
+//! The pseudo-random number generator (`SplitMix64`). Every random choice of the simulation comes
+//! from it, so that one seed always gives the same run.
 
 use scuttle_schemas::Timestamp;
 use uuid::Uuid;
 
-/// A stream of numbers.
 #[derive(Debug, Clone)]
 pub(crate) struct SeededRng(u64);
 
@@ -13,7 +12,6 @@ impl SeededRng {
         Self(seed.wrapping_mul(0xd134_2543_de82_ef95) ^ 0x5eed)
     }
 
-    /// Any number.
     pub(crate) fn next_u64(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -22,34 +20,35 @@ impl SeededRng {
         z ^ (z >> 31)
     }
 
-    /// A number below `bound`; 0 when that is 0.
+    /// Returns a number below `bound`, or 0 if `bound` is 0.
     pub(crate) fn pick_below(&mut self, bound: u64) -> u64 {
         self.next_u64().checked_rem(bound).unwrap_or(0)
     }
 
-    /// A number from `least` to `most`, both included.
+    /// Returns a number from `min` to `max`, both included.
     pub(crate) fn pick_between(&mut self, min: u64, max: u64) -> u64 {
         min + self.pick_below(max - min + 1)
     }
 
-    /// Whether it happens, so many times in a thousand.
+    /// Returns true with a probability of `per_mille` in 1,000.
     pub(crate) fn roll_per_mille(&mut self, per_mille: u64) -> bool {
         self.pick_below(1000) < per_mille
     }
 
-    /// One of several, if there is one.
+    /// Returns one of the items, or `None` if there are none.
     pub(crate) fn choose<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
         items.get(self.pick_below(items.len() as u64) as usize)
     }
 }
 
 impl SeededRng {
-    /// A `UUIDv7` of this time, later than the last one of the same process.
+    /// Returns a `UUIDv7` with this timestamp that sorts after `last`, the latest one of the same
+    /// process.
     pub(crate) fn next_uuid_v7(&mut self, at: Timestamp, last: &mut u128) -> Uuid {
         let millis = u128::from(at.as_millis().cast_unsigned());
         let random = u128::from(self.next_u64() >> 2);
         let fresh = (millis << 80) | (7 << 76) | (2 << 62) | random;
-        // The next one has its 12 bits beside the milliseconds one higher, as a counter.
+        // The 12 bits after the milliseconds serve as a counter.
         *last = fresh.max(*last + (1 << 64));
         Uuid::from_u128(*last)
     }

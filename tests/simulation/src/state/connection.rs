@@ -3,24 +3,24 @@
 use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 
-/// Who has a connection.
+/// One end of a connection to NATS.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Connection {
     Controller(usize),
     Agent(usize),
-    /// Operators and subscribers never lose theirs: what they lose is messages.
+    /// Operators and subscribers never lose their connection, only messages.
     Operator,
     Subscriber(usize),
 }
 
-/// A message on its way.
+/// A message on its way to a receiver.
 #[derive(Debug)]
 pub(crate) struct Delivery {
     pub(crate) to: Connection,
     pub(crate) message: Message,
 }
 
-/// The inbox of one connection.
+/// The prefix of the reply subjects of a connection.
 pub(crate) fn inbox_prefix(connection: Connection) -> String {
     match connection {
         Connection::Controller(controller) => format!("_INBOX.c{controller}"),

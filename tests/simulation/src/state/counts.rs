@@ -1,19 +1,19 @@
 //! What is counted during a run.
 
-/// What was counted in one seed, or in many.
+/// The counts of one seed, or of many.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
-    /// Events.
+    /// Events handled.
     pub steps: u64,
-    /// Controllers and agents killed, or ended by their disk.
+    /// Controllers and agents that were killed, or that ended because of their disk.
     pub crashes: u64,
-    /// Losses of power.
+    /// Power losses of controllers.
     pub power_losses: u64,
-    /// Take-overs, where several controllers share a journal.
+    /// Takeovers, where several controllers share a journal.
     pub takeovers: u64,
     /// Messages sent.
     pub sent: u64,
-    /// Messages lost on the way.
+    /// Messages lost.
     pub dropped: u64,
     /// Operations accepted.
     pub accepted: u64,
@@ -22,7 +22,7 @@ pub struct Counts {
 }
 
 impl Counts {
-    /// Adds another seed's.
+    /// Adds the counts of another seed.
     pub fn add(&mut self, other: &Self) {
         self.steps += other.steps;
         self.crashes += other.crashes;

@@ -3,52 +3,95 @@
 use crate::state::agents::deckies::Observation;
 use crate::state::connection::{Connection, Delivery};
 
-/// What happens next.
+/// Something that happens at a point in simulated time. Controllers and hosts are given by index. A
+/// run or boot number makes sure that an event for an earlier process does not reach a later one.
 #[derive(Debug)]
 pub(crate) enum Event {
     Deliver(Delivery),
     Reconnect(Connection),
     NoticeConnection(Connection),
     StartController(usize),
-    Decide(usize, u64),
-    Commit(usize, u64),
-    SendCommitted(usize, u64),
-    Wake(usize, u64, u64),
-    CheckLease(usize, u64),
-    TakeOver(usize, u64),
-    GatherTimeout(usize, u64, u64, usize),
+    Decide {
+        controller: usize,
+        run: u64,
+    },
+    Commit {
+        controller: usize,
+        run: u64,
+    },
+    SendCommitted {
+        controller: usize,
+        run: u64,
+    },
+    Wake {
+        controller: usize,
+        run: u64,
+        wake: u64,
+    },
+    CheckLease {
+        controller: usize,
+        run: u64,
+    },
+    TakeOver {
+        controller: usize,
+        run: u64,
+    },
+    GatherTimeout {
+        controller: usize,
+        run: u64,
+        gather: u64,
+        requested: usize,
+    },
     FreeDiskSpace(usize),
     RestoreServers,
     StartAgent(usize),
-    AgentTick(usize, u64),
-    ReadInventory(usize, u64, Box<Observation>),
-    RemoveDecky(usize, u64),
-    VerifyTeardown(usize, u64, Box<Observation>),
+    AgentTick {
+        host: usize,
+        boot: u64,
+    },
+    ReadInventory {
+        host: usize,
+        boot: u64,
+        observation: Box<Observation>,
+    },
+    RemoveDecky {
+        host: usize,
+        boot: u64,
+    },
+    VerifyTeardown {
+        host: usize,
+        boot: u64,
+        observation: Box<Observation>,
+    },
     RestoreInventory(usize),
     Work,
     Fault,
     OperatorTimeout(u64),
-    PageTimeout(usize, usize, u64),
+    PageTimeout {
+        subscriber: usize,
+        subject: usize,
+        listing: u64,
+    },
     Subscribe(usize),
     StopFaults,
     CheckSettled,
 }
 
 impl Event {
-    /// The controller to whose process it happens, if it does.
+    /// The controller whose process handles the event, if one does.
     pub(crate) fn process_of_controller(&self) -> Option<usize> {
         match self {
             Event::Deliver(Delivery {
                 to: Connection::Controller(controller),
                 ..
             })
-            | Event::Decide(controller, _)
-            | Event::Commit(controller, _)
-            | Event::SendCommitted(controller, _)
-            | Event::Wake(controller, _, _)
-            | Event::CheckLease(controller, _)
-            | Event::TakeOver(controller, _)
-            | Event::GatherTimeout(controller, ..) => Some(*controller),
+            | Event::Decide { controller, .. }
+            | Event::Commit { controller, .. }
+            | Event::SendCommitted { controller, .. }
+            | Event::Wake { controller, .. }
+            | Event::CheckLease { controller, .. }
+            | Event::TakeOver { controller, .. }
+            | Event::GatherTimeout { controller, .. } => Some(*controller),
             _ => None,
         }
     }

@@ -1,5 +1,5 @@
-//! How controllers and NATS servers are divided over partitions. Which partition owns a host is the product's rule
-//! (`PartitionAssignment`).
+//! How controllers and NATS servers are divided over partitions. Which partition owns a host is the
+//! product's rule (`PartitionAssignment`).
 
 use scuttle_controller::partition::assignment::PartitionAssignment;
 use scuttle_controller::request::endpoint::Endpoint;
@@ -9,11 +9,11 @@ use crate::seed::plan::SeedPlan;
 use crate::seed::seeded_rng::SeededRng;
 use crate::storage::nats_servers::NatsServers;
 
-/// The controllers of all partitions, those of the first before those of the second.
+/// Which controllers belong to which partition. Controllers are numbered partition by partition.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Partitioning {
     pub(crate) count: PartitionCount,
-    /// How many controllers controllers_per_partition has.
+    /// The number of controllers of each partition.
     pub(crate) controllers_per_partition: usize,
 }
 
@@ -28,12 +28,11 @@ impl Partitioning {
         }
     }
 
-    /// How many controllers there are.
     pub(crate) fn controller_count(self) -> usize {
         self.count.count() * self.controllers_per_partition
     }
 
-    /// Which hosts are a controller's.
+    /// Returns the partition that a controller belongs to.
     pub(crate) fn assignment(self, controller: usize) -> PartitionAssignment {
         let partition = self
             .count
@@ -45,14 +44,13 @@ impl Partitioning {
         }
     }
 
-    /// The controllers of one partition.
     pub(crate) fn controllers_of(self, partition: Partition) -> std::ops::Range<usize> {
         let first = partition.index() * self.controllers_per_partition;
         first..first + self.controllers_per_partition
     }
 }
 
-/// What the servers keep for controllers_per_partition partition, if several controllers share it.
+/// The NATS servers' data for each partition, if several controllers share it.
 pub(crate) struct ServersByPartition {
     pub(crate) controllers_per_partition: usize,
     pub(crate) servers: Vec<NatsServers>,
@@ -73,7 +71,7 @@ impl ServersByPartition {
         }
     }
 
-    /// Those of a controller's partition.
+    /// The servers of a controller's partition. `None` if the controller has a local store.
     pub(crate) fn for_controller(&self, controller: usize) -> Option<&NatsServers> {
         self.servers
             .get(controller / self.controllers_per_partition)
@@ -84,7 +82,7 @@ impl ServersByPartition {
     }
 }
 
-/// The endpoint at which a leader is asked on a subject.
+/// Returns the endpoint that a leader serves on a subject.
 pub(crate) fn find_endpoint(assignment: PartitionAssignment, subject: &str) -> Option<Endpoint> {
     let matches =
         |endpoint: &Endpoint| match assignment.endpoint_subject(*endpoint).0.split_once('*') {
@@ -94,7 +92,8 @@ pub(crate) fn find_endpoint(assignment: PartitionAssignment, subject: &str) -> O
     Endpoint::ALL.into_iter().find(matches)
 }
 
-/// The list that the first partition's leader gathers for whoever asks on a subject.
+/// Returns the endpoint of the list that the first partition's leader gathers from all partitions
+/// for requests on a subject.
 pub(crate) fn find_gathered_list(
     assignment: PartitionAssignment,
     subject: &str,

@@ -1,5 +1,5 @@
-//! The agent's disk: the file under its ledger. Each call is durable when it returns. An interrupted call leaves nothing, a
-//! part, or all of its data.
+//! The agent's disk: the file under its ledger. Each call is durable when it returns. An
+//! interrupted call leaves nothing, a part, or all of its data.
 
 use std::io::{self, Error};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,12 +11,12 @@ use crate::seed::seeded_rng::SeededRng;
 #[derive(Debug)]
 struct FileState {
     bytes: Vec<u8>,
-    /// After so many more calls, one fails.
+    /// The number of calls that still succeed, if a failure is planned.
     calls_until_failure: Option<u64>,
     rng: SeededRng,
 }
 
-/// A file that outlives its agents; clones share it.
+/// A file that outlives the agent processes that use it. Clones share the file.
 #[derive(Debug, Clone)]
 pub(crate) struct AgentFile(Arc<Mutex<FileState>>);
 
@@ -39,7 +39,7 @@ impl AgentFile {
 }
 
 impl FileState {
-    /// Whether this verb is the one that is cut short.
+    /// Whether this call is the one that is interrupted. Counts the call.
     fn fails_now(&mut self) -> bool {
         match &mut self.calls_until_failure {
             Some(0) => true,
@@ -72,7 +72,7 @@ impl LedgerFile for AgentFile {
             0 => {}
             1 => state.bytes.extend_from_slice(&bytes[..part]),
             2 => {
-                // The file had grown before its data came.
+                // The file has grown, but the end of its data was not written.
                 state.bytes.extend_from_slice(&bytes[..part]);
                 let grown = state.bytes.len() + bytes.len() - part;
                 state.bytes.resize(grown, 0);

@@ -1,5 +1,5 @@
-//! The controller's store: a local redb store, or local rows and a journal that several controllers share. Records what is
-//! loaded and appended, for the oracle.
+//! The controller's store: a local redb store, or local rows and a journal that several controllers
+//! share. Records what is loaded and appended, for the oracle.
 
 use std::path::Path;
 use std::time::Duration;
@@ -10,12 +10,12 @@ use scuttle_core::{Change, ReplayError, State};
 use crate::storage::disk::Disk;
 use crate::storage::nats_servers::JournalClient;
 
-/// The store of one run.
+/// The store of one controller process.
 pub(crate) struct ControllerStore {
     backend: Backend,
-    /// What was loaded last.
+    /// The changes of the last load.
     loaded: Vec<Change>,
-    /// What was to be appended, and is not yet judged.
+    /// The changes that were passed to `append` and that the oracle has not seen yet.
     appended: Vec<Change>,
 }
 
@@ -46,7 +46,7 @@ impl ControllerStore {
         std::mem::take(&mut self.appended)
     }
 
-    /// Applies the next message of a shared journal; whether there was one.
+    /// Applies the next message of the shared journal. Returns whether there was one.
     pub(crate) fn apply_next(&mut self, state: &mut State) -> Result<bool, StoreError> {
         match &mut self.backend {
             Backend::Local(_) => Ok(false),
@@ -56,7 +56,7 @@ impl ControllerStore {
         }
     }
 
-    /// Applies all that a shared journal has.
+    /// Applies all messages that the shared journal has.
     pub(crate) fn catch_up(&mut self, state: &mut State) -> Result<(), StoreError> {
         match &mut self.backend {
             Backend::Local(_) => Ok(()),

@@ -1,5 +1,6 @@
-//! The controller's disk, under redb: pages that are durable once they have been synced. A kill keeps everything that was
-//! written. A power loss leaves each page that was not synced with its old content, its new content, or sectors of both.
+//! The controller's disk, under redb: pages that are durable once they have been synced. A kill
+//! keeps everything that was written. A power loss leaves each page that was not synced with its
+//! old content, its new content, or sectors of both.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -17,7 +18,7 @@ const SECTOR: usize = 512;
 
 type Page = Arc<[u8; PAGE]>;
 
-/// Pages by number; one that is missing is all zeros.
+/// Pages by number. A page that is missing is all zeros.
 #[derive(Clone, Default)]
 struct Image {
     length: u64,
@@ -26,22 +27,23 @@ struct Image {
 
 #[derive(Default)]
 struct DiskState {
-    /// As a process reads it.
+    /// The content as processes read it, synced or not.
     current: Image,
     durable: Image,
     dirty: BTreeSet<u64>,
-    /// Which handle of the disk may still use it.
+    /// The number of the only handle that may use the disk.
     handle: u64,
-    /// After so many more writes and syncs, the next one fails, and all that follow.
+    /// The number of writes and syncs that still succeed, if a failure is planned. All later ones
+    /// fail.
     writes_until_failure: Option<u64>,
     full: bool,
 }
 
-/// A disk that outlives the processes that use it.
+/// A disk that outlives the processes that use it. Clones share the disk.
 #[derive(Clone, Default)]
 pub(crate) struct Disk(Arc<Mutex<DiskState>>);
 
-/// One handle of a disk, by one process.
+/// A process's access to a disk. A later `open` or `detach` ends it.
 pub(crate) struct DiskHandle {
     disk: Disk,
     handle: u64,
@@ -54,7 +56,7 @@ impl fmt::Debug for DiskHandle {
 }
 
 impl Disk {
-    /// A disk with a store that was just made on it.
+    /// Returns a disk with a new, empty store.
     pub(crate) fn with_new_store() -> Self {
         static NEW: OnceLock<Disk> = OnceLock::new();
         let new = NEW.get_or_init(|| {
@@ -67,7 +69,7 @@ impl Disk {
         new.copy_durable()
     }
 
-    /// Another disk, with what is durable on this one.
+    /// Returns a new disk with the durable content of this one.
     pub(crate) fn copy_durable(&self) -> Self {
         let durable = self.lock().durable.clone();
         let copy = Self::default();
@@ -83,7 +85,7 @@ impl Disk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// For a new process: those before can write no more.
+    /// Opens the disk for a new process. Earlier processes can no longer use it.
     pub(crate) fn open(&self) -> DiskHandle {
         let mut state = self.lock();
         state.handle += 1;
@@ -94,12 +96,12 @@ impl Disk {
         }
     }
 
-    /// The process that had it is gone; what it wrote stays.
+    /// Ends the access of a killed process. Everything that it wrote stays.
     pub(crate) fn detach(&self) {
         self.lock().handle += 1;
     }
 
-    /// The power is gone, and with it what was not synced, or some of it.
+    /// Simulates a power loss: some or all of what was not synced is lost.
     pub(crate) fn lose_power(&self, rng: &mut SeededRng) {
         let mut state = self.lock();
         state.handle += 1;
@@ -121,18 +123,17 @@ impl Disk {
         state.durable = survivor;
     }
 
-    /// Lets the disk fail after so many more writes and syncs.
+    /// Makes the disk fail after this number of writes and syncs.
     pub(crate) fn fail_after(&self, writes: u64) {
         self.lock().writes_until_failure = Some(writes);
     }
 
-    /// Lets it fail no more.
+    /// Ends all planned and current failures.
     pub(crate) fn repair(&self) {
         let mut state = self.lock();
         (state.writes_until_failure, state.full) = (None, false);
     }
 
-    /// Whether there is no room on it.
     pub(crate) fn set_full(&self, full: bool) {
         self.lock().full = full;
     }
@@ -146,7 +147,7 @@ impl Image {
         }
     }
 
-    /// Some sectors of the new page reached the disk.
+    /// Writes only some sectors of the new page.
     fn tear_page(&mut self, number: u64, new: Option<&Page>, rng: &mut SeededRng) {
         let mut torn = self.pages.get(&number).map_or([0; PAGE], |page| **page);
         for sector in (0..PAGE).step_by(SECTOR) {
@@ -168,7 +169,7 @@ impl DiskHandle {
         if state.handle == self.handle {
             Ok(state)
         } else {
-            Err(Error::other("this process is gone"))
+            Err(Error::other("this process has ended"))
         }
     }
 

@@ -1,6 +1,6 @@
-//! What the NATS servers keep for controllers that share a record: the journal, a snapshot of the part that was trimmed from
-//! it, and the leader's lease. Everything is durable as soon as it is stored. The servers' own consensus is not simulated, only
-//! that they may not reply.
+//! What the NATS servers keep for controllers that share a record: the journal, a snapshot of the
+//! part that was trimmed from it, and the leader's lease. Everything is durable as soon as it is
+//! stored. The servers' own consensus is not simulated, only that they may not reply.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -12,64 +12,64 @@ use scuttle_controller::store::{JournalError, Message, SequenceRange, SharedJour
 use crate::seed::seeded_rng::SeededRng;
 use crate::storage::disk::Disk;
 
-/// What the journal is called.
 const JOURNAL_STREAM: &str = "the journal";
 
-/// How long a lease is there without being renewed, in milliseconds.
+/// How long a lease lasts without renewal.
 pub(crate) const LEASE_TTL_MS: u64 = 2_000;
 
-/// What becomes of an append that is not answered.
+/// What happens to an append that gets no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AppendFault {
-    /// Nothing of it is there.
     NotStored,
-    /// Its first parts are.
+    /// The journal has only the first parts of the batch, without its end.
     PartlyStored,
-    /// All of it is.
     Stored,
 }
 
-/// One run of one controller.
-pub(crate) type LeaseHolder = (usize, u64);
+/// The controller process that holds the lease.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct LeaseHolder {
+    pub(crate) controller: usize,
+    pub(crate) run: u64,
+}
 
-/// What the servers say to who renews the lease.
+/// The result of a renewal.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Renewal {
     Renewed,
-    /// Somebody else has it.
     HeldByOther,
-    /// There is none to renew, or no answer.
+    /// The lease has expired, or the servers do not reply.
     NoReply,
 }
 
 struct ServersState {
-    /// The batch that each message ends, if it ends one.
+    /// By sequence, the batch that the message completes, if it completes one.
     messages: Vec<Option<Bytes>>,
-    /// So many of them were trimmed.
+    /// The number of messages that were trimmed.
     trimmed: u64,
-    /// The rows of one controller, which contain at least those.
+    /// A controller's rows, which contain at least the trimmed messages.
     snapshot: Option<Disk>,
-    /// After which message somebody last began to read.
+    /// The sequence after which a controller last started to read.
     last_seek: u64,
     lease: Option<(LeaseHolder, u64)>,
-    /// What becomes of the next append.
+    /// What happens to the next append.
     append_fault: Option<AppendFault>,
-    /// They have no majority.
+    /// The servers have no majority.
     unavailable: bool,
-    /// The controllers that they do not hear.
+    /// The controllers that have no connection to the servers.
     disconnected: BTreeSet<usize>,
     rng: SeededRng,
 }
 
-/// The servers, which outlive every controller; clones are the same.
+/// The servers, which outlive all controllers. Clones share the servers.
 #[derive(Clone)]
 pub(crate) struct NatsServers(Arc<Mutex<ServersState>>);
 
-/// The journal as one controller comes to it.
+/// The journal as one controller uses it.
 pub(crate) struct JournalClient {
     servers: NatsServers,
     controller: usize,
-    /// The last message that was read.
+    /// The sequence of the last message that was read.
     read: u64,
 }
 
@@ -100,12 +100,13 @@ impl NatsServers {
         }
     }
 
-    /// How many batches the journal has.
+    /// Returns the number of complete batches in the journal.
     pub(crate) fn batch_count(&self) -> usize {
         self.lock().messages.iter().flatten().count()
     }
 
-    /// Keeps rows that contain the journal up to a message, and trims it so far.
+    /// Stores rows that contain the journal up to the sequence `contained` as the snapshot, and
+    /// trims the journal up to there.
     pub(crate) fn trim(&self, rows: Disk, contained: u64) {
         let mut state = self.lock();
         if contained > state.trimmed {
@@ -118,56 +119,52 @@ impl NatsServers {
         self.lock().snapshot.as_ref().map(Disk::copy_durable)
     }
 
-    /// After which message somebody last began to read.
     pub(crate) fn last_seek(&self) -> u64 {
         self.lock().last_seek
     }
 
-    /// Takes the lease, unless somebody has it.
+    /// Acquires the lease, unless it is held. Returns whether it was acquired.
     pub(crate) fn acquire_lease(&self, holder: LeaseHolder, now: u64) -> bool {
         let mut state = self.lock();
         let free = state.lease.is_none_or(|(_, until)| until <= now);
-        let taken = state.is_reachable_from(holder.0) && free;
-        if taken {
+        let acquired = state.is_reachable_from(holder.controller) && free;
+        if acquired {
             state.lease = Some((holder, now + LEASE_TTL_MS));
         }
-        taken
+        acquired
     }
 
     pub(crate) fn renew_lease(&self, holder: LeaseHolder, now: u64) -> Renewal {
         let mut state = self.lock();
         let current = state.lease.filter(|(_, until)| now < *until);
         match current {
-            Some((other, _)) if state.is_reachable_from(holder.0) && other == holder => {
+            Some((other, _)) if state.is_reachable_from(holder.controller) && other == holder => {
                 state.lease = Some((holder, now + LEASE_TTL_MS));
                 Renewal::Renewed
             }
-            Some(_) if state.is_reachable_from(holder.0) => Renewal::HeldByOther,
+            Some(_) if state.is_reachable_from(holder.controller) => Renewal::HeldByOther,
             _ => Renewal::NoReply,
         }
     }
 
-    /// Who has the lease.
     pub(crate) fn lease_holder(&self, now: u64) -> Option<LeaseHolder> {
         let lease = self.lock().lease;
         lease.and_then(|(holder, until)| (now < until).then_some(holder))
     }
 
-    /// Gives the lease back, if it is held.
     pub(crate) fn release_lease(&self, holder: LeaseHolder) {
         let mut state = self.lock();
-        let reachable = state.is_reachable_from(holder.0);
+        let reachable = state.is_reachable_from(holder.controller);
         state
             .lease
             .take_if(|(other, _)| reachable && *other == holder);
     }
 
-    /// Takes it unavailable before its time.
+    /// Ends the lease before its time.
     pub(crate) fn expire_lease(&self) {
         self.lock().lease = None;
     }
 
-    /// The next append is not answered.
     pub(crate) fn fail_next_append(&self, append_fault: Option<AppendFault>) {
         self.lock().append_fault = append_fault;
     }
@@ -200,7 +197,7 @@ fn no_reply(action: &'static str) -> JournalError {
     JournalError::Refused {
         action,
         stream: JOURNAL_STREAM.to_owned(),
-        cause: "no answer, as planned".to_owned(),
+        cause: "no reply, as planned".to_owned(),
     }
 }
 
@@ -235,12 +232,12 @@ impl SharedJournal for JournalClient {
         Ok(())
     }
 
-    /// What does not come yet, because the servers are unavailable, comes later.
+    /// Messages that cannot be read because the servers are unavailable are read later.
     fn next(&mut self, _: Duration) -> Result<Option<Message>, JournalError> {
         let Ok(state) = self.lock_for_request("read") else {
             return Ok(None);
         };
-        // What was trimmed is left out.
+        // Trimmed messages are skipped.
         let next = self.read.max(state.trimmed);
         let Some(batch) = state.messages.get(next as usize).cloned() else {
             return Ok(None);
@@ -260,7 +257,7 @@ impl SharedJournal for JournalClient {
             return Err(JournalError::Superseded { stream });
         }
         let append_fault = state.append_fault.take();
-        // A is_split batch is several messages, and ends with the last of them.
+        // A large batch is split into several messages; the last one completes it.
         let is_split =
             append_fault == Some(AppendFault::PartlyStored) || state.rng.roll_per_mille(200);
         let parts = if is_split {

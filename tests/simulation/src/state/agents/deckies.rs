@@ -1,5 +1,5 @@
-//! The deckies that really run on a host. Each deployment of a name is a new generation. Removals are recorded by generation,
-//! so that a new deployment is never taken for the old one.
+//! The deckies that really run on a host. Each deployment of a name is a new generation. Removals
+//! are recorded by generation, so that a new deployment is never taken for the old one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -11,13 +11,13 @@ use scuttle_schemas::{DeckyId, Labels, OperationId, Services, Text};
 use crate::seed::plan::SeedPlan;
 use crate::seed::seeded_rng::SeededRng;
 
-/// By decky.
 pub(crate) type ByDecky<T> = BTreeMap<DeckyId, T>;
 
-/// By decky, through which generation it was gone at some moment: for one that exists, the last before it.
+/// For each decky, the last generation that had been removed at some moment.
 pub(crate) type RemovedGenerations = ByDecky<u64>;
 
-/// What an agent saw at one moment: what it will tell, and the truth behind it.
+/// What an agent observes at one moment: what it will report, and the truth to compare the report
+/// with.
 #[derive(Debug)]
 pub(crate) struct Observation {
     pub(crate) inventory: Arc<[ReportedShard]>,
@@ -25,16 +25,16 @@ pub(crate) struct Observation {
     pub(crate) report: Option<(OperationId, TeardownReport)>,
 }
 
-/// What runs on a host.
+/// The deckies of one host.
 #[derive(Debug)]
 pub(crate) struct Deckies {
     pub(crate) names: Vec<DeckyId>,
-    /// How often each name was deployed.
+    /// How many times each name was deployed.
     pub(crate) generations: ByDecky<u64>,
     pub(crate) running: ByDecky<ReportedState>,
 }
 
-/// A teardown at work.
+/// A teardown that is in progress.
 #[derive(Debug)]
 pub(crate) struct RunningTeardown {
     pub(crate) operation_id: OperationId,
@@ -124,7 +124,7 @@ impl Deckies {
             .collect()
     }
 
-    /// Looks again, and says what became of each target.
+    /// Checks again what runs, and reports the outcome for each target.
     pub(crate) fn report(&self, teardown: &RunningTeardown) -> TeardownReport {
         let mut named = teardown.targets.clone();
         if let Some(only) = &teardown.only

@@ -9,13 +9,13 @@ use crate::seed::seeded_rng::SeededRng;
 use crate::state::agents::deckies::{Deckies, RemovedGenerations, RunningTeardown};
 use crate::storage::agent_file::AgentFile;
 
-/// One agent_host host.
+/// A host with its deckies, and its agent.
 pub(crate) struct AgentHost {
     pub(crate) id: HostId,
     pub(crate) name: String,
     pub(crate) file: AgentFile,
     pub(crate) process: Option<AgentProcess>,
-    /// Counts the processes.
+    /// The number of agent processes so far.
     pub(crate) boots: u64,
     pub(crate) connected: bool,
     pub(crate) clock: i64,
@@ -23,16 +23,16 @@ pub(crate) struct AgentHost {
     pub(crate) inventory_fails: bool,
 }
 
-/// One run of an agent.
+/// One process of an agent.
 pub(crate) struct AgentProcess {
     pub(crate) machine: Machine,
     pub(crate) ledger: DiskLedger<AgentFile>,
     pub(crate) started_at: u64,
-    /// It knows of its connection.
+    /// Whether the agent's state machine believes that it is connected.
     pub(crate) believes_connected: bool,
     pub(crate) teardown: Option<RunningTeardown>,
     pub(crate) tick_at: u64,
-    /// The inventory that is being sent, and what was true when it was read.
+    /// What had really been removed when the inventory that is being sent was read.
     pub(crate) sending: Option<RemovedGenerations>,
 }
 

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use scuttle_schemas::OperationId;
 use serde_json::Value;
 
-/// A request of an operator.
+/// A request that an operator has sent.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenRequest {
     pub(crate) subject: &'static str,
@@ -15,12 +15,12 @@ pub(crate) struct OpenRequest {
     pub(crate) retries_left: u32,
 }
 
-/// All operators together.
+/// All operators.
 #[derive(Debug, Default)]
 pub(crate) struct Operators {
     pub(crate) request_count: u64,
     pub(crate) open: BTreeMap<u64, OpenRequest>,
-    /// Teardowns that were teardowns for.
+    /// The teardown requests so far.
     pub(crate) teardowns: Vec<OpenRequest>,
     pub(crate) operations: Vec<OperationId>,
     pub(crate) dry_run: Option<(usize, String)>,

@@ -1,5 +1,6 @@
-//! A subscriber's view of shards, hosts and operations. It is built by the protocol's rules from broadcasts, which may be
-//! lost, and from lists in small pages. It uses nothing but messages from the wire.
+//! A subscriber's view of shards, hosts and operations. It is built by the protocol's rules from
+//! broadcasts, which may be lost, and from lists in small pages. It uses nothing but messages from
+//! the wire.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +11,7 @@ use serde_json::Value;
 pub(crate) struct ListedType {
     pub(crate) broadcast_subject: &'static str,
     pub(crate) list_subject: &'static str,
-    /// The field of a list that holds its records.
+    /// The field of a list reply that holds the records.
     pub(crate) records_field: &'static str,
     pub(crate) key_fields: &'static [&'static str],
 }
@@ -36,21 +37,20 @@ pub(crate) const LISTED_TYPES: [ListedType; 3] = [
     },
 ];
 
-/// One subscriber.
 #[derive(Debug, Default)]
 pub(crate) struct Subscriber {
     pub(crate) subscribed: bool,
     pub(crate) views: [View; 3],
 }
 
-/// What is known of one subject.
+/// A subscriber's view of one type of record.
 #[derive(Debug, Default)]
 pub(crate) struct View {
-    /// The last revision that was last_revision.
+    /// The revision of the last broadcast, or of the last complete listing.
     pub(crate) revision: Option<u64>,
-    /// The first revision of the last whole listing: what is older says nothing new.
+    /// The first revision of the last complete listing. Older broadcasts add nothing.
     pub(crate) listed: u64,
-    /// By key: the revision of the record, and the record unless it is gone.
+    /// By key: the revision of the record, and the record, or `None` if it was removed.
     pub(crate) records: BTreeMap<String, (u64, Option<Value>)>,
     pub(crate) listings: u64,
     pub(crate) listing: Option<Listing>,
@@ -58,14 +58,14 @@ pub(crate) struct View {
 
 #[derive(Debug, Default)]
 pub(crate) struct Listing {
-    /// What was last_revision when it was asked for.
+    /// The view's revision when the listing started.
     pub(crate) last_revision: u64,
     pub(crate) first_revision: Option<u64>,
     pub(crate) listed: BTreeSet<String>,
     pub(crate) after: Value,
 }
 
-/// What a record says, without what moves on without being told.
+/// Removes the fields that change without a broadcast.
 pub(crate) fn strip_unannounced(mut record: Value) -> Value {
     if let Some(fields) = record.as_object_mut() {
         for quiet in ["last_seen", "last_heartbeat", "waiting_for"] {
@@ -83,12 +83,13 @@ pub(crate) fn record_key(record: &Value, fields: &[&str]) -> String {
     parts.join("/")
 }
 
-/// A record with its revision, if that is its partition's own: what another tells of it has the one of the telling.
-fn comparable_record(record: &Value, of: PartitionCount) -> Value {
+/// Removes the record's revision if it may differ between the view and the list: the first
+/// partition relays another partition's records under its own revisions.
+fn comparable_record(record: &Value, partitions: PartitionCount) -> Value {
     let mut record = record.clone();
     let host = record["host_uuid"].as_str().unwrap_or_default();
-    if of != PartitionCount::ONE
-        && of.partition_of_host_text(host) != Partition::FIRST
+    if partitions != PartitionCount::ONE
+        && partitions.partition_of_host_text(host) != Partition::FIRST
         && let Some(fields) = record.as_object_mut()
     {
         fields.remove("revision");
@@ -107,7 +108,7 @@ impl View {
         }
     }
 
-    /// Takes a broadcast in; answers whether something was missed.
+    /// Applies a broadcast. Returns whether an earlier broadcast was missed.
     pub(crate) fn apply_broadcast(&mut self, update: &Value, fields: &[&str]) -> bool {
         let Some(revision) = update["revision"].as_u64() else {
             return false;
@@ -116,7 +117,7 @@ impl View {
             return false;
         }
         let records = ["updated", "removed"].map(|lists| update[lists].as_array());
-        // A repeated revision that was not last_revision itself is one that was missed.
+        // If the repeated revision is not the last one received, a broadcast was missed.
         let repeats = records.into_iter().flatten().all(Vec::is_empty);
         for record in update["updated"].as_array().into_iter().flatten() {
             let key = record_key(record, fields);
@@ -137,11 +138,12 @@ impl View {
         missed
     }
 
-    /// Takes a page in; answers where the next one begins.
+    /// Applies a page of a listing. Returns the cursor of the next page, if there is one.
     pub(crate) fn apply_page(&mut self, listed_type: &ListedType, page: &Value) -> Option<Value> {
         let revision = page["revision"].as_u64()?;
         let mut listing = self.listing.take()?;
-        // Of a leader that another has followed, without its knowing: all is listed again, and later, when that knows.
+        // The page comes from a deposed leader that does not know it yet. The listing starts again,
+        // after a delay.
         if revision < listing.first_revision.unwrap_or(listing.last_revision) {
             self.listings += 1;
             self.listing = Some(Listing {
@@ -180,15 +182,15 @@ impl View {
 }
 
 impl Subscriber {
-    /// Whether its view of one subject is this list.
+    /// Compares the view of one type of record with a list. The error shows the differences.
     pub(crate) fn compare_with(
         &self,
         subject: usize,
         list: &BTreeMap<String, Value>,
-        of: PartitionCount,
+        partitions: PartitionCount,
     ) -> Result<(), String> {
         let compared =
-            |(key, record): (&String, &Value)| (key.clone(), comparable_record(record, of));
+            |(key, record): (&String, &Value)| (key.clone(), comparable_record(record, partitions));
         let view: BTreeMap<_, _> = self.views[subject]
             .present_records()
             .map(compared)

@@ -9,19 +9,19 @@ use scuttle_core::{Effect, Input, Reply};
 use crate::state::controllers::requester::Requester;
 use crate::state::controllers::scatter_gather::ScatterGather;
 
-/// What a leader has in hand, in the order in which it goes.
+/// What a leader holds in memory, in the order in which it passes from field to field.
 pub(crate) struct LeaderTerm {
     pub(crate) inbox: VecDeque<Job<Requester>>,
     pub(crate) pending_batches: VecDeque<PendingBatch<Requester>>,
-    /// May be told, if it leads yet.
+    /// Committed batches, which may be sent while the leader holds its lease.
     pub(crate) committed: Vec<CommittedBatch<Requester>>,
-    /// Is being told.
+    /// The replies and effects that are being sent.
     pub(crate) outgoing: VecDeque<Outgoing>,
     pub(crate) deciding: bool,
     pub(crate) committing: bool,
     pub(crate) wakes: u64,
     pub(crate) last_id: u128,
-    /// Lists that wait for other leaders, by number.
+    /// Lists that wait for the leaders of other partitions, by number.
     pub(crate) scatter_gathers: BTreeMap<u64, ScatterGather>,
     pub(crate) gather_count: u64,
 }
@@ -50,7 +50,7 @@ impl LeaderTerm {
         }
     }
 
-    /// What is told of all that it had in hand when it is over.
+    /// Replaces the replies to all requests that the leader still holds with `not_leader`.
     pub(crate) fn into_not_leader_replies(self) -> Vec<(Requester, Reply)> {
         let not_leader = |requester| {
             (
@@ -85,7 +85,7 @@ impl LeaderTerm {
 }
 
 impl LeaderTerm {
-    /// What is committed may leave: replies, then effects.
+    /// Moves everything that is committed to `outgoing`: replies first, then effects.
     pub(crate) fn queue_committed(&mut self) {
         let (replies, effects): (Vec<_>, Vec<_>) = (self.committed.drain(..))
             .map(|batch| (batch.replies, batch.effects))

@@ -8,40 +8,40 @@ use crate::state::controllers::leader_term::LeaderTerm;
 use crate::storage::controller_store::ControllerStore;
 use crate::storage::disk::Disk;
 
-/// Bytes of messages that are encoded into one piece of memory.
 const ENCODER_BUFFER_SIZE: usize = 16 << 10;
 
 pub(crate) struct Controller {
     pub(crate) disk: Disk,
     pub(crate) process: Option<ControllerProcess>,
-    /// Counts what begins with reading the store, so that what was to happen to the one before does not happen to the next.
+    /// The number of times that a process has loaded the store so far. Events carry it, so that
+    /// those for an earlier process do not reach a later one.
     pub(crate) run_number: u64,
     pub(crate) connected: bool,
     pub(crate) clock: i64,
-    /// The process is stopped, or was.
+    /// The current or last pause of the process.
     pub(crate) pause: Pause,
     pub(crate) encoder: Encoder,
-    /// When the last of what it told the first partition's leader comes there.
+    /// When the last relay that the controller sent to the first partition arrives there.
     pub(crate) relayed_until: u64,
 }
 
-/// When a process was stopped.
+/// A pause of a process, in simulated milliseconds.
 #[derive(Default)]
 pub(crate) struct Pause {
     pub(crate) since: u64,
-    /// It goes on then.
     pub(crate) until: u64,
-    /// Its clock stood still as well, as that of a machine does that is stopped as a whole.
+    /// Whether its clock stopped too, as it does when a whole machine is paused.
     pub(crate) with_clock: bool,
 }
 
-/// One run of a controller: from reading its store to the end of the process, or of its term.
+/// One run of a controller: from loading its store to the end of the process, or of its term as
+/// leader.
 pub(crate) struct ControllerProcess {
     pub(crate) state: State,
     pub(crate) store: ControllerStore,
-    /// Until when the lease is its own, by its own view.
+    /// Until when the controller believes that it holds the lease.
     pub(crate) lease: Option<u64>,
-    /// What it has in hand, if it leads.
+    /// What it holds in memory while it leads.
     pub(crate) term: Option<LeaderTerm>,
 }
 
@@ -59,12 +59,11 @@ impl Controller {
         }
     }
 
-    /// The process, if it is this run of it.
+    /// Returns the process, if `run` is its current run.
     pub(crate) fn process_of_run(&mut self, run: u64) -> Option<&mut ControllerProcess> {
         self.process.as_mut().filter(|_| self.run_number == run)
     }
 
-    /// What it has in hand, if it leads.
     pub(crate) fn leader_term(&mut self) -> Option<&mut LeaderTerm> {
         self.process.as_mut()?.term.as_mut()
     }

@@ -3,13 +3,13 @@
 use async_nats::Subject;
 use scuttle_schemas::OperationId;
 
-/// Who asked, and for what.
+/// Where to send the reply to a request, and what the oracle must know to judge it.
 #[derive(Debug, Clone)]
 pub(crate) struct Requester {
     pub(crate) reply: Option<Subject>,
     pub(crate) subject: String,
-    /// The operation of a result.
+    /// The operation that a result is about.
     pub(crate) operation: Option<OperationId>,
-    /// Who asked with which idempotency key.
+    /// The requesting user and the idempotency key.
     pub(crate) key: Option<(String, String)>,
 }

@@ -12,23 +12,38 @@ use serde::de::DeserializeOwned;
 use crate::state::clients::subscriber::LISTED_TYPES;
 use crate::state::controllers::requester::Requester;
 
-/// A list that is being gathered.
 pub(crate) struct ScatterGather {
     pub(crate) requester: Requester,
     pub(crate) endpoint: Endpoint,
     pub(crate) input: Input,
     pub(crate) payload: Bytes,
-    /// Those that were requested.
+    /// The partitions that were asked for a page.
     pub(crate) requested: Vec<Partition>,
     pub(crate) pages: BTreeMap<Partition, Bytes>,
 }
 
 impl ScatterGather {
+    pub(crate) fn new(
+        requester: Requester,
+        endpoint: Endpoint,
+        input: Input,
+        payload: Bytes,
+    ) -> Self {
+        Self {
+            requester,
+            endpoint,
+            input,
+            payload,
+            requested: Vec::new(),
+            pages: BTreeMap::new(),
+        }
+    }
+
     pub(crate) fn is_complete(&self) -> bool {
         self.pages.len() == self.requested.len()
     }
 
-    /// The host that it is about alone.
+    /// The host that the list is limited to.
     pub(crate) fn host_filter(&self) -> Option<&HostId> {
         match &self.input {
             Input::ShardsList(request) => request.host_uuid.as_ref(),
@@ -38,7 +53,7 @@ impl ScatterGather {
         }
     }
 
-    /// Which of the broadcast subjects its records are told on.
+    /// The index in `LISTED_TYPES` of the list's records.
     pub(crate) fn listed_type(&self) -> Option<usize> {
         let endpoint = self.endpoint.subject();
         LISTED_TYPES
@@ -46,7 +61,6 @@ impl ScatterGather {
             .position(|listed| listed.list_subject == endpoint)
     }
 
-    /// The revision of each page.
     pub(crate) fn revisions(&self) -> Option<BTreeMap<Partition, u64>> {
         let pages = self.pages.iter().map(|(partition, page)| {
             let page: PageRevision = serde_json::from_slice(page).ok()?;
@@ -72,7 +86,7 @@ impl ScatterGather {
     }
 }
 
-/// A page, of which nothing else is read.
+/// The only field of a page that is needed here.
 #[derive(Deserialize)]
 struct PageRevision {
     pub(crate) revision: u64,
