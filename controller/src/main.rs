@@ -21,9 +21,9 @@ use scuttle_controller::nats::durability_check;
 use scuttle_controller::observability::audit::Audit;
 use scuttle_controller::observability::health::Health;
 use scuttle_controller::observability::metrics::Metrics;
-use scuttle_controller::ops::backup::{self, Backups, Interrupt};
+use scuttle_controller::ops::backup::{self, BackupServer, Interrupt};
 use scuttle_controller::partition::assignment::PartitionAssignment;
-use scuttle_controller::store::{JetStream, RedbStore, StoreError};
+use scuttle_controller::store::{JournalStream, RedbStore, StoreError};
 use scuttle_schemas::PartitionCount;
 use scuttle_telemetry::{LogFormat, log};
 use tokio::runtime::Runtime;
@@ -46,7 +46,7 @@ fn main() -> ExitCode {
             data_dir,
             file,
             force,
-        }) => return once(move |interrupt| backup::make(&data_dir, &file, force, interrupt)),
+        }) => return once(move |interrupt| backup::create(&data_dir, &file, force, interrupt)),
         Ok(Command::Restore { data_dir, file }) => {
             let now = clock::now();
             return once(move |interrupt| backup::restore(&data_dir, &file, now, interrupt));
@@ -207,7 +207,7 @@ impl Served {
                 };
                 let replica = Candidate {
                     data_dir: &data_dir,
-                    stream: JetStream::of(client, replicas, assignment),
+                    stream: JournalStream::new(client, replicas, assignment),
                     beside: beside.clone(),
                     balance: balance.clone(),
                     connected,
@@ -248,7 +248,7 @@ impl Served {
             Ok::<_, StoreError>((store, state))
         });
         let (store, state) = loading.await.context("the loading panicked")??;
-        let backups = Backups::offer(&config.data_dir, store.snapshots());
+        let backups = BackupServer::start(&config.data_dir, store.snapshots());
         let (hosts, shards, open) = state.row_counts();
         info!(
             "loaded {hosts} hosts, {shards} shards, {open} open operations from {}",

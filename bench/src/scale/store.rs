@@ -67,7 +67,7 @@ pub(crate) fn read(data_dir: &Path) -> Result<ExitCode> {
     let store = Snapshot::open_file(&data_dir.join(FILE_NAME))?;
     let open = start.elapsed().as_secs_f64();
     let mut rows = 0_usize;
-    store.records(|_, _| {
+    store.for_each_value(|_, _| {
         rows += 1;
         Ok::<_, StoreError>(())
     })?;

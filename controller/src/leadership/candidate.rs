@@ -22,10 +22,10 @@ use crate::nats::connection::Connected;
 use crate::observability::audit::Audit;
 use crate::observability::health::Health;
 use crate::observability::metrics::Metrics;
-use crate::ops::backup::Backups;
+use crate::ops::backup::BackupServer;
 use crate::partition::name_registry::Names;
 use crate::store::snapshot_exchange::SnapshotExchange;
-use crate::store::{JetStream, JournalError, ReplicatedStore, StoreError};
+use crate::store::{JournalError, JournalStream, ReplicatedStore, StoreError};
 
 /// How long a lease lasts without being renewed. A leader that dies is missed for about so long; one whose servers
 /// need longer for an answer leads no more.
@@ -46,7 +46,7 @@ pub struct Candidate<'a> {
     /// Where its rows are.
     pub data_dir: &'a Path,
     /// The stream that all share.
-    pub stream: JetStream,
+    pub stream: JournalStream,
     /// The servers once more, for the lease: it is renewed however much is written to the stream.
     pub beside: Client,
     /// Who leads how many partitions.
@@ -107,7 +107,7 @@ impl Candidate<'_> {
             self.balance.follows(partition);
             let snapshots = follower.store.snapshots();
             let snapshots = snapshots.with_journal(Handle::current(), self.stream.clone());
-            let backups = Backups::offer(self.data_dir, snapshots);
+            let backups = BackupServer::start(self.data_dir, snapshots);
             let ended = Box::pin(self.follow(follower, &opened)).await;
             backups.stop().await;
             if !ended? {
@@ -177,7 +177,7 @@ impl Candidate<'_> {
                 },
                 Err(StoreError::Journal(JournalError::Trimmed { .. })) => {
                     let fetched = tokio::select! {
-                        fetched = peers.fetch(self.data_dir) => fetched,
+                        fetched = peers.install_newest(self.data_dir) => fetched,
                         () = self.shutdown.begun() => return Ok(None),
                     };
                     if let Err(error) = fetched {
@@ -266,7 +266,7 @@ impl Candidate<'_> {
         self.balance.leads(assignment.partition);
         let (term, depose) = Term::until(self.shutdown.clone());
         let (rows, held) = (follower.store.snapshots(), lease.guard());
-        let trimming = opened.peers.trim(self.data_dir, rows, held);
+        let trimming = opened.peers.trim_while_leading(self.data_dir, rows, held);
         let led = LeaderContext {
             client: self.stream.client.clone(),
             connected: self.connected.clone(),
@@ -307,7 +307,7 @@ impl Candidate<'_> {
 
 /// Refuses a journal that was lost, which a controller without rows would else take for a new one.
 async fn had_all(follower: &Follower, peers: &SnapshotExchange) -> anyhow::Result<()> {
-    let newest = peers.newest().await?.unwrap_or(0);
+    let newest = peers.newest_sequence().await?.unwrap_or(0);
     Ok(follower.store.require_message(newest)?)
 }
 

@@ -58,7 +58,7 @@ impl Follower {
                     }
                     Duration::ZERO
                 }
-                Err(StoreError::Journal(error @ JournalError::Refused { .. })) => {
+                Err(StoreError::Journal(error @ JournalError::Failed { .. })) => {
                     if !std::mem::replace(&mut away, true) {
                         warn!("{error}");
                     }
@@ -77,7 +77,7 @@ impl Follower {
 
     fn step(&mut self) -> Result<(), StoreError> {
         let Self { state, store } = self;
-        let came = store.follow(LOOK, &mut |change| state.replay(change))?;
+        let came = store.apply_next(LOOK, &mut |change| state.replay(change))?;
         let long = if came { TOO_LONG } else { LONG_JOURNAL };
         if store.journal_len() > long {
             store.checkpoint(CHECKPOINT)?;

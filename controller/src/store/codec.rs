@@ -1,5 +1,6 @@
-//! Tables, and the bytes of rows and batches. A row is the postcard of its struct in `scuttle-core`; a
-//! batch that of its changes. A change to those structs is a new [`FORMAT`].
+//! The tables of a store file and the encoding of rows and batches. A row is its struct of
+//! `scuttle-core` in postcard encoding, and a batch is its list of changes. Any change to those
+//! structs needs a new [`FORMAT`].
 
 use std::path::Path;
 
@@ -10,29 +11,29 @@ use serde::{Deserialize, Serialize};
 
 use super::StoreError;
 
-/// The format of the tables and of what is in them.
+/// The version of the table layout and of the encoding.
 pub const FORMAT: u32 = 3;
 
-/// By name: [`FORMAT_KEY`], the swarm's own row.
+/// Keyed by name: [`FORMAT_KEY`], [`SWARM_KEY`] and [`STREAM_KEY`].
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-/// By host.
+/// Keyed by `host_uuid`.
 pub(super) const HOSTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("hosts");
-/// By host, then decky.
+/// Keyed by `host_uuid` and `decky_id`.
 pub(super) const SHARDS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("shards");
-/// By id, which is by age.
+/// Keyed by operation id; the ids are ordered by age.
 pub(super) const OPERATIONS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("operations");
-/// Idempotency keys by requester, then key.
+/// Idempotency keys, keyed by requester and key.
 pub(super) const KEYS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("keys");
-/// Batches by number, the oldest first.
+/// Batches, keyed by number, oldest first.
 pub(super) const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
 
-/// Where `meta` has the format: a `u32`, little-endian in every format there will be.
+/// The key of the format in `meta`: a little-endian `u32`, in this and all future formats.
 pub(super) const FORMAT_KEY: &str = "format";
 pub(super) const SWARM_KEY: &str = "swarm";
-/// Where `meta` has, if the journal is a stream, its name and the sequence of the last message that the rows contain.
+/// The key of the [`StreamPosition`] in `meta`. Present only if the journal is a stream.
 pub(super) const STREAM_KEY: &str = "stream";
 
-/// The bytes of a value, in a buffer that is used again.
+/// Encodes a value into a buffer that the caller reuses.
 pub(super) fn encode<'b, T: Serialize + ?Sized>(
     value: &T,
     buffer: &'b mut Vec<u8>,
@@ -42,7 +43,7 @@ pub(super) fn encode<'b, T: Serialize + ?Sized>(
     Ok(buffer)
 }
 
-/// A value from its bytes, all of them.
+/// Decodes a value that takes up all of `bytes`.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, postcard::Error> {
     match postcard::take_from_bytes(bytes)? {
         (value, []) => Ok(value),
@@ -50,20 +51,20 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, postcard::E
     }
 }
 
-/// How many changes a batch has, without reading them: a sequence begins with its length.
+/// Returns the number of changes in an encoded batch without decoding them: an encoded sequence
+/// starts with its length.
 pub(super) fn batch_len(bytes: &[u8]) -> Result<usize, postcard::Error> {
     postcard::take_from_bytes(bytes).map(|(length, _)| length)
 }
 
-/// How much of a stream the rows contain.
+/// The position in the journal stream that the rows reflect.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub(super) struct StreamPosition {
-    pub(super) stream: String,
-    /// The last message of it.
-    pub(super) sequence: u64,
+pub struct StreamPosition {
+    pub stream: String,
+    /// The sequence of the last message that the rows contain.
+    pub sequence: u64,
 }
 
-/// Reads that.
 pub(super) fn read_stream_position(
     transaction: &ReadTransaction,
     path: &Path,
@@ -77,7 +78,7 @@ pub(super) fn read_stream_position(
         .map_err(damaged(path, "meta", STREAM_KEY))
 }
 
-/// The rows' tables, open for writing.
+/// The tables of the rows, open for writing.
 pub(super) struct Rows<'t> {
     meta: Table<'t, &'static str, &'static [u8]>,
     hosts: Table<'t, &'static str, &'static [u8]>,
@@ -88,7 +89,7 @@ pub(super) struct Rows<'t> {
 }
 
 impl<'t> Rows<'t> {
-    /// Opens the tables, and makes those that are missing.
+    /// Opens the tables and creates missing ones.
     pub(super) fn open(transaction: &'t WriteTransaction) -> Result<Self, ::redb::TableError> {
         Ok(Self {
             meta: transaction.open_table(META)?,
@@ -100,13 +101,11 @@ impl<'t> Rows<'t> {
         })
     }
 
-    /// Writes the format.
     pub(super) fn write_format(&mut self) -> Result<(), ::redb::StorageError> {
         let format = FORMAT.to_le_bytes();
         self.meta.insert(FORMAT_KEY, format.as_slice()).map(drop)
     }
 
-    /// Writes what the rows contain of a stream.
     pub(super) fn write_stream_position(
         &mut self,
         contained: &StreamPosition,
@@ -116,7 +115,7 @@ impl<'t> Rows<'t> {
         Ok(())
     }
 
-    /// Puts or removes the row that a change is about.
+    /// Inserts, replaces or removes the row that a change belongs to.
     pub(super) fn write(&mut self, change: &Change) -> Result<(), WriteError> {
         let buffer = &mut self.buffer;
         match change {
@@ -148,7 +147,7 @@ impl<'t> Rows<'t> {
     }
 }
 
-/// A row that was not written.
+/// The reason why a row could not be written.
 pub(super) enum WriteError {
     Encode(postcard::Error),
     Storage(::redb::StorageError),
@@ -166,7 +165,7 @@ impl From<::redb::StorageError> for WriteError {
     }
 }
 
-/// Hands every row to `each`, in the order that a load has.
+/// Calls `each` with every row, in the order of [`super::Store::load`].
 pub(super) fn read_rows(
     transaction: &ReadTransaction,
     path: &Path,
@@ -213,7 +212,7 @@ pub(super) fn read_rows(
     Ok(())
 }
 
-/// For `map_err`: bytes that do not decode, and where they are.
+/// Returns a function for `map_err` that reports undecodable bytes at `key` of `table`.
 pub(super) fn damaged(
     path: &Path,
     table: &'static str,

@@ -1,110 +1,77 @@
-//! What can go wrong with a store, in words for the operator: what failed, on which file, what to do.
+//! Errors of a store, written for operators: what failed, on which file, and what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use scuttle_core::ReplayError;
 
-fn of_stream(found: Option<&str>) -> String {
+fn describe_journal(found: Option<&str>) -> String {
     match found {
-        Some(stream) => format!("of the stream {stream}"),
-        None => "whose journal is in the file".to_owned(),
+        Some(stream) => format!("the stream {stream}"),
+        None => "a journal in the file itself".to_owned(),
     }
 }
 
-const RESTORE: &str = "restore a backup of it, or move it away to start with an empty swarm record";
+const RESTORE: &str = "restore a backup, or move the file away to start with an empty record";
 
-/// A store that does not do what it was asked to.
+/// The reason why a store operation failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
     /// Another process has the store open.
     #[error("{} is in use by another controller: stop that one, or give this one its own data directory", .path.display())]
-    InUse {
-        /// The store's file.
-        path: PathBuf,
-    },
-    /// The operating system refused.
+    InUse { path: PathBuf },
+    /// The operating system reported an error.
     #[error("cannot {action} {}: {cause}; {}", .path.display(), advice(.cause))]
     Io {
-        /// What was tried.
         action: &'static str,
-        /// The file or directory.
         path: PathBuf,
-        /// Why it failed.
         cause: io::Error,
     },
-    /// The file is something else.
+    /// The file is not a Scuttle store.
     #[error("{} is not a Scuttle store ({cause}): {RESTORE}", .path.display())]
-    Foreign {
-        /// The file.
-        path: PathBuf,
-        /// What shows it.
-        cause: String,
-    },
+    Foreign { path: PathBuf, cause: String },
     /// Another version of Scuttle wrote the file.
     #[error("{} has format {found}, and this controller reads format {known}: run the version of Scuttle that wrote it, or {RESTORE}", .path.display())]
     Format {
-        /// The file.
         path: PathBuf,
-        /// Its format.
         found: u32,
-        /// The format that this program reads and writes.
         known: u32,
     },
-    /// The file is not as it was written.
+    /// The content of the file has changed since the store wrote it.
     #[error("{} is damaged ({cause}): {RESTORE}", .path.display())]
-    Damaged {
-        /// The file.
-        path: PathBuf,
-        /// What shows it.
-        cause: String,
-    },
+    Damaged { path: PathBuf, cause: String },
     /// A stored row or batch does not decode.
     #[error("{} is damaged (table {table}, key {key}: {cause}): {RESTORE}", .path.display())]
     Row {
-        /// The file.
         path: PathBuf,
-        /// The table.
         table: &'static str,
-        /// The key in that table.
         key: String,
-        /// What is wrong with the bytes.
         cause: postcard::Error,
     },
-    /// A stored change does not fit the others.
+    /// A stored change contradicts the changes before it.
     #[error("{} is damaged ({cause}): {RESTORE}", .path.display())]
-    Replay {
-        /// The file.
-        path: PathBuf,
-        /// What does not fit.
-        cause: ReplayError,
-    },
-    /// The rows are of another journal.
-    #[error("{} has rows {}: {advice}", .path.display(), of_stream(.found.as_deref()))]
+    Replay { path: PathBuf, cause: ReplayError },
+    /// The rows belong to another journal.
+    #[error("the rows in {} belong to {}: {advice}", .path.display(), describe_journal(.found.as_deref()))]
     OtherJournal {
-        /// The file.
         path: PathBuf,
-        /// The stream that its rows belong to; none: their journal is in the file.
+        /// The stream that the rows belong to. `None` if their journal is in the file.
         found: Option<String>,
-        /// What to do.
         advice: &'static str,
     },
-    /// The journal is a stream, which did not do what it was asked to.
+    /// The journal is a stream, and a request to its servers failed.
     #[error(transparent)]
     Journal(#[from] super::JournalError),
-    /// The database refused for a reason that no file explains: a bug.
+    /// The database failed for a reason that the file does not explain: a bug.
     #[error("cannot {action} {}: {cause}", .path.display())]
     Database {
-        /// What was tried.
         action: &'static str,
-        /// The store's file.
         path: PathBuf,
-        /// What the database said.
         cause: String,
     },
-    /// A test ordered this failure.
-    #[error("the append failed, as ordered")]
-    Ordered,
+    /// A test requested this failure.
+    #[error("the append failed, as the test requested")]
+    Injected,
 }
 
 impl StoreError {
@@ -116,14 +83,14 @@ impl StoreError {
         }
     }
 
-    /// What redb says, as what an operator can act on.
+    /// Translates an error of redb into one that an operator can act on.
     pub(super) fn redb(action: &'static str, path: &Path, error: ::redb::Error) -> Self {
         use ::redb::Error as Redb;
         let cause = error.to_string();
         let path = path.to_owned();
         match error {
             Redb::DatabaseAlreadyOpen | Redb::LockProtocolMismatch => Self::InUse { path },
-            // How redb reports a file without its magic number.
+            // redb reports a file without its magic number in this way.
             Redb::Io(cause) if cause.kind() == io::ErrorKind::InvalidData => Self::Foreign {
                 path,
                 cause: cause.to_string(),
@@ -152,7 +119,7 @@ impl StoreError {
     }
 }
 
-/// What an operator does about an error of the operating system.
+/// Returns the advice for an error of the operating system.
 fn advice(cause: &io::Error) -> &'static str {
     match cause.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {

@@ -1,5 +1,5 @@
-//! A whole record in memory: every row as it is after all of the journal. To be written as a store of either kind, and to be
-//! compared with another, row by row.
+//! A complete copy of the record in memory: every row after the whole journal was applied. It can be
+//! written as a store of either kind and compared with another copy row by row.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -12,39 +12,39 @@ use crate::partition::assignment::PartitionAssignment;
 use crate::store::codec::StreamPosition;
 use crate::store::snapshot::{Snapshot, StoredValue};
 use crate::store::staged_file::{StagedFile, StagedStore};
-use crate::store::{Key, LatestChanges, StoreError};
+use crate::store::{LatestChanges, RowKey, StoreError};
 
-/// About how many bytes a row has when it is written.
-const ROW: usize = 256;
+/// The approximate size of an encoded row in bytes.
+const ROW_SIZE: usize = 256;
 
-/// Every row of a record.
+/// Every row of the record.
 #[derive(Debug)]
-pub struct FullExport(BTreeMap<Key, Change>);
+pub struct FullExport(BTreeMap<RowKey, Change>);
 
 impl FullExport {
-    /// Reads all of a snapshot.
+    /// Reads a complete snapshot.
     ///
     /// # Errors
-    /// It cannot be read, or its rows do not fit each other.
+    /// If the snapshot cannot be read or its rows contradict each other.
     pub fn read(snapshot: &Snapshot) -> Result<Self, StoreError> {
-        let mut fold = LatestChanges::default();
+        let mut latest = LatestChanges::default();
         snapshot.load(|change| {
-            fold.take(change.clone());
+            latest.insert(change.clone());
             Ok::<_, StoreError>(())
         })?;
-        fold.0.retain(|_, change| !removes(change));
-        Ok(Self(fold.0))
+        latest.discard_removals();
+        Ok(Self(latest.0))
     }
 
-    /// How many rows there are.
-    pub fn rows(&self) -> usize {
+    /// Returns the number of rows.
+    pub fn row_count(&self) -> usize {
         self.0.len()
     }
 
-    /// The rows of these hosts alone.
+    /// Returns a copy with only the rows of one partition's hosts.
     #[must_use]
-    pub fn portion(&self, assignment: PartitionAssignment) -> Self {
-        let has = |change: &Change| match change {
+    pub fn select_partition(&self, assignment: PartitionAssignment) -> Self {
+        let is_owned = |change: &Change| match change {
             Change::Meta(_) => true,
             Change::Host(row) => assignment.owns_host(&row.host),
             Change::Shard(row) => assignment.owns_host(&row.host),
@@ -54,26 +54,26 @@ impl FullExport {
             | Change::OperationRemoved { .. }
             | Change::KeyRemoved { .. } => false,
         };
-        let rows = self.0.iter().filter(|(_, change)| has(change));
+        let rows = self.0.iter().filter(|(_, change)| is_owned(change));
         Self(rows.map(|(key, row)| (key.clone(), row.clone())).collect())
     }
 
-    /// All rows of several portions. Of what each counts, the most.
+    /// Combines the rows of all partitions. Of each counter, the highest value is kept.
     #[must_use]
-    pub fn together(portions: Vec<Self>) -> Self {
+    pub fn merge(partitions: Vec<Self>) -> Self {
         let (mut all, mut meta) = (BTreeMap::new(), None);
-        for Self(mut rows) in portions {
-            if let Some(Change::Meta(more)) = rows.remove(&Key::Meta) {
+        for Self(mut rows) in partitions {
+            if let Some(Change::Meta(more)) = rows.remove(&RowKey::Meta) {
                 meta = Some(meta.map_or(more, |meta: Meta| meta.merge(more)));
             }
             all.append(&mut rows);
         }
-        all.extend(meta.map(|meta| (Key::Meta, Change::Meta(meta))));
+        all.extend(meta.map(|meta| (RowKey::Meta, Change::Meta(meta))));
         Self(all)
     }
 
-    /// The living hosts, and their names.
-    pub fn living(&self) -> impl Iterator<Item = (&HostId, &HostName)> {
+    /// Returns the hosts that are not decommissioned, with their names.
+    pub fn active_hosts(&self) -> impl Iterator<Item = (&HostId, &HostName)> {
         self.0.values().filter_map(|change| match change {
             Change::Host(row) if row.status != HostStatus::Decommissioned => {
                 Some((&row.host, &row.name))
@@ -82,8 +82,9 @@ impl FullExport {
         })
     }
 
-    /// An open operation that whoever names it would not find in its host's assignment: it was made before there were several.
-    pub fn misplaced(&self, of: PartitionCount) -> Option<OperationId> {
+    /// Returns an open operation whose id does not lead to its host's partition, if there is one. Such
+    /// an operation was accepted before the hosts were divided.
+    pub fn find_misplaced_operation(&self, of: PartitionCount) -> Option<OperationId> {
         self.0.values().find_map(|change| match change {
             Change::Operation(row) => {
                 let misplaced =
@@ -94,8 +95,8 @@ impl FullExport {
         })
     }
 
-    /// A row that the other has otherwise, or that one of both has not.
-    pub fn difference(&self, other: &Self) -> Option<String> {
+    /// Returns the key of a row that is missing on one side or differs, if there is one.
+    pub fn find_difference(&self, other: &Self) -> Option<String> {
         let missing = |one: &Self, other: &Self| {
             let mut rows = one.0.iter();
             let found = rows.find(|(key, row)| other.0.get(key) != Some(row));
@@ -104,33 +105,21 @@ impl FullExport {
         missing(self, other).or_else(|| missing(other, self))
     }
 
-    /// Writes it as a store that is to be `target`, under a name of its own still: with its journal in the file, or as what a
-    /// stream has up to a message.
-    ///
-    /// # Errors
-    /// The disk refuses.
+    /// Writes the rows as a store that will get the name `target`, still under a temporary name.
+    /// `position` is the stream position that the rows reflect, or `None` if their journal is in the
+    /// file.
     pub fn write(
         &self,
         target: &Path,
-        stream: Option<(&str, u64)>,
+        position: Option<&StreamPosition>,
     ) -> Result<StagedFile, StoreError> {
-        let mut draft = StagedStore::beside(target)?;
-        if let Some((stream, sequence)) = stream {
-            draft.set_stream_position(&StreamPosition {
-                stream: stream.to_owned(),
-                sequence,
-            })?;
+        let mut staged = StagedStore::create_for(target)?;
+        if let Some(position) = position {
+            staged.set_stream_position(position)?;
         }
         for row in self.0.values() {
-            draft.put(StoredValue::Row(row.clone()), ROW)?;
+            staged.push(StoredValue::Row(row.clone()), ROW_SIZE)?;
         }
-        draft.seal()
+        staged.finish()
     }
-}
-
-fn removes(change: &Change) -> bool {
-    matches!(
-        change,
-        Change::ShardRemoved { .. } | Change::OperationRemoved { .. } | Change::KeyRemoved { .. }
-    )
 }

@@ -1,4 +1,5 @@
-//! A store for tests: it outlives the process that a test pretends to kill, and fails on order.
+//! A store for tests, in memory. It outlives a simulated crash of the process, and its appends fail
+//! on request.
 
 use std::collections::VecDeque;
 use std::path::PathBuf;
@@ -8,16 +9,16 @@ use scuttle_core::{Change, ReplayError};
 
 use super::{LatestChanges, Store, StoreError};
 
-/// How an append fails.
+/// The way in which an append fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing of the batch is stored.
+    /// The batch is not stored.
     Lost,
-    /// The whole batch is stored, and only the answer is an error.
+    /// The complete batch is stored, although the append returns an error.
     Kept,
 }
 
-/// A store in memory. Clones share what is stored: one that is kept is the disk that survives.
+/// A store in memory. Clones share their content, so a clone acts as the disk that survives a crash.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore(Arc<Mutex<Content>>);
 
@@ -25,18 +26,18 @@ pub struct MemoryStore(Arc<Mutex<Content>>);
 struct Content {
     rows: LatestChanges,
     journal: VecDeque<Vec<Change>>,
-    /// What becomes of the next append, if it is not to succeed.
+    /// How the next append fails, if it is to fail.
     fault: Option<Fault>,
 }
 
 impl MemoryStore {
-    /// Lets the next append fail.
+    /// Makes the next append fail.
     pub fn fail_next(&self, fault: Fault) {
         self.content().fault = Some(fault);
     }
 
     fn content(&self) -> MutexGuard<'_, Content> {
-        // A test that panicked elsewhere is what failed, not this.
+        // A panic elsewhere has already failed the test; do not add a second failure.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -45,13 +46,6 @@ impl Content {
     fn len(&self) -> usize {
         self.journal.iter().map(Vec::len).sum()
     }
-}
-
-fn is_removal(change: &Change) -> bool {
-    matches!(
-        change,
-        Change::ShardRemoved { .. } | Change::OperationRemoved { .. } | Change::KeyRemoved { .. }
-    )
 }
 
 impl Store for MemoryStore {
@@ -75,7 +69,7 @@ impl Store for MemoryStore {
         if fault != Some(Fault::Lost) && !changes.is_empty() {
             content.journal.push_back(changes.to_vec());
         }
-        fault.map_or(Ok(()), |_| Err(StoreError::Ordered))
+        fault.map_or(Ok(()), |_| Err(StoreError::Injected))
     }
 
     fn checkpoint(&mut self, changes: usize) -> Result<usize, StoreError> {
@@ -86,10 +80,10 @@ impl Store for MemoryStore {
         {
             taken += batch.len();
             for change in batch {
-                content.rows.take(change);
+                content.rows.insert(change);
             }
         }
-        content.rows.0.retain(|_, change| !is_removal(change));
+        content.rows.discard_removals();
         Ok(content.len())
     }
 

@@ -1,6 +1,7 @@
-//! Where the state's changes are made durable: the verbs, what can go wrong, and which row a change is
-//! about. How bytes reach a disk is in `redb` and `codec`; `memory` is for tests. What the state means is
-//! in `scuttle-core`: a store never looks into a row.
+//! Durable storage for the core's changes: the trait `Store`, its errors, and the row that a change
+//! belongs to. `redb` and `codec` write to disk, `replicated` keeps the journal in a JetStream
+//! stream, and `memory` is for tests. A store never looks inside a row: `scuttle-core` gives rows
+//! their meaning.
 
 mod codec;
 mod error;
@@ -17,56 +18,58 @@ use std::collections::BTreeMap;
 use scuttle_core::{Change, KeyId, ReplayError};
 use scuttle_schemas::{DeckyId, HostId, OperationId};
 
-pub use codec::FORMAT;
+pub use codec::{FORMAT, StreamPosition};
 pub use error::StoreError;
 pub use full_export::FullExport;
 pub use memory::{Fault, MemoryStore};
 pub(crate) use redb::create_dir;
 pub use redb::{FILE_NAME, RedbStore};
 pub use replicated::{
-    JetStream, JournalError, Message, ReplicatedStore, SequenceRange, SharedJournal, StreamJournal,
-    place_rows, write_rows,
+    JournalError, JournalStream, Message, ReplicatedStore, SequenceRange, SharedJournal,
+    StreamJournal, export_rows, install_rows,
 };
 pub use snapshot::{Snapshot, Snapshots, StoredValue, Table};
 pub use staged_file::{StagedFile, StagedStore};
 
-/// A journal of batches, and rows that it is folded into from time to time.
+/// A journal of batches and the rows that checkpoints fold the journal into.
 ///
-/// One thread owns a store. After an error nothing is known about what is durable, so the store is to be
-/// dropped and opened again.
+/// One thread owns a store. After an error it is unknown what is durable, so the owner must drop
+/// the store and open it again.
 pub trait Store: Send {
-    /// Hands every stored change to `each`: the rows first (meta, hosts, shards, operations, keys), then the
-    /// journal in its order.
+    /// Calls `each` with every stored change: first the rows (meta, hosts, shards, operations,
+    /// keys), then the journal in order.
     ///
     /// # Errors
-    /// The store cannot be read, it is damaged, or `each` refuses a change.
+    /// If the store cannot be read or is damaged, or if `each` rejects a change.
     fn load(
         &mut self,
         each: &mut dyn FnMut(Change) -> Result<(), ReplayError>,
     ) -> Result<(), StoreError>;
 
-    /// Makes one batch durable at the journal's end, all of it or nothing; no batch is written for no
-    /// changes.
+    /// Appends one batch to the journal and makes it durable, completely or not at all. Writes
+    /// nothing if `changes` is empty.
     ///
     /// # Errors
-    /// The batch may or may not be durable.
+    /// If the append fails. The batch may or may not be durable then.
     fn append(&mut self, changes: &[Change]) -> Result<(), StoreError>;
 
-    /// Folds the journal's oldest batches, together at least `changes` changes if there are as many and
-    /// never part of a batch, into the rows, and drops them from the journal, as one transaction. Answers
-    /// how many changes are left in the journal.
+    /// Moves the journal's oldest batches into the rows in one transaction, and returns the number
+    /// of changes that remain in the journal. Takes whole batches until they hold at least
+    /// `changes` changes or the journal is empty.
     ///
     /// # Errors
-    /// The store holds what it held or the whole checkpoint, which mean the same.
+    /// If the transaction fails. The store then holds either its old content or the complete
+    /// checkpoint; both describe the same state.
     fn checkpoint(&mut self, changes: usize) -> Result<usize, StoreError>;
 
-    /// How many changes are in the journal.
+    /// Returns the number of changes in the journal.
     fn journal_len(&self) -> usize;
 }
 
-/// The row that a change is about. The order is that of `load`: table by table, each by its key.
+/// The key of the row that a change belongs to, ordered as [`Store::load`] orders rows: by table,
+/// then by key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-enum Key {
+enum RowKey {
     Meta,
     Host(HostId),
     Shard(HostId, DeckyId),
@@ -74,8 +77,8 @@ enum Key {
     Idempotency(KeyId),
 }
 
-impl Key {
-    fn of(change: &Change) -> Self {
+impl RowKey {
+    fn from_change(change: &Change) -> Self {
         match change {
             Change::Meta(_) => Self::Meta,
             Change::Host(row) => Self::Host(row.host.clone()),
@@ -89,12 +92,24 @@ impl Key {
     }
 }
 
-/// Changes by the row that they are about: of several to one row, the last counts.
+/// The latest change to each row.
 #[derive(Debug, Clone, Default)]
-struct LatestChanges(BTreeMap<Key, Change>);
+struct LatestChanges(BTreeMap<RowKey, Change>);
 
 impl LatestChanges {
-    fn take(&mut self, change: Change) {
-        self.0.insert(Key::of(&change), change);
+    fn insert(&mut self, change: Change) {
+        self.0.insert(RowKey::from_change(&change), change);
     }
+
+    /// Drops the changes that remove a row, so that only existing rows are left.
+    fn discard_removals(&mut self) {
+        self.0.retain(|_, change| !is_removal(change));
+    }
+}
+
+fn is_removal(change: &Change) -> bool {
+    matches!(
+        change,
+        Change::ShardRemoved { .. } | Change::OperationRemoved { .. } | Change::KeyRemoved { .. }
+    )
 }

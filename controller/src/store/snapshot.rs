@@ -1,5 +1,5 @@
-//! A store as it is at one commit, whole, while it is written to or left alone: what a backup is made of. It is read
-//! as raw values, which [`StoredValue::read`] makes changes of.
+//! Consistent snapshots of a store as of one commit, taken while the store is in use or closed.
+//! Backups, exports and snapshots for other controllers are made from them.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -14,28 +14,25 @@ use super::codec::{
     self, HOSTS, JOURNAL, KEYS, META, OPERATIONS, SHARDS, SWARM_KEY, StreamPosition,
 };
 use super::redb::{failed, open_without_writing};
-use super::replicated::{self, JetStream, StreamJournal};
+use super::replicated::{self, JournalStream, StreamJournal};
 use super::{StoreError, codec::damaged};
 
-/// Where a stored value is. The order is that of a load.
+/// The table of a stored value, in the order in which a load reads the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Table {
-    /// The swarm's own row.
+    /// The single row with the swarm's own data.
     Meta,
-    /// A host's row.
     Hosts,
-    /// A shard's row.
     Shards,
-    /// An operation's row.
     Operations,
-    /// An idempotency key's row.
+    /// Idempotency keys.
     Keys,
-    /// A batch of changes that are not among the rows yet.
+    /// Batches of changes that no checkpoint has moved to the rows yet.
     Journal,
 }
 
 impl Table {
-    /// All, in the order of a load.
+    /// All tables, in the order of a load.
     pub const ALL: [Self; 6] = [
         Self::Meta,
         Self::Hosts,
@@ -57,21 +54,22 @@ impl Table {
     }
 }
 
-/// What a stored value says.
+/// A decoded value of a store.
 #[derive(Debug, Clone, PartialEq)]
 pub enum StoredValue {
-    /// A row.
     Row(Change),
     /// A batch of the journal.
     Batch(Vec<Change>),
 }
 
 impl StoredValue {
-    /// Reads a value of a table; `number` and `path` say in an error which one it is.
-    ///
-    /// # Errors
-    /// It does not decode.
-    pub fn read(table: Table, bytes: &[u8], number: u64, path: &Path) -> Result<Self, StoreError> {
+    /// Decodes a value of `table`. `number` and `path` identify the value in the error.
+    pub fn decode(
+        table: Table,
+        bytes: &[u8],
+        number: u64,
+        path: &Path,
+    ) -> Result<Self, StoreError> {
         let read = match table {
             Table::Meta => codec::decode(bytes).map(|row| Self::Row(Change::Meta(row))),
             Table::Hosts => codec::decode(bytes).map(|row| Self::Row(Change::Host(row))),
@@ -83,7 +81,7 @@ impl StoredValue {
         read.map_err(damaged(path, table.name(), format_args!("value {number}")))
     }
 
-    /// Its changes, in their order.
+    /// Returns the changes that the value consists of, in order.
     pub fn changes(&self) -> &[Change] {
         match self {
             Self::Row(change) => std::slice::from_ref(change),
@@ -91,7 +89,7 @@ impl StoredValue {
         }
     }
 
-    /// The same with other changes.
+    /// Applies a function to every change.
     #[must_use]
     pub fn map(self, change: impl Fn(Change) -> Change) -> Self {
         match self {
@@ -101,17 +99,17 @@ impl StoredValue {
     }
 }
 
-/// Takes snapshots of a store that another thread writes to.
+/// Takes snapshots of a store while another thread writes to it.
 #[derive(Debug, Clone)]
 pub struct Snapshots {
     database: Arc<Database>,
     path: PathBuf,
-    /// Where what the rows do not contain is, if not in the file.
-    journal: Option<(Handle, JetStream)>,
+    /// The stream that holds the journal. `None` if the journal is in the file.
+    journal: Option<(Handle, JournalStream)>,
 }
 
 impl Snapshots {
-    pub(super) fn of(database: Arc<Database>, path: PathBuf) -> Self {
+    pub(super) fn new(database: Arc<Database>, path: PathBuf) -> Self {
         Self {
             database,
             path,
@@ -119,45 +117,47 @@ impl Snapshots {
         }
     }
 
-    /// The same of a store whose journal is a stream. They are then not to be taken by a thread of the runtime's.
+    /// Adds the stream that holds the journal. Snapshots then block on the servers and must not be
+    /// taken on a thread of the async runtime.
     #[must_use]
-    pub fn with_journal(mut self, runtime: Handle, stream: JetStream) -> Self {
+    pub fn with_journal(mut self, runtime: Handle, stream: JournalStream) -> Self {
         self.journal = Some((runtime, stream));
         self
     }
 
-    /// The store as it is now. It costs the store no time; what is freed meanwhile is not used again as long as the
-    /// snapshot is there. Once the store is closed, a snapshot reads no more.
+    /// Takes a snapshot of the store's current content without delaying the store. The store does
+    /// not reuse freed pages while the snapshot exists. The snapshot becomes unreadable when the
+    /// store is closed.
     ///
     /// # Errors
-    /// The store is closed, or cannot be read.
+    /// If the store is closed or cannot be read.
     pub fn take(&self) -> Result<Snapshot, StoreError> {
         let transaction = self.database.begin_read();
         let mut snapshot = Snapshot {
             transaction: transaction.map_err(|e| failed("read", &self.path)(e.into()))?,
             path: self.path.clone(),
             tail: Vec::new(),
-            _database: None,
+            _own_database: None,
         };
         if let Some((runtime, stream)) = self.journal.clone() {
-            let contained = snapshot.stream_position()?;
-            let after = contained.map_or(0, |contained| contained.sequence);
+            let position = snapshot.stream_position()?;
+            let after = position.map_or(0, |position| position.sequence);
             let mut journal = StreamJournal::open(runtime, stream)?;
-            snapshot.tail = replicated::batches(&mut journal, after)?;
+            snapshot.tail = replicated::read_batches(&mut journal, after)?;
         }
         Ok(snapshot)
     }
 }
 
-/// A store at one commit.
+/// The content of a store as of one commit.
 pub struct Snapshot {
-    // Before the database: it ends first.
+    // Declared before the database, so that it is dropped first.
     transaction: ReadTransaction,
     path: PathBuf,
-    /// Batches of the journal that are not in the file.
+    /// The journal's batches that are not in the file.
     tail: Vec<Bytes>,
-    /// Of a file that nobody else has open.
-    _database: Option<Database>,
+    /// The database of a file that only this snapshot has open.
+    _own_database: Option<Database>,
 }
 
 impl std::fmt::Debug for Snapshot {
@@ -167,10 +167,11 @@ impl std::fmt::Debug for Snapshot {
 }
 
 impl Snapshot {
-    /// Of a store's file, which is read whole (every page's checksum), and in which nothing is changed.
+    /// Opens a store's file without changing it and verifies the checksum of every page.
     ///
     /// # Errors
-    /// It cannot be read, a controller has it open, it is damaged, foreign, or of another format.
+    /// If the file cannot be read, is open in a controller, is damaged or foreign, or has another
+    /// format.
     pub fn open_file(path: &Path) -> Result<Self, StoreError> {
         let file = File::open(path).map_err(|cause| StoreError::io("read", path, cause))?;
         let database = open_without_writing(file, path)?;
@@ -179,31 +180,25 @@ impl Snapshot {
             transaction: transaction.map_err(|e| failed("read", path)(e.into()))?,
             path: path.to_owned(),
             tail: Vec::new(),
-            _database: Some(database),
+            _own_database: Some(database),
         })
     }
 
-    /// How much of a stream its rows contain; none if their journal is in the file.
-    ///
-    /// # Errors
-    /// It cannot be read.
+    /// Returns the stream position that the rows reflect, or `None` if their journal is in the file.
     pub(super) fn stream_position(&self) -> Result<Option<StreamPosition>, StoreError> {
         codec::read_stream_position(&self.transaction, &self.path)
     }
 
-    /// The stream whose rows these are, if their journal is not in the file.
-    ///
-    /// # Errors
-    /// It cannot be read.
+    /// Returns the name of the stream that holds the journal, or `None` if it is in the file.
     pub fn stream(&self) -> Result<Option<String>, StoreError> {
-        Ok(self.stream_position()?.map(|contained| contained.stream))
+        Ok(self.stream_position()?.map(|position| position.stream))
     }
 
-    /// Hands every stored value to `each`, in the order of a load.
+    /// Calls `each` with every encoded value, in the order of a load.
     ///
     /// # Errors
-    /// The store cannot be read, or `each` refuses a value.
-    pub fn each<E: From<StoreError>>(
+    /// If the store cannot be read or `each` fails.
+    pub fn for_each_encoded<E: From<StoreError>>(
         &self,
         mut each: impl FnMut(Table, &[u8]) -> Result<(), E>,
     ) -> Result<(), E> {
@@ -213,15 +208,15 @@ impl Snapshot {
         if let Some(row) = meta.get(SWARM_KEY).map_err(|e| failed(e.into()))? {
             each(Table::Meta, row.value())?;
         }
-        self.each_of(HOSTS, |bytes| each(Table::Hosts, bytes))?;
-        self.each_of(SHARDS, |bytes| each(Table::Shards, bytes))?;
-        self.each_of(OPERATIONS, |bytes| each(Table::Operations, bytes))?;
-        self.each_of(KEYS, |bytes| each(Table::Keys, bytes))?;
-        self.each_of(JOURNAL, |bytes| each(Table::Journal, bytes))?;
+        self.for_each_in(HOSTS, |bytes| each(Table::Hosts, bytes))?;
+        self.for_each_in(SHARDS, |bytes| each(Table::Shards, bytes))?;
+        self.for_each_in(OPERATIONS, |bytes| each(Table::Operations, bytes))?;
+        self.for_each_in(KEYS, |bytes| each(Table::Keys, bytes))?;
+        self.for_each_in(JOURNAL, |bytes| each(Table::Journal, bytes))?;
         (self.tail.iter()).try_for_each(|bytes| each(Table::Journal, bytes))
     }
 
-    fn each_of<K: ::redb::Key + 'static, E: From<StoreError>>(
+    fn for_each_in<K: ::redb::Key + 'static, E: From<StoreError>>(
         &self,
         table: TableDefinition<'_, K, &'static [u8]>,
         mut each: impl FnMut(&[u8]) -> Result<(), E>,
@@ -236,35 +231,35 @@ impl Snapshot {
         Ok(())
     }
 
-    /// Hands every stored value to `each`, read, with its size in bytes.
+    /// Calls `each` with every value and the size of its encoding in bytes.
     ///
     /// # Errors
-    /// The store cannot be read, a value does not decode, or `each` refuses one.
-    pub fn records<E: From<StoreError>>(
+    /// If the store cannot be read, a value cannot be decoded, or `each` fails.
+    pub fn for_each_value<E: From<StoreError>>(
         &self,
         mut each: impl FnMut(StoredValue, usize) -> Result<(), E>,
     ) -> Result<(), E> {
         let mut number = 0;
-        self.each(|table, bytes| {
+        self.for_each_encoded(|table, bytes| {
             number += 1;
             each(
-                StoredValue::read(table, bytes, number, &self.path)?,
+                StoredValue::decode(table, bytes, number, &self.path)?,
                 bytes.len(),
             )
         })
     }
 
-    /// Loads it as a start would: every value decodes, and fits the others.
+    /// Loads the snapshot as a start would, calls `each` with every change, and returns the state.
     ///
     /// # Errors
-    /// It cannot be read, or is damaged.
+    /// If the store cannot be read, is damaged, or `each` fails.
     pub fn load<E: From<StoreError>>(
         &self,
         mut each: impl FnMut(&Change) -> Result<(), E>,
     ) -> Result<State, E> {
         let mut state = State::default();
-        self.records(|record, _| {
-            for change in record.changes() {
+        self.for_each_value(|value, _| {
+            for change in value.changes() {
                 each(change)?;
                 let replayed = state.replay(change.clone());
                 replayed.map_err(|cause| StoreError::Replay {

@@ -1,8 +1,9 @@
-//! What controllers hand each other: a snapshot of the rows, in an object store on the servers. A controller whose rows end
-//! before the journal begins gets it from there. Whoever leads puts it there, and then trims the journal.
+//! Snapshots of the rows in an object store on the NATS servers. The leader uploads a snapshot and then
+//! trims the journal. A controller whose rows end before the journal starts downloads it.
 //!
-//! A snapshot's name has the last message that it contains. So an old leader that wakes up amid this can only add one that is
-//! older than the newest, and trim what is trimmed already.
+//! The name of a snapshot contains the sequence of the last message in it. A deposed leader that
+//! resumes during an upload can therefore only add a snapshot that is older than the newest one, and
+//! can only trim messages that are already trimmed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -18,87 +19,74 @@ use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use crate::leadership::lease::LeaseGuard;
-use crate::store::{JetStream, Snapshots, StagedFile, StoreError, place_rows, write_rows};
+use crate::store::{JournalStream, Snapshots, StagedFile, StoreError, export_rows, install_rows};
 
-/// How long the servers may take for an answer: as for the journal.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The timeout of a request to the servers, as for the journal.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often it is looked how long the journal is.
-const LOOK: Duration = Duration::from_secs(10);
+/// How often the leader checks the length of the journal.
+const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// Bytes of a journal that are not worth a snapshot: a start reads them in a fraction of a second. A longer one is
-/// trimmed when it is longer than the last snapshot, so that at most as much is written again as was written.
-pub const WORTH: u64 = 16 << 20;
+/// The journal size in bytes up to which no snapshot is made, because a start reads such a journal in
+/// a fraction of a second. A longer journal is trimmed when it exceeds the size of the last snapshot,
+/// so that snapshots at most double the amount of written data.
+pub const MIN_JOURNAL_SIZE: u64 = 16 << 20;
 
-/// How much of a snapshot is written at once.
-const PIECE: usize = 128 << 10;
+/// The number of bytes that a download copies at once.
+const CHUNK_SIZE: usize = 128 << 10;
 
-/// A snapshot could not be handed on.
+/// The reason why a snapshot could not be transferred or made.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotExchangeError {
-    /// The servers do not do it.
+    /// The servers rejected a request or did not respond.
     #[error("cannot {action} in the object store {bucket}: {cause}")]
-    Refused {
-        /// What was tried.
+    Failed {
         action: &'static str,
-        /// Where.
         bucket: String,
-        /// Why not.
         cause: String,
     },
-    /// There is none.
+    /// The object store has no snapshot.
     #[error(
-        "the journal was trimmed, and no snapshot of what it had is in the object store {bucket}: start a controller that has its data directory still, or restore a backup and migrate it"
+        "the journal was trimmed, and the object store {bucket} has no snapshot of the trimmed messages: start a controller that still has its data directory, or restore a backup and migrate it"
     )]
-    None {
-        /// Where none is.
-        bucket: String,
-    },
-    /// This machine does not do it.
-    #[error("cannot write a snapshot to {}: {cause}", .path.display())]
-    Unwritten {
-        /// The file.
-        path: PathBuf,
-        /// Why not.
-        cause: io::Error,
-    },
-    /// It is no snapshot of ours, or cannot be made, or put in place.
+    Missing { bucket: String },
+    /// The local file could not be read or written.
+    #[error("cannot access the snapshot file {}: {cause}", .path.display())]
+    LocalFile { path: PathBuf, cause: io::Error },
+    /// The snapshot is invalid, or could not be made or installed.
     #[error(transparent)]
     Store(#[from] StoreError),
 }
 
 /// A snapshot in the object store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-struct Stored {
-    /// The last message that it contains.
+struct StoredSnapshot {
+    /// The last message that the snapshot contains.
     sequence: u64,
     name: String,
-    /// In bytes.
+    /// The size in bytes.
     size: u64,
 }
 
-/// Where controllers hand each other snapshots.
+/// Uploads and downloads the snapshots of one partition.
 #[derive(Clone)]
 pub struct SnapshotExchange {
-    stream: JetStream,
+    stream: JournalStream,
     context: Context,
     objects: ObjectStore,
     bucket: String,
-    /// What the names of its snapshots begin with.
+    /// The prefix of the names of this partition's snapshots.
     prefix: String,
 }
 
 impl SnapshotExchange {
-    /// Opens the object store; makes it if it is missing.
-    ///
-    /// # Errors
-    /// The servers do not do it.
-    pub async fn open(stream: JetStream, bucket: &str) -> Result<Self, SnapshotExchangeError> {
+    /// Opens the object store and creates it if it is missing.
+    pub async fn open(stream: JournalStream, bucket: &str) -> Result<Self, SnapshotExchangeError> {
         let mut context = jetstream::new(stream.client.clone());
-        context.set_timeout(PATIENCE);
-        let there = context.get_object_store(bucket).await;
-        let objects = if let Ok(there) = there {
-            there
+        context.set_timeout(REQUEST_TIMEOUT);
+        let existing = context.get_object_store(bucket).await;
+        let objects = if let Ok(existing) = existing {
+            existing
         } else {
             let config = Config {
                 bucket: bucket.to_owned(),
@@ -106,7 +94,7 @@ impl SnapshotExchange {
                 ..Config::default()
             };
             let made = context.create_object_store(config).await;
-            made.map_err(refused("make it", bucket))?
+            made.map_err(failed("create a bucket", bucket))?
         };
         Ok(Self {
             prefix: subjects::snapshot_name_prefix(stream.assignment.partition),
@@ -117,109 +105,114 @@ impl SnapshotExchange {
         })
     }
 
-    /// Gets the newest snapshot and makes it the rows of a data directory, whose store is closed.
+    /// Downloads the newest snapshot and installs it in a data directory, whose store must be closed.
     ///
     /// # Errors
-    /// There is none, or it does not come whole.
-    pub async fn fetch(&self, data_dir: &Path) -> Result<(), SnapshotExchangeError> {
-        let (draft, file) = StagedFile::create(data_dir)?;
-        self.get(&draft, file).await?;
+    /// If there is no snapshot, the download fails, or the snapshot is invalid.
+    pub async fn install_newest(&self, data_dir: &Path) -> Result<(), SnapshotExchangeError> {
+        let (staged, file) = StagedFile::create_in(data_dir)?;
+        self.download_newest(&staged, file).await?;
         let (data_dir, stream) = (data_dir.to_owned(), self.stream.name.clone());
-        let placing = spawn_blocking(move || place_rows(draft, &data_dir, &stream));
-        Ok(joined(placing.await)?)
+        let installing = spawn_blocking(move || install_rows(staged, &data_dir, &stream));
+        Ok(unwrap_join(installing.await)?)
     }
 
-    /// Gets the newest snapshot into a file.
+    /// Downloads the newest snapshot to a file.
     ///
     /// # Errors
-    /// There is none, or it does not come whole.
-    pub async fn get(
+    /// If there is no snapshot or the download fails.
+    pub async fn download_newest(
         &self,
-        draft: &StagedFile,
+        staged: &StagedFile,
         file: std::fs::File,
     ) -> Result<(), SnapshotExchangeError> {
-        let newest = self.stored().await?.pop();
-        let newest = newest.ok_or_else(|| SnapshotExchangeError::None {
+        let newest = self.list_snapshots().await?.pop();
+        let newest = newest.ok_or_else(|| SnapshotExchangeError::Missing {
             bucket: self.bucket.clone(),
         })?;
-        info!("fetching a snapshot of {} MiB", newest.size >> 20);
+        info!("downloading a snapshot of {} MiB", newest.size >> 20);
         let got = self.objects.get(&newest.name).await;
-        let mut object = got.map_err(refused("get a snapshot", &self.bucket))?;
+        let mut object = got.map_err(failed("download a snapshot", &self.bucket))?;
         let copied = copy(&mut object, File::from_std(file)).await;
         copied.map_err(|error| match error {
-            CopyError::Read(cause) => refused("get a snapshot", &self.bucket)(cause),
-            CopyError::Late => refused("get a snapshot", &self.bucket)("it does not come"),
-            CopyError::Write(cause) => SnapshotExchangeError::Unwritten {
-                path: draft.path().to_owned(),
+            CopyError::Read(cause) => failed("download a snapshot", &self.bucket)(cause),
+            CopyError::TimedOut => {
+                failed("download a snapshot", &self.bucket)("the data did not arrive in time")
+            }
+            CopyError::Write(cause) => SnapshotExchangeError::LocalFile {
+                path: staged.path().to_owned(),
                 cause,
             },
         })
     }
 
-    /// Puts a file there as the snapshot that contains this message, and all before it; answers its size in bytes.
-    ///
-    /// # Errors
-    /// It cannot be read, or the servers do not take it.
-    pub async fn put(&self, path: &Path, sequence: u64) -> Result<u64, SnapshotExchangeError> {
+    /// Uploads a file as the snapshot that contains all messages up to `sequence`, and returns its size
+    /// in bytes.
+    pub async fn upload(&self, path: &Path, sequence: u64) -> Result<u64, SnapshotExchangeError> {
         let opened = File::open(path).await;
-        let mut file = opened.map_err(|cause| SnapshotExchangeError::Unwritten {
+        let mut file = opened.map_err(|cause| SnapshotExchangeError::LocalFile {
             path: path.to_owned(),
             cause,
         })?;
         let name = format!("{}{sequence:020}", self.prefix);
         let put = self.objects.put(name.as_str(), &mut file).await;
-        let put = put.map_err(refused("put a snapshot", &self.bucket))?;
+        let put = put.map_err(failed("upload a snapshot", &self.bucket))?;
         Ok(put.size as u64)
     }
 
-    /// The last message that a snapshot contains: the journal has had it.
-    ///
-    /// # Errors
-    /// The servers do not say.
-    pub async fn newest(&self) -> Result<Option<u64>, SnapshotExchangeError> {
-        Ok(self.stored().await?.pop().map(|stored| stored.sequence))
+    /// Returns the last message that the newest snapshot contains, and that the journal therefore held.
+    pub async fn newest_sequence(&self) -> Result<Option<u64>, SnapshotExchangeError> {
+        Ok(self
+            .list_snapshots()
+            .await?
+            .pop()
+            .map(|snapshot| snapshot.sequence))
     }
 
-    /// Keeps the journal short, as long as the lease is held.
-    pub fn trim(
+    /// Trims the journal periodically for as long as the lease is valid.
+    pub fn trim_while_leading(
         &self,
         data_dir: &Path,
         rows: Snapshots,
         lease: LeaseGuard,
     ) -> impl Future<Output = ()> + Send + 'static {
-        let (peers, data_dir) = (self.clone(), data_dir.to_owned());
+        let (exchange, data_dir) = (self.clone(), data_dir.to_owned());
         async move {
             while lease.is_valid() {
-                tokio::time::sleep(LOOK).await;
-                if let Err(error) = peers.trim_if_long(&data_dir, &rows, WORTH).await {
-                    warn!("the journal is not trimmed: {error}");
+                tokio::time::sleep(POLL_INTERVAL).await;
+                if let Err(error) = exchange
+                    .trim_if_long(&data_dir, &rows, MIN_JOURNAL_SIZE)
+                    .await
+                {
+                    warn!("could not trim the journal: {error}");
                 }
             }
         }
     }
 
-    /// Makes a snapshot and trims the journal, if that is longer than both the last snapshot and `worth`.
+    /// Uploads a snapshot and trims the journal, if the journal is larger than both the last snapshot
+    /// and `min_size` bytes.
     ///
     /// # Errors
-    /// The servers or this machine do not do it. The journal is then as it was, or has lost what a snapshot contains.
+    /// If a request to the servers or a local file operation fails. The journal is then unchanged, or
+    /// has lost only messages that a snapshot contains.
     pub async fn trim_if_long(
         &self,
         data_dir: &Path,
         rows: &Snapshots,
-        worth: u64,
+        min_size: u64,
     ) -> Result<(), SnapshotExchangeError> {
         let found = self.context.get_stream(&self.stream.name).await;
-        let journal = found.map_err(refused("look at the journal", &self.bucket))?;
+        let journal = found.map_err(failed("read the state of the journal", &self.bucket))?;
         let purge = async |sequence: u64| {
-            // What it contains is not needed any more.
             let purged = journal.purge().sequence(sequence + 1).await;
-            purged.map_err(refused("trim the journal after a snapshot", &self.bucket))
+            purged.map_err(failed("trim the journal after a snapshot", &self.bucket))
         };
         let state = &journal.cached_info().state;
-        if state.bytes <= worth {
+        if state.bytes <= min_size {
             return Ok(());
         }
-        let last = self.stored().await?.pop();
+        let last = self.list_snapshots().await?.pop();
         if let Some(last) = &last
             && last.sequence >= state.first_sequence
             && last.sequence <= state.last_sequence
@@ -231,85 +224,86 @@ impl SnapshotExchange {
         if state.bytes <= size {
             return Ok(());
         }
-        // Its thread gets no handle of the store itself, which whoever is deposed meanwhile opens again at once.
-        let (snapshot, place) = (rows.take()?, data_dir.to_owned());
-        let writing = spawn_blocking(move || write_rows(&snapshot, &place)).await;
-        let (draft, sequence) = joined(writing)?;
+        // The thread gets a snapshot instead of the store, because a leader that steps down in the
+        // meantime opens the store again at once.
+        let (snapshot, data_dir) = (rows.take()?, data_dir.to_owned());
+        let writing = spawn_blocking(move || export_rows(&snapshot, &data_dir)).await;
+        let (staged, sequence) = unwrap_join(writing)?;
         if last.is_some_and(|last| last.sequence >= sequence) || sequence == 0 {
             return Ok(());
         }
-        let size = self.put(draft.path(), sequence).await?;
+        let size = self.upload(staged.path(), sequence).await?;
         purge(sequence).await?;
-        for older in self.stored().await? {
+        for older in self.list_snapshots().await? {
             if older.sequence < sequence {
                 let deleted = self.objects.delete(&older.name).await;
-                deleted.map_err(refused("delete an old snapshot", &self.bucket))?;
+                deleted.map_err(failed("delete an old snapshot", &self.bucket))?;
             }
         }
         info!(
-            "trimmed the journal up to message {sequence}, which a snapshot of {} MiB contains",
+            "trimmed the journal up to message {sequence}; a snapshot of {} MiB contains it",
             size >> 20
         );
         Ok(())
     }
 
-    /// All snapshots, the newest last.
-    async fn stored(&self) -> Result<Vec<Stored>, SnapshotExchangeError> {
+    /// Lists this partition's snapshots, the newest last.
+    async fn list_snapshots(&self) -> Result<Vec<StoredSnapshot>, SnapshotExchangeError> {
         let listed = self.objects.list().await;
-        let listed = listed.map_err(refused("list the snapshots", &self.bucket))?;
+        let listed = listed.map_err(failed("list the snapshots", &self.bucket))?;
         let all = listed.try_collect::<Vec<_>>().await;
-        let all = all.map_err(refused("list the snapshots", &self.bucket))?;
+        let all = all.map_err(failed("list the snapshots", &self.bucket))?;
         let read = all.into_iter().filter_map(|object| {
             let sequence = object.name.strip_prefix(&self.prefix)?.parse().ok()?;
-            Some(Stored {
+            Some(StoredSnapshot {
                 sequence,
                 size: object.size as u64,
                 name: object.name,
             })
         });
-        let mut stored: Vec<_> = read.collect();
-        stored.sort();
-        Ok(stored)
+        let mut snapshots: Vec<_> = read.collect();
+        snapshots.sort();
+        Ok(snapshots)
     }
 }
 
-/// Why a snapshot was not written to a file.
+/// The reason why a snapshot could not be copied to a file.
 enum CopyError {
     Read(io::Error),
-    Late,
+    TimedOut,
     Write(io::Error),
 }
 
-/// Copies all of it, as long as it comes.
+/// Copies a complete object to a file. Fails if no data arrives within [`REQUEST_TIMEOUT`].
 async fn copy(from: &mut Object, mut to: File) -> Result<(), CopyError> {
-    let mut piece = vec![0; PIECE];
+    let mut chunk = vec![0; CHUNK_SIZE];
     loop {
-        let read = tokio::time::timeout(PATIENCE, from.read(&mut piece)).await;
-        let read = read.map_err(|_| CopyError::Late)?;
+        let read = tokio::time::timeout(REQUEST_TIMEOUT, from.read(&mut chunk)).await;
+        let read = read.map_err(|_| CopyError::TimedOut)?;
         match read.map_err(CopyError::Read)? {
             0 => return to.sync_all().await.map_err(CopyError::Write),
             read => to
-                .write_all(&piece[..read])
+                .write_all(&chunk[..read])
                 .await
                 .map_err(CopyError::Write)?,
         }
     }
 }
 
-/// What a blocking task has done; a panic of its goes on here.
-fn joined<T>(
+/// Returns the result of a blocking task, and resumes its panic if it panicked.
+fn unwrap_join<T>(
     ended: Result<Result<T, StoreError>, tokio::task::JoinError>,
 ) -> Result<T, StoreError> {
     ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-/// For `map_err`: what was not done.
-fn refused<E: std::fmt::Display>(
+/// Returns a function for `map_err` that reports a failed request to the servers.
+fn failed<E: std::fmt::Display>(
     action: &'static str,
     bucket: &str,
 ) -> impl FnOnce(E) -> SnapshotExchangeError + use<E> {
     let bucket = bucket.to_owned();
-    move |cause| SnapshotExchangeError::Refused {
+    move |cause| SnapshotExchangeError::Failed {
         action,
         bucket,
         cause: cause.to_string(),

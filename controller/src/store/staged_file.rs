@@ -1,5 +1,5 @@
-//! A store that is written whole under a name of its own, and only then gets the one that it is for. Whatever ends it
-//! before removes it (but a kill of the process).
+//! Atomic creation of a store file: the store is written completely under a temporary name and then
+//! renamed. If writing fails, the temporary file is removed; only a kill of the process leaves it.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -16,30 +16,30 @@ use crate::store::codec::{self, JOURNAL, Rows, StreamPosition, WriteError};
 use crate::store::redb::{FILE_NAME, builder, create_dir, failed, make_tables};
 use crate::store::snapshot::StoredValue;
 
-/// How many bytes of records are written in one transaction: enough that the pages above the rows are written seldom,
-/// few enough to be held in memory.
-const TRANSACTION: usize = 4 << 20;
+/// The number of bytes that one transaction writes: enough that the inner pages of the tables are
+/// rarely written, and few enough to keep in memory.
+const TRANSACTION_SIZE: usize = 4 << 20;
 
-/// A store that is being written.
+/// A store that is being written under a temporary name.
 #[derive(Debug)]
 pub struct StagedStore {
     database: Database,
     file: StagedFile,
-    waiting: Vec<StoredValue>,
-    /// Bytes of those that wait.
-    bytes: usize,
+    pending: Vec<StoredValue>,
+    pending_bytes: usize,
     /// The number of the next journal record.
     next: u64,
     buffer: Vec<u8>,
 }
 
 impl StagedStore {
-    /// Begins one in the directory of `target`, for its owner alone.
+    /// Starts a store that will get the name `target`, in the same directory and readable only by
+    /// its owner.
     ///
     /// # Errors
-    /// No file can be made there.
-    pub fn beside(target: &Path) -> Result<Self, StoreError> {
-        let (file, opened) = StagedFile::beside(target)?;
+    /// If the temporary file cannot be created.
+    pub fn create_for(target: &Path) -> Result<Self, StoreError> {
+        let (file, opened) = StagedFile::create_for(target)?;
         let failed = failed("create", &file.path);
         let backend = FileBackend::new(opened).map_err(|e| failed(e.into()))?;
         let database = builder().create_with_backend(backend);
@@ -48,32 +48,29 @@ impl StagedStore {
         Ok(Self {
             database,
             file,
-            waiting: Vec::new(),
-            bytes: 0,
+            pending: Vec::new(),
+            pending_bytes: 0,
             next: 0,
             buffer: Vec::new(),
         })
     }
 
-    /// Writes how much of a stream the rows contain.
-    ///
-    /// # Errors
-    /// The disk refuses.
+    /// Records the stream position that the rows reflect.
     pub(super) fn set_stream_position(
         &mut self,
-        contained: &StreamPosition,
+        position: &StreamPosition,
     ) -> Result<(), StoreError> {
         let failed = failed("write to", &self.file.path);
         let transaction = self.database.begin_write();
         let transaction = transaction.map_err(|e| failed(e.into()))?;
         let mut rows = Rows::open(&transaction).map_err(|e| failed(e.into()))?;
-        let written = rows.write_stream_position(contained);
-        written.map_err(|error| self.refused(error))?;
+        let written = rows.write_stream_position(position);
+        written.map_err(|error| self.write_failed(error))?;
         drop(rows);
         transaction.commit().map_err(|e| failed(e.into()))
     }
 
-    fn refused(&self, error: WriteError) -> StoreError {
+    fn write_failed(&self, error: WriteError) -> StoreError {
         match error {
             WriteError::Storage(error) => failed("write to", &self.file.path)(error.into()),
             WriteError::Encode(error) => {
@@ -83,24 +80,18 @@ impl StagedStore {
         }
     }
 
-    /// Writes a record at the end, which takes about so many bytes; rows come before the journal.
-    ///
-    /// # Errors
-    /// The disk refuses.
-    pub fn put(&mut self, record: StoredValue, bytes: usize) -> Result<(), StoreError> {
-        self.bytes += bytes;
-        self.waiting.push(record);
-        if self.bytes < TRANSACTION {
+    /// Adds a value whose encoding takes about `bytes` bytes. Rows must come before the journal.
+    pub fn push(&mut self, value: StoredValue, bytes: usize) -> Result<(), StoreError> {
+        self.pending_bytes += bytes;
+        self.pending.push(value);
+        if self.pending_bytes < TRANSACTION_SIZE {
             return Ok(());
         }
         self.write(Durability::None)
     }
 
-    /// Makes all of it durable, under its own name still.
-    ///
-    /// # Errors
-    /// The disk refuses.
-    pub fn seal(mut self) -> Result<StagedFile, StoreError> {
+    /// Makes the store durable, still under its temporary name.
+    pub fn finish(mut self) -> Result<StagedFile, StoreError> {
         self.write(Durability::Immediate)?;
         let failed = failed("write to", &self.file.path);
         self.database.close().map_err(|e| failed(e.into()))?;
@@ -121,8 +112,8 @@ impl StagedStore {
             let mut rows = Rows::open(&transaction).map_err(|e| failed(e.into()))?;
             let journal = transaction.open_table(JOURNAL);
             let mut journal = journal.map_err(|e| failed(e.into()))?;
-            for record in self.waiting.drain(..) {
-                match record {
+            for value in self.pending.drain(..) {
+                match value {
                     StoredValue::Row(change) => {
                         rows.write(&change).map_err(|error| match error {
                             WriteError::Storage(error) => failed(error.into()),
@@ -140,24 +131,24 @@ impl StagedStore {
             }
         }
         transaction.commit().map_err(|e| failed(e.into()))?;
-        self.bytes = 0;
+        self.pending_bytes = 0;
         Ok(())
     }
 }
 
-/// A file under a name of its own: removed when dropped, unless it has got another.
+/// A file under a temporary name. Dropping it removes the file unless it was renamed before.
 #[derive(Debug)]
 pub struct StagedFile {
     path: PathBuf,
 }
 
 impl StagedFile {
-    /// Makes one, empty, for its owner alone, in the directory of `target`.
-    fn beside(target: &Path) -> Result<(Self, File), StoreError> {
+    /// Creates an empty file in the directory of `target`, readable only by its owner.
+    fn create_for(target: &Path) -> Result<(Self, File), StoreError> {
         let mut name = OsString::from(".");
         name.push(target.file_name().unwrap_or_default());
         name.push(format!(".{}.partial", Uuid::now_v7()));
-        let draft = Self {
+        let staged = Self {
             path: target.with_file_name(name),
         };
         let opened = File::options()
@@ -165,39 +156,35 @@ impl StagedFile {
             .write(true)
             .create_new(true)
             .mode(0o600)
-            .open(&draft.path)
+            .open(&staged.path)
             .map_err(|cause| StoreError::io("create", target, cause))?;
-        Ok((draft, opened))
+        Ok((staged, opened))
     }
 
-    /// Makes one for the store of a data directory; makes that, too, if it is missing.
+    /// Creates an empty file for the store of a data directory, and the directory if it is missing.
     ///
     /// # Errors
-    /// No file can be made there.
-    pub fn create(data_dir: &Path) -> Result<(Self, File), StoreError> {
+    /// If the directory or the file cannot be created.
+    pub fn create_in(data_dir: &Path) -> Result<(Self, File), StoreError> {
         create_dir(data_dir)?;
-        Self::beside(&data_dir.join(FILE_NAME))
+        Self::create_for(&data_dir.join(FILE_NAME))
     }
 
-    /// Where it is.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// Gives it the name that it is for, in place of whatever has it.
-    ///
-    /// # Errors
-    /// The directory refuses.
+    /// Renames the file to `target` and replaces a file that has this name.
     pub fn replace(self, target: &Path) -> Result<(), StoreError> {
         let renamed = fs::rename(&self.path, target);
         renamed.map_err(|cause| StoreError::io("create", target, cause))?;
         sync_directory(target)
     }
 
-    /// Gives it the name that it is for, unless something has that.
+    /// Gives the file the name `target`, unless a file with this name exists.
     ///
     /// # Errors
-    /// The name is taken ([`io::ErrorKind::AlreadyExists`]), or the directory refuses.
+    /// If the name is taken ([`io::ErrorKind::AlreadyExists`]) or the directory is not writable.
     pub fn link(self, target: &Path) -> Result<(), StoreError> {
         let linked = fs::hard_link(&self.path, target);
         linked.map_err(|cause| StoreError::io("create", target, cause))?;
@@ -208,12 +195,12 @@ impl StagedFile {
 
 impl Drop for StagedFile {
     fn drop(&mut self) {
-        // Renamed, it is not there any more; else whatever went wrong is what the operator must hear.
+        // After a rename the file is gone. Otherwise the error that led here is the one to report.
         let _ = fs::remove_file(&self.path);
     }
 }
 
-/// Makes a file's name durable.
+/// Makes the name of a file durable.
 fn sync_directory(file: &Path) -> Result<(), StoreError> {
     let parent = file
         .parent()

@@ -6,7 +6,7 @@ use std::path::Path;
 use scuttle_controller::partition::assignment::PartitionAssignment;
 use scuttle_controller::store::snapshot_exchange::{SnapshotExchange, SnapshotExchangeError};
 use scuttle_controller::store::{
-    JetStream, JournalError, ReplicatedStore, Snapshots, Store, StoreError, write_rows,
+    JournalError, JournalStream, ReplicatedStore, Snapshots, Store, StoreError, export_rows,
 };
 use scuttle_core::{Change, Meta};
 use scuttle_tests::TestResult;
@@ -17,7 +17,7 @@ use tokio::task::spawn_blocking;
 
 /// A server, and what all share on it.
 struct Bus {
-    stream: JetStream,
+    stream: JournalStream,
     peers: SnapshotExchange,
     dir: TempDir,
     _server: Server,
@@ -27,7 +27,7 @@ impl Bus {
     async fn start() -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
         let server = Server::bare(dir.path()).await?;
-        let stream = JetStream {
+        let stream = JournalStream {
             client: async_nats::connect(server.url()).await?,
             name: "journal".to_owned(),
             subject: "journal".to_owned(),
@@ -101,7 +101,7 @@ async fn who_has_no_rows_gets_them_when_the_journal_was_trimmed() -> TestResult 
         ),
         "{refused:?}"
     );
-    bus.peers.fetch(&bus.path("new")).await?;
+    bus.peers.install_newest(&bus.path("new")).await?;
     let (new, changes) = bus.store("new").await?;
     let expected: Vec<_> = (19..25).map(meta).collect();
     assert_eq!(changes, expected);
@@ -122,11 +122,11 @@ async fn an_old_leader_that_wakes_up_takes_nothing_away() -> TestResult {
     trim(&bus, &bus.path("new"), &new.snapshots()).await?;
     // As it would have been before: its rows end amid what was trimmed.
     bus.peers
-        .put(&bus.path("old").join("scuttle.redb"), 9)
+        .upload(&bus.path("old").join("scuttle.redb"), 9)
         .await?;
     trim(&bus, &bus.path("old"), &old.snapshots()).await?;
 
-    bus.peers.fetch(&bus.path("third")).await?;
+    bus.peers.install_newest(&bus.path("third")).await?;
     assert_eq!(bus.store("third").await?.1, [meta(19)]);
     grow(new, 20..22).await;
     assert_eq!(bus.store("third").await?.1, [meta(19), meta(20), meta(21)]);
@@ -140,7 +140,7 @@ async fn a_journal_that_ends_before_a_snapshot_is_not_taken_for_a_new_one() -> T
     let (store, _) = bus.store("leader").await?;
     let store = grow(store, 1..20).await;
     trim(&bus, &bus.path("leader"), &store.snapshots()).await?;
-    assert_eq!(bus.peers.newest().await?, Some(19));
+    assert_eq!(bus.peers.newest_sequence().await?, Some(19));
     store.require_message(19)?;
     let context = async_nats::jetstream::new(bus.stream.client.clone());
     context.delete_stream(&bus.stream.name).await?;
@@ -172,7 +172,7 @@ async fn a_snapshot_that_is_being_written_does_not_keep_the_rows_open() -> TestR
     drop(store);
     let (again, changes) = bus.store("leader").await?;
     assert_eq!(changes, [meta(9)]);
-    assert!(write_rows(&snapshot, &bus.path("leader")).is_err());
+    assert!(export_rows(&snapshot, &bus.path("leader")).is_err());
     drop(again);
     Ok(())
 }
@@ -180,7 +180,7 @@ async fn a_snapshot_that_is_being_written_does_not_keep_the_rows_open() -> TestR
 #[tokio::test]
 async fn without_a_snapshot_it_is_said_what_to_do() -> TestResult {
     let bus = Bus::start().await?;
-    let error = bus.peers.fetch(&bus.path("new")).await;
+    let error = bus.peers.install_newest(&bus.path("new")).await;
     let error = error.expect_err("there is none").to_string();
     assert!(error.contains("restore a backup"), "{error}");
     Ok(())

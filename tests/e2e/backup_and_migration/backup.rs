@@ -394,7 +394,7 @@ async fn nothing_is_restored_under_a_running_controller() -> TestResult {
     let (data, shelf) = (swarm.path("controller"), shelf(&swarm)?);
     let file = shelf.join("backup.redb");
     run("backup", &file, &data).await?.check(0, &[]);
-    let running = ["a controller runs on", "stop it"];
+    let running = ["a controller is running on", "stop it"];
     run("restore", &file, &data).await?.check(1, &running);
     fs::rename(data.join("scuttle.redb"), data.join("scuttle.redb.old"))?;
     run("restore", &file, &data).await?.check(1, &running);

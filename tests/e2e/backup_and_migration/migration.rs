@@ -96,12 +96,12 @@ async fn a_record_goes_there_and_back_whole() -> TestResult {
     check(
         run(&swarm, &["migrate", "--to", "jetstream"], &data).await?,
         0,
-        &["rows, each compared", "start the controllers with"],
+        &["rows and compared each", "start the controllers with"],
     );
     check(
         run(&swarm, &["backup", "half"], &data).await?,
         1,
-        &["has a part of the record alone"],
+        &["holds only part of the record"],
     );
     start(&mut swarm, &data, true).await?;
     assert_eq!(told(swarm.operator.shards().await?), told(shards.clone()));
@@ -122,7 +122,7 @@ async fn a_record_goes_there_and_back_whole() -> TestResult {
     check(
         run(&swarm, &["migrate", "--to", "redb"], &swarm.path("third")).await?,
         1,
-        &["stop all of them"],
+        &["stop all controllers"],
     );
     stop(&mut swarm.controller).await?;
     swarm.operator.answered().await?;
@@ -132,7 +132,7 @@ async fn a_record_goes_there_and_back_whole() -> TestResult {
     check(
         run(&swarm, &["migrate", "--to", "redb"], &data).await?,
         0,
-        &["rows, each compared", "without --store"],
+        &["rows and compared each", "without --store"],
     );
     start(&mut swarm, &data, false).await?;
     assert_eq!(told(swarm.operator.shards().await?), told(shards));
@@ -153,7 +153,7 @@ async fn what_is_there_is_not_replaced() -> TestResult {
     check(
         run(&swarm, &["migrate", "--to", "redb"], &data).await?,
         1,
-        &["there is no stream"],
+        &["does not exist: there is nothing to migrate"],
     );
     check(
         run(&swarm, &to_jetstream, &data).await?,
@@ -167,7 +167,7 @@ async fn what_is_there_is_not_replaced() -> TestResult {
     check(
         run(&swarm, &to_jetstream, &data).await?,
         1,
-        &["is there already"],
+        &["already exists and holds another record"],
     );
     stop(&mut shared).await?;
     let mut refused = Controller::start_at(&swarm.nats.url(), environment(&swarm, true), &data)?;
@@ -217,7 +217,7 @@ async fn snapshots_of_an_earlier_stream_are_in_the_way() -> TestResult {
     check(
         refused,
         1,
-        &["scuttle-snapshots", "remove the object store"],
+        &["scuttle-snapshots", "delete the object store"],
     );
     // As it was: it goes on.
     start(&mut swarm, &data, false).await?;
@@ -244,7 +244,7 @@ async fn a_record_is_divided_and_put_together_again() -> TestResult {
         run(&swarm, &DIVIDE, &data).await?,
         0,
         &[
-            "rows, each compared",
+            "rows and compared each",
             "--store jetstream --shards-of-control 4",
         ],
     );
@@ -283,7 +283,7 @@ async fn a_record_is_divided_and_put_together_again() -> TestResult {
         run(&swarm, &back, &data).await?,
         0,
         &[
-            "rows, each compared",
+            "rows and compared each",
             "SCUTTLE_0, SCUTTLE_1, SCUTTLE_2, SCUTTLE_3",
         ],
     );

@@ -55,7 +55,7 @@ async fn it_joins_and_takes_over_when_the_journal_was_trimmed() -> TestResult {
     let shards = stage.operator.shards().await?;
     let newcomer = a_newcomer_takes_over(&mut stage).await?;
     let process = stage.controllers[newcomer].process();
-    process.line("fetching a snapshot").await?;
+    process.line("downloading a snapshot").await?;
     assert_eq!(stage.operator.shards().await?, shards);
     let accepted = stage.operator.teardown(&hosts[0], "decky-0").await?;
     stage.operator.operation(accepted.operation_id).await?;

@@ -1,108 +1,80 @@
-//! What can go wrong with a backup, in words for the operator: what failed, on which file, what to do.
+//! Errors of backup and restore, written for operators: what failed, on which file, and what to do.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::store::StoreError;
 
-/// A backup that was not made, or not restored: nothing is left of it, and nothing was changed.
+/// The reason why a backup or restore failed. No partial file is left and nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// There is a file of that name.
-    #[error("{} exists already: give another name, or --force to replace it", .0.display())]
+    /// The backup file exists.
+    #[error("{} already exists: choose another name, or replace it with --force", .0.display())]
     Exists(PathBuf),
-    /// The backup would go where the store is.
-    #[error("{} is the store itself: give another name", .0.display())]
+    /// The backup file is the store itself.
+    #[error("{} is the store itself: choose another name", .0.display())]
     IsStore(PathBuf),
-    /// There is nothing to back up.
-    #[error("there is no store at {}: give the data directory of a controller (--data-dir)", .0.display())]
+    #[error("no store found at {}: specify the data directory of a controller (--data-dir)", .0.display())]
     NoStore(PathBuf),
-    /// The controller is stopped, and the rest of its store is on the servers.
-    #[error("{} has a part of the record alone, the rest is in the stream {stream}: make the backup while the controller runs, or of another one that does", .path.display())]
-    OnlyRows {
-        /// The file.
-        path: PathBuf,
-        /// The stream.
-        stream: String,
-    },
-    /// A controller has the store open, and its socket is not there.
-    #[error("{} is in use by a controller that hands out no backups: if it is just starting or stopping, try again, else its log says why", .0.display())]
-    Silent(PathBuf),
-    /// The controller's socket does not take us.
-    #[error("cannot connect to the controller at {}: {cause}; run this as the user that owns the data directory, or as root", .path.display())]
-    Connect {
-        /// The socket.
-        path: PathBuf,
-        /// Why not.
-        cause: io::Error,
-    },
-    /// The controller says no.
-    #[error("the controller makes no backup: {0}")]
-    Refused(String),
-    /// The controller went away, or does not answer.
-    #[error("the backup broke off: {0}; try again")]
-    Broken(io::Error),
-    /// The controller is of another version.
+    /// The file holds only part of the record; the rest is in a stream on the NATS servers.
+    #[error("{} holds only part of the record, and the stream {stream} holds the rest: make the backup while a controller is running", .path.display())]
+    OnlyRows { path: PathBuf, stream: String },
+    /// A controller has the store open but does not serve backups.
+    #[error("{} is in use by a controller that does not serve backups: if the controller is starting or stopping, try again; otherwise see its log", .0.display())]
+    NotServed(PathBuf),
+    /// The controller's socket rejected the connection.
+    #[error("cannot connect to the controller at {}: {cause}; run the command as the user that owns the data directory, or as root", .path.display())]
+    Connect { path: PathBuf, cause: io::Error },
+    #[error("the controller rejected the backup: {0}")]
+    Rejected(String),
+    /// The transfer from the controller failed.
+    #[error("the backup was interrupted: {0}; try again")]
+    Transfer(io::Error),
+    /// The controller runs another version.
     #[error(
-        "the running controller writes format {found}, and this program reads format {known}: use the program of the version that runs"
+        "the running controller writes format {found}, but this program reads format {known}: use the program of the running version"
     )]
-    OtherVersion {
-        /// The controller's format.
-        found: u32,
-        /// This program's.
-        known: u32,
-    },
-    /// The store itself cannot be read.
+    OtherVersion { found: u32, known: u32 },
     #[error(transparent)]
     Store(#[from] StoreError),
-    /// The file cannot be written.
     #[error("cannot write {}: {cause}", .path.display())]
     Write {
-        /// The file.
         path: PathBuf,
-        /// What the system says, and what to do.
+        /// The error of the system and the advice.
         cause: String,
     },
-    /// What was written is not what it should be.
-    #[error("what was written to {} cannot be read again: {cause}; check that disk, or give another place", .path.display())]
-    Unsound {
-        /// The file.
-        path: PathBuf,
-        /// What shows it.
-        cause: String,
-    },
-    /// A controller runs on the data directory.
-    #[error("a controller runs on {}: stop it, then move its store away", .0.display())]
+    /// The written file failed the verification.
+    #[error("{} cannot be read back after it was written: {cause}; check that disk, or choose another location", .path.display())]
+    VerificationFailed { path: PathBuf, cause: String },
+    #[error("a controller is running on {}: stop it, then move its store away", .0.display())]
     Running(PathBuf),
-    /// The data directory has a store.
-    #[error("there is a store at {}: move it away first, with the controller stopped", .0.display())]
+    #[error("a store already exists at {}: stop the controller and move the store away first", .0.display())]
     StoreExists(PathBuf),
-    /// The file is no backup that can be restored.
+    /// The file is not a backup that can be restored.
     #[error("{} cannot be restored: {cause}; nothing was changed", .path.display())]
-    Unfit {
-        /// The file.
+    NotRestorable {
         path: PathBuf,
-        /// Why not, and what to do.
+        /// The reason and the advice.
         cause: String,
     },
-    /// The operator does not want it any more.
+    /// The operator cancelled the command.
     #[error("interrupted")]
     Interrupted,
 }
 
 impl BackupError {
-    /// For `map_err`: the disk of a file that is written refuses.
-    pub(crate) fn write(path: &Path) -> impl Fn(StoreError) -> Self {
+    /// Returns a function for `map_err` that reports a failure to write a file.
+    pub(crate) fn write_failed(path: &Path) -> impl Fn(StoreError) -> Self {
         move |error| Self::Write {
             path: path.to_owned(),
             cause: format!("{}; {}", cause(&error), advice(&error)),
         }
     }
 
-    /// For `map_err`: what a file that was just written shows.
-    pub(crate) fn unsound(path: &Path) -> impl Fn(Self) -> Self {
+    /// Returns a function for `map_err` that reports a file that failed its verification.
+    pub(crate) fn verification_failed(path: &Path) -> impl Fn(Self) -> Self {
         move |error| match error {
-            Self::Store(error) => Self::Unsound {
+            Self::Store(error) => Self::VerificationFailed {
                 path: path.to_owned(),
                 cause: cause(&error),
             },
@@ -110,18 +82,18 @@ impl BackupError {
         }
     }
 
-    /// For `map_err`: what is wrong with a file that is to be restored.
-    pub(crate) fn unfit(path: &Path) -> impl Fn(Self) -> Self {
+    /// Returns a function for `map_err` that reports a file that cannot be restored.
+    pub(crate) fn not_restorable(path: &Path) -> impl Fn(Self) -> Self {
         let advice = |error: &StoreError| match error {
             StoreError::InUse { .. } => {
-                "it is the store of a controller that runs: make a backup of that one"
+                "it is the store of a running controller: make a backup of that controller"
             }
             StoreError::Format { .. } => "restore it with the version of Scuttle that wrote it",
             StoreError::Io { .. } => "check the path and its disk",
             _ => "use another backup",
         };
         move |error| match error {
-            Self::Store(error) => Self::Unfit {
+            Self::Store(error) => Self::NotRestorable {
                 path: path.to_owned(),
                 cause: format!("{}: {}", cause(&error), advice(&error)),
             },
@@ -130,7 +102,7 @@ impl BackupError {
     }
 }
 
-/// What an operator does about a file that cannot be written.
+/// Returns the advice for a file that cannot be written.
 fn advice(error: &StoreError) -> &'static str {
     match error {
         StoreError::Io { cause, .. }
@@ -141,13 +113,13 @@ fn advice(error: &StoreError) -> &'static str {
                     | io::ErrorKind::FileTooLarge
             ) =>
         {
-            "free some space there, or give another place"
+            "free some space there, or choose another location"
         }
-        _ => "check that place, or give another",
+        _ => "check that location, or choose another",
     }
 }
 
-/// What a store's error says of the file, without the advice, which is for a controller's own store.
+/// Describes a store's error without its advice, which only fits a controller's own store.
 fn cause(error: &StoreError) -> String {
     match error {
         StoreError::InUse { .. } => "it is in use".to_owned(),
@@ -164,7 +136,7 @@ fn cause(error: &StoreError) -> String {
         }
         StoreError::Replay { cause, .. } => format!("it is damaged ({cause})"),
         StoreError::Database { cause, .. } => cause.clone(),
-        StoreError::OtherJournal { .. } | StoreError::Journal(_) | StoreError::Ordered => {
+        StoreError::OtherJournal { .. } | StoreError::Journal(_) | StoreError::Injected => {
             error.to_string()
         }
     }

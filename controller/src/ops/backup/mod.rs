@@ -1,32 +1,33 @@
-//! Back up and restore: `scuttle-controller backup FILE`, with the controller running or stopped, and `restore FILE`.
+//! Backup and restore: `scuttle-controller backup FILE`, with the controller running or stopped, and
+//! `restore FILE`.
 //!
-//! A running controller has its store's file to itself, so it hands the store out by a Unix socket in its data
-//! directory (`listen`): as it was at one commit, value by value (`wire`). The `backup` process makes a store of that
-//! and checks it (`make`). So a backup is a store, and `restore` puts one into a data directory. What is absent here:
-//! the state that the controller decides on, and any way to change it.
+//! A running controller has exclusive access to its store's file. It therefore sends a snapshot of the
+//! store over a Unix socket in its data directory (`server`), value by value (`protocol`). The
+//! `backup` process writes the values to a new store and verifies it (`create`). A backup is thus a
+//! store, and `restore` installs it in a data directory. Nothing here reads or changes the state that
+//! the controller works on.
 
+mod create;
 mod error;
-mod listen;
-mod make;
+mod protocol;
 mod restore;
-mod wire;
+mod server;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use scuttle_core::State;
 
+pub use create::{CreatedBackup, create};
 pub use error::BackupError;
-pub use listen::{Backups, SOCKET_NAME};
-pub use make::{Made, make};
-pub use restore::{Restored, restore};
+pub use restore::{RestoredStore, restore};
+pub use server::{BackupServer, SOCKET_NAME};
 
-/// Set when the operator does not want the work any more.
+/// Tells a backup or restore that the operator has cancelled it.
 #[derive(Debug, Default)]
 pub struct Interrupt(AtomicBool);
 
 impl Interrupt {
-    /// Asks for the end.
     pub fn set(&self) {
         self.0.store(true, Ordering::Relaxed);
     }
@@ -39,24 +40,21 @@ impl Interrupt {
     }
 }
 
-/// What a store holds, in a line.
+/// The number of hosts, shards and open operations in a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Content {
-    /// Hosts.
     pub hosts: usize,
-    /// Shards.
     pub shards: usize,
-    /// Open operations.
-    pub open: usize,
+    pub open_operations: usize,
 }
 
 impl From<&State> for Content {
     fn from(state: &State) -> Self {
-        let (hosts, shards, open) = state.row_counts();
+        let (hosts, shards, open_operations) = state.row_counts();
         Self {
             hosts,
             shards,
-            open,
+            open_operations,
         }
     }
 }
@@ -66,8 +64,11 @@ impl fmt::Display for Content {
         let Self {
             hosts,
             shards,
-            open,
+            open_operations,
         } = self;
-        write!(f, "{hosts} hosts, {shards} shards, {open} open operations")
+        write!(
+            f,
+            "{hosts} hosts, {shards} shards, {open_operations} open operations"
+        )
     }
 }

@@ -1,4 +1,4 @@
-//! `restore FILE`: a backup into a data directory that has no store, as the store of its next start.
+//! `restore FILE`: makes a backup the store of a data directory that has none.
 
 use std::fmt;
 use std::fs;
@@ -9,54 +9,53 @@ use std::path::{Path, PathBuf};
 use scuttle_core::{Change, Meta, RaisedRevisions};
 use scuttle_schemas::Timestamp;
 
-use crate::ops::backup::make::{check, connect};
+use crate::ops::backup::create::{connect, verify};
 use crate::ops::backup::{BackupError, Content, Interrupt};
 use crate::store::{FILE_NAME, Snapshot, StagedFile, StagedStore, StoreError, create_dir};
 
-/// A backup that was restored.
+/// The summary of a restored store.
 #[derive(Debug)]
-pub struct Restored {
-    /// The store that was made of it.
+pub struct RestoredStore {
     pub store: PathBuf,
-    /// What is in it.
     pub content: Content,
 }
 
-impl fmt::Display for Restored {
+impl fmt::Display for RestoredStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             f,
-            "{}: {}; start the controller",
+            "{}: {}; now start the controller",
             self.store.display(),
             self.content
         )
     }
 }
 
-/// Makes the store of a data directory from a backup. The backup is read whole before anything is written.
+/// Makes the store of a data directory from a backup. Reads and verifies the whole backup before it
+/// writes anything. On failure, the data directory is unchanged.
 ///
 /// # Errors
-/// A controller runs there, there is a store, the backup cannot be read, or the store not be written. Then all is as it
-/// was.
+/// If a controller is running there, a store exists, the backup cannot be read, or the store cannot be
+/// written.
 pub fn restore(
     data_dir: &Path,
     file: &Path,
     now: Timestamp,
     interrupt: &Interrupt,
-) -> Result<Restored, BackupError> {
+) -> Result<RestoredStore, BackupError> {
     let store = data_dir.join(FILE_NAME);
-    // It might have had its store taken away, and go on with it.
+    // A running controller continues to use its store even if the file was moved away.
     if connect(data_dir)?.is_some() {
         return Err(BackupError::Running(data_dir.to_owned()));
     }
     if fs::symlink_metadata(&store).is_ok() {
         return Err(BackupError::StoreExists(store));
     }
-    let unfit = BackupError::unfit(file);
-    let backup = Snapshot::open_file(file).map_err(|error| unfit(error.into()))?;
+    let not_restorable = BackupError::not_restorable(file);
+    let backup = Snapshot::open_file(file).map_err(|error| not_restorable(error.into()))?;
     if let Some(stream) = backup.stream()? {
         let path = file.to_owned();
-        return Err(unfit(BackupError::OnlyRows { path, stream }));
+        return Err(not_restorable(BackupError::OnlyRows { path, stream }));
     }
     let mut last = Meta::default();
     let read = backup.load(|change| {
@@ -65,17 +64,17 @@ pub fn restore(
         }
         interrupt.check()
     });
-    read.map_err(unfit)?;
+    read.map_err(not_restorable)?;
 
     let raised = RaisedRevisions::new(last.revisions, now);
-    let new = !data_dir.exists();
+    let is_new = !data_dir.exists();
     let placed = place(&backup, raised, data_dir, &store, interrupt);
-    if placed.is_err() && new {
-        // Whatever else is in it keeps it.
+    if placed.is_err() && is_new {
+        // This fails, and keeps the directory, if there is anything else in it.
         let _ = fs::remove_dir(data_dir);
     }
     let content = placed?;
-    Ok(Restored { store, content })
+    Ok(RestoredStore { store, content })
 }
 
 fn place(
@@ -85,33 +84,34 @@ fn place(
     store: &Path,
     interrupt: &Interrupt,
 ) -> Result<Content, BackupError> {
-    let written = BackupError::write(store);
-    create_dir(data_dir).map_err(&written)?;
-    let mut draft = StagedStore::beside(store).map_err(&written)?;
-    backup.records(|record, bytes| {
+    let write_failed = BackupError::write_failed(store);
+    create_dir(data_dir).map_err(&write_failed)?;
+    let mut staged = StagedStore::create_for(store).map_err(&write_failed)?;
+    backup.for_each_value(|value, bytes| {
         interrupt.check()?;
-        let record = record.map(|change| raised.apply_to(change));
-        draft.put(record, bytes).map_err(&written)
+        let value = value.map(|change| raised.apply_to(change));
+        staged.push(value, bytes).map_err(&write_failed)
     })?;
-    let draft = draft.seal().map_err(&written)?;
-    let content = check(&draft, store, interrupt)?;
-    give_to_owner(&draft, data_dir).map_err(|cause| BackupError::Write {
+    let staged = staged.finish().map_err(&write_failed)?;
+    let content = verify(&staged, store, interrupt)?;
+    set_owner(&staged, data_dir).map_err(|cause| BackupError::Write {
         path: store.to_owned(),
-        cause: format!("it cannot be given to the owner of the data directory: {cause}"),
+        cause: format!("cannot make the owner of the data directory its owner: {cause}"),
     })?;
-    match draft.link(store) {
+    match staged.link(store) {
         Err(StoreError::Io { cause, .. }) if cause.kind() == io::ErrorKind::AlreadyExists => {
             Err(BackupError::StoreExists(store.to_owned()))
         }
-        linked => linked.map(|()| content).map_err(written),
+        linked => linked.map(|()| content).map_err(write_failed),
     }
 }
 
-/// The controller must be able to write what root has restored.
-fn give_to_owner(draft: &StagedFile, data_dir: &Path) -> io::Result<()> {
-    let (directory, file) = (fs::metadata(data_dir)?, fs::metadata(draft.path())?);
+/// Gives the file the owner of the data directory, so that the controller can write to a store that
+/// root has restored.
+fn set_owner(staged: &StagedFile, data_dir: &Path) -> io::Result<()> {
+    let (directory, file) = (fs::metadata(data_dir)?, fs::metadata(staged.path())?);
     if (directory.uid(), directory.gid()) == (file.uid(), file.gid()) {
         return Ok(());
     }
-    chown(draft.path(), Some(directory.uid()), Some(directory.gid()))
+    chown(staged.path(), Some(directory.uid()), Some(directory.gid()))
 }

@@ -1,5 +1,5 @@
-//! `migrate --to KIND`: the record of a stopped service from a store of one kind into one of the other, compared row by
-//! row before anything is put in its place. What the stores are is in `store`; what is absent here is any decision on a row.
+//! `migrate --to KIND`: moves the record of a stopped service from one kind of store to the other. Every
+//! row is compared before the new store is put in place. Rows are copied, never interpreted.
 
 mod error;
 
@@ -27,36 +27,34 @@ use crate::partition::assignment::PartitionAssignment;
 use crate::partition::name_registry;
 use crate::store::snapshot_exchange::SnapshotExchange;
 use crate::store::{
-    FILE_NAME, FullExport, JetStream, JournalError, ReplicatedStore, Snapshot, StagedFile,
-    StoreError, StreamJournal, create_dir, place_rows,
+    FILE_NAME, FullExport, JournalError, JournalStream, ReplicatedStore, Snapshot, StagedFile,
+    StoreError, StreamJournal, StreamPosition, create_dir, install_rows,
 };
 
-/// The message before a stream's first, where the record came from a file: nobody has it, so whoever has no rows looks for the
-/// snapshot that contains it.
-const BEFORE_THE_FIRST: u64 = 1;
+/// The sequence that the rows of a migrated record reflect. The new stream starts after this message,
+/// which never existed, so that a controller without rows downloads the snapshot.
+const BASE_SEQUENCE: u64 = 1;
 
-/// How many names are claimed at once.
-const CLAIMS: usize = 64;
+/// The maximum number of host names that are claimed concurrently.
+const MAX_CONCURRENT_CLAIMS: usize = 64;
 
-/// How long the servers may take for an answer.
-const PATIENCE: Duration = Duration::from_secs(10);
+/// The timeout of a request to the servers.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// What is migrated, and where.
+/// The settings of a migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migration {
-    /// The NATS servers.
     pub access: ConnectConfig,
-    /// The controller's data directory.
     pub data_dir: PathBuf,
-    /// How many servers keep the journal, if it goes there.
+    /// The number of servers that keep the journal, if it moves to the servers.
     pub replicas: usize,
-    /// How many journals the hosts are divided over, there.
+    /// The number of partitions on the servers.
     pub partitions: PartitionCount,
-    /// Which kind of store it is to be.
+    /// The kind of the new store.
     pub to: StoreKind,
 }
 
-/// A record that was migrated.
+/// The summary of a migration.
 #[derive(Debug)]
 pub struct Migrated {
     store: PathBuf,
@@ -83,7 +81,7 @@ impl fmt::Display for Migrated {
         match to {
             StoreKind::JetStream => write!(
                 f,
-                "{rows} rows, each compared: {store} has them, and so has the object store {}; start the controllers with --store jetstream{option}, this one with its data directory, others with empty ones",
+                "migrated {rows} rows and compared each: they are in {store} and in the object store {}; start the controllers with --store jetstream{option}, this one with its data directory and the others with empty ones",
                 subjects::SNAPSHOTS_BUCKET
             ),
             StoreKind::Redb => {
@@ -91,7 +89,7 @@ impl fmt::Display for Migrated {
                 let streams = streams.collect::<Vec<_>>().join(", ");
                 write!(
                     f,
-                    "{rows} rows, each compared: {store} has them; start this controller without --store, and no other; as it was, and of no use any more: the stream {streams} and the object store {}; remove them",
+                    "migrated {rows} rows and compared each: they are in {store}; start only this controller, without --store; the stream {streams} and the object store {} are unchanged and no longer needed: delete them",
                     subjects::SNAPSHOTS_BUCKET
                 )
             }
@@ -100,11 +98,12 @@ impl fmt::Display for Migrated {
 }
 
 impl Migration {
-    /// Does it. Blocks, and is not to be called by a thread of the runtime's.
+    /// Migrates the record. Blocks, so it must not be called on a thread of the async runtime. On
+    /// failure, both stores are unchanged and the migration can be repeated.
     ///
     /// # Errors
-    /// A controller runs, there is nothing to migrate, there is a record already where it would go, or a server or a disk
-    /// refuses. Then both are as they were, and it can be done again.
+    /// If a controller is running, there is nothing to migrate, the target already has a record, or a
+    /// server or disk fails.
     pub fn run(&self) -> Result<Migrated, MigrateError> {
         let runtime = Handle::current();
         let connected = runtime.block_on(connection::once(&self.access));
@@ -116,7 +115,7 @@ impl Migration {
         Ok(Migrated {
             store: match self.to {
                 StoreKind::JetStream => self.data_dir.clone(),
-                StoreKind::Redb => self.store(),
+                StoreKind::Redb => self.store_path(),
             },
             rows,
             to: self.to,
@@ -124,99 +123,99 @@ impl Migration {
         })
     }
 
-    fn store(&self) -> PathBuf {
+    fn store_path(&self) -> PathBuf {
         self.data_dir.join(FILE_NAME)
     }
 
-    /// The journals, there.
-    fn streams(&self, client: &Client) -> Vec<JetStream> {
+    /// Returns the journal streams of all partitions.
+    fn streams(&self, client: &Client) -> Vec<JournalStream> {
         let of = self.partitions;
-        let portions = of
+        let assignments = of
             .iter()
             .map(|partition| PartitionAssignment { partition, of });
-        portions
-            .map(|assignment| JetStream::of(client.clone(), self.replicas, assignment))
+        assignments
+            .map(|assignment| JournalStream::new(client.clone(), self.replicas, assignment))
             .collect()
     }
 
     fn to_jetstream(&self, runtime: &Handle, client: Client) -> Result<usize, MigrateError> {
-        let source = Snapshot::open_file(&self.store())?;
+        let source = Snapshot::open_file(&self.store_path())?;
         if source.stream()?.is_some() {
-            return Err(MigrateError::Already(self.store()));
+            return Err(MigrateError::AlreadyMigrated(self.store_path()));
         }
-        let whole = FullExport::read(&source)?;
+        let record = FullExport::read(&source)?;
         drop(source);
-        if let Some(operation) = whole.misplaced(self.partitions) {
-            return Err(MigrateError::Misplaced(operation));
+        if let Some(operation) = record.find_misplaced_operation(self.partitions) {
+            return Err(MigrateError::MisplacedOperation(operation));
         }
         let streams = self.streams(&client);
         for stream in &streams {
-            if runtime.block_on(is_there(stream))? {
+            if runtime.block_on(stream_exists(stream))? {
                 return Err(MigrateError::StreamExists(stream.name.clone()));
             }
         }
-        let mut drafts = Vec::new();
+        let mut staged_files = Vec::new();
         for stream in &streams {
-            drafts.push(self.write_portion(runtime, &whole, stream)?);
+            staged_files.push(self.upload_partition(runtime, &record, stream)?);
         }
         if self.partitions != PartitionCount::ONE {
-            runtime.block_on(self.claim_names(client, &whole))?;
+            runtime.block_on(self.claim_names(client, &record))?;
         }
-        // From here on the record is there, and whoever comes finds it.
+        // Creating the streams publishes the record: from here on, a starting controller uses it.
         for stream in &streams {
-            StreamJournal::open_after(runtime.clone(), stream.clone(), BEFORE_THE_FIRST)
+            StreamJournal::open_after(runtime.clone(), stream.clone(), BASE_SEQUENCE)
                 .map_err(StoreError::from)?;
         }
-        for (stream, draft) in streams.iter().zip(drafts) {
+        for (stream, staged) in streams.iter().zip(staged_files) {
             let directory = stream.assignment.data_dir(&self.data_dir);
-            place_rows(draft, &directory, &stream.name)?;
+            install_rows(staged, &directory, &stream.name)?;
         }
         if self.partitions != PartitionCount::ONE {
-            remove(&self.store())?;
+            remove(&self.store_path())?;
         }
-        Ok(whole.rows())
+        Ok(record.row_count())
     }
 
-    /// Puts a assignment of the record into the object store, and makes it a draft of the rows here.
-    fn write_portion(
+    /// Uploads the snapshot of one partition, verifies the upload, and returns the partition's rows as
+    /// a staged file.
+    fn upload_partition(
         &self,
         runtime: &Handle,
-        whole: &FullExport,
-        stream: &JetStream,
+        record: &FullExport,
+        stream: &JournalStream,
     ) -> Result<StagedFile, MigrateError> {
-        let (assignment, directory) = (
-            whole.portion(stream.assignment),
-            stream.assignment.data_dir(&self.data_dir),
-        );
+        let rows = record.select_partition(stream.assignment);
+        let directory = stream.assignment.data_dir(&self.data_dir);
         create_dir(&directory)?;
-        let peers = SnapshotExchange::open(stream.clone(), subjects::SNAPSHOTS_BUCKET);
-        let peers = runtime.block_on(peers)?;
-        // One that an attempt left behind is written over; a newer one would be taken for the newest.
-        if runtime.block_on(peers.newest())? > Some(BEFORE_THE_FIRST) {
+        let exchange = SnapshotExchange::open(stream.clone(), subjects::SNAPSHOTS_BUCKET);
+        let exchange = runtime.block_on(exchange)?;
+        // A snapshot of an earlier attempt is overwritten, but controllers would prefer a newer one.
+        if runtime.block_on(exchange.newest_sequence())? > Some(BASE_SEQUENCE) {
             return Err(MigrateError::SnapshotsExist);
         }
-        let draft = assignment.write(
-            &directory.join(FILE_NAME),
-            Some((&stream.name, BEFORE_THE_FIRST)),
-        )?;
-        compare(&assignment, draft.path())?;
-        runtime.block_on(peers.put(draft.path(), BEFORE_THE_FIRST))?;
-        let (back, file) = StagedFile::create(&directory)?;
-        runtime.block_on(peers.get(&back, file))?;
-        compare(&assignment, back.path())?;
-        Ok(draft)
+        let position = StreamPosition {
+            stream: stream.name.clone(),
+            sequence: BASE_SEQUENCE,
+        };
+        let staged = rows.write(&directory.join(FILE_NAME), Some(&position))?;
+        compare(&rows, staged.path())?;
+        runtime.block_on(exchange.upload(staged.path(), BASE_SEQUENCE))?;
+        let (downloaded, file) = StagedFile::create_in(&directory)?;
+        runtime.block_on(exchange.download_newest(&downloaded, file))?;
+        compare(&rows, downloaded.path())?;
+        Ok(staged)
     }
 
-    /// Claims each living host's name for it, whoever claimed it before.
-    async fn claim_names(&self, client: Client, whole: &FullExport) -> Result<(), MigrateError> {
+    /// Claims the name of every active host for it, even if another host has claimed the name.
+    async fn claim_names(&self, client: Client, record: &FullExport) -> Result<(), MigrateError> {
         let failed = |cause: String| MigrateError::Names(cause);
         let bucket = name_registry::open(client, self.replicas).await;
         let bucket = bucket.map_err(|error| failed(error.to_string()))?;
-        let claims = whole.living().map(|(host, name)| {
+        let claims = record.active_hosts().map(|(host, name)| {
             let (bucket, key) = (&bucket, name_registry::key(name));
             async move { bucket.put(key, host.to_string().into()).await }
         });
-        let mut claimed = stream::iter(claims).buffer_unordered(CLAIMS);
+        let mut claimed = stream::iter(claims).buffer_unordered(MAX_CONCURRENT_CLAIMS);
         while let Some(claim) = claimed.next().await {
             claim.map_err(|error| failed(error.to_string()))?;
         }
@@ -226,46 +225,46 @@ impl Migration {
     fn to_redb(&self, runtime: &Handle, client: Client) -> Result<usize, MigrateError> {
         let streams = self.streams(&client);
         for stream in &streams {
-            if !runtime.block_on(is_there(stream))? {
+            if !runtime.block_on(stream_exists(stream))? {
                 return Err(MigrateError::NoStream(stream.name.clone()));
             }
         }
         let bucket = subjects::LEASES_BUCKET;
         let leases =
             runtime.block_on(LeaseBucket::open(client, bucket, self.replicas, LEASE_TTL))?;
-        // Nobody is to lead meanwhile.
+        // Hold the leases so that no controller becomes the leader during the migration.
         let (mut held, mut keeping) = (Vec::new(), JoinSet::new());
         for stream in &streams {
             let key = subjects::lease_key(stream.assignment.partition);
             let lease = runtime.block_on(leases.take(&key))?;
-            let mut lease = lease.ok_or(MigrateError::Led)?;
+            let mut lease = lease.ok_or(MigrateError::LeaderActive)?;
             held.push(lease.guard());
             let keep = async move { lease.keep().await };
             keeping.spawn_on(keep, runtime);
         }
-        let portions = streams
+        let exports = streams
             .iter()
             .map(|stream| self.read_stream(runtime, stream));
-        let whole = FullExport::together(portions.collect::<Result<_, _>>()?);
-        let draft = whole.write(&self.store(), None)?;
-        compare(&whole, draft.path())?;
+        let record = FullExport::merge(exports.collect::<Result<_, _>>()?);
+        let staged = record.write(&self.store_path(), None)?;
+        compare(&record, staged.path())?;
         if !held.iter().all(LeaseGuard::is_valid) {
-            return Err(MigrateError::Led);
+            return Err(MigrateError::LeaderActive);
         }
-        draft.replace(&self.store())?;
+        staged.replace(&self.store_path())?;
         if self.partitions != PartitionCount::ONE {
             for stream in &streams {
                 remove(&stream.assignment.data_dir(&self.data_dir).join(FILE_NAME))?;
             }
         }
-        Ok(whole.rows())
+        Ok(record.row_count())
     }
 
-    /// All that the rows and a stream have.
+    /// Reads the complete record of one partition from its rows and its stream.
     fn read_stream(
         &self,
         runtime: &Handle,
-        stream: &JetStream,
+        stream: &JournalStream,
     ) -> Result<FullExport, MigrateError> {
         let directory = stream.assignment.data_dir(&self.data_dir);
         let take = || {
@@ -278,34 +277,33 @@ impl Migration {
         };
         Ok(match take() {
             Err(StoreError::Journal(JournalError::Trimmed { .. })) => {
-                let peers = SnapshotExchange::open(stream.clone(), subjects::SNAPSHOTS_BUCKET);
-                let peers = runtime.block_on(peers)?;
-                runtime.block_on(peers.fetch(&directory))?;
+                let exchange = SnapshotExchange::open(stream.clone(), subjects::SNAPSHOTS_BUCKET);
+                let exchange = runtime.block_on(exchange)?;
+                runtime.block_on(exchange.install_newest(&directory))?;
                 take()?
             }
-            whole => whole?,
+            export => export?,
         })
     }
 }
 
-/// Removes a store whose rows are elsewhere now; where both are one file, it is replaced.
+/// Removes a store whose rows have been moved to other files.
 fn remove(store: &Path) -> Result<(), StoreError> {
     fs::remove_file(store).map_err(|cause| StoreError::io("remove", store, cause))
 }
 
-/// Whether a file has exactly these rows.
-fn compare(whole: &FullExport, file: &Path) -> Result<(), MigrateError> {
+/// Checks that a file contains exactly the given rows.
+fn compare(expected: &FullExport, file: &Path) -> Result<(), MigrateError> {
     let written = FullExport::read(&Snapshot::open_file(file)?)?;
-    match whole.difference(&written) {
+    match expected.find_difference(&written) {
         None => Ok(()),
-        Some(row) => Err(MigrateError::Different(row)),
+        Some(row) => Err(MigrateError::RowDiffers(row)),
     }
 }
 
-/// Whether the servers have the stream.
-async fn is_there(stream: &JetStream) -> Result<bool, MigrateError> {
+async fn stream_exists(stream: &JournalStream) -> Result<bool, MigrateError> {
     let mut context = jetstream::new(stream.client.clone());
-    context.set_timeout(PATIENCE);
+    context.set_timeout(REQUEST_TIMEOUT);
     let name = stream.name.clone();
     match context.get_stream(&name).await {
         Ok(_) => Ok(true),
@@ -315,7 +313,7 @@ async fn is_there(stream: &JetStream) -> Result<bool, MigrateError> {
             {
                 Ok(false)
             }
-            _ => Err(MigrateError::Look(name, error.to_string())),
+            _ => Err(MigrateError::Lookup(name, error.to_string())),
         },
     }
 }

@@ -1,5 +1,5 @@
-//! The store on disk: one redb file. A batch is one record of the `journal` table and one fsync; a
-//! checkpoint folds records into the rows' tables.
+//! The store on disk: one redb file. Appending a batch adds one record to the `journal` table and
+//! takes one fsync. A checkpoint folds journal records into the tables of the rows.
 
 mod read_only_overlay;
 
@@ -20,38 +20,41 @@ use super::staged_file::StagedStore;
 use super::{LatestChanges, Store, StoreError};
 use read_only_overlay::ReadOnlyOverlay;
 
-/// The store's file in the data directory.
+/// The name of the store's file in the data directory.
 pub const FILE_NAME: &str = "scuttle.redb";
 
-/// Bytes of pages that redb keeps in memory. The rows are held in memory by the state; this is for the
-/// pages that a checkpoint touches, and more than this made none faster.
-const CACHE: usize = 64 << 20;
+/// The size of redb's page cache in bytes. The state keeps all rows in memory, so the cache only
+/// serves the pages that a checkpoint touches. A larger cache made no checkpoint faster.
+const CACHE_SIZE: usize = 64 << 20;
 
-/// How many rows are read before they are handed to the thread that applies them, and how many such pieces wait for it at the
-/// most: neither waits long for the other, and what waits is little beside what is kept.
-const PIECE: usize = 1_000;
-const PIECES: usize = 8;
+/// The number of rows that a load reads before it passes them to the thread that applies them.
+const ROWS_PER_CHUNK: usize = 1_000;
 
-/// A store in a file. One process has it open at a time.
+/// The maximum number of chunks that wait to be applied. Enough to keep both threads busy, and
+/// little memory compared with the state.
+const MAX_QUEUED_CHUNKS: usize = 8;
+
+/// A store in a file, which only one process can open at a time.
 #[derive(Debug)]
 pub struct RedbStore {
-    /// Shared with whoever makes a backup meanwhile.
+    /// Shared with running backups.
     database: Arc<Database>,
     path: PathBuf,
     /// The number of the next journal record.
     next: u64,
-    /// Changes in the journal.
+    /// The number of changes in the journal.
     journal: usize,
-    /// The bytes of the batch being appended.
+    /// The encoded batch. Kept to reuse its memory.
     buffer: Vec<u8>,
 }
 
 impl RedbStore {
-    /// Opens the store in a data directory; makes both if they are missing.
+    /// Opens the store in a data directory, and creates both if they are missing. Never replaces an
+    /// existing file.
     ///
     /// # Errors
-    /// Another process has it open; the directory or file cannot be made or read; the file is damaged,
-    /// another program's, or another format's. A file that is there is never replaced.
+    /// If another process has the store open, if the directory or file cannot be created or read, or
+    /// if the file is damaged, foreign or in another format.
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
         let store = Self::open_any_journal(data_dir)?;
         match store.stream_position()? {
@@ -59,21 +62,25 @@ impl RedbStore {
             Some(contained) => Err(StoreError::OtherJournal {
                 path: store.path,
                 found: Some(contained.stream),
-                advice: "give --store jetstream, or migrate it",
+                advice: "start with --store jetstream, or migrate the record",
             }),
         }
     }
 
-    /// The rows of a stream: these, if they are that stream's, or nobody's.
+    /// Checks that the rows belong to `stream`. Claims them for the stream if the store is empty.
     ///
     /// # Errors
-    /// They are another journal's.
+    /// If the rows belong to another journal.
     pub(super) fn for_stream(self, stream: &str) -> Result<Self, StoreError> {
         let found = match self.stream_position()? {
             Some(contained) if contained.stream == stream => return Ok(self),
             Some(contained) => Some(contained.stream),
             None if self.is_empty()? => {
-                self.replace(&LatestChanges::default(), (stream, 0))?;
+                let position = StreamPosition {
+                    stream: stream.to_owned(),
+                    sequence: 0,
+                };
+                self.apply_checkpoint(&LatestChanges::default(), &position)?;
                 return Ok(self);
             }
             None => None,
@@ -81,11 +88,11 @@ impl RedbStore {
         Err(StoreError::OtherJournal {
             path: self.path,
             found,
-            advice: "give the data directory of this stream, an empty one, or migrate it",
+            advice: "start with this stream's data directory or an empty one, or migrate the record",
         })
     }
 
-    /// Opens a store's file, or makes it, whatever journal its rows belong to.
+    /// Opens or creates the store's file, whichever journal its rows belong to.
     pub(super) fn open_any_journal(data_dir: &Path) -> Result<Self, StoreError> {
         create_dir(data_dir)?;
         let path = data_dir.join(FILE_NAME);
@@ -96,14 +103,14 @@ impl RedbStore {
             }
             opened => opened?,
         };
-        Self::of(database, path)
+        Self::from_database(database, path)
     }
 
-    /// Opens the store in storage of another kind than a file; makes it where there is nothing yet. Errors
-    /// name it by `name`.
+    /// Opens a store in a storage backend, and creates it if the backend is empty. Errors show
+    /// `name` as its path.
     ///
     /// # Errors
-    /// The storage cannot be read or written; what it holds is damaged, or another format's.
+    /// If the backend fails, or if its content is damaged or in another format.
     pub fn open_backend(storage: impl StorageBackend, name: &Path) -> Result<Self, StoreError> {
         let failed = failed("open", name);
         let empty = storage.len().map_err(|error| failed(error.into()))? == 0;
@@ -112,10 +119,10 @@ impl RedbStore {
         if empty {
             make_tables(&database, name)?;
         }
-        Self::of(database, name.to_owned())
+        Self::from_database(database, name.to_owned())
     }
 
-    fn of(database: Database, path: PathBuf) -> Result<Self, StoreError> {
+    fn from_database(database: Database, path: PathBuf) -> Result<Self, StoreError> {
         let mut store = Self {
             database: Arc::new(database),
             path,
@@ -128,10 +135,10 @@ impl RedbStore {
         Ok(store)
     }
 
-    /// Where snapshots of it are taken while it is written to. The file stays open, and locked, as long as either
-    /// is there.
+    /// Returns a source of snapshots that works while the store is in use. The file stays open and
+    /// locked until both the store and the source are dropped.
     pub fn snapshots(&self) -> Snapshots {
-        Snapshots::of(Arc::clone(&self.database), self.path.clone())
+        Snapshots::new(Arc::clone(&self.database), self.path.clone())
     }
 
     fn measure_journal(&mut self) -> Result<(), StoreError> {
@@ -152,20 +159,23 @@ impl RedbStore {
         Ok(())
     }
 
-    /// Reads the rows and then the journal, and hands them on piece by piece.
-    fn read(&self, to: &SyncSender<Vec<Change>>) -> Result<(), StoreError> {
+    /// Reads the rows and then the journal, and sends them in chunks.
+    fn read_changes(&self, to: &SyncSender<Vec<Change>>) -> Result<(), StoreError> {
         let failed = self.failed("read");
-        let mut piece = Vec::with_capacity(PIECE);
+        let mut chunk = Vec::with_capacity(ROWS_PER_CHUNK);
         let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
         codec::read_rows(&transaction, &self.path, &mut |change| {
-            piece.push(change);
-            if piece.len() == PIECE {
-                // Who takes no more says why.
-                let _ = to.send(std::mem::replace(&mut piece, Vec::with_capacity(PIECE)));
+            chunk.push(change);
+            if chunk.len() == ROWS_PER_CHUNK {
+                // A send fails only if the receiver stopped because of an error, which it reports.
+                let _ = to.send(std::mem::replace(
+                    &mut chunk,
+                    Vec::with_capacity(ROWS_PER_CHUNK),
+                ));
             }
             Ok(())
         })?;
-        let _ = to.send(piece);
+        let _ = to.send(chunk);
         let journal = (transaction.open_table(JOURNAL)).map_err(|e| failed(e.into()))?;
         for record in journal.range::<u64>(..).map_err(|e| failed(e.into()))? {
             let (number, bytes) = record.map_err(|e| failed(e.into()))?;
@@ -179,26 +189,27 @@ impl RedbStore {
         Ok(())
     }
 
-    /// For `map_err`: what redb says about this file.
+    /// Returns a function for `map_err` that reports redb's error together with this file.
     fn failed(&self, action: &'static str) -> impl Fn(::redb::Error) -> StoreError + use<> {
         failed(action, &self.path)
     }
 
-    /// How much of a stream the rows contain; none if their journal is in this file.
+    /// Returns the position in the stream that the rows reflect, or `None` if their journal is in
+    /// this file.
     fn stream_position(&self) -> Result<Option<StreamPosition>, StoreError> {
         let failed = self.failed("read");
         let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
         codec::read_stream_position(&transaction, &self.path)
     }
 
-    /// The last message of the stream that the rows contain.
+    /// Returns the sequence of the last stream message that the rows contain, or 0.
     pub(super) fn last_contained_sequence(&self) -> Result<u64, StoreError> {
         Ok(self
             .stream_position()?
             .map_or(0, |contained| contained.sequence))
     }
 
-    /// Whether nothing was ever written.
+    /// Returns true if nothing was ever written.
     fn is_empty(&self) -> Result<bool, StoreError> {
         let failed = self.failed("read");
         let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
@@ -207,19 +218,17 @@ impl RedbStore {
         Ok(swarm.is_none() && self.journal == 0)
     }
 
-    /// Replaces rows by what a stream has up to a sequence, as one transaction.
-    pub(super) fn replace(
+    /// Applies changes to the rows and records the stream position that the rows then reflect, in
+    /// one transaction.
+    pub(super) fn apply_checkpoint(
         &self,
-        fold: &LatestChanges,
-        (stream, sequence): (&str, u64),
+        changes: &LatestChanges,
+        position: &StreamPosition,
     ) -> Result<(), StoreError> {
         let failed = self.failed("make a checkpoint in");
         let transaction = self.database.begin_write().map_err(|e| failed(e.into()))?;
-        self.write_rows(&transaction, fold, |rows| {
-            rows.write_stream_position(&StreamPosition {
-                stream: stream.to_owned(),
-                sequence,
-            })
+        self.write_rows(&transaction, changes, |rows| {
+            rows.write_stream_position(position)
         })?;
         transaction.commit().map_err(|e| failed(e.into()))
     }
@@ -227,25 +236,29 @@ impl RedbStore {
     fn write_rows(
         &self,
         transaction: &WriteTransaction,
-        fold: &LatestChanges,
-        more: impl FnOnce(&mut Rows<'_>) -> Result<(), WriteError>,
+        changes: &LatestChanges,
+        write_more: impl FnOnce(&mut Rows<'_>) -> Result<(), WriteError>,
     ) -> Result<(), StoreError> {
         let failed = self.failed("make a checkpoint in");
         let mut rows = Rows::open(transaction).map_err(|e| failed(e.into()))?;
-        let written = (fold.0.values()).try_for_each(|change| rows.write(change));
+        let written = (changes.0.values()).try_for_each(|change| rows.write(change));
         written
-            .and_then(|()| more(&mut rows))
+            .and_then(|()| write_more(&mut rows))
             .map_err(|error| match error {
                 WriteError::Storage(error) => failed(error.into()),
-                WriteError::Encode(error) => self.not_encoded(&error),
+                WriteError::Encode(error) => self.encoding_error(&error),
             })
     }
 
-    /// Folds the journal's oldest batches into the rows; answers how many changes they were.
-    fn fold(&self, transaction: &WriteTransaction, changes: usize) -> Result<usize, StoreError> {
+    /// Folds the journal's oldest batches into the rows and returns the number of their changes.
+    fn fold_journal(
+        &self,
+        transaction: &WriteTransaction,
+        changes: usize,
+    ) -> Result<usize, StoreError> {
         let failed = self.failed("make a checkpoint in");
         let mut journal = (transaction.open_table(JOURNAL)).map_err(|e| failed(e.into()))?;
-        let (mut taken, mut fold) = (0, LatestChanges::default());
+        let (mut taken, mut latest) = (0, LatestChanges::default());
         while taken < changes
             && let Some((number, bytes)) = journal.pop_first().map_err(|e| failed(e.into()))?
         {
@@ -256,14 +269,14 @@ impl RedbStore {
             ))?;
             taken += batch.len();
             for change in batch {
-                fold.take(change);
+                latest.insert(change);
             }
         }
-        self.write_rows(transaction, &fold, |_| Ok(()))?;
+        self.write_rows(transaction, &latest, |_| Ok(()))?;
         Ok(taken)
     }
 
-    fn not_encoded(&self, error: &postcard::Error) -> StoreError {
+    fn encoding_error(&self, error: &postcard::Error) -> StoreError {
         StoreError::Database {
             action: "encode a change for",
             path: self.path.clone(),
@@ -273,16 +286,16 @@ impl RedbStore {
 }
 
 impl Store for RedbStore {
-    /// A thread of its own reads and decodes, while the caller's applies what was read.
+    /// Reads and decodes on a second thread while the caller's thread applies the changes.
     fn load(
         &mut self,
         each: &mut dyn FnMut(Change) -> Result<(), ReplayError>,
     ) -> Result<(), StoreError> {
         let store = &*self;
-        let (read, pieces) = sync_channel(PIECES);
+        let (sender, chunks) = sync_channel(MAX_QUEUED_CHUNKS);
         std::thread::scope(|scope| {
-            let reading = scope.spawn(move || store.read(&read));
-            for change in pieces.into_iter().flatten() {
+            let reading = scope.spawn(move || store.read_changes(&sender));
+            for change in chunks.into_iter().flatten() {
                 each(change).map_err(|cause| StoreError::Replay {
                     path: store.path.clone(),
                     cause,
@@ -298,7 +311,7 @@ impl Store for RedbStore {
         }
         let failed = self.failed("write to");
         if let Err(error) = codec::encode(changes, &mut self.buffer) {
-            return Err(self.not_encoded(&error));
+            return Err(self.encoding_error(&error));
         }
         let transaction = self.database.begin_write().map_err(|e| failed(e.into()))?;
         {
@@ -315,7 +328,7 @@ impl Store for RedbStore {
         if self.journal > 0 && changes > 0 {
             let failed = self.failed("make a checkpoint in");
             let transaction = self.database.begin_write().map_err(|e| failed(e.into()))?;
-            let taken = self.fold(&transaction, changes)?;
+            let taken = self.fold_journal(&transaction, changes)?;
             transaction.commit().map_err(|e| failed(e.into()))?;
             self.journal -= taken;
         }
@@ -327,7 +340,7 @@ impl Store for RedbStore {
     }
 }
 
-/// Makes the data directory for the controller's user alone, if it is missing.
+/// Creates the data directory if it is missing, accessible only to the controller's user.
 pub(crate) fn create_dir(data_dir: &Path) -> Result<(), StoreError> {
     let mut builder = fs::DirBuilder::new();
     builder.recursive(true);
@@ -338,44 +351,46 @@ pub(crate) fn create_dir(data_dir: &Path) -> Result<(), StoreError> {
         .map_err(|cause| StoreError::io("create the data directory", data_dir, cause))
 }
 
-/// How redb opens the file, and what a start costs.
+/// Returns the settings with which redb opens the file.
 ///
-/// After a kill, redb walks the whole file: it verifies every page's checksum and finds the free pages.
-/// With a million rows (274 MB) that took 0.3 to 0.7 s, less than reading the rows into memory, which every
-/// start does. Quick repair would make it 5 ms, but each append two fsyncs and a copy of the
-/// allocator's state instead of one fsync, which is nearly all that an append costs: 7 ms instead of 3.4 ms on
-/// a disk whose fsync took 3.5 ms. So it is off. The same walk at every start, killed or not, finds
-/// a file that was changed since, which redb would otherwise trust, or panic on.
+/// After a kill, redb walks through the whole file, verifies the checksum of every page and finds
+/// the free pages. With a million rows (274 MB) this took 0.3 to 0.7 s, less than reading the rows
+/// into memory, which every start does anyway. Quick repair would reduce it to 5 ms, but an append
+/// would then need two fsyncs and a copy of the allocator state instead of one fsync: 7 ms instead
+/// of 3.4 ms on a disk whose fsync took 3.5 ms. Quick repair is therefore off.
+///
+/// The same walk runs at every start, after a kill or not. It detects a file that was modified in
+/// the meantime, which redb would otherwise trust or panic on.
 pub(super) fn builder() -> Builder {
     let mut builder = Database::builder();
     builder
-        .set_cache_size(CACHE)
+        .set_cache_size(CACHE_SIZE)
         .set_check_integrity_on_open(true);
     builder
 }
 
-/// Opens the file in memory first: one that is damaged, or of another program or format, is refused before
-/// anything in it is changed.
+/// Opens the file without writing to it first, so that a damaged or foreign file, or one in another
+/// format, is rejected before any of its bytes change.
 fn verify_without_writing(path: &Path) -> Result<(), StoreError> {
     match fs::File::open(path) {
         Ok(file) => open_without_writing(file, path).map(drop),
-        // It is made anew, or the open says what is wrong.
+        // The file is missing and will be created, or opening it later reports the error.
         Err(_) => Ok(()),
     }
 }
 
-/// Opens a file, in which nothing is changed: what redb writes to it is kept in memory.
+/// Opens a store's file without changing it: redb's writes stay in memory.
 pub(super) fn open_without_writing(file: fs::File, path: &Path) -> Result<Database, StoreError> {
     let failed = failed("open", path);
-    let shadow = ReadOnlyOverlay::new(file).map_err(&failed)?;
-    if shadow.len().map_err(|e| failed(e.into()))? == 0 {
+    let overlay = ReadOnlyOverlay::new(file).map_err(&failed)?;
+    if overlay.len().map_err(|e| failed(e.into()))? == 0 {
         return Err(StoreError::Foreign {
             path: path.to_owned(),
             cause: "it is empty".to_owned(),
         });
     }
     let database = builder()
-        .create_with_backend(shadow)
+        .create_with_backend(overlay)
         .map_err(|e| failed(e.into()))?;
     check_format(&database, path)?;
     Ok(database)
@@ -394,7 +409,7 @@ pub(super) fn check_format(
         .map(u32::from_le_bytes)
         .ok_or_else(|| StoreError::Foreign {
             path: path.to_owned(),
-            cause: "it says no format".to_owned(),
+            cause: "it does not state its format".to_owned(),
         })?;
     if found == FORMAT {
         Ok(())
@@ -407,7 +422,7 @@ pub(super) fn check_format(
     }
 }
 
-/// Opens a file that was verified a moment ago.
+/// Opens a file that has just been verified.
 fn open_file(path: &Path) -> Result<Database, StoreError> {
     builder()
         .set_check_integrity_on_open(false)
@@ -415,18 +430,18 @@ fn open_file(path: &Path) -> Result<Database, StoreError> {
         .map_err(|error| failed("open", path)(error.into()))
 }
 
-/// Makes an empty store, whole under another name before it gets its own: a crash leaves no half of
-/// one, so a file that says no format is never a new store, but a damaged or a foreign one.
+/// Creates an empty store under a temporary name and then gives it its real name. A crash therefore
+/// never leaves an incomplete store, and a file without a format is always damaged or foreign.
 fn create_file(path: &Path) -> Result<Database, StoreError> {
-    match StagedStore::beside(path)?.seal()?.link(path) {
-        // Another controller was quicker.
+    match StagedStore::create_for(path)?.finish()?.link(path) {
+        // Another controller created the file in the meantime.
         Err(StoreError::Io { cause, .. }) if cause.kind() == io::ErrorKind::AlreadyExists => {}
         linked => linked?,
     }
     open_file(path)
 }
 
-/// Makes the tables, empty, in one transaction with the format.
+/// Creates the empty tables and writes the format, in one transaction.
 pub(super) fn make_tables(database: &Database, path: &Path) -> Result<(), StoreError> {
     let failed = failed("create", path);
     let transaction = database.begin_write().map_err(|e| failed(e.into()))?;
@@ -440,7 +455,7 @@ pub(super) fn make_tables(database: &Database, path: &Path) -> Result<(), StoreE
     transaction.commit().map_err(|e| failed(e.into()))
 }
 
-/// For `map_err`: what redb says about a file.
+/// Returns a function for `map_err` that reports redb's error together with the file.
 pub(super) fn failed(
     action: &'static str,
     path: &Path,

@@ -1,6 +1,6 @@
-//! A file that redb may write to without writing to it: to find out whether a file is one of ours, and whole,
-//! before anything in it is changed. (Opening alone changes a file: redb repairs what a kill left, and even a
-//! file that it then refuses.)
+//! A storage backend that keeps writes in memory and leaves the file unchanged. It serves to check
+//! whether a file is an undamaged store before anything in it changes: opening a file with redb
+//! writes to it, because redb repairs the traces of a kill, even in a file that it then rejects.
 
 use std::fs::File;
 use std::io;
@@ -10,71 +10,72 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ::redb::backends::FileBackend;
 use ::redb::{BackendError, StorageBackend};
 
-/// A file, and what was written over it in memory.
+/// A file and, in memory, the writes that cover parts of it.
 #[derive(Debug)]
 pub(crate) struct ReadOnlyOverlay {
     file: FileBackend,
-    over: Mutex<Over>,
+    state: Mutex<OverlayState>,
 }
 
 #[derive(Debug)]
-struct Over {
-    /// How much of the file still shows through.
-    shown: u64,
+struct OverlayState {
+    /// The number of bytes from the start of the file that are still visible.
+    visible: u64,
     len: u64,
-    /// In their order.
+    /// Offset and content of each write, in order.
     writes: Vec<(u64, Vec<u8>)>,
 }
 
 impl ReadOnlyOverlay {
-    /// Over a file that is open for reading: its locks are those of a database, but shared, since nothing is written.
+    /// Wraps a file that is open for reading. Takes the same locks as a database, but shared ones,
+    /// because nothing is written.
     pub(crate) fn new(file: File) -> Result<Self, ::redb::Error> {
         let file = FileBackend::new(file)?;
         let len = file.len()?;
-        let over = Mutex::new(Over {
-            shown: len,
+        let state = Mutex::new(OverlayState {
+            visible: len,
             len,
             writes: Vec::new(),
         });
-        Ok(Self { file, over })
+        Ok(Self { file, state })
     }
 
-    fn over(&self) -> MutexGuard<'_, Over> {
-        self.over.lock().unwrap_or_else(PoisonError::into_inner)
+    fn state(&self) -> MutexGuard<'_, OverlayState> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 impl StorageBackend for ReadOnlyOverlay {
     fn len(&self) -> Result<u64, io::Error> {
-        Ok(self.over().len)
+        Ok(self.state().len)
     }
 
     fn read(&self, offset: u64, out: &mut [u8]) -> Result<(), io::Error> {
-        let over = self.over();
+        let state = self.state();
         let end = offset + out.len() as u64;
-        if end > over.len {
+        if end > state.len {
             return Err(io::ErrorKind::UnexpectedEof.into());
         }
         out.fill(0);
-        let shown = over.shown.clamp(offset, end) - offset;
-        if shown > 0 {
-            self.file.read(offset, &mut out[..shown as usize])?;
+        let visible = state.visible.clamp(offset, end) - offset;
+        if visible > 0 {
+            self.file.read(offset, &mut out[..visible as usize])?;
         }
-        for (at, written) in &over.writes {
+        for (at, written) in &state.writes {
             let (from, to) = ((*at).max(offset), (at + written.len() as u64).min(end));
             if from < to {
-                let piece = &written[(from - at) as usize..(to - at) as usize];
-                out[(from - offset) as usize..(to - offset) as usize].copy_from_slice(piece);
+                let part = &written[(from - at) as usize..(to - at) as usize];
+                out[(from - offset) as usize..(to - offset) as usize].copy_from_slice(part);
             }
         }
         Ok(())
     }
 
     fn set_len(&self, len: u64) -> Result<(), io::Error> {
-        let mut over = self.over();
-        over.shown = over.shown.min(len);
-        over.len = len;
-        over.writes.retain_mut(|(at, written)| {
+        let mut state = self.state();
+        state.visible = state.visible.min(len);
+        state.len = len;
+        state.writes.retain_mut(|(at, written)| {
             written.truncate(len.saturating_sub(*at) as usize);
             !written.is_empty()
         });
@@ -86,7 +87,7 @@ impl StorageBackend for ReadOnlyOverlay {
     }
 
     fn write(&self, offset: u64, data: &[u8]) -> Result<(), io::Error> {
-        self.over().writes.push((offset, data.to_vec()));
+        self.state().writes.push((offset, data.to_vec()));
         Ok(())
     }
 

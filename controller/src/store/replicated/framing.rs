@@ -1,7 +1,9 @@
-//! A batch in the messages of a stream: one, or several where it is larger than a message may be.
+//! The framing of batches in stream messages. A batch is one message, or several if it exceeds the
+//! maximum message size.
 //!
-//! Two bytes before each part: whether it is the first and whether it is the last, and the format of what is in it. A leader that
-//! dies amid a batch leaves the first parts of it, which count for nothing: the next leader's batch begins anew.
+//! A two-byte header precedes each part: flags for the first and the last part, and the format. A
+//! leader that dies in the middle of a batch leaves an incomplete batch. Readers discard it when the
+//! next leader's batch starts.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -10,30 +12,30 @@ use crate::store::FORMAT;
 const FIRST: u8 = 1;
 const LAST: u8 = 2;
 
-/// Bytes before each part.
-const HEAD: usize = 2;
+/// The length of the header of each part in bytes.
+const HEADER_LEN: usize = 2;
 
-/// A message that cannot be where it is.
+/// The reason why a message is not a valid part of a batch.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub(crate) enum FramingError {
-    #[error("it is not of Scuttle's making")]
+    #[error("not a message of Scuttle")]
     Unknown,
-    #[error("the beginning of its batch is missing")]
-    NoBeginning,
+    #[error("the first part of its batch is missing")]
+    MissingFirstPart,
     #[error(
-        "it has format {0}, and this controller reads format {FORMAT}: run the version of Scuttle that wrote it"
+        "the message has format {0}, and this controller reads format {FORMAT}: run the version of Scuttle that wrote it"
     )]
     Format(u8),
 }
 
-/// The messages that a batch is, each with at most `most` bytes.
-pub(crate) fn split_batch(batch: &[u8], most: usize) -> impl ExactSizeIterator<Item = Bytes> {
-    let pieces = batch.chunks(most - HEAD);
+/// Splits a batch into messages of at most `max_len` bytes.
+pub(crate) fn split_batch(batch: &[u8], max_len: usize) -> impl ExactSizeIterator<Item = Bytes> {
+    let pieces = batch.chunks(max_len - HEADER_LEN);
     let last = pieces.len() - 1;
     pieces.enumerate().map(move |(number, piece)| {
         let first = if number == 0 { FIRST } else { 0 };
         let flags = first | if number == last { LAST } else { 0 };
-        let mut part = BytesMut::with_capacity(piece.len() + HEAD);
+        let mut part = BytesMut::with_capacity(piece.len() + HEADER_LEN);
         part.put_u8(flags);
         part.put_u8(FORMAT as u8);
         part.put_slice(piece);
@@ -41,16 +43,16 @@ pub(crate) fn split_batch(batch: &[u8], most: usize) -> impl ExactSizeIterator<I
     })
 }
 
-/// Puts batches together again.
+/// Assembles batches from messages.
 #[derive(Debug, Default)]
 pub(crate) struct BatchAssembler {
-    /// The parts so far of a batch that is not whole.
+    /// The parts received so far of an incomplete batch.
     parts: Option<BytesMut>,
 }
 
 impl BatchAssembler {
-    /// Takes the next message; gives the batch that it ends.
-    pub(crate) fn take(&mut self, message: &Bytes) -> Result<Option<Bytes>, FramingError> {
+    /// Takes the next message and returns the batch that it completes, if any.
+    pub(crate) fn push(&mut self, message: &Bytes) -> Result<Option<Bytes>, FramingError> {
         let ([flags, format], piece) = message.split_first_chunk().ok_or(FramingError::Unknown)?;
         if flags & !(FIRST | LAST) != 0 {
             return Err(FramingError::Unknown);
@@ -60,12 +62,12 @@ impl BatchAssembler {
         }
         if *flags == FIRST | LAST {
             self.parts = None;
-            return Ok(Some(message.slice(HEAD..)));
+            return Ok(Some(message.slice(HEADER_LEN..)));
         }
         if flags & FIRST != 0 {
             self.parts = Some(BytesMut::new());
         }
-        let parts = self.parts.as_mut().ok_or(FramingError::NoBeginning)?;
+        let parts = self.parts.as_mut().ok_or(FramingError::MissingFirstPart)?;
         parts.extend_from_slice(piece);
         if flags & LAST == 0 {
             return Ok(None);
@@ -80,12 +82,12 @@ mod tests {
 
     use super::{BatchAssembler, FIRST, FramingError, LAST, split_batch};
 
-    fn parts(batch: &[u8], most: usize) -> Vec<Bytes> {
-        split_batch(batch, most).collect()
+    fn parts(batch: &[u8], max_len: usize) -> Vec<Bytes> {
+        split_batch(batch, max_len).collect()
     }
 
     #[test]
-    fn a_batch_comes_back_whole() {
+    fn a_split_batch_is_assembled_again() {
         for (length, most, messages) in [(1, 3, 1), (3, 5, 1), (4, 5, 2), (9, 5, 3), (10, 5, 4)] {
             let batch: Vec<u8> = (0..length).collect();
             let parts = parts(&batch, most);
@@ -95,8 +97,8 @@ mod tests {
                 "{length} bytes in messages of {most}"
             );
             assert!(parts.iter().all(|part| part.len() <= most));
-            let mut joined = BatchAssembler::default();
-            let whole: Vec<_> = parts.iter().map(|part| joined.take(part)).collect();
+            let mut assembler = BatchAssembler::default();
+            let whole: Vec<_> = parts.iter().map(|part| assembler.push(part)).collect();
             let (last, before) = whole.split_last().expect("there is one");
             assert!(before.iter().all(|part| part == &Ok(None)));
             assert_eq!(last, &Ok(Some(Bytes::from(batch))));
@@ -104,32 +106,35 @@ mod tests {
     }
 
     #[test]
-    fn what_a_dead_leader_began_counts_for_nothing() {
+    fn an_incomplete_batch_of_a_dead_leader_is_discarded() {
         let (old, new) = (parts(b"abcdef", 5), parts(b"uvwxyz", 5));
-        let mut joined = BatchAssembler::default();
-        assert_eq!(joined.take(&old[0]), Ok(None));
-        assert_eq!(joined.take(&new[0]), Ok(None));
+        let mut assembler = BatchAssembler::default();
+        assert_eq!(assembler.push(&old[0]), Ok(None));
+        assert_eq!(assembler.push(&new[0]), Ok(None));
         assert_eq!(
-            joined.take(&new[1]),
+            assembler.push(&new[1]),
             Ok(Some(Bytes::from_static(b"uvwxyz")))
         );
-        assert_eq!(joined.take(&old[0]), Ok(None));
+        assert_eq!(assembler.push(&old[0]), Ok(None));
         let short = parts(b"q", 5);
-        assert_eq!(joined.take(&short[0]), Ok(Some(Bytes::from_static(b"q"))));
+        assert_eq!(
+            assembler.push(&short[0]),
+            Ok(Some(Bytes::from_static(b"q")))
+        );
     }
 
     #[test]
-    fn what_is_out_of_place_is_refused() {
-        let mut joined = BatchAssembler::default();
+    fn an_invalid_message_is_rejected() {
+        let mut assembler = BatchAssembler::default();
         assert_eq!(
-            joined.take(&parts(b"abcdef", 5)[1]),
-            Err(FramingError::NoBeginning)
+            assembler.push(&parts(b"abcdef", 5)[1]),
+            Err(FramingError::MissingFirstPart)
         );
         for message in ["", "3", "45", "{}"] {
             let message = Bytes::from(message);
-            assert_eq!(joined.take(&message), Err(FramingError::Unknown));
+            assert_eq!(assembler.push(&message), Err(FramingError::Unknown));
         }
         let message = Bytes::from_static(&[FIRST | LAST, 0xff, 1]);
-        assert_eq!(joined.take(&message), Err(FramingError::Format(0xff)));
+        assert_eq!(assembler.push(&message), Err(FramingError::Format(0xff)));
     }
 }

@@ -1,5 +1,5 @@
-//! A journal that is a `JetStream` stream: appended to at the sequence that its writer expects, and read from any sequence on.
-//! What a batch means is not known here.
+//! A journal in a `JetStream` stream. Appends state the sequence that they expect, and reading can start
+//! at any sequence. This module does not interpret batches.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -20,90 +20,75 @@ use super::framing::{self, BatchAssembler};
 use super::{Message, SequenceRange, SharedJournal};
 use crate::partition::assignment::PartitionAssignment;
 
-/// How long an append, or anything else that is asked of the servers, may take. It is less than they take to choose a stream's
-/// new leader; but what is not answered before that is not answered after it, and whoever waits should hear so.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// The timeout of an append and of any other request to the servers. The servers need longer to elect
+/// a new leader for a stream, but they do not answer a request from before the election afterwards,
+/// and requesters should learn about the failure early.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Bytes of a message beside its payload: the header with the expected sequence, and what a server adds.
-const HEADER: usize = 256;
+/// Bytes of a message that are reserved for headers: the expected sequence and what a server adds.
+const HEADER_SIZE: usize = 256;
 
-/// Where a stream says how many there are over which the hosts are divided.
+/// The key of the stream's metadata that holds the number of partitions.
 const PARTITIONS: &str = "scuttle-partitions";
 
-/// What can go wrong with a journal that is a stream.
+/// The reason why an operation on a journal stream failed.
 #[derive(Debug, thiserror::Error)]
 pub enum JournalError {
-    /// Somebody else wrote to it.
+    /// Another controller has appended to the journal.
     #[error(
-        "another controller has written to the stream {stream} since: this one does not lead any more"
+        "another controller has written to the stream {stream}: this controller is no longer the leader"
     )]
-    Superseded {
-        /// The stream.
-        stream: String,
-    },
-    /// The servers do not do it.
+    Superseded { stream: String },
+    /// The servers rejected a request or did not respond.
     #[error(
-        "cannot {action} the stream {stream}: {cause}; see that JetStream is enabled for the controller's account, that the servers are up, and that enough of them are for its replicas"
+        "cannot {action} the stream {stream}: {cause}; check that JetStream is enabled for the controller's account and that enough servers are running for the stream's replicas"
     )]
-    Refused {
-        /// What was tried.
+    Failed {
         action: &'static str,
-        /// The stream.
         stream: String,
-        /// Why not.
         cause: String,
     },
-    /// It holds something else.
+    /// The stream contains a message that Scuttle did not write.
     #[error("the stream {stream} is not a Scuttle journal (message {sequence}: {cause})")]
     Foreign {
-        /// The stream.
         stream: String,
-        /// Which message.
         sequence: u64,
-        /// What is wrong with it.
         cause: String,
     },
-    /// It is one of another number.
+    /// The stream belongs to a swarm with another number of partitions.
     #[error(
-        "the stream {stream} is one of {there} that the hosts are divided over, and --shards-of-control is {here}: it is to be {there} for all controllers, until the record is migrated (docs/operations.md)"
+        "the stream {stream} belongs to a swarm with {found} partitions, but --shards-of-control is {expected}: start every controller with {found}, or migrate the record (docs/operations.md)"
     )]
     PartitionCountMismatch {
-        /// The stream.
         stream: String,
-        /// Of how many it is.
-        there: String,
-        /// Of how many it was said to be.
-        here: PartitionCount,
+        /// The number of partitions that the stream states.
+        found: String,
+        /// The number of partitions that this controller was started with.
+        expected: PartitionCount,
     },
-    /// It ends before what is stored here.
+    /// The stream ends before a message that is known to have existed.
     #[error(
-        "the stream {stream} ends with message {last}, and message {known} is among the rows here, or in a snapshot: the servers lost what they had acknowledged (docs/reliability.md, sync_interval), or it is another stream of that name; it is waited for"
+        "the stream {stream} ends with message {last}, but the rows here or a snapshot contain message {known}: the servers lost messages that they had acknowledged (docs/reliability.md, sync_interval), or the stream was replaced; waiting for the message"
     )]
     Lost {
-        /// The stream.
         stream: String,
-        /// Its last message.
         last: u64,
-        /// The last that is known here.
         known: u64,
     },
-    /// What is wanted of it was trimmed.
+    /// The messages that the reader needs were trimmed.
     #[error(
-        "the stream {stream} begins with message {first}, and what is stored here ends before message {wanted}"
+        "the stream {stream} starts with message {first}, but the rows here need message {wanted} next"
     )]
     Trimmed {
-        /// The stream.
         stream: String,
-        /// The first that it has.
         first: u64,
-        /// The first that was wanted.
         wanted: u64,
     },
 }
 
 impl JournalError {
-    pub(super) fn refused(action: &'static str, stream: &str, cause: String) -> Self {
-        Self::Refused {
+    pub(super) fn failed(action: &'static str, stream: &str, cause: String) -> Self {
+        Self::Failed {
             action,
             stream: stream.to_owned(),
             cause,
@@ -127,24 +112,20 @@ impl JournalError {
     }
 }
 
-/// Which stream, and how it is reached.
+/// The stream of one partition's journal and the connection to its servers.
 #[derive(Debug, Clone)]
-pub struct JetStream {
-    /// The servers.
+pub struct JournalStream {
     pub client: Client,
-    /// What it is called there.
     pub name: String,
-    /// The subject that it is written to on.
+    /// The subject of the stream's messages.
     pub subject: String,
-    /// How many servers keep it.
     pub replicas: usize,
-    /// Which hosts it is the journal of.
+    /// The hosts whose changes the journal holds.
     pub assignment: PartitionAssignment,
 }
 
-impl JetStream {
-    /// The journal of these hosts.
-    pub fn of(client: Client, replicas: usize, assignment: PartitionAssignment) -> Self {
+impl JournalStream {
+    pub fn new(client: Client, replicas: usize, assignment: PartitionAssignment) -> Self {
         Self {
             client,
             name: subjects::journal_stream_name(assignment.partition),
@@ -155,41 +136,40 @@ impl JetStream {
     }
 }
 
-/// A journal that is a stream.
+/// A journal in a stream.
 pub struct StreamJournal {
     context: Context,
     stream: Stream,
     name: String,
     subject: String,
-    /// What is read, and the part of a batch that has come.
+    /// The messages being read and the incomplete batch. `None` before the first [`SharedJournal::seek`].
     reading: Option<(Ordered, BatchAssembler)>,
     runtime: Handle,
 }
 
 impl StreamJournal {
-    /// Opens the stream; makes it if it is missing. Not to be called by a thread of the runtime's.
-    ///
-    /// # Errors
-    /// The servers do not do it.
-    pub fn open(runtime: Handle, at: JetStream) -> Result<Self, JournalError> {
-        Self::open_after(runtime, at, 0)
+    /// Opens the stream and creates it if it is missing. Blocks, so it must not be called on a thread
+    /// of the async runtime.
+    pub fn open(runtime: Handle, stream: JournalStream) -> Result<Self, JournalError> {
+        Self::open_after(runtime, stream, 0)
     }
 
-    /// The same; makes one whose first message comes after this one.
-    ///
-    /// # Errors
-    /// As `open`.
-    pub fn open_after(runtime: Handle, at: JetStream, before: u64) -> Result<Self, JournalError> {
-        let JetStream {
+    /// Opens the stream. A stream that has to be created starts with the message after `before`.
+    pub fn open_after(
+        runtime: Handle,
+        stream: JournalStream,
+        before: u64,
+    ) -> Result<Self, JournalError> {
+        let JournalStream {
             client,
             name,
             subject,
             replicas,
             assignment,
-        } = at;
+        } = stream;
         let context = runtime.block_on(async {
             let mut context = jetstream::new(client);
-            context.set_timeout(PATIENCE);
+            context.set_timeout(REQUEST_TIMEOUT);
             context
         });
         let config = Config {
@@ -205,15 +185,15 @@ impl StreamJournal {
             ..Config::default()
         };
         let opened = runtime.block_on(context.get_or_create_stream(config));
-        let stream = opened.map_err(refused("open", &name))?;
-        let there = stream.cached_info().config.metadata.get(PARTITIONS);
-        // There was one alone before there could be several.
-        let there = there.map_or("1", String::as_str);
-        if there != assignment.of.to_string() {
+        let stream = opened.map_err(failed("open", &name))?;
+        let found = stream.cached_info().config.metadata.get(PARTITIONS);
+        // A stream without this metadata was created before there could be several partitions.
+        let found = found.map_or("1", String::as_str);
+        if found != assignment.of.to_string() {
             return Err(JournalError::PartitionCountMismatch {
                 stream: name,
-                there: there.to_owned(),
-                here: assignment.of,
+                found: found.to_owned(),
+                expected: assignment.of,
             });
         }
         Ok(Self {
@@ -226,15 +206,15 @@ impl StreamJournal {
         })
     }
 
-    /// Waits for an answer of the servers.
-    fn ask<T, E: std::fmt::Display>(
+    /// Blocks until the servers respond.
+    fn wait_for<T, E: std::fmt::Display>(
         &self,
         action: &'static str,
-        answer: impl Future<Output = Result<T, E>>,
+        response: impl Future<Output = Result<T, E>>,
     ) -> Result<T, JournalError> {
         self.runtime
-            .block_on(answer)
-            .map_err(refused(action, &self.name))
+            .block_on(response)
+            .map_err(failed(action, &self.name))
     }
 }
 
@@ -244,7 +224,7 @@ impl SharedJournal for StreamJournal {
     }
 
     fn sequence_range(&mut self) -> Result<SequenceRange, JournalError> {
-        let info = self.ask("read", self.stream.get_info())?;
+        let info = self.wait_for("read", self.stream.get_info())?;
         Ok(SequenceRange {
             first: info.state.first_sequence,
             last: info.state.last_sequence,
@@ -259,37 +239,38 @@ impl SharedJournal for StreamJournal {
             },
             ..OrderedConfig::default()
         };
-        let consumer = self.ask("read", self.stream.create_consumer(consumer))?;
-        let messages = self.ask("read", consumer.messages())?;
+        let consumer = self.wait_for("read", self.stream.create_consumer(consumer))?;
+        let messages = self.wait_for("read", consumer.messages())?;
         self.reading = Some((messages, BatchAssembler::default()));
         Ok(())
     }
 
-    fn next(&mut self, patience: Duration) -> Result<Option<Message>, JournalError> {
-        let Some((messages, joined)) = &mut self.reading else {
-            return Err(refused("read", &self.name)("nobody has begun to"));
+    fn next(&mut self, timeout: Duration) -> Result<Option<Message>, JournalError> {
+        let Some((messages, assembler)) = &mut self.reading else {
+            return Err(failed("read", &self.name)("reading has not started"));
         };
-        let next = async { tokio::time::timeout(patience, messages.try_next()).await };
+        let next = async { tokio::time::timeout(timeout, messages.try_next()).await };
         let message = match self.runtime.block_on(next) {
             Err(_) => return Ok(None),
             Ok(Ok(Some(message))) => message,
-            Ok(Ok(None)) => return Err(refused("read", &self.name)("it ended")),
-            Ok(Err(error)) => return Err(refused("read", &self.name)(error)),
+            Ok(Ok(None)) => return Err(failed("read", &self.name)("the consumer ended")),
+            Ok(Err(error)) => return Err(failed("read", &self.name)(error)),
         };
-        let info = message.info().map_err(refused("read", &self.name))?;
+        let info = message.info().map_err(failed("read", &self.name))?;
         let sequence = info.stream_sequence;
-        let batch = joined.take(&message.payload);
+        let batch = assembler.push(&message.payload);
         let batch = batch.map_err(|cause| JournalError::foreign(&self.name, sequence, &cause))?;
         Ok(Some(Message { sequence, batch }))
     }
 
     fn append(&mut self, expected: u64, batch: &[u8]) -> Result<u64, JournalError> {
-        let most = self.context.client().server_info().max_payload;
+        let max_payload = self.context.client().server_info().max_payload;
         let appended = async {
             let mut last = expected;
-            for part in framing::split_batch(batch, most - HEADER) {
-                // When the one before it is there, and not earlier: where another leader's message took its place, that would be
-                // the last that this one expects, and this one would be appended.
+            for part in framing::split_batch(batch, max_payload - HEADER_SIZE) {
+                // Send each part only after the part before it was acknowledged. If another leader's
+                // message had taken the place of that part, this part would otherwise find the sequence
+                // that it expects and be appended after the foreign message.
                 let message = PublishMessage::build().payload(part);
                 let message = message.expected_last_sequence(last);
                 let sent = self.context.send_publish(self.subject.clone(), message);
@@ -302,16 +283,16 @@ impl SharedJournal for StreamJournal {
             PublishErrorKind::WrongLastSequence => JournalError::Superseded {
                 stream: self.name.clone(),
             },
-            _ => refused("append to", &self.name)(error),
+            _ => failed("append to", &self.name)(error),
         })
     }
 }
 
-/// For `map_err`: what was not done.
-fn refused<E: std::fmt::Display>(
+/// Returns a function for `map_err` that reports a failed request to the servers.
+fn failed<E: std::fmt::Display>(
     action: &'static str,
     stream: &str,
 ) -> impl FnOnce(E) -> JournalError {
     let stream = stream.to_owned();
-    move |cause| JournalError::refused(action, &stream, cause.to_string())
+    move |cause| JournalError::failed(action, &stream, cause.to_string())
 }

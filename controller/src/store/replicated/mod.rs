@@ -1,6 +1,9 @@
-//! The store whose journal several controllers share, and the servers replicate. The rows are in a file of this machine's own,
-//! with the sequence of the last message that they contain; what happened since is in the journal. Who may write is known
-//! elsewhere (`lease`); that nobody else does is known here: an append says which message it expects to be the last.
+//! The store whose journal is shared by several controllers and replicated by the NATS servers. The
+//! rows are in a local file, together with the sequence of the last message that they contain; newer
+//! changes are in the journal.
+//!
+//! The lease decides who should write (`leadership::lease`). This module ensures that no other
+//! controller does: every append names the message that it expects to be the last.
 
 mod framing;
 mod jetstream;
@@ -14,82 +17,89 @@ use bytes::Bytes;
 use scuttle_core::{Change, ReplayError};
 use tokio::runtime::Handle;
 
-pub use jetstream::{JetStream, JournalError, StreamJournal};
-pub use rows::{place_rows, write_rows};
+pub use jetstream::{JournalError, JournalStream, StreamJournal};
+pub use rows::{export_rows, install_rows};
 
-use super::{LatestChanges, RedbStore, Snapshots, Store, StoreError, codec};
+use super::codec::{self, StreamPosition};
+use super::{LatestChanges, RedbStore, Snapshots, Store, StoreError};
 
-/// How long the next message of a journal may take that has one.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long to wait for the next message when the journal has one.
+const MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// A journal that several share.
+/// A journal that several controllers share.
 pub trait SharedJournal: Send {
-    /// What it is called.
+    /// Returns the name of the journal, for errors.
     fn name(&self) -> &str;
 
-    /// Which messages it has.
+    /// Returns the range of messages that the journal holds now.
     ///
     /// # Errors
-    /// The servers do not answer.
+    /// If the servers do not respond.
     fn sequence_range(&mut self) -> Result<SequenceRange, JournalError>;
 
-    /// From now on `next` gives what comes after this message.
+    /// Makes [`Self::next`] continue with the message after `after`.
     ///
     /// # Errors
-    /// That is not there any more, or the servers do not answer.
+    /// If that message was trimmed or the servers do not respond.
     fn seek(&mut self, after: u64) -> Result<(), JournalError>;
 
-    /// The next message; none if it does not come within `patience`.
+    /// Returns the next message, or `None` if none arrives within `timeout`.
     ///
     /// # Errors
-    /// It is not there any more, it is not of Scuttle's making, or the servers do not answer.
-    fn next(&mut self, patience: Duration) -> Result<Option<Message>, JournalError>;
+    /// If the message was trimmed, is not a message of Scuttle, or the servers do not respond.
+    fn next(&mut self, timeout: Duration) -> Result<Option<Message>, JournalError>;
 
-    /// Appends a batch whose first message comes right after message `expected`; answers its last.
+    /// Appends a batch directly after message `expected`, and returns the sequence of the batch's
+    /// last message.
     ///
     /// # Errors
-    /// Another message is the last ([`JournalError::Superseded`]): nothing was appended. Or it is not known whether it was.
+    /// [`JournalError::Superseded`] if `expected` is not the last message: nothing was appended.
+    /// After any other error it is unknown whether the batch was appended.
     fn append(&mut self, expected: u64, batch: &[u8]) -> Result<u64, JournalError>;
 }
 
-/// Which messages a journal has: none of them, if the last comes before the first.
+/// The range of messages in a journal. Empty if `last` is less than `first`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SequenceRange {
-    /// The first that was not trimmed.
+    /// The first message that was not trimmed.
     pub first: u64,
-    /// The last; 0 before there was one.
+    /// The last message, or 0 if there never was one.
     pub last: u64,
 }
 
 /// One message of a journal.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Message {
-    /// Its sequence.
     pub sequence: u64,
-    /// The batch that it ends, if it ends one.
+    /// The batch that the message completes, if any.
     pub batch: Option<Bytes>,
 }
 
-/// A store over a shared journal.
+/// A store whose rows are local and whose journal is shared.
 pub struct ReplicatedStore<J = StreamJournal> {
     rows: RedbStore,
     journal: J,
-    /// The last message that was read or written.
+    /// The sequence of the last message that was read or written.
     last: u64,
-    /// The batches that the rows do not contain yet, each with the sequence of its last message.
+    /// The batches that are not in the rows yet, each with the sequence of its last message.
     tail: VecDeque<(u64, Vec<Change>)>,
-    /// How many changes those are.
+    /// The number of changes in the tail.
     changes: usize,
     buffer: Vec<u8>,
 }
 
 impl ReplicatedStore {
-    /// Opens the rows in a data directory, and the stream that has what happened since; makes what is missing. Like all of a store's
-    /// verbs not to be called by a thread of the runtime's.
+    /// Opens the rows in a data directory and the stream with the newer changes, and creates both if
+    /// they are missing. Like all methods of a store, this blocks and must not be called on a thread
+    /// of the async runtime.
     ///
     /// # Errors
-    /// As of a store's file; the file is of another stream, or of none; the servers do not answer.
-    pub fn open(data_dir: &Path, runtime: Handle, stream: JetStream) -> Result<Self, StoreError> {
+    /// If the file cannot be opened or belongs to another journal, or if the servers do not respond.
+    pub fn open(
+        data_dir: &Path,
+        runtime: Handle,
+        stream: JournalStream,
+    ) -> Result<Self, StoreError> {
         let rows = RedbStore::open_any_journal(data_dir)?;
         let journal = StreamJournal::open(runtime, stream)?;
         Self::from_parts(rows, journal)
@@ -97,11 +107,11 @@ impl ReplicatedStore {
 }
 
 impl<J: SharedJournal> ReplicatedStore<J> {
-    /// A store of these rows, which may be empty, and this journal. It is to be loaded before anything is appended: what it does not
-    /// know of is in the way.
+    /// Combines rows, which may be empty, with a journal. The caller must load the store before it
+    /// appends, because an append behind unknown messages is rejected.
     ///
     /// # Errors
-    /// The rows are another journal's; the servers do not answer.
+    /// If the rows belong to another journal.
     pub fn from_parts(rows: RedbStore, journal: J) -> Result<Self, StoreError> {
         let rows = rows.for_stream(journal.name())?;
         Ok(Self {
@@ -114,10 +124,10 @@ impl<J: SharedJournal> ReplicatedStore<J> {
         })
     }
 
-    /// Refuses a journal that ends before a message that it has had.
+    /// Checks that the journal reaches at least message `message`, which it is known to have held.
     ///
     /// # Errors
-    /// It does ([`JournalError::Lost`]).
+    /// [`JournalError::Lost`] if the journal ends before that message.
     pub fn require_message(&self, message: u64) -> Result<(), JournalError> {
         if self.last >= message {
             return Ok(());
@@ -129,12 +139,12 @@ impl<J: SharedJournal> ReplicatedStore<J> {
         })
     }
 
-    /// Where snapshots of the rows are taken: without the tail, which is in the journal.
+    /// Returns a source of snapshots of the rows, without the tail that is only in the journal.
     pub fn snapshots(&self) -> Snapshots {
         self.rows.snapshots()
     }
 
-    /// Begins to read again, after what the rows contain.
+    /// Restarts reading after the last message that the rows contain.
     fn rewind(&mut self) -> Result<(), StoreError> {
         self.tail.clear();
         self.changes = 0;
@@ -142,33 +152,36 @@ impl<J: SharedJournal> ReplicatedStore<J> {
         Ok(self.journal.seek(self.last)?)
     }
 
-    /// Hands all that others have appended by now to `each`. What is appended then comes after that.
+    /// Reads the journal to its current end and calls `each` with every change. A later append
+    /// succeeds only if no other controller has appended since.
     ///
     /// # Errors
-    /// The servers do not answer, the journal was trimmed beyond what is known here, or `each` refuses a change.
+    /// If the servers do not respond, the journal was trimmed past the last known message, or `each`
+    /// rejects a change.
     pub fn catch_up(
         &mut self,
         each: &mut dyn FnMut(Change) -> Result<(), ReplayError>,
     ) -> Result<(), StoreError> {
-        let last = end(&mut self.journal, self.last)?;
+        let last = find_end(&mut self.journal, self.last)?;
         while self.last < last {
-            if !self.follow(PATIENCE, each)? {
-                return Err(late(self.journal.name()));
+            if !self.apply_next(MESSAGE_TIMEOUT, each)? {
+                return Err(message_overdue(self.journal.name()));
             }
         }
         Ok(())
     }
 
-    /// Hands what the next message brings to `each`; whether one came within `patience`.
+    /// Waits up to `timeout` for the next message, calls `each` with its changes, and returns whether
+    /// a message arrived.
     ///
     /// # Errors
-    /// As `catch_up`.
-    pub fn follow(
+    /// As [`Self::catch_up`].
+    pub fn apply_next(
         &mut self,
-        patience: Duration,
+        timeout: Duration,
         each: &mut dyn FnMut(Change) -> Result<(), ReplayError>,
     ) -> Result<bool, StoreError> {
-        let next = next(&mut self.journal, self.last, patience)?;
+        let next = next_message(&mut self.journal, self.last, timeout)?;
         let Some(Message { sequence, batch }) = next else {
             return Ok(false);
         };
@@ -183,28 +196,25 @@ impl<J: SharedJournal> ReplicatedStore<J> {
                     cause,
                 })?;
             }
-            self.keep(sequence, batch);
+            self.retain(sequence, batch);
         }
         self.last = sequence;
         Ok(true)
     }
 
-    /// Begins to read again after what was read last, where that broke off.
-    ///
-    /// # Errors
-    /// The servers do not answer.
+    /// Restarts reading after the last message that was read, for example after an error.
     pub fn resume(&mut self) -> Result<(), StoreError> {
         Ok(self.journal.seek(self.last)?)
     }
 
-    fn keep(&mut self, sequence: u64, batch: Vec<Change>) {
+    fn retain(&mut self, sequence: u64, batch: Vec<Change>) {
         self.changes += batch.len();
         self.tail.push_back((sequence, batch));
     }
 }
 
-/// The last message that a journal has now, of which all up to `known` are known.
-fn end(journal: &mut impl SharedJournal, known: u64) -> Result<u64, JournalError> {
+/// Returns the last message of the journal, which must still hold the messages after `known`.
+fn find_end(journal: &mut impl SharedJournal, known: u64) -> Result<u64, JournalError> {
     let SequenceRange { first, last } = journal.sequence_range()?;
     if first > known + 1 {
         return Err(JournalError::trimmed(journal.name(), first, known));
@@ -220,13 +230,14 @@ fn end(journal: &mut impl SharedJournal, known: u64) -> Result<u64, JournalError
     Ok(last)
 }
 
-/// The message after the last known, if it comes within `patience`. Nothing is ever deleted amid a journal: a jump was trimmed.
-fn next(
+/// Returns the message after `known` if it arrives within `timeout`. Messages are only ever trimmed
+/// from the start of the journal, so a gap means that the missing messages were trimmed.
+fn next_message(
     journal: &mut impl SharedJournal,
     known: u64,
-    patience: Duration,
+    timeout: Duration,
 ) -> Result<Option<Message>, JournalError> {
-    match journal.next(patience)? {
+    match journal.next(timeout)? {
         Some(message) if message.sequence != known + 1 => Err(JournalError::trimmed(
             journal.name(),
             message.sequence,
@@ -236,20 +247,20 @@ fn next(
     }
 }
 
-/// The batches that a journal has now after message `known`.
+/// Reads the batches that the journal holds after message `known`.
 ///
 /// # Errors
-/// The journal was trimmed beyond that, or does not answer.
-pub(super) fn batches(
+/// If the journal was trimmed past that message or the servers do not respond.
+pub(super) fn read_batches(
     journal: &mut impl SharedJournal,
     mut known: u64,
 ) -> Result<Vec<Bytes>, StoreError> {
-    let last = end(journal, known)?;
+    let last = find_end(journal, known)?;
     let mut batches = Vec::new();
     journal.seek(known)?;
     while known < last {
-        let Some(message) = next(journal, known, PATIENCE)? else {
-            return Err(late(journal.name()));
+        let Some(message) = next_message(journal, known, MESSAGE_TIMEOUT)? else {
+            return Err(message_overdue(journal.name()));
         };
         known = message.sequence;
         batches.extend(message.batch);
@@ -257,10 +268,9 @@ pub(super) fn batches(
     Ok(batches)
 }
 
-/// What is to come does not.
-fn late(stream: &str) -> StoreError {
-    let cause = "the next message does not come".to_owned();
-    JournalError::refused("read", stream, cause).into()
+fn message_overdue(stream: &str) -> StoreError {
+    let cause = "the next message did not arrive in time".to_owned();
+    JournalError::failed("read", stream, cause).into()
 }
 
 impl<J: SharedJournal> Store for ReplicatedStore<J> {
@@ -284,12 +294,12 @@ impl<J: SharedJournal> Store for ReplicatedStore<J> {
             cause: error.to_string(),
         })?;
         self.last = self.journal.append(self.last, batch)?;
-        self.keep(self.last, changes.to_vec());
+        self.retain(self.last, changes.to_vec());
         Ok(())
     }
 
     fn checkpoint(&mut self, changes: usize) -> Result<usize, StoreError> {
-        let (mut fold, mut taken, mut batches, mut end) = (LatestChanges::default(), 0, 0, None);
+        let (mut latest, mut taken, mut batches, mut end) = (LatestChanges::default(), 0, 0, None);
         for (sequence, batch) in &self.tail {
             if taken >= changes {
                 break;
@@ -298,11 +308,15 @@ impl<J: SharedJournal> Store for ReplicatedStore<J> {
             batches += 1;
             end = Some(*sequence);
             for change in batch {
-                fold.take(change.clone());
+                latest.insert(change.clone());
             }
         }
         if let Some(end) = end {
-            self.rows.replace(&fold, (self.journal.name(), end))?;
+            let position = StreamPosition {
+                stream: self.journal.name().to_owned(),
+                sequence: end,
+            };
+            self.rows.apply_checkpoint(&latest, &position)?;
             self.tail.drain(..batches);
             self.changes -= taken;
         }

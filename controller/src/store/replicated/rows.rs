@@ -1,41 +1,44 @@
-//! The rows of a replicated store as a file of their own, for another controller: made of one that has them, put in place
-//! where they are missing. How such a file comes from one to the other is elsewhere (`peers`).
+//! Exporting the rows of a replicated store to a file for another controller, and installing such a
+//! file. `snapshot_exchange` transfers the file.
 
 use std::path::Path;
 
 use super::super::staged_file::{StagedFile, StagedStore};
 use super::super::{FILE_NAME, Snapshot, StoreError};
 
-/// Makes a file of the rows of a snapshot; answers the last message of the stream that they contain.
+/// Writes the rows of a snapshot to a file, and returns the file and the sequence of the last stream
+/// message that the rows contain.
 ///
 /// # Errors
-/// They cannot be read, as when their store was closed since, or the file not be written.
-pub fn write_rows(snapshot: &Snapshot, data_dir: &Path) -> Result<(StagedFile, u64), StoreError> {
-    let contained = snapshot.stream_position()?;
-    let sequence = contained.as_ref().map_or(0, |contained| contained.sequence);
-    let mut draft = StagedStore::beside(&data_dir.join(FILE_NAME))?;
-    if let Some(contained) = contained {
-        draft.set_stream_position(&contained)?;
+/// If the snapshot cannot be read, for example because its store was closed, or if the file cannot
+/// be written.
+pub fn export_rows(snapshot: &Snapshot, data_dir: &Path) -> Result<(StagedFile, u64), StoreError> {
+    let position = snapshot.stream_position()?;
+    let sequence = position.as_ref().map_or(0, |position| position.sequence);
+    let mut staged = StagedStore::create_for(&data_dir.join(FILE_NAME))?;
+    if let Some(position) = position {
+        staged.set_stream_position(&position)?;
     }
-    snapshot.records(|record, bytes| draft.put(record, bytes))?;
-    Ok((draft.seal()?, sequence))
+    snapshot.for_each_value(|value, bytes| staged.push(value, bytes))?;
+    Ok((staged.finish()?, sequence))
 }
 
-/// Puts such a file, which was read whole and checked, in the place of the rows in a data directory. Nobody may have those open.
+/// Verifies a file of rows and installs it as the store of a data directory, whose store must be
+/// closed.
 ///
 /// # Errors
-/// It is not whole, it is another stream's, or it cannot be put there.
-pub fn place_rows(draft: StagedFile, data_dir: &Path, stream: &str) -> Result<(), StoreError> {
-    let snapshot = Snapshot::open_file(draft.path())?;
+/// If the file is damaged, belongs to another stream, or cannot be renamed.
+pub fn install_rows(staged: StagedFile, data_dir: &Path, stream: &str) -> Result<(), StoreError> {
+    let snapshot = Snapshot::open_file(staged.path())?;
     let found = snapshot.stream()?;
     if found.as_deref() != Some(stream) {
         return Err(StoreError::OtherJournal {
-            path: draft.path().to_owned(),
+            path: staged.path().to_owned(),
             found,
-            advice: "look who else writes snapshots there",
+            advice: "check which other swarm writes snapshots to this object store",
         });
     }
     snapshot.load(|_| Ok::<_, StoreError>(()))?;
     drop(snapshot);
-    draft.replace(&data_dir.join(FILE_NAME))
+    staged.replace(&data_dir.join(FILE_NAME))
 }

@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use redb::{Database, TableDefinition};
-use scuttle_controller::ops::backup::{BackupError, Content, Interrupt, make, restore};
+use scuttle_controller::ops::backup::{BackupError, Content, Interrupt, create, restore};
 use scuttle_controller::store::{FILE_NAME, RedbStore, Snapshot, Store, StoreError};
 use scuttle_core::{Change, Revisions};
 use scuttle_schemas::Timestamp;
@@ -20,7 +20,7 @@ const NOW: i64 = 1_795_425_109_000;
 
 fn content(snapshot: &Snapshot) -> BTreeMap<String, Change> {
     let mut changes = Vec::new();
-    let read = snapshot.records(|record, _| {
+    let read = snapshot.for_each_value(|record, _| {
         changes.extend_from_slice(record.changes());
         Ok::<_, StoreError>(())
     });
@@ -54,7 +54,7 @@ fn a_snapshot_is_one_commit() {
         let snapshot = snapshots.take().expect("a snapshot");
         let expected = rows_of(appended.clone());
         let mut read = Vec::new();
-        let outcome = snapshot.records(|record, _| {
+        let outcome = snapshot.for_each_value(|record, _| {
             read.extend_from_slice(record.changes());
             values += 1;
             write(&mut store, &mut appended);
@@ -81,7 +81,7 @@ fn a_closed_store_gives_no_more_and_its_file_is_free() {
     let snapshot = snapshots.take().expect("a snapshot");
     drop((store, snapshots));
     let mut store = RedbStore::open(dir.path()).expect("nobody has it");
-    let read = snapshot.each(|_, _| Ok::<_, StoreError>(()));
+    let read = snapshot.for_each_encoded(|_, _| Ok::<_, StoreError>(()));
     let error = read.expect_err("the store was closed").to_string();
     assert!(error.contains(FILE_NAME), "{error}");
     assert_eq!(load(&mut store).len(), 5001);
@@ -125,7 +125,7 @@ fn names(dir: &Path) -> Vec<String> {
 fn backup(from: &TempDir) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("backup.redb");
-    make(from.path(), &file, false, &Interrupt::default()).expect("a backup");
+    create(from.path(), &file, false, &Interrupt::default()).expect("a backup");
     (dir, file)
 }
 
@@ -163,11 +163,11 @@ fn what_is_restored_is_what_was_there_with_higher_revisions() {
     // Made if it is missing, and read from what may not be written to.
     let new = place.path().join("var/scuttle");
     fs::set_permissions(&file, PermissionsExt::from_mode(0o400)).expect("permissions");
-    let (hosts, shards, open) = (1, 499, 1);
+    let (hosts, shards, open_operations) = (1, 499, 1);
     let expected = Content {
         hosts,
         shards,
-        open,
+        open_operations,
     };
     assert_eq!(restored(&new, &file).expect("restored"), expected);
     assert_eq!(names(&new), [FILE_NAME]);
@@ -217,9 +217,9 @@ fn a_store_is_never_replaced() {
     let (_dir, file) = backup(&data);
     let store = data.path().join(FILE_NAME);
     let store = store.to_str().expect("a name");
-    check_refused(data.path(), &file, &[store, "move it away first"]);
+    check_refused(data.path(), &file, &[store, "move the store away first"]);
     let open = RedbStore::open(data.path()).expect("the store opens");
-    check_refused(data.path(), &file, &[store, "move it away first"]);
+    check_refused(data.path(), &file, &[store, "move the store away first"]);
     drop(open);
     let mut store = RedbStore::open(data.path()).expect("the store opens");
     assert_eq!(load(&mut store), content);
@@ -244,7 +244,7 @@ fn what_cannot_be_restored_is_named_and_changes_nothing() {
     check_refused(
         empty.path(),
         &store,
-        &["in use", "make a backup of that one"],
+        &["in use", "make a backup of that controller"],
     );
     drop(open);
 
@@ -328,7 +328,7 @@ fn an_interrupted_backup_leaves_nothing() {
     let interrupt = Interrupt::default();
     interrupt.set();
     let again = dir.path().join("again.redb");
-    let error = make(data.path(), &again, false, &interrupt).expect_err("interrupted");
+    let error = create(data.path(), &again, false, &interrupt).expect_err("interrupted");
     assert!(matches!(error, BackupError::Interrupted), "{error}");
     assert_eq!(names(dir.path()), ["backup.redb"]);
     let place = dir.path().join("place");
@@ -344,29 +344,29 @@ fn a_backup_replaces_nothing_unless_it_is_told_to() {
     let (dir, file) = backup(&data);
     let before = fs::read(&file).expect("the backup");
     let interrupt = Interrupt::default();
-    let error = make(data.path(), &file, false, &interrupt).expect_err("it exists");
+    let error = create(data.path(), &file, false, &interrupt).expect_err("it exists");
     assert!(error.to_string().contains("--force"), "{error}");
     assert!(fs::read(&file).expect("the backup") == before);
 
     let mut store = RedbStore::open(data.path()).expect("the store opens");
     store.append(&[host("b", 1)]).expect("an append");
-    let error = make(data.path(), &file, true, &interrupt).expect_err("in use");
-    assert!(matches!(error, BackupError::Silent(_)), "{error}");
+    let error = create(data.path(), &file, true, &interrupt).expect_err("in use");
+    assert!(matches!(error, BackupError::NotServed(_)), "{error}");
     drop(store);
-    let made = make(data.path(), &file, true, &interrupt).expect("a backup");
-    assert_eq!((made.content.hosts, made.running), (2, false));
+    let made = create(data.path(), &file, true, &interrupt).expect("a backup");
+    assert_eq!((made.content.hosts, made.from_running), (2, false));
     assert_eq!(names(dir.path()), ["backup.redb"]);
 
     let store = data.path().join(FILE_NAME);
-    let error = make(data.path(), &store, true, &interrupt).expect_err("the store");
+    let error = create(data.path(), &store, true, &interrupt).expect_err("the store");
     assert!(matches!(error, BackupError::IsStore(_)), "{error}");
     assert_eq!(names(data.path()), [FILE_NAME]);
 
     let nowhere = dir.path().join("nowhere/backup.redb");
-    let error = make(data.path(), &nowhere, false, &interrupt).expect_err("no directory");
+    let error = create(data.path(), &nowhere, false, &interrupt).expect_err("no directory");
     assert!(matches!(error, BackupError::Write { .. }), "{error}");
     let empty = tempfile::tempdir().expect("a temporary directory");
-    let error = make(empty.path(), &nowhere, false, &interrupt).expect_err("no store");
+    let error = create(empty.path(), &nowhere, false, &interrupt).expect_err("no store");
     assert!(matches!(error, BackupError::NoStore(_)), "{error}");
     assert_eq!(names(empty.path()), [""; 0]);
 }

@@ -6,7 +6,7 @@ use std::fs;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use scuttle_controller::ops::backup::{Backups, Interrupt, make, restore};
+use scuttle_controller::ops::backup::{BackupServer, Interrupt, create, restore};
 use scuttle_controller::store::{FILE_NAME, RedbStore, Store};
 use scuttle_schemas::Timestamp;
 
@@ -87,11 +87,11 @@ fn measure_a_backup_of_a_million_shards() {
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.worker_threads(1).enable_all();
     let runtime = runtime.build().expect("a runtime");
-    let backups = runtime.block_on(async { Backups::offer(&data, store.snapshots()) });
+    let backups = runtime.block_on(async { BackupServer::start(&data, store.snapshots()) });
     let before = mib(&store_file);
     let interrupt = Interrupt::default();
     let (made, with) = std::thread::scope(|scope| {
-        let making = scope.spawn(|| make(&data, &file, false, &interrupt).expect("a backup"));
+        let making = scope.spawn(|| create(&data, &file, false, &interrupt).expect("a backup"));
         let with = commits(&mut store, || making.is_finished());
         (making.join().expect("it does not panic"), with)
     });

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, Weak};
 use async_nats::Client;
 use scuttle_controller::partition::assignment::PartitionAssignment;
 use scuttle_controller::store::{
-    JetStream, JournalError, RedbStore, ReplicatedStore, Store, StoreError,
+    JournalError, JournalStream, RedbStore, ReplicatedStore, Store, StoreError,
 };
 use scuttle_core::Change;
 use scuttle_tests::servers::nats_server::Server;
@@ -86,7 +86,7 @@ impl Name {
 
 /// Opens the store of this stream, with its rows in `dir`, and reads it, as a start does.
 pub(crate) fn open(dir: &Path, name: &Name) -> Result<ReplicatedStore, StoreError> {
-    let stream = JetStream {
+    let stream = JournalStream {
         client: name.bus.client.clone(),
         name: name.stream.clone(),
         subject: name.subject.clone(),
@@ -186,7 +186,7 @@ fn rows_are_of_one_journal() {
     store.append(&[host("a", 1)]).expect("an append");
     store.checkpoint(1).expect("a checkpoint");
     drop(store);
-    let of_stream = format!("of the stream {}", name.stream);
+    let of_stream = format!("belong to the stream {}", name.stream);
     for refused in [
         RedbStore::open(dir.path()).map(drop),
         open(dir.path(), &other).map(drop),
@@ -202,5 +202,8 @@ fn rows_are_of_one_journal() {
         .map(drop)
         .expect_err("another journal")
         .to_string();
-    assert!(error.contains("whose journal is in the file"), "{error}");
+    assert!(
+        error.contains("belong to a journal in the file itself"),
+        "{error}"
+    );
 }

@@ -16,7 +16,7 @@ use crate::storage::nats_servers::{LeaseHolder, NatsServers};
 fn is_transient(error: &StoreError) -> bool {
     match error {
         StoreError::Io { cause, .. } => cause.kind() == std::io::ErrorKind::StorageFull,
-        StoreError::Journal(JournalError::Refused { .. } | JournalError::Trimmed { .. }) => true,
+        StoreError::Journal(JournalError::Failed { .. } | JournalError::Trimmed { .. }) => true,
         _ => false,
     }
 }

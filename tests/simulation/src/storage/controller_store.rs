@@ -51,7 +51,7 @@ impl ControllerStore {
         match &mut self.backend {
             Backend::Local(_) => Ok(false),
             Backend::Shared(store) => {
-                store.follow(Duration::ZERO, &mut |change| state.replay(change))
+                store.apply_next(Duration::ZERO, &mut |change| state.replay(change))
             }
         }
     }

@@ -194,7 +194,7 @@ impl ServersState {
 }
 
 fn no_reply(action: &'static str) -> JournalError {
-    JournalError::Refused {
+    JournalError::Failed {
         action,
         stream: JOURNAL_STREAM.to_owned(),
         cause: "no reply, as planned".to_owned(),
