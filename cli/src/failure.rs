@@ -1,86 +1,79 @@
-//! How the command fails: one exit code for each kind, the same for every verb.
+//! The error type of every verb, and the exit code of each kind of failure.
 
 use scuttle_schemas::ErrorCode;
 
-use crate::ask::AskError;
-use crate::connect::ContextError;
-use crate::directory::DirectoryError;
-use crate::files::FileError;
-use crate::issued::IssueError;
-use crate::revoke::RevokeError;
+use crate::admin::files::FileError;
+use crate::admin::keystore::KeystoreError;
+use crate::admin::user_records::UserRecordError;
+use crate::client::connection::ContextError;
+use crate::client::nats_client::ClientError;
+use crate::client::revoke::RevokeError;
 
-/// Why a verb was not done.
+/// Why a verb failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The words do not fit together.
+    /// The arguments are invalid in combination.
     #[error("{0}")]
     Usage(String),
-    /// No such host or user.
+    /// No host or user has the given name.
     #[error("{0}")]
     NotFound(String),
-    /// It would undo what is there.
+    /// The request does not fit the current state, or the operator said no.
     #[error("{0}")]
     Conflict(String),
-    /// All has been said; what is left is the exit code.
+    /// Everything has been printed already. Only the exit code is left.
     #[error("")]
-    Told(u8),
-    /// Standard output.
-    #[error("cannot write the output: {0}")]
+    AlreadyReported(u8),
+    #[error("cannot write to standard output: {0}")]
     Output(std::io::Error),
-    /// A terminal.
     #[error("cannot use the terminal: {0}")]
     Terminal(std::io::Error),
-    /// A context of the nats command.
     #[error(transparent)]
     Context(#[from] ContextError),
-    /// The controller.
     #[error(transparent)]
-    Ask(#[from] AskError),
-    /// The bus directory.
+    Client(#[from] ClientError),
     #[error(transparent)]
-    Directory(#[from] DirectoryError),
-    /// A file.
+    Keystore(#[from] KeystoreError),
     #[error(transparent)]
     File(#[from] FileError),
-    /// A user.
     #[error(transparent)]
-    Issue(#[from] IssueError),
-    /// A revocation.
+    UserRecord(#[from] UserRecordError),
     #[error(transparent)]
     Revoke(#[from] RevokeError),
-    /// A server's certificate.
+    /// A certificate file cannot be used.
     #[error(transparent)]
     ConnectConfig(#[from] scuttle_nats::ConnectConfigError),
 }
 
 impl Failure {
-    /// 1 failed, 2 usage, 3 not found, 4 refused, 5 timed out, 6 no controller.
+    /// Returns 1 failed, 2 wrong usage, 3 not found, 4 rejected, 5 timed out, or 6 no controller.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,
             Self::NotFound(_) => 3,
             Self::Conflict(_) => 4,
-            Self::Told(code) => *code,
-            Self::Ask(error) => match error {
-                AskError::Refused(refusal) => match refusal.code {
+            Self::AlreadyReported(code) => *code,
+            Self::Client(error) => match error {
+                ClientError::Rejected(refusal) => match refusal.code {
                     ErrorCode::HostNotFound
                     | ErrorCode::ShardNotFound
                     | ErrorCode::OperationNotFound => 3,
                     _ => 4,
                 },
-                AskError::Denied { .. } | AskError::NotLetIn { .. } => 4,
-                AskError::TimedOut { .. } => 5,
-                AskError::NoController { .. } => 6,
-                AskError::ConnectConfig(_)
-                | AskError::Unreachable { .. }
-                | AskError::Broken { .. } => 1,
+                ClientError::HostNotFound(_) => 3,
+                ClientError::PermissionDenied { .. } | ClientError::LoginRejected { .. } => 4,
+                ClientError::TimedOut { .. } => 5,
+                ClientError::NoController { .. } => 6,
+                ClientError::ConnectConfig(_)
+                | ClientError::Unreachable { .. }
+                | ClientError::Failed { .. } => 1,
             },
             Self::Output(_)
             | Self::Terminal(_)
             | Self::Context(_)
-            | Self::Directory(_)
+            | Self::Keystore(_)
             | Self::File(_)
-            | Self::Issue(_)
+            | Self::UserRecord(_)
             | Self::Revoke(_)
             | Self::ConnectConfig(_) => 1,
         }

@@ -53,7 +53,7 @@ async fn a_context_of_the_nats_command_is_used_where_nothing_else_is_said() -> T
     let other = ["hosts", "--nats-url", url.as_str()];
     cli.run(&other)
         .await?
-        .failed(4, &["nobody may not connect"])?;
+        .failed(4, &["an anonymous user may not connect"])?;
     let environment = vec![("SCUTTLE_CONTEXT", "wall".to_owned())];
     let viewer = Cli::with(&swarm, environment)?;
     let words = ["cancel", "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11"];

@@ -29,7 +29,7 @@ async fn what_there_is_is_shown_to_people_and_to_programs() -> TestResult {
     for (words, parts) in [
         (
             &["hosts"] as &[&str],
-            &["HOST", "worker-a", "● online", "worker-b", "○ enrolled"] as &[&str],
+            &["NAME", "worker-a", "● online", "worker-b", "○ enrolled"] as &[&str],
         ),
         (
             &["shards"],

@@ -11,7 +11,7 @@ async fn without_a_bus_directory_only_the_record_is_changed() -> TestResult {
     let cli = Cli::of(&swarm, Role::Operator)?;
     let enrolled = cli.run(&["enroll", "worker-a"]).await?;
     assert!(
-        enrolled.err.contains("no credentials were made"),
+        enrolled.err.contains("no credentials were created"),
         "{enrolled:?}"
     );
     assert!(enrolled.done()?.starts_with("scuttle-agent --nats-url"));
@@ -21,10 +21,7 @@ async fn without_a_bus_directory_only_the_record_is_changed() -> TestResult {
         (&Value::from(true), &Value::Null)
     );
     let out = cli.run(&["decommission", "worker-a"]).await?;
-    assert!(
-        out.err.contains("no credentials were taken back"),
-        "{out:?}"
-    );
+    assert!(out.err.contains("no credentials were revoked"), "{out:?}");
     cli.json(&["decommission", "worker-a"], 0, "cli/decommissioned")
         .await?;
     assert_eq!(cli.run(&["hosts"]).await?.done()?, "");
@@ -36,7 +33,7 @@ async fn without_a_bus_directory_only_the_record_is_changed() -> TestResult {
     );
     // A directory that was named is not done without.
     let named = cli.run(&["enroll", "worker-b", "--dir", "none"]).await?;
-    named.failed(1, &["none is no bus directory"])?;
+    named.failed(1, &["none is not a bus directory"])?;
     let nobody = Cli::with(&swarm, vec![("SCUTTLE_NATS_URL", swarm.nats.url())])?;
     nobody
         .run(&["enroll", "worker-b"])

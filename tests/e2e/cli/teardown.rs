@@ -23,7 +23,7 @@ async fn a_whole_host_is_asked_for_and_shown_first() -> TestResult {
         .await?
         .done()?;
     assert!(
-        shown.contains("2 deckies would go") && shown.contains("decky-02"),
+        shown.contains("2 deckies would be torn down") && shown.contains("decky-02"),
         "{shown}"
     );
     let dry = ["teardown", agent.host.as_str(), "--dry-run"];

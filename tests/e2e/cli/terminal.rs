@@ -65,8 +65,10 @@ async fn before_a_whole_host_goes_it_is_asked() -> TestResult {
     swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
     for (answer, code, operations) in [("n\n", 4, 0), ("y\n", 0, 1)] {
         let mut terminal = Terminal::start(&swarm, "teardown worker-a")?;
-        terminal.shows("2 deckies would go").await?;
-        terminal.shows("Tear down all of worker-a? [y/N]").await?;
+        terminal.shows("2 deckies would be torn down").await?;
+        terminal
+            .shows("Are you sure you want to tear down all of worker-a? [y/N]")
+            .await?;
         terminal.types(answer).await?;
         assert_eq!(terminal.ends().await?.code(), Some(code), "{answer:?}");
         assert_eq!(swarm.operator.operations().await?.len(), operations);

@@ -112,7 +112,7 @@ async fn ctrl_c_ends_the_waiting_and_not_the_teardown() -> TestResult {
     assert_eq!(process.exit().await?.code(), Some(130));
     let log = process.log();
     assert!(
-        log.contains("the teardown goes on") && log.contains(&format!("scuttle op {operation}")),
+        log.contains("the teardown continues") && log.contains(&format!("scuttle op {operation}")),
         "{log}"
     );
     agent.succeed(operation, &["decky-01"]).await?;
@@ -128,7 +128,7 @@ async fn it_outlives_the_controller_and_the_server() -> TestResult {
     let (mut process, operation) = waiting(&cli, &mut agent).await?;
     swarm.crash_controller().await?;
     swarm.nats.kill().await?;
-    process.line("the teardown goes on").await?;
+    process.line("the teardown continues").await?;
     swarm.nats.restart().await?;
     swarm.operator.answered().await?;
     let mut agent = FakeAgent::connect(&swarm.nats, &agent.host).await?;

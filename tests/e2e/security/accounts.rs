@@ -98,7 +98,7 @@ async fn a_revocation_that_failed_is_completed_by_a_repeat() -> TestResult {
     let (system, away) = (bus.creds("system"), bus.path("away"));
     fs::rename(&system, &away)?;
     let ended = bus.scuttle(&["decommission", "worker-a"]).await?;
-    ended.failed(1, &["system.creds", "SCUTTLE", "run this again"])?;
+    ended.failed(1, &["system.creds", "SCUTTLE", "run the command again"])?;
     bus.client(&first)
         .await
         .context("nobody has told the server")?;
@@ -129,7 +129,7 @@ async fn renewed_credentials_take_the_old_ones_back() -> TestResult {
     let old = bus.enroll("worker-a").await?;
     let held = bus.client(&old).await?;
     let again = bus.scuttle(&["enroll", "worker-a"]).await?;
-    again.failed(1, &["worker-a.creds", "is there already"])?;
+    again.failed(1, &["worker-a.creds", "already exists"])?;
     let again = ["enroll", "worker-a", "--out", "new.creds"];
     bus.scuttle(&again).await?.failed(4, &["--renew"])?;
     bus.scuttle(&[&again as &[&str], &["--renew"]].concat())
@@ -208,7 +208,7 @@ async fn what_went_wrong_is_told_as_what_it_is() -> TestResult {
     for (creds, user) in [(vera, "vera"), (agent, "worker-a")] {
         let words = ["enroll", "worker-b", "--nats-creds", creds];
         let denied = format!(
-            "refused: {user} may not publish on {}",
+            "permission denied: {user} may not publish on {}",
             subjects::HOSTS_ENROLL
         );
         bus.scuttle(&words).await?.failed(4, &[&denied])?;
@@ -221,7 +221,7 @@ async fn what_went_wrong_is_told_as_what_it_is() -> TestResult {
         .await?
         .failed(3, &["worker-z"])?;
     let taken = ["enroll", "worker-b", "--host-uuid", "worker-a"];
-    bus.scuttle(&taken).await?.failed(4, &["refused"])?;
+    bus.scuttle(&taken).await?.failed(4, &["rejected"])?;
     bus.scuttle(&["enroll", "a b"]).await?.failed(2, &["a b"])?;
     let away = ["enroll", "worker-b", "--nats-url", "nats://127.0.0.1:1"];
     bus.scuttle(&away)
@@ -248,7 +248,7 @@ async fn what_went_wrong_is_told_as_what_it_is() -> TestResult {
     let silent = bus.client(&bus.creds("controller")).await?;
     let mut requests = silent.nats().subscribe(subjects::ALL_REQUESTS).await?;
     let (ended, heard) = tokio::join!(bus.scuttle(&enroll), requests.next());
-    ended?.failed(5, &["no answer", "ask again"])?;
+    ended?.failed(5, &["no reply", "try again"])?;
     assert_eq!(
         heard.context("a request")?.subject.as_str(),
         subjects::HOSTS_ENROLL
@@ -307,7 +307,7 @@ async fn init_keeps_its_keys_to_the_owner_and_replaces_nothing() -> TestResult {
 
     let before = fs::read_to_string(bus.join("keys/agent.seed"))?;
     let again = scuttle_tests::cluster::bus::scuttle(folder.path(), &["init"], &[]).await?;
-    again.failed(1, &["bus", "is there already"])?;
+    again.failed(1, &["bus", "already exists"])?;
     assert_eq!(fs::read_to_string(bus.join("keys/agent.seed"))?, before);
     let beyond = ["init", "--dir", "other", "--host", "0.0.0.0"];
     let beyond = scuttle_tests::cluster::bus::scuttle(folder.path(), &beyond, &[]).await?;

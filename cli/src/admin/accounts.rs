@@ -1,0 +1,182 @@
+//! The four NATS accounts, as in `nats.conf`: their names, imports, exports and limits.
+
+use nkeys::KeyPair;
+use scuttle_schemas::subjects;
+
+use crate::admin::jwt::claims::{
+    Account, AccountLimits, Crossing, Export, Import, Kind, Permission, Permissions, UNLIMITED,
+};
+use crate::admin::roles::Role;
+
+/// One of the four accounts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum AccountName {
+    /// The controller and the agents.
+    Scuttle,
+    /// Users who may change things.
+    Operators,
+    /// Users who may only read.
+    Viewers,
+    /// The system account of the server.
+    System,
+}
+
+/// The maximum number of connections to the server.
+///
+/// The limits of the accounts add up to less, so that no account can use up the connections of
+/// another. A connection costs the server at least one file descriptor and about 50 KiB of memory.
+pub(crate) const MAX_CONNECTIONS: i64 = 12_288;
+
+impl AccountName {
+    pub(crate) const ALL: [Self; 4] = [Self::Scuttle, Self::Operators, Self::Viewers, Self::System];
+
+    /// Returns the name in the configuration of the server.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Scuttle => "SCUTTLE",
+            Self::Operators => "OPERATORS",
+            Self::Viewers => "VIEWERS",
+            Self::System => "SYS",
+        }
+    }
+
+    /// Returns the account of the users of a role.
+    pub(crate) fn from_role(role: Role) -> Self {
+        match role {
+            Role::Controller | Role::Agent => Self::Scuttle,
+            Role::Operator => Self::Operators,
+            Role::Viewer => Self::Viewers,
+            Role::System => Self::System,
+        }
+    }
+
+    fn max_connections(self) -> i64 {
+        match self {
+            // One for each host, and up to two while the hosts reconnect: the server is slow to notice
+            // connections that were lost without being closed.
+            Self::Scuttle => 10_240,
+            Self::Operators | Self::Viewers => 512,
+            Self::System => 64,
+        }
+    }
+
+    /// Builds the claims of the account.
+    ///
+    /// `scuttle` and `system` are the public keys of those accounts. `keys` are the signing keys of
+    /// all roles.
+    pub(crate) fn claims(self, scuttle: &str, system: &str, keys: &[(Role, KeyPair)]) -> Account {
+        let scopes = keys
+            .iter()
+            .filter(|(role, _)| Self::from_role(*role) == self);
+        let jetstream = match self {
+            // For `scuttle-controller --store jetstream`.
+            Self::Scuttle => UNLIMITED,
+            Self::Operators | Self::Viewers | Self::System => 0,
+        };
+        Account {
+            imports: self.imports(scuttle, system),
+            exports: match self {
+                Self::Scuttle => scuttle_exports(),
+                Self::System => vec![server_status_export()],
+                Self::Operators | Self::Viewers => Vec::new(),
+            },
+            limits: AccountLimits {
+                subs: UNLIMITED,
+                data: UNLIMITED,
+                payload: UNLIMITED,
+                imports: UNLIMITED,
+                exports: UNLIMITED,
+                wildcards: true,
+                conn: self.max_connections(),
+                disallow_bearer: true,
+                disk_storage: jetstream,
+                streams: jetstream,
+                consumer: jetstream,
+            },
+            signing_keys: scopes.map(|(role, key)| role.to_scope(key)).collect(),
+            revocations: std::collections::BTreeMap::new(),
+            default_permissions: Permissions {
+                publish: Permission::deny_all(),
+                subscribe: Permission::deny_all(),
+            },
+            kind: Kind::account(),
+        }
+    }
+
+    fn imports(self, scuttle: &str, system: &str) -> Vec<Import> {
+        let from_scuttle = |requests: &[&str]| {
+            let import = |crossing| {
+                move |subject: &str| Import {
+                    name: subject.to_owned(),
+                    subject: subject.to_owned(),
+                    local_subject: None,
+                    account: scuttle.to_owned(),
+                    crossing,
+                    // The server includes the requesting user in requests to the controller.
+                    share: crossing == Crossing::Service,
+                }
+            };
+            let requests = requests
+                .iter()
+                .copied()
+                .chain([subjects::SERVICE_DISCOVERY]);
+            let broadcasts = subjects::BROADCASTS.into_iter();
+            requests
+                .map(import(Crossing::Service))
+                .chain(broadcasts.map(import(Crossing::Stream)))
+                .collect()
+        };
+        // The controller and `scuttle doctor` check how the servers store data.
+        let server_status = Import {
+            name: subjects::SERVER_INFO.to_owned(),
+            subject: subjects::SERVER_INFO_IN_SYSTEM_ACCOUNT.to_owned(),
+            local_subject: Some(subjects::SERVER_INFO.to_owned()),
+            account: system.to_owned(),
+            crossing: Crossing::Service,
+            share: false,
+        };
+        match self {
+            Self::Scuttle => vec![server_status],
+            Self::Operators => {
+                let mut imports: Vec<_> =
+                    from_scuttle(&[subjects::CHANGE_REQUESTS, subjects::READ_REQUESTS].concat());
+                imports.push(server_status);
+                imports
+            }
+            Self::Viewers => from_scuttle(&subjects::READ_REQUESTS),
+            Self::System => Vec::new(),
+        }
+    }
+}
+
+/// Returns the exports of the account `SCUTTLE`.
+///
+/// Any account may import them, whereas `nats.conf` lists the accounts that may. That is safe: an import
+/// is part of the importing account's token, and only the operator's signing key can sign tokens of
+/// accounts.
+fn scuttle_exports() -> Vec<Export> {
+    let export = |crossing, response_type: Option<&'static str>| {
+        move |subject: &str| Export {
+            name: subject.to_owned(),
+            subject: subject.to_owned(),
+            crossing,
+            response_type: response_type.map(str::to_owned),
+        }
+    };
+    let requests = [subjects::CHANGE_REQUESTS, subjects::READ_REQUESTS].concat();
+    (requests.into_iter().map(export(Crossing::Service, None)))
+        // Every instance of the service replies.
+        .chain([subjects::SERVICE_DISCOVERY].map(export(Crossing::Service, Some("Stream"))))
+        .chain(subjects::BROADCASTS.map(export(Crossing::Stream, None)))
+        .collect()
+}
+
+/// Returns the only export of the system account. Each server of a cluster replies.
+fn server_status_export() -> Export {
+    Export {
+        name: subjects::SERVER_INFO.to_owned(),
+        subject: subjects::SERVER_INFO_IN_SYSTEM_ACCOUNT.to_owned(),
+        crossing: Crossing::Service,
+        response_type: Some("Stream".to_owned()),
+    }
+}

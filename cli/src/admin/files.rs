@@ -1,0 +1,170 @@
+//! Writing files that hold keys and files that must be complete: with restricted permissions,
+//! replaced atomically, and fsynced before success is reported. What the files contain is up to the
+//! callers.
+
+use std::fs::{self, DirBuilder, File, OpenOptions};
+use std::io::{self, Write};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::path::{Path, PathBuf};
+
+/// Who may read a file or directory.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Readers {
+    /// The owner only: mode 0600, or 0700 for a directory.
+    Owner,
+    /// Everyone who may enter the parent directory: mode 0644, or 0755 for a directory.
+    All,
+}
+
+/// Why a file or directory cannot be read or written.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum FileError {
+    /// The file exists and is never replaced.
+    #[error("{} already exists and is not replaced: move it away, or choose another path", .0.display())]
+    Exists(PathBuf),
+    #[error("cannot {verb} {}: {cause}", .path.display())]
+    Failed {
+        /// What was attempted, such as `read`.
+        verb: &'static str,
+        path: PathBuf,
+        cause: io::Error,
+    },
+}
+
+fn failed<'a>(verb: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> FileError + 'a {
+    move |cause| match cause.kind() {
+        io::ErrorKind::AlreadyExists => FileError::Exists(path.to_owned()),
+        _ => FileError::Failed {
+            verb,
+            path: path.to_owned(),
+            cause,
+        },
+    }
+}
+
+/// Creates a directory. Fails if it exists.
+pub(crate) fn create_directory(path: &Path, readers: Readers) -> Result<(), FileError> {
+    let mode = match readers {
+        Readers::Owner => 0o700,
+        Readers::All => 0o755,
+    };
+    (DirBuilder::new().mode(mode).create(path)).map_err(failed("create the directory", path))
+}
+
+/// Creates a file and fsyncs it. Fails if it exists.
+pub(crate) fn write_new(path: &Path, readers: Readers, text: &str) -> Result<(), FileError> {
+    let mode = match readers {
+        Readers::Owner => 0o600,
+        Readers::All => 0o644,
+    };
+    let file = (OpenOptions::new().write(true).create_new(true).mode(mode)).open(path);
+    let mut file = file.map_err(failed("create", path))?;
+    let written = (file.write_all(text.as_bytes())).and_then(|()| file.sync_all());
+    written.map_err(|cause| {
+        // A partial file would make the next attempt fail.
+        let _ = fs::remove_file(path);
+        failed("write", path)(cause)
+    })?;
+    sync_parent(path)
+}
+
+/// Atomically replaces a file that everyone may read, and fsyncs it.
+pub(crate) fn replace(path: &Path, text: &str) -> Result<(), FileError> {
+    let next = path.with_extension("next");
+    if let Err(cause) = fs::remove_file(&next)
+        && cause.kind() != io::ErrorKind::NotFound
+    {
+        return Err(failed("remove", &next)(cause));
+    }
+    write_new(&next, Readers::All, text)?;
+    fs::rename(&next, path).map_err(failed("replace", path))?;
+    sync_parent(path)
+}
+
+/// Moves a finished directory to its final path, atomically. Fails if a directory with files is there.
+pub(crate) fn publish_directory(from: &Path, to: &Path) -> Result<(), FileError> {
+    fs::rename(from, to).map_err(|cause| match cause.kind() {
+        io::ErrorKind::DirectoryNotEmpty => FileError::Exists(to.to_owned()),
+        _ => failed("create the directory", to)(cause),
+    })?;
+    sync_parent(to)
+}
+
+/// Returns the absolute path of a file or directory, which need not exist.
+pub(crate) fn to_absolute(path: &Path) -> Result<PathBuf, FileError> {
+    std::path::absolute(path).map_err(failed("find", path))
+}
+
+pub(crate) fn read(path: &Path) -> Result<String, FileError> {
+    fs::read_to_string(path).map_err(failed("read", path))
+}
+
+/// Returns the paths of all entries of a directory.
+pub(crate) fn list(path: &Path) -> Result<Vec<PathBuf>, FileError> {
+    let entries = fs::read_dir(path).map_err(failed("list", path))?;
+    entries
+        .map(|entry| entry.map(|entry| entry.path()))
+        .collect::<Result<_, _>>()
+        .map_err(failed("list", path))
+}
+
+/// Opens a lock file, and waits until no other process holds the lock. Closing the file releases it.
+pub(crate) fn lock(path: &Path) -> Result<File, FileError> {
+    let file = OpenOptions::new().create(true).append(true).open(path);
+    let file = file.map_err(failed("open", path))?;
+    file.lock().map_err(failed("lock", path))?;
+    Ok(file)
+}
+
+/// Fsyncs the directory that contains `path`, so that a new or renamed entry survives a power cut.
+fn sync_parent(path: &Path) -> Result<(), FileError> {
+    let Some(parent) = path.parent() else {
+        return Ok(());
+    };
+    let parent = if parent.as_os_str().is_empty() {
+        Path::new(".")
+    } else {
+        parent
+    };
+    let synced = File::open(parent).and_then(|parent| parent.sync_all());
+    synced.map_err(failed("sync", parent))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::{FileError, Readers, publish_directory, replace, write_new};
+
+    #[test]
+    fn a_key_file_is_readable_by_its_owner_only_and_never_overwritten() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let path = dir.path().join("key");
+        write_new(&path, Readers::Owner, "seed").expect("the file is new");
+        let mode = fs::metadata(&path)
+            .expect("the file exists")
+            .permissions()
+            .mode();
+        assert_eq!(mode & 0o777, 0o600);
+        let again = write_new(&path, Readers::Owner, "other");
+        assert!(matches!(again, Err(FileError::Exists(_))), "{again:?}");
+        replace(&path, "text").expect("an existing file can be replaced");
+        assert_eq!(fs::read_to_string(&path).expect("the file exists"), "text");
+    }
+
+    #[test]
+    fn publishing_a_directory_never_replaces_another() {
+        let dir = tempfile::tempdir().expect("a temporary directory");
+        let (from, to) = (dir.path().join("from"), dir.path().join("to"));
+        for folder in [&from, &to] {
+            fs::create_dir(folder).expect("the directory is new");
+            fs::write(folder.join("file"), "").expect("the directory is writable");
+        }
+        let published = publish_directory(&from, &to);
+        assert!(
+            matches!(published, Err(FileError::Exists(_))),
+            "{published:?}"
+        );
+    }
+}

@@ -1,0 +1,206 @@
+//! The claims of operators, accounts and users, as the NATS server reads them. A missing limit is 0,
+//! which allows nothing; -1 means unlimited.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+/// The value of a limit that does not apply.
+pub(crate) const UNLIMITED: i64 = -1;
+
+/// The type and version of claims.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Kind {
+    #[serde(rename = "type")]
+    kind: String,
+    version: u8,
+}
+
+impl Kind {
+    fn new(kind: &str) -> Self {
+        Self {
+            kind: kind.to_owned(),
+            version: 2,
+        }
+    }
+
+    pub(crate) fn operator() -> Self {
+        Self::new("operator")
+    }
+
+    pub(crate) fn account() -> Self {
+        Self::new("account")
+    }
+
+    pub(crate) fn user() -> Self {
+        Self::new("user")
+    }
+}
+
+/// The NATS operator, which signs accounts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Operator {
+    /// The public keys that sign accounts on behalf of the operator.
+    pub(crate) signing_keys: Vec<String>,
+    /// The public key of the account whose users may update accounts at the server.
+    pub(crate) system_account: String,
+    /// Whether the server rejects accounts and users that an identity key has signed.
+    pub(crate) strict_signing_key_usage: bool,
+    #[serde(flatten)]
+    pub(crate) kind: Kind,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Account {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) imports: Vec<Import>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) exports: Vec<Export>,
+    pub(crate) limits: AccountLimits,
+    /// The keys that may sign users, each with the permissions of those users.
+    pub(crate) signing_keys: Vec<Scope>,
+    /// For each public key of a user, a time in seconds since 1970. The server rejects tokens of that
+    /// user that were issued up to then.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub(crate) revocations: BTreeMap<String, i64>,
+    /// The permissions of users that have none themselves.
+    pub(crate) default_permissions: Permissions,
+    #[serde(flatten)]
+    pub(crate) kind: Kind,
+}
+
+/// A subject of another account that this account uses.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Import {
+    pub(crate) name: String,
+    pub(crate) subject: String,
+    /// The name of the subject in this account. `None` means the same name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) local_subject: Option<String>,
+    pub(crate) account: String,
+    #[serde(rename = "type")]
+    pub(crate) crossing: Crossing,
+    /// Whether the exporting account learns which user sends a request.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub(crate) share: bool,
+}
+
+/// A subject that other accounts may import.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Export {
+    pub(crate) name: String,
+    pub(crate) subject: String,
+    #[serde(rename = "type")]
+    pub(crate) crossing: Crossing,
+    /// `Stream` if one request may have several replies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) response_type: Option<String>,
+}
+
+/// The kind of an import or export.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Crossing {
+    /// Requests and their replies.
+    Service,
+    /// Messages without a reply.
+    Stream,
+}
+
+/// The limits of an account.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct AccountLimits {
+    /// The maximum number of subscriptions of one connection.
+    pub(crate) subs: i64,
+    /// The server ignores this limit. But an account whose limits are all 0 counts as unlimited.
+    pub(crate) data: i64,
+    /// The maximum size of a message in bytes.
+    pub(crate) payload: i64,
+    pub(crate) imports: i64,
+    pub(crate) exports: i64,
+    /// Whether exports may contain wildcards.
+    pub(crate) wildcards: bool,
+    /// The maximum number of simultaneous connections.
+    pub(crate) conn: i64,
+    /// Whether every user must prove that it has its key.
+    pub(crate) disallow_bearer: bool,
+    /// The maximum number of bytes that `JetStream` may store on disk.
+    #[serde(default)]
+    pub(crate) disk_storage: i64,
+    #[serde(default)]
+    pub(crate) streams: i64,
+    #[serde(default)]
+    pub(crate) consumer: i64,
+}
+
+/// A key that may sign users, and the permissions of all those users.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Scope {
+    /// Always `user_scope`.
+    pub(crate) kind: String,
+    /// The public key.
+    pub(crate) key: String,
+    /// The name of the role.
+    pub(crate) role: String,
+    pub(crate) template: Template,
+}
+
+/// The permissions and limits of the users of a role.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Template {
+    #[serde(flatten)]
+    pub(crate) permissions: Permissions,
+    /// The maximum number of subscriptions of one connection.
+    pub(crate) subs: i64,
+    pub(crate) data: i64,
+    /// The maximum size of a message in bytes.
+    pub(crate) payload: i64,
+    /// The allowed kinds of connection. An empty list allows all kinds.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) allowed_connection_types: Vec<String>,
+}
+
+/// The subjects that a user may publish and subscribe to.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Permissions {
+    #[serde(rename = "pub")]
+    pub(crate) publish: Permission,
+    #[serde(rename = "sub")]
+    pub(crate) subscribe: Permission,
+}
+
+/// The allowed and denied subjects. A non-empty `allow` denies all other subjects.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Permission {
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) allow: Vec<String>,
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(crate) deny: Vec<String>,
+}
+
+impl Permission {
+    /// Allows only these subjects.
+    pub(crate) fn allow_only<S: Into<String>>(subjects: impl IntoIterator<Item = S>) -> Self {
+        Self {
+            allow: subjects.into_iter().map(Into::into).collect(),
+            deny: Vec::new(),
+        }
+    }
+
+    pub(crate) fn deny_all() -> Self {
+        Self {
+            allow: Vec::new(),
+            deny: vec![">".to_owned()],
+        }
+    }
+}
+
+/// A user of a scoped signing key. The key determines all permissions, and the server rejects a user
+/// that has permissions itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct User {
+    /// The public key of the account.
+    pub(crate) issuer_account: String,
+    #[serde(flatten)]
+    pub(crate) kind: Kind,
+}

@@ -1,0 +1,10 @@
+//! The keys, accounts and users of a NATS server that `scuttle init` has set up. Nothing here talks
+//! to a server.
+
+pub(crate) mod accounts;
+pub(crate) mod files;
+pub(crate) mod jwt;
+pub(crate) mod keystore;
+pub(crate) mod roles;
+pub(crate) mod server_config;
+pub(crate) mod user_records;

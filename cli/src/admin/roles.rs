@@ -1,0 +1,178 @@
+//! The roles of users and their permissions, the same as in `nats.conf`, as templates of scoped
+//! signing keys.
+//!
+//! A user has the permissions of the key that signed it. A stolen signing key can therefore sign only
+//! users of its role.
+
+use nkeys::KeyPair;
+use scuttle_schemas::subjects::{self, AgentChannel};
+
+use crate::admin::jwt::claims::{Permission, Permissions, Scope, Template, UNLIMITED};
+
+/// The role of a user.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum Role {
+    Controller,
+    /// The agent of one host. The name of its user is the `host_uuid`.
+    Agent,
+    /// A user who may change things.
+    Operator,
+    /// A user who may only read.
+    Viewer,
+    /// The user as which this command updates accounts at the server.
+    System,
+}
+
+impl Role {
+    pub(crate) const ALL: [Self; 5] = [
+        Self::Controller,
+        Self::Agent,
+        Self::Operator,
+        Self::Viewer,
+        Self::System,
+    ];
+
+    /// Returns the name in files and tokens.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Controller => "controller",
+            Self::Agent => "agent",
+            Self::Operator => "operator",
+            Self::Viewer => "viewer",
+            Self::System => "system",
+        }
+    }
+
+    /// Builds the scope of the role's signing key.
+    pub(crate) fn to_scope(self, key: &KeyPair) -> Scope {
+        Scope {
+            kind: "user_scope".to_owned(),
+            key: key.public_key(),
+            role: self.name().to_owned(),
+            template: self.template(),
+        }
+    }
+
+    fn template(self) -> Template {
+        let (publish, subscribe): (Vec<String>, Vec<String>) = match self {
+            // The subjects of replies are listed here instead of using `allow_responses`. That option
+            // forgets the allowed subjects when the connection is lost, and lets the requester choose
+            // the subject.
+            Self::Controller => (
+                to_strings(&subjects::BROADCASTS)
+                    .chain(to_strings(&[
+                        subjects::ALL_INBOXES,
+                        subjects::CROSS_ACCOUNT_REPLIES,
+                    ]))
+                    .chain([AgentChannel::Commands.wildcard_subject()])
+                    .chain(to_strings(&[subjects::SERVER_INFO]))
+                    .chain(subjects::controller_jetstream_subjects())
+                    .chain(controller_subjects())
+                    .collect(),
+                to_strings(&[subjects::ALL_REQUESTS, subjects::SERVICE_DISCOVERY])
+                    .chain(REPORTS.map(AgentChannel::wildcard_subject))
+                    .chain(controller_subjects())
+                    .collect(),
+            ),
+            Self::Agent => (
+                REPORTS.map(AgentChannel::user_subject).into(),
+                vec![
+                    AgentChannel::Commands.user_subject(),
+                    subjects::user_inboxes(),
+                ],
+            ),
+            Self::Operator => (
+                to_strings(&subjects::CHANGE_REQUESTS)
+                    .chain(to_strings(&subjects::READ_REQUESTS))
+                    .chain(to_strings(&[
+                        subjects::SERVICE_DISCOVERY,
+                        subjects::SERVER_INFO,
+                    ]))
+                    .collect(),
+                readable_subjects(),
+            ),
+            Self::Viewer => (
+                to_strings(&subjects::READ_REQUESTS)
+                    .chain(to_strings(&[subjects::SERVICE_DISCOVERY]))
+                    .collect(),
+                readable_subjects(),
+            ),
+            Self::System => (
+                vec![CLAIMS_UPDATE.to_owned()],
+                vec![subjects::ALL_INBOXES.to_owned()],
+            ),
+        };
+        Template {
+            permissions: Permissions {
+                publish: Permission::allow_only(publish),
+                subscribe: Permission::allow_only(subscribe),
+            },
+            subs: self.max_subscriptions(),
+            data: UNLIMITED,
+            payload: self.max_payload(),
+            allowed_connection_types: match self {
+                // Only people use browsers, so only they may use WebSocket.
+                Self::Operator | Self::Viewer => Vec::new(),
+                Self::Controller | Self::Agent | Self::System => {
+                    vec!["STANDARD".to_owned()]
+                }
+            },
+        }
+    }
+
+    /// Returns the maximum number of subscriptions of one connection. The limit is about four times
+    /// what the role's program needs, so that a stolen login cannot fill the server's memory.
+    fn max_subscriptions(self) -> i64 {
+        match self {
+            // The service has about 20: ten endpoints, three discovery verbs in three forms each, and
+            // progress. A store in JetStream needs a few more.
+            Self::Controller => 128,
+            // Commands and an inbox.
+            Self::Agent | Self::System => 8,
+            // Broadcasts and inboxes of a view, and subscriptions made by hand.
+            Self::Operator | Self::Viewer => 64,
+        }
+    }
+
+    /// Returns the maximum size of a message in bytes.
+    fn max_payload(self) -> i64 {
+        match self {
+            // List pages, inventory pages, and an account with thousands of revocations: only the
+            // limit of the server applies.
+            Self::Controller | Self::Agent | Self::System => UNLIMITED,
+            // The largest request is an enrollment with 16 labels: 15 KiB if every character is escaped.
+            Self::Operator | Self::Viewer => 64 * 1024,
+        }
+    }
+}
+
+/// The subject on which the server accepts tokens of accounts.
+pub(crate) const CLAIMS_UPDATE: &str = "$SYS.REQ.CLAIMS.UPDATE";
+
+/// The channels on which agents publish.
+const REPORTS: [AgentChannel; 3] = [
+    AgentChannel::Heartbeat,
+    AgentChannel::Results,
+    AgentChannel::Progress,
+];
+
+fn readable_subjects() -> Vec<String> {
+    to_strings(&subjects::BROADCASTS)
+        .chain(to_strings(&[subjects::ALL_INBOXES]))
+        .collect()
+}
+
+/// Returns the subjects on which controllers communicate with each other.
+fn controller_subjects() -> impl Iterator<Item = String> {
+    let inboxes = format!("{}.>", subjects::CONTROLLER_INBOX_PREFIX);
+    to_strings(&[
+        subjects::ALL_PARTITION_REQUESTS,
+        subjects::ALL_RELAYED_BROADCASTS,
+    ])
+    .chain([inboxes])
+}
+
+fn to_strings(subjects: &[&str]) -> impl Iterator<Item = String> {
+    subjects.iter().map(|subject| (*subject).to_owned())
+}

@@ -1,0 +1,142 @@
+//! Creating users, and the record of each user. A user without a record could not be revoked.
+//! Revocation itself is in `client::revoke`.
+
+use std::path::{Path, PathBuf};
+
+use nkeys::KeyPair;
+use scuttle_schemas::{HostName, Timestamp};
+use serde::{Deserialize, Serialize};
+
+use crate::admin::accounts::AccountName;
+use crate::admin::files::{self, FileError, Readers};
+use crate::admin::jwt::claims::{Kind, User};
+use crate::admin::jwt::token::{Claims, JwtError};
+use crate::admin::keystore::{KeyName, Keystore, KeystoreError};
+use crate::admin::roles::Role;
+use crate::clock::{now, to_unix_seconds};
+
+/// The record of a user that was created.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct UserRecord {
+    pub(crate) public_key: String,
+    pub(crate) role: Role,
+    /// The name that operations record as `requested_by`. For an agent, its `host_uuid`, from which
+    /// its permissions are derived.
+    pub(crate) user: String,
+    /// For an agent, the name of its host, for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(crate) host_name: Option<HostName>,
+    /// When the user was created.
+    pub(crate) at: Timestamp,
+}
+
+/// The user to create.
+#[derive(Debug)]
+pub(crate) struct NewUser<'a> {
+    pub(crate) role: Role,
+    pub(crate) user: &'a str,
+    pub(crate) host_name: Option<HostName>,
+    /// The credentials file to write. It must not exist.
+    pub(crate) credentials_file: &'a Path,
+}
+
+/// Why a user cannot be created or a record cannot be read.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum UserRecordError {
+    #[error(transparent)]
+    Keystore(#[from] KeystoreError),
+    #[error(transparent)]
+    File(#[from] FileError),
+    #[error("cannot create the user {user}: {cause}")]
+    Token { user: String, cause: JwtError },
+    #[error("cannot read the user record {path}: {cause}", path = .path.display())]
+    Record {
+        path: PathBuf,
+        cause: serde_json::Error,
+    },
+}
+
+/// Creates a user, and writes the record first and then the credentials file. Credentials without a
+/// durable record could never be revoked.
+pub(crate) fn create_user(
+    keystore: &Keystore,
+    new_user: NewUser<'_>,
+) -> Result<UserRecord, UserRecordError> {
+    let NewUser {
+        role,
+        user,
+        host_name,
+        credentials_file,
+    } = new_user;
+    ensure_absent(credentials_file)?;
+    let signer = keystore.load_key(KeyName::Role(role))?;
+    let account = keystore.load_account(AccountName::from_role(role))?.sub;
+    let key = KeyPair::new_user();
+    let record = UserRecord {
+        public_key: key.public_key(),
+        role,
+        user: user.to_owned(),
+        host_name,
+        at: now(),
+    };
+    let nats = User {
+        issuer_account: account,
+        kind: Kind::user(),
+    };
+    let issued_at = to_unix_seconds(record.at);
+    let claims = Claims::new(user, key.public_key(), issued_at, nats);
+    let failed = |cause| UserRecordError::Token {
+        user: user.to_owned(),
+        cause,
+    };
+    let token = claims.sign(&signer).map_err(failed)?;
+    let seed = key.seed().map_err(|cause| failed(cause.into()))?;
+    let text = serde_json::to_string_pretty(&record).expect("a record serializes to JSON");
+    let path = keystore
+        .user_records()
+        .join(format!("{}.json", record.public_key));
+    files::write_new(&path, Readers::Owner, &text)?;
+    let credentials = format_credentials(&token, &seed);
+    files::write_new(credentials_file, Readers::Owner, &credentials)?;
+    Ok(record)
+}
+
+/// Fails if the file exists. Verbs call this before they send a request or create anything.
+pub(crate) fn ensure_absent(path: &Path) -> Result<(), FileError> {
+    match path.try_exists() {
+        Ok(true) => Err(FileError::Exists(path.to_owned())),
+        // Writing the file reports any other error.
+        _ => Ok(()),
+    }
+}
+
+/// Returns the records of all users that are not revoked.
+pub(crate) fn list_active(keystore: &Keystore) -> Result<Vec<UserRecord>, UserRecordError> {
+    let mut active = list_all(keystore)?;
+    for account in AccountName::ALL {
+        let revoked = keystore.load_account(account)?.nats.revocations;
+        active.retain(|user| {
+            AccountName::from_role(user.role) != account || !revoked.contains_key(&user.public_key)
+        });
+    }
+    Ok(active)
+}
+
+/// Returns the records of all users that were ever created.
+pub(crate) fn list_all(keystore: &Keystore) -> Result<Vec<UserRecord>, UserRecordError> {
+    let paths = files::list(&keystore.user_records())?;
+    let read = |path: PathBuf| {
+        let text = files::read(&path)?;
+        serde_json::from_str(&text).map_err(|cause| UserRecordError::Record { path, cause })
+    };
+    paths.into_iter().map(read).collect()
+}
+
+/// Formats a credentials file as NATS clients read it.
+fn format_credentials(token: &str, seed: &str) -> String {
+    format!(
+        "-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n\
+         Anyone who has this file can log in as this user. Keep it secret.\n\n\
+         -----BEGIN USER NKEY SEED-----\n{seed}\n------END USER NKEY SEED------\n"
+    )
+}

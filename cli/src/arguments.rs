@@ -1,0 +1,152 @@
+//! The command line: the global flags, the verbs, and which code runs a verb. The flags of a verb are
+//! defined in the verb's file in `commands/`.
+
+use clap::{CommandFactory, Parser, Subcommand};
+
+use crate::commands::admin::{decommission, enroll, init, user};
+use crate::commands::operations::{cancel, retry, teardown};
+use crate::commands::shell::{completions, man};
+use crate::commands::show::{hosts, op, ops, shards};
+use crate::commands::{doctor, watch};
+use crate::failure::Failure;
+use crate::output::format::Format;
+
+/// Tear down deckies on a swarm of hosts, and follow every teardown to its end.
+///
+/// Exit codes: 0 success, 1 failed, 2 wrong usage, 3 not found, 4 rejected, 5 timed out, 6 no
+/// controller.
+#[derive(Debug, Parser)]
+#[command(
+    name = "scuttle",
+    version,
+    after_help = "Examples:
+  scuttle hosts
+  scuttle teardown worker-a --decky decky-03 --wait
+  scuttle watch
+
+Standard output has only data: a table, or JSON with -o json or -o jsonl. Everything else goes to standard error."
+)]
+pub(crate) struct Arguments {
+    #[command(subcommand)]
+    verb: Verb,
+    /// Output format.
+    #[arg(
+        short,
+        long,
+        global = true,
+        value_name = "FORMAT",
+        default_value = "table"
+    )]
+    output: Format,
+}
+
+#[derive(Debug, Subcommand)]
+enum Verb {
+    Teardown(teardown::Teardown),
+    Shards(shards::Shards),
+    Hosts(hosts::Hosts),
+    Ops(ops::Ops),
+    Op(op::Op),
+    Cancel(cancel::Cancel),
+    Retry(retry::Retry),
+    Watch(watch::Watch),
+    Doctor(doctor::Doctor),
+    Init(init::Init),
+    Enroll(enroll::Enroll),
+    Decommission(decommission::Decommission),
+    User(user::User),
+    Completions(completions::Completions),
+    Man(man::Man),
+}
+
+impl Arguments {
+    /// Runs the verb, and writes its result in the chosen format.
+    pub(crate) async fn run(self) -> Result<(), Failure> {
+        let format = self.output;
+        match self.verb {
+            Verb::Teardown(verb) => verb.run(format).await,
+            Verb::Shards(verb) => verb.run(format).await,
+            Verb::Hosts(verb) => verb.run(format).await,
+            Verb::Ops(verb) => verb.run(format).await,
+            Verb::Op(verb) => verb.run(format).await,
+            Verb::Cancel(verb) => verb.run(format).await,
+            Verb::Retry(verb) => verb.run(format).await,
+            Verb::Watch(verb) => verb.run(format).await,
+            Verb::Doctor(verb) => verb.run(format).await,
+            Verb::Init(verb) => verb.run(format),
+            Verb::Enroll(verb) => verb.run(format).await,
+            Verb::Decommission(verb) => verb.run(format).await,
+            Verb::User(verb) => verb.run(format).await,
+            Verb::Completions(verb) => verb.run(format),
+            Verb::Man(verb) => verb.run(format, Self::command()),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::Arguments;
+
+    #[test]
+    fn clap_accepts_valid_command_lines_and_rejects_invalid_ones() {
+        Arguments::command().debug_assert();
+        for valid in [
+            &["init"] as &[&str],
+            &["enroll", "worker-a", "--label", "rack=3"],
+            &["decommission", "worker-a", "--force"],
+            &["user", "add", "alice", "--role", "operator"],
+            &["user", "remove", "alice"],
+            &[
+                "teardown", "worker-a", "--decky", "a", "--decky", "b", "--wait",
+            ],
+            &[
+                "teardown",
+                "worker-a",
+                "--yes",
+                "--timeout",
+                "90s",
+                "-o",
+                "json",
+            ],
+            &[
+                "shards",
+                "worker-a",
+                "--state",
+                "teardown_failed",
+                "--creds",
+                "f",
+            ],
+            &["retry", "--host", "worker-a", "-o", "jsonl"],
+        ] {
+            let words = ["scuttle"].iter().chain(valid);
+            assert!(Arguments::try_parse_from(words).is_ok(), "{valid:?}");
+        }
+        for invalid in [
+            &["enroll", "a b"] as &[&str],
+            &["enroll", "worker-a", "--label", "rack"],
+            &["enroll", "worker-a", "--host-uuid", "a.b"],
+            &["user", "add", "alice"],
+            &["user", "add", "alice", "--role", "agent"],
+            &["init", "--server-cert", "c"],
+            &["init", "--client-ca", "c"],
+            &["teardown"],
+            &["teardown", "worker-a", "--timeout", "600"],
+            &["teardown", "worker-a", "--dry-run", "--wait"],
+            &["shards", "--state", "gone"],
+            &["op", "worker-a"],
+            &["retry"],
+            &[
+                "retry",
+                "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11",
+                "--host",
+                "worker-a",
+            ],
+            &["hosts", "-o", "yaml"],
+        ] {
+            let words = ["scuttle"].iter().chain(invalid);
+            assert!(Arguments::try_parse_from(words).is_err(), "{invalid:?}");
+        }
+    }
+}

@@ -1,0 +1,10 @@
+//! Requests to the controller and the NATS server, and the views built from their replies and
+//! broadcasts. Nothing here prints.
+
+pub(crate) mod connection;
+pub(crate) mod lists;
+pub(crate) mod live_view;
+pub(crate) mod nats_client;
+pub(crate) mod replica_view;
+pub(crate) mod revoke;
+pub(crate) mod teardown;

@@ -1,0 +1,308 @@
+//! The connection to the NATS server, and requests on it. Which requests a verb sends is up to the
+//! verb.
+//!
+//! A server that rejects a message reports that as an event of the connection, not as a reply to the
+//! request. Each request therefore waits for both.
+
+use std::time::Duration;
+
+use async_nats::{ConnectErrorKind, Event, HeaderMap, Request, RequestErrorKind};
+use scuttle_nats::{ConnectConfigError, Credentials, hint};
+use scuttle_schemas::{ErrorCode, ErrorReply, ErrorReplyBody, headers, read};
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
+use uuid::Uuid;
+
+use super::connection::Connection;
+use crate::admin::jwt::claims::User;
+use crate::admin::jwt::token::Claims;
+
+/// The time to wait for a reply. The controller replies as soon as a change is durable.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
+
+/// The number of connection events that are buffered for each receiver.
+const MAX_BUFFERED_EVENTS: usize = 64;
+
+/// The maximum number of attempts of an idempotent request.
+const MAX_ATTEMPTS: usize = 3;
+
+/// The delay between two attempts. A controller that restarts is back within about a second.
+const RETRY_DELAY: Duration = Duration::from_secs(1);
+
+/// The maximum delay between two attempts, if the controller asks for one.
+const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);
+
+/// Why a request has no usable reply.
+#[derive(Debug, thiserror::Error)]
+pub(crate) enum ClientError {
+    /// The credentials or certificates cannot be used.
+    #[error(transparent)]
+    ConnectConfig(#[from] ConnectConfigError),
+    /// The server rejected the login.
+    #[error("login rejected: {user} may not connect to {url}: {}", hint(cause))]
+    LoginRejected {
+        url: String,
+        user: String,
+        cause: async_nats::ConnectError,
+    },
+    #[error("cannot connect to {url}: {cause}; {}", hint(cause))]
+    Unreachable {
+        url: String,
+        cause: async_nats::ConnectError,
+    },
+    /// The server's permissions do not allow the message.
+    #[error(
+        "permission denied: {user} may not publish on {subject}; use the credentials of an authorized user (--nats-creds)"
+    )]
+    PermissionDenied { user: String, subject: String },
+    /// The controller rejected the request.
+    #[error("rejected: {}", .0.message)]
+    Rejected(ErrorReply),
+    #[error("host {0} not found: no host has this name or ID; `scuttle hosts` lists all hosts")]
+    HostNotFound(String),
+    /// Nothing has subscribed to the subject of the request.
+    #[error(
+        "no controller answers on {subject}: start scuttle-controller, or see in its log why it is not connected"
+    )]
+    NoController { subject: String },
+    #[error("no reply on {subject} within {} s; the request may have been accepted: try again", REQUEST_TIMEOUT.as_secs())]
+    TimedOut { subject: String },
+    /// The connection broke, or the reply is invalid.
+    #[error("request on {subject} failed: {cause}; the request may have been accepted: try again")]
+    Failed { subject: String, cause: String },
+}
+
+impl ClientError {
+    /// Returns the error code of the controller, if the controller rejected the request.
+    pub(crate) fn code(&self) -> Option<ErrorCode> {
+        match self {
+            Self::Rejected(error) => Some(error.code),
+            _ => None,
+        }
+    }
+}
+
+/// A change of the connection, or an error that the server reported on it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum ConnectionEvent {
+    ServerError(String),
+    /// The connection is lost. The client reconnects by itself.
+    Disconnected,
+    /// The connection is established, for the first time or again.
+    Connected,
+}
+
+/// A connection to the NATS server as one user. Clones share the connection.
+#[derive(Debug, Clone)]
+pub(crate) struct Client {
+    nats: async_nats::Client,
+    user: String,
+    events: broadcast::Sender<ConnectionEvent>,
+}
+
+impl Client {
+    /// Connects to the server. Makes one attempt.
+    pub(crate) async fn connect(connection: &Connection) -> Result<Self, ClientError> {
+        let config = &connection.config;
+        let (events, _) = broadcast::channel(MAX_BUFFERED_EVENTS);
+        let sender = events.clone();
+        let user = user_name(&config.credentials);
+        let servers = config.server_addresses()?;
+        let mut options = config
+            .connect_options()?
+            .name("scuttle")
+            .event_callback(move |event| {
+                let event = match event {
+                    Event::ServerError(error) => {
+                        Some(ConnectionEvent::ServerError(error.to_string()))
+                    }
+                    Event::Disconnected => Some(ConnectionEvent::Disconnected),
+                    Event::Connected => Some(ConnectionEvent::Connected),
+                    _ => None,
+                };
+                // Sending fails only while there is no receiver, and then the event is not needed.
+                let _ = event.map(|event| sender.send(event));
+                std::future::ready(())
+            });
+        if let Some(prefix) = &connection.inbox_prefix {
+            options = options.custom_inbox_prefix(prefix);
+        }
+        match options.connect(servers).await {
+            Ok(nats) => Ok(Self { nats, user, events }),
+            Err(cause) => {
+                let url = config.url.clone();
+                Err(match cause.kind() {
+                    ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+                        ClientError::LoginRejected { url, user, cause }
+                    }
+                    _ => ClientError::Unreachable { url, cause },
+                })
+            }
+        }
+    }
+
+    /// Returns the name of the user, for messages.
+    pub(crate) fn user(&self) -> &str {
+        &self.user
+    }
+
+    /// Returns the underlying NATS client.
+    pub(crate) fn nats(&self) -> &async_nats::Client {
+        &self.nats
+    }
+
+    /// Receives the events of the connection from now on.
+    pub(crate) fn events(&self) -> broadcast::Receiver<ConnectionEvent> {
+        self.events.subscribe()
+    }
+
+    /// Subscribes to a subject. Messages that later requests on this connection cause are received.
+    pub(crate) async fn subscribe(
+        &self,
+        subject: &str,
+    ) -> Result<async_nats::Subscriber, ClientError> {
+        let subscribed = self.nats.subscribe(subject.to_owned()).await;
+        subscribed.map_err(|error| ClientError::Failed {
+            subject: subject.to_owned(),
+            cause: error.to_string(),
+        })
+    }
+
+    /// Sends a request to the controller, and returns the reply.
+    pub(crate) async fn request<A: DeserializeOwned>(
+        &self,
+        subject: &str,
+        request: &impl Serialize,
+    ) -> Result<A, ClientError> {
+        self.request_with_headers(subject, HeaderMap::new(), request)
+            .await
+    }
+
+    /// Sends a request that must not take effect twice, and repeats it until there is a reply.
+    ///
+    /// All attempts carry the same idempotency key, so the controller sends the reply of the first
+    /// attempt again if that reply was lost.
+    pub(crate) async fn request_idempotent<A: DeserializeOwned>(
+        &self,
+        subject: &str,
+        request: &impl Serialize,
+    ) -> Result<A, ClientError> {
+        let key = Uuid::now_v7().to_string();
+        let mut last_error = None;
+        for attempts_left in (0..MAX_ATTEMPTS).rev() {
+            let mut headers = HeaderMap::new();
+            headers.insert(headers::MSG_ID, key.as_str());
+            let delay = match self.request_with_headers(subject, headers, request).await {
+                Err(ClientError::Rejected(error)) if error.retry_after_ms.is_some() => {
+                    let delay = error.retry_after_ms.unwrap_or_default();
+                    last_error = Some(ClientError::Rejected(error));
+                    Duration::from_millis(delay).min(MAX_RETRY_DELAY)
+                }
+                Err(error @ (ClientError::TimedOut { .. } | ClientError::Failed { .. })) => {
+                    last_error = Some(error);
+                    RETRY_DELAY
+                }
+                // The controller was there at the first attempt, so it is restarting.
+                Err(ClientError::NoController { .. }) if last_error.is_some() => RETRY_DELAY,
+                reply => return reply,
+            };
+            if attempts_left > 0 {
+                tokio::time::sleep(delay).await;
+            }
+        }
+        Err(last_error.unwrap_or_else(|| ClientError::TimedOut {
+            subject: subject.to_owned(),
+        }))
+    }
+
+    async fn request_with_headers<A: DeserializeOwned>(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        request: &impl Serialize,
+    ) -> Result<A, ClientError> {
+        let payload = serde_json::to_vec(request).expect("every request serializes to JSON");
+        let message = self.request_raw(subject, headers, payload).await?;
+        let is_error = (message.headers.as_ref())
+            .is_some_and(|headers| headers.get(headers::SERVICE_ERROR_CODE).is_some());
+        let failed = |cause: &dyn std::fmt::Display| ClientError::Failed {
+            subject: subject.to_owned(),
+            cause: cause.to_string(),
+        };
+        if is_error {
+            let body = read::<ErrorReplyBody>("refusal", &message.payload);
+            return Err(body.map_or_else(
+                |error| failed(&error),
+                |body| ClientError::Rejected(body.error),
+            ));
+        }
+        read("answer", &message.payload).map_err(|error| failed(&error))
+    }
+
+    /// Sends any bytes as a request, and returns the reply unparsed.
+    pub(crate) async fn request_raw(
+        &self,
+        subject: &str,
+        headers: HeaderMap,
+        payload: Vec<u8>,
+    ) -> Result<async_nats::Message, ClientError> {
+        let subject = subject.to_owned();
+        let mut request = Request::new().payload(payload.into()).timeout(None);
+        if !headers.is_empty() {
+            request = request.headers(headers);
+        }
+        let events = self.events();
+        let reply = self.nats.send_request(subject.clone(), request);
+        tokio::select! {
+            reply = tokio::time::timeout(REQUEST_TIMEOUT, reply) => match reply {
+                Ok(Ok(message)) => Ok(message),
+                Ok(Err(error)) if error.kind() == RequestErrorKind::NoResponders => {
+                    Err(ClientError::NoController { subject })
+                }
+                Ok(Err(error)) => Err(ClientError::Failed { subject, cause: error.to_string() }),
+                Err(_) => Err(ClientError::TimedOut { subject }),
+            },
+            () = wait_until_denied(events, &subject) => {
+                Err(ClientError::PermissionDenied { user: self.user.clone(), subject })
+            }
+        }
+    }
+}
+
+/// Waits until the server denies a message or a subscription on this subject.
+pub(crate) async fn wait_until_denied(
+    mut events: broadcast::Receiver<ConnectionEvent>,
+    subject: &str,
+) {
+    let quoted = format!("\"{subject}\"");
+    loop {
+        match events.recv().await {
+            Ok(ConnectionEvent::ServerError(error))
+                if error.to_lowercase().contains("permissions violation")
+                    && error.contains(&quoted) =>
+            {
+                return;
+            }
+            Ok(_) | Err(RecvError::Lagged(_)) => {}
+            // The connection is closed. The request itself fails, so there is nothing to report here.
+            Err(RecvError::Closed) => std::future::pending().await,
+        }
+    }
+}
+
+/// Returns a name for the user of a login: the user, the name in the credentials, or their path.
+fn user_name(credentials: &Credentials) -> String {
+    match credentials {
+        Credentials::Anonymous => "an anonymous user".to_owned(),
+        Credentials::Password { user, .. } => user.clone(),
+        Credentials::File(path) => std::fs::read_to_string(path)
+            .ok()
+            .and_then(|text| {
+                let token = text.lines().find(|line| line.starts_with("ey"))?;
+                Some(Claims::<User>::decode(token).ok()?.name)
+            })
+            .unwrap_or_else(|| path.display().to_string()),
+    }
+}

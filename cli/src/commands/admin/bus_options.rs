@@ -1,0 +1,90 @@
+//! The flags that the administrative verbs share: where the bus directory is, and how the server is
+//! reached.
+
+use std::path::{Path, PathBuf};
+
+use scuttle_nats::Credentials;
+
+use crate::admin::keystore::{ADMIN_USER, DEFAULT_DIRECTORY, Keystore, KeystoreError};
+use crate::client::connection::{Connection, ConnectionArgs};
+use crate::failure::Failure;
+
+/// `--dir`
+#[derive(Debug, clap::Args)]
+pub(super) struct DirectoryOption {
+    /// Bus directory, created by `scuttle init`. [default: scuttle-bus]
+    #[arg(long, env = "SCUTTLE_BUS_DIR", value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
+    dir: Option<PathBuf>,
+}
+
+impl DirectoryOption {
+    pub(super) fn path(&self) -> &Path {
+        self.dir.as_deref().unwrap_or(Path::new(DEFAULT_DIRECTORY))
+    }
+}
+
+/// `--dir`, and the flags that select the NATS server and the login
+#[derive(Debug, clap::Args)]
+pub(super) struct BusOptions {
+    #[command(flatten)]
+    directory: DirectoryOption,
+    #[command(flatten)]
+    nats: ConnectionArgs,
+}
+
+impl BusOptions {
+    /// Opens the bus directory, and returns how the server is reached. The login is the directory's
+    /// admin if no other login is given.
+    pub(super) fn open(&self) -> Result<(Keystore, Connection), Failure> {
+        let keystore = Keystore::open(self.directory.path())?;
+        let admin = keystore.credentials(ADMIN_USER);
+        let mut connection = self.nats.resolve_with_admin(&admin)?;
+        if connection.config.credentials == Credentials::Anonymous {
+            // The credentials file is missing. Connecting fails with an error that names the file.
+            connection.config.credentials = Credentials::File(admin);
+        }
+        Ok((keystore, connection))
+    }
+
+    /// Opens the bus directory if there is one.
+    ///
+    /// A swarm has none if the users and passwords are in the configuration of its server, as in
+    /// `nats.conf`. This is accepted if no directory is named and a login is given.
+    pub(super) fn open_if_present(&self) -> Result<(Option<Keystore>, Connection), Failure> {
+        match self.open() {
+            Ok((keystore, connection)) => Ok((Some(keystore), connection)),
+            Err(Failure::Keystore(KeystoreError::Missing(path)))
+                if self.directory.dir.is_none() =>
+            {
+                let connection = self.nats.resolve()?;
+                if connection.config.credentials == Credentials::Anonymous {
+                    return Err(KeystoreError::Missing(path).into());
+                }
+                Ok((None, connection))
+            }
+            Err(failure) => Err(failure),
+        }
+    }
+}
+
+/// Quotes a word for a shell, if necessary.
+pub(super) fn quote_for_shell(word: &str) -> String {
+    let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@".contains(c);
+    if !word.is_empty() && word.chars().all(is_plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::quote_for_shell;
+
+    #[test]
+    fn a_shell_reads_quoted_text_as_one_word() {
+        assert_eq!(quote_for_shell("/a/b-c.creds"), "/a/b-c.creds");
+        assert_eq!(quote_for_shell("a b"), "'a b'");
+        assert_eq!(quote_for_shell("it's"), r"'it'\''s'");
+    }
+}

@@ -1,0 +1,168 @@
+//! `scuttle enroll`: enrolls a host, with credentials that are valid for that host only.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use scuttle_schemas::hosts::{EnrollAccepted, EnrollRequest};
+use scuttle_schemas::{HostId, HostName, Labels, subjects};
+
+use super::bus_options::{BusOptions, quote_for_shell};
+use crate::admin::accounts::AccountName;
+use crate::admin::keystore::Keystore;
+use crate::admin::roles::Role;
+use crate::admin::user_records::{self, NewUser};
+use crate::client::connection::Connection;
+use crate::client::nats_client::Client;
+use crate::client::revoke::revoke_users;
+use crate::failure::Failure;
+use crate::output::format::Format;
+use crate::output::json_types::Enrolled;
+
+/// Enroll a host, write its agent's credentials, and print the command that starts the agent.
+///
+/// Without a bus directory, the host is enrolled without credentials, and the command prints what is
+/// left to do.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scuttle enroll worker-a
+  scuttle enroll worker-b --label rack=3 --address 10.0.0.7 --out /root/worker-b.creds
+  scuttle enroll worker-a --renew          # new credentials; the old ones are revoked")]
+pub(crate) struct Enroll {
+    /// Name of the host: 1 to 64 of A-Z a-z 0-9 . _ -.
+    name: HostName,
+    /// ID of the host. The controller generates one if not given.
+    #[arg(long, value_name = "ID")]
+    host_uuid: Option<HostId>,
+    /// Address of the host, as free text.
+    #[arg(long)]
+    address: Option<String>,
+    /// Label of the host; can be repeated.
+    #[arg(long = "label", value_name = "KEY=VALUE", value_parser = parse_label)]
+    labels: Vec<(String, String)>,
+    /// Credentials file to write. Defaults to NAME.creds in the current directory.
+    #[arg(long, value_name = "FILE")]
+    out: Option<PathBuf>,
+    /// Create new credentials for an enrolled host, and revoke the old ones.
+    #[arg(long)]
+    renew: bool,
+    #[command(flatten)]
+    bus: BusOptions,
+}
+
+impl Enroll {
+    pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
+        let name = self.name.clone();
+        let out = (self.out.clone()).unwrap_or_else(|| format!("{name}.creds").into());
+        user_records::ensure_absent(&out)?;
+        let labels: BTreeMap<_, _> = self.labels.iter().cloned().collect();
+        let labels = Labels::try_from(labels).map_err(|error| Failure::Usage(error.to_string()))?;
+        let (keystore, connection) = self.bus.open_if_present()?;
+        let request = EnrollRequest {
+            name: name.clone(),
+            address: self.address.clone(),
+            labels,
+            host_uuid: self.host_uuid.clone(),
+        };
+        let client = Client::connect(&connection).await?;
+        let accepted: EnrollAccepted = client.request(subjects::HOSTS_ENROLL, &request).await?;
+        let host = &accepted.host.host_uuid;
+        let mut credentials = None;
+        if let Some(keystore) = &keystore {
+            self.write_credentials(keystore, &connection, host, &out)
+                .await?;
+            credentials = Some(out.as_path());
+            eprintln!(
+                "Host {name} enrolled as {host}. Copy the credentials {} to the host, and start the agent there:",
+                out.display()
+            );
+        } else {
+            eprintln!(
+                "Host {name} enrolled as {host}. There is no bus directory here, so no credentials were created: add a user for \
+                 the agent to the server's configuration (see nats.conf), reload the server, and start the agent with that \
+                 user's password:"
+            );
+        }
+        let output = Enrolled {
+            start: self.agent_command(&connection, host, credentials),
+            credentials: credentials.map(|path| path.display().to_string()),
+            repeated: accepted.repeated,
+            host: accepted.host,
+        };
+        format.write_one(&output, || output.start.clone())
+    }
+
+    /// Writes the credentials of the host, and revokes its old ones.
+    async fn write_credentials(
+        &self,
+        keystore: &Keystore,
+        connection: &Connection,
+        host: &HostId,
+        out: &Path,
+    ) -> Result<(), Failure> {
+        let name = &self.name;
+        let mut old = user_records::list_active(keystore)?;
+        old.retain(|user| user.role == Role::Agent && user.user == host.as_str());
+        if let Some(last) = old.iter().map(|user| user.at).max()
+            && !self.renew
+        {
+            return Err(Failure::Conflict(format!(
+                "host {name} ({host}) already has credentials, created {last}; --renew creates new ones and revokes the old"
+            )));
+        }
+        let new_user = NewUser {
+            role: Role::Agent,
+            user: host.as_str(),
+            host_name: Some(name.clone()),
+            credentials_file: out,
+        };
+        user_records::create_user(keystore, new_user)?;
+        if !old.is_empty() {
+            revoke_users(keystore, AccountName::Scuttle, &old, connection).await?;
+            eprintln!("The old credentials of the host are revoked.");
+        }
+        Ok(())
+    }
+
+    /// Returns the command line that starts the agent.
+    fn agent_command(
+        &self,
+        connection: &Connection,
+        host: &HostId,
+        credentials: Option<&Path>,
+    ) -> String {
+        let mut words = vec![
+            "scuttle-agent".to_owned(),
+            "--nats-url".to_owned(),
+            connection.config.url.clone(),
+        ];
+        let file = |path: &Path| path.to_string_lossy().into_owned();
+        match credentials {
+            Some(out) => {
+                let out = std::path::absolute(out).unwrap_or_else(|_| out.to_owned());
+                words.extend(["--nats-creds".to_owned(), file(&out)]);
+            }
+            None => words.extend(["--nats-user".to_owned(), self.name.to_string()]),
+        }
+        if let Some(ca) = &connection.config.tls.ca {
+            words.extend(["--tls-ca".to_owned(), file(ca)]);
+        }
+        words.extend(["--host-uuid".to_owned(), host.to_string()]);
+        let rest = [
+            "--data-dir",
+            "/var/lib/scuttle-agent",
+            "--runtime",
+            "docker",
+        ];
+        words.extend(rest.map(str::to_owned));
+        let words: Vec<_> = words.iter().map(|word| quote_for_shell(word)).collect();
+        words.join(" ")
+    }
+}
+
+fn parse_label(text: &str) -> Result<(String, String), String> {
+    let (key, value) = text
+        .split_once('=')
+        .ok_or("a label must have the form KEY=VALUE")?;
+    Ok((key.to_owned(), value.to_owned()))
+}

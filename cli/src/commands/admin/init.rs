@@ -1,0 +1,206 @@
+//! `scuttle init`: creates the bus directory, completely or not at all.
+
+use std::net::IpAddr;
+use std::path::{Path, PathBuf};
+use std::{fs, process};
+
+use clap::Args;
+use nkeys::KeyPair;
+
+use super::bus_options::{DirectoryOption, quote_for_shell};
+use crate::admin::accounts::AccountName;
+use crate::admin::files::{self, FileError, Readers};
+use crate::admin::jwt::claims::{Kind, Operator};
+use crate::admin::jwt::token::{Claims, JwtError};
+use crate::admin::keystore::{ADMIN_USER, KeyName, Keystore, KeystoreError};
+use crate::admin::roles::Role;
+use crate::admin::server_config::{ServerConfig, ServerTls};
+use crate::admin::user_records::{self, NewUser};
+use crate::clock::{now, to_unix_seconds};
+use crate::failure::Failure;
+use crate::output::format::Format;
+use crate::output::json_types::Initialised;
+
+/// The name of the server's configuration file.
+const CONFIG_FILE: &str = "nats-server.conf";
+
+/// Create the keys, the accounts and the configuration of a NATS server.
+///
+/// Prints the path of the configuration file. In the bus directory, `keys` and `creds` are secret, and
+/// `server` is what the NATS server needs.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scuttle init
+  scuttle init --dir /etc/scuttle/bus --host 10.0.0.1 --server-cert server.crt --server-key server.key")]
+pub(crate) struct Init {
+    #[command(flatten)]
+    directory: DirectoryOption,
+    /// Address for the server to listen on. Any address other than loopback needs a certificate.
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1")]
+    host: IpAddr,
+    /// Port for the server to listen on.
+    #[arg(long, default_value_t = 4222, value_parser = clap::value_parser!(u16).range(1..))]
+    port: u16,
+    /// Port for browsers (WebSocket). Disabled if not given.
+    #[arg(long, value_name = "PORT", value_parser = clap::value_parser!(u16).range(1..))]
+    websocket_port: Option<u16>,
+    /// Certificate of the server (PEM).
+    #[arg(long, value_name = "FILE", requires = "server_key")]
+    server_cert: Option<PathBuf>,
+    /// Private key of the server's certificate (PEM).
+    #[arg(long, value_name = "FILE", requires = "server_cert")]
+    server_key: Option<PathBuf>,
+    /// Require programs to present a certificate signed by an authority in this file (PEM).
+    #[arg(long, value_name = "FILE", requires = "server_cert")]
+    client_ca: Option<PathBuf>,
+}
+
+impl Init {
+    pub(crate) fn run(self, format: Format) -> Result<(), Failure> {
+        let root = files::to_absolute(self.directory.path())?;
+        if root.exists() {
+            return Err(FileError::Exists(root).into());
+        }
+        let tls = self.server_tls()?;
+        if tls.is_none() && !self.host.is_loopback() {
+            return Err(Failure::Usage(format!(
+                "cannot listen on {} without a certificate, because others on the network could read and change the traffic: give --server-cert and --server-key",
+                self.host
+            )));
+        }
+        // The directory is created under another name and then renamed, so that a partial directory
+        // never appears at the final path.
+        let parent = root.parent().unwrap_or(Path::new("/"));
+        fs::create_dir_all(parent).map_err(|cause| FileError::Failed {
+            verb: "create the directory",
+            path: parent.to_owned(),
+            cause,
+        })?;
+        let name = root.file_name().unwrap_or_default().to_string_lossy();
+        let unfinished = parent.join(format!(".{name}.{}", process::id()));
+        let created = self
+            .create(&unfinished, &root, tls.as_ref())
+            .and_then(|()| Ok(files::publish_directory(&unfinished, &root)?));
+        if let Err(failure) = created {
+            let _ = fs::remove_dir_all(&unfinished);
+            return Err(failure);
+        }
+        Self::print_next_steps(&root);
+        let config_file = root.join("server").join(CONFIG_FILE);
+        let output = Initialised {
+            directory: root.display().to_string(),
+            configuration: config_file.display().to_string(),
+        };
+        format.write_one(&output, || output.configuration.clone())
+    }
+
+    /// Returns the certificate of the server, if given, after a check of the files.
+    fn server_tls(&self) -> Result<Option<ServerTls>, Failure> {
+        let check = |path: &Path, what, label| {
+            scuttle_nats::check_pem(what, label, path)?;
+            Ok::<_, Failure>(files::to_absolute(path)?)
+        };
+        let (Some(certificate), Some(key)) = (&self.server_cert, &self.server_key) else {
+            return Ok(None);
+        };
+        let certificate = check(certificate, "server's certificate", "CERTIFICATE")?;
+        let key = check(key, "server's private key", "PRIVATE KEY")?;
+        let client_ca = (self.client_ca.as_deref())
+            .map(|path| check(path, "authority's certificate", "CERTIFICATE"))
+            .transpose()?;
+        Ok(Some(ServerTls {
+            certificate,
+            key,
+            client_ca,
+        }))
+    }
+
+    /// Creates the bus directory at `path`. It will be renamed to `root`, so files refer to `root`.
+    fn create(&self, path: &Path, root: &Path, tls: Option<&ServerTls>) -> Result<(), Failure> {
+        let keystore = Keystore::create(path)?;
+        let accounts = create_accounts(&keystore)?;
+        let config = ServerConfig {
+            host: &self.host.to_string(),
+            port: self.port,
+            websocket_port: self.websocket_port,
+            tls,
+            folder: &root.join("server"),
+            operator: &accounts.operator_token,
+            system_account: &accounts.system_account,
+        };
+        let config_file = keystore.server_file(CONFIG_FILE);
+        files::write_new(&config_file, Readers::All, &config.render())?;
+        for (role, user) in [
+            (Role::Controller, Role::Controller.name()),
+            (Role::System, Role::System.name()),
+            (Role::Operator, ADMIN_USER),
+        ] {
+            let new_user = NewUser {
+                role,
+                user,
+                host_name: None,
+                credentials_file: &keystore.credentials(user),
+            };
+            user_records::create_user(&keystore, new_user)?;
+        }
+        Ok(())
+    }
+
+    fn print_next_steps(root: &Path) {
+        let quote = |path: PathBuf| quote_for_shell(&path.to_string_lossy());
+        let config_file = quote(root.join("server").join(CONFIG_FILE));
+        let credentials = quote(root.join("creds/controller.creds"));
+        eprintln!("Created {}. Next steps:", root.display());
+        eprintln!("  nats-server -c {config_file}");
+        eprintln!("  scuttle-controller --nats-creds {credentials} --data-dir DIR");
+        eprintln!("  scuttle enroll NAME");
+        eprintln!("keys/root.seed is not needed for these steps: move it to a safe place.");
+    }
+}
+
+/// What the configuration of the server needs to know about the accounts.
+struct CreatedAccounts {
+    operator_token: String,
+    /// The public key of the system account.
+    system_account: String,
+}
+
+/// Creates all keys and accounts.
+fn create_accounts(keystore: &Keystore) -> Result<CreatedAccounts, Failure> {
+    let root = keystore.create_key(KeyName::Root)?;
+    let signer = keystore.create_key(KeyName::Accounts)?;
+    let mut role_keys = Vec::new();
+    for role in Role::ALL {
+        role_keys.push((role, keystore.create_key(KeyName::Role(role))?));
+    }
+    // The seed of an account is not kept, because it signs nothing: the operator's key signs
+    // accounts, and the keys of the roles sign users.
+    let identities = AccountName::ALL.map(|name| (name, KeyPair::new_account().public_key()));
+    let identity = |wanted: AccountName| {
+        let (_, key) = identities.iter().find(|(name, _)| *name == wanted)?;
+        Some(key.clone())
+    };
+    let scuttle = identity(AccountName::Scuttle).unwrap_or_default();
+    let system = identity(AccountName::System).unwrap_or_default();
+    let issued_at = to_unix_seconds(now());
+    for (name, key) in &identities {
+        let claims = name.claims(&scuttle, &system, &role_keys);
+        let claims = Claims::new(name.name(), key.clone(), issued_at, claims);
+        keystore.store_account(*name, claims, &signer)?;
+    }
+    let nats = Operator {
+        signing_keys: vec![signer.public_key()],
+        system_account: system.clone(),
+        strict_signing_key_usage: true,
+        kind: Kind::operator(),
+    };
+    let operator = Claims::new("scuttle", root.public_key(), issued_at, nats);
+    let failed = |cause: JwtError| KeystoreError::Token {
+        path: keystore.server_file(CONFIG_FILE),
+        cause,
+    };
+    Ok(CreatedAccounts {
+        operator_token: operator.sign(&root).map_err(failed)?,
+        system_account: system,
+    })
+}

@@ -1,0 +1,7 @@
+//! The verbs of administrators: they set up the NATS server, and admit and remove hosts and users.
+
+mod bus_options;
+pub(crate) mod decommission;
+pub(crate) mod enroll;
+pub(crate) mod init;
+pub(crate) mod user;

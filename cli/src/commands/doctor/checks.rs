@@ -1,0 +1,297 @@
+//! The checks of the server, the login, the permissions, the controller and the clocks.
+
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use scuttle_nats::hint;
+use scuttle_schemas::operations::OperationsUpdated;
+use scuttle_schemas::teardown::{DEFAULT_TIMEOUT_S, TeardownPlan, TeardownRequest};
+use scuttle_schemas::{ErrorCode, read, subjects};
+use serde::Deserialize;
+use tokio::time::{Instant, timeout};
+
+use super::durability::check_durability;
+use super::findings::Findings;
+use crate::client::connection::Connection;
+use crate::client::lists;
+use crate::client::nats_client::{Client, ClientError, wait_until_denied};
+use crate::clock;
+use crate::output::style::{self, strip_controls};
+
+/// The time to wait for a broadcast. The controller repeats each broadcast at least every 5 s.
+const BROADCAST_TIMEOUT: Duration = Duration::from_secs(8);
+
+/// The time in which the server denies a subscription that is not allowed.
+const DENIAL_TIMEOUT: Duration = Duration::from_millis(500);
+
+/// The oldest supported server: major and minor version.
+const MIN_SERVER_VERSION: (i64, i64) = (2, 10);
+
+/// The maximum difference between the clocks in milliseconds. Deadlines are shown by this machine's
+/// clock.
+const MAX_CLOCK_SKEW_MS: i64 = 2000;
+
+/// The id of a host that does not exist, for a request that changes nothing.
+const NONEXISTENT_HOST: &str = "scuttle-doctor-asks-for-a-host-that-is-not-there";
+
+/// Connects to the server, and runs all checks.
+pub(super) async fn run_checks(connection: &Connection, findings: &mut Findings) {
+    let started = Instant::now();
+    let client = match Client::connect(connection).await {
+        Ok(client) => client,
+        Err(error) => return report_connect_error(&error, findings),
+    };
+    let elapsed = started.elapsed().as_millis();
+    let server = client.nats().server_info();
+    findings.ok(
+        "server",
+        format!("connected to {} in {elapsed} ms", connection.config.url),
+    );
+    let version = strip_controls(&server.version);
+    if is_supported_version(&version) {
+        findings.ok("version", format!("nats-server {version}"));
+    } else {
+        findings.fail(
+            "version",
+            1,
+            format!("nats-server {version} is not supported"),
+            "install nats-server 2.10 or newer",
+        );
+    }
+    let user = strip_controls(client.user());
+    findings.ok("login", format!("logged in as {user}"));
+    let listed = check_permissions(&client, findings).await;
+    check_controller(&client, listed, findings).await;
+    check_clock(&client, findings).await;
+    check_durability(&client, findings).await;
+}
+
+fn report_connect_error(error: &ClientError, findings: &mut Findings) {
+    let rest = ["permissions", "controller", "clock", "durability"];
+    match error {
+        ClientError::LoginRejected { url, user, .. } => {
+            findings.ok("server", format!("{url} answers"));
+            findings.skip(
+                &["version"],
+                "the server reports its version after the login",
+            );
+            findings.fail(
+                "login",
+                4,
+                format!("the server rejected the login of {}", strip_controls(user)),
+                "give a user and password, or --creds FILE; `scuttle user add` creates a user on the machine with the bus directory",
+            );
+        }
+        error => {
+            let (found, to_do) = match error {
+                ClientError::Unreachable { url, cause } => {
+                    (format!("cannot connect to {url}: {cause}"), hint(cause))
+                }
+                other => (other.to_string(), "correct that, and run the command again"),
+            };
+            findings.fail("server", 1, found, to_do);
+            findings.skip(&["version", "login"], "there is no connection");
+        }
+    }
+    findings.skip(&rest, "there is no connection");
+}
+
+/// Returns whether the server is new enough. A version that cannot be parsed counts as new enough.
+fn is_supported_version(version: &str) -> bool {
+    let mut numbers = version.split('.').map(str::parse::<i64>);
+    match (numbers.next(), numbers.next()) {
+        (Some(Ok(major)), Some(Ok(minor))) => (major, minor) >= MIN_SERVER_VERSION,
+        _ => true,
+    }
+}
+
+/// Checks what the login may subscribe to and request. Returns the result of listing the hosts.
+async fn check_permissions(client: &Client, findings: &mut Findings) -> Result<(), ClientError> {
+    let denied = subjects::BROADCASTS.map(|subject| is_subscription_denied(client, subject));
+    let denied = subjects::BROADCASTS.iter().zip(join_all(denied).await);
+    let denied: Vec<_> = denied
+        .filter_map(|(subject, denied)| denied.then_some(*subject))
+        .collect();
+    let listed = lists::list_hosts(client).await.map(|_| ());
+    let may_list = !matches!(listed, Err(ClientError::PermissionDenied { .. }));
+    let request = TeardownRequest {
+        host_uuid: NONEXISTENT_HOST.parse().expect("a valid host id"),
+        decky_id: None,
+        timeout_s: DEFAULT_TIMEOUT_S,
+        dry_run: true,
+        expect_plan: None,
+        reason: None,
+    };
+    let plan: Result<TeardownPlan, _> = client.request(subjects::TEARDOWN, &request).await;
+    let may_change = match &plan {
+        Err(ClientError::PermissionDenied { .. }) => Some(false),
+        // The server let the request through, or would have if there were a controller.
+        Err(ClientError::Rejected(_) | ClientError::NoController { .. }) | Ok(_) => Some(true),
+        Err(_) => None,
+    };
+    let user = strip_controls(client.user());
+    match (may_list, may_change) {
+        (false, _) => findings.fail(
+            "permissions",
+            4,
+            format!("{user} may not list hosts"),
+            "use the login of an operator or a viewer (see nats.conf and `scuttle user add`)",
+        ),
+        (true, _) if !denied.is_empty() => findings.fail(
+            "permissions",
+            4,
+            format!("{user} may list, but not subscribe to {}", denied.join(", ")),
+            "allow those subscriptions: without them, --wait polls only now and then, and watch shows no changes",
+        ),
+        (true, Some(true)) => findings.ok(
+            "permissions",
+            format!("{user} is an operator: may list, watch and change"),
+        ),
+        (true, Some(false)) => findings.ok(
+            "permissions",
+            format!("{user} is a viewer: may list and watch, but not change"),
+        ),
+        (true, None) => findings.warn(
+            "permissions",
+            format!("{user} may list; it is unknown whether {user} may also change"),
+            "run `scuttle doctor` again when the controller answers",
+        ),
+    }
+    listed
+}
+
+/// Returns whether the server denies a subscription to the subject.
+async fn is_subscription_denied(client: &Client, subject: &str) -> bool {
+    let events = client.events();
+    let Ok(_subscriber) = client.subscribe(subject).await else {
+        return true;
+    };
+    timeout(DENIAL_TIMEOUT, wait_until_denied(events, subject))
+        .await
+        .is_ok()
+}
+
+/// The reply of a NATS service to `$SRV.PING` (ADR-32).
+#[derive(Deserialize)]
+struct ServiceInfo {
+    id: String,
+    version: String,
+}
+
+/// Checks that a controller replies to requests and to service discovery. `listed` is the result of
+/// listing the hosts.
+async fn check_controller(
+    client: &Client,
+    listed: Result<(), ClientError>,
+    findings: &mut Findings,
+) {
+    let ping = format!("$SRV.PING.{}", subjects::SERVICE_NAME);
+    let reply = client
+        .request_raw(&ping, async_nats::HeaderMap::new(), Vec::new())
+        .await;
+    let info = reply.and_then(|message| {
+        serde_json::from_slice::<ServiceInfo>(&message.payload).map_err(|error| {
+            ClientError::Failed {
+                subject: ping.clone(),
+                cause: error.to_string(),
+            }
+        })
+    });
+    let start =
+        "start scuttle-controller, or see in its log why it is not connected to this server";
+    match (listed, info) {
+        (Ok(()), Ok(info)) => {
+            let (version, id) = (strip_controls(&info.version), strip_controls(&info.id));
+            findings.ok("controller", format!("scuttle {version}, instance {id}"));
+        }
+        (Ok(()), Err(error)) => findings.warn(
+            "controller",
+            format!("the controller replies to requests, but not to service discovery: {error}"),
+            "allow this login to publish on $SRV.>",
+        ),
+        (Err(ClientError::PermissionDenied { .. }), Ok(info)) => findings.warn(
+            "controller",
+            format!(
+                "scuttle {} is running, but this login may not send requests",
+                strip_controls(&info.version)
+            ),
+            "see permissions",
+        ),
+        (Err(ClientError::Rejected(error)), _) if error.code == ErrorCode::Overloaded => findings
+            .warn(
+                "controller",
+                "the controller is overloaded",
+                "try again; the controller's log shows the cause of the load",
+            ),
+        (Err(ClientError::NoController { subject }), _) => {
+            let found = format!("no controller answers on {subject}");
+            findings.fail("controller", 6, found, start);
+        }
+        (Err(error), _) => findings.fail("controller", 6, error.to_string(), start),
+    }
+}
+
+/// Compares the clock of this machine with the controller's.
+///
+/// A broadcast carries the time at which its change was decided. Only a repeat without changes is sent
+/// immediately: other broadcasts have waited for the disk, so they are ignored.
+async fn check_clock(client: &Client, findings: &mut Findings) {
+    if findings.code == 6 {
+        return findings.skip(&["clock"], "there is no controller to compare with");
+    }
+    let Ok(mut broadcasts) = client.subscribe(subjects::OPERATIONS_UPDATED).await else {
+        return findings.skip(&["clock"], "cannot subscribe to broadcasts");
+    };
+    let first_repeat = async {
+        while let Some(message) = broadcasts.next().await {
+            let here = clock::now();
+            if let Ok(broadcast) = read::<OperationsUpdated>("broadcast", &message.payload)
+                && broadcast.updated.is_empty()
+            {
+                return Some(broadcast.at.millis_since(here));
+            }
+        }
+        None
+    };
+    match timeout(BROADCAST_TIMEOUT, first_repeat).await {
+        Ok(Some(skew)) if skew.abs() <= MAX_CLOCK_SKEW_MS => {
+            let found = format!("within {} ms of the controller's", skew.abs().max(1));
+            findings.ok("clock", found);
+        }
+        Ok(Some(skew)) => {
+            let direction = if skew > 0 { "behind" } else { "ahead of" };
+            findings.warn(
+                "clock",
+                format!(
+                    "the clock of this machine is {} {direction} the controller's",
+                    style::format_duration(skew.abs())
+                ),
+                "synchronize both clocks with NTP: times and deadlines depend on them",
+            );
+        }
+        _ => findings.skip(
+            &["clock"],
+            "the controller was busy: it repeated no broadcast, and only repeats show its clock",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_supported_version;
+
+    #[test]
+    fn server_versions_are_compared_as_numbers() {
+        for (version, expected) in [
+            ("2.9.25", false),
+            ("2.10.0", true),
+            ("2.15.1", true),
+            ("3.0.0-RC.1", true),
+            ("1.4.1", false),
+            ("unknown", true),
+        ] {
+            assert_eq!(is_supported_version(version), expected, "{version}");
+        }
+    }
+}

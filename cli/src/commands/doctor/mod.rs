@@ -1,0 +1,102 @@
+//! `scuttle doctor`: checks everything between this command and a working swarm. It changes nothing.
+
+mod checks;
+mod durability;
+mod findings;
+
+use std::fmt::Write;
+
+use clap::Args;
+
+use self::findings::Findings;
+use crate::client::connection::ConnectionArgs;
+use crate::failure::Failure;
+use crate::output::format::{self, Format};
+use crate::output::json_types::{Diagnosis, FindingStatus};
+use crate::output::style::{Colors, StateLabel, Tone, strip_controls};
+
+/// Diagnose the connection, the server, the login, the controller and the clocks.
+///
+/// Checks the server and its version, the login and its permissions, the controller, the clocks, and
+/// how durably the servers store data. Prints what to do about each problem. Changes nothing.
+///
+/// Exit codes: 0 no problem found, 6 no controller answers, 4 the login is rejected or may not list,
+/// 1 anything else.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scuttle doctor
+  scuttle doctor --context lab
+  scuttle doctor -o json | jq '.checks[] | select(.status != \"ok\")'")]
+pub(crate) struct Doctor {
+    #[command(flatten)]
+    nats: ConnectionArgs,
+}
+
+impl Doctor {
+    pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
+        let mut findings = Findings::default();
+        match self.nats.resolve() {
+            Ok(connection) => {
+                let found = format!("{} (from {})", connection.config.url, connection.source);
+                findings.ok("connection", found);
+                checks::run_checks(&connection, &mut findings).await;
+            }
+            Err(error) => {
+                findings.fail(
+                    "connection",
+                    1,
+                    error.to_string(),
+                    "correct the context, or give --nats-url and a login",
+                );
+                findings.skip(
+                    &[
+                        "server",
+                        "version",
+                        "login",
+                        "permissions",
+                        "controller",
+                        "clock",
+                        "durability",
+                    ],
+                    "the address of the server is unknown",
+                );
+            }
+        }
+        let diagnosis = Diagnosis {
+            healthy: findings.code == 0,
+            checks: findings.checks,
+        };
+        match format {
+            Format::Jsonl => diagnosis
+                .checks
+                .iter()
+                .try_for_each(format::write_json_line)?,
+            _ => format.write_one(&diagnosis, || render(&diagnosis))?,
+        }
+        match findings.code {
+            0 => Ok(()),
+            code => Err(Failure::AlreadyReported(code)),
+        }
+    }
+}
+
+fn render(diagnosis: &Diagnosis) -> String {
+    let colors = Colors::stdout();
+    let mut text = String::new();
+    for check in &diagnosis.checks {
+        let label = match check.status {
+            FindingStatus::Ok => StateLabel::new("✓", "ok", Tone::Success),
+            FindingStatus::Warning => StateLabel::new("!", "warning", Tone::Warning),
+            FindingStatus::Failed => StateLabel::new("✗", "failed", Tone::Error),
+            FindingStatus::Skipped => StateLabel::new("–", "skipped", Tone::Dim),
+        };
+        let status = format!("{} {:<7}", label.symbol, label.word);
+        let status = colors.apply(label.tone, &status);
+        let found = strip_controls(&check.found);
+        let _ = writeln!(text, "{status}  {:<11}  {found}", check.check);
+        if let Some(to_do) = &check.to_do {
+            let _ = writeln!(text, "{:24}→ {to_do}", "");
+        }
+    }
+    text
+}

@@ -1,0 +1,7 @@
+//! The verbs that create and change operations, and what they share: submitting and waiting.
+
+pub(crate) mod cancel;
+pub(crate) mod retry;
+mod submit;
+pub(crate) mod teardown;
+mod wait;

@@ -1,0 +1,108 @@
+//! `scuttle retry`: requests another teardown of each decky whose teardown failed.
+
+use clap::Args;
+use scuttle_schemas::OperationId;
+use scuttle_schemas::operations::OperationRecord;
+use scuttle_schemas::shards::{ShardRecord, ShardState, ShardsListRequest};
+
+use super::submit::submit_teardowns;
+use crate::client::connection::ConnectionArgs;
+use crate::client::lists;
+use crate::client::nats_client::Client;
+use crate::client::teardown::{TeardownOptions, select_retry_targets};
+use crate::commands::shell::candidates;
+use crate::failure::Failure;
+use crate::output::format::Format;
+use crate::output::operation::format_operation_target;
+use crate::output::style;
+use crate::parse::parse_timeout_s;
+
+/// Retry the teardown of each decky whose teardown failed.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scuttle retry 01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11 --wait
+  scuttle retry --host worker-a")]
+pub(crate) struct Retry {
+    /// ID of the operation whose failed deckies to retry.
+    #[arg(value_name = "ID", add = candidates::complete_operations(), required_unless_present = "host", conflicts_with = "host")]
+    id: Option<OperationId>,
+    /// Retry all failed deckies on this host (name or ID).
+    #[arg(long, add = candidates::complete_hosts())]
+    host: Option<String>,
+    /// Wait until all operations have ended, and report their results.
+    #[arg(long)]
+    wait: bool,
+    /// Time until the operation times out: 90s, 10m, 1h.
+    #[arg(long, value_name = "TIME", value_parser = parse_timeout_s, default_value = "10m")]
+    timeout: u32,
+    /// Reason to record with the operation.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    #[command(flatten)]
+    nats: ConnectionArgs,
+}
+
+impl Retry {
+    pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
+        let client = Client::connect(&self.nats.resolve()?).await?;
+        let (host_uuid, operation) = match (&self.id, &self.host) {
+            (Some(id), _) => {
+                let operation = lists::get_operation(&client, *id).await?;
+                (operation.host_uuid.clone(), Some(operation))
+            }
+            (None, host) => {
+                let host = host.as_deref().unwrap_or_default();
+                let host = lists::resolve_host(&client, host).await?;
+                (host.host_uuid, None)
+            }
+        };
+        if let Some(operation) = &operation
+            && operation.finished_at.is_none()
+        {
+            return Err(Failure::Conflict(format!(
+                "cannot retry {id}: the operation is still {state}; `scuttle op {id}` shows its progress",
+                id = operation.operation_id,
+                state = style::operation_label(operation.state).word,
+            )));
+        }
+        let request = ShardsListRequest {
+            host_uuid: Some(host_uuid),
+            state: Some(ShardState::TeardownFailed),
+            ..ShardsListRequest::default()
+        };
+        let shards = lists::list_shards(&client, request).await?.shards;
+        let targets = select_retry_targets(
+            &shards,
+            operation.as_ref().map(|operation| operation.operation_id),
+        );
+        if targets.is_empty() {
+            let reason = explain_nothing_to_retry(&shards, operation.as_ref());
+            eprintln!("Nothing to retry: {reason}.");
+        }
+        let options = TeardownOptions {
+            timeout_s: self.timeout,
+            reason: self.reason,
+            expect_plan: None,
+            wait: self.wait,
+        };
+        submit_teardowns(&client, format, &targets, &options).await
+    }
+}
+
+/// Explains why there is nothing to retry. `failed` are the shards of the host whose teardown failed.
+fn explain_nothing_to_retry(failed: &[ShardRecord], operation: Option<&OperationRecord>) -> String {
+    let Some(operation) = operation else {
+        return "no teardown of a decky on this host has failed".to_owned();
+    };
+    let state = style::operation_label(operation.state).word;
+    let target = format_operation_target(operation);
+    let rest = if failed.is_empty() {
+        "no failed deckies are left".to_owned()
+    } else {
+        format!(
+            "the failed deckies on {host} belong to other operations: `scuttle retry --host {host}` retries those",
+            host = operation.host_name
+        )
+    };
+    format!("the teardown of {target} has ended ({state}), and {rest}")
+}

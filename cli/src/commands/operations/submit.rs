@@ -1,0 +1,273 @@
+//! Submitting teardown requests, and reporting the result of each. `teardown` and `retry` share this
+//! code.
+
+use std::collections::BTreeMap;
+
+use futures_util::future::join_all;
+use scuttle_schemas::operations::{OperationRecord, OperationState, ShardOutcome};
+use scuttle_schemas::teardown::TeardownAccepted;
+use scuttle_schemas::{OperationId, subjects};
+
+use super::wait::wait_for_operations;
+use crate::client::nats_client::{Client, ClientError};
+use crate::client::teardown::{Target, TeardownOptions, format_target};
+use crate::clock;
+use crate::failure::Failure;
+use crate::output::format::Format;
+use crate::output::json_types::{Rejection, Teardown, Teardowns};
+use crate::output::operation::format_counts;
+use crate::output::progress::Progress;
+use crate::output::style::{self, Tone, format_duration, format_relative};
+use crate::output::table::{Cell, Column, Table};
+
+/// Submits all teardowns at the same time, waits for their end if requested, and reports the results.
+pub(crate) async fn submit_teardowns(
+    client: &Client,
+    format: Format,
+    targets: &[Target],
+    options: &TeardownOptions,
+) -> Result<(), Failure> {
+    let requests = targets.iter().map(|target| async {
+        let request = options.to_request(target);
+        client
+            .request_idempotent::<TeardownAccepted>(subjects::TEARDOWN, &request)
+            .await
+    });
+    let replies = join_all(requests).await;
+    if !replies.is_empty() && replies.iter().all(Result::is_err) {
+        return Err(combine_errors(targets, replies));
+    }
+    let accepted = |reply: &Result<TeardownAccepted, ClientError>| -> Option<OperationId> {
+        Some(reply.as_ref().ok()?.operation_id)
+    };
+    let mut ids: Vec<OperationId> = replies.iter().filter_map(accepted).collect();
+    ids.sort_unstable();
+    ids.dedup();
+    let mut ended = BTreeMap::new();
+    if options.wait && !ids.is_empty() {
+        ended = wait_for_operations(client, &ids, &mut Progress::new()).await?;
+    }
+    let teardowns = targets.iter().zip(replies);
+    let teardowns: Vec<_> = teardowns
+        .map(|(target, reply)| build_result(target, reply, &ended))
+        .collect();
+    for teardown in &teardowns {
+        if let Some(rejection) = &teardown.refused {
+            eprintln!("scuttle: {}: {}", target_of(teardown), rejection.message);
+        }
+    }
+    let code = worst_exit_code(teardowns.iter().map(exit_code));
+    let results = Teardowns { teardowns };
+    format.write_list(&results, &results.teardowns, || {
+        if options.wait {
+            build_ended_table(&results.teardowns)
+        } else {
+            build_accepted_table(&results.teardowns)
+        }
+    })?;
+    if !options.wait && format.is_table() && !ids.is_empty() {
+        eprintln!(
+            "Accepted and durable. `scuttle op ID` shows the progress of an operation; --wait waits for its end."
+        );
+    }
+    if format.is_table() {
+        suggest_retries(&ended);
+    }
+    match code {
+        0 => Ok(()),
+        code => Err(Failure::AlreadyReported(code)),
+    }
+}
+
+/// Prints how to retry each operation that left deckies behind.
+fn suggest_retries(ended: &BTreeMap<OperationId, OperationRecord>) {
+    for (id, operation) in ended {
+        if matches!(
+            operation.state,
+            OperationState::Failed | OperationState::TimedOut
+        ) {
+            eprintln!("`scuttle retry {id}` retries the deckies that are left.");
+        }
+    }
+}
+
+/// Builds the failure for a command of which nothing was accepted.
+///
+/// Returns the error itself if all targets have the same. Otherwise prints one error per target.
+fn combine_errors(
+    targets: &[Target],
+    replies: Vec<Result<TeardownAccepted, ClientError>>,
+) -> Failure {
+    let mut errors: Vec<ClientError> = replies.into_iter().filter_map(Result::err).collect();
+    let first = errors.first().map(ToString::to_string);
+    if errors.iter().all(|error| Some(error.to_string()) == first)
+        && let Some(error) = errors.pop()
+    {
+        return error.into();
+    }
+    let codes = targets.iter().zip(errors).map(|(target, error)| {
+        let failure = Failure::from(error);
+        eprintln!("scuttle: {target}: {failure}");
+        failure.exit_code()
+    });
+    Failure::AlreadyReported(worst_exit_code(codes))
+}
+
+fn build_result(
+    target: &Target,
+    reply: Result<TeardownAccepted, ClientError>,
+    ended: &BTreeMap<OperationId, OperationRecord>,
+) -> Teardown {
+    let (accepted, refused) = match reply {
+        Ok(accepted) => (Some(accepted), None),
+        Err(error) => (None, Some(Rejection::from(&error.into()))),
+    };
+    let operation = accepted
+        .as_ref()
+        .and_then(|accepted| ended.get(&accepted.operation_id).cloned());
+    Teardown {
+        host_uuid: target.host_uuid.clone(),
+        host_name: target.host_name.clone(),
+        decky_id: target.decky_id.clone(),
+        accepted,
+        refused,
+        operation,
+    }
+}
+
+/// Returns the most serious of several exit codes, which becomes the exit code of the command.
+fn worst_exit_code(codes: impl Iterator<Item = u8>) -> u8 {
+    let by_severity = [0, 5, 1, 3, 4, 6];
+    let severity = |code: &u8| by_severity.iter().position(|known| known == code);
+    codes
+        .max_by_key(|code| severity(code).unwrap_or(by_severity.len()))
+        .unwrap_or(0)
+}
+
+/// Returns the exit code that one teardown would have alone.
+fn exit_code(teardown: &Teardown) -> u8 {
+    if let Some(rejection) = &teardown.refused {
+        return rejection.exit_code;
+    }
+    match &teardown.operation {
+        None => 0,
+        Some(operation) => match requested_decky_outcome(teardown, operation) {
+            // The operation covers the whole host, but only one decky was requested. The outcome of
+            // the other deckies does not matter here.
+            Some(ShardOutcome::Removed | ShardOutcome::Absent) => 0,
+            _ => match operation.state {
+                OperationState::Succeeded => 0,
+                OperationState::TimedOut => 5,
+                _ => 1,
+            },
+        },
+    }
+}
+
+/// Returns the outcome of the requested decky if the operation covers the whole host.
+fn requested_decky_outcome(
+    teardown: &Teardown,
+    operation: &OperationRecord,
+) -> Option<ShardOutcome> {
+    let decky = teardown.decky_id.as_ref()?;
+    if operation.decky_id.is_some() {
+        return None;
+    }
+    let mut shards = operation.shards.iter().flatten();
+    Some(shards.find(|shard| shard.decky_id == *decky)?.outcome)
+}
+
+fn target_of(teardown: &Teardown) -> String {
+    format_target(&teardown.host_name, teardown.decky_id.as_ref())
+}
+
+/// Builds the table of accepted and rejected teardowns, printed without `--wait`.
+fn build_accepted_table(teardowns: &[Teardown]) -> Table {
+    let mut table = Table::new(&[
+        Column::new("TARGET"),
+        Column::new("RESULT"),
+        Column::new("DECKIES"),
+        Column::new("DEADLINE"),
+        Column::uncut("OPERATION"),
+    ]);
+    let now = clock::now();
+    for teardown in teardowns {
+        let target = Cell::from(target_of(teardown));
+        match &teardown.accepted {
+            Some(accepted) => table.add_row([
+                target,
+                Cell::styled(Tone::Success, &format!("✓ {}", accepted.detail)),
+                accepted.shards.to_string().into(),
+                format_relative(accepted.deadline, now).into(),
+                accepted.operation_id.to_string().into(),
+            ]),
+            None => table.add_row([
+                target,
+                Cell::styled(Tone::Error, "✗ rejected"),
+                Cell::default(),
+                Cell::default(),
+                Cell::default(),
+            ]),
+        }
+    }
+    table
+}
+
+/// Builds the table of ended teardowns and their failed deckies, printed with `--wait`.
+fn build_ended_table(teardowns: &[Teardown]) -> Table {
+    let mut table = Table::new(&[
+        Column::new("TARGET"),
+        Column::new("RESULT"),
+        Column::new("DECKIES"),
+        Column::new("DURATION"),
+        Column::new("ERROR"),
+    ]);
+    for teardown in teardowns {
+        let Some(operation) = &teardown.operation else {
+            let mut row: [Cell; 5] = Default::default();
+            row[0] = target_of(teardown).into();
+            row[1] = Cell::styled(Tone::Error, "✗ rejected");
+            table.add_row(row);
+            continue;
+        };
+        let finished = operation.finished_at.unwrap_or(operation.deadline);
+        let label = match requested_decky_outcome(teardown, operation) {
+            Some(outcome) => style::outcome_label(outcome),
+            None => style::operation_label(operation.state),
+        };
+        let error = operation.error.as_ref().map_or("", |error| error.as_str());
+        table.add_row([
+            target_of(teardown).into(),
+            label.into(),
+            format_counts(operation).into(),
+            format_duration(finished.millis_since(operation.accepted_at)).into(),
+            Cell::styled(Tone::Error, error),
+        ]);
+        let failed = operation.shards.iter().flatten();
+        let failed = failed.filter(|shard| shard.outcome == ShardOutcome::Failed);
+        for shard in failed.filter(|_| teardown.decky_id.is_none()) {
+            let error = shard.error.as_ref().map_or("", |error| error.as_str());
+            let mut row: [Cell; 5] = Default::default();
+            row[0] = format!("  {}", shard.decky_id).into();
+            row[1] = style::outcome_label(shard.outcome).into();
+            row[4] = Cell::styled(Tone::Error, error);
+            table.add_row(row);
+        }
+    }
+    table
+}
+
+#[cfg(test)]
+mod tests {
+    use super::worst_exit_code;
+
+    #[test]
+    fn the_most_serious_exit_code_wins() {
+        let worst = |codes: &[u8]| worst_exit_code(codes.iter().copied());
+        assert_eq!(worst(&[0, 0]), 0);
+        assert_eq!(worst(&[0, 5]), 5);
+        assert_eq!(worst(&[1, 5, 0]), 1);
+        assert_eq!(worst(&[1, 3]), 3);
+        assert_eq!(worst(&[3, 4, 1]), 4);
+    }
+}

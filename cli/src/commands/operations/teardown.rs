@@ -1,0 +1,204 @@
+//! `scuttle teardown`: tears down one decky, several, or a whole host.
+
+use std::io::{self, BufRead, IsTerminal, Write};
+
+use clap::Args;
+use futures_util::future::join_all;
+use scuttle_schemas::teardown::{DEFAULT_TIMEOUT_S, PlanTarget, TeardownPlan, TeardownRequest};
+use scuttle_schemas::{DeckyId, subjects};
+
+use super::submit::submit_teardowns;
+use crate::client::connection::ConnectionArgs;
+use crate::client::lists;
+use crate::client::nats_client::{Client, ClientError};
+use crate::client::teardown::{Target, TeardownOptions};
+use crate::commands::shell::candidates;
+use crate::failure::Failure;
+use crate::output::format::{self, Format};
+use crate::output::json_types::{DryRun, Plans, Rejection};
+use crate::output::style::{self, Colors};
+use crate::output::table::{Column, Table};
+use crate::parse::parse_timeout_s;
+
+/// Tear down a decky, several deckies, or a whole host.
+///
+/// A teardown of a whole host removes all its deckies and their networks. The command first lists
+/// the deckies and asks for confirmation, unless --yes is given. Several deckies are several
+/// requests, all sent at the same time.
+///
+/// With --wait, the exit code is that of the worst result: 0 if everything is removed, 5 if an
+/// operation timed out, 1 if one failed, 3 or 4 if a request was rejected. Ctrl-C stops waiting and
+/// leaves the teardown running.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scuttle teardown worker-a --decky decky-03 --wait
+  scuttle teardown worker-a --decky decky-01 --decky decky-02 --reason 'rotating lures'
+  scuttle teardown worker-a --dry-run
+  scuttle teardown worker-a --yes --wait --timeout 30m -o json")]
+pub(crate) struct Teardown {
+    /// Host name or ID.
+    #[arg(add = candidates::complete_hosts())]
+    host: String,
+    /// Tear down only this decky; can be repeated.
+    #[arg(long = "decky", value_name = "DECKY", add = candidates::complete_deckies())]
+    deckies: Vec<DeckyId>,
+    /// Wait until all operations have ended, and report their results.
+    #[arg(long)]
+    wait: bool,
+    /// List what would be torn down, without doing it.
+    #[arg(long, conflicts_with_all = ["wait", "yes"])]
+    dry_run: bool,
+    /// Time until the operation times out: 90s, 10m, 1h.
+    #[arg(long, value_name = "TIME", value_parser = parse_timeout_s, default_value = "10m")]
+    timeout: u32,
+    /// Reason to record with the operation.
+    #[arg(long, value_name = "TEXT")]
+    reason: Option<String>,
+    /// Tear down a whole host without asking for confirmation.
+    #[arg(long, short)]
+    yes: bool,
+    #[command(flatten)]
+    nats: ConnectionArgs,
+}
+
+impl Teardown {
+    pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
+        let whole_host = self.deckies.is_empty();
+        let needs_confirmation = whole_host && !self.yes && !self.dry_run;
+        if needs_confirmation && !io::stdin().is_terminal() {
+            return Err(Failure::Usage(format!(
+                "cannot ask whether to tear down the whole host {}: standard input is not a terminal; give --yes, or --decky for single deckies",
+                self.host
+            )));
+        }
+        let client = Client::connect(&self.nats.resolve()?).await?;
+        let host = lists::resolve_host(&client, &self.host).await?;
+        let target = |decky_id| Target {
+            host_uuid: host.host_uuid.clone(),
+            host_name: host.name.clone(),
+            decky_id,
+        };
+        let mut deckies = self.deckies.clone();
+        deckies.sort_unstable();
+        deckies.dedup();
+        let mut targets: Vec<_> = deckies
+            .into_iter()
+            .map(|decky| target(Some(decky)))
+            .collect();
+        if whole_host {
+            targets.push(target(None));
+        }
+        if self.dry_run {
+            return dry_run(&client, format, &targets).await;
+        }
+        let mut options = TeardownOptions {
+            timeout_s: self.timeout,
+            reason: self.reason,
+            expect_plan: None,
+            wait: self.wait,
+        };
+        if needs_confirmation {
+            options.expect_plan = Some(confirm(&client, &targets[0]).await?);
+        }
+        submit_teardowns(&client, format, &targets, &options).await
+    }
+}
+
+async fn request_plan(client: &Client, target: &Target) -> Result<TeardownPlan, ClientError> {
+    let request = TeardownRequest {
+        host_uuid: target.host_uuid.clone(),
+        decky_id: target.decky_id.clone(),
+        timeout_s: DEFAULT_TIMEOUT_S,
+        dry_run: true,
+        expect_plan: None,
+        reason: None,
+    };
+    client.request(subjects::TEARDOWN, &request).await
+}
+
+/// Lists what would be torn down, and asks the operator to confirm. Returns the confirmed plan.
+async fn confirm(client: &Client, target: &Target) -> Result<String, Failure> {
+    let plan = request_plan(client, target).await?;
+    eprint!("{}", render_plan(target, &plan.targets));
+    eprint!("Are you sure you want to tear down all of {target}? [y/N] ");
+    io::stderr().flush().map_err(Failure::Terminal)?;
+    let answer = tokio::task::spawn_blocking(|| {
+        let mut answer = String::new();
+        io::stdin().lock().read_line(&mut answer).map(|_| answer)
+    });
+    let answer = answer.await.map_err(io::Error::from);
+    let answer = answer.flatten().map_err(Failure::Terminal)?;
+    if matches!(answer.trim(), "y" | "Y" | "yes") {
+        Ok(plan.plan)
+    } else {
+        Err(Failure::Conflict(
+            "aborted: nothing was torn down".to_owned(),
+        ))
+    }
+}
+
+/// Reports what each request would tear down.
+async fn dry_run(client: &Client, format: Format, targets: &[Target]) -> Result<(), Failure> {
+    let replies = join_all(targets.iter().map(|target| request_plan(client, target))).await;
+    let mut plans = Vec::new();
+    let mut text = String::new();
+    let mut code = 0;
+    for (target, reply) in targets.iter().zip(replies) {
+        let (plan, refused) = match reply {
+            Ok(plan) => (Some(plan), None),
+            Err(error) => {
+                let failure = Failure::from(error);
+                if targets.len() == 1 {
+                    return Err(failure);
+                }
+                eprintln!("scuttle: {target}: {failure}");
+                code = code.max(failure.exit_code());
+                (None, Some(Rejection::from(&failure)))
+            }
+        };
+        if let Some(plan) = &plan {
+            text += &render_plan(target, &plan.targets);
+        }
+        let (plan, targets) =
+            plan.map_or((None, Vec::new()), |plan| (Some(plan.plan), plan.targets));
+        plans.push(DryRun {
+            host_uuid: target.host_uuid.clone(),
+            host_name: target.host_name.clone(),
+            decky_id: target.decky_id.clone(),
+            plan,
+            targets,
+            refused,
+        });
+    }
+    let all = Plans { plans };
+    match format {
+        Format::Jsonl => all.plans.iter().try_for_each(format::write_json_line)?,
+        _ => format.write_one(&all, || text)?,
+    }
+    match code {
+        0 => Ok(()),
+        code => Err(Failure::AlreadyReported(code)),
+    }
+}
+
+/// Renders what a request would tear down.
+fn render_plan(target: &Target, planned: &[PlanTarget]) -> String {
+    let mut text = match planned.len() {
+        0 => format!(
+            "{target}: no deckies on record; the agent removes whatever it finds on the host.\n"
+        ),
+        count => format!(
+            "{target}: {} would be torn down.\n",
+            style::format_decky_count(count)
+        ),
+    };
+    let mut table = Table::new(&[Column::new("  DECKY"), Column::new("STATUS")]);
+    for shard in planned {
+        table.add_row([
+            format!("  {}", shard.decky_id).into(),
+            style::shard_label(shard.state).into(),
+        ]);
+    }
+    text += &table.render(format::terminal_width(), Colors::NONE);
+    text
+}

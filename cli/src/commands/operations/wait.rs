@@ -1,0 +1,219 @@
+//! Waiting for operations to end. Broadcasts report most changes; the controller is polled for what
+//! they do not contain, and where one may have been missed. `output::progress` shows the progress.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use async_nats::Subscriber;
+use futures_util::StreamExt;
+use futures_util::future::join_all;
+use scuttle_schemas::operations::{OperationRecord, OperationsListRequest, OperationsUpdated};
+use scuttle_schemas::{OperationId, ReadError, Timestamp, read, subjects};
+use tokio::time::{Instant, MissedTickBehavior, interval, sleep_until};
+
+use crate::client::lists;
+use crate::client::nats_client::{Client, ClientError, ConnectionEvent};
+use crate::client::replica_view::is_gap;
+use crate::clock;
+use crate::failure::Failure;
+use crate::output::progress::{Progress, TICK_INTERVAL};
+
+/// The interval at which many open operations are polled. The controller repeats each broadcast at
+/// least every 5 s, so normally a gap is noticed earlier.
+const SLOW_POLL_INTERVAL: Duration = Duration::from_secs(12);
+
+/// The interval at which few open operations are polled. The progress of an agent is in no broadcast.
+const FAST_POLL_INTERVAL: Duration = Duration::from_secs(2);
+
+/// The maximum number of open operations that are polled at the fast interval.
+const MAX_FAST_POLLED: usize = 20;
+
+/// The delay after a failed poll.
+const RETRY_DELAY: Duration = Duration::from_secs(2);
+
+/// The time after the deadline of an operation, in milliseconds, by which the controller has ended it.
+/// If nothing is received by then, waiting is pointless.
+const DEADLINE_GRACE_MS: i64 = 30_000;
+
+/// The conventional exit code of a process that SIGINT has ended.
+const SIGINT_EXIT_CODE: u8 = 130;
+
+struct Waiter<'a> {
+    client: &'a Client,
+    progress: &'a mut Progress,
+    operations: BTreeMap<OperationId, OperationRecord>,
+    /// The last revision that was broadcast or listed.
+    revision: u64,
+}
+
+/// Waits until all operations have ended, and returns them with the outcomes of their shards.
+///
+/// Ctrl-C stops waiting and leaves the operations running.
+///
+/// # Errors
+///
+/// If the controller rejects a request, because an operation does not exist for instance; if the
+/// controller does not reply until long after all deadlines; or on Ctrl-C.
+pub(crate) async fn wait_for_operations(
+    client: &Client,
+    ids: &[OperationId],
+    progress: &mut Progress,
+) -> Result<BTreeMap<OperationId, OperationRecord>, Failure> {
+    let mut broadcasts = client.subscribe(subjects::OPERATIONS_UPDATED).await?;
+    let mut waiter = Waiter {
+        client,
+        progress,
+        operations: BTreeMap::new(),
+        revision: 0,
+    };
+    tokio::select! {
+        result = waiter.run(ids, &mut broadcasts) => result?,
+        _ = tokio::signal::ctrl_c() => {
+            waiter.progress.freeze();
+            report_interrupt(ids);
+            return Err(Failure::AlreadyReported(SIGINT_EXIT_CODE));
+        }
+    }
+    waiter.progress.clear();
+    Ok(waiter.operations)
+}
+
+impl Waiter<'_> {
+    async fn run(
+        &mut self,
+        ids: &[OperationId],
+        broadcasts: &mut Subscriber,
+    ) -> Result<(), Failure> {
+        let mut events = self.client.events();
+        self.poll(ids).await?;
+        let mut next_poll = Instant::now() + FAST_POLL_INTERVAL;
+        let mut ticks = interval(TICK_INTERVAL);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+        loop {
+            let open = self.open_operations();
+            if open.is_empty() {
+                return Ok(());
+            }
+            let to_poll = tokio::select! {
+                message = broadcasts.next() => {
+                    let message = message.ok_or_else(connection_closed)?;
+                    self.apply_broadcast(&message.payload).unwrap_or_else(|error| {
+                        self.progress.print_message(&error.to_string());
+                        open
+                    })
+                }
+                event = events.recv() => match event {
+                    Ok(ConnectionEvent::Disconnected) => {
+                        self.progress.print_message(
+                            "Connection lost, reconnecting; the teardown continues.",
+                        );
+                        continue;
+                    }
+                    Ok(ConnectionEvent::ServerError(_)) => continue,
+                    Ok(ConnectionEvent::Connected) | Err(_) => open,
+                },
+                () = sleep_until(next_poll) => {
+                    next_poll = Instant::now() + if open.len() <= MAX_FAST_POLLED {
+                        FAST_POLL_INTERVAL
+                    } else {
+                        SLOW_POLL_INTERVAL
+                    };
+                    open
+                }
+                _ = ticks.tick() => {
+                    self.progress.tick();
+                    continue;
+                }
+            };
+            if to_poll.is_empty() {
+                continue;
+            }
+            if let Err(error) = self.poll(&to_poll).await {
+                if error.code().is_some() {
+                    return Err(error.into());
+                }
+                self.fail_after_deadlines(clock::now())?;
+                self.progress
+                    .print_message(&format!("{error}; the teardown continues."));
+                next_poll = Instant::now() + RETRY_DELAY;
+            }
+        }
+    }
+
+    /// Requests the current records of these operations.
+    async fn poll(&mut self, ids: &[OperationId]) -> Result<(), ClientError> {
+        let newest = OperationsListRequest {
+            limit: 1.try_into().unwrap_or_default(),
+            ..OperationsListRequest::default()
+        };
+        self.revision = lists::list_operations(self.client, newest, 1)
+            .await?
+            .revision;
+        let requests = ids.iter().map(|id| lists::get_operation(self.client, *id));
+        for operation in join_all(requests).await {
+            let operation = operation?;
+            self.progress.show(&operation);
+            self.operations.insert(operation.operation_id, operation);
+        }
+        Ok(())
+    }
+
+    /// Applies a broadcast, and returns the operations to poll: all open ones if a broadcast was
+    /// missed, else the changed ones, because a broadcast omits the outcomes of the shards.
+    fn apply_broadcast(&mut self, payload: &[u8]) -> Result<Vec<OperationId>, ReadError> {
+        let broadcast: OperationsUpdated = read("broadcast", payload)?;
+        let is_repeat = broadcast.updated.is_empty();
+        let missed = is_gap(self.revision, broadcast.revision, is_repeat);
+        self.revision = self.revision.max(broadcast.revision);
+        if missed {
+            return Ok(self.open_operations());
+        }
+        let changed = broadcast.updated.iter();
+        let changed = changed.map(|operation| operation.operation_id);
+        Ok(changed
+            .filter(|id| self.operations.contains_key(id))
+            .collect())
+    }
+
+    fn open_operations(&self) -> Vec<OperationId> {
+        let is_open = |operation: &&OperationRecord| operation.finished_at.is_none();
+        let open = self.operations.values().filter(is_open);
+        open.map(|operation| operation.operation_id).collect()
+    }
+
+    /// Fails if the deadlines of all open operations have passed and the controller does not reply.
+    fn fail_after_deadlines(&self, now: Timestamp) -> Result<(), Failure> {
+        let open = self.open_operations();
+        let is_overdue =
+            |id: &OperationId| now.millis_since(self.operations[id].deadline) > DEADLINE_GRACE_MS;
+        if !open.iter().all(is_overdue) {
+            return Ok(());
+        }
+        self.progress.clear();
+        let ids: Vec<_> = open.iter().map(ToString::to_string).collect();
+        eprintln!(
+            "scuttle: no news of {} after the deadline: start scuttle-controller, then run `scuttle op ID`",
+            ids.join(", ")
+        );
+        Err(Failure::AlreadyReported(5))
+    }
+}
+
+fn report_interrupt(ids: &[OperationId]) {
+    let teardowns = if ids.len() == 1 {
+        "teardown continues"
+    } else {
+        "teardowns continue"
+    };
+    eprintln!("\nStopped waiting; the {teardowns}. To see the progress, run:");
+    for id in ids {
+        eprintln!("  scuttle op {id}");
+    }
+}
+
+fn connection_closed() -> ClientError {
+    ClientError::Failed {
+        subject: subjects::OPERATIONS_UPDATED.to_owned(),
+        cause: "the connection is closed".to_owned(),
+    }
+}

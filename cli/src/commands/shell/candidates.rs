@@ -1,0 +1,214 @@
+//! What a shell offers when the tab key is pressed: hosts, deckies and operations of the live swarm.
+//!
+//! A failure or a slow server offers nothing, because a shell has no place to show an error.
+
+use std::collections::BTreeSet;
+use std::ffi::OsStr;
+use std::time::Duration;
+
+use clap::{Command, Parser};
+use clap_complete::engine::{ArgValueCompleter, CompletionCandidate};
+use clap_complete::env::CompleteEnv;
+use scuttle_schemas::operations::OperationsListRequest;
+use scuttle_schemas::shards::ShardsListRequest;
+
+use crate::client::connection::ConnectionArgs;
+use crate::client::lists;
+use crate::client::nats_client::Client;
+use crate::output::operation::format_operation_target;
+use crate::output::style;
+
+/// The environment variable that a shell sets to request candidates.
+pub(crate) const COMPLETION_VARIABLE: &str = "SCUTTLE_COMPLETE";
+
+/// The time after which nothing is offered. A person waits about this long for the tab key.
+const COMPLETION_TIMEOUT: Duration = Duration::from_millis(800);
+
+/// The number of operations that are offered, newest first.
+const MAX_OPERATIONS: usize = 50;
+
+/// Prints candidates if a shell has requested them. Returns whether it has.
+pub(crate) fn complete_for_shell(command: fn() -> Command) -> Result<bool, clap::Error> {
+    let folder = std::env::current_dir().ok();
+    CompleteEnv::with_factory(command)
+        .var(COMPLETION_VARIABLE)
+        .try_complete(std::env::args_os(), folder.as_deref())
+}
+
+/// Completes the names of hosts.
+pub(crate) fn complete_hosts() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let hosts = query(async |client| Some(lists::list_hosts(&client).await.ok()?.hosts));
+        let offered = hosts.into_iter().flatten().map(|host| {
+            let help = format!(
+                "{}, {}",
+                style::host_label(host.status).word,
+                style::format_decky_count(host.shards)
+            );
+            (host.name.to_string(), help)
+        });
+        filter_candidates(typed, offered)
+    })
+}
+
+/// Completes the ids of deckies: those of the host on the command line, if there is one.
+pub(crate) fn complete_deckies() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let shards = query(async |client| {
+            let hosts = lists::list_hosts(&client).await.ok()?.hosts;
+            let mut words = words_to_complete().into_iter();
+            let host = words.find_map(|word| lists::find_host(&hosts, &word).ok());
+            let request = ShardsListRequest {
+                host_uuid: host.map(|host| host.host_uuid.clone()),
+                ..ShardsListRequest::default()
+            };
+            Some(lists::list_shards(&client, request).await.ok()?.shards)
+        });
+        let offered = shards.into_iter().flatten().map(|shard| {
+            let state = style::shard_label(shard.state).word;
+            let help = format!("{}, {state}", shard.host_name);
+            (shard.decky_id.to_string(), help)
+        });
+        filter_candidates(typed, offered)
+    })
+}
+
+/// Completes the ids of the newest operations.
+pub(crate) fn complete_operations() -> ArgValueCompleter {
+    ArgValueCompleter::new(|typed: &OsStr| {
+        let operations = query(async |client| {
+            let request = OperationsListRequest::default();
+            let list = lists::list_operations(&client, request, MAX_OPERATIONS).await;
+            Some(list.ok()?.operations)
+        });
+        let offered = operations.into_iter().flatten().map(|operation| {
+            let help = format!(
+                "{}, {}",
+                format_operation_target(&operation),
+                style::operation_label(operation.state).word
+            );
+            (operation.operation_id.to_string(), help)
+        });
+        filter_candidates(typed, offered)
+    })
+}
+
+/// Completes the states of shards.
+pub(crate) fn complete_shard_states() -> ArgValueCompleter {
+    complete_words(&[
+        "pending",
+        "running",
+        "degraded",
+        "failed",
+        "tearing_down",
+        "teardown_failed",
+    ])
+}
+
+/// Completes the states of operations.
+pub(crate) fn complete_operation_states() -> ArgValueCompleter {
+    complete_words(&[
+        "queued",
+        "running",
+        "succeeded",
+        "failed",
+        "timed_out",
+        "cancelled",
+    ])
+}
+
+fn complete_words(words: &'static [&'static str]) -> ArgValueCompleter {
+    ArgValueCompleter::new(move |typed: &OsStr| {
+        let offered = words.iter().map(|word| ((*word).to_owned(), String::new()));
+        filter_candidates(typed, offered)
+    })
+}
+
+/// Keeps the candidates that start with the typed text, without duplicates.
+fn filter_candidates(
+    typed: &OsStr,
+    offered: impl Iterator<Item = (String, String)>,
+) -> Vec<CompletionCandidate> {
+    let typed = typed.to_string_lossy();
+    let mut seen = BTreeSet::new();
+    offered
+        .filter(|(word, _)| word.starts_with(&*typed) && seen.insert(word.clone()))
+        .map(|(word, help)| {
+            CompletionCandidate::new(word).help((!help.is_empty()).then(|| help.into()))
+        })
+        .collect()
+}
+
+/// Connects as the flags on the command line say, and runs one query.
+fn query<T>(run: impl AsyncFnOnce(Client) -> Option<T>) -> Option<T> {
+    let args = parse_connection_args(words_to_complete())?;
+    let connection = args.resolve().ok()?;
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .ok()?;
+    let result = async { run(Client::connect(&connection).await.ok()?).await };
+    let limited = async { tokio::time::timeout(COMPLETION_TIMEOUT, result).await };
+    runtime.block_on(limited).ok()?
+}
+
+/// Returns the words of the command line that is being completed.
+fn words_to_complete() -> Vec<String> {
+    let words = std::env::args().skip_while(|word| word != "--");
+    words.skip(1).collect()
+}
+
+/// Parses the connection flags. The command line is incomplete, so everything else is ignored.
+fn parse_connection_args(line: Vec<String>) -> Option<ConnectionArgs> {
+    #[derive(Parser)]
+    struct Flags {
+        #[command(flatten)]
+        nats: ConnectionArgs,
+    }
+    let mut words = vec!["scuttle".to_owned()];
+    let mut line = line.into_iter();
+    while let Some(word) = line.next() {
+        let prefixes = ["--nats-", "--tls-", "--creds", "--context"];
+        if prefixes.iter().any(|prefix| word.starts_with(prefix)) {
+            let has_value = word.contains('=');
+            words.push(word);
+            words.extend((!has_value).then(|| line.next()).flatten());
+        }
+    }
+    Some(Flags::try_parse_from(words).ok()?.nats)
+}
+
+#[cfg(test)]
+mod tests {
+    use std::ffi::OsStr;
+
+    use scuttle_nats::Credentials;
+
+    use super::{filter_candidates, parse_connection_args};
+
+    #[test]
+    fn connection_flags_are_read_from_an_incomplete_command_line() {
+        let line = [
+            "scuttle",
+            "teardown",
+            "--nats-url",
+            "nats://a:1",
+            "--creds=c",
+            "--decky",
+            "",
+        ];
+        let args = parse_connection_args(line.map(str::to_owned).into()).expect("valid flags");
+        let config = args.resolve().expect("a connection").config;
+        assert_eq!(config.url, "nats://a:1");
+        assert_eq!(config.credentials, Credentials::File("c".into()));
+    }
+
+    #[test]
+    fn candidates_start_with_the_typed_text_and_have_no_duplicates() {
+        let offered = ["worker-a", "worker-b", "other", "worker-a"];
+        let offered = offered.map(|word| (word.to_owned(), "help".to_owned()));
+        let found = filter_candidates(OsStr::new("work"), offered.into_iter());
+        let found: Vec<_> = found.iter().map(|one| one.get_value().to_owned()).collect();
+        assert_eq!(found, ["worker-a", "worker-b"]);
+    }
+}

@@ -1,0 +1,76 @@
+//! `scuttle hosts`: lists hosts.
+
+use clap::Args;
+use scuttle_schemas::Text;
+use scuttle_schemas::hosts::{HostRecord, HostStatus};
+
+use crate::client::connection::ConnectionArgs;
+use crate::client::lists;
+use crate::client::nats_client::Client;
+use crate::clock;
+use crate::failure::Failure;
+use crate::output::format::Format;
+use crate::output::style::{self, Tone};
+use crate::output::table::{Cell, Column, Table};
+
+/// List hosts.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scuttle hosts
+  scuttle hosts --all                      # include decommissioned hosts
+  scuttle hosts -o jsonl | jq -r 'select(.status == \"offline\").name'")]
+pub(crate) struct Hosts {
+    /// Include decommissioned hosts.
+    #[arg(long)]
+    all: bool,
+    #[command(flatten)]
+    nats: ConnectionArgs,
+}
+
+impl Hosts {
+    pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
+        let client = Client::connect(&self.nats.resolve()?).await?;
+        let mut list = lists::list_hosts(&client).await?;
+        let listed = |host: &HostRecord| self.all || host.status != HostStatus::Decommissioned;
+        list.hosts.retain(listed);
+        if list.hosts.is_empty() && format.is_table() {
+            eprintln!("No hosts found. `scuttle enroll NAME` adds a host.");
+        }
+        format.write_list(&list, &list.hosts, || build_table(&list.hosts))
+    }
+}
+
+fn build_table(hosts: &[HostRecord]) -> Table {
+    let mut table = Table::new(&[
+        Column::new("NAME"),
+        Column::new("STATUS"),
+        Column::new("DECKIES"),
+        Column::new("OPEN"),
+        Column::new("HEARTBEAT"),
+        Column::new("AGENT"),
+        Column::new("ADDRESS"),
+        Column::uncut("ID"),
+        Column::new("ERROR"),
+    ]);
+    let now = clock::now();
+    for host in hosts {
+        let heartbeat = host.last_heartbeat;
+        let heartbeat = heartbeat.map(|at| style::format_relative(at, now));
+        let text = |text: Option<&str>| Cell::from(text.unwrap_or(""));
+        table.add_row([
+            host.name.as_str().into(),
+            style::host_label(host.status).into(),
+            host.shards.to_string().into(),
+            host.open_operations.to_string().into(),
+            Cell::styled(Tone::Dim, heartbeat.as_deref().unwrap_or("never")),
+            text(host.agent_version.as_ref().map(Text::as_str)),
+            text(host.address.as_deref()),
+            Cell::styled(Tone::Dim, host.host_uuid.as_str()),
+            Cell::styled(
+                Tone::Warning,
+                (host.inventory_error.as_ref()).map_or("", |error| error.as_str()),
+            ),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,6 @@
+//! The verbs that list and describe, and change nothing.
+
+pub(crate) mod hosts;
+pub(crate) mod op;
+pub(crate) mod ops;
+pub(crate) mod shards;

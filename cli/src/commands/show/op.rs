@@ -1,0 +1,43 @@
+//! `scuttle op`: describes one operation.
+
+use clap::Args;
+use scuttle_schemas::OperationId;
+use scuttle_schemas::operations::OperationGetReply;
+
+use crate::client::connection::ConnectionArgs;
+use crate::client::lists;
+use crate::client::nats_client::Client;
+use crate::clock;
+use crate::commands::shell::candidates;
+use crate::failure::Failure;
+use crate::output::format::{self, Format};
+use crate::output::operation::describe;
+use crate::output::style::Colors;
+
+/// Describe one operation: its progress, what it waits for, and the outcome of each decky.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scuttle op 01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11
+  scuttle op 01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11 -o json | jq .operation.waiting_for")]
+pub(crate) struct Op {
+    /// ID of the operation.
+    #[arg(value_name = "ID", add = candidates::complete_operations())]
+    id: OperationId,
+    #[command(flatten)]
+    nats: ConnectionArgs,
+}
+
+impl Op {
+    pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
+        let client = Client::connect(&self.nats.resolve()?).await?;
+        let operation = lists::get_operation(&client, self.id).await?;
+        if format == Format::Jsonl {
+            return format::write_json_line(&operation);
+        }
+        let answer = OperationGetReply { operation };
+        format.write_one(&answer, || {
+            let width = format::terminal_width();
+            describe(&answer.operation, clock::now(), width, Colors::stdout())
+        })
+    }
+}

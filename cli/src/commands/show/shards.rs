@@ -1,0 +1,81 @@
+//! `scuttle shards`: lists the deckies of all hosts.
+
+use clap::Args;
+use scuttle_schemas::shards::{ShardRecord, ShardState, ShardsListRequest};
+
+use crate::client::connection::ConnectionArgs;
+use crate::client::lists;
+use crate::client::nats_client::Client;
+use crate::clock;
+use crate::commands::shell::candidates;
+use crate::failure::Failure;
+use crate::output::format::Format;
+use crate::output::style::{self, Tone};
+use crate::output::table::{Cell, Column, Table};
+use crate::parse::parse_state;
+
+/// List shards: each decky on each host.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:
+  scuttle shards
+  scuttle shards worker-a
+  scuttle shards --state teardown_failed -o json")]
+pub(crate) struct Shards {
+    /// List only shards of this host (name or ID).
+    #[arg(add = candidates::complete_hosts())]
+    host: Option<String>,
+    /// List only shards in this state.
+    #[arg(long, help = "List only shards in this state: pending, running, degraded, failed, tearing_down or teardown_failed", value_parser = parse_state::<ShardState>, add = candidates::complete_shard_states())]
+    state: Option<ShardState>,
+    #[command(flatten)]
+    nats: ConnectionArgs,
+}
+
+impl Shards {
+    pub(crate) async fn run(self, format: Format) -> Result<(), Failure> {
+        let client = Client::connect(&self.nats.resolve()?).await?;
+        let host = match &self.host {
+            Some(host) => Some(lists::resolve_host(&client, host).await?.host_uuid),
+            None => None,
+        };
+        let request = ShardsListRequest {
+            host_uuid: host,
+            state: self.state,
+            ..ShardsListRequest::default()
+        };
+        let list = lists::list_shards(&client, request).await?;
+        if list.shards.is_empty() && format.is_table() {
+            eprintln!("No shards found.");
+        }
+        format.write_list(&list, &list.shards, || build_table(&list.shards))
+    }
+}
+
+fn build_table(shards: &[ShardRecord]) -> Table {
+    let mut table = Table::new(&[
+        Column::new("HOST"),
+        Column::new("DECKY"),
+        Column::new("STATUS"),
+        Column::new("ADDRESS"),
+        Column::new("SERVICES"),
+        Column::new("LAST SEEN"),
+        Column::new("ERROR"),
+    ]);
+    let now = clock::now();
+    for shard in shards {
+        let last_seen = style::format_relative(shard.last_seen, now);
+        table.add_row([
+            shard.host_name.as_str().into(),
+            shard.decky_id.as_str().into(),
+            style::shard_label(shard.state).into(),
+            shard.decky_ip.as_deref().unwrap_or("").into(),
+            shard.services.join(",").into(),
+            Cell::styled(Tone::Dim, &last_seen),
+            Cell::styled(
+                Tone::Error,
+                shard.last_error.as_ref().map_or("", |error| error.as_str()),
+            ),
+        ]);
+    }
+    table
+}

@@ -1,0 +1,8 @@
+//! What the command prints: tables, JSON, labels and colours of states, and progress.
+
+pub(crate) mod format;
+pub(crate) mod json_types;
+pub(crate) mod operation;
+pub(crate) mod progress;
+pub(crate) mod style;
+pub(crate) mod table;

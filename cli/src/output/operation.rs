@@ -1,0 +1,203 @@
+//! How one operation is described in text: its target, its counts, and everything known about it.
+
+use std::fmt::Write;
+
+use scuttle_schemas::Timestamp;
+use scuttle_schemas::operations::{OperationRecord, OperationState};
+
+use crate::client::teardown::format_target;
+use crate::output::style::{self, Colors, Tone, format_duration, format_relative, strip_controls};
+use crate::output::table::{Cell, Column, Table};
+
+/// Formats the target of an operation: `worker-a/decky-03`, or `worker-a` for the whole host.
+pub(crate) fn format_operation_target(operation: &OperationRecord) -> String {
+    format_target(&operation.host_name, operation.decky_id.as_ref())
+}
+
+/// Formats the number of deckies per outcome: `1 pending, 2 removed`. Omits outcomes with no decky.
+pub(crate) fn format_counts(operation: &OperationRecord) -> String {
+    let counts = operation.counts;
+    let outcomes = [
+        (counts.pending, "pending"),
+        (counts.removed, "removed"),
+        (counts.absent, "absent"),
+        (counts.failed, "failed"),
+    ];
+    let present = outcomes.iter().filter(|(count, _)| *count > 0);
+    let parts: Vec<_> = present
+        .map(|(count, outcome)| format!("{count} {outcome}"))
+        .collect();
+    parts.join(", ")
+}
+
+/// Describes an operation on several lines: its state, its details, and the outcome of each decky.
+pub(crate) fn describe(
+    operation: &OperationRecord,
+    now: Timestamp,
+    width: Option<usize>,
+    colors: Colors,
+) -> String {
+    let state = style::operation_label(operation.state);
+    let kind = match &operation.decky_id {
+        Some(_) => "teardown of",
+        None => "teardown of the whole host",
+    };
+    let mut text = format!(
+        "{}  {kind} {}\n",
+        colors.apply(state.tone, &state.text()),
+        colors.apply(Tone::Heading, &format_operation_target(operation))
+    );
+    let request = describe_request(operation, now);
+    for (name, value) in request.into_iter().chain(describe_progress(operation, now)) {
+        let tone = if name == "error" {
+            Tone::Error
+        } else {
+            Tone::Plain
+        };
+        let name = colors.apply(Tone::Dim, &format!("{name:<12}"));
+        let value = colors.apply(tone, &strip_controls(&value));
+        let _ = writeln!(text, "  {name}  {value}");
+    }
+    text + &render_deckies(operation, width, colors)
+}
+
+/// Describes who requested the operation, when and why.
+fn describe_request(operation: &OperationRecord, now: Timestamp) -> Vec<(&'static str, String)> {
+    let mut lines = vec![
+        ("operation", operation.operation_id.to_string()),
+        ("host", operation.host_uuid.to_string()),
+        ("requested by", operation.requested_by.clone()),
+    ];
+    let reason = operation.reason.clone();
+    lines.extend(reason.map(|reason| ("reason", reason)));
+    lines.push(("accepted", format_time(operation.accepted_at, now)));
+    lines
+}
+
+/// Describes how far the operation is, what it waits for, and what the operator can do.
+fn describe_progress(operation: &OperationRecord, now: Timestamp) -> Vec<(&'static str, String)> {
+    let sent = match operation.attempts {
+        0 => "not yet".to_owned(),
+        1 => "once".to_owned(),
+        attempts => format!("{attempts} times"),
+    };
+    let mut lines = vec![("sent", sent)];
+    lines.push(match operation.finished_at {
+        Some(finished) => {
+            let duration = format_duration(finished.millis_since(operation.accepted_at));
+            let finished = format_time(finished, now);
+            ("ended", format!("{finished}, after {duration}"))
+        }
+        None => ("deadline", format_time(operation.deadline, now)),
+    });
+    let counts = format_counts(operation);
+    let none = "none on record".to_owned();
+    lines.push(("deckies", if counts.is_empty() { none } else { counts }));
+    if let Some(waiting) = &operation.waiting_for {
+        let detail = style::shorten_times(&waiting.detail);
+        let since = format_relative(waiting.since, now);
+        lines.push(("waiting for", format!("{detail}; since {since}")));
+        let next = waiting.next_attempt_at;
+        let next = next.map(|next| format_relative(next, now));
+        lines.extend(next.map(|next| ("next attempt", next)));
+    }
+    let error = operation.error.as_ref();
+    lines.extend(error.map(|error| ("error", error.to_string())));
+    lines.extend(suggest_next_step(operation).map(|step| ("next step", step)));
+    lines
+}
+
+fn format_time(at: Timestamp, now: Timestamp) -> String {
+    format!("{at} ({})", format_relative(at, now))
+}
+
+/// Returns what the operator can do about an operation in this state.
+fn suggest_next_step(operation: &OperationRecord) -> Option<String> {
+    let id = operation.operation_id;
+    match operation.state {
+        OperationState::Queued => Some(format!("`scuttle cancel {id}` cancels the operation")),
+        OperationState::Failed | OperationState::TimedOut => Some(format!(
+            "`scuttle retry {id}` retries the deckies that are left"
+        )),
+        _ => None,
+    }
+}
+
+/// Renders the outcome of each decky as a table, failed ones first, as the controller orders them.
+fn render_deckies(operation: &OperationRecord, width: Option<usize>, colors: Colors) -> String {
+    let shards = operation.shards.as_deref().unwrap_or_default();
+    let mut table = Table::new(&[
+        Column::new("DECKY"),
+        Column::new("OUTCOME"),
+        Column::new("ERROR"),
+    ]);
+    for shard in shards {
+        let error = shard.error.as_ref().map_or("", |error| error.as_str());
+        table.add_row([
+            shard.decky_id.as_str().into(),
+            style::outcome_label(shard.outcome).into(),
+            Cell::styled(Tone::Error, error),
+        ]);
+    }
+    let mut text = table.render(width, colors);
+    if !text.is_empty() {
+        text.insert(0, '\n');
+    }
+    let counts = operation.counts;
+    let total = counts.pending + counts.removed + counts.absent + counts.failed;
+    if total > shards.len() && !shards.is_empty() {
+        let _ = writeln!(text, "… and {} more", total - shards.len());
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use scuttle_schemas::Timestamp;
+    use scuttle_schemas::operations::OperationRecord;
+    use serde_json::json;
+
+    use super::describe;
+    use crate::output::style::Colors;
+
+    #[test]
+    fn a_waiting_operation_shows_the_reason_the_time_and_the_next_step() {
+        let id = "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11";
+        let at = "2026-11-23T09:11:49.000Z";
+        let operation: OperationRecord = serde_json::from_value(json!({
+            "operation_id": id, "kind": "teardown", "host_uuid": "h-1", "host_name": "worker-a", "decky_id": null,
+            "state": "queued", "requested_by": "alice", "reason": "rotating\nlures", "accepted_at": at,
+            "deadline": "2026-11-23T09:21:49.000Z", "finished_at": null, "attempts": 3, "error": null,
+            "counts": { "pending": 2, "removed": 0, "absent": 0, "failed": 0 },
+            "shards": [{ "decky_id": "d-1", "outcome": "pending", "error": null }],
+            "waiting_for": {
+                "what": "agent", "detail": "host offline since 2026-11-23T09:00:00.000Z", "since": at,
+                "next_attempt_at": "2026-11-23T09:12:59.000Z",
+            },
+        }))
+        .expect("a valid operation record");
+        let now: Timestamp = "2026-11-23T09:12:49.000Z".parse().expect("a valid time");
+        let text = describe(&operation, now, Some(80), Colors::NONE);
+        let expected = format!(
+            "\
+○ queued  teardown of the whole host worker-a
+  operation     {id}
+  host          h-1
+  requested by  alice
+  reason        rotating lures
+  accepted      2026-11-23T09:11:49.000Z (1 min ago)
+  sent          3 times
+  deadline      2026-11-23T09:21:49.000Z (in 9 min)
+  deckies       2 pending
+  waiting for   host offline since 09:00:00Z; since 1 min ago
+  next attempt  in 10 s
+  next step     `scuttle cancel {id}` cancels the operation
+
+DECKY  OUTCOME    ERROR
+d-1    ○ pending
+… and 1 more
+"
+        );
+        assert_eq!(text, expected);
+    }
+}

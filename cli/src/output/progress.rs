@@ -1,0 +1,289 @@
+//! The progress of operations on standard error: a bar for each host and decky on a terminal, or one
+//! line for each change elsewhere. How changes are received is in `commands::operations::wait`.
+
+use std::collections::BTreeMap;
+use std::fmt::Write;
+use std::io::{self, IsTerminal};
+use std::time::Duration;
+
+use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
+use scuttle_schemas::operations::{OperationRecord, OperationState, ShardOutcome};
+use scuttle_schemas::{DeckyId, OperationId};
+use unicode_width::UnicodeWidthStr;
+
+use crate::output::operation::{format_counts, format_operation_target};
+use crate::output::style::{self, Colors, StateLabel, format_duration, strip_controls};
+use crate::output::table::truncate;
+
+/// The maximum number of deckies of one host with a separate line, so that they fit on a screen.
+const MAX_DECKY_LINES: usize = 12;
+
+/// The width of the column with the names.
+const NAME_WIDTH: usize = 20;
+
+/// The time between two frames of the spinners.
+pub(crate) const TICK_INTERVAL: Duration = Duration::from_millis(120);
+
+/// Shows the progress of several operations.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    colors: Colors,
+    /// The last line printed for each operation.
+    printed: BTreeMap<OperationId, String>,
+    /// `None` if standard error is no terminal. Lines are printed instead.
+    bars: Option<Bars>,
+}
+
+#[derive(Debug)]
+struct Bars {
+    display: MultiProgress,
+    by_operation: BTreeMap<OperationId, OperationBars>,
+}
+
+/// The bars of one operation.
+#[derive(Debug)]
+struct OperationBars {
+    main: ProgressBar,
+    /// One bar per decky. Empty unless the operation covers a whole host.
+    deckies: BTreeMap<DeckyId, ProgressBar>,
+    /// The line with the number of deckies that have no separate line.
+    more: Option<ProgressBar>,
+}
+
+impl OperationBars {
+    fn iter(&self) -> impl Iterator<Item = &ProgressBar> {
+        let deckies = self.deckies.values().chain(&self.more);
+        std::iter::once(&self.main).chain(deckies)
+    }
+}
+
+/// What to show of an operation or a decky.
+struct Step {
+    label: StateLabel,
+    /// Follows the label directly, with its separator: `: host offline`.
+    detail: String,
+}
+
+impl Progress {
+    pub(crate) fn new() -> Self {
+        let bars = io::stderr().is_terminal().then(|| Bars {
+            display: MultiProgress::new(),
+            by_operation: BTreeMap::new(),
+        });
+        Self {
+            colors: Colors::stderr(),
+            printed: BTreeMap::new(),
+            bars,
+        }
+    }
+
+    /// Shows the current state of an operation.
+    pub(crate) fn show(&mut self, operation: &OperationRecord) {
+        if let Some(bars) = &mut self.bars {
+            bars.show(operation, self.colors);
+            return;
+        }
+        let Step { label, detail } = current_step(operation);
+        let line = self.colors.apply(label.tone, &label.text()) + &detail;
+        if self.printed.get(&operation.operation_id) != Some(&line) {
+            eprintln!("{}: {line}", format_operation_target(operation));
+            self.printed.insert(operation.operation_id, line);
+        }
+    }
+
+    /// Prints a message above the bars.
+    pub(crate) fn print_message(&self, text: &str) {
+        match &self.bars {
+            Some(bars) => {
+                // If standard error cannot be written, there is no place to report that.
+                let _ = bars.display.println(text);
+            }
+            None => eprintln!("{text}"),
+        }
+    }
+
+    /// Draws the next frame of the spinners.
+    pub(crate) fn tick(&self) {
+        let operations = self.bars.iter().flat_map(|bars| bars.by_operation.values());
+        for bar in operations.flat_map(OperationBars::iter) {
+            if !bar.is_finished() {
+                bar.tick();
+            }
+        }
+    }
+
+    /// Stops drawing, and leaves the bars on the screen. The terminal has echoed `^C`, so another
+    /// frame would be drawn in the wrong place.
+    pub(crate) fn freeze(&self) {
+        if let Some(bars) = &self.bars {
+            bars.display.set_draw_target(ProgressDrawTarget::hidden());
+        }
+    }
+
+    /// Removes all bars, so that the table of results can follow.
+    pub(crate) fn clear(&self) {
+        if let Some(bars) = &self.bars {
+            let _ = bars.display.clear();
+        }
+    }
+}
+
+impl Bars {
+    fn show(&mut self, operation: &OperationRecord, colors: Colors) {
+        let display = &self.display;
+        let whole_host = operation.decky_id.is_none();
+        let entry = self.by_operation.entry(operation.operation_id);
+        let bars = entry.or_insert_with(|| {
+            let main = display.add(ProgressBar::new(1));
+            main.set_style(bar_style(whole_host));
+            main.set_prefix(pad_name(&format_operation_target(operation)));
+            OperationBars {
+                main,
+                deckies: BTreeMap::new(),
+                more: None,
+            }
+        });
+        let counts = operation.counts;
+        let done = counts.removed + counts.absent + counts.failed;
+        let total = done + counts.pending;
+        bars.main.set_length(total.max(1) as u64);
+        bars.main.set_position(done as u64);
+        let message = format_message(&current_step(operation), whole_host, colors);
+        bars.main.set_message(message);
+        if whole_host {
+            bars.show_deckies(display, operation, colors);
+        }
+        if operation.finished_at.is_some() {
+            bars.iter().for_each(ProgressBar::abandon);
+        }
+    }
+}
+
+impl OperationBars {
+    fn show_deckies(
+        &mut self,
+        display: &MultiProgress,
+        operation: &OperationRecord,
+        colors: Colors,
+    ) {
+        let shards = operation.shards.as_deref().unwrap_or_default();
+        let mut last = self.main.clone();
+        for shard in shards {
+            if !self.deckies.contains_key(&shard.decky_id) {
+                if self.deckies.len() >= MAX_DECKY_LINES {
+                    continue;
+                }
+                let line = display.insert_after(&last, ProgressBar::new(1));
+                line.set_style(bar_style(false));
+                line.set_prefix(pad_name(&format!("  {}", shard.decky_id)));
+                self.deckies.insert(shard.decky_id.clone(), line);
+            }
+            let line = &self.deckies[&shard.decky_id];
+            let label = match (shard.outcome, operation.state) {
+                (ShardOutcome::Pending, state) => style::operation_label(state),
+                (outcome, _) => style::outcome_label(outcome),
+            };
+            let detail = shard.error.as_ref().map_or(String::new(), |error| {
+                format!(": {}", strip_controls(error.as_str()))
+            });
+            line.set_message(format_message(&Step { label, detail }, false, colors));
+            last = line.clone();
+        }
+        let rest = shards.len().saturating_sub(self.deckies.len());
+        if rest > 0 && self.more.is_none() {
+            let line = display.insert_after(&last, ProgressBar::new(1));
+            line.set_style(bar_style(false));
+            line.set_prefix(pad_name(&format!("  … and {rest} more")));
+            self.more = Some(line);
+        }
+    }
+}
+
+fn pad_name(text: &str) -> String {
+    format!("{:<NAME_WIDTH$}", truncate(text, NAME_WIDTH))
+}
+
+/// Returns the style of a line: with a bar for a whole host, and only a spinner for a decky.
+fn bar_style(has_bar: bool) -> ProgressStyle {
+    let template = if has_bar {
+        "{spinner} {prefix} {bar:12} {pos:>4}/{len:<4} {elapsed:>4}  {msg}"
+    } else {
+        "{spinner} {prefix} {elapsed:>4}  {msg}"
+    };
+    ProgressStyle::with_template(template)
+        .unwrap_or_else(|_| ProgressStyle::default_bar())
+        .progress_chars("━╸ ")
+        .tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ")
+}
+
+/// Formats the text after the bar, truncated to the rest of the line.
+fn format_message(step: &Step, has_bar: bool, colors: Colors) -> String {
+    let columns = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
+    let bar = if has_bar { 23 } else { 0 };
+    let room = columns.saturating_sub(NAME_WIDTH + 2 + 1 + bar + 4 + 2 + 3);
+    let label = truncate(&step.label.text(), room);
+    let detail = truncate(&step.detail, room.saturating_sub(label.width()));
+    colors.apply(step.label.tone, &label) + &detail
+}
+
+/// Returns the state of an operation and its details: what it waits for, or its result.
+fn current_step(operation: &OperationRecord) -> Step {
+    let mut detail = String::new();
+    match operation.state {
+        OperationState::Queued | OperationState::Running => {
+            if let Some(waiting) = &operation.waiting_for {
+                let _ = write!(detail, ": {}", shorten_waiting_detail(&waiting.detail));
+            }
+            if operation.attempts > 1 {
+                let _ = write!(detail, " (sent {} times)", operation.attempts);
+            }
+        }
+        _ => {
+            if let Some(finished) = operation.finished_at {
+                let duration = format_duration(finished.millis_since(operation.accepted_at));
+                let _ = write!(detail, " after {duration}");
+            }
+            let counts = format_counts(operation);
+            if !counts.is_empty() {
+                let _ = write!(detail, ": {counts}");
+            }
+            if let Some(error) = &operation.error {
+                let _ = write!(detail, ": {}", strip_controls(error.as_str()));
+            }
+        }
+    }
+    Step {
+        label: style::operation_label(operation.state),
+        detail,
+    }
+}
+
+/// Shortens what an operation waits for. Of an agent's progress report, only the step is left: the
+/// time of the report is always just now.
+fn shorten_waiting_detail(detail: &str) -> String {
+    let report = detail.strip_prefix("the agent said at ");
+    let step = report.and_then(|report| report.split_once("Z: "));
+    step.map_or_else(
+        || style::shorten_times(detail),
+        |(_, step)| strip_controls(step),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::shorten_waiting_detail;
+
+    #[test]
+    fn a_progress_report_of_an_agent_is_shortened_to_its_step() {
+        let report = "the agent said at 2026-11-24T10:05:42.623Z: stopping, 0 of 1 deckies done";
+        assert_eq!(
+            shorten_waiting_detail(report),
+            "stopping, 0 of 1 deckies done"
+        );
+        let offline = "host offline since 2026-11-24T10:05:42.623Z";
+        assert_eq!(
+            shorten_waiting_detail(offline),
+            "host offline since 10:05:42Z"
+        );
+    }
+}

@@ -1,0 +1,255 @@
+//! How states and times look: the symbol, word and colour of each state, and times relative to now.
+//! Control characters in text from other programs are removed here.
+
+use std::io::{self, IsTerminal};
+
+use scuttle_schemas::Timestamp;
+use scuttle_schemas::hosts::HostStatus;
+use scuttle_schemas::operations::{OperationState, ShardOutcome};
+use scuttle_schemas::shards::ShardState;
+
+/// The meaning of a colour. The text always says the same in words.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Tone {
+    #[default]
+    Plain,
+    Success,
+    /// In progress.
+    Active,
+    Warning,
+    Error,
+    /// Less important.
+    Dim,
+    Heading,
+}
+
+/// Whether text is coloured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Colors {
+    enabled: bool,
+}
+
+impl Colors {
+    pub(crate) const NONE: Self = Self { enabled: false };
+
+    /// Enables colours if standard output is a terminal and `NO_COLOR` is not set.
+    pub(crate) fn stdout() -> Self {
+        Self {
+            enabled: io::stdout().is_terminal() && !is_no_color(),
+        }
+    }
+
+    /// Enables colours if standard error is a terminal and `NO_COLOR` is not set.
+    pub(crate) fn stderr() -> Self {
+        Self {
+            enabled: io::stderr().is_terminal() && !is_no_color(),
+        }
+    }
+
+    /// Colours text with ANSI escape codes, if enabled.
+    pub(crate) fn apply(self, tone: Tone, text: &str) -> String {
+        let code = match tone {
+            _ if !self.enabled => return text.to_owned(),
+            Tone::Plain => return text.to_owned(),
+            Tone::Success => "32",
+            Tone::Active => "36",
+            Tone::Warning => "33",
+            Tone::Error => "31",
+            Tone::Dim => "2",
+            Tone::Heading => "1",
+        };
+        format!("\x1b[{code}m{text}\x1b[0m")
+    }
+}
+
+/// Returns whether the environment variable `NO_COLOR` has a value, see <https://no-color.org>.
+pub(crate) fn is_no_color() -> bool {
+    std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
+}
+
+/// The label of a state: a symbol, a word and a tone.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct StateLabel {
+    pub(crate) symbol: &'static str,
+    pub(crate) word: &'static str,
+    pub(crate) tone: Tone,
+}
+
+impl StateLabel {
+    pub(crate) const fn new(symbol: &'static str, word: &'static str, tone: Tone) -> Self {
+        Self { symbol, word, tone }
+    }
+
+    /// Returns the symbol and the word.
+    pub(crate) fn text(self) -> String {
+        format!("{} {}", self.symbol, self.word)
+    }
+}
+
+pub(crate) fn shard_label(state: ShardState) -> StateLabel {
+    match state {
+        ShardState::Pending => StateLabel::new("○", "pending", Tone::Active),
+        ShardState::Running => StateLabel::new("●", "running", Tone::Success),
+        ShardState::Degraded => StateLabel::new("▲", "degraded", Tone::Warning),
+        ShardState::Failed => StateLabel::new("✗", "failed", Tone::Error),
+        ShardState::TearingDown => StateLabel::new("↓", "tearing down", Tone::Active),
+        ShardState::TeardownFailed => StateLabel::new("✗", "teardown failed", Tone::Error),
+    }
+}
+
+pub(crate) fn host_label(status: HostStatus) -> StateLabel {
+    match status {
+        HostStatus::Enrolled => StateLabel::new("○", "enrolled", Tone::Active),
+        HostStatus::Online => StateLabel::new("●", "online", Tone::Success),
+        HostStatus::Offline => StateLabel::new("✗", "offline", Tone::Error),
+        HostStatus::Decommissioned => StateLabel::new("–", "decommissioned", Tone::Dim),
+    }
+}
+
+pub(crate) fn operation_label(state: OperationState) -> StateLabel {
+    match state {
+        OperationState::Queued => StateLabel::new("○", "queued", Tone::Active),
+        OperationState::Running => StateLabel::new("▶", "running", Tone::Active),
+        OperationState::Succeeded => StateLabel::new("✓", "succeeded", Tone::Success),
+        OperationState::Failed => StateLabel::new("✗", "failed", Tone::Error),
+        OperationState::TimedOut => StateLabel::new("!", "timed out", Tone::Error),
+        OperationState::Cancelled => StateLabel::new("–", "cancelled", Tone::Dim),
+    }
+}
+
+pub(crate) fn outcome_label(outcome: ShardOutcome) -> StateLabel {
+    match outcome {
+        ShardOutcome::Pending => StateLabel::new("○", "pending", Tone::Active),
+        ShardOutcome::Removed => StateLabel::new("✓", "removed", Tone::Success),
+        ShardOutcome::Absent => StateLabel::new("✓", "absent", Tone::Success),
+        ShardOutcome::Failed => StateLabel::new("✗", "failed", Tone::Error),
+    }
+}
+
+/// Formats the time since `at`: `3 min`. Less than a second is `0 s`.
+pub(crate) fn format_age(at: Timestamp, now: Timestamp) -> String {
+    let millis = u64::try_from(now.millis_since(at)).unwrap_or(0);
+    format_span(millis).unwrap_or_else(|| "0 s".to_owned())
+}
+
+/// Formats a time relative to `now`: `3 min ago`, `in 2 h`. Less than a second is `now`.
+pub(crate) fn format_relative(at: Timestamp, now: Timestamp) -> String {
+    let millis = now.millis_since(at);
+    match format_span(millis.unsigned_abs()) {
+        None => "now".to_owned(),
+        Some(span) if millis > 0 => format!("{span} ago"),
+        Some(span) => format!("in {span}"),
+    }
+}
+
+/// Formats a span in its largest unit. Returns `None` below a second.
+fn format_span(millis: u64) -> Option<String> {
+    let seconds = millis / 1000;
+    Some(match seconds {
+        0 => return None,
+        1..60 => format!("{seconds} s"),
+        60..3600 => format!("{} min", seconds / 60),
+        3600..86_400 => format!("{} h", seconds / 3600),
+        _ => format!("{} d", seconds / 86_400),
+    })
+}
+
+/// Formats a duration in milliseconds: `0.4 s`, `12 s`, `3 min 5 s`.
+pub(crate) fn format_duration(millis: i64) -> String {
+    let millis = millis.max(0);
+    match millis / 1000 {
+        0..10 => format!("{}.{} s", millis / 1000, millis % 1000 / 100),
+        seconds @ 10..60 => format!("{seconds} s"),
+        seconds @ 60..3600 => format!("{} min {} s", seconds / 60, seconds % 60),
+        seconds => format!("{} h {} min", seconds / 3600, seconds % 3600 / 60),
+    }
+}
+
+/// Replaces control characters with spaces, so that text from other programs stays on one line and
+/// cannot send escape sequences to the terminal.
+pub(crate) fn strip_controls(text: &str) -> String {
+    text.replace(char::is_control, " ")
+}
+
+/// Shortens the timestamps in a text to the time of day: `2026-11-24T10:05:42.623Z` becomes
+/// `10:05:42Z`. The date is obvious in a live view.
+pub(crate) fn shorten_times(text: &str) -> String {
+    let shorten = |word: &str| {
+        let time = word.trim_end_matches([',', ':', ';']);
+        let is_time = time.len() == 24 && time.parse::<Timestamp>().is_ok();
+        if is_time {
+            format!("{}Z{}", &time[11..19], &word[time.len()..])
+        } else {
+            word.to_owned()
+        }
+    };
+    strip_controls(text)
+        .split(' ')
+        .map(shorten)
+        .collect::<Vec<_>>()
+        .join(" ")
+}
+
+/// Formats a number of deckies: `1 decky`, `2 deckies`.
+pub(crate) fn format_decky_count(count: usize) -> String {
+    match count {
+        1 => "1 decky".to_owned(),
+        _ => format!("{count} deckies"),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use scuttle_schemas::Timestamp;
+
+    use super::{
+        Colors, Tone, format_age, format_duration, format_relative, shorten_times, strip_controls,
+    };
+
+    #[test]
+    fn times_and_durations_are_shown_in_readable_units() {
+        let now = Timestamp::from_millis(1_000_000_000);
+        for (millis, text) in [
+            (0, "now"),
+            (-999, "now"),
+            (-1000, "1 s ago"),
+            (-59_999, "59 s ago"),
+            (-60_000, "1 min ago"),
+            (-3_600_000, "1 h ago"),
+            (-200_000_000, "2 d ago"),
+            (180_000, "in 3 min"),
+        ] {
+            assert_eq!(format_relative(now.plus_millis(millis), now), text);
+        }
+        for (millis, text) in [(180_000, "0 s"), (-999, "0 s"), (-60_000, "1 min")] {
+            assert_eq!(format_age(now.plus_millis(millis), now), text);
+        }
+        for (millis, text) in [
+            (-5, "0.0 s"),
+            (450, "0.4 s"),
+            (12_345, "12 s"),
+            (185_000, "3 min 5 s"),
+            (7_260_000, "2 h 1 min"),
+        ] {
+            assert_eq!(format_duration(millis), text);
+        }
+    }
+
+    #[test]
+    fn timestamps_in_a_text_are_shortened_to_the_time_of_day() {
+        let text = "the agent said at 2026-11-24T10:05:42.623Z: stopping, 0 of 1";
+        assert_eq!(
+            shorten_times(text),
+            "the agent said at 10:05:42Z: stopping, 0 of 1"
+        );
+        assert_eq!(shorten_times("no time"), "no time");
+    }
+
+    #[test]
+    fn control_characters_never_reach_the_terminal() {
+        assert_eq!(strip_controls("a\x1b[2Jb\nc\u{9b}d"), "a [2Jb c d");
+        assert_eq!(Colors::NONE.apply(Tone::Error, "x"), "x");
+        let enabled = Colors { enabled: true };
+        assert_eq!(enabled.apply(Tone::Error, "x"), "\x1b[31mx\x1b[0m");
+    }
+}

@@ -1,0 +1,62 @@
+//! Parsers of command-line values: states, as messages spell them, and timeouts. Names and ids are
+//! parsed by their own types in `scuttle_schemas`.
+
+use serde::de::DeserializeOwned;
+use serde::de::value::{Error, StrDeserializer};
+
+/// Parses a state as messages spell it. `-` stands for `_`.
+pub(crate) fn parse_state<T: DeserializeOwned>(text: &str) -> Result<T, String> {
+    let text = text.replace('-', "_");
+    let deserializer = StrDeserializer::<Error>::new(&text);
+    T::deserialize(deserializer).map_err(|error| error.to_string())
+}
+
+/// Parses a timeout in whole seconds: `90s`, `10m`, `1h 30m`.
+pub(crate) fn parse_timeout_s(text: &str) -> Result<u32, String> {
+    let max = scuttle_schemas::teardown::MAX_TIMEOUT_S;
+    let timeout = humantime::parse_duration(text)
+        .map_err(|error| format!("{error}; write it as 90s, 10m or 1h"))?;
+    match u32::try_from(timeout.as_secs()) {
+        Ok(seconds) if (1..=max).contains(&seconds) && timeout.subsec_nanos() == 0 => Ok(seconds),
+        _ => Err(format!(
+            "the timeout must be in whole seconds, from 1s to {}h",
+            max / 3600
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use scuttle_schemas::operations::OperationState;
+    use scuttle_schemas::shards::ShardState;
+
+    use super::{parse_state, parse_timeout_s};
+
+    #[test]
+    fn states_are_spelled_as_in_messages() {
+        assert_eq!(
+            parse_state("teardown_failed"),
+            Ok(ShardState::TeardownFailed)
+        );
+        assert_eq!(parse_state("tearing-down"), Ok(ShardState::TearingDown));
+        assert_eq!(parse_state("timed_out"), Ok(OperationState::TimedOut));
+        let error = parse_state::<OperationState>("done").expect_err("no such state");
+        assert!(error.contains("succeeded"), "{error}");
+    }
+
+    #[test]
+    fn a_timeout_is_in_whole_seconds_and_at_most_a_day() {
+        for (text, expected) in [
+            ("1s", 1),
+            ("90s", 90),
+            ("10m", 600),
+            ("1h 30m", 5400),
+            ("24h", 86_400),
+        ] {
+            assert_eq!(parse_timeout_s(text), Ok(expected), "{text}");
+        }
+        for text in ["", "600", "0s", "500ms", "1500ms", "25h", "-1s", "soon"] {
+            assert!(parse_timeout_s(text).is_err(), "{text}");
+        }
+    }
+}

@@ -1,0 +1,7 @@
+//! The full-screen view of `scuttle watch`.
+
+mod app;
+mod draw;
+pub(crate) mod screen;
+#[cfg(test)]
+mod tests;
