@@ -6,6 +6,7 @@
 //! and [`outbound`] sends the effects after the commit. No other code publishes.
 
 pub mod admission;
+pub mod app;
 pub mod clock;
 pub mod config;
 pub mod engine;
@@ -17,4 +18,5 @@ pub mod ops;
 pub mod outbound;
 pub mod partition;
 pub mod request;
+pub mod signals;
 pub mod store;

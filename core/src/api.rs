@@ -1,6 +1,4 @@
-//! What goes into a step and what comes out of it: the interface between the core and its caller.
-//!
-//! Only data types. The rules that produce them are in `requests`, `reports`, `time` and `broadcast`.
+//! What goes into a step and what comes out of it.
 
 use std::sync::Arc;
 
@@ -23,22 +21,21 @@ use serde::Serialize;
 use crate::record::change::Change;
 use crate::record::rows::Trace;
 
-/// Everything that can change the record or that reads it.
-///
-/// A report names the host of the subject on which it arrived, for which the NATS server vouches.
+/// Everything that can happen to the swarm's record. Reports name the host of their subject, which the
+/// NATS server vouches for.
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// The process has started. This must be the first step of every process.
+    /// This process began: the first step of all.
     Start,
-    /// Time has passed. See [`State::next_deadline`](crate::State::next_deadline).
+    /// Time has passed; see [`State::next_deadline`].
     Tick,
     /// `swarm.teardown`.
     Teardown {
         /// The request.
         request: TeardownRequest,
-        /// The id to use if the request creates an operation.
+        /// The id for a new operation.
         operation_id: OperationId,
-        /// The user for whom the NATS server vouches.
+        /// The user that the NATS server vouches for.
         requested_by: String,
         /// The idempotency key.
         key: Option<String>,
@@ -51,7 +48,7 @@ pub enum Input {
     Enroll {
         /// The request.
         request: EnrollRequest,
-        /// The id to use for a new host if the request does not give one.
+        /// The id for a new host, where the request gives none.
         host: HostId,
     },
     /// `swarm.hosts.decommission`.
@@ -64,20 +61,19 @@ pub enum Input {
     OperationsList(OperationsListRequest),
     /// `swarm.operations.get`.
     OperationGet(OperationGetRequest),
-    /// A list request from the leader of another partition, which needs a linearizable reply: the step
-    /// forces an append to the journal. A deposed leader that does not know yet that it was replaced
-    /// fails to append, and so does not reply with outdated records.
+    /// A list that is asked for by the leader of another partition. It is answered after an append: so that whoever was followed
+    /// without knowing it does not answer with what the next one has changed since.
     Linearizable(Box<Input>),
     /// `agent.<host_uuid>.progress`.
     Progress {
-        /// The host in the subject.
+        /// The host of the subject.
         host: HostId,
         /// The report.
         progress: TeardownProgress,
     },
     /// `agent.<host_uuid>.results`.
     Result {
-        /// The host in the subject.
+        /// The host of the subject.
         host: HostId,
         /// The report.
         result: TeardownResult,
@@ -86,33 +82,32 @@ pub enum Input {
     },
     /// `agent.<host_uuid>.heartbeat`.
     Heartbeat {
-        /// The host in the subject.
+        /// The host of the subject.
         host: HostId,
         /// The report.
         heartbeat: Heartbeat,
     },
-    /// A broadcast from the leader of another partition, to be published under this partition's next
-    /// revision.
+    /// The leader of another partition told something: it is told on, under a revision of this one's.
     Relay {
-        /// The partition that the broadcast comes from.
+        /// Which.
         from: Partition,
-        /// The broadcast.
+        /// What.
         broadcast: RelayedBroadcast,
-        /// The broadcast's trace context.
+        /// Its trace context.
         trace: Option<Trace>,
     },
 }
 
-/// One message to send once the batch is durable. The order of effects is the order of sending.
+/// What a batch asks the shell to do, once it is durable. In order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Publish a command to an agent.
+    /// Publish to an agent.
     Command {
         /// The agent's host.
         host: HostId,
-        /// The command.
+        /// What to tell it.
         command: AgentCommand,
-        /// The trace context of the request that caused the command.
+        /// The trace context of the request that caused it.
         trace: Option<Trace>,
     },
     /// Publish on `shards.updated`.
@@ -121,24 +116,24 @@ pub enum Effect {
     HostsUpdated(HostsUpdated),
     /// Publish on `operations.updated`.
     OperationsUpdated(OperationsUpdated, Option<Trace>),
-    /// Publish a broadcast of another partition.
+    /// Publish what another partition told.
     Relayed {
-        /// The revision that replaces the broadcast's own.
+        /// The revision under which it is told, in the place of its own.
         revision: u64,
-        /// The broadcast.
+        /// What it told.
         broadcast: RelayedBroadcast,
-        /// The broadcast's trace context.
+        /// Its trace context.
         trace: Option<Trace>,
     },
 }
 
-/// The reply to a request or report.
+/// An answer to whoever sent a step's input.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Reply {
     /// To `swarm.teardown`.
     Teardown(TeardownAccepted),
-    /// To `swarm.teardown` with `dry_run`.
+    /// To a dry run of it.
     Plan(TeardownPlan),
     /// To `swarm.operations.cancel`.
     Cancelled(Box<CancelAccepted>),
@@ -158,24 +153,21 @@ pub enum Reply {
     Recorded(ResultRecorded),
     /// To a heartbeat.
     Heartbeat(HeartbeatAccepted),
-    /// To any request or report that was rejected. On the wire it is the `error` of an
-    /// `ErrorReplyBody`.
+    /// To anything that was refused; travels in a `ErrorReplyBody`.
     #[serde(skip)]
     Rejected(ErrorReply),
 }
 
-/// The end of a batch of steps.
-///
-/// No reply of the batch and none of the `effects` may be sent before all `changes` are durable.
+/// The end of a batch: what must be on disk before any reply or effect of the batch leaves.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Commit {
-    /// The changes to make durable, all or none of them. If empty, there is nothing to write.
+    /// To be made durable, all or nothing. Empty: nothing to write.
     pub changes: Vec<Change>,
-    /// The messages to send after that, in this order.
+    /// What the batch asks the shell to do then.
     pub effects: Vec<Effect>,
 }
 
-/// The subject of a broadcast.
+/// What a broadcast is about.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
     /// `shards.updated`.
@@ -186,15 +178,15 @@ pub enum Topic {
     Operations,
 }
 
-/// A broadcast that the leader of another partition has sent.
+/// A broadcast of another partition's leader.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayedBroadcast {
-    /// The subject to publish the broadcast on.
+    /// What it is about.
     pub topic: Topic,
-    /// The revision that the other partition gave to the broadcast.
+    /// Its revision, by the count of that partition.
     pub revision: u64,
-    /// Whether the broadcast only repeats the last revision of an idle subject.
+    /// It only repeats the last revision.
     pub is_repeat: bool,
-    /// The whole message as JSON.
+    /// All of it, as JSON.
     pub message: Arc<[u8]>,
 }

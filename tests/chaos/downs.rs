@@ -12,8 +12,8 @@ use scuttle_schemas::{Partition, PartitionCount, Timestamp};
 
 use crate::audit::SKEW_MS;
 
-const LEADS: &str = "INFO it leads from now on";
-const LEADS_NO_MORE: &str = "WARN it leads no more";
+const LEADS: &str = "INFO became leader";
+const LEADS_NO_MORE: &str = "WARN stepped down";
 
 /// What its log says when it starts, when its connection goes and comes, and when it leads and leads no more.
 const SAID: [&str; 5] = [
@@ -21,7 +21,7 @@ const SAID: [&str; 5] = [
     LEADS,
     LEADS_NO_MORE,
     "WARN the NATS server is away",
-    "INFO the NATS server is connected",
+    "INFO reconnected to the NATS server",
 ];
 
 /// Before what is said of one of several partitions; then its number, and the end.
@@ -158,10 +158,10 @@ mod tests {
     const LOG: &str = "\
 2026-11-24T06:05:13.062023Z  INFO loaded 0 hosts, 0 shards, 0 open operations from /d
 2026-11-24T06:05:13.300000Z  INFO ready
-2026-11-24T06:05:13.400000Z  INFO it leads from now on
+2026-11-24T06:05:13.400000Z  INFO became leader
 {\"timestamp\":\"2026-11-24T06:05:20.000000Z\",\"message\":\"INFO loaded nothing\"}
-2026-11-24T06:06:00.962265Z  WARN the NATS server is away: reconnecting until it is back
-2026-11-24T06:06:01.148219Z  INFO the NATS server is connected
+2026-11-24T06:06:00.962265Z  WARN lost the NATS server: reconnecting until it is back
+2026-11-24T06:06:01.148219Z  INFO reconnected to the NATS server
 ";
 
     #[test]
@@ -206,11 +206,11 @@ mod tests {
     #[test]
     fn who_leads_which_partition_is_in_the_log() {
         const LOG: &str = "\
-2026-11-24T06:05:13.400000Z  INFO partition{number=0}: it leads from now on
-2026-11-24T06:05:14.400000Z  INFO partition{number=1}: it leads from now on
-2026-11-24T06:05:15.400000Z  WARN partition{number=0}: it leads no more: its lease is over
-2026-11-24T06:05:16.400000Z  INFO partition{number=3}: it leads from now on
-{\"timestamp\":\"2026-11-24T06:05:20.000000Z\",\"message\":\"INFO it leads from now on\"}
+2026-11-24T06:05:13.400000Z  INFO partition{number=0}: became leader
+2026-11-24T06:05:14.400000Z  INFO partition{number=1}: became leader
+2026-11-24T06:05:15.400000Z  WARN partition{number=0}: stepped down: lease expired
+2026-11-24T06:05:16.400000Z  INFO partition{number=3}: became leader
+{\"timestamp\":\"2026-11-24T06:05:20.000000Z\",\"message\":\"INFO became leader\"}
 ";
         let of = PartitionCount::new(4).expect("valid");
         let led: Vec<_> = led_since(LOG, of)
@@ -218,7 +218,7 @@ mod tests {
             .map(Partition::index)
             .collect();
         assert_eq!(led, [1, 3]);
-        let whole = "2026-11-24T06:05:13.400000Z  INFO it leads from now on\n";
+        let whole = "2026-11-24T06:05:13.400000Z  INFO became leader\n";
         assert_eq!(led_since(whole, PartitionCount::ONE).len(), 1);
     }
 }

@@ -319,8 +319,8 @@ async fn finish(
         resumed: did(|action| matches!(action, Action::Started { resumed: true, .. })),
         listings,
         unregistered: findings.unregistered,
-        terms: downs::said(&stage.logs(), "it leads from now on")?,
-        refused: downs::said(&stage.logs(), "it leads no more: another controller")?,
+        terms: downs::said(&stage.logs(), "became leader")?,
+        refused: downs::said(&stage.logs(), "stepped down: another controller")?,
         losses: &losses,
     }
     .print();

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use anyhow::{Result, ensure};
-use scuttle_controller::engine::TOO_LONG_JOURNAL;
+use scuttle_controller::engine::FORCED_CHECKPOINT_THRESHOLD;
 use scuttle_schemas::subjects;
 
 use super::store;
@@ -47,7 +47,7 @@ pub(super) async fn run(
                 // It was too long all the time, and was kept from growing longer.
                 let journal = store::journal_len(&ended.data_dir())?;
                 ensure!(
-                    journal.abs_diff(TOO_LONG_JOURNAL) < NEAR,
+                    journal.abs_diff(FORCED_CHECKPOINT_THRESHOLD) < NEAR,
                     "the journal was not moved all the time: it has {journal} changes"
                 );
             }

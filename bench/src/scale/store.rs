@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::time::Instant;
 
 use anyhow::{Context, Result};
-use scuttle_controller::engine::TOO_LONG_JOURNAL;
+use scuttle_controller::engine::FORCED_CHECKPOINT_THRESHOLD;
 use scuttle_controller::store::{FILE_NAME, RedbStore, Snapshot, Store, StoreError};
 use scuttle_core::Change;
 use serde::{Deserialize, Serialize};
@@ -44,7 +44,7 @@ pub(super) fn lengthen_journal(data_dir: &Path) -> Result<()> {
         Ok(())
     })?;
     let mut batches = shards.chunks(BATCH).cycle();
-    while store.journal_len() < TOO_LONG_JOURNAL + MORE {
+    while store.journal_len() < FORCED_CHECKPOINT_THRESHOLD + MORE {
         store.append(batches.next().context("there are shards")?)?;
     }
     drop(store);

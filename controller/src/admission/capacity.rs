@@ -1,112 +1,111 @@
-//! The way into the engine, with room for so much and no more. What takes up room is counted until its
-//! answer has left: while it waits, is decided, is made durable and is sent. Whom a message comes from, and
-//! what is answered to one that finds no room, is known in `inbound`.
+//! Bounds on the work in progress. An input holds a [`Permit`] from its arrival until its reply has been
+//! sent: while it waits, is decided, is made durable and is sent. What a requester without a permit gets
+//! is in `request`.
+//!
+//! The counters are plain atomics instead of `tokio::sync::Semaphore`, since every request takes two
+//! permits: a semaphore more than doubled the time for that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::time::Instant;
 
 use scuttle_core::Input;
 
-use crate::admission::host_rate_limit::{Share, Shares};
-use crate::engine::Job;
+use crate::admission::host_rate_limit::{HostRateLimit, HostRateLimiter};
 
-/// How many inputs of each kind, and how many bytes of payload in all, are in hand at the most.
+/// The most inputs of each kind, and the most payload bytes, that are in progress at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Requests of operators that change something.
+    /// Operator requests that change something.
     pub changes: usize,
-    /// Reports of agents.
+    /// Agent reports.
     pub reports: usize,
     /// Requests that only read.
     pub reads: usize,
-    /// What other partitions' leaders tell.
+    /// Broadcasts relayed by other partitions' leaders.
     pub relays: usize,
-    /// Bytes of those requests.
-    pub bytes: usize,
-    /// Bytes of the reports.
+    /// Payload bytes of changes and reads.
+    pub request_bytes: usize,
+    /// Payload bytes of reports.
     pub report_bytes: usize,
-    /// Bytes of what other leaders tell.
+    /// Payload bytes of relayed broadcasts.
     pub relay_bytes: usize,
-    /// What is read of the reports of one host.
-    pub share: Share,
+    /// The limit for the reports of one host.
+    pub host_rate: HostRateLimit,
 }
 
 impl Limits {
-    /// The controller's.
+    /// The limits of a controller in production.
     ///
-    /// Changes and reports: each about a fifth of a second of the engine's work, so that a requester is told
-    /// `overloaded` before it loses patience. They are counted apart, so that no flood of the agents shuts
-    /// out the operators, or the other way round. Reads have room of their own, so that lists are
-    /// answered while changes are refused; there is less of it, since an answer may take up to 1 MB of
-    /// memory until it is sent. Bytes: requests are short; reports are the inventories of a few hundred large hosts
-    /// at once; what a payload becomes takes several times its memory. What other leaders tell and finds no room, whoever follows
-    /// the swarm lists anew.
+    /// - Changes and reports: each about 0.2 s of the engine's work, so that a requester is rejected with
+    ///   `overloaded` before it gives up. They are counted separately, so that a flood from the agents
+    ///   does not lock out the operators, or the other way round.
+    /// - Reads have a separate limit, so that lists are served while changes are rejected. The limit is
+    ///   lower, because a reply may hold 1 MB of memory until it is sent.
+    /// - Bytes: requests are short. Reports are the inventories of a few hundred large hosts at once; a
+    ///   decoded payload takes several times its size in memory.
+    /// - RelayedBroadcast broadcasts beyond the limit are dropped, and subscribers list again.
     pub const STANDARD: Self = Self {
         changes: 8192,
         reports: 8192,
         reads: 256,
         relays: 1024,
-        bytes: 16 << 20,
+        request_bytes: 16 << 20,
         report_bytes: 64 << 20,
         relay_bytes: 64 << 20,
-        share: Share::STANDARD,
+        host_rate: HostRateLimit::STANDARD,
     };
 }
 
-/// A sender of the engine's inbox; clones share its limits.
-#[derive(Debug)]
-pub struct Inbox<R> {
-    jobs: SyncSender<Job<R>>,
-    rooms: Arc<Rooms>,
-}
+/// Hands out permits; clones share the limits.
+#[derive(Debug, Clone)]
+pub struct Capacity(Arc<Pools>);
 
 #[derive(Debug)]
-struct Rooms {
-    changes: Gauge,
-    reports: Gauge,
-    reads: Gauge,
-    relays: Gauge,
-    bytes: Gauge,
-    report_bytes: Gauge,
-    relay_bytes: Gauge,
-    shares: Shares,
+struct Pools {
+    changes: Pool,
+    reports: Pool,
+    reads: Pool,
+    relays: Pool,
+    request_bytes: Pool,
+    report_bytes: Pool,
+    relay_bytes: Pool,
+    host_rates: HostRateLimiter,
 }
 
-/// How much is taken up, of how much there is.
+/// An amount in use, and its limit.
 #[derive(Debug)]
-struct Gauge {
-    taken: AtomicUsize,
-    most: usize,
+struct Pool {
+    used: AtomicUsize,
+    limit: usize,
 }
 
-impl Gauge {
-    fn new(most: usize) -> Self {
-        let taken = AtomicUsize::new(0);
-        Self { taken, most }
+impl Pool {
+    fn new(limit: usize) -> Self {
+        let used = AtomicUsize::new(0);
+        Self { used, limit }
     }
 
-    /// Takes all of it up, or nothing.
-    fn take(&self, amount: usize) -> bool {
-        let more = |taken: usize| taken.checked_add(amount).filter(|sum| *sum <= self.most);
-        let taken = (self.taken).fetch_update(Ordering::Relaxed, Ordering::Relaxed, more);
+    /// Takes the whole amount, or nothing if the amount does not fit.
+    fn try_take(&self, amount: usize) -> bool {
+        let add = |used: usize| used.checked_add(amount).filter(|sum| *sum <= self.limit);
+        let taken = (self.used).fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
         taken.is_ok()
     }
 
-    fn depth(&self) -> Depth {
-        Depth {
-            taken: self.taken.load(Ordering::Relaxed),
-            most: self.most,
-        }
+    fn release(&self, amount: usize) {
+        self.used.fetch_sub(amount, Ordering::Relaxed);
     }
 
-    fn give_back(&self, amount: usize) {
-        self.taken.fetch_sub(amount, Ordering::Relaxed);
+    fn usage(&self) -> Usage {
+        Usage {
+            used: self.used.load(Ordering::Relaxed),
+            limit: self.limit,
+        }
     }
 }
 
-/// Which count an input is in.
+/// Which limit an input counts against.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Change,
@@ -135,8 +134,8 @@ impl Kind {
     }
 }
 
-impl Rooms {
-    fn of(&self, kind: Kind) -> &Gauge {
+impl Pools {
+    fn messages(&self, kind: Kind) -> &Pool {
         match kind {
             Kind::Change => &self.changes,
             Kind::Report => &self.reports,
@@ -145,180 +144,147 @@ impl Rooms {
         }
     }
 
-    fn bytes_of(&self, kind: Kind) -> &Gauge {
+    fn bytes(&self, kind: Kind) -> &Pool {
         match kind {
             Kind::Report => &self.report_bytes,
             Kind::Relay => &self.relay_bytes,
-            Kind::Change | Kind::Read => &self.bytes,
+            Kind::Change | Kind::Read => &self.request_bytes,
         }
-    }
-
-    /// Takes all of it up, or nothing.
-    fn take(&self, kind: Kind, bytes: usize) -> bool {
-        let taken = self.of(kind).take(1);
-        if taken && !self.bytes_of(kind).take(bytes) {
-            self.of(kind).give_back(1);
-            return false;
-        }
-        taken
     }
 }
 
-/// Room that an input takes up, until this is dropped.
+/// The right of one input to be in progress. Dropping the permit gives the capacity back.
 #[derive(Debug)]
-pub struct Room {
-    rooms: Arc<Rooms>,
+pub struct Permit {
+    pools: Arc<Pools>,
     kind: Kind,
     bytes: usize,
 }
 
-impl Drop for Room {
+impl Drop for Permit {
     fn drop(&mut self) {
-        self.rooms.of(self.kind).give_back(1);
-        self.rooms.bytes_of(self.kind).give_back(self.bytes);
+        self.pools.messages(self.kind).release(1);
+        self.pools.bytes(self.kind).release(self.bytes);
     }
 }
 
-/// How much of a room is taken up, of how much there is.
+/// How much of one limit is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Depth {
-    /// Now.
-    pub taken: usize,
-    /// At the most.
-    pub most: usize,
+pub struct Usage {
+    pub used: usize,
+    pub limit: usize,
 }
 
-impl Depth {
-    /// Of two rooms together.
-    pub(crate) fn and(self, other: Self) -> Self {
+impl Usage {
+    /// Adds the usage of another partition.
+    pub(crate) fn add(self, other: Self) -> Self {
         Self {
-            taken: self.taken + other.taken,
-            most: self.most + other.most,
+            used: self.used + other.used,
+            limit: self.limit + other.limit,
         }
     }
 }
 
-/// A look at the rooms of an inbox, which does not keep it open.
-#[derive(Debug, Clone)]
-pub struct Depths(Arc<Rooms>);
+/// The usage of each kind of input, by the name that metrics give it.
+pub type UsageByKind = Vec<(&'static str, Usage)>;
 
-/// What is called how, and its depth.
-pub type Named = Vec<(&'static str, Depth)>;
-
-impl Depths {
-    /// All of them: counted in messages, and in bytes of payload.
-    pub fn all(&self) -> (Named, Named) {
-        let rooms = &self.0;
-        let messages = vec![
-            ("changes", rooms.changes.depth()),
-            ("reports", rooms.reports.depth()),
-            ("reads", rooms.reads.depth()),
-            ("relays", rooms.relays.depth()),
-        ];
-        let bytes = vec![
-            ("requests", rooms.bytes.depth()),
-            ("reports", rooms.report_bytes.depth()),
-            ("relays", rooms.relay_bytes.depth()),
-        ];
-        (messages, bytes)
-    }
+/// How much of every limit is in use.
+#[derive(Debug, Default)]
+pub struct CapacityUsage {
+    /// Counted in messages.
+    pub messages: UsageByKind,
+    /// Counted in bytes of payload.
+    pub bytes: UsageByKind,
 }
 
-/// Why there is no room for a report.
+/// Why an input got no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Full {
-    /// Its host has had all that one host may have for now.
-    Share,
-    /// All of them together have all there is.
-    Room,
+pub enum AdmissionError {
+    /// The host is over its rate limit.
+    RateLimited,
+    /// The capacity that all inputs of its kind share is exhausted.
+    Overloaded,
 }
 
-/// The engine is gone.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Gone;
-
-impl<R> Inbox<R> {
-    /// An inbox, and the engine's end of it.
-    pub fn new(limits: Limits) -> (Self, Receiver<Job<R>>) {
+impl Capacity {
+    pub fn new(limits: Limits) -> Self {
         let Limits {
             changes,
             reports,
             reads,
             relays,
-            bytes,
+            request_bytes,
             report_bytes,
             relay_bytes,
-            share,
+            host_rate,
         } = limits;
-        // Whatever has a place has one here, too.
-        let (jobs, engine) = sync_channel(changes + reports + reads + relays);
-        let rooms = Arc::new(Rooms {
-            changes: Gauge::new(changes),
-            reports: Gauge::new(reports),
-            reads: Gauge::new(reads),
-            relays: Gauge::new(relays),
-            bytes: Gauge::new(bytes),
-            report_bytes: Gauge::new(report_bytes),
-            relay_bytes: Gauge::new(relay_bytes),
-            shares: Shares::new(share),
-        });
-        (Self { jobs, rooms }, engine)
+        Self(Arc::new(Pools {
+            changes: Pool::new(changes),
+            reports: Pool::new(reports),
+            reads: Pool::new(reads),
+            relays: Pool::new(relays),
+            request_bytes: Pool::new(request_bytes),
+            report_bytes: Pool::new(report_bytes),
+            relay_bytes: Pool::new(relay_bytes),
+            host_rates: HostRateLimiter::new(host_rate),
+        }))
     }
 
-    /// How full it is, for whoever watches.
-    pub fn depths(&self) -> Depths {
-        Depths(self.rooms.clone())
+    /// Returns the most inputs that can hold a permit at once. A queue of this length never rejects an
+    /// input that has a permit.
+    pub fn max_messages(&self) -> usize {
+        let pools = &self.0;
+        let counted = [&pools.changes, &pools.reports, &pools.reads, &pools.relays];
+        counted.iter().map(|pool| pool.limit).sum()
     }
 
-    /// Takes up room for a request whose payload had so many bytes, if there is room: the requester keeps it
-    /// until it has been answered.
-    pub fn room(&self, input: &Input, bytes: usize) -> Option<Room> {
-        let kind = Kind::of(input);
-        self.rooms.take(kind, bytes).then(|| Room {
-            rooms: self.rooms.clone(),
-            kind,
-            bytes,
-        })
-    }
-
-    /// Takes up room for a report of a host, which need not have been read yet.
+    /// Takes a permit for an input whose payload had `bytes` bytes.
     ///
     /// # Errors
-    /// There is none.
-    pub fn report_room(&self, host: &str, bytes: usize) -> Result<Room, Full> {
-        if !self.rooms.shares.take(host, bytes, Instant::now()) {
-            return Err(Full::Share);
-        }
-        let kind = Kind::Report;
-        if !self.rooms.take(kind, bytes) {
-            return Err(Full::Room);
-        }
-        let rooms = self.rooms.clone();
-        Ok(Room { rooms, kind, bytes })
+    /// `Overloaded` if the shared capacity is exhausted.
+    pub fn admit(&self, input: &Input, bytes: usize) -> Result<Permit, AdmissionError> {
+        self.take(Kind::of(input), bytes)
     }
 
-    /// Hands an input to the engine; `requester` has the room that was taken up for it.
+    /// Takes a permit for a report of `host`, which need not have been decoded.
     ///
     /// # Errors
-    /// The engine is gone; here is the requester again.
-    pub fn send(&self, input: Input, requester: R) -> Result<(), (R, Gone)> {
-        let job = Job {
-            input,
-            requester: Some(requester),
-        };
-        self.jobs.try_send(job).or_else(|refused| match refused {
-            TrySendError::Disconnected(job) | TrySendError::Full(job) => job
-                .requester
-                .map_or(Ok(()), |requester| Err((requester, Gone))),
-        })
+    /// If the host is over its rate limit or the shared capacity is exhausted.
+    pub fn admit_report(&self, host: &str, bytes: usize) -> Result<Permit, AdmissionError> {
+        if !self.0.host_rates.try_take(host, bytes, Instant::now()) {
+            return Err(AdmissionError::RateLimited);
+        }
+        self.take(Kind::Report, bytes)
     }
-}
 
-impl<R> Clone for Inbox<R> {
-    fn clone(&self) -> Self {
-        Self {
-            jobs: self.jobs.clone(),
-            rooms: self.rooms.clone(),
+    /// Takes one message and its bytes, or nothing.
+    fn take(&self, kind: Kind, bytes: usize) -> Result<Permit, AdmissionError> {
+        let pools = &self.0;
+        if !pools.messages(kind).try_take(1) {
+            return Err(AdmissionError::Overloaded);
+        }
+        if !pools.bytes(kind).try_take(bytes) {
+            pools.messages(kind).release(1);
+            return Err(AdmissionError::Overloaded);
+        }
+        let pools = pools.clone();
+        Ok(Permit { pools, kind, bytes })
+    }
+
+    pub fn usage(&self) -> CapacityUsage {
+        let pools = &self.0;
+        CapacityUsage {
+            messages: vec![
+                ("changes", pools.changes.usage()),
+                ("reports", pools.reports.usage()),
+                ("reads", pools.reads.usage()),
+                ("relays", pools.relays.usage()),
+            ],
+            bytes: vec![
+                ("requests", pools.request_bytes.usage()),
+                ("reports", pools.report_bytes.usage()),
+                ("relays", pools.relay_bytes.usage()),
+            ],
         }
     }
 }

@@ -1,5 +1,5 @@
-//! How much of one host is read, so that an agent that has gone wrong takes neither the time nor the room of the others.
-//! Room for all of them together is in `inbox`.
+//! The rate limit for the reports of one host, so that a faulty agent takes neither the time nor the
+//! capacity of the others. Limits for all hosts together are in `capacity`.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,112 +8,125 @@ use std::time::{Duration, Instant};
 use scuttle_schemas::MAX_HEARTBEAT_BYTES;
 use scuttle_schemas::agents::MAX_PAGES;
 
-/// How often hosts that have said nothing for a while are forgotten.
-const SWEEP: Duration = Duration::from_secs(1);
+/// How often hosts whose bucket is full again are forgotten.
+const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// How much of one host is read at once, and how much of that comes back each second.
+/// The size of each host's token bucket, and how fast the bucket refills.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Share {
-    /// Reports at once, and each second.
+pub struct HostRateLimit {
+    /// Reports in a burst, and reports per second.
     pub reports: u64,
-    /// Bytes of their payloads at once.
-    pub bytes: u64,
-    /// Bytes that come back each second.
-    pub bytes_a_second: u64,
+    /// Payload bytes in a burst.
+    pub burst_bytes: u64,
+    /// Payload bytes per second.
+    pub bytes_per_second: u64,
 }
 
-impl Share {
-    /// The controller's: an agent in order does not come to it, whatever it has to say. Reports: several times what an
-    /// agent makes that does nothing but tear down; to read and answer so many takes some thousandths of a second.
-    /// Bytes: the longest inventory, half of the room that there is for reports; and then what is read in a
-    /// hundredth of each second.
+impl HostRateLimit {
+    /// The limit of a controller in production. An agent that works correctly never reaches it.
+    ///
+    /// - Reports: several times what an agent sends that does nothing but tear down. Decoding and
+    ///   replying to this many takes a few milliseconds.
+    /// - Burst bytes: the longest possible inventory, which is half of the capacity for all reports.
+    /// - Bytes per second: what is decoded in a hundredth of a second.
     pub const STANDARD: Self = Self {
         reports: 1024,
-        bytes: (MAX_PAGES as usize * MAX_HEARTBEAT_BYTES) as u64,
-        bytes_a_second: 2 << 20,
+        burst_bytes: (MAX_PAGES as usize * MAX_HEARTBEAT_BYTES) as u64,
+        bytes_per_second: 2 << 20,
     };
 }
 
-/// What has been taken of each host lately.
+/// The token buckets of all hosts.
 #[derive(Debug)]
-pub(crate) struct Shares {
-    most: Share,
-    // Held for a look into the map, never across an await.
+pub(crate) struct HostRateLimiter {
+    limit: HostRateLimit,
+    // Held for one lookup, never across an await.
     hosts: Mutex<Hosts>,
 }
 
 #[derive(Debug)]
 struct Hosts {
-    swept: Instant,
-    /// Only hosts that have not all of their share again: as many as the server's permissions let speak.
-    taken: HashMap<Box<str>, Taken>,
+    swept_at: Instant,
+    /// Only hosts whose bucket is not full. Bounded by the number of hosts that the NATS server's
+    /// permissions let publish.
+    buckets: HashMap<Box<str>, TokenBucket>,
 }
 
-/// In thousandths, so that what comes back in a millisecond is whole.
+/// What a host has used and not regained yet, in thousandths, so that the amount regained in one
+/// millisecond is a whole number.
 #[derive(Debug)]
-struct Taken {
-    reports: u64,
-    bytes: u64,
-    at: Instant,
+struct TokenBucket {
+    used_reports: u64,
+    used_bytes: u64,
+    refilled_at: Instant,
 }
 
-impl Taken {
-    /// Gives back what has come back by now.
-    fn settle(&mut self, most: &Share, now: Instant) {
-        let past = now.saturating_duration_since(self.at);
-        let millis = u64::try_from(past.as_millis()).unwrap_or(u64::MAX);
-        if millis > 0 {
-            let back = |rate: u64| rate.saturating_mul(millis);
-            self.reports = self.reports.saturating_sub(back(most.reports));
-            self.bytes = self.bytes.saturating_sub(back(most.bytes_a_second));
-            self.at = now;
+impl TokenBucket {
+    fn full(now: Instant) -> Self {
+        Self {
+            used_reports: 0,
+            used_bytes: 0,
+            refilled_at: now,
         }
     }
 
-    /// Takes one report of so many bytes, or nothing.
-    fn take(&mut self, most: &Share, bytes: usize) -> bool {
-        let reports = self.reports + 1000;
-        let bytes = self.bytes.saturating_add(bytes as u64 * 1000);
-        let fits = reports <= most.reports * 1000 && bytes <= most.bytes * 1000;
+    fn is_full(&self) -> bool {
+        self.used_reports == 0 && self.used_bytes == 0
+    }
+
+    /// Adds the tokens for the time since the last refill.
+    fn refill(&mut self, limit: &HostRateLimit, now: Instant) {
+        let elapsed = now.saturating_duration_since(self.refilled_at);
+        let millis = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
+        if millis > 0 {
+            let regained = |rate: u64| rate.saturating_mul(millis);
+            self.used_reports = self.used_reports.saturating_sub(regained(limit.reports));
+            let bytes = regained(limit.bytes_per_second);
+            self.used_bytes = self.used_bytes.saturating_sub(bytes);
+            self.refilled_at = now;
+        }
+    }
+
+    /// Takes one report of `bytes` bytes, or nothing.
+    fn try_take(&mut self, limit: &HostRateLimit, bytes: usize) -> bool {
+        let reports = self.used_reports + 1000;
+        let bytes = self.used_bytes.saturating_add(bytes as u64 * 1000);
+        let fits = reports <= limit.reports * 1000 && bytes <= limit.burst_bytes * 1000;
         if fits {
-            (self.reports, self.bytes) = (reports, bytes);
+            (self.used_reports, self.used_bytes) = (reports, bytes);
         }
         fits
     }
 }
 
-impl Shares {
-    pub(crate) fn new(most: Share) -> Self {
+impl HostRateLimiter {
+    pub(crate) fn new(limit: HostRateLimit) -> Self {
         let hosts = Mutex::new(Hosts {
-            swept: Instant::now(),
-            taken: HashMap::new(),
+            swept_at: Instant::now(),
+            buckets: HashMap::new(),
         });
-        Self { most, hosts }
+        Self { limit, hosts }
     }
 
-    /// Takes one report of so many bytes, or nothing.
-    pub(crate) fn take(&self, host: &str, bytes: usize, now: Instant) -> bool {
+    /// Takes one report of `bytes` bytes from the host's bucket, or nothing.
+    pub(crate) fn try_take(&self, host: &str, bytes: usize, now: Instant) -> bool {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
-        let Hosts { swept, taken } = &mut *hosts;
-        if now.saturating_duration_since(*swept) >= SWEEP {
-            *swept = now;
-            taken.retain(|_, taken| {
-                taken.settle(&self.most, now);
-                taken.reports > 0 || taken.bytes > 0
+        let Hosts { swept_at, buckets } = &mut *hosts;
+        if now.saturating_duration_since(*swept_at) >= SWEEP_INTERVAL {
+            *swept_at = now;
+            buckets.retain(|_, bucket| {
+                bucket.refill(&self.limit, now);
+                !bucket.is_full()
             });
         }
-        let Some(known) = taken.get_mut(host) else {
-            let mut new = Taken {
-                reports: 0,
-                bytes: 0,
-                at: now,
-            };
-            let fits = new.take(&self.most, bytes);
-            taken.insert(host.into(), new);
+        let Some(bucket) = buckets.get_mut(host) else {
+            let mut bucket = TokenBucket::full(now);
+            let fits = bucket.try_take(&self.limit, bytes);
+            buckets.insert(host.into(), bucket);
             return fits;
         };
-        known.settle(&self.most, now);
-        known.take(&self.most, bytes)
+        bucket.refill(&self.limit, now);
+        bucket.try_take(&self.limit, bytes)
     }
 }
 
@@ -121,32 +134,35 @@ impl Shares {
 mod tests {
     use std::time::{Duration, Instant};
 
-    use super::{Share, Shares};
+    use super::{HostRateLimit, HostRateLimiter};
 
     #[test]
-    fn a_host_has_its_share_whatever_another_takes_and_it_comes_back() {
-        let shares = Shares::new(Share {
+    fn each_host_has_a_separate_bucket_that_refills() {
+        let limiter = HostRateLimiter::new(HostRateLimit {
             reports: 3,
-            bytes: 100,
-            bytes_a_second: 10,
+            burst_bytes: 100,
+            bytes_per_second: 10,
         });
         let start = Instant::now();
         let after = |millis| start + Duration::from_millis(millis);
-        let take = |host, bytes| shares.take(host, bytes, start);
+        let take = |host, bytes| limiter.try_take(host, bytes, start);
         assert!(take("a", 10));
         assert!(!take("a", 91), "too many bytes");
         assert!(take("a", 90) && take("a", 0));
         assert!(!take("a", 0), "too many reports");
-        assert!(take("b", 100), "another host's share");
+        assert!(take("b", 100), "the bucket of another host");
         assert!(!take("b", 1));
 
-        assert!(!shares.take("a", 0, after(333)));
-        assert!(shares.take("a", 0, after(334)));
-        assert!(!shares.take("a", 11, after(1_000)), "ten bytes in a second");
-        assert!(shares.take("a", 10, after(1_000)));
+        assert!(!limiter.try_take("a", 0, after(333)));
+        assert!(limiter.try_take("a", 0, after(334)));
+        assert!(
+            !limiter.try_take("a", 11, after(1_000)),
+            "ten bytes refill in a second"
+        );
+        assert!(limiter.try_take("a", 10, after(1_000)));
 
-        assert!(shares.take("c", 0, after(12_000)));
-        let known = shares.hosts.lock().expect("nobody panicked").taken.len();
-        assert_eq!(known, 1, "who has all of it again is forgotten");
+        assert!(limiter.try_take("c", 0, after(12_000)));
+        let known = limiter.hosts.lock().expect("not poisoned").buckets.len();
+        assert_eq!(known, 1, "hosts with a full bucket are forgotten");
     }
 }

@@ -1,4 +1,4 @@
-//! Admission control: how much work is accepted in all, and how much from one host.
+//! Admission control: how much work is accepted in total, and how much from one host.
 
 pub mod capacity;
 pub mod host_rate_limit;

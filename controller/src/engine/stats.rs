@@ -1,5 +1,5 @@
-//! What the engine's two threads show of themselves while they work: once a batch, so that nothing waits for who looks.
-//! Nobody but `metrics` reads it.
+//! Numbers that the engine's two threads publish while they work, once a batch. Only `metrics` reads
+//! them, and a reader never blocks the engine.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,108 +8,114 @@ use std::time::Duration;
 use prometheus_client::metrics::histogram::Histogram;
 use scuttle_core::Stats;
 
-/// A commit takes what an fsync takes: from a fast SSD to a disk that hangs.
-const SECONDS: [f64; 16] = [
+/// Histogram buckets for the time that a commit takes: from an fsync on a fast SSD to a disk that hangs.
+const SECONDS_BUCKETS: [f64; 16] = [
     0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
 ];
 
-/// Changes in one append: from one operation to four full batches.
-const CHANGES: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0];
+/// Histogram buckets for the number of changes in one append: from one operation to several full
+/// batches.
+const CHANGES_BUCKETS: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0];
 
-/// How the engine is.
+/// The numbers of one engine.
 #[derive(Debug)]
 pub struct EngineStats {
-    /// None unless it leads. LeaseGuard for a copy of some numbers, on either side.
-    census: Mutex<Option<Stats>>,
-    /// Batches that were decided and wait for the thread that commits.
-    decided: AtomicUsize,
+    /// `None` while this controller does not lead. The lock is held only to copy the numbers.
+    state_stats: Mutex<Option<Stats>>,
+    /// Decided batches that wait for the committing thread.
+    pending_batches: AtomicUsize,
     /// Changes in the journal.
-    journal: AtomicUsize,
+    journal_len: AtomicUsize,
     /// Changes in each append.
     pub(crate) commit_changes: Histogram,
-    /// What each append took, until it was on disk.
+    /// The time from each append's start until it was durable.
     pub(crate) commit_seconds: Histogram,
-    /// What each checkpoint took.
     pub(crate) checkpoint_seconds: Histogram,
 }
 
 impl Default for EngineStats {
     fn default() -> Self {
         Self {
-            census: Mutex::default(),
-            decided: AtomicUsize::new(0),
-            journal: AtomicUsize::new(0),
-            commit_changes: Histogram::new(CHANGES),
-            commit_seconds: Histogram::new(SECONDS),
-            checkpoint_seconds: Histogram::new(SECONDS),
+            state_stats: Mutex::default(),
+            pending_batches: AtomicUsize::new(0),
+            journal_len: AtomicUsize::new(0),
+            commit_changes: Histogram::new(CHANGES_BUCKETS),
+            commit_seconds: Histogram::new(SECONDS_BUCKETS),
+            checkpoint_seconds: Histogram::new(SECONDS_BUCKETS),
         }
     }
 }
 
 impl EngineStats {
-    /// Of another engine of this process: commits and checkpoints are counted together.
-    pub(crate) fn beside(&self) -> Self {
+    /// Returns stats for another partition's engine. Commits and checkpoints of all partitions go into
+    /// the same histograms.
+    pub(crate) fn new_for_other_partition(&self) -> Self {
         Self {
-            census: Mutex::default(),
-            decided: AtomicUsize::new(0),
-            journal: AtomicUsize::new(0),
+            state_stats: Mutex::default(),
+            pending_batches: AtomicUsize::new(0),
+            journal_len: AtomicUsize::new(0),
             commit_changes: self.commit_changes.clone(),
             commit_seconds: self.commit_seconds.clone(),
             checkpoint_seconds: self.checkpoint_seconds.clone(),
         }
     }
 
-    /// A batch was decided: the record as it now is.
-    pub(crate) fn decided(&self, census: Stats) {
-        *self.census.lock().unwrap_or_else(PoisonError::into_inner) = Some(census);
+    /// Records the state's stats after a batch was decided.
+    pub(crate) fn record_state_stats(&self, state_stats: Stats) {
+        *self
+            .state_stats
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = Some(state_stats);
     }
 
-    /// Whoever follows does not decide: what is on record, and what is due, the one that leads shows.
-    pub(crate) fn follows(&self) {
-        *self.census.lock().unwrap_or_else(PoisonError::into_inner) = None;
+    /// Forgets the state's stats. For a follower, which decides nothing: the leader reports the state_stats.
+    pub(crate) fn clear_state_stats(&self) {
+        *self
+            .state_stats
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// A batch goes to the thread that commits.
-    pub(crate) fn handed_on(&self) {
-        self.decided.fetch_add(1, Ordering::Relaxed);
+    /// A batch was queued for the committing thread.
+    pub(crate) fn batch_queued(&self) {
+        self.pending_batches.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// That thread has taken it.
-    pub(crate) fn taken(&self) {
-        self.decided.fetch_sub(1, Ordering::Relaxed);
+    /// The committing thread has taken a batch.
+    pub(crate) fn batch_taken(&self) {
+        self.pending_batches.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// So many changes were appended to the journal, and are durable.
-    pub(crate) fn committed(&self, changes: usize, took: Duration) {
+    /// Records an append that is durable. An append of no changes is not counted.
+    pub(crate) fn record_commit(&self, changes: usize, took: Duration) {
         if changes > 0 {
             self.commit_changes.observe(changes as f64);
             self.commit_seconds.observe(took.as_secs_f64());
         }
     }
 
-    /// A checkpoint was made.
-    pub(crate) fn checkpointed(&self, took: Duration) {
+    pub(crate) fn record_checkpoint(&self, took: Duration) {
         self.checkpoint_seconds.observe(took.as_secs_f64());
     }
 
-    /// The journal has so many changes.
-    pub(crate) fn journal_is(&self, changes: usize) {
-        self.journal.store(changes, Ordering::Relaxed);
+    pub(crate) fn set_journal_len(&self, changes: usize) {
+        self.journal_len.store(changes, Ordering::Relaxed);
     }
 
-    /// The record when the last batch was decided.
-    pub(crate) fn census(&self) -> Option<Stats> {
-        *self.census.lock().unwrap_or_else(PoisonError::into_inner)
+    /// Returns the state's stats as of the last decided batch.
+    pub(crate) fn state_stats(&self) -> Option<Stats> {
+        *self
+            .state_stats
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Batches that were decided and wait.
-    pub(crate) fn waiting(&self) -> usize {
-        self.decided.load(Ordering::Relaxed)
+    pub(crate) fn pending_batches(&self) -> usize {
+        self.pending_batches.load(Ordering::Relaxed)
     }
 
-    /// Changes in the journal.
-    pub(crate) fn journal(&self) -> usize {
-        self.journal.load(Ordering::Relaxed)
+    pub(crate) fn journal_len(&self) -> usize {
+        self.journal_len.load(Ordering::Relaxed)
     }
 }

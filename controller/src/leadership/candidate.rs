@@ -1,5 +1,6 @@
-//! One controller of several: it follows the one that leads, and leads when that is gone. What keeps two from leading is the
-//! journal itself (`store::replicated`); the lease says which of them should try.
+//! One controller of several: follows the leader of a partition, and leads when the lease is free. The lease
+//! only says which controller should try; what keeps two from leading is the journal
+//! (`store::replicated`).
 
 use std::fmt::Display;
 use std::path::Path;
@@ -11,263 +12,281 @@ use async_nats::Client;
 use scuttle_schemas::subjects;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
+use tokio_util::sync::CancellationToken;
 use tracing::{info, warn};
 
 use crate::leadership::follower::Follower;
 use crate::leadership::leader::LeaderContext;
 use crate::leadership::lease::{Lease, LeaseBucket};
 use crate::leadership::rebalance::Rebalancer;
-use crate::leadership::term::{Shutdown, StopReason, Term};
+use crate::leadership::term::{StopReason, Term};
 use crate::nats::connection::Connected;
 use crate::observability::audit::Audit;
 use crate::observability::health::Health;
 use crate::observability::metrics::Metrics;
 use crate::ops::backup::BackupServer;
-use crate::partition::name_registry::Names;
+use crate::partition::name_registry::NameRegistry;
 use crate::store::snapshot_exchange::SnapshotExchange;
 use crate::store::{JournalError, JournalStream, ReplicatedStore, StoreError};
 
-/// How long a lease lasts without being renewed. A leader that dies is missed for about so long; one whose servers
-/// need longer for an answer leads no more.
+/// How long a lease lasts without being renewed. A leader that dies is replaced after about this time. A
+/// leader whose NATS servers take longer to reply steps down.
 pub const LEASE_TTL: Duration = Duration::from_secs(2);
 
-/// How often a lease is asked for: an eighth of its time is added to a take-over at the most.
-const POLL: Duration = Duration::from_millis(250);
+/// How often a candidate tries to acquire the lease. This adds at most an eighth of the lease's time to a
+/// takeover.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long who leads more than another leaves it what nobody leads: until that one has surely tried.
-const DEFERRED: Duration = Duration::from_millis(600);
+/// How long a controller that leads more partitions than another leaves a free lease to it: long enough for
+/// the other to have tried.
+const DEFER_DELAY: Duration = Duration::from_millis(600);
 
-/// How long to wait when the servers do not do what is asked of them.
-const PAUSE: Duration = Duration::from_millis(500);
+/// How long to wait when the NATS servers do not do what is requested.
+const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// What a replica works with.
+/// A controller that follows and leads one partition.
 #[derive(Debug)]
 pub struct Candidate<'a> {
-    /// Where its rows are.
+    /// Where the partition's rows are.
     pub data_dir: &'a Path,
-    /// The stream that all share.
+    /// The stream that all controllers share.
     pub stream: JournalStream,
-    /// The servers once more, for the lease: it is renewed however much is written to the stream.
-    pub beside: Client,
-    /// Who leads how many partitions.
-    pub balance: Rebalancer,
-    /// Whether the servers are there.
+    /// A separate connection for the lease, which is renewed however much is written to the stream.
+    pub lease_client: Client,
+    pub rebalancer: Rebalancer,
+    /// Whether the connection of `stream` is up.
     pub connected: Connected,
-    /// Where changes are written down.
     pub audit: &'a Audit,
-    /// What is counted.
     pub metrics: &'a Metrics,
-    /// What it is at.
     pub health: &'a Health,
-    /// When to stop.
-    pub shutdown: Shutdown,
+    pub shutdown: CancellationToken,
 }
 
-/// What the controllers share beside the stream.
-struct Opened {
+/// What the controllers share besides the stream.
+struct Buckets {
     leases: LeaseBucket,
-    peers: SnapshotExchange,
-    /// Where there are several partitions.
-    names: Option<Names>,
+    snapshots: SnapshotExchange,
+    /// `None` if there is one partition.
+    names: Option<NameRegistry>,
 }
 
-/// Says why it waits, once for each reason.
-#[derive(Default)]
-struct Waiting(String);
+/// What a candidate does next.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Next {
+    /// Read the whole record again, and follow.
+    Reload,
+    /// Return: the process shuts down, or the NATS client has ended.
+    Stop,
+}
 
-impl Waiting {
-    fn on(&mut self, reason: &dyn Display) {
+/// Logs why a candidate waits, once for each reason.
+#[derive(Default)]
+struct WaitLog {
+    last_reason: String,
+}
+
+impl WaitLog {
+    fn log(&mut self, reason: &dyn Display) {
         let reason = reason.to_string();
-        if self.0 != reason {
+        if self.last_reason != reason {
             warn!("{reason}");
-            self.0 = reason;
+            self.last_reason = reason;
         }
     }
 }
 
 impl Candidate<'_> {
-    /// Follows and leads in turn, until the shutdown begins, or the NATS client ends by itself.
+    /// Follows and leads in turn, until the process shuts down or the NATS client ends.
     ///
     /// # Errors
-    /// The rows cannot be read or written, or are another journal's; the journal holds what it should not.
-    pub async fn run(mut self) -> anyhow::Result<()> {
-        let Some(opened) = self.open().await else {
+    /// If the rows cannot be read or written or belong to another journal, or the journal has invalid
+    /// content.
+    pub async fn run(self) -> anyhow::Result<()> {
+        let Some(buckets) = self.open_buckets().await else {
             return Ok(());
         };
-        while !self.shutdown.has_begun() {
+        while !self.shutdown.is_cancelled() {
             self.health.set_loading();
             let partition = self.stream.assignment.partition;
-            self.balance.loads(partition);
-            let Some(follower) = self.load(&opened.peers).await? else {
+            self.rebalancer.set_loading(partition);
+            let Some(follower) = self.load(&buckets.snapshots).await? else {
                 return Ok(());
             };
             let (hosts, shards, open) = follower.state.row_counts();
             info!("following: {hosts} hosts, {shards} shards, {open} open operations");
             self.health.set_following(self.connected.clone());
-            self.balance.follows(partition);
+            self.rebalancer.set_following(partition);
             let snapshots = follower.store.snapshots();
             let snapshots = snapshots.with_journal(Handle::current(), self.stream.clone());
             let backups = BackupServer::start(self.data_dir, snapshots);
-            let ended = Box::pin(self.follow(follower, &opened)).await;
+            let next = Box::pin(self.follow_then_lead(follower, &buckets)).await;
             backups.stop().await;
-            if !ended? {
+            if next? == Next::Stop {
                 return Ok(());
             }
         }
         Ok(())
     }
 
-    /// Opens the buckets; none if the shutdown comes first.
-    async fn open(&mut self) -> Option<Opened> {
-        let mut waiting = Waiting::default();
+    /// Opens the buckets. Returns `None` if the shutdown comes first.
+    async fn open_buckets(&self) -> Option<Buckets> {
+        let mut wait_log = WaitLog::default();
         self.health.set_connecting();
-        let (stream, beside) = (self.stream.clone(), self.beside.clone());
-        let (replicas, assignment) = (stream.replicas, stream.assignment);
         loop {
-            let opened = async {
-                let bucket = subjects::LEASES_BUCKET;
-                let leases = LeaseBucket::open(beside.clone(), bucket, replicas, LEASE_TTL).await?;
-                let peers =
-                    SnapshotExchange::open(stream.clone(), subjects::SNAPSHOTS_BUCKET).await?;
-                let names = if assignment.is_one_of_several() {
-                    Some(Names::open(stream.client.clone(), replicas, assignment.of).await?)
-                } else {
-                    None
-                };
-                anyhow::Ok(Opened {
-                    leases,
-                    peers,
-                    names,
-                })
-            };
             tokio::select! {
-                opened = opened => match opened {
-                    Ok(opened) => return Some(opened),
-                    Err(error) => waiting.on(&error),
+                opened = self.try_open_buckets() => match opened {
+                    Ok(buckets) => return Some(buckets),
+                    Err(error) => wait_log.log(&error),
                 },
-                () = self.shutdown.begun() => return None,
+                () = self.shutdown.cancelled() => return None,
             }
-            if self.pause().await {
+            if self.is_shut_down_before_retry().await {
                 return None;
             }
         }
     }
 
-    /// Whether the shutdown comes first.
-    async fn pause(&mut self) -> bool {
+    async fn try_open_buckets(&self) -> anyhow::Result<Buckets> {
+        let (stream, bucket) = (&self.stream, subjects::LEASES_BUCKET);
+        let (replicas, assignment) = (stream.replicas, stream.assignment);
+        let lease_client = self.lease_client.clone();
+        let leases = LeaseBucket::open(lease_client, bucket, replicas, LEASE_TTL).await?;
+        let snapshots = SnapshotExchange::open(stream.clone(), subjects::SNAPSHOTS_BUCKET).await?;
+        let names = if assignment.is_one_of_several() {
+            let client = stream.client.clone();
+            Some(NameRegistry::open(client, replicas, assignment.partitions).await?)
+        } else {
+            None
+        };
+        Ok(Buckets {
+            leases,
+            snapshots,
+            names,
+        })
+    }
+
+    /// Waits for the next attempt. Returns whether the shutdown comes first.
+    async fn is_shut_down_before_retry(&self) -> bool {
         tokio::select! {
-            () = self.shutdown.begun() => true,
-            () = tokio::time::sleep(PAUSE) => false,
+            () = self.shutdown.cancelled() => true,
+            () = tokio::time::sleep(RETRY_DELAY) => false,
         }
     }
 
-    /// Reads everything; none if the shutdown comes first.
-    async fn load(&mut self, peers: &SnapshotExchange) -> anyhow::Result<Option<Follower>> {
-        let mut waiting = Waiting::default();
+    /// Reads the whole record. Returns `None` if the shutdown comes first.
+    async fn load(&self, exchange: &SnapshotExchange) -> anyhow::Result<Option<Follower>> {
+        let mut wait_log = WaitLog::default();
         loop {
             let (data_dir, stream) = (self.data_dir.to_owned(), self.stream.clone());
             let loading = spawn_blocking(move || {
                 let store = ReplicatedStore::open(&data_dir, Handle::current(), stream)?;
                 Follower::load(store)
             });
-            match loading.await.context("the loading panicked")? {
-                Ok(follower) => match had_all(&follower, peers).await {
+            match loading.await.context("loading the record panicked")? {
+                Ok(follower) => match check_not_lost(&follower, exchange).await {
                     Ok(()) => return Ok(Some(follower)),
-                    Err(error) => waiting.on(&error),
+                    Err(error) => wait_log.log(&error),
                 },
                 Err(StoreError::Journal(JournalError::Trimmed { .. })) => {
                     let fetched = tokio::select! {
-                        fetched = peers.install_newest(self.data_dir) => fetched,
-                        () = self.shutdown.begun() => return Ok(None),
+                        fetched = exchange.install_newest(self.data_dir) => fetched,
+                        () = self.shutdown.cancelled() => return Ok(None),
                     };
                     if let Err(error) = fetched {
-                        waiting.on(&error);
+                        wait_log.log(&error);
                     }
                 }
-                Err(StoreError::Journal(error)) if is_operators(&error) => {
+                Err(StoreError::Journal(error)) if needs_operator(&error) => {
                     return Err(error.into());
                 }
-                Err(StoreError::Journal(error)) => waiting.on(&error),
+                Err(StoreError::Journal(error)) => wait_log.log(&error),
                 Err(error) => return Err(error.into()),
             }
-            if self.pause().await {
+            if self.is_shut_down_before_retry().await {
                 return Ok(None);
             }
         }
     }
 
-    /// Follows until it has the lease, then leads until it has not. Whether there is more to do: all must be read anew then.
-    async fn follow(&mut self, mut follower: Follower, opened: &Opened) -> anyhow::Result<bool> {
+    /// Follows until this controller has the lease, then leads until the lease is lost.
+    async fn follow_then_lead(
+        &self,
+        mut follower: Follower,
+        buckets: &Buckets,
+    ) -> anyhow::Result<Next> {
         let (stop, stopped) = mpsc::sync_channel(0);
         let stats = self.metrics.stats().clone();
         let mut following = spawn_blocking(move || {
             let ended = follower.follow(&stopped, &stats);
             ended.map(|()| follower)
         });
-        let mut shutdown = self.shutdown.clone();
         let lease = tokio::select! {
-            lease = self.take(&opened.leases) => Some(lease),
-            () = shutdown.begun() => None,
+            lease = self.acquire_lease(&buckets.leases) => Some(lease),
+            () = self.shutdown.cancelled() => None,
             ended = &mut following => {
-                let Err(error) = ended.context("the following panicked")? else {
-                    return Ok(true);
+                let Err(error) = ended.context("following the journal panicked")? else {
+                    return Ok(Next::Reload);
                 };
-                return again(error);
+                return reload_after(error);
             }
         };
         drop(stop);
-        let follower = following.await.context("the following panicked")?;
-        let Some(lease) = lease else { return Ok(false) };
-        let caught_up = follower.map(|mut follower| {
+        let follower = following.await.context("following the journal panicked")?;
+        let Some(lease) = lease else {
+            return Ok(Next::Stop);
+        };
+        let catching_up = follower.map(|mut follower| {
             spawn_blocking(move || {
                 let caught_up = follower.catch_up();
                 caught_up.map(|()| follower)
             })
         });
-        let caught_up = match caught_up {
-            Ok(catching_up) => catching_up.await.context("the catching up panicked")?,
+        let caught_up = match catching_up {
+            Ok(catching_up) => catching_up.await.context("catching up panicked")?,
             Err(error) => Err(error),
         };
         match caught_up {
-            Ok(follower) => Box::pin(self.lead(follower, lease, opened)).await,
+            Ok(follower) => Box::pin(self.lead(follower, lease, buckets)).await,
             Err(error) => {
                 lease.release().await;
-                again(error)
+                reload_after(error)
             }
         }
     }
 
-    /// Takes the lease as soon as nobody has it.
-    async fn take(&self, leases: &LeaseBucket) -> Lease {
+    /// Acquires the lease as soon as it is free.
+    async fn acquire_lease(&self, leases: &LeaseBucket) -> Lease {
         let key = subjects::lease_key(self.stream.assignment.partition);
-        let mut waiting = Waiting::default();
+        let mut wait_log = WaitLog::default();
         loop {
-            if self.balance.defers() && leases.is_free(&key).await {
-                tokio::time::sleep(DEFERRED).await;
+            if self.rebalancer.should_defer() && leases.is_free(&key).await {
+                tokio::time::sleep(DEFER_DELAY).await;
             }
-            match leases.take(&key).await {
+            match leases.try_acquire(&key).await {
                 Ok(Some(lease)) => return lease,
                 Ok(None) => {}
-                Err(error) => waiting.on(&error),
+                Err(error) => wait_log.log(&error),
             }
-            tokio::time::sleep(POLL).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Leads as long as it has the lease; whether there is more to do.
+    /// Leads as long as this controller has the lease.
     async fn lead(
-        &mut self,
+        &self,
         follower: Follower,
         mut lease: Lease,
-        opened: &Opened,
-    ) -> anyhow::Result<bool> {
-        info!("it leads from now on");
+        buckets: &Buckets,
+    ) -> anyhow::Result<Next> {
+        info!("became leader");
         let assignment = self.stream.assignment;
-        self.balance.leads(assignment.partition);
-        let (term, depose) = Term::until(self.shutdown.clone());
-        let (rows, held) = (follower.store.snapshots(), lease.guard());
-        let trimming = opened.peers.trim_while_leading(self.data_dir, rows, held);
-        let led = LeaderContext {
+        self.rebalancer.set_leading(assignment.partition);
+        let (term, step_down) = Term::start(self.shutdown.clone());
+        let (rows, guard) = (follower.store.snapshots(), lease.guard());
+        let trimming = buckets
+            .snapshots
+            .trim_while_leading(self.data_dir, rows, guard);
+        let leader = LeaderContext {
             client: self.stream.client.clone(),
             connected: self.connected.clone(),
             audit: self.audit,
@@ -275,56 +294,62 @@ impl Candidate<'_> {
             health: self.health,
             lease: lease.guard(),
             term: term.clone(),
-            depose: depose.clone(),
+            step_down: step_down.clone(),
             assignment,
-            names: opened.names.clone(),
+            names: buckets.names.clone(),
         };
-        let leading = led.lead(follower.state, follower.store);
+        let leading = leader.run(follower.state, follower.store);
         tokio::pin!(leading);
         let trimming = tokio::spawn(trimming);
         let ended = tokio::select! {
             ended = &mut leading => Some(ended),
-            () = lease.keep() => None,
-            () = self.balance.is_too_many(assignment.partition) => {
-                info!("another controller leads fewer partitions: this one is left to it");
+            () = lease.keep_renewing() => None,
+            () = self.rebalancer.leads_too_many(assignment.partition) => {
+                info!("stepping down: another controller leads fewer partitions");
                 None
             }
         };
         let ended = if let Some(ended) = ended {
             ended
         } else {
-            depose.now();
+            step_down.request();
             leading.await
         };
-        // It lets go of the rows.
+        // The task must drop the rows before they can be opened again.
         trimming.abort();
         let _ = trimming.await;
         lease.release().await;
         ended?;
-        Ok(term.end() == Some(StopReason::SteppedDown))
+        Ok(match term.stop_reason() {
+            Some(StopReason::SteppedDown) => Next::Reload,
+            _ => Next::Stop,
+        })
     }
 }
 
-/// Refuses a journal that was lost, which a controller without rows would else take for a new one.
-async fn had_all(follower: &Follower, peers: &SnapshotExchange) -> anyhow::Result<()> {
-    let newest = peers.newest_sequence().await?.unwrap_or(0);
+/// Rejects a journal that was lost, which a controller without rows would otherwise take for a new one.
+async fn check_not_lost(follower: &Follower, exchange: &SnapshotExchange) -> anyhow::Result<()> {
+    let newest = exchange.newest_sequence().await?.unwrap_or(0);
     Ok(follower.store.require_message(newest)?)
 }
 
-/// Whether an operator is to see to it: reading it anew does not help.
-fn is_operators(error: &JournalError) -> bool {
+/// Returns whether only an operator can resolve the error: reading the journal again does not help.
+fn needs_operator(error: &JournalError) -> bool {
     matches!(
         error,
         JournalError::Foreign { .. } | JournalError::PartitionCountMismatch { .. }
     )
 }
 
-/// What the journal has done can be read anew; anything else is the operator's.
-fn again(error: StoreError) -> anyhow::Result<bool> {
+/// Returns whether the record can be read again after an error of the journal.
+///
+/// # Errors
+/// If it cannot: only an operator can resolve the error.
+fn reload_after(error: StoreError) -> anyhow::Result<Next> {
     match error {
-        StoreError::Journal(error) if !is_operators(&error) => {
+        StoreError::Journal(error) if !needs_operator(&error) => {
             warn!("{error}");
-            Ok(true)
+            Ok(Next::Reload)
         }
         error => Err(error.into()),
     }

@@ -1,5 +1,6 @@
-//! Following: the state of a controller that does not lead, kept as new as the journal that all share, so that a take-over
-//! loads nothing. Blocks, so it is for a thread of its own. Who leads is known in `lease`, what a take-over is in `replica`.
+//! Following: keeps the state of a controller that does not lead as recent as the shared journal, so that a
+//! takeover loads nothing. The functions block, and are for a separate thread. Who leads is in `lease`; a
+//! takeover is in `candidate`.
 
 use std::convert::Infallible;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -9,86 +10,83 @@ use scuttle_core::State;
 use tracing::{info, warn};
 
 use crate::engine::stats::EngineStats;
-use crate::engine::{self, CHECKPOINT, LONG_JOURNAL};
+use crate::engine::{self, CHECKPOINT_CHANGES, IDLE_CHECKPOINT_THRESHOLD};
 use crate::store::{JournalError, ReplicatedStore, Store, StoreError};
 
-/// How long the next message is waited for, until somebody may want this to end.
-const LOOK: Duration = Duration::from_millis(50);
+/// How long to wait for the next message of the journal before looking for a request to stop.
+const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long to wait when the servers do not answer.
-const PAUSE: Duration = Duration::from_millis(250);
+/// How long to wait when the NATS servers do not reply.
+const RETRY_DELAY: Duration = Duration::from_millis(250);
 
-/// A journal longer than this, in changes, is moved to the rows though more comes: a follower has nothing else to do.
-const TOO_LONG: usize = 16 * LONG_JOURNAL;
+/// A journal longer than this, in changes, is checkpointed even while changes arrive.
+const BUSY_CHECKPOINT_THRESHOLD: usize = 16 * IDLE_CHECKPOINT_THRESHOLD;
 
 /// A store and its state.
 pub struct Follower {
-    /// The state, as far as the journal was read.
+    /// The state, as far as the journal has been read.
     pub state: State,
-    /// Where it is read from.
     pub store: ReplicatedStore,
 }
 
 impl Follower {
-    /// Reads all that there is.
-    ///
-    /// # Errors
-    /// As `load` of the store.
+    /// Reads the whole record.
     pub fn load(mut store: ReplicatedStore) -> Result<Self, StoreError> {
         let state = engine::load(&mut store)?;
         Ok(Self { state, store })
     }
 
-    /// Follows until `stop`'s sender is gone.
+    /// Follows the journal until the sender of `stop` is gone.
     ///
     /// # Errors
-    /// The rows cannot be written, or the journal cannot be followed from here: it was trimmed, or holds what it should not.
+    /// If the rows cannot be written, or the journal was trimmed or has invalid content.
     pub fn follow(
         &mut self,
         stop: &Receiver<Infallible>,
         stats: &EngineStats,
     ) -> Result<(), StoreError> {
-        let mut away = false;
-        stats.follows();
+        let mut is_away = false;
+        stats.clear_state_stats();
         loop {
-            let pause = match self.step() {
+            let delay = match self.follow_once() {
                 Ok(()) => {
-                    if std::mem::take(&mut away) {
+                    if std::mem::take(&mut is_away) {
                         info!("the journal can be followed again");
                     }
                     Duration::ZERO
                 }
                 Err(StoreError::Journal(error @ JournalError::Failed { .. })) => {
-                    if !std::mem::replace(&mut away, true) {
+                    if !std::mem::replace(&mut is_away, true) {
                         warn!("{error}");
                     }
-                    // Whether that helps, the next step tells.
+                    // If this does not help, the next attempt fails.
                     let _ = self.store.resume();
-                    PAUSE
+                    RETRY_DELAY
                 }
                 Err(error) => return Err(error),
             };
-            stats.journal_is(self.store.journal_len());
-            if stop.recv_timeout(pause) == Err(RecvTimeoutError::Disconnected) {
+            stats.set_journal_len(self.store.journal_len());
+            if stop.recv_timeout(delay) == Err(RecvTimeoutError::Disconnected) {
                 return Ok(());
             }
         }
     }
 
-    fn step(&mut self) -> Result<(), StoreError> {
+    fn follow_once(&mut self) -> Result<(), StoreError> {
         let Self { state, store } = self;
-        let came = store.apply_next(LOOK, &mut |change| state.replay(change))?;
-        let long = if came { TOO_LONG } else { LONG_JOURNAL };
-        if store.journal_len() > long {
-            store.checkpoint(CHECKPOINT)?;
+        let has_changes = store.apply_next(POLL_INTERVAL, &mut |change| state.replay(change))?;
+        let threshold = if has_changes {
+            BUSY_CHECKPOINT_THRESHOLD
+        } else {
+            IDLE_CHECKPOINT_THRESHOLD
+        };
+        if store.journal_len() > threshold {
+            store.checkpoint(CHECKPOINT_CHANGES)?;
         }
         Ok(())
     }
 
-    /// Reads all that others have written by now.
-    ///
-    /// # Errors
-    /// As `catch_up` of the store.
+    /// Reads everything that has been written to the journal by now.
     pub fn catch_up(&mut self) -> Result<(), StoreError> {
         let Self { state, store } = self;
         store.catch_up(&mut |change| state.replay(change))

@@ -1,4 +1,4 @@
-//! Leading: from the first request that is read to the last answer, over one state and its store.
+//! Leading: from the first request that is read to the last reply, over one state and its store.
 
 use std::time::Duration;
 
@@ -11,9 +11,9 @@ use tokio::sync::mpsc;
 use tokio::task::{JoinSet, unconstrained};
 use tracing::{error, info, warn};
 
-use crate::admission::capacity::{Inbox, Limits};
+use crate::admission::capacity::{Capacity, Limits};
 use crate::clock;
-use crate::engine::{self, OUTBOX};
+use crate::engine::{Engine, MAX_OUTBOX_COMMITS};
 use crate::leadership::lease::LeaseGuard;
 use crate::leadership::term::{StepDown, StopReason, Term};
 use crate::nats::connection::Connected;
@@ -22,170 +22,197 @@ use crate::observability::audit::Audit;
 use crate::observability::event_log::EventLog;
 use crate::observability::health::Health;
 use crate::observability::metrics::{Metrics, Queues};
-use crate::outbound::publisher;
+use crate::outbound::publisher::Publisher;
+use crate::outbound::replier::Replier;
 use crate::partition::assignment::PartitionAssignment;
-use crate::partition::name_registry::Names;
-use crate::partition::scatter_gather::{self, Gather};
+use crate::partition::name_registry::NameRegistry;
+use crate::partition::scatter_gather::ScatterGather;
 use crate::request::endpoint::Endpoint;
-use crate::request::serve::{self, Desk, Inbound};
+use crate::request::pipeline::{Intake, JobSender, Pipeline};
+use crate::request::{published, serve};
 use crate::store::{Store, StoreError};
 
-/// How long the last answers may take to reach the server at a shutdown.
-const LAST_WORDS: Duration = Duration::from_secs(3);
+/// How long the last replies may take to reach the server at a shutdown.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What a leader works with, beside its state and its store.
+/// What a leader works with, besides its state and its store.
 #[derive(Debug)]
 pub struct LeaderContext<'a> {
-    /// The NATS server.
     pub client: Client,
-    /// Whether it is there.
+    /// Whether the connection of `client` is up.
     pub connected: Connected,
-    /// Where changes are written down.
     pub audit: &'a Audit,
-    /// What is counted.
     pub metrics: &'a Metrics,
-    /// What it is at.
     pub health: &'a Health,
-    /// Whether it still leads, as far as it can know.
+    /// Whether this controller still leads, as far as it can know.
     pub lease: LeaseGuard,
     /// When to stop.
     pub term: Term,
-    /// Stops it where the journal is somebody else's.
-    pub depose: StepDown,
-    /// Which hosts are its own.
+    /// Ends the term when another controller has written to the journal.
+    pub step_down: StepDown,
+    /// The hosts of this leader.
     pub assignment: PartitionAssignment,
-    /// Where their names are claimed, if others have hosts, too.
-    pub names: Option<Names>,
+    /// Where names of hosts are claimed. `None` if this partition is the only one.
+    pub names: Option<NameRegistry>,
 }
 
 impl LeaderContext<'_> {
-    /// Answers requests until the term ends, or the NATS client ends by itself. All that was told is durable then.
+    /// Serves requests until the term ends or the NATS client ends. Everything that was replied is durable
+    /// then.
     ///
     /// # Errors
-    /// A commit failed, and not because another leads.
-    pub async fn lead(self, state: State, mut store: impl Store + 'static) -> anyhow::Result<()> {
-        let Self {
-            client,
-            connected,
-            audit,
-            metrics,
-            health,
-            lease,
-            term,
-            depose,
-            assignment,
-            names,
-        } = self;
-        let (counters, stats) = (metrics.counters(), metrics.stats().clone());
-        let (inbox, jobs) = Inbox::new(Limits::STANDARD);
-        let (outbox, effects) = mpsc::channel(OUTBOX);
-        metrics.queues(Queues {
-            inbox: inbox.depths(),
-            outbox: outbox.downgrade(),
+    /// If a commit failed for another reason than that another controller leads.
+    pub async fn run(self, state: State, store: impl Store + 'static) -> anyhow::Result<()> {
+        let counters = self.metrics.counters().clone();
+        let capacity = Capacity::new(Limits::STANDARD);
+        let (jobs_sender, jobs) = std::sync::mpsc::sync_channel(capacity.max_messages());
+        let (outbox_sender, outbox) = mpsc::channel(MAX_OUTBOX_COMMITS);
+        self.metrics.queues(Queues {
+            capacity: capacity.clone(),
+            outbox: outbox_sender.downgrade(),
         });
-        let books = (audit.clone(), counters.clone(), EventLog::new(&state));
-        let may_send = (connected.clone(), lease.clone());
-        let outbound = publisher::run((client.clone(), assignment), effects, may_send, books);
-        // What has been decided goes before what else could be read: a flood must not keep the answers back.
-        let outbound = tokio::spawn(unconstrained(outbound));
-        let engine = tokio::task::spawn_blocking(move || {
-            let shown = (&stats, &depose);
-            engine::run(state, &mut store, jobs, &outbox, clock::now, shown)
-        });
-        let desk = Desk {
-            client: client.clone(),
-            connected: connected.clone(),
-            audit: audit.clone(),
-            counters: counters.clone(),
-            term: term.clone(),
-            assignment,
-            names,
+        let replier = Replier::new(
+            self.client.clone(),
+            self.connected.clone(),
+            self.audit.clone(),
+            counters.clone(),
+        );
+        let publisher = Publisher {
+            client: self.client.clone(),
+            connected: self.connected.clone(),
+            lease: self.lease.clone(),
+            assignment: self.assignment,
+            replier: replier.clone(),
+            event_log: EventLog::new(&state),
         };
-        let subscribed = subscribe(Inbound { inbox, desk }, lease).await;
+        // Sending goes before reading: a flood of requests must not delay the replies.
+        let publishing = tokio::spawn(unconstrained(publisher.run(outbox)));
+        let engine = Engine {
+            state,
+            store,
+            jobs,
+            outbox: outbox_sender,
+            stats: self.metrics.stats().clone(),
+            step_down: self.step_down.clone(),
+            now: clock::now,
+        };
+        let engine = tokio::task::spawn_blocking(move || engine.run());
+        let intake = Intake {
+            capacity,
+            counters,
+            term: self.term.clone(),
+            assignment: self.assignment,
+            names: self.names.clone(),
+        };
+        let subscribed = self.subscribe(intake, jobs_sender, replier).await;
         match &subscribed {
             Ok(_) => {
-                health.set_leading(connected);
+                self.health.set_leading(self.connected);
                 info!("ready");
             }
             Err(error) => error!("{error:#}"),
         }
 
-        // The engine ends when the shutdown takes its senders away, when the subscriptions end, or when a
-        // commit failed.
+        // The engine ends when the term ends, when the subscriptions end, or when a commit failed.
         match engine.await.context("the engine panicked")? {
-            Err(StoreError::Journal(error)) => warn!("it leads no more: {error}"),
+            Err(StoreError::Journal(error)) => warn!("stepped down: {error}"),
             Err(error) => return Err(error.into()),
-            Ok(()) => match term.end() {
+            Ok(()) => match self.term.stop_reason() {
                 Some(StopReason::Shutdown) => info!("stopped: everything is on disk"),
-                Some(StopReason::SteppedDown) => warn!("it leads no more: its lease is over"),
-                // It does so on a message that it cannot read.
-                None => error!(
-                    "the NATS client has ended by itself: everything is on disk; starting again"
-                ),
+                Some(StopReason::SteppedDown) => warn!("stepped down: lease expired"),
+                // The client ends on a message that it cannot parse.
+                None => error!("the NATS client has ended: everything is on disk; starting again"),
             },
         }
-        let last_words = async {
-            let _ = outbound.await;
-            if let Ok((service, tasks)) = subscribed {
-                // No more requests from here on; those that have come are answered, with `shutting_down`.
+        let finishing = async {
+            let _ = publishing.await;
+            if let Ok(Subscribed { service, tasks }) = subscribed {
+                // No more requests are received. Those that have arrived are rejected with the reason.
                 let _ = service.stop().await;
                 tasks.join_all().await;
             }
-            client.flush().await
+            self.client.flush().await
         };
-        if tokio::time::timeout(LAST_WORDS, last_words).await.is_err() {
-            warn!("the last answers could not be sent: the NATS server is away");
+        if tokio::time::timeout(SHUTDOWN_TIMEOUT, finishing)
+            .await
+            .is_err()
+        {
+            warn!("the last replies could not be sent: the NATS server is away");
         }
         Ok(())
     }
+
+    /// Subscribes to every subject. Each subscription has a task that holds a sender of jobs until the term
+    /// ends.
+    async fn subscribe(
+        &self,
+        intake: Intake,
+        jobs: JobSender,
+        replier: Replier,
+    ) -> anyhow::Result<Subscribed> {
+        let (client, assignment) = (&self.client, self.assignment);
+        let mut tasks = JoinSet::new();
+        let progress = client
+            .subscribe(AgentChannel::Progress.wildcard_subject())
+            .await?;
+        // `unconstrained`: a task takes all of its waiting messages before another task runs. Otherwise the
+        // messages that are read in the meantime would overflow its subscription.
+        tasks.spawn(unconstrained(published::serve_progress(
+            progress,
+            intake.clone(),
+            jobs.clone(),
+        )));
+        let failed =
+            |error: async_nats::Error| anyhow::anyhow!("cannot start the service: {error}");
+        let service = service::start(client, &intake.counters).await;
+        let service = service.map_err(failed)?;
+        let add = async |subject: String, name: &str| {
+            let endpoint = service.endpoint_builder().name(name).add(subject).await;
+            endpoint.map_err(failed)
+        };
+        for endpoint in Endpoint::ALL {
+            let (subject, name) = assignment.endpoint_subject(endpoint);
+            let requests = add(subject, &name).await?;
+            let pipeline = Pipeline {
+                endpoint,
+                intake: intake.clone(),
+                jobs: Some(jobs.clone()),
+            };
+            let serving = serve::serve_endpoint(requests, pipeline, replier.clone());
+            tasks.spawn(unconstrained(serving));
+        }
+        if assignment.is_one_of_several() && assignment.is_first() {
+            for broadcast in subjects::BROADCASTS {
+                let relays = client
+                    .subscribe(subjects::relay_subject(None, broadcast))
+                    .await?;
+                tasks.spawn(unconstrained(published::serve_relays(
+                    relays,
+                    intake.clone(),
+                    jobs.clone(),
+                )));
+            }
+            let gather = ScatterGather {
+                client: client.clone(),
+                counters: intake.counters.clone(),
+                lease: self.lease.clone(),
+                term: intake.term.clone(),
+                partitions: assignment.partitions,
+                replier,
+                permits: ScatterGather::new_permits(),
+            };
+            for endpoint in Endpoint::ALL.into_iter().filter(|one| one.is_read()) {
+                let requests = add(endpoint.subject(), endpoint.name()).await?;
+                tasks.spawn(gather.clone().serve_endpoint(endpoint, requests));
+            }
+        }
+        Ok(Subscribed { service, tasks })
+    }
 }
 
-/// Subscribes every subject; each has a task that holds a sender of the inbox until the shutdown.
-async fn subscribe(inbound: Inbound, lease: LeaseGuard) -> anyhow::Result<(Service, JoinSet<()>)> {
-    let Desk {
-        client,
-        counters,
-        assignment,
-        ..
-    } = &inbound.desk;
-    let mut tasks = JoinSet::new();
-    let progress = client
-        .subscribe(AgentChannel::Progress.wildcard_subject())
-        .await?;
-    // Each looks at all that waits for it before another runs, as many messages as came in one go: else those that are read
-    // meanwhile would be more than a subscription holds.
-    tasks.spawn(unconstrained(serve::progress(progress, inbound.clone())));
-    let failed = |error: async_nats::Error| anyhow::anyhow!("cannot start the service: {error}");
-    let service = service::start(client, counters).await.map_err(failed)?;
-    let add = async |subject: String, name: &str| {
-        let endpoint = service.endpoint_builder().name(name).add(subject).await;
-        endpoint.map_err(failed)
-    };
-    for endpoint in Endpoint::ALL {
-        let (subject, name) = assignment.endpoint_subject(endpoint);
-        let requests = add(subject, &name).await?;
-        let serving = serve::serve(endpoint, requests, inbound.clone());
-        tasks.spawn(unconstrained(serving));
-    }
-    if assignment.is_one_of_several() && assignment.is_first() {
-        for broadcast in subjects::BROADCASTS {
-            let told = client
-                .subscribe(subjects::relay_subject(None, broadcast))
-                .await?;
-            tasks.spawn(unconstrained(serve::told(told, inbound.clone())));
-        }
-        let gather = Gather {
-            client: client.clone(),
-            counters: counters.clone(),
-            lease,
-            term: inbound.desk.term.clone(),
-            of: assignment.of,
-            room: Gather::room(),
-        };
-        for endpoint in Endpoint::ALL.into_iter().filter(|one| one.reads()) {
-            let requests = add(endpoint.subject(), endpoint.name()).await?;
-            tasks.spawn(scatter_gather::serve(endpoint, requests, gather.clone()));
-        }
-    }
-    Ok((service, tasks))
+/// The subscriptions of a leader.
+struct Subscribed {
+    service: Service,
+    /// One task for each subject.
+    tasks: JoinSet<()>,
 }

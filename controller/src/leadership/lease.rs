@@ -1,8 +1,9 @@
-//! Who leads: a key in a bucket on the NATS servers, which is gone when its holder has not renewed it for a while.
+//! Leases: a lease is a key in a bucket on the NATS servers that disappears unless its holder renews it.
 //!
-//! A lease says who should write and answer, not who can: two clocks, or a process that was stopped amid a sentence, can make two
-//! holders of it for a moment. What keeps the record from both is the sequence that each append expects (`store`). So a
-//! holder counts its time from before it asked, and says nothing when that has passed.
+//! A lease says who should write and reply, not who can: clocks that differ, or a process that was suspended
+//! at the wrong moment, can make two controllers hold one lease for a moment. What keeps both from writing
+//! the record is the sequence that each append expects (`store`). What keeps both from replying is that a
+//! holder counts its time from before its request, and sends nothing when that time has passed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -17,14 +18,14 @@ use uuid::Uuid;
 use crate::clock;
 use crate::nats::key_value;
 
-/// How often a lease is renewed in its time.
-const RENEWALS: u32 = 4;
+/// How often a lease is renewed in its time to live.
+const RENEWALS_PER_TTL: u32 = 4;
 
-/// How long the servers may take for an answer. What they are asked while they choose who leads the bucket, they do not answer
-/// later: it is asked again, for a lease while that lasts.
-const PATIENCE: Duration = Duration::from_secs(1);
+/// How long the servers may take to reply. Servers that are electing a leader for the bucket never reply to a
+/// request that arrived meanwhile, so it is repeated; for a lease, as long as the lease lasts.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The servers do not do it.
+/// The NATS servers did not do what a lease needs.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} in the bucket {bucket}: {cause}")]
 pub struct LeaseError {
@@ -33,61 +34,59 @@ pub struct LeaseError {
     cause: String,
 }
 
-/// Where leases are.
+/// The bucket that holds the leases.
 #[derive(Debug, Clone)]
 pub struct LeaseBucket {
     bucket: Store,
     ttl: Duration,
-    /// This process, among all.
+    /// Identifies this process.
     holder: Bytes,
 }
 
-/// What this process holds, until it is dropped or lost.
+/// A lease that this process holds, until the lease expires or is dropped.
 #[derive(Debug)]
 pub struct Lease {
     leases: LeaseBucket,
     key: String,
     revision: u64,
-    held: LeaseGuard,
+    guard: LeaseGuard,
 }
 
-/// Whether a lease is held: to be asked right before anything is told.
+/// Tells whether a lease is still held. To be checked right before anything is sent. Clones share the lease.
 #[derive(Debug, Clone)]
 pub struct LeaseGuard {
     since: Instant,
-    until: Arc<Until>,
+    expiry: Arc<Expiry>,
 }
 
-/// Until when: by both clocks, since the steady one stands still with a machine that is suspended, and the other can be set.
+/// When a lease expires, by both clocks: the monotonic clock stands still while the machine is suspended, and
+/// the wall clock can be set.
 #[derive(Debug, Default)]
-struct Until {
+struct Expiry {
     /// In milliseconds after `since`.
-    steady: AtomicU64,
+    monotonic: AtomicU64,
     /// In milliseconds since 1970.
     wall: AtomicI64,
 }
 
-/// When the servers were asked for a lease.
+/// When the servers were asked for a lease or its renewal.
 #[derive(Debug, Clone, Copy)]
 struct LeaseRequest {
-    steady: Instant,
+    monotonic: Instant,
     wall: Timestamp,
 }
 
 impl LeaseRequest {
     fn now() -> Self {
         Self {
-            steady: Instant::now(),
+            monotonic: Instant::now(),
             wall: clock::now(),
         }
     }
 }
 
 impl LeaseBucket {
-    /// Opens the bucket; makes it if it is missing.
-    ///
-    /// # Errors
-    /// The servers do not do it.
+    /// Opens the bucket, and creates it if it is missing.
     pub async fn open(
         client: Client,
         bucket: &str,
@@ -101,7 +100,7 @@ impl LeaseBucket {
             num_replicas: replicas,
             ..kv::Config::default()
         };
-        let opened = key_value::open(client, config, PATIENCE).await;
+        let opened = key_value::open(client, config, REQUEST_TIMEOUT).await;
         let opened = opened.map_err(failed("open", bucket))?;
         Ok(Self {
             bucket: opened,
@@ -110,30 +109,29 @@ impl LeaseBucket {
         })
     }
 
-    /// The bucket.
     pub fn bucket(&self) -> &Store {
         &self.bucket
     }
 
-    /// Whether nobody has a lease, as far as the servers say.
+    /// Returns whether the servers know of no holder.
     pub async fn is_free(&self, key: &str) -> bool {
         let entry = self.bucket.entry(key).await;
         entry.is_ok_and(|entry| entry.is_none_or(|entry| entry.operation != kv::Operation::Put))
     }
 
-    /// Takes a lease, unless somebody has it.
+    /// Acquires a lease, unless it has a holder.
     ///
     /// # Errors
-    /// The servers do not answer. It may have been taken all the same; then it ends by itself.
-    pub async fn take(&self, key: &str) -> Result<Option<Lease>, LeaseError> {
-        let failed = failed("take a lease", &self.bucket.name);
-        let asked = LeaseRequest::now();
+    /// If the servers do not reply. The lease may have been acquired all the same; then it expires.
+    pub async fn try_acquire(&self, key: &str) -> Result<Option<Lease>, LeaseError> {
+        let failed = failed("acquire a lease", &self.bucket.name);
+        let request = LeaseRequest::now();
         match self.bucket.create(key, self.holder.clone()).await {
             Ok(revision) => Ok(Some(Lease {
                 leases: self.clone(),
                 key: key.to_owned(),
                 revision,
-                held: LeaseGuard::from(asked, self.ttl),
+                guard: LeaseGuard::from_request(request, self.ttl),
             })),
             Err(error) if error.kind() == CreateErrorKind::AlreadyExists => Ok(None),
             Err(error) => Err(failed(error)),
@@ -142,22 +140,21 @@ impl LeaseBucket {
 }
 
 impl Lease {
-    /// Whether it is held, now and later.
     pub fn guard(&self) -> LeaseGuard {
-        self.held.clone()
+        self.guard.clone()
     }
 
-    /// Renews it until it is lost.
-    pub async fn keep(&mut self) {
-        let pause = self.leases.ttl / RENEWALS;
-        while let Some(left) = self.held.left() {
-            tokio::time::sleep(pause.min(left)).await;
-            let asked = LeaseRequest::now();
+    /// Renews the lease until it is lost.
+    pub async fn keep_renewing(&mut self) {
+        let interval = self.leases.ttl / RENEWALS_PER_TTL;
+        while let Some(remaining) = self.guard.remaining() {
+            tokio::time::sleep(interval.min(remaining)).await;
+            let request = LeaseRequest::now();
             let renewed = self.renew();
-            match tokio::time::timeout(self.held.left().unwrap_or_default(), renewed).await {
+            match tokio::time::timeout(self.guard.remaining().unwrap_or_default(), renewed).await {
                 Ok(Some(revision)) => {
                     self.revision = revision;
-                    self.held.extend(asked, self.leases.ttl);
+                    self.guard.extend(request, self.leases.ttl);
                 }
                 Ok(None) => return,
                 Err(_) => {}
@@ -165,7 +162,7 @@ impl Lease {
         }
     }
 
-    /// Its new revision; none if somebody else has it.
+    /// Returns the new revision, or `None` if another process holds the lease.
     async fn renew(&self) -> Option<u64> {
         let LeaseBucket { bucket, holder, .. } = &self.leases;
         let mut revision = self.revision;
@@ -173,7 +170,7 @@ impl Lease {
             match bucket.update(&self.key, holder.clone(), revision).await {
                 Ok(revision) => return Some(revision),
                 Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {
-                    // Its own renewal, whose acknowledgement was lost; or somebody else.
+                    // Either an earlier renewal whose acknowledgement was lost, or another process.
                     if let Ok(Some(entry)) = bucket.entry(&self.key).await {
                         if entry.value != *holder {
                             return None;
@@ -186,88 +183,92 @@ impl Lease {
                 }
                 Err(_) => {}
             }
-            tokio::time::sleep(self.leases.ttl / RENEWALS / 4).await;
+            tokio::time::sleep(self.leases.ttl / RENEWALS_PER_TTL / 4).await;
         }
     }
 
-    /// Gives it back, for somebody else to take at once. Best effort: it ends by itself, too.
+    /// Releases the lease, so that another process can acquire it at once. Best effort: otherwise it expires.
     pub async fn release(self) {
-        self.held.end();
+        self.guard.end();
         let LeaseBucket {
             bucket,
             ttl,
             holder,
         } = &self.leases;
         let delete = |revision| bucket.delete_expect_revision(&self.key, Some(revision));
-        let given_back = async {
+        let releasing = async {
             if delete(self.revision).await.is_err()
-                // It may have been renewed without hearing of that.
+                // The last renewal may have succeeded without an acknowledgement.
                 && let Ok(Some(entry)) = bucket.entry(&self.key).await
                 && entry.value == *holder
             {
                 let _ = delete(entry.revision).await;
             }
         };
-        let _ = tokio::time::timeout(*ttl, given_back).await;
+        let _ = tokio::time::timeout(*ttl, releasing).await;
     }
 }
 
 impl Drop for Lease {
     fn drop(&mut self) {
-        self.held.end();
+        self.guard.end();
     }
 }
 
 impl LeaseGuard {
-    /// By the only one there is.
-    pub fn alone() -> Self {
+    /// Returns a guard that never expires, for the only controller of a swarm.
+    pub fn unlimited() -> Self {
         Self {
             since: Instant::now(),
-            until: Arc::new(Until {
-                steady: AtomicU64::new(u64::MAX),
+            expiry: Arc::new(Expiry {
+                monotonic: AtomicU64::new(u64::MAX),
                 wall: AtomicI64::new(i64::MAX),
             }),
         }
     }
 
-    fn from(asked: LeaseRequest, ttl: Duration) -> Self {
-        let held = Self {
-            since: asked.steady,
-            until: Arc::default(),
+    fn from_request(request: LeaseRequest, ttl: Duration) -> Self {
+        let guard = Self {
+            since: request.monotonic,
+            expiry: Arc::default(),
         };
-        held.extend(asked, ttl);
-        held
+        guard.extend(request, ttl);
+        guard
     }
 
-    fn extend(&self, asked: LeaseRequest, ttl: Duration) {
-        let steady = (asked.steady + ttl).saturating_duration_since(self.since);
+    fn extend(&self, request: LeaseRequest, ttl: Duration) {
+        let monotonic = (request.monotonic + ttl).saturating_duration_since(self.since);
         let millis = |time: Duration| u64::try_from(time.as_millis()).unwrap_or(u64::MAX);
-        let wall = asked.wall.as_millis().saturating_add_unsigned(millis(ttl));
-        self.until.wall.store(wall, Ordering::SeqCst);
-        self.until.steady.store(millis(steady), Ordering::SeqCst);
+        let wall = request
+            .wall
+            .as_millis()
+            .saturating_add_unsigned(millis(ttl));
+        self.expiry.wall.store(wall, Ordering::SeqCst);
+        self.expiry
+            .monotonic
+            .store(millis(monotonic), Ordering::SeqCst);
     }
 
     fn end(&self) {
-        self.until.steady.store(0, Ordering::SeqCst);
+        self.expiry.monotonic.store(0, Ordering::SeqCst);
     }
 
-    /// How much longer; none if it is not held any more.
-    fn left(&self) -> Option<Duration> {
-        let steady = Duration::from_millis(self.until.steady.load(Ordering::SeqCst));
-        let steady = steady.checked_sub(self.since.elapsed())?;
-        let wall = self.until.wall.load(Ordering::SeqCst);
+    /// Returns how much longer the lease is held, if it is.
+    fn remaining(&self) -> Option<Duration> {
+        let monotonic = Duration::from_millis(self.expiry.monotonic.load(Ordering::SeqCst));
+        let monotonic = monotonic.checked_sub(self.since.elapsed())?;
+        let wall = self.expiry.wall.load(Ordering::SeqCst);
         let wall = u64::try_from(wall.saturating_sub(clock::now().as_millis())).ok()?;
-        let left = steady.min(Duration::from_millis(wall));
-        (!left.is_zero()).then_some(left)
+        let remaining = monotonic.min(Duration::from_millis(wall));
+        (!remaining.is_zero()).then_some(remaining)
     }
 
-    /// Whether it is held.
     pub fn is_valid(&self) -> bool {
-        self.left().is_some()
+        self.remaining().is_some()
     }
 }
 
-/// For `map_err`: what was not done.
+/// Returns a function for `map_err`.
 fn failed<E: std::fmt::Display>(
     action: &'static str,
     bucket: &str,

@@ -1,4 +1,4 @@
-//! Leadership: who leads, what a leader and a follower do, and when a term ends.
+//! Which controller leads a partition, and the life of a leader and of a follower.
 
 pub mod candidate;
 pub mod follower;

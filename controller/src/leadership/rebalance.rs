@@ -1,6 +1,7 @@
-//! How many partitions each of several controllers leads: as many as the others, as far as that goes. Each says in the bucket of
-//! leases that it is there, and how many it leads; who leads two more than another gives one back. None of it decides who leads
-//! (`lease`): what is told here late, or wrong, makes a controller lead more or fewer than it should.
+//! Spreads the partitions evenly over the controllers. Each controller announces in the bucket of leases that
+//! it is present and how many partitions it leads; a controller that leads two more than another gives one
+//! back. None of this decides who leads (`lease`): an announcement that is late or wrong only makes a
+//! controller lead more or fewer partitions than it should.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,50 +12,57 @@ use async_nats::jetstream::kv::{Operation, Store};
 use futures_util::StreamExt;
 use scuttle_schemas::{Partition, PartitionCount, subjects};
 use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
 use tracing::{debug, info};
 use uuid::Uuid;
 
 use crate::leadership::lease::LeaseBucket;
-use crate::leadership::term::Shutdown;
 
-/// How often a controller says that it is there, in the time that what it says counts.
-const RENEWALS: u32 = 4;
+/// How often a controller announces itself in the time that an announcement counts.
+const ANNOUNCEMENTS_PER_TTL: u32 = 4;
 
-/// For how long one must lead too many before it gives one back, in the times that what is said counts: controllers that start
-/// together find their places first.
-const STEADY: u32 = 2;
+/// How long a controller must lead too many partitions before it gives one back, as a multiple of the time
+/// that an announcement counts. Controllers that start together first acquire their leases.
+const SETTLE_TTLS: u32 = 2;
 
-/// How often it is looked whether there are too many.
-const LOOK: Duration = Duration::from_millis(250);
+/// How often a leader checks whether it leads too many partitions.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// What is known of who leads how many.
+/// Knows how many partitions each controller leads; clones share the knowledge.
 #[derive(Debug, Clone)]
-pub struct Rebalancer(Arc<Known>);
+pub struct Rebalancer(Arc<Shared>);
 
 #[derive(Debug)]
-struct Known {
-    of: PartitionCount,
-    /// How long what is said counts.
+struct Shared {
+    partitions: PartitionCount,
+    /// How long an announcement counts.
     ttl: Duration,
     own: Mutex<Own>,
     changed: Notify,
-    /// How many each other controller leads, and until when that counts.
-    others: Mutex<BTreeMap<String, (usize, Instant)>>,
+    /// The last announcement of each other controller, by its key in the bucket.
+    others: Mutex<BTreeMap<String, Announcement>>,
 }
 
-/// What this controller does.
+/// What another controller announced.
+#[derive(Debug)]
+struct Announcement {
+    /// How many partitions the controller leads.
+    led: usize,
+    expires_at: Instant,
+}
+
+/// The partitions of this controller.
 #[derive(Debug, Default)]
 struct Own {
-    /// The partitions whose record it has read.
+    /// The partitions whose record this controller has read.
     ready: BTreeSet<Partition>,
     led: BTreeSet<Partition>,
 }
 
 impl Rebalancer {
-    /// Of a controller that starts.
-    pub fn new(of: PartitionCount, ttl: Duration) -> Self {
-        Self(Arc::new(Known {
-            of,
+    pub fn new(partitions: PartitionCount, ttl: Duration) -> Self {
+        Self(Arc::new(Shared {
+            partitions,
             ttl,
             own: Mutex::default(),
             changed: Notify::new(),
@@ -66,69 +74,73 @@ impl Rebalancer {
         self.0.own.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn change(&self, change: impl FnOnce(&mut Own)) {
-        change(&mut self.own());
+    fn update(&self, update: impl FnOnce(&mut Own)) {
+        update(&mut self.own());
         self.0.changed.notify_one();
     }
 
-    /// It reads this partition's record.
-    pub fn loads(&self, partition: Partition) {
-        self.change(|own| {
+    /// This controller is reading the partition's record.
+    pub fn set_loading(&self, partition: Partition) {
+        self.update(|own| {
             own.ready.remove(&partition);
             own.led.remove(&partition);
         });
     }
 
-    /// It would take this partition over.
-    pub fn follows(&self, partition: Partition) {
-        self.change(|own| {
+    /// This controller follows the partition, and could take it over.
+    pub fn set_following(&self, partition: Partition) {
+        self.update(|own| {
             own.ready.insert(partition);
         });
     }
 
-    /// It leads this partition.
-    pub fn leads(&self, partition: Partition) {
-        self.change(|own| {
+    /// This controller leads the partition.
+    pub fn set_leading(&self, partition: Partition) {
+        self.update(|own| {
             own.led.insert(partition);
         });
     }
 
-    /// The fewest that another controller leads that would lead more.
-    fn fewest(&self) -> Option<usize> {
+    /// Returns the lowest partition count among the other ready controllers.
+    fn lowest_other_count(&self) -> Option<usize> {
         let now = Instant::now();
         let mut others = self.0.others.lock().unwrap_or_else(PoisonError::into_inner);
-        others.retain(|_, (_, until)| *until > now);
-        others.values().map(|(led, _)| *led).min()
+        others.retain(|_, other| other.expires_at > now);
+        others.values().map(|other| other.led).min()
     }
 
-    /// Whether another should have the first try at what nobody leads.
-    pub fn defers(&self) -> bool {
+    /// Returns whether another controller should be the first to try for a free lease.
+    pub fn should_defer(&self) -> bool {
         let led = self.own().led.len();
-        self.fewest().is_some_and(|fewest| fewest < led)
+        self.lowest_other_count().is_some_and(|lowest| lowest < led)
     }
 
-    /// Returns when this partition is to be given back: it leads two more than another, for a while already.
-    pub async fn is_too_many(&self, partition: Partition) {
+    /// Returns when this controller should give the partition back: it has led at least two more partitions
+    /// than another controller for some time.
+    pub async fn leads_too_many(&self, partition: Partition) {
         let mut since = None;
         loop {
             let (led, last) = {
                 let own = self.own();
                 (own.led.len(), own.led.last() == Some(&partition))
             };
-            // One at a time.
-            let too_many = last && self.fewest().is_some_and(|fewest| fewest + 2 <= led);
+            // Only the last of its partitions, so that one is given back at a time.
+            let too_many = last
+                && self
+                    .lowest_other_count()
+                    .is_some_and(|lowest| lowest + 2 <= led);
             if !too_many {
                 since = None;
-            } else if since.get_or_insert_with(Instant::now).elapsed() >= self.0.ttl * STEADY {
+            } else if since.get_or_insert_with(Instant::now).elapsed() >= self.0.ttl * SETTLE_TTLS {
                 return;
             }
-            tokio::time::sleep(LOOK).await;
+            tokio::time::sleep(POLL_INTERVAL).await;
         }
     }
 
-    /// Says that it is there, and hears who else is, until the shutdown begins. Without it nobody else is known of: nothing is left
-    /// to anybody, and nothing given back.
-    pub async fn run(self, client: Client, replicas: usize, mut shutdown: Shutdown) {
+    /// Announces this controller and watches the announcements of the others, until the shutdown. Unless
+    /// this runs, no other controller is known: nothing is deferred, and nothing is given back.
+    pub async fn run(self, client: Client, replicas: usize, shutdown: CancellationToken) {
         let key = format!("{}{}", subjects::PRESENCE_KEY_PREFIX, Uuid::now_v7());
         let (bucket, ttl) = (subjects::LEASES_BUCKET, self.0.ttl);
         let bucket = loop {
@@ -138,40 +150,40 @@ impl Rebalancer {
             }
             tokio::select! {
                 () = tokio::time::sleep(ttl) => {}
-                () = shutdown.begun() => return,
+                () = shutdown.cancelled() => return,
             }
         };
         tokio::select! {
-            () = self.say(&bucket, &key) => {}
-            () = self.hear(&bucket, &key) => {}
-            () = shutdown.begun() => {}
+            () = self.announce(&bucket, &key) => {}
+            () = self.watch_others(&bucket, &key) => {}
+            () = shutdown.cancelled() => {}
         }
-        // What it leads is free in a moment, and nobody is to wait for it.
+        // Its partitions are free in a moment, and no other controller should defer to it.
         let _ = tokio::time::timeout(self.0.ttl, bucket.delete(&key)).await;
     }
 
-    async fn say(&self, bucket: &Store, key: &str) {
+    async fn announce(&self, bucket: &Store, key: &str) {
         loop {
             let led = {
                 let own = self.own();
-                (own.ready.len() == self.0.of.count()).then_some(own.led.len())
+                (own.ready.len() == self.0.partitions.count()).then_some(own.led.len())
             };
-            let said = match led {
+            let announced = match led {
                 Some(led) => bucket.put(key, led.to_string().into()).await.map(drop),
                 None => Ok(()),
             };
-            if let Err(error) = said {
-                debug!("cannot say that this controller is there: {error}");
+            if let Err(error) = announced {
+                debug!("cannot announce this controller: {error}");
             }
-            let pause = tokio::time::sleep(self.0.ttl / RENEWALS);
+            let interval = tokio::time::sleep(self.0.ttl / ANNOUNCEMENTS_PER_TTL);
             tokio::select! {
-                () = pause => {}
+                () = interval => {}
                 () = self.0.changed.notified() => {}
             }
         }
     }
 
-    async fn hear(&self, bucket: &Store, own: &str) {
+    async fn watch_others(&self, bucket: &Store, own: &str) {
         loop {
             let watched = bucket
                 .watch(format!("{}>", subjects::PRESENCE_KEY_PREFIX))
@@ -180,27 +192,28 @@ impl Rebalancer {
                 Ok(mut entries) => {
                     while let Some(Ok(entry)) = entries.next().await {
                         if entry.key != own {
-                            self.heard(entry.key, entry.operation, &entry.value);
+                            self.record_announcement(entry.key, entry.operation, &entry.value);
                         }
                     }
                 }
-                Err(error) => debug!("cannot hear who else is there: {error}"),
+                Err(error) => debug!("cannot watch the other controllers: {error}"),
             }
-            tokio::time::sleep(self.0.ttl / RENEWALS).await;
+            tokio::time::sleep(self.0.ttl / ANNOUNCEMENTS_PER_TTL).await;
         }
     }
 
-    fn heard(&self, key: String, operation: Operation, value: &[u8]) {
+    fn record_announcement(&self, key: String, operation: Operation, value: &[u8]) {
         let led = std::str::from_utf8(value).ok();
         let led = led.and_then(|text| text.parse().ok());
         let led = led.filter(|_| operation == Operation::Put);
         let mut others = self.0.others.lock().unwrap_or_else(PoisonError::into_inner);
         match led {
             Some(led) => {
-                let until = Instant::now() + self.0.ttl;
-                if others.insert(key, (led, until)).is_none() {
+                let expires_at = Instant::now() + self.0.ttl;
+                let announcement = Announcement { led, expires_at };
+                if others.insert(key, announcement).is_none() {
                     info!(
-                        "another controller is there: {} besides this one",
+                        "found another controller: {} besides this one",
                         others.len()
                     );
                 }
@@ -217,47 +230,58 @@ mod tests {
     use async_nats::jetstream::kv::Operation;
     use scuttle_schemas::PartitionCount;
 
-    use super::Rebalancer;
+    use super::{Announcement, Rebalancer};
 
     #[test]
-    fn who_leads_more_than_another_defers_to_it() {
+    fn a_controller_defers_to_one_that_leads_fewer_partitions() {
         let of = PartitionCount::new(4).expect("valid");
-        let balance = Rebalancer::new(of, Duration::from_mins(1));
+        let rebalancer = Rebalancer::new(of, Duration::from_mins(1));
         let leads = |count| {
             for partition in of.iter().take(count) {
-                balance.leads(partition);
+                rebalancer.set_leading(partition);
             }
         };
         leads(2);
-        assert!(!balance.defers(), "nobody else is there");
-        balance.heard("controller.b".into(), Operation::Put, b"1");
-        balance.heard("controller.c".into(), Operation::Put, b"3");
-        assert_eq!(balance.fewest(), Some(1));
-        assert!(balance.defers());
-        balance.heard("controller.b".into(), Operation::Put, b"2");
-        assert!(!balance.defers(), "as many as another");
-        balance.heard("controller.b".into(), Operation::Delete, b"");
-        assert_eq!(balance.fewest(), Some(3), "it has gone");
+        assert!(!rebalancer.should_defer(), "no other controller is known");
+        rebalancer.record_announcement("controller.b".into(), Operation::Put, b"1");
+        rebalancer.record_announcement("controller.c".into(), Operation::Put, b"3");
+        assert_eq!(rebalancer.lowest_other_count(), Some(1));
+        assert!(rebalancer.should_defer());
+        rebalancer.record_announcement("controller.b".into(), Operation::Put, b"2");
+        assert!(!rebalancer.should_defer(), "as many as another");
+        rebalancer.record_announcement("controller.b".into(), Operation::Delete, b"");
+        assert_eq!(
+            rebalancer.lowest_other_count(),
+            Some(3),
+            "the other controller has left"
+        );
     }
 
     #[tokio::test(start_paused = true)]
-    async fn two_more_than_another_are_one_too_many() {
+    async fn a_controller_that_leads_two_more_than_another_gives_one_back() {
         let of = PartitionCount::new(4).expect("valid");
-        let balance = Rebalancer::new(of, Duration::ZERO);
+        let rebalancer = Rebalancer::new(of, Duration::ZERO);
         let all: Vec<_> = of.iter().collect();
         for partition in &all[..3] {
-            balance.leads(*partition);
+            rebalancer.set_leading(*partition);
         }
-        let known = balance.clone();
+        let known = rebalancer.clone();
         known.0.others.lock().expect("unpoisoned").insert(
             "controller.b".into(),
-            (1, Instant::now() + Duration::from_mins(1)),
+            Announcement {
+                led: 1,
+                expires_at: Instant::now() + Duration::from_mins(1),
+            },
         );
-        let look = Duration::from_mins(1);
-        let too_many = |partition| tokio::time::timeout(look, balance.is_too_many(partition));
+        let timeout = Duration::from_mins(1);
+        let too_many =
+            |partition| tokio::time::timeout(timeout, rebalancer.leads_too_many(partition));
         assert!(too_many(all[2]).await.is_ok(), "the last of three");
         assert!(too_many(all[1]).await.is_err(), "one at a time");
-        balance.loads(all[2]);
-        assert!(too_many(all[1]).await.is_err(), "two are not too many");
+        rebalancer.set_loading(all[2]);
+        assert!(
+            too_many(all[1]).await.is_err(),
+            "two partitions are not too many"
+        );
     }
 }

@@ -7,19 +7,16 @@ use async_nats::jetstream;
 use async_nats::jetstream::context::CreateKeyValueError;
 use async_nats::jetstream::kv::{Config, Store};
 
-/// Opens a bucket, whose servers may take so long for each answer; makes it if it is missing.
-///
-/// # Errors
-/// The servers do not do it.
+/// Opens a bucket, and creates it if it is missing. The servers may take `request_timeout` for each reply.
 pub async fn open(
     client: Client,
     config: Config,
-    patience: Duration,
+    request_timeout: Duration,
 ) -> Result<Store, CreateKeyValueError> {
     let mut context = jetstream::new(client);
-    context.set_timeout(patience);
+    context.set_timeout(request_timeout);
     match context.get_key_value(&config.bucket).await {
-        Ok(there) => Ok(there),
+        Ok(bucket) => Ok(bucket),
         Err(_) => context.create_key_value(config).await,
     }
 }

@@ -1,4 +1,4 @@
-//! The NATS connection, the Micro service, and the key-value buckets.
+//! The connection to the NATS server, the Micro service, and key-value buckets.
 
 pub mod connection;
 pub mod durability_check;

@@ -13,9 +13,6 @@ use crate::observability::counters::{Counters, Source};
 use crate::request::endpoint::Endpoint;
 
 /// Starts the service, without endpoints.
-///
-/// # Errors
-/// The connection is closed.
 pub async fn start(
     client: &Client,
     counters: &Arc<Counters>,
@@ -23,17 +20,18 @@ pub async fn start(
     let counters = counters.clone();
     client
         .service_builder()
-        // Of its own: a leader that is stopped, or cut off, listens on until the server misses it, and in one group with the
-        // next leader it would get every second request of that one's.
+        // Unique: a leader that is suspended or cut off stays subscribed until the server misses it, and in
+        // one queue group with the next leader it would receive half of that leader's requests.
         .queue_group(Uuid::now_v7())
-        .stats_handler(move |name, _| counts(&counters, &name))
-        .description("Takes down what runs on a swarm of hosts, and never loses track of it")
+        .stats_handler(move |name, _| stats_data(&counters, &name))
+        .description("Tears down deckies on a swarm of hosts, and never loses track of a teardown")
         .start(subjects::SERVICE_NAME, env!("CARGO_PKG_VERSION"))
         .await
 }
 
-/// An endpoint's `data` in the answer to `$SRV.STATS`: what it granted, refused and ignored since the start.
-fn counts(counters: &Counters, name: &str) -> Value {
+/// Returns an endpoint's `data` in the reply to `$SRV.STATS`: the counts of accepted, rejected and ignored
+/// requests since the start.
+fn stats_data(counters: &Counters, name: &str) -> Value {
     let mut endpoints = Endpoint::ALL.into_iter();
     let Some(endpoint) = endpoints.find(|endpoint| endpoint.name() == name) else {
         return Value::Null;

@@ -140,7 +140,11 @@ pub struct About<'a> {
 impl<'a> About<'a> {
     /// The host whose channel a subject is.
     pub fn host(channel: Option<AgentChannel>, subject: &'a str) -> Self {
-        let host = channel.and_then(|channel| channel.host_token(subject));
+        Self::host_text(channel.and_then(|channel| channel.host_token(subject)))
+    }
+
+    /// The host that a subject was found to name.
+    pub fn host_text(host: Option<&'a str>) -> Self {
         Self {
             host: host.map(|host| truncate_chars(host, MAX_ID)),
             operation: None,

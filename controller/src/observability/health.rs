@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use scuttle_schemas::{Partition, PartitionCount};
 use tokio::sync::watch;
+use tokio_util::sync::CancellationToken;
 
-use crate::leadership::term::Shutdown;
 use crate::nats::connection::Connected;
 
 /// What the controller is at.
@@ -47,12 +47,12 @@ pub struct Health {
     phases: Arc<[watch::Sender<Phase>]>,
     /// The one that is told of here.
     own: usize,
-    shutdown: Shutdown,
+    shutdown: CancellationToken,
 }
 
 impl Health {
     /// Of a controller that starts, with so many partitions; what is told is told of the first.
-    pub fn new(shutdown: Shutdown, partitions: PartitionCount) -> Self {
+    pub fn new(shutdown: CancellationToken, partitions: PartitionCount) -> Self {
         let phases = partitions
             .iter()
             .map(|_| watch::Sender::new(Phase::Loading));
@@ -104,7 +104,7 @@ impl Health {
 
     /// What it does for the swarm; if nothing, why. With several partitions, it leads if it leads one, and is ready if it is with all.
     pub(crate) fn ready(&self) -> Result<Role, &'static str> {
-        if self.shutdown.has_begun() {
+        if self.shutdown.is_cancelled() {
             return Err("stopping");
         }
         let mut ready = Role::Follower;

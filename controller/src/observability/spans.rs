@@ -2,16 +2,14 @@
 //! the way of the messages: a request's or result's trace context is replaced by that of its span, goes through the core
 //! as any other, and comes back with the commands and broadcasts that it causes, once those are durable.
 
-use std::time::SystemTime;
-
-use async_nats::Message;
 use scuttle_core::{Effect, Input, Reply, Trace};
 use scuttle_schemas::agents::{AgentCommand, ResultOutcome};
 use scuttle_schemas::subjects::AgentChannel;
 use scuttle_telemetry::{KeyValue, Kind, Span, on, start};
 
+use crate::engine::CommitTiming;
 use crate::observability::audit::{AuditSubject, Outcome, word};
-use crate::request::endpoint::{self, Endpoint, Rejected};
+use crate::request::decode::{RequestHead, parse_trace};
 
 /// The attributes that are our own are named as the fields of the log.
 const OPERATION: &str = "scuttle.operation_id";
@@ -21,29 +19,30 @@ const OUTCOME: &str = "scuttle.outcome";
 
 /// Begins the span of what came in: a request that the audit log has, or the result of an operation that is traced.
 pub(crate) fn start_request(
-    endpoint: Endpoint,
-    message: &Message,
-    asked: Option<&AuditSubject>,
-    read: &mut Result<Input, Rejected>,
+    head: &RequestHead<'_>,
+    is_audited: bool,
+    input: Option<&mut Input>,
 ) -> Option<Box<Span>> {
     if !on() {
         return None;
     }
-    let parent = endpoint::trace(message);
-    let (kind, name) = if let Ok(Input::Result { .. }) = read {
+    let parent = parse_trace(head.message);
+    let (kind, name) = if let Some(Input::Result { .. }) = input {
         parent.as_ref()?;
         (Kind::Consumer, "result recorded")
     } else {
-        asked?;
-        (Kind::Server, endpoint.name())
+        if !is_audited {
+            return None;
+        }
+        (Kind::Server, head.endpoint.name())
     };
-    let subject = message.subject.to_string();
+    let subject = head.message.subject.to_string();
     let mut span = start(kind, name, parent.as_deref(), || {
         messaging("process", subject)
     })?;
-    let trace = match read {
-        Ok(Input::Teardown { trace, .. }) => Some(trace),
-        Ok(Input::Result { trace, result, .. }) => {
+    let trace = match input {
+        Some(Input::Teardown { trace, .. }) => Some(trace),
+        Some(Input::Result { trace, result, .. }) => {
             span.set(OPERATION, result.operation_id.to_string());
             span.set(HOST, result.host_uuid.to_string());
             span.set(
@@ -68,7 +67,7 @@ pub(crate) fn finish_request(
     span: &mut Span,
     asked: Option<&AuditSubject>,
     reply: &Reply,
-    commit: Option<(SystemTime, SystemTime)>,
+    timing: Option<CommitTiming>,
 ) {
     if let Some(asked) = asked {
         let outcome = Outcome::of(asked, reply);
@@ -86,8 +85,8 @@ pub(crate) fn finish_request(
     }
     if let Reply::Rejected(refusal) = reply {
         span.failed(word(refusal.code).unwrap_or_default(), &*refusal.message);
-    } else if let Some((decided, durable)) = commit {
-        span.part("commit", decided, durable);
+    } else if let Some(timing) = timing {
+        span.part("commit", timing.decided_at, timing.durable_at);
     }
 }
 

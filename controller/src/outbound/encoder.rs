@@ -1,43 +1,47 @@
-//! Messages become bytes, in memory that is used again once they are sent.
+//! Encodes messages into memory that is reused once they are sent.
 //!
-//! A message is freed by another thread than made it, after some milliseconds. An allocator gives such
-//! memory back to the system and takes it anew, which cost a tenth of what an accept costs.
+//! A message is freed by another thread than the one that made it, some milliseconds later. An allocator
+//! returns such memory to the system and requests it again, which took a tenth of the time of an accept.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 
-/// Encodes messages one after the other into a piece of memory. When it is full, another is taken up,
-/// whose messages have mostly been sent meanwhile.
+/// Encodes messages one after the other into a chunk of memory. When the chunk is full, the encoder
+/// switches to the previous chunk, whose messages have usually been sent by then.
 #[derive(Debug)]
 pub struct Encoder {
-    piece: usize,
-    filling: BytesMut,
-    full: BytesMut,
+    chunk_size: usize,
+    current: BytesMut,
+    previous: BytesMut,
 }
 
 impl Encoder {
-    /// Encodes into pieces of so many bytes. A message larger than a quarter of that may have to make
-    /// itself room.
-    pub fn new(piece: usize) -> Self {
+    /// Returns an encoder with chunks of `chunk_size` bytes. A message larger than a quarter of that may
+    /// need an allocation.
+    pub fn new(chunk_size: usize) -> Self {
         Self {
-            piece,
-            filling: BytesMut::new(),
-            full: BytesMut::new(),
+            chunk_size,
+            current: BytesMut::new(),
+            previous: BytesMut::new(),
         }
     }
 
-    /// A message's JSON.
+    pub(super) fn chunk_size(&self) -> usize {
+        self.chunk_size
+    }
+
+    /// Encodes a message as JSON.
     pub fn encode(&mut self, message: &impl Serialize) -> Bytes {
-        if self.filling.capacity() < self.piece / 4 {
-            std::mem::swap(&mut self.filling, &mut self.full);
-            if !self.filling.try_reclaim(self.piece) {
-                self.filling = BytesMut::with_capacity(self.piece);
+        if self.current.capacity() < self.chunk_size / 4 {
+            std::mem::swap(&mut self.current, &mut self.previous);
+            if !self.current.try_reclaim(self.chunk_size) {
+                self.current = BytesMut::with_capacity(self.chunk_size);
             }
         }
-        // Everything that is sent is made of strings, numbers and lists, which always have a JSON form.
-        serde_json::to_writer((&mut self.filling).writer(), message)
+        // Every message consists of strings, numbers and lists, which always have a JSON form.
+        serde_json::to_writer((&mut self.current).writer(), message)
             .expect("a wire message has a JSON form");
-        self.filling.split().freeze()
+        self.current.split().freeze()
     }
 }
 
@@ -45,17 +49,20 @@ impl Encoder {
 mod tests {
     use super::Encoder;
 
-    const PIECE: usize = 1000;
+    const CHUNK_SIZE: usize = 1000;
 
     #[test]
-    fn a_message_stays_as_it_was_while_the_memory_is_used_again() {
-        let mut encoder = Encoder::new(PIECE);
-        let text = "x".repeat(PIECE / 8);
+    fn a_message_keeps_its_bytes_while_the_memory_is_reused() {
+        let mut encoder = Encoder::new(CHUNK_SIZE);
+        let text = "x".repeat(CHUNK_SIZE / 8);
         let kept = encoder.encode(&"kept");
         for _ in 0..100 {
             assert_eq!(encoder.encode(&text).len(), text.len() + 2);
         }
-        assert_eq!(encoder.encode(&"x".repeat(2 * PIECE)).len(), 2 * PIECE + 2);
+        assert_eq!(
+            encoder.encode(&"x".repeat(2 * CHUNK_SIZE)).len(),
+            2 * CHUNK_SIZE + 2
+        );
         assert_eq!(&*kept, br#""kept""#);
     }
 }

@@ -1,6 +1,6 @@
-//! Which part of the swarm's hosts a leader answers for. Each leader hears all that is asked and reported, and takes what is its
-//! own: so nothing goes through a second controller but lists, whose pages come from all of them, and broadcasts, which one of
-//! them numbers.
+//! The part of the swarm that a leader is responsible for. Every leader receives every request and report,
+//! and takes those of its own hosts. So nothing passes through a second controller except lists, whose
+//! pages come from all leaders, and broadcasts, which the first partition's leader numbers.
 
 use std::path::{Path, PathBuf};
 
@@ -11,110 +11,113 @@ use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_schemas::{HostId, OperationId, Partition, PartitionCount};
 use uuid::Uuid;
 
-use crate::request::endpoint::{Endpoint, Rejected};
-use crate::store::FILE_NAME;
+use crate::request::endpoint::Endpoint;
 
-/// One partition, of how many.
+/// One partition, and how many partitions there are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionAssignment {
-    /// Which.
     pub partition: Partition,
-    /// Of how many.
-    pub of: PartitionCount,
+    pub partitions: PartitionCount,
 }
 
 impl PartitionAssignment {
-    /// All hosts.
+    /// The only partition, which has all hosts.
     pub const WHOLE: Self = Self {
         partition: Partition::FIRST,
-        of: PartitionCount::ONE,
+        partitions: PartitionCount::ONE,
     };
 
-    /// Whether there are others.
     pub fn is_one_of_several(self) -> bool {
-        self.of != PartitionCount::ONE
+        self.partitions != PartitionCount::ONE
     }
 
-    /// Whether its leader answers what is about no host, merges the lists and numbers the broadcasts.
+    /// Returns whether the partition's leader also takes requests that name no host, gathers the lists and
+    /// numbers the broadcasts.
     pub fn is_first(self) -> bool {
         self.partition == Partition::FIRST
     }
 
-    /// Whether a host is one of its own.
     pub fn owns_host(self, host: &HostId) -> bool {
-        !self.is_one_of_several() || self.of.partition_of_host(host) == self.partition
+        !self.is_one_of_several() || self.partitions.partition_of_host(host) == self.partition
     }
 
-    /// Whether an operation's host is.
-    pub fn owns_operation(self, id: OperationId) -> bool {
-        self.of.partition_of_operation(id) == self.partition
+    /// Returns whether the partition has the operation's host.
+    fn owns_operation(self, id: OperationId) -> bool {
+        self.partitions.partition_of_operation(id) == self.partition
     }
 
-    /// Whether it takes what an agent says on this subject, of which nothing else is read.
+    /// Returns whether the partition takes what an agent sends on a subject.
     pub fn owns_subject(self, channel: AgentChannel, subject: &str) -> bool {
+        self.owns_subject_host(channel.host_token(subject))
+    }
+
+    /// Returns whether the partition takes what an agent sends on a subject that names `host`. The first
+    /// partition takes what names no host.
+    pub fn owns_subject_host(self, host: Option<&str>) -> bool {
         if !self.is_one_of_several() {
             return true;
         }
-        let host = channel.host_token(subject);
         host.map_or(self.is_first(), |host| {
-            self.of.partition_of_host_text(host) == self.partition
+            self.partitions.partition_of_host_text(host) == self.partition
         })
     }
 
-    /// Whether it answers a teardown request, as far as that can be told without reading it all: there are more of these than of
-    /// any others, and most are another's.
+    /// Returns whether the partition takes a teardown request, if that can be seen without decoding the
+    /// request. Teardowns are the most frequent requests, and most belong to other partitions.
     pub fn owns_payload(self, payload: &[u8]) -> Option<bool> {
-        let host = named(payload).filter(|_| self.is_one_of_several())?;
-        Some(self.of.partition_of_host_text(host) == self.partition)
+        let host = find_host(payload).filter(|_| self.is_one_of_several())?;
+        Some(self.partitions.partition_of_host_text(host) == self.partition)
     }
 
-    /// An id for a host that is to be one of its own.
+    /// Returns whether the partition takes a decoded request.
+    pub fn owns_input(self, input: &Input) -> bool {
+        if !self.is_one_of_several() {
+            return true;
+        }
+        match input {
+            Input::Teardown { request, .. } => self.owns_host(&request.host_uuid),
+            Input::Decommission(request) => self.owns_host(&request.host_uuid),
+            Input::Cancel(request) => self.owns_operation(request.operation_id),
+            Input::Enroll { request, .. } => match &request.host_uuid {
+                Some(host) => self.owns_host(host),
+                None => self.partitions.partition_of_name(&request.name) == self.partition,
+            },
+            // Others came on a subject of this partition.
+            _ => true,
+        }
+    }
+
+    /// Returns a new id for a host of this partition.
     pub fn new_host_id(self) -> HostId {
         loop {
             let host = Uuid::now_v7().to_string();
-            if self.of.partition_of_host_text(&host) == self.partition {
+            if self.partitions.partition_of_host_text(&host) == self.partition {
                 return host.parse().expect("a UUID is a valid host_uuid");
             }
         }
     }
 
-    /// Whether it answers a request. One that cannot be read is about no host.
-    pub fn owns_request(self, read: &Result<Input, Rejected>) -> bool {
-        if !self.is_one_of_several() {
-            return true;
-        }
-        match read {
-            Ok(Input::Teardown { request, .. }) => self.owns_host(&request.host_uuid),
-            Ok(Input::Decommission(request)) => self.owns_host(&request.host_uuid),
-            Ok(Input::Cancel(request)) => self.owns_operation(request.operation_id),
-            Ok(Input::Enroll { request, .. }) => match &request.host_uuid {
-                Some(host) => self.owns_host(host),
-                None => self.of.partition_of_name(&request.name) == self.partition,
-            },
-            // They came on a subject of its own.
-            Ok(_) => true,
-            Err(_) => self.is_first(),
-        }
-    }
-
-    /// A request as it comes to the engine. A page for the first partition's leader is to contain all that was told on from here
-    /// before it was asked for: it cannot show by a lower revision of its own that it does not. Nor may one host's record be
-    /// old, by which it is decided whose a name is.
+    /// Makes a list request linearizable where a stale page would do harm: its reply then waits for an
+    /// append, which a deposed leader cannot make.
+    ///
+    /// - A page for the first partition's leader must contain everything that was relayed before the page
+    ///   was requested. The page cannot show by a lower revision that it does not.
+    /// - The record of a single host decides who owns a name.
     #[must_use]
     pub fn make_linearizable(self, input: Input) -> Input {
-        let old_is_harm = match &input {
+        let stale_is_harmful = match &input {
             Input::HostsList(request) => !self.is_first() || request.host_uuid.is_some(),
             Input::ShardsList(_) | Input::OperationsList(_) => !self.is_first(),
             _ => false,
         };
-        if old_is_harm && self.is_one_of_several() {
+        if stale_is_harmful && self.is_one_of_several() {
             Input::Linearizable(Box::new(input))
         } else {
             input
         }
     }
 
-    /// Where its rows are, in a controller's data directory.
+    /// Returns where the partition's rows are, within a controller's data directory.
     pub fn data_dir(self, data_dir: &Path) -> PathBuf {
         if self.is_one_of_several() {
             data_dir.join(format!("partition-{}", self.partition))
@@ -123,20 +126,11 @@ impl PartitionAssignment {
         }
     }
 
-    /// Those of all partitions whose rows are in a controller's data directory, if there are several.
-    pub fn find_data_dirs(data_dir: &Path) -> Vec<PathBuf> {
-        let of = PartitionCount::MAX;
-        let all = of.iter().map(|partition| Self { partition, of });
-        let directories = all.map(|assignment| assignment.data_dir(data_dir));
-        directories
-            .filter(|path| path.join(FILE_NAME).is_file())
-            .collect()
-    }
-
-    /// The subject and the name of an endpoint: what only reads is asked of each partition by its leader, where there are several.
+    /// Returns the subject and the name under which the partition's leader serves an endpoint. Where there
+    /// are several partitions, lists are requested from each leader by the first partition's leader.
     pub fn endpoint_subject(self, endpoint: Endpoint) -> (String, String) {
         let (subject, name) = (endpoint.subject(), endpoint.name());
-        if self.is_one_of_several() && endpoint.reads() {
+        if self.is_one_of_several() && endpoint.is_read() {
             let partition = self.partition;
             let name = format!("partition-{partition}-{name}");
             (
@@ -148,7 +142,8 @@ impl PartitionAssignment {
         }
     }
 
-    /// Where it says what is to be said on `subject`: broadcasts are numbered by the first.
+    /// Returns where the partition's leader publishes a message for `subject`. Broadcasts of all but the
+    /// first partition go to the first partition's leader, which numbers them.
     pub fn publish_subject(self, subject: Subject) -> Subject {
         if self.is_first() || !subjects::BROADCASTS.contains(&subject.as_str()) {
             return subject;
@@ -157,16 +152,17 @@ impl PartitionAssignment {
     }
 }
 
-/// The host that a teardown request names, if it is written as most programs do. All its fields are texts and numbers; and within
-/// a text each quotation mark has a backslash before it. So this is the field, or the request is none.
-fn named(payload: &[u8]) -> Option<&str> {
+/// Returns the host that a teardown request names, if the request is written as most programs write it.
+/// All fields of a teardown request are strings, numbers and booleans, and within a JSON string each
+/// quotation mark follows a backslash. So the first match is the field, or the request is invalid.
+fn find_host(payload: &[u8]) -> Option<&str> {
     const FIELD: &[u8] = b"\"host_uuid\":";
     let found = memmem::find(payload, FIELD)?;
     let value = payload[found + FIELD.len()..].trim_ascii_start();
     let text = value.strip_prefix(b"\"")?;
     let end = text.iter().position(|byte| *byte == b'"')?;
     let host = std::str::from_utf8(&text[..end]).ok()?;
-    // Some other way to write a letter.
+    // With escapes, the host could be spelled in another way.
     (!host.contains('\\')).then_some(host)
 }
 
@@ -182,7 +178,7 @@ mod tests {
     use crate::request::endpoint::Endpoint;
 
     #[test]
-    fn one_partition_serves_what_clients_ask() {
+    fn the_only_partition_serves_the_subjects_of_clients() {
         for endpoint in Endpoint::ALL {
             let served = (endpoint.subject(), endpoint.name().to_owned());
             assert_eq!(
@@ -199,24 +195,30 @@ mod tests {
     }
 
     #[test]
-    fn a_page_for_another_leader_is_fenced() {
-        let of = PartitionCount::new(2).expect("valid");
-        let fences = |assignment: PartitionAssignment| {
+    fn a_page_for_another_leader_is_linearizable() {
+        let partitions = PartitionCount::new(2).expect("valid");
+        let is_linearizable = |assignment: PartitionAssignment| {
             let list = Input::ShardsList(ShardsListRequest::default());
             matches!(assignment.make_linearizable(list), Input::Linearizable(_))
         };
-        let fences = of
-            .iter()
-            .map(|partition| fences(PartitionAssignment { partition, of }));
-        assert_eq!(fences.collect::<Vec<_>>(), [false, true]);
+        let is_linearizable = partitions.iter().map(|partition| {
+            is_linearizable(PartitionAssignment {
+                partition,
+                partitions,
+            })
+        });
+        assert_eq!(is_linearizable.collect::<Vec<_>>(), [false, true]);
         let partition = Partition::FIRST;
         let one_host = HostsListRequest {
             host_uuid: Some("a".parse().expect("valid")),
             ..HostsListRequest::default()
         };
-        let of_one_host =
-            PartitionAssignment { partition, of }.make_linearizable(Input::HostsList(one_host));
-        assert!(matches!(of_one_host, Input::Linearizable(_)));
+        let for_one_host = PartitionAssignment {
+            partition,
+            partitions,
+        }
+        .make_linearizable(Input::HostsList(one_host));
+        assert!(matches!(for_one_host, Input::Linearizable(_)));
         let list = Input::ShardsList(ShardsListRequest::default());
         assert!(matches!(
             PartitionAssignment::WHOLE.make_linearizable(list),
@@ -225,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn a_host_is_found_where_it_is_named() {
+    fn the_host_of_a_teardown_is_found_without_decoding() {
         for (request, host) in [
             (r#"{"host_uuid":"a"}"#, Some("a")),
             (
@@ -239,23 +241,37 @@ mod tests {
             (r#"{"host_uuid":"a"#, None),
             ("{}", None),
         ] {
-            assert_eq!(super::named(request.as_bytes()), host, "{request}");
+            assert_eq!(super::find_host(request.as_bytes()), host, "{request}");
         }
     }
 
     #[test]
-    fn one_of_several_takes_each_host() {
-        let of = PartitionCount::new(4).expect("valid");
+    fn exactly_one_partition_owns_each_host() {
+        let partitions = PartitionCount::new(4).expect("valid");
         for number in 0..64 {
             let host = format!("worker-{number}").parse().expect("valid");
             let subject = Results.subject(&host);
-            let takes =
-                |partition| PartitionAssignment { partition, of }.owns_subject(Results, &subject);
-            assert_eq!(of.iter().filter(|one| takes(*one)).count(), 1, "{subject}");
+            let takes = |partition| {
+                PartitionAssignment {
+                    partition,
+                    partitions,
+                }
+                .owns_subject(Results, &subject)
+            };
+            assert_eq!(
+                partitions.iter().filter(|one| takes(*one)).count(),
+                1,
+                "{subject}"
+            );
         }
-        // What names no host is the first's.
-        let takes =
-            |partition| PartitionAssignment { partition, of }.owns_subject(Results, "nobody's");
-        assert_eq!(of.iter().filter(|one| takes(*one)).count(), 1);
+        // The first partition takes what names no host.
+        let takes = |partition| {
+            PartitionAssignment {
+                partition,
+                partitions,
+            }
+            .owns_subject(Results, "no.host")
+        };
+        assert_eq!(partitions.iter().filter(|one| takes(*one)).count(), 1);
     }
 }

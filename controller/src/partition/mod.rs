@@ -1,4 +1,4 @@
-//! Dividing the hosts of a swarm over several journals, and joining their parts for clients.
+//! Dividing the hosts of a swarm over several journals, and joining their records for clients.
 
 pub mod assignment;
 pub mod name_registry;

@@ -1,10 +1,12 @@
-//! Whose a host's name is, where the hosts are divided: the leader who enrolls a host sees only its own. So a name is claimed in a
-//! bucket on the NATS servers before the host is put on record.
+//! Which host owns a name, where the hosts are divided. The leader that enrolls a host sees only the hosts of
+//! its own partition. So it claims the name in a bucket on the NATS servers before the host goes on record.
 //!
-//! A claim outlives what was to come of it: its host may never have been put on record, or have been taken off it. Then the name is
-//! free, and whoever wants it asks the leader of the claimant's partition. Two things make that safe. A leader says nothing
-//! of a host that it is about to enroll. And whoever enrolls a host writes its claim anew, with what it expects to be there, so that of
-//! two who want a name one is refused.
+//! A claim may outlive its host: the host may never have gone on record, or have left it. The name is then
+//! free, and a leader that wants it asks the leader of the claimant's partition. Two rules make this safe:
+//!
+//! - A leader returns nothing about a host that it is about to enroll.
+//! - A leader that enrolls a host writes the claim again, and names the revision that it expects. So of two
+//!   leaders that want one name, one is rejected.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -17,158 +19,166 @@ use scuttle_schemas::{ErrorCode, ErrorReply, HostId, HostName, PartitionCount, s
 use tokio::sync::Semaphore;
 
 use crate::nats::key_value;
-use crate::partition::rpc::ask;
+use crate::partition::rpc;
 use crate::request::endpoint::Endpoint;
-use crate::request::serve;
+use crate::request::rejection::retry_later;
 
-/// How long the servers may take for an answer.
-const PATIENCE: Duration = Duration::from_secs(2);
+/// How long the NATS servers may take to reply.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How many names are claimed at once: each waits for an fsync or two of the servers.
-const AT_ONCE: usize = 32;
+/// The most names that are claimed at once. Each claim waits for one or two fsyncs of the servers.
+const MAX_CONCURRENT: usize = 32;
 
-/// Between two attempts while another enrolment is under way.
-const PAUSE: Duration = Duration::from_millis(50);
+/// The time between two attempts while another leader enrolls a host with the name.
+const RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// How often a claim is tried that others write, too.
-const ATTEMPTS: usize = 8;
+/// The most attempts to write a claim that other leaders write too.
+const MAX_ATTEMPTS: usize = 8;
 
-/// The names of a divided swarm's hosts.
+/// The names of the hosts in all partitions; clones share the limits.
 #[derive(Debug, Clone)]
-pub struct Names {
+pub struct NameRegistry {
     client: Client,
     bucket: Store,
-    of: PartitionCount,
+    partitions: PartitionCount,
+    /// The hosts that this leader is about to enroll.
     enrolling: Arc<Mutex<BTreeSet<HostId>>>,
-    at_once: Arc<Semaphore>,
+    permits: Arc<Semaphore>,
 }
 
-/// A host that is about to be enrolled, until this is dropped.
+/// Marks a host as about to be enrolled, until the claim is dropped: while it is, no leader returns anything
+/// about the host.
 #[derive(Debug)]
-pub struct Enrolling {
+pub struct NameClaim {
     host: HostId,
-    all: Arc<Mutex<BTreeSet<HostId>>>,
+    enrolling: Arc<Mutex<BTreeSet<HostId>>>,
 }
 
-/// What became of a claim.
+/// The outcome of a claim.
 #[derive(Debug)]
 pub enum Claim {
-    /// The name is this host's: it may be put on record.
-    Granted(Enrolling),
-    /// The name is of a living host, and no other was asked for.
-    Held(Box<HostRecord>),
+    /// The host has the name, and may go on record.
+    Granted(NameClaim),
+    /// An active host has the name, and the request did not name another host.
+    Taken(Box<HostRecord>),
 }
 
 impl Claim {
-    /// What is to be kept until the host is on record, if the claim was granted.
-    pub fn granted(self) -> Option<Enrolling> {
+    /// Returns the claim to be kept until the host is on record, if the claim was granted.
+    pub fn granted(self) -> Option<NameClaim> {
         match self {
-            Self::Granted(enrolling) => Some(enrolling),
-            Self::Held(_) => None,
+            Self::Granted(claim) => Some(claim),
+            Self::Taken(_) => None,
         }
     }
 }
 
-impl Drop for Enrolling {
+impl Drop for NameClaim {
     fn drop(&mut self) {
-        let all = self.all.lock();
-        all.unwrap_or_else(PoisonError::into_inner)
+        let enrolling = self.enrolling.lock();
+        enrolling
+            .unwrap_or_else(PoisonError::into_inner)
             .remove(&self.host);
     }
 }
 
-impl Names {
-    /// Opens the bucket; makes it if it is missing.
-    ///
-    /// # Errors
-    /// The servers do not do it.
-    pub async fn open(client: Client, replicas: usize, of: PartitionCount) -> anyhow::Result<Self> {
-        let bucket = open(client.clone(), replicas).await?;
+impl NameRegistry {
+    /// Opens the bucket, and creates it if it is missing.
+    pub async fn open(
+        client: Client,
+        replicas: usize,
+        partitions: PartitionCount,
+    ) -> anyhow::Result<Self> {
+        let bucket = open_bucket(client.clone(), replicas).await?;
         Ok(Self {
             client,
             bucket,
-            of,
+            partitions,
             enrolling: Arc::default(),
-            at_once: Arc::new(Semaphore::new(AT_ONCE)),
+            permits: Arc::new(Semaphore::new(MAX_CONCURRENT)),
         })
     }
 
-    /// Why nothing is said of a host that is about to be enrolled: what is on record of it may be other in a moment.
-    pub fn is_unsaid(&self, host: &HostId) -> Option<ErrorReply> {
+    /// Returns the error for a request about a host that is about to be enrolled: its record may be outdated
+    /// in a moment.
+    pub fn reject_while_enrolling(&self, host: &HostId) -> Option<ErrorReply> {
         let enrolling = self.enrolling.lock();
         let enrolling = enrolling.unwrap_or_else(PoisonError::into_inner);
-        let unsaid = enrolling.contains(host);
-        unsaid.then(|| again(&format!("host {host} is being enrolled")))
+        let is_enrolling = enrolling.contains(host);
+        is_enrolling.then(|| being_enrolled(host))
     }
 
-    fn enrolling(&self, host: HostId) -> Option<Enrolling> {
-        let all = self.enrolling.clone();
-        let new = (all.lock().unwrap_or_else(PoisonError::into_inner)).insert(host.clone());
-        // What is not new is not ours to drop.
-        new.then(|| Enrolling { host, all })
+    /// Marks a host as about to be enrolled, unless another request has done so.
+    fn mark_enrolling(&self, host: HostId) -> Option<NameClaim> {
+        let enrolling = self.enrolling.clone();
+        let hosts = enrolling.lock();
+        let is_new = (hosts.unwrap_or_else(PoisonError::into_inner)).insert(host.clone());
+        is_new.then(|| NameClaim { host, enrolling })
     }
 
-    /// Claims the name of a host that is to be enrolled under the id that it was given, else under `fresh`.
+    /// Claims the name of a host to be enrolled, for the id that the request gives, or else for `new_id`.
     ///
     /// # Errors
-    /// `bad_request`: the name belongs to another living host. Or the servers or another leader do not answer: nothing was
-    /// enrolled.
-    pub async fn claim(&self, request: &EnrollRequest, fresh: HostId) -> Result<Claim, ErrorReply> {
-        let _permit = self.at_once.acquire().await;
-        let host = request.host_uuid.clone().unwrap_or(fresh);
-        let Some(enrolling) = self.enrolling(host.clone()) else {
-            return Err(again(&format!("host {host} is being enrolled")));
+    /// `bad_request` if the name belongs to another active host. Another error if the servers or another
+    /// leader do not reply: nothing was enrolled.
+    pub async fn claim(
+        &self,
+        request: &EnrollRequest,
+        new_id: HostId,
+    ) -> Result<Claim, ErrorReply> {
+        let _permit = self.permits.acquire().await;
+        let host = request.host_uuid.clone().unwrap_or(new_id);
+        let Some(claim) = self.mark_enrolling(host.clone()) else {
+            return Err(being_enrolled(&host));
         };
-        let (key, claimed) = (key(&request.name), host.to_string());
-        for _ in 0..ATTEMPTS {
+        let (key, claimed) = (bucket_key(&request.name), host.to_string());
+        for _ in 0..MAX_ATTEMPTS {
             let entry = self.bucket.entry(&key).await.map_err(failed)?;
             let entry = entry.filter(|entry| entry.operation == Operation::Put);
             let Some(entry) = entry else {
                 match self.bucket.create(&key, claimed.clone().into()).await {
-                    Ok(_) => return Ok(Claim::Granted(enrolling)),
+                    Ok(_) => return Ok(Claim::Granted(claim)),
                     Err(error) if error.kind() == CreateErrorKind::AlreadyExists => continue,
                     Err(error) => return Err(failed(error)),
                 }
             };
-            let holder = if entry.value == claimed {
+            let owner = if entry.value == claimed {
                 None
             } else {
-                match self.holder(&entry.value, &request.name).await {
-                    // It is about to be enrolled: in a moment it is known what it is.
-                    Err(refusal) if refusal.code == ErrorCode::Overloaded => {
-                        tokio::time::sleep(PAUSE).await;
+                match self.find_owner(&entry.value, &request.name).await {
+                    // The claimant is being enrolled: its record is known in a moment.
+                    Err(error) if error.code == ErrorCode::Overloaded => {
+                        tokio::time::sleep(RETRY_DELAY).await;
                         continue;
                     }
-                    holder => holder?,
+                    owner => owner?,
                 }
             };
-            if let Some(holder) = holder {
+            if let Some(owner) = owner {
                 return match &request.host_uuid {
-                    None => Ok(Claim::Held(Box::new(holder))),
+                    None => Ok(Claim::Taken(Box::new(owner))),
                     Some(_) => Err(ErrorReply::new(
                         ErrorCode::BadRequest,
                         format!(
                             "the name {} belongs to host {}",
-                            request.name, holder.host_uuid
+                            request.name, owner.host_uuid
                         ),
                     )),
                 };
             }
             let value = claimed.clone().into();
             match self.bucket.update(&key, value, entry.revision).await {
-                Ok(_) => return Ok(Claim::Granted(enrolling)),
+                Ok(_) => return Ok(Claim::Granted(claim)),
                 Err(error) if error.kind() == UpdateErrorKind::WrongLastRevision => {}
                 Err(error) => return Err(failed(error)),
             }
         }
-        Err(again(&format!(
-            "others claim the name {}, too",
-            request.name
-        )))
+        let why = format!("the name {} is being claimed by others", request.name);
+        Err(retry_later(format!("{why}: repeat the request")))
     }
 
-    /// The living host of that name that a claim is of.
-    async fn holder(
+    /// Returns the active host with the name that a claim belongs to.
+    async fn find_owner(
         &self,
         claimant: &[u8],
         name: &HostName,
@@ -177,21 +187,21 @@ impl Names {
         let Some(host) = claimant.and_then(|text| text.parse::<HostId>().ok()) else {
             return Ok(None);
         };
-        let partition = self.of.partition_of_host(&host);
+        let partition = self.partitions.partition_of_host(&host);
         let request = HostsListRequest {
             host_uuid: Some(host),
             ..HostsListRequest::default()
         };
         let payload = serde_json::to_vec(&request).map_err(failed)?;
-        let list: HostsList =
-            ask(&self.client, partition, Endpoint::HostsList, payload.into()).await?;
+        let (client, payload) = (&self.client, payload.into());
+        let list: HostsList = rpc::request(client, partition, Endpoint::HostsList, payload).await?;
         let mut hosts = list.hosts.into_iter();
         Ok(hosts.find(|host| host.status != HostStatus::Decommissioned && host.name == *name))
     }
 }
 
-/// Opens the bucket of names; makes it if it is missing.
-pub(crate) async fn open(client: Client, replicas: usize) -> anyhow::Result<Store> {
+/// Opens the bucket of names, and creates it if it is missing.
+pub(crate) async fn open_bucket(client: Client, replicas: usize) -> anyhow::Result<Store> {
     let config = kv::Config {
         bucket: subjects::NAMES_BUCKET.to_owned(),
         history: 1,
@@ -199,22 +209,22 @@ pub(crate) async fn open(client: Client, replicas: usize) -> anyhow::Result<Stor
         ..kv::Config::default()
     };
     let name = config.bucket.clone();
-    let opened = key_value::open(client, config, PATIENCE).await;
-    opened.map_err(|error| anyhow::anyhow!("cannot make the bucket {name}: {error}"))
+    let opened = key_value::open(client, config, REQUEST_TIMEOUT).await;
+    opened.map_err(|error| anyhow::anyhow!("cannot open the bucket {name}: {error}"))
 }
 
-/// A key may not have every dot that a name may.
-pub(crate) fn key(name: &HostName) -> String {
+/// Returns the key of a name in the bucket. A key may not have dots in every place where a name may.
+pub(crate) fn bucket_key(name: &HostName) -> String {
     name.as_str().replace('.', "=")
 }
 
 fn failed(cause: impl std::fmt::Display) -> ErrorReply {
     let bucket = subjects::NAMES_BUCKET;
     let message =
-        format!("the name cannot be claimed in the bucket {bucket}: {cause}: nothing was enrolled");
+        format!("cannot claim the name in the bucket {bucket}: {cause}: nothing was enrolled");
     ErrorReply::new(ErrorCode::StorageFailed, message)
 }
 
-fn again(what: &str) -> ErrorReply {
-    serve::later(format!("{what}: ask again"))
+fn being_enrolled(host: &HostId) -> ErrorReply {
+    retry_later(format!("host {host} is being enrolled: repeat the request"))
 }

@@ -1,35 +1,38 @@
-//! What the leaders of other partitions tell the first's, as bytes: a broadcast as it is to be told on, with its own revision, and
-//! before it what the first needs to know of it. So it is neither read nor written again on its way, but for the revision.
+//! The bytes of a broadcast on its way from the leader of another partition to the first partition's
+//! leader: a header with what the first needs to know, then the broadcast as it will be published, with its
+//! partition's own revisions. So a relayed broadcast is neither decoded nor encoded on its way: only its
+//! revisions are replaced.
 
 use bytes::Bytes;
 use memchr::memmem;
 use scuttle_core::{Effect, RelayedBroadcast, Topic};
 use scuttle_schemas::subjects;
 
-/// Before each revision in a broadcast. Within a text of JSON each quotation mark has a backslash before it; and where this is the
-/// name of a label, no number comes after it.
+/// Precedes each revision in a broadcast. Within a JSON string each quotation mark follows a backslash; and
+/// where this is the name of a label, the value is not a number.
 const REVISION: &[u8] = b"\"revision\":";
 
-/// Whether it only repeats the last revision.
-const REPEATS: u8 = b'=';
-const TELLS: u8 = b'+';
+/// Ends the header of a broadcast that only is_repeat the last revision.
+const REPEAT_MARK: u8 = b'=';
+/// Ends the header of a broadcast with changes.
+const CHANGE_MARK: u8 = b'+';
 
-/// What comes before a broadcast of this partition, if the effect is one: its revision, and whether it tells anything.
+/// Returns the header of a broadcast: its revision, and whether it has changes. `None` for other effects.
 pub fn encode_header(effect: &Effect) -> Option<String> {
-    let (revision, repeats) = match effect {
+    let (revision, is_repeat) = match effect {
         Effect::ShardsUpdated(message, _) => {
-            let repeats = message.updated.is_empty() && message.removed.is_empty();
-            (message.revision, repeats)
+            let is_repeat = message.updated.is_empty() && message.removed.is_empty();
+            (message.revision, is_repeat)
         }
         Effect::HostsUpdated(message) => (message.revision, message.updated.is_empty()),
         Effect::OperationsUpdated(message, _) => (message.revision, message.updated.is_empty()),
         Effect::Command { .. } | Effect::Relayed { .. } => return None,
     };
-    let kind = char::from(if repeats { REPEATS } else { TELLS });
+    let kind = char::from(if is_repeat { REPEAT_MARK } else { CHANGE_MARK });
     Some(format!("{revision}{kind}"))
 }
 
-/// Reads what was told on this subject.
+/// Decodes a broadcast that was relayed on a subject.
 pub fn decode(subject: &str, payload: &[u8]) -> Option<RelayedBroadcast> {
     let all = [Topic::Shards, Topic::Hosts, Topic::Operations];
     let topic = all
@@ -42,15 +45,15 @@ pub fn decode(subject: &str, payload: &[u8]) -> Option<RelayedBroadcast> {
         topic,
         revision: std::str::from_utf8(revision).ok()?.parse().ok()?,
         is_repeat: match *kind {
-            REPEATS => true,
-            TELLS => false,
+            REPEAT_MARK => true,
+            CHANGE_MARK => false,
             _ => return None,
         },
         message: message.into(),
     })
 }
 
-/// The subject that it is told on.
+/// Returns the subject on which clients receive the broadcasts of a topic.
 pub fn broadcast_subject(topic: Topic) -> &'static str {
     match topic {
         Topic::Shards => subjects::SHARDS_UPDATED,
@@ -59,17 +62,17 @@ pub fn broadcast_subject(topic: Topic) -> &'static str {
     }
 }
 
-/// The message, with this revision in the place of its own.
-pub fn with_revision(told: &RelayedBroadcast, revision: u64) -> Bytes {
-    let (own, new) = (told.revision.to_string(), revision.to_string());
-    let message = &*told.message;
+/// Returns the broadcast with each of its revisions replaced by `revision`.
+pub fn with_revision(relayed: &RelayedBroadcast, revision: u64) -> Bytes {
+    let (own, new) = (relayed.revision.to_string(), revision.to_string());
+    let message = &*relayed.message;
     let mut numbered = Vec::with_capacity(message.len() + message.len() / 64 + new.len());
     let mut copied = 0;
     for found in memmem::find_iter(message, REVISION) {
         let number = found + REVISION.len();
         let end = number + own.len();
-        let whole = message.get(end).is_some_and(|byte| !byte.is_ascii_digit());
-        if whole && message[number..].starts_with(own.as_bytes()) {
+        let is_complete = message.get(end).is_some_and(|byte| !byte.is_ascii_digit());
+        if is_complete && message[number..].starts_with(own.as_bytes()) {
             numbered.extend_from_slice(&message[copied..number]);
             numbered.extend_from_slice(new.as_bytes());
             copied = end;
@@ -90,7 +93,7 @@ mod tests {
 
     fn message(revision: u64) -> Value {
         let at = "2026-11-23T09:11:49.000Z";
-        // Whoever chooses the texts must not choose revisions.
+        // Texts that clients and agents choose must not be taken for revisions.
         let shard = json!({
             "host_uuid": "a", "host_name": "a", "decky_id": "d", "decky_ip": null,
             "services": ["\"revision\":7", "revision"],
@@ -105,31 +108,32 @@ mod tests {
     }
 
     #[test]
-    fn only_the_revisions_are_other_ones() {
+    fn with_revision_replaces_nothing_but_the_revisions() {
         for (own, new) in [(7, 7), (7, 12), (7, u64::MAX), (71, 8), (0, 1)] {
-            let told: ShardsUpdated = serde_json::from_value(message(own)).expect("a message");
-            let json = serde_json::to_vec(&told).expect("JSON");
-            let effect = Effect::ShardsUpdated(told, None);
+            let broadcast: ShardsUpdated = serde_json::from_value(message(own)).expect("a message");
+            let json = serde_json::to_vec(&broadcast).expect("JSON");
+            let effect = Effect::ShardsUpdated(broadcast, None);
             let payload = [
                 encode_header(&effect).expect("a broadcast").as_bytes(),
                 &json,
             ]
             .concat();
-            let on = subjects::relay_subject(None, subjects::SHARDS_UPDATED);
-            let relayed = decode(&on, &payload).expect("told");
+            let subject = subjects::relay_subject(None, subjects::SHARDS_UPDATED);
+            let relayed = decode(&subject, &payload).expect("a relayed broadcast");
             assert_eq!((relayed.revision, relayed.is_repeat), (own, false));
             assert_eq!(broadcast_subject(relayed.topic), subjects::SHARDS_UPDATED);
-            let on: Value = serde_json::from_slice(&with_revision(&relayed, new)).expect("JSON");
-            let read: ShardsUpdated = serde_json::from_value(on).expect("a message");
-            let wanted: ShardsUpdated = serde_json::from_value(message(new)).expect("a message");
-            assert_eq!(read, wanted);
+            let replaced: Value =
+                serde_json::from_slice(&with_revision(&relayed, new)).expect("JSON");
+            let actual: ShardsUpdated = serde_json::from_value(replaced).expect("a message");
+            let expected: ShardsUpdated = serde_json::from_value(message(new)).expect("a message");
+            assert_eq!(actual, expected);
         }
     }
 
     #[test]
-    fn what_is_not_told_so_is_not_read() {
+    fn a_payload_without_a_header_is_not_decoded() {
         let hosts = &subjects::relay_subject(None, subjects::HOSTS_UPDATED);
-        let repeat = decode(hosts, b"12={}").expect("told");
+        let repeat = decode(hosts, b"12={}").expect("a relayed broadcast");
         assert_eq!((repeat.topic, repeat.is_repeat), (Topic::Hosts, true));
         for payload in ["", "12", "{}", "+{}", "12-{}", "99999999999999999999+{}"] {
             assert!(decode(hosts, payload.as_bytes()).is_none(), "{payload}");

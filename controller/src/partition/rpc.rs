@@ -1,4 +1,4 @@
-//! What the leader of one partition asks that of another.
+//! Requests from the leader of one partition to the leader of another.
 
 use std::time::{Duration, Instant};
 
@@ -10,56 +10,60 @@ use serde::de::DeserializeOwned;
 
 use crate::request::endpoint::Endpoint;
 
-/// How long a leader may take for an answer. It takes milliseconds; where one gives its partition to another, a fraction of a
-/// second. One that has just been lost is missed for longer, and whoever waits should hear so.
-const PATIENCE: Duration = Duration::from_secs(3);
+/// How long a leader may take to reply. It takes milliseconds, or a fraction of a second while a partition
+/// moves to another leader. After a leader was lost, a takeover takes longer, and the requester gets an
+/// error.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Between two attempts while nobody leads the partition.
-const PAUSE: Duration = Duration::from_millis(100);
+/// The time between two attempts while the partition has no leader.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Asks the leader of a partition what a client asks of the swarm; for a while, until there is one.
+/// Sends a client's request to the leader of a partition. Repeats it while the partition has no leader, at
+/// most for [`REQUEST_TIMEOUT`].
 ///
 /// # Errors
-/// It refuses, or there is none at this moment.
-pub async fn ask<T: DeserializeOwned>(
+/// If the leader rejects the request, or the partition has no leader that replies.
+pub async fn request<T: DeserializeOwned>(
     client: &Client,
     partition: Partition,
     endpoint: Endpoint,
     payload: Bytes,
 ) -> Result<T, ErrorReply> {
-    let asked = Instant::now();
+    let started = Instant::now();
     loop {
-        let answer = once(client, partition, endpoint, payload.clone()).await;
-        let led = !matches!(&answer, Err(refusal) if refusal.code == ErrorCode::NotLeader);
-        if led || asked.elapsed() + PAUSE > PATIENCE {
-            return answer;
+        let reply = request_once(client, partition, endpoint, payload.clone()).await;
+        let has_leader = !matches!(&reply, Err(error) if error.code == ErrorCode::NotLeader);
+        if has_leader || started.elapsed() + RETRY_DELAY > REQUEST_TIMEOUT {
+            return reply;
         }
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(RETRY_DELAY).await;
     }
 }
 
-async fn once<T: DeserializeOwned>(
+async fn request_once<T: DeserializeOwned>(
     client: &Client,
     partition: Partition,
     endpoint: Endpoint,
     payload: Bytes,
 ) -> Result<T, ErrorReply> {
     let subject = subjects::partition_request_subject(partition, &endpoint.subject());
-    let request = Request::new().payload(payload).timeout(Some(PATIENCE));
-    let answer = client.send_request(subject, request).await;
-    let answer = answer.map_err(|error| match error.kind() {
-        RequestErrorKind::NoResponders => away(partition, &"nobody leads it at this moment"),
-        _ => away(partition, &error),
+    let request = Request::new()
+        .payload(payload)
+        .timeout(Some(REQUEST_TIMEOUT));
+    let reply = client.send_request(subject, request).await;
+    let reply = reply.map_err(|error| match error.kind() {
+        RequestErrorKind::NoResponders => no_reply(partition, &"it has no leader at this moment"),
+        _ => no_reply(partition, &error),
     })?;
-    let refused = answer.headers.as_ref();
-    if refused.is_some_and(|headers| headers.get(headers::SERVICE_ERROR_CODE).is_some()) {
-        let body: Result<ErrorReplyBody, _> = serde_json::from_slice(&answer.payload);
-        return Err(body.map_or_else(|error| away(partition, &error), |body| body.error));
+    let headers = reply.headers.as_ref();
+    if headers.is_some_and(|headers| headers.get(headers::SERVICE_ERROR_CODE).is_some()) {
+        let body: Result<ErrorReplyBody, _> = serde_json::from_slice(&reply.payload);
+        return Err(body.map_or_else(|error| no_reply(partition, &error), |body| body.error));
     }
-    serde_json::from_slice(&answer.payload).map_err(|error| away(partition, &error))
+    serde_json::from_slice(&reply.payload).map_err(|error| no_reply(partition, &error))
 }
 
-fn away(partition: Partition, cause: &dyn std::fmt::Display) -> ErrorReply {
-    let message = format!("partition {partition} does not answer ({cause}): ask again");
+fn no_reply(partition: Partition, cause: &dyn std::fmt::Display) -> ErrorReply {
+    let message = format!("partition {partition} does not reply ({cause}): repeat the request");
     ErrorReply::new(ErrorCode::NotLeader, message)
 }

@@ -1,5 +1,5 @@
-//! Lists of the whole swarm where its hosts are divided: the first partition's leader asks that of each for a page, and answers
-//! with all of them as one.
+//! Lists of the whole swarm where the hosts are divided: the first partition's leader requests a page from
+//! the leader of each partition, and replies with all pages as one.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -19,100 +19,98 @@ use uuid::Uuid;
 use crate::leadership::lease::LeaseGuard;
 use crate::leadership::term::{StopReason, Term};
 use crate::observability::counters::{Counters, Source};
-use crate::outbound::encoder::Encoder;
-use crate::outbound::publisher;
-use crate::partition::rpc::ask;
-use crate::request::endpoint::{Endpoint, Rejected};
-use crate::request::serve::overloaded;
+use crate::outbound::replier::Replier;
+use crate::partition::rpc;
+use crate::request::context::RequestContext;
+use crate::request::decode::decode_request;
+use crate::request::endpoint::Endpoint;
+use crate::request::rejection::Rejection;
 
-/// How many lists are gathered at once: each may take a megabyte from each partition.
-const AT_ONCE: usize = 16;
+/// The most lists that are gathered at once: each may take a megabyte from each partition.
+const MAX_CONCURRENT: usize = 16;
 
-/// How many requests of one kind wait for that at the most.
-const WAITING: usize = 256;
+/// The most requests of one endpoint that wait to be gathered.
+const MAX_WAITING: usize = 256;
 
-/// Bytes of answers that are encoded into one piece of memory.
-const ANSWER: usize = 64 << 10;
+/// Bytes of replies that are encoded into one chunk of memory.
+const CHUNK_SIZE: usize = 64 << 10;
 
-/// What gathering takes.
+/// Gathers lists from all partitions; clones share the limits.
 #[derive(Debug, Clone)]
-pub struct Gather {
-    /// The NATS server.
+pub struct ScatterGather {
     pub client: Client,
-    /// What was answered is counted here.
     pub counters: Arc<Counters>,
-    /// Whether its own partition is still led.
+    /// The lease on the first partition: a list is not sent after it has expired.
     pub lease: LeaseGuard,
     /// When to stop.
     pub term: Term,
-    /// How many partitions there are.
-    pub of: PartitionCount,
-    /// Room for what is gathered at once.
-    pub room: Arc<Semaphore>,
+    pub partitions: PartitionCount,
+    pub replier: Replier,
+    /// One permit for each list that may be gathered at once.
+    pub permits: Arc<Semaphore>,
 }
 
-impl Gather {
-    /// Room for as many lists as are gathered at once.
-    pub fn room() -> Arc<Semaphore> {
-        Arc::new(Semaphore::new(AT_ONCE))
+impl ScatterGather {
+    /// Returns the permits for a new instance.
+    pub fn new_permits() -> Arc<Semaphore> {
+        Arc::new(Semaphore::new(MAX_CONCURRENT))
     }
-}
 
-/// Serves one endpoint that only reads; once the term has ended, by saying so.
-pub async fn serve(endpoint: Endpoint, mut requests: Requests, gather: Gather) {
-    let mut answering = JoinSet::new();
-    loop {
-        let request = tokio::select! {
-            biased;
-            request = requests.next() => request,
-            Some(_) = answering.join_next() => continue,
+    /// Serves one endpoint that only reads. After the term has ended, replies with the reason.
+    pub async fn serve_endpoint(self, endpoint: Endpoint, mut requests: Requests) {
+        let mut gathering = JoinSet::new();
+        loop {
+            let request = tokio::select! {
+                biased;
+                request = requests.next() => request,
+                Some(_) = gathering.join_next() => continue,
+            };
+            let Some(request) = request else { break };
+            let overloaded = gathering.len() >= MAX_WAITING;
+            gathering.spawn(self.clone().respond(endpoint, request, overloaded));
+        }
+        gathering.join_all().await;
+    }
+
+    async fn respond(self, endpoint: Endpoint, request: Request, overloaded: bool) {
+        let decoded = decode_request(endpoint, &request.message, Uuid::now_v7);
+        let accepted = match decoded {
+            Ok(_) if overloaded => Err(Rejection::overloaded()),
+            decoded => decoded.map_err(Rejection::from),
         };
-        let Some(request) = request else { break };
-        let room = answering.len() < WAITING;
-        let gather = gather.clone();
-        answering.spawn(async move { gather.answer(endpoint, request, room).await });
-    }
-    answering.join_all().await;
-}
-
-impl Gather {
-    async fn answer(self, endpoint: Endpoint, request: Request, room: bool) {
-        let read = endpoint.read(&request.message, Uuid::now_v7);
-        let read = read.and_then(|input| room.then_some(input).ok_or_else(overloaded));
         let payload = request.message.payload.clone();
-        let reply = match read {
-            Ok(input) => self.whole(endpoint, input, payload).await,
-            Err(Rejected { cause, refusal }) => {
-                let (source, length) = (Source::Endpoint(endpoint), payload.len());
-                self.counters.count(source, cause, length, &refusal.message);
-                Reply::Rejected(refusal)
+        let source = Source::Endpoint(endpoint);
+        let reply = match accepted {
+            Ok(input) => self.gather_until_ended(endpoint, input, payload).await,
+            Err(Rejection::Reply { cause, error }) => {
+                if let Some(cause) = cause {
+                    let length = payload.len();
+                    (self.counters).count(source, cause, length, &error.message);
+                }
+                Reply::Rejected(error)
             }
+            Err(Rejection::Drop) => return,
         };
-        self.counters.answers.count(endpoint, &reply);
-        let (mut encoder, asked) = (Encoder::new(ANSWER), (endpoint, request));
-        publisher::reply(
-            &self.client,
-            &mut encoder,
-            &self.counters,
-            asked,
-            None,
-            &reply,
-        )
-        .await;
+        let mut context = Box::new(RequestContext::new(source));
+        context.request = Some(request);
+        let mut replier = self.replier.with_chunk_size(CHUNK_SIZE);
+        replier.respond(context, reply).await;
     }
 
-    /// The whole swarm's answer; that there is none, when the term ends before.
-    async fn whole(&self, endpoint: Endpoint, input: Input, payload: Bytes) -> Reply {
-        let mut term = self.term.clone();
+    /// Returns the list of the whole swarm, or an error if the term ends first.
+    async fn gather_until_ended(&self, endpoint: Endpoint, input: Input, payload: Bytes) -> Reply {
         let gathered = pin!(self.gather(endpoint, input, payload));
         let reply = tokio::select! {
             biased;
-            () = term.ended() => None,
+            () = self.term.ended() => None,
             gathered = gathered => Some(gathered.unwrap_or_else(Reply::Rejected)),
         };
-        let end = || term.end().unwrap_or(StopReason::SteppedDown).refusal();
         let reply = reply.filter(|_| self.lease.is_valid());
-        reply.unwrap_or_else(|| Reply::Rejected(end()))
+        reply.unwrap_or_else(|| {
+            let reason = self.term.stop_reason();
+            let reason = reason.unwrap_or(StopReason::SteppedDown);
+            Reply::Rejected(reason.error_reply())
+        })
     }
 
     async fn gather(
@@ -121,69 +119,72 @@ impl Gather {
         input: Input,
         payload: Bytes,
     ) -> Result<Reply, ErrorReply> {
-        let _room = self.room.acquire().await;
+        let _permit = self.permits.acquire().await;
         match input {
             Input::ShardsList(request) => {
-                let pages = self.pages(endpoint, payload, request.host_uuid.as_ref());
+                let pages = self.request_pages(endpoint, payload, request.host_uuid.as_ref());
                 merge_shards(pages.await?, request.limit.get()).map(Reply::Shards)
             }
             Input::HostsList(request) => {
-                let pages = self.pages(endpoint, payload, request.host_uuid.as_ref());
+                let pages = self.request_pages(endpoint, payload, request.host_uuid.as_ref());
                 merge_hosts(pages.await?, request.limit.get()).map(Reply::Hosts)
             }
             Input::OperationsList(request) => {
-                let pages = self.pages(endpoint, payload, request.host_uuid.as_ref());
+                let pages = self.request_pages(endpoint, payload, request.host_uuid.as_ref());
                 merge_operations(pages.await?, request.limit.get()).map(Reply::Operations)
             }
             Input::OperationGet(request) => {
-                self.operation(endpoint, request.operation_id, payload)
+                self.find_operation(endpoint, request.operation_id, payload)
                     .await
             }
-            _ => Err(ErrorReply::new(ErrorCode::BadRequest, "it is no list")),
+            _ => Err(ErrorReply::new(ErrorCode::BadRequest, "not a list request")),
         }
     }
 
-    /// A page of each partition that may have what is asked for. The first partition is asked before the others: what they do not
-    /// contain yet is told under a higher revision than its page has.
-    async fn pages<T: DeserializeOwned>(
+    /// Requests a page from each partition that may have matching records. The first partition is asked
+    /// before the others: a change that their pages do not contain yet is then relayed later, and gets a
+    /// higher revision than the first partition's page.
+    async fn request_pages<T: DeserializeOwned>(
         &self,
         endpoint: Endpoint,
         payload: Bytes,
         host: Option<&HostId>,
     ) -> Result<Vec<T>, ErrorReply> {
-        let page = |partition| ask(&self.client, partition, endpoint, payload.clone());
+        let page = |partition| rpc::request(&self.client, partition, endpoint, payload.clone());
         let mut pages = vec![page(Partition::FIRST).await?];
-        let only = host.map(|host| self.of.partition_of_host(host));
-        let others = self.of.iter().skip(1);
+        let only = host.map(|host| self.partitions.partition_of_host(host));
+        let others = self.partitions.iter().skip(1);
         let others = others.filter(|other| only.is_none_or(|only| only == *other));
         pages.extend(try_join_all(others.map(page)).await?);
         Ok(pages)
     }
 
-    /// An operation, wherever it is: one from before the hosts were divided does not say it by its id.
-    async fn operation(
+    /// Finds an operation in whichever partition has it. The id of an operation from before the hosts were
+    /// divided does not say which.
+    async fn find_operation(
         &self,
         endpoint: Endpoint,
         id: OperationId,
         payload: Bytes,
     ) -> Result<Reply, ErrorReply> {
-        let get = |partition| ask(&self.client, partition, endpoint, payload.clone());
-        let found = |answer| Reply::Operation(Box::new(answer));
-        let home = self.of.partition_of_operation(id);
-        let unknown = match get(home).await {
-            Ok(answer) => return Ok(found(answer)),
-            Err(refusal) if refusal.code == ErrorCode::OperationNotFound => refusal,
-            Err(refusal) => return Err(refusal),
+        let get = |partition| rpc::request(&self.client, partition, endpoint, payload.clone());
+        let found = |operation| Reply::Operation(Box::new(operation));
+        let home = self.partitions.partition_of_operation(id);
+        let not_found = match get(home).await {
+            Ok(operation) => return Ok(found(operation)),
+            Err(error) if error.code == ErrorCode::OperationNotFound => error,
+            Err(error) => return Err(error),
         };
-        let others = self.of.iter().filter(|other| *other != home);
-        let mut refusals = Vec::new();
-        for answer in join_all(others.map(get)).await {
-            match answer {
-                Ok(answer) => return Ok(found(answer)),
-                Err(refusal) => refusals.push(refusal),
+        let others = self.partitions.iter().filter(|other| *other != home);
+        let mut errors = Vec::new();
+        for reply in join_all(others.map(get)).await {
+            match reply {
+                Ok(operation) => return Ok(found(operation)),
+                Err(error) => errors.push(error),
             }
         }
-        let other = |refusal: &ErrorReply| refusal.code != ErrorCode::OperationNotFound;
-        Err(refusals.into_iter().find(other).unwrap_or(unknown))
+        // A partition that did not reply may have the operation.
+        let is_other = |error: &ErrorReply| error.code != ErrorCode::OperationNotFound;
+        Err(errors.into_iter().find(is_other).unwrap_or(not_found))
     }
 }

@@ -1,4 +1,12 @@
-//! The way in: NATS messages become inputs for the engine.
+//! From NATS messages to inputs of the engine.
+//!
+//! [`serve`] takes the requests of one endpoint and runs each through the stages in [`pipeline`].
 
+pub mod context;
+pub mod decode;
 pub mod endpoint;
+pub mod enroll;
+pub mod pipeline;
+pub mod published;
+pub mod rejection;
 pub mod serve;

@@ -15,7 +15,7 @@ async fn check(change: impl FnOnce(&str) -> String, expected: &[&str]) -> TestRe
     let client = Client::with(options, &nats.url()).await?;
     let mut told = BTreeSet::new();
     for _ in 0..2 {
-        durability_check::look(client.nats(), &mut told).await;
+        durability_check::warn_if_not_durable(client.nats(), &mut told).await;
         assert_eq!(told.iter().collect::<Vec<_>>(), expected);
     }
     Ok(())

@@ -1,11 +1,12 @@
-//! The engine's one promise: what is told is on disk. Over the store in memory, which fails on order.
+//! The contract of the engine: nothing is sent before it is durable. The tests run on a store in memory
+//! that fails on demand.
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::thread::JoinHandle;
 
-use scuttle_controller::engine::{self, CommittedBatch, Job};
+use scuttle_controller::engine::{self, CommittedBatch, Engine, Job};
 use scuttle_controller::leadership::term::StepDown;
 use scuttle_controller::store::{Fault, MemoryStore, Store, StoreError};
 use scuttle_core::{Input, Reply};
@@ -15,53 +16,61 @@ use tokio::sync::mpsc::{Receiver, channel};
 
 type Requester = u32;
 
-struct Engine {
-    inbox: SyncSender<Job<Requester>>,
+struct RunningEngine {
+    jobs: SyncSender<Job<Requester>>,
     outbox: Receiver<Vec<CommittedBatch<Requester>>>,
     replies: VecDeque<(Requester, Reply)>,
     thread: JoinHandle<Result<(), StoreError>>,
 }
 
-fn start(disk: &MemoryStore) -> Engine {
-    let (inbox, jobs) = sync_channel(16);
-    let (effects, outbox) = channel(16);
+fn start(disk: &MemoryStore) -> RunningEngine {
+    let (jobs_sender, jobs) = sync_channel(16);
+    let (outbox_sender, outbox) = channel(16);
     let mut store = disk.clone();
     let thread = std::thread::spawn(move || {
         let state = engine::load(&mut store)?;
         let now = || Timestamp::from_millis(1_795_425_109_000);
-        let shown = (&Arc::default(), &StepDown::default());
-        engine::run(state, &mut store, jobs, &effects, now, shown)
+        let engine = Engine {
+            state,
+            store,
+            jobs,
+            outbox: outbox_sender,
+            stats: Arc::default(),
+            step_down: StepDown::default(),
+            now,
+        };
+        engine.run()
     });
-    Engine {
-        inbox,
+    RunningEngine {
+        jobs: jobs_sender,
         outbox,
         replies: VecDeque::new(),
         thread,
     }
 }
 
-impl Engine {
+impl RunningEngine {
     fn send(&self, requester: Requester, input: Input) {
         let job = Job {
             input,
-            requester: Some(requester),
+            context: Some(requester),
         };
-        self.inbox.send(job).expect("the engine runs");
+        self.jobs.send(job).expect("the engine runs");
     }
 
-    /// The next reply, and who gets it.
+    /// Returns the next reply, with the number of its requester.
     fn reply(&mut self) -> Option<(Requester, Reply)> {
         while self.replies.is_empty() {
             let batches = self.outbox.blocking_recv()?;
             self.replies
-                .extend(batches.into_iter().flat_map(|told| told.replies));
+                .extend(batches.into_iter().flat_map(|batch| batch.replies));
         }
         self.replies.pop_front()
     }
 
-    /// Takes the inbox away, as a shutdown does.
+    /// Drops the sender of jobs, as a shutdown does.
     fn stop(self) -> Result<(), StoreError> {
-        drop(self.inbox);
+        drop(self.jobs);
         self.thread.join().expect("the engine does not panic")
     }
 }
@@ -82,7 +91,7 @@ fn hosts(disk: &MemoryStore) -> Vec<String> {
     let mut engine = start(disk);
     engine.send(0, Input::HostsList(HostsListRequest::default()));
     let Some((0, Reply::Hosts(list))) = engine.reply() else {
-        panic!("a list is answered")
+        panic!("a list gets a reply")
     };
     engine.stop().expect("stops");
     list.hosts
@@ -92,20 +101,20 @@ fn hosts(disk: &MemoryStore) -> Vec<String> {
 }
 
 #[test]
-fn what_was_answered_is_there_after_a_restart() {
+fn a_change_whose_reply_was_sent_survives_a_restart() {
     let disk = MemoryStore::default();
     let mut engine = start(&disk);
     engine.send(7, enroll("worker-a"));
     let answer = engine.reply();
     assert!(matches!(answer, Some((7, Reply::Enroll(_)))), "{answer:?}");
-    // Dropped, not stopped: no checkpoint is made.
+    // Dropped instead of stopped, so that no checkpoint is made.
     drop(engine);
     assert_eq!(hosts(&disk), ["worker-a"]);
 }
 
-/// Whether the failed batch is on disk or not: nobody was told anything of it.
+/// Whether or not the failed batch is on disk, none of its replies are sent.
 #[test]
-fn nothing_is_told_of_a_commit_that_failed() {
+fn a_commit_that_failed_sends_no_reply() {
     for (fault, stored) in [
         (Fault::Lost, vec!["worker-a"]),
         (Fault::Kept, vec!["worker-a", "worker-b"]),
@@ -113,7 +122,7 @@ fn nothing_is_told_of_a_commit_that_failed() {
         let disk = MemoryStore::default();
         let mut engine = start(&disk);
         engine.send(1, enroll("worker-a"));
-        engine.reply().expect("answered");
+        engine.reply().expect("a reply");
         disk.fail_next(fault);
         engine.send(2, enroll("worker-b"));
         assert_eq!(
@@ -130,28 +139,28 @@ fn nothing_is_told_of_a_commit_that_failed() {
 }
 
 #[test]
-fn a_stop_answers_what_is_in_hand_and_leaves_no_journal() {
+fn a_stop_replies_to_all_waiting_requests_and_leaves_no_journal() {
     let disk = MemoryStore::default();
     let mut engine = start(&disk);
     for requester in 0..10 {
         engine.send(requester, enroll(&format!("worker-{requester}")));
     }
     let (gone, _) = sync_channel(1);
-    engine.inbox = gone;
-    let answered: Vec<_> = std::iter::from_fn(|| engine.reply())
-        .map(|(who, _)| who)
+    engine.jobs = gone;
+    let replied: Vec<_> = std::iter::from_fn(|| engine.reply())
+        .map(|(requester, _)| requester)
         .collect();
-    assert_eq!(answered, (0..10).collect::<Vec<_>>());
+    assert_eq!(replied, (0..10).collect::<Vec<_>>());
     engine.stop().expect("stops");
     assert_eq!(disk.journal_len(), 0);
 }
 
 #[test]
-fn a_refused_request_writes_nothing() {
+fn a_rejected_request_writes_nothing() {
     let disk = MemoryStore::default();
     let mut engine = start(&disk);
     engine.send(1, enroll("worker-a"));
-    engine.reply().expect("answered");
+    engine.reply().expect("a reply");
     let written = disk.journal_len();
     let request = scuttle_schemas::read("teardown request", br#"{"host_uuid":"nowhere"}"#);
     engine.send(
@@ -165,7 +174,7 @@ fn a_refused_request_writes_nothing() {
         },
     );
     let Some((2, Reply::Rejected(refusal))) = engine.reply() else {
-        panic!("refused")
+        panic!("the request is rejected")
     };
     assert_eq!(refusal.code, ErrorCode::HostNotFound);
     assert_eq!(disk.journal_len(), written);

@@ -6,7 +6,8 @@ use std::sync::LazyLock;
 
 use async_nats::{HeaderMap, Message};
 use proptest::prelude::*;
-use scuttle_controller::request::endpoint::{Endpoint, Rejected, decode_progress};
+use scuttle_controller::request::decode::{DecodeError, decode_progress, decode_request};
+use scuttle_controller::request::endpoint::Endpoint;
 use scuttle_core::Input;
 use scuttle_schemas::subjects::AgentChannel;
 use scuttle_schemas::{ErrorCode, headers};
@@ -36,16 +37,23 @@ fn read_everywhere(host: &str, payload: &[u8], headers: Option<&HeaderMap>) -> V
     let on = |subject: String| message(&subject.replace('*', host), payload, headers.cloned());
     let endpoints = Endpoint::ALL.map(|endpoint| {
         let message = on(endpoint.subject());
-        (endpoint.name(), endpoint.read(&message, uuid::Uuid::now_v7))
+        (
+            endpoint.name(),
+            decode_request(endpoint, &message, uuid::Uuid::now_v7),
+        )
     });
-    let progress = decode_progress(&on(AgentChannel::Progress.wildcard_subject()));
+    let message = on(AgentChannel::Progress.wildcard_subject());
+    let progress = decode_progress(
+        &message,
+        AgentChannel::Progress.host_token(&message.subject),
+    );
     endpoints
         .into_iter()
         .chain([("progress", progress)])
         .collect()
 }
 
-type Read = (&'static str, Result<Input, Rejected>);
+type Read = (&'static str, Result<Input, DecodeError>);
 
 /// What must hold whatever came.
 fn check(host: &str, payload: &[u8], headers: Option<&HeaderMap>) -> Vec<Read> {
@@ -67,9 +75,9 @@ fn check(host: &str, payload: &[u8], headers: Option<&HeaderMap>) -> Vec<Read> {
             }) => assert_eq!((of.as_str(), of), (host, &result.host_uuid), "{endpoint}"),
             Ok(Input::Progress { host: of, .. }) => assert_eq!(of.as_str(), host, "{endpoint}"),
             Ok(_) => {}
-            Err(Rejected { refusal, .. }) => {
-                let text = &refusal.message;
-                assert_eq!(refusal.code, ErrorCode::BadRequest, "{endpoint}: {text}");
+            Err(DecodeError { error, .. }) => {
+                let text = &error.message;
+                assert_eq!(error.code, ErrorCode::BadRequest, "{endpoint}: {text}");
                 assert!(text.len() < LONGEST, "{endpoint}: {} bytes", text.len());
                 assert!(!text.contains(char::is_control), "{endpoint}: {text:?}");
             }
@@ -265,7 +273,7 @@ proptest! {
             }
             // The server writes an object; anything else is a client's that hides who asks.
             Some((_, Err(rejected))) => {
-                let message = &rejected.refusal.message;
+                let message = &rejected.error.message;
                 prop_assert!(message.contains(headers::REQUEST_INFO), "{message}");
                 let object = serde_json::from_str::<serde_json::Map<_, serde_json::Value>>(&info);
                 prop_assert!(object.is_err(), "{info}");

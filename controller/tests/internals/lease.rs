@@ -43,7 +43,7 @@ impl Bus {
 
 /// Takes it as soon as nobody else has it.
 async fn taken(leases: &LeaseBucket) -> anyhow::Result<Lease> {
-    let take = || leases.take(KEY);
+    let take = || leases.try_acquire(KEY);
     let taken = until("the lease is free", take, Option::is_some).await?;
     Ok(taken.expect("it was taken"))
 }
@@ -61,7 +61,7 @@ async fn one_of_many_takes_it() -> TestResult {
     let mut taken = Vec::new();
     for _ in 0..5 {
         let (_, leases) = bus.leases().await?;
-        taken.extend(leases.take(KEY).await?);
+        taken.extend(leases.try_acquire(KEY).await?);
     }
     assert_eq!(taken.len(), 1);
     assert!(taken[0].guard().is_valid());
@@ -86,12 +86,15 @@ async fn it_is_kept_until_it_is_released() -> TestResult {
     let mut lease = taken(&one).await?;
     let held = lease.guard();
     // Longer than it would last by itself.
-    let kept = tokio::time::timeout(2 * ttl, lease.keep()).await;
+    let kept = tokio::time::timeout(2 * ttl, lease.keep_renewing()).await;
     assert!(kept.is_err() && held.is_valid(), "it was lost");
-    assert!(other.take(KEY).await?.is_none(), "two hold it");
+    assert!(other.try_acquire(KEY).await?.is_none(), "two hold it");
     lease.release().await;
     assert!(!held.is_valid());
-    assert!(other.take(KEY).await?.is_some(), "it was not given back");
+    assert!(
+        other.try_acquire(KEY).await?.is_some(),
+        "it was not given back"
+    );
     Ok(())
 }
 
@@ -101,11 +104,14 @@ async fn who_was_asleep_has_lost_it_and_takes_nothing_from_the_next() -> TestRes
     let ((_, one), (_, other)) = (bus.leases().await?, bus.leases().await?);
     let mut asleep = taken(&one).await?;
     let next = next_after(&asleep.guard(), &other).await?;
-    asleep.keep().await;
+    asleep.keep_renewing().await;
     assert!(!asleep.guard().is_valid());
     asleep.release().await;
     assert!(next.guard().is_valid());
-    assert!(one.take(KEY).await?.is_none(), "it was taken from the next");
+    assert!(
+        one.try_acquire(KEY).await?.is_none(),
+        "it was taken from the next"
+    );
     Ok(())
 }
 
@@ -115,7 +121,7 @@ async fn who_cannot_renew_it_loses_it() -> TestResult {
     let (_, leases) = bus.leases().await?;
     let mut lease = taken(&leases).await?;
     drop(bus);
-    lease.keep().await;
+    lease.keep_renewing().await;
     assert!(!lease.guard().is_valid());
     Ok(())
 }

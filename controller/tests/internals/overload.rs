@@ -7,20 +7,23 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 
 use anyhow::Context;
 use async_nats::service::Service;
-use scuttle_controller::admission::capacity::{Depth, Inbox, Limits, Room};
-use scuttle_controller::admission::host_rate_limit::Share;
+use scuttle_controller::admission::capacity::{Capacity, Limits, Permit, Usage};
+use scuttle_controller::admission::host_rate_limit::HostRateLimit;
+use scuttle_controller::engine::{self, Engine};
 use scuttle_controller::leadership::lease::LeaseGuard;
-use scuttle_controller::leadership::term::{self, Term};
+use scuttle_controller::leadership::term::Term;
 use scuttle_controller::nats::{connection, service};
 use scuttle_controller::observability::audit::Audit;
 use scuttle_controller::observability::counters::Counters;
 use scuttle_controller::observability::event_log::EventLog;
-use scuttle_controller::outbound::publisher;
+use scuttle_controller::outbound::publisher::Publisher;
+use scuttle_controller::outbound::replier::Replier;
 use scuttle_controller::partition::assignment::PartitionAssignment;
 use scuttle_controller::request::endpoint::Endpoint;
-use scuttle_controller::request::serve::{self, Desk, Inbound, Requester};
+use scuttle_controller::request::pipeline::{Intake, Pipeline};
+use scuttle_controller::request::serve;
 use scuttle_controller::store::{MemoryStore, Store, StoreError};
-use scuttle_controller::{clock, engine};
+use scuttle_controller::{clock, signals};
 use scuttle_core::{Change, Input, ReplayError, State};
 use scuttle_nats::{ConnectConfig, Credentials, Tls};
 use scuttle_schemas::{ErrorCode, subjects};
@@ -62,7 +65,7 @@ struct Controller {
     operator: Client,
     /// Dropping it opens the gate.
     gate: Option<SyncSender<()>>,
-    inbox: Inbox<Box<Requester>>,
+    capacity: Capacity,
     counters: Arc<Counters>,
     _service: Service,
     _nats: Nats,
@@ -80,46 +83,57 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
     };
     let counters = Arc::new(Counters::default());
     let (client, connected) = connection::connect(&access, &counters).await;
-    let (inbox, jobs) = Inbox::new(limits);
-    let (outbox, effects) = tokio::sync::mpsc::channel(1);
+    let capacity = Capacity::new(limits);
+    let (jobs_sender, jobs) = sync_channel(capacity.max_messages());
+    let (outbox_sender, outbox) = tokio::sync::mpsc::channel(1);
     let (gate, gated) = sync_channel(0);
     let mut store = Gated {
         store: MemoryStore::default(),
         gate: gated,
     };
-    // No layer makes lines of its events here.
+    // No tracing layer is installed, so no audit lines are written.
     let audit = Audit::open(None)?;
-    let events = EventLog::new(&State::default());
-    let books = (audit.clone(), counters.clone(), events);
-    let may_send = (connected.clone(), LeaseGuard::alone());
-    let whole = (client.clone(), PartitionAssignment::WHOLE);
-    let sending = publisher::run(whole, effects, may_send, books);
-    tokio::spawn(sending);
-    let (term, depose) = Term::until(term::listen()?);
-    std::thread::spawn(move || {
-        let state = engine::load(&mut store)?;
-        let shown = (&Arc::default(), &depose);
-        engine::run(state, &mut store, jobs, &outbox, clock::now, shown)
-    });
-    let desk = Desk {
+    let replier = Replier::new(client.clone(), connected.clone(), audit, counters.clone());
+    let publisher = Publisher {
         client: client.clone(),
         connected,
-        audit: audit.clone(),
+        lease: LeaseGuard::unlimited(),
+        assignment: PartitionAssignment::WHOLE,
+        replier: replier.clone(),
+        event_log: EventLog::new(&State::default()),
+    };
+    tokio::spawn(publisher.run(outbox));
+    let (term, step_down) = Term::start(signals::listen()?);
+    std::thread::spawn(move || {
+        let engine = Engine {
+            state: engine::load(&mut store)?,
+            store,
+            jobs,
+            outbox: outbox_sender,
+            stats: Arc::default(),
+            step_down,
+            now: clock::now,
+        };
+        engine.run()
+    });
+    let intake = Intake {
+        capacity: capacity.clone(),
         counters: counters.clone(),
         term,
         assignment: PartitionAssignment::WHOLE,
         names: None,
-    };
-    let inbound = Inbound {
-        inbox: inbox.clone(),
-        desk,
     };
     let failed = |error: async_nats::Error| anyhow::anyhow!("{error}");
     let service = service::start(&client, &counters).await.map_err(failed)?;
     for endpoint in Endpoint::ALL {
         let builder = service.endpoint_builder().name(endpoint.name());
         let requests = builder.add(endpoint.subject()).await.map_err(failed)?;
-        tokio::spawn(serve::serve(endpoint, requests, inbound.clone()));
+        let pipeline = Pipeline {
+            endpoint,
+            intake: intake.clone(),
+            jobs: Some(jobs_sender.clone()),
+        };
+        tokio::spawn(serve::serve_endpoint(requests, pipeline, replier.clone()));
     }
     // Subscribed.
     client.flush().await?;
@@ -127,7 +141,7 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
     Ok(Controller {
         operator,
         gate: Some(gate),
-        inbox,
+        capacity,
         counters,
         _service: service,
         _nats: nats,
@@ -140,9 +154,9 @@ const ENOUGH: Limits = Limits {
     changes: 100,
     reports: 100,
     reads: 100,
-    bytes: 1 << 20,
+    request_bytes: 1 << 20,
     report_bytes: 1 << 20,
-    share: Share::STANDARD,
+    host_rate: HostRateLimit::STANDARD,
 };
 
 /// While the disk hangs nobody is told anything of what is not on it, lists included. What there is room for
@@ -177,10 +191,10 @@ async fn a_disk_that_hangs_loses_nothing_and_tells_nothing_false() -> TestResult
     }
     let (refused, answer) = requests.next_reply().await?;
     assert!(refused == 7 && is_overloaded(&answer), "{refused} {answer}");
-    let full = |name, most| (name, Depth { taken: most, most });
-    let (depths, _) = controller.inbox.depths().all();
-    assert!(depths.contains(&full("changes", 3)), "{depths:?}");
-    assert!(depths.contains(&full("reads", 2)), "{depths:?}");
+    let full = |name, limit| (name, Usage { used: limit, limit });
+    let usage = controller.capacity.usage().messages;
+    assert!(usage.contains(&full("changes", 3)), "{usage:?}");
+    assert!(usage.contains(&full("reads", 2)), "{usage:?}");
 
     controller.gate = None;
     let mut waited = Vec::new();
@@ -222,8 +236,8 @@ async fn lists_are_answered_while_changes_are_refused() -> TestResult {
     controller.gate = None;
     let request = json!({ "name": "worker-a" });
     let mut requests = PipelinedRequests::new(&controller.operator).await?;
-    let rooms: Vec<Room> = (0..2).filter_map(|_| room(&controller, 1)).collect();
-    assert_eq!(rooms.len(), 2);
+    let permits: Vec<Permit> = (0..2).filter_map(|_| take_permit(&controller, 1)).collect();
+    assert_eq!(permits.len(), 2);
 
     requests.send(1, subjects::HOSTS_ENROLL, &request).await?;
     assert!(is_overloaded(&requests.next_reply().await?.1));
@@ -231,7 +245,7 @@ async fn lists_are_answered_while_changes_are_refused() -> TestResult {
         assert_eq!(controller.operator.shards().await?, []);
         assert!(controller.operator.hosts().await?.is_empty());
     }
-    drop(rooms);
+    drop(permits);
     assert!(controller.operator.enroll("worker-a").await?.accepted);
     Ok(())
 }
@@ -240,13 +254,13 @@ async fn lists_are_answered_while_changes_are_refused() -> TestResult {
 #[tokio::test]
 async fn the_bytes_that_wait_are_bounded() -> TestResult {
     let mut controller = start(Limits {
-        bytes: 1000,
+        request_bytes: 1000,
         ..ENOUGH
     })
     .await?;
     controller.gate = None;
     let mut requests = PipelinedRequests::new(&controller.operator).await?;
-    let large = room(&controller, 990).context("there is room")?;
+    let large = take_permit(&controller, 990).context("there is capacity")?;
     let request = json!({ "name": "worker-a" });
     requests.send(1, subjects::HOSTS_ENROLL, &request).await?;
     assert!(is_overloaded(&requests.next_reply().await?.1));
@@ -255,11 +269,10 @@ async fn the_bytes_that_wait_are_bounded() -> TestResult {
     Ok(())
 }
 
-/// Takes up room as a change of so many bytes does.
-fn room(controller: &Controller, bytes: usize) -> Option<Room> {
+/// Takes the permit of a change whose payload has `bytes` bytes.
+fn take_permit(controller: &Controller, bytes: usize) -> Option<Permit> {
     let request = scuttle_schemas::read("enroll request", br#"{"name":"x"}"#).expect("valid");
     let host = "x".parse().expect("valid");
-    controller
-        .inbox
-        .room(&Input::Enroll { request, host }, bytes)
+    let input = Input::Enroll { request, host };
+    controller.capacity.admit(&input, bytes).ok()
 }

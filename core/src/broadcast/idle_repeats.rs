@@ -1,19 +1,19 @@
-//! Idle repeats: a broadcast subject without changes repeats its last revision, so that a subscriber
-//! notices that it has missed the last message.
+//! Idle.
 
 use scuttle_schemas::Timestamp;
 use scuttle_schemas::hosts::{HostsUpdated, HostsUpdatedType};
 use scuttle_schemas::operations::{OperationsUpdated, OperationsUpdatedType};
 use scuttle_schemas::shards::{ShardsUpdated, ShardsUpdatedType};
 
-use crate::api::{Effect, Topic};
+use crate::api::Effect;
 use crate::state::State;
+use crate::state::timers::BEACON_MS;
 
 impl State {
-    /// Repeats the last revision of every subject that has been idle long enough.
-    pub(crate) fn repeat_idle_revisions(&mut self, now: Timestamp) {
+    pub(crate) fn repeat_revisions(&mut self, now: Timestamp) {
+        let due = |told: Timestamp| told.plus_millis(BEACON_MS) <= now;
         let revisions = self.meta.revisions;
-        if self.idle_repeats.is_due(Topic::Shards, now) {
+        if due(self.beacons.shards) {
             let message = ShardsUpdated {
                 kind: ShardsUpdatedType,
                 revision: revisions.shards,
@@ -22,30 +22,34 @@ impl State {
                 updated: Vec::new(),
                 removed: Vec::new(),
             };
-            let effect = Effect::ShardsUpdated(message, None);
-            self.batch.effects.push(effect);
-            self.idle_repeats.mark_published(Topic::Shards, now);
+            self.batch
+                .effects
+                .push(Effect::ShardsUpdated(message, None));
+            self.beacons.shards_told(now);
         }
-        if self.idle_repeats.is_due(Topic::Hosts, now) {
+        if due(self.beacons.hosts) {
+            let (kind, revision) = (HostsUpdatedType, revisions.hosts);
             let message = HostsUpdated {
-                kind: HostsUpdatedType,
-                revision: revisions.hosts,
+                kind,
+                revision,
                 at: now,
                 updated: Vec::new(),
             };
             self.batch.effects.push(Effect::HostsUpdated(message));
-            self.idle_repeats.mark_published(Topic::Hosts, now);
+            self.beacons.hosts_told(now);
         }
-        if self.idle_repeats.is_due(Topic::Operations, now) {
+        if due(self.beacons.operations) {
+            let (kind, revision) = (OperationsUpdatedType, revisions.operations);
             let message = OperationsUpdated {
-                kind: OperationsUpdatedType,
-                revision: revisions.operations,
+                kind,
+                revision,
                 at: now,
                 updated: Vec::new(),
             };
-            let effect = Effect::OperationsUpdated(message, None);
-            self.batch.effects.push(effect);
-            self.idle_repeats.mark_published(Topic::Operations, now);
+            self.batch
+                .effects
+                .push(Effect::OperationsUpdated(message, None));
+            self.beacons.operations_told(now);
         }
     }
 }

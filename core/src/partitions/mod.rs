@@ -1,4 +1,4 @@
-//! Lists over several partitions: merging their pages, and the cursors that mark where a page ends.
+//! partitions.
 
 pub(crate) mod cursor;
 pub(crate) mod merge;

@@ -1,4 +1,4 @@
-//! Durable changes, which the journal stores. How a start applies them is in `state::replay`.
+//! Durable changes: what the journal holds, and how a start gets the state back from it.
 
 use std::sync::Arc;
 
@@ -7,34 +7,33 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::rows::{HostRow, KeyId, KeyRow, Meta, OperationRow, ShardRow};
 
-/// One durable change: a whole row to put, or one to remove.
-///
-/// A row that a change shares with the state is immutable: a later change makes a new row.
+/// One durable change: a whole row to put, or one to remove. The rows that a change shares with the
+/// state are never written to again: who changes one makes another.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
-    /// Puts the row that exists once per partition.
+    /// Put the swarm's own row.
     Meta(Meta),
-    /// Puts a host.
+    /// Put a host.
     Host(Box<HostRow>),
-    /// Puts a shard.
+    /// Put a shard.
     Shard(Arc<ShardRow>),
-    /// Removes a shard.
+    /// Remove a shard.
     ShardRemoved {
         /// The host.
         host: HostId,
         /// The decky.
         decky: DeckyId,
     },
-    /// Puts an operation.
+    /// Put an operation.
     Operation(Arc<OperationRow>),
-    /// Removes an operation.
+    /// Remove an operation.
     OperationRemoved {
         /// The operation.
         id: OperationId,
     },
-    /// Puts an idempotency key.
+    /// Put an idempotency key.
     Key(Box<KeyRow>),
-    /// Removes an idempotency key.
+    /// Remove an idempotency key.
     KeyRemoved {
         /// The key.
         id: KeyId,

@@ -1,47 +1,57 @@
-//! The states of an operation: which event leads from which state to which.
+//! Operations: which state follows which.
 
 use scuttle_schemas::operations::OperationState;
 
-/// Something that happens to an operation.
+/// Whether an operation in this state still waits for its end.
+pub(crate) fn is_open(state: OperationState) -> bool {
+    match state {
+        OperationState::Queued | OperationState::Running => true,
+        OperationState::Succeeded
+        | OperationState::Failed
+        | OperationState::TimedOut
+        | OperationState::Cancelled => false,
+    }
+}
+
+/// What can happen to an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum OperationEvent {
-    /// The agent has started the operation.
+pub(crate) enum Event {
+    /// Its agent is at work on it.
     Started,
-    /// The agent confirmed that every shard is gone.
+    /// Its agent confirmed that every shard is gone.
     Succeeded,
-    /// The agent reported an error.
+    /// Its agent reported an error.
     Failed,
-    /// The deadline passed, and an inventory proves that every shard is gone.
-    ProvenGone,
-    /// The deadline passed without that proof.
+    /// The deadline passed, and an inventory shows that every shard is gone.
+    FoundGone,
+    /// The deadline passed otherwise.
     Expired,
-    /// An operator cancelled the operation.
+    /// An operator withdrew it.
     Cancelled,
-    /// An operator decommissioned the operation's host by force.
+    /// An operator took its host out of the swarm.
     Decommissioned,
 }
 
-/// An event that is not possible in the operation's state.
+/// An event that an operation's state does not provide for.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an operation in state {state:?} cannot change by {event:?}")]
+#[error("an operation that is {state:?} cannot take {event:?}")]
 pub(crate) struct IllegalTransition {
     state: OperationState,
-    event: OperationEvent,
+    event: Event,
 }
 
-/// Returns the state after an event.
+/// The state after an event.
 ///
-/// A result counts in every state except after another result. `timed_out` and `cancelled` only say what
-/// the controller knew; the agent knows what was really done.
+/// A result counts whatever came before, except after another result: `timed_out` and `cancelled` say
+/// what the controller knew, and an agent that acted all the same knows better.
 pub(crate) fn next_state(
     state: OperationState,
-    event: OperationEvent,
+    event: Event,
 ) -> Result<OperationState, IllegalTransition> {
-    use OperationEvent as Event;
     use OperationState::{Cancelled, Failed, Queued, Running, Succeeded, TimedOut};
     match (state, event) {
         (Queued, Event::Started) => Ok(Running),
-        (Queued | Running, Event::ProvenGone)
+        (Queued | Running, Event::FoundGone)
         | (Queued | Running | TimedOut | Cancelled, Event::Succeeded) => Ok(Succeeded),
         (Queued | Running | TimedOut | Cancelled, Event::Failed)
         | (Queued | Running, Event::Decommissioned) => Ok(Failed),
@@ -54,19 +64,8 @@ pub(crate) fn next_state(
         | (Succeeded | Failed, Event::Succeeded | Event::Failed)
         | (
             Succeeded | Failed | TimedOut | Cancelled,
-            Event::ProvenGone | Event::Expired | Event::Decommissioned,
+            Event::FoundGone | Event::Expired | Event::Decommissioned,
         ) => Err(IllegalTransition { state, event }),
-    }
-}
-
-/// Whether an operation in this state has not ended yet.
-pub(crate) fn is_open(state: OperationState) -> bool {
-    match state {
-        OperationState::Queued | OperationState::Running => true,
-        OperationState::Succeeded
-        | OperationState::Failed
-        | OperationState::TimedOut
-        | OperationState::Cancelled => false,
     }
 }
 
@@ -76,12 +75,12 @@ mod tests {
         Cancelled, Failed, Queued, Running, Succeeded, TimedOut,
     };
 
-    use super::{OperationEvent, next_state};
+    use super::{Event, next_state};
 
     /// The protocol's table of operation states, row by row.
     #[test]
-    fn an_operation_changes_state_as_the_protocol_says() {
-        for (state, expected) in [
+    fn operations_go_on_as_the_protocol_says() {
+        for (state, goes_on_to) in [
             (
                 Queued,
                 vec![
@@ -98,19 +97,19 @@ mod tests {
             (Cancelled, vec![Succeeded, Failed]),
         ] {
             let events = [
-                OperationEvent::Started,
-                OperationEvent::Succeeded,
-                OperationEvent::Failed,
-                OperationEvent::ProvenGone,
-                OperationEvent::Expired,
-                OperationEvent::Cancelled,
-                OperationEvent::Decommissioned,
+                Event::Started,
+                Event::Succeeded,
+                Event::Failed,
+                Event::FoundGone,
+                Event::Expired,
+                Event::Cancelled,
+                Event::Decommissioned,
             ];
             let reached: Vec<_> = events
                 .into_iter()
                 .filter_map(|event| next_state(state, event).ok())
                 .collect();
-            assert_eq!(reached, expected, "from {state:?}");
+            assert_eq!(reached, goes_on_to, "from {state:?}");
         }
     }
 }

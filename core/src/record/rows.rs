@@ -1,7 +1,6 @@
-//! The rows that are stored on disk: the durable part of the state, as the store encodes it.
+//! The rows that are kept on disk: the durable part of the state, as the store encodes it.
 //!
-//! Times are stored as milliseconds since 1970. The order of fields and variants is the storage format:
-//! do not reorder them.
+//! Times are stored as milliseconds since 1970. The order of fields and variants is the format.
 
 use std::sync::Arc;
 
@@ -15,10 +14,10 @@ use scuttle_schemas::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// A W3C trace context, passed on unchanged.
+/// A W3C trace context, passed on as it came.
 pub type Trace = Arc<str>;
 
-/// The last revision of each broadcast subject.
+/// The last revision told on each broadcast subject.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revisions {
     /// `shards.updated`.
@@ -29,17 +28,17 @@ pub struct Revisions {
     pub operations: u64,
 }
 
-/// The row that exists once per partition.
+/// What the whole swarm has once.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
-    /// The `controller_epoch` since the last start or takeover.
+    /// This start's `controller_epoch`.
     pub epoch: u64,
-    /// The last revisions.
+    /// The last revisions told.
     pub revisions: Revisions,
 }
 
 impl Meta {
-    /// Merges the rows of two partitions: takes the higher epoch and the higher of each revision.
+    /// Of two parts of a swarm together: the higher of each.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
         let (one, two) = (self.revisions, other.revisions);
@@ -54,43 +53,42 @@ impl Meta {
     }
 }
 
-/// Identifies one report of an agent. A later report compares greater.
+/// Which of an agent's observations something is: by boot, then by number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ReportId {
     /// The agent's boot.
     pub boot: BootId,
-    /// The number of the report within that boot.
+    /// That boot's number.
     pub sequence: u64,
 }
 
 /// One host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRow {
-    /// The host's id.
+    /// The host.
     pub host: HostId,
-    /// The host's name.
+    /// Its name.
     pub name: HostName,
-    /// The host's address, as an operator wrote it.
+    /// Where it is, in the operator's words.
     pub address: Option<String>,
-    /// The host's labels.
+    /// Its labels.
     pub labels: Labels,
-    /// Whether heartbeats arrive from the host's agent.
+    /// Whether its agent is heard.
     pub status: HostStatus,
-    /// When the host was enrolled.
+    /// When it was enrolled.
     #[serde(with = "millis")]
     pub enrolled_at: Timestamp,
-    /// When the last heartbeat arrived. The value in memory is newer than the stored one: a heartbeat
-    /// that changes nothing else writes nothing.
+    /// When its agent was last heard. In memory this runs ahead of the disk.
     #[serde(with = "optional_millis")]
     pub last_heartbeat: Option<Timestamp>,
-    /// Milliseconds between the agent's heartbeats.
+    /// Milliseconds between its agent's heartbeats.
     pub interval_ms: u32,
-    /// The agent's version.
+    /// Its agent's version.
     pub agent_version: Option<Text>,
-    /// Why the agent could not read its inventory at the last heartbeat.
+    /// Why its agent cannot read its inventory, if it said so last.
     pub inventory_error: Option<Text>,
-    /// The last report that was applied. The value in memory may be newer than the stored one, but every
-    /// durable change of the host stores it.
+    /// The last report applied. In memory this runs ahead of the disk, but is written with every
+    /// durable change of the host.
     pub applied: Option<ReportId>,
 }
 
@@ -101,138 +99,118 @@ pub struct ShardRow {
     pub host: HostId,
     /// The decky.
     pub decky: DeckyId,
-    /// The decky's IP address.
+    /// Its address.
     pub ip: Option<String>,
-    /// The decky's services.
+    /// Its services.
     pub services: Services,
-    /// The decky's labels.
+    /// Its labels.
     pub labels: Labels,
-    /// The shard's state.
+    /// Its state.
     pub state: ShardState,
-    /// The state that the agent last reported, to which the shard returns when its operation is
-    /// cancelled.
+    /// What its agent last reported: what it goes back to when its operation is cancelled.
     pub reported: ReportedState,
-    /// Why the shard is degraded, or why its teardown failed.
+    /// Why it is not as it should be.
     pub last_error: Option<Text>,
-    /// The operation that last took the shard over.
+    /// The operation that last took hold of it.
     pub operation: Option<OperationId>,
-    /// When the agent last listed the shard, as of the last time that this row was stored.
+    /// When its agent last reported it, as far as this row was written since.
     #[serde(with = "millis")]
     pub last_seen: Timestamp,
-    /// When this row last changed.
+    /// When this row changed.
     #[serde(with = "millis")]
     pub updated_at: Timestamp,
-    /// The revision of the `shards.updated` message that announced this row.
+    /// The `shards.updated` message that told this row.
     pub revision: u64,
-    /// The revision of the `shards.updated` message that announced the shard's registration. Tells one
-    /// deployment of a decky from the next.
+    /// The `shards.updated` message that told its registration: which deployment this is.
     pub registered: u64,
 }
 
-impl ShardRow {
-    /// Turns the row into that of a shard that its agent no longer reports.
-    pub(crate) fn into_unreported(self) -> Self {
-        Self {
-            state: ShardState::Degraded,
-            last_error: Some(Text::from(NOT_REPORTED)),
-            ..self
-        }
-    }
-}
-
-/// The error of a shard that its agent no longer reports.
-const NOT_REPORTED: &str = "not reported by its agent";
-
-/// One operation.
-///
-/// The open operations are also the outbox: each knows when its command is due, so no separate queue
-/// has to be stored.
+/// One operation: also the outbox, since an open one knows when its command is due.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationRow {
-    /// The operation's id.
+    /// The operation.
     pub id: OperationId,
     /// The host.
     pub host: HostId,
-    /// The host's name when the operation was accepted.
+    /// The host's name at the acceptance.
     pub host_name: HostName,
-    /// The decky, or `None` for the whole host.
+    /// The decky; none: the whole host.
     pub decky: Option<DeckyId>,
-    /// The operation's state.
+    /// How far it is.
     pub state: OperationState,
-    /// The user who requested the operation.
+    /// Who asked.
     pub requested_by: String,
-    /// The reason that the requester gave.
+    /// Why, in the operator's words.
     pub reason: Option<String>,
-    /// When the operation was accepted.
+    /// When it was accepted.
     #[serde(with = "millis")]
     pub accepted_at: Timestamp,
-    /// When the operation times out.
+    /// When it is given up.
     #[serde(with = "millis")]
     pub deadline: Timestamp,
-    /// When the agent reported that it has started the operation.
+    /// When its agent said that it started.
     #[serde(with = "optional_millis")]
     pub started_at: Option<Timestamp>,
-    /// When the operation ended.
+    /// When it ended.
     #[serde(with = "optional_millis")]
     pub finished_at: Option<Timestamp>,
     /// How many times the command was sent.
     pub attempts: u32,
-    /// How many times the command was sent since the agent last came back. The retry delay grows with
-    /// this number.
+    /// How many of those since the agent was last known to have come back: what the backoff grows by.
     pub unanswered: u32,
-    /// When the teardown command (while queued) or the cancel command (while cancelled) is sent next.
+    /// When the command is sent again, while queued; when its withdrawal is, while cancelled.
     #[serde(with = "millis")]
     pub next_attempt_at: Timestamp,
-    /// Why the operation failed.
+    /// Why it failed.
     pub error: Option<Text>,
-    /// The last `shards.updated` revision before the operation was accepted. A shard that was registered
-    /// later is another deployment, which the operation does not cover.
+    /// The last `shards.updated` revision before the acceptance: what was registered later is another
+    /// deployment, and not covered.
     pub covers_until: u64,
-    /// The shards that the operation covers and their outcomes, sorted by decky.
+    /// The shards it covers, by decky, and what became of each.
     pub outcomes: Vec<OutcomeRow>,
     /// The request's trace context.
     pub trace: Option<Trace>,
 }
 
-/// The outcome of an operation for one shard.
+/// What became of one shard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeRow {
     /// The decky.
     pub decky: DeckyId,
-    /// The outcome.
+    /// What became of it.
     pub outcome: ShardOutcome,
-    /// Why the teardown of this shard failed.
+    /// Why it failed.
     pub error: Option<Text>,
 }
 
-/// Identifies an idempotency key. Two requesters may use the same key for different requests.
+/// Which request an idempotency key stands for: keys are each requester's own.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct KeyId {
-    /// The user who sent the request.
+    /// Who asked.
     pub requester: String,
     /// The key.
     pub key: String,
 }
 
-/// A teardown request that came with an idempotency key, and the reply to it.
+/// A request that came with an idempotency key, and how it was answered.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRow {
     /// The key.
     pub id: KeyId,
-    /// A hash of the request.
+    /// A hash over the request.
     pub request: Uuid,
-    /// When the request was accepted.
+    /// When it was answered.
     #[serde(with = "millis")]
     pub answered_at: Timestamp,
-    /// The new operation, or the open operation that already covered the target.
+    /// The operation: a new one, or the open one that covered the target.
     pub operation: OperationId,
-    /// Whether that operation was already open.
+    /// That one was open already.
     pub joined: bool,
     /// The host.
     pub host: HostId,
-    /// The host's name.
+    /// Its name.
     pub host_name: HostName,
-    /// The operation's decky, or `None` for the whole host.
+    /// The operation's decky; none: the whole host.
     pub decky: Option<DeckyId>,
     /// How many shards the operation covers.
     pub shards: u32,
@@ -241,13 +219,24 @@ pub struct KeyRow {
     pub deadline: Timestamp,
 }
 
+const NOT_REPORTED: &str = "not reported by its agent";
+
+/// The row of a shard that its agent no longer reports.
+pub(crate) fn not_reported(row: ShardRow) -> ShardRow {
+    ShardRow {
+        state: ShardState::Degraded,
+        last_error: Some(Text::from(NOT_REPORTED)),
+        ..row
+    }
+}
+
 mod millis {
     use scuttle_schemas::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer};
 
     #[allow(
         clippy::trivially_copy_pass_by_ref,
-        reason = "serde requires this signature"
+        reason = "the signature that serde calls"
     )]
     pub(super) fn serialize<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_i64(at.as_millis())
@@ -262,7 +251,7 @@ mod optional_millis {
     use scuttle_schemas::Timestamp;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    #[allow(clippy::ref_option, reason = "serde requires this signature")]
+    #[allow(clippy::ref_option, reason = "the signature that serde calls")]
     pub(super) fn serialize<S: Serializer>(
         at: &Option<Timestamp>,
         to: S,

@@ -1,22 +1,21 @@
-//! `swarm.hosts.decommission`: a host leaves the swarm.
+//! Enrolment and decommissioning.
 
 use scuttle_schemas::hosts::{DecommissionAccepted, DecommissionRequest, HostStatus};
 use scuttle_schemas::operations::ShardOutcome;
 use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId, OperationId, Text, Timestamp};
 
-use crate::broadcast::shard_changes::ShardChanges;
-use crate::errors::{host_decommissioned, host_not_found};
-use crate::record::operation_state::OperationEvent;
+use crate::errors::decommissioned;
+use crate::record::operation_state::Event;
 use crate::record::rows::{HostRow, OperationRow};
 use crate::state::State;
 use crate::state::inventory::Inventory;
+use crate::state::timers::Timer;
 
-/// The error of an operation whose host was decommissioned.
+/// Why an operation of a host that left has failed.
 const DECOMMISSIONED: &str = "host decommissioned";
 
 impl State {
-    /// Decommissions a host. With `force`, also a host with shards: they are removed from the record, and
-    /// the open operations fail.
+    /// Takes a host out of the swarm. With `force` it is forgotten what is on record there.
     pub(crate) fn decommission(
         &mut self,
         now: Timestamp,
@@ -24,57 +23,53 @@ impl State {
     ) -> Result<DecommissionAccepted, ErrorReply> {
         let id = &request.host_uuid;
         let Some(host) = self.hosts.get(id) else {
-            return Err(host_not_found(id));
+            return Err(ErrorReply::new(
+                ErrorCode::HostNotFound,
+                format!("no host {id} is enrolled"),
+            ));
         };
-        if !host.is_active() {
-            return Err(host_decommissioned(id));
+        if !host.living() {
+            return Err(decommissioned(id));
         }
         let shards: Vec<DeckyId> = host.shards.keys().cloned().collect();
         if !shards.is_empty() && !request.force {
-            let count = shards.len();
             return Err(ErrorReply::new(
                 ErrorCode::BadRequest,
                 format!(
-                    "host {id} still has {count} shards: tear them down first, or use force to \
-                     remove them from the record"
+                    "host {id} still has {} shards: tear them down first, or force it, and they are forgotten",
+                    shards.len()
                 ),
             ));
         }
-        let open: Vec<OperationId> = host.open_operations.iter().copied().collect();
+        let open: Vec<OperationId> = host.open.iter().copied().collect();
         let detail = if shards.is_empty() && open.is_empty() {
-            "the host had no shards and no open operations".to_owned()
+            "nothing was on record there".to_owned()
         } else {
-            let (shards, open) = (shards.len(), open.len());
             format!(
-                "{shards} shards were removed from the record and {open} operations failed: \
-                 containers may still be running there"
+                "{} shards were forgotten and {} operations ended: containers may still be running there",
+                shards.len(),
+                open.len()
             )
         };
         for operation in open {
-            self.fail_operation(now, operation);
+            self.abandon(now, operation);
         }
-        let changes = ShardChanges {
-            host: id,
-            cause: None,
-            put: Vec::new(),
-            removed: shards,
-        };
-        self.change_shards(now, changes);
-        self.mark_decommissioned(id);
+        self.change_shards(now, id, None, Vec::new(), shards);
+        self.leave(id);
         Ok(DecommissionAccepted {
             accepted: true,
             detail,
-            host: self.hosts[id].to_record(),
+            host: self.hosts[id].record(),
         })
     }
 
-    /// Fails an open operation whose host is decommissioned, and cancels it at its agent.
-    fn fail_operation(&mut self, now: Timestamp, id: OperationId) {
+    /// Ends an open operation whose host is taken out of the swarm; its agent is told not to begin it.
+    fn abandon(&mut self, now: Timestamp, id: OperationId) {
         let Some(row) = self.operations.get(&id) else {
             return;
         };
         let mut row = OperationRow::clone(row);
-        if row.transition(OperationEvent::Decommissioned, now).is_err() {
+        if row.take(Event::Decommissioned, now).is_err() {
             return;
         }
         row.error = Some(Text::from(DECOMMISSIONED));
@@ -85,19 +80,21 @@ impl State {
             }
         }
         self.put_operation(row.clone());
-        self.send_cancel_command(now, row);
+        self.withdraw(now, row);
     }
 
-    /// Sets the status, and drops what this process knows of the host's agent.
-    fn mark_decommissioned(&mut self, id: &HostId) {
-        self.cancel_liveness_check(id);
+    fn leave(&mut self, id: &HostId) {
         let Some(host) = self.hosts.get_mut(id) else {
             return;
         };
-        host.seen_since_start = false;
+        if let Some(at) = host.watched.take() {
+            self.timers.remove(&(at, Timer::Liveness(id.clone())));
+        }
+        host.heard = None;
+        host.met = false;
         host.progress = None;
         host.inventory = Inventory::default();
-        host.inventory_seen_at = None;
+        host.seen = None;
         let row = HostRow {
             status: HostStatus::Decommissioned,
             inventory_error: None,

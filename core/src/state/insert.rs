@@ -1,6 +1,6 @@
-//! Inserting and removing rows: the only functions that change the indexes of the state, so that the
-//! indexes always agree with the rows.
+//! The functions that put rows.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use scuttle_schemas::OperationId;
@@ -10,132 +10,134 @@ use scuttle_schemas::operations::OperationState;
 use crate::record::operation_state::is_open;
 use crate::record::rows::{HostRow, OperationRow};
 use crate::state::State;
-use crate::state::batch::ChangedOperation;
 use crate::state::host::Host;
+use crate::state::inventory::Inventory;
 use crate::state::timers::Timer;
 
-/// Changes of the rows in memory, used both by replay and by steps.
+/// Rows into memory: what replay and the steps below share.
 impl State {
     pub(crate) fn insert_host(&mut self, row: HostRow) {
         if row.status != HostStatus::Decommissioned {
-            let (name, id) = (row.name.clone(), row.host.clone());
-            self.host_ids_by_name.insert(name, id);
-        } else if self.host_ids_by_name.get(&row.name) == Some(&row.host) {
-            self.host_ids_by_name.remove(&row.name);
+            self.names.insert(row.name.clone(), row.host.clone());
+        } else if self.names.get(&row.name) == Some(&row.host) {
+            self.names.remove(&row.name);
         }
         let before = self.hosts.get(&row.host).map(|host| host.row.status);
-        self.stats.count_host(before, row.status);
+        self.stats.host(before, row.status);
         if let Some(host) = self.hosts.get_mut(&row.host) {
             host.row = row;
             return;
         }
-        let id = row.host.clone();
-        self.hosts.insert(id, Box::new(Host::new(row)));
+        let host = Host {
+            row,
+            unsaved: false,
+            shards: BTreeMap::new(),
+            operations: BTreeSet::new(),
+            open: BTreeSet::new(),
+            running: BTreeSet::new(),
+            progress: None,
+            heard: None,
+            watched: None,
+            met: false,
+            inventory: Inventory::default(),
+            seen: None,
+        };
+        self.hosts.insert(host.row.host.clone(), Box::new(host));
     }
 
-    /// Inserts or replaces an operation. Returns whether its host's number of open operations has
-    /// changed.
+    /// Puts an operation's row; answers whether its host now has another number of open ones.
     pub(crate) fn insert_operation(&mut self, row: &Arc<OperationRow>) -> bool {
         let id = row.id;
         let before = self.operations.insert(id, Arc::clone(row));
         if let Some(before) = &before {
-            self.remove_times(before);
+            self.forget_times(before);
         }
-        let state_before = before.as_ref().map(|before| before.state);
-        self.stats.count_operation(state_before, row.state);
+        let was = before.as_ref().map(|before| before.state);
+        self.stats.operation(was, row.state);
         if is_open(row.state) {
-            self.open_operations.insert(id);
+            self.open.insert(id);
         } else {
-            self.open_operations.remove(&id);
+            self.open.remove(&id);
         }
         let Some(host) = self.hosts.get_mut(&row.host) else {
             return false;
         };
         if before.is_none() {
             host.operations.insert(id);
-            host.inventory.operations_accepted_since.insert(id);
+            host.inventory.accepted_since.insert(id);
         }
-        if let Some(at) = row.next_wake_at() {
+        if let Some(at) = row.wakes_at() {
             self.timers.insert((at, Timer::Operation(id)));
         }
         if let Some(at) = row.finished_at {
-            self.ended_operations.insert((at, id));
+            self.ended.insert((at, id));
         }
         if row.state == OperationState::Running {
-            host.running_operations.insert(id);
+            host.running.insert(id);
         } else {
-            host.running_operations.remove(&id);
+            host.running.remove(&id);
         }
         if is_open(row.state) {
-            host.open_operations.insert(id)
+            host.open.insert(id)
         } else {
-            host.inventory.operations_accepted_since.remove(&id);
-            host.open_operations.remove(&id)
+            host.inventory.accepted_since.remove(&id);
+            host.open.remove(&id)
         }
     }
 
-    pub(crate) fn remove_operation(&mut self, id: OperationId) {
+    pub(crate) fn delete_operation(&mut self, id: OperationId) {
         let Some(row) = self.operations.remove(&id) else {
             return;
         };
-        self.remove_times(&row);
-        self.stats.count_removed_operation(row.state);
-        self.open_operations.remove(&id);
+        self.forget_times(&row);
+        self.stats.operation_removed(row.state);
+        self.open.remove(&id);
         if let Some(host) = self.hosts.get_mut(&row.host) {
             host.operations.remove(&id);
-            host.open_operations.remove(&id);
-            host.running_operations.remove(&id);
+            host.open.remove(&id);
+            host.running.remove(&id);
         }
     }
 
-    /// Removes an operation's row from the indexes that are sorted by time.
-    fn remove_times(&mut self, row: &OperationRow) {
-        if let Some(at) = row.next_wake_at() {
+    fn forget_times(&mut self, row: &OperationRow) {
+        if let Some(at) = row.wakes_at() {
             self.timers.remove(&(at, Timer::Operation(row.id)));
         }
         if let Some(at) = row.finished_at {
-            self.ended_operations.remove(&(at, row.id));
+            self.ended.remove(&(at, row.id));
         }
     }
 }
 
-/// Changes by a step: to the rows in memory and to the batch. (For shards, see
-/// `broadcast::shard_changes`.)
+/// Changes of a step: into memory, and noted for the commit.
 impl State {
-    /// Puts a host's row, and announces the host.
+    /// Puts a host's row; operators are told.
     pub(crate) fn put_host(&mut self, row: HostRow) {
         let id = row.host.clone();
         self.insert_host(row);
         if let Some(host) = self.hosts.get_mut(&id) {
-            host.row_unsaved = true;
+            host.unsaved = true;
         }
-        self.batch.announce_host(&id);
-        self.batch.mark_host_changed(&id);
+        self.batch.tell(&id);
+        self.batch.touch(&id);
     }
 
-    /// Puts an operation's row, and announces the operation.
+    /// Puts an operation's row; operators are told.
     pub(crate) fn put_operation(&mut self, row: OperationRow) {
         let row = Arc::new(row);
         if self.insert_operation(&row) {
-            self.batch.announce_host(&row.host);
+            self.batch.tell(&row.host);
         }
-        self.batch.mark_host_changed(&row.host);
-        let id = row.id;
-        let changed = ChangedOperation {
-            row,
-            announce: true,
-        };
-        self.batch.operations.insert(id, changed);
+        self.batch.touch(&row.host);
+        self.batch.operations.insert(row.id, (row, true));
     }
 
-    /// Puts an operation's row without announcing the operation, for changes that operators do not see.
-    pub(crate) fn put_operation_silently(&mut self, row: OperationRow) {
+    /// Puts an operation's row whose change operators do not see.
+    pub(crate) fn keep_operation(&mut self, row: OperationRow) {
         let row = Arc::new(row);
         self.insert_operation(&row);
-        let id = row.id;
-        let earlier = self.batch.operations.get(&id);
-        let announce = earlier.is_some_and(|changed| changed.announce);
-        let changed = ChangedOperation { row, announce };
-        self.batch.operations.insert(id, changed);
+        let told = |(_, told): &(_, bool)| *told;
+        let told = self.batch.operations.get(&row.id).is_some_and(told);
+        self.batch.operations.insert(row.id, (row, told));
     }
 }

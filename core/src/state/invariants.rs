@@ -1,6 +1,4 @@
-//! Conditions that hold for the state after every batch.
-//!
-//! Debug builds check every host that a batch has changed. Tests and the simulation check everything.
+//! What must be true of the state after every batch, in words that a failing test can print.
 
 use scuttle_schemas::HostId;
 use scuttle_schemas::hosts::HostStatus;
@@ -11,13 +9,13 @@ use crate::state::State;
 use crate::state::stats::Stats;
 use crate::state::timers::Timer;
 
-/// The description of a broken invariant.
+/// A broken invariant.
 pub type Violation = String;
 
-/// Checks one host and everything that is keyed by it.
+/// Checks one host and all that is keyed by it. Debug builds do so for every host that a batch touched.
 ///
 /// # Errors
-/// If an invariant is broken. The error describes the first one that was found.
+/// The first broken invariant.
 pub fn check_host(state: &State, id: &HostId) -> Result<(), Violation> {
     let Some(host) = state.hosts.get(id) else {
         return Ok(());
@@ -26,26 +24,30 @@ pub fn check_host(state: &State, id: &HostId) -> Result<(), Violation> {
         let row = &shard.row;
         let holder = row.operation.and_then(|id| state.operations.get(&id));
         ensure(row.host == *id && row.decky == *decky, || {
-            format!("shard {id}/{decky} is stored under the key of another shard")
+            format!("{id}/{decky} is stored under its own key")
         })?;
         ensure(row.revision <= state.meta.revisions.shards, || {
-            let revision = row.revision;
-            format!("shard {id}/{decky} has revision {revision}, which was never assigned")
+            format!(
+                "{id}/{decky} has revision {}, which was not given out",
+                row.revision
+            )
         })?;
         ensure(row.registered <= row.revision, || {
-            format!("shard {id}/{decky} changed before it was registered")
+            format!("{id}/{decky} was told when it was registered, or later")
         })?;
         match row.state {
-            ShardState::TearingDown => {
-                let held = holder.is_some_and(|row| is_open(row.state) && row.host == *id);
-                ensure(held, || {
-                    format!("shard {id}/{decky} is tearing_down without an open operation")
-                })?;
-            }
+            ShardState::TearingDown => ensure(
+                holder.is_some_and(|row| is_open(row.state) && row.host == *id),
+                || {
+                    format!(
+                        "{id}/{decky} is tearing_down, so an open operation of its host holds it"
+                    )
+                },
+            )?,
             ShardState::TeardownFailed => {
-                // The operation itself may have been removed by retention.
+                // Its operation may have been forgotten since.
                 ensure(row.operation.is_some() && row.last_error.is_some(), || {
-                    format!("shard {id}/{decky} is teardown_failed without operation or error")
+                    format!("{id}/{decky} is teardown_failed, so it has an operation and an error")
                 })?;
             }
             _ => {}
@@ -54,57 +56,61 @@ pub fn check_host(state: &State, id: &HostId) -> Result<(), Violation> {
     for operation in &host.operations {
         let row = state.operations.get(operation);
         ensure(row.is_some_and(|row| row.host == *id), || {
-            format!("operation {operation} is indexed under host {id}, but belongs to another")
+            format!("{operation} belongs to {id}")
         })?;
     }
-    for operation in &host.open_operations {
+    for operation in &host.open {
         let row = &state.operations[operation];
         ensure(is_open(row.state) && row.finished_at.is_none(), || {
-            format!("operation {operation} is indexed as open, but has ended")
+            format!("{operation} is open")
         })?;
-        let wakes_at = row.next_wake_at().unwrap_or(row.deadline);
-        let timer = (wakes_at, Timer::Operation(*operation));
-        ensure(state.timers.contains(&timer), || {
-            format!("operation {operation} is open, but has no timer")
-        })?;
+        ensure(
+            state.timers.contains(&(
+                row.wakes_at().unwrap_or(row.deadline),
+                Timer::Operation(*operation),
+            )),
+            || format!("{operation} is open, so a timer will wake it"),
+        )?;
     }
     let timer = |at| state.timers.contains(&(at, Timer::Liveness(id.clone())));
-    let watched = host.last_heard.is_some() && host.liveness_check_at.is_some_and(timer);
+    let watched = host.heard.is_some() && host.watched.is_some_and(timer);
     ensure(host.row.status != HostStatus::Online || watched, || {
-        format!("host {id} is online, but no timer checks its heartbeats")
+        format!("{id} is online, so its silence will be noticed")
     })
 }
 
-/// Checks the complete state. Slow.
+/// Checks everything: for tests.
 ///
 /// # Errors
-/// If an invariant is broken. The error describes the first one that was found.
+/// The first broken invariant.
 pub fn check_all(state: &State) -> Result<(), Violation> {
     for id in state.hosts.keys() {
         check_host(state, id)?;
     }
     for (id, row) in &state.operations {
         let host = state.hosts.get(&row.host);
-        let indexed = host.is_some_and(|host| host.open_operations.contains(id));
-        ensure(host.is_some() && indexed == is_open(row.state), || {
-            format!("the index of open operations is wrong about operation {id}")
+        ensure(
+            host.is_some_and(|host| host.open.contains(id) == is_open(row.state)),
+            || format!("{id} is among its host's open operations exactly while it is open"),
+        )?;
+    }
+    for (name, id) in &state.names {
+        let living = state
+            .hosts
+            .get(id)
+            .is_some_and(|host| host.living() && host.row.name == *name);
+        ensure(living, || {
+            format!("the name {name} belongs to the living host {id}")
         })?;
     }
-    for (name, id) in &state.host_ids_by_name {
-        let host = state.hosts.get(id);
-        let valid = host.is_some_and(|host| host.is_active() && host.row.name == *name);
-        ensure(valid, || {
-            format!("the index of names has {name} for host {id}, which has another name")
-        })?;
-    }
-    let (stats, counted) = (state.stats(), count_rows(state));
+    let (stats, counted) = (state.stats(), counted(state));
     ensure(stats == counted, || {
-        format!("the stats are {stats:?}, but counting all rows gives {counted:?}")
+        format!("the stats is {counted:?}, not {stats:?}")
     })
 }
 
-/// Computes the statistics by counting every row.
-fn count_rows(state: &State) -> Stats {
+/// The same, counted row by row.
+fn counted(state: &State) -> Stats {
     let mut stats = Stats::default();
     for row in state.operations.values() {
         stats.operations[row.state as usize] += 1;
@@ -124,6 +130,6 @@ fn count_rows(state: &State) -> Stats {
     }
 }
 
-fn ensure(holds: bool, describe: impl FnOnce() -> String) -> Result<(), Violation> {
-    if holds { Ok(()) } else { Err(describe()) }
+fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(what()) }
 }

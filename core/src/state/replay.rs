@@ -1,4 +1,4 @@
-//! Restoring the state from stored changes, when a process starts or a follower catches up.
+//! How a start gets the state back from the stored changes.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,63 +9,62 @@ use crate::record::change::Change;
 use crate::state::State;
 use crate::state::host::{Host, insert_shard, remove_shard};
 
-/// A stored row of a host that is not stored: the store is damaged.
+/// A stored row that cannot stand where it stands: the store is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("the stored {row} belongs to host {host}, which is not stored")]
+#[error("the stored {what} belongs to host {host}, which is not stored")]
 pub struct ReplayError {
-    row: String,
+    what: String,
     host: HostId,
 }
 
 impl State {
-    /// Applies a stored change. The caller first applies every row (hosts before shards and operations),
-    /// and then the journal in its order.
+    /// Applies a stored change: first every row (hosts before shards and operations), then the
+    /// journal, in its order.
     ///
     /// # Errors
-    /// If a shard or operation belongs to a host that is not stored.
+    /// A shard or operation of a host that is not stored.
     pub fn replay(&mut self, change: Change) -> Result<(), ReplayError> {
         match change {
             Change::Meta(meta) => self.meta = meta,
             Change::Host(row) => self.insert_host(*row),
             Change::Shard(mut row) => {
-                let host = find_host(&mut self.hosts, &row.host, || {
+                let host = known(&mut self.hosts, &row.host, || {
                     format!("shard {}", row.decky)
                 })?;
                 if let Some(row) = Arc::get_mut(&mut row) {
-                    // Shares the host's copy of its id, to save memory for each shard.
+                    // The host's own name, so that each shard's needs no memory of its own.
                     row.host.clone_from(&host.row.host);
                 }
                 insert_shard(&mut host.shards, &mut self.stats, row);
             }
             Change::ShardRemoved { host, decky } => {
-                let host = find_host(&mut self.hosts, &host, || {
+                let host = known(&mut self.hosts, &host, || {
                     format!("removal of shard {decky}")
                 })?;
                 remove_shard(&mut host.shards, &mut self.stats, &decky);
             }
             Change::Operation(row) => {
-                find_host(&mut self.hosts, &row.host, || {
+                known(&mut self.hosts, &row.host, || {
                     format!("operation {}", row.id)
                 })?;
                 self.insert_operation(&row);
             }
-            Change::OperationRemoved { id } => self.remove_operation(id),
-            Change::Key(row) => self.idempotency_keys.insert(*row),
-            Change::KeyRemoved { id } => self.idempotency_keys.remove(&id),
+            Change::OperationRemoved { id } => self.delete_operation(id),
+            Change::Key(row) => self.keys.insert(*row),
+            Change::KeyRemoved { id } => self.keys.remove(&id),
         }
         Ok(())
     }
 }
 
-/// Finds the host of a row. `describe` names the row in the error.
-fn find_host<'s>(
+fn known<'s>(
     hosts: &'s mut BTreeMap<HostId, Box<Host>>,
-    id: &HostId,
-    describe: impl FnOnce() -> String,
+    host: &HostId,
+    what: impl FnOnce() -> String,
 ) -> Result<&'s mut Host, ReplayError> {
-    let host = hosts.get_mut(id).map(Box::as_mut);
-    host.ok_or_else(|| ReplayError {
-        row: describe(),
-        host: id.clone(),
+    let known = hosts.get_mut(host).map(Box::as_mut);
+    known.ok_or_else(|| ReplayError {
+        what: what(),
+        host: host.clone(),
     })
 }

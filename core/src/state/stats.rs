@@ -1,7 +1,5 @@
-//! Statistics of the record and of what happens to it, for the metrics page.
-//!
-//! No rule reads them, and none of them is stored. The counts of rows are updated with every change, so
-//! that reading them is cheap.
+//! The stats: how much there is of each kind, counted as it comes and goes, and what only the core sees of what
+//! happens. For whoever watches over the controller: no rule looks at it, and none of it is stored.
 
 use scuttle_schemas::Timestamp;
 use scuttle_schemas::hosts::HostStatus;
@@ -10,51 +8,57 @@ use scuttle_schemas::shards::ShardState;
 
 use crate::record::operation_state::is_open;
 
-/// A count for each operation state, in the order of `OperationState::ALL`.
+/// How many operations, by their state: in the order of `OperationState::ALL`.
 pub type CountsByState = [u64; OperationState::ALL.len()];
 
-/// The statistics of one partition.
+/// The swarm's record in numbers.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Operations on record, by state.
     pub operations: CountsByState,
-    /// Hosts on record by status, in the order of `HostStatus::ALL`.
+    /// Hosts, by status: in the order of `HostStatus::ALL`.
     pub hosts: [u64; HostStatus::ALL.len()],
-    /// Shards on record by state, in the order of `ShardState::ALL`.
+    /// Shards, by state: in the order of `ShardState::ALL`.
     pub shards: [u64; ShardState::ALL.len()],
-    /// When the oldest open operation was accepted. `None` if no operation is open.
+    /// When the oldest open operation was accepted, if any is open.
     pub oldest_open_accepted_at: Option<Timestamp>,
-    /// When the next timer is due. A time in the past means that the controller is late.
+    /// When the next thing is due. In the past: it is late.
     pub next_deadline: Timestamp,
-    /// Events since this process started.
+    /// What was seen to happen.
     pub events: EventCounts,
 }
 
-/// Events since this process started.
+/// What happened since this process began.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EventCounts {
-    /// Operations that ended, by the state in which they ended. An operation whose result arrives late
-    /// ends twice and counts twice.
+    /// Operations that came to an end, by the state that they ended in. One that ends twice, because its result
+    /// comes late, counts twice.
     pub ended: CountsByState,
-    /// Teardown commands that were sent again.
+    /// Teardown commands that were not their operation's first.
     pub retries: u64,
-    /// Results of operations that had already timed out or been cancelled.
+    /// Results of operations that had timed out, or were cancelled.
     pub late_results: u64,
-    /// Results of operations that already had a result.
+    /// Results of operations whose result was known.
     pub repeated_results: u64,
-    /// Heartbeats and progress reports that were older than the last applied report.
+    /// Heartbeats and progress that left their agent before something that was applied already.
     pub stale_reports: u64,
 }
 
+fn add<const N: usize>(counts: &mut [u64; N], more: [u64; N]) {
+    for (count, more) in counts.iter_mut().zip(more) {
+        *count += more;
+    }
+}
+
 impl Stats {
-    /// Adds the statistics of another partition.
+    /// Of two parts of a swarm together.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         add(&mut self.operations, other.operations);
         add(&mut self.hosts, other.hosts);
         add(&mut self.shards, other.shards);
-        let oldest = [self.oldest_open_accepted_at, other.oldest_open_accepted_at];
-        self.oldest_open_accepted_at = oldest.into_iter().flatten().min();
+        let open = [self.oldest_open_accepted_at, other.oldest_open_accepted_at];
+        self.oldest_open_accepted_at = open.into_iter().flatten().min();
         self.next_deadline = self.next_deadline.min(other.next_deadline);
         add(&mut self.events.ended, other.events.ended);
         self.events.retries += other.events.retries;
@@ -64,43 +68,34 @@ impl Stats {
         self
     }
 
-    /// Counts an operation that is new (`before` is `None`) or has changed.
-    pub(crate) fn count_operation(
-        &mut self,
-        before: Option<OperationState>,
-        state: OperationState,
-    ) {
-        let before_index = before.map(|before| before as usize);
-        move_count(&mut self.operations, before_index, Some(state as usize));
+    pub(crate) fn operation(&mut self, before: Option<OperationState>, state: OperationState) {
+        moved(&mut self.operations, before.map(place), Some(place(state)));
         if before != Some(state) && !is_open(state) {
-            self.events.ended[state as usize] += 1;
+            self.events.ended[place(state)] += 1;
         }
     }
 
-    pub(crate) fn count_removed_operation(&mut self, state: OperationState) {
-        move_count(&mut self.operations, Some(state as usize), None);
+    pub(crate) fn operation_removed(&mut self, state: OperationState) {
+        moved(&mut self.operations, Some(place(state)), None);
     }
 
-    /// Counts a host that is new (`before` is `None`) or has changed.
-    pub(crate) fn count_host(&mut self, before: Option<HostStatus>, status: HostStatus) {
+    pub(crate) fn host(&mut self, before: Option<HostStatus>, status: HostStatus) {
         let before = before.map(|before| before as usize);
-        move_count(&mut self.hosts, before, Some(status as usize));
+        moved(&mut self.hosts, before, Some(status as usize));
     }
 
-    /// Counts a shard that is new (`before` is `None`), has changed, or is removed (`after` is `None`).
-    pub(crate) fn count_shard(&mut self, before: Option<ShardState>, after: Option<ShardState>) {
-        let index = |state| state as usize;
-        move_count(&mut self.shards, before.map(index), after.map(index));
-    }
-}
-
-fn add<const N: usize>(counts: &mut [u64; N], more: [u64; N]) {
-    for (count, more) in counts.iter_mut().zip(more) {
-        *count += more;
+    pub(crate) fn shard(&mut self, before: Option<ShardState>, after: Option<ShardState>) {
+        let place = |state| state as usize;
+        moved(&mut self.shards, before.map(place), after.map(place));
     }
 }
 
-fn move_count(counts: &mut [u64], from: Option<usize>, to: Option<usize>) {
+fn place(state: OperationState) -> usize {
+    state as usize
+}
+
+/// One less where it was, one more where it is.
+fn moved(counts: &mut [u64], from: Option<usize>, to: Option<usize>) {
     if let Some(from) = from {
         counts[from] -= 1;
     }
@@ -112,12 +107,14 @@ fn move_count(counts: &mut [u64], from: Option<usize>, to: Option<usize>) {
 #[cfg(test)]
 mod tests {
     use scuttle_schemas::operations::OperationState::{
-        self, Cancelled, Failed, Queued, Running, Succeeded, TimedOut,
+        Cancelled, Failed, Queued, Running, Succeeded, TimedOut,
     };
 
     use super::{CountsByState, EventCounts};
-    use crate::tests::scenario::{Scenario, report};
+    use crate::tests::scenario::Scenario;
+    use scuttle_schemas::operations::OperationState;
 
+    /// Some operations of each state.
     fn by_state(counts: &[(OperationState, u64)]) -> CountsByState {
         let mut all = CountsByState::default();
         for (state, count) in counts {
@@ -126,42 +123,40 @@ mod tests {
         all
     }
 
-    /// The scenario compares the row counts with a full count after every step. This test is about the
-    /// events and the values.
+    /// Each step of the scenario compares the stats with a full count; here is what it says.
     #[test]
-    fn the_stats_count_rows_and_events() {
+    fn what_only_the_core_sees_is_counted() {
         let mut swarm = Scenario::new();
         swarm.enroll("worker-h", Some("h")).expect("new");
-        swarm.heartbeat("h", report(1, 10), Some(&["a", "b", "c"]));
+        swarm.heartbeat("h", (1, 10), Some(&["a", "b", "c"]));
         let accepted_at = swarm.now;
         let (late, _) = swarm.teardown("h", Some("a")).expect("accepted");
-        let oldest = swarm.state.stats().oldest_open_accepted_at;
-        assert_eq!(oldest, Some(accepted_at));
+        assert_eq!(
+            swarm.state.stats().oldest_open_accepted_at,
+            Some(accepted_at)
+        );
 
-        swarm.heartbeat("h", report(1, 9), None);
+        swarm.heartbeat("h", (1, 9), None);
         assert_eq!(swarm.state.stats().events.stale_reports, 1);
-        swarm.advance_ms(601_000);
+        swarm.after_ms(601_000);
         let stats = swarm.state.stats();
         assert_eq!(stats.oldest_open_accepted_at, None);
         assert_eq!(stats.operations, by_state(&[(TimedOut, 1)]));
         assert!(stats.events.retries > 5, "{stats:?}");
         let retries = stats.events.retries;
 
-        let removed = [("a", None)];
-        for _ in 0..2 {
-            swarm.report_result("h", report(1, 11), late.operation_id, None, &removed);
-        }
-        let (cancelled, _) = swarm.teardown("h", Some("b")).expect("accepted");
-        swarm.try_cancel(cancelled.operation_id);
+        swarm.result("h", (1, 11), late.operation_id, None, &[("a", None)]);
+        swarm.result("h", (1, 11), late.operation_id, None, &[("a", None)]);
+        let (withdrawn, _) = swarm.teardown("h", Some("b")).expect("accepted");
+        swarm.cancel(withdrawn.operation_id);
         let (failed, _) = swarm.teardown("h", Some("b")).expect("accepted");
-        swarm.report_started("h", 1, failed.operation_id);
+        swarm.started("h", 1, failed.operation_id);
         assert_eq!(
             swarm.state.stats().operations,
             by_state(&[(Succeeded, 1), (Cancelled, 1), (Running, 1)])
         );
         let busy = Some("busy");
-        let not_removed = [("b", busy)];
-        swarm.report_result("h", report(1, 12), failed.operation_id, busy, &not_removed);
+        swarm.result("h", (1, 12), failed.operation_id, busy, &[("b", busy)]);
         let (open, _) = swarm.teardown("h", Some("c")).expect("accepted");
         let stats = swarm.state.stats();
         assert_eq!(
@@ -180,13 +175,13 @@ mod tests {
             }
         );
 
-        swarm.crash_and_restart();
-        let restarted = swarm.state.stats();
-        assert_eq!(restarted.operations, stats.operations);
+        swarm.crash();
+        let again = swarm.state.stats();
+        assert_eq!(again.operations, stats.operations);
         assert_eq!(
-            restarted.events.ended,
+            again.events.ended,
             CountsByState::default(),
-            "events before the restart do not count"
+            "that was before"
         );
         swarm.operation(open.operation_id);
     }

@@ -1,6 +1,6 @@
-//! Tests of the core through `State::step` and `State::close` only.
+//! tests.
 
-mod lifecycle;
-mod operator_actions;
-mod random_histories;
+pub(crate) mod lifecycle;
+pub(crate) mod operator_actions;
+pub(crate) mod random_histories;
 pub(crate) mod scenario;

@@ -1,5 +1,5 @@
-//! A swarm for tests: the state, a clock that the test advances, and the journal, so that the test can
-//! crash and restart the process at any time.
+//! A swarm in a few words, for the tests of the rules: a state, a clock that the test turns, and the
+//! journal, so that any moment can be a crash.
 
 use scuttle_schemas::agents::{
     Heartbeat, HeartbeatAccepted, HeartbeatType, ProgressStep, ReportedOutcome, ReportedShard,
@@ -17,17 +17,14 @@ use uuid::Uuid;
 
 use crate::api::{Effect, Input, Reply};
 use crate::record::change::Change;
-use crate::record::rows::ReportId;
 use crate::state::State;
 
-/// A swarm with one process of the core.
 pub(crate) struct Scenario {
     pub(crate) state: State,
     pub(crate) now: Timestamp,
-    /// Every change so far, in order.
     pub(crate) journal: Vec<Change>,
-    last_id: u128,
-    /// The inventory error of the next heartbeats.
+    ids: u128,
+    /// What the next heartbeats say of why they list nothing.
     pub(crate) inventory_error: Option<&'static str>,
 }
 
@@ -38,52 +35,52 @@ impl Scenario {
             state: State::default(),
             now,
             journal: Vec::new(),
-            last_id: 0,
+            ids: 0,
             inventory_error: None,
         };
-        swarm.apply(Input::Start);
+        swarm.input(Input::Start);
         swarm
     }
 
-    /// Runs a batch with one step, adds its changes to the journal, and checks the invariants.
-    pub(crate) fn apply(&mut self, input: Input) -> (Option<Reply>, Vec<Effect>) {
+    /// Steps, commits, and checks that the state and its invariants hold.
+    pub(crate) fn input(&mut self, input: Input) -> (Option<Reply>, Vec<Effect>) {
         let reply = self.state.step(self.now, input);
         let commit = self.state.close(self.now);
         self.journal.extend(commit.changes);
-        crate::state::invariants::check_all(&self.state).expect("an invariant is broken");
+        crate::state::invariants::check_all(&self.state).expect("the invariants hold");
         (reply, commit.effects)
     }
 
-    /// Applies an input that has a reply.
-    pub(crate) fn request(&mut self, input: Input) -> (Reply, Vec<Effect>) {
-        let (reply, effects) = self.apply(input);
-        (reply.expect("a reply"), effects)
+    /// The same, with a request.
+    pub(crate) fn ask(&mut self, input: Input) -> (Reply, Vec<Effect>) {
+        let (reply, effects) = self.input(input);
+        (reply.expect("a request is answered"), effects)
     }
 
-    /// Replaces the process by a new one that starts from the journal.
-    pub(crate) fn crash_and_restart(&mut self) -> Vec<Effect> {
+    /// The process dies, and another starts from the journal.
+    pub(crate) fn crash(&mut self) -> Vec<Effect> {
         self.state = State::default();
         for change in self.journal.clone() {
             self.state.replay(change).expect("the journal replays");
         }
-        self.apply(Input::Start).1
+        self.input(Input::Start).1
     }
 
-    /// Advances the clock, and applies every `Tick` when it is due.
-    pub(crate) fn advance_ms(&mut self, millis: i64) -> Vec<Effect> {
+    /// Turns the clock, tick by tick.
+    pub(crate) fn after_ms(&mut self, millis: i64) -> Vec<Effect> {
         let until = self.now.plus_millis(millis);
         let mut effects = Vec::new();
         while self.state.next_deadline() <= until {
             self.now = self.now.max(self.state.next_deadline());
-            effects.extend(self.apply(Input::Tick).1);
+            effects.extend(self.input(Input::Tick).1);
         }
         self.now = until;
         effects
     }
 
-    fn next_id(&mut self) -> Uuid {
-        self.last_id += 1;
-        Uuid::from_u128(self.last_id)
+    fn id(&mut self) -> Uuid {
+        self.ids += 1;
+        Uuid::from_u128(self.ids)
     }
 
     pub(crate) fn enroll(
@@ -97,31 +94,30 @@ impl Scenario {
             labels: Labels::default(),
             host_uuid: id.map(|id| id.parse().unwrap()),
         };
-        let host = self.next_id().to_string().parse().unwrap();
-        match self.request(Input::Enroll { request, host }).0 {
+        let host = self.id().to_string().parse().unwrap();
+        match self.ask(Input::Enroll { request, host }).0 {
             Reply::Enroll(accepted) => Ok(accepted),
-            Reply::Rejected(error) => Err(error),
+            Reply::Rejected(refusal) => Err(refusal),
             other => panic!("{other:?}"),
         }
     }
 
-    /// Requests several teardowns in one batch. Returns the `shards.updated` messages of the batch.
-    pub(crate) fn teardown_in_one_batch(
-        &mut self,
-        targets: &[(&str, Option<&str>)],
-    ) -> Vec<ShardsUpdated> {
+    /// Steps for several teardowns in one batch; answers with what the batch tells of shards.
+    pub(crate) fn teardowns(&mut self, targets: &[(&str, Option<&str>)]) -> Vec<ShardsUpdated> {
         for (host, decky) in targets {
             let input = self.teardown_input(host, *decky);
             self.state.step(self.now, input);
         }
         let commit = self.state.close(self.now);
         self.journal.extend(commit.changes);
-        let effects = commit.effects.into_iter();
-        let messages = effects.filter_map(|effect| match effect {
-            Effect::ShardsUpdated(message, _) => Some(message),
-            _ => None,
-        });
-        messages.collect()
+        let told = commit
+            .effects
+            .into_iter()
+            .filter_map(|effect| match effect {
+                Effect::ShardsUpdated(message, _) => Some(message),
+                _ => None,
+            });
+        told.collect()
     }
 
     pub(crate) fn teardown_input(&mut self, host: &str, decky: Option<&str>) -> Input {
@@ -135,14 +131,14 @@ impl Scenario {
         };
         Input::Teardown {
             request,
-            operation_id: OperationId(self.next_id()),
+            operation_id: OperationId(self.id()),
             requested_by: "alice".to_owned(),
             key: None,
             trace: None,
         }
     }
 
-    /// Requests a teardown as JSON, with an optional idempotency key.
+    /// Asks as a client does, with a key or none.
     pub(crate) fn teardown_json(
         &mut self,
         request: &str,
@@ -152,25 +148,24 @@ impl Scenario {
         let request = scuttle_schemas::read("teardown request", request.as_bytes());
         let input = Input::Teardown {
             request: request.expect("a valid request"),
-            operation_id: OperationId(self.next_id()),
+            operation_id: OperationId(self.id()),
             requested_by: requested_by.to_owned(),
             key: key.map(str::to_owned),
             trace: None,
         };
-        self.request(input)
+        self.ask(input)
     }
 
-    /// Requests to cancel an operation, which may be rejected. Returns the effects.
-    pub(crate) fn try_cancel(&mut self, operation_id: OperationId) -> Vec<Effect> {
-        self.request(Input::Cancel(CancelRequest { operation_id }))
-            .1
+    /// Tries to cancel: it may be too late.
+    pub(crate) fn cancel(&mut self, operation_id: OperationId) -> Vec<Effect> {
+        self.ask(Input::Cancel(CancelRequest { operation_id })).1
     }
 
-    /// Requests to decommission a host, which may be rejected. Returns the effects.
-    pub(crate) fn try_decommission(&mut self, host: &str, force: bool) -> Vec<Effect> {
+    /// Tries to decommission: it may be done, or shards may remain.
+    pub(crate) fn tries_to_decommission(&mut self, host: &str, force: bool) -> Vec<Effect> {
         let host_uuid = host.parse().unwrap();
         let request = DecommissionRequest { host_uuid, force };
-        self.request(Input::Decommission(request)).1
+        self.ask(Input::Decommission(request)).1
     }
 
     pub(crate) fn decommission(
@@ -180,68 +175,66 @@ impl Scenario {
     ) -> Result<DecommissionAccepted, ErrorReply> {
         let host_uuid = host.parse().unwrap();
         let request = DecommissionRequest { host_uuid, force };
-        match self.request(Input::Decommission(request)).0 {
-            Reply::Decommissioned(accepted) => Ok(accepted),
-            Reply::Rejected(error) => Err(error),
+        match self.ask(Input::Decommission(request)).0 {
+            Reply::Decommissioned(answer) => Ok(answer),
+            Reply::Rejected(refusal) => Err(refusal),
             other => panic!("{other:?}"),
         }
     }
 
-    /// Returns a copy of the swarm with a new process that has started from the same journal.
-    pub(crate) fn restarted_copy(&self) -> Self {
+    /// Another swarm with the same past: its process has just begun.
+    pub(crate) fn again(&self) -> Self {
         let mut other = Self {
             state: State::default(),
             now: self.now,
             journal: self.journal.clone(),
-            last_id: self.last_id,
+            ids: self.ids,
             inventory_error: self.inventory_error,
         };
-        other.crash_and_restart();
+        other.crash();
         other
     }
 
-    /// Requests a teardown. Returns the reply and the effects.
+    /// Asks for a teardown; its effects come with the answer.
     pub(crate) fn teardown(
         &mut self,
         host: &str,
         decky: Option<&str>,
     ) -> Result<(TeardownAccepted, Vec<Effect>), ErrorReply> {
         let input = self.teardown_input(host, decky);
-        match self.request(input) {
+        match self.ask(input) {
             (Reply::Teardown(accepted), effects) => Ok((accepted, effects)),
-            (Reply::Rejected(error), _) => Err(error),
+            (Reply::Rejected(refusal), _) => Err(refusal),
             other => panic!("{other:?}"),
         }
     }
 
-    /// Sends a heartbeat, with a full inventory of running deckies or without one.
+    /// A heartbeat of a boot, with an inventory of running deckies or none.
     pub(crate) fn heartbeat(
         &mut self,
         host: &str,
-        report: ReportId,
+        report: (u128, u64),
         deckies: Option<&[&str]>,
     ) -> (HeartbeatAccepted, Vec<Effect>) {
         self.try_heartbeat(host, report, deckies)
-            .expect("an active host")
+            .expect("a living host")
     }
 
-    /// Sends a heartbeat that may be rejected.
     pub(crate) fn try_heartbeat(
         &mut self,
         host: &str,
-        report: ReportId,
+        report: (u128, u64),
         deckies: Option<&[&str]>,
     ) -> Result<(HeartbeatAccepted, Vec<Effect>), ErrorReply> {
-        let shards =
-            deckies.map(|deckies| deckies.iter().map(|decky| running_decky(decky)).collect());
-        self.send_heartbeat(host, report, shards)
+        let shards = deckies.map(|deckies| deckies.iter().map(|decky| running(decky)).collect());
+        self.reports(host, report, shards)
     }
 
-    /// Sends a heartbeat with a full inventory of deckies in these states.
-    pub(crate) fn heartbeat_with_states(
+    /// A heartbeat with an inventory of deckies in these states.
+    pub(crate) fn heartbeat_of(
         &mut self,
         host: &str,
-        report: ReportId,
+        report: (u128, u64),
         deckies: &[(&str, &str)],
     ) {
         let shards = deckies.iter().map(|(decky, state)| ReportedShard {
@@ -251,43 +244,42 @@ impl Scenario {
                 "failed" => ReportedState::Failed,
                 other => panic!("{other}"),
             },
-            ..running_decky(decky)
+            ..running(decky)
         });
-        self.send_heartbeat(host, report, Some(shards.collect()))
-            .expect("an active host");
+        self.reports(host, report, Some(shards.collect()))
+            .expect("a living host");
     }
 
-    fn send_heartbeat(
+    fn reports(
         &mut self,
         host: &str,
-        report: ReportId,
+        (boot, sequence): (u128, u64),
         shards: Option<Vec<ReportedShard>>,
     ) -> Result<(HeartbeatAccepted, Vec<Effect>), ErrorReply> {
         let heartbeat = Heartbeat {
             kind: HeartbeatType,
             host_uuid: host.parse().unwrap(),
             agent_version: Text::from("1.0.0"),
-            boot_id: report.boot,
-            sequence: report.sequence,
+            boot_id: BootId(Uuid::from_u128(boot)),
+            sequence,
             interval_ms: 10_000,
             page: 1,
             pages: 1,
             shards,
             inventory_error: self.inventory_error.map(Text::from),
         };
-        let replied = self.request(Input::Heartbeat {
+        let answered = self.ask(Input::Heartbeat {
             host: host.parse().unwrap(),
             heartbeat,
         });
-        match replied {
-            (Reply::Heartbeat(reply), effects) => Ok((reply, effects)),
-            (Reply::Rejected(error), _) => Err(error),
+        match answered {
+            (Reply::Heartbeat(answer), effects) => Ok((answer, effects)),
+            (Reply::Rejected(refusal), _) => Err(refusal),
             other => panic!("{other:?}"),
         }
     }
 
-    /// Reports that an agent has started an operation.
-    pub(crate) fn report_started(
+    pub(crate) fn started(
         &mut self,
         host: &str,
         boot: u128,
@@ -303,14 +295,14 @@ impl Scenario {
             total: None,
         };
         let host = host.parse().unwrap();
-        self.apply(Input::Progress { host, progress }).1
+        self.input(Input::Progress { host, progress }).1
     }
 
-    /// Reports a result: each decky with its error, or with `None` if it was removed.
-    pub(crate) fn report_result(
+    /// A result: each decky with its error, or none where it was removed.
+    pub(crate) fn result(
         &mut self,
         host: &str,
-        report: ReportId,
+        (boot, sequence): (u128, u64),
         operation: OperationId,
         overall: Option<&str>,
         shards: &[(&str, Option<&str>)],
@@ -329,8 +321,8 @@ impl Scenario {
             kind: TeardownResultType,
             operation_id: operation,
             host_uuid: host.parse().unwrap(),
-            boot_id: report.boot,
-            sequence: report.sequence,
+            boot_id: BootId(Uuid::from_u128(boot)),
+            sequence,
             outcome: if failed {
                 ResultOutcome::Failed
             } else {
@@ -341,31 +333,30 @@ impl Scenario {
             started_at: self.now,
             finished_at: self.now,
         };
-        let input = Input::Result {
+        let reported = Input::Result {
             host: host.parse().unwrap(),
             result,
             trace: None,
         };
-        match self.request(input) {
+        match self.ask(reported) {
             (Reply::Recorded(_) | Reply::Rejected(_), effects) => effects,
             other => panic!("{other:?}"),
         }
     }
 
-    /// Lists the shards of a host.
     pub(crate) fn shards(&mut self, host: &str) -> Vec<ShardRecord> {
         let host_uuid: Option<HostId> = Some(host.parse().unwrap());
         let request = ShardsListRequest {
             host_uuid,
             ..Default::default()
         };
-        match self.request(Input::ShardsList(request)).0 {
+        match self.ask(Input::ShardsList(request)).0 {
             Reply::Shards(list) => list.shards,
             other => panic!("{other:?}"),
         }
     }
 
-    /// Returns the states of a host's shards in one line: `a:Running b:TearingDown`.
+    /// A host's shards in one line: `a:running b:tearing_down`.
     pub(crate) fn states(&mut self, host: &str) -> String {
         let shards = self.shards(host);
         let states = shards
@@ -375,33 +366,25 @@ impl Scenario {
     }
 
     pub(crate) fn operation(&mut self, operation_id: OperationId) -> OperationRecord {
-        self.find_operation(operation_id).expect("an operation")
+        self.find(operation_id).expect("a known operation")
     }
 
-    pub(crate) fn find_operation(
+    pub(crate) fn find(
         &mut self,
         operation_id: OperationId,
     ) -> Result<OperationRecord, ErrorReply> {
         match self
-            .request(Input::OperationGet(OperationGetRequest { operation_id }))
+            .ask(Input::OperationGet(OperationGetRequest { operation_id }))
             .0
         {
-            Reply::Operation(reply) => Ok(reply.operation),
-            Reply::Rejected(error) => Err(error),
+            Reply::Operation(answer) => Ok(answer.operation),
+            Reply::Rejected(refusal) => Err(refusal),
             other => panic!("{other:?}"),
         }
     }
 }
 
-/// Identifies a report by the number of its boot and its sequence number.
-pub(crate) fn report(boot: u128, sequence: u64) -> ReportId {
-    ReportId {
-        boot: BootId(Uuid::from_u128(boot)),
-        sequence,
-    }
-}
-
-fn running_decky(decky: &str) -> ReportedShard {
+pub(crate) fn running(decky: &str) -> ReportedShard {
     ReportedShard {
         decky_id: decky.parse().unwrap(),
         state: ReportedState::Running,

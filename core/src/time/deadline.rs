@@ -1,25 +1,23 @@
-//! The deadline of an operation: a shard that a new inventory does not list counts as absent, and the
-//! teardown of the others has failed.
+//! The deadline: what a full inventory no longer lists counts as gone, the rest has failed.
 
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{OperationId, Text, Timestamp};
 
-use crate::broadcast::shard_changes::ShardChanges;
-use crate::record::operation_state::OperationEvent;
+use crate::record::operation_state::Event;
 use crate::record::rows::{OperationRow, ShardRow};
 use crate::state::State;
 
-/// The error of an operation that no agent has started.
+/// No agent ever started the operation.
 const UNDELIVERED: &str = "undelivered";
-/// The error of an operation that an agent has started, but whose result has not arrived.
+/// An agent started it, and never said how it ended.
 const UNFINISHED: &str = "unfinished";
-/// The error for a shard that a newer operation holds.
+/// Of a shard that is no longer this operation's.
 const TAKEN_OVER: &str = "taken over by a newer operation";
 
 impl State {
     /// Ends an open operation at its deadline.
-    pub(crate) fn expire_operation(&mut self, now: Timestamp, id: OperationId) {
+    pub(crate) fn expire(&mut self, now: Timestamp, id: OperationId) {
         let Some(operation) = self.operations.get(&id) else {
             return;
         };
@@ -27,62 +25,54 @@ impl State {
         let Some(host) = self.hosts.get(&operation.host) else {
             return;
         };
-        let has_started = operation.state == OperationState::Running;
-        let error = if has_started { UNFINISHED } else { UNDELIVERED };
-        let error = Text::from(error);
-        // An inventory from before the acceptance proves nothing.
-        let has_proof = host.inventory.is_newer_than(id);
+        let started = operation.state == OperationState::Running;
+        let error = Text::from(if started { UNFINISHED } else { UNDELIVERED });
+        // Only an inventory that came since the acceptance proves anything.
+        let proof = host.inventory.is_newer_than(id);
 
         let mut put = Vec::new();
         let mut removed = Vec::new();
-        // For a host without shards, only an inventory proves that nothing is left.
-        let mut has_remaining = !has_proof && operation.outcomes.is_empty();
+        // A host that had no shards at the acceptance is as unproven as one whose shards are listed.
+        let mut left = !proof && operation.outcomes.is_empty();
         for outcome in &mut operation.outcomes {
             let shard = host.shards.get(&outcome.decky);
             match shard.filter(|shard| shard.row.operation == Some(id)) {
-                Some(shard) if has_proof && !shard.listed => {
+                Some(shard) if proof && !shard.listed => {
                     outcome.outcome = ShardOutcome::Absent;
                     removed.push(outcome.decky.clone());
                 }
                 Some(shard) => {
-                    has_remaining = true;
+                    left = true;
                     outcome.outcome = ShardOutcome::Failed;
                     outcome.error = Some(error.clone());
                     put.push(ShardRow {
                         state: ShardState::TeardownFailed,
                         last_error: Some(error.clone()),
-                        last_seen: shard.last_seen(host.inventory_seen_at),
+                        last_seen: shard.last_seen(host.seen),
                         ..ShardRow::clone(&shard.row)
                     });
                 }
-                // A newer operation holds the same deployment of the decky.
+                // Not this operation's, and not deployed anew either.
                 None if shard
                     .is_some_and(|shard| shard.row.registered <= operation.covers_until) =>
                 {
-                    has_remaining = true;
+                    left = true;
                     outcome.outcome = ShardOutcome::Failed;
                     outcome.error = Some(Text::from(TAKEN_OVER));
                 }
-                // The decky is gone, or was deployed again.
                 None => outcome.outcome = ShardOutcome::Absent,
             }
         }
-        let event = if has_remaining {
-            OperationEvent::Expired
+        let event = if left {
+            Event::Expired
         } else {
-            OperationEvent::ProvenGone
+            Event::FoundGone
         };
-        if operation.transition(event, now).is_err() {
+        if operation.take(event, now).is_err() {
             return;
         }
-        operation.error = has_remaining.then_some(error);
-        let changes = ShardChanges {
-            host: &operation.host,
-            cause: Some(&operation),
-            put,
-            removed,
-        };
-        self.change_shards(now, changes);
+        operation.error = left.then_some(error);
+        self.change_shards(now, &operation.host, Some(&operation), put, removed);
         self.put_operation(operation);
     }
 }

@@ -1,11 +1,10 @@
-//! What happens because time passes: commands are sent again, deadlines pass, hosts go offline, and old
-//! rows are removed.
+//! time.
 
-mod backoff;
-mod clock_skew;
-mod deadline;
+pub(crate) mod backoff;
+pub(crate) mod clock_skew;
+pub(crate) mod deadline;
 pub(crate) mod liveness;
 pub(crate) mod resend;
-mod retention;
-mod start;
-mod tick;
+pub(crate) mod retention;
+pub(crate) mod start;
+pub(crate) mod tick;

@@ -1,4 +1,4 @@
-//! `scuttle teardown`, `cancel` and `retry`: confirmation, acceptance, and repeated requests.
+//! Tearing down: what is asked first, what is accepted, what is withdrawn, and what is asked for again.
 
 use anyhow::Context;
 use futures_util::StreamExt;
@@ -8,14 +8,14 @@ use scuttle_tests::wait::within;
 use scuttle_tests::{Client, Nats, Role, Swarm, TestResult, failed, removed};
 use serde_json::{Value, json};
 
-use super::cli_runner::{Cli, check_schema};
+use super::stage::{Cli, valid};
 
 #[tokio::test]
-async fn a_teardown_of_a_whole_host_needs_confirmation_and_can_be_previewed() -> TestResult {
+async fn a_whole_host_is_asked_for_and_shown_first() -> TestResult {
     let swarm = Swarm::start().await?;
     let agent = swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
-    let cli = Cli::with_role(&swarm, Role::Operator)?;
-    // Without a terminal, the command cannot ask for confirmation.
+    let cli = Cli::of(&swarm, Role::Operator)?;
+    // There is no terminal to ask.
     let refused = cli.run(&["teardown", "worker-a"]).await?;
     refused.failed(2, &["worker-a", "--yes", "--decky"])?;
     let shown = cli
@@ -27,13 +27,13 @@ async fn a_teardown_of_a_whole_host_needs_confirmation_and_can_be_previewed() ->
         "{shown}"
     );
     let dry = ["teardown", agent.host.as_str(), "--dry-run"];
-    let plans = cli.run_json(&dry, 0, "cli/plans").await?;
+    let plans = cli.json(&dry, 0, "cli/plans").await?;
     assert_eq!(
         plans["plans"][0]["targets"].as_array().map(Vec::len),
         Some(2)
     );
-    for line in cli.run_jsonl(&dry).await? {
-        check_schema("cli/plan", &line)?;
+    for line in cli.lines(&dry).await? {
+        valid("cli/plan", &line)?;
     }
     assert!(
         swarm.operator.operations().await?.is_empty(),
@@ -52,12 +52,11 @@ async fn a_teardown_of_a_whole_host_needs_confirmation_and_can_be_previewed() ->
 }
 
 #[tokio::test]
-async fn several_deckies_are_several_requests_and_the_worst_result_sets_the_exit_code() -> TestResult
-{
+async fn several_deckies_are_several_requests_and_the_worst_decides() -> TestResult {
     let swarm = Swarm::start().await?;
     swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
-    let cli = Cli::with_role(&swarm, Role::Operator)?;
-    let arguments = [
+    let cli = Cli::of(&swarm, Role::Operator)?;
+    let words = [
         "teardown",
         "worker-a",
         "--decky",
@@ -71,7 +70,7 @@ async fn several_deckies_are_several_requests_and_the_worst_result_sets_the_exit
         "--reason",
         "rotating lures",
     ];
-    let answer = cli.run_json(&arguments, 3, "cli/teardowns").await?;
+    let answer = cli.json(&words, 3, "cli/teardowns").await?;
     let accepted = |one: &Value| !one["accepted"].is_null();
     let teardowns = answer["teardowns"].as_array().expect("a list");
     assert_eq!(
@@ -87,49 +86,49 @@ async fn several_deckies_are_several_requests_and_the_worst_result_sets_the_exit
         );
     }
     let lines = cli
-        .run_jsonl(&["teardown", "worker-a", "--decky", "decky-01"])
+        .lines(&["teardown", "worker-a", "--decky", "decky-01"])
         .await?;
-    check_schema("cli/teardown", &lines[0])?;
+    valid("cli/teardown", &lines[0])?;
     assert_eq!(lines[0]["accepted"]["repeated"], true);
     Ok(())
 }
 
 #[tokio::test]
-async fn a_queued_operation_is_cancelled_once() -> TestResult {
+async fn what_is_queued_is_cancelled_once() -> TestResult {
     let swarm = Swarm::start().await?;
     let agent = swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
-    let cli = Cli::with_role(&swarm, Role::Operator)?;
+    let cli = Cli::of(&swarm, Role::Operator)?;
     let first = swarm.operator.teardown(&agent.host, "decky-01").await?;
     let id = first.operation_id.to_string();
-    cli.run_json(&["cancel", &id], 0, "cancel_accepted").await?;
+    cli.json(&["cancel", &id], 0, "cancel_accepted").await?;
     cli.run(&["cancel", &id]).await?.failed(4, &["cancelled"])?;
     let second = swarm.operator.teardown(&agent.host, "decky-02").await?;
-    let output = cli
+    let said = cli
         .run(&["cancel", &second.operation_id.to_string()])
         .await?
         .done()?;
     assert!(
-        output.contains("– cancelled") && output.contains("worker-a/decky-02"),
-        "{output}"
+        said.contains("– cancelled") && said.contains("worker-a/decky-02"),
+        "{said}"
     );
     Ok(())
 }
 
 #[tokio::test]
-async fn a_retry_targets_only_the_failed_deckies() -> TestResult {
+async fn a_retry_asks_for_what_failed_and_for_nothing_else() -> TestResult {
     let swarm = Swarm::start().await?;
     let mut agent = swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
-    let cli = Cli::with_role(&swarm, Role::Operator)?;
-    let accepted = swarm.operator.teardown(&agent.host, None).await?;
-    let id = accepted.operation_id.to_string();
+    let cli = Cli::of(&swarm, Role::Operator)?;
+    let whole = swarm.operator.teardown(&agent.host, None).await?;
+    let id = whole.operation_id.to_string();
     cli.run(&["retry", &id]).await?.failed(4, &["still", &id])?;
     let operation = agent.command().await?.operation_id;
     let shards = vec![removed("decky-01"), failed("decky-02", "container busy")];
     agent.fail(operation, "container busy", shards).await?;
-    // decky-03 was deployed since. A teardown of the whole host would remove it.
+    // Deployed meanwhile: a whole host would take it along.
     agent.report(&["decky-02", "decky-03"]).await?;
 
-    let answer = cli.run_json(&["retry", &id], 0, "cli/teardowns").await?;
+    let answer = cli.json(&["retry", &id], 0, "cli/teardowns").await?;
     let teardowns = answer["teardowns"].as_array().expect("a list");
     assert_eq!(teardowns.len(), 1);
     assert_eq!(teardowns[0]["decky_id"], "decky-02");
@@ -179,12 +178,12 @@ async fn a_retry_targets_only_the_failed_deckies() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_request_without_a_valid_reply_is_repeated_with_the_same_key() -> TestResult {
+async fn an_answer_that_was_lost_is_asked_for_again_by_the_same_key() -> TestResult {
     let nats = Nats::start().await?;
     let folder = tempfile::tempdir()?;
     let mut environment = Vec::from(nats.environment(Role::Operator));
     environment.push(("SCUTTLE_NATS_URL", nats.url()));
-    let cli = Cli::in_directory(folder.path().to_owned(), environment)?;
+    let cli = Cli::at(folder.path().to_owned(), environment)?;
     let controller = Client::connect(&nats, Role::Controller).await?;
     let controller = controller.nats();
     let mut requests = controller.subscribe(subjects::ALL_REQUESTS).await?;
@@ -208,7 +207,7 @@ async fn a_request_without_a_valid_reply_is_repeated_with_the_same_key() -> Test
         (subjects::TEARDOWN, accepted),
     ];
     let mut keys = Vec::new();
-    let replied = async {
+    let answered = async {
         for (subject, answer) in answers {
             let request = within(subject, requests.next())
                 .await?
@@ -224,9 +223,9 @@ async fn a_request_without_a_valid_reply_is_repeated_with_the_same_key() -> Test
         }
         anyhow::Ok(())
     };
-    let arguments = ["teardown", "worker-a", "--decky", "decky-01"];
-    let (ended, replied) = tokio::join!(cli.run_json(&arguments, 0, "cli/teardowns"), replied);
-    replied?;
+    let words = ["teardown", "worker-a", "--decky", "decky-01"];
+    let (ended, answered) = tokio::join!(cli.json(&words, 0, "cli/teardowns"), answered);
+    answered?;
     assert_eq!(ended?["teardowns"][0]["accepted"]["accepted"], true);
     assert_eq!(keys.len(), 2);
     assert_eq!(keys[0], keys[1]);

@@ -61,7 +61,7 @@ async fn nothing_is_accepted_without_two_servers() -> TestResult {
     let operator = connect_to(&stage, kept).await?;
     let mut late = AuditSubject::for_teardown(&operator, &agent.host, "decky-2", "late").await?;
     let process = stage.controllers[leader].process();
-    process.line("it leads no more").await?;
+    process.line("stepped down").await?;
 
     for server in &lost {
         stage.cluster.servers[*server].restart().await?;

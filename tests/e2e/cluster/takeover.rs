@@ -200,7 +200,7 @@ async fn a_leader_that_is_cut_off_steps_down() -> TestResult {
     stage.roads[leader].close();
     let next = stage.next_to(leader).await?;
     let process = stage.controllers[leader].process();
-    process.line("it leads no more").await?;
+    process.line("stepped down").await?;
     stage.operator.teardown(&agent.host, "decky-1").await?;
 
     stage.roads[leader].set(Weather::default());

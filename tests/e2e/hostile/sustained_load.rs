@@ -171,7 +171,7 @@ async fn a_flood_leaves_nothing_in_the_controller() -> TestResult {
     let counted = swarm
         .controller
         .process()
-        .line("refused or ignored")
+        .line("rejected or ignored")
         .await?;
     assert!(counted.contains("agent-progress: "), "{counted}");
     Ok(())

@@ -11,7 +11,6 @@ mod log;
 use std::path::Path;
 use std::sync::Arc;
 
-use async_nats::Message;
 use scuttle_core::{Input, Reply};
 use scuttle_schemas::headers::UNKNOWN_REQUESTER;
 use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId, OperationId};
@@ -26,7 +25,7 @@ use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::clock;
 use crate::observability::counters::{Cause, Counters, Source};
-use crate::request::endpoint::{self, Endpoint};
+use crate::request::endpoint::Endpoint;
 use lines::Lines;
 pub use log::AuditError;
 use log::Log;
@@ -48,13 +47,18 @@ pub struct AuditSubject {
 impl AuditSubject {
     /// None for what changes nothing: a list, a report, a dry run. `input` is what the message was read as, if
     /// it could be.
-    pub fn new(endpoint: Endpoint, message: &Message, input: Option<&Input>) -> Option<Box<Self>> {
-        if !endpoint.changes() {
+    pub fn new(
+        endpoint: Endpoint,
+        requested_by: Option<String>,
+        input: Option<&Input>,
+    ) -> Option<Box<Self>> {
+        if !endpoint.is_change() {
             return None;
         }
         let mut asked = Self {
             action: endpoint.name(),
-            who: String::new(),
+            // A user that the headers hide is not one that the server vouches for.
+            who: requested_by.unwrap_or_else(|| UNKNOWN_REQUESTER.to_owned()),
             operation: None,
             host: None,
             decky: None,
@@ -62,24 +66,16 @@ impl AuditSubject {
         };
         match input {
             Some(Input::Teardown { request, .. }) if request.dry_run => return None,
-            Some(Input::Teardown {
-                request,
-                requested_by,
-                ..
-            }) => {
-                asked.who.clone_from(requested_by);
+            Some(Input::Teardown { request, .. }) => {
                 asked.host = Some(request.host_uuid.clone());
                 asked.decky.clone_from(&request.decky_id);
                 asked.reason.clone_from(&request.reason);
-                return Some(Box::new(asked));
             }
             Some(Input::Cancel(request)) => asked.operation = Some(request.operation_id),
             Some(Input::Enroll { request, .. }) => asked.host.clone_from(&request.host_uuid),
             Some(Input::Decommission(request)) => asked.host = Some(request.host_uuid.clone()),
             _ => {}
         }
-        // Who hid who asks is refused, as nobody that the server vouches for.
-        asked.who = endpoint::requester(message).unwrap_or_else(|_| UNKNOWN_REQUESTER.to_owned());
         Some(Box::new(asked))
     }
 
@@ -250,10 +246,9 @@ impl Audit {
 
 #[cfg(test)]
 mod tests {
-    use async_nats::{HeaderMap, Message, Subject};
     use scuttle_core::Reply;
-    use scuttle_schemas::{ErrorCode, ErrorReply, headers, subjects};
-    use serde_json::{Value, json};
+    use scuttle_schemas::{ErrorCode, ErrorReply};
+    use serde_json::Value;
     use tracing_subscriber::layer::SubscriberExt;
 
     use super::{Audit, AuditSubject};
@@ -264,19 +259,9 @@ mod tests {
     #[test]
     fn no_name_or_message_breaks_its_line() {
         let evil = "a\n{\"who\":\"b\"}\u{1b}[2J\u{2028}";
-        let mut map = HeaderMap::new();
-        map.insert(headers::REQUEST_INFO, json!({ "user": evil }).to_string());
-        let message = Message {
-            subject: Subject::from_static(subjects::TEARDOWN),
-            reply: None,
-            payload: "nonsense".into(),
-            headers: Some(map),
-            status: None,
-            description: None,
-            length: 0,
-        };
         let lengthy = evil.repeat(100);
-        let asked = AuditSubject::new(Endpoint::Teardown, &message, None).expect("a change");
+        let asked =
+            AuditSubject::new(Endpoint::Teardown, Some(evil.to_owned()), None).expect("a change");
         let refused = Reply::Rejected(ErrorReply::new(ErrorCode::BadRequest, &lengthy));
         let file = tempfile::NamedTempFile::new().expect("a file");
         let audit = Audit::open(Some(file.path())).expect("it opens");

@@ -11,8 +11,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, text};
 use prometheus_client::registry::Registry;
-use scuttle_core::Stats;
-use scuttle_core::state::stats::EventCounts;
+use scuttle_core::{EventCounts, Stats};
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::shards::ShardState;
@@ -20,15 +19,17 @@ use scuttle_schemas::{Partition, PartitionCount, Timestamp};
 use serde::Serialize;
 use tokio::sync::mpsc::WeakSender;
 
-use crate::admission::capacity::{Depth, Depths, Named};
+use crate::admission::capacity::{Capacity, CapacityUsage, Usage, UsageByKind};
 use crate::clock;
 use crate::engine::stats::EngineStats;
-use crate::engine::{CommittedBatch, LONG_JOURNAL, OUTBOX, UNDURABLE};
+use crate::engine::{
+    CommittedBatch, IDLE_CHECKPOINT_THRESHOLD, MAX_OUTBOX_COMMITS, MAX_PENDING_BATCHES,
+};
 use crate::observability::audit::word;
 use crate::observability::counters::Counters;
 use crate::observability::health::{Health, Role};
+use crate::request::context::RequestContext;
 use crate::request::endpoint::Endpoint;
-use crate::request::serve::Requester;
 use exposition::Page;
 
 /// How the answer to `/metrics` is to be read.
@@ -37,10 +38,10 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 /// Where work waits, as long as one NATS client lives.
 #[derive(Debug)]
 pub struct Queues {
-    /// The way into the engine.
-    pub inbox: Depths,
-    /// The way out. It does not keep the engine's receiver alive.
-    pub outbox: WeakSender<Vec<CommittedBatch<Box<Requester>>>>,
+    /// How much work is in progress.
+    pub capacity: Capacity,
+    /// The committed batches that wait to be sent. The reference does not keep the engine's receiver alive.
+    pub outbox: WeakSender<Vec<CommittedBatch<Box<RequestContext>>>>,
 }
 
 /// Everything that is counted; clones show the same.
@@ -65,7 +66,10 @@ impl Metrics {
     /// Of a process that starts, with so many partitions; what is counted is counted of the first.
     pub fn new(health: Health, partitions: PartitionCount) -> Self {
         let first = EngineStats::default();
-        let others = partitions.iter().skip(1).map(|_| first.beside());
+        let others = partitions
+            .iter()
+            .skip(1)
+            .map(|_| first.new_for_other_partition());
         let others: Vec<EngineStats> = others.collect();
         let sources = Sources {
             started_at: clock::now(),
@@ -122,7 +126,7 @@ impl Collector for Sources {
         self.process(&mut page)?;
         self.requests(&mut page)?;
         // No hosts would be another thing than none that are known yet.
-        let censuses = self.stats.iter().filter_map(|stats| stats.census());
+        let censuses = self.stats.iter().filter_map(|stats| stats.state_stats());
         if let Some(census) = censuses.reduce(Stats::merge) {
             record(&mut page, &census)?;
             seen(&mut page, &census.events)?;
@@ -207,42 +211,51 @@ impl Sources {
         let checkpoints = &stats.checkpoint_seconds;
         page.histogram("scuttle_checkpoint_duration_seconds", help, checkpoints)?;
         let help = format!(
-            "Changes in the journal; above {LONG_JOURNAL} a checkpoint is due, as soon as nothing else is to do."
+            "Changes in the journal; above {IDLE_CHECKPOINT_THRESHOLD} a checkpoint is due, as soon as nothing else is to do."
         );
-        let journal: usize = self.stats.iter().map(|stats| stats.journal()).sum();
+        let journal: usize = self.stats.iter().map(|stats| stats.journal_len()).sum();
         page.gauge("scuttle_journal_changes", &help, journal as u64)
     }
 
     fn waiting(&self, page: &mut Page) -> fmt::Result {
         let queues = self.queues.lock().unwrap_or_else(PoisonError::into_inner);
-        let rooms = queues.iter().flatten().map(|queues| queues.inbox.all());
-        let (messages, bytes) = rooms.reduce(together).unwrap_or_default();
-        let taken = |room: &Depth| room.taken;
-        let most = |room: &Depth| room.most;
+        let usages = queues.iter().flatten();
+        let usages = usages.map(|queues| queues.capacity.usage());
+        let CapacityUsage { messages, bytes } = usages.reduce(add_usage).unwrap_or_default();
+        let used = |usage: &Usage| usage.used;
+        let limit = |usage: &Usage| usage.limit;
         let help = "Requests and reports in hand, until they are answered, by kind.";
-        page.gauges("scuttle_inbox_messages", help, depths(&messages, taken))?;
+        page.gauges(
+            "scuttle_inbox_messages",
+            help,
+            usage_gauges(&messages, used),
+        )?;
         let help = "How many there is room for: beyond that the answer is `overloaded`.";
         page.gauges(
             "scuttle_inbox_capacity_messages",
             help,
-            depths(&messages, most),
+            usage_gauges(&messages, limit),
         )?;
         let help = "Payload in hand, of requests and of reports.";
-        page.gauges("scuttle_inbox_bytes", help, depths(&bytes, taken))?;
+        page.gauges("scuttle_inbox_bytes", help, usage_gauges(&bytes, used))?;
         let help = "How much there is room for: beyond that the answer is `overloaded`.";
-        page.gauges("scuttle_inbox_capacity_bytes", help, depths(&bytes, most))?;
+        page.gauges(
+            "scuttle_inbox_capacity_bytes",
+            help,
+            usage_gauges(&bytes, limit),
+        )?;
         let help = format!(
             "Batches that were decided and wait for the disk; at {} deciding waits, too.",
-            UNDURABLE + 1
+            MAX_PENDING_BATCHES + 1
         );
-        let waiting: usize = self.stats.iter().map(|stats| stats.waiting()).sum();
+        let waiting: usize = self.stats.iter().map(|stats| stats.pending_batches()).sum();
         page.gauge("scuttle_decided_batches", &help, waiting as u64)?;
         let outboxes = queues.iter().flatten();
         let outboxes = outboxes.filter_map(|queues| queues.outbox.upgrade());
         let outbox = outboxes.map(|outbox| outbox.max_capacity() - outbox.capacity());
         let outbox: usize = outbox.sum();
         let help = format!(
-            "Commits whose answers and messages wait to be sent; at {OUTBOX} committing waits, too."
+            "Commits whose answers and messages wait to be sent; at {MAX_OUTBOX_COMMITS} committing waits, too."
         );
         page.gauge("scuttle_outbox_commits", &help, outbox as u64)
     }
@@ -296,23 +309,27 @@ fn seen(page: &mut Page, seen: &EventCounts) -> fmt::Result {
     page.counter("scuttle_reports_stale", help, seen.stale_reports)
 }
 
-/// The rooms of two engines.
-fn together((messages, bytes): (Named, Named), more: (Named, Named)) -> (Named, Named) {
-    let sum = |one: Named, other: Named| {
+/// Adds up the usage of two engines.
+fn add_usage(one: CapacityUsage, other: CapacityUsage) -> CapacityUsage {
+    let add = |one: UsageByKind, other: UsageByKind| {
         let pairs = one.into_iter().zip(other);
         pairs
-            .map(|((kind, one), (_, other))| (kind, one.and(other)))
+            .map(|((kind, one), (_, other))| (kind, one.add(other)))
             .collect()
     };
-    (sum(messages, more.0), sum(bytes, more.1))
+    CapacityUsage {
+        messages: add(one.messages, other.messages),
+        bytes: add(one.bytes, other.bytes),
+    }
 }
 
-fn depths(
-    rooms: &Named,
-    of: impl Fn(&Depth) -> usize,
+/// Returns a gauge for each kind of input.
+fn usage_gauges(
+    usages: &UsageByKind,
+    value: impl Fn(&Usage) -> usize,
 ) -> impl Iterator<Item = ([(&'static str, &'static str); 1], u64)> {
-    let rooms = rooms.iter();
-    rooms.map(move |(kind, room)| ([("kind", *kind)], of(room) as u64))
+    let usages = usages.iter();
+    usages.map(move |(kind, usage)| ([("kind", *kind)], value(usage) as u64))
 }
 
 /// A count for each state.

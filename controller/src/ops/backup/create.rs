@@ -8,6 +8,8 @@ use std::os::unix::net::UnixStream;
 use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
+use scuttle_schemas::PartitionCount;
+
 use crate::ops::backup::protocol::{self, Frame};
 use crate::ops::backup::server::{SOCKET_NAME, path_through};
 use crate::ops::backup::{BackupError, Content, Interrupt};
@@ -67,7 +69,7 @@ pub fn create(
     let start = Instant::now();
     reject_existing(file, force)?;
     reject_store(data_dir, file)?;
-    let (staged, from_running) = match &*PartitionAssignment::find_data_dirs(data_dir) {
+    let (staged, from_running) = match &*find_partition_dirs(data_dir) {
         [] => copy_store(data_dir, file, interrupt)?,
         partitions => merge_partitions(partitions, file, interrupt)?,
     };
@@ -112,6 +114,20 @@ fn merge_partitions(
     }
     let written = FullExport::merge(all).write(file, None);
     Ok((written.map_err(BackupError::write_failed(file))?, true))
+}
+
+/// Returns the directories of all partitions whose rows are in a controller's data directory, if there
+/// are several.
+fn find_partition_dirs(data_dir: &Path) -> Vec<PathBuf> {
+    let partitions = PartitionCount::MAX;
+    let assignments = partitions.iter().map(|partition| PartitionAssignment {
+        partition,
+        partitions,
+    });
+    let directories = assignments.map(|assignment| assignment.data_dir(data_dir));
+    directories
+        .filter(|path| path.join(FILE_NAME).is_file())
+        .collect()
 }
 
 fn reject_existing(file: &Path, force: bool) -> Result<(), BackupError> {

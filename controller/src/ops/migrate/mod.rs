@@ -106,7 +106,7 @@ impl Migration {
     /// server or disk fails.
     pub fn run(&self) -> Result<Migrated, MigrateError> {
         let runtime = Handle::current();
-        let connected = runtime.block_on(connection::once(&self.access));
+        let connected = runtime.block_on(connection::connect_once(&self.access));
         let client = connected.map_err(MigrateError::Connect)?;
         let rows = match self.to {
             StoreKind::JetStream => self.to_jetstream(&runtime, client),
@@ -130,9 +130,10 @@ impl Migration {
     /// Returns the journal streams of all partitions.
     fn streams(&self, client: &Client) -> Vec<JournalStream> {
         let of = self.partitions;
-        let assignments = of
-            .iter()
-            .map(|partition| PartitionAssignment { partition, of });
+        let assignments = of.iter().map(|partition| PartitionAssignment {
+            partition,
+            partitions: of,
+        });
         assignments
             .map(|assignment| JournalStream::new(client.clone(), self.replicas, assignment))
             .collect()
@@ -209,10 +210,10 @@ impl Migration {
     /// Claims the name of every active host for it, even if another host has claimed the name.
     async fn claim_names(&self, client: Client, record: &FullExport) -> Result<(), MigrateError> {
         let failed = |cause: String| MigrateError::Names(cause);
-        let bucket = name_registry::open(client, self.replicas).await;
+        let bucket = name_registry::open_bucket(client, self.replicas).await;
         let bucket = bucket.map_err(|error| failed(error.to_string()))?;
         let claims = record.active_hosts().map(|(host, name)| {
-            let (bucket, key) = (&bucket, name_registry::key(name));
+            let (bucket, key) = (&bucket, name_registry::bucket_key(name));
             async move { bucket.put(key, host.to_string().into()).await }
         });
         let mut claimed = stream::iter(claims).buffer_unordered(MAX_CONCURRENT_CLAIMS);
@@ -236,10 +237,10 @@ impl Migration {
         let (mut held, mut keeping) = (Vec::new(), JoinSet::new());
         for stream in &streams {
             let key = subjects::lease_key(stream.assignment.partition);
-            let lease = runtime.block_on(leases.take(&key))?;
+            let lease = runtime.block_on(leases.try_acquire(&key))?;
             let mut lease = lease.ok_or(MigrateError::LeaderActive)?;
             held.push(lease.guard());
-            let keep = async move { lease.keep().await };
+            let keep = async move { lease.keep_renewing().await };
             keeping.spawn_on(keep, runtime);
         }
         let exports = streams

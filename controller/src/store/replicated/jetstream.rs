@@ -181,7 +181,7 @@ impl StreamJournal {
             num_replicas: replicas,
             deny_delete: true,
             first_sequence: Some(before + 1),
-            metadata: HashMap::from([(PARTITIONS.to_owned(), assignment.of.to_string())]),
+            metadata: HashMap::from([(PARTITIONS.to_owned(), assignment.partitions.to_string())]),
             ..Config::default()
         };
         let opened = runtime.block_on(context.get_or_create_stream(config));
@@ -189,11 +189,11 @@ impl StreamJournal {
         let found = stream.cached_info().config.metadata.get(PARTITIONS);
         // A stream without this metadata was created before there could be several partitions.
         let found = found.map_or("1", String::as_str);
-        if found != assignment.of.to_string() {
+        if found != assignment.partitions.to_string() {
             return Err(JournalError::PartitionCountMismatch {
                 stream: name,
                 found: found.to_owned(),
-                expected: assignment.of,
+                expected: assignment.partitions,
             });
         }
         Ok(Self {

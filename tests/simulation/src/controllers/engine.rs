@@ -135,7 +135,7 @@ impl Simulation {
             Ok(batches) => (batches, false),
             Err(CommitFailed { error, batches }) => {
                 note!(self, "commit of {controller} failed: {error}");
-                let replies = batches.into_iter().map(CommittedBatch::into_rejected);
+                let replies = batches.into_iter().map(PendingBatch::into_rejected);
                 (replies.collect(), true)
             }
         };

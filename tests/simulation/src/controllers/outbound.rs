@@ -1,6 +1,6 @@
 //! What a leader sends after a commit: replies, commands and broadcasts.
 
-use scuttle_controller::outbound::publisher;
+use scuttle_controller::outbound::{publisher, replier};
 use scuttle_core::{Effect, Reply};
 use scuttle_schemas::subjects;
 
@@ -100,7 +100,7 @@ impl Simulation {
             return;
         }
         let encoder = &mut self.controllers[controller].encoder;
-        let (headers, payload) = publisher::encode_reply(encoder, reply);
+        let (headers, payload) = replier::encode_reply(encoder, reply);
         note!(
             self,
             "reply   {controller} {}: {}",

@@ -3,7 +3,7 @@
 
 use async_nats::Message;
 use scuttle_controller::engine::Job;
-use scuttle_controller::request::endpoint;
+use scuttle_controller::request::decode::{self, DecodeError};
 use scuttle_core::{Input, Reply};
 use scuttle_schemas::headers;
 use scuttle_schemas::subjects::{self, AgentChannel};
@@ -36,7 +36,7 @@ impl Simulation {
         if channel.is_some_and(|channel| !assignment.owns_subject(channel, subject)) {
             return;
         }
-        let user = endpoint::requester(message).unwrap_or_default();
+        let user = decode::parse_requester(message).unwrap_or_default();
         let key = header(message, headers::MSG_ID).map(|key| (user, key.to_owned()));
         let mut requester = Requester {
             reply: message.reply.clone(),
@@ -46,18 +46,20 @@ impl Simulation {
         };
         let gathered_list = find_gathered_list(assignment, subject);
         let decoded = if channel == Some(AgentChannel::Progress) {
-            endpoint::decode_progress(message)
-        } else if subjects::parse_relaying_partition(subject, assignment.of).is_some() {
-            endpoint::decode_relay(message, assignment.of)
+            decode::decode_progress(message, AgentChannel::Progress.host_token(subject))
+        } else if subjects::parse_relaying_partition(subject, assignment.partitions).is_some() {
+            decode::decode_relay(message, assignment.partitions)
         } else {
             let Some(endpoint) = gathered_list.or_else(|| find_endpoint(assignment, subject))
             else {
                 return;
             };
             let (last, rng) = (&mut term.last_id, &mut self.rng);
-            endpoint.read(message, || rng.next_uuid_v7(now, last))
+            decode::decode_request(endpoint, message, || rng.next_uuid_v7(now, last))
         };
-        if !assignment.owns_request(&decoded) {
+        // A request that cannot be decoded belongs to the first partition.
+        let is_first = assignment.is_first();
+        if !(decoded.as_ref()).map_or(is_first, |input| assignment.owns_input(input)) {
             return;
         }
         match decoded {
@@ -75,7 +77,10 @@ impl Simulation {
                 };
                 let requester = requester.reply.is_some().then_some(requester);
                 let input = assignment.make_linearizable(input);
-                term.inbox.push_back(Job { input, requester });
+                term.inbox.push_back(Job {
+                    input,
+                    context: requester,
+                });
                 if let Some(report) = report {
                     self.oracle
                         .for_controller(controller)
@@ -83,9 +88,9 @@ impl Simulation {
                 }
                 self.schedule_decide(controller);
             }
-            Err(endpoint::Rejected { refusal, .. }) => {
-                note!(self, "rejected: {}", refusal.message);
-                self.send_reply(controller, &requester, &Reply::Rejected(refusal));
+            Err(DecodeError { error, .. }) => {
+                note!(self, "rejected: {}", error.message);
+                self.send_reply(controller, &requester, &Reply::Rejected(error));
             }
         }
     }

@@ -136,7 +136,7 @@ impl Simulation {
         let merged = if holds_lease {
             merged
         } else {
-            Err(StopReason::SteppedDown.refusal())
+            Err(StopReason::SteppedDown.error_reply())
         };
         if let Err(refusal) = &merged {
             note!(self, "list failed: {}", refusal.message);

@@ -58,7 +58,7 @@ impl Simulation {
             return true;
         }
         if subjects::READ_REQUESTS.contains(&subject)
-            || subjects::parse_relaying_partition(subject, assignment.of).is_some()
+            || subjects::parse_relaying_partition(subject, assignment.partitions).is_some()
         {
             return assignment.is_first();
         }

@@ -79,7 +79,7 @@ impl PartitionOracle {
         Self {
             assignment: PartitionAssignment {
                 partition,
-                of: partitioning.count,
+                partitions: partitioning.count,
             },
             record: Record::default(),
             append_count: 0,

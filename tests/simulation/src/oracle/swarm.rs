@@ -121,7 +121,7 @@ impl SwarmOracle {
                 ..
             }) = Broadcast::from_effect(effect)
         {
-            let home = home_partition(sender.of, host);
+            let home = home_partition(sender.partitions, host);
             let messages = &mut self.partitions[home.index()].broadcast_revisions[subject];
             let digest = digest_without_revisions(effect);
             if home == sender.partition {

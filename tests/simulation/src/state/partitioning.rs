@@ -40,7 +40,7 @@ impl Partitioning {
             .nth(controller / self.controllers_per_partition);
         PartitionAssignment {
             partition: partition.unwrap_or_default(),
-            of: self.count,
+            partitions: self.count,
         }
     }
 
@@ -99,7 +99,7 @@ pub(crate) fn find_gathered_list(
     subject: &str,
 ) -> Option<Endpoint> {
     let gathers = assignment.is_one_of_several() && assignment.is_first();
-    let is_list = |endpoint: &Endpoint| endpoint.reads() && endpoint.subject() == subject;
+    let is_list = |endpoint: &Endpoint| endpoint.is_read() && endpoint.subject() == subject;
     Endpoint::ALL
         .into_iter()
         .find(|endpoint| gathers && is_list(endpoint))

@@ -36,7 +36,7 @@ impl LeaderTerm {
         Self {
             inbox: VecDeque::from([Job {
                 input: Input::Start,
-                requester: None,
+                context: None,
             }]),
             pending_batches: VecDeque::new(),
             committed: Vec::new(),
@@ -55,10 +55,10 @@ impl LeaderTerm {
         let not_leader = |requester| {
             (
                 requester,
-                Reply::Rejected(StopReason::SteppedDown.refusal()),
+                Reply::Rejected(StopReason::SteppedDown.error_reply()),
             )
         };
-        let waiting = self.inbox.into_iter().filter_map(|job| job.requester);
+        let waiting = self.inbox.into_iter().filter_map(|job| job.context);
         let gather = (self.scatter_gathers.into_values()).map(|gather| gather.requester);
         let outgoing = self
             .outgoing

@@ -1,0 +1,240 @@
+//! The life cycle of the process: starts the parts that serve, connects them, and stops them in order.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use anyhow::Context;
+use async_nats::Client;
+use scuttle_schemas::PartitionCount;
+use tokio::runtime::Runtime;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+use tracing::{Instrument, info, info_span};
+
+use crate::config::{Config, Journal};
+use crate::http::Server;
+use crate::leadership::candidate::{Candidate, LEASE_TTL};
+use crate::leadership::leader::LeaderContext;
+use crate::leadership::lease::LeaseGuard;
+use crate::leadership::rebalance::Rebalancer;
+use crate::leadership::term::Term;
+use crate::nats::connection;
+use crate::nats::durability_check;
+use crate::observability::audit::Audit;
+use crate::observability::health::Health;
+use crate::observability::metrics::Metrics;
+use crate::ops::backup::BackupServer;
+use crate::partition::assignment::PartitionAssignment;
+use crate::store::{JournalStream, RedbStore, StoreError};
+use crate::{engine, signals};
+
+/// Runs the service until a signal stops it.
+pub async fn run(config: &Arc<Config>, audit: &Audit) -> anyhow::Result<()> {
+    let shutdown = signals::listen().context("cannot listen for signals")?;
+    audit
+        .reopen_on_hangup()
+        .context("cannot listen for signals")?;
+    let partitions = match config.journal {
+        Journal::Own => PartitionCount::ONE,
+        Journal::Shared { partitions, .. } => partitions,
+    };
+    let health = Health::new(shutdown.clone(), partitions);
+    let metrics = Metrics::new(health.clone(), partitions);
+    if let Some(address) = config.http {
+        let observed = (health.clone(), metrics.clone());
+        let server = Server::bind(address, &config.web_nats_url, observed);
+        let server = server.await.with_context(|| {
+            format!("cannot listen on {address}; give --http another address, or stop the program that uses it")
+        })?;
+        tokio::spawn(server.run());
+    }
+    let app = App {
+        config: config.clone(),
+        audit: audit.clone(),
+        metrics: metrics.clone(),
+        health,
+        shutdown,
+    };
+    match config.journal {
+        Journal::Own => {
+            while !app.shutdown.is_cancelled() {
+                Box::pin(app.run_alone()).await?;
+            }
+        }
+        Journal::Shared {
+            replicas,
+            partitions,
+        } => Box::pin(app.run_in_cluster(replicas, partitions)).await?,
+    }
+    let rejected = metrics.counters().to_string();
+    if !rejected.is_empty() {
+        info!("rejected or ignored since the start: {rejected}");
+    }
+    Ok(())
+}
+
+/// What the parts of the process share.
+#[derive(Clone)]
+struct App {
+    config: Arc<Config>,
+    audit: Audit,
+    metrics: Metrics,
+    health: Health,
+    shutdown: CancellationToken,
+}
+
+/// What the partitions of one controller share.
+#[derive(Clone)]
+struct Cluster {
+    /// How many NATS servers keep each journal.
+    replicas: usize,
+    /// The connection for leases, separate from those that carry the journals.
+    lease_client: Client,
+    rebalancer: Rebalancer,
+}
+
+impl App {
+    /// Runs as one of several controllers, until the shutdown.
+    async fn run_in_cluster(
+        self,
+        replicas: usize,
+        partitions: PartitionCount,
+    ) -> anyhow::Result<()> {
+        self.health.set_connecting();
+        let (lease_client, _) = tokio::select! {
+            connection = connection::connect(&self.config.access, self.metrics.counters()) => connection,
+            () = self.shutdown.cancelled() => return Ok(()),
+        };
+        let client = lease_client.clone();
+        tokio::spawn(async move {
+            durability_check::warn_if_not_durable(&client, &mut BTreeSet::new()).await;
+        });
+        let rebalancer = Rebalancer::new(partitions, LEASE_TTL);
+        let cluster = Cluster {
+            replicas,
+            lease_client: lease_client.clone(),
+            rebalancer: rebalancer.clone(),
+        };
+        if partitions == PartitionCount::ONE {
+            return (self.run_partition(PartitionAssignment::WHOLE, cluster)).await;
+        }
+        // Each partition has a separate thread and connection. The partitions share nothing but the
+        // rebalancer and the connection for leases.
+        let mut tasks = JoinSet::new();
+        for partition in partitions.iter() {
+            let mut app = self.clone();
+            app.health = self.health.for_partition(partition);
+            app.metrics = self.metrics.for_partition(partition);
+            let cluster = cluster.clone();
+            let assignment = PartitionAssignment {
+                partition,
+                partitions,
+            };
+            tasks.spawn_blocking(move || {
+                let runtime = start_runtime()?;
+                let ended = runtime.block_on(app.run_partition(assignment, cluster));
+                ended.with_context(|| format!("partition {partition}"))
+            });
+        }
+        let rebalancing = rebalancer.run(lease_client, replicas, self.shutdown.clone());
+        let rebalancing = tokio::spawn(rebalancing);
+        let mut ended = Ok(());
+        while let Some(task) = tasks.join_next().await {
+            // A controller that can no longer lead one partition is of no use for the others.
+            self.shutdown.cancel();
+            ended = ended.and(task.context("a partition panicked").flatten());
+        }
+        ended.and(rebalancing.await.context("the rebalancing panicked"))
+    }
+
+    /// Follows and leads one partition in turn, until the shutdown.
+    async fn run_partition(
+        &self,
+        assignment: PartitionAssignment,
+        cluster: Cluster,
+    ) -> anyhow::Result<()> {
+        let data_dir = assignment.data_dir(&self.config.data_dir);
+        let serving = async {
+            while !self.shutdown.is_cancelled() {
+                self.health.set_connecting();
+                let (client, connected) = tokio::select! {
+                    connection = connection::connect(&self.config.access, self.metrics.counters()) => connection,
+                    () = self.shutdown.cancelled() => return Ok(()),
+                };
+                let candidate = Candidate {
+                    data_dir: &data_dir,
+                    stream: JournalStream::new(client, cluster.replicas, assignment),
+                    lease_client: cluster.lease_client.clone(),
+                    rebalancer: cluster.rebalancer.clone(),
+                    connected,
+                    audit: &self.audit,
+                    metrics: &self.metrics,
+                    health: &self.health,
+                    shutdown: self.shutdown.clone(),
+                };
+                Box::pin(candidate.run()).await?;
+            }
+            Ok(())
+        };
+        if assignment.is_one_of_several() {
+            let span = info_span!("partition", number = %assignment.partition);
+            serving.instrument(span).await
+        } else {
+            serving.await
+        }
+    }
+
+    /// Runs as the only controller: from reading the store's file to its last checkpoint, until the shutdown
+    /// or until the NATS client ends.
+    async fn run_alone(&self) -> anyhow::Result<()> {
+        self.health.set_loading();
+        // Loading may take seconds. Meanwhile /readyz reports that the record is being read.
+        let data_dir = self.config.data_dir.clone();
+        let loading = tokio::task::spawn_blocking(move || {
+            let mut store = RedbStore::open(&data_dir)?;
+            let state = engine::load(&mut store)?;
+            Ok::<_, StoreError>((store, state))
+        });
+        let (store, state) = loading.await.context("loading the record panicked")??;
+        let backups = BackupServer::start(&self.config.data_dir, store.snapshots());
+        let (hosts, shards, open) = state.row_counts();
+        info!(
+            "loaded {hosts} hosts, {shards} shards, {open} open operations from {}",
+            self.config.data_dir.display()
+        );
+
+        self.health.set_connecting();
+        let (client, connected) = tokio::select! {
+            connection = connection::connect(&self.config.access, self.metrics.counters()) => connection,
+            () = self.shutdown.cancelled() => {
+                backups.stop().await;
+                return Ok(());
+            }
+        };
+        let (term, step_down) = Term::start(self.shutdown.clone());
+        let leader = LeaderContext {
+            client,
+            connected,
+            audit: &self.audit,
+            metrics: &self.metrics,
+            health: &self.health,
+            lease: LeaseGuard::unlimited(),
+            term,
+            step_down,
+            assignment: PartitionAssignment::WHOLE,
+            names: None,
+        };
+        let ended = leader.run(state, store).await;
+        backups.stop().await;
+        ended
+    }
+}
+
+/// Starts a runtime with one thread for all async work. Reading, writing and encoding are a third of the
+/// work, the engine's two threads do the rest, and with fewer threads more messages are handled per wake-up.
+pub fn start_runtime() -> anyhow::Result<Runtime> {
+    tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .context("cannot start the async runtime")
+}

@@ -1,0 +1,181 @@
+//! Committing: appends decided batches to the journal, then releases them to be sent. Deciding is in
+//! `decide`, sending is in `outbound`.
+
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant, SystemTime};
+
+use scuttle_core::{Effect, Reply};
+use tokio::sync::mpsc::Sender;
+
+use crate::engine::decide::PendingBatch;
+use crate::engine::stats::EngineStats;
+use crate::leadership::term::StopReason;
+use crate::store::{Store, StoreError};
+
+/// A journal longer than this, in changes, is checkpointed when the engine is idle.
+pub(crate) const IDLE_CHECKPOINT_THRESHOLD: usize = 4_096;
+
+/// How long nothing must have been decided before the engine counts as idle.
+const IDLE_DELAY: Duration = Duration::from_millis(50);
+
+/// How many changes one idle checkpoint moves to the rows: 10 to 20 ms of work, after which new batches
+/// are looked for.
+pub(crate) const CHECKPOINT_CHANGES: usize = 1_000;
+
+/// A journal longer than this, in changes, is checkpointed even under load. A start reads a journal of
+/// this length in a second or two.
+pub const FORCED_CHECKPOINT_THRESHOLD: usize = 1_000_000;
+
+/// The replies and effects of a batch that may be sent. Only [`commit`] makes one, after the batch is
+/// durable; `into_rejected` makes one that holds nothing but `not_leader` rejections.
+///
+/// `outbound` accepts no other type: this is what keeps a reply from being sent before its change is
+/// durable.
+#[derive(Debug)]
+pub struct CommittedBatch<C> {
+    /// Each reply, with the context of its request.
+    pub replies: Vec<(C, Reply)>,
+    /// Commands and broadcasts, in their order.
+    pub effects: Vec<Effect>,
+    /// When the batch was committed, if traces are exported.
+    pub timing: Option<CommitTiming>,
+    /// Keeps other modules from making a batch.
+    _private: (),
+}
+
+/// When a batch waited for the disk.
+#[derive(Debug, Clone, Copy)]
+pub struct CommitTiming {
+    pub decided_at: SystemTime,
+    pub durable_at: SystemTime,
+}
+
+/// The batches that could not be committed. It is unknown whether any of their changes are durable.
+#[derive(Debug)]
+pub struct CommitFailed<C> {
+    pub error: Box<StoreError>,
+    pub batches: Vec<PendingBatch<C>>,
+}
+
+impl<C> From<StoreError> for CommitFailed<C> {
+    fn from(error: StoreError) -> Self {
+        Self {
+            error: Box::new(error),
+            batches: Vec::new(),
+        }
+    }
+}
+
+impl<C> CommittedBatch<C> {
+    /// Replaces every reply with `not_leader` and drops all effects.
+    #[must_use]
+    pub fn into_rejected(mut self) -> Self {
+        for (_, reply) in &mut self.replies {
+            *reply = Reply::Rejected(StopReason::SteppedDown.error_reply());
+        }
+        self.effects.clear();
+        self
+    }
+
+    fn release(batch: PendingBatch<C>, durable_at: Option<SystemTime>) -> Self {
+        let times = batch.decided_at.zip(durable_at);
+        Self {
+            replies: batch.replies,
+            effects: batch.effects,
+            timing: times.map(|(decided_at, durable_at)| CommitTiming {
+                decided_at,
+                durable_at,
+            }),
+            _private: (),
+        }
+    }
+}
+
+impl<C> PendingBatch<C> {
+    /// Replaces every reply with `not_leader` and drops all effects. For a leader that stepped down
+    /// before the batch was durable.
+    #[must_use]
+    pub fn into_rejected(self) -> CommittedBatch<C> {
+        CommittedBatch::release(self, None).into_rejected()
+    }
+}
+
+/// Makes batches durable in one append, then returns what may be sent.
+pub fn commit<C>(
+    store: &mut dyn Store,
+    batches: impl Iterator<Item = PendingBatch<C>>,
+) -> Result<Vec<CommittedBatch<C>>, CommitFailed<C>> {
+    let (mut changes, mut pending) = (Vec::new(), Vec::new());
+    for mut batch in batches {
+        changes.append(&mut batch.changes);
+        pending.push(batch);
+    }
+    if !changes.is_empty()
+        && let Err(error) = store.append(&changes)
+    {
+        return Err(CommitFailed {
+            error: Box::new(error),
+            batches: pending,
+        });
+    }
+    let durable_at = scuttle_telemetry::now();
+    let release = |batch| CommittedBatch::release(batch, durable_at);
+    Ok(pending.into_iter().map(release).collect())
+}
+
+/// The thread that owns the store.
+pub(super) struct Committer<'a, C> {
+    pub(super) store: &'a mut dyn Store,
+    pub(super) pending: &'a Receiver<PendingBatch<C>>,
+    pub(super) outbox: &'a Sender<Vec<CommittedBatch<C>>>,
+    pub(super) stats: &'a EngineStats,
+}
+
+impl<C> Committer<'_, C> {
+    /// Commits whatever has been decided, until the deciding thread has ended.
+    pub(super) fn run(&mut self) -> Result<(), CommitFailed<C>> {
+        loop {
+            let journal_len = self.store.journal_len();
+            self.stats.set_journal_len(journal_len);
+            let timeout = if journal_len > IDLE_CHECKPOINT_THRESHOLD {
+                IDLE_DELAY
+            } else {
+                Duration::MAX
+            };
+            let first = match self.pending.recv_timeout(timeout) {
+                Ok(first) => first,
+                Err(RecvTimeoutError::Timeout) => {
+                    self.checkpoint(CHECKPOINT_CHANGES)?;
+                    continue;
+                }
+                Err(RecvTimeoutError::Disconnected) => return Ok(()),
+            };
+            let started = Instant::now();
+            let batches = std::iter::once(first).chain(self.pending.try_iter());
+            let batches = batches.inspect(|_| self.stats.batch_taken());
+            let committed = commit(self.store, batches)?;
+            let changes = self.store.journal_len() - journal_len;
+            self.stats.record_commit(changes, started.elapsed());
+            // Fails when the publisher is gone. The changes are durable all the same.
+            let _ = self.outbox.blocking_send(committed);
+            if self.store.journal_len() > FORCED_CHECKPOINT_THRESHOLD {
+                self.checkpoint(2 * changes)?;
+            }
+        }
+    }
+
+    /// Moves the whole journal to the rows.
+    pub(super) fn checkpoint_all(&mut self) -> Result<(), StoreError> {
+        while self.store.journal_len() > 0 {
+            self.checkpoint(CHECKPOINT_CHANGES)?;
+        }
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, changes: usize) -> Result<(), StoreError> {
+        let started = Instant::now();
+        self.store.checkpoint(changes)?;
+        self.stats.record_checkpoint(started.elapsed());
+        Ok(())
+    }
+}

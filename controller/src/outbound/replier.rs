@@ -1,0 +1,201 @@
+//! Replies to requests: the only way in which a reply leaves, whether after a commit, instead of one, or
+//! with a list that was gathered from all partitions.
+
+use std::sync::Arc;
+
+use async_nats::service::{Request, error};
+use async_nats::{Client, HeaderMap, PublishError, Subject};
+use bytes::Bytes;
+use scuttle_core::Reply;
+use scuttle_schemas::agents::ResultRecorded;
+use scuttle_schemas::{ErrorReply, ErrorReplyBody, headers, subjects};
+
+use crate::engine::CommitTiming;
+use crate::nats::connection::Connected;
+use crate::observability::audit::Audit;
+use crate::observability::counters::{About, Cause, Counters};
+use crate::observability::spans;
+use crate::outbound::encoder::Encoder;
+use crate::request::context::RequestContext;
+
+/// The most characters of the `Nats-Service-Error` header.
+const MAX_ERROR_HEADER: usize = 256;
+
+/// Bytes of replies and effects that are encoded into one chunk of memory: the most that was observed in
+/// several milliseconds, and four of the largest broadcasts.
+const CHUNK_SIZE: usize = 1 << 20;
+
+/// Replies to requests: counts each reply, writes its line to the audit log, ends the request's span, and
+/// publishes the reply.
+#[derive(Debug)]
+pub struct Replier {
+    client: Client,
+    connected: Connected,
+    audit: Audit,
+    counters: Arc<Counters>,
+    pub(super) encoder: Encoder,
+}
+
+impl Clone for Replier {
+    /// The clone encodes into memory of its own.
+    fn clone(&self) -> Self {
+        self.with_chunk_size(self.encoder.chunk_size())
+    }
+}
+
+impl Replier {
+    pub fn new(
+        client: Client,
+        connected: Connected,
+        audit: Audit,
+        counters: Arc<Counters>,
+    ) -> Self {
+        Self {
+            client,
+            connected,
+            audit,
+            counters,
+            encoder: Encoder::new(CHUNK_SIZE),
+        }
+    }
+
+    /// Returns a replier that encodes into chunks of another size, in bytes.
+    #[must_use]
+    pub fn with_chunk_size(&self, chunk_size: usize) -> Self {
+        Self {
+            client: self.client.clone(),
+            connected: self.connected.clone(),
+            audit: self.audit.clone(),
+            counters: self.counters.clone(),
+            encoder: Encoder::new(chunk_size),
+        }
+    }
+
+    /// Replies to a request. While the NATS server is away nothing is kept for later: the requester
+    /// repeats its request.
+    pub async fn respond(&mut self, context: Box<RequestContext>, reply: Reply) {
+        self.record([(&*context, &reply)].into_iter());
+        let mut connected = self.connected.clone();
+        tokio::select! {
+            biased;
+            () = self.send(context, &reply, None) => {}
+            () = connected.lost() => {}
+        }
+    }
+
+    /// Counts replies, and writes their lines to the audit log in one go. The first half of
+    /// [`respond`](Self::respond), for a whole batch.
+    pub(super) fn record<'a>(
+        &self,
+        replies: impl Iterator<Item = (&'a RequestContext, &'a Reply)> + Clone,
+    ) {
+        for (context, reply) in replies.clone() {
+            if let (Some(endpoint), Some(request)) = (context.endpoint(), &context.request)
+                && is_from_client(request)
+            {
+                self.counters.answers.count(endpoint, reply);
+            }
+        }
+        let audited =
+            replies.filter_map(|(context, reply)| Some((context.audit.as_deref()?, reply)));
+        self.audit.record_replies(audited, &self.counters);
+    }
+
+    /// Ends the request's span and publishes the reply: the second half of [`respond`](Self::respond).
+    pub(super) async fn send(
+        &mut self,
+        mut context: Box<RequestContext>,
+        reply: &Reply,
+        timing: Option<CommitTiming>,
+    ) {
+        let context = &mut *context;
+        if let Some(span) = &mut context.span {
+            spans::finish_request(span, context.audit.as_deref(), reply, timing);
+        }
+        if let Some(request) = context.request.take() {
+            self.publish(context, request, reply).await;
+        }
+    }
+
+    /// Publishes a reply, unless the request names no reply subject, or one that the requester may not
+    /// publish to.
+    async fn publish(&mut self, context: &RequestContext, mut request: Request, reply: &Reply) {
+        let Some(inbox) = request.message.reply.clone() else {
+            return;
+        };
+        let length = inbox.len();
+        let channel = context.endpoint().and_then(|endpoint| endpoint.channel());
+        let report_subject = channel.map(|_| request.message.subject.clone());
+        let counters = &self.counters;
+        let count = |cause, what: &dyn std::fmt::Display| {
+            let subject = report_subject.as_deref().unwrap_or_default();
+            let about = About::host(channel, subject).operation(context.operation_id);
+            counters.count_about(&about, context.source, cause, length, what);
+        };
+        if !subjects::is_allowed_reply_subject(&request.message.subject, &inbox) {
+            count(Cause::ReplySubject, &"it is not answered");
+            return;
+        }
+        let (headers, payload) = encode_reply(&mut self.encoder, reply);
+        let sent: Result<(), PublishError> = match reply {
+            Reply::Rejected(refusal) => {
+                let headers = headers.unwrap_or_default();
+                let client = &self.client;
+                let sent = client.publish_with_headers(inbox, headers, payload).await;
+                // The service library counts as errors only those that it publishes, which have no body.
+                // So it is given one to publish on an empty subject, which sends nothing.
+                request.message.reply = Some(Subject::from_static(""));
+                let error = error::Error {
+                    status: refusal.message.clone(),
+                    code: refusal.code.status().into(),
+                };
+                let _ = request.respond(Err(error)).await;
+                sent
+            }
+            reply => {
+                if let Reply::Recorded(ResultRecorded {
+                    detail: Some(detail),
+                    ..
+                }) = reply
+                {
+                    count(Cause::UnknownOperation, detail);
+                }
+                request.respond(Ok(payload)).await
+            }
+        };
+        if let Err(error) = sent {
+            count(Cause::ReplyFailed, &error);
+        }
+    }
+}
+
+/// Returns whether a request comes from a client or an agent, and not from a leader that gathers a list.
+fn is_from_client(request: &Request) -> bool {
+    !subjects::is_partition_request(&request.message.subject)
+}
+
+/// Returns the headers and the payload of a reply.
+pub fn encode_reply(encoder: &mut Encoder, reply: &Reply) -> (Option<HeaderMap>, Bytes) {
+    match reply {
+        Reply::Rejected(refusal) => (
+            Some(error_headers(refusal)),
+            encoder.encode(&ErrorReplyBody::from(refusal.clone())),
+        ),
+        reply => (None, encoder.encode(reply)),
+    }
+}
+
+fn error_headers(refusal: &ErrorReply) -> HeaderMap {
+    let mut map = HeaderMap::new();
+    // The message may quote the request, and a line break in it would begin another header.
+    let message: String = refusal.message.chars().take(MAX_ERROR_HEADER).collect();
+    map.insert(
+        headers::SERVICE_ERROR,
+        message.replace(char::is_control, " ").as_str(),
+    );
+    map.insert(
+        headers::SERVICE_ERROR_CODE,
+        refusal.code.status().to_string().as_str(),
+    );
+    map
+}

@@ -1,0 +1,63 @@
+//! What accompanies a request from its arrival to its reply.
+
+use async_nats::service::Request;
+use scuttle_core::Input;
+use scuttle_schemas::OperationId;
+use scuttle_telemetry::Span;
+
+use crate::admission::capacity::Permit;
+use crate::observability::audit::AuditSubject;
+use crate::observability::counters::Source;
+use crate::observability::spans;
+use crate::partition::name_registry::NameClaim;
+use crate::request::decode::RequestHead;
+use crate::request::endpoint::Endpoint;
+
+/// What accompanies a request from its arrival to its reply. Made once, when the message arrives; dropped
+/// when the reply has been sent.
+#[derive(Debug)]
+pub struct RequestContext {
+    /// Where the message came from, for the counters.
+    pub source: Source,
+    /// The NATS request to reply to. `None` for messages that agents and other leaders only publish.
+    pub request: Option<Request>,
+    /// What the audit log says about the request, if it would change something.
+    pub audit: Option<Box<AuditSubject>>,
+    /// The request's span, if traces are exported.
+    pub span: Option<Box<Span>>,
+    /// The operation whose result this is.
+    pub operation_id: Option<OperationId>,
+    /// The share of the capacity that the request takes, until this context is dropped.
+    pub permit: Option<Permit>,
+    /// The claim on a host's name, until the host is on record.
+    pub name_claim: Option<NameClaim>,
+}
+
+impl RequestContext {
+    pub fn new(source: Source) -> Self {
+        Self {
+            source,
+            request: None,
+            audit: None,
+            span: None,
+            operation_id: None,
+            permit: None,
+            name_claim: None,
+        }
+    }
+
+    /// Returns the endpoint, unless the message was only published.
+    pub fn endpoint(&self) -> Option<Endpoint> {
+        match self.source {
+            Source::Endpoint(endpoint) => Some(endpoint),
+            _ => None,
+        }
+    }
+
+    /// Notes what the audit log will say, and starts the span. `input` is what the request was decoded
+    /// as, if it could be.
+    pub(super) fn describe(&mut self, head: &mut RequestHead<'_>, input: Option<&mut Input>) {
+        self.audit = AuditSubject::new(head.endpoint, head.take_requester(), input.as_deref());
+        self.span = spans::start_request(head, self.audit.is_some(), input);
+    }
+}

@@ -1,0 +1,244 @@
+//! Decoding: how the subject, headers and payload of a message become an input. What an input does is
+//! decided in `scuttle-core`.
+
+use async_nats::{HeaderMap, Message};
+use scuttle_core::{Input, Trace};
+use scuttle_schemas::agents::{Heartbeat, TeardownProgress, TeardownResult};
+use scuttle_schemas::subjects;
+use scuttle_schemas::teardown::TeardownRequest;
+use scuttle_schemas::{
+    ErrorCode, ErrorReply, HostId, OperationId, PartitionCount, ReadErrorKind, headers, read,
+};
+use serde::de::DeserializeOwned;
+use uuid::Uuid;
+
+use crate::observability::counters::Cause;
+use crate::partition::relay_format;
+use crate::request::endpoint::Endpoint;
+
+/// A message that is not an input.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DecodeError {
+    /// The reason, for the counters.
+    pub cause: Cause,
+    /// The reply to the sender: `bad_request`.
+    pub error: ErrorReply,
+}
+
+impl From<ErrorReply> for DecodeError {
+    fn from(error: ErrorReply) -> Self {
+        let cause = Cause::Invalid;
+        Self { cause, error }
+    }
+}
+
+/// A request of which the subject and the requester's headers have been parsed, but not the payload.
+#[derive(Debug)]
+pub struct RequestHead<'m> {
+    pub endpoint: Endpoint,
+    pub message: &'m Message,
+    /// The token of the subject that names the reporting host. It need not be a valid host id.
+    pub host: Option<&'m str>,
+    /// The user that the NATS server vouches for. Empty for reports: the server says nothing about
+    /// agents, their subject does. An error if the headers were made to hide the user.
+    pub requested_by: Result<String, DecodeError>,
+}
+
+impl<'m> RequestHead<'m> {
+    pub fn parse(endpoint: Endpoint, message: &'m Message) -> Self {
+        Self::new(endpoint, message, parse_host(endpoint, message))
+    }
+
+    /// As [`parse`](Self::parse), with the host that the subject was found to name.
+    pub fn new(endpoint: Endpoint, message: &'m Message, host: Option<&'m str>) -> Self {
+        let requested_by = match endpoint {
+            Endpoint::AgentHeartbeat | Endpoint::AgentResults => Ok(String::new()),
+            _ => parse_requester(message),
+        };
+        Self {
+            endpoint,
+            message,
+            host,
+            requested_by,
+        }
+    }
+
+    /// Takes the user out, if the headers name one.
+    pub(super) fn take_requester(&mut self) -> Option<String> {
+        std::mem::replace(&mut self.requested_by, Ok(String::new())).ok()
+    }
+
+    /// Decodes the payload. Hosts and operations that the request creates are named by `new_id`, which
+    /// returns `UUIDv7`s, so that they sort by age.
+    pub fn decode(&self, new_id: impl FnOnce() -> Uuid) -> Result<Input, DecodeError> {
+        // A request that hides its user is rejected, whatever it requests.
+        let requested_by = self.requested_by.as_ref().map_err(Clone::clone)?;
+        let message = self.message;
+        match self.endpoint {
+            Endpoint::Teardown => {
+                let request: TeardownRequest = decode_payload("teardown request", message)?;
+                Ok(Input::Teardown {
+                    operation_id: OperationId::new_for_host(new_id(), &request.host_uuid),
+                    request,
+                    requested_by: requested_by.clone(),
+                    key: headers::parse_idempotency_key(header(message, headers::MSG_ID))
+                        .map_err(|error| bad_request(&error))?,
+                    trace: parse_trace(message),
+                })
+            }
+            Endpoint::HostsEnroll => {
+                let host = new_id()
+                    .to_string()
+                    .parse()
+                    .map_err(|error| bad_request(&error))?;
+                let request = decode_payload("enroll request", message)?;
+                Ok(Input::Enroll { request, host })
+            }
+            Endpoint::OperationsCancel => {
+                decode_payload("cancel request", message).map(Input::Cancel)
+            }
+            Endpoint::HostsDecommission => {
+                decode_payload("decommission request", message).map(Input::Decommission)
+            }
+            Endpoint::OperationsList => {
+                decode_payload("operations list request", message).map(Input::OperationsList)
+            }
+            Endpoint::OperationsGet => {
+                decode_payload("operation request", message).map(Input::OperationGet)
+            }
+            Endpoint::HostsList => {
+                decode_payload("hosts list request", message).map(Input::HostsList)
+            }
+            Endpoint::ShardsList => {
+                decode_payload("shards list request", message).map(Input::ShardsList)
+            }
+            Endpoint::AgentHeartbeat => {
+                let heartbeat: Heartbeat = decode_payload("heartbeat", message)?;
+                let host = check_reporter(self.host, &heartbeat.host_uuid)?;
+                Ok(Input::Heartbeat { host, heartbeat })
+            }
+            Endpoint::AgentResults => {
+                let result: TeardownResult = decode_payload("teardown result", message)?;
+                let host = check_reporter(self.host, &result.host_uuid)?;
+                Ok(Input::Result {
+                    host,
+                    result,
+                    trace: parse_trace(message),
+                })
+            }
+        }
+    }
+}
+
+/// Decodes a request to an endpoint.
+pub fn decode_request(
+    endpoint: Endpoint,
+    message: &Message,
+    new_id: impl FnOnce() -> Uuid,
+) -> Result<Input, DecodeError> {
+    RequestHead::parse(endpoint, message).decode(new_id)
+}
+
+/// Decodes what an agent publishes on its progress subject, which was found to name `host`.
+pub fn decode_progress(message: &Message, host: Option<&str>) -> Result<Input, DecodeError> {
+    let progress: TeardownProgress = decode_payload("teardown progress", message)?;
+    let host = host.and_then(|text| text.parse().ok());
+    let host = host.ok_or_else(no_valid_host)?;
+    Ok(Input::Progress { host, progress })
+}
+
+/// Decodes a broadcast that the leader of another partition relays.
+pub fn decode_relay(message: &Message, partitions: PartitionCount) -> Result<Input, DecodeError> {
+    let subject = message.subject.as_str();
+    let from = subjects::parse_relaying_partition(subject, partitions);
+    let from = from.ok_or_else(|| bad_request(&"the subject names no partition"))?;
+    let broadcast = relay_format::decode(subject, &message.payload);
+    let broadcast =
+        broadcast.ok_or_else(|| bad_request(&"the payload is not a partition's broadcast"))?;
+    let trace = parse_trace(message);
+    Ok(Input::Relay {
+        from,
+        broadcast,
+        trace,
+    })
+}
+
+/// Returns the token of a report's subject that names the host.
+pub(crate) fn parse_host(endpoint: Endpoint, message: &Message) -> Option<&str> {
+    endpoint.channel()?.host_token(&message.subject)
+}
+
+/// Returns the user that made a request, as the NATS server vouches for it.
+///
+/// # Errors
+/// `bad_request` if the headers were made to hide the server's word.
+pub fn parse_requester(message: &Message) -> Result<String, DecodeError> {
+    let headers = message.headers.iter().flat_map(HeaderMap::iter);
+    let headers = headers.flat_map(|(name, values)| {
+        let name: &str = name.as_ref();
+        values.iter().map(move |value| (name, value.as_str()))
+    });
+    // The text after `NATS/1.0` is not a header, but the server's word may be attached to it too.
+    let description = (message.description.iter()).map(|text| ("", text.as_str()));
+    Ok(
+        headers::parse_requester(headers.chain(description))
+            .map_err(|error| bad_request(&error))?,
+    )
+}
+
+/// Returns the trace context that came with a message.
+pub(crate) fn parse_trace(message: &Message) -> Option<Trace> {
+    headers::parse_traceparent(header(message, headers::TRACEPARENT)).map(Trace::from)
+}
+
+fn decode_payload<T: DeserializeOwned>(
+    name: &'static str,
+    message: &Message,
+) -> Result<T, DecodeError> {
+    read(name, &message.payload).map_err(|error| DecodeError {
+        cause: match error.kind() {
+            ReadErrorKind::NotUtf8 => Cause::NotUtf8,
+            ReadErrorKind::NotJson => Cause::NotJson,
+            ReadErrorKind::Invalid => Cause::Invalid,
+        },
+        error: bad_request(&error),
+    })
+}
+
+/// Returns the host that a report speaks for: the host of the subject, which the NATS server vouches
+/// for.
+///
+/// # Errors
+/// If the payload names another host.
+fn check_reporter(
+    subject_host: Option<&str>,
+    payload_host: &HostId,
+) -> Result<HostId, DecodeError> {
+    let host = subject_host.and_then(|text| text.parse::<HostId>().ok());
+    match host {
+        Some(host) if host == *payload_host => Ok(host),
+        Some(host) => Err(DecodeError {
+            cause: Cause::OtherHost,
+            error: bad_request(&format!(
+                "host_uuid {payload_host} is not {host}, the host of the subject"
+            )),
+        }),
+        None => Err(no_valid_host().into()),
+    }
+}
+
+fn no_valid_host() -> ErrorReply {
+    bad_request(&"the subject names no valid host_uuid")
+}
+
+fn bad_request(error: &dyn std::fmt::Display) -> ErrorReply {
+    ErrorReply::new(ErrorCode::BadRequest, error.to_string())
+}
+
+fn header<'a>(message: &'a Message, name: &str) -> Option<&'a str> {
+    message
+        .headers
+        .as_ref()?
+        .get(name)
+        .map(async_nats::HeaderValue::as_str)
+}

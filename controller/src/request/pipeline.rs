@@ -1,0 +1,288 @@
+//! The way of a request into the engine, in six stages:
+//!
+//! 1. `classify`: does the request belong to this partition, as far as subject and payload prefix tell?
+//! 2. `rate_limit`: is the reporting host within its rate limit, and is there capacity for its report?
+//! 3. `decode`: what does the request say?
+//! 4. `route`: does the decoded request belong to this partition?
+//! 5. `admit`: is there capacity for the request?
+//! 6. `enqueue`: hand the input to the engine.
+//!
+//! A stage that does not pass the request on returns a [`Rejection`]. No stage waits, so that no
+//! subscription falls behind. A request that is dropped costs next to nothing: it is not decoded.
+
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, TrySendError};
+
+use async_nats::Message;
+use async_nats::service::Request;
+use scuttle_core::{Input, Reply};
+use uuid::Uuid;
+
+use crate::admission::capacity::{AdmissionError, Capacity, Permit};
+use crate::engine::Job;
+use crate::leadership::term::Term;
+use crate::observability::counters::{About, Cause, Counters, Source};
+use crate::partition::assignment::PartitionAssignment;
+use crate::partition::name_registry::NameRegistry;
+use crate::request::context::RequestContext;
+use crate::request::decode::{RequestHead, parse_host};
+use crate::request::endpoint::Endpoint;
+use crate::request::rejection::{Rejection, term_ended};
+
+/// A sender of the engine's queue. The engine ends when every sender is gone. Contexts are boxed, since
+/// thousands may wait.
+pub type JobSender = SyncSender<Job<Box<RequestContext>>>;
+
+/// What the stages need, shared by all subscriptions of a leader.
+#[derive(Debug, Clone)]
+pub struct Intake {
+    pub capacity: Capacity,
+    pub counters: Arc<Counters>,
+    /// When to stop.
+    pub term: Term,
+    /// The hosts of this partition.
+    pub assignment: PartitionAssignment,
+    /// Where names of hosts are claimed. `None` if this partition is the only one.
+    pub names: Option<NameRegistry>,
+}
+
+/// The stages of one endpoint.
+#[derive(Debug, Clone)]
+pub struct Pipeline {
+    pub endpoint: Endpoint,
+    pub intake: Intake,
+    /// `None` once the term has ended.
+    pub jobs: Option<JobSender>,
+}
+
+/// What became of a request.
+#[derive(Debug)]
+pub enum Submitted {
+    /// The engine has the request, or it was dropped.
+    Done,
+    /// The request is to be replied to without the engine.
+    Rejected(Box<RequestContext>, Reply),
+    /// The name of the host to be enrolled is to be claimed first; `enqueue` follows.
+    NeedsNameClaim(Box<RequestContext>, Input),
+}
+
+/// What stage 1 found out.
+struct Classified<'m> {
+    /// The host that the subject names.
+    host: Option<&'m str>,
+    /// Whether the request is known to belong to this partition. If not, `route` decides.
+    is_owned: bool,
+}
+
+impl Pipeline {
+    /// Runs a request through the stages.
+    pub fn submit(&self, mut request: Request) -> Submitted {
+        let source = Source::Endpoint(self.endpoint);
+        let mut context = RequestContext::new(source);
+        let outcome = match self.run_stages(&request.message, &mut context) {
+            Err(Rejection::Drop) => return Submitted::Done,
+            Err(Rejection::Reply { cause, error }) => Err((cause, error)),
+            Ok(input) => Ok(input),
+        };
+        // They have been decoded, and would take much memory while the request waits.
+        let payload_len = std::mem::take(&mut request.message.payload).len();
+        request.message.headers = None;
+        if let Err((Some(cause), error)) = &outcome {
+            let about = About::host(self.endpoint.channel(), &request.message.subject);
+            let counters = &self.intake.counters;
+            counters.count_about(&about, source, *cause, payload_len, &error.message);
+        }
+        context.request = Some(request);
+        let context = Box::new(context);
+        match outcome {
+            Ok(input) => self.claim_or_enqueue(context, input),
+            Err((_, error)) => Submitted::Rejected(context, Reply::Rejected(error)),
+        }
+    }
+
+    /// Runs the stages that decide whether a request is accepted.
+    fn run_stages(
+        &self,
+        message: &Message,
+        context: &mut RequestContext,
+    ) -> Result<Input, Rejection> {
+        let classified = self.classify(message)?;
+        context.permit = self.rate_limit(message, &classified)?;
+        let mut head = RequestHead::new(self.endpoint, message, classified.host);
+        let mut input = self.decode(&mut head, &classified, context)?;
+        self.route(&mut head, &classified, context, &mut input)?;
+        self.admit(message, context, &input)?;
+        Ok(input)
+    }
+
+    /// Stage 1. Drops a request of another partition, as far as that is known without decoding.
+    fn classify<'m>(&self, message: &'m Message) -> Result<Classified<'m>, Rejection> {
+        let assignment = self.intake.assignment;
+        let host = parse_host(self.endpoint, message);
+        let is_owned = match self.endpoint {
+            Endpoint::AgentHeartbeat | Endpoint::AgentResults => {
+                Some(assignment.owns_subject_host(host))
+            }
+            Endpoint::Teardown => assignment.owns_payload(&message.payload),
+            _ => None,
+        };
+        match is_owned {
+            Some(false) => Err(Rejection::Drop),
+            is_owned => Ok(Classified {
+                host,
+                is_owned: is_owned.is_some(),
+            }),
+        }
+    }
+
+    /// Stage 2. Drops a report of a host that is over its rate limit. A report also takes its permit
+    /// here, so that reports beyond the capacity are not decoded.
+    fn rate_limit(
+        &self,
+        message: &Message,
+        classified: &Classified<'_>,
+    ) -> Result<Option<Permit>, Rejection> {
+        if self.endpoint.channel().is_none() || self.jobs.is_none() {
+            return Ok(None);
+        }
+        let source = Source::Endpoint(self.endpoint);
+        let report = Report {
+            source,
+            host: classified.host,
+            message,
+        };
+        self.intake.admit_report(&report).map(Some)
+    }
+
+    /// Stage 3. Decodes the request.
+    fn decode(
+        &self,
+        head: &mut RequestHead<'_>,
+        classified: &Classified<'_>,
+        context: &mut RequestContext,
+    ) -> Result<Input, Rejection> {
+        head.decode(Uuid::now_v7).map_err(|error| {
+            // A request that cannot be decoded names no host, and belongs to the first partition.
+            if !classified.is_owned && !self.intake.assignment.is_first() {
+                return Rejection::Drop;
+            }
+            context.describe(head, None);
+            // After the term has ended, every request gets the same error.
+            let open = self.require_open().map(|_| error.into());
+            open.unwrap_or_else(|ended| ended)
+        })
+    }
+
+    /// Stage 4. Drops a request of another partition.
+    fn route(
+        &self,
+        head: &mut RequestHead<'_>,
+        classified: &Classified<'_>,
+        context: &mut RequestContext,
+        input: &mut Input,
+    ) -> Result<(), Rejection> {
+        if !classified.is_owned && !self.intake.assignment.owns_input(input) {
+            return Err(Rejection::Drop);
+        }
+        context.describe(head, Some(input));
+        Ok(())
+    }
+
+    /// Stage 5. Takes a permit for a request that has none yet.
+    fn admit(
+        &self,
+        message: &Message,
+        context: &mut RequestContext,
+        input: &Input,
+    ) -> Result<(), Rejection> {
+        self.require_open()?;
+        if context.permit.is_none() {
+            let permit = self.intake.capacity.admit(input, message.payload.len());
+            context.permit = Some(permit.map_err(|_| Rejection::overloaded())?);
+        }
+        Ok(())
+    }
+
+    /// Has the name of a host to be enrolled claimed before stage 6, where that is necessary.
+    fn claim_or_enqueue(&self, context: Box<RequestContext>, input: Input) -> Submitted {
+        if let Some(names) = &self.intake.names {
+            if let Input::HostsList(list) = &input
+                && let Some(error) =
+                    (list.host_uuid.as_ref()).and_then(|host| names.reject_while_enrolling(host))
+            {
+                return Submitted::Rejected(context, Reply::Rejected(error));
+            }
+            if matches!(input, Input::Enroll { .. }) {
+                return Submitted::NeedsNameClaim(context, input);
+            }
+        }
+        self.submit_claimed(context, input)
+    }
+
+    /// Runs stage 6 for a request that needs no name claim, or has its claim.
+    pub(super) fn submit_claimed(&self, context: Box<RequestContext>, input: Input) -> Submitted {
+        let mut waiting = Some(context);
+        match (self.enqueue(&mut waiting, input), waiting) {
+            (Err(Rejection::Reply { error, .. }), Some(context)) => {
+                Submitted::Rejected(context, Reply::Rejected(error))
+            }
+            _ => Submitted::Done,
+        }
+    }
+
+    /// Stage 6. Hands the input and its context to the engine. Leaves the context in place if the engine
+    /// has ended.
+    fn enqueue(
+        &self,
+        context: &mut Option<Box<RequestContext>>,
+        input: Input,
+    ) -> Result<(), Rejection> {
+        let jobs = self.require_open()?;
+        if let (Some(context), Input::Result { result, .. }) = (context.as_mut(), &input) {
+            context.operation_id = Some(result.operation_id);
+        }
+        let job = Job {
+            input: self.intake.assignment.make_linearizable(input),
+            context: context.take(),
+        };
+        jobs.try_send(job).map_err(|unsent| {
+            // Never full: the queue is as long as there are permits.
+            let (TrySendError::Disconnected(job) | TrySendError::Full(job)) = unsent;
+            *context = job.context;
+            Rejection::from(term_ended(&self.intake.term))
+        })
+    }
+
+    /// Returns the engine's queue, or the rejection for a request that arrives after the term has ended.
+    fn require_open(&self) -> Result<&JobSender, Rejection> {
+        let ended = || term_ended(&self.intake.term).into();
+        self.jobs.as_ref().ok_or_else(ended)
+    }
+}
+
+/// A report whose payload has not been decoded.
+pub(super) struct Report<'m> {
+    pub(super) source: Source,
+    /// The host that the subject names.
+    pub(super) host: Option<&'m str>,
+    pub(super) message: &'m Message,
+}
+
+impl Intake {
+    /// Takes a permit for a report. A report over the host's rate limit is counted here, and the host is
+    /// logged once: an operator may have to revoke its credentials.
+    pub(super) fn admit_report(&self, report: &Report<'_>) -> Result<Permit, Rejection> {
+        let length = report.message.payload.len();
+        let admitted = (self.capacity).admit_report(report.host.unwrap_or_default(), length);
+        admitted.map_err(|error| match error {
+            AdmissionError::Overloaded => Rejection::overloaded(),
+            AdmissionError::RateLimited => {
+                let about = About::host_text(report.host);
+                let what = "the host sends too much, which is dropped unread";
+                let cause = Cause::RateLimited;
+                (self.counters).count_about(&about, report.source, cause, length, what);
+                Rejection::Drop
+            }
+        })
+    }
+}

@@ -1,0 +1,106 @@
+//! Messages without a reply: the progress that agents publish, and the broadcasts that the leaders of
+//! other partitions relay.
+
+use async_nats::{Message, Subscriber};
+use futures_util::StreamExt;
+use scuttle_schemas::subjects::AgentChannel;
+
+use crate::engine::Job;
+use crate::leadership::term::Term;
+use crate::observability::counters::{About, Source};
+use crate::request::context::RequestContext;
+use crate::request::decode::{decode_progress, decode_relay};
+use crate::request::pipeline::{Intake, JobSender, Report};
+use crate::request::rejection::Rejection;
+
+/// Takes in the broadcasts that the leaders of other partitions relay. A broadcast beyond the capacity is
+/// dropped: subscribers list again when a revision is missing.
+pub async fn serve_relays(messages: Subscriber, intake: Intake, jobs: JobSender) {
+    for_each_until_ended(messages, &intake.term, |message| {
+        let length = message.payload.len();
+        let take = || -> Result<(), Rejection> {
+            let input = decode_relay(&message, intake.assignment.partitions)?;
+            let permit = intake.capacity.admit(&input, length);
+            let mut context = RequestContext::new(Source::Relays);
+            context.permit = Some(permit.map_err(|_| Rejection::overloaded())?);
+            // Fails when the engine has ended, which then publishes nothing.
+            let _ = jobs.try_send(Job {
+                input,
+                context: Some(Box::new(context)),
+            });
+            Ok(())
+        };
+        if let Err(rejection) = take() {
+            count(
+                &intake,
+                Source::Relays,
+                &About::default(),
+                rejection,
+                length,
+            );
+        }
+    })
+    .await;
+}
+
+/// Takes in the progress that agents publish. Progress that cannot be decoded or is beyond the capacity is
+/// dropped: progress is a hint, the result counts.
+pub async fn serve_progress(messages: Subscriber, intake: Intake, jobs: JobSender) {
+    for_each_until_ended(messages, &intake.term, |message| {
+        let host = AgentChannel::Progress.host_token(&message.subject);
+        if !intake.assignment.owns_subject_host(host) {
+            return;
+        }
+        let source = Source::Progress;
+        let take = || -> Result<(), Rejection> {
+            let report = Report {
+                source,
+                host,
+                message: &message,
+            };
+            let mut context = RequestContext::new(source);
+            context.permit = Some(intake.admit_report(&report)?);
+            let input = decode_progress(&message, host)?;
+            // Fails when the engine has ended, which then needs no hints.
+            let _ = jobs.try_send(Job {
+                input,
+                context: Some(Box::new(context)),
+            });
+            Ok(())
+        };
+        if let Err(rejection) = take() {
+            let about = About::host_text(host);
+            count(&intake, source, &about, rejection, message.payload.len());
+        }
+    })
+    .await;
+}
+
+fn count(intake: &Intake, source: Source, about: &About<'_>, rejection: Rejection, length: usize) {
+    if let Rejection::Reply {
+        cause: Some(cause),
+        error,
+    } = rejection
+    {
+        (intake.counters).count_about(about, source, cause, length, &error.message);
+    }
+}
+
+/// Calls `take` for each message until the term ends.
+async fn for_each_until_ended(
+    mut messages: Subscriber,
+    term: &Term,
+    mut take: impl FnMut(Message),
+) {
+    let mut term_ended = std::pin::pin!(term.ended());
+    loop {
+        tokio::select! {
+            biased;
+            () = &mut term_ended => return,
+            message = messages.next() => match message {
+                Some(message) => take(message),
+                None => return,
+            },
+        }
+    }
+}

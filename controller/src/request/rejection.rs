@@ -1,0 +1,63 @@
+//! Why a request does not reach the engine, and what its requester gets instead.
+
+use scuttle_schemas::{ErrorCode, ErrorReply};
+
+use crate::leadership::term::{StopReason, Term};
+use crate::observability::counters::Cause;
+use crate::request::decode::DecodeError;
+
+/// How long an overloaded requester is asked to wait, in milliseconds. A full queue is worked off within
+/// this time.
+const RETRY_AFTER_MS: u64 = 500;
+
+/// Why a stage of the pipeline stopped a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Rejection {
+    /// The request is dropped without a reply: it belongs to another partition, or its host is over its
+    /// rate limit.
+    Drop,
+    /// The request gets an error reply.
+    Reply {
+        /// The counter to increment, if the reason has one.
+        cause: Option<Cause>,
+        error: ErrorReply,
+    },
+}
+
+impl Rejection {
+    pub(crate) fn overloaded() -> Self {
+        Self::Reply {
+            cause: Some(Cause::Overloaded),
+            error: retry_later("too much is waiting already: nothing was stored"),
+        }
+    }
+}
+
+/// Returns the error for a request that arrives after the term has ended.
+pub(crate) fn term_ended(term: &Term) -> ErrorReply {
+    let reason = term.stop_reason().unwrap_or(StopReason::Shutdown);
+    reason.error_reply()
+}
+
+impl From<DecodeError> for Rejection {
+    fn from(DecodeError { cause, error }: DecodeError) -> Self {
+        Self::Reply {
+            cause: Some(cause),
+            error,
+        }
+    }
+}
+
+impl From<ErrorReply> for Rejection {
+    fn from(error: ErrorReply) -> Self {
+        Self::Reply { cause: None, error }
+    }
+}
+
+/// Returns the error for a request that may be repeated soon.
+pub(crate) fn retry_later(why: impl Into<String>) -> ErrorReply {
+    ErrorReply {
+        retry_after_ms: Some(RETRY_AFTER_MS),
+        ..ErrorReply::new(ErrorCode::Overloaded, why)
+    }
+}

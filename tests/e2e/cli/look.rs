@@ -1,0 +1,217 @@
+//! The verbs that only look, for people and for programs, and how they fail.
+
+use anyhow::Context;
+use futures_util::StreamExt;
+use scuttle_schemas::subjects;
+use scuttle_tests::wait::within;
+use scuttle_tests::{Client, Nats, Role, Swarm, TestResult, failed};
+use serde_json::{Value, json};
+
+use super::stage::Cli;
+
+#[tokio::test]
+async fn what_there_is_is_shown_to_people_and_to_programs() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let mut agent = swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
+    swarm.host("worker-b").await?;
+    let accepted = swarm.operator.teardown(&agent.host, "decky-01").await?;
+    let operation = agent.command().await?.operation_id;
+    let busy = failed("decky-01", "container busy");
+    agent.fail(operation, "container\nbusy", vec![busy]).await?;
+    swarm.operator.ended(accepted.operation_id).await?;
+    let id = operation.to_string();
+    let cli = Cli::of(&swarm, Role::Viewer)?;
+
+    let shown = |words: &'static [&'static str]| {
+        let cli = &cli;
+        async move { cli.run(words).await?.done() }
+    };
+    for (words, parts) in [
+        (
+            &["hosts"] as &[&str],
+            &["NAME", "worker-a", "● online", "worker-b", "○ enrolled"] as &[&str],
+        ),
+        (
+            &["shards"],
+            &[
+                "✗ teardown failed",
+                "container busy",
+                "● running",
+                "10.0.0.7",
+                "ssh",
+            ],
+        ),
+        (&["shards", "worker-a", "--state", "running"], &["decky-02"]),
+        (
+            &["ops", "--host", "worker-a"],
+            &["worker-a/decky-01", "✗ failed", "operator", "1 failed", &id],
+        ),
+        (
+            &["op", &id],
+            &[
+                "teardown of worker-a/decky-01",
+                "container busy",
+                "once",
+                "scuttle retry",
+                "DECKY",
+            ],
+        ),
+    ] {
+        let out = cli.run(words).await?.done()?;
+        for part in parts {
+            assert!(out.contains(part), "{part:?} is in\n{out}");
+        }
+        assert!(!out.contains('\x1b'), "no colours in a pipe: {out:?}");
+    }
+    let one = shown(&["shards", "worker-a", "--state", "running"]).await?;
+    assert_eq!(one.lines().count(), 2, "{one}");
+
+    let hosts = cli.json(&["hosts"], 0, "hosts_list").await?;
+    assert_eq!(Value::from(cli.lines(&["hosts"]).await?), hosts["hosts"]);
+    let shards = cli.json(&["shards"], 0, "shards_list").await?;
+    assert_eq!(shards["shards"].as_array().map(Vec::len), Some(2));
+    assert_eq!(Value::from(cli.lines(&["shards"]).await?), shards["shards"]);
+    let operations = cli.json(&["ops"], 0, "operations_list").await?;
+    assert_eq!(
+        Value::from(cli.lines(&["ops"]).await?),
+        operations["operations"]
+    );
+    let operation = cli.json(&["op", &id], 0, "operation_get_reply").await?;
+    assert_eq!(
+        Value::from(cli.lines(&["op", &id]).await?),
+        Value::from(vec![operation["operation"].clone()])
+    );
+    Ok(())
+}
+
+#[tokio::test]
+async fn lists_have_all_pages_and_no_more_operations_than_asked_for() -> TestResult {
+    let swarm = Swarm::start().await?;
+    let deckies: Vec<String> = (0..620).map(|number| format!("d-{number}")).collect();
+    let deckies: Vec<&str> = deckies.iter().map(String::as_str).collect();
+    let agent = swarm.agent("worker-a", &deckies).await?;
+    for decky in &deckies[..3] {
+        swarm.operator.teardown(&agent.host, *decky).await?;
+    }
+    let cli = Cli::of(&swarm, Role::Viewer)?;
+    let shards = cli.json(&["shards"], 0, "shards_list").await?;
+    assert_eq!(shards["shards"].as_array().map(Vec::len), Some(620));
+    assert_eq!(shards["next"], Value::Null);
+    let newest = cli.lines(&["ops", "--limit", "2"]).await?;
+    let targets: Vec<_> = newest.iter().map(|one| one["decky_id"].clone()).collect();
+    assert_eq!(targets, ["d-2", "d-1"]);
+    Ok(())
+}
+
+#[tokio::test]
+async fn each_kind_of_failure_has_its_exit_code() -> TestResult {
+    let mut swarm = Swarm::start().await?;
+    swarm.agent("worker-a", &["decky-01"]).await?;
+    let cli = Cli::of(&swarm, Role::Operator)?;
+    let unknown = "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11";
+    for (words, code, parts) in [
+        (
+            &["shards", "nowhere"] as &[&str],
+            3,
+            &["nowhere", "scuttle hosts"] as &[&str],
+        ),
+        (&["op", unknown], 3, &[unknown]),
+        (&["cancel", unknown], 3, &[unknown]),
+        (&["retry", unknown], 3, &[unknown]),
+        (
+            &["teardown", "worker-a", "--decky", "nope"],
+            3,
+            &["no decky nope"],
+        ),
+        (
+            &["teardown", "worker-a", "--decky", "nope", "--dry-run"],
+            3,
+            &["no decky nope"],
+        ),
+        (
+            &["decommission", "worker-a"],
+            4,
+            &["still has 1 shards", "force"],
+        ),
+        (&["teardown", "worker-a", "--timeout", "10"], 2, &["10m"]),
+        (&["hosts", "-o", "yaml"], 2, &["jsonl"]),
+        (&["watch"], 2, &["-o jsonl"]),
+        (
+            &["hosts", "--nats-url", "nats://127.0.0.1:1"],
+            1,
+            &["127.0.0.1:1", "start nats-server"],
+        ),
+        (
+            &["hosts", "--nats-password", "wrong"],
+            4,
+            &["operator may not connect"],
+        ),
+    ] {
+        cli.run(words).await?.failed(code, parts)?;
+    }
+    let viewer = Cli::of(&swarm, Role::Viewer)?;
+    let words = ["teardown", "worker-a", "--decky", "decky-01"];
+    viewer
+        .run(&words)
+        .await?
+        .failed(4, &["viewer may not publish", "--nats-creds"])?;
+    swarm.controller.kill().await?;
+    for words in [&["hosts"] as &[&str], &words] {
+        cli.run(words)
+            .await?
+            .failed(6, &["no controller answers", "scuttle-controller"])?;
+    }
+    Ok(())
+}
+
+/// A leader that is none any more, and does not know it, answers the second page: what it has may be gone.
+#[tokio::test]
+async fn a_page_older_than_the_first_begins_the_listing_anew() -> TestResult {
+    let nats = Nats::start().await?;
+    let folder = tempfile::tempdir()?;
+    let mut environment = Vec::from(nats.environment(Role::Viewer));
+    environment.push(("SCUTTLE_NATS_URL", nats.url()));
+    let cli = Cli::at(folder.path().to_owned(), environment)?;
+    let controller = Client::connect(&nats, Role::Controller).await?;
+    let controller = controller.nats();
+    let mut requests = controller.subscribe(subjects::HOSTS_LIST).await?;
+    controller.flush().await?;
+
+    let at = "2026-11-23T09:11:49.000Z";
+    let page = |revision: u64, name: &str, next: Option<&str>| {
+        let host = json!({
+            "host_uuid": name, "name": name, "address": null, "labels": {}, "status": "online", "last_heartbeat": at,
+            "agent_version": "1", "shards": 1, "open_operations": 0, "enrolled_at": at,
+        });
+        json!({ "revision": revision, "hosts": [host], "next": next })
+    };
+    let answers = [
+        page(7, "worker-a", Some("hosts:worker-a")),
+        page(6, "gone", None),
+        page(7, "worker-a", Some("hosts:worker-a")),
+        page(8, "worker-b", None),
+    ];
+    let mut after = Vec::new();
+    let answered = async {
+        for answer in answers {
+            let request = within("a request", requests.next()).await?.context("one")?;
+            let asked: Value = serde_json::from_slice(&request.payload)?;
+            after.push(asked["after"].clone());
+            let reply = request.reply.context("a reply subject")?;
+            controller.publish(reply, answer.to_string().into()).await?;
+        }
+        anyhow::Ok(())
+    };
+    let (shown, answered) = tokio::join!(cli.run(&["hosts"]), answered);
+    answered?;
+    let shown = shown?.done()?;
+    assert!(shown.contains("worker-a") && shown.contains("worker-b") && !shown.contains("gone"));
+    let again = [
+        json!(null),
+        json!("hosts:worker-a"),
+        json!(null),
+        json!("hosts:worker-a"),
+    ];
+    assert_eq!(after, again);
+    Ok(())
+}

@@ -1,0 +1,15 @@
+//! `cargo xtask docs`: writes docs/cli.md and cli/schemas/, which are made from the command line of `scuttle`.
+//!
+//! The generator is a test in cli/, the same one that fails when the files are stale.
+
+use crate::run::{self, Failure};
+use crate::workspace::Workspace;
+
+pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
+    let mut cargo = workspace.cargo();
+    cargo
+        .args(["test", "--locked", "-p", "scuttle-cli", "--all-features"])
+        .arg("the_documents_are_those_of_the_command")
+        .env("SCUTTLE_REGENERATE", "1");
+    run::run("write the documents of the command", &mut cargo)
+}
