@@ -1,7 +1,8 @@
-//! The generated documents of the command: `docs/cli.md`, from the text of `--help`, and a JSON Schema
-//! for each output that is not a message of the wire protocol.
+//! The generated documents of the command: `docs/cli.md`, from the text of `--help`, and a JSON
+//! Schema for each output that is not a message of the wire protocol.
 //!
-//! The files are checked in. The test here compares them with the code; `cargo xtask docs` writes them.
+//! The files are checked in. The test here compares them with the code; `cargo xtask docs` writes
+//! them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -46,8 +47,8 @@ fn schema<T: JsonSchema>() -> Schema {
         .into_root_schema_for::<T>()
 }
 
-/// For each verb, the schema of its output with `-o json`, and of each line with `-o jsonl`. The name of
-/// a message has the prefix `message`; other names are of schemas in `cli/schemas/`.
+/// For each verb, the schema of its output with `-o json`, and of each line with `-o jsonl`. The
+/// name of a message has the prefix `message`; other names are of schemas in `cli/schemas/`.
 const VERB_OUTPUTS: [(&str, &str, &str); 16] = [
     ("teardown", "teardowns", "teardown"),
     ("teardown --dry-run", "plans", "plan"),
@@ -82,11 +83,11 @@ This page is for operators and for authors of programs that run `scuttle`.
 
 Standard output has only data. Progress, questions and errors go to standard error.
 
-- **For people:** a table that fits the terminal. Columns that do not fit are dropped. In a pipe, the
-  table has all columns, untruncated. There are no colours in a pipe or if `NO_COLOR` is set.
-- **For programs:** JSON with `-o json` (one document) or `-o jsonl` (one record per line). A list is
-  the reply of the controller with all pages joined: `next` is null, and the list may be longer than
-  a page.
+- **For people:** a table that fits the terminal. Columns that do not fit are dropped. In a pipe,
+  the table has all columns, untruncated. There are no colours in a pipe or if `NO_COLOR` is set.
+- **For programs:** JSON with `-o json` (one document) or `-o jsonl` (one record per line). A list
+  is the reply of the controller with all pages joined: `next` is null, and the list may be longer
+  than a page.
 - Errors are text in every format.
 
 ## Exit codes
@@ -108,8 +109,8 @@ In this order:
 
 1. The flags `--nats-url`, `--nats-user` and `--nats-password`, and `--creds`, and their `SCUTTLE_…`
    variables.
-2. The context of the `nats` command named by `--context` or `SCUTTLE_CONTEXT`, for everything that no
-   flag or variable sets.
+2. The context of the `nats` command named by `--context` or `SCUTTLE_CONTEXT`, for everything that
+   no flag or variable sets.
 3. The login `admin` of a bus directory: `./scuttle-bus`, or the directory in `SCUTTLE_BUS_DIR`.
 4. If none of these is set, the selected context (`~/.config/nats/context.txt`).
 
@@ -118,8 +119,8 @@ context that uses a token, an nkey, nsc or a proxy is rejected with an error tha
 
 ## Output schemas
 
-The schemas of messages are in [`schemas/json/`](../schemas/json). The schemas of all other output are in
-[`cli/schemas/`](../cli/schemas).
+The schemas of messages are in [`schemas/json/`](../schemas/json). The schemas of all other output
+are in [`cli/schemas/`](../cli/schemas).
 
 ";
 
@@ -161,8 +162,8 @@ fn render_page() -> String {
     text
 }
 
-/// Hides the flags that all verbs share, which the page describes once, and the values of environment
-/// variables, which depend on the machine.
+/// Hides the flags that all verbs share, which the page describes once, and the values of
+/// environment variables, which depend on the machine.
 fn hide_shared_flags(command: Command) -> Command {
     let command = command.mut_args(|argument| {
         let shared = argument.get_help_heading() == Some("NATS") || argument.get_id() == "output";

@@ -1,4 +1,6 @@
-//! What goes into a step and what comes out of it.
+//! What goes into a step and what comes out of it: the interface between the core and its caller.
+//!
+//! Only data types. The rules that produce them are in `requests`, `reports`, `time` and `broadcast`.
 
 use std::sync::Arc;
 
@@ -21,21 +23,22 @@ use serde::Serialize;
 use crate::record::change::Change;
 use crate::record::rows::Trace;
 
-/// Everything that can happen to the swarm's record. Reports name the host of their subject, which the
-/// NATS server vouches for.
+/// Everything that can change the record or that reads it.
+///
+/// A report names the host of the subject on which it arrived, for which the NATS server vouches.
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// This process began: the first step of all.
+    /// The process has started. This must be the first step of every process.
     Start,
-    /// Time has passed; see [`State::next_deadline`].
+    /// Time has passed. See [`State::next_deadline`](crate::State::next_deadline).
     Tick,
     /// `swarm.teardown`.
     Teardown {
         /// The request.
         request: TeardownRequest,
-        /// The id for a new operation.
+        /// The id to use if the request creates an operation.
         operation_id: OperationId,
-        /// The user that the NATS server vouches for.
+        /// The user for whom the NATS server vouches.
         requested_by: String,
         /// The idempotency key.
         key: Option<String>,
@@ -48,7 +51,7 @@ pub enum Input {
     Enroll {
         /// The request.
         request: EnrollRequest,
-        /// The id for a new host, where the request gives none.
+        /// The id to use for a new host if the request does not give one.
         host: HostId,
     },
     /// `swarm.hosts.decommission`.
@@ -61,19 +64,20 @@ pub enum Input {
     OperationsList(OperationsListRequest),
     /// `swarm.operations.get`.
     OperationGet(OperationGetRequest),
-    /// A list that is asked for by the leader of another partition. It is answered after an append: so that whoever was followed
-    /// without knowing it does not answer with what the next one has changed since.
+    /// A list request from the leader of another partition, which needs a linearizable reply: the step
+    /// forces an append to the journal. A deposed leader that does not know yet that it was replaced
+    /// fails to append, and so does not reply with outdated records.
     Linearizable(Box<Input>),
     /// `agent.<host_uuid>.progress`.
     Progress {
-        /// The host of the subject.
+        /// The host in the subject.
         host: HostId,
         /// The report.
         progress: TeardownProgress,
     },
     /// `agent.<host_uuid>.results`.
     Result {
-        /// The host of the subject.
+        /// The host in the subject.
         host: HostId,
         /// The report.
         result: TeardownResult,
@@ -82,32 +86,33 @@ pub enum Input {
     },
     /// `agent.<host_uuid>.heartbeat`.
     Heartbeat {
-        /// The host of the subject.
+        /// The host in the subject.
         host: HostId,
         /// The report.
         heartbeat: Heartbeat,
     },
-    /// The leader of another partition told something: it is told on, under a revision of this one's.
+    /// A broadcast from the leader of another partition, to be published under this partition's next
+    /// revision.
     Relay {
-        /// Which.
+        /// The partition that the broadcast comes from.
         from: Partition,
-        /// What.
+        /// The broadcast.
         broadcast: RelayedBroadcast,
-        /// Its trace context.
+        /// The broadcast's trace context.
         trace: Option<Trace>,
     },
 }
 
-/// What a batch asks the shell to do, once it is durable. In order.
+/// One message to send once the batch is durable. The order of effects is the order of sending.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Publish to an agent.
+    /// Publish a command to an agent.
     Command {
         /// The agent's host.
         host: HostId,
-        /// What to tell it.
+        /// The command.
         command: AgentCommand,
-        /// The trace context of the request that caused it.
+        /// The trace context of the request that caused the command.
         trace: Option<Trace>,
     },
     /// Publish on `shards.updated`.
@@ -116,24 +121,24 @@ pub enum Effect {
     HostsUpdated(HostsUpdated),
     /// Publish on `operations.updated`.
     OperationsUpdated(OperationsUpdated, Option<Trace>),
-    /// Publish what another partition told.
+    /// Publish a broadcast of another partition.
     Relayed {
-        /// The revision under which it is told, in the place of its own.
+        /// The revision that replaces the broadcast's own.
         revision: u64,
-        /// What it told.
+        /// The broadcast.
         broadcast: RelayedBroadcast,
-        /// Its trace context.
+        /// The broadcast's trace context.
         trace: Option<Trace>,
     },
 }
 
-/// An answer to whoever sent a step's input.
+/// The reply to a request or report.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Reply {
     /// To `swarm.teardown`.
     Teardown(TeardownAccepted),
-    /// To a dry run of it.
+    /// To `swarm.teardown` with `dry_run`.
     Plan(TeardownPlan),
     /// To `swarm.operations.cancel`.
     Cancelled(Box<CancelAccepted>),
@@ -153,21 +158,24 @@ pub enum Reply {
     Recorded(ResultRecorded),
     /// To a heartbeat.
     Heartbeat(HeartbeatAccepted),
-    /// To anything that was refused; travels in a `ErrorReplyBody`.
+    /// To any request or report that was rejected. On the wire it is the `error` of an
+    /// `ErrorReplyBody`.
     #[serde(skip)]
     Rejected(ErrorReply),
 }
 
-/// The end of a batch: what must be on disk before any reply or effect of the batch leaves.
+/// The end of a batch of steps.
+///
+/// No reply of the batch and none of the `effects` may be sent before all `changes` are durable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Commit {
-    /// To be made durable, all or nothing. Empty: nothing to write.
+    /// The changes to make durable, all or none of them. If empty, there is nothing to write.
     pub changes: Vec<Change>,
-    /// What the batch asks the shell to do then.
+    /// The messages to send after that, in this order.
     pub effects: Vec<Effect>,
 }
 
-/// What a broadcast is about.
+/// The subject of a broadcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
     /// `shards.updated`.
@@ -178,15 +186,15 @@ pub enum Topic {
     Operations,
 }
 
-/// A broadcast of another partition's leader.
+/// A broadcast that the leader of another partition has sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayedBroadcast {
-    /// What it is about.
+    /// The subject to publish the broadcast on.
     pub topic: Topic,
-    /// Its revision, by the count of that partition.
+    /// The revision that the other partition gave to the broadcast.
     pub revision: u64,
-    /// It only repeats the last revision.
+    /// Whether the broadcast only repeats the last revision of an idle subject.
     pub is_repeat: bool,
-    /// All of it, as JSON.
+    /// The whole message as JSON.
     pub message: Arc<[u8]>,
 }

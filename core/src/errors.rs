@@ -1,10 +1,27 @@
-//! Errors.
+//! Error replies that several requests and reports share.
 
-use scuttle_schemas::{ErrorCode, ErrorReply, HostId};
+use scuttle_schemas::{ErrorCode, ErrorReply, HostId, OperationId};
 
-pub(crate) fn decommissioned(id: &HostId) -> ErrorReply {
+/// The reply for a host that was never enrolled.
+pub(crate) fn host_not_found(id: &HostId) -> ErrorReply {
+    ErrorReply::new(
+        ErrorCode::HostNotFound,
+        format!("host {id} is not enrolled"),
+    )
+}
+
+/// The reply for a host that was decommissioned.
+pub(crate) fn host_decommissioned(id: &HostId) -> ErrorReply {
     ErrorReply::new(
         ErrorCode::HostDecommissioned,
         format!("host {id} was decommissioned"),
+    )
+}
+
+/// The reply for an operation that does not exist, or that retention has removed.
+pub(crate) fn operation_not_found(id: OperationId) -> ErrorReply {
+    ErrorReply::new(
+        ErrorCode::OperationNotFound,
+        format!("operation {id} does not exist"),
     )
 }

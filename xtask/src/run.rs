@@ -1,4 +1,4 @@
-//! Runs other programs, and says how a command failed.
+//! Runs other programs, and describes how a command failed.
 
 use std::fmt;
 use std::io::{self, Write};
@@ -19,7 +19,7 @@ impl Failure {
         }
     }
 
-    /// The command line itself was wrong.
+    /// Returns a failure for arguments that the command does not take.
     pub(crate) fn usage(message: impl Into<String>) -> Self {
         Self {
             message: message.into(),
@@ -27,7 +27,7 @@ impl Failure {
         }
     }
 
-    /// The same failure, with what to do about it.
+    /// Adds a line that says what to do about the failure.
     pub(crate) fn advise(mut self, advice: &str) -> Self {
         self.message.push('\n');
         self.message.push_str(advice);
@@ -45,7 +45,7 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Runs `command` with this terminal; a failure carries its exit code on.
+/// Runs `command` with this process's terminal. A failure has the exit code of the program.
 pub(crate) fn run(what: &str, command: &mut Command) -> Result<(), Failure> {
     let status = command
         .status()
@@ -59,18 +59,8 @@ pub(crate) fn run(what: &str, command: &mut Command) -> Result<(), Failure> {
     })
 }
 
-/// Prints a text that may be piped into a program that does not read all of it.
-pub(crate) fn print(text: &str) -> Result<(), Failure> {
-    match writeln!(io::stdout(), "{text}") {
-        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
-            Err(Failure::new(format!("cannot print: {error}")))
-        }
-        _ => Ok(()),
-    }
-}
-
-/// Runs `command` without showing what it prints, and returns that.
-pub(crate) fn quietly(what: &str, command: &mut Command) -> Result<String, Failure> {
+/// Runs `command` without showing its output. Returns its standard output.
+pub(crate) fn capture(what: &str, command: &mut Command) -> Result<String, Failure> {
     let output = command
         .output()
         .map_err(|error| cannot_start(what, command, &error))?;
@@ -90,14 +80,24 @@ pub(crate) fn quietly(what: &str, command: &mut Command) -> Result<String, Failu
     })
 }
 
-pub(crate) fn cannot_start(what: &str, command: &Command, error: &std::io::Error) -> Failure {
+/// Prints a text, which may go to a program that does not read all of it.
+pub(crate) fn print(text: &str) -> Result<(), Failure> {
+    match writeln!(io::stdout(), "{text}") {
+        Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
+            Err(Failure::new(format!("cannot print: {error}")))
+        }
+        _ => Ok(()),
+    }
+}
+
+pub(crate) fn cannot_start(what: &str, command: &Command, error: &io::Error) -> Failure {
     Failure::new(format!(
         "could not {what}: cannot start {}: {error}",
         show(command)
     ))
 }
 
-/// The command as one would type it.
+/// Returns the command as it would be typed, in backticks.
 fn show(command: &Command) -> String {
     let mut shown = format!("`{}", command.get_program().to_string_lossy());
     for argument in command.get_args() {
@@ -108,7 +108,7 @@ fn show(command: &Command) -> String {
     shown
 }
 
-/// A program that a signal ended has no code: 1 stands for it.
+/// Returns the exit code, or 1 for a program that was ended by a signal.
 fn code(status: ExitStatus) -> u8 {
     status
         .code()

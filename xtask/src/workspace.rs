@@ -1,4 +1,4 @@
-//! Where the workspace is, where cargo builds it, and how cargo is called in it.
+//! The folders of the workspace, and how cargo is called in it.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -7,9 +7,9 @@ use std::process::Command;
 use crate::run::Failure;
 
 pub(crate) struct Workspace {
-    /// The folder of the workspace's Cargo.toml.
+    /// The folder that contains the workspace's Cargo.toml.
     pub(crate) root: PathBuf,
-    /// The folder that cargo builds in, absolute; it need not exist.
+    /// The absolute path of cargo's build folder, which need not exist.
     pub(crate) target: PathBuf,
 }
 
@@ -25,8 +25,8 @@ impl Workspace {
                 root.display()
             )));
         }
-        // Relative to where the user is, as cargo takes it; absolute from here on, since other
-        // programs are started in the root.
+        // cargo takes a relative path as relative to the current folder. The programs that xtask
+        // starts have another one: the root.
         let target = match env::var_os("CARGO_TARGET_DIR") {
             Some(given) if !given.is_empty() => std::path::absolute(given).map_err(|error| {
                 Failure::new(format!("cannot find the folder CARGO_TARGET_DIR: {error}"))
@@ -36,14 +36,15 @@ impl Workspace {
         Ok(Self { root, target })
     }
 
-    /// Cargo, in the workspace's root, as if it had been called by hand.
+    /// Returns a call of cargo in the workspace's root, as if it had been typed there.
     pub(crate) fn cargo(&self) -> Command {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);
         command
             .current_dir(&self.root)
             .env("CARGO_TARGET_DIR", &self.target);
-        // What `cargo run` said about xtask itself would make build scripts that look at it run again.
+        // `cargo run` sets these for xtask itself. Build scripts that depend on them would run
+        // again.
         for (name, _) in env::vars_os() {
             let shown = name.to_string_lossy();
             if shown.starts_with("CARGO_PKG_") || shown.starts_with("CARGO_MANIFEST_") {

@@ -52,8 +52,8 @@ impl AccountName {
 
     fn max_connections(self) -> i64 {
         match self {
-            // One for each host, and up to two while the hosts reconnect: the server is slow to notice
-            // connections that were lost without being closed.
+            // One for each host, and up to two while the hosts reconnect: the server is slow to
+            // notice connections that were lost without being closed.
             Self::Scuttle => 10_240,
             Self::Operators | Self::Viewers => 512,
             Self::System => 64,
@@ -151,9 +151,9 @@ impl AccountName {
 
 /// Returns the exports of the account `SCUTTLE`.
 ///
-/// Any account may import them, whereas `nats.conf` lists the accounts that may. That is safe: an import
-/// is part of the importing account's token, and only the operator's signing key can sign tokens of
-/// accounts.
+/// Any account may import them, whereas `nats.conf` lists the accounts that may. That is safe: an
+/// import is part of the importing account's token, and only the operator's signing key can sign
+/// tokens of accounts.
 fn scuttle_exports() -> Vec<Export> {
     let export = |crossing, response_type: Option<&'static str>| {
         move |subject: &str| Export {

@@ -81,7 +81,8 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<(), FileError> {
     sync_parent(path)
 }
 
-/// Moves a finished directory to its final path, atomically. Fails if a directory with files is there.
+/// Moves a finished directory to its final path, atomically. Fails if a directory with files is
+/// there.
 pub(crate) fn publish_directory(from: &Path, to: &Path) -> Result<(), FileError> {
     fs::rename(from, to).map_err(|cause| match cause.kind() {
         io::ErrorKind::DirectoryNotEmpty => FileError::Exists(to.to_owned()),
@@ -108,7 +109,8 @@ pub(crate) fn list(path: &Path) -> Result<Vec<PathBuf>, FileError> {
         .map_err(failed("list", path))
 }
 
-/// Opens a lock file, and waits until no other process holds the lock. Closing the file releases it.
+/// Opens a lock file, and waits until no other process holds the lock. Closing the file releases
+/// it.
 pub(crate) fn lock(path: &Path) -> Result<File, FileError> {
     let file = OpenOptions::new().create(true).append(true).open(path);
     let file = file.map_err(failed("open", path))?;

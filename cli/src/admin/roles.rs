@@ -1,8 +1,8 @@
 //! The roles of users and their permissions, the same as in `nats.conf`, as templates of scoped
 //! signing keys.
 //!
-//! A user has the permissions of the key that signed it. A stolen signing key can therefore sign only
-//! users of its role.
+//! A user has the permissions of the key that signed it. A stolen signing key can therefore sign
+//! only users of its role.
 
 use nkeys::KeyPair;
 use scuttle_schemas::subjects::{self, AgentChannel};
@@ -56,9 +56,9 @@ impl Role {
 
     fn template(self) -> Template {
         let (publish, subscribe): (Vec<String>, Vec<String>) = match self {
-            // The subjects of replies are listed here instead of using `allow_responses`. That option
-            // forgets the allowed subjects when the connection is lost, and lets the requester choose
-            // the subject.
+            // The subjects of replies are listed here instead of using `allow_responses`. That
+            // option forgets the allowed subjects when the connection is lost, and lets the
+            // requester choose the subject.
             Self::Controller => (
                 to_strings(&subjects::BROADCASTS)
                     .chain(to_strings(&[
@@ -125,8 +125,8 @@ impl Role {
     /// what the role's program needs, so that a stolen login cannot fill the server's memory.
     fn max_subscriptions(self) -> i64 {
         match self {
-            // The service has about 20: ten endpoints, three discovery verbs in three forms each, and
-            // progress. A store in JetStream needs a few more.
+            // The service has about 20: ten endpoints, three discovery verbs in three forms each,
+            // and progress. A store in JetStream needs a few more.
             Self::Controller => 128,
             // Commands and an inbox.
             Self::Agent | Self::System => 8,
@@ -141,7 +141,8 @@ impl Role {
             // List pages, inventory pages, and an account with thousands of revocations: only the
             // limit of the server applies.
             Self::Controller | Self::Agent | Self::System => UNLIMITED,
-            // The largest request is an enrollment with 16 labels: 15 KiB if every character is escaped.
+            // The largest request is an enrollment with 16 labels: 15 KiB if every character is
+            // escaped.
             Self::Operator | Self::Viewer => 64 * 1024,
         }
     }

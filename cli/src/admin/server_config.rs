@@ -1,5 +1,5 @@
-//! The text of the NATS server's configuration file. Paths in the file are absolute, so that the server
-//! can be started in any directory.
+//! The text of the NATS server's configuration file. Paths in the file are absolute, so that the
+//! server can be started in any directory.
 
 use std::path::{Path, PathBuf};
 

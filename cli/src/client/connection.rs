@@ -1,5 +1,5 @@
-//! How the server is reached and who logs in: from flags and environment variables first, then from a
-//! context of the `nats` command. `nats_client` makes the connection.
+//! How the server is reached and who logs in: from flags and environment variables first, then from
+//! a context of the `nats` command. `nats_client` makes the connection.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -65,8 +65,8 @@ impl ConnectionArgs {
 
     /// Returns how the server is reached, with the credentials file `admin` as the login.
     ///
-    /// The file takes precedence over the selected context, but not over flags, variables or a named
-    /// context. It need not exist.
+    /// The file takes precedence over the selected context, but not over flags, variables or a
+    /// named context. It need not exist.
     pub(crate) fn resolve_with_admin(&self, admin: &Path) -> Result<Connection, ContextError> {
         let admin_exists = admin.is_file();
         let mut connection = match self.named_context()? {

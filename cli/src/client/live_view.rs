@@ -1,5 +1,5 @@
-//! A live view of the swarm: one `ReplicaView` each of hosts, shards and operations, fed by broadcasts
-//! and, after a gap, by listings. What is shown of them is up to `scuttle watch`.
+//! A live view of the swarm: one `ReplicaView` each of hosts, shards and operations, fed by
+//! broadcasts and, after a gap, by listings. What is shown of them is up to `scuttle watch`.
 
 use std::time::{Duration, Instant};
 
@@ -60,7 +60,8 @@ enum RecordKind {
 #[derive(Debug, Clone, Copy, Default)]
 struct ListingState {
     in_progress: bool,
-    /// Whether to list again when the current listing ends, because there was a gap since it started.
+    /// Whether to list again when the current listing ends, because there was a gap since it
+    /// started.
     list_again: bool,
 }
 

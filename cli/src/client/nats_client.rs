@@ -1,8 +1,8 @@
 //! The connection to the NATS server, and requests on it. Which requests a verb sends is up to the
 //! verb.
 //!
-//! A server that rejects a message reports that as an event of the connection, not as a reply to the
-//! request. Each request therefore waits for both.
+//! A server that rejects a message reports that as an event of the connection, not as a reply to
+//! the request. Each request therefore waits for both.
 
 use std::time::Duration;
 
@@ -286,7 +286,8 @@ pub(crate) async fn wait_until_denied(
                 return;
             }
             Ok(_) | Err(RecvError::Lagged(_)) => {}
-            // The connection is closed. The request itself fails, so there is nothing to report here.
+            // The connection is closed. The request itself fails, so there is nothing to report
+            // here.
             Err(RecvError::Closed) => std::future::pending().await,
         }
     }

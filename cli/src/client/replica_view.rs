@@ -1,8 +1,8 @@
 //! A local copy of the records of one kind, built from listings and broadcasts without gaps.
 //!
-//! The caller subscribes first and then lists. For each record, the copy keeps the highest revision.
-//! When a revision is missing, the caller lists again. This file contains only the rules; `live_view`
-//! subscribes and lists.
+//! The caller subscribes first and then lists. For each record, the copy keeps the highest
+//! revision. When a revision is missing, the caller lists again. This file contains only the rules;
+//! `live_view` subscribes and lists.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -53,12 +53,12 @@ impl<K> Default for Changes<K> {
     }
 }
 
-/// Returns whether a broadcast with this revision shows that an earlier broadcast was missed. `known`
-/// is the last revision that was broadcast or listed.
+/// Returns whether a broadcast with this revision shows that an earlier broadcast was missed.
+/// `known` is the last revision that was broadcast or listed.
 pub(crate) fn is_gap(known: u64, revision: u64, is_repeat: bool) -> bool {
     if is_repeat {
-        // A repeat carries the last revision, so any difference is a gap. A lower revision means that
-        // the controller has restored an older record.
+        // A repeat carries the last revision, so any difference is a gap. A lower revision means
+        // that the controller has restored an older record.
         revision != known
     } else {
         revision > known + 1
@@ -128,8 +128,9 @@ impl<K: Ord + Clone, R: PartialEq> ReplicaView<K, R> {
         records: Vec<ListedRecord<K, R>>,
     ) -> Changes<K> {
         let mut changes = Changes::default();
-        // Listings are applied in the order of their requests. A lower revision than that of the last
-        // listing means that the controller has restored an older record, so no known revision counts.
+        // Listings are applied in the order of their requests. A lower revision than that of the
+        // last listing means that the controller has restored an older record, so no known revision
+        // counts.
         if self.listed.is_some_and(|listed| first_revision < listed) {
             self.revision = 0;
             for entry in self.entries.values_mut() {
@@ -156,8 +157,8 @@ impl<K: Ord + Clone, R: PartialEq> ReplicaView<K, R> {
         // No broadcast that is still to come mentions records that were removed before the listing.
         self.entries
             .retain(|key, entry| listed.contains(key) || entry.revision >= first_revision);
-        // There may have been gaps before the first listing. The revision of the next broadcast shows
-        // them.
+        // There may have been gaps before the first listing. The revision of the next broadcast
+        // shows them.
         self.revision = self.revision.max(first_revision);
         self.listed = Some(first_revision);
         changes

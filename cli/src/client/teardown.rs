@@ -1,5 +1,5 @@
-//! The targets and options of teardown requests, and which targets a retry has. Sending the requests
-//! is in `nats_client`.
+//! The targets and options of teardown requests, and which targets a retry has. Sending the
+//! requests is in `nats_client`.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -55,7 +55,8 @@ impl TeardownOptions {
     }
 }
 
-/// Selects the shards whose teardown failed: those of one operation, or all if `operation` is `None`.
+/// Selects the shards whose teardown failed: those of one operation, or all if `operation` is
+/// `None`.
 ///
 /// A retry addresses each decky by itself. A retry of the whole host would also remove what was
 /// deployed there since.

@@ -1,5 +1,5 @@
-//! The progress of operations on standard error: a bar for each host and decky on a terminal, or one
-//! line for each change elsewhere. How changes are received is in `commands::operations::wait`.
+//! The progress of operations on standard error: a bar for each host and decky on a terminal, or
+//! one line for each change elsewhere. How changes are received is in `commands::operations::wait`.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;

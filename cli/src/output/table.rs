@@ -1,5 +1,5 @@
-//! Tables that fit the terminal. Each column is as wide as its content; on a narrow terminal, columns
-//! are truncated or dropped, the last column first.
+//! Tables that fit the terminal. Each column is as wide as its content; on a narrow terminal,
+//! columns are truncated or dropped, the last column first.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 

@@ -1,6 +1,6 @@
 //! The state of the screen and what its keys do, without a terminal: the table, its rows, the
-//! selection, and the action that waits for confirmation. Drawing is in `draw`, and running commands
-//! is in `screen`.
+//! selection, and the action that waits for confirmation. Drawing is in `draw`, and running
+//! commands is in `screen`.
 
 use std::time::{Duration, Instant};
 

@@ -248,8 +248,8 @@ impl Scene<'_> {
                 let host = self.swarm.hosts.get(id)?;
                 let heartbeat = host.last_heartbeat;
                 let heartbeat = heartbeat.map(|at| format_relative(at, self.now));
-                // Heartbeats alone are not broadcast, so the time of the last one is out of date while
-                // the host is online.
+                // Heartbeats alone are not broadcast, so the time of the last one is out of date
+                // while the host is online.
                 let heartbeat = match host.status {
                     HostStatus::Online => "",
                     _ => heartbeat.as_deref().unwrap_or("never"),

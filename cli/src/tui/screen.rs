@@ -180,7 +180,8 @@ fn start_request(
     });
 }
 
-/// Returns what a teardown of the row would target. Returns `None` for an operation or a removed row.
+/// Returns what a teardown of the row would target. Returns `None` for an operation or a removed
+/// row.
 fn find_target(row: &RowKey, view: &LiveView) -> Option<Target> {
     match row {
         RowKey::Host(host) => view.hosts.get(host).map(|host| Target {

@@ -1,36 +1,36 @@
-//! How changes become messages.
+//! Batching: the changes of several steps share one message, up to the size limit.
 
 use scuttle_schemas::shards::{ShardsUpdated, ShardsUpdatedType};
 use scuttle_schemas::{MAX_BROADCAST_BYTES, Timestamp};
 
-use crate::broadcast::size_bounds::{Bounded, ENVELOPE_BYTES};
+use crate::api::Effect;
+use crate::broadcast::size_bounds::{MAX_ENVELOPE_BYTES, SizeBound};
 use crate::record::rows::OperationRow;
-use crate::state::batch::{Batch, Telling};
+use crate::state::batch::{Batch, OpenMessage};
 
-/// Takes as many items off the front as fit into what is left of `budget`.
-pub(crate) fn take_fitting<T: Bounded>(items: &mut Vec<T>, budget: &mut usize) -> Vec<T> {
-    let fitting = items.iter().take_while(|item| item.fits(budget)).count();
-    let rest = items.split_off(fitting);
-    std::mem::replace(items, rest)
-}
+/// How many bytes of records fit into one broadcast.
+pub(crate) const MAX_RECORD_BYTES: usize = MAX_BROADCAST_BYTES - MAX_ENVELOPE_BYTES;
 
 impl Batch {
-    /// The message for a change of one shard: the one begun, or a new one with the next revision where
-    /// that is full. What belongs to several operations is told as no operation's.
-    pub(crate) fn message(
+    /// Returns the `shards.updated` message to which a change of `bytes` is to be added.
+    ///
+    /// Opens a new message with the next revision if none is open or the open one is full. A message that
+    /// announces changes of several operations has no `operation_id`.
+    pub(crate) fn message_for(
         &mut self,
         now: Timestamp,
         revision: &mut u64,
         cause: Option<&OperationRow>,
         bytes: usize,
     ) -> &mut ShardsUpdated {
-        if self.telling.as_ref().is_some_and(|told| told.room < bytes) {
-            self.end_message();
+        let open = self.open_message.as_ref();
+        if open.is_some_and(|open| open.free_bytes < bytes) {
+            self.close_message();
         }
         let operation_id = cause.map(|row| row.id);
-        let telling = self.telling.get_or_insert_with(|| {
+        let open = self.open_message.get_or_insert_with(|| {
             *revision += 1;
-            Telling {
+            OpenMessage {
                 message: ShardsUpdated {
                     kind: ShardsUpdatedType,
                     revision: *revision,
@@ -40,19 +40,29 @@ impl Batch {
                     removed: Vec::new(),
                 },
                 trace: cause.and_then(|row| row.trace.clone()),
-                room: MAX_BROADCAST_BYTES - ENVELOPE_BYTES,
+                free_bytes: MAX_RECORD_BYTES,
             }
         });
-        telling.room = telling.room.saturating_sub(bytes);
-        if telling.message.operation_id != operation_id {
-            telling.message.operation_id = None;
+        open.free_bytes = open.free_bytes.saturating_sub(bytes);
+        if open.message.operation_id != operation_id {
+            open.message.operation_id = None;
         }
-        &mut telling.message
+        &mut open.message
     }
 
-    /// Ends the message that the batch still adds to.
-    pub(crate) fn end_message(&mut self) {
-        self.effects
-            .extend(self.telling.take().map(Telling::into_effect));
+    /// Closes the open message, if there is one: no more changes are added to it.
+    pub(crate) fn close_message(&mut self) {
+        let message = self.open_message.take();
+        let effect = message.map(|open| Effect::ShardsUpdated(open.message, open.trace));
+        self.effects.extend(effect);
     }
+}
+
+/// Removes and returns as many records from the front as fit into one broadcast.
+pub(crate) fn take_fitting<T: SizeBound>(records: &mut Vec<T>) -> Vec<T> {
+    let mut free_bytes = MAX_RECORD_BYTES;
+    let fitting = records.iter();
+    let fitting = fitting.take_while(|record| record.try_reserve(&mut free_bytes));
+    let rest = records.split_off(fitting.count());
+    std::mem::replace(records, rest)
 }

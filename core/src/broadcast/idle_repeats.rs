@@ -1,19 +1,19 @@
-//! Idle.
+//! Idle repeats: a broadcast subject without changes repeats its last revision, so that a subscriber
+//! notices that it has missed the last message.
 
 use scuttle_schemas::Timestamp;
 use scuttle_schemas::hosts::{HostsUpdated, HostsUpdatedType};
 use scuttle_schemas::operations::{OperationsUpdated, OperationsUpdatedType};
 use scuttle_schemas::shards::{ShardsUpdated, ShardsUpdatedType};
 
-use crate::api::Effect;
+use crate::api::{Effect, Topic};
 use crate::state::State;
-use crate::state::timers::BEACON_MS;
 
 impl State {
-    pub(crate) fn repeat_revisions(&mut self, now: Timestamp) {
-        let due = |told: Timestamp| told.plus_millis(BEACON_MS) <= now;
+    /// Repeats the last revision of every subject that has been idle long enough.
+    pub(crate) fn repeat_idle_revisions(&mut self, now: Timestamp) {
         let revisions = self.meta.revisions;
-        if due(self.beacons.shards) {
+        if self.idle_repeats.is_due(Topic::Shards, now) {
             let message = ShardsUpdated {
                 kind: ShardsUpdatedType,
                 revision: revisions.shards,
@@ -22,34 +22,30 @@ impl State {
                 updated: Vec::new(),
                 removed: Vec::new(),
             };
-            self.batch
-                .effects
-                .push(Effect::ShardsUpdated(message, None));
-            self.beacons.shards_told(now);
+            let effect = Effect::ShardsUpdated(message, None);
+            self.batch.effects.push(effect);
+            self.idle_repeats.mark_published(Topic::Shards, now);
         }
-        if due(self.beacons.hosts) {
-            let (kind, revision) = (HostsUpdatedType, revisions.hosts);
+        if self.idle_repeats.is_due(Topic::Hosts, now) {
             let message = HostsUpdated {
-                kind,
-                revision,
+                kind: HostsUpdatedType,
+                revision: revisions.hosts,
                 at: now,
                 updated: Vec::new(),
             };
             self.batch.effects.push(Effect::HostsUpdated(message));
-            self.beacons.hosts_told(now);
+            self.idle_repeats.mark_published(Topic::Hosts, now);
         }
-        if due(self.beacons.operations) {
-            let (kind, revision) = (OperationsUpdatedType, revisions.operations);
+        if self.idle_repeats.is_due(Topic::Operations, now) {
             let message = OperationsUpdated {
-                kind,
-                revision,
+                kind: OperationsUpdatedType,
+                revision: revisions.operations,
                 at: now,
                 updated: Vec::new(),
             };
-            self.batch
-                .effects
-                .push(Effect::OperationsUpdated(message, None));
-            self.beacons.operations_told(now);
+            let effect = Effect::OperationsUpdated(message, None);
+            self.batch.effects.push(effect);
+            self.idle_repeats.mark_published(Topic::Operations, now);
         }
     }
 }

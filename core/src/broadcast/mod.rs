@@ -1,7 +1,8 @@
-//! broadcast.
+//! Broadcasts: how changes become messages with revisions, and how large a message may be.
 
+mod announce;
 pub(crate) mod batching;
-pub(crate) mod idle_repeats;
-pub(crate) mod relay;
+mod idle_repeats;
+mod relay;
 pub(crate) mod shard_changes;
 pub(crate) mod size_bounds;

@@ -1,5 +1,8 @@
-//! Broadcasts of the other partitions, where there are several: one count of revisions for all of them, given out here. What they
-//! tell is not looked into: whoever tells it writes it as it is to be told, and whoever sends it puts the revision there.
+//! The relay: with several partitions, the first one publishes the broadcasts of all of them, under one
+//! sequence of revisions that it assigns here.
+//!
+//! The core does not look into the messages. The controller's `relay_format` encodes them at their
+//! sender and replaces the revision when they are published.
 
 use scuttle_schemas::{Partition, Timestamp};
 
@@ -7,21 +10,9 @@ use crate::api::{Effect, RelayedBroadcast, Topic};
 use crate::record::rows::Trace;
 use crate::state::State;
 
-/// The revision under which a message is told on, where it is `told` under its partition's own; none if that was told before.
-///
-/// What did not come, a subscriber learns as always: from a jump. After a take-over nobody knows what came, so there is one, too.
-fn next(count: &mut u64, known: &mut u64, told: u64, repeats: bool) -> Option<u64> {
-    if told <= *known {
-        return None;
-    }
-    let missed = told > *known + 1 || repeats;
-    *known = told;
-    *count += if missed { 2 } else { 1 };
-    Some(*count)
-}
-
 impl State {
-    /// Tells on what another partition told.
+    /// Publishes a broadcast of another partition under the next revision. Ignores a broadcast that
+    /// repeats or precedes one that was already relayed.
     pub(crate) fn relay(
         &mut self,
         now: Timestamp,
@@ -29,31 +20,46 @@ impl State {
         broadcast: RelayedBroadcast,
         trace: Option<Trace>,
     ) {
-        // The one that this batch has begun took its revision before.
-        self.batch.end_message();
-        let counts = &mut self.meta.revisions;
-        let known = self.relayed.entry(from).or_default();
-        let (count, known) = match broadcast.topic {
-            Topic::Shards => (&mut counts.shards, &mut known.shards),
-            Topic::Hosts => (&mut counts.hosts, &mut known.hosts),
-            Topic::Operations => (&mut counts.operations, &mut known.operations),
+        // The open message of this batch already has a revision, so it must be sent first.
+        self.batch.close_message();
+        let assigned = &mut self.meta.revisions;
+        let relayed = self.relayed_revisions.entry(from).or_default();
+        let (assigned, relayed) = match broadcast.topic {
+            Topic::Shards => (&mut assigned.shards, &mut relayed.shards),
+            Topic::Hosts => (&mut assigned.hosts, &mut relayed.hosts),
+            Topic::Operations => (&mut assigned.operations, &mut relayed.operations),
         };
-        let Some(revision) = next(count, known, broadcast.revision, broadcast.is_repeat) else {
+        let Some(revision) = assign_revision(assigned, relayed, &broadcast) else {
             return;
         };
-        match broadcast.topic {
-            Topic::Shards => self.beacons.shards_told(now),
-            Topic::Hosts => self.beacons.hosts_told(now),
-            Topic::Operations => self.beacons.operations_told(now),
-        }
+        self.idle_repeats.mark_published(broadcast.topic, now);
         let effect = Effect::Relayed {
             revision,
             broadcast,
             trace,
         };
         self.batch.effects.push(effect);
-        self.batch.meta = true;
+        self.batch.meta_changed = true;
     }
+}
+
+/// Assigns the next revision to a broadcast, or returns `None` if the broadcast was already relayed.
+///
+/// If a broadcast of that partition was missed, the revision jumps by two, from which subscribers
+/// recognize the gap as usual. It also jumps after a takeover, because the new leader does not know what
+/// was relayed before.
+fn assign_revision(
+    last_assigned: &mut u64,
+    last_relayed: &mut u64,
+    broadcast: &RelayedBroadcast,
+) -> Option<u64> {
+    if broadcast.revision <= *last_relayed {
+        return None;
+    }
+    let has_gap = broadcast.revision > *last_relayed + 1 || broadcast.is_repeat;
+    *last_relayed = broadcast.revision;
+    *last_assigned += if has_gap { 2 } else { 1 };
+    Some(*last_assigned)
 }
 
 #[cfg(test)]
@@ -61,40 +67,41 @@ mod tests {
     use scuttle_schemas::hosts::HostsListRequest;
     use scuttle_schemas::{Partition, PartitionCount};
 
-    use super::{RelayedBroadcast, Topic};
-    use crate::api::{Effect, Input};
+    use crate::api::{Effect, Input, RelayedBroadcast, Topic};
     use crate::record::change::Change;
-    use crate::tests::scenario::Scenario;
+    use crate::tests::scenario::{Scenario, report};
 
-    fn other(number: u8) -> Partition {
-        let partitions = PartitionCount::new(3).expect("valid");
-        partitions.partition(number).expect("there are so many")
+    fn other_partition(number: u8) -> Partition {
+        let count = PartitionCount::new(3).expect("valid");
+        count.partition(number).expect("less than 3")
     }
 
-    fn input(from: Partition, topic: Topic, revision: u64, is_repeat: bool) -> Input {
-        let broadcast = RelayedBroadcast {
-            topic,
-            revision,
-            is_repeat,
-            message: [].into(),
-        };
+    fn relay_input(from: Partition, topic: Topic, revision: u64, is_repeat: bool) -> Input {
         Input::Relay {
             from,
-            broadcast,
+            broadcast: RelayedBroadcast {
+                topic,
+                revision,
+                is_repeat,
+                message: [].into(),
+            },
             trace: None,
         }
     }
 
-    /// The revisions under which what another partition tells of shards is told on.
+    /// Relays a `shards.updated` message. Returns the revisions under which it is published.
     fn relay(swarm: &mut Scenario, from: Partition, revision: u64) -> Vec<u64> {
-        revisions(swarm.input(input(from, Topic::Shards, revision, false)).1)
+        let input = relay_input(from, Topic::Shards, revision, false);
+        shard_revisions(swarm.apply(input).1)
     }
 
-    fn repeat(swarm: &mut Scenario, from: Partition, revision: u64) -> Vec<u64> {
-        revisions(swarm.input(input(from, Topic::Shards, revision, true)).1)
+    /// Relays the idle repeat of a `shards.updated` revision.
+    fn relay_repeat(swarm: &mut Scenario, from: Partition, revision: u64) -> Vec<u64> {
+        let input = relay_input(from, Topic::Shards, revision, true);
+        shard_revisions(swarm.apply(input).1)
     }
 
-    fn revisions(effects: Vec<Effect>) -> Vec<u64> {
+    fn shard_revisions(effects: Vec<Effect>) -> Vec<u64> {
         let revisions = effects.into_iter().filter_map(|effect| match effect {
             Effect::Relayed { revision, .. } => Some(revision),
             Effect::ShardsUpdated(message, _) => Some(message.revision),
@@ -104,94 +111,95 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_in_order_is_told_on_in_order() {
+    fn broadcasts_that_arrive_in_order_are_relayed_in_order() {
         let mut swarm = Scenario::new();
         for revision in 1..5 {
-            assert_eq!(relay(&mut swarm, other(1), revision), [revision]);
+            assert_eq!(relay(&mut swarm, other_partition(1), revision), [revision]);
         }
     }
 
     #[test]
-    fn what_did_not_come_is_a_jump() {
+    fn a_missed_broadcast_makes_the_revision_jump() {
         let mut swarm = Scenario::new();
-        assert_eq!(relay(&mut swarm, other(1), 1), [1]);
-        assert_eq!(relay(&mut swarm, other(1), 4), [3]);
-        // It comes late, or again: what came since was told already.
+        assert_eq!(relay(&mut swarm, other_partition(1), 1), [1]);
+        assert_eq!(relay(&mut swarm, other_partition(1), 4), [3]);
+        // These arrive late or twice: later ones were already relayed.
         for late in [2, 3, 4] {
-            assert_eq!(relay(&mut swarm, other(1), late), [0; 0]);
+            assert_eq!(relay(&mut swarm, other_partition(1), late), [0; 0]);
         }
         assert_eq!(swarm.state.meta.revisions.shards, 3);
     }
 
     #[test]
-    fn a_repeated_revision_tells_what_did_not_come() {
+    fn a_repeated_revision_reveals_a_missed_broadcast() {
         let mut swarm = Scenario::new();
-        assert_eq!(repeat(&mut swarm, other(1), 0), [0; 0]);
-        relay(&mut swarm, other(1), 1);
-        assert_eq!(repeat(&mut swarm, other(1), 1), [0; 0]);
-        // The second did not come, and the third is told as always.
-        assert_eq!(repeat(&mut swarm, other(1), 2), [3]);
-        assert_eq!(repeat(&mut swarm, other(1), 2), [0; 0]);
-        assert_eq!(relay(&mut swarm, other(1), 3), [4]);
+        assert_eq!(relay_repeat(&mut swarm, other_partition(1), 0), [0; 0]);
+        relay(&mut swarm, other_partition(1), 1);
+        assert_eq!(relay_repeat(&mut swarm, other_partition(1), 1), [0; 0]);
+        // Broadcast 2 did not arrive, but its repeat does. Broadcast 3 is relayed as usual.
+        assert_eq!(relay_repeat(&mut swarm, other_partition(1), 2), [3]);
+        assert_eq!(relay_repeat(&mut swarm, other_partition(1), 2), [0; 0]);
+        assert_eq!(relay(&mut swarm, other_partition(1), 3), [4]);
     }
 
     #[test]
-    fn each_partition_and_its_own_changes_have_one_count() {
+    fn all_partitions_share_one_sequence_of_revisions() {
         let mut swarm = Scenario::new();
-        assert_eq!(relay(&mut swarm, other(1), 1), [1]);
-        assert_eq!(relay(&mut swarm, other(2), 1), [2]);
+        assert_eq!(relay(&mut swarm, other_partition(1), 1), [1]);
+        assert_eq!(relay(&mut swarm, other_partition(2), 1), [2]);
         swarm.enroll("worker-near", Some("near")).expect("new");
-        swarm.heartbeat("near", (7, 1), Some(&["a"]));
+        swarm.heartbeat("near", report(7, 1), Some(&["a"]));
         assert_eq!(swarm.shards("near")[0].revision, 3);
-        assert_eq!(relay(&mut swarm, other(1), 2), [4]);
+        assert_eq!(relay(&mut swarm, other_partition(1), 2), [4]);
     }
 
     #[test]
-    fn a_batch_keeps_its_own_and_the_others_messages_in_order() {
+    fn a_batch_sends_its_own_and_relayed_messages_in_the_order_of_revisions() {
         let mut swarm = Scenario::new();
         swarm.enroll("worker-near", Some("near")).expect("new");
-        swarm.heartbeat("near", (7, 1), Some(&["a"]));
+        swarm.heartbeat("near", report(7, 1), Some(&["a"]));
         let teardown = swarm.teardown_input("near", Some("a"));
         swarm.state.step(swarm.now, teardown);
-        let told = input(other(1), Topic::Shards, 1, false);
-        swarm.state.step(swarm.now, told);
+        let relayed = relay_input(other_partition(1), Topic::Shards, 1, false);
+        swarm.state.step(swarm.now, relayed);
         let effects = swarm.state.close(swarm.now).effects;
-        assert_eq!(revisions(effects), [2, 3]);
+        assert_eq!(shard_revisions(effects), [2, 3]);
     }
 
     #[test]
-    fn a_take_over_gives_no_revision_again_and_tells_of_a_gap() {
+    fn a_takeover_reuses_no_revision_and_leaves_a_gap() {
         let mut swarm = Scenario::new();
-        relay(&mut swarm, other(1), 1);
-        relay(&mut swarm, other(1), 2);
-        let counted = swarm.journal.iter().rev().find_map(|change| match change {
+        relay(&mut swarm, other_partition(1), 1);
+        relay(&mut swarm, other_partition(1), 2);
+        let stored = swarm.journal.iter().rev().find_map(|change| match change {
             Change::Meta(meta) => Some(meta.revisions.shards),
             _ => None,
         });
-        assert_eq!(counted, Some(2));
-        swarm.crash();
-        // Nobody knows whether the third was told before.
-        assert_eq!(relay(&mut swarm, other(1), 4), [4]);
+        assert_eq!(stored, Some(2));
+        swarm.crash_and_restart();
+        // The new leader does not know whether broadcast 3 was relayed.
+        assert_eq!(relay(&mut swarm, other_partition(1), 4), [4]);
     }
 
     #[test]
-    fn a_fenced_list_is_answered_after_an_append() {
+    fn a_linearizable_list_request_forces_an_append() {
         let mut swarm = Scenario::new();
         swarm.enroll("worker-near", Some("near")).expect("new");
         let list = || Input::HostsList(HostsListRequest::default());
         let before = swarm.journal.len();
-        let (plain, _) = swarm.ask(list());
+        let (plain, _) = swarm.request(list());
         assert_eq!(swarm.journal.len(), before);
-        let (fenced, _) = swarm.ask(Input::Linearizable(Box::new(list())));
+        let (linearizable, _) = swarm.request(Input::Linearizable(Box::new(list())));
         assert_eq!(swarm.journal.len(), before + 1);
-        assert_eq!(fenced, plain);
+        assert_eq!(linearizable, plain);
     }
 
     #[test]
-    fn hosts_and_operations_have_counts_of_their_own() {
+    fn each_subject_has_its_own_revisions() {
         let mut swarm = Scenario::new();
-        swarm.input(input(other(1), Topic::Hosts, 7, true));
-        swarm.input(input(other(1), Topic::Operations, 5, true));
+        let from = other_partition(1);
+        swarm.apply(relay_input(from, Topic::Hosts, 7, true));
+        swarm.apply(relay_input(from, Topic::Operations, 5, true));
         let revisions = swarm.state.meta.revisions;
         assert_eq!((revisions.shards, revisions.hosts), (0, 2));
         assert_eq!(revisions.operations, 2);

@@ -1,80 +1,95 @@
-//! Broadcasts: who gives out revisions, and how a large change becomes several messages.
+//! Changing shards: the only function that puts or removes a shard and announces the change.
 
 use std::sync::Arc;
 
 use scuttle_schemas::shards::{RemovedShard, ShardState};
 use scuttle_schemas::{DeckyId, HostId, Timestamp};
 
-use crate::broadcast::size_bounds::Bounded;
+use crate::api::Topic;
+use crate::broadcast::size_bounds::SizeBound;
 use crate::record::change::Change;
 use crate::record::rows::{OperationRow, ShardRow};
 use crate::state::State;
 use crate::state::host::{insert_shard, remove_shard};
 
+/// Changes to the shards of one host.
+pub(crate) struct ShardChanges<'c> {
+    pub(crate) host: &'c HostId,
+    /// The operation that causes the changes.
+    pub(crate) cause: Option<&'c OperationRow>,
+    pub(crate) put: Vec<ShardRow>,
+    pub(crate) removed: Vec<DeckyId>,
+}
+
 impl State {
-    /// Puts and removes shards of one host, and tells it: the one way in which a shard changes.
+    /// Puts and removes shards, and announces the changes on `shards.updated`. Sets `updated_at` and
+    /// `revision` of the rows.
     ///
-    /// One message tells what several steps of a batch put, so that a thousand teardowns a moment are a
-    /// few messages for whoever listens. A removal is always told with its own operation, a traced change
-    /// with its own trace, and a registration in a message of its own, whose revision is told apart from
-    /// those of operations that were accepted before.
-    pub(crate) fn change_shards(
-        &mut self,
-        now: Timestamp,
-        id: &HostId,
-        cause: Option<&OperationRow>,
-        put: Vec<ShardRow>,
-        removed: Vec<DeckyId>,
-    ) {
+    /// Changes of several steps of a batch share a message, so that a thousand teardowns at once are only
+    /// a few messages for each subscriber. These changes get a message of their own:
+    ///
+    /// - a removal, so that the message names the operation that caused the removal;
+    /// - a change with a trace context, which is a header of the whole message;
+    /// - a registration, so that its revision is greater than the `covers_until` of every operation that
+    ///   was accepted earlier.
+    pub(crate) fn change_shards(&mut self, now: Timestamp, changes: ShardChanges<'_>) {
+        let ShardChanges {
+            host: id,
+            cause,
+            put,
+            removed,
+        } = changes;
         let Some(host) = self.hosts.get_mut(id) else {
             return;
         };
         if put.is_empty() && removed.is_empty() {
             return;
         }
-        let seen = host.seen;
+        let inventory_seen_at = host.inventory_seen_at;
         let (batch, revision) = (&mut self.batch, &mut self.meta.revisions.shards);
-        batch.touch(id);
-        let new = |row: &ShardRow| !host.shards.contains_key(&row.decky);
-        let traced = cause.is_some_and(|row| row.trace.is_some());
-        let alone = traced || !removed.is_empty() || put.iter().any(new);
-        // A shard that this message tells already needs another: one revision has one content.
-        let twice = |row: &ShardRow| {
-            let told = host.shards.get(&row.decky).map(|shard| shard.row.revision);
-            told == Some(*revision)
+        batch.mark_host_changed(id);
+        let is_new = |row: &ShardRow| !host.shards.contains_key(&row.decky);
+        let has_trace = cause.is_some_and(|row| row.trace.is_some());
+        let needs_own_message = has_trace || !removed.is_empty() || put.iter().any(is_new);
+        // A second change of the same shard needs another revision.
+        let is_in_open_message = |row: &ShardRow| {
+            let shard = host.shards.get(&row.decky);
+            shard.map(|shard| shard.row.revision) == Some(*revision)
         };
-        if alone || put.iter().any(twice) {
-            batch.end_message();
+        if needs_own_message || put.iter().any(is_in_open_message) {
+            batch.close_message();
         }
         for mut row in put {
-            let message = batch.message(now, revision, cause, row.most_bytes());
+            let message = batch.message_for(now, revision, cause, row.max_json_bytes());
             (row.updated_at, row.revision) = (now, message.revision);
             let row = Arc::new(row);
-            let (shard, new) = insert_shard(&mut host.shards, &mut self.stats, Arc::clone(&row));
-            // Its agent may not list it for a long time already, and says so again only when asked: a failure must not
-            // outlast what failed.
-            host.inventory.wanted |= row.state == ShardState::TeardownFailed && !shard.listed;
-            message.updated.push(shard.record(&host.row, seen));
+            let (shard, is_new) = insert_shard(&mut host.shards, &mut self.stats, Arc::clone(&row));
+            // The agent may have stopped listing the decky long ago, and lists its deckies again only on
+            // request. Without a new inventory, the failed shard would stay on record forever.
+            host.inventory.is_requested |= row.state == ShardState::TeardownFailed && !shard.listed;
+            message
+                .updated
+                .push(shard.to_record(&host.row, inventory_seen_at));
             batch.changes.push(Change::Shard(row));
-            if new {
-                batch.tell(id);
+            if is_new {
+                batch.announce_host(id);
             }
         }
         for decky in removed {
-            let message = batch.message(now, revision, cause, decky.most_bytes());
+            let message = batch.message_for(now, revision, cause, decky.max_json_bytes());
             message.removed.push(RemovedShard {
                 host_uuid: id.clone(),
                 decky_id: decky.clone(),
                 revision: message.revision,
             });
             remove_shard(&mut host.shards, &mut self.stats, &decky);
-            batch.tell(id);
+            batch.announce_host(id);
             let host = id.clone();
             batch.changes.push(Change::ShardRemoved { host, decky });
         }
-        if alone {
-            batch.end_message();
+        if needs_own_message {
+            batch.close_message();
         }
-        self.beacons.shards_told(now);
+        self.idle_repeats.mark_published(Topic::Shards, now);
     }
 }

@@ -1,4 +1,6 @@
-//! Upper bounds of what records take as JSON.
+//! Upper bounds for the size of records as JSON.
+//!
+//! A bound is computed from the lengths of the texts, which is much cheaper than encoding the record.
 
 use scuttle_schemas::hosts::HostRecord;
 use scuttle_schemas::operations::OperationRecord;
@@ -7,81 +9,94 @@ use scuttle_schemas::{DeckyId, Labels, Services, Text};
 
 use crate::record::rows::{OutcomeRow, ShardRow};
 
-/// What the fields around the records of a message take, at the most.
-pub(crate) const ENVELOPE_BYTES: usize = 512;
+/// The largest total size of the records in a reply, in bytes. A NATS server accepts messages of up to
+/// 1 MiB. A page of a list that would be larger ends early, with `next` set.
+pub(crate) const MAX_REPLY_BYTES: usize = 1_000_000;
 
-/// The most bytes of an answer's records: a NATS server takes 1 MiB in one message. A page that would be larger
-/// ends early, and `next` is set.
-pub(crate) const ANSWER_BYTES: usize = 1_000_000;
+/// An upper bound for the fields around the records of a message, in bytes.
+pub(crate) const MAX_ENVELOPE_BYTES: usize = 512;
 
-/// What a text takes as JSON, at the most: a control character becomes `\u00XX`.
-fn text(text: &str) -> usize {
-    text.len() * 6 + 4
-}
+/// An upper bound for the size of a record as JSON.
+pub(crate) trait SizeBound {
+    /// The bound in bytes.
+    fn max_json_bytes(&self) -> usize;
 
-/// The most bytes that a record takes as JSON: an upper bound that is cheap to compute.
-pub(crate) trait Bounded {
-    fn most_bytes(&self) -> usize;
-
-    /// Whether it fits into what is left of `budget`, which it then is taken from.
-    fn fits(&self, budget: &mut usize) -> bool {
-        let left = budget.checked_sub(self.most_bytes());
-        *budget = left.unwrap_or(*budget);
+    /// Subtracts the bound from `free_bytes` and returns true, if there is enough left. Otherwise returns
+    /// false and changes nothing.
+    fn try_reserve(&self, free_bytes: &mut usize) -> bool {
+        let left = free_bytes.checked_sub(self.max_json_bytes());
+        *free_bytes = left.unwrap_or(*free_bytes);
         left.is_some()
     }
 }
 
-/// What a shard's record takes, beside its names.
-fn shard(services: &Services, labels: &Labels, error: Option<&Text>, ip: Option<&str>) -> usize {
-    let services: usize = services.iter().map(text).sum();
-    let labels = labels.as_map().iter();
-    let labels: usize = labels.map(|(key, value)| text(key) + text(value)).sum();
-    let error = error.map_or(0, |error| text(error.as_str()));
-    // Names take at most 64 bytes each and need no escapes; the rest is field names, times, numbers.
-    720 + services + labels + error + ip.map_or(0, text)
-}
-
-impl Bounded for ShardRow {
-    fn most_bytes(&self) -> usize {
+impl SizeBound for ShardRow {
+    fn max_json_bytes(&self) -> usize {
         let ip = self.ip.as_deref();
-        shard(&self.services, &self.labels, self.last_error.as_ref(), ip)
+        max_shard_bytes(&self.services, &self.labels, self.last_error.as_ref(), ip)
     }
 }
 
-impl Bounded for ShardRecord {
-    fn most_bytes(&self) -> usize {
+impl SizeBound for ShardRecord {
+    fn max_json_bytes(&self) -> usize {
         let ip = self.decky_ip.as_deref();
-        shard(&self.services, &self.labels, self.last_error.as_ref(), ip)
+        max_shard_bytes(&self.services, &self.labels, self.last_error.as_ref(), ip)
     }
 }
 
-impl Bounded for DeckyId {
-    fn most_bytes(&self) -> usize {
+/// Stands for the record of a removed shard.
+impl SizeBound for DeckyId {
+    fn max_json_bytes(&self) -> usize {
         256
     }
 }
 
-impl Bounded for HostRecord {
-    fn most_bytes(&self) -> usize {
-        let labels = self.labels.as_map().iter();
-        let labels: usize = labels.map(|(key, value)| text(key) + text(value)).sum();
-        let of = |field: &Option<Text>| field.as_ref().map_or(0, |field| text(field.as_str()));
-        let texts = of(&self.agent_version) + of(&self.inventory_error);
-        640 + labels + texts + self.address.as_deref().map_or(0, text)
+impl SizeBound for HostRecord {
+    fn max_json_bytes(&self) -> usize {
+        let texts = max_option_bytes(self.agent_version.as_ref())
+            + max_option_bytes(self.inventory_error.as_ref());
+        let address = self.address.as_deref().map_or(0, max_text_bytes);
+        640 + max_labels_bytes(&self.labels) + texts + address
     }
 }
 
-impl Bounded for OutcomeRow {
-    fn most_bytes(&self) -> usize {
-        let error = self.error.as_ref().map_or(0, |error| text(error.as_str()));
-        160 + error
+impl SizeBound for OutcomeRow {
+    fn max_json_bytes(&self) -> usize {
+        160 + max_option_bytes(self.error.as_ref())
     }
 }
 
-impl Bounded for OperationRecord {
-    fn most_bytes(&self) -> usize {
-        let error = self.error.as_ref().map_or(0, |error| text(error.as_str()));
-        let reason = self.reason.as_deref().map_or(0, text);
-        960 + error + reason + text(&self.requested_by)
+impl SizeBound for OperationRecord {
+    fn max_json_bytes(&self) -> usize {
+        let reason = self.reason.as_deref().map_or(0, max_text_bytes);
+        let error = max_option_bytes(self.error.as_ref());
+        960 + error + reason + max_text_bytes(&self.requested_by)
     }
+}
+
+/// A bound for a text: a control character becomes `\u00XX`.
+fn max_text_bytes(text: &str) -> usize {
+    text.len() * 6 + 4
+}
+
+fn max_option_bytes(text: Option<&Text>) -> usize {
+    text.map_or(0, |text| max_text_bytes(text.as_str()))
+}
+
+fn max_labels_bytes(labels: &Labels) -> usize {
+    let labels = labels.as_map().iter();
+    let bytes = labels.map(|(key, value)| max_text_bytes(key) + max_text_bytes(value));
+    bytes.sum()
+}
+
+fn max_shard_bytes(
+    services: &Services,
+    labels: &Labels,
+    error: Option<&Text>,
+    ip: Option<&str>,
+) -> usize {
+    let services: usize = services.iter().map(max_text_bytes).sum();
+    let ip = ip.map_or(0, max_text_bytes);
+    // A name has at most 64 bytes and needs no escapes. The rest is field names, times and numbers.
+    720 + services + max_labels_bytes(labels) + max_option_bytes(error) + ip
 }

@@ -1,59 +1,64 @@
-//! List cursors: where a page ended, as text that is opaque to clients and checked when it comes back.
+//! List cursors: where a page ended, as a text that clients send back unchanged.
+//!
+//! A cursor is decoded strictly: a text that this module did not encode is rejected.
+
+use std::str::FromStr;
 
 use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId, OperationId};
-use std::str::FromStr;
 
 const SHARDS: &str = "shards:";
 const HOSTS: &str = "hosts:";
 const OPERATIONS: &str = "operations:";
 
-fn refused() -> ErrorReply {
-    ErrorReply::new(
-        ErrorCode::BadRequest,
-        "after is not a cursor of this list: send the next of the page before, unchanged",
-    )
-}
-
-fn parse<T: FromStr>(text: &str) -> Result<T, ErrorReply> {
-    text.parse().map_err(|_| refused())
-}
-
-pub(crate) fn after_shard(host: &HostId, decky: &DeckyId) -> String {
+pub(crate) fn encode_shard(host: &HostId, decky: &DeckyId) -> String {
     format!("{SHARDS}{host}/{decky}")
 }
 
-pub(crate) fn shard(cursor: &str) -> Result<(HostId, DeckyId), ErrorReply> {
+pub(crate) fn decode_shard(cursor: &str) -> Result<(HostId, DeckyId), ErrorReply> {
     let pair = cursor
         .strip_prefix(SHARDS)
         .and_then(|pair| pair.split_once('/'));
-    let (host, decky) = pair.ok_or_else(refused)?;
+    let (host, decky) = pair.ok_or_else(invalid_cursor)?;
     Ok((parse(host)?, parse(decky)?))
 }
 
-pub(crate) fn after_host(host: &HostId) -> String {
+pub(crate) fn encode_host(host: &HostId) -> String {
     format!("{HOSTS}{host}")
 }
 
-pub(crate) fn host(cursor: &str) -> Result<HostId, ErrorReply> {
-    parse(cursor.strip_prefix(HOSTS).ok_or_else(refused)?)
+pub(crate) fn decode_host(cursor: &str) -> Result<HostId, ErrorReply> {
+    parse(cursor.strip_prefix(HOSTS).ok_or_else(invalid_cursor)?)
 }
 
-pub(crate) fn after_operation(operation: OperationId) -> String {
+pub(crate) fn encode_operation(operation: OperationId) -> String {
     format!("{OPERATIONS}{operation}")
 }
 
-pub(crate) fn operation(cursor: &str) -> Result<OperationId, ErrorReply> {
-    parse(cursor.strip_prefix(OPERATIONS).ok_or_else(refused)?)
+pub(crate) fn decode_operation(cursor: &str) -> Result<OperationId, ErrorReply> {
+    parse(cursor.strip_prefix(OPERATIONS).ok_or_else(invalid_cursor)?)
+}
+
+fn parse<T: FromStr>(text: &str) -> Result<T, ErrorReply> {
+    text.parse().map_err(|_| invalid_cursor())
+}
+
+fn invalid_cursor() -> ErrorReply {
+    ErrorReply::new(
+        ErrorCode::BadRequest,
+        "after is not a cursor of this list: send the next of the previous page unchanged",
+    )
 }
 
 #[cfg(test)]
 mod tests {
+    use super::{decode_host, decode_shard, encode_host, encode_shard};
+
     #[test]
-    fn a_cursor_comes_back_as_it_went_and_nothing_else_is_one() {
+    fn only_an_encoded_cursor_is_decoded() {
         let (host, decky) = ("worker-a".parse().unwrap(), "decky-03".parse().unwrap());
-        let cursor = super::after_shard(&host, &decky);
-        assert_eq!(super::shard(&cursor), Ok((host.clone(), decky)));
-        assert_eq!(super::host(&super::after_host(&host)), Ok(host));
+        let cursor = encode_shard(&host, &decky);
+        assert_eq!(decode_shard(&cursor), Ok((host.clone(), decky)));
+        assert_eq!(decode_host(&encode_host(&host)), Ok(host));
         for other in [
             "",
             "shards:",
@@ -63,7 +68,7 @@ mod tests {
             "0",
             "\u{0}",
         ] {
-            assert!(super::shard(other).is_err(), "{other:?}");
+            assert!(decode_shard(other).is_err(), "{other:?}");
         }
     }
 }

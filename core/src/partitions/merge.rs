@@ -1,4 +1,8 @@
-//! Pages of several partitions as one page of the whole swarm.
+//! Merging the pages of several partitions into one page of the whole swarm.
+//!
+//! The controller requests the same page from every partition. Each page is sorted and ends with a
+//! cursor if more records follow. The merged page must not go beyond the lowest of these cursors,
+//! because the partition with that cursor may have records that come next.
 
 use std::cmp::Reverse;
 
@@ -7,34 +11,116 @@ use scuttle_schemas::hosts::{HostRecord, HostsList};
 use scuttle_schemas::operations::{OperationRecord, OperationsList};
 use scuttle_schemas::shards::{ShardRecord, ShardsList};
 
-use crate::broadcast::size_bounds::{ANSWER_BYTES, Bounded};
+use crate::broadcast::size_bounds::{MAX_REPLY_BYTES, SizeBound};
 use crate::partitions::cursor;
 
-/// Merges pages, each in order and with where it ended if it was not the last, into one of at most `limit` records; and where
-/// that ended.
-fn merge<R: Bounded, K: Ord>(
+/// Merges one page of shards from each partition into one page of at most `limit` shards.
+///
+/// The first page must come from the partition that assigns the revisions of broadcasts, and it must have
+/// been requested before the others. Then every change that the other pages do not contain yet is
+/// broadcast under a higher revision than that of the first page. For this reason, the records of the
+/// other pages get the revision of the first page.
+///
+/// # Errors
+/// If the `next` of a page is not a valid cursor.
+pub fn merge_shards(pages: Vec<ShardsList>, limit: usize) -> Result<ShardsList, ErrorReply> {
+    let revision = pages.first().map_or(0, |page| page.revision);
+    let decode_page = |(index, page): (usize, ShardsList)| {
+        let next = page.next.as_deref();
+        let next = next.map(cursor::decode_shard).transpose()?;
+        let mut shards = page.shards;
+        if index > 0 {
+            for shard in &mut shards {
+                shard.revision = revision;
+            }
+        }
+        Ok((shards, next))
+    };
+    let pages = pages.into_iter().enumerate().map(decode_page);
+    let pages = pages.collect::<Result<_, ErrorReply>>()?;
+    let key = |shard: &ShardRecord| (shard.host_uuid.clone(), shard.decky_id.clone());
+    let (shards, next) = merge_pages(pages, key, limit);
+    Ok(ShardsList {
+        revision,
+        shards,
+        next: next.map(|(host, decky)| cursor::encode_shard(&host, &decky)),
+    })
+}
+
+/// Merges one page of hosts from each partition into one page of at most `limit` hosts.
+///
+/// The pages must be requested as for [`merge_shards`].
+///
+/// # Errors
+/// If the `next` of a page is not a valid cursor.
+pub fn merge_hosts(pages: Vec<HostsList>, limit: usize) -> Result<HostsList, ErrorReply> {
+    let revision = pages.first().map_or(0, |page| page.revision);
+    let decode_page = |page: HostsList| {
+        let next = page.next.as_deref();
+        Ok((page.hosts, next.map(cursor::decode_host).transpose()?))
+    };
+    let pages = pages.into_iter().map(decode_page);
+    let pages = pages.collect::<Result<_, ErrorReply>>()?;
+    let (hosts, next) = merge_pages(pages, |host: &HostRecord| host.host_uuid.clone(), limit);
+    Ok(HostsList {
+        revision,
+        hosts,
+        next: next.map(|host| cursor::encode_host(&host)),
+    })
+}
+
+/// Merges one page of operations from each partition into one page of at most `limit` operations, newest
+/// first.
+///
+/// The pages must be requested as for [`merge_shards`].
+///
+/// # Errors
+/// If the `next` of a page is not a valid cursor.
+pub fn merge_operations(
+    pages: Vec<OperationsList>,
+    limit: usize,
+) -> Result<OperationsList, ErrorReply> {
+    let revision = pages.first().map_or(0, |page| page.revision);
+    let decode_page = |page: OperationsList| {
+        let next = page.next.as_deref();
+        let next = next.map(cursor::decode_operation).transpose()?;
+        Ok((page.operations, next.map(Reverse)))
+    };
+    let pages = pages.into_iter().map(decode_page);
+    let pages = pages.collect::<Result<_, ErrorReply>>()?;
+    let key = |operation: &OperationRecord| Reverse(operation.operation_id);
+    let (operations, next) = merge_pages(pages, key, limit);
+    Ok(OperationsList {
+        revision,
+        operations,
+        next: next.map(|Reverse(id)| cursor::encode_operation(id)),
+    })
+}
+
+/// Merges pages into one of at most `limit` records. Each page is sorted by `key` and comes with the key
+/// where it ended, if it was not the last one. Returns the merged page, and where it ended.
+fn merge_pages<R: SizeBound, K: Ord>(
     pages: Vec<(Vec<R>, Option<K>)>,
     key: impl Fn(&R) -> K,
     limit: usize,
 ) -> (Vec<R>, Option<K>) {
-    let mut all = Vec::new();
+    let mut records = Vec::new();
     let mut end: Option<K> = None;
-    for (records, next) in pages {
-        all.extend(records);
-        // Beyond the first end, that partition may have more.
+    for (page, next) in pages {
+        records.extend(page);
         end = match (end, next) {
             (Some(end), Some(next)) => Some(end.min(next)),
             (end, next) => end.or(next),
         };
     }
-    all.sort_by_key(&key);
+    records.sort_by_key(&key);
     let mut merged: Vec<R> = Vec::new();
-    let mut room = ANSWER_BYTES;
-    for record in all {
+    let mut free_bytes = MAX_REPLY_BYTES;
+    for record in records {
         if end.as_ref().is_some_and(|end| key(&record) > *end) {
             break;
         }
-        if merged.len() == limit || !record.fits(&mut room) {
+        if merged.len() == limit || !record.try_reserve(&mut free_bytes) {
             end = merged.last().map(&key);
             break;
         }
@@ -43,159 +129,85 @@ fn merge<R: Bounded, K: Ord>(
     (merged, end)
 }
 
-/// One page of all shards. The first is of the partition that numbers the broadcasts, and was asked for before the others: so
-/// whatever they do not contain yet is told under a higher revision than the first's, which their records get.
-///
-/// # Errors
-/// A page ends with what is no cursor.
-pub fn merge_shards(pages: Vec<ShardsList>, limit: usize) -> Result<ShardsList, ErrorReply> {
-    let revision = pages.first().map_or(0, |page| page.revision);
-    let page = |(number, page): (usize, ShardsList)| {
-        let next = page.next.as_deref().map(cursor::shard).transpose()?;
-        let mut shards = page.shards;
-        if number > 0 {
-            for shard in &mut shards {
-                shard.revision = revision;
-            }
-        }
-        Ok((shards, next))
-    };
-    let pages = pages.into_iter().enumerate().map(page);
-    let pages = pages.collect::<Result<_, ErrorReply>>()?;
-    let key = |shard: &ShardRecord| (shard.host_uuid.clone(), shard.decky_id.clone());
-    let (shards, next) = merge(pages, key, limit);
-    Ok(ShardsList {
-        revision,
-        shards,
-        next: next.map(|(host, decky)| cursor::after_shard(&host, &decky)),
-    })
-}
-
-/// One page of all hosts; as `merge_shards`.
-///
-/// # Errors
-/// A page ends with what is no cursor.
-pub fn merge_hosts(pages: Vec<HostsList>, limit: usize) -> Result<HostsList, ErrorReply> {
-    let revision = pages.first().map_or(0, |page| page.revision);
-    let page = |page: HostsList| {
-        let next = page.next.as_deref().map(cursor::host).transpose()?;
-        Ok((page.hosts, next))
-    };
-    let pages = pages
-        .into_iter()
-        .map(page)
-        .collect::<Result<_, ErrorReply>>()?;
-    let (hosts, next) = merge(pages, |host: &HostRecord| host.host_uuid.clone(), limit);
-    Ok(HostsList {
-        revision,
-        hosts,
-        next: next.map(|host| cursor::after_host(&host)),
-    })
-}
-
-/// One page of all operations, the newest first; as `merge_shards`.
-///
-/// # Errors
-/// A page ends with what is no cursor.
-pub fn merge_operations(
-    pages: Vec<OperationsList>,
-    limit: usize,
-) -> Result<OperationsList, ErrorReply> {
-    let revision = pages.first().map_or(0, |page| page.revision);
-    let page = |page: OperationsList| {
-        let next = page.next.as_deref().map(cursor::operation).transpose()?;
-        Ok((page.operations, next.map(Reverse)))
-    };
-    let pages = pages
-        .into_iter()
-        .map(page)
-        .collect::<Result<_, ErrorReply>>()?;
-    let key = |operation: &OperationRecord| Reverse(operation.operation_id);
-    let (operations, next) = merge(pages, key, limit);
-    Ok(OperationsList {
-        revision,
-        operations,
-        next: next.map(|Reverse(id)| cursor::after_operation(id)),
-    })
-}
-
 #[cfg(test)]
 mod tests {
     use scuttle_schemas::PageLimit;
     use scuttle_schemas::hosts::HostsListRequest;
     use scuttle_schemas::operations::OperationsListRequest;
-    use scuttle_schemas::shards::ShardsListRequest;
+    use scuttle_schemas::shards::{ShardsList, ShardsListRequest};
 
-    use super::{merge, merge_hosts, merge_operations, merge_shards};
+    use super::{merge_hosts, merge_operations, merge_pages, merge_shards};
     use crate::api::{Input, Reply};
-    use crate::broadcast::size_bounds::ANSWER_BYTES;
-    use crate::broadcast::size_bounds::Bounded;
-    use crate::tests::scenario::Scenario;
+    use crate::broadcast::size_bounds::{MAX_REPLY_BYTES, SizeBound};
+    use crate::tests::scenario::{Scenario, report};
 
-    /// A record, and how large it is.
+    /// A record with a key and a size in bytes.
     #[derive(Debug, PartialEq)]
     struct Item(u32, usize);
 
-    impl Bounded for Item {
-        fn most_bytes(&self) -> usize {
+    impl SizeBound for Item {
+        fn max_json_bytes(&self) -> usize {
             self.1
         }
     }
 
-    fn merged(pages: &[(&[u32], Option<u32>)], limit: usize) -> (Vec<u32>, Option<u32>) {
-        let page = |(records, next): &(&[u32], Option<u32>)| {
-            let records = records.iter().map(|key| Item(*key, 1)).collect();
+    fn merge_keys(pages: &[(&[u32], Option<u32>)], limit: usize) -> (Vec<u32>, Option<u32>) {
+        let page = |(keys, next): &(&[u32], Option<u32>)| {
+            let records = keys.iter().map(|key| Item(*key, 1)).collect();
             (records, *next)
         };
         let pages = pages.iter().map(page).collect();
-        let (records, next) = merge(pages, |item| item.0, limit);
+        let (records, next) = merge_pages(pages, |item| item.0, limit);
         (records.into_iter().map(|item| item.0).collect(), next)
     }
 
     #[test]
-    fn all_are_there_in_order() {
+    fn a_merged_page_has_all_records_in_order() {
         let pages: [(&[u32], _); 3] = [(&[2, 5], None), (&[], None), (&[1, 3, 9], None)];
-        assert_eq!(merged(&pages, 5), (vec![1, 2, 3, 5, 9], None));
-        assert_eq!(merged(&[], 5), (vec![], None));
+        assert_eq!(merge_keys(&pages, 5), (vec![1, 2, 3, 5, 9], None));
+        assert_eq!(merge_keys(&[], 5), (vec![], None));
     }
 
     #[test]
-    fn a_limit_ends_it_where_more_is_left() {
+    fn a_merged_page_ends_at_the_limit_if_more_records_follow() {
         let pages: [(&[u32], _); 2] = [(&[2, 5], None), (&[1, 3], None)];
-        assert_eq!(merged(&pages, 3), (vec![1, 2, 3], Some(3)));
-        assert_eq!(merged(&pages, 4), (vec![1, 2, 3, 5], None));
-        // Each page is full, and what the second has beyond it may come before what the first has.
+        assert_eq!(merge_keys(&pages, 3), (vec![1, 2, 3], Some(3)));
+        assert_eq!(merge_keys(&pages, 4), (vec![1, 2, 3, 5], None));
+        // Both pages are full. The second partition may have records between 3 and 9.
         let pages: [(&[u32], _); 2] = [(&[2, 9], Some(9)), (&[1, 3], Some(3))];
-        assert_eq!(merged(&pages, 2), (vec![1, 2], Some(2)));
+        assert_eq!(merge_keys(&pages, 2), (vec![1, 2], Some(2)));
     }
 
     #[test]
-    fn nothing_is_taken_from_beyond_the_first_end() {
-        // It looked at all up to 4 and found little that was wanted, or had no room for more.
+    fn a_merged_page_does_not_go_beyond_the_first_cursor() {
+        // The first partition has scanned its records up to 4.
         let pages: [(&[u32], _); 2] = [(&[2], Some(4)), (&[1, 4, 5, 6], Some(6))];
-        assert_eq!(merged(&pages, 9), (vec![1, 2, 4], Some(4)));
-        // Nothing at all: the next page begins there none the less.
+        assert_eq!(merge_keys(&pages, 9), (vec![1, 2, 4], Some(4)));
+        // An empty page has a cursor too: the next page begins there.
         let pages: [(&[u32], _); 2] = [(&[], Some(3)), (&[7], None)];
-        assert_eq!(merged(&pages, 9), (vec![], Some(3)));
+        assert_eq!(merge_keys(&pages, 9), (vec![], Some(3)));
     }
 
     #[test]
-    fn together_they_are_no_larger_than_one_may_be() {
-        let page = |keys: [u32; 2]| (keys.map(|key| Item(key, ANSWER_BYTES / 3)).into(), None);
-        let (records, next) = merge(vec![page([1, 4]), page([2, 3])], |item| item.0, 9);
+    fn a_merged_page_is_not_larger_than_a_reply_may_be() {
+        let page = |keys: [u32; 2]| {
+            let items = keys.map(|key| Item(key, MAX_REPLY_BYTES / 3));
+            (items.into(), None)
+        };
+        let (records, next) = merge_pages(vec![page([1, 4]), page([2, 3])], |item| item.0, 9);
         assert_eq!(records.len(), 3);
         assert_eq!(next, Some(3));
     }
 
     const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
 
-    /// Each host is taken for a partition of its own.
-    fn swarm() -> Scenario {
+    /// A swarm with three hosts. Each stands for a partition.
+    fn three_hosts() -> Scenario {
         let mut swarm = Scenario::new();
         for host in HOSTS {
             swarm.enroll(&format!("worker-{host}"), Some(host)).unwrap();
-            let (seen, _) = swarm.heartbeat(host, (7, 1), Some(&["a", "b", "c"]));
-            assert!(!seen.stale);
+            let (reply, _) = swarm.heartbeat(host, report(7, 1), Some(&["a", "b", "c"]));
+            assert!(!reply.stale);
         }
         for decky in ["b", "c", "a"] {
             for host in HOSTS {
@@ -206,81 +218,84 @@ mod tests {
         swarm
     }
 
-    fn limit(limit: usize) -> PageLimit {
+    fn page_limit(limit: usize) -> PageLimit {
         serde_json::from_value(limit.into()).expect("a limit")
     }
 
+    fn list_shards(swarm: &mut Scenario, request: ShardsListRequest) -> ShardsList {
+        match swarm.request(Input::ShardsList(request)).0 {
+            Reply::Shards(list) => list,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    /// Requests page after page with `next_page`, which adds a page's records to its own list and returns
+    /// the cursor for the next page.
+    fn read_all_pages(mut next_page: impl FnMut(Option<String>) -> Option<String>) {
+        let mut after = None;
+        loop {
+            after = next_page(after);
+            if after.is_none() {
+                return;
+            }
+        }
+    }
+
     #[test]
-    fn pages_of_merged_lists_are_the_whole_list() {
-        let mut swarm = swarm();
+    fn merged_pages_of_any_size_make_up_the_whole_list() {
+        let mut swarm = three_hosts();
         for size in 1..=10 {
             let (mut shards, mut operations, mut hosts) = (Vec::new(), Vec::new(), Vec::new());
-            let mut after = None;
-            loop {
-                let page = HOSTS.map(|host| {
+            read_all_pages(|after| {
+                let pages = HOSTS.map(|host| {
                     let request = ShardsListRequest {
                         host_uuid: Some(host.parse().unwrap()),
                         after: after.clone(),
-                        limit: limit(size),
+                        limit: page_limit(size),
                         ..ShardsListRequest::default()
                     };
-                    match swarm.ask(Input::ShardsList(request)).0 {
-                        Reply::Shards(list) => list,
-                        other => panic!("{other:?}"),
-                    }
+                    list_shards(&mut swarm, request)
                 });
-                let page = merge_shards(page.into(), size).expect("cursors");
+                let page = merge_shards(pages.into(), size).expect("cursors");
                 assert!(page.shards.len() <= size);
                 shards.extend(page.shards);
-                after = page.next;
-                if after.is_none() {
-                    break;
-                }
-            }
-            loop {
-                let page = HOSTS.map(|host| {
+                page.next
+            });
+            read_all_pages(|after| {
+                let pages = HOSTS.map(|host| {
                     let request = OperationsListRequest {
                         host_uuid: Some(host.parse().unwrap()),
                         after: after.clone(),
-                        limit: limit(size),
+                        limit: page_limit(size),
                         ..OperationsListRequest::default()
                     };
-                    match swarm.ask(Input::OperationsList(request)).0 {
+                    match swarm.request(Input::OperationsList(request)).0 {
                         Reply::Operations(list) => list,
                         other => panic!("{other:?}"),
                     }
                 });
-                let page = merge_operations(page.into(), size).expect("cursors");
+                let page = merge_operations(pages.into(), size).expect("cursors");
                 operations.extend(page.operations);
-                after = page.next;
-                if after.is_none() {
-                    break;
-                }
-            }
-            loop {
-                let page = HOSTS.map(|host| {
+                page.next
+            });
+            read_all_pages(|after| {
+                let pages = HOSTS.map(|host| {
                     let request = HostsListRequest {
                         host_uuid: Some(host.parse().unwrap()),
                         after: after.clone(),
-                        limit: limit(size),
+                        limit: page_limit(size),
                     };
-                    match swarm.ask(Input::HostsList(request)).0 {
+                    match swarm.request(Input::HostsList(request)).0 {
                         Reply::Hosts(list) => list,
                         other => panic!("{other:?}"),
                     }
                 });
-                let page = merge_hosts(page.into(), size).expect("cursors");
+                let page = merge_hosts(pages.into(), size).expect("cursors");
                 hosts.extend(page.hosts);
-                after = page.next;
-                if after.is_none() {
-                    break;
-                }
-            }
-            let shards = shards
-                .iter()
-                .map(|shard| (&shard.host_uuid, &shard.decky_id));
-            let shards: Vec<_> = shards
-                .map(|(host, decky)| format!("{host}{decky}"))
+                page.next
+            });
+            let shards: Vec<_> = (shards.iter())
+                .map(|shard| format!("{}{}", shard.host_uuid, shard.decky_id))
                 .collect();
             let all = [
                 "h1a", "h1b", "h1c", "h2a", "h2b", "h2c", "h3a", "h3b", "h3c",
@@ -288,25 +303,24 @@ mod tests {
             assert_eq!(shards, all);
             let hosts: Vec<_> = hosts.iter().map(|host| host.host_uuid.as_str()).collect();
             assert_eq!(hosts, HOSTS);
-            // The newest first.
-            let ids: Vec<_> = operations.iter().map(|one| one.operation_id).collect();
+            let ids: Vec<_> = operations.iter().map(|row| row.operation_id).collect();
             assert_eq!(ids.len(), 9);
-            assert!(ids.is_sorted_by(|one, other| one > other), "{ids:?}");
+            assert!(
+                ids.is_sorted_by(|one, other| one > other),
+                "the newest operation comes first: {ids:?}"
+            );
         }
     }
 
     #[test]
-    fn what_the_others_list_has_the_revision_of_the_first_page() {
-        let mut swarm = swarm();
+    fn records_of_other_partitions_get_the_revision_of_the_first_page() {
+        let mut swarm = three_hosts();
         let mut list = |host: &str| {
             let request = ShardsListRequest {
                 host_uuid: Some(host.parse().unwrap()),
                 ..ShardsListRequest::default()
             };
-            match swarm.ask(Input::ShardsList(request)).0 {
-                Reply::Shards(list) => list,
-                other => panic!("{other:?}"),
-            }
+            list_shards(&mut swarm, request)
         };
         let (mut first, other) = (list("h1"), list("h2"));
         let own: Vec<_> = first.shards.iter().map(|shard| shard.revision).collect();
@@ -319,12 +333,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_cursor_is_refused() {
-        let mut swarm = swarm();
-        let Reply::Shards(mut list) = swarm.ask(Input::ShardsList(ShardsListRequest::default())).0
-        else {
-            panic!("no list");
-        };
+    fn a_page_with_an_invalid_cursor_is_rejected() {
+        let mut swarm = three_hosts();
+        let mut list = list_shards(&mut swarm, ShardsListRequest::default());
         list.next = Some("hosts:h1".to_owned());
         merge_shards(vec![list], 9).expect_err("the cursor of another list");
     }

@@ -1,4 +1,4 @@
-//! Durable changes: what the journal holds, and how a start gets the state back from it.
+//! Durable changes, which the journal stores. How a start applies them is in `state::replay`.
 
 use std::sync::Arc;
 
@@ -7,33 +7,34 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::rows::{HostRow, KeyId, KeyRow, Meta, OperationRow, ShardRow};
 
-/// One durable change: a whole row to put, or one to remove. The rows that a change shares with the
-/// state are never written to again: who changes one makes another.
+/// One durable change: a whole row to put, or one to remove.
+///
+/// A row that a change shares with the state is immutable: a later change makes a new row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
-    /// Put the swarm's own row.
+    /// Puts the row that exists once per partition.
     Meta(Meta),
-    /// Put a host.
+    /// Puts a host.
     Host(Box<HostRow>),
-    /// Put a shard.
+    /// Puts a shard.
     Shard(Arc<ShardRow>),
-    /// Remove a shard.
+    /// Removes a shard.
     ShardRemoved {
         /// The host.
         host: HostId,
         /// The decky.
         decky: DeckyId,
     },
-    /// Put an operation.
+    /// Puts an operation.
     Operation(Arc<OperationRow>),
-    /// Remove an operation.
+    /// Removes an operation.
     OperationRemoved {
         /// The operation.
         id: OperationId,
     },
-    /// Put an idempotency key.
+    /// Puts an idempotency key.
     Key(Box<KeyRow>),
-    /// Remove an idempotency key.
+    /// Removes an idempotency key.
     KeyRemoved {
         /// The key.
         id: KeyId,

@@ -1,17 +1,19 @@
-//! Operations: which state follows which, and the record as operators see it.
+//! What an operation's row knows about itself: its next timer, its outcomes, and its record on the wire.
 
 use scuttle_schemas::operations::{
     OperationKind, OperationRecord, OperationState, OutcomeCounts, ShardOutcome, WaitingFor,
 };
 use scuttle_schemas::{DeckyId, Text, Timestamp};
 
-use crate::record::operation_state::{Event, is_open, next_state};
+use crate::record::operation_state::{IllegalTransition, OperationEvent, is_open, next_state};
 use crate::record::rows::{OperationRow, OutcomeRow};
 
 impl OperationRow {
-    /// When it next needs a `Tick`. A cancelled one is withdrawn again and again until its deadline: its
-    /// agent may have been away, with the command in its queue.
-    pub(crate) fn wakes_at(&self) -> Option<Timestamp> {
+    /// Returns when the operation needs its next `Tick`.
+    ///
+    /// The cancel command of a cancelled operation is repeated until the deadline, because the agent may
+    /// have been offline with the teardown command already in its queue.
+    pub(crate) fn next_wake_at(&self) -> Option<Timestamp> {
         match self.state {
             OperationState::Queued => Some(self.next_attempt_at.min(self.deadline)),
             OperationState::Running => Some(self.deadline),
@@ -22,14 +24,14 @@ impl OperationRow {
         }
     }
 
-    /// Takes an event, if this state provides for it.
-    pub(crate) fn take(
+    /// Changes the state by an event, and records when the operation started or ended.
+    pub(crate) fn transition(
         &mut self,
-        event: Event,
+        event: OperationEvent,
         now: Timestamp,
-    ) -> Result<(), crate::record::operation_state::IllegalTransition> {
+    ) -> Result<(), IllegalTransition> {
         self.state = next_state(self.state, event)?;
-        if event == Event::Started {
+        if event == OperationEvent::Started {
             self.started_at = Some(now);
         }
         if !is_open(self.state) {
@@ -38,21 +40,25 @@ impl OperationRow {
         Ok(())
     }
 
-    /// Notes what became of a decky; one that was not covered is added, so that operators read it.
-    pub(crate) fn note(&mut self, decky: &DeckyId, outcome: ShardOutcome, error: Option<Text>) {
-        match self
-            .outcomes
-            .binary_search_by(|outcome| outcome.decky.cmp(decky))
-        {
-            Ok(at) => {
-                self.outcomes[at].outcome = outcome;
-                self.outcomes[at].error = error;
+    /// Sets the outcome of a decky. A decky that the operation did not cover is added, so that operators
+    /// see it.
+    pub(crate) fn set_outcome(
+        &mut self,
+        decky: &DeckyId,
+        outcome: ShardOutcome,
+        error: Option<Text>,
+    ) {
+        match self.outcomes.binary_search_by(|row| row.decky.cmp(decky)) {
+            Ok(index) => {
+                self.outcomes[index].outcome = outcome;
+                self.outcomes[index].error = error;
             }
-            Err(at) => {
+            Err(index) => {
+                let decky = decky.clone();
                 self.outcomes.insert(
-                    at,
+                    index,
                     OutcomeRow {
-                        decky: decky.clone(),
+                        decky,
                         outcome,
                         error,
                     },
@@ -61,8 +67,7 @@ impl OperationRow {
         }
     }
 
-    /// How many shards have which outcome.
-    pub(crate) fn counts(&self) -> OutcomeCounts {
+    fn count_outcomes(&self) -> OutcomeCounts {
         let mut counts = OutcomeCounts::default();
         for row in &self.outcomes {
             match row.outcome {
@@ -75,8 +80,8 @@ impl OperationRow {
         counts
     }
 
-    /// The record as lists and broadcasts show it.
-    pub(crate) fn record(&self, waiting_for: Option<WaitingFor>) -> OperationRecord {
+    /// Returns the record for lists and broadcasts, which omit the shards.
+    pub(crate) fn to_record(&self, waiting_for: Option<WaitingFor>) -> OperationRecord {
         OperationRecord {
             operation_id: self.id,
             kind: OperationKind::Teardown,
@@ -91,7 +96,7 @@ impl OperationRow {
             finished_at: self.finished_at,
             attempts: self.attempts,
             error: self.error.clone(),
-            counts: self.counts(),
+            counts: self.count_outcomes(),
             shards: None,
             waiting_for,
         }

@@ -1,57 +1,47 @@
-//! Operations: which state follows which.
+//! The states of an operation: which event leads from which state to which.
 
 use scuttle_schemas::operations::OperationState;
 
-/// Whether an operation in this state still waits for its end.
-pub(crate) fn is_open(state: OperationState) -> bool {
-    match state {
-        OperationState::Queued | OperationState::Running => true,
-        OperationState::Succeeded
-        | OperationState::Failed
-        | OperationState::TimedOut
-        | OperationState::Cancelled => false,
-    }
-}
-
-/// What can happen to an operation.
+/// Something that happens to an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Event {
-    /// Its agent is at work on it.
+pub(crate) enum OperationEvent {
+    /// The agent has started the operation.
     Started,
-    /// Its agent confirmed that every shard is gone.
+    /// The agent confirmed that every shard is gone.
     Succeeded,
-    /// Its agent reported an error.
+    /// The agent reported an error.
     Failed,
-    /// The deadline passed, and an inventory shows that every shard is gone.
-    FoundGone,
-    /// The deadline passed otherwise.
+    /// The deadline passed, and an inventory proves that every shard is gone.
+    ProvenGone,
+    /// The deadline passed without that proof.
     Expired,
-    /// An operator withdrew it.
+    /// An operator cancelled the operation.
     Cancelled,
-    /// An operator took its host out of the swarm.
+    /// An operator decommissioned the operation's host by force.
     Decommissioned,
 }
 
-/// An event that an operation's state does not provide for.
+/// An event that is not possible in the operation's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("an operation that is {state:?} cannot take {event:?}")]
+#[error("an operation in state {state:?} cannot change by {event:?}")]
 pub(crate) struct IllegalTransition {
     state: OperationState,
-    event: Event,
+    event: OperationEvent,
 }
 
-/// The state after an event.
+/// Returns the state after an event.
 ///
-/// A result counts whatever came before, except after another result: `timed_out` and `cancelled` say
-/// what the controller knew, and an agent that acted all the same knows better.
+/// A result counts in every state except after another result. `timed_out` and `cancelled` only say what
+/// the controller knew; the agent knows what was really done.
 pub(crate) fn next_state(
     state: OperationState,
-    event: Event,
+    event: OperationEvent,
 ) -> Result<OperationState, IllegalTransition> {
+    use OperationEvent as Event;
     use OperationState::{Cancelled, Failed, Queued, Running, Succeeded, TimedOut};
     match (state, event) {
         (Queued, Event::Started) => Ok(Running),
-        (Queued | Running, Event::FoundGone)
+        (Queued | Running, Event::ProvenGone)
         | (Queued | Running | TimedOut | Cancelled, Event::Succeeded) => Ok(Succeeded),
         (Queued | Running | TimedOut | Cancelled, Event::Failed)
         | (Queued | Running, Event::Decommissioned) => Ok(Failed),
@@ -64,8 +54,19 @@ pub(crate) fn next_state(
         | (Succeeded | Failed, Event::Succeeded | Event::Failed)
         | (
             Succeeded | Failed | TimedOut | Cancelled,
-            Event::FoundGone | Event::Expired | Event::Decommissioned,
+            Event::ProvenGone | Event::Expired | Event::Decommissioned,
         ) => Err(IllegalTransition { state, event }),
+    }
+}
+
+/// Whether an operation in this state has not ended yet.
+pub(crate) fn is_open(state: OperationState) -> bool {
+    match state {
+        OperationState::Queued | OperationState::Running => true,
+        OperationState::Succeeded
+        | OperationState::Failed
+        | OperationState::TimedOut
+        | OperationState::Cancelled => false,
     }
 }
 
@@ -75,12 +76,12 @@ mod tests {
         Cancelled, Failed, Queued, Running, Succeeded, TimedOut,
     };
 
-    use super::{Event, next_state};
+    use super::{OperationEvent, next_state};
 
     /// The protocol's table of operation states, row by row.
     #[test]
-    fn operations_go_on_as_the_protocol_says() {
-        for (state, goes_on_to) in [
+    fn an_operation_changes_state_as_the_protocol_says() {
+        for (state, expected) in [
             (
                 Queued,
                 vec![
@@ -97,19 +98,19 @@ mod tests {
             (Cancelled, vec![Succeeded, Failed]),
         ] {
             let events = [
-                Event::Started,
-                Event::Succeeded,
-                Event::Failed,
-                Event::FoundGone,
-                Event::Expired,
-                Event::Cancelled,
-                Event::Decommissioned,
+                OperationEvent::Started,
+                OperationEvent::Succeeded,
+                OperationEvent::Failed,
+                OperationEvent::ProvenGone,
+                OperationEvent::Expired,
+                OperationEvent::Cancelled,
+                OperationEvent::Decommissioned,
             ];
             let reached: Vec<_> = events
                 .into_iter()
                 .filter_map(|event| next_state(state, event).ok())
                 .collect();
-            assert_eq!(reached, goes_on_to, "from {state:?}");
+            assert_eq!(reached, expected, "from {state:?}");
         }
     }
 }

@@ -1,5 +1,6 @@
-//! Going back to a backup: what the record says stays as it was, but no subscriber may take it for older than what it
-//! knows. So every revision rises above all that can have been told since the backup was made.
+//! Restoring a backup: the records stay as they were, but every revision rises above all revisions that
+//! can have been broadcast since the backup was made. Otherwise a subscriber would take a restored
+//! record for older than the one that it already has.
 
 use std::sync::Arc;
 
@@ -8,35 +9,39 @@ use scuttle_schemas::Timestamp;
 use crate::record::change::Change;
 use crate::record::rows::{Meta, Revisions, ShardRow};
 
-/// Revisions for each millisecond since 1970 that a restored record begins at. Not a sum on what the backup has alone:
-/// that would come out the same when one backup is restored twice, and below what was told in between. No controller
-/// tells a thousand messages in each millisecond, and in JSON a number is exact (up to 2^53) until the year 2248.
-const PER_MILLISECOND: u64 = 1 << 10;
+/// A restored record's revisions begin at this number times the milliseconds since 1970.
+///
+/// The clock is used because a value computed from the backup alone would be the same for two restores
+/// of one backup, and so lower than what was broadcast in between. No controller sends a thousand
+/// broadcasts in a millisecond. The product stays below 2^53, the largest integer that JSON readers
+/// represent exactly, until the year 2248.
+const REVISIONS_PER_MS: u64 = 1 << 10;
 
-/// What the revisions rise by at the least, should the clock be behind: more messages than any controller tells
+/// The smallest increase of a revision, in case the clock is behind. More than any controller sends
 /// between a backup and its restore.
-const LEAST: u64 = 1 << 40;
+const MIN_INCREASE: u64 = 1 << 40;
 
-/// Where the revisions of a restored record begin.
+/// The revisions at which a restored record begins.
 #[derive(Debug, Clone, Copy)]
 pub struct RaisedRevisions(Revisions);
 
 impl RaisedRevisions {
-    /// For a record whose last revisions are `last`, restored `now`.
+    /// Computes the revisions for a record with the last revisions `last` that is restored at `now`.
     pub fn new(last: Revisions, now: Timestamp) -> Self {
-        let clock = now.as_millis().unsigned_abs() * PER_MILLISECOND;
-        let raised = |last: u64| last.saturating_add(LEAST).max(clock);
+        let clock = now.as_millis().unsigned_abs() * REVISIONS_PER_MS;
+        let raise = |last: u64| last.saturating_add(MIN_INCREASE).max(clock);
         Self(Revisions {
-            shards: raised(last.shards),
-            hosts: raised(last.hosts),
-            operations: raised(last.operations),
+            shards: raise(last.shards),
+            hosts: raise(last.hosts),
+            operations: raise(last.operations),
         })
     }
 
-    /// A stored change as it is restored: every shard as if one message had told them all.
+    /// Returns the change as it is restored: every shard gets the same revision, as if one message had
+    /// announced all of them.
     ///
-    /// What is only compared with its own kind stays: `registered` and `covers_until` say which deployment an operation
-    /// was accepted for, and whatever is registered or accepted from now on comes after all of them.
+    /// `registered` and `covers_until` stay. They are only compared with each other, and everything that
+    /// is registered or accepted after the restore gets a higher value than all of them.
     #[must_use]
     pub fn apply_to(&self, change: Change) -> Change {
         match change {
@@ -60,96 +65,100 @@ impl RaisedRevisions {
 
 #[cfg(test)]
 mod tests {
+    use scuttle_schemas::Timestamp;
     use scuttle_schemas::operations::OperationState;
 
-    use super::{Change, LEAST, RaisedRevisions};
-    use crate::tests::scenario::Scenario;
+    use super::{Change, MIN_INCREASE, RaisedRevisions};
+    use crate::tests::scenario::{Scenario, report};
 
-    /// Goes back to a backup, and starts.
+    /// Replaces the journal by the restored backup, and starts a process from it.
     fn restore(swarm: &mut Scenario, backup: &[Change]) {
-        let last = |change: &_| match change {
+        let revisions = |change: &_| match change {
             Change::Meta(meta) => Some(meta.revisions),
             _ => None,
         };
-        let last = backup.iter().rev().find_map(last).expect("the swarm's row");
+        let last = backup.iter().rev().find_map(revisions).expect("a meta row");
         let raised = RaisedRevisions::new(last, swarm.now);
         let restored = backup.iter().map(|change| raised.apply_to(change.clone()));
         swarm.journal = restored.collect();
-        swarm.crash();
+        swarm.crash_and_restart();
     }
 
-    /// A host with `a` and `b`, `a` being torn down: what a backup has. Since then `a` is gone and `c` has come.
-    fn gone_on() -> (Scenario, Vec<Change>) {
+    /// Returns a swarm and a backup that is older. The backup has a host with `a` and `b`, and an open
+    /// operation on `a`. Since then, `a` was removed and `c` was deployed.
+    fn swarm_ahead_of_backup() -> (Scenario, Vec<Change>) {
         let mut swarm = Scenario::new();
         swarm.enroll("worker-h", Some("h")).expect("new");
-        swarm.heartbeat("h", (7, 1), Some(&["a", "b"]));
+        swarm.heartbeat("h", report(7, 1), Some(&["a", "b"]));
         let (accepted, _) = swarm.teardown("h", Some("a")).expect("accepted");
         let backup = swarm.journal.clone();
-        swarm.after_ms(1000);
-        swarm.result("h", (7, 2), accepted.operation_id, None, &[("a", None)]);
-        swarm.heartbeat("h", (7, 3), Some(&["b", "c"]));
+        swarm.advance_ms(1000);
+        let removed = [("a", None)];
+        swarm.report_result("h", report(7, 2), accepted.operation_id, None, &removed);
+        swarm.heartbeat("h", report(7, 3), Some(&["b", "c"]));
         (swarm, backup)
     }
 
     #[test]
-    fn every_record_is_newer_than_all_that_was_told() {
-        let (mut swarm, backup) = gone_on();
-        let mut told = swarm.state.meta.revisions;
-        // The same backup twice: what is told in between counts too.
+    fn every_restored_record_is_newer_than_all_earlier_broadcasts() {
+        let (mut swarm, backup) = swarm_ahead_of_backup();
+        let mut last = swarm.state.meta.revisions;
+        // The same backup is restored twice: what was broadcast in between counts too.
         for _ in 0..2 {
-            swarm.after_ms(1000);
+            swarm.advance_ms(1000);
             restore(&mut swarm, &backup);
             let shards = swarm.shards("h");
             let names: Vec<_> = shards.iter().map(|shard| shard.decky_id.as_str()).collect();
             assert_eq!(names, ["a", "b"]);
-            assert!(shards.iter().all(|shard| shard.revision > told.shards));
+            assert!(shards.iter().all(|shard| shard.revision > last.shards));
             let after = swarm.state.meta.revisions;
-            assert!(after.hosts > told.hosts && after.operations > told.operations);
-            swarm.heartbeat("h", (8, 1), Some(&["b", "c"]));
-            told = swarm.state.meta.revisions;
-            assert!(told.shards > after.shards);
+            assert!(after.hosts > last.hosts && after.operations > last.operations);
+            swarm.heartbeat("h", report(8, 1), Some(&["b", "c"]));
+            last = swarm.state.meta.revisions;
+            assert!(last.shards > after.shards);
         }
     }
 
     #[test]
-    fn a_clock_that_was_set_back_does_not_matter() {
-        let (mut swarm, backup) = gone_on();
-        let told = swarm.state.meta.revisions;
-        swarm.now = scuttle_schemas::Timestamp::from_millis(0);
+    fn revisions_rise_even_if_the_clock_was_set_back() {
+        let (mut swarm, backup) = swarm_ahead_of_backup();
+        let last = swarm.state.meta.revisions;
+        swarm.now = Timestamp::from_millis(0);
         restore(&mut swarm, &backup);
-        assert!(swarm.shards("h")[0].revision > told.shards + LEAST / 2);
+        assert!(swarm.shards("h")[0].revision > last.shards + MIN_INCREASE / 2);
     }
 
-    /// The agent answers the command from its ledger, and its inventory mends the rest.
+    /// The agent replies to the command from its ledger, and its inventory corrects the rest.
     #[test]
-    fn the_agents_bring_the_record_back_to_the_truth() {
-        let (mut swarm, backup) = gone_on();
+    fn agents_correct_a_restored_record() {
+        let (mut swarm, backup) = swarm_ahead_of_backup();
         let operation = *swarm.state.operations.keys().next().expect("one");
         restore(&mut swarm, &backup);
         assert_eq!(swarm.states("h"), "a:TearingDown b:Running");
-        // In either order; the result has its old number.
-        swarm.heartbeat("h", (7, 4), Some(&["b", "c"]));
-        swarm.result("h", (7, 2), operation, None, &[("a", None)]);
+        // The result keeps its old sequence number, and so arrives after a later report.
+        swarm.heartbeat("h", report(7, 4), Some(&["b", "c"]));
+        swarm.report_result("h", report(7, 2), operation, None, &[("a", None)]);
         assert_eq!(swarm.operation(operation).state, OperationState::Succeeded);
         assert_eq!(swarm.states("h"), "b:Running c:Running");
     }
 
-    /// A decky that was deployed anew before the restore is not lost by the old operation's result.
+    /// `a` was deployed again before the restore, and the result of the old operation removes it from the
+    /// record. The next inventory brings it back.
     #[test]
-    fn what_was_deployed_anew_meanwhile_is_found_again() {
-        let (mut swarm, backup) = gone_on();
+    fn a_decky_that_was_deployed_again_before_a_restore_is_registered_again() {
+        let (mut swarm, backup) = swarm_ahead_of_backup();
         let operation = *swarm.state.operations.keys().next().expect("one");
-        swarm.heartbeat("h", (7, 4), Some(&["a", "b"]));
+        swarm.heartbeat("h", report(7, 4), Some(&["a", "b"]));
         restore(&mut swarm, &backup);
-        swarm.heartbeat("h", (7, 5), Some(&["a", "b"]));
-        swarm.result("h", (7, 2), operation, None, &[("a", None)]);
+        swarm.heartbeat("h", report(7, 5), Some(&["a", "b"]));
+        swarm.report_result("h", report(7, 2), operation, None, &[("a", None)]);
         assert_eq!(swarm.states("h"), "b:Running");
-        let (answer, _) = swarm.heartbeat("h", (7, 6), None);
+        let (reply, _) = swarm.heartbeat("h", report(7, 6), None);
         assert!(
-            answer.send_inventory,
-            "an old result came after the inventory"
+            reply.send_inventory,
+            "an older result arrived after the inventory"
         );
-        swarm.heartbeat("h", (7, 7), Some(&["a", "b"]));
+        swarm.heartbeat("h", report(7, 7), Some(&["a", "b"]));
         assert_eq!(swarm.states("h"), "a:Running b:Running");
     }
 }

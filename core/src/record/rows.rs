@@ -1,6 +1,7 @@
-//! The rows that are kept on disk: the durable part of the state, as the store encodes it.
+//! The rows that are stored on disk: the durable part of the state, as the store encodes it.
 //!
-//! Times are stored as milliseconds since 1970. The order of fields and variants is the format.
+//! Times are stored as milliseconds since 1970. The order of fields and variants is the storage format:
+//! do not reorder them.
 
 use std::sync::Arc;
 
@@ -14,10 +15,10 @@ use scuttle_schemas::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// A W3C trace context, passed on as it came.
+/// A W3C trace context, passed on unchanged.
 pub type Trace = Arc<str>;
 
-/// The last revision told on each broadcast subject.
+/// The last revision of each broadcast subject.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revisions {
     /// `shards.updated`.
@@ -28,17 +29,17 @@ pub struct Revisions {
     pub operations: u64,
 }
 
-/// What the whole swarm has once.
+/// The row that exists once per partition.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
-    /// This start's `controller_epoch`.
+    /// The `controller_epoch` since the last start or takeover.
     pub epoch: u64,
-    /// The last revisions told.
+    /// The last revisions.
     pub revisions: Revisions,
 }
 
 impl Meta {
-    /// Of two parts of a swarm together: the higher of each.
+    /// Merges the rows of two partitions: takes the higher epoch and the higher of each revision.
     #[must_use]
     pub fn merge(self, other: Self) -> Self {
         let (one, two) = (self.revisions, other.revisions);
@@ -53,42 +54,43 @@ impl Meta {
     }
 }
 
-/// Which of an agent's observations something is: by boot, then by number.
+/// Identifies one report of an agent. A later report compares greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ReportId {
     /// The agent's boot.
     pub boot: BootId,
-    /// That boot's number.
+    /// The number of the report within that boot.
     pub sequence: u64,
 }
 
 /// One host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRow {
-    /// The host.
+    /// The host's id.
     pub host: HostId,
-    /// Its name.
+    /// The host's name.
     pub name: HostName,
-    /// Where it is, in the operator's words.
+    /// The host's address, as an operator wrote it.
     pub address: Option<String>,
-    /// Its labels.
+    /// The host's labels.
     pub labels: Labels,
-    /// Whether its agent is heard.
+    /// Whether heartbeats arrive from the host's agent.
     pub status: HostStatus,
-    /// When it was enrolled.
+    /// When the host was enrolled.
     #[serde(with = "millis")]
     pub enrolled_at: Timestamp,
-    /// When its agent was last heard. In memory this runs ahead of the disk.
+    /// When the last heartbeat arrived. The value in memory is newer than the stored one: a heartbeat
+    /// that changes nothing else writes nothing.
     #[serde(with = "optional_millis")]
     pub last_heartbeat: Option<Timestamp>,
-    /// Milliseconds between its agent's heartbeats.
+    /// Milliseconds between the agent's heartbeats.
     pub interval_ms: u32,
-    /// Its agent's version.
+    /// The agent's version.
     pub agent_version: Option<Text>,
-    /// Why its agent cannot read its inventory, if it said so last.
+    /// Why the agent could not read its inventory at the last heartbeat.
     pub inventory_error: Option<Text>,
-    /// The last report applied. In memory this runs ahead of the disk, but is written with every
-    /// durable change of the host.
+    /// The last report that was applied. The value in memory may be newer than the stored one, but every
+    /// durable change of the host stores it.
     pub applied: Option<ReportId>,
 }
 
@@ -99,118 +101,138 @@ pub struct ShardRow {
     pub host: HostId,
     /// The decky.
     pub decky: DeckyId,
-    /// Its address.
+    /// The decky's IP address.
     pub ip: Option<String>,
-    /// Its services.
+    /// The decky's services.
     pub services: Services,
-    /// Its labels.
+    /// The decky's labels.
     pub labels: Labels,
-    /// Its state.
+    /// The shard's state.
     pub state: ShardState,
-    /// What its agent last reported: what it goes back to when its operation is cancelled.
+    /// The state that the agent last reported, to which the shard returns when its operation is
+    /// cancelled.
     pub reported: ReportedState,
-    /// Why it is not as it should be.
+    /// Why the shard is degraded, or why its teardown failed.
     pub last_error: Option<Text>,
-    /// The operation that last took hold of it.
+    /// The operation that last took the shard over.
     pub operation: Option<OperationId>,
-    /// When its agent last reported it, as far as this row was written since.
+    /// When the agent last listed the shard, as of the last time that this row was stored.
     #[serde(with = "millis")]
     pub last_seen: Timestamp,
-    /// When this row changed.
+    /// When this row last changed.
     #[serde(with = "millis")]
     pub updated_at: Timestamp,
-    /// The `shards.updated` message that told this row.
+    /// The revision of the `shards.updated` message that announced this row.
     pub revision: u64,
-    /// The `shards.updated` message that told its registration: which deployment this is.
+    /// The revision of the `shards.updated` message that announced the shard's registration. Tells one
+    /// deployment of a decky from the next.
     pub registered: u64,
 }
 
-/// One operation: also the outbox, since an open one knows when its command is due.
+impl ShardRow {
+    /// Turns the row into that of a shard that its agent no longer reports.
+    pub(crate) fn into_unreported(self) -> Self {
+        Self {
+            state: ShardState::Degraded,
+            last_error: Some(Text::from(NOT_REPORTED)),
+            ..self
+        }
+    }
+}
+
+/// The error of a shard that its agent no longer reports.
+const NOT_REPORTED: &str = "not reported by its agent";
+
+/// One operation.
+///
+/// The open operations are also the outbox: each knows when its command is due, so no separate queue
+/// has to be stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationRow {
-    /// The operation.
+    /// The operation's id.
     pub id: OperationId,
     /// The host.
     pub host: HostId,
-    /// The host's name at the acceptance.
+    /// The host's name when the operation was accepted.
     pub host_name: HostName,
-    /// The decky; none: the whole host.
+    /// The decky, or `None` for the whole host.
     pub decky: Option<DeckyId>,
-    /// How far it is.
+    /// The operation's state.
     pub state: OperationState,
-    /// Who asked.
+    /// The user who requested the operation.
     pub requested_by: String,
-    /// Why, in the operator's words.
+    /// The reason that the requester gave.
     pub reason: Option<String>,
-    /// When it was accepted.
+    /// When the operation was accepted.
     #[serde(with = "millis")]
     pub accepted_at: Timestamp,
-    /// When it is given up.
+    /// When the operation times out.
     #[serde(with = "millis")]
     pub deadline: Timestamp,
-    /// When its agent said that it started.
+    /// When the agent reported that it has started the operation.
     #[serde(with = "optional_millis")]
     pub started_at: Option<Timestamp>,
-    /// When it ended.
+    /// When the operation ended.
     #[serde(with = "optional_millis")]
     pub finished_at: Option<Timestamp>,
     /// How many times the command was sent.
     pub attempts: u32,
-    /// How many of those since the agent was last known to have come back: what the backoff grows by.
+    /// How many times the command was sent since the agent last came back. The retry delay grows with
+    /// this number.
     pub unanswered: u32,
-    /// When the command is sent again, while queued; when its withdrawal is, while cancelled.
+    /// When the teardown command (while queued) or the cancel command (while cancelled) is sent next.
     #[serde(with = "millis")]
     pub next_attempt_at: Timestamp,
-    /// Why it failed.
+    /// Why the operation failed.
     pub error: Option<Text>,
-    /// The last `shards.updated` revision before the acceptance: what was registered later is another
-    /// deployment, and not covered.
+    /// The last `shards.updated` revision before the operation was accepted. A shard that was registered
+    /// later is another deployment, which the operation does not cover.
     pub covers_until: u64,
-    /// The shards it covers, by decky, and what became of each.
+    /// The shards that the operation covers and their outcomes, sorted by decky.
     pub outcomes: Vec<OutcomeRow>,
     /// The request's trace context.
     pub trace: Option<Trace>,
 }
 
-/// What became of one shard.
+/// The outcome of an operation for one shard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeRow {
     /// The decky.
     pub decky: DeckyId,
-    /// What became of it.
+    /// The outcome.
     pub outcome: ShardOutcome,
-    /// Why it failed.
+    /// Why the teardown of this shard failed.
     pub error: Option<Text>,
 }
 
-/// Which request an idempotency key stands for: keys are each requester's own.
+/// Identifies an idempotency key. Two requesters may use the same key for different requests.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct KeyId {
-    /// Who asked.
+    /// The user who sent the request.
     pub requester: String,
     /// The key.
     pub key: String,
 }
 
-/// A request that came with an idempotency key, and how it was answered.
+/// A teardown request that came with an idempotency key, and the reply to it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRow {
     /// The key.
     pub id: KeyId,
-    /// A hash over the request.
+    /// A hash of the request.
     pub request: Uuid,
-    /// When it was answered.
+    /// When the request was accepted.
     #[serde(with = "millis")]
     pub answered_at: Timestamp,
-    /// The operation: a new one, or the open one that covered the target.
+    /// The new operation, or the open operation that already covered the target.
     pub operation: OperationId,
-    /// That one was open already.
+    /// Whether that operation was already open.
     pub joined: bool,
     /// The host.
     pub host: HostId,
-    /// Its name.
+    /// The host's name.
     pub host_name: HostName,
-    /// The operation's decky; none: the whole host.
+    /// The operation's decky, or `None` for the whole host.
     pub decky: Option<DeckyId>,
     /// How many shards the operation covers.
     pub shards: u32,
@@ -219,24 +241,13 @@ pub struct KeyRow {
     pub deadline: Timestamp,
 }
 
-const NOT_REPORTED: &str = "not reported by its agent";
-
-/// The row of a shard that its agent no longer reports.
-pub(crate) fn not_reported(row: ShardRow) -> ShardRow {
-    ShardRow {
-        state: ShardState::Degraded,
-        last_error: Some(Text::from(NOT_REPORTED)),
-        ..row
-    }
-}
-
 mod millis {
     use scuttle_schemas::Timestamp;
     use serde::{Deserialize, Deserializer, Serializer};
 
     #[allow(
         clippy::trivially_copy_pass_by_ref,
-        reason = "the signature that serde calls"
+        reason = "serde requires this signature"
     )]
     pub(super) fn serialize<S: Serializer>(at: &Timestamp, to: S) -> Result<S::Ok, S::Error> {
         to.serialize_i64(at.as_millis())
@@ -251,7 +262,7 @@ mod optional_millis {
     use scuttle_schemas::Timestamp;
     use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
-    #[allow(clippy::ref_option, reason = "the signature that serde calls")]
+    #[allow(clippy::ref_option, reason = "serde requires this signature")]
     pub(super) fn serialize<S: Serializer>(
         at: &Option<Timestamp>,
         to: S,

@@ -1,44 +1,44 @@
-//! `agent.<host_uuid>.heartbeat`: a host is alive, and perhaps says what it sees.
+//! `agent.<host_uuid>.heartbeat`: a host is online, and may report its inventory.
 
 use scuttle_schemas::agents::{Heartbeat, HeartbeatAccepted};
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::{ErrorCode, ErrorReply, HostId, Timestamp};
 
-use crate::errors::decommissioned;
+use crate::errors::{host_decommissioned, host_not_found};
 use crate::record::rows::{HostRow, ReportId};
 use crate::state::State;
 use crate::state::inventory::Inventory;
 
 impl State {
-    /// Takes a heartbeat in. One that left before what was already applied changes nothing; one that
-    /// changes nothing durable writes nothing.
-    pub(crate) fn heartbeat(
+    /// Applies a heartbeat.
+    ///
+    /// A heartbeat that is older than the last applied report changes nothing. A heartbeat that changes
+    /// nothing durable stores nothing.
+    pub(crate) fn apply_heartbeat(
         &mut self,
         now: Timestamp,
         from: &HostId,
         heartbeat: Heartbeat,
     ) -> Result<HeartbeatAccepted, ErrorReply> {
         let Some(host) = self.hosts.get_mut(from) else {
-            return Err(ErrorReply::new(
-                ErrorCode::HostNotFound,
-                format!("host {from} was never enrolled"),
-            ));
+            return Err(host_not_found(from));
         };
-        if !host.living() {
-            return Err(decommissioned(from));
+        if !host.is_active() {
+            return Err(host_decommissioned(from));
         }
-        let paged = heartbeat.pages > 1;
-        if heartbeat.page > heartbeat.pages || (paged && heartbeat.shards.is_none()) {
+        let is_paged = heartbeat.pages > 1;
+        if heartbeat.page > heartbeat.pages || (is_paged && heartbeat.shards.is_none()) {
             return Err(ErrorReply::new(
                 ErrorCode::BadRequest,
-                "page is not one of pages",
+                "page must be at most pages, and every page must have shards",
             ));
         }
         let report = ReportId {
             boot: heartbeat.boot_id,
             sequence: heartbeat.sequence,
         };
-        if host.row.applied.is_some_and(|applied| report < applied) {
+        let applied = host.row.applied;
+        if applied.is_some_and(|applied| report < applied) {
             self.stats.events.stale_reports += 1;
             return Ok(HeartbeatAccepted {
                 accepted: true,
@@ -46,38 +46,36 @@ impl State {
                 stale: true,
             });
         }
-        let repeated = host.row.applied == Some(report);
-        let restarted = host
-            .row
-            .applied
-            .is_some_and(|applied| applied.boot != report.boot);
-        let back = !host.met || restarted || host.row.status != HostStatus::Online;
-        let heard_before = host.row.last_heartbeat;
+        let is_repeat = applied == Some(report);
+        let has_restarted = applied.is_some_and(|applied| applied.boot != report.boot);
+        let is_back =
+            !host.seen_since_start || has_restarted || host.row.status != HostStatus::Online;
+        let heartbeat_before = host.row.last_heartbeat;
 
         host.inventory.drop_pages_before(report);
-        host.inventory.wanted |= restarted;
-        let partial = paged && !repeated;
+        host.inventory.is_requested |= has_restarted;
+        let is_partial = is_paged && !is_repeat;
         let version = heartbeat.agent_version.clone();
         let interval_ms = heartbeat.interval_ms;
         let inventory_error = heartbeat.inventory_error.clone();
-        let inventory = if repeated {
+        let inventory = if is_repeat {
             None
         } else {
-            host.inventory.take_page(report, heartbeat)?
+            host.inventory.add_page(report, heartbeat)?
         };
 
-        host.met = true;
+        host.seen_since_start = true;
         if inventory_error.is_none() {
-            host.seen = Some(now);
+            host.inventory_seen_at = Some(now);
         }
-        host.unsaved = true;
+        host.row_unsaved = true;
         host.row.last_heartbeat = Some(now);
         host.row.interval_ms = interval_ms;
-        if inventory.is_some() || !partial {
+        if inventory.is_some() || !is_partial {
             host.row.applied = Some(report);
         }
         if inventory.is_some() {
-            host.inventory.report = Some(report);
+            host.inventory.applied_report = Some(report);
         }
         if host.row.status != HostStatus::Online
             || host.row.agent_version.as_ref() != Some(&version)
@@ -91,36 +89,35 @@ impl State {
             };
             self.put_host(row);
         }
-        self.hear(now, from);
-        let incomplete = partial && inventory.is_none();
+        self.record_heard(now, from);
+        let is_incomplete = is_partial && inventory.is_none();
         if let Some(inventory) = inventory {
-            self.apply_inventory(now, from, inventory, heard_before);
+            self.apply_inventory(now, from, inventory, heartbeat_before);
         }
-        if back {
-            self.send_all_commands(now, from);
+        if is_back {
+            self.resend_open_commands(now, from);
         }
-        let send_inventory = !incomplete && self.wants_inventory(from);
         Ok(HeartbeatAccepted {
             accepted: true,
-            send_inventory,
+            send_inventory: !is_incomplete && self.needs_inventory(from),
             stale: false,
         })
     }
 
-    /// Whether a host's next heartbeat should list everything: nothing did yet since this process
-    /// began, something was lost or came in the wrong order, or an operation was accepted since, which
-    /// may need the proof at its deadline.
-    fn wants_inventory(&self, id: &HostId) -> bool {
+    /// Whether the next heartbeat of a host should have a full inventory: because this process has not
+    /// applied one yet, because pages were lost or reports arrived out of order, or because an operation
+    /// was accepted since the last one, which may need the proof at its deadline.
+    fn needs_inventory(&self, id: &HostId) -> bool {
         let Some(host) = self.hosts.get(id) else {
             return false;
         };
         let Inventory {
-            applied,
-            wanted,
-            accepted_since,
+            has_applied,
+            is_requested,
+            operations_accepted_since,
             ..
         } = &host.inventory;
-        !applied || *wanted || !accepted_since.is_empty()
+        !has_applied || *is_requested || !operations_accepted_since.is_empty()
     }
 }
 
@@ -130,10 +127,9 @@ mod tests {
     use scuttle_schemas::hosts::HostRecord;
 
     use crate::api::Effect;
-    use crate::tests::scenario::Scenario;
+    use crate::tests::scenario::{Scenario, report};
 
-    /// The hosts that were told.
-    fn told(effects: &[Effect]) -> Vec<HostRecord> {
+    fn announced_hosts(effects: &[Effect]) -> Vec<HostRecord> {
         let hosts = effects.iter().filter_map(|effect| match effect {
             Effect::HostsUpdated(message) => Some(message.updated.clone()),
             _ => None,
@@ -142,31 +138,31 @@ mod tests {
     }
 
     #[test]
-    fn an_agent_that_sees_nothing_is_shown_as_such_and_what_it_saw_grows_old() {
+    fn an_inventory_error_is_announced_once_and_last_seen_does_not_advance() {
         let mut swarm = Scenario::new();
         swarm.enroll("worker-h", Some("h")).expect("new");
-        swarm.heartbeat("h", (7, 1), Some(&["a"]));
-        let seen = swarm.shards("h")[0].last_seen;
+        swarm.heartbeat("h", report(7, 1), Some(&["a"]));
+        let last_seen = swarm.shards("h")[0].last_seen;
 
-        swarm.after_ms(10_000);
+        swarm.advance_ms(10_000);
         swarm.inventory_error = Some("no Docker");
-        let (_, effects) = swarm.heartbeat("h", (7, 2), None);
-        let [host] = &told(&effects)[..] else {
-            panic!("one host is told, not {effects:?}");
+        let (_, effects) = swarm.heartbeat("h", report(7, 2), None);
+        let [host] = &announced_hosts(&effects)[..] else {
+            panic!("expected one announced host: {effects:?}");
         };
         assert_eq!(
             host.inventory_error.as_ref().map(Text::as_str),
             Some("no Docker")
         );
-        swarm.after_ms(10_000);
-        let (_, effects) = swarm.heartbeat("h", (7, 3), None);
-        assert_eq!(told(&effects), [], "it is told once");
+        swarm.advance_ms(10_000);
+        let (_, effects) = swarm.heartbeat("h", report(7, 3), None);
+        assert_eq!(announced_hosts(&effects), [], "announced once");
         assert_eq!(swarm.states("h"), "a:Running");
-        assert_eq!(swarm.shards("h")[0].last_seen, seen);
+        assert_eq!(swarm.shards("h")[0].last_seen, last_seen);
 
         swarm.inventory_error = None;
-        let (_, effects) = swarm.heartbeat("h", (7, 4), None);
-        assert_eq!(told(&effects)[0].inventory_error, None);
+        let (_, effects) = swarm.heartbeat("h", report(7, 4), None);
+        assert_eq!(announced_hosts(&effects)[0].inventory_error, None);
         assert_eq!(swarm.shards("h")[0].last_seen, swarm.now);
     }
 }

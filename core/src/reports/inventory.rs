@@ -1,4 +1,4 @@
-//! Inventories: how pages become a whole one, and what a whole one does to the shards on record.
+//! Full inventories: what an inventory changes in the shards on record.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -7,26 +7,30 @@ use scuttle_schemas::agents::ReportedShard;
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{DeckyId, HostId, Timestamp};
 
+use crate::broadcast::shard_changes::ShardChanges;
 use crate::record::change::Change;
-use crate::record::rows::{ShardRow, not_reported};
+use crate::record::rows::ShardRow;
 use crate::state::State;
 use crate::state::host::{Host, Shard, insert_shard};
 
 impl State {
-    /// Brings the record of a host in line with a whole inventory.
+    /// Brings the shards of a host in line with a full inventory.
+    ///
+    /// `heartbeat_before` is when the previous heartbeat arrived. A shard that is no longer listed was
+    /// last seen then.
     pub(crate) fn apply_inventory(
         &mut self,
         now: Timestamp,
         id: &HostId,
         inventory: Vec<ReportedShard>,
-        heard_before: Option<Timestamp>,
+        heartbeat_before: Option<Timestamp>,
     ) {
         let Some(host) = self.hosts.get_mut(id) else {
             return;
         };
-        host.inventory.applied = true;
-        host.inventory.accepted_since.clear();
-        host.inventory.wanted = false;
+        host.inventory.has_applied = true;
+        host.inventory.operations_accepted_since.clear();
+        host.inventory.is_requested = false;
         let mut put = Vec::new();
         let mut removed = Vec::new();
         let reported: BTreeSet<DeckyId> = inventory
@@ -34,34 +38,40 @@ impl State {
             .map(|shard| shard.decky_id.clone())
             .collect();
         for (decky, shard) in &mut host.shards {
-            let listed = reported.contains(decky);
-            if shard.listed && !listed {
-                let seen = heard_before.unwrap_or(shard.row.last_seen);
-                Arc::make_mut(&mut shard.row).last_seen = seen;
+            let is_listed = reported.contains(decky);
+            if shard.listed && !is_listed {
+                let last_seen = heartbeat_before.unwrap_or(shard.row.last_seen);
+                Arc::make_mut(&mut shard.row).last_seen = last_seen;
             }
-            shard.listed = listed;
-            if !listed {
-                match unlisted(shard) {
-                    Unlisted::Put(row) => put.push(row),
-                    Unlisted::Remove => removed.push(decky.clone()),
-                    Unlisted::Leave => {}
+            shard.listed = is_listed;
+            if !is_listed {
+                match decide_unlisted(shard) {
+                    UnlistedShard::Put(row) => put.push(row),
+                    UnlistedShard::Remove => removed.push(decky.clone()),
+                    UnlistedShard::Keep => {}
                 }
             }
         }
-        let next = self.meta.revisions.shards + 1;
+        let next_revision = self.meta.revisions.shards + 1;
         for shard in inventory {
-            match listed(host, shard, now, next) {
-                Listed::Put(row) => put.push(row),
-                Listed::Keep(row) => {
+            match decide_listed(host, shard, now, next_revision) {
+                ListedShard::Put(row) => put.push(row),
+                ListedShard::PutSilently(row) => {
                     let row = Arc::new(row);
-                    self.batch.touch(id);
+                    self.batch.mark_host_changed(id);
                     self.batch.changes.push(Change::Shard(Arc::clone(&row)));
                     insert_shard(&mut host.shards, &mut self.stats, row);
                 }
-                Listed::Same => {}
+                ListedShard::Keep => {}
             }
         }
-        self.change_shards(now, id, None, put, removed);
+        let changes = ShardChanges {
+            host: id,
+            cause: None,
+            put,
+            removed,
+        };
+        self.change_shards(now, changes);
         if let Some(host) = self.hosts.get_mut(id) {
             for shard in host
                 .shards
@@ -74,41 +84,46 @@ impl State {
     }
 }
 
-enum Unlisted {
+/// What to do with a shard that a full inventory no longer lists.
+enum UnlistedShard {
     Put(ShardRow),
     Remove,
-    Leave,
+    Keep,
 }
 
-enum Listed {
+/// What to do with a shard that a full inventory lists.
+enum ListedShard {
     Put(ShardRow),
-    /// Operators see no difference.
-    Keep(ShardRow),
-    Same,
+    /// Only the reported state has changed, which operators do not see.
+    PutSilently(ShardRow),
+    Keep,
 }
 
-/// A shard that a whole inventory no longer lists.
-fn unlisted(shard: &Shard) -> Unlisted {
+fn decide_unlisted(shard: &Shard) -> UnlistedShard {
     match shard.row.state {
-        ShardState::TeardownFailed => Unlisted::Remove,
-        // Its operation decides, at the latest at its deadline.
-        ShardState::TearingDown => Unlisted::Leave,
+        ShardState::TeardownFailed => UnlistedShard::Remove,
+        // The operation decides, at its deadline at the latest.
+        ShardState::TearingDown => UnlistedShard::Keep,
         ShardState::Pending | ShardState::Running | ShardState::Failed | ShardState::Degraded => {
-            let row = not_reported(ShardRow::clone(&shard.row));
+            let row = ShardRow::clone(&shard.row).into_unreported();
             if row == *shard.row {
-                Unlisted::Leave
+                UnlistedShard::Keep
             } else {
-                Unlisted::Put(row)
+                UnlistedShard::Put(row)
             }
         }
     }
 }
 
-/// The row of a shard that an inventory lists.
-fn listed(host: &Host, shard: ReportedShard, now: Timestamp, next: u64) -> Listed {
+fn decide_listed(
+    host: &Host,
+    shard: ReportedShard,
+    now: Timestamp,
+    next_revision: u64,
+) -> ListedShard {
     let known = host.shards.get(&shard.decky_id).map(|shard| &*shard.row);
     let (state, last_error) = match known {
-        // An operation's states and errors are not an agent's to clear.
+        // An inventory does not clear the state or the error that an operation has set.
         Some(row)
             if matches!(
                 row.state,
@@ -131,20 +146,20 @@ fn listed(host: &Host, shard: ReportedShard, now: Timestamp, next: u64) -> Liste
         operation: known.and_then(|row| row.operation),
         last_seen: known.map_or(now, |row| row.last_seen),
         updated_at: known.map_or(now, |row| row.updated_at),
-        revision: known.map_or(next, |row| row.revision),
-        registered: known.map_or(next, |row| row.registered),
+        revision: known.map_or(next_revision, |row| row.revision),
+        registered: known.map_or(next_revision, |row| row.registered),
     };
     match known {
-        Some(known) if row == *known => Listed::Same,
-        Some(known) if same_but_reported(&row, known) => Listed::Keep(row),
-        _ => Listed::Put(ShardRow {
+        Some(known) if row == *known => ListedShard::Keep,
+        Some(known) if differs_only_in_reported(&row, known) => ListedShard::PutSilently(row),
+        _ => ListedShard::Put(ShardRow {
             last_seen: now,
             ..row
         }),
     }
 }
 
-fn same_but_reported(row: &ShardRow, known: &ShardRow) -> bool {
+fn differs_only_in_reported(row: &ShardRow, known: &ShardRow) -> bool {
     let row = ShardRow {
         reported: known.reported,
         ..row.clone()

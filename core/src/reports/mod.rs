@@ -1,6 +1,6 @@
-//! reports.
+//! Reports from agents: one file for each kind, and what a full inventory changes.
 
-pub(crate) mod heartbeat;
-pub(crate) mod inventory;
-pub(crate) mod progress;
-pub(crate) mod result;
+mod heartbeat;
+mod inventory;
+mod progress;
+mod result;

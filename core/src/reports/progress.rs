@@ -1,26 +1,30 @@
-//! `agent.<host_uuid>.progress`: any step of a living boot says that the operation was begun.
+//! `agent.<host_uuid>.progress`: any step of an operation shows that the agent has started it.
 
 use scuttle_schemas::agents::TeardownProgress;
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::{HostId, Timestamp};
 
-use crate::record::operation_state::Event;
+use crate::record::operation_state::OperationEvent;
 use crate::record::rows::OperationRow;
 use crate::state::State;
 use crate::state::host::Progress;
 
 impl State {
-    /// Moves a queued operation to `running`. What belongs to another host, is unknown, has ended, or
-    /// comes from an older boot of the agent changes nothing.
-    pub(crate) fn progress(&mut self, now: Timestamp, from: &HostId, progress: &TeardownProgress) {
+    /// Moves a queued operation to `running`, and keeps the progress for operators.
+    ///
+    /// Ignores progress of an operation that is unknown or belongs to another host, and progress from an
+    /// older boot of the agent.
+    pub(crate) fn apply_progress(
+        &mut self,
+        now: Timestamp,
+        from: &HostId,
+        progress: &TeardownProgress,
+    ) {
         let Some(host) = self.hosts.get_mut(from) else {
             return;
         };
-        if host
-            .row
-            .applied
-            .is_some_and(|applied| progress.boot_id < applied.boot)
-        {
+        let applied = host.row.applied;
+        if applied.is_some_and(|applied| progress.boot_id < applied.boot) {
             self.stats.events.stale_reports += 1;
             return;
         }
@@ -32,19 +36,19 @@ impl State {
         }
         host.progress = Some(Progress {
             operation: row.id,
-            step: in_words(progress),
-            said_at: now,
+            step: describe_step(progress),
+            reported_at: now,
         });
         if row.state == OperationState::Queued {
             let mut row = OperationRow::clone(row);
-            if row.take(Event::Started, now).is_ok() {
+            if row.transition(OperationEvent::Started, now).is_ok() {
                 self.put_operation(row);
             }
         }
     }
 }
 
-fn in_words(progress: &TeardownProgress) -> String {
+fn describe_step(progress: &TeardownProgress) -> String {
     let step = progress.step.as_str();
     match (progress.done, progress.total) {
         (Some(done), Some(total)) => format!("{step}, {done} of {total} deckies done"),

@@ -1,5 +1,5 @@
-//! `agent.<host_uuid>.results`: how an operation ended at its agent, which counts whatever state the
-//! operation is in here.
+//! `agent.<host_uuid>.results`: how an operation ended at its agent. A result counts in whatever state
+//! the operation is here, except after another result.
 
 use std::collections::BTreeMap;
 
@@ -13,22 +13,27 @@ use scuttle_schemas::{
     DeckyId, ErrorReply, HostId, Labels, MAX_DECKIES_PER_HOST, Services, Text, Timestamp,
 };
 
-use crate::errors::decommissioned;
-use crate::record::operation_state::{Event, is_open};
+use crate::broadcast::shard_changes::ShardChanges;
+use crate::errors::host_decommissioned;
+use crate::record::operation_state::{OperationEvent, is_open};
 use crate::record::rows::{OperationRow, ReportId, ShardRow, Trace};
 use crate::state::State;
 
-/// What a result does to the shards of its host.
+/// The changes to the shards of a host that follow from a result.
 #[derive(Default)]
-struct Verdict {
+struct ShardUpdates {
     put: Vec<ShardRow>,
     removed: Vec<DeckyId>,
-    failed: bool,
+    /// Whether the teardown of at least one shard has failed.
+    has_failed: bool,
 }
 
 impl State {
-    /// Finishes an operation. A repeat, an unknown operation, or one of another host changes nothing of the record.
-    pub(crate) fn result(
+    /// Ends an operation with the result of its agent.
+    ///
+    /// Changes nothing in the record if the operation already has a result, does not exist, or belongs to
+    /// another host.
+    pub(crate) fn apply_result(
         &mut self,
         now: Timestamp,
         from: &HostId,
@@ -41,17 +46,14 @@ impl State {
                 detail: detail.map(str::to_owned),
             })
         };
-        if self.hosts.get(from).is_some_and(|host| !host.living()) {
-            return Err(decommissioned(from));
+        if self.hosts.get(from).is_some_and(|host| !host.is_active()) {
+            return Err(host_decommissioned(from));
         }
-        let known = self
-            .operations
-            .get(&result.operation_id)
-            .filter(|row| row.host == *from);
-        let Some(operation) = known else {
-            // The agent forgets the result over this answer. So it leaves behind a commit, which fails where another
-            // controller leads by now, and knows more.
-            self.batch.meta = true;
+        let operation = self.operations.get(&result.operation_id);
+        let Some(operation) = operation.filter(|row| row.host == *from) else {
+            // The agent forgets the result because of this reply. The commit fails if another controller
+            // has become leader, which may know the operation. So the reply needs a commit.
+            self.batch.meta_changed = true;
             return recorded(Some(DETAIL_UNKNOWN_OPERATION));
         };
         let mut operation = OperationRow::clone(operation);
@@ -62,65 +64,71 @@ impl State {
             self.stats.events.repeated_results += 1;
             return recorded(None);
         }
-        let late = !is_open(operation.state);
+        let is_late = !is_open(operation.state);
 
-        let verdict = self.judge(now, &mut operation, result);
-        let failed = verdict.failed || result.outcome == ResultOutcome::Failed;
-        let event = if failed {
-            Event::Failed
+        let updates = self.evaluate_result(now, &mut operation, result);
+        let has_failed = updates.has_failed || result.outcome == ResultOutcome::Failed;
+        let event = if has_failed {
+            OperationEvent::Failed
         } else {
-            Event::Succeeded
+            OperationEvent::Succeeded
         };
-        if operation.take(event, now).is_err() {
+        if operation.transition(event, now).is_err() {
             return recorded(None);
         }
-        self.stats.events.late_results += u64::from(late);
-        operation.error = failed.then(|| overall_error(result));
-        let Verdict { put, removed, .. } = verdict;
+        self.stats.events.late_results += u64::from(is_late);
+        operation.error = has_failed.then(|| overall_error(result));
         if let Some(trace) = trace {
             operation.trace = Some(trace);
         }
-        self.change_shards(now, from, Some(&operation), put, removed);
+        let changes = ShardChanges {
+            host: from,
+            cause: Some(&operation),
+            put: updates.put,
+            removed: updates.removed,
+        };
+        self.change_shards(now, changes);
         self.put_operation(operation);
-        self.number(from, report_of(result));
+        self.record_applied_report(from, report_id(result));
         recorded(None)
     }
 
-    /// What becomes of each shard that the operation covers or the result mentions.
-    fn judge(
+    /// Decides what happens to each shard that the operation covers or the result mentions, and sets the
+    /// outcomes of the operation.
+    fn evaluate_result(
         &self,
         now: Timestamp,
         operation: &mut OperationRow,
         result: &TeardownResult,
-    ) -> Verdict {
-        let mut verdict = Verdict::default();
-        let report = report_of(result);
-        // An operation for one decky speaks for that decky alone.
+    ) -> ShardUpdates {
+        let mut updates = ShardUpdates::default();
+        let report = report_id(result);
+        // The result of an operation on a single decky counts for that decky only.
         let mentioned: BTreeMap<&DeckyId, &ShardResult> = (result.shards.iter())
             .filter(|shard| {
-                operation
-                    .decky
-                    .as_ref()
-                    .is_none_or(|only| *only == shard.decky_id)
+                let only = operation.decky.as_ref();
+                only.is_none_or(|only| *only == shard.decky_id)
             })
             .map(|shard| (&shard.decky_id, shard))
             .collect();
         for (decky, shard) in &mentioned {
             match shard.outcome {
                 ReportedOutcome::Removed => {
-                    operation.note(decky, ShardOutcome::Removed, None);
-                    self.gone(operation, decky, report, &mut verdict);
+                    operation.set_outcome(decky, ShardOutcome::Removed, None);
+                    self.mark_removed(operation, decky, report, &mut updates);
                 }
                 ReportedOutcome::Absent => {
-                    operation.note(decky, ShardOutcome::Absent, None);
-                    self.gone(operation, decky, report, &mut verdict);
+                    operation.set_outcome(decky, ShardOutcome::Absent, None);
+                    self.mark_removed(operation, decky, report, &mut updates);
                 }
                 ReportedOutcome::Failed => {
                     let error = shard.error.clone().unwrap_or_else(|| overall_error(result));
-                    operation.note(decky, ShardOutcome::Failed, Some(error.clone()));
-                    self.remains(operation, decky, error.clone(), &mut verdict);
-                    let found = self.found(now, operation, decky, (report, error));
-                    verdict.put.extend(found);
+                    operation.set_outcome(decky, ShardOutcome::Failed, Some(error.clone()));
+                    self.mark_failed(operation, decky, error.clone(), &mut updates);
+                    if self.is_unregistered(operation, decky, report) {
+                        let row = self.register_failed(now, operation, decky, error);
+                        updates.put.push(row);
+                    }
                 }
             }
         }
@@ -129,40 +137,40 @@ impl State {
             .filter(|decky| !mentioned.contains_key(decky))
             .collect();
         for decky in &unmentioned {
-            let covered = self.covers(operation, decky);
+            let is_covered = self.covers_shard(operation, decky);
             match result.outcome {
-                ResultOutcome::Failed if covered => {
+                ResultOutcome::Failed if is_covered => {
                     let error = overall_error(result);
-                    operation.note(decky, ShardOutcome::Failed, Some(error.clone()));
-                    self.remains(operation, decky, error, &mut verdict);
+                    operation.set_outcome(decky, ShardOutcome::Failed, Some(error.clone()));
+                    self.mark_failed(operation, decky, error, &mut updates);
                 }
-                // A failure is not one of a shard that an earlier operation had removed by then.
+                // After a failure, a shard that is no longer covered has not failed: an earlier operation
+                // had already removed it.
                 ResultOutcome::Succeeded | ResultOutcome::Failed => {
-                    operation.note(decky, ShardOutcome::Absent, None);
-                    if covered {
-                        self.gone(operation, decky, report, &mut verdict);
+                    operation.set_outcome(decky, ShardOutcome::Absent, None);
+                    if is_covered {
+                        self.mark_removed(operation, decky, report, &mut updates);
                     }
                 }
             }
         }
-        verdict
+        updates
     }
 
-    /// Whether the shard on record is the deployment that the operation was accepted for.
-    fn covers(&self, operation: &OperationRow, decky: &DeckyId) -> bool {
-        let shard = self
-            .hosts
-            .get(&operation.host)
-            .and_then(|host| host.shards.get(decky));
+    /// Whether the shard on record is the deployment for which the operation was accepted.
+    fn covers_shard(&self, operation: &OperationRow, decky: &DeckyId) -> bool {
+        let host = self.hosts.get(&operation.host);
+        let shard = host.and_then(|host| host.shards.get(decky));
         shard.is_some_and(|shard| shard.row.registered <= operation.covers_until)
     }
 
-    fn gone(
+    /// Removes a shard that is gone from its host.
+    fn mark_removed(
         &self,
         operation: &OperationRow,
         decky: &DeckyId,
         report: ReportId,
-        verdict: &mut Verdict,
+        updates: &mut ShardUpdates,
     ) {
         let Some(host) = self.hosts.get(&operation.host) else {
             return;
@@ -170,61 +178,65 @@ impl State {
         let Some(shard) = host.shards.get(decky) else {
             return;
         };
-        // Registered since the acceptance, and seen by an inventory that left after this result: it was deployed anew.
-        let seen_later = shard.listed && host.inventory.report > Some(report);
-        if self.covers(operation, decky) || !seen_later {
-            verdict.removed.push(decky.clone());
+        // A shard that was registered after the acceptance, and that an inventory lists which is newer
+        // than this result, was deployed again.
+        let is_listed_later = shard.listed && host.inventory.applied_report > Some(report);
+        if self.covers_shard(operation, decky) || !is_listed_later {
+            updates.removed.push(decky.clone());
         }
     }
 
-    fn remains(
+    /// Sets a shard that its agent could not remove to `teardown_failed`.
+    fn mark_failed(
         &self,
         operation: &OperationRow,
         decky: &DeckyId,
         error: Text,
-        verdict: &mut Verdict,
+        updates: &mut ShardUpdates,
     ) {
-        verdict.failed = true;
+        updates.has_failed = true;
         let Some(host) = self.hosts.get(&operation.host) else {
             return;
         };
         let Some(shard) = host.shards.get(decky) else {
             return;
         };
-        // Another holder took it over later: it is that operation's to fail.
-        if shard
-            .row
-            .operation
-            .is_some_and(|holder| holder != operation.id)
-        {
+        // A newer operation has taken the shard over, and decides on it.
+        let holder = shard.row.operation;
+        if holder.is_some_and(|holder| holder != operation.id) {
             return;
         }
-        verdict.put.push(ShardRow {
+        updates.put.push(ShardRow {
             state: ShardState::TeardownFailed,
             last_error: Some(error),
             operation: Some(operation.id),
-            last_seen: shard.last_seen(host.seen),
+            last_seen: shard.last_seen(host.inventory_seen_at),
             ..ShardRow::clone(&shard.row)
         });
     }
 
-    /// The row of a decky that the record did not know, and that the agent could not remove: deployed
-    /// during the teardown, it was never in an inventory, and its failure is to be seen all the same.
-    fn found(
+    /// Whether a decky of a result is to be added to the record: it is not on record, no newer report
+    /// shows that it is gone, and the host is not full.
+    fn is_unregistered(&self, operation: &OperationRow, decky: &DeckyId, report: ReportId) -> bool {
+        let Some(host) = self.hosts.get(&operation.host) else {
+            return false;
+        };
+        let is_outdated = host.row.applied > Some(report);
+        let is_full = host.shards.len() >= MAX_DECKIES_PER_HOST;
+        !is_outdated && !is_full && !host.shards.contains_key(decky)
+    }
+
+    /// Returns the row for a decky that was deployed during the teardown and could not be removed. No
+    /// inventory has listed it yet, but operators must see the failure.
+    fn register_failed(
         &self,
         now: Timestamp,
         operation: &OperationRow,
         decky: &DeckyId,
-        (report, error): (ReportId, Text),
-    ) -> Option<ShardRow> {
-        let host = self.hosts.get(&operation.host)?;
-        let overtaken = host.row.applied > Some(report);
-        let full = host.shards.len() >= MAX_DECKIES_PER_HOST;
-        if overtaken || full || host.shards.contains_key(decky) {
-            return None;
-        }
-        let next = self.meta.revisions.shards + 1;
-        Some(ShardRow {
+        error: Text,
+    ) -> ShardRow {
+        let next_revision = self.meta.revisions.shards + 1;
+        ShardRow {
             host: operation.host.clone(),
             decky: decky.clone(),
             ip: None,
@@ -236,36 +248,37 @@ impl State {
             operation: Some(operation.id),
             last_seen: now,
             updated_at: now,
-            revision: next,
-            registered: next,
-        })
+            revision: next_revision,
+            registered: next_revision,
+        }
     }
 
-    /// Notes which report was applied, so that an older one that comes later is known for stale.
-    fn number(&mut self, from: &HostId, report: ReportId) {
+    /// Records that a report was applied, so that an older one that arrives later is recognized as stale.
+    fn record_applied_report(&mut self, from: &HostId, report: ReportId) {
         let Some(host) = self.hosts.get_mut(from) else {
             return;
         };
         match host.row.applied {
-            // A report that was taken later came first: it may list what this result has just removed,
-            // because it was deployed again in between. Only a new inventory tells.
-            Some(applied) if applied > report => host.inventory.wanted = true,
+            // A newer report was applied first. It may list a decky that this result has just removed,
+            // because the decky was deployed again in between. Only a new inventory can tell.
+            Some(applied) if applied > report => host.inventory.is_requested = true,
             _ => {
                 host.row.applied = Some(report);
-                host.unsaved = true;
+                host.row_unsaved = true;
                 host.inventory.drop_pages_before(report);
             }
         }
     }
 }
 
-fn report_of(result: &TeardownResult) -> ReportId {
+fn report_id(result: &TeardownResult) -> ReportId {
     ReportId {
         boot: result.boot_id,
         sequence: result.sequence,
     }
 }
 
+/// Returns the error of the whole result, or else the first error of a shard.
 fn overall_error(result: &TeardownResult) -> Text {
     let first = || result.shards.iter().find_map(|shard| shard.error.clone());
     result

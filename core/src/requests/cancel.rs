@@ -1,4 +1,4 @@
-//! `swarm.operations.cancel`: a queued operation is withdrawn, and its shards go back to what their agent
+//! `swarm.operations.cancel`: a queued operation is cancelled, and its shards return to what their agent
 //! last reported.
 
 use std::collections::BTreeMap;
@@ -7,13 +7,18 @@ use scuttle_schemas::operations::{CancelAccepted, CancelRequest, OperationState,
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, OperationId, Timestamp};
 
-use crate::record::operation_state::Event;
-use crate::record::rows::{OperationRow, ShardRow, not_reported};
+use crate::broadcast::shard_changes::ShardChanges;
+use crate::errors::operation_not_found;
+use crate::record::operation_state::OperationEvent;
+use crate::record::rows::{OperationRow, ShardRow};
 use crate::state::State;
 use crate::state::host::{Host, Shard};
 
+/// The open operation that covers a decky, and its `covers_until`.
+type Cover = (OperationId, u64);
+
 impl State {
-    /// Withdraws an operation that no agent has started.
+    /// Cancels an operation that no agent has started.
     pub(crate) fn cancel(
         &mut self,
         now: Timestamp,
@@ -21,90 +26,92 @@ impl State {
     ) -> Result<CancelAccepted, ErrorReply> {
         let id = request.operation_id;
         let Some(row) = self.operations.get(&id) else {
-            return Err(ErrorReply::new(
-                ErrorCode::OperationNotFound,
-                format!("no operation {id} is known"),
-            ));
+            return Err(operation_not_found(id));
         };
         let mut row = OperationRow::clone(row);
-        if row.take(Event::Cancelled, now).is_err() {
+        if row.transition(OperationEvent::Cancelled, now).is_err() {
+            let state = describe_state(row.state);
             return Err(ErrorReply::new(
                 ErrorCode::NotCancellable,
-                format!(
-                    "operation {id} is {}, and only a queued one can be cancelled",
-                    in_words(row.state)
-                ),
+                format!("operation {id} is {state}, and only a queued one can be cancelled"),
             ));
         }
         row.unanswered = 0;
-        let put = self.released(&row);
-        self.change_shards(now, &row.host, Some(&row), put, Vec::new());
+        let changes = ShardChanges {
+            host: &row.host,
+            cause: Some(&row),
+            put: self.released_rows(&row),
+            removed: Vec::new(),
+        };
+        self.change_shards(now, changes);
         self.put_operation(row.clone());
-        let operation = row.record(None);
-        self.withdraw(now, row);
+        let operation = row.to_record(None);
+        self.send_cancel_command(now, row);
         Ok(CancelAccepted {
             accepted: true,
             operation,
         })
     }
 
-    /// The rows of the shards that an operation lets go of.
-    fn released(&self, row: &OperationRow) -> Vec<ShardRow> {
+    /// Returns the rows of the shards that a cancelled operation releases. A shard that another open
+    /// operation covers goes to that operation.
+    fn released_rows(&self, row: &OperationRow) -> Vec<ShardRow> {
         let Some(host) = self.hosts.get(&row.host) else {
             return Vec::new();
         };
-        let others = self.holders(host, row.id);
+        let others = self.find_other_covers(host, row.id);
         let held = (row.outcomes.iter())
             .filter_map(|outcome| host.shards.get(&outcome.decky))
             .filter(|shard| shard.row.operation == Some(row.id))
             .filter(|shard| shard.row.state == ShardState::TearingDown);
         held.map(|shard| match others.get(&shard.row.decky) {
-            Some((other, until)) if shard.row.registered <= *until => ShardRow {
+            Some((other, covers_until)) if shard.row.registered <= *covers_until => ShardRow {
                 operation: Some(*other),
-                last_seen: shard.last_seen(host.seen),
+                last_seen: shard.last_seen(host.inventory_seen_at),
                 ..ShardRow::clone(&shard.row)
             },
-            _ => as_reported(host, shard),
+            _ => reported_row(host, shard),
         })
         .collect()
     }
 
-    /// The other open operations that cover the host's deckies: an operation that was taken over by one
-    /// that is withdrawn has its shards back.
-    fn holders(&self, host: &Host, but: OperationId) -> BTreeMap<&DeckyId, (OperationId, u64)> {
-        let open = host.open.iter().filter(|id| **id != but);
+    /// Returns which deckies of a host are covered by open operations other than `cancelled`.
+    fn find_other_covers(&self, host: &Host, cancelled: OperationId) -> BTreeMap<&DeckyId, Cover> {
+        let open = host.open_operations.iter();
+        let open = open.filter(|id| **id != cancelled);
         let rows = open.filter_map(|id| self.operations.get(id));
         rows.flat_map(|row| {
-            let pending = row.outcomes.iter();
-            let pending = pending.filter(|outcome| outcome.outcome == ShardOutcome::Pending);
+            let outcomes = row.outcomes.iter();
+            let pending = outcomes.filter(|outcome| outcome.outcome == ShardOutcome::Pending);
             pending.map(|outcome| (&outcome.decky, (row.id, row.covers_until)))
         })
         .collect()
     }
 }
 
-/// A shard's row as its agent last reported it, or no longer did.
-fn as_reported(host: &Host, shard: &Shard) -> ShardRow {
+/// Returns the row of a shard in the state that its agent last reported, or as unreported if the last
+/// inventory does not list the shard.
+fn reported_row(host: &Host, shard: &Shard) -> ShardRow {
     let row = ShardRow {
         state: ShardState::from(shard.row.reported),
         last_error: None,
-        last_seen: shard.last_seen(host.seen),
+        last_seen: shard.last_seen(host.inventory_seen_at),
         ..ShardRow::clone(&shard.row)
     };
-    if host.inventory.applied && !shard.listed {
-        not_reported(row)
+    if host.inventory.has_applied && !shard.listed {
+        row.into_unreported()
     } else {
         row
     }
 }
 
-fn in_words(state: OperationState) -> &'static str {
+fn describe_state(state: OperationState) -> &'static str {
     match state {
         OperationState::Queued => "queued",
         OperationState::Running => "running",
         OperationState::Succeeded => "succeeded",
         OperationState::Failed => "failed",
         OperationState::TimedOut => "timed_out",
-        OperationState::Cancelled => "cancelled already",
+        OperationState::Cancelled => "already cancelled",
     }
 }

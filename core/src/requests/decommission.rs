@@ -1,21 +1,22 @@
-//! Enrolment and decommissioning.
+//! `swarm.hosts.decommission`: a host leaves the swarm.
 
 use scuttle_schemas::hosts::{DecommissionAccepted, DecommissionRequest, HostStatus};
 use scuttle_schemas::operations::ShardOutcome;
 use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId, OperationId, Text, Timestamp};
 
-use crate::errors::decommissioned;
-use crate::record::operation_state::Event;
+use crate::broadcast::shard_changes::ShardChanges;
+use crate::errors::{host_decommissioned, host_not_found};
+use crate::record::operation_state::OperationEvent;
 use crate::record::rows::{HostRow, OperationRow};
 use crate::state::State;
 use crate::state::inventory::Inventory;
-use crate::state::timers::Timer;
 
-/// Why an operation of a host that left has failed.
+/// The error of an operation whose host was decommissioned.
 const DECOMMISSIONED: &str = "host decommissioned";
 
 impl State {
-    /// Takes a host out of the swarm. With `force` it is forgotten what is on record there.
+    /// Decommissions a host. With `force`, also a host with shards: they are removed from the record, and
+    /// the open operations fail.
     pub(crate) fn decommission(
         &mut self,
         now: Timestamp,
@@ -23,53 +24,57 @@ impl State {
     ) -> Result<DecommissionAccepted, ErrorReply> {
         let id = &request.host_uuid;
         let Some(host) = self.hosts.get(id) else {
-            return Err(ErrorReply::new(
-                ErrorCode::HostNotFound,
-                format!("no host {id} is enrolled"),
-            ));
+            return Err(host_not_found(id));
         };
-        if !host.living() {
-            return Err(decommissioned(id));
+        if !host.is_active() {
+            return Err(host_decommissioned(id));
         }
         let shards: Vec<DeckyId> = host.shards.keys().cloned().collect();
         if !shards.is_empty() && !request.force {
+            let count = shards.len();
             return Err(ErrorReply::new(
                 ErrorCode::BadRequest,
                 format!(
-                    "host {id} still has {} shards: tear them down first, or force it, and they are forgotten",
-                    shards.len()
+                    "host {id} still has {count} shards: tear them down first, or use force to \
+                     remove them from the record"
                 ),
             ));
         }
-        let open: Vec<OperationId> = host.open.iter().copied().collect();
+        let open: Vec<OperationId> = host.open_operations.iter().copied().collect();
         let detail = if shards.is_empty() && open.is_empty() {
-            "nothing was on record there".to_owned()
+            "the host had no shards and no open operations".to_owned()
         } else {
+            let (shards, open) = (shards.len(), open.len());
             format!(
-                "{} shards were forgotten and {} operations ended: containers may still be running there",
-                shards.len(),
-                open.len()
+                "{shards} shards were removed from the record and {open} operations failed: \
+                 containers may still be running there"
             )
         };
         for operation in open {
-            self.abandon(now, operation);
+            self.fail_operation(now, operation);
         }
-        self.change_shards(now, id, None, Vec::new(), shards);
-        self.leave(id);
+        let changes = ShardChanges {
+            host: id,
+            cause: None,
+            put: Vec::new(),
+            removed: shards,
+        };
+        self.change_shards(now, changes);
+        self.mark_decommissioned(id);
         Ok(DecommissionAccepted {
             accepted: true,
             detail,
-            host: self.hosts[id].record(),
+            host: self.hosts[id].to_record(),
         })
     }
 
-    /// Ends an open operation whose host is taken out of the swarm; its agent is told not to begin it.
-    fn abandon(&mut self, now: Timestamp, id: OperationId) {
+    /// Fails an open operation whose host is decommissioned, and cancels it at its agent.
+    fn fail_operation(&mut self, now: Timestamp, id: OperationId) {
         let Some(row) = self.operations.get(&id) else {
             return;
         };
         let mut row = OperationRow::clone(row);
-        if row.take(Event::Decommissioned, now).is_err() {
+        if row.transition(OperationEvent::Decommissioned, now).is_err() {
             return;
         }
         row.error = Some(Text::from(DECOMMISSIONED));
@@ -80,21 +85,19 @@ impl State {
             }
         }
         self.put_operation(row.clone());
-        self.withdraw(now, row);
+        self.send_cancel_command(now, row);
     }
 
-    fn leave(&mut self, id: &HostId) {
+    /// Sets the status, and drops what this process knows of the host's agent.
+    fn mark_decommissioned(&mut self, id: &HostId) {
+        self.cancel_liveness_check(id);
         let Some(host) = self.hosts.get_mut(id) else {
             return;
         };
-        if let Some(at) = host.watched.take() {
-            self.timers.remove(&(at, Timer::Liveness(id.clone())));
-        }
-        host.heard = None;
-        host.met = false;
+        host.seen_since_start = false;
         host.progress = None;
         host.inventory = Inventory::default();
-        host.seen = None;
+        host.inventory_seen_at = None;
         let row = HostRow {
             status: HostStatus::Decommissioned,
             inventory_error: None,

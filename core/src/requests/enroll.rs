@@ -1,4 +1,4 @@
-//! Enrolment.
+//! `swarm.hosts.enroll`: a host joins the swarm.
 
 use scuttle_schemas::agents::DEFAULT_INTERVAL_MS;
 use scuttle_schemas::hosts::{EnrollAccepted, EnrollRequest, HostRecord, HostStatus};
@@ -8,43 +8,39 @@ use crate::record::rows::HostRow;
 use crate::state::State;
 
 impl State {
-    /// Adds a host. The same name again, with the same id or none, is a repeat; a name or id of
-    /// another living host is refused.
+    /// Adds a host, with the id `new_id` if the request gives none.
+    ///
+    /// The same name again, with the same id or none, is accepted as a repeat. A name or id of another
+    /// host that is not decommissioned is rejected.
     pub(crate) fn enroll(
         &mut self,
         now: Timestamp,
         request: EnrollRequest,
-        fresh: HostId,
+        new_id: HostId,
     ) -> Result<EnrollAccepted, ErrorReply> {
-        if let Some(holder) = self
-            .names
-            .get(&request.name)
-            .and_then(|id| self.hosts.get(id))
-        {
+        let same_name = self.host_ids_by_name.get(&request.name);
+        if let Some(host) = same_name.and_then(|id| self.hosts.get(id)) {
+            let (name, id) = (&request.name, &host.row.host);
             return match &request.host_uuid {
-                Some(id) if *id != holder.row.host => Err(ErrorReply::new(
+                Some(requested) if requested != id => Err(ErrorReply::new(
                     ErrorCode::BadRequest,
-                    format!(
-                        "the name {} belongs to host {}",
-                        request.name, holder.row.host
-                    ),
+                    format!("the name {name} belongs to host {id}"),
                 )),
-                _ => Ok(accepted(holder.record(), true)),
+                _ => Ok(accepted_reply(host.to_record(), true)),
             };
         }
-        let id = request.host_uuid.unwrap_or(fresh);
-        if let Some(other) = self.hosts.get(&id).filter(|host| host.living()) {
+        let id = request.host_uuid.unwrap_or(new_id);
+        let same_id = self.hosts.get(&id);
+        if let Some(host) = same_id.filter(|host| host.is_active()) {
+            let name = &host.row.name;
             return Err(ErrorReply::new(
                 ErrorCode::BadRequest,
-                format!(
-                    "host {id} is enrolled under another name, {}",
-                    other.row.name
-                ),
+                format!("host {id} is enrolled with another name, {name}"),
             ));
         }
-        // A host that comes back is still the same agent's: what that one reported before, and comes late,
-        // stays stale.
-        let applied = self.hosts.get(&id).and_then(|host| host.row.applied);
+        // A host that is enrolled again still has the same agent: reports from before that arrive late
+        // stay stale.
+        let applied = same_id.and_then(|host| host.row.applied);
         self.put_host(HostRow {
             host: id.clone(),
             name: request.name,
@@ -58,11 +54,11 @@ impl State {
             inventory_error: None,
             applied,
         });
-        Ok(accepted(self.hosts[&id].record(), false))
+        Ok(accepted_reply(self.hosts[&id].to_record(), false))
     }
 }
 
-fn accepted(host: HostRecord, repeated: bool) -> EnrollAccepted {
+fn accepted_reply(host: HostRecord, repeated: bool) -> EnrollAccepted {
     EnrollAccepted {
         accepted: true,
         host,
@@ -77,16 +73,18 @@ mod tests {
     #[test]
     fn a_name_and_an_id_belong_to_one_host() {
         let mut swarm = Scenario::new();
-        let host = swarm.enroll("worker-a", Some("a")).expect("new");
-        assert!(!host.repeated);
-        assert!(swarm.enroll("worker-a", None).expect("again").repeated);
-        assert!(swarm.enroll("worker-a", Some("a")).expect("again").repeated);
+        let first = swarm.enroll("worker-a", Some("a")).expect("new");
+        assert!(!first.repeated);
+        let repeat = swarm.enroll("worker-a", None).expect("a repeat");
+        assert!(repeat.repeated);
+        let repeat = swarm.enroll("worker-a", Some("a")).expect("a repeat");
+        assert!(repeat.repeated);
         swarm
             .enroll("worker-a", Some("b"))
-            .expect_err("the name is taken");
+            .expect_err("the name belongs to a");
         swarm
             .enroll("worker-b", Some("a"))
-            .expect_err("the id is taken");
+            .expect_err("the id belongs to worker-a");
         assert!(!swarm.enroll("worker-b", None).expect("new").repeated);
     }
 }

@@ -1,48 +1,42 @@
-//! `swarm.operations.get`.
+//! `swarm.operations.get`: one operation with its shards.
 
 use scuttle_schemas::operations::{
     MAX_LISTED_OUTCOMES, OperationGetReply, OperationRecord, OperationShard, ShardOutcome,
-    WaitingFor,
 };
-use scuttle_schemas::{ErrorCode, ErrorReply, OperationId};
+use scuttle_schemas::{ErrorReply, OperationId};
 
-use crate::broadcast::size_bounds::{ANSWER_BYTES, Bounded};
+use crate::broadcast::size_bounds::{MAX_REPLY_BYTES, SizeBound};
+use crate::errors::operation_not_found;
 use crate::record::rows::{OperationRow, OutcomeRow};
 use crate::state::State;
 
 impl State {
     pub(crate) fn get_operation(&self, id: OperationId) -> Result<OperationGetReply, ErrorReply> {
-        match self.operations.get(&id) {
-            Some(row) => Ok(OperationGetReply {
-                operation: row.whole_record(self.waiting_for(row)),
-            }),
-            None => Err(ErrorReply::new(
-                ErrorCode::OperationNotFound,
-                format!("no operation {id} is known"),
-            )),
-        }
+        let row = self.operations.get(&id);
+        let row = row.ok_or_else(|| operation_not_found(id))?;
+        let record = row.to_record(self.waiting_for(row));
+        Ok(OperationGetReply {
+            operation: add_shards(record, row),
+        })
     }
 }
 
-impl OperationRow {
-    /// The record with its shards, failed ones first.
-    pub(crate) fn whole_record(&self, waiting_for: Option<WaitingFor>) -> OperationRecord {
-        let failed = |row: &&OutcomeRow| row.outcome == ShardOutcome::Failed;
-        let record = self.record(waiting_for);
-        let mut room = ANSWER_BYTES.saturating_sub(record.most_bytes());
-        let shards = (self.outcomes.iter().filter(failed))
-            .chain(self.outcomes.iter().filter(|row| !failed(row)))
-            .take(MAX_LISTED_OUTCOMES)
-            .take_while(|row| row.fits(&mut room))
-            .map(|row| OperationShard {
-                decky_id: row.decky.clone(),
-                outcome: row.outcome,
-                error: row.error.clone(),
-            })
-            .collect();
-        OperationRecord {
-            shards: Some(shards),
-            ..record
-        }
+/// Adds the shards to an operation's record, failed ones first, as many as a reply may have.
+fn add_shards(record: OperationRecord, row: &OperationRow) -> OperationRecord {
+    let has_failed = |row: &&OutcomeRow| row.outcome == ShardOutcome::Failed;
+    let mut free_bytes = MAX_REPLY_BYTES.saturating_sub(record.max_json_bytes());
+    let shards = (row.outcomes.iter().filter(has_failed))
+        .chain(row.outcomes.iter().filter(|row| !has_failed(row)))
+        .take(MAX_LISTED_OUTCOMES)
+        .take_while(|row| row.try_reserve(&mut free_bytes))
+        .map(|row| OperationShard {
+            decky_id: row.decky.clone(),
+            outcome: row.outcome,
+            error: row.error.clone(),
+        })
+        .collect();
+    OperationRecord {
+        shards: Some(shards),
+        ..record
     }
 }

@@ -1,9 +1,10 @@
-//! Hash.
+//! Hashing a list of texts, for plans and idempotency keys.
 
 use uuid::Uuid;
 
-/// A hash over texts, each told apart from the next and from one that is absent.
-pub(crate) fn hash<'t>(parts: impl Iterator<Item = Option<&'t str>>) -> Uuid {
+/// Hashes a list of optional texts. Each part is preceded by its length, so that different lists do not
+/// give the same input to the hash.
+pub(crate) fn hash_texts<'t>(parts: impl Iterator<Item = Option<&'t str>>) -> Uuid {
     let mut bytes = Vec::new();
     for part in parts {
         match part {

@@ -1,97 +1,108 @@
-//! Idempotency keys (`Nats-Msg-Id`): a request that is repeated with its key is answered as it was, for a
-//! day, across restarts.
+//! Idempotency keys (`Nats-Msg-Id`): a request that is repeated with the same key gets the same reply
+//! for 24 hours, across restarts.
 
 use scuttle_schemas::teardown::{
     DETAIL_IN_PROGRESS, DETAIL_QUEUED, TeardownAccepted, TeardownRequest,
 };
-use scuttle_schemas::{ErrorCode, ErrorReply, Timestamp};
+use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, Timestamp};
 use uuid::Uuid;
 
 use crate::record::change::Change;
 use crate::record::rows::{KeyId, KeyRow};
-use crate::requests::hash::hash;
+use crate::requests::hash::hash_texts;
 use crate::state::State;
-use crate::state::keys::expired;
 
-/// How many keys are kept: some 200 MB of them, and more than an operator sends in a day.
-const MOST_KEYS: usize = 500_000;
+/// How many keys are kept. This many take about 200 MB of memory, and are more than operators send in a
+/// day.
+const MAX_KEYS: usize = 500_000;
 
-/// A request that came with a key.
-pub(crate) struct Keyed {
-    id: KeyId,
-    request: Uuid,
+/// The key of a request, with the hash of the request.
+pub(crate) struct KeyedRequest {
+    key: KeyId,
+    hash: Uuid,
 }
 
-impl Keyed {
+impl KeyedRequest {
     pub(crate) fn new(requester: &str, key: &str, request: &TeardownRequest) -> Self {
-        let id = KeyId {
+        let key = KeyId {
             requester: requester.to_owned(),
             key: key.to_owned(),
         };
         Self {
-            id,
-            request: hash_of(request),
+            key,
+            hash: hash_request(request),
         }
     }
 }
 
 impl State {
-    /// How a request with this key was answered, if one was.
-    pub(crate) fn answered(
+    /// Returns the reply to an earlier request with this key, if there was one.
+    ///
+    /// Rejects the request if the earlier one was different, or if there is no earlier one and the limit
+    /// of keys is reached.
+    pub(crate) fn find_earlier_reply(
         &self,
         now: Timestamp,
-        keyed: &Keyed,
+        request: &KeyedRequest,
     ) -> Result<Option<TeardownAccepted>, ErrorReply> {
-        let row = self.keys.rows.get(&keyed.id);
-        match row.filter(|row| !expired(row.answered_at, now)) {
-            Some(row) if row.request == keyed.request => Ok(Some(answer(row))),
-            Some(row) => Err(ErrorReply::new(
-                ErrorCode::IdempotencyConflict,
-                format!(
-                    "the key was used at {} for another request, which made operation {}: take a new key for a new request",
-                    row.answered_at, row.operation
-                ),
-            )),
-            None if self.keys.rows.len() >= MOST_KEYS => Err(ErrorReply {
-                retry_after_ms: (self.keys.expires_at())
+        let keys = &self.idempotency_keys;
+        match keys.get(&request.key, now) {
+            Some(row) if row.request == request.hash => Ok(Some(repeat_reply(row))),
+            Some(row) => {
+                let (at, operation) = (row.answered_at, row.operation);
+                Err(ErrorReply::new(
+                    ErrorCode::IdempotencyConflict,
+                    format!(
+                        "the key was used at {at} for a different request, which has operation \
+                         {operation}: use a new key for a new request"
+                    ),
+                ))
+            }
+            None if keys.len() >= MAX_KEYS => Err(ErrorReply {
+                retry_after_ms: (keys.next_expiry())
                     .and_then(|at| u64::try_from(at.millis_since(now)).ok()),
                 ..ErrorReply::new(
                     ErrorCode::Overloaded,
-                    format!("{MOST_KEYS} idempotency keys are kept already: nothing was stored"),
+                    format!("the limit of {MAX_KEYS} idempotency keys is reached"),
                 )
             }),
             None => Ok(None),
         }
     }
 
-    /// Keeps the answer to a request with a key.
-    pub(crate) fn keep_answer(&mut self, now: Timestamp, keyed: Keyed, answer: &TeardownAccepted) {
+    /// Keeps the reply to a request with a key.
+    pub(crate) fn keep_reply(
+        &mut self,
+        now: Timestamp,
+        request: KeyedRequest,
+        reply: &TeardownAccepted,
+    ) {
         let row = KeyRow {
-            id: keyed.id,
-            request: keyed.request,
+            id: request.key,
+            request: request.hash,
             answered_at: now,
-            operation: answer.operation_id,
-            joined: answer.repeated,
-            host: answer.host_uuid.clone(),
-            host_name: answer.host_name.clone(),
-            decky: answer.decky_id.clone(),
-            shards: u32::try_from(answer.shards).unwrap_or(u32::MAX),
-            deadline: answer.deadline,
+            operation: reply.operation_id,
+            joined: reply.repeated,
+            host: reply.host_uuid.clone(),
+            host_name: reply.host_name.clone(),
+            decky: reply.decky_id.clone(),
+            shards: u32::try_from(reply.shards).unwrap_or(u32::MAX),
+            deadline: reply.deadline,
         };
         self.batch.changes.push(Change::Key(Box::new(row.clone())));
-        self.keys.insert(row);
+        self.idempotency_keys.insert(row);
     }
 }
 
-fn answer(row: &KeyRow) -> TeardownAccepted {
+fn repeat_reply(row: &KeyRow) -> TeardownAccepted {
+    let detail = if row.joined {
+        DETAIL_IN_PROGRESS
+    } else {
+        DETAIL_QUEUED
+    };
     TeardownAccepted {
         accepted: true,
-        detail: if row.joined {
-            DETAIL_IN_PROGRESS
-        } else {
-            DETAIL_QUEUED
-        }
-        .to_owned(),
+        detail: detail.to_owned(),
         operation_id: row.operation,
         host_uuid: row.host.clone(),
         host_name: row.host_name.clone(),
@@ -102,8 +113,8 @@ fn answer(row: &KeyRow) -> TeardownAccepted {
     }
 }
 
-/// A hash over all that a request asks for. (How its JSON was written makes no difference.)
-fn hash_of(request: &TeardownRequest) -> Uuid {
+/// Hashes the meaning of a request. Two payloads that are formatted differently have the same hash.
+fn hash_request(request: &TeardownRequest) -> Uuid {
     let TeardownRequest {
         host_uuid,
         decky_id,
@@ -115,10 +126,10 @@ fn hash_of(request: &TeardownRequest) -> Uuid {
     let timeout = timeout_s.to_string();
     let parts = [
         Some(host_uuid.as_str()),
-        decky_id.as_ref().map(scuttle_schemas::DeckyId::as_str),
+        decky_id.as_ref().map(DeckyId::as_str),
         Some(&*timeout),
         expect_plan.as_deref(),
         reason.as_deref(),
     ];
-    hash(parts.into_iter())
+    hash_texts(parts.into_iter())
 }

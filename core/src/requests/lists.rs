@@ -1,28 +1,30 @@
-//! `swarm.shards.list`, `swarm.hosts.list`, `swarm.operations.list` and `swarm.operations.get`.
+//! `swarm.shards.list`, `swarm.hosts.list` and `swarm.operations.list`: one page of records.
 
 use std::ops::Bound;
 
-use scuttle_schemas::ErrorReply;
 use scuttle_schemas::hosts::{HostRecord, HostsList, HostsListRequest};
 use scuttle_schemas::operations::{OperationsList, OperationsListRequest};
 use scuttle_schemas::shards::{ShardsList, ShardsListRequest};
+use scuttle_schemas::{DeckyId, ErrorReply, HostId};
 
-use crate::broadcast::size_bounds::{ANSWER_BYTES, Bounded};
+use crate::broadcast::size_bounds::{MAX_REPLY_BYTES, SizeBound};
 use crate::partitions::cursor;
 use crate::record::rows::OperationRow;
 use crate::state::State;
 
-/// The most rows that one page looks at. With a filter that few rows pass, a page may be short, or
-/// empty, while its `next` is set: no request holds up the others for long.
-const ROWS_PER_PAGE: usize = 20_000;
+/// How many rows one page scans at most, so that no request holds up the others for long. With a filter
+/// that few rows pass, a page may be short or empty although its `next` is set.
+const MAX_SCANNED_ROWS: usize = 20_000;
 
 impl State {
     pub(crate) fn list_shards(
         &self,
         request: &ShardsListRequest,
     ) -> Result<ShardsList, ErrorReply> {
-        let after = request.after.as_deref().map(cursor::shard).transpose()?;
-        let from = match (&after, &request.host_uuid) {
+        let after = request.after.as_deref();
+        let after = after.map(cursor::decode_shard).transpose()?;
+        let only = request.host_uuid.as_ref();
+        let from = match (&after, only) {
             (Some((host, _)), Some(only)) if host < only => Bound::Included(only),
             (Some((host, _)), _) => Bound::Included(host),
             (None, Some(only)) => Bound::Included(only),
@@ -30,45 +32,43 @@ impl State {
         };
         let rows = self
             .hosts
-            .range::<scuttle_schemas::HostId, _>((from, Bound::Unbounded))
-            .take_while(|(id, _)| request.host_uuid.as_ref().is_none_or(|only| *id == only))
+            .range::<HostId, _>((from, Bound::Unbounded))
+            .take_while(|(id, _)| only.is_none_or(|only| *id == only))
             .flat_map(|(id, host)| {
                 let first = match &after {
                     Some((last_host, last_decky)) if last_host == id => Bound::Excluded(last_decky),
                     _ => Bound::Unbounded,
                 };
-                let shards = host
-                    .shards
-                    .range::<scuttle_schemas::DeckyId, _>((first, Bound::Unbounded));
+                let shards = host.shards.range::<DeckyId, _>((first, Bound::Unbounded));
                 shards.map(move |(_, shard)| (host, shard))
             });
 
         let mut shards = Vec::new();
-        let mut room = ANSWER_BYTES;
-        let mut last = None;
+        let mut free_bytes = MAX_REPLY_BYTES;
+        let mut last_scanned = None;
         let mut next = None;
-        for (looked_at, (host, shard)) in rows.enumerate() {
-            let wanted = request.state.is_none_or(|state| shard.row.state == state);
-            let full = shards.len() == request.limit.get() || looked_at == ROWS_PER_PAGE;
-            if full || wanted && !shard.row.fits(&mut room) {
-                next = last;
+        for (scanned, (host, shard)) in rows.enumerate() {
+            let matches = request.state.is_none_or(|state| shard.row.state == state);
+            let is_full = shards.len() == request.limit.get() || scanned == MAX_SCANNED_ROWS;
+            if is_full || matches && !shard.row.try_reserve(&mut free_bytes) {
+                next = last_scanned;
                 break;
             }
-            if wanted {
-                shards.push(shard.record(&host.row, host.seen));
+            if matches {
+                shards.push(shard.to_record(&host.row, host.inventory_seen_at));
             }
-            last = Some((&shard.row.host, &shard.row.decky));
+            last_scanned = Some((&shard.row.host, &shard.row.decky));
         }
-        let next = next.map(|(host, decky)| cursor::after_shard(host, decky));
         Ok(ShardsList {
             revision: self.meta.revisions.shards,
             shards,
-            next,
+            next: next.map(|(host, decky)| cursor::encode_shard(host, decky)),
         })
     }
 
     pub(crate) fn list_hosts(&self, request: &HostsListRequest) -> Result<HostsList, ErrorReply> {
-        let after = request.after.as_deref().map(cursor::host).transpose()?;
+        let after = request.after.as_deref();
+        let after = after.map(cursor::decode_host).transpose()?;
         let only = request.host_uuid.as_ref();
         let from = match (&after, only) {
             (Some(after), Some(only)) if after < only => Bound::Included(only),
@@ -78,19 +78,19 @@ impl State {
         };
         let rows = self
             .hosts
-            .range::<scuttle_schemas::HostId, _>((from, Bound::Unbounded))
+            .range::<HostId, _>((from, Bound::Unbounded))
             .take_while(|(id, _)| only.is_none_or(|only| *id == only));
         let mut hosts: Vec<HostRecord> = Vec::new();
-        let mut room = ANSWER_BYTES;
+        let mut free_bytes = MAX_REPLY_BYTES;
         let mut next = None;
-        for host in rows.map(|(_, host)| host.record()) {
-            if hosts.len() == request.limit.get() || !host.fits(&mut room) {
+        for host in rows.map(|(_, host)| host.to_record()) {
+            if hosts.len() == request.limit.get() || !host.try_reserve(&mut free_bytes) {
                 next = hosts.last();
                 break;
             }
             hosts.push(host);
         }
-        let next = next.map(|last| cursor::after_host(&last.host_uuid));
+        let next = next.map(|last| cursor::encode_host(&last.host_uuid));
         Ok(HostsList {
             revision: self.meta.revisions.hosts,
             hosts,
@@ -98,37 +98,31 @@ impl State {
         })
     }
 
+    /// Lists the operations, newest first.
     pub(crate) fn list_operations(
         &self,
         request: &OperationsListRequest,
     ) -> Result<OperationsList, ErrorReply> {
-        let after = request
-            .after
-            .as_deref()
-            .map(cursor::operation)
-            .transpose()?;
-        let range = (
-            Bound::Unbounded,
-            after.map_or(Bound::Unbounded, Bound::Excluded),
-        );
-        let page = |rows: &mut dyn Iterator<Item = &OperationRow>| {
+        let after = request.after.as_deref();
+        let after = after.map(cursor::decode_operation).transpose()?;
+        let before = after.map_or(Bound::Unbounded, Bound::Excluded);
+        let range = (Bound::Unbounded, before);
+        let build_page = |rows: &mut dyn Iterator<Item = &OperationRow>| {
             let mut operations = Vec::new();
-            let mut room = ANSWER_BYTES;
-            let (mut last, mut next) = (None, None);
-            for (looked_at, row) in rows.enumerate() {
-                let wanted = request.state.is_none_or(|state| row.state == state);
-                let record = wanted.then(|| row.record(self.waiting_for(row)));
-                let full = operations.len() == request.limit.get() || looked_at == ROWS_PER_PAGE;
-                if full
-                    || record
-                        .as_ref()
-                        .is_some_and(|record| !record.fits(&mut room))
-                {
-                    next = last.map(cursor::after_operation);
+            let mut free_bytes = MAX_REPLY_BYTES;
+            let (mut last_scanned, mut next) = (None, None);
+            for (scanned, row) in rows.enumerate() {
+                let matches = request.state.is_none_or(|state| row.state == state);
+                let record = matches.then(|| row.to_record(self.waiting_for(row)));
+                let is_full =
+                    operations.len() == request.limit.get() || scanned == MAX_SCANNED_ROWS;
+                let fits = |record| SizeBound::try_reserve(record, &mut free_bytes);
+                if is_full || !record.as_ref().is_none_or(fits) {
+                    next = last_scanned.map(cursor::encode_operation);
                     break;
                 }
                 operations.extend(record);
-                last = Some(row.id);
+                last_scanned = Some(row.id);
             }
             OperationsList {
                 revision: self.meta.revisions.operations,
@@ -137,14 +131,14 @@ impl State {
             }
         };
         Ok(match &request.host_uuid {
-            None => page(&mut self.operations.range(range).rev().map(|(_, row)| &**row)),
+            None => {
+                let operations = self.operations.range(range).rev();
+                build_page(&mut operations.map(|(_, row)| &**row))
+            }
             Some(host) => {
-                let ids = self
-                    .hosts
-                    .get(host)
-                    .into_iter()
-                    .flat_map(|host| host.operations.range(range).rev());
-                page(&mut ids.filter_map(|id| self.operations.get(id).map(|row| &**row)))
+                let host = self.hosts.get(host).into_iter();
+                let ids = host.flat_map(|host| host.operations.range(range).rev());
+                build_page(&mut ids.filter_map(|id| self.operations.get(id).map(|row| &**row)))
             }
         })
     }

@@ -1,11 +1,12 @@
-//! requests.
+//! Requests from clients: one file for each kind, and what the teardown request needs for dry runs and
+//! idempotency keys.
 
-pub(crate) mod cancel;
-pub(crate) mod decommission;
-pub(crate) mod enroll;
-pub(crate) mod get_operation;
-pub(crate) mod hash;
-pub(crate) mod idempotency;
-pub(crate) mod lists;
-pub(crate) mod plan;
+mod cancel;
+mod decommission;
+mod enroll;
+mod get_operation;
+mod hash;
+mod idempotency;
+mod lists;
+mod plan;
 pub(crate) mod teardown;

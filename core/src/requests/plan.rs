@@ -1,13 +1,14 @@
-//! `dry_run` and `expect_plan`: what a teardown would take down, and whether that is still so.
+//! `dry_run` and `expect_plan`: what a teardown would remove, and whether that is still the same.
 
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::teardown::{DETAIL_DRY_RUN, PlanTarget, TeardownPlan};
 use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId};
 
-use crate::requests::hash::hash;
+use crate::requests::hash::hash_texts;
 
-/// What a teardown of these shards would be.
-pub(crate) fn plan<'s>(
+/// Returns the plan for the teardown of these shards. The hash covers the host and the deckies, but not
+/// their states.
+pub(crate) fn build_plan<'s>(
     host: &HostId,
     targets: impl Iterator<Item = (&'s DeckyId, ShardState)> + Clone,
 ) -> TeardownPlan {
@@ -16,7 +17,7 @@ pub(crate) fn plan<'s>(
     TeardownPlan {
         accepted: false,
         detail: DETAIL_DRY_RUN.to_owned(),
-        plan: hash(parts).simple().to_string(),
+        plan: hash_texts(parts).simple().to_string(),
         targets: targets
             .map(|(decky_id, state)| PlanTarget {
                 decky_id: decky_id.clone(),
@@ -26,17 +27,14 @@ pub(crate) fn plan<'s>(
     }
 }
 
-/// Refuses when the targets are not those of the plan that the requester has seen. Their states may
-/// differ.
-pub(crate) fn check(expected: &str, plan: &TeardownPlan) -> Result<(), ErrorReply> {
+/// Rejects the request if its `expect_plan` is not the hash of the current plan.
+pub(crate) fn check_plan(expected: &str, plan: &TeardownPlan) -> Result<(), ErrorReply> {
     if expected == plan.plan {
         return Ok(());
     }
+    let targets = plan.targets.len();
     Err(ErrorReply::new(
         ErrorCode::PlanChanged,
-        format!(
-            "the targets are no longer those of the plan: now they are {}; ask for a dry run again",
-            plan.targets.len()
-        ),
+        format!("the plan has changed and now has {targets} targets: request a dry run again"),
     ))
 }

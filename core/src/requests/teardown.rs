@@ -1,4 +1,4 @@
-//! `swarm.teardown`: which operation a request means, and what a new one covers.
+//! `swarm.teardown`: which operation a request gets, and what a new operation covers.
 
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
@@ -8,99 +8,106 @@ use scuttle_schemas::teardown::{
 use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId, OperationId, Timestamp};
 
 use crate::api::Reply;
-use crate::errors::decommissioned;
+use crate::broadcast::shard_changes::ShardChanges;
+use crate::errors::{host_decommissioned, host_not_found};
 use crate::record::rows::{OperationRow, OutcomeRow, ShardRow, Trace};
-use crate::requests::idempotency::Keyed;
-use crate::requests::plan;
+use crate::requests::idempotency::KeyedRequest;
+use crate::requests::plan::{build_plan, check_plan};
 use crate::state::State;
-use crate::state::host::Host;
+use crate::state::host::{Host, Shard};
 
-/// A teardown and what came with it.
-pub(crate) struct Asked {
+/// A teardown request and what came with it.
+pub(crate) struct TeardownArgs {
     pub(crate) request: TeardownRequest,
-    /// The id for a new operation.
-    pub(crate) id: OperationId,
+    /// The id to use if the request creates an operation.
+    pub(crate) operation_id: OperationId,
     pub(crate) requested_by: String,
     pub(crate) key: Option<String>,
     pub(crate) trace: Option<Trace>,
 }
 
 impl State {
-    /// Accepts a teardown: the operation that its key stands for, an open one that covers the target
-    /// already, or a new one. A dry run changes nothing.
-    pub(crate) fn teardown(&mut self, now: Timestamp, asked: Asked) -> Result<Reply, ErrorReply> {
-        let Asked { request, key, .. } = &asked;
+    /// Accepts a teardown: with the operation of an earlier request with the same key, with an open
+    /// operation that already covers the target, or with a new operation. A dry run changes nothing.
+    pub(crate) fn teardown(
+        &mut self,
+        now: Timestamp,
+        args: TeardownArgs,
+    ) -> Result<Reply, ErrorReply> {
+        let TeardownArgs { request, key, .. } = &args;
         let keyed = (key.as_ref())
             .filter(|_| !request.dry_run)
-            .map(|key| Keyed::new(&asked.requested_by, key, request));
+            .map(|key| KeyedRequest::new(&args.requested_by, key, request));
         if let Some(keyed) = &keyed
-            && let Some(answer) = self.answered(now, keyed)?
+            && let Some(reply) = self.find_earlier_reply(now, keyed)?
         {
-            return Ok(Reply::Teardown(answer));
+            return Ok(Reply::Teardown(reply));
         }
-        let host = self.target_host(&request.host_uuid)?;
+        let host = self.find_target_host(&request.host_uuid)?;
         let only = request.decky_id.as_ref();
         let shards = match only {
-            Some(decky) => match host.shards.get(decky) {
-                Some(_) => host.shards.range::<DeckyId, _>(decky..=decky),
-                None => {
-                    return Err(ErrorReply::new(
-                        ErrorCode::ShardNotFound,
-                        format!("no decky {decky} is known on host {}", request.host_uuid),
-                    ));
-                }
-            },
+            Some(decky) if host.shards.contains_key(decky) => {
+                host.shards.range::<DeckyId, _>(decky..=decky)
+            }
+            Some(decky) => {
+                let host = &request.host_uuid;
+                return Err(ErrorReply::new(
+                    ErrorCode::ShardNotFound,
+                    format!("host {host} has no decky {decky}"),
+                ));
+            }
             None => host.shards.range::<DeckyId, _>(..),
         };
         if request.dry_run || request.expect_plan.is_some() {
-            let targets = shards
-                .clone()
-                .map(|(decky, shard)| (decky, shard.row.state));
-            let plan = plan::plan(&request.host_uuid, targets);
+            let targets = shards.clone();
+            let targets = targets.map(|(decky, shard)| (decky, shard.row.state));
+            let plan = build_plan(&request.host_uuid, targets);
             if let Some(expected) = &request.expect_plan {
-                plan::check(expected, &plan)?;
+                check_plan(expected, &plan)?;
             }
             if request.dry_run {
                 return Ok(Reply::Plan(plan));
             }
         }
-        let answer = if let Some(open) = self.covering(host, only) {
-            accepted(open, DETAIL_IN_PROGRESS, true)
+        let reply = if let Some(open) = self.find_covering_operation(host, only) {
+            accepted_reply(open, DETAIL_IN_PROGRESS, true)
         } else {
             let targets = shards
-                .map(|(_, shard)| target(host, shard, asked.id))
+                .map(|(_, shard)| target_row(host, shard, args.operation_id))
                 .collect();
-            self.begin(now, asked, targets)
+            self.create_operation(now, args, targets)
         };
         if let Some(keyed) = keyed {
-            self.keep_answer(now, keyed, &answer);
+            self.keep_reply(now, keyed, &reply);
         }
-        Ok(Reply::Teardown(answer))
+        Ok(Reply::Teardown(reply))
     }
 
-    fn target_host(&self, id: &HostId) -> Result<&Host, ErrorReply> {
+    fn find_target_host(&self, id: &HostId) -> Result<&Host, ErrorReply> {
         match self.hosts.get(id) {
-            Some(host) if host.living() => Ok(host),
-            Some(_) => Err(decommissioned(id)),
-            None => Err(ErrorReply::new(
-                ErrorCode::HostNotFound,
-                format!("no host {id} is enrolled"),
-            )),
+            Some(host) if host.is_active() => Ok(host),
+            Some(_) => Err(host_decommissioned(id)),
+            None => Err(host_not_found(id)),
         }
     }
 
-    /// Makes an operation, sends its command, and takes hold of its targets.
-    fn begin(&mut self, now: Timestamp, asked: Asked, targets: Vec<ShardRow>) -> TeardownAccepted {
-        let Asked { request, id, .. } = asked;
+    /// Creates an operation, sends its command, and sets its targets to `tearing_down`.
+    fn create_operation(
+        &mut self,
+        now: Timestamp,
+        args: TeardownArgs,
+        targets: Vec<ShardRow>,
+    ) -> TeardownAccepted {
+        let TeardownArgs { request, .. } = args;
         let host = &self.hosts[&request.host_uuid].row;
         let mut operation = OperationRow {
-            id,
-            // The state's own names, so that the request's need no memory of their own.
+            id: args.operation_id,
+            // Shares the host's and the shard's copies of their ids, to save memory.
             host: host.host.clone(),
             host_name: host.name.clone(),
             decky: (request.decky_id).and(targets.first().map(|row| row.decky.clone())),
             state: OperationState::Queued,
-            requested_by: asked.requested_by,
+            requested_by: args.requested_by,
             reason: request.reason,
             accepted_at: now,
             deadline: now.plus_millis(i64::from(request.timeout_s) * 1000),
@@ -119,49 +126,59 @@ impl State {
                     error: None,
                 })
                 .collect(),
-            trace: asked.trace,
+            trace: args.trace,
         };
-        let answer = accepted(&operation, DETAIL_QUEUED, false);
-        self.command(now, &mut operation);
-        let host = operation.host.clone();
-        self.change_shards(now, &host, Some(&operation), targets, Vec::new());
+        let reply = accepted_reply(&operation, DETAIL_QUEUED, false);
+        self.send_command(now, &mut operation);
+        let changes = ShardChanges {
+            host: &operation.host,
+            cause: Some(&operation),
+            put: targets,
+            removed: Vec::new(),
+        };
+        self.change_shards(now, changes);
         self.put_operation(operation);
-        answer
+        reply
     }
 
-    /// The open operation that covers the decky, or every shard that the host now has.
-    fn covering(&self, host: &Host, decky: Option<&DeckyId>) -> Option<&OperationRow> {
-        let open = |id: &OperationId| {
-            host.open
+    /// Returns the open operation that covers the decky, or every shard that is now on the host.
+    fn find_covering_operation(
+        &self,
+        host: &Host,
+        decky: Option<&DeckyId>,
+    ) -> Option<&OperationRow> {
+        let find_open = |id: &OperationId| {
+            host.open_operations
                 .contains(id)
                 .then(|| self.operations.get(id).map(|row| &**row))
                 .flatten()
         };
         match decky {
-            Some(decky) => open(&host.shards.get(decky)?.row.operation?),
-            None => host.open.iter().filter_map(open).find(|row| {
-                row.decky.is_none()
-                    && host
-                        .shards
-                        .values()
-                        .all(|shard| shard.row.operation == Some(row.id))
-            }),
+            Some(decky) => find_open(&host.shards.get(decky)?.row.operation?),
+            None => host
+                .open_operations
+                .iter()
+                .filter_map(find_open)
+                .find(|row| {
+                    let mut shards = host.shards.values();
+                    row.decky.is_none() && shards.all(|shard| shard.row.operation == Some(row.id))
+                }),
         }
     }
 }
 
-/// A shard's row as a new operation takes hold of it.
-fn target(host: &Host, shard: &crate::state::host::Shard, operation: OperationId) -> ShardRow {
+/// Returns the row of a shard that a new operation takes over.
+fn target_row(host: &Host, shard: &Shard, operation: OperationId) -> ShardRow {
     ShardRow {
         state: ShardState::TearingDown,
         last_error: None,
         operation: Some(operation),
-        last_seen: shard.last_seen(host.seen),
+        last_seen: shard.last_seen(host.inventory_seen_at),
         ..ShardRow::clone(&shard.row)
     }
 }
 
-fn accepted(row: &OperationRow, detail: &str, repeated: bool) -> TeardownAccepted {
+fn accepted_reply(row: &OperationRow, detail: &str, repeated: bool) -> TeardownAccepted {
     TeardownAccepted {
         accepted: true,
         detail: detail.to_owned(),

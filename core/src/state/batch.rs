@@ -1,4 +1,4 @@
-//! What the commit of a batch must write.
+//! What the steps of the current batch have collected for its commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,51 +10,52 @@ use crate::api::Effect;
 use crate::record::change::Change;
 use crate::record::rows::{OperationRow, Trace};
 
-/// What the commit of this batch must write and tell.
+/// What the commit of this batch must store and send.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) changes: Vec<Change>,
-    /// What the steps asked for so far.
     pub(crate) effects: Vec<Effect>,
-    /// The last of them, as long as more can be told with it.
-    pub(crate) telling: Option<Telling>,
-    /// Operations to write, as they now are, and whether to tell them.
-    pub(crate) operations: BTreeMap<OperationId, (Arc<OperationRow>, bool)>,
-    /// Hosts that had a durable change.
-    pub(crate) touched: BTreeSet<HostId>,
-    /// The swarm's own row changed by itself.
-    pub(crate) meta: bool,
-    /// Hosts to tell.
-    pub(crate) told: BTreeSet<HostId>,
+    /// The last `shards.updated` message, as long as more changes can be added to it.
+    pub(crate) open_message: Option<OpenMessage>,
+    /// The operations that changed, each with its current row only.
+    pub(crate) operations: BTreeMap<OperationId, ChangedOperation>,
+    /// The hosts that had a durable change.
+    pub(crate) changed_hosts: BTreeSet<HostId>,
+    /// The hosts to announce on `hosts.updated`.
+    pub(crate) announced_hosts: BTreeSet<HostId>,
+    /// Whether the meta row must be stored even if nothing else has changed.
+    pub(crate) meta_changed: bool,
 }
 
-/// A `shards.updated` message that the batch still adds to.
+/// An operation that has changed in this batch.
 #[derive(Debug)]
-pub(crate) struct Telling {
+pub(crate) struct ChangedOperation {
+    pub(crate) row: Arc<OperationRow>,
+    /// Whether to announce the operation on `operations.updated`.
+    pub(crate) announce: bool,
+}
+
+/// A `shards.updated` message to which changes can still be added.
+#[derive(Debug)]
+pub(crate) struct OpenMessage {
     pub(crate) message: ShardsUpdated,
     pub(crate) trace: Option<Trace>,
-    /// Bytes that are left in it.
-    pub(crate) room: usize,
-}
-
-impl Telling {
-    pub(crate) fn into_effect(self) -> Effect {
-        Effect::ShardsUpdated(self.message, self.trace)
-    }
+    /// How many more bytes of records fit into the message.
+    pub(crate) free_bytes: usize,
 }
 
 impl Batch {
-    /// Notes a durable change of a host.
-    pub(crate) fn touch(&mut self, host: &HostId) {
-        if !self.touched.contains(host) {
-            self.touched.insert(host.clone());
+    /// Records that a host had a durable change.
+    pub(crate) fn mark_host_changed(&mut self, host: &HostId) {
+        if !self.changed_hosts.contains(host) {
+            self.changed_hosts.insert(host.clone());
         }
     }
 
-    /// Notes that operators are to be told of a host.
-    pub(crate) fn tell(&mut self, host: &HostId) {
-        if !self.told.contains(host) {
-            self.told.insert(host.clone());
+    /// Records that a host is to be announced on `hosts.updated`.
+    pub(crate) fn announce_host(&mut self, host: &HostId) {
+        if !self.announced_hosts.contains(host) {
+            self.announced_hosts.insert(host.clone());
         }
     }
 }

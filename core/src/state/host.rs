@@ -1,4 +1,4 @@
-//! One host in memory.
+//! One host in memory, with its shards: the rows and what only this process knows.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,44 +12,69 @@ use crate::record::rows::{HostRow, ShardRow};
 use crate::state::inventory::Inventory;
 use crate::state::stats::Stats;
 
-/// One host and all that is keyed by it: no rule can reach another host's shards from here.
+/// One host and everything that is keyed by it. A rule that holds a `Host` cannot reach the shards of
+/// another host.
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) row: HostRow,
-    /// The row in memory is ahead of the one on disk.
-    pub(crate) unsaved: bool,
+    /// Whether the row in memory is newer than the stored one.
+    pub(crate) row_unsaved: bool,
     pub(crate) shards: BTreeMap<DeckyId, Shard>,
-    /// All its operations.
+    /// All operations of this host, open or ended.
     pub(crate) operations: BTreeSet<OperationId>,
-    /// Those that have not ended.
-    pub(crate) open: BTreeSet<OperationId>,
-    /// Those of them that its agent has started.
-    pub(crate) running: BTreeSet<OperationId>,
-    /// What its agent last said of its work.
+    pub(crate) open_operations: BTreeSet<OperationId>,
+    /// The open operations that the agent has started.
+    pub(crate) running_operations: BTreeSet<OperationId>,
     pub(crate) progress: Option<Progress>,
-    /// When its agent was last heard by this process, or when this process began; none while its
-    /// agent is not expected to be heard.
-    pub(crate) heard: Option<Timestamp>,
-    /// When a timer will look whether it is still heard.
-    pub(crate) watched: Option<Timestamp>,
-    /// This process has had a heartbeat of it.
-    pub(crate) met: bool,
+    /// When this process last received a heartbeat, or when this process started if none has arrived
+    /// since. `None` while no heartbeats are expected.
+    pub(crate) last_heard: Option<Timestamp>,
+    /// The time of the timer that checks whether heartbeats still arrive.
+    pub(crate) liveness_check_at: Option<Timestamp>,
+    /// Whether this process has received a heartbeat.
+    pub(crate) seen_since_start: bool,
     pub(crate) inventory: Inventory,
-    /// The last heartbeat to this process whose agent could see what is there.
-    pub(crate) seen: Option<Timestamp>,
+    /// When the agent could last read its inventory, as far as this process knows.
+    pub(crate) inventory_seen_at: Option<Timestamp>,
 }
 
-/// One shard and what this process knows beyond its row.
+/// One shard: its row and what only this process knows.
 #[derive(Debug)]
 pub(crate) struct Shard {
     pub(crate) row: Arc<ShardRow>,
-    /// The last whole inventory that this process applied lists it.
+    /// Whether the last full inventory that this process applied lists the shard.
     pub(crate) listed: bool,
 }
 
+/// The progress that an agent last reported. Shown to operators, but neither stored nor broadcast.
+#[derive(Debug)]
+pub(crate) struct Progress {
+    pub(crate) operation: OperationId,
+    /// The step as text, with the number of deckies done, if known.
+    pub(crate) step: String,
+    pub(crate) reported_at: Timestamp,
+}
+
 impl Host {
-    /// The record as operators see it.
-    pub(crate) fn record(&self) -> HostRecord {
+    pub(crate) fn new(row: HostRow) -> Self {
+        Self {
+            row,
+            row_unsaved: false,
+            shards: BTreeMap::new(),
+            operations: BTreeSet::new(),
+            open_operations: BTreeSet::new(),
+            running_operations: BTreeSet::new(),
+            progress: None,
+            last_heard: None,
+            liveness_check_at: None,
+            seen_since_start: false,
+            inventory: Inventory::default(),
+            inventory_seen_at: None,
+        }
+    }
+
+    /// Returns the record for lists and broadcasts.
+    pub(crate) fn to_record(&self) -> HostRecord {
         HostRecord {
             host_uuid: self.row.host.clone(),
             name: self.row.name.clone(),
@@ -60,19 +85,24 @@ impl Host {
             agent_version: self.row.agent_version.clone(),
             inventory_error: self.row.inventory_error.clone(),
             shards: self.shards.len(),
-            open_operations: self.open.len(),
+            open_operations: self.open_operations.len(),
             enrolled_at: self.row.enrolled_at,
         }
     }
 
-    pub(crate) fn living(&self) -> bool {
+    /// Whether the host is not decommissioned.
+    pub(crate) fn is_active(&self) -> bool {
         self.row.status != HostStatus::Decommissioned
     }
 }
 
 impl Shard {
-    /// The record as operators see it.
-    pub(crate) fn record(&self, host: &HostRow, seen: Option<Timestamp>) -> ShardRecord {
+    /// Returns the record for lists and broadcasts.
+    pub(crate) fn to_record(
+        &self,
+        host: &HostRow,
+        inventory_seen_at: Option<Timestamp>,
+    ) -> ShardRecord {
         let row = &self.row;
         ShardRecord {
             host_uuid: row.host.clone(),
@@ -84,31 +114,23 @@ impl Shard {
             state: row.state,
             last_error: row.last_error.clone(),
             operation_id: row.operation,
-            last_seen: self.last_seen(seen),
+            last_seen: self.last_seen(inventory_seen_at),
             updated_at: row.updated_at,
             revision: row.revision,
         }
     }
 
-    /// A shard that the last inventory lists is seen whenever its host's agent has `seen` what is there.
-    pub(crate) fn last_seen(&self, seen: Option<Timestamp>) -> Timestamp {
-        match seen {
-            Some(seen) if self.listed => seen.max(self.row.last_seen),
+    /// Returns when the agent last saw the shard. A heartbeat without an inventory means that nothing has
+    /// changed, so it counts for every shard that the last inventory lists.
+    pub(crate) fn last_seen(&self, inventory_seen_at: Option<Timestamp>) -> Timestamp {
+        match inventory_seen_at {
+            Some(at) if self.listed => at.max(self.row.last_seen),
             _ => self.row.last_seen,
         }
     }
 }
 
-/// What an agent last said of its work: for operators who ask, kept nowhere else.
-#[derive(Debug)]
-pub(crate) struct Progress {
-    pub(crate) operation: OperationId,
-    /// In words: `removing`, and how many of how many deckies are done.
-    pub(crate) step: String,
-    pub(crate) said_at: Timestamp,
-}
-
-/// Puts a row among a host's shards; answers whether the shard is new.
+/// Inserts or replaces a shard. Returns it, and whether it is new.
 pub(crate) fn insert_shard<'s>(
     shards: &'s mut BTreeMap<DeckyId, Shard>,
     stats: &mut Stats,
@@ -117,24 +139,24 @@ pub(crate) fn insert_shard<'s>(
     match shards.entry(row.decky.clone()) {
         Entry::Occupied(entry) => {
             let shard = entry.into_mut();
-            stats.shard(Some(shard.row.state), Some(row.state));
+            stats.count_shard(Some(shard.row.state), Some(row.state));
             shard.row = row;
             (shard, false)
         }
         Entry::Vacant(entry) => {
-            stats.shard(None, Some(row.state));
+            stats.count_shard(None, Some(row.state));
             (entry.insert(Shard { row, listed: false }), true)
         }
     }
 }
 
-/// Takes a shard from among a host's.
+/// Removes a shard, if it exists.
 pub(crate) fn remove_shard(
     shards: &mut BTreeMap<DeckyId, Shard>,
     stats: &mut Stats,
     decky: &DeckyId,
 ) {
     if let Some(shard) = shards.remove(decky) {
-        stats.shard(Some(shard.row.state), None);
+        stats.count_shard(Some(shard.row.state), None);
     }
 }

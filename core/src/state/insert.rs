@@ -1,6 +1,6 @@
-//! The functions that put rows.
+//! Inserting and removing rows: the only functions that change the indexes of the state, so that the
+//! indexes always agree with the rows.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use scuttle_schemas::OperationId;
@@ -10,134 +10,132 @@ use scuttle_schemas::operations::OperationState;
 use crate::record::operation_state::is_open;
 use crate::record::rows::{HostRow, OperationRow};
 use crate::state::State;
+use crate::state::batch::ChangedOperation;
 use crate::state::host::Host;
-use crate::state::inventory::Inventory;
 use crate::state::timers::Timer;
 
-/// Rows into memory: what replay and the steps below share.
+/// Changes of the rows in memory, used both by replay and by steps.
 impl State {
     pub(crate) fn insert_host(&mut self, row: HostRow) {
         if row.status != HostStatus::Decommissioned {
-            self.names.insert(row.name.clone(), row.host.clone());
-        } else if self.names.get(&row.name) == Some(&row.host) {
-            self.names.remove(&row.name);
+            let (name, id) = (row.name.clone(), row.host.clone());
+            self.host_ids_by_name.insert(name, id);
+        } else if self.host_ids_by_name.get(&row.name) == Some(&row.host) {
+            self.host_ids_by_name.remove(&row.name);
         }
         let before = self.hosts.get(&row.host).map(|host| host.row.status);
-        self.stats.host(before, row.status);
+        self.stats.count_host(before, row.status);
         if let Some(host) = self.hosts.get_mut(&row.host) {
             host.row = row;
             return;
         }
-        let host = Host {
-            row,
-            unsaved: false,
-            shards: BTreeMap::new(),
-            operations: BTreeSet::new(),
-            open: BTreeSet::new(),
-            running: BTreeSet::new(),
-            progress: None,
-            heard: None,
-            watched: None,
-            met: false,
-            inventory: Inventory::default(),
-            seen: None,
-        };
-        self.hosts.insert(host.row.host.clone(), Box::new(host));
+        let id = row.host.clone();
+        self.hosts.insert(id, Box::new(Host::new(row)));
     }
 
-    /// Puts an operation's row; answers whether its host now has another number of open ones.
+    /// Inserts or replaces an operation. Returns whether its host's number of open operations has
+    /// changed.
     pub(crate) fn insert_operation(&mut self, row: &Arc<OperationRow>) -> bool {
         let id = row.id;
         let before = self.operations.insert(id, Arc::clone(row));
         if let Some(before) = &before {
-            self.forget_times(before);
+            self.remove_times(before);
         }
-        let was = before.as_ref().map(|before| before.state);
-        self.stats.operation(was, row.state);
+        let state_before = before.as_ref().map(|before| before.state);
+        self.stats.count_operation(state_before, row.state);
         if is_open(row.state) {
-            self.open.insert(id);
+            self.open_operations.insert(id);
         } else {
-            self.open.remove(&id);
+            self.open_operations.remove(&id);
         }
         let Some(host) = self.hosts.get_mut(&row.host) else {
             return false;
         };
         if before.is_none() {
             host.operations.insert(id);
-            host.inventory.accepted_since.insert(id);
+            host.inventory.operations_accepted_since.insert(id);
         }
-        if let Some(at) = row.wakes_at() {
+        if let Some(at) = row.next_wake_at() {
             self.timers.insert((at, Timer::Operation(id)));
         }
         if let Some(at) = row.finished_at {
-            self.ended.insert((at, id));
+            self.ended_operations.insert((at, id));
         }
         if row.state == OperationState::Running {
-            host.running.insert(id);
+            host.running_operations.insert(id);
         } else {
-            host.running.remove(&id);
+            host.running_operations.remove(&id);
         }
         if is_open(row.state) {
-            host.open.insert(id)
+            host.open_operations.insert(id)
         } else {
-            host.inventory.accepted_since.remove(&id);
-            host.open.remove(&id)
+            host.inventory.operations_accepted_since.remove(&id);
+            host.open_operations.remove(&id)
         }
     }
 
-    pub(crate) fn delete_operation(&mut self, id: OperationId) {
+    pub(crate) fn remove_operation(&mut self, id: OperationId) {
         let Some(row) = self.operations.remove(&id) else {
             return;
         };
-        self.forget_times(&row);
-        self.stats.operation_removed(row.state);
-        self.open.remove(&id);
+        self.remove_times(&row);
+        self.stats.count_removed_operation(row.state);
+        self.open_operations.remove(&id);
         if let Some(host) = self.hosts.get_mut(&row.host) {
             host.operations.remove(&id);
-            host.open.remove(&id);
-            host.running.remove(&id);
+            host.open_operations.remove(&id);
+            host.running_operations.remove(&id);
         }
     }
 
-    fn forget_times(&mut self, row: &OperationRow) {
-        if let Some(at) = row.wakes_at() {
+    /// Removes an operation's row from the indexes that are sorted by time.
+    fn remove_times(&mut self, row: &OperationRow) {
+        if let Some(at) = row.next_wake_at() {
             self.timers.remove(&(at, Timer::Operation(row.id)));
         }
         if let Some(at) = row.finished_at {
-            self.ended.remove(&(at, row.id));
+            self.ended_operations.remove(&(at, row.id));
         }
     }
 }
 
-/// Changes of a step: into memory, and noted for the commit.
+/// Changes by a step: to the rows in memory and to the batch. (For shards, see
+/// `broadcast::shard_changes`.)
 impl State {
-    /// Puts a host's row; operators are told.
+    /// Puts a host's row, and announces the host.
     pub(crate) fn put_host(&mut self, row: HostRow) {
         let id = row.host.clone();
         self.insert_host(row);
         if let Some(host) = self.hosts.get_mut(&id) {
-            host.unsaved = true;
+            host.row_unsaved = true;
         }
-        self.batch.tell(&id);
-        self.batch.touch(&id);
+        self.batch.announce_host(&id);
+        self.batch.mark_host_changed(&id);
     }
 
-    /// Puts an operation's row; operators are told.
+    /// Puts an operation's row, and announces the operation.
     pub(crate) fn put_operation(&mut self, row: OperationRow) {
         let row = Arc::new(row);
         if self.insert_operation(&row) {
-            self.batch.tell(&row.host);
+            self.batch.announce_host(&row.host);
         }
-        self.batch.touch(&row.host);
-        self.batch.operations.insert(row.id, (row, true));
+        self.batch.mark_host_changed(&row.host);
+        let id = row.id;
+        let changed = ChangedOperation {
+            row,
+            announce: true,
+        };
+        self.batch.operations.insert(id, changed);
     }
 
-    /// Puts an operation's row whose change operators do not see.
-    pub(crate) fn keep_operation(&mut self, row: OperationRow) {
+    /// Puts an operation's row without announcing the operation, for changes that operators do not see.
+    pub(crate) fn put_operation_silently(&mut self, row: OperationRow) {
         let row = Arc::new(row);
         self.insert_operation(&row);
-        let told = |(_, told): &(_, bool)| *told;
-        let told = self.batch.operations.get(&row.id).is_some_and(told);
-        self.batch.operations.insert(row.id, (row, told));
+        let id = row.id;
+        let earlier = self.batch.operations.get(&id);
+        let announce = earlier.is_some_and(|changed| changed.announce);
+        let changed = ChangedOperation { row, announce };
+        self.batch.operations.insert(id, changed);
     }
 }

@@ -1,4 +1,6 @@
-//! What must be true of the state after every batch, in words that a failing test can print.
+//! Conditions that hold for the state after every batch.
+//!
+//! Debug builds check every host that a batch has changed. Tests and the simulation check everything.
 
 use scuttle_schemas::HostId;
 use scuttle_schemas::hosts::HostStatus;
@@ -9,13 +11,13 @@ use crate::state::State;
 use crate::state::stats::Stats;
 use crate::state::timers::Timer;
 
-/// A broken invariant.
+/// The description of a broken invariant.
 pub type Violation = String;
 
-/// Checks one host and all that is keyed by it. Debug builds do so for every host that a batch touched.
+/// Checks one host and everything that is keyed by it.
 ///
 /// # Errors
-/// The first broken invariant.
+/// If an invariant is broken. The error describes the first one that was found.
 pub fn check_host(state: &State, id: &HostId) -> Result<(), Violation> {
     let Some(host) = state.hosts.get(id) else {
         return Ok(());
@@ -24,30 +26,26 @@ pub fn check_host(state: &State, id: &HostId) -> Result<(), Violation> {
         let row = &shard.row;
         let holder = row.operation.and_then(|id| state.operations.get(&id));
         ensure(row.host == *id && row.decky == *decky, || {
-            format!("{id}/{decky} is stored under its own key")
+            format!("shard {id}/{decky} is stored under the key of another shard")
         })?;
         ensure(row.revision <= state.meta.revisions.shards, || {
-            format!(
-                "{id}/{decky} has revision {}, which was not given out",
-                row.revision
-            )
+            let revision = row.revision;
+            format!("shard {id}/{decky} has revision {revision}, which was never assigned")
         })?;
         ensure(row.registered <= row.revision, || {
-            format!("{id}/{decky} was told when it was registered, or later")
+            format!("shard {id}/{decky} changed before it was registered")
         })?;
         match row.state {
-            ShardState::TearingDown => ensure(
-                holder.is_some_and(|row| is_open(row.state) && row.host == *id),
-                || {
-                    format!(
-                        "{id}/{decky} is tearing_down, so an open operation of its host holds it"
-                    )
-                },
-            )?,
+            ShardState::TearingDown => {
+                let held = holder.is_some_and(|row| is_open(row.state) && row.host == *id);
+                ensure(held, || {
+                    format!("shard {id}/{decky} is tearing_down without an open operation")
+                })?;
+            }
             ShardState::TeardownFailed => {
-                // Its operation may have been forgotten since.
+                // The operation itself may have been removed by retention.
                 ensure(row.operation.is_some() && row.last_error.is_some(), || {
-                    format!("{id}/{decky} is teardown_failed, so it has an operation and an error")
+                    format!("shard {id}/{decky} is teardown_failed without operation or error")
                 })?;
             }
             _ => {}
@@ -56,61 +54,57 @@ pub fn check_host(state: &State, id: &HostId) -> Result<(), Violation> {
     for operation in &host.operations {
         let row = state.operations.get(operation);
         ensure(row.is_some_and(|row| row.host == *id), || {
-            format!("{operation} belongs to {id}")
+            format!("operation {operation} is indexed under host {id}, but belongs to another")
         })?;
     }
-    for operation in &host.open {
+    for operation in &host.open_operations {
         let row = &state.operations[operation];
         ensure(is_open(row.state) && row.finished_at.is_none(), || {
-            format!("{operation} is open")
+            format!("operation {operation} is indexed as open, but has ended")
         })?;
-        ensure(
-            state.timers.contains(&(
-                row.wakes_at().unwrap_or(row.deadline),
-                Timer::Operation(*operation),
-            )),
-            || format!("{operation} is open, so a timer will wake it"),
-        )?;
+        let wakes_at = row.next_wake_at().unwrap_or(row.deadline);
+        let timer = (wakes_at, Timer::Operation(*operation));
+        ensure(state.timers.contains(&timer), || {
+            format!("operation {operation} is open, but has no timer")
+        })?;
     }
     let timer = |at| state.timers.contains(&(at, Timer::Liveness(id.clone())));
-    let watched = host.heard.is_some() && host.watched.is_some_and(timer);
+    let watched = host.last_heard.is_some() && host.liveness_check_at.is_some_and(timer);
     ensure(host.row.status != HostStatus::Online || watched, || {
-        format!("{id} is online, so its silence will be noticed")
+        format!("host {id} is online, but no timer checks its heartbeats")
     })
 }
 
-/// Checks everything: for tests.
+/// Checks the complete state. Slow.
 ///
 /// # Errors
-/// The first broken invariant.
+/// If an invariant is broken. The error describes the first one that was found.
 pub fn check_all(state: &State) -> Result<(), Violation> {
     for id in state.hosts.keys() {
         check_host(state, id)?;
     }
     for (id, row) in &state.operations {
         let host = state.hosts.get(&row.host);
-        ensure(
-            host.is_some_and(|host| host.open.contains(id) == is_open(row.state)),
-            || format!("{id} is among its host's open operations exactly while it is open"),
-        )?;
-    }
-    for (name, id) in &state.names {
-        let living = state
-            .hosts
-            .get(id)
-            .is_some_and(|host| host.living() && host.row.name == *name);
-        ensure(living, || {
-            format!("the name {name} belongs to the living host {id}")
+        let indexed = host.is_some_and(|host| host.open_operations.contains(id));
+        ensure(host.is_some() && indexed == is_open(row.state), || {
+            format!("the index of open operations is wrong about operation {id}")
         })?;
     }
-    let (stats, counted) = (state.stats(), counted(state));
+    for (name, id) in &state.host_ids_by_name {
+        let host = state.hosts.get(id);
+        let valid = host.is_some_and(|host| host.is_active() && host.row.name == *name);
+        ensure(valid, || {
+            format!("the index of names has {name} for host {id}, which has another name")
+        })?;
+    }
+    let (stats, counted) = (state.stats(), count_rows(state));
     ensure(stats == counted, || {
-        format!("the stats is {counted:?}, not {stats:?}")
+        format!("the stats are {stats:?}, but counting all rows gives {counted:?}")
     })
 }
 
-/// The same, counted row by row.
-fn counted(state: &State) -> Stats {
+/// Computes the statistics by counting every row.
+fn count_rows(state: &State) -> Stats {
     let mut stats = Stats::default();
     for row in state.operations.values() {
         stats.operations[row.state as usize] += 1;
@@ -130,6 +124,6 @@ fn counted(state: &State) -> Stats {
     }
 }
 
-fn ensure(holds: bool, what: impl FnOnce() -> String) -> Result<(), Violation> {
-    if holds { Ok(()) } else { Err(what()) }
+fn ensure(holds: bool, describe: impl FnOnce() -> String) -> Result<(), Violation> {
+    if holds { Ok(()) } else { Err(describe()) }
 }

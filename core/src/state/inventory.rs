@@ -1,4 +1,6 @@
-//! Inventories: how pages become a whole one.
+//! What this process knows of a host's inventory, and how the pages of one inventory are put together.
+//!
+//! What a complete inventory changes is decided in `reports::inventory`.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,41 +12,42 @@ use crate::record::rows::ReportId;
 /// What this process knows of a host's inventory.
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
-    /// This process has applied a whole one.
-    pub(crate) applied: bool,
-    /// The report that the applied one came with.
-    pub(crate) report: Option<ReportId>,
-    /// The operations that were accepted since: of them it proves nothing. (No clock says so: one that
-    /// jumps back would call an old inventory new.)
-    pub(crate) accepted_since: BTreeSet<OperationId>,
-    /// A new one is needed, whatever was applied before.
-    pub(crate) wanted: bool,
+    /// Whether this process has applied a full inventory.
+    pub(crate) has_applied: bool,
+    /// The report that brought the last applied inventory.
+    pub(crate) applied_report: Option<ReportId>,
+    /// The open operations that were accepted after the last applied inventory, which therefore proves
+    /// nothing about them. Timestamps cannot decide this: if the clock is set back, an old inventory
+    /// would look new.
+    pub(crate) operations_accepted_since: BTreeSet<OperationId>,
+    /// Whether a new inventory is needed, whatever was applied before.
+    pub(crate) is_requested: bool,
     pages: Option<Pages>,
 }
 
-/// The pages of one inventory that have come so far: at most `MAX_DECKIES_PER_HOST` deckies in all.
+/// The pages of one inventory that have arrived so far: at most `MAX_DECKIES_PER_HOST` deckies in total.
 #[derive(Debug)]
 struct Pages {
     report: ReportId,
-    of: u32,
-    come: BTreeMap<u32, Vec<ReportedShard>>,
+    total: u32,
+    received: BTreeMap<u32, Vec<ReportedShard>>,
 }
 
 impl Inventory {
-    /// Whether a whole one came since an open operation was accepted.
+    /// Whether a full inventory was applied after the operation was accepted.
     pub(crate) fn is_newer_than(&self, operation: OperationId) -> bool {
-        self.applied && !self.accepted_since.contains(&operation)
+        self.has_applied && !self.operations_accepted_since.contains(&operation)
     }
 
-    /// Drops pages of a report older than this one: their inventory will not be whole.
+    /// Drops the pages of an older report: the rest of that inventory will not arrive.
     pub(crate) fn drop_pages_before(&mut self, report: ReportId) {
         if self.pages.take_if(|pages| pages.report < report).is_some() {
-            self.wanted = true;
+            self.is_requested = true;
         }
     }
 
-    /// Takes one page in. Returns the inventory once it is whole.
-    pub(crate) fn take_page(
+    /// Adds one page. Returns the inventory if this page completes it.
+    pub(crate) fn add_page(
         &mut self,
         report: ReportId,
         heartbeat: Heartbeat,
@@ -52,34 +55,34 @@ impl Inventory {
         let Some(shards) = heartbeat.shards else {
             return Ok(None);
         };
-        let whole = if heartbeat.pages == 1 {
+        let complete = if heartbeat.pages == 1 {
             shards
         } else {
-            let kept = self
+            let earlier = self
                 .pages
                 .take()
-                .filter(|pages| pages.report == report && pages.of == heartbeat.pages);
-            let mut pages = kept.unwrap_or(Pages {
+                .filter(|pages| pages.report == report && pages.total == heartbeat.pages);
+            let mut pages = earlier.unwrap_or(Pages {
                 report,
-                of: heartbeat.pages,
-                come: BTreeMap::new(),
+                total: heartbeat.pages,
+                received: BTreeMap::new(),
             });
-            pages.come.insert(heartbeat.page, shards);
-            let deckies: usize = pages.come.values().map(Vec::len).sum();
-            if deckies <= MAX_DECKIES_PER_HOST && pages.come.len() < pages.of as usize {
+            pages.received.insert(heartbeat.page, shards);
+            let deckies: usize = pages.received.values().map(Vec::len).sum();
+            if deckies <= MAX_DECKIES_PER_HOST && pages.received.len() < pages.total as usize {
                 self.pages = Some(pages);
                 return Ok(None);
             }
-            pages.come.into_values().flatten().collect()
+            pages.received.into_values().flatten().collect()
         };
-        let distinct: BTreeSet<&DeckyId> = whole.iter().map(|shard| &shard.decky_id).collect();
-        if whole.len() > MAX_DECKIES_PER_HOST || distinct.len() < whole.len() {
-            self.wanted = true;
+        let distinct: BTreeSet<&DeckyId> = complete.iter().map(|shard| &shard.decky_id).collect();
+        if complete.len() > MAX_DECKIES_PER_HOST || distinct.len() < complete.len() {
+            self.is_requested = true;
             return Err(ErrorReply::new(
                 ErrorCode::BadRequest,
                 format!("an inventory lists at most {MAX_DECKIES_PER_HOST} deckies, each once"),
             ));
         }
-        Ok(Some(whole))
+        Ok(Some(complete))
     }
 }

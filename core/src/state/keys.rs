@@ -1,4 +1,4 @@
-//! Keys.
+//! The idempotency keys in memory, and how long they are kept.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,16 +7,16 @@ use scuttle_schemas::Timestamp;
 use crate::record::rows::{KeyId, KeyRow};
 
 /// How long a key is kept, in milliseconds: 24 hours.
-const KEPT_MS: i64 = 24 * 3600 * 1000;
+const RETENTION_MS: i64 = 24 * 3600 * 1000;
 
-/// The keys, and which expires first.
+/// The idempotency keys, with an index by age.
 #[derive(Debug, Default)]
-pub(crate) struct Keys {
-    pub(crate) rows: BTreeMap<KeyId, KeyRow>,
+pub(crate) struct IdempotencyKeys {
+    rows: BTreeMap<KeyId, KeyRow>,
     by_age: BTreeSet<(Timestamp, KeyId)>,
 }
 
-impl Keys {
+impl IdempotencyKeys {
     pub(crate) fn insert(&mut self, row: KeyRow) {
         self.remove(&row.id);
         self.by_age.insert((row.answered_at, row.id.clone()));
@@ -29,20 +29,31 @@ impl Keys {
         }
     }
 
-    /// When the oldest expires.
-    pub(crate) fn expires_at(&self) -> Option<Timestamp> {
-        self.by_age.first().map(|(at, _)| at.plus_millis(KEPT_MS))
+    /// Returns the key's row, unless the key has expired.
+    pub(crate) fn get(&self, id: &KeyId, now: Timestamp) -> Option<&KeyRow> {
+        let row = self.rows.get(id);
+        row.filter(|row| !has_expired(row.answered_at, now))
     }
 
-    /// Removes the oldest, if it has expired.
-    pub(crate) fn take_expired(&mut self, now: Timestamp) -> Option<KeyId> {
-        let (_, id) = (self.by_age.first()).filter(|(at, _)| expired(*at, now))?;
+    pub(crate) fn len(&self) -> usize {
+        self.rows.len()
+    }
+
+    /// Returns when the oldest key expires.
+    pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
+        let oldest = self.by_age.first();
+        oldest.map(|(at, _)| at.plus_millis(RETENTION_MS))
+    }
+
+    /// Removes the oldest key and returns its id, if it has expired.
+    pub(crate) fn remove_expired(&mut self, now: Timestamp) -> Option<KeyId> {
+        let (_, id) = (self.by_age.first()).filter(|(at, _)| has_expired(*at, now))?;
         let id = id.clone();
         self.remove(&id);
         Some(id)
     }
 }
 
-pub(crate) fn expired(answered_at: Timestamp, now: Timestamp) -> bool {
-    answered_at.plus_millis(KEPT_MS) <= now
+fn has_expired(answered_at: Timestamp, now: Timestamp) -> bool {
+    answered_at.plus_millis(RETENTION_MS) <= now
 }

@@ -1,5 +1,18 @@
-//! The state in memory, and the only functions that change it: each keeps the indexes in step with the
-//! rows, and notes what the batch's commit must write and tell.
+//! The record in memory, with its indexes, and what the steps of the current batch have collected.
+//!
+//! Only data and the functions that keep the indexes consistent with the rows (`insert`). The rules that
+//! decide on a change are in `requests`, `reports` and `time`.
+
+pub(crate) mod batch;
+pub(crate) mod host;
+mod insert;
+pub mod invariants;
+pub(crate) mod inventory;
+pub(crate) mod keys;
+pub(crate) mod replay;
+pub mod stats;
+pub(crate) mod timers;
+mod waiting_for;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,69 +23,56 @@ use scuttle_schemas::{HostId, HostName, OperationId, Partition, Timestamp};
 use crate::record::rows::{Meta, OperationRow, Revisions};
 use crate::state::batch::Batch;
 use crate::state::host::Host;
-use crate::state::keys::Keys;
+use crate::state::keys::IdempotencyKeys;
 use crate::state::stats::Stats;
-use crate::state::timers::{Beacons, Timer};
+use crate::state::timers::{IdleRepeats, Timer};
 
-pub(crate) mod batch;
-pub(crate) mod host;
-mod insert;
-pub mod invariants;
-pub(crate) mod inventory;
-pub(crate) mod keys;
-pub(crate) mod replay;
-pub(crate) mod stats;
-pub(crate) mod timers;
-mod waiting_for;
-
-/// The swarm's record, whole, in memory.
+/// The complete record of one partition, in memory.
 #[derive(Debug, Default)]
 pub struct State {
     pub(crate) meta: Meta,
-    /// Boxed, so that the names, which each search reads, are close together.
+    /// Each host is boxed, so that the keys, which every lookup compares, lie close together in memory.
     pub(crate) hosts: BTreeMap<HostId, Box<Host>>,
-    /// The living hosts by name.
-    pub(crate) names: BTreeMap<HostName, HostId>,
-    /// By id, which is by age.
+    /// The hosts that are not decommissioned.
+    pub(crate) host_ids_by_name: BTreeMap<HostName, HostId>,
+    /// Sorted by id, and so by time of acceptance.
     pub(crate) operations: BTreeMap<OperationId, Arc<OperationRow>>,
-    /// Those that have ended, by when.
-    pub(crate) ended: BTreeSet<(Timestamp, OperationId)>,
-    /// Those that have not ended.
-    pub(crate) open: BTreeSet<OperationId>,
-    /// How many rows there are, counted as they come and go.
+    /// Operations that have ended, with the time of their end.
+    pub(crate) ended_operations: BTreeSet<(Timestamp, OperationId)>,
+    pub(crate) open_operations: BTreeSet<OperationId>,
     pub(crate) stats: Stats,
-    pub(crate) keys: Keys,
+    pub(crate) idempotency_keys: IdempotencyKeys,
     pub(crate) timers: BTreeSet<(Timestamp, Timer)>,
-    pub(crate) beacons: Beacons,
-    /// The last revision that each other partition is known to have told.
-    pub(crate) relayed: BTreeMap<Partition, Revisions>,
-    /// What the clock showed at the last step.
-    pub(crate) looked_at: Timestamp,
+    pub(crate) idle_repeats: IdleRepeats,
+    /// The last revisions that were relayed from each other partition.
+    pub(crate) relayed_revisions: BTreeMap<Partition, Revisions>,
+    /// The time of the last step, to notice a clock that was set back.
+    pub(crate) last_step_at: Timestamp,
     pub(crate) batch: Batch,
 }
 
-/// What the shell asks.
 impl State {
-    /// The epoch of this start.
+    /// Returns the epoch of this start or takeover.
     pub fn epoch(&self) -> u64 {
         self.meta.epoch
     }
 
-    /// Every host with its status.
+    /// Returns every host with its status.
     pub fn host_statuses(&self) -> impl Iterator<Item = (&HostId, HostStatus)> {
         self.hosts.iter().map(|(id, host)| (id, host.row.status))
     }
 
-    /// How many hosts, shards and open operations there are: for a line in the log.
+    /// Returns the number of hosts, shards and open operations, in this order.
     pub fn row_counts(&self) -> (usize, usize, usize) {
         let shards = self.hosts.values().map(|host| host.shards.len()).sum();
-        let open = self.hosts.values().map(|host| host.open.len()).sum();
-        (self.hosts.len(), shards, open)
+        let open = self.hosts.values().map(|host| host.open_operations.len());
+        (self.hosts.len(), shards, open.sum())
     }
 
-    /// The record in numbers, at the cost of copying them.
+    /// Returns the statistics of the record. Cheap: the counts are kept up to date with every change.
     pub fn stats(&self) -> Stats {
-        let oldest = self.open.first().and_then(|id| self.operations.get(id));
+        let oldest = self.open_operations.first();
+        let oldest = oldest.and_then(|id| self.operations.get(id));
         Stats {
             oldest_open_accepted_at: oldest.map(|row| row.accepted_at),
             next_deadline: self.next_deadline(),

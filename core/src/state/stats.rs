@@ -1,5 +1,7 @@
-//! The stats: how much there is of each kind, counted as it comes and goes, and what only the core sees of what
-//! happens. For whoever watches over the controller: no rule looks at it, and none of it is stored.
+//! Statistics of the record and of what happens to it, for the metrics page.
+//!
+//! No rule reads them, and none of them is stored. The counts of rows are updated with every change, so
+//! that reading them is cheap.
 
 use scuttle_schemas::Timestamp;
 use scuttle_schemas::hosts::HostStatus;
@@ -8,57 +10,51 @@ use scuttle_schemas::shards::ShardState;
 
 use crate::record::operation_state::is_open;
 
-/// How many operations, by their state: in the order of `OperationState::ALL`.
+/// A count for each operation state, in the order of `OperationState::ALL`.
 pub type CountsByState = [u64; OperationState::ALL.len()];
 
-/// The swarm's record in numbers.
+/// The statistics of one partition.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
     /// Operations on record, by state.
     pub operations: CountsByState,
-    /// Hosts, by status: in the order of `HostStatus::ALL`.
+    /// Hosts on record by status, in the order of `HostStatus::ALL`.
     pub hosts: [u64; HostStatus::ALL.len()],
-    /// Shards, by state: in the order of `ShardState::ALL`.
+    /// Shards on record by state, in the order of `ShardState::ALL`.
     pub shards: [u64; ShardState::ALL.len()],
-    /// When the oldest open operation was accepted, if any is open.
+    /// When the oldest open operation was accepted. `None` if no operation is open.
     pub oldest_open_accepted_at: Option<Timestamp>,
-    /// When the next thing is due. In the past: it is late.
+    /// When the next timer is due. A time in the past means that the controller is late.
     pub next_deadline: Timestamp,
-    /// What was seen to happen.
+    /// Events since this process started.
     pub events: EventCounts,
 }
 
-/// What happened since this process began.
+/// Events since this process started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EventCounts {
-    /// Operations that came to an end, by the state that they ended in. One that ends twice, because its result
-    /// comes late, counts twice.
+    /// Operations that ended, by the state in which they ended. An operation whose result arrives late
+    /// ends twice and counts twice.
     pub ended: CountsByState,
-    /// Teardown commands that were not their operation's first.
+    /// Teardown commands that were sent again.
     pub retries: u64,
-    /// Results of operations that had timed out, or were cancelled.
+    /// Results of operations that had already timed out or been cancelled.
     pub late_results: u64,
-    /// Results of operations whose result was known.
+    /// Results of operations that already had a result.
     pub repeated_results: u64,
-    /// Heartbeats and progress that left their agent before something that was applied already.
+    /// Heartbeats and progress reports that were older than the last applied report.
     pub stale_reports: u64,
 }
 
-fn add<const N: usize>(counts: &mut [u64; N], more: [u64; N]) {
-    for (count, more) in counts.iter_mut().zip(more) {
-        *count += more;
-    }
-}
-
 impl Stats {
-    /// Of two parts of a swarm together.
+    /// Adds the statistics of another partition.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         add(&mut self.operations, other.operations);
         add(&mut self.hosts, other.hosts);
         add(&mut self.shards, other.shards);
-        let open = [self.oldest_open_accepted_at, other.oldest_open_accepted_at];
-        self.oldest_open_accepted_at = open.into_iter().flatten().min();
+        let oldest = [self.oldest_open_accepted_at, other.oldest_open_accepted_at];
+        self.oldest_open_accepted_at = oldest.into_iter().flatten().min();
         self.next_deadline = self.next_deadline.min(other.next_deadline);
         add(&mut self.events.ended, other.events.ended);
         self.events.retries += other.events.retries;
@@ -68,34 +64,43 @@ impl Stats {
         self
     }
 
-    pub(crate) fn operation(&mut self, before: Option<OperationState>, state: OperationState) {
-        moved(&mut self.operations, before.map(place), Some(place(state)));
+    /// Counts an operation that is new (`before` is `None`) or has changed.
+    pub(crate) fn count_operation(
+        &mut self,
+        before: Option<OperationState>,
+        state: OperationState,
+    ) {
+        let before_index = before.map(|before| before as usize);
+        move_count(&mut self.operations, before_index, Some(state as usize));
         if before != Some(state) && !is_open(state) {
-            self.events.ended[place(state)] += 1;
+            self.events.ended[state as usize] += 1;
         }
     }
 
-    pub(crate) fn operation_removed(&mut self, state: OperationState) {
-        moved(&mut self.operations, Some(place(state)), None);
+    pub(crate) fn count_removed_operation(&mut self, state: OperationState) {
+        move_count(&mut self.operations, Some(state as usize), None);
     }
 
-    pub(crate) fn host(&mut self, before: Option<HostStatus>, status: HostStatus) {
+    /// Counts a host that is new (`before` is `None`) or has changed.
+    pub(crate) fn count_host(&mut self, before: Option<HostStatus>, status: HostStatus) {
         let before = before.map(|before| before as usize);
-        moved(&mut self.hosts, before, Some(status as usize));
+        move_count(&mut self.hosts, before, Some(status as usize));
     }
 
-    pub(crate) fn shard(&mut self, before: Option<ShardState>, after: Option<ShardState>) {
-        let place = |state| state as usize;
-        moved(&mut self.shards, before.map(place), after.map(place));
+    /// Counts a shard that is new (`before` is `None`), has changed, or is removed (`after` is `None`).
+    pub(crate) fn count_shard(&mut self, before: Option<ShardState>, after: Option<ShardState>) {
+        let index = |state| state as usize;
+        move_count(&mut self.shards, before.map(index), after.map(index));
     }
 }
 
-fn place(state: OperationState) -> usize {
-    state as usize
+fn add<const N: usize>(counts: &mut [u64; N], more: [u64; N]) {
+    for (count, more) in counts.iter_mut().zip(more) {
+        *count += more;
+    }
 }
 
-/// One less where it was, one more where it is.
-fn moved(counts: &mut [u64], from: Option<usize>, to: Option<usize>) {
+fn move_count(counts: &mut [u64], from: Option<usize>, to: Option<usize>) {
     if let Some(from) = from {
         counts[from] -= 1;
     }
@@ -107,14 +112,12 @@ fn moved(counts: &mut [u64], from: Option<usize>, to: Option<usize>) {
 #[cfg(test)]
 mod tests {
     use scuttle_schemas::operations::OperationState::{
-        Cancelled, Failed, Queued, Running, Succeeded, TimedOut,
+        self, Cancelled, Failed, Queued, Running, Succeeded, TimedOut,
     };
 
     use super::{CountsByState, EventCounts};
-    use crate::tests::scenario::Scenario;
-    use scuttle_schemas::operations::OperationState;
+    use crate::tests::scenario::{Scenario, report};
 
-    /// Some operations of each state.
     fn by_state(counts: &[(OperationState, u64)]) -> CountsByState {
         let mut all = CountsByState::default();
         for (state, count) in counts {
@@ -123,40 +126,42 @@ mod tests {
         all
     }
 
-    /// Each step of the scenario compares the stats with a full count; here is what it says.
+    /// The scenario compares the row counts with a full count after every step. This test is about the
+    /// events and the values.
     #[test]
-    fn what_only_the_core_sees_is_counted() {
+    fn the_stats_count_rows_and_events() {
         let mut swarm = Scenario::new();
         swarm.enroll("worker-h", Some("h")).expect("new");
-        swarm.heartbeat("h", (1, 10), Some(&["a", "b", "c"]));
+        swarm.heartbeat("h", report(1, 10), Some(&["a", "b", "c"]));
         let accepted_at = swarm.now;
         let (late, _) = swarm.teardown("h", Some("a")).expect("accepted");
-        assert_eq!(
-            swarm.state.stats().oldest_open_accepted_at,
-            Some(accepted_at)
-        );
+        let oldest = swarm.state.stats().oldest_open_accepted_at;
+        assert_eq!(oldest, Some(accepted_at));
 
-        swarm.heartbeat("h", (1, 9), None);
+        swarm.heartbeat("h", report(1, 9), None);
         assert_eq!(swarm.state.stats().events.stale_reports, 1);
-        swarm.after_ms(601_000);
+        swarm.advance_ms(601_000);
         let stats = swarm.state.stats();
         assert_eq!(stats.oldest_open_accepted_at, None);
         assert_eq!(stats.operations, by_state(&[(TimedOut, 1)]));
         assert!(stats.events.retries > 5, "{stats:?}");
         let retries = stats.events.retries;
 
-        swarm.result("h", (1, 11), late.operation_id, None, &[("a", None)]);
-        swarm.result("h", (1, 11), late.operation_id, None, &[("a", None)]);
-        let (withdrawn, _) = swarm.teardown("h", Some("b")).expect("accepted");
-        swarm.cancel(withdrawn.operation_id);
+        let removed = [("a", None)];
+        for _ in 0..2 {
+            swarm.report_result("h", report(1, 11), late.operation_id, None, &removed);
+        }
+        let (cancelled, _) = swarm.teardown("h", Some("b")).expect("accepted");
+        swarm.try_cancel(cancelled.operation_id);
         let (failed, _) = swarm.teardown("h", Some("b")).expect("accepted");
-        swarm.started("h", 1, failed.operation_id);
+        swarm.report_started("h", 1, failed.operation_id);
         assert_eq!(
             swarm.state.stats().operations,
             by_state(&[(Succeeded, 1), (Cancelled, 1), (Running, 1)])
         );
         let busy = Some("busy");
-        swarm.result("h", (1, 12), failed.operation_id, busy, &[("b", busy)]);
+        let not_removed = [("b", busy)];
+        swarm.report_result("h", report(1, 12), failed.operation_id, busy, &not_removed);
         let (open, _) = swarm.teardown("h", Some("c")).expect("accepted");
         let stats = swarm.state.stats();
         assert_eq!(
@@ -175,13 +180,13 @@ mod tests {
             }
         );
 
-        swarm.crash();
-        let again = swarm.state.stats();
-        assert_eq!(again.operations, stats.operations);
+        swarm.crash_and_restart();
+        let restarted = swarm.state.stats();
+        assert_eq!(restarted.operations, stats.operations);
         assert_eq!(
-            again.events.ended,
+            restarted.events.ended,
             CountsByState::default(),
-            "that was before"
+            "events before the restart do not count"
         );
         swarm.operation(open.operation_id);
     }

@@ -1,51 +1,68 @@
-//! Timers.
+//! What waits for a time: operations, liveness checks, and the repeated revisions of idle subjects.
 
 use scuttle_schemas::{HostId, OperationId, Timestamp};
 
-/// A broadcast subject that was silent for so long repeats its last revision, in milliseconds.
-pub(crate) const BEACON_MS: i64 = 5_000;
+use crate::api::Topic;
 
-/// What waits for a time.
+/// A broadcast subject that was idle for this many milliseconds repeats its last revision.
+const IDLE_REPEAT_MS: i64 = 5_000;
+
+/// What to do at a certain time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
-    /// An open operation's next attempt or deadline.
+    /// Send an operation's command again, or end the operation at its deadline.
     Operation(OperationId),
-    /// A host whose heartbeats are expected.
+    /// Check whether heartbeats still arrive from a host.
     Liveness(HostId),
 }
 
 /// When each broadcast subject last had a message.
 #[derive(Debug, Default)]
-pub(crate) struct Beacons {
-    pub(crate) shards: Timestamp,
-    pub(crate) hosts: Timestamp,
-    pub(crate) operations: Timestamp,
+pub(crate) struct IdleRepeats {
+    shards: Timestamp,
+    hosts: Timestamp,
+    operations: Timestamp,
 }
 
-impl Beacons {
-    pub(crate) fn shards_told(&mut self, now: Timestamp) {
-        self.shards = now;
-    }
-
-    pub(crate) fn hosts_told(&mut self, now: Timestamp) {
-        self.hosts = now;
-    }
-
-    pub(crate) fn operations_told(&mut self, now: Timestamp) {
-        self.operations = now;
-    }
-
-    /// The clock shows less than it did.
-    pub(crate) fn set_back(&mut self, now: Timestamp) {
-        for told in [&mut self.shards, &mut self.hosts, &mut self.operations] {
-            *told = now.min(*told);
+impl IdleRepeats {
+    /// Begins a new idle time on every subject.
+    pub(crate) fn start(now: Timestamp) -> Self {
+        Self {
+            shards: now,
+            hosts: now,
+            operations: now,
         }
     }
 
-    pub(crate) fn next(&self) -> Timestamp {
-        self.shards
-            .min(self.hosts)
-            .min(self.operations)
-            .plus_millis(BEACON_MS)
+    /// Records that a subject has a message now.
+    pub(crate) fn mark_published(&mut self, topic: Topic, now: Timestamp) {
+        match topic {
+            Topic::Shards => self.shards = now,
+            Topic::Hosts => self.hosts = now,
+            Topic::Operations => self.operations = now,
+        }
+    }
+
+    /// Whether a subject has been idle so long that its last revision is to be repeated.
+    pub(crate) fn is_due(&self, topic: Topic, now: Timestamp) -> bool {
+        let published_at = match topic {
+            Topic::Shards => self.shards,
+            Topic::Hosts => self.hosts,
+            Topic::Operations => self.operations,
+        };
+        published_at.plus_millis(IDLE_REPEAT_MS) <= now
+    }
+
+    /// Returns when the next subject is due.
+    pub(crate) fn next_due_at(&self) -> Timestamp {
+        let longest_idle = self.shards.min(self.hosts).min(self.operations);
+        longest_idle.plus_millis(IDLE_REPEAT_MS)
+    }
+
+    /// Corrects the times after the clock was set back.
+    pub(crate) fn limit_to(&mut self, now: Timestamp) {
+        for published_at in [&mut self.shards, &mut self.hosts, &mut self.operations] {
+            *published_at = now.min(*published_at);
+        }
     }
 }

@@ -1,4 +1,5 @@
-//! `waiting_for`: the one thing that an open operation waits for, for an operator who asks why.
+//! `waiting_for`: the one thing that an open operation waits for, for operators who ask why it has not
+//! ended.
 
 use std::borrow::Cow;
 
@@ -10,20 +11,20 @@ use crate::record::rows::OperationRow;
 use crate::state::State;
 use crate::state::host::Host;
 
-/// For its agent: to be heard, or to start.
+/// Waits until the agent is online, or starts the operation.
 const AGENT: &str = "agent";
-/// For another operation of the host.
+/// Waits until another operation of the host ends.
 const OPERATION: &str = "operation";
-/// For the end of the work itself.
+/// Waits until the agent finishes the teardown.
 const TEARDOWN: &str = "teardown";
 
 impl State {
-    /// What an operation waits for; nothing once it has ended.
+    /// Returns what an operation waits for, or `None` if the operation has ended.
     pub(crate) fn waiting_for(&self, row: &OperationRow) -> Option<WaitingFor> {
         let host = self.hosts.get(&row.host)?;
         match row.state {
-            OperationState::Queued => Some(queued(host, row)),
-            OperationState::Running => Some(running(host, row)),
+            OperationState::Queued => Some(describe_queued(host, row)),
+            OperationState::Running => Some(describe_running(host, row)),
             OperationState::Succeeded
             | OperationState::Failed
             | OperationState::TimedOut
@@ -32,9 +33,9 @@ impl State {
     }
 }
 
-fn queued(host: &Host, row: &OperationRow) -> WaitingFor {
+fn describe_queued(host: &Host, row: &OperationRow) -> WaitingFor {
     let next_attempt_at = Some(row.next_attempt_at);
-    if let Some((detail, since)) = unheard(host) {
+    if let Some((detail, since)) = describe_silence(host) {
         return WaitingFor {
             what: AGENT.into(),
             detail,
@@ -42,7 +43,7 @@ fn queued(host: &Host, row: &OperationRow) -> WaitingFor {
             next_attempt_at,
         };
     }
-    match host.running.first() {
+    match host.running_operations.first() {
         Some(other) => WaitingFor {
             what: OPERATION.into(),
             detail: format!("operation {other} runs on this host, and an agent runs one at a time")
@@ -52,16 +53,16 @@ fn queued(host: &Host, row: &OperationRow) -> WaitingFor {
         },
         None => WaitingFor {
             what: AGENT.into(),
-            detail: "the command was sent, and the agent has not said that it started".into(),
+            detail: "the command was sent, but the agent has not started it yet".into(),
             since: row.accepted_at,
             next_attempt_at,
         },
     }
 }
 
-fn running(host: &Host, row: &OperationRow) -> WaitingFor {
+fn describe_running(host: &Host, row: &OperationRow) -> WaitingFor {
     let started_at = row.started_at.unwrap_or(row.accepted_at);
-    if let Some((detail, since)) = unheard(host) {
+    if let Some((detail, since)) = describe_silence(host) {
         return WaitingFor {
             what: AGENT.into(),
             detail,
@@ -69,31 +70,31 @@ fn running(host: &Host, row: &OperationRow) -> WaitingFor {
             next_attempt_at: None,
         };
     }
-    let progress = host
-        .progress
-        .as_ref()
-        .filter(|said| said.operation == row.id);
+    let progress = host.progress.as_ref();
+    let progress = progress.filter(|progress| progress.operation == row.id);
     WaitingFor {
         what: TEARDOWN.into(),
-        detail: progress.map_or("the agent has started it".into(), |said| {
-            format!("the agent said at {}: {}", said.said_at, said.step).into()
+        detail: progress.map_or("the agent has started it".into(), |progress| {
+            let (at, step) = (progress.reported_at, &progress.step);
+            format!("the agent said at {at}: {step}").into()
         }),
         since: started_at,
         next_attempt_at: None,
     }
 }
 
-/// Why nothing is to be hoped for from a host now, and since when, if that is known.
-fn unheard(host: &Host) -> Option<(Cow<'static, str>, Option<Timestamp>)> {
-    let heard = host.row.last_heartbeat;
+/// Explains why no reports can be expected from a host now, and returns since when, if that is known.
+/// Returns `None` if the host is online.
+fn describe_silence(host: &Host) -> Option<(Cow<'static, str>, Option<Timestamp>)> {
+    let last_heartbeat = host.row.last_heartbeat;
     match host.row.status {
         HostStatus::Online => None,
-        HostStatus::Enrolled => Some(("the host's agent was never heard".into(), None)),
+        HostStatus::Enrolled => Some(("no heartbeat has arrived from this host yet".into(), None)),
         HostStatus::Offline => Some((
-            heard.map_or("host offline".into(), |at| {
+            last_heartbeat.map_or("host offline".into(), |at| {
                 format!("host offline since {at}").into()
             }),
-            heard,
+            last_heartbeat,
         )),
         HostStatus::Decommissioned => Some(("the host was decommissioned".into(), None)),
     }

@@ -1,6 +1,6 @@
-//! tests.
+//! Tests of the core through `State::step` and `State::close` only.
 
-pub(crate) mod lifecycle;
-pub(crate) mod operator_actions;
-pub(crate) mod random_histories;
+mod lifecycle;
+mod operator_actions;
+mod random_histories;
 pub(crate) mod scenario;

@@ -1,5 +1,5 @@
-//! Tests of what operators do beside tearing down: cancel, plan, repeat with a key, decommission, and ask
-//! why it takes so long. Each is one promise of the protocol, told as a story.
+//! What operators do besides a plain teardown: cancel, dry run, idempotency key, decommission, and
+//! `waiting_for`. Each test checks one promise of the protocol.
 
 use scuttle_schemas::agents::AgentCommand;
 use scuttle_schemas::operations::{CancelRequest, OperationState};
@@ -7,29 +7,30 @@ use scuttle_schemas::teardown::{TeardownAccepted, TeardownPlan};
 use scuttle_schemas::{ErrorCode, ErrorReply, OperationId};
 
 use crate::api::{Effect, Input, Reply};
-use crate::tests::scenario::Scenario;
+use crate::tests::scenario::{Scenario, report};
 
 const BOOT: u128 = 7;
 
-fn swarm() -> Scenario {
+/// A swarm with the host `h`, whose agent has reported the deckies `a` and `b`.
+fn swarm_with_host() -> Scenario {
     let mut swarm = Scenario::new();
     swarm.enroll("worker-h", Some("h")).expect("new");
-    swarm.heartbeat("h", (BOOT, 1), Some(&["a", "b"]));
+    swarm.heartbeat("h", report(BOOT, 1), Some(&["a", "b"]));
     swarm
 }
 
 fn cancel(swarm: &mut Scenario, operation_id: OperationId) -> Result<Vec<Effect>, ErrorCode> {
-    match swarm.ask(Input::Cancel(CancelRequest { operation_id })) {
-        (Reply::Cancelled(answer), effects) => {
-            assert_eq!(answer.operation.state, OperationState::Cancelled);
+    match swarm.request(Input::Cancel(CancelRequest { operation_id })) {
+        (Reply::Cancelled(accepted), effects) => {
+            assert_eq!(accepted.operation.state, OperationState::Cancelled);
             Ok(effects)
         }
-        (Reply::Rejected(refusal), _) => Err(refusal.code),
+        (Reply::Rejected(error), _) => Err(error.code),
         other => panic!("{other:?}"),
     }
 }
 
-fn withdrawals(effects: &[Effect]) -> usize {
+fn count_cancel_commands(effects: &[Effect]) -> usize {
     let cancels = effects.iter().filter(|effect| {
         matches!(
             effect,
@@ -43,18 +44,18 @@ fn withdrawals(effects: &[Effect]) -> usize {
 }
 
 #[test]
-fn a_cancelled_operation_lets_its_shards_go_back_to_what_their_agent_last_reported() {
-    let mut swarm = swarm();
+fn the_shards_of_a_cancelled_operation_return_to_the_state_that_their_agent_reported() {
+    let mut swarm = swarm_with_host();
     let (whole, _) = swarm.teardown("h", None).expect("accepted");
-    swarm.heartbeat_of("h", (BOOT, 2), &[("a", "degraded"), ("b", "running")]);
+    swarm.heartbeat_with_states("h", report(BOOT, 2), &[("a", "degraded"), ("b", "running")]);
     assert_eq!(swarm.states("h"), "a:TearingDown b:TearingDown");
     for crashed in [false, true] {
         if crashed {
-            swarm.crash();
+            swarm.crash_and_restart();
         }
-        let mut swarm = swarm.again();
+        let mut swarm = swarm.restarted_copy();
         let effects = cancel(&mut swarm, whole.operation_id).expect("cancelled");
-        assert_eq!(withdrawals(&effects), 1);
+        assert_eq!(count_cancel_commands(&effects), 1);
         assert_eq!(
             swarm.states("h"),
             "a:Degraded b:Running",
@@ -64,10 +65,10 @@ fn a_cancelled_operation_lets_its_shards_go_back_to_what_their_agent_last_report
 }
 
 #[test]
-fn only_a_queued_operation_is_cancelled() {
-    let mut swarm = swarm();
+fn only_a_queued_operation_can_be_cancelled() {
+    let mut swarm = swarm_with_host();
     let (one, _) = swarm.teardown("h", Some("a")).expect("accepted");
-    swarm.started("h", BOOT, one.operation_id);
+    swarm.report_started("h", BOOT, one.operation_id);
     assert_eq!(
         cancel(&mut swarm, one.operation_id),
         Err(ErrorCode::NotCancellable)
@@ -86,32 +87,32 @@ fn only_a_queued_operation_is_cancelled() {
 }
 
 #[test]
-fn a_withdrawal_is_sent_again_until_the_deadline_and_a_result_counts_all_the_same() {
-    let mut swarm = swarm();
+fn a_cancel_command_is_repeated_until_the_deadline_or_a_result() {
+    let mut swarm = swarm_with_host();
     let (one, _) = swarm.teardown("h", Some("a")).expect("accepted");
     cancel(&mut swarm, one.operation_id).expect("cancelled");
-    swarm.crash();
+    swarm.crash_and_restart();
     assert!(
-        withdrawals(&swarm.after_ms(60_000)) > 3,
-        "the agent may have been away"
+        count_cancel_commands(&swarm.advance_ms(60_000)) > 3,
+        "the agent may have been offline"
     );
-    let revision = swarm.operation(one.operation_id).attempts;
-    assert_eq!(revision, 1, "no other command was sent");
-    // It had begun all the same.
-    swarm.result("h", (BOOT, 2), one.operation_id, None, &[("a", None)]);
+    let attempts = swarm.operation(one.operation_id).attempts;
+    assert_eq!(attempts, 1, "the teardown command is not sent again");
+    // The agent had started the operation before the cancel command arrived.
+    swarm.report_result("h", report(BOOT, 2), one.operation_id, None, &[("a", None)]);
     assert_eq!(swarm.states("h"), "b:Running");
     assert_eq!(
         swarm.operation(one.operation_id).state,
         OperationState::Succeeded
     );
-    assert_eq!(withdrawals(&swarm.after_ms(600_000)), 0);
+    assert_eq!(count_cancel_commands(&swarm.advance_ms(600_000)), 0);
 }
 
 #[test]
-fn an_operation_that_was_taken_over_has_its_shards_back() {
-    let mut swarm = swarm();
+fn an_operation_gets_its_shards_back_when_the_newer_one_is_cancelled() {
+    let mut swarm = swarm_with_host();
     let (one, _) = swarm.teardown("h", Some("a")).expect("accepted");
-    swarm.started("h", BOOT, one.operation_id);
+    swarm.report_started("h", BOOT, one.operation_id);
     let (whole, _) = swarm.teardown("h", None).expect("accepted");
     cancel(&mut swarm, whole.operation_id).expect("cancelled");
     assert_eq!(swarm.states("h"), "a:TearingDown b:Running");
@@ -119,39 +120,39 @@ fn an_operation_that_was_taken_over_has_its_shards_back() {
 }
 
 #[test]
-fn a_decky_that_vanished_meanwhile_does_not_come_back_as_running() {
-    let mut swarm = swarm();
+fn a_decky_that_is_no_longer_listed_is_degraded_after_a_cancel() {
+    let mut swarm = swarm_with_host();
     let (one, _) = swarm.teardown("h", Some("a")).expect("accepted");
-    swarm.heartbeat("h", (BOOT, 2), Some(&["b"]));
+    swarm.heartbeat("h", report(BOOT, 2), Some(&["b"]));
     cancel(&mut swarm, one.operation_id).expect("cancelled");
     assert_eq!(swarm.states("h"), "a:Degraded b:Running");
 }
 
-fn ask(swarm: &mut Scenario, json: &str, key: Option<&str>) -> Reply {
+fn request_teardown(swarm: &mut Scenario, json: &str, key: Option<&str>) -> Reply {
     swarm.teardown_json(json, key, "alice").0
 }
 
-fn accepted(reply: Reply) -> TeardownAccepted {
+fn expect_accepted(reply: Reply) -> TeardownAccepted {
     match reply {
-        Reply::Teardown(answer) => answer,
+        Reply::Teardown(accepted) => accepted,
         other => panic!("{other:?}"),
     }
 }
 
-fn refused(reply: Reply) -> ErrorReply {
+fn expect_rejected(reply: Reply) -> ErrorReply {
     match reply {
-        Reply::Rejected(refusal) => refusal,
+        Reply::Rejected(error) => error,
         other => panic!("{other:?}"),
     }
 }
 
-fn plan(swarm: &mut Scenario, json: &str) -> TeardownPlan {
-    let written = swarm.journal.len();
-    let (reply, effects) = swarm.teardown_json(json, Some("a dry run takes no key"), "alice");
+fn request_plan(swarm: &mut Scenario, json: &str) -> TeardownPlan {
+    let stored = swarm.journal.len();
+    let (reply, effects) = swarm.teardown_json(json, Some("a dry run uses no key"), "alice");
     assert_eq!(
         (effects, swarm.journal.len()),
-        (Vec::new(), written),
-        "a dry run does nothing"
+        (Vec::new(), stored),
+        "a dry run stores and sends nothing"
     );
     match reply {
         Reply::Plan(plan) => plan,
@@ -160,73 +161,82 @@ fn plan(swarm: &mut Scenario, json: &str) -> TeardownPlan {
 }
 
 #[test]
-fn a_plan_holds_as_long_as_the_targets_are_the_same() {
-    let mut swarm = swarm();
-    let whole = plan(&mut swarm, r#"{"host_uuid":"h","dry_run":true}"#);
+fn a_plan_is_valid_as_long_as_the_targets_are_the_same() {
+    let mut swarm = swarm_with_host();
+    let whole = request_plan(&mut swarm, r#"{"host_uuid":"h","dry_run":true}"#);
     assert_eq!(whole.targets.len(), 2);
     let expecting = format!(r#"{{"host_uuid":"h","expect_plan":"{}"}}"#, whole.plan);
-    swarm.heartbeat("h", (BOOT, 2), Some(&["a", "b", "c"]));
+    swarm.heartbeat("h", report(BOOT, 2), Some(&["a", "b", "c"]));
     assert_eq!(
-        refused(ask(&mut swarm, &expecting, None)).code,
+        expect_rejected(request_teardown(&mut swarm, &expecting, None)).code,
         ErrorCode::PlanChanged
     );
     assert_eq!(swarm.states("h"), "a:Running b:Running c:Running");
     let (c, _) = swarm.teardown("h", Some("c")).expect("accepted");
-    swarm.result("h", (BOOT, 3), c.operation_id, None, &[("c", None)]);
-    swarm.heartbeat_of("h", (BOOT, 4), &[("a", "failed"), ("b", "running")]);
-    assert_eq!(accepted(ask(&mut swarm, &expecting, None)).shards, 2);
-    let one = plan(
+    swarm.report_result("h", report(BOOT, 3), c.operation_id, None, &[("c", None)]);
+    swarm.heartbeat_with_states("h", report(BOOT, 4), &[("a", "failed"), ("b", "running")]);
+    assert_eq!(
+        expect_accepted(request_teardown(&mut swarm, &expecting, None)).shards,
+        2
+    );
+    let one = request_plan(
         &mut swarm,
         r#"{"host_uuid":"h","decky_id":"a","dry_run":true}"#,
     );
     assert_ne!(one.plan, whole.plan);
     let missing = r#"{"host_uuid":"h","decky_id":"x","dry_run":true}"#;
     assert_eq!(
-        refused(ask(&mut swarm, missing, None)).code,
+        expect_rejected(request_teardown(&mut swarm, missing, None)).code,
         ErrorCode::ShardNotFound
     );
 }
 
 #[test]
-fn a_request_repeated_with_its_key_is_answered_as_it_was() {
+fn a_repeated_key_gets_the_same_reply() {
     const REQUEST: &str = r#"{"host_uuid":"h","decky_id":"a"}"#;
-    let mut swarm = swarm();
-    let first = accepted(ask(&mut swarm, REQUEST, Some("k")));
+    let mut swarm = swarm_with_host();
+    let first = expect_accepted(request_teardown(&mut swarm, REQUEST, Some("k")));
     assert!(!first.repeated);
-    swarm.result("h", (BOOT, 2), first.operation_id, None, &[("a", None)]);
-    // Deployed anew: a repeat must not take it down.
-    swarm.heartbeat("h", (BOOT, 3), Some(&["a", "b"]));
+    swarm.report_result(
+        "h",
+        report(BOOT, 2),
+        first.operation_id,
+        None,
+        &[("a", None)],
+    );
+    // `a` is deployed again. A repeat of the request must not tear it down.
+    swarm.heartbeat("h", report(BOOT, 3), Some(&["a", "b"]));
     for crashed in [false, true] {
         if crashed {
-            swarm.crash();
+            swarm.crash_and_restart();
         }
-        let again = accepted(ask(&mut swarm, REQUEST, Some("k")));
+        let repeat = expect_accepted(request_teardown(&mut swarm, REQUEST, Some("k")));
         let same = TeardownAccepted {
             repeated: true,
             ..first.clone()
         };
-        assert_eq!(again, same, "crashed: {crashed}");
+        assert_eq!(repeat, same, "crashed: {crashed}");
         assert_eq!(swarm.states("h"), "a:Running b:Running");
-        let other = ask(&mut swarm, r#"{"host_uuid":"h","decky_id":"b"}"#, Some("k"));
-        assert_eq!(refused(other).code, ErrorCode::IdempotencyConflict);
+        let other = request_teardown(&mut swarm, r#"{"host_uuid":"h","decky_id":"b"}"#, Some("k"));
+        assert_eq!(expect_rejected(other).code, ErrorCode::IdempotencyConflict);
     }
     let (another, _) = swarm.teardown_json(REQUEST, Some("k"), "bob");
     assert_ne!(
-        accepted(another).operation_id,
+        expect_accepted(another).operation_id,
         first.operation_id,
-        "keys are each requester's own"
+        "two requesters may use the same key"
     );
 }
 
 #[test]
 fn a_key_is_kept_for_a_day() {
     const REQUEST: &str = r#"{"host_uuid":"h","decky_id":"a","timeout_s":1}"#;
-    let mut swarm = swarm();
-    let first = accepted(ask(&mut swarm, REQUEST, Some("k")));
-    swarm.after_ms(24 * 3600 * 1000 - 1);
-    assert!(accepted(ask(&mut swarm, REQUEST, Some("k"))).repeated);
-    swarm.after_ms(1);
-    let later = accepted(ask(&mut swarm, REQUEST, Some("k")));
+    let mut swarm = swarm_with_host();
+    let first = expect_accepted(request_teardown(&mut swarm, REQUEST, Some("k")));
+    swarm.advance_ms(24 * 3600 * 1000 - 1);
+    assert!(expect_accepted(request_teardown(&mut swarm, REQUEST, Some("k"))).repeated);
+    swarm.advance_ms(1);
+    let later = expect_accepted(request_teardown(&mut swarm, REQUEST, Some("k")));
     assert!(!later.repeated && later.operation_id != first.operation_id);
     let kept = swarm
         .journal
@@ -236,20 +246,29 @@ fn a_key_is_kept_for_a_day() {
 }
 
 #[test]
-fn a_request_that_joined_an_open_operation_keeps_its_key_as_well() {
+fn a_request_that_joins_an_open_operation_keeps_its_key_too() {
     const REQUEST: &str = r#"{"host_uuid":"h","decky_id":"a"}"#;
-    let mut swarm = swarm();
-    let first = accepted(ask(&mut swarm, REQUEST, None));
-    let joined = accepted(ask(&mut swarm, REQUEST, Some("k")));
+    let mut swarm = swarm_with_host();
+    let first = expect_accepted(request_teardown(&mut swarm, REQUEST, None));
+    let joined = expect_accepted(request_teardown(&mut swarm, REQUEST, Some("k")));
     assert_eq!(joined.operation_id, first.operation_id);
-    swarm.result("h", (BOOT, 2), first.operation_id, None, &[("a", None)]);
-    swarm.heartbeat("h", (BOOT, 3), Some(&["a", "b"]));
-    assert_eq!(accepted(ask(&mut swarm, REQUEST, Some("k"))), joined);
+    swarm.report_result(
+        "h",
+        report(BOOT, 2),
+        first.operation_id,
+        None,
+        &[("a", None)],
+    );
+    swarm.heartbeat("h", report(BOOT, 3), Some(&["a", "b"]));
+    assert_eq!(
+        expect_accepted(request_teardown(&mut swarm, REQUEST, Some("k"))),
+        joined
+    );
 }
 
 #[test]
-fn a_host_with_shards_leaves_only_by_force() {
-    let mut swarm = swarm();
+fn a_host_with_shards_is_decommissioned_only_with_force() {
+    let mut swarm = swarm_with_host();
     let (open, _) = swarm.teardown("h", Some("a")).expect("accepted");
     assert_eq!(
         swarm
@@ -258,13 +277,19 @@ fn a_host_with_shards_leaves_only_by_force() {
             .code,
         ErrorCode::BadRequest
     );
-    let gone = swarm.decommission("h", true).expect("forced");
+    let decommissioned = swarm.decommission("h", true).expect("forced");
     assert!(
-        gone.detail.contains("may still be running"),
+        decommissioned.detail.contains("may still be running"),
         "{}",
-        gone.detail
+        decommissioned.detail
     );
-    assert_eq!((gone.host.shards, gone.host.open_operations), (0, 0));
+    assert_eq!(
+        (
+            decommissioned.host.shards,
+            decommissioned.host.open_operations
+        ),
+        (0, 0)
+    );
     let ended = swarm.operation(open.operation_id);
     assert_eq!(ended.state, OperationState::Failed);
     assert_eq!(
@@ -273,18 +298,18 @@ fn a_host_with_shards_leaves_only_by_force() {
     );
     for crashed in [false, true] {
         if crashed {
-            swarm.crash();
+            swarm.crash_and_restart();
         }
-        let refused = [
-            swarm.teardown("h", None).expect_err("refused").code,
-            swarm.decommission("h", true).expect_err("refused").code,
+        let codes = [
+            swarm.teardown("h", None).expect_err("rejected").code,
+            swarm.decommission("h", true).expect_err("rejected").code,
             swarm
-                .try_heartbeat("h", (BOOT, 2), Some(&["a"]))
-                .expect_err("refused")
+                .try_heartbeat("h", report(BOOT, 2), Some(&["a"]))
+                .expect_err("rejected")
                 .code,
         ];
         assert_eq!(
-            refused,
+            codes,
             [ErrorCode::HostDecommissioned; 3],
             "crashed: {crashed}"
         );
@@ -299,27 +324,34 @@ fn a_host_with_shards_leaves_only_by_force() {
 }
 
 #[test]
-fn a_decommissioned_host_may_come_back_and_old_reports_stay_stale() {
-    let mut swarm = swarm();
+fn a_host_can_be_enrolled_again_and_its_old_reports_stay_stale() {
+    let mut swarm = swarm_with_host();
     swarm.decommission("h", true).expect("forced");
     swarm
         .enroll("worker-h", Some("i"))
-        .expect("its name is free");
-    swarm.decommission("i", false).expect("nothing is there");
+        .expect("the name is available");
+    swarm
+        .decommission("i", false)
+        .expect("the host has no shards");
     assert!(
         !swarm
             .enroll("worker-h", Some("h"))
-            .expect("both are free")
+            .expect("name and id are available")
             .repeated
     );
-    assert!(swarm.heartbeat("h", (BOOT - 1, 9), Some(&["a"])).0.stale);
+    assert!(
+        swarm
+            .heartbeat("h", report(BOOT - 1, 9), Some(&["a"]))
+            .0
+            .stale
+    );
     assert_eq!(swarm.states("h"), "");
-    assert!(swarm.heartbeat("h", (BOOT, 2), None).0.send_inventory);
-    swarm.heartbeat("h", (BOOT, 3), Some(&["a"]));
+    assert!(swarm.heartbeat("h", report(BOOT, 2), None).0.send_inventory);
+    swarm.heartbeat("h", report(BOOT, 3), Some(&["a"]));
     assert_eq!(swarm.states("h"), "a:Running");
 }
 
-fn waits(swarm: &mut Scenario, id: OperationId) -> (String, String) {
+fn waiting_for(swarm: &mut Scenario, id: OperationId) -> (String, String) {
     let waiting = swarm
         .operation(id)
         .waiting_for
@@ -328,19 +360,19 @@ fn waits(swarm: &mut Scenario, id: OperationId) -> (String, String) {
 }
 
 #[test]
-fn an_open_operation_says_what_it_waits_for() {
-    let mut swarm = swarm();
+fn an_open_operation_shows_what_it_waits_for() {
+    let mut swarm = swarm_with_host();
     let (a, _) = swarm.teardown("h", Some("a")).expect("accepted");
-    assert_eq!(waits(&mut swarm, a.operation_id).0, "agent");
-    swarm.started("h", BOOT, a.operation_id);
-    let (what, detail) = waits(&mut swarm, a.operation_id);
+    assert_eq!(waiting_for(&mut swarm, a.operation_id).0, "agent");
+    swarm.report_started("h", BOOT, a.operation_id);
+    let (what, detail) = waiting_for(&mut swarm, a.operation_id);
     assert_eq!(what, "teardown");
     assert!(detail.contains("started"), "{detail}");
     let (b, _) = swarm.teardown("h", Some("b")).expect("accepted");
-    let (what, detail) = waits(&mut swarm, b.operation_id);
+    let (what, detail) = waiting_for(&mut swarm, b.operation_id);
     assert_eq!(what, "operation");
     assert!(detail.contains(&a.operation_id.to_string()), "{detail}");
-    swarm.after_ms(31_000);
+    swarm.advance_ms(31_000);
     let waiting = swarm
         .operation(b.operation_id)
         .waiting_for
@@ -351,6 +383,6 @@ fn an_open_operation_says_what_it_waits_for() {
         waiting.detail
     );
     assert!(waiting.next_attempt_at.is_some_and(|at| at > swarm.now));
-    swarm.result("h", (BOOT, 2), a.operation_id, None, &[("a", None)]);
+    swarm.report_result("h", report(BOOT, 2), a.operation_id, None, &[("a", None)]);
     assert_eq!(swarm.operation(a.operation_id).waiting_for, None);
 }

@@ -1,19 +1,19 @@
-//! Random histories: whatever requests, reports, ticks and crashes come in whatever order, the
-//! invariants hold, nothing accepted is lost, and the journal gives the same record back.
+//! Random histories: after any sequence of requests, reports, ticks and crashes, the invariants hold, no
+//! accepted operation is lost, and a replay of the journal gives the same record.
 //!
-//! (Faults of network and disk are for the simulation of the whole; here is the core alone.)
+//! Faults of the network and the disk are tested by the simulation, with the whole controller.
 
 use proptest::prelude::*;
 use scuttle_schemas::operations::OperationState;
 
 use crate::api::Effect;
-use crate::tests::scenario::Scenario;
+use crate::tests::scenario::{Scenario, report};
 
 const HOSTS: [&str; 2] = ["h", "i"];
 const DECKIES: [&str; 3] = ["a", "b", "c"];
 
 #[derive(Debug, Clone)]
-enum Act {
+enum Action {
     Teardown {
         host: usize,
         decky: Option<usize>,
@@ -46,35 +46,35 @@ enum Act {
     Enroll {
         host: usize,
     },
-    Pass {
+    AdvanceClock {
         millis: i64,
     },
     Crash,
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn any_action() -> impl Strategy<Value = Action> {
     let host = 0..HOSTS.len();
     let operation = 0..8_usize;
     prop_oneof![
-        4 => (host.clone(), proptest::option::of(0..DECKIES.len())).prop_map(|(host, decky)| Act::Teardown { host, decky }),
+        4 => (host.clone(), proptest::option::of(0..DECKIES.len())).prop_map(|(host, decky)| Action::Teardown { host, decky }),
         6 => (host.clone(), 1..4_u128, 1..40_u64, proptest::option::of(proptest::collection::vec(any::<bool>(), 3)))
-            .prop_map(|(host, boot, sequence, listed)| Act::Heartbeat { host, boot, sequence, listed }),
-        2 => (host.clone(), operation.clone()).prop_map(|(host, operation)| Act::Started { host, operation }),
-        2 => operation.clone().prop_map(|operation| Act::Cancel { operation }),
-        1 => (host.clone(), any::<bool>()).prop_map(|(host, force)| Act::Decommission { host, force }),
-        1 => host.clone().prop_map(|host| Act::Enroll { host }),
+            .prop_map(|(host, boot, sequence, listed)| Action::Heartbeat { host, boot, sequence, listed }),
+        2 => (host.clone(), operation.clone()).prop_map(|(host, operation)| Action::Started { host, operation }),
+        2 => operation.clone().prop_map(|operation| Action::Cancel { operation }),
+        1 => (host.clone(), any::<bool>()).prop_map(|(host, force)| Action::Decommission { host, force }),
+        1 => host.clone().prop_map(|host| Action::Enroll { host }),
         4 => (host, operation, 1..4_u128, 1..40_u64, proptest::collection::vec(proptest::option::of(any::<bool>()), 3), any::<bool>())
-            .prop_map(|(host, operation, boot, sequence, mentioned, fails)| Act::Result { host, operation, boot, sequence, mentioned, fails }),
-        3 => (0..700_000_i64).prop_map(|millis| Act::Pass { millis }),
-        1 => Just(Act::Crash),
+            .prop_map(|(host, operation, boot, sequence, mentioned, fails)| Action::Result { host, operation, boot, sequence, mentioned, fails }),
+        3 => (0..700_000_i64).prop_map(|millis| Action::AdvanceClock { millis }),
+        1 => Just(Action::Crash),
     ]
 }
 
 struct History {
     swarm: Scenario,
     accepted: Vec<scuttle_schemas::OperationId>,
-    /// The last `shards.updated` revision told.
-    told: u64,
+    /// The last `shards.updated` revision.
+    last_revision: u64,
 }
 
 impl History {
@@ -88,14 +88,14 @@ impl History {
         Self {
             swarm,
             accepted: Vec::new(),
-            told: 0,
+            last_revision: 0,
         }
     }
 
-    /// Does it, and checks that the revisions told go up one by one.
-    fn act(&mut self, act: Act) {
-        let effects = match act {
-            Act::Teardown { host, decky } => {
+    /// Applies an action, and checks that the revisions increase by one.
+    fn apply(&mut self, action: Action) {
+        let effects = match action {
+            Action::Teardown { host, decky } => {
                 match self
                     .swarm
                     .teardown(HOSTS[host], decky.map(|decky| DECKIES[decky]))
@@ -107,35 +107,33 @@ impl History {
                     Err(_) => Vec::new(),
                 }
             }
-            Act::Heartbeat {
+            Action::Heartbeat {
                 host,
                 boot,
                 sequence,
                 listed,
             } => {
-                let listed = listed.map(|listed| chosen(&listed));
-                let told =
-                    (self.swarm).try_heartbeat(HOSTS[host], (boot, sequence), listed.as_deref());
-                told.map(|(_, effects)| effects).unwrap_or_default()
+                let listed = listed.map(|listed| select_deckies(&listed));
+                let id = report(boot, sequence);
+                let reply = self.swarm.try_heartbeat(HOSTS[host], id, listed.as_deref());
+                reply.map(|(_, effects)| effects).unwrap_or_default()
             }
-            Act::Cancel { operation } => match self.accepted.get(operation) {
-                Some(id) => self.swarm.cancel(*id),
+            Action::Cancel { operation } => match self.accepted.get(operation) {
+                Some(id) => self.swarm.try_cancel(*id),
                 None => Vec::new(),
             },
-            Act::Decommission { host, force } => {
-                self.swarm.tries_to_decommission(HOSTS[host], force)
-            }
-            Act::Enroll { host } => {
+            Action::Decommission { host, force } => self.swarm.try_decommission(HOSTS[host], force),
+            Action::Enroll { host } => {
                 let name = format!("worker-{}", HOSTS[host]);
                 let enrolled = self.swarm.enroll(&name, Some(HOSTS[host]));
                 enrolled.expect("the same name and id");
                 Vec::new()
             }
-            Act::Started { host, operation } => match self.accepted.get(operation) {
-                Some(id) => self.swarm.started(HOSTS[host], 1, *id),
+            Action::Started { host, operation } => match self.accepted.get(operation) {
+                Some(id) => self.swarm.report_started(HOSTS[host], 1, *id),
                 None => Vec::new(),
             },
-            Act::Result {
+            Action::Result {
                 host,
                 operation,
                 boot,
@@ -153,26 +151,27 @@ impl History {
                     .collect();
                 let error = fails.then_some("stuck");
                 self.swarm
-                    .result(HOSTS[host], (boot, sequence), id, error, &shards)
+                    .report_result(HOSTS[host], report(boot, sequence), id, error, &shards)
             }
-            Act::Pass { millis } => self.swarm.after_ms(millis),
-            Act::Crash => self.swarm.crash(),
+            Action::AdvanceClock { millis } => self.swarm.advance_ms(millis),
+            Action::Crash => self.swarm.crash_and_restart(),
         };
         for effect in effects {
             if let Effect::ShardsUpdated(message, _) = effect {
-                let repeat = message.updated.is_empty() && message.removed.is_empty();
-                assert_eq!(message.revision, self.told + u64::from(!repeat));
-                self.told = message.revision;
+                let is_repeat = message.updated.is_empty() && message.removed.is_empty();
+                assert_eq!(message.revision, self.last_revision + u64::from(!is_repeat));
+                self.last_revision = message.revision;
             }
         }
     }
 
-    fn record(&mut self) -> String {
+    /// Returns all shards and operations as text.
+    fn describe_record(&mut self) -> String {
         let states = HOSTS.map(|host| self.swarm.states(host));
         let operations: Vec<_> = self.accepted.clone();
         let operations = operations.into_iter().map(|id| {
             let mut record = self.swarm.operation(id);
-            // How far the agent was is known to the process that heard it alone.
+            // The progress of the agent is not stored.
             record.waiting_for = None;
             format!("{record:?}")
         });
@@ -180,7 +179,7 @@ impl History {
     }
 }
 
-fn chosen(listed: &[bool]) -> Vec<&'static str> {
+fn select_deckies(listed: &[bool]) -> Vec<&'static str> {
     DECKIES
         .iter()
         .zip(listed)
@@ -191,15 +190,15 @@ fn chosen(listed: &[bool]) -> Vec<&'static str> {
 
 proptest! {
     #[test]
-    fn any_history_keeps_the_invariants_and_ends(acts in proptest::collection::vec(act(), 1..60)) {
+    fn any_history_keeps_the_invariants_and_ends_every_operation(actions in proptest::collection::vec(any_action(), 1..60)) {
         let mut history = History::new();
-        for act in acts {
-            history.act(act);
+        for action in actions {
+            history.apply(action);
         }
-        let before = history.record();
-        history.act(Act::Crash);
-        prop_assert_eq!(before, history.record(), "the journal gives the same record back");
-        history.act(Act::Pass { millis: 700_000 });
+        let before = history.describe_record();
+        history.apply(Action::Crash);
+        prop_assert_eq!(before, history.describe_record(), "a replay of the journal gives the same record");
+        history.apply(Action::AdvanceClock { millis: 700_000 });
         for id in history.accepted.clone() {
             let state = history.swarm.operation(id).state;
             prop_assert!(!matches!(state, OperationState::Queued | OperationState::Running), "{} is {:?}", id, state);

@@ -1,5 +1,5 @@
-//! A swarm in a few words, for the tests of the rules: a state, a clock that the test turns, and the
-//! journal, so that any moment can be a crash.
+//! A swarm for tests: the state, a clock that the test advances, and the journal, so that the test can
+//! crash and restart the process at any time.
 
 use scuttle_schemas::agents::{
     Heartbeat, HeartbeatAccepted, HeartbeatType, ProgressStep, ReportedOutcome, ReportedShard,
@@ -17,14 +17,17 @@ use uuid::Uuid;
 
 use crate::api::{Effect, Input, Reply};
 use crate::record::change::Change;
+use crate::record::rows::ReportId;
 use crate::state::State;
 
+/// A swarm with one process of the core.
 pub(crate) struct Scenario {
     pub(crate) state: State,
     pub(crate) now: Timestamp,
+    /// Every change so far, in order.
     pub(crate) journal: Vec<Change>,
-    ids: u128,
-    /// What the next heartbeats say of why they list nothing.
+    last_id: u128,
+    /// The inventory error of the next heartbeats.
     pub(crate) inventory_error: Option<&'static str>,
 }
 
@@ -35,52 +38,52 @@ impl Scenario {
             state: State::default(),
             now,
             journal: Vec::new(),
-            ids: 0,
+            last_id: 0,
             inventory_error: None,
         };
-        swarm.input(Input::Start);
+        swarm.apply(Input::Start);
         swarm
     }
 
-    /// Steps, commits, and checks that the state and its invariants hold.
-    pub(crate) fn input(&mut self, input: Input) -> (Option<Reply>, Vec<Effect>) {
+    /// Runs a batch with one step, adds its changes to the journal, and checks the invariants.
+    pub(crate) fn apply(&mut self, input: Input) -> (Option<Reply>, Vec<Effect>) {
         let reply = self.state.step(self.now, input);
         let commit = self.state.close(self.now);
         self.journal.extend(commit.changes);
-        crate::state::invariants::check_all(&self.state).expect("the invariants hold");
+        crate::state::invariants::check_all(&self.state).expect("an invariant is broken");
         (reply, commit.effects)
     }
 
-    /// The same, with a request.
-    pub(crate) fn ask(&mut self, input: Input) -> (Reply, Vec<Effect>) {
-        let (reply, effects) = self.input(input);
-        (reply.expect("a request is answered"), effects)
+    /// Applies an input that has a reply.
+    pub(crate) fn request(&mut self, input: Input) -> (Reply, Vec<Effect>) {
+        let (reply, effects) = self.apply(input);
+        (reply.expect("a reply"), effects)
     }
 
-    /// The process dies, and another starts from the journal.
-    pub(crate) fn crash(&mut self) -> Vec<Effect> {
+    /// Replaces the process by a new one that starts from the journal.
+    pub(crate) fn crash_and_restart(&mut self) -> Vec<Effect> {
         self.state = State::default();
         for change in self.journal.clone() {
             self.state.replay(change).expect("the journal replays");
         }
-        self.input(Input::Start).1
+        self.apply(Input::Start).1
     }
 
-    /// Turns the clock, tick by tick.
-    pub(crate) fn after_ms(&mut self, millis: i64) -> Vec<Effect> {
+    /// Advances the clock, and applies every `Tick` when it is due.
+    pub(crate) fn advance_ms(&mut self, millis: i64) -> Vec<Effect> {
         let until = self.now.plus_millis(millis);
         let mut effects = Vec::new();
         while self.state.next_deadline() <= until {
             self.now = self.now.max(self.state.next_deadline());
-            effects.extend(self.input(Input::Tick).1);
+            effects.extend(self.apply(Input::Tick).1);
         }
         self.now = until;
         effects
     }
 
-    fn id(&mut self) -> Uuid {
-        self.ids += 1;
-        Uuid::from_u128(self.ids)
+    fn next_id(&mut self) -> Uuid {
+        self.last_id += 1;
+        Uuid::from_u128(self.last_id)
     }
 
     pub(crate) fn enroll(
@@ -94,30 +97,31 @@ impl Scenario {
             labels: Labels::default(),
             host_uuid: id.map(|id| id.parse().unwrap()),
         };
-        let host = self.id().to_string().parse().unwrap();
-        match self.ask(Input::Enroll { request, host }).0 {
+        let host = self.next_id().to_string().parse().unwrap();
+        match self.request(Input::Enroll { request, host }).0 {
             Reply::Enroll(accepted) => Ok(accepted),
-            Reply::Rejected(refusal) => Err(refusal),
+            Reply::Rejected(error) => Err(error),
             other => panic!("{other:?}"),
         }
     }
 
-    /// Steps for several teardowns in one batch; answers with what the batch tells of shards.
-    pub(crate) fn teardowns(&mut self, targets: &[(&str, Option<&str>)]) -> Vec<ShardsUpdated> {
+    /// Requests several teardowns in one batch. Returns the `shards.updated` messages of the batch.
+    pub(crate) fn teardown_in_one_batch(
+        &mut self,
+        targets: &[(&str, Option<&str>)],
+    ) -> Vec<ShardsUpdated> {
         for (host, decky) in targets {
             let input = self.teardown_input(host, *decky);
             self.state.step(self.now, input);
         }
         let commit = self.state.close(self.now);
         self.journal.extend(commit.changes);
-        let told = commit
-            .effects
-            .into_iter()
-            .filter_map(|effect| match effect {
-                Effect::ShardsUpdated(message, _) => Some(message),
-                _ => None,
-            });
-        told.collect()
+        let effects = commit.effects.into_iter();
+        let messages = effects.filter_map(|effect| match effect {
+            Effect::ShardsUpdated(message, _) => Some(message),
+            _ => None,
+        });
+        messages.collect()
     }
 
     pub(crate) fn teardown_input(&mut self, host: &str, decky: Option<&str>) -> Input {
@@ -131,14 +135,14 @@ impl Scenario {
         };
         Input::Teardown {
             request,
-            operation_id: OperationId(self.id()),
+            operation_id: OperationId(self.next_id()),
             requested_by: "alice".to_owned(),
             key: None,
             trace: None,
         }
     }
 
-    /// Asks as a client does, with a key or none.
+    /// Requests a teardown as JSON, with an optional idempotency key.
     pub(crate) fn teardown_json(
         &mut self,
         request: &str,
@@ -148,24 +152,25 @@ impl Scenario {
         let request = scuttle_schemas::read("teardown request", request.as_bytes());
         let input = Input::Teardown {
             request: request.expect("a valid request"),
-            operation_id: OperationId(self.id()),
+            operation_id: OperationId(self.next_id()),
             requested_by: requested_by.to_owned(),
             key: key.map(str::to_owned),
             trace: None,
         };
-        self.ask(input)
+        self.request(input)
     }
 
-    /// Tries to cancel: it may be too late.
-    pub(crate) fn cancel(&mut self, operation_id: OperationId) -> Vec<Effect> {
-        self.ask(Input::Cancel(CancelRequest { operation_id })).1
+    /// Requests to cancel an operation, which may be rejected. Returns the effects.
+    pub(crate) fn try_cancel(&mut self, operation_id: OperationId) -> Vec<Effect> {
+        self.request(Input::Cancel(CancelRequest { operation_id }))
+            .1
     }
 
-    /// Tries to decommission: it may be done, or shards may remain.
-    pub(crate) fn tries_to_decommission(&mut self, host: &str, force: bool) -> Vec<Effect> {
+    /// Requests to decommission a host, which may be rejected. Returns the effects.
+    pub(crate) fn try_decommission(&mut self, host: &str, force: bool) -> Vec<Effect> {
         let host_uuid = host.parse().unwrap();
         let request = DecommissionRequest { host_uuid, force };
-        self.ask(Input::Decommission(request)).1
+        self.request(Input::Decommission(request)).1
     }
 
     pub(crate) fn decommission(
@@ -175,66 +180,68 @@ impl Scenario {
     ) -> Result<DecommissionAccepted, ErrorReply> {
         let host_uuid = host.parse().unwrap();
         let request = DecommissionRequest { host_uuid, force };
-        match self.ask(Input::Decommission(request)).0 {
-            Reply::Decommissioned(answer) => Ok(answer),
-            Reply::Rejected(refusal) => Err(refusal),
+        match self.request(Input::Decommission(request)).0 {
+            Reply::Decommissioned(accepted) => Ok(accepted),
+            Reply::Rejected(error) => Err(error),
             other => panic!("{other:?}"),
         }
     }
 
-    /// Another swarm with the same past: its process has just begun.
-    pub(crate) fn again(&self) -> Self {
+    /// Returns a copy of the swarm with a new process that has started from the same journal.
+    pub(crate) fn restarted_copy(&self) -> Self {
         let mut other = Self {
             state: State::default(),
             now: self.now,
             journal: self.journal.clone(),
-            ids: self.ids,
+            last_id: self.last_id,
             inventory_error: self.inventory_error,
         };
-        other.crash();
+        other.crash_and_restart();
         other
     }
 
-    /// Asks for a teardown; its effects come with the answer.
+    /// Requests a teardown. Returns the reply and the effects.
     pub(crate) fn teardown(
         &mut self,
         host: &str,
         decky: Option<&str>,
     ) -> Result<(TeardownAccepted, Vec<Effect>), ErrorReply> {
         let input = self.teardown_input(host, decky);
-        match self.ask(input) {
+        match self.request(input) {
             (Reply::Teardown(accepted), effects) => Ok((accepted, effects)),
-            (Reply::Rejected(refusal), _) => Err(refusal),
+            (Reply::Rejected(error), _) => Err(error),
             other => panic!("{other:?}"),
         }
     }
 
-    /// A heartbeat of a boot, with an inventory of running deckies or none.
+    /// Sends a heartbeat, with a full inventory of running deckies or without one.
     pub(crate) fn heartbeat(
         &mut self,
         host: &str,
-        report: (u128, u64),
+        report: ReportId,
         deckies: Option<&[&str]>,
     ) -> (HeartbeatAccepted, Vec<Effect>) {
         self.try_heartbeat(host, report, deckies)
-            .expect("a living host")
+            .expect("an active host")
     }
 
+    /// Sends a heartbeat that may be rejected.
     pub(crate) fn try_heartbeat(
         &mut self,
         host: &str,
-        report: (u128, u64),
+        report: ReportId,
         deckies: Option<&[&str]>,
     ) -> Result<(HeartbeatAccepted, Vec<Effect>), ErrorReply> {
-        let shards = deckies.map(|deckies| deckies.iter().map(|decky| running(decky)).collect());
-        self.reports(host, report, shards)
+        let shards =
+            deckies.map(|deckies| deckies.iter().map(|decky| running_decky(decky)).collect());
+        self.send_heartbeat(host, report, shards)
     }
 
-    /// A heartbeat with an inventory of deckies in these states.
-    pub(crate) fn heartbeat_of(
+    /// Sends a heartbeat with a full inventory of deckies in these states.
+    pub(crate) fn heartbeat_with_states(
         &mut self,
         host: &str,
-        report: (u128, u64),
+        report: ReportId,
         deckies: &[(&str, &str)],
     ) {
         let shards = deckies.iter().map(|(decky, state)| ReportedShard {
@@ -244,42 +251,43 @@ impl Scenario {
                 "failed" => ReportedState::Failed,
                 other => panic!("{other}"),
             },
-            ..running(decky)
+            ..running_decky(decky)
         });
-        self.reports(host, report, Some(shards.collect()))
-            .expect("a living host");
+        self.send_heartbeat(host, report, Some(shards.collect()))
+            .expect("an active host");
     }
 
-    fn reports(
+    fn send_heartbeat(
         &mut self,
         host: &str,
-        (boot, sequence): (u128, u64),
+        report: ReportId,
         shards: Option<Vec<ReportedShard>>,
     ) -> Result<(HeartbeatAccepted, Vec<Effect>), ErrorReply> {
         let heartbeat = Heartbeat {
             kind: HeartbeatType,
             host_uuid: host.parse().unwrap(),
             agent_version: Text::from("1.0.0"),
-            boot_id: BootId(Uuid::from_u128(boot)),
-            sequence,
+            boot_id: report.boot,
+            sequence: report.sequence,
             interval_ms: 10_000,
             page: 1,
             pages: 1,
             shards,
             inventory_error: self.inventory_error.map(Text::from),
         };
-        let answered = self.ask(Input::Heartbeat {
+        let replied = self.request(Input::Heartbeat {
             host: host.parse().unwrap(),
             heartbeat,
         });
-        match answered {
-            (Reply::Heartbeat(answer), effects) => Ok((answer, effects)),
-            (Reply::Rejected(refusal), _) => Err(refusal),
+        match replied {
+            (Reply::Heartbeat(reply), effects) => Ok((reply, effects)),
+            (Reply::Rejected(error), _) => Err(error),
             other => panic!("{other:?}"),
         }
     }
 
-    pub(crate) fn started(
+    /// Reports that an agent has started an operation.
+    pub(crate) fn report_started(
         &mut self,
         host: &str,
         boot: u128,
@@ -295,14 +303,14 @@ impl Scenario {
             total: None,
         };
         let host = host.parse().unwrap();
-        self.input(Input::Progress { host, progress }).1
+        self.apply(Input::Progress { host, progress }).1
     }
 
-    /// A result: each decky with its error, or none where it was removed.
-    pub(crate) fn result(
+    /// Reports a result: each decky with its error, or with `None` if it was removed.
+    pub(crate) fn report_result(
         &mut self,
         host: &str,
-        (boot, sequence): (u128, u64),
+        report: ReportId,
         operation: OperationId,
         overall: Option<&str>,
         shards: &[(&str, Option<&str>)],
@@ -321,8 +329,8 @@ impl Scenario {
             kind: TeardownResultType,
             operation_id: operation,
             host_uuid: host.parse().unwrap(),
-            boot_id: BootId(Uuid::from_u128(boot)),
-            sequence,
+            boot_id: report.boot,
+            sequence: report.sequence,
             outcome: if failed {
                 ResultOutcome::Failed
             } else {
@@ -333,30 +341,31 @@ impl Scenario {
             started_at: self.now,
             finished_at: self.now,
         };
-        let reported = Input::Result {
+        let input = Input::Result {
             host: host.parse().unwrap(),
             result,
             trace: None,
         };
-        match self.ask(reported) {
+        match self.request(input) {
             (Reply::Recorded(_) | Reply::Rejected(_), effects) => effects,
             other => panic!("{other:?}"),
         }
     }
 
+    /// Lists the shards of a host.
     pub(crate) fn shards(&mut self, host: &str) -> Vec<ShardRecord> {
         let host_uuid: Option<HostId> = Some(host.parse().unwrap());
         let request = ShardsListRequest {
             host_uuid,
             ..Default::default()
         };
-        match self.ask(Input::ShardsList(request)).0 {
+        match self.request(Input::ShardsList(request)).0 {
             Reply::Shards(list) => list.shards,
             other => panic!("{other:?}"),
         }
     }
 
-    /// A host's shards in one line: `a:running b:tearing_down`.
+    /// Returns the states of a host's shards in one line: `a:Running b:TearingDown`.
     pub(crate) fn states(&mut self, host: &str) -> String {
         let shards = self.shards(host);
         let states = shards
@@ -366,25 +375,33 @@ impl Scenario {
     }
 
     pub(crate) fn operation(&mut self, operation_id: OperationId) -> OperationRecord {
-        self.find(operation_id).expect("a known operation")
+        self.find_operation(operation_id).expect("an operation")
     }
 
-    pub(crate) fn find(
+    pub(crate) fn find_operation(
         &mut self,
         operation_id: OperationId,
     ) -> Result<OperationRecord, ErrorReply> {
         match self
-            .ask(Input::OperationGet(OperationGetRequest { operation_id }))
+            .request(Input::OperationGet(OperationGetRequest { operation_id }))
             .0
         {
-            Reply::Operation(answer) => Ok(answer.operation),
-            Reply::Rejected(refusal) => Err(refusal),
+            Reply::Operation(reply) => Ok(reply.operation),
+            Reply::Rejected(error) => Err(error),
             other => panic!("{other:?}"),
         }
     }
 }
 
-pub(crate) fn running(decky: &str) -> ReportedShard {
+/// Identifies a report by the number of its boot and its sequence number.
+pub(crate) fn report(boot: u128, sequence: u64) -> ReportId {
+    ReportId {
+        boot: BootId(Uuid::from_u128(boot)),
+        sequence,
+    }
+}
+
+fn running_decky(decky: &str) -> ReportedShard {
     ReportedShard {
         decky_id: decky.parse().unwrap(),
         state: ReportedState::Running,

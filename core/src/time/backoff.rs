@@ -1,26 +1,26 @@
-//! How long to wait until a command is sent again: exponential, 1 s to 60 s, with jitter.
+//! The delay until a command is sent again: exponential from 1 s to 60 s, with jitter.
 //!
-//! The jitter comes from the operation's id, so that the same input always gives the same delay and
-//! ten thousand operations do not wake at once.
+//! The jitter is computed from the operation's id. So the same input always gives the same delay, and yet
+//! ten thousand operations do not wake at the same time.
 
 use scuttle_schemas::OperationId;
 
-const FIRST_MS: u64 = 1_000;
-/// The longest wait.
-pub(crate) const LAST_MS: u64 = 60_000;
+const MIN_DELAY_MS: u64 = 1_000;
+/// The longest delay, in milliseconds.
+pub(crate) const MAX_DELAY_MS: u64 = 60_000;
 
-/// Milliseconds from the `attempt`th unanswered send (from 1) to the next one.
-pub(crate) fn delay_ms(operation: OperationId, attempt: u32) -> i64 {
-    let ceiling = FIRST_MS
+/// Returns the delay in milliseconds after the `attempt`th send (from 1) without a reaction of the agent.
+pub(crate) fn retry_delay_ms(operation: OperationId, attempt: u32) -> i64 {
+    let ceiling = MIN_DELAY_MS
         .saturating_mul(1 << attempt.clamp(1, 16))
-        .min(LAST_MS);
-    let floor = (ceiling / 2).max(FIRST_MS);
+        .min(MAX_DELAY_MS);
+    let floor = (ceiling / 2).max(MIN_DELAY_MS);
     let spread = ceiling - floor;
-    (floor + hash(operation, attempt) % (spread + 1)).cast_signed()
+    (floor + hash_attempt(operation, attempt) % (spread + 1)).cast_signed()
 }
 
-/// `SplitMix64`'s finalizer over the id and the attempt.
-fn hash(operation: OperationId, attempt: u32) -> u64 {
+/// Hashes the id and the attempt with the finalizer of `SplitMix64`.
+fn hash_attempt(operation: OperationId, attempt: u32) -> u64 {
     let (high, low) = operation.0.as_u64_pair();
     let mut bits =
         high ^ low.rotate_left(31) ^ u64::from(attempt).wrapping_mul(0x9E37_79B9_7F4A_7C15);
@@ -31,16 +31,18 @@ fn hash(operation: OperationId, attempt: u32) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use scuttle_schemas::OperationId;
 
-    use super::delay_ms;
+    use super::retry_delay_ms;
 
     #[test]
-    fn delays_grow_from_one_second_to_sixty_and_differ() {
+    fn retry_delays_grow_from_one_second_to_sixty_with_jitter() {
         for seed in 0..1000_u128 {
             let id = OperationId(uuid::Uuid::from_u128(seed << 64 | seed));
             for attempt in 1..40 {
-                let delay = delay_ms(id, attempt);
+                let delay = retry_delay_ms(id, attempt);
                 let ceiling = (1000_i64 << attempt.min(16)).min(60_000);
                 assert!(
                     (1000..=ceiling).contains(&delay),
@@ -49,12 +51,12 @@ mod tests {
                 assert!(delay >= ceiling / 2, "attempt {attempt}: {delay} ms");
             }
         }
-        let delays: std::collections::BTreeSet<_> = (0..100_u128)
-            .map(|id| delay_ms(OperationId(uuid::Uuid::from_u128(id)), 8))
+        let delays: BTreeSet<_> = (0..100_u128)
+            .map(|id| retry_delay_ms(OperationId(uuid::Uuid::from_u128(id)), 8))
             .collect();
         assert!(
             delays.len() > 90,
-            "the jitter spreads: {} of 100 differ",
+            "the jitter spreads the delays: only {} of 100 differ",
             delays.len()
         );
     }

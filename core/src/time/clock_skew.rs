@@ -1,5 +1,7 @@
-//! A clock that was set back. Deadlines are moments of the day and stay; but nobody waits an hour for a
-//! retry, for a sign of life or for a repeated revision because the clock shows an hour less.
+//! Clock skew: what happens when the clock is set back.
+//!
+//! Deadlines are points in time and stay. Everything that waits for a duration (retries, offline
+//! timeouts, idle repeats) must not wait longer because the clock shows an earlier time.
 
 use std::ops::Bound;
 
@@ -9,36 +11,37 @@ use scuttle_schemas::{HostId, OperationId, Timestamp};
 use crate::record::rows::OperationRow;
 use crate::state::State;
 use crate::state::timers::Timer;
-use crate::time::backoff::LAST_MS;
+use crate::time::backoff::MAX_DELAY_MS;
 
-/// What a clock may go back without anything being done about it, in milliseconds.
-const SLACK_MS: i64 = 1_000;
+/// A clock that is set back by this many milliseconds or less needs no correction.
+const TOLERANCE_MS: i64 = 1_000;
 
 impl State {
-    /// Looks at the clock: every step does so first.
-    pub(crate) fn look_at_clock(&mut self, now: Timestamp) {
-        if now.plus_millis(SLACK_MS) < self.looked_at {
-            self.set_back(now);
+    /// Notices if the clock was set back since the last step. Every step calls this first.
+    pub(crate) fn check_clock(&mut self, now: Timestamp) {
+        if now.plus_millis(TOLERANCE_MS) < self.last_step_at {
+            self.correct_times(now);
         }
-        self.looked_at = now;
+        self.last_step_at = now;
     }
 
-    fn set_back(&mut self, now: Timestamp) {
-        self.beacons.set_back(now);
+    /// Moves times that were computed from a later `now` to one that the current time allows.
+    fn correct_times(&mut self, now: Timestamp) {
+        self.idle_repeats.limit_to(now);
         let heard_later: Vec<HostId> = (self.hosts.values())
-            .filter(|host| host.heard.is_some_and(|heard| heard > now))
+            .filter(|host| host.last_heard.is_some_and(|at| at > now))
             .map(|host| host.row.host.clone())
             .collect();
         for host in heard_later {
-            self.hear(now, &host);
+            self.record_heard(now, &host);
         }
-        // No attempt is ever planned later than this.
-        let latest = now.plus_millis(LAST_MS.cast_signed());
-        let after = (latest, Timer::Operation(OperationId(uuid::Uuid::max())));
-        let later = self
+        // No retry is ever scheduled later than this.
+        let latest = now.plus_millis(MAX_DELAY_MS.cast_signed());
+        let last_timer = Timer::Operation(OperationId(uuid::Uuid::max()));
+        let later_timers = self
             .timers
-            .range((Bound::Excluded(after), Bound::Unbounded));
-        let rows: Vec<OperationRow> = later
+            .range((Bound::Excluded((latest, last_timer)), Bound::Unbounded));
+        let rows: Vec<OperationRow> = later_timers
             .filter_map(|(_, timer)| match timer {
                 Timer::Operation(id) => self.operations.get(id),
                 Timer::Liveness(_) => None,
@@ -47,7 +50,7 @@ impl State {
             .map(|row| OperationRow::clone(row))
             .collect();
         for row in rows {
-            self.keep_operation(OperationRow {
+            self.put_operation_silently(OperationRow {
                 next_attempt_at: now,
                 ..row
             });
@@ -60,25 +63,28 @@ mod tests {
     use scuttle_schemas::hosts::HostStatus;
 
     use crate::api::{Effect, Input};
-    use crate::tests::scenario::Scenario;
+    use crate::tests::scenario::{Scenario, report};
 
     #[test]
-    fn a_clock_that_is_set_back_holds_nothing_up() {
+    fn a_clock_that_is_set_back_delays_nothing() {
         let mut swarm = Scenario::new();
         swarm.enroll("worker-h", Some("h")).expect("new");
-        swarm.heartbeat("h", (1, 1), Some(&["a"]));
-        let (one, _) = swarm.teardown("h", Some("a")).expect("accepted");
+        swarm.heartbeat("h", report(1, 1), Some(&["a"]));
+        let (accepted, _) = swarm.teardown("h", Some("a")).expect("accepted");
         swarm.now = swarm.now.plus_millis(-3_600_000);
-        swarm.input(Input::Tick);
-        let mut effects = swarm.after_ms(60_000);
-        effects.extend(swarm.crash());
-        let told = |wanted: fn(&Effect) -> bool| effects.iter().any(wanted);
-        assert!(told(|effect| matches!(effect, Effect::Command { .. })));
-        assert!(told(|effect| matches!(effect, Effect::ShardsUpdated(..))));
-        assert!(told(|effect| matches!(
-            effect,
-            Effect::HostsUpdated(message) if message.updated.iter().any(|host| host.status == HostStatus::Offline)
-        )));
-        assert!(swarm.operation(one.operation_id).attempts > 1);
+        swarm.apply(Input::Tick);
+        let mut effects = swarm.advance_ms(60_000);
+        effects.extend(swarm.crash_and_restart());
+        let sent = |wanted: fn(&Effect) -> bool| effects.iter().any(wanted);
+        assert!(sent(|effect| matches!(effect, Effect::Command { .. })));
+        assert!(sent(|effect| matches!(effect, Effect::ShardsUpdated(..))));
+        assert!(sent(|effect| match effect {
+            Effect::HostsUpdated(message) => {
+                let mut hosts = message.updated.iter();
+                hosts.any(|host| host.status == HostStatus::Offline)
+            }
+            _ => false,
+        }));
+        assert!(swarm.operation(accepted.operation_id).attempts > 1);
     }
 }

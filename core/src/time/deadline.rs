@@ -1,23 +1,25 @@
-//! The deadline: what a full inventory no longer lists counts as gone, the rest has failed.
+//! The deadline of an operation: a shard that a new inventory does not list counts as absent, and the
+//! teardown of the others has failed.
 
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{OperationId, Text, Timestamp};
 
-use crate::record::operation_state::Event;
+use crate::broadcast::shard_changes::ShardChanges;
+use crate::record::operation_state::OperationEvent;
 use crate::record::rows::{OperationRow, ShardRow};
 use crate::state::State;
 
-/// No agent ever started the operation.
+/// The error of an operation that no agent has started.
 const UNDELIVERED: &str = "undelivered";
-/// An agent started it, and never said how it ended.
+/// The error of an operation that an agent has started, but whose result has not arrived.
 const UNFINISHED: &str = "unfinished";
-/// Of a shard that is no longer this operation's.
+/// The error for a shard that a newer operation holds.
 const TAKEN_OVER: &str = "taken over by a newer operation";
 
 impl State {
     /// Ends an open operation at its deadline.
-    pub(crate) fn expire(&mut self, now: Timestamp, id: OperationId) {
+    pub(crate) fn expire_operation(&mut self, now: Timestamp, id: OperationId) {
         let Some(operation) = self.operations.get(&id) else {
             return;
         };
@@ -25,54 +27,62 @@ impl State {
         let Some(host) = self.hosts.get(&operation.host) else {
             return;
         };
-        let started = operation.state == OperationState::Running;
-        let error = Text::from(if started { UNFINISHED } else { UNDELIVERED });
-        // Only an inventory that came since the acceptance proves anything.
-        let proof = host.inventory.is_newer_than(id);
+        let has_started = operation.state == OperationState::Running;
+        let error = if has_started { UNFINISHED } else { UNDELIVERED };
+        let error = Text::from(error);
+        // An inventory from before the acceptance proves nothing.
+        let has_proof = host.inventory.is_newer_than(id);
 
         let mut put = Vec::new();
         let mut removed = Vec::new();
-        // A host that had no shards at the acceptance is as unproven as one whose shards are listed.
-        let mut left = !proof && operation.outcomes.is_empty();
+        // For a host without shards, only an inventory proves that nothing is left.
+        let mut has_remaining = !has_proof && operation.outcomes.is_empty();
         for outcome in &mut operation.outcomes {
             let shard = host.shards.get(&outcome.decky);
             match shard.filter(|shard| shard.row.operation == Some(id)) {
-                Some(shard) if proof && !shard.listed => {
+                Some(shard) if has_proof && !shard.listed => {
                     outcome.outcome = ShardOutcome::Absent;
                     removed.push(outcome.decky.clone());
                 }
                 Some(shard) => {
-                    left = true;
+                    has_remaining = true;
                     outcome.outcome = ShardOutcome::Failed;
                     outcome.error = Some(error.clone());
                     put.push(ShardRow {
                         state: ShardState::TeardownFailed,
                         last_error: Some(error.clone()),
-                        last_seen: shard.last_seen(host.seen),
+                        last_seen: shard.last_seen(host.inventory_seen_at),
                         ..ShardRow::clone(&shard.row)
                     });
                 }
-                // Not this operation's, and not deployed anew either.
+                // A newer operation holds the same deployment of the decky.
                 None if shard
                     .is_some_and(|shard| shard.row.registered <= operation.covers_until) =>
                 {
-                    left = true;
+                    has_remaining = true;
                     outcome.outcome = ShardOutcome::Failed;
                     outcome.error = Some(Text::from(TAKEN_OVER));
                 }
+                // The decky is gone, or was deployed again.
                 None => outcome.outcome = ShardOutcome::Absent,
             }
         }
-        let event = if left {
-            Event::Expired
+        let event = if has_remaining {
+            OperationEvent::Expired
         } else {
-            Event::FoundGone
+            OperationEvent::ProvenGone
         };
-        if operation.take(event, now).is_err() {
+        if operation.transition(event, now).is_err() {
             return;
         }
-        operation.error = left.then_some(error);
-        self.change_shards(now, &operation.host, Some(&operation), put, removed);
+        operation.error = has_remaining.then_some(error);
+        let changes = ShardChanges {
+            host: &operation.host,
+            cause: Some(&operation),
+            put,
+            removed,
+        };
+        self.change_shards(now, changes);
         self.put_operation(operation);
     }
 }

@@ -1,4 +1,4 @@
-//! Liveness.
+//! Liveness: a host goes offline when its heartbeats stop.
 
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::{HostId, Timestamp};
@@ -7,55 +7,68 @@ use crate::state::State;
 use crate::state::host::Host;
 use crate::state::timers::Timer;
 
-/// A host is offline after so many intervals without a heartbeat.
-const MISSED_INTERVALS: i64 = 3;
+/// A host is offline after this many intervals without a heartbeat.
+const OFFLINE_AFTER_INTERVALS: i64 = 3;
 
 impl Host {
-    /// When this host counts as offline, if nothing is heard until then.
-    fn silent_at(&self) -> Option<Timestamp> {
-        let patience = i64::from(self.row.interval_ms) * MISSED_INTERVALS;
-        self.heard.map(|heard| heard.plus_millis(patience))
+    /// Returns when the host goes offline if no heartbeat arrives until then.
+    fn offline_at(&self) -> Option<Timestamp> {
+        let timeout_ms = i64::from(self.row.interval_ms) * OFFLINE_AFTER_INTERVALS;
+        let last_heard = self.last_heard?;
+        Some(last_heard.plus_millis(timeout_ms))
     }
 }
 
 impl State {
-    /// Notes that a host's agent was heard, or is expected to be from now on.
-    pub(crate) fn hear(&mut self, now: Timestamp, id: &HostId) {
+    /// Records that a host's agent was heard now, or that its heartbeats are expected from now on.
+    pub(crate) fn record_heard(&mut self, now: Timestamp, id: &HostId) {
         let Some(host) = self.hosts.get_mut(id) else {
             return;
         };
-        host.heard = Some(now);
-        let Some(at) = host.silent_at() else { return };
-        // A timer that comes too early finds that out by itself, so most heartbeats set none.
-        if host.watched.is_none_or(|watched| at < watched) {
-            self.watch(at, id);
+        host.last_heard = Some(now);
+        let Some(at) = host.offline_at() else { return };
+        // An existing earlier check schedules the next one itself, so most heartbeats set no timer.
+        if host.liveness_check_at.is_none_or(|check_at| at < check_at) {
+            self.schedule_liveness_check(at, id);
         }
     }
 
-    fn watch(&mut self, at: Timestamp, id: &HostId) {
-        let Some(host) = self.hosts.get_mut(id) else {
-            return;
-        };
-        if let Some(before) = host.watched.replace(at) {
-            self.timers.remove(&(before, Timer::Liveness(id.clone())));
-        }
-        self.timers.insert((at, Timer::Liveness(id.clone())));
-    }
-
+    /// Takes a host offline if its heartbeats have stopped. Otherwise schedules the next check.
     pub(crate) fn check_liveness(&mut self, now: Timestamp, id: &HostId) {
         let Some(host) = self.hosts.get_mut(id) else {
             return;
         };
-        host.watched = None;
-        match host.silent_at() {
-            Some(at) if at > now => self.watch(at, id),
+        host.liveness_check_at = None;
+        match host.offline_at() {
+            Some(at) if at > now => self.schedule_liveness_check(at, id),
             Some(_) => {
-                host.heard = None;
+                host.last_heard = None;
                 let mut row = host.row.clone();
                 row.status = HostStatus::Offline;
                 self.put_host(row);
             }
             None => {}
+        }
+    }
+
+    fn schedule_liveness_check(&mut self, at: Timestamp, id: &HostId) {
+        let Some(host) = self.hosts.get_mut(id) else {
+            return;
+        };
+        if let Some(before) = host.liveness_check_at.replace(at) {
+            self.timers.remove(&(before, Timer::Liveness(id.clone())));
+        }
+        self.timers.insert((at, Timer::Liveness(id.clone())));
+    }
+
+    /// Removes the timer that checks a host's heartbeats.
+    pub(crate) fn cancel_liveness_check(&mut self, id: &HostId) {
+        let Some(host) = self.hosts.get_mut(id) else {
+            return;
+        };
+        host.last_heard = None;
+        if let Some(at) = host.liveness_check_at.take() {
+            self.timers.remove(&(at, Timer::Liveness(id.clone())));
         }
     }
 }

@@ -1,10 +1,11 @@
-//! time.
+//! What happens because time passes: commands are sent again, deadlines pass, hosts go offline, and old
+//! rows are removed.
 
-pub(crate) mod backoff;
-pub(crate) mod clock_skew;
-pub(crate) mod deadline;
+mod backoff;
+mod clock_skew;
+mod deadline;
 pub(crate) mod liveness;
 pub(crate) mod resend;
-pub(crate) mod retention;
-pub(crate) mod start;
-pub(crate) mod tick;
+mod retention;
+mod start;
+mod tick;

@@ -1,4 +1,4 @@
-//! Commands.
+//! Sending the commands of operations, and scheduling when they are sent again.
 
 use scuttle_schemas::agents::{AgentCommand, CancelCommand, TeardownCommand};
 use scuttle_schemas::{HostId, OperationId, Timestamp};
@@ -6,25 +6,15 @@ use scuttle_schemas::{HostId, OperationId, Timestamp};
 use crate::api::Effect;
 use crate::record::rows::OperationRow;
 use crate::state::State;
-use crate::time::backoff;
+use crate::time::backoff::retry_delay_ms;
 
 impl State {
-    /// Sends an open operation's command again.
-    pub(crate) fn send_command(&mut self, now: Timestamp, id: OperationId) {
-        let Some(row) = self.operations.get(&id) else {
-            return;
-        };
-        let mut row = OperationRow::clone(row);
-        self.command(now, &mut row);
-        self.put_operation(row);
-    }
-
-    /// Sends a command, and notes in the row when it is sent again.
-    pub(crate) fn command(&mut self, now: Timestamp, row: &mut OperationRow) {
+    /// Sends the teardown command of an operation, and sets in its row when to send the command again.
+    /// The caller puts the row.
+    pub(crate) fn send_command(&mut self, now: Timestamp, row: &mut OperationRow) {
         row.attempts += 1;
         self.stats.events.retries += u64::from(row.attempts > 1);
-        row.unanswered += 1;
-        row.next_attempt_at = now.plus_millis(backoff::delay_ms(row.id, row.unanswered));
+        schedule_next_attempt(now, row);
         let command = TeardownCommand {
             operation_id: row.id,
             host_uuid: row.host.clone(),
@@ -40,11 +30,21 @@ impl State {
         });
     }
 
-    /// Sends the commands of all of a host's open operations, oldest first: its agent is back, or has
-    /// restarted.
-    pub(crate) fn send_all_commands(&mut self, now: Timestamp, host: &HostId) {
+    /// Sends the teardown command of an open operation again.
+    pub(crate) fn resend_command(&mut self, now: Timestamp, id: OperationId) {
+        let Some(row) = self.operations.get(&id) else {
+            return;
+        };
+        let mut row = OperationRow::clone(row);
+        self.send_command(now, &mut row);
+        self.put_operation(row);
+    }
+
+    /// Sends the commands of all open operations of a host again, oldest first, because the host is
+    /// back online or its agent has restarted.
+    pub(crate) fn resend_open_commands(&mut self, now: Timestamp, host: &HostId) {
         let open: Vec<OperationId> = match self.hosts.get(host) {
-            Some(host) => host.open.iter().copied().collect(),
+            Some(host) => host.open_operations.iter().copied().collect(),
             None => return,
         };
         for id in open {
@@ -53,15 +53,15 @@ impl State {
             };
             let mut row = OperationRow::clone(row);
             row.unanswered = 0;
-            self.command(now, &mut row);
+            self.send_command(now, &mut row);
             self.put_operation(row);
         }
     }
 
-    /// Tells the agent not to begin, and notes when it is told again.
-    pub(crate) fn withdraw(&mut self, now: Timestamp, mut row: OperationRow) {
-        row.unanswered += 1;
-        row.next_attempt_at = now.plus_millis(backoff::delay_ms(row.id, row.unanswered));
+    /// Sends the cancel command of an operation, so that its agent does not start the operation, and
+    /// schedules when to send the command again.
+    pub(crate) fn send_cancel_command(&mut self, now: Timestamp, mut row: OperationRow) {
+        schedule_next_attempt(now, &mut row);
         self.batch.effects.push(Effect::Command {
             host: row.host.clone(),
             command: AgentCommand::Cancel(CancelCommand {
@@ -71,6 +71,12 @@ impl State {
             }),
             trace: row.trace.clone(),
         });
-        self.keep_operation(row);
+        self.put_operation_silently(row);
     }
+}
+
+fn schedule_next_attempt(now: Timestamp, row: &mut OperationRow) {
+    row.unanswered += 1;
+    let delay_ms = retry_delay_ms(row.id, row.unanswered);
+    row.next_attempt_at = now.plus_millis(delay_ms);
 }

@@ -1,4 +1,4 @@
-//! What is forgotten: operations that ended long ago, and idempotency keys past their day.
+//! Retention: removing operations that ended long ago, and expired idempotency keys.
 
 use scuttle_schemas::Timestamp;
 
@@ -6,40 +6,42 @@ use crate::record::change::Change;
 use crate::state::State;
 
 /// How long an ended operation is kept, in milliseconds: 30 days.
-const KEPT_MS: i64 = 30 * 24 * 3600 * 1000;
+const OPERATION_RETENTION_MS: i64 = 30 * 24 * 3600 * 1000;
 
-/// How many ended operations are kept. (A test makes do with fewer.)
-const MOST_ENDED: usize = if cfg!(test) { 100 } else { 100_000 };
+/// How many ended operations are kept. (Fewer in tests, to reach the limit quickly.)
+const MAX_ENDED_OPERATIONS: usize = if cfg!(test) { 100 } else { 100_000 };
 
-/// The most that one batch forgets of each kind, so that nobody waits long for it; what is left is due at
-/// once.
-const RETIRED_PER_BATCH: usize = 1_024;
+/// How many operations, and how many keys, one batch removes at most, so that no request waits long. What
+/// is left is due immediately, in the next batch.
+const MAX_REMOVALS_PER_BATCH: usize = 1_024;
 
 impl State {
-    /// When something is next to be forgotten.
-    pub(crate) fn retires_at(&self) -> Option<Timestamp> {
-        let ended = match self.ended.first() {
-            Some((at, _)) if self.ended.len() > MOST_ENDED => Some(*at),
-            oldest => oldest.map(|(at, _)| at.plus_millis(KEPT_MS)),
+    /// Returns when the next row is to be removed.
+    pub(crate) fn next_removal_at(&self) -> Option<Timestamp> {
+        let operation = match self.ended_operations.first() {
+            Some((at, _)) if self.ended_operations.len() > MAX_ENDED_OPERATIONS => Some(*at),
+            oldest => oldest.map(|(at, _)| at.plus_millis(OPERATION_RETENTION_MS)),
         };
-        [ended, self.keys.expires_at()].into_iter().flatten().min()
+        let key = self.idempotency_keys.next_expiry();
+        [operation, key].into_iter().flatten().min()
     }
 
-    /// Forgets what is due, or too much.
-    pub(crate) fn retire(&mut self, now: Timestamp) {
-        for _ in 0..RETIRED_PER_BATCH {
-            let Some((at, id)) = self.ended.first().copied() else {
+    /// Removes the operations and keys that have expired, and the oldest operations above the limit.
+    pub(crate) fn remove_expired_rows(&mut self, now: Timestamp) {
+        for _ in 0..MAX_REMOVALS_PER_BATCH {
+            let Some((at, id)) = self.ended_operations.first().copied() else {
                 break;
             };
-            if self.ended.len() <= MOST_ENDED && at.plus_millis(KEPT_MS) > now {
+            let is_within_limit = self.ended_operations.len() <= MAX_ENDED_OPERATIONS;
+            if is_within_limit && at.plus_millis(OPERATION_RETENTION_MS) > now {
                 break;
             }
-            self.delete_operation(id);
+            self.remove_operation(id);
             self.batch.operations.remove(&id);
             self.batch.changes.push(Change::OperationRemoved { id });
         }
-        for _ in 0..RETIRED_PER_BATCH {
-            let Some(id) = self.keys.take_expired(now) else {
+        for _ in 0..MAX_REMOVALS_PER_BATCH {
+            let Some(id) = self.idempotency_keys.remove_expired(now) else {
                 break;
             };
             self.batch.changes.push(Change::KeyRemoved { id });
@@ -51,45 +53,47 @@ impl State {
 mod tests {
     use scuttle_schemas::ErrorCode;
 
-    use super::{KEPT_MS, MOST_ENDED};
-    use crate::tests::scenario::Scenario;
+    use super::{MAX_ENDED_OPERATIONS, OPERATION_RETENTION_MS};
+    use crate::tests::scenario::{Scenario, report};
 
     #[test]
-    fn an_ended_operation_is_kept_thirty_days_and_an_open_one_as_long_as_it_is_open() {
+    fn an_ended_operation_is_kept_for_thirty_days_and_an_open_one_is_kept_always() {
         let mut swarm = Scenario::new();
         swarm.enroll("worker-h", Some("h")).expect("new");
-        swarm.heartbeat("h", (1, 1), Some(&["a", "b"]));
+        swarm.heartbeat("h", report(1, 1), Some(&["a", "b"]));
         let (ended, _) = swarm.teardown("h", Some("a")).expect("accepted");
-        swarm.result("h", (1, 2), ended.operation_id, None, &[("a", None)]);
-        swarm.after_ms(KEPT_MS - 1_000);
+        let removed = [("a", None)];
+        swarm.report_result("h", report(1, 2), ended.operation_id, None, &removed);
+        swarm.advance_ms(OPERATION_RETENTION_MS - 1_000);
         swarm.operation(ended.operation_id);
         let (open, _) = swarm.teardown("h", Some("b")).expect("accepted");
-        swarm.after_ms(1_000);
-        let refusal = swarm.find(ended.operation_id).expect_err("forgotten");
-        assert_eq!(refusal.code, ErrorCode::OperationNotFound);
-        swarm.crash();
+        swarm.advance_ms(1_000);
+        let error = swarm.find_operation(ended.operation_id);
+        let error = error.expect_err("the operation is removed");
+        assert_eq!(error.code, ErrorCode::OperationNotFound);
+        swarm.crash_and_restart();
         swarm
-            .find(ended.operation_id)
-            .expect_err("forgotten on disk too");
+            .find_operation(ended.operation_id)
+            .expect_err("the operation is removed on disk too");
         swarm.operation(open.operation_id);
     }
 
     #[test]
-    fn of_too_many_ended_operations_the_oldest_go() {
+    fn the_oldest_ended_operations_are_removed_above_the_limit() {
         let mut swarm = Scenario::new();
         swarm.enroll("worker-h", Some("h")).expect("new");
         let mut ended = Vec::new();
-        for sequence in 0..MOST_ENDED as u64 + 2 {
+        for sequence in 0..MAX_ENDED_OPERATIONS as u64 + 2 {
             let (operation, _) = swarm.teardown("h", None).expect("accepted");
-            swarm.result("h", (1, sequence), operation.operation_id, None, &[]);
+            swarm.report_result("h", report(1, sequence), operation.operation_id, None, &[]);
             ended.push(operation.operation_id);
-            swarm.after_ms(1);
+            swarm.advance_ms(1);
         }
         for id in &ended[..2] {
-            swarm.find(*id).expect_err("forgotten");
+            swarm.find_operation(*id).expect_err("removed");
         }
         for id in &ended[2..] {
-            swarm.find(*id).expect("kept");
+            swarm.find_operation(*id).expect("kept");
         }
     }
 }

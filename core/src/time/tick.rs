@@ -1,5 +1,4 @@
-//! Time: what is due, in order of when. Commands are sent again, deadlines pass, hosts fall silent,
-//! and a silent broadcast subject repeats its last revision.
+//! Timers: running those that are due, and when the next one is due.
 
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::{OperationId, Timestamp};
@@ -9,20 +8,23 @@ use crate::record::rows::OperationRow;
 use crate::state::State;
 use crate::state::timers::Timer;
 
-/// The most timers that one `Tick` serves; what is left is still due at the next one. As many as there are requests in a
-/// batch under load, so that ten thousand commands that are due again take half of the time at the most.
-const TIMERS_PER_TICK: usize = 64;
+/// How many timers one `Tick` runs at most. Timers that are left are still due at the next `Tick`.
+///
+/// A batch under load has about as many requests. So even when ten thousand commands are due again,
+/// sending them takes at most half of the engine's time.
+const MAX_TIMERS_PER_TICK: usize = 64;
 
 impl State {
-    /// When the next `Tick` is wanted.
+    /// Returns when the next `Tick` is needed.
     pub fn next_deadline(&self) -> Timestamp {
         let timer = self.timers.first().map(|(at, _)| *at);
-        let others = [timer, self.retires_at()].into_iter().flatten();
-        others.fold(self.beacons.next(), Timestamp::min)
+        let others = [timer, self.next_removal_at()].into_iter().flatten();
+        others.fold(self.idle_repeats.next_due_at(), Timestamp::min)
     }
 
+    /// Runs the timers that are due.
     pub(crate) fn tick(&mut self, now: Timestamp) {
-        for _ in 0..TIMERS_PER_TICK {
+        for _ in 0..MAX_TIMERS_PER_TICK {
             let Some((at, timer)) = self.timers.first().cloned() else {
                 break;
             };
@@ -35,16 +37,18 @@ impl State {
                 Timer::Liveness(host) => self.check_liveness(now, &host),
             }
         }
-        self.repeat_revisions(now);
+        self.repeat_idle_revisions(now);
     }
 
     fn wake_operation(&mut self, now: Timestamp, id: OperationId) {
         match self.operations.get(&id) {
-            Some(row) if is_open(row.state) && row.deadline <= now => self.expire(now, id),
-            Some(row) if is_open(row.state) => self.send_command(now, id),
+            Some(row) if is_open(row.state) && row.deadline <= now => {
+                self.expire_operation(now, id);
+            }
+            Some(row) if is_open(row.state) => self.resend_command(now, id),
             Some(row) if row.state == OperationState::Cancelled => {
                 let row = OperationRow::clone(row);
-                self.withdraw(now, row);
+                self.send_cancel_command(now, row);
             }
             _ => {}
         }

@@ -1,17 +1,17 @@
-//! How the command comes to its server: flags, variables, and the contexts of the `nats` command.
+//! How the command finds its server: flags, variables, and contexts of the `nats` command.
 
 use std::fs;
 
 use scuttle_tests::{Role, Swarm, TestResult};
 use serde_json::json;
 
-use super::stage::Cli;
+use super::cli_runner::Cli;
 
 #[tokio::test]
-async fn a_context_of_the_nats_command_is_used_where_nothing_else_is_said() -> TestResult {
+async fn a_nats_context_is_used_for_everything_that_no_flag_or_variable_sets() -> TestResult {
     let swarm = Swarm::start().await?;
     swarm.host("worker-a").await?;
-    let cli = Cli::with(&swarm, Vec::new())?;
+    let cli = Cli::with_environment(&swarm, Vec::new())?;
     let folder = cli.home.join(".config/nats/context");
     fs::create_dir_all(&folder)?;
     let write = |name: &str, context: serde_json::Value| {
@@ -40,7 +40,7 @@ async fn a_context_of_the_nats_command_is_used_where_nothing_else_is_said() -> T
     cli.run(&["hosts", "--context", "token"])
         .await?
         .failed(1, &["a token", "token.json"])?;
-    // A flag goes before, and leaves the rest of a named context as it is.
+    // A flag overrides one setting of a named context, and keeps the others.
     let url = [
         "hosts",
         "--context",
@@ -55,10 +55,10 @@ async fn a_context_of_the_nats_command_is_used_where_nothing_else_is_said() -> T
         .await?
         .failed(4, &["an anonymous user may not connect"])?;
     let environment = vec![("SCUTTLE_CONTEXT", "wall".to_owned())];
-    let viewer = Cli::with(&swarm, environment)?;
-    let words = ["cancel", "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11"];
+    let viewer = Cli::with_environment(&swarm, environment)?;
+    let arguments = ["cancel", "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11"];
     viewer
-        .run(&words)
+        .run(&arguments)
         .await?
         .failed(4, &["viewer may not publish"])?;
     Ok(())

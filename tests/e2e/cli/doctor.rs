@@ -1,46 +1,43 @@
-//! `scuttle doctor`: a healthy swarm, and each way in which one is not.
+//! `scuttle doctor`: a healthy swarm, and each kind of problem.
 
 use anyhow::Result;
 use scuttle_schemas::subjects;
 use scuttle_tests::{Bus, Client, Controller, Nats, Role, Swarm, TestResult};
 use serde_json::Value;
 
-use super::stage::{Cli, valid};
+use super::cli_runner::{Cli, check_schema};
 
-/// The checks and their statuses, in one line: `server ok, version ok`.
-async fn checks(cli: &Cli, words: &[&str], code: i32) -> Result<(String, Value)> {
+/// Runs doctor. Returns the checks and their statuses in one line, `server ok, version ok`, and the
+/// whole output.
+async fn run_doctor(cli: &Cli, arguments: &[&str], code: i32) -> Result<(String, Value)> {
     let diagnosis = cli
-        .json(&[&["doctor"], words].concat(), code, "cli/diagnosis")
+        .run_json(&[&["doctor"], arguments].concat(), code, "cli/diagnosis")
         .await?;
     assert_eq!(diagnosis["healthy"], code == 0);
     let word = |value: &Value| value.as_str().unwrap_or_default().to_owned();
-    let checks = diagnosis["checks"].as_array().expect("a list");
+    let checks = diagnosis["checks"].as_array().expect("a list of checks");
     let checks = checks
         .iter()
         .map(|one| format!("{} {}", word(&one["check"]), word(&one["status"])));
     Ok((checks.collect::<Vec<_>>().join(", "), diagnosis))
 }
 
-const ALL_IS_WELL: &str =
+const ALL_OK: &str =
     "connection ok, server ok, version ok, login ok, permissions ok, controller ok, clock ok";
 
 #[tokio::test]
-async fn a_healthy_swarm_is_found_healthy_and_left_as_it_is() -> TestResult {
+async fn doctor_finds_a_healthy_swarm_healthy_and_changes_nothing() -> TestResult {
     let swarm = Swarm::start().await?;
-    let cli = Cli::of(&swarm, Role::Operator)?;
-    let (found, diagnosis) = checks(&cli, &[], 0).await?;
+    let cli = Cli::with_role(&swarm, Role::Operator)?;
+    let (found, diagnosis) = run_doctor(&cli, &[], 0).await?;
+    assert_eq!(found, format!("{ALL_OK}, durability ok"), "{diagnosis:#}");
+    let text = diagnosis.to_string();
+    assert!(text.contains("is an operator"), "{text}");
+    let viewer = Cli::with_role(&swarm, Role::Viewer)?;
+    let (found, diagnosis) = run_doctor(&viewer, &[], 0).await?;
     assert_eq!(
         found,
-        format!("{ALL_IS_WELL}, durability ok"),
-        "{diagnosis:#}"
-    );
-    let said = diagnosis.to_string();
-    assert!(said.contains("is an operator"), "{said}");
-    let viewer = Cli::of(&swarm, Role::Viewer)?;
-    let (found, diagnosis) = checks(&viewer, &[], 0).await?;
-    assert_eq!(
-        found,
-        format!("{ALL_IS_WELL}, durability skipped"),
+        format!("{ALL_OK}, durability skipped"),
         "{diagnosis:#}"
     );
     assert!(
@@ -56,8 +53,8 @@ async fn a_healthy_swarm_is_found_healthy_and_left_as_it_is() -> TestResult {
         8,
         "{shown}"
     );
-    for check in diagnosis["checks"].as_array().expect("a list") {
-        valid("cli/check", check)?;
+    for check in diagnosis["checks"].as_array().expect("a list of checks") {
+        check_schema("cli/check", check)?;
     }
     assert!(swarm.operator.operations().await?.is_empty());
     assert!(swarm.operator.hosts().await?.is_empty());
@@ -65,15 +62,15 @@ async fn a_healthy_swarm_is_found_healthy_and_left_as_it_is() -> TestResult {
 }
 
 #[tokio::test]
-async fn what_is_wrong_is_named_with_what_to_do() -> TestResult {
+async fn doctor_names_each_problem_and_what_to_do() -> TestResult {
     let mut swarm = Swarm::start().await?;
-    let cli = Cli::of(&swarm, Role::Operator)?;
-    let (found, _) = checks(&cli, &["--nats-password", "wrong"], 4).await?;
+    let cli = Cli::with_role(&swarm, Role::Operator)?;
+    let (found, _) = run_doctor(&cli, &["--nats-password", "wrong"], 4).await?;
     assert!(
         found.contains("server ok") && found.contains("login failed"),
         "{found}"
     );
-    let (found, diagnosis) = checks(&cli, &["--nats-url", "nats://127.0.0.1:1"], 1).await?;
+    let (found, diagnosis) = run_doctor(&cli, &["--nats-url", "nats://127.0.0.1:1"], 1).await?;
     assert!(
         found.contains("server failed") && found.contains("clock skipped"),
         "{found}"
@@ -82,12 +79,12 @@ async fn what_is_wrong_is_named_with_what_to_do() -> TestResult {
         diagnosis.to_string().contains("start nats-server"),
         "{diagnosis:#}"
     );
-    // An agent may neither look nor hear.
-    let agents = Cli::of(&swarm, Role::Agents)?;
-    let (found, _) = checks(&agents, &[], 4).await?;
+    // An agent may neither list nor subscribe.
+    let agents = Cli::with_role(&swarm, Role::Agents)?;
+    let (found, _) = run_doctor(&agents, &[], 4).await?;
     assert!(found.contains("permissions failed"), "{found}");
     swarm.controller.kill().await?;
-    let (found, diagnosis) = checks(&cli, &[], 6).await?;
+    let (found, diagnosis) = run_doctor(&cli, &[], 6).await?;
     assert!(
         found.contains("permissions ok, controller failed, clock skipped"),
         "{found}"
@@ -99,8 +96,8 @@ async fn what_is_wrong_is_named_with_what_to_do() -> TestResult {
     Ok(())
 }
 
-/// A swarm whose server stores as `nats.conf` says after this change, and what the check of it says.
-async fn durability(change: impl FnOnce(&str) -> String) -> Result<Value> {
+/// Starts a swarm with this change of `nats.conf`, and returns the result of the durability check.
+async fn check_durability(change: impl FnOnce(&str) -> String) -> Result<Value> {
     let nats = Nats::start_with(change).await?;
     let dir = tempfile::tempdir()?;
     let _controller = Controller::start(&nats, &dir.path().join("controller"))?;
@@ -110,21 +107,21 @@ async fn durability(change: impl FnOnce(&str) -> String) -> Result<Value> {
         .await?;
     let mut environment = Vec::from(nats.environment(Role::Operator));
     environment.push(("SCUTTLE_NATS_URL", nats.url()));
-    let cli = Cli::at(dir.path().join("home"), environment)?;
-    // A warning makes no swarm unhealthy.
-    let (_, diagnosis) = checks(&cli, &[], 0).await?;
-    let all = diagnosis["checks"].as_array().expect("a list");
+    let cli = Cli::in_directory(dir.path().join("home"), environment)?;
+    // A warning does not make the swarm unhealthy.
+    let (_, diagnosis) = run_doctor(&cli, &[], 0).await?;
+    let all = diagnosis["checks"].as_array().expect("a list of checks");
     let check = all.iter().find(|one| one["check"] == "durability");
-    Ok(check.expect("it is made").clone())
+    Ok(check.expect("the durability check ran").clone())
 }
 
 #[tokio::test]
-async fn a_server_that_acknowledges_too_early_is_named() -> TestResult {
+async fn doctor_warns_of_a_server_that_acknowledges_before_fsync() -> TestResult {
     let named = |configuration: &str| format!("server_name: \"nats-a\"\n{configuration}");
     let early =
         |configuration: &str| named(&configuration.replace("  sync_interval: always\n", ""));
-    // Without an import nobody hears the question.
-    let nobody = |configuration: &str| {
+    // Without the import, the request reaches no server.
+    let no_import = |configuration: &str| {
         let name = format!("to: \"{}\"", subjects::SERVER_INFO);
         let import = |line: &&str| !line.contains(&name);
         configuration
@@ -133,29 +130,36 @@ async fn a_server_that_acknowledges_too_early_is_named() -> TestResult {
             .collect::<Vec<_>>()
             .join("\n")
     };
-    let (named, early, nobody) =
-        tokio::try_join!(durability(named), durability(early), durability(nobody))?;
+    let (named, early, no_import) = tokio::try_join!(
+        check_durability(named),
+        check_durability(early),
+        check_durability(no_import)
+    )?;
     assert_eq!(named["status"], "ok", "{named:#}");
     assert!(named["found"].to_string().contains("nats-a"), "{named:#}");
     assert_eq!(early["status"], "warning", "{early:#}");
-    for words in ["nats-a", "2 min 0 s", "power cut"] {
-        assert!(early["found"].to_string().contains(words), "{early:#}");
+    for arguments in ["nats-a", "2 min 0 s", "power cut"] {
+        assert!(early["found"].to_string().contains(arguments), "{early:#}");
     }
     let to_do = early["to_do"].to_string();
     assert!(to_do.contains("sync_interval: always"), "{early:#}");
-    assert_eq!(nobody["status"], "skipped", "{nobody:#}");
+    assert_eq!(no_import["status"], "skipped", "{no_import:#}");
     Ok(())
 }
 
-/// What `scuttle init` makes stores as `nats.conf` does, and lets an operator ask.
+/// The configuration of `scuttle init` stores like `nats.conf`, and lets an operator ask.
 #[tokio::test]
-async fn what_init_makes_fsyncs_first() -> TestResult {
+async fn doctor_finds_the_configuration_of_init_durable() -> TestResult {
     let bus = Bus::start().await?;
     let _controller = bus.controller().await?;
     let diagnosis = bus.scuttle(&["doctor", "-o", "json"]).await?.done()?;
     let diagnosis: Value = serde_json::from_str(&diagnosis)?;
-    let all = diagnosis["checks"].as_array().expect("a list");
+    let all = diagnosis["checks"].as_array().expect("a list of checks");
     let check = all.iter().find(|one| one["check"] == "durability");
-    assert_eq!(check.expect("it is made")["status"], "ok", "{diagnosis:#}");
+    assert_eq!(
+        check.expect("the durability check ran")["status"],
+        "ok",
+        "{diagnosis:#}"
+    );
     Ok(())
 }

@@ -1,10 +1,10 @@
-//! The `scuttle` command as people and programs use it: the real program on a real server and controller.
+//! The `scuttle` command as people and programs use it, with a real server and controller.
 
+mod admin_and_shell;
+mod cli_runner;
 mod connect;
 mod doctor;
-mod look;
-mod others;
-mod stage;
+mod show;
 mod teardown;
 mod terminal;
 mod wait;

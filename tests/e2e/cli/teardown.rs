@@ -1,4 +1,4 @@
-//! Tearing down: what is asked first, what is accepted, what is withdrawn, and what is asked for again.
+//! `scuttle teardown`, `cancel` and `retry`: confirmation, acceptance, and repeated requests.
 
 use anyhow::Context;
 use futures_util::StreamExt;
@@ -8,14 +8,14 @@ use scuttle_tests::wait::within;
 use scuttle_tests::{Client, Nats, Role, Swarm, TestResult, failed, removed};
 use serde_json::{Value, json};
 
-use super::stage::{Cli, valid};
+use super::cli_runner::{Cli, check_schema};
 
 #[tokio::test]
-async fn a_whole_host_is_asked_for_and_shown_first() -> TestResult {
+async fn a_teardown_of_a_whole_host_needs_confirmation_and_can_be_previewed() -> TestResult {
     let swarm = Swarm::start().await?;
     let agent = swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
-    let cli = Cli::of(&swarm, Role::Operator)?;
-    // There is no terminal to ask.
+    let cli = Cli::with_role(&swarm, Role::Operator)?;
+    // Without a terminal, the command cannot ask for confirmation.
     let refused = cli.run(&["teardown", "worker-a"]).await?;
     refused.failed(2, &["worker-a", "--yes", "--decky"])?;
     let shown = cli
@@ -27,13 +27,13 @@ async fn a_whole_host_is_asked_for_and_shown_first() -> TestResult {
         "{shown}"
     );
     let dry = ["teardown", agent.host.as_str(), "--dry-run"];
-    let plans = cli.json(&dry, 0, "cli/plans").await?;
+    let plans = cli.run_json(&dry, 0, "cli/plans").await?;
     assert_eq!(
         plans["plans"][0]["targets"].as_array().map(Vec::len),
         Some(2)
     );
-    for line in cli.lines(&dry).await? {
-        valid("cli/plan", &line)?;
+    for line in cli.run_jsonl(&dry).await? {
+        check_schema("cli/plan", &line)?;
     }
     assert!(
         swarm.operator.operations().await?.is_empty(),
@@ -52,11 +52,12 @@ async fn a_whole_host_is_asked_for_and_shown_first() -> TestResult {
 }
 
 #[tokio::test]
-async fn several_deckies_are_several_requests_and_the_worst_decides() -> TestResult {
+async fn several_deckies_are_several_requests_and_the_worst_result_sets_the_exit_code() -> TestResult
+{
     let swarm = Swarm::start().await?;
     swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
-    let cli = Cli::of(&swarm, Role::Operator)?;
-    let words = [
+    let cli = Cli::with_role(&swarm, Role::Operator)?;
+    let arguments = [
         "teardown",
         "worker-a",
         "--decky",
@@ -70,7 +71,7 @@ async fn several_deckies_are_several_requests_and_the_worst_decides() -> TestRes
         "--reason",
         "rotating lures",
     ];
-    let answer = cli.json(&words, 3, "cli/teardowns").await?;
+    let answer = cli.run_json(&arguments, 3, "cli/teardowns").await?;
     let accepted = |one: &Value| !one["accepted"].is_null();
     let teardowns = answer["teardowns"].as_array().expect("a list");
     assert_eq!(
@@ -86,49 +87,49 @@ async fn several_deckies_are_several_requests_and_the_worst_decides() -> TestRes
         );
     }
     let lines = cli
-        .lines(&["teardown", "worker-a", "--decky", "decky-01"])
+        .run_jsonl(&["teardown", "worker-a", "--decky", "decky-01"])
         .await?;
-    valid("cli/teardown", &lines[0])?;
+    check_schema("cli/teardown", &lines[0])?;
     assert_eq!(lines[0]["accepted"]["repeated"], true);
     Ok(())
 }
 
 #[tokio::test]
-async fn what_is_queued_is_cancelled_once() -> TestResult {
+async fn a_queued_operation_is_cancelled_once() -> TestResult {
     let swarm = Swarm::start().await?;
     let agent = swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
-    let cli = Cli::of(&swarm, Role::Operator)?;
+    let cli = Cli::with_role(&swarm, Role::Operator)?;
     let first = swarm.operator.teardown(&agent.host, "decky-01").await?;
     let id = first.operation_id.to_string();
-    cli.json(&["cancel", &id], 0, "cancel_accepted").await?;
+    cli.run_json(&["cancel", &id], 0, "cancel_accepted").await?;
     cli.run(&["cancel", &id]).await?.failed(4, &["cancelled"])?;
     let second = swarm.operator.teardown(&agent.host, "decky-02").await?;
-    let said = cli
+    let output = cli
         .run(&["cancel", &second.operation_id.to_string()])
         .await?
         .done()?;
     assert!(
-        said.contains("– cancelled") && said.contains("worker-a/decky-02"),
-        "{said}"
+        output.contains("– cancelled") && output.contains("worker-a/decky-02"),
+        "{output}"
     );
     Ok(())
 }
 
 #[tokio::test]
-async fn a_retry_asks_for_what_failed_and_for_nothing_else() -> TestResult {
+async fn a_retry_targets_only_the_failed_deckies() -> TestResult {
     let swarm = Swarm::start().await?;
     let mut agent = swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
-    let cli = Cli::of(&swarm, Role::Operator)?;
-    let whole = swarm.operator.teardown(&agent.host, None).await?;
-    let id = whole.operation_id.to_string();
+    let cli = Cli::with_role(&swarm, Role::Operator)?;
+    let accepted = swarm.operator.teardown(&agent.host, None).await?;
+    let id = accepted.operation_id.to_string();
     cli.run(&["retry", &id]).await?.failed(4, &["still", &id])?;
     let operation = agent.command().await?.operation_id;
     let shards = vec![removed("decky-01"), failed("decky-02", "container busy")];
     agent.fail(operation, "container busy", shards).await?;
-    // Deployed meanwhile: a whole host would take it along.
+    // decky-03 was deployed since. A teardown of the whole host would remove it.
     agent.report(&["decky-02", "decky-03"]).await?;
 
-    let answer = cli.json(&["retry", &id], 0, "cli/teardowns").await?;
+    let answer = cli.run_json(&["retry", &id], 0, "cli/teardowns").await?;
     let teardowns = answer["teardowns"].as_array().expect("a list");
     assert_eq!(teardowns.len(), 1);
     assert_eq!(teardowns[0]["decky_id"], "decky-02");
@@ -178,12 +179,12 @@ async fn a_retry_asks_for_what_failed_and_for_nothing_else() -> TestResult {
 }
 
 #[tokio::test]
-async fn an_answer_that_was_lost_is_asked_for_again_by_the_same_key() -> TestResult {
+async fn a_request_without_a_valid_reply_is_repeated_with_the_same_key() -> TestResult {
     let nats = Nats::start().await?;
     let folder = tempfile::tempdir()?;
     let mut environment = Vec::from(nats.environment(Role::Operator));
     environment.push(("SCUTTLE_NATS_URL", nats.url()));
-    let cli = Cli::at(folder.path().to_owned(), environment)?;
+    let cli = Cli::in_directory(folder.path().to_owned(), environment)?;
     let controller = Client::connect(&nats, Role::Controller).await?;
     let controller = controller.nats();
     let mut requests = controller.subscribe(subjects::ALL_REQUESTS).await?;
@@ -207,7 +208,7 @@ async fn an_answer_that_was_lost_is_asked_for_again_by_the_same_key() -> TestRes
         (subjects::TEARDOWN, accepted),
     ];
     let mut keys = Vec::new();
-    let answered = async {
+    let replied = async {
         for (subject, answer) in answers {
             let request = within(subject, requests.next())
                 .await?
@@ -223,9 +224,9 @@ async fn an_answer_that_was_lost_is_asked_for_again_by_the_same_key() -> TestRes
         }
         anyhow::Ok(())
     };
-    let words = ["teardown", "worker-a", "--decky", "decky-01"];
-    let (ended, answered) = tokio::join!(cli.json(&words, 0, "cli/teardowns"), answered);
-    answered?;
+    let arguments = ["teardown", "worker-a", "--decky", "decky-01"];
+    let (ended, replied) = tokio::join!(cli.run_json(&arguments, 0, "cli/teardowns"), replied);
+    replied?;
     assert_eq!(ended?["teardowns"][0]["accepted"]["accepted"], true);
     assert_eq!(keys.len(), 2);
     assert_eq!(keys[0], keys[1]);

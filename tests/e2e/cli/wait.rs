@@ -1,19 +1,19 @@
-//! `--wait`: what it shows on the way, how it ends, and what ends the waiting alone.
+//! `--wait`: the progress, the results, and interruptions.
 
 use anyhow::Result;
 use scuttle_schemas::OperationId;
 use scuttle_tests::programs::process::Process;
 use scuttle_tests::{FakeAgent, Role, Swarm, TestResult, failed, removed};
 
-use super::stage::Cli;
+use super::cli_runner::Cli;
 
 #[tokio::test]
-async fn it_waits_until_all_is_removed() -> TestResult {
+async fn wait_ends_when_all_deckies_are_removed() -> TestResult {
     let swarm = Swarm::start().await?;
     let mut agent = swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
-    let cli = Cli::of(&swarm, Role::Operator)?;
-    let words = ["teardown", "worker-a", "--yes", "--wait"];
-    let (ended, done) = tokio::join!(cli.run(&words), async {
+    let cli = Cli::with_role(&swarm, Role::Operator)?;
+    let arguments = ["teardown", "worker-a", "--yes", "--wait"];
+    let (ended, done) = tokio::join!(cli.run(&arguments), async {
         let operation = agent.command().await?.operation_id;
         agent.succeed(operation, &["decky-01", "decky-02"]).await
     });
@@ -34,13 +34,13 @@ async fn it_waits_until_all_is_removed() -> TestResult {
 }
 
 #[tokio::test]
-async fn it_says_what_failed_and_why() -> TestResult {
+async fn wait_reports_the_failed_deckies_and_their_errors() -> TestResult {
     let swarm = Swarm::start().await?;
     let mut agent = swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
-    let cli = Cli::of(&swarm, Role::Operator)?;
+    let cli = Cli::with_role(&swarm, Role::Operator)?;
     let both = vec![removed("decky-01"), failed("decky-02", "container busy")];
-    let words = ["teardown", "worker-a", "--yes", "--wait"];
-    let (ended, done) = tokio::join!(cli.run(&words), async {
+    let arguments = ["teardown", "worker-a", "--yes", "--wait"];
+    let (ended, done) = tokio::join!(cli.run(&arguments), async {
         let operation = agent.command().await?.operation_id;
         agent.fail(operation, "one decky is left", both).await
     });
@@ -56,8 +56,8 @@ async fn it_says_what_failed_and_why() -> TestResult {
     ] {
         assert!(ended.out.contains(part), "{part:?} is in\n{}", ended.out);
     }
-    let words = ["teardown", "worker-a", "--decky", "decky-02", "--wait"];
-    let (answer, done) = tokio::join!(cli.json(&words, 1, "cli/teardowns"), async {
+    let arguments = ["teardown", "worker-a", "--decky", "decky-02", "--wait"];
+    let (answer, done) = tokio::join!(cli.run_json(&arguments, 1, "cli/teardowns"), async {
         let operation = agent.command().await?.operation_id;
         agent
             .fail(operation, "busy", vec![failed("decky-02", "busy")])
@@ -69,13 +69,13 @@ async fn it_says_what_failed_and_why() -> TestResult {
 }
 
 #[tokio::test]
-async fn it_ends_when_the_time_is_over() -> TestResult {
+async fn wait_ends_when_the_operation_times_out() -> TestResult {
     let swarm = Swarm::start().await?;
     swarm.host("worker-a").await?;
-    let cli = Cli::of(&swarm, Role::Operator)?;
+    let cli = Cli::with_role(&swarm, Role::Operator)?;
     let mut agent = FakeAgent::connect(&swarm.nats, &swarm.host("worker-a").await?).await?;
     agent.report(&["decky-01"]).await?;
-    let words = [
+    let arguments = [
         "teardown",
         "worker-a",
         "--decky",
@@ -84,7 +84,7 @@ async fn it_ends_when_the_time_is_over() -> TestResult {
         "--timeout",
         "1s",
     ];
-    let ended = cli.run(&words).await?;
+    let ended = cli.run(&arguments).await?;
     assert_eq!(ended.code, 5, "{ended:?}");
     assert!(
         ended.out.contains("! timed out") && ended.out.contains("undelivered"),
@@ -93,21 +93,22 @@ async fn it_ends_when_the_time_is_over() -> TestResult {
     Ok(())
 }
 
-/// Starts a teardown of one decky that waits, and gives it once it has shown that its agent is at work.
-async fn waiting(cli: &Cli, agent: &mut FakeAgent) -> Result<(Process, OperationId)> {
-    let words = ["teardown", "worker-a", "--decky", "decky-01", "--wait"];
-    let mut process = cli.start(&words)?;
+/// Starts a teardown of one decky with `--wait`. Returns the process and the operation when the
+/// agent has received the command.
+async fn start_waiting(cli: &Cli, agent: &mut FakeAgent) -> Result<(Process, OperationId)> {
+    let arguments = ["teardown", "worker-a", "--decky", "decky-01", "--wait"];
+    let mut process = cli.start(&arguments)?;
     process.line("queued").await?;
     let operation = agent.command().await?.operation_id;
     Ok((process, operation))
 }
 
 #[tokio::test]
-async fn ctrl_c_ends_the_waiting_and_not_the_teardown() -> TestResult {
+async fn ctrl_c_stops_waiting_and_leaves_the_teardown_running() -> TestResult {
     let swarm = Swarm::start().await?;
     let mut agent = swarm.agent("worker-a", &["decky-01"]).await?;
-    let cli = Cli::of(&swarm, Role::Operator)?;
-    let (mut process, operation) = waiting(&cli, &mut agent).await?;
+    let cli = Cli::with_role(&swarm, Role::Operator)?;
+    let (mut process, operation) = start_waiting(&cli, &mut agent).await?;
     process.signal("INT").await?;
     assert_eq!(process.exit().await?.code(), Some(130));
     let log = process.log();
@@ -121,11 +122,11 @@ async fn ctrl_c_ends_the_waiting_and_not_the_teardown() -> TestResult {
 }
 
 #[tokio::test]
-async fn it_outlives_the_controller_and_the_server() -> TestResult {
+async fn wait_survives_restarts_of_the_controller_and_the_server() -> TestResult {
     let mut swarm = Swarm::start().await?;
     let mut agent = swarm.agent("worker-a", &["decky-01"]).await?;
-    let cli = Cli::of(&swarm, Role::Operator)?;
-    let (mut process, operation) = waiting(&cli, &mut agent).await?;
+    let cli = Cli::with_role(&swarm, Role::Operator)?;
+    let (mut process, operation) = start_waiting(&cli, &mut agent).await?;
     swarm.crash_controller().await?;
     swarm.nats.kill().await?;
     process.line("the teardown continues").await?;

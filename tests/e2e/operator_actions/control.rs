@@ -174,7 +174,11 @@ async fn an_open_operation_says_what_it_waits_for() -> TestResult {
     let operation = swarm.operator.operation(accepted.operation_id).await?;
     let waiting = operation.waiting_for.expect("it is open");
     assert_eq!(waiting.what, "agent");
-    assert!(waiting.detail.contains("never heard"), "{}", waiting.detail);
+    assert!(
+        waiting.detail.contains("no heartbeat"),
+        "{}",
+        waiting.detail
+    );
     assert_eq!(waiting.since, operation.accepted_at);
     assert!(waiting.next_attempt_at.is_some());
     Ok(())

@@ -391,7 +391,7 @@ fn with_host_users(configuration: &str) -> String {
 }
 
 fn example_place() -> String {
-    "      # A real host gets a user of its own".to_owned()
+    "      # A real host gets a separate user".to_owned()
 }
 
 fn secret(name: &str) -> String {

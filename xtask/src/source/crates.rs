@@ -199,7 +199,8 @@ fn add(
     }
 }
 
-/// Adds the modules that tokens in `range` declare, each with the path that a `path` attribute gives it.
+/// Adds the modules that tokens in `range` declare, each with the path that a `path` attribute
+/// gives it.
 fn find_declarations(
     source: &Source,
     range: std::ops::Range<usize>,

@@ -1,7 +1,7 @@
 //! Splits Rust source into lines of code and comments.
 //!
-//! This is a scanner, not a parser: it knows comments, string literals and character literals, so that
-//! text inside a literal is never mistaken for code or for a comment.
+//! This is a scanner, not a parser: it knows comments, string literals and character literals, so
+//! that text inside a literal is never mistaken for code or for a comment.
 
 /// One line of a source file.
 #[derive(Debug, Default)]
@@ -136,8 +136,8 @@ impl Scanner {
         }
     }
 
-    /// Whether the character before this one belongs to an identifier, other than the `b` or `c` that
-    /// may stand before a raw string.
+    /// Whether the character before this one belongs to an identifier, other than the `b` or `c`
+    /// that may stand before a raw string.
     fn follows_identifier(&self) -> bool {
         let is_word = |character: char| character.is_alphanumeric() || character == '_';
         let mut before = self.characters[..self.at].iter().rev();

@@ -31,8 +31,8 @@ pub(crate) struct Export {
     pub(crate) name: String,
 }
 
-/// Returns every path in the crate that leads into a crate of the workspace. `libraries` has the names
-/// of those.
+/// Returns every path in the crate that leads into a crate of the workspace. `libraries` has the
+/// names of those.
 pub(crate) fn find(
     owner: &Crate,
     sources: &Sources,
@@ -250,7 +250,8 @@ impl Reader<'_> {
     }
 }
 
-/// What the re-exports of a crate stand for: the path that each offers, and the path that it takes it from.
+/// What the re-exports of a crate stand for: the path that each offers, and the path that it takes
+/// it from.
 pub(crate) type Exports = BTreeMap<Vec<String>, Vec<String>>;
 
 /// Collects the re-exports among the references.

@@ -1,6 +1,8 @@
-//! Splits the code of a file into tokens, and skips over the few constructs that the readers need to skip.
+//! Splits the code of a file into tokens, and skips over the few constructs that the readers need
+//! to skip.
 //!
-//! Literals and lifetimes are left out. A token is a word, `::`, `->`, `=>`, or one other character.
+//! Literals and lifetimes are left out. A token is a word, `::`, `->`, `=>`, or one other
+//! character.
 
 use crate::source::lines::Line;
 
@@ -98,7 +100,8 @@ pub(crate) fn skip_generics(tokens: &[Token], open: usize) -> usize {
     tokens.len()
 }
 
-/// Returns the position after the item, field or statement that begins at `start`, with its attributes.
+/// Returns the position after the item, field or statement that begins at `start`, with its
+/// attributes.
 pub(crate) fn skip_item(tokens: &[Token], start: usize) -> usize {
     let mut at = start;
     while text(tokens, at) == "#" {

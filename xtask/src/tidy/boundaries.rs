@@ -5,7 +5,8 @@
 use crate::source::crates::Source;
 use crate::tidy::finding::{Finding, Rule};
 
-/// How subjects begin: the first word and what follows its dot. In two, so that this file keeps the rule.
+/// How subjects begin: the first word and what follows its dot. In two, so that this file keeps the
+/// rule.
 const SUBJECTS: [(&str, &str); 9] = [
     ("swarm", ""),
     ("agent", ""),

@@ -12,8 +12,8 @@ use crate::tidy::finding::{Finding, Rule};
 pub(super) type Imports = BTreeMap<String, BTreeMap<String, usize>>;
 
 /// Collects the imports between files. A path that goes through a re-export leads to the file that
-/// defines the item. What only tests import from production code's files is left out, and so is what a
-/// module re-exports from the modules inside it.
+/// defines the item. What only tests import from production code's files is left out, and so is
+/// what a module re-exports from the modules inside it.
 pub(super) fn imports(owner: &Crate, found: &[Reference]) -> Imports {
     let exports = references::exports(found);
     let mut imports = Imports::new();
@@ -41,8 +41,8 @@ fn is_for_tests(owner: &Crate, reference: &Reference) -> bool {
     reference.is_test && !is_test_file
 }
 
-/// Reports the imports of an item through a module above the file that only re-exports it: the item's
-/// own module is to be named, or else the two files import each other.
+/// Reports the imports of an item through a module above the file that only re-exports it: the
+/// item's own module is to be named, or else the two files import each other.
 pub(super) fn check_detours(owner: &Crate, found: &[Reference], findings: &mut Vec<Finding>) {
     let exports = references::exports(found);
     for reference in found {

@@ -1,10 +1,10 @@
 //! The rule that imports point down, in the layers that ARCHITECTURE.md states for each crate.
 //!
-//! A block of code whose info string is `layers FOLDER` states the layers of the crate in that folder, one
-//! on each line, the lowest first. A layer has one or more entries: `name/` is a folder with all that is
-//! in it, `name` is the file `name.rs`. Where several entries fit a file, the longest counts. What stands
-//! on the same line does not import each other. After `#` comes a remark. The root of the crate need not
-//! be stated: it is the top.
+//! A block of code whose info string is `layers FOLDER` states the layers of the crate in that
+//! folder, one on each line, the lowest first. A layer has one or more entries: `name/` is a folder
+//! with all that is in it, `name` is the file `name.rs`. Where several entries fit a file, the
+//! longest counts. What stands on the same line does not import each other. After `#` comes a
+//! remark. The root of the crate need not be stated: it is the top.
 
 use std::collections::BTreeMap;
 

@@ -1,7 +1,7 @@
 //! `cargo xtask tidy`: the rules of the house that neither rustfmt nor clippy knows.
 //!
-//! Each rule is in the file of its subject. They read tokens and `use` declarations, not types: a rule
-//! that needs more belongs in a lint.
+//! Each rule is in the file of its subject. They read tokens and `use` declarations, not types: a
+//! rule that needs more belongs in a lint.
 
 mod boundaries;
 mod cycles;

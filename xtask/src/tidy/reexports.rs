@@ -1,6 +1,7 @@
 //! The rule that a re-export serves more than one file.
 //!
-//! Only names that a `pub use` lists are checked: who uses a re-exported glob cannot be seen from names.
+//! Only names that a `pub use` lists are checked: who uses a re-exported glob cannot be seen from
+//! names.
 
 use std::collections::{BTreeMap, BTreeSet};
 

@@ -1,13 +1,14 @@
 //! The words that are not plain English, in comments, documents and names.
 //!
-//! This finds only what a machine can find. Whether a comment can be understood is for a reader to say:
-//! `cargo xtask prose`.
+//! This finds only what a machine can find. Whether a comment can be understood is for a reader to
+//! say: `cargo xtask prose`.
 
 use crate::source::crates::Source;
 use crate::tidy::documents;
 use crate::tidy::finding::{Finding, Rule};
 
-/// What is not written in comments and documents. In single words, so that this file keeps the rule.
+/// What is not written in comments and documents. In single words, so that this file keeps the
+/// rule.
 const PHRASES: [&[&str]; 12] = [
     &["told"],
     &["whoever"],

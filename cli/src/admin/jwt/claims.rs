@@ -1,5 +1,5 @@
-//! The claims of operators, accounts and users, as the NATS server reads them. A missing limit is 0,
-//! which allows nothing; -1 means unlimited.
+//! The claims of operators, accounts and users, as the NATS server reads them. A missing limit is
+//! 0, which allows nothing; -1 means unlimited.
 
 use std::collections::BTreeMap;
 
@@ -59,8 +59,8 @@ pub(crate) struct Account {
     pub(crate) limits: AccountLimits,
     /// The keys that may sign users, each with the permissions of those users.
     pub(crate) signing_keys: Vec<Scope>,
-    /// For each public key of a user, a time in seconds since 1970. The server rejects tokens of that
-    /// user that were issued up to then.
+    /// For each public key of a user, a time in seconds since 1970. The server rejects tokens of
+    /// that user that were issued up to then.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) revocations: BTreeMap<String, i64>,
     /// The permissions of users that have none themselves.
@@ -195,8 +195,8 @@ impl Permission {
     }
 }
 
-/// A user of a scoped signing key. The key determines all permissions, and the server rejects a user
-/// that has permissions itself.
+/// A user of a scoped signing key. The key determines all permissions, and the server rejects a
+/// user that has permissions itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct User {
     /// The public key of the account.

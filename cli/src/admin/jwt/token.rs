@@ -12,7 +12,8 @@ const HEADER: &str = r#"{"typ":"JWT","alg":"ed25519-nkey"}"#;
 /// The claims of a token. `T` are the claims that are specific to NATS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claims<T> {
-    /// A hash of all other claims. The server treats two tokens with the same hash as the same token.
+    /// A hash of all other claims. The server treats two tokens with the same hash as the same
+    /// token.
     #[serde(default)]
     jti: String,
     /// When the token was signed, in seconds since 1970.
@@ -64,8 +65,8 @@ impl<T: Serialize> Claims<T> {
 }
 
 impl<T: DeserializeOwned> Claims<T> {
-    /// Decodes the claims of a token without checking its signature. The tokens come from files that
-    /// this command has written, and the server checks signatures.
+    /// Decodes the claims of a token without checking its signature. The tokens come from files
+    /// that this command has written, and the server checks signatures.
     pub(crate) fn decode(token: &str) -> Result<Self, JwtError> {
         let unreadable = |reason: &dyn std::fmt::Display| JwtError::Unreadable(reason.to_string());
         let claims =

@@ -22,8 +22,8 @@ use crate::output::json_types::Decommissioned;
 ///
 /// The server closes the connection of the host's agent at once. Credentials of hosts that were
 /// decommissioned in another way are revoked, too. If the server cannot be updated, run the command
-/// again. Without a bus directory, no credentials are revoked, and the command prints what is left to
-/// do.
+/// again. Without a bus directory, no credentials are revoked, and the command prints what is left
+/// to do.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle decommission worker-a

@@ -21,8 +21,8 @@ use crate::output::json_types::Enrolled;
 
 /// Enroll a host, write its agent's credentials, and print the command that starts the agent.
 ///
-/// Without a bus directory, the host is enrolled without credentials, and the command prints what is
-/// left to do.
+/// Without a bus directory, the host is enrolled without credentials, and the command prints what
+/// is left to do.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle enroll worker-a

@@ -26,8 +26,8 @@ const CONFIG_FILE: &str = "nats-server.conf";
 
 /// Create the keys, the accounts and the configuration of a NATS server.
 ///
-/// Prints the path of the configuration file. In the bus directory, `keys` and `creds` are secret, and
-/// `server` is what the NATS server needs.
+/// Prints the path of the configuration file. In the bus directory, `keys` and `creds` are secret,
+/// and `server` is what the NATS server needs.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle init

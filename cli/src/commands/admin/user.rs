@@ -38,7 +38,8 @@ enum Verb {
   scuttle user add alice --role operator
   scuttle user add wall-display --role viewer --out display.creds")]
 struct Add {
-    /// Name of the user, recorded as `requested_by`: 1 to 64 of A-Z a-z 0-9 . _ -, never used before.
+    /// Name of the user, recorded as `requested_by`: 1 to 64 of A-Z a-z 0-9 . _ -, never used
+    /// before.
     // The rule is the same as for names of hosts.
     name: HostName,
     /// Role of the user.

@@ -234,8 +234,8 @@ async fn check_controller(
 
 /// Compares the clock of this machine with the controller's.
 ///
-/// A broadcast carries the time at which its change was decided. Only a repeat without changes is sent
-/// immediately: other broadcasts have waited for the disk, so they are ignored.
+/// A broadcast carries the time at which its change was decided. Only a repeat without changes is
+/// sent immediately: other broadcasts have waited for the disk, so they are ignored.
 async fn check_clock(client: &Client, findings: &mut Findings) {
     if findings.code == 6 {
         return findings.skip(&["clock"], "there is no controller to compare with");

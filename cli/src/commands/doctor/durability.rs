@@ -1,5 +1,5 @@
-//! The check whether `JetStream` fsyncs messages before it acknowledges them, because the journal of a
-//! controller may be stored there. `scuttle_nats` asks the servers.
+//! The check whether `JetStream` fsyncs messages before it acknowledges them, because the journal
+//! of a controller may be stored there. `scuttle_nats` asks the servers.
 
 use scuttle_nats::Server;
 use scuttle_schemas::subjects;

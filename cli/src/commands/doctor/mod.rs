@@ -1,4 +1,5 @@
-//! `scuttle doctor`: checks everything between this command and a working swarm. It changes nothing.
+//! `scuttle doctor`: checks everything between this command and a working swarm. It changes
+//! nothing.
 
 mod checks;
 mod durability;
@@ -17,11 +18,11 @@ use crate::output::style::{Colors, StateLabel, Tone, strip_controls};
 
 /// Diagnose the connection, the server, the login, the controller and the clocks.
 ///
-/// Checks the server and its version, the login and its permissions, the controller, the clocks, and
-/// how durably the servers store data. Prints what to do about each problem. Changes nothing.
+/// Checks the server and its version, the login and its permissions, the controller, the clocks,
+/// and how durably the servers store data. Prints what to do about each problem. Changes nothing.
 ///
-/// Exit codes: 0 no problem found, 6 no controller answers, 4 the login is rejected or may not list,
-/// 1 anything else.
+/// Exit codes: 0 no problem found, 6 no controller answers, 4 the login is rejected or may not
+/// list, 1 anything else.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle doctor

@@ -89,7 +89,8 @@ impl Retry {
     }
 }
 
-/// Explains why there is nothing to retry. `failed` are the shards of the host whose teardown failed.
+/// Explains why there is nothing to retry. `failed` are the shards of the host whose teardown
+/// failed.
 fn explain_nothing_to_retry(failed: &[ShardRecord], operation: Option<&OperationRecord>) -> String {
     let Some(operation) = operation else {
         return "no teardown of a decky on this host has failed".to_owned();

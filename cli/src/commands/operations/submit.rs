@@ -1,5 +1,5 @@
-//! Submitting teardown requests, and reporting the result of each. `teardown` and `retry` share this
-//! code.
+//! Submitting teardown requests, and reporting the result of each. `teardown` and `retry` share
+//! this code.
 
 use std::collections::BTreeMap;
 
@@ -20,7 +20,8 @@ use crate::output::progress::Progress;
 use crate::output::style::{self, Tone, format_duration, format_relative};
 use crate::output::table::{Cell, Column, Table};
 
-/// Submits all teardowns at the same time, waits for their end if requested, and reports the results.
+/// Submits all teardowns at the same time, waits for their end if requested, and reports the
+/// results.
 pub(crate) async fn submit_teardowns(
     client: &Client,
     format: Format,

@@ -22,7 +22,8 @@ use crate::output::progress::{Progress, TICK_INTERVAL};
 /// least every 5 s, so normally a gap is noticed earlier.
 const SLOW_POLL_INTERVAL: Duration = Duration::from_secs(12);
 
-/// The interval at which few open operations are polled. The progress of an agent is in no broadcast.
+/// The interval at which few open operations are polled. The progress of an agent is in no
+/// broadcast.
 const FAST_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The maximum number of open operations that are polled at the fast interval.
@@ -31,8 +32,8 @@ const MAX_FAST_POLLED: usize = 20;
 /// The delay after a failed poll.
 const RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// The time after the deadline of an operation, in milliseconds, by which the controller has ended it.
-/// If nothing is received by then, waiting is pointless.
+/// The time after the deadline of an operation, in milliseconds, by which the controller has ended
+/// it. If nothing is received by then, waiting is pointless.
 const DEADLINE_GRACE_MS: i64 = 30_000;
 
 /// The conventional exit code of a process that SIGINT has ended.

@@ -1,5 +1,5 @@
-//! `scuttle completions`: the script that a shell reads to complete this command. What the shell then
-//! offers is in `candidates`.
+//! `scuttle completions`: the script that a shell reads to complete this command. What the shell
+//! then offers is in `candidates`.
 
 use clap::Args;
 use clap_complete::env::Shells;

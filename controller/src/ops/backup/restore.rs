@@ -6,7 +6,8 @@ use std::io;
 use std::os::unix::fs::{MetadataExt, chown};
 use std::path::{Path, PathBuf};
 
-use scuttle_core::{Change, Meta, RaisedRevisions};
+use scuttle_core::record::restore::RaisedRevisions;
+use scuttle_core::{Change, Meta};
 use scuttle_schemas::Timestamp;
 
 use crate::ops::backup::create::{connect, verify};

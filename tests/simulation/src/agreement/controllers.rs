@@ -80,7 +80,7 @@ impl Simulation {
                     format!("controller {controller} and its store differ: {known:?}")
                 })?;
             }
-            let holds = scuttle_core::invariants::check_all(&process.state);
+            let holds = scuttle_core::state::invariants::check_all(&process.state);
             holds.map_err(|what| Violation::new(RECORD_MATCHES, what))?;
         }
         Ok(lists)

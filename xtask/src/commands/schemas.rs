@@ -1,6 +1,6 @@
-//! `cargo xtask schemas`: writes the checked-in files that are generated from the Rust types.
+//! `cargo xtask schemas`: writes the files in schemas/ that are generated from the Rust types.
 //!
-//! The generator is a test in schemas/, the same one that fails when the files are stale.
+//! The generator is a test in schemas/. The same test fails if the files are stale.
 
 use crate::run::{self, Failure};
 use crate::workspace::Workspace;

@@ -1,4 +1,4 @@
-//! The verbs that only look, for people and for programs, and how they fail.
+//! The verbs that list and describe, for people and for programs, and the exit codes of failures.
 
 use anyhow::Context;
 use futures_util::StreamExt;
@@ -7,10 +7,10 @@ use scuttle_tests::wait::within;
 use scuttle_tests::{Client, Nats, Role, Swarm, TestResult, failed};
 use serde_json::{Value, json};
 
-use super::stage::Cli;
+use super::cli_runner::Cli;
 
 #[tokio::test]
-async fn what_there_is_is_shown_to_people_and_to_programs() -> TestResult {
+async fn the_verbs_show_the_swarm_as_tables_and_as_json() -> TestResult {
     let swarm = Swarm::start().await?;
     let mut agent = swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
     swarm.host("worker-b").await?;
@@ -20,13 +20,13 @@ async fn what_there_is_is_shown_to_people_and_to_programs() -> TestResult {
     agent.fail(operation, "container\nbusy", vec![busy]).await?;
     swarm.operator.ended(accepted.operation_id).await?;
     let id = operation.to_string();
-    let cli = Cli::of(&swarm, Role::Viewer)?;
+    let cli = Cli::with_role(&swarm, Role::Viewer)?;
 
-    let shown = |words: &'static [&'static str]| {
+    let shown = |arguments: &'static [&'static str]| {
         let cli = &cli;
-        async move { cli.run(words).await?.done() }
+        async move { cli.run(arguments).await?.done() }
     };
-    for (words, parts) in [
+    for (arguments, parts) in [
         (
             &["hosts"] as &[&str],
             &["NAME", "worker-a", "● online", "worker-b", "○ enrolled"] as &[&str],
@@ -57,7 +57,7 @@ async fn what_there_is_is_shown_to_people_and_to_programs() -> TestResult {
             ],
         ),
     ] {
-        let out = cli.run(words).await?.done()?;
+        let out = cli.run(arguments).await?.done()?;
         for part in parts {
             assert!(out.contains(part), "{part:?} is in\n{out}");
         }
@@ -66,26 +66,32 @@ async fn what_there_is_is_shown_to_people_and_to_programs() -> TestResult {
     let one = shown(&["shards", "worker-a", "--state", "running"]).await?;
     assert_eq!(one.lines().count(), 2, "{one}");
 
-    let hosts = cli.json(&["hosts"], 0, "hosts_list").await?;
-    assert_eq!(Value::from(cli.lines(&["hosts"]).await?), hosts["hosts"]);
-    let shards = cli.json(&["shards"], 0, "shards_list").await?;
-    assert_eq!(shards["shards"].as_array().map(Vec::len), Some(2));
-    assert_eq!(Value::from(cli.lines(&["shards"]).await?), shards["shards"]);
-    let operations = cli.json(&["ops"], 0, "operations_list").await?;
+    let hosts = cli.run_json(&["hosts"], 0, "hosts_list").await?;
     assert_eq!(
-        Value::from(cli.lines(&["ops"]).await?),
+        Value::from(cli.run_jsonl(&["hosts"]).await?),
+        hosts["hosts"]
+    );
+    let shards = cli.run_json(&["shards"], 0, "shards_list").await?;
+    assert_eq!(shards["shards"].as_array().map(Vec::len), Some(2));
+    assert_eq!(
+        Value::from(cli.run_jsonl(&["shards"]).await?),
+        shards["shards"]
+    );
+    let operations = cli.run_json(&["ops"], 0, "operations_list").await?;
+    assert_eq!(
+        Value::from(cli.run_jsonl(&["ops"]).await?),
         operations["operations"]
     );
-    let operation = cli.json(&["op", &id], 0, "operation_get_reply").await?;
+    let operation = cli.run_json(&["op", &id], 0, "operation_get_reply").await?;
     assert_eq!(
-        Value::from(cli.lines(&["op", &id]).await?),
+        Value::from(cli.run_jsonl(&["op", &id]).await?),
         Value::from(vec![operation["operation"].clone()])
     );
     Ok(())
 }
 
 #[tokio::test]
-async fn lists_have_all_pages_and_no_more_operations_than_asked_for() -> TestResult {
+async fn lists_contain_all_pages_and_at_most_limit_operations() -> TestResult {
     let swarm = Swarm::start().await?;
     let deckies: Vec<String> = (0..620).map(|number| format!("d-{number}")).collect();
     let deckies: Vec<&str> = deckies.iter().map(String::as_str).collect();
@@ -93,11 +99,11 @@ async fn lists_have_all_pages_and_no_more_operations_than_asked_for() -> TestRes
     for decky in &deckies[..3] {
         swarm.operator.teardown(&agent.host, *decky).await?;
     }
-    let cli = Cli::of(&swarm, Role::Viewer)?;
-    let shards = cli.json(&["shards"], 0, "shards_list").await?;
+    let cli = Cli::with_role(&swarm, Role::Viewer)?;
+    let shards = cli.run_json(&["shards"], 0, "shards_list").await?;
     assert_eq!(shards["shards"].as_array().map(Vec::len), Some(620));
     assert_eq!(shards["next"], Value::Null);
-    let newest = cli.lines(&["ops", "--limit", "2"]).await?;
+    let newest = cli.run_jsonl(&["ops", "--limit", "2"]).await?;
     let targets: Vec<_> = newest.iter().map(|one| one["decky_id"].clone()).collect();
     assert_eq!(targets, ["d-2", "d-1"]);
     Ok(())
@@ -107,9 +113,9 @@ async fn lists_have_all_pages_and_no_more_operations_than_asked_for() -> TestRes
 async fn each_kind_of_failure_has_its_exit_code() -> TestResult {
     let mut swarm = Swarm::start().await?;
     swarm.agent("worker-a", &["decky-01"]).await?;
-    let cli = Cli::of(&swarm, Role::Operator)?;
+    let cli = Cli::with_role(&swarm, Role::Operator)?;
     let unknown = "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11";
-    for (words, code, parts) in [
+    for (arguments, code, parts) in [
         (
             &["shards", "nowhere"] as &[&str],
             3,
@@ -147,31 +153,32 @@ async fn each_kind_of_failure_has_its_exit_code() -> TestResult {
             &["operator may not connect"],
         ),
     ] {
-        cli.run(words).await?.failed(code, parts)?;
+        cli.run(arguments).await?.failed(code, parts)?;
     }
-    let viewer = Cli::of(&swarm, Role::Viewer)?;
-    let words = ["teardown", "worker-a", "--decky", "decky-01"];
+    let viewer = Cli::with_role(&swarm, Role::Viewer)?;
+    let arguments = ["teardown", "worker-a", "--decky", "decky-01"];
     viewer
-        .run(&words)
+        .run(&arguments)
         .await?
         .failed(4, &["viewer may not publish", "--nats-creds"])?;
     swarm.controller.kill().await?;
-    for words in [&["hosts"] as &[&str], &words] {
-        cli.run(words)
+    for arguments in [&["hosts"] as &[&str], &arguments] {
+        cli.run(arguments)
             .await?
             .failed(6, &["no controller answers", "scuttle-controller"])?;
     }
     Ok(())
 }
 
-/// A leader that is none any more, and does not know it, answers the second page: what it has may be gone.
+/// A deposed leader that does not know it yet replies with the second page, which may be out of
+/// date.
 #[tokio::test]
-async fn a_page_older_than_the_first_begins_the_listing_anew() -> TestResult {
+async fn a_page_older_than_the_first_restarts_the_listing() -> TestResult {
     let nats = Nats::start().await?;
     let folder = tempfile::tempdir()?;
     let mut environment = Vec::from(nats.environment(Role::Viewer));
     environment.push(("SCUTTLE_NATS_URL", nats.url()));
-    let cli = Cli::at(folder.path().to_owned(), environment)?;
+    let cli = Cli::in_directory(folder.path().to_owned(), environment)?;
     let controller = Client::connect(&nats, Role::Controller).await?;
     let controller = controller.nats();
     let mut requests = controller.subscribe(subjects::HOSTS_LIST).await?;
@@ -192,7 +199,7 @@ async fn a_page_older_than_the_first_begins_the_listing_anew() -> TestResult {
         page(8, "worker-b", None),
     ];
     let mut after = Vec::new();
-    let answered = async {
+    let replied = async {
         for answer in answers {
             let request = within("a request", requests.next()).await?.context("one")?;
             let asked: Value = serde_json::from_slice(&request.payload)?;
@@ -202,8 +209,8 @@ async fn a_page_older_than_the_first_begins_the_listing_anew() -> TestResult {
         }
         anyhow::Ok(())
     };
-    let (shown, answered) = tokio::join!(cli.run(&["hosts"]), answered);
-    answered?;
+    let (shown, replied) = tokio::join!(cli.run(&["hosts"]), replied);
+    replied?;
     let shown = shown?.done()?;
     assert!(shown.contains("worker-a") && shown.contains("worker-b") && !shown.contains("gone"));
     let again = [

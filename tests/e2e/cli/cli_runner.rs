@@ -1,0 +1,118 @@
+//! Runs the `scuttle` command on a swarm without a bus directory: the users and passwords are those
+//! of `nats.conf`.
+
+use std::path::PathBuf;
+
+use anyhow::{Context, Result, ensure};
+use scuttle_tests::cluster::bus::{Ended, ended};
+use scuttle_tests::programs::bare;
+use scuttle_tests::programs::process::Process;
+use scuttle_tests::programs::workspace;
+use scuttle_tests::{Role, Swarm};
+use serde_json::Value;
+use tokio::process::Command;
+
+/// The command as one user, in a separate home directory.
+#[derive(Debug)]
+pub(crate) struct Cli {
+    /// The home and working directory.
+    pub(crate) home: PathBuf,
+    environment: Vec<(&'static str, String)>,
+}
+
+impl Cli {
+    /// Runs as the user of this role.
+    pub(crate) fn with_role(swarm: &Swarm, role: Role) -> Result<Self> {
+        let mut environment = Vec::from(swarm.nats.environment(role));
+        environment.push(("SCUTTLE_NATS_URL", swarm.nats.url()));
+        Self::with_environment(swarm, environment)
+    }
+
+    /// Runs with this environment only.
+    pub(crate) fn with_environment(
+        swarm: &Swarm,
+        environment: Vec<(&'static str, String)>,
+    ) -> Result<Self> {
+        Self::in_directory(swarm.path("home"), environment)
+    }
+
+    /// Runs with this environment only, in this home directory.
+    pub(crate) fn in_directory(
+        home: PathBuf,
+        environment: Vec<(&'static str, String)>,
+    ) -> Result<Self> {
+        std::fs::create_dir_all(&home)?;
+        Ok(Self { home, environment })
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = self.prepare(bare("scuttle"));
+        command.args(arguments);
+        command
+    }
+
+    /// Sets the directory and the environment of a command.
+    pub(crate) fn prepare(&self, mut command: Command) -> Command {
+        command
+            .current_dir(&self.home)
+            .env("HOME", &self.home)
+            .env_remove("XDG_CONFIG_HOME")
+            .envs(self.environment.iter().cloned());
+        command
+    }
+
+    /// Runs the command to its end.
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Result<Ended> {
+        ended(self.command(arguments), arguments).await
+    }
+
+    /// Starts the command in the background. Its output is in its log.
+    pub(crate) fn start(&self, arguments: &[&str]) -> Result<Process> {
+        let log = self.home.join(format!("{}.log", arguments[0]));
+        Process::spawn("scuttle", self.command(arguments), &log)
+    }
+
+    /// Runs the command with `-o json`, checks the exit code and the schema, and returns the
+    /// output.
+    pub(crate) async fn run_json(
+        &self,
+        arguments: &[&str],
+        code: i32,
+        schema: &str,
+    ) -> Result<Value> {
+        let ended = self.run(&[arguments, &["-o", "json"]].concat()).await?;
+        ensure!(ended.code == code, "expected {code}: {ended:?}");
+        let value = serde_json::from_str(&ended.out).with_context(|| format!("{ended:?}"))?;
+        check_schema(schema, &value)?;
+        Ok(value)
+    }
+
+    /// Runs the command with `-o jsonl`, and returns its lines.
+    pub(crate) async fn run_jsonl(&self, arguments: &[&str]) -> Result<Vec<Value>> {
+        let ended = self.run(&[arguments, &["-o", "jsonl"]].concat()).await?;
+        let lines = ended.done()?;
+        let read = |line: &str| Ok(serde_json::from_str(line)?);
+        lines.lines().map(read).collect()
+    }
+}
+
+/// Checks a value against a checked-in schema: `cli/teardowns`, or `hosts_list` for a message.
+pub(crate) fn check_schema(schema: &str, value: &Value) -> Result<()> {
+    let path = match schema.strip_prefix("cli/") {
+        Some(own) => format!("cli/schemas/{own}.json"),
+        None => format!("schemas/json/{schema}.json"),
+    };
+    let path = workspace().join(path);
+    let schema = std::fs::read_to_string(&path).with_context(|| path.display().to_string())?;
+    let validator = jsonschema::validator_for(&serde_json::from_str(&schema)?)?;
+    let faults: Vec<_> = validator
+        .iter_errors(value)
+        .map(|error| error.to_string())
+        .collect();
+    ensure!(
+        faults.is_empty(),
+        "{}: {faults:?} in {value:#}",
+        path.display()
+    );
+    Ok(())
+}

@@ -1,0 +1,18 @@
+//! `cargo xtask chaos`: builds Scuttle and replaces this process with `scuttle-chaos`.
+//!
+//! What is killed, and how it is checked that nothing was lost, is in tests/chaos/.
+
+use std::ffi::OsString;
+
+use crate::programs::{self, Program};
+use crate::run::Failure;
+use crate::workspace::Workspace;
+
+/// Returns only if `scuttle-chaos` cannot be started.
+pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Failure {
+    let program = Program {
+        package: "scuttle-tests",
+        name: "scuttle-chaos",
+    };
+    programs::replace_process(workspace, &program, arguments)
+}

@@ -1,0 +1,23 @@
+//! `cargo xtask demo`: builds Scuttle, and its web page if Node is installed, and replaces this
+//! process with `scuttle-demo`.
+//!
+//! What the demo does, and how it stops every process that it started, is in tests/demo/.
+
+use std::ffi::OsString;
+
+use crate::programs::{self, Program};
+use crate::run::Failure;
+use crate::steps::web;
+use crate::workspace::Workspace;
+
+/// Returns only if `scuttle-demo` cannot be started.
+pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Failure {
+    if let Err(failure) = web::build(workspace) {
+        eprintln!("xtask: the demo runs without its web page: {failure}");
+    }
+    let program = Program {
+        package: "scuttle-tests",
+        name: "scuttle-demo",
+    };
+    programs::replace_process(workspace, &program, arguments)
+}

@@ -1,0 +1,206 @@
+//! `cargo xtask test`: every check of CI. With `--docker`, those that need root and a dockerd; with
+//! `--web`, those that need Node and a browser; with names, only these steps.
+//!
+//! What the steps do is in steps/.
+
+use std::env;
+use std::ffi::OsString;
+use std::fs::{self, File};
+use std::path::PathBuf;
+use std::process::{Child, Command};
+use std::time::Instant;
+
+use crate::run::{self, Failure};
+use crate::step::{self, Step, Summary};
+use crate::steps::{alerts, chaos, dependencies, docker, instructions, rust, simulation, web};
+use crate::workspace::Workspace;
+
+/// The steps that run first, the quick ones before the slow ones.
+const FIRST: [Step; 7] = [
+    Step {
+        name: "tools",
+        run: rust::find_tools,
+    },
+    Step {
+        name: "tidy",
+        run: rust::check_tidy,
+    },
+    Step {
+        name: "format",
+        run: rust::check_format,
+    },
+    Step {
+        name: "alerts",
+        run: alerts::check,
+    },
+    Step {
+        name: "lint",
+        run: rust::lint,
+    },
+    Step {
+        name: "build",
+        run: rust::build,
+    },
+    Step {
+        name: "tests",
+        run: rust::test,
+    },
+];
+
+/// The steps that run after those. They mostly wait.
+const CHAOS: [Step; 2] = [
+    Step {
+        name: "chaos",
+        run: chaos::test_single_server,
+    },
+    Step {
+        name: "chaos-cluster",
+        run: chaos::test_cluster,
+    },
+];
+
+/// The steps that run at the same time as [`CHAOS`], at the lowest priority. They mostly compute,
+/// in build folders of their own, so that no step waits for a lock of another.
+const BACKGROUND: [Step; 3] = [
+    Step {
+        name: "simulation",
+        run: simulation::test,
+    },
+    Step {
+        name: "instructions",
+        run: instructions::check,
+    },
+    Step {
+        name: "dependencies",
+        run: dependencies::check,
+    },
+];
+
+const DOCKER: [Step; 3] = [
+    Step {
+        name: "docker tools",
+        run: docker::find_tools,
+    },
+    Step {
+        name: "build",
+        run: rust::build,
+    },
+    Step {
+        name: "docker tests",
+        run: docker::test,
+    },
+];
+
+const WEB: [Step; 4] = [
+    Step {
+        name: "web tools",
+        run: web::find_tools,
+    },
+    Step {
+        name: "page",
+        run: web::check,
+    },
+    Step {
+        name: "build",
+        run: rust::build,
+    },
+    Step {
+        name: "web tests",
+        run: web::test,
+    },
+];
+
+/// Runs the steps that the arguments ask for, up to the first that fails.
+pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), Failure> {
+    match arguments {
+        [] => run_all(workspace),
+        [docker] if docker == "--docker" => step::run_all(workspace, &DOCKER),
+        [web] if web == "--web" => step::run_all(workspace, &WEB),
+        names => step::run_all(workspace, find(names)?),
+    }
+}
+
+/// Returns the named steps in the order of the names.
+fn find(names: &[OsString]) -> Result<Vec<&'static Step>, Failure> {
+    let find = |name: &OsString| {
+        let mut steps = FIRST.iter().chain(&CHAOS).chain(&BACKGROUND);
+        steps.find(|step| name == step.name).ok_or_else(|| {
+            let known: Vec<_> = FIRST.iter().chain(&CHAOS).chain(&BACKGROUND).collect();
+            let known: Vec<_> = known.into_iter().map(|step| step.name).collect();
+            let (name, known) = (name.to_string_lossy(), known.join(", "));
+            Failure::usage(format!(
+                "`test` takes --docker, --web, or steps, and there is no step `{name}`: {known}"
+            ))
+        })
+    };
+    names.iter().map(find).collect()
+}
+
+fn run_all(workspace: &Workspace) -> Result<(), Failure> {
+    let start = Instant::now();
+    let mut summary = Summary::default();
+    let result = step::run_in_order(workspace, &FIRST, &mut summary).and_then(|()| {
+        let background = Background::start(workspace)?;
+        let chaos = step::run_in_order(workspace, &CHAOS, &mut summary);
+        // A simulation that fails is reported even if the chaos run has failed too.
+        let others = background.finish(&mut summary);
+        chaos.and(others)
+    });
+    step::print_summary(start, summary);
+    result
+}
+
+/// The process that runs the steps of [`BACKGROUND`].
+struct Background {
+    child: Child,
+    /// Where its output is kept until it ends, so that it is not mixed with the output of other
+    /// steps.
+    output: PathBuf,
+}
+
+impl Background {
+    fn start(workspace: &Workspace) -> Result<Self, Failure> {
+        let names = BACKGROUND.map(|step| step.name);
+        println!("── in the background: {}", names.join(", "));
+        let output = workspace.target.join("xtask-background.log");
+        let failed = |error| Failure::new(format!("cannot write {}: {error}", output.display()));
+        let file = File::create(&output).map_err(failed)?;
+        let errors = file.try_clone().map_err(failed)?;
+        let program = env::current_exe()
+            .map_err(|error| Failure::new(format!("cannot find xtask's own program: {error}")))?;
+        let mut command = Command::new("nice");
+        command
+            .args(["-n", "19"])
+            .arg(program)
+            .arg("test")
+            .args(names);
+        command
+            .current_dir(&workspace.root)
+            .env("CARGO_TARGET_DIR", &workspace.target);
+        command.stdout(file).stderr(errors);
+        let child = command
+            .spawn()
+            .map_err(|error| run::cannot_start("run steps in the background", &command, &error))?;
+        Ok(Self { child, output })
+    }
+
+    /// Waits for the steps, prints their output and adds them to `summary`.
+    fn finish(mut self, summary: &mut Summary) -> Result<(), Failure> {
+        let status = self.child.wait();
+        let output = fs::read_to_string(&self.output).map_err(|error| {
+            Failure::new(format!("cannot read {}: {error}", self.output.display()))
+        })?;
+        println!("── from the background");
+        print!("{output}");
+        match output.lines().rev().find_map(Summary::from_line) {
+            Some(counts) => summary.add(counts),
+            None => summary.failed += 1,
+        }
+        match status {
+            Ok(status) if status.success() => Ok(()),
+            _ => Err(Failure::new(
+                "a step in the background failed: its output is above",
+            )),
+        }
+    }
+}
