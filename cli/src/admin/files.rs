@@ -159,9 +159,9 @@ mod tests {
     fn publishing_a_directory_never_replaces_another() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (from, to) = (dir.path().join("from"), dir.path().join("to"));
-        for folder in [&from, &to] {
-            fs::create_dir(folder).expect("the directory is new");
-            fs::write(folder.join("file"), "").expect("the directory is writable");
+        for directory in [&from, &to] {
+            fs::create_dir(directory).expect("the directory is new");
+            fs::write(directory.join("file"), "").expect("the directory is writable");
         }
         let published = publish_directory(&from, &to);
         assert!(

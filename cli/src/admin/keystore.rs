@@ -82,11 +82,11 @@ impl Keystore {
     /// Creates the directories of a new bus directory, and locks it.
     pub(crate) fn create(root: &Path) -> Result<Self, KeystoreError> {
         files::create_directory(root, Readers::All)?;
-        for folder in ["keys", "creds", "issued"] {
-            files::create_directory(&root.join(folder), Readers::Owner)?;
+        for directory in ["keys", "creds", "issued"] {
+            files::create_directory(&root.join(directory), Readers::Owner)?;
         }
-        for folder in ["accounts", "server"] {
-            files::create_directory(&root.join(folder), Readers::All)?;
+        for directory in ["accounts", "server"] {
+            files::create_directory(&root.join(directory), Readers::All)?;
         }
         Self::open(root)
     }

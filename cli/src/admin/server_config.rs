@@ -16,7 +16,7 @@ pub(crate) struct ServerConfig<'a> {
     pub(crate) websocket_port: Option<u16>,
     pub(crate) tls: Option<&'a ServerTls>,
     /// The directory for the server's data.
-    pub(crate) folder: &'a Path,
+    pub(crate) data_directory: &'a Path,
     /// The token of the NATS operator.
     pub(crate) operator: &'a str,
     /// The public key of the system account.
@@ -109,7 +109,7 @@ ping_max: 2
     }
 
     fn path(&self, name: &str) -> String {
-        quote(&self.folder.join(name).to_string_lossy())
+        quote(&self.data_directory.join(name).to_string_lossy())
     }
 }
 

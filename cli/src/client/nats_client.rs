@@ -232,13 +232,13 @@ impl Client {
             cause: cause.to_string(),
         };
         if is_error {
-            let body = read::<ErrorReplyBody>("refusal", &message.payload);
+            let body = read::<ErrorReplyBody>("error reply", &message.payload);
             return Err(body.map_or_else(
                 |error| failed(&error),
                 |body| ClientError::Rejected(body.error),
             ));
         }
-        read("answer", &message.payload).map_err(|error| failed(&error))
+        read("reply", &message.payload).map_err(|error| failed(&error))
     }
 
     /// Sends any bytes as a request, and returns the reply unparsed.

@@ -385,14 +385,14 @@ impl App {
 
 /// Returns a description of an action on a row, or why the action is not possible.
 fn check_action(action: Action, row: &RowKey, swarm: SwarmView<'_>) -> Result<String, String> {
-    let gone = || "no longer exists".to_owned();
+    let removed = || "no longer exists".to_owned();
     match (action, row) {
         (Action::TearDown, RowKey::Host(host)) => {
-            let host = swarm.hosts.get(host).ok_or_else(gone)?;
+            let host = swarm.hosts.get(host).ok_or_else(removed)?;
             Ok(format!("tear down ALL of {}", host.name))
         }
         (Action::TearDown, RowKey::Shard(shard)) => {
-            let shard = swarm.shards.get(shard).ok_or_else(gone)?;
+            let shard = swarm.shards.get(shard).ok_or_else(removed)?;
             Ok(format!("tear down {}/{}", shard.host_name, shard.decky_id))
         }
         (Action::TearDown, RowKey::Operation(_)) => Err(
@@ -400,18 +400,18 @@ fn check_action(action: Action, row: &RowKey, swarm: SwarmView<'_>) -> Result<St
                 .to_owned(),
         ),
         (Action::Retry, RowKey::Host(host)) => {
-            let host = swarm.hosts.get(host).ok_or_else(gone)?;
+            let host = swarm.hosts.get(host).ok_or_else(removed)?;
             Ok(format!("retry all failed deckies on {}", host.name))
         }
         (Action::Retry, RowKey::Shard(shard)) => {
-            let shard = swarm.shards.get(shard).ok_or_else(gone)?;
+            let shard = swarm.shards.get(shard).ok_or_else(removed)?;
             if shard.state != ShardState::TeardownFailed {
                 return Err("the teardown of this decky has not failed; t tears it down".to_owned());
             }
             Ok(format!("retry {}/{}", shard.host_name, shard.decky_id))
         }
         (Action::Retry, RowKey::Operation(id)) => {
-            let operation = swarm.operations.get(id).ok_or_else(gone)?;
+            let operation = swarm.operations.get(id).ok_or_else(removed)?;
             if operation.finished_at.is_none() {
                 return Err("this operation has not ended".to_owned());
             }
@@ -419,7 +419,7 @@ fn check_action(action: Action, row: &RowKey, swarm: SwarmView<'_>) -> Result<St
             Ok(format!("retry the failed deckies of {target}"))
         }
         (Action::Cancel, RowKey::Operation(id)) => {
-            let operation = swarm.operations.get(id).ok_or_else(gone)?;
+            let operation = swarm.operations.get(id).ok_or_else(removed)?;
             if operation.state != OperationState::Queued {
                 return Err("only a queued operation can be cancelled".to_owned());
             }

@@ -124,7 +124,7 @@ impl Init {
             port: self.port,
             websocket_port: self.websocket_port,
             tls,
-            folder: &root.join("server"),
+            data_directory: &root.join("server"),
             operator: &accounts.operator_token,
             system_account: &accounts.system_account,
         };

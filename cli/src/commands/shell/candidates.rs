@@ -30,10 +30,10 @@ const MAX_OPERATIONS: usize = 50;
 
 /// Prints candidates if a shell has requested them. Returns whether it has.
 pub(crate) fn complete_for_shell(command: fn() -> Command) -> Result<bool, clap::Error> {
-    let folder = std::env::current_dir().ok();
+    let directory = std::env::current_dir().ok();
     CompleteEnv::with_factory(command)
         .var(COMPLETION_VARIABLE)
-        .try_complete(std::env::args_os(), folder.as_deref())
+        .try_complete(std::env::args_os(), directory.as_deref())
 }
 
 /// Completes the names of hosts.
@@ -209,7 +209,10 @@ mod tests {
         let offered = ["worker-a", "worker-b", "other", "worker-a"];
         let offered = offered.map(|word| (word.to_owned(), "help".to_owned()));
         let found = filter_candidates(OsStr::new("work"), offered.into_iter());
-        let found: Vec<_> = found.iter().map(|one| one.get_value().to_owned()).collect();
+        let found: Vec<_> = found
+            .iter()
+            .map(|candidate| candidate.get_value().to_owned())
+            .collect();
         assert_eq!(found, ["worker-a", "worker-b"]);
     }
 }

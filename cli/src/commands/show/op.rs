@@ -34,10 +34,10 @@ impl Op {
         if format == Format::Jsonl {
             return format::write_json_line(&operation);
         }
-        let answer = OperationGetReply { operation };
-        format.write_one(&answer, || {
+        let reply = OperationGetReply { operation };
+        format.write_one(&reply, || {
             let width = format::terminal_width();
-            describe(&answer.operation, clock::now(), width, Colors::stdout())
+            describe(&reply.operation, clock::now(), width, Colors::stdout())
         })
     }
 }
