@@ -1,88 +1,129 @@
-//! The flags and variables by which a program is told of its server.
+//! The options of every program for its connection to NATS.
 
 use std::path::PathBuf;
 
-use crate::{ConnectConfig, Credentials, DEFAULT_URL, Secret, Tls};
+use clap::error::ErrorKind;
+use clap::{ArgMatches, Args, Command, FromArgMatches};
 
-/// `--nats-…` and `--tls-…`, each with its variable.
-#[derive(Debug, Clone, clap::Args)]
-#[command(next_help_heading = "NATS")]
+use crate::connect_config::{ConnectConfig, Credentials, DEFAULT_URL, Tls};
+use crate::secret::Secret;
+
+/// The options `--nats-…` and `--tls-…`, whose combination has been checked.
+#[derive(Debug, Clone)]
 pub struct Arguments {
-    /// The NATS server, as nats://HOST:PORT or tls://HOST:PORT, several of one cluster with commas between them; port 4222 of this machine if absent
-    #[arg(long, env = "SCUTTLE_NATS_URL", value_name = "URL")]
+    /// The address, if it was given.
     pub nats_url: Option<String>,
-    /// The user at the NATS server.
-    #[arg(
-        long,
-        env = "SCUTTLE_NATS_USER",
-        value_name = "USER",
-        requires = "nats_password"
-    )]
-    pub nats_user: Option<String>,
-    /// The user's password; the list of processes shows it, the environment hides it.
+    credentials: Credentials,
+    tls: Tls,
+}
+
+#[derive(Debug, Clone, Args)]
+#[command(next_help_heading = "NATS")]
+#[group(skip)]
+struct Options {
+    /// The NATS server as nats://HOST:PORT or tls://HOST:PORT, several servers of one cluster separated by commas [default: nats://127.0.0.1:4222]
+    #[arg(long, env = "SCUTTLE_NATS_URL", value_name = "URL")]
+    nats_url: Option<String>,
+    /// The NATS user
+    #[arg(long, env = "SCUTTLE_NATS_USER", value_name = "USER")]
+    nats_user: Option<String>,
+    /// The password of the NATS user; prefer the environment variable, because flags are visible in the process list
     #[arg(
         long,
         env = "SCUTTLE_NATS_PASSWORD",
         value_name = "PASSWORD",
-        requires = "nats_user",
         hide_env_values = true
     )]
-    pub nats_password: Option<Secret>,
-    /// A NATS credentials file, instead of user and password.
+    nats_password: Option<Secret>,
+    /// A NATS credentials file, instead of user and password
     #[arg(
         long,
         visible_alias = "creds",
         env = "SCUTTLE_NATS_CREDS",
-        value_name = "FILE",
-        conflicts_with = "nats_user"
+        value_name = "FILE"
     )]
-    pub nats_creds: Option<PathBuf>,
-    /// Trust only the authorities in this file (PEM), and connect with TLS alone.
+    nats_creds: Option<PathBuf>,
+    /// Trust only the certificate authorities in this PEM file, and require TLS
     #[arg(long, env = "SCUTTLE_TLS_CA", value_name = "FILE")]
-    pub tls_ca: Option<PathBuf>,
-    /// This program's own certificate (PEM), for a server that asks for one.
-    #[arg(
-        long,
-        env = "SCUTTLE_TLS_CERT",
-        value_name = "FILE",
-        requires = "tls_key"
-    )]
-    pub tls_cert: Option<PathBuf>,
-    /// The private key of that certificate (PEM).
-    #[arg(
-        long,
-        env = "SCUTTLE_TLS_KEY",
-        value_name = "FILE",
-        requires = "tls_cert"
-    )]
-    pub tls_key: Option<PathBuf>,
+    tls_ca: Option<PathBuf>,
+    /// The certificate of this program in PEM form, for a server that requires one
+    #[arg(long, env = "SCUTTLE_TLS_CERT", value_name = "FILE")]
+    tls_cert: Option<PathBuf>,
+    /// The private key of that certificate in PEM form
+    #[arg(long, env = "SCUTTLE_TLS_KEY", value_name = "FILE")]
+    tls_key: Option<PathBuf>,
 }
 
 impl Arguments {
-    /// What they say. Halves were refused when they were read.
+    /// Returns the configuration of the connection, with the default address if none was given.
     pub fn connect_config(&self) -> ConnectConfig {
-        let Self {
-            nats_url,
-            nats_user,
-            nats_password,
-            nats_creds,
-            tls_ca,
-            tls_cert,
-            tls_key,
-        } = self.clone();
-        let credentials = match (nats_creds, nats_user, nats_password) {
-            (Some(path), ..) => Credentials::File(path),
-            (None, Some(user), Some(password)) => Credentials::Password { user, password },
-            _ => Credentials::Anonymous,
-        };
+        let url = self.nats_url.clone();
         ConnectConfig {
-            url: nats_url.unwrap_or_else(|| DEFAULT_URL.to_owned()),
+            url: url.unwrap_or_else(|| DEFAULT_URL.to_owned()),
+            credentials: self.credentials.clone(),
+            tls: self.tls.clone(),
+        }
+    }
+}
+
+impl Options {
+    fn check(self) -> Result<Arguments, clap::Error> {
+        let credentials = match (self.nats_user, self.nats_password, self.nats_creds) {
+            (None, None, None) => Credentials::Anonymous,
+            (Some(user), Some(password), None) => Credentials::Password { user, password },
+            (None, None, Some(file)) => Credentials::File(file),
+            (Some(_), None, None) => return Err(half("nats_user", "nats_password")),
+            (None, Some(_), None) => return Err(half("nats_password", "nats_user")),
+            (_, _, Some(_)) => {
+                return Err(clap::Error::raw(
+                    ErrorKind::ArgumentConflict,
+                    "nats_creds and nats_user or nats_password are given (by flag, environment or file), but only one kind of NATS credentials can be used",
+                ));
+            }
+        };
+        let own = match (self.tls_cert, self.tls_key) {
+            (Some(_), None) => return Err(half("tls_cert", "tls_key")),
+            (None, Some(_)) => return Err(half("tls_key", "tls_cert")),
+            (certificate, key) => certificate.zip(key),
+        };
+        Ok(Arguments {
+            nats_url: self.nats_url,
             credentials,
             tls: Tls {
-                ca: tls_ca,
-                own: tls_cert.zip(tls_key),
+                ca: self.tls_ca,
+                own,
             },
-        }
+        })
+    }
+}
+
+fn half(given: &str, missing: &str) -> clap::Error {
+    let text = format!(
+        "{given} is given without {missing} (by flag, environment or file), but both are required"
+    );
+    clap::Error::raw(ErrorKind::MissingRequiredArgument, text)
+}
+
+// The combination is checked here and not by clap, because an option may also come from a configuration
+// file, which clap does not know.
+impl FromArgMatches for Arguments {
+    fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
+        Options::from_arg_matches(matches)?.check()
+    }
+
+    fn update_from_arg_matches(&mut self, matches: &ArgMatches) -> Result<(), clap::Error> {
+        *self = Self::from_arg_matches(matches)?;
+        Ok(())
+    }
+}
+
+impl Args for Arguments {
+    fn augment_args(command: Command) -> Command {
+        Options::augment_args(command)
+    }
+
+    fn augment_args_for_update(command: Command) -> Command {
+        Options::augment_args_for_update(command)
     }
 }
 
@@ -91,7 +132,7 @@ mod tests {
     use clap::{CommandFactory, Parser};
 
     use super::Arguments;
-    use crate::{Credentials, Tls};
+    use crate::connect_config::{Credentials, Tls};
 
     #[derive(Parser)]
     struct Program {
@@ -99,34 +140,30 @@ mod tests {
         nats: Arguments,
     }
 
-    fn read(words: &[&str]) -> Result<Arguments, clap::Error> {
+    fn parse(words: &[&str]) -> Result<Arguments, clap::Error> {
         let words = ["program"].iter().chain(words);
         Program::try_parse_from(words).map(|program| program.nats)
     }
 
     #[test]
-    fn halves_and_doubles_are_refused() {
+    fn incomplete_and_conflicting_options_are_rejected() {
         Program::command().debug_assert();
-        for wrong in [
-            &["--nats-user", "u"] as &[&str],
-            &["--nats-password", "p"],
-            &["--tls-cert", "c"],
-            &["--tls-key", "k"],
-            &[
-                "--nats-user",
-                "u",
-                "--nats-password",
-                "p",
-                "--nats-creds",
-                "f",
-            ],
+        let user = ["--nats-user", "u", "--nats-password", "p"];
+        for (flags, word) in [
+            (&user[..2], "without nats_password"),
+            (&user[2..], "without nats_user"),
+            (&["--tls-cert", "c"], "without tls_key"),
+            (&["--tls-key", "k"], "without tls_cert"),
+            (&[&user[..], &["--nats-creds", "f"]].concat(), "only one"),
         ] {
-            assert!(read(wrong).is_err(), "{wrong:?}");
+            let error = parse(flags).expect_err("rejected");
+            assert!(error.to_string().contains(word), "{flags:?}: {error}");
+            assert_eq!(error.exit_code(), 2);
         }
     }
 
     #[test]
-    fn a_login_and_trust_are_read() {
+    fn credentials_and_tls_are_parsed() {
         let words = [
             "--nats-creds",
             "f",
@@ -137,18 +174,18 @@ mod tests {
             "--tls-key",
             "k",
         ];
-        let access = read(&words).expect("read").connect_config();
-        assert_eq!(access.credentials, Credentials::File("f".into()));
+        let config = parse(&words).expect("parsed").connect_config();
+        assert_eq!(config.credentials, Credentials::File("f".into()));
         let own = Some(("c".into(), "k".into()));
         assert_eq!(
-            access.tls,
+            config.tls,
             Tls {
                 ca: Some("a".into()),
                 own
             }
         );
         let words = ["--nats-user", "u", "--nats-password", "hunter2"];
-        let access = read(&words).expect("read").connect_config();
-        assert!(!format!("{access:?}").contains("hunter2"));
+        let config = parse(&words).expect("parsed").connect_config();
+        assert!(!format!("{config:?}").contains("hunter2"));
     }
 }

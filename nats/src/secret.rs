@@ -1,16 +1,13 @@
-//! Text that no log line shows.
+//! A string that must not appear in the log.
 
 use std::fmt;
 
-use serde::Deserialize;
-
-/// Text that no log line shows.
-#[derive(Clone, PartialEq, Eq, Deserialize)]
-#[serde(transparent)]
+/// A string whose `Debug` output does not show it.
+#[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 
 impl Secret {
-    /// The text.
+    /// Returns the secret itself.
     pub fn expose(&self) -> &str {
         &self.0
     }

@@ -1,4 +1,4 @@
-//! How the NATS servers store what they acknowledge: each is asked, and says it of itself. What is made of it is the asker's own.
+//! When the NATS servers sync what `JetStream` stores to disk. Each server reports its own setting.
 
 use std::time::Duration;
 
@@ -8,37 +8,39 @@ use scuttle_schemas::subjects;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-/// How long the first answer may take.
-const FIRST: Duration = Duration::from_secs(2);
+/// How long the first reply may take.
+const FIRST_REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long each other may take after the one before: how many servers there are, none of them says.
-const NEXT: Duration = Duration::from_millis(500);
+/// How long each further reply may take after the one before. No server reports how many servers there
+/// are.
+const NEXT_REPLY_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The most answers that are read: a cluster with `JetStream` has three or five servers, and others beside it no hundred.
-const MOST: usize = 256;
+/// The largest number of replies that are read. A cluster with `JetStream` has three or five servers, plus
+/// at most some dozens of others.
+const MAX_SERVERS: usize = 256;
 
-/// A NATS server.
+/// A NATS server, as it reports itself.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
-    /// Its name: its id, where it was given none.
+    /// The name, or the id if the server has no configured name.
     pub name: String,
-    /// Its version.
     pub version: String,
-    /// When it puts on disk what `JetStream` stores; none where that is off.
+    /// When the server syncs. `None` if `JetStream` is disabled.
     pub sync_interval: Option<SyncInterval>,
 }
 
-/// When a server puts on disk what it stores.
+/// When a server syncs to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncInterval {
-    /// Before it acknowledges it.
+    /// Before each acknowledgement.
     Always,
-    /// So often, whatever it has acknowledged meanwhile.
+    /// Periodically, independent of acknowledgements.
     Every(Duration),
 }
 
 impl Server {
-    /// How old that may be what a power cut takes from this server, though it was acknowledged; none where nothing is.
+    /// Returns the age up to which acknowledged data can be lost in a power cut, or `None` if nothing can be
+    /// lost.
     pub fn loss_window(&self) -> Option<Duration> {
         match self.sync_interval? {
             SyncInterval::Always => None,
@@ -47,32 +49,33 @@ impl Server {
     }
 }
 
-/// All servers that answer, by name. None: this user may not ask, or nobody could hear it, so nothing is known.
+/// Queries all servers and returns those that reply, sorted by name. The list is empty if this user may not
+/// send the query, or no server receives it.
 pub async fn query_servers(client: &Client) -> Vec<Server> {
     let inbox = client.new_inbox();
     let mut servers = Vec::new();
-    let Ok(mut answers) = client.subscribe(inbox.clone()).await else {
+    let Ok(mut replies) = client.subscribe(inbox.clone()).await else {
         return servers;
     };
-    let asked = client.publish_with_reply(subjects::SERVER_INFO, inbox, "".into());
-    if asked.await.is_err() {
+    let published = client.publish_with_reply(subjects::SERVER_INFO, inbox, "".into());
+    if published.await.is_err() {
         return servers;
     }
-    let mut patience = FIRST;
-    while let Ok(Some(answer)) = timeout(patience, answers.next()).await {
-        if answer.status == Some(StatusCode::NO_RESPONDERS) || servers.len() == MOST {
+    let mut next_timeout = FIRST_REPLY_TIMEOUT;
+    while let Ok(Some(reply)) = timeout(next_timeout, replies.next()).await {
+        if reply.status == Some(StatusCode::NO_RESPONDERS) || servers.len() == MAX_SERVERS {
             break;
         }
-        servers.extend(read(&answer.payload));
-        patience = NEXT;
+        servers.extend(parse(&reply.payload));
+        next_timeout = NEXT_REPLY_TIMEOUT;
     }
     servers.sort_by(|a, b| a.name.cmp(&b.name));
     servers
 }
 
-/// What a server says; none if it does not say how it stores.
-fn read(answer: &[u8]) -> Option<Server> {
-    let Answer { server, data } = serde_json::from_slice(answer).ok()?;
+/// Parses the reply of a server. Returns `None` if it is an error or does not follow the format.
+fn parse(reply: &[u8]) -> Option<Server> {
+    let Reply { server, data } = serde_json::from_slice(reply).ok()?;
     let sync_interval = data.jetstream.config.map(|config| {
         if config.sync_always {
             SyncInterval::Always
@@ -87,15 +90,15 @@ fn read(answer: &[u8]) -> Option<Server> {
     })
 }
 
-/// An answer to `$SYS.REQ.SERVER.PING.VARZ`.
+/// A reply to `$SYS.REQ.SERVER.PING.VARZ`.
 #[derive(Deserialize)]
-struct Answer {
-    server: Named,
+struct Reply {
+    server: ServerName,
     data: Variables,
 }
 
 #[derive(Deserialize)]
-struct Named {
+struct ServerName {
     name: String,
 }
 
@@ -108,13 +111,13 @@ struct Variables {
 
 #[derive(Default, Deserialize)]
 struct JetStream {
-    /// Absent where it is off.
+    /// Missing if `JetStream` is disabled.
     config: Option<Config>,
 }
 
 #[derive(Deserialize)]
 struct Config {
-    /// Nanoseconds.
+    /// In nanoseconds.
     #[serde(default)]
     sync_interval: u64,
     #[serde(default)]
@@ -125,26 +128,27 @@ struct Config {
 mod tests {
     use std::time::Duration;
 
-    use super::{SyncInterval, read};
+    use super::{SyncInterval, parse};
 
-    /// As nats-server 2.15.1 says it, cut to what is around the fields that are read.
+    /// Checks a reply in the format of nats-server 2.15.1, shortened to the parts around the relevant
+    /// fields.
     fn check(jetstream: &str, sync_interval: Option<SyncInterval>, loss_window: Option<Duration>) {
-        let answer = format!(
+        let reply = format!(
             r#"{{"server":{{"name":"nats-a","host":"127.0.0.1","id":"NANJY","ver":"2.15.1","jetstream":true,"flags":7,"seq":14}},
                 "data":{{"server_id":"NANJY","server_name":"nats-a","version":"2.15.1","proto":1,"cluster":{{}},
                 {jetstream}"tls_timeout":2,"mem":15884288}}}}"#
         );
-        let server = read(answer.as_bytes()).expect(&answer);
+        let server = parse(reply.as_bytes()).expect(&reply);
         assert_eq!(
             (server.name.as_str(), server.version.as_str()),
             ("nats-a", "2.15.1")
         );
-        assert_eq!(server.sync_interval, sync_interval, "{answer}");
-        assert_eq!(server.loss_window(), loss_window, "{answer}");
+        assert_eq!(server.sync_interval, sync_interval, "{reply}");
+        assert_eq!(server.loss_window(), loss_window, "{reply}");
     }
 
     #[test]
-    fn a_server_says_how_it_stores() {
+    fn the_sync_interval_of_a_server_is_parsed() {
         let two_minutes = Duration::from_mins(2);
         check(
             r#""jetstream":{"config":{"max_memory":1,"store_dir":"/s","sync_interval":120000000000,"sync_always":true,"strict":true}},"#,
@@ -161,14 +165,14 @@ mod tests {
     }
 
     #[test]
-    fn what_says_nothing_is_no_server() {
-        for answer in [
+    fn a_reply_without_the_settings_is_ignored() {
+        for reply in [
             "",
             "{}",
             r#"{"error":{"code":403}}"#,
             r#"{"server":{"name":"a"}}"#,
         ] {
-            assert_eq!(read(answer.as_bytes()), None, "{answer}");
+            assert_eq!(parse(reply.as_bytes()), None, "{reply}");
         }
     }
 }

@@ -1,0 +1,60 @@
+//! Why a connection cannot be configured, and hints for connections that fail.
+
+use std::error::Error;
+use std::io;
+use std::path::PathBuf;
+
+use async_nats::{ConnectError, ConnectErrorKind, rustls};
+
+/// Why a connection cannot be configured. A retry does not fix any of these errors.
+#[derive(Debug, thiserror::Error)]
+pub enum ConnectConfigError {
+    #[error(
+        "the address of the NATS server, {url:?}, is not valid ({cause}); write it as nats://HOST:PORT or tls://HOST:PORT, and separate several servers of one cluster by commas"
+    )]
+    Address { url: String, cause: io::Error },
+    #[error("cannot read the {what} {}: {cause}; check the path and its permissions", .path.display())]
+    Unreadable {
+        /// What the file should contain.
+        what: &'static str,
+        path: PathBuf,
+        cause: io::Error,
+    },
+    #[error("{} contains no NATS credentials ({cause}); use the .creds file as it was created", .path.display())]
+    NoCreds { path: PathBuf, cause: io::Error },
+    #[error("{} contains no {what} in PEM form; it must have a line that begins with \"-----BEGIN\"", .path.display())]
+    NoPem {
+        /// What the file should contain.
+        what: &'static str,
+        path: PathBuf,
+    },
+}
+
+/// Returns what an operator can do about a failed connection.
+pub fn hint(error: &ConnectError) -> &'static str {
+    match error.kind() {
+        ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {
+            "the server rejects these credentials; check the user, the password or the .creds file"
+        }
+        ConnectErrorKind::Dns => "the server's name is unknown; check the address",
+        kind if kind == ConnectErrorKind::Tls || is_tls(error) => {
+            "no secure connection; check --tls-ca, the server's certificate and the clocks, that the server uses TLS, and --tls-cert if it requires one"
+        }
+        _ => "start nats-server, or check the address",
+    }
+}
+
+/// Returns whether TLS caused the failure. The client reports most such failures as I/O errors.
+fn is_tls(error: &ConnectError) -> bool {
+    let mut source = error.source();
+    while let Some(error) = source {
+        if let Some(error) = error.downcast_ref::<io::Error>()
+            && let Some(inner) = error.get_ref()
+            && inner.is::<rustls::Error>()
+        {
+            return true;
+        }
+        source = error.source();
+    }
+    false
+}

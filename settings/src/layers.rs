@@ -1,0 +1,164 @@
+//! The layers of settings: the values of the environment and the file become the defaults of the options,
+//! so that clap parses all options in the same way and flags take precedence.
+
+use std::collections::BTreeMap;
+use std::ffi::OsString;
+use std::path::{Path, PathBuf};
+
+use clap::error::ErrorKind;
+use clap::{Arg, ArgMatches, Command, Parser};
+
+use crate::error::SettingsError;
+use crate::file::{self, Entry};
+use crate::{ignore_empty, value};
+
+/// Parses options from the given command line, which begins with the name of the program, and from the
+/// given environment.
+///
+/// # Errors
+/// If a source is invalid. `--help` and `--version` are errors as well, as usual in clap.
+pub fn parse_from<P: Parser>(
+    args: impl IntoIterator<Item = OsString>,
+    variable: impl Fn(&str) -> Option<OsString>,
+) -> Result<P, SettingsError> {
+    let args: Vec<OsString> = args.into_iter().collect();
+    let variable = |name: &str| ignore_empty(variable(name));
+    let command = map_args(P::command(), &|arg| arg.hide_env_values(true));
+    let flags = match parse_leniently(&command, &args) {
+        Ok(flags) => flags,
+        // The help and the version do not depend on other sources, which may be invalid.
+        Err(error) => {
+            let parsed = command.try_get_matches_from(args);
+            return Err(parsed.err().unwrap_or(error).into());
+        }
+    };
+    let (subcommands, flags) = find_active_command(&flags);
+    let mut active = &command;
+    for name in &subcommands {
+        active = active.find_subcommand(name).unwrap_or(active);
+    }
+    let mut values = match find_file(active, flags, &variable) {
+        Some(path) => read_file(&command, &path)?,
+        None => BTreeMap::new(),
+    };
+    for arg in active.get_arguments() {
+        let Some(name) = arg.get_env().and_then(|name| name.to_str()) else {
+            continue;
+        };
+        if let Some(given) = variable(name) {
+            value::check(arg, &given).map_err(|cause| SettingsError::Environment {
+                name: name.to_owned(),
+                cause,
+            })?;
+            values.insert(arg.get_id().to_string(), given);
+        }
+    }
+    let layered = apply(command, &subcommands, &values);
+    let mut matches = layered.clone().try_get_matches_from(args)?;
+    let parsed = P::from_arg_matches_mut(&mut matches);
+    Ok(parsed.map_err(|error| error.format(&mut layered.clone()))?)
+}
+
+/// Parses the flags alone and ignores errors, to find the active command and its configuration file.
+fn parse_leniently(command: &Command, args: &[OsString]) -> Result<ArgMatches, clap::Error> {
+    let bare = map_args(command.clone(), &|arg| {
+        arg.env(None::<&'static str>).required(false)
+    });
+    match bare.ignore_errors(true).try_get_matches_from(args) {
+        Err(error) if is_request(&error) => Err(error),
+        Err(_) => Ok(ArgMatches::default()),
+        Ok(matches) => Ok(matches),
+    }
+}
+
+fn is_request(error: &clap::Error) -> bool {
+    matches!(
+        error.kind(),
+        ErrorKind::DisplayHelp | ErrorKind::DisplayVersion
+    )
+}
+
+/// Returns the names of the subcommands on the command line, outermost first, and the flags of the last.
+fn find_active_command(matches: &ArgMatches) -> (Vec<String>, &ArgMatches) {
+    let mut names = Vec::new();
+    let mut active = matches;
+    while let Some((name, inner)) = active.subcommand() {
+        names.push(name.to_owned());
+        active = inner;
+    }
+    (names, active)
+}
+
+fn find_file(
+    active: &Command,
+    flags: &ArgMatches,
+    variable: &impl Fn(&str) -> Option<OsString>,
+) -> Option<PathBuf> {
+    active
+        .get_arguments()
+        .find(|arg| arg.get_id() == file::OPTION)?;
+    let flag = flags.try_get_one::<PathBuf>(file::OPTION).ok().flatten();
+    flag.cloned()
+        .or_else(|| variable(file::VARIABLE).map(PathBuf::from))
+}
+
+/// Reads the file and checks every entry, also those that only other subcommands use.
+fn read_file(command: &Command, path: &Path) -> Result<BTreeMap<String, OsString>, SettingsError> {
+    let mut values = BTreeMap::new();
+    for entry in file::read(path)? {
+        let Entry { key, value, line } = entry;
+        let checked = find_setting(command, &key)
+            .ok_or_else(|| format!("unknown field `{key}`"))
+            .and_then(|arg| {
+                let text = value::to_text(arg, &value)?;
+                let named = |reason| format!("{key}: {reason}");
+                value::check(arg, text.as_ref()).map_err(named)?;
+                Ok(text)
+            });
+        let text = checked.map_err(|cause| SettingsError::Invalid {
+            path: path.to_owned(),
+            line,
+            cause,
+        })?;
+        values.insert(key, text.into());
+    }
+    Ok(values)
+}
+
+/// Finds the option of a key in the command or its subcommands.
+fn find_setting<'a>(command: &'a Command, key: &str) -> Option<&'a Arg> {
+    let is_setting =
+        |arg: &&Arg| arg.get_id() == key && arg.get_id() != file::OPTION && arg.get_env().is_some();
+    let mut subcommands = command.get_subcommands();
+    command
+        .get_arguments()
+        .find(is_setting)
+        .or_else(|| subcommands.find_map(|inner| find_setting(inner, key)))
+}
+
+/// Makes the values the defaults of the options of the active command, and removes the environment from
+/// all options.
+fn apply(command: Command, subcommands: &[String], values: &BTreeMap<String, OsString>) -> Command {
+    let Some((name, inner)) = subcommands.split_first() else {
+        return map_args(command, &|arg| {
+            let arg = arg.env(None::<&'static str>);
+            match values.get(arg.get_id().as_str()) {
+                Some(value) => arg.default_value(value.clone()).required(false),
+                None => arg,
+            }
+        });
+    };
+    let command = map_own_args(command, &|arg| arg.env(None::<&'static str>));
+    command.mut_subcommand(name, |subcommand| apply(subcommand, inner, values))
+}
+
+fn map_args(command: Command, map: &dyn Fn(Arg) -> Arg) -> Command {
+    map_own_args(command, map).mut_subcommands(|subcommand| map_args(subcommand, map))
+}
+
+fn map_own_args(command: Command, map: &dyn Fn(Arg) -> Arg) -> Command {
+    command.mut_args(map)
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,54 @@
+//! The settings of Scuttle's programs. A program declares its options once, as a clap parser, and this
+//! crate fills each of them from the first source that sets it: the flag, the environment variable, the
+//! TOML configuration file, the default.
+//!
+//! An option can be set in the environment and in the file if its declaration names a variable (clap's
+//! `env`). Its key in the file is the name of the option with `_` for `-`. A program that reads a file
+//! flattens [`ConfigFile`] into its options.
+//!
+//! clap cannot tell an option from the environment or the file from a default: rules such as `requires`
+//! and `conflicts_with` see flags only. A program checks combinations of options after parsing.
+
+mod error;
+mod file;
+mod layers;
+mod value;
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Parser;
+
+pub use error::SettingsError;
+pub use layers::parse_from;
+
+/// The option that names the configuration file.
+#[derive(Debug, Clone, clap::Args)]
+#[group(skip)]
+pub struct ConfigFile {
+    /// A TOML file that sets these options, with keys such as data_dir for --data-dir
+    #[arg(long = file::OPTION, env = file::VARIABLE, value_name = "FILE")]
+    config: Option<PathBuf>,
+}
+
+/// Parses the options of this process.
+///
+/// # Errors
+/// If a source is invalid. `--help` and `--version` are errors as well, as usual in clap.
+pub fn parse<P: Parser>() -> Result<P, SettingsError> {
+    parse_from(std::env::args_os(), |name| std::env::var_os(name))
+}
+
+/// Parses the options of this process. Prints an error, and exits, if that fails.
+pub fn parse_or_exit<P: Parser>() -> P {
+    parse().unwrap_or_else(|error: SettingsError| {
+        let name = P::command().get_name().to_owned();
+        std::process::exit(error.print(&name).into())
+    })
+}
+
+/// Treats an empty environment variable as not set: in service files and compose files, an empty value
+/// is the usual way to say so.
+fn ignore_empty(value: Option<OsString>) -> Option<OsString> {
+    value.filter(|value| !value.is_empty())
+}
