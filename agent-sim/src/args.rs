@@ -18,12 +18,7 @@ pub struct Args {
     #[arg(long, env = "SCUTTLE_SIM_ENROLL")]
     pub enroll: bool,
     /// The NATS user for enrolling the hosts [default: the credentials of the agents]
-    #[arg(
-        long,
-        env = "SCUTTLE_OPERATOR_USER",
-        value_name = "USER",
-        requires = "operator_password"
-    )]
+    #[arg(long, env = "SCUTTLE_OPERATOR_USER", value_name = "USER")]
     pub operator_user: Option<String>,
     /// The password of that user; prefer the environment variable, because flags are visible in the process list
     #[arg(
@@ -77,6 +72,11 @@ pub struct Args {
     nats: Arguments,
 }
 
+/// An operator user without a password.
+#[derive(Debug, thiserror::Error)]
+#[error("--operator-user is given without --operator-password, but both are required")]
+pub struct OperatorError;
+
 impl Args {
     /// Returns the connection settings of the agents.
     pub fn connect_config(&self) -> ConnectConfig {
@@ -84,15 +84,22 @@ impl Args {
     }
 
     /// Returns the connection settings for enrolling the hosts.
-    pub fn operator_connect_config(&self) -> ConnectConfig {
+    ///
+    /// # Errors
+    /// If the user is set without a password.
+    pub fn operator_connect_config(&self) -> Result<ConnectConfig, OperatorError> {
         let mut config = self.connect_config();
-        if let (Some(user), Some(password)) = (&self.operator_user, &self.operator_password) {
-            config.credentials = Credentials::Password {
-                user: user.clone(),
-                password: password.clone(),
-            };
+        match (&self.operator_user, &self.operator_password) {
+            (Some(user), Some(password)) => {
+                config.credentials = Credentials::Password {
+                    user: user.clone(),
+                    password: password.clone(),
+                };
+            }
+            (Some(_), None) => return Err(OperatorError),
+            (None, _) => {}
         }
-        config
+        Ok(config)
     }
 }
 

@@ -4,7 +4,6 @@
 use std::process::ExitCode;
 
 use anyhow::{Result, anyhow};
-use clap::Parser;
 use scuttle_agent::Connection;
 use scuttle_agent_sim::args::Args;
 use scuttle_agent_sim::{enroll, fleet};
@@ -17,8 +16,10 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let args = Args::parse();
-    let traces = args.telemetry.begin("scuttle-agent", "warn,async_nats=off");
+    let args: Args = scuttle_settings::parse_or_exit();
+    let traces = args
+        .telemetry
+        .install("scuttle-agent", "warn,async_nats=off");
     let outcome = match &traces {
         Ok(_) => run_until_signal(args).await,
         Err(error) => Err(anyhow!("{error}")),
@@ -72,7 +73,7 @@ async fn simulate(args: Args, shutdown: CancellationToken) -> Result<()> {
 async fn connect(args: &Args) -> Result<Connection> {
     let connection = Connection::connect("scuttle-agent-sim", &args.connect_config(), None).await?;
     if args.enroll {
-        let config = args.operator_connect_config();
+        let config = args.operator_connect_config()?;
         let operator = Connection::connect("scuttle-agent-sim, enrolling", &config, None).await?;
         enroll::enroll_hosts(operator.client(), &fleet::host_ids(args)).await?;
     }

@@ -96,7 +96,7 @@ impl Controllers {
             for (name, value) in [
                 ("SCUTTLE_STORE", "jetstream"),
                 ("SCUTTLE_REPLICAS", &SERVERS.to_string()),
-                ("SCUTTLE_SHARDS_OF_CONTROL", &of.to_string()),
+                ("SCUTTLE_PARTITIONS", &of.to_string()),
                 ("SCUTTLE_HTTP", "127.0.0.1:0"),
             ] {
                 environment.push((name, value.to_owned()));

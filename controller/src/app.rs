@@ -102,7 +102,7 @@ impl App {
     ) -> anyhow::Result<()> {
         self.health.set_connecting();
         let (lease_client, _) = tokio::select! {
-            connection = connection::connect(&self.config.access, self.metrics.counters()) => connection,
+            connection = connection::connect(&self.config.nats, self.metrics.counters()) => connection,
             () = self.shutdown.cancelled() => return Ok(()),
         };
         let client = lease_client.clone();
@@ -158,7 +158,7 @@ impl App {
             while !self.shutdown.is_cancelled() {
                 self.health.set_connecting();
                 let (client, connected) = tokio::select! {
-                    connection = connection::connect(&self.config.access, self.metrics.counters()) => connection,
+                    connection = connection::connect(&self.config.nats, self.metrics.counters()) => connection,
                     () = self.shutdown.cancelled() => return Ok(()),
                 };
                 let candidate = Candidate {
@@ -205,7 +205,7 @@ impl App {
 
         self.health.set_connecting();
         let (client, connected) = tokio::select! {
-            connection = connection::connect(&self.config.access, self.metrics.counters()) => connection,
+            connection = connection::connect(&self.config.nats, self.metrics.counters()) => connection,
             () = self.shutdown.cancelled() => {
                 backups.stop().await;
                 return Ok(());

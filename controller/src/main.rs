@@ -6,7 +6,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use scuttle_controller::config::{Command, Config, ConfigError};
+use scuttle_controller::config::{Command, Config};
 use scuttle_controller::observability::audit::Audit;
 use scuttle_controller::ops::backup::{self, Interrupt};
 use scuttle_controller::{app, clock, signals};
@@ -35,15 +35,7 @@ fn main() -> ExitCode {
             run_once(move |interrupt| backup::restore(&data_dir, &file, now, interrupt))
         }
         Ok(Command::Migrate(migration)) => run_once(move |_| migration.run()),
-        Err(ConfigError::Arguments(usage)) => {
-            // The help, the version, or what is wrong with the flags: clap prints it.
-            let _ = usage.print();
-            ExitCode::from(u8::try_from(usage.exit_code()).unwrap_or(2))
-        }
-        Err(error) => {
-            eprintln!("scuttle-controller: {error}");
-            ExitCode::from(2)
-        }
+        Err(error) => ExitCode::from(error.print()),
     }
 }
 
@@ -57,7 +49,8 @@ fn serve(config: Config) -> ExitCode {
     };
     install_logs(config.log_format, &audit);
     let endpoint = config.otlp_endpoint.as_ref();
-    let traces = endpoint.map(|endpoint| scuttle_telemetry::export("scuttle-controller", endpoint));
+    let traces = endpoint
+        .map(|endpoint| scuttle_telemetry::install_exporter("scuttle-controller", endpoint));
     let traces = match traces.transpose() {
         Ok(traces) => traces,
         Err(error) => {
@@ -114,9 +107,9 @@ fn run_once<D: Display + Send + 'static, E: std::error::Error + Send + Sync + 's
 
 /// Sends the log to standard error, and audit events to the audit log.
 fn install_logs(format: LogFormat, audit: &Audit) {
-    let filter = Audit::left_out_of(log::filter("info,async_nats=error"));
+    let filter = Audit::left_out_of(log::build_filter("info,async_nats=error"));
     tracing_subscriber::registry()
-        .with(log::to_stderr(format).with_filter(filter))
+        .with(log::build_stderr_layer(format).with_filter(filter))
         .with(audit.layer())
         .init();
 }

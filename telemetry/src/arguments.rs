@@ -1,53 +1,81 @@
-//! The flags and variables by which an agent is told of its log and its traces. (The controller has a file of settings too.)
+//! The options of every program for its log and its traces, and their set-up.
 
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-use crate::{CannotExport, Endpoint, InvalidEndpoint, LogFormat, Traces, export, log};
+use crate::endpoint::{Endpoint, InvalidEndpoint};
+use crate::export::{ExportError, TracesGuard, install_exporter};
+use crate::log::{self, LogFormat};
 
-/// What the help says of where traces go.
-const ENDPOINT: &str = "Send traces to this OTLP collector, such as http://127.0.0.1:4318 [else: OTEL_EXPORTER_OTLP_ENDPOINT] [default: no traces]";
-
-/// `--log-format` and `--otlp-endpoint`, each with its variable.
+/// The options `--log-format` and `--otlp-endpoint`.
 #[derive(Debug, Clone, clap::Args)]
 #[command(next_help_heading = "Log and traces")]
 #[group(skip)]
 pub struct Arguments {
-    /// How log lines look.
-    #[arg(long, env = "SCUTTLE_LOG_FORMAT", default_value = "text")]
-    log_format: LogFormat,
-    #[arg(long, env = "SCUTTLE_OTLP_ENDPOINT", value_name = "URL", help = ENDPOINT)]
+    /// The format of log lines
+    #[arg(
+        long,
+        env = "SCUTTLE_LOG_FORMAT",
+        value_name = "FORMAT",
+        default_value = "text"
+    )]
+    pub log_format: LogFormat,
+    /// Send traces to this OTLP collector, such as http://127.0.0.1:4318 [default: OTEL_EXPORTER_OTLP_ENDPOINT, or else no traces]
+    #[arg(long, env = "SCUTTLE_OTLP_ENDPOINT", value_name = "URL")]
     otlp_endpoint: Option<Endpoint>,
 }
 
-/// Traces cannot be had.
+/// Why traces cannot be set up.
 #[derive(Debug, thiserror::Error)]
-pub enum Unusable {
-    /// A standard variable names no collector.
-    #[error("the environment variable {0} is invalid: {1}")]
-    Variable(&'static str, InvalidEndpoint),
-    /// OpenTelemetry does not take its other variables.
+pub enum TelemetryError {
     #[error(transparent)]
-    Export(#[from] CannotExport),
+    Variable(#[from] InvalidVariable),
+    #[error(transparent)]
+    Export(#[from] ExportError),
+}
+
+/// A standard OpenTelemetry variable that does not name a usable collector.
+#[derive(Debug, thiserror::Error)]
+#[error("the environment variable {name} is invalid: {cause}")]
+pub struct InvalidVariable {
+    name: &'static str,
+    cause: InvalidEndpoint,
 }
 
 impl Arguments {
-    /// Sets up the log, with the program's `usual` lines where nobody says which, and the traces of `service` where a
-    /// collector is named.
+    /// Returns the collector for traces. If none was given, the standard OpenTelemetry variables are
+    /// looked up with `variable`.
     ///
     /// # Errors
-    /// The collector cannot be used.
-    pub fn begin(&self, service: &'static str, usual: &str) -> Result<Option<Traces>, Unusable> {
+    /// If a standard variable does not name a usable collector.
+    pub fn find_endpoint(
+        &self,
+        variable: impl Fn(&'static str) -> Option<String>,
+    ) -> Result<Option<Endpoint>, InvalidVariable> {
+        match &self.otlp_endpoint {
+            Some(endpoint) => Ok(Some(endpoint.clone())),
+            None => Endpoint::from_variables(variable)
+                .map_err(|(name, cause)| InvalidVariable { name, cause }),
+        }
+    }
+
+    /// Sets up the log, and the traces of `service` if there is a collector. `default_filter` selects the
+    /// log lines unless `SCUTTLE_LOG` is set.
+    ///
+    /// # Errors
+    /// If traces cannot be sent to the collector. The log is set up all the same.
+    pub fn install(
+        &self,
+        service: &'static str,
+        default_filter: &str,
+    ) -> Result<Option<TracesGuard>, TelemetryError> {
+        let layer = log::build_stderr_layer(self.log_format);
         tracing_subscriber::registry()
-            .with(log::to_stderr(self.log_format).with_filter(log::filter(usual)))
+            .with(layer.with_filter(log::build_filter(default_filter)))
             .init();
-        let endpoint = match &self.otlp_endpoint {
-            Some(endpoint) => Some(endpoint.clone()),
-            None => Endpoint::from_variables(|name| std::env::var(name).ok())
-                .map_err(|(name, error)| Unusable::Variable(name, error))?,
-        };
-        let traces = endpoint.map(|endpoint| export(service, &endpoint));
+        let endpoint = self.find_endpoint(|name| std::env::var(name).ok())?;
+        let traces = endpoint.map(|endpoint| install_exporter(service, &endpoint));
         Ok(traces.transpose()?)
     }
 }

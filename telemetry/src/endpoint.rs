@@ -1,42 +1,43 @@
-//! Where traces are sent: by flag or variable, the program's own or those that OpenTelemetry has for every program.
+//! The address of the collector for traces, from an option of the program or from the standard
+//! OpenTelemetry variables.
 
 use std::fmt;
 use std::str::FromStr;
 
-/// The standard variable for traces alone: its URL is used as it is.
+/// The standard variable for traces only. Its URL is used as it is.
 const TRACES_ENDPOINT: &str = opentelemetry_otlp::OTEL_EXPORTER_OTLP_TRACES_ENDPOINT;
 
-/// The standard variable for all that OTLP carries.
+/// The standard variable for all signals. The path for traces is appended to its URL.
 const OTLP_ENDPOINT: &str = opentelemetry_otlp::OTEL_EXPORTER_OTLP_ENDPOINT;
 
-/// Where traces are below the URL for all that OTLP carries.
+/// The path for traces below the URL for all signals.
 const TRACES_PATH: &str = "/v1/traces";
 
-/// An OTLP collector's URL for traces.
+/// The URL of an OTLP collector for traces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint(String);
 
-/// Not the URL of a collector that traces can be sent to.
+/// A URL to which traces cannot be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
-    "it must be http://HOST:PORT of an OTLP collector, such as http://127.0.0.1:4318; for one that wants TLS run a collector here that passes the traces on"
+    "it must be http://HOST:PORT of an OTLP collector, such as http://127.0.0.1:4318; if the collector requires TLS, run a local one that forwards the traces"
 )]
 pub struct InvalidEndpoint;
 
 impl Endpoint {
-    /// What the standard variables say; `variable` looks one up. An empty one is not set.
+    /// Reads the standard variables with `variable`. An empty variable counts as not set.
     ///
     /// # Errors
-    /// The variable that is wrong.
-    pub fn from_variables(
+    /// If a variable is invalid. The error contains its name.
+    pub(crate) fn from_variables(
         variable: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Option<Self>, (&'static str, InvalidEndpoint)> {
-        let set = |name: &'static str| variable(name).filter(|url| !url.is_empty());
-        if let Some(url) = set(TRACES_ENDPOINT) {
-            let checked = checked(&url).map_err(|error| (TRACES_ENDPOINT, error))?;
-            return Ok(Some(Self(checked.to_owned())));
+        let get = |name: &'static str| variable(name).filter(|url| !url.is_empty());
+        if let Some(url) = get(TRACES_ENDPOINT) {
+            let url = check_url(&url).map_err(|error| (TRACES_ENDPOINT, error))?;
+            return Ok(Some(Self(url.to_owned())));
         }
-        (set(OTLP_ENDPOINT).map(|url| url.parse()).transpose())
+        (get(OTLP_ENDPOINT).map(|url| url.parse()).transpose())
             .map_err(|error| (OTLP_ENDPOINT, error))
     }
 }
@@ -44,9 +45,9 @@ impl Endpoint {
 impl FromStr for Endpoint {
     type Err = InvalidEndpoint;
 
-    /// A URL for all that OTLP carries.
+    /// Parses a URL for all signals.
     fn from_str(url: &str) -> Result<Self, InvalidEndpoint> {
-        let base = checked(url)?.trim_end_matches('/');
+        let base = check_url(url)?.trim_end_matches('/');
         Ok(Self(format!("{base}{TRACES_PATH}")))
     }
 }
@@ -57,12 +58,16 @@ impl fmt::Display for Endpoint {
     }
 }
 
-fn checked(url: &str) -> Result<&str, InvalidEndpoint> {
+fn check_url(url: &str) -> Result<&str, InvalidEndpoint> {
     let parsed: Option<ureq::http::Uri> = url.parse().ok();
-    let fits = parsed.is_some_and(|uri| {
+    let is_usable = parsed.is_some_and(|uri| {
         uri.scheme_str() == Some("http") && uri.host().is_some_and(|host| !host.is_empty())
     });
-    if fits { Ok(url) } else { Err(InvalidEndpoint) }
+    if is_usable {
+        Ok(url)
+    } else {
+        Err(InvalidEndpoint)
+    }
 }
 
 #[cfg(test)]
@@ -70,7 +75,7 @@ mod tests {
     use super::{Endpoint, InvalidEndpoint, OTLP_ENDPOINT, TRACES_ENDPOINT};
 
     #[test]
-    fn a_collectors_url_is_completed_and_checked() {
+    fn the_url_of_a_collector_is_completed_and_checked() {
         for url in ["http://c:4318", "http://c:4318/"] {
             let endpoint: Endpoint = url.parse().expect("an endpoint");
             assert_eq!(endpoint.to_string(), "http://c:4318/v1/traces");
@@ -88,9 +93,9 @@ mod tests {
     }
 
     #[test]
-    fn the_variable_for_traces_goes_before_the_one_for_all() {
-        let read = |all: &'static str, traces: &'static str| {
-            let look = move |name: &'static str| {
+    fn the_variable_for_traces_takes_precedence_over_the_one_for_all_signals() {
+        let resolve = |all: &'static str, traces: &'static str| {
+            let variable = move |name: &'static str| {
                 let value = match name {
                     OTLP_ENDPOINT => all,
                     TRACES_ENDPOINT => traces,
@@ -98,15 +103,15 @@ mod tests {
                 };
                 Some(value.to_owned())
             };
-            let read = Endpoint::from_variables(look);
-            read.map(|endpoint| endpoint.map(|endpoint| endpoint.to_string()))
+            let resolved = Endpoint::from_variables(variable);
+            resolved.map(|endpoint| endpoint.map(|endpoint| endpoint.to_string()))
         };
-        assert_eq!(read("", ""), Ok(None));
+        assert_eq!(resolve("", ""), Ok(None));
         let all = Ok(Some("http://a/v1/traces".to_owned()));
-        assert_eq!(read("http://a", ""), all);
+        assert_eq!(resolve("http://a", ""), all);
         let traces = Ok(Some("http://t/here".to_owned()));
-        assert_eq!(read("http://a", "http://t/here"), traces);
-        assert_eq!(read("", "t"), Err((TRACES_ENDPOINT, InvalidEndpoint)));
-        assert_eq!(read("a", ""), Err((OTLP_ENDPOINT, InvalidEndpoint)));
+        assert_eq!(resolve("http://a", "http://t/here"), traces);
+        assert_eq!(resolve("", "t"), Err((TRACES_ENDPOINT, InvalidEndpoint)));
+        assert_eq!(resolve("a", ""), Err((OTLP_ENDPOINT, InvalidEndpoint)));
     }
 }

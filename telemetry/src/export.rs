@@ -1,5 +1,5 @@
-//! Sending traces: in the background, by a thread with a bounded queue, so that a collector that is away or slow costs
-//! spans and a line in the log, never a request.
+//! Sends traces in the background, on a separate thread with a bounded queue. A collector that is slow or
+//! unreachable costs spans and a log line, but never delays a request.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -14,62 +14,65 @@ use opentelemetry_sdk::Resource;
 use opentelemetry_sdk::trace::{SdkTracer, SdkTracerProvider};
 use tracing::{debug, info, warn};
 
-use crate::Endpoint;
+use crate::endpoint::Endpoint;
 
-/// What makes this process's spans. One for all of it, as its log is, since nothing depends on it; absent while
-/// nobody wants them.
+/// Creates the spans of this process. It is global, like the log, because no behaviour depends on it. It is
+/// not set while traces are disabled.
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
-/// How long a collector may take to answer.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a request to the collector may take.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long the last spans may take to leave at a stop.
-const LAST_SPANS: Duration = Duration::from_secs(2);
+/// How long sending the last spans may take at shutdown.
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// A collector's answer says at the most which spans it did not take.
-const MAX_ANSWER: u64 = 64 << 10;
+/// The largest response of a collector, in bytes. It contains at most the reasons for rejected spans.
+const MAX_RESPONSE: u64 = 64 << 10;
 
-/// Traces cannot be sent.
+/// Why the exporter cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[error(
-    "cannot send traces to {endpoint}: {cause}; check the OTEL_EXPORTER_OTLP_ variables, or take the endpoint away"
+    "cannot send traces to {endpoint}: {cause}; check the OTEL_EXPORTER_OTLP_ variables, or remove the endpoint"
 )]
-pub struct CannotExport {
+pub struct ExportError {
     endpoint: Endpoint,
     cause: ExporterBuildError,
 }
 
-/// Traces on their way; the last ones leave when this is dropped.
+/// Keeps the exporter running. Dropping it sends the last spans.
 #[derive(Debug)]
 #[must_use]
-pub struct Traces(SdkTracerProvider);
+pub struct TracesGuard(SdkTracerProvider);
 
-impl Drop for Traces {
+impl Drop for TracesGuard {
     fn drop(&mut self) {
-        // A collector that is away was told of already.
-        let _ = self.0.shutdown_with_timeout(LAST_SPANS);
+        // A failure to reach the collector has already been logged.
+        let _ = self.0.shutdown_with_timeout(SHUTDOWN_TIMEOUT);
     }
 }
 
-/// Turns traces on, for good: the spans of `service` go to this collector. Sampling, limits and what else there is to set
-/// is OpenTelemetry's own, by its variables.
+/// Enables traces for the rest of the process, and sends the spans of `service` to this collector. The
+/// standard OpenTelemetry variables configure sampling and limits.
 ///
 /// # Errors
-/// One of them cannot be used.
-pub fn export(service: &'static str, endpoint: &Endpoint) -> Result<Traces, CannotExport> {
+/// If one of these variables is invalid.
+pub fn install_exporter(
+    service: &'static str,
+    endpoint: &Endpoint,
+) -> Result<TracesGuard, ExportError> {
     let exporter = SpanExporter::builder()
         .with_http()
         .with_http_client(Client::new(endpoint.clone()))
         .with_endpoint(endpoint.to_string())
-        .with_timeout(PATIENCE)
+        .with_timeout(REQUEST_TIMEOUT)
         .build()
-        .map_err(|cause| CannotExport {
+        .map_err(|cause| ExportError {
             endpoint: endpoint.clone(),
             cause,
         })?;
     let mut resource = Resource::builder()
         .with_attribute(KeyValue::new("service.version", env!("CARGO_PKG_VERSION")));
-    // What the standard variable says goes before.
+    // The standard variable takes precedence.
     if std::env::var_os("OTEL_SERVICE_NAME").is_none_or(|name| name.is_empty()) {
         resource = resource.with_service_name(service);
     }
@@ -78,30 +81,30 @@ pub fn export(service: &'static str, endpoint: &Endpoint) -> Result<Traces, Cann
         .with_resource(resource.build())
         .build();
     let _ = TRACER.set(provider.tracer("scuttle"));
-    info!("traces go to {endpoint}");
-    Ok(Traces(provider))
+    info!("sending traces to {endpoint}");
+    Ok(TracesGuard(provider))
 }
 
-/// The tracer, if traces are on.
+/// Returns the tracer, if traces are enabled.
 pub(crate) fn tracer() -> Option<&'static SdkTracer> {
     TRACER.get()
 }
 
-/// Sends what the exporter's own thread gives it, and blocks that thread alone.
+/// Sends requests on the thread of the exporter, which it blocks.
 #[derive(Debug)]
 struct Client {
     endpoint: Endpoint,
     agent: ureq::Agent,
-    /// The last ones could not be sent: said once, until some can.
+    /// Whether the last request failed. Used to log only changes.
     failing: AtomicBool,
 }
 
 impl Client {
     fn new(endpoint: Endpoint) -> Self {
         let agent = ureq::Agent::config_builder()
-            .timeout_global(Some(PATIENCE))
+            .timeout_global(Some(REQUEST_TIMEOUT))
             .http_status_as_error(false)
-            // A collector is near; a proxy's variables are for what is far.
+            // Proxies are configured for remote servers, but a collector is usually local.
             .proxy(None)
             .build()
             .new_agent();
@@ -114,33 +117,33 @@ impl Client {
 
     fn send(&self, request: Request<Bytes>) -> Result<Response<Bytes>, HttpError> {
         let (head, body) = request.into_parts();
-        let answer = self.agent.run(Request::from_parts(head, &*body))?;
-        let (head, mut body) = answer.into_parts();
-        let body = body.with_config().limit(MAX_ANSWER).read_to_vec()?;
+        let response = self.agent.run(Request::from_parts(head, &*body))?;
+        let (head, mut body) = response.into_parts();
+        let body = body.with_config().limit(MAX_RESPONSE).read_to_vec()?;
         Ok(Response::from_parts(head, body.into()))
     }
 
-    fn note(&self, sent: &Result<Response<Bytes>, HttpError>) {
-        let trouble = match sent {
-            Ok(answer) if answer.status().is_success() => None,
-            Ok(answer) => Some(answer.status().to_string()),
+    fn log_outcome(&self, sent: &Result<Response<Bytes>, HttpError>) {
+        let failure = match sent {
+            Ok(response) if response.status().is_success() => None,
+            Ok(response) => Some(response.status().to_string()),
             Err(error) => Some(error.to_string()),
         };
         let endpoint = &self.endpoint;
-        let before = self.failing.swap(trouble.is_some(), Ordering::Relaxed);
-        match trouble {
-            Some(cause) if !before => warn!(
-                "cannot send traces to {endpoint}: {cause}; they are dropped until it takes them, all else goes on"
+        let was_failing = self.failing.swap(failure.is_some(), Ordering::Relaxed);
+        match failure {
+            Some(cause) if !was_failing => warn!(
+                "cannot send traces to {endpoint}: {cause}; they are dropped until it accepts them; everything else is unaffected"
             ),
             Some(cause) => debug!("cannot send traces to {endpoint}: {cause}"),
-            None if before => info!("traces are sent to {endpoint} again"),
+            None if was_failing => info!("sending traces to {endpoint} again"),
             None => {}
         }
     }
 }
 
 impl HttpClient for Client {
-    // What the `async_trait` macro makes of the method.
+    // The signature is the expansion of the `async_trait` macro.
     fn send_bytes<'life0, 'async_trait>(
         &'life0 self,
         request: Request<Bytes>,
@@ -153,7 +156,7 @@ impl HttpClient for Client {
     {
         Box::pin(async move {
             let sent = self.send(request);
-            self.note(&sent);
+            self.log_outcome(&sent);
             sent
         })
     }

@@ -1,5 +1,7 @@
-//! What a Scuttle program says of its work, the same way in each: the set-up of its log, and its traces, which it sends to
-//! an OpenTelemetry collector where one is named. What is said is each program's own.
+//! The log and the traces of every Scuttle program: their options, their set-up, and the sending of traces
+//! to an OpenTelemetry collector. What is logged and traced is decided in each program.
+//!
+//! The modules, lowest layer first: `endpoint` and `log`, `export`, `span`, `arguments`.
 
 mod arguments;
 mod endpoint;
@@ -7,9 +9,9 @@ mod export;
 pub mod log;
 mod span;
 
-pub use arguments::{Arguments, Unusable};
+pub use arguments::{Arguments, InvalidVariable, TelemetryError};
 pub use endpoint::{Endpoint, InvalidEndpoint};
-pub use export::{CannotExport, Traces, export};
+pub use export::{ExportError, TracesGuard, install_exporter};
 pub use log::LogFormat;
 pub use opentelemetry::KeyValue;
-pub use span::{Kind, Span, now, on, start};
+pub use span::{Span, SpanKind, is_enabled, now_if_enabled, start_span};

@@ -1,41 +1,38 @@
-//! The log on standard error: as text for people, or as JSON lines. What is logged is each program's own.
+//! The set-up of the log on standard error, as text or as JSON lines.
 
 use std::io::IsTerminal;
 
 use clap::ValueEnum;
-use serde::Deserialize;
 use tracing::Subscriber;
 use tracing_subscriber::registry::LookupSpan;
 use tracing_subscriber::{EnvFilter, Layer};
 
-/// How log lines look.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum, Deserialize)]
-#[serde(rename_all = "lowercase")]
+/// The format of log lines.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, ValueEnum)]
 pub enum LogFormat {
-    /// For people.
     #[default]
     Text,
-    /// One JSON object a line.
+    /// One JSON object per line
     Json,
 }
 
-/// Which lines are written: what `SCUTTLE_LOG` says, else the program's `usual` ones.
-pub fn filter(usual: &str) -> EnvFilter {
-    EnvFilter::try_from_env("SCUTTLE_LOG").unwrap_or_else(|_| EnvFilter::new(usual))
+/// Returns the filter of log lines from `SCUTTLE_LOG`, or else from `default`.
+pub fn build_filter(default: &str) -> EnvFilter {
+    EnvFilter::try_from_env("SCUTTLE_LOG").unwrap_or_else(|_| EnvFilter::new(default))
 }
 
-/// What writes them.
-pub fn to_stderr<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
+/// Returns the layer that writes log lines to standard error.
+pub fn build_stderr_layer<S>(format: LogFormat) -> Box<dyn Layer<S> + Send + Sync>
 where
     S: Subscriber + for<'span> LookupSpan<'span>,
 {
-    let coloured = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
+    let is_colored = std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none();
     let log = tracing_subscriber::fmt::layer()
-        .with_ansi(coloured)
+        .with_ansi(is_colored)
         .with_writer(std::io::stderr);
     match format {
         LogFormat::Text => log.with_target(false).boxed(),
-        // An operation's id is a field of the line, not of an object in it, as in the audit log.
+        // Fields such as the operation id are at the top level of the object, as in the audit log.
         LogFormat::Json => log.json().flatten_event(true).boxed(),
     }
 }

@@ -76,7 +76,7 @@ struct Args {
     cluster: bool,
     /// Over how many journals, each with a leader of its own, the cluster's hosts are divided.
     #[arg(long, default_value = "1", value_parser = partitions, value_name = "NUMBER", requires = "cluster")]
-    shards_of_control: PartitionCount,
+    partitions: PartitionCount,
     /// In a mount namespace of its own.
     #[arg(long, hide = true)]
     own_mounts: bool,
@@ -170,7 +170,7 @@ fn on_disk() -> Result<PathBuf> {
 /// The whole run; how much was lost.
 async fn run(args: &Args, dir: &Path) -> Result<usize> {
     let seed = args.seed.unwrap_or_else(rand::random);
-    let partitions = args.shards_of_control;
+    let partitions = args.partitions;
     let size = if args.cluster {
         Size {
             partitions,
@@ -243,7 +243,7 @@ async fn faults_and_load(
     for number in 0..OPERATORS {
         operators.spawn(Operator::new(trouble, book, seed, number).await?.work(end));
     }
-    let cluster = args.cluster.then_some(args.shards_of_control);
+    let cluster = args.cluster.then_some(args.partitions);
     let plan = faults::plan(seed, args.minutes, cluster);
     trouble.make(plan).await?;
     while let Some(ended) = operators.join_next().await {

@@ -374,7 +374,7 @@ impl Stage {
         if self.size.controllers > 1 {
             command.args(["--store", "jetstream", "--http", "127.0.0.1:0"]);
             command.args(["--replicas", &self.size.servers.to_string()]);
-            command.args(["--shards-of-control", &self.size.partitions.to_string()]);
+            command.args(["--partitions", &self.size.partitions.to_string()]);
         }
         Process::spawn("the controller", command, &dir.with_extension("log")).map(quiet)
     }

@@ -7,7 +7,7 @@ use std::collections::HashMap;
 use scuttle_schemas::agents::{ReportedOutcome, ResultOutcome};
 use scuttle_schemas::subjects::AgentChannel;
 use scuttle_schemas::{HostId, OperationId, Text};
-use scuttle_telemetry::{KeyValue, Kind, Span, start};
+use scuttle_telemetry::{KeyValue, Span, SpanKind, start_span};
 
 use crate::machine::{AgentEvent, Input};
 use crate::runtime::{Progress, Teardown, TeardownReport};
@@ -35,7 +35,7 @@ impl Spans {
             operation_id,
             decky_id,
         } = teardown;
-        let span = start(Kind::Consumer, "execute teardown", parent, || {
+        let span = start_span(SpanKind::Consumer, "execute teardown", parent, || {
             [
                 KeyValue::new("messaging.system", "nats"),
                 KeyValue::new("messaging.operation.type", "process"),
@@ -50,7 +50,7 @@ impl Spans {
         });
         self.running = span.map(|mut span| {
             if let Some(decky) = decky_id {
-                span.set(DECKY, decky.to_string());
+                span.set_attribute(DECKY, decky.to_string());
             }
             (*operation_id, span)
         });
@@ -93,7 +93,7 @@ impl Spans {
         if let Some(span) = self.running_span(progress.operation_id) {
             let decky = progress.decky_id.as_ref();
             let decky = decky.map(|decky| KeyValue::new(DECKY, decky.to_string()));
-            span.event(progress.step.as_str(), decky.into_iter().collect());
+            span.add_event(progress.step.as_str(), decky.into_iter().collect());
         }
     }
 
@@ -108,7 +108,7 @@ impl Spans {
                 ReportedOutcome::Failed => "failed",
             };
             let decky = KeyValue::new(DECKY, shard.decky_id.to_string());
-            span.event(name, vec![decky]);
+            span.add_event(name, vec![decky]);
         }
     }
 
@@ -118,13 +118,13 @@ impl Spans {
             return;
         };
         match outcome {
-            ResultOutcome::Succeeded => span.set("scuttle.outcome", "succeeded"),
+            ResultOutcome::Succeeded => span.set_attribute("scuttle.outcome", "succeeded"),
             ResultOutcome::Failed => {
-                span.set("scuttle.outcome", "failed");
-                span.failed("teardown_failed", error.map_or("", Text::as_str));
+                span.set_attribute("scuttle.outcome", "failed");
+                span.set_error("teardown_failed", error.map_or("", Text::as_str));
             }
         }
-        if let Some(context) = span.context() {
+        if let Some(context) = span.traceparent() {
             self.results.insert(id, context);
         }
     }

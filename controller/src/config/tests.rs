@@ -1,4 +1,4 @@
-//! Which layer wins, and what is refused in which words.
+//! Tests of the precedence of the sources, and of the errors for invalid configurations.
 
 use std::ffi::OsString;
 use std::fs;
@@ -7,10 +7,11 @@ use std::path::PathBuf;
 
 use scuttle_nats::{ConnectConfig, Credentials, Tls};
 
-use super::{Command, Config, ConfigError, Journal, LogFormat};
+use super::{Command, Config, ConfigError, Journal, LogFormat, StoreKind};
 use crate::http::NatsUrl;
+use crate::ops::migrate::Migration;
 
-fn access(url: &str, credentials: Credentials) -> ConnectConfig {
+fn connect_config(url: &str, credentials: Credentials) -> ConnectConfig {
     ConnectConfig {
         url: url.to_owned(),
         credentials,
@@ -18,19 +19,19 @@ fn access(url: &str, credentials: Credentials) -> ConnectConfig {
     }
 }
 
-/// Loads from flags, variables and a file's text, if there is one.
-fn load(
+/// Loads the configuration from flags, variables, and the text of a file, if there is one.
+fn load_config(
     flags: &[&str],
     variables: &[(&str, &str)],
     file: Option<&str>,
 ) -> Result<Config, ConfigError> {
-    match asked(flags, variables, file)? {
+    match load_command(flags, variables, file)? {
         Command::Serve(config) => Ok(*config),
         other => panic!("{other:?}"),
     }
 }
 
-fn asked(
+fn load_command(
     flags: &[&str],
     variables: &[(&str, &str)],
     file: Option<&str>,
@@ -43,26 +44,29 @@ fn asked(
         fs::write(&path, text).expect("a file");
         args.extend(["--config".into(), path.into_os_string()]);
     }
-    Command::from_layers(args.into_iter(), |name| {
+    Command::load_from(args.into_iter(), |name| {
         let found = variables.iter().find(|variable| variable.0 == name);
         found.map(|variable| variable.1.into())
     })
 }
 
-fn check_refused(flags: &[&str], variables: &[(&str, &str)], file: Option<&str>, words: &[&str]) {
-    let error = asked(flags, variables, file).expect_err("it is refused");
+fn check_rejected(flags: &[&str], variables: &[(&str, &str)], file: Option<&str>, words: &[&str]) {
+    let error = load_command(flags, variables, file).expect_err("rejected");
     for word in words {
-        assert!(error.to_string().contains(word), "{word:?} is in: {error}");
+        assert!(
+            error.to_string().contains(word),
+            "{word:?} is missing in: {error}"
+        );
     }
     let shown = format!("{error} {error:?}");
     assert!(!shown.contains("hunter2"), "{shown}");
 }
 
 #[test]
-fn defaults_fill_what_nobody_sets() {
-    let config = load(&["--data-dir", "/d"], &[], None).expect("a configuration");
+fn options_that_are_not_set_have_defaults() {
+    let config = load_config(&["--data-dir", "/d"], &[], None).expect("a configuration");
     let expected = Config {
-        access: access("nats://127.0.0.1:4222", Credentials::Anonymous),
+        nats: connect_config("nats://127.0.0.1:4222", Credentials::Anonymous),
         data_dir: PathBuf::from("/d"),
         journal: Journal::Own,
         log_format: LogFormat::Text,
@@ -72,12 +76,12 @@ fn defaults_fill_what_nobody_sets() {
         otlp_endpoint: None,
     };
     assert_eq!(config, expected);
-    check_refused(&[], &[], None, &["--data-dir", "SCUTTLE_DATA_DIR"]);
-    check_refused(&[], &[("SCUTTLE_DATA_DIR", "")], None, &["--data-dir"]);
+    check_rejected(&[], &[], None, &["--data-dir", "SCUTTLE_DATA_DIR"]);
+    check_rejected(&[], &[("SCUTTLE_DATA_DIR", "")], None, &["--data-dir"]);
 }
 
 #[test]
-fn flags_win_then_the_environment_then_the_file() {
+fn flags_take_precedence_over_the_environment_and_the_environment_over_the_file() {
     let all = [
         (
             "--nats-url",
@@ -145,14 +149,14 @@ fn flags_win_then_the_environment_then_the_file() {
             }
             file.extend([key, " = \"", in_file, "\"\n"]);
         }
-        let config = load(&flags, &variables, Some(&file)).expect("a configuration");
+        let config = load_config(&flags, &variables, Some(&file)).expect("a configuration");
         let layer = match mask {
             0 => 3,
             2 => 2,
             _ => 1,
         };
         let expected = Config {
-            access: access(
+            nats: connect_config(
                 &format!("u{layer}"),
                 Credentials::Password {
                     user: format!("n{layer}"),
@@ -176,8 +180,8 @@ fn flags_win_then_the_environment_then_the_file() {
 }
 
 #[test]
-fn each_setting_comes_from_its_own_layer() {
-    let config = load(
+fn each_option_comes_from_the_first_source_that_sets_it() {
+    let config = load_config(
         &["--nats-user", "alice"],
         &[
             ("SCUTTLE_NATS_PASSWORD", "hunter2"),
@@ -186,8 +190,8 @@ fn each_setting_comes_from_its_own_layer() {
         Some("data_dir = \"/d\"\nnats_url = \"tls://n\"\n"),
     )
     .expect("a configuration");
-    assert_eq!(config.access.url, "tls://n");
-    let Credentials::Password { user, password } = &config.access.credentials else {
+    assert_eq!(config.nats.url, "tls://n");
+    let Credentials::Password { user, password } = &config.nats.credentials else {
         panic!("{config:?}");
     };
     assert_eq!((user.as_str(), password.expose()), ("alice", "hunter2"));
@@ -195,11 +199,11 @@ fn each_setting_comes_from_its_own_layer() {
 }
 
 #[test]
-fn the_standard_variable_names_a_collector_where_ours_does_not() {
+fn the_standard_variable_names_the_collector_if_our_own_does_not() {
     let standard = ("OTEL_EXPORTER_OTLP_ENDPOINT", "http://standard:4318");
     let ours = ("SCUTTLE_OTLP_ENDPOINT", "http://ours:4318");
     for (variables, host) in [(&[standard][..], "standard"), (&[standard, ours], "ours")] {
-        let config = load(&["--data-dir", "/d"], variables, None).expect("a configuration");
+        let config = load_config(&["--data-dir", "/d"], variables, None).expect("a configuration");
         let endpoint = config.otlp_endpoint.map(|endpoint| endpoint.to_string());
         assert_eq!(endpoint, Some(format!("http://{host}:4318/v1/traces")));
     }
@@ -210,39 +214,39 @@ fn the_file_may_be_named_in_the_environment() {
     let file = tempfile::NamedTempFile::new().expect("a file");
     fs::write(file.path(), "data_dir = \"/d\"\nnats_creds = \"/c\"").expect("a file");
     let name = file.path().to_str().expect("a name");
-    let config = load(&[], &[("SCUTTLE_CONFIG", name)], None).expect("a configuration");
-    assert_eq!(config.access.credentials, Credentials::File("/c".into()));
+    let config = load_config(&[], &[("SCUTTLE_CONFIG", name)], None).expect("a configuration");
+    assert_eq!(config.nats.credentials, Credentials::File("/c".into()));
 }
 
 #[test]
-fn a_login_is_whole_and_one() {
+fn incomplete_and_conflicting_credentials_are_rejected() {
     let user = ("SCUTTLE_NATS_USER", "alice");
     let password = ("SCUTTLE_NATS_PASSWORD", "hunter2");
     let creds = ("SCUTTLE_NATS_CREDS", "/c");
     let needs = |given, missing| [given, missing];
-    check_refused(
+    check_rejected(
         &[],
         &[user],
         None,
         &needs("nats_user is given", "without nats_password"),
     );
-    check_refused(
+    check_rejected(
         &[],
         &[password],
         None,
         &needs("nats_password is given", "without nats_user"),
     );
-    check_refused(
+    check_rejected(
         &[],
         &[user, password, creds],
         None,
         &["nats_creds and nats_user"],
     );
-    check_refused(&[], &[user, creds], None, &["nats_creds and nats_user"]);
+    check_rejected(&[], &[user, creds], None, &["nats_creds and nats_user"]);
 }
 
 #[test]
-fn a_wrong_file_is_named_with_its_line() {
+fn an_error_in_the_file_names_the_file_and_the_line() {
     for (text, words) in [
         (
             "data_dir = \"/d\"\nnats_urls = \"x\"",
@@ -250,7 +254,7 @@ fn a_wrong_file_is_named_with_its_line() {
         ),
         (
             "data_dir = \"/d\"\n\nlog_format = \"xml\"",
-            ["line 3", "unknown variant"],
+            ["line 3", "one of text, json"],
         ),
         (
             "nats_user = \"a\"\nnats_password = \"hunter2",
@@ -260,9 +264,9 @@ fn a_wrong_file_is_named_with_its_line() {
         ("web_nats_url = \"nats://h\"", ["line 1", "ws://HOST:PORT"]),
         ("otlp_endpoint = \"h:4318\"", ["line 1", "http://HOST:PORT"]),
     ] {
-        check_refused(&[], &[], Some(text), &words);
+        check_rejected(&[], &[], Some(text), &words);
     }
-    check_refused(
+    check_rejected(
         &["--config", "/nowhere/scuttle.toml"],
         &[],
         None,
@@ -271,33 +275,33 @@ fn a_wrong_file_is_named_with_its_line() {
 }
 
 #[test]
-fn wrong_arguments_and_variables_are_named() {
-    check_refused(&["--data-dri", "/d"], &[], None, &["--data-dri"]);
-    check_refused(&["--log-format", "xml"], &[], None, &["xml", "text, json"]);
-    check_refused(
+fn an_error_names_the_flag_or_the_variable() {
+    check_rejected(&["--data-dri", "/d"], &[], None, &["--data-dri"]);
+    check_rejected(&["--log-format", "xml"], &[], None, &["xml", "text, json"]);
+    check_rejected(
         &[],
         &[("SCUTTLE_LOG_FORMAT", "xml")],
         None,
         &["SCUTTLE_LOG_FORMAT"],
     );
-    check_refused(&["--http", "8420"], &[], None, &["--http", "IP:PORT"]);
-    check_refused(&[], &[("SCUTTLE_HTTP", "8420")], None, &["SCUTTLE_HTTP"]);
+    check_rejected(&["--http", "8420"], &[], None, &["--http", "IP:PORT"]);
+    check_rejected(&[], &[("SCUTTLE_HTTP", "8420")], None, &["SCUTTLE_HTTP"]);
     let variable = ("SCUTTLE_WEB_NATS_URL", "nats://h:4222");
-    check_refused(&[], &[variable], None, &[variable.0, "wss://HOST:PORT"]);
+    check_rejected(&[], &[variable], None, &[variable.0, "wss://HOST:PORT"]);
     for variable in ["SCUTTLE_OTLP_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT"] {
         let words = [variable, "http://HOST:PORT"];
-        check_refused(&[], &[(variable, "collector:4318")], None, &words);
+        check_rejected(&[], &[(variable, "collector:4318")], None, &words);
     }
-    check_refused(
+    check_rejected(
         &["--help"],
         &[("SCUTTLE_NATS_PASSWORD", "hunter2")],
         None,
-        &["--nats-creds"],
+        &["--nats-creds", "[env: SCUTTLE_NATS_PASSWORD]"],
     );
 }
 
 #[test]
-fn the_commands_need_a_data_directory_and_no_login() {
+fn the_subcommands_need_a_data_directory_but_no_credentials() {
     let backup = |data_dir: &str, force| Command::Backup {
         data_dir: data_dir.into(),
         file: "f".into(),
@@ -327,12 +331,68 @@ fn the_commands_need_a_data_directory_and_no_login() {
             },
         ),
     ] {
-        let asked = asked(flags, variables, file).expect("a command");
-        assert_eq!(asked, expected);
+        let command = load_command(flags, variables, file).expect("a command");
+        assert_eq!(command, expected);
     }
-    check_refused(&["backup", "f"], &[], None, &["--data-dir"]);
-    check_refused(&["restore"], &[variable], None, &["<FILE>"]);
-    check_refused(&["bakcup", "f"], &[], None, &["bakcup", "backup"]);
+    check_rejected(&["backup", "f"], &[], None, &["--data-dir"]);
+    check_rejected(&["restore"], &[variable], None, &["<FILE>"]);
+    check_rejected(&["bakcup", "f"], &[], None, &["bakcup", "backup"]);
     let both = &["--data-dir", "d", "backup", "f"];
-    check_refused(both, &[], None, &["--data-dir"]);
+    check_rejected(both, &[], None, &["--data-dir"]);
+}
+
+#[test]
+fn replicas_and_partitions_require_a_shared_journal() {
+    let store = ("SCUTTLE_STORE", "jetstream");
+    let directory = ["--data-dir", "/d"];
+    let (replicas, partitions) = (("SCUTTLE_REPLICAS", "2"), ("SCUTTLE_PARTITIONS", "4"));
+    let journal = |variables: &[(&str, &str)], file| {
+        let config = load_config(&directory, variables, file).expect("a configuration");
+        let Journal::Shared {
+            replicas,
+            partitions,
+        } = config.journal
+        else {
+            panic!("{config:?}");
+        };
+        (replicas, partitions.count())
+    };
+    assert_eq!(journal(&[store], None), (3, 1));
+    assert_eq!(journal(&[store, replicas, partitions], None), (2, 4));
+    let file = "store = \"jetstream\"\nreplicas = 5\npartitions = 8\n";
+    assert_eq!(journal(&[], Some(file)), (5, 8));
+    for (variable, word) in [
+        (replicas, "replicas is given"),
+        (partitions, "partitions is given"),
+    ] {
+        check_rejected(&directory, &[variable], None, &[word, "store jetstream"]);
+    }
+    for (variable, words) in [
+        (("SCUTTLE_REPLICAS", "6"), ["SCUTTLE_REPLICAS", "1..=5"]),
+        (("SCUTTLE_PARTITIONS", "9"), ["SCUTTLE_PARTITIONS", "1..=8"]),
+        (
+            ("SCUTTLE_STORE", "files"),
+            ["SCUTTLE_STORE", "redb, jetstream"],
+        ),
+    ] {
+        check_rejected(&directory, &[variable, store], None, &words);
+    }
+    let words = ["line 1", "partitions: 0 is not in 1..=8"];
+    check_rejected(&directory, &[store], Some("partitions = 0"), &words);
+}
+
+#[test]
+fn a_migration_takes_the_options_of_the_controller() {
+    let file =
+        Some("data_dir = \"d\"\nnats_url = \"nats://n\"\npartitions = 2\nhttp = \"127.0.0.1:1\"\n");
+    let command = load_command(&["migrate", "--to", "redb"], &[], file).expect("a command");
+    let expected = Command::Migrate(Migration {
+        nats: connect_config("nats://n", Credentials::Anonymous),
+        data_dir: "d".into(),
+        replicas: 3,
+        partitions: scuttle_schemas::PartitionCount::new(2).expect("valid"),
+        to: StoreKind::Redb,
+    });
+    assert_eq!(command, expected);
+    check_rejected(&["migrate"], &[], file, &["--to"]);
 }

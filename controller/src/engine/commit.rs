@@ -118,7 +118,7 @@ pub fn commit<C>(
             batches: pending,
         });
     }
-    let durable_at = scuttle_telemetry::now();
+    let durable_at = scuttle_telemetry::now_if_enabled();
     let release = |batch| CommittedBatch::release(batch, durable_at);
     Ok(pending.into_iter().map(release).collect())
 }

@@ -106,6 +106,6 @@ pub fn decide<C>(
         changes,
         replies,
         effects,
-        decided_at: scuttle_telemetry::now(),
+        decided_at: scuttle_telemetry::now_if_enabled(),
     }
 }

@@ -5,7 +5,7 @@
 use scuttle_core::{Effect, Input, Reply, Trace};
 use scuttle_schemas::agents::{AgentCommand, ResultOutcome};
 use scuttle_schemas::subjects::AgentChannel;
-use scuttle_telemetry::{KeyValue, Kind, Span, on, start};
+use scuttle_telemetry::{KeyValue, Span, SpanKind, is_enabled, start_span};
 
 use crate::engine::CommitTiming;
 use crate::observability::audit::{AuditSubject, Outcome, word};
@@ -23,29 +23,29 @@ pub(crate) fn start_request(
     is_audited: bool,
     input: Option<&mut Input>,
 ) -> Option<Box<Span>> {
-    if !on() {
+    if !is_enabled() {
         return None;
     }
     let parent = parse_trace(head.message);
     let (kind, name) = if let Some(Input::Result { .. }) = input {
         parent.as_ref()?;
-        (Kind::Consumer, "result recorded")
+        (SpanKind::Consumer, "result recorded")
     } else {
         if !is_audited {
             return None;
         }
-        (Kind::Server, head.endpoint.name())
+        (SpanKind::Server, head.endpoint.name())
     };
     let subject = head.message.subject.to_string();
-    let mut span = start(kind, name, parent.as_deref(), || {
+    let mut span = start_span(kind, name, parent.as_deref(), || {
         messaging("process", subject)
     })?;
     let trace = match input {
         Some(Input::Teardown { trace, .. }) => Some(trace),
         Some(Input::Result { trace, result, .. }) => {
-            span.set(OPERATION, result.operation_id.to_string());
-            span.set(HOST, result.host_uuid.to_string());
-            span.set(
+            span.set_attribute(OPERATION, result.operation_id.to_string());
+            span.set_attribute(HOST, result.host_uuid.to_string());
+            span.set_attribute(
                 OUTCOME,
                 match result.outcome {
                     ResultOutcome::Succeeded => "succeeded",
@@ -56,7 +56,7 @@ pub(crate) fn start_request(
         }
         _ => None,
     };
-    if let Some((trace, context)) = trace.zip(span.context()) {
+    if let Some((trace, context)) = trace.zip(span.traceparent()) {
         *trace = Some(Trace::from(context));
     }
     Some(Box::new(span))
@@ -77,23 +77,23 @@ pub(crate) fn finish_request(
             (DECKY, outcome.decky.map(ToString::to_string)),
         ] {
             if let Some(id) = id {
-                span.set(name, id);
+                span.set_attribute(name, id);
             }
         }
-        span.set(OUTCOME, outcome.word());
-        span.set("scuttle.repeated", outcome.repeated);
+        span.set_attribute(OUTCOME, outcome.word());
+        span.set_attribute("scuttle.repeated", outcome.repeated);
     }
     if let Reply::Rejected(refusal) = reply {
-        span.failed(word(refusal.code).unwrap_or_default(), &*refusal.message);
+        span.set_error(word(refusal.code).unwrap_or_default(), &*refusal.message);
     } else if let Some(timing) = timing {
-        span.part("commit", timing.decided_at, timing.durable_at);
+        span.record_child("commit", timing.decided_at, timing.durable_at);
     }
 }
 
 /// Begins the span of sending a command that is traced, each time that it is sent, and gives it to the agent as the
 /// parent of what it will do.
 pub(crate) fn start_command(effect: &mut Effect) -> Option<Span> {
-    if !on() {
+    if !is_enabled() {
         return None;
     }
     let Effect::Command {
@@ -104,25 +104,25 @@ pub(crate) fn start_command(effect: &mut Effect) -> Option<Span> {
     else {
         return None;
     };
-    let mut span = start(Kind::Producer, "publish command", Some(trace), || {
+    let mut span = start_span(SpanKind::Producer, "publish command", Some(trace), || {
         messaging("send", AgentChannel::Commands.subject(host))
     })?;
-    span.set(HOST, host.to_string());
+    span.set_attribute(HOST, host.to_string());
     match command {
         AgentCommand::Teardown(teardown) => {
-            span.set("scuttle.command", "teardown");
-            span.set(OPERATION, teardown.operation_id.to_string());
-            span.set("scuttle.attempt", i64::from(teardown.attempt));
+            span.set_attribute("scuttle.command", "teardown");
+            span.set_attribute(OPERATION, teardown.operation_id.to_string());
+            span.set_attribute("scuttle.attempt", i64::from(teardown.attempt));
             if let Some(decky) = &teardown.decky_id {
-                span.set(DECKY, decky.to_string());
+                span.set_attribute(DECKY, decky.to_string());
             }
         }
         AgentCommand::Cancel(cancel) => {
-            span.set("scuttle.command", "cancel");
-            span.set(OPERATION, cancel.operation_id.to_string());
+            span.set_attribute("scuttle.command", "cancel");
+            span.set_attribute(OPERATION, cancel.operation_id.to_string());
         }
     }
-    if let Some(context) = span.context() {
+    if let Some(context) = span.traceparent() {
         *trace = Trace::from(context);
     }
     Some(span)

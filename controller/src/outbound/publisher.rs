@@ -98,7 +98,7 @@ impl Publisher {
             Some(headers) => client.publish_with_headers(subject, headers, payload).await,
         };
         if let (Some(span), Err(error)) = (&mut span, &sent) {
-            span.failed("unsent", error.to_string());
+            span.set_error("unsent", error.to_string());
         }
         sent
     }

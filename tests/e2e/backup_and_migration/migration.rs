@@ -17,7 +17,7 @@ use scuttle_tests::{Client, Controller, Role, Swarm, TestResult, until};
 use serde_json::json;
 use uuid::Uuid;
 
-const DIVIDE: [&str; 5] = ["migrate", "--to", "jetstream", "--shards-of-control", "4"];
+const DIVIDE: [&str; 5] = ["migrate", "--to", "jetstream", "--partitions", "4"];
 
 const SHARED: [(&str, &str); 2] = [("SCUTTLE_STORE", "jetstream"), ("SCUTTLE_REPLICAS", "1")];
 
@@ -243,14 +243,11 @@ async fn a_record_is_divided_and_put_together_again() -> TestResult {
     check(
         run(&swarm, &DIVIDE, &data).await?,
         0,
-        &[
-            "rows and compared each",
-            "--store jetstream --shards-of-control 4",
-        ],
+        &["rows and compared each", "--store jetstream --partitions 4"],
     );
 
     let mut divided = environment(&swarm, true);
-    divided.push(("SCUTTLE_SHARDS_OF_CONTROL", "4".to_owned()));
+    divided.push(("SCUTTLE_PARTITIONS", "4".to_owned()));
     swarm.controller = Controller::start_at(&swarm.nats.url(), divided, &data)?;
     swarm.operator.answered().await?;
     assert_eq!(
@@ -278,7 +275,7 @@ async fn a_record_is_divided_and_put_together_again() -> TestResult {
     );
     stop(&mut swarm.controller).await?;
 
-    let back = ["migrate", "--to", "redb", "--shards-of-control", "4"];
+    let back = ["migrate", "--to", "redb", "--partitions", "4"];
     check(
         run(&swarm, &back, &data).await?,
         0,

@@ -129,7 +129,7 @@ async fn another_number_of_partitions_is_refused() -> TestResult {
         let process = other.process();
         let code = process.exit().await?.code();
         assert_eq!(code, Some(1), "{}", process.log());
-        let words = format!("--shards-of-control is {number}");
+        let words = format!("--partitions is {number}");
         assert!(process.log().contains(&words), "{}", process.log());
     }
     assert_eq!(stage.operator.shards().await?.len(), 0);

@@ -60,7 +60,7 @@ impl Stage {
         for (name, value) in [
             ("SCUTTLE_STORE", "jetstream"),
             ("SCUTTLE_REPLICAS", "1"),
-            ("SCUTTLE_SHARDS_OF_CONTROL", &partitions.to_string()),
+            ("SCUTTLE_PARTITIONS", &partitions.to_string()),
             ("SCUTTLE_HTTP", "127.0.0.1:0"),
         ] {
             environment.push((name, value.to_owned()));

@@ -26,7 +26,7 @@ pub(crate) fn test_cluster(workspace: &Workspace) -> Result<Outcome, Failure> {
         "--cluster",
         "--minutes",
         MINUTES_ON_CLUSTER,
-        "--shards-of-control",
+        "--partitions",
         PARTITIONS,
     ];
     test(workspace, &arguments)

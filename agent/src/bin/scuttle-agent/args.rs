@@ -6,13 +6,18 @@ use std::time::Duration;
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
 use scuttle_agent::runtime::docker::{DockerSettings, Preset, ProjectFilter};
-use scuttle_nats::Arguments;
 use scuttle_schemas::HostId;
+use scuttle_settings::ConfigFile;
 
 /// Runs on a worker host, reports its deckies, and tears them down when the controller commands it.
+///
+/// Each option can also be set by its environment variable or in the configuration file. Flags take precedence over the
+/// environment, and the environment over the file.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "scuttle-agent", version)]
 pub(crate) struct Args {
+    #[command(flatten)]
+    file: ConfigFile,
     /// The id with which the host was enrolled
     #[arg(long, env = "SCUTTLE_HOST_UUID", value_name = "UUID")]
     pub(crate) host_uuid: HostId,
@@ -54,7 +59,7 @@ pub(crate) struct Args {
     #[command(flatten)]
     pub(crate) telemetry: scuttle_telemetry::Arguments,
     #[command(flatten)]
-    pub(crate) nats: Arguments,
+    pub(crate) nats: scuttle_nats::Arguments,
 }
 
 #[derive(Debug, Clone, Copy, ValueEnum)]

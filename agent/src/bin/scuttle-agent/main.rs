@@ -8,7 +8,6 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use clap::Parser;
 use scuttle_agent::runtime::docker::{DockerRuntime, DockerSettings};
 use scuttle_agent::{AgentParts, Connection, Counters, DiskLedger, Settings};
 use scuttle_schemas::{Text, subjects};
@@ -19,12 +18,15 @@ use tracing::{error, info};
 use args::Args;
 
 fn main() -> ExitCode {
-    let args = Args::parse();
+    let args: Args = scuttle_settings::parse_or_exit();
     let docker = match args.docker_settings() {
         Ok(docker) => docker,
         Err(usage) => usage.exit(),
     };
-    let traces = match args.telemetry.begin("scuttle-agent", "info,async_nats=off") {
+    let traces = match args
+        .telemetry
+        .install("scuttle-agent", "info,async_nats=off")
+    {
         Ok(traces) => traces,
         Err(error) => {
             error!("{error}");

@@ -44,7 +44,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// The settings of a migration.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Migration {
-    pub access: ConnectConfig,
+    pub nats: ConnectConfig,
     pub data_dir: PathBuf,
     /// The number of servers that keep the journal, if it moves to the servers.
     pub replicas: usize,
@@ -74,7 +74,7 @@ impl fmt::Display for Migrated {
         let store = store.display();
         let several = *partitions != PartitionCount::ONE;
         let option = if several {
-            format!(" --shards-of-control {partitions}")
+            format!(" --partitions {partitions}")
         } else {
             String::new()
         };
@@ -106,7 +106,7 @@ impl Migration {
     /// server or disk fails.
     pub fn run(&self) -> Result<Migrated, MigrateError> {
         let runtime = Handle::current();
-        let connected = runtime.block_on(connection::connect_once(&self.access));
+        let connected = runtime.block_on(connection::connect_once(&self.nats));
         let client = connected.map_err(MigrateError::Connect)?;
         let rows = match self.to {
             StoreKind::JetStream => self.to_jetstream(&runtime, client),

@@ -57,7 +57,7 @@ pub enum JournalError {
     },
     /// The stream belongs to a swarm with another number of partitions.
     #[error(
-        "the stream {stream} belongs to a swarm with {found} partitions, but --shards-of-control is {expected}: start every controller with {found}, or migrate the record (docs/operations.md)"
+        "the stream {stream} belongs to a swarm with {found} partitions, but --partitions is {expected}: start every controller with {found}, or migrate the record (docs/operations.md)"
     )]
     PartitionCountMismatch {
         stream: String,
