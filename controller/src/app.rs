@@ -1,4 +1,5 @@
-//! The life cycle of the process: starts the parts that serve, connects them, and stops them in order.
+//! The life cycle of the process: starts the parts that serve, connects them, and stops them in
+//! order.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -184,8 +185,8 @@ impl App {
         }
     }
 
-    /// Runs as the only controller: from reading the store's file to its last checkpoint, until the shutdown
-    /// or until the NATS client ends.
+    /// Runs as the only controller: from reading the store's file to its last checkpoint, until the
+    /// shutdown or until the NATS client ends.
     async fn run_alone(&self) -> anyhow::Result<()> {
         self.health.set_loading();
         // Loading may take seconds. Meanwhile /readyz reports that the record is being read.
@@ -230,8 +231,9 @@ impl App {
     }
 }
 
-/// Starts a runtime with one thread for all async work. Reading, writing and encoding are a third of the
-/// work, the engine's two threads do the rest, and with fewer threads more messages are handled per wake-up.
+/// Starts a runtime with one thread for all async work. Reading, writing and encoding are a third
+/// of the work, the engine's two threads do the rest, and with fewer threads more messages are
+/// handled per wake-up.
 pub fn start_runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

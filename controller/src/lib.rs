@@ -1,9 +1,9 @@
 //! The controller's shell around `scuttle-core`: reads messages, commits what the core decides, and
 //! publishes the effects.
 //!
-//! A request passes through the folders in one direction: [`request`] turns a message into an input,
-//! [`admission`] bounds what is in progress, [`engine`] steps the core and commits to the [`store`],
-//! and [`outbound`] sends the effects after the commit. No other code publishes.
+//! A request passes through the folders in one direction: [`request`] turns a message into an
+//! input, [`admission`] bounds what is in progress, [`engine`] steps the core and commits to the
+//! [`store`], and [`outbound`] sends the effects after the commit. No other code publishes.
 
 pub mod admission;
 pub mod app;

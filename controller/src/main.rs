@@ -1,5 +1,5 @@
-//! `scuttle-controller`: parses the arguments and runs the service or one of the subcommands. What the
-//! service consists of is in `app`.
+//! `scuttle-controller`: parses the arguments and runs the service or one of the subcommands. What
+//! the service consists of is in `app`.
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -16,9 +16,9 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// The state consists of millions of small allocations that one thread makes and others free, which the
-/// system's allocator is slow at. Huge pages are disabled in the build: clearing a fresh one took a
-/// millisecond on a virtual machine, and a third of the accepts with it.
+/// The state consists of millions of small allocations that one thread makes and others free, which
+/// the system's allocator is slow at. Huge pages are disabled in the build: clearing a fresh one
+/// took a millisecond on a virtual machine, and a third of the accepts with it.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

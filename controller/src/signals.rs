@@ -1,5 +1,5 @@
-//! The signals that stop the process: the first SIGTERM or SIGINT starts an orderly shutdown, a second one
-//! ends the process at once.
+//! The signals that stop the process: the first SIGTERM or SIGINT starts an orderly shutdown, a
+//! second one ends the process at once.
 
 use std::io;
 

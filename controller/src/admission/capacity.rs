@@ -1,9 +1,9 @@
-//! Bounds on the work in progress. An input holds a [`Permit`] from its arrival until its reply has been
-//! sent: while it waits, is decided, is made durable and is sent. What a requester without a permit gets
-//! is in `request`.
+//! Bounds on the work in progress. An input holds a [`Permit`] from its arrival until its reply has
+//! been sent: while it waits, is decided, is made durable and is sent. What a requester without a
+//! permit gets is in `request`.
 //!
-//! The counters are plain atomics instead of `tokio::sync::Semaphore`, since every request takes two
-//! permits: a semaphore more than doubled the time for that.
+//! The counters are plain atomics instead of `tokio::sync::Semaphore`, since every request takes
+//! two permits: a semaphore more than doubled the time for that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -37,13 +37,13 @@ pub struct Limits {
 impl Limits {
     /// The limits of a controller in production.
     ///
-    /// - Changes and reports: each about 0.2 s of the engine's work, so that a requester is rejected with
-    ///   `overloaded` before it gives up. They are counted separately, so that a flood from the agents
-    ///   does not lock out the operators, or the other way round.
-    /// - Reads have a separate limit, so that lists are served while changes are rejected. The limit is
-    ///   lower, because a reply may hold 1 MB of memory until it is sent.
-    /// - Bytes: requests are short. Reports are the inventories of a few hundred large hosts at once; a
-    ///   decoded payload takes several times its size in memory.
+    /// - Changes and reports: each about 0.2 s of the engine's work, so that a requester is
+    ///   rejected with `overloaded` before it gives up. They are counted separately, so that a
+    ///   flood from the agents does not lock out the operators, or the other way round.
+    /// - Reads have a separate limit, so that lists are served while changes are rejected. The
+    ///   limit is lower, because a reply may hold 1 MB of memory until it is sent.
+    /// - Bytes: requests are short. Reports are the inventories of a few hundred large hosts at
+    ///   once; a decoded payload takes several times its size in memory.
     /// - RelayedBroadcast broadcasts beyond the limit are dropped, and subscribers list again.
     pub const STANDARD: Self = Self {
         changes: 8192,
@@ -230,8 +230,8 @@ impl Capacity {
         }))
     }
 
-    /// Returns the most inputs that can hold a permit at once. A queue of this length never rejects an
-    /// input that has a permit.
+    /// Returns the most inputs that can hold a permit at once. A queue of this length never rejects
+    /// an input that has a permit.
     pub fn max_messages(&self) -> usize {
         let pools = &self.0;
         let counted = [&pools.changes, &pools.reports, &pools.reads, &pools.relays];

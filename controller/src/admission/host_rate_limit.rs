@@ -1,5 +1,5 @@
-//! The rate limit for the reports of one host, so that a faulty agent takes neither the time nor the
-//! capacity of the others. Limits for all hosts together are in `capacity`.
+//! The rate limit for the reports of one host, so that a faulty agent takes neither the time nor
+//! the capacity of the others. Limits for all hosts together are in `capacity`.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -27,7 +27,8 @@ impl HostRateLimit {
     ///
     /// - Reports: several times what an agent sends that does nothing but tear down. Decoding and
     ///   replying to this many takes a few milliseconds.
-    /// - Burst bytes: the longest possible inventory, which is half of the capacity for all reports.
+    /// - Burst bytes: the longest possible inventory, which is half of the capacity for all
+    ///   reports.
     /// - Bytes per second: what is decoded in a hundredth of a second.
     pub const STANDARD: Self = Self {
         reports: 1024,

@@ -1,5 +1,5 @@
-//! Committing: appends decided batches to the journal, then releases them to be sent. Deciding is in
-//! `decide`, sending is in `outbound`.
+//! Committing: appends decided batches to the journal, then releases them to be sent. Deciding is
+//! in `decide`, sending is in `outbound`.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
@@ -18,19 +18,19 @@ pub(crate) const IDLE_CHECKPOINT_THRESHOLD: usize = 4_096;
 /// How long nothing must have been decided before the engine counts as idle.
 const IDLE_DELAY: Duration = Duration::from_millis(50);
 
-/// How many changes one idle checkpoint moves to the rows: 10 to 20 ms of work, after which new batches
-/// are looked for.
+/// How many changes one idle checkpoint moves to the rows: 10 to 20 ms of work, after which new
+/// batches are looked for.
 pub(crate) const CHECKPOINT_CHANGES: usize = 1_000;
 
-/// A journal longer than this, in changes, is checkpointed even under load. A start reads a journal of
-/// this length in a second or two.
+/// A journal longer than this, in changes, is checkpointed even under load. A start reads a journal
+/// of this length in a second or two.
 pub const FORCED_CHECKPOINT_THRESHOLD: usize = 1_000_000;
 
-/// The replies and effects of a batch that may be sent. Only [`commit`] makes one, after the batch is
-/// durable; `into_rejected` makes one that holds nothing but `not_leader` rejections.
+/// The replies and effects of a batch that may be sent. Only [`commit`] makes one, after the batch
+/// is durable; `into_rejected` makes one that holds nothing but `not_leader` rejections.
 ///
-/// `outbound` accepts no other type: this is what keeps a reply from being sent before its change is
-/// durable.
+/// `outbound` accepts no other type: this is what keeps a reply from being sent before its change
+/// is durable.
 #[derive(Debug)]
 pub struct CommittedBatch<C> {
     /// Each reply, with the context of its request.

@@ -10,8 +10,8 @@ use scuttle_schemas::Timestamp;
 
 use crate::engine::stats::EngineStats;
 
-/// The most inputs in one batch. A larger batch spreads its per-batch cost over more inputs; a smaller
-/// one shortens the wait of its first input.
+/// The most inputs in one batch. A larger batch spreads its per-batch cost over more inputs; a
+/// smaller one shortens the wait of its first input.
 const MAX_BATCH: usize = 1024;
 
 /// The longest wait for an input. The clock is read at least this often, in case it was set back.
@@ -25,8 +25,8 @@ pub struct Job<C> {
     pub context: Option<C>,
 }
 
-/// The outcome of a batch whose changes are not durable yet. Nothing of it may be sent: only `commit`
-/// turns it into a [`CommittedBatch`](super::CommittedBatch).
+/// The outcome of a batch whose changes are not durable yet. Nothing of it may be sent: only
+/// `commit` turns it into a [`CommittedBatch`](super::CommittedBatch).
 #[derive(Debug)]
 pub struct PendingBatch<C> {
     pub(super) changes: Vec<Change>,
@@ -53,8 +53,8 @@ pub(super) struct Decider<C, N> {
 }
 
 impl<C, N: Fn() -> Timestamp> Decider<C, N> {
-    /// Decides whatever has arrived, until every sender of jobs is gone or the committing thread has
-    /// ended.
+    /// Decides whatever has arrived, until every sender of jobs is gone or the committing thread
+    /// has ended.
     pub(super) fn run(mut self) {
         let mut jobs = vec![Job {
             input: Input::Start,

@@ -1,5 +1,5 @@
-//! Numbers that the engine's two threads publish while they work, once a batch. Only `metrics` reads
-//! them, and a reader never blocks the engine.
+//! Numbers that the engine's two threads publish while they work, once a batch. Only `metrics`
+//! reads them, and a reader never blocks the engine.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,7 +8,8 @@ use std::time::Duration;
 use prometheus_client::metrics::histogram::Histogram;
 use scuttle_core::Stats;
 
-/// Histogram buckets for the time that a commit takes: from an fsync on a fast SSD to a disk that hangs.
+/// Histogram buckets for the time that a commit takes: from an fsync on a fast SSD to a disk that
+/// hangs.
 const SECONDS_BUCKETS: [f64; 16] = [
     0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
@@ -48,8 +49,8 @@ impl Default for EngineStats {
 }
 
 impl EngineStats {
-    /// Returns stats for another partition's engine. Commits and checkpoints of all partitions go into
-    /// the same histograms.
+    /// Returns stats for another partition's engine. Commits and checkpoints of all partitions go
+    /// into the same histograms.
     pub(crate) fn new_for_other_partition(&self) -> Self {
         Self {
             state_stats: Mutex::default(),
@@ -69,7 +70,8 @@ impl EngineStats {
             .unwrap_or_else(PoisonError::into_inner) = Some(state_stats);
     }
 
-    /// Forgets the state's stats. For a follower, which decides nothing: the leader reports the state_stats.
+    /// Forgets the state's stats. For a follower, which decides nothing: the leader reports the
+    /// state_stats.
     pub(crate) fn clear_state_stats(&self) {
         *self
             .state_stats

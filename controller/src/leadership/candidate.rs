@@ -1,5 +1,5 @@
-//! One controller of several: follows the leader of a partition, and leads when the lease is free. The lease
-//! only says which controller should try; what keeps two from leading is the journal
+//! One controller of several: follows the leader of a partition, and leads when the lease is free.
+//! The lease only says which controller should try; what keeps two from leading is the journal
 //! (`store::replicated`).
 
 use std::fmt::Display;
@@ -29,16 +29,16 @@ use crate::partition::name_registry::NameRegistry;
 use crate::store::snapshot_exchange::SnapshotExchange;
 use crate::store::{JournalError, JournalStream, ReplicatedStore, StoreError};
 
-/// How long a lease lasts without being renewed. A leader that dies is replaced after about this time. A
-/// leader whose NATS servers take longer to reply steps down.
+/// How long a lease lasts without being renewed. A leader that dies is replaced after about this
+/// time. A leader whose NATS servers take longer to reply steps down.
 pub const LEASE_TTL: Duration = Duration::from_secs(2);
 
-/// How often a candidate tries to acquire the lease. This adds at most an eighth of the lease's time to a
-/// takeover.
+/// How often a candidate tries to acquire the lease. This adds at most an eighth of the lease's
+/// time to a takeover.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long a controller that leads more partitions than another leaves a free lease to it: long enough for
-/// the other to have tried.
+/// How long a controller that leads more partitions than another leaves a free lease to it: long
+/// enough for the other to have tried.
 const DEFER_DELAY: Duration = Duration::from_millis(600);
 
 /// How long to wait when the NATS servers do not do what is requested.
@@ -99,8 +99,8 @@ impl Candidate<'_> {
     /// Follows and leads in turn, until the process shuts down or the NATS client ends.
     ///
     /// # Errors
-    /// If the rows cannot be read or written or belong to another journal, or the journal has invalid
-    /// content.
+    /// If the rows cannot be read or written or belong to another journal, or the journal has
+    /// invalid content.
     pub async fn run(self) -> anyhow::Result<()> {
         let Some(buckets) = self.open_buckets().await else {
             return Ok(());
@@ -327,7 +327,8 @@ impl Candidate<'_> {
     }
 }
 
-/// Rejects a journal that was lost, which a controller without rows would otherwise take for a new one.
+/// Rejects a journal that was lost, which a controller without rows would otherwise take for a new
+/// one.
 async fn check_not_lost(follower: &Follower, exchange: &SnapshotExchange) -> anyhow::Result<()> {
     let newest = exchange.newest_sequence().await?.unwrap_or(0);
     Ok(follower.store.require_message(newest)?)

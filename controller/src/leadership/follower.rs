@@ -1,6 +1,6 @@
-//! Following: keeps the state of a controller that does not lead as recent as the shared journal, so that a
-//! takeover loads nothing. The functions block, and are for a separate thread. Who leads is in `lease`; a
-//! takeover is in `candidate`.
+//! Following: keeps the state of a controller that does not lead as recent as the shared journal,
+//! so that a takeover loads nothing. The functions block, and are for a separate thread. Who leads
+//! is in `lease`; a takeover is in `candidate`.
 
 use std::convert::Infallible;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};

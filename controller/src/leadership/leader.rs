@@ -57,8 +57,8 @@ pub struct LeaderContext<'a> {
 }
 
 impl LeaderContext<'_> {
-    /// Serves requests until the term ends or the NATS client ends. Everything that was replied is durable
-    /// then.
+    /// Serves requests until the term ends or the NATS client ends. Everything that was replied is
+    /// durable then.
     ///
     /// # Errors
     /// If a commit failed for another reason than that another controller leads.
@@ -127,7 +127,8 @@ impl LeaderContext<'_> {
         let finishing = async {
             let _ = publishing.await;
             if let Ok(Subscribed { service, tasks }) = subscribed {
-                // No more requests are received. Those that have arrived are rejected with the reason.
+                // No more requests are received. Those that have arrived are rejected with the
+                // reason.
                 let _ = service.stop().await;
                 tasks.join_all().await;
             }
@@ -142,8 +143,8 @@ impl LeaderContext<'_> {
         Ok(())
     }
 
-    /// Subscribes to every subject. Each subscription has a task that holds a sender of jobs until the term
-    /// ends.
+    /// Subscribes to every subject. Each subscription has a task that holds a sender of jobs until
+    /// the term ends.
     async fn subscribe(
         &self,
         intake: Intake,
@@ -155,8 +156,8 @@ impl LeaderContext<'_> {
         let progress = client
             .subscribe(AgentChannel::Progress.wildcard_subject())
             .await?;
-        // `unconstrained`: a task takes all of its waiting messages before another task runs. Otherwise the
-        // messages that are read in the meantime would overflow its subscription.
+        // `unconstrained`: a task takes all of its waiting messages before another task runs.
+        // Otherwise the messages that are read in the meantime would overflow its subscription.
         tasks.spawn(unconstrained(published::serve_progress(
             progress,
             intake.clone(),

@@ -1,9 +1,11 @@
-//! Leases: a lease is a key in a bucket on the NATS servers that disappears unless its holder renews it.
+//! Leases: a lease is a key in a bucket on the NATS servers that disappears unless its holder
+//! renews it.
 //!
-//! A lease says who should write and reply, not who can: clocks that differ, or a process that was suspended
-//! at the wrong moment, can make two controllers hold one lease for a moment. What keeps both from writing
-//! the record is the sequence that each append expects (`store`). What keeps both from replying is that a
-//! holder counts its time from before its request, and sends nothing when that time has passed.
+//! A lease says who should write and reply, not who can: clocks that differ, or a process that was
+//! suspended at the wrong moment, can make two controllers hold one lease for a moment. What keeps
+//! both from writing the record is the sequence that each append expects (`store`). What keeps both
+//! from replying is that a holder counts its time from before its request, and sends nothing when
+//! that time has passed.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -21,8 +23,9 @@ use crate::nats::key_value;
 /// How often a lease is renewed in its time to live.
 const RENEWALS_PER_TTL: u32 = 4;
 
-/// How long the servers may take to reply. Servers that are electing a leader for the bucket never reply to a
-/// request that arrived meanwhile, so it is repeated; for a lease, as long as the lease lasts.
+/// How long the servers may take to reply. Servers that are electing a leader for the bucket never
+/// reply to a request that arrived meanwhile, so it is repeated; for a lease, as long as the lease
+/// lasts.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
 /// The NATS servers did not do what a lease needs.
@@ -52,15 +55,16 @@ pub struct Lease {
     guard: LeaseGuard,
 }
 
-/// Tells whether a lease is still held. To be checked right before anything is sent. Clones share the lease.
+/// Tells whether a lease is still held. To be checked right before anything is sent. Clones share
+/// the lease.
 #[derive(Debug, Clone)]
 pub struct LeaseGuard {
     since: Instant,
     expiry: Arc<Expiry>,
 }
 
-/// When a lease expires, by both clocks: the monotonic clock stands still while the machine is suspended, and
-/// the wall clock can be set.
+/// When a lease expires, by both clocks: the monotonic clock stands still while the machine is
+/// suspended, and the wall clock can be set.
 #[derive(Debug, Default)]
 struct Expiry {
     /// In milliseconds after `since`.
@@ -187,7 +191,8 @@ impl Lease {
         }
     }
 
-    /// Releases the lease, so that another process can acquire it at once. Best effort: otherwise it expires.
+    /// Releases the lease, so that another process can acquire it at once. Best effort: otherwise
+    /// it expires.
     pub async fn release(self) {
         self.guard.end();
         let LeaseBucket {

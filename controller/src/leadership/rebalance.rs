@@ -1,7 +1,7 @@
-//! Spreads the partitions evenly over the controllers. Each controller announces in the bucket of leases that
-//! it is present and how many partitions it leads; a controller that leads two more than another gives one
-//! back. None of this decides who leads (`lease`): an announcement that is late or wrong only makes a
-//! controller lead more or fewer partitions than it should.
+//! Spreads the partitions evenly over the controllers. Each controller announces in the bucket of
+//! leases that it is present and how many partitions it leads; a controller that leads two more
+//! than another gives one back. None of this decides who leads (`lease`): an announcement that is
+//! late or wrong only makes a controller lead more or fewer partitions than it should.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -21,8 +21,9 @@ use crate::leadership::lease::LeaseBucket;
 /// How often a controller announces itself in the time that an announcement counts.
 const ANNOUNCEMENTS_PER_TTL: u32 = 4;
 
-/// How long a controller must lead too many partitions before it gives one back, as a multiple of the time
-/// that an announcement counts. Controllers that start together first acquire their leases.
+/// How long a controller must lead too many partitions before it gives one back, as a multiple of
+/// the time that an announcement counts. Controllers that start together first acquire their
+/// leases.
 const SETTLE_TTLS: u32 = 2;
 
 /// How often a leader checks whether it leads too many partitions.
@@ -115,8 +116,8 @@ impl Rebalancer {
         self.lowest_other_count().is_some_and(|lowest| lowest < led)
     }
 
-    /// Returns when this controller should give the partition back: it has led at least two more partitions
-    /// than another controller for some time.
+    /// Returns when this controller should give the partition back: it has led at least two more
+    /// partitions than another controller for some time.
     pub async fn leads_too_many(&self, partition: Partition) {
         let mut since = None;
         loop {
@@ -138,8 +139,9 @@ impl Rebalancer {
         }
     }
 
-    /// Announces this controller and watches the announcements of the others, until the shutdown. Unless
-    /// this runs, no other controller is known: nothing is deferred, and nothing is given back.
+    /// Announces this controller and watches the announcements of the others, until the shutdown.
+    /// Unless this runs, no other controller is known: nothing is deferred, and nothing is given
+    /// back.
     pub async fn run(self, client: Client, replicas: usize, shutdown: CancellationToken) {
         let key = format!("{}{}", subjects::PRESENCE_KEY_PREFIX, Uuid::now_v7());
         let (bucket, ttl) = (subjects::LEASES_BUCKET, self.0.ttl);

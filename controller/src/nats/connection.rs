@@ -1,5 +1,5 @@
-//! The connection to the NATS server: established at the start, kept through restarts of the server, and
-//! known to be up or down.
+//! The connection to the NATS server: established at the start, kept through restarts of the
+//! server, and known to be up or down.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -21,23 +21,24 @@ const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
 /// How often the server is pinged. Two lost replies end the connection.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How many bytes are read at a time. (The client grows its buffer for longer messages.) The client reads up
-/// to 128 times before the tasks run that take the messages: 2 MiB, a few milliseconds of work. Reading more
-/// at a time would overflow a subscription; reading less would be slow for large messages.
+/// How many bytes are read at a time. (The client grows its buffer for longer messages.) The client
+/// reads up to 128 times before the tasks run that take the messages: 2 MiB, a few milliseconds of
+/// work. Reading more at a time would overflow a subscription; reading less would be slow for large
+/// messages.
 const READ_BUFFER_SIZE: u16 = 16 << 10;
 
-/// The most messages of one subscription that wait in the client until its task takes them. Messages beyond
-/// this are lost without a reply. So it is as many as are read before the task runs: 2 MiB of the shortest
-/// messages that a host with a UUID for a name can send. The task takes all of them before more is read, and
-/// rejects those beyond the capacity within microseconds.
+/// The most messages of one subscription that wait in the client until its task takes them.
+/// Messages beyond this are lost without a reply. So it is as many as are read before the task
+/// runs: 2 MiB of the shortest messages that a host with a UUID for a name can send. The task takes
+/// all of them before more is read, and rejects those beyond the capacity within microseconds.
 const SUBSCRIPTION_CAPACITY: usize = 32_768;
 
-/// The most messages that wait in the client until they are written to the connection. Beyond this, senders
-/// wait.
+/// The most messages that wait in the client until they are written to the connection. Beyond this,
+/// senders wait.
 const SEND_CAPACITY: usize = 2048;
 
-/// The most characters of a server's error that are logged. The error may quote a subject that a client
-/// chose.
+/// The most characters of a server's error that are logged. The error may quote a subject that a
+/// client chose.
 const MAX_LOGGED_ERROR: usize = 256;
 
 /// Tells whether the connection to the server is up.

@@ -1,5 +1,5 @@
-//! Warns when the NATS servers that keep the journal acknowledge a write before it is on disk. How a server
-//! is queried is in `scuttle_nats`.
+//! Warns when the NATS servers that keep the journal acknowledge a write before it is on disk. How
+//! a server is queried is in `scuttle_nats`.
 
 use std::collections::BTreeSet;
 
@@ -10,8 +10,8 @@ use tracing::{info, warn};
 /// The most characters of a server's name that are logged.
 const MAX_LOGGED_NAME: usize = 128;
 
-/// Queries the servers, and warns about each that is not in `warned` yet. This takes half a second, or two
-/// seconds when no server replies: nothing should wait for it.
+/// Queries the servers, and warns about each that is not in `warned` yet. This takes half a second,
+/// or two seconds when no server replies: nothing should wait for it.
 pub async fn warn_if_not_durable(client: &Client, warned: &mut BTreeSet<String>) {
     let servers = scuttle_nats::query_servers(client).await;
     if servers.is_empty() {

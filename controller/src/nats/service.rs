@@ -1,4 +1,5 @@
-//! The Micro service (ADR-32) by which `nats micro` and others find the controller and read its counts.
+//! The Micro service (ADR-32) by which `nats micro` and others find the controller and read its
+//! counts.
 
 use std::sync::Arc;
 
@@ -20,8 +21,9 @@ pub async fn start(
     let counters = counters.clone();
     client
         .service_builder()
-        // Unique: a leader that is suspended or cut off stays subscribed until the server misses it, and in
-        // one queue group with the next leader it would receive half of that leader's requests.
+        // Unique: a leader that is suspended or cut off stays subscribed until the server misses
+        // it, and in one queue group with the next leader it would receive half of that leader's
+        // requests.
         .queue_group(Uuid::now_v7())
         .stats_handler(move |name, _| stats_data(&counters, &name))
         .description("Tears down deckies on a swarm of hosts, and never loses track of a teardown")
@@ -29,8 +31,8 @@ pub async fn start(
         .await
 }
 
-/// Returns an endpoint's `data` in the reply to `$SRV.STATS`: the counts of accepted, rejected and ignored
-/// requests since the start.
+/// Returns an endpoint's `data` in the reply to `$SRV.STATS`: the counts of accepted, rejected and
+/// ignored requests since the start.
 fn stats_data(counters: &Counters, name: &str) -> Value {
     let mut endpoints = Endpoint::ALL.into_iter();
     let Some(endpoint) = endpoints.find(|endpoint| endpoint.name() == name) else {

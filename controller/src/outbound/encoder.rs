@@ -1,7 +1,8 @@
 //! Encodes messages into memory that is reused once they are sent.
 //!
-//! A message is freed by another thread than the one that made it, some milliseconds later. An allocator
-//! returns such memory to the system and requests it again, which took a tenth of the time of an accept.
+//! A message is freed by another thread than the one that made it, some milliseconds later. An
+//! allocator returns such memory to the system and requests it again, which took a tenth of the
+//! time of an accept.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
@@ -16,8 +17,8 @@ pub struct Encoder {
 }
 
 impl Encoder {
-    /// Returns an encoder with chunks of `chunk_size` bytes. A message larger than a quarter of that may
-    /// need an allocation.
+    /// Returns an encoder with chunks of `chunk_size` bytes. A message larger than a quarter of
+    /// that may need an allocation.
     pub fn new(chunk_size: usize) -> Self {
         Self {
             chunk_size,

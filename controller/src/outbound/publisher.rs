@@ -1,5 +1,5 @@
-//! Publishes what has been committed: replies, then commands and broadcasts. Replies themselves are in
-//! `replier`.
+//! Publishes what has been committed: replies, then commands and broadcasts. Replies themselves are
+//! in `replier`.
 
 use async_nats::{Client, HeaderMap, PublishError, Subject};
 use bytes::Bytes;
@@ -46,8 +46,8 @@ impl Publisher {
                 let rejected = batches.into_iter().map(CommittedBatch::into_rejected);
                 batches = rejected.collect();
             }
-            // Also while the server is away: what was accepted is on disk, whether or not its requester
-            // receives the reply.
+            // Also while the server is away: what was accepted is on disk, whether or not its
+            // requester receives the reply.
             let replies = batches.iter().flat_map(|batch| &batch.replies);
             let replies = replies.map(|(context, reply)| (&**context, reply));
             self.replier.record(replies);
@@ -63,8 +63,8 @@ impl Publisher {
         }
     }
 
-    /// Sends replies first, since a requester waits for each. The order of replies and effects has no
-    /// meaning.
+    /// Sends replies first, since a requester waits for each. The order of replies and effects has
+    /// no meaning.
     async fn send(&mut self, mut batches: Batches) {
         for batch in &mut batches {
             let timing = batch.timing;
@@ -72,8 +72,8 @@ impl Publisher {
                 self.replier.send(context, &reply, timing).await;
             }
         }
-        // The client writes the replies to the connection now, while the effects are encoded, which takes
-        // longer.
+        // The client writes the replies to the connection now, while the effects are encoded, which
+        // takes longer.
         tokio::task::yield_now().await;
         for effect in batches.into_iter().flat_map(|batch| batch.effects) {
             if let Err(error) = self.publish(effect).await {

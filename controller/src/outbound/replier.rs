@@ -1,5 +1,5 @@
-//! Replies to requests: the only way in which a reply leaves, whether after a commit, instead of one, or
-//! with a list that was gathered from all partitions.
+//! Replies to requests: the only way in which a reply leaves, whether after a commit, instead of
+//! one, or with a list that was gathered from all partitions.
 
 use std::sync::Arc;
 
@@ -21,12 +21,12 @@ use crate::request::context::RequestContext;
 /// The most characters of the `Nats-Service-Error` header.
 const MAX_ERROR_HEADER: usize = 256;
 
-/// Bytes of replies and effects that are encoded into one chunk of memory: the most that was observed in
-/// several milliseconds, and four of the largest broadcasts.
+/// Bytes of replies and effects that are encoded into one chunk of memory: the most that was
+/// observed in several milliseconds, and four of the largest broadcasts.
 const CHUNK_SIZE: usize = 1 << 20;
 
-/// Replies to requests: counts each reply, writes its line to the audit log, ends the request's span, and
-/// publishes the reply.
+/// Replies to requests: counts each reply, writes its line to the audit log, ends the request's
+/// span, and publishes the reply.
 #[derive(Debug)]
 pub struct Replier {
     client: Client,
@@ -101,7 +101,8 @@ impl Replier {
         self.audit.record_replies(audited, &self.counters);
     }
 
-    /// Ends the request's span and publishes the reply: the second half of [`respond`](Self::respond).
+    /// Ends the request's span and publishes the reply: the second half of
+    /// [`respond`](Self::respond).
     pub(super) async fn send(
         &mut self,
         mut context: Box<RequestContext>,
@@ -117,8 +118,8 @@ impl Replier {
         }
     }
 
-    /// Publishes a reply, unless the request names no reply subject, or one that the requester may not
-    /// publish to.
+    /// Publishes a reply, unless the request names no reply subject, or one that the requester may
+    /// not publish to.
     async fn publish(&mut self, context: &RequestContext, mut request: Request, reply: &Reply) {
         let Some(inbox) = request.message.reply.clone() else {
             return;
@@ -142,8 +143,8 @@ impl Replier {
                 let headers = headers.unwrap_or_default();
                 let client = &self.client;
                 let sent = client.publish_with_headers(inbox, headers, payload).await;
-                // The service library counts as errors only those that it publishes, which have no body.
-                // So it is given one to publish on an empty subject, which sends nothing.
+                // The service library counts as errors only those that it publishes, which have no
+                // body. So it is given one to publish on an empty subject, which sends nothing.
                 request.message.reply = Some(Subject::from_static(""));
                 let error = error::Error {
                     status: refusal.message.clone(),
@@ -169,7 +170,8 @@ impl Replier {
     }
 }
 
-/// Returns whether a request comes from a client or an agent, and not from a leader that gathers a list.
+/// Returns whether a request comes from a client or an agent, and not from a leader that gathers a
+/// list.
 fn is_from_client(request: &Request) -> bool {
     !subjects::is_partition_request(&request.message.subject)
 }

@@ -1,6 +1,7 @@
-//! The part of the swarm that a leader is responsible for. Every leader receives every request and report,
-//! and takes those of its own hosts. So nothing passes through a second controller except lists, whose
-//! pages come from all leaders, and broadcasts, which the first partition's leader numbers.
+//! The part of the swarm that a leader is responsible for. Every leader receives every request and
+//! report, and takes those of its own hosts. So nothing passes through a second controller except
+//! lists, whose pages come from all leaders, and broadcasts, which the first partition's leader
+//! numbers.
 
 use std::path::{Path, PathBuf};
 
@@ -31,8 +32,8 @@ impl PartitionAssignment {
         self.partitions != PartitionCount::ONE
     }
 
-    /// Returns whether the partition's leader also takes requests that name no host, gathers the lists and
-    /// numbers the broadcasts.
+    /// Returns whether the partition's leader also takes requests that name no host, gathers the
+    /// lists and numbers the broadcasts.
     pub fn is_first(self) -> bool {
         self.partition == Partition::FIRST
     }
@@ -51,8 +52,8 @@ impl PartitionAssignment {
         self.owns_subject_host(channel.host_token(subject))
     }
 
-    /// Returns whether the partition takes what an agent sends on a subject that names `host`. The first
-    /// partition takes what names no host.
+    /// Returns whether the partition takes what an agent sends on a subject that names `host`. The
+    /// first partition takes what names no host.
     pub fn owns_subject_host(self, host: Option<&str>) -> bool {
         if !self.is_one_of_several() {
             return true;
@@ -62,8 +63,8 @@ impl PartitionAssignment {
         })
     }
 
-    /// Returns whether the partition takes a teardown request, if that can be seen without decoding the
-    /// request. Teardowns are the most frequent requests, and most belong to other partitions.
+    /// Returns whether the partition takes a teardown request, if that can be seen without decoding
+    /// the request. Teardowns are the most frequent requests, and most belong to other partitions.
     pub fn owns_payload(self, payload: &[u8]) -> Option<bool> {
         let host = find_host(payload).filter(|_| self.is_one_of_several())?;
         Some(self.partitions.partition_of_host_text(host) == self.partition)
@@ -97,11 +98,11 @@ impl PartitionAssignment {
         }
     }
 
-    /// Makes a list request linearizable where a stale page would do harm: its reply then waits for an
-    /// append, which a deposed leader cannot make.
+    /// Makes a list request linearizable where a stale page would do harm: its reply then waits for
+    /// an append, which a deposed leader cannot make.
     ///
-    /// - A page for the first partition's leader must contain everything that was relayed before the page
-    ///   was requested. The page cannot show by a lower revision that it does not.
+    /// - A page for the first partition's leader must contain everything that was relayed before
+    ///   the page was requested. The page cannot show by a lower revision that it does not.
     /// - The record of a single host decides who owns a name.
     #[must_use]
     pub fn make_linearizable(self, input: Input) -> Input {
@@ -126,8 +127,9 @@ impl PartitionAssignment {
         }
     }
 
-    /// Returns the subject and the name under which the partition's leader serves an endpoint. Where there
-    /// are several partitions, lists are requested from each leader by the first partition's leader.
+    /// Returns the subject and the name under which the partition's leader serves an endpoint.
+    /// Where there are several partitions, lists are requested from each leader by the first
+    /// partition's leader.
     pub fn endpoint_subject(self, endpoint: Endpoint) -> (String, String) {
         let (subject, name) = (endpoint.subject(), endpoint.name());
         if self.is_one_of_several() && endpoint.is_read() {
@@ -142,8 +144,8 @@ impl PartitionAssignment {
         }
     }
 
-    /// Returns where the partition's leader publishes a message for `subject`. Broadcasts of all but the
-    /// first partition go to the first partition's leader, which numbers them.
+    /// Returns where the partition's leader publishes a message for `subject`. Broadcasts of all
+    /// but the first partition go to the first partition's leader, which numbers them.
     pub fn publish_subject(self, subject: Subject) -> Subject {
         if self.is_first() || !subjects::BROADCASTS.contains(&subject.as_str()) {
             return subject;
@@ -152,9 +154,10 @@ impl PartitionAssignment {
     }
 }
 
-/// Returns the host that a teardown request names, if the request is written as most programs write it.
-/// All fields of a teardown request are strings, numbers and booleans, and within a JSON string each
-/// quotation mark follows a backslash. So the first match is the field, or the request is invalid.
+/// Returns the host that a teardown request names, if the request is written as most programs write
+/// it. All fields of a teardown request are strings, numbers and booleans, and within a JSON string
+/// each quotation mark follows a backslash. So the first match is the field, or the request is
+/// invalid.
 fn find_host(payload: &[u8]) -> Option<&str> {
     const FIELD: &[u8] = b"\"host_uuid\":";
     let found = memmem::find(payload, FIELD)?;

@@ -1,12 +1,14 @@
-//! Which host owns a name, where the hosts are divided. The leader that enrolls a host sees only the hosts of
-//! its own partition. So it claims the name in a bucket on the NATS servers before the host goes on record.
+//! Which host owns a name, where the hosts are divided. The leader that enrolls a host sees only
+//! the hosts of its own partition. So it claims the name in a bucket on the NATS servers before the
+//! host goes on record.
 //!
-//! A claim may outlive its host: the host may never have gone on record, or have left it. The name is then
-//! free, and a leader that wants it asks the leader of the claimant's partition. Two rules make this safe:
+//! A claim may outlive its host: the host may never have gone on record, or have left it. The name
+//! is then free, and a leader that wants it asks the leader of the claimant's partition. Two rules
+//! make this safe:
 //!
 //! - A leader returns nothing about a host that it is about to enroll.
-//! - A leader that enrolls a host writes the claim again, and names the revision that it expects. So of two
-//!   leaders that want one name, one is rejected.
+//! - A leader that enrolls a host writes the claim again, and names the revision that it expects.
+//!   So of two leaders that want one name, one is rejected.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -46,8 +48,8 @@ pub struct NameRegistry {
     permits: Arc<Semaphore>,
 }
 
-/// Marks a host as about to be enrolled, until the claim is dropped: while it is, no leader returns anything
-/// about the host.
+/// Marks a host as about to be enrolled, until the claim is dropped: while it is, no leader returns
+/// anything about the host.
 #[derive(Debug)]
 pub struct NameClaim {
     host: HostId,
@@ -99,8 +101,8 @@ impl NameRegistry {
         })
     }
 
-    /// Returns the error for a request about a host that is about to be enrolled: its record may be outdated
-    /// in a moment.
+    /// Returns the error for a request about a host that is about to be enrolled: its record may be
+    /// outdated in a moment.
     pub fn reject_while_enrolling(&self, host: &HostId) -> Option<ErrorReply> {
         let enrolling = self.enrolling.lock();
         let enrolling = enrolling.unwrap_or_else(PoisonError::into_inner);
@@ -116,11 +118,12 @@ impl NameRegistry {
         is_new.then(|| NameClaim { host, enrolling })
     }
 
-    /// Claims the name of a host to be enrolled, for the id that the request gives, or else for `new_id`.
+    /// Claims the name of a host to be enrolled, for the id that the request gives, or else for
+    /// `new_id`.
     ///
     /// # Errors
-    /// `bad_request` if the name belongs to another active host. Another error if the servers or another
-    /// leader do not reply: nothing was enrolled.
+    /// `bad_request` if the name belongs to another active host. Another error if the servers or
+    /// another leader do not reply: nothing was enrolled.
     pub async fn claim(
         &self,
         request: &EnrollRequest,
@@ -213,7 +216,8 @@ pub(crate) async fn open_bucket(client: Client, replicas: usize) -> anyhow::Resu
     opened.map_err(|error| anyhow::anyhow!("cannot open the bucket {name}: {error}"))
 }
 
-/// Returns the key of a name in the bucket. A key may not have dots in every place where a name may.
+/// Returns the key of a name in the bucket. A key may not have dots in every place where a name
+/// may.
 pub(crate) fn bucket_key(name: &HostName) -> String {
     name.as_str().replace('.', "=")
 }

@@ -1,15 +1,15 @@
-//! The bytes of a broadcast on its way from the leader of another partition to the first partition's
-//! leader: a header with what the first needs to know, then the broadcast as it will be published, with its
-//! partition's own revisions. So a relayed broadcast is neither decoded nor encoded on its way: only its
-//! revisions are replaced.
+//! The bytes of a broadcast on its way from the leader of another partition to the first
+//! partition's leader: a header with what the first needs to know, then the broadcast as it will be
+//! published, with its partition's own revisions. So a relayed broadcast is neither decoded nor
+//! encoded on its way: only its revisions are replaced.
 
 use bytes::Bytes;
 use memchr::memmem;
 use scuttle_core::{Effect, RelayedBroadcast, Topic};
 use scuttle_schemas::subjects;
 
-/// Precedes each revision in a broadcast. Within a JSON string each quotation mark follows a backslash; and
-/// where this is the name of a label, the value is not a number.
+/// Precedes each revision in a broadcast. Within a JSON string each quotation mark follows a
+/// backslash; and where this is the name of a label, the value is not a number.
 const REVISION: &[u8] = b"\"revision\":";
 
 /// Ends the header of a broadcast that only is_repeat the last revision.
@@ -17,7 +17,8 @@ const REPEAT_MARK: u8 = b'=';
 /// Ends the header of a broadcast with changes.
 const CHANGE_MARK: u8 = b'+';
 
-/// Returns the header of a broadcast: its revision, and whether it has changes. `None` for other effects.
+/// Returns the header of a broadcast: its revision, and whether it has changes. `None` for other
+/// effects.
 pub fn encode_header(effect: &Effect) -> Option<String> {
     let (revision, is_repeat) = match effect {
         Effect::ShardsUpdated(message, _) => {

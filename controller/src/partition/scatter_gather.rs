@@ -1,5 +1,5 @@
-//! Lists of the whole swarm where the hosts are divided: the first partition's leader requests a page from
-//! the leader of each partition, and replies with all pages as one.
+//! Lists of the whole swarm where the hosts are divided: the first partition's leader requests a
+//! page from the leader of each partition, and replies with all pages as one.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -141,9 +141,9 @@ impl ScatterGather {
         }
     }
 
-    /// Requests a page from each partition that may have matching records. The first partition is asked
-    /// before the others: a change that their pages do not contain yet is then relayed later, and gets a
-    /// higher revision than the first partition's page.
+    /// Requests a page from each partition that may have matching records. The first partition is
+    /// asked before the others: a change that their pages do not contain yet is then relayed later,
+    /// and gets a higher revision than the first partition's page.
     async fn request_pages<T: DeserializeOwned>(
         &self,
         endpoint: Endpoint,
@@ -159,8 +159,8 @@ impl ScatterGather {
         Ok(pages)
     }
 
-    /// Finds an operation in whichever partition has it. The id of an operation from before the hosts were
-    /// divided does not say which.
+    /// Finds an operation in whichever partition has it. The id of an operation from before the
+    /// hosts were divided does not say which.
     async fn find_operation(
         &self,
         endpoint: Endpoint,

@@ -13,13 +13,14 @@ use crate::partition::name_registry::NameClaim;
 use crate::request::decode::RequestHead;
 use crate::request::endpoint::Endpoint;
 
-/// What accompanies a request from its arrival to its reply. Made once, when the message arrives; dropped
-/// when the reply has been sent.
+/// What accompanies a request from its arrival to its reply. Made once, when the message arrives;
+/// dropped when the reply has been sent.
 #[derive(Debug)]
 pub struct RequestContext {
     /// Where the message came from, for the counters.
     pub source: Source,
-    /// The NATS request to reply to. `None` for messages that agents and other leaders only publish.
+    /// The NATS request to reply to. `None` for messages that agents and other leaders only
+    /// publish.
     pub request: Option<Request>,
     /// What the audit log says about the request, if it would change something.
     pub audit: Option<Box<AuditSubject>>,
@@ -54,8 +55,8 @@ impl RequestContext {
         }
     }
 
-    /// Notes what the audit log will say, and starts the span. `input` is what the request was decoded
-    /// as, if it could be.
+    /// Notes what the audit log will say, and starts the span. `input` is what the request was
+    /// decoded as, if it could be.
     pub(super) fn describe(&mut self, head: &mut RequestHead<'_>, input: Option<&mut Input>) {
         self.audit = AuditSubject::new(head.endpoint, head.take_requester(), input.as_deref());
         self.span = spans::start_request(head, self.audit.is_some(), input);

@@ -1,5 +1,5 @@
-//! Decoding: how the subject, headers and payload of a message become an input. What an input does is
-//! decided in `scuttle-core`.
+//! Decoding: how the subject, headers and payload of a message become an input. What an input does
+//! is decided in `scuttle-core`.
 
 use async_nats::{HeaderMap, Message};
 use scuttle_core::{Input, Trace};
@@ -32,7 +32,8 @@ impl From<ErrorReply> for DecodeError {
     }
 }
 
-/// A request of which the subject and the requester's headers have been parsed, but not the payload.
+/// A request of which the subject and the requester's headers have been parsed, but not the
+/// payload.
 #[derive(Debug)]
 pub struct RequestHead<'m> {
     pub endpoint: Endpoint,
@@ -68,8 +69,8 @@ impl<'m> RequestHead<'m> {
         std::mem::replace(&mut self.requested_by, Ok(String::new())).ok()
     }
 
-    /// Decodes the payload. Hosts and operations that the request creates are named by `new_id`, which
-    /// returns `UUIDv7`s, so that they sort by age.
+    /// Decodes the payload. Hosts and operations that the request creates are named by `new_id`,
+    /// which returns `UUIDv7`s, so that they sort by age.
     pub fn decode(&self, new_id: impl FnOnce() -> Uuid) -> Result<Input, DecodeError> {
         // A request that hides its user is rejected, whatever it requests.
         let requested_by = self.requested_by.as_ref().map_err(Clone::clone)?;
@@ -205,8 +206,8 @@ fn decode_payload<T: DeserializeOwned>(
     })
 }
 
-/// Returns the host that a report speaks for: the host of the subject, which the NATS server vouches
-/// for.
+/// Returns the host that a report speaks for: the host of the subject, which the NATS server
+/// vouches for.
 ///
 /// # Errors
 /// If the payload names another host.

@@ -1,4 +1,5 @@
-//! The endpoints of the Micro service and the subject of each. Decoding their requests is in `decode`.
+//! The endpoints of the Micro service and the subject of each. Decoding their requests is in
+//! `decode`.
 
 use scuttle_schemas::subjects::{self, AgentChannel};
 

@@ -1,5 +1,5 @@
-//! Enrolling a host where the hosts are divided over several partitions: its name is claimed before the
-//! request goes to the engine. How names are claimed is in `partition::name_registry`.
+//! Enrolling a host where the hosts are divided over several partitions: its name is claimed before
+//! the request goes to the engine. How names are claimed is in `partition::name_registry`.
 
 use scuttle_core::{Input, Reply};
 use scuttle_schemas::hosts::EnrollAccepted;
@@ -11,8 +11,8 @@ use crate::request::pipeline::{Pipeline, Submitted};
 use crate::request::rejection::term_ended;
 use crate::request::serve::respond;
 
-/// Claims the name of the host to be enrolled, then hands the request to the engine. Replies without the
-/// engine if the host is already on record, or if the claim fails.
+/// Claims the name of the host to be enrolled, then hands the request to the engine. Replies
+/// without the engine if the host is already on record, or if the claim fails.
 pub(super) async fn claim_name(
     mut pipeline: Pipeline,
     mut replier: Replier,

@@ -1,7 +1,9 @@
 //! The way of a request into the engine, in six stages:
 //!
-//! 1. `classify`: does the request belong to this partition, as far as subject and payload prefix tell?
-//! 2. `rate_limit`: is the reporting host within its rate limit, and is there capacity for its report?
+//! 1. `classify`: does the request belong to this partition, as far as subject and payload prefix
+//!    tell?
+//! 2. `rate_limit`: is the reporting host within its rate limit, and is there capacity for its
+//!    report?
 //! 3. `decode`: what does the request say?
 //! 4. `route`: does the decoded request belong to this partition?
 //! 5. `admit`: is there capacity for the request?
@@ -29,8 +31,8 @@ use crate::request::decode::{RequestHead, parse_host};
 use crate::request::endpoint::Endpoint;
 use crate::request::rejection::{Rejection, term_ended};
 
-/// A sender of the engine's queue. The engine ends when every sender is gone. Contexts are boxed, since
-/// thousands may wait.
+/// A sender of the engine's queue. The engine ends when every sender is gone. Contexts are boxed,
+/// since thousands may wait.
 pub type JobSender = SyncSender<Job<Box<RequestContext>>>;
 
 /// What the stages need, shared by all subscriptions of a leader.
@@ -135,8 +137,8 @@ impl Pipeline {
         }
     }
 
-    /// Stage 2. Drops a report of a host that is over its rate limit. A report also takes its permit
-    /// here, so that reports beyond the capacity are not decoded.
+    /// Stage 2. Drops a report of a host that is over its rate limit. A report also takes its
+    /// permit here, so that reports beyond the capacity are not decoded.
     fn rate_limit(
         &self,
         message: &Message,
@@ -230,8 +232,8 @@ impl Pipeline {
         }
     }
 
-    /// Stage 6. Hands the input and its context to the engine. Leaves the context in place if the engine
-    /// has ended.
+    /// Stage 6. Hands the input and its context to the engine. Leaves the context in place if the
+    /// engine has ended.
     fn enqueue(
         &self,
         context: &mut Option<Box<RequestContext>>,
@@ -253,7 +255,8 @@ impl Pipeline {
         })
     }
 
-    /// Returns the engine's queue, or the rejection for a request that arrives after the term has ended.
+    /// Returns the engine's queue, or the rejection for a request that arrives after the term has
+    /// ended.
     fn require_open(&self) -> Result<&JobSender, Rejection> {
         let ended = || term_ended(&self.intake.term).into();
         self.jobs.as_ref().ok_or_else(ended)
@@ -269,8 +272,8 @@ pub(super) struct Report<'m> {
 }
 
 impl Intake {
-    /// Takes a permit for a report. A report over the host's rate limit is counted here, and the host is
-    /// logged once: an operator may have to revoke its credentials.
+    /// Takes a permit for a report. A report over the host's rate limit is counted here, and the
+    /// host is logged once: an operator may have to revoke its credentials.
     pub(super) fn admit_report(&self, report: &Report<'_>) -> Result<Permit, Rejection> {
         let length = report.message.payload.len();
         let admitted = (self.capacity).admit_report(report.host.unwrap_or_default(), length);

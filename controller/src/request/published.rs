@@ -1,5 +1,5 @@
-//! Messages without a reply: the progress that agents publish, and the broadcasts that the leaders of
-//! other partitions relay.
+//! Messages without a reply: the progress that agents publish, and the broadcasts that the leaders
+//! of other partitions relay.
 
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
@@ -13,8 +13,8 @@ use crate::request::decode::{decode_progress, decode_relay};
 use crate::request::pipeline::{Intake, JobSender, Report};
 use crate::request::rejection::Rejection;
 
-/// Takes in the broadcasts that the leaders of other partitions relay. A broadcast beyond the capacity is
-/// dropped: subscribers list again when a revision is missing.
+/// Takes in the broadcasts that the leaders of other partitions relay. A broadcast beyond the
+/// capacity is dropped: subscribers list again when a revision is missing.
 pub async fn serve_relays(messages: Subscriber, intake: Intake, jobs: JobSender) {
     for_each_until_ended(messages, &intake.term, |message| {
         let length = message.payload.len();
@@ -43,8 +43,8 @@ pub async fn serve_relays(messages: Subscriber, intake: Intake, jobs: JobSender)
     .await;
 }
 
-/// Takes in the progress that agents publish. Progress that cannot be decoded or is beyond the capacity is
-/// dropped: progress is a hint, the result counts.
+/// Takes in the progress that agents publish. Progress that cannot be decoded or is beyond the
+/// capacity is dropped: progress is a hint, the result counts.
 pub async fn serve_progress(messages: Subscriber, intake: Intake, jobs: JobSender) {
     for_each_until_ended(messages, &intake.term, |message| {
         let host = AgentChannel::Progress.host_token(&message.subject);

@@ -6,15 +6,15 @@ use crate::leadership::term::{StopReason, Term};
 use crate::observability::counters::Cause;
 use crate::request::decode::DecodeError;
 
-/// How long an overloaded requester is asked to wait, in milliseconds. A full queue is worked off within
-/// this time.
+/// How long an overloaded requester is asked to wait, in milliseconds. A full queue is worked off
+/// within this time.
 const RETRY_AFTER_MS: u64 = 500;
 
 /// Why a stage of the pipeline stopped a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
-    /// The request is dropped without a reply: it belongs to another partition, or its host is over its
-    /// rate limit.
+    /// The request is dropped without a reply: it belongs to another partition, or its host is over
+    /// its rate limit.
     Drop,
     /// The request gets an error reply.
     Reply {

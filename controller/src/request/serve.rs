@@ -1,5 +1,5 @@
-//! One task for each endpoint: takes its requests, runs each through the pipeline, and replies to those
-//! that do not reach the engine. Messages without a reply are taken in `published`.
+//! One task for each endpoint: takes its requests, runs each through the pipeline, and replies to
+//! those that do not reach the engine. Messages without a reply are taken in `published`.
 
 use std::pin::pin;
 
@@ -16,8 +16,8 @@ use crate::request::pipeline::{Pipeline, Submitted};
 /// Bytes of error replies that are encoded into one chunk of memory: errors are few and short.
 pub(super) const ERRORS_CHUNK_SIZE: usize = 4 << 10;
 
-/// Serves one endpoint: through the engine until the term ends, afterwards with the error that says why
-/// the term ended.
+/// Serves one endpoint: through the engine until the term ends, afterwards with the error that says
+/// why the term ended.
 pub async fn serve_endpoint(mut requests: Requests, mut pipeline: Pipeline, replier: Replier) {
     let mut replier = replier.with_chunk_size(ERRORS_CHUNK_SIZE);
     let term = pipeline.intake.term.clone();
@@ -49,8 +49,9 @@ pub async fn serve_endpoint(mut requests: Requests, mut pipeline: Pipeline, repl
     claims.join_all().await;
 }
 
-/// Replies to a request that did not reach the engine. Drops the sender of jobs when the term ends, since
-/// the engine ends when every sender is gone: also while the NATS server does not take the reply.
+/// Replies to a request that did not reach the engine. Drops the sender of jobs when the term ends,
+/// since the engine ends when every sender is gone: also while the NATS server does not take the
+/// reply.
 pub(super) async fn respond(
     replier: &mut Replier,
     pipeline: &mut Pipeline,
