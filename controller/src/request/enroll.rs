@@ -9,7 +9,7 @@ use crate::partition::name_registry::Claim;
 use crate::request::context::RequestContext;
 use crate::request::pipeline::{Pipeline, Submitted};
 use crate::request::rejection::term_ended;
-use crate::request::serve::respond;
+use crate::request::respond::respond;
 
 /// Claims the name of the host to be enrolled, then hands the request to the engine. Replies
 /// without the engine if the host is already on record, or if the claim fails.

@@ -5,8 +5,9 @@
 pub mod context;
 pub mod decode;
 pub mod endpoint;
-pub mod enroll;
+mod enroll;
 pub mod pipeline;
 pub mod published;
 pub mod rejection;
+mod respond;
 pub mod serve;

@@ -5,16 +5,15 @@ use std::pin::pin;
 
 use async_nats::service::endpoint::Endpoint as Requests;
 use futures_util::StreamExt;
-use scuttle_core::Reply;
 use tokio::task::JoinSet;
 
 use crate::outbound::replier::Replier;
-use crate::request::context::RequestContext;
 use crate::request::enroll;
 use crate::request::pipeline::{Pipeline, Submitted};
+use crate::request::respond::respond;
 
 /// Bytes of error replies that are encoded into one chunk of memory: errors are few and short.
-pub(super) const ERRORS_CHUNK_SIZE: usize = 4 << 10;
+const ERRORS_CHUNK_SIZE: usize = 4 << 10;
 
 /// Serves one endpoint: through the engine until the term ends, afterwards with the error that says
 /// why the term ended.
@@ -47,25 +46,4 @@ pub async fn serve_endpoint(mut requests: Requests, mut pipeline: Pipeline, repl
         }
     }
     claims.join_all().await;
-}
-
-/// Replies to a request that did not reach the engine. Drops the sender of jobs when the term ends,
-/// since the engine ends when every sender is gone: also while the NATS server does not take the
-/// reply.
-pub(super) async fn respond(
-    replier: &mut Replier,
-    pipeline: &mut Pipeline,
-    context: Box<RequestContext>,
-    reply: Reply,
-) {
-    let (term, jobs) = (&pipeline.intake.term, &mut pipeline.jobs);
-    let mut response = pin!(replier.respond(context, reply));
-    let mut term_ended = pin!(term.ended());
-    loop {
-        tokio::select! {
-            biased;
-            () = &mut response => break,
-            () = &mut term_ended, if jobs.is_some() => *jobs = None,
-        }
-    }
 }
