@@ -7,8 +7,8 @@
 //! serves every waiting requester, deciding continues during the fsync, and nothing is sent that a
 //! crash could undo. NATS, JSON and async code do not belong here.
 
-mod commit;
-mod decide;
+pub mod commit;
+pub mod decide;
 pub mod stats;
 
 use std::sync::Arc;
@@ -18,11 +18,11 @@ use scuttle_core::State;
 use scuttle_schemas::Timestamp;
 use tokio::sync::mpsc::Sender;
 
-pub(crate) use commit::{CHECKPOINT_CHANGES, IDLE_CHECKPOINT_THRESHOLD};
-pub use commit::{CommitFailed, CommitTiming, CommittedBatch, FORCED_CHECKPOINT_THRESHOLD, commit};
-pub use decide::{Job, PendingBatch, decide, next_timeout};
+pub(crate) use commit::IDLE_CHECKPOINT_THRESHOLD;
+pub use commit::{CommitTiming, CommittedBatch, FORCED_CHECKPOINT_THRESHOLD};
+pub use decide::{Job, PendingBatch, decide};
 
-use crate::engine::commit::Committer;
+use crate::engine::commit::{CommitFailed, Committer};
 use crate::engine::decide::Decider;
 use crate::engine::stats::EngineStats;
 use crate::leadership::term::StepDown;

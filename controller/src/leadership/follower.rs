@@ -10,7 +10,8 @@ use scuttle_core::State;
 use tracing::{info, warn};
 
 use crate::engine::stats::EngineStats;
-use crate::engine::{self, CHECKPOINT_CHANGES, IDLE_CHECKPOINT_THRESHOLD};
+use crate::engine::commit::CHECKPOINT_CHANGES;
+use crate::engine::{self, IDLE_CHECKPOINT_THRESHOLD};
 use crate::store::{JournalError, ReplicatedStore, Store, StoreError};
 
 /// How long to wait for the next message of the journal before looking for a request to stop.

@@ -37,7 +37,7 @@ pub struct Replier {
 }
 
 impl Clone for Replier {
-    /// The clone encodes into memory of its own.
+    /// The clone encodes into separate memory.
     fn clone(&self) -> Self {
         self.with_chunk_size(self.encoder.chunk_size())
     }

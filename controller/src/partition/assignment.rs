@@ -1,5 +1,5 @@
 //! The part of the swarm that a leader is responsible for. Every leader receives every request and
-//! report, and takes those of its own hosts. So nothing passes through a second controller except
+//! report, and takes those of its hosts. So nothing passes through a second controller except
 //! lists, whose pages come from all leaders, and broadcasts, which the first partition's leader
 //! numbers.
 

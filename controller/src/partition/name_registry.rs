@@ -1,6 +1,6 @@
 //! Which host owns a name, where the hosts are divided. The leader that enrolls a host sees only
-//! the hosts of its own partition. So it claims the name in a bucket on the NATS servers before the
-//! host goes on record.
+//! the hosts of its partition. So it claims the name in a bucket on the NATS servers before it
+//! puts the host on record.
 //!
 //! A claim may outlive its host: the host may never have gone on record, or have left it. The name
 //! is then free, and a leader that wants it asks the leader of the claimant's partition. Two rules

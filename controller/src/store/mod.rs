@@ -35,6 +35,28 @@ pub use staged_file::{StagedFile, StagedStore};
 ///
 /// One thread owns a store. After an error it is unknown what is durable, so the owner must drop
 /// the store and open it again.
+///
+/// # Examples
+///
+/// ```
+/// use scuttle_controller::store::{MemoryStore, Store};
+/// use scuttle_core::{Change, Meta};
+///
+/// let change = Change::Meta(Meta { epoch: 7, ..Meta::default() });
+/// let mut store = MemoryStore::default();
+/// store.append(&[change.clone()])?;
+/// assert_eq!(store.journal_len(), 1);
+///
+/// // A checkpoint moves the journal to the rows, and a load returns the same changes as before.
+/// assert_eq!(store.checkpoint(usize::MAX)?, 0);
+/// let mut loaded = Vec::new();
+/// store.load(&mut |change| {
+///     loaded.push(change);
+///     Ok(())
+/// })?;
+/// assert_eq!(loaded, [change]);
+/// # Ok::<_, scuttle_controller::store::StoreError>(())
+/// ```
 pub trait Store: Send {
     /// Calls `each` with every stored change: first the rows (meta, hosts, shards, operations,
     /// keys), then the journal in order.

@@ -1,7 +1,9 @@
 //! The leader's engine: the real `decide` and `commit`, one event each, so that batches wait to be
 //! committed, and a crash or a pause can happen in between.
 
-use scuttle_controller::engine::{self, CommitFailed, CommittedBatch, PendingBatch};
+use scuttle_controller::engine::commit::{CommitFailed, commit};
+use scuttle_controller::engine::decide::next_timeout;
+use scuttle_controller::engine::{self, CommittedBatch, PendingBatch};
 use scuttle_controller::store::Store;
 use scuttle_core::Change;
 
@@ -64,7 +66,7 @@ impl Simulation {
             run,
             wake: term.wakes,
         };
-        let timeout = engine::next_timeout(&process.state, now).as_millis() as u64;
+        let timeout = next_timeout(&process.state, now).as_millis() as u64;
         let commit = !term.pending_batches.is_empty() && !term.committing;
         term.committing |= commit;
         self.schedule(timeout.max(1), wake);
@@ -127,7 +129,7 @@ impl Simulation {
             .servers
             .for_controller(controller)
             .map(NatsServers::batch_count);
-        let result = engine::commit(&mut process.store, batches.into_iter());
+        let result = commit(&mut process.store, batches.into_iter());
         let appended = process.store.take_appended();
         let grown = (self.servers.for_controller(controller))
             .map(|servers| Some(servers.batch_count()) > before);
