@@ -135,9 +135,8 @@ impl<C> Committer<'_, C> {
     /// Commits whatever has been decided, until the deciding thread has ended.
     pub(super) fn run(&mut self) -> Result<(), CommitFailed<C>> {
         loop {
-            let journal_len = self.store.journal_len();
-            self.stats.set_journal_len(journal_len);
-            let timeout = if journal_len > IDLE_CHECKPOINT_THRESHOLD {
+            self.stats.set_journal_len(self.store.journal_len());
+            let timeout = if self.store.journal_len() > IDLE_CHECKPOINT_THRESHOLD {
                 IDLE_DELAY
             } else {
                 Duration::MAX
@@ -150,7 +149,7 @@ impl<C> Committer<'_, C> {
                 }
                 Err(RecvTimeoutError::Disconnected) => return Ok(()),
             };
-            let started = Instant::now();
+            let (journal_len, started) = (self.store.journal_len(), Instant::now());
             let batches = std::iter::once(first).chain(self.pending.try_iter());
             let batches = batches.inspect(|_| self.stats.batch_taken());
             let committed = commit(self.store, batches)?;

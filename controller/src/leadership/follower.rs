@@ -9,8 +9,8 @@ use std::time::Duration;
 use scuttle_core::State;
 use tracing::{info, warn};
 
-use crate::engine::stats::EngineStats;
 use crate::engine::commit::CHECKPOINT_CHANGES;
+use crate::engine::stats::EngineStats;
 use crate::engine::{self, IDLE_CHECKPOINT_THRESHOLD};
 use crate::store::{JournalError, ReplicatedStore, Store, StoreError};
 
