@@ -44,7 +44,7 @@ impl Limits {
     ///   limit is lower, because a reply may hold 1 MB of memory until it is sent.
     /// - Bytes: requests are short. Reports are the inventories of a few hundred large hosts at
     ///   once; a decoded payload takes several times its size in memory.
-    /// - RelayedBroadcast broadcasts beyond the limit are dropped, and subscribers list again.
+    /// - Relayed broadcasts beyond the limit are dropped, and subscribers list again.
     pub const STANDARD: Self = Self {
         changes: 8192,
         reports: 8192,

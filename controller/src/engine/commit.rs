@@ -37,10 +37,9 @@ pub struct CommittedBatch<C> {
     pub replies: Vec<(C, Reply)>,
     /// Commands and broadcasts, in their order.
     pub effects: Vec<Effect>,
-    /// When the batch was committed, if traces are exported.
-    pub timing: Option<CommitTiming>,
-    /// Keeps other modules from making a batch.
-    _private: (),
+    /// When the batch was committed, if traces are exported. Private, so that no other module can make
+    /// a batch.
+    timing: Option<CommitTiming>,
 }
 
 /// When a batch waited for the disk.
@@ -77,6 +76,11 @@ impl<C> CommittedBatch<C> {
         self
     }
 
+    /// Returns when the batch was committed, if traces are exported.
+    pub fn timing(&self) -> Option<CommitTiming> {
+        self.timing
+    }
+
     fn release(batch: PendingBatch<C>, durable_at: Option<SystemTime>) -> Self {
         let times = batch.decided_at.zip(durable_at);
         Self {
@@ -86,7 +90,6 @@ impl<C> CommittedBatch<C> {
                 decided_at,
                 durable_at,
             }),
-            _private: (),
         }
     }
 }

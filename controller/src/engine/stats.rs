@@ -70,8 +70,7 @@ impl EngineStats {
             .unwrap_or_else(PoisonError::into_inner) = Some(state_stats);
     }
 
-    /// Forgets the state's stats. For a follower, which decides nothing: the leader reports the
-    /// state_stats.
+    /// Forgets the state's stats. For a follower, which decides nothing:     /// state_stats.
     pub(crate) fn clear_state_stats(&self) {
         *self
             .state_stats

@@ -18,6 +18,10 @@ const DECKY: &str = "scuttle.decky_id";
 const OUTCOME: &str = "scuttle.outcome";
 
 /// Begins the span of what came in: a request that the audit log has, or the result of an operation that is traced.
+#[allow(
+    clippy::needless_pass_by_value,
+    reason = "the caller passes on its own optional reference"
+)]
 pub(crate) fn start_request(
     head: &RequestHead<'_>,
     is_audited: bool,

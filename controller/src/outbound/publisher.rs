@@ -67,7 +67,7 @@ impl Publisher {
     /// no meaning.
     async fn send(&mut self, mut batches: Batches) {
         for batch in &mut batches {
-            let timing = batch.timing;
+            let timing = batch.timing();
             for (context, reply) in batch.replies.drain(..) {
                 self.replier.send(context, &reply, timing).await;
             }

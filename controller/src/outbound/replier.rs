@@ -17,6 +17,7 @@ use crate::observability::counters::{About, Cause, Counters};
 use crate::observability::spans;
 use crate::outbound::encoder::Encoder;
 use crate::request::context::RequestContext;
+use crate::request::endpoint::Endpoint;
 
 /// The most characters of the `Nats-Service-Error` header.
 const MAX_ERROR_HEADER: usize = 256;
@@ -125,7 +126,7 @@ impl Replier {
             return;
         };
         let length = inbox.len();
-        let channel = context.endpoint().and_then(|endpoint| endpoint.channel());
+        let channel = context.endpoint().and_then(Endpoint::channel);
         let report_subject = channel.map(|_| request.message.subject.clone());
         let counters = &self.counters;
         let count = |cause, what: &dyn std::fmt::Display| {
