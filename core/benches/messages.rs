@@ -1,4 +1,4 @@
-//! Reading requests and reports, and writing what is answered and told.
+//! Benchmarks of decoding requests and reports, and of encoding replies and broadcasts.
 
 use std::hint::black_box;
 
@@ -13,9 +13,9 @@ const TEARDOWN: &str = r#"{"host_uuid":"host-00000","decky_id":"decky-0000","tim
 
 fn messages(criterion: &mut Criterion) {
     criterion.bench_function("decode a teardown request", |bencher| {
-        let read = || scuttle_schemas::read::<TeardownRequest>("request", TEARDOWN.as_bytes());
-        assert!(read().is_ok(), "a valid request");
-        bencher.iter(|| black_box(read()));
+        let decode = || scuttle_schemas::read::<TeardownRequest>("request", TEARDOWN.as_bytes());
+        assert!(decode().is_ok(), "a valid request");
+        bencher.iter(|| black_box(decode()));
     });
 
     let mut swarm = Swarm::new(10, 100);
@@ -32,19 +32,19 @@ fn messages(criterion: &mut Criterion) {
 
     let accepts: Vec<Input> = (0..256).map(|number| swarm.accept(number).1).collect();
     let mut replies = accepts.into_iter().filter_map(|input| swarm.step(input));
-    let reply = replies.next().expect("a request is answered");
+    let reply = replies.next().expect("a reply");
     drop(replies.collect::<Vec<_>>());
     criterion.bench_function("encode an acceptance", |bencher| {
         bencher.iter(|| black_box(serde_json::to_vec(&reply)));
     });
     let effects = swarm.close().effects;
-    let told = effects.iter().find_map(|effect| match effect {
+    let broadcast = effects.iter().find_map(|effect| match effect {
         Effect::ShardsUpdated(message, _) => Some(message),
         _ => None,
     });
-    let told = told.expect("acceptances are told");
+    let broadcast = broadcast.expect("the acceptances are broadcast");
     criterion.bench_function("encode the broadcast of 256 acceptances", |bencher| {
-        bencher.iter(|| black_box(serde_json::to_vec(told)));
+        bencher.iter(|| black_box(serde_json::to_vec(broadcast)));
     });
 }
 

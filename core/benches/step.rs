@@ -1,4 +1,4 @@
-//! What one step takes: deciding alone, without the end of its batch.
+//! Benchmarks of single steps, mostly without closing the batch.
 
 use std::cell::RefCell;
 use std::hint::black_box;
@@ -6,7 +6,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use scuttle_steps::Swarm;
 
-/// Deckies on each host.
+/// Deckies per host.
 const DECKIES: usize = 100;
 
 fn steps(criterion: &mut Criterion) {
@@ -49,18 +49,18 @@ fn steps(criterion: &mut Criterion) {
     results(criterion);
 }
 
-/// Each removes its decky: so from a swarm of its own, made anew when there is none left.
+/// Measures results. Each one removes its decky, so the swarm is replaced when no decky is left.
 fn results(criterion: &mut Criterion) {
     const HOSTS: usize = 100;
-    let (swarm, taken) = (RefCell::new(Swarm::new(HOSTS, DECKIES)), RefCell::new(0));
+    let (swarm, removed) = (RefCell::new(Swarm::new(HOSTS, DECKIES)), RefCell::new(0));
     criterion.bench_function("result, 10,000 shards", |bencher| {
         bencher.iter_batched(
             || {
-                let number = *taken.borrow() % (HOSTS * DECKIES);
+                let number = *removed.borrow() % (HOSTS * DECKIES);
                 if number == 0 {
                     swarm.replace(Swarm::new(HOSTS, DECKIES));
                 }
-                *taken.borrow_mut() += 1;
+                *removed.borrow_mut() += 1;
                 let mut swarm = swarm.borrow_mut();
                 let (operation, accept) = swarm.accept(number);
                 swarm.step(accept);

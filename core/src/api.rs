@@ -1,6 +1,7 @@
 //! What goes into a step and what comes out of it: the interface between the core and its caller.
 //!
-//! Only data types. The rules that produce them are in `requests`, `reports`, `time` and `broadcast`.
+//! Only data types. The rules that produce them are in `requests`, `reports`, `time` and
+//! `broadcast`.
 
 use std::sync::Arc;
 
@@ -64,9 +65,9 @@ pub enum Input {
     OperationsList(OperationsListRequest),
     /// `swarm.operations.get`.
     OperationGet(OperationGetRequest),
-    /// A list request from the leader of another partition, which needs a linearizable reply: the step
-    /// forces an append to the journal. A deposed leader that does not know yet that it was replaced
-    /// fails to append, and so does not reply with outdated records.
+    /// A list request from the leader of another partition, which needs a linearizable reply: the
+    /// step forces an append to the journal. A deposed leader that does not know yet that it was
+    /// replaced fails to append, and so does not reply with outdated records.
     Linearizable(Box<Input>),
     /// `agent.<host_uuid>.progress`.
     Progress {
@@ -91,8 +92,8 @@ pub enum Input {
         /// The report.
         heartbeat: Heartbeat,
     },
-    /// A broadcast from the leader of another partition, to be published under this partition's next
-    /// revision.
+    /// A broadcast from the leader of another partition, to be published under this partition's
+    /// next revision.
     Relay {
         /// The partition that the broadcast comes from.
         from: Partition,

@@ -1,13 +1,13 @@
 //! The decisions of Scuttle's controller, without any input or output.
 //!
-//! [`State::step`] takes one [`Input`] (a request, an agent's report, a tick of the clock) and returns
-//! its [`Reply`]. [`State::close`] ends a batch of steps and returns a [`Commit`]: the [`Change`]s that
-//! must be durable before any of those replies is sent, and the [`Effect`]s (commands and broadcasts)
-//! to send after that. The current time is an argument and new ids come with the input, so the same
-//! inputs always lead to the same state.
+//! [`State::step`] takes one [`Input`] (a request, an agent's report, a tick of the clock) and
+//! returns its [`Reply`]. [`State::close`] ends a batch of steps and returns a [`Commit`]: the
+//! [`Change`]s that must be durable before any of those replies is sent, and the [`Effect`]s
+//! (commands and broadcasts) to send after that. The current time is an argument and new ids come
+//! with the input, so the same inputs always lead to the same state.
 //!
-//! The folders, lowest layer first. A file imports only from its own folder and from those above it in
-//! this list:
+//! The folders, lowest layer first. A file imports only from its own folder and from those above it
+//! in this list:
 //!
 //! | module | what it holds |
 //! | --- | --- |
@@ -22,8 +22,8 @@
 //! | `requests` | one file for each kind of request from a client |
 //! | `step` | chooses the rule for an input, and ends the batch |
 //!
-//! No clock, random number, `await`, file or socket may appear in this crate; `clippy.toml` bans some of
-//! them.
+//! No clock, random number, `await`, file or socket may appear in this crate; `clippy.toml` bans
+//! some of them.
 
 #![warn(missing_docs)]
 

@@ -1,8 +1,11 @@
-//! Scuttle's wire contract: every subject and every message, and nothing else.
+//! Scuttle's wire contract: every subject and every message.
 //!
-//! A value of one of these types has kept the protocol's rules already: names, ranges and sizes are
-//! checked when bytes are read, so no other part of Scuttle checks them again. What a message
-//! *causes* is decided in `scuttle-core`; how bytes travel is the shells' matter.
+//! Names, ranges and sizes are checked when a message is decoded, so no other part of Scuttle has
+//! to check them again. What a message causes is decided in `scuttle-core`, and how messages are
+//! sent is up to the programs.
+//!
+//! The folders, lowest layer first: `types` (ids, texts, times, partitions, decoding), `messages`,
+//! `subjects`, and `generate` (JSON Schemas and `AsyncAPI` document).
 
 #![warn(missing_docs)]
 

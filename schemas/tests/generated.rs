@@ -1,5 +1,6 @@
-//! The documents agree with the types: they are current, every golden example keeps to both, and no
-//! small change to an example is judged one way by a schema and another way by the parser.
+//! The generated documents agree with the types: they are up to date, every golden example is valid
+//! by both, and after every small change to an example, the schema and the parser agree on whether
+//! it is valid.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -17,7 +18,7 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// The names of what is in a directory, without `.json`; none when there is no such directory.
+/// Returns the names in a directory, without `.json`. Empty if the directory does not exist.
 fn names(directory: &Path) -> BTreeSet<String> {
     let Ok(entries) = fs::read_dir(directory) else {
         return BTreeSet::new();
@@ -32,11 +33,11 @@ fn validator(message: &Message) -> Validator {
     jsonschema::options()
         .should_validate_formats(true)
         .build(&message.schema())
-        .unwrap_or_else(|error| panic!("the schema of {} is no schema: {error}", message.name))
+        .unwrap_or_else(|error| panic!("the schema of {} is not valid: {error}", message.name))
 }
 
 #[test]
-fn the_checked_in_files_are_current() {
+fn the_checked_in_files_are_up_to_date() {
     let files = files();
     let generated = |name: &String| files.contains_key(&format!("json/{name}.json"));
     let left_over: Vec<PathBuf> = names(&root().join("json"))
@@ -45,7 +46,7 @@ fn the_checked_in_files_are_current() {
         .map(|name| root().join(format!("json/{name}.json")))
         .collect();
     if std::env::var_os("SCUTTLE_REGENERATE").is_some_and(|value| value == "1") {
-        fs::create_dir_all(root().join("json")).expect("schemas/json can be made");
+        fs::create_dir_all(root().join("json")).expect("schemas/json can be created");
         for (path, text) in &files {
             fs::write(root().join(path), text).expect(path);
         }
@@ -65,7 +66,7 @@ fn the_checked_in_files_are_current() {
     );
 }
 
-/// The golden examples of a message: the valid ones and the invalid ones, by name.
+/// Returns the golden examples of a message by name: the valid ones, then the invalid ones.
 fn golden(message: &Message) -> (BTreeMap<String, Value>, BTreeMap<String, Value>) {
     let directory = root().join("golden").join(message.name);
     names(&directory)
@@ -79,7 +80,7 @@ fn golden(message: &Message) -> (BTreeMap<String, Value>, BTreeMap<String, Value
 }
 
 #[test]
-fn golden_examples_keep_to_the_schema_and_the_parser() {
+fn every_golden_example_is_judged_correctly_by_schema_and_parser() {
     let mut wrong = Vec::new();
     for message in MESSAGES {
         let (valid, invalid) = golden(message);
@@ -88,16 +89,16 @@ fn golden_examples_keep_to_the_schema_and_the_parser() {
         }
         let schema = validator(message);
         for (case, example) in &valid {
-            if let Err(why) = keeps(message, &schema, example) {
+            if let Err(why) = check_valid(message, &schema, example) {
                 wrong.push(format!("{}/{case}: {why}", message.name));
             }
         }
         for (case, example) in &invalid {
             if schema.is_valid(example) {
-                wrong.push(format!("{}/{case}: the schema takes it", message.name));
+                wrong.push(format!("{}/{case}: the schema accepts it", message.name));
             }
             if message.round_trip(example.to_string().as_bytes()).is_ok() {
-                wrong.push(format!("{}/{case}: the parser takes it", message.name));
+                wrong.push(format!("{}/{case}: the parser accepts it", message.name));
             }
         }
     }
@@ -110,7 +111,7 @@ fn golden_examples_keep_to_the_schema_and_the_parser() {
     );
 }
 
-fn keeps(message: &Message, schema: &Validator, example: &Value) -> Result<(), String> {
+fn check_valid(message: &Message, schema: &Validator, example: &Value) -> Result<(), String> {
     schema
         .validate(example)
         .map_err(|error| format!("{error}, at {}", error.instance_path()))?;
@@ -119,18 +120,18 @@ fn keeps(message: &Message, schema: &Validator, example: &Value) -> Result<(), S
         .map_err(|error| error.to_string())?;
     schema
         .validate(&written)
-        .map_err(|error| format!("written again: {error}, at {}", error.instance_path()))?;
+        .map_err(|error| format!("encoded again: {error}, at {}", error.instance_path()))?;
     let known = without_unknown(example);
     let same = match message.role {
         Role::Reply | Role::Broadcast => known == written,
-        // What may be absent is written with its default.
+        // Absent fields are encoded with their defaults.
         Role::Request | Role::Command | Role::Report => contains_all(&written, &known),
     };
     same.then_some(())
-        .ok_or_else(|| format!("written again it is {written}"))
+        .ok_or_else(|| format!("encoded again, it is {written}"))
 }
 
-/// The example without the fields that no version knows: their names begin with `unknown_`.
+/// Returns the example without the fields whose names begin with `unknown_`, which readers ignore.
 fn without_unknown(value: &Value) -> Value {
     match value {
         Value::Object(fields) => fields
@@ -144,7 +145,7 @@ fn without_unknown(value: &Value) -> Value {
     }
 }
 
-/// Whether `written` has everything that `example` has; null is as good as absent.
+/// Whether `written` has everything that `example` has. Null is the same as absent.
 fn contains_all(written: &Value, example: &Value) -> bool {
     match (written, example) {
         (Value::Object(written), Value::Object(example)) => example.iter().all(|(name, value)| {
@@ -161,7 +162,7 @@ fn contains_all(written: &Value, example: &Value) -> bool {
 }
 
 #[test]
-fn a_changed_example_is_judged_alike_by_schema_and_parser() {
+fn schema_and_parser_agree_on_every_changed_example() {
     let mut wrong = Vec::new();
     for message in MESSAGES {
         let schema = validator(message);
@@ -171,7 +172,8 @@ fn a_changed_example_is_judged_alike_by_schema_and_parser() {
                     schema.is_valid(&changed),
                     message.round_trip(changed.to_string().as_bytes()).is_ok(),
                 );
-                // A reader of answers and broadcasts takes more than the controller writes.
+                // The schema of a reply or broadcast is stricter: it describes what the controller
+                // writes.
                 let lenient = matches!(message.role, Role::Reply | Role::Broadcast);
                 if valid != parsed && !(lenient && parsed) {
                     wrong.push(format!(
@@ -182,13 +184,19 @@ fn a_changed_example_is_judged_alike_by_schema_and_parser() {
             }
         }
     }
-    assert!(wrong.is_empty(), "{} times:\n{}", wrong.len(), wrong[0]);
+    assert!(
+        wrong.is_empty(),
+        "{} differences, the first one:\n{}",
+        wrong.len(),
+        wrong[0]
+    );
 }
 
-/// Every copy of the example in which one value is replaced or removed, or one field is added.
+/// Returns every copy of the example in which one value is replaced or removed, or one field is
+/// added.
 ///
-/// Left out is what JSON Schema cannot tell apart or what the parser mends on purpose: `1.0` for an integer, ids
-/// in other forms than with hyphens, errors and versions above 512 characters.
+/// Does not include what JSON Schema cannot distinguish, or what the parser corrects on purpose:
+/// `1.0` for an integer, ids without hyphens, errors and versions above 512 characters.
 fn changes(example: &Value) -> Vec<Value> {
     let mut values = vec![
         json!(null),
@@ -217,7 +225,7 @@ fn changes(example: &Value) -> Vec<Value> {
     for pointer in pointers(example) {
         let mut push = |change: &dyn Fn(&mut Value)| {
             let mut copy = example.clone();
-            change(copy.pointer_mut(&pointer).expect("it is there"));
+            change(copy.pointer_mut(&pointer).expect("the value exists"));
             changed.push(copy);
         };
         for value in &values {
@@ -240,7 +248,7 @@ fn changes(example: &Value) -> Vec<Value> {
     changed
 }
 
-/// A pointer to every value within.
+/// Returns a JSON pointer to every value in a document.
 fn pointers(value: &Value) -> Vec<String> {
     let within: Vec<(String, &Value)> = match value {
         Value::Object(fields) => fields.iter().map(|(n, v)| (n.clone(), v)).collect(),
@@ -263,7 +271,7 @@ fn asyncapi() -> Value {
 }
 
 #[test]
-fn every_reference_of_the_asyncapi_document_resolves() {
+fn every_reference_in_the_asyncapi_document_resolves() {
     let (document, files) = (asyncapi(), files());
     let mut references = 0;
     for pointer in pointers(&document) {
@@ -301,21 +309,22 @@ fn the_asyncapi_document_has_every_subject_and_every_message() {
         "addresses against schemas/src/subjects/"
     );
 
-    let said: BTreeSet<&String> = channels
+    let used: BTreeSet<&String> = channels
         .values()
         .flat_map(|channel| channel["messages"].as_object().expect("messages").keys())
         .collect();
     for message in MESSAGES {
         assert!(
-            said.contains(&message.name.to_owned()),
+            used.contains(&message.name.to_owned()),
             "{} is on no channel",
             message.name
         );
     }
 }
 
-/// Every subject that clients and agents use, read from the text of the files that define them, so that
-/// a subject that is added there must appear in the document. Wildcards are for permissions only.
+/// Every subject that clients and agents use, read from the text of the files that define them, so
+/// that a subject that is added there must appear in the document. Wildcards are for permissions
+/// only.
 fn subjects() -> BTreeSet<String> {
     let agents = include_str!("../src/subjects/agents.rs");
     let (agents, _tests) = agents.split_once("#[cfg(test)]").expect("tests");
@@ -342,9 +351,9 @@ fn subjects() -> BTreeSet<String> {
     .collect()
 }
 
-/// Whoever counts by state or code counts them all, each in its own place.
+/// Counts by state or code use the position in `ALL` as an index.
 #[test]
-fn the_lists_of_all_have_all() {
+fn every_all_constant_lists_each_variant_at_its_index() {
     fn check<T: schemars::JsonSchema + serde::Serialize + Copy>(all: &[T], place: fn(T) -> usize) {
         let schema = serde_json::to_value(schemars::schema_for!(T)).expect("JSON");
         let variants = schema["oneOf"].as_array().expect("variants");

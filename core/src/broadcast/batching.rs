@@ -14,8 +14,8 @@ pub(crate) const MAX_RECORD_BYTES: usize = MAX_BROADCAST_BYTES - MAX_ENVELOPE_BY
 impl Batch {
     /// Returns the `shards.updated` message to which a change of `bytes` is to be added.
     ///
-    /// Opens a new message with the next revision if none is open or the open one is full. A message that
-    /// announces changes of several operations has no `operation_id`.
+    /// Opens a new message with the next revision if none is open or the open one is full. A
+    /// message that announces changes of several operations has no `operation_id`.
     pub(crate) fn message_for(
         &mut self,
         now: Timestamp,

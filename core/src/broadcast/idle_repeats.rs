@@ -1,5 +1,5 @@
-//! Idle repeats: a broadcast subject without changes repeats its last revision, so that a subscriber
-//! notices that it has missed the last message.
+//! Idle repeats: a broadcast subject without changes repeats its last revision, so that a
+//! subscriber notices that it has missed the last message.
 
 use scuttle_schemas::Timestamp;
 use scuttle_schemas::hosts::{HostsUpdated, HostsUpdatedType};

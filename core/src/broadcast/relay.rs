@@ -1,5 +1,5 @@
-//! The relay: with several partitions, the first one publishes the broadcasts of all of them, under one
-//! sequence of revisions that it assigns here.
+//! The relay: with several partitions, the first one publishes the broadcasts of all of them, under
+//! one sequence of revisions that it assigns here.
 //!
 //! The core does not look into the messages. The controller's `relay_format` encodes them at their
 //! sender and replaces the revision when they are published.
@@ -43,11 +43,12 @@ impl State {
     }
 }
 
-/// Assigns the next revision to a broadcast, or returns `None` if the broadcast was already relayed.
+/// Assigns the next revision to a broadcast, or returns `None` if the broadcast was already
+/// relayed.
 ///
 /// If a broadcast of that partition was missed, the revision jumps by two, from which subscribers
-/// recognize the gap as usual. It also jumps after a takeover, because the new leader does not know what
-/// was relayed before.
+/// recognize the gap as usual. It also jumps after a takeover, because the new leader does not know
+/// what was relayed before.
 fn assign_revision(
     last_assigned: &mut u64,
     last_relayed: &mut u64,

@@ -22,16 +22,16 @@ pub(crate) struct ShardChanges<'c> {
 }
 
 impl State {
-    /// Puts and removes shards, and announces the changes on `shards.updated`. Sets `updated_at` and
-    /// `revision` of the rows.
+    /// Puts and removes shards, and announces the changes on `shards.updated`. Sets `updated_at`
+    /// and `revision` of the rows.
     ///
-    /// Changes of several steps of a batch share a message, so that a thousand teardowns at once are only
-    /// a few messages for each subscriber. These changes get a message of their own:
+    /// Changes of several steps of a batch share a message, so that a thousand teardowns at once
+    /// are only a few messages for each subscriber. These changes get a message of their own:
     ///
     /// - a removal, so that the message names the operation that caused the removal;
     /// - a change with a trace context, which is a header of the whole message;
-    /// - a registration, so that its revision is greater than the `covers_until` of every operation that
-    ///   was accepted earlier.
+    /// - a registration, so that its revision is greater than the `covers_until` of every operation
+    ///   that was accepted earlier.
     pub(crate) fn change_shards(&mut self, now: Timestamp, changes: ShardChanges<'_>) {
         let ShardChanges {
             host: id,
@@ -64,8 +64,9 @@ impl State {
             (row.updated_at, row.revision) = (now, message.revision);
             let row = Arc::new(row);
             let (shard, is_new) = insert_shard(&mut host.shards, &mut self.stats, Arc::clone(&row));
-            // The agent may have stopped listing the decky long ago, and lists its deckies again only on
-            // request. Without a new inventory, the failed shard would stay on record forever.
+            // The agent may have stopped listing the decky long ago, and lists its deckies again
+            // only on request. Without a new inventory, the failed shard would stay on record
+            // forever.
             host.inventory.is_requested |= row.state == ShardState::TeardownFailed && !shard.listed;
             message
                 .updated

@@ -1,6 +1,7 @@
 //! Upper bounds for the size of records as JSON.
 //!
-//! A bound is computed from the lengths of the texts, which is much cheaper than encoding the record.
+//! A bound is computed from the lengths of the texts, which is much cheaper than encoding the
+//! record.
 
 use scuttle_schemas::hosts::HostRecord;
 use scuttle_schemas::operations::OperationRecord;
@@ -9,8 +10,8 @@ use scuttle_schemas::{DeckyId, Labels, Services, Text};
 
 use crate::record::rows::{OutcomeRow, ShardRow};
 
-/// The largest total size of the records in a reply, in bytes. A NATS server accepts messages of up to
-/// 1 MiB. A page of a list that would be larger ends early, with `next` set.
+/// The largest total size of the records in a reply, in bytes. A NATS server accepts messages of up
+/// to 1 MiB. A page of a list that would be larger ends early, with `next` set.
 pub(crate) const MAX_REPLY_BYTES: usize = 1_000_000;
 
 /// An upper bound for the fields around the records of a message, in bytes.
@@ -21,8 +22,8 @@ pub(crate) trait SizeBound {
     /// The bound in bytes.
     fn max_json_bytes(&self) -> usize;
 
-    /// Subtracts the bound from `free_bytes` and returns true, if there is enough left. Otherwise returns
-    /// false and changes nothing.
+    /// Subtracts the bound from `free_bytes` and returns true, if there is enough left. Otherwise
+    /// returns false and changes nothing.
     fn try_reserve(&self, free_bytes: &mut usize) -> bool {
         let left = free_bytes.checked_sub(self.max_json_bytes());
         *free_bytes = left.unwrap_or(*free_bytes);

@@ -16,10 +16,10 @@ use crate::partitions::cursor;
 
 /// Merges one page of shards from each partition into one page of at most `limit` shards.
 ///
-/// The first page must come from the partition that assigns the revisions of broadcasts, and it must have
-/// been requested before the others. Then every change that the other pages do not contain yet is
-/// broadcast under a higher revision than that of the first page. For this reason, the records of the
-/// other pages get the revision of the first page.
+/// The first page must come from the partition that assigns the revisions of broadcasts, and it
+/// must have been requested before the others. Then every change that the other pages do not
+/// contain yet is broadcast under a higher revision than that of the first page. For this reason,
+/// the records of the other pages get the revision of the first page.
 ///
 /// # Errors
 /// If the `next` of a page is not a valid cursor.
@@ -69,8 +69,8 @@ pub fn merge_hosts(pages: Vec<HostsList>, limit: usize) -> Result<HostsList, Err
     })
 }
 
-/// Merges one page of operations from each partition into one page of at most `limit` operations, newest
-/// first.
+/// Merges one page of operations from each partition into one page of at most `limit` operations,
+/// newest first.
 ///
 /// The pages must be requested as for [`merge_shards`].
 ///
@@ -97,8 +97,8 @@ pub fn merge_operations(
     })
 }
 
-/// Merges pages into one of at most `limit` records. Each page is sorted by `key` and comes with the key
-/// where it ended, if it was not the last one. Returns the merged page, and where it ended.
+/// Merges pages into one of at most `limit` records. Each page is sorted by `key` and comes with
+/// the key where it ended, if it was not the last one. Returns the merged page, and where it ended.
 fn merge_pages<R: SizeBound, K: Ord>(
     pages: Vec<(Vec<R>, Option<K>)>,
     key: impl Fn(&R) -> K,
@@ -229,8 +229,8 @@ mod tests {
         }
     }
 
-    /// Requests page after page with `next_page`, which adds a page's records to its own list and returns
-    /// the cursor for the next page.
+    /// Requests page after page with `next_page`, which adds a page's records to its own list and
+    /// returns the cursor for the next page.
     fn read_all_pages(mut next_page: impl FnMut(Option<String>) -> Option<String>) {
         let mut after = None;
         loop {

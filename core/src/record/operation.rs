@@ -1,4 +1,5 @@
-//! What an operation's row knows about itself: its next timer, its outcomes, and its record on the wire.
+//! What an operation's row knows about itself: its next timer, its outcomes, and its record on the
+//! wire.
 
 use scuttle_schemas::operations::{
     OperationKind, OperationRecord, OperationState, OutcomeCounts, ShardOutcome, WaitingFor,
@@ -11,8 +12,8 @@ use crate::record::rows::{OperationRow, OutcomeRow};
 impl OperationRow {
     /// Returns when the operation needs its next `Tick`.
     ///
-    /// The cancel command of a cancelled operation is repeated until the deadline, because the agent may
-    /// have been offline with the teardown command already in its queue.
+    /// The cancel command of a cancelled operation is repeated until the deadline, because the
+    /// agent may have been offline with the teardown command already in its queue.
     pub(crate) fn next_wake_at(&self) -> Option<Timestamp> {
         match self.state {
             OperationState::Queued => Some(self.next_attempt_at.min(self.deadline)),
@@ -40,8 +41,8 @@ impl OperationRow {
         Ok(())
     }
 
-    /// Sets the outcome of a decky. A decky that the operation did not cover is added, so that operators
-    /// see it.
+    /// Sets the outcome of a decky. A decky that the operation did not cover is added, so that
+    /// operators see it.
     pub(crate) fn set_outcome(
         &mut self,
         decky: &DeckyId,

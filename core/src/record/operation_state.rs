@@ -31,8 +31,8 @@ pub(crate) struct IllegalTransition {
 
 /// Returns the state after an event.
 ///
-/// A result counts in every state except after another result. `timed_out` and `cancelled` only say what
-/// the controller knew; the agent knows what was really done.
+/// A result counts in every state except after another result. `timed_out` and `cancelled` only say
+/// what the controller knew; the agent knows what was really done.
 pub(crate) fn next_state(
     state: OperationState,
     event: OperationEvent,

@@ -1,6 +1,6 @@
-//! Restoring a backup: the records stay as they were, but every revision rises above all revisions that
-//! can have been broadcast since the backup was made. Otherwise a subscriber would take a restored
-//! record for older than the one that it already has.
+//! Restoring a backup: the records stay as they were, but every revision rises above all revisions
+//! that can have been broadcast since the backup was made. Otherwise a subscriber would take a
+//! restored record for older than the one that it already has.
 
 use std::sync::Arc;
 
@@ -11,10 +11,10 @@ use crate::record::rows::{Meta, Revisions, ShardRow};
 
 /// A restored record's revisions begin at this number times the milliseconds since 1970.
 ///
-/// The clock is used because a value computed from the backup alone would be the same for two restores
-/// of one backup, and so lower than what was broadcast in between. No controller sends a thousand
-/// broadcasts in a millisecond. The product stays below 2^53, the largest integer that JSON readers
-/// represent exactly, until the year 2248.
+/// The clock is used because a value computed from the backup alone would be the same for two
+/// restores of one backup, and so lower than what was broadcast in between. No controller sends a
+/// thousand broadcasts in a millisecond. The product stays below 2^53, the largest integer that
+/// JSON readers represent exactly, until the year 2248.
 const REVISIONS_PER_MS: u64 = 1 << 10;
 
 /// The smallest increase of a revision, in case the clock is behind. More than any controller sends
@@ -26,7 +26,8 @@ const MIN_INCREASE: u64 = 1 << 40;
 pub struct RaisedRevisions(Revisions);
 
 impl RaisedRevisions {
-    /// Computes the revisions for a record with the last revisions `last` that is restored at `now`.
+    /// Computes the revisions for a record with the last revisions `last` that is restored at
+    /// `now`.
     pub fn new(last: Revisions, now: Timestamp) -> Self {
         let clock = now.as_millis().unsigned_abs() * REVISIONS_PER_MS;
         let raise = |last: u64| last.saturating_add(MIN_INCREASE).max(clock);
@@ -37,11 +38,11 @@ impl RaisedRevisions {
         })
     }
 
-    /// Returns the change as it is restored: every shard gets the same revision, as if one message had
-    /// announced all of them.
+    /// Returns the change as it is restored: every shard gets the same revision, as if one message
+    /// had announced all of them.
     ///
-    /// `registered` and `covers_until` stay. They are only compared with each other, and everything that
-    /// is registered or accepted after the restore gets a higher value than all of them.
+    /// `registered` and `covers_until` stay. They are only compared with each other, and everything
+    /// that is registered or accepted after the restore gets a higher value than all of them.
     #[must_use]
     pub fn apply_to(&self, change: Change) -> Change {
         match change {
@@ -84,8 +85,8 @@ mod tests {
         swarm.crash_and_restart();
     }
 
-    /// Returns a swarm and a backup that is older. The backup has a host with `a` and `b`, and an open
-    /// operation on `a`. Since then, `a` was removed and `c` was deployed.
+    /// Returns a swarm and a backup that is older. The backup has a host with `a` and `b`, and an
+    /// open operation on `a`. Since then, `a` was removed and `c` was deployed.
     fn swarm_ahead_of_backup() -> (Scenario, Vec<Change>) {
         let mut swarm = Scenario::new();
         swarm.enroll("worker-h", Some("h")).expect("new");
@@ -142,8 +143,8 @@ mod tests {
         assert_eq!(swarm.states("h"), "b:Running c:Running");
     }
 
-    /// `a` was deployed again before the restore, and the result of the old operation removes it from the
-    /// record. The next inventory brings it back.
+    /// `a` was deployed again before the restore, and the result of the old operation removes it
+    /// from the record. The next inventory brings it back.
     #[test]
     fn a_decky_that_was_deployed_again_before_a_restore_is_registered_again() {
         let (mut swarm, backup) = swarm_ahead_of_backup();

@@ -1,7 +1,7 @@
 //! The rows that are stored on disk: the durable part of the state, as the store encodes it.
 //!
-//! Times are stored as milliseconds since 1970. The order of fields and variants is the storage format:
-//! do not reorder them.
+//! Times are stored as milliseconds since 1970. The order of fields and variants is the storage
+//! format: do not reorder them.
 
 use std::sync::Arc;
 
@@ -79,8 +79,8 @@ pub struct HostRow {
     /// When the host was enrolled.
     #[serde(with = "millis")]
     pub enrolled_at: Timestamp,
-    /// When the last heartbeat arrived. The value in memory is newer than the stored one: a heartbeat
-    /// that changes nothing else writes nothing.
+    /// When the last heartbeat arrived. The value in memory is newer than the stored one: a
+    /// heartbeat that changes nothing else writes nothing.
     #[serde(with = "optional_millis")]
     pub last_heartbeat: Option<Timestamp>,
     /// Milliseconds between the agent's heartbeats.
@@ -89,8 +89,8 @@ pub struct HostRow {
     pub agent_version: Option<Text>,
     /// Why the agent could not read its inventory at the last heartbeat.
     pub inventory_error: Option<Text>,
-    /// The last report that was applied. The value in memory may be newer than the stored one, but every
-    /// durable change of the host stores it.
+    /// The last report that was applied. The value in memory may be newer than the stored one, but
+    /// every durable change of the host stores it.
     pub applied: Option<ReportId>,
 }
 
@@ -124,8 +124,8 @@ pub struct ShardRow {
     pub updated_at: Timestamp,
     /// The revision of the `shards.updated` message that announced this row.
     pub revision: u64,
-    /// The revision of the `shards.updated` message that announced the shard's registration. Tells one
-    /// deployment of a decky from the next.
+    /// The revision of the `shards.updated` message that announced the shard's registration. Tells
+    /// one deployment of a decky from the next.
     pub registered: u64,
 }
 
@@ -145,8 +145,8 @@ const NOT_REPORTED: &str = "not reported by its agent";
 
 /// One operation.
 ///
-/// The open operations are also the outbox: each knows when its command is due, so no separate queue
-/// has to be stored.
+/// The open operations are also the outbox: each knows when its command is due, so no separate
+/// queue has to be stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationRow {
     /// The operation's id.
@@ -177,16 +177,17 @@ pub struct OperationRow {
     pub finished_at: Option<Timestamp>,
     /// How many times the command was sent.
     pub attempts: u32,
-    /// How many times the command was sent since the agent last came back. The retry delay grows with
-    /// this number.
+    /// How many times the command was sent since the agent last came back. The retry delay grows
+    /// with this number.
     pub unanswered: u32,
-    /// When the teardown command (while queued) or the cancel command (while cancelled) is sent next.
+    /// When the teardown command (while queued) or the cancel command (while cancelled) is sent
+    /// next.
     #[serde(with = "millis")]
     pub next_attempt_at: Timestamp,
     /// Why the operation failed.
     pub error: Option<Text>,
-    /// The last `shards.updated` revision before the operation was accepted. A shard that was registered
-    /// later is another deployment, which the operation does not cover.
+    /// The last `shards.updated` revision before the operation was accepted. A shard that was
+    /// registered later is another deployment, which the operation does not cover.
     pub covers_until: u64,
     /// The shards that the operation covers and their outcomes, sorted by decky.
     pub outcomes: Vec<OutcomeRow>,

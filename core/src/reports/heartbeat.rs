@@ -12,8 +12,8 @@ use crate::state::inventory::Inventory;
 impl State {
     /// Applies a heartbeat.
     ///
-    /// A heartbeat that is older than the last applied report changes nothing. A heartbeat that changes
-    /// nothing durable stores nothing.
+    /// A heartbeat that is older than the last applied report changes nothing. A heartbeat that
+    /// changes nothing durable stores nothing.
     pub(crate) fn apply_heartbeat(
         &mut self,
         now: Timestamp,
@@ -104,9 +104,9 @@ impl State {
         })
     }
 
-    /// Whether the next heartbeat of a host should have a full inventory: because this process has not
-    /// applied one yet, because pages were lost or reports arrived out of order, or because an operation
-    /// was accepted since the last one, which may need the proof at its deadline.
+    /// Whether the next heartbeat of a host should have a full inventory: because this process has
+    /// not applied one yet, because pages were lost or reports arrived out of order, or because an
+    /// operation was accepted since the last one, which may need the proof at its deadline.
     fn needs_inventory(&self, id: &HostId) -> bool {
         let Some(host) = self.hosts.get(id) else {
             return false;

@@ -16,8 +16,8 @@ use crate::state::host::{Host, Shard, insert_shard};
 impl State {
     /// Brings the shards of a host in line with a full inventory.
     ///
-    /// `heartbeat_before` is when the previous heartbeat arrived. A shard that is no longer listed was
-    /// last seen then.
+    /// `heartbeat_before` is when the previous heartbeat arrived. A shard that is no longer listed
+    /// was last seen then.
     pub(crate) fn apply_inventory(
         &mut self,
         now: Timestamp,

@@ -12,8 +12,8 @@ use crate::state::host::Progress;
 impl State {
     /// Moves a queued operation to `running`, and keeps the progress for operators.
     ///
-    /// Ignores progress of an operation that is unknown or belongs to another host, and progress from an
-    /// older boot of the agent.
+    /// Ignores progress of an operation that is unknown or belongs to another host, and progress
+    /// from an older boot of the agent.
     pub(crate) fn apply_progress(
         &mut self,
         now: Timestamp,

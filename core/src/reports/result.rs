@@ -1,5 +1,5 @@
-//! `agent.<host_uuid>.results`: how an operation ended at its agent. A result counts in whatever state
-//! the operation is here, except after another result.
+//! `agent.<host_uuid>.results`: how an operation ended at its agent. A result counts in whatever
+//! state the operation is here, except after another result.
 
 use std::collections::BTreeMap;
 
@@ -31,8 +31,8 @@ struct ShardUpdates {
 impl State {
     /// Ends an operation with the result of its agent.
     ///
-    /// Changes nothing in the record if the operation already has a result, does not exist, or belongs to
-    /// another host.
+    /// Changes nothing in the record if the operation already has a result, does not exist, or
+    /// belongs to another host.
     pub(crate) fn apply_result(
         &mut self,
         now: Timestamp,
@@ -51,8 +51,9 @@ impl State {
         }
         let operation = self.operations.get(&result.operation_id);
         let Some(operation) = operation.filter(|row| row.host == *from) else {
-            // The agent forgets the result because of this reply. The commit fails if another controller
-            // has become leader, which may know the operation. So the reply needs a commit.
+            // The agent forgets the result because of this reply. The commit fails if another
+            // controller has become leader, which may know the operation. So the reply needs a
+            // commit.
             self.batch.meta_changed = true;
             return recorded(Some(DETAIL_UNKNOWN_OPERATION));
         };
@@ -93,8 +94,8 @@ impl State {
         recorded(None)
     }
 
-    /// Decides what happens to each shard that the operation covers or the result mentions, and sets the
-    /// outcomes of the operation.
+    /// Decides what happens to each shard that the operation covers or the result mentions, and
+    /// sets the outcomes of the operation.
     fn evaluate_result(
         &self,
         now: Timestamp,
@@ -144,8 +145,8 @@ impl State {
                     operation.set_outcome(decky, ShardOutcome::Failed, Some(error.clone()));
                     self.mark_failed(operation, decky, error, &mut updates);
                 }
-                // After a failure, a shard that is no longer covered has not failed: an earlier operation
-                // had already removed it.
+                // After a failure, a shard that is no longer covered has not failed: an earlier
+                // operation had already removed it.
                 ResultOutcome::Succeeded | ResultOutcome::Failed => {
                     operation.set_outcome(decky, ShardOutcome::Absent, None);
                     if is_covered {
@@ -178,8 +179,8 @@ impl State {
         let Some(shard) = host.shards.get(decky) else {
             return;
         };
-        // A shard that was registered after the acceptance, and that an inventory lists which is newer
-        // than this result, was deployed again.
+        // A shard that was registered after the acceptance, and that an inventory lists which is
+        // newer than this result, was deployed again.
         let is_listed_later = shard.listed && host.inventory.applied_report > Some(report);
         if self.covers_shard(operation, decky) || !is_listed_later {
             updates.removed.push(decky.clone());
@@ -215,8 +216,8 @@ impl State {
         });
     }
 
-    /// Whether a decky of a result is to be added to the record: it is not on record, no newer report
-    /// shows that it is gone, and the host is not full.
+    /// Whether a decky of a result is to be added to the record: it is not on record, no newer
+    /// report shows that it is gone, and the host is not full.
     fn is_unregistered(&self, operation: &OperationRow, decky: &DeckyId, report: ReportId) -> bool {
         let Some(host) = self.hosts.get(&operation.host) else {
             return false;
@@ -226,8 +227,8 @@ impl State {
         !is_outdated && !is_full && !host.shards.contains_key(decky)
     }
 
-    /// Returns the row for a decky that was deployed during the teardown and could not be removed. No
-    /// inventory has listed it yet, but operators must see the failure.
+    /// Returns the row for a decky that was deployed during the teardown and could not be removed.
+    /// No inventory has listed it yet, but operators must see the failure.
     fn register_failed(
         &self,
         now: Timestamp,
@@ -253,14 +254,16 @@ impl State {
         }
     }
 
-    /// Records that a report was applied, so that an older one that arrives later is recognized as stale.
+    /// Records that a report was applied, so that an older one that arrives later is recognized as
+    /// stale.
     fn record_applied_report(&mut self, from: &HostId, report: ReportId) {
         let Some(host) = self.hosts.get_mut(from) else {
             return;
         };
         match host.row.applied {
-            // A newer report was applied first. It may list a decky that this result has just removed,
-            // because the decky was deployed again in between. Only a new inventory can tell.
+            // A newer report was applied first. It may list a decky that this result has just
+            // removed, because the decky was deployed again in between. Only a new inventory can
+            // tell.
             Some(applied) if applied > report => host.inventory.is_requested = true,
             _ => {
                 host.row.applied = Some(report);

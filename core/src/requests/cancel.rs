@@ -1,5 +1,5 @@
-//! `swarm.operations.cancel`: a queued operation is cancelled, and its shards return to what their agent
-//! last reported.
+//! `swarm.operations.cancel`: a queued operation is cancelled, and its shards return to what their
+//! agent last reported.
 
 use std::collections::BTreeMap;
 
@@ -53,8 +53,8 @@ impl State {
         })
     }
 
-    /// Returns the rows of the shards that a cancelled operation releases. A shard that another open
-    /// operation covers goes to that operation.
+    /// Returns the rows of the shards that a cancelled operation releases. A shard that another
+    /// open operation covers goes to that operation.
     fn released_rows(&self, row: &OperationRow) -> Vec<ShardRow> {
         let Some(host) = self.hosts.get(&row.host) else {
             return Vec::new();
@@ -89,8 +89,8 @@ impl State {
     }
 }
 
-/// Returns the row of a shard in the state that its agent last reported, or as unreported if the last
-/// inventory does not list the shard.
+/// Returns the row of a shard in the state that its agent last reported, or as unreported if the
+/// last inventory does not list the shard.
 fn reported_row(host: &Host, shard: &Shard) -> ShardRow {
     let row = ShardRow {
         state: ShardState::from(shard.row.reported),

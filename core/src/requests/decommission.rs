@@ -15,8 +15,8 @@ use crate::state::inventory::Inventory;
 const DECOMMISSIONED: &str = "host decommissioned";
 
 impl State {
-    /// Decommissions a host. With `force`, also a host with shards: they are removed from the record, and
-    /// the open operations fail.
+    /// Decommissions a host. With `force`, also a host with shards: they are removed from the
+    /// record, and the open operations fail.
     pub(crate) fn decommission(
         &mut self,
         now: Timestamp,

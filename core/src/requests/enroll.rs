@@ -10,8 +10,8 @@ use crate::state::State;
 impl State {
     /// Adds a host, with the id `new_id` if the request gives none.
     ///
-    /// The same name again, with the same id or none, is accepted as a repeat. A name or id of another
-    /// host that is not decommissioned is rejected.
+    /// The same name again, with the same id or none, is accepted as a repeat. A name or id of
+    /// another host that is not decommissioned is rejected.
     pub(crate) fn enroll(
         &mut self,
         now: Timestamp,
@@ -38,8 +38,8 @@ impl State {
                 format!("host {id} is enrolled with another name, {name}"),
             ));
         }
-        // A host that is enrolled again still has the same agent: reports from before that arrive late
-        // stay stale.
+        // A host that is enrolled again still has the same agent: reports from before that arrive
+        // late stay stale.
         let applied = same_id.and_then(|host| host.row.applied);
         self.put_host(HostRow {
             host: id.clone(),

@@ -2,8 +2,8 @@
 
 use uuid::Uuid;
 
-/// Hashes a list of optional texts. Each part is preceded by its length, so that different lists do not
-/// give the same input to the hash.
+/// Hashes a list of optional texts. Each part is preceded by its length, so that different lists do
+/// not give the same input to the hash.
 pub(crate) fn hash_texts<'t>(parts: impl Iterator<Item = Option<&'t str>>) -> Uuid {
     let mut bytes = Vec::new();
     for part in parts {

@@ -1,5 +1,5 @@
-//! Idempotency keys (`Nats-Msg-Id`): a request that is repeated with the same key gets the same reply
-//! for 24 hours, across restarts.
+//! Idempotency keys (`Nats-Msg-Id`): a request that is repeated with the same key gets the same
+//! reply for 24 hours, across restarts.
 
 use scuttle_schemas::teardown::{
     DETAIL_IN_PROGRESS, DETAIL_QUEUED, TeardownAccepted, TeardownRequest,
@@ -12,8 +12,8 @@ use crate::record::rows::{KeyId, KeyRow};
 use crate::requests::hash::hash_texts;
 use crate::state::State;
 
-/// How many keys are kept. This many take about 200 MB of memory, and are more than operators send in a
-/// day.
+/// How many keys are kept. This many take about 200 MB of memory, and are more than operators send
+/// in a day.
 const MAX_KEYS: usize = 500_000;
 
 /// The key of a request, with the hash of the request.
@@ -38,8 +38,8 @@ impl KeyedRequest {
 impl State {
     /// Returns the reply to an earlier request with this key, if there was one.
     ///
-    /// Rejects the request if the earlier one was different, or if there is no earlier one and the limit
-    /// of keys is reached.
+    /// Rejects the request if the earlier one was different, or if there is no earlier one and the
+    /// limit of keys is reached.
     pub(crate) fn find_earlier_reply(
         &self,
         now: Timestamp,

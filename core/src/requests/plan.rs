@@ -6,8 +6,8 @@ use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId};
 
 use crate::requests::hash::hash_texts;
 
-/// Returns the plan for the teardown of these shards. The hash covers the host and the deckies, but not
-/// their states.
+/// Returns the plan for the teardown of these shards. The hash covers the host and the deckies, but
+/// not their states.
 pub(crate) fn build_plan<'s>(
     host: &HostId,
     targets: impl Iterator<Item = (&'s DeckyId, ShardState)> + Clone,

@@ -28,7 +28,8 @@ pub(crate) struct TeardownArgs {
 
 impl State {
     /// Accepts a teardown: with the operation of an earlier request with the same key, with an open
-    /// operation that already covers the target, or with a new operation. A dry run changes nothing.
+    /// operation that already covers the target, or with a new operation. A dry run changes
+    /// nothing.
     pub(crate) fn teardown(
         &mut self,
         now: Timestamp,

@@ -12,8 +12,8 @@ use crate::record::rows::{HostRow, ShardRow};
 use crate::state::inventory::Inventory;
 use crate::state::stats::Stats;
 
-/// One host and everything that is keyed by it. A rule that holds a `Host` cannot reach the shards of
-/// another host.
+/// One host and everything that is keyed by it. A rule that holds a `Host` cannot reach the shards
+/// of another host.
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) row: HostRow,
@@ -26,8 +26,8 @@ pub(crate) struct Host {
     /// The open operations that the agent has started.
     pub(crate) running_operations: BTreeSet<OperationId>,
     pub(crate) progress: Option<Progress>,
-    /// When this process last received a heartbeat, or when this process started if none has arrived
-    /// since. `None` while no heartbeats are expected.
+    /// When this process last received a heartbeat, or when this process started if none has
+    /// arrived since. `None` while no heartbeats are expected.
     pub(crate) last_heard: Option<Timestamp>,
     /// The time of the timer that checks whether heartbeats still arrive.
     pub(crate) liveness_check_at: Option<Timestamp>,
@@ -120,8 +120,8 @@ impl Shard {
         }
     }
 
-    /// Returns when the agent last saw the shard. A heartbeat without an inventory means that nothing has
-    /// changed, so it counts for every shard that the last inventory lists.
+    /// Returns when the agent last saw the shard. A heartbeat without an inventory means that
+    /// nothing has changed, so it counts for every shard that the last inventory lists.
     pub(crate) fn last_seen(&self, inventory_seen_at: Option<Timestamp>) -> Timestamp {
         match inventory_seen_at {
             Some(at) if self.listed => at.max(self.row.last_seen),

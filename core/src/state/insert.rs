@@ -1,5 +1,5 @@
-//! Inserting and removing rows: the only functions that change the indexes of the state, so that the
-//! indexes always agree with the rows.
+//! Inserting and removing rows: the only functions that change the indexes of the state, so that
+//! the indexes always agree with the rows.
 
 use std::sync::Arc;
 
@@ -128,7 +128,8 @@ impl State {
         self.batch.operations.insert(id, changed);
     }
 
-    /// Puts an operation's row without announcing the operation, for changes that operators do not see.
+    /// Puts an operation's row without announcing the operation, for changes that operators do not
+    /// see.
     pub(crate) fn put_operation_silently(&mut self, row: OperationRow) {
         let row = Arc::new(row);
         self.insert_operation(&row);

@@ -1,6 +1,7 @@
 //! Conditions that hold for the state after every batch.
 //!
-//! Debug builds check every host that a batch has changed. Tests and the simulation check everything.
+//! Debug builds check every host that a batch has changed. Tests and the simulation check
+//! everything.
 
 use scuttle_schemas::HostId;
 use scuttle_schemas::hosts::HostStatus;

@@ -1,4 +1,5 @@
-//! What this process knows of a host's inventory, and how the pages of one inventory are put together.
+//! What this process knows of a host's inventory, and how the pages of one inventory are put
+//! together.
 //!
 //! What a complete inventory changes is decided in `reports::inventory`.
 
@@ -16,16 +17,17 @@ pub(crate) struct Inventory {
     pub(crate) has_applied: bool,
     /// The report that brought the last applied inventory.
     pub(crate) applied_report: Option<ReportId>,
-    /// The open operations that were accepted after the last applied inventory, which therefore proves
-    /// nothing about them. Timestamps cannot decide this: if the clock is set back, an old inventory
-    /// would look new.
+    /// The open operations that were accepted after the last applied inventory, which therefore
+    /// proves nothing about them. Timestamps cannot decide this: if the clock is set back, an old
+    /// inventory would look new.
     pub(crate) operations_accepted_since: BTreeSet<OperationId>,
     /// Whether a new inventory is needed, whatever was applied before.
     pub(crate) is_requested: bool,
     pages: Option<Pages>,
 }
 
-/// The pages of one inventory that have arrived so far: at most `MAX_DECKIES_PER_HOST` deckies in total.
+/// The pages of one inventory that have arrived so far: at most `MAX_DECKIES_PER_HOST` deckies in
+/// total.
 #[derive(Debug)]
 struct Pages {
     report: ReportId,

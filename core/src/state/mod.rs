@@ -1,7 +1,7 @@
 //! The record in memory, with its indexes, and what the steps of the current batch have collected.
 //!
-//! Only data and the functions that keep the indexes consistent with the rows (`insert`). The rules that
-//! decide on a change are in `requests`, `reports` and `time`.
+//! Only data and the functions that keep the indexes consistent with the rows (`insert`). The rules
+//! that decide on a change are in `requests`, `reports` and `time`.
 
 pub(crate) mod batch;
 pub(crate) mod host;
@@ -31,7 +31,8 @@ use crate::state::timers::{IdleRepeats, Timer};
 #[derive(Debug, Default)]
 pub struct State {
     pub(crate) meta: Meta,
-    /// Each host is boxed, so that the keys, which every lookup compares, lie close together in memory.
+    /// Each host is boxed, so that the keys, which every lookup compares, lie close together in
+    /// memory.
     pub(crate) hosts: BTreeMap<HostId, Box<Host>>,
     /// The hosts that are not decommissioned.
     pub(crate) host_ids_by_name: BTreeMap<HostName, HostId>,
@@ -69,7 +70,8 @@ impl State {
         (self.hosts.len(), shards, open.sum())
     }
 
-    /// Returns the statistics of the record. Cheap: the counts are kept up to date with every change.
+    /// Returns the statistics of the record. Cheap: the counts are kept up to date with every
+    /// change.
     pub fn stats(&self) -> Stats {
         let oldest = self.open_operations.first();
         let oldest = oldest.and_then(|id| self.operations.get(id));

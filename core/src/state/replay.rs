@@ -18,8 +18,8 @@ pub struct ReplayError {
 }
 
 impl State {
-    /// Applies a stored change. The caller first applies every row (hosts before shards and operations),
-    /// and then the journal in its order.
+    /// Applies a stored change. The caller first applies every row (hosts before shards and
+    /// operations), and then the journal in its order.
     ///
     /// # Errors
     /// If a shard or operation belongs to a host that is not stored.

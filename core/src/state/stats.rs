@@ -1,7 +1,7 @@
 //! Statistics of the record and of what happens to it, for the metrics page.
 //!
-//! No rule reads them, and none of them is stored. The counts of rows are updated with every change, so
-//! that reading them is cheap.
+//! No rule reads them, and none of them is stored. The counts of rows are updated with every
+//! change, so that reading them is cheap.
 
 use scuttle_schemas::Timestamp;
 use scuttle_schemas::hosts::HostStatus;
@@ -33,8 +33,8 @@ pub struct Stats {
 /// Events since this process started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EventCounts {
-    /// Operations that ended, by the state in which they ended. An operation whose result arrives late
-    /// ends twice and counts twice.
+    /// Operations that ended, by the state in which they ended. An operation whose result arrives
+    /// late ends twice and counts twice.
     pub ended: CountsByState,
     /// Teardown commands that were sent again.
     pub retries: u64,
@@ -87,7 +87,8 @@ impl Stats {
         move_count(&mut self.hosts, before, Some(status as usize));
     }
 
-    /// Counts a shard that is new (`before` is `None`), has changed, or is removed (`after` is `None`).
+    /// Counts a shard that is new (`before` is `None`), has changed, or is removed (`after` is
+    /// `None`).
     pub(crate) fn count_shard(&mut self, before: Option<ShardState>, after: Option<ShardState>) {
         let index = |state| state as usize;
         move_count(&mut self.shards, before.map(index), after.map(index));
@@ -126,8 +127,8 @@ mod tests {
         all
     }
 
-    /// The scenario compares the row counts with a full count after every step. This test is about the
-    /// events and the values.
+    /// The scenario compares the row counts with a full count after every step. This test is about
+    /// the events and the values.
     #[test]
     fn the_stats_count_rows_and_events() {
         let mut swarm = Scenario::new();

@@ -1,5 +1,5 @@
-//! `waiting_for`: the one thing that an open operation waits for, for operators who ask why it has not
-//! ended.
+//! `waiting_for`: the one thing that an open operation waits for, for operators who ask why it has
+//! not ended.
 
 use std::borrow::Cow;
 
@@ -83,8 +83,8 @@ fn describe_running(host: &Host, row: &OperationRow) -> WaitingFor {
     }
 }
 
-/// Explains why no reports can be expected from a host now, and returns since when, if that is known.
-/// Returns `None` if the host is online.
+/// Explains why no reports can be expected from a host now, and returns since when, if that is
+/// known. Returns `None` if the host is online.
 fn describe_silence(host: &Host) -> Option<(Cow<'static, str>, Option<Timestamp>)> {
     let last_heartbeat = host.row.last_heartbeat;
     match host.row.status {

@@ -1,5 +1,5 @@
-//! The life cycle of shards and operations, from request to result or deadline. Each test checks one
-//! promise of the protocol.
+//! The life cycle of shards and operations, from request to result or deadline. Each test checks
+//! one promise of the protocol.
 
 use scuttle_schemas::OperationId;
 use scuttle_schemas::agents::AgentCommand;
@@ -140,8 +140,8 @@ fn a_late_result_keeps_a_decky_that_a_newer_inventory_lists() {
     let mut swarm = swarm_with_host();
     let (one, _) = swarm.teardown("h", Some("a")).expect("accepted");
     let (whole, _) = swarm.teardown("h", None).expect("accepted");
-    // The result of the first operation is delayed. It arrives after the result of the second operation
-    // and after an inventory of the next boot.
+    // The result of the first operation is delayed. It arrives after the result of the second
+    // operation and after an inventory of the next boot.
     swarm.report_result(
         "h",
         report(BOOT, 3),
@@ -201,7 +201,8 @@ fn no_heartbeat_clears_a_failure_or_restores_a_removed_decky() {
 fn a_result_that_arrives_after_a_newer_inventory_requests_another_inventory() {
     let mut swarm = swarm_with_host();
     let (accepted, _) = swarm.teardown("h", Some("a")).expect("accepted");
-    // The agent removed `a` (report 5), and `a` was deployed again (report 6). Report 6 arrives first.
+    // The agent removed `a` (report 5), and `a` was deployed again (report 6). Report 6 arrives
+    // first.
     swarm.heartbeat("h", report(BOOT, 6), Some(&["a", "b"]));
     swarm.report_result(
         "h",

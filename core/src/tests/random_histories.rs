@@ -1,5 +1,5 @@
-//! Random histories: after any sequence of requests, reports, ticks and crashes, the invariants hold, no
-//! accepted operation is lost, and a replay of the journal gives the same record.
+//! Random histories: after any sequence of requests, reports, ticks and crashes, the invariants
+//! hold, no accepted operation is lost, and a replay of the journal gives the same record.
 //!
 //! Faults of the network and the disk are tested by the simulation, with the whole controller.
 

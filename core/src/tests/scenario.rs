@@ -1,5 +1,5 @@
-//! A swarm for tests: the state, a clock that the test advances, and the journal, so that the test can
-//! crash and restart the process at any time.
+//! A swarm for tests: the state, a clock that the test advances, and the journal, so that the test
+//! can crash and restart the process at any time.
 
 use scuttle_schemas::agents::{
     Heartbeat, HeartbeatAccepted, HeartbeatType, ProgressStep, ReportedOutcome, ReportedShard,

@@ -1,7 +1,7 @@
 //! The delay until a command is sent again: exponential from 1 s to 60 s, with jitter.
 //!
-//! The jitter is computed from the operation's id. So the same input always gives the same delay, and yet
-//! ten thousand operations do not wake at the same time.
+//! The jitter is computed from the operation's id. So the same input always gives the same delay,
+//! and yet ten thousand operations do not wake at the same time.
 
 use scuttle_schemas::OperationId;
 
@@ -9,7 +9,8 @@ const MIN_DELAY_MS: u64 = 1_000;
 /// The longest delay, in milliseconds.
 pub(crate) const MAX_DELAY_MS: u64 = 60_000;
 
-/// Returns the delay in milliseconds after the `attempt`th send (from 1) without a reaction of the agent.
+/// Returns the delay in milliseconds after the `attempt`th send (from 1) without a reaction of the
+/// agent.
 pub(crate) fn retry_delay_ms(operation: OperationId, attempt: u32) -> i64 {
     let ceiling = MIN_DELAY_MS
         .saturating_mul(1 << attempt.clamp(1, 16))

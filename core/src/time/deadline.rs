@@ -1,5 +1,5 @@
-//! The deadline of an operation: a shard that a new inventory does not list counts as absent, and the
-//! teardown of the others has failed.
+//! The deadline of an operation: a shard that a new inventory does not list counts as absent, and
+//! the teardown of the others has failed.
 
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;

@@ -1,5 +1,5 @@
-//! What happens because time passes: commands are sent again, deadlines pass, hosts go offline, and old
-//! rows are removed.
+//! What happens because time passes: commands are sent again, deadlines pass, hosts go offline, and
+//! old rows are removed.
 
 mod backoff;
 mod clock_skew;

@@ -9,8 +9,8 @@ use crate::state::State;
 use crate::time::backoff::retry_delay_ms;
 
 impl State {
-    /// Sends the teardown command of an operation, and sets in its row when to send the command again.
-    /// The caller puts the row.
+    /// Sends the teardown command of an operation, and sets in its row when to send the command
+    /// again. The caller puts the row.
     pub(crate) fn send_command(&mut self, now: Timestamp, row: &mut OperationRow) {
         row.attempts += 1;
         self.stats.events.retries += u64::from(row.attempts > 1);
@@ -58,8 +58,8 @@ impl State {
         }
     }
 
-    /// Sends the cancel command of an operation, so that its agent does not start the operation, and
-    /// schedules when to send the command again.
+    /// Sends the cancel command of an operation, so that its agent does not start the operation,
+    /// and schedules when to send the command again.
     pub(crate) fn send_cancel_command(&mut self, now: Timestamp, mut row: OperationRow) {
         schedule_next_attempt(now, &mut row);
         self.batch.effects.push(Effect::Command {

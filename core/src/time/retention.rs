@@ -11,8 +11,8 @@ const OPERATION_RETENTION_MS: i64 = 30 * 24 * 3600 * 1000;
 /// How many ended operations are kept. (Fewer in tests, to reach the limit quickly.)
 const MAX_ENDED_OPERATIONS: usize = if cfg!(test) { 100 } else { 100_000 };
 
-/// How many operations, and how many keys, one batch removes at most, so that no request waits long. What
-/// is left is due immediately, in the next batch.
+/// How many operations, and how many keys, one batch removes at most, so that no request waits
+/// long. What is left is due immediately, in the next batch.
 const MAX_REMOVALS_PER_BATCH: usize = 1_024;
 
 impl State {
@@ -26,7 +26,8 @@ impl State {
         [operation, key].into_iter().flatten().min()
     }
 
-    /// Removes the operations and keys that have expired, and the oldest operations above the limit.
+    /// Removes the operations and keys that have expired, and the oldest operations above the
+    /// limit.
     pub(crate) fn remove_expired_rows(&mut self, now: Timestamp) {
         for _ in 0..MAX_REMOVALS_PER_BATCH {
             let Some((at, id)) = self.ended_operations.first().copied() else {

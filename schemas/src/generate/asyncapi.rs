@@ -1,4 +1,5 @@
-//! The `AsyncAPI` 3 document: which message travels on which subject, from the controller's point of view.
+//! The `AsyncAPI` 3 document: which message travels on which subject, from the controller's point
+//! of view.
 
 use serde_json::{Map, Value, json};
 
@@ -6,18 +7,18 @@ use super::messages::{MESSAGES, Message, Role};
 use crate::messages::headers::{MSG_ID, SERVICE_ERROR, SERVICE_ERROR_CODE, TRACEPARENT};
 use crate::subjects::{self, AgentChannel};
 
-/// One subject, and what is said on it.
+/// One subject with its messages.
 struct Channel {
     subject: String,
     description: &'static str,
     action: &'static str,
     messages: &'static [&'static str],
-    /// Empty: nothing is answered.
+    /// Empty if there is no reply.
     replies: &'static [&'static str],
 }
 
 impl Channel {
-    /// The subject as a name: `swarm_hosts_list`, `agent_results`.
+    /// Returns the subject as a name, for example `swarm_hosts_list` or `agent_results`.
     fn id(&self) -> String {
         self.subject.replace(".{host_uuid}", "").replace('.', "_")
     }
@@ -78,95 +79,95 @@ fn channels() -> Vec<Channel> {
     vec![
         request(
             subjects::TEARDOWN,
-            "Teardown of a host or of one decky. For operators.",
+            "Requests the teardown of a host or of one decky. For operators.",
             &["teardown_request"],
             &["teardown_accepted", "teardown_plan", "error_reply"],
         ),
         request(
             subjects::OPERATIONS_CANCEL,
-            "Withdraws a queued operation. For operators.",
+            "Requests to cancel a queued operation. For operators.",
             &["cancel_request"],
             &["cancel_accepted", "error_reply"],
         ),
         request(
             subjects::OPERATIONS_LIST,
-            "Pages through operations, newest first. For operators and viewers.",
+            "Requests one page of the operations, newest first. For operators and viewers.",
             &["operations_list_request"],
             &["operations_list", "error_reply"],
         ),
         request(
             subjects::OPERATIONS_GET,
-            "One operation, whole. For operators and viewers.",
+            "Requests one operation with its shards. For operators and viewers.",
             &["operation_get_request"],
             &["operation_get_reply", "error_reply"],
         ),
         request(
             subjects::HOSTS_ENROLL,
-            "Adds a host to the swarm. For operators.",
+            "Requests to enroll a host. For operators.",
             &["enroll_request"],
             &["enroll_accepted", "error_reply"],
         ),
         request(
             subjects::HOSTS_DECOMMISSION,
-            "Takes a host out of the swarm. For operators.",
+            "Requests to decommission a host. For operators.",
             &["decommission_request"],
             &["decommission_accepted", "error_reply"],
         ),
         request(
             subjects::HOSTS_LIST,
-            "Pages through hosts. For operators and viewers.",
+            "Requests one page of the hosts. For operators and viewers.",
             &["hosts_list_request"],
             &["hosts_list", "error_reply"],
         ),
         request(
             subjects::SHARDS_LIST,
-            "Pages through shards. For operators and viewers.",
+            "Requests one page of the shards. For operators and viewers.",
             &["shards_list_request"],
             &["shards_list", "error_reply"],
         ),
         broadcast(
             subjects::SHARDS_UPDATED,
-            "Shards that changed or went. Operators and viewers subscribe.",
+            "Announces shards that have changed or were removed. Operators and viewers subscribe.",
             &["shards_updated"],
         ),
         broadcast(
             subjects::HOSTS_UPDATED,
-            "Hosts that changed. Operators and viewers subscribe.",
+            "Announces hosts that have changed. Operators and viewers subscribe.",
             &["hosts_updated"],
         ),
         broadcast(
             subjects::OPERATIONS_UPDATED,
-            "Operations that changed. Operators and viewers subscribe.",
+            "Announces operations that have changed. Operators and viewers subscribe.",
             &["operations_updated"],
         ),
         agent(
             AgentChannel::Commands,
-            "What one agent is to do. That agent subscribes.",
+            "Commands to one agent. That agent subscribes.",
             &["teardown_command", "cancel_command"],
             &[],
         ),
         agent(
             AgentChannel::Heartbeat,
-            "That an agent is alive, and what it sees. From that agent.",
+            "Reports that an agent is online, and optionally its inventory. From that agent.",
             &["heartbeat"],
             &["heartbeat_accepted", "error_reply"],
         ),
         agent(
             AgentChannel::Results,
-            "How an operation ended; repeated until it is answered. From that agent.",
+            "Reports how an operation ended. Repeated until the reply is `recorded`. From that agent.",
             &["teardown_result"],
             &["result_recorded", "error_reply"],
         ),
         agent(
             AgentChannel::Progress,
-            "How far an operation is. From that agent.",
+            "Reports the progress of an operation. From that agent.",
             &["teardown_progress"],
             &[],
         ),
     ]
 }
 
-/// The whole document.
+/// Returns the complete document.
 pub(super) fn document() -> Value {
     let mut addresses = Map::new();
     let mut operations = Map::new();
@@ -193,7 +194,7 @@ pub(super) fn document() -> Value {
             "title": "Scuttle",
             "version": "1",
             "description": "The wire contract between Scuttle's controller, its agents and every client. \
-                            Operations are told from the controller's point of view.",
+                            Send and receive are from the controller's point of view.",
             "license": { "name": "Apache-2.0" },
         },
         "defaultContentType": "application/json",
@@ -202,7 +203,7 @@ pub(super) fn document() -> Value {
                 "host": "{host}:{port}",
                 "protocol": "nats",
                 "variables": {
-                    "host": { "description": "Where the NATS server is." },
+                    "host": { "description": "The address of the NATS server." },
                     "port": { "default": "4222" },
                 },
             },
@@ -221,7 +222,7 @@ fn address(channel: &Channel) -> Value {
     });
     if channel.subject.contains("{host_uuid}") {
         address["parameters"] = json!({
-            "host_uuid": { "description": "The host whose agent speaks or is spoken to." },
+            "host_uuid": { "description": "The host of the agent." },
         });
     }
     address
@@ -274,7 +275,7 @@ fn headers(message: &Message) -> Option<Value> {
             json!({
                 "type": "string",
                 "pattern": "^[0-9A-Fa-f-]{1,64}$",
-                "description": "W3C trace context, passed on from request to command to result to broadcast.",
+                "description": "The W3C trace context, passed on from request to command to result to broadcast.",
             }),
         );
     }
@@ -285,8 +286,8 @@ fn headers(message: &Message) -> Option<Value> {
                 "type": "string",
                 "minLength": 1,
                 "maxLength": 128,
-                "description": "Makes the request repeatable: the same key and body from the same requester \
-                                within 24 hours get the same answer.",
+                "description": "The idempotency key: the same key and request from the same requester \
+                                within 24 hours get the same reply.",
             }),
         );
     }
@@ -295,14 +296,14 @@ fn headers(message: &Message) -> Option<Value> {
         required = &[SERVICE_ERROR, SERVICE_ERROR_CODE];
         properties.insert(
             SERVICE_ERROR.to_owned(),
-            json!({ "type": "string", "description": "The refusal in words." }),
+            json!({ "type": "string", "description": "The error message." }),
         );
         properties.insert(
             SERVICE_ERROR_CODE.to_owned(),
             json!({
                 "type": "string",
                 "enum": ["400", "404", "409", "429", "500", "503"],
-                "description": "The status that goes with `error.code`.",
+                "description": "The status for `error.code`.",
             }),
         );
     }

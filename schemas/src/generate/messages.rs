@@ -1,4 +1,4 @@
-//! The one table of messages: name, role and type; and the JSON Schema of each.
+//! The table of all messages with their name, role and type, and the JSON Schema of each.
 
 use schemars::generate::{Contract, SchemaSettings};
 use schemars::transform::RecursiveTransform;
@@ -10,24 +10,25 @@ use serde_json::{Value, json};
 use crate::messages::{agents, errors, hosts, operations, shards, teardown};
 use crate::types::decode::{ReadError, read};
 
-/// What a message is for; it decides whether its schema is the reader's or the writer's.
+/// The role of a message. It decides whether the schema describes what is written or what is
+/// accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// A client asks the controller.
+    /// A client sends it to the controller.
     Request,
-    /// The controller answers.
+    /// The controller replies with it.
     Reply,
-    /// The controller tells all.
+    /// The controller publishes it to all subscribers.
     Broadcast,
-    /// The controller tells one agent.
+    /// The controller sends it to one agent.
     Command,
-    /// An agent tells the controller.
+    /// An agent sends it to the controller.
     Report,
 }
 
 impl Role {
-    /// Answers and broadcasts are described as the controller always writes them, so that a client can
-    /// rely on every field; all else as its reader takes it.
+    /// The schemas of replies and broadcasts describe what the controller writes, so that a client
+    /// can rely on every field. The other schemas describe what the reader accepts.
     fn contract(self) -> Contract {
         match self {
             Self::Reply | Self::Broadcast => Contract::Serialize,
@@ -38,15 +39,16 @@ impl Role {
 
 /// One message of the protocol.
 pub struct Message {
-    /// Its name: of its schema, its golden examples, and in `type` where it has one.
+    /// The name of the message, of its schema and of its golden examples. Also the end of its
+    /// `type`, if it has one.
     pub name: &'static str,
-    /// What it is for.
+    /// The role of the message.
     pub role: Role,
     root: fn(SchemaSettings) -> Schema,
     round_trip: fn(&'static str, &[u8]) -> Result<Value, ReadError>,
 }
 
-/// Every message.
+/// All messages.
 pub const MESSAGES: &[Message] = &[
     request::<teardown::TeardownRequest>("teardown_request"),
     reply::<teardown::TeardownAccepted>("teardown_accepted"),
@@ -79,12 +81,12 @@ pub const MESSAGES: &[Message] = &[
 ];
 
 impl Message {
-    /// The text of the `type` field, for a message that has one.
+    /// Returns the text of the `type` field.
     fn type_text(&self) -> String {
         format!("scuttle.v1.{}", self.name)
     }
 
-    /// Its JSON Schema, complete in itself.
+    /// Returns the JSON Schema of the message, which refers to no other file.
     pub fn schema(&self) -> Value {
         let settings = SchemaSettings::draft2020_12()
             .with(|settings| settings.contract = self.role.contract())
@@ -93,7 +95,7 @@ impl Message {
         schema["$id"] = format!("urn:scuttle:v1:{}", self.name).into();
         schema["title"] = self.name.replace('_', " ").into();
         if self.role == Role::Command {
-            // The enum `AgentCommand` writes the type, not the command's own struct.
+            // The `type` is a tag of the enum `AgentCommand`, and not a field of the struct.
             schema["properties"]["type"] = json!({
                 "type": "string",
                 "const": self.type_text(),
@@ -106,10 +108,10 @@ impl Message {
         schema
     }
 
-    /// Reads a payload as this message and writes it again.
+    /// Decodes a payload as this message, and encodes it again.
     ///
     /// # Errors
-    /// The payload is not this message.
+    /// If the payload is not a valid message of this type.
     pub fn round_trip(&self, payload: &[u8]) -> Result<Value, ReadError> {
         (self.round_trip)(self.name, payload)
     }
@@ -126,7 +128,7 @@ where
         root: |settings| settings.into_generator().into_root_schema_for::<T>(),
         round_trip: |name, payload| {
             let read = read::<Read>(name, payload)?;
-            Ok(serde_json::to_value(read).expect("a message that was read can be written"))
+            Ok(serde_json::to_value(read).expect("a decoded message can be encoded"))
         },
     }
 }
@@ -151,9 +153,9 @@ const fn report<T: JsonSchema + Serialize + DeserializeOwned>(name: &'static str
     message::<T, T>(name, Role::Report)
 }
 
-/// Says an integer's range in words that every validator knows, instead of a `format` of Rust's own.
+/// Replaces the Rust-specific `format` of an integer by a `maximum`, which every validator checks.
 fn bound_integers(schema: &mut Schema) {
-    let most = match schema.get("format").and_then(Value::as_str) {
+    let maximum = match schema.get("format").and_then(Value::as_str) {
         Some("uint16") => u16::MAX.into(),
         Some("uint32") => u32::MAX.into(),
         Some("uint64" | "uint") => u64::MAX,
@@ -161,6 +163,6 @@ fn bound_integers(schema: &mut Schema) {
     };
     schema.remove("format");
     if schema.get("maximum").is_none() {
-        schema.insert("maximum".to_owned(), most.into());
+        schema.insert("maximum".to_owned(), maximum.into());
     }
 }

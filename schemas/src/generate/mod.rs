@@ -1,8 +1,8 @@
-//! The contract as documents, for those who do not read Rust: one JSON Schema (draft 2020-12) for each
-//! message, and one `AsyncAPI` document that says which message travels on which subject.
+//! The contract as documents, for readers who do not use Rust: a JSON Schema (draft 2020-12) for
+//! each message, and an `AsyncAPI` document that says which message travels on which subject.
 //!
-//! The types say everything; nothing about a message's shape is written here. The files are checked in,
-//! and `tests/generated.rs` compares them with what this module makes.
+//! The shape of a message is generated from its type. The generated files are checked in, and
+//! `tests/generated.rs` compares them with the output of this module.
 
 mod asyncapi;
 mod messages;
@@ -13,23 +13,27 @@ use serde_json::Value;
 
 pub use messages::{MESSAGES, Message, Role};
 
-/// Every generated file: its path in the crate's directory, and its text.
+/// Returns every generated file: its path in the directory of this crate, and its text.
 pub fn files() -> BTreeMap<String, String> {
     let mut files: BTreeMap<String, String> = MESSAGES
         .iter()
         .map(|message| {
             (
                 format!("json/{}.json", message.name),
-                text(message.schema()),
+                format_document(message.schema()),
             )
         })
         .collect();
-    files.insert("asyncapi.json".to_owned(), text(asyncapi::document()));
+    files.insert(
+        "asyncapi.json".to_owned(),
+        format_document(asyncapi::document()),
+    );
     files
 }
 
-/// Keys in the order of the alphabet, whichever map `serde_json` was built with.
-fn text(mut document: Value) -> String {
+/// Formats a document with sorted keys, so that the text does not depend on the features of
+/// `serde_json`.
+fn format_document(mut document: Value) -> String {
     document.sort_all_objects();
     format!("{document:#}\n")
 }

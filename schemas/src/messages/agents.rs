@@ -1,4 +1,5 @@
-//! What agents and controller say to each other: commands, progress, results, heartbeats.
+//! Messages between the controller and an agent: commands, progress, results and heartbeats, with
+//! the replies to them.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -11,66 +12,67 @@ use crate::types::text::Text;
 use crate::types::text::bounded;
 use crate::types::timestamp::Timestamp;
 
-/// What the controller publishes to an agent.
+/// A command from the controller to an agent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum AgentCommand {
-    /// Tear down.
+    /// Start a teardown.
     #[serde(rename = "scuttle.v1.teardown_command")]
     Teardown(TeardownCommand),
-    /// Do not begin.
+    /// Do not start an operation.
     #[serde(rename = "scuttle.v1.cancel_command")]
     Cancel(CancelCommand),
 }
 
-/// Tears down one decky, or the whole host.
+/// Tells an agent to tear down one decky, or its whole host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct TeardownCommand {
-    /// The operation; an agent executes it once.
+    /// The operation. An agent executes each operation once.
     pub operation_id: OperationId,
-    /// The host.
+    /// The host of the agent.
     pub host_uuid: HostId,
-    /// The decky; null: the whole host.
+    /// The decky, or null for the whole host.
     #[serde(default)]
     pub decky_id: Option<DeckyId>,
-    /// Counts the sends of this command, from 1.
+    /// How many times this command has been sent, counting from 1.
     pub attempt: u32,
-    /// The sender's epoch; one lower than the highest seen is refused.
+    /// The epoch of the controller that sends the command. An agent ignores a command with a lower
+    /// epoch than the highest that it has seen.
     pub controller_epoch: u64,
-    /// The operation's deadline.
+    /// The deadline of the operation.
     pub not_after: Timestamp,
 }
 
-/// Withdraws an operation that the agent has not begun.
+/// Tells an agent not to start an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct CancelCommand {
     /// The operation.
     pub operation_id: OperationId,
-    /// The host.
+    /// The host of the agent.
     pub host_uuid: HostId,
-    /// The sender's epoch.
+    /// The epoch of the controller that sends the command.
     pub controller_epoch: u64,
 }
 
-/// How far an agent is with an operation.
+/// A step of a teardown.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProgressStep {
-    /// Begun.
+    /// The teardown has started.
     Started,
     /// Containers are being stopped.
     Stopping,
     /// Containers and networks are being removed.
     Removing,
-    /// Looking again.
+    /// The agent looks again for what it has removed.
     Verifying,
 }
 
 impl ProgressStep {
-    /// Its name on the wire.
+    /// Returns the name on the wire.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Started => "started",
@@ -82,11 +84,11 @@ impl ProgressStep {
 }
 
 message_type!(
-    /// `type` of `TeardownProgress`.
+    /// The `type` of `TeardownProgress`.
     TeardownProgressType = "scuttle.v1.teardown_progress"
 );
 
-/// An agent is at work on an operation.
+/// Reports the progress of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct TeardownProgress {
@@ -95,64 +97,64 @@ pub struct TeardownProgress {
     pub kind: TeardownProgressType,
     /// The operation.
     pub operation_id: OperationId,
-    /// The agent's boot.
+    /// The boot of the agent.
     pub boot_id: BootId,
-    /// How far.
+    /// The current step.
     pub step: ProgressStep,
-    /// At which decky.
+    /// The decky that the agent works on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decky_id: Option<DeckyId>,
-    /// How many are done.
+    /// How many deckies are done.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<u32>,
-    /// Of how many.
+    /// How many deckies there are in total.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u32>,
 }
 
-/// How an operation ended at the agent.
+/// The outcome of an operation at its agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ResultOutcome {
-    /// Everything is gone.
+    /// Everything was removed.
     Succeeded,
-    /// Something is not.
+    /// Something could not be removed.
     Failed,
 }
 
-/// What became of one shard at the agent.
+/// The outcome for one shard at its agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ReportedOutcome {
-    /// Removed; the agent looked again and found nothing.
+    /// The agent removed the decky, looked again, and found nothing.
     Removed,
-    /// There was nothing.
+    /// The agent found nothing to remove.
     Absent,
-    /// It is still there.
+    /// The agent could not remove the decky.
     Failed,
 }
 
-/// One shard of a result.
+/// The result for one shard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ShardResult {
     /// The decky.
     pub decky_id: DeckyId,
-    /// What became of it.
+    /// The outcome.
     pub outcome: ReportedOutcome,
-    /// Why it failed.
+    /// Why the teardown failed.
     #[serde(default)]
     pub error: Option<Text>,
 }
 
 message_type!(
-    /// `type` of `TeardownResult`.
+    /// The `type` of `TeardownResult`.
     TeardownResultType = "scuttle.v1.teardown_result"
 );
 
-/// How an operation ended at the agent; repeated until it is answered `recorded`.
+/// Reports how an operation ended. The agent repeats the report until the reply is `recorded`.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct TeardownResult {
@@ -161,54 +163,54 @@ pub struct TeardownResult {
     pub kind: TeardownResultType,
     /// The operation.
     pub operation_id: OperationId,
-    /// The host.
+    /// The host of the agent.
     pub host_uuid: HostId,
-    /// The boot that observed this.
+    /// The boot of the agent.
     pub boot_id: BootId,
-    /// That boot's number for this observation.
+    /// The number of this report within the boot.
     pub sequence: u64,
-    /// How it ended.
+    /// The overall outcome.
     pub outcome: ResultOutcome,
-    /// Why it failed.
+    /// Why the teardown failed.
     #[serde(default)]
     pub error: Option<Text>,
-    /// The shards, each once.
+    /// The shards. Each decky is listed once.
     #[serde(default, deserialize_with = "objects")]
     #[cfg_attr(feature = "generate", schemars(length(max = crate::types::limits::MAX_DECKIES_PER_HOST)))]
     pub shards: Vec<ShardResult>,
-    /// When the agent began.
+    /// When the agent started the operation.
     pub started_at: Timestamp,
-    /// When the agent ended.
+    /// When the agent finished the operation.
     pub finished_at: Timestamp,
 }
 
-/// The answer to a result.
+/// The reply to a result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ResultRecorded {
-    /// Always true: it is on disk, or there is nothing to keep.
+    /// Always true: the result is on disk, or there is nothing to record.
     #[cfg_attr(feature = "generate", schemars(extend("const" = true)))]
     pub recorded: bool,
-    /// `unknown operation`, where that is so.
+    /// `unknown operation` if the result matches no operation of its host.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
 
-/// `detail` of a result that matches no operation of its host.
+/// The `detail` of the reply to a result that matches no operation of its host.
 pub const DETAIL_UNKNOWN_OPERATION: &str = "unknown operation";
 
-/// The state of a decky as its agent sees it.
+/// The state of a decky as its agent reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ReportedState {
-    /// Being deployed.
+    /// The decky is being deployed.
     Pending,
-    /// Up.
+    /// The decky runs.
     Running,
-    /// Not as it should be.
+    /// The decky runs, but not completely.
     Degraded,
-    /// Down.
+    /// The decky does not run.
     Failed,
 }
 
@@ -223,59 +225,63 @@ impl From<ReportedState> for ShardState {
     }
 }
 
-/// One decky of an inventory.
+/// One decky in an inventory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ReportedShard {
     /// The decky.
     pub decky_id: DeckyId,
-    /// Its state.
+    /// The state of the decky.
     pub state: ReportedState,
-    /// Its services.
+    /// The services of the decky.
     #[serde(default)]
     pub services: Services,
-    /// Its address, at most 64 characters.
+    /// The IP address of the decky, at most 64 characters.
     #[serde(default, deserialize_with = "bounded::<_, 64>")]
     #[cfg_attr(feature = "generate", schemars(length(max = 64)))]
     pub decky_ip: Option<String>,
-    /// Its labels.
+    /// The labels of the decky.
     #[serde(default)]
     pub labels: Labels,
 }
 
 message_type!(
-    /// `type` of `Heartbeat`.
+    /// The `type` of `Heartbeat`.
     HeartbeatType = "scuttle.v1.heartbeat"
 );
 
-/// An agent is alive, and what it sees on its host.
+/// Reports that an agent is online, and optionally its inventory.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct Heartbeat {
     /// Always `scuttle.v1.heartbeat`.
     #[serde(rename = "type")]
     pub kind: HeartbeatType,
-    /// The host.
+    /// The host of the agent.
     pub host_uuid: HostId,
-    /// The agent's version.
+    /// The version of the agent.
     pub agent_version: Text,
-    /// The agent's boot.
+    /// The boot of the agent.
     pub boot_id: BootId,
-    /// That boot's number for this observation.
+    /// The number of this report within the boot.
     pub sequence: u64,
-    /// Milliseconds between heartbeats, 1 to 3600000; 10000 if absent.
-    #[serde(default = "default_interval", deserialize_with = "interval")]
+    /// Milliseconds between heartbeats, 1 to 3600000. Default: 10000.
+    #[serde(
+        default = "default_interval",
+        deserialize_with = "deserialize_interval"
+    )]
     #[cfg_attr(feature = "generate", schemars(range(min = 1, max = 3_600_000)))]
     pub interval_ms: u32,
-    /// Which page of the inventory this is, from 1.
-    #[serde(default = "one", deserialize_with = "pages")]
+    /// The number of this page of the inventory, from 1.
+    #[serde(default = "first_page", deserialize_with = "deserialize_page")]
     #[cfg_attr(feature = "generate", schemars(range(min = 1, max = MAX_PAGES)))]
     pub page: u32,
-    /// How many pages the inventory has, 1 to 128.
-    #[serde(default = "one", deserialize_with = "pages")]
+    /// The number of pages of the inventory, 1 to 128.
+    #[serde(default = "first_page", deserialize_with = "deserialize_page")]
     #[cfg_attr(feature = "generate", schemars(range(min = 1, max = MAX_PAGES)))]
     pub pages: u32,
-    /// The inventory; absent: unchanged since the last accepted one of this boot, or it could not be read.
+    /// The inventory. Absent if it has not changed since the last accepted inventory of this boot,
+    /// or if it could not be read.
     #[serde(
         default,
         deserialize_with = "optional_objects",
@@ -283,34 +289,34 @@ pub struct Heartbeat {
     )]
     #[cfg_attr(feature = "generate", schemars(length(max = crate::types::limits::MAX_DECKIES_PER_HOST)))]
     pub shards: Option<Vec<ReportedShard>>,
-    /// Why the inventory could not be read; absent: it could.
+    /// Why the inventory could not be read. Absent if it could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory_error: Option<Text>,
 }
 
-/// Milliseconds between heartbeats where an agent is not told otherwise.
+/// The default interval between heartbeats, in milliseconds.
 pub const DEFAULT_INTERVAL_MS: u32 = 10_000;
 
-/// The most pages of an inventory: the largest possible one (4,096 deckies with all their services and
-/// labels) fits.
+/// The largest number of pages of an inventory. Enough for 4,096 deckies with the most services and
+/// labels that they may have.
 pub const MAX_PAGES: u32 = 128;
 
 fn default_interval() -> u32 {
     DEFAULT_INTERVAL_MS
 }
 
-fn one() -> u32 {
+fn first_page() -> u32 {
     1
 }
 
-fn interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+fn deserialize_interval<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     match u32::deserialize(deserializer)? {
         millis @ 1..=3_600_000 => Ok(millis),
         _ => Err(serde::de::Error::custom("interval_ms must be 1 to 3600000")),
     }
 }
 
-fn pages<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+fn deserialize_page<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     match u32::deserialize(deserializer)? {
         pages @ 1..=MAX_PAGES => Ok(pages),
         _ => Err(serde::de::Error::custom(format!(
@@ -319,15 +325,15 @@ fn pages<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     }
 }
 
-/// The answer to a heartbeat.
+/// The reply to a heartbeat.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct HeartbeatAccepted {
     /// Always true.
     #[cfg_attr(feature = "generate", schemars(extend("const" = true)))]
     pub accepted: bool,
-    /// Send the whole inventory next time.
+    /// Whether the next heartbeat should have the full inventory.
     pub send_inventory: bool,
-    /// This report is older than one already applied, and changed nothing.
+    /// Whether this heartbeat is older than the last applied report, and so has changed nothing.
     pub stale: bool,
 }

@@ -1,40 +1,42 @@
-//! Refusals: the codes, their ADR-32 status, and the body they travel in.
+//! Error replies: the error codes, their ADR-32 status, and the body of a rejected request's reply.
 
 use serde::{Deserialize, Serialize};
 
-/// Why a request was refused.
+/// Why a request was rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// Not JSON, a field missing, of the wrong type or out of its range, a name that breaks its rule.
+    /// The payload is not JSON, a field is missing, of the wrong type or out of range, or a name
+    /// breaks its rule.
     BadRequest,
-    /// No such host.
+    /// The host does not exist.
     HostNotFound,
-    /// No such decky on that host.
+    /// The host has no such decky.
     ShardNotFound,
-    /// No such operation.
+    /// The operation does not exist.
     OperationNotFound,
-    /// The host was taken out of the swarm.
+    /// The host was decommissioned.
     HostDecommissioned,
-    /// The targets are no longer those of the plan.
+    /// The targets are no longer those of the expected plan.
     PlanChanged,
-    /// The idempotency key was used with another body.
+    /// The idempotency key was used for a different request.
     IdempotencyConflict,
-    /// The operation is no longer `queued`.
+    /// The operation is not `queued`.
     NotCancellable,
-    /// A bounded queue is full; nothing was stored.
+    /// A bounded queue or a quota is full. Nothing was stored.
     Overloaded,
-    /// The change could not be made durable; nothing was accepted.
+    /// The change could not be made durable. Nothing was accepted.
     StorageFailed,
-    /// The controller is stopping; another, or the next start, will answer.
+    /// The controller is shutting down. Retry: another controller, or this one after its next
+    /// start, will reply.
     ShuttingDown,
-    /// Another controller leads.
+    /// This controller is not the leader. Retry.
     NotLeader,
 }
 
 impl ErrorCode {
-    /// All of them, in their order.
+    /// All codes, in the order of their discriminants.
     pub const ALL: [Self; 12] = [
         Self::BadRequest,
         Self::HostNotFound,
@@ -50,7 +52,7 @@ impl ErrorCode {
         Self::NotLeader,
     ];
 
-    /// The value of the `Nats-Service-Error-Code` header.
+    /// Returns the value of the `Nats-Service-Error-Code` header.
     pub fn status(self) -> u16 {
         match self {
             Self::BadRequest => 400,
@@ -66,21 +68,21 @@ impl ErrorCode {
     }
 }
 
-/// A refusal: what went wrong, and in words what to do about it.
+/// The error of a rejected request: what is wrong, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ErrorReply {
-    /// For programs.
+    /// The error code, for programs.
     pub code: ErrorCode,
-    /// For people.
+    /// The message, for people.
     pub message: String,
-    /// With `overloaded`: when to ask again, in milliseconds.
+    /// With `overloaded`: after how many milliseconds to retry.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
 
 impl ErrorReply {
-    /// A refusal without a time to ask again.
+    /// Returns an error without a time to retry.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -90,14 +92,14 @@ impl ErrorReply {
     }
 }
 
-/// The body of a refusal.
+/// The reply to a request that was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ErrorReplyBody {
     /// Always false.
     #[cfg_attr(feature = "generate", schemars(extend("const" = false)))]
     pub accepted: bool,
-    /// What went wrong.
+    /// The error.
     pub error: ErrorReply,
 }
 

@@ -1,38 +1,43 @@
-//! The NATS headers that Scuttle reads and writes, and what stands in them.
+//! The NATS headers that Scuttle reads and writes, and how their values are checked.
 
 use serde::Deserialize;
 
-/// The HTTP-like status of a refusal (ADR-32).
+/// The HTTP-like status of an error reply (ADR-32).
 pub const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
-/// The message of a refusal (ADR-32).
+/// The message of an error reply (ADR-32).
 pub const SERVICE_ERROR: &str = "Nats-Service-Error";
-/// The requester's idempotency key.
+/// The idempotency key of a request.
 pub const MSG_ID: &str = "Nats-Msg-Id";
-/// Who asks, as the NATS server vouches for it on a shared service import.
+/// The user of a request. The NATS server sets this header on requests that pass a shared service
+/// import.
 pub const REQUEST_INFO: &str = "Nats-Request-Info";
-/// W3C trace context, passed on from request to command to result to broadcast.
+/// The W3C trace context, passed on from request to command to result to broadcast.
 pub const TRACEPARENT: &str = "traceparent";
 
-/// The most characters of a trace context that is passed on (`00-<32>-<16>-<2>` is 55).
+/// The longest trace context that is passed on. (`00-<32>-<16>-<2>` has 55 characters.)
 const MAX_TRACEPARENT_BYTES: usize = 64;
 
-/// What the requester is called when the server says nothing.
+/// The name of the requester if the server does not name a user.
 pub const UNKNOWN_REQUESTER: &str = "unknown";
 
-/// A header block that was made to pass for the server's word.
+/// A request whose client tried to set the header that only the server may set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[error("the header {REQUEST_INFO} is the NATS server's to set; send a request without it")]
+#[error(
+    "the header {REQUEST_INFO} may only be set by the NATS server: send the request without it"
+)]
 pub struct ForgedRequestInfo;
 
-/// The user that the server vouches for, or `unknown` where it says nothing, from all headers of a request.
+/// Returns the user for whom the server vouches, or `unknown` if the server names none. `headers`
+/// must be all headers of the request.
 ///
-/// The server takes out a [`REQUEST_INFO`] that the client wrote, and puts its own behind all that the client sent. But it
-/// reads lines that end in CRLF, where a reader may take a bare LF for an end as well; and it never looks how the client's
-/// last line ends. So one that the client hid may come before the server's, and the server's may be glued to the name or the
-/// value of another header. Both leave a trace.
+/// The server removes a [`REQUEST_INFO`] header that the client wrote, and appends its own. But the
+/// server only recognizes lines that end in CRLF, while a reader may also accept a bare LF, and the
+/// server does not check how the client's last line ends. So a client can hide a forged header
+/// before the server's, or can make the server's header part of the name or value of another
+/// header. In both cases the name of the header occurs where it must not.
 ///
 /// # Errors
-/// There is such a trace: the client tried to pass for another.
+/// If the header is forged in one of these ways.
 pub fn parse_requester<'a>(
     headers: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> Result<String, ForgedRequestInfo> {
@@ -49,16 +54,17 @@ pub fn parse_requester<'a>(
     vouched.map_or_else(|| Ok(UNKNOWN_REQUESTER.to_owned()), parse_request_info)
 }
 
-/// The user in what the server says. Its `name` is what the client calls itself, and proves nothing.
+/// Returns the user in the server's header. The field `name` is not used: the client chooses its
+/// value.
 fn parse_request_info(info: &str) -> Result<String, ForgedRequestInfo> {
     #[derive(Deserialize)]
     struct RequestInfo {
-        /// The name in a user's JWT.
+        /// The name in the user's JWT.
         name_tag: Option<String>,
-        /// The user of a password; with a JWT, its public key.
+        /// The user name if the user signed in with a password, or the public key of a JWT.
         user: Option<String>,
     }
-    // The server writes JSON; anything else is the client's with the server's behind it.
+    // The server writes JSON. Anything else is a forged value to which the server's was appended.
     let info: RequestInfo = serde_json::from_str(info).map_err(|_| ForgedRequestInfo)?;
     let given = |name: &String| !name.is_empty();
     let user = info.name_tag.filter(given).or(info.user.filter(given));
@@ -68,18 +74,18 @@ fn parse_request_info(info: &str) -> Result<String, ForgedRequestInfo> {
     ))
 }
 
-/// The most characters of an idempotency key.
+/// The longest idempotency key, in characters.
 const MAX_KEY_CHARS: usize = 128;
 
-/// An idempotency key that breaks its rule.
+/// An idempotency key that is empty or too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the header {MSG_ID} must be 1 to {MAX_KEY_CHARS} characters")]
 pub struct InvalidKey;
 
-/// A request's idempotency key, if it has one.
+/// Returns the idempotency key of a request, if there is one.
 ///
 /// # Errors
-/// It is empty or too long.
+/// If the key is empty or too long.
 pub fn parse_idempotency_key(header: Option<&str>) -> Result<Option<String>, InvalidKey> {
     match header {
         Some(key) if !(1..=MAX_KEY_CHARS).contains(&key.chars().count()) => Err(InvalidKey),
@@ -87,7 +93,7 @@ pub fn parse_idempotency_key(header: Option<&str>) -> Result<Option<String>, Inv
     }
 }
 
-/// A trace context that is fit to be passed on, or nothing.
+/// Returns the trace context, if it is short enough and has only the characters of a trace context.
 pub fn parse_traceparent(header: Option<&str>) -> Option<String> {
     header
         .filter(|text| {
@@ -126,7 +132,7 @@ mod tests {
     }
 
     #[test]
-    fn a_header_block_that_hides_the_servers_word_is_noticed() {
+    fn a_forged_request_info_header_is_detected() {
         let forged = r#"{"user":"root"}"#;
         let twice = [(REQUEST_INFO, forged), (REQUEST_INFO, ALICE)];
         check(&twice, Err(ForgedRequestInfo));
@@ -142,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_key_has_1_to_128_characters() {
+    fn an_idempotency_key_has_1_to_128_characters() {
         assert_eq!(parse_idempotency_key(None), Ok(None));
         let longest = "ä".repeat(128);
         assert_eq!(

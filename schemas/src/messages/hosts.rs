@@ -1,4 +1,4 @@
-//! Hosts: the record, its broadcast, its list, enrolment and decommissioning.
+//! Hosts: the record, the broadcast, and the requests to list, enroll and decommission.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,23 +10,23 @@ use crate::types::text::Text;
 use crate::types::text::bounded;
 use crate::types::timestamp::Timestamp;
 
-/// Whether a host's agent is heard.
+/// Whether heartbeats arrive from a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum HostStatus {
-    /// No heartbeat has come yet.
+    /// No heartbeat has arrived yet.
     Enrolled,
-    /// Heartbeats come.
+    /// Heartbeats arrive.
     Online,
-    /// No heartbeat for three intervals.
+    /// No heartbeat has arrived for three intervals.
     Offline,
-    /// Taken out of the swarm.
+    /// The host was decommissioned.
     Decommissioned,
 }
 
 impl HostStatus {
-    /// All of them, in their order.
+    /// All statuses, in the order of their discriminants.
     pub const ALL: [Self; 4] = [
         Self::Enrolled,
         Self::Online,
@@ -35,67 +35,68 @@ impl HostStatus {
     ];
 }
 
-/// One worker host.
+/// The record of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct HostRecord {
     /// The host.
     pub host_uuid: HostId,
-    /// Its name.
+    /// The name of the host.
     pub name: HostName,
-    /// Where it is, in the operator's words.
+    /// The address of the host, as an operator wrote it.
     #[cfg_attr(feature = "generate", schemars(length(max = 255)))]
     pub address: Option<String>,
-    /// Its labels.
+    /// The labels of the host.
     pub labels: Labels,
-    /// Whether its agent is heard.
+    /// Whether heartbeats arrive from the host.
     pub status: HostStatus,
-    /// When its agent was last heard.
+    /// When the last heartbeat arrived.
     pub last_heartbeat: Option<Timestamp>,
-    /// Its agent's version.
+    /// The version of the agent.
     pub agent_version: Option<Text>,
-    /// Why its agent cannot tell what runs there, which the record is then no newer than; absent: it can.
+    /// Why the agent could not read its inventory at the last heartbeat. The shards on record may
+    /// then be outdated. Absent if the agent could read the inventory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory_error: Option<Text>,
-    /// How many shards the record has of it.
+    /// How many shards the host has on record.
     pub shards: usize,
-    /// How many of its operations are open.
+    /// How many open operations the host has.
     pub open_operations: usize,
-    /// When it was enrolled.
+    /// When the host was enrolled.
     pub enrolled_at: Timestamp,
 }
 
 message_type!(
-    /// `type` of `HostsUpdated`.
+    /// The `type` of `HostsUpdated`.
     HostsUpdatedType = "scuttle.v1.hosts_updated"
 );
 
-/// Broadcast: hosts that changed; empty: this is the last revision.
+/// Announces hosts that have changed. Without hosts, repeats the last revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct HostsUpdated {
     /// Always `scuttle.v1.hosts_updated`.
     #[serde(rename = "type")]
     pub kind: HostsUpdatedType,
-    /// One more than the last message's.
+    /// The revision: one more than in the previous message, or the same for a repeat.
     pub revision: u64,
-    /// When it was decided.
+    /// When the change was decided.
     pub at: Timestamp,
-    /// Whole records.
+    /// The changed hosts, as complete records.
     pub updated: Vec<HostRecord>,
 }
 
-/// Pages through the hosts in the order of `host_uuid`.
+/// Requests one page of the hosts, sorted by `host_uuid`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct HostsListRequest {
-    /// This host alone.
+    /// Lists only this host.
     #[serde(default)]
     pub host_uuid: Option<HostId>,
-    /// Where the last page ended: its `next`.
+    /// The `next` of the previous page. Absent for the first page.
     #[serde(default)]
     pub after: Option<String>,
-    /// 1 to 1000, 500 if absent.
+    /// The most records to return, 1 to 1000. Default: 500.
     #[serde(default)]
     pub limit: PageLimit,
 }
@@ -104,35 +105,35 @@ pub struct HostsListRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct HostsList {
-    /// The last `hosts.updated` revision that this page contains.
+    /// The last `hosts.updated` revision whose changes this page contains.
     pub revision: u64,
-    /// The records.
+    /// The hosts.
     #[cfg_attr(feature = "generate", schemars(length(max = 1000)))]
     pub hosts: Vec<HostRecord>,
-    /// Where the next page starts; null: this was the last.
+    /// The cursor for the next page, or null if this is the last page.
     pub next: Option<String>,
 }
 
-/// Adds a host to the swarm.
+/// Requests to enroll a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EnrollRequest {
-    /// Its name, unique among living hosts.
+    /// The name of the host. Unique among the hosts that are not decommissioned.
     pub name: HostName,
-    /// Where it is, in the operator's words; at most 255 characters.
+    /// The address of the host, for operators. At most 255 characters.
     #[serde(default, deserialize_with = "bounded::<_, 255>")]
     #[cfg_attr(feature = "generate", schemars(length(max = 255)))]
     pub address: Option<String>,
-    /// Its labels.
+    /// The labels of the host.
     #[serde(default)]
     pub labels: Labels,
-    /// Its id; the controller makes one when it is absent.
+    /// The id of the host. The controller generates one if this field is absent.
     #[serde(default)]
     pub host_uuid: Option<HostId>,
 }
 
-/// The host is in the swarm.
+/// The host is enrolled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct EnrollAccepted {
@@ -141,30 +142,30 @@ pub struct EnrollAccepted {
     pub accepted: bool,
     /// The host.
     pub host: HostRecord,
-    /// True when it was in the swarm already.
+    /// Whether the host was already enrolled.
     pub repeated: bool,
 }
 
-/// Takes a host out of the swarm.
+/// Requests to decommission a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DecommissionRequest {
     /// The host.
     pub host_uuid: HostId,
-    /// Even while shards remain.
+    /// Decommissions the host even if it has shards, and removes them from the record.
     #[serde(default)]
     pub force: bool,
 }
 
-/// The host is out of the swarm.
+/// The host is decommissioned.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct DecommissionAccepted {
     /// Always true.
     #[cfg_attr(feature = "generate", schemars(extend("const" = true)))]
     pub accepted: bool,
-    /// What may remain there.
+    /// What was removed from the record, and what may still be running on the host.
     pub detail: String,
     /// The host.
     pub host: HostRecord,

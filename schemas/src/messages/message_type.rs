@@ -1,6 +1,7 @@
-//! The `type` field.
+//! The `type` field of messages, as a Rust type for each message.
 
-/// What to write in a message's `type` field, checked when the message is read.
+/// Defines a type for the `type` field of a message. It always serializes to the same text, and
+/// deserializing any other text fails.
 macro_rules! message_type {
     ($(#[$doc:meta])* $name:ident = $text:literal) => {
         $(#[$doc])*

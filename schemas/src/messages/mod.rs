@@ -1,4 +1,7 @@
-//! Messages.
+//! The messages: one file for each subject of messages, with their fields and limits.
+//!
+//! How bytes become a message is in `types::decode`, and on which subject a message travels is in
+//! `subjects`.
 
 pub mod agents;
 pub(crate) mod errors;

@@ -1,4 +1,4 @@
-//! Operations: the record, its broadcast, its list, `get` and `cancel`.
+//! Operations: the record, the broadcast, and the requests to list, get and cancel.
 
 use std::borrow::Cow;
 
@@ -10,36 +10,36 @@ use crate::types::ids::{DeckyId, HostId, HostName, OperationId};
 use crate::types::text::Text;
 use crate::types::timestamp::Timestamp;
 
-/// What an operation does.
+/// The kind of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OperationKind {
-    /// Takes down a decky or a whole host.
+    /// Tears down a decky or a whole host.
     Teardown,
 }
 
-/// How far an operation is.
+/// The state of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OperationState {
-    /// Accepted; no agent has started it.
+    /// The operation was accepted, but no agent has started it.
     Queued,
-    /// The agent said that it started.
+    /// The agent has started the operation.
     Running,
     /// Every shard is gone.
     Succeeded,
-    /// The agent reported an error.
+    /// The agent reported an error for at least one shard, or the host was decommissioned by force.
     Failed,
-    /// The deadline passed.
+    /// The deadline passed before the result arrived.
     TimedOut,
-    /// Withdrawn while queued.
+    /// An operator cancelled the operation while it was queued.
     Cancelled,
 }
 
 impl OperationState {
-    /// All of them, in their order.
+    /// All states, in the order of their discriminants.
     pub const ALL: [Self; 6] = [
         Self::Queued,
         Self::Running,
@@ -50,44 +50,44 @@ impl OperationState {
     ];
 }
 
-/// What became of one shard.
+/// The outcome of an operation for one shard.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ShardOutcome {
-    /// Not known yet.
+    /// The outcome is not known yet.
     Pending,
-    /// The agent removed it, looked again and found nothing.
+    /// The agent removed the decky, looked again, and found nothing.
     Removed,
     /// The agent found nothing to remove.
     Absent,
-    /// The agent could not remove it.
+    /// The agent could not remove the decky.
     Failed,
 }
 
-/// How many shards have which outcome.
+/// The number of shards with each outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OutcomeCounts {
-    /// Not known yet.
+    /// Shards whose outcome is not known yet.
     pub pending: usize,
-    /// Removed.
+    /// Shards that were removed.
     pub removed: usize,
-    /// Not found.
+    /// Shards that were not found.
     pub absent: usize,
-    /// Not removed.
+    /// Shards that could not be removed.
     pub failed: usize,
 }
 
-/// One shard of an operation.
+/// One shard of an operation, with its outcome.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationShard {
     /// The decky.
     pub decky_id: DeckyId,
-    /// What became of it.
+    /// The outcome.
     pub outcome: ShardOutcome,
-    /// Why it failed.
+    /// Why the teardown failed.
     pub error: Option<Text>,
 }
 
@@ -95,96 +95,98 @@ pub struct OperationShard {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct WaitingFor {
-    /// In one word, for programs: `agent` (to be heard, or to start), `operation` (another one of the
-    /// host, which its agent runs first) or `teardown` (which its agent is at work on).
+    /// For programs: `agent` (waits until the agent is online or starts the operation), `operation`
+    /// (waits for another operation of the host, which the agent runs first) or `teardown` (waits
+    /// until the agent finishes the teardown).
     pub what: Cow<'static, str>,
-    /// For people.
+    /// An explanation for people.
     pub detail: Cow<'static, str>,
-    /// Since when.
+    /// Since when the operation waits for this.
     pub since: Timestamp,
-    /// When the command is sent again.
+    /// When the command is sent next.
     pub next_attempt_at: Option<Timestamp>,
 }
 
-/// One operation.
+/// The record of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationRecord {
     /// The operation.
     pub operation_id: OperationId,
-    /// What it does.
+    /// The kind of the operation.
     pub kind: OperationKind,
     /// The host.
     pub host_uuid: HostId,
     /// The host's name when the operation was accepted.
     pub host_name: HostName,
-    /// The decky; null: the whole host.
+    /// The decky, or null for the whole host.
     pub decky_id: Option<DeckyId>,
-    /// How far it is.
+    /// The state of the operation.
     pub state: OperationState,
-    /// The user that the NATS server vouches for, or `unknown`.
+    /// The user for whom the NATS server vouches, or `unknown`.
     #[cfg_attr(feature = "generate", schemars(length(max = 128)))]
     pub requested_by: String,
-    /// Why, in the operator's words.
+    /// The reason that the requester gave.
     #[cfg_attr(feature = "generate", schemars(length(max = crate::types::text::MAX_TEXT_CHARS)))]
     pub reason: Option<String>,
-    /// When it was accepted.
+    /// When the operation was accepted.
     pub accepted_at: Timestamp,
-    /// When it is given up.
+    /// When the operation times out.
     pub deadline: Timestamp,
-    /// When it ended.
+    /// When the operation ended.
     pub finished_at: Option<Timestamp>,
     /// How many times the command was sent.
     pub attempts: u32,
-    /// Why it failed.
+    /// Why the teardown failed.
     pub error: Option<Text>,
-    /// How many shards have which outcome.
+    /// The number of shards with each outcome.
     pub counts: OutcomeCounts,
-    /// The shards, failed ones first, at most 1,000; only `swarm.operations.get` has them.
+    /// The shards, failed ones first, at most 1,000. Only the reply to `swarm.operations.get` has
+    /// them.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "generate", schemars(length(max = MAX_LISTED_OUTCOMES)))]
     pub shards: Option<Vec<OperationShard>>,
-    /// What it waits for; null once it has ended.
+    /// What the operation waits for. Null once the operation has ended.
     pub waiting_for: Option<WaitingFor>,
 }
 
-/// The most shards in the answer of `swarm.operations.get`.
+/// The largest number of shards in the reply to `swarm.operations.get`.
 pub const MAX_LISTED_OUTCOMES: usize = 1000;
 
 message_type!(
-    /// `type` of `OperationsUpdated`.
+    /// The `type` of `OperationsUpdated`.
     OperationsUpdatedType = "scuttle.v1.operations_updated"
 );
 
-/// Broadcast: operations that changed; empty: this is the last revision.
+/// Announces operations that have changed. Without operations, repeats the last revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationsUpdated {
     /// Always `scuttle.v1.operations_updated`.
     #[serde(rename = "type")]
     pub kind: OperationsUpdatedType,
-    /// One more than the last message's.
+    /// The revision: one more than in the previous message, or the same for a repeat.
     pub revision: u64,
-    /// When it was decided.
+    /// When the change was decided.
     pub at: Timestamp,
-    /// Whole records, without `shards`.
+    /// The changed operations, as complete records without `shards`.
     pub updated: Vec<OperationRecord>,
 }
 
-/// Pages through the operations, newest first.
+/// Requests one page of the operations, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationsListRequest {
-    /// Only this host's.
+    /// Lists only the operations of this host.
     #[serde(default)]
     pub host_uuid: Option<HostId>,
-    /// Only those in this state.
+    /// Lists only operations in this state.
     #[serde(default)]
     pub state: Option<OperationState>,
-    /// Where the last page ended: its `next`.
+    /// The `next` of the previous page. Absent for the first page.
     #[serde(default)]
     pub after: Option<String>,
-    /// 1 to 1000, 500 if absent.
+    /// The most records to return, 1 to 1000. Default: 500.
     #[serde(default)]
     pub limit: PageLimit,
 }
@@ -193,16 +195,16 @@ pub struct OperationsListRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationsList {
-    /// The last `operations.updated` revision that this page contains.
+    /// The last `operations.updated` revision whose changes this page contains.
     pub revision: u64,
-    /// The records, without `shards`.
+    /// The operations, without `shards`.
     #[cfg_attr(feature = "generate", schemars(length(max = 1000)))]
     pub operations: Vec<OperationRecord>,
-    /// Where the next page starts; null: this was the last.
+    /// The cursor for the next page, or null if this is the last page.
     pub next: Option<String>,
 }
 
-/// Asks for one operation, whole.
+/// Requests one operation with its shards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationGetRequest {
@@ -210,7 +212,7 @@ pub struct OperationGetRequest {
     pub operation_id: OperationId,
 }
 
-/// One operation, whole.
+/// One operation with its shards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationGetReply {
@@ -218,7 +220,7 @@ pub struct OperationGetReply {
     pub operation: OperationRecord,
 }
 
-/// Withdraws a queued operation.
+/// Requests to cancel a queued operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
@@ -227,7 +229,7 @@ pub struct CancelRequest {
     pub operation_id: OperationId,
 }
 
-/// The operation is withdrawn.
+/// The operation is cancelled.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct CancelAccepted {

@@ -1,8 +1,8 @@
-//! Pages of lists.
+//! The page limit of list requests.
 
 use serde::{Deserialize, Serialize};
 
-/// The most records on a page.
+/// The largest number of records on a page, 1 to 1000.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(try_from = "u64")]
@@ -10,7 +10,7 @@ use serde::{Deserialize, Serialize};
 pub struct PageLimit(#[cfg_attr(feature = "generate", schemars(range(min = 1, max = 1000)))] u16);
 
 impl PageLimit {
-    /// As a count.
+    /// Returns the limit as a number.
     pub fn get(self) -> usize {
         self.0.into()
     }

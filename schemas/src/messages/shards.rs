@@ -1,4 +1,4 @@
-//! Shards: the record, its broadcast and its list.
+//! Shards: the record, the broadcast, and the list.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,22 +14,22 @@ use crate::types::timestamp::Timestamp;
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ShardState {
-    /// Being deployed, says its agent.
+    /// The agent reports that the decky is being deployed.
     Pending,
-    /// Up, says its agent.
+    /// The agent reports that the decky runs.
     Running,
-    /// Not as it should be, says its agent, or no longer reported by it.
+    /// The agent reports that the decky does not run completely, or no longer reports the decky.
     Degraded,
-    /// Down, says its agent.
+    /// The agent reports that the decky does not run.
     Failed,
-    /// An operation is to remove it.
+    /// An operation is removing the shard.
     TearingDown,
-    /// An operation could not remove it; `last_error` says why.
+    /// An operation could not remove the shard. `last_error` says why.
     TeardownFailed,
 }
 
 impl ShardState {
-    /// All of them, in their order.
+    /// All states, in the order of their discriminants.
     pub const ALL: [Self; 6] = [
         Self::Pending,
         Self::Running,
@@ -40,62 +40,62 @@ impl ShardState {
     ];
 }
 
-/// One decky on one host.
+/// The record of a shard: one decky on one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ShardRecord {
     /// The host.
     pub host_uuid: HostId,
-    /// Its name.
+    /// The name of the host.
     pub host_name: HostName,
     /// The decky.
     pub decky_id: DeckyId,
-    /// Its address, as its agent reports it.
+    /// The IP address of the decky, as the agent reports it.
     #[cfg_attr(feature = "generate", schemars(length(max = 64)))]
     pub decky_ip: Option<String>,
-    /// Its services.
+    /// The services of the decky.
     pub services: Services,
-    /// Its labels.
+    /// The labels of the decky.
     pub labels: Labels,
-    /// Its state.
+    /// The state of the shard.
     pub state: ShardState,
-    /// Why it is not as it should be.
+    /// Why the shard is degraded, or why its teardown failed.
     pub last_error: Option<Text>,
-    /// The operation that last took hold of it.
+    /// The operation that last took the shard over.
     pub operation_id: Option<OperationId>,
-    /// When its agent last reported it.
+    /// When the agent last reported the decky.
     pub last_seen: Timestamp,
-    /// When this record last changed.
+    /// When the record last changed.
     pub updated_at: Timestamp,
-    /// The `shards.updated` message that told this.
+    /// The revision of the `shards.updated` message that announced this record.
     pub revision: u64,
 }
 
 message_type!(
-    /// `type` of `ShardsUpdated`.
+    /// The `type` of `ShardsUpdated`.
     ShardsUpdatedType = "scuttle.v1.shards_updated"
 );
 
-/// Broadcast: shards that changed, shards that went; both empty: this is the last revision.
+/// Announces shards that have changed or were removed. Without shards, repeats the last revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ShardsUpdated {
     /// Always `scuttle.v1.shards_updated`.
     #[serde(rename = "type")]
     pub kind: ShardsUpdatedType,
-    /// One more than the last message's.
+    /// The revision: one more than in the previous message, or the same for a repeat.
     pub revision: u64,
-    /// When it was decided.
+    /// When the change was decided.
     pub at: Timestamp,
-    /// The operation that did it, if one did.
+    /// The operation that caused the change. Null if there is none, or if there are several.
     pub operation_id: Option<OperationId>,
-    /// Whole records.
+    /// The changed shards, as complete records.
     pub updated: Vec<ShardRecord>,
-    /// Shards that are gone.
+    /// The removed shards.
     pub removed: Vec<RemovedShard>,
 }
 
-/// A shard that is gone.
+/// A removed shard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct RemovedShard {
@@ -103,24 +103,24 @@ pub struct RemovedShard {
     pub host_uuid: HostId,
     /// The decky.
     pub decky_id: DeckyId,
-    /// The message that told it.
+    /// The revision of the message that announced the removal.
     pub revision: u64,
 }
 
-/// Pages through the shards in the order of (`host_uuid`, `decky_id`).
+/// Requests one page of the shards, sorted by (`host_uuid`, `decky_id`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ShardsListRequest {
-    /// Only this host's.
+    /// Lists only the shards of this host.
     #[serde(default)]
     pub host_uuid: Option<HostId>,
-    /// Only those in this state.
+    /// Lists only shards in this state.
     #[serde(default)]
     pub state: Option<ShardState>,
-    /// Where the last page ended: its `next`.
+    /// The `next` of the previous page. Absent for the first page.
     #[serde(default)]
     pub after: Option<String>,
-    /// 1 to 1000, 500 if absent.
+    /// The most records to return, 1 to 1000. Default: 500.
     #[serde(default)]
     pub limit: PageLimit,
 }
@@ -129,11 +129,11 @@ pub struct ShardsListRequest {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ShardsList {
-    /// The last `shards.updated` revision that this page contains.
+    /// The last `shards.updated` revision whose changes this page contains.
     pub revision: u64,
-    /// The records. May be fewer than the limit while `next` is set.
+    /// The shards. There may be fewer than `limit` although `next` is set.
     #[cfg_attr(feature = "generate", schemars(length(max = 1000)))]
     pub shards: Vec<ShardRecord>,
-    /// Where the next page starts; null: this was the last.
+    /// The cursor for the next page, or null if this is the last page.
     pub next: Option<String>,
 }

@@ -1,4 +1,4 @@
-//! `swarm.teardown`: the request and its answers.
+//! `swarm.teardown`: the request and the replies to it.
 
 use serde::{Deserialize, Deserializer, Serialize};
 
@@ -7,33 +7,33 @@ use crate::types::ids::{DeckyId, HostId, HostName, OperationId};
 use crate::types::text::{MAX_TEXT_CHARS, bounded};
 use crate::types::timestamp::Timestamp;
 
-/// The longest time that a teardown can be given, in seconds.
+/// The longest timeout of a teardown, in seconds.
 pub const MAX_TIMEOUT_S: u32 = 86_400;
-/// The time that a teardown is given when the request names none, in seconds.
+/// The timeout of a teardown if the request gives none, in seconds.
 pub const DEFAULT_TIMEOUT_S: u32 = 600;
 
-/// Asks for the teardown of one decky, or of a whole host.
+/// Requests the teardown of one decky, or of a whole host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TeardownRequest {
     /// The host.
     pub host_uuid: HostId,
-    /// The decky; none: the whole host, all its deckies and their networks.
+    /// The decky. Absent or null for the whole host: all its deckies and their networks.
     #[serde(default)]
     pub decky_id: Option<DeckyId>,
-    /// Seconds until the operation's deadline, 1 to 86400.
-    #[serde(default = "default_timeout", deserialize_with = "timeout")]
+    /// Seconds until the deadline of the operation, 1 to 86400. Default: 600.
+    #[serde(default = "default_timeout", deserialize_with = "deserialize_timeout")]
     #[cfg_attr(feature = "generate", schemars(range(min = 1, max = MAX_TIMEOUT_S)))]
     pub timeout_s: u32,
-    /// Only tell what would go.
+    /// Returns the plan of the teardown. Nothing is stored or sent.
     #[serde(default)]
     pub dry_run: bool,
-    /// Refuse when the targets are no longer those of this plan.
+    /// Rejects the request if the targets are no longer those of the plan with this hash.
     #[serde(default, deserialize_with = "bounded::<_, 128>")]
     #[cfg_attr(feature = "generate", schemars(length(max = 128)))]
     pub expect_plan: Option<String>,
-    /// Why, in the operator's words; at most 512 characters.
+    /// The reason for the teardown, for operators. At most 512 characters.
     #[serde(default, deserialize_with = "bounded::<_, MAX_TEXT_CHARS>")]
     #[cfg_attr(feature = "generate", schemars(length(max = MAX_TEXT_CHARS)))]
     pub reason: Option<String>,
@@ -43,7 +43,7 @@ fn default_timeout() -> u32 {
     DEFAULT_TIMEOUT_S
 }
 
-fn timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
+fn deserialize_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> {
     let seconds = u32::deserialize(deserializer)?;
     if (1..=MAX_TIMEOUT_S).contains(&seconds) {
         Ok(seconds)
@@ -54,7 +54,7 @@ fn timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D::Error> 
     }
 }
 
-/// The teardown is on disk, and will be carried out.
+/// The teardown is accepted: its operation is on disk.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct TeardownAccepted {
@@ -63,31 +63,31 @@ pub struct TeardownAccepted {
     pub accepted: bool,
     /// `teardown queued` or `teardown already in progress`.
     pub detail: String,
-    /// The operation to follow.
+    /// The operation.
     pub operation_id: OperationId,
     /// The host.
     pub host_uuid: HostId,
-    /// Its name.
+    /// The name of the host.
     pub host_name: HostName,
-    /// What the operation tears down; null: the whole host.
+    /// The decky that the operation tears down, or null for the whole host.
     pub decky_id: Option<DeckyId>,
     /// How many shards the operation covers.
     pub shards: usize,
-    /// When it is given up.
+    /// When the operation times out.
     pub deadline: Timestamp,
-    /// True when this request made no operation of its own.
+    /// Whether the request was covered by an existing operation instead of a new one.
     pub repeated: bool,
 }
 
-/// `detail` of a new operation.
+/// The `detail` of the reply if the request created an operation.
 pub const DETAIL_QUEUED: &str = "teardown queued";
-/// `detail` of a request that an open operation covers.
+/// The `detail` of the reply if an open operation covers the target.
 pub const DETAIL_IN_PROGRESS: &str = "teardown already in progress";
 
-/// `detail` of a dry run.
+/// The `detail` of the reply to a dry run.
 pub const DETAIL_DRY_RUN: &str = "dry run";
 
-/// The answer to a dry run: nothing was stored or sent.
+/// The reply to a dry run. Nothing was stored or sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct TeardownPlan {
@@ -96,9 +96,9 @@ pub struct TeardownPlan {
     pub accepted: bool,
     /// `dry run`.
     pub detail: String,
-    /// A hash over the targets, for `expect_plan`.
+    /// A hash of the targets, for `expect_plan`.
     pub plan: String,
-    /// What would go.
+    /// The shards that the teardown would remove.
     #[cfg_attr(feature = "generate", schemars(length(max = crate::types::limits::MAX_DECKIES_PER_HOST)))]
     pub targets: Vec<PlanTarget>,
 }
@@ -109,6 +109,6 @@ pub struct TeardownPlan {
 pub struct PlanTarget {
     /// The decky.
     pub decky_id: DeckyId,
-    /// Its state now.
+    /// The current state of the shard.
     pub state: ShardState,
 }

@@ -1,32 +1,34 @@
-//! Agent subjects.
+//! The subjects between the controller and one agent.
 
 use std::fmt;
 
 use crate::types::ids::HostId;
 
-/// How a permission in a NATS scoped signing key writes the name of the user that it is granted to.
+/// The placeholder for the name of the user, in the permissions of a NATS scoped signing key.
 const USER_NAME: &str = "{{name()}}";
 
-/// The prefix of the inboxes of one host's agent, which its permissions let it hear alone.
+/// Returns the prefix of the inboxes of a host's agent. Its permissions allow it to subscribe to
+/// these inboxes only.
 pub fn agent_inbox_prefix(host: &HostId) -> String {
     format!("_INBOX.{host}")
 }
 
-/// Those inboxes, for a user that is named as its host: a permission of a NATS scoped signing key.
+/// Returns the inboxes of the agent whose user has the name of its host, for the permissions of a
+/// NATS scoped signing key.
 pub fn user_inboxes() -> String {
     format!("_INBOX.{USER_NAME}.>")
 }
 
-/// What is said between one agent and the controller.
+/// A kind of subject between the controller and one agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AgentChannel {
-    /// Controller to agent.
+    /// From the controller to the agent.
     Commands,
-    /// Agent to controller, a request.
+    /// From the agent to the controller, with a reply.
     Heartbeat,
-    /// Agent to controller, a request.
+    /// From the agent to the controller, with a reply.
     Results,
-    /// Agent to controller.
+    /// From the agent to the controller, without a reply.
     Progress,
 }
 
@@ -40,27 +42,30 @@ impl AgentChannel {
         }
     }
 
-    /// This channel of one host.
+    /// Returns the subject for one host.
     pub fn subject(self, host: &HostId) -> String {
         agent_subject(host, self.token())
     }
 
-    /// This channel of every host: a subject to subscribe.
+    /// Returns the wildcard subject for all hosts, for subscriptions and permissions.
     pub fn wildcard_subject(self) -> String {
         agent_subject("*", self.token())
     }
 
-    /// This channel of the host that a user is named as: a permission of a NATS scoped signing key.
+    /// Returns the subject for the host whose name the user has, for the permissions of a NATS
+    /// scoped signing key.
     pub fn user_subject(self) -> String {
         agent_subject(USER_NAME, self.token())
     }
 
-    /// The host whose channel this subject is; `None` when it is no such subject.
+    /// Returns the host that the subject names, or `None` if it is not a valid subject of this
+    /// kind.
     pub fn parse_host(self, subject: &str) -> Option<HostId> {
         self.host_token(subject)?.parse().ok()
     }
 
-    /// The same, as it stands there: not checked, and not copied.
+    /// Returns the host token of the subject without checking that it is a valid host id. Does not
+    /// allocate.
     pub fn host_token(self, subject: &str) -> Option<&str> {
         let (host, token) = subject.strip_prefix("agent.")?.split_once('.')?;
         (token == self.token()).then_some(host)

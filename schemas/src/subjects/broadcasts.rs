@@ -1,11 +1,11 @@
-//! Broadcast subjects.
+//! The subjects on which the controller broadcasts changes.
 
-/// Broadcast: shards that changed or went.
+/// Announces shards that have changed or were removed.
 pub const SHARDS_UPDATED: &str = "shards.updated";
-/// Broadcast: hosts that changed.
+/// Announces hosts that have changed.
 pub const HOSTS_UPDATED: &str = "hosts.updated";
-/// Broadcast: operations that changed.
+/// Announces operations that have changed.
 pub const OPERATIONS_UPDATED: &str = "operations.updated";
 
-/// What the controller tells everybody.
+/// All broadcast subjects.
 pub const BROADCASTS: [&str; 3] = [SHARDS_UPDATED, HOSTS_UPDATED, OPERATIONS_UPDATED];

@@ -1,30 +1,35 @@
-//! Between controllers.
+//! The subjects between the leaders of different partitions. They are internal to the controllers
+//! and not part of the wire contract.
 
 use crate::types::partition::{Partition, PartitionCount};
 
-/// What controllers ask each other: to be granted to them.
+/// Every request from one leader to another, for the permissions of the controllers.
 pub const ALL_PARTITION_REQUESTS: &str = "scuttle.partition.>";
-/// What controllers tell the one that numbers the broadcasts: to be granted to them.
+/// Every broadcast that is sent to the leader of the first partition, which assigns the revisions,
+/// for the permissions of the controllers.
 pub const ALL_RELAYED_BROADCASTS: &str = "scuttle.told.>";
 
-/// Where the leader of one partition is asked what clients ask on `request`.
+/// Returns the subject on which the leader of a partition receives requests that another leader
+/// forwards from the subject `request`.
 pub fn partition_request_subject(partition: Partition, request: &str) -> String {
     format!("scuttle.partition.{partition}.{request}")
 }
 
-/// Where the leader of a partition, or of any, tells what is then broadcast on `broadcast`.
+/// Returns the subject on which the leader of a partition sends its messages for the subject
+/// `broadcast` to the leader of the first partition. Without a partition, returns the wildcard
+/// subject for all.
 pub fn relay_subject(partition: Option<Partition>, broadcast: &str) -> String {
     let partition = partition.map_or("*".to_owned(), |partition| partition.to_string());
     format!("scuttle.told.{partition}.{broadcast}")
 }
 
-/// The partition that told it, by its subject.
+/// Returns the partition that sent a message on a subject of [`relay_subject`].
 pub fn parse_relaying_partition(subject: &str, partitions: PartitionCount) -> Option<Partition> {
     let (number, _) = subject.strip_prefix("scuttle.told.")?.split_once('.')?;
     partitions.partition(number.parse().ok()?)
 }
 
-/// Whether this is where one controller asks another: its answer goes to an inbox of a controller's.
+/// Whether a subject is one of [`partition_request_subject`].
 pub fn is_partition_request(subject: &str) -> bool {
     subject.starts_with("scuttle.partition.")
 }

@@ -1,12 +1,14 @@
-//! Permissions.
+//! The `JetStream` subjects for the permissions of a controller.
 
 use crate::subjects::storage::{
     ALL_JOURNALS, LEASES_BUCKET, NAMES_BUCKET, SNAPSHOTS_BUCKET, journal_stream_name,
 };
 use crate::types::partition::PartitionCount;
 
-/// What a controller publishes to `JetStream`, where its journal is a stream: its own, and none else's. It can make them and
-/// trim them, not delete them.
+/// Returns the subjects that a controller with a replicated store publishes to `JetStream`.
+///
+/// They allow the controller to create and purge Scuttle's own streams and buckets, but not to
+/// delete them, and not to use any others.
 pub fn controller_jetstream_subjects() -> Vec<String> {
     let journals: Vec<String> = PartitionCount::MAX
         .iter()
@@ -22,14 +24,14 @@ pub fn controller_jetstream_subjects() -> Vec<String> {
     for stream in journals.iter().chain([&snapshots]) {
         subjects.push(format!("$JS.API.STREAM.PURGE.{stream}"));
     }
-    // What is read as it grows, or bit by bit.
+    // Streams and buckets that are read through a consumer.
     for stream in journals.iter().chain([&leases, &snapshots]) {
         subjects.push(format!("$JS.API.CONSUMER.CREATE.{stream}"));
         for verb in ["CREATE", "INFO", "DELETE", "MSG.NEXT"] {
             subjects.push(format!("$JS.API.CONSUMER.{verb}.{stream}.>"));
         }
     }
-    // What is sent at the reader's pace: it says how far it is.
+    // Flow control of ordered consumers.
     for stream in [&leases, &snapshots] {
         subjects.push(format!("$JS.FC.{stream}.>"));
     }
@@ -37,7 +39,7 @@ pub fn controller_jetstream_subjects() -> Vec<String> {
         subjects.push(format!("$JS.API.STREAM.MSG.GET.{stream}"));
         subjects.push(format!("$JS.API.DIRECT.GET.{stream}.>"));
     }
-    // What JetStream can do, which a client asks before it makes a bucket.
+    // The client requests the limits of the account before it creates a bucket.
     subjects.push("$JS.API.INFO".to_owned());
     subjects.push(format!("$KV.{LEASES_BUCKET}.>"));
     subjects.push(format!("$KV.{NAMES_BUCKET}.>"));

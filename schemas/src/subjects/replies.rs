@@ -1,31 +1,35 @@
-//! Replies.
+//! Reply subjects, and which of them a request may have.
 
 use crate::subjects::broadcasts::BROADCASTS;
 use crate::subjects::partitions::is_partition_request;
 
-/// Where clients are answered, whatever their prefix.
+/// Every inbox of clients and agents, whatever its prefix.
 pub const ALL_INBOXES: &str = "_INBOX.>";
-/// Where the server takes the answers to what came from another account.
+/// The reply subjects that the NATS server assigns to requests from another account.
 pub const CROSS_ACCOUNT_REPLIES: &str = "_R_.>";
-/// The prefix of the inboxes in which `JetStream`, and one controller another, answers a controller: no agent may hear or write
-/// there.
+/// The prefix of the inboxes of controllers, in which they receive replies from `JetStream` and
+/// from each other. No other user may publish or subscribe there.
 pub const CONTROLLER_INBOX_PREFIX: &str = "_CONTROLLER";
-/// Whether this is where a controller is answered.
+
+/// Whether a reply subject is the inbox of a controller.
 pub fn is_controller_inbox(reply: &str) -> bool {
     let rest = reply.strip_prefix(CONTROLLER_INBOX_PREFIX);
     rest.is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// Whether the answer to what was asked on a subject may be sent to this reply subject. Whoever asks chooses it, and the controller
-/// may publish where the asker may not: an answer must not become a command or a broadcast. A controller is answered in its inbox.
-pub fn is_allowed_reply_subject(asked: &str, reply: &str) -> bool {
-    if is_partition_request(asked) {
+/// Whether the reply to a request on the subject `request` may be sent to the subject `reply`.
+///
+/// The client chooses the reply subject, but the controller may publish on subjects on which the
+/// client may not. So a reply must not become, for example, a command or a broadcast. The reply to
+/// another controller must go to the inbox of a controller.
+pub fn is_allowed_reply_subject(request: &str, reply: &str) -> bool {
+    if is_partition_request(request) {
         return is_controller_inbox(reply);
     }
-    let ours = ["agent.", "swarm.", "scuttle.", "_CONTROLLER.", "$"]
+    let is_reserved = ["agent.", "swarm.", "scuttle.", "_CONTROLLER.", "$"]
         .iter()
         .any(|prefix| reply.starts_with(prefix));
-    !ours && !BROADCASTS.contains(&reply)
+    !is_reserved && !BROADCASTS.contains(&reply)
 }
 
 #[cfg(test)]
@@ -36,7 +40,7 @@ mod tests {
     use crate::types::partition::Partition;
 
     #[test]
-    fn an_answer_goes_to_no_subject_of_ours() {
+    fn a_reply_must_not_go_to_a_subject_of_scuttle() {
         for reply in ["_INBOX.x.1", "_R_.abc", "_INBOX_worker.1", "inbox"] {
             assert!(is_allowed_reply_subject(TEARDOWN, reply), "{reply}");
         }
@@ -50,15 +54,15 @@ mod tests {
         ] {
             assert!(!is_allowed_reply_subject(TEARDOWN, reply), "{reply}");
         }
-        let asked = partition_request_subject(Partition::FIRST, HOSTS_LIST);
-        assert!(is_allowed_reply_subject(&asked, "_CONTROLLER.1"));
+        let request = partition_request_subject(Partition::FIRST, HOSTS_LIST);
+        assert!(is_allowed_reply_subject(&request, "_CONTROLLER.1"));
         for reply in [
             "_INBOX.x.1",
             "_CONTROLLERS.1",
             "_CONTROLLER",
             "scuttle.journal.0",
         ] {
-            assert!(!is_allowed_reply_subject(&asked, reply), "{reply}");
+            assert!(!is_allowed_reply_subject(&request, reply), "{reply}");
         }
     }
 }

@@ -1,35 +1,35 @@
-//! Every NATS subject of Scuttle. Nobody else writes one.
+//! The subjects of requests from clients, and of service discovery.
 
 /// The name of the controller's NATS Micro service (ADR-32).
 pub const SERVICE_NAME: &str = "scuttle";
 
-/// Teardown of a host or of one decky.
+/// Requests the teardown of a host or of one decky.
 pub const TEARDOWN: &str = "swarm.teardown";
-/// Withdraws a queued operation.
+/// Requests to cancel a queued operation.
 pub const OPERATIONS_CANCEL: &str = "swarm.operations.cancel";
-/// Pages through operations.
+/// Requests one page of the operations.
 pub const OPERATIONS_LIST: &str = "swarm.operations.list";
-/// One operation, whole.
+/// Requests one operation with its shards.
 pub const OPERATIONS_GET: &str = "swarm.operations.get";
-/// Adds a host to the swarm.
+/// Requests to enroll a host.
 pub const HOSTS_ENROLL: &str = "swarm.hosts.enroll";
-/// Takes a host out of the swarm.
+/// Requests to decommission a host.
 pub const HOSTS_DECOMMISSION: &str = "swarm.hosts.decommission";
-/// Pages through hosts.
+/// Requests one page of the hosts.
 pub const HOSTS_LIST: &str = "swarm.hosts.list";
-/// Pages through shards.
+/// Requests one page of the shards.
 pub const SHARDS_LIST: &str = "swarm.shards.list";
 
-/// The requests that change something: operators' alone.
+/// The requests that change something. Only operators may send them.
 pub const CHANGE_REQUESTS: [&str; 4] = [
     TEARDOWN,
     OPERATIONS_CANCEL,
     HOSTS_ENROLL,
     HOSTS_DECOMMISSION,
 ];
-/// The requests that only read.
+/// The requests that only read. Operators and viewers may send them.
 pub const READ_REQUESTS: [&str; 4] = [SHARDS_LIST, HOSTS_LIST, OPERATIONS_LIST, OPERATIONS_GET];
-/// Every request subject: to be granted to the one that answers.
+/// Every request subject, for the permissions of the controller.
 pub const ALL_REQUESTS: &str = "swarm.>";
-/// Discovery of services (ADR-32).
+/// Every subject of service discovery (ADR-32).
 pub const SERVICE_DISCOVERY: &str = "$SRV.>";

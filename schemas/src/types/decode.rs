@@ -1,4 +1,4 @@
-//! Reading bytes: one JSON object, of one type, or an error that says what is wrong with it.
+//! Decoding payloads: one JSON object of the expected type, or an error that says what is wrong.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -9,7 +9,7 @@ use serde::de::{
 };
 use serde_json::error::Category;
 
-/// Why a payload could not be read. Its text goes to the sender, in `bad_request`.
+/// Why a payload could not be decoded. The text is sent to the sender in a `bad_request` reply.
 #[derive(Debug, thiserror::Error)]
 #[error("the payload of {length} bytes is not a valid {message}: {cause}")]
 pub struct ReadError {
@@ -19,55 +19,56 @@ pub struct ReadError {
     cause: String,
 }
 
-/// What kind of thing is wrong with a payload.
+/// The kind of a [`ReadError`].
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum ReadErrorKind {
-    /// It is no text.
+    /// The payload is not UTF-8 text.
     NotUtf8,
-    /// It is no JSON, or not one JSON value.
+    /// The payload is not a single JSON value.
     NotJson,
-    /// It is not an object of the type that was expected.
+    /// The payload is JSON, but not an object of the expected type.
     Invalid,
 }
 
 impl ReadError {
-    /// What kind of thing is wrong.
+    /// Returns the kind of the error.
     pub fn kind(&self) -> ReadErrorKind {
         self.kind
     }
 }
 
-/// The most characters of a cause: it may quote the payload, which may be anything.
-const MAX_CAUSE: usize = 200;
+/// The longest cause, in characters. A cause may quote the payload.
+const MAX_CAUSE_CHARS: usize = 200;
 
-/// Reads a whole payload as one JSON object; `message` names it in the error.
+/// Decodes a payload as one JSON object. `message` is the name of the message for the error.
 ///
 /// # Errors
-/// The payload is not JSON, not an object, or breaks a rule of its type.
+/// If the payload is not JSON, is not an object, or breaks a rule of its type.
 pub fn read<T: DeserializeOwned>(message: &'static str, payload: &[u8]) -> Result<T, ReadError> {
-    // What is quoted goes into logs and terminals, too.
-    let refused = |kind, cause: &dyn fmt::Display| ReadError {
+    // The cause may quote the payload, and appears in logs and terminals: it must not have control
+    // characters.
+    let to_error = |kind, cause: &dyn fmt::Display| ReadError {
         message,
         length: payload.len(),
         kind,
-        cause: crate::types::truncate::truncate_chars(&cause.to_string(), MAX_CAUSE)
+        cause: crate::types::truncate::truncate_chars(&cause.to_string(), MAX_CAUSE_CHARS)
             .replace(char::is_control, " "),
     };
-    // The whole text, also where serde would skip over a field.
+    // Serde would not check the fields that it skips.
     let text =
-        std::str::from_utf8(payload).map_err(|error| refused(ReadErrorKind::NotUtf8, &error))?;
+        std::str::from_utf8(payload).map_err(|error| to_error(ReadErrorKind::NotUtf8, &error))?;
     let object = serde_json::from_str::<Object<T>>(text);
     object.map(|object| object.0).map_err(|error| {
         let kind = match error.classify() {
             Category::Data => ReadErrorKind::Invalid,
             Category::Io | Category::Syntax | Category::Eof => ReadErrorKind::NotJson,
         };
-        refused(kind, &error)
+        to_error(kind, &error)
     })
 }
 
-/// A `T` that is written as a JSON object. (Serde alone also takes a struct as an array of its fields
-/// in order, which the protocol knows nothing of.)
+/// A `T` that is encoded as a JSON object. Serde alone would also accept an array of the fields in
+/// order, which the protocol does not allow.
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -86,7 +87,7 @@ impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
     }
 }
 
-/// For `deserialize_with`: a list of objects, at most `MAX_DECKIES_PER_HOST` long.
+/// Deserializes a list of at most `MAX_DECKIES_PER_HOST` objects. Use with `deserialize_with`.
 pub(crate) fn objects<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
 where
     D: Deserializer<'de>,
@@ -116,7 +117,7 @@ where
     deserializer.deserialize_seq(ListVisitor(PhantomData))
 }
 
-/// For `deserialize_with`: `objects`, or nothing.
+/// Deserializes a list like [`objects`], or null. Use with `deserialize_with`.
 pub(crate) fn optional_objects<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
 where
     D: Deserializer<'de>,
@@ -141,7 +142,7 @@ where
     deserializer.deserialize_option(OptionVisitor(PhantomData))
 }
 
-/// Reads a string and hands it to `parse`, without a copy where the format allows it.
+/// Deserializes a string and parses it, without copying the string if the format allows that.
 pub(crate) fn parsed<'de, D, T, E>(
     deserializer: D,
     expected: &'static str,
@@ -164,7 +165,7 @@ where
     deserializer.deserialize_str(ParsedVisitor(expected, parse))
 }
 
-/// Reads a string that must be `text`.
+/// Deserializes a string that must be `text`.
 pub(crate) fn exactly<'de, D: Deserializer<'de>>(
     deserializer: D,
     text: &'static str,
@@ -195,8 +196,8 @@ mod tests {
     use crate::messages::teardown::TeardownRequest;
 
     #[test]
-    fn only_an_object_of_the_right_shape_is_read() {
-        let refused = |payload: &str| {
+    fn only_an_object_of_the_expected_type_is_decoded() {
+        let error_of = |payload: &str| {
             read::<TeardownRequest>("teardown request", payload.as_bytes())
                 .expect_err(payload)
                 .to_string()
@@ -210,13 +211,13 @@ mod tests {
             "{}",
             "{\"host_uuid\":\"a\"} x",
         ] {
-            refused(payload);
+            error_of(payload);
         }
-        assert!(refused(r#"{"host_uuid":"a","decky":"d"}"#).contains("unknown field `decky`"));
-        assert!(refused(r#"{"host_uuid":"a.b"}"#).contains("1 to 64"));
-        assert!(refused(r#"{"host_uuid":"a","host_uuid":"b"}"#).contains("duplicate field"));
-        assert!(refused(r#"{"host_uuid":"a","timeout_s":0}"#).contains("timeout_s"));
-        assert!(refused(r#"{"host_uuid":"a","timeout_s":86401}"#).contains("timeout_s"));
+        assert!(error_of(r#"{"host_uuid":"a","decky":"d"}"#).contains("unknown field `decky`"));
+        assert!(error_of(r#"{"host_uuid":"a.b"}"#).contains("1 to 64"));
+        assert!(error_of(r#"{"host_uuid":"a","host_uuid":"b"}"#).contains("duplicate field"));
+        assert!(error_of(r#"{"host_uuid":"a","timeout_s":0}"#).contains("timeout_s"));
+        assert!(error_of(r#"{"host_uuid":"a","timeout_s":86401}"#).contains("timeout_s"));
         read::<TeardownRequest>("teardown request", br#" {"host_uuid":"a"} "#).expect("valid");
     }
 }

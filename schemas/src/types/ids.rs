@@ -1,5 +1,5 @@
-//! Names and ids. Each is checked when it is made, so that a `HostId` with a dot or a wildcard, which
-//! would reach another host's subject, cannot exist.
+//! Names and ids. Each is checked when it is created. So a `HostId` cannot contain a dot or a
+//! wildcard, which would give access to the subjects of other hosts.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-/// A name that breaks its rule.
+/// A text that breaks the rule of a name or id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{what} must be {rule}")]
 pub struct InvalidName {
@@ -28,16 +28,16 @@ macro_rules! name {
         pub struct $name {
             #[cfg_attr(feature = "generate", schemars(regex(pattern = $pattern)))]
             text: Arc<str>,
-            /// See `head`.
+            /// The first bytes, see `read_prefix`.
             #[cfg_attr(feature = "generate", schemars(skip))]
-            head: u128,
+            prefix: u128,
         }
 
         impl $name {
-            /// The rule that every value keeps.
+            /// The rule for names of this kind, in words.
             pub const RULE: &'static str = $rule;
 
-            /// The name as text.
+            /// Returns the name as text.
             pub fn as_str(&self) -> &str {
                 &self.text
             }
@@ -59,7 +59,7 @@ macro_rules! name {
 
         impl Ord for $name {
             fn cmp(&self, other: &Self) -> Ordering {
-                (self.head.cmp(&other.head)).then_with(|| after_head(&self.text, &other.text))
+                (self.prefix.cmp(&other.prefix)).then_with(|| compare_suffixes(&self.text, &other.text))
             }
         }
 
@@ -74,7 +74,7 @@ macro_rules! name {
             fn from_str(text: &str) -> Result<Self, InvalidName> {
                 let valid: fn(&[u8]) -> bool = $valid;
                 if (1..=64).contains(&text.len()) && valid(text.as_bytes()) {
-                    Ok(Self { text: text.into(), head: head(text) })
+                    Ok(Self { text: text.into(), prefix: read_prefix(text) })
                 } else {
                     Err(InvalidName { what: $what, rule: $rule })
                 }
@@ -113,49 +113,53 @@ macro_rules! name {
     };
 }
 
-/// How many of a name's first bytes are compared where the name stands. In a UUID they are its time and more.
-const HEAD: usize = size_of::<u128>();
+/// The number of first bytes that are stored next to the pointer to the name. In a `UUIDv7` they
+/// include the time and some random digits.
+const PREFIX_BYTES: usize = size_of::<u128>();
 
-/// The first bytes of a name, in their order as a number. A swarm has a million names: to follow each one's pointer
-/// was most of what finding one cost.
-fn head(text: &str) -> u128 {
-    let mut bytes = [0; HEAD];
-    let length = text.len().min(HEAD);
+/// Returns the first bytes of a name as a number with the same order. Most comparisons need only
+/// this number. Following the pointer to each name would take most of the time of a lookup among a
+/// million.
+fn read_prefix(text: &str) -> u128 {
+    let mut bytes = [0; PREFIX_BYTES];
+    let length = text.len().min(PREFIX_BYTES);
     bytes[..length].copy_from_slice(&text.as_bytes()[..length]);
     u128::from_be_bytes(bytes)
 }
 
-/// Compares what comes after two names' heads, which are equal, and so of the same length: a name has no zero bytes.
-/// (Empty slices are never compared. They point nowhere, and from there AVX-512 takes a hundred times as long to read
-/// nothing.)
-fn after_head(one: &str, other: &str) -> Ordering {
-    if one.len().max(other.len()) <= HEAD {
+/// Compares two names with equal prefixes by the bytes after the prefix. Names that end within the
+/// prefix are equal, because a name contains no zero bytes.
+///
+/// Never compares empty slices: their pointers are dangling, and reading zero bytes from there
+/// takes a hundred times as long with AVX-512.
+fn compare_suffixes(one: &str, other: &str) -> Ordering {
+    if one.len().max(other.len()) <= PREFIX_BYTES {
         return Ordering::Equal;
     }
-    one.as_bytes()[HEAD..].cmp(&other.as_bytes()[HEAD..])
+    one.as_bytes()[PREFIX_BYTES..].cmp(&other.as_bytes()[PREFIX_BYTES..])
 }
 
-fn word(byte: u8) -> bool {
+fn is_word_byte(byte: u8) -> bool {
     byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-'
 }
 
 name! {
-    /// `host_uuid`: one worker host. One NATS token.
+    /// The id of a host (`host_uuid`). A single NATS token.
     HostId, "host_uuid", "1 to 64 of A-Z a-z 0-9 _ -", "^[A-Za-z0-9_-]{1,64}$",
-    |name| name.iter().all(|byte| word(*byte))
+    |name| name.iter().all(|byte| is_word_byte(*byte))
 }
 
 name! {
-    /// `decky_id`: one decky on its host. Unique on that host, not in the swarm.
+    /// The id of a decky (`decky_id`). Unique on its host, not in the swarm.
     DeckyId, "decky_id", "1 to 64 of A-Z a-z 0-9 _ . -, first a letter or digit",
     "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
-    |name| name[0].is_ascii_alphanumeric() && name.iter().all(|byte| word(*byte) || *byte == b'.')
+    |name| name[0].is_ascii_alphanumeric() && name.iter().all(|byte| is_word_byte(*byte) || *byte == b'.')
 }
 
 name! {
-    /// A host's name, which operators use.
+    /// The name of a host.
     HostName, "name", "1 to 64 of A-Z a-z 0-9 . _ -", "^[A-Za-z0-9._-]{1,64}$",
-    |name| name.iter().all(|byte| word(*byte) || *byte == b'.')
+    |name| name.iter().all(|byte| is_word_byte(*byte) || *byte == b'.')
 }
 
 macro_rules! id {
@@ -190,12 +194,14 @@ macro_rules! id {
 }
 
 id! {
-    /// `operation_id`: a `UUIDv7` that the controller makes when it accepts, so ids sort by time.
+    /// The id of an operation (`operation_id`): a `UUIDv7` that the controller generates when it
+    /// accepts the operation, so ids sort by time.
     OperationId
 }
 
 id! {
-    /// `boot_id`: a `UUIDv7` that an agent makes when it starts; a later boot sorts after an earlier one.
+    /// The id of a boot (`boot_id`): a `UUIDv7` that an agent generates when it starts. A later
+    /// boot sorts after an earlier one.
     BootId
 }
 
@@ -213,7 +219,7 @@ mod tests {
     }
 
     #[test]
-    fn names_sort_as_their_bytes() {
+    fn names_sort_by_their_bytes() {
         let names = [
             "a",
             "a-",
@@ -237,7 +243,7 @@ mod tests {
     }
 
     #[test]
-    fn names_keep_their_rules() {
+    fn names_are_checked_by_their_rules() {
         let long = "a".repeat(65);
         let longest = "a".repeat(64);
         check::<HostId>(

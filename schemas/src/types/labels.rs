@@ -1,4 +1,4 @@
-//! The services and labels.
+//! The services and labels of deckies and hosts, with their limits.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -8,21 +8,21 @@ use serde::ser::SerializeSeq;
 use serde::{Deserialize, Serialize, Serializer};
 
 const MAX_SERVICES: usize = 32;
-const MAX_SERVICE: usize = 64;
+const MAX_SERVICE_CHARS: usize = 64;
 const MAX_LABELS: usize = 16;
-const MAX_LABEL: usize = 63;
+const MAX_LABEL_CHARS: usize = 63;
 
-/// A limit that a message broke.
+/// Services or labels that exceed a limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
-pub struct InvalidText(String);
+pub struct LimitExceeded(String);
 
-fn within(what: &str, text: &str, most: usize) -> Result<(), InvalidText> {
-    if (1..=most).contains(&text.chars().count()) {
+fn check_length(what: &str, text: &str, max: usize) -> Result<(), LimitExceeded> {
+    if (1..=max).contains(&text.chars().count()) {
         Ok(())
     } else {
-        Err(InvalidText(format!(
-            "{what} must be 1 to {most} characters"
+        Err(LimitExceeded(format!(
+            "{what} must be 1 to {max} characters"
         )))
     }
 }
@@ -38,16 +38,16 @@ pub struct Services(
         schemars(
             with = "Vec<String>",
             length(max = MAX_SERVICES),
-            inner(length(min = 1, max = MAX_SERVICE))
+            inner(length(min = 1, max = MAX_SERVICE_CHARS))
         )
     )]
-    // A million deckies have some: so one piece of memory for all names, each behind a character that is its length in
-    // bytes, and none for no names. Shared by clones.
+    // All names in one allocation that clones share, because a swarm may have a million deckies.
+    // Each name is preceded by a character whose code point is the length of the name in bytes.
     Option<Arc<str>>,
 );
 
 impl Services {
-    /// The names, in the order in which they were given.
+    /// Returns the names in their original order.
     pub fn iter(&self) -> impl Iterator<Item = &str> {
         let mut rest = self.0.as_deref().unwrap_or_default();
         std::iter::from_fn(move || {
@@ -59,23 +59,23 @@ impl Services {
         })
     }
 
-    /// The names in one text.
+    /// Joins the names to one text.
     pub fn join(&self, separator: &str) -> String {
         self.iter().collect::<Vec<_>>().join(separator)
     }
 }
 
 impl TryFrom<Vec<String>> for Services {
-    type Error = InvalidText;
-    fn try_from(names: Vec<String>) -> Result<Self, InvalidText> {
+    type Error = LimitExceeded;
+    fn try_from(names: Vec<String>) -> Result<Self, LimitExceeded> {
         if names.len() > MAX_SERVICES {
-            return Err(InvalidText(format!(
+            return Err(LimitExceeded(format!(
                 "services must be at most {MAX_SERVICES}"
             )));
         }
         let mut text = String::new();
         for name in &names {
-            within("a service's name", name, MAX_SERVICE)?;
+            check_length("a service's name", name, MAX_SERVICE_CHARS)?;
             let length = u32::try_from(name.len()).ok().and_then(char::from_u32);
             text.extend(length);
             text.push_str(name);
@@ -101,7 +101,7 @@ impl fmt::Debug for Services {
     }
 }
 
-/// Labels of a host or decky: at most 16, key and value of 1 to 63 characters.
+/// The labels of a host or decky: at most 16, with keys and values of 1 to 63 characters.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(try_from = "BTreeMap<String, String>")]
@@ -111,31 +111,33 @@ pub struct Labels(
         feature = "generate",
         schemars(with = "BTreeMap<String, String>", extend(
             "maxProperties" = MAX_LABELS,
-            "propertyNames" = { "minLength": 1, "maxLength": MAX_LABEL },
-            "additionalProperties" = { "type": "string", "minLength": 1, "maxLength": MAX_LABEL },
+            "propertyNames" = { "minLength": 1, "maxLength": MAX_LABEL_CHARS },
+            "additionalProperties" = { "type": "string", "minLength": 1, "maxLength": MAX_LABEL_CHARS },
         ))
     )]
-    // None where there are none, which is what most of a million deckies have. Shared by clones.
+    // `None` without labels, because most deckies have none. Shared by clones.
     Option<Arc<BTreeMap<String, String>>>,
 );
 
 impl Labels {
-    /// Key and value, by key.
+    /// Returns the labels, sorted by key.
     pub fn as_map(&self) -> &BTreeMap<String, String> {
-        static NONE: BTreeMap<String, String> = BTreeMap::new();
-        self.0.as_deref().unwrap_or(&NONE)
+        static EMPTY: BTreeMap<String, String> = BTreeMap::new();
+        self.0.as_deref().unwrap_or(&EMPTY)
     }
 }
 
 impl TryFrom<BTreeMap<String, String>> for Labels {
-    type Error = InvalidText;
-    fn try_from(labels: BTreeMap<String, String>) -> Result<Self, InvalidText> {
+    type Error = LimitExceeded;
+    fn try_from(labels: BTreeMap<String, String>) -> Result<Self, LimitExceeded> {
         if labels.len() > MAX_LABELS {
-            return Err(InvalidText(format!("labels must be at most {MAX_LABELS}")));
+            return Err(LimitExceeded(format!(
+                "labels must be at most {MAX_LABELS}"
+            )));
         }
         for (key, value) in &labels {
-            within("a label's key", key, MAX_LABEL)?;
-            within("a label's value", value, MAX_LABEL)?;
+            check_length("a label's key", key, MAX_LABEL_CHARS)?;
+            check_length("a label's value", value, MAX_LABEL_CHARS)?;
         }
         Ok(Self((!labels.is_empty()).then(|| Arc::new(labels))))
     }

@@ -1,4 +1,5 @@
-//! Types.
+//! The values that messages consist of: ids, names, texts, labels, times and partitions. Each
+//! checks its rule when it is created or decoded.
 
 pub(crate) mod decode;
 pub(crate) mod ids;

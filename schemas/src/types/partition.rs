@@ -1,4 +1,4 @@
-//! Which of several journals a host's record is in, where its controllers share the hosts among several.
+//! Partitions: which partition owns a host, an operation or a name.
 
 use std::fmt;
 
@@ -6,19 +6,21 @@ use uuid::Uuid;
 
 use crate::types::ids::{HostId, HostName, OperationId};
 
-/// One of the parts that a swarm's hosts are divided into, each with a journal and a leader of its own.
+/// One of the partitions among which the hosts of a swarm are divided. Each has its own journal and
+/// leader.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Partition(u8);
 
-/// How many parts there are.
+/// The number of partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionCount(u8);
 
 impl Partition {
-    /// The one that there always is. Its leader answers what is about no host, merges the lists, and numbers the broadcasts.
+    /// The first partition, which always exists. Its leader replies to requests that name no host,
+    /// merges lists, and assigns the revisions of broadcasts.
     pub const FIRST: Self = Self(0);
 
-    /// Its number, from 0.
+    /// Returns the number of the partition, from 0.
     pub fn index(self) -> usize {
         self.0.into()
     }
@@ -37,73 +39,74 @@ impl fmt::Display for PartitionCount {
 }
 
 impl PartitionCount {
-    /// All hosts in one.
+    /// A single partition with all hosts.
     pub const ONE: Self = Self(1);
-    /// As many as a controller has permissions for.
+    /// The largest number of partitions. The permissions of a controller cover this many.
     pub const MAX: Self = Self(8);
 
-    /// So many; none if there can be no such number.
+    /// Returns `None` unless `count` is 1 to 8.
     pub fn new(count: u8) -> Option<Self> {
         (1..=Self::MAX.0).contains(&count).then_some(Self(count))
     }
 
-    /// How many.
+    /// Returns the number.
     pub fn count(self) -> usize {
         self.0.into()
     }
 
-    /// Each of them.
+    /// Iterates over all partitions.
     pub fn iter(self) -> impl Iterator<Item = Partition> + Clone {
         (0..self.0).map(Partition)
     }
 
-    /// The one with this number.
+    /// Returns the partition with this number, if it exists.
     pub fn partition(self, number: u8) -> Option<Partition> {
         (number < self.0).then_some(Partition(number))
     }
 
-    /// Where a host's record is.
+    /// Returns the partition that owns a host.
     pub fn partition_of_host(self, host: &HostId) -> Partition {
         self.partition_of_host_text(host.as_str())
     }
 
-    /// The same, of what stands where a host is named: it need not be a valid one.
+    /// Returns the partition that would own a host, given as text that may not be a valid host id.
     pub fn partition_of_host_text(self, host: &str) -> Partition {
         self.partition_of_hash(fnv1a(host))
     }
 
-    /// Where a host is put whose name alone is known.
+    /// Returns the partition that enrolls a host whose id is not known yet.
     pub fn partition_of_name(self, name: &HostName) -> Partition {
         self.partition_of_hash(fnv1a(name.as_str()))
     }
 
-    /// Where an operation's record is: with its host's.
+    /// Returns the partition that owns an operation, which is the one of its host.
     pub fn partition_of_operation(self, id: OperationId) -> Partition {
-        // The last 32 bits.
+        // See `OperationId::new_for_host`.
         let [.., a, b, c, d] = id.0.into_bytes();
         self.partition_of_hash(u32::from_be_bytes([a, b, c, d]))
     }
 
     fn partition_of_hash(self, hash: u32) -> Partition {
-        // Less than `self.0`, which is a `u8`.
+        // The remainder is less than `self.0`, which is a `u8`.
         Partition((hash % u32::from(self.0)) as u8)
     }
 }
 
 impl OperationId {
-    /// For an operation of a host, from a `UUIDv7` of the moment: so that its id alone says where its record is, however many
-    /// partitions there are.
+    /// Returns an id for an operation of a host, made from a new `UUIDv7`. Its last 32 bits are the
+    /// hash of the host, so that the id alone determines the partition, for any number of
+    /// partitions.
     #[must_use]
-    pub fn new_for_host(fresh: Uuid, host: &HostId) -> Self {
-        let mut bytes = fresh.into_bytes();
-        // They are random; the time, the count within it and the version come before.
+    pub fn new_for_host(uuid: Uuid, host: &HostId) -> Self {
+        let mut bytes = uuid.into_bytes();
+        // These bytes are random. The time, the counter and the version come before them.
         bytes[12..].copy_from_slice(&fnv1a(host.as_str()).to_be_bytes());
         Self(Uuid::from_bytes(bytes))
     }
 }
 
-/// FNV-1a of 32 bits. NATS servers use it, too, where a subject mapping has `partition(n, token)`: so one could route what hosts
-/// say without moving any host's record.
+/// Computes the 32-bit FNV-1a hash. NATS servers use the same hash for the subject mapping
+/// `partition(n, token)`, so a server could route the reports of hosts by partition.
 fn fnv1a(text: &str) -> u32 {
     text.bytes().fold(0x811c_9dc5, |hash, byte| {
         (hash ^ u32::from(byte)).wrapping_mul(0x0100_0193)
@@ -118,15 +121,14 @@ mod tests {
     use crate::{HostId, OperationId};
 
     #[test]
-    fn the_hash_is_fnv_1a() {
-        // From the specification's test vectors.
+    fn the_hash_matches_the_test_vectors_of_fnv_1a() {
         assert_eq!(fnv1a(""), 0x811c_9dc5);
         assert_eq!(fnv1a("a"), 0xe40c_292c);
         assert_eq!(fnv1a("foobar"), 0xbf9c_f968);
     }
 
     #[test]
-    fn an_operation_is_where_its_host_is() {
+    fn an_operation_belongs_to_the_partition_of_its_host() {
         for number in 0..100 {
             let host: HostId = format!("worker-{number}").parse().expect("valid");
             let id = OperationId::new_for_host(Uuid::now_v7(), &host);
@@ -142,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn hosts_are_spread_evenly() {
+    fn hosts_are_distributed_evenly_over_partitions() {
         for count in [2, 4, 8_u8] {
             let partitions = PartitionCount::new(count).expect("valid");
             let mut hosts = vec![0; count.into()];
@@ -151,10 +153,10 @@ mod tests {
                 hosts[usize::from(partitions.partition_of_host(&host).0)] += 1;
             }
             let mean = 8000 / usize::from(count);
-            for share in hosts {
+            for count in hosts {
                 assert!(
-                    share * 10 > mean * 9 && share * 10 < mean * 11,
-                    "{share} of {mean}"
+                    count * 10 > mean * 9 && count * 10 < mean * 11,
+                    "{count} hosts, mean {mean}"
                 );
             }
         }

@@ -1,4 +1,5 @@
-//! Free text with a limit.
+//! Free text with a limit: texts that are truncated, and texts that are rejected if they are too
+//! long.
 
 use std::fmt;
 
@@ -6,17 +7,17 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::types::truncate::truncate_chars;
 
-/// The most characters of an error, a reason or another free text.
+/// The longest free text, for example an error or a reason, in characters.
 pub const MAX_TEXT_CHARS: usize = 512;
-/// Free text that was cut to 512 characters when it was made: errors and versions, which are worth
-/// keeping even when they are too long.
+/// Free text that is truncated to 512 characters. For errors and versions, of which the beginning
+/// is worth keeping.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(transparent)]
 pub struct Text(#[cfg_attr(feature = "generate", schemars(length(max = MAX_TEXT_CHARS)))] Box<str>);
 
 impl Text {
-    /// The text.
+    /// Returns the text.
     pub fn as_str(&self) -> &str {
         &self.0
     }
@@ -48,8 +49,8 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// For `deserialize_with`: optional text of at most `MAX` characters; longer text is refused. For what
-/// an operator writes, where a silent cut would change what was meant.
+/// Deserializes an optional text of at most `MAX` characters, and rejects a longer one. For texts
+/// of operators, because truncating them could change their meaning. Use with `deserialize_with`.
 pub(crate) fn bounded<'de, D, const MAX: usize>(deserializer: D) -> Result<Option<String>, D::Error>
 where
     D: Deserializer<'de>,
@@ -69,7 +70,7 @@ mod tests {
     use super::Text;
 
     #[test]
-    fn a_text_has_at_most_512_characters() {
+    fn a_text_is_truncated_to_512_characters() {
         assert_eq!(
             Text::from("é".repeat(600).as_str()).as_str(),
             "é".repeat(512)

@@ -1,8 +1,8 @@
-//! Truncates text.
+//! Truncating text.
 
 use std::borrow::Cow;
 
-/// Cuts text to at most `characters`, at a character boundary.
+/// Truncates a text to at most `characters` characters.
 pub fn truncate_chars(text: &str, characters: usize) -> Cow<'_, str> {
     match text.char_indices().nth(characters) {
         Some((end, _)) => Cow::Owned(text[..end].to_owned()),
@@ -15,7 +15,7 @@ mod tests {
     use super::truncate_chars;
 
     #[test]
-    fn text_is_cut_at_a_character_boundary() {
+    fn a_text_is_truncated_at_a_character_boundary() {
         assert_eq!(truncate_chars("añb", 2), "añ");
         assert_eq!(truncate_chars("añb", 3), "añb");
     }
