@@ -10,7 +10,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<(), Failure> {
     let mut cargo = workspace.cargo();
     cargo
         .args(["test", "--locked", "-p", "scuttle-cli", "--all-features"])
-        .arg("the_documents_are_those_of_the_command")
+        .arg("the_checked_in_documents_match_the_command")
         .env("SCUTTLE_REGENERATE", "1");
     run::run("write the documents of the command", &mut cargo)
 }
