@@ -1,4 +1,4 @@
-//! The side that orders: starts the generator, and waits at a pipe while it works.
+//! The measuring process's side: starts the generator and waits at a pipe while it works.
 
 use std::process::Stdio;
 
@@ -6,13 +6,14 @@ use anyhow::{Context, Result, anyhow};
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader, Lines};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use super::{Load, Order};
+use crate::load::outcome::LoadOutcome;
+use crate::load::spec::LoadSpec;
 
-/// A generator's process. Dropping it kills it.
+/// A generator's process. Dropping it kills the process.
 #[derive(Debug)]
 pub(crate) struct Generator {
-    orders: ChildStdin,
-    loads: Lines<BufReader<ChildStdout>>,
+    specs: ChildStdin,
+    outcomes: Lines<BufReader<ChildStdout>>,
     _child: Child,
 }
 
@@ -26,21 +27,23 @@ impl Generator {
             .spawn()
             .context("start the generator")?;
         Ok(Self {
-            orders: child.stdin.take().context("its input")?,
-            loads: BufReader::new(child.stdout.take().context("its output")?).lines(),
+            specs: child.stdin.take().context("the generator's input")?,
+            outcomes: BufReader::new(child.stdout.take().context("the generator's output")?)
+                .lines(),
             _child: child,
         })
     }
 
-    /// Has an order carried out.
-    pub(crate) async fn carry_out(&mut self, order: &Order) -> Result<Load> {
-        let mut line = serde_json::to_vec(order)?;
+    /// Has the generator send a load, and returns what came of it.
+    pub(crate) async fn run(&mut self, spec: &LoadSpec) -> Result<LoadOutcome> {
+        let mut line = serde_json::to_vec(spec)?;
         line.push(b'\n');
-        self.orders.write_all(&line).await?;
-        let line = self.loads.next_line().await?;
+        self.specs.write_all(&line).await?;
+        let line = self.outcomes.next_line().await?;
         let line = line.context("the generator has ended")?;
-        let load: Result<Load, String> = serde_json::from_str(&line)?;
-        load.map_err(|error| anyhow!(error))
-            .with_context(|| format!("ask {} for {:?}", order.subject, order.pace))
+        let outcome: Result<LoadOutcome, String> = serde_json::from_str(&line)?;
+        outcome
+            .map_err(|error| anyhow!(error))
+            .with_context(|| format!("send requests to {} at {:?}", spec.subject, spec.pace))
     }
 }

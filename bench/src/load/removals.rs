@@ -1,4 +1,4 @@
-//! Who waits for the broadcast that a decky is gone.
+//! Waits for the broadcasts that deckies have been removed.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -13,18 +13,19 @@ use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// Who waits for each decky, by the decky's number.
+/// For each decky, by its number, the sender that reports its removal while a request waits for
+/// that.
 type Waiting = Arc<Mutex<Vec<Option<oneshot::Sender<()>>>>>;
 
 /// The removals that are broadcast from now on.
 pub(super) struct Removals {
     waiting: Waiting,
-    listening: JoinHandle<Result<()>>,
+    listener: JoinHandle<Result<()>>,
 }
 
-/// The part of a broadcast that is looked at.
+/// The part of a broadcast that is decoded.
 #[derive(Deserialize)]
-struct Told<'a> {
+struct Broadcast<'a> {
     #[serde(borrow)]
     removed: Vec<Removed<'a>>,
 }
@@ -36,21 +37,21 @@ struct Removed<'a> {
 }
 
 impl Removals {
-    /// Listens for those of these deckies.
+    /// Subscribes to the broadcasts. The number of a decky is its position in `deckies`.
     pub(super) async fn watch(client: &Client, deckies: Vec<(HostId, String)>) -> Result<Self> {
         let mut broadcasts = client.subscribe(subjects::SHARDS_UPDATED).await?;
-        // The server has the subscription before it is asked for anything.
+        // The server must have the subscription before the first request.
         client.flush().await?;
         let waiting: Waiting = Arc::new(Mutex::new(deckies.iter().map(|_| None).collect()));
         let names = (0..).zip(deckies);
         let numbers: HashMap<String, usize> = names
             .map(|(number, (host, decky))| (format!("{host}/{decky}"), number))
             .collect();
-        let told = waiting.clone();
-        let listening = tokio::spawn(async move {
+        let shared = waiting.clone();
+        let listener = tokio::spawn(async move {
             let mut name = String::new();
             while let Some(broadcast) = broadcasts.next().await {
-                let Told { removed } = serde_json::from_slice(&broadcast.payload)?;
+                let Broadcast { removed } = serde_json::from_slice(&broadcast.payload)?;
                 for Removed {
                     host_uuid,
                     decky_id,
@@ -59,28 +60,29 @@ impl Removals {
                     name.clear();
                     write!(name, "{host_uuid}/{decky_id}")?;
                     let number = numbers.get(&name).copied();
-                    let waits = number.and_then(|number| lock(&told)[number].take());
-                    if let Some(waits) = waits {
-                        // Who waits no longer need not be told.
-                        let _ = waits.send(());
+                    let sender = number.and_then(|number| lock(&shared)[number].take());
+                    if let Some(sender) = sender {
+                        // The request may have stopped waiting.
+                        let _ = sender.send(());
                     }
                 }
             }
             Ok(())
         });
-        Ok(Self { waiting, listening })
+        Ok(Self { waiting, listener })
     }
 
-    /// Resolves when the decky of this number is gone; to be called before it is asked for.
-    pub(super) fn of(&self, number: usize) -> oneshot::Receiver<()> {
-        let (gone, told) = oneshot::channel();
-        lock(&self.waiting)[number] = Some(gone);
-        told
+    /// Returns a receiver that resolves when this decky's removal is broadcast. Call this before
+    /// sending the request, or the broadcast may be missed.
+    pub(super) fn expect(&self, number: usize) -> oneshot::Receiver<()> {
+        let (sender, receiver) = oneshot::channel();
+        lock(&self.waiting)[number] = Some(sender);
+        receiver
     }
 }
 
 impl Drop for Removals {
     fn drop(&mut self) {
-        self.listening.abort();
+        self.listener.abort();
     }
 }

@@ -1,5 +1,8 @@
-//! A swarm of any size as the core has it, and inputs for its steps: for the benches of `scuttle-core` and
-//! `scuttle-controller`, and for the program beside it, whose instructions are counted. No clock, no randomness: the same steps each time.
+//! A swarm of any size as the core sees it, and inputs for its steps: for the benchmarks of
+//! `scuttle-core` and `scuttle-controller`, and for the program in main.rs, whose instructions are
+//! counted.
+//!
+//! There is no clock and no random number, so every run takes the same steps.
 
 use scuttle_core::{Commit, Input, Reply, State};
 use scuttle_schemas::agents::{
@@ -26,7 +29,7 @@ pub struct Swarm {
 }
 
 impl Swarm {
-    /// So many hosts with so many deckies each.
+    /// Registers `hosts` hosts with `deckies` deckies each.
     pub fn new(hosts: usize, deckies: usize) -> Self {
         let mut swarm = Self {
             state: State::default(),
@@ -53,18 +56,19 @@ impl Swarm {
         swarm
     }
 
-    /// One step.
+    /// Takes one step of the core.
     pub fn step(&mut self, input: Input) -> Option<Reply> {
         self.state.step(now(), input)
     }
 
-    /// The end of a batch of steps.
+    /// Ends the batch of the steps since the last call.
     pub fn close(&mut self) -> Commit {
         self.state.close(now())
     }
 
-    /// A request for the teardown of the shard of this number, with the id that its operation gets: each host's first decky,
-    /// then each host's second, and after the last the first again.
+    /// Returns a teardown request for a shard, and the id of its operation. The numbers run over each
+    /// host's first decky, then over each host's second, and so on. After the last shard, the first
+    /// follows again.
     pub fn accept(&mut self, number: usize) -> (OperationId, Input) {
         self.ids += 1;
         let operation_id = OperationId(Uuid::from_u128(self.ids));
@@ -86,7 +90,7 @@ impl Swarm {
         (operation_id, input)
     }
 
-    /// The success of that operation.
+    /// Returns the report that the operation has succeeded.
     pub fn result(&mut self, number: usize, operation_id: OperationId) -> Input {
         let host = host(number % self.hosts);
         let shard = ShardResult {
@@ -113,13 +117,13 @@ impl Swarm {
         }
     }
 
-    /// Withdraws that operation: the shard is as it was.
+    /// Cancels the operation, which returns the shard to its former state.
     pub fn cancel(&mut self, operation_id: OperationId) {
         self.step(Input::Cancel(CancelRequest { operation_id }));
         self.close();
     }
 
-    /// The heartbeat of the host of this number with nothing new in it.
+    /// Returns a host's heartbeat with no change in it.
     pub fn unchanged(&mut self, number: usize) -> Input {
         self.heartbeat(number % self.hosts, None)
     }
@@ -163,7 +167,7 @@ fn decky(number: usize) -> DeckyId {
     format!("decky-{number:04}").parse().expect("a decky")
 }
 
-/// A decky as an agent reports it.
+/// Returns a decky as an agent reports it.
 fn reported(number: usize) -> ReportedShard {
     ReportedShard {
         decky_id: decky(number),

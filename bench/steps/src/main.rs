@@ -1,7 +1,7 @@
-//! `scuttle-steps KIND COUNT`: prepares the same swarm each time, then takes so many steps of one kind.
+//! `scuttle-steps KIND COUNT`: prepares the same swarm each time, then takes COUNT steps of one kind.
 //!
-//! It prints nothing that counts: `cargo xtask bench instructions` runs it under callgrind with two counts, and what the
-//! second needs more than the first is what the steps need.
+//! `cargo xtask bench instructions` runs the program under callgrind with two counts. The difference
+//! between the two runs is what the additional steps need.
 
 use std::process::ExitCode;
 
@@ -10,36 +10,40 @@ use scuttle_steps::Swarm;
 
 const HOSTS: usize = 100;
 const DECKIES: usize = 100;
-/// The most steps: as many are prepared, however many are taken.
-const MOST: usize = 4_000;
-/// Steps in a batch, whose end is counted with them.
-const BATCH: usize = 50;
+/// The most steps. The inputs of this many steps are prepared, whatever COUNT is.
+const MAX_STEPS: usize = 4_000;
+/// Steps in a batch. The end of a batch is counted as part of its steps.
+const BATCH_SIZE: usize = 50;
 
 fn main() -> ExitCode {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let done = match &arguments[..] {
-        [kind, count] => count.parse().ok().and_then(|count| take(kind, count)),
+    let result = match &arguments[..] {
+        [kind, count] => count.parse().ok().and_then(|count| run_steps(kind, count)),
         _ => None,
     };
-    if done.is_some() {
+    if result.is_some() {
         return ExitCode::SUCCESS;
     }
     eprintln!(
-        "usage: scuttle-steps accept|heartbeat|result COUNT, at most {MOST}, a multiple of {BATCH}"
+        "usage: scuttle-steps accept|heartbeat|result COUNT, at most {MAX_STEPS}, a multiple of {BATCH_SIZE}"
     );
     ExitCode::from(2)
 }
 
-/// Nothing when there is no such kind, or not so many.
-fn take(kind: &str, count: usize) -> Option<()> {
-    if count > MOST || !count.is_multiple_of(BATCH) {
+/// Returns `None` if the kind does not exist or the count is not allowed.
+fn run_steps(kind: &str, count: usize) -> Option<()> {
+    if count > MAX_STEPS || !count.is_multiple_of(BATCH_SIZE) {
         return None;
     }
     let mut swarm = Swarm::new(HOSTS, DECKIES);
     let inputs: Vec<Input> = match kind {
-        "accept" => (0..MOST).map(|number| swarm.accept(number).1).collect(),
-        "heartbeat" => (0..MOST).map(|number| swarm.unchanged(number)).collect(),
-        "result" => (0..MOST)
+        "accept" => (0..MAX_STEPS)
+            .map(|number| swarm.accept(number).1)
+            .collect(),
+        "heartbeat" => (0..MAX_STEPS)
+            .map(|number| swarm.unchanged(number))
+            .collect(),
+        "result" => (0..MAX_STEPS)
             .map(|number| {
                 let (operation, accept) = swarm.accept(number);
                 swarm.step(accept);
@@ -50,8 +54,8 @@ fn take(kind: &str, count: usize) -> Option<()> {
         _ => return None,
     };
     let mut inputs = inputs.into_iter().take(count);
-    for _ in 0..count / BATCH {
-        for input in inputs.by_ref().take(BATCH) {
+    for _ in 0..count / BATCH_SIZE {
+        for input in inputs.by_ref().take(BATCH_SIZE) {
             let reply = swarm.step(input);
             assert!(
                 !matches!(reply, None | Some(Reply::Rejected(_))),
@@ -60,7 +64,8 @@ fn take(kind: &str, count: usize) -> Option<()> {
         }
         std::hint::black_box(swarm.close());
     }
-    // What is left over must not be freed: that would be counted for the smaller count alone.
+    // The inputs that were not used must not be freed: the run with the smaller count has more of
+    // them.
     std::mem::forget((swarm, inputs));
     Some(())
 }

@@ -1,0 +1,8 @@
+//! The processes and files that a measurement runs on.
+//!
+//! What sends the requests is in load/.
+
+pub(crate) mod controllers;
+pub(crate) mod nats_server;
+pub(crate) mod shared;
+pub(crate) mod swarm;

@@ -1,0 +1,204 @@
+//! A real controller with a new data directory, and as many shards as a measurement needs.
+//!
+//! The agents of its hosts send their inventory and then nothing more. They reply to no command, so
+//! the measurement contains only accepts and what the controller does by itself meanwhile, such as
+//! resending commands.
+
+use std::fs::File;
+use std::path::PathBuf;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context, Result, ensure};
+use futures_util::{TryStreamExt, stream};
+use scuttle_controller::store::FILE_NAME;
+use scuttle_schemas::agents::{Heartbeat, HeartbeatAccepted};
+use scuttle_schemas::hosts::EnrollAccepted;
+use scuttle_schemas::subjects::{self, AgentChannel};
+use scuttle_schemas::{BootId, HostId};
+use scuttle_tests::programs::process::Process;
+use scuttle_tests::{Client, Controller, reported};
+use serde_json::json;
+use tempfile::TempDir;
+use uuid::Uuid;
+
+use crate::environment::shared::Environment;
+use crate::load::spec::{RequestKind, Targets, decky_id, heartbeat, host_id};
+
+/// Deckies on one page of an inventory. A page stays well below 256 KiB.
+const DECKIES_PER_PAGE: usize = 2048;
+const START_TIMEOUT: Duration = Duration::from_mins(2);
+/// How many hosts are registered at the same time.
+const MAX_CONCURRENT: usize = 64;
+
+/// The data of a controller that is not running. Dropping it removes the files.
+pub(crate) struct SwarmData {
+    pub(crate) hosts: u32,
+    pub(crate) deckies: u32,
+    boot: BootId,
+    dir: TempDir,
+}
+
+/// A running controller. Dropping it kills the process.
+pub(crate) struct RunningSwarm {
+    pub(crate) data: SwarmData,
+    pub(crate) process: Process,
+}
+
+impl SwarmData {
+    pub(crate) fn empty(environment: &Environment) -> Result<Self> {
+        Ok(Self {
+            hosts: 0,
+            deckies: 0,
+            boot: BootId(Uuid::now_v7()),
+            dir: tempfile::tempdir_in(environment.dir())?,
+        })
+    }
+
+    pub(crate) fn data_dir(&self) -> PathBuf {
+        self.dir.path().join("controller")
+    }
+
+    /// Starts a controller on the data, and waits until it replies to requests.
+    pub(crate) async fn start(self, environment: &Environment) -> Result<RunningSwarm> {
+        let mut command = Controller::command();
+        command.args(["--nats-url", &environment.server.url, "--data-dir"]);
+        command.arg(self.data_dir());
+        let log = environment.log("controller");
+        let start = Instant::now();
+        let mut process = Process::spawn("the controller", command, &log)?;
+        // With a million shards, the start takes longer than the client waits for a reply.
+        while let Err(error) = environment.client.answered().await {
+            process.alive()?;
+            ensure!(start.elapsed() < START_TIMEOUT, "{error:#}");
+        }
+        process.quiet = true;
+        Ok(RunningSwarm {
+            data: self,
+            process,
+        })
+    }
+
+    /// Copies the data on the disk.
+    pub(crate) fn copy(&self, environment: &Environment) -> Result<Self> {
+        let copy = Self {
+            dir: tempfile::tempdir_in(environment.dir())?,
+            ..*self
+        };
+        std::fs::create_dir(copy.data_dir())?;
+        let (from, to) = (self.data_dir(), copy.data_dir());
+        std::fs::copy(from.join(FILE_NAME), to.join(FILE_NAME))
+            .and_then(|_| File::open(to.join(FILE_NAME))?.sync_all())
+            .with_context(|| format!("copy {}", from.display()))?;
+        Ok(copy)
+    }
+
+    /// Returns every decky.
+    pub(crate) fn targets(&self) -> Targets {
+        Targets {
+            hosts: 0..self.hosts,
+            deckies: 0..self.deckies,
+            skip: 0,
+        }
+    }
+
+    /// Returns heartbeats with no change in them, from this sequence number on.
+    pub(crate) fn heartbeats(&self, sequence: u64) -> RequestKind {
+        RequestKind::Heartbeat {
+            boot: self.boot,
+            sequence,
+        }
+    }
+}
+
+impl RunningSwarm {
+    pub(crate) async fn start_empty(environment: &Environment) -> Result<Self> {
+        SwarmData::empty(environment)?.start(environment).await
+    }
+
+    /// Starts a controller and registers at least this many shards, on as few hosts as possible.
+    pub(crate) async fn start_with_shards(
+        environment: &Environment,
+        shards: usize,
+    ) -> Result<Self> {
+        let Targets { hosts, deckies, .. } = Targets::with_shards(shards);
+        let mut swarm = Self::start_empty(environment).await?;
+        let (data, client) = (&mut swarm.data, &environment.client);
+        let registered = data.register(client, hosts.end, deckies.end).await;
+        registered.context("prepare the swarm")?;
+        Ok(swarm)
+    }
+
+    pub(crate) fn id(&self) -> Result<u32> {
+        self.process.id().context("the controller has ended")
+    }
+
+    /// Ends the controller with SIGKILL.
+    pub(crate) async fn kill(mut self) -> Result<SwarmData> {
+        self.process.kill().await?;
+        Ok(self.data)
+    }
+
+    /// Ends the controller with SIGTERM.
+    pub(crate) async fn stop(mut self) -> Result<SwarmData> {
+        self.process.signal("TERM").await?;
+        let status = self.process.exit().await?;
+        ensure!(status.success(), "the controller: {status}");
+        Ok(self.data)
+    }
+}
+
+impl SwarmData {
+    /// Enrolls the hosts and reports the same number of deckies on each.
+    pub(crate) async fn register(
+        &mut self,
+        client: &Client,
+        hosts: u32,
+        deckies: u32,
+    ) -> Result<()> {
+        (self.hosts, self.deckies) = (hosts, deckies);
+        stream::iter((0..hosts).map(Ok))
+            .try_for_each_concurrent(MAX_CONCURRENT, async |host| {
+                let id = host_id(host);
+                let request = json!({ "name": id, "host_uuid": id });
+                let _: EnrollAccepted = client.ask(subjects::HOSTS_ENROLL, &request).await?;
+                self.report_inventory(client, &id, 1).await
+            })
+            .await
+    }
+
+    /// Reports the inventory of every host again.
+    pub(crate) async fn report_all_inventories(
+        &self,
+        client: &Client,
+        sequence: u64,
+    ) -> Result<()> {
+        let hosts = (0..self.hosts).map(|host| Ok(host_id(host)));
+        stream::iter(hosts)
+            .try_for_each_concurrent(MAX_CONCURRENT, async |host| {
+                self.report_inventory(client, &host, sequence).await
+            })
+            .await
+    }
+
+    /// Reports the inventory of a host, page by page.
+    async fn report_inventory(&self, client: &Client, host: &HostId, sequence: u64) -> Result<()> {
+        let deckies: Vec<String> = (0..self.deckies).map(decky_id).collect();
+        let subject = AgentChannel::Heartbeat.subject(host);
+        let pages = u32::try_from(deckies.len().div_ceil(DECKIES_PER_PAGE))?;
+        for (page, deckies) in (1..).zip(deckies.chunks(DECKIES_PER_PAGE)) {
+            let shards = deckies.iter().map(|decky| reported(decky)).collect();
+            let heartbeat = Heartbeat {
+                page,
+                pages,
+                shards: Some(shards),
+                ..heartbeat(host, self.boot, sequence)
+            };
+            let reply: HeartbeatAccepted = client.ask(&subject, &heartbeat).await?;
+            ensure!(
+                reply.accepted && !reply.stale && (page < pages || !reply.send_inventory),
+                "the inventory of {host}: {reply:?}"
+            );
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,11 @@
+//! The measurements, one module for each.
+//!
+//! What they compare Scuttle with is in baselines/.
+
+pub(crate) mod accept;
+pub(crate) mod cluster;
+pub(crate) mod flood;
+pub(crate) mod partitions;
+pub(crate) mod peers;
+pub(crate) mod scale;
+pub(crate) mod teardown;

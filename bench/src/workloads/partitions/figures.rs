@@ -1,0 +1,87 @@
+//! The figures of one run of `partitions`.
+//!
+//! How they are measured is in mod.rs, how they are printed in scaling_table.rs.
+
+use anyhow::{Context, Result};
+use serde::Serialize;
+
+use crate::load::outcome::LoadOutcome;
+use crate::workloads::partitions::thread_usage::{CpuUsage, ThreadId};
+
+/// The numbers of partitions that are compared.
+pub(super) const PARTITION_COUNTS: [u8; 3] = [1, 2, 4];
+/// Requests in flight: the number that `cluster` has, and this number for each of four partitions.
+pub(super) const IN_FLIGHT: [u16; 2] = [256, 1_024];
+
+/// The figures for one number of partitions and of requests in flight in one round. All of them
+/// except the rates and latencies are microseconds of CPU time per message.
+#[derive(Debug, Serialize)]
+pub(super) struct Run {
+    pub(super) partitions: u8,
+    pub(super) in_flight: u16,
+    pub(super) round: u32,
+    pub(super) heartbeats_per_second: f64,
+    pub(super) heartbeat: CpuPerMessage,
+    /// What a leader uses for the heartbeat of a host of its partition.
+    pub(super) heartbeat_own_us: f64,
+    /// What a leader uses for the heartbeat of a host of another partition, which it drops. `None`
+    /// if there is only one partition.
+    pub(super) heartbeat_dropped_us: Option<f64>,
+    pub(super) request_dropped_us: Option<f64>,
+    /// The latency of a request for a page of all shards, with one request in flight.
+    pub(super) list_p50_us: f64,
+    pub(super) listing: CpuPerMessage,
+    /// Accepts with one request in flight.
+    pub(super) accept: AcceptFigures,
+    /// Accepts with `in_flight` requests in flight.
+    pub(super) accepts: AcceptFigures,
+}
+
+#[derive(Debug, Serialize)]
+pub(super) struct AcceptFigures {
+    pub(super) per_second: f64,
+    pub(super) p50_us: f64,
+    pub(super) spent: CpuPerMessage,
+}
+
+/// Microseconds of CPU time per message, when equally many messages are for the hosts of each
+/// partition.
+#[derive(Debug, Serialize)]
+pub(super) struct CpuPerMessage {
+    /// The thread that used the most.
+    pub(super) busiest: f64,
+    /// The thread of the first partition's leader.
+    pub(super) first: f64,
+    /// The mean of the threads of the other partitions' leaders.
+    pub(super) others: Option<f64>,
+    /// The sum over all threads of all controllers.
+    pub(super) controllers: f64,
+    /// The sum over all servers.
+    pub(super) servers: f64,
+}
+
+impl CpuPerMessage {
+    /// `threads` are those of the leaders, in the order of their partitions. The load must have
+    /// watched only the servers.
+    pub(super) fn new(load: &LoadOutcome, used: &CpuUsage, threads: &[ThreadId]) -> Result<Self> {
+        let (_, busiest) = used.busiest().context("there are no threads")?;
+        let (first, others) = threads.split_first().context("there is no leader")?;
+        let others = others.iter();
+        Ok(Self {
+            busiest: micros_per_message(load, busiest),
+            first: micros_per_message(load, used.of_thread(*first)),
+            others: mean(others.map(|thread| micros_per_message(load, used.of_thread(*thread)))),
+            controllers: micros_per_message(load, used.total()),
+            servers: micros_per_message(load, load.cpu[1..].iter().sum()),
+        })
+    }
+}
+
+pub(super) fn micros_per_message(load: &LoadOutcome, seconds: f64) -> f64 {
+    seconds * 1e6 / load.requests as f64
+}
+
+pub(super) fn mean(values: impl ExactSizeIterator<Item = f64>) -> Option<f64> {
+    let count = values.len();
+    (count > 0).then(|| values.sum::<f64>() / count as f64)
+}

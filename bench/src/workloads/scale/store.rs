@@ -1,0 +1,79 @@
+//! Prepares and reads a controller's file while no controller runs, through the controller's store.
+
+use std::fs::File;
+use std::path::Path;
+use std::process::ExitCode;
+use std::time::Instant;
+
+use anyhow::{Context, Result};
+use scuttle_controller::engine::FORCED_CHECKPOINT_THRESHOLD;
+use scuttle_controller::store::{FILE_NAME, RedbStore, Snapshot, Store, StoreError};
+use scuttle_core::Change;
+use serde::{Deserialize, Serialize};
+
+use crate::workloads::scale::unsynced_file::UnsyncedFile;
+
+/// Changes per batch in a lengthened journal: as many as a commit has at about ten thousand accepts
+/// per second.
+const BATCH_SIZE: usize = 64;
+
+/// How many changes more than too long the journal is made. They are moved before the load begins.
+const SURPLUS: usize = 50_000;
+
+/// Moves all of the journal to the rows.
+pub(super) fn empty_journal(data_dir: &Path) -> Result<()> {
+    RedbStore::open(data_dir)?.checkpoint(usize::MAX)?;
+    Ok(())
+}
+
+/// Returns the number of changes in the journal.
+pub(super) fn journal_len(data_dir: &Path) -> Result<usize> {
+    Ok(RedbStore::open(data_dir)?.journal_len())
+}
+
+/// Appends unchanged shards to the journal until it is so long that a controller moves it to the
+/// rows even while it is busy.
+pub(super) fn lengthen_journal(data_dir: &Path) -> Result<()> {
+    let path = data_dir.join(FILE_NAME);
+    let file = File::options().read(true).write(true).open(&path)?;
+    let mut store = RedbStore::open_backend(UnsyncedFile::new(file.try_clone()?)?, &path)?;
+    let mut shards = Vec::new();
+    store.load(&mut |change| {
+        if let Change::Shard(_) = change {
+            shards.push(change);
+        }
+        Ok(())
+    })?;
+    let mut batches = shards.chunks(BATCH_SIZE).cycle();
+    while store.journal_len() < FORCED_CHECKPOINT_THRESHOLD + SURPLUS {
+        store.append(batches.next().context("there are shards")?)?;
+    }
+    drop(store);
+    file.sync_all()?;
+    Ok(())
+}
+
+/// The times of reading a file, in seconds.
+#[derive(Debug, Clone, Copy, Serialize, Deserialize)]
+pub(crate) struct Reading {
+    /// Opening the file, which verifies every page.
+    pub(crate) open: f64,
+    /// Reading and decoding every row on one thread, without keeping it.
+    pub(crate) read: f64,
+}
+
+/// Reads a file and prints the times. `start` runs this in a separate process, as a start is one.
+pub(crate) fn read(data_dir: &Path) -> Result<ExitCode> {
+    let start = Instant::now();
+    let store = Snapshot::open_file(&data_dir.join(FILE_NAME))?;
+    let open = start.elapsed().as_secs_f64();
+    let mut rows = 0_usize;
+    store.for_each_value(|_, _| {
+        rows += 1;
+        Ok::<_, StoreError>(())
+    })?;
+    let read = start.elapsed().as_secs_f64() - open;
+    anyhow::ensure!(rows > 0, "no rows");
+    println!("{}", serde_json::to_string(&Reading { open, read })?);
+    Ok(ExitCode::SUCCESS)
+}
