@@ -1,8 +1,8 @@
 //! The log of what was done on a simulated host. Tests compare the controller's record with it.
 //!
-//! A line is written before the file of the host. If the process is killed between the two, the next start
-//! repeats an action that is already logged, but there is never a change without a line. What exists on
-//! the host now is in `simulated_host`.
+//! A line is written before the file of the host. If the process is killed between the two, the
+//! next start repeats an action that is already logged, but there is never a change without a line.
+//! What exists on the host now is in `simulated_host`.
 
 use std::fs::File;
 use std::io::{self, Write};

@@ -9,8 +9,8 @@ use scuttle_schemas::{HostId, MAX_DECKIES_PER_HOST};
 
 /// Runs many agents with a simulated runtime in one process, on a real NATS server.
 ///
-/// Prints `ready: N hosts, M deckies` when the controller has accepted the inventory of every host, and a status line
-/// every second. The seed decides what happens.
+/// Prints `ready: N hosts, M deckies` when the controller has accepted the inventory of every host,
+/// and a status line every second. The seed decides what happens.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "scuttle-agent-sim", version)]
 pub struct Args {
@@ -20,7 +20,8 @@ pub struct Args {
     /// The NATS user for enrolling the hosts [default: the credentials of the agents]
     #[arg(long, env = "SCUTTLE_OPERATOR_USER", value_name = "USER")]
     pub operator_user: Option<String>,
-    /// The password of that user; prefer the environment variable, because flags are visible in the process list
+    /// The password of that user; prefer the environment variable, because flags are visible in the
+    /// process list
     #[arg(
         long,
         env = "SCUTTLE_OPERATOR_PASSWORD",
@@ -61,8 +62,9 @@ pub struct Args {
     /// The seed of all random decisions
     #[arg(long, env = "SCUTTLE_SIM_SEED", default_value_t = 1)]
     pub seed: u64,
-    /// The directory for ledgers, deckies and a log of all actions (`world.log`), from which a killed simulator
-    /// continues; it needs two open files per host, see `ulimit -n` [default: in memory]
+    /// The directory for ledgers, deckies and a log of all actions (`world.log`), from which a
+    /// killed simulator continues; it needs two open files per host, see `ulimit -n` [default: in
+    /// memory]
     #[arg(long, env = "SCUTTLE_SIM_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
     // The flattened groups come last, because their help headings apply to everything that follows.

@@ -24,8 +24,8 @@ pub struct EnrollError {
     error: ErrorReply,
 }
 
-/// Enrolls all hosts, each with its id as its name. Hosts that are already enrolled are left as they are.
-/// Retries until the controller replies.
+/// Enrolls all hosts, each with its id as its name. Hosts that are already enrolled are left as
+/// they are. Retries until the controller replies.
 ///
 /// # Errors
 /// If the controller rejects a host for a reason that a retry does not fix.

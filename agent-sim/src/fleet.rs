@@ -1,4 +1,5 @@
-//! All simulated hosts together: creates them, runs their agents, and prints their status every second.
+//! All simulated hosts together: creates them, runs their agents, and prints their status every
+//! second.
 
 use std::path::Path;
 use std::sync::Arc;

@@ -1,5 +1,5 @@
-//! `scuttle-agent-sim`: parses its options, connects to NATS, enrolls the hosts, and runs their agents until
-//! a signal stops it.
+//! `scuttle-agent-sim`: parses its options, connects to NATS, enrolls the hosts, and runs their
+//! agents until a signal stops it.
 
 use std::process::ExitCode;
 
@@ -36,7 +36,8 @@ async fn main() -> ExitCode {
     code
 }
 
-/// Runs the simulation. The first SIGINT or SIGTERM shuts it down, the second one ends it immediately.
+/// Runs the simulation. The first SIGINT or SIGTERM shuts it down, the second one ends it
+/// immediately.
 async fn run_until_signal(args: Args) -> Result<()> {
     let shutdown = CancellationToken::new();
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -1,5 +1,5 @@
-//! Random decisions that depend only on the seed and on the subject of the decision, not on the order in
-//! which decisions are made.
+//! Random decisions that depend only on the seed and on the subject of the decision, not on the
+//! order in which decisions are made.
 
 use std::ops::RangeInclusive;
 

@@ -22,8 +22,8 @@ use crate::simulated_runtime::SimulatedRuntime;
 
 /// How long a crashed agent stays down, in milliseconds.
 const DOWN_MS: RangeInclusive<u64> = 200..=1_000;
-/// How long a host stays connected before it disconnects, and for how long it stays disconnected, in
-/// milliseconds.
+/// How long a host stays connected before it disconnects, and for how long it stays disconnected,
+/// in milliseconds.
 const ONLINE_MS: RangeInclusive<u64> = 4_000..=20_000;
 const OFFLINE_MS: RangeInclusive<u64> = 2_000..=8_000;
 /// How often deckies that are due to be deployed again are looked for.

@@ -30,7 +30,8 @@ pub struct SimulatedHost {
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
     deckies: BTreeSet<DeckyId>,
-    /// The deckies whose teardown has failed once since they were deployed. The next attempt succeeds.
+    /// The deckies whose teardown has failed once since they were deployed. The next attempt
+    /// succeeds.
     failed_once: BTreeSet<DeckyId>,
     /// How often each decky was deployed again.
     #[serde(default)]
@@ -201,8 +202,8 @@ impl SimulatedHost {
         Ok(fails)
     }
 
-    /// Removes a decky. It is deployed again after a delay in the range `redeploy_ms`, if there is one.
-    /// Returns false if the decky did not exist.
+    /// Removes a decky. It is deployed again after a delay in the range `redeploy_ms`, if there is
+    /// one. Returns false if the decky did not exist.
     ///
     /// # Errors
     /// If the file cannot be written.
@@ -283,8 +284,8 @@ impl SimulatedHost {
         self.inventory = self.state.deckies.iter().map(shard).collect();
     }
 
-    /// Saves the state so that it survives a kill of the process. It need not survive a power cut, so the
-    /// file is not synced.
+    /// Saves the state so that it survives a kill of the process. It need not survive a power cut,
+    /// so the file is not synced.
     fn save(&self) -> Result<(), SimulatedHostError> {
         let Some(path) = &self.path else {
             return Ok(());

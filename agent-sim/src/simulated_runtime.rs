@@ -1,5 +1,5 @@
-//! The simulated runtime. The seed decides how long its teardowns take, and when they fail or crash the
-//! agent.
+//! The simulated runtime. The seed decides how long its teardowns take, and when they fail or crash
+//! the agent.
 
 use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -23,8 +23,8 @@ pub struct RuntimeBehavior {
     pub fail_rate: f64,
     /// The share of teardowns that crash the agent.
     pub crash_rate: f64,
-    /// The range of the delay after which a removed decky is deployed again, in milliseconds. `None`
-    /// stands for never.
+    /// The range of the delay after which a removed decky is deployed again, in milliseconds.
+    /// `None` stands for never.
     pub redeploy_ms: Option<RangeInclusive<u64>>,
 }
 
@@ -59,8 +59,8 @@ impl SimulatedRuntime {
         self.behavior.redeploy_ms.is_some()
     }
 
-    /// Deploys the deckies that are due again, and returns their number, which is 0 while the file cannot be
-    /// written.
+    /// Deploys the deckies that are due again, and returns their number, which is 0 while the file
+    /// cannot be written.
     pub fn redeploy_due(&self) -> u64 {
         let deployed = self.simulated().redeploy_due().unwrap_or(0);
         if deployed > 0 {
@@ -128,7 +128,8 @@ impl SimulatedRuntime {
         })
     }
 
-    /// Requests the crash and never returns: the task that waits for `wait_for_crash` drops the agent.
+    /// Requests the crash and never returns: the task that waits for `wait_for_crash` drops the
+    /// agent.
     async fn crash(&self) {
         self.crash.notify_one();
         std::future::pending::<()>().await;

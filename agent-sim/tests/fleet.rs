@@ -1,5 +1,5 @@
-//! Tests of the simulator and its agents, on a real nats-server with a fake controller. Tests with the real
-//! controller are in `tests/`.
+//! Tests of the simulator and its agents, on a real nats-server with a fake controller. Tests with
+//! the real controller are in `tests/`.
 
 mod fake_controller;
 

@@ -1,16 +1,16 @@
-//! The agent of one host: it executes the host's commands, each operation at most once, and reports the
-//! host's deckies to the controller.
+//! The agent of one host: it executes the host's commands, each operation at most once, and reports
+//! the host's deckies to the controller.
 //!
 //! The modules, lowest layer first:
 //!
 //! - [`ledger`]: what must survive a crash, on disk or in memory.
-//! - [`runtime`]: the software that runs deckies. Docker is in [`runtime::docker`] (a feature, because
-//!   simulators have their own runtime).
+//! - [`runtime`]: the software that runs deckies. Docker is in [`runtime::docker`] (a feature,
+//!   because simulators have their own runtime).
 //! - [`machine`]: all decisions. It knows no clock, network, disk or randomness.
 //! - `observability`: counters, log lines and trace spans.
 //! - [`nats`]: the connection, and the decoding of messages.
-//! - [`mod@run`]: the loop that joins the others. Its order is always: decide, make durable, then send or
-//!   act.
+//! - [`mod@run`]: the loop that joins the others. Its order is always: decide, make durable, then
+//!   send or act.
 //!
 //! The messages are defined in `scuttle-schemas`.
 

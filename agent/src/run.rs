@@ -74,8 +74,8 @@ pub enum AgentError {
     Closed,
 }
 
-/// Runs one boot of an agent until `shutdown` is cancelled. The next boot continues a teardown that is
-/// running at that time.
+/// Runs one boot of an agent until `shutdown` is cancelled. The next boot continues a teardown that
+/// is running at that time.
 ///
 /// # Errors
 /// If the ledger cannot be used, or the NATS client was closed.
@@ -341,8 +341,8 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
         }
     }
 
-    /// Counts an event and logs it, unless an ignored command was logged for the same reason before:
-    /// its sender could otherwise flood the log.
+    /// Counts an event and logs it, unless an ignored command was logged for the same reason
+    /// before: its sender could otherwise flood the log.
     fn emit(&mut self, event: AgentEvent) {
         let is_new = match &event {
             AgentEvent::CommandIgnored(reason) => self.logged_reasons.insert(discriminant(reason)),

@@ -21,13 +21,15 @@ pub struct Arguments {
 #[command(next_help_heading = "NATS")]
 #[group(skip)]
 struct Options {
-    /// The NATS server as nats://HOST:PORT or tls://HOST:PORT, several servers of one cluster separated by commas [default: nats://127.0.0.1:4222]
+    /// The NATS server as nats://HOST:PORT or tls://HOST:PORT, several servers of one cluster
+    /// separated by commas [default: nats://127.0.0.1:4222]
     #[arg(long, env = "SCUTTLE_NATS_URL", value_name = "URL")]
     nats_url: Option<String>,
     /// The NATS user
     #[arg(long, env = "SCUTTLE_NATS_USER", value_name = "USER")]
     nats_user: Option<String>,
-    /// The password of the NATS user; prefer the environment variable, because flags are visible in the process list
+    /// The password of the NATS user; prefer the environment variable, because flags are visible in
+    /// the process list
     #[arg(
         long,
         env = "SCUTTLE_NATS_PASSWORD",
@@ -104,8 +106,8 @@ fn half(given: &str, missing: &str) -> clap::Error {
     clap::Error::raw(ErrorKind::MissingRequiredArgument, text)
 }
 
-// The combination is checked here and not by clap, because an option may also come from a configuration
-// file, which clap does not know.
+// The combination is checked here and not by clap, because an option may also come from a
+// configuration file, which clap does not know.
 impl FromArgMatches for Arguments {
     fn from_arg_matches(matches: &ArgMatches) -> Result<Self, clap::Error> {
         Options::from_arg_matches(matches)?.check()

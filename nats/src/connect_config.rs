@@ -14,8 +14,8 @@ pub const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
 /// The configuration of a connection to NATS.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct ConnectConfig {
-    /// `nats://HOST:PORT`, or `tls://HOST:PORT` to reject a connection without TLS. Several servers of
-    /// one cluster are separated by commas.
+    /// `nats://HOST:PORT`, or `tls://HOST:PORT` to reject a connection without TLS. Several servers
+    /// of one cluster are separated by commas.
     pub url: String,
     pub credentials: Credentials,
     pub tls: Tls,
@@ -60,8 +60,8 @@ impl ConnectConfig {
         servers.map(parse).collect()
     }
 
-    /// Returns connection options with the credentials and the TLS configuration. All files are read
-    /// now, so that an error names the file.
+    /// Returns connection options with the credentials and the TLS configuration. All files are
+    /// read now, so that an error names the file.
     ///
     /// # Errors
     /// If a file cannot be read, or contains something else.
@@ -89,7 +89,8 @@ impl ConnectConfig {
 impl Tls {
     fn apply(&self, mut options: ConnectOptions) -> Result<ConnectOptions, ConnectConfigError> {
         if let Some(ca) = &self.ca {
-            // With an empty file, the client would trust no authority, and report only "unknown issuer".
+            // With an empty file, the client would trust no authority, and report only "unknown
+            // issuer".
             check_pem("authority's certificate", "CERTIFICATE", ca)?;
             options = options.add_root_certificates(ca.clone());
         }
@@ -103,8 +104,8 @@ impl Tls {
     }
 }
 
-/// Checks that a PEM file contains a section with this label, such as CERTIFICATE or PRIVATE KEY. `what`
-/// describes it in errors.
+/// Checks that a PEM file contains a section with this label, such as CERTIFICATE or PRIVATE KEY.
+/// `what` describes it in errors.
 ///
 /// # Errors
 /// If the file cannot be read, or has no such section.

@@ -1,8 +1,9 @@
-//! How every Scuttle program connects to NATS: the address, the credentials and TLS. Also, how the NATS
-//! servers sync to disk. What a program sends on the connection, and how it handles a loss of the
-//! connection, is its own business.
+//! How every Scuttle program connects to NATS: the address, the credentials and TLS. Also, how the
+//! NATS servers sync to disk. What a program sends on the connection, and how it handles a loss of
+//! the connection, is its own business.
 //!
-//! The modules, lowest layer first: `secret`, `error`, `connect_config`, `arguments`, `server_sync`.
+//! The modules, lowest layer first: `secret`, `error`, `connect_config`, `arguments`,
+//! `server_sync`.
 
 mod arguments;
 mod connect_config;

@@ -11,12 +11,12 @@ use tokio::time::timeout;
 /// How long the first reply may take.
 const FIRST_REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long each further reply may take after the one before. No server reports how many servers there
-/// are.
+/// How long each further reply may take after the one before. No server reports how many servers
+/// there are.
 const NEXT_REPLY_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The largest number of replies that are read. A cluster with `JetStream` has three or five servers, plus
-/// at most some dozens of others.
+/// The largest number of replies that are read. A cluster with `JetStream` has three or five
+/// servers, plus at most some dozens of others.
 const MAX_SERVERS: usize = 256;
 
 /// A NATS server, as it reports itself.
@@ -39,8 +39,8 @@ pub enum SyncInterval {
 }
 
 impl Server {
-    /// Returns the age up to which acknowledged data can be lost in a power cut, or `None` if nothing can be
-    /// lost.
+    /// Returns the age up to which acknowledged data can be lost in a power cut, or `None` if
+    /// nothing can be lost.
     pub fn loss_window(&self) -> Option<Duration> {
         match self.sync_interval? {
             SyncInterval::Always => None,
@@ -49,8 +49,8 @@ impl Server {
     }
 }
 
-/// Queries all servers and returns those that reply, sorted by name. The list is empty if this user may not
-/// send the query, or no server receives it.
+/// Queries all servers and returns those that reply, sorted by name. The list is empty if this user
+/// may not send the query, or no server receives it.
 pub async fn query_servers(client: &Client) -> Vec<Server> {
     let inbox = client.new_inbox();
     let mut servers = Vec::new();
@@ -130,8 +130,8 @@ mod tests {
 
     use super::{SyncInterval, parse};
 
-    /// Checks a reply in the format of nats-server 2.15.1, shortened to the parts around the relevant
-    /// fields.
+    /// Checks a reply in the format of nats-server 2.15.1, shortened to the parts around the
+    /// relevant fields.
     fn check(jetstream: &str, sync_interval: Option<SyncInterval>, loss_window: Option<Duration>) {
         let reply = format!(
             r#"{{"server":{{"name":"nats-a","host":"127.0.0.1","id":"NANJY","ver":"2.15.1","jetstream":true,"flags":7,"seq":14}},

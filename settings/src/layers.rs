@@ -1,5 +1,5 @@
-//! The layers of settings: the values of the environment and the file become the defaults of the options,
-//! so that clap parses all options in the same way and flags take precedence.
+//! The layers of settings: the values of the environment and the file become the defaults of the
+//! options, so that clap parses all options in the same way and flags take precedence.
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -12,8 +12,8 @@ use crate::error::SettingsError;
 use crate::file::{self, Entry};
 use crate::{ignore_empty, value};
 
-/// Parses options from the given command line, which begins with the name of the program, and from the
-/// given environment.
+/// Parses options from the given command line, which begins with the name of the program, and from
+/// the given environment.
 ///
 /// # Errors
 /// If a source is invalid. `--help` and `--version` are errors as well, as usual in clap.
@@ -59,7 +59,8 @@ pub fn parse_from<P: Parser>(
     Ok(parsed.map_err(|error| error.format(&mut layered.clone()))?)
 }
 
-/// Parses the flags alone and ignores errors, to find the active command and its configuration file.
+/// Parses the flags alone and ignores errors, to find the active command and its configuration
+/// file.
 fn parse_leniently(command: &Command, args: &[OsString]) -> Result<ArgMatches, clap::Error> {
     let bare = map_args(command.clone(), &|arg| {
         arg.env(None::<&'static str>).required(false)
@@ -78,7 +79,8 @@ fn is_request(error: &clap::Error) -> bool {
     )
 }
 
-/// Returns the names of the subcommands on the command line, outermost first, and the flags of the last.
+/// Returns the names of the subcommands on the command line, outermost first, and the flags of the
+/// last.
 fn find_active_command(matches: &ArgMatches) -> (Vec<String>, &ArgMatches) {
     let mut names = Vec::new();
     let mut active = matches;
@@ -136,8 +138,8 @@ fn find_setting<'a>(command: &'a Command, key: &str) -> Option<&'a Arg> {
         .or_else(|| subcommands.find_map(|inner| find_setting(inner, key)))
 }
 
-/// Makes the values the defaults of the options of the active command, and removes the environment from
-/// all options.
+/// Makes the values the defaults of the options of the active command, and removes the environment
+/// from all options.
 fn apply(command: Command, subcommands: &[String], values: &BTreeMap<String, OsString>) -> Command {
     let Some((name, inner)) = subcommands.split_first() else {
         return map_args(command, &|arg| {

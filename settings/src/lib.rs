@@ -1,13 +1,14 @@
-//! The settings of Scuttle's programs. A program declares its options once, as a clap parser, and this
-//! crate fills each of them from the first source that sets it: the flag, the environment variable, the
-//! TOML configuration file, the default.
+//! The settings of Scuttle's programs. A program declares its options once, as a clap parser, and
+//! this crate fills each of them from the first source that sets it: the flag, the environment
+//! variable, the TOML configuration file, the default.
 //!
-//! An option can be set in the environment and in the file if its declaration names a variable (clap's
-//! `env`). Its key in the file is the name of the option with `_` for `-`. A program that reads a file
-//! flattens [`ConfigFile`] into its options.
+//! An option can be set in the environment and in the file if its declaration names a variable
+//! (clap's `env`). Its key in the file is the name of the option with `_` for `-`. A program that
+//! reads a file flattens [`ConfigFile`] into its options.
 //!
-//! clap cannot tell an option from the environment or the file from a default: rules such as `requires`
-//! and `conflicts_with` see flags only. A program checks combinations of options after parsing.
+//! clap cannot tell an option from the environment or the file from a default: rules such as
+//! `requires` and `conflicts_with` see flags only. A program checks combinations of options after
+//! parsing.
 
 mod error;
 mod file;
@@ -47,8 +48,8 @@ pub fn parse_or_exit<P: Parser>() -> P {
     })
 }
 
-/// Treats an empty environment variable as not set: in service files and compose files, an empty value
-/// is the usual way to say so.
+/// Treats an empty environment variable as not set: in service files and compose files, an empty
+/// value is the usual way to say so.
 fn ignore_empty(value: Option<OsString>) -> Option<OsString> {
     value.filter(|value| !value.is_empty())
 }

@@ -8,7 +8,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 use toml::Value;
 
-/// Converts a value of the file to text. Fails if its TOML type does not fit the type of the option.
+/// Converts a value of the file to text. Fails if its TOML type does not fit the type of the
+/// option.
 pub(crate) fn to_text(arg: &Arg, value: &Value) -> Result<String, String> {
     let option_type = arg.get_value_parser().type_id();
     let is_one_of = |types: &[TypeId]| types.iter().any(|each| option_type == *each);
@@ -40,9 +41,11 @@ pub(crate) fn to_text(arg: &Arg, value: &Value) -> Result<String, String> {
     }
 }
 
-/// Checks a value with the parser of its option. The error is the reason, without a name of the source.
+/// Checks a value with the parser of its option. The error is the reason, without a name of the
+/// source.
 pub(crate) fn check(arg: &Arg, value: &OsStr) -> Result<(), String> {
-    // A command with this option alone, since clap has no other way to call the parser of an option.
+    // A command with this option alone, since clap has no other way to call the parser of an
+    // option.
     let option = Arg::new("option")
         .long("option")
         .value_parser(arg.get_value_parser().clone());

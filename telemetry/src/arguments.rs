@@ -21,7 +21,8 @@ pub struct Arguments {
         default_value = "text"
     )]
     pub log_format: LogFormat,
-    /// Send traces to this OTLP collector, such as http://127.0.0.1:4318 [default: OTEL_EXPORTER_OTLP_ENDPOINT, or else no traces]
+    /// Send traces to this OTLP collector, such as http://127.0.0.1:4318 [default:
+    /// OTEL_EXPORTER_OTLP_ENDPOINT, or else no traces]
     #[arg(long, env = "SCUTTLE_OTLP_ENDPOINT", value_name = "URL")]
     otlp_endpoint: Option<Endpoint>,
 }
@@ -44,8 +45,8 @@ pub struct InvalidVariable {
 }
 
 impl Arguments {
-    /// Returns the collector for traces. If none was given, the standard OpenTelemetry variables are
-    /// looked up with `variable`.
+    /// Returns the collector for traces. If none was given, the standard OpenTelemetry variables
+    /// are looked up with `variable`.
     ///
     /// # Errors
     /// If a standard variable does not name a usable collector.
@@ -60,8 +61,8 @@ impl Arguments {
         }
     }
 
-    /// Sets up the log, and the traces of `service` if there is a collector. `default_filter` selects the
-    /// log lines unless `SCUTTLE_LOG` is set.
+    /// Sets up the log, and the traces of `service` if there is a collector. `default_filter`
+    /// selects the log lines unless `SCUTTLE_LOG` is set.
     ///
     /// # Errors
     /// If traces cannot be sent to the collector. The log is set up all the same.

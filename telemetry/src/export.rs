@@ -1,5 +1,5 @@
-//! Sends traces in the background, on a separate thread with a bounded queue. A collector that is slow or
-//! unreachable costs spans and a log line, but never delays a request.
+//! Sends traces in the background, on a separate thread with a bounded queue. A collector that is
+//! slow or unreachable costs spans and a log line, but never delays a request.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,8 +16,8 @@ use tracing::{debug, info, warn};
 
 use crate::endpoint::Endpoint;
 
-/// Creates the spans of this process. It is global, like the log, because no behaviour depends on it. It is
-/// not set while traces are disabled.
+/// Creates the spans of this process. It is global, like the log, because no behaviour depends on
+/// it. It is not set while traces are disabled.
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
 /// How long a request to the collector may take.
@@ -26,7 +26,8 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// How long sending the last spans may take at shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The largest response of a collector, in bytes. It contains at most the reasons for rejected spans.
+/// The largest response of a collector, in bytes. It contains at most the reasons for rejected
+/// spans.
 const MAX_RESPONSE: u64 = 64 << 10;
 
 /// Why the exporter cannot be set up.
@@ -51,8 +52,8 @@ impl Drop for TracesGuard {
     }
 }
 
-/// Enables traces for the rest of the process, and sends the spans of `service` to this collector. The
-/// standard OpenTelemetry variables configure sampling and limits.
+/// Enables traces for the rest of the process, and sends the spans of `service` to this collector.
+/// The standard OpenTelemetry variables configure sampling and limits.
 ///
 /// # Errors
 /// If one of these variables is invalid.

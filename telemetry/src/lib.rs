@@ -1,5 +1,5 @@
-//! The log and the traces of every Scuttle program: their options, their set-up, and the sending of traces
-//! to an OpenTelemetry collector. What is logged and traced is decided in each program.
+//! The log and the traces of every Scuttle program: their options, their set-up, and the sending of
+//! traces to an OpenTelemetry collector. What is logged and traced is decided in each program.
 //!
 //! The modules, lowest layer first: `endpoint` and `log`, `export`, `span`, `arguments`.
 

@@ -1,5 +1,5 @@
-//! Trace spans. The context of a trace is received and sent as a W3C `traceparent`. While traces are
-//! disabled, there are no spans, and each call only checks that.
+//! Trace spans. The context of a trace is received and sent as a W3C `traceparent`. While traces
+//! are disabled, there are no spans, and each call only checks that.
 
 use std::time::SystemTime;
 
@@ -43,8 +43,8 @@ pub fn now_if_enabled() -> Option<SystemTime> {
     is_enabled().then(SystemTime::now)
 }
 
-/// Starts a span below the span that `parent` names, or else a new trace. Returns `None` while traces are
-/// disabled; `attributes` is then not called.
+/// Starts a span below the span that `parent` names, or else a new trace. Returns `None` while
+/// traces are disabled; `attributes` is then not called.
 pub fn start_span<const N: usize>(
     kind: SpanKind,
     name: &'static str,
@@ -67,9 +67,9 @@ pub fn start_span<const N: usize>(
 }
 
 impl Span {
-    /// Returns the context to send with messages that this span causes. Returns `None` for a new trace that
-    /// is not sampled: no collector would show it, and changes with a context are published in separate
-    /// messages.
+    /// Returns the context to send with messages that this span causes. Returns `None` for a new
+    /// trace that is not sampled: no collector would show it, and changes with a context are
+    /// published in separate messages.
     pub fn traceparent(&self) -> Option<String> {
         let context = self.span.span_context();
         if self.is_root && !context.is_sampled() {
@@ -89,7 +89,8 @@ impl Span {
         self.span.add_event(name, attributes);
     }
 
-    /// Marks the span as failed. `kind` is one of a few fixed words, `message` describes the failure.
+    /// Marks the span as failed. `kind` is one of a few fixed words, `message` describes the
+    /// failure.
     pub fn set_error(&mut self, kind: impl Into<Value>, message: impl Into<String>) {
         self.set_attribute("error.type", kind);
         self.span.set_status(Status::error(message.into()));
@@ -105,8 +106,8 @@ impl Span {
     }
 }
 
-/// Parses the context that came with a message. Returns an empty context if there is none, or if it is not
-/// valid.
+/// Parses the context that came with a message. Returns an empty context if there is none, or if it
+/// is not valid.
 fn parse_context(traceparent: Option<&str>) -> Context {
     struct Header<'a>(&'a str);
     impl Extractor for Header<'_> {

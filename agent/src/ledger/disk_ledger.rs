@@ -1,5 +1,5 @@
-//! The ledger on disk: one append-only file of lines with checksums, which is replaced atomically when
-//! it has grown.
+//! The ledger on disk: one append-only file of lines with checksums, which is replaced atomically
+//! when it has grown.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -29,8 +29,8 @@ pub struct DiskLedger<F = DirectoryFile> {
 }
 
 impl DiskLedger {
-    /// Opens the ledger of `host` in `directory`, and creates both if they are missing. The directory
-    /// is locked until the ledger is dropped.
+    /// Opens the ledger of `host` in `directory`, and creates both if they are missing. The
+    /// directory is locked until the ledger is dropped.
     ///
     /// # Errors
     /// If another process has locked the directory, or an I/O operation fails.
@@ -60,8 +60,8 @@ impl<F: LedgerFile> DiskLedger<F> {
         }
     }
 
-    /// Replaces the content of the file with a ledger of these entries, which is also how a new ledger
-    /// is created. Returns the length of the file in bytes.
+    /// Replaces the content of the file with a ledger of these entries, which is also how a new
+    /// ledger is created. Returns the length of the file in bytes.
     ///
     /// # Errors
     /// If the file could not be replaced. It then has either its old content or the new one.

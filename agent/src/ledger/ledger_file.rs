@@ -1,5 +1,6 @@
-//! The file operations that a ledger needs, and their implementation on a locked directory. The format
-//! of the content is in `line_format`. The simulation has its own implementation, which loses power.
+//! The file operations that a ledger needs, and their implementation on a locked directory. The
+//! format of the content is in `line_format`. The simulation has its own implementation, which
+//! loses power.
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions, TryLockError};
@@ -12,8 +13,8 @@ pub(super) const FILE: &str = "ledger.jsonl";
 pub(super) const NEW_FILE: &str = "ledger.jsonl.new";
 const LOCK_FILE: &str = "ledger.lock";
 
-/// The file operations that a ledger needs. After an error, the content of the file is unknown, and the
-/// file must not be used again.
+/// The file operations that a ledger needs. After an error, the content of the file is unknown, and
+/// the file must not be used again.
 pub trait LedgerFile: Debug + Send + 'static {
     /// Returns the whole content.
     fn read(&mut self) -> io::Result<Vec<u8>>;

@@ -57,9 +57,9 @@ pub(super) struct Damage {
     pub(super) what: &'static str,
 }
 
-/// Reads the content of a file. An append that a crash interrupted was never synced, so nothing relied
-/// on it: it has no line end, or contains zeros where the file grew before its data was written, and no
-/// valid line follows it. Anything else that is wrong is damage.
+/// Reads the content of a file. An append that a crash interrupted was never synced, so nothing
+/// relied on it: it has no line end, or contains zeros where the file grew before its data was
+/// written, and no valid line follows it. Anything else that is wrong is damage.
 pub(super) fn read(bytes: &[u8]) -> Result<Content, Damage> {
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
     let first = lines.next().unwrap_or_default();
@@ -110,8 +110,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Content, Damage> {
     })
 }
 
-/// Returns whether `tail` is what a crash left of an append. Each append is one line, so the rest of an
-/// interrupted one has no line end, unless it contains zeros.
+/// Returns whether `tail` is what a crash left of an append. Each append is one line, so the rest
+/// of an interrupted one has no line end, unless it contains zeros.
 fn is_incomplete_append(tail: &[u8]) -> bool {
     let is_valid = |line: &[u8]| line.strip_suffix(b"\n").and_then(check_line).is_some();
     (!tail.contains(&b'\n') || tail.contains(&0))
@@ -174,7 +174,8 @@ mod tests {
     #[test]
     fn a_flipped_bit_before_the_last_line_end_is_damage() {
         let (bytes, ..) = file();
-        // The last line end distinguishes an incomplete append from a valid line, so it is not flipped.
+        // The last line end distinguishes an incomplete append from a valid line, so it is not
+        // flipped.
         for position in 0..bytes.len() - 1 {
             for bit in 0..8 {
                 let mut flipped = bytes.clone();
@@ -201,8 +202,8 @@ mod tests {
     }
 
     proptest! {
-        /// Flipped bits in one byte are damage, or, at the very end, look like an incomplete append. They
-        /// never change an entry, and remove none but the last.
+        /// Flipped bits in one byte are damage, or, at the very end, look like an incomplete
+        /// append. They never change an entry, and remove none but the last.
         #[test]
         fn a_damaged_byte_never_changes_an_entry(at in any::<prop::sample::Index>(), mask in 1..=255_u8) {
             let (mut bytes, written, _) = file();
@@ -213,8 +214,8 @@ mod tests {
             }
         }
 
-        /// A file that was cut, or filled with zeros, at any point contains the entries before that point
-        /// and no others.
+        /// A file that was cut, or filled with zeros, at any point contains the entries before that
+        /// point and no others.
         #[test]
         fn a_lost_end_never_changes_an_entry(end in any::<prop::sample::Index>(), zeros: bool) {
             let (mut bytes, written, last) = file();

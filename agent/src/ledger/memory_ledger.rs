@@ -1,5 +1,5 @@
-//! A ledger in memory, for tests and simulations. Clones share the entries, so that a restarted agent
-//! finds what the previous one appended.
+//! A ledger in memory, for tests and simulations. Clones share the entries, so that a restarted
+//! agent finds what the previous one appended.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 

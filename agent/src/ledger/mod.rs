@@ -24,8 +24,8 @@ pub trait Ledger: Send + 'static {
     /// Appends entries, which are durable when the call returns.
     ///
     /// # Errors
-    /// If the entries could not be made durable. The ledger must not be used after that: only the next
-    /// start finds out what it contains.
+    /// If the entries could not be made durable. The ledger must not be used after that: only the
+    /// next start finds out what it contains.
     fn append(&mut self, entries: &[Entry]) -> Result<(), LedgerError>;
 
     /// Returns whether the ledger has grown so much that it should be rewritten.

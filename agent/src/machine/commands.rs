@@ -1,5 +1,5 @@
-//! What happens to a command when it arrives and when its turn comes. How its teardown runs and ends
-//! is in `teardowns`; cancel commands are in `cancellations`.
+//! What happens to a command when it arrives and when its turn comes. How its teardown runs and
+//! ends is in `teardowns`; cancel commands are in `cancellations`.
 
 use scuttle_schemas::agents::{AgentCommand, TeardownCommand};
 use scuttle_schemas::{MAX_DECKIES_PER_HOST, Timestamp};
@@ -14,7 +14,8 @@ use crate::ledger::{Entry, StartedTeardown};
 /// resends commands that did not fit.
 pub const MAX_QUEUED: usize = MAX_DECKIES_PER_HOST;
 
-/// How long after its deadline a command may still start, in milliseconds: the tolerated clock skew.
+/// How long after its deadline a command may still start, in milliseconds: the tolerated clock
+/// skew.
 const MAX_CLOCK_SKEW_MS: i64 = 60_000;
 
 impl Machine {
@@ -106,8 +107,8 @@ impl Machine {
                 return;
             };
             match next {
-                // The operation ended at the controller long ago. The decky that has this name now may
-                // be a new one.
+                // The operation ended at the controller long ago. The decky that has this name now
+                // may be a new one.
                 QueuedCommand::Resumed(started) if is_expired(now.wall, started.not_after) => {
                     let error =
                         "the agent stopped during the teardown and restarted after its deadline";

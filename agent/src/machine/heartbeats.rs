@@ -3,8 +3,8 @@
 //! Sequence numbers must have the order of the observations. Reading the inventory takes time, so a
 //! read during which a result got its number is discarded and repeated. After each result, a
 //! heartbeat with the full inventory follows soon, whatever was accepted before: a decky that was
-//! deployed during the teardown, and that the result therefore does not mention, must not be missing
-//! from the record until the next change.
+//! deployed during the teardown, and that the result therefore does not mention, must not be
+//! missing from the record until the next change.
 
 use std::ops::RangeInclusive;
 
@@ -22,7 +22,8 @@ use crate::runtime::{Inventory, RuntimeError};
 /// How long changes are collected before they are reported, in milliseconds for each page of the
 /// inventory.
 const DEBOUNCE_MS: u64 = 250;
-/// The time over which first heartbeats are spread, in milliseconds: many agents reconnect together.
+/// The time over which first heartbeats are spread, in milliseconds: many agents reconnect
+/// together.
 const CONNECT_SPREAD_MS: u64 = 250;
 /// The bounds of the reply timeout in milliseconds. Between them, the timeout is the heartbeat
 /// interval.
@@ -35,8 +36,8 @@ const READ_TIMEOUT_MS: u64 = 5_000;
 /// The bounds of the delay after a heartbeat that was not accepted, in milliseconds.
 const MIN_RETRY_DELAY_MS: u64 = 500;
 const MAX_RETRY_DELAY_MS: u64 = 30_000;
-/// The number of consecutive heartbeats without a reply after which the controller counts as silent.
-/// After the same number of missed heartbeats, the controller marks the host offline.
+/// The number of consecutive heartbeats without a reply after which the controller counts as
+/// silent. After the same number of missed heartbeats, the controller marks the host offline.
 const SILENT_AFTER: u32 = 3;
 /// An upper bound for the size of a heartbeat without its shards, in bytes.
 const FRAME_BYTES: usize = 4096;

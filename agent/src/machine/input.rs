@@ -1,4 +1,5 @@
-//! The inputs of the machine, and the clock readings that come with each. No decisions are made here.
+//! The inputs of the machine, and the clock readings that come with each. No decisions are made
+//! here.
 
 use scuttle_schemas::agents::{AgentCommand, HeartbeatAccepted, ResultRecorded};
 use scuttle_schemas::{ErrorReply, OperationId, Timestamp};

@@ -1,7 +1,7 @@
 //! The agent's decisions. The code is pure: it has no clock, no randomness, no async and no I/O.
 //!
-//! The agent's loop (`crate::run`) and the deterministic simulation feed it inputs and carry out its
-//! effects. This file holds the entry points; each kind of input has its own file.
+//! The agent's loop (`crate::run`) and the deterministic simulation feed it inputs and carry out
+//! its effects. This file holds the entry points; each kind of input has its own file.
 
 mod backoff;
 mod cancellations;
@@ -34,8 +34,8 @@ use state::CommandQueue;
 const CLEANUP_INTERVAL_MS: u64 = 60_000;
 
 impl Machine {
-    /// Starts a new boot from the entries of the ledger. The returned step must be carried out before
-    /// the first input.
+    /// Starts a new boot from the entries of the ledger. The returned step must be carried out
+    /// before the first input.
     pub fn start(mut config: Config, entries: Vec<Entry>, now: Now) -> (Self, Step) {
         let last_boot = entries.iter().filter_map(|entry| match entry {
             Entry::Boot { boot_id } => Some(*boot_id),

@@ -17,7 +17,8 @@ use crate::runtime::{Progress, Teardown, TeardownReport};
 
 /// The shortest time between two progress messages of one step, in milliseconds.
 const MIN_PROGRESS_INTERVAL_MS: u64 = 250;
-/// The largest result, in bytes: well below the maximum payload of a NATS server (1 MiB by default).
+/// The largest result, in bytes: well below the maximum payload of a NATS server (1 MiB by
+/// default).
 const MAX_RESULT_BYTES: usize = 512 * 1024;
 
 impl Machine {
@@ -56,7 +57,8 @@ impl Machine {
     }
 
     /// Publishes `started` for the running teardown, whatever its current step is. The controller
-    /// needs that message to set the operation to `running`, and an earlier copy may have been lost.
+    /// needs that message to set the operation to `running`, and an earlier copy may have been
+    /// lost.
     pub(super) fn publish_started(&mut self, now: Now, step: &mut Step) {
         if let Some(running) = &mut self.commands.running {
             running.published_at = now.monotonic_ms;
@@ -140,7 +142,8 @@ impl Machine {
         self.finish_operation(now, started, report, step);
     }
 
-    /// Assigns the result its sequence number, appends it to the ledger, and schedules its delivery.
+    /// Assigns the result its sequence number, appends it to the ledger, and schedules its
+    /// delivery.
     fn finish_operation(
         &mut self,
         now: Now,
@@ -210,8 +213,8 @@ fn summarize_errors(report: &TeardownReport) -> Option<Text> {
     Some(Text::from(text.as_str()))
 }
 
-/// Shortens the errors of the deckies until the result fits into a message. A result that exceeds the
-/// server's maximum payload could never be recorded.
+/// Shortens the errors of the deckies until the result fits into a message. A result that exceeds
+/// the server's maximum payload could never be recorded.
 fn shorten_errors_to_fit(mut result: TeardownResult) -> TeardownResult {
     for characters in [128, 32, 8, 0] {
         let bytes = serde_json::to_vec(&result).map_or(0, |text| text.len());

@@ -1,5 +1,5 @@
-//! One connection to NATS, which many agents may share, and the handling of its losses. Which subjects
-//! and messages exist is not known here.
+//! One connection to NATS, which many agents may share, and the handling of its losses. Which
+//! subjects and messages exist is not known here.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -15,8 +15,8 @@ use scuttle_schemas::headers::TRACEPARENT;
 use serde::Serialize;
 use tokio::sync::watch;
 
-/// The largest number of messages that wait at one subscription. Beyond it, the newest are dropped, and
-/// their senders resend them.
+/// The largest number of messages that wait at one subscription. Beyond it, the newest are dropped,
+/// and their senders resend them.
 const SUBSCRIPTION_CAPACITY: usize = 1024;
 /// How long a message may wait for space in the client's send buffer while the connection is up.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
@@ -114,7 +114,8 @@ impl Connection {
         &self.client
     }
 
-    /// Returns the number of the established connection, counted from 1, or `None` while there is none.
+    /// Returns the number of the established connection, counted from 1, or `None` while there is
+    /// none.
     pub(crate) fn session(&self) -> Option<u64> {
         let reachable = self
             .faults
@@ -149,8 +150,8 @@ impl Connection {
         }
     }
 
-    /// Publishes a message. It is dropped while the connection is down: by the time the connection is
-    /// back, the message may no longer be true.
+    /// Publishes a message. It is dropped while the connection is down: by the time the connection
+    /// is back, the message may no longer be true.
     pub(crate) async fn publish<T: Serialize>(
         &self,
         host_uuid: &HostId,

@@ -26,8 +26,8 @@ counters! {
     commands,
     /// Messages on the command subject that are not valid commands, and replies that are not valid.
     bad_payloads,
-    /// Ignored commands: for another host, of an old epoch, for a cancelled operation, when the queue
-    /// was full, and cancel commands that were too late.
+    /// Ignored commands: for another host, of an old epoch, for a cancelled operation, when the
+    /// queue was full, and cancel commands that were too late.
     ignored,
     /// Operations that were cancelled before they started.
     cancelled,

@@ -1,6 +1,6 @@
-//! The trace span of a teardown, from its start to its end in this boot. Its parent is the span of the
-//! command, and its context is sent with the result. A boot that only resends the result of an earlier
-//! boot has no span, and sends the context of the command instead.
+//! The trace span of a teardown, from its start to its end in this boot. Its parent is the span of
+//! the command, and its context is sent with the result. A boot that only resends the result of an
+//! earlier boot has no span, and sends the context of the command instead.
 
 use std::collections::HashMap;
 
@@ -15,7 +15,8 @@ use crate::runtime::{Progress, Teardown, TeardownReport};
 /// The name of the attribute that names a decky, on spans and on their events.
 const DECKY: &str = "scuttle.decky_id";
 
-/// The span of the running teardown, and the trace contexts of the results that are not recorded yet.
+/// The span of the running teardown, and the trace contexts of the results that are not recorded
+/// yet.
 #[derive(Debug, Default)]
 pub(crate) struct Spans {
     running: Option<(OperationId, Span)>,

@@ -12,8 +12,8 @@ use scuttle_schemas::agents::{ProgressStep, ReportedShard, ShardResult};
 use scuttle_schemas::{DeckyId, OperationId, Text};
 use tokio::sync::{mpsc, watch};
 
-/// All deckies of a host at one moment, each listed once. A runtime should return the same `Arc` while
-/// nothing changes, which makes the comparison with the last inventory cheap.
+/// All deckies of a host at one moment, each listed once. A runtime should return the same `Arc`
+/// while nothing changes, which makes the comparison with the last inventory cheap.
 pub type Inventory = Arc<[ReportedShard]>;
 
 /// The software that runs the deckies of a host.
@@ -91,8 +91,8 @@ pub trait Runtime: Send + Sync + 'static {
 
     /// Removes the target. The agent runs one teardown at a time.
     ///
-    /// The report may list a decky as `Removed` or `Absent` only if the runtime has looked for it again
-    /// and found nothing. A decky that is already gone is a success.
+    /// The report may list a decky as `Removed` or `Absent` only if the runtime has looked for it
+    /// again and found nothing. A decky that is already gone is a success.
     fn teardown(
         &self,
         teardown: Teardown,

@@ -105,8 +105,9 @@ impl ConfigError {
 
 /// Keeps the record of a swarm of worker hosts and tears down deckies on them.
 ///
-/// Each option can also be set by its environment variable or in the configuration file. Flags take precedence over the
-/// environment, and the environment over the file. Without a subcommand, the controller runs until it is stopped.
+/// Each option can also be set by its environment variable or in the configuration file. Flags take
+/// precedence over the environment, and the environment over the file. Without a subcommand, the
+/// controller runs until it is stopped.
 #[derive(Debug, Parser)]
 #[command(name = "scuttle-controller", version)]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
@@ -126,7 +127,8 @@ struct Options {
     /// The directory of the store, created if it is missing
     #[arg(long, env = "SCUTTLE_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Where the journal is kept: redb, in the data directory; jetstream, on the NATS servers, for several controllers of which one leads [default: redb]
+    /// Where the journal is kept: redb, in the data directory; jetstream, on the NATS servers, for
+    /// several controllers of which one leads [default: redb]
     #[arg(
         long,
         env = "SCUTTLE_STORE",
@@ -137,16 +139,20 @@ struct Options {
     /// With --store jetstream: the number of NATS servers that keep the journal [default: 3]
     #[arg(long, env = "SCUTTLE_REPLICAS", value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(REPLICAS))]
     replicas: Option<u8>,
-    /// With --store jetstream: the number of partitions that the hosts are divided into, each with its own journal and leader; the same for all controllers [default: 1]
+    /// With --store jetstream: the number of partitions that the hosts are divided into, each with
+    /// its own journal and leader; the same for all controllers [default: 1]
     #[arg(long, env = "SCUTTLE_PARTITIONS", value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(PARTITIONS))]
     partitions: Option<u8>,
-    /// The file of the audit log as JSON lines, created if it is missing, and reopened at SIGHUP [default: standard output]
+    /// The file of the audit log as JSON lines, created if it is missing, and reopened at SIGHUP
+    /// [default: standard output]
     #[arg(long, env = "SCUTTLE_AUDIT_LOG", value_name = "FILE")]
     audit_log: Option<PathBuf>,
-    /// Serve the web page, /healthz, /readyz and /metrics at this address, such as 127.0.0.1:8420 [default: no HTTP]
+    /// Serve the web page, /healthz, /readyz and /metrics at this address, such as 127.0.0.1:8420
+    /// [default: no HTTP]
     #[arg(long, env = "SCUTTLE_HTTP", value_name = "IP:PORT", value_parser = parse_address)]
     http: Option<SocketAddr>,
-    /// The address at which the web page reaches the NATS server's WebSocket listener [default: ws://127.0.0.1:8421]
+    /// The address at which the web page reaches the NATS server's WebSocket listener [default:
+    /// ws://127.0.0.1:8421]
     #[arg(long, env = "SCUTTLE_WEB_NATS_URL", value_name = "URL", value_parser = clap::value_parser!(NatsUrl))]
     web_nats_url: Option<NatsUrl>,
     // The flattened groups come last, because their help headings apply to everything that follows.
@@ -162,8 +168,8 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 impl Options {
-    /// Checks the combination of the options, and adds the defaults. `variable` looks up the standard
-    /// OpenTelemetry variables.
+    /// Checks the combination of the options, and adds the defaults. `variable` looks up the
+    /// standard OpenTelemetry variables.
     fn into_config(
         self,
         variable: impl Fn(&'static str) -> Option<String>,

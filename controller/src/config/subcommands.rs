@@ -1,4 +1,5 @@
-//! What a command line asks for: to run the controller, or a subcommand that works on a store and ends.
+//! What a command line asks for: to run the controller, or a subcommand that works on a store and
+//! ends.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -37,12 +38,14 @@ pub enum Command {
 pub(super) enum Subcommand {
     /// Create a backup of the store, while the controller is running or stopped
     ///
-    /// FILE is a snapshot of the whole store: all hosts, shards, operations and idempotency keys. A running controller
-    /// continues to work, and provides the snapshot through backup.sock in its data directory. Run this command on the
-    /// controller's machine, as its user or as root. FILE appears under its name only when it is complete, synced to disk
-    /// and verified. If the command is killed, it leaves a file .FILE.….partial, which can be deleted.
+    /// FILE is a snapshot of the whole store: all hosts, shards, operations and idempotency keys. A
+    /// running controller continues to work, and provides the snapshot through backup.sock in its
+    /// data directory. Run this command on the controller's machine, as its user or as root. FILE
+    /// appears under its name only when it is complete, synced to disk and verified. If the command
+    /// is killed, it leaves a file .FILE.….partial, which can be deleted.
     ///
-    /// Exit codes: 0, the backup was created; 1, it was not created, standard error says why; 2, wrong usage.
+    /// Exit codes: 0, the backup was created; 1, it was not created, standard error says why; 2,
+    /// wrong usage.
     Backup {
         /// The backup to create, readable by its owner only
         file: PathBuf,
@@ -54,12 +57,14 @@ pub(super) enum Subcommand {
     },
     /// Move the record of a stopped service into a store of the other kind
     ///
-    /// To jetstream: copies the data directory into an object store on the NATS servers, and creates the stream that
-    /// continues from there; with --partitions, several of each. To redb: copies the streams into the data directory, as
-    /// the store of a single controller. Every row is read back and compared before anything is replaced. All controllers
-    /// must be stopped. Create a backup first.
+    /// To jetstream: copies the data directory into an object store on the NATS servers, and
+    /// creates the stream that continues from there; with --partitions, several of each. To redb:
+    /// copies the streams into the data directory, as the store of a single controller. Every row
+    /// is read back and compared before anything is replaced. All controllers must be stopped.
+    /// Create a backup first.
     ///
-    /// Exit codes: 0, the record was moved; 1, it was not moved and nothing changed, standard error says why; 2, wrong usage.
+    /// Exit codes: 0, the record was moved; 1, it was not moved and nothing changed, standard error
+    /// says why; 2, wrong usage.
     Migrate {
         /// The kind of the new store
         #[arg(long, value_name = "KIND")]
@@ -69,13 +74,14 @@ pub(super) enum Subcommand {
     },
     /// Create the store of a stopped controller from a backup
     ///
-    /// FILE is read and checked completely before anything is written. The data directory must not contain a store; move
-    /// scuttle.redb away first. All revisions are raised above those published since the backup, so that subscribers list
-    /// the swarm again. Requests that were accepted after the backup are lost; the next inventories of the agents report
-    /// what is running. docs/operations.md describes the other consequences of a restore.
+    /// FILE is read and checked completely before anything is written. The data directory must not
+    /// contain a store; move scuttle.redb away first. All revisions are raised above those
+    /// published since the backup, so that subscribers list the swarm again. Requests that were
+    /// accepted after the backup are lost; the next inventories of the agents report what is
+    /// running. docs/operations.md describes the other consequences of a restore.
     ///
-    /// Exit codes: 0, the store was created; 1, it was not created and nothing changed, standard error says why; 2, wrong
-    /// usage.
+    /// Exit codes: 0, the store was created; 1, it was not created and nothing changed, standard
+    /// error says why; 2, wrong usage.
     Restore {
         /// The backup, as `backup` created it
         file: PathBuf,

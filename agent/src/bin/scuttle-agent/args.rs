@@ -11,8 +11,8 @@ use scuttle_settings::ConfigFile;
 
 /// Runs on a worker host, reports its deckies, and tears them down when the controller commands it.
 ///
-/// Each option can also be set by its environment variable or in the configuration file. Flags take precedence over the
-/// environment, and the environment over the file.
+/// Each option can also be set by its environment variable or in the configuration file. Flags take
+/// precedence over the environment, and the environment over the file.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "scuttle-agent", version)]
 pub(crate) struct Args {
@@ -30,11 +30,12 @@ pub(crate) struct Args {
     /// The socket of the Docker Engine
     #[arg(long, env = "SCUTTLE_DOCKER", default_value = "unix:///var/run/docker.sock", value_name = "unix://PATH", value_parser = parse_socket)]
     docker: PathBuf,
-    /// What counts as a decky: each Compose project, or the containers `<decky>-<service>` of one project
+    /// What counts as a decky: each Compose project, or the containers `<decky>-<service>` of one
+    /// project
     #[arg(long, env = "SCUTTLE_PRESET", default_value = "compose")]
     preset: PresetName,
-    /// With `compose`: the projects with this name prefix are deckies, instead of those with the label
-    /// scuttle.managed=true
+    /// With `compose`: the projects with this name prefix are deckies, instead of those with the
+    /// label scuttle.managed=true
     #[arg(long, env = "SCUTTLE_NAME_PREFIX", value_name = "PREFIX")]
     name_prefix: Option<String>,
     /// With `decnet`: the Compose project [default: decnet]

@@ -1,5 +1,5 @@
-//! `scuttle-agent`: parses its options, opens the ledger, connects to NATS, and runs the agent of one host
-//! with Docker until a signal stops it.
+//! `scuttle-agent`: parses its options, opens the ledger, connects to NATS, and runs the agent of
+//! one host with Docker until a signal stops it.
 
 mod args;
 
@@ -33,8 +33,8 @@ fn main() -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    // One thread is enough: disk accesses run on tokio's threads for blocking work, and everything else
-    // mostly waits.
+    // One thread is enough: disk accesses run on tokio's threads for blocking work, and everything
+    // else mostly waits.
     let outcome = tokio::runtime::Builder::new_current_thread()
         .enable_all()
         .build()

@@ -12,8 +12,8 @@ use crate::ledger::Entry;
 /// have expired.
 const RETENTION_MS: i64 = MAX_TIMEOUT_S as i64 * 1000 + 120_000;
 
-/// The largest number of cancelled operations that are kept, which is more than a host has operations
-/// in a day. The oldest are dropped first.
+/// The largest number of cancelled operations that are kept, which is more than a host has
+/// operations in a day. The oldest are dropped first.
 const MAX_CANCELLED: usize = 16_384;
 
 /// The ids of the cancelled operations. Ids sort by age.

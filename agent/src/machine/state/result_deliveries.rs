@@ -100,8 +100,8 @@ impl ResultDeliveries {
         }
     }
 
-    /// Schedules all open results immediately, because the connection or the controller came or went:
-    /// earlier delays and requests no longer matter.
+    /// Schedules all open results immediately, because the connection or the controller came or
+    /// went: earlier delays and requests no longer matter.
     pub(crate) fn schedule_all(&mut self, now: Now) {
         for delivery in self.open.values_mut() {
             *delivery = Delivery::due_at(now);

@@ -166,8 +166,8 @@ fn a_command_more_than_60_s_late_gets_a_result_but_is_not_executed() {
             assert_eq!(sent.error.expect("failed").as_str(), "command expired");
         }
     }
-    // The same holds for a command whose turn comes too late, and for a teardown that a restarted agent
-    // would resume.
+    // The same holds for a command whose turn comes too late, and for a teardown that a restarted
+    // agent would resume.
     let mut agent = TestAgent::connected();
     agent.send_command(1, None);
     agent.send_command(2, None);

@@ -1,5 +1,5 @@
-//! The properties of a container that matter here, read from a listing of the Engine. The decky that a
-//! container belongs to is determined in `deckies`.
+//! The properties of a container that matter here, read from a listing of the Engine. The decky
+//! that a container belongs to is determined in `deckies`.
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum as State};
 
@@ -48,8 +48,8 @@ pub(super) enum Condition {
 }
 
 impl Container {
-    /// Reads an entry of a listing. Returns `None` if the container has no name or belongs to no Compose
-    /// project.
+    /// Reads an entry of a listing. Returns `None` if the container has no name or belongs to no
+    /// Compose project.
     pub(super) fn from_summary(summary: ContainerSummary) -> Option<Self> {
         let mut labels = summary.labels.unwrap_or_default();
         let mut label = |name: &str| labels.remove(name).unwrap_or_default();
@@ -91,8 +91,8 @@ impl Container {
     }
 }
 
-/// `status` is the text that `docker ps` shows, such as `Up 3 minutes (unhealthy)`. A listing contains
-/// the health nowhere else.
+/// `status` is the text that `docker ps` shows, such as `Up 3 minutes (unhealthy)`. A listing
+/// contains the health nowhere else.
 fn to_condition(state: Option<State>, status: &str) -> Condition {
     match state.unwrap_or(State::EMPTY) {
         State::RUNNING if status.ends_with("(unhealthy)") => Condition::Unhealthy,

@@ -40,9 +40,9 @@ pub(super) struct Member {
     pub(super) container: Container,
     /// The service that the container provides, if any.
     pub(super) service: Option<String>,
-    /// The anchor of a decky is the container that identifies it as a decky of this swarm. It is removed
-    /// after all other containers and after the networks, so that an agent that was killed during the
-    /// teardown finds the decky again.
+    /// The anchor of a decky is the container that identifies it as a decky of this swarm. It is
+    /// removed after all other containers and after the networks, so that an agent that was killed
+    /// during the teardown finds the decky again.
     pub(super) is_anchor: bool,
 }
 
@@ -124,8 +124,8 @@ impl Preset {
         let identifies_decky = |member: &Member| match self {
             Self::Compose(ProjectFilter::Managed) => member.container.managed,
             Self::Compose(ProjectFilter::Prefixed(_)) => true,
-            // The Compose service of such a container names its base container. A base container alone
-            // could be mistaken for the service of another decky.
+            // The Compose service of such a container names its base container. A base container
+            // alone could be mistaken for the service of another decky.
             Self::Decnet { .. } => member.service.is_some(),
         };
         let anchor = members
@@ -140,8 +140,8 @@ impl Preset {
 
 impl Deckies {
     /// Returns the containers of a decky. In a `decnet` project, a base container whose service
-    /// containers are gone may have been grouped as a service of another decky. The container named like
-    /// the decky is therefore always included.
+    /// containers are gone may have been grouped as a service of another decky. The container named
+    /// like the decky is therefore always included.
     pub(super) fn members_of(&self, decky: &DeckyId) -> Vec<Member> {
         let mut members = self.members.get(decky).cloned().unwrap_or_default();
         let base = (self.members.values().flatten())
@@ -172,10 +172,10 @@ impl Deckies {
 
 /// Returns the decky and the service of a container of a `decnet` project.
 ///
-/// Each decky has a base container of its own name, whose network its service containers share. If the
-/// base container is gone, the name is split where the service begins. Service names contain `-` in the
-/// container name where the Compose name has `_`, so the last `-` of the Compose name is the place to
-/// split.
+/// Each decky has a base container of its own name, whose network its service containers share. If
+/// the base container is gone, the name is split where the service begins. Service names contain
+/// `-` in the container name where the Compose name has `_`, so the last `-` of the Compose name is
+/// the place to split.
 fn decky_and_service(container: &Container, all: &[Container]) -> (String, Option<String>) {
     let Container { name, service, .. } = container;
     let find_base = |container: &Container| {
@@ -201,8 +201,8 @@ fn decky_and_service(container: &Container, all: &[Container]) -> (String, Optio
     if let Some(base) = container.depends_on.iter().find(is_base_name) {
         return split_after(base);
     }
-    // If some containers share a network, one that does not is a base container. And `decky-01` is not the
-    // service `01` of `decky`.
+    // If some containers share a network, one that does not is a base container. And `decky-01` is
+    // not the service `01` of `decky`.
     let is_base = container.shares_network_of.is_none()
         && all.iter().any(|other| other.shares_network_of.is_some());
     let is_number = |text: &str| text.bytes().all(|byte| byte.is_ascii_digit());
@@ -215,8 +215,8 @@ fn decky_and_service(container: &Container, all: &[Container]) -> (String, Optio
     }
 }
 
-/// A decky with stopped containers is `degraded`, even if all of them are stopped. It is `failed` only if
-/// a container is dead.
+/// A decky with stopped containers is `degraded`, even if all of them are stopped. It is `failed`
+/// only if a container is dead.
 fn to_state(members: &[Member]) -> ReportedState {
     let worst = members.iter().map(|member| member.container.condition);
     match worst.max() {

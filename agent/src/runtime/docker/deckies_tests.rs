@@ -170,8 +170,8 @@ fn the_state_of_a_decky_depends_on_its_containers() {
     }
 }
 
-/// At whatever point of a teardown the agent lists the deckies or is killed, the remaining containers are
-/// grouped under the same names as before.
+/// At whatever point of a teardown the agent lists the deckies or is killed, the remaining
+/// containers are grouped under the same names as before.
 #[test]
 fn a_decky_keeps_its_name_to_its_last_container() {
     let service = |name: &str, base: &str| Container {

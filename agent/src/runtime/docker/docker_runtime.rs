@@ -1,5 +1,5 @@
-//! The implementation of the `Runtime` trait for Docker, and its cached inventory. What keeps the cache
-//! current is in `watcher`.
+//! The implementation of the `Runtime` trait for Docker, and its cached inventory. What keeps the
+//! cache current is in `watcher`.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex as BlockingMutex, PoisonError};
@@ -19,8 +19,8 @@ pub struct DockerRuntime {
     /// The host, for the log.
     pub(super) host: HostId,
     pub(super) settings: DockerSettings,
-    /// Counts the events that may have changed the inventory. A cached inventory is only valid for the
-    /// generation in which it was read.
+    /// Counts the events that may have changed the inventory. A cached inventory is only valid for
+    /// the generation in which it was read.
     generation: AtomicU64,
     /// The last inventory, and the generation in which it was read.
     cached: Mutex<Option<(u64, Inventory)>>,
@@ -42,8 +42,8 @@ impl DockerRuntime {
         }
     }
 
-    /// Returns the cached inventory if nothing can have changed since it was read, and reads it again
-    /// otherwise.
+    /// Returns the cached inventory if nothing can have changed since it was read, and reads it
+    /// again otherwise.
     pub(super) async fn read_inventory(&self) -> Result<Inventory, EngineError> {
         let mut cached = self.cached.lock().await;
         let generation = self.generation.load(Ordering::SeqCst);
@@ -93,8 +93,8 @@ impl Runtime for DockerRuntime {
 
     async fn teardown(&self, teardown: Teardown, progress: ProgressSink) -> TeardownReport {
         let report = teardown::run(&self.settings, teardown.decky_id, progress).await;
-        // Must happen before the result gets its sequence number, so that no inventory from before the
-        // teardown follows the result.
+        // Must happen before the result gets its sequence number, so that no inventory from before
+        // the teardown follows the result.
         self.invalidate();
         report
     }

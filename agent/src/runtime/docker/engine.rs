@@ -1,5 +1,5 @@
-//! The calls of the Docker Engine API that inventories and teardowns need. Every call has a timeout, and
-//! every error says whether the Engine was unreachable or rejected the call.
+//! The calls of the Docker Engine API that inventories and teardowns need. Every call has a
+//! timeout, and every error says whether the Engine was unreachable or rejected the call.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -142,8 +142,8 @@ impl Engine {
         }
     }
 
-    /// Stops a container, and kills it after `grace`. The Engine does not restart a container that was
-    /// stopped this way, whatever its restart policy.
+    /// Stops a container, and kills it after `grace`. The Engine does not restart a container that
+    /// was stopped this way, whatever its restart policy.
     pub(super) async fn stop_container(
         &self,
         id: &str,

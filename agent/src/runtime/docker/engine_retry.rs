@@ -34,7 +34,8 @@ impl RetryingEngine {
         }
     }
 
-    /// Calls the Engine, and repeats the call while the Engine is unreachable, for at most `max_outage`.
+    /// Calls the Engine, and repeats the call while the Engine is unreachable, for at most
+    /// `max_outage`.
     pub(super) async fn call<T, Response>(
         &self,
         call: impl Fn(Engine) -> Response,
@@ -43,8 +44,8 @@ impl RetryingEngine {
         Response: Future<Output = Result<T, EngineError>>,
     {
         loop {
-            // Without this check, a teardown of many containers would wait for a hanging Engine once for
-            // each of them.
+            // Without this check, a teardown of many containers would wait for a hanging Engine
+            // once for each of them.
             if self.has_given_up() {
                 return Err(EngineError::Unreachable {
                     socket: self.socket.clone(),

@@ -1,5 +1,5 @@
-//! The removal of networks during a teardown. A network is removed when it has no endpoints. A network
-//! that other containers use stays, and the report names it and its users.
+//! The removal of networks during a teardown. A network is removed when it has no endpoints. A
+//! network that other containers use stays, and the report names it and its users.
 
 use std::time::Duration;
 
@@ -33,8 +33,8 @@ struct TargetNetwork {
 }
 
 impl NetworkRemoval<'_> {
-    /// Removes the networks and returns those that are left. A network with endpoints is retried until
-    /// `timeout` has passed.
+    /// Removes the networks and returns those that are left. A network with endpoints is retried
+    /// until `timeout` has passed.
     pub(super) async fn run(&self, timeout: Duration) -> Vec<Leftover> {
         let networks = match self.list_targets().await {
             Ok(networks) => networks,
@@ -75,8 +75,8 @@ impl NetworkRemoval<'_> {
                     };
                     let has_containers = self.before.projects.contains(&project);
                     match self.targets.get_key_value(project.as_str()) {
-                        // A target without containers of its own whose project has some is a project
-                        // that does not belong to the swarm.
+                        // A target without containers of its own whose project has some is a
+                        // project that does not belong to the swarm.
                         Some((decky, members)) if !members.is_empty() || !has_containers => {
                             add(Some(decky.clone()), network);
                         }

@@ -1,5 +1,5 @@
-//! The report of a teardown, derived from the containers before and after it. The code is pure. Everything
-//! that is left is named in the report.
+//! The report of a teardown, derived from the containers before and after it. The code is pure.
+//! Everything that is left is named in the report.
 
 use std::collections::BTreeMap;
 
@@ -34,7 +34,8 @@ impl Leftover {
     }
 }
 
-/// Builds the report after the containers were listed again. `errors` has the first error of each decky.
+/// Builds the report after the containers were listed again. `errors` has the first error of each
+/// decky.
 pub(super) fn build_verified(
     targets: &Targets,
     now: &Deckies,
@@ -69,8 +70,8 @@ pub(super) fn build_verified(
     }
 }
 
-/// Builds the report for the case that the Engine could not list the containers again. Nothing is known to
-/// be gone, so every target has failed.
+/// Builds the report for the case that the Engine could not list the containers again. Nothing is
+/// known to be gone, so every target has failed.
 pub(super) fn build_unverified<'a>(
     targets: impl Iterator<Item = &'a DeckyId>,
     error: &EngineError,

@@ -1,11 +1,12 @@
-//! One teardown: stop the containers, remove them, and check what is left. A decky is reported as removed
-//! only after the agent has looked for it and found nothing. Everything that is left is named.
+//! One teardown: stop the containers, remove them, and check what is left. A decky is reported as
+//! removed only after the agent has looked for it and found nothing. Everything that is left is
+//! named.
 //!
 //! The order of the steps makes a crash at any point recoverable. One container of each decky, the
-//! anchor, is stopped but kept until the other containers and the networks are gone, so that the next
-//! start finds the decky again. If a network has to stay because other containers use it, the anchor stays
-//! too: the decky then remains on record as failed and can be torn down again. Containers that were created
-//! after the start of the teardown are not touched.
+//! anchor, is stopped but kept until the other containers and the networks are gone, so that the
+//! next start finds the decky again. If a network has to stay because other containers use it, the
+//! anchor stays too: the decky then remains on record as failed and can be torn down again.
+//! Containers that were created after the start of the teardown are not touched.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -27,8 +28,8 @@ use crate::runtime::{ProgressSink, TeardownReport};
 
 /// How long the Engine may be unreachable during a teardown.
 const MAX_OUTAGE: Duration = Duration::from_mins(1);
-/// How long a removal that the Engine rejects is retried. The Engine may be busy, or already removing the
-/// object.
+/// How long a removal that the Engine rejects is retried. The Engine may be busy, or already
+/// removing the object.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Removes one decky, or everything if `target` is `None`.
@@ -212,8 +213,8 @@ impl TeardownJob {
         }
     }
 
-    /// Removes the named volumes and the images of the targets, if the settings say so. Those that other
-    /// containers use are kept, which is not an error.
+    /// Removes the named volumes and the images of the targets, if the settings say so. Those that
+    /// other containers use are kept, which is not an error.
     async fn remove_volumes_and_images(&self, targets: &Targets) -> Vec<Leftover> {
         let containers = || targets.values().flatten().map(|member| &member.container);
         let (mut volumes, mut images) = (BTreeSet::new(), BTreeSet::new());

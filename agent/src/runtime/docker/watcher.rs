@@ -16,8 +16,8 @@ use crate::runtime::Inventory;
 /// How long events are collected before the inventory is read: the removal of one decky causes
 /// several.
 const EVENT_DEBOUNCE: Duration = Duration::from_millis(50);
-/// How often the inventory is read without an event. This detects an Engine that hangs, and makes up for
-/// lost events.
+/// How often the inventory is read without an event. This detects an Engine that hangs, and makes
+/// up for lost events.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(5);
 /// The delay between two attempts to reach the Engine.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
@@ -108,8 +108,8 @@ async fn wait_for_change(
     Ok(())
 }
 
-/// Returns false for actions that change no container. A health check, for example, is an `exec` every
-/// few seconds; if it changes the health, that is a separate event.
+/// Returns false for actions that change no container. A health check, for example, is an `exec`
+/// every few seconds; if it changes the health, that is a separate event.
 fn may_change_inventory(event: &EventMessage) -> bool {
     let action = event.action.as_deref().unwrap_or_default();
     ![
