@@ -3,7 +3,7 @@
 use std::io::Write;
 
 /// Prints a line and flushes it. Errors are ignored, because the simulation should continue when
-/// nobody reads its output.
+/// no process reads its output.
 pub(crate) fn print_line(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());

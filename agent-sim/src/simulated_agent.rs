@@ -8,11 +8,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
+use scuttle_agent::ledger::memory_ledger::MemoryLedger;
 use scuttle_agent::nats::connection::InjectedFaults;
-use scuttle_agent::{
-    AgentError, AgentParts, Connection, Counters, DiskLedger, Ledger, LedgerError, MemoryLedger,
-    Settings,
-};
+use scuttle_agent::run::AgentError;
+use scuttle_agent::{AgentParts, Connection, Counters, DiskLedger, Ledger, LedgerError, Settings};
 use scuttle_schemas::{HostId, Text};
 use tokio::sync::watch;
 use tokio_util::sync::CancellationToken;
@@ -67,7 +66,7 @@ enum Storage {
 }
 
 impl SimulatedAgent {
-    /// Creates an agent whose ledger is in `directory`, or in memory if there is none.
+    /// Creates an agent whose ledger is in `directory`, or in memory without one.
     pub fn new(
         id: HostId,
         runtime: SimulatedRuntime,

@@ -6,7 +6,7 @@ use std::ops::RangeInclusive;
 use std::path::{Path, PathBuf};
 use std::{fs, io};
 
-use scuttle_agent::Inventory;
+use scuttle_agent::runtime::Inventory;
 use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
 use serde::{Deserialize, Serialize};
 

@@ -5,7 +5,9 @@ use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use scuttle_agent::{Inventory, ProgressSink, Runtime, RuntimeError, Teardown, TeardownReport};
+use scuttle_agent::runtime::{
+    Inventory, ProgressSink, Runtime, RuntimeError, Teardown, TeardownReport,
+};
 use scuttle_schemas::agents::{ProgressStep, ReportedOutcome, ShardResult};
 use scuttle_schemas::{DeckyId, HostId, OperationId, Text};
 use tokio::sync::{Notify, watch};

@@ -21,8 +21,7 @@ mod observability;
 pub mod run;
 pub mod runtime;
 
-pub use ledger::{DiskLedger, Ledger, LedgerError, MemoryLedger};
+pub use ledger::{DiskLedger, Ledger, LedgerError};
 pub use nats::connection::Connection;
 pub use observability::Counters;
-pub use run::{AgentError, AgentParts, Settings, run};
-pub use runtime::{Inventory, ProgressSink, Runtime, RuntimeError, Teardown, TeardownReport};
+pub use run::{AgentParts, Settings, run};

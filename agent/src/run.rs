@@ -29,8 +29,9 @@ use crate::nats::connection::{Connection, Outgoing};
 use crate::nats::decode::{decode_command, decode_reply};
 use crate::nats::malformed::{MalformedLog, MalformedMessage};
 use crate::nats::request_id::RequestId;
+use crate::observability::Counters;
+use crate::observability::event_log::log_event;
 use crate::observability::spans::Spans;
-use crate::observability::{Counters, log_event};
 use crate::runtime::{Inventory, Progress, ProgressSink, Runtime, RuntimeError};
 
 /// The largest number of progress reports that wait for the loop. Further ones are dropped.
@@ -368,7 +369,7 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
     }
 }
 
-/// Waits for the future in `slot` and removes it. Waits forever if there is none.
+/// Waits for the future in `slot` and removes it. Waits forever if the slot is empty.
 async fn poll_pending<T>(slot: &mut Pending<T>) -> T {
     let output = match slot {
         Some(future) => future.await,

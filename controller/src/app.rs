@@ -12,7 +12,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span};
 
-use crate::config::{Config, Journal};
+use crate::config::options::{Config, Journal};
 use crate::http::Server;
 use crate::leadership::candidate::{Candidate, LEASE_TTL};
 use crate::leadership::leader::LeaderContext;

@@ -6,7 +6,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use scuttle_controller::config::{Command, Config};
+use scuttle_controller::config::command::Command;
+use scuttle_controller::config::options::Config;
 use scuttle_controller::observability::audit::Audit;
 use scuttle_controller::ops::backup::{self, Interrupt};
 use scuttle_controller::{app, clock, signals};
@@ -49,8 +50,9 @@ fn serve(config: Config) -> ExitCode {
     };
     install_logs(config.log_format, &audit);
     let endpoint = config.otlp_endpoint.as_ref();
-    let traces = endpoint
-        .map(|endpoint| scuttle_telemetry::install_exporter("scuttle-controller", endpoint));
+    let traces = endpoint.map(|endpoint| {
+        scuttle_telemetry::export::install_exporter("scuttle-controller", endpoint)
+    });
     let traces = match traces.transpose() {
         Ok(traces) => traces,
         Err(error) => {

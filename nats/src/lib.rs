@@ -6,13 +6,12 @@
 //! `server_sync`.
 
 mod arguments;
-mod connect_config;
+pub mod connect_config;
 mod error;
 mod secret;
-mod server_sync;
+pub mod server_sync;
 
 pub use arguments::Arguments;
-pub use connect_config::{ConnectConfig, Credentials, DEFAULT_URL, Tls, check_pem};
+pub use connect_config::{ConnectConfig, Credentials, Tls};
 pub use error::{ConnectConfigError, hint};
 pub use secret::Secret;
-pub use server_sync::{Server, SyncInterval, query_servers};

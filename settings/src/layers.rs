@@ -10,7 +10,7 @@ use clap::{Arg, ArgMatches, Command, Parser};
 
 use crate::error::SettingsError;
 use crate::file::{self, Entry};
-use crate::{ignore_empty, value};
+use crate::value;
 
 /// Parses options from the given command line, which begins with the name of the program, and from
 /// the given environment.
@@ -152,6 +152,12 @@ fn apply(command: Command, subcommands: &[String], values: &BTreeMap<String, OsS
     };
     let command = map_own_args(command, &|arg| arg.env(None::<&'static str>));
     command.mut_subcommand(name, |subcommand| apply(subcommand, inner, values))
+}
+
+/// Treats an empty environment variable as not set: in service files and compose files, an empty
+/// value is the usual way to say so.
+fn ignore_empty(value: Option<OsString>) -> Option<OsString> {
+    value.filter(|value| !value.is_empty())
 }
 
 fn map_args(command: Command, map: &dyn Fn(Arg) -> Arg) -> Command {

@@ -10,18 +10,17 @@
 //! `requires` and `conflicts_with` see flags only. A program checks combinations of options after
 //! parsing.
 
-mod error;
+pub mod error;
 mod file;
-mod layers;
+pub mod layers;
 mod value;
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
 use clap::Parser;
 
-pub use error::SettingsError;
-pub use layers::parse_from;
+use error::SettingsError;
+use layers::parse_from;
 
 /// The option that names the configuration file.
 #[derive(Debug, Clone, clap::Args)]
@@ -46,10 +45,4 @@ pub fn parse_or_exit<P: Parser>() -> P {
         let name = P::command().get_name().to_owned();
         std::process::exit(error.print(&name).into())
     })
-}
-
-/// Treats an empty environment variable as not set: in service files and compose files, an empty
-/// value is the usual way to say so.
-fn ignore_empty(value: Option<OsString>) -> Option<OsString> {
-    value.filter(|value| !value.is_empty())
 }

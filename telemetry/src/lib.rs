@@ -3,15 +3,13 @@
 //!
 //! The modules, lowest layer first: `endpoint` and `log`, `export`, `span`, `arguments`.
 
-mod arguments;
-mod endpoint;
-mod export;
+pub mod arguments;
+pub mod endpoint;
+pub mod export;
 pub mod log;
-mod span;
+pub mod span;
 
-pub use arguments::{Arguments, InvalidVariable, TelemetryError};
-pub use endpoint::{Endpoint, InvalidEndpoint};
-pub use export::{ExportError, TracesGuard, install_exporter};
+pub use arguments::Arguments;
 pub use log::LogFormat;
 pub use opentelemetry::KeyValue;
-pub use span::{Span, SpanKind, is_enabled, now_if_enabled, start_span};
+pub use span::{Span, SpanKind, now_if_enabled, start_span};

@@ -106,8 +106,8 @@ impl Span {
     }
 }
 
-/// Parses the context that came with a message. Returns an empty context if there is none, or if it
-/// is not valid.
+/// Parses the context that came with a message. Returns an empty context if it is missing or
+/// invalid.
 fn parse_context(traceparent: Option<&str>) -> Context {
     struct Header<'a>(&'a str);
     impl Extractor for Header<'_> {

@@ -7,9 +7,11 @@ use std::path::{Path, PathBuf};
 use scuttle_schemas::HostId;
 use serde::Serialize;
 
+use super::Ledger;
+use super::entry::Entry;
+use super::error::LedgerError;
 use super::ledger_file::{DirectoryFile, LedgerFile};
 use super::line_format::{self, FORMAT, Header};
-use super::{Entry, Ledger, LedgerError};
 
 /// The smallest file size in bytes at which a rewrite is requested.
 const REWRITE_BYTES: u64 = 1024 * 1024;

@@ -7,7 +7,7 @@ use std::fs::{self, File, OpenOptions, TryLockError};
 use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
-use super::LedgerError;
+use super::error::LedgerError;
 
 pub(super) const FILE: &str = "ledger.jsonl";
 pub(super) const NEW_FILE: &str = "ledger.jsonl.new";

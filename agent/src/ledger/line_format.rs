@@ -4,7 +4,7 @@
 use scuttle_schemas::HostId;
 use serde::{Deserialize, Serialize};
 
-use super::Entry;
+use super::entry::Entry;
 
 /// The version of the format that this program writes and reads.
 pub(super) const FORMAT: u32 = 1;

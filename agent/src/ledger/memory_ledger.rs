@@ -3,7 +3,9 @@
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use super::{Entry, Ledger, LedgerError};
+use super::Ledger;
+use super::entry::Entry;
+use super::error::LedgerError;
 
 /// The smallest number of entries at which a rewrite is requested.
 const REWRITE_ENTRIES: usize = 1024;

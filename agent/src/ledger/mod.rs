@@ -3,15 +3,13 @@
 mod disk_ledger;
 mod entry;
 mod error;
-mod ledger_file;
+pub mod ledger_file;
 mod line_format;
-mod memory_ledger;
+pub mod memory_ledger;
 
 pub use disk_ledger::DiskLedger;
 pub use entry::{Entry, FinishedTeardown, StartedTeardown};
 pub use error::LedgerError;
-pub use ledger_file::{DirectoryFile, LedgerFile};
-pub use memory_ledger::MemoryLedger;
 
 /// An append-only list of entries that survives a crash of the agent.
 pub trait Ledger: Send + 'static {

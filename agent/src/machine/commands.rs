@@ -7,12 +7,13 @@ use scuttle_schemas::{MAX_DECKIES_PER_HOST, Timestamp};
 use super::effect::Step;
 use super::event::{AgentEvent, IgnoreReason};
 use super::input::Now;
-use super::state::{Machine, QueuedCommand};
+use super::state::Machine;
+use super::state::command_queue::QueuedCommand;
 use crate::ledger::{Entry, StartedTeardown};
 
 /// The largest number of queued commands: one for every decky that a host can have. The controller
 /// resends commands that did not fit.
-pub const MAX_QUEUED: usize = MAX_DECKIES_PER_HOST;
+pub(super) const MAX_QUEUED: usize = MAX_DECKIES_PER_HOST;
 
 /// How long after its deadline a command may still start, in milliseconds: the tolerated clock
 /// skew.

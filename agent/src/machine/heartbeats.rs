@@ -16,7 +16,8 @@ use scuttle_schemas::{ErrorCode, ErrorReply, MAX_DECKIES_PER_HOST, MAX_HEARTBEAT
 use super::effect::{Effect, Step};
 use super::event::AgentEvent;
 use super::input::{HeartbeatPage, Now, RequestFailure};
-use super::state::{HeartbeatContent, HeartbeatInFlight, InventoryReading, Machine};
+use super::state::Machine;
+use super::state::heartbeat_state::{HeartbeatContent, HeartbeatInFlight, InventoryReading};
 use crate::runtime::{Inventory, RuntimeError};
 
 /// How long changes are collected before they are reported, in milliseconds for each page of the

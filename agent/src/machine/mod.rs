@@ -9,7 +9,7 @@ mod commands;
 mod effect;
 mod event;
 mod heartbeats;
-mod input;
+pub mod input;
 mod results;
 mod state;
 mod teardowns;
@@ -21,14 +21,13 @@ use std::collections::BTreeMap;
 use scuttle_schemas::BootId;
 use uuid::Uuid;
 
-pub use commands::MAX_QUEUED;
 pub use effect::{Effect, Step};
 pub use event::{AgentEvent, IgnoreReason};
-pub use input::{HeartbeatPage, Input, Now, RequestFailure};
+pub use input::{HeartbeatPage, Input, Now};
 pub use state::{Config, Machine};
 
 use crate::ledger::Entry;
-use state::CommandQueue;
+use state::command_queue::CommandQueue;
 
 /// How often expired entries are looked for, in milliseconds.
 const CLEANUP_INTERVAL_MS: u64 = 60_000;

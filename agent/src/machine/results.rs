@@ -6,7 +6,10 @@ use scuttle_schemas::agents::ResultRecorded;
 use super::effect::{Effect, Step};
 use super::event::AgentEvent;
 use super::input::{Now, RequestFailure};
-use super::state::{Delivery, MAX_IN_FLIGHT, MAX_RETRY_DELAY_MS, Machine, ResultDeliveries};
+use super::state::Machine;
+use super::state::result_deliveries::{
+    Delivery, MAX_IN_FLIGHT, MAX_RETRY_DELAY_MS, ResultDeliveries,
+};
 use crate::ledger::Entry;
 
 /// How long a reply may take, in milliseconds.

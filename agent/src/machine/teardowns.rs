@@ -11,7 +11,8 @@ use scuttle_schemas::{OperationId, Text};
 use super::effect::{Effect, Step};
 use super::event::AgentEvent;
 use super::input::Now;
-use super::state::{Machine, RunningTeardown};
+use super::state::Machine;
+use super::state::command_queue::RunningTeardown;
 use crate::ledger::{Entry, FinishedTeardown, StartedTeardown};
 use crate::runtime::{Progress, Teardown, TeardownReport};
 

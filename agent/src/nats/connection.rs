@@ -114,7 +114,7 @@ impl Connection {
         &self.client
     }
 
-    /// Returns the number of the established connection, counted from 1, or `None` while there is
+    /// Returns the number of the established connection, counted from 1, or `None` while the
     /// none.
     pub(crate) fn session(&self) -> Option<u64> {
         let reachable = self
@@ -128,7 +128,7 @@ impl Connection {
     /// Waits until `session` may return something else.
     pub(crate) async fn wait_for_change(&mut self) {
         let down = self.session().is_none();
-        // If the sender is gone, nothing changes any more.
+        // If the sender is gone, no further change follows.
         let sessions = async {
             if self.sessions.changed().await.is_err() {
                 std::future::pending::<()>().await;

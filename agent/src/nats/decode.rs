@@ -9,7 +9,8 @@ use serde::de::DeserializeOwned;
 
 use super::malformed::MalformedMessage;
 use super::request_id::RequestId;
-use crate::machine::{Input, RequestFailure};
+use crate::machine::Input;
+use crate::machine::input::RequestFailure;
 
 /// The largest payload that is decoded as a command, in bytes. Valid commands have less than 1 KiB.
 const MAX_COMMAND_BYTES: usize = 16 * 1024;

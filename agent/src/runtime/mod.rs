@@ -28,7 +28,9 @@ pub type Inventory = Arc<[ReportedShard]>;
 /// ```
 /// use std::sync::Mutex;
 ///
-/// use scuttle_agent::{Inventory, ProgressSink, Runtime, RuntimeError, Teardown, TeardownReport};
+/// use scuttle_agent::runtime::{
+///     Inventory, ProgressSink, Runtime, RuntimeError, Teardown, TeardownReport,
+/// };
 /// use scuttle_schemas::agents::{ReportedOutcome, ReportedShard, ReportedState, ShardResult};
 /// use scuttle_schemas::{DeckyId, Labels, OperationId, Services};
 /// use tokio::sync::watch;
@@ -53,8 +55,9 @@ pub type Inventory = Arc<[ReportedShard]>;
 ///
 ///     async fn teardown(&self, teardown: Teardown, _progress: ProgressSink) -> TeardownReport {
 ///         let mut deckies = self.deckies.lock().unwrap();
-///         let is_target = |decky: &DeckyId| teardown.decky_id.as_ref().is_none_or(|id| id == decky);
-///         let shards = deckies.extract_if(.., |decky| is_target(decky)).map(|decky_id| ShardResult {
+///         let target = teardown.decky_id.as_ref();
+///         let removed = deckies.extract_if(.., |decky| target.is_none_or(|id| id == decky));
+///         let shards = removed.map(|decky_id| ShardResult {
 ///             decky_id,
 ///             outcome: ReportedOutcome::Removed,
 ///             error: None,

@@ -4,7 +4,8 @@
 use std::env;
 use std::path::{Path, PathBuf};
 
-use scuttle_nats::{ConnectConfig, Credentials, DEFAULT_URL, Secret, Tls};
+use scuttle_nats::connect_config::DEFAULT_URL;
+use scuttle_nats::{ConnectConfig, Credentials, Secret, Tls};
 use serde::Deserialize;
 
 use crate::admin::keystore::{ADMIN_USER, DEFAULT_DIRECTORY, credentials_path};
@@ -241,7 +242,8 @@ fn expand_home(text: &str) -> PathBuf {
 mod tests {
     use std::fs;
 
-    use scuttle_nats::{Credentials, DEFAULT_URL};
+    use scuttle_nats::Credentials;
+    use scuttle_nats::connect_config::DEFAULT_URL;
 
     use super::read_context;
 

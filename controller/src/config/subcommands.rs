@@ -1,38 +1,10 @@
-//! What a command line asks for: to run the controller, or a subcommand that works on a store and
-//! ends.
+//! The subcommands, which work on a store and then end, and their options.
 
-use std::ffi::OsString;
 use std::path::PathBuf;
 
-use scuttle_settings::{ConfigFile, parse_from};
+use scuttle_settings::ConfigFile;
 
-use super::{Arguments, Config, ConfigError, Journal, Options, StoreKind};
-use crate::ops::migrate::Migration;
-
-/// What this process is supposed to do.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Command {
-    /// Run the controller.
-    Serve(Box<Config>),
-    /// Create a backup.
-    Backup {
-        /// The data directory with the store.
-        data_dir: PathBuf,
-        /// The backup to write.
-        file: PathBuf,
-        /// Whether to replace an existing file.
-        force: bool,
-    },
-    /// Move the record into a store of the other kind.
-    Migrate(Migration),
-    /// Create a store from a backup.
-    Restore {
-        /// The data directory, which must not contain a store.
-        data_dir: PathBuf,
-        /// The backup to read.
-        file: PathBuf,
-    },
-}
+use super::options::{ConfigError, Options, StoreKind};
 
 #[derive(Debug, clap::Subcommand)]
 pub(super) enum Subcommand {
@@ -102,57 +74,7 @@ pub(super) struct StoreLocation {
 }
 
 impl StoreLocation {
-    fn data_dir(self) -> Result<PathBuf, ConfigError> {
+    pub(super) fn data_dir(self) -> Result<PathBuf, ConfigError> {
         self.data_dir.ok_or(ConfigError::NoDataDir)
-    }
-}
-
-impl Command {
-    /// Parses the command line of this process, which begins with the name of the program.
-    ///
-    /// # Errors
-    /// If an option is invalid or missing. `--help` and `--version` are errors as well.
-    pub fn load(args: impl Iterator<Item = OsString>) -> Result<Self, ConfigError> {
-        Self::load_from(args, |name| std::env::var_os(name))
-    }
-
-    /// Parses a command line with the given environment.
-    pub(super) fn load_from(
-        args: impl Iterator<Item = OsString>,
-        variable: impl Fn(&str) -> Option<OsString>,
-    ) -> Result<Self, ConfigError> {
-        let arguments: Arguments = parse_from(args, &variable)?;
-        let text = |name: &'static str| variable(name)?.into_string().ok();
-        Ok(match arguments.subcommand {
-            None => Self::Serve(Box::new(arguments.options.into_config(text)?)),
-            Some(Subcommand::Migrate { to, mut options }) => {
-                // Either the source or the target of a migration is this kind of store.
-                options.store = Some(StoreKind::JetStream);
-                let config = options.into_config(text)?;
-                let Journal::Shared {
-                    replicas,
-                    partitions,
-                } = config.journal
-                else {
-                    return Err(ConfigError::RequiresJetStream { option: "migrate" });
-                };
-                Self::Migrate(Migration {
-                    nats: config.nats,
-                    data_dir: config.data_dir,
-                    replicas,
-                    partitions,
-                    to,
-                })
-            }
-            Some(Subcommand::Backup { file, force, store }) => Self::Backup {
-                data_dir: store.data_dir()?,
-                file,
-                force,
-            },
-            Some(Subcommand::Restore { file, store }) => Self::Restore {
-                data_dir: store.data_dir()?,
-                file,
-            },
-        })
     }
 }

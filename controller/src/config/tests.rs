@@ -7,7 +7,10 @@ use std::path::PathBuf;
 
 use scuttle_nats::{ConnectConfig, Credentials, Tls};
 
-use super::{Command, Config, ConfigError, Journal, LogFormat, StoreKind};
+use scuttle_telemetry::LogFormat;
+
+use super::command::Command;
+use super::options::{Config, ConfigError, Journal, StoreKind};
 use crate::http::NatsUrl;
 use crate::ops::migrate::Migration;
 

@@ -13,7 +13,7 @@ const MAX_LOGGED_NAME: usize = 128;
 /// Queries the servers, and warns about each that is not in `warned` yet. This takes half a second,
 /// or two seconds when no server replies: nothing should wait for it.
 pub async fn warn_if_not_durable(client: &Client, warned: &mut BTreeSet<String>) {
-    let servers = scuttle_nats::query_servers(client).await;
+    let servers = scuttle_nats::server_sync::query_servers(client).await;
     if servers.is_empty() {
         info!(
             "no NATS server reports its sync_interval, so it is unknown whether a power cut could lose acknowledged writes: let \

@@ -5,7 +5,8 @@
 use scuttle_core::{Effect, Input, Reply, Trace};
 use scuttle_schemas::agents::{AgentCommand, ResultOutcome};
 use scuttle_schemas::subjects::AgentChannel;
-use scuttle_telemetry::{KeyValue, Span, SpanKind, is_enabled, start_span};
+use scuttle_telemetry::span::is_enabled;
+use scuttle_telemetry::{KeyValue, Span, SpanKind, start_span};
 
 use crate::engine::CommitTiming;
 use crate::observability::audit::{AuditSubject, Outcome, word};

@@ -6,7 +6,8 @@ use std::fs;
 use clap::{CommandFactory, Parser, Subcommand, ValueEnum};
 
 use super::parse_from;
-use crate::{ConfigFile, SettingsError};
+use crate::ConfigFile;
+use crate::error::SettingsError;
 
 #[derive(Debug, Parser)]
 #[command(name = "program", args_conflicts_with_subcommands = true)]

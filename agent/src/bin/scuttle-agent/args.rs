@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use clap::error::ErrorKind;
 use clap::{CommandFactory, Parser, ValueEnum};
-use scuttle_agent::runtime::docker::{DockerSettings, Preset, ProjectFilter};
+use scuttle_agent::runtime::docker::deckies::{Preset, ProjectFilter};
+use scuttle_agent::runtime::docker::settings::DockerSettings;
 use scuttle_schemas::HostId;
 use scuttle_settings::ConfigFile;
 

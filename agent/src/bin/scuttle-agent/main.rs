@@ -8,7 +8,8 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use anyhow::Context;
-use scuttle_agent::runtime::docker::{DockerRuntime, DockerSettings};
+use scuttle_agent::runtime::docker::docker_runtime::DockerRuntime;
+use scuttle_agent::runtime::docker::settings::DockerSettings;
 use scuttle_agent::{AgentParts, Connection, Counters, DiskLedger, Settings};
 use scuttle_schemas::{Text, subjects};
 use tokio::signal::unix::{SignalKind, signal};

@@ -1,19 +1,17 @@
 //! The data of the machine. The code that decides on it is in the sibling modules of this folder.
 
 mod cancelled_operations;
-mod command_queue;
-mod heartbeat_state;
-mod result_deliveries;
+pub(super) mod command_queue;
+pub(super) mod heartbeat_state;
+pub(super) mod result_deliveries;
 
 use scuttle_schemas::{BootId, HostId, Text};
 
 use super::backoff::Jitter;
 use cancelled_operations::CancelledOperations;
-pub(super) use command_queue::{CommandQueue, QueuedCommand, RunningTeardown};
-pub(super) use heartbeat_state::{
-    HeartbeatContent, HeartbeatInFlight, HeartbeatState, InventoryReading,
-};
-pub(super) use result_deliveries::{Delivery, MAX_IN_FLIGHT, MAX_RETRY_DELAY_MS, ResultDeliveries};
+use command_queue::CommandQueue;
+use heartbeat_state::HeartbeatState;
+use result_deliveries::ResultDeliveries;
 
 /// The identity and the settings of one boot of an agent.
 #[derive(Debug, Clone)]
@@ -30,7 +28,7 @@ pub struct Config {
     pub seed: u64,
 }
 
-/// Decides what one boot of an agent does. It has no clock, no randomness and no I/O of its own.
+/// Decides what one boot of an agent does. It accesses no clock, no randomness and no I/O.
 #[derive(Debug)]
 pub struct Machine {
     pub(super) config: Config,

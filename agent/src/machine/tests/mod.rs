@@ -18,10 +18,11 @@ use scuttle_schemas::{
 };
 use uuid::Uuid;
 
-use super::{
-    AgentEvent, Config, Effect, HeartbeatPage, IgnoreReason, Input, MAX_QUEUED, Machine, Now,
-    RequestFailure,
-};
+use super::commands::MAX_QUEUED;
+use super::effect::Effect;
+use super::event::{AgentEvent, IgnoreReason};
+use super::input::{HeartbeatPage, Input, Now, RequestFailure};
+use super::state::{Config, Machine};
 use crate::ledger::Entry;
 use crate::runtime::{Inventory, RuntimeError, TeardownReport};
 

@@ -172,8 +172,8 @@ impl Deckies {
 
 /// Returns the decky and the service of a container of a `decnet` project.
 ///
-/// Each decky has a base container of its own name, whose network its service containers share. If
-/// the base container is gone, the name is split where the service begins. Service names contain
+/// Each decky has a base container that has its name, whose network its service containers share.
+/// If the base container is gone, the name is split where the service begins. Service names contain
 /// `-` in the container name where the Compose name has `_`, so the last `-` of the Compose name is
 /// the place to split.
 fn decky_and_service(container: &Container, all: &[Container]) -> (String, Option<String>) {

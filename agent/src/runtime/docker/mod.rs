@@ -7,19 +7,15 @@
 //! implements the `Runtime` trait, and `watcher` keeps its inventory current.
 
 mod container;
-mod deckies;
+pub mod deckies;
 #[cfg(test)]
 mod deckies_tests;
-mod docker_runtime;
+pub mod docker_runtime;
 mod engine;
 mod engine_retry;
 mod listing;
 mod networks;
 mod report;
-mod settings;
+pub mod settings;
 mod teardown;
 mod watcher;
-
-pub use deckies::{Preset, ProjectFilter};
-pub use docker_runtime::DockerRuntime;
-pub use settings::DockerSettings;

@@ -75,8 +75,8 @@ impl NetworkRemoval<'_> {
                     };
                     let has_containers = self.before.projects.contains(&project);
                     match self.targets.get_key_value(project.as_str()) {
-                        // A target without containers of its own whose project has some is a
-                        // project that does not belong to the swarm.
+                        // If the target has no containers but the project of that name has some,
+                        // the project does not belong to the swarm.
                         Some((decky, members)) if !members.is_empty() || !has_containers => {
                             add(Some(decky.clone()), network);
                         }

@@ -1,7 +1,7 @@
 //! The check whether `JetStream` fsyncs messages before it acknowledges them, because the journal
 //! of a controller may be stored there. `scuttle_nats` asks the servers.
 
-use scuttle_nats::Server;
+use scuttle_nats::server_sync::Server;
 use scuttle_schemas::subjects;
 
 use super::findings::Findings;
@@ -14,7 +14,7 @@ const CHECK: &str = "durability";
 pub(super) async fn check_durability(client: &Client, findings: &mut Findings) {
     let events = client.events();
     let servers = tokio::select! {
-        servers = scuttle_nats::query_servers(client.nats()) => servers,
+        servers = scuttle_nats::server_sync::query_servers(client.nats()) => servers,
         () = wait_until_denied(events, subjects::SERVER_INFO) => {
             let reason = format!(
                 "{} may not ask the servers how they store data; operators may, with the current nats.conf or `scuttle init`",

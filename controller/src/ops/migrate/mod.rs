@@ -19,7 +19,7 @@ use tokio::task::JoinSet;
 
 pub use error::MigrateError;
 
-use crate::config::StoreKind;
+use crate::config::options::StoreKind;
 use crate::leadership::candidate::LEASE_TTL;
 use crate::leadership::lease::{LeaseBucket, LeaseGuard};
 use crate::nats::connection;

@@ -1,6 +1,6 @@
 //! The rules for what agents do to their deckies.
 
-use scuttle_agent::Teardown;
+use scuttle_agent::runtime::Teardown;
 use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
 
 use crate::oracle::partition::PartitionOracle;

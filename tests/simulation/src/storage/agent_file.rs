@@ -4,7 +4,7 @@
 use std::io::{self, Error};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use scuttle_agent::ledger::LedgerFile;
+use scuttle_agent::ledger::ledger_file::LedgerFile;
 
 use crate::seed::seeded_rng::SeededRng;
 

@@ -1,0 +1,101 @@
+//! What a command line asks for: to run the controller, or one of the subcommands.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+use clap::Parser;
+use scuttle_settings::layers::parse_from;
+
+use super::options::{Config, ConfigError, Journal, Options, StoreKind};
+use super::subcommands::Subcommand;
+use crate::ops::migrate::Migration;
+
+/// What this process is supposed to do.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Command {
+    /// Run the controller.
+    Serve(Box<Config>),
+    /// Create a backup.
+    Backup {
+        /// The data directory with the store.
+        data_dir: PathBuf,
+        /// The backup to write.
+        file: PathBuf,
+        /// Whether to replace an existing file.
+        force: bool,
+    },
+    /// Move the record into a store of the other kind.
+    Migrate(Migration),
+    /// Create a store from a backup.
+    Restore {
+        /// The data directory, which must not contain a store.
+        data_dir: PathBuf,
+        /// The backup to read.
+        file: PathBuf,
+    },
+}
+
+/// Keeps the record of a swarm of worker hosts and tears down deckies on them.
+///
+/// Each option can also be set by its environment variable or in the configuration file. Flags take
+/// precedence over the environment, and the environment over the file. Without a subcommand, the
+/// controller runs until it is stopped.
+#[derive(Debug, Parser)]
+#[command(name = "scuttle-controller", version)]
+#[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
+struct Arguments {
+    #[command(subcommand)]
+    subcommand: Option<Subcommand>,
+    #[command(flatten)]
+    options: Options,
+}
+
+impl Command {
+    /// Parses the command line of this process, which begins with the name of the program.
+    ///
+    /// # Errors
+    /// If an option is invalid or missing. `--help` and `--version` are errors as well.
+    pub fn load(args: impl Iterator<Item = OsString>) -> Result<Self, ConfigError> {
+        Self::load_from(args, |name| std::env::var_os(name))
+    }
+
+    /// Parses a command line with the given environment.
+    pub(super) fn load_from(
+        args: impl Iterator<Item = OsString>,
+        variable: impl Fn(&str) -> Option<OsString>,
+    ) -> Result<Self, ConfigError> {
+        let arguments: Arguments = parse_from(args, &variable)?;
+        let text = |name: &'static str| variable(name)?.into_string().ok();
+        Ok(match arguments.subcommand {
+            None => Self::Serve(Box::new(arguments.options.into_config(text)?)),
+            Some(Subcommand::Migrate { to, mut options }) => {
+                // Either the source or the target of a migration is this kind of store.
+                options.store = Some(StoreKind::JetStream);
+                let config = options.into_config(text)?;
+                let Journal::Shared {
+                    replicas,
+                    partitions,
+                } = config.journal
+                else {
+                    return Err(ConfigError::RequiresJetStream { option: "migrate" });
+                };
+                Self::Migrate(Migration {
+                    nats: config.nats,
+                    data_dir: config.data_dir,
+                    replicas,
+                    partitions,
+                    to,
+                })
+            }
+            Some(Subcommand::Backup { file, force, store }) => Self::Backup {
+                data_dir: store.data_dir()?,
+                file,
+                force,
+            },
+            Some(Subcommand::Restore { file, store }) => Self::Restore {
+                data_dir: store.data_dir()?,
+                file,
+            },
+        })
+    }
+}

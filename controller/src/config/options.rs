@@ -1,0 +1,186 @@
+//! The options of a running controller, and the checks of their combinations.
+
+use std::net::SocketAddr;
+use std::ops::RangeInclusive;
+use std::path::PathBuf;
+
+use clap::{Args, ValueEnum};
+use scuttle_nats::ConnectConfig;
+use scuttle_schemas::PartitionCount;
+use scuttle_settings::ConfigFile;
+use scuttle_settings::error::SettingsError;
+use scuttle_telemetry::LogFormat;
+use scuttle_telemetry::arguments::InvalidVariable;
+use scuttle_telemetry::endpoint::Endpoint;
+
+use crate::http::NatsUrl;
+
+/// The configuration of a controller.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Config {
+    pub nats: ConnectConfig,
+    /// The directory of the store.
+    pub data_dir: PathBuf,
+    pub journal: Journal,
+    pub log_format: LogFormat,
+    /// The file of the audit log. `None` stands for standard output.
+    pub audit_log: Option<PathBuf>,
+    /// The address of the HTTP server. `None` disables HTTP.
+    pub http: Option<SocketAddr>,
+    /// The address at which browsers reach the NATS server.
+    pub web_nats_url: NatsUrl,
+    /// The collector for traces. `None` disables traces.
+    pub otlp_endpoint: Option<Endpoint>,
+}
+
+/// Where the journal is kept.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Journal {
+    /// In the file of the store. This controller is the only one.
+    Own,
+    /// In streams on the NATS servers, which several controllers share.
+    Shared {
+        /// The number of servers that keep each stream.
+        replicas: usize,
+        partitions: PartitionCount,
+    },
+}
+
+/// The kinds of stores.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum StoreKind {
+    /// Everything in a local file
+    Redb,
+    /// The journal in a stream on the NATS servers
+    #[value(name = "jetstream")]
+    JetStream,
+}
+
+/// The number of servers that can keep a stream.
+const REPLICAS: RangeInclusive<i64> = 1..=5;
+
+/// The number of partitions that the hosts can be divided into.
+const PARTITIONS: RangeInclusive<i64> = 1..=8;
+
+/// With three servers, one may be lost without harm.
+const DEFAULT_REPLICAS: u8 = 3;
+
+/// Why the configuration is invalid.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    #[error(transparent)]
+    Variable(#[from] InvalidVariable),
+    #[error(
+        "a data directory is required; set --data-dir, SCUTTLE_DATA_DIR, or data_dir in the configuration file"
+    )]
+    NoDataDir,
+    /// The store does not support an option.
+    #[error(
+        "{option} is given (by flag, environment or file) but requires store jetstream; remove it, or set the store"
+    )]
+    RequiresJetStream { option: &'static str },
+}
+
+impl ConfigError {
+    /// Prints the error, or the requested help or version, and returns the exit code.
+    pub fn print(&self) -> u8 {
+        const PROGRAM: &str = "scuttle-controller";
+        const USAGE: u8 = 2;
+        match self {
+            Self::Settings(error) => error.print(PROGRAM),
+            error => {
+                eprintln!("{PROGRAM}: {error}");
+                USAGE
+            }
+        }
+    }
+}
+
+/// The options of a running controller.
+#[derive(Debug, Args)]
+#[group(skip)]
+pub(super) struct Options {
+    #[command(flatten)]
+    file: ConfigFile,
+    /// The directory of the store, created if it is missing
+    #[arg(long, env = "SCUTTLE_DATA_DIR", value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Where the journal is kept: redb, in the data directory; jetstream, on the NATS servers, for
+    /// several controllers of which one leads [default: redb]
+    #[arg(
+        long,
+        env = "SCUTTLE_STORE",
+        value_name = "KIND",
+        hide_possible_values = true
+    )]
+    pub(super) store: Option<StoreKind>,
+    /// With --store jetstream: the number of NATS servers that keep the journal [default: 3]
+    #[arg(long, env = "SCUTTLE_REPLICAS", value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(REPLICAS))]
+    replicas: Option<u8>,
+    /// With --store jetstream: the number of partitions that the hosts are divided into, each with
+    /// its own journal and leader; the same for all controllers [default: 1]
+    #[arg(long, env = "SCUTTLE_PARTITIONS", value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(PARTITIONS))]
+    partitions: Option<u8>,
+    /// The file of the audit log as JSON lines, created if it is missing, and reopened at SIGHUP
+    /// [default: standard output]
+    #[arg(long, env = "SCUTTLE_AUDIT_LOG", value_name = "FILE")]
+    audit_log: Option<PathBuf>,
+    /// Serve the web page, /healthz, /readyz and /metrics at this address, such as 127.0.0.1:8420
+    /// [default: no HTTP]
+    #[arg(long, env = "SCUTTLE_HTTP", value_name = "IP:PORT", value_parser = parse_address)]
+    http: Option<SocketAddr>,
+    /// The address at which the web page reaches the NATS server's WebSocket listener [default:
+    /// ws://127.0.0.1:8421]
+    #[arg(long, env = "SCUTTLE_WEB_NATS_URL", value_name = "URL", value_parser = clap::value_parser!(NatsUrl))]
+    web_nats_url: Option<NatsUrl>,
+    // The flattened groups come last, because their help headings apply to everything that follows.
+    #[command(flatten)]
+    telemetry: scuttle_telemetry::Arguments,
+    #[command(flatten)]
+    nats: scuttle_nats::Arguments,
+}
+
+fn parse_address(text: &str) -> Result<SocketAddr, String> {
+    text.parse()
+        .map_err(|_| "it must be IP:PORT, such as 127.0.0.1:8420".to_owned())
+}
+
+impl Options {
+    /// Checks the combination of the options, and adds the defaults. `variable` looks up the
+    /// standard OpenTelemetry variables.
+    pub(super) fn into_config(
+        self,
+        variable: impl Fn(&'static str) -> Option<String>,
+    ) -> Result<Config, ConfigError> {
+        let otlp_endpoint = self.telemetry.find_endpoint(variable)?;
+        let requires_jetstream = |option| Err(ConfigError::RequiresJetStream { option });
+        let journal = match self.store.unwrap_or(StoreKind::Redb) {
+            StoreKind::Redb if self.replicas.is_some() => return requires_jetstream("replicas"),
+            StoreKind::Redb if self.partitions.is_some() => {
+                return requires_jetstream("partitions");
+            }
+            StoreKind::Redb => Journal::Own,
+            StoreKind::JetStream => self.shared_journal(),
+        };
+        Ok(Config {
+            nats: self.nats.connect_config(),
+            data_dir: self.data_dir.ok_or(ConfigError::NoDataDir)?,
+            journal,
+            log_format: self.telemetry.log_format,
+            audit_log: self.audit_log,
+            http: self.http,
+            web_nats_url: self.web_nats_url.unwrap_or_default(),
+            otlp_endpoint,
+        })
+    }
+
+    fn shared_journal(&self) -> Journal {
+        let partitions = self.partitions.and_then(PartitionCount::new);
+        Journal::Shared {
+            replicas: self.replicas.unwrap_or(DEFAULT_REPLICAS).into(),
+            partitions: partitions.unwrap_or(PartitionCount::ONE),
+        }
+    }
+}
