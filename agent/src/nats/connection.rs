@@ -115,7 +115,7 @@ impl Connection {
     }
 
     /// Returns the number of the established connection, counted from 1, or `None` while the
-    /// none.
+    /// connection is down.
     pub(crate) fn session(&self) -> Option<u64> {
         let reachable = self
             .faults
