@@ -12,7 +12,7 @@ use scuttle_schemas::subjects;
 /// backslash; and where this is the name of a label, the value is not a number.
 const REVISION: &[u8] = b"\"revision\":";
 
-/// Ends the header of a broadcast that only is_repeat the last revision.
+/// Ends the header of a broadcast that only repeats the last revision.
 const REPEAT_MARK: u8 = b'=';
 /// Ends the header of a broadcast with changes.
 const CHANGE_MARK: u8 = b'+';
