@@ -14,7 +14,7 @@ use scuttle_tests::{AskError, Client, Controller, Nats, Role, TestResult, until}
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-/// How long a stop waits for the server to take the last answers (`LAST_WORDS`).
+/// How long a stop waits for the server to take the last answers (`SHUTDOWN_TIMEOUT`).
 const LAST_WORDS: Duration = Duration::from_secs(3);
 
 /// A second signal does not wait for what the first one waits for: here, for a server that has stopped to read.
