@@ -66,9 +66,9 @@ impl Swarm {
         self.state.close(now())
     }
 
-    /// Returns a teardown request for a shard, and the id of its operation. The numbers run over each
-    /// host's first decky, then over each host's second, and so on. After the last shard, the first
-    /// follows again.
+    /// Returns a teardown request for a shard, and the id of its operation. The numbers run over
+    /// each host's first decky, then over each host's second, and so on. After the last shard, the
+    /// first follows again.
     pub fn accept(&mut self, number: usize) -> (OperationId, Input) {
         self.ids += 1;
         let operation_id = OperationId(Uuid::from_u128(self.ids));

@@ -1,7 +1,8 @@
-//! `scuttle-steps KIND COUNT`: prepares the same swarm each time, then takes COUNT steps of one kind.
+//! `scuttle-steps KIND COUNT`: prepares the same swarm each time, then takes COUNT steps of one
+//! kind.
 //!
-//! `cargo xtask bench instructions` runs the program under callgrind with two counts. The difference
-//! between the two runs is what the additional steps need.
+//! `cargo xtask bench instructions` runs the program under callgrind with two counts. The
+//! difference between the two runs is what the additional steps need.
 
 use std::process::ExitCode;
 

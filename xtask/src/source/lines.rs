@@ -40,7 +40,7 @@ pub(crate) struct DocBlock {
     pub(crate) documented: Option<usize>,
 }
 
-/// What the scanner is inside of.
+/// The construct that the scanner is in.
 #[derive(Clone, Copy)]
 enum Inside {
     Code,
@@ -78,7 +78,8 @@ struct Scanner {
 }
 
 impl Scanner {
-    /// Reads to the end of the line. Returns what the next line begins inside of.
+    /// Reads to the end of the line. `inside` is the construct in which the line begins. Returns
+    /// the construct in which the next line begins.
     fn scan(&mut self, mut inside: Inside) -> Inside {
         while self.at < self.characters.len() {
             inside = match inside {

@@ -106,7 +106,7 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether the token before the one at `at` makes that a part of a longer path or a field.
+    /// Whether the token at `at` continues a path, or names a field or a method.
     fn continues_path(&self, at: usize) -> bool {
         at > 0 && ["::", "."].contains(&tokens::text(&self.source.tokens, at - 1))
     }
@@ -214,7 +214,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Makes a path absolute; `None` if it leads out of the workspace or is no path of modules.
+    /// Makes a path absolute. Returns `None` if the path leads out of the workspace or does not
+    /// begin with a module.
     fn resolve(&self, path: &[String]) -> Option<Vec<String>> {
         let (first, rest) = path.split_first()?;
         let mut rest = rest;

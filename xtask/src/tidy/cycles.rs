@@ -41,8 +41,9 @@ fn is_for_tests(owner: &Crate, reference: &Reference) -> bool {
     reference.is_test && !is_test_file
 }
 
-/// Reports the imports of an item through a module above the file that only re-exports it: the
-/// item's own module is to be named, or else the two files import each other.
+/// Reports each import of an item through a module above the file that only re-exports the item.
+/// The file must import the item from the module that defines it. Otherwise the file and the module
+/// above it refer to each other.
 pub(super) fn check_detours(owner: &Crate, found: &[Reference], findings: &mut Vec<Finding>) {
     let exports = references::exports(found);
     for reference in found {

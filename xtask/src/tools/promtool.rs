@@ -11,7 +11,7 @@ use crate::run::Failure;
 use crate::tools::apt;
 use crate::workspace::Workspace;
 
-/// The Debian package that contains it.
+/// The Debian package that contains promtool.
 pub(crate) const PACKAGE: &str = "prometheus";
 
 /// Returns the path of promtool: the one that `SCUTTLE_PROMTOOL` names, the one on the PATH, or one

@@ -8,7 +8,7 @@ use crate::report::samples::median;
 use crate::report::summary::Report;
 use crate::workloads::partitions::figures::{CpuPerMessage, IN_FLIGHT, PARTITION_COUNTS, Run};
 
-/// The maximum number of partitions, for which the rate of heartbeats is only computed.
+/// The maximum number of partitions. Its rate of heartbeats is computed and not measured.
 const MAX_PARTITIONS: f64 = 8.0;
 
 /// A figure of a run. `None` if the run does not have it.
