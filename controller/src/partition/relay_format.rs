@@ -5,7 +5,8 @@
 
 use bytes::Bytes;
 use memchr::memmem;
-use scuttle_core::{Effect, RelayedBroadcast, Topic};
+use scuttle_core::api::RelayedBroadcast;
+use scuttle_core::{Effect, Topic};
 use scuttle_schemas::subjects;
 
 /// Precedes each revision in a broadcast. Within a JSON string each quotation mark follows a
