@@ -37,8 +37,8 @@ pub trait Ledger: Send + 'static {
     /// Replaces all entries atomically.
     ///
     /// # Errors
-    /// If the new entries could not be made durable. The ledger then has either the old entries or the
-    /// new ones, and must not be used any further, as after `append`.
+    /// If the new entries could not be made durable. The ledger then has either the old entries or
+    /// the new ones, and must not be used any further, as after `append`.
     fn rewrite(&mut self, entries: &[Entry]) -> Result<(), LedgerError>;
 }
 

@@ -173,7 +173,10 @@ async fn what_is_there_is_not_replaced() -> TestResult {
     let mut refused = Controller::start_at(&swarm.nats.url(), environment(&swarm, true), &data)?;
     assert!(!refused.process().exit().await?.success());
     let said = refused.process().log();
-    assert!(said.contains("whose journal is in the file"), "{said}");
+    assert!(
+        said.contains("belong to a journal in the file itself"),
+        "{said}"
+    );
 
     start(&mut swarm, &data, false).await?;
     let shards = swarm.operator.shards().await?;
