@@ -13,7 +13,7 @@
 pub mod generate;
 mod messages;
 pub mod subjects;
-mod types;
+pub mod types;
 
 pub use messages::errors::{ErrorCode, ErrorReply, ErrorReplyBody};
 pub use messages::page::PageLimit;
@@ -23,6 +23,6 @@ pub use types::ids::{BootId, DeckyId, HostId, HostName, OperationId};
 pub use types::labels::{Labels, Services};
 pub use types::limits::{MAX_BROADCAST_BYTES, MAX_DECKIES_PER_HOST, MAX_HEARTBEAT_BYTES};
 pub use types::partition::{Partition, PartitionCount};
-pub use types::text::{MAX_TEXT_CHARS, Text};
+pub use types::text::Text;
 pub use types::timestamp::Timestamp;
 pub use types::truncate::truncate_chars;

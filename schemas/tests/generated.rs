@@ -8,7 +8,8 @@ use std::path::{Path, PathBuf};
 
 use jsonschema::Validator;
 use scuttle_schemas::ErrorCode;
-use scuttle_schemas::generate::{MESSAGES, Message, Role, files};
+use scuttle_schemas::generate::files;
+use scuttle_schemas::generate::messages::{MESSAGES, Message, Role};
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::shards::ShardState;

@@ -5,13 +5,13 @@
 //! `tests/generated.rs` compares them with the output of this module.
 
 mod asyncapi;
-mod messages;
+pub mod messages;
 
 use std::collections::BTreeMap;
 
 use serde_json::Value;
 
-pub use messages::{MESSAGES, Message, Role};
+use messages::MESSAGES;
 
 /// Returns every generated file: its path in the directory of this crate, and its text.
 pub fn files() -> BTreeMap<String, String> {

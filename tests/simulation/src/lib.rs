@@ -23,19 +23,18 @@ mod clients;
 mod controllers;
 mod faults;
 mod network;
-mod oracle;
+pub mod oracle;
 mod seed;
 mod simulation;
-mod state;
+pub mod state;
 mod storage;
 
 use std::any::Any;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 
-pub use oracle::violation::Violation;
-pub use state::counts::Counts;
-
+use oracle::violation::Violation;
 use simulation::Simulation;
+use state::counts::Counts;
 
 /// The outcome of one seed.
 #[derive(Debug)]

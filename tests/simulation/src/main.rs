@@ -6,7 +6,9 @@ use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
-use scuttle_simulation::{Counts, Violation, run};
+use scuttle_simulation::oracle::violation::Violation;
+use scuttle_simulation::run;
+use scuttle_simulation::state::counts::Counts;
 
 // The system allocator took a quarter of a run's time.
 #[global_allocator]

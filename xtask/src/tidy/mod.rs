@@ -24,12 +24,14 @@ use crate::tidy::finding::{Finding, Rule};
 use crate::workspace::Workspace;
 
 /// The rules that a finding makes the command fail for. The others are only counted.
-const ENFORCED: [Rule; 5] = [
+const ENFORCED: [Rule; 7] = [
     Rule::ModuleDoc,
     Rule::FileLength,
     Rule::Sleep,
     Rule::Subject,
     Rule::CoreManifest,
+    Rule::Layer,
+    Rule::DocumentWidth,
 ];
 
 /// Checks the workspace. With `arguments`, shows only what is below those paths.

@@ -103,8 +103,10 @@ fn split(line: &str, number: usize, in_code: &mut bool, words: &mut Vec<Word>) {
 
 fn check_words(name: &str, words: &[Word], findings: &mut Vec<Finding>) {
     for phrase in PHRASES {
-        for found in words.windows(phrase.len()) {
-            if found.iter().map(|word| &word.text).eq(phrase) {
+        for (at, found) in words.windows(phrase.len()).enumerate() {
+            // "There is none" is plain English.
+            let is_preceded = at > 0 && words[at - 1].text == "there";
+            if found.iter().map(|word| &word.text).eq(phrase) && !is_preceded {
                 findings.push(Finding {
                     rule: Rule::Word,
                     file: name.to_owned(),
@@ -175,6 +177,7 @@ mod tests {
             &[(Rule::Word, 1)],
         );
         check_rust("a(); // Whoever.", &[(Rule::Word, 1)]);
+        check_rust("// A is none. If there is none, b.", &[(Rule::Word, 1)]);
         check_rust("/// At the\nfn a() {}\n/// most.", &[]);
         check_rust("/// `told` and untold `so\n/// many`.\na(\"told\")", &[]);
     }

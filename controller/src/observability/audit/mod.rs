@@ -13,8 +13,9 @@ use std::sync::Arc;
 
 use scuttle_core::{Input, Reply};
 use scuttle_schemas::headers::UNKNOWN_REQUESTER;
+use scuttle_schemas::truncate_chars;
+use scuttle_schemas::types::text::MAX_TEXT_CHARS;
 use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId, OperationId};
-use scuttle_schemas::{MAX_TEXT_CHARS, truncate_chars};
 use serde::Serialize;
 use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};

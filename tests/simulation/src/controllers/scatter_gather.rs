@@ -1,5 +1,5 @@
 //! Lists of the whole swarm. The controller's own scatter-gather is async, so it is simulated here:
-//! the first partition's leader requests a page from the leader of its own partition, then from
+//! the first partition's leader requests a page from the leader of the same partition, then from
 //! those of the others, and merges them. If one of them rejects the request or does not reply, the
 //! list fails.
 

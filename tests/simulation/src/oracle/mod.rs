@@ -14,4 +14,4 @@ pub(crate) mod record;
 pub(crate) mod reports;
 pub(crate) mod shards;
 pub(crate) mod swarm;
-pub(crate) mod violation;
+pub mod violation;

@@ -4,6 +4,6 @@ pub(crate) mod agents;
 pub(crate) mod clients;
 pub(crate) mod connection;
 pub(crate) mod controllers;
-pub(crate) mod counts;
+pub mod counts;
 pub(crate) mod event;
 pub(crate) mod partitioning;
