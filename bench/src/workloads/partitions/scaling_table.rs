@@ -54,7 +54,7 @@ const ACCEPT_FIGURES: [(&str, Figure); 9] = [
     ("  first leader", |run| Some(accept_cpu(run).first)),
     ("  each other leader", |run| accept_cpu(run).others),
     ("  its own leader", |run| Some(own_leader_us(run))),
-    ("  relayed_us by the first leader", relayed_us),
+    ("  relayed by the first leader", relayed_us),
     ("  all controllers", |run| Some(accept_cpu(run).controllers)),
     ("  all servers", |run| Some(accept_cpu(run).servers)),
 ];
