@@ -21,7 +21,7 @@ async fn main() -> ExitCode {
         .telemetry
         .install("scuttle-agent", "warn,async_nats=off");
     let outcome = match &traces {
-        Ok(_) => run_until_signal(args).await,
+        Ok(_) => Box::pin(run_until_signal(args)).await,
         Err(error) => Err(anyhow!("{error}")),
     };
     let code = match outcome {

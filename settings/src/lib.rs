@@ -40,6 +40,10 @@ pub fn parse<P: Parser>() -> Result<P, SettingsError> {
 }
 
 /// Parses the options of this process. Prints an error, and exits, if that fails.
+#[expect(
+    clippy::disallowed_methods,
+    reason = "it is called first in main, before anything that a destructor must end"
+)]
 pub fn parse_or_exit<P: Parser>() -> P {
     parse().unwrap_or_else(|error: SettingsError| {
         let name = P::command().get_name().to_owned();

@@ -118,7 +118,7 @@ impl StagedStore {
                         rows.write(&change).map_err(|error| match error {
                             WriteError::Storage(error) => failed(error.into()),
                             WriteError::Encode(error) => not_encoded(&error),
-                        })?
+                        })?;
                     }
                     StoredValue::Batch(changes) => {
                         let encoded = codec::encode(&changes, &mut self.buffer);
