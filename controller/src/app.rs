@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span};
 
 use crate::config::options::{Config, Journal};
-use crate::http::Server;
+use crate::http::{Server, Sources};
 use crate::leadership::candidate::{Candidate, LEASE_TTL};
 use crate::leadership::leader::LeaderContext;
 use crate::leadership::lease::LeaseGuard;
@@ -42,8 +42,11 @@ pub async fn run(config: &Arc<Config>, audit: &Audit) -> anyhow::Result<()> {
     let health = Health::new(shutdown.clone(), partitions);
     let metrics = Metrics::new(health.clone(), partitions);
     if let Some(address) = config.http {
-        let observed = (health.clone(), metrics.clone());
-        let server = Server::bind(address, &config.web_nats_url, observed);
+        let sources = Sources {
+            health: health.clone(),
+            metrics: metrics.clone(),
+        };
+        let server = Server::bind(address, &config.web_nats_url, sources);
         let server = server.await.with_context(|| {
             format!("cannot listen on {address}; give --http another address, or stop the program that uses it")
         })?;

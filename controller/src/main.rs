@@ -48,7 +48,7 @@ fn serve(config: Config) -> ExitCode {
             return ExitCode::from(2);
         }
     };
-    install_logs(config.log_format, &audit);
+    install_log(config.log_format);
     let endpoint = config.otlp_endpoint.as_ref();
     let traces = endpoint.map(|endpoint| {
         scuttle_telemetry::export::install_exporter("scuttle-controller", endpoint)
@@ -107,11 +107,10 @@ fn run_once<D: Display + Send + 'static, E: std::error::Error + Send + Sync + 's
     }
 }
 
-/// Sends the log to standard error, and audit events to the audit log.
-fn install_logs(format: LogFormat, audit: &Audit) {
-    let filter = Audit::left_out_of(log::build_filter("info,async_nats=error"));
+/// Sends the log to standard error.
+fn install_log(format: LogFormat) {
+    let filter = log::build_filter("info,async_nats=error");
     tracing_subscriber::registry()
         .with(log::build_stderr_layer(format).with_filter(filter))
-        .with(audit.layer())
         .init();
 }

@@ -1,5 +1,5 @@
-//! HTTP for people and for what watches over the process: the page, whether the controller lives, whether it is ready, and
-//! its numbers. No state of the swarm goes this way but how much there is of it: the page is a NATS client like any other.
+//! The HTTP server: the page, `/healthz`, `/readyz` and `/metrics`. HTTP serves no state of the swarm
+//! except counts; the page is an ordinary NATS client.
 
 mod static_files;
 
@@ -21,135 +21,135 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tracing::{info, warn};
 
-pub use static_files::{NatsUrl, NatsUrlError};
+pub use static_files::NatsUrl;
 
 use crate::observability::health::{Health, Role};
 use crate::observability::metrics::{self, Metrics};
 use static_files::{NO_PAGE, Page};
 
-/// The most connections at a time; a browser has six. Beyond that, one waits for the end of another.
-const CONNECTIONS: usize = 64;
+/// The maximum number of open connections. A browser opens six. Further connections wait.
+const MAX_CONNECTIONS: usize = 64;
 
-/// How long a connection may take to say what it wants, so that silent ones keep nobody out for long.
-const PATIENCE: Duration = Duration::from_secs(5);
+/// How long a client may take to send the headers of a request, so that silent clients do not block
+/// others for long.
+const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long to wait when a connection cannot be taken: for a file descriptor, usually.
-const PAUSE: Duration = Duration::from_millis(100);
+/// The delay after a failure to accept a connection, usually for lack of a file descriptor.
+const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// An answer: all of it is in memory.
-type Answer = Response<Full<Bytes>>;
+/// A response whose body is completely in memory.
+type HttpResponse = Response<Full<Bytes>>;
 
-/// Whoever listens.
+/// What the server reports about the controller.
+#[derive(Debug, Clone)]
+pub struct Sources {
+    pub health: Health,
+    pub metrics: Metrics,
+}
+
+/// The HTTP server.
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
     page: Arc<Page>,
-    health: Health,
-    metrics: Metrics,
+    sources: Sources,
 }
 
 impl Server {
-    /// Listens. The page will connect to `nats`.
+    /// Starts to listen. The page will connect to the NATS server at `nats_url`.
     ///
     /// # Errors
-    /// The address is taken, or not this machine's.
+    /// If the address is in use or does not belong to this machine.
     pub async fn bind(
         address: SocketAddr,
-        nats: &NatsUrl,
-        (health, metrics): (Health, Metrics),
+        nats_url: &NatsUrl,
+        sources: Sources,
     ) -> io::Result<Self> {
         Ok(Self {
             listener: TcpListener::bind(address).await?,
-            page: Arc::new(Page::new(nats)),
-            health,
-            metrics,
+            page: Arc::new(Page::new(nats_url)),
+            sources,
         })
     }
 
-    /// Answers for ever.
-    ///
-    /// # Errors
-    /// It does not listen any more.
+    /// Serves requests until the process ends.
     pub async fn run(self) -> io::Result<Infallible> {
         let address = self.listener.local_addr()?;
         if Page::is_built_in() {
-            info!("the page is at http://{address}/");
+            info!("serving the page at http://{address}/");
         } else {
             warn!(
-                "there is no page at http://{address}/, only /healthz, /readyz and /metrics: {NO_PAGE}"
+                "serving only /healthz, /readyz and /metrics at http://{address}/, no page: {NO_PAGE}"
             );
         }
-        let room = Arc::new(Semaphore::new(CONNECTIONS));
+        let permits = Arc::new(Semaphore::new(MAX_CONNECTIONS));
         loop {
-            let turn = room.clone().acquire_owned().await;
+            let permit = permits.clone().acquire_owned().await;
             let stream = match self.listener.accept().await {
                 Ok((stream, _)) => stream,
                 Err(error) => {
-                    warn!("cannot take an HTTP connection: {error}");
-                    tokio::time::sleep(PAUSE).await;
+                    warn!("could not accept an HTTP connection: {error}");
+                    tokio::time::sleep(RETRY_DELAY).await;
                     continue;
                 }
             };
             let page = self.page.clone();
-            let watched = (self.health.clone(), self.metrics.clone());
+            let sources = self.sources.clone();
             tokio::spawn(async move {
-                serve(stream, page, watched).await;
-                drop(turn);
+                serve(stream, page, sources).await;
+                drop(permit);
             });
         }
     }
 }
 
-async fn serve(stream: TcpStream, page: Arc<Page>, watched: (Health, Metrics)) {
-    let answer = service_fn(|request: Request<Incoming>| {
-        let answer = route(&request, &page, &watched);
-        async { Ok::<_, Infallible>(answer) }
+async fn serve(stream: TcpStream, page: Arc<Page>, sources: Sources) {
+    let service = service_fn(|request: Request<Incoming>| {
+        let response = route(&request, &page, &sources);
+        async { Ok::<_, Infallible>(response) }
     });
-    // An error is the other side's: it has gone, or does not speak HTTP.
+    // Errors are the client's: it disconnected or does not speak HTTP.
     let _ = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(PATIENCE)
-        .serve_connection(TokioIo::new(stream), answer)
+        .header_read_timeout(HEADER_TIMEOUT)
+        .serve_connection(TokioIo::new(stream), service)
         .await;
 }
 
-fn route(
-    request: &Request<Incoming>,
-    page: &Page,
-    (health, metrics): &(Health, Metrics),
-) -> Answer {
+fn route(request: &Request<Incoming>, page: &Page, sources: &Sources) -> HttpResponse {
     if !matches!(*request.method(), Method::GET | Method::HEAD) {
-        let mut answer = text(
+        let mut response = text_response(
             StatusCode::METHOD_NOT_ALLOWED,
-            "only GET and HEAD; what changes something is asked over NATS",
+            "only GET and HEAD are allowed; send changes over NATS",
         );
         let allowed = HeaderValue::from_static("GET, HEAD");
-        answer.headers_mut().insert(ALLOW, allowed);
-        return answer;
+        response.headers_mut().insert(ALLOW, allowed);
+        return response;
     }
     match request.uri().path() {
-        "/healthz" => text(StatusCode::OK, "alive"),
-        "/readyz" => match health.ready() {
-            Ok(Role::Leader) => text(StatusCode::OK, "ready: leading"),
-            Ok(Role::Follower) => text(StatusCode::OK, "ready: following"),
-            Err(why) => text(StatusCode::SERVICE_UNAVAILABLE, why),
+        "/healthz" => text_response(StatusCode::OK, "alive"),
+        "/readyz" => match sources.health.ready() {
+            Ok(Role::Leader) => text_response(StatusCode::OK, "ready: leading"),
+            Ok(Role::Follower) => text_response(StatusCode::OK, "ready: following"),
+            Err(reason) => text_response(StatusCode::SERVICE_UNAVAILABLE, reason),
         },
-        "/metrics" => of_now(metrics.text(), metrics::CONTENT_TYPE),
-        path => page.answer(path, request.headers()),
+        "/metrics" => uncached_response(sources.metrics.encode(), metrics::CONTENT_TYPE),
+        path => page.respond(path, request.headers()),
     }
 }
 
-/// A line of text, of now.
-fn text(status: StatusCode, line: &'static str) -> Answer {
-    let mut answer = of_now(format!("{line}\n"), "text/plain; charset=utf-8");
-    *answer.status_mut() = status;
-    answer
+/// Returns a response with one line of text.
+fn text_response(status: StatusCode, line: &'static str) -> HttpResponse {
+    let mut response = uncached_response(format!("{line}\n"), "text/plain; charset=utf-8");
+    *response.status_mut() = status;
+    response
 }
 
-fn of_now(body: String, kind: &'static str) -> Answer {
-    let mut answer = Response::new(Full::from(body));
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
+/// Returns a response that clients must not cache.
+fn uncached_response(body: String, content_type: &'static str) -> HttpResponse {
+    let mut response = Response::new(Full::from(body));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     headers.insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
-    answer
+    response
 }

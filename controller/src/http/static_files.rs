@@ -1,5 +1,5 @@
-//! The page, as it was built into the program, and the headers that keep it to itself: it may load what is served here, and
-//! connect to the NATS server that it is told of, and nothing else.
+//! The page's files, which are built into the program, and their security headers. The page may load
+//! only files from this server and connect only to the configured NATS server.
 
 use std::str::FromStr;
 
@@ -13,29 +13,31 @@ use hyper::{Response, StatusCode};
 use rust_embed::RustEmbed;
 use serde_json::json;
 
-use crate::http::{Answer, text};
+use crate::http::{HttpResponse, text_response};
 
-/// The files that the page's own build makes.
+/// The output of the page's build.
 #[derive(RustEmbed)]
 #[folder = "../web/dist"]
 struct Files;
 
-/// Where it begins.
 const INDEX: &str = "index.html";
 
-/// Where the page finds its settings.
+/// The path of the page's settings.
 const CONFIG: &str = "config.json";
 
-/// What a program says that was built without the page.
-pub(crate) const NO_PAGE: &str = "this controller was built without its page; `cargo xtask web` builds the page (with Node 20), then build the controller again";
+/// The message of a controller that was built without the page.
+pub(crate) const NO_PAGE: &str = "this controller was built without its page; build the page with `cargo xtask web` (needs Node 20), then build the controller again";
 
-/// Where browsers reach the NATS server: `ws://HOST:PORT` or `wss://HOST:PORT`, with or without a path.
+/// The address at which browsers reach the NATS server: `ws://HOST:PORT` or `wss://HOST:PORT`, with an
+/// optional path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NatsUrl(String);
 
-/// Not such an address.
+/// The text is not a WebSocket address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("must be ws://HOST:PORT or wss://HOST:PORT: where browsers reach the NATS server")]
+#[error(
+    "must be ws://HOST:PORT or wss://HOST:PORT, the address at which browsers reach the NATS server"
+)]
 pub struct NatsUrlError;
 
 impl Default for NatsUrl {
@@ -50,10 +52,11 @@ impl FromStr for NatsUrl {
     fn from_str(text: &str) -> Result<Self, NatsUrlError> {
         let rest = (text.strip_prefix("ws://")).or_else(|| text.strip_prefix("wss://"));
         let rest = rest.ok_or(NatsUrlError)?;
-        // It becomes a word of the policy: nothing that ends a word there, no login, and nothing to be escaped.
-        let plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]/".contains(c);
-        let host = rest.chars().next().is_some_and(|c| !"/:.".contains(c));
-        if host && rest.chars().all(plain) {
+        // The address becomes part of the content security policy, so it may contain no separator of the
+        // policy, no login, and nothing that needs escaping.
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]/".contains(c);
+        let has_host = rest.chars().next().is_some_and(|c| !"/:.".contains(c));
+        if has_host && rest.chars().all(is_plain) {
             Ok(Self(text.to_owned()))
         } else {
             Err(NatsUrlError)
@@ -61,7 +64,7 @@ impl FromStr for NatsUrl {
     }
 }
 
-/// The page, for one address of the NATS server.
+/// The page with its settings and headers.
 #[derive(Debug)]
 pub(crate) struct Page {
     config: Bytes,
@@ -69,12 +72,12 @@ pub(crate) struct Page {
 }
 
 impl Page {
-    pub(crate) fn new(nats: &NatsUrl) -> Self {
-        let config = json!({ "nats_url": nats.0, "version": env!("CARGO_PKG_VERSION") });
+    pub(crate) fn new(nats_url: &NatsUrl) -> Self {
+        let config = json!({ "nats_url": nats_url.0, "version": env!("CARGO_PKG_VERSION") });
         let policy = format!(
             "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; font-src 'self'; \
              manifest-src 'self'; connect-src 'self' {}; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-            nats.0
+            nats_url.0
         );
         Self {
             config: config.to_string().into(),
@@ -82,23 +85,23 @@ impl Page {
         }
     }
 
-    /// Whether the program has it.
+    /// Returns whether the program was built with the page.
     pub(crate) fn is_built_in() -> bool {
         Files::get(INDEX).is_some()
     }
 
-    /// The file at a path.
-    pub(crate) fn answer(&self, path: &str, asked: &HeaderMap) -> Answer {
+    /// Returns the file at `path`.
+    pub(crate) fn respond(&self, path: &str, request_headers: &HeaderMap) -> HttpResponse {
         let name = match path.trim_start_matches('/') {
             "" => INDEX,
             name => name,
         };
-        let mut answer = if name == CONFIG {
-            file("application/json", "no-cache", self.config.clone())
+        let mut response = if name == CONFIG {
+            file_response("application/json", "no-cache", self.config.clone())
         } else {
-            built(name, asked)
+            embedded_file(name, request_headers)
         };
-        let always = [
+        let security_headers = [
             (CONTENT_SECURITY_POLICY, self.policy.clone()),
             (X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff")),
             (REFERRER_POLICY, HeaderValue::from_static("no-referrer")),
@@ -111,21 +114,21 @@ impl Page {
                 HeaderValue::from_static("same-origin"),
             ),
         ];
-        answer.headers_mut().extend(always);
-        answer
+        response.headers_mut().extend(security_headers);
+        response
     }
 }
 
-fn built(name: &str, asked: &HeaderMap) -> Answer {
+fn embedded_file(name: &str, request_headers: &HeaderMap) -> HttpResponse {
     let Some(found) = Files::get(name).filter(|_| !name.starts_with('.')) else {
         let missing = match name {
             INDEX => NO_PAGE,
-            _ => "there is no such file",
+            _ => "file not found",
         };
-        return text(StatusCode::NOT_FOUND, missing);
+        return text_response(StatusCode::NOT_FOUND, missing);
     };
-    // What is below assets/ has a hash of its content in its name; the rest is asked for again each time.
-    let keep = match name.strip_prefix("assets/") {
+    // The names of files in assets/ contain a hash of their content. Browsers revalidate all others.
+    let cache_control = match name.strip_prefix("assets/") {
         Some(_) => "public, max-age=31536000, immutable",
         None => "no-cache",
     };
@@ -133,7 +136,7 @@ fn built(name: &str, asked: &HeaderMap) -> Answer {
     let half = u128::from_be_bytes(std::array::from_fn(|index| hash[index]));
     let tag = format!("\"{half:032x}\"");
     let tag = HeaderValue::from_str(&tag).expect("hexadecimal digits");
-    let mut answer = if asked.get(IF_NONE_MATCH) == Some(&tag) {
+    let mut response = if request_headers.get(IF_NONE_MATCH) == Some(&tag) {
         let mut unchanged = Response::new(Full::default());
         *unchanged.status_mut() = StatusCode::NOT_MODIFIED;
         unchanged
@@ -142,22 +145,26 @@ fn built(name: &str, asked: &HeaderMap) -> Answer {
             std::borrow::Cow::Borrowed(data) => Bytes::from_static(data),
             std::borrow::Cow::Owned(data) => data.into(),
         };
-        file(kind(name), keep, data)
+        file_response(content_type(name), cache_control, data)
     };
-    answer.headers_mut().insert(ETAG, tag);
-    answer
+    response.headers_mut().insert(ETAG, tag);
+    response
 }
 
-fn file(kind: &'static str, keep: &'static str, data: Bytes) -> Answer {
-    let mut answer = Response::new(Full::new(data));
-    let headers = answer.headers_mut();
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(kind));
-    headers.insert(CACHE_CONTROL, HeaderValue::from_static(keep));
-    answer
+fn file_response(
+    content_type: &'static str,
+    cache_control: &'static str,
+    data: Bytes,
+) -> HttpResponse {
+    let mut response = Response::new(Full::new(data));
+    let headers = response.headers_mut();
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    headers.insert(CACHE_CONTROL, HeaderValue::from_static(cache_control));
+    response
 }
 
-/// The media type of what the page's build makes.
-fn kind(name: &str) -> &'static str {
+/// Returns the media type of a file that the page's build produces.
+fn content_type(name: &str) -> &'static str {
     match name.rsplit_once('.').map_or("", |(_, ending)| ending) {
         "html" => "text/html; charset=utf-8",
         "js" => "text/javascript; charset=utf-8",
@@ -174,15 +181,15 @@ mod tests {
     use super::NatsUrl;
 
     #[test]
-    fn an_address_is_one_word_of_the_policy() {
-        for right in [
+    fn an_address_that_could_change_the_content_security_policy_is_rejected() {
+        for valid in [
             "ws://127.0.0.1:8421",
             "wss://swarm.example",
             "ws://[::1]:80/nats",
         ] {
-            assert!(right.parse::<NatsUrl>().is_ok(), "{right}");
+            assert!(valid.parse::<NatsUrl>().is_ok(), "{valid}");
         }
-        for wrong in [
+        for invalid in [
             "",
             "ws://",
             "ws:///x",
@@ -195,7 +202,7 @@ mod tests {
             "ws://alice:secret@h:1",
             "ws://h:1?x",
         ] {
-            assert!(wrong.parse::<NatsUrl>().is_err(), "{wrong}");
+            assert!(invalid.parse::<NatsUrl>().is_err(), "{invalid}");
         }
     }
 }

@@ -67,7 +67,7 @@ impl LeaderContext<'_> {
         let capacity = Capacity::new(Limits::STANDARD);
         let (jobs_sender, jobs) = std::sync::mpsc::sync_channel(capacity.max_messages());
         let (outbox_sender, outbox) = mpsc::channel(MAX_OUTBOX_COMMITS);
-        self.metrics.queues(Queues {
+        self.metrics.set_queues(Queues {
             capacity: capacity.clone(),
             outbox: outbox_sender.downgrade(),
         });

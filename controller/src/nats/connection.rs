@@ -11,7 +11,7 @@ use scuttle_schemas::{subjects, truncate_chars};
 use tokio::sync::watch;
 use tracing::{info, warn};
 
-use crate::observability::counters::{Cause, Counters, Source};
+use crate::observability::counters::{Cause, Counters, Ignored, Source};
 
 /// The shortest time between two attempts to connect. It doubles after each attempt.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
@@ -130,13 +130,13 @@ fn log_event(event: &Event, up: &watch::Sender<bool>, counters: &Counters) {
         // Clients choose the subjects that an error quotes.
         let what =
             truncate_chars(&what.to_string(), MAX_LOGGED_ERROR).replace(char::is_control, " ");
-        counters.count(Source::Connection, cause, 0, what);
+        counters.count_ignored(&Ignored::new(Source::Connection, cause, 0), what);
     };
     match event {
         Event::Connected => {
             // The first connection is logged by `connect`.
             if !up.send_replace(true) {
-                counters.reconnected();
+                counters.count_reconnect();
                 info!("reconnected to the NATS server");
             }
         }

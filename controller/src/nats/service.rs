@@ -9,8 +9,8 @@ use scuttle_schemas::subjects;
 use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
-use crate::observability::audit::word;
 use crate::observability::counters::{Counters, Source};
+use crate::observability::wire_name::wire_name;
 use crate::request::endpoint::Endpoint;
 
 /// Starts the service, without endpoints.
@@ -38,16 +38,16 @@ fn stats_data(counters: &Counters, name: &str) -> Value {
     let Some(endpoint) = endpoints.find(|endpoint| endpoint.name() == name) else {
         return Value::Null;
     };
-    let refused = counters.answers.refused(endpoint);
-    let refused: Map<String, Value> = refused
+    let rejections = counters.rejections(endpoint);
+    let refused: Map<String, Value> = rejections
         .filter(|(_, count)| *count > 0)
-        .filter_map(|(code, count)| Some((word(code)?, count.into())))
+        .map(|(code, count)| (wire_name(code), count.into()))
         .collect();
-    let ours = Source::Endpoint(endpoint);
+    let this_source = Source::Endpoint(endpoint);
     let ignored = counters.ignored();
     let ignored: Map<String, Value> = ignored
-        .filter(|(source, _, count)| *source == ours && *count > 0)
+        .filter(|(source, _, _)| *source == this_source)
         .map(|(_, cause, count)| (cause.label().to_owned(), count.into()))
         .collect();
-    json!({ "granted": counters.answers.granted(endpoint), "refused": refused, "ignored": ignored })
+    json!({ "granted": counters.granted(endpoint), "refused": refused, "ignored": ignored })
 }

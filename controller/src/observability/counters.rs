@@ -1,59 +1,63 @@
-//! What was answered (`answers`), and what was refused or ignored, counted by where it came from and why. Each combination is logged when it
-//! first happens, and then only counted: there are few of them, whatever is sent, so nobody else decides
-//! how much is written to the log.
+//! Counters of replies, and of messages that were rejected or ignored, by source and cause.
+//!
+//! The first event of each source and cause is logged as a warning, and later ones only at `debug`.
+//! There are few combinations, so no sender can fill the log.
 
 use std::borrow::Cow;
 use std::fmt;
-use std::sync::atomic::{AtomicU64, Ordering};
 
+use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::metrics::counter::Counter;
+use prometheus_client::metrics::family::Family;
+use prometheus_client::registry::Registry;
+use scuttle_core::Reply;
 use scuttle_schemas::subjects::AgentChannel;
-use scuttle_schemas::{OperationId, truncate_chars};
+use scuttle_schemas::{ErrorCode, OperationId, truncate_chars};
 use tracing::{debug, warn};
 
-use crate::observability::metrics::request_counters::Answers;
+use crate::observability::wire_name::wire_name;
 use crate::request::endpoint::Endpoint;
 
-/// Where something came from.
+/// The source of a message or event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
     /// A request.
     Endpoint(Endpoint),
-    /// What agents publish on their progress subjects.
+    /// The progress subjects of the agents.
     Progress,
-    /// What the leaders of other partitions tell.
+    /// The broadcasts that other partitions' leaders relay.
     Relays,
     /// The connection to the NATS server.
     Connection,
-    /// The audit log.
     AuditLog,
 }
 
-/// Why it was refused or ignored.
+/// The reason why a message was rejected or ignored.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
-    /// Its payload is no text.
+    /// The payload is not UTF-8.
     NotUtf8,
-    /// Its payload is no JSON.
+    /// The payload is not JSON.
     NotJson,
-    /// Its payload is not what its subject takes.
+    /// The payload is not a valid message for its subject.
     Invalid,
-    /// It names another host than its subject.
+    /// The payload names another host than the subject.
     OtherHost,
-    /// There was no room for it.
+    /// The capacity for this kind of message was exhausted.
     Overloaded,
-    /// Its host had had all that one host may have for now.
+    /// The host exceeded its rate limit.
     RateLimited,
-    /// Its answer would have gone where the asker may not write.
+    /// The requester may not publish to the reply subject that it named.
     ReplySubject,
-    /// It was a result that changed nothing.
+    /// The result is for an unknown operation.
     UnknownOperation,
-    /// Its answer could not be sent.
+    /// The reply could not be published.
     ReplyFailed,
-    /// It was lost in the NATS client: more came than was read.
+    /// The NATS client dropped messages because the controller read too slowly.
     MessagesLost,
-    /// The NATS server complained.
+    /// The NATS server reported an error.
     ServerError,
-    /// It could not be written.
+    /// Audit lines could not be written.
     WriteFailed,
 }
 
@@ -73,6 +77,7 @@ impl Cause {
         Self::WriteFailed,
     ];
 
+    /// Returns the text for the log.
     fn text(self) -> &'static str {
         match self {
             Self::NotUtf8 => "not UTF-8",
@@ -80,19 +85,19 @@ impl Cause {
             Self::Invalid => "invalid",
             Self::OtherHost => "for another host",
             Self::Overloaded => "overloaded",
-            Self::RateLimited => "beyond its host's share",
-            Self::ReplySubject => "a reply subject that is not the asker's",
-            Self::UnknownOperation => "a result that changed nothing",
-            Self::ReplyFailed => "not answered",
+            Self::RateLimited => "over the host's rate limit",
+            Self::ReplySubject => "reply subject not allowed",
+            Self::UnknownOperation => "result of an unknown operation",
+            Self::ReplyFailed => "reply not sent",
             Self::MessagesLost => "messages lost",
-            Self::ServerError => "the NATS server complained",
+            Self::ServerError => "error of the NATS server",
             Self::WriteFailed => "not written",
         }
     }
 
-    /// Whether it can come from there: whoever watches wants to see a count before it is one.
-    pub fn is_of(self, source: Source) -> bool {
-        let agents = |endpoint: Endpoint| endpoint.channel().is_some();
+    /// Returns whether the cause can occur at `source`. Such combinations have a time series from the
+    /// start, so that monitoring sees the first increment.
+    fn can_occur_at(self, source: Source) -> bool {
         match (self, source) {
             (Self::MessagesLost | Self::ServerError, Source::Connection)
             | (Self::WriteFailed, Source::AuditLog)
@@ -103,12 +108,14 @@ impl Cause {
                 Self::NotUtf8 | Self::NotJson | Self::Invalid | Self::Overloaded,
                 Source::Endpoint(_) | Source::Progress,
             ) => true,
-            (Self::RateLimited | Self::OtherHost, Source::Endpoint(endpoint)) => agents(endpoint),
+            (Self::RateLimited | Self::OtherHost, Source::Endpoint(endpoint)) => {
+                endpoint.channel().is_some()
+            }
             _ => false,
         }
     }
 
-    /// What programs call it.
+    /// Returns the value of the metric's label.
     pub fn label(self) -> &'static str {
         match self {
             Self::NotUtf8 => "not_utf8",
@@ -127,120 +134,6 @@ impl Cause {
     }
 }
 
-/// The most characters of a host's id that are logged: a subject may have anything there.
-const MAX_ID: usize = 64;
-
-/// Whom and what it is about, as far as that is known.
-#[derive(Debug, Clone, Default)]
-pub struct About<'a> {
-    host: Option<Cow<'a, str>>,
-    operation: Option<OperationId>,
-}
-
-impl<'a> About<'a> {
-    /// The host whose channel a subject is.
-    pub fn host(channel: Option<AgentChannel>, subject: &'a str) -> Self {
-        Self::host_text(channel.and_then(|channel| channel.host_token(subject)))
-    }
-
-    /// The host that a subject was found to name.
-    pub fn host_text(host: Option<&'a str>) -> Self {
-        Self {
-            host: host.map(|host| truncate_chars(host, MAX_ID)),
-            operation: None,
-        }
-    }
-
-    /// This operation, too.
-    #[must_use]
-    pub fn operation(self, operation: Option<OperationId>) -> Self {
-        Self { operation, ..self }
-    }
-}
-
-const SOURCES: usize = Endpoint::ALL.len() + 4;
-const CAUSES: usize = Cause::ALL.len();
-
-/// The counts since the start.
-#[derive(Debug, Default)]
-pub struct Counters {
-    ignored: [[AtomicU64; CAUSES]; SOURCES],
-    /// What was answered.
-    pub answers: Answers,
-    reconnects: AtomicU64,
-}
-
-impl Counters {
-    /// Counts one more; logs it if it is the first of its kind. `length` is that of the payload in bytes,
-    /// `what` says what is wrong with it, in a bounded number of words.
-    pub fn count(&self, source: Source, cause: Cause, length: usize, what: impl fmt::Display) {
-        self.count_about(&About::default(), source, cause, length, what);
-    }
-
-    /// The same, of what is known to be about a host or an operation.
-    pub fn count_about(
-        &self,
-        about: &About<'_>,
-        source: Source,
-        cause: Cause,
-        length: usize,
-        what: impl fmt::Display,
-    ) {
-        let (from, why) = (source.name(), cause.text());
-        let host_uuid = about.host.as_deref();
-        let operation_id = about.operation.map(tracing::field::display);
-        let before = self.ignored[source.index()][cause as usize].fetch_add(1, Ordering::Relaxed);
-        if before == 0 {
-            warn!(
-                operation_id,
-                host_uuid,
-                from,
-                length,
-                "{why}: {what}; further ones are only counted, until the stop"
-            );
-        } else {
-            debug!(operation_id, host_uuid, from, length, "{why}: {what}");
-        }
-    }
-
-    /// What was refused or ignored: a count for each source and cause, most of them none.
-    pub fn ignored(&self) -> impl Iterator<Item = (Source, Cause, u64)> {
-        Source::all().flat_map(move |source| {
-            Cause::ALL.into_iter().map(move |cause| {
-                let count = self.ignored[source.index()][cause as usize].load(Ordering::Relaxed);
-                (source, cause, count)
-            })
-        })
-    }
-
-    /// What was refused or ignored, at least once each.
-    pub fn all(&self) -> impl Iterator<Item = (&'static str, &'static str, u64)> {
-        let counted = self.ignored().filter(|(_, _, count)| *count > 0);
-        counted.map(|(source, cause, count)| (source.name(), cause.text(), count))
-    }
-
-    /// The NATS server was lost, and is there again.
-    pub fn reconnected(&self) {
-        self.reconnects.fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// How often it was.
-    pub fn reconnects(&self) -> u64 {
-        self.reconnects.load(Ordering::Relaxed)
-    }
-}
-
-/// `agent-progress: 12 not JSON, agent-progress: 1 invalid`
-impl fmt::Display for Counters {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        for (number, (source, cause, count)) in self.all().enumerate() {
-            let comma = if number == 0 { "" } else { ", " };
-            write!(f, "{comma}{source}: {count} {cause}")?;
-        }
-        Ok(())
-    }
-}
-
 impl Source {
     fn all() -> impl Iterator<Item = Self> {
         let endpoints = Endpoint::ALL.into_iter().map(Self::Endpoint);
@@ -252,18 +145,8 @@ impl Source {
         ])
     }
 
-    fn index(self) -> usize {
-        match self {
-            Self::Endpoint(endpoint) => endpoint as usize,
-            Self::Progress => Endpoint::ALL.len(),
-            Self::Relays => Endpoint::ALL.len() + 1,
-            Self::Connection => Endpoint::ALL.len() + 2,
-            Self::AuditLog => Endpoint::ALL.len() + 3,
-        }
-    }
-
-    /// Its name.
-    pub fn name(self) -> &'static str {
+    /// Returns the value of the metric's label.
+    pub fn label(self) -> &'static str {
         match self {
             Self::Endpoint(endpoint) => endpoint.name(),
             Self::Progress => "agent-progress",
@@ -274,33 +157,301 @@ impl Source {
     }
 }
 
+/// The maximum number of characters of a host id in the log. A subject may contain anything in its
+/// place.
+const MAX_ID_CHARS: usize = 64;
+
+/// A message or event that was rejected or ignored.
+#[derive(Debug, Clone)]
+pub struct Ignored<'a> {
+    source: Source,
+    cause: Cause,
+    /// The length of the payload in bytes.
+    length: usize,
+    host: Option<Cow<'a, str>>,
+    operation: Option<OperationId>,
+}
+
+impl<'a> Ignored<'a> {
+    /// `length` is the length of the payload in bytes.
+    pub fn new(source: Source, cause: Cause, length: usize) -> Self {
+        Self {
+            source,
+            cause,
+            length,
+            host: None,
+            operation: None,
+        }
+    }
+
+    /// Adds the host whose `channel` the subject belongs to.
+    #[must_use]
+    pub fn with_subject(self, channel: Option<AgentChannel>, subject: &'a str) -> Self {
+        self.with_host(channel.and_then(|channel| channel.host_token(subject)))
+    }
+
+    #[must_use]
+    pub fn with_host(self, host: Option<&'a str>) -> Self {
+        Self {
+            host: host.map(|host| truncate_chars(host, MAX_ID_CHARS)),
+            ..self
+        }
+    }
+
+    #[must_use]
+    pub fn with_operation(self, operation: Option<OperationId>) -> Self {
+        Self { operation, ..self }
+    }
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RequestLabels {
+    endpoint: &'static str,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct RejectionLabels {
+    endpoint: &'static str,
+    code: String,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct TeardownLabels {
+    repeated: bool,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct IgnoredLabels {
+    source: &'static str,
+    cause: &'static str,
+}
+
+/// The counters since the start of the process.
+#[derive(Debug)]
+pub struct Counters {
+    requests: Family<RequestLabels, Counter>,
+    rejections: Family<RejectionLabels, Counter>,
+    accepted_teardowns: Family<TeardownLabels, Counter>,
+    ignored: Family<IgnoredLabels, Counter>,
+    reconnects: Counter,
+}
+
+impl Default for Counters {
+    /// Creates the time series of every combination that can occur, with the value 0.
+    fn default() -> Self {
+        let counters = Self {
+            requests: Family::default(),
+            rejections: Family::default(),
+            accepted_teardowns: Family::default(),
+            ignored: Family::default(),
+            reconnects: Counter::default(),
+        };
+        for endpoint in Endpoint::ALL {
+            counters.replies_to(endpoint);
+            counters.rejections(endpoint).for_each(drop);
+        }
+        for repeated in [false, true] {
+            counters.accepted_teardowns(repeated);
+        }
+        for source in Source::all() {
+            for cause in Cause::ALL {
+                if cause.can_occur_at(source) {
+                    counters.ignored_counter(source, cause);
+                }
+            }
+        }
+        counters
+    }
+}
+
+impl Counters {
+    /// Adds the counters to the metrics page.
+    pub fn register(&self, registry: &mut Registry) {
+        registry.register(
+            "scuttle_requests",
+            "Replies to requests and reports, rejections included, by endpoint",
+            self.requests.clone(),
+        );
+        registry.register(
+            "scuttle_requests_refused",
+            "Rejected requests and reports, by endpoint and error code",
+            self.rejections.clone(),
+        );
+        registry.register(
+            "scuttle_teardowns_accepted",
+            "Accepted teardowns; `repeated` is true if the reply names an existing operation",
+            self.accepted_teardowns.clone(),
+        );
+        registry.register(
+            "scuttle_ignored",
+            "Messages and events that were rejected or ignored, by source and cause, also those without a reply",
+            self.ignored.clone(),
+        );
+        registry.register(
+            "scuttle_nats_reconnects",
+            "Reconnections to the NATS server after a lost connection",
+            self.reconnects.clone(),
+        );
+    }
+
+    /// Counts the reply to a request, whether or not it can be sent.
+    pub fn count_reply(&self, endpoint: Endpoint, reply: &Reply) {
+        let endpoint_name = endpoint.name();
+        let labels = RequestLabels {
+            endpoint: endpoint_name,
+        };
+        self.requests.get_or_create(&labels).inc();
+        match reply {
+            Reply::Rejected(error) => {
+                let labels = RejectionLabels::new(endpoint, error.code);
+                self.rejections.get_or_create(&labels).inc();
+            }
+            Reply::Teardown(accepted) => {
+                let repeated = accepted.repeated;
+                let labels = TeardownLabels { repeated };
+                self.accepted_teardowns.get_or_create(&labels).inc();
+            }
+            _ => {}
+        }
+    }
+
+    /// Counts a rejected or ignored message, and logs it. `detail` describes the problem and must be
+    /// bounded in length.
+    pub fn count_ignored(&self, ignored: &Ignored<'_>, detail: impl fmt::Display) {
+        let Ignored { source, cause, .. } = *ignored;
+        let previous = self.increment_ignored(source, cause);
+        let (from, reason, length) = (source.label(), cause.text(), ignored.length);
+        let host_uuid = ignored.host.as_deref();
+        let operation_id = ignored.operation.map(tracing::field::display);
+        if previous == 0 {
+            warn!(
+                operation_id,
+                host_uuid,
+                from,
+                length,
+                "{reason}: {detail}; further messages of this kind are only counted"
+            );
+        } else {
+            debug!(operation_id, host_uuid, from, length, "{reason}: {detail}");
+        }
+    }
+
+    fn increment_ignored(&self, source: Source, cause: Cause) -> u64 {
+        let labels = IgnoredLabels::new(source, cause);
+        self.ignored.get_or_create(&labels).inc()
+    }
+
+    fn ignored_counter(&self, source: Source, cause: Cause) -> u64 {
+        let labels = IgnoredLabels::new(source, cause);
+        self.ignored.get_or_create(&labels).get()
+    }
+
+    /// Returns the sources and causes that occurred at least once, with their counts.
+    pub fn ignored(&self) -> impl Iterator<Item = (Source, Cause, u64)> {
+        Source::all().flat_map(move |source| {
+            let counts = Cause::ALL.into_iter().filter_map(move |cause| {
+                let counter = self.ignored.get(&IgnoredLabels::new(source, cause))?;
+                Some((source, cause, counter.get()))
+            });
+            counts.filter(|(_, _, count)| *count > 0)
+        })
+    }
+
+    /// Returns the number of replies of an endpoint, rejections included.
+    pub fn replies_to(&self, endpoint: Endpoint) -> u64 {
+        let endpoint = endpoint.name();
+        self.requests
+            .get_or_create(&RequestLabels { endpoint })
+            .get()
+    }
+
+    /// Returns the number of requests of an endpoint that were not rejected.
+    pub fn granted(&self, endpoint: Endpoint) -> u64 {
+        let rejected: u64 = self.rejections(endpoint).map(|(_, count)| count).sum();
+        // The two counters of a rejection are not incremented at the same instant.
+        self.replies_to(endpoint).saturating_sub(rejected)
+    }
+
+    /// Returns the number of rejected requests of an endpoint for each error code.
+    pub fn rejections(&self, endpoint: Endpoint) -> impl Iterator<Item = (ErrorCode, u64)> {
+        ErrorCode::ALL.into_iter().map(move |code| {
+            let labels = RejectionLabels::new(endpoint, code);
+            (code, self.rejections.get_or_create(&labels).get())
+        })
+    }
+
+    /// Returns the number of accepted teardowns that created an operation, or that were answered with
+    /// an existing one.
+    pub fn accepted_teardowns(&self, repeated: bool) -> u64 {
+        self.accepted_teardowns
+            .get_or_create(&TeardownLabels { repeated })
+            .get()
+    }
+
+    /// Counts a reconnection to the NATS server.
+    pub fn count_reconnect(&self) {
+        self.reconnects.inc();
+    }
+}
+
+impl RejectionLabels {
+    fn new(endpoint: Endpoint, code: ErrorCode) -> Self {
+        Self {
+            endpoint: endpoint.name(),
+            code: wire_name(code),
+        }
+    }
+}
+
+impl IgnoredLabels {
+    fn new(source: Source, cause: Cause) -> Self {
+        Self {
+            source: source.label(),
+            cause: cause.label(),
+        }
+    }
+}
+
+/// Lists what was ignored, such as `teardown: 1 invalid, agent-progress: 2 not JSON`.
+impl fmt::Display for Counters {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        for (number, (source, cause, count)) in self.ignored().enumerate() {
+            let separator = if number == 0 { "" } else { ", " };
+            write!(f, "{separator}{}: {count} {}", source.label(), cause.text())?;
+        }
+        Ok(())
+    }
+}
+
 #[cfg(test)]
 mod tests {
-    use super::{Cause, Counters, Source};
+    use super::{Cause, Counters, Ignored, Source};
     use crate::request::endpoint::Endpoint;
 
     #[test]
-    fn every_source_and_cause_has_a_count_of_its_own() {
+    fn every_source_and_cause_has_a_separate_count() {
         let counters = Counters::default();
         for source in Source::all() {
             for cause in Cause::ALL {
-                counters.count(source, cause, 0, "");
+                counters.count_ignored(&Ignored::new(source, cause, 0), "");
             }
         }
-        assert_eq!(
-            counters.all().count(),
-            Source::all().count() * Cause::ALL.len()
-        );
-        assert!(counters.all().all(|(_, _, count)| count == 1));
+        let combinations = Source::all().count() * Cause::ALL.len();
+        assert_eq!(counters.ignored().count(), combinations);
+        assert!(counters.ignored().all(|(_, _, count)| count == 1));
     }
 
     #[test]
-    fn what_was_counted_is_told_in_one_line() {
+    fn ignored_messages_are_listed_in_one_line() {
         let counters = Counters::default();
         assert_eq!(counters.to_string(), "");
-        counters.count(Source::Progress, Cause::NotJson, 3, "");
-        counters.count(Source::Progress, Cause::NotJson, 4, "");
-        counters.count(Source::Endpoint(Endpoint::Teardown), Cause::Invalid, 5, "");
+        for (source, cause) in [
+            (Source::Progress, Cause::NotJson),
+            (Source::Progress, Cause::NotJson),
+            (Source::Endpoint(Endpoint::Teardown), Cause::Invalid),
+        ] {
+            counters.count_ignored(&Ignored::new(source, cause, 3), "");
+        }
         assert_eq!(
             counters.to_string(),
             "teardown: 1 invalid, agent-progress: 2 not JSON"

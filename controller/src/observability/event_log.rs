@@ -1,6 +1,6 @@
-//! The log's lines about operations and hosts: what was decided and is durable, as it is told to everybody. What every
-//! teardown brings about is for `debug`, since there are tens of thousands a second, and the audit log has each; what somebody
-//! may have to look into is for `info`, as long as it is not too much.
+//! Log lines about operations and hosts, written once a change is durable. Events that every teardown
+//! causes have level `debug`: there are tens of thousands a second, and the audit log has each of them.
+//! Events that an operator may have to look into have level `info` or `warn` and are rate-limited.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,22 +12,22 @@ use scuttle_schemas::operations::{OperationRecord, OperationState};
 use scuttle_schemas::{HostId, Text};
 use tracing::{debug, info, warn};
 
-/// The most lines in a second that are not for `debug`: a thousand hosts may go away together, and an agent may come and
-/// go as it likes. Nobody else decides how much is logged.
-const MOST: u32 = 100;
+/// The maximum number of `info` and `warn` lines per second. A thousand hosts may go offline together,
+/// and agents must not be able to fill the log.
+const MAX_LINES_PER_SECOND: u32 = 100;
 
-/// Writes the lines.
+/// Writes log lines about operations and hosts.
 #[derive(Debug)]
 pub struct EventLog {
-    /// What was last said of each host.
+    /// The last logged status of each host.
     statuses: HashMap<HostId, HostStatus>,
     second: Instant,
     written: u32,
-    left_out: u64,
+    suppressed: u64,
 }
 
 impl EventLog {
-    /// For what happens from this state on.
+    /// Starts with the statuses in `state`, so that only later changes are logged.
     pub fn new(state: &State) -> Self {
         let statuses = state
             .host_statuses()
@@ -36,29 +36,29 @@ impl EventLog {
             statuses: statuses.collect(),
             second: Instant::now(),
             written: 0,
-            left_out: 0,
+            suppressed: 0,
         }
     }
 
-    /// Writes what an effect tells.
+    /// Logs the changes that an effect announces.
     pub fn log_effect(&mut self, effect: &Effect) {
         match effect {
             Effect::OperationsUpdated(message, _) => {
                 for operation in &message.updated {
-                    self.operation(operation);
+                    self.log_operation(operation);
                 }
             }
             Effect::HostsUpdated(message) => {
                 for host in &message.updated {
-                    self.host(host);
+                    self.log_host(host);
                 }
             }
-            // Of another partition's hosts, its leader writes.
+            // The leader of the other partition logs the events of its hosts.
             Effect::Relayed { .. } | Effect::Command { .. } | Effect::ShardsUpdated(..) => {}
         }
     }
 
-    fn operation(&mut self, operation: &OperationRecord) {
+    fn log_operation(&mut self, operation: &OperationRecord) {
         let OperationRecord {
             operation_id,
             host_uuid,
@@ -67,10 +67,10 @@ impl EventLog {
             ..
         } = operation;
         let decky_id = decky_id.as_ref().map(tracing::field::display);
-        // As a string, which the log escapes: it is the agent's word.
+        // Log the agent's text as a string, because the log escapes strings.
         let error = operation.error.as_ref().map(Text::as_str);
         match operation.state {
-            // It was told before; that its command was sent again is told by `sent`.
+            // The acceptance was logged before, and `log_command` logs every resend.
             OperationState::Queued if *attempts > 1 => {}
             OperationState::Queued => {
                 let who = operation.requested_by.as_str();
@@ -82,21 +82,21 @@ impl EventLog {
             OperationState::Succeeded => {
                 debug!(%operation_id, %host_uuid, decky_id, attempts, "operation succeeded");
             }
-            OperationState::Failed if self.may_write() => {
+            OperationState::Failed if self.take_line() => {
                 warn!(%operation_id, %host_uuid, decky_id, attempts, error, "operation failed");
             }
-            OperationState::TimedOut if self.may_write() => {
+            OperationState::TimedOut if self.take_line() => {
                 warn!(%operation_id, %host_uuid, decky_id, attempts, error, "operation timed out");
             }
-            OperationState::Cancelled if self.may_write() => {
+            OperationState::Cancelled if self.take_line() => {
                 info!(%operation_id, %host_uuid, decky_id, "operation cancelled");
             }
             OperationState::Failed | OperationState::TimedOut | OperationState::Cancelled => {}
         }
     }
 
-    /// A host is told for many reasons; only another status is news.
-    fn host(&mut self, host: &HostRecord) {
+    /// Logs a change of a host's status. Other changes of the host are not logged.
+    fn log_host(&mut self, host: &HostRecord) {
         let HostRecord {
             host_uuid,
             name,
@@ -107,7 +107,7 @@ impl EventLog {
             Some(known) => Some(std::mem::replace(known, *status)),
             None => self.statuses.insert(host_uuid.clone(), *status),
         };
-        if before == Some(*status) || !self.may_write() {
+        if before == Some(*status) || !self.take_line() {
             return;
         }
         match status {
@@ -118,25 +118,26 @@ impl EventLog {
         }
     }
 
-    /// Whether there is room for one more line; says how many there were too many of, once there is room again.
-    fn may_write(&mut self) -> bool {
+    /// Returns whether another line may be written in this second. At the start of a new second, logs
+    /// how many lines were suppressed before.
+    fn take_line(&mut self) -> bool {
         if self.second.elapsed() >= Duration::from_secs(1) {
-            let left_out = std::mem::take(&mut self.left_out);
-            if left_out > 0 {
+            let suppressed = std::mem::take(&mut self.suppressed);
+            if suppressed > 0 {
                 warn!(
-                    "{left_out} lines about operations and hosts were left out: they were too many"
+                    "suppressed {suppressed} log lines about operations and hosts: too many in one second"
                 );
             }
             (self.second, self.written) = (Instant::now(), 0);
         }
-        let room = self.written < MOST;
-        self.written += u32::from(room);
-        self.left_out += u64::from(!room);
-        room
+        let allowed = self.written < MAX_LINES_PER_SECOND;
+        self.written += u32::from(allowed);
+        self.suppressed += u64::from(!allowed);
+        allowed
     }
 }
 
-/// Writes that a command was sent.
+/// Logs that a command was sent.
 pub fn log_command(command: &AgentCommand) {
     match command {
         AgentCommand::Teardown(command) => {
@@ -144,7 +145,7 @@ pub fn log_command(command: &AgentCommand) {
             debug!(operation_id = %command.operation_id, host_uuid = %command.host_uuid, decky_id, attempt = command.attempt, "command sent");
         }
         AgentCommand::Cancel(command) => {
-            debug!(operation_id = %command.operation_id, host_uuid = %command.host_uuid, "withdrawal sent");
+            debug!(operation_id = %command.operation_id, host_uuid = %command.host_uuid, "cancel command sent");
         }
     }
 }
@@ -159,14 +160,14 @@ mod tests {
     use serde_json::json;
     use tracing_subscriber::fmt::MakeWriter;
 
-    use super::{EventLog, MOST};
+    use super::{EventLog, MAX_LINES_PER_SECOND};
 
     #[derive(Clone, Default)]
     struct Log(Arc<Mutex<Vec<u8>>>);
 
     impl std::io::Write for Log {
         fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
-            self.0.lock().expect("nobody panicked").write(bytes)
+            self.0.lock().expect("no other test panicked").write(bytes)
         }
         fn flush(&mut self) -> std::io::Result<()> {
             Ok(())
@@ -180,7 +181,8 @@ mod tests {
         }
     }
 
-    /// The lines that many messages about one host make, and the seconds that they took at the most.
+    /// Logs one message for each status, and returns the number of lines and the duration in seconds,
+    /// rounded up.
     fn lines(statuses: impl Iterator<Item = HostStatus>) -> (u32, u32) {
         let mut message: HostsUpdated = serde_json::from_value(json!({
             "type": "scuttle.v1.hosts_updated", "revision": 1, "at": "2026-11-23T09:11:49.000Z",
@@ -202,25 +204,28 @@ mod tests {
                 events.log_effect(&Effect::HostsUpdated(message.clone()));
             }
         });
-        let written = log.0.lock().expect("nobody panicked");
+        let written = log.0.lock().expect("no other test panicked");
         let lines = String::from_utf8_lossy(&written).lines().count();
         (lines as u32, start.elapsed().as_secs() as u32 + 1)
     }
 
     #[test]
-    fn only_another_status_is_told() {
+    fn only_a_changed_host_status_is_logged() {
         let again = [HostStatus::Online, HostStatus::Online, HostStatus::Offline];
         assert_eq!(lines(again.into_iter()).0, 2);
     }
 
     #[test]
-    fn a_host_that_comes_and_goes_does_not_fill_the_log() {
+    fn a_flapping_host_does_not_fill_the_log() {
         let flapping = [HostStatus::Online, HostStatus::Offline]
             .into_iter()
             .cycle();
-        let (lines, seconds) = lines(flapping.take(50 * MOST as usize));
-        assert!(lines >= MOST, "{lines}");
-        // And one that tells how many were left out.
-        assert!(lines <= seconds * (MOST + 1), "{lines} in {seconds} s");
+        let (lines, seconds) = lines(flapping.take(50 * MAX_LINES_PER_SECOND as usize));
+        assert!(lines >= MAX_LINES_PER_SECOND, "{lines}");
+        // One more line per second states the number of suppressed lines.
+        assert!(
+            lines <= seconds * (MAX_LINES_PER_SECOND + 1),
+            "{lines} in {seconds} s"
+        );
     }
 }

@@ -1,4 +1,4 @@
-//! Whether the controller can do its work, as `/readyz` tells it.
+//! The readiness of the controller, as `/readyz` and the metrics report it.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::nats::connection::Connected;
 
-/// What the controller is at.
+/// What the controller is doing for one partition.
 #[derive(Debug, Clone)]
 enum Phase {
     Loading,
@@ -19,100 +19,102 @@ enum Phase {
 
 impl Phase {
     fn ready(&self) -> Result<Role, &'static str> {
-        let (part, connected) = match self {
-            Self::Loading => return Err("the record is being read"),
-            Self::Connecting => return Err("the NATS server does not answer; the log says why"),
+        let (role, connected) = match self {
+            Self::Loading => return Err("loading the record"),
+            Self::Connecting => return Err("connecting to the NATS server; see the log"),
             Self::Following(connected) => (Role::Follower, connected.is_up()),
             Self::Leading(connected) => (Role::Leader, connected.is_up()),
         };
         if connected {
-            Ok(part)
+            Ok(role)
         } else {
-            Err("the NATS server is away: reconnecting")
+            Err("the NATS server is unreachable: reconnecting")
         }
     }
 }
 
-/// What a controller that is ready does.
+/// The role of a controller that is ready.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Follower,
     Leader,
 }
 
-/// What the controller is at, for whoever asks.
+/// The readiness of the controller. Clones share their state.
 #[derive(Debug, Clone)]
 pub struct Health {
-    /// With each of the partitions.
+    /// The phase of each partition.
     phases: Arc<[watch::Sender<Phase>]>,
-    /// The one that is told of here.
-    own: usize,
+    /// The index of the partition whose phase this handle sets.
+    partition: usize,
     shutdown: CancellationToken,
 }
 
 impl Health {
-    /// Of a controller that starts, with so many partitions; what is told is told of the first.
+    /// Returns the readiness of a controller that is starting. The handle sets the phase of the first
+    /// partition.
     pub fn new(shutdown: CancellationToken, partitions: PartitionCount) -> Self {
         let phases = partitions
             .iter()
             .map(|_| watch::Sender::new(Phase::Loading));
         Self {
             phases: phases.collect(),
-            own: 0,
+            partition: 0,
             shutdown,
         }
     }
 
-    /// To tell it of one of the partitions.
+    /// Returns a handle that sets the phase of `partition`.
     #[must_use]
     pub fn for_partition(&self, partition: Partition) -> Self {
         Self {
-            own: partition.index(),
+            partition: partition.index(),
             ..self.clone()
         }
     }
 
-    fn is(&self, phase: Phase) {
-        self.phases[self.own].send_replace(phase);
+    fn set(&self, phase: Phase) {
+        self.phases[self.partition].send_replace(phase);
     }
 
-    /// It reads its record.
     pub fn set_loading(&self) {
-        self.is(Phase::Loading);
+        self.set(Phase::Loading);
     }
 
-    /// It looks for the NATS server.
     pub fn set_connecting(&self) {
-        self.is(Phase::Connecting);
+        self.set(Phase::Connecting);
     }
 
-    /// It keeps up with another that leads, and takes over when that is gone.
     pub fn set_following(&self, connected: Connected) {
-        self.is(Phase::Following(connected));
+        self.set(Phase::Following(connected));
     }
 
-    /// It answers what comes over this connection.
     pub fn set_leading(&self, connected: Connected) {
-        self.is(Phase::Leading(connected));
+        self.set(Phase::Leading(connected));
     }
 
-    /// How many partitions there are, and how many of them it leads.
-    pub(crate) fn led(&self) -> (usize, usize) {
-        let leads = |phase: &&watch::Sender<Phase>| matches!(&*phase.borrow(), Phase::Leading(connected) if connected.is_up());
-        (self.phases.len(), self.phases.iter().filter(leads).count())
+    pub(crate) fn partition_count(&self) -> usize {
+        self.phases.len()
     }
 
-    /// What it does for the swarm; if nothing, why. With several partitions, it leads if it leads one, and is ready if it is with all.
+    /// Returns the number of partitions that this controller leads.
+    pub(crate) fn led_partition_count(&self) -> usize {
+        let is_led = |phase: &&watch::Sender<Phase>| matches!(&*phase.borrow(), Phase::Leading(connected) if connected.is_up());
+        self.phases.iter().filter(is_led).count()
+    }
+
+    /// Returns the controller's role, or the reason why it is not ready. The controller is ready if it
+    /// is ready in every partition, and it is a leader if it leads at least one.
     pub(crate) fn ready(&self) -> Result<Role, &'static str> {
         if self.shutdown.is_cancelled() {
             return Err("stopping");
         }
-        let mut ready = Role::Follower;
+        let mut role = Role::Follower;
         for phase in &*self.phases {
             if phase.borrow().ready()? == Role::Leader {
-                ready = Role::Leader;
+                role = Role::Leader;
             }
         }
-        Ok(ready)
+        Ok(role)
     }
 }

@@ -6,3 +6,4 @@ pub mod event_log;
 pub mod health;
 pub mod metrics;
 pub(crate) mod spans;
+pub(crate) mod wire_name;

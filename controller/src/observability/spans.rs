@@ -1,6 +1,7 @@
-//! The controller's spans: each request for a change with its commit, each command, each result. Which is whose parent is
-//! the way of the messages: a request's or result's trace context is replaced by that of its span, goes through the core
-//! as any other, and comes back with the commands and broadcasts that it causes, once those are durable.
+//! The controller's trace spans: requests for a change with their commit, commands, and results. The
+//! trace context of a request or result is replaced by the context of its span, passes through the core,
+//! and returns with the commands and broadcasts that the message causes. So spans form a tree that
+//! follows the messages.
 
 use scuttle_core::{Effect, Input, Reply, Trace};
 use scuttle_schemas::agents::{AgentCommand, ResultOutcome};
@@ -9,16 +10,17 @@ use scuttle_telemetry::span::is_enabled;
 use scuttle_telemetry::{KeyValue, Span, SpanKind, start_span};
 
 use crate::engine::CommitTiming;
-use crate::observability::audit::{AuditSubject, Outcome, word};
+use crate::observability::audit::{AuditSubject, Outcome};
+use crate::observability::wire_name::wire_name;
 use crate::request::decode::{RequestHead, parse_trace};
 
-/// The attributes that are our own are named as the fields of the log.
+/// Scuttle's own attributes have the names of the log's fields.
 const OPERATION: &str = "scuttle.operation_id";
 const HOST: &str = "scuttle.host_uuid";
 const DECKY: &str = "scuttle.decky_id";
 const OUTCOME: &str = "scuttle.outcome";
 
-/// Begins the span of what came in: a request that the audit log has, or the result of an operation that is traced.
+/// Starts the span of an audited request, or of the result of a traced operation.
 #[allow(
     clippy::needless_pass_by_value,
     reason = "the caller passes on its own optional reference"
@@ -43,7 +45,7 @@ pub(crate) fn start_request(
     };
     let subject = head.message.subject.to_string();
     let mut span = start_span(kind, name, parent.as_deref(), || {
-        messaging("process", subject)
+        messaging_attributes("process", subject)
     })?;
     let trace = match input {
         Some(Input::Teardown { trace, .. }) => Some(trace),
@@ -67,15 +69,16 @@ pub(crate) fn start_request(
     Some(Box::new(span))
 }
 
-/// Notes how it was answered, and from when to when it waited for the disk. It ends when it is dropped, after the answer.
+/// Records the outcome and the commit in the span. The span ends when it is dropped, after the reply is
+/// sent.
 pub(crate) fn finish_request(
     span: &mut Span,
-    asked: Option<&AuditSubject>,
+    subject: Option<&AuditSubject>,
     reply: &Reply,
     timing: Option<CommitTiming>,
 ) {
-    if let Some(asked) = asked {
-        let outcome = Outcome::of(asked, reply);
+    if let Some(subject) = subject {
+        let outcome = Outcome::new(subject, reply);
         for (name, id) in [
             (OPERATION, outcome.operation.map(|id| id.to_string())),
             (HOST, outcome.host.map(ToString::to_string)),
@@ -85,18 +88,17 @@ pub(crate) fn finish_request(
                 span.set_attribute(name, id);
             }
         }
-        span.set_attribute(OUTCOME, outcome.word());
+        span.set_attribute(OUTCOME, outcome.name());
         span.set_attribute("scuttle.repeated", outcome.repeated);
     }
-    if let Reply::Rejected(refusal) = reply {
-        span.set_error(word(refusal.code).unwrap_or_default(), &*refusal.message);
+    if let Reply::Rejected(error) = reply {
+        span.set_error(wire_name(error.code), &*error.message);
     } else if let Some(timing) = timing {
         span.record_child("commit", timing.decided_at, timing.durable_at);
     }
 }
 
-/// Begins the span of sending a command that is traced, each time that it is sent, and gives it to the agent as the
-/// parent of what it will do.
+/// Starts a span each time that a traced command is sent, and makes it the parent of the agent's spans.
 pub(crate) fn start_command(effect: &mut Effect) -> Option<Span> {
     if !is_enabled() {
         return None;
@@ -110,7 +112,7 @@ pub(crate) fn start_command(effect: &mut Effect) -> Option<Span> {
         return None;
     };
     let mut span = start_span(SpanKind::Producer, "publish command", Some(trace), || {
-        messaging("send", AgentChannel::Commands.subject(host))
+        messaging_attributes("send", AgentChannel::Commands.subject(host))
     })?;
     span.set_attribute(HOST, host.to_string());
     match command {
@@ -133,8 +135,8 @@ pub(crate) fn start_command(effect: &mut Effect) -> Option<Span> {
     Some(span)
 }
 
-/// What OpenTelemetry's conventions ask of whoever sends or takes a message.
-fn messaging(operation: &'static str, subject: String) -> [KeyValue; 4] {
+/// Returns the attributes that OpenTelemetry's semantic conventions require of a message span.
+fn messaging_attributes(operation: &'static str, subject: String) -> [KeyValue; 4] {
     [
         KeyValue::new("messaging.system", "nats"),
         KeyValue::new("messaging.operation.type", operation),

@@ -13,7 +13,7 @@ use scuttle_schemas::{ErrorReply, ErrorReplyBody, headers, subjects};
 use crate::engine::CommitTiming;
 use crate::nats::connection::Connected;
 use crate::observability::audit::Audit;
-use crate::observability::counters::{About, Cause, Counters};
+use crate::observability::counters::{Cause, Counters, Ignored};
 use crate::observability::spans;
 use crate::outbound::encoder::Encoder;
 use crate::request::context::RequestContext;
@@ -94,7 +94,7 @@ impl Replier {
             if let (Some(endpoint), Some(request)) = (context.endpoint(), &context.request)
                 && is_from_client(request)
             {
-                self.counters.answers.count(endpoint, reply);
+                self.counters.count_reply(endpoint, reply);
             }
         }
         let audited =
@@ -131,11 +131,13 @@ impl Replier {
         let counters = &self.counters;
         let count = |cause, what: &dyn std::fmt::Display| {
             let subject = report_subject.as_deref().unwrap_or_default();
-            let about = About::host(channel, subject).operation(context.operation_id);
-            counters.count_about(&about, context.source, cause, length, what);
+            let ignored = Ignored::new(context.source, cause, length)
+                .with_subject(channel, subject)
+                .with_operation(context.operation_id);
+            counters.count_ignored(&ignored, what);
         };
         if !subjects::is_allowed_reply_subject(&request.message.subject, &inbox) {
-            count(Cause::ReplySubject, &"it is not answered");
+            count(Cause::ReplySubject, &"no reply is sent");
             return;
         }
         let (headers, payload) = encode_reply(&mut self.encoder, reply);

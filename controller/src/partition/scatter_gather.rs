@@ -18,7 +18,7 @@ use uuid::Uuid;
 
 use crate::leadership::lease::LeaseGuard;
 use crate::leadership::term::{StopReason, Term};
-use crate::observability::counters::{Counters, Source};
+use crate::observability::counters::{Counters, Ignored, Source};
 use crate::outbound::replier::Replier;
 use crate::partition::rpc;
 use crate::request::context::RequestContext;
@@ -85,7 +85,8 @@ impl ScatterGather {
             Err(Rejection::Reply { cause, error }) => {
                 if let Some(cause) = cause {
                     let length = payload.len();
-                    (self.counters).count(source, cause, length, &error.message);
+                    let ignored = Ignored::new(source, cause, length);
+                    self.counters.count_ignored(&ignored, &error.message);
                 }
                 Reply::Rejected(error)
             }

@@ -23,7 +23,7 @@ use uuid::Uuid;
 use crate::admission::capacity::{AdmissionError, Capacity, Permit};
 use crate::engine::Job;
 use crate::leadership::term::Term;
-use crate::observability::counters::{About, Cause, Counters, Source};
+use crate::observability::counters::{Cause, Counters, Ignored, Source};
 use crate::partition::assignment::PartitionAssignment;
 use crate::partition::name_registry::NameRegistry;
 use crate::request::context::RequestContext;
@@ -90,9 +90,9 @@ impl Pipeline {
         let payload_len = std::mem::take(&mut request.message.payload).len();
         request.message.headers = None;
         if let Err((Some(cause), error)) = &outcome {
-            let about = About::host(self.endpoint.channel(), &request.message.subject);
-            let counters = &self.intake.counters;
-            counters.count_about(&about, source, *cause, payload_len, &error.message);
+            let ignored = Ignored::new(source, *cause, payload_len)
+                .with_subject(self.endpoint.channel(), &request.message.subject);
+            self.intake.counters.count_ignored(&ignored, &error.message);
         }
         context.request = Some(request);
         let context = Box::new(context);
@@ -280,10 +280,10 @@ impl Intake {
         admitted.map_err(|error| match error {
             AdmissionError::Overloaded => Rejection::overloaded(),
             AdmissionError::RateLimited => {
-                let about = About::host_text(report.host);
-                let what = "the host sends too much, which is dropped unread";
-                let cause = Cause::RateLimited;
-                (self.counters).count_about(&about, report.source, cause, length, what);
+                let ignored =
+                    Ignored::new(report.source, Cause::RateLimited, length).with_host(report.host);
+                let detail = "the host sends too many reports; excess reports are dropped";
+                self.counters.count_ignored(&ignored, detail);
                 Rejection::Drop
             }
         })

@@ -7,7 +7,7 @@ use scuttle_schemas::subjects::AgentChannel;
 
 use crate::engine::Job;
 use crate::leadership::term::Term;
-use crate::observability::counters::{About, Source};
+use crate::observability::counters::{Cause, Ignored, Source};
 use crate::request::context::RequestContext;
 use crate::request::decode::{decode_progress, decode_relay};
 use crate::request::pipeline::{Intake, JobSender, Report};
@@ -31,13 +31,8 @@ pub async fn serve_relays(messages: Subscriber, intake: Intake, jobs: JobSender)
             Ok(())
         };
         if let Err(rejection) = take() {
-            count(
-                &intake,
-                Source::Relays,
-                &About::default(),
-                rejection,
-                length,
-            );
+            let ignored = |cause| Ignored::new(Source::Relays, cause, length);
+            count_rejection(&intake, &rejection, ignored);
         }
     })
     .await;
@@ -69,20 +64,25 @@ pub async fn serve_progress(messages: Subscriber, intake: Intake, jobs: JobSende
             Ok(())
         };
         if let Err(rejection) = take() {
-            let about = About::host_text(host);
-            count(&intake, source, &about, rejection, message.payload.len());
+            let length = message.payload.len();
+            let ignored = |cause| Ignored::new(source, cause, length).with_host(host);
+            count_rejection(&intake, &rejection, ignored);
         }
     })
     .await;
 }
 
-fn count(intake: &Intake, source: Source, about: &About<'_>, rejection: Rejection, length: usize) {
+fn count_rejection<'a>(
+    intake: &Intake,
+    rejection: &Rejection,
+    to_ignored: impl FnOnce(Cause) -> Ignored<'a>,
+) {
     if let Rejection::Reply {
         cause: Some(cause),
         error,
     } = rejection
     {
-        (intake.counters).count_about(about, source, cause, length, &error.message);
+        (intake.counters).count_ignored(&to_ignored(*cause), &error.message);
     }
 }
 

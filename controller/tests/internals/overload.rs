@@ -217,11 +217,11 @@ async fn a_disk_that_hangs_loses_nothing_and_tells_nothing_false() -> TestResult
         counted,
         "hosts-enroll: 2 overloaded, hosts-list: 1 overloaded"
     );
-    let answers = &controller.counters.answers;
-    let refused = answers.refused(Endpoint::HostsEnroll);
+    let counters = &controller.counters;
+    let refused = counters.rejections(Endpoint::HostsEnroll);
     let refused: Vec<_> = refused.filter(|(_, count)| *count > 0).collect();
     assert_eq!(refused, [(ErrorCode::Overloaded, 2)]);
-    assert_eq!(answers.granted(Endpoint::HostsEnroll), 3);
+    assert_eq!(counters.granted(Endpoint::HostsEnroll), 3);
     Ok(())
 }
 

@@ -377,7 +377,7 @@ async fn a_file_is_private_appended_to_and_opened_anew() -> TestResult {
     std::fs::rename(&path, &rotated)?;
     operator.enroll("worker-b").await?;
     controller.signal("HUP").await?;
-    controller.line("opened anew").await?;
+    controller.line("reopened the audit log").await?;
     operator.enroll("worker-c").await?;
     assert_eq!(read_audit(&std::fs::read_to_string(&rotated)?)?.len(), 2);
     assert_eq!(read_audit(&std::fs::read_to_string(&path)?)?.len(), 1);

@@ -53,7 +53,7 @@ async fn ready_means_that_a_request_would_be_answered() -> TestResult {
     let mut nats = Nats::stopped().await?;
     let mut served = Served::start(&nats).await?;
     served.http.says("/healthz", &["200 OK", "alive"]).await?;
-    let waits = ["503 Service Unavailable", "does not answer"];
+    let waits = ["503 Service Unavailable", "connecting to the NATS server"];
     served.http.says("/readyz", &waits).await?;
     nats.restart().await?;
     served
@@ -82,7 +82,7 @@ async fn a_controller_that_reads_its_record_is_not_ready() -> TestResult {
     let dir = tempfile::tempdir()?;
     large_record(&dir.path().join("controller"))?;
     let served = Served::start_in(dir, &nats).await?;
-    let loads = ["503 Service Unavailable", "the record is being read"];
+    let loads = ["503 Service Unavailable", "loading the record"];
     served.http.says("/readyz", &loads).await?;
     served
         .http

@@ -1,4 +1,4 @@
-//! Where audit lines are gathered and written: a file, or standard output. What they say is not here.
+//! Buffers audit lines and writes them to a file or to standard output.
 
 use std::fmt;
 use std::fs::File;
@@ -7,11 +7,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// How many bytes are gathered at the most before they are written, answered or not: several hundred lines, as many
-/// as the engine answers in a batch under load.
-const GATHERED: usize = 256 << 10;
+/// The number of buffered bytes at which lines are written before the end of a batch: several hundred
+/// lines, as many as one batch of the engine produces under load.
+const MAX_BUFFERED_BYTES: usize = 256 << 10;
 
-/// An audit log that cannot be written to.
+/// The audit log cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open the audit log {} for appending: {cause}; give --audit-log a file that this user may write", .path.display())]
 pub struct AuditError {
@@ -19,35 +19,35 @@ pub struct AuditError {
     cause: io::Error,
 }
 
-/// The lines that wait, and where they go.
+/// The buffered lines and their destination.
 pub(crate) struct Log {
-    /// None: standard output.
+    /// `None` for standard output.
     path: Option<PathBuf>,
     // LeaseGuard for as long as a write takes, never across an await.
-    lines: Mutex<Gathered>,
+    buffer: Mutex<Buffer>,
 }
 
-struct Gathered {
+struct Buffer {
     bytes: Vec<u8>,
     out: Box<dyn Write + Send>,
-    /// The last write failed, perhaps in the middle of a line.
-    torn: bool,
-    /// How many bytes could not be written, and the last reason, until somebody is told.
+    /// True if the last write failed, perhaps in the middle of a line.
+    incomplete: bool,
+    /// The number of bytes that could not be written and the last error, until they are reported.
     lost: Option<(usize, io::Error)>,
 }
 
 impl Log {
     pub(crate) fn open(path: Option<&Path>) -> Result<Self, AuditError> {
         let out: Box<dyn Write + Send> = match path {
-            Some(path) => Box::new(append(path)?),
+            Some(path) => Box::new(open_for_appending(path)?),
             None => Box::new(io::stdout()),
         };
         Ok(Self {
             path: path.map(Path::to_owned),
-            lines: Mutex::new(Gathered {
+            buffer: Mutex::new(Buffer {
                 bytes: Vec::new(),
                 out,
-                torn: false,
+                incomplete: false,
                 lost: None,
             }),
         })
@@ -57,56 +57,59 @@ impl Log {
         self.path.is_some()
     }
 
-    /// Gathers one line more.
-    pub(crate) fn add(&self, line: impl FnOnce(&mut Vec<u8>)) {
-        self.with(|lines| {
-            line(&mut lines.bytes);
-            if lines.bytes.len() >= GATHERED {
-                lines.write();
+    /// Buffers one line.
+    pub(crate) fn add(&self, append_line: impl FnOnce(&mut Vec<u8>)) {
+        self.lock(|buffer| {
+            append_line(&mut buffer.bytes);
+            if buffer.bytes.len() >= MAX_BUFFERED_BYTES {
+                buffer.write();
             }
         });
     }
 
-    /// Writes what is gathered; says how many bytes were lost since the last time.
+    /// Writes the buffered lines.
+    ///
+    /// # Errors
+    /// If bytes were lost since the last call: their number and the last error.
     pub(crate) fn flush(&self) -> Result<(), (usize, io::Error)> {
-        self.with(|lines| {
-            lines.write();
-            lines.lost.take().map_or(Ok(()), Err)
+        self.lock(|buffer| {
+            buffer.write();
+            buffer.lost.take().map_or(Ok(()), Err)
         })
     }
 
-    /// Goes on in a new file of the same name.
+    /// Continues in a new file with the same name.
     pub(crate) fn reopen(&self) -> Result<(), AuditError> {
         let Some(path) = &self.path else {
             return Ok(());
         };
-        let file = append(path)?;
-        self.with(|lines| {
-            lines.write();
-            lines.out = Box::new(file);
-            lines.torn = false;
+        let file = open_for_appending(path)?;
+        self.lock(|buffer| {
+            buffer.write();
+            buffer.out = Box::new(file);
+            buffer.incomplete = false;
         });
         Ok(())
     }
 
-    fn with<T>(&self, work: impl FnOnce(&mut Gathered) -> T) -> T {
-        work(&mut self.lines.lock().unwrap_or_else(PoisonError::into_inner))
+    fn lock<T>(&self, work: impl FnOnce(&mut Buffer) -> T) -> T {
+        work(&mut self.buffer.lock().unwrap_or_else(PoisonError::into_inner))
     }
 }
 
-impl Gathered {
+impl Buffer {
     fn write(&mut self) {
         if self.bytes.is_empty() {
             return;
         }
         let bytes = self.bytes.len();
-        // Half a line is ended first, so that it is the only one that nobody can read.
-        let ended = if self.torn { "\n" } else { "" };
+        // End an incomplete line first, so that it is the only unreadable one.
+        let line_end = if self.incomplete { "\n" } else { "" };
         let out = &mut self.out;
-        let written = (out.write_all(ended.as_bytes()))
+        let written = (out.write_all(line_end.as_bytes()))
             .and_then(|()| out.write_all(&self.bytes))
             .and_then(|()| out.flush());
-        self.torn = written.is_err();
+        self.incomplete = written.is_err();
         if let Err(error) = written {
             let before = self.lost.take().map_or(0, |(bytes, _)| bytes);
             self.lost = Some((before + bytes, error));
@@ -123,8 +126,8 @@ impl fmt::Debug for Log {
     }
 }
 
-/// Only its owner may read who did what and why.
-fn append(path: &Path) -> Result<File, AuditError> {
+/// Opens a file for appending, readable only by its owner.
+fn open_for_appending(path: &Path) -> Result<File, AuditError> {
     File::options()
         .append(true)
         .create(true)

@@ -1,11 +1,11 @@
-//! The audit log: one line for each request that would change something, accepted or refused, with who asked for it.
-//! What a line says is decided here, as events of the target `audit`; how they become JSON is in `lines`, where
-//! they go in `log`.
+//! The audit log: one line for each request that asks for a change, whether accepted or rejected, with
+//! its requester.
 //!
-//! A line is written once its outcome is certain: with an acceptance, when the change is on disk. A crash in between
-//! takes the line and the answer, not the change: the operation itself says who asked for it, when and why.
+//! A line is written when the outcome is certain: for an acceptance, after the change is on disk. A
+//! crash before that loses the line and the reply but not the change, because the operation itself
+//! records who requested it, when and why. `line` defines the format of a line, and `log` writes it.
 
-mod lines;
+mod line;
 mod log;
 
 use std::path::Path;
@@ -16,25 +16,18 @@ use scuttle_schemas::headers::UNKNOWN_REQUESTER;
 use scuttle_schemas::truncate_chars;
 use scuttle_schemas::types::text::MAX_TEXT_CHARS;
 use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId, OperationId};
-use serde::Serialize;
-use serde_json::Value;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::{info, warn};
-use tracing_subscriber::filter::{LevelFilter, Targets};
-use tracing_subscriber::registry::LookupSpan;
-use tracing_subscriber::{EnvFilter, Layer};
 
 use crate::clock;
-use crate::observability::counters::{Cause, Counters, Source};
+use crate::observability::counters::{Cause, Counters, Ignored, Source};
 use crate::request::endpoint::Endpoint;
-use lines::Lines;
+use line::AuditLine;
 pub use log::AuditError;
 use log::Log;
 
-/// The target of the events. The log on standard error leaves it out.
-const TARGET: &str = "audit";
-
-/// What a request for a change is about, as far as it could be read: kept until it is answered.
+/// The subject of a request for a change, as far as the request could be decoded. Kept until the reply
+/// is known.
 #[derive(Debug)]
 pub struct AuditSubject {
     action: &'static str,
@@ -46,8 +39,8 @@ pub struct AuditSubject {
 }
 
 impl AuditSubject {
-    /// None for what changes nothing: a list, a report, a dry run. `input` is what the message was read as, if
-    /// it could be.
+    /// Returns `None` for a request that changes nothing: a list, a report or a dry run. `input` is the
+    /// decoded request, or `None` if decoding failed.
     pub fn new(
         endpoint: Endpoint,
         requested_by: Option<String>,
@@ -56,7 +49,7 @@ impl AuditSubject {
         if !endpoint.is_change() {
             return None;
         }
-        let mut asked = Self {
+        let mut subject = Self {
             action: endpoint.name(),
             // A user that the headers hide is not one that the server vouches for.
             who: requested_by.unwrap_or_else(|| UNKNOWN_REQUESTER.to_owned()),
@@ -68,39 +61,40 @@ impl AuditSubject {
         match input {
             Some(Input::Teardown { request, .. }) if request.dry_run => return None,
             Some(Input::Teardown { request, .. }) => {
-                asked.host = Some(request.host_uuid.clone());
-                asked.decky.clone_from(&request.decky_id);
-                asked.reason.clone_from(&request.reason);
+                subject.host = Some(request.host_uuid.clone());
+                subject.decky.clone_from(&request.decky_id);
+                subject.reason.clone_from(&request.reason);
             }
-            Some(Input::Cancel(request)) => asked.operation = Some(request.operation_id),
-            Some(Input::Enroll { request, .. }) => asked.host.clone_from(&request.host_uuid),
-            Some(Input::Decommission(request)) => asked.host = Some(request.host_uuid.clone()),
+            Some(Input::Cancel(request)) => subject.operation = Some(request.operation_id),
+            Some(Input::Enroll { request, .. }) => subject.host.clone_from(&request.host_uuid),
+            Some(Input::Decommission(request)) => subject.host = Some(request.host_uuid.clone()),
             _ => {}
         }
-        Some(Box::new(asked))
+        Some(Box::new(subject))
     }
 
-    /// One event; what is `None` is `null` in its line.
-    fn told(&self, time: &str, reply: &Reply) {
-        let outcome = Outcome::of(self, reply);
-        info!(
-            target: TARGET,
+    fn to_line<'a>(&'a self, time: &'a str, reply: &'a Reply) -> AuditLine<'a> {
+        let outcome = Outcome::new(self, reply);
+        AuditLine {
+            target: "audit",
             time,
-            who = self.who.as_str(),
-            action = self.action,
-            outcome = outcome.word(),
-            code = outcome.code.and_then(word).as_deref(),
-            message = outcome.message.map(|message| truncate_chars(message, MAX_TEXT_CHARS)).as_deref(),
-            repeated = outcome.repeated,
-            operation_id = outcome.operation.map(tracing::field::display),
-            host_uuid = outcome.host.map(HostId::as_str),
-            decky_id = outcome.decky.map(DeckyId::as_str),
-            reason = self.reason.as_deref(),
-        );
+            who: &self.who,
+            action: self.action,
+            outcome: outcome.name(),
+            code: outcome.code,
+            message: outcome
+                .message
+                .map(|message| truncate_chars(message, MAX_TEXT_CHARS)),
+            repeated: outcome.repeated,
+            operation_id: outcome.operation,
+            host_uuid: outcome.host,
+            decky_id: outcome.decky,
+            reason: self.reason.as_deref(),
+        }
     }
 }
 
-/// What an answer says, and where it says nothing, what the request said.
+/// The outcome of a request: what the reply states, completed by what the request stated.
 pub(crate) struct Outcome<'a> {
     code: Option<ErrorCode>,
     message: Option<&'a str>,
@@ -111,47 +105,48 @@ pub(crate) struct Outcome<'a> {
 }
 
 impl<'a> Outcome<'a> {
-    pub(crate) fn word(&self) -> &'static str {
+    /// Returns the outcome as audit lines and traces state it.
+    pub(crate) fn name(&self) -> &'static str {
         match self.code {
             None => "accepted",
             Some(_) => "refused",
         }
     }
 
-    pub(crate) fn of(asked: &'a AuditSubject, reply: &'a Reply) -> Self {
-        let asked = Self {
+    pub(crate) fn new(subject: &'a AuditSubject, reply: &'a Reply) -> Self {
+        let subject = Self {
             code: None,
             message: None,
             repeated: false,
-            operation: asked.operation,
-            host: asked.host.as_ref(),
-            decky: asked.decky.as_ref(),
+            operation: subject.operation,
+            host: subject.host.as_ref(),
+            decky: subject.decky.as_ref(),
         };
         match reply {
             Reply::Rejected(ErrorReply { code, message, .. }) => Self {
                 code: Some(*code),
                 message: Some(message),
-                ..asked
+                ..subject
             },
             Reply::Teardown(accepted) => Self {
                 message: Some(&accepted.detail),
                 repeated: accepted.repeated,
                 operation: Some(accepted.operation_id),
-                ..asked
+                ..subject
             },
             Reply::Cancelled(accepted) => Self {
                 host: Some(&accepted.operation.host_uuid),
                 decky: accepted.operation.decky_id.as_ref(),
-                ..asked
+                ..subject
             },
             Reply::Enroll(accepted) => Self {
                 repeated: accepted.repeated,
                 host: Some(&accepted.host.host_uuid),
-                ..asked
+                ..subject
             },
             Reply::Decommissioned(accepted) => Self {
                 message: Some(&accepted.detail),
-                ..asked
+                ..subject
             },
             Reply::Plan(_)
             | Reply::Shards(_)
@@ -159,74 +154,51 @@ impl<'a> Outcome<'a> {
             | Reply::Operations(_)
             | Reply::Operation(_)
             | Reply::Recorded(_)
-            | Reply::Heartbeat(_) => asked,
+            | Reply::Heartbeat(_) => subject,
         }
     }
 }
 
-/// As it is written on the wire.
-pub(crate) fn word(value: impl Serialize) -> Option<String> {
-    match serde_json::to_value(value) {
-        Ok(Value::String(word)) => Some(word),
-        _ => None,
-    }
-}
-
-/// Where the lines go; clones write to the same place.
+/// The audit log. Clones write to the same file.
 #[derive(Debug, Clone)]
 pub struct Audit(Arc<Log>);
 
 impl Audit {
-    /// Writes to the end of a file, or to standard output.
+    /// Opens the log for appending to `file`, or to standard output.
     ///
     /// # Errors
-    /// The file cannot be opened or made.
+    /// If the file cannot be opened or created.
     pub fn open(file: Option<&Path>) -> Result<Self, AuditError> {
         Ok(Self(Arc::new(Log::open(file)?)))
     }
 
-    /// What makes lines of the events. Without it nothing is written.
-    pub fn layer<S>(&self) -> impl Layer<S>
-    where
-        S: tracing::Subscriber + for<'span> LookupSpan<'span>,
-    {
-        let ours = Targets::new().with_target(TARGET, LevelFilter::INFO);
-        Lines(self.0.clone()).with_filter(ours)
-    }
-
-    /// A filter for everybody else's log: the same, without these events.
-    pub fn left_out_of(filter: EnvFilter) -> EnvFilter {
-        match format!("{TARGET}=off").parse() {
-            Ok(directive) => filter.add_directive(directive),
-            // Not reached: it is a target and a level.
-            Err(_) => filter,
-        }
-    }
-
-    /// Writes the lines of some answers, in one go. A line that cannot be written is counted and lost: the service
-    /// goes on, since the operation itself is the record that must not be lost.
+    /// Writes the lines of several replies at once. Lines that cannot be written are counted and lost,
+    /// and the service continues: the durable record is the operation, not the log.
     pub fn record_replies<'a>(
         &self,
-        answers: impl IntoIterator<Item = (&'a AuditSubject, &'a Reply)>,
+        replies: impl IntoIterator<Item = (&'a AuditSubject, &'a Reply)>,
         counters: &Counters,
     ) {
-        let mut answers = answers.into_iter().peekable();
-        if answers.peek().is_none() {
+        let mut replies = replies.into_iter().peekable();
+        if replies.peek().is_none() {
             return;
         }
         let time = clock::now().to_string();
-        for (asked, reply) in answers {
-            asked.told(&time, reply);
+        for (subject, reply) in replies {
+            let line = subject.to_line(&time, reply);
+            self.0.add(|bytes| line.write_to(bytes));
         }
         if let Err((lost, error)) = self.0.flush() {
-            counters.count(Source::AuditLog, Cause::WriteFailed, lost, error);
+            let ignored = Ignored::new(Source::AuditLog, Cause::WriteFailed, lost);
+            counters.count_ignored(&ignored, error);
         }
     }
 
-    /// Opens a file anew at each SIGHUP, as those who rotate logs ask. Where there is none, SIGHUP stays what it is.
+    /// Reopens the file at each SIGHUP, as log rotation requires. Without a file, SIGHUP keeps its
+    /// default effect.
     ///
     /// # Errors
-    /// The process may not handle signals.
+    /// If the process cannot handle signals.
     pub fn reopen_on_hangup(&self) -> std::io::Result<()> {
         if !self.0.is_file() {
             return Ok(());
@@ -236,8 +208,8 @@ impl Audit {
         tokio::spawn(async move {
             while hangups.recv().await.is_some() {
                 match log.reopen() {
-                    Ok(()) => info!("SIGHUP: the audit log is opened anew"),
-                    Err(error) => warn!("SIGHUP: {error}; the old file is written on"),
+                    Ok(()) => info!("SIGHUP: reopened the audit log"),
+                    Err(error) => warn!("SIGHUP: {error}; continuing with the old file"),
                 }
             }
         });
@@ -250,36 +222,31 @@ mod tests {
     use scuttle_core::Reply;
     use scuttle_schemas::{ErrorCode, ErrorReply};
     use serde_json::Value;
-    use tracing_subscriber::layer::SubscriberExt;
 
     use super::{Audit, AuditSubject};
     use crate::observability::counters::Counters;
     use crate::request::endpoint::Endpoint;
 
-    /// What the NATS server says of a user is the name that somebody gave it.
+    /// The name of a user comes from the NATS server, where anyone may have chosen it.
     #[test]
-    fn no_name_or_message_breaks_its_line() {
-        let evil = "a\n{\"who\":\"b\"}\u{1b}[2J\u{2028}";
-        let lengthy = evil.repeat(100);
-        let asked =
-            AuditSubject::new(Endpoint::Teardown, Some(evil.to_owned()), None).expect("a change");
-        let refused = Reply::Rejected(ErrorReply::new(ErrorCode::BadRequest, &lengthy));
+    fn a_hostile_name_or_message_stays_in_its_field() {
+        let hostile = "a\n{\"who\":\"b\"}\u{1b}[2J\u{2028}";
+        let long = hostile.repeat(100);
+        let requester = Some(hostile.to_owned());
+        let subject = AuditSubject::new(Endpoint::Teardown, requester, None).expect("a change");
+        let rejected = Reply::Rejected(ErrorReply::new(ErrorCode::BadRequest, &long));
         let file = tempfile::NamedTempFile::new().expect("a file");
-        let audit = Audit::open(Some(file.path())).expect("it opens");
-        let log = tracing_subscriber::registry().with(audit.layer());
-        tracing::subscriber::with_default(log, || {
-            tracing::info!("somebody else's event");
-            audit.record_replies([(&*asked, &refused)], &Counters::default());
-        });
-        let text = std::fs::read_to_string(file.path()).expect("it is there");
+        let audit = Audit::open(Some(file.path())).expect("the log opens");
+        audit.record_replies([(&*subject, &rejected)], &Counters::default());
+        let text = std::fs::read_to_string(file.path()).expect("the file exists");
         assert_eq!(text.lines().count(), 1, "{text}");
         let line: Value = serde_json::from_str(&text).expect("JSON");
-        let cut: String = lengthy.chars().take(512).collect();
-        assert_eq!(line["who"], evil);
-        assert_eq!(line["message"], cut);
+        let truncated: String = long.chars().take(512).collect();
+        assert_eq!(line["who"], hostile);
+        assert_eq!(line["message"], truncated);
         assert_eq!(line["outcome"], "refused");
-        for nothing in ["operation_id", "host_uuid", "decky_id", "reason"] {
-            assert_eq!(line.get(nothing), Some(&Value::Null), "{text}");
+        for missing in ["operation_id", "host_uuid", "decky_id", "reason"] {
+            assert_eq!(line.get(missing), Some(&Value::Null), "{text}");
         }
     }
 }

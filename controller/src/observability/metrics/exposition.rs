@@ -1,4 +1,4 @@
-//! How numbers become families of `OpenMetrics`. Which families there are is in `mod.rs`.
+//! Encodes values as OpenMetrics metric families. `mod.rs` defines the families.
 
 use std::fmt;
 
@@ -12,14 +12,13 @@ use prometheus_client::metrics::histogram::Histogram;
 use prometheus_client::metrics::info::Info;
 use prometheus_client::registry::Unit;
 
-/// No labels.
-const NONE: [(&str, &str); 0] = [];
+const NO_LABELS: [(&str, &str); 0] = [];
 
-/// A page that families are written on.
-pub(crate) struct Page<'a>(pub(crate) DescriptorEncoder<'a>);
+/// Writes metric families to an encoder.
+pub(crate) struct FamilyWriter<'a>(pub(crate) DescriptorEncoder<'a>);
 
-impl Page<'_> {
-    /// `name` ends with the unit, if there is one, and has no `_total`.
+impl FamilyWriter<'_> {
+    /// Writes one family. `name` ends with the unit, if there is one, and has no suffix `_total`.
     fn family<L: EncodeLabelSet, M: EncodeMetric>(
         &mut self,
         name: &str,
@@ -55,7 +54,7 @@ impl Page<'_> {
         help: &str,
         value: impl EncodeCounterValue,
     ) -> fmt::Result {
-        self.counters(name, help, [(NONE, value)])
+        self.counters(name, help, [(NO_LABELS, value)])
     }
 
     pub(crate) fn gauges<L: EncodeLabelSet, V: EncodeGaugeValue>(
@@ -75,7 +74,7 @@ impl Page<'_> {
         help: &str,
         value: impl EncodeGaugeValue,
     ) -> fmt::Result {
-        self.gauges(name, help, [(NONE, value)])
+        self.gauges(name, help, [(NO_LABELS, value)])
     }
 
     pub(crate) fn histogram(
@@ -88,7 +87,7 @@ impl Page<'_> {
             name,
             help,
             MetricType::Histogram,
-            [(NONE, histogram.clone())],
+            [(NO_LABELS, histogram.clone())],
         )
     }
 
@@ -102,7 +101,7 @@ impl Page<'_> {
             name,
             help,
             MetricType::Info,
-            [(NONE, Info::new(labels.to_vec()))],
+            [(NO_LABELS, Info::new(labels.to_vec()))],
         )
     }
 }

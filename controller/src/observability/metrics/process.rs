@@ -1,23 +1,23 @@
-//! What the system says of this process. Where there is no /proc, nothing.
+//! The processor time and memory of this process, read from `/proc` if it exists.
 
 use std::fs;
 
-/// The kernel counts processor time in hundredths of a second for whoever reads /proc, on every architecture that
-/// Rust's standard library runs on.
+/// The unit of processor time in `/proc`. The same on all architectures that Rust's standard library
+/// supports.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Seconds of processor time, in the program and for it in the kernel.
+/// Returns the processor time in seconds, user and system time together.
 pub(crate) fn cpu_seconds() -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
-    // The name of the program may have spaces; it ends with the last bracket. `utime` and `stime` are the 14th and the
-    // 15th field, the name is the second.
+    // The second field, the name of the program, may contain spaces and ends with the last bracket.
+    // `utime` and `stime` are the 14th and the 15th field.
     let (_, rest) = stat.rsplit_once(')')?;
     let mut fields = rest.split_whitespace().skip(11);
     let mut ticks = || fields.next()?.parse::<f64>().ok();
     Some((ticks()? + ticks()?) / TICKS_PER_SECOND)
 }
 
-/// Bytes of memory that are in use.
+/// Returns the resident memory in bytes.
 pub(crate) fn resident_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status
@@ -33,7 +33,7 @@ mod tests {
 
     #[test]
     #[cfg(target_os = "linux")]
-    fn the_system_says_what_this_process_uses() {
+    fn processor_time_and_memory_are_read_from_proc() {
         let used = cpu_seconds().expect("a /proc");
         assert!((0.0..1e6).contains(&used), "{used} s");
         let bytes = resident_bytes().expect("a /proc");
@@ -42,6 +42,6 @@ mod tests {
         while start.elapsed().as_millis() < 50 {
             std::hint::spin_loop();
         }
-        assert!(cpu_seconds() > Some(used), "it has worked since");
+        assert!(cpu_seconds() > Some(used), "the loop used processor time");
     }
 }
