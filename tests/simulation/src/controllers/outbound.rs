@@ -54,7 +54,7 @@ impl Simulation {
             remaining -= 1;
             match term.outgoing.pop_front() {
                 Some(Outgoing::Reply(requester, reply)) => {
-                    self.send_reply(controller, &requester, &reply)
+                    self.send_reply(controller, &requester, &reply);
                 }
                 Some(Outgoing::Effect(effect)) => self.send_effect(controller, effect),
                 None => {}

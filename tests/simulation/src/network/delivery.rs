@@ -100,12 +100,12 @@ impl Simulation {
         );
         match delivery.to {
             Connection::Controller(controller) => {
-                self.controller_receives(controller, &delivery.message)
+                self.controller_receives(controller, &delivery.message);
             }
             Connection::Agent(host) => self.agent_receives(host, &delivery.message),
             Connection::Operator => self.operator_receives(&delivery.message),
             Connection::Subscriber(subscriber) => {
-                self.subscriber_receives(subscriber, &delivery.message)
+                self.subscriber_receives(subscriber, &delivery.message);
             }
         }
     }
