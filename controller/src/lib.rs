@@ -20,3 +20,4 @@ pub mod partition;
 pub mod request;
 pub mod signals;
 pub mod store;
+mod wire_name;

@@ -10,8 +10,8 @@ use serde_json::{Map, Value, json};
 use uuid::Uuid;
 
 use crate::observability::counters::{Counters, Source};
-use crate::observability::wire_name::wire_name;
 use crate::request::endpoint::Endpoint;
+use crate::wire_name::wire_name;
 
 /// Starts the service, without endpoints.
 pub async fn start(

@@ -15,8 +15,8 @@ use scuttle_schemas::subjects::AgentChannel;
 use scuttle_schemas::{ErrorCode, OperationId, truncate_chars};
 use tracing::{debug, warn};
 
-use crate::observability::wire_name::wire_name;
 use crate::request::endpoint::Endpoint;
+use crate::wire_name::wire_name;
 
 /// The source of a message or event.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

@@ -6,4 +6,3 @@ pub mod event_log;
 pub mod health;
 pub mod metrics;
 pub(crate) mod spans;
-pub(crate) mod wire_name;

@@ -11,8 +11,8 @@ use scuttle_telemetry::{KeyValue, Span, SpanKind, start_span};
 
 use crate::engine::CommitTiming;
 use crate::observability::audit::{AuditSubject, Outcome};
-use crate::observability::wire_name::wire_name;
 use crate::request::decode::{RequestHead, parse_trace};
+use crate::wire_name::wire_name;
 
 /// Scuttle's own attributes have the names of the log's fields.
 const OPERATION: &str = "scuttle.operation_id";

@@ -27,8 +27,8 @@ use crate::engine::{
 };
 use crate::observability::counters::Counters;
 use crate::observability::health::{Health, Role};
-use crate::observability::wire_name::wire_name;
 use crate::request::context::RequestContext;
+use crate::wire_name::wire_name;
 use exposition::FamilyWriter;
 
 /// The content type of `/metrics`.
