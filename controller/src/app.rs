@@ -13,7 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tracing::{Instrument, info, info_span};
 
 use crate::config::options::{Config, Journal};
-use crate::http::{Server, Sources};
+use crate::http::server::{Server, Sources};
 use crate::leadership::candidate::{Candidate, LEASE_TTL};
 use crate::leadership::leader::LeaderContext;
 use crate::leadership::lease::LeaseGuard;

@@ -13,7 +13,7 @@ use scuttle_telemetry::LogFormat;
 use scuttle_telemetry::arguments::InvalidVariable;
 use scuttle_telemetry::endpoint::Endpoint;
 
-use crate::http::NatsUrl;
+use crate::http::static_files::NatsUrl;
 
 /// The configuration of a controller.
 #[derive(Debug, Clone, PartialEq, Eq)]

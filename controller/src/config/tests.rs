@@ -11,7 +11,7 @@ use scuttle_telemetry::LogFormat;
 
 use super::command::Command;
 use super::options::{Config, ConfigError, Journal, StoreKind};
-use crate::http::NatsUrl;
+use crate::http::static_files::NatsUrl;
 use crate::ops::migrate::Migration;
 
 fn connect_config(url: &str, credentials: Credentials) -> ConnectConfig {

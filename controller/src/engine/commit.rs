@@ -37,8 +37,8 @@ pub struct CommittedBatch<C> {
     pub replies: Vec<(C, Reply)>,
     /// Commands and broadcasts, in their order.
     pub effects: Vec<Effect>,
-    /// When the batch was committed, if traces are exported. Private, so that no other module can make
-    /// a batch.
+    /// When the batch was committed, if traces are exported. Private, so that no other module can
+    /// make a batch.
     timing: Option<CommitTiming>,
 }
 

@@ -1,5 +1,5 @@
-//! The page's files, which are built into the program, and their security headers. The page may load
-//! only files from this server and connect only to the configured NATS server.
+//! The page's files, which are built into the program, and their security headers. The page may
+//! load only files from this server and connect only to the configured NATS server.
 
 use std::str::FromStr;
 
@@ -13,7 +13,7 @@ use hyper::{Response, StatusCode};
 use rust_embed::RustEmbed;
 use serde_json::json;
 
-use crate::http::{HttpResponse, text_response};
+use crate::http::response::{HttpResponse, text_response};
 
 /// The output of the page's build.
 #[derive(RustEmbed)]
@@ -28,8 +28,8 @@ const CONFIG: &str = "config.json";
 /// The message of a controller that was built without the page.
 pub(crate) const NO_PAGE: &str = "this controller was built without its page; build the page with `cargo xtask web` (needs Node 20), then build the controller again";
 
-/// The address at which browsers reach the NATS server: `ws://HOST:PORT` or `wss://HOST:PORT`, with an
-/// optional path.
+/// The address at which browsers reach the NATS server: `ws://HOST:PORT` or `wss://HOST:PORT`, with
+/// an optional path.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NatsUrl(String);
 
@@ -52,8 +52,8 @@ impl FromStr for NatsUrl {
     fn from_str(text: &str) -> Result<Self, NatsUrlError> {
         let rest = (text.strip_prefix("ws://")).or_else(|| text.strip_prefix("wss://"));
         let rest = rest.ok_or(NatsUrlError)?;
-        // The address becomes part of the content security policy, so it may contain no separator of the
-        // policy, no login, and nothing that needs escaping.
+        // The address becomes part of the content security policy, so it may contain no separator
+        // of the policy, no login, and nothing that needs escaping.
         let is_plain = |c: char| c.is_ascii_alphanumeric() || "-._:[]/".contains(c);
         let has_host = rest.chars().next().is_some_and(|c| !"/:.".contains(c));
         if has_host && rest.chars().all(is_plain) {
@@ -127,7 +127,8 @@ fn embedded_file(name: &str, request_headers: &HeaderMap) -> HttpResponse {
         };
         return text_response(StatusCode::NOT_FOUND, missing);
     };
-    // The names of files in assets/ contain a hash of their content. Browsers revalidate all others.
+    // The names of files in assets/ contain a hash of their content. Browsers revalidate all
+    // others.
     let cache_control = match name.strip_prefix("assets/") {
         Some(_) => "public, max-age=31536000, immutable",
         None => "no-cache",

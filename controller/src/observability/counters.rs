@@ -95,8 +95,8 @@ impl Cause {
         }
     }
 
-    /// Returns whether the cause can occur at `source`. Such combinations have a time series from the
-    /// start, so that monitoring sees the first increment.
+    /// Returns whether the cause can occur at `source`. Such combinations have a time series from
+    /// the start, so that monitoring sees the first increment.
     fn can_occur_at(self, source: Source) -> bool {
         match (self, source) {
             (Self::MessagesLost | Self::ServerError, Source::Connection)
@@ -315,8 +315,8 @@ impl Counters {
         }
     }
 
-    /// Counts a rejected or ignored message, and logs it. `detail` describes the problem and must be
-    /// bounded in length.
+    /// Counts a rejected or ignored message, and logs it. `detail` describes the problem and must
+    /// be bounded in length.
     pub fn count_ignored(&self, ignored: &Ignored<'_>, detail: impl fmt::Display) {
         let Ignored { source, cause, .. } = *ignored;
         let previous = self.increment_ignored(source, cause);
@@ -380,8 +380,8 @@ impl Counters {
         })
     }
 
-    /// Returns the number of accepted teardowns that created an operation, or that were answered with
-    /// an existing one.
+    /// Returns the number of accepted teardowns that created an operation, or that were answered
+    /// with an existing one.
     pub fn accepted_teardowns(&self, repeated: bool) -> u64 {
         self.accepted_teardowns
             .get_or_create(&TeardownLabels { repeated })

@@ -1,6 +1,7 @@
-//! Log lines about operations and hosts, written once a change is durable. Events that every teardown
-//! causes have level `debug`: there are tens of thousands a second, and the audit log has each of them.
-//! Events that an operator may have to look into have level `info` or `warn` and are rate-limited.
+//! Log lines about operations and hosts, written once a change is durable. Events that every
+//! teardown causes have level `debug`: there are tens of thousands a second, and the audit log has
+//! each of them. Events that an operator may have to look into have level `info` or `warn` and are
+//! rate-limited.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -12,8 +13,8 @@ use scuttle_schemas::operations::{OperationRecord, OperationState};
 use scuttle_schemas::{HostId, Text};
 use tracing::{debug, info, warn};
 
-/// The maximum number of `info` and `warn` lines per second. A thousand hosts may go offline together,
-/// and agents must not be able to fill the log.
+/// The maximum number of `info` and `warn` lines per second. A thousand hosts may go offline
+/// together, and agents must not be able to fill the log.
 const MAX_LINES_PER_SECOND: u32 = 100;
 
 /// Writes log lines about operations and hosts.
@@ -118,8 +119,8 @@ impl EventLog {
         }
     }
 
-    /// Returns whether another line may be written in this second. At the start of a new second, logs
-    /// how many lines were suppressed before.
+    /// Returns whether another line may be written in this second. At the start of a new second,
+    /// logs how many lines were suppressed before.
     fn take_line(&mut self) -> bool {
         if self.second.elapsed() >= Duration::from_secs(1) {
             let suppressed = std::mem::take(&mut self.suppressed);
@@ -181,8 +182,8 @@ mod tests {
         }
     }
 
-    /// Logs one message for each status, and returns the number of lines and the duration in seconds,
-    /// rounded up.
+    /// Logs one message for each status, and returns the number of lines and the duration in
+    /// seconds, rounded up.
     fn lines(statuses: impl Iterator<Item = HostStatus>) -> (u32, u32) {
         let mut message: HostsUpdated = serde_json::from_value(json!({
             "type": "scuttle.v1.hosts_updated", "revision": 1, "at": "2026-11-23T09:11:49.000Z",

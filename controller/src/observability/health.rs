@@ -51,8 +51,8 @@ pub struct Health {
 }
 
 impl Health {
-    /// Returns the readiness of a controller that is starting. The handle sets the phase of the first
-    /// partition.
+    /// Returns the readiness of a controller that is starting. The handle sets the phase of the
+    /// first partition.
     pub fn new(shutdown: CancellationToken, partitions: PartitionCount) -> Self {
         let phases = partitions
             .iter()
@@ -103,8 +103,8 @@ impl Health {
         self.phases.iter().filter(is_led).count()
     }
 
-    /// Returns the controller's role, or the reason why it is not ready. The controller is ready if it
-    /// is ready in every partition, and it is a leader if it leads at least one.
+    /// Returns the controller's role, or the reason why it is not ready. The controller is ready if
+    /// it is ready in every partition, and it is a leader if it leads at least one.
     pub(crate) fn ready(&self) -> Result<Role, &'static str> {
         if self.shutdown.is_cancelled() {
             return Err("stopping");

@@ -1,7 +1,7 @@
-//! The controller's trace spans: requests for a change with their commit, commands, and results. The
-//! trace context of a request or result is replaced by the context of its span, passes through the core,
-//! and returns with the commands and broadcasts that the message causes. So spans form a tree that
-//! follows the messages.
+//! The controller's trace spans: requests for a change with their commit, commands, and results.
+//! The trace context of a request or result is replaced by the context of its span, passes through
+//! the core, and returns with the commands and broadcasts that the message causes. So spans form a
+//! tree that follows the messages.
 
 use scuttle_core::{Effect, Input, Reply, Trace};
 use scuttle_schemas::agents::{AgentCommand, ResultOutcome};
@@ -69,8 +69,8 @@ pub(crate) fn start_request(
     Some(Box::new(span))
 }
 
-/// Records the outcome and the commit in the span. The span ends when it is dropped, after the reply is
-/// sent.
+/// Records the outcome and the commit in the span. The span ends when it is dropped, after the
+/// reply is sent.
 pub(crate) fn finish_request(
     span: &mut Span,
     subject: Option<&AuditSubject>,
@@ -98,7 +98,8 @@ pub(crate) fn finish_request(
     }
 }
 
-/// Starts a span each time that a traced command is sent, and makes it the parent of the agent's spans.
+/// Starts a span each time that a traced command is sent, and makes it the parent of the agent's
+/// spans.
 pub(crate) fn start_command(effect: &mut Effect) -> Option<Span> {
     if !is_enabled() {
         return None;

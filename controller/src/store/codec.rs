@@ -6,13 +6,11 @@ use std::path::Path;
 
 use ::redb::{ReadTransaction, Table, TableDefinition, WriteTransaction};
 use scuttle_core::Change;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
-use serde::{Deserialize, Serialize};
 
-use super::StoreError;
-
-/// The version of the table layout and of the encoding.
-pub const FORMAT: u32 = 3;
+use crate::store::error::StoreError;
+use crate::store::format::{FORMAT, StreamPosition};
 
 /// Keyed by name: [`FORMAT_KEY`], [`SWARM_KEY`] and [`STREAM_KEY`].
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
@@ -55,14 +53,6 @@ pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, postcard::E
 /// starts with its length.
 pub(super) fn batch_len(bytes: &[u8]) -> Result<usize, postcard::Error> {
     postcard::take_from_bytes(bytes).map(|(length, _)| length)
-}
-
-/// The position in the journal stream that the rows reflect.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-pub struct StreamPosition {
-    pub stream: String,
-    /// The sequence of the last message that the rows contain.
-    pub sequence: u64,
 }
 
 pub(super) fn read_stream_position(

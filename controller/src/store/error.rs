@@ -5,6 +5,8 @@ use std::path::{Path, PathBuf};
 
 use scuttle_core::ReplayError;
 
+use crate::store::journal_error::JournalError;
+
 fn describe_journal(found: Option<&str>) -> String {
     match found {
         Some(stream) => format!("the stream {stream}"),
@@ -61,7 +63,7 @@ pub enum StoreError {
     },
     /// The journal is a stream, and a request to its servers failed.
     #[error(transparent)]
-    Journal(#[from] super::JournalError),
+    Journal(#[from] JournalError),
     /// The database failed for a reason that the file does not explain: a bug.
     #[error("cannot {action} {}: {cause}", .path.display())]
     Database {
@@ -84,7 +86,7 @@ impl StoreError {
     }
 
     /// Translates an error of redb into one that an operator can act on.
-    pub(super) fn redb(action: &'static str, path: &Path, error: ::redb::Error) -> Self {
+    pub(crate) fn redb(action: &'static str, path: &Path, error: ::redb::Error) -> Self {
         use ::redb::Error as Redb;
         let cause = error.to_string();
         let path = path.to_owned();

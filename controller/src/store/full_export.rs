@@ -1,5 +1,5 @@
-//! A complete copy of the record in memory: every row after the whole journal was applied. It can be
-//! written as a store of either kind and compared with another copy row by row.
+//! A complete copy of the record in memory: every row after the whole journal was applied. It can
+//! be written as a store of either kind and compared with another copy row by row.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,10 +9,11 @@ use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::{HostId, HostName, OperationId, PartitionCount};
 
 use crate::partition::assignment::PartitionAssignment;
-use crate::store::codec::StreamPosition;
+use crate::store::error::StoreError;
+use crate::store::format::StreamPosition;
+use crate::store::latest_changes::{LatestChanges, RowKey};
 use crate::store::snapshot::{Snapshot, StoredValue};
 use crate::store::staged_file::{StagedFile, StagedStore};
-use crate::store::{LatestChanges, RowKey, StoreError};
 
 /// The approximate size of an encoded row in bytes.
 const ROW_SIZE: usize = 256;
@@ -82,8 +83,8 @@ impl FullExport {
         })
     }
 
-    /// Returns an open operation whose id does not lead to its host's partition, if there is one. Such
-    /// an operation was accepted before the hosts were divided.
+    /// Returns an open operation whose id does not lead to its host's partition, if there is one.
+    /// Such an operation was accepted before the hosts were divided.
     pub fn find_misplaced_operation(&self, of: PartitionCount) -> Option<OperationId> {
         self.0.values().find_map(|change| match change {
             Change::Operation(row) => {
@@ -106,8 +107,8 @@ impl FullExport {
     }
 
     /// Writes the rows as a store that will get the name `target`, still under a temporary name.
-    /// `position` is the stream position that the rows reflect, or `None` if their journal is in the
-    /// file.
+    /// `position` is the stream position that the rows reflect, or `None` if their journal is in
+    /// the file.
     pub fn write(
         &self,
         target: &Path,

@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use scuttle_core::{Change, ReplayError};
 
-use super::{LatestChanges, Store, StoreError};
+use crate::store::error::StoreError;
+use crate::store::latest_changes::LatestChanges;
+use crate::store::store_trait::Store;
 
 /// The way in which an append fails.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -18,7 +20,8 @@ pub enum Fault {
     Kept,
 }
 
-/// A store in memory. Clones share their content, so a clone acts as the disk that survives a crash.
+/// A store in memory. Clones share their content, so a clone acts as the disk that survives a
+/// crash.
 #[derive(Debug, Clone, Default)]
 pub struct MemoryStore(Arc<Mutex<Content>>);
 

@@ -10,12 +10,12 @@ use bytes::Bytes;
 use scuttle_core::{Change, State};
 use tokio::runtime::Handle;
 
-use super::codec::{
-    self, HOSTS, JOURNAL, KEYS, META, OPERATIONS, SHARDS, SWARM_KEY, StreamPosition,
-};
-use super::redb::{failed, open_without_writing};
-use super::replicated::{self, JournalStream, StreamJournal};
-use super::{StoreError, codec::damaged};
+use crate::store::codec::{self, HOSTS, JOURNAL, KEYS, META, OPERATIONS, SHARDS, SWARM_KEY};
+use crate::store::error::StoreError;
+use crate::store::format::StreamPosition;
+use crate::store::redb::database::{failed, open_without_writing};
+use crate::store::replicated::jetstream::{JournalStream, StreamJournal};
+use crate::store::replicated::shared_journal::read_batches;
 
 /// The table of a stored value, in the order in which a load reads the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -78,7 +78,11 @@ impl StoredValue {
             Table::Keys => codec::decode(bytes).map(|row| Self::Row(Change::Key(row))),
             Table::Journal => codec::decode(bytes).map(Self::Batch),
         };
-        read.map_err(damaged(path, table.name(), format_args!("value {number}")))
+        read.map_err(codec::damaged(
+            path,
+            table.name(),
+            format_args!("value {number}"),
+        ))
     }
 
     /// Returns the changes that the value consists of, in order.
@@ -143,7 +147,7 @@ impl Snapshots {
             let position = snapshot.stream_position()?;
             let after = position.map_or(0, |position| position.sequence);
             let mut journal = StreamJournal::open(runtime, stream)?;
-            snapshot.tail = replicated::read_batches(&mut journal, after)?;
+            snapshot.tail = read_batches(&mut journal, after)?;
         }
         Ok(snapshot)
     }
@@ -184,7 +188,8 @@ impl Snapshot {
         })
     }
 
-    /// Returns the stream position that the rows reflect, or `None` if their journal is in the file.
+    /// Returns the stream position that the rows reflect, or `None` if their journal is in the
+    /// file.
     pub(super) fn stream_position(&self) -> Result<Option<StreamPosition>, StoreError> {
         codec::read_stream_position(&self.transaction, &self.path)
     }

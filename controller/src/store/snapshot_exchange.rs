@@ -1,9 +1,9 @@
-//! Snapshots of the rows in an object store on the NATS servers. The leader uploads a snapshot and then
-//! trims the journal. A controller whose rows end before the journal starts downloads it.
+//! Snapshots of the rows in an object store on the NATS servers. The leader uploads a snapshot and
+//! then trims the journal. A controller whose rows end before the journal starts downloads it.
 //!
 //! The name of a snapshot contains the sequence of the last message in it. A deposed leader that
-//! resumes during an upload can therefore only add a snapshot that is older than the newest one, and
-//! can only trim messages that are already trimmed.
+//! resumes during an upload can therefore only add a snapshot that is older than the newest one,
+//! and can only trim messages that are already trimmed.
 
 use std::io;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,11 @@ use tokio::task::spawn_blocking;
 use tracing::{info, warn};
 
 use crate::leadership::lease::LeaseGuard;
-use crate::store::{JournalStream, Snapshots, StagedFile, StoreError, export_rows, install_rows};
+use crate::store::error::StoreError;
+use crate::store::replicated::jetstream::JournalStream;
+use crate::store::replicated::rows::{export_rows, install_rows};
+use crate::store::snapshot::Snapshots;
+use crate::store::staged_file::StagedFile;
 
 /// The timeout of a request to the servers, as for the journal.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
@@ -27,9 +31,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 /// How often the leader checks the length of the journal.
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The journal size in bytes up to which no snapshot is made, because a start reads such a journal in
-/// a fraction of a second. A longer journal is trimmed when it exceeds the size of the last snapshot,
-/// so that snapshots at most double the amount of written data.
+/// The journal size in bytes up to which no snapshot is made, because a start reads such a journal
+/// in a fraction of a second. A longer journal is trimmed when it exceeds the size of the last
+/// snapshot, so that snapshots at most double the amount of written data.
 pub const MIN_JOURNAL_SIZE: u64 = 16 << 20;
 
 /// The number of bytes that a download copies at once.
@@ -105,7 +109,8 @@ impl SnapshotExchange {
         })
     }
 
-    /// Downloads the newest snapshot and installs it in a data directory, whose store must be closed.
+    /// Downloads the newest snapshot and installs it in a data directory, whose store must be
+    /// closed.
     ///
     /// # Errors
     /// If there is no snapshot, the download fails, or the snapshot is invalid.
@@ -146,8 +151,8 @@ impl SnapshotExchange {
         })
     }
 
-    /// Uploads a file as the snapshot that contains all messages up to `sequence`, and returns its size
-    /// in bytes.
+    /// Uploads a file as the snapshot that contains all messages up to `sequence`, and returns its
+    /// size in bytes.
     pub async fn upload(&self, path: &Path, sequence: u64) -> Result<u64, SnapshotExchangeError> {
         let opened = File::open(path).await;
         let mut file = opened.map_err(|cause| SnapshotExchangeError::LocalFile {
@@ -160,7 +165,8 @@ impl SnapshotExchange {
         Ok(put.size as u64)
     }
 
-    /// Returns the last message that the newest snapshot contains, and that the journal therefore held.
+    /// Returns the last message that the newest snapshot contains, and that the journal therefore
+    /// held.
     pub async fn newest_sequence(&self) -> Result<Option<u64>, SnapshotExchangeError> {
         Ok(self
             .list_snapshots()
@@ -190,12 +196,12 @@ impl SnapshotExchange {
         }
     }
 
-    /// Uploads a snapshot and trims the journal, if the journal is larger than both the last snapshot
-    /// and `min_size` bytes.
+    /// Uploads a snapshot and trims the journal, if the journal is larger than both the last
+    /// snapshot and `min_size` bytes.
     ///
     /// # Errors
-    /// If a request to the servers or a local file operation fails. The journal is then unchanged, or
-    /// has lost only messages that a snapshot contains.
+    /// If a request to the servers or a local file operation fails. The journal is then unchanged,
+    /// or has lost only messages that a snapshot contains.
     pub async fn trim_if_long(
         &self,
         data_dir: &Path,

@@ -11,9 +11,10 @@ use ::redb::backends::FileBackend;
 use ::redb::{Database, Durability};
 use uuid::Uuid;
 
-use crate::store::StoreError;
-use crate::store::codec::{self, JOURNAL, Rows, StreamPosition, WriteError};
-use crate::store::redb::{FILE_NAME, builder, create_dir, failed, make_tables};
+use crate::store::codec::{self, JOURNAL, Rows, WriteError};
+use crate::store::error::StoreError;
+use crate::store::format::StreamPosition;
+use crate::store::redb::database::{FILE_NAME, builder, create_dir, failed, make_tables};
 use crate::store::snapshot::StoredValue;
 
 /// The number of bytes that one transaction writes: enough that the inner pages of the tables are

@@ -4,9 +4,10 @@
 use std::path::Path;
 
 use scuttle_controller::partition::assignment::PartitionAssignment;
+use scuttle_controller::store::replicated::rows::export_rows;
 use scuttle_controller::store::snapshot_exchange::{SnapshotExchange, SnapshotExchangeError};
 use scuttle_controller::store::{
-    JournalError, JournalStream, ReplicatedStore, Snapshots, Store, StoreError, export_rows,
+    JournalError, JournalStream, ReplicatedStore, Snapshots, Store, StoreError,
 };
 use scuttle_core::{Change, Meta};
 use scuttle_tests::TestResult;

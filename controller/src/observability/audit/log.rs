@@ -7,8 +7,8 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// The number of buffered bytes at which lines are written before the end of a batch: several hundred
-/// lines, as many as one batch of the engine produces under load.
+/// The number of buffered bytes at which lines are written before the end of a batch: several
+/// hundred lines, as many as one batch of the engine produces under load.
 const MAX_BUFFERED_BYTES: usize = 256 << 10;
 
 /// The audit log cannot be opened.

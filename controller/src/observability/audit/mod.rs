@@ -1,12 +1,13 @@
-//! The audit log: one line for each request that asks for a change, whether accepted or rejected, with
-//! its requester.
+//! The audit log: one line for each request that asks for a change, whether accepted or rejected,
+//! with its requester.
 //!
 //! A line is written when the outcome is certain: for an acceptance, after the change is on disk. A
 //! crash before that loses the line and the reply but not the change, because the operation itself
-//! records who requested it, when and why. `line` defines the format of a line, and `log` writes it.
+//! records who requested it, when and why. `line` defines the format of a line, and `log` writes
+//! it.
 
 mod line;
-mod log;
+pub mod log;
 
 use std::path::Path;
 use std::sync::Arc;
@@ -23,11 +24,10 @@ use crate::clock;
 use crate::observability::counters::{Cause, Counters, Ignored, Source};
 use crate::request::endpoint::Endpoint;
 use line::AuditLine;
-pub use log::AuditError;
-use log::Log;
+use log::{AuditError, Log};
 
-/// The subject of a request for a change, as far as the request could be decoded. Kept until the reply
-/// is known.
+/// The subject of a request for a change, as far as the request could be decoded. Kept until the
+/// reply is known.
 #[derive(Debug)]
 pub struct AuditSubject {
     action: &'static str,
@@ -39,8 +39,8 @@ pub struct AuditSubject {
 }
 
 impl AuditSubject {
-    /// Returns `None` for a request that changes nothing: a list, a report or a dry run. `input` is the
-    /// decoded request, or `None` if decoding failed.
+    /// Returns `None` for a request that changes nothing: a list, a report or a dry run. `input` is
+    /// the decoded request, or `None` if decoding failed.
     pub fn new(
         endpoint: Endpoint,
         requested_by: Option<String>,
@@ -172,8 +172,8 @@ impl Audit {
         Ok(Self(Arc::new(Log::open(file)?)))
     }
 
-    /// Writes the lines of several replies at once. Lines that cannot be written are counted and lost,
-    /// and the service continues: the durable record is the operation, not the log.
+    /// Writes the lines of several replies at once. Lines that cannot be written are counted and
+    /// lost, and the service continues: the durable record is the operation, not the log.
     pub fn record_replies<'a>(
         &self,
         replies: impl IntoIterator<Item = (&'a AuditSubject, &'a Reply)>,

@@ -39,8 +39,8 @@ pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0
 pub struct Queues {
     /// The capacity for requests and reports.
     pub capacity: Capacity,
-    /// The committed batches that wait to be sent. A weak reference, so that metrics do not keep the
-    /// publisher running.
+    /// The committed batches that wait to be sent. A weak reference, so that metrics do not keep
+    /// the publisher running.
     pub outbox: WeakSender<Vec<CommittedBatch<Box<RequestContext>>>>,
 }
 

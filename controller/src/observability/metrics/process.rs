@@ -2,8 +2,8 @@
 
 use std::fs;
 
-/// The unit of processor time in `/proc`. The same on all architectures that Rust's standard library
-/// supports.
+/// The unit of processor time in `/proc`. The same on all architectures that Rust's standard
+/// library supports.
 const TICKS_PER_SECOND: f64 = 100.0;
 
 /// Returns the processor time in seconds, user and system time together.

@@ -10,13 +10,14 @@ use std::time::{Duration, Instant};
 
 use scuttle_schemas::PartitionCount;
 
+use crate::ops::backup::error::BackupError;
 use crate::ops::backup::protocol::{self, Frame};
 use crate::ops::backup::server::{SOCKET_NAME, path_through};
-use crate::ops::backup::{BackupError, Content, Interrupt};
+use crate::ops::backup::{Content, Interrupt};
 use crate::partition::assignment::PartitionAssignment;
-use crate::store::{
-    FILE_NAME, FORMAT, FullExport, Snapshot, StagedFile, StagedStore, StoreError, StoredValue,
-};
+use crate::store::format::FORMAT;
+use crate::store::snapshot::StoredValue;
+use crate::store::{FILE_NAME, FullExport, Snapshot, StagedFile, StagedStore, StoreError};
 
 /// How long the controller may send nothing. It only reads from its disk.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
@@ -54,8 +55,8 @@ impl fmt::Display for CreatedBackup {
     }
 }
 
-/// Backs up the store of a data directory, from the running controller or from the file of a stopped
-/// one. On failure, no file is left.
+/// Backs up the store of a data directory, from the running controller or from the file of a
+/// stopped one. On failure, no file is left.
 ///
 /// # Errors
 /// If there is no store or it cannot be read, or if `file` is the store itself, exists (unless
@@ -116,8 +117,8 @@ fn merge_partitions(
     Ok((written.map_err(BackupError::write_failed(file))?, true))
 }
 
-/// Returns the directories of all partitions whose rows are in a controller's data directory, if there
-/// are several.
+/// Returns the directories of all partitions whose rows are in a controller's data directory, if
+/// there are several.
 fn find_partition_dirs(data_dir: &Path) -> Vec<PathBuf> {
     let partitions = PartitionCount::MAX;
     let assignments = partitions.iter().map(|partition| PartitionAssignment {
@@ -137,8 +138,8 @@ fn reject_existing(file: &Path, force: bool) -> Result<(), BackupError> {
     Err(BackupError::Exists(file.to_owned()))
 }
 
-/// Rejects a backup file that is the store itself. A running controller would continue to write to the
-/// replaced file, and all later changes would be lost.
+/// Rejects a backup file that is the store itself. A running controller would continue to write to
+/// the replaced file, and all later changes would be lost.
 fn reject_store(data_dir: &Path, file: &Path) -> Result<(), BackupError> {
     let identity = |path: &Path| fs::metadata(path).map(|data| (data.dev(), data.ino())).ok();
     let store = identity(&data_dir.join(FILE_NAME));

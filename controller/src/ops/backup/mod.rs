@@ -1,27 +1,28 @@
-//! Backup and restore: `scuttle-controller backup FILE`, with the controller running or stopped, and
-//! `restore FILE`.
+//! Backup and restore: `scuttle-controller backup FILE`, with the controller running or stopped,
+//! and `restore FILE`.
 //!
-//! A running controller has exclusive access to its store's file. It therefore sends a snapshot of the
-//! store over a Unix socket in its data directory (`server`), value by value (`protocol`). The
+//! A running controller has exclusive access to its store's file. It therefore sends a snapshot of
+//! the store over a Unix socket in its data directory (`server`), value by value (`protocol`). The
 //! `backup` process writes the values to a new store and verifies it (`create`). A backup is thus a
-//! store, and `restore` installs it in a data directory. Nothing here reads or changes the state that
-//! the controller works on.
+//! store, and `restore` installs it in a data directory. Nothing here reads or changes the state
+//! that the controller works on.
 
-mod create;
-mod error;
+pub mod create;
+pub mod error;
 mod protocol;
-mod restore;
-mod server;
+pub mod restore;
+pub mod server;
 
 use std::fmt;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use scuttle_core::State;
 
-pub use create::{CreatedBackup, create};
-pub use error::BackupError;
-pub use restore::{RestoredStore, restore};
-pub use server::{BackupServer, SOCKET_NAME};
+pub use create::create;
+pub use restore::restore;
+pub use server::BackupServer;
+
+use crate::ops::backup::error::BackupError;
 
 /// Tells a backup or restore that the operator has cancelled it.
 #[derive(Debug, Default)]

@@ -1,9 +1,9 @@
-//! The protocol of the controller's backup socket: a greeting with the store's format, one frame for
-//! each stored value, and a final frame with their number. The client sends nothing.
+//! The protocol of the controller's backup socket: a greeting with the store's format, one frame
+//! for each stored value, and a final frame with their number. The client sends nothing.
 
 use std::io::{self, Read, Write};
 
-use crate::store::Table;
+use crate::store::snapshot::Table;
 
 /// The greeting. Its last byte is the version of the protocol.
 const GREETING: [u8; 8] = *b"scuttle\x01";

@@ -11,7 +11,8 @@ use scuttle_core::{Change, Meta};
 use scuttle_schemas::Timestamp;
 
 use crate::ops::backup::create::{connect, verify};
-use crate::ops::backup::{BackupError, Content, Interrupt};
+use crate::ops::backup::error::BackupError;
+use crate::ops::backup::{Content, Interrupt};
 use crate::store::{FILE_NAME, Snapshot, StagedFile, StagedStore, StoreError, create_dir};
 
 /// The summary of a restored store.
@@ -36,8 +37,8 @@ impl fmt::Display for RestoredStore {
 /// writes anything. On failure, the data directory is unchanged.
 ///
 /// # Errors
-/// If a controller is running there, a store exists, the backup cannot be read, or the store cannot be
-/// written.
+/// If a controller is running there, a store exists, the backup cannot be read, or the store cannot
+/// be written.
 pub fn restore(
     data_dir: &Path,
     file: &Path,

@@ -1,5 +1,6 @@
-//! The controller's side of a backup: a Unix socket that sends every client a snapshot of the store. One
-//! backup runs at a time, on a separate thread, without delaying the thread that writes to the store.
+//! The controller's side of a backup: a Unix socket that sends every client a snapshot of the
+//! store. One backup runs at a time, on a separate thread, without delaying the thread that writes
+//! to the store.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter};
@@ -16,13 +17,15 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::ops::backup::protocol;
-use crate::store::{FORMAT, Snapshot, Snapshots, StoreError, Table};
+use crate::store::format::FORMAT;
+use crate::store::snapshot::Table;
+use crate::store::{Snapshot, Snapshots, StoreError};
 
 /// The name of the socket in the data directory.
 pub const SOCKET_NAME: &str = "backup.sock";
 
-/// How long a client may read nothing. The store cannot reuse freed pages while a snapshot exists, so a
-/// client that hangs must not keep the snapshot.
+/// How long a client may read nothing. The store cannot reuse freed pages while a snapshot exists,
+/// so a client that hangs must not keep the snapshot.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// The maximum duration of a backup, for the same reason. A million shards take seconds.
@@ -71,15 +74,15 @@ impl BackupServer {
     }
 }
 
-/// Returns a path to `name` through an open directory, because the path of a socket is limited to 107
-/// bytes.
+/// Returns a path to `name` through an open directory, because the path of a socket is limited to
+/// 107 bytes.
 pub(crate) fn path_through(directory: &File, name: &str) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()))
 }
 
-/// Creates the socket under a temporary name, restricts its permissions and then renames it, so that
-/// only the directory's owner can ever connect. Replaces the socket of a killed controller, which is
-/// safe because the caller has the store open exclusively.
+/// Creates the socket under a temporary name, restricts its permissions and then renames it, so
+/// that only the directory's owner can ever connect. Replaces the socket of a killed controller,
+/// which is safe because the caller has the store open exclusively.
 fn bind(data_dir: &Path) -> io::Result<UnixListener> {
     const TEMPORARY_NAME: &str = "backup.sock.new";
     let directory = File::open(data_dir)?;
@@ -119,8 +122,8 @@ async fn serve(
     let _ = fs::remove_file(socket);
 }
 
-/// Takes a snapshot and sends it from a separate thread. The thread gets no handle to the store itself,
-/// so that the store's file is closed with the store.
+/// Takes a snapshot and sends it from a separate thread. The thread gets no handle to the store
+/// itself, so that the store's file is closed with the store.
 async fn start_backup(
     stream: tokio::net::UnixStream,
     snapshots: &Snapshots,

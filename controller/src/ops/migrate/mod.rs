@@ -1,7 +1,7 @@
-//! `migrate --to KIND`: moves the record of a stopped service from one kind of store to the other. Every
-//! row is compared before the new store is put in place. Rows are copied, never interpreted.
+//! `migrate --to KIND`: moves the record of a stopped service from one kind of store to the other.
+//! Every row is compared before the new store is put in place. Rows are copied, never interpreted.
 
-mod error;
+pub mod error;
 
 use std::fmt;
 use std::fs;
@@ -17,22 +17,24 @@ use scuttle_schemas::{PartitionCount, subjects};
 use tokio::runtime::Handle;
 use tokio::task::JoinSet;
 
-pub use error::MigrateError;
-
 use crate::config::options::StoreKind;
 use crate::leadership::candidate::LEASE_TTL;
 use crate::leadership::lease::{LeaseBucket, LeaseGuard};
 use crate::nats::connection;
+use crate::ops::migrate::error::MigrateError;
 use crate::partition::assignment::PartitionAssignment;
 use crate::partition::name_registry;
+use crate::store::format::StreamPosition;
+use crate::store::replicated::jetstream::StreamJournal;
+use crate::store::replicated::rows::install_rows;
 use crate::store::snapshot_exchange::SnapshotExchange;
 use crate::store::{
     FILE_NAME, FullExport, JournalError, JournalStream, ReplicatedStore, Snapshot, StagedFile,
-    StoreError, StreamJournal, StreamPosition, create_dir, install_rows,
+    StoreError, create_dir,
 };
 
-/// The sequence that the rows of a migrated record reflect. The new stream starts after this message,
-/// which never existed, so that a controller without rows downloads the snapshot.
+/// The sequence that the rows of a migrated record reflect. The new stream starts after this
+/// message, which never existed, so that a controller without rows downloads the snapshot.
 const BASE_SEQUENCE: u64 = 1;
 
 /// The maximum number of host names that are claimed concurrently.
@@ -102,8 +104,8 @@ impl Migration {
     /// failure, both stores are unchanged and the migration can be repeated.
     ///
     /// # Errors
-    /// If a controller is running, there is nothing to migrate, the target already has a record, or a
-    /// server or disk fails.
+    /// If a controller is running, there is nothing to migrate, the target already has a record, or
+    /// a server or disk fails.
     pub fn run(&self) -> Result<Migrated, MigrateError> {
         let runtime = Handle::current();
         let connected = runtime.block_on(connection::connect_once(&self.nats));
@@ -177,8 +179,8 @@ impl Migration {
         Ok(record.row_count())
     }
 
-    /// Uploads the snapshot of one partition, verifies the upload, and returns the partition's rows as
-    /// a staged file.
+    /// Uploads the snapshot of one partition, verifies the upload, and returns the partition's rows
+    /// as a staged file.
     fn upload_partition(
         &self,
         runtime: &Handle,
@@ -190,7 +192,8 @@ impl Migration {
         create_dir(&directory)?;
         let exchange = SnapshotExchange::open(stream.clone(), subjects::SNAPSHOTS_BUCKET);
         let exchange = runtime.block_on(exchange)?;
-        // A snapshot of an earlier attempt is overwritten, but controllers would prefer a newer one.
+        // A snapshot of an earlier attempt is overwritten, but controllers would prefer a newer
+        // one.
         if runtime.block_on(exchange.newest_sequence())? > Some(BASE_SEQUENCE) {
             return Err(MigrateError::SnapshotsExist);
         }

@@ -2,12 +2,12 @@
 //! maximum message size.
 //!
 //! A two-byte header precedes each part: flags for the first and the last part, and the format. A
-//! leader that dies in the middle of a batch leaves an incomplete batch. Readers discard it when the
-//! next leader's batch starts.
+//! leader that dies in the middle of a batch leaves an incomplete batch. Readers discard it when
+//! the next leader's batch starts.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::store::FORMAT;
+use crate::store::format::FORMAT;
 
 const FIRST: u8 = 1;
 const LAST: u8 = 2;

@@ -1,5 +1,5 @@
-//! A journal in a `JetStream` stream. Appends state the sequence that they expect, and reading can start
-//! at any sequence. This module does not interpret batches.
+//! A journal in a `JetStream` stream. Appends state the sequence that they expect, and reading can
+//! start at any sequence. This module does not interpret batches.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -13,16 +13,17 @@ use async_nats::jetstream::message::PublishMessage;
 use async_nats::jetstream::stream::{Config, DiscardPolicy, RetentionPolicy, StorageType, Stream};
 use async_nats::jetstream::{self, Context};
 use futures_util::TryStreamExt;
-use scuttle_schemas::{PartitionCount, subjects};
+use scuttle_schemas::subjects;
 use tokio::runtime::Handle;
 
-use super::framing::{self, BatchAssembler};
-use super::{Message, SequenceRange, SharedJournal};
 use crate::partition::assignment::PartitionAssignment;
+use crate::store::journal_error::JournalError;
+use crate::store::replicated::framing::{self, BatchAssembler};
+use crate::store::replicated::shared_journal::{Message, SequenceRange, SharedJournal};
 
-/// The timeout of an append and of any other request to the servers. The servers need longer to elect
-/// a new leader for a stream, but they do not answer a request from before the election afterwards,
-/// and requesters should learn about the failure early.
+/// The timeout of an append and of any other request to the servers. The servers need longer to
+/// elect a new leader for a stream, but they do not answer a request from before the election
+/// afterwards, and requesters should learn about the failure early.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// Bytes of a message that are reserved for headers: the expected sequence and what a server adds.
@@ -30,87 +31,6 @@ const HEADER_SIZE: usize = 256;
 
 /// The key of the stream's metadata that holds the number of partitions.
 const PARTITIONS: &str = "scuttle-partitions";
-
-/// The reason why an operation on a journal stream failed.
-#[derive(Debug, thiserror::Error)]
-pub enum JournalError {
-    /// Another controller has appended to the journal.
-    #[error(
-        "another controller has written to the stream {stream}: this controller is no longer the leader"
-    )]
-    Superseded { stream: String },
-    /// The servers rejected a request or did not respond.
-    #[error(
-        "cannot {action} the stream {stream}: {cause}; check that JetStream is enabled for the controller's account and that enough servers are running for the stream's replicas"
-    )]
-    Failed {
-        action: &'static str,
-        stream: String,
-        cause: String,
-    },
-    /// The stream contains a message that Scuttle did not write.
-    #[error("the stream {stream} is not a Scuttle journal (message {sequence}: {cause})")]
-    Foreign {
-        stream: String,
-        sequence: u64,
-        cause: String,
-    },
-    /// The stream belongs to a swarm with another number of partitions.
-    #[error(
-        "the stream {stream} belongs to a swarm with {found} partitions, but --partitions is {expected}: start every controller with {found}, or migrate the record (docs/operations.md)"
-    )]
-    PartitionCountMismatch {
-        stream: String,
-        /// The number of partitions that the stream states.
-        found: String,
-        /// The number of partitions that this controller was started with.
-        expected: PartitionCount,
-    },
-    /// The stream ends before a message that is known to have existed.
-    #[error(
-        "the stream {stream} ends with message {last}, but the rows here or a snapshot contain message {known}: the servers lost messages that they had acknowledged (docs/reliability.md, sync_interval), or the stream was replaced; waiting for the message"
-    )]
-    Lost {
-        stream: String,
-        last: u64,
-        known: u64,
-    },
-    /// The messages that the reader needs were trimmed.
-    #[error(
-        "the stream {stream} starts with message {first}, but the rows here need message {wanted} next"
-    )]
-    Trimmed {
-        stream: String,
-        first: u64,
-        wanted: u64,
-    },
-}
-
-impl JournalError {
-    pub(super) fn failed(action: &'static str, stream: &str, cause: String) -> Self {
-        Self::Failed {
-            action,
-            stream: stream.to_owned(),
-            cause,
-        }
-    }
-
-    pub(super) fn trimmed(stream: &str, first: u64, known: u64) -> Self {
-        Self::Trimmed {
-            stream: stream.to_owned(),
-            first,
-            wanted: known + 1,
-        }
-    }
-
-    pub(super) fn foreign(stream: &str, sequence: u64, cause: &dyn std::fmt::Display) -> Self {
-        Self::Foreign {
-            stream: stream.to_owned(),
-            sequence,
-            cause: cause.to_string(),
-        }
-    }
-}
 
 /// The stream of one partition's journal and the connection to its servers.
 #[derive(Debug, Clone)]
@@ -142,14 +62,15 @@ pub struct StreamJournal {
     stream: Stream,
     name: String,
     subject: String,
-    /// The messages being read and the incomplete batch. `None` before the first [`SharedJournal::seek`].
+    /// The messages being read and the incomplete batch. `None` before the first
+    /// [`SharedJournal::seek`].
     reading: Option<(Ordered, BatchAssembler)>,
     runtime: Handle,
 }
 
 impl StreamJournal {
-    /// Opens the stream and creates it if it is missing. Blocks, so it must not be called on a thread
-    /// of the async runtime.
+    /// Opens the stream and creates it if it is missing. Blocks, so it must not be called on a
+    /// thread of the async runtime.
     pub fn open(runtime: Handle, stream: JournalStream) -> Result<Self, JournalError> {
         Self::open_after(runtime, stream, 0)
     }
@@ -268,9 +189,9 @@ impl SharedJournal for StreamJournal {
         let appended = async {
             let mut last = expected;
             for part in framing::split_batch(batch, max_payload - HEADER_SIZE) {
-                // Send each part only after the part before it was acknowledged. If another leader's
-                // message had taken the place of that part, this part would otherwise find the sequence
-                // that it expects and be appended after the foreign message.
+                // Send each part only after the part before it was acknowledged. If another
+                // leader's message had taken the place of that part, this part would otherwise find
+                // the sequence that it expects and be appended after the foreign message.
                 let message = PublishMessage::build().payload(part);
                 let message = message.expected_last_sequence(last);
                 let sent = self.context.send_publish(self.subject.clone(), message);

@@ -3,11 +3,13 @@
 
 use std::path::Path;
 
-use super::super::staged_file::{StagedFile, StagedStore};
-use super::super::{FILE_NAME, Snapshot, StoreError};
+use crate::store::error::StoreError;
+use crate::store::redb::database::FILE_NAME;
+use crate::store::snapshot::Snapshot;
+use crate::store::staged_file::{StagedFile, StagedStore};
 
-/// Writes the rows of a snapshot to a file, and returns the file and the sequence of the last stream
-/// message that the rows contain.
+/// Writes the rows of a snapshot to a file, and returns the file and the sequence of the last
+/// stream message that the rows contain.
 ///
 /// # Errors
 /// If the snapshot cannot be read, for example because its store was closed, or if the file cannot

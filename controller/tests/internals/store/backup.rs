@@ -7,7 +7,8 @@ use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use redb::{Database, TableDefinition};
-use scuttle_controller::ops::backup::{BackupError, Content, Interrupt, create, restore};
+use scuttle_controller::ops::backup::error::BackupError;
+use scuttle_controller::ops::backup::{Content, Interrupt, create, restore};
 use scuttle_controller::store::{FILE_NAME, RedbStore, Snapshot, Store, StoreError};
 use scuttle_core::{Change, Revisions};
 use scuttle_schemas::Timestamp;

@@ -7,7 +7,10 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use bytes::Bytes;
-use scuttle_controller::store::{JournalError, Message, SequenceRange, SharedJournal};
+use scuttle_controller::store::JournalError;
+use scuttle_controller::store::replicated::shared_journal::{
+    Message, SequenceRange, SharedJournal,
+};
 
 use crate::seed::seeded_rng::SeededRng;
 use crate::storage::disk::Disk;

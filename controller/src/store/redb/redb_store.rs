@@ -1,0 +1,364 @@
+//! The store on disk: one redb file. Appending a batch adds one record to the `journal` table and
+//! takes one fsync. A checkpoint folds journal records into the tables of the rows.
+
+use std::fs;
+use std::io;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::mpsc::{SyncSender, sync_channel};
+
+use ::redb::{Database, ReadableDatabase, StorageBackend, WriteTransaction};
+use scuttle_core::{Change, ReplayError};
+
+use crate::store::codec::{self, JOURNAL, META, Rows, SWARM_KEY, WriteError};
+use crate::store::error::StoreError;
+use crate::store::format::StreamPosition;
+use crate::store::latest_changes::LatestChanges;
+use crate::store::redb::database::{
+    FILE_NAME, builder, check_format, create_dir, failed, make_tables, open_without_writing,
+};
+use crate::store::snapshot::Snapshots;
+use crate::store::staged_file::StagedStore;
+use crate::store::store_trait::Store;
+
+/// The number of rows that a load reads before it passes them to the thread that applies them.
+const ROWS_PER_CHUNK: usize = 1_000;
+
+/// The maximum number of chunks that wait to be applied. Enough to keep both threads busy, and
+/// little memory compared with the state.
+const MAX_QUEUED_CHUNKS: usize = 8;
+
+/// A store in a file, which only one process can open at a time.
+#[derive(Debug)]
+pub struct RedbStore {
+    /// Shared with running backups.
+    database: Arc<Database>,
+    path: PathBuf,
+    /// The number of the next journal record.
+    next: u64,
+    /// The number of changes in the journal.
+    journal: usize,
+    /// The encoded batch. Kept to reuse its memory.
+    buffer: Vec<u8>,
+}
+
+impl RedbStore {
+    /// Opens the store in a data directory, and creates both if they are missing. Never replaces an
+    /// existing file.
+    ///
+    /// # Errors
+    /// If another process has the store open, if the directory or file cannot be created or read,
+    /// or if the file is damaged, foreign or in another format.
+    pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
+        let store = Self::open_any_journal(data_dir)?;
+        match store.stream_position()? {
+            None => Ok(store),
+            Some(contained) => Err(StoreError::OtherJournal {
+                path: store.path,
+                found: Some(contained.stream),
+                advice: "start with --store jetstream, or migrate the record",
+            }),
+        }
+    }
+
+    /// Checks that the rows belong to `stream`. Claims them for the stream if the store is empty.
+    ///
+    /// # Errors
+    /// If the rows belong to another journal.
+    pub(crate) fn for_stream(self, stream: &str) -> Result<Self, StoreError> {
+        let found = match self.stream_position()? {
+            Some(contained) if contained.stream == stream => return Ok(self),
+            Some(contained) => Some(contained.stream),
+            None if self.is_empty()? => {
+                let position = StreamPosition {
+                    stream: stream.to_owned(),
+                    sequence: 0,
+                };
+                self.apply_checkpoint(&LatestChanges::default(), &position)?;
+                return Ok(self);
+            }
+            None => None,
+        };
+        Err(StoreError::OtherJournal {
+            path: self.path,
+            found,
+            advice: "start with this stream's data directory or an empty one, or migrate the record",
+        })
+    }
+
+    /// Opens or creates the store's file, whichever journal its rows belong to.
+    pub(crate) fn open_any_journal(data_dir: &Path) -> Result<Self, StoreError> {
+        create_dir(data_dir)?;
+        let path = data_dir.join(FILE_NAME);
+        verify_without_writing(&path)?;
+        let database = match open_file(&path) {
+            Err(StoreError::Io { cause, .. }) if cause.kind() == io::ErrorKind::NotFound => {
+                create_file(&path)?
+            }
+            opened => opened?,
+        };
+        Self::from_database(database, path)
+    }
+
+    /// Opens a store in a storage backend, and creates it if the backend is empty. Errors show
+    /// `name` as its path.
+    ///
+    /// # Errors
+    /// If the backend fails, or if its content is damaged or in another format.
+    pub fn open_backend(storage: impl StorageBackend, name: &Path) -> Result<Self, StoreError> {
+        let failed = failed("open", name);
+        let empty = storage.len().map_err(|error| failed(error.into()))? == 0;
+        let opened = builder().create_with_backend(storage);
+        let database = opened.map_err(|error| failed(error.into()))?;
+        if empty {
+            make_tables(&database, name)?;
+        }
+        Self::from_database(database, name.to_owned())
+    }
+
+    fn from_database(database: Database, path: PathBuf) -> Result<Self, StoreError> {
+        let mut store = Self {
+            database: Arc::new(database),
+            path,
+            next: 0,
+            journal: 0,
+            buffer: Vec::new(),
+        };
+        check_format(&*store.database, &store.path)?;
+        store.measure_journal()?;
+        Ok(store)
+    }
+
+    /// Returns a source of snapshots that works while the store is in use. The file stays open and
+    /// locked until both the store and the source are dropped.
+    pub fn snapshots(&self) -> Snapshots {
+        Snapshots::new(Arc::clone(&self.database), self.path.clone())
+    }
+
+    fn measure_journal(&mut self) -> Result<(), StoreError> {
+        let failed = self.failed("read");
+        let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
+        let journal = (transaction.open_table(JOURNAL)).map_err(|e| failed(e.into()))?;
+        let (mut next, mut changes) = (0, 0);
+        for record in journal.range::<u64>(..).map_err(|e| failed(e.into()))? {
+            let (number, bytes) = record.map_err(|e| failed(e.into()))?;
+            next = number.value() + 1;
+            changes += codec::batch_len(bytes.value()).map_err(codec::damaged(
+                &self.path,
+                "journal",
+                number.value(),
+            ))?;
+        }
+        (self.next, self.journal) = (next, changes);
+        Ok(())
+    }
+
+    /// Reads the rows and then the journal, and sends them in chunks.
+    fn read_changes(&self, to: &SyncSender<Vec<Change>>) -> Result<(), StoreError> {
+        let failed = self.failed("read");
+        let mut chunk = Vec::with_capacity(ROWS_PER_CHUNK);
+        let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
+        codec::read_rows(&transaction, &self.path, &mut |change| {
+            chunk.push(change);
+            if chunk.len() == ROWS_PER_CHUNK {
+                // A send fails only if the receiver stopped because of an error, which it reports.
+                let _ = to.send(std::mem::replace(
+                    &mut chunk,
+                    Vec::with_capacity(ROWS_PER_CHUNK),
+                ));
+            }
+            Ok(())
+        })?;
+        let _ = to.send(chunk);
+        let journal = (transaction.open_table(JOURNAL)).map_err(|e| failed(e.into()))?;
+        for record in journal.range::<u64>(..).map_err(|e| failed(e.into()))? {
+            let (number, bytes) = record.map_err(|e| failed(e.into()))?;
+            let batch = codec::decode(bytes.value()).map_err(codec::damaged(
+                &self.path,
+                "journal",
+                number.value(),
+            ))?;
+            let _ = to.send(batch);
+        }
+        Ok(())
+    }
+
+    /// Returns a function for `map_err` that reports redb's error together with this file.
+    fn failed(&self, action: &'static str) -> impl Fn(::redb::Error) -> StoreError + use<> {
+        failed(action, &self.path)
+    }
+
+    /// Returns the position in the stream that the rows reflect, or `None` if their journal is in
+    /// this file.
+    fn stream_position(&self) -> Result<Option<StreamPosition>, StoreError> {
+        let failed = self.failed("read");
+        let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
+        codec::read_stream_position(&transaction, &self.path)
+    }
+
+    /// Returns the sequence of the last stream message that the rows contain, or 0.
+    pub(crate) fn last_contained_sequence(&self) -> Result<u64, StoreError> {
+        Ok(self
+            .stream_position()?
+            .map_or(0, |contained| contained.sequence))
+    }
+
+    /// Returns true if nothing was ever written.
+    fn is_empty(&self) -> Result<bool, StoreError> {
+        let failed = self.failed("read");
+        let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
+        let meta = transaction.open_table(META).map_err(|e| failed(e.into()))?;
+        let swarm = meta.get(SWARM_KEY).map_err(|e| failed(e.into()))?;
+        Ok(swarm.is_none() && self.journal == 0)
+    }
+
+    /// Applies changes to the rows and records the stream position that the rows then reflect, in
+    /// one transaction.
+    pub(crate) fn apply_checkpoint(
+        &self,
+        changes: &LatestChanges,
+        position: &StreamPosition,
+    ) -> Result<(), StoreError> {
+        let failed = self.failed("make a checkpoint in");
+        let transaction = self.database.begin_write().map_err(|e| failed(e.into()))?;
+        self.write_rows(&transaction, changes, |rows| {
+            rows.write_stream_position(position)
+        })?;
+        transaction.commit().map_err(|e| failed(e.into()))
+    }
+
+    fn write_rows(
+        &self,
+        transaction: &WriteTransaction,
+        changes: &LatestChanges,
+        write_more: impl FnOnce(&mut Rows<'_>) -> Result<(), WriteError>,
+    ) -> Result<(), StoreError> {
+        let failed = self.failed("make a checkpoint in");
+        let mut rows = Rows::open(transaction).map_err(|e| failed(e.into()))?;
+        let written = (changes.0.values()).try_for_each(|change| rows.write(change));
+        written
+            .and_then(|()| write_more(&mut rows))
+            .map_err(|error| match error {
+                WriteError::Storage(error) => failed(error.into()),
+                WriteError::Encode(error) => self.encoding_error(&error),
+            })
+    }
+
+    /// Folds the journal's oldest batches into the rows and returns the number of their changes.
+    fn fold_journal(
+        &self,
+        transaction: &WriteTransaction,
+        changes: usize,
+    ) -> Result<usize, StoreError> {
+        let failed = self.failed("make a checkpoint in");
+        let mut journal = (transaction.open_table(JOURNAL)).map_err(|e| failed(e.into()))?;
+        let (mut taken, mut latest) = (0, LatestChanges::default());
+        while taken < changes
+            && let Some((number, bytes)) = journal.pop_first().map_err(|e| failed(e.into()))?
+        {
+            let batch: Vec<Change> = codec::decode(bytes.value()).map_err(codec::damaged(
+                &self.path,
+                "journal",
+                number.value(),
+            ))?;
+            taken += batch.len();
+            for change in batch {
+                latest.insert(change);
+            }
+        }
+        self.write_rows(transaction, &latest, |_| Ok(()))?;
+        Ok(taken)
+    }
+
+    fn encoding_error(&self, error: &postcard::Error) -> StoreError {
+        StoreError::Database {
+            action: "encode a change for",
+            path: self.path.clone(),
+            cause: error.to_string(),
+        }
+    }
+}
+
+impl Store for RedbStore {
+    /// Reads and decodes on a second thread while the caller's thread applies the changes.
+    fn load(
+        &mut self,
+        each: &mut dyn FnMut(Change) -> Result<(), ReplayError>,
+    ) -> Result<(), StoreError> {
+        let store = &*self;
+        let (sender, chunks) = sync_channel(MAX_QUEUED_CHUNKS);
+        std::thread::scope(|scope| {
+            let reading = scope.spawn(move || store.read_changes(&sender));
+            for change in chunks.into_iter().flatten() {
+                each(change).map_err(|cause| StoreError::Replay {
+                    path: store.path.clone(),
+                    cause,
+                })?;
+            }
+            (reading.join()).unwrap_or_else(|panic| std::panic::resume_unwind(panic))
+        })
+    }
+
+    fn append(&mut self, changes: &[Change]) -> Result<(), StoreError> {
+        if changes.is_empty() {
+            return Ok(());
+        }
+        let failed = self.failed("write to");
+        if let Err(error) = codec::encode(changes, &mut self.buffer) {
+            return Err(self.encoding_error(&error));
+        }
+        let transaction = self.database.begin_write().map_err(|e| failed(e.into()))?;
+        {
+            let mut journal = (transaction.open_table(JOURNAL)).map_err(|e| failed(e.into()))?;
+            (journal.insert(self.next, self.buffer.as_slice())).map_err(|e| failed(e.into()))?;
+        }
+        transaction.commit().map_err(|e| failed(e.into()))?;
+        self.next += 1;
+        self.journal += changes.len();
+        Ok(())
+    }
+
+    fn checkpoint(&mut self, changes: usize) -> Result<usize, StoreError> {
+        if self.journal > 0 && changes > 0 {
+            let failed = self.failed("make a checkpoint in");
+            let transaction = self.database.begin_write().map_err(|e| failed(e.into()))?;
+            let taken = self.fold_journal(&transaction, changes)?;
+            transaction.commit().map_err(|e| failed(e.into()))?;
+            self.journal -= taken;
+        }
+        Ok(self.journal)
+    }
+
+    fn journal_len(&self) -> usize {
+        self.journal
+    }
+}
+
+/// Opens the file without writing to it first, so that a damaged or foreign file, or one in another
+/// format, is rejected before any of its bytes change.
+fn verify_without_writing(path: &Path) -> Result<(), StoreError> {
+    match fs::File::open(path) {
+        Ok(file) => open_without_writing(file, path).map(drop),
+        // The file is missing and will be created, or opening it later reports the error.
+        Err(_) => Ok(()),
+    }
+}
+
+/// Opens a file that has just been verified.
+fn open_file(path: &Path) -> Result<Database, StoreError> {
+    builder()
+        .set_check_integrity_on_open(false)
+        .open(path)
+        .map_err(|error| failed("open", path)(error.into()))
+}
+
+/// Creates an empty store under a temporary name and then gives it its real name. A crash therefore
+/// never leaves an incomplete store, and a file without a format is always damaged or foreign.
+fn create_file(path: &Path) -> Result<Database, StoreError> {
+    match StagedStore::create_for(path)?.finish()?.link(path) {
+        // Another controller created the file in the meantime.
+        Err(StoreError::Io { cause, .. }) if cause.kind() == io::ErrorKind::AlreadyExists => {}
+        linked => linked?,
+    }
+    open_file(path)
+}

@@ -1,0 +1,120 @@
+//! A journal that several controllers share: its interface, and reading it without gaps.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+
+use crate::store::error::StoreError;
+use crate::store::journal_error::JournalError;
+
+/// How long to wait for the next message when the journal has one.
+pub(super) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A journal that several controllers share.
+pub trait SharedJournal: Send {
+    /// Returns the name of the journal, for errors.
+    fn name(&self) -> &str;
+
+    /// Returns the range of messages that the journal holds now.
+    ///
+    /// # Errors
+    /// If the servers do not respond.
+    fn sequence_range(&mut self) -> Result<SequenceRange, JournalError>;
+
+    /// Makes [`Self::next`] continue with the message after `after`.
+    ///
+    /// # Errors
+    /// If that message was trimmed or the servers do not respond.
+    fn seek(&mut self, after: u64) -> Result<(), JournalError>;
+
+    /// Returns the next message, or `None` if none arrives within `timeout`.
+    ///
+    /// # Errors
+    /// If the message was trimmed, is not a message of Scuttle, or the servers do not respond.
+    fn next(&mut self, timeout: Duration) -> Result<Option<Message>, JournalError>;
+
+    /// Appends a batch directly after message `expected`, and returns the sequence of the batch's
+    /// last message.
+    ///
+    /// # Errors
+    /// [`JournalError::Superseded`] if `expected` is not the last message: nothing was appended.
+    /// After any other error it is unknown whether the batch was appended.
+    fn append(&mut self, expected: u64, batch: &[u8]) -> Result<u64, JournalError>;
+}
+
+/// The range of messages in a journal. Empty if `last` is less than `first`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct SequenceRange {
+    /// The first message that was not trimmed.
+    pub first: u64,
+    /// The last message, or 0 if there never was one.
+    pub last: u64,
+}
+
+/// One message of a journal.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Message {
+    pub sequence: u64,
+    /// The batch that the message completes, if any.
+    pub batch: Option<Bytes>,
+}
+
+/// Returns the last message of the journal, which must still hold the messages after `known`.
+pub(super) fn find_end(journal: &mut impl SharedJournal, known: u64) -> Result<u64, JournalError> {
+    let SequenceRange { first, last } = journal.sequence_range()?;
+    if first > known + 1 {
+        return Err(JournalError::trimmed(journal.name(), first, known));
+    }
+    if last < known {
+        let stream = journal.name().to_owned();
+        return Err(JournalError::Lost {
+            stream,
+            last,
+            known,
+        });
+    }
+    Ok(last)
+}
+
+/// Returns the message after `known` if it arrives within `timeout`. Messages are only ever trimmed
+/// from the start of the journal, so a gap means that the missing messages were trimmed.
+pub(super) fn next_message(
+    journal: &mut impl SharedJournal,
+    known: u64,
+    timeout: Duration,
+) -> Result<Option<Message>, JournalError> {
+    match journal.next(timeout)? {
+        Some(message) if message.sequence != known + 1 => Err(JournalError::trimmed(
+            journal.name(),
+            message.sequence,
+            known,
+        )),
+        message => Ok(message),
+    }
+}
+
+/// Reads the batches that the journal holds after message `known`.
+///
+/// # Errors
+/// If the journal was trimmed past that message or the servers do not respond.
+pub(crate) fn read_batches(
+    journal: &mut impl SharedJournal,
+    mut known: u64,
+) -> Result<Vec<Bytes>, StoreError> {
+    let last = find_end(journal, known)?;
+    let mut batches = Vec::new();
+    journal.seek(known)?;
+    while known < last {
+        let Some(message) = next_message(journal, known, MESSAGE_TIMEOUT)? else {
+            return Err(message_overdue(journal.name()));
+        };
+        known = message.sequence;
+        batches.extend(message.batch);
+    }
+    Ok(batches)
+}
+
+pub(super) fn message_overdue(stream: &str) -> StoreError {
+    let cause = "the next message did not arrive in time".to_owned();
+    JournalError::failed("read", stream, cause).into()
+}
