@@ -6,7 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use scuttle_schemas::operations::{OperationRecord, OperationState, ShardOutcome};
 use scuttle_schemas::shards::{ShardRecord, ShardState};
 use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
-use scuttle_tests::clients::client::word;
+use scuttle_tests::clients::client::to_wire_name;
 
 use crate::book::{Answer, Ask};
 use crate::truth::Truth;
@@ -83,7 +83,10 @@ fn accepted_exist_and_ended(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     for operation in evidence.operations.values() {
         let id = operation.operation_id;
         if !ended(operation) || operation.finished_at.is_none() {
-            losses.push(format!("{id} has not ended: {}", word(&operation.state)));
+            losses.push(format!(
+                "{id} has not ended: {}",
+                to_wire_name(&operation.state)
+            ));
         }
         if operation.counts.pending > 0 && operation.state != OperationState::Cancelled {
             losses.push(format!("{id} has ended with {:?}", operation.counts));
@@ -149,7 +152,7 @@ fn record_equals_reality(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
                 "{}/{} is {} at the end",
                 shard.host_uuid,
                 shard.decky_id,
-                word(&shard.state)
+                to_wire_name(&shard.state)
             ));
         }
     }
@@ -215,7 +218,7 @@ fn outcomes_are_true(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
                 losses.push(format!(
                     "{id} says that {}/{decky} is {}, and its host knows nothing of it",
                     operation.host_uuid,
-                    word(&shard.outcome)
+                    to_wire_name(&shard.outcome)
                 ));
             }
         }
@@ -310,7 +313,7 @@ fn failures_are_visible(evidence: &Evidence<'_>, losses: &mut Vec<String>) -> us
             losses.push(format!(
                 "{host}/{decky} failed in {}, and is {} without a word of it",
                 operation.operation_id,
-                word(&shard.state)
+                to_wire_name(&shard.state)
             ));
         }
     }

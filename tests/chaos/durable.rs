@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use scuttle_schemas::shards::ShardRecord;
 use scuttle_schemas::{DeckyId, HostId};
-use scuttle_tests::clients::replica_view::told;
+use scuttle_tests::clients::replica_view::clear_last_seen;
 
 use crate::tail::Record;
 use crate::witness::Heard;
@@ -13,8 +13,10 @@ use crate::witness::Heard;
 /// Shards that were told and are not so on record.
 pub(crate) fn told_in_vain(heard: &Heard, record: &Record) -> Vec<String> {
     let key = |shard: ShardRecord| ((shard.host_uuid.clone(), shard.decky_id.clone()), shard);
-    let there: BTreeMap<(HostId, DeckyId), ShardRecord> =
-        told(record.shards.clone()).into_iter().map(key).collect();
+    let there: BTreeMap<(HostId, DeckyId), ShardRecord> = clear_last_seen(record.shards.clone())
+        .into_iter()
+        .map(key)
+        .collect();
     let mut losses = Vec::new();
     for ((host, decky), (revision, was_told)) in &heard.latest {
         let is = there.get(&(host.clone(), decky.clone()));
@@ -22,7 +24,7 @@ pub(crate) fn told_in_vain(heard: &Heard, record: &Record) -> Vec<String> {
             // What was told later was not heard; or it was, and this is it.
             (Some(is), _) if is.revision > *revision => true,
             (Some(is), Some(was_told)) if is.revision == *revision => {
-                told(vec![was_told.clone()]).first() == Some(is)
+                clear_last_seen(vec![was_told.clone()]).first() == Some(is)
             }
             (Some(_), _) => false,
             (None, _) => *revision <= record.revision,

@@ -7,7 +7,7 @@ use rand::{RngExt, SeedableRng};
 use scuttle_schemas::{Partition, PartitionCount};
 
 use crate::stage::{CLUSTER, GROUPS};
-use scuttle_tests::faults::proxy::Weather;
+use scuttle_tests::faults::proxy::NetworkConditions;
 
 /// Between two faults, on average; a cluster needs longer, because whoever leads is everybody's.
 const MEAN_GAP_MS: u64 = 650;
@@ -55,7 +55,7 @@ pub(crate) enum Fault {
     /// Its connections end.
     Cut(Road),
     /// Another weather for a time.
-    Weather(Road, Weather, Duration),
+    Weather(Road, NetworkConditions, Duration),
     /// Its connections end, and are refused for a time.
     Partition(Road, Duration),
     /// A server has no room on its disk for a time.
@@ -152,21 +152,21 @@ fn fault_of_cluster(dice: &mut StdRng, of: PartitionCount) -> Fault {
     }
 }
 
-const STALLED: Weather = Weather {
-    to_server: Duration::ZERO,
-    from_server: Duration::ZERO,
+const STALLED: NetworkConditions = NetworkConditions {
+    latency_to_server: Duration::ZERO,
+    latency_from_server: Duration::ZERO,
     jitter: Duration::ZERO,
     stalled: true,
     refused: false,
 };
 
-fn slow(dice: &mut StdRng) -> Weather {
+fn slow(dice: &mut StdRng) -> NetworkConditions {
     let mut latency = || Duration::from_millis(dice.random_range(0..=250));
-    Weather {
-        to_server: latency(),
-        from_server: latency(),
+    NetworkConditions {
+        latency_to_server: latency(),
+        latency_from_server: latency(),
         jitter: latency(),
-        ..Weather::default()
+        ..NetworkConditions::default()
     }
 }
 

@@ -13,7 +13,7 @@ use scuttle_schemas::operations::{CancelAccepted, OperationState};
 use scuttle_schemas::shards::ShardsList;
 use scuttle_schemas::teardown::TeardownAccepted;
 use scuttle_schemas::{DeckyId, ErrorCode, HostId, PartitionCount, headers, subjects};
-use scuttle_tests::{AskError, Client};
+use scuttle_tests::{Client, RequestError};
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
@@ -159,8 +159,8 @@ impl Operator {
 
     async fn retry_a_failed_one(&mut self) {
         let request = json!({ "state": "teardown_failed", "limit": 1000 });
-        let listed: Result<ShardsList, AskError> =
-            self.client.ask(subjects::SHARDS_LIST, &request).await;
+        let listed: Result<ShardsList, RequestError> =
+            self.client.request(subjects::SHARDS_LIST, &request).await;
         let Ok(listed) = listed else {
             self.tally.count("lists unanswered");
             return;
@@ -181,8 +181,10 @@ impl Operator {
         };
         let operation = accepted.operation_id;
         let request = json!({ "operation_id": operation });
-        let answer: Result<CancelAccepted, AskError> =
-            self.client.ask(subjects::OPERATIONS_CANCEL, &request).await;
+        let answer: Result<CancelAccepted, RequestError> = self
+            .client
+            .request(subjects::OPERATIONS_CANCEL, &request)
+            .await;
         match answer {
             Ok(cancelled) => {
                 self.tally.count("cancelled");
@@ -192,11 +194,11 @@ impl Operator {
                         .lose(format!("a cancelled operation is not: {cancelled:?}"));
                 }
             }
-            Err(AskError::Refused(refused)) if refused.code == ErrorCode::NotCancellable => {
+            Err(RequestError::Rejected(refused)) if refused.code == ErrorCode::NotCancellable => {
                 self.tally.count("not cancellable");
             }
-            Err(AskError::Refused(refused)) if passing(refused.code) => {}
-            Err(AskError::NoAnswer(_)) => self.tally.count("requests unanswered"),
+            Err(RequestError::Rejected(refused)) if passing(refused.code) => {}
+            Err(RequestError::NoReply(_)) => self.tally.count("requests unanswered"),
             Err(other) => self.book.lose(format!(
                 "cancelling operation {operation} of {}, which was accepted: {other}",
                 ask.key
@@ -250,9 +252,9 @@ impl Operator {
             let mut map = HeaderMap::new();
             map.insert(headers::MSG_ID, key.as_str());
             let sent = Instant::now();
-            let asked: Result<TeardownAccepted, AskError> = self
+            let asked: Result<TeardownAccepted, RequestError> = self
                 .client
-                .ask_with(subjects::TEARDOWN, map, &request)
+                .request_with_headers(subjects::TEARDOWN, map, &request)
                 .await;
             match asked {
                 Ok(accepted) => {
@@ -260,12 +262,12 @@ impl Operator {
                         .accepted(self.partitions.partition_of_host(host), sent);
                     return Answer::Accepted(Box::new(accepted));
                 }
-                Err(AskError::Refused(refused)) if !passing(refused.code) => {
+                Err(RequestError::Rejected(refused)) if !passing(refused.code) => {
                     return Answer::Refused(refused.code);
                 }
-                Err(AskError::Refused(_)) => self.tally.count("asked to wait"),
-                Err(AskError::NoAnswer(_)) => self.tally.count("requests unanswered"),
-                Err(AskError::Broken(error)) => self
+                Err(RequestError::Rejected(_)) => self.tally.count("asked to wait"),
+                Err(RequestError::NoReply(_)) => self.tally.count("requests unanswered"),
+                Err(RequestError::InvalidReply(error)) => self
                     .book
                     .lose(format!("{key}: an answer against the protocol: {error:#}")),
             }

@@ -32,9 +32,9 @@ use anyhow::{Context, Result, anyhow, ensure};
 use clap::Parser;
 use scuttle_agent_sim::action_log::Action;
 use scuttle_schemas::PartitionCount;
-use scuttle_tests::clients::replica_view::{told, unnumbered};
-use scuttle_tests::programs::program;
-use scuttle_tests::programs::stop::{self, Stop};
+use scuttle_tests::clients::replica_view::{clear_last_seen, clear_revisions};
+use scuttle_tests::programs::program_path;
+use scuttle_tests::programs::shutdown::{self, StopRequests};
 use scuttle_tests::wait::lock;
 use scuttle_tests::{Client, Role};
 use tokio::task::JoinSet;
@@ -118,19 +118,21 @@ async fn main() -> ExitCode {
 
 async fn outside(args: &Args) -> Result<ExitCode> {
     if args.cluster
-        && let Some(code) = stop::outside_with_own_mounts().await?
+        && let Some(code) = shutdown::run_inner_program_with_own_mounts().await?
     {
         return Ok(code);
     }
-    stop::outside().await
+    shutdown::run_inner_program().await
 }
 
 async fn inside(args: &Args) -> Result<ExitCode> {
-    let mut stop = Stop::listen()?;
+    let mut stop = StopRequests::listen()?;
     let mut dir = tempfile::Builder::new()
         .prefix("chaos-")
         .tempdir_in(on_disk()?)?;
-    let done = stop.unless(Box::pin(run(args, dir.path()))).await;
+    let done = stop
+        .run_until_stopped(Box::pin(run(args, dir.path())))
+        .await;
     if args.own_mounts {
         SmallDisk::unmount(&stage::small_store(dir.path()));
     }
@@ -157,7 +159,7 @@ async fn inside(args: &Args) -> Result<ExitCode> {
 
 /// The build's own folder: a real disk, where /tmp may be memory.
 fn on_disk() -> Result<PathBuf> {
-    let controller = program("scuttle-controller");
+    let controller = program_path("scuttle-controller");
     ensure!(
         controller.is_file(),
         "no {}: run `cargo xtask chaos`, which builds it",
@@ -200,7 +202,7 @@ async fn run(args: &Args, dir: &Path) -> Result<usize> {
         Witness::start("among the faults", stage, &stage.road(Road::Viewer).url()).await?,
     ];
     let viewer = stage.road(Road::Viewer).url();
-    let viewer = Viewer::start(Client::with(stage.options(Role::Viewer), &viewer).await?);
+    let viewer = Viewer::start(Client::connect_with(stage.options(Role::Viewer), &viewer).await?);
 
     let probes = trouble.service.probe(stage).await?;
     let work = faults_and_load(&trouble, &book, seed, args);
@@ -272,9 +274,9 @@ async fn finish(
     let (view, listings) = viewer.at(record.revision).await?;
     // A listing numbers anew what the first partition does not have.
     let shown = if stage.size.partitions == PartitionCount::ONE {
-        told
+        clear_last_seen
     } else {
-        unnumbered
+        clear_revisions
     };
     if shown(view) != shown(record.shards.clone()) {
         losses.push("the view that follows the broadcasts differs from the list".to_owned());

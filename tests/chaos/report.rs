@@ -5,7 +5,7 @@ use std::io::Write;
 use std::time::Duration;
 
 use scuttle_schemas::operations::OperationRecord;
-use scuttle_tests::clients::client::word;
+use scuttle_tests::clients::client::to_wire_name;
 use scuttle_tests::wait::lock;
 
 use crate::tally::Tally;
@@ -121,7 +121,7 @@ impl Table<'_> {
         row("teardowns resumed after a crash", self.resumed);
         let mut states: BTreeMap<String, usize> = BTreeMap::new();
         for operation in self.operations {
-            *states.entry(word(&operation.state)).or_default() += 1;
+            *states.entry(to_wire_name(&operation.state)).or_default() += 1;
         }
         for (state, count) in &states {
             row(&format!("operations that are {state}"), count);

@@ -8,9 +8,9 @@ use anyhow::Result;
 use async_nats::Request;
 use scuttle_schemas::hosts::HostsList;
 use scuttle_schemas::{ErrorCode, HostId, Partition, PartitionCount, subjects};
-use scuttle_tests::clients::client::read_answer;
+use scuttle_tests::clients::client::parse_reply;
 use scuttle_tests::wait::lock;
-use scuttle_tests::{AskError, Client, Role};
+use scuttle_tests::{Client, RequestError, Role};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
@@ -67,7 +67,7 @@ impl Service {
         let of = stage.size.partitions;
         let mut probes = Vec::new();
         for server in stage.direct().split(',') {
-            let client = Client::with(stage.options(Role::Operator), server).await?;
+            let client = Client::connect_with(stage.options(Role::Operator), server).await?;
             let kinds = of.iter().map(Some).chain([None]);
             probes.extend(
                 kinds.map(|kind| tokio::spawn(ask(client.nats().clone(), kind, of, self.clone()))),
@@ -139,10 +139,10 @@ async fn ask(
     };
     let is_answer = |answer: &async_nats::Message| match of {
         Some(_) => matches!(
-            read_answer::<Value>(answer),
-            Err(AskError::Refused(why)) if why.code == ErrorCode::HostNotFound
+            parse_reply::<Value>(answer),
+            Err(RequestError::Rejected(why)) if why.code == ErrorCode::HostNotFound
         ),
-        None => read_answer::<HostsList>(answer).is_ok(),
+        None => parse_reply::<HostsList>(answer).is_ok(),
     };
     let mut pace = interval(PACE * u32::try_from(all.count()).unwrap_or(1));
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);

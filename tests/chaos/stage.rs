@@ -8,12 +8,12 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use scuttle_schemas::{HostId, Partition, PartitionCount, subjects};
-use scuttle_tests::faults::proxy::{Proxy, Rest};
+use scuttle_tests::faults::proxy::{InFlight, Proxy};
 use scuttle_tests::http::Http;
 use scuttle_tests::programs::process::Process;
-use scuttle_tests::programs::program;
+use scuttle_tests::programs::program_path;
 use scuttle_tests::servers::nats_cluster::{self, NAMES, SERVERS};
-use scuttle_tests::{Client, Controller, Nats, NatsCluster, Passwords, Role};
+use scuttle_tests::{Client, Controller, Nats, Passwords, Role};
 use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
@@ -105,11 +105,11 @@ impl Stage {
         // What a dead controller had said would come after what its successor says, and core NATS forbids no such thing;
         // the audit of revisions does.
         for controller in (0..size.controllers).map(Road::Controller) {
-            roads.insert(controller, Proxy::start(&ports, Rest::IsLost).await?);
+            roads.insert(controller, Proxy::start(&ports, InFlight::Lost).await?);
         }
         let others = (0..GROUPS).map(Road::Group);
         for road in others.chain([Road::Operators, Road::Viewer]) {
-            roads.insert(road, Proxy::start(&ports, Rest::Arrives).await?);
+            roads.insert(road, Proxy::start(&ports, InFlight::Delivered).await?);
         }
         let urls: Vec<_> = servers.iter().map(Nats::url).collect();
         let mut stage = Self {
@@ -128,10 +128,10 @@ impl Stage {
             let controller = stage.spawn_controller(number)?;
             stage.controllers.push(Mutex::new(controller));
         }
-        stage.operator().await?.answered().await?;
+        stage.operator().await?.wait_until_ready().await?;
         for number in 0..GROUPS {
             let mut group = stage.spawn_group(number, &[&ORDERS[..], &["--enroll"]].concat())?;
-            group.line("ready:").await?;
+            group.wait_for_line("ready:").await?;
             stage.groups.push(Mutex::new(group));
         }
         Ok(stage)
@@ -157,18 +157,19 @@ impl Stage {
 
     /// An operator beside the faulty network.
     pub(crate) async fn operator(&self) -> Result<Client> {
-        Client::with(self.options(Role::Operator), &self.direct).await
+        Client::connect_with(self.options(Role::Operator), &self.direct).await
     }
 
     /// An operator in the midst of it.
     pub(crate) async fn operator_on_the_road(&self) -> Result<Client> {
         let url = self.road(Road::Operators).url();
-        Client::with(self.options(Role::Operator), &url).await
+        Client::connect_with(self.options(Role::Operator), &url).await
     }
 
     /// What a client of this role connects with.
     pub(crate) fn options(&self, role: Role) -> async_nats::ConnectOptions {
-        (self.passwords.options(role)).reconnect_delay_callback(|_| Duration::from_millis(50))
+        (self.passwords.connect_options(role))
+            .reconnect_delay_callback(|_| Duration::from_millis(50))
     }
 
     /// The servers' own addresses.
@@ -185,7 +186,7 @@ impl Stage {
     pub(crate) async fn leaders(&self) -> BTreeMap<Partition, usize> {
         let mut latest = BTreeMap::new();
         for (number, controller) in self.controllers.iter().enumerate() {
-            let printed = controller.lock().await.printed();
+            let printed = controller.lock().await.own_log();
             for (partition, since) in downs::led_since(&printed, self.size.partitions) {
                 let known = latest.entry(partition).or_insert((since, number));
                 *known = (*known).max((since, number));
@@ -203,9 +204,9 @@ impl Stage {
 
     /// Whether a controller says that it leads any.
     async fn leads(&self, number: usize) -> bool {
-        let told = Http::told(&self.controllers[number].lock().await.printed());
+        let told = Http::from_log(&self.controllers[number].lock().await.own_log());
         let Some(http) = told else { return false };
-        let led = async { http.metrics().await?.value("scuttle_partitions_led") };
+        let led = async { http.scrape().await?.value("scuttle_partitions_led") };
         let led = timeout(LOOK, led).await;
         led.is_ok_and(|led| led.is_ok_and(|led| led > 0.0))
     }
@@ -214,7 +215,9 @@ impl Stage {
     pub(crate) async fn leader_of_stream(&self, partition: Partition) -> Option<usize> {
         let monitors = self.monitors().await;
         let journal = subjects::journal_stream_name(partition);
-        nats_cluster::leader_of(&monitors, &journal).await.ok()
+        nats_cluster::find_stream_leader(&monitors, &journal)
+            .await
+            .ok()
     }
 
     /// Waits until all servers are one again.
@@ -226,7 +229,7 @@ impl Stage {
         let mut looks = tokio::time::interval(LOOK);
         loop {
             looks.tick().await;
-            let formed = nats_cluster::formed(&self.monitors().await).await;
+            let formed = nats_cluster::check_formed(&self.monitors().await).await;
             if formed.is_ok() || begun.elapsed() > ONE_AGAIN {
                 return formed.context("the servers are not one again");
             }
@@ -278,17 +281,17 @@ impl Stage {
         match actor {
             Actor::Nats(number) => {
                 let mut server = self.servers[number].lock().await;
-                server.process().signal(name).await
+                server.process().send_signal(name).await
             }
-            _ => self.process(actor)?.lock().await.signal(name).await,
+            _ => self.process(actor)?.lock().await.send_signal(name).await,
         }
     }
 
     /// An error with the log of what has ended by itself, if anything has.
     pub(crate) async fn alive(&self, actor: Actor) -> Result<()> {
         match actor {
-            Actor::Nats(number) => self.servers[number].lock().await.process().alive(),
-            _ => self.process(actor)?.lock().await.alive(),
+            Actor::Nats(number) => self.servers[number].lock().await.process().ensure_running(),
+            _ => self.process(actor)?.lock().await.ensure_running(),
         }
     }
 
@@ -342,7 +345,7 @@ impl Stage {
     }
 
     fn spawn_group(&self, number: usize, orders: &[&str]) -> Result<Process> {
-        let mut command = Command::new(program("scuttle-agent-sim"));
+        let mut command = Command::new(program_path("scuttle-agent-sim"));
         command
             .args(["--nats-url", &self.road(Road::Group(number)).url()])
             .args(["--host-prefix", &prefix(number)])
@@ -357,7 +360,7 @@ impl Stage {
             .env("SCUTTLE_OPERATOR_USER", Role::Operator.user())
             .env(
                 "SCUTTLE_OPERATOR_PASSWORD",
-                self.passwords.of(Role::Operator),
+                self.passwords.password(Role::Operator),
             );
         let log = group_dir(&self.dir, number).with_extension("log");
         Process::spawn("a group of hosts", command, &log).map(quiet)
@@ -396,9 +399,9 @@ pub(crate) fn small_store(dir: &Path) -> PathBuf {
 async fn start_servers(dir: &Path, size: Size) -> Result<Vec<Nats>> {
     std::fs::create_dir_all(dir)?;
     if size.servers == 1 {
-        return Ok(vec![Nats::start_in(dir).await?]);
+        return Ok(vec![Nats::start_in(dir, str::to_owned).await?]);
     }
-    Ok(NatsCluster::start_in(dir).await?.servers)
+    nats_cluster::start(dir, str::to_owned).await
 }
 
 /// Its log is kept in a file; nobody wants it on the terminal.
@@ -408,8 +411,8 @@ fn quiet(mut process: Process) -> Process {
 }
 
 async fn end(process: &mut Process) -> Result<()> {
-    process.signal("TERM").await?;
-    process.exit().await?;
+    process.send_signal("TERM").await?;
+    process.wait_for_exit().await?;
     Ok(())
 }
 

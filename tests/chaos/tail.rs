@@ -9,7 +9,7 @@ use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::OperationRecord;
 use scuttle_schemas::shards::ShardRecord;
 use scuttle_schemas::{ErrorCode, OperationId};
-use scuttle_tests::{AskError, Client};
+use scuttle_tests::{Client, RequestError};
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::audit::ended;
@@ -41,7 +41,7 @@ pub(crate) async fn heal(stage: &Stage) -> Result<()> {
 /// Waits until every operation has ended and the record is what the hosts are; says what has not come.
 pub(crate) async fn quiet(stage: &Stage, operator: &Client) -> Vec<String> {
     let open = || async {
-        let open = operator.operations().await?;
+        let open = operator.list_operations().await?;
         let open: Vec<_> = open.into_iter().filter(|each| !ended(each)).collect();
         anyhow::Ok(
             (!open.is_empty()).then(|| format!("{} operations are open: {open:?}", open.len())),
@@ -54,12 +54,12 @@ pub(crate) async fn quiet(stage: &Stage, operator: &Client) -> Vec<String> {
 }
 
 async fn differences(stage: &Stage, operator: &Client) -> Result<Option<String>> {
-    let away = operator.hosts().await?;
+    let away = operator.list_hosts().await?;
     let away = away
         .values()
         .filter(|host| host.status != HostStatus::Online);
     let away: Vec<_> = away.map(|host| host.host_uuid.to_string()).collect();
-    let shards = operator.shards().await?;
+    let shards = operator.list_shards().await?;
     let recorded = shards
         .into_iter()
         .map(|shard| (shard.host_uuid, shard.decky_id));
@@ -96,15 +96,15 @@ async fn come<F: Future<Output = Result<Option<String>>>>(
 }
 
 /// Asks until the answer is another than to ask again, as it is while a partition is given to another controller.
-async fn answered<T, F: Future<Output = Result<T, AskError>>>(
+async fn answered<T, F: Future<Output = Result<T, RequestError>>>(
     mut ask: impl FnMut() -> F,
-) -> Result<T, AskError> {
+) -> Result<T, RequestError> {
     let give_up = Instant::now() + RECORD_AGREES;
     let mut ticks = tokio::time::interval(LOOK);
     loop {
         ticks.tick().await;
         match ask().await {
-            Err(AskError::Refused(why)) if passing(why.code) && Instant::now() < give_up => {}
+            Err(RequestError::Rejected(why)) if passing(why.code) && Instant::now() < give_up => {}
             other => return other,
         }
     }
@@ -127,7 +127,7 @@ pub(crate) async fn record(
     operator: &Client,
     promised: impl IntoIterator<Item = OperationId>,
 ) -> Result<Record> {
-    let listed = answered(|| operator.operations()).await?;
+    let listed = answered(|| operator.list_operations()).await?;
     let listed = listed.into_iter().map(|operation| operation.operation_id);
     let ids: BTreeSet<OperationId> = listed.chain(promised).collect();
     let mut operations = BTreeMap::new();
@@ -137,11 +137,11 @@ pub(crate) async fn record(
                 operations.insert(id, operation);
             }
             // The audit misses it.
-            Err(AskError::Refused(why)) if why.code == ErrorCode::OperationNotFound => {}
+            Err(RequestError::Rejected(why)) if why.code == ErrorCode::OperationNotFound => {}
             Err(error) => return Err(anyhow!("ask for operation {id}: {error}")),
         }
     }
-    let (revision, shards) = answered(|| operator.shards_paged(1000)).await?;
+    let (revision, shards) = answered(|| operator.list_shards_paged(1000)).await?;
     Ok(Record {
         operations,
         shards,

@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use scuttle_tests::faults::proxy::Weather;
-use scuttle_tests::wait::{lock, now};
+use scuttle_tests::faults::proxy::NetworkConditions;
+use scuttle_tests::wait::{current_timestamp, lock};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -126,7 +126,7 @@ impl Trouble {
     }
 
     async fn happen(&self, fault: Fault) -> Result<()> {
-        let from = now();
+        let from = current_timestamp();
         match fault {
             Fault::Kill(actor, down) => self.kill(actor, down, || Ok(())).await?,
             Fault::Lose(actor, down) => {
@@ -146,26 +146,33 @@ impl Trouble {
             }
             Fault::Cut(road) => {
                 self.tally.count("cuts");
-                self.stage.road(road).cut();
+                self.stage.road(road).close_connections();
             }
             Fault::Weather(road, weather, time) => {
                 self.tally
                     .count(if weather.stalled { "stalls" } else { "delays" });
-                self.stage.road(road).set(weather);
+                self.stage.road(road).set_conditions(weather);
                 pause(time).await;
-                self.stage.road(road).set(Weather::default());
+                self.stage
+                    .road(road)
+                    .set_conditions(NetworkConditions::default());
             }
             Fault::Partition(road, time) => {
                 self.tally.count("partitions");
-                self.stage.road(road).close();
+                self.stage.road(road).disconnect();
                 pause(time).await;
-                self.stage.road(road).set(Weather::default());
+                self.stage
+                    .road(road)
+                    .set_conditions(NetworkConditions::default());
             }
             Fault::FullDisk(time) => self.fill_disk(time).await?,
         }
         if target(&fault) == Target::Servers {
             self.stage.one_again().await?;
-            lock(&self.away).push(Away { from, to: now() });
+            lock(&self.away).push(Away {
+                from,
+                to: current_timestamp(),
+            });
         }
         Ok(())
     }

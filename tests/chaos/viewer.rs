@@ -2,7 +2,7 @@
 
 use anyhow::{Context, Result};
 use scuttle_schemas::shards::ShardRecord;
-use scuttle_tests::{Client, View};
+use scuttle_tests::{Client, ReplicaView};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
@@ -39,20 +39,20 @@ async fn keep(
     client: Client,
     mut ended: watch::Receiver<Option<u64>>,
 ) -> Result<(Vec<ShardRecord>, usize)> {
-    let mut view = View::open(&client, PAGE).await?;
+    let mut view = ReplicaView::open(&client, PAGE).await?;
     let revision = loop {
         tokio::select! {
             // A list that is not answered, or silence: the next message's jump makes it list again.
-            _ = view.reach(u64::MAX) => {}
+            _ = view.follow_until(u64::MAX) => {}
             end = ended.wait_for(Option::is_some) => break end?.unwrap_or_default(),
         }
     };
-    let mut reached = view.reach(revision).await;
+    let mut reached = view.follow_until(revision).await;
     for _ in 1..TRIES {
         if reached.is_ok() {
             break;
         }
-        reached = view.reach(revision).await;
+        reached = view.follow_until(revision).await;
     }
     reached.context("the view does not get to the end")?;
     Ok((view.shards(), view.listings()))

@@ -18,7 +18,7 @@ use scuttle_schemas::shards::{RemovedShard, ShardRecord, ShardState, ShardsUpdat
 use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
 use scuttle_tests::Role;
 use scuttle_tests::clients::broadcasts::Broadcast;
-use scuttle_tests::wait::{lock, now};
+use scuttle_tests::wait::{current_timestamp, lock};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
@@ -150,7 +150,7 @@ async fn read<T: Broadcast>(
                 let revision = told.revision();
                 heard.unexplained.push(Gap {
                     from: track.decided.unwrap_or(told.at()),
-                    to: now(),
+                    to: current_timestamp(),
                     what: format!("{}: revision {revision} came after {before}", T::SUBJECT),
                 });
             }

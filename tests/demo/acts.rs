@@ -4,7 +4,7 @@ use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
 use scuttle_schemas::{HostId, subjects};
-use scuttle_tests::AskError;
+use scuttle_tests::RequestError;
 use serde_json::json;
 
 use crate::show::{Detail, Show, Target};
@@ -59,7 +59,7 @@ async fn single_deckies(show: &mut Show<'_>, hosts: &[HostId]) -> Result<()> {
 
 async fn asked_again(show: &Show<'_>, target: &Target) -> Result<()> {
     let decky = target.decky.as_ref().map(scuttle_schemas::DeckyId::as_str);
-    let again = show.stage.operator.teardown(&target.host, decky).await?;
+    let again = show.stage.operator.tear_down(&target.host, decky).await?;
     ensure!(
         again.repeated,
         "asked twice, and it is a new operation: {again:?}"
@@ -72,8 +72,8 @@ async fn refusals(show: &Show<'_>, host: &HostId) -> Result<()> {
     show.terminal.heading("What is refused")?;
     let nowhere: HostId = "sim-9999".parse()?;
     for (host, decky) in [(host, Some("decky-99999")), (&nowhere, None)] {
-        match show.stage.operator.teardown(host, decky).await {
-            Err(AskError::Refused(refused)) => {
+        match show.stage.operator.tear_down(host, decky).await {
+            Err(RequestError::Rejected(refused)) => {
                 let about = decky.map_or(host.to_string(), |decky| format!("{host}/{decky}"));
                 let text = format!("{} {}", refused.status, refused.message);
                 show.terminal.line(Sign::Bad, &about, &text)?;
@@ -85,7 +85,7 @@ async fn refusals(show: &Show<'_>, host: &HostId) -> Result<()> {
     let denied = show
         .stage
         .viewer
-        .request_denied(subjects::TEARDOWN, &request)
+        .expect_request_denied(subjects::TEARDOWN, &request)
         .await;
     denied.context("a viewer's teardown")?;
     show.terminal.line(
@@ -125,7 +125,7 @@ async fn kill_the_controller(show: &mut Show<'_>, hosts: &[HostId], other: &Host
     unanswered(show, other).await?;
 
     show.stage.controller.restart().await?;
-    show.stage.operator.answered().await?;
+    show.stage.operator.wait_until_ready().await?;
     let back = killed.elapsed();
     let ids: Vec<_> = show.open_operations().map(|(id, _)| *id).collect();
     for id in &ids {
@@ -152,8 +152,8 @@ async fn kill_the_controller(show: &mut Show<'_>, hosts: &[HostId], other: &Host
 
 /// No answer, no promise.
 async fn unanswered(show: &Show<'_>, host: &HostId) -> Result<()> {
-    match show.stage.operator.teardown(host, None).await {
-        Err(AskError::NoAnswer(_)) => {
+    match show.stage.operator.tear_down(host, None).await {
+        Err(RequestError::NoReply(_)) => {
             let text = "asked meanwhile: nobody answers, so nothing was accepted";
             show.terminal.line(Sign::Bad, host.as_str(), text)
         }

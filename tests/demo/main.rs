@@ -16,7 +16,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use clap::Parser;
-use scuttle_tests::programs::stop::{self, Stop};
+use scuttle_tests::programs::shutdown::{self, StopRequests};
 
 use crate::show::Show;
 use crate::stage::Stage;
@@ -54,7 +54,7 @@ async fn main() -> ExitCode {
     let done = if args.inside {
         Box::pin(inside(&args)).await
     } else {
-        stop::outside().await
+        shutdown::run_inner_program().await
     };
     match done {
         Ok(code) => code,
@@ -67,17 +67,17 @@ async fn main() -> ExitCode {
 }
 
 async fn inside(args: &Args) -> Result<ExitCode> {
-    let mut stop = Stop::listen()?;
+    let mut stop = StopRequests::listen()?;
     let terminal = Terminal::new();
     let start = Box::pin(Stage::start(args, &terminal));
-    let Some(mut stage) = stop.unless(start).await? else {
+    let Some(mut stage) = stop.run_until_stopped(start).await? else {
         return Ok(ExitCode::from(INTERRUPTED));
     };
     let played = play(args, &mut stage, &terminal, &mut stop).await;
     if played.as_ref().is_err_and(|error| !error.is::<Unread>()) {
         stage.keep_files();
     }
-    match stop.unless(stage.stop()).await {
+    match stop.run_until_stopped(stage.stop()).await {
         Ok(Some(())) => terminal.stopped("simulated hosts, controller, nats-server")?,
         Ok(None) => terminal::complain("all killed, without waiting for their end"),
         Err(error) => terminal::complain(&format!("while stopping: {error:#}")),
@@ -89,20 +89,20 @@ async fn play(
     args: &Args,
     stage: &mut Stage,
     terminal: &Terminal,
-    stop: &mut Stop,
+    stop: &mut StopRequests,
 ) -> Result<ExitCode> {
-    let Some(mut show) = stop.unless(Show::open(stage, terminal)).await? else {
+    let Some(mut show) = stop.run_until_stopped(Show::open(stage, terminal)).await? else {
         return Ok(ExitCode::from(INTERRUPTED));
     };
     let all = async {
         acts::play(&mut show).await?;
         summary::print(&mut show).await
     };
-    if stop.unless(all).await?.is_none() {
+    if stop.run_until_stopped(all).await?.is_none() {
         return Ok(ExitCode::from(INTERRUPTED));
     }
     if args.keep || io::stdout().is_terminal() {
-        stop.unless(keep::stay(&mut show)).await?;
+        stop.run_until_stopped(keep::stay(&mut show)).await?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -11,7 +11,7 @@ use scuttle_schemas::operations::{OperationRecord, OperationState, ShardOutcome}
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::truncate_chars;
 use scuttle_schemas::{DeckyId, HostId, OperationId};
-use scuttle_tests::clients::client::word;
+use scuttle_tests::clients::client::to_wire_name;
 
 use crate::stage::Stage;
 use crate::terminal::{Micros, Seconds, Sign, Terminal, count};
@@ -98,7 +98,7 @@ impl<'a> Show<'a> {
         let requests = targets.iter().map(|target| async move {
             let at = Instant::now();
             let decky = target.decky.as_ref().map(DeckyId::as_str);
-            let answer = operator.teardown(&target.host, decky).await;
+            let answer = operator.tear_down(&target.host, decky).await;
             let accepted_in = at.elapsed();
             let answer = answer.with_context(|| format!("tear down {target}"))?;
             ensure!(
@@ -148,7 +148,7 @@ impl<'a> Show<'a> {
         match self.view.next(&self.stage.operator).await? {
             Change::Operation { from, now } => self.tell_operation(from, *now).await,
             Change::Shard { shard, from, to } if self.detail == Detail::All => {
-                let state = |state: Option<ShardState>| state.map(|state| word(&state));
+                let state = |state: Option<ShardState>| state.map(|state| to_wire_name(&state));
                 let from = state(from).unwrap_or_else(|| "new".to_owned());
                 let to = state(to).unwrap_or_else(|| "gone".to_owned());
                 let (host, decky) = shard;
@@ -159,7 +159,8 @@ impl<'a> Show<'a> {
                 )
             }
             Change::Host { host, to } if self.detail == Detail::All => {
-                self.terminal.line(Sign::Change, host.as_str(), &word(&to))
+                self.terminal
+                    .line(Sign::Change, host.as_str(), &to_wire_name(&to))
             }
             Change::Shard { .. } | Change::Host { .. } => Ok(()),
         }
@@ -185,7 +186,7 @@ impl<'a> Show<'a> {
             OperationState::Running if self.detail == Detail::All => {
                 let text = format!(
                     "{} → running: its agent has begun",
-                    from.map_or("queued".to_owned(), |from| word(&from))
+                    from.map_or("queued".to_owned(), |from| to_wire_name(&from))
                 );
                 self.terminal.line(Sign::Change, &about, &text)
             }
@@ -195,7 +196,7 @@ impl<'a> Show<'a> {
     }
 
     async fn tell_end(&mut self, target: &Target, now: OperationRecord) -> Result<()> {
-        let mut text = word(&now.state);
+        let mut text = to_wire_name(&now.state);
         if let Some(asked) = self.asked.get(&now.operation_id) {
             let _ = write!(text, " after {}", Seconds(asked.at.elapsed()));
         }
@@ -246,7 +247,7 @@ impl<'a> Show<'a> {
         let line = |(id, asked): (&OperationId, &Asked)| {
             let mut line = format!("  {} ({id})", asked.target);
             if let Some(record) = self.view.operations.get(id) {
-                let _ = write!(line, ": {}", word(&record.state));
+                let _ = write!(line, ": {}", to_wire_name(&record.state));
                 if let Some(waits) = &record.waiting_for {
                     let _ = write!(line, ", waits for {}: {}", waits.what, waits.detail);
                 }

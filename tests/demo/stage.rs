@@ -6,8 +6,8 @@ use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use scuttle_tests::programs::process::Process;
-use scuttle_tests::programs::program;
-use scuttle_tests::{Client, Controller, Nats, Role, Sim};
+use scuttle_tests::programs::program_path;
+use scuttle_tests::{Client, Controller, Nats, Role, Simulator};
 use tempfile::TempDir;
 
 use crate::Args;
@@ -32,7 +32,7 @@ pub(crate) struct Stage {
     pub(crate) operator: Client,
     pub(crate) viewer: Client,
     pub(crate) controller: Controller,
-    pub(crate) sim: Sim,
+    pub(crate) sim: Simulator,
     pub(crate) nats: Nats,
     dir: TempDir,
 }
@@ -65,11 +65,11 @@ impl Stage {
             nats.websocket_url()
                 .map(|url| ("SCUTTLE_WEB_NATS_URL", url)),
         );
-        let mut controller = Controller::start_at(&nats.url(), environment, &data)
-            .context("start the controller")?;
+        let mut controller =
+            Controller::start(&nats.url(), environment, &data).context("start the controller")?;
         controller.process().quiet = true;
         operator
-            .answered()
+            .wait_until_ready()
             .await
             .with_context(|| controller.process().log())?;
         let id = controller.process().id().unwrap_or_default();
@@ -81,7 +81,7 @@ impl Stage {
         )?;
 
         let address = format!(" at http://{http}/");
-        let told = controller.process().line(&address).await?;
+        let told = controller.process().wait_for_line(&address).await?;
         let page = told.contains("the page is at").then_some(http);
         tell_page(page, &nats, terminal)?;
 
@@ -100,7 +100,10 @@ impl Stage {
             seed,
         ];
         let orders = [&ORDERS[..], &own[..]].concat();
-        let mut sim = Sim::start(&nats, &dir.path().join("hosts"), &orders).await?;
+        let hosts_dir = dir.path().join("hosts");
+        let mut command = Simulator::command(&nats.url(), nats.passwords(), &hosts_dir);
+        command.args(&orders);
+        let mut sim = Simulator::start(command, &hosts_dir).await?;
         sim.process().quiet = true;
         Ok(Self {
             operator,
@@ -121,8 +124,8 @@ impl Stage {
 
     /// An error that names what has ended by itself, if anything has.
     pub(crate) fn alive(&mut self) -> Result<()> {
-        self.controller.process().alive()?;
-        self.sim.process().alive()
+        self.controller.process().ensure_running()?;
+        self.sim.process().ensure_running()
     }
 
     /// Stops everything in order, and waits for the end of each.
@@ -162,11 +165,11 @@ fn free_address() -> Result<SocketAddr> {
 }
 
 async fn end(process: &mut Process) -> Result<()> {
-    if process.alive().is_err() {
+    if process.ensure_running().is_err() {
         return Ok(());
     }
-    process.signal("TERM").await?;
-    let status = process.exit().await?;
+    process.send_signal("TERM").await?;
+    let status = process.wait_for_exit().await?;
     if !status.success() {
         bail!("{status}\n{}", process.log());
     }
@@ -175,7 +178,7 @@ async fn end(process: &mut Process) -> Result<()> {
 
 /// The build's own folder: a real disk, where /tmp may be memory.
 fn on_disk() -> Result<PathBuf> {
-    let controller = program("scuttle-controller");
+    let controller = program_path("scuttle-controller");
     if !controller.is_file() {
         bail!(
             "no {}: run `cargo xtask demo`, which builds it",

@@ -6,7 +6,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, ensure};
 use scuttle_schemas::operations::{OperationRecord, OperationState};
 use scuttle_schemas::shards::ShardState;
-use scuttle_tests::until;
+use scuttle_tests::wait_until;
 
 use crate::show::{Show, Target};
 use crate::terminal::{self, Micros, Sign, count};
@@ -103,7 +103,7 @@ fn untouched(show: &Show<'_>) -> BTreeSet<Shard> {
 
 /// What the record has now: all of it running.
 async fn running(show: &Show<'_>) -> Result<BTreeSet<Shard>> {
-    let shards = show.stage.operator.shards().await?;
+    let shards = show.stage.operator.list_shards().await?;
     let odd = shards
         .iter()
         .find(|shard| shard.state != ShardState::Running);
@@ -130,7 +130,7 @@ async fn simulator(show: &mut Show<'_>, expected: usize) -> Result<(usize, usize
             anyhow::Ok((number(line, "deckies")?, number(line, "crashes")?))
         }
     };
-    until(
+    wait_until(
         "the simulated hosts have what the record has",
         counted,
         |(deckies, _)| *deckies == expected,

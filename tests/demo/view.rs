@@ -135,7 +135,7 @@ impl View {
     }
 
     async fn list_shards(&mut self, client: &Client) -> Result<()> {
-        let (revision, listed) = client.shards_paged(1000).await?;
+        let (revision, listed) = client.list_shards_paged(1000).await?;
         self.revisions.shards = revision;
         let there: BTreeSet<Shard> = listed.iter().map(key).collect();
         let gone: Vec<Shard> = (self.shards.keys())
@@ -151,7 +151,7 @@ impl View {
 
     async fn list_operations(&mut self, client: &Client) -> Result<()> {
         let request = json!({ "limit": 1000 });
-        let page: OperationsList = client.ask(subjects::OPERATIONS_LIST, &request).await?;
+        let page: OperationsList = client.request(subjects::OPERATIONS_LIST, &request).await?;
         self.revisions.operations = page.revision;
         self.keep_operations(page.operations);
         Ok(())
@@ -159,7 +159,7 @@ impl View {
 
     async fn list_hosts(&mut self, client: &Client) -> Result<()> {
         let request = json!({ "limit": 1000 });
-        let page: HostsList = client.ask(subjects::HOSTS_LIST, &request).await?;
+        let page: HostsList = client.request(subjects::HOSTS_LIST, &request).await?;
         self.revisions.hosts = page.revision;
         self.keep_hosts(page.hosts);
         Ok(())

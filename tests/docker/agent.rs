@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use anyhow::Result;
 use scuttle_schemas::HostId;
 use scuttle_tests::programs::process::Process;
-use scuttle_tests::programs::program;
+use scuttle_tests::programs::program_path;
 use tokio::process::Command;
 
 /// How an agent is started.
@@ -31,7 +31,7 @@ impl Plan {
     /// # Errors
     /// There is no such program.
     pub(crate) fn start(&self) -> Result<Process> {
-        let mut command = Command::new(program("scuttle-agent"));
+        let mut command = Command::new(program_path("scuttle-agent"));
         command
             .args(["--nats-url", &self.url, "--host-uuid", self.host.as_str()])
             .args(["--runtime", "docker", "--docker", &self.docker])
@@ -39,10 +39,10 @@ impl Plan {
             .arg(&self.data_dir)
             .args(&self.flags)
             .envs(self.login.clone());
-        Process::spawn("the agent", command, &log_of(&self.data_dir))
+        Process::spawn("the agent", command, &log_path(&self.data_dir))
     }
 }
 
-fn log_of(dir: &Path) -> PathBuf {
+fn log_path(dir: &Path) -> PathBuf {
     dir.with_extension("log")
 }

@@ -7,7 +7,7 @@ use std::process::{Child, Stdio};
 
 use anyhow::{Context, Result, ensure};
 use scuttle_tests::programs::process::Process;
-use scuttle_tests::until;
+use scuttle_tests::wait_until;
 use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::process::Command;
@@ -20,7 +20,7 @@ pub(crate) const OBEDIENT: [&str; 3] = ["sh", "-c", "trap 'exit 0' TERM; sleep 1
 /// One that does not.
 pub(crate) const STUBBORN: [&str; 2] = ["sleep", "1000"];
 
-/// Flags that make a container the swarm's.
+/// Flags that make a container the cluster's.
 pub(crate) const MANAGED: [&str; 2] = ["--label", "scuttle.managed=true"];
 
 /// What the cage's first process does: it reaps what the others leave, until its input ends. /run is its own, so that
@@ -88,7 +88,7 @@ impl Daemon {
         let mut process = Process::spawn("dockerd", command, &dir.join("dockerd.log"))?;
         let socket = self.socket();
         let answers = || {
-            let ended = process.alive().map_err(|end| format!("{end:#}"));
+            let ended = process.ensure_running().map_err(|end| format!("{end:#}"));
             let connected = UnixStream::connect(&socket);
             async move {
                 match ended {
@@ -97,7 +97,7 @@ impl Daemon {
                 }
             }
         };
-        let answers = until("dockerd answers", answers, |_| true).await?;
+        let answers = wait_until("dockerd answers", answers, |_| true).await?;
         answers.map_err(anyhow::Error::msg)?;
         self.dockerd = Some(process);
         Ok(())
@@ -122,7 +122,7 @@ impl Daemon {
     async fn end(&mut self, signal: &str) -> Result<()> {
         self.signal(signal).await?;
         let mut process = self.dockerd.take().context("dockerd does not run")?;
-        process.exit().await?;
+        process.wait_for_exit().await?;
         Ok(())
     }
 
@@ -141,7 +141,7 @@ impl Daemon {
     pub(crate) async fn thaw(&self) -> Result<()> {
         // nsenter has stopped with it, and lets it go on when it does so itself.
         let nsenter = self.dockerd.as_ref().context("dockerd does not run")?;
-        nsenter.signal("CONT").await
+        nsenter.send_signal("CONT").await
     }
 
     async fn signal(&self, signal: &str) -> Result<()> {
@@ -338,5 +338,5 @@ async fn child_of(parent: u32) -> Result<u32> {
         let listed = fs::read_to_string(&children).map_err(|error| error.to_string())?;
         listed.trim().parse::<u32>().map_err(|_| listed)
     };
-    until("a process has a child", child, |_| true).await
+    wait_until("a process has a child", child, |_| true).await
 }

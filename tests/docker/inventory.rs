@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
-use scuttle_tests::{TestResult, until};
+use scuttle_tests::{TestResult, wait_until};
 
 use crate::daemon::{Daemon, MANAGED, STUBBORN};
 use crate::stage::Stage;
@@ -48,7 +48,10 @@ async fn a_frozen_engine_is_noticed() -> TestResult {
     let mut stage = Stage::on(daemon, &["--heartbeat-ms", "300"]).await?;
     stage.states("trap running").await?;
     stage.daemon.freeze().await?;
-    stage.agent.line("cannot read the inventory").await?;
+    stage
+        .agent
+        .wait_for_line("cannot read the inventory")
+        .await?;
     stage.daemon.thaw().await?;
     stage.daemon.docker(&["kill", "bait"]).await?;
     stage.states("trap degraded").await
@@ -64,17 +67,20 @@ async fn an_absent_engine_is_no_empty_host() -> TestResult {
     let mut stage = Stage::on(daemon, &["--heartbeat-ms", "300"]).await?;
     stage.states("trap running").await?;
     stage.daemon.stop().await?;
-    stage.agent.line("cannot read the inventory").await?;
+    stage
+        .agent
+        .wait_for_line("cannot read the inventory")
+        .await?;
     let then = stage
-        .swarm
+        .cluster
         .operator
         .host(stage.host())
         .await?
         .last_heartbeat;
-    let (operator, id) = (&stage.swarm.operator, stage.host().clone());
+    let (operator, id) = (&stage.cluster.operator, stage.host().clone());
     let host = || operator.host(&id);
-    until("heartbeats go on", host, |host| host.last_heartbeat > then).await?;
-    until("the host's record says why", host, |host| {
+    wait_until("heartbeats go on", host, |host| host.last_heartbeat > then).await?;
+    wait_until("the host's record says why", host, |host| {
         let why = host.inventory_error.as_ref();
         why.is_some_and(|why| why.as_str().contains("docker.sock"))
     })
@@ -89,7 +95,7 @@ async fn an_absent_engine_is_no_empty_host() -> TestResult {
 
     stage.daemon.resume().await?;
     stage.states("trap degraded").await?;
-    until("the host is well", host, |host| {
+    wait_until("the host is well", host, |host| {
         host.inventory_error.is_none()
     })
     .await?;

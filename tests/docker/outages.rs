@@ -26,7 +26,7 @@ async fn slow() -> anyhow::Result<Stage> {
 
 /// What was done was done in the middle of it.
 async fn is_amid(stage: &Stage, id: OperationId) -> TestResult {
-    let operation = stage.swarm.operator.operation(id).await?;
+    let operation = stage.cluster.operator.operation(id).await?;
     anyhow::ensure!(operation.finished_at.is_none(), "{operation:?}");
     Ok(())
 }
@@ -86,8 +86,8 @@ async fn the_agent_is_killed_amid_a_teardown() -> TestResult {
 async fn the_agent_is_stopped_amid_a_teardown() -> TestResult {
     let mut stage = slow().await?;
     let id = stage.begin("trap").await?;
-    stage.agent.signal("TERM").await?;
-    let ended = stage.agent.exit().await?;
+    stage.agent.send_signal("TERM").await?;
+    let ended = stage.agent.wait_for_exit().await?;
     assert!(ended.success(), "{ended}");
     is_amid(&stage, id).await?;
     stage.agent = stage.plan.start()?;

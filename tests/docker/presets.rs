@@ -58,7 +58,11 @@ async fn a_labelled_compose_project_is_a_decky() -> TestResult {
     daemon.compose("shop", SHOP, &["up", "--detach"]).await?;
     let stage = Stage::on(daemon, &[]).await?;
     stage.states("trap running").await?;
-    let shard = stage.swarm.operator.shard(stage.host(), "trap").await?;
+    let shard = stage
+        .cluster
+        .operator
+        .find_shard(stage.host(), "trap")
+        .await?;
     let shard = shard.expect("on the record");
     assert_eq!(shard.services.join(" "), "http_proxy ssh");
     assert!(shard.decky_ip.is_some(), "{shard:?}");
@@ -109,7 +113,11 @@ async fn a_decnet_host_is_one_project_on_a_macvlan() -> TestResult {
     daemon.compose("shop", SHOP, &["up", "--detach"]).await?;
     let stage = Stage::on(daemon, &["--preset", "decnet", "--grace-s", "1"]).await?;
     stage.states("decky-01 running, mail-relay running").await?;
-    let shard = stage.swarm.operator.shard(stage.host(), "decky-01").await?;
+    let shard = stage
+        .cluster
+        .operator
+        .find_shard(stage.host(), "decky-01")
+        .await?;
     let shard = shard.expect("on the record");
     assert_eq!(shard.services.join(" "), "docker_api ssh");
     assert_eq!(shard.decky_ip.as_deref(), Some("10.99.0.11"));

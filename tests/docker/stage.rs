@@ -1,10 +1,10 @@
-//! What every test here begins with: a swarm with one host, its dockerd and its agent.
+//! What every test here begins with: a cluster with one host, its dockerd and its agent.
 
 use anyhow::Result;
 use scuttle_schemas::operations::{OperationRecord, OperationState};
 use scuttle_schemas::{HostId, OperationId};
 use scuttle_tests::programs::process::Process;
-use scuttle_tests::{Client, Role, Swarm, until};
+use scuttle_tests::{Client, Cluster, Role, wait_until};
 
 use crate::agent::Plan;
 use crate::daemon::Daemon;
@@ -25,7 +25,7 @@ services:
 volumes: { lures: {} }
 ";
 
-/// A host of a swarm. Dropping it ends everything.
+/// A host of a cluster. Dropping it ends everything.
 #[derive(Debug)]
 pub(crate) struct Stage {
     /// Its agent.
@@ -35,7 +35,7 @@ pub(crate) struct Stage {
     /// Its Docker.
     pub(crate) daemon: Daemon,
     /// The rest.
-    pub(crate) swarm: Swarm,
+    pub(crate) cluster: Cluster,
 }
 
 impl Stage {
@@ -44,20 +44,20 @@ impl Stage {
     /// # Errors
     /// Something does not start.
     pub(crate) async fn on(daemon: Daemon, flags: &[&str]) -> Result<Self> {
-        let swarm = Swarm::start().await?;
+        let cluster = Cluster::start().await?;
         let plan = Plan {
-            url: swarm.nats.url(),
-            login: swarm.nats.environment(Role::Agents).to_vec(),
-            host: swarm.host("worker-a").await?,
+            url: cluster.servers[0].url(),
+            login: cluster.servers[0].environment(Role::Agents).to_vec(),
+            host: cluster.enroll_host("worker-a").await?,
             docker: daemon.host(),
-            data_dir: swarm.path("agent"),
+            data_dir: cluster.path("agent"),
             flags: flags.iter().map(ToString::to_string).collect(),
         };
         Ok(Self {
             agent: plan.start()?,
             plan,
             daemon,
-            swarm,
+            cluster,
         })
     }
 
@@ -71,7 +71,7 @@ impl Stage {
     /// # Errors
     /// It does not.
     pub(crate) async fn states(&self, expected: &str) -> Result<()> {
-        states(&self.swarm.operator, self.host(), expected).await
+        states(&self.cluster.operator, self.host(), expected).await
     }
 
     /// Asks for a teardown, and waits until the agent is at it.
@@ -79,11 +79,11 @@ impl Stage {
     /// # Errors
     /// It is refused, or not begun.
     pub(crate) async fn begin<'a>(&self, decky: impl Into<Option<&'a str>>) -> Result<OperationId> {
-        let accepted = self.swarm.operator.teardown(self.host(), decky).await?;
+        let accepted = self.cluster.operator.tear_down(self.host(), decky).await?;
         let id = accepted.operation_id;
         let running = |operation: &OperationRecord| operation.state != OperationState::Queued;
-        let ask = || self.swarm.operator.operation(id);
-        until("the agent begins", ask, running).await?;
+        let ask = || self.cluster.operator.operation(id);
+        wait_until("the agent begins", ask, running).await?;
         Ok(id)
     }
 
@@ -92,7 +92,7 @@ impl Stage {
     /// # Errors
     /// It does not.
     pub(crate) async fn ended(&self, id: OperationId) -> Result<OperationRecord> {
-        self.swarm.operator.ended(id).await
+        self.cluster.operator.wait_for_end(id).await
     }
 
     /// Tears down, which must succeed.
@@ -127,8 +127,8 @@ impl Stage {
 /// # Errors
 /// It does not.
 pub(crate) async fn states(operator: &Client, host: &HostId, expected: &str) -> Result<()> {
-    let states = || operator.states(host);
-    until("the record follows Docker", states, |states| {
+    let states = || operator.shard_states(host);
+    wait_until("the record follows Docker", states, |states| {
         states == expected
     })
     .await?;

@@ -4,7 +4,7 @@ use futures_util::{StreamExt, TryStreamExt, stream};
 use scuttle_schemas::agents::{ProgressStep, TeardownProgress};
 use scuttle_schemas::operations::{OperationRecord, OperationState};
 use scuttle_schemas::subjects::AgentChannel;
-use scuttle_tests::wait::within;
+use scuttle_tests::wait::with_timeout;
 use scuttle_tests::{Client, Role, TestResult};
 
 use crate::daemon::{Daemon, IMAGE, MANAGED, OBEDIENT, STUBBORN};
@@ -196,7 +196,7 @@ async fn a_hundred_containers_go_in_one_command() -> TestResult {
     let stage = Stage::on(daemon, &[]).await?;
     let states: Vec<_> = (0..10).map(|n| format!("trap-{n} running")).collect();
     stage.states(&states.join(", ")).await?;
-    let controller = Client::connect(&stage.swarm.nats, Role::Controller).await?;
+    let controller = Client::connect(&stage.cluster.servers[0], Role::Controller).await?;
     let progress = AgentChannel::Progress.subject(stage.host());
     let mut progress = controller.nats().subscribe(progress).await?;
     controller.nats().flush().await?;
@@ -204,7 +204,7 @@ async fn a_hundred_containers_go_in_one_command() -> TestResult {
     let operation = stage.teardown(None).await?;
     let mut steps = Vec::new();
     while steps.last() != Some(&ProgressStep::Verifying) {
-        let message = within("progress", progress.next()).await?;
+        let message = with_timeout("progress", progress.next()).await?;
         let message = message.expect("the connection is up");
         let told: TeardownProgress = serde_json::from_slice(&message.payload)?;
         assert!(

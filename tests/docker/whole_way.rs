@@ -3,10 +3,10 @@
 
 use anyhow::Context;
 use scuttle_schemas::operations::OperationState;
-use scuttle_tests::cluster::bus::Bus;
+use scuttle_tests::ProvisionedServer;
 use scuttle_tests::programs::process::Process;
-use scuttle_tests::programs::program;
-use scuttle_tests::{TestResult, until};
+use scuttle_tests::programs::program_path;
+use scuttle_tests::{TestResult, wait_until};
 use tokio::process::Command;
 
 use crate::daemon::Daemon;
@@ -16,11 +16,11 @@ use crate::stage::{TRAP, states};
 const DATA_DIR: &str = "/var/lib/scuttle-agent";
 
 /// Runs the printed line, with a data directory and an Engine of this test's own.
-fn agent(bus: &Bus, line: &str, docker: &str) -> anyhow::Result<Process> {
+fn agent(bus: &ProvisionedServer, line: &str, docker: &str) -> anyhow::Result<Process> {
     anyhow::ensure!(line.contains(DATA_DIR), "{line}");
     let data_dir = bus.path("agent");
     let line = line.replace(DATA_DIR, &data_dir.to_string_lossy());
-    let program = program("scuttle-agent");
+    let program = program_path("scuttle-agent");
     let line = line.replacen("scuttle-agent", &program.to_string_lossy(), 1);
     let mut command = Command::new("sh");
     command.args(["-c", &format!("exec {line} --docker {docker}")]);
@@ -31,18 +31,23 @@ fn agent(bus: &Bus, line: &str, docker: &str) -> anyhow::Result<Process> {
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn from_an_empty_machine_to_a_project_that_is_gone() -> TestResult {
     let daemon = Daemon::start().await?;
-    let bus = Bus::start().await?;
-    let _controller = bus.controller().await?;
-    let alice = bus.client(&bus.user("alice", "operator").await?).await?;
-    let line = bus.scuttle(&["enroll", "worker-a"]).await?.done()?;
-    let hosts = alice.hosts().await?;
+    let bus = ProvisionedServer::start().await?;
+    let _controller = bus.start_controller().await?;
+    let alice = bus
+        .connect(&bus.add_user("alice", "operator").await?)
+        .await?;
+    let line = bus
+        .run_scuttle(&["enroll", "worker-a"])
+        .await?
+        .expect_success()?;
+    let hosts = alice.list_hosts().await?;
     let host = hosts.keys().next().context("one host")?.clone();
     let agent = agent(&bus, &line, &daemon.host())?;
 
     daemon.compose("trap", TRAP, &["up", "--detach"]).await?;
     states(&alice, &host, "trap running").await?;
-    let accepted = alice.teardown(&host, "trap").await?;
-    let operation = alice.ended(accepted.operation_id).await?;
+    let accepted = alice.tear_down(&host, "trap").await?;
+    let operation = alice.wait_for_end(accepted.operation_id).await?;
     anyhow::ensure!(
         operation.state == OperationState::Succeeded,
         "{operation:?}\n{}",
@@ -53,9 +58,11 @@ async fn from_an_empty_machine_to_a_project_that_is_gone() -> TestResult {
     assert_eq!(daemon.containers().await?, "");
     assert_eq!(daemon.networks().await?, "");
 
-    bus.scuttle(&["decommission", "worker-a"]).await?.done()?;
+    bus.run_scuttle(&["decommission", "worker-a"])
+        .await?
+        .expect_success()?;
     let log = || async { Ok::<_, anyhow::Error>(agent.log()) };
-    until("the server lets the agent in no more", log, |log| {
+    wait_until("the server lets the agent in no more", log, |log| {
         log.contains("no longer accepts this user")
     })
     .await?;

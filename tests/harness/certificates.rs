@@ -1,4 +1,5 @@
-//! A certificate authority of a test: certificates for a server on loopback and for programs, in PEM files.
+//! A certificate authority for tests of TLS: it issues certificates for servers on loopback and for programs, as PEM
+//! files.
 
 use std::path::{Path, PathBuf};
 
@@ -8,20 +9,17 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-/// An authority, whose files are in the directory that it was made in.
+/// A certificate authority. It writes all its files to one directory.
 #[derive(Debug)]
-pub struct Ca {
+pub struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
     dir: PathBuf,
     name: &'static str,
 }
 
-impl Ca {
-    /// Makes one, and writes its certificate.
-    ///
-    /// # Errors
-    /// The file cannot be written.
-    pub fn make(dir: &Path, name: &'static str) -> Result<Self> {
+impl CertificateAuthority {
+    /// Creates an authority and writes its certificate to `dir`.
+    pub fn create(dir: &Path, name: &'static str) -> Result<Self> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();
         params.distinguished_name.push(DnType::CommonName, name);
@@ -38,16 +36,13 @@ impl Ca {
         })
     }
 
-    /// The file of its certificate.
+    /// The file of the authority's certificate.
     pub fn file(&self) -> PathBuf {
         self.dir.join(format!("{}.pem", self.name))
     }
 
-    /// A certificate for this name and 127.0.0.1, and its private key, in files.
-    ///
-    /// # Errors
-    /// A file cannot be written.
-    pub fn certificate(&self, name: &str) -> Result<(PathBuf, PathBuf)> {
+    /// Issues a certificate for `name` and 127.0.0.1. Returns the files of the certificate and of its private key.
+    pub fn issue(&self, name: &str) -> Result<(PathBuf, PathBuf)> {
         let key = KeyPair::generate()?;
         let names = [name.to_owned(), "127.0.0.1".to_owned()];
         let mut params = CertificateParams::new(names)?;

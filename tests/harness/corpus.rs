@@ -1,27 +1,28 @@
-//! What anybody may send: the payloads of `tests/corpus/`, and larger ones that are made here. The
-//! controller's and the agent's own tests include this file; so it needs nothing but the standard library.
+//! Hostile payloads: the files of `tests/corpus/`, and larger payloads that are generated here.
+//!
+//! The agent's unit tests include this file by its path, so it uses nothing but the standard library.
 
 use std::path::Path;
 
-/// As much as the server takes in one message, nearly.
+/// The size of the generated payloads in bytes: just below the `max_payload` of the server.
 pub const HUGE: usize = 1_000_000;
 
-/// Every payload, with its name. `package` is the folder of the package that asks.
-pub fn all(package: &str) -> Vec<(String, Vec<u8>)> {
-    let mut payloads = small(package);
-    payloads.extend(large());
+/// Loads every payload with its name. `package` is the folder of the calling package.
+pub fn load_all(package: &str) -> Vec<(String, Vec<u8>)> {
+    let mut payloads = load_files(package);
+    payloads.extend(generate_large());
     payloads
 }
 
-/// The files.
-pub fn small(package: &str) -> Vec<(String, Vec<u8>)> {
+/// Loads the payloads of `tests/corpus/`, sorted by name.
+pub fn load_files(package: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(package).join("../tests/corpus");
-    let entries = std::fs::read_dir(&folder).expect("the corpus is there");
+    let entries = std::fs::read_dir(&folder).expect("tests/corpus exists");
     let mut payloads: Vec<_> = entries
-        .map(|entry| entry.expect("an entry"))
+        .map(|entry| entry.expect("the directory entry is readable"))
         .filter(|entry| entry.file_name() != "README.md")
         .map(|entry| {
-            let payload = std::fs::read(entry.path()).expect("a payload can be read");
+            let payload = std::fs::read(entry.path()).expect("the payload is readable");
             (entry.file_name().to_string_lossy().into_owned(), payload)
         })
         .collect();
@@ -30,8 +31,8 @@ pub fn small(package: &str) -> Vec<(String, Vec<u8>)> {
     payloads
 }
 
-/// Payloads that are too large for a file.
-pub fn large() -> Vec<(String, Vec<u8>)> {
+/// Generates the payloads that are too large for a file.
+pub fn generate_large() -> Vec<(String, Vec<u8>)> {
     let repeat = |text: &str, room: usize| text.repeat((HUGE - room) / text.len());
     let payloads = [
         ("zeros", "\0".repeat(HUGE)),

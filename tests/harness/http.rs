@@ -1,14 +1,13 @@
-//! HTTP of a controller, or of a nats-server, as a client that knows no more than the address.
+//! A minimal HTTP client for the HTTP endpoints of a controller and of a nats-server.
 
 use anyhow::{Context, Result, ensure};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
 use crate::openmetrics::Exposition;
-use crate::programs::process::Process;
-use crate::wait::{until, within};
+use crate::wait::{wait_until, with_timeout};
 
-/// Where a controller or a nats-server answers HTTP.
+/// The HTTP endpoint of a controller or a nats-server.
 #[derive(Debug, Clone)]
 pub struct Http {
     /// Host and port.
@@ -16,41 +15,31 @@ pub struct Http {
 }
 
 impl Http {
-    /// Where this controller says that it listens.
-    ///
-    /// # Errors
-    /// It does not listen.
-    pub async fn of(controller: &mut Process) -> Result<Self> {
-        // With the page or without.
-        let line = controller.line(" at http://").await?;
-        Self::told(&line).context("an address")
-    }
+    /// The text before the address in a controller's log line, with the page or without.
+    pub(crate) const LOG_PREFIX: &str = " at http://";
 
-    /// The last address that a controller has told in this much of its log.
-    pub fn told(log: &str) -> Option<Self> {
-        let (_, address) = log.rsplit_once(" at http://")?;
+    /// Returns the last address that a controller has logged in `log`.
+    pub fn from_log(log: &str) -> Option<Self> {
+        let (_, address) = log.rsplit_once(Self::LOG_PREFIX)?;
         let (address, _) = address.split_once('/')?;
         let address = address.to_owned();
         Some(Self { address })
     }
 
-    /// The answer to a request, whole.
-    ///
-    /// # Errors
-    /// There is none.
-    pub async fn ask(&self, request: &str) -> Result<String> {
+    /// Sends a request such as `GET /metrics` without a body, and returns the whole response.
+    pub async fn send(&self, request: &str) -> Result<String> {
         self.exchange(&format!("{request} HTTP/1.1")).await
     }
 
-    /// What a path is answered with, if the answer is 200.
+    /// Returns the body of `path`.
     ///
     /// # Errors
-    /// There is none, or another.
-    pub async fn body(&self, path: &str) -> Result<String> {
-        // Before 1.1 a body is of one piece.
-        let answer = self.exchange(&format!("GET {path} HTTP/1.0")).await?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("a body")?;
-        ensure!(head.contains(" 200 "), "{path}: {answer}");
+    /// If the endpoint does not respond, or not with status 200.
+    pub async fn get(&self, path: &str) -> Result<String> {
+        // With HTTP/1.0, the body is never chunked.
+        let response = self.exchange(&format!("GET {path} HTTP/1.0")).await?;
+        let (head, body) = response.split_once("\r\n\r\n").context("a body")?;
+        ensure!(head.contains(" 200 "), "{path}: {response}");
         Ok(body.to_owned())
     }
 
@@ -58,32 +47,29 @@ impl Http {
         let mut stream = TcpStream::connect(&self.address).await?;
         let request = format!("{line}\r\nhost: scuttle\r\nconnection: close\r\n\r\n");
         stream.write_all(request.as_bytes()).await?;
-        let mut answer = String::new();
-        within("an answer", stream.read_to_string(&mut answer)).await??;
-        Ok(answer)
+        let mut response = String::new();
+        with_timeout("the response", stream.read_to_string(&mut response)).await??;
+        Ok(response)
     }
 
-    /// Waits until a path is answered with these words.
-    ///
-    /// # Errors
-    /// It never is.
-    pub async fn says(&self, path: &str, words: &[&str]) -> Result<()> {
+    /// Waits until the response for `path` contains all of `texts`.
+    pub async fn wait_for_texts(&self, path: &str, texts: &[&str]) -> Result<()> {
         let request = format!("GET {path}");
-        let all = |answer: &String| words.iter().all(|word| answer.contains(word));
-        until("the answer", || self.ask(&request), all).await?;
+        let has_all = |response: &String| texts.iter().all(|text| response.contains(text));
+        wait_until("the response", || self.send(&request), has_all).await?;
         Ok(())
     }
 
-    /// The controller in numbers, checked to be what they claim to be.
+    /// Reads the controller's metrics.
     ///
     /// # Errors
-    /// They are not there, or are no `OpenMetrics`.
-    pub async fn metrics(&self) -> Result<Exposition> {
-        let answer = self.ask("GET /metrics").await?;
-        let (head, body) = answer.split_once("\r\n\r\n").context("a body")?;
+    /// If the response is not valid `OpenMetrics` with the right headers.
+    pub async fn scrape(&self) -> Result<Exposition> {
+        let response = self.send("GET /metrics").await?;
+        let (head, body) = response.split_once("\r\n\r\n").context("a body")?;
         ensure!(head.starts_with("HTTP/1.1 200"), "{head}");
         let kind = "content-type: application/openmetrics-text; version=1.0.0; charset=utf-8\r\n";
         ensure!(head.contains(kind), "{head}");
-        Exposition::read(body)
+        Exposition::parse(body)
     }
 }

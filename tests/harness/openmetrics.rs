@@ -1,36 +1,36 @@
-//! A strict reader of the `OpenMetrics` text format, as much of it as the controller may use.
+//! A strict parser for the part of the `OpenMetrics` text format that the controller uses.
 
 use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// Metrics of one name.
+/// A metric family: its metadata.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Family {
-    /// Its name, without what its samples add.
+    /// The name, without the suffixes of its samples.
     pub name: String,
     /// `counter`, `gauge`, `histogram` or `info`.
     pub kind: String,
-    /// Its unit, or nothing.
+    /// The unit, or an empty string.
     pub unit: String,
-    /// What it is.
+    /// The help text.
     pub help: String,
 }
 
-/// All that one answer says.
+/// The content of one response: the families and the value of each series.
 #[derive(Debug, Default)]
 pub struct Exposition {
-    /// As it was read.
+    /// The text that was parsed.
     pub text: String,
-    /// In their order.
+    /// The families, in the order of the text.
     pub families: Vec<Family>,
-    /// By name and labels, as they are written.
+    /// The values by series: name and labels, as in the text.
     samples: BTreeMap<String, f64>,
 }
 
 impl Family {
-    /// What the name of a sample may add to that of its family.
-    fn endings(&self) -> &'static [&'static str] {
+    /// The suffixes that the type of this family allows for the names of its samples.
+    fn suffixes(&self) -> &'static [&'static str] {
         match self.kind.as_str() {
             "counter" => &["_total"],
             "gauge" => &[""],
@@ -40,76 +40,87 @@ impl Family {
         }
     }
 
-    /// The names that its samples have.
-    pub fn names(&self) -> impl Iterator<Item = String> {
-        self.endings()
+    /// The names that the samples of this family have.
+    pub fn sample_names(&self) -> impl Iterator<Item = String> {
+        self.suffixes()
             .iter()
-            .map(|ending| format!("{}{ending}", self.name))
+            .map(|suffix| format!("{}{suffix}", self.name))
     }
 }
 
 impl Exposition {
-    /// Reads it all.
+    /// Parses a response.
     ///
     /// # Errors
-    /// What is wrong with it, and in which line.
-    pub fn read(text: &str) -> Result<Self> {
-        let body = text.strip_suffix("# EOF\n").context("it ends with # EOF")?;
-        let mut read = Self {
+    /// If the text breaks the format or our rules for metrics; the error names the line.
+    pub fn parse(text: &str) -> Result<Self> {
+        let body = text
+            .strip_suffix("# EOF\n")
+            .context("no # EOF at the end")?;
+        let mut parsed = Self {
             text: text.to_owned(),
             ..Self::default()
         };
         for line in body.lines() {
-            read.line(line).with_context(|| format!("in {line:?}"))?;
+            parsed
+                .parse_line(line)
+                .with_context(|| format!("in {line:?}"))?;
         }
-        for family in &read.families {
+        for family in &parsed.families {
             ensure!(!family.kind.is_empty(), "{} has no type", family.name);
-            let whole = family.help.ends_with('.') && family.help.len() > 15;
-            ensure!(whole, "{} has no help: {:?}", family.name, family.help);
-            read.histogram(family)?;
+            let is_sentence = family.help.ends_with('.') && family.help.len() > 15;
+            ensure!(
+                is_sentence,
+                "{} has no help: {:?}",
+                family.name,
+                family.help
+            );
+            parsed.check_histogram(family)?;
         }
-        Ok(read)
+        Ok(parsed)
     }
 
-    fn line(&mut self, line: &str) -> Result<()> {
+    fn parse_line(&mut self, line: &str) -> Result<()> {
         if let Some(comment) = line.strip_prefix("# ") {
             let mut words = comment.splitn(3, ' ');
-            let mut word = || words.next().context("three words");
-            return self.about(word()?, word()?, word()?);
+            let mut word = || words.next().context("fewer than three words");
+            return self.parse_comment(word()?, word()?, word()?);
         }
-        let (series, value) = line.rsplit_once(' ').context("a value")?;
+        let (series, value) = line.rsplit_once(' ').context("no value")?;
         let value: f64 = value.parse()?;
         let name = series.split('{').next().unwrap_or_default();
-        let family = self
-            .families
-            .last()
-            .context("a family before its samples")?;
+        let family = self.families.last().context("a sample before its family")?;
         ensure!(
-            family.names().any(|ours| ours == name),
-            "not of {}",
+            family.sample_names().any(|allowed| allowed == name),
+            "the sample does not belong to {}",
             family.name
         );
-        ensure!(family.kind != "counter" || value >= 0.0, "a counter counts");
+        ensure!(
+            family.kind != "counter" || value >= 0.0,
+            "a counter is negative"
+        );
         if let Some((_, labels)) = series.split_once('{') {
-            let labels = labels.strip_suffix("\"}").context("closed labels")?;
+            let labels = labels
+                .strip_suffix("\"}")
+                .context("the labels are not closed")?;
             for label in labels.split("\",") {
-                let (key, value) = label.split_once("=\"").context("a quoted label")?;
+                let (key, value) = label.split_once("=\"").context("the label is not quoted")?;
                 ensure!(
                     is_name(key) && !value.contains('"'),
-                    "{label:?} is no label"
+                    "{label:?} is not a label"
                 );
             }
         }
         let before = self.samples.insert(series.to_owned(), value);
-        ensure!(before.is_none(), "it is there twice");
+        ensure!(before.is_none(), "the series is repeated");
         Ok(())
     }
 
-    fn about(&mut self, what: &str, name: &str, text: &str) -> Result<()> {
-        ensure!(is_name(name), "{name:?} is no name");
-        if what == "HELP" {
+    fn parse_comment(&mut self, keyword: &str, name: &str, text: &str) -> Result<()> {
+        ensure!(is_name(name), "{name:?} is not a name");
+        if keyword == "HELP" {
             let known = self.families.iter().any(|family| family.name == name);
-            ensure!(!known, "it is there twice");
+            ensure!(!known, "the family is repeated");
             self.families.push(Family {
                 name: name.to_owned(),
                 help: text.to_owned(),
@@ -117,25 +128,29 @@ impl Exposition {
             });
             return Ok(());
         }
-        let family = self.families.last_mut().context("a HELP first")?;
-        ensure!(family.name == name, "it is not of {}", family.name);
-        match what {
+        let family = self.families.last_mut().context("no HELP before it")?;
+        ensure!(
+            family.name == name,
+            "the comment does not belong to {}",
+            family.name
+        );
+        match keyword {
             "TYPE" => text.clone_into(&mut family.kind),
             "UNIT" => {
                 ensure!(
                     name.ends_with(&format!("_{text}")),
-                    "the name says the unit"
+                    "the name does not end with the unit"
                 );
                 text.clone_into(&mut family.unit);
             }
             _ => bail!("neither HELP, TYPE nor UNIT"),
         }
-        ensure!(!family.endings().is_empty(), "an unknown type");
+        ensure!(!family.suffixes().is_empty(), "an unknown type");
         Ok(())
     }
 
-    /// Checks that the buckets rise to the count. (Histograms here have no other label than `le`.)
-    fn histogram(&self, Family { name, kind, .. }: &Family) -> Result<()> {
+    /// Checks that the buckets are cumulative and end at the count. Our histograms have no label other than `le`.
+    fn check_histogram(&self, Family { name, kind, .. }: &Family) -> Result<()> {
         if kind != "histogram" {
             return Ok(());
         }
@@ -150,22 +165,19 @@ impl Exposition {
             buckets.is_sorted_by_key(|(_, count)| *count),
             "{name}: {buckets:?}"
         );
-        let (bound, all) = buckets.last().context("buckets")?;
+        let (bound, total) = buckets.last().context("no buckets")?;
         let counted = self.value(&format!("{name}_count"))?;
         ensure!(
-            bound.is_infinite() && (all - counted).abs() < 0.5,
+            bound.is_infinite() && (total - counted).abs() < 0.5,
             "{name}: {buckets:?}"
         );
         Ok(())
     }
 
-    /// The value of a series, named as it is written.
-    ///
-    /// # Errors
-    /// There is none.
+    /// The value of a series, which is named as in the text.
     pub fn value(&self, series: &str) -> Result<f64> {
         let value = self.samples.get(series).copied();
-        value.with_context(|| format!("no {series} among\n{}", self.text))
+        value.with_context(|| format!("no {series} in\n{}", self.text))
     }
 }
 
@@ -179,15 +191,15 @@ mod tests {
     use super::Exposition;
 
     #[test]
-    fn what_is_not_openmetrics_is_refused() {
-        let about = "# HELP a_things Things that there are.\n# TYPE a_things counter\n";
+    fn the_parser_rejects_invalid_openmetrics() {
+        let metadata = "# HELP a_things Things that exist.\n# TYPE a_things counter\n";
         let good =
-            format!("{about}a_things_total{{b=\"c\",d=\"e\"}} 1\na_things_total 2.5\n# EOF\n");
-        Exposition::read(&good).expect("it is");
+            format!("{metadata}a_things_total{{b=\"c\",d=\"e\"}} 1\na_things_total 2.5\n# EOF\n");
+        Exposition::parse(&good).expect("valid OpenMetrics");
         for (from, to) in [
             ("# EOF\n", ""),
-            ("# HELP a_things Things that there are.\n", ""),
-            ("Things that there are.", "."),
+            ("# HELP a_things Things that exist.\n", ""),
+            ("Things that exist.", "."),
             ("# TYPE a_things counter\n", ""),
             (" counter", " thing"),
             ("counter\n", "counter\n# UNIT a_things seconds\n"),
@@ -199,7 +211,7 @@ mod tests {
         ] {
             let bad = good.replace(from, to);
             assert_ne!(bad, good);
-            Exposition::read(&bad).expect_err(&bad);
+            Exposition::parse(&bad).expect_err(&bad);
         }
     }
 }

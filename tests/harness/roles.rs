@@ -1,16 +1,19 @@
-//! Who connects to a nats-server with the project's configuration: the users of `nats.conf`, and their passwords in one test.
+//! The users of `nats.conf` and their passwords in one test.
 
 use std::fmt;
 use std::time::Duration;
 
 use uuid::Uuid;
 
-/// Who connects: a user of `nats.conf`.
+/// The delay before a test's client reconnects, so that it is back as soon as its server is.
+pub(crate) const RECONNECT_DELAY: Duration = Duration::from_millis(20);
+
+/// A user of `nats.conf`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     /// The controller.
     Controller,
-    /// The agents of all hosts.
+    /// The agents of all hosts, which share one user.
     Agents,
     /// An operator.
     Operator,
@@ -21,7 +24,7 @@ pub enum Role {
 impl Role {
     const ALL: [Self; 4] = [Self::Controller, Self::Agents, Self::Operator, Self::Viewer];
 
-    /// The user's name.
+    /// The name of the user.
     pub fn user(self) -> &'static str {
         match self {
             Self::Controller => "controller",
@@ -48,29 +51,29 @@ impl fmt::Display for Role {
     }
 }
 
-/// A password for each role's user: those of one server, or of all servers of a cluster.
+/// A password for each role, valid on one server or on all servers of a cluster.
 #[derive(Debug, Clone)]
 pub struct Passwords([String; 4]);
 
-/// A new password. A letter first: `nats.conf` would take digits for a number.
-pub(crate) fn password() -> String {
+/// Generates a password. It starts with a letter, because `nats.conf` would take digits for a number.
+pub(crate) fn generate_password() -> String {
     format!("p{}", Uuid::now_v7().simple())
 }
 
 impl Passwords {
-    /// New ones.
-    pub fn make() -> Self {
-        Self(Role::ALL.map(|_| password()))
+    /// Generates a password for each role.
+    pub fn generate() -> Self {
+        Self(Role::ALL.map(|_| generate_password()))
     }
 
-    /// The password of a role's user.
-    pub fn of(&self, role: Role) -> &str {
+    /// The password of a role.
+    pub fn password(&self, role: Role) -> &str {
         &self.0[role as usize]
     }
 
-    /// What `nats.conf` takes from the server's environment.
-    pub(crate) fn of_server(&self) -> Vec<(&'static str, String)> {
-        let password = |role: Role| (role.password_variable(), self.of(role).to_owned());
+    /// The variables that `nats.conf` reads from the environment of the nats-server.
+    pub(crate) fn server_environment(&self) -> Vec<(&'static str, String)> {
+        let password = |role: Role| (role.password_variable(), self.password(role).to_owned());
         let mut environment: Vec<_> = Role::ALL.map(password).into();
         environment.push(("SCUTTLE_WS_PORT", "-1".to_owned()));
         environment
@@ -80,16 +83,16 @@ impl Passwords {
     pub fn environment(&self, role: Role) -> [(&'static str, String); 2] {
         [
             ("SCUTTLE_NATS_USER", role.user().to_owned()),
-            ("SCUTTLE_NATS_PASSWORD", self.of(role).to_owned()),
+            ("SCUTTLE_NATS_PASSWORD", self.password(role).to_owned()),
         ]
     }
 
-    /// Options to connect as `role`: quick to come back when the server does.
-    pub fn options(&self, role: Role) -> async_nats::ConnectOptions {
+    /// The options to connect as `role`.
+    pub fn connect_options(&self, role: Role) -> async_nats::ConnectOptions {
         async_nats::ConnectOptions::with_user_and_password(
             role.user().to_owned(),
-            self.of(role).to_owned(),
+            self.password(role).to_owned(),
         )
-        .reconnect_delay_callback(|_| Duration::from_millis(20))
+        .reconnect_delay_callback(|_| RECONNECT_DELAY)
     }
 }

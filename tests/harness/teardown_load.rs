@@ -1,5 +1,7 @@
-//! How well operators and honest agents are served: teardowns from several operators at once on simulated hosts, each
-//! timed to its acceptance and to its end. Beside it, whatever a test or a bench lets happen: see `flood`.
+//! A load of teardowns on simulated hosts, and a measurement of how well operators and agents are served meanwhile.
+//!
+//! Several operators request teardowns at the same time. Each is timed to its acceptance and to its end. A test or a
+//! benchmark can add faults, such as a [`flood`](crate::faults::flood).
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -14,57 +16,55 @@ use scuttle_schemas::hosts::{HostStatus, HostsUpdated};
 use scuttle_schemas::subjects;
 
 use crate::clients::client::Client;
-use crate::cluster::swarm::Swarm;
+use crate::cluster::Cluster;
 use crate::programs::process::Process;
-use crate::programs::simulator::Sim;
+use crate::programs::simulator::Simulator;
 use crate::roles::Role;
 use crate::wait::lock;
 
-/// How many simulated hosts.
+/// The number of simulated hosts.
 pub const HOSTS: usize = 50;
-/// How many deckies each has: more than are torn down.
+/// The number of deckies of each host: more than are torn down.
 const DECKIES: usize = 100;
-/// How many operators ask at the same time, each for the next teardown when its last one has ended.
+/// The number of operators. Each requests its next teardown when its last one has ended.
 const OPERATORS: usize = 8;
 
-/// Simulated hosts, and who has them torn down.
+/// Simulated hosts, and operators that tear their deckies down.
 #[derive(Debug)]
-pub struct Service {
+pub struct TeardownLoad {
     operators: Vec<Client>,
     hosts: Vec<HostId>,
-    sim: Sim,
+    simulator: Simulator,
+    /// The number of the next decky to tear down.
     next: AtomicUsize,
 }
 
-/// What was measured.
+/// The result of a measurement.
 #[derive(Debug, Default)]
-pub struct Served {
-    /// From the request to its acceptance, sorted.
-    pub accepts: Vec<Duration>,
-    /// From the request to the end of the operation, sorted.
-    pub teardowns: Vec<Duration>,
-    /// Requests that were refused, or not answered within seconds.
-    pub unserved: usize,
-    /// Simulated hosts that counted as offline meanwhile.
-    pub offline: BTreeSet<HostId>,
-    /// Heartbeats that were sent and not accepted.
-    pub unheard: u64,
+pub struct LoadResult {
+    /// The times from a request to its acceptance, sorted.
+    pub accept_times: Vec<Duration>,
+    /// The times from a request to the end of its operation, sorted.
+    pub teardown_times: Vec<Duration>,
+    /// The number of requests that were rejected or got no reply in time.
+    pub failed_requests: usize,
+    /// The simulated hosts that were offline for some time.
+    pub offline_hosts: BTreeSet<HostId>,
+    /// The number of heartbeats that were sent and not accepted.
+    pub lost_heartbeats: u64,
 }
 
-impl Served {
-    /// The value that so many percent of them do not exceed; none of nothing.
-    pub fn quantile(sorted: &[Duration], percent: usize) -> Option<Duration> {
+impl LoadResult {
+    /// The value that `percent` of the sorted values do not exceed, or `None` if there are no values.
+    pub fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
         let rank = (sorted.len() * percent).div_ceil(100);
         sorted.get(rank.checked_sub(1)?).copied()
     }
 }
 
-impl Service {
-    /// Starts the simulated hosts, which send a heartbeat each second.
-    ///
-    /// # Errors
-    /// They do not get ready.
-    pub async fn start(swarm: &Swarm) -> Result<Self> {
+impl TeardownLoad {
+    /// Starts the simulated hosts, which send a heartbeat every second, and connects the operators.
+    pub async fn start(cluster: &Cluster) -> Result<Self> {
         let (hosts, deckies) = (HOSTS.to_string(), DECKIES.to_string());
         let arguments = [
             "--enroll",
@@ -77,48 +77,50 @@ impl Service {
             "--teardown-ms",
             "50..100",
         ];
-        let sim = Sim::start(&swarm.nats, &swarm.path("sim"), &arguments).await?;
+        let simulator = cluster
+            .start_simulator(&cluster.path("sim"), &arguments)
+            .await?;
         let mut operators = Vec::new();
         for _ in 0..OPERATORS {
-            operators.push(Client::connect(&swarm.nats, Role::Operator).await?);
+            operators.push(cluster.connect(Role::Operator).await?);
         }
-        let hosts = swarm.operator.hosts().await?.into_keys();
+        let hosts = cluster.operator.list_hosts().await?.into_keys();
         Ok(Self {
             operators,
             hosts: hosts
                 .filter(|host| host.as_str().starts_with("sim-"))
                 .collect(),
-            sim,
+            simulator,
             next: AtomicUsize::new(0),
         })
     }
 
-    /// The simulator's process.
+    /// The process of the simulator.
     pub fn process(&mut self) -> &mut Process {
-        self.sim.process()
+        self.simulator.process()
     }
 
-    /// Tears down for some time.
+    /// Runs the load for `duration`.
     ///
     /// # Errors
-    /// An operation does not end.
-    pub async fn measure(&mut self, time: Duration) -> Result<Served> {
-        let (sent, heard) = self.heartbeats().await?;
-        let mut ear = self.operators[0]
+    /// If an operation does not end.
+    pub async fn measure(&mut self, duration: Duration) -> Result<LoadResult> {
+        let before = self.read_heartbeat_counts().await?;
+        let mut host_updates = self.operators[0]
             .nats()
             .subscribe(subjects::HOSTS_UPDATED)
             .await?;
-        let served = Mutex::new(Served::default());
+        let result = Mutex::new(LoadResult::default());
         let mut work = Box::pin(try_join_all(self.operators.iter().map(|operator| {
-            let (served, next) = (&served, &self.next);
+            let (result, next) = (&result, &self.next);
             let hosts = &self.hosts;
             async move {
-                let begun = Instant::now();
-                while begun.elapsed() < time {
+                let start = Instant::now();
+                while start.elapsed() < duration {
                     let number = next.fetch_add(1, Ordering::Relaxed);
                     let host = &hosts[number % hosts.len()];
                     let decky = format!("decky-{:02}", number / hosts.len() + 1);
-                    tear_down(operator, host, &decky, served).await?;
+                    tear_down(operator, host, &decky, result).await?;
                 }
                 anyhow::Ok(())
             }
@@ -129,47 +131,59 @@ impl Service {
                     done?;
                     break;
                 }
-                Some(told) = ear.next() => {
-                    let told: HostsUpdated = serde_json::from_slice(&told.payload)?;
-                    let away = told.updated.into_iter().filter(|host| host.status == HostStatus::Offline);
-                    let ours = away.map(|host| host.host_uuid).filter(|host| self.hosts.contains(host));
-                    lock(&served).offline.extend(ours);
+                Some(message) = host_updates.next() => {
+                    let update: HostsUpdated = serde_json::from_slice(&message.payload)?;
+                    let offline = update.updated.into_iter().filter(|host| host.status == HostStatus::Offline);
+                    let ours = offline.map(|host| host.host_uuid).filter(|host| self.hosts.contains(host));
+                    lock(&result).offline_hosts.extend(ours);
                 }
             };
         }
         drop(work);
-        let (sent_in_all, heard_in_all) = self.heartbeats().await?;
-        let mut served = served.into_inner().context("nobody panicked")?;
-        served.unheard = (sent_in_all - sent).saturating_sub(heard_in_all - heard);
-        served.accepts.sort_unstable();
-        served.teardowns.sort_unstable();
-        Ok(served)
+        let after = self.read_heartbeat_counts().await?;
+        let mut result = result.into_inner().context("a task panicked")?;
+        result.lost_heartbeats =
+            (after.sent - before.sent).saturating_sub(after.accepted - before.accepted);
+        result.accept_times.sort_unstable();
+        result.teardown_times.sort_unstable();
+        Ok(result)
     }
 
-    /// How many heartbeats the agents have sent, and how many the controller has accepted.
-    async fn heartbeats(&mut self) -> Result<(u64, u64)> {
-        let line = self.sim.process().line("(accepted ").await?;
-        let (_, counts) = line.split_once("heartbeats ").context("a count")?;
+    /// Reads the heartbeat counts from the latest summary that the simulator has logged.
+    async fn read_heartbeat_counts(&mut self) -> Result<HeartbeatCounts> {
+        let line = self.simulator.process().wait_for_line("(accepted ").await?;
+        let (_, counts) = line
+            .split_once("heartbeats ")
+            .context("no heartbeat counts")?;
         let mut numbers = counts.split(|c: char| !c.is_ascii_digit());
         let mut number = || numbers.find_map(|digits| digits.parse().ok());
-        Ok((number().context("a count")?, number().context("a count")?))
+        Ok(HeartbeatCounts {
+            sent: number().context("no count of sent heartbeats")?,
+            accepted: number().context("no count of accepted heartbeats")?,
+        })
     }
+}
+
+/// The heartbeats of all simulated hosts so far.
+struct HeartbeatCounts {
+    sent: u64,
+    accepted: u64,
 }
 
 async fn tear_down(
     operator: &Client,
     host: &HostId,
     decky: &str,
-    served: &Mutex<Served>,
+    result: &Mutex<LoadResult>,
 ) -> Result<()> {
-    let asked = Instant::now();
-    match operator.teardown(host, decky).await {
+    let start = Instant::now();
+    match operator.tear_down(host, decky).await {
         Ok(accepted) => {
-            lock(served).accepts.push(asked.elapsed());
-            operator.ended(accepted.operation_id).await?;
-            lock(served).teardowns.push(asked.elapsed());
+            lock(result).accept_times.push(start.elapsed());
+            operator.wait_for_end(accepted.operation_id).await?;
+            lock(result).teardown_times.push(start.elapsed());
         }
-        Err(_) => lock(served).unserved += 1,
+        Err(_) => lock(result).failed_requests += 1,
     }
     Ok(())
 }

@@ -1,4 +1,6 @@
-//! Waiting for what must come, never for a time.
+//! Waiting for events, with a time limit. Nothing here waits for a fixed time.
+//!
+//! Small helpers that the code around a wait needs (the time now, a lock) are here too.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -8,110 +10,113 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 use scuttle_schemas::Timestamp;
 
-/// How long anything that must happen may take before the test fails: far more than it needs, since a
-/// test machine may be busy.
-pub const PATIENCE: Duration = Duration::from_secs(20);
+/// The limit for any event that a test waits for. It is far longer than the event needs, because a test machine
+/// may be busy.
+pub const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Between two tries of the same request.
-const RETRY: Duration = Duration::from_millis(10);
+/// The limit for the reply to one request. Where no controller may be listening yet, send the request with
+/// [`wait_until`], which retries.
+pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The time now, as the wire writes it.
-pub fn now() -> Timestamp {
+/// The time between two attempts of [`wait_until`].
+const POLL_INTERVAL: Duration = Duration::from_millis(10);
+
+/// Returns the time now with the precision of the wire: milliseconds.
+pub fn current_timestamp() -> Timestamp {
     let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Waits for a lock, which a panic elsewhere does not take away.
+/// Locks a mutex, also after another thread panicked while it held the lock.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Asks again and again until the answer is `enough`, and returns that answer.
+/// Calls `attempt` until it returns `Ok` with a value that `is_done` accepts, and returns that value.
 ///
 /// # Errors
-/// It was not in time; the error lists every different answer that was seen, with its time.
-pub async fn until<T, Asked, E>(
-    what: &str,
-    ask: impl FnMut() -> Asked,
-    enough: impl Fn(&T) -> bool,
+/// If that has not happened within [`EVENT_TIMEOUT`]. The error names `event` and lists each different outcome
+/// with its time.
+pub async fn wait_until<T, Attempt, E>(
+    event: &str,
+    attempt: impl FnMut() -> Attempt,
+    is_done: impl Fn(&T) -> bool,
 ) -> Result<T>
 where
     T: Debug,
     E: Debug,
-    Asked: Future<Output = Result<T, E>>,
+    Attempt: Future<Output = Result<T, E>>,
 {
-    ask_until(what, ask, enough, Patience::InAll).await
+    poll(event, attempt, is_done, Limit::Total).await
 }
 
-/// The same for work that shows how it goes on: as long as each new answer comes within [`PATIENCE`] of the last.
-///
-/// # Errors
-/// As `until`.
-pub async fn until_after_steps<T, Asked, E>(
-    what: &str,
-    ask: impl FnMut() -> Asked,
-    enough: impl Fn(&T) -> bool,
+/// Like [`wait_until`], but each outcome that differs from the previous one starts [`EVENT_TIMEOUT`] again: for
+/// work that takes long and shows its progress.
+pub async fn wait_while_progressing<T, Attempt, E>(
+    event: &str,
+    attempt: impl FnMut() -> Attempt,
+    is_done: impl Fn(&T) -> bool,
 ) -> Result<T>
 where
     T: Debug,
     E: Debug,
-    Asked: Future<Output = Result<T, E>>,
+    Attempt: Future<Output = Result<T, E>>,
 {
-    ask_until(what, ask, enough, Patience::ForEachStep).await
+    poll(event, attempt, is_done, Limit::EachChange).await
 }
 
-/// What [`PATIENCE`] is for.
+/// The span of time that [`EVENT_TIMEOUT`] limits.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Patience {
-    InAll,
-    ForEachStep,
+enum Limit {
+    Total,
+    EachChange,
 }
 
-async fn ask_until<T, Asked, E>(
-    what: &str,
-    mut ask: impl FnMut() -> Asked,
-    enough: impl Fn(&T) -> bool,
-    patience: Patience,
+async fn poll<T, Attempt, E>(
+    event: &str,
+    mut attempt: impl FnMut() -> Attempt,
+    is_done: impl Fn(&T) -> bool,
+    limit: Limit,
 ) -> Result<T>
 where
     T: Debug,
     E: Debug,
-    Asked: Future<Output = Result<T, E>>,
+    Attempt: Future<Output = Result<T, E>>,
 {
     let start = Instant::now();
     let mut since = start;
-    let mut seen: Vec<String> = Vec::new();
+    let mut outcomes: Vec<String> = Vec::new();
     let mut last = String::new();
-    let mut tries = tokio::time::interval(RETRY);
-    while since.elapsed() < PATIENCE {
-        tries.tick().await;
-        let answer = ask().await;
-        let text = format!("{answer:?}");
-        if let Ok(answer) = answer
-            && enough(&answer)
+    let mut ticks = tokio::time::interval(POLL_INTERVAL);
+    while since.elapsed() < EVENT_TIMEOUT {
+        ticks.tick().await;
+        let outcome = attempt().await;
+        let text = format!("{outcome:?}");
+        if let Ok(value) = outcome
+            && is_done(&value)
         {
-            return Ok(answer);
+            return Ok(value);
         }
         if text != last {
-            seen.push(format!("{:>6} ms: {text}", start.elapsed().as_millis()));
+            outcomes.push(format!("{:>6} ms: {text}", start.elapsed().as_millis()));
             last = text;
-            if patience == Patience::ForEachStep {
+            if limit == Limit::EachChange {
                 since = Instant::now();
             }
         }
     }
     bail!(
-        "{what}: not within {PATIENCE:?}; seen:\n{}",
-        seen.join("\n")
+        "{event}: not within {EVENT_TIMEOUT:?}; outcomes:\n{}",
+        outcomes.join("\n")
     )
 }
 
-/// What `future` gives, within [`PATIENCE`].
+/// Returns the output of `future`, if it completes within [`EVENT_TIMEOUT`].
 ///
 /// # Errors
-/// It was not in time; the error names `what`.
-pub async fn within<T>(what: &str, future: impl Future<Output = T>) -> Result<T> {
-    tokio::time::timeout(PATIENCE, future)
+/// If it does not; the error names `event`.
+pub async fn with_timeout<T>(event: &str, future: impl Future<Output = T>) -> Result<T> {
+    tokio::time::timeout(EVENT_TIMEOUT, future)
         .await
-        .map_err(|_| anyhow!("{what}: not within {PATIENCE:?}"))
+        .map_err(|_| anyhow!("{event}: not within {EVENT_TIMEOUT:?}"))
 }

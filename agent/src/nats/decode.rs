@@ -141,7 +141,7 @@ mod tests {
 
     #[test]
     fn no_payload_of_the_corpus_is_a_command() {
-        for (name, payload) in corpus::all(env!("CARGO_MANIFEST_DIR")) {
+        for (name, payload) in corpus::load_all(env!("CARGO_MANIFEST_DIR")) {
             assert!(!decode_everywhere(&payload), "{name}");
         }
     }

@@ -53,7 +53,7 @@ impl ServiceProcess {
         command.args([name, &environment.server.url, &subject]);
         command.args(arguments);
         let mut process = Process::spawn(name, command, &environment.log(name))?;
-        process.line(READY).await?;
+        process.wait_for_line(READY).await?;
         process.quiet = true;
         Ok(Self { subject, process })
     }

@@ -15,7 +15,7 @@ use scuttle_schemas::teardown::{
     DETAIL_IN_PROGRESS, DETAIL_QUEUED, TeardownAccepted, TeardownRequest,
 };
 use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, ErrorReplyBody, OperationId, Timestamp};
-use scuttle_tests::wait::now;
+use scuttle_tests::wait::current_timestamp;
 use uuid::Uuid;
 
 use crate::baselines::echo;
@@ -187,7 +187,7 @@ fn find_open(
 
 /// Inserts a new operation and marks its shards.
 fn insert(transaction: &Transaction<'_>, request: &TeardownRequest) -> Result<OpenOperation> {
-    let accepted_at = now();
+    let accepted_at = current_timestamp();
     let open = OpenOperation {
         id: Uuid::now_v7(),
         deadline: accepted_at.plus_millis(i64::from(request.timeout_s) * 1000),

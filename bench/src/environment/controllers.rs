@@ -9,7 +9,7 @@ use scuttle_schemas::PartitionCount;
 use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_tests::programs::process::Process;
 use scuttle_tests::servers::nats_cluster::SERVERS;
-use scuttle_tests::{Client, Controller, Http, NatsCluster, Role, until};
+use scuttle_tests::{Client, Cluster, Controller, Http, Role, wait_until};
 use tempfile::TempDir;
 
 use crate::environment::shared::Environment;
@@ -24,7 +24,7 @@ const SHORT_JOURNAL: f64 = 4_096.0;
 
 /// The servers of a cluster.
 pub(crate) struct Servers {
-    cluster: NatsCluster,
+    cluster: Cluster,
     /// The number of the server that requests are sent to.
     pub(crate) selected: usize,
 }
@@ -33,7 +33,13 @@ impl Servers {
     /// Starts the servers with their files in `dir`.
     pub(crate) async fn start(dir: &Path) -> Result<Self> {
         Ok(Self {
-            cluster: NatsCluster::start_with(dir, add_user).await?,
+            cluster: Cluster::builder()
+                .servers(SERVERS)
+                .controllers(0)
+                .nats_conf(add_user)
+                .keep_files_in(dir)
+                .start()
+                .await?,
             selected: 0,
         })
     }
@@ -49,16 +55,16 @@ impl Servers {
 
     /// Connects with all permissions.
     pub(crate) async fn client(&self) -> Result<Client> {
-        let options = self.cluster.options(Role::Controller);
+        let options = self.cluster.passwords().connect_options(Role::Controller);
         let options = options.user_and_password(USER.to_owned(), USER.to_owned());
-        Client::with(options, &self.url()).await
+        Client::connect_with(options, &self.url()).await
     }
 
     /// Returns the same load for the selected server. The CPU time of all servers is measured. The
     /// requests are sent with this role, or with all permissions if `role` is `None`.
     pub(crate) fn redirect(&mut self, load: LoadSpec, role: Option<Role>) -> Result<LoadSpec> {
         let login = role.map_or((USER, USER), |role| {
-            (role.user(), self.cluster.passwords().of(role))
+            (role.user(), self.cluster.passwords().password(role))
         });
         Ok(LoadSpec {
             url: self.url(),
@@ -105,13 +111,12 @@ impl Controllers {
                 environment.push((name, value.to_owned()));
             }
             let data_dir = dir.path().join(format!("controller-{number}"));
-            let mut controller =
-                Controller::start_at(&servers.cluster.url(), environment, &data_dir)?;
+            let mut controller = Controller::start(&servers.cluster.url(), environment, &data_dir)?;
             controller.process().quiet = true;
             processes.push(controller);
         }
         for controller in &mut processes {
-            controller.process().line("following: ").await?;
+            controller.process().wait_for_line("following: ").await?;
         }
         Ok(Self {
             processes,
@@ -129,21 +134,21 @@ impl Controllers {
         let count_led = || async {
             let mut led = Vec::new();
             for http in &http_clients {
-                led.push(http.metrics().await?.value("scuttle_partitions_led")?);
+                led.push(http.scrape().await?.value("scuttle_partitions_led")?);
             }
             anyhow::Ok(led)
         };
         let is_even = |led: &Vec<f64>| {
             led.iter().sum::<f64>() >= count && led.iter().all(|led| *led >= minimum)
         };
-        until("the partitions are spread evenly", count_led, is_even).await?;
-        client.answered().await?;
+        wait_until("the partitions are spread evenly", count_led, is_even).await?;
+        client.wait_until_ready().await?;
         // Results are the last subject that a leader subscribes to. This many hosts include at
         // least one of each partition.
         for number in 0..8 * self.partitions.count() {
             let subject = AgentChannel::Results.subject(&format!("unknown-{number}").parse()?);
-            let send = || client.raw(&subject, async_nats::HeaderMap::new(), "{}");
-            until("requests reach the leader", send, |_| true).await?;
+            let send = || client.request_raw(&subject, async_nats::HeaderMap::new(), "{}");
+            wait_until("requests reach the leader", send, |_| true).await?;
         }
         Ok(())
     }
@@ -153,7 +158,7 @@ impl Controllers {
         self.wait_until_balanced(client).await?;
         let mut leaders = Vec::new();
         for (number, http) in self.http_clients().await?.iter().enumerate() {
-            if http.metrics().await?.value("scuttle_leading")? > 0.0 {
+            if http.scrape().await?.value("scuttle_leading")? > 0.0 {
                 leaders.push(number);
             }
         }
@@ -165,9 +170,8 @@ impl Controllers {
     pub(crate) async fn wait_until_journals_are_short(&mut self) -> Result<()> {
         let limit = SHORT_JOURNAL * self.partitions.count() as f64;
         for http in self.http_clients().await? {
-            let journal_length =
-                || async { http.metrics().await?.value("scuttle_journal_changes") };
-            until("the journal is short", journal_length, |changes| {
+            let journal_length = || async { http.scrape().await?.value("scuttle_journal_changes") };
+            wait_until("the journal is short", journal_length, |changes| {
                 *changes <= limit
             })
             .await?;
@@ -179,7 +183,7 @@ impl Controllers {
     pub(crate) async fn http_clients(&mut self) -> Result<Vec<Http>> {
         let mut http_clients = Vec::new();
         for controller in &mut self.processes {
-            http_clients.push(Http::of(controller.process()).await?);
+            http_clients.push(controller.http().await?);
         }
         Ok(http_clients)
     }

@@ -5,8 +5,8 @@ use std::path::Path;
 use anyhow::{Context, Result};
 use async_nats::ConnectOptions;
 use scuttle_tests::programs::process::Process;
-use scuttle_tests::servers::nats_server::free_ports;
-use scuttle_tests::{Client, until};
+use scuttle_tests::servers::nats_server::find_free_ports;
+use scuttle_tests::{Client, wait_until};
 use tokio::process::Command;
 
 /// A running server with JetStream enabled, which costs nothing until it is used. Dropping it
@@ -21,7 +21,7 @@ impl Server {
     /// Starts a server whose files are in `dir`, and waits until it accepts connections.
     /// `sync_interval` is the setting of that name.
     pub(crate) async fn start(dir: &Path, name: &str, sync_interval: Option<&str>) -> Result<Self> {
-        let [port] = free_ports()?;
+        let [port] = find_free_ports()?;
         let store = dir.join(format!("{name}-jetstream"));
         let sync_interval = sync_interval.map(|interval| format!("sync_interval: {interval}"));
         let configuration = format!(
@@ -39,7 +39,7 @@ impl Server {
         let mut process = Process::spawn("nats-server", command, &log)?;
         let url = format!("nats://127.0.0.1:{port}");
         let connect = || async { connect(&url).await.map_err(|error| format!("{error:#}")) };
-        let client = until("nats-server accepts connections", connect, |_| true).await?;
+        let client = wait_until("nats-server accepts connections", connect, |_| true).await?;
         process.quiet = true;
         Ok(Self {
             version: client.nats().server_info().version,
@@ -54,5 +54,5 @@ impl Server {
 }
 
 pub(crate) async fn connect(url: &str) -> Result<Client> {
-    Client::with(ConnectOptions::new(), url).await
+    Client::connect_with(ConnectOptions::new(), url).await
 }

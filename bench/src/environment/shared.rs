@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use anyhow::{Context, Result, bail};
 use scuttle_tests::Client;
-use scuttle_tests::programs::program;
+use scuttle_tests::programs::program_path;
 use tempfile::TempDir;
 
 use crate::arguments::Options;
@@ -93,7 +93,7 @@ impl Environment {
 
 /// Returns the build's folder. It is on a real disk, whereas /tmp may be in memory.
 fn find_disk() -> Result<PathBuf> {
-    let controller = program("scuttle-controller");
+    let controller = program_path("scuttle-controller");
     if !controller.is_file() {
         bail!(
             "{} does not exist: run `cargo xtask bench`, which builds it",

@@ -16,7 +16,7 @@ use scuttle_schemas::hosts::EnrollAccepted;
 use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_schemas::{BootId, HostId};
 use scuttle_tests::programs::process::Process;
-use scuttle_tests::{Client, Controller, reported};
+use scuttle_tests::{Client, Controller, reported_shard};
 use serde_json::json;
 use tempfile::TempDir;
 use uuid::Uuid;
@@ -67,8 +67,8 @@ impl SwarmData {
         let start = Instant::now();
         let mut process = Process::spawn("the controller", command, &log)?;
         // With a million shards, the start takes longer than the client waits for a reply.
-        while let Err(error) = environment.client.answered().await {
-            process.alive()?;
+        while let Err(error) = environment.client.wait_until_ready().await {
+            process.ensure_running()?;
             ensure!(start.elapsed() < START_TIMEOUT, "{error:#}");
         }
         process.quiet = true;
@@ -140,8 +140,8 @@ impl RunningSwarm {
 
     /// Ends the controller with SIGTERM.
     pub(crate) async fn stop(mut self) -> Result<SwarmData> {
-        self.process.signal("TERM").await?;
-        let status = self.process.exit().await?;
+        self.process.send_signal("TERM").await?;
+        let status = self.process.wait_for_exit().await?;
         ensure!(status.success(), "the controller: {status}");
         Ok(self.data)
     }
@@ -160,7 +160,7 @@ impl SwarmData {
             .try_for_each_concurrent(MAX_CONCURRENT, async |host| {
                 let id = host_id(host);
                 let request = json!({ "name": id, "host_uuid": id });
-                let _: EnrollAccepted = client.ask(subjects::HOSTS_ENROLL, &request).await?;
+                let _: EnrollAccepted = client.request(subjects::HOSTS_ENROLL, &request).await?;
                 self.report_inventory(client, &id, 1).await
             })
             .await
@@ -186,14 +186,14 @@ impl SwarmData {
         let subject = AgentChannel::Heartbeat.subject(host);
         let pages = u32::try_from(deckies.len().div_ceil(DECKIES_PER_PAGE))?;
         for (page, deckies) in (1..).zip(deckies.chunks(DECKIES_PER_PAGE)) {
-            let shards = deckies.iter().map(|decky| reported(decky)).collect();
+            let shards = deckies.iter().map(|decky| reported_shard(decky)).collect();
             let heartbeat = Heartbeat {
                 page,
                 pages,
                 shards: Some(shards),
                 ..heartbeat(host, self.boot, sequence)
             };
-            let reply: HeartbeatAccepted = client.ask(&subject, &heartbeat).await?;
+            let reply: HeartbeatAccepted = client.request(&subject, &heartbeat).await?;
             ensure!(
                 reply.accepted && !reply.stale && (page < pages || !reply.send_inventory),
                 "the inventory of {host}: {reply:?}"

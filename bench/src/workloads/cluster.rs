@@ -222,7 +222,7 @@ impl JournalState {
         Ok(Self {
             messages: state.messages,
             bytes: state.bytes,
-            append_seconds: leader.metrics().await?.value(sum)?,
+            append_seconds: leader.scrape().await?.value(sum)?,
         })
     }
 

@@ -5,17 +5,17 @@ use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::Result;
-use scuttle_tests::faults::flood::{Flood, Shape, Speed};
-use scuttle_tests::teardown_load::{HOSTS, Served, Service};
-use scuttle_tests::{Controller, Swarm};
+use scuttle_tests::faults::flood::{Flood, FloodMessage, FloodPlan, Rate};
+use scuttle_tests::teardown_load::{HOSTS, LoadResult, TeardownLoad};
+use scuttle_tests::{Cluster, Controller};
 
 use crate::arguments::FloodArgs;
 
 /// Measures and prints: first without a flood, then with each kind of flood, then without again.
 pub(crate) async fn run(args: &FloodArgs) -> Result<ExitCode> {
-    let mut swarm = Swarm::start().await?;
-    let flooder = swarm.host("flooder").await?;
-    let mut service = Service::start(&swarm).await?;
+    let mut cluster = Cluster::start().await?;
+    let flooder = cluster.enroll_host("flooder").await?;
+    let mut load = TeardownLoad::start(&cluster).await?;
     println!(
         "{HOSTS} hosts with heartbeats each second, 8 operators at work; one agent floods over {} connection(s), {} s each\n",
         args.connections,
@@ -24,40 +24,45 @@ pub(crate) async fn run(args: &FloodArgs) -> Result<ExitCode> {
     println!(
         "flood                 sent/s   accepted in p50     p99   gone in p50     p99  teardowns  unserved  offline  unheard  memory"
     );
-    let shapes = Shape::ALL.into_iter().map(Some);
-    for shape in std::iter::once(None).chain(shapes).chain([None]) {
-        let flood = shape
-            .map(|shape| {
-                let how = (Speed::Full, args.connections.into());
-                Flood::start(&swarm.nats, &flooder, shape, how)
+    let messages = FloodMessage::ALL.into_iter().map(Some);
+    for message in std::iter::once(None).chain(messages).chain([None]) {
+        let flood = message
+            .map(|message| {
+                let plan = FloodPlan {
+                    message,
+                    rate: Rate::Unlimited,
+                    connections: args.connections.into(),
+                };
+                Flood::start(&cluster.servers[0], &flooder, plan)
             })
             .transpose()?;
-        let served = service.measure(args.seconds).await?;
+        let result = load.measure(args.seconds).await?;
         let rate = flood.map_or(Ok(0.0), Flood::stop)?;
-        print_row(shape, rate, &served, swarm.controller.process().memory()?);
+        let memory_kib = cluster.controllers[0].process().resident_kib()?;
+        print_row(message, rate, &result, memory_kib);
     }
-    print_warnings(&mut swarm.controller);
-    service.process().quiet = true;
+    print_warnings(&mut cluster.controllers[0]);
+    load.process().quiet = true;
     Ok(ExitCode::SUCCESS)
 }
 
-fn print_row(shape: Option<Shape>, rate: f64, served: &Served, memory: usize) {
+fn print_row(message: Option<FloodMessage>, rate: f64, result: &LoadResult, memory_kib: usize) {
     let millis = |sorted: &[Duration], percent| {
-        let value = Served::quantile(sorted, percent).map(|time| time.as_secs_f64() * 1e3);
+        let value = LoadResult::percentile(sorted, percent).map(|time| time.as_secs_f64() * 1e3);
         value.map_or("never".into(), |millis| format!("{millis:.1}ms"))
     };
     println!(
         "{:<20} {rate:>7.0} {:>17} {:>7} {:>13} {:>7} {:>10} {:>9} {:>8} {:>8} {:>4} MiB",
-        shape.map_or("none", Shape::name),
-        millis(&served.accepts, 50),
-        millis(&served.accepts, 99),
-        millis(&served.teardowns, 50),
-        millis(&served.teardowns, 99),
-        served.teardowns.len(),
-        served.unserved,
-        served.offline.len(),
-        served.unheard,
-        memory / 1024
+        message.map_or("none", FloodMessage::name),
+        millis(&result.accept_times, 50),
+        millis(&result.accept_times, 99),
+        millis(&result.teardown_times, 50),
+        millis(&result.teardown_times, 99),
+        result.teardown_times.len(),
+        result.failed_requests,
+        result.offline_hosts.len(),
+        result.lost_heartbeats,
+        memory_kib / 1024
     );
 }
 

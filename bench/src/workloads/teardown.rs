@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 use scuttle_schemas::subjects;
-use scuttle_tests::programs::bare;
 use scuttle_tests::programs::process::Process;
+use scuttle_tests::programs::program_command;
 
 use crate::baselines::echo;
 use crate::baselines::echo::ServiceProcess;
@@ -84,7 +84,7 @@ async fn measure(environment: &mut Environment, round: u32) -> Result<Sample> {
 
 /// Starts the simulator, and waits until the controller has every inventory.
 async fn start_agents(environment: &Environment) -> Result<Process> {
-    let mut command = bare("scuttle-agent-sim");
+    let mut command = program_command("scuttle-agent-sim");
     command.args(["--enroll", "--host-prefix", "bench", "--teardown-ms", "0"]);
     command.args(["--nats-url", &environment.server.url]);
     for (flag, number) in [
@@ -95,7 +95,7 @@ async fn start_agents(environment: &Environment) -> Result<Process> {
         command.args([flag, &number.to_string()]);
     }
     let mut process = Process::spawn("the simulator", command, &environment.log("agents"))?;
-    process.line("ready:").await?;
+    process.wait_for_line("ready:").await?;
     process.quiet = true;
     Ok(process)
 }

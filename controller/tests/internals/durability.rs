@@ -10,9 +10,9 @@ use scuttle_tests::{Client, Nats, Role, TestResult};
 async fn check(change: impl FnOnce(&str) -> String, expected: &[&str]) -> TestResult {
     let named = |text: &str| format!("server_name: \"nats-a\"\n{}", change(text));
     let nats = Nats::start_with(named).await?;
-    let options = nats.options(Role::Controller);
+    let options = nats.connect_options(Role::Controller);
     let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX_PREFIX);
-    let client = Client::with(options, &nats.url()).await?;
+    let client = Client::connect_with(options, &nats.url()).await?;
     let mut told = BTreeSet::new();
     for _ in 0..2 {
         durability_check::warn_if_not_durable(client.nats(), &mut told).await;

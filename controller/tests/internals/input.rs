@@ -88,7 +88,7 @@ fn check(host: &str, payload: &[u8], headers: Option<&HeaderMap>) -> Vec<Read> {
 
 #[test]
 fn nothing_of_the_corpus_is_more_than_a_question() {
-    for (name, payload) in corpus::all(FOLDER) {
+    for (name, payload) in corpus::load_all(FOLDER) {
         for (endpoint, read) in check("worker-x", &payload, None) {
             let nowhere = |host: &scuttle_schemas::HostId| host.as_str() == "worker-z";
             let dead = |id: scuttle_schemas::OperationId| id.to_string().ends_with("dead");

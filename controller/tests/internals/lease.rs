@@ -4,8 +4,8 @@ use std::time::Duration;
 
 use async_nats::Client;
 use scuttle_controller::leadership::lease::{Lease, LeaseBucket, LeaseGuard};
-use scuttle_tests::servers::nats_server::Server;
-use scuttle_tests::{TestResult, until};
+use scuttle_tests::servers::nats_server::NatsServer;
+use scuttle_tests::{TestResult, wait_until};
 use tempfile::TempDir;
 
 const KEY: &str = "leader.0";
@@ -13,14 +13,14 @@ const TTL: Duration = Duration::from_millis(400);
 
 struct Bus {
     url: String,
-    _server: Server,
+    _server: NatsServer,
     _dir: TempDir,
 }
 
 impl Bus {
     async fn start() -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
-        let server = Server::bare(dir.path()).await?;
+        let server = NatsServer::start_without_accounts(dir.path()).await?;
         let url = server.url();
         Ok(Self {
             url,
@@ -44,7 +44,7 @@ impl Bus {
 /// Takes it as soon as nobody else has it.
 async fn taken(leases: &LeaseBucket) -> anyhow::Result<Lease> {
     let take = || leases.try_acquire(KEY);
-    let taken = until("the lease is free", take, Option::is_some).await?;
+    let taken = wait_until("the lease is free", take, Option::is_some).await?;
     Ok(taken.expect("it was taken"))
 }
 

@@ -208,7 +208,7 @@ async fn a_disk_that_hangs_loses_nothing_and_tells_nothing_false() -> TestResult
     }
     waited.sort_unstable();
     assert_eq!(waited, [0, 1, 2, 5, 6]);
-    let hosts = controller.operator.hosts().await?;
+    let hosts = controller.operator.list_hosts().await?;
     let mut names: Vec<_> = hosts.values().map(|host| host.name.to_string()).collect();
     names.sort();
     assert_eq!(names, ["worker-0", "worker-1", "worker-2"]);
@@ -242,8 +242,8 @@ async fn lists_are_answered_while_changes_are_refused() -> TestResult {
     requests.send(1, subjects::HOSTS_ENROLL, &request).await?;
     assert!(is_overloaded(&requests.next_reply().await?.1));
     for _ in 0..10 {
-        assert_eq!(controller.operator.shards().await?, []);
-        assert!(controller.operator.hosts().await?.is_empty());
+        assert_eq!(controller.operator.list_shards().await?, []);
+        assert!(controller.operator.list_hosts().await?.is_empty());
     }
     drop(permits);
     assert!(controller.operator.enroll("worker-a").await?.accepted);

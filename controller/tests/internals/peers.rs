@@ -11,7 +11,7 @@ use scuttle_controller::store::{
 };
 use scuttle_core::{Change, Meta};
 use scuttle_tests::TestResult;
-use scuttle_tests::servers::nats_server::Server;
+use scuttle_tests::servers::nats_server::NatsServer;
 use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
@@ -21,13 +21,13 @@ struct Bus {
     stream: JournalStream,
     peers: SnapshotExchange,
     dir: TempDir,
-    _server: Server,
+    _server: NatsServer,
 }
 
 impl Bus {
     async fn start() -> anyhow::Result<Self> {
         let dir = tempfile::tempdir()?;
-        let server = Server::bare(dir.path()).await?;
+        let server = NatsServer::start_without_accounts(dir.path()).await?;
         let stream = JournalStream {
             client: async_nats::connect(server.url()).await?,
             name: "journal".to_owned(),

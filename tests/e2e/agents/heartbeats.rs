@@ -4,7 +4,9 @@ use anyhow::Context;
 use scuttle_schemas::agents::{HeartbeatAccepted, ReportedShard, ReportedState};
 use scuttle_schemas::subjects::AgentChannel;
 use scuttle_schemas::{ErrorCode, HostId};
-use scuttle_tests::{FakeAgent, Outcome, Swarm, TestResult, failed, removed, reported};
+use scuttle_tests::{
+    Cluster, ExpectRejection, FakeAgent, TestResult, failed_shard, removed_shard, reported_shard,
+};
 use serde_json::{Value, json};
 
 const ACCEPTED: HeartbeatAccepted = HeartbeatAccepted {
@@ -16,19 +18,19 @@ const ACCEPTED: HeartbeatAccepted = HeartbeatAccepted {
 /// An unknown shard is registered as it is reported.
 #[tokio::test]
 async fn an_unknown_shard_is_registered() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &[]).await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &[]).await?;
     let shard: ReportedShard = serde_json::from_value(json!({
         "decky_id": "decky-1", "state": "pending", "services": ["ssh", "http"],
         "decky_ip": "10.0.0.7", "labels": { "ring": "a" },
     }))?;
-    let heartbeat = agent.observe(Some(vec![shard]));
+    let heartbeat = agent.next_heartbeat(Some(vec![shard]));
     assert_eq!(agent.send(&heartbeat).await?, ACCEPTED);
 
     let request = json!({ "host_uuid": agent.host });
-    let list: Value = swarm
+    let list: Value = cluster
         .operator
-        .ask(scuttle_schemas::subjects::SHARDS_LIST, &request)
+        .request(scuttle_schemas::subjects::SHARDS_LIST, &request)
         .await?;
     let shard = &list["shards"][0];
     let expected = json!({
@@ -47,8 +49,8 @@ async fn an_unknown_shard_is_registered() -> TestResult {
 /// What an agent reports of a shard changes with its reports.
 #[tokio::test]
 async fn a_reported_change_is_taken_over() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     for state in [
         ReportedState::Degraded,
         ReportedState::Failed,
@@ -57,13 +59,13 @@ async fn a_reported_change_is_taken_over() -> TestResult {
         let shard = ReportedShard {
             state,
             decky_ip: Some(format!("10.0.0.{}", agent.sequence)),
-            ..reported("decky-1")
+            ..reported_shard("decky-1")
         };
-        let heartbeat = agent.observe(Some(vec![shard.clone()]));
+        let heartbeat = agent.next_heartbeat(Some(vec![shard.clone()]));
         agent.send(&heartbeat).await?;
-        let record = swarm
+        let record = cluster
             .operator
-            .shard(&agent.host, "decky-1")
+            .find_shard(&agent.host, "decky-1")
             .await?
             .context("the shard")?;
         assert_eq!(
@@ -77,21 +79,21 @@ async fn a_reported_change_is_taken_over() -> TestResult {
 /// An unchanged report moves `last_seen` alone: no revision, no other change.
 #[tokio::test]
 async fn an_unchanged_report_has_no_revision() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    let before = swarm
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let before = cluster
         .operator
-        .shard(&agent.host, "decky-1")
+        .find_shard(&agent.host, "decky-1")
         .await?
         .context("the shard")?;
-    agent.report(&["decky-1"]).await?;
-    agent.report(&["decky-1"]).await?;
-    let (revision, after) = swarm.operator.shards_paged(10).await?;
+    agent.report_inventory(&["decky-1"]).await?;
+    agent.report_inventory(&["decky-1"]).await?;
+    let (revision, after) = cluster.operator.list_shards_paged(10).await?;
     assert_eq!((revision, after.len()), (before.revision, 1));
     assert!(after[0].last_seen >= before.last_seen);
     assert_eq!(
-        scuttle_tests::clients::replica_view::told(after),
-        scuttle_tests::clients::replica_view::told(vec![before])
+        scuttle_tests::clients::replica_view::clear_last_seen(after),
+        scuttle_tests::clients::replica_view::clear_last_seen(vec![before])
     );
     Ok(())
 }
@@ -100,8 +102,8 @@ async fn an_unchanged_report_has_no_revision() -> TestResult {
 /// listed again.
 #[tokio::test]
 async fn an_unlisted_shard_is_degraded() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let shards = [
         ReportedState::Pending,
         ReportedState::Running,
@@ -111,33 +113,33 @@ async fn an_unlisted_shard_is_degraded() -> TestResult {
     .zip(["decky-1", "decky-2", "decky-3"])
     .map(|(state, decky)| ReportedShard {
         state: *state,
-        ..reported(decky)
+        ..reported_shard(decky)
     })
     .collect();
-    let heartbeat = agent.observe(Some(shards));
+    let heartbeat = agent.next_heartbeat(Some(shards));
     agent.send(&heartbeat).await?;
     assert_eq!(
-        swarm.operator.states(&agent.host).await?,
+        cluster.operator.shard_states(&agent.host).await?,
         "decky-1 pending, decky-2 running, decky-3 failed"
     );
-    agent.beat().await?;
+    agent.send_heartbeat().await?;
     assert_eq!(
-        swarm.operator.states(&agent.host).await?,
+        cluster.operator.shard_states(&agent.host).await?,
         "decky-1 pending, decky-2 running, decky-3 failed",
         "a heartbeat without an inventory says nothing of them"
     );
-    agent.report(&[]).await?;
+    agent.report_inventory(&[]).await?;
     assert_eq!(
-        swarm.operator.states(&agent.host).await?,
+        cluster.operator.shard_states(&agent.host).await?,
         "decky-1 degraded, decky-2 degraded, decky-3 degraded"
     );
-    for shard in swarm.operator.shards().await? {
+    for shard in cluster.operator.list_shards().await? {
         assert_eq!(shard.last_error, Some("not reported by its agent".into()));
     }
-    agent.report(&["decky-1"]).await?;
-    let shard = swarm
+    agent.report_inventory(&["decky-1"]).await?;
+    let shard = cluster
         .operator
-        .shard(&agent.host, "decky-1")
+        .find_shard(&agent.host, "decky-1")
         .await?
         .context("the shard")?;
     assert_eq!(
@@ -150,28 +152,30 @@ async fn an_unlisted_shard_is_degraded() -> TestResult {
 /// No heartbeat changes a shard that an operation holds, or clears the error that one has left.
 #[tokio::test]
 async fn no_heartbeat_clears_an_operations_state_or_error() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
-    swarm.operator.teardown(&agent.host, "decky-1").await?;
-    let failing = swarm.operator.teardown(&agent.host, "decky-2").await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
+    cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let failing = cluster.operator.tear_down(&agent.host, "decky-2").await?;
     agent
-        .fail(
+        .report_failure(
             failing.operation_id,
             "busy",
-            vec![failed("decky-2", "busy")],
+            vec![failed_shard("decky-2", "busy")],
         )
         .await?;
-    let before = swarm.operator.shards().await?;
+    let before = cluster.operator.list_shards().await?;
 
-    agent.report(&["decky-1", "decky-2"]).await?;
+    agent.report_inventory(&["decky-1", "decky-2"]).await?;
     agent.reboot();
-    agent.report(&["decky-1", "decky-2"]).await?;
-    agent.beat().await?;
+    agent.report_inventory(&["decky-1", "decky-2"]).await?;
+    agent.send_heartbeat().await?;
     assert_eq!(
-        swarm.operator.states(&agent.host).await?,
+        cluster.operator.shard_states(&agent.host).await?,
         "decky-1 tearing_down, decky-2 teardown_failed"
     );
-    let after = swarm.operator.shards().await?;
+    let after = cluster.operator.list_shards().await?;
     assert_eq!(after[1].last_error, Some("busy".into()));
     assert_eq!(after[1].operation_id, Some(failing.operation_id));
     for (before, after) in before.iter().zip(&after) {
@@ -187,37 +191,41 @@ async fn no_heartbeat_clears_an_operations_state_or_error() -> TestResult {
 /// The answer asks for the inventory of a boot that has sent none.
 #[tokio::test]
 async fn a_boot_without_an_inventory_is_asked_for_it() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = FakeAgent::connect(&swarm.nats, &swarm.host("worker-a").await?).await?;
+    let cluster = Cluster::start().await?;
+    let mut agent =
+        FakeAgent::connect(&cluster.servers[0], &cluster.enroll_host("worker-a").await?).await?;
     let asked = HeartbeatAccepted {
         send_inventory: true,
         ..ACCEPTED
     };
-    assert_eq!(agent.beat().await?, asked);
-    assert_eq!(agent.report(&["decky-1"]).await?, ACCEPTED);
-    assert_eq!(agent.beat().await?, ACCEPTED);
+    assert_eq!(agent.send_heartbeat().await?, asked);
+    assert_eq!(agent.report_inventory(&["decky-1"]).await?, ACCEPTED);
+    assert_eq!(agent.send_heartbeat().await?, ACCEPTED);
     agent.reboot();
-    assert_eq!(agent.beat().await?, asked);
+    assert_eq!(agent.send_heartbeat().await?, asked);
     Ok(())
 }
 
 /// An inventory in pages is applied when all have come, in whatever order.
 #[tokio::test]
 async fn pages_are_applied_when_all_have_come() -> TestResult {
-    let swarm = Swarm::start().await?;
+    let cluster = Cluster::start().await?;
     for (name, order) in [("worker-a", [0, 1, 2]), ("worker-b", [2, 0, 1])] {
-        let mut agent = swarm.agent(name, &["old"]).await?;
-        let pages = agent.observe_pages(&[&["decky-1"], &["decky-2"], &["decky-3"]]);
+        let mut agent = cluster.start_agent(name, &["old"]).await?;
+        let pages = agent.next_inventory_pages(&[&["decky-1"], &["decky-2"], &["decky-3"]]);
         for index in &order[..2] {
             assert_eq!(agent.send(&pages[*index]).await?, ACCEPTED);
-            assert_eq!(swarm.operator.states(&agent.host).await?, "old running");
+            assert_eq!(
+                cluster.operator.shard_states(&agent.host).await?,
+                "old running"
+            );
         }
         assert_eq!(agent.send(&pages[order[2]]).await?, ACCEPTED);
         assert_eq!(
-            swarm.operator.states(&agent.host).await?,
+            cluster.operator.shard_states(&agent.host).await?,
             "decky-1 running, decky-2 running, decky-3 running, old degraded"
         );
-        assert_eq!(agent.beat().await?, ACCEPTED);
+        assert_eq!(agent.send_heartbeat().await?, ACCEPTED);
     }
     Ok(())
 }
@@ -226,61 +234,67 @@ async fn pages_are_applied_when_all_have_come() -> TestResult {
 /// stale, and nothing of it is applied.
 #[tokio::test]
 async fn an_unfinished_inventory_is_dropped_by_a_later_report() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["old"]).await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["old"]).await?;
     agent.reboot();
-    let pages = agent.observe_pages(&[&["decky-1"], &["decky-2"]]);
+    let pages = agent.next_inventory_pages(&[&["decky-1"], &["decky-2"]]);
     agent.send(&pages[0]).await?;
-    let later = agent.beat().await?;
+    let later = agent.send_heartbeat().await?;
     assert!(
         later.send_inventory,
         "this boot's inventory has never come: {later:?}"
     );
     assert!(agent.send(&pages[1]).await?.stale);
-    assert_eq!(swarm.operator.states(&agent.host).await?, "old running");
+    assert_eq!(
+        cluster.operator.shard_states(&agent.host).await?,
+        "old running"
+    );
     Ok(())
 }
 
 /// A host that was never enrolled is refused, and registers nothing.
 #[tokio::test]
 async fn a_host_that_is_not_enrolled_is_refused() -> TestResult {
-    let swarm = Swarm::start().await?;
+    let cluster = Cluster::start().await?;
     let nobody: HostId = "nobody".parse()?;
-    let mut agent = FakeAgent::connect(&swarm.nats, &nobody).await?;
-    let refused = agent.report(&["decky-1"]).await.refused();
+    let mut agent = FakeAgent::connect(&cluster.servers[0], &nobody).await?;
+    let refused = agent
+        .report_inventory(&["decky-1"])
+        .await
+        .expect_rejection();
     assert_eq!(
         (refused.status, refused.code),
         (404, ErrorCode::HostNotFound)
     );
-    assert_eq!(swarm.operator.shards().await?, []);
-    assert_eq!(swarm.operator.hosts().await?.len(), 0);
+    assert_eq!(cluster.operator.list_shards().await?, []);
+    assert_eq!(cluster.operator.list_hosts().await?.len(), 0);
     Ok(())
 }
 
 /// The host is the one in the subject; a payload that names another is refused and touches neither.
 #[tokio::test]
 async fn a_payload_that_names_another_host_is_refused() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut one = swarm.agent("worker-a", &["decky-1"]).await?;
-    let two = swarm.agent("worker-b", &["decky-1"]).await?;
-    let accepted = swarm.operator.teardown(&two.host, "decky-1").await?;
+    let cluster = Cluster::start().await?;
+    let mut one = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let two = cluster.start_agent("worker-b", &["decky-1"]).await?;
+    let accepted = cluster.operator.tear_down(&two.host, "decky-1").await?;
     let before = (
-        swarm.operator.shards().await?,
-        swarm.operator.operations().await?,
+        cluster.operator.list_shards().await?,
+        cluster.operator.list_operations().await?,
     );
 
-    let mut heartbeat = one.observe(Some(vec![]));
+    let mut heartbeat = one.next_heartbeat(Some(vec![]));
     heartbeat.host_uuid = two.host.clone();
-    let refused = one.send(&heartbeat).await.refused();
+    let refused = one.send(&heartbeat).await.expect_rejection();
     assert_eq!((refused.status, refused.code), (400, ErrorCode::BadRequest));
 
-    let mut result = one.result(accepted.operation_id, vec![]);
+    let mut result = one.next_success(accepted.operation_id, vec![]);
     result.host_uuid = two.host.clone();
-    let refused = one.conclude(&result).await.refused();
+    let refused = one.send_result(&result).await.expect_rejection();
     assert_eq!((refused.status, refused.code), (400, ErrorCode::BadRequest));
     let after = (
-        swarm.operator.shards().await?,
-        swarm.operator.operations().await?,
+        cluster.operator.list_shards().await?,
+        cluster.operator.list_operations().await?,
     );
     assert_eq!(before, after);
     Ok(())
@@ -289,27 +303,30 @@ async fn a_payload_that_names_another_host_is_refused() -> TestResult {
 /// Fields that the controller does not know are ignored in what agents report; `shards: null` is no inventory.
 #[tokio::test]
 async fn unknown_fields_of_reports_are_ignored() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    let mut heartbeat = serde_json::to_value(agent.observe(None))?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let mut heartbeat = serde_json::to_value(agent.next_heartbeat(None))?;
     heartbeat["shards"] = json!(null);
     heartbeat["moon"] = json!({ "phase": "full" });
     let subject = AgentChannel::Heartbeat.subject(&agent.host);
-    let answer: Value = agent.client().ask(&subject, &heartbeat).await?;
+    let answer: Value = agent.client().request(&subject, &heartbeat).await?;
     assert_eq!(
         answer,
         json!({ "accepted": true, "send_inventory": false, "stale": false })
     );
-    assert_eq!(swarm.operator.states(&agent.host).await?, "decky-1 running");
+    assert_eq!(
+        cluster.operator.shard_states(&agent.host).await?,
+        "decky-1 running"
+    );
 
-    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
-    let result = agent.result(accepted.operation_id, vec![removed("decky-1")]);
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let result = agent.next_success(accepted.operation_id, vec![removed_shard("decky-1")]);
     let mut result = serde_json::to_value(result)?;
     result["moon"] = json!("full");
     result["shards"][0]["moon"] = json!("full");
     let subject = AgentChannel::Results.subject(&agent.host);
-    let answer: Value = agent.client().ask(&subject, &result).await?;
+    let answer: Value = agent.client().request(&subject, &result).await?;
     assert_eq!(answer, json!({ "recorded": true }));
-    assert_eq!(swarm.operator.states(&agent.host).await?, "");
+    assert_eq!(cluster.operator.shard_states(&agent.host).await?, "");
     Ok(())
 }

@@ -4,35 +4,35 @@ use anyhow::Context;
 use scuttle_schemas::agents::DETAIL_UNKNOWN_OPERATION;
 use scuttle_schemas::operations::{OperationState, OutcomeCounts, ShardOutcome};
 use scuttle_schemas::{OperationId, Text};
-use scuttle_tests::{Swarm, TestResult, absent, failed, removed};
+use scuttle_tests::{Cluster, TestResult, absent_shard, failed_shard, removed_shard};
 use uuid::Uuid;
 
 /// A failure leaves `teardown_failed` with its error; asking again clears the error and works.
 #[tokio::test]
 async fn a_failure_is_seen_and_a_retry_works() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    let first = swarm.operator.teardown(&agent.host, "decky-1").await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let first = cluster.operator.tear_down(&agent.host, "decky-1").await?;
     let why = "network decnet_lan has active endpoints";
     agent
-        .fail(
+        .report_failure(
             first.operation_id,
             why,
-            vec![failed("decky-1", "container busy")],
+            vec![failed_shard("decky-1", "container busy")],
         )
         .await?;
 
-    let shard = swarm
+    let shard = cluster
         .operator
-        .shard(&agent.host, "decky-1")
+        .find_shard(&agent.host, "decky-1")
         .await?
         .context("still there")?;
     assert_eq!(
-        swarm.operator.states(&agent.host).await?,
+        cluster.operator.shard_states(&agent.host).await?,
         "decky-1 teardown_failed"
     );
     assert_eq!(shard.last_error, Some("container busy".into()));
-    let operation = swarm.operator.operation(first.operation_id).await?;
+    let operation = cluster.operator.operation(first.operation_id).await?;
     assert_eq!(operation.state, OperationState::Failed);
     assert_eq!(operation.error, Some(why.into()));
     assert_eq!(
@@ -43,24 +43,26 @@ async fn a_failure_is_seen_and_a_retry_works() -> TestResult {
         }
     );
 
-    let retry = swarm.operator.teardown(&agent.host, "decky-1").await?;
+    let retry = cluster.operator.tear_down(&agent.host, "decky-1").await?;
     assert!(!retry.repeated);
-    let shard = swarm
+    let shard = cluster
         .operator
-        .shard(&agent.host, "decky-1")
+        .find_shard(&agent.host, "decky-1")
         .await?
         .context("still there")?;
     assert_eq!(
-        swarm.operator.states(&agent.host).await?,
+        cluster.operator.shard_states(&agent.host).await?,
         "decky-1 tearing_down"
     );
     assert_eq!(shard.last_error, None, "the operator tries again");
-    agent.command().await?;
-    assert_eq!(agent.command().await?.operation_id, retry.operation_id);
-    agent.succeed(retry.operation_id, &["decky-1"]).await?;
-    assert_eq!(swarm.operator.states(&agent.host).await?, "");
+    agent.next_command().await?;
+    assert_eq!(agent.next_command().await?.operation_id, retry.operation_id);
+    agent
+        .report_success(retry.operation_id, &["decky-1"])
+        .await?;
+    assert_eq!(cluster.operator.shard_states(&agent.host).await?, "");
     assert_eq!(
-        swarm.operator.operation(first.operation_id).await?.state,
+        cluster.operator.operation(first.operation_id).await?.state,
         OperationState::Failed
     );
     Ok(())
@@ -70,32 +72,32 @@ async fn a_failure_is_seen_and_a_retry_works() -> TestResult {
 /// failure does not mention has the operation's.
 #[tokio::test]
 async fn a_partial_failure_is_told_by_shard() -> TestResult {
-    let swarm = Swarm::start().await?;
+    let cluster = Cluster::start().await?;
     let deckies = ["decky-1", "decky-2", "decky-3", "decky-4"];
-    let mut agent = swarm.agent("worker-a", &deckies).await?;
-    let accepted = swarm.operator.teardown(&agent.host, None).await?;
+    let mut agent = cluster.start_agent("worker-a", &deckies).await?;
+    let accepted = cluster.operator.tear_down(&agent.host, None).await?;
     let shards = vec![
-        removed("decky-1"),
-        absent("decky-2"),
-        failed("decky-3", "busy"),
+        removed_shard("decky-1"),
+        absent_shard("decky-2"),
+        failed_shard("decky-3", "busy"),
     ];
     agent
-        .fail(accepted.operation_id, "the network is in use", shards)
+        .report_failure(accepted.operation_id, "the network is in use", shards)
         .await?;
 
     assert_eq!(
-        swarm.operator.states(&agent.host).await?,
+        cluster.operator.shard_states(&agent.host).await?,
         "decky-3 teardown_failed, decky-4 teardown_failed"
     );
     for (decky, error) in [("decky-3", "busy"), ("decky-4", "the network is in use")] {
-        let shard = swarm
+        let shard = cluster
             .operator
-            .shard(&agent.host, decky)
+            .find_shard(&agent.host, decky)
             .await?
             .context(decky)?;
         assert_eq!(shard.last_error, Some(error.into()), "{decky}");
     }
-    let operation = swarm.operator.operation(accepted.operation_id).await?;
+    let operation = cluster.operator.operation(accepted.operation_id).await?;
     assert_eq!(operation.state, OperationState::Failed);
     assert_eq!(
         operation.counts,
@@ -134,17 +136,22 @@ async fn a_partial_failure_is_told_by_shard() -> TestResult {
 /// the acceptance stays, unless it is mentioned.
 #[tokio::test]
 async fn a_whole_host_success_covers_what_it_was_accepted_for() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
-    let accepted = swarm.operator.teardown(&agent.host, None).await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
+    let accepted = cluster.operator.tear_down(&agent.host, None).await?;
     agent
-        .report(&["decky-1", "decky-2", "later-1", "later-2"])
+        .report_inventory(&["decky-1", "decky-2", "later-1", "later-2"])
         .await?;
     agent
-        .succeed(accepted.operation_id, &["decky-1", "later-1"])
+        .report_success(accepted.operation_id, &["decky-1", "later-1"])
         .await?;
-    assert_eq!(swarm.operator.states(&agent.host).await?, "later-2 running");
-    let operation = swarm.operator.operation(accepted.operation_id).await?;
+    assert_eq!(
+        cluster.operator.shard_states(&agent.host).await?,
+        "later-2 running"
+    );
+    let operation = cluster.operator.operation(accepted.operation_id).await?;
     assert_eq!(operation.state, OperationState::Succeeded);
     assert_eq!((operation.counts.pending, operation.counts.failed), (0, 0));
     assert_eq!(operation.counts.absent, 1, "decky-2");
@@ -154,15 +161,15 @@ async fn a_whole_host_success_covers_what_it_was_accepted_for() -> TestResult {
 /// A whole-host failure marks covered shards only: one registered later keeps its state.
 #[tokio::test]
 async fn a_whole_host_failure_leaves_later_shards_alone() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    let accepted = swarm.operator.teardown(&agent.host, None).await?;
-    agent.report(&["decky-1", "later-1"]).await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let accepted = cluster.operator.tear_down(&agent.host, None).await?;
+    agent.report_inventory(&["decky-1", "later-1"]).await?;
     agent
-        .fail(accepted.operation_id, "no daemon", vec![])
+        .report_failure(accepted.operation_id, "no daemon", vec![])
         .await?;
     assert_eq!(
-        swarm.operator.states(&agent.host).await?,
+        cluster.operator.shard_states(&agent.host).await?,
         "decky-1 teardown_failed, later-1 running"
     );
     Ok(())
@@ -171,25 +178,27 @@ async fn a_whole_host_failure_leaves_later_shards_alone() -> TestResult {
 /// A repeat is answered `recorded` and changes nothing: no revision moves.
 #[tokio::test]
 async fn a_repeated_result_changes_nothing() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
-    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
-    let result = agent.failure(
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let result = agent.next_failure(
         accepted.operation_id,
         "busy",
-        vec![failed("decky-1", "busy")],
+        vec![failed_shard("decky-1", "busy")],
     );
-    assert!(agent.conclude(&result).await?.recorded);
+    assert!(agent.send_result(&result).await?.recorded);
     let before = (
-        swarm.operator.shards_paged(500).await?,
-        swarm.operator.operations().await?,
+        cluster.operator.list_shards_paged(500).await?,
+        cluster.operator.list_operations().await?,
     );
 
-    let repeated = agent.conclude(&result).await?;
+    let repeated = agent.send_result(&result).await?;
     assert_eq!((repeated.recorded, repeated.detail), (true, None));
     let after = (
-        swarm.operator.shards_paged(500).await?,
-        swarm.operator.operations().await?,
+        cluster.operator.list_shards_paged(500).await?,
+        cluster.operator.list_operations().await?,
     );
     assert_eq!(before, after);
     Ok(())
@@ -198,15 +207,21 @@ async fn a_repeated_result_changes_nothing() -> TestResult {
 /// A repeat of an old success does not remove the decky that was deployed anew under the same name.
 #[tokio::test]
 async fn a_repeated_result_does_not_touch_a_decky_deployed_anew() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
-    let result = agent.result(accepted.operation_id, vec![removed("decky-1")]);
-    agent.conclude(&result).await?;
-    agent.report(&["decky-1"]).await?;
-    assert_eq!(swarm.operator.states(&agent.host).await?, "decky-1 running");
-    agent.conclude(&result).await?;
-    assert_eq!(swarm.operator.states(&agent.host).await?, "decky-1 running");
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let result = agent.next_success(accepted.operation_id, vec![removed_shard("decky-1")]);
+    agent.send_result(&result).await?;
+    agent.report_inventory(&["decky-1"]).await?;
+    assert_eq!(
+        cluster.operator.shard_states(&agent.host).await?,
+        "decky-1 running"
+    );
+    agent.send_result(&result).await?;
+    assert_eq!(
+        cluster.operator.shard_states(&agent.host).await?,
+        "decky-1 running"
+    );
     Ok(())
 }
 
@@ -214,21 +229,21 @@ async fn a_repeated_result_does_not_touch_a_decky_deployed_anew() -> TestResult 
 /// changes nothing anywhere.
 #[tokio::test]
 async fn results_of_unknown_or_foreign_operations_change_nothing() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let one = swarm.agent("worker-a", &["decky-1"]).await?;
-    let mut two = swarm.agent("worker-b", &["decky-1"]).await?;
-    let accepted = swarm.operator.teardown(&one.host, "decky-1").await?;
+    let cluster = Cluster::start().await?;
+    let one = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let mut two = cluster.start_agent("worker-b", &["decky-1"]).await?;
+    let accepted = cluster.operator.tear_down(&one.host, "decky-1").await?;
     let before = (
-        swarm.operator.shards().await?,
-        swarm.operator.operations().await?,
+        cluster.operator.list_shards().await?,
+        cluster.operator.list_operations().await?,
     );
 
     for operation in [OperationId(Uuid::now_v7()), accepted.operation_id] {
         for outcome in [
-            two.result(operation, vec![removed("decky-1")]),
-            two.failure(operation, "mine", vec![failed("decky-1", "mine")]),
+            two.next_success(operation, vec![removed_shard("decky-1")]),
+            two.next_failure(operation, "mine", vec![failed_shard("decky-1", "mine")]),
         ] {
-            let answer = two.conclude(&outcome).await?;
+            let answer = two.send_result(&outcome).await?;
             assert_eq!(
                 (answer.recorded, answer.detail.as_deref()),
                 (true, Some(DETAIL_UNKNOWN_OPERATION))
@@ -236,8 +251,8 @@ async fn results_of_unknown_or_foreign_operations_change_nothing() -> TestResult
         }
     }
     let after = (
-        swarm.operator.shards().await?,
-        swarm.operator.operations().await?,
+        cluster.operator.list_shards().await?,
+        cluster.operator.list_operations().await?,
     );
     assert_eq!(before, after);
     Ok(())
@@ -247,14 +262,16 @@ async fn results_of_unknown_or_foreign_operations_change_nothing() -> TestResult
 /// said it is gone; it is not the operation's to fail.
 #[tokio::test]
 async fn a_failure_marks_no_shard_that_the_operation_does_not_cover() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
-    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
     agent
-        .fail(accepted.operation_id, "no daemon", vec![])
+        .report_failure(accepted.operation_id, "no daemon", vec![])
         .await?;
     assert_eq!(
-        swarm.operator.states(&agent.host).await?,
+        cluster.operator.shard_states(&agent.host).await?,
         "decky-1 teardown_failed, decky-2 running"
     );
     Ok(())
@@ -263,26 +280,30 @@ async fn a_failure_marks_no_shard_that_the_operation_does_not_cover() -> TestRes
 /// An error is cut to 512 characters, at a character boundary.
 #[tokio::test]
 async fn a_long_error_is_cut_at_a_character() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
-    let result = agent.failure(accepted.operation_id, "e", vec![failed("decky-1", "e")]);
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let result = agent.next_failure(
+        accepted.operation_id,
+        "e",
+        vec![failed_shard("decky-1", "e")],
+    );
     let mut result = serde_json::to_value(&result)?;
     let long = "é".repeat(10_000);
     result["shards"][0]["error"] = long.clone().into();
     result["error"] = long.into();
     let subject = scuttle_schemas::subjects::AgentChannel::Results.subject(&agent.host);
-    let answer: serde_json::Value = agent.client().ask(&subject, &result).await?;
+    let answer: serde_json::Value = agent.client().request(&subject, &result).await?;
     assert_eq!(answer, serde_json::json!({ "recorded": true }));
 
     let cut: Text = "é".repeat(512).as_str().into();
-    let shard = swarm
+    let shard = cluster
         .operator
-        .shard(&agent.host, "decky-1")
+        .find_shard(&agent.host, "decky-1")
         .await?
         .context("the shard")?;
     assert_eq!(shard.last_error.as_ref(), Some(&cut));
-    let operation = swarm.operator.operation(accepted.operation_id).await?;
+    let operation = cluster.operator.operation(accepted.operation_id).await?;
     assert_eq!(operation.error, Some(cut));
     Ok(())
 }

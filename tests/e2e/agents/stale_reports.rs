@@ -4,8 +4,8 @@
 use anyhow::Context;
 use scuttle_schemas::BootId;
 use scuttle_schemas::agents::HeartbeatAccepted;
-use scuttle_tests::clients::fake_agent::inventory;
-use scuttle_tests::{Swarm, TestResult, removed};
+use scuttle_tests::clients::fake_agent::reported_inventory;
+use scuttle_tests::{Cluster, TestResult, removed_shard};
 use uuid::Uuid;
 
 const STALE: HeartbeatAccepted = HeartbeatAccepted {
@@ -26,25 +26,35 @@ fn stale(answer: HeartbeatAccepted) -> HeartbeatAccepted {
 /// a deployment anew.
 #[tokio::test]
 async fn a_heartbeat_from_before_the_end_brings_nothing_back() -> TestResult {
-    let mut swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
-    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
-    let before_the_end = agent.observe(Some(inventory(&["decky-1", "decky-2"])));
-    agent.succeed(accepted.operation_id, &["decky-1"]).await?;
+    let mut cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let before_the_end = agent.next_heartbeat(Some(reported_inventory(&["decky-1", "decky-2"])));
+    agent
+        .report_success(accepted.operation_id, &["decky-1"])
+        .await?;
 
     assert_eq!(stale(agent.send(&before_the_end).await?), STALE);
-    assert_eq!(swarm.operator.states(&agent.host).await?, "decky-2 running");
-    swarm.crash_controller().await?;
+    assert_eq!(
+        cluster.operator.shard_states(&agent.host).await?,
+        "decky-2 running"
+    );
+    cluster.crash_controller().await?;
     assert_eq!(
         stale(agent.send(&before_the_end).await?),
         STALE,
         "after a restart, too"
     );
-    assert_eq!(swarm.operator.states(&agent.host).await?, "decky-2 running");
-
-    agent.report(&["decky-1", "decky-2"]).await?;
     assert_eq!(
-        swarm.operator.states(&agent.host).await?,
+        cluster.operator.shard_states(&agent.host).await?,
+        "decky-2 running"
+    );
+
+    agent.report_inventory(&["decky-1", "decky-2"]).await?;
+    assert_eq!(
+        cluster.operator.shard_states(&agent.host).await?,
         "decky-1 running, decky-2 running"
     );
     Ok(())
@@ -53,18 +63,22 @@ async fn a_heartbeat_from_before_the_end_brings_nothing_back() -> TestResult {
 /// A lower sequence of the same boot is stale and changes nothing.
 #[tokio::test]
 async fn an_older_heartbeat_changes_nothing() -> TestResult {
-    let mut swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    let late = agent.observe(Some(inventory(&["ghost"])));
-    agent.report(&["decky-1", "decky-2"]).await?;
-    let before = swarm.operator.shards().await?;
-    assert_eq!(stale(agent.send(&late).await?), STALE);
-    assert_eq!(swarm.operator.shards().await?, before, "not even last_seen");
-
-    swarm.crash_controller().await?;
+    let mut cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let late = agent.next_heartbeat(Some(reported_inventory(&["ghost"])));
+    agent.report_inventory(&["decky-1", "decky-2"]).await?;
+    let before = cluster.operator.list_shards().await?;
     assert_eq!(stale(agent.send(&late).await?), STALE);
     assert_eq!(
-        swarm.operator.states(&agent.host).await?,
+        cluster.operator.list_shards().await?,
+        before,
+        "not even last_seen"
+    );
+
+    cluster.crash_controller().await?;
+    assert_eq!(stale(agent.send(&late).await?), STALE);
+    assert_eq!(
+        cluster.operator.shard_states(&agent.host).await?,
         "decky-1 running, decky-2 running"
     );
     Ok(())
@@ -73,18 +87,18 @@ async fn an_older_heartbeat_changes_nothing() -> TestResult {
 /// A report of an older boot is stale, however high its sequence, also after a controller's restart.
 #[tokio::test]
 async fn an_older_boot_changes_nothing() -> TestResult {
-    let mut swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    let mut late = agent.observe(Some(inventory(&["ghost"])));
+    let mut cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let mut late = agent.next_heartbeat(Some(reported_inventory(&["ghost"])));
     late.sequence = 1_000_000;
     agent.reboot();
-    let answer = agent.report(&["decky-1", "decky-2"]).await?;
+    let answer = agent.report_inventory(&["decky-1", "decky-2"]).await?;
     assert!(!answer.stale, "a later boot counts from one again");
     assert_eq!(stale(agent.send(&late).await?), STALE);
-    swarm.crash_controller().await?;
+    cluster.crash_controller().await?;
     assert_eq!(stale(agent.send(&late).await?), STALE);
     assert_eq!(
-        swarm.operator.states(&agent.host).await?,
+        cluster.operator.shard_states(&agent.host).await?,
         "decky-1 running, decky-2 running"
     );
     Ok(())
@@ -94,32 +108,37 @@ async fn an_older_boot_changes_nothing() -> TestResult {
 /// it does not turn the clock back: the later boot's reports are not stale.
 #[tokio::test]
 async fn an_older_boots_result_counts() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
-    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
-    let result = agent.result(accepted.operation_id, vec![removed("decky-1")]);
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let result = agent.next_success(accepted.operation_id, vec![removed_shard("decky-1")]);
     agent.reboot();
-    agent.report(&["decky-2"]).await?;
-    assert!(agent.conclude(&result).await?.recorded);
-    assert_eq!(swarm.operator.states(&agent.host).await?, "decky-2 running");
-    let operation = swarm.operator.operation(accepted.operation_id).await?;
+    agent.report_inventory(&["decky-2"]).await?;
+    assert!(agent.send_result(&result).await?.recorded);
+    assert_eq!(
+        cluster.operator.shard_states(&agent.host).await?,
+        "decky-2 running"
+    );
+    let operation = cluster.operator.operation(accepted.operation_id).await?;
     assert!(operation.finished_at.is_some(), "{operation:?}");
-    assert!(!agent.report(&["decky-2"]).await?.stale);
+    assert!(!agent.report_inventory(&["decky-2"]).await?.stale);
     Ok(())
 }
 
 /// The first report of a boot that sorts before the known one is an old machine's: nothing of it counts.
 #[tokio::test]
 async fn a_boot_from_long_ago_is_stale() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    let mut old = agent.observe(Some(inventory(&["ghost"])));
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let mut old = agent.next_heartbeat(Some(reported_inventory(&["ghost"])));
     let long_ago = uuid::Timestamp::from_unix_time(1_600_000_000, 0, 0, 0);
     old.boot_id = BootId(Uuid::new_v7(long_ago));
     assert_eq!(stale(agent.send(&old).await?), STALE);
-    let shard = swarm
+    let shard = cluster
         .operator
-        .shard(&agent.host, "decky-1")
+        .find_shard(&agent.host, "decky-1")
         .await?
         .context("the shard")?;
     assert_eq!(shard.last_error, None);

@@ -1,4 +1,4 @@
-//! `scuttle-controller backup` and `restore`: of a swarm at work, of a stopped controller, and what is refused.
+//! `scuttle-controller backup` and `restore`: of a cluster at work, of a stopped controller, and what is refused.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -11,10 +11,10 @@ use scuttle_agent_sim::simulated_host::SimulatedHost;
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::shards::{ShardRecord, ShardState};
 use scuttle_schemas::{DeckyId, HostId, subjects};
-use scuttle_tests::clients::replica_view::told;
-use scuttle_tests::programs::program;
-use scuttle_tests::wait::within;
-use scuttle_tests::{Controller, Sim, Swarm, TestResult, View, until};
+use scuttle_tests::clients::replica_view::clear_last_seen;
+use scuttle_tests::programs::program_path;
+use scuttle_tests::wait::with_timeout;
+use scuttle_tests::{Cluster, Controller, ReplicaView, TestResult, wait_until};
 use serde_json::{Value, json};
 use tokio::io::AsyncReadExt;
 use tokio::net::UnixStream;
@@ -54,7 +54,7 @@ impl Said {
 async fn run(verb: &str, file: &Path, data_dir: &Path) -> Result<Said> {
     let mut command = Controller::command();
     command.arg(verb).arg(file).arg("--data-dir").arg(data_dir);
-    Ok(within(verb, command.output()).await??.into())
+    Ok(with_timeout(verb, command.output()).await??.into())
 }
 
 fn names(dir: &Path) -> Result<Vec<String>> {
@@ -65,29 +65,33 @@ fn names(dir: &Path) -> Result<Vec<String>> {
 }
 
 /// A directory of its own, for backups.
-fn shelf(swarm: &Swarm) -> Result<PathBuf> {
-    let shelf = swarm.path("shelf");
+fn shelf(cluster: &Cluster) -> Result<PathBuf> {
+    let shelf = cluster.path("shelf");
     fs::create_dir_all(&shelf)?;
     Ok(shelf)
 }
 
 /// Stops the controller as its service manager would.
-async fn stop(swarm: &mut Swarm) -> TestResult {
-    let process = swarm.controller.process();
-    process.signal("TERM").await?;
-    assert!(process.exit().await?.success(), "{}", process.log());
+async fn stop(cluster: &mut Cluster) -> TestResult {
+    let process = cluster.controllers[0].process();
+    process.send_signal("TERM").await?;
+    assert!(
+        process.wait_for_exit().await?.success(),
+        "{}",
+        process.log()
+    );
     Ok(())
 }
 
 /// Moves the data directory away, restores the backup in its place, and starts the controller.
-async fn go_back(swarm: &mut Swarm, file: &Path) -> TestResult {
-    let data = swarm.path("controller");
-    fs::rename(&data, swarm.path("old"))?;
+async fn go_back(cluster: &mut Cluster, file: &Path) -> TestResult {
+    let data = cluster.path("controller");
+    fs::rename(&data, cluster.path("old"))?;
     run("restore", file, &data)
         .await?
         .check(0, &["start the controller"]);
-    swarm.controller.restart().await?;
-    swarm.operator.answered().await
+    cluster.controllers[0].restart().await?;
+    cluster.operator.wait_until_ready().await
 }
 
 type Decky = (HostId, DeckyId);
@@ -97,9 +101,9 @@ fn key(shard: &ShardRecord) -> Decky {
 }
 
 /// What is on the simulated hosts.
-fn reality(swarm: &Swarm) -> Result<BTreeSet<Decky>> {
+fn reality(cluster: &Cluster) -> Result<BTreeSet<Decky>> {
     let mut all = BTreeSet::new();
-    for entry in fs::read_dir(swarm.path("sim"))? {
+    for entry in fs::read_dir(cluster.path("sim"))? {
         let dir = entry?.path();
         let host = dir.file_name().context("a name")?.to_string_lossy();
         let host: HostId = host.parse()?;
@@ -110,39 +114,39 @@ fn reality(swarm: &Swarm) -> Result<BTreeSet<Decky>> {
 }
 
 /// Waits until the record shows what is there, and of what is gone, that its agent does not report it. Gives the latter.
-async fn agrees(swarm: &Swarm) -> Result<Vec<ShardRecord>> {
+async fn agrees(cluster: &Cluster) -> Result<Vec<ShardRecord>> {
     let ask = || async {
-        let shards = swarm.operator.shards().await?;
+        let shards = cluster.operator.list_shards().await?;
         let (gone, there): (Vec<_>, Vec<_>) = shards
             .into_iter()
             .partition(|shard| shard.state == ShardState::Degraded);
         let recorded: BTreeSet<_> = there.iter().map(key).collect();
-        let real = reality(swarm)?;
+        let real = reality(cluster)?;
         let wrong: Vec<_> = recorded.symmetric_difference(&real).cloned().collect();
         ensure!(wrong.is_empty(), "not as it is: {wrong:?}");
         ensure!(there.iter().all(|shard| shard.state == ShardState::Running));
         ensure!(!gone.iter().any(|shard| real.contains(&key(shard))));
         Ok(gone)
     };
-    until("the record agrees with reality", ask, |_| true).await
+    wait_until("the record agrees with reality", ask, |_| true).await
 }
 
 /// Takes what is gone off the record.
-async fn tear_down(swarm: &Swarm, gone: Vec<ShardRecord>) -> TestResult {
+async fn tear_down(cluster: &Cluster, gone: Vec<ShardRecord>) -> TestResult {
     for shard in gone {
         let decky = shard.decky_id.as_str();
-        let accepted = swarm.operator.teardown(&shard.host_uuid, decky).await?;
-        let operation = swarm.operator.ended(accepted.operation_id).await?;
+        let accepted = cluster.operator.tear_down(&shard.host_uuid, decky).await?;
+        let operation = cluster.operator.wait_for_end(accepted.operation_id).await?;
         assert_eq!(operation.state, OperationState::Succeeded, "{operation:?}");
     }
     Ok(())
 }
 
-/// A swarm at work, backed up, at work again, and taken back: whatever was accepted before is there and ends, the agents
+/// A cluster at work, backed up, at work again, and taken back: whatever was accepted before is there and ends, the agents
 /// mend the rest, and who followed it all sees what a newcomer sees.
 #[tokio::test]
 async fn a_swarm_at_work_goes_back_to_its_backup() -> TestResult {
-    let mut swarm = Swarm::start().await?;
+    let mut cluster = Cluster::start().await?;
     let (hosts, deckies) = (HOSTS.to_string(), DECKIES.to_string());
     let mut arguments = vec![
         "--hosts",
@@ -152,20 +156,29 @@ async fn a_swarm_at_work_goes_back_to_its_backup() -> TestResult {
         "--enroll",
     ];
     arguments.extend(["--teardown-ms", "50..300", "--heartbeat-ms", "200"]);
-    let _sim = Sim::start(&swarm.nats, &swarm.path("sim"), &arguments).await?;
-    let all: Vec<Decky> = swarm.operator.shards().await?.iter().map(key).collect();
+    let _sim = cluster
+        .start_simulator(&cluster.path("sim"), &arguments)
+        .await?;
+    let all: Vec<Decky> = cluster
+        .operator
+        .list_shards()
+        .await?
+        .iter()
+        .map(key)
+        .collect();
     assert_eq!(all.len(), HOSTS * DECKIES);
-    let file = shelf(&swarm)?.join("backup.redb");
-    let data = swarm.path("controller");
-    let follower = scuttle_tests::Client::connect(&swarm.nats, scuttle_tests::Role::Viewer).await?;
-    let mut view = View::open(&follower, 25).await?;
+    let file = shelf(&cluster)?.join("backup.redb");
+    let data = cluster.path("controller");
+    let follower =
+        scuttle_tests::Client::connect(&cluster.servers[0], scuttle_tests::Role::Viewer).await?;
+    let mut view = ReplicaView::open(&follower, 25).await?;
 
     // Every fourth: before, during, after, never.
     let quarter = |number: usize| all.iter().skip(number).step_by(4);
     let teardowns = async |number: usize| -> Result<BTreeSet<_>> {
         let mut accepted = BTreeSet::new();
         for (host, decky) in quarter(number) {
-            let answer = swarm.operator.teardown(host, decky.as_str()).await?;
+            let answer = cluster.operator.tear_down(host, decky.as_str()).await?;
             accepted.insert(answer.operation_id);
         }
         Ok(accepted)
@@ -175,14 +188,14 @@ async fn a_swarm_at_work_goes_back_to_its_backup() -> TestResult {
     said?.check(0, &["6 hosts", "from the running controller"]);
     let after = teardowns(2).await?;
     for id in before.iter().chain(&during?).chain(&after) {
-        swarm.operator.ended(*id).await?;
+        cluster.operator.wait_for_end(*id).await?;
     }
-    let (revision, _) = swarm.operator.shards_paged(1000).await?;
+    let (revision, _) = cluster.operator.list_shards_paged(1000).await?;
 
-    stop(&mut swarm).await?;
+    stop(&mut cluster).await?;
     assert!(!names(&data)?.contains(&"backup.sock".to_owned()));
-    go_back(&mut swarm, &file).await?;
-    let operations = swarm.operator.operations().await?;
+    go_back(&mut cluster, &file).await?;
+    let operations = cluster.operator.list_operations().await?;
     let known = operations.iter().map(|operation| operation.operation_id);
     let known: BTreeSet<_> = known.collect();
     assert!(
@@ -195,23 +208,23 @@ async fn a_swarm_at_work_goes_back_to_its_backup() -> TestResult {
         "they were accepted after the backup"
     );
     for id in &known {
-        let operation = swarm.operator.ended(*id).await?;
+        let operation = cluster.operator.wait_for_end(*id).await?;
         assert_eq!(operation.state, OperationState::Succeeded, "{operation:?}");
     }
-    let (restored, _) = swarm.operator.shards_paged(1000).await?;
+    let (restored, _) = cluster.operator.list_shards_paged(1000).await?;
     assert!(restored > revision, "{restored} after {revision}");
-    let gone = agrees(&swarm).await?;
+    let gone = agrees(&cluster).await?;
     assert!(
         gone.len() >= after.len(),
         "{} of {}",
         gone.len(),
         after.len()
     );
-    tear_down(&swarm, gone).await?;
-    assert_eq!(agrees(&swarm).await?, []);
-    let (revision, shards) = swarm.operator.shards_paged(1000).await?;
-    view.reach(revision).await?;
-    assert_eq!(told(view.shards()), told(shards));
+    tear_down(&cluster, gone).await?;
+    assert_eq!(agrees(&cluster).await?, []);
+    let (revision, shards) = cluster.operator.list_shards_paged(1000).await?;
+    view.follow_until(revision).await?;
+    assert_eq!(clear_last_seen(view.shards()), clear_last_seen(shards));
     assert!(view.listings() > 1, "it saw that the record went back");
     Ok(())
 }
@@ -220,7 +233,7 @@ async fn a_swarm_at_work_goes_back_to_its_backup() -> TestResult {
 const LARGE: usize = 200;
 
 /// Enrols so many large hosts: a backup of them is not sent in one go.
-async fn enrol_large_hosts(swarm: &Swarm) -> TestResult {
+async fn enrol_large_hosts(cluster: &Cluster) -> TestResult {
     let label = |number: usize| {
         let (key, value) = ("€".repeat(61), "€".repeat(63));
         (format!("{number:02}{key}"), json!(value))
@@ -228,8 +241,8 @@ async fn enrol_large_hosts(swarm: &Swarm) -> TestResult {
     let labels: Value = Value::Object((0..16).map(label).collect());
     for number in 0..LARGE {
         let request = json!({ "name": format!("worker-{number}"), "labels": labels });
-        let enrol = || (swarm.operator).ask::<Value>(subjects::HOSTS_ENROLL, &request);
-        until("it is enrolled", enrol, |answer| answer["accepted"] == true).await?;
+        let enrol = || (cluster.operator).request::<Value>(subjects::HOSTS_ENROLL, &request);
+        wait_until("it is enrolled", enrol, |answer| answer["accepted"] == true).await?;
     }
     Ok(())
 }
@@ -238,32 +251,32 @@ async fn enrol_large_hosts(swarm: &Swarm) -> TestResult {
 async fn idler(data_dir: &Path) -> Result<UnixStream> {
     let mut stream = UnixStream::connect(data_dir.join("backup.sock")).await?;
     let mut greeting = [0; 12];
-    within("a greeting", stream.read_exact(&mut greeting)).await??;
+    with_timeout("a greeting", stream.read_exact(&mut greeting)).await??;
     assert_eq!(greeting[..8], *b"scuttle\x01");
     Ok(stream)
 }
 
 #[tokio::test]
 async fn one_backup_is_made_at_a_time() -> TestResult {
-    let swarm = Swarm::start().await?;
-    enrol_large_hosts(&swarm).await?;
-    let data = swarm.path("controller");
+    let cluster = Cluster::start().await?;
+    enrol_large_hosts(&cluster).await?;
+    let data = cluster.path("controller");
     let mode = fs::metadata(data.join("backup.sock"))?.permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let (shelf, idle) = (shelf(&swarm)?, idler(&data).await?);
+    let (shelf, idle) = (shelf(&cluster)?, idler(&data).await?);
     let file = shelf.join("backup.redb");
     for _ in 0..3 {
         let said = run("backup", &file, &data).await?;
         said.check(1, &["another backup is being made"]);
         assert_eq!(names(&shelf)?, [""; 0]);
-        swarm
-            .host(&format!("host-{}", uuid::Uuid::now_v7()))
+        cluster
+            .enroll_host(&format!("host-{}", uuid::Uuid::now_v7()))
             .await?;
     }
     // Whoever goes away is not waited for.
     drop(idle);
     let ask = || run("backup", &file, &data);
-    let said = until("a backup", ask, |said| said.code == Some(0)).await?;
+    let said = wait_until("a backup", ask, |said| said.code == Some(0)).await?;
     said.check(0, &["203 hosts"]);
     run("backup", &file, &data).await?.check(1, &["--force"]);
     Ok(())
@@ -272,32 +285,34 @@ async fn one_backup_is_made_at_a_time() -> TestResult {
 /// A controller that ends does not wait for whoever makes a backup, and the next start has the store to itself.
 #[tokio::test]
 async fn a_stop_breaks_a_backup_off() -> TestResult {
-    let mut swarm = Swarm::start().await?;
-    enrol_large_hosts(&swarm).await?;
-    let mut idle = idler(&swarm.path("controller")).await?;
-    stop(&mut swarm).await?;
+    let mut cluster = Cluster::start().await?;
+    enrol_large_hosts(&cluster).await?;
+    let mut idle = idler(&cluster.path("controller")).await?;
+    stop(&mut cluster).await?;
     let mut rest = Vec::new();
-    within("the end", idle.read_to_end(&mut rest)).await??;
+    with_timeout("the end", idle.read_to_end(&mut rest)).await??;
     assert!(rest.len() < 1 << 20, "{}", rest.len());
-    swarm.controller.restart().await?;
-    swarm.operator.answered().await?;
-    assert_eq!(swarm.operator.hosts().await?.len(), LARGE);
+    cluster.controllers[0].restart().await?;
+    cluster.operator.wait_until_ready().await?;
+    assert_eq!(cluster.operator.list_hosts().await?.len(), LARGE);
     Ok(())
 }
 
 /// After a kill its socket is in nobody's way: neither of a backup of what it left, nor of the next start.
 #[tokio::test]
 async fn a_killed_controllers_store_is_backed_up() -> TestResult {
-    let mut swarm = Swarm::start().await?;
-    let agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
-    swarm.operator.teardown(&agent.host, "decky-1").await?;
-    let (data, shelf) = (swarm.path("controller"), shelf(&swarm)?);
+    let mut cluster = Cluster::start().await?;
+    let agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
+    cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let (data, shelf) = (cluster.path("controller"), shelf(&cluster)?);
     let (file, again) = (shelf.join("backup.redb"), shelf.join("again.redb"));
-    swarm.controller.kill().await?;
+    cluster.controllers[0].kill().await?;
     assert!(names(&data)?.contains(&"backup.sock".to_owned()));
     let said = run("backup", &file, &data).await?;
     said.check(0, &["1 hosts, 2 shards, 1 open", "a stopped controller"]);
-    swarm.crash_controller().await?;
+    cluster.crash_controller().await?;
     let said = run("backup", &again, &data).await?;
     said.check(0, &["1 hosts, 2 shards, 1 open", "the running controller"]);
     Ok(())
@@ -306,9 +321,9 @@ async fn a_killed_controllers_store_is_backed_up() -> TestResult {
 /// A backup that is killed leaves no file of that name, and the controller goes on; the next one is whole.
 #[tokio::test]
 async fn a_backup_that_is_killed_leaves_no_file() -> TestResult {
-    let swarm = Swarm::start().await?;
-    enrol_large_hosts(&swarm).await?;
-    let (data, shelf) = (swarm.path("controller"), shelf(&swarm)?);
+    let cluster = Cluster::start().await?;
+    enrol_large_hosts(&cluster).await?;
+    let (data, shelf) = (cluster.path("controller"), shelf(&cluster)?);
     let mut caught = 0;
     for round in 0..40 {
         let file = shelf.join(format!("{round}.redb"));
@@ -326,12 +341,12 @@ async fn a_backup_that_is_killed_leaves_no_file() -> TestResult {
                 names.iter().any(|name| name.starts_with(&prefix)) || file.exists(),
             )
         };
-        until("it has begun", begun, |begun| *begun).await?;
+        wait_until("it has begun", begun, |begun| *begun).await?;
         child.kill().await?;
         if !file.exists() {
             caught += 1;
         }
-        swarm.operator.answered().await?;
+        cluster.operator.wait_until_ready().await?;
         if caught == 3 {
             break;
         }
@@ -339,9 +354,9 @@ async fn a_backup_that_is_killed_leaves_no_file() -> TestResult {
     assert_eq!(caught, 3, "it is always done before it is killed");
     let file = shelf.join("whole.redb");
     let ask = || run("backup", &file, &data);
-    let said = until("a backup", ask, |said| said.code == Some(0)).await?;
+    let said = wait_until("a backup", ask, |said| said.code == Some(0)).await?;
     said.check(0, &["200 hosts"]);
-    run("restore", &file, &swarm.path("other"))
+    run("restore", &file, &cluster.path("other"))
         .await?
         .check(0, &["200 hosts"]);
     Ok(())
@@ -350,12 +365,12 @@ async fn a_backup_that_is_killed_leaves_no_file() -> TestResult {
 /// A full disk: the error names the file, and nothing is left on it.
 #[tokio::test]
 async fn a_full_disk_takes_no_backup() -> TestResult {
-    let swarm = Swarm::start().await?;
-    enrol_large_hosts(&swarm).await?;
-    let (data, shelf) = (swarm.path("controller"), shelf(&swarm)?);
+    let cluster = Cluster::start().await?;
+    enrol_large_hosts(&cluster).await?;
+    let (data, shelf) = (cluster.path("controller"), shelf(&cluster)?);
     let whole = shelf.join("whole.redb");
     run("backup", &whole, &data).await?.check(0, &[]);
-    let full = swarm.path("full");
+    let full = cluster.path("full");
     fs::create_dir(&full)?;
     let size = fs::metadata(&whole)?.len();
     for (verb, file, data_dir) in [
@@ -370,11 +385,11 @@ async fn a_full_disk_takes_no_backup() -> TestResult {
                 .args(["-c", confine, "sh"])
                 .arg((bytes / 512).to_string());
             command
-                .arg(program("scuttle-controller"))
+                .arg(program_path("scuttle-controller"))
                 .arg(verb)
                 .arg(&file);
             command.arg("--data-dir").arg(&data_dir);
-            let said: Said = within(verb, command.output()).await??.into();
+            let said: Said = with_timeout(verb, command.output()).await??.into();
             let name = if verb == "backup" {
                 "full/backup.redb"
             } else {
@@ -384,14 +399,14 @@ async fn a_full_disk_takes_no_backup() -> TestResult {
             assert_eq!(names(&full)?, [""; 0], "{bytes} bytes");
         }
     }
-    swarm.operator.answered().await
+    cluster.operator.wait_until_ready().await
 }
 
 /// A restore leaves a running controller alone, even if its store was taken from under it.
 #[tokio::test]
 async fn nothing_is_restored_under_a_running_controller() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let (data, shelf) = (swarm.path("controller"), shelf(&swarm)?);
+    let cluster = Cluster::start().await?;
+    let (data, shelf) = (cluster.path("controller"), shelf(&cluster)?);
     let file = shelf.join("backup.redb");
     run("backup", &file, &data).await?.check(0, &[]);
     let running = ["a controller is running on", "stop it"];
@@ -399,18 +414,18 @@ async fn nothing_is_restored_under_a_running_controller() -> TestResult {
     fs::rename(data.join("scuttle.redb"), data.join("scuttle.redb.old"))?;
     run("restore", &file, &data).await?.check(1, &running);
     assert!(!names(&data)?.contains(&"scuttle.redb".to_owned()));
-    swarm.operator.answered().await
+    cluster.operator.wait_until_ready().await
 }
 
 /// A socket's path may be no longer than 107 bytes; a data directory's may.
 #[tokio::test]
 async fn a_data_directory_may_have_a_long_path() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let data = swarm.path(&"long".repeat(60));
-    let _controller = Controller::start(&swarm.nats, &data)?;
+    let cluster = Cluster::start().await?;
+    let data = cluster.path(&"long".repeat(60));
+    let _controller = cluster.servers[0].start_controller(&data)?;
     let socket = || async { Ok::<_, ()>(data.join("backup.sock").exists()) };
-    until("it listens", socket, |there| *there).await?;
-    let file = shelf(&swarm)?.join("backup.redb");
+    wait_until("it listens", socket, |there| *there).await?;
+    let file = shelf(&cluster)?.join("backup.redb");
     let said = run("backup", &file, &data).await?;
     said.check(0, &["0 hosts", "from the running controller"]);
     Ok(())

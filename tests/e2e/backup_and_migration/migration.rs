@@ -11,9 +11,9 @@ use scuttle_core::{Input, State};
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{HostId, OperationId, Partition, Timestamp, subjects};
-use scuttle_tests::clients::replica_view::{told, unnumbered};
-use scuttle_tests::wait::{now, within};
-use scuttle_tests::{Client, Controller, Role, Swarm, TestResult, until};
+use scuttle_tests::clients::replica_view::{clear_last_seen, clear_revisions};
+use scuttle_tests::wait::{current_timestamp, with_timeout};
+use scuttle_tests::{Client, Cluster, Controller, Role, TestResult, wait_until};
 use serde_json::json;
 use uuid::Uuid;
 
@@ -21,29 +21,33 @@ const DIVIDE: [&str; 5] = ["migrate", "--to", "jetstream", "--partitions", "4"];
 
 const SHARED: [(&str, &str); 2] = [("SCUTTLE_STORE", "jetstream"), ("SCUTTLE_REPLICAS", "1")];
 
-fn environment(swarm: &Swarm, shared: bool) -> Vec<(&'static str, String)> {
-    let mut environment = Vec::from(swarm.nats.environment(Role::Controller));
+fn environment(cluster: &Cluster, shared: bool) -> Vec<(&'static str, String)> {
+    let mut environment = Vec::from(cluster.servers[0].environment(Role::Controller));
     let settings = SHARED.iter().filter(|_| shared);
     environment.extend(settings.map(|(name, value)| (*name, (*value).to_owned())));
     environment
 }
 
 /// Runs `scuttle-controller` with these arguments on a data directory; its exit code, and what it said.
-async fn run(swarm: &Swarm, arguments: &[&str], data_dir: &Path) -> Result<(Option<i32>, String)> {
+async fn run(
+    cluster: &Cluster,
+    arguments: &[&str],
+    data_dir: &Path,
+) -> Result<(Option<i32>, String)> {
     let mut command = Controller::command();
     command
         .args(arguments)
         .arg("--data-dir")
         .arg(data_dir)
-        .envs(swarm.nats.environment(Role::Controller));
+        .envs(cluster.servers[0].environment(Role::Controller));
     if arguments[0] == "migrate" {
-        command.args(["--nats-url", &swarm.nats.url(), "--replicas", "1"]);
+        command.args(["--nats-url", &cluster.servers[0].url(), "--replicas", "1"]);
     }
     let Output {
         status,
         stdout,
         stderr,
-    } = within(arguments[0], command.output()).await??;
+    } = with_timeout(arguments[0], command.output()).await??;
     let text = String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned();
     Ok((status.code(), text))
 }
@@ -59,85 +63,107 @@ fn check((code, text): (Option<i32>, String), wanted: i32, words: &[&str]) {
 /// Stops the controller as its service manager would.
 async fn stop(controller: &mut Controller) -> TestResult {
     let process = controller.process();
-    process.signal("TERM").await?;
-    assert!(process.exit().await?.success(), "{}", process.log());
+    process.send_signal("TERM").await?;
+    assert!(
+        process.wait_for_exit().await?.success(),
+        "{}",
+        process.log()
+    );
     Ok(())
 }
 
 /// Starts a controller on this directory, in the place of the one that was stopped.
-async fn start(swarm: &mut Swarm, data_dir: &Path, shared: bool) -> TestResult {
-    let environment = environment(swarm, shared);
-    swarm.controller = Controller::start_at(&swarm.nats.url(), environment, data_dir)?;
-    swarm.operator.answered().await
+async fn start(cluster: &mut Cluster, data_dir: &Path, shared: bool) -> TestResult {
+    let environment = environment(cluster, shared);
+    cluster.controllers[0] = Controller::start(&cluster.servers[0].url(), environment, data_dir)?;
+    cluster.operator.wait_until_ready().await
 }
 
 /// Two hosts with shards of every kind, and an operation that has not ended.
-async fn populated(swarm: &Swarm) -> Result<HostId> {
-    let mut agent = swarm.agent("worker-a", &["d1", "d2", "d3"]).await?;
-    let ended = swarm.operator.teardown(&agent.host, "d1").await?;
-    agent.command().await?;
-    agent.succeed(ended.operation_id, &["d1"]).await?;
-    swarm.operator.teardown(&agent.host, "d2").await?;
-    swarm.agent("worker-b", &["d1"]).await?;
+async fn populated(cluster: &Cluster) -> Result<HostId> {
+    let mut agent = cluster.start_agent("worker-a", &["d1", "d2", "d3"]).await?;
+    let ended = cluster.operator.tear_down(&agent.host, "d1").await?;
+    agent.next_command().await?;
+    agent.report_success(ended.operation_id, &["d1"]).await?;
+    cluster.operator.tear_down(&agent.host, "d2").await?;
+    cluster.start_agent("worker-b", &["d1"]).await?;
     Ok(agent.host)
 }
 
 #[tokio::test]
 async fn a_record_goes_there_and_back_whole() -> TestResult {
-    let mut swarm = Swarm::start().await?;
-    let host = populated(&swarm).await?;
+    let mut cluster = Cluster::start().await?;
+    let host = populated(&cluster).await?;
     let (shards, operations) = (
-        swarm.operator.shards().await?,
-        swarm.operator.operations().await?,
+        cluster.operator.list_shards().await?,
+        cluster.operator.list_operations().await?,
     );
-    let data = swarm.path("controller");
+    let data = cluster.path("controller");
 
-    stop(&mut swarm.controller).await?;
+    stop(&mut cluster.controllers[0]).await?;
     check(
-        run(&swarm, &["migrate", "--to", "jetstream"], &data).await?,
+        run(&cluster, &["migrate", "--to", "jetstream"], &data).await?,
         0,
         &["rows and compared each", "start the controllers with"],
     );
     check(
-        run(&swarm, &["backup", "half"], &data).await?,
+        run(&cluster, &["backup", "half"], &data).await?,
         1,
         &["holds only part of the record"],
     );
-    start(&mut swarm, &data, true).await?;
-    assert_eq!(told(swarm.operator.shards().await?), told(shards.clone()));
-    assert_eq!(swarm.operator.operations().await?.len(), operations.len());
+    start(&mut cluster, &data, true).await?;
+    assert_eq!(
+        clear_last_seen(cluster.operator.list_shards().await?),
+        clear_last_seen(shards.clone())
+    );
+    assert_eq!(
+        cluster.operator.list_operations().await?.len(),
+        operations.len()
+    );
 
     // A controller without rows gets them from the object store, and a backup has what neither's file has.
-    swarm.operator.teardown(&host, "d3").await?;
-    let other = swarm.path("other");
-    let mut joined = Controller::start_at(&swarm.nats.url(), environment(&swarm, true), &other)?;
-    joined.process().line("following: 2 hosts").await?;
-    let file = swarm.path("backup");
+    cluster.operator.tear_down(&host, "d3").await?;
+    let other = cluster.path("other");
+    let mut joined = Controller::start(
+        &cluster.servers[0].url(),
+        environment(&cluster, true),
+        &other,
+    )?;
+    joined.process().wait_for_line("following: 2 hosts").await?;
+    let file = cluster.path("backup");
     let name = file.to_string_lossy().into_owned();
     check(
-        run(&swarm, &["backup", &name], &other).await?,
+        run(&cluster, &["backup", &name], &other).await?,
         0,
         &["2 hosts, 3 shards, 2 open operations"],
     );
     check(
-        run(&swarm, &["migrate", "--to", "redb"], &swarm.path("third")).await?,
+        run(
+            &cluster,
+            &["migrate", "--to", "redb"],
+            &cluster.path("third"),
+        )
+        .await?,
         1,
         &["stop all controllers"],
     );
-    stop(&mut swarm.controller).await?;
-    swarm.operator.answered().await?;
-    let shards = swarm.operator.shards().await?;
+    stop(&mut cluster.controllers[0]).await?;
+    cluster.operator.wait_until_ready().await?;
+    let shards = cluster.operator.list_shards().await?;
     stop(&mut joined).await?;
 
     check(
-        run(&swarm, &["migrate", "--to", "redb"], &data).await?,
+        run(&cluster, &["migrate", "--to", "redb"], &data).await?,
         0,
         &["rows and compared each", "without --store"],
     );
-    start(&mut swarm, &data, false).await?;
-    assert_eq!(told(swarm.operator.shards().await?), told(shards));
-    let states = || swarm.operator.states(&host);
-    until("both are being torn down", states, |states| {
+    start(&mut cluster, &data, false).await?;
+    assert_eq!(
+        clear_last_seen(cluster.operator.list_shards().await?),
+        clear_last_seen(shards)
+    );
+    let states = || cluster.operator.shard_states(&host);
+    wait_until("both are being torn down", states, |states| {
         states.matches("tearing_down").count() == 2
     })
     .await?;
@@ -146,47 +172,55 @@ async fn a_record_goes_there_and_back_whole() -> TestResult {
 
 #[tokio::test]
 async fn what_is_there_is_not_replaced() -> TestResult {
-    let mut swarm = Swarm::start().await?;
-    populated(&swarm).await?;
-    let data = swarm.path("controller");
+    let mut cluster = Cluster::start().await?;
+    populated(&cluster).await?;
+    let data = cluster.path("controller");
     let to_jetstream = ["migrate", "--to", "jetstream"];
     check(
-        run(&swarm, &["migrate", "--to", "redb"], &data).await?,
+        run(&cluster, &["migrate", "--to", "redb"], &data).await?,
         1,
         &["does not exist: there is nothing to migrate"],
     );
     check(
-        run(&swarm, &to_jetstream, &data).await?,
+        run(&cluster, &to_jetstream, &data).await?,
         1,
         &["in use by another controller"],
     );
-    stop(&mut swarm.controller).await?;
-    let other = swarm.path("other");
-    let mut shared = Controller::start_at(&swarm.nats.url(), environment(&swarm, true), &other)?;
-    shared.process().line("ready").await?;
+    stop(&mut cluster.controllers[0]).await?;
+    let other = cluster.path("other");
+    let mut shared = Controller::start(
+        &cluster.servers[0].url(),
+        environment(&cluster, true),
+        &other,
+    )?;
+    shared.process().wait_for_line("ready").await?;
     check(
-        run(&swarm, &to_jetstream, &data).await?,
+        run(&cluster, &to_jetstream, &data).await?,
         1,
         &["already exists and holds another record"],
     );
     stop(&mut shared).await?;
-    let mut refused = Controller::start_at(&swarm.nats.url(), environment(&swarm, true), &data)?;
-    assert!(!refused.process().exit().await?.success());
+    let mut refused = Controller::start(
+        &cluster.servers[0].url(),
+        environment(&cluster, true),
+        &data,
+    )?;
+    assert!(!refused.process().wait_for_exit().await?.success());
     let said = refused.process().log();
     assert!(
         said.contains("belong to a journal in the file itself"),
         "{said}"
     );
 
-    start(&mut swarm, &data, false).await?;
-    let shards = swarm.operator.shards().await?;
+    start(&mut cluster, &data, false).await?;
+    let shards = cluster.operator.list_shards().await?;
     assert_eq!(shards.len(), 3);
     assert!(
         shards
             .iter()
             .any(|shard| shard.state == ShardState::TearingDown)
     );
-    let operations = swarm.operator.operations().await?;
+    let operations = cluster.operator.list_operations().await?;
     let ended = |state| operations.iter().filter(|one| one.state == state).count();
     assert_eq!(ended(OperationState::Succeeded), 1);
     Ok(())
@@ -195,12 +229,12 @@ async fn what_is_there_is_not_replaced() -> TestResult {
 /// A snapshot of a stream that was removed would be taken for the newest of the one that is made.
 #[tokio::test]
 async fn snapshots_of_an_earlier_stream_are_in_the_way() -> TestResult {
-    let mut swarm = Swarm::start().await?;
-    populated(&swarm).await?;
-    stop(&mut swarm.controller).await?;
-    let options = swarm.nats.options(Role::Controller);
+    let mut cluster = Cluster::start().await?;
+    populated(&cluster).await?;
+    stop(&mut cluster.controllers[0]).await?;
+    let options = cluster.servers[0].connect_options(Role::Controller);
     let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX_PREFIX);
-    let controller = Client::with(options, &swarm.nats.url()).await?;
+    let controller = Client::connect_with(options, &cluster.servers[0].url()).await?;
     let store = object_store::Config {
         bucket: subjects::SNAPSHOTS_BUCKET.to_owned(),
         ..object_store::Config::default()
@@ -214,91 +248,93 @@ async fn snapshots_of_an_earlier_stream_are_in_the_way() -> TestResult {
     );
     snapshots.put(&*earlier, &mut "rows".as_bytes()).await?;
 
-    let data = swarm.path("controller");
+    let data = cluster.path("controller");
     let to_jetstream = ["migrate", "--to", "jetstream"];
-    let refused = run(&swarm, &to_jetstream, &data).await?;
+    let refused = run(&cluster, &to_jetstream, &data).await?;
     check(
         refused,
         1,
         &["scuttle-snapshots", "delete the object store"],
     );
     // As it was: it goes on.
-    start(&mut swarm, &data, false).await?;
-    assert_eq!(swarm.operator.shards().await?.len(), 3);
+    start(&mut cluster, &data, false).await?;
+    assert_eq!(cluster.operator.list_shards().await?.len(), 3);
     Ok(())
 }
 
 /// Into four journals, each with the rows of its own hosts, and back into one file; a backup has them all.
 #[tokio::test]
 async fn a_record_is_divided_and_put_together_again() -> TestResult {
-    let mut swarm = Swarm::start().await?;
-    let host = populated(&swarm).await?;
+    let mut cluster = Cluster::start().await?;
+    let host = populated(&cluster).await?;
     for number in 0..6 {
-        swarm.agent(&format!("more-{number}"), &["d1"]).await?;
+        cluster
+            .start_agent(&format!("more-{number}"), &["d1"])
+            .await?;
     }
-    let shards = swarm.operator.shards().await?;
+    let shards = cluster.operator.list_shards().await?;
     let (hosts, operations) = (
-        swarm.operator.hosts().await?,
-        swarm.operator.operations().await?,
+        cluster.operator.list_hosts().await?,
+        cluster.operator.list_operations().await?,
     );
-    let data = swarm.path("controller");
-    stop(&mut swarm.controller).await?;
+    let data = cluster.path("controller");
+    stop(&mut cluster.controllers[0]).await?;
     check(
-        run(&swarm, &DIVIDE, &data).await?,
+        run(&cluster, &DIVIDE, &data).await?,
         0,
         &["rows and compared each", "--store jetstream --partitions 4"],
     );
 
-    let mut divided = environment(&swarm, true);
+    let mut divided = environment(&cluster, true);
     divided.push(("SCUTTLE_PARTITIONS", "4".to_owned()));
-    swarm.controller = Controller::start_at(&swarm.nats.url(), divided, &data)?;
-    swarm.operator.answered().await?;
+    cluster.controllers[0] = Controller::start(&cluster.servers[0].url(), divided, &data)?;
+    cluster.operator.wait_until_ready().await?;
     assert_eq!(
-        unnumbered(swarm.operator.shards().await?),
-        unnumbered(shards)
+        clear_revisions(cluster.operator.list_shards().await?),
+        clear_revisions(shards)
     );
-    assert_eq!(swarm.operator.hosts().await?.len(), hosts.len());
+    assert_eq!(cluster.operator.list_hosts().await?.len(), hosts.len());
     for operation in &operations {
-        let found = swarm.operator.operation(operation.operation_id).await?;
+        let found = cluster.operator.operation(operation.operation_id).await?;
         assert_eq!(found.accepted_at, operation.accepted_at);
     }
     // The names are still theirs.
     for record in hosts.values() {
-        let again = swarm.operator.enroll(record.name.as_str()).await?;
+        let again = cluster.operator.enroll(record.name.as_str()).await?;
         assert!(again.repeated && again.host.host_uuid == record.host_uuid);
     }
-    swarm.operator.teardown(&host, "d3").await?;
-    let shards = swarm.operator.shards().await?;
-    let file = swarm.path("backup");
+    cluster.operator.tear_down(&host, "d3").await?;
+    let shards = cluster.operator.list_shards().await?;
+    let file = cluster.path("backup");
     let name = file.to_string_lossy().into_owned();
     check(
-        run(&swarm, &["backup", &name], &data).await?,
+        run(&cluster, &["backup", &name], &data).await?,
         0,
         &["8 hosts, 9 shards, 2 open operations"],
     );
-    stop(&mut swarm.controller).await?;
+    stop(&mut cluster.controllers[0]).await?;
 
     let back = ["migrate", "--to", "redb", "--partitions", "4"];
     check(
-        run(&swarm, &back, &data).await?,
+        run(&cluster, &back, &data).await?,
         0,
         &[
             "rows and compared each",
             "SCUTTLE_0, SCUTTLE_1, SCUTTLE_2, SCUTTLE_3",
         ],
     );
-    start(&mut swarm, &data, false).await?;
+    start(&mut cluster, &data, false).await?;
     assert_eq!(
-        unnumbered(swarm.operator.shards().await?),
-        unnumbered(shards.clone())
+        clear_revisions(cluster.operator.list_shards().await?),
+        clear_revisions(shards.clone())
     );
-    stop(&mut swarm.controller).await?;
-    let restored = swarm.path("restored");
-    check(run(&swarm, &["restore", &name], &restored).await?, 0, &[]);
-    start(&mut swarm, &restored, false).await?;
+    stop(&mut cluster.controllers[0]).await?;
+    let restored = cluster.path("restored");
+    check(run(&cluster, &["restore", &name], &restored).await?, 0, &[]);
+    start(&mut cluster, &restored, false).await?;
     assert_eq!(
-        unnumbered(swarm.operator.shards().await?),
-        unnumbered(shards)
+        clear_revisions(cluster.operator.list_shards().await?),
+        clear_revisions(shards)
     );
     Ok(())
 }
@@ -306,18 +342,18 @@ async fn a_record_is_divided_and_put_together_again() -> TestResult {
 /// An open operation whose id does not say where it is could not be withdrawn any more: it is waited for.
 #[tokio::test]
 async fn a_record_with_open_operations_of_before_is_not_divided() -> TestResult {
-    let mut swarm = Swarm::start().await?;
-    stop(&mut swarm.controller).await?;
-    let data = swarm.path("of-before");
-    of_before(&data, "a", now())?;
-    let refused = run(&swarm, &DIVIDE, &data).await?;
+    let mut cluster = Cluster::start().await?;
+    stop(&mut cluster.controllers[0]).await?;
+    let data = cluster.path("of-before");
+    of_before(&data, "a", current_timestamp())?;
+    let refused = run(&cluster, &DIVIDE, &data).await?;
     check(
         refused,
         1,
         &["is open", "wait until the operation has ended"],
     );
-    start(&mut swarm, &data, false).await?;
-    let operations = swarm.operator.operations().await?;
+    start(&mut cluster, &data, false).await?;
+    let operations = cluster.operator.list_operations().await?;
     assert_eq!(operations.len(), 1);
     Ok(())
 }

@@ -1,20 +1,24 @@
 //! Enrolling and removing hosts and users, shell completion, and manual pages.
 
-use scuttle_tests::{Bus, Role, Swarm, TestResult};
+use scuttle_tests::{Cluster, ProvisionedServer, Role, TestResult};
 use serde_json::Value;
 
 use super::cli_runner::{Cli, check_schema};
 
 #[tokio::test]
 async fn without_a_bus_directory_only_the_record_changes() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let cli = Cli::with_role(&swarm, Role::Operator)?;
+    let cluster = Cluster::start().await?;
+    let cli = Cli::with_role(&cluster, Role::Operator)?;
     let enrolled = cli.run(&["enroll", "worker-a"]).await?;
     assert!(
-        enrolled.err.contains("no credentials were created"),
+        enrolled.stderr.contains("no credentials were created"),
         "{enrolled:?}"
     );
-    assert!(enrolled.done()?.starts_with("scuttle-agent --nats-url"));
+    assert!(
+        enrolled
+            .expect_success()?
+            .starts_with("scuttle-agent --nats-url")
+    );
     let again = cli
         .run_json(&["enroll", "worker-a"], 0, "cli/enrolled")
         .await?;
@@ -23,38 +27,44 @@ async fn without_a_bus_directory_only_the_record_changes() -> TestResult {
         (&Value::from(true), &Value::Null)
     );
     let out = cli.run(&["decommission", "worker-a"]).await?;
-    assert!(out.err.contains("no credentials were revoked"), "{out:?}");
+    assert!(
+        out.stderr.contains("no credentials were revoked"),
+        "{out:?}"
+    );
     cli.run_json(&["decommission", "worker-a"], 0, "cli/decommissioned")
         .await?;
-    assert_eq!(cli.run(&["hosts"]).await?.done()?, "");
+    assert_eq!(cli.run(&["hosts"]).await?.expect_success()?, "");
     assert!(
         cli.run(&["hosts", "--all"])
             .await?
-            .done()?
+            .expect_success()?
             .contains("– decommissioned")
     );
     // A directory that is named must exist.
     let named = cli.run(&["enroll", "worker-b", "--dir", "none"]).await?;
-    named.failed(1, &["none is not a bus directory"])?;
-    let anonymous = Cli::with_environment(&swarm, vec![("SCUTTLE_NATS_URL", swarm.nats.url())])?;
+    named.expect_failure(1, &["none is not a bus directory"])?;
+    let anonymous = Cli::with_environment(
+        &cluster,
+        vec![("SCUTTLE_NATS_URL", cluster.servers[0].url())],
+    )?;
     anonymous
         .run(&["enroll", "worker-b"])
         .await?
-        .failed(1, &["scuttle init"])?;
+        .expect_failure(1, &["scuttle init"])?;
     Ok(())
 }
 
 #[tokio::test]
 async fn the_administrative_verbs_report_results_as_json() -> TestResult {
-    let bus = Bus::start().await?;
-    let _controller = bus.controller().await?;
+    let bus = ProvisionedServer::start().await?;
+    let _controller = bus.start_controller().await?;
     let json = |arguments: &'static [&'static str], schema: &'static str| {
         let bus = &bus;
         async move {
             let out = bus
-                .scuttle(&[arguments, &["-o", "json"]].concat())
+                .run_scuttle(&[arguments, &["-o", "json"]].concat())
                 .await?
-                .done()?;
+                .expect_success()?;
             let value: Value = serde_json::from_str(&out)?;
             check_schema(schema, &value)?;
             anyhow::Ok(value)
@@ -80,21 +90,25 @@ async fn the_administrative_verbs_report_results_as_json() -> TestResult {
     assert_eq!(out["revoked"], Value::from(vec!["worker-a"]));
     let folder = tempfile::tempdir()?;
     let made =
-        scuttle_tests::cluster::bus::scuttle(folder.path(), &["init", "-o", "json"], &[]).await?;
-    check_schema("cli/initialised", &serde_json::from_str(&made.done()?)?)?;
+        scuttle_tests::programs::scuttle::run_scuttle(folder.path(), &["init", "-o", "json"], &[])
+            .await?;
+    check_schema(
+        "cli/initialised",
+        &serde_json::from_str(&made.expect_success()?)?,
+    )?;
     Ok(())
 }
 
 #[tokio::test]
 async fn a_shell_is_offered_the_hosts_deckies_and_operations_of_the_swarm() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let agent = swarm.agent("worker-a", &["decky-01"]).await?;
-    swarm.agent("worker-b", &["other-01"]).await?;
-    let accepted = swarm.operator.teardown(&agent.host, "decky-01").await?;
-    let mut environment = Vec::from(swarm.nats.environment(Role::Viewer));
-    environment.push(("SCUTTLE_NATS_URL", swarm.nats.url()));
+    let cluster = Cluster::start().await?;
+    let agent = cluster.start_agent("worker-a", &["decky-01"]).await?;
+    cluster.start_agent("worker-b", &["other-01"]).await?;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-01").await?;
+    let mut environment = Vec::from(cluster.servers[0].environment(Role::Viewer));
+    environment.push(("SCUTTLE_NATS_URL", cluster.servers[0].url()));
     environment.push(("SCUTTLE_COMPLETE", "fish".to_owned()));
-    let shell = Cli::with_environment(&swarm, environment)?;
+    let shell = Cli::with_environment(&cluster, environment)?;
     let id = accepted.operation_id.to_string();
     for (line, offered) in [
         (
@@ -111,7 +125,7 @@ async fn a_shell_is_offered_the_hosts_deckies_and_operations_of_the_swarm() -> T
         let out = shell
             .run(&[&["--", "scuttle"], line].concat())
             .await?
-            .done()?;
+            .expect_success()?;
         let first = |line: &str| line.split('\t').next().unwrap_or_default().to_owned();
         let arguments: Vec<_> = out
             .lines()
@@ -133,7 +147,7 @@ async fn a_shell_is_offered_the_hosts_deckies_and_operations_of_the_swarm() -> T
         "teardown",
         "wor",
     ];
-    assert_eq!(shell.run(&unreachable).await?.done()?, "");
+    assert_eq!(shell.run(&unreachable).await?.expect_success()?, "");
     Ok(())
 }
 
@@ -142,7 +156,7 @@ async fn completion_scripts_and_manual_pages_are_generated() -> TestResult {
     let folder = tempfile::tempdir()?;
     let cli = Cli::in_directory(folder.path().to_owned(), Vec::new())?;
     for name in ["bash", "zsh", "fish"] {
-        let script = cli.run(&["completions", name]).await?.done()?;
+        let script = cli.run(&["completions", name]).await?.expect_success()?;
         assert!(
             script.contains("SCUTTLE_COMPLETE") && script.contains("scuttle"),
             "{script}"
@@ -150,7 +164,7 @@ async fn completion_scripts_and_manual_pages_are_generated() -> TestResult {
     }
     cli.run_json(&["completions", "bash"], 0, "cli/completions")
         .await?;
-    let page = cli.run(&["man"]).await?.done()?;
+    let page = cli.run(&["man"]).await?.expect_success()?;
     assert!(page.contains(".TH scuttle 1"), "{page}");
     std::fs::create_dir_all(cli.home.join("man"))?;
     let pages = cli.run_json(&["man", "man"], 0, "cli/man_pages").await?;

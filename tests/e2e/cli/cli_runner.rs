@@ -4,11 +4,11 @@
 use std::path::PathBuf;
 
 use anyhow::{Context, Result, ensure};
-use scuttle_tests::cluster::bus::{Ended, ended};
-use scuttle_tests::programs::bare;
 use scuttle_tests::programs::process::Process;
+use scuttle_tests::programs::program_command;
+use scuttle_tests::programs::scuttle::{CommandOutput, run_to_end};
 use scuttle_tests::programs::workspace;
-use scuttle_tests::{Role, Swarm};
+use scuttle_tests::{Cluster, Role};
 use serde_json::Value;
 use tokio::process::Command;
 
@@ -22,18 +22,18 @@ pub(crate) struct Cli {
 
 impl Cli {
     /// Runs as the user of this role.
-    pub(crate) fn with_role(swarm: &Swarm, role: Role) -> Result<Self> {
-        let mut environment = Vec::from(swarm.nats.environment(role));
-        environment.push(("SCUTTLE_NATS_URL", swarm.nats.url()));
-        Self::with_environment(swarm, environment)
+    pub(crate) fn with_role(cluster: &Cluster, role: Role) -> Result<Self> {
+        let mut environment = Vec::from(cluster.servers[0].environment(role));
+        environment.push(("SCUTTLE_NATS_URL", cluster.servers[0].url()));
+        Self::with_environment(cluster, environment)
     }
 
     /// Runs with this environment only.
     pub(crate) fn with_environment(
-        swarm: &Swarm,
+        cluster: &Cluster,
         environment: Vec<(&'static str, String)>,
     ) -> Result<Self> {
-        Self::in_directory(swarm.path("home"), environment)
+        Self::in_directory(cluster.path("home"), environment)
     }
 
     /// Runs with this environment only, in this home directory.
@@ -46,7 +46,7 @@ impl Cli {
     }
 
     fn command(&self, arguments: &[&str]) -> Command {
-        let mut command = self.prepare(bare("scuttle"));
+        let mut command = self.prepare(program_command("scuttle"));
         command.args(arguments);
         command
     }
@@ -62,8 +62,8 @@ impl Cli {
     }
 
     /// Runs the command to its end.
-    pub(crate) async fn run(&self, arguments: &[&str]) -> Result<Ended> {
-        ended(self.command(arguments), arguments).await
+    pub(crate) async fn run(&self, arguments: &[&str]) -> Result<CommandOutput> {
+        run_to_end(self.command(arguments), arguments).await
     }
 
     /// Starts the command in the background. Its output is in its log.
@@ -82,7 +82,7 @@ impl Cli {
     ) -> Result<Value> {
         let ended = self.run(&[arguments, &["-o", "json"]].concat()).await?;
         ensure!(ended.code == code, "expected {code}: {ended:?}");
-        let value = serde_json::from_str(&ended.out).with_context(|| format!("{ended:?}"))?;
+        let value = serde_json::from_str(&ended.stdout).with_context(|| format!("{ended:?}"))?;
         check_schema(schema, &value)?;
         Ok(value)
     }
@@ -90,7 +90,7 @@ impl Cli {
     /// Runs the command with `-o jsonl`, and returns its lines.
     pub(crate) async fn run_jsonl(&self, arguments: &[&str]) -> Result<Vec<Value>> {
         let ended = self.run(&[arguments, &["-o", "jsonl"]].concat()).await?;
-        let lines = ended.done()?;
+        let lines = ended.expect_success()?;
         let read = |line: &str| Ok(serde_json::from_str(line)?);
         lines.lines().map(read).collect()
     }

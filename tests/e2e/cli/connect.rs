@@ -2,16 +2,16 @@
 
 use std::fs;
 
-use scuttle_tests::{Role, Swarm, TestResult};
+use scuttle_tests::{Cluster, Role, TestResult};
 use serde_json::json;
 
 use super::cli_runner::Cli;
 
 #[tokio::test]
 async fn a_nats_context_is_used_for_everything_that_no_flag_or_variable_sets() -> TestResult {
-    let swarm = Swarm::start().await?;
-    swarm.host("worker-a").await?;
-    let cli = Cli::with_environment(&swarm, Vec::new())?;
+    let cluster = Cluster::start().await?;
+    cluster.enroll_host("worker-a").await?;
+    let cli = Cli::with_environment(&cluster, Vec::new())?;
     let folder = cli.home.join(".config/nats/context");
     fs::create_dir_all(&folder)?;
     let write = |name: &str, context: serde_json::Value| {
@@ -19,27 +19,38 @@ async fn a_nats_context_is_used_for_everything_that_no_flag_or_variable_sets() -
     };
     let role = |role: Role| {
         json!({
-            "description": "", "url": swarm.nats.url(), "user": role.user(), "password": swarm.nats.password(role),
+            "description": "", "url": cluster.servers[0].url(), "user": role.user(), "password": cluster.servers[0].password(role),
             "token": "", "creds": "", "nkey": "", "inbox_prefix": "",
         })
     };
     write("lab", role(Role::Operator))?;
     write("wall", role(Role::Viewer))?;
-    write("token", json!({ "url": swarm.nats.url(), "token": "t" }))?;
+    write(
+        "token",
+        json!({ "url": cluster.servers[0].url(), "token": "t" }),
+    )?;
     fs::write(folder.with_file_name("context.txt"), "lab\n")?;
 
-    assert!(cli.run(&["hosts"]).await?.done()?.contains("worker-a"));
-    let named = cli.run(&["doctor", "--context", "wall"]).await?.done()?;
+    assert!(
+        cli.run(&["hosts"])
+            .await?
+            .expect_success()?
+            .contains("worker-a")
+    );
+    let named = cli
+        .run(&["doctor", "--context", "wall"])
+        .await?
+        .expect_success()?;
     assert!(
         named.contains("the NATS context wall") && named.contains("is a viewer"),
         "{named}"
     );
     cli.run(&["hosts", "--context", "none"])
         .await?
-        .failed(1, &["none.json", "nats context ls"])?;
+        .expect_failure(1, &["none.json", "nats context ls"])?;
     cli.run(&["hosts", "--context", "token"])
         .await?
-        .failed(1, &["a token", "token.json"])?;
+        .expect_failure(1, &["a token", "token.json"])?;
     // A flag overrides one setting of a named context, and keeps the others.
     let url = [
         "hosts",
@@ -48,18 +59,18 @@ async fn a_nats_context_is_used_for_everything_that_no_flag_or_variable_sets() -
         "--nats-url",
         "nats://127.0.0.1:1",
     ];
-    cli.run(&url).await?.failed(1, &["127.0.0.1:1"])?;
-    let url = swarm.nats.url();
+    cli.run(&url).await?.expect_failure(1, &["127.0.0.1:1"])?;
+    let url = cluster.servers[0].url();
     let other = ["hosts", "--nats-url", url.as_str()];
     cli.run(&other)
         .await?
-        .failed(4, &["an anonymous user may not connect"])?;
+        .expect_failure(4, &["an anonymous user may not connect"])?;
     let environment = vec![("SCUTTLE_CONTEXT", "wall".to_owned())];
-    let viewer = Cli::with_environment(&swarm, environment)?;
+    let viewer = Cli::with_environment(&cluster, environment)?;
     let arguments = ["cancel", "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11"];
     viewer
         .run(&arguments)
         .await?
-        .failed(4, &["viewer may not publish"])?;
+        .expect_failure(4, &["viewer may not publish"])?;
     Ok(())
 }

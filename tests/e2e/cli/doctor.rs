@@ -1,8 +1,8 @@
-//! `scuttle doctor`: a healthy swarm, and each kind of problem.
+//! `scuttle doctor`: a healthy cluster, and each kind of problem.
 
 use anyhow::Result;
 use scuttle_schemas::subjects;
-use scuttle_tests::{Bus, Client, Controller, Nats, Role, Swarm, TestResult};
+use scuttle_tests::{Client, Cluster, Nats, ProvisionedServer, Role, TestResult};
 use serde_json::Value;
 
 use super::cli_runner::{Cli, check_schema};
@@ -27,13 +27,13 @@ const ALL_OK: &str =
 
 #[tokio::test]
 async fn doctor_finds_a_healthy_swarm_healthy_and_changes_nothing() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let cli = Cli::with_role(&swarm, Role::Operator)?;
+    let cluster = Cluster::start().await?;
+    let cli = Cli::with_role(&cluster, Role::Operator)?;
     let (found, diagnosis) = run_doctor(&cli, &[], 0).await?;
     assert_eq!(found, format!("{ALL_OK}, durability ok"), "{diagnosis:#}");
     let text = diagnosis.to_string();
     assert!(text.contains("is an operator"), "{text}");
-    let viewer = Cli::with_role(&swarm, Role::Viewer)?;
+    let viewer = Cli::with_role(&cluster, Role::Viewer)?;
     let (found, diagnosis) = run_doctor(&viewer, &[], 0).await?;
     assert_eq!(
         found,
@@ -44,7 +44,7 @@ async fn doctor_finds_a_healthy_swarm_healthy_and_changes_nothing() -> TestResul
         diagnosis.to_string().contains("is a viewer"),
         "{diagnosis:#}"
     );
-    let shown = cli.run(&["doctor"]).await?.done()?;
+    let shown = cli.run(&["doctor"]).await?.expect_success()?;
     assert_eq!(
         shown
             .lines()
@@ -56,15 +56,15 @@ async fn doctor_finds_a_healthy_swarm_healthy_and_changes_nothing() -> TestResul
     for check in diagnosis["checks"].as_array().expect("a list of checks") {
         check_schema("cli/check", check)?;
     }
-    assert!(swarm.operator.operations().await?.is_empty());
-    assert!(swarm.operator.hosts().await?.is_empty());
+    assert!(cluster.operator.list_operations().await?.is_empty());
+    assert!(cluster.operator.list_hosts().await?.is_empty());
     Ok(())
 }
 
 #[tokio::test]
 async fn doctor_names_each_problem_and_what_to_do() -> TestResult {
-    let mut swarm = Swarm::start().await?;
-    let cli = Cli::with_role(&swarm, Role::Operator)?;
+    let mut cluster = Cluster::start().await?;
+    let cli = Cli::with_role(&cluster, Role::Operator)?;
     let (found, _) = run_doctor(&cli, &["--nats-password", "wrong"], 4).await?;
     assert!(
         found.contains("server ok") && found.contains("login failed"),
@@ -80,10 +80,10 @@ async fn doctor_names_each_problem_and_what_to_do() -> TestResult {
         "{diagnosis:#}"
     );
     // An agent may neither list nor subscribe.
-    let agents = Cli::with_role(&swarm, Role::Agents)?;
+    let agents = Cli::with_role(&cluster, Role::Agents)?;
     let (found, _) = run_doctor(&agents, &[], 4).await?;
     assert!(found.contains("permissions failed"), "{found}");
-    swarm.controller.kill().await?;
+    cluster.controllers[0].kill().await?;
     let (found, diagnosis) = run_doctor(&cli, &[], 6).await?;
     assert!(
         found.contains("permissions ok, controller failed, clock skipped"),
@@ -100,10 +100,10 @@ async fn doctor_names_each_problem_and_what_to_do() -> TestResult {
 async fn check_durability(change: impl FnOnce(&str) -> String) -> Result<Value> {
     let nats = Nats::start_with(change).await?;
     let dir = tempfile::tempdir()?;
-    let _controller = Controller::start(&nats, &dir.path().join("controller"))?;
+    let _controller = nats.start_controller(&dir.path().join("controller"))?;
     Client::connect(&nats, Role::Operator)
         .await?
-        .answered()
+        .wait_until_ready()
         .await?;
     let mut environment = Vec::from(nats.environment(Role::Operator));
     environment.push(("SCUTTLE_NATS_URL", nats.url()));
@@ -150,9 +150,12 @@ async fn doctor_warns_of_a_server_that_acknowledges_before_fsync() -> TestResult
 /// The configuration of `scuttle init` stores like `nats.conf`, and lets an operator ask.
 #[tokio::test]
 async fn doctor_finds_the_configuration_of_init_durable() -> TestResult {
-    let bus = Bus::start().await?;
-    let _controller = bus.controller().await?;
-    let diagnosis = bus.scuttle(&["doctor", "-o", "json"]).await?.done()?;
+    let bus = ProvisionedServer::start().await?;
+    let _controller = bus.start_controller().await?;
+    let diagnosis = bus
+        .run_scuttle(&["doctor", "-o", "json"])
+        .await?
+        .expect_success()?;
     let diagnosis: Value = serde_json::from_str(&diagnosis)?;
     let all = diagnosis["checks"].as_array().expect("a list of checks");
     let check = all.iter().find(|one| one["check"] == "durability");

@@ -3,28 +3,32 @@
 use anyhow::Context;
 use futures_util::StreamExt;
 use scuttle_schemas::subjects;
-use scuttle_tests::wait::within;
-use scuttle_tests::{Client, Nats, Role, Swarm, TestResult, failed};
+use scuttle_tests::wait::with_timeout;
+use scuttle_tests::{Client, Cluster, Nats, Role, TestResult, failed_shard};
 use serde_json::{Value, json};
 
 use super::cli_runner::Cli;
 
 #[tokio::test]
 async fn the_verbs_show_the_swarm_as_tables_and_as_json() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
-    swarm.host("worker-b").await?;
-    let accepted = swarm.operator.teardown(&agent.host, "decky-01").await?;
-    let operation = agent.command().await?.operation_id;
-    let busy = failed("decky-01", "container busy");
-    agent.fail(operation, "container\nbusy", vec![busy]).await?;
-    swarm.operator.ended(accepted.operation_id).await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-01", "decky-02"])
+        .await?;
+    cluster.enroll_host("worker-b").await?;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-01").await?;
+    let operation = agent.next_command().await?.operation_id;
+    let busy = failed_shard("decky-01", "container busy");
+    agent
+        .report_failure(operation, "container\nbusy", vec![busy])
+        .await?;
+    cluster.operator.wait_for_end(accepted.operation_id).await?;
     let id = operation.to_string();
-    let cli = Cli::with_role(&swarm, Role::Viewer)?;
+    let cli = Cli::with_role(&cluster, Role::Viewer)?;
 
     let shown = |arguments: &'static [&'static str]| {
         let cli = &cli;
-        async move { cli.run(arguments).await?.done() }
+        async move { cli.run(arguments).await?.expect_success() }
     };
     for (arguments, parts) in [
         (
@@ -57,7 +61,7 @@ async fn the_verbs_show_the_swarm_as_tables_and_as_json() -> TestResult {
             ],
         ),
     ] {
-        let out = cli.run(arguments).await?.done()?;
+        let out = cli.run(arguments).await?.expect_success()?;
         for part in parts {
             assert!(out.contains(part), "{part:?} is in\n{out}");
         }
@@ -92,14 +96,14 @@ async fn the_verbs_show_the_swarm_as_tables_and_as_json() -> TestResult {
 
 #[tokio::test]
 async fn lists_contain_all_pages_and_at_most_limit_operations() -> TestResult {
-    let swarm = Swarm::start().await?;
+    let cluster = Cluster::start().await?;
     let deckies: Vec<String> = (0..620).map(|number| format!("d-{number}")).collect();
     let deckies: Vec<&str> = deckies.iter().map(String::as_str).collect();
-    let agent = swarm.agent("worker-a", &deckies).await?;
+    let agent = cluster.start_agent("worker-a", &deckies).await?;
     for decky in &deckies[..3] {
-        swarm.operator.teardown(&agent.host, *decky).await?;
+        cluster.operator.tear_down(&agent.host, *decky).await?;
     }
-    let cli = Cli::with_role(&swarm, Role::Viewer)?;
+    let cli = Cli::with_role(&cluster, Role::Viewer)?;
     let shards = cli.run_json(&["shards"], 0, "shards_list").await?;
     assert_eq!(shards["shards"].as_array().map(Vec::len), Some(620));
     assert_eq!(shards["next"], Value::Null);
@@ -111,9 +115,9 @@ async fn lists_contain_all_pages_and_at_most_limit_operations() -> TestResult {
 
 #[tokio::test]
 async fn each_kind_of_failure_has_its_exit_code() -> TestResult {
-    let mut swarm = Swarm::start().await?;
-    swarm.agent("worker-a", &["decky-01"]).await?;
-    let cli = Cli::with_role(&swarm, Role::Operator)?;
+    let mut cluster = Cluster::start().await?;
+    cluster.start_agent("worker-a", &["decky-01"]).await?;
+    let cli = Cli::with_role(&cluster, Role::Operator)?;
     let unknown = "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11";
     for (arguments, code, parts) in [
         (
@@ -153,19 +157,19 @@ async fn each_kind_of_failure_has_its_exit_code() -> TestResult {
             &["operator may not connect"],
         ),
     ] {
-        cli.run(arguments).await?.failed(code, parts)?;
+        cli.run(arguments).await?.expect_failure(code, parts)?;
     }
-    let viewer = Cli::with_role(&swarm, Role::Viewer)?;
+    let viewer = Cli::with_role(&cluster, Role::Viewer)?;
     let arguments = ["teardown", "worker-a", "--decky", "decky-01"];
     viewer
         .run(&arguments)
         .await?
-        .failed(4, &["viewer may not publish", "--nats-creds"])?;
-    swarm.controller.kill().await?;
+        .expect_failure(4, &["viewer may not publish", "--nats-creds"])?;
+    cluster.controllers[0].kill().await?;
     for arguments in [&["hosts"] as &[&str], &arguments] {
         cli.run(arguments)
             .await?
-            .failed(6, &["no controller answers", "scuttle-controller"])?;
+            .expect_failure(6, &["no controller answers", "scuttle-controller"])?;
     }
     Ok(())
 }
@@ -201,7 +205,9 @@ async fn a_page_older_than_the_first_restarts_the_listing() -> TestResult {
     let mut after = Vec::new();
     let replied = async {
         for answer in answers {
-            let request = within("a request", requests.next()).await?.context("one")?;
+            let request = with_timeout("a request", requests.next())
+                .await?
+                .context("one")?;
             let asked: Value = serde_json::from_slice(&request.payload)?;
             after.push(asked["after"].clone());
             let reply = request.reply.context("a reply subject")?;
@@ -211,7 +217,7 @@ async fn a_page_older_than_the_first_restarts_the_listing() -> TestResult {
     };
     let (shown, replied) = tokio::join!(cli.run(&["hosts"]), replied);
     replied?;
-    let shown = shown?.done()?;
+    let shown = shown?.expect_success()?;
     assert!(shown.contains("worker-a") && shown.contains("worker-b") && !shown.contains("gone"));
     let again = [
         json!(null),

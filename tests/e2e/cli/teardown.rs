@@ -4,24 +4,26 @@ use anyhow::Context;
 use futures_util::StreamExt;
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::{headers, subjects};
-use scuttle_tests::wait::within;
-use scuttle_tests::{Client, Nats, Role, Swarm, TestResult, failed, removed};
+use scuttle_tests::wait::with_timeout;
+use scuttle_tests::{Client, Cluster, Nats, Role, TestResult, failed_shard, removed_shard};
 use serde_json::{Value, json};
 
 use super::cli_runner::{Cli, check_schema};
 
 #[tokio::test]
 async fn a_teardown_of_a_whole_host_needs_confirmation_and_can_be_previewed() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let agent = swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
-    let cli = Cli::with_role(&swarm, Role::Operator)?;
+    let cluster = Cluster::start().await?;
+    let agent = cluster
+        .start_agent("worker-a", &["decky-01", "decky-02"])
+        .await?;
+    let cli = Cli::with_role(&cluster, Role::Operator)?;
     // Without a terminal, the command cannot ask for confirmation.
     let refused = cli.run(&["teardown", "worker-a"]).await?;
-    refused.failed(2, &["worker-a", "--yes", "--decky"])?;
+    refused.expect_failure(2, &["worker-a", "--yes", "--decky"])?;
     let shown = cli
         .run(&["teardown", "worker-a", "--dry-run"])
         .await?
-        .done()?;
+        .expect_success()?;
     assert!(
         shown.contains("2 deckies would be torn down") && shown.contains("decky-02"),
         "{shown}"
@@ -36,12 +38,15 @@ async fn a_teardown_of_a_whole_host_needs_confirmation_and_can_be_previewed() ->
         check_schema("cli/plan", &line)?;
     }
     assert!(
-        swarm.operator.operations().await?.is_empty(),
+        cluster.operator.list_operations().await?.is_empty(),
         "nothing was sent"
     );
 
-    let accepted = cli.run(&["teardown", "worker-a", "--yes"]).await?.done()?;
-    let operations = swarm.operator.operations().await?;
+    let accepted = cli
+        .run(&["teardown", "worker-a", "--yes"])
+        .await?
+        .expect_success()?;
+    let operations = cluster.operator.list_operations().await?;
     assert_eq!(operations.len(), 1);
     let id = operations[0].operation_id.to_string();
     assert!(
@@ -54,9 +59,11 @@ async fn a_teardown_of_a_whole_host_needs_confirmation_and_can_be_previewed() ->
 #[tokio::test]
 async fn several_deckies_are_several_requests_and_the_worst_result_sets_the_exit_code() -> TestResult
 {
-    let swarm = Swarm::start().await?;
-    swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
-    let cli = Cli::with_role(&swarm, Role::Operator)?;
+    let cluster = Cluster::start().await?;
+    cluster
+        .start_agent("worker-a", &["decky-01", "decky-02"])
+        .await?;
+    let cli = Cli::with_role(&cluster, Role::Operator)?;
     let arguments = [
         "teardown",
         "worker-a",
@@ -79,7 +86,7 @@ async fn several_deckies_are_several_requests_and_the_worst_result_sets_the_exit
         [true, true, false]
     );
     assert_eq!(teardowns[2]["refused"]["exit_code"], 3);
-    for operation in swarm.operator.operations().await? {
+    for operation in cluster.operator.list_operations().await? {
         assert_eq!(operation.reason.as_deref(), Some("rotating lures"));
         assert_eq!(
             operation.deadline.millis_since(operation.accepted_at),
@@ -96,18 +103,22 @@ async fn several_deckies_are_several_requests_and_the_worst_result_sets_the_exit
 
 #[tokio::test]
 async fn a_queued_operation_is_cancelled_once() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let agent = swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
-    let cli = Cli::with_role(&swarm, Role::Operator)?;
-    let first = swarm.operator.teardown(&agent.host, "decky-01").await?;
+    let cluster = Cluster::start().await?;
+    let agent = cluster
+        .start_agent("worker-a", &["decky-01", "decky-02"])
+        .await?;
+    let cli = Cli::with_role(&cluster, Role::Operator)?;
+    let first = cluster.operator.tear_down(&agent.host, "decky-01").await?;
     let id = first.operation_id.to_string();
     cli.run_json(&["cancel", &id], 0, "cancel_accepted").await?;
-    cli.run(&["cancel", &id]).await?.failed(4, &["cancelled"])?;
-    let second = swarm.operator.teardown(&agent.host, "decky-02").await?;
+    cli.run(&["cancel", &id])
+        .await?
+        .expect_failure(4, &["cancelled"])?;
+    let second = cluster.operator.tear_down(&agent.host, "decky-02").await?;
     let output = cli
         .run(&["cancel", &second.operation_id.to_string()])
         .await?
-        .done()?;
+        .expect_success()?;
     assert!(
         output.contains("– cancelled") && output.contains("worker-a/decky-02"),
         "{output}"
@@ -117,23 +128,32 @@ async fn a_queued_operation_is_cancelled_once() -> TestResult {
 
 #[tokio::test]
 async fn a_retry_targets_only_the_failed_deckies() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
-    let cli = Cli::with_role(&swarm, Role::Operator)?;
-    let accepted = swarm.operator.teardown(&agent.host, None).await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-01", "decky-02"])
+        .await?;
+    let cli = Cli::with_role(&cluster, Role::Operator)?;
+    let accepted = cluster.operator.tear_down(&agent.host, None).await?;
     let id = accepted.operation_id.to_string();
-    cli.run(&["retry", &id]).await?.failed(4, &["still", &id])?;
-    let operation = agent.command().await?.operation_id;
-    let shards = vec![removed("decky-01"), failed("decky-02", "container busy")];
-    agent.fail(operation, "container busy", shards).await?;
+    cli.run(&["retry", &id])
+        .await?
+        .expect_failure(4, &["still", &id])?;
+    let operation = agent.next_command().await?.operation_id;
+    let shards = vec![
+        removed_shard("decky-01"),
+        failed_shard("decky-02", "container busy"),
+    ];
+    agent
+        .report_failure(operation, "container busy", shards)
+        .await?;
     // decky-03 was deployed since. A teardown of the whole host would remove it.
-    agent.report(&["decky-02", "decky-03"]).await?;
+    agent.report_inventory(&["decky-02", "decky-03"]).await?;
 
     let answer = cli.run_json(&["retry", &id], 0, "cli/teardowns").await?;
     let teardowns = answer["teardowns"].as_array().expect("a list");
     assert_eq!(teardowns.len(), 1);
     assert_eq!(teardowns[0]["decky_id"], "decky-02");
-    let retried = agent.command().await?;
+    let retried = agent.next_command().await?;
     assert_eq!(
         retried
             .decky_id
@@ -142,35 +162,35 @@ async fn a_retry_targets_only_the_failed_deckies() -> TestResult {
         Some("decky-02")
     );
     agent
-        .fail(
+        .report_failure(
             retried.operation_id,
             "still busy",
-            vec![failed("decky-02", "still busy")],
+            vec![failed_shard("decky-02", "still busy")],
         )
         .await?;
 
     let again = cli.run(&["retry", &id]).await?;
     assert!(
-        again.err.contains("Nothing to retry") && again.err.contains("--host worker-a"),
+        again.stderr.contains("Nothing to retry") && again.stderr.contains("--host worker-a"),
         "{again:?}"
     );
-    assert_eq!((again.code, again.out.as_str()), (0, ""));
+    assert_eq!((again.code, again.stdout.as_str()), (0, ""));
     let by_host = ["retry", "--host", "worker-a", "--wait"];
     let (ended, done) = tokio::join!(cli.run(&by_host), async {
-        let operation = agent.command().await?.operation_id;
-        agent.succeed(operation, &["decky-02"]).await
+        let operation = agent.next_command().await?.operation_id;
+        agent.report_success(operation, &["decky-02"]).await
     });
     done?;
-    let shown = ended?.done()?;
+    let shown = ended?.expect_success()?;
     assert!(
         shown.contains("✓ succeeded") && shown.contains("1 removed"),
         "{shown}"
     );
-    let left = swarm.operator.states(&agent.host).await?;
+    let left = cluster.operator.shard_states(&agent.host).await?;
     assert_eq!(left, "decky-03 running");
     let nothing = cli.run(&["retry", "--host", "worker-a"]).await?;
-    assert!(nothing.err.contains("Nothing to retry"), "{nothing:?}");
-    let all = swarm.operator.operations().await?;
+    assert!(nothing.stderr.contains("Nothing to retry"), "{nothing:?}");
+    let all = cluster.operator.list_operations().await?;
     let ended = all
         .iter()
         .filter(|one| one.state == OperationState::Succeeded);
@@ -210,7 +230,7 @@ async fn a_request_without_a_valid_reply_is_repeated_with_the_same_key() -> Test
     let mut keys = Vec::new();
     let replied = async {
         for (subject, answer) in answers {
-            let request = within(subject, requests.next())
+            let request = with_timeout(subject, requests.next())
                 .await?
                 .context("a request")?;
             assert_eq!(request.subject.as_str(), subject);

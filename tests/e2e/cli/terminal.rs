@@ -5,9 +5,9 @@ use std::fs::File;
 use std::process::{ExitStatus, Stdio};
 
 use anyhow::{Context, Result};
-use scuttle_tests::programs::program;
-use scuttle_tests::wait::within;
-use scuttle_tests::{Role, Swarm, TestResult, until};
+use scuttle_tests::programs::program_path;
+use scuttle_tests::wait::with_timeout;
+use scuttle_tests::{Cluster, Role, TestResult, wait_until};
 use tokio::io::AsyncWriteExt;
 use tokio::process::{Child, Command};
 
@@ -23,11 +23,11 @@ struct Terminal {
 }
 
 impl Terminal {
-    fn start(swarm: &Swarm, arguments: &str) -> Result<Self> {
-        let cli = Cli::with_role(swarm, Role::Operator)?;
+    fn start(cluster: &Cluster, arguments: &str) -> Result<Self> {
+        let cli = Cli::with_role(cluster, Role::Operator)?;
         let line = format!(
             "stty rows 30 cols 100; exec {} {arguments}",
-            program("scuttle").display()
+            program_path("scuttle").display()
         );
         let shown = File::create(cli.home.join("shown"))?;
         let mut command: Command = cli.prepare(Command::new("script"));
@@ -45,7 +45,7 @@ impl Terminal {
     /// Waits until the terminal shows this text.
     async fn wait_for(&self, text: &str) -> TestResult {
         let shown = || async { std::fs::read_to_string(self.cli.home.join("shown")) };
-        until(text, shown, |shown| shown.contains(text)).await?;
+        wait_until(text, shown, |shown| shown.contains(text)).await?;
         Ok(())
     }
 
@@ -55,16 +55,18 @@ impl Terminal {
     }
 
     async fn wait_for_exit(&mut self) -> Result<ExitStatus> {
-        Ok(within("scuttle ends", self.child.wait()).await??)
+        Ok(with_timeout("scuttle ends", self.child.wait()).await??)
     }
 }
 
 #[tokio::test]
 async fn a_teardown_of_a_whole_host_asks_for_confirmation() -> TestResult {
-    let swarm = Swarm::start().await?;
-    swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
+    let cluster = Cluster::start().await?;
+    cluster
+        .start_agent("worker-a", &["decky-01", "decky-02"])
+        .await?;
     for (answer, code, operations) in [("n\n", 4, 0), ("y\n", 0, 1)] {
-        let mut terminal = Terminal::start(&swarm, "teardown worker-a")?;
+        let mut terminal = Terminal::start(&cluster, "teardown worker-a")?;
         terminal.wait_for("2 deckies would be torn down").await?;
         terminal
             .wait_for("Are you sure you want to tear down all of worker-a? [y/N]")
@@ -75,26 +77,26 @@ async fn a_teardown_of_a_whole_host_asks_for_confirmation() -> TestResult {
             Some(code),
             "{answer:?}"
         );
-        assert_eq!(swarm.operator.operations().await?.len(), operations);
+        assert_eq!(cluster.operator.list_operations().await?.len(), operations);
     }
     Ok(())
 }
 
 #[tokio::test]
 async fn the_screen_proposes_at_the_first_key_and_acts_at_the_second() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let agent = swarm.agent("worker-a", &["decky-01"]).await?;
-    let mut terminal = Terminal::start(&swarm, "watch")?;
+    let cluster = Cluster::start().await?;
+    let agent = cluster.start_agent("worker-a", &["decky-01"]).await?;
+    let mut terminal = Terminal::start(&cluster, "watch")?;
     terminal.wait_for("worker-a").await?;
     terminal.type_keys("t").await?;
     // The plan is shown. The screen draws single words, so only one word can be matched.
     terminal.wait_for("would").await?;
-    assert_eq!(swarm.operator.operations().await?, []);
+    assert_eq!(cluster.operator.list_operations().await?, []);
     terminal.type_keys("t").await?;
     let tearing_down = |states: &String| states == "decky-01 tearing_down";
-    until(
+    wait_until(
         "the teardown is accepted",
-        || swarm.operator.states(&agent.host),
+        || cluster.operator.shard_states(&agent.host),
         tearing_down,
     )
     .await?;

@@ -3,7 +3,7 @@
 
 use anyhow::Result;
 use scuttle_tests::programs::process::Process;
-use scuttle_tests::{FakeAgent, Role, Swarm, TestResult, until};
+use scuttle_tests::{Cluster, FakeAgent, Role, TestResult, wait_until};
 use serde_json::Value;
 
 use super::cli_runner::{Cli, check_schema};
@@ -35,15 +35,17 @@ async fn wait_for_events(
             .filter(|event| event["event"] == kind && matches(event));
         matching.count() >= count
     };
-    until(kind, || async { written_events(process) }, enough).await?;
+    wait_until(kind, || async { written_events(process) }, enough).await?;
     Ok(())
 }
 
 #[tokio::test]
 async fn watch_writes_each_change_also_after_a_lost_connection() -> TestResult {
-    let mut swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-01", "decky-02"]).await?;
-    let cli = Cli::with_role(&swarm, Role::Viewer)?;
+    let mut cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-01", "decky-02"])
+        .await?;
+    let cli = Cli::with_role(&cluster, Role::Viewer)?;
     let snapshot = cli.run_json(&["watch"], 0, "cli/snapshot").await?;
     assert_eq!(snapshot["shards"].as_array().map(Vec::len), Some(2));
 
@@ -56,7 +58,7 @@ async fn watch_writes_each_change_also_after_a_lost_connection() -> TestResult {
         (1, 2, 0)
     );
 
-    let accepted = swarm.operator.teardown(&agent.host, "decky-01").await?;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-01").await?;
     wait_for_events(&process, "shard", 1, |event| {
         event["shard"]["state"] == "tearing_down"
     })
@@ -65,25 +67,27 @@ async fn watch_writes_each_change_also_after_a_lost_connection() -> TestResult {
         event["operation"]["state"] == "queued"
     })
     .await?;
-    agent.succeed(accepted.operation_id, &["decky-01"]).await?;
+    agent
+        .report_success(accepted.operation_id, &["decky-01"])
+        .await?;
     wait_for_events(&process, "shard_removed", 1, |event| {
         event["decky_id"] == "decky-01"
     })
     .await?;
 
     // Changes during the lost connection are written after the reconnect.
-    swarm.nats.kill().await?;
+    cluster.servers[0].kill().await?;
     wait_for_events(&process, "stale", 1, |_| true).await?;
-    swarm.nats.restart().await?;
-    swarm.operator.answered().await?;
-    let mut agent = FakeAgent::connect(&swarm.nats, &agent.host).await?;
-    agent.report(&["decky-02", "decky-03"]).await?;
+    cluster.servers[0].restart().await?;
+    cluster.operator.wait_until_ready().await?;
+    let mut agent = FakeAgent::connect(&cluster.servers[0], &agent.host).await?;
+    agent.report_inventory(&["decky-02", "decky-03"]).await?;
     wait_for_events(&process, "shard", 1, |event| {
         event["shard"]["decky_id"] == "decky-03"
     })
     .await?;
     wait_for_events(&process, "complete", 2, |_| true).await?;
-    process.signal("INT").await?;
-    assert_eq!(process.exit().await?.code(), Some(0));
+    process.send_signal("INT").await?;
+    assert_eq!(process.wait_for_exit().await?.code(), Some(0));
     Ok(())
 }

@@ -5,17 +5,18 @@ use std::collections::BTreeMap;
 use anyhow::{Context, Result};
 use futures_util::StreamExt;
 use scuttle_schemas::subjects::{self, AgentChannel, SERVICE_NAME};
-use scuttle_tests::TestResult;
-use scuttle_tests::wait::within;
+use scuttle_tests::servers::nats_cluster::list_monitors;
+use scuttle_tests::wait::with_timeout;
+use scuttle_tests::{Cluster, TestResult};
 use serde_json::Value;
 
-use super::stage::Stage;
+use super::start_cluster;
 
 /// How many controllers listen on each subject, by the servers' own account.
-async fn listeners(stage: &Stage) -> Result<BTreeMap<String, usize>> {
+async fn listeners(cluster: &Cluster) -> Result<BTreeMap<String, usize>> {
     let mut listeners = BTreeMap::new();
-    for monitor in stage.cluster.monitors() {
-        let told: Value = serde_json::from_str(&monitor.body("/connz?subs=1").await?)?;
+    for monitor in list_monitors(&cluster.servers) {
+        let told: Value = serde_json::from_str(&monitor.get("/connz?subs=1").await?)?;
         let connections = told["connections"].as_array().context("connections")?;
         let named = |each: &&Value| each["name"] == "scuttle-controller";
         for controller in connections.iter().filter(named) {
@@ -30,9 +31,9 @@ async fn listeners(stage: &Stage) -> Result<BTreeMap<String, usize>> {
 
 #[tokio::test]
 async fn followers_hear_no_request() -> TestResult {
-    let mut stage = Stage::start().await?;
-    stage.agent("worker-a", &["decky-1"]).await?;
-    let heard = listeners(&stage).await?;
+    let mut cluster = start_cluster().await?;
+    cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let heard = listeners(&cluster).await?;
     let reports = [
         AgentChannel::Heartbeat,
         AgentChannel::Results,
@@ -55,16 +56,16 @@ async fn followers_hear_no_request() -> TestResult {
     let inboxes = heard
         .keys()
         .filter(|subject| subject.starts_with("_CONTROLLER."));
-    assert!(inboxes.count() >= stage.controllers.len(), "{heard:?}");
+    assert!(inboxes.count() >= cluster.controllers.len(), "{heard:?}");
 
-    let nats = stage.operator.nats();
+    let nats = cluster.operator.nats();
     let inbox = nats.new_inbox();
     let mut answers = nats.subscribe(inbox.clone()).await?;
     let ping = format!("$SRV.PING.{SERVICE_NAME}");
     nats.publish_with_reply(ping, inbox, "".into()).await?;
-    within("a controller answers", answers.next()).await?;
-    let leader = stage.settled().await?;
-    stage.operator.answered().await?;
+    with_timeout("a controller answers", answers.next()).await?;
+    let leader = cluster.wait_for_leader().await?;
+    cluster.operator.wait_until_ready().await?;
     answers.unsubscribe().await?;
     assert!(
         answers.next().await.is_none(),

@@ -1,7 +1,16 @@
-//! Three controllers over three nats-servers: one leads, the others follow and take over.
+//! Three controllers and three nats-servers: one controller leads, the others follow and take over.
 
 mod leaders;
-mod newcomers;
+mod new_controllers;
+mod pending_teardown;
 mod servers;
-mod stage;
 mod takeover;
+
+use anyhow::Result;
+use scuttle_tests::Cluster;
+
+/// Starts three servers and three controllers, each controller behind a proxy.
+async fn start_cluster() -> Result<Cluster> {
+    let builder = Cluster::builder().servers(3).controllers(3);
+    builder.proxied().start().await
+}

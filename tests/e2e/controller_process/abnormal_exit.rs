@@ -7,10 +7,10 @@ use std::time::{Duration, Instant};
 
 use futures_util::future::join_all;
 use scuttle_schemas::subjects;
-use scuttle_tests::programs::controller::log_of;
+use scuttle_tests::programs::controller::log_path;
 use scuttle_tests::programs::process::Process;
-use scuttle_tests::programs::program;
-use scuttle_tests::{AskError, Client, Controller, Nats, Role, TestResult, until};
+use scuttle_tests::programs::program_path;
+use scuttle_tests::{Client, Nats, RequestError, Role, TestResult, wait_until};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
@@ -23,18 +23,18 @@ async fn a_second_signal_ends_at_once() -> TestResult {
     for signals in [["TERM", "INT"], ["INT", "TERM"]] {
         let mut nats = Nats::start().await?;
         let dir = tempfile::tempdir()?;
-        let mut controller = Controller::start(&nats, &dir.path().join("controller"))?;
+        let mut controller = nats.start_controller(&dir.path().join("controller"))?;
         let operator = Client::connect(&nats, Role::Operator).await?;
-        operator.answered().await?;
-        nats.process().signal("STOP").await?;
+        operator.wait_until_ready().await?;
+        nats.process().send_signal("STOP").await?;
         // Stopped itself, it finds both when it goes on.
-        controller.process().signal("STOP").await?;
+        controller.process().send_signal("STOP").await?;
         for signal in signals {
-            controller.process().signal(signal).await?;
+            controller.process().send_signal(signal).await?;
         }
         let start = Instant::now();
-        controller.process().signal("CONT").await?;
-        let exit = controller.process().exit().await?;
+        controller.process().send_signal("CONT").await?;
+        let exit = controller.process().wait_for_exit().await?;
         assert_eq!(exit.code(), Some(130), "{signals:?}");
         assert!(start.elapsed() < LAST_WORDS, "{:?}", start.elapsed());
         let log = controller.process().log();
@@ -54,11 +54,11 @@ fn confined(nats: &Nats, dir: &Path, bytes: usize) -> anyhow::Result<Process> {
             "sh",
         ])
         .arg((bytes / 512).to_string())
-        .arg(program("scuttle-controller"))
+        .arg(program_path("scuttle-controller"))
         .args(["--nats-url", &nats.url(), "--data-dir"])
         .arg(dir)
         .envs(nats.environment(Role::Controller));
-    Process::spawn("the confined controller", command, &log_of(dir))
+    Process::spawn("the confined controller", command, &log_path(dir))
 }
 
 /// When the disk is full the controller ends, names the file and says what to do; nobody was told of anything that
@@ -71,7 +71,7 @@ async fn a_full_disk_ends_it_with_everything_that_was_accepted() -> TestResult {
     let data = dir.path().join("controller");
     let mut confined = confined(&nats, &data, LIMIT)?;
     let operator = Client::connect(&nats, Role::Operator).await?;
-    operator.answered().await?;
+    operator.wait_until_ready().await?;
 
     let label = |number: usize| (format!("label-{number}"), json!("x".repeat(63)));
     let labels: Value = Value::Object((0..16).map(label).collect());
@@ -82,7 +82,7 @@ async fn a_full_disk_ends_it_with_everything_that_was_accepted() -> TestResult {
             let request = json!({ "name": name, "labels": labels });
             let operator = &operator;
             async move {
-                let answer = operator.ask::<Value>(subjects::HOSTS_ENROLL, &request);
+                let answer = operator.request::<Value>(subjects::HOSTS_ENROLL, &request);
                 (name, answer.await)
             }
         });
@@ -93,7 +93,7 @@ async fn a_full_disk_ends_it_with_everything_that_was_accepted() -> TestResult {
                     assert_eq!(answer["accepted"], true, "{answer}");
                     accepted.insert(name);
                 }
-                Err(AskError::NoAnswer(_)) => unanswered += 1,
+                Err(RequestError::NoReply(_)) => unanswered += 1,
                 Err(other) => return Err(other.into()),
             }
         }
@@ -102,7 +102,7 @@ async fn a_full_disk_ends_it_with_everything_that_was_accepted() -> TestResult {
         }
         assert!(round < 200, "the disk is never full");
     }
-    let exit = confined.exit().await?;
+    let exit = confined.wait_for_exit().await?;
     assert_eq!(exit.code(), Some(1), "{}", confined.log());
     let log = confined.log();
     let end = log.lines().rfind(|line| line.contains("ERROR"));
@@ -113,12 +113,17 @@ async fn a_full_disk_ends_it_with_everything_that_was_accepted() -> TestResult {
     assert!(!log.contains("panicked"), "{log}");
     assert!(!accepted.is_empty());
 
-    let _controller = Controller::start(&nats, &data)?;
+    let _controller = nats.start_controller(&data)?;
     let all = |hosts: &std::collections::BTreeMap<_, scuttle_schemas::hosts::HostRecord>| {
         let names: BTreeSet<_> = hosts.values().map(|host| host.name.to_string()).collect();
         accepted.is_subset(&names)
     };
-    until("all that was accepted is there", || operator.hosts(), all).await?;
+    wait_until(
+        "all that was accepted is there",
+        || operator.list_hosts(),
+        all,
+    )
+    .await?;
     assert!(operator.enroll("worker-z").await?.accepted);
     Ok(())
 }

@@ -62,7 +62,7 @@ async fn a_file_is_enough() -> TestResult {
         place.nats.password(Role::Controller),
     )?;
     let _controller = place.start(&["--config", &file], &[])?;
-    place.operator.answered().await?;
+    place.operator.wait_until_ready().await?;
     assert!(exists(&data));
     Ok(())
 }
@@ -84,7 +84,7 @@ async fn the_environment_wins_over_the_file() -> TestResult {
         ),
     ];
     let _controller = place.start(&[], &environment)?;
-    place.operator.answered().await?;
+    place.operator.wait_until_ready().await?;
     assert!(exists(&data) && !exists(&other));
     Ok(())
 }
@@ -119,7 +119,7 @@ async fn flags_win_over_the_environment() -> TestResult {
         ("SCUTTLE_LOG_FORMAT", "text"),
     ];
     let controller = place.start(&flags, &environment)?;
-    place.operator.answered().await?;
+    place.operator.wait_until_ready().await?;
     assert!(exists(&data) && !exists(&other));
     for line in controller.log().lines() {
         let parsed = serde_json::from_str::<serde_json::Value>(line);
@@ -161,7 +161,7 @@ async fn a_wrong_configuration_is_an_error() -> TestResult {
         let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
         std::fs::write(place.path("log"), "")?;
         let mut controller = place.start(&arguments, &[])?;
-        let exit = controller.exit().await?;
+        let exit = controller.wait_for_exit().await?;
         let log = controller.log();
         assert!(!exit.success(), "{arguments:?}: {log}");
         assert!(log.contains(named), "{arguments:?}: {log}");
@@ -185,6 +185,6 @@ async fn missing_credentials_are_named() -> TestResult {
         &creds,
     ];
     let mut controller = place.start(&flags, &[])?;
-    controller.line(&creds).await?;
+    controller.wait_for_line(&creds).await?;
     Ok(())
 }

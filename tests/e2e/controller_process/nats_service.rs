@@ -9,7 +9,10 @@ use futures_util::stream::FuturesUnordered;
 use scuttle_schemas::ErrorCode;
 use scuttle_schemas::subjects::{self, AgentChannel, SERVICE_NAME};
 use scuttle_tests::programs::process::Process;
-use scuttle_tests::{AskError, Client, Controller, Nats, Outcome, Role, Swarm, TestResult, absent};
+use scuttle_tests::{
+    Client, Cluster, Controller, ExpectRejection, Nats, RequestError, Role, TestResult,
+    absent_shard,
+};
 use serde_json::{Value, json};
 
 /// A clean stop takes less than this, with nothing slow in hand.
@@ -17,7 +20,7 @@ const QUICK: Duration = Duration::from_secs(5);
 
 async fn discover(client: &Client, verb: &str) -> anyhow::Result<Value> {
     let subject = format!("$SRV.{verb}.{SERVICE_NAME}");
-    let answer = client.raw(&subject, HeaderMap::new(), "").await?;
+    let answer = client.request_raw(&subject, HeaderMap::new(), "").await?;
     Ok(serde_json::from_slice(&answer.payload)?)
 }
 
@@ -33,10 +36,10 @@ fn endpoint<'a>(about: &'a Value, subject: &str) -> &'a Value {
 /// Every request subject is an endpoint with a name of its own.
 #[tokio::test]
 async fn every_request_subject_is_an_endpoint() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let ping = discover(&swarm.operator, "PING").await?;
+    let cluster = Cluster::start().await?;
+    let ping = discover(&cluster.operator, "PING").await?;
     assert_eq!(ping["type"], "io.nats.micro.v1.ping_response");
-    let info = discover(&swarm.operator, "INFO").await?;
+    let info = discover(&cluster.operator, "INFO").await?;
     assert_eq!(info["type"], "io.nats.micro.v1.info_response");
     assert_eq!(
         (&info["name"], &info["id"]),
@@ -70,16 +73,16 @@ async fn every_request_subject_is_an_endpoint() -> TestResult {
 /// `$SRV.STATS` counts requests, and refusals as errors, by endpoint.
 #[tokio::test]
 async fn statistics_count() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    let before = discover(&swarm.operator, "STATS").await?;
+    let cluster = Cluster::start().await?;
+    let agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let before = discover(&cluster.operator, "STATS").await?;
     assert_eq!(before["type"], "io.nats.micro.v1.stats_response");
-    swarm.operator.teardown(&agent.host, "decky-1").await?;
-    swarm.operator.teardown(&agent.host, "decky-1").await?;
-    let answer = swarm.operator.teardown(&agent.host, "decky-9").await;
-    answer.refused();
-    swarm.operator.shards().await?;
-    let after = discover(&swarm.operator, "STATS").await?;
+    cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let answer = cluster.operator.tear_down(&agent.host, "decky-9").await;
+    answer.expect_rejection();
+    cluster.operator.list_shards().await?;
+    let after = discover(&cluster.operator, "STATS").await?;
     for (subject, requests, errors) in [
         (subjects::TEARDOWN, 3, 1),
         (subjects::SHARDS_LIST, 1, 0),
@@ -98,58 +101,58 @@ async fn statistics_count() -> TestResult {
 /// A verb without a reply subject stops neither discovery nor the service.
 #[tokio::test]
 async fn a_verb_without_a_reply_subject_stops_nothing() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let id = discover(&swarm.operator, "PING").await?["id"]
+    let cluster = Cluster::start().await?;
+    let id = discover(&cluster.operator, "PING").await?["id"]
         .as_str()
         .unwrap_or_default()
         .to_owned();
     for verb in ["PING", "INFO", "STATS"] {
         for name in ["", ".scuttle", &format!(".scuttle.{id}")] {
             let subject = format!("$SRV.{verb}{name}");
-            swarm.operator.nats().publish(subject, "".into()).await?;
+            cluster.operator.nats().publish(subject, "".into()).await?;
         }
     }
     for verb in ["PING", "INFO", "STATS"] {
-        assert_eq!(discover(&swarm.operator, verb).await?["id"], *id);
+        assert_eq!(discover(&cluster.operator, verb).await?["id"], *id);
     }
-    swarm.operator.answered().await
+    cluster.operator.wait_until_ready().await
 }
 
 /// SIGTERM and SIGINT amid a burst: what was taken in hand is answered, the rest is told `shutting_down`,
 /// the process ends with 0 and quickly, and what it had accepted, and nothing else, is there at the next start.
 #[tokio::test]
 async fn a_stop_answers_what_is_in_hand() -> TestResult {
-    let mut swarm = Swarm::start().await?;
+    let mut cluster = Cluster::start().await?;
     let names: Vec<String> = (0..600).map(|number| format!("decky-{number}")).collect();
     let deckies: Vec<&str> = names.iter().map(String::as_str).collect();
-    let agent = swarm.agent("worker-a", &deckies).await?;
+    let agent = cluster.start_agent("worker-a", &deckies).await?;
     let mut accepted = BTreeSet::new();
     for (signal, round) in ["TERM", "INT"].into_iter().zip(deckies.chunks(300)) {
-        let Swarm {
+        let Cluster {
             operator,
-            controller,
+            controllers,
             ..
-        } = &mut swarm;
+        } = &mut cluster;
         let mut requests: FuturesUnordered<_> = round
             .iter()
-            .map(|decky| operator.teardown(&agent.host, *decky))
+            .map(|decky| operator.tear_down(&agent.host, *decky))
             .collect();
         let first = requests.next().await.expect("an answer")?;
         accepted.insert(first.operation_id);
         let start = Instant::now();
-        controller.process().signal(signal).await?;
+        controllers[0].process().send_signal(signal).await?;
         while let Some(answer) = requests.next().await {
             match answer {
                 Ok(answer) => {
                     accepted.insert(answer.operation_id);
                 }
-                Err(AskError::Refused(refused)) => {
+                Err(RequestError::Rejected(refused)) => {
                     assert_eq!(
                         (refused.status, refused.code),
                         (503, ErrorCode::ShuttingDown)
                     );
                 }
-                Err(AskError::NoAnswer(error)) => {
+                Err(RequestError::NoReply(error)) => {
                     assert_eq!(
                         error.kind(),
                         RequestErrorKind::NoResponders,
@@ -159,13 +162,13 @@ async fn a_stop_answers_what_is_in_hand() -> TestResult {
                 Err(broken) => return Err(broken.into()),
             }
         }
-        let exit = controller.process().exit().await?;
+        let exit = controllers[0].process().wait_for_exit().await?;
         assert!(exit.success(), "{signal}: {exit}");
         assert!(start.elapsed() < QUICK, "{signal}: {:?}", start.elapsed());
-        controller.restart().await?;
-        operator.answered().await?;
+        controllers[0].restart().await?;
+        operator.wait_until_ready().await?;
     }
-    let stored = swarm.operator.operations().await?;
+    let stored = cluster.operator.list_operations().await?;
     let stored: BTreeSet<_> = stored
         .iter()
         .map(|operation| operation.operation_id)
@@ -177,37 +180,52 @@ async fn a_stop_answers_what_is_in_hand() -> TestResult {
 /// An idle controller stops with 0, and starts again with its record.
 #[tokio::test]
 async fn an_idle_controller_stops_and_starts() -> TestResult {
-    let mut swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
-    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
-    let before = swarm.operator.shards_paged(10).await?;
-    swarm.controller.process().signal("TERM").await?;
-    assert!(swarm.controller.process().exit().await?.success());
-    swarm.crash_controller().await?;
-    let (revision, shards) = swarm.operator.shards_paged(10).await?;
+    let mut cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let before = cluster.operator.list_shards_paged(10).await?;
+    cluster.controllers[0].process().send_signal("TERM").await?;
+    assert!(
+        cluster.controllers[0]
+            .process()
+            .wait_for_exit()
+            .await?
+            .success()
+    );
+    cluster.crash_controller().await?;
+    let (revision, shards) = cluster.operator.list_shards_paged(10).await?;
     assert_eq!(revision, before.0);
     assert_eq!(
-        scuttle_tests::clients::replica_view::told(shards),
-        scuttle_tests::clients::replica_view::told(before.1)
+        scuttle_tests::clients::replica_view::clear_last_seen(shards),
+        scuttle_tests::clients::replica_view::clear_last_seen(before.1)
     );
-    let result = agent.result(accepted.operation_id, vec![absent("decky-1")]);
-    agent.conclude(&result).await?;
-    assert_eq!(swarm.operator.states(&agent.host).await?, "decky-2 running");
+    let result = agent.next_success(accepted.operation_id, vec![absent_shard("decky-1")]);
+    agent.send_result(&result).await?;
+    assert_eq!(
+        cluster.operator.shard_states(&agent.host).await?,
+        "decky-2 running"
+    );
     Ok(())
 }
 
 /// A second controller on one data directory ends with an error that names it; the first goes on.
 #[tokio::test]
 async fn a_second_controller_on_one_directory_refuses() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let dir = swarm.path("controller");
+    let cluster = Cluster::start().await?;
+    let dir = cluster.path("controller");
     let mut command = Controller::command();
     command
-        .args(["--nats-url", &swarm.nats.url(), "--data-dir"])
+        .args(["--nats-url", &cluster.servers[0].url(), "--data-dir"])
         .arg(&dir)
-        .envs(swarm.nats.environment(Role::Controller));
-    let mut second = Process::spawn("the second controller", command, &swarm.path("second.log"))?;
-    let exit = second.exit().await?;
+        .envs(cluster.servers[0].environment(Role::Controller));
+    let mut second = Process::spawn(
+        "the second controller",
+        command,
+        &cluster.path("second.log"),
+    )?;
+    let exit = second.wait_for_exit().await?;
     assert!(!exit.success());
     let log = second.log();
     assert!(
@@ -215,22 +233,22 @@ async fn a_second_controller_on_one_directory_refuses() -> TestResult {
         "the directory is named: {log}"
     );
     assert!(!log.contains("panicked"), "{log}");
-    assert!(!swarm.host("worker-a").await?.as_str().is_empty());
+    assert!(!cluster.enroll_host("worker-a").await?.as_str().is_empty());
     Ok(())
 }
 
 /// A controller that starts before its server says for what it waits, and goes on when the server is there.
 #[tokio::test]
 async fn a_controller_waits_for_its_server() -> TestResult {
-    let mut nats = Nats::stopped().await?;
+    let mut nats = Nats::start_stopped().await?;
     let dir = tempfile::tempdir()?;
-    let mut controller = Controller::start(&nats, &dir.path().join("controller"))?;
+    let mut controller = nats.start_controller(&dir.path().join("controller"))?;
     let address = nats.url().replace("nats://", "");
-    controller.process().line(&address).await?;
-    controller.process().alive()?;
+    controller.process().wait_for_line(&address).await?;
+    controller.process().ensure_running()?;
     nats.restart().await?;
     let operator = Client::connect(&nats, Role::Operator).await?;
-    operator.answered().await?;
+    operator.wait_until_ready().await?;
     assert_eq!(
         operator.enroll("worker-a").await?.host.name.as_str(),
         "worker-a"

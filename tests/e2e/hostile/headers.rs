@@ -5,22 +5,24 @@ use bytes::Bytes;
 use scuttle_schemas::headers;
 use scuttle_schemas::shards::ShardsUpdated;
 use scuttle_schemas::subjects::{self, AgentChannel};
-use scuttle_tests::{Broadcasts, Client, FakeAgent, Role, Swarm, TestResult};
+use scuttle_tests::{Broadcasts, Client, Cluster, FakeAgent, Role, TestResult};
 use serde_json::{Value, json};
 
-/// A swarm with a teardown under way, and one more decky to take down.
-async fn something_to_harm() -> anyhow::Result<(Swarm, FakeAgent)> {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
-    swarm.operator.teardown(&agent.host, "decky-1").await?;
-    agent.command().await?;
-    Ok((swarm, agent))
+/// A cluster with a teardown under way, and one more decky to take down.
+async fn something_to_harm() -> anyhow::Result<(Cluster, FakeAgent)> {
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
+    cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    agent.next_command().await?;
+    Ok((cluster, agent))
 }
 
 /// Headers are hostile, too: nothing in them changes an answer or travels on.
 #[tokio::test]
 async fn hostile_headers_harm_nothing() -> TestResult {
-    let (swarm, mut agent) = something_to_harm().await?;
+    let (cluster, mut agent) = something_to_harm().await?;
     let mut hostile = HeaderMap::new();
     for (name, value) in [
         (headers::TRACEPARENT, "x".repeat(100_000)),
@@ -31,13 +33,13 @@ async fn hostile_headers_harm_nothing() -> TestResult {
         hostile.insert(name, value.as_str());
     }
     let request = json!({ "host_uuid": agent.host, "decky_id": "decky-2" });
-    let answer: Value = swarm
+    let answer: Value = cluster
         .operator
-        .ask_with(subjects::TEARDOWN, hostile, &request)
+        .request_with_headers(subjects::TEARDOWN, hostile, &request)
         .await?;
     assert_eq!(answer["accepted"], true);
     loop {
-        let (command, headers) = agent.delivery().await?;
+        let (command, headers) = agent.next_delivery().await?;
         if json!(command.operation_id) == answer["operation_id"] {
             assert_eq!(headers.get(headers::TRACEPARENT), None);
             return Ok(());
@@ -48,7 +50,7 @@ async fn hostile_headers_harm_nothing() -> TestResult {
 /// Requests without a reply subject are carried out or dropped, and stop nothing.
 #[tokio::test]
 async fn requests_without_a_reply_subject_stop_nothing() -> TestResult {
-    let (swarm, agent) = something_to_harm().await?;
+    let (cluster, agent) = something_to_harm().await?;
     let enroll = serde_json::to_vec(&json!({ "name": "worker-b" }))?;
     for subject in [
         subjects::TEARDOWN,
@@ -56,13 +58,13 @@ async fn requests_without_a_reply_subject_stop_nothing() -> TestResult {
         subjects::SHARDS_LIST,
     ] {
         for payload in ["", "{}", "garbage"] {
-            swarm
+            cluster
                 .operator
                 .nats()
                 .publish(subject, payload.into())
                 .await?;
         }
-        swarm
+        cluster
             .operator
             .nats()
             .publish(subject, enroll.clone().into())
@@ -70,12 +72,12 @@ async fn requests_without_a_reply_subject_stop_nothing() -> TestResult {
     }
     agent.publish(AgentChannel::Heartbeat, &json!({})).await?;
     agent.publish(AgentChannel::Results, &json!({})).await?;
-    let viewer = Client::connect(&swarm.nats, Role::Viewer).await?;
-    viewer.answered().await?;
+    let viewer = Client::connect(&cluster.servers[0], Role::Viewer).await?;
+    viewer.wait_until_ready().await?;
     assert!(
-        swarm
+        cluster
             .operator
-            .teardown(&agent.host, "decky-2")
+            .tear_down(&agent.host, "decky-2")
             .await?
             .accepted
     );
@@ -86,11 +88,11 @@ async fn requests_without_a_reply_subject_stop_nothing() -> TestResult {
 /// or another request.
 #[tokio::test]
 async fn an_answer_becomes_no_command_or_broadcast() -> TestResult {
-    let (swarm, mut agent) = something_to_harm().await?;
-    let mut victim = swarm.agent("worker-b", &["decky-1"]).await?;
-    let mut told = Broadcasts::<ShardsUpdated>::of(&swarm.operator).await?;
-    swarm.operator.answered().await?;
-    let heartbeat: Bytes = serde_json::to_vec(&agent.observe(None))?.into();
+    let (cluster, mut agent) = something_to_harm().await?;
+    let mut victim = cluster.start_agent("worker-b", &["decky-1"]).await?;
+    let mut told = Broadcasts::<ShardsUpdated>::subscribe(&cluster.operator).await?;
+    cluster.operator.wait_until_ready().await?;
+    let heartbeat: Bytes = serde_json::to_vec(&agent.next_heartbeat(None))?.into();
     for reply in [
         AgentChannel::Commands.subject(&victim.host),
         subjects::SHARDS_UPDATED.to_owned(),
@@ -101,13 +103,13 @@ async fn an_answer_becomes_no_command_or_broadcast() -> TestResult {
         nats.publish_with_reply(subject, reply, heartbeat.clone())
             .await?;
     }
-    agent.beat().await?;
+    agent.send_heartbeat().await?;
 
     // Whatever had come of those would come before what comes of this, and could not be read.
-    let marker = swarm.operator.teardown(&victim.host, "decky-1").await?;
-    let (command, _) = victim.delivery().await?;
+    let marker = cluster.operator.tear_down(&victim.host, "decky-1").await?;
+    let (command, _) = victim.next_delivery().await?;
     assert_eq!(command.operation_id, marker.operation_id);
     let of_it = |told: &ShardsUpdated| told.operation_id == Some(marker.operation_id);
-    told.until("tearing_down", of_it).await?;
+    told.wait_for("tearing_down", of_it).await?;
     Ok(())
 }

@@ -3,7 +3,7 @@
 
 use scuttle_schemas::subjects;
 use scuttle_tests::clients::pipelined_requests::{PipelinedRequests, is_overloaded};
-use scuttle_tests::{Client, Role, Swarm, TestResult};
+use scuttle_tests::{Client, Cluster, Role, TestResult};
 use serde_json::json;
 
 /// A flood of changes at a whole controller: each is accepted or told `overloaded`, all that was accepted and
@@ -12,11 +12,11 @@ use serde_json::json;
 async fn every_request_of_a_flood_is_answered() -> TestResult {
     /// More than there is room for; fewer than the client may lose (`connection.rs`).
     const FLOOD: usize = 12_000;
-    let mut swarm = Swarm::start().await?;
-    let flooder = Client::connect(&swarm.nats, Role::Operator).await?;
+    let mut cluster = Cluster::start().await?;
+    let flooder = Client::connect(&cluster.servers[0], Role::Operator).await?;
     let mut requests = PipelinedRequests::new(&flooder).await?;
     // Stopped meanwhile, it gets the whole flood at once.
-    swarm.controller.process().signal("STOP").await?;
+    cluster.controllers[0].process().send_signal("STOP").await?;
     for number in 0..FLOOD {
         let request = json!({ "name": format!("worker-{number}") });
         requests
@@ -24,12 +24,12 @@ async fn every_request_of_a_flood_is_answered() -> TestResult {
             .await?;
     }
     flooder.nats().flush().await?;
-    swarm.controller.process().signal("CONT").await?;
+    cluster.controllers[0].process().send_signal("CONT").await?;
     let mut accepted = 0;
     let mut refused = 0;
     while accepted + refused < FLOOD {
         if (accepted + refused) % 200 == 0 {
-            swarm.operator.shards().await?;
+            cluster.operator.list_shards().await?;
         }
         let (number, answer) = requests.next_reply().await?;
         if is_overloaded(&answer) {
@@ -40,9 +40,9 @@ async fn every_request_of_a_flood_is_answered() -> TestResult {
         }
     }
     println!("{accepted} accepted, {refused} refused");
-    let lines = swarm.controller.audit()?;
+    let lines = cluster.controllers[0].read_audit_log()?;
     let overloaded = lines.iter().filter(|line| line["code"] == "overloaded");
     assert_eq!((lines.len(), overloaded.count()), (FLOOD, refused));
-    assert_eq!(swarm.operator.hosts().await?.len(), accepted);
+    assert_eq!(cluster.operator.list_hosts().await?.len(), accepted);
     Ok(())
 }

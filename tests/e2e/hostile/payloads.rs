@@ -5,8 +5,8 @@ use async_nats::HeaderMap;
 use bytes::Bytes;
 use scuttle_schemas::ErrorCode;
 use scuttle_schemas::subjects::{self, AgentChannel};
-use scuttle_tests::clients::client::read_answer;
-use scuttle_tests::{Client, FakeAgent, Outcome, Refused, Swarm, TestResult};
+use scuttle_tests::clients::client::parse_reply;
+use scuttle_tests::{Client, Cluster, ExpectRejection, FakeAgent, Rejection, TestResult};
 use serde_json::{Value, json};
 
 /// As much as the server takes in one message, nearly.
@@ -54,14 +54,16 @@ fn garbage() -> Vec<(&'static str, Bytes)> {
 }
 
 async fn assert_refused(client: &Client, subject: &str, what: &str, payload: Bytes) -> TestResult {
-    let answer = client.raw(subject, HeaderMap::new(), payload).await?;
-    let answer = read_answer::<Value>(&answer);
+    let answer = client
+        .request_raw(subject, HeaderMap::new(), payload)
+        .await?;
+    let answer = parse_reply::<Value>(&answer);
     assert!(answer.is_err(), "{subject}, {what}: {answer:?}");
-    let Refused {
+    let Rejection {
         status,
         code,
         message,
-    } = answer.refused();
+    } = answer.expect_rejection();
     assert_eq!(
         (status, code),
         (400, ErrorCode::BadRequest),
@@ -75,36 +77,40 @@ async fn assert_refused(client: &Client, subject: &str, what: &str, payload: Byt
     Ok(())
 }
 
-/// A swarm with something in it to harm.
-async fn something_to_harm() -> anyhow::Result<(Swarm, FakeAgent)> {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
-    swarm.operator.teardown(&agent.host, "decky-1").await?;
-    agent.command().await?;
-    Ok((swarm, agent))
+/// A cluster with something in it to harm.
+async fn something_to_harm() -> anyhow::Result<(Cluster, FakeAgent)> {
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
+    cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    agent.next_command().await?;
+    Ok((cluster, agent))
 }
 
 /// What must be as it was.
-async fn record(swarm: &Swarm) -> anyhow::Result<impl PartialEq + std::fmt::Debug + use<>> {
-    let mut hosts = swarm.operator.hosts().await?;
+async fn record(cluster: &Cluster) -> anyhow::Result<impl PartialEq + std::fmt::Debug + use<>> {
+    let mut hosts = cluster.operator.list_hosts().await?;
     for host in hosts.values_mut() {
         host.last_heartbeat = None;
     }
-    let mut operations = swarm.operator.operations().await?;
+    let mut operations = cluster.operator.list_operations().await?;
     for operation in &mut operations {
         // The backoff goes on meanwhile.
         operation.attempts = 0;
         operation.waiting_for = None;
     }
-    let shards = scuttle_tests::clients::replica_view::told(swarm.operator.shards().await?);
+    let shards = scuttle_tests::clients::replica_view::clear_last_seen(
+        cluster.operator.list_shards().await?,
+    );
     Ok((hosts, operations, shards))
 }
 
 /// Garbage on every request subject is a `bad_request`.
 #[tokio::test]
 async fn garbage_requests_are_refused() -> TestResult {
-    let (swarm, _agent) = something_to_harm().await?;
-    let before = record(&swarm).await?;
+    let (cluster, _agent) = something_to_harm().await?;
+    let before = record(&cluster).await?;
     for subject in [
         subjects::TEARDOWN,
         subjects::HOSTS_ENROLL,
@@ -114,18 +120,18 @@ async fn garbage_requests_are_refused() -> TestResult {
         subjects::OPERATIONS_GET,
     ] {
         for (what, payload) in garbage() {
-            assert_refused(&swarm.operator, subject, what, payload).await?;
+            assert_refused(&cluster.operator, subject, what, payload).await?;
         }
     }
-    assert_eq!(record(&swarm).await?, before);
+    assert_eq!(record(&cluster).await?, before);
     Ok(())
 }
 
 /// Garbage on every agent's channel is a `bad_request`; what has no answer is dropped.
 #[tokio::test]
 async fn garbage_reports_are_refused() -> TestResult {
-    let (swarm, mut agent) = something_to_harm().await?;
-    let before = record(&swarm).await?;
+    let (cluster, mut agent) = something_to_harm().await?;
+    let before = record(&cluster).await?;
     for channel in [AgentChannel::Heartbeat, AgentChannel::Results] {
         let subject = channel.subject(&agent.host);
         for (what, payload) in garbage() {
@@ -141,18 +147,18 @@ async fn garbage_reports_are_refused() -> TestResult {
             .await?;
     }
     assert!(
-        !agent.beat().await?.stale,
+        !agent.send_heartbeat().await?.stale,
         "the agent's own reports still count"
     );
-    assert_eq!(record(&swarm).await?, before);
+    assert_eq!(record(&cluster).await?, before);
     Ok(())
 }
 
 /// Teardown requests that are objects and yet wrong: each is refused, none becomes the teardown of a host.
 #[tokio::test]
 async fn wrong_teardowns_are_refused() -> TestResult {
-    let (swarm, agent) = something_to_harm().await?;
-    let before = record(&swarm).await?;
+    let (cluster, agent) = something_to_harm().await?;
+    let before = record(&cluster).await?;
     let host = &agent.host;
     for request in [
         json!({}),
@@ -185,7 +191,7 @@ async fn wrong_teardowns_are_refused() -> TestResult {
     ] {
         let payload = serde_json::to_vec(&request)?.into();
         assert_refused(
-            &swarm.operator,
+            &cluster.operator,
             subjects::TEARDOWN,
             &request.to_string(),
             payload,
@@ -194,24 +200,24 @@ async fn wrong_teardowns_are_refused() -> TestResult {
     }
     let twice = format!(r#"{{"host_uuid":"{host}","decky_id":"decky-2","decky_id":null}}"#);
     assert_refused(
-        &swarm.operator,
+        &cluster.operator,
         subjects::TEARDOWN,
         "a field twice",
         twice.into(),
     )
     .await?;
-    assert_eq!(record(&swarm).await?, before);
+    assert_eq!(record(&cluster).await?, before);
     Ok(())
 }
 
 /// Reports that are objects and yet wrong.
 #[tokio::test]
 async fn wrong_reports_are_refused() -> TestResult {
-    let (swarm, mut agent) = something_to_harm().await?;
-    let before = record(&swarm).await?;
-    let operation = swarm.operator.operations().await?[0].operation_id;
-    let heartbeat = serde_json::to_value(agent.observe(Some(vec![])))?;
-    let result = serde_json::to_value(agent.result(operation, vec![]))?;
+    let (cluster, mut agent) = something_to_harm().await?;
+    let before = record(&cluster).await?;
+    let operation = cluster.operator.list_operations().await?[0].operation_id;
+    let heartbeat = serde_json::to_value(agent.next_heartbeat(Some(vec![])))?;
+    let result = serde_json::to_value(agent.next_success(operation, vec![]))?;
     let changed = |whole: &Value, field: &str, value: Value| {
         let mut changed = whole.clone();
         changed[field] = value;
@@ -277,31 +283,31 @@ async fn wrong_reports_are_refused() -> TestResult {
             .await?;
         }
     }
-    assert_eq!(record(&swarm).await?, before);
+    assert_eq!(record(&cluster).await?, before);
     Ok(())
 }
 
 /// More deckies than a host may have, in one inventory: refused, and none of them is registered.
 #[tokio::test]
 async fn too_large_an_inventory_is_refused() -> TestResult {
-    let (swarm, mut agent) = something_to_harm().await?;
-    let before = record(&swarm).await?;
-    let mut heartbeat = serde_json::to_value(agent.observe(None))?;
+    let (cluster, mut agent) = something_to_harm().await?;
+    let before = record(&cluster).await?;
+    let mut heartbeat = serde_json::to_value(agent.next_heartbeat(None))?;
     let deckies =
         (0..4097).map(|number| json!({ "decky_id": format!("d{number}"), "state": "running" }));
     heartbeat["shards"] = deckies.collect();
     let payload = serde_json::to_vec(&heartbeat)?.into();
     let subject = AgentChannel::Heartbeat.subject(&agent.host);
     assert_refused(agent.client(), &subject, "4,097 deckies", payload).await?;
-    assert_eq!(record(&swarm).await?, before);
+    assert_eq!(record(&cluster).await?, before);
     Ok(())
 }
 
 /// A token in an agent's subject that is no `host_uuid` is refused like any other name that breaks its rule.
 #[tokio::test]
 async fn subjects_that_name_no_host_are_refused() -> TestResult {
-    let (swarm, mut agent) = something_to_harm().await?;
-    let heartbeat: Bytes = serde_json::to_vec(&agent.observe(None))?.into();
+    let (cluster, mut agent) = something_to_harm().await?;
+    let heartbeat: Bytes = serde_json::to_vec(&agent.next_heartbeat(None))?.into();
     let tokens = ["wörker", "a$b", "worker/a", &"a".repeat(65)].map(str::to_owned);
     for token in tokens {
         for verb in ["heartbeat", "results"] {
@@ -309,6 +315,6 @@ async fn subjects_that_name_no_host_are_refused() -> TestResult {
             assert_refused(agent.client(), &subject, "no host", heartbeat.clone()).await?;
         }
     }
-    assert_eq!(swarm.operator.hosts().await?.len(), 1);
+    assert_eq!(cluster.operator.list_hosts().await?.len(), 1);
     Ok(())
 }

@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, ensure};
 use async_nats::Request;
 use scuttle_schemas::subjects::{self, AgentChannel};
-use scuttle_tests::{Nats, Role, Swarm, TestResult, until};
+use scuttle_tests::{Cluster, Nats, Role, TestResult, wait_until};
 
 /// When a request that was not answered is asked again.
 const SOON: Duration = Duration::from_millis(200);
@@ -42,22 +42,24 @@ fn publish_raw(nats: &Nats, role: Role, subject: &str, block: &[u8], payload: &[
 }
 
 /// Waits until the controller answers, where the connection may take requests with it that came before.
-async fn answered_again(swarm: &Swarm) -> TestResult {
+async fn answered_again(cluster: &Cluster) -> TestResult {
     let ask = || {
         let request = Request::new().timeout(Some(SOON)).payload("{}".into());
-        let nats = swarm.operator.nats();
+        let nats = cluster.operator.nats();
         nats.send_request(subjects::HOSTS_LIST, request)
     };
-    until("the controller answers again", ask, |_| true).await?;
+    wait_until("the controller answers again", ask, |_| true).await?;
     Ok(())
 }
 
 /// Whatever stands in a header block, the controller goes on with its whole record.
 #[tokio::test]
 async fn raw_header_blocks_stop_nothing() -> TestResult {
-    let mut swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
-    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
+    let mut cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
     let many = format!("NATS/1.0\r\n{}\r\n", "a:\r\n".repeat(200_000));
     let long = format!("NATS/1.0\r\nx: {}\r\n\r\n", "y".repeat(900_000));
     let blocks: [&[u8]; 10] = [
@@ -78,21 +80,21 @@ async fn raw_header_blocks_stop_nothing() -> TestResult {
             (Role::Operator, subjects::TEARDOWN),
             (Role::Agents, heartbeat.as_str()),
         ] {
-            publish_raw(&swarm.nats, role, subject, block, b"{}")
+            publish_raw(&cluster.servers[0], role, subject, block, b"{}")
                 .with_context(|| format!("block {number}"))?;
-            answered_again(&swarm)
+            answered_again(&cluster)
                 .await
                 .with_context(|| format!("block {number} on {subject}"))?;
-            swarm.controller.process().alive()?;
+            cluster.controllers[0].process().ensure_running()?;
         }
     }
-    let operations = swarm.operator.operations().await?;
+    let operations = cluster.operator.list_operations().await?;
     assert_eq!(operations.len(), 1);
     assert_eq!(operations[0].operation_id, accepted.operation_id);
     assert_eq!(
-        swarm.operator.states(&agent.host).await?,
+        cluster.operator.shard_states(&agent.host).await?,
         "decky-1 tearing_down, decky-2 running"
     );
-    assert!(!agent.beat().await?.stale);
+    assert!(!agent.send_heartbeat().await?.stale);
     Ok(())
 }

@@ -8,8 +8,8 @@ use futures_util::StreamExt;
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_tests::programs::process::Process;
-use scuttle_tests::wait::within;
-use scuttle_tests::{Client, Role, Sim, Swarm, TestResult, corpus, until};
+use scuttle_tests::wait::with_timeout;
+use scuttle_tests::{Client, Cluster, Role, TestResult, corpus, wait_until};
 
 const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -48,8 +48,8 @@ fn check_log(process: &Process) {
 
 /// Returns when a program's memory has not grown: what waits in it at a moment is no measure.
 async fn given_back(process: &Process, before: usize) -> TestResult {
-    let memory = async || process.memory();
-    let after = until("the memory is given back", memory, |after| {
+    let memory = async || process.resident_kib();
+    let after = wait_until("the memory is given back", memory, |after| {
         *after < before + GROWTH
     });
     println!("{before} KiB before, {} KiB after", after.await?);
@@ -95,7 +95,7 @@ impl<'a> Asker<'a> {
                     .await?;
             }
             for _ in subjects {
-                within("an answer", self.answers.next()).await?;
+                with_timeout("an answer", self.answers.next()).await?;
             }
         }
         Ok(())
@@ -117,8 +117,8 @@ fn bytes(payloads: Vec<(String, Vec<u8>)>) -> Vec<Bytes> {
 /// The controller, on all its subjects.
 #[tokio::test]
 async fn a_flood_leaves_nothing_in_the_controller() -> TestResult {
-    let mut swarm = Swarm::start().await?;
-    let agent = swarm.agent("worker-x", &["decky-1"]).await?;
+    let mut cluster = Cluster::start().await?;
+    let agent = cluster.start_agent("worker-x", &["decky-1"]).await?;
     let asked = [
         subjects::TEARDOWN,
         subjects::OPERATIONS_CANCEL,
@@ -133,13 +133,16 @@ async fn a_flood_leaves_nothing_in_the_controller() -> TestResult {
     // A round is within the share of one host, and of what is more than that nobody hears: so each has a host of its own.
     let mut hosts = vec![agent.host.clone()];
     for round in 1..=ROUNDS {
-        hosts.push(swarm.host(&format!("worker-{round}")).await?);
+        hosts.push(cluster.enroll_host(&format!("worker-{round}")).await?);
     }
-    let (operator, worker) = (&swarm.operator, agent.client());
+    let (operator, worker) = (&cluster.operator, agent.client());
     let mut operators = Asker::new(operator).await?;
     let mut workers = Asker::new(worker).await?;
 
-    let (small, large) = (bytes(corpus::small(PACKAGE)), bytes(corpus::large()));
+    let (small, large) = (
+        bytes(corpus::load_files(PACKAGE)),
+        bytes(corpus::generate_large()),
+    );
     let large_rounds = large_rounds(&large, asked.len() + 3);
     let mut before = 0;
     for (round, host) in hosts.iter().enumerate() {
@@ -157,21 +160,29 @@ async fn a_flood_leaves_nothing_in_the_controller() -> TestResult {
             publish(worker, &progress, payloads).await?;
         }
         if round == 0 {
-            before = swarm.controller.process().memory()?;
+            before = cluster.controllers[0].process().resident_kib()?;
         }
     }
-    swarm.operator.answered().await?;
-    given_back(swarm.controller.process(), before).await?;
-    check_log(swarm.controller.process());
-    assert_eq!(swarm.operator.states(&agent.host).await?, "decky-1 running");
-    assert_eq!(swarm.operator.operations().await?, []);
+    cluster.operator.wait_until_ready().await?;
+    given_back(cluster.controllers[0].process(), before).await?;
+    check_log(cluster.controllers[0].process());
+    assert_eq!(
+        cluster.operator.shard_states(&agent.host).await?,
+        "decky-1 running"
+    );
+    assert_eq!(cluster.operator.list_operations().await?, []);
 
-    swarm.controller.process().signal("TERM").await?;
-    assert!(swarm.controller.process().exit().await?.success());
-    let counted = swarm
-        .controller
+    cluster.controllers[0].process().send_signal("TERM").await?;
+    assert!(
+        cluster.controllers[0]
+            .process()
+            .wait_for_exit()
+            .await?
+            .success()
+    );
+    let counted = cluster.controllers[0]
         .process()
-        .line("rejected or ignored")
+        .wait_for_line("rejected or ignored")
         .await?;
     assert!(counted.contains("agent-progress: "), "{counted}");
     Ok(())
@@ -180,14 +191,16 @@ async fn a_flood_leaves_nothing_in_the_controller() -> TestResult {
 /// The simulator's agents, on their command subjects and on the subjects of their answers.
 #[tokio::test]
 async fn a_flood_leaves_nothing_in_the_agents() -> TestResult {
-    let swarm = Swarm::start().await?;
+    let cluster = Cluster::start().await?;
     let arguments = "--hosts 3 --enroll --heartbeat-ms 500 --teardown-ms 0..1";
     let arguments: Vec<_> = arguments.split(' ').collect();
-    let mut sim = Sim::start(&swarm.nats, &swarm.path("sim"), &arguments).await?;
-    let controller = Client::connect(&swarm.nats, Role::Controller).await?;
+    let mut sim = cluster
+        .start_simulator(&cluster.path("sim"), &arguments)
+        .await?;
+    let controller = Client::connect(&cluster.servers[0], Role::Controller).await?;
     let heartbeats = AgentChannel::Heartbeat.wildcard_subject();
     let mut heartbeats = controller.nats().subscribe(heartbeats).await?;
-    let heartbeat = within("a heartbeat", heartbeats.next()).await?;
+    let heartbeat = with_timeout("a heartbeat", heartbeats.next()).await?;
     let heartbeat = heartbeat.context("the connection is closed")?;
     let host = AgentChannel::Heartbeat.parse_host(&heartbeat.subject);
     let host = host.context("a host")?;
@@ -199,7 +212,10 @@ async fn a_flood_leaves_nothing_in_the_agents() -> TestResult {
     let nonsense = reply.replace("h-", "x-");
     let subjects = [commands, reply, nonsense];
 
-    let (small, large) = (bytes(corpus::small(PACKAGE)), bytes(corpus::large()));
+    let (small, large) = (
+        bytes(corpus::load_files(PACKAGE)),
+        bytes(corpus::generate_large()),
+    );
     let large_rounds = large_rounds(&large, subjects.len());
     let mut before = 0;
     for round in 0..=3 * ROUNDS {
@@ -212,12 +228,12 @@ async fn a_flood_leaves_nothing_in_the_agents() -> TestResult {
         publish(&controller, &subjects, large).await?;
         if !large.is_empty() {
             // Behind all that: when it has been done, that has been read.
-            let accepted = swarm.operator.teardown(&host, None).await?;
-            let ended = swarm.operator.ended(accepted.operation_id).await?;
+            let accepted = cluster.operator.tear_down(&host, None).await?;
+            let ended = cluster.operator.wait_for_end(accepted.operation_id).await?;
             assert_eq!(ended.state, OperationState::Succeeded);
         }
         if round == 0 {
-            before = sim.process().memory()?;
+            before = sim.process().resident_kib()?;
         }
     }
     // They go on: the controller still hears from all.
@@ -227,7 +243,7 @@ async fn a_flood_leaves_nothing_in_the_agents() -> TestResult {
         };
         hosts.len() == 3 && hosts.values().all(status)
     };
-    until("all are online", || swarm.operator.hosts(), online).await?;
+    wait_until("all are online", || cluster.operator.list_hosts(), online).await?;
     given_back(sim.process(), before).await?;
     check_log(sim.process());
     Ok(())

@@ -9,36 +9,48 @@ use scuttle_schemas::operations::{OperationsList, OperationsUpdated};
 use scuttle_schemas::shards::{ShardState, ShardsUpdated};
 use scuttle_schemas::{MAX_BROADCAST_BYTES, MAX_HEARTBEAT_BYTES, subjects};
 use scuttle_tests::clients::broadcasts::Broadcast;
-use scuttle_tests::clients::replica_view::told;
-use scuttle_tests::{Broadcasts, Client, FakeAgent, Role, Swarm, TestResult, View, failed};
+use scuttle_tests::clients::replica_view::clear_last_seen;
+use scuttle_tests::{
+    Broadcasts, Client, Cluster, FakeAgent, ReplicaView, Role, TestResult, failed_shard,
+};
 use serde_json::json;
 
 /// Every kind of change, to one host after the other.
-async fn much_happens(swarm: &Swarm, agents: &mut [FakeAgent]) -> TestResult {
+async fn much_happens(cluster: &Cluster, agents: &mut [FakeAgent]) -> TestResult {
     let deckies = ["decky-1", "decky-2", "decky-3", "decky-4", "decky-5"];
     for (number, agent) in agents.iter_mut().enumerate() {
-        agent.report(&deckies).await?;
+        agent.report_inventory(&deckies).await?;
         let whole = number % 2 == 0;
         let target = (!whole).then_some("decky-3");
-        let accepted = swarm.operator.teardown(&agent.host, target).await?;
+        let accepted = cluster.operator.tear_down(&agent.host, target).await?;
         match number % 3 {
-            0 => agent.succeed(accepted.operation_id, &["decky-3"]).await?,
+            0 => {
+                agent
+                    .report_success(accepted.operation_id, &["decky-3"])
+                    .await?
+            }
             1 => {
-                let shards = vec![failed("decky-3", "busy")];
-                agent.fail(accepted.operation_id, "busy", shards).await?;
+                let shards = vec![failed_shard("decky-3", "busy")];
+                agent
+                    .report_failure(accepted.operation_id, "busy", shards)
+                    .await?;
             }
             _ => {}
         }
-        agent.report(&deckies[number % 5..]).await?;
+        agent.report_inventory(&deckies[number % 5..]).await?;
     }
     Ok(())
 }
 
-async fn agents(swarm: &Swarm) -> anyhow::Result<Vec<FakeAgent>> {
+async fn agents(cluster: &Cluster) -> anyhow::Result<Vec<FakeAgent>> {
     let mut agents = Vec::new();
     for number in 0..12 {
         let deckies = ["decky-1", "decky-2", "decky-3"];
-        agents.push(swarm.agent(&format!("worker-{number}"), &deckies).await?);
+        agents.push(
+            cluster
+                .start_agent(&format!("worker-{number}"), &deckies)
+                .await?,
+        );
     }
     Ok(agents)
 }
@@ -47,13 +59,13 @@ async fn agents(swarm: &Swarm) -> anyhow::Result<Vec<FakeAgent>> {
 /// listing a second time.
 #[tokio::test]
 async fn a_subscriber_keeps_the_controllers_view() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agents = agents(&swarm).await?;
-    let mut view = View::open(&swarm.operator, 7).await?;
-    much_happens(&swarm, &mut agents).await?;
-    let (revision, shards) = swarm.operator.shards_paged(1000).await?;
-    view.reach(revision).await?;
-    assert_eq!(told(view.shards()), told(shards));
+    let cluster = Cluster::start().await?;
+    let mut agents = agents(&cluster).await?;
+    let mut view = ReplicaView::open(&cluster.operator, 7).await?;
+    much_happens(&cluster, &mut agents).await?;
+    let (revision, shards) = cluster.operator.list_shards_paged(1000).await?;
+    view.follow_until(revision).await?;
+    assert_eq!(clear_last_seen(view.shards()), clear_last_seen(shards));
     assert_eq!(view.listings(), 1);
     Ok(())
 }
@@ -61,31 +73,31 @@ async fn a_subscriber_keeps_the_controllers_view() -> TestResult {
 /// It holds while the pages are read: the list is paged through one by one as everything changes.
 #[tokio::test]
 async fn a_view_opened_amid_changes_is_exact() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agents = agents(&swarm).await?;
+    let cluster = Cluster::start().await?;
+    let mut agents = agents(&cluster).await?;
     let (changes, view) = tokio::join!(
-        much_happens(&swarm, &mut agents),
-        View::open(&swarm.operator, 1)
+        much_happens(&cluster, &mut agents),
+        ReplicaView::open(&cluster.operator, 1)
     );
     changes?;
     let mut view = view?;
-    let (revision, shards) = swarm.operator.shards_paged(1000).await?;
-    view.reach(revision).await?;
-    assert_eq!(told(view.shards()), told(shards));
+    let (revision, shards) = cluster.operator.list_shards_paged(1000).await?;
+    view.follow_until(revision).await?;
+    assert_eq!(clear_last_seen(view.shards()), clear_last_seen(shards));
     Ok(())
 }
 
 /// A subscriber that has lost a message sees the jump, lists again, and has the exact view.
 #[tokio::test]
 async fn a_lost_message_shows_as_a_jump() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agents = agents(&swarm).await?;
-    let mut view = View::open(&swarm.operator, 7).await?;
-    much_happens(&swarm, &mut agents).await?;
-    view.lose_one().await?;
-    let (revision, shards) = swarm.operator.shards_paged(1000).await?;
-    view.reach(revision).await?;
-    assert_eq!(told(view.shards()), told(shards));
+    let cluster = Cluster::start().await?;
+    let mut agents = agents(&cluster).await?;
+    let mut view = ReplicaView::open(&cluster.operator, 7).await?;
+    much_happens(&cluster, &mut agents).await?;
+    view.drop_next_change().await?;
+    let (revision, shards) = cluster.operator.list_shards_paged(1000).await?;
+    view.follow_until(revision).await?;
+    assert_eq!(clear_last_seen(view.shards()), clear_last_seen(shards));
     assert_eq!(view.listings(), 2);
     Ok(())
 }
@@ -94,26 +106,26 @@ async fn a_lost_message_shows_as_a_jump() -> TestResult {
 /// being sent shows as a jump.
 #[tokio::test]
 async fn a_view_outlives_the_controller() -> TestResult {
-    let mut swarm = Swarm::start().await?;
-    let mut agents = agents(&swarm).await?;
-    let viewer = Client::connect(&swarm.nats, Role::Viewer).await?;
-    let mut view = View::open(&viewer, 100).await?;
+    let mut cluster = Cluster::start().await?;
+    let mut agents = agents(&cluster).await?;
+    let viewer = Client::connect(&cluster.servers[0], Role::Viewer).await?;
+    let mut view = ReplicaView::open(&viewer, 100).await?;
     let mut last = 0;
     for _ in 0..3 {
-        much_happens(&swarm, &mut agents).await?;
-        let (before, _) = swarm.operator.shards_paged(10).await?;
-        swarm.crash_controller().await?;
-        let (after, _) = swarm.operator.shards_paged(10).await?;
+        much_happens(&cluster, &mut agents).await?;
+        let (before, _) = cluster.operator.list_shards_paged(10).await?;
+        cluster.crash_controller().await?;
+        let (after, _) = cluster.operator.list_shards_paged(10).await?;
         assert!(
             after >= before && before > last,
             "{last}, {before}, {after}"
         );
         last = after;
     }
-    much_happens(&swarm, &mut agents).await?;
-    let (revision, shards) = swarm.operator.shards_paged(1000).await?;
-    view.reach(revision).await?;
-    assert_eq!(told(view.shards()), told(shards));
+    much_happens(&cluster, &mut agents).await?;
+    let (revision, shards) = cluster.operator.list_shards_paged(1000).await?;
+    view.follow_until(revision).await?;
+    assert_eq!(clear_last_seen(view.shards()), clear_last_seen(shards));
     Ok(())
 }
 
@@ -121,15 +133,15 @@ async fn a_view_outlives_the_controller() -> TestResult {
 /// revision.
 #[tokio::test]
 async fn revisions_have_no_gaps() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut shards = Broadcasts::<ShardsUpdated>::of(&swarm.operator).await?;
-    let mut hosts = Broadcasts::<HostsUpdated>::of(&swarm.operator).await?;
-    let mut operations = Broadcasts::<OperationsUpdated>::of(&swarm.operator).await?;
-    let mut agents = agents(&swarm).await?;
-    much_happens(&swarm, &mut agents).await?;
+    let cluster = Cluster::start().await?;
+    let mut shards = Broadcasts::<ShardsUpdated>::subscribe(&cluster.operator).await?;
+    let mut hosts = Broadcasts::<HostsUpdated>::subscribe(&cluster.operator).await?;
+    let mut operations = Broadcasts::<OperationsUpdated>::subscribe(&cluster.operator).await?;
+    let mut agents = agents(&cluster).await?;
+    much_happens(&cluster, &mut agents).await?;
 
-    let (revision, _) = swarm.operator.shards_paged(1).await?;
-    let all = shards.up_to(revision).await?;
+    let (revision, _) = cluster.operator.list_shards_paged(1).await?;
+    let all = shards.collect_up_to(revision).await?;
     assert!(all.len() > 12, "{}", all.len());
     for told in all.iter().map(|told| &told.message) {
         assert!(
@@ -146,19 +158,22 @@ async fn revisions_have_no_gaps() -> TestResult {
         );
     }
     let request = json!({ "limit": 1 });
-    let page: OperationsList = swarm
+    let page: OperationsList = cluster
         .operator
-        .ask(subjects::OPERATIONS_LIST, &request)
+        .request(subjects::OPERATIONS_LIST, &request)
         .await?;
-    let all = operations.up_to(page.revision).await?;
+    let all = operations.collect_up_to(page.revision).await?;
     assert!(all.len() >= agents.len(), "{}", all.len());
     let records = all.iter().flat_map(|told| &told.message.updated);
     assert!(
         records.clone().all(|record| record.shards.is_none()),
         "no shards in broadcasts"
     );
-    let page: HostsList = swarm.operator.ask(subjects::HOSTS_LIST, &request).await?;
-    let all = hosts.up_to(page.revision).await?;
+    let page: HostsList = cluster
+        .operator
+        .request(subjects::HOSTS_LIST, &request)
+        .await?;
+    let all = hosts.collect_up_to(page.revision).await?;
     assert!(all.len() >= agents.len(), "{}", all.len());
     Ok(())
 }
@@ -166,19 +181,19 @@ async fn revisions_have_no_gaps() -> TestResult {
 /// What the broadcasts told last of each host and operation is what the lists say.
 #[tokio::test]
 async fn the_last_record_told_is_the_one_listed() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut hosts = Broadcasts::<HostsUpdated>::of(&swarm.operator).await?;
-    let mut operations = Broadcasts::<OperationsUpdated>::of(&swarm.operator).await?;
-    let mut agents = agents(&swarm).await?;
-    much_happens(&swarm, &mut agents).await?;
+    let cluster = Cluster::start().await?;
+    let mut hosts = Broadcasts::<HostsUpdated>::subscribe(&cluster.operator).await?;
+    let mut operations = Broadcasts::<OperationsUpdated>::subscribe(&cluster.operator).await?;
+    let mut agents = agents(&cluster).await?;
+    much_happens(&cluster, &mut agents).await?;
 
     let request = json!({ "limit": 1000 });
-    let page: OperationsList = swarm
+    let page: OperationsList = cluster
         .operator
-        .ask(subjects::OPERATIONS_LIST, &request)
+        .request(subjects::OPERATIONS_LIST, &request)
         .await?;
     let mut last = BTreeMap::new();
-    for told in operations.up_to(page.revision).await? {
+    for told in operations.collect_up_to(page.revision).await? {
         last.extend(
             told.message
                 .updated
@@ -191,9 +206,12 @@ async fn the_last_record_told_is_the_one_listed() -> TestResult {
     }
     assert_eq!(last.len(), page.operations.len());
 
-    let page: HostsList = swarm.operator.ask(subjects::HOSTS_LIST, &request).await?;
+    let page: HostsList = cluster
+        .operator
+        .request(subjects::HOSTS_LIST, &request)
+        .await?;
     let mut last = BTreeMap::new();
-    for told in hosts.up_to(page.revision).await? {
+    for told in hosts.collect_up_to(page.revision).await? {
         last.extend(
             told.message
                 .updated
@@ -224,13 +242,15 @@ async fn the_last_revision_is_repeated_when_idle() -> TestResult {
             last = Some(next.revision());
         }
     }
-    let swarm = Swarm::start().await?;
-    let mut shards = Broadcasts::<ShardsUpdated>::of(&swarm.operator).await?;
-    let mut hosts = Broadcasts::<HostsUpdated>::of(&swarm.operator).await?;
-    let mut operations = Broadcasts::<OperationsUpdated>::of(&swarm.operator).await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
-    agent.succeed(accepted.operation_id, &["decky-1"]).await?;
+    let cluster = Cluster::start().await?;
+    let mut shards = Broadcasts::<ShardsUpdated>::subscribe(&cluster.operator).await?;
+    let mut hosts = Broadcasts::<HostsUpdated>::subscribe(&cluster.operator).await?;
+    let mut operations = Broadcasts::<OperationsUpdated>::subscribe(&cluster.operator).await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    agent
+        .report_success(accepted.operation_id, &["decky-1"])
+        .await?;
 
     let repeats = tokio::join!(
         repeat(&mut shards),
@@ -240,10 +260,10 @@ async fn the_last_revision_is_repeated_when_idle() -> TestResult {
     for (last, repeated) in [repeats.0?, repeats.1?, repeats.2?] {
         assert_eq!(repeated, last);
     }
-    let (revision, _) = swarm.operator.shards_paged(1).await?;
-    agent.report(&["decky-1"]).await?;
+    let (revision, _) = cluster.operator.list_shards_paged(1).await?;
+    agent.report_inventory(&["decky-1"]).await?;
     let next = shards
-        .until("a change", |told| !told.is_repeat())
+        .wait_for("a change", |told| !told.is_repeat())
         .await?
         .message;
     assert_eq!(next.revision, revision + 1);
@@ -254,7 +274,7 @@ async fn the_last_revision_is_repeated_when_idle() -> TestResult {
 /// 256 KiB each, with a revision each, and its result empties the record.
 #[tokio::test]
 async fn a_large_change_is_told_in_several_messages() -> TestResult {
-    let swarm = Swarm::start().await?;
+    let cluster = Cluster::start().await?;
     let names: Vec<String> = (0..4096)
         .map(|number| format!("decky-{number:04}"))
         .collect();
@@ -263,23 +283,23 @@ async fn a_large_change_is_told_in_several_messages() -> TestResult {
         .map(|page| page.iter().map(String::as_str).collect())
         .collect();
     let pages: Vec<&[&str]> = pages.iter().map(Vec::as_slice).collect();
-    let mut agent = swarm.agent("worker-a", &[]).await?;
-    for page in agent.observe_pages(&pages) {
+    let mut agent = cluster.start_agent("worker-a", &[]).await?;
+    for page in agent.next_inventory_pages(&pages) {
         assert!(serde_json::to_vec(&page)?.len() <= MAX_HEARTBEAT_BYTES);
         agent.send(&page).await?;
     }
-    let mut updates = Broadcasts::<ShardsUpdated>::of(&swarm.operator).await?;
-    let (before, _) = swarm.operator.shards_paged(1000).await?;
-    let accepted = swarm.operator.teardown(&agent.host, None).await?;
+    let mut updates = Broadcasts::<ShardsUpdated>::subscribe(&cluster.operator).await?;
+    let (before, _) = cluster.operator.list_shards_paged(1000).await?;
+    let accepted = cluster.operator.tear_down(&agent.host, None).await?;
     assert_eq!(accepted.shards, 4096);
-    let (revision, shards) = swarm.operator.shards_paged(1000).await?;
+    let (revision, shards) = cluster.operator.list_shards_paged(1000).await?;
     assert_eq!(shards.len(), 4096);
     assert!(
         shards
             .iter()
             .all(|shard| shard.state == ShardState::TearingDown)
     );
-    let mut told = updates.up_to(revision).await?;
+    let mut told = updates.collect_up_to(revision).await?;
     told.retain(|told| told.message.revision > before);
     assert!(told.len() > 1, "{}", told.len());
     assert!(told.iter().all(|told| told.length <= MAX_BROADCAST_BYTES));
@@ -294,10 +314,10 @@ async fn a_large_change_is_told_in_several_messages() -> TestResult {
         4096
     );
 
-    agent.succeed(accepted.operation_id, &[]).await?;
-    let (revision, shards) = swarm.operator.shards_paged(1000).await?;
+    agent.report_success(accepted.operation_id, &[]).await?;
+    let (revision, shards) = cluster.operator.list_shards_paged(1000).await?;
     assert_eq!(shards, []);
-    let told = updates.up_to(revision).await?;
+    let told = updates.collect_up_to(revision).await?;
     assert!(told.iter().all(|told| told.length <= MAX_BROADCAST_BYTES));
     assert_eq!(
         told.iter()
@@ -305,7 +325,7 @@ async fn a_large_change_is_told_in_several_messages() -> TestResult {
             .sum::<usize>(),
         4096
     );
-    let operation = swarm.operator.operation(accepted.operation_id).await?;
+    let operation = cluster.operator.operation(accepted.operation_id).await?;
     assert_eq!(operation.counts.absent, 4096);
     assert_eq!(
         operation.shards.map(|shards| shards.len()),

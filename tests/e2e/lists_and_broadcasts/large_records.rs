@@ -2,7 +2,7 @@
 
 use anyhow::Context;
 use scuttle_schemas::subjects::{self, AgentChannel};
-use scuttle_tests::{FakeAgent, Swarm, TestResult, failed, until};
+use scuttle_tests::{Cluster, FakeAgent, TestResult, failed_shard, wait_until};
 use serde_json::{Value, json};
 
 /// The most of labels, each of the most characters of the most bytes.
@@ -18,13 +18,16 @@ fn labels() -> Value {
 #[tokio::test]
 async fn large_hosts_are_listed() -> TestResult {
     const HOSTS: usize = 400;
-    let swarm = Swarm::start().await?;
+    let cluster = Cluster::start().await?;
     for number in 0..HOSTS {
         let request = json!({ "name": format!("worker-{number}"), "labels": labels() });
-        let enrolled: Value = swarm.operator.ask(subjects::HOSTS_ENROLL, &request).await?;
+        let enrolled: Value = cluster
+            .operator
+            .request(subjects::HOSTS_ENROLL, &request)
+            .await?;
         assert_eq!(enrolled["accepted"], true);
     }
-    assert_eq!(swarm.operator.hosts().await?.len(), HOSTS);
+    assert_eq!(cluster.operator.list_hosts().await?.len(), HOSTS);
     Ok(())
 }
 
@@ -33,10 +36,11 @@ async fn large_hosts_are_listed() -> TestResult {
 async fn large_shards_are_listed() -> TestResult {
     const PAGES: u32 = 60;
     const EACH: u32 = 12;
-    let swarm = Swarm::start().await?;
-    let mut agent = FakeAgent::connect(&swarm.nats, &swarm.host("worker-a").await?).await?;
+    let cluster = Cluster::start().await?;
+    let mut agent =
+        FakeAgent::connect(&cluster.servers[0], &cluster.enroll_host("worker-a").await?).await?;
     let services = vec!["€".repeat(64); 32];
-    let mut heartbeat = serde_json::to_value(agent.observe(None))?;
+    let mut heartbeat = serde_json::to_value(agent.next_heartbeat(None))?;
     for page in 1..=PAGES {
         let first = (page - 1) * EACH;
         let deckies: Vec<_> = (first..first + EACH)
@@ -49,33 +53,33 @@ async fn large_shards_are_listed() -> TestResult {
         heartbeat["pages"] = json!(PAGES);
         heartbeat["shards"] = json!(deckies);
         let subject = AgentChannel::Heartbeat.subject(&agent.host);
-        let answer: Value = agent.client().ask(&subject, &heartbeat).await?;
+        let answer: Value = agent.client().request(&subject, &heartbeat).await?;
         assert_eq!(answer["stale"], json!(false), "{answer}");
     }
     let all = PAGES * EACH;
-    let shards = swarm.operator.shards().await?;
+    let shards = cluster.operator.list_shards().await?;
     assert_eq!(shards.len(), all as usize);
 
-    let operation = swarm
+    let operation = cluster
         .operator
-        .teardown(&agent.host, None)
+        .tear_down(&agent.host, None)
         .await?
         .operation_id;
-    agent.command().await?;
+    agent.next_command().await?;
     // Results are not paged: the longest errors of so many fit into one.
     let error = "€".repeat(512);
-    let results = (0..all.min(600)).map(|number| failed(&format!("decky-{number}"), &error));
-    let result = agent.failure(operation, "busy", results.collect());
-    agent.conclude(&result).await?;
-    let ended = until(
+    let results = (0..all.min(600)).map(|number| failed_shard(&format!("decky-{number}"), &error));
+    let result = agent.next_failure(operation, "busy", results.collect());
+    agent.send_result(&result).await?;
+    let ended = wait_until(
         "it has ended",
-        || swarm.operator.operation(operation),
+        || cluster.operator.operation(operation),
         |operation| operation.finished_at.is_some(),
     );
     let ended = ended.await?;
     let listed = ended.shards.context("its shards")?.len();
     assert!(listed > 50, "{listed} listed");
-    assert_eq!(swarm.operator.operations().await?.len(), 1);
-    assert_eq!(swarm.operator.shards().await?.len(), all as usize);
+    assert_eq!(cluster.operator.list_operations().await?.len(), 1);
+    assert_eq!(cluster.operator.list_shards().await?.len(), all as usize);
     Ok(())
 }

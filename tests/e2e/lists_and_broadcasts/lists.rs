@@ -1,22 +1,27 @@
-//! The lists: order, pages, filters, cursors and limits; and `swarm.operations.get`.
+//! The lists: order, pages, filters, cursors and limits; and `cluster.operations.get`.
 
 use scuttle_schemas::agents::ProgressStep;
 use scuttle_schemas::hosts::HostsList;
 use scuttle_schemas::operations::{OperationState, OperationsList};
 use scuttle_schemas::shards::ShardsList;
 use scuttle_schemas::{ErrorCode, OperationId, subjects};
-use scuttle_tests::{FakeAgent, Outcome, Refused, Swarm, TestResult, until};
+use scuttle_tests::{Cluster, ExpectRejection, FakeAgent, Rejection, TestResult, wait_until};
 use serde_json::{Value, json};
 use uuid::Uuid;
 
 /// Three hosts of three deckies, with uuids that sort by their names.
-async fn nine(swarm: &Swarm) -> anyhow::Result<Vec<FakeAgent>> {
+async fn nine(cluster: &Cluster) -> anyhow::Result<Vec<FakeAgent>> {
     let mut agents = Vec::new();
     for name in ["c", "a", "b"] {
         let request = json!({ "name": name, "host_uuid": name });
-        let _: Value = swarm.operator.ask(subjects::HOSTS_ENROLL, &request).await?;
-        let mut agent = FakeAgent::connect(&swarm.nats, &name.parse()?).await?;
-        agent.report(&["decky-2", "decky-10", "decky-1"]).await?;
+        let _: Value = cluster
+            .operator
+            .request(subjects::HOSTS_ENROLL, &request)
+            .await?;
+        let mut agent = FakeAgent::connect(&cluster.servers[0], &name.parse()?).await?;
+        agent
+            .report_inventory(&["decky-2", "decky-10", "decky-1"])
+            .await?;
         agents.push(agent);
     }
     Ok(agents)
@@ -25,11 +30,11 @@ async fn nine(swarm: &Swarm) -> anyhow::Result<Vec<FakeAgent>> {
 /// Shards come in the order of (`host_uuid`, `decky_id`), and any page size gives the same whole.
 #[tokio::test]
 async fn shards_are_paged_in_their_order() -> TestResult {
-    let swarm = Swarm::start().await?;
-    nine(&swarm).await?;
-    let whole: ShardsList = swarm
+    let cluster = Cluster::start().await?;
+    nine(&cluster).await?;
+    let whole: ShardsList = cluster
         .operator
-        .ask(subjects::SHARDS_LIST, &json!({}))
+        .request(subjects::SHARDS_LIST, &json!({}))
         .await?;
     let name = |host: &str, decky: &str| format!("{host}/{decky}");
     let names: Vec<String> = whole
@@ -44,16 +49,16 @@ async fn shards_are_paged_in_their_order() -> TestResult {
     assert_eq!(names, expected);
     assert_eq!(whole.next, None);
     for limit in [1, 2, 3, 8, 9, 10, 1000] {
-        let (revision, paged) = swarm.operator.shards_paged(limit).await?;
+        let (revision, paged) = cluster.operator.list_shards_paged(limit).await?;
         assert_eq!(
             (revision, &paged),
             (whole.revision, &whole.shards),
             "in pages of {limit}"
         );
     }
-    let two: ShardsList = swarm
+    let two: ShardsList = cluster
         .operator
-        .ask(subjects::SHARDS_LIST, &json!({ "limit": 2 }))
+        .request(subjects::SHARDS_LIST, &json!({ "limit": 2 }))
         .await?;
     assert!(two.shards.len() <= 2 && two.next.is_some(), "{two:?}");
     Ok(())
@@ -62,9 +67,9 @@ async fn shards_are_paged_in_their_order() -> TestResult {
 /// Shards are filtered by host and by state, also over pages.
 #[tokio::test]
 async fn shards_are_filtered() -> TestResult {
-    let swarm = Swarm::start().await?;
-    nine(&swarm).await?;
-    swarm.operator.teardown(&"b".parse()?, None).await?;
+    let cluster = Cluster::start().await?;
+    nine(&cluster).await?;
+    cluster.operator.tear_down(&"b".parse()?, None).await?;
     for (filter, count) in [
         (json!({ "host_uuid": "a" }), 3),
         (json!({ "state": "running" }), 6),
@@ -76,7 +81,10 @@ async fn shards_are_filtered() -> TestResult {
         let mut request = filter.clone();
         request["limit"] = 2.into();
         loop {
-            let page: ShardsList = swarm.operator.ask(subjects::SHARDS_LIST, &request).await?;
+            let page: ShardsList = cluster
+                .operator
+                .request(subjects::SHARDS_LIST, &request)
+                .await?;
             found += page.shards.len();
             match page.next {
                 Some(next) => request["after"] = next.into(),
@@ -91,13 +99,16 @@ async fn shards_are_filtered() -> TestResult {
 /// Hosts page in the order of their uuid.
 #[tokio::test]
 async fn hosts_are_paged() -> TestResult {
-    let swarm = Swarm::start().await?;
-    nine(&swarm).await?;
+    let cluster = Cluster::start().await?;
+    nine(&cluster).await?;
     let mut names = Vec::new();
     let mut after = None;
     loop {
         let request = json!({ "after": after, "limit": 1 });
-        let page: HostsList = swarm.operator.ask(subjects::HOSTS_LIST, &request).await?;
+        let page: HostsList = cluster
+            .operator
+            .request(subjects::HOSTS_LIST, &request)
+            .await?;
         assert!(page.hosts.len() <= 1);
         names.extend(page.hosts.iter().map(|host| host.host_uuid.to_string()));
         after = page.next;
@@ -112,22 +123,29 @@ async fn hosts_are_paged() -> TestResult {
 /// Operations page with the newest first, and are filtered by host and state; lists leave `shards` out.
 #[tokio::test]
 async fn operations_are_paged_newest_first() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agents = nine(&swarm).await?;
+    let cluster = Cluster::start().await?;
+    let mut agents = nine(&cluster).await?;
     let mut expected = Vec::new();
     for agent in &agents {
         for decky in ["decky-1", "decky-2"] {
-            let accepted = swarm.operator.teardown(&agent.host, decky).await?;
+            let accepted = cluster.operator.tear_down(&agent.host, decky).await?;
             expected.insert(0, accepted.operation_id);
         }
     }
-    agents[0].succeed(expected[5], &["decky-1"]).await?;
+    agents[0].report_success(expected[5], &["decky-1"]).await?;
     let running = expected[2];
-    agents[1].progress(running, ProgressStep::Started).await?;
+    agents[1]
+        .publish_progress(running, ProgressStep::Started)
+        .await?;
     let is_running = |operation: &scuttle_schemas::operations::OperationRecord| {
         operation.state == OperationState::Running
     };
-    until("running", || swarm.operator.operation(running), is_running).await?;
+    wait_until(
+        "running",
+        || cluster.operator.operation(running),
+        is_running,
+    )
+    .await?;
 
     for (filter, places) in [
         (json!({}), vec![0, 1, 2, 3, 4, 5]),
@@ -143,9 +161,9 @@ async fn operations_are_paged_newest_first() -> TestResult {
             request["limit"] = limit.into();
             let mut found = Vec::new();
             loop {
-                let page: Value = swarm
+                let page: Value = cluster
                     .operator
-                    .ask(subjects::OPERATIONS_LIST, &request)
+                    .request(subjects::OPERATIONS_LIST, &request)
                     .await?;
                 for operation in page["operations"].as_array().into_iter().flatten() {
                     assert_eq!(operation.get("shards"), None);
@@ -169,20 +187,25 @@ async fn operations_are_paged_newest_first() -> TestResult {
     Ok(())
 }
 
-/// `swarm.operations.get` has exactly the protocol's fields.
+/// `cluster.operations.get` has exactly the protocol's fields.
 #[tokio::test]
 async fn an_operation_is_told_whole() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
     let request = json!({ "host_uuid": agent.host, "reason": "rotating lures", "timeout_s": 60 });
-    let accepted: Value = swarm.operator.ask(subjects::TEARDOWN, &request).await?;
+    let accepted: Value = cluster
+        .operator
+        .request(subjects::TEARDOWN, &request)
+        .await?;
     let id: OperationId = serde_json::from_value(accepted["operation_id"].clone())?;
-    agent.succeed(id, &["decky-1", "decky-2"]).await?;
+    agent.report_success(id, &["decky-1", "decky-2"]).await?;
 
     let request = json!({ "operation_id": id });
-    let answer: Value = swarm
+    let answer: Value = cluster
         .operator
-        .ask(subjects::OPERATIONS_GET, &request)
+        .request(subjects::OPERATIONS_GET, &request)
         .await?;
     let told = &answer["operation"];
     let expected = json!({ "operation": {
@@ -213,12 +236,12 @@ async fn an_operation_is_told_whole() -> TestResult {
 /// An operation that is not there is not found.
 #[tokio::test]
 async fn an_unknown_operation_is_not_found() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let refused = swarm
+    let cluster = Cluster::start().await?;
+    let refused = cluster
         .operator
         .operation(OperationId(Uuid::now_v7()))
         .await
-        .refused();
+        .expect_rejection();
     assert_eq!(
         (refused.status, refused.code),
         (404, ErrorCode::OperationNotFound)
@@ -229,10 +252,10 @@ async fn an_unknown_operation_is_not_found() -> TestResult {
 /// Cursors that are not of this list, limits out of range, and filters that break a rule are refused.
 #[tokio::test]
 async fn what_is_not_ours_is_refused() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let agents = nine(&swarm).await?;
+    let cluster = Cluster::start().await?;
+    let agents = nine(&cluster).await?;
     for agent in &agents {
-        swarm.operator.teardown(&agent.host, None).await?;
+        cluster.operator.tear_down(&agent.host, None).await?;
     }
     let lists = [
         subjects::SHARDS_LIST,
@@ -241,7 +264,10 @@ async fn what_is_not_ours_is_refused() -> TestResult {
     ];
     let mut cursors = Vec::new();
     for subject in lists {
-        let page: Value = swarm.operator.ask(subject, &json!({ "limit": 1 })).await?;
+        let page: Value = cluster
+            .operator
+            .request(subject, &json!({ "limit": 1 }))
+            .await?;
         cursors.push(
             page["next"]
                 .as_str()
@@ -269,8 +295,8 @@ async fn what_is_not_ours_is_refused() -> TestResult {
             hostile.push(json!({ "state": "sleeping" }));
         }
         for request in hostile {
-            let answer = swarm.operator.ask::<Value>(subject, &request).await;
-            let Refused { status, code, .. } = answer.refused();
+            let answer = cluster.operator.request::<Value>(subject, &request).await;
+            let Rejection { status, code, .. } = answer.expect_rejection();
             assert_eq!(
                 (status, code),
                 (400, ErrorCode::BadRequest),
@@ -278,7 +304,7 @@ async fn what_is_not_ours_is_refused() -> TestResult {
             );
         }
         let request = json!({ "after": own, "limit": 1000, "moon": "full" });
-        let rest: Value = swarm.operator.ask(subject, &request).await?;
+        let rest: Value = cluster.operator.request(subject, &request).await?;
         assert_eq!(
             rest["next"],
             json!(null),

@@ -5,9 +5,11 @@ use async_nats::HeaderMap;
 use scuttle_schemas::agents::ProgressStep;
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::{ErrorCode, headers, subjects};
-use scuttle_tests::programs::controller::{log_of, read_audit};
+use scuttle_tests::programs::controller::{log_path, parse_audit_log};
 use scuttle_tests::programs::process::Process;
-use scuttle_tests::{Client, Controller, Nats, Outcome, Role, Swarm, TestResult, until};
+use scuttle_tests::{
+    Client, Cluster, Controller, ExpectRejection, Nats, Role, TestResult, wait_until,
+};
 use serde_json::{Value, json};
 
 /// The lines since the last look.
@@ -15,8 +17,8 @@ struct Reader(usize);
 
 impl Reader {
     /// The one line that was written since.
-    fn one(&mut self, swarm: &Swarm) -> anyhow::Result<Value> {
-        let lines = swarm.controller.audit()?;
+    fn one(&mut self, cluster: &Cluster) -> anyhow::Result<Value> {
+        let lines = cluster.controllers[0].read_audit_log()?;
         anyhow::ensure!(
             lines.len() == self.0 + 1,
             "{} lines: {lines:?}",
@@ -31,8 +33,13 @@ impl Reader {
     }
 
     /// The one line that was written since, which says that this was refused.
-    fn refused(&mut self, swarm: &Swarm, action: &str, code: ErrorCode) -> anyhow::Result<Value> {
-        let line = self.one(swarm)?;
+    fn refused(
+        &mut self,
+        cluster: &Cluster,
+        action: &str,
+        code: ErrorCode,
+    ) -> anyhow::Result<Value> {
+        let line = self.one(cluster)?;
         assert_eq!(line["action"], action, "{line}");
         assert_eq!(line["outcome"], "refused", "{line}");
         assert_eq!(line["code"], json!(code), "{line}");
@@ -57,9 +64,11 @@ fn check(line: &Value, expected: &Value) {
 
 #[tokio::test]
 async fn what_is_accepted_has_one_line() -> TestResult {
-    let swarm = Swarm::start().await?;
+    let cluster = Cluster::start().await?;
     let mut log = Reader(0);
-    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
     let host = agent.host.clone();
     let line = |action, message: Value, repeated, operation: Value, decky: Value, reason: Value| {
         json!({ "target": "audit", "who": "operator", "action": action, "outcome": "accepted", "code": null,
@@ -68,7 +77,7 @@ async fn what_is_accepted_has_one_line() -> TestResult {
     };
     let (nothing, queued) = (Value::Null, json!("teardown queued"));
     check(
-        &log.one(&swarm)?,
+        &log.one(&cluster)?,
         &line(
             "hosts-enroll",
             nothing.clone(),
@@ -80,7 +89,7 @@ async fn what_is_accepted_has_one_line() -> TestResult {
     );
 
     let ask = json!({ "host_uuid": host, "decky_id": "decky-1", "reason": "rotating lures" });
-    let accepted: Value = swarm.operator.ask(subjects::TEARDOWN, &ask).await?;
+    let accepted: Value = cluster.operator.request(subjects::TEARDOWN, &ask).await?;
     let operation = &accepted["operation_id"];
     let expected = |message: &str, repeated| {
         line(
@@ -92,17 +101,17 @@ async fn what_is_accepted_has_one_line() -> TestResult {
             json!("rotating lures"),
         )
     };
-    check(&log.one(&swarm)?, &expected("teardown queued", false));
-    let _: Value = swarm.operator.ask(subjects::TEARDOWN, &ask).await?;
+    check(&log.one(&cluster)?, &expected("teardown queued", false));
+    let _: Value = cluster.operator.request(subjects::TEARDOWN, &ask).await?;
     check(
-        &log.one(&swarm)?,
+        &log.one(&cluster)?,
         &expected("teardown already in progress", true),
     );
 
-    let whole = swarm.operator.teardown(&host, None).await?;
+    let whole = cluster.operator.tear_down(&host, None).await?;
     let operation = json!(whole.operation_id);
     check(
-        &log.one(&swarm)?,
+        &log.one(&cluster)?,
         &line(
             "teardown",
             queued,
@@ -113,12 +122,12 @@ async fn what_is_accepted_has_one_line() -> TestResult {
         ),
     );
     let cancel = json!({ "operation_id": whole.operation_id });
-    let _: Value = swarm
+    let _: Value = cluster
         .operator
-        .ask(subjects::OPERATIONS_CANCEL, &cancel)
+        .request(subjects::OPERATIONS_CANCEL, &cancel)
         .await?;
     check(
-        &log.one(&swarm)?,
+        &log.one(&cluster)?,
         &line(
             "operations-cancel",
             nothing.clone(),
@@ -130,22 +139,22 @@ async fn what_is_accepted_has_one_line() -> TestResult {
     );
 
     // An agent's reports and the lists are no changes.
-    agent.beat().await?;
-    swarm.operator.shards().await?;
-    swarm.operator.hosts().await?;
-    swarm.operator.operations().await?;
-    swarm.operator.operation(whole.operation_id).await?;
+    agent.send_heartbeat().await?;
+    cluster.operator.list_shards().await?;
+    cluster.operator.list_hosts().await?;
+    cluster.operator.list_operations().await?;
+    cluster.operator.operation(whole.operation_id).await?;
     let plan = json!({ "host_uuid": host, "dry_run": true });
-    let _: Value = swarm.operator.ask(subjects::TEARDOWN, &plan).await?;
+    let _: Value = cluster.operator.request(subjects::TEARDOWN, &plan).await?;
 
     let force = json!({ "host_uuid": host, "force": true });
-    let answer: Value = swarm
+    let answer: Value = cluster
         .operator
-        .ask(subjects::HOSTS_DECOMMISSION, &force)
+        .request(subjects::HOSTS_DECOMMISSION, &force)
         .await?;
     let detail = answer["detail"].clone();
     check(
-        &log.one(&swarm)?,
+        &log.one(&cluster)?,
         &line(
             "hosts-decommission",
             detail,
@@ -160,10 +169,10 @@ async fn what_is_accepted_has_one_line() -> TestResult {
 
 #[tokio::test]
 async fn what_is_refused_has_one_line_with_its_code() -> TestResult {
-    let swarm = Swarm::start().await?;
+    let cluster = Cluster::start().await?;
     let mut log = Reader(0);
-    let agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    log.one(&swarm)?;
+    let agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    log.one(&cluster)?;
     let host = &agent.host;
 
     let unknown = json!({ "operation_id": "0197a1b2-0000-7000-8000-000000000000" });
@@ -218,11 +227,11 @@ async fn what_is_refused_has_one_line_with_its_code() -> TestResult {
         ),
     ] {
         assert_eq!(
-            refusal(&swarm.operator, subject, &request).await,
+            refusal(&cluster.operator, subject, &request).await,
             code,
             "{request}"
         );
-        let line = log.refused(&swarm, action, code)?;
+        let line = log.refused(&cluster, action, code)?;
         // What could be read is there.
         if code != ErrorCode::BadRequest {
             assert_eq!(line["host_uuid"], request["host_uuid"], "{line}");
@@ -236,98 +245,110 @@ async fn what_is_refused_has_one_line_with_its_code() -> TestResult {
 
 /// Answers an operator's request with the code of its refusal.
 async fn refusal(operator: &Client, subject: &str, request: &Value) -> ErrorCode {
-    operator.ask::<Value>(subject, request).await.refused().code
+    operator
+        .request::<Value>(subject, request)
+        .await
+        .expect_rejection()
+        .code
 }
 
 #[tokio::test]
 async fn what_no_longer_fits_has_one_line_with_its_code() -> TestResult {
-    let swarm = Swarm::start().await?;
+    let cluster = Cluster::start().await?;
     let mut log = Reader(0);
-    let agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    log.one(&swarm)?;
-    let (host, operator) = (&agent.host, &swarm.operator);
+    let agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    log.one(&cluster)?;
+    let (host, operator) = (&agent.host, &cluster.operator);
     let mut key = HeaderMap::new();
     key.insert(headers::MSG_ID, "once");
     let request = json!({ "host_uuid": host, "decky_id": "decky-1" });
     let accepted: Value = operator
-        .ask_with(subjects::TEARDOWN, key.clone(), &request)
+        .request_with_headers(subjects::TEARDOWN, key.clone(), &request)
         .await?;
-    assert_eq!(log.one(&swarm)?["repeated"], false);
+    assert_eq!(log.one(&cluster)?["repeated"], false);
     let _: Value = operator
-        .ask_with(subjects::TEARDOWN, key.clone(), &request)
+        .request_with_headers(subjects::TEARDOWN, key.clone(), &request)
         .await?;
-    assert_eq!(log.one(&swarm)?["repeated"], true);
+    assert_eq!(log.one(&cluster)?["repeated"], true);
     let other = json!({ "host_uuid": host });
     let conflict = operator
-        .ask_with::<Value>(subjects::TEARDOWN, key, &other)
+        .request_with_headers::<Value>(subjects::TEARDOWN, key, &other)
         .await;
-    assert_eq!(conflict.refused().code, ErrorCode::IdempotencyConflict);
-    log.refused(&swarm, "teardown", ErrorCode::IdempotencyConflict)?;
+    assert_eq!(
+        conflict.expect_rejection().code,
+        ErrorCode::IdempotencyConflict
+    );
+    log.refused(&cluster, "teardown", ErrorCode::IdempotencyConflict)?;
 
     let id = serde_json::from_value(accepted["operation_id"].clone())?;
-    agent.progress(id, ProgressStep::Started).await?;
+    agent.publish_progress(id, ProgressStep::Started).await?;
     let running = |operation: &scuttle_schemas::operations::OperationRecord| {
         operation.state == OperationState::Running
     };
-    until("it runs", || operator.operation(id), running).await?;
+    wait_until("it runs", || operator.operation(id), running).await?;
     let cancel = json!({ "operation_id": id });
     assert_eq!(
         refusal(operator, subjects::OPERATIONS_CANCEL, &cancel).await,
         ErrorCode::NotCancellable
     );
-    log.refused(&swarm, "operations-cancel", ErrorCode::NotCancellable)?;
+    log.refused(&cluster, "operations-cancel", ErrorCode::NotCancellable)?;
 
     let force = json!({ "host_uuid": host, "force": true });
-    let _: Value = operator.ask(subjects::HOSTS_DECOMMISSION, &force).await?;
-    log.one(&swarm)?;
+    let _: Value = operator
+        .request(subjects::HOSTS_DECOMMISSION, &force)
+        .await?;
+    log.one(&cluster)?;
     assert_eq!(
         refusal(operator, subjects::TEARDOWN, &other).await,
         ErrorCode::HostDecommissioned
     );
-    log.refused(&swarm, "teardown", ErrorCode::HostDecommissioned)?;
+    log.refused(&cluster, "teardown", ErrorCode::HostDecommissioned)?;
     Ok(())
 }
 
 /// Others choose the words; they stay inside their line.
 #[tokio::test]
 async fn no_text_breaks_its_line() -> TestResult {
-    let swarm = Swarm::start().await?;
+    let cluster = Cluster::start().await?;
     let mut log = Reader(0);
-    let agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    log.one(&swarm)?;
+    let agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    log.one(&cluster)?;
     for reason in [
         "\n{\"target\":\"audit\"}\n",
         "\r\u{0}\u{1b}[31m\u{7f}\"\\",
         "\u{85}\u{2028}\u{2029}ä漢🦀",
     ] {
         let request = json!({ "host_uuid": agent.host, "decky_id": "decky-1", "reason": reason });
-        let _: Value = swarm.operator.ask(subjects::TEARDOWN, &request).await?;
-        assert_eq!(log.one(&swarm)?["reason"], reason);
+        let _: Value = cluster
+            .operator
+            .request(subjects::TEARDOWN, &request)
+            .await?;
+        assert_eq!(log.one(&cluster)?["reason"], reason);
     }
     for decky in ["a\nb", "\u{1b}", "x".repeat(100_000).as_str()] {
         let request = json!({ "host_uuid": agent.host, "decky_id": decky });
-        swarm
+        cluster
             .operator
-            .ask::<Value>(subjects::TEARDOWN, &request)
+            .request::<Value>(subjects::TEARDOWN, &request)
             .await
-            .refused();
-        let line = log.refused(&swarm, "teardown", ErrorCode::BadRequest)?;
+            .expect_rejection();
+        let line = log.refused(&cluster, "teardown", ErrorCode::BadRequest)?;
         assert!(line.to_string().len() < 2000, "{line}");
     }
     // Nobody waits for the answer: the change is made, and has its line.
     let request = json!({ "name": "worker-b" }).to_string();
-    swarm
+    cluster
         .operator
         .nats()
         .publish(subjects::HOSTS_ENROLL, request.into())
         .await?;
-    until(
+    wait_until(
         "it is enrolled",
-        || swarm.operator.hosts(),
+        || cluster.operator.list_hosts(),
         |hosts| hosts.len() == 2,
     )
     .await?;
-    assert_eq!(log.one(&swarm)?["action"], "hosts-enroll");
+    assert_eq!(log.one(&cluster)?["action"], "hosts-enroll");
     Ok(())
 }
 
@@ -343,7 +364,11 @@ async fn start(arguments: &[&str]) -> anyhow::Result<(Nats, tempfile::TempDir, P
         .args(arguments)
         .envs(nats.environment(Role::Controller))
         .current_dir(dir.path());
-    let controller = Process::spawn("the controller", command, &log_of(&dir.path().join("data")))?;
+    let controller = Process::spawn(
+        "the controller",
+        command,
+        &log_path(&dir.path().join("data")),
+    )?;
     let operator = Client::connect(&nats, Role::Operator).await?;
     Ok((nats, dir, controller, operator))
 }
@@ -351,7 +376,7 @@ async fn start(arguments: &[&str]) -> anyhow::Result<(Nats, tempfile::TempDir, P
 #[tokio::test]
 async fn it_is_on_standard_output_unless_a_file_is_named() -> TestResult {
     let (_nats, _dir, controller, operator) = start(&[]).await?;
-    operator.answered().await?;
+    operator.wait_until_ready().await?;
     operator.enroll("worker-a").await?;
     // The harness has both outputs in one file; the log for people has no such lines.
     let log = controller.log();
@@ -359,7 +384,7 @@ async fn it_is_on_standard_output_unless_a_file_is_named() -> TestResult {
         .split_inclusive('\n')
         .filter(|line| line.starts_with('{'))
         .collect();
-    assert_eq!(read_audit(&lines)?.len(), 1, "{log}");
+    assert_eq!(parse_audit_log(&lines)?.len(), 1, "{log}");
     assert_eq!(log.matches("hosts-enroll").count(), 1, "{log}");
     Ok(())
 }
@@ -368,7 +393,7 @@ async fn it_is_on_standard_output_unless_a_file_is_named() -> TestResult {
 async fn a_file_is_private_appended_to_and_opened_anew() -> TestResult {
     use std::os::unix::fs::PermissionsExt;
     let (_nats, dir, mut controller, operator) = start(&["--audit-log", "audit.log"]).await?;
-    operator.answered().await?;
+    operator.wait_until_ready().await?;
     let path = dir.path().join("audit.log");
     let mode = std::fs::metadata(&path)?.permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
@@ -376,11 +401,14 @@ async fn a_file_is_private_appended_to_and_opened_anew() -> TestResult {
     let rotated = dir.path().join("audit.log.1");
     std::fs::rename(&path, &rotated)?;
     operator.enroll("worker-b").await?;
-    controller.signal("HUP").await?;
-    controller.line("reopened the audit log").await?;
+    controller.send_signal("HUP").await?;
+    controller.wait_for_line("reopened the audit log").await?;
     operator.enroll("worker-c").await?;
-    assert_eq!(read_audit(&std::fs::read_to_string(&rotated)?)?.len(), 2);
-    assert_eq!(read_audit(&std::fs::read_to_string(&path)?)?.len(), 1);
+    assert_eq!(
+        parse_audit_log(&std::fs::read_to_string(&rotated)?)?.len(),
+        2
+    );
+    assert_eq!(parse_audit_log(&std::fs::read_to_string(&path)?)?.len(), 1);
     Ok(())
 }
 
@@ -388,12 +416,12 @@ async fn a_file_is_private_appended_to_and_opened_anew() -> TestResult {
 #[tokio::test]
 async fn a_full_disk_is_told_once_and_does_not_stop_the_service() -> TestResult {
     let (_nats, _dir, mut controller, operator) = start(&["--audit-log", "/dev/full"]).await?;
-    operator.answered().await?;
+    operator.wait_until_ready().await?;
     for name in ["worker-a", "worker-b", "worker-c"] {
         operator.enroll(name).await?;
     }
-    controller.signal("TERM").await?;
-    assert!(controller.exit().await?.success());
+    controller.send_signal("TERM").await?;
+    assert!(controller.wait_for_exit().await?.success());
     let log = controller.log();
     assert_eq!(log.matches("No space left").count(), 1, "{log}");
     assert!(log.contains("audit-log: 3 not written"), "{log}");
@@ -403,7 +431,7 @@ async fn a_full_disk_is_told_once_and_does_not_stop_the_service() -> TestResult 
 #[tokio::test]
 async fn a_file_that_cannot_be_written_is_refused_at_the_start() -> TestResult {
     let (_nats, _dir, mut controller, _operator) = start(&["--audit-log", "no/such/place"]).await?;
-    assert_eq!(controller.exit().await?.code(), Some(2));
+    assert_eq!(controller.wait_for_exit().await?.code(), Some(2));
     let log = controller.log();
     assert!(
         log.contains("no/such/place") && log.contains("--audit-log"),

@@ -1,5 +1,6 @@
 //! The controller's HTTP: what a browser gets and may do with it, what a watchdog reads, and who is kept waiting.
 
+use anyhow::Context;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -35,13 +36,14 @@ impl Served {
         let mut command = Controller::command();
         command
             .args(["--nats-url", &nats.url(), "--http", "127.0.0.1:0"])
-            .args(["--web-nats-url", "ws://swarm.example:8421", "--data-dir"])
+            .args(["--web-nats-url", "ws://cluster.example:8421", "--data-dir"])
             .arg(dir.path().join("controller"))
             .envs(nats.environment(Role::Controller));
         let log = dir.path().join("log");
         let mut controller = Process::spawn("the controller", command, &log)?;
+        let line = controller.wait_for_line(" at http://").await?;
         Ok(Self {
-            http: Http::of(&mut controller).await?,
+            http: Http::from_log(&line).context("no address in the line")?,
             controller,
             _dir: dir,
         })
@@ -50,29 +52,32 @@ impl Served {
 
 #[tokio::test]
 async fn ready_means_that_a_request_would_be_answered() -> TestResult {
-    let mut nats = Nats::stopped().await?;
+    let mut nats = Nats::start_stopped().await?;
     let mut served = Served::start(&nats).await?;
-    served.http.says("/healthz", &["200 OK", "alive"]).await?;
+    served
+        .http
+        .wait_for_texts("/healthz", &["200 OK", "alive"])
+        .await?;
     let waits = ["503 Service Unavailable", "connecting to the NATS server"];
-    served.http.says("/readyz", &waits).await?;
+    served.http.wait_for_texts("/readyz", &waits).await?;
     nats.restart().await?;
     served
         .http
-        .says("/readyz", &["200 OK", "ready: leading"])
+        .wait_for_texts("/readyz", &["200 OK", "ready: leading"])
         .await?;
     nats.kill().await?;
     let away = ["503 Service Unavailable", "reconnecting"];
-    served.http.says("/readyz", &away).await?;
-    served.http.says("/healthz", &["200 OK"]).await?;
+    served.http.wait_for_texts("/readyz", &away).await?;
+    served.http.wait_for_texts("/healthz", &["200 OK"]).await?;
     nats.restart().await?;
-    served.http.says("/readyz", &["200 OK"]).await?;
+    served.http.wait_for_texts("/readyz", &["200 OK"]).await?;
     // Without a server its last words take it some seconds.
     nats.kill().await?;
-    served.http.says("/readyz", &away).await?;
-    served.controller.signal("TERM").await?;
+    served.http.wait_for_texts("/readyz", &away).await?;
+    served.controller.send_signal("TERM").await?;
     let stops = ["503 Service Unavailable", "stopping"];
-    served.http.says("/readyz", &stops).await?;
-    assert!(served.controller.exit().await?.success());
+    served.http.wait_for_texts("/readyz", &stops).await?;
+    assert!(served.controller.wait_for_exit().await?.success());
     Ok(())
 }
 
@@ -83,10 +88,10 @@ async fn a_controller_that_reads_its_record_is_not_ready() -> TestResult {
     large_record(&dir.path().join("controller"))?;
     let served = Served::start_in(dir, &nats).await?;
     let loads = ["503 Service Unavailable", "loading the record"];
-    served.http.says("/readyz", &loads).await?;
+    served.http.wait_for_texts("/readyz", &loads).await?;
     served
         .http
-        .says("/readyz", &["200 OK", "ready: leading"])
+        .wait_for_texts("/readyz", &["200 OK", "ready: leading"])
         .await
 }
 
@@ -135,21 +140,21 @@ fn large_record(data_dir: &Path) -> TestResult {
 async fn the_page_may_reach_the_nats_server_and_nothing_else() -> TestResult {
     let nats = Nats::start().await?;
     let served = Served::start(&nats).await?;
-    let config = served.http.ask("GET /config.json").await?;
+    let config = served.http.send("GET /config.json").await?;
     assert!(
-        config.contains("\"nats_url\":\"ws://swarm.example:8421\""),
+        config.contains("\"nats_url\":\"ws://cluster.example:8421\""),
         "{config}"
     );
     // With the page or without: it depends on whether there was a Node to build it.
     for path in ["/config.json", "/", "/nothing"] {
         let answer = served
             .http
-            .ask(&format!("GET {path}"))
+            .send(&format!("GET {path}"))
             .await?
             .to_lowercase();
         for header in [
             "content-security-policy: default-src 'none'; script-src 'self'; style-src 'self';",
-            "connect-src 'self' ws://swarm.example:8421;",
+            "connect-src 'self' ws://cluster.example:8421;",
             "frame-ancestors 'none'",
             "x-content-type-options: nosniff",
             "referrer-policy: no-referrer",
@@ -159,12 +164,12 @@ async fn the_page_may_reach_the_nats_server_and_nothing_else() -> TestResult {
         assert!(!answer.contains("unsafe"), "{answer}");
     }
     for path in ["/nothing", "/../Cargo.toml", "/.gitignore", "//etc/passwd"] {
-        let answer = served.http.ask(&format!("GET {path}")).await?;
+        let answer = served.http.send(&format!("GET {path}")).await?;
         assert!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
     }
-    let answer = served.http.ask("POST /").await?;
+    let answer = served.http.send("POST /").await?;
     assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
-    let answer = served.http.ask("HEAD /healthz").await?;
+    let answer = served.http.send("HEAD /healthz").await?;
     assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
     assert!(answer.ends_with("\r\n\r\n"), "{answer}");
     Ok(())
@@ -178,7 +183,7 @@ async fn silent_connections_keep_nobody_out() -> TestResult {
     for _ in 0..70 {
         silent.push(TcpStream::connect(&served.http.address).await?);
     }
-    served.http.says("/healthz", &["200 OK"]).await
+    served.http.wait_for_texts("/healthz", &["200 OK"]).await
 }
 
 #[tokio::test]

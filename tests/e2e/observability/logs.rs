@@ -2,7 +2,7 @@
 
 use scuttle_schemas::operations::OperationState;
 use scuttle_tests::programs::process::Process;
-use scuttle_tests::{Sim, Swarm, TestResult};
+use scuttle_tests::{Cluster, TestResult};
 use serde_json::Value;
 
 const JSON: (&str, &str) = ("SCUTTLE_LOG_FORMAT", "json");
@@ -45,7 +45,7 @@ async fn a_line_about_an_operation_or_a_host_has_its_ids() -> TestResult {
         "SCUTTLE_LOG",
         "info,scuttle_controller=debug,async_nats=off",
     );
-    let mut swarm = Swarm::start_with(&[JSON, log]).await?;
+    let mut cluster = Cluster::builder().settings(&[JSON, log]).start().await?;
     let arguments = [
         "--hosts=1",
         "--deckies-per-host=2",
@@ -54,32 +54,34 @@ async fn a_line_about_an_operation_or_a_host_has_its_ids() -> TestResult {
         "--heartbeat-ms=100",
         "--fail-rate=1",
     ];
-    let dir = swarm.path("sim");
-    let mut sim = Sim::start_with(&swarm.nats, &dir, &arguments, &[JSON, log]).await?;
+    let dir = cluster.path("sim");
+    let mut sim = cluster
+        .start_simulator_with(&dir, &arguments, &[JSON, log])
+        .await?;
     let host = "sim-0001";
     let host_uuid = host.parse()?;
     // The first attempt at a decky fails, as ordered.
     let mut operations = Vec::new();
     for expected in [OperationState::Failed, OperationState::Succeeded] {
-        let accepted = swarm.operator.teardown(&host_uuid, "decky-01").await?;
-        let ended = swarm.operator.ended(accepted.operation_id).await?;
+        let accepted = cluster.operator.tear_down(&host_uuid, "decky-01").await?;
+        let ended = cluster.operator.wait_for_end(accepted.operation_id).await?;
         assert_eq!(ended.state, expected);
         operations.push(accepted.operation_id.to_string());
     }
-    let nobody = swarm.host("nobody").await?;
-    let late = swarm.operator.teardown_within(1, &nobody, None).await?;
+    let nobody = cluster.enroll_host("nobody").await?;
+    let late = cluster.operator.tear_down_within(1, &nobody, None).await?;
     let late = late.operation_id;
-    swarm.operator.ended(late).await?;
+    cluster.operator.wait_for_end(late).await?;
     let (late, nobody) = (late.to_string(), nobody.to_string());
 
     let last = &operations[1];
     let recorded = format!(r#""result recorded","operation_id":"{last}""#);
-    sim.process().line(&recorded).await?;
+    sim.process().wait_for_line(&recorded).await?;
     sim.process().kill().await?;
-    let controller = swarm.controller.process();
-    controller.line("host offline").await?;
-    controller.signal("TERM").await?;
-    controller.exit().await?;
+    let controller = cluster.controllers[0].process();
+    controller.wait_for_line("host offline").await?;
+    controller.send_signal("TERM").await?;
+    controller.wait_for_exit().await?;
     assert!(controller.log().lines().all(|line| line.starts_with('{')));
     let told = lines(controller)?;
     let done = lines(sim.process())?;

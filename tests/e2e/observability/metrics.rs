@@ -12,16 +12,21 @@ use scuttle_schemas::subjects::{self, SERVICE_NAME};
 use scuttle_schemas::{ErrorCode, OperationId};
 use scuttle_tests::openmetrics::{Exposition, Family};
 use scuttle_tests::programs::workspace;
-use scuttle_tests::{Http, Outcome, Swarm, TestResult, failed, removed, until};
+use scuttle_tests::{
+    Cluster, ExpectRejection, Http, TestResult, failed_shard, removed_shard, wait_until,
+};
 use serde_json::{Value, json};
 use tokio::process::Command;
 use uuid::Uuid;
 
-/// A swarm whose controller answers HTTP.
-async fn start() -> Result<(Swarm, Http)> {
-    let mut swarm = Swarm::start_with(&[("SCUTTLE_HTTP", "127.0.0.1:0")]).await?;
-    let http = Http::of(swarm.controller.process()).await?;
-    Ok((swarm, http))
+/// A cluster whose controller answers HTTP.
+async fn start() -> Result<(Cluster, Http)> {
+    let mut cluster = Cluster::builder()
+        .settings(&[("SCUTTLE_HTTP", "127.0.0.1:0")])
+        .start()
+        .await?;
+    let http = cluster.controllers[0].http().await?;
+    Ok((cluster, http))
 }
 
 /// Checks series by series, and names the one that differs.
@@ -37,9 +42,12 @@ fn check(metrics: &Exposition, expected: &[(&str, f64)]) -> TestResult {
 }
 
 /// An endpoint's `data` in `$SRV.STATS`.
-async fn stats(swarm: &Swarm, subject: &str) -> Result<Value> {
+async fn stats(cluster: &Cluster, subject: &str) -> Result<Value> {
     let asked = format!("$SRV.STATS.{SERVICE_NAME}");
-    let answer = swarm.operator.raw(&asked, HeaderMap::new(), "").await?;
+    let answer = cluster
+        .operator
+        .request_raw(&asked, HeaderMap::new(), "")
+        .await?;
     let answer: Value = serde_json::from_slice(&answer.payload)?;
     let endpoints = answer["endpoints"].as_array().context("endpoints")?;
     let ours = endpoints.iter().find(|one| one["subject"] == subject);
@@ -48,21 +56,23 @@ async fn stats(swarm: &Swarm, subject: &str) -> Result<Value> {
 
 #[tokio::test]
 async fn what_operators_ask_is_counted() -> TestResult {
-    let (swarm, http) = start().await?;
-    let agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
-    swarm.host("worker-b").await?;
-    swarm.operator.teardown(&agent.host, "decky-1").await?;
-    let again = swarm.operator.teardown(&agent.host, "decky-1").await?;
+    let (cluster, http) = start().await?;
+    let agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
+    cluster.enroll_host("worker-b").await?;
+    cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let again = cluster.operator.tear_down(&agent.host, "decky-1").await?;
     assert!(again.repeated);
-    let refused = swarm.operator.teardown(&agent.host, "decky-9").await;
-    assert_eq!(refused.refused().code, ErrorCode::ShardNotFound);
-    let torn = swarm
+    let refused = cluster.operator.tear_down(&agent.host, "decky-9").await;
+    assert_eq!(refused.expect_rejection().code, ErrorCode::ShardNotFound);
+    let torn = cluster
         .operator
-        .raw(subjects::TEARDOWN, HeaderMap::new(), "{")
+        .request_raw(subjects::TEARDOWN, HeaderMap::new(), "{")
         .await?;
     assert!(torn.headers.is_some(), "refused");
 
-    let metrics = http.metrics().await?;
+    let metrics = http.scrape().await?;
     check(
         &metrics,
         &[
@@ -119,10 +129,10 @@ async fn what_operators_ask_is_counted() -> TestResult {
             .value("scuttle_operation_oldest_open_age_seconds")
             .is_ok_and(|age| age > 0.0)
     };
-    until("it grows old", || http.metrics(), ages).await?;
+    wait_until("it grows old", || http.scrape(), ages).await?;
 
     assert_eq!(
-        stats(&swarm, subjects::TEARDOWN).await?,
+        stats(&cluster, subjects::TEARDOWN).await?,
         json!({
             "granted": 2,
             "refused": { "bad_request": 1, "shard_not_found": 1 },
@@ -130,19 +140,19 @@ async fn what_operators_ask_is_counted() -> TestResult {
         })
     );
     let enrolled = json!({ "granted": 2, "refused": {}, "ignored": {} });
-    assert_eq!(stats(&swarm, subjects::HOSTS_ENROLL).await?, enrolled);
+    assert_eq!(stats(&cluster, subjects::HOSTS_ENROLL).await?, enrolled);
     Ok(())
 }
 
 #[tokio::test]
 async fn what_agents_report_late_twice_or_stale_is_counted() -> TestResult {
-    let (swarm, http) = start().await?;
+    let (cluster, http) = start().await?;
     let deckies = ["decky-1", "decky-2", "decky-3", "decky-4"];
-    let mut agent = swarm.agent("worker-a", &deckies).await?;
+    let mut agent = cluster.start_agent("worker-a", &deckies).await?;
     let of = async |decky| -> Result<OperationId> {
-        Ok(swarm
+        Ok(cluster
             .operator
-            .teardown(&agent.host, decky)
+            .tear_down(&agent.host, decky)
             .await?
             .operation_id)
     };
@@ -152,35 +162,35 @@ async fn what_agents_report_late_twice_or_stale_is_counted() -> TestResult {
         of("decky-3").await?,
         of("decky-4").await?,
     );
-    let result = agent.result(gone, vec![removed("decky-1")]);
-    agent.conclude(&result).await?;
-    agent.conclude(&result).await?;
+    let result = agent.next_success(gone, vec![removed_shard("decky-1")]);
+    agent.send_result(&result).await?;
+    agent.send_result(&result).await?;
     agent
-        .fail(stuck, "busy", vec![failed("decky-2", "busy")])
+        .report_failure(stuck, "busy", vec![failed_shard("decky-2", "busy")])
         .await?;
     let request = CancelRequest { operation_id: late };
-    let cancelled: CancelAccepted = swarm
+    let cancelled: CancelAccepted = cluster
         .operator
-        .ask(subjects::OPERATIONS_CANCEL, &request)
+        .request(subjects::OPERATIONS_CANCEL, &request)
         .await?;
     assert!(cancelled.accepted);
-    agent.succeed(late, &["decky-3"]).await?;
-    let unknown = agent.result(OperationId(Uuid::now_v7()), Vec::new());
-    let answer = agent.conclude(&unknown).await?;
+    agent.report_success(late, &["decky-3"]).await?;
+    let unknown = agent.next_success(OperationId(Uuid::now_v7()), Vec::new());
+    let answer = agent.send_result(&unknown).await?;
     assert_eq!(answer.detail.as_deref(), Some(DETAIL_UNKNOWN_OPERATION));
-    let old = agent.observe(None);
-    agent.beat().await?;
+    let old = agent.next_heartbeat(None);
+    agent.send_heartbeat().await?;
     assert!(agent.send(&old).await?.stale);
     // Its agent is another one now, which has not heard of what is open.
     agent.reboot();
-    agent.beat().await?;
-    agent.progress(open, ProgressStep::Started).await?;
+    agent.send_heartbeat().await?;
+    agent.publish_progress(open, ProgressStep::Started).await?;
 
     let running = |metrics: &Exposition| {
         let running = metrics.value("scuttle_operations{state=\"running\"}");
         running.is_ok_and(|count| count > 0.0)
     };
-    let metrics = until("it runs", || http.metrics(), running).await?;
+    let metrics = wait_until("it runs", || http.scrape(), running).await?;
     check(
         &metrics,
         &[
@@ -206,7 +216,11 @@ async fn what_agents_report_late_twice_or_stale_is_counted() -> TestResult {
     )?;
     let retries = metrics.value("scuttle_commands_retried_total")?;
     assert!(retries >= 1.0, "{retries}");
-    let reports = stats(&swarm, &subjects::AgentChannel::Results.wildcard_subject()).await?;
+    let reports = stats(
+        &cluster,
+        &subjects::AgentChannel::Results.wildcard_subject(),
+    )
+    .await?;
     let expected = json!({ "granted": 5, "refused": {}, "ignored": { "unknown_operation": 1 } });
     assert_eq!(reports, expected);
     Ok(())
@@ -214,24 +228,24 @@ async fn what_agents_report_late_twice_or_stale_is_counted() -> TestResult {
 
 #[tokio::test]
 async fn a_server_that_was_away_is_counted() -> TestResult {
-    let (mut swarm, http) = start().await?;
+    let (mut cluster, http) = start().await?;
     check(
-        &http.metrics().await?,
+        &http.scrape().await?,
         &[("scuttle_nats_reconnects_total", 0.0)],
     )?;
-    swarm.nats.kill().await?;
+    cluster.servers[0].kill().await?;
     let is = |series: &'static str, expected: f64| {
         move |metrics: &Exposition| check(metrics, &[(series, expected)]).is_ok()
     };
-    until("it is away", || http.metrics(), is("scuttle_ready", 0.0)).await?;
-    swarm.nats.restart().await?;
+    wait_until("it is away", || http.scrape(), is("scuttle_ready", 0.0)).await?;
+    cluster.servers[0].restart().await?;
     let back = is("scuttle_nats_reconnects_total", 1.0);
-    until("it is back", || http.metrics(), back).await?;
-    swarm.operator.answered().await?;
+    wait_until("it is back", || http.scrape(), back).await?;
+    cluster.operator.wait_until_ready().await?;
     // What the record says is not forgotten with the connection.
-    swarm.host("worker-a").await?;
+    cluster.enroll_host("worker-a").await?;
     check(
-        &http.metrics().await?,
+        &http.scrape().await?,
         &[
             ("scuttle_ready", 1.0),
             ("scuttle_hosts{status=\"enrolled\"}", 1.0),
@@ -242,8 +256,8 @@ async fn a_server_that_was_away_is_counted() -> TestResult {
 /// Prometheus itself reads it, with the `promtool` that the test run finds. (It takes samples with a time alone.)
 #[tokio::test]
 async fn prometheus_reads_it() -> TestResult {
-    let (swarm, http) = start().await?;
-    let text = http.metrics().await?.text;
+    let (cluster, http) = start().await?;
+    let text = http.scrape().await?.text;
     let timed = text.lines().map(|line| {
         let time = if line.starts_with('#') {
             ""
@@ -252,7 +266,7 @@ async fn prometheus_reads_it() -> TestResult {
         };
         format!("{line}{time}\n")
     });
-    let (file, out) = (swarm.path("metrics"), swarm.path("blocks"));
+    let (file, out) = (cluster.path("metrics"), cluster.path("blocks"));
     std::fs::write(&file, timed.collect::<String>())?;
     let Some(promtool) = std::env::var_os("SCUTTLE_PROMTOOL") else {
         println!("not read by promtool: SCUTTLE_PROMTOOL does not say where it is");
@@ -305,8 +319,12 @@ fn queries(value: &Value, found: &mut String) {
 #[tokio::test]
 async fn the_dashboard_and_the_alerts_name_what_there_is() -> TestResult {
     let (_swarm, http) = start().await?;
-    let metrics = http.metrics().await?;
-    let there: BTreeSet<String> = metrics.families.iter().flat_map(Family::names).collect();
+    let metrics = http.scrape().await?;
+    let there: BTreeSet<String> = metrics
+        .families
+        .iter()
+        .flat_map(Family::sample_names)
+        .collect();
     let dashboard = std::fs::read_to_string(packaged("grafana/scuttle.json"))?;
     let mut shown = String::new();
     queries(&serde_json::from_str(&dashboard)?, &mut shown);
@@ -319,7 +337,7 @@ async fn the_dashboard_and_the_alerts_name_what_there_is() -> TestResult {
     }
     let (shown, there) = (named(&shown), metrics.families.iter());
     let unseen: Vec<_> = there
-        .filter(|family| !family.names().any(|name| shown.contains(&name)))
+        .filter(|family| !family.sample_names().any(|name| shown.contains(&name)))
         .map(|family| &family.name)
         .collect();
     assert!(unseen.is_empty(), "the dashboard does not show {unseen:?}");
@@ -335,10 +353,10 @@ fn operations() -> Result<String> {
 #[tokio::test]
 async fn the_documentation_lists_every_metric() -> TestResult {
     let (_swarm, http) = start().await?;
-    let rows = (http.metrics().await?.families.into_iter()).map(|family| {
+    let rows = (http.scrape().await?.families.into_iter()).map(|family| {
         let names: Vec<String> = match family.kind.as_str() {
             "histogram" => vec![family.name.clone()],
-            _ => family.names().collect(),
+            _ => family.sample_names().collect(),
         };
         let Family {
             kind, unit, help, ..

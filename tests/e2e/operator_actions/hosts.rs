@@ -6,16 +6,19 @@ use std::time::SystemTime;
 
 use scuttle_schemas::hosts::{EnrollAccepted, HostStatus, HostsList, HostsUpdated};
 use scuttle_schemas::{ErrorCode, HostId, subjects};
-use scuttle_tests::{Broadcasts, FakeAgent, Outcome, Refused, Swarm, TestResult};
+use scuttle_tests::{Broadcasts, Cluster, ExpectRejection, FakeAgent, Rejection, TestResult};
 use serde_json::{Value, json};
 
 /// A new host: a uuid of the controller's making, `enrolled`, and told on `hosts.updated`.
 #[tokio::test]
 async fn a_host_is_enrolled() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut told = Broadcasts::<HostsUpdated>::of(&swarm.operator).await?;
+    let cluster = Cluster::start().await?;
+    let mut told = Broadcasts::<HostsUpdated>::subscribe(&cluster.operator).await?;
     let request = json!({ "name": "worker-a", "address": "10.0.0.1", "labels": { "rack": "7" } });
-    let answer: Value = swarm.operator.ask(subjects::HOSTS_ENROLL, &request).await?;
+    let answer: Value = cluster
+        .operator
+        .request(subjects::HOSTS_ENROLL, &request)
+        .await?;
     assert_eq!(
         (&answer["accepted"], &answer["repeated"]),
         (&json!(true), &json!(false))
@@ -31,11 +34,14 @@ async fn a_host_is_enrolled() -> TestResult {
     assert_eq!(*host, expected);
 
     let update = told
-        .until("enrolled", |told| !told.updated.is_empty())
+        .wait_for("enrolled", |told| !told.updated.is_empty())
         .await?
         .message;
     assert_eq!(serde_json::to_value(&update.updated)?, json!([expected]));
-    let list: Value = swarm.operator.ask(subjects::HOSTS_LIST, &json!({})).await?;
+    let list: Value = cluster
+        .operator
+        .request(subjects::HOSTS_LIST, &json!({}))
+        .await?;
     assert_eq!(
         list,
         json!({ "revision": update.revision, "hosts": [expected], "next": null })
@@ -46,41 +52,50 @@ async fn a_host_is_enrolled() -> TestResult {
 /// The same name again, with the same uuid or none, is the same host.
 #[tokio::test]
 async fn enrolling_again_is_repeated() -> TestResult {
-    let swarm = Swarm::start().await?;
+    let cluster = Cluster::start().await?;
     let given = json!({ "name": "worker-a", "host_uuid": "rack-7_a" });
-    let first: EnrollAccepted = swarm.operator.ask(subjects::HOSTS_ENROLL, &given).await?;
+    let first: EnrollAccepted = cluster
+        .operator
+        .request(subjects::HOSTS_ENROLL, &given)
+        .await?;
     assert_eq!(
         (first.host.host_uuid.as_str(), first.repeated),
         ("rack-7_a", false)
     );
     for request in [given, json!({ "name": "worker-a" })] {
-        let again: EnrollAccepted = swarm.operator.ask(subjects::HOSTS_ENROLL, &request).await?;
+        let again: EnrollAccepted = cluster
+            .operator
+            .request(subjects::HOSTS_ENROLL, &request)
+            .await?;
         assert_eq!((again.accepted, again.repeated), (true, true));
         assert_eq!(again.host, first.host);
     }
-    assert_eq!(swarm.operator.hosts().await?.len(), 1);
+    assert_eq!(cluster.operator.list_hosts().await?.len(), 1);
     Ok(())
 }
 
 /// A name or uuid of another living host is refused.
 #[tokio::test]
 async fn a_name_or_uuid_of_another_host_is_refused() -> TestResult {
-    let swarm = Swarm::start().await?;
+    let cluster = Cluster::start().await?;
     for (name, id) in [("worker-a", "a"), ("worker-b", "b")] {
         let request = json!({ "name": name, "host_uuid": id });
-        let _: EnrollAccepted = swarm.operator.ask(subjects::HOSTS_ENROLL, &request).await?;
+        let _: EnrollAccepted = cluster
+            .operator
+            .request(subjects::HOSTS_ENROLL, &request)
+            .await?;
     }
-    let before = swarm.operator.hosts().await?;
+    let before = cluster.operator.list_hosts().await?;
     for (name, id) in [("worker-a", "b"), ("worker-a", "c"), ("worker-c", "a")] {
         let request = json!({ "name": name, "host_uuid": id });
-        let answer = swarm
+        let answer = cluster
             .operator
-            .ask::<Value>(subjects::HOSTS_ENROLL, &request)
+            .request::<Value>(subjects::HOSTS_ENROLL, &request)
             .await;
-        let Refused { status, code, .. } = answer.refused();
+        let Rejection { status, code, .. } = answer.expect_rejection();
         assert_eq!((status, code), (400, ErrorCode::BadRequest), "{request}");
     }
-    assert_eq!(swarm.operator.hosts().await?, before);
+    assert_eq!(cluster.operator.list_hosts().await?, before);
     Ok(())
 }
 
@@ -88,33 +103,37 @@ async fn a_name_or_uuid_of_another_host_is_refused() -> TestResult {
 /// again: each told once, in this order, with revisions that follow one another.
 #[tokio::test]
 async fn a_host_is_online_while_its_heartbeats_come() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut told = Broadcasts::<HostsUpdated>::of(&swarm.operator).await?;
-    let mut agent = FakeAgent::connect(&swarm.nats, &swarm.host("worker-a").await?).await?;
+    let cluster = Cluster::start().await?;
+    let mut told = Broadcasts::<HostsUpdated>::subscribe(&cluster.operator).await?;
+    let mut agent =
+        FakeAgent::connect(&cluster.servers[0], &cluster.enroll_host("worker-a").await?).await?;
     agent.interval_ms = 100;
-    agent.beat().await?;
+    agent.send_heartbeat().await?;
     let is =
         |status| move |told: &HostsUpdated| told.updated.iter().any(|host| host.status == status);
     let enrolled = told
-        .until("enrolled", is(HostStatus::Enrolled))
+        .wait_for("enrolled", is(HostStatus::Enrolled))
         .await?
         .message;
-    let online = told.until("online", is(HostStatus::Online)).await?.message;
+    let online = told
+        .wait_for("online", is(HostStatus::Online))
+        .await?
+        .message;
     let offline = told
-        .until("offline", is(HostStatus::Offline))
+        .wait_for("offline", is(HostStatus::Offline))
         .await?
         .message;
     let silent = offline.at.millis_since(online.at);
     assert!((200..5000).contains(&silent), "offline after {silent} ms");
-    let host = swarm.operator.host(&agent.host).await?;
+    let host = cluster.operator.host(&agent.host).await?;
     assert_eq!(host.status, HostStatus::Offline);
     assert!(host.last_heartbeat.is_some(), "{host:?}");
     assert_eq!(host.agent_version, Some("fake".into()));
 
     agent.interval_ms = 60_000;
-    agent.beat().await?;
+    agent.send_heartbeat().await?;
     let again = told
-        .until("online again", is(HostStatus::Online))
+        .wait_for("online again", is(HostStatus::Online))
         .await?
         .message;
     let revisions = [&enrolled, &online, &offline, &again].map(|told| told.revision);
@@ -126,34 +145,36 @@ async fn a_host_is_online_while_its_heartbeats_come() -> TestResult {
 /// A heartbeat that promises a shorter interval is held to it at once.
 #[tokio::test]
 async fn a_shorter_interval_counts_at_once() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut told = Broadcasts::<HostsUpdated>::of(&swarm.operator).await?;
-    let mut agent = swarm.agent("worker-a", &[]).await?;
+    let cluster = Cluster::start().await?;
+    let mut told = Broadcasts::<HostsUpdated>::subscribe(&cluster.operator).await?;
+    let mut agent = cluster.start_agent("worker-a", &[]).await?;
     agent.interval_ms = 100;
-    agent.beat().await?;
+    agent.send_heartbeat().await?;
     let offline = |told: &HostsUpdated| {
         told.updated
             .iter()
             .any(|host| host.status == HostStatus::Offline)
     };
-    told.until("offline", offline).await?;
+    told.wait_for("offline", offline).await?;
     Ok(())
 }
 
 /// The list counts a host's shards and open operations.
 #[tokio::test]
 async fn the_list_counts_shards_and_open_operations() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm
-        .agent("worker-a", &["decky-1", "decky-2", "decky-3"])
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2", "decky-3"])
         .await?;
-    let one = swarm.operator.teardown(&agent.host, "decky-1").await?;
-    let two = swarm.operator.teardown(&agent.host, "decky-2").await?;
-    let host = swarm.operator.host(&agent.host).await?;
+    let one = cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let two = cluster.operator.tear_down(&agent.host, "decky-2").await?;
+    let host = cluster.operator.host(&agent.host).await?;
     assert_eq!((host.shards, host.open_operations), (3, 2));
-    agent.succeed(one.operation_id, &["decky-1"]).await?;
-    agent.fail(two.operation_id, "busy", vec![]).await?;
-    let host = swarm.operator.host(&agent.host).await?;
+    agent.report_success(one.operation_id, &["decky-1"]).await?;
+    agent
+        .report_failure(two.operation_id, "busy", vec![])
+        .await?;
+    let host = cluster.operator.host(&agent.host).await?;
     assert_eq!((host.shards, host.open_operations), (2, 0));
     Ok(())
 }
@@ -161,7 +182,7 @@ async fn the_list_counts_shards_and_open_operations() -> TestResult {
 /// Names, addresses and labels out of their rules are refused.
 #[tokio::test]
 async fn enrolments_that_break_a_rule_are_refused() -> TestResult {
-    let swarm = Swarm::start().await?;
+    let cluster = Cluster::start().await?;
     let many: BTreeMap<String, &str> = (0..17).map(|n| (n.to_string(), "v")).collect();
     for request in [
         json!({}),
@@ -179,14 +200,14 @@ async fn enrolments_that_break_a_rule_are_refused() -> TestResult {
         json!({ "name": "a", "labels": { "k": "v".repeat(64) } }),
         json!({ "name": "a", "hostname": "b" }),
     ] {
-        let answer = swarm
+        let answer = cluster
             .operator
-            .ask::<Value>(subjects::HOSTS_ENROLL, &request)
+            .request::<Value>(subjects::HOSTS_ENROLL, &request)
             .await;
-        let Refused { status, code, .. } = answer.refused();
+        let Rejection { status, code, .. } = answer.expect_rejection();
         assert_eq!((status, code), (400, ErrorCode::BadRequest), "{request}");
     }
-    assert_eq!(swarm.operator.hosts().await?.len(), 0);
+    assert_eq!(cluster.operator.list_hosts().await?.len(), 0);
     Ok(())
 }
 
@@ -205,29 +226,38 @@ fn files(dir: &Path) -> anyhow::Result<BTreeMap<String, (u64, SystemTime)>> {
 /// Heartbeats alone write nothing to disk and tell nothing.
 #[tokio::test]
 async fn a_heartbeat_alone_writes_nothing() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let request = json!({});
-    let before: HostsList = swarm.operator.ask(subjects::HOSTS_LIST, &request).await?;
-    let shards_before = swarm.operator.shards_paged(10).await?.0;
-    let files_before = files(&swarm.path("controller"))?;
+    let before: HostsList = cluster
+        .operator
+        .request(subjects::HOSTS_LIST, &request)
+        .await?;
+    let shards_before = cluster.operator.list_shards_paged(10).await?.0;
+    let files_before = files(&cluster.path("controller"))?;
     assert!(!files_before.is_empty());
     for _ in 0..50 {
-        agent.beat().await?;
-        agent.report(&["decky-1"]).await?;
+        agent.send_heartbeat().await?;
+        agent.report_inventory(&["decky-1"]).await?;
     }
-    assert_eq!(files(&swarm.path("controller"))?, files_before);
-    let after: HostsList = swarm.operator.ask(subjects::HOSTS_LIST, &request).await?;
+    assert_eq!(files(&cluster.path("controller"))?, files_before);
+    let after: HostsList = cluster
+        .operator
+        .request(subjects::HOSTS_LIST, &request)
+        .await?;
     assert_eq!(after.revision, before.revision);
-    assert_eq!(swarm.operator.shards_paged(10).await?.0, shards_before);
+    assert_eq!(
+        cluster.operator.list_shards_paged(10).await?.0,
+        shards_before
+    );
     assert!(
         after.hosts[0].last_heartbeat > before.hosts[0].last_heartbeat,
         "{after:?}"
     );
 
-    agent.report(&["decky-1", "decky-2"]).await?;
+    agent.report_inventory(&["decky-1", "decky-2"]).await?;
     assert_ne!(
-        files(&swarm.path("controller"))?,
+        files(&cluster.path("controller"))?,
         files_before,
         "a change does write"
     );

@@ -5,44 +5,51 @@ use std::time::Duration;
 use async_nats::jetstream;
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::{ErrorCode, subjects};
-use scuttle_tests::clients::replica_view::View;
-use scuttle_tests::wait::within;
-use scuttle_tests::{AskError, Client, Role, TestResult, until};
+use scuttle_tests::clients::replica_view::ReplicaView;
+use scuttle_tests::wait::with_timeout;
+use scuttle_tests::{Controller, RequestError, Role, TestResult, wait_until};
 
-use super::stage::{Stage, of, one_of_each};
+use super::{connect_jetstream, one_host_per_partition, partition_count, start_cluster};
 
 /// One leads all, two lead half each, and the one that is left leads all again; nothing that was accepted is lost.
 #[tokio::test]
 async fn partitions_are_spread_over_those_who_are_there() -> TestResult {
-    let mut stage = Stage::start(1).await?;
-    stage.balanced(&[4.0]).await?;
+    let mut cluster = start_cluster(1).await?;
+    cluster.wait_until_balanced(&[4.0]).await?;
     let mut agents = Vec::new();
-    for host in one_of_each() {
-        agents.push(stage.agent(&host, &["d1", "d2", "d3"]).await?);
+    for host in one_host_per_partition() {
+        agents.push(
+            cluster
+                .start_agent_with_id(&host, &["d1", "d2", "d3"])
+                .await?,
+        );
     }
     let mut accepted = Vec::new();
     for agent in &agents {
-        accepted.push(stage.operator.teardown(&agent.host, "d1").await?);
+        accepted.push(cluster.operator.tear_down(&agent.host, "d1").await?);
     }
-    stage.join()?;
-    stage.balanced(&[2.0, 2.0]).await?;
+    cluster.add_controller().await?;
+    cluster.wait_until_balanced(&[2.0, 2.0]).await?;
     for (agent, accepted) in agents.iter_mut().zip(&accepted) {
-        agent.succeed(accepted.operation_id, &["d1"]).await?;
-        let ended = stage.operator.ended(accepted.operation_id).await?;
+        agent.report_success(accepted.operation_id, &["d1"]).await?;
+        let ended = cluster.operator.wait_for_end(accepted.operation_id).await?;
         assert_eq!(ended.state, OperationState::Succeeded);
     }
     let mut accepted = Vec::new();
     for agent in &agents {
-        accepted.push(stage.operator.teardown(&agent.host, "d2").await?);
+        accepted.push(cluster.operator.tear_down(&agent.host, "d2").await?);
     }
-    stage.controllers[0].kill().await?;
-    stage.controllers.remove(0);
-    stage.balanced(&[4.0]).await?;
+    cluster.controllers[0].kill().await?;
+    cluster.controllers.remove(0);
+    cluster.wait_until_balanced(&[4.0]).await?;
     for (agent, accepted) in agents.iter_mut().zip(&accepted) {
-        agent.succeed(accepted.operation_id, &["d2"]).await?;
-        let ended = stage.operator.ended(accepted.operation_id).await?;
+        agent.report_success(accepted.operation_id, &["d2"]).await?;
+        let ended = cluster.operator.wait_for_end(accepted.operation_id).await?;
         assert_eq!(ended.state, OperationState::Succeeded);
-        assert_eq!(stage.operator.states(&agent.host).await?, "d3 running");
+        assert_eq!(
+            cluster.operator.shard_states(&agent.host).await?,
+            "d3 running"
+        );
     }
     Ok(())
 }
@@ -50,27 +57,33 @@ async fn partitions_are_spread_over_those_who_are_there() -> TestResult {
 /// A view goes on through it all, and shows what is listed in the end.
 #[tokio::test]
 async fn a_view_outlasts_the_one_that_numbers_it() -> TestResult {
-    let mut stage = Stage::start(2).await?;
-    stage.balanced(&[2.0, 2.0]).await?;
+    let mut cluster = start_cluster(2).await?;
+    cluster.wait_until_balanced(&[2.0, 2.0]).await?;
     let mut agents = Vec::new();
-    for host in one_of_each() {
-        agents.push(stage.agent(&host, &["d1", "d2", "d3"]).await?);
+    for host in one_host_per_partition() {
+        agents.push(
+            cluster
+                .start_agent_with_id(&host, &["d1", "d2", "d3"])
+                .await?,
+        );
     }
-    let operator = Client::connect(&stage.nats, Role::Operator).await?;
-    let mut view = View::open(&operator, 500).await?;
+    let operator = cluster.connect(Role::Operator).await?;
+    let mut view = ReplicaView::open(&operator, 500).await?;
     for number in [0, 1] {
-        stage.controllers[number].restart().await?;
-        stage.settled().await?;
+        cluster.controllers[number].restart().await?;
+        cluster.wait_until_partitions_are_led().await?;
         for agent in &mut agents {
             let decky = format!("d{}", number + 1);
-            let asked = || stage.operator.teardown(&agent.host, &*decky);
-            let accepted = until("it is accepted", asked, |_| true).await?;
-            agent.succeed(accepted.operation_id, &[&decky]).await?;
-            stage.operator.ended(accepted.operation_id).await?;
+            let asked = || cluster.operator.tear_down(&agent.host, &*decky);
+            let accepted = wait_until("it is accepted", asked, |_| true).await?;
+            agent
+                .report_success(accepted.operation_id, &[&decky])
+                .await?;
+            cluster.operator.wait_for_end(accepted.operation_id).await?;
         }
     }
-    let (revision, _) = stage.operator.shards_paged(500).await?;
-    view.reach(revision).await?;
+    let (revision, _) = cluster.operator.list_shards_paged(500).await?;
+    view.follow_until(revision).await?;
     let shown: Vec<_> = view
         .shards()
         .iter()
@@ -83,8 +96,8 @@ async fn a_view_outlasts_the_one_that_numbers_it() -> TestResult {
 /// Where nobody leads one of them, the others' hosts are served; a list, which would lack that one's, is refused.
 #[tokio::test]
 async fn a_list_is_whole_or_none() -> TestResult {
-    let mut stage = Stage::bare().await?;
-    let context = stage.context().await?;
+    let mut cluster = start_cluster(0).await?;
+    let context = connect_jetstream(&cluster).await?;
     let bucket = jetstream::kv::Config {
         bucket: subjects::LEASES_BUCKET.to_owned(),
         history: 1,
@@ -92,7 +105,7 @@ async fn a_list_is_whole_or_none() -> TestResult {
         ..jetstream::kv::Config::default()
     };
     let leases = context.create_key_value(bucket).await?;
-    let unled = of().iter().nth(2).expect("a third");
+    let unled = partition_count().iter().nth(2).expect("a third");
     // Held by nobody who leads, as long as this goes on.
     let key = subjects::lease_key(unled);
     let holding = tokio::spawn(async move {
@@ -102,36 +115,39 @@ async fn a_list_is_whole_or_none() -> TestResult {
             let _ = leases.put(&key, "this test".into()).await;
         }
     });
-    stage.join()?;
-    let hosts = one_of_each();
+    cluster.add_controller().await?;
+    let hosts = one_host_per_partition();
     for host in &hosts {
-        let asked = || stage.agent(host, &["d1"]);
-        if of().partition_of_host(host) != unled {
-            until("its partition is led", asked, |_| true).await?;
+        let asked = || cluster.start_agent_with_id(host, &["d1"]);
+        if partition_count().partition_of_host(host) != unled {
+            wait_until("its partition is led", asked, |_| true).await?;
         }
     }
-    let answer = stage.operator.shards().await;
+    let answer = cluster.operator.list_shards().await;
     let refused =
-        matches!(&answer, Err(AskError::Refused(why)) if why.code == ErrorCode::NotLeader);
+        matches!(&answer, Err(RequestError::Rejected(why)) if why.code == ErrorCode::NotLeader);
     assert!(refused, "{answer:?}");
     holding.abort();
-    within("the list", stage.settled()).await??;
-    assert_eq!(stage.operator.shards().await?.len(), 3);
+    with_timeout("the list", cluster.wait_until_partitions_are_led()).await??;
+    assert_eq!(cluster.operator.list_shards().await?.len(), 3);
     Ok(())
 }
 
 /// Two controllers must not divide the hosts in two ways.
 #[tokio::test]
 async fn another_number_of_partitions_is_refused() -> TestResult {
-    let stage = Stage::start(1).await?;
+    let cluster = start_cluster(1).await?;
     for number in [1, 2, 5] {
-        let mut other = stage.controller(&format!("of-{number}"), number)?;
+        let mut environment = cluster.controller_environment();
+        environment.push(("SCUTTLE_PARTITIONS", number.to_string()));
+        let data_dir = cluster.path(&format!("of-{number}"));
+        let mut other = Controller::start(&cluster.url(), environment, &data_dir)?;
         let process = other.process();
-        let code = process.exit().await?.code();
+        let code = process.wait_for_exit().await?.code();
         assert_eq!(code, Some(1), "{}", process.log());
         let words = format!("--partitions is {number}");
         assert!(process.log().contains(&words), "{}", process.log());
     }
-    assert_eq!(stage.operator.shards().await?.len(), 0);
+    assert_eq!(cluster.operator.list_shards().await?.len(), 0);
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What a client sees: lists, broadcasts and answers of one swarm, whichever partition a host is in.
+//! What a client sees: lists, broadcasts and answers of one cluster, whichever partition a host is in.
 
 use std::time::Duration;
 
@@ -10,31 +10,35 @@ use scuttle_schemas::shards::{ShardRecord, ShardsList, ShardsUpdated};
 use scuttle_schemas::subjects::AgentChannel;
 use scuttle_schemas::{ErrorCode, OperationId, subjects};
 use scuttle_tests::clients::broadcasts::{Broadcast, Broadcasts};
-use scuttle_tests::clients::replica_view::{View, unnumbered};
-use scuttle_tests::{AskError, FakeAgent, TestResult};
+use scuttle_tests::clients::replica_view::{ReplicaView, clear_revisions};
+use scuttle_tests::{FakeAgent, RequestError, TestResult};
 use serde_json::{Value, json};
 
-use super::stage::{Stage, hosts_of, of, one_of_each};
+use super::{host_ids_in, one_host_per_partition, partition_count, start_cluster};
 
 #[tokio::test]
 async fn lists_are_of_the_whole_swarm_and_in_order() -> TestResult {
-    let stage = Stage::start(2).await?;
+    let cluster = start_cluster(2).await?;
     let mut agents = Vec::new();
-    for host in of()
+    for host in partition_count()
         .iter()
-        .flat_map(|partition| hosts_of(partition).take(3))
+        .flat_map(|partition| host_ids_in(partition).take(3))
     {
-        agents.push(stage.agent(&host, &["d1", "d2", "d3"]).await?);
+        agents.push(
+            cluster
+                .start_agent_with_id(&host, &["d1", "d2", "d3"])
+                .await?,
+        );
     }
     let mut hosts: Vec<_> = agents.iter().map(|agent| agent.host.clone()).collect();
     hosts.sort();
-    let listed: Vec<_> = stage.operator.hosts().await?.into_keys().collect();
+    let listed: Vec<_> = cluster.operator.list_hosts().await?.into_keys().collect();
     assert_eq!(listed, hosts);
 
-    let whole = stage.operator.shards().await?;
+    let whole = cluster.operator.list_shards().await?;
     assert_eq!(whole.len(), 36);
     for limit in [1, 5, 36, 37] {
-        let (_, shards) = stage.operator.shards_paged(limit).await?;
+        let (_, shards) = cluster.operator.list_shards_paged(limit).await?;
         let keys = |shards: &[ShardRecord]| {
             let keys = shards
                 .iter()
@@ -45,32 +49,35 @@ async fn lists_are_of_the_whole_swarm_and_in_order() -> TestResult {
         assert!(keys(&shards).is_sorted());
     }
     let of_one = json!({ "host_uuid": hosts[5] });
-    let page: ShardsList = stage.operator.ask(subjects::SHARDS_LIST, &of_one).await?;
+    let page: ShardsList = cluster
+        .operator
+        .request(subjects::SHARDS_LIST, &of_one)
+        .await?;
     assert_eq!((page.shards.len(), page.next), (3, None));
 
     // Operations, the newest first, wherever they are.
     let mut accepted = Vec::new();
     for agent in &agents {
         accepted.push(
-            stage
+            cluster
                 .operator
-                .teardown(&agent.host, "d1")
+                .tear_down(&agent.host, "d1")
                 .await?
                 .operation_id,
         );
     }
     accepted.sort();
     accepted.reverse();
-    let operations = stage.operator.operations().await?;
+    let operations = cluster.operator.list_operations().await?;
     let ids: Vec<OperationId> = operations.iter().map(|one| one.operation_id).collect();
     assert_eq!(ids, accepted);
     let mut paged = Vec::new();
     let mut after = None;
     loop {
         let request = json!({ "limit": 5, "after": after });
-        let page: OperationsList = stage
+        let page: OperationsList = cluster
             .operator
-            .ask(subjects::OPERATIONS_LIST, &request)
+            .request(subjects::OPERATIONS_LIST, &request)
             .await?;
         paged.extend(
             page.operations
@@ -88,25 +95,31 @@ async fn lists_are_of_the_whole_swarm_and_in_order() -> TestResult {
 
 #[tokio::test]
 async fn a_teardown_of_any_host_goes_its_way() -> TestResult {
-    let stage = Stage::start(2).await?;
-    for host in one_of_each() {
-        let mut agent = stage.agent(&host, &["d1", "d2"]).await?;
-        let accepted = stage.operator.teardown(&host, "d1").await?;
-        assert_eq!(agent.command().await?.operation_id, accepted.operation_id);
-        agent.succeed(accepted.operation_id, &["d1"]).await?;
-        let ended = stage.operator.ended(accepted.operation_id).await?;
+    let cluster = start_cluster(2).await?;
+    for host in one_host_per_partition() {
+        let mut agent = cluster.start_agent_with_id(&host, &["d1", "d2"]).await?;
+        let accepted = cluster.operator.tear_down(&host, "d1").await?;
+        assert_eq!(
+            agent.next_command().await?.operation_id,
+            accepted.operation_id
+        );
+        agent.report_success(accepted.operation_id, &["d1"]).await?;
+        let ended = cluster.operator.wait_for_end(accepted.operation_id).await?;
         assert_eq!(ended.state, OperationState::Succeeded);
-        assert_eq!(stage.operator.states(&host).await?, "d2 running");
+        assert_eq!(cluster.operator.shard_states(&host).await?, "d2 running");
 
-        let accepted = stage.operator.teardown(&host, "d2").await?;
+        let accepted = cluster.operator.tear_down(&host, "d2").await?;
         let id = json!({ "operation_id": accepted.operation_id });
-        let answer: Value = stage.operator.ask(subjects::OPERATIONS_CANCEL, &id).await?;
+        let answer: Value = cluster
+            .operator
+            .request(subjects::OPERATIONS_CANCEL, &id)
+            .await?;
         assert_eq!(answer["operation"]["state"], "cancelled");
 
         let request = json!({ "host_uuid": host, "force": true });
-        let left: Value = stage
+        let left: Value = cluster
             .operator
-            .ask(subjects::HOSTS_DECOMMISSION, &request)
+            .request(subjects::HOSTS_DECOMMISSION, &request)
             .await?;
         assert_eq!(left["accepted"], true);
     }
@@ -116,8 +129,8 @@ async fn a_teardown_of_any_host_goes_its_way() -> TestResult {
 /// Each request has one answer: also one that cannot be read, or is about nothing that there is.
 #[tokio::test]
 async fn every_request_is_answered_once() -> TestResult {
-    let stage = Stage::start(2).await?;
-    let nats = stage.operator.nats();
+    let cluster = start_cluster(2).await?;
+    let nats = cluster.operator.nats();
     let mut requests = vec![
         (
             subjects::TEARDOWN,
@@ -135,7 +148,7 @@ async fn every_request_is_answered_once() -> TestResult {
             ErrorCode::BadRequest,
         ),
     ];
-    for host in one_of_each() {
+    for host in one_host_per_partition() {
         // However it is written, whether or not the rest is in order.
         let spaced = format!("{{ \"host_uuid\" : \"{host}\" }}");
         requests.push((subjects::TEARDOWN, spaced, ErrorCode::HostNotFound));
@@ -166,20 +179,20 @@ async fn every_request_is_answered_once() -> TestResult {
             .await?;
         let answer = tokio::time::timeout(Duration::from_secs(10), answers.next()).await?;
         let answer =
-            answer.map(|answer| scuttle_tests::clients::client::read_answer::<Value>(&answer));
+            answer.map(|answer| scuttle_tests::clients::client::parse_reply::<Value>(&answer));
         let refused = match answer {
-            Some(Err(AskError::Refused(refusal))) => Some(refusal.code),
+            Some(Err(RequestError::Rejected(refusal))) => Some(refusal.code),
             _ => None,
         };
         assert_eq!(refused, Some(code), "{subject} {request}");
         // Another leader's answer would come before the answer to what each of them is asked afterwards.
-        stage.settled().await?;
+        cluster.wait_until_partitions_are_led().await?;
         let second = tokio::time::timeout(Duration::ZERO, answers.next()).await;
         ensure!(second.is_err(), "{subject} {request} is answered twice");
     }
-    let empty = stage
+    let empty = cluster
         .operator
-        .raw(subjects::OPERATIONS_LIST, HeaderMap::new(), "{}")
+        .request_raw(subjects::OPERATIONS_LIST, HeaderMap::new(), "{}")
         .await?;
     assert_eq!(
         serde_json::from_slice::<OperationsList>(&empty.payload)?.operations,
@@ -191,14 +204,13 @@ async fn every_request_is_answered_once() -> TestResult {
 /// So has each report, by its own partition's leader: an agent would wait else.
 #[tokio::test]
 async fn a_report_that_cannot_be_read_is_refused() -> TestResult {
-    let stage = Stage::start(2).await?;
-    for host in one_of_each() {
-        let agent = FakeAgent::connect(&stage.nats, &host).await?;
+    let cluster = start_cluster(2).await?;
+    for host in one_host_per_partition() {
+        let agent = FakeAgent::connect(&cluster.servers[0], &host).await?;
         for channel in [AgentChannel::Heartbeat, AgentChannel::Results] {
             let subject = channel.subject(&host);
-            let answer = agent.client().ask::<Value>(&subject, &json!({})).await;
-            let refused =
-                matches!(&answer, Err(AskError::Refused(why)) if why.code == ErrorCode::BadRequest);
+            let answer = agent.client().request::<Value>(&subject, &json!({})).await;
+            let refused = matches!(&answer, Err(RequestError::Rejected(why)) if why.code == ErrorCode::BadRequest);
             assert!(refused, "{subject}: {answer:?}");
         }
     }
@@ -208,20 +220,26 @@ async fn a_report_that_cannot_be_read_is_refused() -> TestResult {
 /// `shards.updated` counts by one, over all partitions; and what is seen by it is what is listed.
 #[tokio::test]
 async fn broadcasts_are_one_count() -> TestResult {
-    let stage = Stage::start(2).await?;
+    let cluster = start_cluster(2).await?;
     let mut agents = Vec::new();
-    for host in one_of_each() {
-        agents.push(stage.agent(&host, &["d1", "d2", "d3", "d4"]).await?);
+    for host in one_host_per_partition() {
+        agents.push(
+            cluster
+                .start_agent_with_id(&host, &["d1", "d2", "d3", "d4"])
+                .await?,
+        );
     }
-    let mut view = View::open(&stage.operator, 3).await?;
-    let mut ear: Broadcasts<ShardsUpdated> = Broadcasts::of(&stage.operator).await?;
+    let mut view = ReplicaView::open(&cluster.operator, 3).await?;
+    let mut ear: Broadcasts<ShardsUpdated> = Broadcasts::subscribe(&cluster.operator).await?;
     let mut last = ear.next().await?.message.revision;
     for decky in ["d1", "d2", "d3"] {
         for agent in &mut agents {
-            let accepted = stage.operator.teardown(&agent.host, decky).await?;
-            agent.command().await?;
-            agent.succeed(accepted.operation_id, &[decky]).await?;
-            stage.operator.ended(accepted.operation_id).await?;
+            let accepted = cluster.operator.tear_down(&agent.host, decky).await?;
+            agent.next_command().await?;
+            agent
+                .report_success(accepted.operation_id, &[decky])
+                .await?;
+            cluster.operator.wait_for_end(accepted.operation_id).await?;
         }
     }
     // Each is torn down in two messages at the least.
@@ -241,23 +259,23 @@ async fn broadcasts_are_one_count() -> TestResult {
         last = told.revision;
     }
     assert!(news >= 24, "{news}");
-    view.reach(last).await?;
+    view.follow_until(last).await?;
     let listings = view.listings();
     assert_eq!(
-        unnumbered(view.shards()),
-        unnumbered(stage.operator.shards().await?)
+        clear_revisions(view.shards()),
+        clear_revisions(cluster.operator.list_shards().await?)
     );
     // A lost message is missed, and the view lists again.
     for agent in &mut agents {
-        agent.report(&["d4", "d5"]).await?;
+        agent.report_inventory(&["d4", "d5"]).await?;
     }
-    view.lose_one().await?;
-    let (revision, _) = stage.operator.shards_paged(500).await?;
-    view.reach(revision).await?;
+    view.drop_next_change().await?;
+    let (revision, _) = cluster.operator.list_shards_paged(500).await?;
+    view.follow_until(revision).await?;
     assert!(view.listings() > listings, "it lists again");
     assert_eq!(
-        unnumbered(view.shards()),
-        unnumbered(stage.operator.shards().await?)
+        clear_revisions(view.shards()),
+        clear_revisions(cluster.operator.list_shards().await?)
     );
     Ok(())
 }

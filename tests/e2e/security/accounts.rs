@@ -9,23 +9,24 @@ use anyhow::{Context, ensure};
 use async_nats::connection::State;
 use futures_util::StreamExt;
 use scuttle_schemas::subjects;
+use scuttle_tests::programs::scuttle::run_scuttle;
 use scuttle_tests::servers::nats_server as server;
-use scuttle_tests::wait::until;
-use scuttle_tests::{Bus, Client, TestResult};
+use scuttle_tests::wait::wait_until;
+use scuttle_tests::{Client, ProvisionedServer, TestResult};
 use serde_json::{Value, json};
 
 /// Waits until the server has closed this connection, and sees that it lets nobody in with these credentials.
-async fn let_out(bus: &Bus, client: &Client, creds: &Path) -> TestResult {
+async fn let_out(bus: &ProvisionedServer, client: &Client, creds: &Path) -> TestResult {
     let state = || async { Ok::<_, anyhow::Error>(client.nats().connection_state()) };
-    until("the connection is closed", state, |state| {
+    wait_until("the connection is closed", state, |state| {
         *state != State::Connected
     })
     .await?;
     kept_out(bus, creds).await
 }
 
-async fn kept_out(bus: &Bus, creds: &Path) -> TestResult {
-    let refused = bus.client(creds).await.map(|_| ());
+async fn kept_out(bus: &ProvisionedServer, creds: &Path) -> TestResult {
+    let refused = bus.connect(creds).await.map(|_| ());
     let error = refused.expect_err("they are revoked").to_string();
     ensure!(error.to_lowercase().contains("authorization"), "{error}");
     Ok(())
@@ -34,11 +35,11 @@ async fn kept_out(bus: &Bus, creds: &Path) -> TestResult {
 /// From nothing to a teardown and to the end of a host, without a reload of the server.
 #[tokio::test]
 async fn a_host_comes_in_is_torn_down_and_goes_out_while_the_server_runs() -> TestResult {
-    let mut bus = Bus::start().await?;
+    let mut bus = ProvisionedServer::start().await?;
     let server = bus.server().process.id();
-    let _controller = bus.controller().await?;
+    let _controller = bus.start_controller().await?;
     let line = bus
-        .scuttle(&[
+        .run_scuttle(&[
             "enroll",
             "worker-a",
             "--host-uuid",
@@ -47,7 +48,7 @@ async fn a_host_comes_in_is_torn_down_and_goes_out_while_the_server_runs() -> Te
             "rack=3",
         ])
         .await?
-        .done()?;
+        .expect_success()?;
     let creds = bus.path("worker-a.creds");
     for words in [
         "scuttle-agent --nats-url ",
@@ -57,21 +58,26 @@ async fn a_host_comes_in_is_torn_down_and_goes_out_while_the_server_runs() -> Te
         assert!(line.contains(words), "{words:?} in {line}");
     }
     let host = "w-1".parse()?;
-    let mut agent = bus.agent(&creds, &host).await?;
-    agent.report(&["decky-1"]).await?;
+    let mut agent = bus.start_agent(&creds, &host).await?;
+    agent.report_inventory(&["decky-1"]).await?;
 
-    let admin = bus.client(&bus.creds("admin")).await?;
-    let accepted = admin.teardown(&host, None).await?;
-    agent.command().await?;
-    agent.succeed(accepted.operation_id, &["decky-1"]).await?;
-    let operation = admin.ended(accepted.operation_id).await?;
+    let admin = bus.connect(&bus.credentials("admin")).await?;
+    let accepted = admin.tear_down(&host, None).await?;
+    agent.next_command().await?;
+    agent
+        .report_success(accepted.operation_id, &["decky-1"])
+        .await?;
+    let operation = admin.wait_for_end(accepted.operation_id).await?;
     assert_eq!(operation.requested_by, "admin");
 
     // By its name.
-    let out = bus.scuttle(&["decommission", "worker-a"]).await?.done()?;
+    let out = bus
+        .run_scuttle(&["decommission", "worker-a"])
+        .await?
+        .expect_success()?;
     assert_eq!(out, "w-1");
     let_out(&bus, agent.client(), &creds).await?;
-    admin.answered().await?;
+    admin.wait_until_ready().await?;
     assert_eq!(bus.server().process.id(), server);
     let log = bus.server().process.log();
     assert!(!log.contains("Reload"), "{log}");
@@ -82,41 +88,45 @@ async fn a_host_comes_in_is_torn_down_and_goes_out_while_the_server_runs() -> Te
     fs::remove_dir_all(bus.path("bus/server/resolver"))?;
     bus.restart().await?;
     kept_out(&bus, &creds).await?;
-    bus.client(&bus.creds("admin")).await?;
+    bus.connect(&bus.credentials("admin")).await?;
     Ok(())
 }
 
 /// Where the server could not be told, a repeat tells it, and takes along who was decommissioned in another way.
 #[tokio::test]
 async fn a_revocation_that_failed_is_completed_by_a_repeat() -> TestResult {
-    let bus = Bus::start().await?;
-    let _controller = bus.controller().await?;
+    let bus = ProvisionedServer::start().await?;
+    let _controller = bus.start_controller().await?;
     let (first, second) = (bus.enroll("worker-a").await?, bus.enroll("worker-b").await?);
-    let a = bus.client(&first).await?;
-    let b = bus.client(&second).await?;
+    let a = bus.connect(&first).await?;
+    let b = bus.connect(&second).await?;
 
-    let (system, away) = (bus.creds("system"), bus.path("away"));
+    let (system, away) = (bus.credentials("system"), bus.path("away"));
     fs::rename(&system, &away)?;
-    let ended = bus.scuttle(&["decommission", "worker-a"]).await?;
-    ended.failed(1, &["system.creds", "SCUTTLE", "run the command again"])?;
-    bus.client(&first)
+    let ended = bus.run_scuttle(&["decommission", "worker-a"]).await?;
+    ended.expect_failure(1, &["system.creds", "SCUTTLE", "run the command again"])?;
+    bus.connect(&first)
         .await
         .context("nobody has told the server")?;
     fs::rename(&away, &system)?;
-    bus.scuttle(&["decommission", "worker-a"]).await?.done()?;
+    bus.run_scuttle(&["decommission", "worker-a"])
+        .await?
+        .expect_success()?;
     let_out(&bus, &a, &first).await?;
 
-    let admin = bus.client(&bus.creds("admin")).await?;
+    let admin = bus.connect(&bus.credentials("admin")).await?;
     let _: Value = admin
-        .ask(
+        .request(
             subjects::HOSTS_DECOMMISSION,
             &json!({ "host_uuid": "worker-b" }),
         )
         .await?;
-    bus.client(&second)
+    bus.connect(&second)
         .await
         .context("nobody has told the server")?;
-    bus.scuttle(&["decommission", "worker-a"]).await?.done()?;
+    bus.run_scuttle(&["decommission", "worker-a"])
+        .await?
+        .expect_success()?;
     let_out(&bus, &b, &second).await?;
     Ok(())
 }
@@ -124,26 +134,28 @@ async fn a_revocation_that_failed_is_completed_by_a_repeat() -> TestResult {
 /// A host has one set of credentials: new ones only on request, and then the old ones are good no more.
 #[tokio::test]
 async fn renewed_credentials_take_the_old_ones_back() -> TestResult {
-    let bus = Bus::start().await?;
-    let _controller = bus.controller().await?;
+    let bus = ProvisionedServer::start().await?;
+    let _controller = bus.start_controller().await?;
     let old = bus.enroll("worker-a").await?;
-    let held = bus.client(&old).await?;
-    let again = bus.scuttle(&["enroll", "worker-a"]).await?;
-    again.failed(1, &["worker-a.creds", "already exists"])?;
+    let held = bus.connect(&old).await?;
+    let again = bus.run_scuttle(&["enroll", "worker-a"]).await?;
+    again.expect_failure(1, &["worker-a.creds", "already exists"])?;
     let again = ["enroll", "worker-a", "--out", "new.creds"];
-    bus.scuttle(&again).await?.failed(4, &["--renew"])?;
-    bus.scuttle(&[&again as &[&str], &["--renew"]].concat())
+    bus.run_scuttle(&again)
         .await?
-        .done()?;
+        .expect_failure(4, &["--renew"])?;
+    bus.run_scuttle(&[&again as &[&str], &["--renew"]].concat())
+        .await?
+        .expect_success()?;
     let_out(&bus, &held, &old).await?;
     let host = "worker-a".parse()?;
-    let mut agent = bus.agent(&bus.path("new.creds"), &host).await?;
-    agent.report(&["decky-1"]).await?;
+    let mut agent = bus.start_agent(&bus.path("new.creds"), &host).await?;
+    agent.report_inventory(&["decky-1"]).await?;
 
     // A host that is enrolled anew begins anew.
-    bus.scuttle(&["decommission", "worker-a", "--force"])
+    bus.run_scuttle(&["decommission", "worker-a", "--force"])
         .await?
-        .done()?;
+        .expect_success()?;
     let_out(&bus, agent.client(), &bus.path("new.creds")).await?;
     let third = [
         "enroll",
@@ -153,41 +165,45 @@ async fn renewed_credentials_take_the_old_ones_back() -> TestResult {
         "--out",
         "third.creds",
     ];
-    bus.scuttle(&third).await?.done()?;
-    let mut agent = bus.agent(&bus.path("third.creds"), &host).await?;
-    agent.report(&["decky-1"]).await?;
+    bus.run_scuttle(&third).await?.expect_success()?;
+    let mut agent = bus.start_agent(&bus.path("third.creds"), &host).await?;
+    agent.report_inventory(&["decky-1"]).await?;
     Ok(())
 }
 
 /// A person's name is that person's for ever; one who was removed is out at once.
 #[tokio::test]
 async fn people_are_known_by_name_and_let_out() -> TestResult {
-    let bus = Bus::start().await?;
-    let _controller = bus.controller().await?;
-    let creds = bus.user("olga", "operator").await?;
-    let olga = bus.client(&creds).await?;
+    let bus = ProvisionedServer::start().await?;
+    let _controller = bus.start_controller().await?;
+    let creds = bus.add_user("olga", "operator").await?;
+    let olga = bus.connect(&creds).await?;
     let host = olga.enroll("worker-a").await?.host.host_uuid;
-    let accepted = olga.teardown(&host, None).await?;
+    let accepted = olga.tear_down(&host, None).await?;
     assert_eq!(
         olga.operation(accepted.operation_id).await?.requested_by,
         "olga"
     );
 
-    bus.scuttle(&["user", "remove", "olga"]).await?.done()?;
+    bus.run_scuttle(&["user", "remove", "olga"])
+        .await?
+        .expect_success()?;
     let_out(&bus, &olga, &creds).await?;
-    bus.scuttle(&["user", "remove", "olga"]).await?.done()?;
-    bus.scuttle(&["user", "remove", "nobody"])
+    bus.run_scuttle(&["user", "remove", "olga"])
         .await?
-        .failed(3, &["nobody"])?;
-    bus.scuttle(&["user", "remove", "system"])
+        .expect_success()?;
+    bus.run_scuttle(&["user", "remove", "nobody"])
         .await?
-        .failed(3, &["system"])?;
+        .expect_failure(3, &["nobody"])?;
+    bus.run_scuttle(&["user", "remove", "system"])
+        .await?
+        .expect_failure(3, &["system"])?;
     for name in ["olga", "admin", "unknown", "controller"] {
         let words = [
             "user", "add", name, "--role", "viewer", "--dir", "bus", "--out", "x",
         ];
-        let ended = scuttle_tests::cluster::bus::scuttle(&bus.path(""), &words, &[]).await?;
-        ended.failed(4, &[name, "taken"])?;
+        let ended = run_scuttle(&bus.path(""), &words, &[]).await?;
+        ended.expect_failure(4, &[name, "taken"])?;
     }
     Ok(())
 }
@@ -195,13 +211,13 @@ async fn people_are_known_by_name_and_let_out() -> TestResult {
 /// What does not work is told as what it is, by its exit code and in words.
 #[tokio::test]
 async fn what_went_wrong_is_told_as_what_it_is() -> TestResult {
-    let bus = Bus::start().await?;
+    let bus = ProvisionedServer::start().await?;
     let enroll = ["enroll", "worker-b"];
-    bus.scuttle(&enroll)
+    bus.run_scuttle(&enroll)
         .await?
-        .failed(6, &["no controller", subjects::HOSTS_ENROLL])?;
-    let mut controller = bus.controller().await?;
-    let vera = bus.user("vera", "viewer").await?;
+        .expect_failure(6, &["no controller", subjects::HOSTS_ENROLL])?;
+    let mut controller = bus.start_controller().await?;
+    let vera = bus.add_user("vera", "viewer").await?;
     let vera = vera.to_str().context("a path of text")?;
     let agent = bus.enroll("worker-a").await?;
     let agent = agent.to_str().context("a path of text")?;
@@ -211,22 +227,35 @@ async fn what_went_wrong_is_told_as_what_it_is() -> TestResult {
             "permission denied: {user} may not publish on {}",
             subjects::HOSTS_ENROLL
         );
-        bus.scuttle(&words).await?.failed(4, &[&denied])?;
+        bus.run_scuttle(&words)
+            .await?
+            .expect_failure(4, &[&denied])?;
     }
     let words = ["decommission", "worker-a", "--nats-creds", vera];
-    bus.scuttle(&words)
+    bus.run_scuttle(&words)
         .await?
-        .failed(4, &["vera may not publish"])?;
-    bus.scuttle(&["decommission", "worker-z"])
+        .expect_failure(4, &["vera may not publish"])?;
+    bus.run_scuttle(&["decommission", "worker-z"])
         .await?
-        .failed(3, &["worker-z"])?;
+        .expect_failure(3, &["worker-z"])?;
     let taken = ["enroll", "worker-b", "--host-uuid", "worker-a"];
-    bus.scuttle(&taken).await?.failed(4, &["rejected"])?;
-    bus.scuttle(&["enroll", "a b"]).await?.failed(2, &["a b"])?;
-    let away = ["enroll", "worker-b", "--nats-url", "nats://127.0.0.1:1"];
-    bus.scuttle(&away)
+    bus.run_scuttle(&taken)
         .await?
-        .failed(1, &["nats://127.0.0.1:1", "start nats-server"])?;
+        .expect_failure(4, &["rejected"])?;
+    bus.run_scuttle(&["enroll", "a b"])
+        .await?
+        .expect_failure(2, &["a b"])?;
+    let away = ["enroll", "worker-b", "--nats-url", "nats://127.0.0.1:1"];
+    bus.run_scuttle(&away)
+        .await?
+        .expect_failure(4, &["refused"])?;
+    bus.run_scuttle(&["enroll", "a b"])
+        .await?
+        .expect_failure(2, &["a b"])?;
+    let away = ["enroll", "worker-b", "--nats-url", "nats://127.0.0.1:1"];
+    bus.run_scuttle(&away)
+        .await?
+        .expect_failure(1, &["nats://127.0.0.1:1", "start nats-server"])?;
     let nobody = [
         "enroll",
         "worker-b",
@@ -235,20 +264,20 @@ async fn what_went_wrong_is_told_as_what_it_is() -> TestResult {
         "--nats-password",
         "x",
     ];
-    bus.scuttle(&nobody)
+    bus.run_scuttle(&nobody)
         .await?
-        .failed(4, &["vera may not connect"])?;
+        .expect_failure(4, &["vera may not connect"])?;
     let elsewhere = ["enroll", "worker-b", "--dir", "nowhere"];
-    bus.scuttle(&elsewhere)
+    bus.run_scuttle(&elsewhere)
         .await?
-        .failed(1, &["nowhere", "scuttle init"])?;
+        .expect_failure(1, &["nowhere", "scuttle init"])?;
 
     // One that hears and says nothing.
     controller.kill().await?;
-    let silent = bus.client(&bus.creds("controller")).await?;
+    let silent = bus.connect(&bus.credentials("controller")).await?;
     let mut requests = silent.nats().subscribe(subjects::ALL_REQUESTS).await?;
-    let (ended, heard) = tokio::join!(bus.scuttle(&enroll), requests.next());
-    ended?.failed(5, &["no reply", "try again"])?;
+    let (ended, heard) = tokio::join!(bus.run_scuttle(&enroll), requests.next());
+    ended?.expect_failure(5, &["no reply", "try again"])?;
     assert_eq!(
         heard.context("a request")?.subject.as_str(),
         subjects::HOSTS_ENROLL
@@ -262,10 +291,10 @@ async fn what_went_wrong_is_told_as_what_it_is() -> TestResult {
 async fn init_keeps_its_keys_to_the_owner_and_replaces_nothing() -> TestResult {
     let folder = tempfile::tempdir()?;
     let words = ["init", "--websocket-port", "18222"];
-    let ended = scuttle_tests::cluster::bus::scuttle(folder.path(), &words, &[]).await?;
-    let said = format!("{}{}", ended.out, ended.err);
-    let configuration = ended.done()?;
-    let tested = std::process::Command::new(server::path()?)
+    let ended = run_scuttle(folder.path(), &words, &[]).await?;
+    let said = format!("{}{}", ended.stdout, ended.stderr);
+    let configuration = ended.expect_success()?;
+    let tested = std::process::Command::new(server::nats_server_path()?)
         .args(["-t", "-c", &configuration])
         .current_dir("/")
         .output()?;
@@ -306,12 +335,12 @@ async fn init_keeps_its_keys_to_the_owner_and_replaces_nothing() -> TestResult {
     }
 
     let before = fs::read_to_string(bus.join("keys/agent.seed"))?;
-    let again = scuttle_tests::cluster::bus::scuttle(folder.path(), &["init"], &[]).await?;
-    again.failed(1, &["bus", "already exists"])?;
+    let again = run_scuttle(folder.path(), &["init"], &[]).await?;
+    again.expect_failure(1, &["bus", "already exists"])?;
     assert_eq!(fs::read_to_string(bus.join("keys/agent.seed"))?, before);
     let beyond = ["init", "--dir", "other", "--host", "0.0.0.0"];
-    let beyond = scuttle_tests::cluster::bus::scuttle(folder.path(), &beyond, &[]).await?;
-    beyond.failed(2, &["0.0.0.0", "--server-cert"])?;
+    let beyond = run_scuttle(folder.path(), &beyond, &[]).await?;
+    beyond.expect_failure(2, &["0.0.0.0", "--server-cert"])?;
     let missing = [
         "init",
         "--dir",
@@ -321,8 +350,8 @@ async fn init_keeps_its_keys_to_the_owner_and_replaces_nothing() -> TestResult {
         "--server-key",
         "k.pem",
     ];
-    let missing = scuttle_tests::cluster::bus::scuttle(folder.path(), &missing, &[]).await?;
-    missing.failed(1, &["c.pem"])?;
+    let missing = run_scuttle(folder.path(), &missing, &[]).await?;
+    missing.expect_failure(1, &["c.pem"])?;
     // Nor is a half of anything left.
     let left: Vec<_> = fs::read_dir(folder.path())?
         .map(|entry| entry.map(|entry| entry.file_name()))

@@ -13,8 +13,9 @@ use bytes::Bytes;
 use futures_util::{FutureExt, StreamExt, TryStreamExt};
 use scuttle_schemas::Partition;
 use scuttle_schemas::subjects::{self, AgentChannel};
-use scuttle_tests::wait::within;
-use scuttle_tests::{Bus, Client, Nats, Role, Swarm, TestResult, cluster::bus, programs};
+use scuttle_tests::cluster::provisioned_server::connect_options;
+use scuttle_tests::wait::with_timeout;
+use scuttle_tests::{Client, Cluster, Nats, ProvisionedServer, Role, TestResult, programs};
 use tokio::io::AsyncReadExt;
 
 fn journal() -> Config {
@@ -66,7 +67,7 @@ async fn uses_its_streams(controller: &Client) -> TestResult {
         .await?;
     let one = format!("{}one", subjects::PRESENCE_KEY_PREFIX);
     leases.put(&one, "1".into()).await?;
-    let heard = within("the watch", there.next()).await?;
+    let heard = with_timeout("the watch", there.next()).await?;
     assert_eq!(heard.context("the watch goes on")??.key, one);
 
     let names = kv::Config {
@@ -109,8 +110,8 @@ async fn keeps_snapshots(snapshots: &ObjectStore) -> TestResult {
 async fn check(controller: &Client) -> TestResult {
     let used = Box::pin(uses_its_streams(controller));
     tokio::select! {
-        used = within("the streams are used", used) => used?,
-        refused = controller.complained("") => bail!("the server refuses something: {refused:?}"),
+        used = with_timeout("the streams are used", used) => used?,
+        refused = controller.expect_server_error("") => bail!("the server refuses something: {refused:?}"),
     }
 }
 
@@ -121,16 +122,16 @@ async fn the_controller_has_its_streams_with_nats_conf() -> TestResult {
 
 #[tokio::test]
 async fn the_controller_has_its_streams_with_what_init_makes() -> TestResult {
-    let bus = Bus::start().await?;
-    let options = bus::options(&bus.creds("controller"))?;
+    let bus = ProvisionedServer::start().await?;
+    let options = connect_options(&bus.credentials("controller"))?;
     let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX_PREFIX);
-    check(&Client::with(options, &bus.url()).await?).await
+    check(&Client::connect_with(options, &bus.url()).await?).await
 }
 
 async fn controller_of(nats: &Nats) -> anyhow::Result<Client> {
-    let options = nats.options(Role::Controller);
+    let options = nats.connect_options(Role::Controller);
     let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX_PREFIX);
-    Client::with(options, &nats.url()).await
+    Client::connect_with(options, &nats.url()).await
 }
 
 /// `nats.conf` gives the controller what `scuttle init` gives it, and no subject more.
@@ -168,16 +169,16 @@ fn nats_conf_names_the_subjects_that_init_names() -> TestResult {
 /// Whoever asks chooses where the answer goes: the controller may write into its journal, and answers nobody there.
 #[tokio::test]
 async fn no_answer_goes_into_the_journal() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let controller = controller_of(&swarm.nats).await?;
+    let cluster = Cluster::start().await?;
+    let controller = controller_of(&cluster.servers[0]).await?;
     let context = jetstream::new(controller.nats().clone());
     let mut stream: Stream = context.create_stream(journal()).await?;
     let inbox = format!("{}.forged", subjects::CONTROLLER_INBOX_PREFIX);
     let mut ear = controller.nats().subscribe(inbox.clone()).await?;
     controller.nats().flush().await?;
 
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    let heartbeat: Bytes = serde_json::to_vec(&agent.observe(None))?.into();
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let heartbeat: Bytes = serde_json::to_vec(&agent.next_heartbeat(None))?.into();
     for reply in [subjects::journal_subject(Partition::FIRST), inbox] {
         let subject = AgentChannel::Heartbeat.subject(&agent.host);
         let nats = agent.client().nats();
@@ -185,7 +186,7 @@ async fn no_answer_goes_into_the_journal() -> TestResult {
             .await?;
     }
     // The answer to it comes after what would have come of those.
-    agent.beat().await?;
+    agent.send_heartbeat().await?;
     let state = &stream.info().await?.state;
     ensure!(
         state.last_sequence == 0,

@@ -7,14 +7,15 @@ use anyhow::{Context, Result, ensure};
 use data_encoding::BASE64URL_NOPAD;
 use nkeys::KeyPair;
 use scuttle_schemas::subjects::{self, AgentChannel};
-use scuttle_tests::{Bus, Client, Nats, Role, TestResult};
+use scuttle_tests::cluster::provisioned_server::connect_options;
+use scuttle_tests::{Client, Nats, ProvisionedServer, Role, TestResult};
 use serde_json::{Value, json};
 
 /// The login with which `scuttle` tells the server of accounts is good for that alone.
 #[tokio::test]
 async fn the_system_login_tells_of_accounts_and_does_nothing_else() -> TestResult {
-    let bus = Bus::start().await?;
-    let system = bus.client(&bus.creds("system")).await?;
+    let bus = ProvisionedServer::start().await?;
+    let system = bus.connect(&bus.credentials("system")).await?;
     let command = AgentChannel::Commands.subject(&"worker-a".parse()?);
     for subject in [
         "$SYS.REQ.CLAIMS.DELETE",
@@ -24,11 +25,11 @@ async fn the_system_login_tells_of_accounts_and_does_nothing_else() -> TestResul
         subjects::TEARDOWN,
         &command,
     ] {
-        system.request_denied(subject, &Value::Null).await?;
+        system.expect_request_denied(subject, &Value::Null).await?;
     }
     for subject in ["$SYS.>", "$SYS.ACCOUNT.*.CONNECT", ">"] {
         let _ear = system.nats().subscribe(subject).await?;
-        system.denied(subject).await?;
+        system.expect_denied(subject).await?;
     }
     Ok(())
 }
@@ -54,7 +55,10 @@ async fn nobody_connects_without_a_password() -> TestResult {
 /// Without credentials, with another bus's, or with a name or a key that is not the signed one, nobody connects.
 #[tokio::test]
 async fn nobody_connects_without_credentials_of_this_bus() -> TestResult {
-    let (bus, foreign) = (Bus::start().await?, Bus::start().await?);
+    let (bus, foreign) = (
+        ProvisionedServer::start().await?,
+        ProvisionedServer::start().await?,
+    );
     let options = async_nats::ConnectOptions::new;
     refused(options(), &bus.url()).await?;
     refused(
@@ -63,25 +67,21 @@ async fn nobody_connects_without_credentials_of_this_bus() -> TestResult {
     )
     .await?;
     for user in ["admin", "controller", "system"] {
-        refused(
-            scuttle_tests::cluster::bus::options(&foreign.creds(user))?,
-            &bus.url(),
-        )
-        .await?;
+        refused(connect_options(&foreign.credentials(user))?, &bus.url()).await?;
     }
     // Admin's token with another's key.
     let (admin, vera) = (
-        token(&bus.creds("admin"))?,
-        bus.user("vera", "viewer").await?,
+        token(&bus.credentials("admin"))?,
+        bus.add_user("vera", "viewer").await?,
     );
     let stolen = fs::read_to_string(&vera)?.replace(&token(&vera)?, &admin);
     refused(options().credentials(&stolen)?, &bus.url()).await?;
-    bus.client(&bus.creds("admin")).await?;
+    bus.connect(&bus.credentials("admin")).await?;
     Ok(())
 }
 
 async fn refused(login: async_nats::ConnectOptions, url: &str) -> TestResult {
-    let refused = Client::with(login, url).await.map(|_| ());
+    let refused = Client::connect_with(login, url).await.map(|_| ());
     let error = refused
         .expect_err("a connection without a login")
         .to_string();
@@ -106,8 +106,8 @@ fn claims(token: &str) -> Result<Value> {
 /// changed, or whose time is over.
 #[tokio::test]
 async fn a_role_key_makes_users_of_its_role_alone() -> TestResult {
-    let bus = Bus::start().await?;
-    let _controller = bus.controller().await?;
+    let bus = ProvisionedServer::start().await?;
+    let _controller = bus.start_controller().await?;
     let creds = bus.enroll("worker-a").await?;
     let made = claims(&token(&creds)?)?;
     let key = |name: &str| -> Result<KeyPair> {
@@ -139,7 +139,7 @@ async fn a_role_key_makes_users_of_its_role_alone() -> TestResult {
         claims.pointer_mut(parent).context("a parent")?[name] = value;
         let login = login(&claims, signer, &user)?;
         if good {
-            Client::with(login, &bus.url()).await?;
+            Client::connect_with(login, &bus.url()).await?;
         } else {
             refused(login, &bus.url()).await.context(field)?;
         }
@@ -177,32 +177,34 @@ fn login(claims: &Value, signer: &KeyPair, user: &KeyPair) -> Result<async_nats:
 /// The limits of a role hold for one connection, those of an account for all of its connections.
 #[tokio::test]
 async fn a_role_has_its_limits() -> TestResult {
-    let bus = Bus::start().await?;
-    let _controller = bus.controller().await?;
+    let bus = ProvisionedServer::start().await?;
+    let _controller = bus.start_controller().await?;
     let creds = bus.enroll("worker-a").await?;
     let host = "worker-a".parse()?;
-    let agent = bus.host_client(&creds, &host).await?;
+    let agent = bus.connect_agent(&creds, &host).await?;
     let mut ears = Vec::new();
     for number in 0..9 {
         let subject = format!("{}.{number}", subjects::agent_inbox_prefix(&host));
         ears.push(agent.nats().subscribe(subject).await?);
     }
-    agent.complained("maximum subscriptions").await?;
+    agent.expect_server_error("maximum subscriptions").await?;
 
-    let olga = bus.client(&bus.user("olga", "operator").await?).await?;
+    let olga = bus
+        .connect(&bus.add_user("olga", "operator").await?)
+        .await?;
     let nats = olga.nats();
     nats.publish(subjects::HOSTS_LIST, vec![b' '; 64 * 1024 + 1].into())
         .await?;
-    olga.complained("maximum payload").await?;
+    olga.expect_server_error("maximum payload").await?;
 
     // As many as the account may have: the next is refused, and other accounts do not mind.
     let mut connections = Vec::new();
     for _ in 0..64 {
-        connections.push(bus.client(&bus.creds("system")).await?);
+        connections.push(bus.connect(&bus.credentials("system")).await?);
     }
-    let next = bus.client(&bus.creds("system")).await.map(|_| ());
+    let next = bus.connect(&bus.credentials("system")).await.map(|_| ());
     let error = next.expect_err("one too many").to_string();
     ensure!(error.contains("maximum account"), "{error}");
-    bus.client(&bus.creds("admin")).await?;
+    bus.connect(&bus.credentials("admin")).await?;
     Ok(())
 }

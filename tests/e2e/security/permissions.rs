@@ -10,8 +10,8 @@ use async_nats::{HeaderMap, Subscriber};
 use futures_util::{FutureExt, StreamExt};
 use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_schemas::{HostId, Partition, PartitionCount, headers};
-use scuttle_tests::wait::within;
-use scuttle_tests::{Bus, Client, FakeAgent, Nats, Role, Swarm, TestResult};
+use scuttle_tests::wait::with_timeout;
+use scuttle_tests::{Client, Cluster, FakeAgent, Nats, ProvisionedServer, Role, TestResult};
 use serde_json::Value;
 
 /// The hosts: A is the agent whose rows are tested, B another.
@@ -255,10 +255,10 @@ async fn cell(
             Direction::Subscribe => (first(row.speakers), Some(role)),
         };
         let hearer = hearer.context("nobody to hear it")?;
-        within("it is heard", heard(row, speaker, hearer, clients)).await??;
+        with_timeout("it is heard", heard(row, speaker, hearer, clients)).await??;
         counts.allowed += 1;
     } else if may.contains(role.to_ascii_lowercase()) {
-        within("it is not heard", kept_in(row, direction, role, clients)).await??;
+        with_timeout("it is not heard", kept_in(row, direction, role, clients)).await??;
         counts.kept_in += 1;
     } else {
         let _ear = match direction {
@@ -268,7 +268,7 @@ async fn cell(
             }
             Direction::Subscribe => Some(client.nats().subscribe(subject.clone()).await?),
         };
-        client.denied(&format!("\"{subject}\"")).await?;
+        client.expect_denied(&format!("\"{subject}\"")).await?;
         counts.refused += 1;
         return Ok(());
     }
@@ -279,7 +279,7 @@ async fn cell(
 /// Returns when the server has dealt with all that this client has sent, and has refused nothing of it.
 async fn settle(client: &Client) -> TestResult {
     client.nats().publish(MARKER, "".into()).await?;
-    client.denied(MARKER).await
+    client.expect_denied(MARKER).await
 }
 
 fn first(letters: &str) -> Option<char> {
@@ -414,7 +414,7 @@ async fn every_row_holds_with_nats_conf() -> TestResult {
         let prefix = subjects::agent_inbox_prefix(&name.parse()?);
         let options = async_nats::ConnectOptions::with_user_and_password(name.into(), secret(name));
         let options = options.custom_inbox_prefix(prefix);
-        clients.insert(letter, Client::with(options, &nats.url()).await?);
+        clients.insert(letter, Client::connect_with(options, &nats.url()).await?);
     }
     clients.insert('S', Client::connect(&nats, Role::Agents).await?);
     check("nats.conf", "CAOVS", &clients).await
@@ -423,30 +423,37 @@ async fn every_row_holds_with_nats_conf() -> TestResult {
 /// Every row with what `scuttle init` makes, and users of `scuttle enroll` and `scuttle user add`.
 #[tokio::test]
 async fn every_row_holds_with_what_init_makes() -> TestResult {
-    let bus = Bus::start().await?;
+    let bus = ProvisionedServer::start().await?;
     let mut clients = Clients::new();
-    let mut controller = bus.controller().await?;
+    let mut controller = bus.start_controller().await?;
     for (letter, name) in HOSTS {
         let creds = bus.enroll(name).await?;
-        clients.insert(letter, bus.host_client(&creds, &name.parse()?).await?);
+        clients.insert(letter, bus.connect_agent(&creds, &name.parse()?).await?);
     }
     // The test answers in its place.
     controller.kill().await?;
-    clients.insert('C', bus.client(&bus.creds("controller")).await?);
-    clients.insert('O', bus.client(&bus.user("olga", "operator").await?).await?);
-    clients.insert('V', bus.client(&bus.user("vera", "viewer").await?).await?);
+    clients.insert('C', bus.connect(&bus.credentials("controller")).await?);
+    clients.insert(
+        'O',
+        bus.connect(&bus.add_user("olga", "operator").await?)
+            .await?,
+    );
+    clients.insert(
+        'V',
+        bus.connect(&bus.add_user("vera", "viewer").await?).await?,
+    );
     check("scuttle init", "CAOV", &clients).await
 }
 
 /// An operator finds the service: `$SRV.PING`, `INFO` and `STATS` go through to it.
 #[tokio::test]
 async fn operators_and_viewers_find_the_service() -> TestResult {
-    let swarm = Swarm::start().await?;
+    let cluster = Cluster::start().await?;
     for role in [Role::Operator, Role::Viewer] {
-        let client = Client::connect(&swarm.nats, role).await?;
+        let client = Client::connect(&cluster.servers[0], role).await?;
         for verb in ["PING", "INFO", "STATS"] {
             let subject = format!("$SRV.{verb}.{}", subjects::SERVICE_NAME);
-            let answer = client.raw(&subject, HeaderMap::new(), "").await?;
+            let answer = client.request_raw(&subject, HeaderMap::new(), "").await?;
             let answer: Value = serde_json::from_slice(&answer.payload)?;
             assert_eq!(answer["name"], subjects::SERVICE_NAME, "{role} {verb}");
         }
@@ -457,18 +464,24 @@ async fn operators_and_viewers_find_the_service() -> TestResult {
 /// An agent is answered on its own channels and hears its own commands, whatever headers it sends.
 #[tokio::test]
 async fn agents_report_and_are_commanded() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = FakeAgent::connect(&swarm.nats, &swarm.host("worker-a").await?).await?;
-    agent.report(&["decky-1"]).await?;
-    let accepted = swarm.operator.teardown(&agent.host, None).await?;
-    agent.command().await?;
+    let cluster = Cluster::start().await?;
+    let mut agent =
+        FakeAgent::connect(&cluster.servers[0], &cluster.enroll_host("worker-a").await?).await?;
+    agent.report_inventory(&["decky-1"]).await?;
+    let accepted = cluster.operator.tear_down(&agent.host, None).await?;
+    agent.next_command().await?;
     let mut forged = HeaderMap::new();
     forged.insert(headers::REQUEST_INFO, r#"{"user":"mallory"}"#);
-    let beat = agent.observe(None);
+    let beat = agent.next_heartbeat(None);
     let heartbeat = AgentChannel::Heartbeat.subject(&agent.host);
-    let _: Value = agent.client().ask_with(&heartbeat, forged, &beat).await?;
-    agent.succeed(accepted.operation_id, &["decky-1"]).await?;
-    let operation = swarm.operator.operation(accepted.operation_id).await?;
+    let _: Value = agent
+        .client()
+        .request_with_headers(&heartbeat, forged, &beat)
+        .await?;
+    agent
+        .report_success(accepted.operation_id, &["decky-1"])
+        .await?;
+    let operation = cluster.operator.operation(accepted.operation_id).await?;
     assert_eq!(operation.requested_by, "operator");
     Ok(())
 }

@@ -9,8 +9,9 @@ use async_nats::HeaderMap;
 use scuttle_schemas::operations::OperationRecord;
 use scuttle_schemas::teardown::TeardownAccepted;
 use scuttle_schemas::{headers, subjects};
-use scuttle_tests::wait::PATIENCE;
-use scuttle_tests::{Bus, Client, Nats, Role, Swarm, TestResult};
+use scuttle_tests::cluster::provisioned_server::connect_options;
+use scuttle_tests::wait::EVENT_TIMEOUT;
+use scuttle_tests::{Client, Cluster, Nats, ProvisionedServer, Role, TestResult};
 use serde_json::{Value, json};
 
 const FORGED: &str = r#"{"acc":"OPERATORS","user":"mallory","name_tag":"mallory"}"#;
@@ -24,7 +25,7 @@ struct Raw {
 impl Raw {
     fn connect(nats: &Nats) -> Result<Self> {
         let stream = TcpStream::connect(nats.url().replace("nats://", ""))?;
-        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.set_read_timeout(Some(EVENT_TIMEOUT))?;
         let lines = BufReader::new(stream.try_clone()?);
         let (user, password) = (Role::Operator.user(), nats.password(Role::Operator));
         let mut raw = Self { stream, lines };
@@ -88,7 +89,7 @@ fn blocks() -> Vec<(&'static str, String, Option<&'static str>)> {
 /// Whatever an operator writes into its headers, operations name the operator, or the request is refused.
 #[tokio::test]
 async fn no_header_block_passes_for_another() -> TestResult {
-    let swarm = Swarm::start().await?;
+    let cluster = Cluster::start().await?;
     let with_status = ("glued to a status", "NATS/1.0 200 cd".to_owned(), None);
     let blocks = blocks().into_iter().map(|(name, block, expected)| {
         let block = format!("NATS/1.0\r\n{block}");
@@ -96,8 +97,10 @@ async fn no_header_block_passes_for_another() -> TestResult {
     });
     for (name, block, expected) in blocks.chain([with_status]) {
         // A host for each: a second teardown of one would be the first one's operation.
-        let host = swarm.host(&name.replace(' ', "-")).await?;
-        check(&swarm, &host, &block, expected).await.context(name)?;
+        let host = cluster.enroll_host(&name.replace(' ', "-")).await?;
+        check(&cluster, &host, &block, expected)
+            .await
+            .context(name)?;
     }
 
     let forged = format!(
@@ -108,7 +111,7 @@ async fn no_header_block_passes_for_another() -> TestResult {
         .into_iter()
         .chain(subjects::READ_REQUESTS)
     {
-        let mut raw = Raw::connect(&swarm.nats)?;
+        let mut raw = Raw::connect(&cluster.servers[0])?;
         let forged = forged.clone();
         let asked = tokio::task::spawn_blocking(move || raw.ask(subject, &forged, &json!({})));
         let answer = asked.await??;
@@ -122,12 +125,12 @@ async fn no_header_block_passes_for_another() -> TestResult {
 }
 
 async fn check(
-    swarm: &Swarm,
+    cluster: &Cluster,
     host: &scuttle_schemas::HostId,
     block: &str,
     expected: Option<&str>,
 ) -> TestResult {
-    let mut raw = Raw::connect(&swarm.nats)?;
+    let mut raw = Raw::connect(&cluster.servers[0])?;
     let request = json!({ "host_uuid": host });
     let block = block.to_owned();
     let answer = tokio::task::spawn_blocking(move || raw.ask(subjects::TEARDOWN, &block, &request));
@@ -135,13 +138,20 @@ async fn check(
     match expected {
         Some(user) => {
             let accepted: TeardownAccepted = serde_json::from_value(answer)?;
-            let operation = swarm.operator.operation(accepted.operation_id).await?;
+            let operation = cluster.operator.operation(accepted.operation_id).await?;
             ensure!(operation.requested_by == user, "{operation:?}");
         }
         None => ensure!(answer["error"]["code"] == "bad_request", "{answer}"),
     }
     let mallory = |operation: &OperationRecord| operation.requested_by != Role::Operator.user();
-    ensure!(!swarm.operator.operations().await?.iter().any(mallory));
+    ensure!(
+        !cluster
+            .operator
+            .list_operations()
+            .await?
+            .iter()
+            .any(mallory)
+    );
     Ok(())
 }
 
@@ -149,19 +159,20 @@ async fn check(
 /// that the client calls itself.
 #[tokio::test]
 async fn a_user_with_credentials_is_the_name_that_was_signed() -> TestResult {
-    let bus = Bus::start().await?;
-    let _controller = bus.controller().await?;
-    let creds = bus.user("olga", "operator").await?;
-    let options = scuttle_tests::cluster::bus::options(&creds)?.name("mallory");
-    let olga = Client::with(options, &bus.url()).await?;
+    let bus = ProvisionedServer::start().await?;
+    let _controller = bus.start_controller().await?;
+    let creds = bus.add_user("olga", "operator").await?;
+    let options = connect_options(&creds)?.name("mallory");
+    let olga = Client::connect_with(options, &bus.url()).await?;
     for name in [headers::REQUEST_INFO, "nats-request-info"] {
         let host = olga.enroll(name).await?.host.host_uuid;
         let mut forged = HeaderMap::new();
         forged.append(name, FORGED);
         forged.append(name, FORGED);
         let request = json!({ "host_uuid": host });
-        let accepted: TeardownAccepted =
-            olga.ask_with(subjects::TEARDOWN, forged, &request).await?;
+        let accepted: TeardownAccepted = olga
+            .request_with_headers(subjects::TEARDOWN, forged, &request)
+            .await?;
         let operation = olga.operation(accepted.operation_id).await?;
         assert_eq!(operation.requested_by, "olga", "{name}");
     }

@@ -4,9 +4,12 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
-use scuttle_tests::programs::bare;
+use scuttle_tests::cluster::provisioned_server::connect_options;
 use scuttle_tests::programs::process::Process;
-use scuttle_tests::{Bus, Ca, Client, Controller, Nats, Role, Sim, TestResult};
+use scuttle_tests::programs::program_command;
+use scuttle_tests::{
+    CertificateAuthority, Client, Controller, Nats, ProvisionedServer, Role, Simulator, TestResult,
+};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
@@ -16,8 +19,8 @@ fn text(path: &Path) -> &str {
 }
 
 /// `nats.conf` with a `tls` block, as its comment says.
-async fn server(ca: &Ca, mutual: bool) -> Result<Nats> {
-    let (certificate, key) = ca.certificate("server")?;
+async fn server(ca: &CertificateAuthority, mutual: bool) -> Result<Nats> {
+    let (certificate, key) = ca.issue("server")?;
     let verify = if mutual {
         format!("ca_file: \"{}\"\n verify: true\n", text(&ca.file()))
     } else {
@@ -40,21 +43,23 @@ fn trusting(nats: &Nats, role: Role, ca: &Path) -> Vec<(&'static str, String)> {
 #[tokio::test]
 async fn all_programs_speak_tls() -> TestResult {
     let dir = tempfile::tempdir()?;
-    let ca = Ca::make(dir.path(), "authority")?;
+    let ca = CertificateAuthority::create(dir.path(), "authority")?;
     let nats = server(&ca, false).await?;
     let environment = trusting(&nats, Role::Controller, &ca.file());
     let mut controller =
-        Controller::start_at(&nats.url(), environment, &dir.path().join("controller"))?;
-    controller.process().line("ready").await?;
+        Controller::start(&nats.url(), environment, &dir.path().join("controller"))?;
+    controller.process().wait_for_line("ready").await?;
     let sim = dir.path().join("sim");
     let authority = ca.file();
     let arguments = ["--hosts", "2", "--enroll", "--tls-ca", text(&authority)];
-    let _sim = Sim::start(&nats, &sim, &arguments).await?;
+    let mut command = Simulator::command(&nats.url(), nats.passwords(), &sim);
+    command.args(arguments);
+    let _sim = Simulator::start(command, &sim).await?;
     let options = nats
-        .options(Role::Operator)
+        .connect_options(Role::Operator)
         .add_root_certificates(ca.file());
-    let operator = Client::with(options, &nats.url()).await?;
-    assert_eq!(operator.hosts().await?.len(), 2);
+    let operator = Client::connect_with(options, &nats.url()).await?;
+    assert_eq!(operator.list_hosts().await?.len(), 2);
     Ok(())
 }
 
@@ -62,20 +67,19 @@ async fn all_programs_speak_tls() -> TestResult {
 #[tokio::test]
 async fn a_wrong_authority_and_a_server_without_tls_are_refused() -> TestResult {
     let dir = tempfile::tempdir()?;
-    let ca = Ca::make(dir.path(), "authority")?;
-    let other = Ca::make(dir.path(), "other")?;
+    let ca = CertificateAuthority::create(dir.path(), "authority")?;
+    let other = CertificateAuthority::create(dir.path(), "other")?;
     let (nats, plain) = (server(&ca, false).await?, Nats::start().await?);
     for (nats, ca) in [(&nats, &other), (&plain, &ca)] {
         let place = tempfile::tempdir()?;
         let environment = trusting(nats, Role::Controller, &ca.file());
-        let mut controller =
-            Controller::start_at(&nats.url(), environment, &place.path().join("c"))?;
-        controller.process().line("--tls-ca").await?;
-        let mut sim = bare("scuttle-agent-sim");
+        let mut controller = Controller::start(&nats.url(), environment, &place.path().join("c"))?;
+        controller.process().wait_for_line("--tls-ca").await?;
+        let mut sim = program_command("scuttle-agent-sim");
         sim.args(["--nats-url", &nats.url(), "--tls-ca", text(&ca.file())]);
         sim.envs(nats.environment(Role::Agents));
         let mut sim = Process::spawn("the simulator", sim, &place.path().join("sim.log"))?;
-        sim.line("--tls-ca").await?;
+        sim.wait_for_line("--tls-ca").await?;
     }
     Ok(())
 }
@@ -84,7 +88,11 @@ async fn a_wrong_authority_and_a_server_without_tls_are_refused() -> TestResult 
 #[tokio::test]
 async fn plain_text_is_refused() -> TestResult {
     let dir = tempfile::tempdir()?;
-    let nats = server(&Ca::make(dir.path(), "authority")?, false).await?;
+    let nats = server(
+        &CertificateAuthority::create(dir.path(), "authority")?,
+        false,
+    )
+    .await?;
     let unknown = Client::connect(&nats, Role::Operator).await.map(|_| ());
     unknown.expect_err("an authority that nobody named");
     let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", nats.port())).await?;
@@ -93,7 +101,8 @@ async fn plain_text_is_refused() -> TestResult {
     stream.write_all(words.as_bytes()).await?;
     let mut said = Vec::new();
     // The server may close it before it has read all: that is an error here, and the same.
-    let _ = scuttle_tests::wait::within("the server closes", stream.read_to_end(&mut said)).await?;
+    let _ = scuttle_tests::wait::with_timeout("the server closes", stream.read_to_end(&mut said))
+        .await?;
     let said = String::from_utf8_lossy(&said);
     ensure!(said.starts_with("INFO") && !said.contains("PONG"), "{said}");
     Ok(())
@@ -103,34 +112,36 @@ async fn plain_text_is_refused() -> TestResult {
 #[tokio::test]
 async fn mutual_tls_lets_in_who_shows_a_certificate() -> TestResult {
     let dir = tempfile::tempdir()?;
-    let ca = Ca::make(dir.path(), "authority")?;
-    let other = Ca::make(dir.path(), "other")?;
+    let ca = CertificateAuthority::create(dir.path(), "authority")?;
+    let other = CertificateAuthority::create(dir.path(), "other")?;
     let nats = server(&ca, true).await?;
     let agent = async |own: Option<(std::path::PathBuf, std::path::PathBuf)>| {
-        let options = nats.options(Role::Agents).add_root_certificates(ca.file());
+        let options = nats
+            .connect_options(Role::Agents)
+            .add_root_certificates(ca.file());
         let options = match own {
             Some((certificate, key)) => options.add_client_certificate(certificate, key),
             None => options,
         };
-        Client::with(options, &nats.url()).await
+        Client::connect_with(options, &nats.url()).await
     };
-    for refused in [None, Some(other.certificate("agent")?)] {
+    for refused in [None, Some(other.issue("agent")?)] {
         agent(refused)
             .await
             .map(|_| ())
             .expect_err("no certificate of this authority");
     }
-    agent(Some(ca.certificate("agent")?)).await?;
+    agent(Some(ca.issue("agent")?)).await?;
 
-    let (certificate, key) = ca.certificate("controller")?;
+    let (certificate, key) = ca.issue("controller")?;
     let mut environment = trusting(&nats, Role::Controller, &ca.file());
     let place = dir.path().join("without");
-    let mut without = Controller::start_at(&nats.url(), environment.clone(), &place)?;
-    without.process().line("--tls-c").await?;
+    let mut without = Controller::start(&nats.url(), environment.clone(), &place)?;
+    without.process().wait_for_line("--tls-c").await?;
     environment.push(("SCUTTLE_TLS_CERT", text(&certificate).to_owned()));
     environment.push(("SCUTTLE_TLS_KEY", text(&key).to_owned()));
-    let mut with = Controller::start_at(&nats.url(), environment, &dir.path().join("with"))?;
-    with.process().line("ready").await?;
+    let mut with = Controller::start(&nats.url(), environment, &dir.path().join("with"))?;
+    with.process().wait_for_line("ready").await?;
     Ok(())
 }
 
@@ -138,9 +149,9 @@ async fn mutual_tls_lets_in_who_shows_a_certificate() -> TestResult {
 #[tokio::test]
 async fn init_makes_a_server_with_mutual_tls() -> TestResult {
     let dir = tempfile::tempdir()?;
-    let ca = Ca::make(dir.path(), "authority")?;
-    let (certificate, key) = ca.certificate("server")?;
-    let (own, own_key) = ca.certificate("program")?;
+    let ca = CertificateAuthority::create(dir.path(), "authority")?;
+    let (certificate, key) = ca.issue("server")?;
+    let (own, own_key) = ca.issue("program")?;
     let authority = ca.file();
     let init = [
         "--server-cert",
@@ -152,32 +163,40 @@ async fn init_makes_a_server_with_mutual_tls() -> TestResult {
     ];
     let trust = ["--tls-ca", text(&authority)];
     let shown = ["--tls-cert", text(&own), "--tls-key", text(&own_key)];
-    let bus = Bus::start_with(TempDir::new()?, &init, &trust).await?;
+    let bus = ProvisionedServer::start_with(TempDir::new()?, &init, &trust).await?;
     let environment = vec![
         (
             "SCUTTLE_NATS_CREDS",
-            text(&bus.creds("controller")).to_owned(),
+            text(&bus.credentials("controller")).to_owned(),
         ),
         ("SCUTTLE_TLS_CA", text(&authority).to_owned()),
         ("SCUTTLE_TLS_CERT", text(&own).to_owned()),
         ("SCUTTLE_TLS_KEY", text(&own_key).to_owned()),
     ];
-    let mut controller = Controller::start_at(&bus.url(), environment, &bus.path("controller"))?;
-    controller.process().line("ready").await?;
+    let mut controller = Controller::start(&bus.url(), environment, &bus.path("controller"))?;
+    controller.process().wait_for_line("ready").await?;
 
     let enroll = ["enroll", "worker-a", "--host-uuid", "worker-a"];
-    bus.scuttle(&enroll).await?.failed(1, &["--tls-c"])?;
-    let line = bus.scuttle(&[&enroll[..], &shown].concat()).await?.done()?;
+    bus.run_scuttle(&enroll)
+        .await?
+        .expect_failure(1, &["--tls-c"])?;
+    let line = bus
+        .run_scuttle(&[&enroll[..], &shown].concat())
+        .await?
+        .expect_success()?;
     ensure!(line.contains("--tls-ca"), "{line}");
     let host = "worker-a".parse()?;
-    let options = scuttle_tests::cluster::bus::options(&bus.path("worker-a.creds"))?
+    let options = connect_options(&bus.path("worker-a.creds"))?
         .custom_inbox_prefix(scuttle_schemas::subjects::agent_inbox_prefix(&host))
         .add_root_certificates(authority.clone())
         .add_client_certificate(own.clone(), own_key.clone());
-    let client = Client::with(options, &bus.url()).await?;
-    let mut agent = scuttle_tests::FakeAgent::over(client, &host).await?;
-    agent.report(&["decky-1"]).await.context("over TLS")?;
+    let client = Client::connect_with(options, &bus.url()).await?;
+    let mut agent = scuttle_tests::FakeAgent::connect_with(client, &host).await?;
+    agent
+        .report_inventory(&["decky-1"])
+        .await
+        .context("over TLS")?;
     let decommission = [&["decommission", "worker-a", "--force"], &shown[..]].concat();
-    bus.scuttle(&decommission).await?.done()?;
+    bus.run_scuttle(&decommission).await?.expect_success()?;
     Ok(())
 }

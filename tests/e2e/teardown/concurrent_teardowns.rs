@@ -6,27 +6,31 @@ use std::time::{Duration, Instant};
 use scuttle_schemas::agents::ProgressStep;
 use scuttle_schemas::operations::{OperationRecord, OperationState};
 use scuttle_schemas::teardown::{DETAIL_IN_PROGRESS, DETAIL_QUEUED, TeardownAccepted};
-use scuttle_tests::{Swarm, TestResult, failed, until};
+use scuttle_tests::{Cluster, TestResult, failed_shard, wait_until};
 
 /// The same decky and the same host asked twice: one operation and one command each.
 #[tokio::test]
 async fn the_same_target_twice_makes_one_command() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut one = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
-    let mut two = swarm.agent("worker-b", &["decky-1", "decky-2"]).await?;
+    let cluster = Cluster::start().await?;
+    let mut one = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
+    let mut two = cluster
+        .start_agent("worker-b", &["decky-1", "decky-2"])
+        .await?;
 
     for (agent, target) in [(&mut one, Some("decky-1")), (&mut two, None)] {
         let asked = Instant::now();
-        let first = swarm.operator.teardown(&agent.host, target).await?;
+        let first = cluster.operator.tear_down(&agent.host, target).await?;
         assert_eq!(
             (first.detail.as_str(), first.repeated),
             (DETAIL_QUEUED, false)
         );
-        let command = agent.command().await?;
+        let command = agent.next_command().await?;
         let repeat_is_the_same = async || {
-            let again = swarm
+            let again = cluster
                 .operator
-                .teardown_within(7, &agent.host, target)
+                .tear_down_within(7, &agent.host, target)
                 .await?;
             let expected = TeardownAccepted {
                 detail: DETAIL_IN_PROGRESS.to_owned(),
@@ -40,21 +44,23 @@ async fn the_same_target_twice_makes_one_command() -> TestResult {
 
         // Once it runs, the backoff sends nothing: the next command can only be a repeat's, or the marker.
         agent
-            .progress(command.operation_id, ProgressStep::Started)
+            .publish_progress(command.operation_id, ProgressStep::Started)
             .await?;
         let is_running = |operation: &OperationRecord| operation.state == OperationState::Running;
-        let ask = || swarm.operator.operation(first.operation_id);
-        let attempts = until("running", ask, is_running).await?.attempts;
+        let ask = || cluster.operator.operation(first.operation_id);
+        let attempts = wait_until("running", ask, is_running).await?.attempts;
         let by_backoff = asked.elapsed() > Duration::from_millis(500);
         assert!(
             attempts == 1 || by_backoff,
             "the repeat while queued sent nothing"
         );
         repeat_is_the_same().await?;
-        agent.report(&["decky-1", "decky-2", "decky-3"]).await?;
-        let marker = swarm.operator.teardown(&agent.host, "decky-3").await?;
+        agent
+            .report_inventory(&["decky-1", "decky-2", "decky-3"])
+            .await?;
+        let marker = cluster.operator.tear_down(&agent.host, "decky-3").await?;
         loop {
-            let (command, _) = agent.delivery().await?;
+            let (command, _) = agent.next_delivery().await?;
             if command.operation_id == marker.operation_id {
                 break;
             }
@@ -67,21 +73,25 @@ async fn the_same_target_twice_makes_one_command() -> TestResult {
 /// It is the same while it runs; after it has ended, asking again makes a new operation.
 #[tokio::test]
 async fn a_target_asked_again_after_the_end_is_a_new_operation() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    let first = swarm.operator.teardown(&agent.host, "decky-1").await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let first = cluster.operator.tear_down(&agent.host, "decky-1").await?;
     agent
-        .progress(first.operation_id, ProgressStep::Started)
+        .publish_progress(first.operation_id, ProgressStep::Started)
         .await?;
-    let again = swarm.operator.teardown(&agent.host, "decky-1").await?;
+    let again = cluster.operator.tear_down(&agent.host, "decky-1").await?;
     assert_eq!(
         (again.operation_id, again.repeated),
         (first.operation_id, true)
     );
     agent
-        .fail(first.operation_id, "busy", vec![failed("decky-1", "busy")])
+        .report_failure(
+            first.operation_id,
+            "busy",
+            vec![failed_shard("decky-1", "busy")],
+        )
         .await?;
-    let second = swarm.operator.teardown(&agent.host, "decky-1").await?;
+    let second = cluster.operator.tear_down(&agent.host, "decky-1").await?;
     assert_ne!(second.operation_id, first.operation_id);
     assert!(!second.repeated);
     assert!(second.operation_id > first.operation_id, "a UUIDv7 each");
@@ -91,16 +101,18 @@ async fn a_target_asked_again_after_the_end_is_a_new_operation() -> TestResult {
 /// One decky under an open whole-host operation: that operation's id, and no command of its own.
 #[tokio::test]
 async fn a_decky_is_covered_by_its_hosts_teardown() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
-    let whole = swarm.operator.teardown(&agent.host, None).await?;
-    let covered = swarm.operator.teardown(&agent.host, "decky-2").await?;
+    let cluster = Cluster::start().await?;
+    let agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
+    let whole = cluster.operator.tear_down(&agent.host, None).await?;
+    let covered = cluster.operator.tear_down(&agent.host, "decky-2").await?;
     assert_eq!(covered.operation_id, whole.operation_id);
     assert_eq!(
         (covered.detail.as_str(), covered.repeated),
         (DETAIL_IN_PROGRESS, true)
     );
-    assert_eq!(swarm.operator.operations().await?.len(), 1);
+    assert_eq!(cluster.operator.list_operations().await?.len(), 1);
     Ok(())
 }
 
@@ -108,37 +120,43 @@ async fn a_decky_is_covered_by_its_hosts_teardown() -> TestResult {
 /// result, and what one has removed the other finds absent.
 #[tokio::test]
 async fn a_host_over_open_deckies_is_a_new_operation() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
-    let single = swarm.operator.teardown(&agent.host, "decky-1").await?;
-    let whole = swarm.operator.teardown(&agent.host, None).await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
+    let single = cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let whole = cluster.operator.tear_down(&agent.host, None).await?;
     assert_ne!(whole.operation_id, single.operation_id);
     assert_eq!((whole.shards, whole.repeated), (2, false));
     assert_eq!(
-        agent.command().await?.operation_id,
+        agent.next_command().await?.operation_id,
         single.operation_id,
         "in order of acceptance"
     );
-    assert_eq!(agent.command().await?.operation_id, whole.operation_id);
+    assert_eq!(agent.next_command().await?.operation_id, whole.operation_id);
     assert_eq!(
-        swarm.operator.states(&agent.host).await?,
+        cluster.operator.shard_states(&agent.host).await?,
         "decky-1 tearing_down, decky-2 tearing_down"
     );
 
-    agent.succeed(single.operation_id, &["decky-1"]).await?;
+    agent
+        .report_success(single.operation_id, &["decky-1"])
+        .await?;
     assert_eq!(
-        swarm.operator.states(&agent.host).await?,
+        cluster.operator.shard_states(&agent.host).await?,
         "decky-2 tearing_down"
     );
-    agent.succeed(whole.operation_id, &["decky-2"]).await?;
-    assert_eq!(swarm.operator.states(&agent.host).await?, "");
+    agent
+        .report_success(whole.operation_id, &["decky-2"])
+        .await?;
+    assert_eq!(cluster.operator.shard_states(&agent.host).await?, "");
     for id in [single.operation_id, whole.operation_id] {
         assert_eq!(
-            swarm.operator.operation(id).await?.state,
+            cluster.operator.operation(id).await?.state,
             OperationState::Succeeded
         );
     }
-    let operation = swarm.operator.operation(whole.operation_id).await?;
+    let operation = cluster.operator.operation(whole.operation_id).await?;
     assert_eq!((operation.counts.pending, operation.counts.failed), (0, 0));
     assert_eq!(operation.counts.removed + operation.counts.absent, 2);
     Ok(())
@@ -148,21 +166,21 @@ async fn a_host_over_open_deckies_is_a_new_operation() -> TestResult {
 /// alone is one too.
 #[tokio::test]
 async fn a_new_shard_is_not_covered_by_an_older_teardown() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut one = swarm.agent("worker-a", &["decky-1"]).await?;
-    let mut two = swarm.agent("worker-b", &["decky-1"]).await?;
+    let cluster = Cluster::start().await?;
+    let mut one = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let mut two = cluster.start_agent("worker-b", &["decky-1"]).await?;
     for (agent, target) in [(&mut one, None), (&mut two, Some("decky-2"))] {
-        let first = swarm.operator.teardown(&agent.host, None).await?;
-        agent.report(&["decky-1", "decky-2"]).await?;
+        let first = cluster.operator.tear_down(&agent.host, None).await?;
+        agent.report_inventory(&["decky-1", "decky-2"]).await?;
         assert_eq!(
-            swarm.operator.states(&agent.host).await?,
+            cluster.operator.shard_states(&agent.host).await?,
             "decky-1 tearing_down, decky-2 running"
         );
-        let second = swarm.operator.teardown(&agent.host, target).await?;
+        let second = cluster.operator.tear_down(&agent.host, target).await?;
         assert_ne!(second.operation_id, first.operation_id);
         assert!(!second.repeated);
         assert_eq!(
-            swarm.operator.states(&agent.host).await?,
+            cluster.operator.shard_states(&agent.host).await?,
             "decky-1 tearing_down, decky-2 tearing_down"
         );
     }
@@ -173,24 +191,30 @@ async fn a_new_shard_is_not_covered_by_an_older_teardown() -> TestResult {
 /// it over.
 #[tokio::test]
 async fn an_older_operations_failure_leaves_what_a_newer_took_over() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
-    let single = swarm.operator.teardown(&agent.host, "decky-1").await?;
-    let whole = swarm.operator.teardown(&agent.host, None).await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
+    let single = cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let whole = cluster.operator.tear_down(&agent.host, None).await?;
     agent
-        .fail(single.operation_id, "busy", vec![failed("decky-1", "busy")])
+        .report_failure(
+            single.operation_id,
+            "busy",
+            vec![failed_shard("decky-1", "busy")],
+        )
         .await?;
     assert_eq!(
-        swarm.operator.operation(single.operation_id).await?.state,
+        cluster.operator.operation(single.operation_id).await?.state,
         OperationState::Failed
     );
     assert_eq!(
-        swarm.operator.states(&agent.host).await?,
+        cluster.operator.shard_states(&agent.host).await?,
         "decky-1 tearing_down, decky-2 tearing_down"
     );
     agent
-        .succeed(whole.operation_id, &["decky-1", "decky-2"])
+        .report_success(whole.operation_id, &["decky-1", "decky-2"])
         .await?;
-    assert_eq!(swarm.operator.states(&agent.host).await?, "");
+    assert_eq!(cluster.operator.shard_states(&agent.host).await?, "");
     Ok(())
 }

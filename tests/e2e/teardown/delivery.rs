@@ -9,7 +9,7 @@ use scuttle_schemas::operations::{OperationRecord, OperationState, OperationsUpd
 use scuttle_schemas::shards::ShardsUpdated;
 use scuttle_schemas::teardown::TeardownAccepted;
 use scuttle_schemas::{headers, subjects};
-use scuttle_tests::{Broadcasts, FakeAgent, Swarm, TestResult, until};
+use scuttle_tests::{Broadcasts, Cluster, FakeAgent, TestResult, wait_until};
 use serde_json::json;
 
 /// What comes of a heartbeat "at once" comes in less than this; the waits of the backoff that it is told
@@ -20,11 +20,12 @@ const AT_ONCE: Duration = Duration::from_millis(900);
 /// the next turn of the backoff.
 #[tokio::test]
 async fn an_offline_host_gets_its_command_when_it_comes_back() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut hosts = Broadcasts::<HostsUpdated>::of(&swarm.operator).await?;
-    let mut agent = FakeAgent::connect(&swarm.nats, &swarm.host("worker-a").await?).await?;
+    let cluster = Cluster::start().await?;
+    let mut hosts = Broadcasts::<HostsUpdated>::subscribe(&cluster.operator).await?;
+    let mut agent =
+        FakeAgent::connect(&cluster.servers[0], &cluster.enroll_host("worker-a").await?).await?;
     agent.interval_ms = 100;
-    agent.report(&["decky-1"]).await?;
+    agent.report_inventory(&["decky-1"]).await?;
     let host = agent.host.clone();
     drop(agent);
     let offline = |told: &HostsUpdated| {
@@ -32,25 +33,28 @@ async fn an_offline_host_gets_its_command_when_it_comes_back() -> TestResult {
             .iter()
             .any(|host| host.status == HostStatus::Offline)
     };
-    hosts.until("offline", offline).await?;
+    hosts.wait_for("offline", offline).await?;
 
-    let accepted = swarm.operator.teardown(&host, None).await?;
-    assert_eq!(swarm.operator.states(&host).await?, "decky-1 tearing_down");
+    let accepted = cluster.operator.tear_down(&host, None).await?;
+    assert_eq!(
+        cluster.operator.shard_states(&host).await?,
+        "decky-1 tearing_down"
+    );
     let tried = |operation: &OperationRecord| operation.attempts >= 2;
     let id = accepted.operation_id;
-    let queued = until("two attempts", || swarm.operator.operation(id), tried).await?;
+    let queued = wait_until("two attempts", || cluster.operator.operation(id), tried).await?;
     assert_eq!(queued.state, OperationState::Queued);
 
-    let mut agent = FakeAgent::connect(&swarm.nats, &host).await?;
+    let mut agent = FakeAgent::connect(&cluster.servers[0], &host).await?;
     let back = Instant::now();
-    agent.report(&["decky-1"]).await?;
-    let command = agent.command().await?;
+    agent.report_inventory(&["decky-1"]).await?;
+    let command = agent.next_command().await?;
     assert!(back.elapsed() < AT_ONCE, "{:?}", back.elapsed());
     assert_eq!(command.operation_id, id);
     assert!(command.attempt > queued.attempts);
-    agent.succeed(id, &["decky-1"]).await?;
+    agent.report_success(id, &["decky-1"]).await?;
     assert_eq!(
-        swarm.operator.operation(id).await?.state,
+        cluster.operator.operation(id).await?.state,
         OperationState::Succeeded
     );
     Ok(())
@@ -59,13 +63,16 @@ async fn an_offline_host_gets_its_command_when_it_comes_back() -> TestResult {
 /// A host that has never been heard gets its command with its first heartbeat.
 #[tokio::test]
 async fn an_enrolled_host_gets_its_command_with_its_first_heartbeat() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let host = swarm.host("worker-a").await?;
-    let accepted = swarm.operator.teardown(&host, None).await?;
-    let mut agent = FakeAgent::connect(&swarm.nats, &host).await?;
+    let cluster = Cluster::start().await?;
+    let host = cluster.enroll_host("worker-a").await?;
+    let accepted = cluster.operator.tear_down(&host, None).await?;
+    let mut agent = FakeAgent::connect(&cluster.servers[0], &host).await?;
     let back = Instant::now();
-    agent.report(&[]).await?;
-    assert_eq!(agent.command().await?.operation_id, accepted.operation_id);
+    agent.report_inventory(&[]).await?;
+    assert_eq!(
+        agent.next_command().await?.operation_id,
+        accepted.operation_id
+    );
     assert!(back.elapsed() < AT_ONCE, "{:?}", back.elapsed());
     Ok(())
 }
@@ -74,12 +81,12 @@ async fn an_enrolled_host_gets_its_command_with_its_first_heartbeat() -> TestRes
 /// waits growing.
 #[tokio::test]
 async fn a_queued_command_is_sent_again() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
     let mut sends: Vec<(Instant, TeardownCommand)> = Vec::new();
     for _ in 0..3 {
-        let (command, _) = agent.delivery().await?;
+        let (command, _) = agent.next_delivery().await?;
         sends.push((Instant::now(), command));
     }
     for (number, (_, command)) in sends.iter().enumerate() {
@@ -93,7 +100,7 @@ async fn a_queued_command_is_sent_again() -> TestResult {
         let wait = pair[1].0 - pair[0].0;
         assert!(wait > Duration::from_millis(800), "no flood: {wait:?}");
     }
-    let operation = swarm.operator.operation(accepted.operation_id).await?;
+    let operation = cluster.operator.operation(accepted.operation_id).await?;
     assert_eq!(
         (operation.state, operation.attempts),
         (OperationState::Queued, 3)
@@ -104,19 +111,21 @@ async fn a_queued_command_is_sent_again() -> TestResult {
 /// What an agent has started is not sent again, though another command of the host is.
 #[tokio::test]
 async fn a_started_command_is_not_sent_again() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
-    let started = swarm.operator.teardown(&agent.host, "decky-1").await?;
-    agent.command().await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
+    let started = cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    agent.next_command().await?;
     agent
-        .progress(started.operation_id, ProgressStep::Started)
+        .publish_progress(started.operation_id, ProgressStep::Started)
         .await?;
     let is_running = |operation: &OperationRecord| operation.state == OperationState::Running;
-    let ask = || swarm.operator.operation(started.operation_id);
-    let attempts = until("running", ask, is_running).await?.attempts;
-    let queued = swarm.operator.teardown(&agent.host, "decky-2").await?;
+    let ask = || cluster.operator.operation(started.operation_id);
+    let attempts = wait_until("running", ask, is_running).await?.attempts;
+    let queued = cluster.operator.tear_down(&agent.host, "decky-2").await?;
     loop {
-        let (command, _) = agent.delivery().await?;
+        let (command, _) = agent.next_delivery().await?;
         if command.operation_id == started.operation_id {
             assert!(command.attempt <= attempts, "sent again: {command:?}");
         } else if command.attempt == 3 {
@@ -129,21 +138,21 @@ async fn a_started_command_is_not_sent_again() -> TestResult {
 /// An agent that has restarted gets what it had started again, at once: it may have lost it.
 #[tokio::test]
 async fn a_restarted_agent_gets_its_command_again() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
-    let first = agent.command().await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let first = agent.next_command().await?;
     agent
-        .progress(first.operation_id, ProgressStep::Started)
+        .publish_progress(first.operation_id, ProgressStep::Started)
         .await?;
     let is_running = |operation: &OperationRecord| operation.state == OperationState::Running;
-    let ask = || swarm.operator.operation(accepted.operation_id);
-    until("running", ask, is_running).await?;
+    let ask = || cluster.operator.operation(accepted.operation_id);
+    wait_until("running", ask, is_running).await?;
 
     agent.reboot();
     let back = Instant::now();
-    agent.report(&["decky-1"]).await?;
-    let (again, _) = agent.delivery().await?;
+    agent.report_inventory(&["decky-1"]).await?;
+    let (again, _) = agent.next_delivery().await?;
     assert!(back.elapsed() < AT_ONCE, "{:?}", back.elapsed());
     assert_eq!(
         again,
@@ -158,16 +167,16 @@ async fn a_restarted_agent_gets_its_command_again() -> TestResult {
 /// `controller_epoch` rises with each start, and the attempts are counted on.
 #[tokio::test]
 async fn the_epoch_rises_with_each_start() -> TestResult {
-    let mut swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
-    let mut last = agent.command().await?;
+    let mut cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let mut last = agent.next_command().await?;
     for _ in 0..3 {
-        swarm.crash_controller().await?;
+        cluster.crash_controller().await?;
         agent.reboot();
-        agent.beat().await?;
+        agent.send_heartbeat().await?;
         loop {
-            let (command, _) = agent.delivery().await?;
+            let (command, _) = agent.next_delivery().await?;
             assert_eq!(command.operation_id, accepted.operation_id);
             assert!(
                 command.controller_epoch >= last.controller_epoch && command.attempt > last.attempt,
@@ -186,32 +195,32 @@ async fn the_epoch_rises_with_each_start() -> TestResult {
 /// The request's `traceparent` is on the command, and on the broadcasts that the request causes.
 #[tokio::test]
 async fn a_trace_is_passed_on() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    let mut shards = Broadcasts::<ShardsUpdated>::of(&swarm.operator).await?;
-    let mut operations = Broadcasts::<OperationsUpdated>::of(&swarm.operator).await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let mut shards = Broadcasts::<ShardsUpdated>::subscribe(&cluster.operator).await?;
+    let mut operations = Broadcasts::<OperationsUpdated>::subscribe(&cluster.operator).await?;
     let trace = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01";
     let mut with_trace = HeaderMap::new();
     with_trace.insert(headers::TRACEPARENT, trace);
     let request = json!({ "host_uuid": agent.host, "decky_id": "decky-1" });
-    let accepted: TeardownAccepted = swarm
+    let accepted: TeardownAccepted = cluster
         .operator
-        .ask_with(subjects::TEARDOWN, with_trace, &request)
+        .request_with_headers(subjects::TEARDOWN, with_trace, &request)
         .await?;
 
     let on = |headers: &HeaderMap| headers.get(headers::TRACEPARENT).map(ToString::to_string);
     let id = accepted.operation_id;
-    let (command, headers) = agent.delivery().await?;
+    let (command, headers) = agent.next_delivery().await?;
     assert_eq!(
         (command.operation_id, on(&headers).as_deref()),
         (id, Some(trace))
     );
     let told = shards
-        .until("tearing_down", |told| told.operation_id == Some(id))
+        .wait_for("tearing_down", |told| told.operation_id == Some(id))
         .await?;
     assert_eq!(on(&told.headers).as_deref(), Some(trace));
     let of_it = |told: &OperationsUpdated| told.updated.iter().any(|one| one.operation_id == id);
-    let told = operations.until("queued", of_it).await?;
+    let told = operations.wait_for("queued", of_it).await?;
     assert_eq!(on(&told.headers).as_deref(), Some(trace));
     Ok(())
 }
@@ -219,25 +228,25 @@ async fn a_trace_is_passed_on() -> TestResult {
 /// A result's `traceparent` is on the broadcast that tells the removal.
 #[tokio::test]
 async fn a_results_trace_is_passed_on() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
-    let mut shards = Broadcasts::<ShardsUpdated>::of(&swarm.operator).await?;
-    swarm.operator.answered().await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let mut shards = Broadcasts::<ShardsUpdated>::subscribe(&cluster.operator).await?;
+    cluster.operator.wait_until_ready().await?;
     let trace = "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01";
     let mut with_trace = HeaderMap::new();
     with_trace.insert(headers::TRACEPARENT, trace);
-    let result = agent.result(
+    let result = agent.next_success(
         accepted.operation_id,
-        vec![scuttle_tests::removed("decky-1")],
+        vec![scuttle_tests::removed_shard("decky-1")],
     );
     let subject = subjects::AgentChannel::Results.subject(&agent.host);
     let _: serde_json::Value = agent
         .client()
-        .ask_with(&subject, with_trace, &result)
+        .request_with_headers(&subject, with_trace, &result)
         .await?;
     let told = shards
-        .until("removed", |told| !told.removed.is_empty())
+        .wait_for("removed", |told| !told.removed.is_empty())
         .await?;
     assert_eq!(told.message.operation_id, Some(accepted.operation_id));
     assert_eq!(

@@ -1,21 +1,25 @@
-//! `swarm.teardown`: what is accepted, what the answer says, and what shows before the agent does anything.
+//! `cluster.teardown`: what is accepted, what the answer says, and what shows before the agent does anything.
 
 use anyhow::Context;
 use scuttle_schemas::operations::{OperationState, OutcomeCounts, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::teardown::DETAIL_QUEUED;
 use scuttle_schemas::{ErrorCode, subjects};
-use scuttle_tests::{AskError, Outcome, Swarm, TestResult, absent, removed};
+use scuttle_tests::{
+    Cluster, ExpectRejection, RequestError, TestResult, absent_shard, removed_shard,
+};
 use serde_json::json;
 
 /// A single decky goes from request to removal; its neighbour is not touched.
 #[tokio::test]
 async fn a_single_decky_is_torn_down() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
 
-    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
-    let command = agent.command().await?;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let command = agent.next_command().await?;
     assert_eq!(command.operation_id, accepted.operation_id);
     assert_eq!(command.host_uuid, agent.host);
     assert_eq!(
@@ -29,9 +33,14 @@ async fn a_single_decky_is_torn_down() -> TestResult {
     assert_eq!(command.attempt, 1);
     assert_eq!(command.not_after, accepted.deadline);
 
-    agent.succeed(command.operation_id, &["decky-1"]).await?;
-    assert_eq!(swarm.operator.states(&agent.host).await?, "decky-2 running");
-    let operation = swarm.operator.operation(accepted.operation_id).await?;
+    agent
+        .report_success(command.operation_id, &["decky-1"])
+        .await?;
+    assert_eq!(
+        cluster.operator.shard_states(&agent.host).await?,
+        "decky-2 running"
+    );
+    let operation = cluster.operator.operation(accepted.operation_id).await?;
     assert_eq!(operation.state, OperationState::Succeeded);
     assert_eq!(
         operation.counts,
@@ -48,23 +57,30 @@ async fn a_single_decky_is_torn_down() -> TestResult {
 /// A whole host: one operation, one command without a decky, every shard with its own outcome.
 #[tokio::test]
 async fn a_whole_host_is_torn_down() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm
-        .agent("worker-a", &["decky-1", "decky-2", "decky-3"])
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2", "decky-3"])
         .await?;
-    let other = swarm.agent("worker-b", &["decky-1"]).await?;
+    let other = cluster.start_agent("worker-b", &["decky-1"]).await?;
 
-    let accepted = swarm.operator.teardown(&agent.host, None).await?;
+    let accepted = cluster.operator.tear_down(&agent.host, None).await?;
     assert_eq!((accepted.shards, accepted.decky_id), (3, None));
-    let command = agent.command().await?;
+    let command = agent.next_command().await?;
     assert_eq!(command.decky_id, None);
 
-    let shards = vec![removed("decky-1"), absent("decky-2"), removed("decky-3")];
-    let result = agent.result(command.operation_id, shards);
-    agent.conclude(&result).await?;
-    assert_eq!(swarm.operator.states(&agent.host).await?, "");
-    assert_eq!(swarm.operator.states(&other.host).await?, "decky-1 running");
-    let operation = swarm.operator.operation(accepted.operation_id).await?;
+    let shards = vec![
+        removed_shard("decky-1"),
+        absent_shard("decky-2"),
+        removed_shard("decky-3"),
+    ];
+    let result = agent.next_success(command.operation_id, shards);
+    agent.send_result(&result).await?;
+    assert_eq!(cluster.operator.shard_states(&agent.host).await?, "");
+    assert_eq!(
+        cluster.operator.shard_states(&other.host).await?,
+        "decky-1 running"
+    );
+    let operation = cluster.operator.operation(accepted.operation_id).await?;
     assert_eq!(operation.state, OperationState::Succeeded);
     assert_eq!(
         operation.counts,
@@ -74,25 +90,30 @@ async fn a_whole_host_is_torn_down() -> TestResult {
             ..OutcomeCounts::default()
         }
     );
-    assert_eq!(swarm.operator.host(&agent.host).await?.shards, 0);
+    assert_eq!(cluster.operator.host(&agent.host).await?.shards, 0);
     Ok(())
 }
 
 /// The answer and `tearing_down` do not wait for the agent, which here never says a word.
 #[tokio::test]
 async fn the_answer_comes_while_the_agent_is_blocked() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let agent = swarm.agent("worker-a", &["decky-1", "decky-2"]).await?;
+    let cluster = Cluster::start().await?;
+    let agent = cluster
+        .start_agent("worker-a", &["decky-1", "decky-2"])
+        .await?;
 
     let request =
         json!({ "host_uuid": agent.host, "decky_id": "decky-2", "reason": "rotating lures" });
-    let answer: serde_json::Value = swarm.operator.ask(subjects::TEARDOWN, &request).await?;
+    let answer: serde_json::Value = cluster
+        .operator
+        .request(subjects::TEARDOWN, &request)
+        .await?;
     assert_eq!(
-        swarm.operator.states(&agent.host).await?,
+        cluster.operator.shard_states(&agent.host).await?,
         "decky-1 running, decky-2 tearing_down"
     );
 
-    let operations = swarm.operator.operations().await?;
+    let operations = cluster.operator.list_operations().await?;
     let [operation] = operations.as_slice() else {
         panic!("expected one operation: {operations:?}")
     };
@@ -118,13 +139,13 @@ async fn the_answer_comes_while_the_agent_is_blocked() -> TestResult {
     });
     assert_eq!(answer, expected);
 
-    let shard = swarm
+    let shard = cluster
         .operator
-        .shard(&agent.host, "decky-2")
+        .find_shard(&agent.host, "decky-2")
         .await?
         .context("the shard")?;
     assert_eq!(shard.operation_id, Some(operation.operation_id));
-    let whole = swarm.operator.operation(operation.operation_id).await?;
+    let whole = cluster.operator.operation(operation.operation_id).await?;
     let outcomes = whole.shards.context("get has the shards")?;
     assert_eq!(outcomes.len(), 1);
     assert_eq!(outcomes[0].decky_id.as_str(), "decky-2");
@@ -142,13 +163,13 @@ async fn progress_moves_the_operation_to_running() -> TestResult {
     use scuttle_schemas::operations::OperationsUpdated;
     use scuttle_tests::Broadcasts;
 
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
-    let mut operations = Broadcasts::<OperationsUpdated>::of(&swarm.operator).await?;
-    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
-    let command = agent.command().await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let mut operations = Broadcasts::<OperationsUpdated>::subscribe(&cluster.operator).await?;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let command = agent.next_command().await?;
     agent
-        .progress(command.operation_id, ProgressStep::Started)
+        .publish_progress(command.operation_id, ProgressStep::Started)
         .await?;
     let running = |told: &OperationsUpdated| {
         told.updated.iter().any(|operation| {
@@ -156,20 +177,22 @@ async fn progress_moves_the_operation_to_running() -> TestResult {
                 && operation.state == OperationState::Running
         })
     };
-    operations.until("running", running).await?;
+    operations.wait_for("running", running).await?;
 
     for step in [
         ProgressStep::Stopping,
         ProgressStep::Removing,
         ProgressStep::Verifying,
     ] {
-        agent.progress(command.operation_id, step).await?;
+        agent.publish_progress(command.operation_id, step).await?;
     }
-    agent.succeed(command.operation_id, &["decky-1"]).await?;
     agent
-        .progress(command.operation_id, ProgressStep::Started)
+        .report_success(command.operation_id, &["decky-1"])
         .await?;
-    let operation = swarm.operator.operation(accepted.operation_id).await?;
+    agent
+        .publish_progress(command.operation_id, ProgressStep::Started)
+        .await?;
+    let operation = cluster.operator.operation(accepted.operation_id).await?;
     assert_eq!(
         operation.state,
         OperationState::Succeeded,
@@ -181,55 +204,62 @@ async fn progress_moves_the_operation_to_running() -> TestResult {
 /// What is not there is refused by its name, and nothing is stored.
 #[tokio::test]
 async fn unknown_hosts_and_deckies_are_refused() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let agent = swarm.agent("worker-a", &["decky-1"]).await?;
+    let cluster = Cluster::start().await?;
+    let agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let nobody = "nobody".parse()?;
 
     for decky in [None, Some("decky-1")] {
-        let refused = swarm.operator.teardown(&nobody, decky).await.refused();
+        let refused = cluster
+            .operator
+            .tear_down(&nobody, decky)
+            .await
+            .expect_rejection();
         assert_eq!(
             (refused.status, refused.code),
             (404, ErrorCode::HostNotFound)
         );
     }
-    let refused = swarm
+    let refused = cluster
         .operator
-        .teardown(&agent.host, "decky-9")
+        .tear_down(&agent.host, "decky-9")
         .await
-        .refused();
+        .expect_rejection();
     assert_eq!(
         (refused.status, refused.code),
         (404, ErrorCode::ShardNotFound)
     );
-    assert_eq!(swarm.operator.operations().await?, []);
-    assert_eq!(swarm.operator.states(&agent.host).await?, "decky-1 running");
+    assert_eq!(cluster.operator.list_operations().await?, []);
+    assert_eq!(
+        cluster.operator.shard_states(&agent.host).await?,
+        "decky-1 running"
+    );
     Ok(())
 }
 
 /// A decky of another host is not found, and neither host is touched: no state, no command.
 #[tokio::test]
 async fn a_decky_of_another_host_is_not_found() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut one = swarm.agent("worker-a", &["decky-1"]).await?;
-    let mut two = swarm.agent("worker-b", &["decky-2"]).await?;
-    let before = swarm.operator.shards().await?;
+    let cluster = Cluster::start().await?;
+    let mut one = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let mut two = cluster.start_agent("worker-b", &["decky-2"]).await?;
+    let before = cluster.operator.list_shards().await?;
 
-    let refused = swarm
+    let refused = cluster
         .operator
-        .teardown(&one.host, "decky-2")
+        .tear_down(&one.host, "decky-2")
         .await
-        .refused();
+        .expect_rejection();
     assert_eq!(
         (refused.status, refused.code),
         (404, ErrorCode::ShardNotFound)
     );
-    assert_eq!(swarm.operator.shards().await?, before);
-    assert_eq!(swarm.operator.operations().await?, []);
+    assert_eq!(cluster.operator.list_shards().await?, before);
+    assert_eq!(cluster.operator.list_operations().await?, []);
 
     // The first command either agent gets is a later one's.
     for (agent, decky) in [(&mut one, "decky-1"), (&mut two, "decky-2")] {
-        let marker = swarm.operator.teardown(&agent.host, decky).await?;
-        let (command, _) = agent.delivery().await?;
+        let marker = cluster.operator.tear_down(&agent.host, decky).await?;
+        let (command, _) = agent.next_delivery().await?;
         assert_eq!(command.operation_id, marker.operation_id);
     }
     Ok(())
@@ -238,35 +268,42 @@ async fn a_decky_of_another_host_is_not_found() -> TestResult {
 /// The same decky name on two hosts: only the asked host's goes.
 #[tokio::test]
 async fn a_decky_name_is_unique_on_its_host_alone() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut one = swarm.agent("worker-a", &["decky-1"]).await?;
-    let two = swarm.agent("worker-b", &["decky-1"]).await?;
-    let accepted = swarm.operator.teardown(&one.host, "decky-1").await?;
-    assert_eq!(swarm.operator.states(&two.host).await?, "decky-1 running");
-    one.succeed(accepted.operation_id, &["decky-1"]).await?;
-    assert_eq!(swarm.operator.states(&one.host).await?, "");
-    assert_eq!(swarm.operator.states(&two.host).await?, "decky-1 running");
+    let cluster = Cluster::start().await?;
+    let mut one = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let two = cluster.start_agent("worker-b", &["decky-1"]).await?;
+    let accepted = cluster.operator.tear_down(&one.host, "decky-1").await?;
+    assert_eq!(
+        cluster.operator.shard_states(&two.host).await?,
+        "decky-1 running"
+    );
+    one.report_success(accepted.operation_id, &["decky-1"])
+        .await?;
+    assert_eq!(cluster.operator.shard_states(&one.host).await?, "");
+    assert_eq!(
+        cluster.operator.shard_states(&two.host).await?,
+        "decky-1 running"
+    );
     Ok(())
 }
 
 /// A host without shards: accepted with none, and the agent is told all the same.
 #[tokio::test]
 async fn a_host_without_shards_is_accepted() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let mut agent = swarm.agent("worker-a", &[]).await?;
-    let accepted = swarm.operator.teardown(&agent.host, None).await?;
+    let cluster = Cluster::start().await?;
+    let mut agent = cluster.start_agent("worker-a", &[]).await?;
+    let accepted = cluster.operator.tear_down(&agent.host, None).await?;
     assert_eq!((accepted.shards, accepted.repeated), (0, false));
-    let command = agent.command().await?;
+    let command = agent.next_command().await?;
     assert_eq!(
         (command.operation_id, command.decky_id),
         (accepted.operation_id, None)
     );
 
-    let result = agent.result(command.operation_id, vec![removed("left-over")]);
-    agent.conclude(&result).await?;
-    let operation = swarm.operator.operation(accepted.operation_id).await?;
+    let result = agent.next_success(command.operation_id, vec![removed_shard("left-over")]);
+    agent.send_result(&result).await?;
+    let operation = cluster.operator.operation(accepted.operation_id).await?;
     assert_eq!(operation.state, OperationState::Succeeded);
-    assert_eq!(swarm.operator.states(&agent.host).await?, "");
+    assert_eq!(cluster.operator.shard_states(&agent.host).await?, "");
     Ok(())
 }
 
@@ -274,13 +311,13 @@ async fn a_host_without_shards_is_accepted() -> TestResult {
 /// leave; none waits for another.
 #[tokio::test]
 async fn many_teardowns_do_not_wait_for_one_another() -> TestResult {
-    let swarm = Swarm::start().await?;
+    let cluster = Cluster::start().await?;
     let mut agents = Vec::new();
     for number in 0..20 {
         let name = format!("worker-{number}");
         agents.push(
-            swarm
-                .agent(
+            cluster
+                .start_agent(
                     &name,
                     &["decky-1", "decky-2", "decky-3", "decky-4", "decky-5"],
                 )
@@ -288,21 +325,21 @@ async fn many_teardowns_do_not_wait_for_one_another() -> TestResult {
         );
     }
     let hosts: Vec<_> = agents.iter().map(|agent| agent.host.clone()).collect();
-    let operator = &swarm.operator;
+    let operator = &cluster.operator;
     let requests = hosts.iter().flat_map(|host| {
         (1..=5).map(move |number| {
             let decky = format!("decky-{number}");
-            async move { operator.teardown(host, decky.as_str()).await }
+            async move { operator.tear_down(host, decky.as_str()).await }
         })
     });
     let answers: Vec<_> = futures_util::future::join_all(requests).await;
-    let answers: Result<Vec<_>, AskError> = answers.into_iter().collect();
+    let answers: Result<Vec<_>, RequestError> = answers.into_iter().collect();
     assert!(
         answers?
             .iter()
             .all(|answer| answer.accepted && !answer.repeated)
     );
-    let shards = swarm.operator.shards().await?;
+    let shards = cluster.operator.list_shards().await?;
     assert_eq!(shards.len(), 100);
     assert!(
         shards
@@ -313,19 +350,19 @@ async fn many_teardowns_do_not_wait_for_one_another() -> TestResult {
     // The last host's last decky ends while all others are still open.
     let last = agents.last_mut().context("an agent")?;
     for _ in 0..5 {
-        let command = last.command().await?;
+        let command = last.next_command().await?;
         let decky = command.decky_id.context("of a single decky")?;
-        last.succeed(command.operation_id, &[decky.as_str()])
+        last.report_success(command.operation_id, &[decky.as_str()])
             .await?;
     }
-    let open = swarm.operator.operations().await?;
+    let open = cluster.operator.list_operations().await?;
     let queued = open
         .iter()
         .filter(|operation| operation.state == OperationState::Queued);
     assert_eq!(queued.count(), 95);
     for agent in agents.iter_mut().rev().skip(1) {
         for _ in 0..5 {
-            agent.command().await?;
+            agent.next_command().await?;
         }
     }
     Ok(())
@@ -334,20 +371,22 @@ async fn many_teardowns_do_not_wait_for_one_another() -> TestResult {
 /// Deadlines at both ends of their range are accepted, and a name may be as long as its rule allows.
 #[tokio::test]
 async fn the_ends_of_the_ranges_are_accepted() -> TestResult {
-    let swarm = Swarm::start().await?;
+    let cluster = Cluster::start().await?;
     let longest = "d".repeat(64);
-    let agent = swarm.agent("worker-a", &["decky-1", &longest]).await?;
-    let shortest = swarm
-        .operator
-        .teardown_within(1, &agent.host, "decky-1")
+    let agent = cluster
+        .start_agent("worker-a", &["decky-1", &longest])
         .await?;
-    let operation = swarm.operator.operation(shortest.operation_id).await?;
+    let shortest = cluster
+        .operator
+        .tear_down_within(1, &agent.host, "decky-1")
+        .await?;
+    let operation = cluster.operator.operation(shortest.operation_id).await?;
     assert_eq!(operation.deadline.millis_since(operation.accepted_at), 1000);
-    let longest = swarm
+    let longest = cluster
         .operator
-        .teardown_within(86_400, &agent.host, longest.as_str())
+        .tear_down_within(86_400, &agent.host, longest.as_str())
         .await?;
-    let operation = swarm.operator.operation(longest.operation_id).await?;
+    let operation = cluster.operator.operation(longest.operation_id).await?;
     assert_eq!(
         operation.deadline.millis_since(operation.accepted_at),
         86_400_000

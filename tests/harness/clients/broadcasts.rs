@@ -1,4 +1,4 @@
-//! Subscriptions to the controller's broadcasts.
+//! Subscriptions to the broadcasts of the controller.
 
 use std::fmt::Debug;
 use std::marker::PhantomData;
@@ -13,17 +13,17 @@ use scuttle_schemas::{Timestamp, subjects};
 use serde::de::DeserializeOwned;
 
 use crate::clients::client::Client;
-use crate::wait::{PATIENCE, within};
+use crate::wait::{EVENT_TIMEOUT, with_timeout};
 
 /// A broadcast message.
 pub trait Broadcast: DeserializeOwned + Debug {
-    /// Its subject.
+    /// The subject.
     const SUBJECT: &'static str;
-    /// Its revision.
+    /// The revision.
     fn revision(&self) -> u64;
-    /// When it was decided.
+    /// The time of the change.
     fn at(&self) -> Timestamp;
-    /// Whether it tells no change: the repeat of the last revision.
+    /// Whether the message has no changes and only repeats the last revision.
     fn is_repeat(&self) -> bool;
 }
 
@@ -66,104 +66,106 @@ impl Broadcast for OperationsUpdated {
     }
 }
 
-/// A message as it came.
+/// A broadcast with its headers and size.
 #[derive(Debug)]
-pub struct Told<T> {
-    /// What it says.
+pub struct Received<T> {
+    /// The parsed message.
     pub message: T,
-    /// Its headers.
+    /// The headers.
     pub headers: HeaderMap,
-    /// Its size in bytes.
+    /// The size of the payload in bytes.
     pub length: usize,
 }
 
-/// One broadcast subject, from the subscription on.
+/// A subscription to one broadcast subject.
 #[derive(Debug)]
 pub struct Broadcasts<T> {
     subscriber: Subscriber,
-    seen: Vec<String>,
+    /// The payloads so far, for error messages.
+    received: Vec<String>,
     kind: PhantomData<T>,
 }
 
 impl<T: Broadcast> Broadcasts<T> {
-    /// Subscribes; what a later request on the same client causes is heard.
-    ///
-    /// # Errors
-    /// The connection is closed.
-    pub async fn of(client: &Client) -> Result<Self> {
+    /// Subscribes. Every broadcast that is caused by a later request of the same client is received.
+    pub async fn subscribe(client: &Client) -> Result<Self> {
         Ok(Self {
             subscriber: client.nats().subscribe(T::SUBJECT).await?,
-            seen: Vec::new(),
+            received: Vec::new(),
             kind: PhantomData,
         })
     }
 
-    /// The next message.
-    ///
-    /// # Errors
-    /// None comes, or it breaks the protocol.
-    pub async fn next(&mut self) -> Result<Told<T>> {
-        let message = within(T::SUBJECT, self.subscriber.next())
+    /// Waits for the next message.
+    pub async fn next(&mut self) -> Result<Received<T>> {
+        let message = with_timeout(T::SUBJECT, self.subscriber.next())
             .await?
             .context("the connection is closed")?;
         let text = String::from_utf8_lossy(&message.payload).into_owned();
-        let told = serde_json::from_slice(&message.payload).context(text.clone())?;
-        self.seen.push(text);
-        Ok(Told {
-            message: told,
+        let parsed = serde_json::from_slice(&message.payload).context(text.clone())?;
+        self.received.push(text);
+        Ok(Received {
+            message: parsed,
             headers: message.headers.unwrap_or_default(),
             length: message.payload.len(),
         })
     }
 
-    /// The next message of which `enough` holds; what comes before it is passed over.
+    /// Waits for the next message that `matches` accepts, and skips all others.
     ///
     /// # Errors
-    /// None comes; the error shows what came instead.
-    pub async fn until(&mut self, what: &str, enough: impl Fn(&T) -> bool) -> Result<Told<T>> {
-        let from = self.seen.len();
+    /// If none arrives within [`EVENT_TIMEOUT`]. The error names `event` and lists the messages that arrived.
+    pub async fn wait_for(
+        &mut self,
+        event: &str,
+        matches: impl Fn(&T) -> bool,
+    ) -> Result<Received<T>> {
+        let from = self.received.len();
         let search = async {
             loop {
-                let told = self.next().await?;
-                if enough(&told.message) {
-                    return anyhow::Ok(told);
+                let received = self.next().await?;
+                if matches(&received.message) {
+                    return anyhow::Ok(received);
                 }
             }
         };
-        match tokio::time::timeout(PATIENCE, search).await {
-            Ok(Ok(told)) => Ok(told),
+        match tokio::time::timeout(EVENT_TIMEOUT, search).await {
+            Ok(Ok(received)) => Ok(received),
             Ok(Err(error)) => {
-                Err(error.context(format!("{what}; seen:\n{}", self.seen[from..].join("\n"))))
+                let received = self.received[from..].join("\n");
+                Err(error.context(format!("{event}; received:\n{received}")))
             }
             Err(_) => bail!(
-                "{what}: not within {PATIENCE:?}; seen:\n{}",
-                self.seen[from..].join("\n")
+                "{event}: not within {EVENT_TIMEOUT:?}; received:\n{}",
+                self.received[from..].join("\n")
             ),
         }
     }
 
-    /// All messages up to that revision, of which each must be one more than the one before.
+    /// Receives all messages with changes up to `revision`.
     ///
     /// # Errors
-    /// A revision is missing, or out of order.
-    pub async fn up_to(&mut self, revision: u64) -> Result<Vec<Told<T>>> {
-        let mut all: Vec<Told<T>> = Vec::new();
+    /// If a revision is not exactly one more than the revision before it.
+    pub async fn collect_up_to(&mut self, revision: u64) -> Result<Vec<Received<T>>> {
+        let mut messages: Vec<Received<T>> = Vec::new();
         loop {
-            let told = self.next().await?;
-            let found = told.message.revision();
-            if told.message.is_repeat() {
+            let received = self.next().await?;
+            let found = received.message.revision();
+            if received.message.is_repeat() {
                 if found < revision {
                     bail!("{} ends at {found}, before {revision}", T::SUBJECT);
                 }
             } else {
-                let expected = all.last().map_or(found, |last| last.message.revision() + 1);
+                let expected = messages
+                    .last()
+                    .map_or(found, |last| last.message.revision() + 1);
                 if found != expected {
                     bail!("{}: revision {found} after {}", T::SUBJECT, expected - 1);
                 }
-                all.push(told);
+                messages.push(received);
             }
             if found >= revision {
-                return Ok(all);
+                return Ok(messages);
             }
         }
     }

@@ -1,8 +1,8 @@
-//! An operator's or viewer's side of the protocol: typed requests, refusals checked to the letter.
+//! A client of the controller: an operator or a viewer. Requests are typed, and every error reply is checked against
+//! the protocol.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
-use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow, ensure};
 use async_nats::{HeaderMap, Request, RequestErrorKind};
@@ -20,17 +20,17 @@ use tokio::sync::{Mutex, mpsc};
 
 use crate::roles::Role;
 use crate::servers::nats::Nats;
-use crate::wait::{until, until_after_steps, within};
+use crate::wait::{REQUEST_TIMEOUT, wait_until, wait_while_progressing, with_timeout};
 
-/// How long one request may take. A test that asks while nobody answers retries with `until`.
-const ANSWER: Duration = Duration::from_secs(5);
+/// The number of server errors that are kept for a test to read: more than any test provokes.
+const MAX_SERVER_ERRORS: usize = 64;
 
-/// What the server says about a client's wrong-doing; more than a test ever provokes.
-const MAX_COMPLAINTS: usize = 64;
+/// The number of records on one page when everything is listed: the maximum of the protocol.
+const PAGE_SIZE: u16 = 1000;
 
-/// A refusal that keeps the protocol: header, status and body say the same.
+/// An error reply whose headers and body agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Refused {
+pub struct Rejection {
     /// The `Nats-Service-Error-Code` header.
     pub status: u16,
     /// `error.code`.
@@ -39,65 +39,62 @@ pub struct Refused {
     pub message: String,
 }
 
-/// Why a request got no acceptance.
+/// The reason why a request did not succeed.
 #[derive(Debug, thiserror::Error)]
-pub enum AskError {
-    /// The controller refused.
-    #[error("refused: {0:?}")]
-    Refused(Refused),
-    /// No answer came.
-    #[error("no answer: {0}")]
-    NoAnswer(#[from] async_nats::RequestError),
-    /// The answer breaks the protocol.
-    #[error("the answer breaks the protocol: {0:#}")]
-    Broken(anyhow::Error),
+pub enum RequestError {
+    /// The controller rejected the request.
+    #[error("rejected: {0:?}")]
+    Rejected(Rejection),
+    /// No reply arrived.
+    #[error("no reply: {0}")]
+    NoReply(#[from] async_nats::RequestError),
+    /// The reply breaks the protocol.
+    #[error("the reply breaks the protocol: {0:#}")]
+    InvalidReply(anyhow::Error),
 }
 
-/// What a test expects of a request that must not succeed.
-pub trait Outcome {
-    /// The refusal; panics when it was accepted, or not answered.
-    fn refused(self) -> Refused;
+/// The expectation of a test that a request is rejected.
+pub trait ExpectRejection {
+    /// Returns the error reply.
+    ///
+    /// # Panics
+    /// If the request was accepted, or got no valid reply.
+    fn expect_rejection(self) -> Rejection;
 }
 
-impl<T: Debug> Outcome for Result<T, AskError> {
+impl<T: Debug> ExpectRejection for Result<T, RequestError> {
     #[track_caller]
-    fn refused(self) -> Refused {
+    fn expect_rejection(self) -> Rejection {
         match self {
-            Err(AskError::Refused(refused)) => refused,
-            other => panic!("expected a refusal, got {other:?}"),
+            Err(RequestError::Rejected(rejection)) => rejection,
+            other => panic!("expected a rejection, got {other:?}"),
         }
     }
 }
 
-/// A connection as one user.
+/// A connection to the servers as one user.
 #[derive(Debug)]
 pub struct Client {
     nats: async_nats::Client,
-    complaints: Mutex<mpsc::Receiver<String>>,
+    server_errors: Mutex<mpsc::Receiver<String>>,
 }
 
 impl Client {
-    /// Connects as `role`.
-    ///
-    /// # Errors
-    /// The server is away or refuses.
+    /// Connects to `nats` as `role`.
     pub async fn connect(nats: &Nats, role: Role) -> Result<Self> {
-        Self::with(nats.options(role), &nats.url()).await
+        Self::connect_with(nats.connect_options(role), &nats.url()).await
     }
 
-    /// Connects with these options, to one of the servers that are named, with commas between them.
-    ///
-    /// # Errors
-    /// The server is away or refuses.
-    pub async fn with(options: async_nats::ConnectOptions, url: &str) -> Result<Self> {
-        let (complain, complaints) = mpsc::channel(MAX_COMPLAINTS);
+    /// Connects with these options to one of the servers of `url`, which are separated by commas.
+    pub async fn connect_with(options: async_nats::ConnectOptions, url: &str) -> Result<Self> {
+        let (sender, server_errors) = mpsc::channel(MAX_SERVER_ERRORS);
         let nats = options
             .event_callback(move |event| {
-                let complain = complain.clone();
+                let sender = sender.clone();
                 async move {
                     if let async_nats::Event::ServerError(error) = event {
-                        // A full channel loses what no test would read.
-                        let _ = complain.try_send(error.to_string());
+                        // If the channel is full, the error is lost; no test reads that many.
+                        let _ = sender.try_send(error.to_string());
                     }
                 }
             })
@@ -105,20 +102,20 @@ impl Client {
             .await?;
         Ok(Self {
             nats,
-            complaints: Mutex::new(complaints),
+            server_errors: Mutex::new(server_errors),
         })
     }
 
-    /// The connection itself, for what the protocol does not foresee.
+    /// The connection, for everything that is not a request to the controller.
     pub fn nats(&self) -> &async_nats::Client {
         &self.nats
     }
 
-    /// Sends any bytes, and gives the answer's headers and body.
+    /// Sends a request with any payload and returns the reply unparsed.
     ///
     /// # Errors
-    /// No answer came.
-    pub async fn raw(
+    /// If no reply arrives within [`REQUEST_TIMEOUT`].
+    pub async fn request_raw(
         &self,
         subject: &str,
         headers: HeaderMap,
@@ -127,108 +124,88 @@ impl Client {
         let request = Request::new()
             .headers(headers)
             .payload(payload.into())
-            .timeout(Some(ANSWER));
+            .timeout(Some(REQUEST_TIMEOUT));
         self.nats.send_request(subject.to_owned(), request).await
     }
 
-    /// Sends `request` with headers, and reads the answer.
-    ///
-    /// # Errors
-    /// It was refused, not answered, or answered against the protocol.
-    pub async fn ask_with<A: DeserializeOwned>(
+    /// Sends a request with headers and parses the reply.
+    pub async fn request_with_headers<A: DeserializeOwned>(
         &self,
         subject: &str,
         headers: HeaderMap,
         request: &impl Serialize,
-    ) -> Result<A, AskError> {
-        let payload =
-            serde_json::to_vec(request).map_err(|error| AskError::Broken(error.into()))?;
-        let answer = self.raw(subject, headers, payload).await?;
-        read_answer(&answer)
+    ) -> Result<A, RequestError> {
+        let payload = serde_json::to_vec(request)
+            .map_err(|error| RequestError::InvalidReply(error.into()))?;
+        let reply = self.request_raw(subject, headers, payload).await?;
+        parse_reply(&reply)
     }
 
-    /// Sends `request`, and reads the answer.
-    ///
-    /// # Errors
-    /// It was refused, not answered, or answered against the protocol.
-    pub async fn ask<A: DeserializeOwned>(
+    /// Sends a request and parses the reply.
+    pub async fn request<A: DeserializeOwned>(
         &self,
         subject: &str,
         request: &impl Serialize,
-    ) -> Result<A, AskError> {
-        self.ask_with(subject, HeaderMap::new(), request).await
+    ) -> Result<A, RequestError> {
+        self.request_with_headers(subject, HeaderMap::new(), request)
+            .await
     }
 
-    /// Asks for the teardown of a decky, or of a whole host, with the usual deadline.
-    ///
-    /// # Errors
-    /// As `ask`.
-    pub async fn teardown<'a>(
+    /// Requests the teardown of a decky, or of a whole host, with the default deadline.
+    pub async fn tear_down<'a>(
         &self,
         host: &HostId,
         decky: impl Into<Option<&'a str>>,
-    ) -> Result<TeardownAccepted, AskError> {
+    ) -> Result<TeardownAccepted, RequestError> {
         let request = json!({ "host_uuid": host, "decky_id": decky.into() });
-        self.ask(subjects::TEARDOWN, &request).await
+        self.request(subjects::TEARDOWN, &request).await
     }
 
-    /// The same, with a deadline in `timeout_s` seconds.
-    ///
-    /// # Errors
-    /// As `ask`.
-    pub async fn teardown_within<'a>(
+    /// Requests a teardown whose deadline is in `timeout_s` seconds.
+    pub async fn tear_down_within<'a>(
         &self,
         timeout_s: u32,
         host: &HostId,
         decky: impl Into<Option<&'a str>>,
-    ) -> Result<TeardownAccepted, AskError> {
+    ) -> Result<TeardownAccepted, RequestError> {
         let request =
             json!({ "host_uuid": host, "decky_id": decky.into(), "timeout_s": timeout_s });
-        self.ask(subjects::TEARDOWN, &request).await
+        self.request(subjects::TEARDOWN, &request).await
     }
 
-    /// Enrols a host under this name, with a uuid of the controller's making.
-    ///
-    /// # Errors
-    /// As `ask`.
-    pub async fn enroll(&self, name: &str) -> Result<EnrollAccepted, AskError> {
-        self.ask(subjects::HOSTS_ENROLL, &json!({ "name": name }))
+    /// Enrolls a host with this name. The controller generates its id.
+    pub async fn enroll(&self, name: &str) -> Result<EnrollAccepted, RequestError> {
+        self.request(subjects::HOSTS_ENROLL, &json!({ "name": name }))
             .await
     }
 
-    /// One operation, whole.
-    ///
-    /// # Errors
-    /// As `ask`.
-    pub async fn operation(&self, id: OperationId) -> Result<OperationRecord, AskError> {
+    /// Requests one operation.
+    pub async fn operation(&self, id: OperationId) -> Result<OperationRecord, RequestError> {
         let request = json!({ "operation_id": id });
-        let answer: OperationGetReply = self.ask(subjects::OPERATIONS_GET, &request).await?;
-        Ok(answer.operation)
+        let reply: OperationGetReply = self.request(subjects::OPERATIONS_GET, &request).await?;
+        Ok(reply.operation)
     }
 
-    /// Waits until an operation has ended, as long as it goes on.
-    ///
-    /// # Errors
-    /// It does not.
-    pub async fn ended(&self, id: OperationId) -> Result<OperationRecord> {
-        let ended = |operation: &OperationRecord| operation.finished_at.is_some();
-        until_after_steps("the operation ends", || self.operation(id), ended).await
+    /// Waits until an operation has ended, for as long as it makes progress.
+    pub async fn wait_for_end(&self, id: OperationId) -> Result<OperationRecord> {
+        let has_ended = |operation: &OperationRecord| operation.finished_at.is_some();
+        wait_while_progressing("the operation ends", || self.operation(id), has_ended).await
     }
 
-    /// Every shard, over all pages, and the first page's revision.
-    ///
-    /// # Errors
-    /// As `ask`.
-    pub async fn shards_paged(&self, limit: u16) -> Result<(u64, Vec<ShardRecord>), AskError> {
+    /// Lists all shards in pages of `limit` records. Returns them with the revision of the first page.
+    pub async fn list_shards_paged(
+        &self,
+        limit: u16,
+    ) -> Result<(u64, Vec<ShardRecord>), RequestError> {
         let mut after = None;
         let mut first_revision = None;
         let mut shards = Vec::new();
         loop {
             let request = json!({ "after": after, "limit": limit });
-            let page: ShardsList = self.ask(subjects::SHARDS_LIST, &request).await?;
+            let page: ShardsList = self.request(subjects::SHARDS_LIST, &request).await?;
             let revision = *first_revision.get_or_insert(page.revision);
             if page.revision < revision {
-                // Of a leader that is none any more: it may have what is gone.
+                // The page is from a deposed leader, which may still list shards that have been removed: start again.
                 (after, first_revision) = (None, None);
                 shards.clear();
                 continue;
@@ -241,45 +218,38 @@ impl Client {
         }
     }
 
-    /// Every shard.
-    ///
-    /// # Errors
-    /// As `ask`.
-    pub async fn shards(&self) -> Result<Vec<ShardRecord>, AskError> {
-        Ok(self.shards_paged(1000).await?.1)
+    /// Lists all shards.
+    pub async fn list_shards(&self) -> Result<Vec<ShardRecord>, RequestError> {
+        Ok(self.list_shards_paged(PAGE_SIZE).await?.1)
     }
 
-    /// One shard, if it is on the record.
-    ///
-    /// # Errors
-    /// As `ask`.
-    pub async fn shard(&self, host: &HostId, decky: &str) -> Result<Option<ShardRecord>, AskError> {
-        let mut shards = self.shards().await?;
+    /// Returns one shard, if it is on record.
+    pub async fn find_shard(
+        &self,
+        host: &HostId,
+        decky: &str,
+    ) -> Result<Option<ShardRecord>, RequestError> {
+        let mut shards = self.list_shards().await?;
         shards.retain(|shard| shard.host_uuid == *host && shard.decky_id.as_str() == decky);
         Ok(shards.pop())
     }
 
-    /// A host's shards and their states in one line: `decky-1 running, decky-2 tearing_down`.
-    ///
-    /// # Errors
-    /// As `ask`.
-    pub async fn states(&self, host: &HostId) -> Result<String, AskError> {
-        let request = json!({ "host_uuid": host, "limit": 1000 });
-        let page: ShardsList = self.ask(subjects::SHARDS_LIST, &request).await?;
-        let state = |shard: &ShardRecord| format!("{} {}", shard.decky_id, word(&shard.state));
+    /// Returns the shards of a host with their states in one line: `decky-1 running, decky-2 tearing_down`.
+    pub async fn shard_states(&self, host: &HostId) -> Result<String, RequestError> {
+        let request = json!({ "host_uuid": host, "limit": PAGE_SIZE });
+        let page: ShardsList = self.request(subjects::SHARDS_LIST, &request).await?;
+        let state =
+            |shard: &ShardRecord| format!("{} {}", shard.decky_id, to_wire_name(&shard.state));
         Ok(page.shards.iter().map(state).collect::<Vec<_>>().join(", "))
     }
 
-    /// Every host, by its uuid.
-    ///
-    /// # Errors
-    /// As `ask`.
-    pub async fn hosts(&self) -> Result<BTreeMap<HostId, HostRecord>, AskError> {
+    /// Lists all hosts by their ids.
+    pub async fn list_hosts(&self) -> Result<BTreeMap<HostId, HostRecord>, RequestError> {
         let mut after = None;
         let mut hosts = BTreeMap::new();
         loop {
-            let request = json!({ "after": after, "limit": 1000 });
-            let page: HostsList = self.ask(subjects::HOSTS_LIST, &request).await?;
+            let request = json!({ "after": after, "limit": PAGE_SIZE });
+            let page: HostsList = self.request(subjects::HOSTS_LIST, &request).await?;
             let by_id = |host: HostRecord| (host.host_uuid.clone(), host);
             hosts.extend(page.hosts.into_iter().map(by_id));
             after = page.next;
@@ -289,25 +259,22 @@ impl Client {
         }
     }
 
-    /// One host, which must be there.
+    /// Requests one host.
     ///
     /// # Errors
-    /// It is not.
+    /// If it is not on record.
     pub async fn host(&self, host: &HostId) -> Result<HostRecord> {
-        let mut hosts = self.hosts().await?;
-        hosts.remove(host).context("no such host")
+        let mut hosts = self.list_hosts().await?;
+        hosts.remove(host).context("the host is not on record")
     }
 
-    /// Every operation, newest first.
-    ///
-    /// # Errors
-    /// As `ask`.
-    pub async fn operations(&self) -> Result<Vec<OperationRecord>, AskError> {
+    /// Lists all operations, newest first.
+    pub async fn list_operations(&self) -> Result<Vec<OperationRecord>, RequestError> {
         let mut after = None;
         let mut operations = Vec::new();
         loop {
-            let request = json!({ "after": after, "limit": 1000 });
-            let page: OperationsList = self.ask(subjects::OPERATIONS_LIST, &request).await?;
+            let request = json!({ "after": after, "limit": PAGE_SIZE });
+            let page: OperationsList = self.request(subjects::OPERATIONS_LIST, &request).await?;
             operations.extend(page.operations);
             after = page.next;
             if after.is_none() {
@@ -316,106 +283,99 @@ impl Client {
         }
     }
 
-    /// Waits until the controller answers this client.
-    ///
-    /// # Errors
-    /// It does not.
-    pub async fn answered(&self) -> Result<()> {
+    /// Waits until a controller replies to this client.
+    pub async fn wait_until_ready(&self) -> Result<()> {
         let request = json!({ "limit": 1 });
-        let ask = || self.ask::<HostsList>(subjects::HOSTS_LIST, &request);
-        until("the controller answers", ask, |_| true).await?;
+        let list = || self.request::<HostsList>(subjects::HOSTS_LIST, &request);
+        wait_until("the controller replies", list, |_| true).await?;
         Ok(())
     }
 
-    /// The server's next complaint about this client, which must be a refusal of `subject`.
-    ///
-    /// # Errors
-    /// It does not complain, or about something else.
-    pub async fn denied(&self, subject: &str) -> Result<()> {
-        let complaint = self.complained("permissions violation").await?;
+    /// Waits for the next error that the server sends to this client, which must deny access to `subject`.
+    pub async fn expect_denied(&self, subject: &str) -> Result<()> {
+        let error = self.expect_server_error("permissions violation").await?;
         ensure!(
-            complaint.contains(subject),
-            "expected a refusal of {subject}, got {complaint}"
+            error.contains(subject),
+            "expected a permissions violation for {subject}, got {error}"
         );
         Ok(())
     }
 
-    /// The server's next complaint about this client, which must have these words.
-    ///
-    /// # Errors
-    /// It does not complain, or about something else.
-    pub async fn complained(&self, words: &str) -> Result<String> {
-        let mut complaints = self.complaints.lock().await;
-        let complaint = within("the server complains", complaints.recv())
+    /// Waits for the next error that the server sends to this client, which must contain `text` (in lower case).
+    pub async fn expect_server_error(&self, text: &str) -> Result<String> {
+        let mut server_errors = self.server_errors.lock().await;
+        let error = with_timeout("the server sends an error", server_errors.recv())
             .await?
             .context("the connection is closed")?;
         ensure!(
-            complaint.to_lowercase().contains(words),
-            "expected {words}, got {complaint}"
+            error.to_lowercase().contains(text),
+            "expected {text}, got {error}"
         );
-        Ok(complaint)
+        Ok(error)
     }
 
-    /// Sends a request that the server must refuse: by permission, or because the user's account does
-    /// not know the subject.
+    /// Sends a request that the server must not deliver: because of its permissions, or because the user's account
+    /// has no such subject.
     ///
     /// # Errors
-    /// The request went through.
-    pub async fn request_denied(&self, subject: &str, request: &impl Serialize) -> Result<()> {
+    /// If the request is delivered.
+    pub async fn expect_request_denied(
+        &self,
+        subject: &str,
+        request: &impl Serialize,
+    ) -> Result<()> {
         let payload = serde_json::to_vec(request)?;
         tokio::select! {
-            answer = self.raw(subject, HeaderMap::new(), payload) => match answer {
+            reply = self.request_raw(subject, HeaderMap::new(), payload) => match reply {
                 Err(error) if error.kind() == RequestErrorKind::NoResponders => Ok(()),
-                other => Err(anyhow!("{subject} was not refused: {other:?}")),
+                other => Err(anyhow!("{subject} was not denied: {other:?}")),
             },
-            denied = self.denied(subject) => denied,
+            denied = self.expect_denied(subject) => denied,
         }
     }
 }
 
-/// Reads an answer of the controller: the value, or a refusal that keeps the protocol.
-///
-/// # Errors
-/// It is a refusal, or breaks the protocol.
-pub fn read_answer<A: DeserializeOwned>(answer: &async_nats::Message) -> Result<A, AskError> {
-    let header = |name: &str| answer.headers.as_ref()?.get(name).map(ToString::to_string);
+/// Parses a reply of the controller: the value, or an error reply whose headers and body agree.
+pub fn parse_reply<A: DeserializeOwned>(reply: &async_nats::Message) -> Result<A, RequestError> {
+    let header = |name: &str| reply.headers.as_ref()?.get(name).map(ToString::to_string);
     match header(headers::SERVICE_ERROR_CODE) {
         Some(status) => {
-            let refused = read_refusal(&status, header(headers::SERVICE_ERROR), &answer.payload);
-            Err(refused.map_or_else(AskError::Broken, AskError::Refused))
+            let error = header(headers::SERVICE_ERROR);
+            let rejection = parse_rejection(&status, error, &reply.payload);
+            Err(rejection.map_or_else(RequestError::InvalidReply, RequestError::Rejected))
         }
-        None => serde_json::from_slice(&answer.payload)
-            .with_context(|| String::from_utf8_lossy(&answer.payload).into_owned())
-            .map_err(AskError::Broken),
+        None => serde_json::from_slice(&reply.payload)
+            .with_context(|| String::from_utf8_lossy(&reply.payload).into_owned())
+            .map_err(RequestError::InvalidReply),
     }
 }
 
-fn read_refusal(status: &str, text: Option<String>, payload: &[u8]) -> Result<Refused> {
+fn parse_rejection(status: &str, text: Option<String>, payload: &[u8]) -> Result<Rejection> {
     let payload_text = String::from_utf8_lossy(payload).into_owned();
     let body: ErrorReplyBody = serde_json::from_slice(payload).context(payload_text.clone())?;
     let ErrorReply { code, message, .. } = body.error;
-    ensure!(!body.accepted, "accepted and refused: {payload_text}");
-    ensure!(!message.is_empty(), "a refusal without a message");
+    ensure!(!body.accepted, "accepted in an error reply: {payload_text}");
+    ensure!(!message.is_empty(), "an error reply without a message");
     ensure!(
         status == code.status().to_string(),
-        "the header says {status}, the body {payload_text}"
+        "the header has {status}, the body {payload_text}"
     );
     ensure!(
         text.is_some_and(|text| !text.is_empty()),
         "no {} header",
         headers::SERVICE_ERROR
     );
-    Ok(Refused {
+    Ok(Rejection {
         status: code.status(),
         code,
         message,
     })
 }
 
-/// How an enum's value is written on the wire.
-pub fn word(value: &impl Serialize) -> String {
+/// Converts an enum's value to its name on the wire.
+pub fn to_wire_name(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
-        Ok(Value::String(word)) => word,
+        Ok(Value::String(name)) => name,
         other => format!("{other:?}"),
     }
 }

@@ -1,5 +1,5 @@
-//! A scripted agent over raw NATS for one host. It does nothing by itself: a test says what it reports,
-//! when, and with which boot and sequence.
+//! A scripted agent of one host, over a plain NATS connection. It does nothing by itself: the test decides what it
+//! reports, when, and with which boot and sequence.
 
 use anyhow::{Context, Result};
 use async_nats::{HeaderMap, Subscriber};
@@ -15,45 +15,40 @@ use serde::Serialize;
 use serde_json::json;
 use uuid::Uuid;
 
-use crate::clients::client::{AskError, Client};
+use crate::clients::client::{Client, RequestError};
 use crate::roles::Role;
 use crate::servers::nats::Nats;
-use crate::wait::{now, within};
+use crate::wait::{current_timestamp, with_timeout};
 
-/// Milliseconds between the heartbeats that it promises: long, so that it stays `online` for a whole test
-/// on one heartbeat.
+/// The heartbeat interval that the agent announces, in milliseconds. It is long, so that one heartbeat keeps the host
+/// `online` for a whole test.
 const INTERVAL_MS: u32 = 60_000;
 
 /// The agent of one host.
 #[derive(Debug)]
 pub struct FakeAgent {
-    /// Its host.
+    /// The host.
     pub host: HostId,
-    /// Its boot.
+    /// The id of the current boot.
     pub boot: BootId,
-    /// The number of its last observation.
+    /// The sequence of the last report.
     pub sequence: u64,
-    /// What it promises in its heartbeats.
+    /// The interval that the heartbeats announce.
     pub interval_ms: u32,
     client: Client,
     commands: Subscriber,
+    /// The operations for which a command has arrived.
     known: Vec<OperationId>,
 }
 
 impl FakeAgent {
-    /// Connects, with a boot of its own. It gets commands for certain once a heartbeat was answered.
-    ///
-    /// # Errors
-    /// The server is away or refuses.
+    /// Connects with a new boot id. Once the agent has the reply to a heartbeat, it receives all commands.
     pub async fn connect(nats: &Nats, host: &HostId) -> Result<Self> {
-        Self::over(Client::connect(nats, Role::Agents).await?, host).await
+        Self::connect_with(Client::connect(nats, Role::Agents).await?, host).await
     }
 
-    /// The same over a connection that is there.
-    ///
-    /// # Errors
-    /// The connection is closed.
-    pub async fn over(client: Client, host: &HostId) -> Result<Self> {
+    /// Starts an agent on an existing connection.
+    pub async fn connect_with(client: Client, host: &HostId) -> Result<Self> {
         let commands = client
             .nats()
             .subscribe(AgentChannel::Commands.subject(host))
@@ -69,19 +64,19 @@ impl FakeAgent {
         })
     }
 
-    /// Its connection.
+    /// The connection.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Starts anew: a later boot, sequences from one.
+    /// Simulates a restart of the agent: a later boot, with sequences from 1.
     pub fn reboot(&mut self) {
         self.boot = BootId(Uuid::now_v7());
         self.sequence = 0;
     }
 
-    /// The next heartbeat, with this inventory or none: to be changed, and sent now or later.
-    pub fn observe(&mut self, shards: Option<Vec<ReportedShard>>) -> Heartbeat {
+    /// Creates the next heartbeat, with this inventory or none. The test can change it, and sends it when it wants.
+    pub fn next_heartbeat(&mut self, shards: Option<Vec<ReportedShard>>) -> Heartbeat {
         self.sequence += 1;
         Heartbeat {
             kind: HeartbeatType,
@@ -97,68 +92,56 @@ impl FakeAgent {
         }
     }
 
-    /// One inventory in as many heartbeats as it has pages, which share one sequence.
-    pub fn observe_pages(&mut self, pages: &[&[&str]]) -> Vec<Heartbeat> {
-        let whole = self.observe(None);
-        let count = u32::try_from(pages.len()).expect("a few pages");
+    /// Creates the heartbeats of one inventory, one for each page. They share one sequence.
+    pub fn next_inventory_pages(&mut self, pages: &[&[&str]]) -> Vec<Heartbeat> {
+        let heartbeat = self.next_heartbeat(None);
+        let count = u32::try_from(pages.len()).expect("the page count fits");
         let page = |(number, deckies): (u32, &&[&str])| Heartbeat {
             page: number,
             pages: count,
-            shards: Some(inventory(deckies)),
-            ..whole.clone()
+            shards: Some(reported_inventory(deckies)),
+            ..heartbeat.clone()
         };
         (1..).zip(pages).map(page).collect()
     }
 
-    /// Sends a heartbeat as it is.
-    ///
-    /// # Errors
-    /// It was refused or not answered.
-    pub async fn send(&self, heartbeat: &Heartbeat) -> Result<HeartbeatAccepted, AskError> {
+    /// Sends a heartbeat.
+    pub async fn send(&self, heartbeat: &Heartbeat) -> Result<HeartbeatAccepted, RequestError> {
         let subject = AgentChannel::Heartbeat.subject(&self.host);
-        self.client.ask(&subject, heartbeat).await
+        self.client.request(&subject, heartbeat).await
     }
 
-    /// Sends a heartbeat without an inventory.
-    ///
-    /// # Errors
-    /// As `send`.
-    pub async fn beat(&mut self) -> Result<HeartbeatAccepted, AskError> {
-        let heartbeat = self.observe(None);
+    /// Sends the next heartbeat without an inventory.
+    pub async fn send_heartbeat(&mut self) -> Result<HeartbeatAccepted, RequestError> {
+        let heartbeat = self.next_heartbeat(None);
         self.send(&heartbeat).await
     }
 
-    /// Sends a heartbeat with an inventory: these deckies, all `running`.
-    ///
-    /// # Errors
-    /// As `send`.
-    pub async fn report(&mut self, deckies: &[&str]) -> Result<HeartbeatAccepted, AskError> {
-        let heartbeat = self.observe(Some(inventory(deckies)));
+    /// Sends the next heartbeat with an inventory of these deckies, all `running`.
+    pub async fn report_inventory(
+        &mut self,
+        deckies: &[&str],
+    ) -> Result<HeartbeatAccepted, RequestError> {
+        let heartbeat = self.next_heartbeat(Some(reported_inventory(deckies)));
         self.send(&heartbeat).await
     }
 
-    /// The next command for an operation of which it has had none yet; repeats are passed over.
-    ///
-    /// # Errors
-    /// None comes.
-    pub async fn command(&mut self) -> Result<TeardownCommand> {
+    /// Waits for the next command of a new operation, and skips resent commands.
+    pub async fn next_command(&mut self) -> Result<TeardownCommand> {
         loop {
             let known = self.known.len();
-            let (command, _) = self.delivery().await?;
+            let (command, _) = self.next_delivery().await?;
             if self.known.len() > known {
                 return Ok(command);
             }
         }
     }
 
-    /// The next withdrawal; commands to tear down are passed over.
-    ///
-    /// # Errors
-    /// None comes, or something comes that breaks the protocol.
-    pub async fn withdrawal(&mut self) -> Result<CancelCommand> {
-        let what = format!("a withdrawal for {}", self.host);
+    /// Waits for the next cancel command, and skips teardown commands.
+    pub async fn next_cancel_command(&mut self) -> Result<CancelCommand> {
+        let event = format!("a cancel command for {} arrives", self.host);
         loop {
-            let message = within(&what, self.commands.next())
+            let message = with_timeout(&event, self.commands.next())
                 .await?
                 .context("the connection is closed")?;
             if let AgentCommand::Cancel(command) = serde_json::from_slice(&message.payload)? {
@@ -167,13 +150,10 @@ impl FakeAgent {
         }
     }
 
-    /// The next command, repeated or not, with its headers.
-    ///
-    /// # Errors
-    /// None comes, or it breaks the protocol.
-    pub async fn delivery(&mut self) -> Result<(TeardownCommand, HeaderMap)> {
-        let what = format!("a command for {}", self.host);
-        let message = within(&what, self.commands.next())
+    /// Waits for the next teardown command, resent or not. Returns it with its headers.
+    pub async fn next_delivery(&mut self) -> Result<(TeardownCommand, HeaderMap)> {
+        let event = format!("a command for {} arrives", self.host);
+        let message = with_timeout(&event, self.commands.next())
             .await?
             .context("the connection is closed")?;
         let text = String::from_utf8_lossy(&message.payload).into_owned();
@@ -188,11 +168,12 @@ impl FakeAgent {
         Ok((command, message.headers.unwrap_or_default()))
     }
 
-    /// Says how far it is.
-    ///
-    /// # Errors
-    /// The connection is closed.
-    pub async fn progress(&self, operation_id: OperationId, step: ProgressStep) -> Result<()> {
+    /// Publishes the progress of an operation.
+    pub async fn publish_progress(
+        &self,
+        operation_id: OperationId,
+        step: ProgressStep,
+    ) -> Result<()> {
         let progress = TeardownProgress {
             kind: TeardownProgressType,
             operation_id,
@@ -205,10 +186,7 @@ impl FakeAgent {
         self.publish(AgentChannel::Progress, &progress).await
     }
 
-    /// Publishes anything on one of its channels.
-    ///
-    /// # Errors
-    /// The connection is closed.
+    /// Publishes any message on a subject of this agent.
     pub async fn publish(&self, channel: AgentChannel, message: &impl Serialize) -> Result<()> {
         let payload = serde_json::to_vec(message)?;
         let nats = self.client.nats();
@@ -217,8 +195,8 @@ impl FakeAgent {
         Ok(nats.flush().await?)
     }
 
-    /// The result of an operation that succeeded, to be changed, and sent now or later.
-    pub fn result(
+    /// Creates the result of an operation that succeeded. The test can change it, and sends it when it wants.
+    pub fn next_success(
         &mut self,
         operation_id: OperationId,
         shards: Vec<ShardResult>,
@@ -233,13 +211,13 @@ impl FakeAgent {
             outcome: ResultOutcome::Succeeded,
             error: None,
             shards,
-            started_at: now(),
-            finished_at: now(),
+            started_at: current_timestamp(),
+            finished_at: current_timestamp(),
         }
     }
 
-    /// The same for one that failed.
-    pub fn failure(
+    /// Creates the result of an operation that failed.
+    pub fn next_failure(
         &mut self,
         operation_id: OperationId,
         error: &str,
@@ -248,61 +226,55 @@ impl FakeAgent {
         TeardownResult {
             outcome: ResultOutcome::Failed,
             error: Some(error.into()),
-            ..self.result(operation_id, shards)
+            ..self.next_success(operation_id, shards)
         }
     }
 
-    /// Sends a result as it is.
-    ///
-    /// # Errors
-    /// It was refused or not answered.
-    pub async fn conclude(&self, result: &TeardownResult) -> Result<ResultRecorded, AskError> {
+    /// Sends a result.
+    pub async fn send_result(
+        &self,
+        result: &TeardownResult,
+    ) -> Result<ResultRecorded, RequestError> {
         let subject = AgentChannel::Results.subject(&self.host);
-        self.client.ask(&subject, result).await
+        self.client.request(&subject, result).await
     }
 
-    /// Reports success for these deckies, and checks that it is recorded.
-    ///
-    /// # Errors
-    /// It is not.
-    pub async fn succeed(&mut self, operation: OperationId, deckies: &[&str]) -> Result<()> {
-        let shards = deckies.iter().map(|decky| removed(decky)).collect();
-        let result = self.result(operation, shards);
-        recorded(&self.conclude(&result).await?)
+    /// Reports that an operation succeeded and removed these deckies, and checks that the result is recorded.
+    pub async fn report_success(&mut self, operation: OperationId, deckies: &[&str]) -> Result<()> {
+        let shards = deckies.iter().map(|decky| removed_shard(decky)).collect();
+        let result = self.next_success(operation, shards);
+        check_recorded(&self.send_result(&result).await?)
     }
 
-    /// Reports failure, and checks that it is recorded.
-    ///
-    /// # Errors
-    /// It is not.
-    pub async fn fail(
+    /// Reports that an operation failed, and checks that the result is recorded.
+    pub async fn report_failure(
         &mut self,
         operation: OperationId,
         error: &str,
         shards: Vec<ShardResult>,
     ) -> Result<()> {
-        let result = self.failure(operation, error, shards);
-        recorded(&self.conclude(&result).await?)
+        let result = self.next_failure(operation, error, shards);
+        check_recorded(&self.send_result(&result).await?)
     }
 }
 
-fn recorded(answer: &ResultRecorded) -> Result<()> {
-    anyhow::ensure!(answer.recorded && answer.detail.is_none(), "{answer:?}");
+fn check_recorded(reply: &ResultRecorded) -> Result<()> {
+    anyhow::ensure!(reply.recorded && reply.detail.is_none(), "{reply:?}");
     Ok(())
 }
 
-/// `removed`, of one decky.
-pub fn removed(decky: &str) -> ShardResult {
+/// Creates the outcome `removed` for one decky.
+pub fn removed_shard(decky: &str) -> ShardResult {
     shard_result(decky, ReportedOutcome::Removed, None)
 }
 
-/// `absent`, of one decky.
-pub fn absent(decky: &str) -> ShardResult {
+/// Creates the outcome `absent` for one decky.
+pub fn absent_shard(decky: &str) -> ShardResult {
     shard_result(decky, ReportedOutcome::Absent, None)
 }
 
-/// `failed`, of one decky, and why.
-pub fn failed(decky: &str, error: &str) -> ShardResult {
+/// Creates the outcome `failed` for one decky, with its error.
+pub fn failed_shard(decky: &str, error: &str) -> ShardResult {
     shard_result(decky, ReportedOutcome::Failed, Some(error))
 }
 
@@ -314,15 +286,15 @@ fn shard_result(decky: &str, outcome: ReportedOutcome, error: Option<&str>) -> S
     }
 }
 
-/// One decky of an inventory: `running`, with `ssh` and an address.
-pub fn reported(decky: &str) -> ReportedShard {
+/// Creates one decky of an inventory: `running`, with the service `ssh` and an address.
+pub fn reported_shard(decky: &str) -> ReportedShard {
     serde_json::from_value(json!({
         "decky_id": decky, "state": ReportedState::Running, "services": ["ssh"], "decky_ip": "10.0.0.7",
     }))
     .expect("a valid decky")
 }
 
-/// An inventory: these deckies, all `running`.
-pub fn inventory(deckies: &[&str]) -> Vec<ReportedShard> {
-    deckies.iter().map(|decky| reported(decky)).collect()
+/// Creates an inventory of these deckies, all `running`.
+pub fn reported_inventory(deckies: &[&str]) -> Vec<ReportedShard> {
+    deckies.iter().map(|decky| reported_shard(decky)).collect()
 }

@@ -6,7 +6,7 @@ use futures_util::StreamExt;
 use serde_json::Value;
 
 use crate::clients::client::Client;
-use crate::wait::within;
+use crate::wait::with_timeout;
 
 /// The `retry_after_ms` of a reply `overloaded`.
 const RETRY_AFTER_MS: u64 = 500;
@@ -42,7 +42,7 @@ impl<'a> PipelinedRequests<'a> {
 
     /// Waits for the next reply, and returns it with the number of its request.
     pub async fn next_reply(&mut self) -> Result<(usize, Value)> {
-        let reply = within("a reply arrives", self.replies.next()).await?;
+        let reply = with_timeout("a reply arrives", self.replies.next()).await?;
         parse_numbered(&reply.context("the connection is closed")?)
     }
 }

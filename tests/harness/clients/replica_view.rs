@@ -1,5 +1,5 @@
-//! A subscriber to `shards.updated` that keeps a view by the protocol's rule, "A view without gaps", and
-//! by nothing else.
+//! A subscriber to `shards.updated` that keeps a view of all shards, by the rule of the protocol: list once,
+//! apply every broadcast, and list again after a gap in the revisions.
 
 use std::collections::BTreeMap;
 
@@ -10,138 +10,130 @@ use scuttle_schemas::{DeckyId, HostId};
 use crate::clients::broadcasts::{Broadcast, Broadcasts};
 use crate::clients::client::Client;
 
-/// The highest revision that is known of one shard.
+/// The latest known change of one shard.
 #[derive(Debug)]
 enum Entry {
-    There(Box<ShardRecord>),
-    Gone(u64),
+    Present(Box<ShardRecord>),
+    /// Removed with this revision.
+    Removed(u64),
 }
 
 impl Entry {
     fn revision(&self) -> u64 {
         match self {
-            Self::There(record) => record.revision,
-            Self::Gone(revision) => *revision,
+            Self::Present(record) => record.revision,
+            Self::Removed(revision) => *revision,
         }
     }
 }
 
-/// A view of all shards.
+/// A view of all shards that follows the broadcasts.
 #[derive(Debug)]
-pub struct View<'a> {
+pub struct ReplicaView<'a> {
     client: &'a Client,
     updates: Broadcasts<ShardsUpdated>,
-    page: u16,
+    page_size: u16,
     shards: BTreeMap<(HostId, DeckyId), Entry>,
     revision: u64,
-    /// The revision of the last listing's first page.
-    listed: u64,
+    /// The revision of the first page of the last listing.
+    listed_revision: u64,
     listings: usize,
 }
 
-impl<'a> View<'a> {
-    /// Subscribes first, then pages through the list, `page` records at a time.
-    ///
-    /// # Errors
-    /// The controller does not answer.
-    pub async fn open(client: &'a Client, page: u16) -> Result<Self> {
+impl<'a> ReplicaView<'a> {
+    /// Subscribes, and then lists all shards in pages of `page_size` records.
+    pub async fn open(client: &'a Client, page_size: u16) -> Result<Self> {
         let mut view = Self {
             client,
-            updates: Broadcasts::of(client).await?,
-            page,
+            updates: Broadcasts::subscribe(client).await?,
+            page_size,
             shards: BTreeMap::new(),
             revision: 0,
-            listed: 0,
+            listed_revision: 0,
             listings: 0,
         };
         view.list().await?;
         Ok(view)
     }
 
-    /// Follows the broadcast until it has told this revision.
-    ///
-    /// # Errors
-    /// The broadcast falls silent before.
-    pub async fn reach(&mut self, revision: u64) -> Result<()> {
+    /// Applies broadcasts until the view has reached `revision`.
+    pub async fn follow_until(&mut self, revision: u64) -> Result<()> {
         while self.revision < revision {
-            let told = self.updates.next().await?.message;
-            self.apply(told).await?;
+            let update = self.updates.next().await?.message;
+            self.apply(update).await?;
         }
         Ok(())
     }
 
-    /// Loses the next message that tells something new, as a network might.
-    ///
-    /// # Errors
-    /// None comes.
-    pub async fn lose_one(&mut self) -> Result<()> {
+    /// Drops the next message that has a new change, as a network might.
+    pub async fn drop_next_change(&mut self) -> Result<()> {
         let known = self.revision;
-        let new = |told: &ShardsUpdated| !told.is_repeat() && told.revision > known;
-        self.updates.until("a change to lose", new).await?;
+        let is_new = |update: &ShardsUpdated| !update.is_repeat() && update.revision > known;
+        self.updates.wait_for("a change to drop", is_new).await?;
         Ok(())
     }
 
-    /// The shards, in the order of a listing.
+    /// The shards in the view, in the order of a listing.
     pub fn shards(&self) -> Vec<ShardRecord> {
-        let there = |entry: &Entry| match entry {
-            Entry::There(record) => Some((**record).clone()),
-            Entry::Gone(_) => None,
+        let present = |entry: &Entry| match entry {
+            Entry::Present(record) => Some((**record).clone()),
+            Entry::Removed(_) => None,
         };
-        self.shards.values().filter_map(there).collect()
+        self.shards.values().filter_map(present).collect()
     }
 
-    /// How often it has listed: once to begin with, and once for each gap.
+    /// The number of listings so far: one at the start, and one for each gap.
     pub fn listings(&self) -> usize {
         self.listings
     }
 
-    async fn apply(&mut self, told: ShardsUpdated) -> Result<()> {
-        // The listing contains it: late, it would bring back what the listing no longer had.
-        if told.revision <= self.listed {
+    async fn apply(&mut self, update: ShardsUpdated) -> Result<()> {
+        // The listing contains this change. Applied late, it would bring back shards that the listing no longer had.
+        if update.revision <= self.listed_revision {
             return Ok(());
         }
-        // An empty message repeats the last revision, so another one than ours is missed, too.
-        let missed = told.revision > self.revision + u64::from(!told.is_repeat());
-        for record in told.updated {
-            self.keep(
-                Entry::There(Box::new(record.clone())),
+        // A message without changes repeats the last revision: if that is higher than ours, a message is missing too.
+        let has_gap = update.revision > self.revision + u64::from(!update.is_repeat());
+        for record in update.updated {
+            self.insert_newer(
+                Entry::Present(Box::new(record.clone())),
                 record.host_uuid,
                 record.decky_id,
             );
         }
-        for removed in told.removed {
-            self.keep(
-                Entry::Gone(removed.revision),
+        for removed in update.removed {
+            self.insert_newer(
+                Entry::Removed(removed.revision),
                 removed.host_uuid,
                 removed.decky_id,
             );
         }
-        if missed {
+        if has_gap {
             self.list().await?;
         }
-        self.revision = self.revision.max(told.revision);
+        self.revision = self.revision.max(update.revision);
         Ok(())
     }
 
     async fn list(&mut self) -> Result<()> {
-        let (revision, listed) = self.client.shards_paged(self.page).await?;
+        let (revision, listed) = self.client.list_shards_paged(self.page_size).await?;
         let key = |record: &ShardRecord| (record.host_uuid.clone(), record.decky_id.clone());
         let keys: Vec<_> = listed.iter().map(key).collect();
         for record in listed {
             let (host, decky) = key(&record);
-            self.keep(Entry::There(Box::new(record)), host, decky);
+            self.insert_newer(Entry::Present(Box::new(record)), host, decky);
         }
         self.shards.retain(|key, entry| {
-            let old = matches!(entry, Entry::There(_)) && entry.revision() < revision;
-            !old || keys.binary_search(key).is_ok()
+            let is_older = matches!(entry, Entry::Present(_)) && entry.revision() < revision;
+            !is_older || keys.binary_search(key).is_ok()
         });
         self.revision = self.revision.max(revision);
-        self.listed = revision;
+        self.listed_revision = revision;
         self.listings += 1;
         Ok(())
     }
 
-    fn keep(&mut self, entry: Entry, host: HostId, decky: DeckyId) {
+    fn insert_newer(&mut self, entry: Entry, host: HostId, decky: DeckyId) {
         let key = (host, decky);
         if self
             .shards
@@ -153,19 +145,22 @@ impl<'a> View<'a> {
     }
 }
 
-/// Records without `last_seen`, which moves on without being told.
-pub fn told(mut shards: Vec<ShardRecord>) -> Vec<ShardRecord> {
+/// Replaces `last_seen`, which changes without a broadcast, so that two listings can be compared.
+pub fn clear_last_seen(mut shards: Vec<ShardRecord>) -> Vec<ShardRecord> {
     for shard in &mut shards {
         shard.last_seen = shard.updated_at;
     }
     shards
 }
 
-/// The same without revisions: where the hosts are divided, a listing numbers the records anew.
-pub fn unnumbered(shards: Vec<ShardRecord>) -> Vec<ShardRecord> {
-    let unnumbered = |shard| ShardRecord {
+/// Also replaces the revisions: with several partitions, each listing numbers the records again.
+pub fn clear_revisions(shards: Vec<ShardRecord>) -> Vec<ShardRecord> {
+    let without_revision = |shard| ShardRecord {
         revision: 0,
         ..shard
     };
-    told(shards).into_iter().map(unnumbered).collect()
+    clear_last_seen(shards)
+        .into_iter()
+        .map(without_revision)
+        .collect()
 }

@@ -1,5 +1,7 @@
-//! One agent that has gone wrong: it publishes on its own subjects as fast as its connections take it, and reads
-//! nothing. What that does to the others is measured in `served`.
+//! A faulty agent that floods the controller: it publishes on its subjects as fast as its connections accept, and
+//! reads nothing.
+//!
+//! The effect on operators and other agents is measured with [`teardown_load`](crate::teardown_load).
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -17,49 +19,49 @@ use uuid::Uuid;
 
 use crate::roles::Role;
 use crate::servers::nats::Nats;
-use crate::wait::now;
+use crate::wait::current_timestamp;
 
-/// How many bytes are written in one go, at the least.
-const BLOCK: usize = 128 << 10;
+/// The minimum number of bytes that are written at once.
+const MIN_BLOCK_SIZE: usize = 128 << 10;
 
-/// How often a flooder whose server takes nothing looks whether it shall stop.
-const LOOK: Duration = Duration::from_millis(50);
+/// The time after which a write that the server does not accept is interrupted, to check whether the flood must stop.
+const WRITE_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// How fast a flood in step is, at the most: some hundred times what all honest agents of a test send together, and what
-/// a controller that was built for debugging reads at all.
-const MESSAGES_A_SECOND: f64 = 10_000.0;
-const BYTES_A_SECOND: f64 = 30e6;
+/// The limits of [`Rate::Limited`]: about a hundred times as much as all other agents of a test send together, and
+/// as much as a debug build of the controller can read.
+const MAX_MESSAGES_PER_SECOND: f64 = 10_000.0;
+const MAX_BYTES_PER_SECOND: f64 = 30e6;
 
-/// How fast it is.
+/// The rate of a flood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Speed {
-    /// As fast as the server takes it.
-    Full,
-    /// So fast that any controller must hold.
-    InStep,
+pub enum Rate {
+    /// As fast as the server accepts messages.
+    Unlimited,
+    /// A rate that any build of the controller must withstand.
+    Limited,
 }
 
-/// What it sends.
+/// The messages of a flood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Shape {
+pub enum FloodMessage {
     /// Heartbeats as an agent sends them.
     Heartbeats,
-    /// Heartbeats with an inventory of some 250 KiB.
+    /// Heartbeats with an inventory of about 250 KiB.
     Inventories,
-    /// 1 KiB that is no JSON, as heartbeats.
+    /// 1 KiB of invalid JSON, as heartbeats.
     Garbage,
-    /// 200 KiB that is no JSON, as heartbeats.
+    /// 200 KiB of invalid JSON, as heartbeats.
     LargeGarbage,
-    /// Results of operations that nobody knows.
+    /// Results of unknown operations.
     Results,
-    /// Progress of operations that nobody knows.
+    /// Progress of unknown operations.
     Progress,
-    /// Nothing at all, as progress: the most messages that fit a connection.
+    /// Empty payloads, as progress: the highest message rate that a connection can carry.
     Empty,
 }
 
-impl Shape {
-    /// All of them.
+impl FloodMessage {
+    /// All kinds.
     pub const ALL: [Self; 7] = [
         Self::Heartbeats,
         Self::Inventories,
@@ -70,7 +72,7 @@ impl Shape {
         Self::Empty,
     ];
 
-    /// What it is called in a table.
+    /// The name in a table.
     pub fn name(self) -> &'static str {
         match self {
             Self::Heartbeats => "heartbeats",
@@ -93,8 +95,8 @@ impl Shape {
         }
     }
 
-    /// One message.
-    fn payload(self, host: &HostId, boot: Uuid, number: u64) -> Vec<u8> {
+    /// Creates the payload of one message.
+    fn create_payload(self, host: &HostId, boot: Uuid, number: u64) -> Vec<u8> {
         let heartbeat = |shards: Value| {
             json!({ "type": "scuttle.v1.heartbeat", "host_uuid": host, "agent_version": "flood", "boot_id": boot,
                 "sequence": number, "interval_ms": 1000, "page": 1, "pages": 1, "shards": shards })
@@ -114,7 +116,7 @@ impl Shape {
             Self::LargeGarbage => vec![b'x'; 200 << 10],
             Self::Results => json!({ "type": "scuttle.v1.teardown_result", "operation_id": boot, "host_uuid": host,
                 "boot_id": boot, "sequence": number, "outcome": "succeeded", "shards": [],
-                "started_at": now(), "finished_at": now() })
+                "started_at": current_timestamp(), "finished_at": current_timestamp() })
             .to_string()
             .into(),
             Self::Progress => json!({ "type": "scuttle.v1.teardown_progress", "operation_id": boot, "boot_id": boot,
@@ -126,51 +128,54 @@ impl Shape {
     }
 }
 
-/// A flood that goes on until it is stopped or dropped.
+/// How to flood.
+#[derive(Debug, Clone, Copy)]
+pub struct FloodPlan {
+    /// The messages.
+    pub message: FloodMessage,
+    /// The rate of each connection.
+    pub rate: Rate,
+    /// The number of connections.
+    pub connections: usize,
+}
+
+/// A flood that continues until it is stopped or dropped.
 #[derive(Debug)]
 pub struct Flood {
     sent: Arc<AtomicU64>,
-    begun: Instant,
-    /// A thread goes on for as long as its sender is there.
+    started: Instant,
+    /// The threads. Each stops when its sender is dropped.
     threads: Vec<(SyncSender<()>, JoinHandle<Result<()>>)>,
 }
 
 impl Flood {
-    /// Floods as the agent of `host`, over so many connections.
-    ///
-    /// # Errors
-    /// The server does not let it in.
-    pub fn start(
-        nats: &Nats,
-        host: &HostId,
-        shape: Shape,
-        (speed, connections): (Speed, usize),
-    ) -> Result<Self> {
+    /// Starts a flood as the agent of `host`.
+    pub fn start(nats: &Nats, host: &HostId, plan: FloodPlan) -> Result<Self> {
         let mut flood = Self {
             sent: Arc::default(),
-            begun: Instant::now(),
+            started: Instant::now(),
             threads: Vec::new(),
         };
-        for _ in 0..connections {
+        for _ in 0..plan.connections {
             let stream = connect(nats)?;
             let (host, sent) = (host.clone(), flood.sent.clone());
-            let (going_on, stop) = sync_channel(0);
-            let run = move || publish(stream, &host, (shape, speed), &stop, &sent);
-            flood.threads.push((going_on, std::thread::spawn(run)));
+            let (running, stop) = sync_channel(0);
+            let run = move || publish(stream, &host, plan, &stop, &sent);
+            flood.threads.push((running, std::thread::spawn(run)));
         }
         Ok(flood)
     }
 
-    /// Stops it; says how many messages the server took in a second.
+    /// Stops the flood and returns the number of messages per second that the server accepted.
     ///
     /// # Errors
-    /// The server ended a connection before.
+    /// If the server has closed a connection.
     pub fn stop(mut self) -> Result<f64> {
-        let rate = self.sent.load(Ordering::Relaxed) as f64 / self.begun.elapsed().as_secs_f64();
-        for (going_on, thread) in self.threads.drain(..) {
-            drop(going_on);
+        let rate = self.sent.load(Ordering::Relaxed) as f64 / self.started.elapsed().as_secs_f64();
+        for (running, thread) in self.threads.drain(..) {
+            drop(running);
             let ended = thread.join();
-            ended.map_err(|_| anyhow!("the flooder panicked"))??;
+            ended.map_err(|_| anyhow!("the flooding thread panicked"))??;
         }
         Ok(rate)
     }
@@ -178,14 +183,14 @@ impl Flood {
 
 impl Drop for Flood {
     fn drop(&mut self) {
-        for (going_on, thread) in self.threads.drain(..) {
-            drop(going_on);
+        for (running, thread) in self.threads.drain(..) {
+            drop(running);
             let _ = thread.join();
         }
     }
 }
 
-/// Logs in by hand: a client library would be slower than the server.
+/// Connects without a client library, which would be slower than the server.
 fn connect(nats: &Nats) -> Result<TcpStream> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, nats.port()))?;
     let login = json!({ "verbose": false, "pedantic": false, "lang": "flood", "version": "1", "protocol": 1,
@@ -193,37 +198,42 @@ fn connect(nats: &Nats) -> Result<TcpStream> {
     write!(stream, "CONNECT {login}\r\nPING\r\n")?;
     let mut lines = BufReader::new(stream.try_clone()?).lines();
     let pong = lines.find(|line| !line.as_ref().is_ok_and(|line| line.starts_with("INFO")));
-    let pong = pong.context("the server hung up")??;
-    anyhow::ensure!(pong == "PONG", "the flooder is not let in: {pong}");
-    stream.set_write_timeout(Some(LOOK))?;
+    let pong = pong.context("the server closed the connection")??;
+    anyhow::ensure!(
+        pong == "PONG",
+        "the server rejects the flooding client: {pong}"
+    );
+    stream.set_write_timeout(Some(WRITE_TIMEOUT))?;
     Ok(stream)
 }
 
 fn publish(
     mut stream: TcpStream,
     host: &HostId,
-    (shape, speed): (Shape, Speed),
+    plan: FloodPlan,
     stop: &Receiver<()>,
     sent: &AtomicU64,
 ) -> Result<()> {
-    let subject = shape.channel().subject(host);
-    // Made once: the flooder must not be slower than the server.
+    let subject = plan.message.channel().subject(host);
+    // The block is created once, because the flood must not be slower than the server.
     let boot = Uuid::now_v7();
-    let mut block = Vec::with_capacity(2 * BLOCK);
+    let mut block = Vec::with_capacity(2 * MIN_BLOCK_SIZE);
     let mut messages = 0;
-    while block.len() < BLOCK {
+    while block.len() < MIN_BLOCK_SIZE {
         messages += 1;
-        let payload = shape.payload(host, boot, messages);
-        // Nobody listens to the answers.
+        let payload = plan.message.create_payload(host, boot, messages);
+        // The replies go to a subject without subscribers.
         write!(block, "PUB {subject} _INBOX.flood {}\r\n", payload.len())?;
         block.extend_from_slice(&payload);
         block.extend_from_slice(b"\r\n");
     }
-    let pause = match speed {
-        Speed::Full => Duration::ZERO,
-        Speed::InStep => {
+    let block_interval = match plan.rate {
+        Rate::Unlimited => Duration::ZERO,
+        Rate::Limited => {
             let (messages, bytes) = (messages as f64, block.len() as f64);
-            Duration::from_secs_f64((messages / MESSAGES_A_SECOND).max(bytes / BYTES_A_SECOND))
+            Duration::from_secs_f64(
+                (messages / MAX_MESSAGES_PER_SECOND).max(bytes / MAX_BYTES_PER_SECOND),
+            )
         }
     };
     let mut rest = &block[..];
@@ -232,12 +242,12 @@ fn publish(
         match stream.write(rest) {
             Ok(written) => rest = &rest[written..],
             Err(error) if matches!(error.kind(), ErrorKind::WouldBlock | ErrorKind::TimedOut) => {}
-            Err(error) => return Err(error).context("the server ended the flooder's connection"),
+            Err(error) => return Err(error).context("the server closed the flooding connection"),
         }
         wait = Duration::ZERO;
         if rest.is_empty() {
             sent.fetch_add(messages, Ordering::Relaxed);
-            (rest, wait) = (&block[..], pause);
+            (rest, wait) = (&block[..], block_interval);
         }
     }
     Ok(())

@@ -1,6 +1,7 @@
-//! A TCP proxy on loopback that can delay, stall, cut and refuse: the network between one program and its server, or servers.
+//! A TCP proxy on loopback that can delay, stall, cut and refuse connections: the network between one program and its
+//! servers.
 //!
-//! It knows bytes alone, no NATS. Who orders the faults is elsewhere.
+//! The proxy moves bytes and knows nothing about NATS. Which faults happen when is decided by its users.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,54 +14,52 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// What is read at once.
-const CHUNK: usize = 16 * 1024;
-/// Chunks that are under way in one direction: 512 KiB, as a socket's buffers would hold. Beyond it the sender waits.
-const UNDER_WAY: usize = 32;
+/// The number of bytes that are read at once.
+const CHUNK_SIZE: usize = 16 * 1024;
+/// The number of chunks in flight in one direction: 512 KiB, as much as the buffers of a socket hold. Beyond that, the
+/// sender waits.
+const MAX_IN_FLIGHT: usize = 32;
 
-/// How the network behaves now.
+/// The current behaviour of the network.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub struct Weather {
-    /// How long a byte takes to the server.
-    pub to_server: Duration,
-    /// And from it.
-    pub from_server: Duration,
-    /// At most this much longer.
+pub struct NetworkConditions {
+    /// The latency from the client to the server.
+    pub latency_to_server: Duration,
+    /// The latency from the server to the client.
+    pub latency_from_server: Duration,
+    /// The upper bound of a random addition to the latency.
     pub jitter: Duration,
-    /// Nothing moves; connections stay open.
+    /// Whether no bytes move, while connections stay open.
     pub stalled: bool,
-    /// New connections are closed at once.
+    /// Whether new connections are closed at once.
     pub refused: bool,
 }
 
-/// What is left when one side has gone.
+/// What happens to the bytes in flight when one side has closed its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Rest {
-    /// It still arrives, late.
-    Arrives,
-    /// It is lost.
-    IsLost,
+pub enum InFlight {
+    /// They still arrive, late.
+    Delivered,
+    /// They are lost.
+    Lost,
 }
 
-/// One proxy. Dropping it closes its connections.
+/// A running proxy. Dropping it closes its connections.
 #[derive(Debug)]
 pub struct Proxy {
     ports: Vec<u16>,
-    weather: watch::Sender<Weather>,
+    conditions: watch::Sender<NetworkConditions>,
     cuts: watch::Sender<u64>,
     tasks: Vec<JoinHandle<()>>,
 }
 
 impl Proxy {
-    /// Listens on a free port for each of the servers on these ports: the weather is the same for all.
-    ///
-    /// # Errors
-    /// There is no free port.
-    pub async fn start(servers: &[u16], rest: Rest) -> Result<Self> {
-        let (weather, cuts) = (watch::Sender::default(), watch::Sender::default());
+    /// Starts a proxy for the servers on these ports, with a free port for each. The conditions are the same for all.
+    pub async fn start(servers: &[u16], in_flight: InFlight) -> Result<Self> {
+        let (conditions, cuts) = (watch::Sender::default(), watch::Sender::default());
         let mut proxy = Self {
             ports: Vec::new(),
-            weather,
+            conditions,
             cuts,
             tasks: Vec::new(),
         };
@@ -69,18 +68,18 @@ impl Proxy {
                 .await
                 .context("listen for a proxy")?;
             proxy.ports.push(listener.local_addr()?.port());
-            let way = Arc::new(Way {
+            let route = Arc::new(Route {
                 server: *server,
-                rest,
-                weather: proxy.weather.subscribe(),
+                in_flight,
+                conditions: proxy.conditions.subscribe(),
                 cuts: proxy.cuts.subscribe(),
             });
             proxy.tasks.push(tokio::spawn(async move {
                 loop {
-                    // A connection that failed before it was accepted is nobody's.
+                    // An error here means that the client closed the connection before it was accepted.
                     if let Ok((client, _)) = listener.accept().await {
-                        let way = way.clone();
-                        tokio::spawn(async move { way.carry(client).await });
+                        let route = route.clone();
+                        tokio::spawn(async move { route.forward(client).await });
                     }
                 }
             }));
@@ -88,29 +87,29 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// Where the program connects: to any of the servers.
+    /// The URL for the program: the proxy's ports, separated by commas.
     pub fn url(&self) -> String {
         let url = |port: &u16| format!("nats://127.0.0.1:{port}");
         let urls: Vec<_> = self.ports.iter().map(url).collect();
         urls.join(",")
     }
 
-    /// From now on it is so.
-    pub fn set(&self, weather: Weather) {
-        self.weather.send_replace(weather);
+    /// Changes the conditions, also for open connections.
+    pub fn set_conditions(&self, conditions: NetworkConditions) {
+        self.conditions.send_replace(conditions);
     }
 
-    /// Ends every connection, and lets no new one come about.
-    pub fn close(&self) {
-        self.set(Weather {
+    /// Closes every connection and refuses new ones.
+    pub fn disconnect(&self) {
+        self.set_conditions(NetworkConditions {
             refused: true,
-            ..Weather::default()
+            ..NetworkConditions::default()
         });
-        self.cut();
+        self.close_connections();
     }
 
-    /// Ends every connection, with all that is under way.
-    pub fn cut(&self) {
+    /// Closes every connection. The bytes in flight are lost.
+    pub fn close_connections(&self) {
         self.cuts.send_modify(|count| *count += 1);
     }
 }
@@ -120,22 +119,23 @@ impl Drop for Proxy {
         for task in &self.tasks {
             task.abort();
         }
-        self.cut();
+        self.close_connections();
     }
 }
 
-struct Way {
+/// The way from one port of the proxy to one server.
+struct Route {
     server: u16,
-    rest: Rest,
-    weather: watch::Receiver<Weather>,
+    in_flight: InFlight,
+    conditions: watch::Receiver<NetworkConditions>,
     cuts: watch::Receiver<u64>,
 }
 
-impl Way {
-    async fn carry(&self, client: TcpStream) {
+impl Route {
+    async fn forward(&self, client: TcpStream) {
         let mut cuts = self.cuts.clone();
         cuts.mark_unchanged();
-        if self.weather.borrow().refused {
+        if self.conditions.borrow().refused {
             return;
         }
         let Ok(server) = TcpStream::connect(("127.0.0.1", self.server)).await else {
@@ -146,27 +146,27 @@ impl Way {
         let (from_client, to_client) = client.into_split();
         let (from_server, to_server) = server.into_split();
         tokio::select! {
-            () = self.pump(from_client, to_server, |weather| weather.to_server) => {}
-            () = self.pump(from_server, to_client, |weather| weather.from_server) => {}
+            () = self.copy(from_client, to_server, |conditions| conditions.latency_to_server) => {}
+            () = self.copy(from_server, to_client, |conditions| conditions.latency_from_server) => {}
             _ = cuts.changed() => {}
         }
     }
 
-    /// Moves bytes one way, until one side ends.
-    async fn pump(
+    /// Copies bytes in one direction until one side ends.
+    async fn copy(
         &self,
         from: impl AsyncRead + Unpin,
         to: impl AsyncWrite + Unpin,
-        latency: fn(&Weather) -> Duration,
+        latency: fn(&NetworkConditions) -> Duration,
     ) {
-        let (send, receive) = mpsc::channel(UNDER_WAY);
+        let (send, receive) = mpsc::channel(MAX_IN_FLIGHT);
         let reading = self.read(from, send, latency);
         let writing = self.write(to, receive);
-        match self.rest {
-            Rest::Arrives => {
+        match self.in_flight {
+            InFlight::Delivered => {
                 tokio::join!(reading, writing);
             }
-            Rest::IsLost => {
+            InFlight::Lost => {
                 tokio::select! { () = reading => {}, () = writing => {} }
             }
         }
@@ -176,15 +176,17 @@ impl Way {
         &self,
         mut from: impl AsyncRead + Unpin,
         send: mpsc::Sender<(Instant, Vec<u8>)>,
-        latency: fn(&Weather) -> Duration,
+        latency: fn(&NetworkConditions) -> Duration,
     ) {
         let mut due = Instant::now();
-        let mut buffer = vec![0; CHUNK];
+        let mut buffer = vec![0; CHUNK_SIZE];
         while let Ok(count @ 1..) = from.read(&mut buffer).await {
-            let weather = *self.weather.borrow();
-            let jitter = weather.jitter.mul_f64(rand::rng().random_range(0.0..=1.0));
-            // A stream keeps its order.
-            due = due.max(Instant::now() + latency(&weather) + jitter);
+            let conditions = *self.conditions.borrow();
+            let jitter = conditions
+                .jitter
+                .mul_f64(rand::rng().random_range(0.0..=1.0));
+            // The bytes of a stream keep their order.
+            due = due.max(Instant::now() + latency(&conditions) + jitter);
             if send.send((due, buffer[..count].to_vec())).await.is_err() {
                 return;
             }
@@ -196,12 +198,15 @@ impl Way {
         mut to: impl AsyncWrite + Unpin,
         mut receive: mpsc::Receiver<(Instant, Vec<u8>)>,
     ) {
-        let mut weather = self.weather.clone();
+        let mut conditions = self.conditions.clone();
         while let Some((due, bytes)) = receive.recv().await {
             tokio::time::sleep_until(due).await;
-            let moves = weather.wait_for(|weather| !weather.stalled).await.is_ok();
-            if !moves || to.write_all(&bytes).await.is_err() {
-                // What the reader still has must not wait for room.
+            let is_open = conditions
+                .wait_for(|conditions| !conditions.stalled)
+                .await
+                .is_ok();
+            if !is_open || to.write_all(&bytes).await.is_err() {
+                // The reader must not block on a full channel.
                 receive.close();
                 return;
             }

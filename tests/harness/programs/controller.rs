@@ -1,4 +1,4 @@
-//! The controller as a child process.
+//! `scuttle-controller` as a child process, and its audit log.
 
 use std::path::{Path, PathBuf};
 
@@ -6,79 +6,73 @@ use anyhow::{Context, Result, ensure};
 use serde_json::Value;
 use tokio::process::Command;
 
-use super::bare;
-use crate::programs::process::Process;
-use crate::roles::Role;
-use crate::servers::nats::Nats;
+use super::process::Process;
+use super::program_command;
+use crate::http::Http;
 
-/// A `scuttle-controller` on a data directory. Dropping it kills it.
+/// The characters that some reader of the audit log could take for the end of a line.
+const LINE_BREAKS: [char; 7] = [
+    '\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}',
+];
+
+/// A `scuttle-controller` with a data directory. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Controller {
     process: Process,
     url: String,
     environment: Vec<(&'static str, String)>,
-    dir: PathBuf,
+    data_dir: PathBuf,
 }
 
 impl Controller {
-    /// Starts a controller; it need not be ready yet, see [`crate::Client::answered`].
-    ///
-    /// # Errors
-    /// There is no such program.
-    pub fn start(nats: &Nats, dir: &Path) -> Result<Self> {
-        let environment = nats.environment(Role::Controller).into();
-        Self::start_at(&nats.url(), environment, dir)
-    }
-
-    /// Starts a controller with this environment, which says who it is and whom it trusts.
-    ///
-    /// # Errors
-    /// There is no such program.
-    pub fn start_at(
+    /// Starts a controller with this environment, which has its credentials and settings. The controller may not be
+    /// ready yet; see [`Client::wait_until_ready`](crate::Client::wait_until_ready).
+    pub fn start(
         url: &str,
         environment: Vec<(&'static str, String)>,
-        dir: &Path,
+        data_dir: &Path,
     ) -> Result<Self> {
         Ok(Self {
-            process: launch(url, &environment, dir)?,
+            process: spawn(url, &environment, data_dir)?,
             url: url.to_owned(),
             environment,
-            dir: dir.to_owned(),
+            data_dir: data_dir.to_owned(),
         })
     }
 
-    /// The program, without any argument or `SCUTTLE_` variable, for tests of its configuration.
+    /// The program without arguments and `SCUTTLE_` variables, for tests of its configuration.
     pub fn command() -> Command {
-        bare("scuttle-controller")
+        program_command("scuttle-controller")
     }
 
-    /// Starts it again on the same data directory; the one that runs is killed (SIGKILL).
-    ///
-    /// # Errors
-    /// It cannot be killed or started.
+    /// Kills the controller (SIGKILL) if it runs, and starts it again with the same data directory.
     pub async fn restart(&mut self) -> Result<()> {
         self.kill().await?;
         let quiet = std::mem::replace(&mut self.process.quiet, true);
-        self.process = launch(&self.url, &self.environment, &self.dir)?;
+        self.process = spawn(&self.url, &self.environment, &self.data_dir)?;
         self.process.quiet = quiet;
         Ok(())
     }
 
-    /// Kills it (SIGKILL).
-    ///
-    /// # Errors
-    /// It cannot be killed.
+    /// Kills the controller (SIGKILL).
     pub async fn kill(&mut self) -> Result<()> {
         self.process.kill().await
     }
 
-    /// The lines of its audit log, each checked to be one JSON object.
+    /// Reads the lines of the audit log.
     ///
     /// # Errors
-    /// The file cannot be read, or is not made of such lines.
-    pub fn audit(&self) -> Result<Vec<Value>> {
-        let path = audit_log_of(&self.dir);
-        read_audit(&std::fs::read_to_string(&path).with_context(|| path.display().to_string())?)
+    /// If a line is not one JSON object with the target `audit`.
+    pub fn read_audit_log(&self) -> Result<Vec<Value>> {
+        let path = audit_log_path(&self.data_dir);
+        let text = std::fs::read_to_string(&path);
+        parse_audit_log(&text.with_context(|| path.display().to_string())?)
+    }
+
+    /// Waits until the controller logs its HTTP address.
+    pub async fn http(&mut self) -> Result<Http> {
+        let line = self.process.wait_for_line(Http::LOG_PREFIX).await?;
+        Http::from_log(&line).context("no address in the line")
     }
 
     /// The process.
@@ -87,42 +81,41 @@ impl Controller {
     }
 }
 
-fn launch(url: &str, environment: &[(&'static str, String)], dir: &Path) -> Result<Process> {
+fn spawn(url: &str, environment: &[(&'static str, String)], data_dir: &Path) -> Result<Process> {
     let mut command = Controller::command();
     command
         .args(["--nats-url", url, "--data-dir"])
-        .arg(dir)
+        .arg(data_dir)
         .arg("--audit-log")
-        .arg(audit_log_of(dir))
+        .arg(audit_log_path(data_dir))
         .envs(environment.iter().cloned());
-    Process::spawn("the controller", command, &log_of(dir))
+    Process::spawn("the controller", command, &log_path(data_dir))
 }
 
-/// The log of the controller on this data directory: beside it, not in it.
-pub fn log_of(dir: &Path) -> PathBuf {
-    dir.with_extension("log")
+/// The log file of the controller with this data directory. It is next to the directory, not in it.
+pub fn log_path(data_dir: &Path) -> PathBuf {
+    data_dir.with_extension("log")
 }
 
-/// The audit log of the controller on this data directory: beside it, not in it.
-pub fn audit_log_of(dir: &Path) -> PathBuf {
-    dir.with_extension("audit")
+/// The audit log of the controller with this data directory. It is next to the directory, not in it.
+fn audit_log_path(data_dir: &Path) -> PathBuf {
+    data_dir.with_extension("audit")
 }
 
-/// Reads an audit log.
+/// Parses an audit log.
 ///
 /// # Errors
-/// A line is not one JSON object of the target `audit`, or the last one has no end.
-pub fn read_audit(text: &str) -> Result<Vec<Value>> {
-    ensure!(text.is_empty() || text.ends_with('\n'), "a torn line");
-    // Whatever some reader may take for the end of a line.
-    let ends = [
-        '\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}',
-    ];
-    let lines = text.trim_end_matches('\n').split(ends);
-    let read = |line: &str| -> Result<Value> {
+/// If a line is not one JSON object with the target `audit`, or the last line is not complete.
+pub fn parse_audit_log(text: &str) -> Result<Vec<Value>> {
+    ensure!(
+        text.is_empty() || text.ends_with('\n'),
+        "the last line is torn"
+    );
+    let lines = text.trim_end_matches('\n').split(LINE_BREAKS);
+    let parse = |line: &str| -> Result<Value> {
         let value: Value = serde_json::from_str(line).with_context(|| line.to_owned())?;
         ensure!(value["target"] == "audit", "{line}");
         Ok(value)
     };
-    lines.filter(|_| !text.is_empty()).map(read).collect()
+    lines.filter(|_| !text.is_empty()).map(parse).collect()
 }

@@ -6,31 +6,36 @@ use tokio::process::Command;
 
 pub mod controller;
 pub mod process;
+pub mod scuttle;
+pub mod shutdown;
 pub mod simulator;
-pub mod stop;
 
-/// The workspace's folder.
+/// The prefixes of the environment variables that Scuttle's programs read.
+const VARIABLE_PREFIXES: [&str; 2] = ["SCUTTLE_", "OTEL_"];
+
+/// The folder of the workspace.
 pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// A program of Scuttle: in `SCUTTLE_BIN_DIR`, else in the workspace's `target/debug`.
-pub fn program(name: &str) -> PathBuf {
+/// The path of one of Scuttle's programs: in `SCUTTLE_BIN_DIR`, otherwise in `target/debug` of the workspace.
+pub fn program_path(name: &str) -> PathBuf {
     std::env::var_os("SCUTTLE_BIN_DIR")
         .map_or_else(|| workspace().join("target/debug"), PathBuf::from)
         .join(name)
 }
 
-/// A program of Scuttle, without any argument or variable that it knows.
-pub fn bare(name: &str) -> Command {
-    let mut command = Command::new(program(name));
+/// A command for one of Scuttle's programs, without arguments. Variables that the program would read are removed
+/// from its environment.
+pub fn program_command(name: &str) -> Command {
+    let mut command = Command::new(program_path(name));
     for (name, _) in std::env::vars_os() {
-        let known = ["SCUTTLE_", "OTEL_"];
-        if known
+        let text = name.to_string_lossy();
+        if VARIABLE_PREFIXES
             .iter()
-            .any(|prefix| name.to_string_lossy().starts_with(prefix))
+            .any(|prefix| text.starts_with(prefix))
         {
-            command.env_remove(name);
+            command.env_remove(&name);
         }
     }
     command

@@ -1,4 +1,4 @@
-//! A child process: its log in a file, its signals, and its end with the test, come what may.
+//! A child process: its log file, its signals and its end. The process never outlives the test.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -7,36 +7,33 @@ use std::process::{ExitStatus, Stdio};
 use anyhow::{Context, Result, anyhow, bail, ensure};
 use tokio::process::{Child, Command};
 
-use crate::wait::{until, within};
+use crate::wait::{wait_until, with_timeout};
 
-/// How many lines of a log are worth showing when a test fails.
-const TAIL: usize = 60;
+/// The number of log lines that are printed when a test fails.
+const TAIL_LINES: usize = 60;
 
-/// A running child process. Dropping it kills it.
+/// A running child process. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Process {
     name: &'static str,
     child: Child,
     log: PathBuf,
-    /// How long the log was when it started.
-    began: usize,
-    /// Keeps the log to itself when dropped; else its tail is printed, for the test runner to show when the
-    /// test fails.
+    /// The length of the log in bytes when this process started: earlier processes may have the same log.
+    log_start: usize,
+    /// Whether dropping the process prints nothing. Otherwise it prints the last lines of the log, which the test
+    /// runner shows when the test fails.
     pub quiet: bool,
 }
 
 impl Process {
-    /// Starts `command`, which writes what it prints to `log`.
-    ///
-    /// # Errors
-    /// The log cannot be written, or the program cannot be started.
+    /// Starts `command` and appends its output to the file `log`.
     pub fn spawn(name: &'static str, mut command: Command, log: &Path) -> Result<Self> {
         let file = File::options()
             .create(true)
             .append(true)
             .open(log)
             .with_context(|| format!("open {}", log.display()))?;
-        let began = usize::try_from(file.metadata()?.len())?;
+        let log_start = usize::try_from(file.metadata()?.len())?;
         let child = command
             .stdin(Stdio::null())
             .stdout(file.try_clone()?)
@@ -47,49 +44,46 @@ impl Process {
             name,
             child,
             log: log.to_owned(),
-            began,
+            log_start,
             quiet: false,
         })
     }
 
-    /// Its process id, while it runs.
+    /// The process id, until the end of the process has been observed.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// Its memory, in KiB.
+    /// The resident memory in KiB.
     ///
     /// # Errors
-    /// It runs no longer.
-    pub fn memory(&self) -> Result<usize> {
-        let id = self.id().context("it runs")?;
+    /// If the process has ended.
+    pub fn resident_kib(&self) -> Result<usize> {
+        let id = self.id().context("the process has ended")?;
         let status = std::fs::read_to_string(format!("/proc/{id}/status"))?;
         let resident = |line: &str| Some(line.strip_prefix("VmRSS:")?.trim().to_owned());
-        let line = status.lines().find_map(resident).context("a VmRSS")?;
+        let line = status.lines().find_map(resident).context("no VmRSS")?;
         Ok(line.trim_end_matches(" kB").parse()?)
     }
 
-    /// Sends it a signal, by its name: `TERM`, `INT`.
+    /// Sends a signal, named without its prefix: `TERM`, `INT`.
     ///
     /// # Errors
-    /// It runs no longer.
-    pub async fn signal(&self, name: &str) -> Result<()> {
+    /// If the process has ended.
+    pub async fn send_signal(&self, signal: &str) -> Result<()> {
         let id = self
             .id()
             .with_context(|| format!("{} has ended", self.name))?;
-        // The shell's own `kill`: the standard library has no other signal than SIGKILL.
+        // The standard library can send SIGKILL only, so this uses the shell's `kill`.
         let sent = Command::new("sh")
-            .args(["-c", "kill -s \"$1\" \"$2\"", "sh", name, &id.to_string()])
+            .args(["-c", "kill -s \"$1\" \"$2\"", "sh", signal, &id.to_string()])
             .status()
             .await?;
-        ensure!(sent.success(), "kill -s {name} {id}: {sent}");
+        ensure!(sent.success(), "kill -s {signal} {id}: {sent}");
         Ok(())
     }
 
-    /// Kills it (SIGKILL) unless it has ended, and waits until it is gone.
-    ///
-    /// # Errors
-    /// It cannot be killed.
+    /// Kills the process (SIGKILL) unless it has ended, and waits for its end.
     pub async fn kill(&mut self) -> Result<()> {
         if self.child.try_wait()?.is_some() {
             return Ok(());
@@ -98,34 +92,34 @@ impl Process {
         killed.with_context(|| format!("kill {}", self.name))
     }
 
-    /// Waits until it ends by itself.
-    ///
-    /// # Errors
-    /// It still runs.
-    pub async fn exit(&mut self) -> Result<ExitStatus> {
-        Ok(within(&format!("{} ends", self.name), self.child.wait()).await??)
+    /// Waits until the process ends by itself.
+    pub async fn wait_for_exit(&mut self) -> Result<ExitStatus> {
+        Ok(with_timeout(&format!("{} ends", self.name), self.child.wait()).await??)
     }
 
-    /// All that it has printed, and before it those that had the same log.
+    /// The whole log, including that of earlier processes with the same log file.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// All that it has printed itself.
-    pub fn printed(&self) -> String {
-        self.log().get(self.began..).unwrap_or_default().to_owned()
+    /// The part of the log that this process has written.
+    pub fn own_log(&self) -> String {
+        self.log()
+            .get(self.log_start..)
+            .unwrap_or_default()
+            .to_owned()
     }
 
-    /// Waits until it prints a line with `text`, and returns the last such line.
+    /// Waits until this process has logged a line that contains `text`, and returns the last such line.
     ///
     /// # Errors
-    /// It ended, or printed no such line.
-    pub async fn line(&mut self, text: &str) -> Result<String> {
-        until(
-            &format!("{} prints {text:?}", self.name),
+    /// If the process ends without such a line, or the line does not appear in time.
+    pub async fn wait_for_line(&mut self, text: &str) -> Result<String> {
+        wait_until(
+            &format!("{} logs {text:?}", self.name),
             || {
                 let ended = self.child.try_wait();
-                let log = self.printed();
+                let log = self.own_log();
                 async move {
                     match log.lines().rfind(|line| line.contains(text)) {
                         Some(line) => Ok(Ok(line.to_owned())),
@@ -142,11 +136,11 @@ impl Process {
         .map_err(|end| anyhow!("{} ended: {end}", self.name))
     }
 
-    /// An error with the log, if it runs no longer.
+    /// Checks that the process has not ended.
     ///
     /// # Errors
-    /// It has ended.
-    pub fn alive(&mut self) -> Result<()> {
+    /// If it has; the error contains the log.
+    pub fn ensure_running(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),
             Some(status) => bail!("{} ended: {status}\n{}", self.name, self.log()),
@@ -164,7 +158,7 @@ impl Drop for Process {
         if !self.quiet {
             let log = self.log();
             let lines: Vec<&str> = log.lines().collect();
-            let tail = &lines[lines.len().saturating_sub(TAIL)..];
+            let tail = &lines[lines.len().saturating_sub(TAIL_LINES)..];
             println!("--- log of {} ---\n{}", self.name, tail.join("\n"));
         }
     }

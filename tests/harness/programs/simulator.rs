@@ -1,66 +1,44 @@
-//! The agent simulator as a child process.
+//! `scuttle-agent-sim`, the simulator of hosts, as a child process.
 
 use std::path::Path;
 
 use anyhow::Result;
+use tokio::process::Command;
 
-use crate::programs::process::Process;
-use crate::programs::program;
+use super::process::Process;
+use super::program_path;
 use crate::roles::{Passwords, Role};
-use crate::servers::nats::Nats;
 
-/// A `scuttle-agent-sim`. Dropping it kills it.
+/// A running simulator. Dropping it kills the process.
 #[derive(Debug)]
-pub struct Sim {
+pub struct Simulator {
     process: Process,
 }
 
-impl Sim {
-    /// Starts the simulator with these arguments on a data directory of its own, and waits until its agents
-    /// are up.
-    ///
-    /// # Errors
-    /// There is no such program, or it does not get ready.
-    pub async fn start(nats: &Nats, dir: &Path, arguments: &[&str]) -> Result<Self> {
-        Self::start_with(nats, dir, arguments, &[]).await
-    }
-
-    /// The same, with this in its environment.
-    ///
-    /// # Errors
-    /// There is no such program, or it does not get ready.
-    pub async fn start_with(
-        nats: &Nats,
-        dir: &Path,
-        arguments: &[&str],
-        environment: &[(&'static str, &str)],
-    ) -> Result<Self> {
-        Self::start_at((&nats.url(), nats.passwords()), dir, arguments, environment).await
-    }
-
-    /// The same on any server, or servers, with these passwords.
-    ///
-    /// # Errors
-    /// There is no such program, or it does not get ready.
-    pub async fn start_at(
-        (url, passwords): (&str, &Passwords),
-        dir: &Path,
-        arguments: &[&str],
-        environment: &[(&'static str, &str)],
-    ) -> Result<Self> {
-        let mut command = tokio::process::Command::new(program("scuttle-agent-sim"));
+impl Simulator {
+    /// The program with the server, the credentials of the agents and of an operator, and the data directory.
+    pub fn command(url: &str, passwords: &Passwords, data_dir: &Path) -> Command {
+        let mut command = Command::new(program_path("scuttle-agent-sim"));
         command
             .args(["--nats-url", url, "--data-dir"])
-            .arg(dir)
-            .args(arguments)
-            // What is large and free goes back to the system at once: a test that measures memory means what is in use.
+            .arg(data_dir)
+            // Return large free blocks to the system at once: tests that measure memory mean the memory in use.
             .env("MALLOC_MMAP_THRESHOLD_", "131072")
             .envs(passwords.environment(Role::Agents))
-            .envs(environment.iter().copied())
             .env("SCUTTLE_OPERATOR_USER", Role::Operator.user())
-            .env("SCUTTLE_OPERATOR_PASSWORD", passwords.of(Role::Operator));
-        let mut process = Process::spawn("the simulator", command, &dir.with_extension("log"))?;
-        process.line("ready:").await?;
+            .env(
+                "SCUTTLE_OPERATOR_PASSWORD",
+                passwords.password(Role::Operator),
+            );
+        command
+    }
+
+    /// Starts a prepared [`command`](Self::command), whose log is next to `data_dir`, and waits until its agents are
+    /// ready.
+    pub async fn start(command: Command, data_dir: &Path) -> Result<Self> {
+        let log = data_dir.with_extension("log");
+        let mut process = Process::spawn("the simulator", command, &log)?;
+        process.wait_for_line("ready:").await?;
         Ok(Self { process })
     }
 

@@ -1,106 +1,96 @@
-//! A real nats-server with the project's `nats.conf`, its own port, directory and passwords.
+//! A nats-server with the project's `nats.conf`, on a free port, with generated passwords.
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use anyhow::{Context, Result};
 use tempfile::TempDir;
 
+use super::nats_server::{NatsServer, ServerSetup};
 use crate::http::Http;
+use crate::programs::controller::Controller;
 use crate::programs::process::Process;
 use crate::programs::workspace;
 use crate::roles::{Passwords, Role};
-use crate::servers::nats_server::{Server, Setup};
 
-/// A nats-server. Dropping it kills it and removes what it stored.
+/// A nats-server with the users of `nats.conf`. Dropping it kills the process.
 #[derive(Debug)]
 pub struct Nats {
-    server: Server,
-    setup: Setup,
+    server: NatsServer,
+    setup: ServerSetup,
     passwords: Passwords,
-    /// Removed with the server, unless the directory is somebody else's.
-    _own: Option<TempDir>,
+    /// The server's directory, if it is to be removed with the server.
+    _temporary: Option<TempDir>,
 }
 
 impl Nats {
-    /// Starts a server on a free port.
-    ///
-    /// # Errors
-    /// There is no nats-server, or it does not start.
+    /// Starts a server with its files in a temporary directory.
     pub async fn start() -> Result<Self> {
         Self::start_with(str::to_owned).await
     }
 
-    /// Starts a server on a free port, with what `change` makes of `nats.conf`.
-    ///
-    /// # Errors
-    /// As `start`.
-    pub async fn start_with(change: impl FnOnce(&str) -> String) -> Result<Self> {
-        let own = tempfile::tempdir().context("make a directory for nats-server")?;
-        let configuration = std::fs::read_to_string(configuration())?;
-        let changed = own.path().join("nats.conf");
-        std::fs::write(&changed, change(&configuration))?;
-        let started = Self::launch(own.path(), changed).await?;
+    /// Starts a server with its files in a temporary directory. `edit` changes the text of `nats.conf`.
+    pub async fn start_with(edit: impl FnOnce(&str) -> String) -> Result<Self> {
+        let dir = tempfile::tempdir().context("create a directory for nats-server")?;
+        let started = Self::start_in(dir.path(), edit).await?;
         Ok(Self {
-            _own: Some(own),
+            _temporary: Some(dir),
             ..started
         })
     }
 
-    /// Starts a server on a free port, whose files and log are in `dir`, and stay.
-    ///
-    /// # Errors
-    /// As `start`.
-    pub async fn start_in(dir: &Path) -> Result<Self> {
-        Self::launch(dir, configuration()).await
-    }
-
-    async fn launch(dir: &Path, configuration: PathBuf) -> Result<Self> {
-        let passwords = Passwords::make();
-        let setup = Setup {
+    /// Starts a server whose files and log stay in `dir`. `edit` changes the text of `nats.conf`.
+    pub async fn start_in(dir: &Path, edit: impl FnOnce(&str) -> String) -> Result<Self> {
+        std::fs::create_dir_all(dir)?;
+        let nats_conf = std::fs::read_to_string(workspace().join("nats.conf"))?;
+        let configuration = dir.join("nats.conf");
+        std::fs::write(&configuration, edit(&nats_conf))?;
+        let passwords = Passwords::generate();
+        let setup = ServerSetup {
             configuration,
             dir: dir.to_owned(),
             store: Some(dir.join("store")),
-            environment: passwords.of_server(),
+            environment: passwords.server_environment(),
         };
-        Self::start_as(setup, passwords).await
+        Self::start_from_setup(setup, passwords).await
     }
 
-    /// Starts a server on a free port, with a setup that takes these passwords.
-    ///
-    /// # Errors
-    /// As `start`.
-    pub(crate) async fn start_as(setup: Setup, passwords: Passwords) -> Result<Self> {
+    /// Starts a server from a setup whose environment has these passwords.
+    pub(super) async fn start_from_setup(setup: ServerSetup, passwords: Passwords) -> Result<Self> {
         Ok(Self {
-            server: Server::start(&setup, None).await?,
+            server: NatsServer::start(&setup, None).await?,
             setup,
             passwords,
-            _own: None,
+            _temporary: None,
         })
     }
 
-    /// Kills the server at once (SIGKILL).
-    ///
-    /// # Errors
-    /// It cannot be killed.
+    /// Returns a server that is stopped, on a port that was free a moment ago; [`restart`](Self::restart) starts it.
+    pub async fn start_stopped() -> Result<Self> {
+        let mut nats = Self::start().await?;
+        nats.stop().await?;
+        Ok(nats)
+    }
+
+    /// Kills the server (SIGKILL).
     pub async fn kill(&mut self) -> Result<()> {
         self.server.process.kill().await
     }
 
-    /// Stops the server as its service manager would (SIGTERM), and waits for its end.
-    ///
-    /// # Errors
-    /// It does not stop.
+    /// Stops the server as a service manager would (SIGTERM), and waits for its end.
     pub async fn stop(&mut self) -> Result<()> {
         self.server.stop().await
     }
 
-    /// Starts the server again after `stop` or `kill`: same port, same passwords, same store.
-    ///
-    /// # Errors
-    /// It does not start.
+    /// Starts the server again after `stop` or `kill`, with the same port, passwords and store.
     pub async fn restart(&mut self) -> Result<()> {
-        self.server = Server::start(&self.setup, Some(self.server.port)).await?;
+        self.server = NatsServer::start(&self.setup, Some(self.server.port)).await?;
         Ok(())
+    }
+
+    /// Starts a controller that connects to this server; see [`Controller::start`].
+    pub fn start_controller(&self, data_dir: &Path) -> Result<Controller> {
+        let environment = self.environment(Role::Controller).into();
+        Controller::start(&self.url(), environment, data_dir)
     }
 
     /// The process.
@@ -108,19 +98,9 @@ impl Nats {
         &mut self.server.process
     }
 
-    /// A server that is not running, on a port that was free a moment ago: `restart` starts it.
-    ///
-    /// # Errors
-    /// There is no nats-server.
-    pub async fn stopped() -> Result<Self> {
-        let mut nats = Self::start().await?;
-        nats.stop().await?;
-        Ok(nats)
-    }
-
-    /// Where clients connect.
+    /// The URL for clients.
     pub fn url(&self) -> String {
-        format!("nats://127.0.0.1:{}", self.server.port)
+        self.server.url()
     }
 
     /// The port for clients.
@@ -128,25 +108,25 @@ impl Nats {
         self.server.port
     }
 
-    /// Where browsers connect, if `nats.conf` has a WebSocket listener.
+    /// The URL for browsers, if the configuration has a WebSocket listener.
     pub fn websocket_url(&self) -> Option<String> {
         Some(format!("ws://127.0.0.1:{}", self.server.websocket_port?))
     }
 
-    /// Where the server tells of itself over HTTP, if its configuration says so.
+    /// The HTTP monitoring endpoint, if the configuration has one.
     pub fn monitor(&self) -> Option<Http> {
         let address = format!("127.0.0.1:{}", self.server.monitor_port?);
         Some(Http { address })
     }
 
-    /// Everybody's password.
+    /// The passwords of all users.
     pub fn passwords(&self) -> &Passwords {
         &self.passwords
     }
 
-    /// The password of a role's user.
+    /// The password of a role.
     pub fn password(&self, role: Role) -> &str {
-        self.passwords.of(role)
+        self.passwords.password(role)
     }
 
     /// The environment of a Scuttle program that connects as `role`.
@@ -154,13 +134,8 @@ impl Nats {
         self.passwords.environment(role)
     }
 
-    /// Options to connect as `role`: quick to come back when the server does.
-    pub fn options(&self, role: Role) -> async_nats::ConnectOptions {
-        self.passwords.options(role)
+    /// The options to connect as `role`.
+    pub fn connect_options(&self, role: Role) -> async_nats::ConnectOptions {
+        self.passwords.connect_options(role)
     }
-}
-
-/// The project's configuration.
-fn configuration() -> PathBuf {
-    workspace().join("nats.conf")
 }

@@ -1,5 +1,6 @@
-//! Three nats-servers with the project's `nats-cluster.conf`, on free ports of loopback: each can be killed, stopped and started
-//! again by itself. What they keep together is told as they tell it themselves, over HTTP.
+//! A cluster of three nats-servers with the project's `nats-cluster.conf`, on free ports of loopback.
+//!
+//! The state of the cluster is read from the monitoring endpoints of its servers.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -8,231 +9,164 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail, ensure};
 use futures_util::future::{join_all, try_join_all};
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::clients::client::Client;
+use super::nats::Nats;
+use super::nats_server::{ServerSetup, find_free_ports};
 use crate::http::Http;
 use crate::programs::workspace;
-use crate::roles::{Passwords, Role, password};
-use crate::servers::nats::Nats;
-use crate::servers::nats_server::{Setup, free_ports};
-use crate::wait::until;
+use crate::roles::{Passwords, generate_password};
+use crate::wait::wait_until;
 
-/// How many servers, and how many of them keep each stream.
+/// The number of servers, which is also the number of replicas of each stream.
 pub const SERVERS: usize = 3;
 
-/// Their names, which also tell them apart as the leaders of streams.
+/// The names of the servers. Streams name their leaders by them.
 pub const NAMES: [&str; SERVERS] = ["nats-a", "nats-b", "nats-c"];
-/// Where each finds the others.
+
+/// The variables of `nats-cluster.conf` for the routes between the servers.
 const ROUTES: [&str; SERVERS] = ["SCUTTLE_ROUTE_A", "SCUTTLE_ROUTE_B", "SCUTTLE_ROUTE_C"];
 
-/// How often a start is tried when it fails, as it does when a port is taken meanwhile.
-const TRIES: usize = 5;
-/// How long a server may take to tell something: one that is stopped never does.
-const LOOK: Duration = Duration::from_secs(2);
+/// The number of attempts to start the servers: an attempt fails when another process takes one of the ports.
+const MAX_ATTEMPTS: usize = 5;
 
-/// Three servers. Dropping it kills them and removes what they stored.
-#[derive(Debug)]
-pub struct NatsCluster {
-    /// Each of them.
-    pub servers: Vec<Nats>,
-    /// Removed with the servers, unless the directory is somebody else's.
-    _own: Option<TempDir>,
-}
+/// The limit for one monitoring request. A server that is stopped (SIGSTOP) never responds.
+const MONITOR_TIMEOUT: Duration = Duration::from_secs(2);
 
-impl NatsCluster {
-    /// Starts the servers, and waits until they are one.
-    ///
-    /// # Errors
-    /// There is no nats-server, or they do not find each other.
-    pub async fn start() -> Result<Self> {
-        let own = tempfile::tempdir().context("make a directory for nats-servers")?;
-        let started = Self::start_in(own.path()).await?;
-        Ok(Self {
-            _own: Some(own),
-            ..started
-        })
-    }
-
-    /// The same, with their files and logs in `dir`, where they stay: each in a folder of its name, with its store in `store`.
-    ///
-    /// # Errors
-    /// As `start`.
-    pub async fn start_in(dir: &Path) -> Result<Self> {
-        Self::start_with(dir, str::to_owned).await
-    }
-
-    /// The same, with what `change` makes of `nats.conf`.
-    ///
-    /// # Errors
-    /// As `start`.
-    pub async fn start_with(dir: &Path, change: impl Fn(&str) -> String) -> Result<Self> {
-        let nats_conf = std::fs::read_to_string(workspace().join("nats.conf"))?;
-        let nats_conf = change(&nats_conf);
-        let mut started = launch(dir, &nats_conf).await;
-        for _ in 1..TRIES {
-            if started.is_ok() {
-                break;
-            }
-            started = launch(dir, &nats_conf).await;
+/// Starts the servers and waits until they have formed a cluster.
+///
+/// The files of each server are in a folder of `dir` that has the server's name, with its store in `store`. `edit`
+/// changes the text of `nats.conf`.
+pub async fn start(dir: &Path, edit: impl Fn(&str) -> String) -> Result<Vec<Nats>> {
+    let nats_conf = std::fs::read_to_string(workspace().join("nats.conf"))?;
+    let nats_conf = edit(&nats_conf);
+    let mut started = start_once(dir, &nats_conf).await;
+    for _ in 1..MAX_ATTEMPTS {
+        if started.is_ok() {
+            break;
         }
-        let cluster = Self {
-            servers: started?,
-            _own: None,
-        };
-        cluster.formed().await?;
-        Ok(cluster)
+        started = start_once(dir, &nats_conf).await;
     }
-
-    /// Where clients connect: to any of them.
-    pub fn url(&self) -> String {
-        let urls: Vec<_> = self.servers.iter().map(Nats::url).collect();
-        urls.join(",")
-    }
-
-    /// The ports for clients.
-    pub fn ports(&self) -> Vec<u16> {
-        self.servers.iter().map(Nats::port).collect()
-    }
-
-    /// Everybody's password, at each of them.
-    pub fn passwords(&self) -> &Passwords {
-        self.servers[0].passwords()
-    }
-
-    /// Options to connect as `role`.
-    pub fn options(&self, role: Role) -> async_nats::ConnectOptions {
-        self.passwords().options(role)
-    }
-
-    /// A connection as `role`, to any of the servers.
-    ///
-    /// # Errors
-    /// None lets it in.
-    pub async fn client(&self, role: Role) -> Result<Client> {
-        Client::with(self.options(role), &self.url()).await
-    }
-
-    /// Waits until all servers run, see each other, and have a leader for what they keep together.
-    ///
-    /// # Errors
-    /// They do not.
-    pub async fn formed(&self) -> Result<()> {
-        let monitors = self.monitors();
-        until("the servers are one", || formed(&monitors), |()| true).await
-    }
-
-    /// The server that leads a stream, as soon as there is one.
-    ///
-    /// # Errors
-    /// There is none.
-    pub async fn leader_of(&self, stream: &str) -> Result<usize> {
-        let monitors = self.monitors();
-        let led = || leader_of(&monitors, stream);
-        until("the stream has a leader", led, |_| true).await
-    }
-
-    /// Where each tells of itself.
-    pub fn monitors(&self) -> Vec<Http> {
-        self.servers.iter().filter_map(Nats::monitor).collect()
-    }
+    let servers = started?;
+    wait_until_formed(&servers).await?;
+    Ok(servers)
 }
 
-/// Starts the servers; they need not have found each other.
-async fn launch(dir: &Path, nats_conf: &str) -> Result<Vec<Nats>> {
-    let passwords = Passwords::make();
-    let password = password();
-    let ports = free_ports::<SERVERS>()?;
-    let setup = |(name, port): (&str, &u16)| -> Result<Setup> {
+/// Starts the servers, without waiting for the cluster to form.
+async fn start_once(dir: &Path, nats_conf: &str) -> Result<Vec<Nats>> {
+    let passwords = Passwords::generate();
+    let cluster_password = generate_password();
+    let ports = find_free_ports::<SERVERS>()?;
+    let setup = |(name, port): (&str, &u16)| -> Result<ServerSetup> {
         let dir = dir.join(name);
         std::fs::create_dir_all(&dir)?;
         std::fs::write(dir.join("nats.conf"), nats_conf)?;
         let configuration = dir.join("nats-cluster.conf");
-        std::fs::write(&configuration, for_tests()?)?;
-        let mut environment = passwords.of_server();
+        std::fs::write(&configuration, cluster_configuration()?)?;
+        let mut environment = passwords.server_environment();
         environment.push(("SCUTTLE_SERVER_NAME", name.to_owned()));
-        environment.push(("SCUTTLE_CLUSTER_PASSWORD", password.clone()));
+        environment.push(("SCUTTLE_CLUSTER_PASSWORD", cluster_password.clone()));
         environment.push(("SCUTTLE_CLUSTER_LISTEN", format!("127.0.0.1:{port}")));
-        let route = |port: &u16| format!("nats-route://server:{password}@127.0.0.1:{port}");
+        let route = |port: &u16| format!("nats-route://server:{cluster_password}@127.0.0.1:{port}");
         environment.extend(ROUTES.into_iter().zip(ports.iter().map(route)));
-        Ok(Setup {
+        Ok(ServerSetup {
             configuration,
             store: Some(dir.join("store")),
             dir,
             environment,
         })
     };
-    let setups: Vec<Setup> = (NAMES.into_iter().zip(&ports).map(setup)).collect::<Result<_>>()?;
+    let setups: Vec<ServerSetup> =
+        (NAMES.into_iter().zip(&ports).map(setup)).collect::<Result<_>>()?;
     let starts = setups.into_iter();
-    try_join_all(starts.map(|setup| Nats::start_as(setup, passwords.clone()))).await
+    try_join_all(starts.map(|setup| Nats::start_from_setup(setup, passwords.clone()))).await
 }
 
-/// The project's configuration; with HTTP, and without telling clients of the other servers, which would lead them around
-/// a proxy.
-fn for_tests() -> Result<String> {
+/// The text of `nats-cluster.conf` with a monitoring endpoint, and without advertising the other servers to clients:
+/// they would connect to these directly and bypass a proxy.
+fn cluster_configuration() -> Result<String> {
     const BLOCK: &str = "\ncluster {\n";
     let text = std::fs::read_to_string(workspace().join("nats-cluster.conf"))?;
-    ensure!(text.contains(BLOCK), "nats-cluster.conf has no cluster");
+    ensure!(
+        text.contains(BLOCK),
+        "nats-cluster.conf has no cluster block"
+    );
     let changed = "\nhttp: \"127.0.0.1:-1\"\n\ncluster {\n  no_advertise: true\n";
     Ok(text.replace(BLOCK, changed))
 }
 
-/// Whether the servers with these monitors are all there is of a cluster, and in order.
+/// Waits until all servers run, are connected to each other, and have a `JetStream` leader.
+pub async fn wait_until_formed(servers: &[Nats]) -> Result<()> {
+    let monitors = list_monitors(servers);
+    wait_until(
+        "the servers have formed a cluster",
+        || check_formed(&monitors),
+        |()| true,
+    )
+    .await
+}
+
+/// The monitoring endpoints of the servers that have one.
+pub fn list_monitors(servers: &[Nats]) -> Vec<Http> {
+    servers.iter().filter_map(Nats::monitor).collect()
+}
+
+/// Checks that the servers with these monitoring endpoints have formed a cluster of [`SERVERS`] servers.
 ///
 /// # Errors
-/// They are not; it says why.
-pub async fn formed(monitors: &[Http]) -> Result<()> {
+/// If they have not; the error says which condition does not hold.
+pub async fn check_formed(monitors: &[Http]) -> Result<()> {
     ensure!(monitors.len() == SERVERS, "not all servers run");
     let mut leaders = BTreeSet::new();
     for (monitor, name) in monitors.iter().zip(NAMES) {
-        ask(monitor, "/healthz").await?;
-        let routes = ask(monitor, "/routez").await?;
+        query(monitor, "/healthz").await?;
+        let routes = query(monitor, "/routez").await?;
         let routes = routes["routes"].as_array().into_iter().flatten();
         let others: BTreeSet<_> = routes
             .filter_map(|each| each["remote_name"].as_str())
             .collect();
-        ensure!(others.len() == SERVERS - 1, "{name} sees {others:?} alone");
-        let told = ask(monitor, "/jsz").await?;
-        let meta = &told["meta_cluster"];
+        ensure!(
+            others.len() == SERVERS - 1,
+            "{name} is connected only to {others:?}"
+        );
+        let jetstream = query(monitor, "/jsz").await?;
+        let meta = &jetstream["meta_cluster"];
         let leader = meta["leader"].as_str().unwrap_or_default();
         leaders.insert(leader.to_owned());
-        // The others do not know of each other.
+        // Only the leader knows the state of its replicas.
         let replicas = meta["replicas"].as_array().into_iter().flatten();
         let mut behind = replicas.filter(|each| each["current"] != true);
         if let Some(behind) = behind.next().filter(|_| leader == name) {
             bail!("{} is behind {name}", behind["name"]);
         }
     }
-    let led = leaders.len() == 1 && !leaders.contains("");
-    ensure!(led, "the servers are led by {leaders:?}");
+    let has_one_leader = leaders.len() == 1 && !leaders.contains("");
+    ensure!(has_one_leader, "the servers name the leaders {leaders:?}");
     Ok(())
 }
 
-/// The server that leads a stream, by its place.
+/// Finds the server that leads `stream`, as an index into [`NAMES`].
 ///
 /// # Errors
-/// None does, as far as those that answer know.
-pub async fn leader_of(monitors: &[Http], stream: &str) -> Result<usize> {
-    let told = join_all(
-        monitors
-            .iter()
-            .map(|monitor| ask(monitor, "/jsz?streams=1")),
-    )
-    .await;
-    for told in told.iter().flatten() {
-        let accounts = told["account_details"].as_array().into_iter().flatten();
+/// If no server that responds names a leader.
+pub async fn find_stream_leader(monitors: &[Http], stream: &str) -> Result<usize> {
+    let queries = monitors
+        .iter()
+        .map(|monitor| query(monitor, "/jsz?streams=1"));
+    let responses = join_all(queries).await;
+    for response in responses.iter().flatten() {
+        let accounts = response["account_details"].as_array().into_iter().flatten();
         let streams = accounts.filter_map(|each| each["stream_detail"].as_array());
         let mut streams = streams.flatten().filter(|each| each["name"] == stream);
         let leader = streams.find_map(|each| each["cluster"]["leader"].as_str());
-        if let Some(place) = NAMES.iter().position(|name| Some(*name) == leader) {
-            return Ok(place);
+        if let Some(index) = NAMES.iter().position(|name| Some(*name) == leader) {
+            return Ok(index);
         }
     }
-    bail!("no server tells a leader of {stream}: {told:?}")
+    bail!("no server names a leader of {stream}: {responses:?}")
 }
 
-async fn ask(monitor: &Http, path: &str) -> Result<Value> {
-    let body = tokio::time::timeout(LOOK, monitor.body(path)).await;
-    let body = body.with_context(|| format!("{path}: no answer"))??;
+async fn query(monitor: &Http, path: &str) -> Result<Value> {
+    let body = tokio::time::timeout(MONITOR_TIMEOUT, monitor.get(path)).await;
+    let body = body.with_context(|| format!("{path}: no response"))??;
     serde_json::from_str(&body).context(body)
 }

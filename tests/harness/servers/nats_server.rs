@@ -1,5 +1,4 @@
-//! A nats-server as a child process: with any configuration, on a free port, known to listen. Who may come in is the
-//! configuration's matter.
+//! A nats-server as a child process, with any configuration and on a free port.
 
 use std::iter::repeat_with;
 use std::net::{Ipv4Addr, TcpListener};
@@ -9,43 +8,40 @@ use anyhow::{Context, Result, bail};
 use tokio::process::Command;
 
 use crate::programs::process::Process;
-use crate::wait::until;
+use crate::wait::wait_until;
 
-/// How a server is started, again and again.
+/// How to start a nats-server; used again for each restart.
 #[derive(Debug, Clone)]
-pub struct Setup {
-    /// Its configuration file.
+pub struct ServerSetup {
+    /// The configuration file.
     pub configuration: PathBuf,
-    /// Where its log and the file of its ports are.
+    /// The directory of the log and of the file that lists the ports.
     pub dir: PathBuf,
-    /// Where its store is, unless the configuration says so.
+    /// The store directory, unless the configuration names it.
     pub store: Option<PathBuf>,
-    /// What the configuration takes from the environment.
+    /// The variables that the configuration reads from the environment.
     pub environment: Vec<(&'static str, String)>,
 }
 
-/// A running nats-server. Dropping it kills it.
+/// A running nats-server. Dropping it kills the process.
 #[derive(Debug)]
-pub struct Server {
+pub struct NatsServer {
     /// The process.
     pub process: Process,
     /// The port for clients.
     pub port: u16,
-    /// The port for browsers, if the configuration has one.
+    /// The WebSocket port for browsers, if the configuration has one.
     pub websocket_port: Option<u16>,
-    /// The port where it tells of itself over HTTP, if the configuration has one.
+    /// The port of the HTTP monitoring endpoint, if the configuration has one.
     pub monitor_port: Option<u16>,
 }
 
-impl Server {
-    /// Starts a server on this port, or a free one, and waits until it listens.
-    ///
-    /// # Errors
-    /// There is no nats-server, or it does not start.
-    pub async fn start(setup: &Setup, port: Option<u16>) -> Result<Self> {
+impl NatsServer {
+    /// Starts a server on `port`, or on a free port, and waits until it accepts connections.
+    pub async fn start(setup: &ServerSetup, port: Option<u16>) -> Result<Self> {
         let ports_dir = setup.dir.join("ports");
         std::fs::create_dir_all(&ports_dir)?;
-        let mut command = Command::new(path()?);
+        let mut command = Command::new(nats_server_path()?);
         command
             .arg("-c")
             .arg(&setup.configuration)
@@ -59,13 +55,13 @@ impl Server {
         }
         let mut process = Process::spawn("nats-server", command, &setup.dir.join("nats.log"))?;
         process.quiet = true;
-        let id = process.id().context("nats-server ended at once")?;
+        let id = process.id().context("nats-server has ended")?;
         let ports_file = ports_dir.join(format!("nats-server_{id}.ports"));
-        let ports = until(
-            "nats-server writes its ports",
+        let ports = wait_until(
+            "nats-server writes its ports file",
             || {
                 let ports = process
-                    .alive()
+                    .ensure_running()
                     .map(|()| read_ports(&ports_file))
                     .map_err(|end| format!("{end:#}"));
                 async move {
@@ -94,15 +90,12 @@ impl Server {
         }
     }
 
-    /// Starts a server on a free port that lets anybody in, with `JetStream`; its files are in `dir`.
-    ///
-    /// # Errors
-    /// As `start`.
-    pub async fn bare(dir: &Path) -> Result<Self> {
+    /// Starts a server on a free port that needs no credentials and has `JetStream`. Its files are in `dir`.
+    pub async fn start_without_accounts(dir: &Path) -> Result<Self> {
         let configuration = dir.join("nats.conf");
         let text = "host: 127.0.0.1\njetstream { sync_interval: always }\n";
         std::fs::write(&configuration, text)?;
-        let setup = Setup {
+        let setup = ServerSetup {
             configuration,
             dir: dir.to_owned(),
             store: Some(dir.join("store")),
@@ -111,23 +104,20 @@ impl Server {
         Self::start(&setup, None).await
     }
 
-    /// Where clients connect.
+    /// The URL for clients.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Stops it as its service manager would (SIGTERM), and waits for its end.
-    ///
-    /// # Errors
-    /// It does not stop.
+    /// Stops the server as a service manager would (SIGTERM), and waits for its end.
     pub async fn stop(&mut self) -> Result<()> {
-        self.process.signal("TERM").await?;
-        self.process.exit().await?;
+        self.process.send_signal("TERM").await?;
+        self.process.wait_for_exit().await?;
         Ok(())
     }
 }
 
-/// Where it listens.
+/// The ports that a server listens on.
 #[derive(Debug)]
 struct Ports {
     client: u16,
@@ -135,6 +125,7 @@ struct Ports {
     monitor: Option<u16>,
 }
 
+/// Reads a ports file, which looks like this:
 /// `{"nats":["nats://127.0.0.1:4222"],"monitoring":["http://127.0.0.1:8222"],"websocket":["ws://127.0.0.1:4223"]}`
 fn read_ports(file: &Path) -> Option<Ports> {
     let ports: serde_json::Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
@@ -149,11 +140,8 @@ fn read_ports(file: &Path) -> Option<Ports> {
     })
 }
 
-/// Ports of loopback that were free a moment ago, each another.
-///
-/// # Errors
-/// There are none.
-pub fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
+/// Finds different loopback ports that are free now. Another process may take one before it is used.
+pub fn find_free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
     let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let listeners: Vec<_> = repeat_with(listen).take(COUNT).collect::<Result<_, _>>()?;
     let mut ports = [0; COUNT];
@@ -163,11 +151,8 @@ pub fn free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
     Ok(ports)
 }
 
-/// The nats-server to start: `SCUTTLE_NATS_SERVER`, else the one on the PATH.
-///
-/// # Errors
-/// There is none.
-pub fn path() -> Result<PathBuf> {
+/// The path of the nats-server to test with: `SCUTTLE_NATS_SERVER`, otherwise the one on the `PATH`.
+pub fn nats_server_path() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("SCUTTLE_NATS_SERVER") {
         return Ok(path.into());
     }
@@ -175,7 +160,7 @@ pub fn path() -> Result<PathBuf> {
         .map(|dir| dir.join("nats-server"))
         .find(|path| path.is_file())
         .context(
-            "no nats-server: neither SCUTTLE_NATS_SERVER nor one on the PATH; \
+            "no nats-server: SCUTTLE_NATS_SERVER is not set and there is none on the PATH; \
              run `cargo xtask test`, which installs it",
         )
 }

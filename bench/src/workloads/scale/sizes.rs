@@ -12,5 +12,5 @@ pub(super) const SMALL_HOSTS: u32 = 100;
 
 /// Returns the resident memory of the controller.
 pub(super) fn resident_bytes(swarm: &RunningSwarm) -> Result<f64> {
-    Ok(swarm.process.memory()? as f64 * 1024.0)
+    Ok(swarm.process.resident_kib()? as f64 * 1024.0)
 }

@@ -9,7 +9,7 @@ use scuttle_controller::store::{
     JournalError, JournalStream, RedbStore, ReplicatedStore, Store, StoreError,
 };
 use scuttle_core::Change;
-use scuttle_tests::servers::nats_server::Server;
+use scuttle_tests::servers::nats_server::NatsServer;
 use tempfile::TempDir;
 use tokio::runtime::Runtime;
 use uuid::Uuid;
@@ -21,7 +21,7 @@ use super::{load, rows_of};
 struct Bus {
     runtime: Runtime,
     client: Client,
-    _server: Server,
+    _server: NatsServer,
     _dir: TempDir,
 }
 
@@ -43,7 +43,9 @@ impl Bus {
         let runtime = Runtime::new().expect("a runtime");
         let dir = tempfile::tempdir().expect("a temporary directory");
         let (server, client) = runtime.block_on(async {
-            let server = Server::bare(dir.path()).await.expect("a nats-server");
+            let server = NatsServer::start_without_accounts(dir.path())
+                .await
+                .expect("a nats-server");
             let client = async_nats::connect(server.url()).await;
             let client = client.expect("it lets clients in");
             (server, client)

@@ -16,8 +16,8 @@ use opentelemetry_proto::tonic::common::v1::{AnyValue, KeyValue, any_value::Valu
 use opentelemetry_proto::tonic::trace::v1::{Span, span::SpanKind, status::StatusCode as Status};
 use prost::Message;
 use scuttle_schemas::OperationId;
-use scuttle_tests::until;
 use scuttle_tests::wait::lock;
+use scuttle_tests::wait_until;
 use tokio::net::TcpListener;
 
 /// What the programs are given, so that a test need not wait for their usual five seconds.
@@ -80,13 +80,13 @@ impl Collector {
     }
 
     /// Waits until there are such spans, and gives all of them.
-    pub(crate) async fn until(
+    pub(crate) async fn wait_for_spans(
         &self,
         what: &str,
         enough: impl Fn(&[Seen]) -> bool,
     ) -> Result<Vec<Seen>> {
         let ask = || async { Ok::<_, Infallible>(self.spans()) };
-        until(what, ask, |spans: &Vec<Seen>| enough(spans)).await
+        wait_until(what, ask, |spans: &Vec<Seen>| enough(spans)).await
     }
 }
 

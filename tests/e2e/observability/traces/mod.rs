@@ -8,7 +8,7 @@ use opentelemetry_proto::tonic::trace::v1::span::SpanKind;
 use scuttle_schemas::shards::ShardsUpdated;
 use scuttle_schemas::teardown::TeardownAccepted;
 use scuttle_schemas::{HostId, headers, subjects};
-use scuttle_tests::{AskError, Broadcasts, Client, Sim, Swarm, TestResult, until};
+use scuttle_tests::{Broadcasts, Client, Cluster, RequestError, Simulator, TestResult, wait_until};
 use serde_json::json;
 
 use collector::{Collector, SOON, Seen};
@@ -28,11 +28,13 @@ async fn teardown(
     operator: &Client,
     host: &HostId,
     context: &str,
-) -> Result<TeardownAccepted, AskError> {
+) -> Result<TeardownAccepted, RequestError> {
     let mut map = HeaderMap::new();
     map.insert(headers::TRACEPARENT, context);
     let request = json!({ "host_uuid": host, "decky_id": "decky-01" });
-    operator.ask_with(subjects::TEARDOWN, map, &request).await
+    operator
+        .request_with_headers(subjects::TEARDOWN, map, &request)
+        .await
 }
 
 fn traceparent(headers: &HeaderMap) -> Option<String> {
@@ -40,11 +42,13 @@ fn traceparent(headers: &HeaderMap) -> Option<String> {
 }
 
 /// A host with one decky, over the real agent library.
-async fn sim(swarm: &Swarm, more: &[&str]) -> Result<(Sim, HostId)> {
+async fn sim(cluster: &Cluster, more: &[&str]) -> Result<(Simulator, HostId)> {
     let mut arguments = vec!["--hosts", "1", "--deckies-per-host", "1", "--enroll"];
     arguments.extend(["--teardown-ms", "20", "--heartbeat-ms", "200"]);
     arguments.extend(more);
-    let sim = Sim::start_with(&swarm.nats, &swarm.path("sim"), &arguments, &[SOON]).await?;
+    let sim = cluster
+        .start_simulator_with(&cluster.path("sim"), &arguments, &[SOON])
+        .await?;
     Ok((sim, "sim-0001".parse()?))
 }
 
@@ -60,23 +64,28 @@ fn named<'a>(spans: &'a [Seen], name: &str) -> Result<&'a Seen> {
 async fn a_teardown_is_one_trace() -> TestResult {
     let collector = Collector::start().await?;
     let url = collector.url();
-    let swarm = Swarm::start_with(&[(ENDPOINT, &url), SOON]).await?;
-    let (_sim, host) = sim(&swarm, &["--otlp-endpoint", &url]).await?;
-    let mut shards = Broadcasts::<ShardsUpdated>::of(&swarm.operator).await?;
-    let id = teardown(&swarm.operator, &host, &context(true))
+    let cluster = Cluster::builder()
+        .settings(&[(ENDPOINT, &url), SOON])
+        .start()
+        .await?;
+    let (_sim, host) = sim(&cluster, &["--otlp-endpoint", &url]).await?;
+    let mut shards = Broadcasts::<ShardsUpdated>::subscribe(&cluster.operator).await?;
+    let id = teardown(&cluster.operator, &host, &context(true))
         .await?
         .operation_id;
     let of_it = |told: &ShardsUpdated| told.operation_id == Some(id);
-    let taken = shards.until("tearing_down", of_it).await?;
+    let taken = shards.wait_for("tearing_down", of_it).await?;
     let removed = shards
-        .until("removed", |told| !told.removed.is_empty())
+        .wait_for("removed", |told| !told.removed.is_empty())
         .await?;
 
     let whole = |spans: &[Seen]| {
         let ours = spans.iter().filter(|span| span.trace == TRACE);
         ours.count() == 6
     };
-    let mut spans = collector.until("all spans of the trace", whole).await?;
+    let mut spans = collector
+        .wait_for_spans("all spans of the trace", whole)
+        .await?;
     spans.retain(|span| span.trace == TRACE);
     let request = named(&spans, "teardown")?;
     let command = named(&spans, "publish command")?;
@@ -137,18 +146,24 @@ async fn a_teardown_is_one_trace() -> TestResult {
 #[tokio::test]
 async fn refusals_and_repeats_are_spans() -> TestResult {
     let collector = Collector::start().await?;
-    let swarm = Swarm::start_with(&[(ENDPOINT, &collector.url()), SOON]).await?;
-    let mut agent = swarm.agent("worker-a", &["decky-1"]).await?;
+    let cluster = Cluster::builder()
+        .settings(&[(ENDPOINT, &collector.url()), SOON])
+        .start()
+        .await?;
+    let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let nowhere = "nowhere".parse()?;
-    let refused = swarm.operator.teardown(&nowhere, None).await;
-    assert!(matches!(refused, Err(AskError::Refused(_))), "{refused:?}");
-    let nonsense = swarm
+    let refused = cluster.operator.tear_down(&nowhere, None).await;
+    assert!(
+        matches!(refused, Err(RequestError::Rejected(_))),
+        "{refused:?}"
+    );
+    let nonsense = cluster
         .operator
-        .raw(subjects::TEARDOWN, HeaderMap::new(), "{");
+        .request_raw(subjects::TEARDOWN, HeaderMap::new(), "{");
     nonsense.await?;
-    let accepted = swarm.operator.teardown(&agent.host, "decky-1").await?;
-    let (_, first) = agent.delivery().await?;
-    let (_, second) = agent.delivery().await?;
+    let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let (_, first) = agent.next_delivery().await?;
+    let (_, second) = agent.next_delivery().await?;
 
     let (first, second) = (traceparent(&first), traceparent(&second));
     assert_ne!(first, second);
@@ -157,7 +172,7 @@ async fn refusals_and_repeats_are_spans() -> TestResult {
         let errors = |span: &&Seen| span.error.is_some();
         spans.iter().filter(sent).count() == 2 && spans.iter().filter(errors).count() == 2
     };
-    let spans = collector.until("the spans", enough).await?;
+    let spans = collector.wait_for_spans("the spans", enough).await?;
     let request = spans
         .iter()
         .find(|span| span.name == "teardown" && span.is_of(accepted.operation_id))
@@ -195,16 +210,19 @@ async fn refusals_and_repeats_are_spans() -> TestResult {
 async fn what_is_not_sampled_is_not_sent() -> TestResult {
     let collector = Collector::start().await?;
     let off = ("OTEL_TRACES_SAMPLER", "parentbased_always_off");
-    let swarm = Swarm::start_with(&[(ENDPOINT, &collector.url()), SOON, off]).await?;
+    let cluster = Cluster::builder()
+        .settings(&[(ENDPOINT, &collector.url()), SOON, off])
+        .start()
+        .await?;
     let deckies = ["decky-01", "decky-02", "decky-03"];
-    let mut agent = swarm.agent("worker-a", &deckies).await?;
+    let mut agent = cluster.start_agent("worker-a", &deckies).await?;
 
-    teardown(&swarm.operator, &agent.host, &context(false)).await?;
-    let (_, headers) = agent.delivery().await?;
+    teardown(&cluster.operator, &agent.host, &context(false)).await?;
+    let (_, headers) = agent.next_delivery().await?;
     let passed = traceparent(&headers).context("a context")?;
     assert!(passed.starts_with(&format!("00-{TRACE}-")) && passed.ends_with("-00"));
-    swarm.operator.teardown(&agent.host, "decky-02").await?;
-    let (_, headers) = agent.delivery().await?;
+    cluster.operator.tear_down(&agent.host, "decky-02").await?;
+    let (_, headers) = agent.next_delivery().await?;
     assert_eq!(traceparent(&headers), None);
 
     // One that is sampled comes after the others, and alone.
@@ -214,12 +232,12 @@ async fn what_is_not_sampled_is_not_sent() -> TestResult {
         headers::TRACEPARENT,
         format!("00-{PARENT}{PARENT}-{PARENT}-01"),
     );
-    let _: TeardownAccepted = swarm
+    let _: TeardownAccepted = cluster
         .operator
-        .ask_with(subjects::TEARDOWN, map, &request)
+        .request_with_headers(subjects::TEARDOWN, map, &request)
         .await?;
     let spans = collector
-        .until("the spans", |spans| {
+        .wait_for_spans("the spans", |spans| {
             named(spans, "publish command").is_ok() && named(spans, "teardown").is_ok()
         })
         .await?;
@@ -231,12 +249,12 @@ async fn what_is_not_sampled_is_not_sent() -> TestResult {
 /// Without a collector a context goes from the request to the removal as it came.
 #[tokio::test]
 async fn where_traces_are_off_a_context_is_passed_on_unchanged() -> TestResult {
-    let swarm = Swarm::start().await?;
-    let (_sim, host) = sim(&swarm, &[]).await?;
-    let mut shards = Broadcasts::<ShardsUpdated>::of(&swarm.operator).await?;
-    teardown(&swarm.operator, &host, &context(true)).await?;
+    let cluster = Cluster::start().await?;
+    let (_sim, host) = sim(&cluster, &[]).await?;
+    let mut shards = Broadcasts::<ShardsUpdated>::subscribe(&cluster.operator).await?;
+    teardown(&cluster.operator, &host, &context(true)).await?;
     let removed = shards
-        .until("removed", |told| !told.removed.is_empty())
+        .wait_for("removed", |told| !told.removed.is_empty())
         .await?;
     assert_eq!(traceparent(&removed.headers), Some(context(true)));
     Ok(())
@@ -247,30 +265,33 @@ async fn where_traces_are_off_a_context_is_passed_on_unchanged() -> TestResult {
 async fn a_collector_that_is_away_costs_a_line() -> TestResult {
     let url = Collector::start().await?.url();
     let log = ("SCUTTLE_LOG", "info,scuttle_telemetry=debug");
-    let mut swarm = Swarm::start_with(&[(ENDPOINT, &url), SOON, log]).await?;
-    let (mut sim, host) = sim(&swarm, &["--otlp-endpoint", &url]).await?;
-    let accepted = teardown(&swarm.operator, &host, &context(true)).await?;
-    swarm.operator.ended(accepted.operation_id).await?;
-    let controller = swarm.controller.process();
-    controller.line("cannot send traces").await?;
-    let operator = &swarm.operator;
+    let mut cluster = Cluster::builder()
+        .settings(&[(ENDPOINT, &url), SOON, log])
+        .start()
+        .await?;
+    let (mut sim, host) = sim(&cluster, &["--otlp-endpoint", &url]).await?;
+    let accepted = teardown(&cluster.operator, &host, &context(true)).await?;
+    cluster.operator.wait_for_end(accepted.operation_id).await?;
+    let controller = cluster.controllers[0].process();
+    controller.wait_for_line("cannot send traces").await?;
+    let operator = &cluster.operator;
     let again = || async {
-        let answered = operator.teardown(&host, None).await;
+        let answered = operator.tear_down(&host, None).await;
         answered.map(|_| controller.log())
     };
     let lines = |log: &str, level: &str| {
         let told = |line: &&str| line.contains("cannot send traces") && line.contains(level);
         log.lines().filter(told).count()
     };
-    let log = until("a further export fails", again, |log| {
+    let log = wait_until("a further export fails", again, |log| {
         lines(log, "DEBUG") > 0
     })
     .await?;
     assert_eq!(lines(&log, "WARN"), 1, "{log}");
-    sim.process().line("cannot send traces").await?;
+    sim.process().wait_for_line("cannot send traces").await?;
     for process in [controller, sim.process()] {
-        process.signal("TERM").await?;
-        assert!(process.exit().await?.success());
+        process.send_signal("TERM").await?;
+        assert!(process.wait_for_exit().await?.success());
     }
     Ok(())
 }
@@ -280,8 +301,11 @@ async fn a_collector_that_is_away_costs_a_line() -> TestResult {
 async fn a_collector_that_hangs_holds_nothing_up() -> TestResult {
     let hanging = std::net::TcpListener::bind("127.0.0.1:0")?;
     let url = format!("http://{}", hanging.local_addr()?);
-    let mut swarm = Swarm::start_with(&[(ENDPOINT, &url), SOON]).await?;
-    let host = swarm.host("worker-a").await?;
+    let mut cluster = Cluster::builder()
+        .settings(&[(ENDPOINT, &url), SOON])
+        .start()
+        .await?;
+    let host = cluster.enroll_host("worker-a").await?;
     // An export is under way.
     let (_connection, _) = tokio::net::TcpListener::from_std({
         hanging.set_nonblocking(true)?;
@@ -289,11 +313,11 @@ async fn a_collector_that_hangs_holds_nothing_up() -> TestResult {
     })?
     .accept()
     .await?;
-    let accepted = swarm.operator.teardown(&host, None).await?;
-    let operation = swarm.operator.operation(accepted.operation_id).await?;
+    let accepted = cluster.operator.tear_down(&host, None).await?;
+    let operation = cluster.operator.operation(accepted.operation_id).await?;
     assert_eq!(operation.attempts, 1);
-    let controller = swarm.controller.process();
-    controller.signal("TERM").await?;
-    assert!(controller.exit().await?.success());
+    let controller = cluster.controllers[0].process();
+    controller.send_signal("TERM").await?;
+    assert!(controller.wait_for_exit().await?.success());
     Ok(())
 }

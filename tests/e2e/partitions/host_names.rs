@@ -3,23 +3,23 @@
 use futures_util::future::join_all;
 use scuttle_schemas::hosts::{EnrollAccepted, HostStatus};
 use scuttle_schemas::{ErrorCode, HostId, subjects};
-use scuttle_tests::{AskError, Client, TestResult};
+use scuttle_tests::{Client, RequestError, TestResult};
 use serde_json::{Value, json};
 
-use super::stage::{Stage, of, one_of_each};
+use super::{connect_jetstream, one_host_per_partition, partition_count, start_cluster};
 
 async fn enroll(
     operator: &Client,
     name: &str,
     host: Option<&HostId>,
-) -> Result<EnrollAccepted, AskError> {
+) -> Result<EnrollAccepted, RequestError> {
     let request = json!({ "name": name, "host_uuid": host });
-    operator.ask(subjects::HOSTS_ENROLL, &request).await
+    operator.request(subjects::HOSTS_ENROLL, &request).await
 }
 
-fn is_refused(answer: Result<EnrollAccepted, AskError>, words: &str) {
+fn is_refused(answer: Result<EnrollAccepted, RequestError>, words: &str) {
     match answer {
-        Err(AskError::Refused(refusal)) if refusal.code == ErrorCode::BadRequest => {
+        Err(RequestError::Rejected(refusal)) if refusal.code == ErrorCode::BadRequest => {
             assert!(refusal.message.contains(words), "{}", refusal.message);
         }
         other => panic!("{other:?}"),
@@ -28,9 +28,9 @@ fn is_refused(answer: Result<EnrollAccepted, AskError>, words: &str) {
 
 #[tokio::test]
 async fn a_name_belongs_to_one_host_of_all_partitions() -> TestResult {
-    let stage = Stage::start(2).await?;
-    let operator = &stage.operator;
-    let hosts = one_of_each();
+    let cluster = start_cluster(2).await?;
+    let operator = &cluster.operator;
+    let hosts = one_host_per_partition();
     for (number, host) in hosts.iter().enumerate() {
         let name = format!("worker.{number}");
         let new = enroll(operator, &name, Some(host)).await?;
@@ -51,7 +51,9 @@ async fn a_name_belongs_to_one_host_of_all_partitions() -> TestResult {
     let (first, last) = (&hosts[0], &hosts[3]);
     for host in [first, last] {
         let gone = json!({ "host_uuid": host });
-        let _: Value = operator.ask(subjects::HOSTS_DECOMMISSION, &gone).await?;
+        let _: Value = operator
+            .request(subjects::HOSTS_DECOMMISSION, &gone)
+            .await?;
     }
     let moved = enroll(operator, "worker.0", Some(last)).await?;
     assert!(!moved.repeated && moved.host.host_uuid == *last);
@@ -67,7 +69,7 @@ async fn a_name_belongs_to_one_host_of_all_partitions() -> TestResult {
 /// Of many that want a name at the same time one gets it.
 #[tokio::test]
 async fn one_of_many_gets_a_name() -> TestResult {
-    let stage = Stage::start(2).await?;
+    let cluster = start_cluster(2).await?;
     for round in 0..5 {
         let name = format!("worker-{round}");
         let ids: Vec<HostId> = (0..8)
@@ -75,11 +77,11 @@ async fn one_of_many_gets_a_name() -> TestResult {
             .collect::<Result<_, _>>()?;
         let asked = ids
             .iter()
-            .map(|id| enroll(&stage.operator, &name, Some(id)));
+            .map(|id| enroll(&cluster.operator, &name, Some(id)));
         let granted = join_all(asked).await.into_iter().flatten();
         assert_eq!(granted.count(), 1, "{name}");
     }
-    let hosts = stage.operator.hosts().await?;
+    let hosts = cluster.operator.list_hosts().await?;
     assert_eq!(hosts.len(), 5);
     Ok(())
 }
@@ -87,27 +89,27 @@ async fn one_of_many_gets_a_name() -> TestResult {
 /// A claim of which nothing came (its leader was killed in between) keeps nobody from the name; one of a living host does.
 #[tokio::test]
 async fn a_claim_alone_is_nobodys() -> TestResult {
-    let stage = Stage::start(1).await?;
-    let context = stage.context().await?;
+    let cluster = start_cluster(1).await?;
+    let context = connect_jetstream(&cluster).await?;
     let names = context.get_key_value(subjects::NAMES_BUCKET).await?;
-    let hosts = one_of_each();
+    let hosts = one_host_per_partition();
     names.put("worker=a", hosts[1].to_string().into()).await?;
-    let new = enroll(&stage.operator, "worker.a", Some(&hosts[2])).await?;
+    let new = enroll(&cluster.operator, "worker.a", Some(&hosts[2])).await?;
     assert!(!new.repeated);
     is_refused(
-        enroll(&stage.operator, "worker.a", Some(&hosts[1])).await,
+        enroll(&cluster.operator, "worker.a", Some(&hosts[1])).await,
         hosts[2].as_str(),
     );
     let claimed = names.get("worker=a").await?;
     assert_eq!(claimed, Some(hosts[2].to_string().into()));
-    let living = stage.operator.hosts().await?;
+    let living = cluster.operator.list_hosts().await?;
     let living = living
         .values()
         .filter(|host| host.status != HostStatus::Decommissioned);
     assert_eq!(living.count(), 1);
     assert_ne!(
-        of().partition_of_host(&hosts[1]),
-        of().partition_of_host(&hosts[2])
+        partition_count().partition_of_host(&hosts[1]),
+        partition_count().partition_of_host(&hosts[2])
     );
     Ok(())
 }
