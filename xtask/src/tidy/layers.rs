@@ -1,10 +1,10 @@
 //! The rule that imports point down, in the layers that ARCHITECTURE.md states for each crate.
 //!
-//! A block of code whose info string is `layers FOLDER` states the layers of the crate in that
-//! folder, one on each line, the lowest first. A layer has one or more entries: `name/` is a folder
-//! with all that is in it, `name` is the file `name.rs`. Where several entries fit a file, the
-//! longest counts. What stands on the same line does not import each other. After `#` comes a
-//! remark. The root of the crate need not be stated: it is the top.
+//! A code block whose info string is `layers FOLDER` states the layers of the crate in that folder,
+//! lowest first, separated by `<` or by a line break. A layer has one or more entries: `name/` is a
+//! folder with everything in it, and `name` is the file `name.rs`. If several entries match a file,
+//! the longest one counts. Entries of one layer must not import each other. A `#` starts a remark.
+//! The root of the crate is the top layer and need not be stated.
 
 use std::collections::BTreeMap;
 
@@ -44,20 +44,14 @@ pub(super) fn parse(text: &str, findings: &mut Vec<Finding>) -> Tables {
                 tables.insert(folder, table);
                 continue;
             }
-            let layer = 1 + table
-                .entries
-                .values()
-                .map(|entry| entry.layer)
-                .max()
-                .unwrap_or(0);
             let content = content.split('#').next().unwrap_or_default();
-            for name in content.split_whitespace() {
-                if table
-                    .entries
-                    .insert(name.to_owned(), Entry { layer, line })
-                    .is_some()
-                {
-                    findings.push(finding(DOCUMENT, line, format!("{name} is stated twice")));
+            for names in content.split('<') {
+                let layer = 1 + table.highest_layer();
+                for name in names.split_whitespace() {
+                    let previous = table.entries.insert(name.to_owned(), Entry { layer, line });
+                    if previous.is_some() {
+                        findings.push(finding(DOCUMENT, line, format!("{name} is stated twice")));
+                    }
                 }
             }
             open = Some((folder, table));
@@ -82,6 +76,12 @@ fn finding(file: &str, line: usize, message: String) -> Finding {
 }
 
 impl Table {
+    /// Returns the number of the highest layer so far, or 0.
+    fn highest_layer(&self) -> usize {
+        let layers = self.entries.values().map(|entry| entry.layer);
+        layers.max().unwrap_or(0)
+    }
+
     /// Returns the entry that a file belongs to, by its path below the folder of the crate.
     fn find(&self, path: &str) -> Option<(&str, Entry)> {
         let matching = self.entries.iter().filter(|(name, _)| {
