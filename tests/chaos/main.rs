@@ -1,27 +1,24 @@
 //! `scuttle-chaos`, which `cargo xtask chaos` becomes: real processes, really killed, and an audit of what is left.
 //!
-//! `stage` runs the processes, each behind a `proxy`; `faults` plans what goes wrong, `trouble` does it; `load` asks for
-//! teardowns and notes the answers in the `book`; `witness` and `viewer` listen; `tail` waits until all is over;
-//! `truth` reads what really happened, `downs` when the controller was away, `durable` and `audit` compare. `tally` counts, `report`
-//! prints. With `--cluster` there are three servers and three controllers: `service` measures how long nobody leads, and one of the
+//! `processes` runs the processes, each behind a `proxy`; `faults` plans what goes wrong, `injector` does it; `load` asks for
+//! teardowns and notes the answers in the `request_log`; `recorder` and `viewer` listen; `tail` waits until all is over;
+//! `ground_truth` reads what really happened, `downs` when the controller was away, `durable` and `audit` compare. `counters` counts, `report`
+//! prints. With `--cluster` there are three servers and three controllers: `availability` measures how long nobody leads, and one of the
 //! servers has a `small_disk`.
 
-mod audit;
-mod book;
-mod downs;
-mod durable;
+mod checks;
+mod request_log;
+mod counters;
 mod faults;
 mod load;
 mod report;
-mod service;
-mod small_disk;
-mod stage;
-mod tail;
-mod tally;
-mod trouble;
-mod truth;
-mod viewer;
-mod witness;
+mod availability;
+mod processes;
+
+mod counters;
+mod injector;
+mod ground_truth;
+mod recorder;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -40,16 +37,21 @@ use scuttle_tests::{Client, Role};
 use tokio::task::JoinSet;
 use tokio::time::Instant;
 
-use crate::audit::Evidence;
-use crate::book::{Answer, Book};
-use crate::faults::Road;
-use crate::load::{OPERATORS, Operator};
-use crate::report::{Table, say};
-use crate::small_disk::SmallDisk;
-use crate::stage::{CLUSTER, DECKIES, GROUPS, SINGLE, Size, Stage};
-use crate::trouble::Trouble;
-use crate::viewer::Viewer;
-use crate::witness::Witness;
+use crate::checks::audit::{self, Evidence};
+use crate::checks::{broadcast_audit, final_record, ground_truth, settling};
+use crate::cluster::controller_log;
+use crate::cluster::processes::{self, Processes};
+use crate::cluster::scale::{CLUSTER, DECKIES, GROUPS, SINGLE, Scale};
+use crate::cluster::small_disk::SmallDisk;
+use crate::cluster::targets::Route;
+use crate::faults::fault_injector::FaultInjector;
+use crate::faults::plan;
+use crate::load::operator::{OPERATORS, Operator};
+use crate::load::request_log::{Outcome, RequestLog};
+use crate::observers::broadcast_recorder::BroadcastRecorder;
+use crate::observers::viewer::Viewer;
+use crate::report::{Summary, print_line};
+
 
 /// The exit code of a program that Ctrl-C ended.
 const INTERRUPTED: u8 = 130;
@@ -134,11 +136,11 @@ async fn inside(args: &Args) -> Result<ExitCode> {
         .run_until_stopped(Box::pin(run(args, dir.path())))
         .await;
     if args.own_mounts {
-        SmallDisk::unmount(&stage::small_store(dir.path()));
+        SmallDisk::unmount(&processes::small_store(dir.path()));
     }
     let kept = |dir: &mut tempfile::TempDir| {
         dir.disable_cleanup(true);
-        say(&format!(
+        print_line(&format!(
             "data and logs are kept in {}",
             dir.path().display()
         ));
@@ -174,14 +176,14 @@ async fn run(args: &Args, dir: &Path) -> Result<usize> {
     let seed = args.seed.unwrap_or_else(rand::random);
     let partitions = args.partitions;
     let size = if args.cluster {
-        Size {
+        Scale {
             partitions,
             ..CLUSTER
         }
     } else {
         SINGLE
     };
-    say(&format!(
+    print_line(&format!(
         "Scuttle under faults: {} hosts with {DECKIES} deckies each in {GROUPS} processes, servers: {}, controllers: {}, partitions: {}, {} s, seed {seed}. Ctrl-C stops everything.",
         GROUPS * size.hosts,
         size.servers,
@@ -190,29 +192,29 @@ async fn run(args: &Args, dir: &Path) -> Result<usize> {
         args.minutes.as_secs()
     ));
     let small_disk = args.cluster.then(|| small_disk(args, dir)).flatten();
-    let trouble = Trouble {
-        stage: Arc::new(Stage::start(dir, size, small_disk, seed).await?),
-        tally: Arc::default(),
-        service: Arc::default(),
+    let injector = FaultInjector {
+        processes: Arc::new(Processes::start(dir, size, small_disk, seed).await?),
+        counters: Arc::default(),
+        availability: Arc::default(),
         away: Arc::default(),
     };
-    let (stage, book) = (&trouble.stage, Arc::<Book>::default());
-    let witnesses = [
-        Witness::start("beside the faults", stage, stage.direct()).await?,
-        Witness::start("among the faults", stage, &stage.road(Road::Viewer).url()).await?,
+    let (processes, request_log) = (&injector.processes, Arc::<RequestLog>::default());
+    let recorders = [
+        BroadcastRecorder::start("beside the faults", processes, processes.direct()).await?,
+        BroadcastRecorder::start("among the faults", processes, &processes.route(Route::Viewer).url()).await?,
     ];
-    let viewer = stage.road(Road::Viewer).url();
-    let viewer = Viewer::start(Client::connect_with(stage.options(Role::Viewer), &viewer).await?);
+    let viewer = processes.route(Route::Viewer).url();
+    let viewer = Viewer::start(Client::with(processes.options(Role::Viewer), &viewer).await?);
 
-    let probes = trouble.service.probe(stage).await?;
-    let work = faults_and_load(&trouble, &book, seed, args);
+    let probes = injector.availability.probe(processes).await?;
+    let work = faults_and_load(&injector, &request_log, seed, args);
     tokio::select! {
         done = work => done?,
-        () = report::live(&trouble.tally, &witnesses[0]) => {}
+        () = report::live(&injector.counters, &recorders[0]) => {}
     }
-    say("the faults are over: waiting until every operation has ended");
-    tail::heal(stage).await?;
-    let lost = finish(&trouble, &book, &witnesses, viewer).await;
+    print_line("the faults are over: waiting until every operation has ended");
+    tail::heal(processes).await?;
+    let lost = finish(&injector, &request_log, &recorders, viewer).await;
     drop(probes);
     lost
 }
@@ -220,14 +222,14 @@ async fn run(args: &Args, dir: &Path) -> Result<usize> {
 /// None, with a word, where this may not mount one.
 fn small_disk(args: &Args, dir: &Path) -> Option<SmallDisk> {
     let mounted = if args.own_mounts {
-        SmallDisk::mount(&stage::small_store(dir))
+        SmallDisk::mount(&processes::small_store(dir))
     } else {
         Err(anyhow!("there is no mount namespace of its own"))
     };
     match mounted {
         Ok(disk) => Some(disk),
         Err(error) => {
-            say(&format!("no disk is filled: {error:#}"));
+            print_line(&format!("no disk is filled: {error:#}"));
             None
         }
     }
@@ -235,19 +237,19 @@ fn small_disk(args: &Args, dir: &Path) -> Option<SmallDisk> {
 
 /// On return all faults are over, and every request has had its answer.
 async fn faults_and_load(
-    trouble: &Trouble,
-    book: &Arc<Book>,
+    injector: &FaultInjector,
+    request_log: &Arc<RequestLog>,
     seed: u64,
     args: &Args,
 ) -> Result<()> {
     let end = Instant::now() + args.minutes;
     let mut operators = JoinSet::new();
     for number in 0..OPERATORS {
-        operators.spawn(Operator::new(trouble, book, seed, number).await?.work(end));
+        operators.spawn(Operator::new(injector, request_log, seed, number).await?.work(end));
     }
     let cluster = args.cluster.then_some(args.partitions);
     let plan = faults::plan(seed, args.minutes, cluster);
-    trouble.make(plan).await?;
+    injector.make(plan).await?;
     while let Some(ended) = operators.join_next().await {
         ended.context("an operator's task died")?;
     }
@@ -256,78 +258,78 @@ async fn faults_and_load(
 
 /// Waits, stops everything, compares, and prints; how much was lost.
 async fn finish(
-    trouble: &Trouble,
-    book: &Book,
-    witnesses: &[Witness],
+    injector: &FaultInjector,
+    request_log: &RequestLog,
+    recorders: &[BroadcastRecorder],
     viewer: Viewer,
 ) -> Result<usize> {
-    let stage = &trouble.stage;
-    let operator = stage.operator().await?;
-    let (answered, cancelled, mut losses) = book.read();
-    losses.extend(tail::quiet(stage, &operator).await);
-    stage.stop_groups().await?;
-    let promised = answered.iter().filter_map(|(_, answer)| match answer {
-        Answer::Accepted(accepted) => Some(accepted.operation_id),
+    let processes = &injector.processes;
+    let operator = processes.operator().await?;
+    let (answered, cancelled, mut losses) = request_log.read();
+    losses.extend(tail::quiet(processes, &operator).await);
+    processes.stop_groups().await?;
+    let accepted_ids = answered.iter().filter_map(|(_, answer)| match answer {
+        Outcome::Accepted(accepted) => Some(accepted.operation_id),
         _ => None,
     });
-    let record = tail::record(&operator, promised).await?;
+    let record = tail::record(&operator, accepted_ids).await?;
     let (view, listings) = viewer.at(record.revision).await?;
     // A listing numbers anew what the first partition does not have.
-    let shown = if stage.size.partitions == PartitionCount::ONE {
-        clear_last_seen
+    let shown = if processes.size.partitions == PartitionCount::ONE {
+        told
     } else {
         clear_revisions
     };
     if shown(view) != shown(record.shards.clone()) {
         losses.push("the view that follows the broadcasts differs from the list".to_owned());
     }
-    stage.stop_rest().await?;
-    let truths = truth::read(stage)?;
-    let away = lock(&trouble.away).clone();
-    for witness in witnesses {
-        let mut heard = lock(&witness.heard);
-        losses.append(&mut heard.losses);
-        let gaps = &heard.unexplained;
-        let of = stage.size.partitions;
-        losses.extend(downs::unexplained(gaps, &stage.logs(), &away, of)?);
-        losses.extend(durable::told_in_vain(&heard, &record));
+    processes.stop_rest().await?;
+    let ground_truths = ground_truth::read(processes)?;
+    let away = lock(&injector.away).clone();
+    for recorder in recorders {
+        let mut recording = lock(&recorder.recording);
+        losses.append(&mut recording.losses);
+        let gaps = &recording.unexplained;
+        let of = processes.size.partitions;
+        losses.extend(downs::unexplained(gaps, &processes.logs(), &away, of)?);
+        losses.extend(durable::told_in_vain(&recording, &record));
     }
-    let heard = std::mem::take(&mut *lock(&witnesses[0].heard));
-    let otherwise = durable::heard_otherwise(&heard, &lock(&witnesses[1].heard));
+    let recording = std::mem::take(&mut *lock(&recorders[0].recording));
+    let otherwise = durable::heard_otherwise(&recording, &lock(&recorders[1].recording));
     losses.extend(otherwise);
     let findings = audit::audit(&Evidence {
         answered: &answered,
         cancelled: &cancelled,
         operations: &record.operations,
         shards: &record.shards,
-        truths: &truths,
-        removals: &heard.removals,
-        registered: &heard.registered,
+        ground_truths: &ground_truths,
+        removals: &recording.removals,
+        registered: &recording.registered,
     });
-    *lock(&witnesses[0].heard) = heard;
+    *lock(&recorders[0].recording) = recording;
     losses.extend(findings.losses);
     let did = |what: fn(&Action) -> bool| {
-        let logs = truths.values().flat_map(|truth| &truth.log);
+        let logs = ground_truths.values().flat_map(|ground_truth| &ground_truth.log);
         logs.filter(|line| what(&line.action)).count()
     };
     let operations: Vec<_> = record.operations.into_values().collect();
     Table {
-        trouble,
+        injector,
         operations: &operations,
-        witnesses,
+        recorders,
         redeployed: did(|action| matches!(action, Action::Deployed { .. }))
-            - GROUPS * stage.size.hosts * DECKIES,
+            - GROUPS * processes.size.hosts * DECKIES,
         removed: did(|action| matches!(action, Action::Removed { .. })),
         resumed: did(|action| matches!(action, Action::Started { resumed: true, .. })),
         listings,
         unregistered: findings.unregistered,
-        terms: downs::said(&stage.logs(), "became leader")?,
-        refused: downs::said(&stage.logs(), "stepped down: another controller")?,
+        terms: downs::said(&processes.logs(), "it leads from now on")?,
+        refused: downs::said(&processes.logs(), "it leads no more: another controller")?,
         losses: &losses,
     }
     .print();
     for loss in &losses {
-        say(&format!("LOSS: {loss}"));
+        print_line(&format!("LOSS: {loss}"));
     }
     Ok(losses.len())
 }

@@ -8,12 +8,13 @@ use scuttle_schemas::operations::OperationRecord;
 use scuttle_tests::clients::client::to_wire_name;
 use scuttle_tests::wait::lock;
 
-use crate::tally::Tally;
-use crate::trouble::Trouble;
-use crate::witness::Witness;
+use crate::counters::Counters;
+use crate::faults::fault_injector::FaultInjector;
+use crate::observers::broadcast_recorder::BroadcastRecorder;
+
 
 /// Between two lines.
-const EVERY: Duration = Duration::from_secs(5);
+const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
 /// The rows of the table that are plain counts, in their order: what is counted, and what it means.
 const ROWS: [(&str, &str); 26] = [
@@ -32,7 +33,7 @@ const ROWS: [(&str, &str); 26] = [
     ),
     ("retries", "retries of failed teardowns"),
     ("cancelled", "cancellations accepted"),
-    ("not cancellable", "cancellations refused: begun or over"),
+    ("not cancellable", "cancellations refused: started_at or over"),
     ("controller killed", "kill -9 of a controller"),
     ("nats-server killed", "kill -9 of a nats-server"),
     ("host groups killed", "kill -9 of a process of hosts"),
@@ -55,26 +56,26 @@ const ROWS: [(&str, &str); 26] = [
 ];
 
 /// Prints a line.
-pub(crate) fn say(line: &str) {
+pub(crate) fn print_line(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
 /// A line every few seconds, for ever.
-pub(crate) async fn live(tally: &Tally, witness: &Witness) {
-    let mut ticks = tokio::time::interval(EVERY);
-    let begun = ticks.tick().await;
+pub(crate) async fn print_progress(counters: &Counters, recorder: &BroadcastRecorder) {
+    let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
+    let started_at = ticks.tick().await;
     loop {
         ticks.tick().await;
-        let kills = |who: [&'static str; 3]| who.map(|who| tally.of(who)).iter().sum::<u64>();
-        let heard = lock(&witness.heard).messages;
-        say(&format!(
-            "{:>4} s  accepted {} (repeated {}, unanswered {})  cancelled {}  kills {}  stops {}  cuts {}  slow {}  stalls {}  partitions {}  broadcasts {heard}",
-            begun.elapsed().as_secs(),
-            tally.of("accepted"),
-            tally.of("repeated"),
-            tally.of("requests unanswered"),
-            tally.of("cancelled"),
+        let kills = |who: [&'static str; 3]| who.map(|who| counters.get(who)).iter().sum::<u64>();
+        let recording = lock(&recorder.recording).messages;
+        print_line(&format!(
+            "{:>4} s  accepted {} (repeated {}, unanswered {})  cancelled {}  kills {}  stops {}  cuts {}  slow {}  stalls {}  partitions {}  broadcasts {recording}",
+            started_at.elapsed().as_secs(),
+            counters.get("accepted"),
+            counters.get("repeated"),
+            counters.get("requests unanswered"),
+            counters.get("cancelled"),
             kills([
                 "controller killed",
                 "nats-server killed",
@@ -85,19 +86,19 @@ pub(crate) async fn live(tally: &Tally, witness: &Witness) {
                 "nats-server stopped",
                 "host groups stopped"
             ]),
-            tally.of("cuts"),
-            tally.of("delays"),
-            tally.of("stalls"),
-            tally.of("partitions"),
+            counters.get("cuts"),
+            counters.get("delays"),
+            counters.get("stalls"),
+            counters.get("partitions"),
         ));
     }
 }
 
 /// The table of a whole run.
-pub(crate) struct Table<'a> {
-    pub(crate) trouble: &'a Trouble,
+pub(crate) struct Summary<'a> {
+    pub(crate) injector: &'a FaultInjector,
     pub(crate) operations: &'a [OperationRecord],
-    pub(crate) witnesses: &'a [Witness],
+    pub(crate) recorders: &'a [BroadcastRecorder],
     pub(crate) redeployed: usize,
     pub(crate) removed: usize,
     pub(crate) resumed: usize,
@@ -109,57 +110,57 @@ pub(crate) struct Table<'a> {
     pub(crate) losses: &'a [String],
 }
 
-impl Table<'_> {
+impl Summary<'_> {
     /// Prints it.
     pub(crate) fn print(&self) {
-        say("");
+        print_line("");
         for (counted, meaning) in ROWS {
-            row(meaning, self.trouble.tally.of(counted));
+            print_row(meaning, self.injector.counters.get(counted));
         }
-        row("deckies removed on the hosts", self.removed);
-        row("deckies deployed anew", self.redeployed);
-        row("teardowns resumed after a crash", self.resumed);
+        print_row("deckies removed on the hosts", self.removed);
+        print_row("deckies deployed anew", self.redeployed);
+        print_row("teardowns resumed after a crash", self.resumed);
         let mut states: BTreeMap<String, usize> = BTreeMap::new();
         for operation in self.operations {
             *states.entry(to_wire_name(&operation.state)).or_default() += 1;
         }
         for (state, count) in &states {
-            row(&format!("operations that are {state}"), count);
+            print_row(&format!("operations that are {state}"), count);
         }
-        for witness in self.witnesses {
-            let heard = lock(&witness.heard);
-            let name = witness.name;
-            row(&format!("broadcasts, {name}"), heard.messages);
-            row(&format!("gaps, {name}"), heard.gaps);
-            row(&format!("messages missed, {name}"), heard.missed);
-            row(
+        for recorder in self.recorders {
+            let recording = lock(&recorder.recording);
+            let name = recorder.name;
+            print_row(&format!("broadcasts, {name}"), recording.messages);
+            print_row(&format!("gaps, {name}"), recording.gaps);
+            print_row(&format!("messages missed, {name}"), recording.missed);
+            print_row(
                 &format!("messages of an earlier leader, {name}"),
-                heard.late,
+                recording.late,
             );
         }
-        row("listings that kept the view whole", self.listings);
-        row(
+        print_row("listings that kept the view whole", self.listings);
+        print_row(
             "failures of deckies not yet on the record",
             self.unregistered,
         );
-        row("terms of leaders", self.terms);
-        row("of these ended by a refused append", self.refused);
-        let service = &self.trouble.service;
-        without_service("to the next leader's answer", &service.to_answers());
-        without_service("to the next list", &service.to_lists());
-        without_service("to the next acceptance", &service.to_acceptances());
-        row("losses", self.losses.len());
+        print_row("terms of leaders", self.terms);
+        print_row("of these ended by a refused append", self.refused);
+        let availability = &self.injector.availability;
+        print_downtimes("to the next leader's answer", &availability.times_to_reply());
+        print_downtimes("to the next list", &availability.times_to_list());
+        print_downtimes("to the next acceptance", &availability.times_to_acceptance());
+        print_row("losses", self.losses.len());
     }
 }
 
 /// From the kills of a leader on.
-fn without_service(until: &str, times: &[Duration]) {
+fn print_downtimes(until: &str, times: &[Duration]) {
     let Some(worst) = times.last() else { return };
     let name = |which: &str| format!("{which} of {} kills, {until}, ms", times.len());
-    row(&name("median"), times[times.len() / 2].as_millis());
-    row(&name("worst"), worst.as_millis());
+    print_row(&name("median"), times[times.len() / 2].as_millis());
+    print_row(&name("worst"), worst.as_millis());
 }
 
-fn row(meaning: &str, count: impl std::fmt::Display) {
-    say(&format!("  {meaning:<48} {count:>8}"));
+fn print_row(meaning: &str, count: impl std::fmt::Display) {
+    print_line(&format!("  {meaning:<48} {count:>8}"));
 }

@@ -7,18 +7,18 @@ use scuttle_tests::wait::lock;
 
 /// Counters by name, shared by all that runs.
 #[derive(Debug, Default)]
-pub(crate) struct Tally {
+pub(crate) struct Counters {
     counts: Mutex<BTreeMap<&'static str, u64>>,
 }
 
-impl Tally {
+impl Counters {
     /// One more.
-    pub(crate) fn count(&self, what: &'static str) {
-        *lock(&self.counts).entry(what).or_default() += 1;
+    pub(crate) fn increment(&self, name: &'static str) {
+        *lock(&self.counts).entry(name).or_default() += 1;
     }
 
     /// How many.
-    pub(crate) fn of(&self, what: &'static str) -> u64 {
-        lock(&self.counts).get(what).copied().unwrap_or(0)
+    pub(crate) fn get(&self, name: &'static str) -> u64 {
+        lock(&self.counts).get(name).copied().unwrap_or(0)
     }
 }

@@ -1,6 +1,6 @@
 //! The processes and the network between them: started, killed, stopped, started again on the same files.
 //!
-//! What is done to them when is in `faults` and `trouble`.
+//! What is done to them when is in `faults` and `injector`.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -18,57 +18,25 @@ use tokio::process::Command;
 use tokio::sync::Mutex;
 use tokio::time::{Instant, timeout};
 
-use crate::downs;
-use crate::faults::{Actor, Road};
-use crate::small_disk::SmallDisk;
+use crate::cluster::controller_log;
+use crate::cluster::scale::{DECKIES, GROUPS, Scale};
+use crate::cluster::small_disk::SmallDisk;
+use crate::cluster::targets::{Program, Route};
 
-/// How many processes of simulated hosts.
-pub(crate) const GROUPS: usize = 10;
-/// How many deckies a host begins with.
-pub(crate) const DECKIES: usize = 5;
-
-/// How many of what there are.
-#[derive(Debug, Clone, Copy)]
-pub(crate) struct Size {
-    pub(crate) servers: usize,
-    pub(crate) controllers: usize,
-    /// Over how many journals the controllers divide the hosts.
-    pub(crate) partitions: PartitionCount,
-    /// In each process.
-    pub(crate) hosts: usize,
-    pub(crate) heartbeat_ms: u64,
-}
-
-/// One server and one controller, which keeps its journal itself.
-pub(crate) const SINGLE: Size = Size {
-    servers: 1,
-    controllers: 1,
-    partitions: PartitionCount::ONE,
-    hosts: 5,
-    heartbeat_ms: 500,
-};
-/// Three servers, which keep the journal of three controllers.
-pub(crate) const CLUSTER: Size = Size {
-    servers: SERVERS,
-    controllers: 3,
-    partitions: PartitionCount::ONE,
-    hosts: 20,
-    heartbeat_ms: 1_000,
-};
 
 /// The server whose disk is small.
 pub(crate) const SERVER_WITH_SMALL_DISK: usize = SERVERS - 1;
 
-/// How long a controller may take to say what it does: one that is stopped never does.
-const LOOK: Duration = Duration::from_millis(300);
+/// How long a controller may take to print_line what it does: one that is stopped never does.
+const POLL_INTERVAL: Duration = Duration::from_millis(300);
 /// How long the servers may take to be one again.
-const ONE_AGAIN: Duration = Duration::from_mins(1);
+const CLUSTER_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// How often a start is tried when it fails, as it does while a port is taken by a connection of somebody else's.
-const TRIES: usize = 20;
+const MAX_ATTEMPTS: usize = 20;
 
 /// What the simulated hosts are ordered to do while there are faults.
-const ORDERS: [&str; 6] = [
+const FAULTY_HOST_OPTIONS: [&str; 6] = [
     "--redeploy-ms=1000..8000",
     "--fail-rate=0.15",
     "--crash-rate=0.05",
@@ -78,41 +46,41 @@ const ORDERS: [&str; 6] = [
 ];
 
 /// Everything that runs, and where its files are. Dropping it kills all.
-pub(crate) struct Stage {
+pub(crate) struct Processes {
     pub(crate) dir: PathBuf,
-    pub(crate) size: Size,
+    pub(crate) size: Scale,
     pub(crate) small_disk: Option<SmallDisk>,
     servers: Vec<Mutex<Nats>>,
     controllers: Vec<Mutex<Process>>,
     groups: Vec<Mutex<Process>>,
-    roads: BTreeMap<Road, Proxy>,
+    routes: BTreeMap<Route, Proxy>,
     direct: String,
     passwords: Passwords,
     seed: u64,
 }
 
-impl Stage {
+impl Processes {
     /// Starts everything in `dir`, and waits until every host is known.
     pub(crate) async fn start(
         dir: &Path,
-        size: Size,
+        size: Scale,
         small_disk: Option<SmallDisk>,
         seed: u64,
     ) -> Result<Self> {
         let servers = start_servers(&dir.join("nats"), size).await?;
         let ports: Vec<_> = servers.iter().map(Nats::port).collect();
-        let mut roads = BTreeMap::new();
+        let mut routes = BTreeMap::new();
         // What a dead controller had said would come after what its successor says, and core NATS forbids no such thing;
         // the audit of revisions does.
-        for controller in (0..size.controllers).map(Road::Controller) {
-            roads.insert(controller, Proxy::start(&ports, InFlight::Lost).await?);
+        for controller in (0..size.controllers).map(Route::Controller) {
+            routes.insert(controller, Proxy::start(&ports, Rest::IsLost).await?);
         }
-        let others = (0..GROUPS).map(Road::Group);
-        for road in others.chain([Road::Operators, Road::Viewer]) {
-            roads.insert(road, Proxy::start(&ports, InFlight::Delivered).await?);
+        let others = (0..GROUPS).map(Route::Group);
+        for route in others.chain([Route::Operators, Route::Viewer]) {
+            routes.insert(route, Proxy::start(&ports, Rest::Arrives).await?);
         }
         let urls: Vec<_> = servers.iter().map(Nats::url).collect();
-        let mut stage = Self {
+        let mut processes = Self {
             dir: dir.to_owned(),
             size,
             small_disk,
@@ -121,27 +89,27 @@ impl Stage {
             servers: servers.into_iter().map(Mutex::new).collect(),
             controllers: Vec::new(),
             groups: Vec::new(),
-            roads,
+            routes,
             seed,
         };
         for number in 0..size.controllers {
-            let controller = stage.spawn_controller(number)?;
-            stage.controllers.push(Mutex::new(controller));
+            let controller = processes.spawn_controller(number)?;
+            processes.controllers.push(Mutex::new(controller));
         }
-        stage.operator().await?.wait_until_ready().await?;
+        processes.operator().await?.answered().await?;
         for number in 0..GROUPS {
-            let mut group = stage.spawn_group(number, &[&ORDERS[..], &["--enroll"]].concat())?;
-            group.wait_for_line("ready:").await?;
-            stage.groups.push(Mutex::new(group));
+            let mut group = processes.spawn_group(number, &[&FAULTY_HOST_OPTIONS[..], &["--enroll"]].concat())?;
+            group.line("ready:").await?;
+            processes.groups.push(Mutex::new(group));
         }
-        Ok(stage)
+        Ok(processes)
     }
 
     /// The hosts, by their group.
     pub(crate) fn hosts(&self) -> Vec<(HostId, PathBuf)> {
         let group = |group: usize| {
             (1..=self.size.hosts).filter_map(move |host| {
-                let id: HostId = format!("{}-{host:04}", prefix(group)).parse().ok()?;
+                let id: HostId = format!("{}-{host:04}", host_prefix(group)).parse().ok()?;
                 let dir = group_dir(&self.dir, group).join(id.as_str());
                 Some((id, dir))
             })
@@ -161,9 +129,9 @@ impl Stage {
     }
 
     /// An operator in the midst of it.
-    pub(crate) async fn operator_on_the_road(&self) -> Result<Client> {
-        let url = self.road(Road::Operators).url();
-        Client::connect_with(self.options(Role::Operator), &url).await
+    pub(crate) async fn operator_on_faulty_network(&self) -> Result<Client> {
+        let url = self.route(Route::Operators).url();
+        Client::with(self.options(Role::Operator), &url).await
     }
 
     /// What a client of this role connects with.
@@ -178,36 +146,36 @@ impl Stage {
     }
 
     /// The network that way.
-    pub(crate) fn road(&self, road: Road) -> &Proxy {
-        &self.roads[&road]
+    pub(crate) fn route(&self, route: Route) -> &Proxy {
+        &self.routes[&route]
     }
 
     /// The controller that leads each partition: the last one whose log says so, if it still says that it leads.
     pub(crate) async fn leaders(&self) -> BTreeMap<Partition, usize> {
         let mut latest = BTreeMap::new();
         for (number, controller) in self.controllers.iter().enumerate() {
-            let printed = controller.lock().await.own_log();
-            for (partition, since) in downs::led_since(&printed, self.size.partitions) {
+            let printed = controller.lock().await.printed();
+            for (partition, since) in downs::leaders_since(&printed, self.size.partitions) {
                 let known = latest.entry(partition).or_insert((since, number));
                 *known = (*known).max((since, number));
             }
         }
-        let mut leading = Vec::new();
+        let mut is_leader = Vec::new();
         for number in 0..self.controllers.len() {
-            leading.push(self.leads(number).await);
+            is_leader.push(self.is_leader(number).await);
         }
         let leaders = latest
             .into_iter()
             .map(|(partition, (_, number))| (partition, number));
-        leaders.filter(|(_, number)| leading[*number]).collect()
+        leaders.filter(|(_, number)| is_leader[*number]).collect()
     }
 
     /// Whether a controller says that it leads any.
-    async fn leads(&self, number: usize) -> bool {
-        let told = Http::from_log(&self.controllers[number].lock().await.own_log());
-        let Some(http) = told else { return false };
-        let led = async { http.scrape().await?.value("scuttle_partitions_led") };
-        let led = timeout(LOOK, led).await;
+    async fn is_leader(&self, number: usize) -> bool {
+        let address = Http::address(&self.controllers[number].lock().await.printed());
+        let Some(http) = address else { return false };
+        let led = async { http.metrics().await?.value("scuttle_partitions_led") };
+        let led = timeout(POLL_INTERVAL, led).await;
         led.is_ok_and(|led| led.is_ok_and(|led| led > 0.0))
     }
 
@@ -221,55 +189,55 @@ impl Stage {
     }
 
     /// Waits until all servers are one again.
-    pub(crate) async fn one_again(&self) -> Result<()> {
+    pub(crate) async fn wait_for_cluster(&self) -> Result<()> {
         if self.servers.len() == 1 {
             return Ok(());
         }
-        let begun = Instant::now();
-        let mut looks = tokio::time::interval(LOOK);
+        let started_at = Instant::now();
+        let mut ticks = tokio::time::interval(POLL_INTERVAL);
         loop {
-            looks.tick().await;
-            let formed = nats_cluster::check_formed(&self.monitors().await).await;
-            if formed.is_ok() || begun.elapsed() > ONE_AGAIN {
+            ticks.tick().await;
+            let formed = nats_cluster::formed(&self.monitors().await).await;
+            if formed.is_ok() || started_at.elapsed() > CLUSTER_TIMEOUT {
                 return formed.context("the servers are not one again");
             }
         }
     }
 
     /// Kills it (SIGKILL).
-    pub(crate) async fn kill(&self, actor: Actor) -> Result<()> {
-        match actor {
-            Actor::Nats(number) => self.servers[number].lock().await.kill().await,
-            _ => self.process(actor)?.lock().await.kill().await,
+    pub(crate) async fn kill(&self, program: Program) -> Result<()> {
+        match program {
+            Program::Nats(number) => self.servers[number].lock().await.kill().await,
+            _ => self.process(program)?.lock().await.kill().await,
         }
     }
 
     /// Starts it again after a kill.
-    pub(crate) async fn start_again(&self, actor: Actor) -> Result<()> {
-        match actor {
-            Actor::Nats(number) => return self.restart_nats(number).await,
-            Actor::Controller(number) => {
+    pub(crate) async fn restart(&self, program: Program) -> Result<()> {
+        match program {
+            Program::Nats(number) => return self.restart_nats(number).await,
+            Program::Controller(number) => {
                 *self.controllers[number].lock().await = self.spawn_controller(number)?;
             }
-            Actor::Group(number) => {
-                *self.groups[number].lock().await = self.spawn_group(number, &ORDERS)?;
+            Program::Group(number) => {
+                *self.groups[number].lock().await = self.spawn_group(number, &FAULTY_HOST_OPTIONS)?;
             }
-            Actor::Leader(_) | Actor::NatsOfStream(_) => {}
+            Program::Leader(_) | Program::NatsOfStream(_) => {}
         }
         Ok(())
     }
 
     /// Takes a controller's data directory away; it must not run.
-    pub(crate) fn lose_data(&self, actor: Actor) -> Result<()> {
-        let Actor::Controller(number) = actor else {
-            anyhow::bail!("{actor:?} has no data to lose");
+    pub(crate) fn lose_data(&self, program: Program) -> Result<()> {
+        let Program::Controller(number) = program else {
+            anyhow::bail!("{program:?} has no data to lose");
         };
         let dir = self.controller_dir(number);
         std::fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))
     }
 
     /// Kills a group and starts it again without any fault of its own: nothing is deployed anew any more.
-    pub(crate) async fn calm(&self, number: usize) -> Result<()> {
+    pub(crate) async fn restart_without_faults(&self, number: usize) -> Result<()> {
         let mut group = self.groups[number].lock().await;
         group.kill().await?;
         *group = self.spawn_group(number, &["--teardown-ms=100..500"])?;
@@ -277,28 +245,28 @@ impl Stage {
     }
 
     /// Sends a signal, by its name.
-    pub(crate) async fn signal(&self, actor: Actor, name: &str) -> Result<()> {
-        match actor {
-            Actor::Nats(number) => {
+    pub(crate) async fn signal(&self, program: Program, name: &str) -> Result<()> {
+        match program {
+            Program::Nats(number) => {
                 let mut server = self.servers[number].lock().await;
                 server.process().send_signal(name).await
             }
-            _ => self.process(actor)?.lock().await.send_signal(name).await,
+            _ => self.process(program)?.lock().await.signal(name).await,
         }
     }
 
     /// An error with the log of what has ended by itself, if anything has.
-    pub(crate) async fn alive(&self, actor: Actor) -> Result<()> {
-        match actor {
-            Actor::Nats(number) => self.servers[number].lock().await.process().ensure_running(),
-            _ => self.process(actor)?.lock().await.ensure_running(),
+    pub(crate) async fn alive(&self, program: Program) -> Result<()> {
+        match program {
+            Program::Nats(number) => self.servers[number].lock().await.process().alive(),
+            _ => self.process(program)?.lock().await.alive(),
         }
     }
 
     /// Stops the simulated hosts (SIGTERM), and waits for their end.
     pub(crate) async fn stop_groups(&self) -> Result<()> {
         for group in &self.groups {
-            end(&mut *group.lock().await).await?;
+            stop(&mut *group.lock().await).await?;
         }
         Ok(())
     }
@@ -306,7 +274,7 @@ impl Stage {
     /// Stops the controllers and the servers (SIGTERM), and waits for their end.
     pub(crate) async fn stop_rest(&self) -> Result<()> {
         for controller in &self.controllers {
-            end(&mut *controller.lock().await).await?;
+            stop(&mut *controller.lock().await).await?;
         }
         for server in &self.servers {
             server.lock().await.stop().await?;
@@ -314,13 +282,13 @@ impl Stage {
         Ok(())
     }
 
-    fn process(&self, actor: Actor) -> Result<&Mutex<Process>> {
-        match actor {
-            Actor::Controller(number) => self.controllers.get(number),
-            Actor::Group(number) => self.groups.get(number),
-            Actor::Nats(_) | Actor::NatsOfStream(_) | Actor::Leader(_) => None,
+    fn process(&self, program: Program) -> Result<&Mutex<Process>> {
+        match program {
+            Program::Controller(number) => self.controllers.get(number),
+            Program::Group(number) => self.groups.get(number),
+            Program::Nats(_) | Program::NatsOfStream(_) | Program::Leader(_) => None,
         }
-        .with_context(|| format!("{actor:?} is no process of its own"))
+        .with_context(|| format!("{program:?} is no process of its own"))
     }
 
     async fn monitors(&self) -> Vec<Http> {
@@ -334,7 +302,7 @@ impl Stage {
     async fn restart_nats(&self, number: usize) -> Result<()> {
         let mut nats = self.servers[number].lock().await;
         let mut restarted = nats.restart().await;
-        for _ in 1..TRIES {
+        for _ in 1..MAX_ATTEMPTS {
             if restarted.is_ok() {
                 break;
             }
@@ -344,16 +312,16 @@ impl Stage {
         restarted.context("start nats-server again")
     }
 
-    fn spawn_group(&self, number: usize, orders: &[&str]) -> Result<Process> {
-        let mut command = Command::new(program_path("scuttle-agent-sim"));
+    fn spawn_group(&self, number: usize, options: &[&str]) -> Result<Process> {
+        let mut command = Command::new(program("scuttle-agent-sim"));
         command
-            .args(["--nats-url", &self.road(Road::Group(number)).url()])
-            .args(["--host-prefix", &prefix(number)])
+            .args(["--nats-url", &self.route(Route::Group(number)).url()])
+            .args(["--host-prefix", &host_prefix(number)])
             .args(["--hosts", &self.size.hosts.to_string()])
             .args(["--deckies-per-host", &DECKIES.to_string()])
             .args(["--seed", &self.seed.to_string()])
             .args(["--heartbeat-ms", &self.size.heartbeat_ms.to_string()])
-            .args(orders)
+            .args(options)
             .arg("--data-dir")
             .arg(group_dir(&self.dir, number))
             .envs(self.passwords.environment(Role::Agents))
@@ -363,14 +331,14 @@ impl Stage {
                 self.passwords.password(Role::Operator),
             );
         let log = group_dir(&self.dir, number).with_extension("log");
-        Process::spawn("a group of hosts", command, &log).map(quiet)
+        Process::spawn("a group of hosts", command, &log).map(hide_output)
     }
 
     fn spawn_controller(&self, number: usize) -> Result<Process> {
         let dir = self.controller_dir(number);
         let mut command = Controller::command();
         command
-            .args(["--nats-url", &self.road(Road::Controller(number)).url()])
+            .args(["--nats-url", &self.route(Route::Controller(number)).url()])
             .arg("--data-dir")
             .arg(&dir)
             .envs(self.passwords.environment(Role::Controller));
@@ -379,7 +347,7 @@ impl Stage {
             command.args(["--replicas", &self.size.servers.to_string()]);
             command.args(["--partitions", &self.size.partitions.to_string()]);
         }
-        Process::spawn("the controller", command, &dir.with_extension("log")).map(quiet)
+        Process::spawn("the controller", command, &dir.with_extension("log")).map(hide_output)
     }
 
     fn controller_dir(&self, number: usize) -> PathBuf {
@@ -391,12 +359,12 @@ impl Stage {
 }
 
 /// Where the server's store is that may be given a small disk, below the run's folder.
-pub(crate) fn small_store(dir: &Path) -> PathBuf {
+pub(crate) fn small_store_dir(dir: &Path) -> PathBuf {
     let server = NAMES[SERVER_WITH_SMALL_DISK];
     dir.join("nats").join(server).join("store")
 }
 
-async fn start_servers(dir: &Path, size: Size) -> Result<Vec<Nats>> {
+async fn start_servers(dir: &Path, size: Scale) -> Result<Vec<Nats>> {
     std::fs::create_dir_all(dir)?;
     if size.servers == 1 {
         return Ok(vec![Nats::start_in(dir, str::to_owned).await?]);
@@ -405,21 +373,21 @@ async fn start_servers(dir: &Path, size: Size) -> Result<Vec<Nats>> {
 }
 
 /// Its log is kept in a file; nobody wants it on the terminal.
-fn quiet(mut process: Process) -> Process {
+fn hide_output(mut process: Process) -> Process {
     process.quiet = true;
     process
 }
 
-async fn end(process: &mut Process) -> Result<()> {
-    process.send_signal("TERM").await?;
-    process.wait_for_exit().await?;
+async fn stop(process: &mut Process) -> Result<()> {
+    process.signal("TERM").await?;
+    process.exit().await?;
     Ok(())
 }
 
-fn prefix(group: usize) -> String {
+fn host_prefix(group: usize) -> String {
     format!("g{group:02}")
 }
 
 fn group_dir(dir: &Path, group: usize) -> PathBuf {
-    dir.join(prefix(group))
+    dir.join(host_prefix(group))
 }

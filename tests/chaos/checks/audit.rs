@@ -8,21 +8,21 @@ use scuttle_schemas::shards::{ShardRecord, ShardState};
 use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
 use scuttle_tests::clients::client::to_wire_name;
 
-use crate::book::{Answer, Ask};
-use crate::truth::Truth;
-use crate::witness::Removal;
+use crate::checks::final_record::has_ended;
+use crate::checks::ground_truth::GroundTruth;
+use crate::load::request_log::{Outcome, TeardownRequest};
+use crate::observers::broadcast_recorder::Removal;
+use crate::outages::MAX_CLOCK_SKEW_MS;
 
-/// How far apart two processes' readings of the same clock may be, in milliseconds: a time is read before it is written.
-pub(crate) const SKEW_MS: i64 = 5;
 
 /// All that is compared.
 pub(crate) struct Evidence<'a> {
-    pub(crate) answered: &'a [(Ask, Answer)],
+    pub(crate) requests: &'a [(TeardownRequest, Outcome)],
     pub(crate) cancelled: &'a BTreeSet<OperationId>,
     /// Whole, from `get`, of all that the list has.
     pub(crate) operations: &'a BTreeMap<OperationId, OperationRecord>,
     pub(crate) shards: &'a [ShardRecord],
-    pub(crate) truths: &'a BTreeMap<HostId, Truth>,
+    pub(crate) ground_truths: &'a BTreeMap<HostId, GroundTruth>,
     pub(crate) removals: &'a BTreeMap<(HostId, DeckyId), Vec<Removal>>,
     /// When a shard came to the record, if it was not there from the beginning.
     pub(crate) registered: &'a BTreeMap<(HostId, DeckyId), Timestamp>,
@@ -37,44 +37,36 @@ pub(crate) struct Findings {
 }
 
 /// Holds everything against everything.
-pub(crate) fn audit(evidence: &Evidence<'_>) -> Findings {
+pub(crate) fn run_audit(evidence: &Evidence<'_>) -> Findings {
     let mut losses = Vec::new();
-    accepted_exist_and_ended(evidence, &mut losses);
-    one_operation_for_a_key(evidence, &mut losses);
-    record_equals_reality(evidence, &mut losses);
-    removals_were_done(evidence, &mut losses);
-    outcomes_are_true(evidence, &mut losses);
-    executed_once(evidence, &mut losses);
-    let unregistered = failures_are_visible(evidence, &mut losses);
+    check_accepted_exist_and_ended(evidence, &mut losses);
+    check_one_operation_per_key(evidence, &mut losses);
+    check_record_matches_reality(evidence, &mut losses);
+    check_removals(evidence, &mut losses);
+    check_outcomes(evidence, &mut losses);
+    check_executed_once(evidence, &mut losses);
+    let unregistered = check_failures_are_shown(evidence, &mut losses);
     Findings {
         losses,
         unregistered,
     }
 }
 
-/// Whether it is over.
-pub(crate) fn ended(operation: &OperationRecord) -> bool {
-    !matches!(
-        operation.state,
-        OperationState::Queued | OperationState::Running
-    )
-}
-
-fn accepted_exist_and_ended(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
-    for (ask, answer) in evidence.answered {
-        let Answer::Accepted(accepted) = answer else {
+fn check_accepted_exist_and_ended(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
+    for (request, outcome) in evidence.requests {
+        let Outcome::Accepted(accepted) = outcome else {
             continue;
         };
         let id = accepted.operation_id;
         match evidence.operations.get(&id) {
-            None => losses.push(format!("{id} was accepted ({}) and is not there", ask.key)),
-            Some(found) if found.host_uuid != ask.host => losses.push(format!(
+            None => losses.push(format!("{id} was accepted ({}) and is not there", request.key)),
+            Some(found) if found.host_uuid != request.host => losses.push(format!(
                 "{id} was accepted for {} and is for {}",
-                ask.host, found.host_uuid
+                request.host, found.host_uuid
             )),
-            Some(found) if found.decky_id.is_some() && found.decky_id != ask.decky => {
+            Some(found) if found.decky_id.is_some() && found.decky_id != request.decky => {
                 losses.push(format!(
-                    "{id} was accepted for {ask:?} and is for another decky"
+                    "{id} was accepted for {request:?} and is for another decky"
                 ));
             }
             Some(_) => {}
@@ -82,11 +74,8 @@ fn accepted_exist_and_ended(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     }
     for operation in evidence.operations.values() {
         let id = operation.operation_id;
-        if !ended(operation) || operation.finished_at.is_none() {
-            losses.push(format!(
-                "{id} has not ended: {}",
-                to_wire_name(&operation.state)
-            ));
+        if !has_ended(operation) || operation.finished_at.is_none() {
+            losses.push(format!("{id} has not ended: {}", word(&operation.state)));
         }
         if operation.counts.pending > 0 && operation.state != OperationState::Cancelled {
             losses.push(format!("{id} has ended with {:?}", operation.counts));
@@ -100,7 +89,7 @@ fn accepted_exist_and_ended(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     }
 }
 
-fn one_operation_for_a_key(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
+fn check_one_operation_per_key(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     let mut by_key: BTreeMap<&str, Vec<OperationId>> = BTreeMap::new();
     for operation in evidence.operations.values() {
         if let Some(key) = &operation.reason {
@@ -110,29 +99,29 @@ fn one_operation_for_a_key(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     for (key, made) in by_key.iter().filter(|(_, made)| made.len() > 1) {
         losses.push(format!("the key {key} made {made:?}"));
     }
-    for (ask, answer) in evidence.answered {
-        let made = by_key.get(&*ask.key).and_then(|made| made.first());
-        match (answer, made) {
-            (Answer::Accepted(told), Some(made)) if told.operation_id != *made => losses.push(
-                format!("{} made {made} and was told {}", ask.key, told.operation_id),
+    for (request, outcome) in evidence.requests {
+        let made = by_key.get(&*request.key).and_then(|made| made.first());
+        match (outcome, made) {
+            (Outcome::Accepted(told), Some(made)) if told.operation_id != *made => losses.push(
+                format!("{} made {made} and was told {}", request.key, told.operation_id),
             ),
-            (Answer::Refused(code), Some(made)) => {
-                losses.push(format!("{} made {made} and was refused: {code:?}", ask.key));
+            (Outcome::Rejected(code), Some(made)) => {
+                losses.push(format!("{} made {made} and was refused: {code:?}", request.key));
             }
             _ => {}
         }
     }
 }
 
-fn record_equals_reality(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
+fn check_record_matches_reality(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     let key = |shard: &ShardRecord| (shard.host_uuid.clone(), shard.decky_id.clone());
     let recorded: BTreeSet<_> = evidence.shards.iter().map(key).collect();
-    let here = |truth: &Truth| {
-        let host = truth.host.clone();
+    let here = |ground_truth: &GroundTruth| {
+        let host = ground_truth.host.clone();
         let with_host = move |decky: &DeckyId| (host.clone(), decky.clone());
-        truth.deckies.iter().map(with_host).collect::<Vec<_>>()
+        ground_truth.deckies.iter().map(with_host).collect::<Vec<_>>()
     };
-    let real: BTreeSet<_> = evidence.truths.values().flat_map(here).collect();
+    let real: BTreeSet<_> = evidence.ground_truths.values().flat_map(here).collect();
     for (host, decky) in recorded.difference(&real) {
         losses.push(format!(
             "{host}/{decky} is on the record and not on the host"
@@ -159,13 +148,13 @@ fn record_equals_reality(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
 }
 
 /// The record lost a shard no more often than its host did, and never before.
-fn removals_were_done(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
+fn check_removals(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     for ((host, decky), told) in evidence.removals {
-        let Some(truth) = evidence.truths.get(host) else {
+        let Some(ground_truth) = evidence.ground_truths.get(host) else {
             losses.push(format!("{host}/{decky} was removed, of no known host"));
             continue;
         };
-        let done = truth.removals(decky);
+        let done = ground_truth.count_removals(decky);
         if told.len() > done {
             losses.push(format!(
                 "{host}/{decky} was told removed {} times, and went {done} times",
@@ -175,8 +164,8 @@ fn removals_were_done(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
         let long_ago = Timestamp::from_millis(0);
         let mut since = long_ago;
         for removal in told {
-            let at = removal.at.plus_millis(SKEW_MS);
-            if !truth.absent_between(decky, since, at) {
+            let at = removal.at.plus_millis(MAX_CLOCK_SKEW_MS);
+            if !ground_truth.was_absent_between(decky, since, at) {
                 losses.push(format!(
                     "{host}/{decky} was told removed while there: revision {}, {removal:?}",
                     removal.revision
@@ -196,10 +185,10 @@ fn removals_were_done(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     }
 }
 
-fn outcomes_are_true(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
+fn check_outcomes(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     for operation in evidence.operations.values() {
         let id = operation.operation_id;
-        let Some(truth) = evidence.truths.get(&operation.host_uuid) else {
+        let Some(ground_truth) = evidence.ground_truths.get(&operation.host_uuid) else {
             losses.push(format!("{id} is of no known host"));
             continue;
         };
@@ -207,10 +196,10 @@ fn outcomes_are_true(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
         for shard in operation.shards.iter().flatten() {
             let decky = &shard.decky_id;
             let holds = match shard.outcome {
-                ShardOutcome::Removed => truth.removed_for(id, decky),
+                ShardOutcome::Removed => ground_truth.was_removed_by(id, decky),
                 ShardOutcome::Absent => {
-                    let until = until.plus_millis(SKEW_MS);
-                    truth.absent_between(decky, operation.accepted_at, until)
+                    let until = until.plus_millis(MAX_CLOCK_SKEW_MS);
+                    ground_truth.was_absent_between(decky, operation.accepted_at, until)
                 }
                 ShardOutcome::Pending | ShardOutcome::Failed => true,
             };
@@ -226,13 +215,13 @@ fn outcomes_are_true(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
 }
 
 /// No host did what was not asked of it, or did it twice to the end.
-fn executed_once(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
+fn check_executed_once(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     use scuttle_agent_sim::action_log::Action;
 
-    for truth in evidence.truths.values() {
-        let host = &truth.host;
+    for ground_truth in evidence.ground_truths.values() {
+        let host = &ground_truth.host;
         let mut ends = BTreeMap::new();
-        for result in &truth.finished {
+        for result in &ground_truth.finished {
             if ends
                 .insert(result.operation_id, result.finished_at)
                 .is_some()
@@ -240,12 +229,12 @@ fn executed_once(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
                 losses.push(format!("{host} ended {} twice", result.operation_id));
             }
         }
-        let mut begun = BTreeSet::new();
+        let mut started_at = BTreeSet::new();
         let mut latest = None;
-        for line in &truth.log {
+        for line in &ground_truth.log {
             match &line.action {
                 Action::Started { operation_id, .. } => {
-                    if !begun.insert(*operation_id) && latest != Some(*operation_id) {
+                    if !started_at.insert(*operation_id) && latest != Some(*operation_id) {
                         losses.push(format!("{host} began {operation_id} again after another"));
                     }
                     latest = Some(*operation_id);
@@ -274,7 +263,7 @@ fn executed_once(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
 
 /// What failed, and was not tried again, is `teardown_failed` with its error, or gone. Says how many the record did not
 /// know when they failed: deployed anew, and not reported by a heartbeat yet.
-fn failures_are_visible(evidence: &Evidence<'_>, losses: &mut Vec<String>) -> usize {
+fn check_failures_are_shown(evidence: &Evidence<'_>, losses: &mut Vec<String>) -> usize {
     let mut unregistered = 0;
     let mut latest: BTreeMap<(&HostId, &DeckyId), &OperationRecord> = BTreeMap::new();
     // In the order of their acceptance: the ids are UUIDv7, but two of one millisecond have no order.
@@ -301,8 +290,8 @@ fn failures_are_visible(evidence: &Evidence<'_>, losses: &mut Vec<String>) -> us
             && shard.operation_id == Some(operation.operation_id);
         // It was gone in between, by an operation that was accepted earlier and carried out later.
         let ended = operation.finished_at.unwrap_or(operation.deadline);
-        let truth = evidence.truths.get(host);
-        let anew = truth.is_some_and(|truth| truth.deployed_after(decky, ended));
+        let ground_truth = evidence.ground_truths.get(host);
+        let anew = ground_truth.is_some_and(|ground_truth| ground_truth.was_deployed_after(decky, ended));
         if !failed || shown || anew {
             continue;
         }

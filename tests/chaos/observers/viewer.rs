@@ -7,9 +7,9 @@ use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
 /// Small, so that a listing has several pages, between which things happen.
-const PAGE: u16 = 60;
+const PAGE_SIZE: u16 = 60;
 /// How often the end is tried: each time the broadcasts must have fallen silent before.
-const TRIES: usize = 5;
+const MAX_ATTEMPTS: usize = 5;
 
 /// A viewer at work.
 pub(crate) struct Viewer {
@@ -20,8 +20,8 @@ pub(crate) struct Viewer {
 impl Viewer {
     /// Lists for the first time, and follows from then on.
     pub(crate) fn start(client: Client) -> Self {
-        let (end, ended) = watch::channel(None);
-        let task = tokio::spawn(keep(client, ended));
+        let (end, end_receiver) = watch::channel(None);
+        let task = tokio::spawn(follow(client, end_receiver));
         Self { end, task }
     }
 
@@ -29,26 +29,26 @@ impl Viewer {
     ///
     /// # Errors
     /// It does not get there.
-    pub(crate) async fn at(self, revision: u64) -> Result<(Vec<ShardRecord>, usize)> {
+    pub(crate) async fn finish_at(self, revision: u64) -> Result<(Vec<ShardRecord>, usize)> {
         self.end.send_replace(Some(revision));
         self.task.await.context("the viewer's task died")?
     }
 }
 
-async fn keep(
+async fn follow(
     client: Client,
-    mut ended: watch::Receiver<Option<u64>>,
+    mut end_receiver: watch::Receiver<Option<u64>>,
 ) -> Result<(Vec<ShardRecord>, usize)> {
-    let mut view = ReplicaView::open(&client, PAGE).await?;
+    let mut view = View::open(&client, PAGE_SIZE).await?;
     let revision = loop {
         tokio::select! {
             // A list that is not answered, or silence: the next message's jump makes it list again.
-            _ = view.follow_until(u64::MAX) => {}
-            end = ended.wait_for(Option::is_some) => break end?.unwrap_or_default(),
+            _ = view.reach(u64::MAX) => {}
+            end = end_receiver.wait_for(Option::is_some) => break end?.unwrap_or_default(),
         }
     };
-    let mut reached = view.follow_until(revision).await;
-    for _ in 1..TRIES {
+    let mut reached = view.reach(revision).await;
+    for _ in 1..MAX_ATTEMPTS {
         if reached.is_ok() {
             break;
         }

@@ -9,7 +9,7 @@ use scuttle_tests::wait::lock;
 
 /// One request, which keeps its key and its body however often it is sent.
 #[derive(Debug, Clone)]
-pub(crate) struct Ask {
+pub(crate) struct TeardownRequest {
     /// The idempotency key, and the operation's reason.
     pub(crate) key: String,
     pub(crate) host: HostId,
@@ -19,28 +19,28 @@ pub(crate) struct Ask {
 
 /// How a request ended.
 #[derive(Debug, Clone)]
-pub(crate) enum Answer {
+pub(crate) enum Outcome {
     Accepted(Box<TeardownAccepted>),
-    Refused(ErrorCode),
+    Rejected(ErrorCode),
     /// Not within all tries.
-    Nothing,
+    NoReply,
 }
 
 #[derive(Debug, Default)]
-struct Pages {
-    answered: Vec<(Ask, Answer)>,
+struct Entries {
+    requests: Vec<(TeardownRequest, Outcome)>,
     cancelled: BTreeSet<OperationId>,
     losses: Vec<String>,
 }
 
-/// The book of all operators.
+/// The request_log of all operators.
 #[derive(Debug, Default)]
-pub(crate) struct Book(Mutex<Pages>);
+pub(crate) struct RequestLog(Mutex<Entries>);
 
-impl Book {
+impl RequestLog {
     /// A request has ended.
-    pub(crate) fn note(&self, ask: Ask, answer: Answer) {
-        lock(&self.0).answered.push((ask, answer));
+    pub(crate) fn note(&self, request: TeardownRequest, outcome: Outcome) {
+        lock(&self.0).requests.push((request, outcome));
     }
 
     /// A cancellation was accepted.
@@ -49,33 +49,33 @@ impl Book {
     }
 
     /// A promise was broken before an operator's eyes.
-    pub(crate) fn lose(&self, what: String) {
-        lock(&self.0).losses.push(what);
+    pub(crate) fn report_loss(&self, loss: String) {
+        lock(&self.0).losses.push(loss);
     }
 
     /// One of the latest acceptances; `number` chooses.
-    pub(crate) fn recent(&self, number: usize) -> Option<(Ask, TeardownAccepted)> {
-        const LATEST: usize = 30;
-        let pages = lock(&self.0);
-        let accepted = pages.answered.iter().rev().filter_map(|(ask, answer)| {
-            if let Answer::Accepted(accepted) = answer {
-                Some((ask, accepted))
+    pub(crate) fn recent(&self, number: usize) -> Option<(TeardownRequest, TeardownAccepted)> {
+        const MAX_RECENT: usize = 30;
+        let entries = lock(&self.0);
+        let accepted = entries.requests.iter().rev().filter_map(|(request, outcome)| {
+            if let Outcome::Accepted(accepted) = outcome {
+                Some((request, accepted))
             } else {
                 None
             }
         });
-        let latest: Vec<_> = accepted.take(LATEST).collect();
-        let (ask, accepted) = latest.get(number.checked_rem(latest.len())?)?;
-        Some(((*ask).clone(), (**accepted).as_ref().clone()))
+        let latest: Vec<_> = accepted.take(MAX_RECENT).collect();
+        let (request, accepted) = latest.get(number.checked_rem(latest.len())?)?;
+        Some(((*request).clone(), (**accepted).as_ref().clone()))
     }
 
     /// Every request with its end, the operations that were cancelled, and what went wrong already.
-    pub(crate) fn read(&self) -> (Vec<(Ask, Answer)>, BTreeSet<OperationId>, Vec<String>) {
-        let pages = lock(&self.0);
+    pub(crate) fn read(&self) -> (Vec<(TeardownRequest, Outcome)>, BTreeSet<OperationId>, Vec<String>) {
+        let entries = lock(&self.0);
         (
-            pages.answered.clone(),
-            pages.cancelled.clone(),
-            pages.losses.clone(),
+            entries.requests.clone(),
+            entries.cancelled.clone(),
+            entries.losses.clone(),
         )
     }
 }

@@ -13,11 +13,12 @@ use scuttle_agent_sim::simulated_host::SimulatedHost;
 use scuttle_schemas::agents::TeardownResult;
 use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
 
-use crate::stage::Stage;
+use crate::cluster::processes::Processes;
+
 
 /// One host.
 #[derive(Debug)]
-pub(crate) struct Truth {
+pub(crate) struct GroundTruth {
     pub(crate) host: HostId,
     /// What is there now.
     pub(crate) deckies: BTreeSet<DeckyId>,
@@ -30,9 +31,9 @@ pub(crate) struct Truth {
 ///
 /// # Errors
 /// A world cannot be read.
-pub(crate) fn deckies(stage: &Stage) -> Result<BTreeSet<(HostId, DeckyId)>> {
+pub(crate) fn read_deckies(processes: &Processes) -> Result<BTreeSet<(HostId, DeckyId)>> {
     let mut all = BTreeSet::new();
-    for (host, dir) in stage.hosts() {
+    for (host, dir) in processes.hosts() {
         all.extend(
             SimulatedHost::read_deckies(&dir)?
                 .into_iter()
@@ -46,21 +47,21 @@ pub(crate) fn deckies(stage: &Stage) -> Result<BTreeSet<(HostId, DeckyId)>> {
 ///
 /// # Errors
 /// A file cannot be read, or is not what was written.
-pub(crate) fn read(stage: &Stage) -> Result<BTreeMap<HostId, Truth>> {
-    let truth = |(host, dir): (HostId, std::path::PathBuf)| {
-        let truth = of_host(&host, &dir).with_context(|| format!("the truth of {host}"))?;
-        Ok((host, truth))
+pub(crate) fn read(processes: &Processes) -> Result<BTreeMap<HostId, GroundTruth>> {
+    let ground_truth = |(host, dir): (HostId, std::path::PathBuf)| {
+        let ground_truth = read_host(&host, &dir).with_context(|| format!("the ground_truth of {host}"))?;
+        Ok((host, ground_truth))
     };
-    stage.hosts().into_iter().map(truth).collect()
+    processes.hosts().into_iter().map(ground_truth).collect()
 }
 
-fn of_host(host: &HostId, dir: &Path) -> Result<Truth> {
+fn read_host(host: &HostId, dir: &Path) -> Result<GroundTruth> {
     let finished = |entry| match entry {
         Entry::Finished(finished) => Some(finished.result),
         _ => None,
     };
     let entries = DiskLedger::open(dir, host)?.load()?;
-    Ok(Truth {
+    Ok(GroundTruth {
         host: host.clone(),
         deckies: SimulatedHost::read_deckies(dir)?,
         log: action_log::read_lines(&action_log::log_path(dir))?,
@@ -68,9 +69,9 @@ fn of_host(host: &HostId, dir: &Path) -> Result<Truth> {
     })
 }
 
-impl Truth {
+impl GroundTruth {
     /// How often a decky really went: each time it was there, and then removed.
-    pub(crate) fn removals(&self, decky: &DeckyId) -> usize {
+    pub(crate) fn count_removals(&self, decky: &DeckyId) -> usize {
         let went = |(there, after): &(bool, bool)| *there && !*after;
         let states: Vec<bool> = self.presence(decky).map(|(_, there)| there).collect();
         let pairs = states.windows(2).map(|pair| (pair[0], pair[1]));
@@ -78,7 +79,7 @@ impl Truth {
     }
 
     /// Whether a decky was not there at some moment between the two.
-    pub(crate) fn absent_between(&self, decky: &DeckyId, from: Timestamp, to: Timestamp) -> bool {
+    pub(crate) fn was_absent_between(&self, decky: &DeckyId, from: Timestamp, to: Timestamp) -> bool {
         let mut there = false;
         for (at, after) in self.presence(decky) {
             if at > to {
@@ -93,12 +94,12 @@ impl Truth {
     }
 
     /// Whether a decky was deployed anew after that.
-    pub(crate) fn deployed_after(&self, decky: &DeckyId, time: Timestamp) -> bool {
+    pub(crate) fn was_deployed_after(&self, decky: &DeckyId, time: Timestamp) -> bool {
         self.presence(decky).any(|(at, there)| there && at > time)
     }
 
     /// Whether this operation removed this decky here.
-    pub(crate) fn removed_for(&self, operation: OperationId, decky: &DeckyId) -> bool {
+    pub(crate) fn was_removed_by(&self, operation: OperationId, decky: &DeckyId) -> bool {
         let this = Action::Removed {
             operation_id: operation,
             decky_id: decky.clone(),
@@ -121,7 +122,7 @@ mod tests {
     use scuttle_agent_sim::action_log::{Action, ActionLine};
     use scuttle_schemas::{DeckyId, OperationId, Timestamp};
 
-    use super::Truth;
+    use super::GroundTruth;
 
     #[test]
     fn a_removal_that_was_done_again_after_a_kill_counts_once() {
@@ -141,15 +142,15 @@ mod tests {
                 decky_id: decky.clone(),
             },
         };
-        let truth = Truth {
+        let ground_truth = GroundTruth {
             host: "g00-0001".parse().expect("valid"),
             deckies: [decky.clone()].into(),
             log: vec![deployed(1), removed(5), removed(6), deployed(9)],
             finished: Vec::new(),
         };
-        assert_eq!(truth.removals(&decky), 1);
-        assert!(truth.removed_for(operation_id, &decky));
-        assert!(truth.deployed_after(&decky, at(8)) && !truth.deployed_after(&decky, at(9)));
+        assert_eq!(ground_truth.count_removals(&decky), 1);
+        assert!(ground_truth.was_removed_by(operation_id, &decky));
+        assert!(ground_truth.was_deployed_after(&decky, at(8)) && !ground_truth.was_deployed_after(&decky, at(9)));
         for (from, to, absent) in [
             (2, 4, false),
             (2, 5, true),
@@ -158,7 +159,7 @@ mod tests {
             (10, 20, false),
         ] {
             assert_eq!(
-                truth.absent_between(&decky, at(from), at(to)),
+                ground_truth.was_absent_between(&decky, at(from), at(to)),
                 absent,
                 "{from} to {to}"
             );

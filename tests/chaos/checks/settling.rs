@@ -1,0 +1,98 @@
+//! After the faults: everything is healed, and what must come is awaited, each thing with a limit.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::future::Future;
+use std::time::Duration;
+
+use anyhow::{Result, anyhow};
+use scuttle_schemas::hosts::HostStatus;
+use scuttle_schemas::operations::OperationRecord;
+use scuttle_schemas::shards::ShardRecord;
+use scuttle_schemas::{ErrorCode, OperationId};
+use scuttle_tests::{AskError, Client};
+use tokio::time::{Instant, MissedTickBehavior};
+
+use crate::checks::final_record::has_ended;
+use crate::checks::ground_truth;
+use crate::cluster::processes::Processes;
+use crate::cluster::scale::GROUPS;
+use crate::faults::fault_injector::all_programs;
+
+
+/// Beyond the longest deadline, for the results that come late.
+const OPERATIONS_TIMEOUT: Duration = Duration::from_secs(90);
+/// For the heartbeats, and the last words of late operations.
+const AGREEMENT_TIMEOUT: Duration = Duration::from_mins(1);
+/// Between two looks.
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
+
+/// Nothing is down, and no host does anything by itself.
+///
+/// # Errors
+/// Something had has_ended by itself.
+pub(crate) async fn stop_faults(processes: &Processes) -> Result<()> {
+    for program in fault_injector::all_programs(processes.size) {
+        processes.alive(program).await?;
+    }
+    for group in 0..GROUPS {
+        processes.calm(group).await?;
+    }
+    Ok(())
+}
+
+/// Waits until every operation has has_ended and the record is what the hosts are; says what has not come.
+pub(crate) async fn wait_until_settled(processes: &Processes, operator: &Client) -> Vec<String> {
+    let open = || async {
+        let open = operator.operations().await?;
+        let open: Vec<_> = open.into_iter().filter(|each| !has_ended(each)).collect();
+        anyhow::Ok(
+            (!open.is_empty()).then(|| format!("{} operations are open: {open:?}", open.len())),
+        )
+    };
+    let mut losses = Vec::new();
+    losses.extend(wait_until_none(OPERATIONS_TIMEOUT, open).await);
+    losses.extend(wait_until_none(AGREEMENT_TIMEOUT, || differences(processes, operator)).await);
+    losses
+}
+
+async fn differences(processes: &Processes, operator: &Client) -> Result<Option<String>> {
+    let offline = operator.hosts().await?;
+    let offline = offline
+        .values()
+        .filter(|host| host.status != HostStatus::Online);
+    let offline: Vec<_> = offline.map(|host| host.host_uuid.to_string()).collect();
+    let shards = operator.shards().await?;
+    let recorded = shards
+        .into_iter()
+        .map(|shard| (shard.host_uuid, shard.decky_id));
+    let recorded: BTreeSet<_> = recorded.collect();
+    let real = ground_truth::read_deckies(processes)?;
+    if offline.is_empty() && recorded == real {
+        return Ok(None);
+    }
+    let unequal: Vec<_> = recorded.symmetric_difference(&real).collect();
+    Ok(Some(format!(
+        "record and hosts differ in {unequal:?}; offline: {offline:?}"
+    )))
+}
+
+/// Looks until there is nothing to wait for; what it waited for, when that did not come.
+async fn wait_until_none<F: Future<Output = Result<Option<String>>>>(
+    limit: Duration,
+    mut find_missing: impl FnMut() -> F,
+) -> Option<String> {
+    let give_up = Instant::now() + limit;
+    let mut ticks = tokio::time::interval(POLL_INTERVAL);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let missing = match find_missing().await {
+            Ok(None) => return None,
+            Ok(Some(missing)) => missing,
+            Err(error) => format!("no answer: {error:#}"),
+        };
+        if Instant::now() > give_up {
+            return Some(format!("after {limit:?}: {missing}"));
+        }
+    }
+}

@@ -1,0 +1,4 @@
+//! The faults: which ones occur when, and what they do.
+
+pub(crate) mod fault_injector;
+pub(crate) mod plan;

@@ -1,0 +1,288 @@
+//! The operators: teardowns of deckies and hosts, repeats, retries of what failed, cancellations; the seed decides which.
+//!
+//! A request that is not answered is sent again, with the same key and body, until it is.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use anyhow::Result;
+use async_nats::HeaderMap;
+use rand::rngs::StdRng;
+use rand::{RngExt, SeedableRng};
+use scuttle_schemas::operations::{CancelAccepted, OperationState};
+use scuttle_schemas::shards::ShardsList;
+use scuttle_schemas::teardown::TeardownAccepted;
+use scuttle_schemas::{DeckyId, ErrorCode, HostId, PartitionCount, headers, subjects};
+use scuttle_tests::{AskError, Client};
+use serde_json::json;
+use tokio::time::{Instant, sleep_until};
+
+use crate::cluster::scale::DECKIES;
+use crate::counters::Counters;
+use crate::faults::fault_injector::FaultInjector;
+use crate::load::request_log::{Outcome, RequestLog, TeardownRequest};
+use crate::observers::availability::Availability;
+
+
+/// How many operators ask at the same time: every second one on the faulty network.
+pub(crate) const OPERATORS: u64 = 12;
+/// Between two requests of one operator.
+const REQUEST_INTERVAL_MS: std::ops::RangeInclusive<u64> = 100..=700;
+/// Before a request is sent again when nobody answered.
+const RETRY_DELAY: Duration = Duration::from_millis(200);
+/// For how long one request is sent again: longer than any chain of faults.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
+
+/// One operator.
+pub(crate) struct Operator {
+    request_log: Arc<RequestLog>,
+    counters: Arc<Counters>,
+    availability: Arc<Availability>,
+    client: Client,
+    hosts: Vec<HostId>,
+    partitions: PartitionCount,
+    rng: StdRng,
+    number: u64,
+    request_count: u64,
+}
+
+impl Operator {
+    /// An operator; the odd ones are on the faulty network.
+    pub(crate) async fn new(
+        FaultInjector {
+            processes,
+            counters,
+            availability,
+            ..
+        }: &FaultInjector,
+        request_log: &Arc<RequestLog>,
+        seed: u64,
+        number: u64,
+    ) -> Result<Self> {
+        let client = if number % 2 == 1 {
+            processes.operator_on_faulty_network().await?
+        } else {
+            processes.operator().await?
+        };
+        Ok(Self {
+            client,
+            hosts: processes.hosts().into_iter().map(|(host, _)| host).collect(),
+            partitions: processes.size.partitions,
+            request_log: request_log.clone(),
+            counters: counters.clone(),
+            availability: availability.clone(),
+            // Not the seed of the faults, nor of another operator.
+            rng: StdRng::seed_from_u64(seed ^ ((number + 1) << 48)),
+            number,
+            request_count: 0,
+        })
+    }
+
+    /// Asks for this and that until `end`; ends when its last request is answered.
+    pub(crate) async fn work(mut self, end: Instant) {
+        let mut next = Instant::now();
+        loop {
+            next =
+                next.max(Instant::now()) + Duration::from_millis(self.rng.random_range(REQUEST_INTERVAL_MS));
+            sleep_until(next).await;
+            if next >= end {
+                return;
+            }
+            match self.rng.random_range(0..100) {
+                0..60 => self.tear_down_decky().await,
+                60..66 => self.tear_down_host().await,
+                66..74 => self.request_same_target().await,
+                74..80 => self.repeat_key().await,
+                80..90 => self.retry_failed_teardown().await,
+                _ => self.cancel().await,
+            }
+        }
+    }
+
+    async fn tear_down_decky(&mut self) {
+        let host = self.pick_host();
+        let number = self.rng.random_range(1..=DECKIES);
+        let decky = format!("decky-{number:02}").parse().ok();
+        let request = self.new_request(host, decky);
+        self.send_and_log(request).await;
+    }
+
+    async fn tear_down_host(&mut self) {
+        let host = self.pick_host();
+        let request = self.new_request(host, None);
+        self.send_and_log(request).await;
+    }
+
+    /// A new request for the target of an earlier one, which may still be open.
+    async fn request_same_target(&mut self) {
+        let number = self.rng.random_range(0..1000);
+        if let Some((earlier, _)) = self.request_log.recent(number) {
+            let request = self.new_request(earlier.host, earlier.decky);
+            self.send_and_log(request).await;
+        }
+    }
+
+    /// An earlier request once more, under its key: the answer must be the same.
+    async fn repeat_key(&mut self) {
+        let number = self.rng.random_range(0..1000);
+        let Some((mut request, first_reply)) = self.request_log.recent(number) else {
+            return;
+        };
+        let differs = self.rng.random_bool(0.2);
+        if differs {
+            request.timeout_s += 1;
+        }
+        self.counters.increment("keys repeated");
+        match (self.send(&request).await, differs) {
+            (Outcome::Accepted(reply), false) if reply.operation_id != first_reply.operation_id => {
+                self.request_log.report_loss(format!(
+                    "the key {} was answered with operation {}, then with {}",
+                    request.key, first_reply.operation_id, reply.operation_id
+                ));
+            }
+            (Outcome::Accepted(reply), true) => self.request_log.report_loss(format!(
+                "the key {} was accepted with another body: {reply:?}",
+                request.key
+            )),
+            (Outcome::Rejected(code), false) => self.request_log.report_loss(format!(
+                "the key {} was accepted, then refused with {code:?}",
+                request.key
+            )),
+            (Outcome::Rejected(code), true) if code != ErrorCode::IdempotencyConflict => {
+                self.request_log.report_loss(format!(
+                    "the key {} with another body was refused with {code:?}",
+                    request.key
+                ));
+            }
+            _ => {}
+        }
+    }
+
+    async fn retry_failed_teardown(&mut self) {
+        let request = json!({ "state": "teardown_failed", "limit": 1000 });
+        let listed: Result<ShardsList, AskError> =
+            self.client.ask(subjects::SHARDS_LIST, &request).await;
+        let Ok(listed) = listed else {
+            self.counters.increment("lists unanswered");
+            return;
+        };
+        let number = self.rng.random_range(0..1000_usize);
+        if let Some(index) = number.checked_rem(listed.shards.len()) {
+            let shard = &listed.shards[index];
+            self.counters.increment("retries");
+            let request = self.new_request(shard.host_uuid.clone(), Some(shard.decky_id.clone()));
+            self.send_and_log(request).await;
+        }
+    }
+
+    async fn cancel(&mut self) {
+        let number = self.rng.random_range(0..6);
+        let Some((request, accepted)) = self.request_log.recent(number) else {
+            return;
+        };
+        let operation = accepted.operation_id;
+        let request = json!({ "operation_id": operation });
+        let answer: Result<CancelAccepted, AskError> =
+            self.client.ask(subjects::OPERATIONS_CANCEL, &request).await;
+        match answer {
+            Ok(cancelled) => {
+                self.counters.increment("cancelled");
+                self.request_log.note_cancelled(operation);
+                if cancelled.operation.state != OperationState::Cancelled {
+                    self.request_log
+                        .report_loss(format!("a cancelled operation is not: {cancelled:?}"));
+                }
+            }
+            Err(AskError::Refused(refused)) if refused.code == ErrorCode::NotCancellable => {
+                self.counters.increment("not cancellable");
+            }
+            Err(AskError::Refused(refused)) if is_retryable(refused.code) => {}
+            Err(AskError::NoAnswer(_)) => self.counters.increment("requests unanswered"),
+            Err(other) => self.request_log.report_loss(format!(
+                "cancelling operation {operation} of {}, which was accepted: {other}",
+                request.key
+            )),
+        }
+    }
+
+    fn pick_host(&mut self) -> HostId {
+        let number = self.rng.random_range(0..self.hosts.len());
+        self.hosts[number].clone()
+    }
+
+    fn new_request(&mut self, host: HostId, decky: Option<DeckyId>) -> TeardownRequest {
+        self.request_count += 1;
+        TeardownRequest {
+            key: format!("operator-{}-request-{}", self.number, self.request_count),
+            host,
+            decky,
+            timeout_s: self.rng.random_range(20..=50),
+        }
+    }
+
+    /// Sends it until it is answered, and notes what was said.
+    async fn send_and_log(&mut self, request: TeardownRequest) {
+        self.counters.increment("requests");
+        let answer = self.send(&request).await;
+        match &answer {
+            Outcome::Accepted(accepted) if accepted.repeated => self.counters.increment("repeated"),
+            Outcome::Accepted(_) => self.counters.increment("accepted"),
+            Outcome::Rejected(ErrorCode::ShardNotFound) => self.counters.increment("shard not found"),
+            Outcome::Rejected(code) => self.request_log.report_loss(format!("{request:?} was refused: {code:?}")),
+            Outcome::NoReply => self
+                .request_log
+                .report_loss(format!("{request:?} had no answer within {REQUEST_TIMEOUT:?}")),
+        }
+        self.request_log.note(request, answer);
+    }
+
+    async fn send(&self, request: &TeardownRequest) -> Outcome {
+        let TeardownRequest {
+            key,
+            host,
+            decky,
+            timeout_s,
+        } = request;
+        let request = json!({
+            "host_uuid": host, "decky_id": decky, "timeout_s": timeout_s, "reason": key,
+        });
+        let started_at = Instant::now();
+        while started_at.elapsed() < REQUEST_TIMEOUT {
+            let mut map = HeaderMap::new();
+            map.insert(headers::MSG_ID, key.as_str());
+            let sent = Instant::now();
+            let asked: Result<TeardownAccepted, AskError> = self
+                .client
+                .ask_with(subjects::TEARDOWN, map, &request)
+                .await;
+            match asked {
+                Ok(accepted) => {
+                    self.availability
+                        .accepted(self.partitions.partition_of_host(host), sent);
+                    return Outcome::Accepted(Box::new(accepted));
+                }
+                Err(AskError::Refused(refused)) if !is_retryable(refused.code) => {
+                    return Outcome::Rejected(refused.code);
+                }
+                Err(AskError::Refused(_)) => self.counters.increment("asked to wait"),
+                Err(AskError::NoAnswer(_)) => self.counters.increment("requests unanswered"),
+                Err(AskError::Broken(error)) => self
+                    .request_log
+                    .report_loss(format!("{key}: an answer against the protocol: {error:#}")),
+            }
+            sleep_until(Instant::now() + RETRY_DELAY).await;
+        }
+        Outcome::NoReply
+    }
+}
+
+/// Refusals that print_line: ask again.
+pub(crate) fn is_retryable(code: ErrorCode) -> bool {
+    matches!(
+        code,
+        ErrorCode::Overloaded
+            | ErrorCode::StorageFailed
+            | ErrorCode::ShuttingDown
+            | ErrorCode::NotLeader
+    )
+}

@@ -1,0 +1,229 @@
+//! How long nobody replies when a leader is killed: clients ask all the time, at each server, for a host of each partition and for
+//! a list, and the operators' acceptances are times as well.
+
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::Result;
+use async_nats::Request;
+use scuttle_schemas::hosts::HostsList;
+use scuttle_schemas::{ErrorCode, HostId, Partition, PartitionCount, subjects};
+use scuttle_tests::clients::client::read_answer;
+use scuttle_tests::wait::lock;
+use scuttle_tests::{AskError, Client, Role};
+use serde_json::{Value, json};
+use tokio::task::JoinHandle;
+use tokio::time::{Instant, MissedTickBehavior, interval};
+
+use crate::cluster::processes::Processes;
+
+
+/// How long an answer may take: a request that a dead leader has read is never answered.
+const REPLY_TIMEOUT: Duration = Duration::from_millis(250);
+/// Between two questions of one client, of each kind; with several partitions, which all hear them, so many times as long.
+const PROBE_INTERVAL: Duration = Duration::from_millis(25);
+
+/// An answer: when it was sent_at for, and when it received_at.
+#[derive(Debug, Clone, Copy)]
+struct TimedReply {
+    sent_at: Instant,
+    received_at: Instant,
+    /// By whose leader; none for a list, which takes all of them.
+    partition: Option<Partition>,
+}
+
+/// A kill of a partition's leader: when it was requested_at, and when there was nothing left of it.
+#[derive(Debug, Clone, Copy)]
+struct Kill {
+    partition: Partition,
+    requested_at: Instant,
+    killed_at: Instant,
+}
+
+#[derive(Debug, Default)]
+struct Times {
+    kills: Vec<Kill>,
+    replies: Vec<TimedReply>,
+    acceptances: Vec<TimedReply>,
+}
+
+/// What was times.
+#[derive(Debug, Default)]
+pub(crate) struct Availability(Mutex<Times>);
+
+/// Those who ask, until they are dropped.
+pub(crate) struct Probes(Vec<JoinHandle<()>>);
+
+impl Drop for Probes {
+    fn drop(&mut self) {
+        for probe in &self.0 {
+            probe.abort();
+        }
+    }
+}
+
+impl Availability {
+    /// Asks from now on.
+    pub(crate) async fn start_probes(self: &Arc<Self>, processes: &Processes) -> Result<Probes> {
+        let of = processes.size.partitions;
+        let mut probes = Vec::new();
+        for server in processes.direct().split(',') {
+            let client = Client::with(processes.options(Role::Operator), server).await?;
+            let kinds = of.iter().map(Some).chain([None]);
+            probes.extend(
+                kinds.map(|kind| tokio::spawn(probe(client.nats().clone(), kind, of, self.clone()))),
+            );
+        }
+        Ok(Probes(probes))
+    }
+
+    /// This partition's leader was killed: requested_at then, and killed_at now.
+    pub(crate) fn note_kill(&self, partition: Partition, requested_at: Instant) {
+        let killed_at = Instant::now();
+        lock(&self.0).kills.push(Kill {
+            partition,
+            requested_at,
+            killed_at,
+        });
+    }
+
+    /// A teardown on a host of this partition that was sent_at for then is accepted now.
+    pub(crate) fn note_acceptance(&self, partition: Partition, sent_at: Instant) {
+        let received_at = Instant::now();
+        lock(&self.0).acceptances.push(TimedReply {
+            sent_at,
+            received_at,
+            partition: Some(partition),
+        });
+    }
+
+    /// For each kill of a partition's leader how long it was to the next one's first answer, sorted.
+    pub(crate) fn times_to_reply(&self) -> Vec<Duration> {
+        let times = lock(&self.0);
+        downtimes(&times.kills, &times.replies, Some)
+    }
+
+    /// The same to the first list.
+    pub(crate) fn times_to_list(&self) -> Vec<Duration> {
+        let times = lock(&self.0);
+        downtimes(&times.kills, &times.replies, |_| None)
+    }
+
+    /// The same to the first acceptance; the operators do not ask all the time.
+    pub(crate) fn times_to_acceptance(&self) -> Vec<Duration> {
+        let times = lock(&self.0);
+        downtimes(&times.kills, &times.acceptances, Some)
+    }
+}
+
+/// Asks for a list, or for what would be torn down on a host of this partition, which is not there: both change nothing.
+async fn probe(
+    client: async_nats::Client,
+    of: Option<Partition>,
+    partitions: PartitionCount,
+    availability: Arc<Availability>,
+) {
+    let (subject, request) = match of {
+        Some(partition) => {
+            let host = missing_host(partition, partitions);
+            (
+                subjects::TEARDOWN,
+                json!({ "host_uuid": host, "dry_run": true }),
+            )
+        }
+        None => (subjects::HOSTS_LIST, json!({ "limit": 1 })),
+    };
+    let request = request.to_string();
+    let build_request = || {
+        let payload = request.clone().into();
+        Request::new().payload(payload).timeout(Some(REPLY_TIMEOUT))
+    };
+    let is_expected = |reply: &async_nats::Message| match of {
+        Some(_) => matches!(
+            read_answer::<Value>(reply),
+            Err(AskError::Refused(why)) if why.code == ErrorCode::HostNotFound
+        ),
+        None => read_answer::<HostsList>(reply).is_ok(),
+    };
+    let mut ticks = interval(PROBE_INTERVAL * u32::try_from(partitions.count()).unwrap_or(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        let sent_at = Instant::now();
+        let reply = client.send_request(subject, build_request()).await;
+        if reply.is_ok_and(|reply| is_expected(&reply)) {
+            let received_at = Instant::now();
+            lock(&availability.0).replies.push(TimedReply {
+                sent_at,
+                received_at,
+                partition: of,
+            });
+        }
+    }
+}
+
+/// A host of this partition that is not there.
+fn missing_host(partition: Partition, of: PartitionCount) -> Option<HostId> {
+    let mut hosts = (0..).filter_map(|number| format!("missing-{number}").parse().ok());
+    hosts.find(|host| of.partition_of_host(host) == partition)
+}
+
+/// What was sent_at for when there was nothing left of the old leader, the next one has answered: those of `select` for its partition.
+fn downtimes(
+    kills: &[Kill],
+    replies: &[TimedReply],
+    select: fn(Partition) -> Option<Partition>,
+) -> Vec<Duration> {
+    let first = |kill: &Kill| {
+        let by_next = replies
+            .iter()
+            .filter(|reply| reply.sent_at >= kill.killed_at && reply.partition == select(kill.partition));
+        Some(by_next.map(|reply| reply.received_at).min()? - kill.requested_at)
+    };
+    let mut downtimes: Vec<_> = kills.iter().filter_map(first).collect();
+    downtimes.sort();
+    downtimes
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use scuttle_schemas::{Partition, PartitionCount};
+    use tokio::time::Instant;
+
+    use super::{TimedReply, Kill, downtimes};
+
+    #[test]
+    fn what_the_dead_leader_answered_does_not_count() {
+        let begin = Instant::now();
+        let at = |millis| begin + Duration::from_millis(millis);
+        let other = PartitionCount::new(2).and_then(|of| of.iter().last());
+        let reply = |(sent_at, received_at, partition)| TimedReply {
+            sent_at: at(sent_at),
+            received_at: at(received_at),
+            partition,
+        };
+        let first = Some(Partition::FIRST);
+        let replies = [
+            (0, 10, first),
+            (99, 101, first),
+            (101, 110, other),
+            (101, 2_400, first),
+            (102, 2_300, first),
+            (102, 2_500, None),
+            (9_000, 9_001, first),
+        ];
+        let kill = |requested_at, killed_at| Kill {
+            partition: Partition::FIRST,
+            requested_at: at(requested_at),
+            killed_at: at(killed_at),
+        };
+        let kills = [kill(5_000, 5_001), kill(95, 100), kill(9_500, 9_501)];
+        let replies = replies.map(reply);
+        let found = downtimes(&kills, &replies, Some);
+        assert_eq!(found, [2_205, 4_001].map(Duration::from_millis));
+        let lists = downtimes(&kills, &replies, |_| None);
+        assert_eq!(lists, [2_405].map(Duration::from_millis));
+    }
+}

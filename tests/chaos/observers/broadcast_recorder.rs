@@ -1,0 +1,349 @@
+//! A subscriber to all broadcasts, who checks the rule of revisions and remembers every removal that was message.
+//!
+//! A revision is never message twice with other content, never goes back, and jumps only where a message may have been lost:
+//! the subscriber's connection_events connection was down, or the controller or its connection was (`events`). Of has_several_controllers controllers the one that
+//! led before may still be recording, late: readers keep the higher revision, so that is counted and does no harm.
+
+use std::collections::BTreeMap;
+use std::hash::{DefaultHasher, Hash, Hasher};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use async_nats::{Client, Event, Subscriber};
+use futures_util::StreamExt;
+use scuttle_schemas::hosts::HostsUpdated;
+use scuttle_schemas::operations::OperationsUpdated;
+use scuttle_schemas::shards::{RemovedShard, ShardRecord, ShardState, ShardsUpdated};
+use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
+use scuttle_tests::Role;
+use scuttle_tests::clients::broadcasts::Broadcast;
+use scuttle_tests::wait::{lock, now};
+use tokio::task::JoinHandle;
+use tokio::time::Instant;
+
+use crate::cluster::processes::Processes;
+use crate::outages::Gap;
+
+
+/// How much earlier than its loss a message may have been seen: the programs share two or three processors.
+const MAX_PROCESSING_DELAY: Duration = Duration::from_millis(1500);
+
+/// When the connection_events connection went, arrival, or lost something.
+type ConnectionEvents = Mutex<Vec<Instant>>;
+
+/// A shard's removal, as it was message.
+#[derive(Debug, Clone)]
+pub(crate) struct Removal {
+    pub(crate) at: Timestamp,
+    pub(crate) operation: Option<OperationId>,
+    pub(crate) revision: u64,
+}
+
+/// What a recorder has recording.
+#[derive(Debug, Default)]
+pub(crate) struct Recording {
+    pub(crate) messages: u64,
+    pub(crate) gaps: u64,
+    pub(crate) missed: u64,
+    /// Messages that arrival after a later one.
+    pub(crate) late: u64,
+    pub(crate) losses: Vec<String>,
+    /// What the connection_events connection does not explain.
+    pub(crate) unexplained: Vec<Gap>,
+    pub(crate) removals: BTreeMap<(HostId, DeckyId), Vec<Removal>>,
+    /// When a shard that is there was first message, if it was not there from the beginning.
+    pub(crate) registered: BTreeMap<(HostId, DeckyId), Timestamp>,
+    /// The last message state of each shard, and its revision.
+    shards: BTreeMap<(HostId, DeckyId), (u64, ShardState)>,
+    /// What was message with the highest revision of each shard; nothing if it was removed.
+    pub(crate) latest: BTreeMap<(HostId, DeckyId), (u64, Option<ShardRecord>)>,
+    /// A hash of what was message with each revision on each subject.
+    pub(crate) content_hashes: BTreeMap<(&'static str, u64), u64>,
+}
+
+/// One subscriber, until it is dropped.
+pub(crate) struct BroadcastRecorder {
+    pub(crate) name: &'static str,
+    pub(crate) recording: Arc<Mutex<Recording>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl BroadcastRecorder {
+    /// Subscribes to all three subjects at `url`.
+    pub(crate) async fn start(name: &'static str, processes: &Processes, url: &str) -> Result<Self> {
+        let connection_events = Arc::<ConnectionEvents>::default();
+        let events = connection_events.clone();
+        let client = processes
+            .options(Role::Viewer)
+            .event_callback(move |event| {
+                let events = events.clone();
+                async move {
+                    if matches!(
+                        event,
+                        Event::Disconnected | Event::Connected | Event::SlowConsumer(_)
+                    ) {
+                        lock(&events).push(Instant::now());
+                    }
+                }
+            })
+            .connect(url.split(',').collect::<Vec<_>>())
+            .await
+            .context("connect a recorder")?;
+        let recording = Arc::<Mutex<Recording>>::default();
+        let has_several_controllers = processes.size.controllers > 1;
+        let tasks = vec![
+            subscribe(&client, &recording, &connection_events, record_shards, has_several_controllers).await?,
+            subscribe::<HostsUpdated>(&client, &recording, &connection_events, |_, _, _| {}, has_several_controllers).await?,
+            subscribe::<OperationsUpdated>(&client, &recording, &connection_events, |_, _, _| {}, has_several_controllers).await?,
+        ];
+        client.flush().await?;
+        Ok(Self { name, recording, tasks })
+    }
+}
+
+impl Drop for BroadcastRecorder {
+    fn drop(&mut self) {
+        for task in &self.tasks {
+            task.abort();
+        }
+    }
+}
+
+async fn subscribe<T: Broadcast + Send + 'static>(
+    client: &Client,
+    recording: &Arc<Mutex<Recording>>,
+    connection_events: &Arc<ConnectionEvents>,
+    handle: fn(&mut Recording, &T, Arrival),
+    has_several_controllers: bool,
+) -> Result<JoinHandle<()>> {
+    let subscriber = client.subscribe(T::SUBJECT).await?;
+    let (recording, connection_events) = (recording.clone(), connection_events.clone());
+    Ok(tokio::spawn(record(subscriber, recording, connection_events, handle, has_several_controllers)))
+}
+
+async fn record<T: Broadcast>(
+    mut subscriber: Subscriber,
+    recording: Arc<Mutex<Recording>>,
+    connection_events: Arc<ConnectionEvents>,
+    handle: fn(&mut Recording, &T, Arrival),
+    has_several_controllers: bool,
+) {
+    let mut tracker = RevisionTracker::new(has_several_controllers);
+    while let Some(message) = subscriber.next().await {
+        let mut recording = lock(&recording);
+        let message: T = match serde_json::from_slice(&message.payload) {
+            Ok(message) => message,
+            Err(error) => {
+                let loss = format!("{}: unreadable: {error}", T::SUBJECT);
+                recording.losses.push(loss);
+                continue;
+            }
+        };
+        recording.messages += 1;
+        let before = tracker.last;
+        let arrival = tracker.apply(&message, &message.payload, &mut recording);
+        if let Arrival::InOrder(missed @ 1..) = arrival {
+            recording.gaps += 1;
+            recording.missed += missed;
+            let explained = |down: &Instant| *down + MAX_PROCESSING_DELAY >= tracker.at;
+            if !lock(&connection_events).iter().any(explained) {
+                let revision = message.revision();
+                recording.unexplained.push(Gap {
+                    from: tracker.decided.unwrap_or(message.at()),
+                    to: now(),
+                    what: format!("{}: revision {revision} arrival after {before}", T::SUBJECT),
+                });
+            }
+        }
+        if arrival == Arrival::Late {
+            recording.late += 1;
+        } else {
+            tracker.at = Instant::now();
+            tracker.decided = Some(message.at());
+        }
+        handle(&mut recording, &message, arrival);
+    }
+}
+
+/// How a message arrival.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Arrival {
+    /// So many are missing before it.
+    InOrder(u64),
+    /// After a later one.
+    Late,
+}
+
+/// One subject's revisions.
+struct RevisionTracker {
+    last: u64,
+    /// When the last message arrival, and when it was decided.
+    at: Instant,
+    decided: Option<Timestamp>,
+    /// Whether there are has_several_controllers controllers.
+    has_several_controllers: bool,
+}
+
+impl RevisionTracker {
+    fn new(has_several_controllers: bool) -> Self {
+        Self {
+            last: 0,
+            at: Instant::now(),
+            decided: None,
+            has_several_controllers,
+        }
+    }
+
+    /// Takes a message in, and says how it arrival.
+    fn apply<T: Broadcast>(&mut self, message: &T, payload: &[u8], recording: &mut Recording) -> Arrival {
+        let revision = message.revision();
+        let first = self.last == 0;
+        if !message.is_repeat() {
+            let mut hasher = DefaultHasher::new();
+            payload.hash(&mut hasher);
+            let content = hasher.finish();
+            let known = recording.content_hashes.entry((T::SUBJECT, revision));
+            if *known.or_insert(content) != content {
+                recording.losses.push(format!(
+                    "{}: revision {revision} message twice with other content",
+                    T::SUBJECT
+                ));
+            }
+        }
+        if revision < self.last {
+            if self.has_several_controllers {
+                return Arrival::Late;
+            }
+            recording.losses.push(format!(
+                "{}: revision {revision} after {}",
+                T::SUBJECT,
+                self.last
+            ));
+        }
+        // The repeat of the last revision tells nothing new: all up to it should have been seen.
+        let expected = self.last + u64::from(!message.is_repeat());
+        let missed = revision.saturating_sub(expected);
+        self.last = self.last.max(revision);
+        Arrival::InOrder(if first { 0 } else { missed })
+    }
+}
+
+/// Remembers removals, and what was message last; a failed teardown ends only by another try, or with the shard.
+fn record_shards(recording: &mut Recording, message: &ShardsUpdated, arrival: Arrival) {
+    let updated = message.updated.iter().map(|shard| {
+        let key = (shard.host_uuid.clone(), shard.decky_id.clone());
+        (key, shard.revision, Some(shard.clone()))
+    });
+    let removed = message.removed.iter().map(|removed| {
+        let key = (removed.host_uuid.clone(), removed.decky_id.clone());
+        (key, removed.revision, None)
+    });
+    for (key, revision, shard) in updated.chain(removed) {
+        let known = recording.latest.get(&key).map_or(0, |(known, _)| *known);
+        if revision > known {
+            recording.latest.insert(key, (revision, shard));
+        }
+    }
+    if arrival == Arrival::Late {
+        for removed in &message.removed {
+            note_removal(recording, message, removed);
+        }
+        return;
+    }
+    if arrival != Arrival::InOrder(0) {
+        recording.shards.clear();
+    }
+    for shard in &message.updated {
+        let key = (shard.host_uuid.clone(), shard.decky_id.clone());
+        if recording.removals.contains_key(&key) {
+            recording.registered.entry(key.clone()).or_insert(message.at);
+        }
+        let before = recording.shards.insert(key, (message.revision, shard.state));
+        let seen = [ShardState::TeardownFailed, ShardState::TearingDown].contains(&shard.state);
+        if let Some((revision, ShardState::TeardownFailed)) = before
+            && !seen
+        {
+            recording.losses.push(format!(
+                "{}/{}: teardown_failed at revision {revision}, and {:?} at {} without another try",
+                shard.host_uuid, shard.decky_id, shard.state, message.revision
+            ));
+        }
+    }
+    for removed in &message.removed {
+        let key = (removed.host_uuid.clone(), removed.decky_id.clone());
+        recording.shards.remove(&key);
+        recording.registered.remove(&key);
+        note_removal(recording, message, removed);
+    }
+}
+
+fn note_removal(recording: &mut Recording, message: &ShardsUpdated, removed: &RemovedShard) {
+    let key = (removed.host_uuid.clone(), removed.decky_id.clone());
+    let removals = recording.removals.entry(key).or_default();
+    removals.push(Removal {
+        at: message.at,
+        operation: message.operation_id,
+        revision: message.revision,
+    });
+    // One that arrival late has its place among the others.
+    removals.sort_by_key(|removal| removal.revision);
+}
+
+#[cfg(test)]
+mod tests {
+    use scuttle_schemas::hosts::HostsUpdated;
+    use serde_json::json;
+
+    use super::{Arrival, Recording, RevisionTracker};
+
+    fn message(tracker: &mut RevisionTracker, recording: &mut Recording, revision: u64, updated: &str) -> Arrival {
+        let updated: serde_json::Value = serde_json::from_str(updated).expect("JSON");
+        let payload = json!({
+            "type": "scuttle.v1.hosts_updated", "revision": revision,
+            "at": "2026-11-23T09:11:49.000Z", "updated": updated,
+        });
+        let payload = payload.to_string();
+        let message: HostsUpdated = serde_json::from_str(&payload).expect("valid");
+        tracker.apply(&message, payload.as_bytes(), recording)
+    }
+
+    #[test]
+    fn revisions_neither_jump_nor_go_back_nor_change() {
+        let host = |name: &str| {
+            format!(
+                r#"[{{"host_uuid":"{name}","name":"{name}","address":null,"labels":{{}},"status":"online",
+                "last_heartbeat":null,"agent_version":null,"shards":0,"open_operations":0,
+                "enrolled_at":"2026-11-23T09:11:49.000Z"}}]"#
+            )
+        };
+        let (a, b) = (host("a"), host("b"));
+        for has_several_controllers in [false, true] {
+            let mut tracker = RevisionTracker::new(has_several_controllers);
+            let mut recording = Recording::default();
+            for (revision, updated, missed, losses) in [
+                (4, &*a, Some(0), 0),
+                (5, &*b, Some(0), 0),
+                (5, "[]", Some(0), 0),
+                (7, "[]", Some(2), 0),
+                (8, &*a, Some(0), 0),
+                (8, &*a, Some(0), 0),
+                (8, &*b, Some(0), 1),
+                (6, "[]", None, 0),
+                (6, &*a, None, 0),
+                (5, &*a, None, 1),
+                (10, &*a, Some(1), 0),
+            ] {
+                let (arrival, also_lost) = match missed {
+                    Some(missed) => (Arrival::InOrder(missed), 0),
+                    None if has_several_controllers => (Arrival::Late, 0),
+                    None => (Arrival::InOrder(0), 1),
+                };
+                let found = message(&mut tracker, &mut recording, revision, updated);
+                let lost = std::mem::take(&mut recording.losses).len();
+                let expected = (arrival, losses + also_lost);
+                assert_eq!((found, lost), expected, "revision {revision} {updated}");
+            }
+        }
+    }
+}
