@@ -1,24 +1,25 @@
-//! `scuttle-chaos`, which `cargo xtask chaos` becomes: real processes, really killed, and an audit of what is left.
+//! `scuttle-chaos`, which `cargo xtask chaos` runs: faults in a real swarm under load, then an audit.
 //!
-//! `processes` runs the processes, each behind a `proxy`; `faults` plans what goes wrong, `injector` does it; `load` asks for
-//! teardowns and notes the answers in the `request_log`; `recorder` and `viewer` listen; `tail` waits until all is over;
-//! `ground_truth` reads what really happened, `downs` when the controller was away, `durable` and `audit` compare. `counters` counts, `report`
-//! prints. With `--cluster` there are three servers and three controllers: `availability` measures how long nobody leads, and one of the
-//! servers has a `small_disk`.
+//! - `cluster` runs the programs, each behind a proxy, and reads the controllers' logs.
+//! - `faults` plans the faults and injects them.
+//! - `load` requests teardowns and logs the replies.
+//! - `observers` follow the broadcasts and measure availability while faults occur.
+//! - `checks` wait until all operations have ended, then compare the record with the replies, the
+//!   broadcasts and the hosts.
+//! - `outages` decides which gaps in the broadcasts are explained by an outage.
+//! - `counters` counts, and `report` prints.
+//!
+//! With `--cluster` there are three servers and three controllers. One of the servers then has a
+//! small disk, which a fault can fill.
 
 mod checks;
-mod request_log;
+mod cluster;
 mod counters;
 mod faults;
 mod load;
+mod observers;
+mod outages;
 mod report;
-mod availability;
-mod processes;
-
-mod counters;
-mod injector;
-mod ground_truth;
-mod recorder;
 
 use std::path::{Path, PathBuf};
 use std::process::ExitCode;
@@ -52,64 +53,63 @@ use crate::observers::broadcast_recorder::BroadcastRecorder;
 use crate::observers::viewer::Viewer;
 use crate::report::{Summary, print_line};
 
-
-/// The exit code of a program that Ctrl-C ended.
+/// The exit code after Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
-/// Kills, stops and cuts off a whole swarm under load, then checks that nothing was lost.
+/// Kills, stops and disconnects the programs of a swarm under load, then checks that nothing was lost.
 ///
-/// It starts a nats-server, a controller and 50 simulated hosts in 10 processes, each behind a TCP proxy, all on loopback, and
-/// stops them again, whatever happens. With --cluster they are three servers, three controllers, of which one leads, and 200
-/// hosts; then one server's disk is also filled, a small one of its own, where this may mount one. The seed decides which
-/// faults happen when, and what the operators ask for; real processes have a timing of their own, so two runs of one seed
-/// are alike, not the same. The faults last as long as asked; some time more passes until the last operation has ended.
-/// Exits with 1 when anything was lost, and keeps the logs.
+/// Starts a nats-server, a controller and 50 simulated hosts in 10 processes, each behind a TCP proxy, all on loopback. Stops
+/// all of them at the end, even after an error. With --cluster, starts three servers, three controllers and 200 hosts; one of
+/// the servers then gets a small disk, which faults fill, where this program may mount a file system. The seed decides which
+/// faults occur when, and which requests the operators send. Real processes have their own timing, so two runs with the
+/// same seed are similar but not identical. The run continues after the faults until the last operation has ended.
+/// Exits with 1 if anything was lost, and keeps the logs.
 #[derive(Debug, Parser)]
 #[command(name = "scuttle-chaos", version)]
 struct Args {
-    /// How long there are faults.
-    #[arg(long, default_value = "3", value_parser = minutes, value_name = "MINUTES")]
+    /// How long faults occur, in minutes.
+    #[arg(long, default_value = "3", value_parser = parse_minutes, value_name = "MINUTES")]
     minutes: Duration,
-    /// Decides the faults and the load; a new one each time if absent.
+    /// Decides the faults and the load [default: random].
     #[arg(long)]
     seed: Option<u64>,
-    /// Three servers and three controllers, which take over from each other.
+    /// Run three servers and three controllers, which take over from each other.
     #[arg(long)]
     cluster: bool,
-    /// Over how many journals, each with a leader of its own, the cluster's hosts are divided.
-    #[arg(long, default_value = "1", value_parser = partitions, value_name = "NUMBER", requires = "cluster")]
+    /// How many partitions the cluster's hosts are divided into, each with its own journal and leader.
+    #[arg(long, default_value = "1", value_parser = parse_partitions, value_name = "NUMBER", requires = "cluster")]
     partitions: PartitionCount,
-    /// In a mount namespace of its own.
+    /// This process has its own mount namespace.
     #[arg(long, hide = true)]
     own_mounts: bool,
-    /// In the process group of the children.
+    /// This process is the inner one, in the process group of its children.
     #[arg(long, hide = true)]
     inside: bool,
 }
 
-fn minutes(text: &str) -> Result<Duration, String> {
+fn parse_minutes(text: &str) -> Result<Duration, String> {
     match text.parse::<f64>() {
         Ok(minutes) if (0.05..=600.0).contains(&minutes) => {
             Ok(Duration::from_secs_f64(minutes * 60.0))
         }
-        _ => Err("it must be a number of minutes from 0.05 to 600".to_owned()),
+        _ => Err("expected a number of minutes from 0.05 to 600".to_owned()),
     }
 }
 
-fn partitions(text: &str) -> Result<PartitionCount, String> {
+fn parse_partitions(text: &str) -> Result<PartitionCount, String> {
     let count = text.parse().ok().and_then(PartitionCount::new);
-    count.ok_or_else(|| format!("it must be a number from 1 to {}", PartitionCount::MAX))
+    count.ok_or_else(|| format!("expected a number from 1 to {}", PartitionCount::MAX))
 }
 
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let done = if args.inside {
-        Box::pin(inside(&args)).await
+    let result = if args.inside {
+        Box::pin(run_inside(&args)).await
     } else {
-        outside(&args).await
+        run_outside(&args).await
     };
-    match done {
+    match result {
         Ok(code) => code,
         Err(error) => {
             eprintln!("scuttle-chaos: {error:#}");
@@ -118,7 +118,7 @@ async fn main() -> ExitCode {
     }
 }
 
-async fn outside(args: &Args) -> Result<ExitCode> {
+async fn run_outside(args: &Args) -> Result<ExitCode> {
     if args.cluster
         && let Some(code) = shutdown::run_inner_program_with_own_mounts().await?
     {
@@ -127,51 +127,53 @@ async fn outside(args: &Args) -> Result<ExitCode> {
     shutdown::run_inner_program().await
 }
 
-async fn inside(args: &Args) -> Result<ExitCode> {
+async fn run_inside(args: &Args) -> Result<ExitCode> {
     let mut stop = StopRequests::listen()?;
     let mut dir = tempfile::Builder::new()
         .prefix("chaos-")
-        .tempdir_in(on_disk()?)?;
-    let done = stop
+        .tempdir_in(find_target_dir()?)?;
+    let result = stop
         .run_until_stopped(Box::pin(run(args, dir.path())))
         .await;
     if args.own_mounts {
-        SmallDisk::unmount(&processes::small_store(dir.path()));
+        SmallDisk::unmount(&processes::small_store_dir(dir.path()));
     }
-    let kept = |dir: &mut tempfile::TempDir| {
+    let keep_files = |dir: &mut tempfile::TempDir| {
         dir.disable_cleanup(true);
         print_line(&format!(
             "data and logs are kept in {}",
             dir.path().display()
         ));
     };
-    match done {
+    match result {
         Ok(None) => Ok(ExitCode::from(INTERRUPTED)),
         Ok(Some(0)) => Ok(ExitCode::SUCCESS),
         Ok(Some(_)) => {
-            kept(&mut dir);
+            keep_files(&mut dir);
             Ok(ExitCode::FAILURE)
         }
         Err(error) => {
-            kept(&mut dir);
+            keep_files(&mut dir);
             Err(error)
         }
     }
 }
 
-/// The build's own folder: a real disk, where /tmp may be memory.
-fn on_disk() -> Result<PathBuf> {
+/// Returns the build's target directory, which is on a real disk. `/tmp` may be in memory.
+fn find_target_dir() -> Result<PathBuf> {
     let controller = program_path("scuttle-controller");
     ensure!(
         controller.is_file(),
-        "no {}: run `cargo xtask chaos`, which builds it",
+        "{} does not exist: run `cargo xtask chaos`, which builds it",
         controller.display()
     );
     let dir = controller.parent().and_then(Path::parent);
-    Ok(dir.context("the controller's folder")?.canonicalize()?)
+    Ok(dir
+        .context("find the controller's directory")?
+        .canonicalize()?)
 }
 
-/// The whole run; how much was lost.
+/// Runs the faults, the load and the checks. Returns the number of losses.
 async fn run(args: &Args, dir: &Path) -> Result<usize> {
     let seed = args.seed.unwrap_or_else(rand::random);
     let partitions = args.partitions;
@@ -184,59 +186,61 @@ async fn run(args: &Args, dir: &Path) -> Result<usize> {
         SINGLE
     };
     print_line(&format!(
-        "Scuttle under faults: {} hosts with {DECKIES} deckies each in {GROUPS} processes, servers: {}, controllers: {}, partitions: {}, {} s, seed {seed}. Ctrl-C stops everything.",
+        "Scuttle under faults: {} hosts with {DECKIES} deckies each in {GROUPS} processes, servers: {}, controllers: {}, partitions: {}, {} s, seed {seed}. Press Ctrl-C to stop everything.",
         GROUPS * size.hosts,
         size.servers,
         size.controllers,
         size.partitions,
         args.minutes.as_secs()
     ));
-    let small_disk = args.cluster.then(|| small_disk(args, dir)).flatten();
+    let small_disk = args.cluster.then(|| mount_small_disk(args, dir)).flatten();
     let injector = FaultInjector {
         processes: Arc::new(Processes::start(dir, size, small_disk, seed).await?),
         counters: Arc::default(),
         availability: Arc::default(),
-        away: Arc::default(),
+        server_outages: Arc::default(),
     };
     let (processes, request_log) = (&injector.processes, Arc::<RequestLog>::default());
+    let viewer_url = processes.route(Route::Viewer).url();
     let recorders = [
-        BroadcastRecorder::start("beside the faults", processes, processes.direct()).await?,
-        BroadcastRecorder::start("among the faults", processes, &processes.route(Route::Viewer).url()).await?,
+        BroadcastRecorder::start("direct", processes, processes.direct_urls()).await?,
+        BroadcastRecorder::start("via proxy", processes, &viewer_url).await?,
     ];
-    let viewer = processes.route(Route::Viewer).url();
-    let viewer = Viewer::start(Client::with(processes.options(Role::Viewer), &viewer).await?);
+    let options = processes.connect_options(Role::Viewer);
+    let viewer = Viewer::start(Client::connect_with(options, &viewer_url).await?);
 
-    let probes = injector.availability.probe(processes).await?;
-    let work = faults_and_load(&injector, &request_log, seed, args);
+    let probes = injector.availability.start_probes(processes).await?;
+    let work = run_faults_and_load(&injector, &request_log, seed, args);
     tokio::select! {
-        done = work => done?,
-        () = report::live(&injector.counters, &recorders[0]) => {}
+        result = work => result?,
+        () = report::print_progress(&injector.counters, &recorders[0]) => {}
     }
-    print_line("the faults are over: waiting until every operation has ended");
-    tail::heal(processes).await?;
-    let lost = finish(&injector, &request_log, &recorders, viewer).await;
+    print_line("faults have ended: waiting for every operation to end");
+    settling::stop_faults(processes).await?;
+    let losses = check_and_report(&injector, &request_log, &recorders, viewer).await;
     drop(probes);
-    lost
+    losses
 }
 
-/// None, with a word, where this may not mount one.
-fn small_disk(args: &Args, dir: &Path) -> Option<SmallDisk> {
+/// Mounts the small disk. Prints the reason and returns `None` if this process may not mount one.
+fn mount_small_disk(args: &Args, dir: &Path) -> Option<SmallDisk> {
     let mounted = if args.own_mounts {
-        SmallDisk::mount(&processes::small_store(dir))
+        SmallDisk::mount(&processes::small_store_dir(dir))
     } else {
-        Err(anyhow!("there is no mount namespace of its own"))
+        Err(anyhow!("this process has no mount namespace"))
     };
     match mounted {
         Ok(disk) => Some(disk),
         Err(error) => {
-            print_line(&format!("no disk is filled: {error:#}"));
+            print_line(&format!("no disk will be filled: {error:#}"));
             None
         }
     }
 }
 
-/// On return all faults are over, and every request has had its answer.
-async fn faults_and_load(
+/// Injects all faults while operators send requests. Returns after the last fault has ended and the
+/// last request has got its reply.
+async fn run_faults_and_load(
     injector: &FaultInjector,
     request_log: &Arc<RequestLog>,
     seed: u64,
@@ -245,60 +249,68 @@ async fn faults_and_load(
     let end = Instant::now() + args.minutes;
     let mut operators = JoinSet::new();
     for number in 0..OPERATORS {
-        operators.spawn(Operator::new(injector, request_log, seed, number).await?.work(end));
+        let operator = Operator::new(injector, request_log, seed, number).await?;
+        operators.spawn(operator.run(end));
     }
     let cluster = args.cluster.then_some(args.partitions);
-    let plan = faults::plan(seed, args.minutes, cluster);
-    injector.make(plan).await?;
-    while let Some(ended) = operators.join_next().await {
-        ended.context("an operator's task died")?;
+    let planned = plan::plan_faults(seed, args.minutes, cluster);
+    injector.run(planned).await?;
+    while let Some(joined) = operators.join_next().await {
+        joined.context("an operator's task panicked")?;
     }
     Ok(())
 }
 
-/// Waits, stops everything, compares, and prints; how much was lost.
-async fn finish(
+/// Waits for all operations to end, stops all programs, runs the checks and prints the summary.
+/// Returns the number of losses.
+async fn check_and_report(
     injector: &FaultInjector,
     request_log: &RequestLog,
     recorders: &[BroadcastRecorder],
     viewer: Viewer,
 ) -> Result<usize> {
     let processes = &injector.processes;
-    let operator = processes.operator().await?;
-    let (answered, cancelled, mut losses) = request_log.read();
-    losses.extend(tail::quiet(processes, &operator).await);
+    let operator = processes.connect_operator().await?;
+    let (requests, cancelled, mut losses) = request_log.read();
+    losses.extend(settling::wait_until_settled(processes, &operator).await);
     processes.stop_groups().await?;
-    let accepted_ids = answered.iter().filter_map(|(_, answer)| match answer {
+    let accepted_ids = requests.iter().filter_map(|(_, outcome)| match outcome {
         Outcome::Accepted(accepted) => Some(accepted.operation_id),
         _ => None,
     });
-    let record = tail::record(&operator, accepted_ids).await?;
-    let (view, listings) = viewer.at(record.revision).await?;
-    // A listing numbers anew what the first partition does not have.
-    let shown = if processes.size.partitions == PartitionCount::ONE {
-        told
+    let record = final_record::fetch(&operator, accepted_ids).await?;
+    let (view, listings) = viewer.finish_at(record.revision).await?;
+    // The revisions in a list differ from those in the broadcasts for shards of any partition but
+    // the first: the relay numbers the broadcasts.
+    let normalize = if processes.size.partitions == PartitionCount::ONE {
+        clear_last_seen
     } else {
         clear_revisions
     };
-    if shown(view) != shown(record.shards.clone()) {
+    if normalize(view) != normalize(record.shards.clone()) {
         losses.push("the view that follows the broadcasts differs from the list".to_owned());
     }
-    processes.stop_rest().await?;
+    processes.stop_controllers_and_servers().await?;
     let ground_truths = ground_truth::read(processes)?;
-    let away = lock(&injector.away).clone();
+    let server_outages = lock(&injector.server_outages).clone();
     for recorder in recorders {
         let mut recording = lock(&recorder.recording);
         losses.append(&mut recording.losses);
-        let gaps = &recording.unexplained;
-        let of = processes.size.partitions;
-        losses.extend(downs::unexplained(gaps, &processes.logs(), &away, of)?);
-        losses.extend(durable::told_in_vain(&recording, &record));
+        losses.extend(outages::find_unexplained_gaps(
+            &recording.unexplained,
+            &processes.logs(),
+            &server_outages,
+            processes.size.partitions,
+        )?);
+        losses.extend(broadcast_audit::find_unrecorded_shards(&recording, &record));
     }
     let recording = std::mem::take(&mut *lock(&recorders[0].recording));
-    let otherwise = durable::heard_otherwise(&recording, &lock(&recorders[1].recording));
-    losses.extend(otherwise);
-    let findings = audit::audit(&Evidence {
-        answered: &answered,
+    losses.extend(broadcast_audit::find_conflicting_contents(
+        &recording,
+        &lock(&recorders[1].recording),
+    ));
+    let findings = audit::run_audit(&Evidence {
+        requests: &requests,
         cancelled: &cancelled,
         operations: &record.operations,
         shards: &record.shards,
@@ -308,23 +320,24 @@ async fn finish(
     });
     *lock(&recorders[0].recording) = recording;
     losses.extend(findings.losses);
-    let did = |what: fn(&Action) -> bool| {
-        let logs = ground_truths.values().flat_map(|ground_truth| &ground_truth.log);
-        logs.filter(|line| what(&line.action)).count()
+    let count_actions = |matches: fn(&Action) -> bool| {
+        let lines = ground_truths.values().flat_map(|host| &host.log);
+        lines.filter(|line| matches(&line.action)).count()
     };
     let operations: Vec<_> = record.operations.into_values().collect();
-    Table {
+    let logs = processes.logs();
+    Summary {
         injector,
         operations: &operations,
         recorders,
-        redeployed: did(|action| matches!(action, Action::Deployed { .. }))
+        redeployed: count_actions(|action| matches!(action, Action::Deployed { .. }))
             - GROUPS * processes.size.hosts * DECKIES,
-        removed: did(|action| matches!(action, Action::Removed { .. })),
-        resumed: did(|action| matches!(action, Action::Started { resumed: true, .. })),
+        removed: count_actions(|action| matches!(action, Action::Removed { .. })),
+        resumed: count_actions(|action| matches!(action, Action::Started { resumed: true, .. })),
         listings,
         unregistered: findings.unregistered,
-        terms: downs::said(&processes.logs(), "it leads from now on")?,
-        refused: downs::said(&processes.logs(), "it leads no more: another controller")?,
+        terms: controller_log::count_lines(&logs, "became leader")?,
+        deposed: controller_log::count_lines(&logs, "stepped down: another controller")?,
         losses: &losses,
     }
     .print();

@@ -1,47 +1,49 @@
-//! When a controller or its connection was down, or another took over, by the controllers' own logs: description was decided before such
-//! a moment and told after it may be lost. The faults' own times would not do: on a busy machine a connection comes back, and is
-//! known to have gone, seconds later. But where there are several servers, one that is server_outages takes messages with it between
-//! two that know nothing of it: so until all were one again.
+//! When broadcasts may have been lost, and which gaps in the broadcasts those times explain.
+//!
+//! A broadcast that was decided before an outage and would have been published after it may be
+//! lost. Outages of a controller are read from its log: its start, a change of its connection, a
+//! change of the leader. The times of the injected faults would not do, because on a busy machine
+//! a controller notices a lost connection, or its return, seconds later. Outages of one server of
+//! a cluster are not in those logs: such a server takes messages with it that were between two
+//! healthy servers. Therefore these outages are recorded by the fault injector, and last until
+//! the cluster has formed again.
 
-use std::borrow::Cow;
-use std::collections::BTreeMap;
 use std::path::PathBuf;
 
 use anyhow::{Context, Result};
-use scuttle_schemas::{Partition, PartitionCount, Timestamp};
+use scuttle_schemas::{PartitionCount, Timestamp};
 
 use crate::cluster::controller_log::outage_times;
 
-
-/// How far apart two processes' readings of the same clock may be, in milliseconds: a time is read before it is written.
+/// The largest difference between two processes' readings of the same clock, in milliseconds: a
+/// process reads the time before it logs that time.
 pub(crate) const MAX_CLOCK_SKEW_MS: i64 = 5;
 
-/// Of description another partition told, and did not come to the one that numbers it, that one learns from the next that is told: after this
-/// time at the latest, from the repeat of the last revision.
+/// How long, in milliseconds, the relay may take to notice that it missed another partition's
+/// broadcast: it notices with the next one, at the latest the repeat of the last revision.
 const REPEAT_INTERVAL_MS: i64 = 5_000 + 500;
 
-/// Messages that are missing, and that nothing at the one who listened explains.
+/// Missing broadcasts that the subscriber's own connection does not explain.
 #[derive(Debug, Clone)]
 pub(crate) struct Gap {
-    /// When the last message before it was decided.
+    /// When the last message before the gap was decided.
     pub(crate) from: Timestamp,
-    /// When the first one after it came.
+    /// When the first message after the gap arrived.
     pub(crate) to: Timestamp,
-    /// Which.
     pub(crate) description: String,
 }
 
-/// A server of several was not there, or not one with the others.
+/// The time for which a server was down or separated from its cluster.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ServerOutage {
     pub(crate) from: Timestamp,
     pub(crate) to: Timestamp,
 }
 
-/// The gaps that no moment in these logs explains, nor a server that was server_outages, in words.
+/// Describes the gaps that neither an event in these logs nor a server outage explains.
 ///
 /// # Errors
-/// A log cannot be read.
+/// If a log cannot be read.
 pub(crate) fn find_unexplained_gaps(
     gaps: &[Gap],
     logs: &[PathBuf],
@@ -53,30 +55,30 @@ pub(crate) fn find_unexplained_gaps(
     } else {
         REPEAT_INTERVAL_MS
     };
-    let mut moments = Vec::new();
+    let mut outages = Vec::new();
     for log in logs {
         let text = std::fs::read_to_string(log).with_context(|| log.display().to_string())?;
-        moments.extend(outage_times(&text));
+        outages.extend(outage_times(&text));
     }
-    let explained = |gap: &Gap| {
-        let during = |at: &Timestamp| {
-            at.millis_since(gap.from) >= -MAX_CLOCK_SKEW_MS - max_delay_ms && gap.to.millis_since(*at) >= -MAX_CLOCK_SKEW_MS
+    let is_explained = |gap: &Gap| {
+        let overlaps = |from: Timestamp, to: Timestamp| {
+            to.millis_since(gap.from) >= -MAX_CLOCK_SKEW_MS - max_delay_ms
+                && gap.to.millis_since(from) >= -MAX_CLOCK_SKEW_MS
         };
-        let overlaps = |server_outages: &ServerOutage| {
-            server_outages.to.millis_since(gap.from) >= -MAX_CLOCK_SKEW_MS - max_delay_ms
-                && gap.to.millis_since(server_outages.from) >= -MAX_CLOCK_SKEW_MS
-        };
-        moments.iter().any(during) || server_outages.iter().any(overlaps)
+        outages.iter().any(|at| overlaps(*at, *at))
+            || server_outages
+                .iter()
+                .any(|outage| overlaps(outage.from, outage.to))
     };
     let describe = |gap: &Gap| {
         format!(
-            "{}, between {} and {}, and the controller was connected",
+            "{}: missed between {} and {}, although the controller was connected",
             gap.description, gap.from, gap.to
         )
     };
     Ok(gaps
         .iter()
-        .filter(|gap| !explained(gap))
+        .filter(|gap| !is_explained(gap))
         .map(describe)
         .collect())
 }
@@ -85,21 +87,21 @@ pub(crate) fn find_unexplained_gaps(
 mod tests {
     use std::fs;
 
-    use scuttle_schemas::{Partition, PartitionCount};
+    use scuttle_schemas::PartitionCount;
 
     use super::{Gap, ServerOutage, find_unexplained_gaps};
 
     const LOG: &str = "\
 2026-11-24T06:05:13.062023Z  INFO loaded 0 hosts, 0 shards, 0 open operations from /d
 2026-11-24T06:05:13.300000Z  INFO ready
-2026-11-24T06:05:13.400000Z  INFO it leads from now on
+2026-11-24T06:05:13.400000Z  INFO became leader
 {\"timestamp\":\"2026-11-24T06:05:20.000000Z\",\"message\":\"INFO loaded nothing\"}
-2026-11-24T06:06:00.962265Z  WARN the NATS server is server_outages: reconnecting until it is back
-2026-11-24T06:06:01.148219Z  INFO the NATS server is connected
+2026-11-24T06:06:00.962265Z  WARN lost the NATS server: reconnecting until it is back
+2026-11-24T06:06:01.148219Z  INFO reconnected to the NATS server
 ";
 
     #[test]
-    fn a_gap_is_explained_by_what_happened_while_it_opened() {
+    fn an_outage_explains_a_gap_only_if_they_overlap() {
         let dir = tempfile::tempdir().expect("a directory");
         let log = dir.path().join("controller.log");
         fs::write(&log, LOG).expect("a file");
@@ -117,7 +119,7 @@ mod tests {
             ("06:06:01.160", "06:06:09.000", 1),
         ] {
             let at = |time: &str| format!("2026-11-24T{time}Z").parse().expect("a time");
-            let server_outages = ServerOutage {
+            let server_outage = ServerOutage {
                 from: at("06:07:01.000"),
                 to: at("06:07:02.000"),
             };
@@ -129,7 +131,7 @@ mod tests {
             let found = find_unexplained_gaps(
                 &[gap],
                 std::slice::from_ref(&log),
-                &[server_outages],
+                &[server_outage],
                 PartitionCount::ONE,
             );
             let found = found.expect("a log");

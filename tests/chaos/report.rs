@@ -12,7 +12,6 @@ use crate::counters::Counters;
 use crate::faults::fault_injector::FaultInjector;
 use crate::observers::broadcast_recorder::BroadcastRecorder;
 
-
 /// Between two lines.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
@@ -33,7 +32,10 @@ const ROWS: [(&str, &str); 26] = [
     ),
     ("retries", "retries of failed teardowns"),
     ("cancelled", "cancellations accepted"),
-    ("not cancellable", "cancellations refused: started_at or over"),
+    (
+        "not cancellable",
+        "cancellations refused: started_at or over",
+    ),
     ("controller killed", "kill -9 of a controller"),
     ("nats-server killed", "kill -9 of a nats-server"),
     ("host groups killed", "kill -9 of a process of hosts"),
@@ -106,7 +108,7 @@ pub(crate) struct Summary<'a> {
     pub(crate) unregistered: usize,
     /// How often a controller of several led, and was told by the servers that another had written since.
     pub(crate) terms: usize,
-    pub(crate) refused: usize,
+    pub(crate) deposed: usize,
     pub(crate) losses: &'a [String],
 }
 
@@ -144,11 +146,17 @@ impl Summary<'_> {
             self.unregistered,
         );
         print_row("terms of leaders", self.terms);
-        print_row("of these ended by a refused append", self.refused);
+        print_row("of these ended by a refused append", self.deposed);
         let availability = &self.injector.availability;
-        print_downtimes("to the next leader's answer", &availability.times_to_reply());
+        print_downtimes(
+            "to the next leader's answer",
+            &availability.times_to_reply(),
+        );
         print_downtimes("to the next list", &availability.times_to_list());
-        print_downtimes("to the next acceptance", &availability.times_to_acceptance());
+        print_downtimes(
+            "to the next acceptance",
+            &availability.times_to_acceptance(),
+        );
         print_row("losses", self.losses.len());
     }
 }

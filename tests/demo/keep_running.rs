@@ -5,28 +5,28 @@ use scuttle_schemas::subjects;
 use scuttle_tests::Role;
 use serde_json::json;
 
-use crate::show::{Detail, Show};
+use crate::operator::{Detail, Operator};
 use crate::terminal;
 
 /// Says how to connect, and tells what happens. Ends only with an error.
-pub(crate) async fn stay(show: &mut Show<'_>) -> Result<()> {
-    tell_how(show)?;
-    show.detail = Detail::All;
+pub(crate) async fn keep_running(operator: &mut Operator<'_>) -> Result<()> {
+    tell_how(operator)?;
+    operator.detail = Detail::All;
     loop {
-        show.tell_next().await?;
+        operator.tell_next().await?;
     }
 }
 
-fn tell_how(show: &Show<'_>) -> Result<()> {
-    let nats = &show.stage.nats;
+fn tell_how(operator: &Operator<'_>) -> Result<()> {
+    let nats = &operator.processes.nats;
     let (user, password) = (Role::Operator.user(), nats.password(Role::Operator));
     let address = nats.url().replace("nats://", "");
     // Something that is there to be torn down.
-    let target = show.view.shards.keys().next_back();
+    let target = operator.view.shards.keys().next_back();
     let target = target.map(|(host, decky)| json!({ "host_uuid": host, "decky_id": decky }));
     let request = target.unwrap_or_default().to_string();
     let (teardown, updated) = (subjects::TEARDOWN, subjects::SHARDS_UPDATED);
-    let row = |name: &str, text: &str| show.terminal.row(name, text);
+    let row = |name: &str, text: &str| operator.terminal.row(name, text);
 
     terminal::print("")?;
     let url = format!("export NATS_URL=nats://{user}:{password}@{address}");

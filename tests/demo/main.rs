@@ -3,13 +3,13 @@
 //! `stage` starts and stops the processes, `acts` is the play, `show` asks and tells, `view` follows the broadcasts,
 //! `summary` counts and checks at the end, `keep` stays up, `terminal` prints.
 
-mod acts;
-mod keep;
-mod show;
-mod stage;
+mod keep_running;
+mod operator;
+mod processes;
+mod record_view;
+mod scenario;
 mod summary;
 mod terminal;
-mod view;
 
 use std::io::{self, IsTerminal};
 use std::process::ExitCode;
@@ -18,8 +18,8 @@ use anyhow::Result;
 use clap::Parser;
 use scuttle_tests::programs::shutdown::{self, StopRequests};
 
-use crate::show::Show;
-use crate::stage::Stage;
+use crate::operator::Operator;
+use crate::processes::Processes;
 use crate::terminal::{Terminal, Unread};
 
 /// The exit code of a program that Ctrl-C ended.
@@ -35,7 +35,7 @@ struct Args {
     #[arg(long)]
     keep: bool,
     /// How many simulated hosts.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(acts::HOSTS as i64..=1000))]
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(scenario::HOSTS as i64..=1000))]
     hosts: u32,
     /// How many deckies on each.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
@@ -69,15 +69,15 @@ async fn main() -> ExitCode {
 async fn inside(args: &Args) -> Result<ExitCode> {
     let mut stop = StopRequests::listen()?;
     let terminal = Terminal::new();
-    let start = Box::pin(Stage::start(args, &terminal));
-    let Some(mut stage) = stop.run_until_stopped(start).await? else {
+    let start = Box::pin(Processes::start(args, &terminal));
+    let Some(mut processes) = stop.run_until_stopped(start).await? else {
         return Ok(ExitCode::from(INTERRUPTED));
     };
-    let played = play(args, &mut stage, &terminal, &mut stop).await;
+    let played = play(args, &mut processes, &terminal, &mut stop).await;
     if played.as_ref().is_err_and(|error| !error.is::<Unread>()) {
-        stage.keep_files();
+        processes.keep_files();
     }
-    match stop.run_until_stopped(stage.stop()).await {
+    match stop.run_until_stopped(processes.stop()).await {
         Ok(Some(())) => terminal.stopped("simulated hosts, controller, nats-server")?,
         Ok(None) => terminal::complain("all killed, without waiting for their end"),
         Err(error) => terminal::complain(&format!("while stopping: {error:#}")),
@@ -87,22 +87,26 @@ async fn inside(args: &Args) -> Result<ExitCode> {
 
 async fn play(
     args: &Args,
-    stage: &mut Stage,
+    processes: &mut Processes,
     terminal: &Terminal,
     stop: &mut StopRequests,
 ) -> Result<ExitCode> {
-    let Some(mut show) = stop.run_until_stopped(Show::open(stage, terminal)).await? else {
+    let Some(mut operator) = stop
+        .run_until_stopped(Operator::open(processes, terminal))
+        .await?
+    else {
         return Ok(ExitCode::from(INTERRUPTED));
     };
     let all = async {
-        acts::play(&mut show).await?;
-        summary::print(&mut show).await
+        scenario::play(&mut operator).await?;
+        summary::print(&mut operator).await
     };
     if stop.run_until_stopped(all).await?.is_none() {
         return Ok(ExitCode::from(INTERRUPTED));
     }
     if args.keep || io::stdout().is_terminal() {
-        stop.run_until_stopped(keep::stay(&mut show)).await?;
+        stop.run_until_stopped(keep_running::keep_running(&mut operator))
+            .await?;
     }
     Ok(ExitCode::SUCCESS)
 }

@@ -13,9 +13,9 @@ use scuttle_schemas::truncate_chars;
 use scuttle_schemas::{DeckyId, HostId, OperationId};
 use scuttle_tests::clients::client::to_wire_name;
 
-use crate::stage::Stage;
+use crate::processes::Processes;
+use crate::record_view::{Change, RecordView, Shard};
 use crate::terminal::{Micros, Seconds, Sign, Terminal, count};
-use crate::view::{Change, Shard, View};
 
 /// How long what was asked for may take until the demo fails: far more than it needs.
 const BOUND: Duration = Duration::from_mins(1);
@@ -57,10 +57,10 @@ pub(crate) enum Detail {
 }
 
 /// The operator at work.
-pub(crate) struct Show<'a> {
-    pub(crate) stage: &'a mut Stage,
+pub(crate) struct Operator<'a> {
+    pub(crate) processes: &'a mut Processes,
     pub(crate) terminal: &'a Terminal,
-    pub(crate) view: View,
+    pub(crate) view: RecordView,
     pub(crate) detail: Detail,
     /// Ids sort by time.
     pub(crate) asked: BTreeMap<OperationId, Asked>,
@@ -72,16 +72,16 @@ pub(crate) struct Show<'a> {
     pub(crate) begin: Vec<Shard>,
 }
 
-impl<'a> Show<'a> {
+impl<'a> Operator<'a> {
     /// Follows the record from here on, and says what is there.
-    pub(crate) async fn open(stage: &'a mut Stage, terminal: &'a Terminal) -> Result<Self> {
-        let view = View::open(&stage.operator).await?;
+    pub(crate) async fn open(processes: &'a mut Processes, terminal: &'a Terminal) -> Result<Self> {
+        let view = RecordView::open(&processes.operator).await?;
         let begin: Vec<Shard> = view.shards.keys().cloned().collect();
         let online = view.hosts.len();
         let text = format!("{online} hosts online, {} deckies running", begin.len());
         terminal.line(Sign::Good, "simulated hosts", &text)?;
         Ok(Self {
-            stage,
+            processes,
             terminal,
             view,
             detail: Detail::Ends,
@@ -94,7 +94,7 @@ impl<'a> Show<'a> {
 
     /// Asks for all of these at once, and returns how long each answer took.
     pub(crate) async fn ask(&mut self, targets: &[Target]) -> Result<Vec<Duration>> {
-        let operator = &self.stage.operator;
+        let operator = &self.processes.operator;
         let requests = targets.iter().map(|target| async move {
             let at = Instant::now();
             let decky = target.decky.as_ref().map(DeckyId::as_str);
@@ -139,13 +139,13 @@ impl<'a> Show<'a> {
             return done;
         }
         let unfinished = format!("not ended within {BOUND:?}:\n{}", self.unfinished());
-        self.stage.alive().context(unfinished.clone())?;
+        self.processes.alive().context(unfinished.clone())?;
         bail!(unfinished)
     }
 
     /// Waits for one change, and tells it.
     pub(crate) async fn tell_next(&mut self) -> Result<()> {
-        match self.view.next(&self.stage.operator).await? {
+        match self.view.next(&self.processes.operator).await? {
             Change::Operation { from, now } => self.tell_operation(from, *now).await,
             Change::Shard { shard, from, to } if self.detail == Detail::All => {
                 let state = |state: Option<ShardState>| state.map(|state| to_wire_name(&state));
@@ -222,7 +222,7 @@ impl<'a> Show<'a> {
     /// Every shard's error, and notes the shard as one to ask for again.
     async fn tell_errors(&mut self, operation: &OperationRecord) -> Result<()> {
         let whole = self
-            .stage
+            .processes
             .operator
             .operation(operation.operation_id)
             .await?;

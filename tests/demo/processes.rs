@@ -28,7 +28,7 @@ const ORDERS: [&str; 10] = [
 ];
 
 /// Everything that runs. Dropping it kills it.
-pub(crate) struct Stage {
+pub(crate) struct Processes {
     pub(crate) operator: Client,
     pub(crate) viewer: Client,
     pub(crate) controller: Controller,
@@ -37,7 +37,7 @@ pub(crate) struct Stage {
     dir: TempDir,
 }
 
-impl Stage {
+impl Processes {
     /// Starts everything, and says so.
     pub(crate) async fn start(args: &Args, terminal: &Terminal) -> Result<Self> {
         terminal::print(&format!(

@@ -41,7 +41,7 @@ pub(crate) enum Change {
 }
 
 /// The record.
-pub(crate) struct View {
+pub(crate) struct RecordView {
     pub(crate) shards: BTreeMap<Shard, ShardRecord>,
     pub(crate) operations: BTreeMap<OperationId, OperationRecord>,
     pub(crate) hosts: BTreeMap<HostId, HostRecord>,
@@ -57,7 +57,7 @@ struct Revisions {
     hosts: u64,
 }
 
-impl View {
+impl RecordView {
     /// Subscribes and lists.
     pub(crate) async fn open(client: &Client) -> Result<Self> {
         let mut subscribers = Vec::new();

@@ -7,7 +7,7 @@ use scuttle_schemas::{HostId, subjects};
 use scuttle_tests::RequestError;
 use serde_json::json;
 
-use crate::show::{Detail, Show, Target};
+use crate::operator::{Detail, Operator, Target};
 use crate::terminal::{Seconds, Sign};
 
 /// Hosts of which single deckies are torn down.
@@ -21,8 +21,8 @@ const KILLED_WHOLE: usize = 3;
 pub(crate) const HOSTS: usize = SINGLE + WHOLE + KILLED + 1;
 
 /// Plays it to the end.
-pub(crate) async fn play(show: &mut Show<'_>) -> Result<()> {
-    let hosts = hosts(show);
+pub(crate) async fn play(operator: &mut Operator<'_>) -> Result<()> {
+    let hosts = hosts(operator);
     ensure!(
         hosts.len() >= HOSTS,
         "{HOSTS} hosts are needed, {} are there",
@@ -31,153 +31,186 @@ pub(crate) async fn play(show: &mut Show<'_>) -> Result<()> {
     let (single, rest) = hosts.split_at(SINGLE);
     let (whole, rest) = rest.split_at(WHOLE);
     let (killed, untouched) = rest.split_at(KILLED);
-    single_deckies(show, single).await?;
-    refusals(show, &untouched[0]).await?;
-    whole_hosts(show, whole).await?;
-    kill_the_controller(show, killed, &untouched[0]).await?;
-    retries(show).await
+    single_deckies(operator, single).await?;
+    refusals(operator, &untouched[0]).await?;
+    whole_hosts(operator, whole).await?;
+    kill_the_controller(operator, killed, &untouched[0]).await?;
+    retries(operator).await
 }
 
 /// Every change of one, then several at once.
-async fn single_deckies(show: &mut Show<'_>, hosts: &[HostId]) -> Result<()> {
-    show.terminal.heading("Single deckies")?;
+async fn single_deckies(operator: &mut Operator<'_>, hosts: &[HostId]) -> Result<()> {
+    operator.terminal.heading("Single deckies")?;
     let targets: Vec<Target> = hosts
         .iter()
-        .map(|host| first_decky(show, host))
+        .map(|host| first_decky(operator, host))
         .collect::<Result<_>>()?;
     let (first, others) = targets.split_at(1);
-    let times = show.ask(first).await?;
-    show.tell_accepted(&first[0], times[0])?;
-    asked_again(show, &first[0]).await?;
-    show.detail = Detail::All;
-    show.follow().await?;
-    show.detail = Detail::Ends;
-    let times = show.ask(others).await?;
-    show.tell_asked(&format!("{} at once", Show::deckies(others)), &times)?;
-    show.follow().await
+    let times = operator.ask(first).await?;
+    operator.tell_accepted(&first[0], times[0])?;
+    asked_again(operator, &first[0]).await?;
+    operator.detail = Detail::All;
+    operator.follow().await?;
+    operator.detail = Detail::Ends;
+    let times = operator.ask(others).await?;
+    operator.tell_asked(&format!("{} at once", Operator::deckies(others)), &times)?;
+    operator.follow().await
 }
 
-async fn asked_again(show: &Show<'_>, target: &Target) -> Result<()> {
+async fn asked_again(operator: &Operator<'_>, target: &Target) -> Result<()> {
     let decky = target.decky.as_ref().map(scuttle_schemas::DeckyId::as_str);
-    let again = show.stage.operator.tear_down(&target.host, decky).await?;
+    let again = operator
+        .processes
+        .operator
+        .tear_down(&target.host, decky)
+        .await?;
     ensure!(
         again.repeated,
         "asked twice, and it is a new operation: {again:?}"
     );
     let text = format!("asked again: {}, the same operation", again.detail);
-    show.terminal.line(Sign::Asked, &target.to_string(), &text)
+    operator
+        .terminal
+        .line(Sign::Asked, &target.to_string(), &text)
 }
 
-async fn refusals(show: &Show<'_>, host: &HostId) -> Result<()> {
-    show.terminal.heading("What is refused")?;
+async fn refusals(operator: &Operator<'_>, host: &HostId) -> Result<()> {
+    operator.terminal.heading("What is refused")?;
     let nowhere: HostId = "sim-9999".parse()?;
     for (host, decky) in [(host, Some("decky-99999")), (&nowhere, None)] {
-        match show.stage.operator.tear_down(host, decky).await {
+        match operator.processes.operator.tear_down(host, decky).await {
             Err(RequestError::Rejected(refused)) => {
                 let about = decky.map_or(host.to_string(), |decky| format!("{host}/{decky}"));
                 let text = format!("{} {}", refused.status, refused.message);
-                show.terminal.line(Sign::Bad, &about, &text)?;
+                operator.terminal.line(Sign::Bad, &about, &text)?;
             }
             other => bail!("{host} {decky:?} was not refused: {other:?}"),
         }
     }
     let request = json!({ "host_uuid": host });
-    let denied = show
-        .stage
+    let denied = operator
+        .processes
         .viewer
         .expect_request_denied(subjects::TEARDOWN, &request)
         .await;
     denied.context("a viewer's teardown")?;
-    show.terminal.line(
+    operator.terminal.line(
         Sign::Bad,
         host.as_str(),
         "asked by a viewer: the NATS server denies it",
     )
 }
 
-async fn whole_hosts(show: &mut Show<'_>, hosts: &[HostId]) -> Result<()> {
-    show.terminal
+async fn whole_hosts(operator: &mut Operator<'_>, hosts: &[HostId]) -> Result<()> {
+    operator
+        .terminal
         .heading("Whole hosts, all at once: none waits for another")?;
     let targets: Vec<Target> = hosts.iter().map(whole).collect();
-    let times = show.ask(&targets).await?;
-    show.tell_asked(&format!("{} whole hosts", targets.len()), &times)?;
-    show.follow().await
+    let times = operator.ask(&targets).await?;
+    operator.tell_asked(&format!("{} whole hosts", targets.len()), &times)?;
+    operator.follow().await
 }
 
 /// What was accepted ends, even when the controller is killed in the middle of it.
-async fn kill_the_controller(show: &mut Show<'_>, hosts: &[HostId], other: &HostId) -> Result<()> {
-    show.terminal
+async fn kill_the_controller(
+    operator: &mut Operator<'_>,
+    hosts: &[HostId],
+    other: &HostId,
+) -> Result<()> {
+    operator
+        .terminal
         .heading("The controller is killed with work open")?;
     let (all, single) = hosts.split_at(KILLED_WHOLE);
     let mut targets: Vec<Target> = all.iter().map(whole).collect();
     for host in single {
-        targets.push(first_decky(show, host)?);
+        targets.push(first_decky(operator, host)?);
     }
-    let times = show.ask(&targets).await?;
-    show.tell_asked(&format!("{} teardowns", targets.len()), &times)?;
+    let times = operator.ask(&targets).await?;
+    operator.tell_asked(&format!("{} teardowns", targets.len()), &times)?;
 
-    let id = show.stage.controller.process().id().unwrap_or_default();
-    show.stage.controller.kill().await?;
+    let id = operator
+        .processes
+        .controller
+        .process()
+        .id()
+        .unwrap_or_default();
+    operator.processes.controller.kill().await?;
     let killed = Instant::now();
-    let open = show.open_operations().count();
+    let open = operator.open_operations().count();
     let text = format!("process {id} killed (SIGKILL) with {open} teardowns open");
-    show.terminal.line(Sign::Strike, "controller", &text)?;
-    unanswered(show, other).await?;
+    operator.terminal.line(Sign::Strike, "controller", &text)?;
+    unanswered(operator, other).await?;
 
-    show.stage.controller.restart().await?;
-    show.stage.operator.wait_until_ready().await?;
+    operator.processes.controller.restart().await?;
+    operator.processes.operator.wait_until_ready().await?;
     let back = killed.elapsed();
-    let ids: Vec<_> = show.open_operations().map(|(id, _)| *id).collect();
+    let ids: Vec<_> = operator.open_operations().map(|(id, _)| *id).collect();
     for id in &ids {
-        show.stage
+        operator
+            .processes
             .operator
             .operation(*id)
             .await
             .context("the restarted controller has lost an operation")?;
     }
-    let id = show.stage.controller.process().id().unwrap_or_default();
+    let id = operator
+        .processes
+        .controller
+        .process()
+        .id()
+        .unwrap_or_default();
     let text = format!(
         "process {id} answers after {}, and knows all {}",
         Seconds(back),
         ids.len()
     );
-    show.terminal.line(Sign::Good, "controller", &text)?;
-    show.follow().await?;
+    operator.terminal.line(Sign::Good, "controller", &text)?;
+    operator.follow().await?;
     let text = format!(
         "all {} have ended: nothing that was accepted is lost",
         ids.len()
     );
-    show.terminal.line(Sign::Good, "controller", &text)
+    operator.terminal.line(Sign::Good, "controller", &text)
 }
 
 /// No answer, no promise.
-async fn unanswered(show: &Show<'_>, host: &HostId) -> Result<()> {
-    match show.stage.operator.tear_down(host, None).await {
+async fn unanswered(operator: &Operator<'_>, host: &HostId) -> Result<()> {
+    match operator.processes.operator.tear_down(host, None).await {
         Err(RequestError::NoReply(_)) => {
             let text = "asked meanwhile: nobody answers, so nothing was accepted";
-            show.terminal.line(Sign::Bad, host.as_str(), text)
+            operator.terminal.line(Sign::Bad, host.as_str(), text)
         }
         other => bail!("the controller is killed, and still: {other:?}"),
     }
 }
 
 /// What failed is asked for again.
-async fn retries(show: &mut Show<'_>) -> Result<()> {
-    let targets = std::mem::take(&mut show.failed);
+async fn retries(operator: &mut Operator<'_>) -> Result<()> {
+    let targets = std::mem::take(&mut operator.failed);
     if targets.is_empty() {
         return Ok(());
     }
-    show.terminal.heading("What failed is asked for again")?;
-    let times = show.ask(&targets).await?;
-    show.retried += targets.len();
-    show.tell_asked(&Show::deckies(&targets), &times)?;
-    show.follow().await?;
-    ensure!(show.failed.is_empty(), "failed again: {:?}", show.failed);
+    operator
+        .terminal
+        .heading("What failed is asked for again")?;
+    let times = operator.ask(&targets).await?;
+    operator.retried += targets.len();
+    operator.tell_asked(&Operator::deckies(&targets), &times)?;
+    operator.follow().await?;
+    ensure!(
+        operator.failed.is_empty(),
+        "failed again: {:?}",
+        operator.failed
+    );
     Ok(())
 }
 
-fn hosts(show: &Show<'_>) -> Vec<HostId> {
-    let mut hosts: Vec<HostId> = show.begin.iter().map(|(host, _)| host.clone()).collect();
+fn hosts(operator: &Operator<'_>) -> Vec<HostId> {
+    let mut hosts: Vec<HostId> = operator
+        .begin
+        .iter()
+        .map(|(host, _)| host.clone())
+        .collect();
     hosts.dedup();
     hosts
 }
@@ -189,8 +222,8 @@ fn whole(host: &HostId) -> Target {
     }
 }
 
-fn first_decky(show: &Show<'_>, host: &HostId) -> Result<Target> {
-    let decky = show
+fn first_decky(operator: &Operator<'_>, host: &HostId) -> Result<Target> {
+    let decky = operator
         .begin
         .iter()
         .find(|(at, _)| at == host)

@@ -8,26 +8,26 @@ use scuttle_schemas::operations::{OperationRecord, OperationState};
 use scuttle_schemas::shards::ShardState;
 use scuttle_tests::wait_until;
 
-use crate::show::{Show, Target};
+use crate::operator::{Operator, Target};
+use crate::record_view::Shard;
 use crate::terminal::{self, Micros, Sign, count};
-use crate::view::Shard;
 
 /// Checks, counts, and prints.
-pub(crate) async fn print(show: &mut Show<'_>) -> Result<()> {
-    let expected = untouched(show);
-    let record = running(show).await?;
+pub(crate) async fn print(operator: &mut Operator<'_>) -> Result<()> {
+    let expected = untouched(operator);
+    let record = running(operator).await?;
     let differ: Vec<&Shard> = record.symmetric_difference(&expected).collect();
     ensure!(
         differ.is_empty(),
         "on the record is not what was left alone; these differ: {differ:?}"
     );
-    let (simulated, crashes) = simulator(show, record.len()).await?;
+    let (simulated, crashes) = simulator(operator, record.len()).await?;
 
     terminal::print("")?;
-    let row = |name: &str, cells: &[String]| show.terminal.row(name, &cells.join(" · "));
-    row("teardowns", &teardowns(show))?;
-    row("accepted in", &accepted_in(show))?;
-    row("deckies", &deckies(show, record.len()))?;
+    let row = |name: &str, cells: &[String]| operator.terminal.row(name, &cells.join(" · "));
+    row("teardowns", &teardowns(operator))?;
+    row("accepted in", &accepted_in(operator))?;
+    row("deckies", &deckies(operator, record.len()))?;
     row(
         "crashes",
         &[
@@ -44,26 +44,26 @@ pub(crate) async fn print(show: &mut Show<'_>) -> Result<()> {
         ],
     )?;
     let text = "everything that was accepted has ended, and nothing else was touched";
-    show.terminal.line(Sign::Good, "done", text)
+    operator.terminal.line(Sign::Good, "done", text)
 }
 
-fn ended<'a>(show: &'a Show<'_>) -> impl Iterator<Item = &'a OperationRecord> {
-    (show.asked.values()).filter_map(|asked| asked.ended.as_ref())
+fn ended<'a>(operator: &'a Operator<'_>) -> impl Iterator<Item = &'a OperationRecord> {
+    (operator.asked.values()).filter_map(|asked| asked.ended.as_ref())
 }
 
-fn teardowns(show: &Show<'_>) -> Vec<String> {
-    let number = |state| ended(show).filter(|one| one.state == state).count();
+fn teardowns(operator: &Operator<'_>) -> Vec<String> {
+    let number = |state| ended(operator).filter(|one| one.state == state).count();
     vec![
-        format!("{} accepted", show.asked.len()),
+        format!("{} accepted", operator.asked.len()),
         format!("{} succeeded", number(OperationState::Succeeded)),
         format!("{} failed", number(OperationState::Failed)),
         format!("{} timed out", number(OperationState::TimedOut)),
-        format!("{} open", show.open_operations().count()),
+        format!("{} open", operator.open_operations().count()),
     ]
 }
 
-fn accepted_in(show: &Show<'_>) -> Vec<String> {
-    let mut times: Vec<Duration> = (show.asked.values())
+fn accepted_in(operator: &Operator<'_>) -> Vec<String> {
+    let mut times: Vec<Duration> = (operator.asked.values())
         .map(|asked| asked.accepted_in)
         .collect();
     times.sort();
@@ -75,26 +75,30 @@ fn accepted_in(show: &Show<'_>) -> Vec<String> {
     ]
 }
 
-fn deckies(show: &Show<'_>, left: usize) -> Vec<String> {
-    let sum = |of: fn(&OperationRecord) -> usize| ended(show).map(of).sum::<usize>();
+fn deckies(operator: &Operator<'_>, left: usize) -> Vec<String> {
+    let sum = |of: fn(&OperationRecord) -> usize| ended(operator).map(of).sum::<usize>();
     vec![
-        format!("{} at first", show.begin.len()),
+        format!("{} at first", operator.begin.len()),
         format!("{} removed", sum(|one| one.counts.removed)),
         format!("{} absent", sum(|one| one.counts.absent)),
         format!("{left} left"),
-        format!("{} failed, then went when asked for again", show.retried),
+        format!(
+            "{} failed, then went when asked for again",
+            operator.retried
+        ),
     ]
 }
 
 /// What there was, without what was asked for.
-fn untouched(show: &Show<'_>) -> BTreeSet<Shard> {
+fn untouched(operator: &Operator<'_>) -> BTreeSet<Shard> {
     let asked_for = |(host, decky): &&Shard| {
         let covers = |target: &Target| {
             target.host == *host && target.decky.as_ref().is_none_or(|asked| asked == decky)
         };
-        show.asked.values().any(|asked| covers(&asked.target))
+        operator.asked.values().any(|asked| covers(&asked.target))
     };
-    show.begin
+    operator
+        .begin
         .iter()
         .filter(|shard| !asked_for(shard))
         .cloned()
@@ -102,8 +106,8 @@ fn untouched(show: &Show<'_>) -> BTreeSet<Shard> {
 }
 
 /// What the record has now: all of it running.
-async fn running(show: &Show<'_>) -> Result<BTreeSet<Shard>> {
-    let shards = show.stage.operator.list_shards().await?;
+async fn running(operator: &Operator<'_>) -> Result<BTreeSet<Shard>> {
+    let shards = operator.processes.operator.list_shards().await?;
     let odd = shards
         .iter()
         .find(|shard| shard.state != ShardState::Running);
@@ -118,8 +122,8 @@ async fn running(show: &Show<'_>) -> Result<BTreeSet<Shard>> {
 }
 
 /// How many deckies the simulated hosts have, once that is `expected`, and how often an agent crashed.
-async fn simulator(show: &mut Show<'_>, expected: usize) -> Result<(usize, usize)> {
-    let process = show.stage.sim.process();
+async fn simulator(operator: &mut Operator<'_>, expected: usize) -> Result<(usize, usize)> {
+    let process = operator.processes.sim.process();
     let counted = || {
         let log = process.log();
         async move {

@@ -14,7 +14,6 @@ use crate::load::request_log::{Outcome, TeardownRequest};
 use crate::observers::broadcast_recorder::Removal;
 use crate::outages::MAX_CLOCK_SKEW_MS;
 
-
 /// All that is compared.
 pub(crate) struct Evidence<'a> {
     pub(crate) requests: &'a [(TeardownRequest, Outcome)],
@@ -59,7 +58,10 @@ fn check_accepted_exist_and_ended(evidence: &Evidence<'_>, losses: &mut Vec<Stri
         };
         let id = accepted.operation_id;
         match evidence.operations.get(&id) {
-            None => losses.push(format!("{id} was accepted ({}) and is not there", request.key)),
+            None => losses.push(format!(
+                "{id} was accepted ({}) and is not there",
+                request.key
+            )),
             Some(found) if found.host_uuid != request.host => losses.push(format!(
                 "{id} was accepted for {} and is for {}",
                 request.host, found.host_uuid
@@ -75,7 +77,10 @@ fn check_accepted_exist_and_ended(evidence: &Evidence<'_>, losses: &mut Vec<Stri
     for operation in evidence.operations.values() {
         let id = operation.operation_id;
         if !has_ended(operation) || operation.finished_at.is_none() {
-            losses.push(format!("{id} has not ended: {}", word(&operation.state)));
+            losses.push(format!(
+                "{id} has not ended: {}",
+                to_wire_name(&operation.state)
+            ));
         }
         if operation.counts.pending > 0 && operation.state != OperationState::Cancelled {
             losses.push(format!("{id} has ended with {:?}", operation.counts));
@@ -102,11 +107,17 @@ fn check_one_operation_per_key(evidence: &Evidence<'_>, losses: &mut Vec<String>
     for (request, outcome) in evidence.requests {
         let made = by_key.get(&*request.key).and_then(|made| made.first());
         match (outcome, made) {
-            (Outcome::Accepted(told), Some(made)) if told.operation_id != *made => losses.push(
-                format!("{} made {made} and was told {}", request.key, told.operation_id),
-            ),
+            (Outcome::Accepted(told), Some(made)) if told.operation_id != *made => {
+                losses.push(format!(
+                    "{} made {made} and was told {}",
+                    request.key, told.operation_id
+                ))
+            }
             (Outcome::Rejected(code), Some(made)) => {
-                losses.push(format!("{} made {made} and was refused: {code:?}", request.key));
+                losses.push(format!(
+                    "{} made {made} and was refused: {code:?}",
+                    request.key
+                ));
             }
             _ => {}
         }
@@ -119,7 +130,11 @@ fn check_record_matches_reality(evidence: &Evidence<'_>, losses: &mut Vec<String
     let here = |ground_truth: &GroundTruth| {
         let host = ground_truth.host.clone();
         let with_host = move |decky: &DeckyId| (host.clone(), decky.clone());
-        ground_truth.deckies.iter().map(with_host).collect::<Vec<_>>()
+        ground_truth
+            .deckies
+            .iter()
+            .map(with_host)
+            .collect::<Vec<_>>()
     };
     let real: BTreeSet<_> = evidence.ground_truths.values().flat_map(here).collect();
     for (host, decky) in recorded.difference(&real) {
@@ -291,7 +306,8 @@ fn check_failures_are_shown(evidence: &Evidence<'_>, losses: &mut Vec<String>) -
         // It was gone in between, by an operation that was accepted earlier and carried out later.
         let ended = operation.finished_at.unwrap_or(operation.deadline);
         let ground_truth = evidence.ground_truths.get(host);
-        let anew = ground_truth.is_some_and(|ground_truth| ground_truth.was_deployed_after(decky, ended));
+        let anew =
+            ground_truth.is_some_and(|ground_truth| ground_truth.was_deployed_after(decky, ended));
         if !failed || shown || anew {
             continue;
         }

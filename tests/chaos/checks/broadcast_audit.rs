@@ -10,7 +10,6 @@ use scuttle_tests::clients::replica_view::clear_last_seen;
 use crate::checks::final_record::Record;
 use crate::observers::broadcast_recorder::Recording;
 
-
 /// Shards that were told and are not so on record.
 pub(crate) fn find_unrecorded_shards(recording: &Recording, record: &Record) -> Vec<String> {
     let key = |shard: ShardRecord| ((shard.host_uuid.clone(), shard.decky_id.clone()), shard);
@@ -25,7 +24,7 @@ pub(crate) fn find_unrecorded_shards(recording: &Recording, record: &Record) -> 
             // What was told later was not recording; or it was, and this is it.
             (Some(is), _) if is.revision > *revision => true,
             (Some(is), Some(announced)) if is.revision == *revision => {
-                told(vec![announced.clone()]).first() == Some(is)
+                clear_last_seen(vec![announced.clone()]).first() == Some(is)
             }
             (Some(_), _) => false,
             (None, _) => *revision <= record.revision,
@@ -44,7 +43,8 @@ pub(crate) fn find_conflicting_contents(one: &Recording, other: &Recording) -> V
     let differs = |(key, content): (&(&str, u64), &u64)| {
         let recording = other.content_hashes.get(key)?;
         let (subject, revision) = key;
-        (recording != content).then(|| format!("{subject}: two recording revision {revision} otherwise"))
+        (recording != content)
+            .then(|| format!("{subject}: two recording revision {revision} otherwise"))
     };
     one.content_hashes.iter().filter_map(differs).collect()
 }

@@ -8,11 +8,14 @@ use anyhow::{Result, anyhow};
 use scuttle_schemas::operations::{OperationRecord, OperationState};
 use scuttle_schemas::shards::ShardRecord;
 use scuttle_schemas::{ErrorCode, OperationId};
-use scuttle_tests::{AskError, Client};
+use scuttle_tests::{Client, RequestError};
 use tokio::time::Instant;
 
 use crate::load::operator::is_retryable;
 
+/// How long a rejected request is repeated.
+const RETRY_TIMEOUT: Duration = Duration::from_mins(1);
+const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The whole record.
 #[derive(Debug)]
@@ -31,7 +34,7 @@ pub(crate) async fn fetch(
     operator: &Client,
     accepted_ids: impl IntoIterator<Item = OperationId>,
 ) -> Result<Record> {
-    let listed = retry(|| operator.operations()).await?;
+    let listed = retry(|| operator.list_operations()).await?;
     let listed = listed.into_iter().map(|operation| operation.operation_id);
     let ids: BTreeSet<OperationId> = listed.chain(accepted_ids).collect();
     let mut operations = BTreeMap::new();
@@ -41,11 +44,11 @@ pub(crate) async fn fetch(
                 operations.insert(id, operation);
             }
             // The audit misses it.
-            Err(AskError::Refused(why)) if why.code == ErrorCode::OperationNotFound => {}
+            Err(RequestError::Rejected(why)) if why.code == ErrorCode::OperationNotFound => {}
             Err(error) => return Err(anyhow!("ask for operation {id}: {error}")),
         }
     }
-    let (revision, shards) = retry(|| operator.shards_paged(1000)).await?;
+    let (revision, shards) = retry(|| operator.list_shards_paged(1000)).await?;
     Ok(Record {
         operations,
         shards,
@@ -62,15 +65,16 @@ pub(crate) fn has_ended(operation: &OperationRecord) -> bool {
 }
 
 /// Asks until the answer is another than to ask again, as it is while a partition is given to another controller.
-async fn retry<T, F: Future<Output = Result<T, AskError>>>(
+async fn retry<T, F: Future<Output = Result<T, RequestError>>>(
     mut request: impl FnMut() -> F,
-) -> Result<T, AskError> {
+) -> Result<T, RequestError> {
     let give_up = Instant::now() + RETRY_TIMEOUT;
     let mut ticks = tokio::time::interval(POLL_INTERVAL);
     loop {
         ticks.tick().await;
         match request().await {
-            Err(AskError::Refused(why)) if is_retryable(why.code) && Instant::now() < give_up => {}
+            Err(RequestError::Rejected(why))
+                if is_retryable(why.code) && Instant::now() < give_up => {}
             other => return other,
         }
     }

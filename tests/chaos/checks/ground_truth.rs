@@ -15,7 +15,6 @@ use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
 
 use crate::cluster::processes::Processes;
 
-
 /// One host.
 #[derive(Debug)]
 pub(crate) struct GroundTruth {
@@ -49,7 +48,8 @@ pub(crate) fn read_deckies(processes: &Processes) -> Result<BTreeSet<(HostId, De
 /// A file cannot be read, or is not what was written.
 pub(crate) fn read(processes: &Processes) -> Result<BTreeMap<HostId, GroundTruth>> {
     let ground_truth = |(host, dir): (HostId, std::path::PathBuf)| {
-        let ground_truth = read_host(&host, &dir).with_context(|| format!("the ground_truth of {host}"))?;
+        let ground_truth =
+            read_host(&host, &dir).with_context(|| format!("the ground_truth of {host}"))?;
         Ok((host, ground_truth))
     };
     processes.hosts().into_iter().map(ground_truth).collect()
@@ -79,7 +79,12 @@ impl GroundTruth {
     }
 
     /// Whether a decky was not there at some moment between the two.
-    pub(crate) fn was_absent_between(&self, decky: &DeckyId, from: Timestamp, to: Timestamp) -> bool {
+    pub(crate) fn was_absent_between(
+        &self,
+        decky: &DeckyId,
+        from: Timestamp,
+        to: Timestamp,
+    ) -> bool {
         let mut there = false;
         for (at, after) in self.presence(decky) {
             if at > to {
@@ -150,7 +155,10 @@ mod tests {
         };
         assert_eq!(ground_truth.count_removals(&decky), 1);
         assert!(ground_truth.was_removed_by(operation_id, &decky));
-        assert!(ground_truth.was_deployed_after(&decky, at(8)) && !ground_truth.was_deployed_after(&decky, at(9)));
+        assert!(
+            ground_truth.was_deployed_after(&decky, at(8))
+                && !ground_truth.was_deployed_after(&decky, at(9))
+        );
         for (from, to, absent) in [
             (2, 4, false),
             (2, 5, true),

@@ -1,15 +1,12 @@
 //! After the faults: everything is healed, and what must come is awaited, each thing with a limit.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::future::Future;
 use std::time::Duration;
 
-use anyhow::{Result, anyhow};
+use anyhow::Result;
 use scuttle_schemas::hosts::HostStatus;
-use scuttle_schemas::operations::OperationRecord;
-use scuttle_schemas::shards::ShardRecord;
-use scuttle_schemas::{ErrorCode, OperationId};
-use scuttle_tests::{AskError, Client};
+use scuttle_tests::Client;
 use tokio::time::{Instant, MissedTickBehavior};
 
 use crate::checks::final_record::has_ended;
@@ -17,7 +14,6 @@ use crate::checks::ground_truth;
 use crate::cluster::processes::Processes;
 use crate::cluster::scale::GROUPS;
 use crate::faults::fault_injector::all_programs;
-
 
 /// Beyond the longest deadline, for the results that come late.
 const OPERATIONS_TIMEOUT: Duration = Duration::from_secs(90);
@@ -31,11 +27,11 @@ const POLL_INTERVAL: Duration = Duration::from_millis(250);
 /// # Errors
 /// Something had has_ended by itself.
 pub(crate) async fn stop_faults(processes: &Processes) -> Result<()> {
-    for program in fault_injector::all_programs(processes.size) {
-        processes.alive(program).await?;
+    for program in all_programs(processes.size) {
+        processes.ensure_running(program).await?;
     }
     for group in 0..GROUPS {
-        processes.calm(group).await?;
+        processes.restart_without_faults(group).await?;
     }
     Ok(())
 }
@@ -43,7 +39,7 @@ pub(crate) async fn stop_faults(processes: &Processes) -> Result<()> {
 /// Waits until every operation has has_ended and the record is what the hosts are; says what has not come.
 pub(crate) async fn wait_until_settled(processes: &Processes, operator: &Client) -> Vec<String> {
     let open = || async {
-        let open = operator.operations().await?;
+        let open = operator.list_operations().await?;
         let open: Vec<_> = open.into_iter().filter(|each| !has_ended(each)).collect();
         anyhow::Ok(
             (!open.is_empty()).then(|| format!("{} operations are open: {open:?}", open.len())),
@@ -56,12 +52,12 @@ pub(crate) async fn wait_until_settled(processes: &Processes, operator: &Client)
 }
 
 async fn differences(processes: &Processes, operator: &Client) -> Result<Option<String>> {
-    let offline = operator.hosts().await?;
+    let offline = operator.list_hosts().await?;
     let offline = offline
         .values()
         .filter(|host| host.status != HostStatus::Online);
     let offline: Vec<_> = offline.map(|host| host.host_uuid.to_string()).collect();
-    let shards = operator.shards().await?;
+    let shards = operator.list_shards().await?;
     let recorded = shards
         .into_iter()
         .map(|shard| (shard.host_uuid, shard.decky_id));

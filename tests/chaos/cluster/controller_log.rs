@@ -1,4 +1,6 @@
-//! What the controllers' logs print_line about connections and leadership.
+//! What the controllers' logs say about connections and leadership.
+//!
+//! Every text in this file must equal what the controller logs; otherwise the checks overlook events.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -7,44 +9,52 @@ use std::path::PathBuf;
 use anyhow::{Context, Result};
 use scuttle_schemas::{Partition, PartitionCount, Timestamp};
 
-const BECAME_LEADER: &str = "INFO it leads from now on";
-const STEPPED_DOWN: &str = "WARN it leads no more";
+const BECAME_LEADER: &str = "INFO became leader";
+const STEPPED_DOWN: &str = "WARN stepped down";
 
-/// What its log says when it starts, when its connection goes and comes, and when it leads and leads no more.
+/// The log lines after which broadcasts may be missing: a start, a change of the connection, and a
+/// change of the leader.
 const OUTAGE_LINES: [&str; 5] = [
     "INFO loaded ",
     BECAME_LEADER,
     STEPPED_DOWN,
-    "WARN the NATS server is away",
-    "INFO the NATS server is connected",
+    "WARN lost the NATS server",
+    "INFO reconnected to the NATS server",
 ];
 
-/// Before what is lines of one of several partitions; then its number, and the end.
-const PARTITION: &str = "partition{number=";
-const PARTITION_END: &str = "}: ";
+/// The tracing span of a line about one of several partitions starts with this text, followed by
+/// the partition's number and [`SPAN_END`].
+const SPAN_START: &str = "partition{number=";
+const SPAN_END: &str = "}: ";
 
-/// How often these logs print_line so.
+/// Returns how many lines of these logs contain `pattern`.
 ///
 /// # Errors
-/// A log cannot be read.
-pub(crate) fn count_lines(logs: &[PathBuf], text_to_find: &str) -> Result<usize> {
-    let mut lines = 0;
+/// If a log cannot be read.
+pub(crate) fn count_lines(logs: &[PathBuf], pattern: &str) -> Result<usize> {
+    let mut count = 0;
     for log in logs {
         let text = std::fs::read_to_string(log).with_context(|| log.display().to_string())?;
         let lines = text.lines().filter_map(split_partition);
-        lines += lines.filter(|(_, line)| line.contains(text_to_find)).count();
+        count += lines.filter(|(_, line)| line.contains(pattern)).count();
     }
-    Ok(lines)
+    Ok(count)
 }
 
-fn outage_times(log: &str) -> Vec<Timestamp> {
+/// Returns the times at which the controller started, lost or regained its connection, became
+/// leader or stepped down.
+pub(crate) fn outage_times(log: &str) -> Vec<Timestamp> {
     let lines = log.lines().filter_map(split_partition);
-    let lines = lines.filter(|(_, line)| OUTAGE_LINES.iter().any(|lines| line.contains(lines)));
-    lines.filter_map(|(_, line)| parse_time(&line)).collect()
+    let outages =
+        lines.filter(|(_, line)| OUTAGE_LINES.iter().any(|pattern| line.contains(pattern)));
+    outages.filter_map(|(_, line)| parse_time(&line)).collect()
 }
 
-/// The partitions that a controller with this log leads, as far as that says, and since when.
-pub(crate) fn leaders_since(log: &str, partitions: PartitionCount) -> BTreeMap<Partition, Timestamp> {
+/// Returns the partitions that the controller with this log leads, with the start of each term.
+pub(crate) fn leaders_since(
+    log: &str,
+    partitions: PartitionCount,
+) -> BTreeMap<Partition, Timestamp> {
     let mut led = BTreeMap::new();
     for (number, line) in log.lines().filter_map(split_partition) {
         let Some(partition) = partitions.partition(number) else {
@@ -65,14 +75,19 @@ fn parse_time(line: &str) -> Option<Timestamp> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Which partition a line is about, and the line without that; none for a line of the audit log.
+/// Returns the number of the partition that a line is about, and the line without its span.
+///
+/// A line without a span counts for partition 0. Returns `None` for a line of the audit log.
 fn split_partition(line: &str) -> Option<(u8, Cow<'_, str>)> {
     if line.starts_with('{') {
         return None;
     }
-    let found = line.split_once(PARTITION).and_then(|(before, rest)| {
-        let (number, lines) = rest.split_once(PARTITION_END)?;
-        Some((number.parse().ok()?, Cow::from(format!("{before}{lines}"))))
+    let found = line.split_once(SPAN_START).and_then(|(before, rest)| {
+        let (number, message) = rest.split_once(SPAN_END)?;
+        Some((
+            number.parse().ok()?,
+            Cow::from(format!("{before}{message}")),
+        ))
     });
     Some(found.unwrap_or((0, Cow::from(line))))
 }
@@ -84,13 +99,13 @@ mod tests {
     use super::leaders_since;
 
     #[test]
-    fn who_leads_which_partition_is_in_the_log() {
+    fn the_log_names_the_partitions_that_a_controller_leads() {
         const LOG: &str = "\
-2026-11-24T06:05:13.400000Z  INFO partition{number=0}: it leads from now on
-2026-11-24T06:05:14.400000Z  INFO partition{number=1}: it leads from now on
-2026-11-24T06:05:15.400000Z  WARN partition{number=0}: it leads no more: its lease is over
-2026-11-24T06:05:16.400000Z  INFO partition{number=3}: it leads from now on
-{\"timestamp\":\"2026-11-24T06:05:20.000000Z\",\"message\":\"INFO it leads from now on\"}
+2026-11-24T06:05:13.400000Z  INFO partition{number=0}: became leader
+2026-11-24T06:05:14.400000Z  INFO partition{number=1}: became leader
+2026-11-24T06:05:15.400000Z  WARN partition{number=0}: stepped down: lease expired
+2026-11-24T06:05:16.400000Z  INFO partition{number=3}: became leader
+{\"timestamp\":\"2026-11-24T06:05:20.000000Z\",\"message\":\"INFO became leader\"}
 ";
         let partitions = PartitionCount::new(4).expect("valid");
         let led: Vec<_> = leaders_since(LOG, partitions)
@@ -98,7 +113,7 @@ mod tests {
             .map(Partition::index)
             .collect();
         assert_eq!(led, [1, 3]);
-        let whole = "2026-11-24T06:05:13.400000Z  INFO it leads from now on\n";
-        assert_eq!(leaders_since(whole, PartitionCount::ONE).len(), 1);
+        let unpartitioned = "2026-11-24T06:05:13.400000Z  INFO became leader\n";
+        assert_eq!(leaders_since(unpartitioned, PartitionCount::ONE).len(), 1);
     }
 }

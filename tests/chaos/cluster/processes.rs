@@ -7,7 +7,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use scuttle_schemas::{HostId, Partition, PartitionCount, subjects};
+use scuttle_schemas::{HostId, Partition, subjects};
 use scuttle_tests::faults::proxy::{InFlight, Proxy};
 use scuttle_tests::http::Http;
 use scuttle_tests::programs::process::Process;
@@ -22,7 +22,6 @@ use crate::cluster::controller_log;
 use crate::cluster::scale::{DECKIES, GROUPS, Scale};
 use crate::cluster::small_disk::SmallDisk;
 use crate::cluster::targets::{Program, Route};
-
 
 /// The server whose disk is small.
 pub(crate) const SERVER_WITH_SMALL_DISK: usize = SERVERS - 1;
@@ -54,7 +53,7 @@ pub(crate) struct Processes {
     controllers: Vec<Mutex<Process>>,
     groups: Vec<Mutex<Process>>,
     routes: BTreeMap<Route, Proxy>,
-    direct: String,
+    direct_urls: String,
     passwords: Passwords,
     seed: u64,
 }
@@ -73,18 +72,18 @@ impl Processes {
         // What a dead controller had said would come after what its successor says, and core NATS forbids no such thing;
         // the audit of revisions does.
         for controller in (0..size.controllers).map(Route::Controller) {
-            routes.insert(controller, Proxy::start(&ports, Rest::IsLost).await?);
+            routes.insert(controller, Proxy::start(&ports, InFlight::Lost).await?);
         }
         let others = (0..GROUPS).map(Route::Group);
         for route in others.chain([Route::Operators, Route::Viewer]) {
-            routes.insert(route, Proxy::start(&ports, Rest::Arrives).await?);
+            routes.insert(route, Proxy::start(&ports, InFlight::Delivered).await?);
         }
         let urls: Vec<_> = servers.iter().map(Nats::url).collect();
         let mut processes = Self {
             dir: dir.to_owned(),
             size,
             small_disk,
-            direct: urls.join(","),
+            direct_urls: urls.join(","),
             passwords: servers[0].passwords().clone(),
             servers: servers.into_iter().map(Mutex::new).collect(),
             controllers: Vec::new(),
@@ -96,10 +95,15 @@ impl Processes {
             let controller = processes.spawn_controller(number)?;
             processes.controllers.push(Mutex::new(controller));
         }
-        processes.operator().await?.answered().await?;
+        processes
+            .connect_operator()
+            .await?
+            .wait_until_ready()
+            .await?;
         for number in 0..GROUPS {
-            let mut group = processes.spawn_group(number, &[&FAULTY_HOST_OPTIONS[..], &["--enroll"]].concat())?;
-            group.line("ready:").await?;
+            let mut group = processes
+                .spawn_group(number, &[&FAULTY_HOST_OPTIONS[..], &["--enroll"]].concat())?;
+            group.wait_for_line("ready:").await?;
             processes.groups.push(Mutex::new(group));
         }
         Ok(processes)
@@ -124,25 +128,25 @@ impl Processes {
     }
 
     /// An operator beside the faulty network.
-    pub(crate) async fn operator(&self) -> Result<Client> {
-        Client::connect_with(self.options(Role::Operator), &self.direct).await
+    pub(crate) async fn connect_operator(&self) -> Result<Client> {
+        Client::connect_with(self.connect_options(Role::Operator), &self.direct_urls).await
     }
 
     /// An operator in the midst of it.
-    pub(crate) async fn operator_on_faulty_network(&self) -> Result<Client> {
+    pub(crate) async fn connect_operator_via_proxy(&self) -> Result<Client> {
         let url = self.route(Route::Operators).url();
-        Client::with(self.options(Role::Operator), &url).await
+        Client::connect_with(self.connect_options(Role::Operator), &url).await
     }
 
     /// What a client of this role connects with.
-    pub(crate) fn options(&self, role: Role) -> async_nats::ConnectOptions {
+    pub(crate) fn connect_options(&self, role: Role) -> async_nats::ConnectOptions {
         (self.passwords.connect_options(role))
             .reconnect_delay_callback(|_| Duration::from_millis(50))
     }
 
     /// The servers' own addresses.
-    pub(crate) fn direct(&self) -> &str {
-        &self.direct
+    pub(crate) fn direct_urls(&self) -> &str {
+        &self.direct_urls
     }
 
     /// The network that way.
@@ -154,8 +158,9 @@ impl Processes {
     pub(crate) async fn leaders(&self) -> BTreeMap<Partition, usize> {
         let mut latest = BTreeMap::new();
         for (number, controller) in self.controllers.iter().enumerate() {
-            let printed = controller.lock().await.printed();
-            for (partition, since) in downs::leaders_since(&printed, self.size.partitions) {
+            let printed = controller.lock().await.own_log();
+            for (partition, since) in controller_log::leaders_since(&printed, self.size.partitions)
+            {
                 let known = latest.entry(partition).or_insert((since, number));
                 *known = (*known).max((since, number));
             }
@@ -172,9 +177,9 @@ impl Processes {
 
     /// Whether a controller says that it leads any.
     async fn is_leader(&self, number: usize) -> bool {
-        let address = Http::address(&self.controllers[number].lock().await.printed());
+        let address = Http::from_log(&self.controllers[number].lock().await.own_log());
         let Some(http) = address else { return false };
-        let led = async { http.metrics().await?.value("scuttle_partitions_led") };
+        let led = async { http.scrape().await?.value("scuttle_partitions_led") };
         let led = timeout(POLL_INTERVAL, led).await;
         led.is_ok_and(|led| led.is_ok_and(|led| led > 0.0))
     }
@@ -197,7 +202,7 @@ impl Processes {
         let mut ticks = tokio::time::interval(POLL_INTERVAL);
         loop {
             ticks.tick().await;
-            let formed = nats_cluster::formed(&self.monitors().await).await;
+            let formed = nats_cluster::check_formed(&self.monitors().await).await;
             if formed.is_ok() || started_at.elapsed() > CLUSTER_TIMEOUT {
                 return formed.context("the servers are not one again");
             }
@@ -220,7 +225,8 @@ impl Processes {
                 *self.controllers[number].lock().await = self.spawn_controller(number)?;
             }
             Program::Group(number) => {
-                *self.groups[number].lock().await = self.spawn_group(number, &FAULTY_HOST_OPTIONS)?;
+                *self.groups[number].lock().await =
+                    self.spawn_group(number, &FAULTY_HOST_OPTIONS)?;
             }
             Program::Leader(_) | Program::NatsOfStream(_) => {}
         }
@@ -228,7 +234,7 @@ impl Processes {
     }
 
     /// Takes a controller's data directory away; it must not run.
-    pub(crate) fn lose_data(&self, program: Program) -> Result<()> {
+    pub(crate) fn erase_data(&self, program: Program) -> Result<()> {
         let Program::Controller(number) = program else {
             anyhow::bail!("{program:?} has no data to lose");
         };
@@ -251,15 +257,15 @@ impl Processes {
                 let mut server = self.servers[number].lock().await;
                 server.process().send_signal(name).await
             }
-            _ => self.process(program)?.lock().await.signal(name).await,
+            _ => self.process(program)?.lock().await.send_signal(name).await,
         }
     }
 
     /// An error with the log of what has ended by itself, if anything has.
-    pub(crate) async fn alive(&self, program: Program) -> Result<()> {
+    pub(crate) async fn ensure_running(&self, program: Program) -> Result<()> {
         match program {
-            Program::Nats(number) => self.servers[number].lock().await.process().alive(),
-            _ => self.process(program)?.lock().await.alive(),
+            Program::Nats(number) => self.servers[number].lock().await.process().ensure_running(),
+            _ => self.process(program)?.lock().await.ensure_running(),
         }
     }
 
@@ -272,7 +278,7 @@ impl Processes {
     }
 
     /// Stops the controllers and the servers (SIGTERM), and waits for their end.
-    pub(crate) async fn stop_rest(&self) -> Result<()> {
+    pub(crate) async fn stop_controllers_and_servers(&self) -> Result<()> {
         for controller in &self.controllers {
             stop(&mut *controller.lock().await).await?;
         }
@@ -313,7 +319,7 @@ impl Processes {
     }
 
     fn spawn_group(&self, number: usize, options: &[&str]) -> Result<Process> {
-        let mut command = Command::new(program("scuttle-agent-sim"));
+        let mut command = Command::new(program_path("scuttle-agent-sim"));
         command
             .args(["--nats-url", &self.route(Route::Group(number)).url()])
             .args(["--host-prefix", &host_prefix(number)])
@@ -379,8 +385,8 @@ fn hide_output(mut process: Process) -> Process {
 }
 
 async fn stop(process: &mut Process) -> Result<()> {
-    process.signal("TERM").await?;
-    process.exit().await?;
+    process.send_signal("TERM").await?;
+    process.wait_for_exit().await?;
     Ok(())
 }
 

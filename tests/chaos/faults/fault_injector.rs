@@ -6,8 +6,8 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use anyhow::{Context, Result};
-use scuttle_tests::faults::proxy::Weather;
-use scuttle_tests::wait::{lock, now};
+use scuttle_tests::faults::proxy::NetworkConditions;
+use scuttle_tests::wait::{current_timestamp, lock};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 
@@ -18,7 +18,6 @@ use crate::counters::Counters;
 use crate::faults::plan::{Fault, Planned};
 use crate::observers::availability::Availability;
 use crate::outages::ServerOutage;
-
 
 /// What a fault is about: one at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -51,13 +50,13 @@ pub(crate) fn all_programs(size: Scale) -> impl Iterator<Item = Program> {
 
 fn target_of(fault: &Fault) -> Target {
     match *fault {
-        Fault::Kill(Program::Nats(_), _) | Fault::Stop(Program::Nats(_), _) | Fault::FullDisk(_) => {
-            Target::Servers
-        }
+        Fault::Kill(Program::Nats(_), _)
+        | Fault::Stop(Program::Nats(_), _)
+        | Fault::FullDisk(_) => Target::Servers,
         Fault::Kill(program, _) | Fault::KillAndEraseData(program, _) | Fault::Stop(program, _) => {
             Target::Program(program)
         }
-        Fault::Cut(route) | Fault::Weather(route, ..) | Fault::Partition(route, _) => {
+        Fault::Cut(route) | Fault::Degrade(route, ..) | Fault::Partition(route, _) => {
             Target::Route(route)
         }
     }
@@ -103,23 +102,33 @@ impl FaultInjector {
     async fn resolve(&self, fault: Fault) -> Option<Fault> {
         let program = async |program| {
             Some(match program {
-                Program::Leader(partition) => Program::Controller(*self.processes.leaders().await.get(&partition)?),
-                Program::NatsOfStream(partition) => Program::Nats(self.processes.leader_of_stream(partition).await?),
+                Program::Leader(partition) => {
+                    Program::Controller(*self.processes.leaders().await.get(&partition)?)
+                }
+                Program::NatsOfStream(partition) => {
+                    Program::Nats(self.processes.leader_of_stream(partition).await?)
+                }
                 other => other,
             })
         };
         let route = async |route| {
             Some(match route {
-                Route::Leader(partition) => Route::Controller(*self.processes.leaders().await.get(&partition)?),
+                Route::Leader(partition) => {
+                    Route::Controller(*self.processes.leaders().await.get(&partition)?)
+                }
                 other => other,
             })
         };
         Some(match fault {
             Fault::Kill(program_kind, time) => Fault::Kill(program(program_kind).await?, time),
-            Fault::KillAndEraseData(program_kind, time) => Fault::KillAndEraseData(program(program_kind).await?, time),
+            Fault::KillAndEraseData(program_kind, time) => {
+                Fault::KillAndEraseData(program(program_kind).await?, time)
+            }
             Fault::Stop(program_kind, time) => Fault::Stop(program(program_kind).await?, time),
             Fault::Cut(route_kind) => Fault::Cut(route(route_kind).await?),
-            Fault::Weather(route_kind, weather, time) => Fault::Weather(route(route_kind).await?, weather, time),
+            Fault::Degrade(route_kind, conditions, time) => {
+                Fault::Degrade(route(route_kind).await?, conditions, time)
+            }
             Fault::Partition(route_kind, time) => Fault::Partition(route(route_kind).await?, time),
             Fault::FullDisk(time) => {
                 self.processes.small_disk.as_ref()?;
@@ -129,7 +138,7 @@ impl FaultInjector {
     }
 
     async fn inject(&self, fault: Fault) -> Result<()> {
-        let from = now();
+        let from = current_timestamp();
         match fault {
             Fault::Kill(program, down) => self.kill(program, down, || Ok(())).await?,
             Fault::KillAndEraseData(program, down) => {
@@ -138,7 +147,7 @@ impl FaultInjector {
                 self.kill(program, down, erase).await?;
             }
             Fault::Stop(program, time) => {
-                self.counters.count(match program {
+                self.counters.increment(match program {
                     Program::Nats(_) | Program::NatsOfStream(_) => "nats-server stopped",
                     Program::Controller(_) | Program::Leader(_) => "controller stopped",
                     Program::Group(_) => "host groups stopped",
@@ -149,26 +158,36 @@ impl FaultInjector {
             }
             Fault::Cut(route) => {
                 self.counters.increment("cuts");
-                self.processes.route(route).cut();
+                self.processes.route(route).close_connections();
             }
-            Fault::Weather(route, weather, time) => {
-                self.counters
-                    .count(if weather.stalled { "stalls" } else { "delays" });
-                self.processes.route(route).set(weather);
+            Fault::Degrade(route, conditions, time) => {
+                self.counters.increment(if conditions.stalled {
+                    "stalls"
+                } else {
+                    "delays"
+                });
+                self.processes.route(route).set_conditions(conditions);
                 wait(time).await;
-                self.processes.route(route).set(Weather::default());
+                self.processes
+                    .route(route)
+                    .set_conditions(NetworkConditions::default());
             }
             Fault::Partition(route, time) => {
                 self.counters.increment("partitions");
-                self.processes.route(route).close();
+                self.processes.route(route).disconnect();
                 wait(time).await;
-                self.processes.route(route).set(Weather::default());
+                self.processes
+                    .route(route)
+                    .set_conditions(NetworkConditions::default());
             }
             Fault::FullDisk(time) => self.fill_disk(time).await?,
         }
         if target_of(&fault) == Target::Servers {
             self.processes.wait_for_cluster().await?;
-            lock(&self.server_outages).push(ServerOutage { from, to: now() });
+            lock(&self.server_outages).push(ServerOutage {
+                from,
+                to: current_timestamp(),
+            });
         }
         Ok(())
     }
@@ -180,8 +199,8 @@ impl FaultInjector {
         down: Duration,
         while_down: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
-        self.processes.alive(program).await?;
-        self.counters.count(match program {
+        self.processes.ensure_running(program).await?;
+        self.counters.increment(match program {
             Program::Nats(_) | Program::NatsOfStream(_) => "nats-server killed",
             Program::Controller(_) | Program::Leader(_) => "controller killed",
             Program::Group(_) => "host groups killed",
@@ -197,7 +216,7 @@ impl FaultInjector {
         let ordered = Instant::now();
         self.processes.kill(program).await?;
         for partition in led {
-            self.availability.killed(partition, ordered);
+            self.availability.note_kill(partition, ordered);
         }
         wait(down).await;
         while_down()?;

@@ -6,7 +6,7 @@ use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use scuttle_schemas::{Partition, PartitionCount};
 
-use scuttle_tests::faults::proxy::Weather;
+use scuttle_tests::faults::proxy::NetworkConditions;
 
 use crate::cluster::scale::{CLUSTER, GROUPS};
 use crate::cluster::targets::{Program, Route};
@@ -26,8 +26,8 @@ pub(crate) enum Fault {
     Stop(Program, Duration),
     /// Its connections end.
     Cut(Route),
-    /// Another weather for a time.
-    Weather(Route, Weather, Duration),
+    /// Another conditions for a time.
+    Degrade(Route, NetworkConditions, Duration),
     /// Its connections end, and are refused for a time.
     Partition(Route, Duration),
     /// A server has no room on its disk for a time.
@@ -42,7 +42,11 @@ pub(crate) struct Planned {
 }
 
 /// All faults of a run, on one server, or on a cluster whose hosts are divided over so many partitions.
-pub(crate) fn plan_faults(seed: u64, length: Duration, cluster: Option<PartitionCount>) -> Vec<Planned> {
+pub(crate) fn plan_faults(
+    seed: u64,
+    length: Duration,
+    cluster: Option<PartitionCount>,
+) -> Vec<Planned> {
     let mean = match cluster {
         Some(_) => CLUSTER_MEAN_INTERVAL_MS,
         None => MEAN_INTERVAL_MS,
@@ -74,8 +78,12 @@ fn pick_fault(rng: &mut StdRng) -> Fault {
         16..32 => Fault::Kill(pick_group(rng), pick_millis(rng, 300, 6_000)),
         32..43 => Fault::Stop(pick_group(rng), pick_millis(rng, 500, 8_000)),
         43..57 => Fault::Cut(pick_route(rng)),
-        57..75 => Fault::Weather(pick_route(rng), pick_delays(rng), pick_millis(rng, 1_000, 10_000)),
-        75..85 => Fault::Weather(pick_route(rng), STALLED, pick_millis(rng, 500, 6_000)),
+        57..75 => Fault::Degrade(
+            pick_route(rng),
+            pick_delays(rng),
+            pick_millis(rng, 1_000, 10_000),
+        ),
+        75..85 => Fault::Degrade(pick_route(rng), STALLED, pick_millis(rng, 500, 6_000)),
         _ => Fault::Partition(pick_route(rng), pick_millis(rng, 500, 8_000)),
     }
 }
@@ -83,7 +91,10 @@ fn pick_fault(rng: &mut StdRng) -> Fault {
 /// The same for a cluster: whoever leads is missed for longer than its lease, mostly.
 fn pick_cluster_fault(rng: &mut StdRng, partitions: PartitionCount) -> Fault {
     match rng.random_range(0..100) {
-        0..6 => Fault::Kill(Program::Leader(pick_partition(rng, partitions)), pick_millis(rng, 300, 3_000)),
+        0..6 => Fault::Kill(
+            Program::Leader(pick_partition(rng, partitions)),
+            pick_millis(rng, 300, 3_000),
+        ),
         6 => Fault::Kill(pick_controller(rng), pick_millis(rng, 300, 3_000)),
         7 => Fault::KillAndEraseData(pick_controller(rng), pick_millis(rng, 300, 3_000)),
         8..11 => Fault::Stop(
@@ -106,7 +117,7 @@ fn pick_cluster_fault(rng: &mut StdRng, partitions: PartitionCount) -> Fault {
             Route::Leader(pick_partition(rng, partitions)),
             pick_millis(rng, 2_500, 8_000),
         ),
-        22..24 => Fault::Weather(
+        22..24 => Fault::Degrade(
             Route::Leader(pick_partition(rng, partitions)),
             STALLED,
             pick_millis(rng, 2_500, 7_000),
@@ -114,31 +125,35 @@ fn pick_cluster_fault(rng: &mut StdRng, partitions: PartitionCount) -> Fault {
         24..37 => Fault::Kill(pick_group(rng), pick_millis(rng, 300, 6_000)),
         37..46 => Fault::Stop(pick_group(rng), pick_millis(rng, 500, 8_000)),
         46..58 => Fault::Cut(pick_cluster_route(rng)),
-        58..76 => Fault::Weather(
+        58..76 => Fault::Degrade(
             pick_cluster_route(rng),
             pick_delays(rng),
             pick_millis(rng, 1_000, 10_000),
         ),
-        76..86 => Fault::Weather(pick_cluster_route(rng), STALLED, pick_millis(rng, 500, 6_000)),
+        76..86 => Fault::Degrade(
+            pick_cluster_route(rng),
+            STALLED,
+            pick_millis(rng, 500, 6_000),
+        ),
         _ => Fault::Partition(pick_cluster_route(rng), pick_millis(rng, 500, 8_000)),
     }
 }
 
-const STALLED: Weather = Weather {
-    to_server: Duration::ZERO,
-    from_server: Duration::ZERO,
+const STALLED: NetworkConditions = NetworkConditions {
+    latency_to_server: Duration::ZERO,
+    latency_from_server: Duration::ZERO,
     jitter: Duration::ZERO,
     stalled: true,
     refused: false,
 };
 
-fn pick_delays(rng: &mut StdRng) -> Weather {
+fn pick_delays(rng: &mut StdRng) -> NetworkConditions {
     let mut latency = || Duration::from_millis(rng.random_range(0..=250));
-    Weather {
-        to_server: latency(),
-        from_server: latency(),
+    NetworkConditions {
+        latency_to_server: latency(),
+        latency_from_server: latency(),
         jitter: latency(),
-        ..Weather::default()
+        ..NetworkConditions::default()
     }
 }
 
@@ -196,8 +211,8 @@ mod tests {
     fn the_same_seed_plans_the_same_faults() {
         for cluster in [None, Some(PartitionCount::ONE), PartitionCount::new(2)] {
             let plan = |seed| format!("{:?}", plan_faults(seed, Duration::from_mins(1), cluster));
-            assert_eq!(plan_faults(7), plan_faults(7));
-            assert_ne!(plan_faults(7), plan_faults(8));
+            assert_eq!(plan(7), plan(7));
+            assert_ne!(plan(7), plan(8));
         }
     }
 }

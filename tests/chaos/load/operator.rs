@@ -13,7 +13,7 @@ use scuttle_schemas::operations::{CancelAccepted, OperationState};
 use scuttle_schemas::shards::ShardsList;
 use scuttle_schemas::teardown::TeardownAccepted;
 use scuttle_schemas::{DeckyId, ErrorCode, HostId, PartitionCount, headers, subjects};
-use scuttle_tests::{AskError, Client};
+use scuttle_tests::{Client, RequestError};
 use serde_json::json;
 use tokio::time::{Instant, sleep_until};
 
@@ -22,7 +22,6 @@ use crate::counters::Counters;
 use crate::faults::fault_injector::FaultInjector;
 use crate::load::request_log::{Outcome, RequestLog, TeardownRequest};
 use crate::observers::availability::Availability;
-
 
 /// How many operators ask at the same time: every second one on the faulty network.
 pub(crate) const OPERATORS: u64 = 12;
@@ -60,13 +59,17 @@ impl Operator {
         number: u64,
     ) -> Result<Self> {
         let client = if number % 2 == 1 {
-            processes.operator_on_faulty_network().await?
+            processes.connect_operator_via_proxy().await?
         } else {
-            processes.operator().await?
+            processes.connect_operator().await?
         };
         Ok(Self {
             client,
-            hosts: processes.hosts().into_iter().map(|(host, _)| host).collect(),
+            hosts: processes
+                .hosts()
+                .into_iter()
+                .map(|(host, _)| host)
+                .collect(),
             partitions: processes.size.partitions,
             request_log: request_log.clone(),
             counters: counters.clone(),
@@ -79,11 +82,11 @@ impl Operator {
     }
 
     /// Asks for this and that until `end`; ends when its last request is answered.
-    pub(crate) async fn work(mut self, end: Instant) {
+    pub(crate) async fn run(mut self, end: Instant) {
         let mut next = Instant::now();
         loop {
-            next =
-                next.max(Instant::now()) + Duration::from_millis(self.rng.random_range(REQUEST_INTERVAL_MS));
+            next = next.max(Instant::now())
+                + Duration::from_millis(self.rng.random_range(REQUEST_INTERVAL_MS));
             sleep_until(next).await;
             if next >= end {
                 return;
@@ -160,8 +163,8 @@ impl Operator {
 
     async fn retry_failed_teardown(&mut self) {
         let request = json!({ "state": "teardown_failed", "limit": 1000 });
-        let listed: Result<ShardsList, AskError> =
-            self.client.ask(subjects::SHARDS_LIST, &request).await;
+        let listed: Result<ShardsList, RequestError> =
+            self.client.request(subjects::SHARDS_LIST, &request).await;
         let Ok(listed) = listed else {
             self.counters.increment("lists unanswered");
             return;
@@ -181,9 +184,11 @@ impl Operator {
             return;
         };
         let operation = accepted.operation_id;
-        let request = json!({ "operation_id": operation });
-        let answer: Result<CancelAccepted, AskError> =
-            self.client.ask(subjects::OPERATIONS_CANCEL, &request).await;
+        let body = json!({ "operation_id": operation });
+        let answer: Result<CancelAccepted, RequestError> = self
+            .client
+            .request(subjects::OPERATIONS_CANCEL, &body)
+            .await;
         match answer {
             Ok(cancelled) => {
                 self.counters.increment("cancelled");
@@ -193,11 +198,11 @@ impl Operator {
                         .report_loss(format!("a cancelled operation is not: {cancelled:?}"));
                 }
             }
-            Err(AskError::Refused(refused)) if refused.code == ErrorCode::NotCancellable => {
+            Err(RequestError::Rejected(refused)) if refused.code == ErrorCode::NotCancellable => {
                 self.counters.increment("not cancellable");
             }
-            Err(AskError::Refused(refused)) if is_retryable(refused.code) => {}
-            Err(AskError::NoAnswer(_)) => self.counters.increment("requests unanswered"),
+            Err(RequestError::Rejected(refused)) if is_retryable(refused.code) => {}
+            Err(RequestError::NoReply(_)) => self.counters.increment("requests unanswered"),
             Err(other) => self.request_log.report_loss(format!(
                 "cancelling operation {operation} of {}, which was accepted: {other}",
                 request.key
@@ -227,11 +232,15 @@ impl Operator {
         match &answer {
             Outcome::Accepted(accepted) if accepted.repeated => self.counters.increment("repeated"),
             Outcome::Accepted(_) => self.counters.increment("accepted"),
-            Outcome::Rejected(ErrorCode::ShardNotFound) => self.counters.increment("shard not found"),
-            Outcome::Rejected(code) => self.request_log.report_loss(format!("{request:?} was refused: {code:?}")),
-            Outcome::NoReply => self
+            Outcome::Rejected(ErrorCode::ShardNotFound) => {
+                self.counters.increment("shard not found")
+            }
+            Outcome::Rejected(code) => self
                 .request_log
-                .report_loss(format!("{request:?} had no answer within {REQUEST_TIMEOUT:?}")),
+                .report_loss(format!("{request:?} was refused: {code:?}")),
+            Outcome::NoReply => self.request_log.report_loss(format!(
+                "{request:?} had no answer within {REQUEST_TIMEOUT:?}"
+            )),
         }
         self.request_log.note(request, answer);
     }
@@ -251,22 +260,22 @@ impl Operator {
             let mut map = HeaderMap::new();
             map.insert(headers::MSG_ID, key.as_str());
             let sent = Instant::now();
-            let asked: Result<TeardownAccepted, AskError> = self
+            let asked: Result<TeardownAccepted, RequestError> = self
                 .client
-                .ask_with(subjects::TEARDOWN, map, &request)
+                .request_with_headers(subjects::TEARDOWN, map, &request)
                 .await;
             match asked {
                 Ok(accepted) => {
                     self.availability
-                        .accepted(self.partitions.partition_of_host(host), sent);
+                        .note_acceptance(self.partitions.partition_of_host(host), sent);
                     return Outcome::Accepted(Box::new(accepted));
                 }
-                Err(AskError::Refused(refused)) if !is_retryable(refused.code) => {
+                Err(RequestError::Rejected(refused)) if !is_retryable(refused.code) => {
                     return Outcome::Rejected(refused.code);
                 }
-                Err(AskError::Refused(_)) => self.counters.increment("asked to wait"),
-                Err(AskError::NoAnswer(_)) => self.counters.increment("requests unanswered"),
-                Err(AskError::Broken(error)) => self
+                Err(RequestError::Rejected(_)) => self.counters.increment("asked to wait"),
+                Err(RequestError::NoReply(_)) => self.counters.increment("requests unanswered"),
+                Err(RequestError::InvalidReply(error)) => self
                     .request_log
                     .report_loss(format!("{key}: an answer against the protocol: {error:#}")),
             }

@@ -57,20 +57,30 @@ impl RequestLog {
     pub(crate) fn recent(&self, number: usize) -> Option<(TeardownRequest, TeardownAccepted)> {
         const MAX_RECENT: usize = 30;
         let entries = lock(&self.0);
-        let accepted = entries.requests.iter().rev().filter_map(|(request, outcome)| {
-            if let Outcome::Accepted(accepted) = outcome {
-                Some((request, accepted))
-            } else {
-                None
-            }
-        });
+        let accepted = entries
+            .requests
+            .iter()
+            .rev()
+            .filter_map(|(request, outcome)| {
+                if let Outcome::Accepted(accepted) = outcome {
+                    Some((request, accepted))
+                } else {
+                    None
+                }
+            });
         let latest: Vec<_> = accepted.take(MAX_RECENT).collect();
         let (request, accepted) = latest.get(number.checked_rem(latest.len())?)?;
         Some(((*request).clone(), (**accepted).as_ref().clone()))
     }
 
     /// Every request with its end, the operations that were cancelled, and what went wrong already.
-    pub(crate) fn read(&self) -> (Vec<(TeardownRequest, Outcome)>, BTreeSet<OperationId>, Vec<String>) {
+    pub(crate) fn read(
+        &self,
+    ) -> (
+        Vec<(TeardownRequest, Outcome)>,
+        BTreeSet<OperationId>,
+        Vec<String>,
+    ) {
         let entries = lock(&self.0);
         (
             entries.requests.clone(),

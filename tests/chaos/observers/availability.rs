@@ -8,15 +8,14 @@ use anyhow::Result;
 use async_nats::Request;
 use scuttle_schemas::hosts::HostsList;
 use scuttle_schemas::{ErrorCode, HostId, Partition, PartitionCount, subjects};
-use scuttle_tests::clients::client::read_answer;
+use scuttle_tests::clients::client::parse_reply;
 use scuttle_tests::wait::lock;
-use scuttle_tests::{AskError, Client, Role};
+use scuttle_tests::{Client, RequestError, Role};
 use serde_json::{Value, json};
 use tokio::task::JoinHandle;
 use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::cluster::processes::Processes;
-
 
 /// How long an answer may take: a request that a dead leader has read is never answered.
 const REPLY_TIMEOUT: Duration = Duration::from_millis(250);
@@ -67,12 +66,14 @@ impl Availability {
     pub(crate) async fn start_probes(self: &Arc<Self>, processes: &Processes) -> Result<Probes> {
         let of = processes.size.partitions;
         let mut probes = Vec::new();
-        for server in processes.direct().split(',') {
-            let client = Client::with(processes.options(Role::Operator), server).await?;
+        for server in processes.direct_urls().split(',') {
+            let client =
+                Client::connect_with(processes.connect_options(Role::Operator), server).await?;
             let kinds = of.iter().map(Some).chain([None]);
-            probes.extend(
-                kinds.map(|kind| tokio::spawn(probe(client.nats().clone(), kind, of, self.clone()))),
-            );
+            probes
+                .extend(kinds.map(|kind| {
+                    tokio::spawn(probe(client.nats().clone(), kind, of, self.clone()))
+                }));
         }
         Ok(Probes(probes))
     }
@@ -140,10 +141,10 @@ async fn probe(
     };
     let is_expected = |reply: &async_nats::Message| match of {
         Some(_) => matches!(
-            read_answer::<Value>(reply),
-            Err(AskError::Refused(why)) if why.code == ErrorCode::HostNotFound
+            parse_reply::<Value>(reply),
+            Err(RequestError::Rejected(why)) if why.code == ErrorCode::HostNotFound
         ),
-        None => read_answer::<HostsList>(reply).is_ok(),
+        None => parse_reply::<HostsList>(reply).is_ok(),
     };
     let mut ticks = interval(PROBE_INTERVAL * u32::try_from(partitions.count()).unwrap_or(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
@@ -175,9 +176,9 @@ fn downtimes(
     select: fn(Partition) -> Option<Partition>,
 ) -> Vec<Duration> {
     let first = |kill: &Kill| {
-        let by_next = replies
-            .iter()
-            .filter(|reply| reply.sent_at >= kill.killed_at && reply.partition == select(kill.partition));
+        let by_next = replies.iter().filter(|reply| {
+            reply.sent_at >= kill.killed_at && reply.partition == select(kill.partition)
+        });
         Some(by_next.map(|reply| reply.received_at).min()? - kill.requested_at)
     };
     let mut downtimes: Vec<_> = kills.iter().filter_map(first).collect();
@@ -192,7 +193,7 @@ mod tests {
     use scuttle_schemas::{Partition, PartitionCount};
     use tokio::time::Instant;
 
-    use super::{TimedReply, Kill, downtimes};
+    use super::{Kill, TimedReply, downtimes};
 
     #[test]
     fn what_the_dead_leader_answered_does_not_count() {

@@ -18,13 +18,12 @@ use scuttle_schemas::shards::{RemovedShard, ShardRecord, ShardState, ShardsUpdat
 use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
 use scuttle_tests::Role;
 use scuttle_tests::clients::broadcasts::Broadcast;
-use scuttle_tests::wait::{lock, now};
+use scuttle_tests::wait::{current_timestamp, lock};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
 use crate::cluster::processes::Processes;
 use crate::outages::Gap;
-
 
 /// How much earlier than its loss a message may have been seen: the programs share two or three processors.
 const MAX_PROCESSING_DELAY: Duration = Duration::from_millis(1500);
@@ -71,11 +70,15 @@ pub(crate) struct BroadcastRecorder {
 
 impl BroadcastRecorder {
     /// Subscribes to all three subjects at `url`.
-    pub(crate) async fn start(name: &'static str, processes: &Processes, url: &str) -> Result<Self> {
+    pub(crate) async fn start(
+        name: &'static str,
+        processes: &Processes,
+        url: &str,
+    ) -> Result<Self> {
         let connection_events = Arc::<ConnectionEvents>::default();
         let events = connection_events.clone();
         let client = processes
-            .options(Role::Viewer)
+            .connect_options(Role::Viewer)
             .event_callback(move |event| {
                 let events = events.clone();
                 async move {
@@ -93,12 +96,37 @@ impl BroadcastRecorder {
         let recording = Arc::<Mutex<Recording>>::default();
         let has_several_controllers = processes.size.controllers > 1;
         let tasks = vec![
-            subscribe(&client, &recording, &connection_events, record_shards, has_several_controllers).await?,
-            subscribe::<HostsUpdated>(&client, &recording, &connection_events, |_, _, _| {}, has_several_controllers).await?,
-            subscribe::<OperationsUpdated>(&client, &recording, &connection_events, |_, _, _| {}, has_several_controllers).await?,
+            subscribe(
+                &client,
+                &recording,
+                &connection_events,
+                record_shards,
+                has_several_controllers,
+            )
+            .await?,
+            subscribe::<HostsUpdated>(
+                &client,
+                &recording,
+                &connection_events,
+                |_, _, _| {},
+                has_several_controllers,
+            )
+            .await?,
+            subscribe::<OperationsUpdated>(
+                &client,
+                &recording,
+                &connection_events,
+                |_, _, _| {},
+                has_several_controllers,
+            )
+            .await?,
         ];
         client.flush().await?;
-        Ok(Self { name, recording, tasks })
+        Ok(Self {
+            name,
+            recording,
+            tasks,
+        })
     }
 }
 
@@ -119,7 +147,13 @@ async fn subscribe<T: Broadcast + Send + 'static>(
 ) -> Result<JoinHandle<()>> {
     let subscriber = client.subscribe(T::SUBJECT).await?;
     let (recording, connection_events) = (recording.clone(), connection_events.clone());
-    Ok(tokio::spawn(record(subscriber, recording, connection_events, handle, has_several_controllers)))
+    Ok(tokio::spawn(record(
+        subscriber,
+        recording,
+        connection_events,
+        handle,
+        has_several_controllers,
+    )))
 }
 
 async fn record<T: Broadcast>(
@@ -130,9 +164,9 @@ async fn record<T: Broadcast>(
     has_several_controllers: bool,
 ) {
     let mut tracker = RevisionTracker::new(has_several_controllers);
-    while let Some(message) = subscriber.next().await {
+    while let Some(received) = subscriber.next().await {
         let mut recording = lock(&recording);
-        let message: T = match serde_json::from_slice(&message.payload) {
+        let message: T = match serde_json::from_slice(&received.payload) {
             Ok(message) => message,
             Err(error) => {
                 let loss = format!("{}: unreadable: {error}", T::SUBJECT);
@@ -142,7 +176,7 @@ async fn record<T: Broadcast>(
         };
         recording.messages += 1;
         let before = tracker.last;
-        let arrival = tracker.apply(&message, &message.payload, &mut recording);
+        let arrival = tracker.apply(&message, &received.payload, &mut recording);
         if let Arrival::InOrder(missed @ 1..) = arrival {
             recording.gaps += 1;
             recording.missed += missed;
@@ -151,8 +185,11 @@ async fn record<T: Broadcast>(
                 let revision = message.revision();
                 recording.unexplained.push(Gap {
                     from: tracker.decided.unwrap_or(message.at()),
-                    to: now(),
-                    what: format!("{}: revision {revision} arrival after {before}", T::SUBJECT),
+                    to: current_timestamp(),
+                    description: format!(
+                        "{}: revision {revision} arrival after {before}",
+                        T::SUBJECT
+                    ),
                 });
             }
         }
@@ -196,7 +233,12 @@ impl RevisionTracker {
     }
 
     /// Takes a message in, and says how it arrival.
-    fn apply<T: Broadcast>(&mut self, message: &T, payload: &[u8], recording: &mut Recording) -> Arrival {
+    fn apply<T: Broadcast>(
+        &mut self,
+        message: &T,
+        payload: &[u8],
+        recording: &mut Recording,
+    ) -> Arrival {
         let revision = message.revision();
         let first = self.last == 0;
         if !message.is_repeat() {
@@ -257,9 +299,14 @@ fn record_shards(recording: &mut Recording, message: &ShardsUpdated, arrival: Ar
     for shard in &message.updated {
         let key = (shard.host_uuid.clone(), shard.decky_id.clone());
         if recording.removals.contains_key(&key) {
-            recording.registered.entry(key.clone()).or_insert(message.at);
+            recording
+                .registered
+                .entry(key.clone())
+                .or_insert(message.at);
         }
-        let before = recording.shards.insert(key, (message.revision, shard.state));
+        let before = recording
+            .shards
+            .insert(key, (message.revision, shard.state));
         let seen = [ShardState::TeardownFailed, ShardState::TearingDown].contains(&shard.state);
         if let Some((revision, ShardState::TeardownFailed)) = before
             && !seen
@@ -297,7 +344,12 @@ mod tests {
 
     use super::{Arrival, Recording, RevisionTracker};
 
-    fn message(tracker: &mut RevisionTracker, recording: &mut Recording, revision: u64, updated: &str) -> Arrival {
+    fn message(
+        tracker: &mut RevisionTracker,
+        recording: &mut Recording,
+        revision: u64,
+        updated: &str,
+    ) -> Arrival {
         let updated: serde_json::Value = serde_json::from_str(updated).expect("JSON");
         let payload = json!({
             "type": "scuttle.v1.hosts_updated", "revision": revision,

@@ -39,15 +39,15 @@ async fn follow(
     client: Client,
     mut end_receiver: watch::Receiver<Option<u64>>,
 ) -> Result<(Vec<ShardRecord>, usize)> {
-    let mut view = View::open(&client, PAGE_SIZE).await?;
+    let mut view = ReplicaView::open(&client, PAGE_SIZE).await?;
     let revision = loop {
         tokio::select! {
             // A list that is not answered, or silence: the next message's jump makes it list again.
-            _ = view.reach(u64::MAX) => {}
+            _ = view.follow_until(u64::MAX) => {}
             end = end_receiver.wait_for(Option::is_some) => break end?.unwrap_or_default(),
         }
     };
-    let mut reached = view.reach(revision).await;
+    let mut reached = view.follow_until(revision).await;
     for _ in 1..MAX_ATTEMPTS {
         if reached.is_ok() {
             break;
