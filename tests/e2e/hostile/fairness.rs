@@ -52,6 +52,9 @@ async fn a_flood_from_one_agent_does_not_keep_the_others_from_being_served() -> 
     let log = cluster.controllers[0].process().log();
     assert!(!log.contains("lost the NATS server"), "{log}");
     let named = log.matches("host \"").count();
-    assert!(log.contains("sends too much") && named <= 3, "{log}");
+    assert!(
+        log.contains("sends too many reports") && named <= 3,
+        "{log}"
+    );
     Ok(())
 }
