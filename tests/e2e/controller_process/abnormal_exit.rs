@@ -38,7 +38,7 @@ async fn a_second_signal_ends_at_once() -> TestResult {
         assert_eq!(exit.code(), Some(130), "{signals:?}");
         assert!(start.elapsed() < LAST_WORDS, "{:?}", start.elapsed());
         let log = controller.process().log();
-        assert!(log.contains("ending at once"), "{log}");
+        assert!(log.contains("stopping at once"), "{log}");
     }
     Ok(())
 }

@@ -36,7 +36,7 @@ fn check_log(process: &Process) {
     assert!(!log.contains("panicked"), "{log}");
     let mut first: Vec<_> = log
         .lines()
-        .filter(|line| line.contains("further messages of this kind are only counted"))
+        .filter(|line| line.contains("further ones are only counted"))
         .filter_map(|line| line.split_once(" WARN ").map(|(_, rest)| rest))
         .collect();
     let lines = first.len();
