@@ -1,4 +1,5 @@
-//! `agent.<host_uuid>.heartbeat`: what an inventory registers, changes and lets go.
+//! Heartbeats on `agent.<host_uuid>.heartbeat`: which shards an inventory registers, changes and
+//! degrades.
 
 use anyhow::Context;
 use scuttle_schemas::agents::{HeartbeatAccepted, ReportedShard, ReportedState};
@@ -15,9 +16,9 @@ const ACCEPTED: HeartbeatAccepted = HeartbeatAccepted {
     stale: false,
 };
 
-/// An unknown shard is registered as it is reported.
+/// The record of an unknown shard has all fields of the report.
 #[tokio::test]
-async fn an_unknown_shard_is_registered() -> TestResult {
+async fn an_inventory_registers_an_unknown_shard() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &[]).await?;
     let shard: ReportedShard = serde_json::from_value(json!({
@@ -46,9 +47,9 @@ async fn an_unknown_shard_is_registered() -> TestResult {
     Ok(())
 }
 
-/// What an agent reports of a shard changes with its reports.
+/// Each report replaces the state and the address of the shard.
 #[tokio::test]
-async fn a_reported_change_is_taken_over() -> TestResult {
+async fn a_heartbeat_updates_a_changed_shard() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     for state in [
@@ -76,9 +77,9 @@ async fn a_reported_change_is_taken_over() -> TestResult {
     Ok(())
 }
 
-/// An unchanged report moves `last_seen` alone: no revision, no other change.
+/// An unchanged report moves only `last_seen`. It raises no revision and changes no other field.
 #[tokio::test]
-async fn an_unchanged_report_has_no_revision() -> TestResult {
+async fn an_unchanged_report_raises_no_revision() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let before = cluster
@@ -98,10 +99,10 @@ async fn an_unchanged_report_has_no_revision() -> TestResult {
     Ok(())
 }
 
-/// A shard that a full inventory no longer lists is `degraded`, whatever it was, and well again when it is
-/// listed again.
+/// A shard that a full inventory no longer lists becomes `degraded`, whatever its state was. It
+/// recovers when it is listed again.
 #[tokio::test]
-async fn an_unlisted_shard_is_degraded() -> TestResult {
+async fn a_shard_missing_from_the_inventory_is_degraded() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let shards = [
@@ -126,7 +127,7 @@ async fn an_unlisted_shard_is_degraded() -> TestResult {
     assert_eq!(
         cluster.operator.shard_states(&agent.host).await?,
         "decky-1 pending, decky-2 running, decky-3 failed",
-        "a heartbeat without an inventory says nothing of them"
+        "a heartbeat without an inventory changes no shard"
     );
     agent.report_inventory(&[]).await?;
     assert_eq!(
@@ -149,9 +150,9 @@ async fn an_unlisted_shard_is_degraded() -> TestResult {
     Ok(())
 }
 
-/// No heartbeat changes a shard that an operation holds, or clears the error that one has left.
+/// No heartbeat changes a shard that an operation holds, or clears the error of a failed operation.
 #[tokio::test]
-async fn no_heartbeat_clears_an_operations_state_or_error() -> TestResult {
+async fn a_heartbeat_keeps_the_state_and_error_of_an_operation() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -182,33 +183,33 @@ async fn no_heartbeat_clears_an_operations_state_or_error() -> TestResult {
         assert_eq!(after.revision, before.revision);
         assert!(
             after.last_seen >= before.last_seen,
-            "the agent still sees it"
+            "the agent still reports the shard"
         );
     }
     Ok(())
 }
 
-/// The answer asks for the inventory of a boot that has sent none.
+/// The reply sets `send_inventory` until the agent has sent the inventory of this boot.
 #[tokio::test]
-async fn a_boot_without_an_inventory_is_asked_for_it() -> TestResult {
+async fn the_controller_requests_the_inventory_of_each_boot() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent =
         FakeAgent::connect(&cluster.servers[0], &cluster.enroll_host("worker-a").await?).await?;
-    let asked = HeartbeatAccepted {
+    let inventory_requested = HeartbeatAccepted {
         send_inventory: true,
         ..ACCEPTED
     };
-    assert_eq!(agent.send_heartbeat().await?, asked);
+    assert_eq!(agent.send_heartbeat().await?, inventory_requested);
     assert_eq!(agent.report_inventory(&["decky-1"]).await?, ACCEPTED);
     assert_eq!(agent.send_heartbeat().await?, ACCEPTED);
     agent.reboot();
-    assert_eq!(agent.send_heartbeat().await?, asked);
+    assert_eq!(agent.send_heartbeat().await?, inventory_requested);
     Ok(())
 }
 
-/// An inventory in pages is applied when all have come, in whatever order.
+/// An inventory in pages is applied when all pages have arrived, in any order.
 #[tokio::test]
-async fn pages_are_applied_when_all_have_come() -> TestResult {
+async fn an_inventory_is_applied_when_all_pages_have_arrived() -> TestResult {
     let cluster = Cluster::start().await?;
     for (name, order) in [("worker-a", [0, 1, 2]), ("worker-b", [2, 0, 1])] {
         let mut agent = cluster.start_agent(name, &["old"]).await?;
@@ -230,10 +231,10 @@ async fn pages_are_applied_when_all_have_come() -> TestResult {
     Ok(())
 }
 
-/// An inventory of which pages are missing is dropped when a later report comes: the missing page is
-/// stale, and nothing of it is applied.
+/// A later report drops an inventory with missing pages. The missing page is then stale, and no part
+/// of that inventory is applied.
 #[tokio::test]
-async fn an_unfinished_inventory_is_dropped_by_a_later_report() -> TestResult {
+async fn a_later_report_drops_an_incomplete_inventory() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &["old"]).await?;
     agent.reboot();
@@ -242,7 +243,7 @@ async fn an_unfinished_inventory_is_dropped_by_a_later_report() -> TestResult {
     let later = agent.send_heartbeat().await?;
     assert!(
         later.send_inventory,
-        "this boot's inventory has never come: {later:?}"
+        "no complete inventory of this boot has arrived: {later:?}"
     );
     assert!(agent.send(&pages[1]).await?.stale);
     assert_eq!(
@@ -252,18 +253,18 @@ async fn an_unfinished_inventory_is_dropped_by_a_later_report() -> TestResult {
     Ok(())
 }
 
-/// A host that was never enrolled is refused, and registers nothing.
+/// The heartbeat of a host that was never enrolled is rejected and registers nothing.
 #[tokio::test]
-async fn a_host_that_is_not_enrolled_is_refused() -> TestResult {
+async fn a_heartbeat_of_a_host_that_is_not_enrolled_is_rejected() -> TestResult {
     let cluster = Cluster::start().await?;
-    let nobody: HostId = "nobody".parse()?;
-    let mut agent = FakeAgent::connect(&cluster.servers[0], &nobody).await?;
-    let refused = agent
+    let unknown_host: HostId = "unknown-host".parse()?;
+    let mut agent = FakeAgent::connect(&cluster.servers[0], &unknown_host).await?;
+    let rejection = agent
         .report_inventory(&["decky-1"])
         .await
         .expect_rejection();
     assert_eq!(
-        (refused.status, refused.code),
+        (rejection.status, rejection.code),
         (404, ErrorCode::HostNotFound)
     );
     assert_eq!(cluster.operator.list_shards().await?, []);
@@ -271,27 +272,34 @@ async fn a_host_that_is_not_enrolled_is_refused() -> TestResult {
     Ok(())
 }
 
-/// The host is the one in the subject; a payload that names another is refused and touches neither.
+/// The subject names the host. A payload that names another host is rejected and changes neither
+/// host.
 #[tokio::test]
-async fn a_payload_that_names_another_host_is_refused() -> TestResult {
+async fn a_report_whose_payload_names_another_host_is_rejected() -> TestResult {
     let cluster = Cluster::start().await?;
-    let mut one = cluster.start_agent("worker-a", &["decky-1"]).await?;
-    let two = cluster.start_agent("worker-b", &["decky-1"]).await?;
-    let accepted = cluster.operator.tear_down(&two.host, "decky-1").await?;
+    let mut sender = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let other = cluster.start_agent("worker-b", &["decky-1"]).await?;
+    let accepted = cluster.operator.tear_down(&other.host, "decky-1").await?;
     let before = (
         cluster.operator.list_shards().await?,
         cluster.operator.list_operations().await?,
     );
 
-    let mut heartbeat = one.next_heartbeat(Some(vec![]));
-    heartbeat.host_uuid = two.host.clone();
-    let refused = one.send(&heartbeat).await.expect_rejection();
-    assert_eq!((refused.status, refused.code), (400, ErrorCode::BadRequest));
+    let mut heartbeat = sender.next_heartbeat(Some(vec![]));
+    heartbeat.host_uuid = other.host.clone();
+    let rejection = sender.send(&heartbeat).await.expect_rejection();
+    assert_eq!(
+        (rejection.status, rejection.code),
+        (400, ErrorCode::BadRequest)
+    );
 
-    let mut result = one.next_success(accepted.operation_id, vec![]);
-    result.host_uuid = two.host.clone();
-    let refused = one.send_result(&result).await.expect_rejection();
-    assert_eq!((refused.status, refused.code), (400, ErrorCode::BadRequest));
+    let mut result = sender.next_success(accepted.operation_id, vec![]);
+    result.host_uuid = other.host.clone();
+    let rejection = sender.send_result(&result).await.expect_rejection();
+    assert_eq!(
+        (rejection.status, rejection.code),
+        (400, ErrorCode::BadRequest)
+    );
     let after = (
         cluster.operator.list_shards().await?,
         cluster.operator.list_operations().await?,
@@ -300,7 +308,8 @@ async fn a_payload_that_names_another_host_is_refused() -> TestResult {
     Ok(())
 }
 
-/// Fields that the controller does not know are ignored in what agents report; `shards: null` is no inventory.
+/// The controller ignores unknown fields of reports. `shards: null` means that the heartbeat has no
+/// inventory.
 #[tokio::test]
 async fn unknown_fields_of_reports_are_ignored() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -309,9 +318,9 @@ async fn unknown_fields_of_reports_are_ignored() -> TestResult {
     heartbeat["shards"] = json!(null);
     heartbeat["moon"] = json!({ "phase": "full" });
     let subject = AgentChannel::Heartbeat.subject(&agent.host);
-    let answer: Value = agent.client().request(&subject, &heartbeat).await?;
+    let reply: Value = agent.client().request(&subject, &heartbeat).await?;
     assert_eq!(
-        answer,
+        reply,
         json!({ "accepted": true, "send_inventory": false, "stale": false })
     );
     assert_eq!(
@@ -325,8 +334,8 @@ async fn unknown_fields_of_reports_are_ignored() -> TestResult {
     result["moon"] = json!("full");
     result["shards"][0]["moon"] = json!("full");
     let subject = AgentChannel::Results.subject(&agent.host);
-    let answer: Value = agent.client().request(&subject, &result).await?;
-    assert_eq!(answer, json!({ "recorded": true }));
+    let reply: Value = agent.client().request(&subject, &result).await?;
+    assert_eq!(reply, json!({ "recorded": true }));
     assert_eq!(cluster.operator.shard_states(&agent.host).await?, "");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What agents report, and what the controller does with each report.
+//! Reports of agents, and what the controller does with each report.
 
 mod heartbeats;
 mod results;

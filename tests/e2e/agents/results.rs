@@ -1,4 +1,5 @@
-//! `agent.<host_uuid>.results`: what the controller does with each, in whatever state the operation is.
+//! Results on `agent.<host_uuid>.results`: what the controller does with each result, in every state
+//! of the operation.
 
 use anyhow::Context;
 use scuttle_schemas::agents::DETAIL_UNKNOWN_OPERATION;
@@ -7,17 +8,18 @@ use scuttle_schemas::{OperationId, Text};
 use scuttle_tests::{Cluster, TestResult, absent_shard, failed_shard, removed_shard};
 use uuid::Uuid;
 
-/// A failure leaves `teardown_failed` with its error; asking again clears the error and works.
+/// A failed teardown leaves the shard `teardown_failed` with its error. A retry clears the error and
+/// can succeed.
 #[tokio::test]
-async fn a_failure_is_seen_and_a_retry_works() -> TestResult {
+async fn a_failed_teardown_stays_visible_and_can_be_retried() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let first = cluster.operator.tear_down(&agent.host, "decky-1").await?;
-    let why = "network decnet_lan has active endpoints";
+    let reason = "network decnet_lan has active endpoints";
     agent
         .report_failure(
             first.operation_id,
-            why,
+            reason,
             vec![failed_shard("decky-1", "container busy")],
         )
         .await?;
@@ -26,7 +28,7 @@ async fn a_failure_is_seen_and_a_retry_works() -> TestResult {
         .operator
         .find_shard(&agent.host, "decky-1")
         .await?
-        .context("still there")?;
+        .context("the shard is still on the record")?;
     assert_eq!(
         cluster.operator.shard_states(&agent.host).await?,
         "decky-1 teardown_failed"
@@ -34,7 +36,7 @@ async fn a_failure_is_seen_and_a_retry_works() -> TestResult {
     assert_eq!(shard.last_error, Some("container busy".into()));
     let operation = cluster.operator.operation(first.operation_id).await?;
     assert_eq!(operation.state, OperationState::Failed);
-    assert_eq!(operation.error, Some(why.into()));
+    assert_eq!(operation.error, Some(reason.into()));
     assert_eq!(
         operation.counts,
         OutcomeCounts {
@@ -49,12 +51,12 @@ async fn a_failure_is_seen_and_a_retry_works() -> TestResult {
         .operator
         .find_shard(&agent.host, "decky-1")
         .await?
-        .context("still there")?;
+        .context("the shard is still on the record")?;
     assert_eq!(
         cluster.operator.shard_states(&agent.host).await?,
         "decky-1 tearing_down"
     );
-    assert_eq!(shard.last_error, None, "the operator tries again");
+    assert_eq!(shard.last_error, None, "the retry clears the error");
     agent.next_command().await?;
     assert_eq!(agent.next_command().await?.operation_id, retry.operation_id);
     agent
@@ -68,10 +70,10 @@ async fn a_failure_is_seen_and_a_retry_works() -> TestResult {
     Ok(())
 }
 
-/// Each shard has its own outcome: what went is removed, what failed says its own error, and what the
-/// failure does not mention has the operation's.
+/// Each shard gets its own outcome and error. A shard that the failed result does not mention gets
+/// the error of the operation.
 #[tokio::test]
-async fn a_partial_failure_is_told_by_shard() -> TestResult {
+async fn a_partial_failure_is_recorded_for_each_shard() -> TestResult {
     let cluster = Cluster::start().await?;
     let deckies = ["decky-1", "decky-2", "decky-3", "decky-4"];
     let mut agent = cluster.start_agent("worker-a", &deckies).await?;
@@ -108,18 +110,20 @@ async fn a_partial_failure_is_told_by_shard() -> TestResult {
             failed: 2
         }
     );
-    let outcomes = operation.shards.context("get has the shards")?;
-    let of = |shard: &scuttle_schemas::operations::OperationShard| {
+    let outcomes = operation
+        .shards
+        .context("the operation has the outcomes of its shards")?;
+    let to_outcome = |shard: &scuttle_schemas::operations::OperationShard| {
         (shard.decky_id.to_string(), shard.outcome)
     };
-    let mut outcomes: Vec<_> = outcomes.iter().map(of).collect();
+    let mut outcomes: Vec<_> = outcomes.iter().map(to_outcome).collect();
     assert!(
         outcomes[..2]
             .iter()
             .all(|(_, outcome)| *outcome == ShardOutcome::Failed),
-        "failed ones first"
+        "failed shards are listed first"
     );
-    outcomes.sort_by(|one, other| one.0.cmp(&other.0));
+    outcomes.sort_by(|owner, other| owner.0.cmp(&other.0));
     assert_eq!(
         outcomes,
         [
@@ -132,10 +136,10 @@ async fn a_partial_failure_is_told_by_shard() -> TestResult {
     Ok(())
 }
 
-/// On a whole-host success, a covered shard that is not mentioned counts as absent; one registered after
-/// the acceptance stays, unless it is mentioned.
+/// On the success of a whole-host teardown, a covered shard that the result does not mention counts
+/// as absent. A shard that was registered after the acceptance stays, unless the result mentions it.
 #[tokio::test]
-async fn a_whole_host_success_covers_what_it_was_accepted_for() -> TestResult {
+async fn a_whole_host_success_covers_the_shards_at_its_acceptance() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -158,7 +162,8 @@ async fn a_whole_host_success_covers_what_it_was_accepted_for() -> TestResult {
     Ok(())
 }
 
-/// A whole-host failure marks covered shards only: one registered later keeps its state.
+/// The failure of a whole-host teardown marks only covered shards. A shard that was registered later
+/// keeps its state.
 #[tokio::test]
 async fn a_whole_host_failure_leaves_later_shards_alone() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -175,7 +180,7 @@ async fn a_whole_host_failure_leaves_later_shards_alone() -> TestResult {
     Ok(())
 }
 
-/// A repeat is answered `recorded` and changes nothing: no revision moves.
+/// The reply to a repeated result is `recorded`. The repeat changes nothing and raises no revision.
 #[tokio::test]
 async fn a_repeated_result_changes_nothing() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -204,9 +209,9 @@ async fn a_repeated_result_changes_nothing() -> TestResult {
     Ok(())
 }
 
-/// A repeat of an old success does not remove the decky that was deployed anew under the same name.
+/// A repeat of an old success does not remove a decky that was deployed again under the same name.
 #[tokio::test]
-async fn a_repeated_result_does_not_touch_a_decky_deployed_anew() -> TestResult {
+async fn a_repeated_result_does_not_remove_a_redeployed_decky() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
@@ -225,14 +230,14 @@ async fn a_repeated_result_does_not_touch_a_decky_deployed_anew() -> TestResult 
     Ok(())
 }
 
-/// A result for an unknown operation, or one of another host, is answered so that the agent stops, and
-/// changes nothing anywhere.
+/// A result for an unknown operation, or for an operation of another host, is confirmed so that the
+/// agent stops sending it. It changes nothing on either host.
 #[tokio::test]
 async fn results_of_unknown_or_foreign_operations_change_nothing() -> TestResult {
     let cluster = Cluster::start().await?;
-    let one = cluster.start_agent("worker-a", &["decky-1"]).await?;
-    let mut two = cluster.start_agent("worker-b", &["decky-1"]).await?;
-    let accepted = cluster.operator.tear_down(&one.host, "decky-1").await?;
+    let owner = cluster.start_agent("worker-a", &["decky-1"]).await?;
+    let mut other = cluster.start_agent("worker-b", &["decky-1"]).await?;
+    let accepted = cluster.operator.tear_down(&owner.host, "decky-1").await?;
     let before = (
         cluster.operator.list_shards().await?,
         cluster.operator.list_operations().await?,
@@ -240,12 +245,12 @@ async fn results_of_unknown_or_foreign_operations_change_nothing() -> TestResult
 
     for operation in [OperationId(Uuid::now_v7()), accepted.operation_id] {
         for outcome in [
-            two.next_success(operation, vec![removed_shard("decky-1")]),
-            two.next_failure(operation, "mine", vec![failed_shard("decky-1", "mine")]),
+            other.next_success(operation, vec![removed_shard("decky-1")]),
+            other.next_failure(operation, "mine", vec![failed_shard("decky-1", "mine")]),
         ] {
-            let answer = two.send_result(&outcome).await?;
+            let reply = other.send_result(&outcome).await?;
             assert_eq!(
-                (answer.recorded, answer.detail.as_deref()),
+                (reply.recorded, reply.detail.as_deref()),
                 (true, Some(DETAIL_UNKNOWN_OPERATION))
             );
         }
@@ -258,10 +263,10 @@ async fn results_of_unknown_or_foreign_operations_change_nothing() -> TestResult
     Ok(())
 }
 
-/// A single decky's result that speaks of another decky of the host, too: the other goes only if the agent
-/// said it is gone; it is not the operation's to fail.
+/// The failed teardown of owner decky, in a result without shards, marks only that decky and no other
+/// decky of the host.
 #[tokio::test]
-async fn a_failure_marks_no_shard_that_the_operation_does_not_cover() -> TestResult {
+async fn a_failure_marks_no_shard_outside_the_operation() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -277,9 +282,9 @@ async fn a_failure_marks_no_shard_that_the_operation_does_not_cover() -> TestRes
     Ok(())
 }
 
-/// An error is cut to 512 characters, at a character boundary.
+/// Errors are truncated to 512 characters, never inside a character.
 #[tokio::test]
-async fn a_long_error_is_cut_at_a_character() -> TestResult {
+async fn a_long_error_is_truncated_at_a_character_boundary() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
@@ -289,21 +294,21 @@ async fn a_long_error_is_cut_at_a_character() -> TestResult {
         vec![failed_shard("decky-1", "e")],
     );
     let mut result = serde_json::to_value(&result)?;
-    let long = "é".repeat(10_000);
-    result["shards"][0]["error"] = long.clone().into();
-    result["error"] = long.into();
+    let long_error = "é".repeat(10_000);
+    result["shards"][0]["error"] = long_error.clone().into();
+    result["error"] = long_error.into();
     let subject = scuttle_schemas::subjects::AgentChannel::Results.subject(&agent.host);
-    let answer: serde_json::Value = agent.client().request(&subject, &result).await?;
-    assert_eq!(answer, serde_json::json!({ "recorded": true }));
+    let reply: serde_json::Value = agent.client().request(&subject, &result).await?;
+    assert_eq!(reply, serde_json::json!({ "recorded": true }));
 
-    let cut: Text = "é".repeat(512).as_str().into();
+    let truncated: Text = "é".repeat(512).as_str().into();
     let shard = cluster
         .operator
         .find_shard(&agent.host, "decky-1")
         .await?
         .context("the shard")?;
-    assert_eq!(shard.last_error.as_ref(), Some(&cut));
+    assert_eq!(shard.last_error.as_ref(), Some(&truncated));
     let operation = cluster.operator.operation(accepted.operation_id).await?;
-    assert_eq!(operation.error, Some(cut));
+    assert_eq!(operation.error, Some(truncated));
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! Whole swarms: simulated hosts behind the real agent library, with faults, crashes and restarts.
+//! Swarms of simulated hosts that run the real agent library, with faults, crashes and restarts.
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
@@ -11,14 +11,14 @@ use scuttle_tests::clients::replica_view::clear_last_seen;
 use scuttle_tests::{Cluster, ReplicaView, Simulator, TestResult, wait_until};
 use serde_json::json;
 
-/// A simulator of a few hosts with three deckies each.
-struct Plan {
+/// The settings of a simulator of a few hosts with three deckies each.
+struct SimulationPlan {
     hosts: usize,
     faults: Vec<&'static str>,
     dir: PathBuf,
 }
 
-impl Plan {
+impl SimulationPlan {
     fn new(cluster: &Cluster, hosts: usize, faults: &[&'static str]) -> Self {
         Self {
             hosts,
@@ -36,22 +36,22 @@ impl Plan {
     }
 }
 
-/// Waits until every host's inventory is on the record, and gives the hosts.
-async fn registered(cluster: &Cluster, hosts: usize) -> Result<Vec<HostId>> {
-    let all = |shards: &Vec<ShardRecord>| shards.len() == 3 * hosts;
+/// Waits until the inventory of every host is on the record, and returns the hosts.
+async fn wait_until_registered(cluster: &Cluster, hosts: usize) -> Result<Vec<HostId>> {
+    let are_all_registered = |shards: &Vec<ShardRecord>| shards.len() == 3 * hosts;
     let shards = wait_until(
         "all shards are registered",
         || cluster.operator.list_shards(),
-        all,
+        are_all_registered,
     )
     .await?;
     let hosts: BTreeSet<HostId> = shards.into_iter().map(|shard| shard.host_uuid).collect();
     Ok(hosts.into_iter().collect())
 }
 
-/// Waits until nothing is open.
-async fn settled(cluster: &Cluster) -> Result<Vec<OperationRecord>> {
-    let ended = |operations: &Vec<OperationRecord>| {
+/// Waits until no operation is open, and returns all operations.
+async fn wait_until_all_ended(cluster: &Cluster) -> Result<Vec<OperationRecord>> {
+    let have_all_ended = |operations: &Vec<OperationRecord>| {
         operations
             .iter()
             .all(|operation| operation.finished_at.is_some())
@@ -59,18 +59,18 @@ async fn settled(cluster: &Cluster) -> Result<Vec<OperationRecord>> {
     wait_until(
         "every operation ends",
         || cluster.operator.list_operations(),
-        ended,
+        have_all_ended,
     )
     .await
 }
 
-/// Single deckies and whole hosts go, through the agents' own code.
+/// The agents tear down single deckies and whole hosts.
 #[tokio::test]
-async fn a_swarm_is_torn_down() -> TestResult {
+async fn a_swarm_without_faults_is_torn_down() -> TestResult {
     let cluster = Cluster::start().await?;
-    let plan = Plan::new(&cluster, 4, &["--teardown-ms", "10..50"]);
+    let plan = SimulationPlan::new(&cluster, 4, &["--teardown-ms", "10..50"]);
     let _sim = plan.start(&cluster).await?;
-    let hosts = registered(&cluster, 4).await?;
+    let hosts = wait_until_registered(&cluster, 4).await?;
     let mut view = ReplicaView::open(&cluster.operator, 5).await?;
     let decky = cluster.operator.list_shards().await?.remove(0).decky_id;
     cluster
@@ -80,7 +80,7 @@ async fn a_swarm_is_torn_down() -> TestResult {
     for host in &hosts {
         cluster.operator.tear_down(host, None).await?;
     }
-    let operations = settled(&cluster).await?;
+    let operations = wait_until_all_ended(&cluster).await?;
     assert_eq!(operations.len(), 5);
     for operation in &operations {
         assert_eq!(operation.state, OperationState::Succeeded, "{operation:?}");
@@ -93,21 +93,21 @@ async fn a_swarm_is_torn_down() -> TestResult {
     Ok(())
 }
 
-/// Every teardown fails: its errors are seen, heartbeats do not clear them, and nothing is lost.
+/// Every teardown fails. The record shows the errors, and heartbeats do not clear them.
 #[tokio::test]
-async fn failures_are_seen() -> TestResult {
+async fn errors_of_failed_teardowns_stay_on_the_record() -> TestResult {
     let cluster = Cluster::start().await?;
-    let plan = Plan::new(
+    let plan = SimulationPlan::new(
         &cluster,
         2,
         &["--teardown-ms", "10..50", "--fail-rate", "1"],
     );
     let _sim = plan.start(&cluster).await?;
-    let hosts = registered(&cluster, 2).await?;
+    let hosts = wait_until_registered(&cluster, 2).await?;
     for host in &hosts {
         cluster.operator.tear_down(host, None).await?;
     }
-    for operation in settled(&cluster).await? {
+    for operation in wait_until_all_ended(&cluster).await? {
         assert_eq!(operation.state, OperationState::Failed, "{operation:?}");
         assert!(
             operation.error.is_some() && operation.counts.failed > 0,
@@ -115,15 +115,15 @@ async fn failures_are_seen() -> TestResult {
         );
     }
     let before = cluster.operator.list_hosts().await?;
-    let beaten = || cluster.operator.list_hosts();
-    let later = |hosts: &std::collections::BTreeMap<HostId, _>| {
+    let list_hosts = || cluster.operator.list_hosts();
+    let have_all_beaten = |hosts: &std::collections::BTreeMap<HostId, _>| {
         hosts
             .iter()
             .all(|(id, host): (_, &scuttle_schemas::hosts::HostRecord)| {
                 host.last_heartbeat > before[id].last_heartbeat
             })
     };
-    wait_until("a heartbeat of each host", beaten, later).await?;
+    wait_until("a heartbeat of each host", list_hosts, have_all_beaten).await?;
     let shards = cluster.operator.list_shards().await?;
     assert!(!shards.is_empty());
     for shard in shards {
@@ -133,41 +133,41 @@ async fn failures_are_seen() -> TestResult {
     Ok(())
 }
 
-/// kill -9 of every agent amid its teardown, and a restart on the same data directory: the operations end
-/// with what the agents find, and the record agrees with it.
+/// All agents are killed (SIGKILL) during their teardowns and restarted on the same data directory.
+/// The operations end with what the agents find, and the record agrees.
 #[tokio::test]
-async fn agents_killed_amid_a_teardown_finish_it() -> TestResult {
+async fn agents_that_are_killed_during_a_teardown_finish_the_teardown() -> TestResult {
     let cluster = Cluster::start().await?;
-    let plan = Plan::new(&cluster, 3, &["--teardown-ms", "700..900"]);
+    let plan = SimulationPlan::new(&cluster, 3, &["--teardown-ms", "700..900"]);
     let mut sim = plan.start(&cluster).await?;
-    let hosts = registered(&cluster, 3).await?;
+    let hosts = wait_until_registered(&cluster, 3).await?;
     for host in &hosts {
         cluster.operator.tear_down(host, None).await?;
     }
     let request = json!({ "state": "running" });
-    let running = || {
+    let list_running = || {
         cluster
             .operator
             .request::<OperationsList>(subjects::OPERATIONS_LIST, &request)
     };
-    wait_until("all are amid it", running, |page| {
+    wait_until("all operations are running", list_running, |page| {
         page.operations.len() == 3
     })
     .await?;
     sim.process().kill().await?;
 
-    let _again = plan.start(&cluster).await?;
-    for operation in settled(&cluster).await? {
+    let _restarted = plan.start(&cluster).await?;
+    for operation in wait_until_all_ended(&cluster).await? {
         assert_eq!(operation.state, OperationState::Succeeded, "{operation:?}");
     }
     assert_eq!(cluster.operator.list_shards().await?, []);
     Ok(())
 }
 
-/// Commands doubled, agents crashing and going away, teardowns failing, the controller killed under it:
-/// with retries everything is gone in the end, and a subscriber's view says so.
+/// Commands are duplicated, agents crash and go offline, teardowns fail, and the controller is
+/// killed. With retries, all deckies are removed in the end, and the view of a subscriber agrees.
 #[tokio::test]
-async fn a_faulty_swarm_is_torn_down_in_the_end() -> TestResult {
+async fn a_swarm_with_faults_is_torn_down_by_retries() -> TestResult {
     let mut cluster = Cluster::start().await?;
     let faults = [
         ["--teardown-ms", "10..100"],
@@ -176,9 +176,9 @@ async fn a_faulty_swarm_is_torn_down_in_the_end() -> TestResult {
         ["--duplicate-rate", "0.5"],
         ["--offline-rate", "0.1"],
     ];
-    let plan = Plan::new(&cluster, 5, faults.as_flattened());
+    let plan = SimulationPlan::new(&cluster, 5, faults.as_flattened());
     let _sim = plan.start(&cluster).await?;
-    let hosts = registered(&cluster, 5).await?;
+    let hosts = wait_until_registered(&cluster, 5).await?;
     for round in 0..10 {
         for host in &hosts {
             cluster.operator.tear_down(host, None).await?;
@@ -186,14 +186,14 @@ async fn a_faulty_swarm_is_torn_down_in_the_end() -> TestResult {
         if round < 2 {
             cluster.crash_controller().await?;
         }
-        settled(&cluster).await?;
+        wait_until_all_ended(&cluster).await?;
         if cluster.operator.list_shards().await?.is_empty() {
             break;
         }
     }
     let mut view = ReplicaView::open(&cluster.operator, 5).await?;
     let (revision, shards) = cluster.operator.list_shards_paged(10).await?;
-    assert_eq!(shards, [], "after ten rounds");
+    assert_eq!(shards, [], "shards are left after ten rounds");
     view.follow_until(revision).await?;
     assert_eq!(clear_last_seen(view.shards()), []);
     Ok(())

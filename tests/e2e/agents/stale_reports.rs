@@ -1,5 +1,5 @@
-//! Reports out of order: what left before a teardown ended must not bring a shard back, not after a
-//! controller's restart either.
+//! Reports that arrive out of order. A report that was sent before a teardown ended must not bring a
+//! shard back, not even after a restart of the controller.
 
 use anyhow::Context;
 use scuttle_schemas::BootId;
@@ -14,18 +14,18 @@ const STALE: HeartbeatAccepted = HeartbeatAccepted {
     stale: true,
 };
 
-/// What an answer to a stale report says; whether it asks for an inventory is not the matter here.
-fn stale(answer: HeartbeatAccepted) -> HeartbeatAccepted {
+/// Returns the reply without `send_inventory`, which these tests do not check.
+fn clear_send_inventory(reply: HeartbeatAccepted) -> HeartbeatAccepted {
     HeartbeatAccepted {
         send_inventory: false,
-        ..answer
+        ..reply
     }
 }
 
-/// A heartbeat that was observed before the end and comes after it is stale; one observed after the end is
-/// a deployment anew.
+/// A heartbeat that was observed before the end of a teardown and arrives after it is stale. A
+/// heartbeat that was observed after the end reports a new deployment.
 #[tokio::test]
-async fn a_heartbeat_from_before_the_end_brings_nothing_back() -> TestResult {
+async fn a_heartbeat_from_before_the_end_of_a_teardown_restores_no_shard() -> TestResult {
     let mut cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -36,16 +36,19 @@ async fn a_heartbeat_from_before_the_end_brings_nothing_back() -> TestResult {
         .report_success(accepted.operation_id, &["decky-1"])
         .await?;
 
-    assert_eq!(stale(agent.send(&before_the_end).await?), STALE);
+    assert_eq!(
+        clear_send_inventory(agent.send(&before_the_end).await?),
+        STALE
+    );
     assert_eq!(
         cluster.operator.shard_states(&agent.host).await?,
         "decky-2 running"
     );
     cluster.crash_controller().await?;
     assert_eq!(
-        stale(agent.send(&before_the_end).await?),
+        clear_send_inventory(agent.send(&before_the_end).await?),
         STALE,
-        "after a restart, too"
+        "the report is stale after a restart, too"
     );
     assert_eq!(
         cluster.operator.shard_states(&agent.host).await?,
@@ -60,23 +63,29 @@ async fn a_heartbeat_from_before_the_end_brings_nothing_back() -> TestResult {
     Ok(())
 }
 
-/// A lower sequence of the same boot is stale and changes nothing.
+/// A report with a lower sequence of the same boot is stale and changes nothing.
 #[tokio::test]
-async fn an_older_heartbeat_changes_nothing() -> TestResult {
+async fn a_heartbeat_with_a_lower_sequence_changes_nothing() -> TestResult {
     let mut cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
-    let late = agent.next_heartbeat(Some(reported_inventory(&["ghost"])));
+    let late_heartbeat = agent.next_heartbeat(Some(reported_inventory(&["ghost"])));
     agent.report_inventory(&["decky-1", "decky-2"]).await?;
     let before = cluster.operator.list_shards().await?;
-    assert_eq!(stale(agent.send(&late).await?), STALE);
+    assert_eq!(
+        clear_send_inventory(agent.send(&late_heartbeat).await?),
+        STALE
+    );
     assert_eq!(
         cluster.operator.list_shards().await?,
         before,
-        "not even last_seen"
+        "a stale report changes nothing, not even last_seen"
     );
 
     cluster.crash_controller().await?;
-    assert_eq!(stale(agent.send(&late).await?), STALE);
+    assert_eq!(
+        clear_send_inventory(agent.send(&late_heartbeat).await?),
+        STALE
+    );
     assert_eq!(
         cluster.operator.shard_states(&agent.host).await?,
         "decky-1 running, decky-2 running"
@@ -84,19 +93,29 @@ async fn an_older_heartbeat_changes_nothing() -> TestResult {
     Ok(())
 }
 
-/// A report of an older boot is stale, however high its sequence, also after a controller's restart.
+/// A report of an older boot is stale, however high its sequence is, also after a restart of the
+/// controller.
 #[tokio::test]
-async fn an_older_boot_changes_nothing() -> TestResult {
+async fn a_heartbeat_of_an_older_boot_changes_nothing() -> TestResult {
     let mut cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
-    let mut late = agent.next_heartbeat(Some(reported_inventory(&["ghost"])));
-    late.sequence = 1_000_000;
+    let mut late_heartbeat = agent.next_heartbeat(Some(reported_inventory(&["ghost"])));
+    late_heartbeat.sequence = 1_000_000;
     agent.reboot();
-    let answer = agent.report_inventory(&["decky-1", "decky-2"]).await?;
-    assert!(!answer.stale, "a later boot counts from one again");
-    assert_eq!(stale(agent.send(&late).await?), STALE);
+    let reply = agent.report_inventory(&["decky-1", "decky-2"]).await?;
+    assert!(
+        !reply.stale,
+        "a later boot starts its sequence at one again"
+    );
+    assert_eq!(
+        clear_send_inventory(agent.send(&late_heartbeat).await?),
+        STALE
+    );
     cluster.crash_controller().await?;
-    assert_eq!(stale(agent.send(&late).await?), STALE);
+    assert_eq!(
+        clear_send_inventory(agent.send(&late_heartbeat).await?),
+        STALE
+    );
     assert_eq!(
         cluster.operator.shard_states(&agent.host).await?,
         "decky-1 running, decky-2 running"
@@ -104,10 +123,10 @@ async fn an_older_boot_changes_nothing() -> TestResult {
     Ok(())
 }
 
-/// A teardown that an older boot reports still counts, for a result is the truth about its operation; but
-/// it does not turn the clock back: the later boot's reports are not stale.
+/// A result of an older boot still counts, because only the agent knows how its operation ended. It
+/// does not make the older boot the current one: reports of the later boot are not stale.
 #[tokio::test]
-async fn an_older_boots_result_counts() -> TestResult {
+async fn a_result_of_an_older_boot_is_recorded() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -127,15 +146,18 @@ async fn an_older_boots_result_counts() -> TestResult {
     Ok(())
 }
 
-/// The first report of a boot that sorts before the known one is an old machine's: nothing of it counts.
+/// The first report of a boot whose id sorts before the known boot is stale and changes nothing.
 #[tokio::test]
-async fn a_boot_from_long_ago_is_stale() -> TestResult {
+async fn the_first_heartbeat_of_an_earlier_boot_is_stale() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
-    let mut old = agent.next_heartbeat(Some(reported_inventory(&["ghost"])));
+    let mut old_heartbeat = agent.next_heartbeat(Some(reported_inventory(&["ghost"])));
     let long_ago = uuid::Timestamp::from_unix_time(1_600_000_000, 0, 0, 0);
-    old.boot_id = BootId(Uuid::new_v7(long_ago));
-    assert_eq!(stale(agent.send(&old).await?), STALE);
+    old_heartbeat.boot_id = BootId(Uuid::new_v7(long_ago));
+    assert_eq!(
+        clear_send_inventory(agent.send(&old_heartbeat).await?),
+        STALE
+    );
     let shard = cluster
         .operator
         .find_shard(&agent.host, "decky-1")

@@ -1,4 +1,4 @@
-//! Who answers: the one that leads, and no other.
+//! Only the leader subscribes to requests and reports, and replies.
 
 use std::collections::BTreeMap;
 
@@ -12,28 +12,30 @@ use serde_json::Value;
 
 use super::start_cluster;
 
-/// How many controllers listen on each subject, by the servers' own account.
-async fn listeners(cluster: &Cluster) -> Result<BTreeMap<String, usize>> {
-    let mut listeners = BTreeMap::new();
+/// Returns the number of controllers that subscribe to each subject, according to the servers.
+async fn count_subscribers(cluster: &Cluster) -> Result<BTreeMap<String, usize>> {
+    let mut counts = BTreeMap::new();
     for monitor in list_monitors(&cluster.servers) {
-        let told: Value = serde_json::from_str(&monitor.get("/connz?subs=1").await?)?;
-        let connections = told["connections"].as_array().context("connections")?;
-        let named = |each: &&Value| each["name"] == "scuttle-controller";
-        for controller in connections.iter().filter(named) {
-            let heard = controller["subscriptions_list"].as_array();
-            for subject in heard.into_iter().flatten().filter_map(Value::as_str) {
-                *listeners.entry(subject.to_owned()).or_default() += 1;
+        let connz: Value = serde_json::from_str(&monitor.get("/connz?subs=1").await?)?;
+        let connections = connz["connections"]
+            .as_array()
+            .context("the reply of /connz has connections")?;
+        let is_controller = |connection: &&Value| connection["name"] == "scuttle-controller";
+        for controller in connections.iter().filter(is_controller) {
+            let subjects = controller["subscriptions_list"].as_array();
+            for subject in subjects.into_iter().flatten().filter_map(Value::as_str) {
+                *counts.entry(subject.to_owned()).or_default() += 1;
             }
         }
     }
-    Ok(listeners)
+    Ok(counts)
 }
 
 #[tokio::test]
-async fn followers_hear_no_request() -> TestResult {
+async fn only_the_leader_subscribes_to_requests_and_reports() -> TestResult {
     let mut cluster = start_cluster().await?;
     cluster.start_agent("worker-a", &["decky-1"]).await?;
-    let heard = listeners(&cluster).await?;
+    let subscribers = count_subscribers(&cluster).await?;
     let reports = [
         AgentChannel::Heartbeat,
         AgentChannel::Results,
@@ -49,27 +51,34 @@ async fn followers_hear_no_request() -> TestResult {
         .into_iter()
         .chain(reports.iter().map(String::as_str))
     {
-        assert_eq!(heard.get(subject), Some(&1), "{subject}: {heard:?}");
+        assert_eq!(
+            subscribers.get(subject),
+            Some(&1),
+            "{subject}: {subscribers:?}"
+        );
     }
-    assert_eq!(heard.get("$SRV.PING"), Some(&1), "{heard:?}");
-    // All are connected all the same: JetStream answers them here.
-    let inboxes = heard
+    assert_eq!(subscribers.get("$SRV.PING"), Some(&1), "{subscribers:?}");
+    // The followers are connected, too: they receive the replies of JetStream on these inboxes.
+    let inboxes = subscribers
         .keys()
         .filter(|subject| subject.starts_with("_CONTROLLER."));
-    assert!(inboxes.count() >= cluster.controllers.len(), "{heard:?}");
+    assert!(
+        inboxes.count() >= cluster.controllers.len(),
+        "{subscribers:?}"
+    );
 
     let nats = cluster.operator.nats();
     let inbox = nats.new_inbox();
-    let mut answers = nats.subscribe(inbox.clone()).await?;
+    let mut replies = nats.subscribe(inbox.clone()).await?;
     let ping = format!("$SRV.PING.{SERVICE_NAME}");
     nats.publish_with_reply(ping, inbox, "".into()).await?;
-    with_timeout("a controller answers", answers.next()).await?;
+    with_timeout("the reply of a controller", replies.next()).await?;
     let leader = cluster.wait_for_leader().await?;
     cluster.operator.wait_until_ready().await?;
-    answers.unsubscribe().await?;
+    replies.unsubscribe().await?;
     assert!(
-        answers.next().await.is_none(),
-        "another than {leader} answers"
+        replies.next().await.is_none(),
+        "a controller other than {leader} replied"
     );
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! A controller whose data directory is empty: it reads the journal from its beginning, or a snapshot where that is trimmed.
+//! A controller with an empty data directory. It reads the journal from the beginning, or a snapshot
+//! if the journal was trimmed.
 
 use scuttle_schemas::subjects::AgentChannel;
 use scuttle_tests::{Cluster, FakeAgent, TestResult};
@@ -6,29 +7,33 @@ use serde_json::{Value, json};
 
 use super::start_cluster;
 
-/// Takes the data directory of a follower away; it alone is left then, and leads.
-async fn a_newcomer_takes_over(cluster: &mut Cluster) -> anyhow::Result<usize> {
+/// Restarts a follower with an empty data directory, kills the other controllers, and waits until
+/// the new controller leads. Returns its number.
+async fn make_new_controller_lead(cluster: &mut Cluster) -> anyhow::Result<usize> {
     let leader = cluster.wait_for_leader().await?;
-    let newcomer = (leader + 1) % cluster.controllers.len();
+    let new_controller = (leader + 1) % cluster.controllers.len();
     let third = (leader + 2) % cluster.controllers.len();
-    cluster.controllers[newcomer].kill().await?;
-    std::fs::remove_dir_all(cluster.data_dir(newcomer))?;
-    cluster.controllers[newcomer].restart().await?;
+    cluster.controllers[new_controller].kill().await?;
+    std::fs::remove_dir_all(cluster.data_dir(new_controller))?;
+    cluster.controllers[new_controller].restart().await?;
     assert_eq!(cluster.wait_for_leader().await?, leader);
     cluster.controllers[third].kill().await?;
     cluster.controllers[leader].kill().await?;
-    assert_eq!(cluster.wait_for_leader_among(&[newcomer]).await?, newcomer);
-    Ok(newcomer)
+    assert_eq!(
+        cluster.wait_for_leader_among(&[new_controller]).await?,
+        new_controller
+    );
+    Ok(new_controller)
 }
 
 #[tokio::test]
-async fn it_joins_and_takes_over() -> TestResult {
+async fn a_new_controller_joins_and_takes_over() -> TestResult {
     let mut cluster = start_cluster().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
         .await?;
     let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
-    a_newcomer_takes_over(&mut cluster).await?;
+    make_new_controller_lead(&mut cluster).await?;
     assert_eq!(
         cluster.operator.shard_states(&agent.host).await?,
         "decky-1 tearing_down, decky-2 running"
@@ -40,9 +45,9 @@ async fn it_joins_and_takes_over() -> TestResult {
     Ok(())
 }
 
-/// Enough to be trimmed: more changes than are kept beside the rows, and more bytes than a start reads at once.
+/// The agents report more bytes than the journal keeps, so that the leader trims the journal.
 #[tokio::test]
-async fn it_joins_and_takes_over_when_the_journal_was_trimmed() -> TestResult {
+async fn a_new_controller_takes_over_from_a_snapshot_if_the_journal_was_trimmed() -> TestResult {
     const HOSTS: usize = 16;
     let mut cluster = start_cluster().await?;
     let mut hosts = Vec::new();
@@ -50,7 +55,7 @@ async fn it_joins_and_takes_over_when_the_journal_was_trimmed() -> TestResult {
         let mut agent = cluster
             .start_agent(&format!("worker-{number}"), &[])
             .await?;
-        report_many(&mut agent).await?;
+        report_large_inventory(&mut agent).await?;
         hosts.push(agent.host);
     }
     let leader = cluster.wait_for_leader().await?;
@@ -59,8 +64,8 @@ async fn it_joins_and_takes_over_when_the_journal_was_trimmed() -> TestResult {
         .wait_for_line("trimmed the journal")
         .await?;
     let shards = cluster.operator.list_shards().await?;
-    let newcomer = a_newcomer_takes_over(&mut cluster).await?;
-    let process = cluster.controllers[newcomer].process();
+    let new_controller = make_new_controller_lead(&mut cluster).await?;
+    let process = cluster.controllers[new_controller].process();
     process.wait_for_line("downloading a snapshot").await?;
     assert_eq!(cluster.operator.list_shards().await?, shards);
     let accepted = cluster.operator.tear_down(&hosts[0], "decky-0").await?;
@@ -68,22 +73,25 @@ async fn it_joins_and_takes_over_when_the_journal_was_trimmed() -> TestResult {
     Ok(())
 }
 
-/// Many deckies with long labels.
-async fn report_many(agent: &mut FakeAgent) -> TestResult {
+/// Reports an inventory of many deckies with long labels.
+async fn report_large_inventory(agent: &mut FakeAgent) -> TestResult {
     const PAGES: u32 = 8;
-    const EACH: u32 = 64;
+    const DECKIES_PER_PAGE: u32 = 64;
     let label = |number: usize| (format!("{number:063}"), Value::from("x".repeat(63)));
     let labels: Value = (0..16).map(label).collect();
     let mut heartbeat = serde_json::to_value(agent.next_heartbeat(None))?;
     let subject = AgentChannel::Heartbeat.subject(&agent.host);
     for page in 1..=PAGES {
-        let deckies = (page - 1) * EACH..page * EACH;
-        let decky = |number| json!({ "decky_id": format!("decky-{number}"), "state": "running", "labels": labels });
+        let deckies = (page - 1) * DECKIES_PER_PAGE..page * DECKIES_PER_PAGE;
+        let decky = |number| {
+            let decky_id = format!("decky-{number}");
+            json!({ "decky_id": decky_id, "state": "running", "labels": labels })
+        };
         heartbeat["page"] = json!(page);
         heartbeat["pages"] = json!(PAGES);
         heartbeat["shards"] = deckies.map(decky).collect();
-        let answer: Value = agent.client().request(&subject, &heartbeat).await?;
-        assert_eq!(answer["accepted"], true, "{answer}");
+        let reply: Value = agent.client().request(&subject, &heartbeat).await?;
+        assert_eq!(reply["accepted"], true, "{reply}");
     }
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! A teardown request whose reply may never arrive, because the leader that received it lost its lease.
+//! A teardown request whose reply may never arrive, because the leader that received the request lost
+//! its lease.
 
 use std::time::Duration;
 
@@ -63,7 +64,8 @@ impl PendingTeardown {
         Ok(rejections)
     }
 
-    /// Sends the same request again until it is accepted, and checks that there is exactly one operation for it.
+    /// Sends the same request again until it is accepted, and checks that exactly one operation exists
+    /// for the request.
     pub(crate) async fn resend(&self, operator: &Client) -> Result<()> {
         let send = || {
             operator.request_with_headers::<Value>(
@@ -76,10 +78,11 @@ impl PendingTeardown {
             reply["accepted"] == true
         })
         .await?;
-        let operations = with_timeout("the operations", operator.list_operations()).await??;
+        let operations =
+            with_timeout("the list of operations", operator.list_operations()).await??;
         let matching = operations
             .iter()
-            .filter(|each| each.reason.as_deref() == Some(&*self.key));
+            .filter(|operation| operation.reason.as_deref() == Some(&*self.key));
         let count = matching.count();
         ensure!(count == 1, "{} has {count} operations", self.key);
         Ok(())

@@ -1,4 +1,5 @@
-//! The servers themselves: each may be missing; without two of them nothing is accepted, until they are back.
+//! Failures of the NATS servers. The cluster works without any one of the three servers. Without two
+//! of them nothing is accepted until they are back.
 
 use anyhow::Result;
 use scuttle_schemas::{Partition, subjects};
@@ -8,7 +9,7 @@ use super::pending_teardown::PendingTeardown;
 use super::start_cluster;
 
 #[tokio::test]
-async fn three_servers_are_one_again_after_each_was_killed() -> TestResult {
+async fn a_cluster_of_servers_forms_again_after_each_server_was_killed() -> TestResult {
     let mut cluster = Cluster::builder().servers(3).controllers(0).start().await?;
     for server in 0..cluster.servers.len() {
         cluster.servers[server].kill().await?;
@@ -18,9 +19,10 @@ async fn three_servers_are_one_again_after_each_was_killed() -> TestResult {
     Ok(())
 }
 
-/// The one that leads the journal's stream is killed: another leads it, and it goes on without a decky lost.
+/// The server that leads the journal's stream is killed. Another server takes over, and no operation
+/// is lost.
 #[tokio::test]
-async fn the_stream_goes_on_without_the_server_that_led_it() -> TestResult {
+async fn the_journal_continues_without_the_server_that_led_its_stream() -> TestResult {
     let mut cluster = start_cluster().await?;
     let agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -30,8 +32,13 @@ async fn the_stream_goes_on_without_the_server_that_led_it() -> TestResult {
         .wait_for_stream_leader(&subjects::journal_stream_name(Partition::FIRST))
         .await?;
     cluster.servers[server].kill().await?;
-    let asked = || cluster.operator.tear_down(&agent.host, "decky-2");
-    let second = wait_until("it is accepted without that server", asked, |_| true).await?;
+    let request = || cluster.operator.tear_down(&agent.host, "decky-2");
+    let second = wait_until(
+        "the teardown is accepted without the server",
+        request,
+        |_| true,
+    )
+    .await?;
 
     cluster.servers[server].restart().await?;
     cluster.wait_until_formed().await?;
@@ -42,8 +49,9 @@ async fn the_stream_goes_on_without_the_server_that_led_it() -> TestResult {
     Ok(())
 }
 
-/// Without two of three, nobody leads and nothing is accepted. What was asked for meanwhile may have been written and never
-/// answered: asked again under its key, it is one operation.
+/// Without two of the three servers, no controller leads and nothing is accepted. A request that was
+/// sent during that time may be durable although it got no reply: sent again with the same key, it
+/// is one operation.
 #[tokio::test]
 async fn nothing_is_accepted_without_two_servers() -> TestResult {
     let mut cluster = start_cluster().await?;
@@ -52,26 +60,26 @@ async fn nothing_is_accepted_without_two_servers() -> TestResult {
         .await?;
     let before = cluster.operator.tear_down(&agent.host, "decky-1").await?;
     let leader = cluster.wait_for_leader().await?;
-    let kept = cluster
+    let remaining = cluster
         .wait_for_stream_leader(&subjects::journal_stream_name(Partition::FIRST))
         .await?;
-    let lost: Vec<_> = (0..3).filter(|server| *server != kept).collect();
-    for server in &lost {
+    let killed: Vec<_> = (0..3).filter(|server| *server != remaining).collect();
+    for server in &killed {
         cluster.servers[*server].kill().await?;
     }
-    // Its connection may have gone with a server: to the one that is left, then.
-    let operator = connect_to(&cluster, kept).await?;
-    let mut late = PendingTeardown::send(&operator, &agent.host, "decky-2", "late").await?;
+    // The operator's connection may have been to a killed server: connect to the remaining one.
+    let operator = connect_to(&cluster, remaining).await?;
+    let mut pending = PendingTeardown::send(&operator, &agent.host, "decky-2", "late").await?;
     let process = cluster.controllers[leader].process();
     process.wait_for_line("stepped down").await?;
 
-    for server in &lost {
+    for server in &killed {
         cluster.servers[*server].restart().await?;
     }
     cluster.wait_until_formed().await?;
     cluster.wait_for_leader().await?;
-    late.count_rejections(&cluster.operator).await?;
-    late.resend(&cluster.operator).await?;
+    pending.count_rejections(&cluster.operator).await?;
+    pending.resend(&cluster.operator).await?;
     cluster.operator.operation(before.operation_id).await?;
     Ok(())
 }

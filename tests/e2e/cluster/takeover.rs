@@ -1,4 +1,5 @@
-//! What happens when the controller that leads is killed, stopped, or cut off: another goes on, and nobody is told anything false.
+//! Takeovers: the leader is killed, stopped or cut off. Another controller takes over, and no client
+//! or agent gets a false reply or command.
 
 use std::time::{Duration, Instant};
 
@@ -17,8 +18,8 @@ use uuid::Uuid;
 use super::pending_teardown::PendingTeardown;
 use super::start_cluster;
 
-/// The next command with a higher epoch than that.
-async fn command_after(agent: &mut FakeAgent, epoch: u64) -> anyhow::Result<TeardownCommand> {
+/// Returns the next command whose epoch is higher than `epoch`.
+async fn next_command_after(agent: &mut FakeAgent, epoch: u64) -> anyhow::Result<TeardownCommand> {
     loop {
         let (command, _) = agent.next_delivery().await?;
         if command.controller_epoch > epoch {
@@ -27,9 +28,10 @@ async fn command_after(agent: &mut FakeAgent, epoch: u64) -> anyhow::Result<Tear
     }
 }
 
-/// kill -9: what was accepted is there and ends, told to its agent by a later epoch, and more is accepted.
+/// The leader is killed (SIGKILL). The accepted operation is still there, its command is resent with
+/// a later epoch, the operation ends, and further requests are accepted.
 #[tokio::test]
-async fn what_a_killed_leader_had_accepted_goes_on() -> TestResult {
+async fn operations_that_a_killed_leader_accepted_are_completed() -> TestResult {
     let mut cluster = start_cluster().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -42,9 +44,13 @@ async fn what_a_killed_leader_had_accepted_goes_on() -> TestResult {
         let next = cluster.wait_for_leader_other_than(leader).await?;
 
         let open = cluster.operator.operation(accepted.operation_id).await?;
-        assert_eq!(open.state, OperationState::Queued, "{next} has it");
-        let again = command_after(&mut agent, first.controller_epoch).await?;
-        assert_eq!(again.operation_id, accepted.operation_id);
+        assert_eq!(
+            open.state,
+            OperationState::Queued,
+            "the operation is open on {next}"
+        );
+        let resent = next_command_after(&mut agent, first.controller_epoch).await?;
+        assert_eq!(resent.operation_id, accepted.operation_id);
         agent
             .report_success(accepted.operation_id, &[decky])
             .await?;
@@ -54,16 +60,17 @@ async fn what_a_killed_leader_had_accepted_goes_on() -> TestResult {
         assert_eq!(
             cluster.wait_for_leader().await?,
             next,
-            "who comes back follows"
+            "a restarted controller follows"
         );
     }
     assert_eq!(cluster.operator.shard_states(&agent.host).await?, "");
     Ok(())
 }
 
-/// A command of the leader that was killed comes late, for an operation that no record has: a real agent leaves it alone.
+/// A late command of the killed leader, for an operation that is not on the record, is ignored by a
+/// real agent.
 #[tokio::test]
-async fn an_agent_does_not_act_on_a_command_of_an_old_epoch() -> TestResult {
+async fn an_agent_ignores_a_command_of_an_older_epoch() -> TestResult {
     let mut cluster = start_cluster().await?;
     let arguments = [
         "--hosts=1",
@@ -77,35 +84,35 @@ async fn an_agent_does_not_act_on_a_command_of_an_old_epoch() -> TestResult {
     let host: HostId = "sim-0001".parse()?;
     let commands = AgentChannel::Commands.subject(&host);
     let agents = cluster.connect(Role::Agents).await?;
-    let mut heard = agents.nats().subscribe(commands.clone()).await?;
+    let mut delivered = agents.nats().subscribe(commands.clone()).await?;
     agents.nats().flush().await?;
     let mut tear_down = async |cluster: &Cluster, decky| {
         let accepted = cluster.operator.tear_down(&host, decky).await?;
-        let command = with_timeout("a command", heard.next())
+        let command = with_timeout("a command", delivered.next())
             .await?
-            .context("a message")?;
+            .context("the connection is closed")?;
         cluster.operator.wait_for_end(accepted.operation_id).await?;
         anyhow::Ok(serde_json::from_slice::<TeardownCommand>(&command.payload)?)
     };
 
     let leader = cluster.wait_for_leader().await?;
-    let of_old = tear_down(&cluster, "decky-01").await?;
+    let old_command = tear_down(&cluster, "decky-01").await?;
     cluster.controllers[leader].kill().await?;
     cluster.wait_for_leader_other_than(leader).await?;
-    let of_new = tear_down(&cluster, "decky-02").await?;
-    assert!(of_new.controller_epoch > of_old.controller_epoch);
+    let new_command = tear_down(&cluster, "decky-02").await?;
+    assert!(new_command.controller_epoch > old_command.controller_epoch);
 
     let late = TeardownCommand {
         operation_id: OperationId(Uuid::now_v7()),
         decky_id: Some("decky-03".parse()?),
-        controller_epoch: of_old.controller_epoch,
-        ..of_new
+        controller_epoch: old_command.controller_epoch,
+        ..new_command
     };
     let controller = cluster.connect(Role::Controller).await?;
     let payload = serde_json::to_vec(&AgentCommand::Teardown(late.clone()))?;
     controller.nats().publish(commands, payload.into()).await?;
-    let refusal = "ignored a command from an earlier controller";
-    let line = sim.process().wait_for_line(refusal).await?;
+    let log_line = "ignored a command from an earlier controller";
+    let line = sim.process().wait_for_line(log_line).await?;
     assert!(line.contains(&late.operation_id.to_string()), "{line}");
     assert_eq!(
         cluster.operator.shard_states(&host).await?,
@@ -114,27 +121,28 @@ async fn an_agent_does_not_act_on_a_command_of_an_old_epoch() -> TestResult {
     Ok(())
 }
 
-/// SIGTERM: the lease is given back, so nobody waits for its end.
+/// On SIGTERM the leader releases its lease, so that the takeover does not wait until it expires.
 #[tokio::test]
-async fn a_leader_that_stops_hands_over() -> TestResult {
+async fn a_leader_that_stops_releases_its_lease() -> TestResult {
     let mut cluster = start_cluster().await?;
-    let mut quickest = Duration::MAX;
+    let mut fastest = Duration::MAX;
     for _ in 0..3 {
         let leader = cluster.wait_for_leader().await?;
         let process = cluster.controllers[leader].process();
         process.send_signal("TERM").await?;
         assert!(process.wait_for_exit().await?.success());
-        let ended = Instant::now();
+        let stopped_at = Instant::now();
         cluster.wait_for_leader_other_than(leader).await?;
-        quickest = quickest.min(ended.elapsed());
+        fastest = fastest.min(stopped_at.elapsed());
         cluster.controllers[leader].restart().await?;
     }
-    // Three times, because the machine may be busy: without handing over, each would be more.
-    assert!(quickest < LEASE_TTL / 2, "{quickest:?}");
+    // The fastest of three counts, because the machine may be busy. If the lease were not released,
+    // all three would take longer.
+    assert!(fastest < LEASE_TTL / 2, "{fastest:?}");
     Ok(())
 }
 
-/// How a leader is silenced, and heard again.
+/// How a leader is silenced: its process is stopped, or its connections are stalled.
 #[derive(Debug, Clone, Copy)]
 enum Silence {
     Stopped,
@@ -173,8 +181,9 @@ impl Silence {
     }
 }
 
-/// What it reads when it is back was meant for the leader: it writes none of it, answers `not_leader` or nothing, and follows.
-async fn a_silenced_leader_does_no_harm(silence: Silence) -> TestResult {
+/// Checks that a silenced leader does no harm when it is back. It then reads messages that were sent
+/// to the leader: it writes nothing, replies `not_leader` or not at all, and follows.
+async fn check_silenced_leader(silence: Silence) -> TestResult {
     let mut cluster = start_cluster().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -185,25 +194,25 @@ async fn a_silenced_leader_does_no_harm(silence: Silence) -> TestResult {
 
     silence.begin(&mut cluster, leader).await?;
     let operator = &cluster.operator;
-    let mut late = PendingTeardown::send(operator, &agent.host, "decky-2", "late").await?;
+    let mut pending = PendingTeardown::send(operator, &agent.host, "decky-2", "late").await?;
     cluster.wait_for_leader_other_than(leader).await?;
-    let again = command_after(&mut agent, first.controller_epoch).await?;
+    let resent = next_command_after(&mut agent, first.controller_epoch).await?;
     agent
         .report_success(accepted.operation_id, &["decky-1"])
         .await?;
 
     silence.end(&mut cluster, leader).await?;
     let next = cluster.wait_for_leader().await?;
-    assert_ne!(next, leader, "it follows");
-    late.count_rejections(&cluster.operator).await?;
+    assert_ne!(next, leader, "the deposed leader follows");
+    pending.count_rejections(&cluster.operator).await?;
     assert_eq!(
         cluster.operator.list_operations().await?.len(),
         1,
-        "it wrote nothing"
+        "the deposed leader wrote nothing"
     );
-    late.resend(&cluster.operator).await?;
+    pending.resend(&cluster.operator).await?;
     let command = agent.next_command().await?;
-    assert_eq!(command.controller_epoch, again.controller_epoch);
+    assert_eq!(command.controller_epoch, resent.controller_epoch);
     agent
         .report_success(command.operation_id, &["decky-2"])
         .await?;
@@ -211,18 +220,19 @@ async fn a_silenced_leader_does_no_harm(silence: Silence) -> TestResult {
 }
 
 #[tokio::test]
-async fn a_leader_that_was_stopped_wakes_up_as_a_follower() -> TestResult {
-    a_silenced_leader_does_no_harm(Silence::Stopped).await
+async fn a_leader_that_was_suspended_resumes_as_a_follower() -> TestResult {
+    check_silenced_leader(Silence::Stopped).await
 }
 
 #[tokio::test]
-async fn a_leader_whose_network_stalled_comes_back_as_a_follower() -> TestResult {
-    a_silenced_leader_does_no_harm(Silence::Stalled).await
+async fn a_leader_whose_network_stalled_returns_as_a_follower() -> TestResult {
+    check_silenced_leader(Silence::Stalled).await
 }
 
-/// Its connections are cut and refused: it steps down by itself, before anybody tells it.
+/// The connections of the leader are closed and new ones are rejected. It steps down by itself,
+/// before it can learn of the takeover.
 #[tokio::test]
-async fn a_leader_that_is_cut_off_steps_down() -> TestResult {
+async fn a_leader_that_loses_its_connections_steps_down() -> TestResult {
     let mut cluster = start_cluster().await?;
     let agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let leader = cluster.wait_for_leader().await?;
