@@ -8,28 +8,25 @@ use scuttle_tests::programs::process::Process;
 use scuttle_tests::programs::program_path;
 use tokio::process::Command;
 
-/// How an agent is started.
+/// The options of an agent.
 #[derive(Debug, Clone)]
-pub(crate) struct Plan {
-    /// The NATS server.
+pub(crate) struct AgentOptions {
+    /// The URL of the NATS server.
     pub(crate) url: String,
-    /// `SCUTTLE_NATS_…`: who it is there.
+    /// The credentials, as `SCUTTLE_NATS_…` variables.
     pub(crate) login: Vec<(&'static str, String)>,
-    /// Its host.
+    /// The host.
     pub(crate) host: HostId,
-    /// The Engine's socket, as `--docker` takes it.
+    /// The socket of the Engine, in the form of `--docker`.
     pub(crate) docker: String,
-    /// The directory of its ledger; its log is beside it.
+    /// The data directory. The log is next to it.
     pub(crate) data_dir: PathBuf,
     /// More flags.
     pub(crate) flags: Vec<String>,
 }
 
-impl Plan {
-    /// Starts the agent; it need not have reported yet.
-    ///
-    /// # Errors
-    /// There is no such program.
+impl AgentOptions {
+    /// Starts the agent. It may not have reported yet.
     pub(crate) fn start(&self) -> Result<Process> {
         let mut command = Command::new(program_path("scuttle-agent"));
         command

@@ -1,5 +1,7 @@
-//! A dockerd of one test's own, in a cage: a namespace of processes, mounts and networks that the kernel ends as a whole when
-//! this process lets go of its standard input, come what may. No container, mount or link outlives the test.
+//! A separate dockerd for each test, in a sandbox: a namespace of processes, mounts and networks.
+//! The kernel ends the sandbox as a whole when this process closes the standard input of the
+//! sandbox's first process, which also happens when this process dies. No container, mount or
+//! network link outlives the test.
 
 use std::fs;
 use std::path::PathBuf;
@@ -15,33 +17,31 @@ use tokio::process::Command;
 /// The image of all containers: Debian's static busybox.
 pub(crate) const IMAGE: &str = "bait";
 
-/// A container's command that ends at SIGTERM.
-pub(crate) const OBEDIENT: [&str; 3] = ["sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"];
-/// One that does not.
-pub(crate) const STUBBORN: [&str; 2] = ["sleep", "1000"];
+/// The command of a container that ends at SIGTERM.
+pub(crate) const STOPS_ON_SIGTERM: [&str; 3] =
+    ["sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"];
+/// The command of a container that ignores SIGTERM.
+pub(crate) const IGNORES_SIGTERM: [&str; 2] = ["sleep", "1000"];
 
-/// Flags that make a container the cluster's.
+/// The flags that make a container a decky of Scuttle.
 pub(crate) const MANAGED: [&str; 2] = ["--label", "scuttle.managed=true"];
 
-/// What the cage's first process does: it reaps what the others leave, until its input ends. /run is its own, so that
-/// dockerd finds no containerd of the machine's there.
+/// The script of the sandbox's first process: it reaps orphans until its standard input ends. It
+/// mounts a separate /run, so that dockerd does not find the machine's containerd there.
 const INIT: &str = "mount -t tmpfs tmpfs /run && ip link set lo up && cat > /dev/null; exit";
 
-/// A dockerd. Dropping it ends it and all that runs in it.
+/// A running dockerd. Dropping it ends dockerd and all its containers.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     cage: Child,
-    /// The cage's first process.
+    /// The first process of the sandbox.
     init: u32,
     dockerd: Option<Process>,
     dir: TempDir,
 }
 
 impl Daemon {
-    /// Starts a dockerd that has the image.
-    ///
-    /// # Errors
-    /// Something that it needs is missing, or it does not start.
+    /// Starts a dockerd with the image. It fails if a program that it needs is missing.
     pub(crate) async fn start() -> Result<Self> {
         let dir = TempDir::with_prefix("scuttle-")?;
         let cage = std::process::Command::new("unshare")
@@ -57,25 +57,22 @@ impl Daemon {
             dockerd: None,
             dir,
         };
-        daemon.init = child_of(outer).await?;
+        daemon.init = find_child(outer).await?;
         daemon.resume().await?;
         daemon.import_image().await?;
         Ok(daemon)
     }
 
-    /// Starts dockerd, again after `stop` or `kill`, and waits until it answers.
-    ///
-    /// # Errors
-    /// It does not.
+    /// Starts dockerd, also after `stop` or `kill`, and waits until it responds.
     pub(crate) async fn resume(&mut self) -> Result<()> {
         let dir = self.dir.path();
         let name = dir.file_name().unwrap_or_default().to_string_lossy();
         let file = |name: &str| dir.join(name).display().to_string();
-        let mut command = self.inside("dockerd");
+        let mut command = self.sandboxed_command("dockerd");
         command
             .args(["--host", &self.host(), "--data-root", &file("data")])
             .args(["--exec-root", &file("exec"), "--pidfile", &file("pid")])
-            // No rules of a firewall, no proxies: the containers speak to nobody.
+            // Without firewall rules and proxies: the containers need no network access.
             .args([
                 "--iptables=false",
                 "--ip6tables=false",
@@ -103,18 +100,12 @@ impl Daemon {
         Ok(())
     }
 
-    /// Stops dockerd as its service manager would: it ends its containers first.
-    ///
-    /// # Errors
-    /// It does not stop.
+    /// Stops dockerd as a service manager would (SIGTERM). It ends its containers first.
     pub(crate) async fn stop(&mut self) -> Result<()> {
         self.end("TERM").await
     }
 
-    /// Kills dockerd (SIGKILL): its containers go on.
-    ///
-    /// # Errors
-    /// It cannot be killed.
+    /// Kills dockerd (SIGKILL). Its containers continue to run.
     pub(crate) async fn kill(&mut self) -> Result<()> {
         self.end("KILL").await
     }
@@ -126,28 +117,23 @@ impl Daemon {
         Ok(())
     }
 
-    /// Stops dockerd where it is (SIGSTOP): it takes connections and answers none.
-    ///
-    /// # Errors
-    /// It does not run.
+    /// Suspends dockerd (SIGSTOP): it accepts connections and never responds.
     pub(crate) async fn freeze(&self) -> Result<()> {
         self.signal("STOP").await
     }
 
-    /// Lets it go on after `freeze`.
-    ///
-    /// # Errors
-    /// It does not run.
+    /// Resumes dockerd after `freeze` (SIGCONT).
     pub(crate) async fn thaw(&self) -> Result<()> {
-        // nsenter has stopped with it, and lets it go on when it does so itself.
+        // nsenter was suspended together with dockerd. It resumes dockerd when it is resumed
+        // itself.
         let nsenter = self.dockerd.as_ref().context("dockerd does not run")?;
         nsenter.send_signal("CONT").await
     }
 
     async fn signal(&self, signal: &str) -> Result<()> {
         let nsenter = self.dockerd.as_ref().and_then(Process::id);
-        // nsenter, which stays outside the cage, has dockerd as its only child.
-        let dockerd = child_of(nsenter.context("dockerd does not run")?).await?;
+        // nsenter, which is outside the sandbox, has dockerd as its only child.
+        let dockerd = find_child(nsenter.context("dockerd does not run")?).await?;
         let sent = Command::new("sh")
             .args(["-c", "kill -s \"$1\" \"$2\"", "sh", signal])
             .arg(dockerd.to_string())
@@ -157,18 +143,18 @@ impl Daemon {
         Ok(())
     }
 
-    /// Where it listens.
+    /// The path of the socket.
     pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("docker.sock")
     }
 
-    /// The same, as `--docker` and `DOCKER_HOST` take it.
+    /// The socket in the form of `--docker` and `DOCKER_HOST`.
     pub(crate) fn host(&self) -> String {
         format!("unix://{}", self.socket().display())
     }
 
-    /// A program in the cage.
-    pub(crate) fn inside(&self, program: &str) -> Command {
+    /// A command that runs in the sandbox.
+    pub(crate) fn sandboxed_command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command
             .args(["--target", &self.init.to_string()])
@@ -176,18 +162,12 @@ impl Daemon {
         command
     }
 
-    /// Runs the docker client, and returns what it prints.
-    ///
-    /// # Errors
-    /// It fails.
+    /// Runs the docker client and returns its output.
     pub(crate) async fn docker(&self, arguments: &[&str]) -> Result<String> {
-        self.client("docker".as_ref(), arguments).await
+        self.run_client("docker".as_ref(), arguments).await
     }
 
-    /// Runs a container of a Compose project, with more flags of `docker run`.
-    ///
-    /// # Errors
-    /// It fails.
+    /// Runs a container of a Compose project, with more flags for `docker run`.
     pub(crate) async fn run(
         &self,
         project: &str,
@@ -208,10 +188,7 @@ impl Daemon {
         self.docker(&words).await.map(|_| ())
     }
 
-    /// Writes a Compose file into a directory of its own, and runs `docker compose` on it.
-    ///
-    /// # Errors
-    /// It fails.
+    /// Writes a Compose file into a new directory and runs `docker compose` on it.
     pub(crate) async fn compose(
         &self,
         project: &str,
@@ -225,21 +202,16 @@ impl Daemon {
         let compose = std::env::var_os("SCUTTLE_COMPOSE").context(
             "SCUTTLE_COMPOSE names no docker-compose: `cargo xtask test --docker` installs one",
         )?;
-        self.client(compose.as_ref(), &words).await.map(|_| ())
+        self.run_client(compose.as_ref(), &words).await.map(|_| ())
     }
 
-    /// The names of all containers, sorted, in one line.
-    ///
-    /// # Errors
-    /// dockerd does not answer.
+    /// Lists the names of all containers, sorted, in one line.
     pub(crate) async fn containers(&self) -> Result<String> {
-        self.names(&["ps", "--all", "--format", "{{.Names}}"]).await
+        self.list_names(&["ps", "--all", "--format", "{{.Names}}"])
+            .await
     }
 
-    /// The names of all networks but Docker's own.
-    ///
-    /// # Errors
-    /// dockerd does not answer.
+    /// Lists the names of all networks except Docker's own.
     pub(crate) async fn networks(&self) -> Result<String> {
         let listing = [
             "network",
@@ -249,25 +221,23 @@ impl Daemon {
             "--format",
             "{{.Name}}",
         ];
-        self.names(&listing).await
+        self.list_names(&listing).await
     }
 
-    /// The names of all volumes.
-    ///
-    /// # Errors
-    /// dockerd does not answer.
+    /// Lists the names of all volumes.
     pub(crate) async fn volumes(&self) -> Result<String> {
-        self.names(&["volume", "ls", "--format", "{{.Name}}"]).await
+        self.list_names(&["volume", "ls", "--format", "{{.Name}}"])
+            .await
     }
 
-    async fn names(&self, listing: &[&str]) -> Result<String> {
+    async fn list_names(&self, listing: &[&str]) -> Result<String> {
         let printed = self.docker(listing).await?;
         let mut names: Vec<_> = printed.split_whitespace().collect();
         names.sort_unstable();
         Ok(names.join(" "))
     }
 
-    async fn client(&self, program: &std::ffi::OsStr, arguments: &[&str]) -> Result<String> {
+    async fn run_client(&self, program: &std::ffi::OsStr, arguments: &[&str]) -> Result<String> {
         let output = Command::new(program)
             .args(arguments)
             .env("DOCKER_HOST", self.host())
@@ -306,12 +276,13 @@ impl Daemon {
 
 impl Drop for Daemon {
     fn drop(&mut self) {
-        // First what is half outside: it would keep a dead dockerd waiting to be fetched, and that the cage.
+        // Processes that are partly outside come first: otherwise a dead dockerd waits to be reaped
+        // by nsenter, and the sandbox waits for dockerd.
         drop(self.dockerd.take());
         drop(self.cage.stdin.take());
         let name = self.dir.path().file_name().unwrap_or_default();
         let cgroups = format!("*/{}*", name.to_string_lossy());
-        // What is paused does not even die.
+        // A paused container does not end even on SIGKILL.
         for (state, thawed) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
             let write = format!("echo {thawed} > \"$1\"");
             let _ = std::process::Command::new("find")
@@ -320,9 +291,10 @@ impl Drop for Daemon {
                 .stderr(Stdio::null())
                 .status();
         }
-        // unshare ends when all that was in the cage has ended: then no mount keeps the directory.
+        // unshare ends when all processes of the sandbox have ended. Then no mount uses the
+        // directory any longer.
         let _ = self.cage.wait();
-        // What is not there need not be removed.
+        // Errors mean that there is nothing to remove.
         let _ = std::process::Command::new("find")
             .args(["/sys/fs/cgroup", "-depth", "-type", "d", "-path", &cgroups])
             .arg("-delete")
@@ -331,8 +303,8 @@ impl Drop for Daemon {
     }
 }
 
-/// The only child of a process.
-async fn child_of(parent: u32) -> Result<u32> {
+/// Finds the only child of a process.
+async fn find_child(parent: u32) -> Result<u32> {
     let children = format!("/proc/{parent}/task/{parent}/children");
     let child = || async {
         let listed = fs::read_to_string(&children).map_err(|error| error.to_string())?;

@@ -1,52 +1,60 @@
-//! The record follows Docker: what dies, what comes, and an Engine that is away.
+//! The record follows Docker: containers that die, start or return, and an Engine that is
+//! unavailable.
 
 use std::time::{Duration, Instant};
 
 use anyhow::ensure;
 use scuttle_tests::{TestResult, wait_until};
 
-use crate::daemon::{Daemon, MANAGED, STUBBORN};
-use crate::stage::Stage;
+use crate::daemon::{Daemon, IGNORES_SIGTERM, MANAGED};
+use crate::docker_host::DockerHost;
 
-/// The heartbeats' own interval is ten times longer: only the Engine's events are as quick.
-const SOON: Duration = Duration::from_secs(1);
+/// The limit for a change to appear on record. The heartbeat interval is ten times as long, so only
+/// an event of the Engine can be that fast.
+const MAX_EVENT_DELAY: Duration = Duration::from_secs(1);
 
-/// A container that dies by itself makes its decky `degraded` within a second; what comes back or is new is seen too.
+/// Containers that return or are new appear as fast.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
-async fn a_death_is_on_the_record_within_a_second() -> TestResult {
+async fn a_container_that_dies_makes_its_decky_degraded_within_a_second() -> TestResult {
     let daemon = Daemon::start().await?;
-    daemon.run("trap", "one", &MANAGED, &STUBBORN).await?;
-    daemon.run("trap", "two", &MANAGED, &STUBBORN).await?;
-    let stage = Stage::on(daemon, &[]).await?;
-    stage.states("trap running").await?;
-    // The quickest of a few: the machine may be busy with something else.
+    daemon
+        .run("trap", "one", &MANAGED, &IGNORES_SIGTERM)
+        .await?;
+    daemon
+        .run("trap", "two", &MANAGED, &IGNORES_SIGTERM)
+        .await?;
+    let stage = DockerHost::start(daemon, &[]).await?;
+    stage.wait_for_states("trap running").await?;
+    // The fastest of several attempts counts, because the machine may be busy.
     let mut quickest = Duration::MAX;
     for _ in 0..5 {
         stage.daemon.docker(&["kill", "two"]).await?;
         let dead = Instant::now();
-        stage.states("trap degraded").await?;
+        stage.wait_for_states("trap degraded").await?;
         quickest = quickest.min(dead.elapsed());
         stage.daemon.docker(&["start", "two"]).await?;
-        stage.states("trap running").await?;
+        stage.wait_for_states("trap running").await?;
     }
-    ensure!(quickest < SOON, "the quickest took {quickest:?}");
+    ensure!(quickest < MAX_EVENT_DELAY, "the quickest took {quickest:?}");
     stage.daemon.docker(&["kill", "one", "two"]).await?;
     stage
         .daemon
-        .run("snare", "three", &MANAGED, &STUBBORN)
+        .run("snare", "three", &MANAGED, &IGNORES_SIGTERM)
         .await?;
-    stage.states("snare running, trap degraded").await
+    stage.wait_for_states("snare running, trap degraded").await
 }
 
-/// An Engine that hangs is none: the inventory of before is not told as if it were true now.
+/// The agent does not report the previous inventory as if it were current.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
-async fn a_frozen_engine_is_noticed() -> TestResult {
+async fn a_hanging_engine_is_reported_as_an_inventory_error() -> TestResult {
     let daemon = Daemon::start().await?;
-    daemon.run("trap", "bait", &MANAGED, &STUBBORN).await?;
-    let mut stage = Stage::on(daemon, &["--heartbeat-ms", "300"]).await?;
-    stage.states("trap running").await?;
+    daemon
+        .run("trap", "bait", &MANAGED, &IGNORES_SIGTERM)
+        .await?;
+    let mut stage = DockerHost::start(daemon, &["--heartbeat-ms", "300"]).await?;
+    stage.wait_for_states("trap running").await?;
     stage.daemon.freeze().await?;
     stage
         .agent
@@ -54,18 +62,20 @@ async fn a_frozen_engine_is_noticed() -> TestResult {
         .await?;
     stage.daemon.thaw().await?;
     stage.daemon.docker(&["kill", "bait"]).await?;
-    stage.states("trap degraded").await
+    stage.wait_for_states("trap degraded").await
 }
 
-/// Without an Engine the agent goes on, its heartbeats leave the shards out, and operators see why; when the Engine is
-/// back, what happened meanwhile is seen.
+/// The heartbeats omit the shards and name the error. When the Engine is back, changes in the
+/// meantime are reported.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
-async fn an_absent_engine_is_no_empty_host() -> TestResult {
+async fn an_unavailable_engine_is_not_reported_as_an_empty_host() -> TestResult {
     let daemon = Daemon::start().await?;
-    daemon.run("trap", "bait", &MANAGED, &STUBBORN).await?;
-    let mut stage = Stage::on(daemon, &["--heartbeat-ms", "300"]).await?;
-    stage.states("trap running").await?;
+    daemon
+        .run("trap", "bait", &MANAGED, &IGNORES_SIGTERM)
+        .await?;
+    let mut stage = DockerHost::start(daemon, &["--heartbeat-ms", "300"]).await?;
+    stage.wait_for_states("trap running").await?;
     stage.daemon.stop().await?;
     stage
         .agent
@@ -85,7 +95,7 @@ async fn an_absent_engine_is_no_empty_host() -> TestResult {
         why.is_some_and(|why| why.as_str().contains("docker.sock"))
     })
     .await?;
-    stage.states("trap running").await?;
+    stage.wait_for_states("trap running").await?;
     let log = stage.agent.log();
     let told = log.matches("cannot read the inventory").count();
     ensure!(
@@ -94,7 +104,7 @@ async fn an_absent_engine_is_no_empty_host() -> TestResult {
     );
 
     stage.daemon.resume().await?;
-    stage.states("trap degraded").await?;
+    stage.wait_for_states("trap degraded").await?;
     wait_until("the host is well", host, |host| {
         host.inventory_error.is_none()
     })

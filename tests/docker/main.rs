@@ -1,13 +1,15 @@
-//! `scuttle-agent` on a real Docker Engine: `cargo xtask test --docker` runs these and brings what they need.
+//! `scuttle-agent` on a real Docker Engine: `cargo xtask test --docker` installs what these tests
+//! need and runs them.
 //!
-//! Each test has a [`stage::Stage`]: its own nats-server, controller, agent and dockerd (`daemon`), with a host enrolled. What
-//! needs no Engine is tested beside its code, in agent/.
+//! Each test has a [`docker_host::DockerHost`]: a separate nats-server, controller, agent and
+//! dockerd (`daemon`), with one enrolled host. What needs no Engine is tested next to its code, in
+//! `agent/`.
 
 mod agent;
 mod daemon;
+mod docker_host;
 mod inventory;
 mod outages;
 mod presets;
-mod stage;
+mod readme_steps;
 mod teardown;
-mod whole_way;

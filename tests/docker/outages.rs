@@ -1,98 +1,104 @@
-//! What is killed in the middle of a teardown, and comes back.
+//! Outages of dockerd and of the agent during a teardown.
 
 use scuttle_schemas::OperationId;
 use scuttle_tests::TestResult;
 
-use crate::daemon::{Daemon, MANAGED, STUBBORN};
-use crate::stage::Stage;
+use crate::daemon::{Daemon, IGNORES_SIGTERM, MANAGED};
+use crate::docker_host::DockerHost;
 
-const ALWAYS: [&str; 4] = ["--label", "scuttle.managed=true", "--restart", "always"];
+const MANAGED_AND_RESTARTED: [&str; 4] = ["--label", "scuttle.managed=true", "--restart", "always"];
 
-/// Two deckies that take their time to stop. One would be brought back by its policy when dockerd is.
-async fn slow() -> anyhow::Result<Stage> {
+/// Starts two deckies that take long to stop. The restart policy of one would start it again
+/// together with dockerd.
+async fn start_slow_deckies() -> anyhow::Result<DockerHost> {
     let daemon = Daemon::start().await?;
     let label = "com.docker.compose.project=trap";
     daemon
         .docker(&["network", "create", "--label", label, "trap_default"])
         .await?;
-    let flags = [&ALWAYS[..], &["--network", "trap_default"]].concat();
-    daemon.run("trap", "one", &flags, &STUBBORN).await?;
-    daemon.run("trap", "two", &MANAGED, &STUBBORN).await?;
-    daemon.run("snare", "three", &MANAGED, &STUBBORN).await?;
-    let stage = Stage::on(daemon, &["--grace-s", "4", "--parallel", "2"]).await?;
-    stage.states("snare running, trap running").await?;
+    let flags = [&MANAGED_AND_RESTARTED[..], &["--network", "trap_default"]].concat();
+    daemon.run("trap", "one", &flags, &IGNORES_SIGTERM).await?;
+    daemon
+        .run("trap", "two", &MANAGED, &IGNORES_SIGTERM)
+        .await?;
+    daemon
+        .run("snare", "three", &MANAGED, &IGNORES_SIGTERM)
+        .await?;
+    let stage = DockerHost::start(daemon, &["--grace-s", "4", "--parallel", "2"]).await?;
+    stage.wait_for_states("snare running, trap running").await?;
     Ok(stage)
 }
 
-/// What was done was done in the middle of it.
-async fn is_amid(stage: &Stage, id: OperationId) -> TestResult {
+/// Checks that the operation is still running: the outage was during it.
+async fn check_running(stage: &DockerHost, id: OperationId) -> TestResult {
     let operation = stage.cluster.operator.operation(id).await?;
     anyhow::ensure!(operation.finished_at.is_none(), "{operation:?}");
     Ok(())
 }
 
-async fn all_gone(stage: &Stage) -> TestResult {
-    stage.states("").await?;
+async fn check_all_removed(stage: &DockerHost) -> TestResult {
+    stage.wait_for_states("").await?;
     assert_eq!(stage.daemon.containers().await?, "");
     assert_eq!(stage.daemon.networks().await?, "");
     Ok(())
 }
 
-/// dockerd, which has ended amid the teardown, comes back: the teardown has waited for it.
-async fn dockerd_comes_back(mut stage: Stage, id: OperationId) -> TestResult {
-    is_amid(&stage, id).await?;
+/// Starts dockerd again after an outage during a teardown, and checks that the teardown has waited
+/// for it and succeeds.
+async fn restart_dockerd_and_check(mut stage: DockerHost, id: OperationId) -> TestResult {
+    check_running(&stage, id).await?;
     stage.daemon.resume().await?;
-    stage.succeeded(id).await?;
-    all_gone(&stage).await
+    stage.wait_for_success(id).await?;
+    check_all_removed(&stage).await
 }
 
-/// Stopped, as its service manager would: it ends the containers.
+/// On SIGTERM, dockerd ends the containers.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
-async fn dockerd_is_stopped_amid_a_teardown() -> TestResult {
-    let mut stage = slow().await?;
-    let id = stage.begin(None).await?;
+async fn a_teardown_continues_after_dockerd_was_stopped() -> TestResult {
+    let mut stage = start_slow_deckies().await?;
+    let id = stage.start_teardown(None).await?;
     stage.daemon.stop().await?;
-    dockerd_comes_back(stage, id).await
+    restart_dockerd_and_check(stage, id).await
 }
 
-/// Killed (SIGKILL): the containers go on without it.
+/// After SIGKILL, the containers continue to run without dockerd.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
-async fn dockerd_is_killed_amid_a_teardown() -> TestResult {
-    let mut stage = slow().await?;
-    let id = stage.begin(None).await?;
+async fn a_teardown_continues_after_dockerd_was_killed() -> TestResult {
+    let mut stage = start_slow_deckies().await?;
+    let id = stage.start_teardown(None).await?;
     stage.daemon.kill().await?;
-    dockerd_comes_back(stage, id).await
+    restart_dockerd_and_check(stage, id).await
 }
 
-/// The agent is killed (SIGKILL) and started: the ledger has the command, and its result is reported.
+/// The ledger has the command, so the restarted agent finishes it and reports the result.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
-async fn the_agent_is_killed_amid_a_teardown() -> TestResult {
-    let mut stage = slow().await?;
-    let id = stage.begin(None).await?;
+async fn a_teardown_continues_after_the_agent_was_killed() -> TestResult {
+    let mut stage = start_slow_deckies().await?;
+    let id = stage.start_teardown(None).await?;
     stage.agent.kill().await?;
-    is_amid(&stage, id).await?;
+    check_running(&stage, id).await?;
     stage.agent = stage.plan.start()?;
-    stage.succeeded(id).await?;
+    stage.wait_for_success(id).await?;
     assert!(stage.agent.log().contains("resumed=true"));
-    all_gone(&stage).await
+    check_all_removed(&stage).await
 }
 
-/// The agent is told to stop amid a teardown, and does so at once; the next start ends it.
+/// The agent stops immediately, and finishes the teardown after its next start.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
-async fn the_agent_is_stopped_amid_a_teardown() -> TestResult {
-    let mut stage = slow().await?;
-    let id = stage.begin("trap").await?;
+async fn a_teardown_continues_after_the_agent_was_stopped() -> TestResult {
+    let mut stage = start_slow_deckies().await?;
+    let id = stage.start_teardown("trap").await?;
     stage.agent.send_signal("TERM").await?;
     let ended = stage.agent.wait_for_exit().await?;
     assert!(ended.success(), "{ended}");
-    is_amid(&stage, id).await?;
+    check_running(&stage, id).await?;
     stage.agent = stage.plan.start()?;
-    stage.succeeded(id).await?;
-    stage.states("snare running").await?;
+    stage.wait_for_success(id).await?;
+    stage.wait_for_states("snare running").await?;
     assert_eq!(stage.daemon.containers().await?, "three");
     assert_eq!(stage.daemon.networks().await?, "");
     Ok(())

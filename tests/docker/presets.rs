@@ -1,9 +1,10 @@
-//! What a decky is: both presets, with projects that the real `docker compose` has started.
+//! Which containers form a decky: both presets, with projects that the real `docker compose`
+//! starts.
 
 use scuttle_tests::TestResult;
 
 use crate::daemon::Daemon;
-use crate::stage::{Stage, TRAP};
+use crate::docker_host::{DockerHost, TRAP};
 
 const SHOP: &str = "
 services:
@@ -12,7 +13,8 @@ services:
     command: [sleep, '1000']
 ";
 
-/// Two deckies as DECNET writes them: a base that has the address, and services in its network.
+/// Two deckies in the format of DECNET: a base container with the address, and service containers
+/// in its network namespace.
 const DECNET: &str = "
 services:
   decky-01:
@@ -48,16 +50,16 @@ networks:
   decnet_lan: { external: true }
 ";
 
-/// A project with the label is a decky, is reported as it is, and goes with its network and its anonymous volume; named
-/// volumes and images stay, and so does a project without the label.
+/// It is removed with its network and its anonymous volume. Named volumes and images stay, and so
+/// does a project without the label.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
-async fn a_labelled_compose_project_is_a_decky() -> TestResult {
+async fn a_compose_project_with_the_label_is_a_decky() -> TestResult {
     let daemon = Daemon::start().await?;
     daemon.compose("trap", TRAP, &["up", "--detach"]).await?;
     daemon.compose("shop", SHOP, &["up", "--detach"]).await?;
-    let stage = Stage::on(daemon, &[]).await?;
-    stage.states("trap running").await?;
+    let stage = DockerHost::start(daemon, &[]).await?;
+    stage.wait_for_states("trap running").await?;
     let shard = stage
         .cluster
         .operator
@@ -67,52 +69,56 @@ async fn a_labelled_compose_project_is_a_decky() -> TestResult {
     assert_eq!(shard.services.join(" "), "http_proxy ssh");
     assert!(shard.decky_ip.is_some(), "{shard:?}");
 
-    let operation = stage.teardown("trap").await?;
+    let operation = stage.tear_down("trap").await?;
     assert_eq!(operation.counts.removed, 1);
-    stage.states("").await?;
+    stage.wait_for_states("").await?;
     assert_eq!(stage.daemon.containers().await?, "shop-web-1");
     assert_eq!(stage.daemon.networks().await?, "shop_default");
     assert_eq!(stage.daemon.volumes().await?, "trap_lures");
 
-    // Deployed again it is a decky again; nothing of the earlier teardown touches it.
+    // Deployed again, it is a decky again, and the earlier teardown does not touch it.
     stage
         .daemon
         .compose("trap", TRAP, &["up", "--detach"])
         .await?;
-    stage.states("trap running").await
+    stage.wait_for_states("trap running").await
 }
 
-/// With a prefix the label does not matter, and with the flags volumes and images go too: those that nobody else uses.
+/// With a prefix, the label does not matter. With the flags, volumes and images that no other
+/// container uses are removed too.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
-async fn a_prefix_and_the_flags_decide_what_goes() -> TestResult {
+async fn a_prefix_and_flags_decide_what_a_teardown_removes() -> TestResult {
     let daemon = Daemon::start().await?;
     daemon.docker(&["tag", "bait", "other"]).await?;
     daemon.compose("trap", TRAP, &["up", "--detach"]).await?;
     daemon.compose("shop", SHOP, &["up", "--detach"]).await?;
     let flags = ["--name-prefix", "tr", "--remove-volumes", "--remove-images"];
-    let stage = Stage::on(daemon, &flags).await?;
-    stage.states("trap running").await?;
-    stage.teardown(None).await?;
+    let stage = DockerHost::start(daemon, &flags).await?;
+    stage.wait_for_states("trap running").await?;
+    stage.tear_down(None).await?;
     assert_eq!(stage.daemon.containers().await?, "shop-web-1");
     assert_eq!(stage.daemon.volumes().await?, "");
-    // The shop's container has it.
+    // The container of the shop uses the image.
     stage.daemon.docker(&["image", "inspect", "bait"]).await?;
     Ok(())
 }
 
-/// One decky of a DECNET project goes alone, and leaves the network; the whole host takes the macvlan network with it.
+/// A single decky is removed without its network. The whole host is removed with the macvlan
+/// network.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
-async fn a_decnet_host_is_one_project_on_a_macvlan() -> TestResult {
+async fn deckies_of_a_decnet_project_share_a_macvlan_network() -> TestResult {
     let daemon = Daemon::start().await?;
-    macvlan(&daemon).await?;
+    create_macvlan(&daemon).await?;
     daemon
         .compose("decnet", DECNET, &["up", "--detach"])
         .await?;
     daemon.compose("shop", SHOP, &["up", "--detach"]).await?;
-    let stage = Stage::on(daemon, &["--preset", "decnet", "--grace-s", "1"]).await?;
-    stage.states("decky-01 running, mail-relay running").await?;
+    let stage = DockerHost::start(daemon, &["--preset", "decnet", "--grace-s", "1"]).await?;
+    stage
+        .wait_for_states("decky-01 running, mail-relay running")
+        .await?;
     let shard = stage
         .cluster
         .operator
@@ -122,26 +128,25 @@ async fn a_decnet_host_is_one_project_on_a_macvlan() -> TestResult {
     assert_eq!(shard.services.join(" "), "docker_api ssh");
     assert_eq!(shard.decky_ip.as_deref(), Some("10.99.0.11"));
 
-    stage.teardown("decky-01").await?;
-    stage.states("mail-relay running").await?;
+    stage.tear_down("decky-01").await?;
+    stage.wait_for_states("mail-relay running").await?;
     let left = "mail-relay mail-relay-smtp shop-web-1";
     assert_eq!(stage.daemon.containers().await?, left);
     assert_eq!(stage.daemon.networks().await?, "decnet_lan shop_default");
 
-    stage.teardown(None).await?;
-    stage.states("").await?;
+    stage.tear_down(None).await?;
+    stage.wait_for_states("").await?;
     assert_eq!(stage.daemon.containers().await?, "shop-web-1");
     assert_eq!(stage.daemon.networks().await?, "shop_default");
     Ok(())
 }
 
-/// Somebody else's container in the deckies' network: it is left, so is the network, and both are named; the deckies
-/// themselves are gone.
+/// The foreign container and the network stay, and the error names both. The deckies are removed.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
-async fn a_foreign_endpoint_keeps_the_decnet_network() -> TestResult {
+async fn a_decnet_network_with_a_foreign_container_stays() -> TestResult {
     let daemon = Daemon::start().await?;
-    macvlan(&daemon).await?;
+    create_macvlan(&daemon).await?;
     daemon
         .compose("decnet", DECNET, &["up", "--detach"])
         .await?;
@@ -156,23 +161,30 @@ async fn a_foreign_endpoint_keeps_the_decnet_network() -> TestResult {
     daemon
         .docker(&[&foreign[..], &["bait", "sleep", "1000"]].concat())
         .await?;
-    let stage = Stage::on(daemon, &["--preset", "decnet", "--grace-s", "0"]).await?;
-    stage.states("decky-01 running, mail-relay running").await?;
-    let id = stage.begin(None).await?;
-    let operation = stage.ended(id).await?;
+    let stage = DockerHost::start(daemon, &["--preset", "decnet", "--grace-s", "0"]).await?;
+    stage
+        .wait_for_states("decky-01 running, mail-relay running")
+        .await?;
+    let id = stage.start_teardown(None).await?;
+    let operation = stage.wait_for_end(id).await?;
     let error = operation.error.as_ref().map(ToString::to_string);
     let expected = "network decnet_lan has active endpoints (foreign)";
     assert_eq!(error.as_deref(), Some(expected), "{operation:?}");
     assert_eq!(operation.counts.removed, 2);
-    stage.states("").await?;
+    stage.wait_for_states("").await?;
     assert_eq!(stage.daemon.containers().await?, "foreign");
     Ok(())
 }
 
-/// The deckies' network, on one end of a veth pair, as it would be on a host's network card.
-async fn macvlan(daemon: &Daemon) -> TestResult {
+/// Creates the network of the deckies on one end of a veth pair, as it would be on the network card
+/// of a host.
+async fn create_macvlan(daemon: &Daemon) -> TestResult {
     let links = "ip link add lan type veth peer name lan-peer && ip link set lan up && ip link set lan-peer up";
-    let made = daemon.inside("sh").args(["-c", links]).status().await?;
+    let made = daemon
+        .sandboxed_command("sh")
+        .args(["-c", links])
+        .status()
+        .await?;
     anyhow::ensure!(made.success(), "{links}: {made}");
     let subnet = [
         "--subnet",

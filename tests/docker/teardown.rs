@@ -1,4 +1,4 @@
-//! Removing what does not want to be removed.
+//! Containers, networks and projects that are hard to remove.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use scuttle_schemas::agents::{ProgressStep, TeardownProgress};
@@ -7,11 +7,11 @@ use scuttle_schemas::subjects::AgentChannel;
 use scuttle_tests::wait::with_timeout;
 use scuttle_tests::{Client, Role, TestResult};
 
-use crate::daemon::{Daemon, IMAGE, MANAGED, OBEDIENT, STUBBORN};
-use crate::stage::Stage;
+use crate::daemon::{Daemon, IGNORES_SIGTERM, IMAGE, MANAGED, STOPS_ON_SIGTERM};
+use crate::docker_host::DockerHost;
 
-/// What the record says of the only shard that failed.
-fn error(operation: &OperationRecord) -> String {
+/// Returns the error of the only shard that failed.
+fn shard_error(operation: &OperationRecord) -> String {
     assert_eq!(operation.state, OperationState::Failed, "{operation:?}");
     let errors = operation
         .shards
@@ -24,16 +24,23 @@ fn error(operation: &OperationRecord) -> String {
         .join("; ")
 }
 
-/// Deaf to SIGTERM, restarted by policy, restarting for ever, paused, never started: all go, and none comes back. A container of
-/// nobody's is not touched.
+/// Containers that ignore SIGTERM, are restarted by a policy, restart in a loop, are paused, or
+/// were never started. None of them returns. A container that belongs to no decky is not touched.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
-async fn the_unwilling_go_too() -> TestResult {
+async fn containers_that_are_hard_to_stop_are_removed() -> TestResult {
     let daemon = Daemon::start().await?;
     let with = |more: &[&'static str]| [&MANAGED[..], more].concat();
-    daemon.run("trap", "deaf", &with(&[]), &STUBBORN).await?;
     daemon
-        .run("trap", "always", &with(&["--restart", "always"]), &STUBBORN)
+        .run("trap", "deaf", &with(&[]), &IGNORES_SIGTERM)
+        .await?;
+    daemon
+        .run(
+            "trap",
+            "always",
+            &with(&["--restart", "always"]),
+            &IGNORES_SIGTERM,
+        )
         .await?;
     daemon
         .run(
@@ -43,7 +50,9 @@ async fn the_unwilling_go_too() -> TestResult {
             &["true"],
         )
         .await?;
-    daemon.run("trap", "paused", &with(&[]), &STUBBORN).await?;
+    daemon
+        .run("trap", "paused", &with(&[]), &IGNORES_SIGTERM)
+        .await?;
     daemon.docker(&["pause", "paused"]).await?;
     let label = "com.docker.compose.project=trap";
     daemon
@@ -64,47 +73,49 @@ async fn the_unwilling_go_too() -> TestResult {
             "1000",
         ])
         .await?;
-    let stage = Stage::on(daemon, &["--grace-s", "1"]).await?;
-    stage.states("trap degraded").await?;
-    stage.teardown("trap").await?;
-    stage.states("").await?;
+    let stage = DockerHost::start(daemon, &["--grace-s", "1"]).await?;
+    stage.wait_for_states("trap degraded").await?;
+    stage.tear_down("trap").await?;
+    stage.wait_for_states("").await?;
     assert_eq!(stage.daemon.containers().await?, "foreign");
     let look = ["inspect", "--format", "{{.State.Running}}", "foreign"];
     assert_eq!(stage.daemon.docker(&look).await?.trim(), "true");
     Ok(())
 }
 
-/// Somebody else removes a container while the agent is at it: what is gone is gone.
+/// Another client removes the container during the teardown.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
-async fn a_container_that_vanishes_amid_it_is_a_success() -> TestResult {
+async fn a_container_that_disappears_during_a_teardown_counts_as_removed() -> TestResult {
     let daemon = Daemon::start().await?;
     for name in ["one", "two", "three"] {
-        daemon.run("trap", name, &MANAGED, &STUBBORN).await?;
+        daemon.run("trap", name, &MANAGED, &IGNORES_SIGTERM).await?;
     }
-    let stage = Stage::on(daemon, &["--grace-s", "4", "--parallel", "2"]).await?;
-    stage.states("trap running").await?;
-    let id = stage.begin("trap").await?;
+    let stage = DockerHost::start(daemon, &["--grace-s", "4", "--parallel", "2"]).await?;
+    stage.wait_for_states("trap running").await?;
+    let id = stage.start_teardown("trap").await?;
     stage
         .daemon
         .docker(&["rm", "--force", "one", "three"])
         .await?;
-    stage.succeeded(id).await?;
+    stage.wait_for_success(id).await?;
     assert_eq!(stage.daemon.containers().await?, "");
     Ok(())
 }
 
-/// A network in which somebody else's container is stays, and the decky's failure names both.
+/// The error of the decky names the network and the container.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
-async fn a_foreign_endpoint_keeps_a_deckys_network() -> TestResult {
+async fn a_network_with_a_foreign_container_stays() -> TestResult {
     let daemon = Daemon::start().await?;
     let label = "com.docker.compose.project=trap";
     daemon
         .docker(&["network", "create", "--label", label, "trap_default"])
         .await?;
     let flags = [&MANAGED[..], &["--network", "trap_default"]].concat();
-    daemon.run("trap", "bait", &flags, &OBEDIENT).await?;
+    daemon
+        .run("trap", "bait", &flags, &STOPS_ON_SIGTERM)
+        .await?;
     daemon
         .docker(&[
             "run",
@@ -118,52 +129,58 @@ async fn a_foreign_endpoint_keeps_a_deckys_network() -> TestResult {
             "1000",
         ])
         .await?;
-    let stage = Stage::on(daemon, &[]).await?;
-    stage.states("trap running").await?;
-    let id = stage.begin("trap").await?;
-    let operation = stage.ended(id).await?;
+    let stage = DockerHost::start(daemon, &[]).await?;
+    stage.wait_for_states("trap running").await?;
+    let id = stage.start_teardown("trap").await?;
+    let operation = stage.wait_for_end(id).await?;
     assert_eq!(
-        error(&operation),
+        shard_error(&operation),
         "left: container bait; network trap_default has active endpoints (foreign)"
     );
     assert_eq!(stage.daemon.containers().await?, "bait foreign");
     assert_eq!(stage.daemon.networks().await?, "trap_default");
-    // Its failure stays on the record, and when nobody uses the network any more, it can be torn down again.
-    stage.states("trap teardown_failed").await?;
+    // The failure stays on record. When no container uses the network any longer, the decky can be
+    // torn down again.
+    stage.wait_for_states("trap teardown_failed").await?;
     stage.daemon.docker(&["rm", "--force", "foreign"]).await?;
-    stage.teardown("trap").await?;
-    stage.states("").await?;
+    stage.tear_down("trap").await?;
+    stage.wait_for_states("").await?;
     assert_eq!(stage.daemon.containers().await?, "");
     assert_eq!(stage.daemon.networks().await?, "");
     Ok(())
 }
 
-/// A decky that is deployed again while it is torn down: what is new is left alone, and said to be there.
+/// The new containers are left alone, and the result names them.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
-async fn a_redeployment_amid_it_is_left_alone_and_named() -> TestResult {
+async fn a_redeployment_during_a_teardown_is_left_alone_and_named() -> TestResult {
     let daemon = Daemon::start().await?;
-    daemon.run("trap", "old", &MANAGED, &STUBBORN).await?;
-    let stage = Stage::on(daemon, &["--grace-s", "4"]).await?;
-    stage.states("trap running").await?;
-    let id = stage.begin("trap").await?;
-    stage.daemon.run("trap", "new", &MANAGED, &OBEDIENT).await?;
-    let operation = stage.ended(id).await?;
+    daemon
+        .run("trap", "old", &MANAGED, &IGNORES_SIGTERM)
+        .await?;
+    let stage = DockerHost::start(daemon, &["--grace-s", "4"]).await?;
+    stage.wait_for_states("trap running").await?;
+    let id = stage.start_teardown("trap").await?;
+    stage
+        .daemon
+        .run("trap", "new", &MANAGED, &STOPS_ON_SIGTERM)
+        .await?;
+    let operation = stage.wait_for_end(id).await?;
     assert_eq!(
-        error(&operation),
+        shard_error(&operation),
         "deployed again during the teardown: container new"
     );
     assert_eq!(stage.daemon.containers().await?, "new");
-    stage.states("trap teardown_failed").await?;
-    stage.teardown("trap").await?;
+    stage.wait_for_states("trap teardown_failed").await?;
+    stage.tear_down("trap").await?;
     assert_eq!(stage.daemon.containers().await?, "");
     Ok(())
 }
 
-/// A hundred containers in ten projects, each with a network: one command, whose progress is told step by step.
+/// Ten projects with ten containers and a network each. The progress is reported step by step.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
-async fn a_hundred_containers_go_in_one_command() -> TestResult {
+async fn a_hundred_containers_are_removed_by_one_command() -> TestResult {
     let daemon = Daemon::start().await?;
     for project in 0..10 {
         let label = format!("com.docker.compose.project=trap-{project}");
@@ -181,7 +198,8 @@ async fn a_hundred_containers_go_in_one_command() -> TestResult {
     }
     let run = async |number: usize| {
         let (project, name) = (format!("trap-{}", number / 10), format!("bait-{number}"));
-        // Every other one has an endpoint; all would take a small machine a minute.
+        // Every second container has a network endpoint; if all had one, a small machine would need
+        // a minute.
         let network = format!("{project}_default");
         let network = if number.is_multiple_of(2) {
             &network
@@ -189,19 +207,19 @@ async fn a_hundred_containers_go_in_one_command() -> TestResult {
             "none"
         };
         let flags = [&MANAGED[..], &["--network", network]].concat();
-        daemon.run(&project, &name, &flags, &OBEDIENT).await
+        daemon.run(&project, &name, &flags, &STOPS_ON_SIGTERM).await
     };
     let runs = stream::iter(0..100).map(run).buffer_unordered(4);
     runs.try_collect::<()>().await?;
-    let stage = Stage::on(daemon, &[]).await?;
+    let stage = DockerHost::start(daemon, &[]).await?;
     let states: Vec<_> = (0..10).map(|n| format!("trap-{n} running")).collect();
-    stage.states(&states.join(", ")).await?;
+    stage.wait_for_states(&states.join(", ")).await?;
     let controller = Client::connect(&stage.cluster.servers[0], Role::Controller).await?;
     let progress = AgentChannel::Progress.subject(stage.host());
     let mut progress = controller.nats().subscribe(progress).await?;
     controller.nats().flush().await?;
 
-    let operation = stage.teardown(None).await?;
+    let operation = stage.tear_down(None).await?;
     let mut steps = Vec::new();
     while steps.last() != Some(&ProgressStep::Verifying) {
         let message = with_timeout("progress", progress.next()).await?;

@@ -1,4 +1,4 @@
-//! Which NATS servers a controller warns of.
+//! Which configurations of the NATS server the controller warns about.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,7 @@ use scuttle_controller::nats::durability_check;
 use scuttle_schemas::subjects;
 use scuttle_tests::{Client, Nats, Role, TestResult};
 
-/// Looks twice at a server that is configured as `nats.conf` after this change.
+/// Checks a server twice whose `nats.conf` was edited by `change`.
 async fn check(change: impl FnOnce(&str) -> String, expected: &[&str]) -> TestResult {
     let named = |text: &str| format!("server_name: \"nats-a\"\n{}", change(text));
     let nats = Nats::start_with(named).await?;
@@ -22,7 +22,7 @@ async fn check(change: impl FnOnce(&str) -> String, expected: &[&str]) -> TestRe
 }
 
 #[tokio::test]
-async fn a_server_that_acknowledges_before_it_fsyncs_is_named() -> TestResult {
+async fn the_controller_warns_about_a_server_that_acknowledges_before_fsync() -> TestResult {
     check(str::to_owned, &[]).await?;
     let early = |text: &str| text.replace("sync_interval: always", "sync_interval: \"10s\"");
     check(early, &["nats-a"]).await

@@ -1,4 +1,4 @@
-//! LeaseBucket on a real nats-server: one holder at a time, by the holder's own clock.
+//! Leases on a real nats-server: at most one holder at a time, by the clock of the holder.
 
 use std::time::Duration;
 
@@ -29,38 +29,38 @@ impl Bus {
         })
     }
 
-    /// As one more controller sees the leases.
-    async fn leases(&self) -> anyhow::Result<(Client, LeaseBucket)> {
-        self.leases_of(TTL).await
+    /// Opens the lease bucket as another controller would.
+    async fn open_bucket(&self) -> anyhow::Result<(Client, LeaseBucket)> {
+        self.open_bucket_with_ttl(TTL).await
     }
 
-    async fn leases_of(&self, ttl: Duration) -> anyhow::Result<(Client, LeaseBucket)> {
+    async fn open_bucket_with_ttl(&self, ttl: Duration) -> anyhow::Result<(Client, LeaseBucket)> {
         let client = async_nats::connect(&self.url).await?;
         let leases = LeaseBucket::open(client.clone(), "leases", 1, ttl).await?;
         Ok((client, leases))
     }
 }
 
-/// Takes it as soon as nobody else has it.
-async fn taken(leases: &LeaseBucket) -> anyhow::Result<Lease> {
+/// Acquires the lease as soon as it is free.
+async fn acquire(leases: &LeaseBucket) -> anyhow::Result<Lease> {
     let take = || leases.try_acquire(KEY);
     let taken = wait_until("the lease is free", take, Option::is_some).await?;
     Ok(taken.expect("it was taken"))
 }
 
-/// Whether it is given to nobody else as long as it is held; answers when it is given.
-async fn next_after(held: &LeaseGuard, leases: &LeaseBucket) -> anyhow::Result<Lease> {
-    let next = taken(leases).await?;
+/// Acquires the lease as soon as it is free, and checks that `held` has expired by then.
+async fn acquire_after(held: &LeaseGuard, leases: &LeaseBucket) -> anyhow::Result<Lease> {
+    let next = acquire(leases).await?;
     assert!(!held.is_valid(), "two hold it");
     Ok(next)
 }
 
 #[tokio::test]
-async fn one_of_many_takes_it() -> TestResult {
+async fn only_one_of_many_controllers_acquires_the_lease() -> TestResult {
     let bus = Bus::start().await?;
     let mut taken = Vec::new();
     for _ in 0..5 {
-        let (_, leases) = bus.leases().await?;
+        let (_, leases) = bus.open_bucket().await?;
         taken.extend(leases.try_acquire(KEY).await?);
     }
     assert_eq!(taken.len(), 1);
@@ -69,23 +69,26 @@ async fn one_of_many_takes_it() -> TestResult {
 }
 
 #[tokio::test]
-async fn it_ends_by_itself_and_first_for_its_holder() -> TestResult {
+async fn a_lease_expires_for_its_holder_before_others_can_acquire_it() -> TestResult {
     let bus = Bus::start().await?;
-    let ((_, one), (_, other)) = (bus.leases().await?, bus.leases().await?);
-    let lease = taken(&one).await?;
-    next_after(&lease.guard(), &other).await?;
+    let ((_, one), (_, other)) = (bus.open_bucket().await?, bus.open_bucket().await?);
+    let lease = acquire(&one).await?;
+    acquire_after(&lease.guard(), &other).await?;
     Ok(())
 }
 
 #[tokio::test]
-async fn it_is_kept_until_it_is_released() -> TestResult {
-    // A busy machine may take a second for an fsync, and is no reason to lose it.
+async fn a_lease_is_renewed_until_it_is_released() -> TestResult {
+    // An fsync may take a second on a busy machine, which must not lose the lease.
     let ttl = 10 * TTL;
     let bus = Bus::start().await?;
-    let ((_, one), (_, other)) = (bus.leases_of(ttl).await?, bus.leases_of(ttl).await?);
-    let mut lease = taken(&one).await?;
+    let ((_, one), (_, other)) = (
+        bus.open_bucket_with_ttl(ttl).await?,
+        bus.open_bucket_with_ttl(ttl).await?,
+    );
+    let mut lease = acquire(&one).await?;
     let held = lease.guard();
-    // Longer than it would last by itself.
+    // Longer than the lease lasts without a renewal.
     let kept = tokio::time::timeout(2 * ttl, lease.keep_renewing()).await;
     assert!(kept.is_err() && held.is_valid(), "it was lost");
     assert!(other.try_acquire(KEY).await?.is_none(), "two hold it");
@@ -99,11 +102,11 @@ async fn it_is_kept_until_it_is_released() -> TestResult {
 }
 
 #[tokio::test]
-async fn who_was_asleep_has_lost_it_and_takes_nothing_from_the_next() -> TestResult {
+async fn a_holder_that_was_asleep_has_lost_the_lease_and_does_not_disturb_the_next() -> TestResult {
     let bus = Bus::start().await?;
-    let ((_, one), (_, other)) = (bus.leases().await?, bus.leases().await?);
-    let mut asleep = taken(&one).await?;
-    let next = next_after(&asleep.guard(), &other).await?;
+    let ((_, one), (_, other)) = (bus.open_bucket().await?, bus.open_bucket().await?);
+    let mut asleep = acquire(&one).await?;
+    let next = acquire_after(&asleep.guard(), &other).await?;
     asleep.keep_renewing().await;
     assert!(!asleep.guard().is_valid());
     asleep.release().await;
@@ -116,10 +119,10 @@ async fn who_was_asleep_has_lost_it_and_takes_nothing_from_the_next() -> TestRes
 }
 
 #[tokio::test]
-async fn who_cannot_renew_it_loses_it() -> TestResult {
+async fn a_holder_that_cannot_renew_the_lease_loses_it() -> TestResult {
     let bus = Bus::start().await?;
-    let (_, leases) = bus.leases().await?;
-    let mut lease = taken(&leases).await?;
+    let (_, leases) = bus.open_bucket().await?;
+    let mut lease = acquire(&leases).await?;
     drop(bus);
     lease.keep_renewing().await;
     assert!(!lease.guard().is_valid());

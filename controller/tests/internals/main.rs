@@ -2,10 +2,10 @@
 //!
 //! Tests of the whole program through its protocol are in `tests/e2e/`.
 
+mod decode;
 mod durability;
 mod engine;
-mod input;
 mod lease;
 mod overload;
-mod peers;
+mod snapshot_exchange;
 mod store;

@@ -1,6 +1,7 @@
-//! Backpressure: a request that finds no capacity is rejected as `overloaded` at once and leaves no trace; a request
-//! that was admitted is answered in the end; lists are answered throughout. These tests run parts of the controller on a
-//! real nats-server, with chosen limits and a store that blocks on demand.
+//! Backpressure: a request that finds no capacity is rejected as `overloaded` at once and leaves no
+//! trace; a request that was admitted gets its reply in the end; lists are answered throughout.
+//! These tests run parts of the controller on a real nats-server, with chosen limits and a store
+//! that blocks on demand.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -31,13 +32,13 @@ use scuttle_tests::clients::pipelined_requests::{PipelinedRequests, is_overloade
 use scuttle_tests::{Client, Nats, Role, TestResult};
 use serde_json::json;
 
-/// A store whose appends wait until the gate is open: until its other end is dropped.
-struct Gated {
+/// A store whose appends block until the other end of `gate` is dropped.
+struct GatedStore {
     store: MemoryStore,
     gate: Receiver<()>,
 }
 
-impl Store for Gated {
+impl Store for GatedStore {
     fn load(
         &mut self,
         each: &mut dyn FnMut(Change) -> Result<(), ReplayError>,
@@ -46,7 +47,7 @@ impl Store for Gated {
     }
 
     fn append(&mut self, changes: &[Change]) -> Result<(), StoreError> {
-        // Nothing is ever sent: this returns when the gate opens.
+        // Nothing is ever sent: this returns when the sender is dropped.
         let _ = self.gate.recv();
         self.store.append(changes)
     }
@@ -60,10 +61,10 @@ impl Store for Gated {
     }
 }
 
-/// A controller in this process.
+/// The parts of a controller, running in this process.
 struct Controller {
     operator: Client,
-    /// Dropping it opens the gate.
+    /// Dropping it lets the appends of the store proceed.
     gate: Option<SyncSender<()>>,
     capacity: Capacity,
     counters: Arc<Counters>,
@@ -87,7 +88,7 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
     let (jobs_sender, jobs) = sync_channel(capacity.max_messages());
     let (outbox_sender, outbox) = tokio::sync::mpsc::channel(1);
     let (gate, gated) = sync_channel(0);
-    let mut store = Gated {
+    let mut store = GatedStore {
         store: MemoryStore::default(),
         gate: gated,
     };
@@ -135,7 +136,7 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
         };
         tokio::spawn(serve::serve_endpoint(requests, pipeline, replier.clone()));
     }
-    // Subscribed.
+    // After the flush, all subscriptions are active.
     client.flush().await?;
     let operator = Client::connect(&nats, Role::Operator).await?;
     Ok(Controller {
@@ -148,7 +149,7 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
     })
 }
 
-const ENOUGH: Limits = Limits {
+const SUFFICIENT: Limits = Limits {
     relays: 1,
     relay_bytes: 1 << 20,
     changes: 100,
@@ -159,15 +160,15 @@ const ENOUGH: Limits = Limits {
     host_rate: HostRateLimit::STANDARD,
 };
 
-/// While the disk hangs nobody is told anything of what is not on it, lists included. What there is room for
-/// waits, what there is none for is refused at once; when the disk works again, each that waited is answered,
-/// and nothing of the refused is there.
+/// While the store blocks, no reply contains anything that is not durable; that includes lists.
+/// Requests within the capacity wait, others are rejected at once. When the store continues, each
+/// waiting request gets its reply, and the rejected requests have left no trace.
 #[tokio::test]
-async fn a_disk_that_hangs_loses_nothing_and_tells_nothing_false() -> TestResult {
+async fn a_blocked_store_loses_no_request_and_causes_no_wrong_reply() -> TestResult {
     let limits = Limits {
         changes: 3,
         reads: 2,
-        ..ENOUGH
+        ..SUFFICIENT
     };
     let mut controller = start(limits).await?;
     let mut requests = PipelinedRequests::new(&controller.operator).await?;
@@ -225,12 +226,11 @@ async fn a_disk_that_hangs_loses_nothing_and_tells_nothing_false() -> TestResult
     Ok(())
 }
 
-/// Changes, reports and reads have room of their own.
 #[tokio::test]
-async fn lists_are_answered_while_changes_are_refused() -> TestResult {
+async fn lists_have_capacity_while_changes_are_rejected() -> TestResult {
     let mut controller = start(Limits {
         changes: 2,
-        ..ENOUGH
+        ..SUFFICIENT
     })
     .await?;
     controller.gate = None;
@@ -250,12 +250,12 @@ async fn lists_are_answered_while_changes_are_refused() -> TestResult {
     Ok(())
 }
 
-/// Few large payloads fill the inbox as many small ones do.
+/// A few large payloads use up the capacity like many small ones.
 #[tokio::test]
-async fn the_bytes_that_wait_are_bounded() -> TestResult {
+async fn the_payload_bytes_of_waiting_requests_are_limited() -> TestResult {
     let mut controller = start(Limits {
         request_bytes: 1000,
-        ..ENOUGH
+        ..SUFFICIENT
     })
     .await?;
     controller.gate = None;

@@ -1,4 +1,5 @@
-//! `scuttle-controller backup` and `restore`: of a cluster at work, of a stopped controller, and what is refused.
+//! `scuttle-controller backup` and `restore`: of a running and of a stopped controller, and the
+//! errors.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -23,14 +24,14 @@ use tokio::process::Command;
 const HOSTS: usize = 6;
 const DECKIES: usize = 20;
 
-/// What one of the commands said.
+/// The exit code and the output of a command.
 #[derive(Debug)]
-struct Said {
+struct CommandResult {
     code: Option<i32>,
     text: String,
 }
 
-impl From<Output> for Said {
+impl From<Output> for CommandResult {
     fn from(output: Output) -> Self {
         let text = [output.stdout, output.stderr].concat();
         Self {
@@ -40,7 +41,7 @@ impl From<Output> for Said {
     }
 }
 
-impl Said {
+impl CommandResult {
     #[track_caller]
     fn check(&self, code: i32, words: &[&str]) {
         assert_eq!(self.code, Some(code), "{}", self.text);
@@ -51,27 +52,27 @@ impl Said {
 }
 
 /// Runs `scuttle-controller backup` or `restore`.
-async fn run(verb: &str, file: &Path, data_dir: &Path) -> Result<Said> {
+async fn run(verb: &str, file: &Path, data_dir: &Path) -> Result<CommandResult> {
     let mut command = Controller::command();
     command.arg(verb).arg(file).arg("--data-dir").arg(data_dir);
     Ok(with_timeout(verb, command.output()).await??.into())
 }
 
-fn names(dir: &Path) -> Result<Vec<String>> {
+fn list_names(dir: &Path) -> Result<Vec<String>> {
     let name = |entry: std::io::Result<fs::DirEntry>| -> Result<String> {
         Ok(entry?.file_name().to_string_lossy().into_owned())
     };
     fs::read_dir(dir)?.map(name).collect()
 }
 
-/// A directory of its own, for backups.
-fn shelf(cluster: &Cluster) -> Result<PathBuf> {
+/// Creates a directory for backups.
+fn create_backup_dir(cluster: &Cluster) -> Result<PathBuf> {
     let shelf = cluster.path("shelf");
     fs::create_dir_all(&shelf)?;
     Ok(shelf)
 }
 
-/// Stops the controller as its service manager would.
+/// Stops the controller as a service manager would (SIGTERM).
 async fn stop(cluster: &mut Cluster) -> TestResult {
     let process = cluster.controllers[0].process();
     process.send_signal("TERM").await?;
@@ -84,7 +85,7 @@ async fn stop(cluster: &mut Cluster) -> TestResult {
 }
 
 /// Moves the data directory away, restores the backup in its place, and starts the controller.
-async fn go_back(cluster: &mut Cluster, file: &Path) -> TestResult {
+async fn restore_and_start(cluster: &mut Cluster, file: &Path) -> TestResult {
     let data = cluster.path("controller");
     fs::rename(&data, cluster.path("old"))?;
     run("restore", file, &data)
@@ -100,8 +101,8 @@ fn key(shard: &ShardRecord) -> Decky {
     (shard.host_uuid.clone(), shard.decky_id.clone())
 }
 
-/// What is on the simulated hosts.
-fn reality(cluster: &Cluster) -> Result<BTreeSet<Decky>> {
+/// Reads the deckies that are on the simulated hosts.
+fn read_actual_deckies(cluster: &Cluster) -> Result<BTreeSet<Decky>> {
     let mut all = BTreeSet::new();
     for entry in fs::read_dir(cluster.path("sim"))? {
         let dir = entry?.path();
@@ -113,15 +114,16 @@ fn reality(cluster: &Cluster) -> Result<BTreeSet<Decky>> {
     Ok(all)
 }
 
-/// Waits until the record shows what is there, and of what is gone, that its agent does not report it. Gives the latter.
-async fn agrees(cluster: &Cluster) -> Result<Vec<ShardRecord>> {
+/// Waits until the record lists all deckies that exist, and marks all others as not reported by
+/// their agents. Returns the others.
+async fn wait_until_consistent(cluster: &Cluster) -> Result<Vec<ShardRecord>> {
     let ask = || async {
         let shards = cluster.operator.list_shards().await?;
         let (gone, there): (Vec<_>, Vec<_>) = shards
             .into_iter()
             .partition(|shard| shard.state == ShardState::Degraded);
         let recorded: BTreeSet<_> = there.iter().map(key).collect();
-        let real = reality(cluster)?;
+        let real = read_actual_deckies(cluster)?;
         let wrong: Vec<_> = recorded.symmetric_difference(&real).cloned().collect();
         ensure!(wrong.is_empty(), "not as it is: {wrong:?}");
         ensure!(there.iter().all(|shard| shard.state == ShardState::Running));
@@ -131,7 +133,7 @@ async fn agrees(cluster: &Cluster) -> Result<Vec<ShardRecord>> {
     wait_until("the record agrees with reality", ask, |_| true).await
 }
 
-/// Takes what is gone off the record.
+/// Tears down the deckies that no longer exist, so that they leave the record.
 async fn tear_down(cluster: &Cluster, gone: Vec<ShardRecord>) -> TestResult {
     for shard in gone {
         let decky = shard.decky_id.as_str();
@@ -142,10 +144,11 @@ async fn tear_down(cluster: &Cluster, gone: Vec<ShardRecord>) -> TestResult {
     Ok(())
 }
 
-/// A cluster at work, backed up, at work again, and taken back: whatever was accepted before is there and ends, the agents
-/// mend the rest, and who followed it all sees what a newcomer sees.
+/// The cluster is backed up under load, continues under load, and is then restored. Everything that
+/// was accepted before the backup ends, the reports of the agents correct the rest, and a
+/// subscriber from the start sees the same as a new subscriber.
 #[tokio::test]
-async fn a_swarm_at_work_goes_back_to_its_backup() -> TestResult {
+async fn a_cluster_under_load_is_restored_from_its_backup() -> TestResult {
     let mut cluster = Cluster::start().await?;
     let (hosts, deckies) = (HOSTS.to_string(), DECKIES.to_string());
     let mut arguments = vec![
@@ -167,13 +170,13 @@ async fn a_swarm_at_work_goes_back_to_its_backup() -> TestResult {
         .map(key)
         .collect();
     assert_eq!(all.len(), HOSTS * DECKIES);
-    let file = shelf(&cluster)?.join("backup.redb");
+    let file = create_backup_dir(&cluster)?.join("backup.redb");
     let data = cluster.path("controller");
     let follower =
         scuttle_tests::Client::connect(&cluster.servers[0], scuttle_tests::Role::Viewer).await?;
     let mut view = ReplicaView::open(&follower, 25).await?;
 
-    // Every fourth: before, during, after, never.
+    // A quarter each: before the backup, during it, after it, and never.
     let quarter = |number: usize| all.iter().skip(number).step_by(4);
     let teardowns = async |number: usize| -> Result<BTreeSet<_>> {
         let mut accepted = BTreeSet::new();
@@ -193,8 +196,8 @@ async fn a_swarm_at_work_goes_back_to_its_backup() -> TestResult {
     let (revision, _) = cluster.operator.list_shards_paged(1000).await?;
 
     stop(&mut cluster).await?;
-    assert!(!names(&data)?.contains(&"backup.sock".to_owned()));
-    go_back(&mut cluster, &file).await?;
+    assert!(!list_names(&data)?.contains(&"backup.sock".to_owned()));
+    restore_and_start(&mut cluster, &file).await?;
     let operations = cluster.operator.list_operations().await?;
     let known = operations.iter().map(|operation| operation.operation_id);
     let known: BTreeSet<_> = known.collect();
@@ -213,7 +216,7 @@ async fn a_swarm_at_work_goes_back_to_its_backup() -> TestResult {
     }
     let (restored, _) = cluster.operator.list_shards_paged(1000).await?;
     assert!(restored > revision, "{restored} after {revision}");
-    let gone = agrees(&cluster).await?;
+    let gone = wait_until_consistent(&cluster).await?;
     assert!(
         gone.len() >= after.len(),
         "{} of {}",
@@ -221,7 +224,7 @@ async fn a_swarm_at_work_goes_back_to_its_backup() -> TestResult {
         after.len()
     );
     tear_down(&cluster, gone).await?;
-    assert_eq!(agrees(&cluster).await?, []);
+    assert_eq!(wait_until_consistent(&cluster).await?, []);
     let (revision, shards) = cluster.operator.list_shards_paged(1000).await?;
     view.follow_until(revision).await?;
     assert_eq!(clear_last_seen(view.shards()), clear_last_seen(shards));
@@ -229,17 +232,17 @@ async fn a_swarm_at_work_goes_back_to_its_backup() -> TestResult {
     Ok(())
 }
 
-/// How many hosts it takes until their rows are more than the socket and both its ends hold.
-const LARGE: usize = 200;
+/// The number of large hosts whose rows exceed the buffers of the socket and of both its ends.
+const LARGE_HOSTS: usize = 200;
 
-/// Enrols so many large hosts: a backup of them is not sent in one go.
-async fn enrol_large_hosts(cluster: &Cluster) -> TestResult {
+/// Enrolls [`LARGE_HOSTS`] large hosts, so that a backup is not sent at once.
+async fn enroll_large_hosts(cluster: &Cluster) -> TestResult {
     let label = |number: usize| {
         let (key, value) = ("€".repeat(61), "€".repeat(63));
         (format!("{number:02}{key}"), json!(value))
     };
     let labels: Value = Value::Object((0..16).map(label).collect());
-    for number in 0..LARGE {
+    for number in 0..LARGE_HOSTS {
         let request = json!({ "name": format!("worker-{number}"), "labels": labels });
         let enrol = || (cluster.operator).request::<Value>(subjects::HOSTS_ENROLL, &request);
         wait_until("it is enrolled", enrol, |answer| answer["accepted"] == true).await?;
@@ -247,8 +250,8 @@ async fn enrol_large_hosts(cluster: &Cluster) -> TestResult {
     Ok(())
 }
 
-/// One that takes nothing of what it asked for.
-async fn idler(data_dir: &Path) -> Result<UnixStream> {
+/// Connects and requests a backup, without reading any of it.
+async fn request_without_reading(data_dir: &Path) -> Result<UnixStream> {
     let mut stream = UnixStream::connect(data_dir.join("backup.sock")).await?;
     let mut greeting = [0; 12];
     with_timeout("a greeting", stream.read_exact(&mut greeting)).await??;
@@ -257,23 +260,26 @@ async fn idler(data_dir: &Path) -> Result<UnixStream> {
 }
 
 #[tokio::test]
-async fn one_backup_is_made_at_a_time() -> TestResult {
+async fn only_one_backup_runs_at_a_time() -> TestResult {
     let cluster = Cluster::start().await?;
-    enrol_large_hosts(&cluster).await?;
+    enroll_large_hosts(&cluster).await?;
     let data = cluster.path("controller");
     let mode = fs::metadata(data.join("backup.sock"))?.permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    let (shelf, idle) = (shelf(&cluster)?, idler(&data).await?);
+    let (shelf, idle) = (
+        create_backup_dir(&cluster)?,
+        request_without_reading(&data).await?,
+    );
     let file = shelf.join("backup.redb");
     for _ in 0..3 {
         let said = run("backup", &file, &data).await?;
         said.check(1, &["another backup is being made"]);
-        assert_eq!(names(&shelf)?, [""; 0]);
+        assert_eq!(list_names(&shelf)?, [""; 0]);
         cluster
             .enroll_host(&format!("host-{}", uuid::Uuid::now_v7()))
             .await?;
     }
-    // Whoever goes away is not waited for.
+    // The controller does not wait for a client that has disconnected.
     drop(idle);
     let ask = || run("backup", &file, &data);
     let said = wait_until("a backup", ask, |said| said.code == Some(0)).await?;
@@ -282,34 +288,35 @@ async fn one_backup_is_made_at_a_time() -> TestResult {
     Ok(())
 }
 
-/// A controller that ends does not wait for whoever makes a backup, and the next start has the store to itself.
+/// The next start finds the store unlocked.
 #[tokio::test]
-async fn a_stop_breaks_a_backup_off() -> TestResult {
+async fn a_stop_of_the_controller_aborts_a_backup() -> TestResult {
     let mut cluster = Cluster::start().await?;
-    enrol_large_hosts(&cluster).await?;
-    let mut idle = idler(&cluster.path("controller")).await?;
+    enroll_large_hosts(&cluster).await?;
+    let mut idle = request_without_reading(&cluster.path("controller")).await?;
     stop(&mut cluster).await?;
     let mut rest = Vec::new();
     with_timeout("the end", idle.read_to_end(&mut rest)).await??;
     assert!(rest.len() < 1 << 20, "{}", rest.len());
     cluster.controllers[0].restart().await?;
     cluster.operator.wait_until_ready().await?;
-    assert_eq!(cluster.operator.list_hosts().await?.len(), LARGE);
+    assert_eq!(cluster.operator.list_hosts().await?.len(), LARGE_HOSTS);
     Ok(())
 }
 
-/// After a kill its socket is in nobody's way: neither of a backup of what it left, nor of the next start.
+/// The socket file that a killed controller leaves disturbs neither a backup of its store nor its
+/// next start.
 #[tokio::test]
-async fn a_killed_controllers_store_is_backed_up() -> TestResult {
+async fn the_store_of_a_killed_controller_can_be_backed_up() -> TestResult {
     let mut cluster = Cluster::start().await?;
     let agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
         .await?;
     cluster.operator.tear_down(&agent.host, "decky-1").await?;
-    let (data, shelf) = (cluster.path("controller"), shelf(&cluster)?);
+    let (data, shelf) = (cluster.path("controller"), create_backup_dir(&cluster)?);
     let (file, again) = (shelf.join("backup.redb"), shelf.join("again.redb"));
     cluster.controllers[0].kill().await?;
-    assert!(names(&data)?.contains(&"backup.sock".to_owned()));
+    assert!(list_names(&data)?.contains(&"backup.sock".to_owned()));
     let said = run("backup", &file, &data).await?;
     said.check(0, &["1 hosts, 2 shards, 1 open", "a stopped controller"]);
     cluster.crash_controller().await?;
@@ -318,12 +325,12 @@ async fn a_killed_controllers_store_is_backed_up() -> TestResult {
     Ok(())
 }
 
-/// A backup that is killed leaves no file of that name, and the controller goes on; the next one is whole.
+/// The controller continues, and the next backup is complete.
 #[tokio::test]
-async fn a_backup_that_is_killed_leaves_no_file() -> TestResult {
+async fn a_killed_backup_leaves_no_file() -> TestResult {
     let cluster = Cluster::start().await?;
-    enrol_large_hosts(&cluster).await?;
-    let (data, shelf) = (cluster.path("controller"), shelf(&cluster)?);
+    enroll_large_hosts(&cluster).await?;
+    let (data, shelf) = (cluster.path("controller"), create_backup_dir(&cluster)?);
     let mut caught = 0;
     for round in 0..40 {
         let file = shelf.join(format!("{round}.redb"));
@@ -336,7 +343,7 @@ async fn a_backup_that_is_killed_leaves_no_file() -> TestResult {
         let mut child = command.kill_on_drop(true).spawn()?;
         let prefix = format!(".{round}.redb.");
         let begun = || async {
-            let names = names(&shelf)?;
+            let names = list_names(&shelf)?;
             Ok::<_, anyhow::Error>(
                 names.iter().any(|name| name.starts_with(&prefix)) || file.exists(),
             )
@@ -362,12 +369,12 @@ async fn a_backup_that_is_killed_leaves_no_file() -> TestResult {
     Ok(())
 }
 
-/// A full disk: the error names the file, and nothing is left on it.
+/// The error names the file.
 #[tokio::test]
-async fn a_full_disk_takes_no_backup() -> TestResult {
+async fn a_backup_to_a_full_disk_fails_and_leaves_no_file() -> TestResult {
     let cluster = Cluster::start().await?;
-    enrol_large_hosts(&cluster).await?;
-    let (data, shelf) = (cluster.path("controller"), shelf(&cluster)?);
+    enroll_large_hosts(&cluster).await?;
+    let (data, shelf) = (cluster.path("controller"), create_backup_dir(&cluster)?);
     let whole = shelf.join("whole.redb");
     run("backup", &whole, &data).await?.check(0, &[]);
     let full = cluster.path("full");
@@ -378,7 +385,8 @@ async fn a_full_disk_takes_no_backup() -> TestResult {
         ("restore", whole, full.clone()),
     ] {
         for bytes in [0, 4096, size / 2, size - 4096] {
-            // `ulimit` counts blocks of 512 bytes; a signal would come before the error, unless ignored.
+            // `ulimit` counts blocks of 512 bytes. SIGXFSZ is ignored, because otherwise it would
+            // end the program before the error.
             let mut command = Command::new("sh");
             let confine = "trap '' XFSZ; ulimit -f \"$1\"; shift; exec \"$@\"";
             command
@@ -389,43 +397,43 @@ async fn a_full_disk_takes_no_backup() -> TestResult {
                 .arg(verb)
                 .arg(&file);
             command.arg("--data-dir").arg(&data_dir);
-            let said: Said = with_timeout(verb, command.output()).await??.into();
+            let said: CommandResult = with_timeout(verb, command.output()).await??.into();
             let name = if verb == "backup" {
                 "full/backup.redb"
             } else {
                 "full/scuttle.redb"
             };
             said.check(1, &["cannot write", name, "free some space"]);
-            assert_eq!(names(&full)?, [""; 0], "{bytes} bytes");
+            assert_eq!(list_names(&full)?, [""; 0], "{bytes} bytes");
         }
     }
     cluster.operator.wait_until_ready().await
 }
 
-/// A restore leaves a running controller alone, even if its store was taken from under it.
+/// Not even if the store of the controller was moved away.
 #[tokio::test]
-async fn nothing_is_restored_under_a_running_controller() -> TestResult {
+async fn a_restore_does_not_replace_the_store_of_a_running_controller() -> TestResult {
     let cluster = Cluster::start().await?;
-    let (data, shelf) = (cluster.path("controller"), shelf(&cluster)?);
+    let (data, shelf) = (cluster.path("controller"), create_backup_dir(&cluster)?);
     let file = shelf.join("backup.redb");
     run("backup", &file, &data).await?.check(0, &[]);
     let running = ["a controller is running on", "stop it"];
     run("restore", &file, &data).await?.check(1, &running);
     fs::rename(data.join("scuttle.redb"), data.join("scuttle.redb.old"))?;
     run("restore", &file, &data).await?.check(1, &running);
-    assert!(!names(&data)?.contains(&"scuttle.redb".to_owned()));
+    assert!(!list_names(&data)?.contains(&"scuttle.redb".to_owned()));
     cluster.operator.wait_until_ready().await
 }
 
-/// A socket's path may be no longer than 107 bytes; a data directory's may.
+/// The path of a socket has at most 107 bytes, but that of a data directory may be longer.
 #[tokio::test]
-async fn a_data_directory_may_have_a_long_path() -> TestResult {
+async fn backups_work_with_a_long_path_of_the_data_directory() -> TestResult {
     let cluster = Cluster::start().await?;
     let data = cluster.path(&"long".repeat(60));
     let _controller = cluster.servers[0].start_controller(&data)?;
     let socket = || async { Ok::<_, ()>(data.join("backup.sock").exists()) };
     wait_until("it listens", socket, |there| *there).await?;
-    let file = shelf(&cluster)?.join("backup.redb");
+    let file = create_backup_dir(&cluster)?.join("backup.redb");
     let said = run("backup", &file, &data).await?;
     said.check(0, &["0 hosts", "from the running controller"]);
     Ok(())

@@ -1,5 +1,5 @@
-//! `scuttle-controller migrate`: from the store of one controller to the journal that several share and back, with nothing
-//! lost; and what is refused.
+//! `scuttle-controller migrate`: from the store of a single controller to the journal that several
+//! controllers share, and back, without loss; and the errors.
 
 use std::path::Path;
 use std::process::Output;
@@ -17,7 +17,7 @@ use scuttle_tests::{Client, Cluster, Controller, Role, TestResult, wait_until};
 use serde_json::json;
 use uuid::Uuid;
 
-const DIVIDE: [&str; 5] = ["migrate", "--to", "jetstream", "--partitions", "4"];
+const TO_FOUR_PARTITIONS: [&str; 5] = ["migrate", "--to", "jetstream", "--partitions", "4"];
 
 const SHARED: [(&str, &str); 2] = [("SCUTTLE_STORE", "jetstream"), ("SCUTTLE_REPLICAS", "1")];
 
@@ -28,7 +28,8 @@ fn environment(cluster: &Cluster, shared: bool) -> Vec<(&'static str, String)> {
     environment
 }
 
-/// Runs `scuttle-controller` with these arguments on a data directory; its exit code, and what it said.
+/// Runs `scuttle-controller` with these arguments on a data directory. Returns the exit code and
+/// the output.
 async fn run(
     cluster: &Cluster,
     arguments: &[&str],
@@ -60,7 +61,7 @@ fn check((code, text): (Option<i32>, String), wanted: i32, words: &[&str]) {
     }
 }
 
-/// Stops the controller as its service manager would.
+/// Stops the controller as a service manager would (SIGTERM).
 async fn stop(controller: &mut Controller) -> TestResult {
     let process = controller.process();
     process.send_signal("TERM").await?;
@@ -72,15 +73,15 @@ async fn stop(controller: &mut Controller) -> TestResult {
     Ok(())
 }
 
-/// Starts a controller on this directory, in the place of the one that was stopped.
+/// Starts a controller with this data directory, in place of the one that was stopped.
 async fn start(cluster: &mut Cluster, data_dir: &Path, shared: bool) -> TestResult {
     let environment = environment(cluster, shared);
     cluster.controllers[0] = Controller::start(&cluster.servers[0].url(), environment, data_dir)?;
     cluster.operator.wait_until_ready().await
 }
 
-/// Two hosts with shards of every kind, and an operation that has not ended.
-async fn populated(cluster: &Cluster) -> Result<HostId> {
+/// Creates two hosts with shards in several states, and an open operation.
+async fn populate(cluster: &Cluster) -> Result<HostId> {
     let mut agent = cluster.start_agent("worker-a", &["d1", "d2", "d3"]).await?;
     let ended = cluster.operator.tear_down(&agent.host, "d1").await?;
     agent.next_command().await?;
@@ -91,9 +92,9 @@ async fn populated(cluster: &Cluster) -> Result<HostId> {
 }
 
 #[tokio::test]
-async fn a_record_goes_there_and_back_whole() -> TestResult {
+async fn a_record_is_migrated_to_the_shared_journal_and_back() -> TestResult {
     let mut cluster = Cluster::start().await?;
-    let host = populated(&cluster).await?;
+    let host = populate(&cluster).await?;
     let (shards, operations) = (
         cluster.operator.list_shards().await?,
         cluster.operator.list_operations().await?,
@@ -121,7 +122,8 @@ async fn a_record_goes_there_and_back_whole() -> TestResult {
         operations.len()
     );
 
-    // A controller without rows gets them from the object store, and a backup has what neither's file has.
+    // A controller without rows downloads them from the object store. A backup has the complete
+    // record, which neither file has.
     cluster.operator.tear_down(&host, "d3").await?;
     let other = cluster.path("other");
     let mut joined = Controller::start(
@@ -171,9 +173,9 @@ async fn a_record_goes_there_and_back_whole() -> TestResult {
 }
 
 #[tokio::test]
-async fn what_is_there_is_not_replaced() -> TestResult {
+async fn a_migration_does_not_replace_an_existing_record() -> TestResult {
     let mut cluster = Cluster::start().await?;
-    populated(&cluster).await?;
+    populate(&cluster).await?;
     let data = cluster.path("controller");
     let to_jetstream = ["migrate", "--to", "jetstream"];
     check(
@@ -226,11 +228,11 @@ async fn what_is_there_is_not_replaced() -> TestResult {
     Ok(())
 }
 
-/// A snapshot of a stream that was removed would be taken for the newest of the one that is made.
+/// Such a snapshot would be taken for the newest one of the new stream.
 #[tokio::test]
-async fn snapshots_of_an_earlier_stream_are_in_the_way() -> TestResult {
+async fn a_migration_fails_if_there_are_snapshots_of_a_removed_stream() -> TestResult {
     let mut cluster = Cluster::start().await?;
-    populated(&cluster).await?;
+    populate(&cluster).await?;
     stop(&mut cluster.controllers[0]).await?;
     let options = cluster.servers[0].connect_options(Role::Controller);
     let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX_PREFIX);
@@ -256,17 +258,17 @@ async fn snapshots_of_an_earlier_stream_are_in_the_way() -> TestResult {
         1,
         &["scuttle-snapshots", "delete the object store"],
     );
-    // As it was: it goes on.
+    // The record has not changed, and the controller can continue.
     start(&mut cluster, &data, false).await?;
     assert_eq!(cluster.operator.list_shards().await?.len(), 3);
     Ok(())
 }
 
-/// Into four journals, each with the rows of its own hosts, and back into one file; a backup has them all.
+/// Each journal has the rows of its own hosts. A backup has all of them.
 #[tokio::test]
-async fn a_record_is_divided_and_put_together_again() -> TestResult {
+async fn a_record_is_migrated_to_four_partitions_and_back() -> TestResult {
     let mut cluster = Cluster::start().await?;
-    let host = populated(&cluster).await?;
+    let host = populate(&cluster).await?;
     for number in 0..6 {
         cluster
             .start_agent(&format!("more-{number}"), &["d1"])
@@ -280,7 +282,7 @@ async fn a_record_is_divided_and_put_together_again() -> TestResult {
     let data = cluster.path("controller");
     stop(&mut cluster.controllers[0]).await?;
     check(
-        run(&cluster, &DIVIDE, &data).await?,
+        run(&cluster, &TO_FOUR_PARTITIONS, &data).await?,
         0,
         &["rows and compared each", "--store jetstream --partitions 4"],
     );
@@ -298,7 +300,7 @@ async fn a_record_is_divided_and_put_together_again() -> TestResult {
         let found = cluster.operator.operation(operation.operation_id).await?;
         assert_eq!(found.accepted_at, operation.accepted_at);
     }
-    // The names are still theirs.
+    // The names still belong to the same hosts.
     for record in hosts.values() {
         let again = cluster.operator.enroll(record.name.as_str()).await?;
         assert!(again.repeated && again.host.host_uuid == record.host_uuid);
@@ -339,14 +341,15 @@ async fn a_record_is_divided_and_put_together_again() -> TestResult {
     Ok(())
 }
 
-/// An open operation whose id does not say where it is could not be withdrawn any more: it is waited for.
+/// With several partitions, such an operation could not be found to cancel it, so the migration is
+/// rejected until it ends.
 #[tokio::test]
-async fn a_record_with_open_operations_of_before_is_not_divided() -> TestResult {
+async fn a_record_with_open_operations_from_before_partitions_is_not_divided() -> TestResult {
     let mut cluster = Cluster::start().await?;
     stop(&mut cluster.controllers[0]).await?;
     let data = cluster.path("of-before");
-    of_before(&data, "a", current_timestamp())?;
-    let refused = run(&cluster, &DIVIDE, &data).await?;
+    create_old_record(&data, "a", current_timestamp())?;
+    let refused = run(&cluster, &TO_FOUR_PARTITIONS, &data).await?;
     check(
         refused,
         1,
@@ -358,8 +361,8 @@ async fn a_record_with_open_operations_of_before_is_not_divided() -> TestResult 
     Ok(())
 }
 
-/// A store with one open operation, whose id ends otherwise than its host has it.
-fn of_before(data_dir: &Path, host: &str, now: Timestamp) -> TestResult {
+/// Creates a store with one open operation whose id does not encode the partition of its host.
+fn create_old_record(data_dir: &Path, host: &str, now: Timestamp) -> TestResult {
     let host: HostId = host.parse()?;
     let other = OperationId::new_for_host(Uuid::now_v7(), &"b".parse()?);
     assert_ne!(other, OperationId::new_for_host(other.0, &host));

@@ -1,5 +1,5 @@
-//! Ends that are not as they should be: a second signal, a disk that is full. (A clean stop is in `service.rs`, a
-//! kill in `crashes.rs`.)
+//! Abnormal exits: a second signal, and a full disk. A normal stop is in `nats_service.rs`, a kill
+//! is in `crashes.rs`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,12 +14,13 @@ use scuttle_tests::{Client, Nats, RequestError, Role, TestResult, wait_until};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-/// How long a stop waits for the server to take the last answers (`SHUTDOWN_TIMEOUT`).
-const LAST_WORDS: Duration = Duration::from_secs(3);
+/// The time that a stop waits for the server to accept the last replies (`SHUTDOWN_TIMEOUT` of the
+/// controller).
+const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A second signal does not wait for what the first one waits for: here, for a server that has stopped to read.
+/// It does not wait for what the first signal waits for: here, for a server that no longer reads.
 #[tokio::test]
-async fn a_second_signal_ends_at_once() -> TestResult {
+async fn a_second_signal_ends_the_controller_immediately() -> TestResult {
     for signals in [["TERM", "INT"], ["INT", "TERM"]] {
         let mut nats = Nats::start().await?;
         let dir = tempfile::tempdir()?;
@@ -27,7 +28,7 @@ async fn a_second_signal_ends_at_once() -> TestResult {
         let operator = Client::connect(&nats, Role::Operator).await?;
         operator.wait_until_ready().await?;
         nats.process().send_signal("STOP").await?;
-        // Stopped itself, it finds both when it goes on.
+        // The controller is stopped (SIGSTOP), so that it receives both signals when it continues.
         controller.process().send_signal("STOP").await?;
         for signal in signals {
             controller.process().send_signal(signal).await?;
@@ -36,17 +37,19 @@ async fn a_second_signal_ends_at_once() -> TestResult {
         controller.process().send_signal("CONT").await?;
         let exit = controller.process().wait_for_exit().await?;
         assert_eq!(exit.code(), Some(130), "{signals:?}");
-        assert!(start.elapsed() < LAST_WORDS, "{:?}", start.elapsed());
+        assert!(start.elapsed() < SHUTDOWN_TIMEOUT, "{:?}", start.elapsed());
         let log = controller.process().log();
         assert!(log.contains("stopping at once"), "{log}");
     }
     Ok(())
 }
 
-/// A controller that may not write files past so many bytes: for the program this is a full disk.
-fn confined(nats: &Nats, dir: &Path, bytes: usize) -> anyhow::Result<Process> {
+/// Starts a controller that cannot write files beyond `bytes`, which looks to the program like a
+/// full disk.
+fn start_with_file_limit(nats: &Nats, dir: &Path, bytes: usize) -> anyhow::Result<Process> {
     let mut command = Command::new("sh");
-    // `ulimit` counts blocks of 512 bytes; a signal would come before the error, unless ignored.
+    // `ulimit` counts blocks of 512 bytes. SIGXFSZ is ignored, because otherwise it would end the
+    // program before the error.
     command
         .args([
             "-c",
@@ -61,15 +64,15 @@ fn confined(nats: &Nats, dir: &Path, bytes: usize) -> anyhow::Result<Process> {
     Process::spawn("the confined controller", command, &log_path(dir))
 }
 
-/// When the disk is full the controller ends, names the file and says what to do; nobody was told of anything that
-/// is not there at the next start.
+/// The error names the file and what to do. Everything that was accepted is on record after the
+/// next start.
 #[tokio::test]
-async fn a_full_disk_ends_it_with_everything_that_was_accepted() -> TestResult {
+async fn a_full_disk_ends_the_controller_without_losing_accepted_work() -> TestResult {
     const LIMIT: usize = 2 << 20;
     let nats = Nats::start().await?;
     let dir = tempfile::tempdir()?;
     let data = dir.path().join("controller");
-    let mut confined = confined(&nats, &data, LIMIT)?;
+    let mut confined = start_with_file_limit(&nats, &data, LIMIT)?;
     let operator = Client::connect(&nats, Role::Operator).await?;
     operator.wait_until_ready().await?;
 

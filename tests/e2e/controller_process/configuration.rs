@@ -1,19 +1,20 @@
-//! The controller's configuration: flags win, then the environment, then the file.
+//! The controller's configuration: flags take precedence over the environment, and the environment
+//! over the file.
 
 use scuttle_tests::programs::process::Process;
 use scuttle_tests::{Client, Controller, Nats, Role, TestResult};
 
-/// An address at which there is no server: a controller that took it never answers.
-const NOWHERE: &str = "nats://127.0.0.1:1";
+/// An address without a server: a controller that uses it never replies.
+const UNREACHABLE: &str = "nats://127.0.0.1:1";
 
-/// A nats-server, a directory, and an operator who waits for a controller.
-struct Place {
+/// A nats-server, a directory, and an operator that waits for a controller.
+struct Fixture {
     nats: Nats,
     dir: tempfile::TempDir,
     operator: Client,
 }
 
-impl Place {
+impl Fixture {
     async fn new() -> anyhow::Result<Self> {
         let nats = Nats::start().await?;
         let operator = Client::connect(&nats, Role::Operator).await?;
@@ -29,8 +30,8 @@ impl Place {
         self.dir.path().join(name).to_string_lossy().into_owned()
     }
 
-    /// Writes a configuration file, and returns its path.
-    fn file(&self, url: &str, data_dir: &str, password: &str) -> anyhow::Result<String> {
+    /// Writes a configuration file and returns its path.
+    fn write_file(&self, url: &str, data_dir: &str, password: &str) -> anyhow::Result<String> {
         let file = self.path("scuttle.toml");
         let text = format!(
             "nats_url = \"{url}\"\ndata_dir = \"{data_dir}\"\n\
@@ -47,32 +48,31 @@ impl Place {
     }
 }
 
-fn exists(path: &str) -> bool {
+fn path_exists(path: &str) -> bool {
     std::fs::exists(path).unwrap_or(false)
 }
 
-/// All of it from the file.
 #[tokio::test]
-async fn a_file_is_enough() -> TestResult {
-    let place = Place::new().await?;
+async fn a_configuration_file_is_sufficient() -> TestResult {
+    let place = Fixture::new().await?;
     let data = place.path("data");
-    let file = place.file(
+    let file = place.write_file(
         &place.nats.url(),
         &data,
         place.nats.password(Role::Controller),
     )?;
     let _controller = place.start(&["--config", &file], &[])?;
     place.operator.wait_until_ready().await?;
-    assert!(exists(&data));
+    assert!(path_exists(&data));
     Ok(())
 }
 
-/// All of it from the environment, the file's path included; the environment wins over the file.
+/// The path of the file is set in the environment, too.
 #[tokio::test]
-async fn the_environment_wins_over_the_file() -> TestResult {
-    let place = Place::new().await?;
+async fn the_environment_takes_precedence_over_the_file() -> TestResult {
+    let place = Fixture::new().await?;
     let (data, other) = (place.path("data"), place.path("other"));
-    let file = place.file(NOWHERE, &other, "wrong")?;
+    let file = place.write_file(UNREACHABLE, &other, "wrong")?;
     let url = place.nats.url();
     let environment = [
         ("SCUTTLE_CONFIG", file.as_str()),
@@ -85,16 +85,15 @@ async fn the_environment_wins_over_the_file() -> TestResult {
     ];
     let _controller = place.start(&[], &environment)?;
     place.operator.wait_until_ready().await?;
-    assert!(exists(&data) && !exists(&other));
+    assert!(path_exists(&data) && !path_exists(&other));
     Ok(())
 }
 
-/// Flags win over both.
 #[tokio::test]
-async fn flags_win_over_the_environment() -> TestResult {
-    let place = Place::new().await?;
+async fn flags_take_precedence_over_the_environment() -> TestResult {
+    let place = Fixture::new().await?;
     let (data, other) = (place.path("data"), place.path("other"));
-    let file = place.file(NOWHERE, &other, "wrong")?;
+    let file = place.write_file(UNREACHABLE, &other, "wrong")?;
     let url = place.nats.url();
     let flags = [
         "--config",
@@ -112,7 +111,7 @@ async fn flags_win_over_the_environment() -> TestResult {
     ];
     let environment = [
         ("SCUTTLE_CONFIG", "/nowhere/at/all.toml"),
-        ("SCUTTLE_NATS_URL", NOWHERE),
+        ("SCUTTLE_NATS_URL", UNREACHABLE),
         ("SCUTTLE_DATA_DIR", &other),
         ("SCUTTLE_NATS_USER", "nobody"),
         ("SCUTTLE_NATS_PASSWORD", "wrong"),
@@ -120,7 +119,7 @@ async fn flags_win_over_the_environment() -> TestResult {
     ];
     let controller = place.start(&flags, &environment)?;
     place.operator.wait_until_ready().await?;
-    assert!(exists(&data) && !exists(&other));
+    assert!(path_exists(&data) && !path_exists(&other));
     for line in controller.log().lines() {
         let parsed = serde_json::from_str::<serde_json::Value>(line);
         assert!(parsed.is_ok(), "not JSON: {line}");
@@ -128,10 +127,9 @@ async fn flags_win_over_the_environment() -> TestResult {
     Ok(())
 }
 
-/// What cannot be right is an error that says so, and an exit that is not 0.
 #[tokio::test]
-async fn a_wrong_configuration_is_an_error() -> TestResult {
-    let place = Place::new().await?;
+async fn an_invalid_configuration_ends_the_controller_with_an_error() -> TestResult {
+    let place = Fixture::new().await?;
     let (url, data) = (place.nats.url(), place.path("data"));
     let misspelt = place.path("misspelt.toml");
     std::fs::write(&misspelt, "nats_ulr = \"nats://127.0.0.1:4222\"\n")?;
@@ -170,10 +168,10 @@ async fn a_wrong_configuration_is_an_error() -> TestResult {
     Ok(())
 }
 
-/// Credentials that cannot be read are named: the controller ends with that, or waits for them.
+/// The controller ends with an error, or waits for them.
 #[tokio::test]
-async fn missing_credentials_are_named() -> TestResult {
-    let place = Place::new().await?;
+async fn unreadable_credentials_are_named_in_the_log() -> TestResult {
+    let place = Fixture::new().await?;
     let (url, data) = (place.nats.url(), place.path("data"));
     let creds = place.path("missing.creds");
     let flags = [

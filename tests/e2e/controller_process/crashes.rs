@@ -1,4 +1,4 @@
-//! Crashes: kill -9 of the controller with work open, and of the server under everything.
+//! Crashes: kill -9 of the controller with open operations, and of the server.
 
 use std::collections::BTreeSet;
 
@@ -12,9 +12,9 @@ use scuttle_tests::{
     Cluster, FakeAgent, ReplicaView, TestResult, failed_shard, removed_shard, wait_until,
 };
 
-/// kill -9 with work open in every state, then a restart: nothing accepted is lost, and everything ends.
+/// Operations are open in every state when the controller is killed. None is lost, and all end.
 #[tokio::test]
-async fn everything_ends_after_the_controller_is_killed() -> TestResult {
+async fn every_operation_ends_after_the_controller_is_killed() -> TestResult {
     let mut cluster = Cluster::start().await?;
     let deckies = ["silent", "queued", "running", "failing", "ended"];
     let mut agent = cluster.start_agent("worker-a", &deckies).await?;
@@ -98,9 +98,8 @@ async fn everything_ends_after_the_controller_is_killed() -> TestResult {
     Ok(())
 }
 
-/// A deadline that passes while there is no controller has its effect at the next start.
 #[tokio::test]
-async fn a_deadline_passes_while_the_controller_is_away() -> TestResult {
+async fn a_deadline_that_passes_while_no_controller_runs_applies_at_the_next_start() -> TestResult {
     let mut cluster = Cluster::start().await?;
     let agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let accepted = cluster
@@ -123,12 +122,12 @@ async fn a_deadline_passes_while_the_controller_is_away() -> TestResult {
     Ok(())
 }
 
-/// Killed amid a burst, three times on one data directory: whatever was answered is there afterwards, with
-/// its shard `tearing_down`, and its agent can end it.
+/// The controller is killed three times during a burst of requests. Each accepted operation is on
+/// record afterwards, its shard is `tearing_down`, and its agent can end it.
 #[tokio::test]
-async fn what_was_answered_is_never_lost() -> TestResult {
+async fn accepted_operations_survive_a_kill_of_the_controller() -> TestResult {
     const BURST: usize = 60;
-    const KILLED_AFTER: usize = 20;
+    const REPLIES_BEFORE_KILL: usize = 20;
     let mut cluster = Cluster::start().await?;
     let names: Vec<String> = (0..3 * BURST)
         .map(|number| format!("decky-{number}"))
@@ -147,7 +146,7 @@ async fn what_was_answered_is_never_lost() -> TestResult {
             .iter()
             .map(|decky| operator.tear_down(&agent.host, *decky))
             .collect();
-        for _ in 0..KILLED_AFTER {
+        for _ in 0..REPLIES_BEFORE_KILL {
             answered.insert(requests.next().await.context("an answer")??.operation_id);
         }
         controllers[0].kill().await?;
@@ -155,7 +154,7 @@ async fn what_was_answered_is_never_lost() -> TestResult {
         cluster.crash_controller().await?;
         agent.report_inventory(&deckies).await?;
     }
-    assert_eq!(answered.len(), 3 * KILLED_AFTER);
+    assert_eq!(answered.len(), 3 * REPLIES_BEFORE_KILL);
     let stored: BTreeSet<_> = cluster
         .operator
         .list_operations()
@@ -199,9 +198,9 @@ async fn what_was_answered_is_never_lost() -> TestResult {
     Ok(())
 }
 
-/// What was recorded stays recorded: a shard that is gone, an error that is to be seen, the hosts.
+/// Removed shards, errors and hosts are as they were.
 #[tokio::test]
-async fn the_record_survives_a_crash() -> TestResult {
+async fn the_record_survives_a_kill_of_the_controller() -> TestResult {
     let mut cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2", "decky-3", "decky-4"])
@@ -236,10 +235,10 @@ async fn the_record_survives_a_crash() -> TestResult {
     Ok(())
 }
 
-/// The server is killed and started again under an open teardown: controller and agents come back by
-/// themselves, the teardown ends, and a subscriber's view is exact.
+/// Controller and agents reconnect by themselves, the teardown ends, and the view of a subscriber
+/// is exact.
 #[tokio::test]
-async fn the_servers_restart_is_survived() -> TestResult {
+async fn an_open_teardown_survives_a_kill_of_the_server() -> TestResult {
     let mut cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -288,10 +287,9 @@ async fn the_servers_restart_is_survived() -> TestResult {
     Ok(())
 }
 
-/// An agent that crashed between its work and its report tells the result with a boot of its own, or with
-/// the old one: both are recorded.
+/// The result is recorded with a new boot id and with the old one.
 #[tokio::test]
-async fn a_result_from_before_an_agents_crash_is_recorded() -> TestResult {
+async fn a_result_that_an_agent_reports_after_its_crash_is_recorded() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])

@@ -15,8 +15,8 @@ use scuttle_tests::{
 };
 use serde_json::{Value, json};
 
-/// A clean stop takes less than this, with nothing slow in hand.
-const QUICK: Duration = Duration::from_secs(5);
+/// The limit for a normal stop without slow work.
+const MAX_STOP_TIME: Duration = Duration::from_secs(5);
 
 async fn discover(client: &Client, verb: &str) -> anyhow::Result<Value> {
     let subject = format!("$SRV.{verb}.{SERVICE_NAME}");
@@ -24,8 +24,8 @@ async fn discover(client: &Client, verb: &str) -> anyhow::Result<Value> {
     Ok(serde_json::from_slice(&answer.payload)?)
 }
 
-/// An endpoint's statistics, by its subject.
-fn endpoint<'a>(about: &'a Value, subject: &str) -> &'a Value {
+/// Finds the statistics of the endpoint with this subject.
+fn find_endpoint<'a>(about: &'a Value, subject: &str) -> &'a Value {
     let endpoints = about["endpoints"].as_array().map_or(&[][..], Vec::as_slice);
     endpoints
         .iter()
@@ -33,9 +33,8 @@ fn endpoint<'a>(about: &'a Value, subject: &str) -> &'a Value {
         .unwrap_or_else(|| panic!("no endpoint {subject}: {about:#}"))
 }
 
-/// Every request subject is an endpoint with a name of its own.
 #[tokio::test]
-async fn every_request_subject_is_an_endpoint() -> TestResult {
+async fn every_request_subject_is_an_endpoint_with_its_own_name() -> TestResult {
     let cluster = Cluster::start().await?;
     let ping = discover(&cluster.operator, "PING").await?;
     assert_eq!(ping["type"], "io.nats.micro.v1.ping_response");
@@ -58,7 +57,7 @@ async fn every_request_subject_is_an_endpoint() -> TestResult {
         &reports[0],
         &reports[1],
     ] {
-        let name = endpoint(&info, subject)["name"]
+        let name = find_endpoint(&info, subject)["name"]
             .as_str()
             .unwrap_or_default()
             .to_owned();
@@ -70,9 +69,8 @@ async fn every_request_subject_is_an_endpoint() -> TestResult {
     Ok(())
 }
 
-/// `$SRV.STATS` counts requests, and refusals as errors, by endpoint.
 #[tokio::test]
-async fn statistics_count() -> TestResult {
+async fn the_service_statistics_count_requests_and_rejections_by_endpoint() -> TestResult {
     let cluster = Cluster::start().await?;
     let agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let before = discover(&cluster.operator, "STATS").await?;
@@ -89,7 +87,7 @@ async fn statistics_count() -> TestResult {
         (subjects::HOSTS_ENROLL, 0, 0),
     ] {
         let risen = |field: &str| {
-            let count = |stats: &Value| endpoint(stats, subject)[field].as_u64().unwrap_or(0);
+            let count = |stats: &Value| find_endpoint(stats, subject)[field].as_u64().unwrap_or(0);
             count(&after) - count(&before)
         };
         let counted = (risen("num_requests"), risen("num_errors"));
@@ -98,9 +96,8 @@ async fn statistics_count() -> TestResult {
     Ok(())
 }
 
-/// A verb without a reply subject stops neither discovery nor the service.
 #[tokio::test]
-async fn a_verb_without_a_reply_subject_stops_nothing() -> TestResult {
+async fn a_discovery_message_without_a_reply_subject_does_not_stop_the_service() -> TestResult {
     let cluster = Cluster::start().await?;
     let id = discover(&cluster.operator, "PING").await?["id"]
         .as_str()
@@ -118,10 +115,10 @@ async fn a_verb_without_a_reply_subject_stops_nothing() -> TestResult {
     cluster.operator.wait_until_ready().await
 }
 
-/// SIGTERM and SIGINT amid a burst: what was taken in hand is answered, the rest is told `shutting_down`,
-/// the process ends with 0 and quickly, and what it had accepted, and nothing else, is there at the next start.
+/// Admitted requests get their replies, the others are rejected as `shutting_down`, the process
+/// ends quickly with exit code 0, and exactly the accepted work is on record at the next start.
 #[tokio::test]
-async fn a_stop_answers_what_is_in_hand() -> TestResult {
+async fn a_stop_during_a_burst_replies_to_every_admitted_request() -> TestResult {
     let mut cluster = Cluster::start().await?;
     let names: Vec<String> = (0..600).map(|number| format!("decky-{number}")).collect();
     let deckies: Vec<&str> = names.iter().map(String::as_str).collect();
@@ -164,7 +161,11 @@ async fn a_stop_answers_what_is_in_hand() -> TestResult {
         }
         let exit = controllers[0].process().wait_for_exit().await?;
         assert!(exit.success(), "{signal}: {exit}");
-        assert!(start.elapsed() < QUICK, "{signal}: {:?}", start.elapsed());
+        assert!(
+            start.elapsed() < MAX_STOP_TIME,
+            "{signal}: {:?}",
+            start.elapsed()
+        );
         controllers[0].restart().await?;
         operator.wait_until_ready().await?;
     }
@@ -177,9 +178,8 @@ async fn a_stop_answers_what_is_in_hand() -> TestResult {
     Ok(())
 }
 
-/// An idle controller stops with 0, and starts again with its record.
 #[tokio::test]
-async fn an_idle_controller_stops_and_starts() -> TestResult {
+async fn an_idle_controller_stops_with_exit_code_0_and_starts_with_its_record() -> TestResult {
     let mut cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -210,9 +210,9 @@ async fn an_idle_controller_stops_and_starts() -> TestResult {
     Ok(())
 }
 
-/// A second controller on one data directory ends with an error that names it; the first goes on.
+/// The first controller is not affected.
 #[tokio::test]
-async fn a_second_controller_on_one_directory_refuses() -> TestResult {
+async fn a_second_controller_with_the_same_data_directory_ends_with_an_error() -> TestResult {
     let cluster = Cluster::start().await?;
     let dir = cluster.path("controller");
     let mut command = Controller::command();
@@ -237,9 +237,9 @@ async fn a_second_controller_on_one_directory_refuses() -> TestResult {
     Ok(())
 }
 
-/// A controller that starts before its server says for what it waits, and goes on when the server is there.
+/// The log says what the controller waits for.
 #[tokio::test]
-async fn a_controller_waits_for_its_server() -> TestResult {
+async fn a_controller_that_starts_before_its_server_waits_for_it() -> TestResult {
     let mut nats = Nats::start_stopped().await?;
     let dir = tempfile::tempdir()?;
     let mut controller = nats.start_controller(&dir.path().join("controller"))?;

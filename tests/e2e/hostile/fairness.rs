@@ -1,6 +1,6 @@
-//! One agent floods the controller with hundreds of times what all the others say; they, and the operators, are served
-//! meanwhile. With all that a connection takes, `cargo xtask bench flood` measures it; here are the limits that must hold
-//! on any machine, whatever the controller is built for.
+//! One agent floods the controller with hundreds of times as many messages as all others send.
+//! Operators and other agents must still be served. The limits here hold on any machine and for any
+//! build; `cargo xtask bench flood` measures an unlimited flood.
 
 use std::time::Duration;
 
@@ -8,27 +8,30 @@ use scuttle_tests::faults::flood::{Flood, FloodMessage, FloodPlan, Rate};
 use scuttle_tests::teardown_load::{LoadResult, TeardownLoad};
 use scuttle_tests::{Cluster, TestResult};
 
-/// How long each measurement takes.
-const TIME: Duration = Duration::from_secs(2);
+/// The duration of each measurement.
+const MEASUREMENT_TIME: Duration = Duration::from_secs(2);
 
-/// What a teardown, or its acceptance, may take under a flood, beside `FACTOR` times what it takes in peace. All that
-/// runs here shares the machine with the flood, and with whatever else it does.
-const ACCEPTED_WITHIN: Duration = Duration::from_secs(2);
-const GONE_WITHIN: Duration = Duration::from_secs(10);
-const FACTOR: u32 = 20;
+/// The limits for the median time to an acceptance and to the end of a teardown during a flood,
+/// unless `FACTOR` times the median without a flood is more. All processes of the test share the
+/// machine with the flood.
+const MAX_ACCEPT_TIME: Duration = Duration::from_secs(2);
+const MAX_TEARDOWN_TIME: Duration = Duration::from_secs(10);
+const MAX_SLOWDOWN: u32 = 20;
 
-/// By how much the controller's memory may grow, in KiB: the reports that it may have in hand, and what is read ahead.
-const GROWTH: usize = 192 * 1024;
+/// The limit for the growth of the controller's memory in KiB: the reports in its queues, and what
+/// it reads ahead.
+const MAX_GROWTH_KIB: usize = 192 * 1024;
 
 #[tokio::test]
-async fn a_flood_from_one_agent_does_not_keep_the_others_from_being_served() -> TestResult {
+async fn operators_and_other_agents_are_served_during_a_flood_from_one_agent() -> TestResult {
     let mut cluster = Cluster::start().await?;
     let flooder = cluster.enroll_host("flooder").await?;
     let mut load = TeardownLoad::start(&cluster).await?;
-    let peace = load.measure(TIME).await?;
+    let baseline = load.measure(MEASUREMENT_TIME).await?;
     let before = cluster.controllers[0].process().resident_kib()?;
     let median = |sorted: &[Duration]| LoadResult::percentile(sorted, 50).unwrap_or(Duration::MAX);
-    // Inventories are left to the measurement: built for debugging, the controller reads them at a few MB a second.
+    // Inventories are only benchmarked: a debug build of the controller parses them at a few MB per
+    // second.
     let messages = FloodMessage::ALL.into_iter();
     for message in messages.filter(|message| *message != FloodMessage::Inventories) {
         let plan = FloodPlan {
@@ -37,24 +40,27 @@ async fn a_flood_from_one_agent_does_not_keep_the_others_from_being_served() -> 
             connections: 1,
         };
         let flood = Flood::start(&cluster.servers[0], &flooder, plan)?;
-        let result = load.measure(TIME).await?;
+        let result = load.measure(MEASUREMENT_TIME).await?;
         let rate = flood.stop()?;
-        let what = format!("{} at {rate:.0}/s: {result:?}", message.name());
-        assert_eq!(result.failed_requests, 0, "{what}");
-        assert!(result.offline_hosts.is_empty(), "{what}");
-        let limit = ACCEPTED_WITHIN.max(median(&peace.accept_times).saturating_mul(FACTOR));
-        assert!(median(&result.accept_times) < limit, "{what}");
-        let limit = GONE_WITHIN.max(median(&peace.teardown_times).saturating_mul(FACTOR));
-        assert!(median(&result.teardown_times) < limit, "{what}");
+        let details = format!("{} at {rate:.0}/s: {result:?}", message.name());
+        assert_eq!(result.failed_requests, 0, "{details}");
+        assert!(result.offline_hosts.is_empty(), "{details}");
+        let limit =
+            MAX_ACCEPT_TIME.max(median(&baseline.accept_times).saturating_mul(MAX_SLOWDOWN));
+        assert!(median(&result.accept_times) < limit, "{details}");
+        let limit =
+            MAX_TEARDOWN_TIME.max(median(&baseline.teardown_times).saturating_mul(MAX_SLOWDOWN));
+        assert!(median(&result.teardown_times) < limit, "{details}");
     }
     let after = cluster.controllers[0].process().resident_kib()?;
-    assert!(after < before + GROWTH, "{before} KiB, then {after} KiB");
+    assert!(
+        after < before + MAX_GROWTH_KIB,
+        "{before} KiB, then {after} KiB"
+    );
     let log = cluster.controllers[0].process().log();
     assert!(!log.contains("lost the NATS server"), "{log}");
-    let named = log.matches("host \"").count();
-    assert!(
-        log.contains("sends too many reports") && named <= 3,
-        "{log}"
-    );
+    // One warning for each of the three subjects of the agent; further ones are only counted.
+    let warnings = log.matches("over the host's rate limit").count();
+    assert!((1..=3).contains(&warnings), "{log}");
     Ok(())
 }

@@ -1,4 +1,4 @@
-//! What is hostile around a payload: headers, reply subjects, and none of them.
+//! Hostile headers and reply subjects, and requests without a reply subject.
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -8,8 +8,8 @@ use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_tests::{Broadcasts, Client, Cluster, FakeAgent, Role, TestResult};
 use serde_json::{Value, json};
 
-/// A cluster with a teardown under way, and one more decky to take down.
-async fn something_to_harm() -> anyhow::Result<(Cluster, FakeAgent)> {
+/// Starts a cluster with an open teardown, and with one more decky that can be torn down.
+async fn start_with_open_teardown() -> anyhow::Result<(Cluster, FakeAgent)> {
     let cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -19,10 +19,10 @@ async fn something_to_harm() -> anyhow::Result<(Cluster, FakeAgent)> {
     Ok((cluster, agent))
 }
 
-/// Headers are hostile, too: nothing in them changes an answer or travels on.
+/// Headers change no reply, and are not copied to other messages.
 #[tokio::test]
-async fn hostile_headers_harm_nothing() -> TestResult {
-    let (cluster, mut agent) = something_to_harm().await?;
+async fn hostile_headers_have_no_effect() -> TestResult {
+    let (cluster, mut agent) = start_with_open_teardown().await?;
     let mut hostile = HeaderMap::new();
     for (name, value) in [
         (headers::TRACEPARENT, "x".repeat(100_000)),
@@ -47,10 +47,10 @@ async fn hostile_headers_harm_nothing() -> TestResult {
     }
 }
 
-/// Requests without a reply subject are carried out or dropped, and stop nothing.
+/// Such requests are executed or dropped.
 #[tokio::test]
-async fn requests_without_a_reply_subject_stop_nothing() -> TestResult {
-    let (cluster, agent) = something_to_harm().await?;
+async fn requests_without_a_reply_subject_do_not_stop_the_controller() -> TestResult {
+    let (cluster, agent) = start_with_open_teardown().await?;
     let enroll = serde_json::to_vec(&json!({ "name": "worker-b" }))?;
     for subject in [
         subjects::TEARDOWN,
@@ -84,11 +84,10 @@ async fn requests_without_a_reply_subject_stop_nothing() -> TestResult {
     Ok(())
 }
 
-/// A reply subject on which the asker may not write gets nothing: no answer becomes a command, a broadcast
-/// or another request.
+/// The controller sends no reply to a subject that the requester itself may not publish to.
 #[tokio::test]
-async fn an_answer_becomes_no_command_or_broadcast() -> TestResult {
-    let (cluster, mut agent) = something_to_harm().await?;
+async fn a_reply_cannot_become_a_command_a_broadcast_or_a_request() -> TestResult {
+    let (cluster, mut agent) = start_with_open_teardown().await?;
     let mut victim = cluster.start_agent("worker-b", &["decky-1"]).await?;
     let mut told = Broadcasts::<ShardsUpdated>::subscribe(&cluster.operator).await?;
     cluster.operator.wait_until_ready().await?;
@@ -105,7 +104,8 @@ async fn an_answer_becomes_no_command_or_broadcast() -> TestResult {
     }
     agent.send_heartbeat().await?;
 
-    // Whatever had come of those would come before what comes of this, and could not be read.
+    // All messages that the earlier requests could cause would arrive before the broadcast of this
+    // change.
     let marker = cluster.operator.tear_down(&victim.host, "decky-1").await?;
     let (command, _) = victim.next_delivery().await?;
     assert_eq!(command.operation_id, marker.operation_id);

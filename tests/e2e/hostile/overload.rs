@@ -6,18 +6,20 @@ use scuttle_tests::clients::pipelined_requests::{PipelinedRequests, is_overloade
 use scuttle_tests::{Client, Cluster, Role, TestResult};
 use serde_json::json;
 
-/// A flood of changes at a whole controller: each is accepted or told `overloaded`, all that was accepted and
-/// nothing else is there, and every list meanwhile is answered.
+/// Each request is accepted or rejected as `overloaded`, exactly the accepted changes are on
+/// record, and every list in between is complete.
 #[tokio::test]
-async fn every_request_of_a_flood_is_answered() -> TestResult {
-    /// More than there is room for; fewer than the client may lose (`connection.rs`).
-    const FLOOD: usize = 12_000;
+async fn every_request_of_a_flood_gets_a_reply() -> TestResult {
+    /// More requests than the controller has capacity for, but fewer than its NATS client drops
+    /// (`connection.rs`).
+    const REQUESTS: usize = 12_000;
     let mut cluster = Cluster::start().await?;
     let flooder = Client::connect(&cluster.servers[0], Role::Operator).await?;
     let mut requests = PipelinedRequests::new(&flooder).await?;
-    // Stopped meanwhile, it gets the whole flood at once.
+    // The controller is stopped (SIGSTOP) while the requests are sent, so it receives all of them
+    // at once.
     cluster.controllers[0].process().send_signal("STOP").await?;
-    for number in 0..FLOOD {
+    for number in 0..REQUESTS {
         let request = json!({ "name": format!("worker-{number}") });
         requests
             .send(number, subjects::HOSTS_ENROLL, &request)
@@ -27,7 +29,7 @@ async fn every_request_of_a_flood_is_answered() -> TestResult {
     cluster.controllers[0].process().send_signal("CONT").await?;
     let mut accepted = 0;
     let mut refused = 0;
-    while accepted + refused < FLOOD {
+    while accepted + refused < REQUESTS {
         if (accepted + refused) % 200 == 0 {
             cluster.operator.list_shards().await?;
         }
@@ -42,7 +44,7 @@ async fn every_request_of_a_flood_is_answered() -> TestResult {
     println!("{accepted} accepted, {refused} refused");
     let lines = cluster.controllers[0].read_audit_log()?;
     let overloaded = lines.iter().filter(|line| line["code"] == "overloaded");
-    assert_eq!((lines.len(), overloaded.count()), (FLOOD, refused));
+    assert_eq!((lines.len(), overloaded.count()), (REQUESTS, refused));
     assert_eq!(cluster.operator.list_hosts().await?.len(), accepted);
     Ok(())
 }

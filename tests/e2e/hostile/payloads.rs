@@ -1,5 +1,5 @@
-//! Malformed, huge and hostile payloads on every subject: each gets its error, and harms nothing. (What is
-//! hostile around a payload is in `envelopes.rs`.)
+//! Malformed, huge and hostile payloads on every subject: each is rejected with an error and
+//! changes nothing. Hostile headers and reply subjects are in `headers.rs`.
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -9,11 +9,11 @@ use scuttle_tests::clients::client::parse_reply;
 use scuttle_tests::{Client, Cluster, ExpectRejection, FakeAgent, Rejection, TestResult};
 use serde_json::{Value, json};
 
-/// As much as the server takes in one message, nearly.
-const HUGE: usize = 1_000_000;
+/// The size of huge payloads in bytes: just below the `max_payload` of the server.
+const HUGE_SIZE: usize = 1_000_000;
 
-/// Payloads that no request or report may be.
-fn garbage() -> Vec<(&'static str, Bytes)> {
+/// Payloads that are not valid for any request or report.
+fn invalid_payloads() -> Vec<(&'static str, Bytes)> {
     vec![
         ("empty", Bytes::new()),
         ("a space", " ".into()),
@@ -36,24 +36,27 @@ fn garbage() -> Vec<(&'static str, Bytes)> {
             Bytes::from_static(b"{\"host_uuid\":\"\xc3\x28\"}"),
         ),
         ("zeros", vec![0; 4096].into()),
-        ("a deep nest of arrays", "[".repeat(HUGE).into()),
-        ("a deep nest of objects", "{\"a\":".repeat(HUGE / 5).into()),
+        ("a deep nest of arrays", "[".repeat(HUGE_SIZE).into()),
+        (
+            "a deep nest of objects",
+            "{\"a\":".repeat(HUGE_SIZE / 5).into(),
+        ),
         (
             "a deep nest in a field",
-            format!("{{\"x\":{}", "[".repeat(HUGE - 10)).into(),
+            format!("{{\"x\":{}", "[".repeat(HUGE_SIZE - 10)).into(),
         ),
         (
             "a huge string",
-            format!("{{\"after\":\"{}\"}}", "a".repeat(HUGE - 20)).into(),
+            format!("{{\"after\":\"{}\"}}", "a".repeat(HUGE_SIZE - 20)).into(),
         ),
         (
             "a huge number",
-            format!("{{\"limit\":{}}}", "9".repeat(HUGE - 20)).into(),
+            format!("{{\"limit\":{}}}", "9".repeat(HUGE_SIZE - 20)).into(),
         ),
     ]
 }
 
-async fn assert_refused(client: &Client, subject: &str, what: &str, payload: Bytes) -> TestResult {
+async fn assert_rejected(client: &Client, subject: &str, what: &str, payload: Bytes) -> TestResult {
     let answer = client
         .request_raw(subject, HeaderMap::new(), payload)
         .await?;
@@ -77,8 +80,8 @@ async fn assert_refused(client: &Client, subject: &str, what: &str, payload: Byt
     Ok(())
 }
 
-/// A cluster with something in it to harm.
-async fn something_to_harm() -> anyhow::Result<(Cluster, FakeAgent)> {
+/// Starts a cluster with an agent, deckies and an open teardown.
+async fn start_with_open_teardown() -> anyhow::Result<(Cluster, FakeAgent)> {
     let cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -88,15 +91,17 @@ async fn something_to_harm() -> anyhow::Result<(Cluster, FakeAgent)> {
     Ok((cluster, agent))
 }
 
-/// What must be as it was.
-async fn record(cluster: &Cluster) -> anyhow::Result<impl PartialEq + std::fmt::Debug + use<>> {
+/// Reads the part of the record that must not change.
+async fn read_record(
+    cluster: &Cluster,
+) -> anyhow::Result<impl PartialEq + std::fmt::Debug + use<>> {
     let mut hosts = cluster.operator.list_hosts().await?;
     for host in hosts.values_mut() {
         host.last_heartbeat = None;
     }
     let mut operations = cluster.operator.list_operations().await?;
     for operation in &mut operations {
-        // The backoff goes on meanwhile.
+        // The number of attempts changes with the backoff.
         operation.attempts = 0;
         operation.waiting_for = None;
     }
@@ -106,11 +111,10 @@ async fn record(cluster: &Cluster) -> anyhow::Result<impl PartialEq + std::fmt::
     Ok((hosts, operations, shards))
 }
 
-/// Garbage on every request subject is a `bad_request`.
 #[tokio::test]
-async fn garbage_requests_are_refused() -> TestResult {
-    let (cluster, _agent) = something_to_harm().await?;
-    let before = record(&cluster).await?;
+async fn invalid_requests_are_rejected() -> TestResult {
+    let (cluster, _agent) = start_with_open_teardown().await?;
+    let before = read_record(&cluster).await?;
     for subject in [
         subjects::TEARDOWN,
         subjects::HOSTS_ENROLL,
@@ -119,27 +123,27 @@ async fn garbage_requests_are_refused() -> TestResult {
         subjects::OPERATIONS_LIST,
         subjects::OPERATIONS_GET,
     ] {
-        for (what, payload) in garbage() {
-            assert_refused(&cluster.operator, subject, what, payload).await?;
+        for (what, payload) in invalid_payloads() {
+            assert_rejected(&cluster.operator, subject, what, payload).await?;
         }
     }
-    assert_eq!(record(&cluster).await?, before);
+    assert_eq!(read_record(&cluster).await?, before);
     Ok(())
 }
 
-/// Garbage on every agent's channel is a `bad_request`; what has no answer is dropped.
+/// Progress, which has no reply, is dropped.
 #[tokio::test]
-async fn garbage_reports_are_refused() -> TestResult {
-    let (cluster, mut agent) = something_to_harm().await?;
-    let before = record(&cluster).await?;
+async fn invalid_reports_are_rejected() -> TestResult {
+    let (cluster, mut agent) = start_with_open_teardown().await?;
+    let before = read_record(&cluster).await?;
     for channel in [AgentChannel::Heartbeat, AgentChannel::Results] {
         let subject = channel.subject(&agent.host);
-        for (what, payload) in garbage() {
-            assert_refused(agent.client(), &subject, what, payload).await?;
+        for (what, payload) in invalid_payloads() {
+            assert_rejected(agent.client(), &subject, what, payload).await?;
         }
     }
     let progress = AgentChannel::Progress.subject(&agent.host);
-    for (_, payload) in garbage() {
+    for (_, payload) in invalid_payloads() {
         agent
             .client()
             .nats()
@@ -150,15 +154,15 @@ async fn garbage_reports_are_refused() -> TestResult {
         !agent.send_heartbeat().await?.stale,
         "the agent's own reports still count"
     );
-    assert_eq!(record(&cluster).await?, before);
+    assert_eq!(read_record(&cluster).await?, before);
     Ok(())
 }
 
-/// Teardown requests that are objects and yet wrong: each is refused, none becomes the teardown of a host.
+/// None of them becomes the teardown of a host.
 #[tokio::test]
-async fn wrong_teardowns_are_refused() -> TestResult {
-    let (cluster, agent) = something_to_harm().await?;
-    let before = record(&cluster).await?;
+async fn teardown_requests_with_wrong_fields_are_rejected() -> TestResult {
+    let (cluster, agent) = start_with_open_teardown().await?;
+    let before = read_record(&cluster).await?;
     let host = &agent.host;
     for request in [
         json!({}),
@@ -190,7 +194,7 @@ async fn wrong_teardowns_are_refused() -> TestResult {
         json!({ "host_uuid": host, "reason": 3 }),
     ] {
         let payload = serde_json::to_vec(&request)?.into();
-        assert_refused(
+        assert_rejected(
             &cluster.operator,
             subjects::TEARDOWN,
             &request.to_string(),
@@ -199,22 +203,21 @@ async fn wrong_teardowns_are_refused() -> TestResult {
         .await?;
     }
     let twice = format!(r#"{{"host_uuid":"{host}","decky_id":"decky-2","decky_id":null}}"#);
-    assert_refused(
+    assert_rejected(
         &cluster.operator,
         subjects::TEARDOWN,
         "a field twice",
         twice.into(),
     )
     .await?;
-    assert_eq!(record(&cluster).await?, before);
+    assert_eq!(read_record(&cluster).await?, before);
     Ok(())
 }
 
-/// Reports that are objects and yet wrong.
 #[tokio::test]
-async fn wrong_reports_are_refused() -> TestResult {
-    let (cluster, mut agent) = something_to_harm().await?;
-    let before = record(&cluster).await?;
+async fn reports_with_wrong_fields_are_rejected() -> TestResult {
+    let (cluster, mut agent) = start_with_open_teardown().await?;
+    let before = read_record(&cluster).await?;
     let operation = cluster.operator.list_operations().await?[0].operation_id;
     let heartbeat = serde_json::to_value(agent.next_heartbeat(Some(vec![])))?;
     let result = serde_json::to_value(agent.next_success(operation, vec![]))?;
@@ -274,7 +277,7 @@ async fn wrong_reports_are_refused() -> TestResult {
         for (field, value) in wrongs {
             let wrong = changed(whole, field, value.clone());
             let payload = serde_json::to_vec(&wrong)?.into();
-            assert_refused(
+            assert_rejected(
                 agent.client(),
                 &subject,
                 &format!("{field} {value}"),
@@ -283,36 +286,35 @@ async fn wrong_reports_are_refused() -> TestResult {
             .await?;
         }
     }
-    assert_eq!(record(&cluster).await?, before);
+    assert_eq!(read_record(&cluster).await?, before);
     Ok(())
 }
 
-/// More deckies than a host may have, in one inventory: refused, and none of them is registered.
+/// None of its deckies is registered.
 #[tokio::test]
-async fn too_large_an_inventory_is_refused() -> TestResult {
-    let (cluster, mut agent) = something_to_harm().await?;
-    let before = record(&cluster).await?;
+async fn an_inventory_with_too_many_deckies_is_rejected() -> TestResult {
+    let (cluster, mut agent) = start_with_open_teardown().await?;
+    let before = read_record(&cluster).await?;
     let mut heartbeat = serde_json::to_value(agent.next_heartbeat(None))?;
     let deckies =
         (0..4097).map(|number| json!({ "decky_id": format!("d{number}"), "state": "running" }));
     heartbeat["shards"] = deckies.collect();
     let payload = serde_json::to_vec(&heartbeat)?.into();
     let subject = AgentChannel::Heartbeat.subject(&agent.host);
-    assert_refused(agent.client(), &subject, "4,097 deckies", payload).await?;
-    assert_eq!(record(&cluster).await?, before);
+    assert_rejected(agent.client(), &subject, "4,097 deckies", payload).await?;
+    assert_eq!(read_record(&cluster).await?, before);
     Ok(())
 }
 
-/// A token in an agent's subject that is no `host_uuid` is refused like any other name that breaks its rule.
 #[tokio::test]
-async fn subjects_that_name_no_host_are_refused() -> TestResult {
-    let (cluster, mut agent) = something_to_harm().await?;
+async fn reports_on_subjects_without_a_valid_host_id_are_rejected() -> TestResult {
+    let (cluster, mut agent) = start_with_open_teardown().await?;
     let heartbeat: Bytes = serde_json::to_vec(&agent.next_heartbeat(None))?.into();
     let tokens = ["wörker", "a$b", "worker/a", &"a".repeat(65)].map(str::to_owned);
     for token in tokens {
         for verb in ["heartbeat", "results"] {
             let subject = format!("agent.{token}.{verb}");
-            assert_refused(agent.client(), &subject, "no host", heartbeat.clone()).await?;
+            assert_rejected(agent.client(), &subject, "no host", heartbeat.clone()).await?;
         }
     }
     assert_eq!(cluster.operator.list_hosts().await?.len(), 1);

@@ -1,5 +1,6 @@
-//! Header blocks that no well-behaved client sends, written to the server as raw bytes: it passes them on as
-//! they are. The controller may lose its connection over them, never its life or its record.
+//! Header blocks that no client library sends, written to the server as raw bytes, which the server
+//! passes on. The controller may lose its connection because of them, but must not crash or lose
+//! its record.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -10,10 +11,10 @@ use async_nats::Request;
 use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_tests::{Cluster, Nats, Role, TestResult, wait_until};
 
-/// When a request that was not answered is asked again.
-const SOON: Duration = Duration::from_millis(200);
+/// The time after which an unanswered request is sent again.
+const RETRY_AFTER: Duration = Duration::from_millis(200);
 
-/// Publishes a message with this header block, and waits until the server has taken it.
+/// Publishes a message with this header block, and waits until the server has received it.
 fn publish_raw(nats: &Nats, role: Role, subject: &str, block: &[u8], payload: &[u8]) -> TestResult {
     let address = nats.url().replace("nats://", "");
     let mut stream = TcpStream::connect(&address).context("connect")?;
@@ -41,10 +42,13 @@ fn publish_raw(nats: &Nats, role: Role, subject: &str, block: &[u8], payload: &[
     anyhow::bail!("the server closed the connection")
 }
 
-/// Waits until the controller answers, where the connection may take requests with it that came before.
-async fn answered_again(cluster: &Cluster) -> TestResult {
+/// Waits until the controller replies. Requests may be lost together with its connection, so they
+/// are repeated.
+async fn wait_for_reply(cluster: &Cluster) -> TestResult {
     let ask = || {
-        let request = Request::new().timeout(Some(SOON)).payload("{}".into());
+        let request = Request::new()
+            .timeout(Some(RETRY_AFTER))
+            .payload("{}".into());
         let nats = cluster.operator.nats();
         nats.send_request(subjects::HOSTS_LIST, request)
     };
@@ -52,9 +56,8 @@ async fn answered_again(cluster: &Cluster) -> TestResult {
     Ok(())
 }
 
-/// Whatever stands in a header block, the controller goes on with its whole record.
 #[tokio::test]
-async fn raw_header_blocks_stop_nothing() -> TestResult {
+async fn no_header_block_stops_the_controller() -> TestResult {
     let mut cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -82,7 +85,7 @@ async fn raw_header_blocks_stop_nothing() -> TestResult {
         ] {
             publish_raw(&cluster.servers[0], role, subject, block, b"{}")
                 .with_context(|| format!("block {number}"))?;
-            answered_again(&cluster)
+            wait_for_reply(&cluster)
                 .await
                 .with_context(|| format!("block {number} on {subject}"))?;
             cluster.controllers[0].process().ensure_running()?;

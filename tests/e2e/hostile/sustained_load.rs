@@ -1,5 +1,5 @@
-//! The whole corpus, again and again, on every subject: each request gets its answer, what has none is counted,
-//! and neither the memory of a program nor its log grows with what is thrown at it.
+//! The whole corpus, repeatedly, on every subject: each request gets its reply, other messages are
+//! counted, and neither the memory nor the log of a program grows with the load.
 
 use anyhow::Context;
 use async_nats::Subscriber;
@@ -13,50 +13,52 @@ use scuttle_tests::{Client, Cluster, Role, TestResult, corpus, wait_until};
 
 const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
 
-/// How often the small payloads go to every subject: some 20,000 messages to the controller.
+/// The number of times that the small payloads are sent to every subject: about 20,000 messages to
+/// the controller.
 const ROUNDS: usize = 25;
 
-/// How much of large payloads is thrown at a program in the last rounds, in bytes.
-const LARGE: usize = 768 << 20;
+/// The number of bytes of large payloads that are sent to a program in the last rounds.
+const LARGE_BYTES: usize = 768 << 20;
 
-/// By how much its memory may have grown when it has looked at all of that, in KiB: what its allocator keeps for later. Had
-/// it kept a fifth of what was thrown at it, it were more.
-const GROWTH: usize = 128 * 1024;
+/// The limit for the growth of a program's memory after all of these bytes, in KiB: what the
+/// allocator keeps for reuse. A program that kept a fifth of the bytes would exceed it.
+const MAX_GROWTH_KIB: usize = 128 * 1024;
 
-/// The longest line that a program may log about a payload, and all that it may log, in bytes.
-const LINE: usize = 2000;
-const LOG: usize = 64 * 1024;
+/// The limits for a log line about a payload, and for the whole log, in bytes.
+const MAX_LINE_LENGTH: usize = 2000;
+const MAX_LOG_LENGTH: usize = 64 * 1024;
 
 fn check_log(process: &Process) {
     let log = process.log();
-    assert!(log.len() < LOG, "{} bytes of log", log.len());
+    assert!(log.len() < MAX_LOG_LENGTH, "{} bytes of log", log.len());
     for line in log.lines() {
-        assert!(line.len() < LINE, "{line}");
+        assert!(line.len() < MAX_LINE_LENGTH, "{line}");
     }
     assert!(!log.contains("panicked"), "{log}");
     let mut first: Vec<_> = log
         .lines()
-        .filter(|line| line.contains("further ones are only counted"))
+        .filter(|line| line.contains("are only counted"))
         .filter_map(|line| line.split_once(" WARN ").map(|(_, rest)| rest))
         .collect();
     let lines = first.len();
     first.sort_unstable();
     first.dedup();
-    assert_eq!(first.len(), lines, "a line twice");
+    assert_eq!(first.len(), lines, "a line is repeated");
     assert!(lines > 0, "{log}");
 }
 
-/// Returns when a program's memory has not grown: what waits in it at a moment is no measure.
-async fn given_back(process: &Process, before: usize) -> TestResult {
+/// Waits until the memory of a program has not grown more than allowed: what it holds at a single
+/// moment does not count.
+async fn wait_until_memory_is_released(process: &Process, before: usize) -> TestResult {
     let memory = async || process.resident_kib();
     let after = wait_until("the memory is given back", memory, |after| {
-        *after < before + GROWTH
+        *after < before + MAX_GROWTH_KIB
     });
     println!("{before} KiB before, {} KiB after", after.await?);
     Ok(())
 }
 
-/// Throws payloads at subjects on which nobody answers, and returns when the server has them.
+/// Publishes payloads to subjects without replies, and waits until the server has received them.
 async fn publish(client: &Client, subjects: &[String], payloads: &[Bytes]) -> TestResult {
     for payload in payloads {
         for subject in subjects {
@@ -68,14 +70,14 @@ async fn publish(client: &Client, subjects: &[String], payloads: &[Bytes]) -> Te
     Ok(())
 }
 
-/// Somebody who asks, and hears the answers.
-struct Asker<'a> {
+/// A client that sends requests and receives their replies.
+struct Requester<'a> {
     client: &'a Client,
     inbox: String,
     answers: Subscriber,
 }
 
-impl<'a> Asker<'a> {
+impl<'a> Requester<'a> {
     async fn new(client: &'a Client) -> anyhow::Result<Self> {
         let inbox = client.nats().new_inbox();
         let answers = client.nats().subscribe(inbox.clone()).await?;
@@ -86,8 +88,8 @@ impl<'a> Asker<'a> {
         })
     }
 
-    /// Throws payloads at request subjects, and returns when each has been answered.
-    async fn ask(&mut self, subjects: &[String], payloads: &[Bytes]) -> TestResult {
+    /// Sends payloads to request subjects, and waits until each has a reply.
+    async fn request_all(&mut self, subjects: &[String], payloads: &[Bytes]) -> TestResult {
         for payload in payloads {
             for subject in subjects {
                 let (nats, payload) = (self.client.nats(), payload.clone());
@@ -102,21 +104,21 @@ impl<'a> Asker<'a> {
     }
 }
 
-/// In how many of the last rounds the large payloads go to so many subjects, too.
+/// Returns the number of the last rounds in which the large payloads are sent to `subjects`
+/// subjects too.
 fn large_rounds(payloads: &[Bytes], subjects: usize) -> usize {
-    LARGE.div_ceil(subjects * payloads.iter().map(Bytes::len).sum::<usize>())
+    LARGE_BYTES.div_ceil(subjects * payloads.iter().map(Bytes::len).sum::<usize>())
 }
 
-fn bytes(payloads: Vec<(String, Vec<u8>)>) -> Vec<Bytes> {
+fn to_bytes(payloads: Vec<(String, Vec<u8>)>) -> Vec<Bytes> {
     payloads
         .into_iter()
         .map(|(_, payload)| payload.into())
         .collect()
 }
 
-/// The controller, on all its subjects.
 #[tokio::test]
-async fn a_flood_leaves_nothing_in_the_controller() -> TestResult {
+async fn the_memory_and_log_of_the_controller_do_not_grow_with_hostile_payloads() -> TestResult {
     let mut cluster = Cluster::start().await?;
     let agent = cluster.start_agent("worker-x", &["decky-1"]).await?;
     let asked = [
@@ -130,33 +132,35 @@ async fn a_flood_leaves_nothing_in_the_controller() -> TestResult {
         subjects::OPERATIONS_GET,
     ]
     .map(str::to_owned);
-    // A round is within the share of one host, and of what is more than that nobody hears: so each has a host of its own.
+    // One round is within the rate limit of a host. Messages beyond the limit are dropped unread,
+    // so each round uses another host.
     let mut hosts = vec![agent.host.clone()];
     for round in 1..=ROUNDS {
         hosts.push(cluster.enroll_host(&format!("worker-{round}")).await?);
     }
     let (operator, worker) = (&cluster.operator, agent.client());
-    let mut operators = Asker::new(operator).await?;
-    let mut workers = Asker::new(worker).await?;
+    let mut operators = Requester::new(operator).await?;
+    let mut workers = Requester::new(worker).await?;
 
     let (small, large) = (
-        bytes(corpus::load_files(PACKAGE)),
-        bytes(corpus::generate_large()),
+        to_bytes(corpus::load_files(PACKAGE)),
+        to_bytes(corpus::generate_large()),
     );
     let large_rounds = large_rounds(&large, asked.len() + 3);
     let mut before = 0;
     for (round, host) in hosts.iter().enumerate() {
         let reported = [AgentChannel::Heartbeat, AgentChannel::Results].map(|c| c.subject(host));
         let progress = [AgentChannel::Progress.subject(host)];
-        // The large ones before the first measurement, and again and again before the last.
+        // The large payloads are sent before the first measurement, and repeatedly before the last
+        // one.
         let large = if round == 0 || round + large_rounds > ROUNDS {
             &large[..]
         } else {
             &[]
         };
         for payloads in [&small[..], large] {
-            operators.ask(&asked, payloads).await?;
-            workers.ask(&reported, payloads).await?;
+            operators.request_all(&asked, payloads).await?;
+            workers.request_all(&reported, payloads).await?;
             publish(worker, &progress, payloads).await?;
         }
         if round == 0 {
@@ -164,7 +168,7 @@ async fn a_flood_leaves_nothing_in_the_controller() -> TestResult {
         }
     }
     cluster.operator.wait_until_ready().await?;
-    given_back(cluster.controllers[0].process(), before).await?;
+    wait_until_memory_is_released(cluster.controllers[0].process(), before).await?;
     check_log(cluster.controllers[0].process());
     assert_eq!(
         cluster.operator.shard_states(&agent.host).await?,
@@ -188,9 +192,9 @@ async fn a_flood_leaves_nothing_in_the_controller() -> TestResult {
     Ok(())
 }
 
-/// The simulator's agents, on their command subjects and on the subjects of their answers.
+/// On their command subjects and the subjects of the replies to their reports.
 #[tokio::test]
-async fn a_flood_leaves_nothing_in_the_agents() -> TestResult {
+async fn the_memory_and_log_of_agents_do_not_grow_with_hostile_payloads() -> TestResult {
     let cluster = Cluster::start().await?;
     let arguments = "--hosts 3 --enroll --heartbeat-ms 500 --teardown-ms 0..1";
     let arguments: Vec<_> = arguments.split(' ').collect();
@@ -213,8 +217,8 @@ async fn a_flood_leaves_nothing_in_the_agents() -> TestResult {
     let subjects = [commands, reply, nonsense];
 
     let (small, large) = (
-        bytes(corpus::load_files(PACKAGE)),
-        bytes(corpus::generate_large()),
+        to_bytes(corpus::load_files(PACKAGE)),
+        to_bytes(corpus::generate_large()),
     );
     let large_rounds = large_rounds(&large, subjects.len());
     let mut before = 0;
@@ -227,7 +231,7 @@ async fn a_flood_leaves_nothing_in_the_agents() -> TestResult {
         publish(&controller, &subjects, &small).await?;
         publish(&controller, &subjects, large).await?;
         if !large.is_empty() {
-            // Behind all that: when it has been done, that has been read.
+            // This operation ends after all earlier messages have been read.
             let accepted = cluster.operator.tear_down(&host, None).await?;
             let ended = cluster.operator.wait_for_end(accepted.operation_id).await?;
             assert_eq!(ended.state, OperationState::Succeeded);
@@ -236,7 +240,7 @@ async fn a_flood_leaves_nothing_in_the_agents() -> TestResult {
             before = sim.process().resident_kib()?;
         }
     }
-    // They go on: the controller still hears from all.
+    // The agents still run: the controller receives heartbeats from all of them.
     let online = |hosts: &std::collections::BTreeMap<_, scuttle_schemas::hosts::HostRecord>| {
         let status = |host: &scuttle_schemas::hosts::HostRecord| {
             host.status == scuttle_schemas::hosts::HostStatus::Online
@@ -244,7 +248,7 @@ async fn a_flood_leaves_nothing_in_the_agents() -> TestResult {
         hosts.len() == 3 && hosts.values().all(status)
     };
     wait_until("all are online", || cluster.operator.list_hosts(), online).await?;
-    given_back(sim.process(), before).await?;
+    wait_until_memory_is_released(sim.process(), before).await?;
     check_log(sim.process());
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! `shards.updated`, `hosts.updated`, `operations.updated`: revisions without gaps, sizes, the idle repeat,
-//! and the view that a subscriber keeps by them.
+//! `shards.updated`, `hosts.updated` and `operations.updated`: revisions, sizes, the repeat when
+//! idle, and the view that a subscriber keeps with them.
 
 use std::collections::BTreeMap;
 
@@ -15,8 +15,8 @@ use scuttle_tests::{
 };
 use serde_json::json;
 
-/// Every kind of change, to one host after the other.
-async fn much_happens(cluster: &Cluster, agents: &mut [FakeAgent]) -> TestResult {
+/// Causes every kind of change on each host.
+async fn cause_changes(cluster: &Cluster, agents: &mut [FakeAgent]) -> TestResult {
     let deckies = ["decky-1", "decky-2", "decky-3", "decky-4", "decky-5"];
     for (number, agent) in agents.iter_mut().enumerate() {
         agent.report_inventory(&deckies).await?;
@@ -42,7 +42,7 @@ async fn much_happens(cluster: &Cluster, agents: &mut [FakeAgent]) -> TestResult
     Ok(())
 }
 
-async fn agents(cluster: &Cluster) -> anyhow::Result<Vec<FakeAgent>> {
+async fn start_agents(cluster: &Cluster) -> anyhow::Result<Vec<FakeAgent>> {
     let mut agents = Vec::new();
     for number in 0..12 {
         let deckies = ["decky-1", "decky-2", "decky-3"];
@@ -55,14 +55,13 @@ async fn agents(cluster: &Cluster) -> anyhow::Result<Vec<FakeAgent>> {
     Ok(agents)
 }
 
-/// A subscriber that applies the protocol's rule ends with the controller's exact view, without ever
-/// listing a second time.
+/// The subscriber lists only once.
 #[tokio::test]
-async fn a_subscriber_keeps_the_controllers_view() -> TestResult {
+async fn a_subscriber_keeps_an_exact_view() -> TestResult {
     let cluster = Cluster::start().await?;
-    let mut agents = agents(&cluster).await?;
+    let mut agents = start_agents(&cluster).await?;
     let mut view = ReplicaView::open(&cluster.operator, 7).await?;
-    much_happens(&cluster, &mut agents).await?;
+    cause_changes(&cluster, &mut agents).await?;
     let (revision, shards) = cluster.operator.list_shards_paged(1000).await?;
     view.follow_until(revision).await?;
     assert_eq!(clear_last_seen(view.shards()), clear_last_seen(shards));
@@ -70,13 +69,13 @@ async fn a_subscriber_keeps_the_controllers_view() -> TestResult {
     Ok(())
 }
 
-/// It holds while the pages are read: the list is paged through one by one as everything changes.
+/// The list is read in pages of one record.
 #[tokio::test]
-async fn a_view_opened_amid_changes_is_exact() -> TestResult {
+async fn a_view_that_is_opened_during_changes_is_exact() -> TestResult {
     let cluster = Cluster::start().await?;
-    let mut agents = agents(&cluster).await?;
+    let mut agents = start_agents(&cluster).await?;
     let (changes, view) = tokio::join!(
-        much_happens(&cluster, &mut agents),
+        cause_changes(&cluster, &mut agents),
         ReplicaView::open(&cluster.operator, 1)
     );
     changes?;
@@ -87,13 +86,12 @@ async fn a_view_opened_amid_changes_is_exact() -> TestResult {
     Ok(())
 }
 
-/// A subscriber that has lost a message sees the jump, lists again, and has the exact view.
 #[tokio::test]
-async fn a_lost_message_shows_as_a_jump() -> TestResult {
+async fn a_subscriber_that_loses_a_message_lists_again() -> TestResult {
     let cluster = Cluster::start().await?;
-    let mut agents = agents(&cluster).await?;
+    let mut agents = start_agents(&cluster).await?;
     let mut view = ReplicaView::open(&cluster.operator, 7).await?;
-    much_happens(&cluster, &mut agents).await?;
+    cause_changes(&cluster, &mut agents).await?;
     view.drop_next_change().await?;
     let (revision, shards) = cluster.operator.list_shards_paged(1000).await?;
     view.follow_until(revision).await?;
@@ -102,17 +100,17 @@ async fn a_lost_message_shows_as_a_jump() -> TestResult {
     Ok(())
 }
 
-/// The view survives kill -9 of the controller: revisions go on where they were, and what a crash kept from
-/// being sent shows as a jump.
+/// Revisions continue after a kill -9 of the controller. A message that the crash prevented shows
+/// as a gap.
 #[tokio::test]
-async fn a_view_outlives_the_controller() -> TestResult {
+async fn a_view_stays_exact_when_the_controller_is_killed() -> TestResult {
     let mut cluster = Cluster::start().await?;
-    let mut agents = agents(&cluster).await?;
+    let mut agents = start_agents(&cluster).await?;
     let viewer = Client::connect(&cluster.servers[0], Role::Viewer).await?;
     let mut view = ReplicaView::open(&viewer, 100).await?;
     let mut last = 0;
     for _ in 0..3 {
-        much_happens(&cluster, &mut agents).await?;
+        cause_changes(&cluster, &mut agents).await?;
         let (before, _) = cluster.operator.list_shards_paged(10).await?;
         cluster.crash_controller().await?;
         let (after, _) = cluster.operator.list_shards_paged(10).await?;
@@ -122,23 +120,22 @@ async fn a_view_outlives_the_controller() -> TestResult {
         );
         last = after;
     }
-    much_happens(&cluster, &mut agents).await?;
+    cause_changes(&cluster, &mut agents).await?;
     let (revision, shards) = cluster.operator.list_shards_paged(1000).await?;
     view.follow_until(revision).await?;
     assert_eq!(clear_last_seen(view.shards()), clear_last_seen(shards));
     Ok(())
 }
 
-/// Every message of all three subjects is one more than the one before, and each record in it carries that
-/// revision.
+/// Each record in a message has the revision of the message.
 #[tokio::test]
-async fn revisions_have_no_gaps() -> TestResult {
+async fn revisions_of_each_broadcast_subject_are_consecutive() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut shards = Broadcasts::<ShardsUpdated>::subscribe(&cluster.operator).await?;
     let mut hosts = Broadcasts::<HostsUpdated>::subscribe(&cluster.operator).await?;
     let mut operations = Broadcasts::<OperationsUpdated>::subscribe(&cluster.operator).await?;
-    let mut agents = agents(&cluster).await?;
-    much_happens(&cluster, &mut agents).await?;
+    let mut agents = start_agents(&cluster).await?;
+    cause_changes(&cluster, &mut agents).await?;
 
     let (revision, _) = cluster.operator.list_shards_paged(1).await?;
     let all = shards.collect_up_to(revision).await?;
@@ -178,14 +175,13 @@ async fn revisions_have_no_gaps() -> TestResult {
     Ok(())
 }
 
-/// What the broadcasts told last of each host and operation is what the lists say.
 #[tokio::test]
-async fn the_last_record_told_is_the_one_listed() -> TestResult {
+async fn the_last_broadcast_record_equals_the_listed_record() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut hosts = Broadcasts::<HostsUpdated>::subscribe(&cluster.operator).await?;
     let mut operations = Broadcasts::<OperationsUpdated>::subscribe(&cluster.operator).await?;
-    let mut agents = agents(&cluster).await?;
-    much_happens(&cluster, &mut agents).await?;
+    let mut agents = start_agents(&cluster).await?;
+    cause_changes(&cluster, &mut agents).await?;
 
     let request = json!({ "limit": 1000 });
     let page: OperationsList = cluster
@@ -228,11 +224,10 @@ async fn the_last_record_told_is_the_one_listed() -> TestResult {
     Ok(())
 }
 
-/// When nothing has changed for five seconds the last revision is repeated, on each subject, with nothing in
-/// it; and the next change counts on from there.
+/// The repeat has no changes, and the next change has the next revision.
 #[tokio::test]
-async fn the_last_revision_is_repeated_when_idle() -> TestResult {
-    async fn repeat<T: Broadcast>(told: &mut Broadcasts<T>) -> anyhow::Result<(u64, u64)> {
+async fn the_last_revision_is_repeated_after_five_seconds_without_a_change() -> TestResult {
+    async fn wait_for_repeat<T: Broadcast>(told: &mut Broadcasts<T>) -> anyhow::Result<(u64, u64)> {
         let mut last = None;
         loop {
             let next = told.next().await?.message;
@@ -253,9 +248,9 @@ async fn the_last_revision_is_repeated_when_idle() -> TestResult {
         .await?;
 
     let repeats = tokio::join!(
-        repeat(&mut shards),
-        repeat(&mut hosts),
-        repeat(&mut operations)
+        wait_for_repeat(&mut shards),
+        wait_for_repeat(&mut hosts),
+        wait_for_repeat(&mut operations)
     );
     for (last, repeated) in [repeats.0?, repeats.1?, repeats.2?] {
         assert_eq!(repeated, last);
@@ -270,10 +265,10 @@ async fn the_last_revision_is_repeated_when_idle() -> TestResult {
     Ok(())
 }
 
-/// The largest host there may be: its inventory comes in pages, its teardown is told in messages of at most
-/// 256 KiB each, with a revision each, and its result empties the record.
+/// The largest possible host: its inventory is sent in pages, each broadcast has at most 256 KiB,
+/// and its result empties the record.
 #[tokio::test]
-async fn a_large_change_is_told_in_several_messages() -> TestResult {
+async fn a_large_change_is_broadcast_in_several_messages() -> TestResult {
     let cluster = Cluster::start().await?;
     let names: Vec<String> = (0..4096)
         .map(|number| format!("decky-{number:04}"))

@@ -1,12 +1,13 @@
-//! Records as large as the protocol allows: their lists are answered, in pages that a server takes.
+//! The largest records that the protocol allows: their lists are sent in pages that fit into one
+//! message.
 
 use anyhow::Context;
 use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_tests::{Cluster, FakeAgent, TestResult, failed_shard, wait_until};
 use serde_json::{Value, json};
 
-/// The most of labels, each of the most characters of the most bytes.
-fn labels() -> Value {
+/// Creates the largest labels: as many as allowed, with the most bytes.
+fn create_largest_labels() -> Value {
     let label = |number: usize| (format!("{number:02}{}", "€".repeat(61)), "€".repeat(63));
     let labels = (0..16).map(label);
     labels
@@ -14,13 +15,14 @@ fn labels() -> Value {
         .collect()
 }
 
-/// Hosts that together are several times as large as the largest message.
+/// The records of all hosts together are several times as large as the largest message.
 #[tokio::test]
-async fn large_hosts_are_listed() -> TestResult {
+async fn the_largest_host_records_are_listed() -> TestResult {
     const HOSTS: usize = 400;
     let cluster = Cluster::start().await?;
     for number in 0..HOSTS {
-        let request = json!({ "name": format!("worker-{number}"), "labels": labels() });
+        let request =
+            json!({ "name": format!("worker-{number}"), "labels": create_largest_labels() });
         let enrolled: Value = cluster
             .operator
             .request(subjects::HOSTS_ENROLL, &request)
@@ -31,22 +33,21 @@ async fn large_hosts_are_listed() -> TestResult {
     Ok(())
 }
 
-/// Shards and their failures, listed and in their operation.
 #[tokio::test]
-async fn large_shards_are_listed() -> TestResult {
+async fn the_largest_shard_records_are_listed() -> TestResult {
     const PAGES: u32 = 60;
-    const EACH: u32 = 12;
+    const DECKIES_PER_PAGE: u32 = 12;
     let cluster = Cluster::start().await?;
     let mut agent =
         FakeAgent::connect(&cluster.servers[0], &cluster.enroll_host("worker-a").await?).await?;
     let services = vec!["€".repeat(64); 32];
     let mut heartbeat = serde_json::to_value(agent.next_heartbeat(None))?;
     for page in 1..=PAGES {
-        let first = (page - 1) * EACH;
-        let deckies: Vec<_> = (first..first + EACH)
+        let first = (page - 1) * DECKIES_PER_PAGE;
+        let deckies: Vec<_> = (first..first + DECKIES_PER_PAGE)
             .map(|number| {
                 json!({ "decky_id": format!("decky-{number}"), "state": "running",
-                        "services": services, "labels": labels() })
+                        "services": services, "labels": create_largest_labels() })
             })
             .collect();
         heartbeat["page"] = json!(page);
@@ -56,7 +57,7 @@ async fn large_shards_are_listed() -> TestResult {
         let answer: Value = agent.client().request(&subject, &heartbeat).await?;
         assert_eq!(answer["stale"], json!(false), "{answer}");
     }
-    let all = PAGES * EACH;
+    let all = PAGES * DECKIES_PER_PAGE;
     let shards = cluster.operator.list_shards().await?;
     assert_eq!(shards.len(), all as usize);
 
@@ -66,7 +67,7 @@ async fn large_shards_are_listed() -> TestResult {
         .await?
         .operation_id;
     agent.next_command().await?;
-    // Results are not paged: the longest errors of so many fit into one.
+    // Results have no pages: the longest errors of this many deckies fit into one message.
     let error = "€".repeat(512);
     let results = (0..all.min(600)).map(|number| failed_shard(&format!("decky-{number}"), &error));
     let result = agent.next_failure(operation, "busy", results.collect());

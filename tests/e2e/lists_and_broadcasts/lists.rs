@@ -1,4 +1,4 @@
-//! The lists: order, pages, filters, cursors and limits; and `cluster.operations.get`.
+//! The lists: order, pages, filters, cursors and limits; and `swarm.operations.get`.
 
 use scuttle_schemas::agents::ProgressStep;
 use scuttle_schemas::hosts::HostsList;
@@ -9,8 +9,8 @@ use scuttle_tests::{Cluster, ExpectRejection, FakeAgent, Rejection, TestResult, 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Three hosts of three deckies, with uuids that sort by their names.
-async fn nine(cluster: &Cluster) -> anyhow::Result<Vec<FakeAgent>> {
+/// Starts three hosts with three deckies each. The host ids sort like the names.
+async fn start_three_hosts(cluster: &Cluster) -> anyhow::Result<Vec<FakeAgent>> {
     let mut agents = Vec::new();
     for name in ["c", "a", "b"] {
         let request = json!({ "name": name, "host_uuid": name });
@@ -27,11 +27,11 @@ async fn nine(cluster: &Cluster) -> anyhow::Result<Vec<FakeAgent>> {
     Ok(agents)
 }
 
-/// Shards come in the order of (`host_uuid`, `decky_id`), and any page size gives the same whole.
+/// The pages together are the same for any page size.
 #[tokio::test]
-async fn shards_are_paged_in_their_order() -> TestResult {
+async fn shards_are_listed_by_host_and_decky_in_pages_of_any_size() -> TestResult {
     let cluster = Cluster::start().await?;
-    nine(&cluster).await?;
+    start_three_hosts(&cluster).await?;
     let whole: ShardsList = cluster
         .operator
         .request(subjects::SHARDS_LIST, &json!({}))
@@ -64,11 +64,10 @@ async fn shards_are_paged_in_their_order() -> TestResult {
     Ok(())
 }
 
-/// Shards are filtered by host and by state, also over pages.
 #[tokio::test]
-async fn shards_are_filtered() -> TestResult {
+async fn shards_are_filtered_by_host_and_state_across_pages() -> TestResult {
     let cluster = Cluster::start().await?;
-    nine(&cluster).await?;
+    start_three_hosts(&cluster).await?;
     cluster.operator.tear_down(&"b".parse()?, None).await?;
     for (filter, count) in [
         (json!({ "host_uuid": "a" }), 3),
@@ -96,11 +95,10 @@ async fn shards_are_filtered() -> TestResult {
     Ok(())
 }
 
-/// Hosts page in the order of their uuid.
 #[tokio::test]
-async fn hosts_are_paged() -> TestResult {
+async fn hosts_are_listed_by_id_in_pages() -> TestResult {
     let cluster = Cluster::start().await?;
-    nine(&cluster).await?;
+    start_three_hosts(&cluster).await?;
     let mut names = Vec::new();
     let mut after = None;
     loop {
@@ -120,11 +118,11 @@ async fn hosts_are_paged() -> TestResult {
     Ok(())
 }
 
-/// Operations page with the newest first, and are filtered by host and state; lists leave `shards` out.
+/// Lists omit the field `shards`.
 #[tokio::test]
-async fn operations_are_paged_newest_first() -> TestResult {
+async fn operations_are_listed_newest_first_and_filtered_by_host_and_state() -> TestResult {
     let cluster = Cluster::start().await?;
-    let mut agents = nine(&cluster).await?;
+    let mut agents = start_three_hosts(&cluster).await?;
     let mut expected = Vec::new();
     for agent in &agents {
         for decky in ["decky-1", "decky-2"] {
@@ -187,9 +185,8 @@ async fn operations_are_paged_newest_first() -> TestResult {
     Ok(())
 }
 
-/// `cluster.operations.get` has exactly the protocol's fields.
 #[tokio::test]
-async fn an_operation_is_told_whole() -> TestResult {
+async fn operations_get_returns_exactly_the_fields_of_the_protocol() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -233,9 +230,8 @@ async fn an_operation_is_told_whole() -> TestResult {
     Ok(())
 }
 
-/// An operation that is not there is not found.
 #[tokio::test]
-async fn an_unknown_operation_is_not_found() -> TestResult {
+async fn operations_get_rejects_an_unknown_operation() -> TestResult {
     let cluster = Cluster::start().await?;
     let refused = cluster
         .operator
@@ -249,11 +245,10 @@ async fn an_unknown_operation_is_not_found() -> TestResult {
     Ok(())
 }
 
-/// Cursors that are not of this list, limits out of range, and filters that break a rule are refused.
 #[tokio::test]
-async fn what_is_not_ours_is_refused() -> TestResult {
+async fn lists_reject_foreign_cursors_and_invalid_limits_and_filters() -> TestResult {
     let cluster = Cluster::start().await?;
-    let agents = nine(&cluster).await?;
+    let agents = start_three_hosts(&cluster).await?;
     for agent in &agents {
         cluster.operator.tear_down(&agent.host, None).await?;
     }

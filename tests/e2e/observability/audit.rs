@@ -1,5 +1,5 @@
-//! The audit log: one line for each request that would change something, with who asked and what became of it, and
-//! none for anything else. Each line is there before its answer.
+//! The audit log: one line for each request that would change something, with the requester and the
+//! outcome, and none for anything else. Each line is written before its reply is sent.
 
 use async_nats::HeaderMap;
 use scuttle_schemas::agents::ProgressStep;
@@ -12,12 +12,12 @@ use scuttle_tests::{
 };
 use serde_json::{Value, json};
 
-/// The lines since the last look.
+/// The number of lines that have been read.
 struct Reader(usize);
 
 impl Reader {
-    /// The one line that was written since.
-    fn one(&mut self, cluster: &Cluster) -> anyhow::Result<Value> {
+    /// Returns the only line that was written since the last call.
+    fn next_line(&mut self, cluster: &Cluster) -> anyhow::Result<Value> {
         let lines = cluster.controllers[0].read_audit_log()?;
         anyhow::ensure!(
             lines.len() == self.0 + 1,
@@ -32,14 +32,15 @@ impl Reader {
         Ok(line.clone())
     }
 
-    /// The one line that was written since, which says that this was refused.
-    fn refused(
+    /// Returns the only line that was written since the last call, and checks that it records this
+    /// rejection.
+    fn next_rejection(
         &mut self,
         cluster: &Cluster,
         action: &str,
         code: ErrorCode,
     ) -> anyhow::Result<Value> {
-        let line = self.one(cluster)?;
+        let line = self.next_line(cluster)?;
         assert_eq!(line["action"], action, "{line}");
         assert_eq!(line["outcome"], "refused", "{line}");
         assert_eq!(line["code"], json!(code), "{line}");
@@ -54,7 +55,7 @@ impl Reader {
     }
 }
 
-/// Compares all that is in a line but its time.
+/// Compares everything in a line except its time.
 fn check(line: &Value, expected: &Value) {
     let mut line = line.clone();
     let fields = line.as_object_mut().expect("an object");
@@ -63,7 +64,7 @@ fn check(line: &Value, expected: &Value) {
 }
 
 #[tokio::test]
-async fn what_is_accepted_has_one_line() -> TestResult {
+async fn each_accepted_change_has_one_line() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut log = Reader(0);
     let mut agent = cluster
@@ -77,7 +78,7 @@ async fn what_is_accepted_has_one_line() -> TestResult {
     };
     let (nothing, queued) = (Value::Null, json!("teardown queued"));
     check(
-        &log.one(&cluster)?,
+        &log.next_line(&cluster)?,
         &line(
             "hosts-enroll",
             nothing.clone(),
@@ -101,17 +102,20 @@ async fn what_is_accepted_has_one_line() -> TestResult {
             json!("rotating lures"),
         )
     };
-    check(&log.one(&cluster)?, &expected("teardown queued", false));
+    check(
+        &log.next_line(&cluster)?,
+        &expected("teardown queued", false),
+    );
     let _: Value = cluster.operator.request(subjects::TEARDOWN, &ask).await?;
     check(
-        &log.one(&cluster)?,
+        &log.next_line(&cluster)?,
         &expected("teardown already in progress", true),
     );
 
     let whole = cluster.operator.tear_down(&host, None).await?;
     let operation = json!(whole.operation_id);
     check(
-        &log.one(&cluster)?,
+        &log.next_line(&cluster)?,
         &line(
             "teardown",
             queued,
@@ -127,7 +131,7 @@ async fn what_is_accepted_has_one_line() -> TestResult {
         .request(subjects::OPERATIONS_CANCEL, &cancel)
         .await?;
     check(
-        &log.one(&cluster)?,
+        &log.next_line(&cluster)?,
         &line(
             "operations-cancel",
             nothing.clone(),
@@ -138,7 +142,7 @@ async fn what_is_accepted_has_one_line() -> TestResult {
         ),
     );
 
-    // An agent's reports and the lists are no changes.
+    // Reports of agents and lists are not changes.
     agent.send_heartbeat().await?;
     cluster.operator.list_shards().await?;
     cluster.operator.list_hosts().await?;
@@ -154,7 +158,7 @@ async fn what_is_accepted_has_one_line() -> TestResult {
         .await?;
     let detail = answer["detail"].clone();
     check(
-        &log.one(&cluster)?,
+        &log.next_line(&cluster)?,
         &line(
             "hosts-decommission",
             detail,
@@ -168,11 +172,11 @@ async fn what_is_accepted_has_one_line() -> TestResult {
 }
 
 #[tokio::test]
-async fn what_is_refused_has_one_line_with_its_code() -> TestResult {
+async fn each_rejected_change_has_one_line_with_its_code() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut log = Reader(0);
     let agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
-    log.one(&cluster)?;
+    log.next_line(&cluster)?;
     let host = &agent.host;
 
     let unknown = json!({ "operation_id": "0197a1b2-0000-7000-8000-000000000000" });
@@ -227,12 +231,12 @@ async fn what_is_refused_has_one_line_with_its_code() -> TestResult {
         ),
     ] {
         assert_eq!(
-            refusal(&cluster.operator, subject, &request).await,
+            request_rejected(&cluster.operator, subject, &request).await,
             code,
             "{request}"
         );
-        let line = log.refused(&cluster, action, code)?;
-        // What could be read is there.
+        let line = log.next_rejection(&cluster, action, code)?;
+        // The fields that could be parsed are in the line.
         if code != ErrorCode::BadRequest {
             assert_eq!(line["host_uuid"], request["host_uuid"], "{line}");
             assert_eq!(line["decky_id"], request["decky_id"], "{line}");
@@ -243,8 +247,8 @@ async fn what_is_refused_has_one_line_with_its_code() -> TestResult {
     Ok(())
 }
 
-/// Answers an operator's request with the code of its refusal.
-async fn refusal(operator: &Client, subject: &str, request: &Value) -> ErrorCode {
+/// Sends a request that must be rejected, and returns the error code.
+async fn request_rejected(operator: &Client, subject: &str, request: &Value) -> ErrorCode {
     operator
         .request::<Value>(subject, request)
         .await
@@ -253,11 +257,11 @@ async fn refusal(operator: &Client, subject: &str, request: &Value) -> ErrorCode
 }
 
 #[tokio::test]
-async fn what_no_longer_fits_has_one_line_with_its_code() -> TestResult {
+async fn each_conflicting_change_has_one_line_with_its_code() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut log = Reader(0);
     let agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
-    log.one(&cluster)?;
+    log.next_line(&cluster)?;
     let (host, operator) = (&agent.host, &cluster.operator);
     let mut key = HeaderMap::new();
     key.insert(headers::MSG_ID, "once");
@@ -265,11 +269,11 @@ async fn what_no_longer_fits_has_one_line_with_its_code() -> TestResult {
     let accepted: Value = operator
         .request_with_headers(subjects::TEARDOWN, key.clone(), &request)
         .await?;
-    assert_eq!(log.one(&cluster)?["repeated"], false);
+    assert_eq!(log.next_line(&cluster)?["repeated"], false);
     let _: Value = operator
         .request_with_headers(subjects::TEARDOWN, key.clone(), &request)
         .await?;
-    assert_eq!(log.one(&cluster)?["repeated"], true);
+    assert_eq!(log.next_line(&cluster)?["repeated"], true);
     let other = json!({ "host_uuid": host });
     let conflict = operator
         .request_with_headers::<Value>(subjects::TEARDOWN, key, &other)
@@ -278,7 +282,7 @@ async fn what_no_longer_fits_has_one_line_with_its_code() -> TestResult {
         conflict.expect_rejection().code,
         ErrorCode::IdempotencyConflict
     );
-    log.refused(&cluster, "teardown", ErrorCode::IdempotencyConflict)?;
+    log.next_rejection(&cluster, "teardown", ErrorCode::IdempotencyConflict)?;
 
     let id = serde_json::from_value(accepted["operation_id"].clone())?;
     agent.publish_progress(id, ProgressStep::Started).await?;
@@ -288,31 +292,31 @@ async fn what_no_longer_fits_has_one_line_with_its_code() -> TestResult {
     wait_until("it runs", || operator.operation(id), running).await?;
     let cancel = json!({ "operation_id": id });
     assert_eq!(
-        refusal(operator, subjects::OPERATIONS_CANCEL, &cancel).await,
+        request_rejected(operator, subjects::OPERATIONS_CANCEL, &cancel).await,
         ErrorCode::NotCancellable
     );
-    log.refused(&cluster, "operations-cancel", ErrorCode::NotCancellable)?;
+    log.next_rejection(&cluster, "operations-cancel", ErrorCode::NotCancellable)?;
 
     let force = json!({ "host_uuid": host, "force": true });
     let _: Value = operator
         .request(subjects::HOSTS_DECOMMISSION, &force)
         .await?;
-    log.one(&cluster)?;
+    log.next_line(&cluster)?;
     assert_eq!(
-        refusal(operator, subjects::TEARDOWN, &other).await,
+        request_rejected(operator, subjects::TEARDOWN, &other).await,
         ErrorCode::HostDecommissioned
     );
-    log.refused(&cluster, "teardown", ErrorCode::HostDecommissioned)?;
+    log.next_rejection(&cluster, "teardown", ErrorCode::HostDecommissioned)?;
     Ok(())
 }
 
-/// Others choose the words; they stay inside their line.
+/// Requesters choose some of the text in a line, but cannot break the line.
 #[tokio::test]
-async fn no_text_breaks_its_line() -> TestResult {
+async fn no_requested_text_breaks_its_line() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut log = Reader(0);
     let agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
-    log.one(&cluster)?;
+    log.next_line(&cluster)?;
     for reason in [
         "\n{\"target\":\"audit\"}\n",
         "\r\u{0}\u{1b}[31m\u{7f}\"\\",
@@ -323,7 +327,7 @@ async fn no_text_breaks_its_line() -> TestResult {
             .operator
             .request(subjects::TEARDOWN, &request)
             .await?;
-        assert_eq!(log.one(&cluster)?["reason"], reason);
+        assert_eq!(log.next_line(&cluster)?["reason"], reason);
     }
     for decky in ["a\nb", "\u{1b}", "x".repeat(100_000).as_str()] {
         let request = json!({ "host_uuid": agent.host, "decky_id": decky });
@@ -332,10 +336,10 @@ async fn no_text_breaks_its_line() -> TestResult {
             .request::<Value>(subjects::TEARDOWN, &request)
             .await
             .expect_rejection();
-        let line = log.refused(&cluster, "teardown", ErrorCode::BadRequest)?;
+        let line = log.next_rejection(&cluster, "teardown", ErrorCode::BadRequest)?;
         assert!(line.to_string().len() < 2000, "{line}");
     }
-    // Nobody waits for the answer: the change is made, and has its line.
+    // The request has no reply subject: the change is made, and has its line.
     let request = json!({ "name": "worker-b" }).to_string();
     cluster
         .operator
@@ -348,11 +352,11 @@ async fn no_text_breaks_its_line() -> TestResult {
         |hosts| hosts.len() == 2,
     )
     .await?;
-    assert_eq!(log.one(&cluster)?["action"], "hosts-enroll");
+    assert_eq!(log.next_line(&cluster)?["action"], "hosts-enroll");
     Ok(())
 }
 
-/// A controller with arguments of its own.
+/// Starts a controller with these arguments.
 async fn start(arguments: &[&str]) -> anyhow::Result<(Nats, tempfile::TempDir, Process, Client)> {
     let nats = Nats::start().await?;
     let dir = tempfile::tempdir()?;
@@ -374,11 +378,11 @@ async fn start(arguments: &[&str]) -> anyhow::Result<(Nats, tempfile::TempDir, P
 }
 
 #[tokio::test]
-async fn it_is_on_standard_output_unless_a_file_is_named() -> TestResult {
+async fn the_audit_log_is_on_standard_output_unless_a_file_is_configured() -> TestResult {
     let (_nats, _dir, controller, operator) = start(&[]).await?;
     operator.wait_until_ready().await?;
     operator.enroll("worker-a").await?;
-    // The harness has both outputs in one file; the log for people has no such lines.
+    // The harness writes both outputs to one file. The event log has no such lines.
     let log = controller.log();
     let lines: String = log
         .split_inclusive('\n')
@@ -390,7 +394,7 @@ async fn it_is_on_standard_output_unless_a_file_is_named() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_file_is_private_appended_to_and_opened_anew() -> TestResult {
+async fn the_audit_file_is_private_appended_to_and_reopened_on_sighup() -> TestResult {
     use std::os::unix::fs::PermissionsExt;
     let (_nats, dir, mut controller, operator) = start(&["--audit-log", "audit.log"]).await?;
     operator.wait_until_ready().await?;
@@ -412,9 +416,10 @@ async fn a_file_is_private_appended_to_and_opened_anew() -> TestResult {
     Ok(())
 }
 
-/// The record is the operation: a full disk takes lines, not the service.
+/// The operations are the authoritative record, so a full disk may lose audit lines but must not
+/// stop the service.
 #[tokio::test]
-async fn a_full_disk_is_told_once_and_does_not_stop_the_service() -> TestResult {
+async fn a_full_disk_is_logged_once_and_does_not_stop_the_service() -> TestResult {
     let (_nats, _dir, mut controller, operator) = start(&["--audit-log", "/dev/full"]).await?;
     operator.wait_until_ready().await?;
     for name in ["worker-a", "worker-b", "worker-c"] {
@@ -429,7 +434,7 @@ async fn a_full_disk_is_told_once_and_does_not_stop_the_service() -> TestResult 
 }
 
 #[tokio::test]
-async fn a_file_that_cannot_be_written_is_refused_at_the_start() -> TestResult {
+async fn an_audit_file_that_cannot_be_written_ends_the_start_with_an_error() -> TestResult {
     let (_nats, _dir, mut controller, _operator) = start(&["--audit-log", "no/such/place"]).await?;
     assert_eq!(controller.wait_for_exit().await?.code(), Some(2));
     let log = controller.log();

@@ -1,4 +1,5 @@
-//! The controller's HTTP: what a browser gets and may do with it, what a watchdog reads, and who is kept waiting.
+//! The controller's HTTP endpoint: health and readiness, the page and its security headers, and
+//! slow clients.
 
 use anyhow::Context;
 use std::path::Path;
@@ -16,18 +17,18 @@ use scuttle_tests::{Controller, Http, Nats, Role, TestResult};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-/// How many hosts the large record has: more than a second's reading.
+/// The number of hosts in the large record: loading it takes more than a second.
 const HOSTS: usize = 16;
 
-/// A controller that answers HTTP.
-struct Served {
+/// A controller with an HTTP endpoint.
+struct HttpController {
     controller: Process,
     http: Http,
     _dir: TempDir,
 }
 
-impl Served {
-    /// On a server, which need not run.
+impl HttpController {
+    /// Starts a controller for this server, which need not run.
     async fn start(nats: &Nats) -> Result<Self> {
         Self::start_in(tempfile::tempdir()?, nats).await
     }
@@ -51,9 +52,9 @@ impl Served {
 }
 
 #[tokio::test]
-async fn ready_means_that_a_request_would_be_answered() -> TestResult {
+async fn the_controller_is_ready_only_while_it_is_connected_and_running() -> TestResult {
     let mut nats = Nats::start_stopped().await?;
-    let mut served = Served::start(&nats).await?;
+    let mut served = HttpController::start(&nats).await?;
     served
         .http
         .wait_for_texts("/healthz", &["200 OK", "alive"])
@@ -71,7 +72,7 @@ async fn ready_means_that_a_request_would_be_answered() -> TestResult {
     served.http.wait_for_texts("/healthz", &["200 OK"]).await?;
     nats.restart().await?;
     served.http.wait_for_texts("/readyz", &["200 OK"]).await?;
-    // Without a server its last words take it some seconds.
+    // Without a server, the controller waits some seconds to send its last replies.
     nats.kill().await?;
     served.http.wait_for_texts("/readyz", &away).await?;
     served.controller.send_signal("TERM").await?;
@@ -82,11 +83,11 @@ async fn ready_means_that_a_request_would_be_answered() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_controller_that_reads_its_record_is_not_ready() -> TestResult {
+async fn a_controller_is_not_ready_while_it_loads_its_record() -> TestResult {
     let nats = Nats::start().await?;
     let dir = tempfile::tempdir()?;
-    large_record(&dir.path().join("controller"))?;
-    let served = Served::start_in(dir, &nats).await?;
+    write_large_record(&dir.path().join("controller"))?;
+    let served = HttpController::start_in(dir, &nats).await?;
     let loads = ["503 Service Unavailable", "loading the record"];
     served.http.wait_for_texts("/readyz", &loads).await?;
     served
@@ -95,8 +96,8 @@ async fn a_controller_that_reads_its_record_is_not_ready() -> TestResult {
         .await
 }
 
-/// A record that takes long to read: hosts with as many deckies as one may have.
-fn large_record(data_dir: &Path) -> TestResult {
+/// Writes a record that takes long to load: hosts with the maximum number of deckies.
+fn write_large_record(data_dir: &Path) -> TestResult {
     let now = Timestamp::from_millis(1_795_425_109_000);
     let mut changes = Vec::new();
     for number in 0..HOSTS {
@@ -137,15 +138,15 @@ fn large_record(data_dir: &Path) -> TestResult {
 }
 
 #[tokio::test]
-async fn the_page_may_reach_the_nats_server_and_nothing_else() -> TestResult {
+async fn the_page_may_connect_only_to_the_nats_server() -> TestResult {
     let nats = Nats::start().await?;
-    let served = Served::start(&nats).await?;
+    let served = HttpController::start(&nats).await?;
     let config = served.http.send("GET /config.json").await?;
     assert!(
         config.contains("\"nats_url\":\"ws://cluster.example:8421\""),
         "{config}"
     );
-    // With the page or without: it depends on whether there was a Node to build it.
+    // The controller is built with or without the page, depending on whether Node was available.
     for path in ["/config.json", "/", "/nothing"] {
         let answer = served
             .http
@@ -176,9 +177,9 @@ async fn the_page_may_reach_the_nats_server_and_nothing_else() -> TestResult {
 }
 
 #[tokio::test]
-async fn silent_connections_keep_nobody_out() -> TestResult {
+async fn idle_connections_do_not_block_other_clients() -> TestResult {
     let nats = Nats::start().await?;
-    let served = Served::start(&nats).await?;
+    let served = HttpController::start(&nats).await?;
     let mut silent = Vec::new();
     for _ in 0..70 {
         silent.push(TcpStream::connect(&served.http.address).await?);
@@ -187,9 +188,9 @@ async fn silent_connections_keep_nobody_out() -> TestResult {
 }
 
 #[tokio::test]
-async fn an_address_that_is_taken_is_named() -> TestResult {
+async fn an_http_address_in_use_is_named_in_the_error() -> TestResult {
     let nats = Nats::start().await?;
-    let served = Served::start(&nats).await?;
+    let served = HttpController::start(&nats).await?;
     let dir = tempfile::tempdir()?;
     let output = Controller::command()
         .args(["--nats-url", &nats.url(), "--http", &served.http.address])

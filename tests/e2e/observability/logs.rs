@@ -1,4 +1,5 @@
-//! Log lines for programs: each is a JSON object, and what is about an operation or a host has its ids as fields.
+//! The event log in JSON: each line is an object, and a line about an operation or a host has its
+//! ids as fields.
 
 use scuttle_schemas::operations::OperationState;
 use scuttle_tests::programs::process::Process;
@@ -7,8 +8,8 @@ use serde_json::Value;
 
 const JSON: (&str, &str) = ("SCUTTLE_LOG_FORMAT", "json");
 
-/// The lines that are JSON objects; the simulator's report is not.
-fn lines(process: &Process) -> anyhow::Result<Vec<Value>> {
+/// Parses the lines that are JSON objects. The simulator's summary is not JSON.
+fn parse_lines(process: &Process) -> anyhow::Result<Vec<Value>> {
     let log = process.log();
     let objects = log.lines().filter(|line| line.starts_with('{'));
     Ok(objects
@@ -16,7 +17,8 @@ fn lines(process: &Process) -> anyhow::Result<Vec<Value>> {
         .collect::<Result<_, _>>()?)
 }
 
-/// There is a line with this message about the first of the ids, and it has the others too.
+/// Checks that there is a line with this message about the first of the ids, and that the line has
+/// the other ids too.
 fn check(lines: &[Value], message: &str, level: &str, ids: &[(&str, &str)]) {
     let (name, id) = ids[0];
     let line = lines
@@ -29,8 +31,8 @@ fn check(lines: &[Value], message: &str, level: &str, ids: &[(&str, &str)]) {
     }
 }
 
-/// Whatever else a line says: when an id is in it, it is there as the field of that name.
-fn ids_are_fields(lines: &[Value], ids: &[(&str, &str)]) {
+/// Checks that every id in a line is the value of the field with its name.
+fn check_ids_are_fields(lines: &[Value], ids: &[(&str, &str)]) {
     for line in lines {
         let text = line.to_string();
         for (name, id) in ids {
@@ -40,7 +42,7 @@ fn ids_are_fields(lines: &[Value], ids: &[(&str, &str)]) {
 }
 
 #[tokio::test]
-async fn a_line_about_an_operation_or_a_host_has_its_ids() -> TestResult {
+async fn every_line_about_an_operation_or_a_host_has_its_ids_as_fields() -> TestResult {
     let log = (
         "SCUTTLE_LOG",
         "info,scuttle_controller=debug,async_nats=off",
@@ -60,7 +62,7 @@ async fn a_line_about_an_operation_or_a_host_has_its_ids() -> TestResult {
         .await?;
     let host = "sim-0001";
     let host_uuid = host.parse()?;
-    // The first attempt at a decky fails, as ordered.
+    // The first teardown of a decky fails, because of the simulator's arguments.
     let mut operations = Vec::new();
     for expected in [OperationState::Failed, OperationState::Succeeded] {
         let accepted = cluster.operator.tear_down(&host_uuid, "decky-01").await?;
@@ -83,8 +85,8 @@ async fn a_line_about_an_operation_or_a_host_has_its_ids() -> TestResult {
     controller.send_signal("TERM").await?;
     controller.wait_for_exit().await?;
     assert!(controller.log().lines().all(|line| line.starts_with('{')));
-    let told = lines(controller)?;
-    let done = lines(sim.process())?;
+    let told = parse_lines(controller)?;
+    let done = parse_lines(sim.process())?;
 
     for (id, end, level) in [
         (&*operations[0], "operation failed", "WARN"),
@@ -112,7 +114,7 @@ async fn a_line_about_an_operation_or_a_host_has_its_ids() -> TestResult {
         let ids = operations.iter().map(|id| ("operation_id", &**id));
         let hosts = [("host_uuid", host), ("host_uuid", &*nobody)];
         let ids: Vec<_> = ids.chain(late_ids).chain(hosts).collect();
-        ids_are_fields(lines, &ids);
+        check_ids_are_fields(lines, &ids);
     }
     Ok(())
 }

@@ -1,5 +1,5 @@
-//! The controller in numbers: that they are right, that `$SRV.STATS` has the same, and that the dashboard, the alerts and
-//! the documentation speak of numbers that there are.
+//! The controller's metrics: their values are right, `$SRV.STATS` has the same values, and the
+//! dashboard, the alerts and the documentation name only metrics that exist.
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -19,7 +19,7 @@ use serde_json::{Value, json};
 use tokio::process::Command;
 use uuid::Uuid;
 
-/// A cluster whose controller answers HTTP.
+/// Starts a cluster whose controller has an HTTP endpoint.
 async fn start() -> Result<(Cluster, Http)> {
     let mut cluster = Cluster::builder()
         .settings(&[("SCUTTLE_HTTP", "127.0.0.1:0")])
@@ -29,7 +29,7 @@ async fn start() -> Result<(Cluster, Http)> {
     Ok((cluster, http))
 }
 
-/// Checks series by series, and names the one that differs.
+/// Checks the value of each series.
 fn check(metrics: &Exposition, expected: &[(&str, f64)]) -> TestResult {
     for (series, value) in expected {
         let found = metrics.value(series)?;
@@ -41,8 +41,8 @@ fn check(metrics: &Exposition, expected: &[(&str, f64)]) -> TestResult {
     Ok(())
 }
 
-/// An endpoint's `data` in `$SRV.STATS`.
-async fn stats(cluster: &Cluster, subject: &str) -> Result<Value> {
+/// Returns the `data` of an endpoint in `$SRV.STATS`.
+async fn endpoint_stats(cluster: &Cluster, subject: &str) -> Result<Value> {
     let asked = format!("$SRV.STATS.{SERVICE_NAME}");
     let answer = cluster
         .operator
@@ -55,7 +55,7 @@ async fn stats(cluster: &Cluster, subject: &str) -> Result<Value> {
 }
 
 #[tokio::test]
-async fn what_operators_ask_is_counted() -> TestResult {
+async fn requests_of_operators_are_counted() -> TestResult {
     let (cluster, http) = start().await?;
     let agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -114,7 +114,7 @@ async fn what_operators_ask_is_counted() -> TestResult {
             ("scuttle_outbox_commits", 0.0),
         ],
     )?;
-    // Each of these changes something, and was answered before the next was asked.
+    // Each of these requests is a change, and has its reply before the next request is sent.
     let commits = metrics.value("scuttle_commit_duration_seconds_count")?;
     assert!(commits >= 4.0, "{commits}");
     let changes = metrics.value("scuttle_commit_changes_sum")?;
@@ -132,7 +132,7 @@ async fn what_operators_ask_is_counted() -> TestResult {
     wait_until("it grows old", || http.scrape(), ages).await?;
 
     assert_eq!(
-        stats(&cluster, subjects::TEARDOWN).await?,
+        endpoint_stats(&cluster, subjects::TEARDOWN).await?,
         json!({
             "granted": 2,
             "refused": { "bad_request": 1, "shard_not_found": 1 },
@@ -140,12 +140,15 @@ async fn what_operators_ask_is_counted() -> TestResult {
         })
     );
     let enrolled = json!({ "granted": 2, "refused": {}, "ignored": {} });
-    assert_eq!(stats(&cluster, subjects::HOSTS_ENROLL).await?, enrolled);
+    assert_eq!(
+        endpoint_stats(&cluster, subjects::HOSTS_ENROLL).await?,
+        enrolled
+    );
     Ok(())
 }
 
 #[tokio::test]
-async fn what_agents_report_late_twice_or_stale_is_counted() -> TestResult {
+async fn late_repeated_and_stale_reports_are_counted() -> TestResult {
     let (cluster, http) = start().await?;
     let deckies = ["decky-1", "decky-2", "decky-3", "decky-4"];
     let mut agent = cluster.start_agent("worker-a", &deckies).await?;
@@ -181,7 +184,7 @@ async fn what_agents_report_late_twice_or_stale_is_counted() -> TestResult {
     let old = agent.next_heartbeat(None);
     agent.send_heartbeat().await?;
     assert!(agent.send(&old).await?.stale);
-    // Its agent is another one now, which has not heard of what is open.
+    // The host has a new agent, which has received no command.
     agent.reboot();
     agent.send_heartbeat().await?;
     agent.publish_progress(open, ProgressStep::Started).await?;
@@ -216,7 +219,7 @@ async fn what_agents_report_late_twice_or_stale_is_counted() -> TestResult {
     )?;
     let retries = metrics.value("scuttle_commands_retried_total")?;
     assert!(retries >= 1.0, "{retries}");
-    let reports = stats(
+    let reports = endpoint_stats(
         &cluster,
         &subjects::AgentChannel::Results.wildcard_subject(),
     )
@@ -227,7 +230,7 @@ async fn what_agents_report_late_twice_or_stale_is_counted() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_server_that_was_away_is_counted() -> TestResult {
+async fn reconnections_to_the_server_are_counted() -> TestResult {
     let (mut cluster, http) = start().await?;
     check(
         &http.scrape().await?,
@@ -242,7 +245,7 @@ async fn a_server_that_was_away_is_counted() -> TestResult {
     let back = is("scuttle_nats_reconnects_total", 1.0);
     wait_until("it is back", || http.scrape(), back).await?;
     cluster.operator.wait_until_ready().await?;
-    // What the record says is not forgotten with the connection.
+    // The gauges about the record keep their values without a connection.
     cluster.enroll_host("worker-a").await?;
     check(
         &http.scrape().await?,
@@ -253,9 +256,10 @@ async fn a_server_that_was_away_is_counted() -> TestResult {
     )
 }
 
-/// Prometheus itself reads it, with the `promtool` that the test run finds. (It takes samples with a time alone.)
+/// Prometheus itself parses the metrics, with the `promtool` that the test run provides. `promtool`
+/// accepts only samples with a timestamp.
 #[tokio::test]
-async fn prometheus_reads_it() -> TestResult {
+async fn prometheus_can_parse_the_metrics() -> TestResult {
     let (cluster, http) = start().await?;
     let text = http.scrape().await?.text;
     let timed = text.lines().map(|line| {
@@ -285,20 +289,20 @@ async fn prometheus_reads_it() -> TestResult {
     Ok(())
 }
 
-/// Where others name metrics.
-fn packaged(name: &str) -> PathBuf {
+/// The path of a packaged file that names metrics.
+fn packaged_path(name: &str) -> PathBuf {
     workspace().join("packaging").join(name)
 }
 
-/// The metrics that a text names.
-fn named(text: &str) -> BTreeSet<String> {
+/// Finds the names of metrics in a text.
+fn find_metric_names(text: &str) -> BTreeSet<String> {
     let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let ours = words.filter(|word| word.starts_with("scuttle_") || word.starts_with("process_"));
     ours.map(str::to_owned).collect()
 }
 
-/// The queries of a dashboard.
-fn queries(value: &Value, found: &mut String) {
+/// Collects the queries of a dashboard.
+fn collect_queries(value: &Value, found: &mut String) {
     match value {
         Value::Object(fields) => {
             for (key, value) in fields {
@@ -307,17 +311,17 @@ fn queries(value: &Value, found: &mut String) {
                         found.push_str(query);
                         found.push('\n');
                     }
-                    _ => queries(value, found),
+                    _ => collect_queries(value, found),
                 }
             }
         }
-        Value::Array(items) => items.iter().for_each(|item| queries(item, found)),
+        Value::Array(items) => items.iter().for_each(|item| collect_queries(item, found)),
         _ => {}
     }
 }
 
 #[tokio::test]
-async fn the_dashboard_and_the_alerts_name_what_there_is() -> TestResult {
+async fn the_dashboard_and_the_alerts_name_only_existing_metrics() -> TestResult {
     let (_swarm, http) = start().await?;
     let metrics = http.scrape().await?;
     let there: BTreeSet<String> = metrics
@@ -325,17 +329,17 @@ async fn the_dashboard_and_the_alerts_name_what_there_is() -> TestResult {
         .iter()
         .flat_map(Family::sample_names)
         .collect();
-    let dashboard = std::fs::read_to_string(packaged("grafana/scuttle.json"))?;
+    let dashboard = std::fs::read_to_string(packaged_path("grafana/scuttle.json"))?;
     let mut shown = String::new();
-    queries(&serde_json::from_str(&dashboard)?, &mut shown);
-    let alerts = std::fs::read_to_string(packaged("prometheus/alerts.yml"))?;
+    collect_queries(&serde_json::from_str(&dashboard)?, &mut shown);
+    let alerts = std::fs::read_to_string(packaged_path("prometheus/alerts.yml"))?;
     for (text, least) in [(&shown, 20), (&alerts, 10)] {
-        let named = named(text);
+        let named = find_metric_names(text);
         assert!(named.len() >= least, "{named:?}");
         let unknown: Vec<_> = named.difference(&there).collect();
         assert!(unknown.is_empty(), "{unknown:?} are not in /metrics");
     }
-    let (shown, there) = (named(&shown), metrics.families.iter());
+    let (shown, there) = (find_metric_names(&shown), metrics.families.iter());
     let unseen: Vec<_> = there
         .filter(|family| !family.sample_names().any(|name| shown.contains(&name)))
         .map(|family| &family.name)
@@ -344,14 +348,13 @@ async fn the_dashboard_and_the_alerts_name_what_there_is() -> TestResult {
     Ok(())
 }
 
-fn operations() -> Result<String> {
+fn read_operations_page() -> Result<String> {
     let path = workspace().join("docs/operations.md");
     std::fs::read_to_string(&path).with_context(|| path.display().to_string())
 }
 
-/// What the documentation says of a metric is what /metrics says.
 #[tokio::test]
-async fn the_documentation_lists_every_metric() -> TestResult {
+async fn the_documentation_lists_every_metric_with_its_help_text() -> TestResult {
     let (_swarm, http) = start().await?;
     let rows = (http.scrape().await?.families.into_iter()).map(|family| {
         let names: Vec<String> = match family.kind.as_str() {
@@ -369,17 +372,16 @@ async fn the_documentation_lists_every_metric() -> TestResult {
         rows.collect::<String>()
     );
     assert!(
-        operations()?.contains(&format!("\n{table}\n")),
-        "docs/operations.md has not this table:\n{table}"
+        read_operations_page()?.contains(&format!("\n{table}\n")),
+        "docs/operations.md does not contain this table:\n{table}"
     );
     Ok(())
 }
 
-/// Each alert names a place in the documentation, which is there.
 #[test]
-fn each_alert_says_what_to_do() -> TestResult {
-    let rules = std::fs::read_to_string(packaged("prometheus/alerts.yml"))?;
-    let documented = operations()?;
+fn every_alert_links_to_an_existing_section_of_the_documentation() -> TestResult {
+    let rules = std::fs::read_to_string(packaged_path("prometheus/alerts.yml"))?;
+    let documented = read_operations_page()?;
     let (_, documented) = documented
         .split_once("## What an alert means, and what to do\n")
         .context("a section of alerts")?;
@@ -397,11 +399,11 @@ fn each_alert_says_what_to_do() -> TestResult {
         .lines()
         .filter(|line| line.starts_with("### Scuttle"));
     assert_eq!(headings.count(), alerts.len());
-    let tested = std::fs::read_to_string(packaged("prometheus/alerts.test.yml"))?;
+    let tested = std::fs::read_to_string(packaged_path("prometheus/alerts.test.yml"))?;
     for alert in alerts {
         let times = tested.matches(&format!("alertname: {alert}\n")).count();
         assert!(times >= 2, "{alert} is not tested both ways");
     }
-    assert!(Path::new(&packaged("grafana/scuttle.json")).is_file());
+    assert!(Path::new(&packaged_path("grafana/scuttle.json")).is_file());
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! What an operator of Scuttle can see: the audit log, the event log, metrics, traces, HTTP.
+//! What an operator can observe: the audit log, the event log, metrics, traces, and the HTTP
+//! endpoint.
 
 mod audit;
 mod http;

@@ -1,4 +1,4 @@
-//! Hosts: enrolment, liveness, and what their list says.
+//! Hosts: enrollment, status, and the list of hosts.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -9,9 +9,9 @@ use scuttle_schemas::{ErrorCode, HostId, subjects};
 use scuttle_tests::{Broadcasts, Cluster, ExpectRejection, FakeAgent, Rejection, TestResult};
 use serde_json::{Value, json};
 
-/// A new host: a uuid of the controller's making, `enrolled`, and told on `hosts.updated`.
+/// The controller generates the id, and announces the host on `hosts.updated`.
 #[tokio::test]
-async fn a_host_is_enrolled() -> TestResult {
+async fn a_new_host_is_enrolled_with_a_generated_id() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut told = Broadcasts::<HostsUpdated>::subscribe(&cluster.operator).await?;
     let request = json!({ "name": "worker-a", "address": "10.0.0.1", "labels": { "rack": "7" } });
@@ -49,9 +49,8 @@ async fn a_host_is_enrolled() -> TestResult {
     Ok(())
 }
 
-/// The same name again, with the same uuid or none, is the same host.
 #[tokio::test]
-async fn enrolling_again_is_repeated() -> TestResult {
+async fn enrolling_the_same_host_again_is_a_repeat() -> TestResult {
     let cluster = Cluster::start().await?;
     let given = json!({ "name": "worker-a", "host_uuid": "rack-7_a" });
     let first: EnrollAccepted = cluster
@@ -74,9 +73,8 @@ async fn enrolling_again_is_repeated() -> TestResult {
     Ok(())
 }
 
-/// A name or uuid of another living host is refused.
 #[tokio::test]
-async fn a_name_or_uuid_of_another_host_is_refused() -> TestResult {
+async fn enrolling_the_name_or_id_of_another_host_is_rejected() -> TestResult {
     let cluster = Cluster::start().await?;
     for (name, id) in [("worker-a", "a"), ("worker-b", "b")] {
         let request = json!({ "name": name, "host_uuid": id });
@@ -99,10 +97,10 @@ async fn a_name_or_uuid_of_another_host_is_refused() -> TestResult {
     Ok(())
 }
 
-/// `enrolled`, then `online` with the first heartbeat, `offline` after three intervals without one, `online`
-/// again: each told once, in this order, with revisions that follow one another.
+/// The host is `offline` after three intervals without a heartbeat. Each status is broadcast once,
+/// with consecutive revisions.
 #[tokio::test]
-async fn a_host_is_online_while_its_heartbeats_come() -> TestResult {
+async fn a_host_is_online_while_its_heartbeats_arrive() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut told = Broadcasts::<HostsUpdated>::subscribe(&cluster.operator).await?;
     let mut agent =
@@ -142,9 +140,8 @@ async fn a_host_is_online_while_its_heartbeats_come() -> TestResult {
     Ok(())
 }
 
-/// A heartbeat that promises a shorter interval is held to it at once.
 #[tokio::test]
-async fn a_shorter_interval_counts_at_once() -> TestResult {
+async fn a_shorter_heartbeat_interval_applies_immediately() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut told = Broadcasts::<HostsUpdated>::subscribe(&cluster.operator).await?;
     let mut agent = cluster.start_agent("worker-a", &[]).await?;
@@ -159,9 +156,8 @@ async fn a_shorter_interval_counts_at_once() -> TestResult {
     Ok(())
 }
 
-/// The list counts a host's shards and open operations.
 #[tokio::test]
-async fn the_list_counts_shards_and_open_operations() -> TestResult {
+async fn the_list_of_hosts_counts_shards_and_open_operations() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2", "decky-3"])
@@ -179,9 +175,8 @@ async fn the_list_counts_shards_and_open_operations() -> TestResult {
     Ok(())
 }
 
-/// Names, addresses and labels out of their rules are refused.
 #[tokio::test]
-async fn enrolments_that_break_a_rule_are_refused() -> TestResult {
+async fn enrollments_that_break_a_rule_are_rejected() -> TestResult {
     let cluster = Cluster::start().await?;
     let many: BTreeMap<String, &str> = (0..17).map(|n| (n.to_string(), "v")).collect();
     for request in [
@@ -211,8 +206,8 @@ async fn enrolments_that_break_a_rule_are_refused() -> TestResult {
     Ok(())
 }
 
-/// The size and the time of the last change of every file.
-fn files(dir: &Path) -> anyhow::Result<BTreeMap<String, (u64, SystemTime)>> {
+/// Returns the size and the modification time of each file in `dir`.
+fn list_files(dir: &Path) -> anyhow::Result<BTreeMap<String, (u64, SystemTime)>> {
     let mut files = BTreeMap::new();
     for entry in std::fs::read_dir(dir)? {
         let entry = entry?;
@@ -223,9 +218,8 @@ fn files(dir: &Path) -> anyhow::Result<BTreeMap<String, (u64, SystemTime)>> {
     Ok(files)
 }
 
-/// Heartbeats alone write nothing to disk and tell nothing.
 #[tokio::test]
-async fn a_heartbeat_alone_writes_nothing() -> TestResult {
+async fn a_heartbeat_without_a_change_writes_nothing_to_disk() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let request = json!({});
@@ -234,13 +228,13 @@ async fn a_heartbeat_alone_writes_nothing() -> TestResult {
         .request(subjects::HOSTS_LIST, &request)
         .await?;
     let shards_before = cluster.operator.list_shards_paged(10).await?.0;
-    let files_before = files(&cluster.path("controller"))?;
+    let files_before = list_files(&cluster.path("controller"))?;
     assert!(!files_before.is_empty());
     for _ in 0..50 {
         agent.send_heartbeat().await?;
         agent.report_inventory(&["decky-1"]).await?;
     }
-    assert_eq!(files(&cluster.path("controller"))?, files_before);
+    assert_eq!(list_files(&cluster.path("controller"))?, files_before);
     let after: HostsList = cluster
         .operator
         .request(subjects::HOSTS_LIST, &request)
@@ -257,9 +251,9 @@ async fn a_heartbeat_alone_writes_nothing() -> TestResult {
 
     agent.report_inventory(&["decky-1", "decky-2"]).await?;
     assert_ne!(
-        files(&cluster.path("controller"))?,
+        list_files(&cluster.path("controller"))?,
         files_before,
-        "a change does write"
+        "a change is written"
     );
     Ok(())
 }

@@ -1,4 +1,5 @@
-//! Requests of operators other than teardown: cancel, plan, enroll, decommission.
+//! Requests of operators other than teardown: enroll, cancel, dry run, repeat with an idempotency
+//! key, decommission.
 
 mod control;
 mod hosts;

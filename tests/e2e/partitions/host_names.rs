@@ -1,4 +1,4 @@
-//! A host's name is one host's, whichever partitions those who want it are in.
+//! Host names are unique across all partitions.
 
 use futures_util::future::join_all;
 use scuttle_schemas::hosts::{EnrollAccepted, HostStatus};
@@ -17,7 +17,7 @@ async fn enroll(
     operator.request(subjects::HOSTS_ENROLL, &request).await
 }
 
-fn is_refused(answer: Result<EnrollAccepted, RequestError>, words: &str) {
+fn assert_rejected(answer: Result<EnrollAccepted, RequestError>, words: &str) {
     match answer {
         Err(RequestError::Rejected(refusal)) if refusal.code == ErrorCode::BadRequest => {
             assert!(refusal.message.contains(words), "{}", refusal.message);
@@ -27,7 +27,7 @@ fn is_refused(answer: Result<EnrollAccepted, RequestError>, words: &str) {
 }
 
 #[tokio::test]
-async fn a_name_belongs_to_one_host_of_all_partitions() -> TestResult {
+async fn a_name_belongs_to_one_host_across_all_partitions() -> TestResult {
     let cluster = start_cluster(2).await?;
     let operator = &cluster.operator;
     let hosts = one_host_per_partition();
@@ -35,19 +35,19 @@ async fn a_name_belongs_to_one_host_of_all_partitions() -> TestResult {
         let name = format!("worker.{number}");
         let new = enroll(operator, &name, Some(host)).await?;
         assert!(!new.repeated && new.host.host_uuid == *host);
-        // With the same id or none it is the same; with any other it is refused.
+        // With the same id or none, the request is a repeat. With another id, it is rejected.
         for again in [Some(host), None] {
             let again = enroll(operator, &name, again).await?;
             assert!(again.repeated && again.host.host_uuid == *host);
         }
         for other in hosts.iter().filter(|other| *other != host) {
-            is_refused(enroll(operator, &name, Some(other)).await, host.as_str());
+            assert_rejected(enroll(operator, &name, Some(other)).await, host.as_str());
         }
-        // The id is taken, too.
-        is_refused(enroll(operator, "another", Some(host)).await, &name);
+        // The id is in use, too.
+        assert_rejected(enroll(operator, "another", Some(host)).await, &name);
     }
 
-    // A name is free when its host is gone, for any other.
+    // After its host is decommissioned, a name is free for any host.
     let (first, last) = (&hosts[0], &hosts[3]);
     for host in [first, last] {
         let gone = json!({ "host_uuid": host });
@@ -57,7 +57,7 @@ async fn a_name_belongs_to_one_host_of_all_partitions() -> TestResult {
     }
     let moved = enroll(operator, "worker.0", Some(last)).await?;
     assert!(!moved.repeated && moved.host.host_uuid == *last);
-    is_refused(
+    assert_rejected(
         enroll(operator, "worker.0", Some(first)).await,
         last.as_str(),
     );
@@ -66,9 +66,8 @@ async fn a_name_belongs_to_one_host_of_all_partitions() -> TestResult {
     Ok(())
 }
 
-/// Of many that want a name at the same time one gets it.
 #[tokio::test]
-async fn one_of_many_gets_a_name() -> TestResult {
+async fn only_one_of_many_concurrent_requests_gets_a_name() -> TestResult {
     let cluster = start_cluster(2).await?;
     for round in 0..5 {
         let name = format!("worker-{round}");
@@ -86,9 +85,10 @@ async fn one_of_many_gets_a_name() -> TestResult {
     Ok(())
 }
 
-/// A claim of which nothing came (its leader was killed in between) keeps nobody from the name; one of a living host does.
+/// A claim without a host remains when its leader is killed before the enrollment. It does not
+/// block the name; a claim of an active host does.
 #[tokio::test]
-async fn a_claim_alone_is_nobodys() -> TestResult {
+async fn a_claimed_name_without_a_host_is_free() -> TestResult {
     let cluster = start_cluster(1).await?;
     let context = connect_jetstream(&cluster).await?;
     let names = context.get_key_value(subjects::NAMES_BUCKET).await?;
@@ -96,7 +96,7 @@ async fn a_claim_alone_is_nobodys() -> TestResult {
     names.put("worker=a", hosts[1].to_string().into()).await?;
     let new = enroll(&cluster.operator, "worker.a", Some(&hosts[2])).await?;
     assert!(!new.repeated);
-    is_refused(
+    assert_rejected(
         enroll(&cluster.operator, "worker.a", Some(&hosts[1])).await,
         hosts[2].as_str(),
     );

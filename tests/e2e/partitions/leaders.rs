@@ -1,4 +1,4 @@
-//! Who leads which partition, when controllers come and go.
+//! The distribution of partitions over controllers that start and stop.
 
 use std::time::Duration;
 
@@ -11,9 +11,10 @@ use scuttle_tests::{Controller, RequestError, Role, TestResult, wait_until};
 
 use super::{connect_jetstream, one_host_per_partition, partition_count, start_cluster};
 
-/// One leads all, two lead half each, and the one that is left leads all again; nothing that was accepted is lost.
+/// One controller leads all partitions, two lead half of them each, and the remaining one leads all
+/// again. No accepted operation is lost.
 #[tokio::test]
-async fn partitions_are_spread_over_those_who_are_there() -> TestResult {
+async fn partitions_are_balanced_over_the_running_controllers() -> TestResult {
     let mut cluster = start_cluster(1).await?;
     cluster.wait_until_balanced(&[4.0]).await?;
     let mut agents = Vec::new();
@@ -54,9 +55,9 @@ async fn partitions_are_spread_over_those_who_are_there() -> TestResult {
     Ok(())
 }
 
-/// A view goes on through it all, and shows what is listed in the end.
+/// In the end, the view shows what is listed.
 #[tokio::test]
-async fn a_view_outlasts_the_one_that_numbers_it() -> TestResult {
+async fn a_view_survives_restarts_of_the_leaders_that_number_the_broadcasts() -> TestResult {
     let mut cluster = start_cluster(2).await?;
     cluster.wait_until_balanced(&[2.0, 2.0]).await?;
     let mut agents = Vec::new();
@@ -93,9 +94,9 @@ async fn a_view_outlasts_the_one_that_numbers_it() -> TestResult {
     Ok(())
 }
 
-/// Where nobody leads one of them, the others' hosts are served; a list, which would lack that one's, is refused.
+/// The hosts of the other partitions are served, but a list would be incomplete, so it is rejected.
 #[tokio::test]
-async fn a_list_is_whole_or_none() -> TestResult {
+async fn a_list_is_rejected_while_a_partition_has_no_leader() -> TestResult {
     let mut cluster = start_cluster(0).await?;
     let context = connect_jetstream(&cluster).await?;
     let bucket = jetstream::kv::Config {
@@ -106,7 +107,7 @@ async fn a_list_is_whole_or_none() -> TestResult {
     };
     let leases = context.create_key_value(bucket).await?;
     let unled = partition_count().iter().nth(2).expect("a third");
-    // Held by nobody who leads, as long as this goes on.
+    // The lease is held by this task, which does not lead, for as long as the task runs.
     let key = subjects::lease_key(unled);
     let holding = tokio::spawn(async move {
         let mut renewal = tokio::time::interval(Duration::from_millis(200));
@@ -133,9 +134,9 @@ async fn a_list_is_whole_or_none() -> TestResult {
     Ok(())
 }
 
-/// Two controllers must not divide the hosts in two ways.
+/// Controllers with different partition counts would assign hosts differently.
 #[tokio::test]
-async fn another_number_of_partitions_is_refused() -> TestResult {
+async fn a_controller_with_another_partition_count_ends_with_an_error() -> TestResult {
     let cluster = start_cluster(1).await?;
     for number in [1, 2, 5] {
         let mut environment = cluster.controller_environment();

@@ -1,4 +1,5 @@
-//! Hosts in several partitions, each with its own journal and leader. Clients, agents and viewers see one cluster.
+//! Hosts in several partitions, each with its own journal and leader. Clients, agents and viewers
+//! see one swarm.
 
 mod host_names;
 mod leaders;

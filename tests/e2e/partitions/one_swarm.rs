@@ -1,4 +1,4 @@
-//! What a client sees: lists, broadcasts and answers of one cluster, whichever partition a host is in.
+//! Clients see one swarm: lists, broadcasts and replies do not depend on the partition of a host.
 
 use std::time::Duration;
 
@@ -17,7 +17,7 @@ use serde_json::{Value, json};
 use super::{host_ids_in, one_host_per_partition, partition_count, start_cluster};
 
 #[tokio::test]
-async fn lists_are_of_the_whole_swarm_and_in_order() -> TestResult {
+async fn lists_contain_all_partitions_in_order() -> TestResult {
     let cluster = start_cluster(2).await?;
     let mut agents = Vec::new();
     for host in partition_count()
@@ -55,7 +55,7 @@ async fn lists_are_of_the_whole_swarm_and_in_order() -> TestResult {
         .await?;
     assert_eq!((page.shards.len(), page.next), (3, None));
 
-    // Operations, the newest first, wherever they are.
+    // Operations are listed newest first, across the partitions.
     let mut accepted = Vec::new();
     for agent in &agents {
         accepted.push(
@@ -94,7 +94,7 @@ async fn lists_are_of_the_whole_swarm_and_in_order() -> TestResult {
 }
 
 #[tokio::test]
-async fn a_teardown_of_any_host_goes_its_way() -> TestResult {
+async fn requests_about_a_host_of_any_partition_are_executed() -> TestResult {
     let cluster = start_cluster(2).await?;
     for host in one_host_per_partition() {
         let mut agent = cluster.start_agent_with_id(&host, &["d1", "d2"]).await?;
@@ -126,9 +126,9 @@ async fn a_teardown_of_any_host_goes_its_way() -> TestResult {
     Ok(())
 }
 
-/// Each request has one answer: also one that cannot be read, or is about nothing that there is.
+/// Including requests that cannot be parsed, or are about hosts and operations that do not exist.
 #[tokio::test]
-async fn every_request_is_answered_once() -> TestResult {
+async fn every_request_gets_exactly_one_reply() -> TestResult {
     let cluster = start_cluster(2).await?;
     let nats = cluster.operator.nats();
     let mut requests = vec![
@@ -149,7 +149,8 @@ async fn every_request_is_answered_once() -> TestResult {
         ),
     ];
     for host in one_host_per_partition() {
-        // However it is written, whether or not the rest is in order.
+        // The host is found however its id is written, and whether or not the rest of the request
+        // is valid.
         let spaced = format!("{{ \"host_uuid\" : \"{host}\" }}");
         requests.push((subjects::TEARDOWN, spaced, ErrorCode::HostNotFound));
         let escaped = format!(
@@ -185,7 +186,8 @@ async fn every_request_is_answered_once() -> TestResult {
             _ => None,
         };
         assert_eq!(refused, Some(code), "{subject} {request}");
-        // Another leader's answer would come before the answer to what each of them is asked afterwards.
+        // A second reply of another leader would arrive before the reply to a later list, which
+        // needs all leaders.
         cluster.wait_until_partitions_are_led().await?;
         let second = tokio::time::timeout(Duration::ZERO, answers.next()).await;
         ensure!(second.is_err(), "{subject} {request} is answered twice");
@@ -201,9 +203,9 @@ async fn every_request_is_answered_once() -> TestResult {
     Ok(())
 }
 
-/// So has each report, by its own partition's leader: an agent would wait else.
+/// The leader of the host's partition rejects it. Without a reply, the agent would wait.
 #[tokio::test]
-async fn a_report_that_cannot_be_read_is_refused() -> TestResult {
+async fn a_report_that_cannot_be_parsed_is_rejected() -> TestResult {
     let cluster = start_cluster(2).await?;
     for host in one_host_per_partition() {
         let agent = FakeAgent::connect(&cluster.servers[0], &host).await?;
@@ -217,9 +219,10 @@ async fn a_report_that_cannot_be_read_is_refused() -> TestResult {
     Ok(())
 }
 
-/// `shards.updated` counts by one, over all partitions; and what is seen by it is what is listed.
+/// The revisions of `shards.updated` are consecutive over all partitions, and a view by them equals
+/// the list.
 #[tokio::test]
-async fn broadcasts_are_one_count() -> TestResult {
+async fn broadcasts_of_all_partitions_have_consecutive_revisions() -> TestResult {
     let cluster = start_cluster(2).await?;
     let mut agents = Vec::new();
     for host in one_host_per_partition() {
@@ -242,7 +245,7 @@ async fn broadcasts_are_one_count() -> TestResult {
             cluster.operator.wait_for_end(accepted.operation_id).await?;
         }
     }
-    // Each is torn down in two messages at the least.
+    // Each teardown has at least two broadcasts.
     let (mut news, mut removed) = (0, 0);
     while removed < 12 {
         let told = ear.next().await?.message;
@@ -265,7 +268,7 @@ async fn broadcasts_are_one_count() -> TestResult {
         clear_revisions(view.shards()),
         clear_revisions(cluster.operator.list_shards().await?)
     );
-    // A lost message is missed, and the view lists again.
+    // After a lost message, the view lists again.
     for agent in &mut agents {
         agent.report_inventory(&["d4", "d5"]).await?;
     }

@@ -1,5 +1,6 @@
-//! `scuttle`: a bus is made, hosts and people come in and go out, and what does not work is told as what it is. Which rows a
-//! role has is in `roles.rs`, TLS in `tls.rs`.
+//! `scuttle init`, `enroll`, `user`, `decommission` and `revoke` on a real server: hosts and users
+//! are added and removed, and errors name their cause. The permissions of each role are in
+//! `permissions.rs`, TLS is in `tls.rs`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,26 +16,27 @@ use scuttle_tests::wait::wait_until;
 use scuttle_tests::{Client, ProvisionedServer, TestResult};
 use serde_json::{Value, json};
 
-/// Waits until the server has closed this connection, and sees that it lets nobody in with these credentials.
-async fn let_out(bus: &ProvisionedServer, client: &Client, creds: &Path) -> TestResult {
+/// Waits until the server has closed this connection, and checks that it no longer accepts these
+/// credentials.
+async fn expect_revoked(bus: &ProvisionedServer, client: &Client, creds: &Path) -> TestResult {
     let state = || async { Ok::<_, anyhow::Error>(client.nats().connection_state()) };
     wait_until("the connection is closed", state, |state| {
         *state != State::Connected
     })
     .await?;
-    kept_out(bus, creds).await
+    expect_not_accepted(bus, creds).await
 }
 
-async fn kept_out(bus: &ProvisionedServer, creds: &Path) -> TestResult {
+async fn expect_not_accepted(bus: &ProvisionedServer, creds: &Path) -> TestResult {
     let refused = bus.connect(creds).await.map(|_| ());
     let error = refused.expect_err("they are revoked").to_string();
     ensure!(error.to_lowercase().contains("authorization"), "{error}");
     Ok(())
 }
 
-/// From nothing to a teardown and to the end of a host, without a reload of the server.
+/// From `scuttle init` to the revocation of a host. The server is never reloaded.
 #[tokio::test]
-async fn a_host_comes_in_is_torn_down_and_goes_out_while_the_server_runs() -> TestResult {
+async fn a_host_is_enrolled_torn_down_and_revoked_while_the_server_runs() -> TestResult {
     let mut bus = ProvisionedServer::start().await?;
     let server = bus.server().process.id();
     let _controller = bus.start_controller().await?;
@@ -70,31 +72,32 @@ async fn a_host_comes_in_is_torn_down_and_goes_out_while_the_server_runs() -> Te
     let operation = admin.wait_for_end(accepted.operation_id).await?;
     assert_eq!(operation.requested_by, "admin");
 
-    // By its name.
+    // The host is named by its name instead of its id.
     let out = bus
         .run_scuttle(&["decommission", "worker-a"])
         .await?
         .expect_success()?;
     assert_eq!(out, "w-1");
-    let_out(&bus, agent.client(), &creds).await?;
+    expect_revoked(&bus, agent.client(), &creds).await?;
     admin.wait_until_ready().await?;
     assert_eq!(bus.server().process.id(), server);
     let log = bus.server().process.log();
     assert!(!log.contains("Reload"), "{log}");
 
-    // Nor does the server forget it, nor a new server that knows only what it is given to begin with.
+    // The revocation survives a restart of the server, and a new server with only the initial
+    // configuration.
     bus.restart().await?;
-    kept_out(&bus, &creds).await?;
+    expect_not_accepted(&bus, &creds).await?;
     fs::remove_dir_all(bus.path("bus/server/resolver"))?;
     bus.restart().await?;
-    kept_out(&bus, &creds).await?;
+    expect_not_accepted(&bus, &creds).await?;
     bus.connect(&bus.credentials("admin")).await?;
     Ok(())
 }
 
-/// Where the server could not be told, a repeat tells it, and takes along who was decommissioned in another way.
+/// The repeat also completes the revocation of a host that was decommissioned in another way.
 #[tokio::test]
-async fn a_revocation_that_failed_is_completed_by_a_repeat() -> TestResult {
+async fn a_revocation_that_did_not_reach_the_server_is_completed_by_a_repeat() -> TestResult {
     let bus = ProvisionedServer::start().await?;
     let _controller = bus.start_controller().await?;
     let (first, second) = (bus.enroll("worker-a").await?, bus.enroll("worker-b").await?);
@@ -112,7 +115,7 @@ async fn a_revocation_that_failed_is_completed_by_a_repeat() -> TestResult {
     bus.run_scuttle(&["decommission", "worker-a"])
         .await?
         .expect_success()?;
-    let_out(&bus, &a, &first).await?;
+    expect_revoked(&bus, &a, &first).await?;
 
     let admin = bus.connect(&bus.credentials("admin")).await?;
     let _: Value = admin
@@ -127,13 +130,13 @@ async fn a_revocation_that_failed_is_completed_by_a_repeat() -> TestResult {
     bus.run_scuttle(&["decommission", "worker-a"])
         .await?
         .expect_success()?;
-    let_out(&bus, &b, &second).await?;
+    expect_revoked(&bus, &b, &second).await?;
     Ok(())
 }
 
-/// A host has one set of credentials: new ones only on request, and then the old ones are good no more.
+/// Credentials are renewed only on request.
 #[tokio::test]
-async fn renewed_credentials_take_the_old_ones_back() -> TestResult {
+async fn renewed_credentials_revoke_the_old_ones() -> TestResult {
     let bus = ProvisionedServer::start().await?;
     let _controller = bus.start_controller().await?;
     let old = bus.enroll("worker-a").await?;
@@ -147,16 +150,16 @@ async fn renewed_credentials_take_the_old_ones_back() -> TestResult {
     bus.run_scuttle(&[&again as &[&str], &["--renew"]].concat())
         .await?
         .expect_success()?;
-    let_out(&bus, &held, &old).await?;
+    expect_revoked(&bus, &held, &old).await?;
     let host = "worker-a".parse()?;
     let mut agent = bus.start_agent(&bus.path("new.creds"), &host).await?;
     agent.report_inventory(&["decky-1"]).await?;
 
-    // A host that is enrolled anew begins anew.
+    // A host that is enrolled again gets new credentials.
     bus.run_scuttle(&["decommission", "worker-a", "--force"])
         .await?
         .expect_success()?;
-    let_out(&bus, agent.client(), &bus.path("new.creds")).await?;
+    expect_revoked(&bus, agent.client(), &bus.path("new.creds")).await?;
     let third = [
         "enroll",
         "worker-a",
@@ -171,9 +174,9 @@ async fn renewed_credentials_take_the_old_ones_back() -> TestResult {
     Ok(())
 }
 
-/// A person's name is that person's for ever; one who was removed is out at once.
+/// The name of a removed user cannot be used again, and the removal takes effect immediately.
 #[tokio::test]
-async fn people_are_known_by_name_and_let_out() -> TestResult {
+async fn users_are_added_by_name_and_removed() -> TestResult {
     let bus = ProvisionedServer::start().await?;
     let _controller = bus.start_controller().await?;
     let creds = bus.add_user("olga", "operator").await?;
@@ -188,7 +191,7 @@ async fn people_are_known_by_name_and_let_out() -> TestResult {
     bus.run_scuttle(&["user", "remove", "olga"])
         .await?
         .expect_success()?;
-    let_out(&bus, &olga, &creds).await?;
+    expect_revoked(&bus, &olga, &creds).await?;
     bus.run_scuttle(&["user", "remove", "olga"])
         .await?
         .expect_success()?;
@@ -208,9 +211,8 @@ async fn people_are_known_by_name_and_let_out() -> TestResult {
     Ok(())
 }
 
-/// What does not work is told as what it is, by its exit code and in words.
 #[tokio::test]
-async fn what_went_wrong_is_told_as_what_it_is() -> TestResult {
+async fn errors_have_their_own_exit_code_and_text() -> TestResult {
     let bus = ProvisionedServer::start().await?;
     let enroll = ["enroll", "worker-b"];
     bus.run_scuttle(&enroll)
@@ -265,7 +267,7 @@ async fn what_went_wrong_is_told_as_what_it_is() -> TestResult {
         .await?
         .expect_failure(1, &["nowhere", "scuttle init"])?;
 
-    // One that hears and says nothing.
+    // A client that receives the requests and never replies.
     controller.kill().await?;
     let silent = bus.connect(&bus.credentials("controller")).await?;
     let mut requests = silent.nats().subscribe(subjects::ALL_REQUESTS).await?;
@@ -279,9 +281,8 @@ async fn what_went_wrong_is_told_as_what_it_is() -> TestResult {
     Ok(())
 }
 
-/// `init` makes what the server takes, keeps the keys to the owner, and touches nothing that is there.
 #[tokio::test]
-async fn init_keeps_its_keys_to_the_owner_and_replaces_nothing() -> TestResult {
+async fn init_makes_keys_readable_only_by_the_owner_and_replaces_nothing() -> TestResult {
     let folder = tempfile::tempdir()?;
     let words = ["init", "--websocket-port", "18222"];
     let ended = run_scuttle(folder.path(), &words, &[]).await?;
@@ -314,7 +315,7 @@ async fn init_keeps_its_keys_to_the_owner_and_replaces_nothing() -> TestResult {
     for folder in ["server", "accounts"] {
         for entry in fs::read_dir(bus.join(folder))? {
             let path = entry?.path();
-            // The server makes folders of its own.
+            // The server creates its own folders.
             if path.is_file() {
                 open += &fs::read_to_string(path)?;
             }
@@ -345,7 +346,7 @@ async fn init_keeps_its_keys_to_the_owner_and_replaces_nothing() -> TestResult {
     ];
     let missing = run_scuttle(folder.path(), &missing, &[]).await?;
     missing.expect_failure(1, &["c.pem"])?;
-    // Nor is a half of anything left.
+    // No partial output is left behind either.
     let left: Vec<_> = fs::read_dir(folder.path())?
         .map(|entry| entry.map(|entry| entry.file_name()))
         .collect::<Result<_, _>>()?;

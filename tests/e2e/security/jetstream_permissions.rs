@@ -1,5 +1,7 @@
-//! What the controller may do with `JetStream` is enough for its journal, its lease and its snapshots, with `nats.conf` and with
-//! what `scuttle init` makes; and nobody has it write there for him. Who may say what, row by row, is in `roles.rs`.
+//! The permissions of the controller on `JetStream` are sufficient for its journal, its lease and
+//! its snapshots, with `nats.conf` and with the configuration of `scuttle init`. No client can make
+//! the controller write to its streams. The permissions on all other subjects are in
+//! `permissions.rs`.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -18,7 +20,7 @@ use scuttle_tests::wait::with_timeout;
 use scuttle_tests::{Client, Cluster, Nats, ProvisionedServer, Role, TestResult, programs};
 use tokio::io::AsyncReadExt;
 
-fn journal() -> Config {
+fn journal_config() -> Config {
     Config {
         name: subjects::journal_stream_name(Partition::FIRST),
         subjects: vec![subjects::journal_subject(Partition::FIRST)],
@@ -27,10 +29,10 @@ fn journal() -> Config {
     }
 }
 
-/// Does all that a controller does with its streams.
-async fn uses_its_streams(controller: &Client) -> TestResult {
+/// Performs each operation that a controller performs on its streams.
+async fn use_streams(controller: &Client) -> TestResult {
     let context = jetstream::new(controller.nats().clone());
-    let mut stream = context.create_stream(journal()).await?;
+    let mut stream = context.create_stream(journal_config()).await?;
     for word in ["one", "two"] {
         let appended = context
             .publish(subjects::journal_subject(Partition::FIRST), word.into())
@@ -85,10 +87,10 @@ async fn uses_its_streams(controller: &Client) -> TestResult {
     };
     context.create_object_store(snapshots).await?;
     let snapshots = context.get_object_store(subjects::SNAPSHOTS_BUCKET).await?;
-    keeps_snapshots(&snapshots).await
+    use_snapshots(&snapshots).await
 }
 
-async fn keeps_snapshots(snapshots: &ObjectStore) -> TestResult {
+async fn use_snapshots(snapshots: &ObjectStore) -> TestResult {
     let rows = vec![7; 300 * 1024];
     for name in ["old", "new"] {
         snapshots.put(name, &mut rows.as_slice()).await?;
@@ -108,7 +110,7 @@ async fn keeps_snapshots(snapshots: &ObjectStore) -> TestResult {
 }
 
 async fn check(controller: &Client) -> TestResult {
-    let used = Box::pin(uses_its_streams(controller));
+    let used = Box::pin(use_streams(controller));
     tokio::select! {
         used = with_timeout("the streams are used", used) => used?,
         refused = controller.expect_server_error("") => bail!("the server refuses something: {refused:?}"),
@@ -116,27 +118,26 @@ async fn check(controller: &Client) -> TestResult {
 }
 
 #[tokio::test]
-async fn the_controller_has_its_streams_with_nats_conf() -> TestResult {
-    check(&controller_of(&Nats::start().await?).await?).await
+async fn the_controller_can_use_its_streams_with_nats_conf() -> TestResult {
+    check(&connect_as_controller(&Nats::start().await?).await?).await
 }
 
 #[tokio::test]
-async fn the_controller_has_its_streams_with_what_init_makes() -> TestResult {
+async fn the_controller_can_use_its_streams_with_the_configuration_of_init() -> TestResult {
     let bus = ProvisionedServer::start().await?;
     let options = connect_options(&bus.credentials("controller"))?;
     let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX_PREFIX);
     check(&Client::connect_with(options, &bus.url()).await?).await
 }
 
-async fn controller_of(nats: &Nats) -> anyhow::Result<Client> {
+async fn connect_as_controller(nats: &Nats) -> anyhow::Result<Client> {
     let options = nats.connect_options(Role::Controller);
     let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX_PREFIX);
     Client::connect_with(options, &nats.url()).await
 }
 
-/// `nats.conf` gives the controller what `scuttle init` gives it, and no subject more.
 #[test]
-fn nats_conf_names_the_subjects_that_init_names() -> TestResult {
+fn nats_conf_and_init_give_the_controller_the_same_subjects() -> TestResult {
     let configuration = std::fs::read_to_string(programs::workspace().join("nats.conf"))?;
     let (_, user) = (configuration.split_once("user: controller")).context("the controller")?;
     let (_, list) = user.split_once("publish: [").context("its list")?;
@@ -166,13 +167,14 @@ fn nats_conf_names_the_subjects_that_init_names() -> TestResult {
     Ok(())
 }
 
-/// Whoever asks chooses where the answer goes: the controller may write into its journal, and answers nobody there.
+/// A requester chooses the reply subject, and the controller may publish to its journal: it must
+/// not send a reply there.
 #[tokio::test]
-async fn no_answer_goes_into_the_journal() -> TestResult {
+async fn no_reply_is_sent_to_the_journal() -> TestResult {
     let cluster = Cluster::start().await?;
-    let controller = controller_of(&cluster.servers[0]).await?;
+    let controller = connect_as_controller(&cluster.servers[0]).await?;
     let context = jetstream::new(controller.nats().clone());
-    let mut stream: Stream = context.create_stream(journal()).await?;
+    let mut stream: Stream = context.create_stream(journal_config()).await?;
     let inbox = format!("{}.forged", subjects::CONTROLLER_INBOX_PREFIX);
     let mut ear = controller.nats().subscribe(inbox.clone()).await?;
     controller.nats().flush().await?;
@@ -185,7 +187,7 @@ async fn no_answer_goes_into_the_journal() -> TestResult {
         nats.publish_with_reply(subject, reply, heartbeat.clone())
             .await?;
     }
-    // The answer to it comes after what would have come of those.
+    // The reply to this request arrives after all messages that the earlier requests could cause.
     agent.send_heartbeat().await?;
     let state = &stream.info().await?.state;
     ensure!(

@@ -1,4 +1,5 @@
-//! Who may connect at all, with which keys, and how much a connection may take. What a role may say and hear is in `roles.rs`.
+//! Who may connect, with which credentials, and the limits of a connection. What a role may publish
+//! and subscribe to is in `permissions.rs`.
 
 use std::fs;
 use std::path::Path;
@@ -11,9 +12,8 @@ use scuttle_tests::cluster::provisioned_server::connect_options;
 use scuttle_tests::{Client, Nats, ProvisionedServer, Role, TestResult};
 use serde_json::{Value, json};
 
-/// The login with which `scuttle` tells the server of accounts is good for that alone.
 #[tokio::test]
-async fn the_system_login_tells_of_accounts_and_does_nothing_else() -> TestResult {
+async fn the_system_credentials_can_only_update_accounts() -> TestResult {
     let bus = ProvisionedServer::start().await?;
     let system = bus.connect(&bus.credentials("system")).await?;
     let command = AgentChannel::Commands.subject(&"worker-a".parse()?);
@@ -34,9 +34,8 @@ async fn the_system_login_tells_of_accounts_and_does_nothing_else() -> TestResul
     Ok(())
 }
 
-/// Without a login, or with a wrong one, nobody connects.
 #[tokio::test]
-async fn nobody_connects_without_a_password() -> TestResult {
+async fn the_server_rejects_clients_without_a_valid_password() -> TestResult {
     let nats = Nats::start().await?;
     let options = async_nats::ConnectOptions::new;
     for login in [
@@ -46,41 +45,41 @@ async fn nobody_connects_without_a_password() -> TestResult {
         options().user_and_password("nobody".into(), nats.password(Role::Operator).into()),
         options().token(nats.password(Role::Operator).into()),
     ] {
-        refused(login, &nats.url()).await?;
+        expect_rejected(login, &nats.url()).await?;
     }
     Client::connect(&nats, Role::Operator).await?;
     Ok(())
 }
 
-/// Without credentials, with another bus's, or with a name or a key that is not the signed one, nobody connects.
+/// The same holds for a user name or a key that is not the signed one.
 #[tokio::test]
-async fn nobody_connects_without_credentials_of_this_bus() -> TestResult {
+async fn the_server_rejects_clients_without_credentials_of_its_own() -> TestResult {
     let (bus, foreign) = (
         ProvisionedServer::start().await?,
         ProvisionedServer::start().await?,
     );
     let options = async_nats::ConnectOptions::new;
-    refused(options(), &bus.url()).await?;
-    refused(
+    expect_rejected(options(), &bus.url()).await?;
+    expect_rejected(
         options().user_and_password("admin".into(), "admin".into()),
         &bus.url(),
     )
     .await?;
     for user in ["admin", "controller", "system"] {
-        refused(connect_options(&foreign.credentials(user))?, &bus.url()).await?;
+        expect_rejected(connect_options(&foreign.credentials(user))?, &bus.url()).await?;
     }
-    // Admin's token with another's key.
+    // The token of the admin with the key of another user.
     let (admin, vera) = (
-        token(&bus.credentials("admin"))?,
+        read_token(&bus.credentials("admin"))?,
         bus.add_user("vera", "viewer").await?,
     );
-    let stolen = fs::read_to_string(&vera)?.replace(&token(&vera)?, &admin);
-    refused(options().credentials(&stolen)?, &bus.url()).await?;
+    let stolen = fs::read_to_string(&vera)?.replace(&read_token(&vera)?, &admin);
+    expect_rejected(options().credentials(&stolen)?, &bus.url()).await?;
     bus.connect(&bus.credentials("admin")).await?;
     Ok(())
 }
 
-async fn refused(login: async_nats::ConnectOptions, url: &str) -> TestResult {
+async fn expect_rejected(login: async_nats::ConnectOptions, url: &str) -> TestResult {
     let refused = Client::connect_with(login, url).await.map(|_| ());
     let error = refused
         .expect_err("a connection without a login")
@@ -89,27 +88,27 @@ async fn refused(login: async_nats::ConnectOptions, url: &str) -> TestResult {
     Ok(())
 }
 
-/// The user's token in a credentials file.
-fn token(creds: &Path) -> Result<String> {
+/// Reads the user's token from a credentials file.
+fn read_token(creds: &Path) -> Result<String> {
     let text = fs::read_to_string(creds)?;
     Ok(text.lines().nth(1).context("a second line")?.to_owned())
 }
 
-fn claims(token: &str) -> Result<Value> {
+fn decode_claims(token: &str) -> Result<Value> {
     let claims = token.split('.').nth(1).context("three parts")?;
     Ok(serde_json::from_slice(
         &BASE64URL_NOPAD.decode(claims.as_bytes())?,
     )?)
 }
 
-/// Whoever has the key that signs agents makes agents, and nothing else; nor is a token good that another key signed, that was
-/// changed, or whose time is over.
+/// The holder of the key that signs agents can create agents and nothing else. The server rejects a
+/// token that was signed by another key, was changed, or has expired.
 #[tokio::test]
-async fn a_role_key_makes_users_of_its_role_alone() -> TestResult {
+async fn the_key_of_a_role_can_create_only_users_of_its_role() -> TestResult {
     let bus = ProvisionedServer::start().await?;
     let _controller = bus.start_controller().await?;
     let creds = bus.enroll("worker-a").await?;
-    let made = claims(&token(&creds)?)?;
+    let made = decode_claims(&read_token(&creds)?)?;
     let key = |name: &str| -> Result<KeyPair> {
         let seed = fs::read_to_string(bus.path("bus/keys").join(format!("{name}.seed")))?;
         Ok(KeyPair::from_seed(seed.trim())?)
@@ -118,7 +117,7 @@ async fn a_role_key_makes_users_of_its_role_alone() -> TestResult {
     let anything = json!({ "allow": [">"] });
     for (good, signer, field, value) in [
         (true, &agent, "/name", json!("worker-b")),
-        // With permissions of its own, in another account, of another's signing, in the past.
+        // With its own permissions, in another account, signed by another key, and expired.
         (false, &agent, "/nats/pub", anything.clone()),
         (false, &agent, "/nats/sub", anything),
         (
@@ -137,28 +136,32 @@ async fn a_role_key_makes_users_of_its_role_alone() -> TestResult {
         claims["iss"] = signer.public_key().into();
         let (parent, name) = field.rsplit_once('/').context("a path")?;
         claims.pointer_mut(parent).context("a parent")?[name] = value;
-        let login = login(&claims, signer, &user)?;
+        let login = sign_login(&claims, signer, &user)?;
         if good {
             Client::connect_with(login, &bus.url()).await?;
         } else {
-            refused(login, &bus.url()).await.context(field)?;
+            expect_rejected(login, &bus.url()).await.context(field)?;
         }
     }
-    // What was signed is the whole of it.
+    // The signature covers the whole token.
     let mut renamed = made.clone();
     renamed["name"] = "worker-b".into();
-    let signed = token(&creds)?;
+    let signed = read_token(&creds)?;
     let (_, signature) = signed.rsplit_once('.').context("three parts")?;
     let header = signed.split('.').next().context("three parts")?;
     let renamed = BASE64URL_NOPAD.encode(&serde_json::to_vec(&renamed)?);
     let changed = format!("{header}.{renamed}.{signature}");
     let changed = fs::read_to_string(&creds)?.replace(&signed, &changed);
     let options = async_nats::ConnectOptions::new().credentials(&changed)?;
-    refused(options, &bus.url()).await
+    expect_rejected(options, &bus.url()).await
 }
 
-/// A login with these claims, signed by `signer`.
-fn login(claims: &Value, signer: &KeyPair, user: &KeyPair) -> Result<async_nats::ConnectOptions> {
+/// Creates the credentials of a user with these claims, signed by `signer`.
+fn sign_login(
+    claims: &Value,
+    signer: &KeyPair,
+    user: &KeyPair,
+) -> Result<async_nats::ConnectOptions> {
     let header = BASE64URL_NOPAD.encode(br#"{"typ":"JWT","alg":"ed25519-nkey"}"#);
     let claims = BASE64URL_NOPAD.encode(&serde_json::to_vec(claims)?);
     let text = format!("{header}.{claims}");
@@ -174,9 +177,9 @@ fn login(claims: &Value, signer: &KeyPair, user: &KeyPair) -> Result<async_nats:
     ))
 }
 
-/// The limits of a role hold for one connection, those of an account for all of its connections.
+/// The limits of a role apply to one connection, those of an account to all of its connections.
 #[tokio::test]
-async fn a_role_has_its_limits() -> TestResult {
+async fn the_limits_of_roles_and_accounts_are_enforced() -> TestResult {
     let bus = ProvisionedServer::start().await?;
     let _controller = bus.start_controller().await?;
     let creds = bus.enroll("worker-a").await?;
@@ -197,7 +200,8 @@ async fn a_role_has_its_limits() -> TestResult {
         .await?;
     olga.expect_server_error("maximum payload").await?;
 
-    // As many as the account may have: the next is refused, and other accounts do not mind.
+    // The account has its maximum number of connections: the next one is rejected, and other
+    // accounts are not affected.
     let mut connections = Vec::new();
     for _ in 0..64 {
         connections.push(bus.connect(&bus.credentials("system")).await?);

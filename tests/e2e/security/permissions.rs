@@ -1,6 +1,6 @@
-//! Who may say and hear what, row by row, on real connections: once with `nats.conf`, once with what `scuttle init` makes. Who
-//! asked is in `requester.rs`; who may connect at all in `logins.rs`; how hosts and people come and
-//! go in `bus.rs`.
+//! The permissions of each role on each subject, tested on real connections: with `nats.conf`, and
+//! with the configuration of `scuttle init`. Who the requester is is in `requested_by.rs`, who may
+//! connect is in `logins.rs`, and how hosts and users are added is in `accounts.rs`.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -14,12 +14,14 @@ use scuttle_tests::wait::with_timeout;
 use scuttle_tests::{Client, Cluster, FakeAgent, Nats, ProvisionedServer, Role, TestResult};
 use serde_json::Value;
 
-/// The hosts: A is the agent whose rows are tested, B another.
+/// The hosts: A is the agent whose permissions are tested, B is another agent.
 const HOSTS: [(char, &str); 2] = [('A', "worker-a"), ('B', "worker-b")];
 
-/// One subject, and who may do what with it: C the controller, A the agent of worker-a, B that of worker-b, O an operator,
-/// V a viewer, S the simulator, which speaks for every host and is in `nats.conf` alone. In small letters: the server lets it, but
-/// what is said there stays in the account of the one who says it, or goes to the server itself.
+/// One subject and the roles that may publish or subscribe to it: C is the controller, A the agent
+/// of worker-a, B the agent of worker-b, O an operator, V a viewer, S the simulator, which may
+/// report for every host and exists only in `nats.conf`. A small letter means that the server
+/// permits the role to publish, but the message stays in the account of the role or goes to the
+/// server itself.
 struct Row {
     say: String,
     hear: String,
@@ -35,8 +37,8 @@ enum Direction {
 }
 
 const BOTH: &[Direction] = &[Direction::Publish, Direction::Subscribe];
-const HEAR: &[Direction] = &[Direction::Subscribe];
-const SAY: &[Direction] = &[Direction::Publish];
+const SUBSCRIBE: &[Direction] = &[Direction::Subscribe];
+const PUBLISH: &[Direction] = &[Direction::Publish];
 
 fn table() -> Vec<Row> {
     let [own, other]: [HostId; 2] = HOSTS.map(|(_, name)| name.parse().expect("valid"));
@@ -66,7 +68,7 @@ fn table() -> Vec<Row> {
             &report.subject(&own),
             "A",
             "C",
-            HEAR,
+            SUBSCRIBE,
         ));
     }
     let commands = AgentChannel::Commands;
@@ -75,21 +77,21 @@ fn table() -> Vec<Row> {
         &commands.subject(&own),
         "C",
         "S",
-        HEAR,
+        SUBSCRIBE,
     ));
     for (host, hearer) in [(&own, "ASov"), (&other, "BSov")] {
         let inbox = subjects::agent_inbox_prefix(host);
         let (say, hear) = (format!("{inbox}.1"), format!("{inbox}.>"));
         rows.push(pattern(&say, &say, "C", hearer, BOTH));
-        rows.push(pattern(&hear, &say, "C", hearer, HEAR));
+        rows.push(pattern(&hear, &say, "C", hearer, SUBSCRIBE));
     }
-    rows.push(pattern(PEOPLES_INBOX, PEOPLES_INBOX, "c", "OVS", BOTH));
+    rows.push(pattern(USER_INBOX, USER_INBOX, "c", "OVS", BOTH));
     rows.push(pattern(
         subjects::ALL_INBOXES,
-        PEOPLES_INBOX,
+        USER_INBOX,
         "",
         "OVS",
-        HEAR,
+        SUBSCRIBE,
     ));
     rows.push(row("$SRV.PING", "OV", "C"));
     rows.push(pattern(
@@ -97,18 +99,18 @@ fn table() -> Vec<Row> {
         subjects::TEARDOWN,
         "O",
         "C",
-        HEAR,
+        SUBSCRIBE,
     ));
     for (say, hear) in [
         ("$SYS.REQ.SERVER.PING", "$SYS.>"),
         ("$JS.API.STREAM.LIST", "$JS.API.>"),
         ("_R_.guess.1", "_R_.>"),
     ] {
-        // The controller answers there, and only knows what it was asked.
+        // The controller sends replies there, and only to requests that it received.
         let speakers = if say.starts_with("_R_") { "c" } else { "" };
         rows.push(pattern(hear, say, speakers, "", BOTH));
     }
-    rows.extend(["*.*", "*", ">"].map(|hear| pattern(hear, "", "", "", HEAR)));
+    rows.extend(["*.*", "*", ">"].map(|hear| pattern(hear, "", "", "", SUBSCRIBE)));
     rows.push(row(subjects::SERVER_INFO, "co", ""));
     let inbox = format!("{}.1", subjects::CONTROLLER_INBOX_PREFIX);
     let inboxes = format!("{}.>", subjects::CONTROLLER_INBOX_PREFIX);
@@ -125,24 +127,25 @@ fn table() -> Vec<Row> {
         ),
     ] {
         rows.push(row(&say, "C", "C"));
-        rows.push(pattern(hear, &say, "C", "C", HEAR));
+        rows.push(pattern(hear, &say, "C", "C", SUBSCRIBE));
     }
-    let to_servers = |says: String, speakers| pattern(&says, &says, speakers, "", SAY);
+    let to_servers = |says: String, speakers| pattern(&says, &says, speakers, "", PUBLISH);
     let ours = subjects::controller_jetstream_subjects();
     rows.extend(
         ours.into_iter()
             .map(|subject| to_servers(subject.replace('>', "x").replace('*', "0"), "c")),
     );
-    rows.extend(of_nobody().map(|subject| to_servers(subject, "")));
+    rows.extend(forbidden_subjects().map(|subject| to_servers(subject, "")));
     rows.extend(
         [subjects::ALL_JOURNALS, "$KV.>", "$O.>", "$JS.>"]
-            .map(|hear| pattern(hear, "", "", "", HEAR)),
+            .map(|hear| pattern(hear, "", "", "", SUBSCRIBE)),
     );
     rows
 }
 
-/// What `JetStream` would do for whoever may say it: with the controllers' streams, what they need not, and anything with another.
-fn of_nobody() -> impl Iterator<Item = String> {
+/// The `JetStream` subjects that no role may use: on the controllers' streams, what they do not
+/// need, and everything on other streams.
+fn forbidden_subjects() -> impl Iterator<Item = String> {
     let leases = format!("KV_{}", subjects::LEASES_BUCKET);
     let snapshots = format!("OBJ_{}", subjects::SNAPSHOTS_BUCKET);
     let with = |verbs: &[&str], stream: &str| {
@@ -179,8 +182,8 @@ fn of_nobody() -> impl Iterator<Item = String> {
         .chain(rest.map(str::to_owned))
 }
 
-/// Where operators and viewers are answered.
-const PEOPLES_INBOX: &str = "_INBOX.people.1";
+/// An inbox of operators and viewers.
+const USER_INBOX: &str = "_INBOX.people.1";
 
 const REPORTS: [AgentChannel; 3] = [
     AgentChannel::Heartbeat,
@@ -188,7 +191,8 @@ const REPORTS: [AgentChannel; 3] = [
     AgentChannel::Progress,
 ];
 
-/// Nobody may publish there: what the server says about it comes after what it has said before.
+/// A subject that no role may publish to. The error of the server about it arrives after all its
+/// earlier messages.
 const MARKER: &str = "nobody.may";
 
 type Clients = BTreeMap<char, Client>;
@@ -196,17 +200,17 @@ type Clients = BTreeMap<char, Client>;
 #[derive(Debug, Default)]
 struct Counts {
     allowed: usize,
-    kept_in: usize,
+    check_contained: usize,
     refused: usize,
 }
 
-/// Tests every row for every role, both ways.
+/// Tests every row for every role, in both directions.
 async fn check(configuration: &str, roles: &str, clients: &Clients) -> TestResult {
     let mut counts = Counts::default();
     for row in table() {
         for direction in row.directions {
             for role in roles.chars() {
-                cell(&row, *direction, role, clients, &mut counts)
+                check_cell(&row, *direction, role, clients, &mut counts)
                     .await
                     .with_context(|| {
                         let Row { say, hear, .. } = &row;
@@ -217,21 +221,22 @@ async fn check(configuration: &str, roles: &str, clients: &Clients) -> TestResul
     }
     let Counts {
         allowed,
-        kept_in,
+        check_contained,
         refused,
     } = counts;
-    let all = allowed + kept_in + refused;
+    let all = allowed + check_contained + refused;
     let line = format!(
-        "{configuration}: {all} role × subject rows: {allowed} allowed, {kept_in} allowed within its account, {refused} refused\n"
+        "{configuration}: {all} role × subject rows: {allowed} allowed, {check_contained} allowed within its account, {refused} refused\n"
     );
-    // Not by `println!`, which the test runner keeps to itself when all is well.
+    // Written directly, because the test runner hides the output of `println!` from tests that
+    // pass.
     std::io::stdout().write_all(line.as_bytes())?;
     let directions: usize = table().iter().map(|row| row.directions.len()).sum();
     assert_eq!(all, roles.len() * directions);
     Ok(())
 }
 
-async fn cell(
+async fn check_cell(
     row: &Row,
     direction: Direction,
     role: char,
@@ -249,17 +254,27 @@ async fn cell(
     };
     if may.contains(role) {
         let (speaker, hearer) = match direction {
-            Direction::Publish => (Some(role), first(row.hearers)),
-            // Where people are answered, the controller can speak to the simulator alone.
-            Direction::Subscribe if role == 'S' => (first(row.speakers).or(Some('C')), Some(role)),
-            Direction::Subscribe => (first(row.speakers), Some(role)),
+            Direction::Publish => (Some(role), first_letter(row.hearers)),
+            // The controller can reach only the simulator at the inbox of operators and viewers.
+            Direction::Subscribe if role == 'S' => {
+                (first_letter(row.speakers).or(Some('C')), Some(role))
+            }
+            Direction::Subscribe => (first_letter(row.speakers), Some(role)),
         };
         let hearer = hearer.context("nobody to hear it")?;
-        with_timeout("it is heard", heard(row, speaker, hearer, clients)).await??;
+        with_timeout(
+            "it is heard",
+            check_delivered(row, speaker, hearer, clients),
+        )
+        .await??;
         counts.allowed += 1;
     } else if may.contains(role.to_ascii_lowercase()) {
-        with_timeout("it is not heard", kept_in(row, direction, role, clients)).await??;
-        counts.kept_in += 1;
+        with_timeout(
+            "it is not heard",
+            check_contained(row, direction, role, clients),
+        )
+        .await??;
+        counts.check_contained += 1;
     } else {
         let _ear = match direction {
             Direction::Publish => {
@@ -272,37 +287,44 @@ async fn cell(
         counts.refused += 1;
         return Ok(());
     }
-    // Nor was anything refused on the way.
+    // The server did not deny anything in between.
     settle(client).await
 }
 
-/// Returns when the server has dealt with all that this client has sent, and has refused nothing of it.
+/// Waits until the server has processed everything that this client has sent, and checks that it
+/// has denied nothing.
 async fn settle(client: &Client) -> TestResult {
     client.nats().publish(MARKER, "".into()).await?;
     client.expect_denied(MARKER).await
 }
 
-fn first(letters: &str) -> Option<char> {
+fn first_letter(letters: &str) -> Option<char> {
     letters.chars().find(char::is_ascii_uppercase)
 }
 
-/// Subscribed by the time that it returns.
-async fn ear(client: &Client, subject: &str) -> Result<Subscriber> {
+/// Subscribes, and waits until the subscription is active.
+async fn subscribe(client: &Client, subject: &str) -> Result<Subscriber> {
     let ear = client.nats().subscribe(subject.to_owned()).await?;
     settle(client).await?;
     Ok(ear)
 }
 
-/// What `speaker` says comes to `hearer`. Nobody may speak to a person's inbox from outside: it is answered there.
-async fn heard(row: &Row, speaker: Option<char>, hearer: char, clients: &Clients) -> TestResult {
+/// Checks that a message that `speaker` publishes arrives at `hearer`. No role may publish to the
+/// inbox of a user from outside: a message arrives there as a reply.
+async fn check_delivered(
+    row: &Row,
+    speaker: Option<char>,
+    hearer: char,
+    clients: &Clients,
+) -> TestResult {
     let word = uuid::Uuid::now_v7().to_string();
-    let mut ear = ear(&clients[&hearer], &row.hear).await?;
+    let mut ear = subscribe(&clients[&hearer], &row.hear).await?;
     match speaker {
         Some(speaker) => {
             let client = clients[&speaker].nats();
             client.publish(row.say.clone(), word.clone().into()).await?;
         }
-        // The server answers, in its own words.
+        // The server replies with its own message.
         None if hearer == 'C' => {
             let client = clients[&hearer].nats();
             let (asked, reply) = (subjects::SERVER_INFO, row.say.clone());
@@ -311,17 +333,18 @@ async fn heard(row: &Row, speaker: Option<char>, hearer: char, clients: &Clients
             ensure!(message.status.is_none(), "no answer: {message:?}");
             return Ok(());
         }
-        None => answer(row, hearer, &word, clients).await?,
+        None => check_reply(row, hearer, &word, clients).await?,
     }
     let message = ear.next().await.context("the connection is closed")?;
     ensure!(message.payload == word, "another word: {message:?}");
     Ok(())
 }
 
-/// `asker` asks what it may read, to be answered on the row's subject; the controller answers.
-async fn answer(row: &Row, asker: char, word: &str, clients: &Clients) -> TestResult {
+/// Sends a request of `asker` whose reply subject is the subject of the row, and checks that the
+/// reply of the controller arrives.
+async fn check_reply(row: &Row, asker: char, word: &str, clients: &Clients) -> TestResult {
     let controller = &clients[&'C'];
-    let mut requests = ear(controller, subjects::HOSTS_LIST).await?;
+    let mut requests = subscribe(controller, subjects::HOSTS_LIST).await?;
     let asking = clients[&asker].nats();
     asking
         .publish_with_reply(subjects::HOSTS_LIST, row.say.clone(), "".into())
@@ -336,14 +359,21 @@ async fn answer(row: &Row, asker: char, word: &str, clients: &Clients) -> TestRe
     Ok(())
 }
 
-/// The server lets `role`, and nothing comes of it: what is said to the inbox of an agent comes to that agent alone, though an
-/// operator's own account has a subject of the same name; what the controller says where nobody waits comes to nobody.
-async fn kept_in(row: &Row, direction: Direction, role: char, clients: &Clients) -> TestResult {
+/// Checks that the server permits `role` to use the subject, and that the message arrives nowhere
+/// else: a message to the inbox of an agent reaches only that agent, though the account of an
+/// operator has a subject of the same name, and a message of the controller on an unused subject
+/// reaches nobody.
+async fn check_contained(
+    row: &Row,
+    direction: Direction,
+    role: char,
+    clients: &Clients,
+) -> TestResult {
     match direction {
         Direction::Publish => {
             let mut ears = Vec::new();
             for people in ['O', 'V'].iter().filter(|who| row.hearers.contains(**who)) {
-                ears.push((people, ear(&clients[people], &row.hear).await?));
+                ears.push((people, subscribe(&clients[people], &row.hear).await?));
             }
             let client = &clients[&role];
             client.nats().publish(row.say.clone(), "".into()).await?;
@@ -354,9 +384,9 @@ async fn kept_in(row: &Row, direction: Direction, role: char, clients: &Clients)
             }
         }
         Direction::Subscribe => {
-            let mut ear = ear(&clients[&role], &row.hear).await?;
-            let hearer = first(row.hearers).context("nobody to hear it")?;
-            heard(row, first(row.speakers), hearer, clients).await?;
+            let mut ear = subscribe(&clients[&role], &row.hear).await?;
+            let hearer = first_letter(row.hearers).context("nobody to hear it")?;
+            check_delivered(row, first_letter(row.speakers), hearer, clients).await?;
             settle(&clients[&role]).await?;
             ensure!(ear.next().now_or_never().is_none(), "{role} heard it");
         }
@@ -364,8 +394,8 @@ async fn kept_in(row: &Row, direction: Direction, role: char, clients: &Clients)
     Ok(())
 }
 
-/// `nats.conf` with users of its own for two hosts, made as the comment in it says.
-fn with_host_users(configuration: &str) -> String {
+/// Adds users for two hosts to `nats.conf`, as its comment describes.
+fn add_host_users(configuration: &str) -> String {
     let is_example = |line: &&str| {
         line.starts_with("      #   ")
             || line.starts_with("      # {")
@@ -380,28 +410,27 @@ fn with_host_users(configuration: &str) -> String {
             let user = example.replace("worker-a", name).replace("HOST_UUID", name);
             user.replace(
                 "$SCUTTLE_AGENT_WORKER_A_PASSWORD",
-                &format!("\"{}\"", secret(name)),
+                &format!("\"{}\"", password_of(name)),
             ) + "\n"
         })
         .collect();
     let (before, after) = configuration
-        .split_once(&example_place())
+        .split_once(&example_insertion_point())
         .expect("where the example is");
-    format!("{before}{users}{}{after}", example_place())
+    format!("{before}{users}{}{after}", example_insertion_point())
 }
 
-fn example_place() -> String {
+fn example_insertion_point() -> String {
     "      # A real host gets a separate user".to_owned()
 }
 
-fn secret(name: &str) -> String {
+fn password_of(name: &str) -> String {
     format!("secret-of-{name}")
 }
 
-/// Every row with `nats.conf`.
 #[tokio::test]
-async fn every_row_holds_with_nats_conf() -> TestResult {
-    let nats = Nats::start_with(with_host_users).await?;
+async fn every_permission_holds_with_nats_conf() -> TestResult {
+    let nats = Nats::start_with(add_host_users).await?;
     let mut clients = Clients::new();
     for (letter, role) in [
         ('C', Role::Controller),
@@ -412,7 +441,8 @@ async fn every_row_holds_with_nats_conf() -> TestResult {
     }
     for (letter, name) in HOSTS {
         let prefix = subjects::agent_inbox_prefix(&name.parse()?);
-        let options = async_nats::ConnectOptions::with_user_and_password(name.into(), secret(name));
+        let options =
+            async_nats::ConnectOptions::with_user_and_password(name.into(), password_of(name));
         let options = options.custom_inbox_prefix(prefix);
         clients.insert(letter, Client::connect_with(options, &nats.url()).await?);
     }
@@ -420,9 +450,9 @@ async fn every_row_holds_with_nats_conf() -> TestResult {
     check("nats.conf", "CAOVS", &clients).await
 }
 
-/// Every row with what `scuttle init` makes, and users of `scuttle enroll` and `scuttle user add`.
+/// The users are created by `scuttle enroll` and `scuttle user add`.
 #[tokio::test]
-async fn every_row_holds_with_what_init_makes() -> TestResult {
+async fn every_permission_holds_with_the_configuration_of_init() -> TestResult {
     let bus = ProvisionedServer::start().await?;
     let mut clients = Clients::new();
     let mut controller = bus.start_controller().await?;
@@ -430,7 +460,7 @@ async fn every_row_holds_with_what_init_makes() -> TestResult {
         let creds = bus.enroll(name).await?;
         clients.insert(letter, bus.connect_agent(&creds, &name.parse()?).await?);
     }
-    // The test answers in its place.
+    // The test replies in place of the controller.
     controller.kill().await?;
     clients.insert('C', bus.connect(&bus.credentials("controller")).await?);
     clients.insert(
@@ -445,9 +475,9 @@ async fn every_row_holds_with_what_init_makes() -> TestResult {
     check("scuttle init", "CAOV", &clients).await
 }
 
-/// An operator finds the service: `$SRV.PING`, `INFO` and `STATS` go through to it.
+/// `$SRV.PING`, `INFO` and `STATS` reach the service.
 #[tokio::test]
-async fn operators_and_viewers_find_the_service() -> TestResult {
+async fn operators_and_viewers_can_discover_the_service() -> TestResult {
     let cluster = Cluster::start().await?;
     for role in [Role::Operator, Role::Viewer] {
         let client = Client::connect(&cluster.servers[0], role).await?;
@@ -461,9 +491,9 @@ async fn operators_and_viewers_find_the_service() -> TestResult {
     Ok(())
 }
 
-/// An agent is answered on its own channels and hears its own commands, whatever headers it sends.
+/// The headers of the requests make no difference.
 #[tokio::test]
-async fn agents_report_and_are_commanded() -> TestResult {
+async fn agents_can_report_and_receive_commands() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent =
         FakeAgent::connect(&cluster.servers[0], &cluster.enroll_host("worker-a").await?).await?;

@@ -1,5 +1,6 @@
-//! Who asked: `requested_by` is the user that the NATS server vouches for, whatever a client claims, and however it hides the
-//! server's word. What the server does with headers is seen here as it is, so a server that does otherwise is noticed.
+//! `requested_by` is the user that the NATS server vouches for, whatever a client writes into its
+//! headers to claim another name or to hide the server's header. These tests also record how the
+//! server treats headers, so that a server that behaves differently is noticed.
 
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
@@ -16,13 +17,13 @@ use serde_json::{Value, json};
 
 const FORGED: &str = r#"{"acc":"OPERATORS","user":"mallory","name_tag":"mallory"}"#;
 
-/// A connection that says what it likes, logged in as an operator that calls itself mallory.
-struct Raw {
+/// A connection without a client library, as an operator that calls itself mallory.
+struct RawConnection {
     stream: TcpStream,
     lines: BufReader<TcpStream>,
 }
 
-impl Raw {
+impl RawConnection {
     fn connect(nats: &Nats) -> Result<Self> {
         let stream = TcpStream::connect(nats.url().replace("nats://", ""))?;
         stream.set_read_timeout(Some(EVENT_TIMEOUT))?;
@@ -36,8 +37,8 @@ impl Raw {
         Ok(raw)
     }
 
-    /// Asks with this header block, and gives the answer's body.
-    fn ask(&mut self, subject: &str, block: &str, request: &Value) -> Result<Value> {
+    /// Sends a request with this header block and returns the body of the reply.
+    fn request(&mut self, subject: &str, block: &str, request: &Value) -> Result<Value> {
         let payload = request.to_string();
         let (header, total) = (block.len(), block.len() + payload.len());
         write!(
@@ -48,7 +49,7 @@ impl Raw {
             let mut line = String::new();
             self.lines.read_line(&mut line).context("an answer")?;
             ensure!(!line.is_empty() && !line.starts_with("-ERR"), "{line:?}");
-            // MSG subject sid length, or HMSG subject sid header total.
+            // `MSG subject sid length`, or `HMSG subject sid header total`.
             let words: Vec<&str> = line.split_whitespace().collect();
             let header = match words[0] {
                 "MSG" => 0,
@@ -63,40 +64,39 @@ impl Raw {
     }
 }
 
-/// Header blocks, and who is recorded; nobody where the request is refused.
-fn blocks() -> Vec<(&'static str, String, Option<&'static str>)> {
+/// Header blocks with the recorded requester, or `None` if the request is rejected.
+fn header_blocks() -> Vec<(&'static str, String, Option<&'static str>)> {
     let operator = Some(Role::Operator.user());
     let info = format!("{}: {FORGED}", headers::REQUEST_INFO);
     let lower = info.replace("Nats-Request-Info", "nats-request-info");
     vec![
-        // What the server finds, it takes out.
+        // The server removes the headers that it finds.
         ("none", "X: y\r\n\r\n".to_owned(), operator),
         ("one", format!("{info}\r\n\r\n"), operator),
         ("two", format!("{info}\r\nX: y\r\n{info}\r\n\r\n"), operator),
         ("in small letters", format!("{lower}\r\n\r\n"), operator),
         ("early end", format!("X: y\r\n\r\n{info}\r\n\r\n"), operator),
-        // A line for us, none for the server.
+        // A header line for the controller, but not for the server.
         ("bare line feed", format!("X: y\n{info}\r\n\r\n"), None),
         ("glued to a value", format!("X: y\n{info}\r\nZ: abcd"), None),
         ("glued to a name", format!("X: y\n{info}\r\nZZcd"), None),
         ("folded into it", format!("X: y\n{info}\n \r\n"), None),
-        // Nobody in mallory's place is no better.
+        // An anonymous user instead of mallory is not accepted either.
         ("hidden in a value", "Z: abcd".to_owned(), None),
         ("hidden in a name", "ZZcd".to_owned(), None),
     ]
 }
 
-/// Whatever an operator writes into its headers, operations name the operator, or the request is refused.
 #[tokio::test]
-async fn no_header_block_passes_for_another() -> TestResult {
+async fn no_header_block_makes_a_requester_pass_for_another_user() -> TestResult {
     let cluster = Cluster::start().await?;
     let with_status = ("glued to a status", "NATS/1.0 200 cd".to_owned(), None);
-    let blocks = blocks().into_iter().map(|(name, block, expected)| {
+    let blocks = header_blocks().into_iter().map(|(name, block, expected)| {
         let block = format!("NATS/1.0\r\n{block}");
         (name, block, expected)
     });
     for (name, block, expected) in blocks.chain([with_status]) {
-        // A host for each: a second teardown of one would be the first one's operation.
+        // One host for each block: a second teardown of the same host would be a repeat.
         let host = cluster.enroll_host(&name.replace(' ', "-")).await?;
         check(&cluster, &host, &block, expected)
             .await
@@ -111,9 +111,9 @@ async fn no_header_block_passes_for_another() -> TestResult {
         .into_iter()
         .chain(subjects::READ_REQUESTS)
     {
-        let mut raw = Raw::connect(&cluster.servers[0])?;
+        let mut raw = RawConnection::connect(&cluster.servers[0])?;
         let forged = forged.clone();
-        let asked = tokio::task::spawn_blocking(move || raw.ask(subject, &forged, &json!({})));
+        let asked = tokio::task::spawn_blocking(move || raw.request(subject, &forged, &json!({})));
         let answer = asked.await??;
         let message = answer["error"]["message"].as_str().unwrap_or_default();
         ensure!(
@@ -130,10 +130,11 @@ async fn check(
     block: &str,
     expected: Option<&str>,
 ) -> TestResult {
-    let mut raw = Raw::connect(&cluster.servers[0])?;
+    let mut raw = RawConnection::connect(&cluster.servers[0])?;
     let request = json!({ "host_uuid": host });
     let block = block.to_owned();
-    let answer = tokio::task::spawn_blocking(move || raw.ask(subjects::TEARDOWN, &block, &request));
+    let answer =
+        tokio::task::spawn_blocking(move || raw.request(subjects::TEARDOWN, &block, &request));
     let answer = answer.await??;
     match expected {
         Some(user) => {
@@ -155,10 +156,10 @@ async fn check(
     Ok(())
 }
 
-/// The same for users with credentials, whom the server knows by a key: the name is the one that was signed, not the one
-/// that the client calls itself.
+/// The server knows users with credentials by their key. The recorded name is the signed one, not
+/// the one that the client announces.
 #[tokio::test]
-async fn a_user_with_credentials_is_the_name_that_was_signed() -> TestResult {
+async fn the_requester_is_the_signed_name_of_a_user_with_credentials() -> TestResult {
     let bus = ProvisionedServer::start().await?;
     let _controller = bus.start_controller().await?;
     let creds = bus.add_user("olga", "operator").await?;

@@ -1,5 +1,6 @@
-//! TLS, with an authority made in the test: programs trust the one that they are told of and no other, speak to nobody without
-//! it, and show a certificate of their own where the server asks for one.
+//! TLS with a certificate authority that the test creates. Programs trust only the configured
+//! authority, send nothing without TLS, and present a client certificate if the server requires
+//! one.
 
 use std::path::Path;
 
@@ -13,45 +14,50 @@ use scuttle_tests::{
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// A path as an argument.
-fn text(path: &Path) -> &str {
+/// Converts a path to an argument.
+fn to_argument(path: &Path) -> &str {
     path.to_str().expect("a path of text")
 }
 
-/// `nats.conf` with a `tls` block, as its comment says.
-async fn server(ca: &CertificateAuthority, mutual: bool) -> Result<Nats> {
+/// Starts a server with a `tls` block in `nats.conf`, as its comment describes.
+async fn start_tls_server(ca: &CertificateAuthority, mutual: bool) -> Result<Nats> {
     let (certificate, key) = ca.issue("server")?;
     let verify = if mutual {
-        format!("ca_file: \"{}\"\n verify: true\n", text(&ca.file()))
+        format!("ca_file: \"{}\"\n verify: true\n", to_argument(&ca.file()))
     } else {
         String::new()
     };
-    let (certificate, key) = (text(&certificate), text(&key));
+    let (certificate, key) = (to_argument(&certificate), to_argument(&key));
     let block = format!("\ntls {{\n cert_file: \"{certificate}\"\n key_file: \"{key}\"\n {verify}");
     Nats::start_with(|configuration| format!("{configuration}{block}}}\n")).await
 }
 
-/// The environment of a program that trusts this authority.
-fn trusting(nats: &Nats, role: Role, ca: &Path) -> Vec<(&'static str, String)> {
+/// The environment of a program that connects as `role` and trusts this authority.
+fn trusting_environment(nats: &Nats, role: Role, ca: &Path) -> Vec<(&'static str, String)> {
     let mut environment: Vec<_> = nats.environment(role).into();
-    environment.push(("SCUTTLE_TLS_CA", text(ca).to_owned()));
+    environment.push(("SCUTTLE_TLS_CA", to_argument(ca).to_owned()));
     environment
 }
 
-/// With the right authority, the controller, an agent and an operator speak to each other; a client of the kind that browsers
-/// and other people's tools are sees no difference but the authority.
+/// A plain NATS client needs only the authority, too.
 #[tokio::test]
-async fn all_programs_speak_tls() -> TestResult {
+async fn all_programs_connect_with_tls() -> TestResult {
     let dir = tempfile::tempdir()?;
     let ca = CertificateAuthority::create(dir.path(), "authority")?;
-    let nats = server(&ca, false).await?;
-    let environment = trusting(&nats, Role::Controller, &ca.file());
+    let nats = start_tls_server(&ca, false).await?;
+    let environment = trusting_environment(&nats, Role::Controller, &ca.file());
     let mut controller =
         Controller::start(&nats.url(), environment, &dir.path().join("controller"))?;
     controller.process().wait_for_line("ready").await?;
     let sim = dir.path().join("sim");
     let authority = ca.file();
-    let arguments = ["--hosts", "2", "--enroll", "--tls-ca", text(&authority)];
+    let arguments = [
+        "--hosts",
+        "2",
+        "--enroll",
+        "--tls-ca",
+        to_argument(&authority),
+    ];
     let mut command = Simulator::command(&nats.url(), nats.passwords(), &sim);
     command.args(arguments);
     let _sim = Simulator::start(command, &sim).await?;
@@ -63,20 +69,25 @@ async fn all_programs_speak_tls() -> TestResult {
     Ok(())
 }
 
-/// Another authority is not trusted, and the program says what to look at; nor is a server without TLS, where TLS is wanted.
+/// The error names what to check.
 #[tokio::test]
-async fn a_wrong_authority_and_a_server_without_tls_are_refused() -> TestResult {
+async fn programs_reject_a_wrong_authority_and_a_server_without_tls() -> TestResult {
     let dir = tempfile::tempdir()?;
     let ca = CertificateAuthority::create(dir.path(), "authority")?;
     let other = CertificateAuthority::create(dir.path(), "other")?;
-    let (nats, plain) = (server(&ca, false).await?, Nats::start().await?);
+    let (nats, plain) = (start_tls_server(&ca, false).await?, Nats::start().await?);
     for (nats, ca) in [(&nats, &other), (&plain, &ca)] {
         let place = tempfile::tempdir()?;
-        let environment = trusting(nats, Role::Controller, &ca.file());
+        let environment = trusting_environment(nats, Role::Controller, &ca.file());
         let mut controller = Controller::start(&nats.url(), environment, &place.path().join("c"))?;
         controller.process().wait_for_line("--tls-ca").await?;
         let mut sim = program_command("scuttle-agent-sim");
-        sim.args(["--nats-url", &nats.url(), "--tls-ca", text(&ca.file())]);
+        sim.args([
+            "--nats-url",
+            &nats.url(),
+            "--tls-ca",
+            to_argument(&ca.file()),
+        ]);
         sim.envs(nats.environment(Role::Agents));
         let mut sim = Process::spawn("the simulator", sim, &place.path().join("sim.log"))?;
         sim.wait_for_line("--tls-ca").await?;
@@ -84,11 +95,12 @@ async fn a_wrong_authority_and_a_server_without_tls_are_refused() -> TestResult 
     Ok(())
 }
 
-/// The server speaks to nobody in plain text, login or not; and nobody who does not know its authority speaks to it.
+/// The server rejects clients without TLS before their login, and clients reject a server whose
+/// authority they do not know.
 #[tokio::test]
-async fn plain_text_is_refused() -> TestResult {
+async fn connections_without_tls_are_rejected() -> TestResult {
     let dir = tempfile::tempdir()?;
-    let nats = server(
+    let nats = start_tls_server(
         &CertificateAuthority::create(dir.path(), "authority")?,
         false,
     )
@@ -100,7 +112,8 @@ async fn plain_text_is_refused() -> TestResult {
     let words = format!("CONNECT {{\"user\":\"operator\",\"pass\":\"{password}\"}}\r\nPING\r\n");
     stream.write_all(words.as_bytes()).await?;
     let mut said = Vec::new();
-    // The server may close it before it has read all: that is an error here, and the same.
+    // The server may close the connection before it has read everything, which is an error here
+    // with the same meaning.
     let _ = scuttle_tests::wait::with_timeout("the server closes", stream.read_to_end(&mut said))
         .await?;
     let said = String::from_utf8_lossy(&said);
@@ -108,13 +121,13 @@ async fn plain_text_is_refused() -> TestResult {
     Ok(())
 }
 
-/// Where the server asks for certificates, a program without one, or with another authority's, is refused before its login.
+/// A program without a certificate, or with one of another authority, is rejected before its login.
 #[tokio::test]
-async fn mutual_tls_lets_in_who_shows_a_certificate() -> TestResult {
+async fn mutual_tls_accepts_only_clients_with_a_valid_certificate() -> TestResult {
     let dir = tempfile::tempdir()?;
     let ca = CertificateAuthority::create(dir.path(), "authority")?;
     let other = CertificateAuthority::create(dir.path(), "other")?;
-    let nats = server(&ca, true).await?;
+    let nats = start_tls_server(&ca, true).await?;
     let agent = async |own: Option<(std::path::PathBuf, std::path::PathBuf)>| {
         let options = nats
             .connect_options(Role::Agents)
@@ -134,20 +147,20 @@ async fn mutual_tls_lets_in_who_shows_a_certificate() -> TestResult {
     agent(Some(ca.issue("agent")?)).await?;
 
     let (certificate, key) = ca.issue("controller")?;
-    let mut environment = trusting(&nats, Role::Controller, &ca.file());
+    let mut environment = trusting_environment(&nats, Role::Controller, &ca.file());
     let place = dir.path().join("without");
     let mut without = Controller::start(&nats.url(), environment.clone(), &place)?;
     without.process().wait_for_line("--tls-c").await?;
-    environment.push(("SCUTTLE_TLS_CERT", text(&certificate).to_owned()));
-    environment.push(("SCUTTLE_TLS_KEY", text(&key).to_owned()));
+    environment.push(("SCUTTLE_TLS_CERT", to_argument(&certificate).to_owned()));
+    environment.push(("SCUTTLE_TLS_KEY", to_argument(&key).to_owned()));
     let mut with = Controller::start(&nats.url(), environment, &dir.path().join("with"))?;
     with.process().wait_for_line("ready").await?;
     Ok(())
 }
 
-/// What `scuttle init` makes with a certificate, and with the programs' authority: the whole way, with mutual TLS.
+/// All programs connect to a server that `scuttle init` has configured with a certificate.
 #[tokio::test]
-async fn init_makes_a_server_with_mutual_tls() -> TestResult {
+async fn init_configures_a_server_with_mutual_tls() -> TestResult {
     let dir = tempfile::tempdir()?;
     let ca = CertificateAuthority::create(dir.path(), "authority")?;
     let (certificate, key) = ca.issue("server")?;
@@ -155,23 +168,28 @@ async fn init_makes_a_server_with_mutual_tls() -> TestResult {
     let authority = ca.file();
     let init = [
         "--server-cert",
-        text(&certificate),
+        to_argument(&certificate),
         "--server-key",
-        text(&key),
+        to_argument(&key),
         "--client-ca",
-        text(&authority),
+        to_argument(&authority),
     ];
-    let trust = ["--tls-ca", text(&authority)];
-    let shown = ["--tls-cert", text(&own), "--tls-key", text(&own_key)];
+    let trust = ["--tls-ca", to_argument(&authority)];
+    let shown = [
+        "--tls-cert",
+        to_argument(&own),
+        "--tls-key",
+        to_argument(&own_key),
+    ];
     let bus = ProvisionedServer::start_with(TempDir::new()?, &init, &trust).await?;
     let environment = vec![
         (
             "SCUTTLE_NATS_CREDS",
-            text(&bus.credentials("controller")).to_owned(),
+            to_argument(&bus.credentials("controller")).to_owned(),
         ),
-        ("SCUTTLE_TLS_CA", text(&authority).to_owned()),
-        ("SCUTTLE_TLS_CERT", text(&own).to_owned()),
-        ("SCUTTLE_TLS_KEY", text(&own_key).to_owned()),
+        ("SCUTTLE_TLS_CA", to_argument(&authority).to_owned()),
+        ("SCUTTLE_TLS_CERT", to_argument(&own).to_owned()),
+        ("SCUTTLE_TLS_KEY", to_argument(&own_key).to_owned()),
     ];
     let mut controller = Controller::start(&bus.url(), environment, &bus.path("controller"))?;
     controller.process().wait_for_line("ready").await?;

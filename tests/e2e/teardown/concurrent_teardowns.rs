@@ -1,5 +1,5 @@
-//! Teardowns that meet: the same target again, a decky under its host's teardown, a host over its
-//! deckies' teardowns.
+//! Teardown requests that overlap: the same target again, a decky of a host that is being torn
+//! down, and a host with deckies that are being torn down.
 
 use std::time::{Duration, Instant};
 
@@ -8,9 +8,8 @@ use scuttle_schemas::operations::{OperationRecord, OperationState};
 use scuttle_schemas::teardown::{DETAIL_IN_PROGRESS, DETAIL_QUEUED, TeardownAccepted};
 use scuttle_tests::{Cluster, TestResult, failed_shard, wait_until};
 
-/// The same decky and the same host asked twice: one operation and one command each.
 #[tokio::test]
-async fn the_same_target_twice_makes_one_command() -> TestResult {
+async fn a_repeated_target_creates_no_second_operation_or_command() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut one = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -20,14 +19,14 @@ async fn the_same_target_twice_makes_one_command() -> TestResult {
         .await?;
 
     for (agent, target) in [(&mut one, Some("decky-1")), (&mut two, None)] {
-        let asked = Instant::now();
+        let start = Instant::now();
         let first = cluster.operator.tear_down(&agent.host, target).await?;
         assert_eq!(
             (first.detail.as_str(), first.repeated),
             (DETAIL_QUEUED, false)
         );
         let command = agent.next_command().await?;
-        let repeat_is_the_same = async || {
+        let check_repeat = async || {
             let again = cluster
                 .operator
                 .tear_down_within(7, &agent.host, target)
@@ -40,21 +39,24 @@ async fn the_same_target_twice_makes_one_command() -> TestResult {
             assert_eq!(again, expected);
             anyhow::Ok(())
         };
-        repeat_is_the_same().await?;
+        check_repeat().await?;
 
-        // Once it runs, the backoff sends nothing: the next command can only be a repeat's, or the marker.
+        // A running operation is not resent by the backoff, so the next command belongs to the
+        // repeat or to the marker.
         agent
             .publish_progress(command.operation_id, ProgressStep::Started)
             .await?;
         let is_running = |operation: &OperationRecord| operation.state == OperationState::Running;
-        let ask = || cluster.operator.operation(first.operation_id);
-        let attempts = wait_until("running", ask, is_running).await?.attempts;
-        let by_backoff = asked.elapsed() > Duration::from_millis(500);
+        let get = || cluster.operator.operation(first.operation_id);
+        let attempts = wait_until("the operation is running", get, is_running)
+            .await?
+            .attempts;
+        let by_backoff = start.elapsed() > Duration::from_millis(500);
         assert!(
             attempts == 1 || by_backoff,
-            "the repeat while queued sent nothing"
+            "the repeat while the operation was queued sent a command"
         );
-        repeat_is_the_same().await?;
+        check_repeat().await?;
         agent
             .report_inventory(&["decky-1", "decky-2", "decky-3"])
             .await?;
@@ -64,15 +66,14 @@ async fn the_same_target_twice_makes_one_command() -> TestResult {
             if command.operation_id == marker.operation_id {
                 break;
             }
-            assert!(command.attempt <= attempts, "sent again: {command:?}");
+            assert!(command.attempt <= attempts, "resent: {command:?}");
         }
     }
     Ok(())
 }
 
-/// It is the same while it runs; after it has ended, asking again makes a new operation.
 #[tokio::test]
-async fn a_target_asked_again_after_the_end_is_a_new_operation() -> TestResult {
+async fn a_request_after_the_end_of_an_operation_creates_a_new_one() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let first = cluster.operator.tear_down(&agent.host, "decky-1").await?;
@@ -94,13 +95,15 @@ async fn a_target_asked_again_after_the_end_is_a_new_operation() -> TestResult {
     let second = cluster.operator.tear_down(&agent.host, "decky-1").await?;
     assert_ne!(second.operation_id, first.operation_id);
     assert!(!second.repeated);
-    assert!(second.operation_id > first.operation_id, "a UUIDv7 each");
+    assert!(
+        second.operation_id > first.operation_id,
+        "operation ids increase"
+    );
     Ok(())
 }
 
-/// One decky under an open whole-host operation: that operation's id, and no command of its own.
 #[tokio::test]
-async fn a_decky_is_covered_by_its_hosts_teardown() -> TestResult {
+async fn a_decky_is_covered_by_the_open_teardown_of_its_host() -> TestResult {
     let cluster = Cluster::start().await?;
     let agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -116,10 +119,10 @@ async fn a_decky_is_covered_by_its_hosts_teardown() -> TestResult {
     Ok(())
 }
 
-/// The whole host over open single deckies: a new operation that covers every shard; each ends by its own
-/// result, and what one has removed the other finds absent.
+/// Each of the two operations ends with its own result, and counts as absent what the other
+/// removed.
 #[tokio::test]
-async fn a_host_over_open_deckies_is_a_new_operation() -> TestResult {
+async fn a_host_teardown_is_a_new_operation_while_single_deckies_are_open() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -131,7 +134,7 @@ async fn a_host_over_open_deckies_is_a_new_operation() -> TestResult {
     assert_eq!(
         agent.next_command().await?.operation_id,
         single.operation_id,
-        "in order of acceptance"
+        "commands are sent in the order of acceptance"
     );
     assert_eq!(agent.next_command().await?.operation_id, whole.operation_id);
     assert_eq!(
@@ -162,10 +165,8 @@ async fn a_host_over_open_deckies_is_a_new_operation() -> TestResult {
     Ok(())
 }
 
-/// A shard that came after a whole-host acceptance: the host asked again is a new operation, that decky
-/// alone is one too.
 #[tokio::test]
-async fn a_new_shard_is_not_covered_by_an_older_teardown() -> TestResult {
+async fn a_shard_registered_after_a_host_teardown_is_not_covered_by_it() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut one = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let mut two = cluster.start_agent("worker-b", &["decky-1"]).await?;
@@ -187,10 +188,8 @@ async fn a_new_shard_is_not_covered_by_an_older_teardown() -> TestResult {
     Ok(())
 }
 
-/// Two open operations hold one shard: the older one's failure does not mark it, for the newer has taken
-/// it over.
 #[tokio::test]
-async fn an_older_operations_failure_leaves_what_a_newer_took_over() -> TestResult {
+async fn the_failure_of_an_older_operation_does_not_mark_a_shard_of_a_newer_one() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])

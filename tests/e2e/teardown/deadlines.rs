@@ -1,4 +1,5 @@
-//! What a deadline does: with and without an inventory, and when the truth comes later.
+//! The end of an operation at its deadline, with and without an inventory, and results that arrive
+//! later.
 
 use anyhow::Context;
 use scuttle_schemas::agents::ProgressStep;
@@ -6,8 +7,8 @@ use scuttle_schemas::operations::{OperationRecord, OperationState};
 use scuttle_schemas::{HostId, OperationId};
 use scuttle_tests::{Cluster, FakeAgent, TestResult, absent_shard, failed_shard};
 
-/// Asks for a teardown with one second to go, and waits for its end.
-async fn let_pass(
+/// Requests a teardown whose deadline is in one second, and waits for its end.
+async fn tear_down_and_time_out(
     cluster: &Cluster,
     host: &HostId,
     decky: Option<&str>,
@@ -16,29 +17,32 @@ async fn let_pass(
     cluster.operator.wait_for_end(accepted.operation_id).await
 }
 
-fn error_of(operation: &OperationRecord) -> &str {
+fn error_text(operation: &OperationRecord) -> &str {
     operation
         .error
         .as_ref()
         .map_or("no error", |error| error.as_str())
 }
 
-/// The deadline passes and no agent ever started it: `timed_out`, `undelivered`; the shard is
-/// `teardown_failed` with that error.
 #[tokio::test]
-async fn what_no_agent_started_is_undelivered() -> TestResult {
+async fn an_operation_that_no_agent_started_times_out_as_undelivered() -> TestResult {
     let cluster = Cluster::start().await?;
     let agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
         .await?;
-    let operation = let_pass(&cluster, &agent.host, Some("decky-1")).await?;
+    let operation = tear_down_and_time_out(&cluster, &agent.host, Some("decky-1")).await?;
     assert_eq!(operation.state, OperationState::TimedOut);
     assert!(
-        error_of(&operation).contains("undelivered"),
+        error_text(&operation).contains("undelivered"),
         "{operation:?}"
     );
-    let finished_at = operation.finished_at.context("it has ended")?;
-    assert!(finished_at >= operation.deadline, "not before its deadline");
+    let finished_at = operation
+        .finished_at
+        .context("the operation has not ended")?;
+    assert!(
+        finished_at >= operation.deadline,
+        "the operation ended before its deadline"
+    );
     assert_eq!(
         cluster.operator.shard_states(&agent.host).await?,
         "decky-1 teardown_failed, decky-2 running"
@@ -47,14 +51,13 @@ async fn what_no_agent_started_is_undelivered() -> TestResult {
         .operator
         .find_shard(&agent.host, "decky-1")
         .await?
-        .context("the shard")?;
+        .context("the shard is not on record")?;
     assert_eq!(shard.last_error, operation.error);
     Ok(())
 }
 
-/// The agent had started: `unfinished`.
 #[tokio::test]
-async fn what_an_agent_started_is_unfinished() -> TestResult {
+async fn an_operation_that_an_agent_started_times_out_as_unfinished() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let accepted = cluster
@@ -67,7 +70,10 @@ async fn what_an_agent_started_is_unfinished() -> TestResult {
         .await?;
     let operation = cluster.operator.wait_for_end(accepted.operation_id).await?;
     assert_eq!(operation.state, OperationState::TimedOut);
-    assert!(error_of(&operation).contains("unfinished"), "{operation:?}");
+    assert!(
+        error_text(&operation).contains("unfinished"),
+        "{operation:?}"
+    );
     assert_eq!(
         cluster.operator.shard_states(&agent.host).await?,
         "decky-1 teardown_failed"
@@ -75,10 +81,9 @@ async fn what_an_agent_started_is_unfinished() -> TestResult {
     Ok(())
 }
 
-/// A full inventory taken since the acceptance lists none of the shards: they were absent, and the
-/// operation succeeded.
 #[tokio::test]
-async fn what_the_inventory_no_longer_lists_is_absent() -> TestResult {
+async fn an_operation_succeeds_at_its_deadline_if_a_later_inventory_does_not_list_its_shards()
+-> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2", "decky-3"])
@@ -91,7 +96,7 @@ async fn what_the_inventory_no_longer_lists_is_absent() -> TestResult {
     assert_eq!(
         cluster.operator.shard_states(&agent.host).await?,
         "decky-1 running, decky-2 running, decky-3 tearing_down",
-        "until its deadline it is left to its operation"
+        "until the deadline, the shard is left to its operation"
     );
     let operation = cluster.operator.wait_for_end(single.operation_id).await?;
     assert_eq!(operation.state, OperationState::Succeeded);
@@ -103,9 +108,8 @@ async fn what_the_inventory_no_longer_lists_is_absent() -> TestResult {
     Ok(())
 }
 
-/// Some are gone and some are not: the gone ones are removed, the rest fail, and it `timed_out`.
 #[tokio::test]
-async fn what_the_inventory_still_lists_fails() -> TestResult {
+async fn an_operation_times_out_if_a_later_inventory_still_lists_one_of_its_shards() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -125,9 +129,9 @@ async fn what_the_inventory_still_lists_fails() -> TestResult {
     Ok(())
 }
 
-/// An inventory from before the acceptance proves nothing, nor does a heartbeat without one.
+/// Neither does a heartbeat without an inventory.
 #[tokio::test]
-async fn an_older_inventory_proves_nothing() -> TestResult {
+async fn an_inventory_from_before_the_acceptance_does_not_count_at_the_deadline() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -151,14 +155,13 @@ async fn an_older_inventory_proves_nothing() -> TestResult {
     Ok(())
 }
 
-/// A failed shard that a later inventory no longer lists is removed.
 #[tokio::test]
-async fn a_later_inventory_removes_what_is_gone() -> TestResult {
+async fn a_failed_shard_is_removed_when_a_later_inventory_does_not_list_it() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
         .await?;
-    let_pass(&cluster, &agent.host, Some("decky-1")).await?;
+    tear_down_and_time_out(&cluster, &agent.host, Some("decky-1")).await?;
     agent.report_inventory(&["decky-1", "decky-2"]).await?;
     assert_eq!(
         cluster.operator.shard_states(&agent.host).await?,
@@ -172,10 +175,10 @@ async fn a_later_inventory_removes_what_is_gone() -> TestResult {
     Ok(())
 }
 
-/// One host whose single decky's teardown has timed out.
-async fn timed_out(cluster: &Cluster) -> anyhow::Result<(FakeAgent, OperationId)> {
+/// Starts a host with one decky, and lets the teardown of the decky time out.
+async fn start_timed_out_teardown(cluster: &Cluster) -> anyhow::Result<(FakeAgent, OperationId)> {
     let agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
-    let operation = let_pass(cluster, &agent.host, None).await?;
+    let operation = tear_down_and_time_out(cluster, &agent.host, None).await?;
     assert_eq!(operation.state, OperationState::TimedOut);
     assert_eq!(
         cluster.operator.shard_states(&agent.host).await?,
@@ -184,11 +187,10 @@ async fn timed_out(cluster: &Cluster) -> anyhow::Result<(FakeAgent, OperationId)
     Ok((agent, operation.operation_id))
 }
 
-/// The agent's success comes after the deadline: the shard goes, and the operation has succeeded after all.
 #[tokio::test]
-async fn a_late_success_heals() -> TestResult {
+async fn a_success_after_the_deadline_removes_the_shard_and_changes_the_state() -> TestResult {
     let cluster = Cluster::start().await?;
-    let (mut agent, operation) = timed_out(&cluster).await?;
+    let (mut agent, operation) = start_timed_out_teardown(&cluster).await?;
     agent.report_success(operation, &["decky-1"]).await?;
     assert_eq!(cluster.operator.shard_states(&agent.host).await?, "");
     let operation = cluster.operator.operation(operation).await?;
@@ -198,11 +200,10 @@ async fn a_late_success_heals() -> TestResult {
     Ok(())
 }
 
-/// The agent's failure comes after the deadline: the operation is `failed`, and its error the agent's.
 #[tokio::test]
-async fn a_late_failure_is_the_truth() -> TestResult {
+async fn a_failure_after_the_deadline_replaces_the_error() -> TestResult {
     let cluster = Cluster::start().await?;
-    let (mut agent, operation) = timed_out(&cluster).await?;
+    let (mut agent, operation) = start_timed_out_teardown(&cluster).await?;
     agent
         .report_failure(
             operation,
@@ -214,7 +215,7 @@ async fn a_late_failure_is_the_truth() -> TestResult {
         .operator
         .find_shard(&agent.host, "decky-1")
         .await?
-        .context("the shard")?;
+        .context("the shard is not on record")?;
     assert_eq!(shard.last_error, Some("busy".into()));
     assert_eq!(
         cluster.operator.shard_states(&agent.host).await?,
@@ -222,16 +223,15 @@ async fn a_late_failure_is_the_truth() -> TestResult {
     );
     let operation = cluster.operator.operation(operation).await?;
     assert_eq!(operation.state, OperationState::Failed);
-    assert_eq!(error_of(&operation), "the daemon is away");
+    assert_eq!(error_text(&operation), "the daemon is away");
     Ok(())
 }
 
-/// A late success, while a retry is open: the shard is gone for the retry, too, and the retry still ends by
-/// its own result.
+/// The shard is removed for the retry too, and the retry ends with its own result.
 #[tokio::test]
-async fn a_late_success_while_a_retry_is_open() -> TestResult {
+async fn a_late_success_removes_the_shard_while_a_retry_is_open() -> TestResult {
     let cluster = Cluster::start().await?;
-    let (mut agent, first) = timed_out(&cluster).await?;
+    let (mut agent, first) = start_timed_out_teardown(&cluster).await?;
     let retry = cluster.operator.tear_down(&agent.host, "decky-1").await?;
     assert_ne!(retry.operation_id, first);
     agent.report_success(first, &["decky-1"]).await?;

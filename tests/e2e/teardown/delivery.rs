@@ -1,4 +1,5 @@
-//! How a command reaches its agent: at once, again while nobody has started it, and when an agent is back.
+//! Delivery of commands: immediately, again while no agent has started the operation, and when an
+//! agent is back.
 
 use std::time::{Duration, Instant};
 
@@ -12,14 +13,13 @@ use scuttle_schemas::{headers, subjects};
 use scuttle_tests::{Broadcasts, Cluster, FakeAgent, TestResult, wait_until};
 use serde_json::json;
 
-/// What comes of a heartbeat "at once" comes in less than this; the waits of the backoff that it is told
-/// from are longer.
-const AT_ONCE: Duration = Duration::from_millis(900);
+/// The limit for a command that a heartbeat triggers. It is shorter than the delays of the backoff,
+/// so that a command of the backoff is not mistaken for it.
+const MAX_HEARTBEAT_RESPONSE_TIME: Duration = Duration::from_millis(900);
 
-/// A host that is away: the teardown is accepted, and its agent gets the command when it is back, not at
-/// the next turn of the backoff.
+/// The command is triggered by the heartbeat, not by the backoff.
 #[tokio::test]
-async fn an_offline_host_gets_its_command_when_it_comes_back() -> TestResult {
+async fn an_offline_host_receives_its_command_with_the_heartbeat_of_its_return() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut hosts = Broadcasts::<HostsUpdated>::subscribe(&cluster.operator).await?;
     let mut agent =
@@ -40,16 +40,25 @@ async fn an_offline_host_gets_its_command_when_it_comes_back() -> TestResult {
         cluster.operator.shard_states(&host).await?,
         "decky-1 tearing_down"
     );
-    let tried = |operation: &OperationRecord| operation.attempts >= 2;
+    let has_two_attempts = |operation: &OperationRecord| operation.attempts >= 2;
     let id = accepted.operation_id;
-    let queued = wait_until("two attempts", || cluster.operator.operation(id), tried).await?;
+    let queued = wait_until(
+        "two attempts have been made",
+        || cluster.operator.operation(id),
+        has_two_attempts,
+    )
+    .await?;
     assert_eq!(queued.state, OperationState::Queued);
 
     let mut agent = FakeAgent::connect(&cluster.servers[0], &host).await?;
     let back = Instant::now();
     agent.report_inventory(&["decky-1"]).await?;
     let command = agent.next_command().await?;
-    assert!(back.elapsed() < AT_ONCE, "{:?}", back.elapsed());
+    assert!(
+        back.elapsed() < MAX_HEARTBEAT_RESPONSE_TIME,
+        "{:?}",
+        back.elapsed()
+    );
     assert_eq!(command.operation_id, id);
     assert!(command.attempt > queued.attempts);
     agent.report_success(id, &["decky-1"]).await?;
@@ -60,9 +69,8 @@ async fn an_offline_host_gets_its_command_when_it_comes_back() -> TestResult {
     Ok(())
 }
 
-/// A host that has never been heard gets its command with its first heartbeat.
 #[tokio::test]
-async fn an_enrolled_host_gets_its_command_with_its_first_heartbeat() -> TestResult {
+async fn an_enrolled_host_receives_its_command_with_its_first_heartbeat() -> TestResult {
     let cluster = Cluster::start().await?;
     let host = cluster.enroll_host("worker-a").await?;
     let accepted = cluster.operator.tear_down(&host, None).await?;
@@ -73,14 +81,17 @@ async fn an_enrolled_host_gets_its_command_with_its_first_heartbeat() -> TestRes
         agent.next_command().await?.operation_id,
         accepted.operation_id
     );
-    assert!(back.elapsed() < AT_ONCE, "{:?}", back.elapsed());
+    assert!(
+        back.elapsed() < MAX_HEARTBEAT_RESPONSE_TIME,
+        "{:?}",
+        back.elapsed()
+    );
     Ok(())
 }
 
-/// While no agent has started it the command comes again: the same command, its attempts counted, its
-/// waits growing.
+/// The commands differ only in `attempt`, and the delays between them grow.
 #[tokio::test]
-async fn a_queued_command_is_sent_again() -> TestResult {
+async fn the_command_of_a_queued_operation_is_resent() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
@@ -98,7 +109,10 @@ async fn a_queued_command_is_sent_again() -> TestResult {
     }
     for pair in sends.windows(2) {
         let wait = pair[1].0 - pair[0].0;
-        assert!(wait > Duration::from_millis(800), "no flood: {wait:?}");
+        assert!(
+            wait > Duration::from_millis(800),
+            "the command was resent after {wait:?}"
+        );
     }
     let operation = cluster.operator.operation(accepted.operation_id).await?;
     assert_eq!(
@@ -108,9 +122,8 @@ async fn a_queued_command_is_sent_again() -> TestResult {
     Ok(())
 }
 
-/// What an agent has started is not sent again, though another command of the host is.
 #[tokio::test]
-async fn a_started_command_is_not_sent_again() -> TestResult {
+async fn the_command_of_a_started_operation_is_not_resent() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -121,13 +134,15 @@ async fn a_started_command_is_not_sent_again() -> TestResult {
         .publish_progress(started.operation_id, ProgressStep::Started)
         .await?;
     let is_running = |operation: &OperationRecord| operation.state == OperationState::Running;
-    let ask = || cluster.operator.operation(started.operation_id);
-    let attempts = wait_until("running", ask, is_running).await?.attempts;
+    let get = || cluster.operator.operation(started.operation_id);
+    let attempts = wait_until("the operation is running", get, is_running)
+        .await?
+        .attempts;
     let queued = cluster.operator.tear_down(&agent.host, "decky-2").await?;
     loop {
         let (command, _) = agent.next_delivery().await?;
         if command.operation_id == started.operation_id {
-            assert!(command.attempt <= attempts, "sent again: {command:?}");
+            assert!(command.attempt <= attempts, "resent: {command:?}");
         } else if command.attempt == 3 {
             assert_eq!(command.operation_id, queued.operation_id);
             return Ok(());
@@ -135,9 +150,9 @@ async fn a_started_command_is_not_sent_again() -> TestResult {
     }
 }
 
-/// An agent that has restarted gets what it had started again, at once: it may have lost it.
+/// The restarted agent may have lost the command.
 #[tokio::test]
-async fn a_restarted_agent_gets_its_command_again() -> TestResult {
+async fn a_restarted_agent_receives_the_command_of_a_started_operation_again() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
@@ -146,14 +161,18 @@ async fn a_restarted_agent_gets_its_command_again() -> TestResult {
         .publish_progress(first.operation_id, ProgressStep::Started)
         .await?;
     let is_running = |operation: &OperationRecord| operation.state == OperationState::Running;
-    let ask = || cluster.operator.operation(accepted.operation_id);
-    wait_until("running", ask, is_running).await?;
+    let get = || cluster.operator.operation(accepted.operation_id);
+    wait_until("the operation is running", get, is_running).await?;
 
     agent.reboot();
     let back = Instant::now();
     agent.report_inventory(&["decky-1"]).await?;
     let (again, _) = agent.next_delivery().await?;
-    assert!(back.elapsed() < AT_ONCE, "{:?}", back.elapsed());
+    assert!(
+        back.elapsed() < MAX_HEARTBEAT_RESPONSE_TIME,
+        "{:?}",
+        back.elapsed()
+    );
     assert_eq!(
         again,
         TeardownCommand {
@@ -164,9 +183,9 @@ async fn a_restarted_agent_gets_its_command_again() -> TestResult {
     Ok(())
 }
 
-/// `controller_epoch` rises with each start, and the attempts are counted on.
+/// The number of attempts continues across restarts.
 #[tokio::test]
-async fn the_epoch_rises_with_each_start() -> TestResult {
+async fn the_controller_epoch_increases_with_each_start() -> TestResult {
     let mut cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;
@@ -182,9 +201,9 @@ async fn the_epoch_rises_with_each_start() -> TestResult {
                 command.controller_epoch >= last.controller_epoch && command.attempt > last.attempt,
                 "{command:?} after {last:?}"
             );
-            let risen = command.controller_epoch > last.controller_epoch;
+            let has_increased = command.controller_epoch > last.controller_epoch;
             last = command;
-            if risen {
+            if has_increased {
                 break;
             }
         }
@@ -192,9 +211,8 @@ async fn the_epoch_rises_with_each_start() -> TestResult {
     Ok(())
 }
 
-/// The request's `traceparent` is on the command, and on the broadcasts that the request causes.
 #[tokio::test]
-async fn a_trace_is_passed_on() -> TestResult {
+async fn the_traceparent_of_a_request_is_on_its_command_and_broadcasts() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let mut shards = Broadcasts::<ShardsUpdated>::subscribe(&cluster.operator).await?;
@@ -225,9 +243,8 @@ async fn a_trace_is_passed_on() -> TestResult {
     Ok(())
 }
 
-/// A result's `traceparent` is on the broadcast that tells the removal.
 #[tokio::test]
-async fn a_results_trace_is_passed_on() -> TestResult {
+async fn the_traceparent_of_a_result_is_on_its_broadcast() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let accepted = cluster.operator.tear_down(&agent.host, "decky-1").await?;

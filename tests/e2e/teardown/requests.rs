@@ -1,4 +1,5 @@
-//! `cluster.teardown`: what is accepted, what the answer says, and what shows before the agent does anything.
+//! `swarm.teardown`: which requests are accepted, what the reply contains, and what is on record
+//! before the agent does anything.
 
 use anyhow::Context;
 use scuttle_schemas::operations::{OperationState, OutcomeCounts, ShardOutcome};
@@ -10,9 +11,8 @@ use scuttle_tests::{
 };
 use serde_json::json;
 
-/// A single decky goes from request to removal; its neighbour is not touched.
 #[tokio::test]
-async fn a_single_decky_is_torn_down() -> TestResult {
+async fn a_decky_is_torn_down_and_its_neighbour_is_not_touched() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -54,9 +54,8 @@ async fn a_single_decky_is_torn_down() -> TestResult {
     Ok(())
 }
 
-/// A whole host: one operation, one command without a decky, every shard with its own outcome.
 #[tokio::test]
-async fn a_whole_host_is_torn_down() -> TestResult {
+async fn a_host_is_torn_down_by_one_operation_with_an_outcome_for_each_shard() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2", "decky-3"])
@@ -94,9 +93,8 @@ async fn a_whole_host_is_torn_down() -> TestResult {
     Ok(())
 }
 
-/// The answer and `tearing_down` do not wait for the agent, which here never says a word.
 #[tokio::test]
-async fn the_answer_comes_while_the_agent_is_blocked() -> TestResult {
+async fn the_reply_does_not_wait_for_the_agent() -> TestResult {
     let cluster = Cluster::start().await?;
     let agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
@@ -122,7 +120,7 @@ async fn the_answer_comes_while_the_agent_is_blocked() -> TestResult {
     assert_eq!(
         operation.deadline.millis_since(operation.accepted_at),
         600_000,
-        "the usual timeout"
+        "the default timeout"
     );
     assert_eq!(operation.finished_at, None);
     assert_eq!(
@@ -143,10 +141,10 @@ async fn the_answer_comes_while_the_agent_is_blocked() -> TestResult {
         .operator
         .find_shard(&agent.host, "decky-2")
         .await?
-        .context("the shard")?;
+        .context("the shard is not on record")?;
     assert_eq!(shard.operation_id, Some(operation.operation_id));
     let whole = cluster.operator.operation(operation.operation_id).await?;
-    let outcomes = whole.shards.context("get has the shards")?;
+    let outcomes = whole.shards.context("the reply has no shards")?;
     assert_eq!(outcomes.len(), 1);
     assert_eq!(outcomes[0].decky_id.as_str(), "decky-2");
     assert_eq!(
@@ -156,9 +154,8 @@ async fn the_answer_comes_while_the_agent_is_blocked() -> TestResult {
     Ok(())
 }
 
-/// `started` moves the operation to `running`.
 #[tokio::test]
-async fn progress_moves_the_operation_to_running() -> TestResult {
+async fn the_progress_step_started_moves_the_operation_to_running() -> TestResult {
     use scuttle_schemas::agents::ProgressStep;
     use scuttle_schemas::operations::OperationsUpdated;
     use scuttle_tests::Broadcasts;
@@ -177,7 +174,9 @@ async fn progress_moves_the_operation_to_running() -> TestResult {
                 && operation.state == OperationState::Running
         })
     };
-    operations.wait_for("running", running).await?;
+    operations
+        .wait_for("the operation is running", running)
+        .await?;
 
     for step in [
         ProgressStep::Stopping,
@@ -196,36 +195,35 @@ async fn progress_moves_the_operation_to_running() -> TestResult {
     assert_eq!(
         operation.state,
         OperationState::Succeeded,
-        "late progress revives nothing"
+        "late progress changed the state"
     );
     Ok(())
 }
 
-/// What is not there is refused by its name, and nothing is stored.
 #[tokio::test]
-async fn unknown_hosts_and_deckies_are_refused() -> TestResult {
+async fn teardowns_of_unknown_hosts_and_deckies_are_rejected() -> TestResult {
     let cluster = Cluster::start().await?;
     let agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
-    let nobody = "nobody".parse()?;
+    let unknown_host = "nobody".parse()?;
 
     for decky in [None, Some("decky-1")] {
-        let refused = cluster
+        let rejection = cluster
             .operator
-            .tear_down(&nobody, decky)
+            .tear_down(&unknown_host, decky)
             .await
             .expect_rejection();
         assert_eq!(
-            (refused.status, refused.code),
+            (rejection.status, rejection.code),
             (404, ErrorCode::HostNotFound)
         );
     }
-    let refused = cluster
+    let rejection = cluster
         .operator
         .tear_down(&agent.host, "decky-9")
         .await
         .expect_rejection();
     assert_eq!(
-        (refused.status, refused.code),
+        (rejection.status, rejection.code),
         (404, ErrorCode::ShardNotFound)
     );
     assert_eq!(cluster.operator.list_operations().await?, []);
@@ -236,27 +234,27 @@ async fn unknown_hosts_and_deckies_are_refused() -> TestResult {
     Ok(())
 }
 
-/// A decky of another host is not found, and neither host is touched: no state, no command.
+/// Neither host changes, and no command is sent.
 #[tokio::test]
-async fn a_decky_of_another_host_is_not_found() -> TestResult {
+async fn a_teardown_of_a_decky_of_another_host_is_rejected() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut one = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let mut two = cluster.start_agent("worker-b", &["decky-2"]).await?;
     let before = cluster.operator.list_shards().await?;
 
-    let refused = cluster
+    let rejection = cluster
         .operator
         .tear_down(&one.host, "decky-2")
         .await
         .expect_rejection();
     assert_eq!(
-        (refused.status, refused.code),
+        (rejection.status, rejection.code),
         (404, ErrorCode::ShardNotFound)
     );
     assert_eq!(cluster.operator.list_shards().await?, before);
     assert_eq!(cluster.operator.list_operations().await?, []);
 
-    // The first command either agent gets is a later one's.
+    // The first command of each agent belongs to a later request.
     for (agent, decky) in [(&mut one, "decky-1"), (&mut two, "decky-2")] {
         let marker = cluster.operator.tear_down(&agent.host, decky).await?;
         let (command, _) = agent.next_delivery().await?;
@@ -265,9 +263,8 @@ async fn a_decky_of_another_host_is_not_found() -> TestResult {
     Ok(())
 }
 
-/// The same decky name on two hosts: only the asked host's goes.
 #[tokio::test]
-async fn a_decky_name_is_unique_on_its_host_alone() -> TestResult {
+async fn a_teardown_does_not_touch_a_decky_with_the_same_name_on_another_host() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut one = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let two = cluster.start_agent("worker-b", &["decky-1"]).await?;
@@ -286,9 +283,9 @@ async fn a_decky_name_is_unique_on_its_host_alone() -> TestResult {
     Ok(())
 }
 
-/// A host without shards: accepted with none, and the agent is told all the same.
+/// The agent receives a command all the same, because it may find what is not on record.
 #[tokio::test]
-async fn a_host_without_shards_is_accepted() -> TestResult {
+async fn a_teardown_of_a_host_without_shards_is_accepted() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agent = cluster.start_agent("worker-a", &[]).await?;
     let accepted = cluster.operator.tear_down(&agent.host, None).await?;
@@ -307,10 +304,10 @@ async fn a_host_without_shards_is_accepted() -> TestResult {
     Ok(())
 }
 
-/// A hundred teardowns of a hundred hosts whose agents say nothing: all are answered and all commands
-/// leave; none waits for another.
+/// A hundred teardowns of 20 hosts whose agents do nothing: all are accepted and all commands are
+/// sent.
 #[tokio::test]
-async fn many_teardowns_do_not_wait_for_one_another() -> TestResult {
+async fn many_teardowns_do_not_wait_for_each_other() -> TestResult {
     let cluster = Cluster::start().await?;
     let mut agents = Vec::new();
     for number in 0..20 {
@@ -347,11 +344,11 @@ async fn many_teardowns_do_not_wait_for_one_another() -> TestResult {
             .all(|shard| shard.state == ShardState::TearingDown)
     );
 
-    // The last host's last decky ends while all others are still open.
-    let last = agents.last_mut().context("an agent")?;
+    // The operations of the last host end while all others are open.
+    let last = agents.last_mut().context("no agents")?;
     for _ in 0..5 {
         let command = last.next_command().await?;
-        let decky = command.decky_id.context("of a single decky")?;
+        let decky = command.decky_id.context("the command names no decky")?;
         last.report_success(command.operation_id, &[decky.as_str()])
             .await?;
     }
@@ -368,9 +365,8 @@ async fn many_teardowns_do_not_wait_for_one_another() -> TestResult {
     Ok(())
 }
 
-/// Deadlines at both ends of their range are accepted, and a name may be as long as its rule allows.
 #[tokio::test]
-async fn the_ends_of_the_ranges_are_accepted() -> TestResult {
+async fn the_shortest_and_longest_timeouts_and_the_longest_name_are_accepted() -> TestResult {
     let cluster = Cluster::start().await?;
     let longest = "d".repeat(64);
     let agent = cluster

@@ -1,5 +1,5 @@
-//! Snapshots, backups of a stopped controller's store, and what is restored of them. (Those of a running controller
-//! are in `tests/e2e/backup_and_migration/backup.rs`.)
+//! Snapshots, backups of the store of a stopped controller, and restores. Backups of a running
+//! controller are tested in `tests/e2e/backup_and_migration/backup.rs`.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -29,9 +29,9 @@ fn content(snapshot: &Snapshot) -> BTreeMap<String, Change> {
     rows_of(changes)
 }
 
-/// However it is written to, even while it is read, a snapshot is the store as it was at one commit.
+/// Commits during the reading do not change it.
 #[test]
-fn a_snapshot_is_one_commit() {
+fn a_snapshot_is_the_store_as_of_one_commit() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut store = RedbStore::open(dir.path()).expect("the store opens");
     let snapshots = store.snapshots();
@@ -69,9 +69,9 @@ fn a_snapshot_is_one_commit() {
     assert_eq!(rows_of(load(&mut store)), rows_of(appended));
 }
 
-/// A snapshot that is still there does not keep the file from whoever opens it next.
+/// An open snapshot does not lock the file against the next controller.
 #[test]
-fn a_closed_store_gives_no_more_and_its_file_is_free() {
+fn a_snapshot_of_a_closed_store_ends_and_does_not_lock_the_file() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut store = RedbStore::open(dir.path()).expect("the store opens");
     let rows = (0..5000).map(|decky| shard("a", &format!("d{decky}"), 1));
@@ -88,8 +88,9 @@ fn a_closed_store_gives_no_more_and_its_file_is_free() {
     assert_eq!(load(&mut store).len(), 5001);
 }
 
-/// A data directory with a store as a kill leaves it, rows and journal, and the content.
-fn killed() -> (TempDir, Vec<Change>) {
+/// Creates a data directory with a store as a kill leaves it, with rows and a journal. Returns it
+/// with its content.
+fn create_killed_store() -> (TempDir, Vec<Change>) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut store = RedbStore::open(dir.path()).expect("the store opens");
     let mut batch = vec![meta(1), host("a", 1), key("k", 1)];
@@ -110,7 +111,7 @@ fn killed() -> (TempDir, Vec<Change>) {
     (killed, content)
 }
 
-fn names(dir: &Path) -> Vec<String> {
+fn list_names(dir: &Path) -> Vec<String> {
     let name = |entry: std::io::Result<fs::DirEntry>| {
         let name = entry.expect("an entry").file_name();
         name.to_string_lossy().into_owned()
@@ -123,45 +124,44 @@ fn names(dir: &Path) -> Vec<String> {
     names
 }
 
-fn backup(from: &TempDir) -> (TempDir, PathBuf) {
+fn make_backup(from: &TempDir) -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("backup.redb");
     create(from.path(), &file, false, &Interrupt::default()).expect("a backup");
     (dir, file)
 }
 
-fn restored(data_dir: &Path, file: &Path) -> Result<Content, BackupError> {
+fn restore_backup(data_dir: &Path, file: &Path) -> Result<Content, BackupError> {
     let now = Timestamp::from_millis(NOW);
     let restored = restore(data_dir, file, now, &Interrupt::default());
     restored.map(|restored| restored.content)
 }
 
 #[test]
-fn a_stopped_controllers_store_is_read_and_left_alone() {
-    let (data, content) = killed();
+fn a_backup_of_a_stopped_controller_does_not_change_its_store() {
+    let (data, content) = create_killed_store();
     let before = fs::read(data.path().join(FILE_NAME)).expect("the store");
-    let (dir, file) = backup(&data);
-    assert_eq!(names(dir.path()), ["backup.redb"]);
-    assert_eq!(names(data.path()), [FILE_NAME]);
+    let (dir, file) = make_backup(&data);
+    assert_eq!(list_names(dir.path()), ["backup.redb"]);
+    assert_eq!(list_names(data.path()), [FILE_NAME]);
     let after = fs::read(data.path().join(FILE_NAME)).expect("the store");
     assert!(before == after, "it was changed");
 
     let mode = fs::metadata(&file).expect("metadata").permissions().mode();
     assert_eq!(mode & 0o777, 0o600);
-    // A backup is a store.
+    // A backup is a valid store itself.
     let place = tempfile::tempdir().expect("a temporary directory");
     fs::rename(&file, place.path().join(FILE_NAME)).expect("renamed");
     let mut store = RedbStore::open(place.path()).expect("the store opens");
     assert_eq!(load(&mut store), content);
 }
 
-/// What is restored is what was backed up, told anew.
 #[test]
-fn what_is_restored_is_what_was_there_with_higher_revisions() {
-    let (data, content) = killed();
-    let (_dir, file) = backup(&data);
+fn a_restored_store_has_the_content_of_the_backup_with_higher_revisions() {
+    let (data, content) = create_killed_store();
+    let (_dir, file) = make_backup(&data);
     let place = tempfile::tempdir().expect("a temporary directory");
-    // Made if it is missing, and read from what may not be written to.
+    // The directory is created if it is missing, and the backup may be read-only.
     let new = place.path().join("var/scuttle");
     fs::set_permissions(&file, PermissionsExt::from_mode(0o400)).expect("permissions");
     let (hosts, shards, open_operations) = (1, 499, 1);
@@ -170,8 +170,8 @@ fn what_is_restored_is_what_was_there_with_higher_revisions() {
         shards,
         open_operations,
     };
-    assert_eq!(restored(&new, &file).expect("restored"), expected);
-    assert_eq!(names(&new), [FILE_NAME]);
+    assert_eq!(restore_backup(&new, &file).expect("restored"), expected);
+    assert_eq!(list_names(&new), [FILE_NAME]);
 
     let mut store = RedbStore::open(&new).expect("the store opens");
     let mut rows = rows_of(load(&mut store));
@@ -201,48 +201,51 @@ fn what_is_restored_is_what_was_there_with_higher_revisions() {
     assert_eq!(rows, before);
 }
 
-/// Checks that a restore into `data_dir` is refused in these words, and changes nothing.
-fn check_refused(data_dir: &Path, file: &Path, words: &[&str]) {
-    let (there, bytes) = (names(data_dir), fs::read(file).ok());
-    let error = restored(data_dir, file).expect_err("refused").to_string();
+/// Checks that a restore into `data_dir` fails with an error that contains `words`, and changes
+/// nothing.
+fn check_restore_fails(data_dir: &Path, file: &Path, words: &[&str]) {
+    let (there, bytes) = (list_names(data_dir), fs::read(file).ok());
+    let error = restore_backup(data_dir, file)
+        .expect_err("refused")
+        .to_string();
     for word in words {
         assert!(error.contains(word), "{word:?} is in: {error}");
     }
-    assert_eq!(names(data_dir), there);
+    assert_eq!(list_names(data_dir), there);
     assert!(fs::read(file).ok() == bytes, "the backup was changed");
 }
 
 #[test]
-fn a_store_is_never_replaced() {
-    let (data, content) = killed();
-    let (_dir, file) = backup(&data);
+fn a_restore_never_replaces_a_store() {
+    let (data, content) = create_killed_store();
+    let (_dir, file) = make_backup(&data);
     let store = data.path().join(FILE_NAME);
     let store = store.to_str().expect("a name");
-    check_refused(data.path(), &file, &[store, "move the store away first"]);
+    check_restore_fails(data.path(), &file, &[store, "move the store away first"]);
     let open = RedbStore::open(data.path()).expect("the store opens");
-    check_refused(data.path(), &file, &[store, "move the store away first"]);
+    check_restore_fails(data.path(), &file, &[store, "move the store away first"]);
     drop(open);
     let mut store = RedbStore::open(data.path()).expect("the store opens");
     assert_eq!(load(&mut store), content);
 }
 
 #[test]
-fn what_cannot_be_restored_is_named_and_changes_nothing() {
+fn a_restore_of_an_invalid_file_names_it_and_changes_nothing() {
     const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
     const SHARDS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("shards");
-    let (data, _) = killed();
-    let (dir, file) = backup(&data);
+    let (data, _) = create_killed_store();
+    let (dir, file) = make_backup(&data);
     let empty = tempfile::tempdir().expect("a temporary directory");
     let name = file.to_str().expect("a name");
     let none = dir.path().join("none");
-    check_refused(
+    check_restore_fails(
         empty.path(),
         &none,
         &["none cannot be restored", "nothing was changed"],
     );
     let store = data.path().join(FILE_NAME);
     let open = RedbStore::open(data.path()).expect("the store opens");
-    check_refused(
+    check_restore_fails(
         empty.path(),
         &store,
         &["in use", "make a backup of that controller"],
@@ -252,7 +255,7 @@ fn what_cannot_be_restored_is_named_and_changes_nothing() {
     let whole = fs::read(&file).expect("the backup");
     for content in [&b""[..], b"# a text file\n", &[0; 16_000]] {
         fs::write(&file, content).expect("a file");
-        check_refused(
+        check_restore_fails(
             empty.path(),
             &file,
             &[name, "not a Scuttle store", "another backup"],
@@ -260,7 +263,7 @@ fn what_cannot_be_restored_is_named_and_changes_nothing() {
     }
     for length in [1, 300, 4096, whole.len() / 2, whole.len() - 1] {
         fs::write(&file, &whole[..length]).expect("a file");
-        check_refused(empty.path(), &file, &[name, "nothing was changed"]);
+        check_restore_fails(empty.path(), &file, &[name, "nothing was changed"]);
     }
     let edit = |change: &dyn Fn(&redb::WriteTransaction)| {
         fs::write(&file, &whole).expect("a file");
@@ -275,30 +278,30 @@ fn what_cannot_be_restored_is_named_and_changes_nothing() {
         meta.insert("format", format.as_slice()).expect("a row");
     });
     let words = ["has format 77", "the version of Scuttle that wrote it"];
-    check_refused(empty.path(), &file, &words);
+    check_restore_fails(empty.path(), &file, &words);
     edit(&|transaction| {
         let mut shards = transaction.open_table(SHARDS).expect("the table");
         shards.insert(("a", "d7"), &[0xff; 9][..]).expect("a row");
     });
-    check_refused(empty.path(), &file, &[name, "is damaged (table shards"]);
+    check_restore_fails(empty.path(), &file, &[name, "is damaged (table shards"]);
     edit(&|transaction| {
         let hosts: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("hosts");
         let mut hosts = transaction.open_table(hosts).expect("the table");
         hosts.remove("a").expect("a row");
     });
-    check_refused(empty.path(), &file, &["is damaged", "which is not stored"]);
+    check_restore_fails(empty.path(), &file, &["is damaged", "which is not stored"]);
     let missing = empty.path().join("missing");
-    restored(&missing, &file).expect_err("refused");
+    restore_backup(&missing, &file).expect_err("refused");
     assert!(!missing.exists(), "no directory was made");
 
     fs::write(&file, &whole).expect("a file");
-    restored(empty.path(), &file).expect("the whole one is restored");
+    restore_backup(empty.path(), &file).expect("the whole one is restored");
 }
 
 #[test]
-fn a_flipped_bit_in_a_backup_is_refused_or_harmless() {
-    let (data, content) = killed();
-    let (_dir, file) = backup(&data);
+fn a_flipped_bit_in_a_backup_is_detected_or_harmless() {
+    let (data, content) = create_killed_store();
+    let (_dir, file) = make_backup(&data);
     let whole = fs::read(&file).expect("the backup");
     let shards = |changes: Vec<Change>| {
         let rows = rows_of(changes).into_iter();
@@ -311,10 +314,10 @@ fn a_flipped_bit_in_a_backup_is_refused_or_harmless() {
         flipped[at] ^= 0x10;
         fs::write(&file, &flipped).expect("a damaged file");
         let place = tempfile::tempdir().expect("a temporary directory");
-        match restored(place.path(), &file) {
+        match restore_backup(place.path(), &file) {
             Err(_) => {
                 refused += 1;
-                assert_eq!(names(place.path()), [""; 0], "byte {at}");
+                assert_eq!(list_names(place.path()), [""; 0], "byte {at}");
             }
             Ok(content) => assert_eq!(content.shards, expected, "byte {at}"),
         }
@@ -324,25 +327,25 @@ fn a_flipped_bit_in_a_backup_is_refused_or_harmless() {
 
 #[test]
 fn an_interrupted_backup_leaves_nothing() {
-    let (data, _) = killed();
-    let (dir, file) = backup(&data);
+    let (data, _) = create_killed_store();
+    let (dir, file) = make_backup(&data);
     let interrupt = Interrupt::default();
     interrupt.set();
     let again = dir.path().join("again.redb");
     let error = create(data.path(), &again, false, &interrupt).expect_err("interrupted");
     assert!(matches!(error, BackupError::Interrupted), "{error}");
-    assert_eq!(names(dir.path()), ["backup.redb"]);
+    assert_eq!(list_names(dir.path()), ["backup.redb"]);
     let place = dir.path().join("place");
     let now = Timestamp::from_millis(NOW);
     let error = restore(&place, &file, now, &interrupt).expect_err("interrupted");
     assert!(matches!(error, BackupError::Interrupted), "{error}");
-    assert_eq!(names(dir.path()), ["backup.redb"]);
+    assert_eq!(list_names(dir.path()), ["backup.redb"]);
 }
 
 #[test]
-fn a_backup_replaces_nothing_unless_it_is_told_to() {
-    let (data, _) = killed();
-    let (dir, file) = backup(&data);
+fn a_backup_replaces_no_file_unless_requested() {
+    let (data, _) = create_killed_store();
+    let (dir, file) = make_backup(&data);
     let before = fs::read(&file).expect("the backup");
     let interrupt = Interrupt::default();
     let error = create(data.path(), &file, false, &interrupt).expect_err("it exists");
@@ -356,12 +359,12 @@ fn a_backup_replaces_nothing_unless_it_is_told_to() {
     drop(store);
     let made = create(data.path(), &file, true, &interrupt).expect("a backup");
     assert_eq!((made.content.hosts, made.from_running), (2, false));
-    assert_eq!(names(dir.path()), ["backup.redb"]);
+    assert_eq!(list_names(dir.path()), ["backup.redb"]);
 
     let store = data.path().join(FILE_NAME);
     let error = create(data.path(), &store, true, &interrupt).expect_err("the store");
     assert!(matches!(error, BackupError::IsStore(_)), "{error}");
-    assert_eq!(names(data.path()), [FILE_NAME]);
+    assert_eq!(list_names(data.path()), [FILE_NAME]);
 
     let nowhere = dir.path().join("nowhere/backup.redb");
     let error = create(data.path(), &nowhere, false, &interrupt).expect_err("no directory");
@@ -369,12 +372,12 @@ fn a_backup_replaces_nothing_unless_it_is_told_to() {
     let empty = tempfile::tempdir().expect("a temporary directory");
     let error = create(empty.path(), &nowhere, false, &interrupt).expect_err("no store");
     assert!(matches!(error, BackupError::NoStore(_)), "{error}");
-    assert_eq!(names(empty.path()), [""; 0]);
+    assert_eq!(list_names(empty.path()), [""; 0]);
 }
 
-/// Rows and batches of more bytes than are written in one transaction.
+/// More bytes of rows and batches than one transaction writes.
 #[test]
-fn a_large_store_is_backed_up_whole() {
+fn a_large_store_is_backed_up_completely() {
     let data = tempfile::tempdir().expect("a temporary directory");
     let mut store = RedbStore::open(data.path()).expect("the store opens");
     let rows = |host_name: &'static str, version| {
@@ -390,7 +393,7 @@ fn a_large_store_is_backed_up_whole() {
     }
     let content = load(&mut store);
     drop(store);
-    let (_dir, file) = backup(&data);
+    let (_dir, file) = make_backup(&data);
     let place = tempfile::tempdir().expect("a temporary directory");
     fs::rename(&file, place.path().join(FILE_NAME)).expect("renamed");
     let mut store = RedbStore::open(place.path()).expect("the store opens");

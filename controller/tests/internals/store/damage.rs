@@ -1,5 +1,5 @@
-//! A store's file that is not as it was written, anywhere: it is refused in words that name it and say what to
-//! do, or it is read as it was; and a file that is refused is left alone.
+//! Damaged store files: a damaged file is rejected with an error that names it and says what to do,
+//! or loads exactly as it was written. A rejected file is not changed.
 
 use std::fs;
 use std::path::Path;
@@ -12,15 +12,15 @@ use scuttle_core::Change;
 
 use super::rows::{host, key, meta, operation, shard};
 
-/// A store's bytes, and what it holds.
+/// The bytes of a store file and its content.
 struct Stored {
     file: Vec<u8>,
     rows: Vec<Change>,
-    /// What it held before its last append.
+    /// The content before the last append.
     before: Vec<Change>,
 }
 
-/// One that was closed, and one that a kill left open.
+/// A store that was closed, and one that a kill left open.
 static STORED: LazyLock<[Stored; 2]> = LazyLock::new(|| {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join(FILE_NAME);
@@ -42,17 +42,17 @@ static STORED: LazyLock<[Stored; 2]> = LazyLock::new(|| {
     })
 });
 
-/// Where redb's header ends, on which everything rests.
-const HEADER: usize = 320;
+/// The end of redb's header, which is critical.
+const HEADER_LENGTH: usize = 320;
 
-/// Opens and loads a file with these bytes: it is refused, or read as it was.
+/// Opens and loads a file with these bytes, and checks that it is rejected or has its content.
 fn check(stored: &Stored, bytes: &[u8], killed: bool) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join(FILE_NAME);
     fs::write(&file, bytes).expect("a file");
     match load(dir.path()) {
         Ok(loaded) if loaded == stored.rows => {}
-        // After a kill, a last commit that is not whole is one that the kill cut short.
+        // After a kill, an incomplete last commit is one that the kill interrupted.
         Ok(loaded) => assert!(killed && loaded == stored.before, "other rows"),
         Err(error) => {
             let text = error.to_string();
@@ -73,8 +73,8 @@ fn load(dir: &Path) -> Result<Vec<Change>, StoreError> {
     Ok(rows)
 }
 
-/// A byte of the file: often one of the header, on which everything rests.
-fn place() -> impl Strategy<Value = prop::sample::Index> {
+/// A position in the file; often one in the header, which is critical.
+fn any_position() -> impl Strategy<Value = prop::sample::Index> {
     any::<prop::sample::Index>()
 }
 
@@ -82,13 +82,13 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn flipped_bits_are_refused_or_harmless(
-        flips in prop::collection::vec((place(), any::<bool>(), 0..8_u32), 1..4),
+    fn flipped_bits_are_detected_or_harmless(
+        flips in prop::collection::vec((any_position(), any::<bool>(), 0..8_u32), 1..4),
     ) {
         for (stored, killed) in STORED.iter().zip([false, true]) {
             let mut bytes = stored.file.clone();
             for (at, in_header, bit) in &flips {
-                let end = if *in_header { HEADER } else { bytes.len() };
+                let end = if *in_header { HEADER_LENGTH } else { bytes.len() };
                 bytes[at.index(end)] ^= 1 << bit;
             }
             check(stored, &bytes, killed);
@@ -96,19 +96,19 @@ proptest! {
     }
 
     #[test]
-    fn a_file_that_was_cut_is_refused(at in place(), in_header: bool) {
+    fn a_truncated_file_is_rejected(at in any_position(), in_header: bool) {
         for (stored, killed) in STORED.iter().zip([false, true]) {
-            let end = if in_header { HEADER } else { stored.file.len() };
+            let end = if in_header { HEADER_LENGTH } else { stored.file.len() };
             check(stored, &stored.file[..at.index(end)], killed);
         }
     }
 
-    /// A page that was overwritten with zeros, with others' bytes, or with another page.
+    /// The page is overwritten with zeros, with other bytes, or with another page.
     #[test]
-    fn a_page_that_was_lost_is_refused_or_harmless(
-        to in place(),
+    fn a_lost_page_is_detected_or_harmless(
+        to in any_position(),
         what in prop_oneof![Just(None), any::<u8>().prop_map(Some)],
-        from in place(),
+        from in any_position(),
     ) {
         const PAGE: usize = 4096;
         for (stored, killed) in STORED.iter().zip([false, true]) {
@@ -124,9 +124,9 @@ proptest! {
     }
 }
 
-/// Another program's database, and one of a version to come, are refused and left as they are.
+/// The database of another program, and one of a later version, are rejected and not changed.
 #[test]
-fn a_whole_file_that_is_not_ours_is_left_alone() {
+fn a_valid_file_of_another_program_or_version_is_not_changed() {
     const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
     for format in [None, Some(1_u32), Some(77)] {
         let dir = tempfile::tempdir().expect("a temporary directory");
@@ -154,7 +154,7 @@ fn a_whole_file_that_is_not_ours_is_left_alone() {
 }
 
 #[test]
-fn other_things_in_its_place_are_refused() {
+fn other_files_in_place_of_the_store_are_rejected() {
     let contents: [&[u8]; 6] = [
         b"",
         b"# a text file\n",

@@ -1,4 +1,4 @@
-//! The store's file: how it is made, and what happens to one that is not as it should be.
+//! The store's file: how it is created, and how invalid files are handled.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -14,8 +14,8 @@ const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const SHARDS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("shards");
 const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
 
-/// A data directory with a store of a few rows and a journal in it.
-fn stored() -> (TempDir, PathBuf) {
+/// Creates a data directory with a store that has a few rows and a journal.
+fn create_store() -> (TempDir, PathBuf) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut store = RedbStore::open(dir.path()).expect("the store opens");
     let mut batch = vec![meta(1), host("a", 1)];
@@ -27,8 +27,8 @@ fn stored() -> (TempDir, PathBuf) {
     (dir, file)
 }
 
-/// The error of opening, or else of loading.
-fn refusal(dir: &TempDir) -> StoreError {
+/// Returns the error of opening or loading the store.
+fn open_error(dir: &TempDir) -> StoreError {
     match RedbStore::open(dir.path()) {
         Err(error) => error,
         Ok(mut store) => store
@@ -37,9 +37,9 @@ fn refusal(dir: &TempDir) -> StoreError {
     }
 }
 
-/// Checks that a store is refused in these words, with the file's name.
-fn check_refused(dir: &TempDir, words: &str) {
-    let error = refusal(dir).to_string();
+/// Checks that opening the store fails with an error that contains `words` and names the file.
+fn check_open_fails(dir: &TempDir, words: &str) {
+    let error = open_error(dir).to_string();
     assert!(error.contains(words), "{error}");
     let file = dir.path().join(FILE_NAME);
     assert!(error.contains(&file.display().to_string()), "{error}");
@@ -53,7 +53,7 @@ fn edit(file: &Path, edit: impl FnOnce(&redb::WriteTransaction)) {
 }
 
 #[test]
-fn the_data_directory_is_made_for_its_user_alone() {
+fn the_data_directory_is_accessible_only_by_its_user() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let data = dir.path().join("var/scuttle");
     drop(RedbStore::open(&data).expect("the store opens"));
@@ -71,10 +71,10 @@ fn the_data_directory_is_made_for_its_user_alone() {
 }
 
 #[test]
-fn a_second_controller_is_refused() {
-    let (dir, _file) = stored();
+fn a_store_cannot_be_opened_twice() {
+    let (dir, _file) = create_store();
     let first = RedbStore::open(dir.path()).expect("the store opens");
-    let error = refusal(&dir);
+    let error = open_error(&dir);
     assert!(matches!(error, StoreError::InUse { .. }), "{error}");
     assert!(
         error
@@ -85,9 +85,9 @@ fn a_second_controller_is_refused() {
     RedbStore::open(dir.path()).expect("the first is gone");
 }
 
-/// A copy of the file while it is open is what a kill leaves.
+/// A copy of the file of an open store is what a kill leaves behind.
 #[test]
-fn a_killed_controllers_store_has_every_append() {
+fn the_store_of_a_killed_controller_has_every_append() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut store = RedbStore::open(dir.path()).expect("the store opens");
     let mut appended = Vec::new();
@@ -108,7 +108,7 @@ fn a_killed_controllers_store_has_every_append() {
 }
 
 #[test]
-fn a_directory_that_cannot_be_made_is_named() {
+fn a_directory_that_cannot_be_created_is_named_in_the_error() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join("file");
     fs::write(&file, "").expect("a file");
@@ -125,23 +125,23 @@ fn a_directory_that_cannot_be_made_is_named() {
 }
 
 #[test]
-fn another_format_is_refused() {
-    let (dir, file) = stored();
+fn a_store_of_another_format_is_rejected() {
+    let (dir, file) = create_store();
     edit(&file, |transaction| {
         let mut meta = transaction.open_table(META).expect("the table");
         meta.insert("format", 1_u32.to_le_bytes().as_slice())
             .expect("a row");
     });
-    check_refused(&dir, "has format 1, and this controller reads format 3");
+    check_open_fails(&dir, "has format 1, and this controller reads format 3");
     edit(&file, |transaction| {
         let mut meta = transaction.open_table(META).expect("the table");
         meta.remove("format").expect("a row");
     });
-    check_refused(&dir, "is not a Scuttle store");
+    check_open_fails(&dir, "is not a Scuttle store");
 }
 
 #[test]
-fn another_programs_file_is_refused() {
+fn a_file_of_another_program_is_rejected() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join(FILE_NAME);
     for content in [
@@ -151,18 +151,18 @@ fn another_programs_file_is_refused() {
         vec![b'x'; 1 << 20],
     ] {
         fs::write(&file, &content).expect("a file");
-        check_refused(&dir, "is not a Scuttle store");
+        check_open_fails(&dir, "is not a Scuttle store");
         let after = fs::read(&file).expect("the file can be read");
         assert_eq!(after, content, "the file is left as it was");
     }
     fs::remove_file(&file).expect("the file goes");
     drop(Database::create(&file).expect("another program's database"));
-    check_refused(&dir, "is not a Scuttle store");
+    check_open_fails(&dir, "is not a Scuttle store");
 }
 
 #[test]
-fn a_row_that_does_not_decode_is_named() {
-    let (dir, file) = stored();
+fn a_row_that_cannot_be_decoded_is_named_in_the_error() {
+    let (dir, file) = create_store();
     let whole = {
         let database = Database::open(&file).expect("the database opens");
         let transaction = database.begin_read().expect("a transaction");
@@ -176,7 +176,7 @@ fn a_row_that_does_not_decode_is_named() {
             let mut shards = transaction.open_table(SHARDS).expect("the table");
             shards.insert(("a", "d7"), row).expect("a row");
         });
-        check_refused(&dir, "is damaged (table shards, key a/d7: ");
+        check_open_fails(&dir, "is damaged (table shards, key a/d7: ");
     }
     edit(&file, |transaction| {
         let mut shards = transaction.open_table(SHARDS).expect("the table");
@@ -184,7 +184,7 @@ fn a_row_that_does_not_decode_is_named() {
         let mut journal = transaction.open_table(JOURNAL).expect("the table");
         journal.insert(9, [3, 77].as_slice()).expect("a row");
     });
-    check_refused(&dir, "is damaged (table journal, key 9: ");
+    check_open_fails(&dir, "is damaged (table journal, key 9: ");
 }
 
 /// One change of each kind, in format 3.
@@ -200,10 +200,10 @@ const BATCH: &str = concat!(
     r"ame\x00\x01\xd0\xb9\xef\xfa\xc0h\x07\x08operator\x01k",
 );
 
-/// The bytes of format 3. When they change, stores of users no longer open: give the format a new number,
-/// and read the old one.
+/// The bytes of format 3. If they change, the stores of users cannot be opened any longer: give the
+/// format a new number, and keep reading the old one.
 #[test]
-fn the_format_is_what_it_was() {
+fn the_bytes_of_the_format_have_not_changed() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut store = RedbStore::open(dir.path()).expect("the store opens");
     let all = [
@@ -226,8 +226,8 @@ fn the_format_is_what_it_was() {
 }
 
 #[test]
-fn a_truncated_file_is_refused() {
-    let (dir, file) = stored();
+fn a_shortened_file_is_rejected() {
+    let (dir, file) = create_store();
     let whole = fs::read(&file).expect("the file can be read");
     for length in [
         1,
@@ -240,7 +240,7 @@ fn a_truncated_file_is_refused() {
         whole.len() - 1,
     ] {
         fs::write(&file, &whole[..length]).expect("a shorter file");
-        let error = refusal(&dir).to_string();
+        let error = open_error(&dir).to_string();
         assert!(error.contains(FILE_NAME), "{length} bytes: {error}");
         assert!(
             error.contains("restore a backup"),
@@ -251,10 +251,10 @@ fn a_truncated_file_is_refused() {
     RedbStore::open(dir.path()).expect("the store opens");
 }
 
-/// A flipped bit in a page in use is found; nowhere does one bring down the process.
+/// A flipped bit in a used page is detected. No flipped bit crashes the process.
 #[test]
-fn a_flipped_bit_is_refused_or_harmless() {
-    let (dir, file) = stored();
+fn a_flipped_bit_is_detected_or_harmless() {
+    let (dir, file) = create_store();
     let rows = load(&mut RedbStore::open(dir.path()).expect("the store opens"));
     let whole = fs::read(&file).expect("the file can be read");
     let mut refused = 0;

@@ -1,9 +1,9 @@
-//! A database of each format that was ever released opens, and holds what it held: the files in
-//! `controller/tests/fixtures/`, with their whole content as text beside them. (Formats 1 and 2
-//! were never released: they are refused, see `damage`.)
+//! A database of each released format can be opened and has its content. The databases are in
+//! `controller/tests/fixtures/`, each with its complete content as text next to it. Formats 1 and 2
+//! were never released; they are rejected, see `damage`.
 //!
-//! When the format changes, write a fixture of the new one by hand, and keep the old ones:
-//! `cargo test -p scuttle-controller --test internals write_a_fixture -- --ignored`
+//! When the format changes, write a fixture of the new format, and keep the old ones: `cargo test
+//! -p scuttle-controller --test internals write_a_fixture -- --ignored`
 
 use std::fmt::Write;
 use std::fs;
@@ -30,7 +30,7 @@ fn fixture(format: u32, extension: &str) -> PathBuf {
     folder.join(format!("format-{format}.{extension}"))
 }
 
-/// What a store holds, a line for each change of a load.
+/// Returns the content of a store as text, with a line for each change.
 fn content(store: &mut dyn Store) -> String {
     let mut text = String::new();
     for change in super::load(store) {
@@ -40,7 +40,7 @@ fn content(store: &mut dyn Store) -> String {
 }
 
 #[test]
-fn every_released_format_opens() {
+fn every_released_format_can_be_opened() {
     for format in RELEASED {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let file = dir.path().join(FILE_NAME);
@@ -48,7 +48,7 @@ fn every_released_format_opens() {
         let mut store = RedbStore::open(dir.path()).expect("the store opens");
         let expected = fs::read_to_string(fixture(format, "txt")).expect("the text is there");
         assert_eq!(content(&mut store), expected, "format {format}");
-        // It goes on from there.
+        // The store can append after that.
         store.append(&[meta(9)]).expect("an append");
         store.checkpoint(usize::MAX).expect("a checkpoint");
         drop(store);
@@ -57,9 +57,8 @@ fn every_released_format_opens() {
     }
 }
 
-/// A fixture for the format that this version writes is there.
 #[test]
-fn the_format_that_is_written_has_a_fixture() {
+fn the_current_format_has_a_fixture() {
     const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
     let dir = tempfile::tempdir().expect("a temporary directory");
     drop(RedbStore::open(dir.path()).expect("the store opens"));
@@ -77,7 +76,7 @@ fn write_a_fixture() {
     let format = *RELEASED.last().expect("one");
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut store = RedbStore::open(dir.path()).expect("the store opens");
-    let [rows, journal] = every_kind();
+    let [rows, journal] = changes_of_every_kind();
     store.append(&rows).expect("an append");
     store.checkpoint(usize::MAX).expect("a checkpoint");
     for batch in journal.chunks(3) {
@@ -91,34 +90,35 @@ fn write_a_fixture() {
     fs::write(fixture(format, "txt"), text).expect("the text is written");
 }
 
-/// A change of every kind with every field filled, and one with as many empty: in the rows, in the journal.
-fn every_kind() -> [Vec<Change>; 2] {
+/// Creates a change of every kind, once with every field set and once with as few as possible, for
+/// the rows and for the journal.
+fn changes_of_every_kind() -> [Vec<Change>; 2] {
     let rows = vec![
         meta(1),
         host("a", 1),
-        filled(host("b-_9", 2)),
+        fill_fields(host("b-_9", 2)),
         shard("a", "d", 1),
-        filled(shard("b-_9", "e.2", 2)),
+        fill_fields(shard("b-_9", "e.2", 2)),
         operation("a", 1, 1),
-        filled(operation("b-_9", 2, 2)),
+        fill_fields(operation("b-_9", 2, 2)),
         key("k", 1),
-        filled(key("é", 2)),
+        fill_fields(key("é", 2)),
     ];
     let journal = vec![
-        filled(meta(3)),
+        fill_fields(meta(3)),
         removed("a", "d"),
-        filled(shard("a", "f", 3)),
+        fill_fields(shard("a", "f", 3)),
         key_removed("k"),
         operation_removed(1),
-        filled(operation("a", 3, 3)),
-        filled(key("l", 3)),
-        filled(host("c", 3)),
+        fill_fields(operation("a", 3, 3)),
+        fill_fields(key("l", 3)),
+        fill_fields(host("c", 3)),
     ];
     [rows, journal]
 }
 
-/// The same with nothing left empty.
-fn filled(change: Change) -> Change {
+/// Sets every empty field of a change.
+fn fill_fields(change: Change) -> Change {
     let labels = || {
         let label = ("role".to_owned(), "lure ü".to_owned());
         Labels::try_from(

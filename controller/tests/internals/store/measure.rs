@@ -1,6 +1,8 @@
-//! What a backup costs, on a million shards: its time and size, and what it does to the commits meanwhile.
+//! Measures a backup of a million shards: its duration and size, and its effect on commits in the
+//! meantime.
 //!
-//! `cargo test --release -p scuttle-controller --test internals store::measure -- --ignored --nocapture`; the disk is that of `TMPDIR`.
+//! `cargo test --release -p scuttle-controller --test internals store::measure -- --ignored
+//! --nocapture` runs it, on the disk of `TMPDIR`.
 
 use std::fs;
 use std::path::Path;
@@ -15,8 +17,8 @@ use super::rows::{host, meta, shard};
 const HOSTS: usize = 1_000;
 const DECKIES: usize = 1_000;
 
-/// How long commits are measured without a backup.
-const WITHOUT: Duration = Duration::from_secs(5);
+/// The duration of the measurement without a backup.
+const BASELINE_DURATION: Duration = Duration::from_secs(5);
 
 fn fill(store: &mut RedbStore) {
     for host_number in 0..HOSTS {
@@ -31,8 +33,9 @@ fn fill(store: &mut RedbStore) {
     store.append(&[meta(1)]).expect("an append");
 }
 
-/// Commits ten shards at a time until told to end, with checkpoints as a busy controller has them; gives how long each took.
-fn commits(store: &mut RedbStore, ended: impl Fn() -> bool) -> Vec<Duration> {
+/// Commits ten shards at a time until `ended` returns true, with checkpoints like those of a busy
+/// controller. Returns the duration of each commit.
+fn measure_commits(store: &mut RedbStore, ended: impl Fn() -> bool) -> Vec<Duration> {
     let mut took = Vec::new();
     while !ended() {
         let number = took.len();
@@ -50,7 +53,7 @@ fn commits(store: &mut RedbStore, ended: impl Fn() -> bool) -> Vec<Duration> {
     took
 }
 
-fn tell(what: &str, took: &[Duration]) {
+fn print_percentiles(what: &str, took: &[Duration]) {
     let at = |share: usize| took[(took.len() - 1) * share / 1000].as_secs_f64() * 1e3;
     println!(
         "{what}: {} commits, median {:.2} ms, p99 {:.2} ms, p99.9 {:.2} ms, longest {:.2} ms",
@@ -62,7 +65,7 @@ fn tell(what: &str, took: &[Duration]) {
     );
 }
 
-fn mib(file: &Path) -> u64 {
+fn size_in_mib(file: &Path) -> u64 {
     fs::metadata(file).expect("metadata").len() >> 20
 }
 
@@ -77,27 +80,30 @@ fn measure_a_backup_of_a_million_shards() {
     println!(
         "store: {} shards, {} MiB",
         HOSTS * DECKIES,
-        mib(&store_file)
+        size_in_mib(&store_file)
     );
 
     let start = Instant::now();
-    let without = commits(&mut store, || start.elapsed() > WITHOUT);
-    tell("without a backup", &without);
+    let without = measure_commits(&mut store, || start.elapsed() > BASELINE_DURATION);
+    print_percentiles("without a backup", &without);
 
     let mut runtime = tokio::runtime::Builder::new_multi_thread();
     runtime.worker_threads(1).enable_all();
     let runtime = runtime.build().expect("a runtime");
     let backups = runtime.block_on(async { BackupServer::start(&data, store.snapshots()) });
-    let before = mib(&store_file);
+    let before = size_in_mib(&store_file);
     let interrupt = Interrupt::default();
     let (made, with) = std::thread::scope(|scope| {
         let making = scope.spawn(|| create(&data, &file, false, &interrupt).expect("a backup"));
-        let with = commits(&mut store, || making.is_finished());
+        let with = measure_commits(&mut store, || making.is_finished());
         (making.join().expect("it does not panic"), with)
     });
     println!("backup: {made}");
-    tell("with a backup", &with);
-    println!("store: {before} MiB before, {} MiB after", mib(&store_file));
+    print_percentiles("with a backup", &with);
+    println!(
+        "store: {before} MiB before, {} MiB after",
+        size_in_mib(&store_file)
+    );
 
     runtime.block_on(backups.stop());
     drop(store);

@@ -1,4 +1,5 @@
-//! The store's promises, on disk and in memory: what was appended is there, whatever happened since.
+//! The guarantees of every store, on disk and in memory: what was appended can be loaded, whatever
+//! happened since.
 
 mod backup;
 mod damage;
@@ -17,7 +18,7 @@ use tempfile::TempDir;
 
 use rows::{host, key, key_removed, meta, operation, operation_removed, removed, shard};
 
-/// What survives a restart.
+/// The part of a store that survives a restart.
 enum Disk {
     Redb(TempDir),
     Memory(MemoryStore),
@@ -63,7 +64,7 @@ fn load(store: &mut dyn Store) -> Vec<Change> {
     changes
 }
 
-/// The rows that a sequence of changes amounts to.
+/// Applies a sequence of changes and returns the resulting rows.
 fn rows_of(changes: impl IntoIterator<Item = Change>) -> BTreeMap<String, Change> {
     let mut rows = BTreeMap::new();
     for change in changes {
@@ -98,7 +99,7 @@ fn a_new_store_is_empty() {
 }
 
 #[test]
-fn what_was_appended_is_loaded_in_order() {
+fn appended_changes_are_loaded_in_order() {
     on_each(|disk| {
         let batches = [
             vec![host("a", 1), shard("a", "d1", 1), meta(1)],
@@ -127,7 +128,7 @@ fn rows_are_loaded_by_table_and_key_before_the_journal() {
             .append(&[
                 host("ab", 1),
                 host("a", 1),
-                // By host first: "a-" sorts before "a/" as text.
+                // Sorted by host first: "a-" sorts before "a/" as text.
                 shard("ab", "a", 1),
                 shard("a", "z", 1),
                 shard("a", "b", 1),
@@ -158,7 +159,7 @@ fn rows_are_loaded_by_table_and_key_before_the_journal() {
 }
 
 #[test]
-fn a_checkpoint_takes_whole_batches_from_the_oldest() {
+fn a_checkpoint_moves_complete_batches_starting_with_the_oldest() {
     on_each(|disk| {
         let mut store = disk.open();
         for version in 1..=4 {
@@ -192,7 +193,7 @@ fn a_checkpoint_takes_whole_batches_from_the_oldest() {
 }
 
 #[test]
-fn a_removed_shard_is_gone_and_can_come_back() {
+fn a_removed_shard_is_gone_and_can_be_added_again() {
     on_each(|disk| {
         let mut store = disk.open();
         let steps = [
@@ -210,7 +211,7 @@ fn a_removed_shard_is_gone_and_can_come_back() {
 }
 
 #[test]
-fn a_state_comes_back_and_a_row_without_its_host_is_refused() {
+fn a_state_is_restored_and_a_row_without_its_host_is_rejected() {
     on_each(|disk| {
         let mut store = disk.open();
         store
@@ -232,7 +233,7 @@ fn a_state_comes_back_and_a_row_without_its_host_is_refused() {
 }
 
 #[test]
-fn a_store_in_memory_fails_on_order() {
+fn a_store_in_memory_fails_on_demand() {
     for (fault, kept) in [(Fault::Lost, vec![]), (Fault::Kept, vec![meta(1)])] {
         let disk = MemoryStore::default();
         let mut store = disk.clone();
@@ -243,15 +244,15 @@ fn a_store_in_memory_fails_on_order() {
     }
 }
 
-/// One thing to do to a store.
+/// An action on a store.
 #[derive(Debug, Clone)]
-enum Act {
+enum Action {
     Append(Vec<Change>),
     Checkpoint(usize),
     Reopen,
 }
 
-fn change() -> impl Strategy<Value = Change> {
+fn any_change() -> impl Strategy<Value = Change> {
     let host_name = || prop::sample::select(vec!["a", "a-", "b"]);
     let decky = || prop::sample::select(vec!["d", "d.1", "e"]);
     let key_name = || prop::sample::select(vec!["k", "k 2", "ä"]);
@@ -267,35 +268,35 @@ fn change() -> impl Strategy<Value = Change> {
     ]
 }
 
-fn act() -> impl Strategy<Value = Act> {
+fn any_action() -> impl Strategy<Value = Action> {
     prop_oneof![
-        6 => prop::collection::vec(change(), 0..6).prop_map(Act::Append),
-        2 => (0..12_usize).prop_map(Act::Checkpoint),
-        1 => Just(Act::Reopen),
+        6 => prop::collection::vec(any_change(), 0..6).prop_map(Action::Append),
+        2 => (0..12_usize).prop_map(Action::Checkpoint),
+        1 => Just(Action::Reopen),
     ]
 }
 
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Checkpoints and restarts, wherever they come, never show.
+    /// Checkpoints and restarts make no difference, whenever they happen.
     #[test]
-    fn a_store_holds_what_a_plain_map_would(acts in prop::collection::vec(act(), 1..24)) {
+    fn a_store_has_the_content_of_a_plain_map(acts in prop::collection::vec(any_action(), 1..24)) {
         for disk in [Disk::Memory(MemoryStore::default()), Disk::redb(), Disk::jetstream()] {
             let mut store = disk.open();
             let mut appended = Vec::new();
             for act in acts.clone() {
                 match act {
-                    Act::Append(batch) => {
+                    Action::Append(batch) => {
                         store.append(&batch).expect("an append");
                         appended.extend(batch);
                     }
-                    Act::Checkpoint(changes) => {
+                    Action::Checkpoint(changes) => {
                         let before = store.journal_len();
                         let left = store.checkpoint(changes).expect("a checkpoint");
                         prop_assert!(left <= before.saturating_sub(changes));
                     }
-                    Act::Reopen => {
+                    Action::Reopen => {
                         drop(store);
                         store = disk.open();
                     }

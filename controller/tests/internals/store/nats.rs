@@ -1,4 +1,5 @@
-//! The store whose journal is a stream: a nats-server for all tests, a stream for each; and what only such a store promises.
+//! The store whose journal is a stream, and the guarantees that only this store has. All tests
+//! share a nats-server, and each has its own stream.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
@@ -17,7 +18,7 @@ use uuid::Uuid;
 use super::rows::{host, meta, shard};
 use super::{load, rows_of};
 
-/// A server, and who speaks with it.
+/// A nats-server and a connection to it.
 struct Bus {
     runtime: Runtime,
     client: Client,
@@ -25,7 +26,8 @@ struct Bus {
     _dir: TempDir,
 }
 
-/// Shared by the tests that run at the same time, and gone with the last of them: a static is never dropped.
+/// Returns the server that the tests share. It ends with the last of them, which a static would
+/// not.
 static BUS: Mutex<Weak<Bus>> = Mutex::new(Weak::new());
 
 impl Bus {
@@ -59,7 +61,7 @@ impl Bus {
     }
 }
 
-/// A stream of a test's own.
+/// The name of a stream for one test.
 pub(crate) struct Name {
     bus: Arc<Bus>,
     stream: String,
@@ -76,7 +78,7 @@ impl Name {
         }
     }
 
-    /// How many messages the stream has.
+    /// The number of messages in the stream.
     fn messages(&self) -> u64 {
         self.bus.runtime.block_on(async {
             let context = async_nats::jetstream::new(self.bus.client.clone());
@@ -86,7 +88,7 @@ impl Name {
     }
 }
 
-/// Opens the store of this stream, with its rows in `dir`, and reads it, as a start does.
+/// Opens and loads the store of this stream, with its rows in `dir`.
 pub(crate) fn open(dir: &Path, name: &Name) -> Result<ReplicatedStore, StoreError> {
     let stream = JournalStream {
         client: name.bus.client.clone(),
@@ -101,13 +103,13 @@ pub(crate) fn open(dir: &Path, name: &Name) -> Result<ReplicatedStore, StoreErro
     Ok(store)
 }
 
-fn directory() -> TempDir {
+fn create_dir() -> TempDir {
     tempfile::tempdir().expect("a temporary directory")
 }
 
 #[test]
-fn who_has_been_superseded_cannot_append() {
-    let (name, dirs) = (Name::new(), [directory(), directory()]);
+fn a_superseded_store_cannot_append() {
+    let (name, dirs) = (Name::new(), [create_dir(), create_dir()]);
     let mut old = open(dirs[0].path(), &name).expect("the store opens");
     old.append(&[host("a", 1)]).expect("an append");
     let mut new = open(dirs[1].path(), &name).expect("the store opens");
@@ -124,7 +126,7 @@ fn who_has_been_superseded_cannot_append() {
     }
     assert_eq!(load(&mut new), [host("a", 1), host("a", 2)]);
     new.append(&[host("a", 4)]).expect("the other goes on");
-    // What was refused is nowhere, and who reads again may write again.
+    // The rejected batch is nowhere, and a store that loads again can append.
     drop(old);
     let mut old = open(dirs[0].path(), &name).expect("the store opens");
     assert_eq!(load(&mut old), [host("a", 1), host("a", 2), host("a", 4)]);
@@ -133,8 +135,8 @@ fn who_has_been_superseded_cannot_append() {
         .expect_err("now this one has been superseded");
 }
 
-/// A batch that is several messages.
-fn large(name: &Name) -> Vec<Change> {
+/// Creates a batch of several messages.
+fn large_batch(name: &Name) -> Vec<Change> {
     let most = name.bus.client.server_info().max_payload;
     let deckies = 0..most / 20;
     deckies
@@ -142,15 +144,18 @@ fn large(name: &Name) -> Vec<Change> {
         .collect()
 }
 
-/// What comes in the place of its first message is the one that its second expects before it.
+/// The first message of the batch is replaced by another store's message, which its second message
+/// expects before it.
 #[test]
-fn nothing_of_a_superseded_batch_is_in_the_way_however_many_messages_it_is() {
-    let (name, dirs) = (Name::new(), [directory(), directory(), directory()]);
+fn a_superseded_batch_of_several_messages_leaves_nothing_behind() {
+    let (name, dirs) = (Name::new(), [create_dir(), create_dir(), create_dir()]);
     let mut old = open(dirs[0].path(), &name).expect("the store opens");
     old.append(&[host("a", 1)]).expect("an append");
     let mut new = open(dirs[1].path(), &name).expect("the store opens");
     new.append(&[host("a", 2)]).expect("an append");
-    let error = old.append(&large(&name)).expect_err("it is superseded");
+    let error = old
+        .append(&large_batch(&name))
+        .expect_err("it is superseded");
     assert!(
         matches!(error, StoreError::Journal(JournalError::Superseded { .. })),
         "{error}"
@@ -161,10 +166,10 @@ fn nothing_of_a_superseded_batch_is_in_the_way_however_many_messages_it_is() {
 }
 
 #[test]
-fn a_batch_larger_than_a_message_is_one_batch() {
-    let (name, dir) = (Name::new(), directory());
+fn a_batch_of_several_messages_is_one_batch() {
+    let (name, dir) = (Name::new(), create_dir());
     let mut store = open(dir.path(), &name).expect("the store opens");
-    let batches = [vec![host("a", 1)], large(&name), vec![meta(1)]];
+    let batches = [vec![host("a", 1)], large_batch(&name), vec![meta(1)]];
     for batch in &batches {
         store.append(batch).expect("an append");
     }
@@ -182,8 +187,8 @@ fn a_batch_larger_than_a_message_is_one_batch() {
 }
 
 #[test]
-fn rows_are_of_one_journal() {
-    let (name, other, dir) = (Name::new(), Name::new(), directory());
+fn rows_belong_to_one_journal() {
+    let (name, other, dir) = (Name::new(), Name::new(), create_dir());
     let mut store = open(dir.path(), &name).expect("the store opens");
     store.append(&[host("a", 1)]).expect("an append");
     store.checkpoint(1).expect("a checkpoint");
@@ -196,7 +201,7 @@ fn rows_are_of_one_journal() {
         let error = refused.expect_err("another journal").to_string();
         assert!(error.contains(&of_stream), "{error}");
     }
-    let dir = directory();
+    let dir = create_dir();
     let mut store = RedbStore::open(dir.path()).expect("the store opens");
     store.append(&[meta(1)]).expect("an append");
     drop(store);

@@ -1,4 +1,4 @@
-//! Rows for the store's tests: small, and different by their version.
+//! Small rows for the tests of the store, which differ by their version.
 
 use std::sync::Arc;
 

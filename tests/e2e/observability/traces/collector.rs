@@ -1,4 +1,4 @@
-//! An OTLP collector: plain HTTP on a port of its own, which keeps every span that it is sent.
+//! An OTLP collector over plain HTTP, on a free port, which keeps every span that it receives.
 
 use std::collections::BTreeMap;
 use std::convert::Infallible;
@@ -20,33 +20,34 @@ use scuttle_tests::wait::lock;
 use scuttle_tests::wait_until;
 use tokio::net::TcpListener;
 
-/// What the programs are given, so that a test need not wait for their usual five seconds.
-pub(crate) const SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "20");
+/// The setting that makes the programs export spans every 20 ms instead of every five seconds, in
+/// milliseconds.
+pub(crate) const EXPORT_SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "20");
 
-/// A span as it came.
+/// A received span.
 #[derive(Debug, Clone)]
-pub(crate) struct Seen {
+pub(crate) struct ReceivedSpan {
     pub(crate) service: String,
     pub(crate) name: String,
     pub(crate) kind: SpanKind,
     pub(crate) trace: String,
     pub(crate) id: String,
-    /// Empty for the first of a trace.
+    /// The id of the parent span. Empty for the root span of a trace.
     pub(crate) parent: String,
     pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) events: Vec<String>,
-    /// What went wrong.
+    /// The error text of the status.
     pub(crate) error: Option<String>,
     /// In nanoseconds since 1970.
     pub(crate) time: (u64, u64),
 }
 
-impl Seen {
+impl ReceivedSpan {
     pub(crate) fn attribute(&self, name: &str) -> &str {
         self.attributes.get(name).map_or("", String::as_str)
     }
 
-    pub(crate) fn is_of(&self, id: OperationId) -> bool {
+    pub(crate) fn is_about(&self, id: OperationId) -> bool {
         self.attribute("scuttle.operation_id") == id.to_string()
     }
 }
@@ -54,7 +55,7 @@ impl Seen {
 /// A collector. Dropping it closes its port.
 pub(crate) struct Collector {
     address: SocketAddr,
-    spans: Arc<Mutex<Vec<Seen>>>,
+    spans: Arc<Mutex<Vec<ReceivedSpan>>>,
     task: tokio::task::JoinHandle<()>,
 }
 
@@ -62,7 +63,7 @@ impl Collector {
     pub(crate) async fn start() -> Result<Self> {
         let listener = TcpListener::bind("127.0.0.1:0").await?;
         let address = listener.local_addr()?;
-        let spans = Arc::<Mutex<Vec<Seen>>>::default();
+        let spans = Arc::<Mutex<Vec<ReceivedSpan>>>::default();
         let task = tokio::spawn(serve(listener, spans.clone()));
         Ok(Self {
             address,
@@ -75,18 +76,18 @@ impl Collector {
         format!("http://{}", self.address)
     }
 
-    pub(crate) fn spans(&self) -> Vec<Seen> {
+    pub(crate) fn spans(&self) -> Vec<ReceivedSpan> {
         lock(&self.spans).clone()
     }
 
-    /// Waits until there are such spans, and gives all of them.
+    /// Waits until `is_done` accepts the received spans. Returns all of them.
     pub(crate) async fn wait_for_spans(
         &self,
         what: &str,
-        enough: impl Fn(&[Seen]) -> bool,
-    ) -> Result<Vec<Seen>> {
+        is_done: impl Fn(&[ReceivedSpan]) -> bool,
+    ) -> Result<Vec<ReceivedSpan>> {
         let ask = || async { Ok::<_, Infallible>(self.spans()) };
-        wait_until(what, ask, |spans: &Vec<Seen>| enough(spans)).await
+        wait_until(what, ask, |spans: &Vec<ReceivedSpan>| is_done(spans)).await
     }
 }
 
@@ -96,19 +97,19 @@ impl Drop for Collector {
     }
 }
 
-async fn serve(listener: TcpListener, spans: Arc<Mutex<Vec<Seen>>>) {
+async fn serve(listener: TcpListener, spans: Arc<Mutex<Vec<ReceivedSpan>>>) {
     while let Ok((stream, _)) = listener.accept().await {
         let spans = spans.clone();
-        let service = service_fn(move |request| take(request, spans.clone()));
+        let service = service_fn(move |request| receive(request, spans.clone()));
         let connection = hyper::server::conn::http1::Builder::new()
             .serve_connection(TokioIo::new(stream), service);
         tokio::spawn(connection);
     }
 }
 
-async fn take(
+async fn receive(
     request: Request<Incoming>,
-    spans: Arc<Mutex<Vec<Seen>>>,
+    spans: Arc<Mutex<Vec<ReceivedSpan>>>,
 ) -> Result<Response<Empty<Bytes>>, Infallible> {
     let path = request.uri().path().to_owned();
     let body = request.into_body().collect().await;
@@ -116,42 +117,42 @@ async fn take(
     let export = body.and_then(|body| ExportTraceServiceRequest::decode(body).ok());
     let mut response = Response::new(Empty::new());
     match export {
-        Some(export) if path == "/v1/traces" => lock(&spans).extend(read(export)),
+        Some(export) if path == "/v1/traces" => lock(&spans).extend(parse_export(export)),
         _ => *response.status_mut() = StatusCode::BAD_REQUEST,
     }
     Ok(response)
 }
 
-fn read(export: ExportTraceServiceRequest) -> Vec<Seen> {
+fn parse_export(export: ExportTraceServiceRequest) -> Vec<ReceivedSpan> {
     let mut seen = Vec::new();
     for from in export.resource_spans {
-        let resource = attributes(from.resource.map(|resource| resource.attributes));
+        let resource = parse_attributes(from.resource.map(|resource| resource.attributes));
         let service = resource.get("service.name").cloned().unwrap_or_default();
         for span in from.scope_spans.into_iter().flat_map(|scope| scope.spans) {
-            seen.push(one(service.clone(), span));
+            seen.push(parse_span(service.clone(), span));
         }
     }
     seen
 }
 
-fn one(service: String, span: Span) -> Seen {
+fn parse_span(service: String, span: Span) -> ReceivedSpan {
     let kind = span.kind();
     let error = span.status.filter(|status| status.code() == Status::Error);
-    Seen {
+    ReceivedSpan {
         service,
         name: span.name,
         kind,
-        trace: hex(&span.trace_id),
-        id: hex(&span.span_id),
-        parent: hex(&span.parent_span_id),
-        attributes: attributes(Some(span.attributes)),
+        trace: to_hex(&span.trace_id),
+        id: to_hex(&span.span_id),
+        parent: to_hex(&span.parent_span_id),
+        attributes: parse_attributes(Some(span.attributes)),
         events: span.events.into_iter().map(|event| event.name).collect(),
         error: error.map(|status| status.message),
         time: (span.start_time_unix_nano, span.end_time_unix_nano),
     }
 }
 
-fn attributes(pairs: Option<Vec<KeyValue>>) -> BTreeMap<String, String> {
+fn parse_attributes(pairs: Option<Vec<KeyValue>>) -> BTreeMap<String, String> {
     let text = |value: Option<AnyValue>| match value.and_then(|any| any.value) {
         Some(Value::StringValue(text)) => text,
         Some(Value::IntValue(number)) => number.to_string(),
@@ -162,6 +163,6 @@ fn attributes(pairs: Option<Vec<KeyValue>>) -> BTreeMap<String, String> {
     pairs.map(|pair| (pair.key, text(pair.value))).collect()
 }
 
-fn hex(bytes: &[u8]) -> String {
+fn to_hex(bytes: &[u8]) -> String {
     data_encoding::HEXLOWER.encode(bytes)
 }

@@ -1,4 +1,5 @@
-//! Traces, from request to broadcast: what a collector gets, and that nothing depends on one.
+//! Traces from the request to the broadcast: which spans a collector receives, and that a missing
+//! collector harms nothing.
 
 mod collector;
 
@@ -11,19 +12,19 @@ use scuttle_schemas::{HostId, headers, subjects};
 use scuttle_tests::{Broadcasts, Client, Cluster, RequestError, Simulator, TestResult, wait_until};
 use serde_json::json;
 
-use collector::{Collector, SOON, Seen};
+use collector::{Collector, EXPORT_SOON, ReceivedSpan};
 
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
-/// The standard variable.
+/// The standard variable for the address of the collector.
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
-fn context(sampled: bool) -> String {
+fn trace_context(sampled: bool) -> String {
     format!("00-{TRACE}-{PARENT}-{:02x}", u8::from(sampled))
 }
 
-/// Asks for a teardown, as a part of a trace.
+/// Requests a teardown as part of a trace.
 async fn teardown(
     operator: &Client,
     host: &HostId,
@@ -41,36 +42,36 @@ fn traceparent(headers: &HeaderMap) -> Option<String> {
     headers.get(headers::TRACEPARENT).map(ToString::to_string)
 }
 
-/// A host with one decky, over the real agent library.
-async fn sim(cluster: &Cluster, more: &[&str]) -> Result<(Simulator, HostId)> {
+/// Starts a simulated host with one decky, and waits until it is on record.
+async fn start_simulator(cluster: &Cluster, more: &[&str]) -> Result<(Simulator, HostId)> {
     let mut arguments = vec!["--hosts", "1", "--deckies-per-host", "1", "--enroll"];
     arguments.extend(["--teardown-ms", "20", "--heartbeat-ms", "200"]);
     arguments.extend(more);
     let sim = cluster
-        .start_simulator_with(&cluster.path("sim"), &arguments, &[SOON])
+        .start_simulator_with(&cluster.path("sim"), &arguments, &[EXPORT_SOON])
         .await?;
     Ok((sim, "sim-0001".parse()?))
 }
 
-fn named<'a>(spans: &'a [Seen], name: &str) -> Result<&'a Seen> {
+fn find_span<'a>(spans: &'a [ReceivedSpan], name: &str) -> Result<&'a ReceivedSpan> {
     spans
         .iter()
         .find(|span| span.name == name)
         .with_context(|| format!("no span {name:?} in {spans:#?}"))
 }
 
-/// One teardown is one trace, over both programs, and each span is the child of what caused it.
+/// Each span is the child of the span that caused it, across both programs.
 #[tokio::test]
-async fn a_teardown_is_one_trace() -> TestResult {
+async fn a_teardown_is_one_trace_from_the_request_to_the_broadcast() -> TestResult {
     let collector = Collector::start().await?;
     let url = collector.url();
     let cluster = Cluster::builder()
-        .settings(&[(ENDPOINT, &url), SOON])
+        .settings(&[(ENDPOINT, &url), EXPORT_SOON])
         .start()
         .await?;
-    let (_sim, host) = sim(&cluster, &["--otlp-endpoint", &url]).await?;
+    let (_sim, host) = start_simulator(&cluster, &["--otlp-endpoint", &url]).await?;
     let mut shards = Broadcasts::<ShardsUpdated>::subscribe(&cluster.operator).await?;
-    let id = teardown(&cluster.operator, &host, &context(true))
+    let id = teardown(&cluster.operator, &host, &trace_context(true))
         .await?
         .operation_id;
     let of_it = |told: &ShardsUpdated| told.operation_id == Some(id);
@@ -79,7 +80,7 @@ async fn a_teardown_is_one_trace() -> TestResult {
         .wait_for("removed", |told| !told.removed.is_empty())
         .await?;
 
-    let whole = |spans: &[Seen]| {
+    let whole = |spans: &[ReceivedSpan]| {
         let ours = spans.iter().filter(|span| span.trace == TRACE);
         ours.count() == 6
     };
@@ -87,10 +88,10 @@ async fn a_teardown_is_one_trace() -> TestResult {
         .wait_for_spans("all spans of the trace", whole)
         .await?;
     spans.retain(|span| span.trace == TRACE);
-    let request = named(&spans, "teardown")?;
-    let command = named(&spans, "publish command")?;
-    let execution = named(&spans, "execute teardown")?;
-    let result = named(&spans, "result recorded")?;
+    let request = find_span(&spans, "teardown")?;
+    let command = find_span(&spans, "publish command")?;
+    let execution = find_span(&spans, "execute teardown")?;
+    let result = find_span(&spans, "result recorded")?;
     let rows = [
         (request, PARENT, SpanKind::Server),
         (command, request.id.as_str(), SpanKind::Producer),
@@ -109,7 +110,7 @@ async fn a_teardown_is_one_trace() -> TestResult {
             "scuttle-controller"
         };
         assert_eq!(span.service, service, "{span:#?}");
-        assert!(span.is_of(id), "{span:#?}");
+        assert!(span.is_about(id), "{span:#?}");
         assert_eq!(span.attribute("scuttle.host_uuid"), host.as_str());
         assert_eq!(span.attribute("messaging.system"), "nats");
         assert_eq!(span.error, None, "{span:#?}");
@@ -127,7 +128,7 @@ async fn a_teardown_is_one_trace() -> TestResult {
         assert_eq!(span.attribute("scuttle.outcome"), outcome, "{span:#?}");
     }
     for parent in [request, result] {
-        let commit = |span: &&Seen| span.name == "commit" && span.parent == parent.id;
+        let commit = |span: &&ReceivedSpan| span.name == "commit" && span.parent == parent.id;
         let commit = spans.iter().find(commit).context("its commit")?;
         assert!(parent.time.0 <= commit.time.0 && commit.time.0 < commit.time.1);
         assert!(commit.time.1 <= parent.time.1, "before the answer");
@@ -136,18 +137,19 @@ async fn a_teardown_is_one_trace() -> TestResult {
     assert_eq!(execution.events, steps);
     assert!(command.time.0 >= request.time.0 && execution.time.0 >= command.time.0);
 
-    let span_of = |span: &Seen| Some(format!("00-{TRACE}-{}-01", span.id));
+    let span_of = |span: &ReceivedSpan| Some(format!("00-{TRACE}-{}-01", span.id));
     assert_eq!(traceparent(&taken.headers), span_of(request));
     assert_eq!(traceparent(&removed.headers), span_of(result));
     Ok(())
 }
 
-/// A request without a trace begins one, a command that is sent again is in it, and a refusal is a span that failed.
+/// A request without a trace starts one, a resent command has a span, and a rejected request has a
+/// span with an error.
 #[tokio::test]
-async fn refusals_and_repeats_are_spans() -> TestResult {
+async fn rejections_and_resent_commands_have_spans() -> TestResult {
     let collector = Collector::start().await?;
     let cluster = Cluster::builder()
-        .settings(&[(ENDPOINT, &collector.url()), SOON])
+        .settings(&[(ENDPOINT, &collector.url()), EXPORT_SOON])
         .start()
         .await?;
     let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
@@ -167,15 +169,15 @@ async fn refusals_and_repeats_are_spans() -> TestResult {
 
     let (first, second) = (traceparent(&first), traceparent(&second));
     assert_ne!(first, second);
-    let enough = |spans: &[Seen]| {
-        let sent = |span: &&Seen| span.name == "publish command";
-        let errors = |span: &&Seen| span.error.is_some();
+    let enough = |spans: &[ReceivedSpan]| {
+        let sent = |span: &&ReceivedSpan| span.name == "publish command";
+        let errors = |span: &&ReceivedSpan| span.error.is_some();
         spans.iter().filter(sent).count() == 2 && spans.iter().filter(errors).count() == 2
     };
     let spans = collector.wait_for_spans("the spans", enough).await?;
     let request = spans
         .iter()
-        .find(|span| span.name == "teardown" && span.is_of(accepted.operation_id))
+        .find(|span| span.name == "teardown" && span.is_about(accepted.operation_id))
         .context("the request")?;
     assert_eq!(request.parent, "");
     let sent = spans.iter().filter(|span| span.name == "publish command");
@@ -199,25 +201,25 @@ async fn refusals_and_repeats_are_spans() -> TestResult {
         ("teardown", "bad_request", ""),
     ];
     assert_eq!(errors, expected);
-    let enrolled = named(&spans, "hosts-enroll")?;
+    let enrolled = find_span(&spans, "hosts-enroll")?;
     assert_eq!(enrolled.attribute("scuttle.host_uuid"), agent.host.as_str());
     Ok(())
 }
 
-/// What the requester does not want to be sampled is passed on and not sent; and a trace that would begin here, where
-/// sampling is off, does not begin.
+/// A trace that the requester does not sample is passed on and not exported. With sampling off, the
+/// controller starts no trace.
 #[tokio::test]
-async fn what_is_not_sampled_is_not_sent() -> TestResult {
+async fn unsampled_traces_are_not_exported() -> TestResult {
     let collector = Collector::start().await?;
     let off = ("OTEL_TRACES_SAMPLER", "parentbased_always_off");
     let cluster = Cluster::builder()
-        .settings(&[(ENDPOINT, &collector.url()), SOON, off])
+        .settings(&[(ENDPOINT, &collector.url()), EXPORT_SOON, off])
         .start()
         .await?;
     let deckies = ["decky-01", "decky-02", "decky-03"];
     let mut agent = cluster.start_agent("worker-a", &deckies).await?;
 
-    teardown(&cluster.operator, &agent.host, &context(false)).await?;
+    teardown(&cluster.operator, &agent.host, &trace_context(false)).await?;
     let (_, headers) = agent.next_delivery().await?;
     let passed = traceparent(&headers).context("a context")?;
     assert!(passed.starts_with(&format!("00-{TRACE}-")) && passed.ends_with("-00"));
@@ -225,7 +227,7 @@ async fn what_is_not_sampled_is_not_sent() -> TestResult {
     let (_, headers) = agent.next_delivery().await?;
     assert_eq!(traceparent(&headers), None);
 
-    // One that is sampled comes after the others, and alone.
+    // The span of a sampled trace arrives after the others, and alone.
     let request = json!({ "host_uuid": agent.host, "decky_id": "decky-03" });
     let mut map = HeaderMap::new();
     map.insert(
@@ -238,7 +240,7 @@ async fn what_is_not_sampled_is_not_sent() -> TestResult {
         .await?;
     let spans = collector
         .wait_for_spans("the spans", |spans| {
-            named(spans, "publish command").is_ok() && named(spans, "teardown").is_ok()
+            find_span(spans, "publish command").is_ok() && find_span(spans, "teardown").is_ok()
         })
         .await?;
     let trace = format!("{PARENT}{PARENT}");
@@ -246,31 +248,30 @@ async fn what_is_not_sampled_is_not_sent() -> TestResult {
     Ok(())
 }
 
-/// Without a collector a context goes from the request to the removal as it came.
 #[tokio::test]
-async fn where_traces_are_off_a_context_is_passed_on_unchanged() -> TestResult {
+async fn a_trace_context_is_passed_on_unchanged_without_a_collector() -> TestResult {
     let cluster = Cluster::start().await?;
-    let (_sim, host) = sim(&cluster, &[]).await?;
+    let (_sim, host) = start_simulator(&cluster, &[]).await?;
     let mut shards = Broadcasts::<ShardsUpdated>::subscribe(&cluster.operator).await?;
-    teardown(&cluster.operator, &host, &context(true)).await?;
+    teardown(&cluster.operator, &host, &trace_context(true)).await?;
     let removed = shards
         .wait_for("removed", |told| !told.removed.is_empty())
         .await?;
-    assert_eq!(traceparent(&removed.headers), Some(context(true)));
+    assert_eq!(traceparent(&removed.headers), Some(trace_context(true)));
     Ok(())
 }
 
-/// A collector that is away is told of once, and takes nothing with it.
+/// The failure is logged once.
 #[tokio::test]
-async fn a_collector_that_is_away_costs_a_line() -> TestResult {
+async fn an_unreachable_collector_is_logged_once_and_harms_nothing() -> TestResult {
     let url = Collector::start().await?.url();
     let log = ("SCUTTLE_LOG", "info,scuttle_telemetry=debug");
     let mut cluster = Cluster::builder()
-        .settings(&[(ENDPOINT, &url), SOON, log])
+        .settings(&[(ENDPOINT, &url), EXPORT_SOON, log])
         .start()
         .await?;
-    let (mut sim, host) = sim(&cluster, &["--otlp-endpoint", &url]).await?;
-    let accepted = teardown(&cluster.operator, &host, &context(true)).await?;
+    let (mut sim, host) = start_simulator(&cluster, &["--otlp-endpoint", &url]).await?;
+    let accepted = teardown(&cluster.operator, &host, &trace_context(true)).await?;
     cluster.operator.wait_for_end(accepted.operation_id).await?;
     let controller = cluster.controllers[0].process();
     controller.wait_for_line("cannot send traces").await?;
@@ -296,17 +297,17 @@ async fn a_collector_that_is_away_costs_a_line() -> TestResult {
     Ok(())
 }
 
-/// One that takes connections and never answers holds up neither an answer nor the stop.
+/// The collector accepts connections and never responds.
 #[tokio::test]
-async fn a_collector_that_hangs_holds_nothing_up() -> TestResult {
+async fn a_hanging_collector_delays_neither_replies_nor_the_stop() -> TestResult {
     let hanging = std::net::TcpListener::bind("127.0.0.1:0")?;
     let url = format!("http://{}", hanging.local_addr()?);
     let mut cluster = Cluster::builder()
-        .settings(&[(ENDPOINT, &url), SOON])
+        .settings(&[(ENDPOINT, &url), EXPORT_SOON])
         .start()
         .await?;
     let host = cluster.enroll_host("worker-a").await?;
-    // An export is under way.
+    // An export is in progress.
     let (_connection, _) = tokio::net::TcpListener::from_std({
         hanging.set_nonblocking(true)?;
         hanging

@@ -1,5 +1,5 @@
-//! What controllers hand each other, on a real nats-server: a snapshot that lets the journal be trimmed, and what a leader
-//! does harm to that wakes up amid this: nothing.
+//! The exchange of snapshots between controllers on a real nats-server. A snapshot allows the
+//! journal to be trimmed. A deposed leader that wakes up during the exchange does no harm.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
-/// A server, and what all share on it.
+/// A nats-server and the directory of all stores.
 struct Bus {
     stream: JournalStream,
     peers: SnapshotExchange,
@@ -43,8 +43,8 @@ impl Bus {
         })
     }
 
-    /// Opens and reads a store of its own.
-    async fn store(&self, name: &str) -> Result<(ReplicatedStore, Vec<Change>), StoreError> {
+    /// Opens and loads a store with separate rows.
+    async fn open_store(&self, name: &str) -> Result<(ReplicatedStore, Vec<Change>), StoreError> {
         let (dir, stream) = (self.dir.path().join(name), self.stream.clone());
         let opening = spawn_blocking(move || {
             let mut store = ReplicatedStore::open(&dir, Handle::current(), stream)?;
@@ -87,14 +87,14 @@ async fn trim(bus: &Bus, dir: &Path, rows: &Snapshots) -> Result<(), SnapshotExc
 }
 
 #[tokio::test]
-async fn who_has_no_rows_gets_them_when_the_journal_was_trimmed() -> TestResult {
+async fn a_store_without_rows_downloads_them_when_the_journal_was_trimmed() -> TestResult {
     let bus = Bus::start().await?;
-    let (store, _) = bus.store("leader").await?;
+    let (store, _) = bus.open_store("leader").await?;
     let store = grow(store, 1..20).await;
     trim(&bus, &bus.path("leader"), &store.snapshots()).await?;
     let store = grow(store, 20..25).await;
 
-    let refused = bus.store("new").await.map(drop);
+    let refused = bus.open_store("new").await.map(drop);
     assert!(
         matches!(
             refused,
@@ -103,42 +103,46 @@ async fn who_has_no_rows_gets_them_when_the_journal_was_trimmed() -> TestResult 
         "{refused:?}"
     );
     bus.peers.install_newest(&bus.path("new")).await?;
-    let (new, changes) = bus.store("new").await?;
+    let (new, changes) = bus.open_store("new").await?;
     let expected: Vec<_> = (19..25).map(meta).collect();
     assert_eq!(changes, expected);
-    // And it can go on from there.
+    // The store can append after that.
     drop(store);
     grow(new, 25..26).await;
-    assert_eq!(bus.store("leader").await?.1, [meta(24), meta(25)]);
+    assert_eq!(bus.open_store("leader").await?.1, [meta(24), meta(25)]);
     Ok(())
 }
 
 #[tokio::test]
-async fn an_old_leader_that_wakes_up_takes_nothing_away() -> TestResult {
+async fn a_deposed_leader_that_wakes_up_removes_nothing() -> TestResult {
     let bus = Bus::start().await?;
-    let (old, _) = bus.store("old").await?;
+    let (old, _) = bus.open_store("old").await?;
     let old = grow(old, 1..10).await;
-    let (new, _) = bus.store("new").await?;
+    let (new, _) = bus.open_store("new").await?;
     let new = grow(new, 10..20).await;
     trim(&bus, &bus.path("new"), &new.snapshots()).await?;
-    // As it would have been before: its rows end amid what was trimmed.
+    // The state before the exchange: the rows of this store end within the trimmed part of the
+    // journal.
     bus.peers
         .upload(&bus.path("old").join("scuttle.redb"), 9)
         .await?;
     trim(&bus, &bus.path("old"), &old.snapshots()).await?;
 
     bus.peers.install_newest(&bus.path("third")).await?;
-    assert_eq!(bus.store("third").await?.1, [meta(19)]);
+    assert_eq!(bus.open_store("third").await?.1, [meta(19)]);
     grow(new, 20..22).await;
-    assert_eq!(bus.store("third").await?.1, [meta(19), meta(20), meta(21)]);
+    assert_eq!(
+        bus.open_store("third").await?.1,
+        [meta(19), meta(20), meta(21)]
+    );
     Ok(())
 }
 
-/// A stream that was deleted, and made anew by whoever came first, is not a new swarm.
+/// The stream was deleted, and created again by the first controller that came.
 #[tokio::test]
-async fn a_journal_that_ends_before_a_snapshot_is_not_taken_for_a_new_one() -> TestResult {
+async fn a_journal_that_ends_before_the_snapshot_is_an_error() -> TestResult {
     let bus = Bus::start().await?;
-    let (store, _) = bus.store("leader").await?;
+    let (store, _) = bus.open_store("leader").await?;
     let store = grow(store, 1..20).await;
     trim(&bus, &bus.path("leader"), &store.snapshots()).await?;
     assert_eq!(bus.peers.newest_sequence().await?, Some(19));
@@ -146,7 +150,7 @@ async fn a_journal_that_ends_before_a_snapshot_is_not_taken_for_a_new_one() -> T
     let context = async_nats::jetstream::new(bus.stream.client.clone());
     context.delete_stream(&bus.stream.name).await?;
 
-    let (new, changes) = bus.store("new").await?;
+    let (new, changes) = bus.open_store("new").await?;
     assert_eq!(changes, []);
     let error = new
         .require_message(19)
@@ -155,7 +159,7 @@ async fn a_journal_that_ends_before_a_snapshot_is_not_taken_for_a_new_one() -> T
     assert!(error.contains("ends with message 0"), "{error}");
     drop(store);
     let error = bus
-        .store("leader")
+        .open_store("leader")
         .await
         .map(drop)
         .expect_err("it was lost");
@@ -163,15 +167,16 @@ async fn a_journal_that_ends_before_a_snapshot_is_not_taken_for_a_new_one() -> T
     Ok(())
 }
 
-/// A leader that is deposed amid it opens its rows again at once; the thread that still writes finds them closed.
+/// A leader that is deposed during the upload opens its rows again at once. The thread that still
+/// reads the snapshot finds it closed.
 #[tokio::test]
-async fn a_snapshot_that_is_being_written_does_not_keep_the_rows_open() -> TestResult {
+async fn an_upload_in_progress_does_not_lock_the_rows() -> TestResult {
     let bus = Bus::start().await?;
-    let (store, _) = bus.store("leader").await?;
+    let (store, _) = bus.open_store("leader").await?;
     let store = grow(store, 1..10).await;
     let snapshot = store.snapshots().take()?;
     drop(store);
-    let (again, changes) = bus.store("leader").await?;
+    let (again, changes) = bus.open_store("leader").await?;
     assert_eq!(changes, [meta(9)]);
     assert!(export_rows(&snapshot, &bus.path("leader")).is_err());
     drop(again);
@@ -179,7 +184,7 @@ async fn a_snapshot_that_is_being_written_does_not_keep_the_rows_open() -> TestR
 }
 
 #[tokio::test]
-async fn without_a_snapshot_it_is_said_what_to_do() -> TestResult {
+async fn the_error_for_a_missing_snapshot_says_what_to_do() -> TestResult {
     let bus = Bus::start().await?;
     let error = bus.peers.install_newest(&bus.path("new")).await;
     let error = error.expect_err("there is none").to_string();

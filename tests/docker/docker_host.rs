@@ -1,4 +1,4 @@
-//! What every test here begins with: a cluster with one host, its dockerd and its agent.
+//! The fixture of all tests here: a cluster with one host, its dockerd and its agent.
 
 use anyhow::Result;
 use scuttle_schemas::operations::{OperationRecord, OperationState};
@@ -6,11 +6,11 @@ use scuttle_schemas::{HostId, OperationId};
 use scuttle_tests::programs::process::Process;
 use scuttle_tests::{Client, Cluster, Role, wait_until};
 
-use crate::agent::Plan;
+use crate::agent::AgentOptions;
 use crate::daemon::Daemon;
 
-/// Two services of one project, with all that Compose makes: a network, a named volume, an anonymous one. One
-/// container has the label.
+/// A project of two services with everything that Compose creates: a network, a named volume and an
+/// anonymous volume. One container has the label.
 pub(crate) const TRAP: &str = "
 services:
   ssh:
@@ -25,27 +25,24 @@ services:
 volumes: { lures: {} }
 ";
 
-/// A host of a cluster. Dropping it ends everything.
+/// A host with dockerd and an agent, in a cluster. Dropping it ends everything.
 #[derive(Debug)]
-pub(crate) struct Stage {
-    /// Its agent.
+pub(crate) struct DockerHost {
+    /// The agent.
     pub(crate) agent: Process,
-    /// How that was started.
-    pub(crate) plan: Plan,
-    /// Its Docker.
+    /// The options of the agent.
+    pub(crate) plan: AgentOptions,
+    /// The Docker Engine.
     pub(crate) daemon: Daemon,
-    /// The rest.
+    /// The NATS server, the controller and the operator.
     pub(crate) cluster: Cluster,
 }
 
-impl Stage {
-    /// Starts all but the daemon, on which something runs already; the agent with these flags.
-    ///
-    /// # Errors
-    /// Something does not start.
-    pub(crate) async fn on(daemon: Daemon, flags: &[&str]) -> Result<Self> {
+impl DockerHost {
+    /// Starts a cluster and an agent with these flags, for a daemon that already runs.
+    pub(crate) async fn start(daemon: Daemon, flags: &[&str]) -> Result<Self> {
         let cluster = Cluster::start().await?;
-        let plan = Plan {
+        let plan = AgentOptions {
             url: cluster.servers[0].url(),
             login: cluster.servers[0].environment(Role::Agents).to_vec(),
             host: cluster.enroll_host("worker-a").await?,
@@ -61,24 +58,21 @@ impl Stage {
         })
     }
 
-    /// The host.
+    /// The id of the host.
     pub(crate) fn host(&self) -> &HostId {
         &self.plan.host
     }
 
-    /// Waits until the record says this of the host's deckies: `a running, b degraded`.
-    ///
-    /// # Errors
-    /// It does not.
-    pub(crate) async fn states(&self, expected: &str) -> Result<()> {
-        states(&self.cluster.operator, self.host(), expected).await
+    /// Waits until the deckies of the host have these states: `a running, b degraded`.
+    pub(crate) async fn wait_for_states(&self, expected: &str) -> Result<()> {
+        wait_for_states(&self.cluster.operator, self.host(), expected).await
     }
 
-    /// Asks for a teardown, and waits until the agent is at it.
-    ///
-    /// # Errors
-    /// It is refused, or not begun.
-    pub(crate) async fn begin<'a>(&self, decky: impl Into<Option<&'a str>>) -> Result<OperationId> {
+    /// Requests a teardown, and waits until the agent has started it.
+    pub(crate) async fn start_teardown<'a>(
+        &self,
+        decky: impl Into<Option<&'a str>>,
+    ) -> Result<OperationId> {
         let accepted = self.cluster.operator.tear_down(self.host(), decky).await?;
         let id = accepted.operation_id;
         let running = |operation: &OperationRecord| operation.state != OperationState::Queued;
@@ -87,32 +81,23 @@ impl Stage {
         Ok(id)
     }
 
-    /// Waits until an operation has ended, as long as it goes on.
-    ///
-    /// # Errors
-    /// It does not.
-    pub(crate) async fn ended(&self, id: OperationId) -> Result<OperationRecord> {
+    /// Waits until an operation has ended, for as long as it makes progress.
+    pub(crate) async fn wait_for_end(&self, id: OperationId) -> Result<OperationRecord> {
         self.cluster.operator.wait_for_end(id).await
     }
 
-    /// Tears down, which must succeed.
-    ///
-    /// # Errors
-    /// It does not.
-    pub(crate) async fn teardown<'a>(
+    /// Tears down a decky or the host, and checks that the operation succeeds.
+    pub(crate) async fn tear_down<'a>(
         &self,
         decky: impl Into<Option<&'a str>>,
     ) -> Result<OperationRecord> {
-        let id = self.begin(decky).await?;
-        self.succeeded(id).await
+        let id = self.start_teardown(decky).await?;
+        self.wait_for_success(id).await
     }
 
-    /// Waits until an operation has ended, which must have succeeded.
-    ///
-    /// # Errors
-    /// It does not.
-    pub(crate) async fn succeeded(&self, id: OperationId) -> Result<OperationRecord> {
-        let operation = self.ended(id).await?;
+    /// Waits until an operation has ended, and checks that it succeeded.
+    pub(crate) async fn wait_for_success(&self, id: OperationId) -> Result<OperationRecord> {
+        let operation = self.wait_for_end(id).await?;
         anyhow::ensure!(
             operation.state == OperationState::Succeeded,
             "{operation:?}\n{}",
@@ -122,11 +107,12 @@ impl Stage {
     }
 }
 
-/// Waits until the record says this of a host's deckies: `a running, b degraded`.
-///
-/// # Errors
-/// It does not.
-pub(crate) async fn states(operator: &Client, host: &HostId, expected: &str) -> Result<()> {
+/// Waits until the deckies of the host have these states: `a running, b degraded`.
+pub(crate) async fn wait_for_states(
+    operator: &Client,
+    host: &HostId,
+    expected: &str,
+) -> Result<()> {
     let states = || operator.shard_states(host);
     wait_until("the record follows Docker", states, |states| {
         states == expected

@@ -1,5 +1,6 @@
-//! Whatever comes on a subject becomes an input or a refusal: no bytes bring the reader down, none are quoted
-//! at length, and none speak for another host than their subject's.
+//! Decoding: any bytes on a subject become an input or a rejection. No payload crashes the decoder,
+//! none is quoted at length in an error, and none speaks for another host than the one in its
+//! subject.
 
 use std::path::Path;
 use std::sync::LazyLock;
@@ -14,9 +15,9 @@ use scuttle_schemas::{ErrorCode, headers};
 use scuttle_tests::corpus;
 use serde_json::{Value, json};
 
-/// The most bytes of a refusal's message: 200 characters that quote, of up to four bytes, and the words
-/// around them.
-const LONGEST: usize = 1000;
+/// The maximum length of an error message in bytes: a quotation of 200 characters of up to four
+/// bytes each, and the text around it.
+const MAX_MESSAGE_LENGTH: usize = 1000;
 
 const FOLDER: &str = env!("CARGO_MANIFEST_DIR");
 
@@ -32,8 +33,8 @@ fn message(subject: &str, payload: &[u8], headers: Option<HeaderMap>) -> Message
     }
 }
 
-/// What each subject makes of a payload that comes on it.
-fn read_everywhere(host: &str, payload: &[u8], headers: Option<&HeaderMap>) -> Vec<Read> {
+/// Decodes a payload as if it had arrived on each subject.
+fn decode_on_all_subjects(host: &str, payload: &[u8], headers: Option<&HeaderMap>) -> Vec<Read> {
     let on = |subject: String| message(&subject.replace('*', host), payload, headers.cloned());
     let endpoints = Endpoint::ALL.map(|endpoint| {
         let message = on(endpoint.subject());
@@ -55,9 +56,9 @@ fn read_everywhere(host: &str, payload: &[u8], headers: Option<&HeaderMap>) -> V
 
 type Read = (&'static str, Result<Input, DecodeError>);
 
-/// What must hold whatever came.
+/// Checks what must hold for any payload.
 fn check(host: &str, payload: &[u8], headers: Option<&HeaderMap>) -> Vec<Read> {
-    let reads = read_everywhere(host, payload, headers);
+    let reads = decode_on_all_subjects(host, payload, headers);
     for (endpoint, read) in &reads {
         match read {
             Ok(Input::Heartbeat {
@@ -78,7 +79,11 @@ fn check(host: &str, payload: &[u8], headers: Option<&HeaderMap>) -> Vec<Read> {
             Err(DecodeError { error, .. }) => {
                 let text = &error.message;
                 assert_eq!(error.code, ErrorCode::BadRequest, "{endpoint}: {text}");
-                assert!(text.len() < LONGEST, "{endpoint}: {} bytes", text.len());
+                assert!(
+                    text.len() < MAX_MESSAGE_LENGTH,
+                    "{endpoint}: {} bytes",
+                    text.len()
+                );
                 assert!(!text.contains(char::is_control), "{endpoint}: {text:?}");
             }
         }
@@ -87,7 +92,7 @@ fn check(host: &str, payload: &[u8], headers: Option<&HeaderMap>) -> Vec<Read> {
 }
 
 #[test]
-fn nothing_of_the_corpus_is_more_than_a_question() {
+fn no_payload_of_the_corpus_is_a_change() {
     for (name, payload) in corpus::load_all(FOLDER) {
         for (endpoint, read) in check("worker-x", &payload, None) {
             let nowhere = |host: &scuttle_schemas::HostId| host.as_str() == "worker-z";
@@ -111,7 +116,7 @@ fn nothing_of_the_corpus_is_more_than_a_question() {
     }
 }
 
-/// Every example of a message that the protocol allows, or refuses, as it is written.
+/// Every example of a valid or invalid message, as bytes.
 static GOLDEN: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let folder = Path::new(FOLDER).join("../schemas/golden");
     let messages = std::fs::read_dir(folder).expect("the examples are there");
@@ -137,7 +142,7 @@ enum Damage {
     Repeat(usize),
 }
 
-fn damaged(mut bytes: Vec<u8>, at: prop::sample::Index, damage: &Damage) -> Vec<u8> {
+fn apply_damage(mut bytes: Vec<u8>, at: prop::sample::Index, damage: &Damage) -> Vec<u8> {
     let at = at.index(bytes.len().max(1)).min(bytes.len());
     match damage {
         Damage::Cut => bytes.truncate(at),
@@ -152,7 +157,7 @@ fn damaged(mut bytes: Vec<u8>, at: prop::sample::Index, damage: &Damage) -> Vec<
     bytes
 }
 
-fn damage() -> impl Strategy<Value = Damage> {
+fn any_damage() -> impl Strategy<Value = Damage> {
     prop_oneof![
         Just(Damage::Cut),
         (1..=255_u8).prop_map(Damage::Flip),
@@ -161,8 +166,8 @@ fn damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-/// Values of every kind and size, among them such as the protocol knows.
-fn value() -> impl Strategy<Value = Value> {
+/// JSON values of every type and size, including names that the protocol uses.
+fn any_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),
@@ -186,13 +191,13 @@ fn value() -> impl Strategy<Value = Value> {
     leaf.prop_recursive(4, 32, 8, |inner| {
         prop_oneof![
             prop::collection::vec(inner.clone(), 0..8).prop_map(Value::from),
-            prop::collection::vec((key(), inner), 0..8)
+            prop::collection::vec((any_key(), inner), 0..8)
                 .prop_map(|fields| fields.into_iter().collect()),
         ]
     })
 }
 
-fn key() -> impl Strategy<Value = String> {
+fn any_key() -> impl Strategy<Value = String> {
     prop_oneof![
         8 => prop::sample::select(vec![
             "type", "host_uuid", "decky_id", "timeout_s", "dry_run", "expect_plan", "reason",
@@ -208,12 +213,12 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 512, ..ProptestConfig::default() })]
 
     #[test]
-    fn any_bytes_are_read(payload in prop::collection::vec(any::<u8>(), 0..300)) {
+    fn any_bytes_are_decoded_or_rejected(payload in prop::collection::vec(any::<u8>(), 0..300)) {
         check("worker-x", &payload, None);
     }
 
     #[test]
-    fn any_object_is_read(fields in prop::collection::vec((key(), value()), 0..12)) {
+    fn any_object_is_read(fields in prop::collection::vec((any_key(), any_value()), 0..12)) {
         // As text, so that a key can stand there twice.
         let fields: Vec<_> = fields
             .iter()
@@ -225,12 +230,12 @@ proptest! {
     #[test]
     fn a_damaged_message_is_read(
         which in any::<prop::sample::Index>(),
-        changes in prop::collection::vec((any::<prop::sample::Index>(), damage()), 0..4),
+        changes in prop::collection::vec((any::<prop::sample::Index>(), any_damage()), 0..4),
     ) {
         let example = GOLDEN[which.index(GOLDEN.len())].clone();
         let payload = changes
             .iter()
-            .fold(example, |bytes, (at, damage)| damaged(bytes, *at, damage));
+            .fold(example, |bytes, (at, damage)| apply_damage(bytes, *at, damage));
         check("worker-a", &payload, None);
     }
 

@@ -1,5 +1,5 @@
-//! The way that the README shows, from nothing to a torn-down project: every program is the real one, and the agent is started
-//! by the very line that `scuttle enroll` prints.
+//! The steps of the README, from an empty machine to a project that is torn down. Every program is
+//! the real one, and the agent is started by the very line that `scuttle enroll` prints.
 
 use anyhow::Context;
 use scuttle_schemas::operations::OperationState;
@@ -10,13 +10,13 @@ use scuttle_tests::{TestResult, wait_until};
 use tokio::process::Command;
 
 use crate::daemon::Daemon;
-use crate::stage::{TRAP, states};
+use crate::docker_host::{TRAP, wait_for_states};
 
-/// What the printed line says of the data directory, which only root on a real host has.
+/// The data directory in the printed line, which only root can create on a real host.
 const DATA_DIR: &str = "/var/lib/scuttle-agent";
 
-/// Runs the printed line, with a data directory and an Engine of this test's own.
-fn agent(bus: &ProvisionedServer, line: &str, docker: &str) -> anyhow::Result<Process> {
+/// Runs the printed line with a temporary data directory and the test's Engine.
+fn start_agent(bus: &ProvisionedServer, line: &str, docker: &str) -> anyhow::Result<Process> {
     anyhow::ensure!(line.contains(DATA_DIR), "{line}");
     let data_dir = bus.path("agent");
     let line = line.replace(DATA_DIR, &data_dir.to_string_lossy());
@@ -29,7 +29,7 @@ fn agent(bus: &ProvisionedServer, line: &str, docker: &str) -> anyhow::Result<Pr
 
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
-async fn from_an_empty_machine_to_a_project_that_is_gone() -> TestResult {
+async fn the_steps_of_the_readme_lead_to_a_project_that_is_torn_down() -> TestResult {
     let daemon = Daemon::start().await?;
     let bus = ProvisionedServer::start().await?;
     let _controller = bus.start_controller().await?;
@@ -42,10 +42,10 @@ async fn from_an_empty_machine_to_a_project_that_is_gone() -> TestResult {
         .expect_success()?;
     let hosts = alice.list_hosts().await?;
     let host = hosts.keys().next().context("one host")?.clone();
-    let agent = agent(&bus, &line, &daemon.host())?;
+    let agent = start_agent(&bus, &line, &daemon.host())?;
 
     daemon.compose("trap", TRAP, &["up", "--detach"]).await?;
-    states(&alice, &host, "trap running").await?;
+    wait_for_states(&alice, &host, "trap running").await?;
     let accepted = alice.tear_down(&host, "trap").await?;
     let operation = alice.wait_for_end(accepted.operation_id).await?;
     anyhow::ensure!(
@@ -54,7 +54,7 @@ async fn from_an_empty_machine_to_a_project_that_is_gone() -> TestResult {
         agent.log()
     );
     assert_eq!(operation.requested_by, "alice");
-    states(&alice, &host, "").await?;
+    wait_for_states(&alice, &host, "").await?;
     assert_eq!(daemon.containers().await?, "");
     assert_eq!(daemon.networks().await?, "");
 
