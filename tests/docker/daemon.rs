@@ -84,7 +84,7 @@ impl Daemon {
             .args(["--shutdown-timeout", "1"]);
         let mut process = Process::spawn("dockerd", command, &dir.join("dockerd.log"))?;
         let socket = self.socket();
-        let answers = || {
+        let replies = || {
             let ended = process.ensure_running().map_err(|end| format!("{end:#}"));
             let connected = UnixStream::connect(&socket);
             async move {
@@ -94,8 +94,8 @@ impl Daemon {
                 }
             }
         };
-        let answers = wait_until("dockerd answers", answers, |_| true).await?;
-        answers.map_err(anyhow::Error::msg)?;
+        let replies = wait_until("dockerd responds", replies, |_| true).await?;
+        replies.map_err(anyhow::Error::msg)?;
         self.dockerd = Some(process);
         Ok(())
     }
@@ -177,15 +177,15 @@ impl Daemon {
     ) -> Result<()> {
         let project = format!("com.docker.compose.project={project}");
         let service = format!("com.docker.compose.service={name}");
-        let mut words = vec!["run", "--detach", "--name", name, "--label", &project];
-        words.extend(["--label", &service]);
+        let mut arguments = vec!["run", "--detach", "--name", name, "--label", &project];
+        arguments.extend(["--label", &service]);
         if !flags.contains(&"--network") {
-            words.extend(["--network", "none"]);
+            arguments.extend(["--network", "none"]);
         }
-        words.extend(flags);
-        words.push(IMAGE);
-        words.extend(command);
-        self.docker(&words).await.map(|_| ())
+        arguments.extend(flags);
+        arguments.push(IMAGE);
+        arguments.extend(command);
+        self.docker(&arguments).await.map(|_| ())
     }
 
     /// Writes a Compose file into a new directory and runs `docker compose` on it.
@@ -198,11 +198,13 @@ impl Daemon {
         let file = self.dir.path().join(format!("{project}.yaml"));
         fs::write(&file, yaml)?;
         let file = file.display().to_string();
-        let words = [&["--project-name", project, "--file", &file], arguments].concat();
+        let arguments = [&["--project-name", project, "--file", &file], arguments].concat();
         let compose = std::env::var_os("SCUTTLE_COMPOSE").context(
             "SCUTTLE_COMPOSE names no docker-compose: `cargo xtask test --docker` installs one",
         )?;
-        self.run_client(compose.as_ref(), &words).await.map(|_| ())
+        self.run_client(compose.as_ref(), &arguments)
+            .await
+            .map(|_| ())
     }
 
     /// Lists the names of all containers, sorted, in one line.

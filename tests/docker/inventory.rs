@@ -97,10 +97,10 @@ async fn an_unavailable_engine_is_not_reported_as_an_empty_host() -> TestResult 
     .await?;
     stage.wait_for_states("trap running").await?;
     let log = stage.agent.log();
-    let told = log.matches("cannot read the inventory").count();
+    let update = log.matches("cannot read the inventory").count();
     ensure!(
-        told <= 2 && log.contains("docker.sock"),
-        "told {told} times:\n{log}"
+        update <= 2 && log.contains("docker.sock"),
+        "told {update} times:\n{log}"
     );
 
     stage.daemon.resume().await?;

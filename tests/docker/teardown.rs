@@ -78,8 +78,8 @@ async fn containers_that_are_hard_to_stop_are_removed() -> TestResult {
     stage.tear_down("trap").await?;
     stage.wait_for_states("").await?;
     assert_eq!(stage.daemon.containers().await?, "foreign");
-    let look = ["inspect", "--format", "{{.State.Running}}", "foreign"];
-    assert_eq!(stage.daemon.docker(&look).await?.trim(), "true");
+    let inspect = ["inspect", "--format", "{{.State.Running}}", "foreign"];
+    assert_eq!(stage.daemon.docker(&inspect).await?.trim(), "true");
     Ok(())
 }
 
@@ -224,12 +224,12 @@ async fn a_hundred_containers_are_removed_by_one_command() -> TestResult {
     while steps.last() != Some(&ProgressStep::Verifying) {
         let message = with_timeout("progress", progress.next()).await?;
         let message = message.expect("the connection is up");
-        let told: TeardownProgress = serde_json::from_slice(&message.payload)?;
+        let update: TeardownProgress = serde_json::from_slice(&message.payload)?;
         assert!(
-            told.done <= told.total && told.total <= Some(10),
-            "{told:?}"
+            update.done <= update.total && update.total <= Some(10),
+            "{update:?}"
         );
-        steps.push(told.step);
+        steps.push(update.step);
         steps.dedup();
     }
     let expected = [

@@ -239,7 +239,7 @@ proptest! {
         check("worker-a", &payload, None);
     }
 
-    /// A subject's host is a host, or nobody is heard on it.
+    /// A report is accepted only on a subject with a valid host id.
     #[test]
     fn any_subject_is_read(token in "[^ .*>\r\n\t]{1,80}") {
         let heartbeat = json!({
@@ -248,14 +248,14 @@ proptest! {
         });
         let valid = token.parse::<scuttle_schemas::HostId>().is_ok();
         let reads = check(&token, heartbeat.to_string().as_bytes(), None);
-        let heard = reads.iter().any(|(name, read)| *name == "agent-heartbeat" && read.is_ok());
-        prop_assert_eq!(heard, valid);
+        let is_accepted = reads.iter().any(|(name, read)| *name == "agent-heartbeat" && read.is_ok());
+        prop_assert_eq!(is_accepted, valid);
         let progress = br#"{"type":"scuttle.v1.teardown_progress",
             "operation_id":"0197a8f1-0000-7000-8000-00000000dead",
             "boot_id":"0197a8f1-0000-7000-8000-000000000001","step":"started"}"#;
         let reads = check(&token, progress, None);
-        let heard = reads.iter().any(|(name, read)| *name == "progress" && read.is_ok());
-        prop_assert_eq!(heard, valid);
+        let is_accepted = reads.iter().any(|(name, read)| *name == "progress" && read.is_ok());
+        prop_assert_eq!(is_accepted, valid);
     }
 
     /// Headers are hints at the most: nothing in them is kept that is long or not plain; and who asks is the server's

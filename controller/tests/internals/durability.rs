@@ -13,10 +13,10 @@ async fn check(change: impl FnOnce(&str) -> String, expected: &[&str]) -> TestRe
     let options = nats.connect_options(Role::Controller);
     let options = options.custom_inbox_prefix(subjects::CONTROLLER_INBOX_PREFIX);
     let client = Client::connect_with(options, &nats.url()).await?;
-    let mut told = BTreeSet::new();
+    let mut warned = BTreeSet::new();
     for _ in 0..2 {
-        durability_check::warn_if_not_durable(client.nats(), &mut told).await;
-        assert_eq!(told.iter().collect::<Vec<_>>(), expected);
+        durability_check::warn_if_not_durable(client.nats(), &mut warned).await;
+        assert_eq!(warned.iter().collect::<Vec<_>>(), expected);
     }
     Ok(())
 }
@@ -24,6 +24,6 @@ async fn check(change: impl FnOnce(&str) -> String, expected: &[&str]) -> TestRe
 #[tokio::test]
 async fn the_controller_warns_about_a_server_that_acknowledges_before_fsync() -> TestResult {
     check(str::to_owned, &[]).await?;
-    let early = |text: &str| text.replace("sync_interval: always", "sync_interval: \"10s\"");
-    check(early, &["nats-a"]).await
+    let without_sync = |text: &str| text.replace("sync_interval: always", "sync_interval: \"10s\"");
+    check(without_sync, &["nats-a"]).await
 }

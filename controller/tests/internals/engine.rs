@@ -105,8 +105,8 @@ fn a_change_whose_reply_was_sent_survives_a_restart() {
     let disk = MemoryStore::default();
     let mut engine = start(&disk);
     engine.send(7, enroll("worker-a"));
-    let answer = engine.reply();
-    assert!(matches!(answer, Some((7, Reply::Enroll(_)))), "{answer:?}");
+    let reply = engine.reply();
+    assert!(matches!(reply, Some((7, Reply::Enroll(_)))), "{reply:?}");
     // Dropped instead of stopped, so that no checkpoint is made.
     drop(engine);
     assert_eq!(hosts(&disk), ["worker-a"]);
@@ -145,8 +145,8 @@ fn a_stop_replies_to_all_waiting_requests_and_leaves_no_journal() {
     for requester in 0..10 {
         engine.send(requester, enroll(&format!("worker-{requester}")));
     }
-    let (gone, _) = sync_channel(1);
-    engine.jobs = gone;
+    let (closed, _) = sync_channel(1);
+    engine.jobs = closed;
     let replied: Vec<_> = std::iter::from_fn(|| engine.reply())
         .map(|(requester, _)| requester)
         .collect();

@@ -179,10 +179,10 @@ async fn a_blocked_store_loses_no_request_and_causes_no_wrong_reply() -> TestRes
             .await?;
     }
     for number in [3, 4] {
-        let (refused, answer) = requests.next_reply().await?;
+        let (rejection, reply) = requests.next_reply().await?;
         assert!(
-            refused == number && is_overloaded(&answer),
-            "{refused} {answer}"
+            rejection == number && is_overloaded(&reply),
+            "{rejection} {reply}"
         );
     }
     for number in 5..8 {
@@ -190,8 +190,11 @@ async fn a_blocked_store_loses_no_request_and_causes_no_wrong_reply() -> TestRes
             .send(number, subjects::HOSTS_LIST, &json!({}))
             .await?;
     }
-    let (refused, answer) = requests.next_reply().await?;
-    assert!(refused == 7 && is_overloaded(&answer), "{refused} {answer}");
+    let (rejection, reply) = requests.next_reply().await?;
+    assert!(
+        rejection == 7 && is_overloaded(&reply),
+        "{rejection} {reply}"
+    );
     let full = |name, limit| (name, Usage { used: limit, limit });
     let usage = controller.capacity.usage().messages;
     assert!(usage.contains(&full("changes", 3)), "{usage:?}");
@@ -200,10 +203,10 @@ async fn a_blocked_store_loses_no_request_and_causes_no_wrong_reply() -> TestRes
     controller.gate = None;
     let mut waited = Vec::new();
     for _ in 0..5 {
-        let (number, answer) = requests.next_reply().await?;
-        assert!(!is_overloaded(&answer), "{number} {answer}");
+        let (number, reply) = requests.next_reply().await?;
+        assert!(!is_overloaded(&reply), "{number} {reply}");
         if number < 3 {
-            assert_eq!(answer["accepted"], true, "{number} {answer}");
+            assert_eq!(reply["accepted"], true, "{number} {reply}");
         }
         waited.push(number);
     }
@@ -219,9 +222,9 @@ async fn a_blocked_store_loses_no_request_and_causes_no_wrong_reply() -> TestRes
         "hosts-enroll: 2 overloaded, hosts-list: 1 overloaded"
     );
     let counters = &controller.counters;
-    let refused = counters.rejections(Endpoint::HostsEnroll);
-    let refused: Vec<_> = refused.filter(|(_, count)| *count > 0).collect();
-    assert_eq!(refused, [(ErrorCode::Overloaded, 2)]);
+    let rejection = counters.rejections(Endpoint::HostsEnroll);
+    let rejection: Vec<_> = rejection.filter(|(_, count)| *count > 0).collect();
+    assert_eq!(rejection, [(ErrorCode::Overloaded, 2)]);
     assert_eq!(counters.granted(Endpoint::HostsEnroll), 3);
     Ok(())
 }

@@ -94,13 +94,13 @@ async fn a_store_without_rows_downloads_them_when_the_journal_was_trimmed() -> T
     trim(&bus, &bus.path("leader"), &store.snapshots()).await?;
     let store = grow(store, 20..25).await;
 
-    let refused = bus.open_store("new").await.map(drop);
+    let rejection = bus.open_store("new").await.map(drop);
     assert!(
         matches!(
-            refused,
+            rejection,
             Err(StoreError::Journal(JournalError::Trimmed { .. }))
         ),
-        "{refused:?}"
+        "{rejection:?}"
     );
     bus.peers.install_newest(&bus.path("new")).await?;
     let (new, changes) = bus.open_store("new").await?;

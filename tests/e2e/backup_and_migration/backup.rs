@@ -43,10 +43,10 @@ impl From<Output> for CommandResult {
 
 impl CommandResult {
     #[track_caller]
-    fn check(&self, code: i32, words: &[&str]) {
+    fn check(&self, code: i32, texts: &[&str]) {
         assert_eq!(self.code, Some(code), "{}", self.text);
-        for word in words {
-            assert!(self.text.contains(word), "{word:?} is in: {}", self.text);
+        for text in texts {
+            assert!(self.text.contains(text), "no {text:?} in: {}", self.text);
         }
     }
 }
@@ -119,23 +119,27 @@ fn read_actual_deckies(cluster: &Cluster) -> Result<BTreeSet<Decky>> {
 async fn wait_until_consistent(cluster: &Cluster) -> Result<Vec<ShardRecord>> {
     let ask = || async {
         let shards = cluster.operator.list_shards().await?;
-        let (gone, there): (Vec<_>, Vec<_>) = shards
+        let (removed, present): (Vec<_>, Vec<_>) = shards
             .into_iter()
             .partition(|shard| shard.state == ShardState::Degraded);
-        let recorded: BTreeSet<_> = there.iter().map(key).collect();
+        let recorded: BTreeSet<_> = present.iter().map(key).collect();
         let real = read_actual_deckies(cluster)?;
         let wrong: Vec<_> = recorded.symmetric_difference(&real).cloned().collect();
         ensure!(wrong.is_empty(), "not as it is: {wrong:?}");
-        ensure!(there.iter().all(|shard| shard.state == ShardState::Running));
-        ensure!(!gone.iter().any(|shard| real.contains(&key(shard))));
-        Ok(gone)
+        ensure!(
+            present
+                .iter()
+                .all(|shard| shard.state == ShardState::Running)
+        );
+        ensure!(!removed.iter().any(|shard| real.contains(&key(shard))));
+        Ok(removed)
     };
     wait_until("the record agrees with reality", ask, |_| true).await
 }
 
 /// Tears down the deckies that no longer exist, so that they leave the record.
-async fn tear_down(cluster: &Cluster, gone: Vec<ShardRecord>) -> TestResult {
-    for shard in gone {
+async fn tear_down(cluster: &Cluster, removed: Vec<ShardRecord>) -> TestResult {
+    for shard in removed {
         let decky = shard.decky_id.as_str();
         let accepted = cluster.operator.tear_down(&shard.host_uuid, decky).await?;
         let operation = cluster.operator.wait_for_end(accepted.operation_id).await?;
@@ -181,14 +185,14 @@ async fn a_cluster_under_load_is_restored_from_its_backup() -> TestResult {
     let teardowns = async |number: usize| -> Result<BTreeSet<_>> {
         let mut accepted = BTreeSet::new();
         for (host, decky) in quarter(number) {
-            let answer = cluster.operator.tear_down(host, decky.as_str()).await?;
-            accepted.insert(answer.operation_id);
+            let reply = cluster.operator.tear_down(host, decky.as_str()).await?;
+            accepted.insert(reply.operation_id);
         }
         Ok(accepted)
     };
     let before = teardowns(0).await?;
-    let (said, during) = tokio::join!(run("backup", &file, &data), teardowns(1));
-    said?.check(0, &["6 hosts", "from the running controller"]);
+    let (result, during) = tokio::join!(run("backup", &file, &data), teardowns(1));
+    result?.check(0, &["6 hosts", "from the running controller"]);
     let after = teardowns(2).await?;
     for id in before.iter().chain(&during?).chain(&after) {
         cluster.operator.wait_for_end(*id).await?;
@@ -216,14 +220,14 @@ async fn a_cluster_under_load_is_restored_from_its_backup() -> TestResult {
     }
     let (restored, _) = cluster.operator.list_shards_paged(1000).await?;
     assert!(restored > revision, "{restored} after {revision}");
-    let gone = wait_until_consistent(&cluster).await?;
+    let removed = wait_until_consistent(&cluster).await?;
     assert!(
-        gone.len() >= after.len(),
+        removed.len() >= after.len(),
         "{} of {}",
-        gone.len(),
+        removed.len(),
         after.len()
     );
-    tear_down(&cluster, gone).await?;
+    tear_down(&cluster, removed).await?;
     assert_eq!(wait_until_consistent(&cluster).await?, []);
     let (revision, shards) = cluster.operator.list_shards_paged(1000).await?;
     view.follow_until(revision).await?;
@@ -245,7 +249,7 @@ async fn enroll_large_hosts(cluster: &Cluster) -> TestResult {
     for number in 0..LARGE_HOSTS {
         let request = json!({ "name": format!("worker-{number}"), "labels": labels });
         let enrol = || (cluster.operator).request::<Value>(subjects::HOSTS_ENROLL, &request);
-        wait_until("it is enrolled", enrol, |answer| answer["accepted"] == true).await?;
+        wait_until("it is enrolled", enrol, |reply| reply["accepted"] == true).await?;
     }
     Ok(())
 }
@@ -272,8 +276,8 @@ async fn only_one_backup_runs_at_a_time() -> TestResult {
     );
     let file = shelf.join("backup.redb");
     for _ in 0..3 {
-        let said = run("backup", &file, &data).await?;
-        said.check(1, &["another backup is being made"]);
+        let result = run("backup", &file, &data).await?;
+        result.check(1, &["another backup is being made"]);
         assert_eq!(list_names(&shelf)?, [""; 0]);
         cluster
             .enroll_host(&format!("host-{}", uuid::Uuid::now_v7()))
@@ -281,9 +285,12 @@ async fn only_one_backup_runs_at_a_time() -> TestResult {
     }
     // The controller does not wait for a client that has disconnected.
     drop(idle);
-    let ask = || run("backup", &file, &data);
-    let said = wait_until("a backup", ask, |said| said.code == Some(0)).await?;
-    said.check(0, &["203 hosts"]);
+    let run_backup = || run("backup", &file, &data);
+    let result = wait_until("the backup succeeds", run_backup, |result| {
+        result.code == Some(0)
+    })
+    .await?;
+    result.check(0, &["203 hosts"]);
     run("backup", &file, &data).await?.check(1, &["--force"]);
     Ok(())
 }
@@ -317,11 +324,11 @@ async fn the_store_of_a_killed_controller_can_be_backed_up() -> TestResult {
     let (file, again) = (shelf.join("backup.redb"), shelf.join("again.redb"));
     cluster.controllers[0].kill().await?;
     assert!(list_names(&data)?.contains(&"backup.sock".to_owned()));
-    let said = run("backup", &file, &data).await?;
-    said.check(0, &["1 hosts, 2 shards, 1 open", "a stopped controller"]);
+    let result = run("backup", &file, &data).await?;
+    result.check(0, &["1 hosts, 2 shards, 1 open", "a stopped controller"]);
     cluster.crash_controller().await?;
-    let said = run("backup", &again, &data).await?;
-    said.check(0, &["1 hosts, 2 shards, 1 open", "the running controller"]);
+    let result = run("backup", &again, &data).await?;
+    result.check(0, &["1 hosts, 2 shards, 1 open", "the running controller"]);
     Ok(())
 }
 
@@ -360,9 +367,12 @@ async fn a_killed_backup_leaves_no_file() -> TestResult {
     }
     assert_eq!(caught, 3, "it is always done before it is killed");
     let file = shelf.join("whole.redb");
-    let ask = || run("backup", &file, &data);
-    let said = wait_until("a backup", ask, |said| said.code == Some(0)).await?;
-    said.check(0, &["200 hosts"]);
+    let run_backup = || run("backup", &file, &data);
+    let result = wait_until("the backup succeeds", run_backup, |result| {
+        result.code == Some(0)
+    })
+    .await?;
+    result.check(0, &["200 hosts"]);
     run("restore", &file, &cluster.path("other"))
         .await?
         .check(0, &["200 hosts"]);
@@ -397,13 +407,13 @@ async fn a_backup_to_a_full_disk_fails_and_leaves_no_file() -> TestResult {
                 .arg(verb)
                 .arg(&file);
             command.arg("--data-dir").arg(&data_dir);
-            let said: CommandResult = with_timeout(verb, command.output()).await??.into();
+            let result: CommandResult = with_timeout(verb, command.output()).await??.into();
             let name = if verb == "backup" {
                 "full/backup.redb"
             } else {
                 "full/scuttle.redb"
             };
-            said.check(1, &["cannot write", name, "free some space"]);
+            result.check(1, &["cannot write", name, "free some space"]);
             assert_eq!(list_names(&full)?, [""; 0], "{bytes} bytes");
         }
     }
@@ -432,9 +442,9 @@ async fn backups_work_with_a_long_path_of_the_data_directory() -> TestResult {
     let data = cluster.path(&"long".repeat(60));
     let _controller = cluster.servers[0].start_controller(&data)?;
     let socket = || async { Ok::<_, ()>(data.join("backup.sock").exists()) };
-    wait_until("it listens", socket, |there| *there).await?;
+    wait_until("it listens", socket, |present| *present).await?;
     let file = create_backup_dir(&cluster)?.join("backup.redb");
-    let said = run("backup", &file, &data).await?;
-    said.check(0, &["0 hosts", "from the running controller"]);
+    let result = run("backup", &file, &data).await?;
+    result.check(0, &["0 hosts", "from the running controller"]);
     Ok(())
 }

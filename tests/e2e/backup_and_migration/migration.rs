@@ -54,10 +54,10 @@ async fn run(
 }
 
 #[track_caller]
-fn check((code, text): (Option<i32>, String), wanted: i32, words: &[&str]) {
+fn check((code, text): (Option<i32>, String), wanted: i32, texts: &[&str]) {
     assert_eq!(code, Some(wanted), "{text}");
-    for word in words {
-        assert!(text.contains(word), "{word:?} is in: {text}");
+    for expected in texts {
+        assert!(text.contains(expected), "no {expected:?} in: {text}");
     }
 }
 
@@ -202,16 +202,16 @@ async fn a_migration_does_not_replace_an_existing_record() -> TestResult {
         &["already exists and holds another record"],
     );
     stop(&mut shared).await?;
-    let mut refused = Controller::start(
+    let mut rejection = Controller::start(
         &cluster.servers[0].url(),
         environment(&cluster, true),
         &data,
     )?;
-    assert!(!refused.process().wait_for_exit().await?.success());
-    let said = refused.process().log();
+    assert!(!rejection.process().wait_for_exit().await?.success());
+    let log = rejection.process().log();
     assert!(
-        said.contains("belong to a journal in the file itself"),
-        "{said}"
+        log.contains("belong to a journal in the file itself"),
+        "{log}"
     );
 
     start(&mut cluster, &data, false).await?;
@@ -252,9 +252,9 @@ async fn a_migration_fails_if_there_are_snapshots_of_a_removed_stream() -> TestR
 
     let data = cluster.path("controller");
     let to_jetstream = ["migrate", "--to", "jetstream"];
-    let refused = run(&cluster, &to_jetstream, &data).await?;
+    let rejection = run(&cluster, &to_jetstream, &data).await?;
     check(
-        refused,
+        rejection,
         1,
         &["scuttle-snapshots", "delete the object store"],
     );
@@ -349,9 +349,9 @@ async fn a_record_with_open_operations_from_before_partitions_is_not_divided() -
     stop(&mut cluster.controllers[0]).await?;
     let data = cluster.path("of-before");
     create_old_record(&data, "a", current_timestamp())?;
-    let refused = run(&cluster, &TO_FOUR_PARTITIONS, &data).await?;
+    let rejection = run(&cluster, &TO_FOUR_PARTITIONS, &data).await?;
     check(
-        refused,
+        rejection,
         1,
         &["is open", "wait until the operation has ended"],
     );

@@ -80,20 +80,20 @@ async fn a_full_disk_ends_the_controller_without_losing_accepted_work() -> TestR
     let labels: Value = Value::Object((0..16).map(label).collect());
     let mut accepted = BTreeSet::new();
     for round in 0.. {
-        let asked = (0..50).map(|number| {
+        let requests = (0..50).map(|number| {
             let name = format!("worker-{round}-{number}");
             let request = json!({ "name": name, "labels": labels });
             let operator = &operator;
             async move {
-                let answer = operator.request::<Value>(subjects::HOSTS_ENROLL, &request);
-                (name, answer.await)
+                let reply = operator.request::<Value>(subjects::HOSTS_ENROLL, &request);
+                (name, reply.await)
             }
         });
         let mut unanswered = 0;
-        for (name, answer) in join_all(asked).await {
-            match answer {
-                Ok(answer) => {
-                    assert_eq!(answer["accepted"], true, "{answer}");
+        for (name, reply) in join_all(requests).await {
+            match reply {
+                Ok(reply) => {
+                    assert_eq!(reply["accepted"], true, "{reply}");
                     accepted.insert(name);
                 }
                 Err(RequestError::NoReply(_)) => unanswered += 1,
@@ -110,8 +110,8 @@ async fn a_full_disk_ends_the_controller_without_losing_accepted_work() -> TestR
     let log = confined.log();
     let end = log.lines().rfind(|line| line.contains("ERROR"));
     let end = end.unwrap_or_default();
-    for words in ["scuttle.redb", "cannot write to", "free some space"] {
-        assert!(end.contains(words), "{words}: {log}");
+    for text in ["scuttle.redb", "cannot write to", "free some space"] {
+        assert!(end.contains(text), "{text}: {log}");
     }
     assert!(!log.contains("panicked"), "{log}");
     assert!(!accepted.is_empty());

@@ -47,13 +47,13 @@ async fn every_operation_ends_after_the_controller_is_killed() -> TestResult {
     let unrecorded = agent.send_result(&done).await;
     assert!(
         unrecorded.is_err(),
-        "nobody is there to record: {unrecorded:?}"
+        "a result was recorded without a controller: {unrecorded:?}"
     );
     cluster.controllers[0].restart().await?;
     wait_until(
         "recorded",
         || agent.send_result(&done),
-        |answer| answer.recorded,
+        |reply| reply.recorded,
     )
     .await?;
     cluster.operator.wait_until_ready().await?;
@@ -135,7 +135,7 @@ async fn accepted_operations_survive_a_kill_of_the_controller() -> TestResult {
     let deckies: Vec<&str> = names.iter().map(String::as_str).collect();
     let mut agent = cluster.start_agent("worker-a", &deckies).await?;
 
-    let mut answered = BTreeSet::new();
+    let mut accepted_ids = BTreeSet::new();
     for round in deckies.chunks(BURST) {
         let Cluster {
             operator,
@@ -147,14 +147,14 @@ async fn accepted_operations_survive_a_kill_of_the_controller() -> TestResult {
             .map(|decky| operator.tear_down(&agent.host, *decky))
             .collect();
         for _ in 0..REPLIES_BEFORE_KILL {
-            answered.insert(requests.next().await.context("an answer")??.operation_id);
+            accepted_ids.insert(requests.next().await.context("no reply")??.operation_id);
         }
         controllers[0].kill().await?;
         drop(requests);
         cluster.crash_controller().await?;
         agent.report_inventory(&deckies).await?;
     }
-    assert_eq!(answered.len(), 3 * REPLIES_BEFORE_KILL);
+    assert_eq!(accepted_ids.len(), 3 * REPLIES_BEFORE_KILL);
     let stored: BTreeSet<_> = cluster
         .operator
         .list_operations()
@@ -163,9 +163,9 @@ async fn accepted_operations_survive_a_kill_of_the_controller() -> TestResult {
         .map(|operation| operation.operation_id)
         .collect();
     assert!(
-        stored.is_superset(&answered),
+        stored.is_superset(&accepted_ids),
         "lost: {:?}",
-        answered.difference(&stored)
+        accepted_ids.difference(&stored)
     );
 
     let mut left = stored.len();
@@ -206,11 +206,11 @@ async fn the_record_survives_a_kill_of_the_controller() -> TestResult {
         .start_agent("worker-a", &["decky-1", "decky-2", "decky-3", "decky-4"])
         .await?;
     cluster.enroll_host("worker-b").await?;
-    let gone = cluster.operator.tear_down(&agent.host, "decky-1").await?;
+    let removed = cluster.operator.tear_down(&agent.host, "decky-1").await?;
     let fails = cluster.operator.tear_down(&agent.host, "decky-2").await?;
     cluster.operator.tear_down(&agent.host, "decky-3").await?;
     agent
-        .report_success(gone.operation_id, &["decky-1"])
+        .report_success(removed.operation_id, &["decky-1"])
         .await?;
     agent
         .report_failure(
@@ -277,7 +277,7 @@ async fn an_open_teardown_survives_a_kill_of_the_server() -> TestResult {
     wait_until(
         "recorded",
         || agent.send_result(&result),
-        |answer| answer.recorded,
+        |reply| reply.recorded,
     )
     .await?;
     let (revision, shards) = operator.list_shards_paged(10).await?;

@@ -20,8 +20,8 @@ const MAX_STOP_TIME: Duration = Duration::from_secs(5);
 
 async fn discover(client: &Client, verb: &str) -> anyhow::Result<Value> {
     let subject = format!("$SRV.{verb}.{SERVICE_NAME}");
-    let answer = client.request_raw(&subject, HeaderMap::new(), "").await?;
-    Ok(serde_json::from_slice(&answer.payload)?)
+    let reply = client.request_raw(&subject, HeaderMap::new(), "").await?;
+    Ok(serde_json::from_slice(&reply.payload)?)
 }
 
 /// Finds the statistics of the endpoint with this subject.
@@ -77,8 +77,8 @@ async fn the_service_statistics_count_requests_and_rejections_by_endpoint() -> T
     assert_eq!(before["type"], "io.nats.micro.v1.stats_response");
     cluster.operator.tear_down(&agent.host, "decky-1").await?;
     cluster.operator.tear_down(&agent.host, "decky-1").await?;
-    let answer = cluster.operator.tear_down(&agent.host, "decky-9").await;
-    answer.expect_rejection();
+    let reply = cluster.operator.tear_down(&agent.host, "decky-9").await;
+    reply.expect_rejection();
     cluster.operator.list_shards().await?;
     let after = discover(&cluster.operator, "STATS").await?;
     for (subject, requests, errors) in [
@@ -134,18 +134,18 @@ async fn a_stop_during_a_burst_replies_to_every_admitted_request() -> TestResult
             .iter()
             .map(|decky| operator.tear_down(&agent.host, *decky))
             .collect();
-        let first = requests.next().await.expect("an answer")?;
+        let first = requests.next().await.expect("a reply")?;
         accepted.insert(first.operation_id);
         let start = Instant::now();
         controllers[0].process().send_signal(signal).await?;
-        while let Some(answer) = requests.next().await {
-            match answer {
-                Ok(answer) => {
-                    accepted.insert(answer.operation_id);
+        while let Some(reply) = requests.next().await {
+            match reply {
+                Ok(reply) => {
+                    accepted.insert(reply.operation_id);
                 }
-                Err(RequestError::Rejected(refused)) => {
+                Err(RequestError::Rejected(rejection)) => {
                     assert_eq!(
-                        (refused.status, refused.code),
+                        (rejection.status, rejection.code),
                         (503, ErrorCode::ShuttingDown)
                     );
                 }

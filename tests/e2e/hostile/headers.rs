@@ -33,14 +33,14 @@ async fn hostile_headers_have_no_effect() -> TestResult {
         hostile.insert(name, value.as_str());
     }
     let request = json!({ "host_uuid": agent.host, "decky_id": "decky-2" });
-    let answer: Value = cluster
+    let accepted: Value = cluster
         .operator
         .request_with_headers(subjects::TEARDOWN, hostile, &request)
         .await?;
-    assert_eq!(answer["accepted"], true);
+    assert_eq!(accepted["accepted"], true);
     loop {
         let (command, headers) = agent.next_delivery().await?;
-        if json!(command.operation_id) == answer["operation_id"] {
+        if json!(command.operation_id) == accepted["operation_id"] {
             assert_eq!(headers.get(headers::TRACEPARENT), None);
             return Ok(());
         }
@@ -89,7 +89,7 @@ async fn requests_without_a_reply_subject_do_not_stop_the_controller() -> TestRe
 async fn a_reply_cannot_become_a_command_a_broadcast_or_a_request() -> TestResult {
     let (cluster, mut agent) = start_with_open_teardown().await?;
     let mut victim = cluster.start_agent("worker-b", &["decky-1"]).await?;
-    let mut told = Broadcasts::<ShardsUpdated>::subscribe(&cluster.operator).await?;
+    let mut updates = Broadcasts::<ShardsUpdated>::subscribe(&cluster.operator).await?;
     cluster.operator.wait_until_ready().await?;
     let heartbeat: Bytes = serde_json::to_vec(&agent.next_heartbeat(None))?.into();
     for reply in [
@@ -109,7 +109,7 @@ async fn a_reply_cannot_become_a_command_a_broadcast_or_a_request() -> TestResul
     let marker = cluster.operator.tear_down(&victim.host, "decky-1").await?;
     let (command, _) = victim.next_delivery().await?;
     assert_eq!(command.operation_id, marker.operation_id);
-    let of_it = |told: &ShardsUpdated| told.operation_id == Some(marker.operation_id);
-    told.wait_for("tearing_down", of_it).await?;
+    let of_it = |update: &ShardsUpdated| update.operation_id == Some(marker.operation_id);
+    updates.wait_for("tearing_down", of_it).await?;
     Ok(())
 }

@@ -28,23 +28,23 @@ async fn every_request_of_a_flood_gets_a_reply() -> TestResult {
     flooder.nats().flush().await?;
     cluster.controllers[0].process().send_signal("CONT").await?;
     let mut accepted = 0;
-    let mut refused = 0;
-    while accepted + refused < REQUESTS {
-        if (accepted + refused) % 200 == 0 {
+    let mut rejected = 0;
+    while accepted + rejected < REQUESTS {
+        if (accepted + rejected) % 200 == 0 {
             cluster.operator.list_shards().await?;
         }
-        let (number, answer) = requests.next_reply().await?;
-        if is_overloaded(&answer) {
-            refused += 1;
+        let (number, reply) = requests.next_reply().await?;
+        if is_overloaded(&reply) {
+            rejected += 1;
         } else {
-            assert_eq!(answer["accepted"], true, "{number} {answer}");
+            assert_eq!(reply["accepted"], true, "{number} {reply}");
             accepted += 1;
         }
     }
-    println!("{accepted} accepted, {refused} refused");
+    println!("{accepted} accepted, {rejected} rejected");
     let lines = cluster.controllers[0].read_audit_log()?;
     let overloaded = lines.iter().filter(|line| line["code"] == "overloaded");
-    assert_eq!((lines.len(), overloaded.count()), (REQUESTS, refused));
+    assert_eq!((lines.len(), overloaded.count()), (REQUESTS, rejected));
     assert_eq!(cluster.operator.list_hosts().await?.len(), accepted);
     Ok(())
 }

@@ -57,16 +57,16 @@ fn invalid_payloads() -> Vec<(&'static str, Bytes)> {
 }
 
 async fn assert_rejected(client: &Client, subject: &str, what: &str, payload: Bytes) -> TestResult {
-    let answer = client
+    let reply = client
         .request_raw(subject, HeaderMap::new(), payload)
         .await?;
-    let answer = parse_reply::<Value>(&answer);
-    assert!(answer.is_err(), "{subject}, {what}: {answer:?}");
+    let reply = parse_reply::<Value>(&reply);
+    assert!(reply.is_err(), "{subject}, {what}: {reply:?}");
     let Rejection {
         status,
         code,
         message,
-    } = answer.expect_rejection();
+    } = reply.expect_rejection();
     assert_eq!(
         (status, code),
         (400, ErrorCode::BadRequest),

@@ -52,7 +52,7 @@ async fn wait_for_reply(cluster: &Cluster) -> TestResult {
         let nats = cluster.operator.nats();
         nats.send_request(subjects::HOSTS_LIST, request)
     };
-    wait_until("the controller answers again", ask, |_| true).await?;
+    wait_until("the controller replies again", ask, |_| true).await?;
     Ok(())
 }
 

@@ -74,17 +74,17 @@ async fn publish(client: &Client, subjects: &[String], payloads: &[Bytes]) -> Te
 struct Requester<'a> {
     client: &'a Client,
     inbox: String,
-    answers: Subscriber,
+    replies: Subscriber,
 }
 
 impl<'a> Requester<'a> {
     async fn new(client: &'a Client) -> anyhow::Result<Self> {
         let inbox = client.nats().new_inbox();
-        let answers = client.nats().subscribe(inbox.clone()).await?;
+        let replies = client.nats().subscribe(inbox.clone()).await?;
         Ok(Self {
             client,
             inbox,
-            answers,
+            replies,
         })
     }
 
@@ -97,7 +97,7 @@ impl<'a> Requester<'a> {
                     .await?;
             }
             for _ in subjects {
-                with_timeout("an answer", self.answers.next()).await?;
+                with_timeout("a reply arrives", self.replies.next()).await?;
             }
         }
         Ok(())
@@ -121,7 +121,7 @@ fn to_bytes(payloads: Vec<(String, Vec<u8>)>) -> Vec<Bytes> {
 async fn the_memory_and_log_of_the_controller_do_not_grow_with_hostile_payloads() -> TestResult {
     let mut cluster = Cluster::start().await?;
     let agent = cluster.start_agent("worker-x", &["decky-1"]).await?;
-    let asked = [
+    let request_subjects = [
         subjects::TEARDOWN,
         subjects::OPERATIONS_CANCEL,
         subjects::HOSTS_ENROLL,
@@ -146,7 +146,7 @@ async fn the_memory_and_log_of_the_controller_do_not_grow_with_hostile_payloads(
         to_bytes(corpus::load_files(PACKAGE)),
         to_bytes(corpus::generate_large()),
     );
-    let large_rounds = large_rounds(&large, asked.len() + 3);
+    let large_rounds = large_rounds(&large, request_subjects.len() + 3);
     let mut before = 0;
     for (round, host) in hosts.iter().enumerate() {
         let reported = [AgentChannel::Heartbeat, AgentChannel::Results].map(|c| c.subject(host));
@@ -159,7 +159,7 @@ async fn the_memory_and_log_of_the_controller_do_not_grow_with_hostile_payloads(
             &[]
         };
         for payloads in [&small[..], large] {
-            operators.request_all(&asked, payloads).await?;
+            operators.request_all(&request_subjects, payloads).await?;
             workers.request_all(&reported, payloads).await?;
             publish(worker, &progress, payloads).await?;
         }
@@ -209,10 +209,7 @@ async fn the_memory_and_log_of_agents_do_not_grow_with_hostile_payloads() -> Tes
     let host = AgentChannel::Heartbeat.parse_host(&heartbeat.subject);
     let host = host.context("a host")?;
     let commands = AgentChannel::Commands.subject(&host);
-    let reply = heartbeat
-        .reply
-        .context("it waits for an answer")?
-        .to_string();
+    let reply = heartbeat.reply.context("no process id")?.to_string();
     let nonsense = reply.replace("h-", "x-");
     let subjects = [commands, reply, nonsense];
 

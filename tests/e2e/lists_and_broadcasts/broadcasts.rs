@@ -140,18 +140,20 @@ async fn revisions_of_each_broadcast_subject_are_consecutive() -> TestResult {
     let (revision, _) = cluster.operator.list_shards_paged(1).await?;
     let all = shards.collect_up_to(revision).await?;
     assert!(all.len() > 12, "{}", all.len());
-    for told in all.iter().map(|told| &told.message) {
+    for update in all.iter().map(|update| &update.message) {
         assert!(
-            told.updated
+            update
+                .updated
                 .iter()
-                .all(|record| record.revision == told.revision),
-            "{told:?}"
+                .all(|record| record.revision == update.revision),
+            "{update:?}"
         );
         assert!(
-            told.removed
+            update
+                .removed
                 .iter()
-                .all(|gone| gone.revision == told.revision),
-            "{told:?}"
+                .all(|gone| gone.revision == update.revision),
+            "{update:?}"
         );
     }
     let request = json!({ "limit": 1 });
@@ -161,7 +163,7 @@ async fn revisions_of_each_broadcast_subject_are_consecutive() -> TestResult {
         .await?;
     let all = operations.collect_up_to(page.revision).await?;
     assert!(all.len() >= agents.len(), "{}", all.len());
-    let records = all.iter().flat_map(|told| &told.message.updated);
+    let records = all.iter().flat_map(|update| &update.message.updated);
     assert!(
         records.clone().all(|record| record.shards.is_none()),
         "no shards in broadcasts"
@@ -189,9 +191,10 @@ async fn the_last_broadcast_record_equals_the_listed_record() -> TestResult {
         .request(subjects::OPERATIONS_LIST, &request)
         .await?;
     let mut last = BTreeMap::new();
-    for told in operations.collect_up_to(page.revision).await? {
+    for update in operations.collect_up_to(page.revision).await? {
         last.extend(
-            told.message
+            update
+                .message
                 .updated
                 .into_iter()
                 .map(|one| (one.operation_id, one)),
@@ -207,18 +210,19 @@ async fn the_last_broadcast_record_equals_the_listed_record() -> TestResult {
         .request(subjects::HOSTS_LIST, &request)
         .await?;
     let mut last = BTreeMap::new();
-    for told in hosts.collect_up_to(page.revision).await? {
+    for update in hosts.collect_up_to(page.revision).await? {
         last.extend(
-            told.message
+            update
+                .message
                 .updated
                 .into_iter()
                 .map(|one| (one.host_uuid.clone(), one)),
         );
     }
     for listed in page.hosts {
-        let mut told = last.remove(&listed.host_uuid).context("never told")?;
-        told.last_heartbeat = listed.last_heartbeat;
-        assert_eq!(told, listed);
+        let mut update = last.remove(&listed.host_uuid).context("never told")?;
+        update.last_heartbeat = listed.last_heartbeat;
+        assert_eq!(update, listed);
     }
     assert_eq!(last.len(), 0);
     Ok(())
@@ -227,10 +231,12 @@ async fn the_last_broadcast_record_equals_the_listed_record() -> TestResult {
 /// The repeat has no changes, and the next change has the next revision.
 #[tokio::test]
 async fn the_last_revision_is_repeated_after_five_seconds_without_a_change() -> TestResult {
-    async fn wait_for_repeat<T: Broadcast>(told: &mut Broadcasts<T>) -> anyhow::Result<(u64, u64)> {
+    async fn wait_for_repeat<T: Broadcast>(
+        updates: &mut Broadcasts<T>,
+    ) -> anyhow::Result<(u64, u64)> {
         let mut last = None;
         loop {
-            let next = told.next().await?.message;
+            let next = updates.next().await?.message;
             if next.is_repeat() {
                 return Ok((last.context("a change came first")?, next.revision()));
             }
@@ -258,7 +264,7 @@ async fn the_last_revision_is_repeated_after_five_seconds_without_a_change() -> 
     let (revision, _) = cluster.operator.list_shards_paged(1).await?;
     agent.report_inventory(&["decky-1"]).await?;
     let next = shards
-        .wait_for("a change", |told| !told.is_repeat())
+        .wait_for("a change", |update| !update.is_repeat())
         .await?
         .message;
     assert_eq!(next.revision, revision + 1);
@@ -294,17 +300,23 @@ async fn a_large_change_is_broadcast_in_several_messages() -> TestResult {
             .iter()
             .all(|shard| shard.state == ShardState::TearingDown)
     );
-    let mut told = updates.collect_up_to(revision).await?;
-    told.retain(|told| told.message.revision > before);
-    assert!(told.len() > 1, "{}", told.len());
-    assert!(told.iter().all(|told| told.length <= MAX_BROADCAST_BYTES));
+    let mut update = updates.collect_up_to(revision).await?;
+    update.retain(|update| update.message.revision > before);
+    assert!(update.len() > 1, "{}", update.len());
     assert!(
-        told.iter()
-            .all(|told| told.message.operation_id == Some(accepted.operation_id))
+        update
+            .iter()
+            .all(|update| update.length <= MAX_BROADCAST_BYTES)
+    );
+    assert!(
+        update
+            .iter()
+            .all(|update| update.message.operation_id == Some(accepted.operation_id))
     );
     assert_eq!(
-        told.iter()
-            .map(|told| told.message.updated.len())
+        update
+            .iter()
+            .map(|update| update.message.updated.len())
             .sum::<usize>(),
         4096
     );
@@ -312,11 +324,16 @@ async fn a_large_change_is_broadcast_in_several_messages() -> TestResult {
     agent.report_success(accepted.operation_id, &[]).await?;
     let (revision, shards) = cluster.operator.list_shards_paged(1000).await?;
     assert_eq!(shards, []);
-    let told = updates.collect_up_to(revision).await?;
-    assert!(told.iter().all(|told| told.length <= MAX_BROADCAST_BYTES));
+    let update = updates.collect_up_to(revision).await?;
+    assert!(
+        update
+            .iter()
+            .all(|update| update.length <= MAX_BROADCAST_BYTES)
+    );
     assert_eq!(
-        told.iter()
-            .map(|told| told.message.removed.len())
+        update
+            .iter()
+            .map(|update| update.message.removed.len())
             .sum::<usize>(),
         4096
     );

@@ -54,8 +54,8 @@ async fn the_largest_shard_records_are_listed() -> TestResult {
         heartbeat["pages"] = json!(PAGES);
         heartbeat["shards"] = json!(deckies);
         let subject = AgentChannel::Heartbeat.subject(&agent.host);
-        let answer: Value = agent.client().request(&subject, &heartbeat).await?;
-        assert_eq!(answer["stale"], json!(false), "{answer}");
+        let reply: Value = agent.client().request(&subject, &heartbeat).await?;
+        assert_eq!(reply["stale"], json!(false), "{reply}");
     }
     let all = PAGES * DECKIES_PER_PAGE;
     let shards = cluster.operator.list_shards().await?;

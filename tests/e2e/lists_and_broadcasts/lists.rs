@@ -200,16 +200,16 @@ async fn operations_get_returns_exactly_the_fields_of_the_protocol() -> TestResu
     agent.report_success(id, &["decky-1", "decky-2"]).await?;
 
     let request = json!({ "operation_id": id });
-    let answer: Value = cluster
+    let reply: Value = cluster
         .operator
         .request(subjects::OPERATIONS_GET, &request)
         .await?;
-    let told = &answer["operation"];
+    let update = &reply["operation"];
     let expected = json!({ "operation": {
         "operation_id": id, "kind": "teardown", "host_uuid": agent.host, "host_name": "worker-a",
         "decky_id": null, "state": "succeeded", "requested_by": "operator", "reason": "rotating lures",
-        "accepted_at": told["accepted_at"], "deadline": accepted["deadline"],
-        "finished_at": told["finished_at"], "attempts": told["attempts"], "error": null,
+        "accepted_at": update["accepted_at"], "deadline": accepted["deadline"],
+        "finished_at": update["finished_at"], "attempts": update["attempts"], "error": null,
         "counts": { "pending": 0, "removed": 2, "absent": 0, "failed": 0 },
         "shards": [
             { "decky_id": "decky-1", "outcome": "removed", "error": null },
@@ -217,10 +217,10 @@ async fn operations_get_returns_exactly_the_fields_of_the_protocol() -> TestResu
         ],
         "waiting_for": null,
     } });
-    assert_eq!(answer, expected);
-    assert!(told["attempts"].as_u64() >= Some(1), "{told}");
+    assert_eq!(reply, expected);
+    assert!(update["attempts"].as_u64() >= Some(1), "{update}");
     for time in ["accepted_at", "finished_at"] {
-        let text = told[time].as_str().unwrap_or_default();
+        let text = update[time].as_str().unwrap_or_default();
         assert_eq!(
             text.parse::<scuttle_schemas::Timestamp>()?.to_string(),
             text,
@@ -233,13 +233,13 @@ async fn operations_get_returns_exactly_the_fields_of_the_protocol() -> TestResu
 #[tokio::test]
 async fn operations_get_rejects_an_unknown_operation() -> TestResult {
     let cluster = Cluster::start().await?;
-    let refused = cluster
+    let rejection = cluster
         .operator
         .operation(OperationId(Uuid::now_v7()))
         .await
         .expect_rejection();
     assert_eq!(
-        (refused.status, refused.code),
+        (rejection.status, rejection.code),
         (404, ErrorCode::OperationNotFound)
     );
     Ok(())
@@ -290,8 +290,8 @@ async fn lists_reject_foreign_cursors_and_invalid_limits_and_filters() -> TestRe
             hostile.push(json!({ "state": "sleeping" }));
         }
         for request in hostile {
-            let answer = cluster.operator.request::<Value>(subject, &request).await;
-            let Rejection { status, code, .. } = answer.expect_rejection();
+            let reply = cluster.operator.request::<Value>(subject, &request).await;
+            let Rejection { status, code, .. } = reply.expect_rejection();
             assert_eq!(
                 (status, code),
                 (400, ErrorCode::BadRequest),

@@ -152,11 +152,11 @@ async fn each_accepted_change_has_one_line() -> TestResult {
     let _: Value = cluster.operator.request(subjects::TEARDOWN, &plan).await?;
 
     let force = json!({ "host_uuid": host, "force": true });
-    let answer: Value = cluster
+    let reply: Value = cluster
         .operator
         .request(subjects::HOSTS_DECOMMISSION, &force)
         .await?;
-    let detail = answer["detail"].clone();
+    let detail = reply["detail"].clone();
     check(
         &log.next_line(&cluster)?,
         &line(

@@ -148,7 +148,7 @@ async fn the_page_may_connect_only_to_the_nats_server() -> TestResult {
     );
     // The controller is built with or without the page, depending on whether Node was available.
     for path in ["/config.json", "/", "/nothing"] {
-        let answer = served
+        let reply = served
             .http
             .send(&format!("GET {path}"))
             .await?
@@ -160,19 +160,19 @@ async fn the_page_may_connect_only_to_the_nats_server() -> TestResult {
             "x-content-type-options: nosniff",
             "referrer-policy: no-referrer",
         ] {
-            assert!(answer.contains(header), "{header} of {path}: {answer}");
+            assert!(reply.contains(header), "{header} of {path}: {reply}");
         }
-        assert!(!answer.contains("unsafe"), "{answer}");
+        assert!(!reply.contains("unsafe"), "{reply}");
     }
     for path in ["/nothing", "/../Cargo.toml", "/.gitignore", "//etc/passwd"] {
-        let answer = served.http.send(&format!("GET {path}")).await?;
-        assert!(answer.starts_with("HTTP/1.1 404"), "{path}: {answer}");
+        let reply = served.http.send(&format!("GET {path}")).await?;
+        assert!(reply.starts_with("HTTP/1.1 404"), "{path}: {reply}");
     }
-    let answer = served.http.send("POST /").await?;
-    assert!(answer.starts_with("HTTP/1.1 405"), "{answer}");
-    let answer = served.http.send("HEAD /healthz").await?;
-    assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
-    assert!(answer.ends_with("\r\n\r\n"), "{answer}");
+    let reply = served.http.send("POST /").await?;
+    assert!(reply.starts_with("HTTP/1.1 405"), "{reply}");
+    let reply = served.http.send("HEAD /healthz").await?;
+    assert!(reply.starts_with("HTTP/1.1 200"), "{reply}");
+    assert!(reply.ends_with("\r\n\r\n"), "{reply}");
     Ok(())
 }
 
@@ -199,11 +199,11 @@ async fn an_http_address_in_use_is_named_in_the_error() -> TestResult {
         .output()
         .await?;
     assert!(!output.status.success());
-    let said = String::from_utf8_lossy(&output.stderr);
+    let stderr = String::from_utf8_lossy(&output.stderr);
     assert!(
-        said.contains(&format!("cannot listen on {}", served.http.address)),
-        "{said}"
+        stderr.contains(&format!("cannot listen on {}", served.http.address)),
+        "{stderr}"
     );
-    assert!(said.contains("--http"), "{said}");
+    assert!(stderr.contains("--http"), "{stderr}");
     Ok(())
 }

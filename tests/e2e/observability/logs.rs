@@ -70,11 +70,14 @@ async fn every_line_about_an_operation_or_a_host_has_its_ids_as_fields() -> Test
         assert_eq!(ended.state, expected);
         operations.push(accepted.operation_id.to_string());
     }
-    let nobody = cluster.enroll_host("nobody").await?;
-    let late = cluster.operator.tear_down_within(1, &nobody, None).await?;
+    let agentless = cluster.enroll_host("nobody").await?;
+    let late = cluster
+        .operator
+        .tear_down_within(1, &agentless, None)
+        .await?;
     let late = late.operation_id;
     cluster.operator.wait_for_end(late).await?;
-    let (late, nobody) = (late.to_string(), nobody.to_string());
+    let (late, agentless) = (late.to_string(), agentless.to_string());
 
     let last = &operations[1];
     let recorded = format!(r#""result recorded","operation_id":"{last}""#);
@@ -85,7 +88,7 @@ async fn every_line_about_an_operation_or_a_host_has_its_ids_as_fields() -> Test
     controller.send_signal("TERM").await?;
     controller.wait_for_exit().await?;
     assert!(controller.log().lines().all(|line| line.starts_with('{')));
-    let told = parse_lines(controller)?;
+    let update = parse_lines(controller)?;
     let done = parse_lines(sim.process())?;
 
     for (id, end, level) in [
@@ -97,22 +100,27 @@ async fn every_line_about_an_operation_or_a_host_has_its_ids_as_fields() -> Test
             ("host_uuid", host),
             ("decky_id", "decky-01"),
         ];
-        check(&told, "operation accepted", "DEBUG", &ids);
-        check(&told, "command sent", "DEBUG", &ids);
-        check(&told, end, level, &ids);
+        check(&update, "operation accepted", "DEBUG", &ids);
+        check(&update, "command sent", "DEBUG", &ids);
+        check(&update, end, level, &ids);
         check(&done, "teardown started", "INFO", &ids);
         check(&done, "teardown finished", "INFO", &ids);
         check(&done, "result recorded", "INFO", &ids[..2]);
     }
-    let late_ids = [("operation_id", &*late), ("host_uuid", &*nobody)];
-    check(&told, "operation timed out", "WARN", &late_ids);
-    check(&told, "host enrolled", "INFO", &[("host_uuid", &*nobody)]);
+    let late_ids = [("operation_id", &*late), ("host_uuid", &*agentless)];
+    check(&update, "operation timed out", "WARN", &late_ids);
+    check(
+        &update,
+        "host enrolled",
+        "INFO",
+        &[("host_uuid", &*agentless)],
+    );
     let ids = [("host_uuid", host), ("name", host)];
-    check(&told, "host online", "INFO", &ids);
-    check(&told, "host offline", "WARN", &ids);
-    for lines in [&told, &done] {
+    check(&update, "host online", "INFO", &ids);
+    check(&update, "host offline", "WARN", &ids);
+    for lines in [&update, &done] {
         let ids = operations.iter().map(|id| ("operation_id", &**id));
-        let hosts = [("host_uuid", host), ("host_uuid", &*nobody)];
+        let hosts = [("host_uuid", host), ("host_uuid", &*agentless)];
         let ids: Vec<_> = ids.chain(late_ids).chain(hosts).collect();
         check_ids_are_fields(lines, &ids);
     }

@@ -43,15 +43,15 @@ fn check(metrics: &Exposition, expected: &[(&str, f64)]) -> TestResult {
 
 /// Returns the `data` of an endpoint in `$SRV.STATS`.
 async fn endpoint_stats(cluster: &Cluster, subject: &str) -> Result<Value> {
-    let asked = format!("$SRV.STATS.{SERVICE_NAME}");
-    let answer = cluster
+    let stats_subject = format!("$SRV.STATS.{SERVICE_NAME}");
+    let reply = cluster
         .operator
-        .request_raw(&asked, HeaderMap::new(), "")
+        .request_raw(&stats_subject, HeaderMap::new(), "")
         .await?;
-    let answer: Value = serde_json::from_slice(&answer.payload)?;
-    let endpoints = answer["endpoints"].as_array().context("endpoints")?;
-    let ours = endpoints.iter().find(|one| one["subject"] == subject);
-    Ok(ours.context("the endpoint")?["data"].clone())
+    let reply: Value = serde_json::from_slice(&reply.payload)?;
+    let endpoints = reply["endpoints"].as_array().context("endpoints")?;
+    let metrics = endpoints.iter().find(|one| one["subject"] == subject);
+    Ok(metrics.context("the endpoint")?["data"].clone())
 }
 
 #[tokio::test]
@@ -64,13 +64,13 @@ async fn requests_of_operators_are_counted() -> TestResult {
     cluster.operator.tear_down(&agent.host, "decky-1").await?;
     let again = cluster.operator.tear_down(&agent.host, "decky-1").await?;
     assert!(again.repeated);
-    let refused = cluster.operator.tear_down(&agent.host, "decky-9").await;
-    assert_eq!(refused.expect_rejection().code, ErrorCode::ShardNotFound);
+    let rejection = cluster.operator.tear_down(&agent.host, "decky-9").await;
+    assert_eq!(rejection.expect_rejection().code, ErrorCode::ShardNotFound);
     let torn = cluster
         .operator
         .request_raw(subjects::TEARDOWN, HeaderMap::new(), "{")
         .await?;
-    assert!(torn.headers.is_some(), "refused");
+    assert!(torn.headers.is_some(), "the reply is not an error");
 
     let metrics = http.scrape().await?;
     check(
@@ -159,13 +159,13 @@ async fn late_repeated_and_stale_reports_are_counted() -> TestResult {
             .await?
             .operation_id)
     };
-    let (gone, stuck, late, open) = (
+    let (removed, stuck, late, open) = (
         of("decky-1").await?,
         of("decky-2").await?,
         of("decky-3").await?,
         of("decky-4").await?,
     );
-    let result = agent.next_success(gone, vec![removed_shard("decky-1")]);
+    let result = agent.next_success(removed, vec![removed_shard("decky-1")]);
     agent.send_result(&result).await?;
     agent.send_result(&result).await?;
     agent
@@ -179,8 +179,8 @@ async fn late_repeated_and_stale_reports_are_counted() -> TestResult {
     assert!(cancelled.accepted);
     agent.report_success(late, &["decky-3"]).await?;
     let unknown = agent.next_success(OperationId(Uuid::now_v7()), Vec::new());
-    let answer = agent.send_result(&unknown).await?;
-    assert_eq!(answer.detail.as_deref(), Some(DETAIL_UNKNOWN_OPERATION));
+    let reply = agent.send_result(&unknown).await?;
+    assert_eq!(reply.detail.as_deref(), Some(DETAIL_UNKNOWN_OPERATION));
     let old = agent.next_heartbeat(None);
     agent.send_heartbeat().await?;
     assert!(agent.send(&old).await?.stale);
@@ -296,9 +296,9 @@ fn packaged_path(name: &str) -> PathBuf {
 
 /// Finds the names of metrics in a text.
 fn find_metric_names(text: &str) -> BTreeSet<String> {
-    let words = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
-    let ours = words.filter(|word| word.starts_with("scuttle_") || word.starts_with("process_"));
-    ours.map(str::to_owned).collect()
+    let names = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
+    let metrics = names.filter(|name| name.starts_with("scuttle_") || name.starts_with("process_"));
+    metrics.map(str::to_owned).collect()
 }
 
 /// Collects the queries of a dashboard.

@@ -13,17 +13,17 @@ use serde_json::{Value, json};
 #[tokio::test]
 async fn a_new_host_is_enrolled_with_a_generated_id() -> TestResult {
     let cluster = Cluster::start().await?;
-    let mut told = Broadcasts::<HostsUpdated>::subscribe(&cluster.operator).await?;
+    let mut updates = Broadcasts::<HostsUpdated>::subscribe(&cluster.operator).await?;
     let request = json!({ "name": "worker-a", "address": "10.0.0.1", "labels": { "rack": "7" } });
-    let answer: Value = cluster
+    let reply: Value = cluster
         .operator
         .request(subjects::HOSTS_ENROLL, &request)
         .await?;
     assert_eq!(
-        (&answer["accepted"], &answer["repeated"]),
+        (&reply["accepted"], &reply["repeated"]),
         (&json!(true), &json!(false))
     );
-    let host = &answer["host"];
+    let host = &reply["host"];
     let id: HostId = serde_json::from_value(host["host_uuid"].clone())?;
     assert_eq!(id.as_str().parse::<uuid::Uuid>()?.get_version_num(), 7);
     let expected = json!({
@@ -33,8 +33,8 @@ async fn a_new_host_is_enrolled_with_a_generated_id() -> TestResult {
     });
     assert_eq!(*host, expected);
 
-    let update = told
-        .wait_for("enrolled", |told| !told.updated.is_empty())
+    let update = updates
+        .wait_for("enrolled", |update| !update.updated.is_empty())
         .await?
         .message;
     assert_eq!(serde_json::to_value(&update.updated)?, json!([expected]));
@@ -86,11 +86,11 @@ async fn enrolling_the_name_or_id_of_another_host_is_rejected() -> TestResult {
     let before = cluster.operator.list_hosts().await?;
     for (name, id) in [("worker-a", "b"), ("worker-a", "c"), ("worker-c", "a")] {
         let request = json!({ "name": name, "host_uuid": id });
-        let answer = cluster
+        let reply = cluster
             .operator
             .request::<Value>(subjects::HOSTS_ENROLL, &request)
             .await;
-        let Rejection { status, code, .. } = answer.expect_rejection();
+        let Rejection { status, code, .. } = reply.expect_rejection();
         assert_eq!((status, code), (400, ErrorCode::BadRequest), "{request}");
     }
     assert_eq!(cluster.operator.list_hosts().await?, before);
@@ -102,22 +102,23 @@ async fn enrolling_the_name_or_id_of_another_host_is_rejected() -> TestResult {
 #[tokio::test]
 async fn a_host_is_online_while_its_heartbeats_arrive() -> TestResult {
     let cluster = Cluster::start().await?;
-    let mut told = Broadcasts::<HostsUpdated>::subscribe(&cluster.operator).await?;
+    let mut updates = Broadcasts::<HostsUpdated>::subscribe(&cluster.operator).await?;
     let mut agent =
         FakeAgent::connect(&cluster.servers[0], &cluster.enroll_host("worker-a").await?).await?;
     agent.interval_ms = 100;
     agent.send_heartbeat().await?;
-    let is =
-        |status| move |told: &HostsUpdated| told.updated.iter().any(|host| host.status == status);
-    let enrolled = told
+    let is = |status| {
+        move |update: &HostsUpdated| update.updated.iter().any(|host| host.status == status)
+    };
+    let enrolled = updates
         .wait_for("enrolled", is(HostStatus::Enrolled))
         .await?
         .message;
-    let online = told
+    let online = updates
         .wait_for("online", is(HostStatus::Online))
         .await?
         .message;
-    let offline = told
+    let offline = updates
         .wait_for("offline", is(HostStatus::Offline))
         .await?
         .message;
@@ -130,11 +131,11 @@ async fn a_host_is_online_while_its_heartbeats_arrive() -> TestResult {
 
     agent.interval_ms = 60_000;
     agent.send_heartbeat().await?;
-    let again = told
+    let again = updates
         .wait_for("online again", is(HostStatus::Online))
         .await?
         .message;
-    let revisions = [&enrolled, &online, &offline, &again].map(|told| told.revision);
+    let revisions = [&enrolled, &online, &offline, &again].map(|update| update.revision);
     let first = revisions[0];
     assert_eq!(revisions, [first, first + 1, first + 2, first + 3]);
     Ok(())
@@ -143,16 +144,17 @@ async fn a_host_is_online_while_its_heartbeats_arrive() -> TestResult {
 #[tokio::test]
 async fn a_shorter_heartbeat_interval_applies_immediately() -> TestResult {
     let cluster = Cluster::start().await?;
-    let mut told = Broadcasts::<HostsUpdated>::subscribe(&cluster.operator).await?;
+    let mut updates = Broadcasts::<HostsUpdated>::subscribe(&cluster.operator).await?;
     let mut agent = cluster.start_agent("worker-a", &[]).await?;
     agent.interval_ms = 100;
     agent.send_heartbeat().await?;
-    let offline = |told: &HostsUpdated| {
-        told.updated
+    let offline = |update: &HostsUpdated| {
+        update
+            .updated
             .iter()
             .any(|host| host.status == HostStatus::Offline)
     };
-    told.wait_for("offline", offline).await?;
+    updates.wait_for("offline", offline).await?;
     Ok(())
 }
 
@@ -195,11 +197,11 @@ async fn enrollments_that_break_a_rule_are_rejected() -> TestResult {
         json!({ "name": "a", "labels": { "k": "v".repeat(64) } }),
         json!({ "name": "a", "hostname": "b" }),
     ] {
-        let answer = cluster
+        let reply = cluster
             .operator
             .request::<Value>(subjects::HOSTS_ENROLL, &request)
             .await;
-        let Rejection { status, code, .. } = answer.expect_rejection();
+        let Rejection { status, code, .. } = reply.expect_rejection();
         assert_eq!((status, code), (400, ErrorCode::BadRequest), "{request}");
     }
     assert_eq!(cluster.operator.list_hosts().await?.len(), 0);

@@ -1,5 +1,9 @@
 //! Requests of operators other than teardown: enroll, cancel, dry run, repeat with an idempotency
 //! key, decommission.
 
-mod control;
+mod cancel;
+mod decommission;
+mod dry_run;
 mod hosts;
+mod idempotency_key;
+mod waiting_for;

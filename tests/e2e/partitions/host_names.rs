@@ -17,10 +17,10 @@ async fn enroll(
     operator.request(subjects::HOSTS_ENROLL, &request).await
 }
 
-fn assert_rejected(answer: Result<EnrollAccepted, RequestError>, words: &str) {
-    match answer {
-        Err(RequestError::Rejected(refusal)) if refusal.code == ErrorCode::BadRequest => {
-            assert!(refusal.message.contains(words), "{}", refusal.message);
+fn assert_rejected(reply: Result<EnrollAccepted, RequestError>, text: &str) {
+    match reply {
+        Err(RequestError::Rejected(rejection)) if rejection.code == ErrorCode::BadRequest => {
+            assert!(rejection.message.contains(text), "{}", rejection.message);
         }
         other => panic!("{other:?}"),
     }
@@ -50,9 +50,9 @@ async fn a_name_belongs_to_one_host_across_all_partitions() -> TestResult {
     // After its host is decommissioned, a name is free for any host.
     let (first, last) = (&hosts[0], &hosts[3]);
     for host in [first, last] {
-        let gone = json!({ "host_uuid": host });
+        let request = json!({ "host_uuid": host });
         let _: Value = operator
-            .request(subjects::HOSTS_DECOMMISSION, &gone)
+            .request(subjects::HOSTS_DECOMMISSION, &request)
             .await?;
     }
     let moved = enroll(operator, "worker.0", Some(last)).await?;
@@ -74,11 +74,11 @@ async fn only_one_of_many_concurrent_requests_gets_a_name() -> TestResult {
         let ids: Vec<HostId> = (0..8)
             .map(|number| format!("r{round}-{number}").parse())
             .collect::<Result<_, _>>()?;
-        let asked = ids
+        let requests = ids
             .iter()
             .map(|id| enroll(&cluster.operator, &name, Some(id)));
-        let granted = join_all(asked).await.into_iter().flatten();
-        assert_eq!(granted.count(), 1, "{name}");
+        let accepted = join_all(requests).await.into_iter().flatten();
+        assert_eq!(accepted.count(), 1, "{name}");
     }
     let hosts = cluster.operator.list_hosts().await?;
     assert_eq!(hosts.len(), 5);

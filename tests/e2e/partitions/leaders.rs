@@ -75,8 +75,8 @@ async fn a_view_survives_restarts_of_the_leaders_that_number_the_broadcasts() ->
         cluster.wait_until_partitions_are_led().await?;
         for agent in &mut agents {
             let decky = format!("d{}", number + 1);
-            let asked = || cluster.operator.tear_down(&agent.host, &*decky);
-            let accepted = wait_until("it is accepted", asked, |_| true).await?;
+            let attempt = || cluster.operator.tear_down(&agent.host, &*decky);
+            let accepted = wait_until("the teardown is accepted", attempt, |_| true).await?;
             agent
                 .report_success(accepted.operation_id, &[&decky])
                 .await?;
@@ -119,15 +119,15 @@ async fn a_list_is_rejected_while_a_partition_has_no_leader() -> TestResult {
     cluster.add_controller().await?;
     let hosts = one_host_per_partition();
     for host in &hosts {
-        let asked = || cluster.start_agent_with_id(host, &["d1"]);
+        let attempt = || cluster.start_agent_with_id(host, &["d1"]);
         if partition_count().partition_of_host(host) != unled {
-            wait_until("its partition is led", asked, |_| true).await?;
+            wait_until("the partition has a leader", attempt, |_| true).await?;
         }
     }
-    let answer = cluster.operator.list_shards().await;
-    let refused =
-        matches!(&answer, Err(RequestError::Rejected(why)) if why.code == ErrorCode::NotLeader);
-    assert!(refused, "{answer:?}");
+    let reply = cluster.operator.list_shards().await;
+    let rejection =
+        matches!(&reply, Err(RequestError::Rejected(why)) if why.code == ErrorCode::NotLeader);
+    assert!(rejection, "{reply:?}");
     holding.abort();
     with_timeout("the list", cluster.wait_until_partitions_are_led()).await??;
     assert_eq!(cluster.operator.list_shards().await?.len(), 3);
@@ -146,8 +146,8 @@ async fn a_controller_with_another_partition_count_ends_with_an_error() -> TestR
         let process = other.process();
         let code = process.wait_for_exit().await?.code();
         assert_eq!(code, Some(1), "{}", process.log());
-        let words = format!("--partitions is {number}");
-        assert!(process.log().contains(&words), "{}", process.log());
+        let text = format!("--partitions is {number}");
+        assert!(process.log().contains(&text), "{}", process.log());
     }
     assert_eq!(cluster.operator.list_shards().await?.len(), 0);
     Ok(())

@@ -110,11 +110,11 @@ async fn requests_about_a_host_of_any_partition_are_executed() -> TestResult {
 
         let accepted = cluster.operator.tear_down(&host, "d2").await?;
         let id = json!({ "operation_id": accepted.operation_id });
-        let answer: Value = cluster
+        let reply: Value = cluster
             .operator
             .request(subjects::OPERATIONS_CANCEL, &id)
             .await?;
-        assert_eq!(answer["operation"]["state"], "cancelled");
+        assert_eq!(reply["operation"]["state"], "cancelled");
 
         let request = json!({ "host_uuid": host, "force": true });
         let left: Value = cluster
@@ -175,22 +175,21 @@ async fn every_request_gets_exactly_one_reply() -> TestResult {
     }
     for (subject, request, code) in requests {
         let inbox = nats.new_inbox();
-        let mut answers = nats.subscribe(inbox.clone()).await?;
+        let mut replies = nats.subscribe(inbox.clone()).await?;
         nats.publish_with_reply(subject, inbox, request.clone().into())
             .await?;
-        let answer = tokio::time::timeout(Duration::from_secs(10), answers.next()).await?;
-        let answer =
-            answer.map(|answer| scuttle_tests::clients::client::parse_reply::<Value>(&answer));
-        let refused = match answer {
+        let reply = tokio::time::timeout(Duration::from_secs(10), replies.next()).await?;
+        let reply = reply.map(|reply| scuttle_tests::clients::client::parse_reply::<Value>(&reply));
+        let rejection = match reply {
             Some(Err(RequestError::Rejected(refusal))) => Some(refusal.code),
             _ => None,
         };
-        assert_eq!(refused, Some(code), "{subject} {request}");
+        assert_eq!(rejection, Some(code), "{subject} {request}");
         // A second reply of another leader would arrive before the reply to a later list, which
         // needs all leaders.
         cluster.wait_until_partitions_are_led().await?;
-        let second = tokio::time::timeout(Duration::ZERO, answers.next()).await;
-        ensure!(second.is_err(), "{subject} {request} is answered twice");
+        let second = tokio::time::timeout(Duration::ZERO, replies.next()).await;
+        ensure!(second.is_err(), "{subject} {request} has two replies");
     }
     let empty = cluster
         .operator
@@ -211,9 +210,9 @@ async fn a_report_that_cannot_be_parsed_is_rejected() -> TestResult {
         let agent = FakeAgent::connect(&cluster.servers[0], &host).await?;
         for channel in [AgentChannel::Heartbeat, AgentChannel::Results] {
             let subject = channel.subject(&host);
-            let answer = agent.client().request::<Value>(&subject, &json!({})).await;
-            let refused = matches!(&answer, Err(RequestError::Rejected(why)) if why.code == ErrorCode::BadRequest);
-            assert!(refused, "{subject}: {answer:?}");
+            let reply = agent.client().request::<Value>(&subject, &json!({})).await;
+            let rejection = matches!(&reply, Err(RequestError::Rejected(why)) if why.code == ErrorCode::BadRequest);
+            assert!(rejection, "{subject}: {reply:?}");
         }
     }
     Ok(())
@@ -233,8 +232,9 @@ async fn broadcasts_of_all_partitions_have_consecutive_revisions() -> TestResult
         );
     }
     let mut view = ReplicaView::open(&cluster.operator, 3).await?;
-    let mut ear: Broadcasts<ShardsUpdated> = Broadcasts::subscribe(&cluster.operator).await?;
-    let mut last = ear.next().await?.message.revision;
+    let mut subscription: Broadcasts<ShardsUpdated> =
+        Broadcasts::subscribe(&cluster.operator).await?;
+    let mut last = subscription.next().await?.message.revision;
     for decky in ["d1", "d2", "d3"] {
         for agent in &mut agents {
             let accepted = cluster.operator.tear_down(&agent.host, decky).await?;
@@ -248,18 +248,18 @@ async fn broadcasts_of_all_partitions_have_consecutive_revisions() -> TestResult
     // Each teardown has at least two broadcasts.
     let (mut news, mut removed) = (0, 0);
     while removed < 12 {
-        let told = ear.next().await?.message;
+        let update = subscription.next().await?.message;
         ensure!(
-            told.is_repeat() && told.revision == last || told.revision == last + 1,
+            update.is_repeat() && update.revision == last || update.revision == last + 1,
             "{last} is followed by {}",
-            told.revision
+            update.revision
         );
-        for record in &told.updated {
-            assert_eq!(record.revision, told.revision);
+        for record in &update.updated {
+            assert_eq!(record.revision, update.revision);
         }
-        news += u32::from(!told.is_repeat());
-        removed += told.removed.len();
-        last = told.revision;
+        news += u32::from(!update.is_repeat());
+        removed += update.removed.len();
+        last = update.revision;
     }
     assert!(news >= 24, "{news}");
     view.follow_until(last).await?;

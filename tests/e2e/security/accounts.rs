@@ -28,8 +28,8 @@ async fn expect_revoked(bus: &ProvisionedServer, client: &Client, creds: &Path) 
 }
 
 async fn expect_not_accepted(bus: &ProvisionedServer, creds: &Path) -> TestResult {
-    let refused = bus.connect(creds).await.map(|_| ());
-    let error = refused.expect_err("they are revoked").to_string();
+    let rejection = bus.connect(creds).await.map(|_| ());
+    let error = rejection.expect_err("they are revoked").to_string();
     ensure!(error.to_lowercase().contains("authorization"), "{error}");
     Ok(())
 }
@@ -52,12 +52,12 @@ async fn a_host_is_enrolled_torn_down_and_revoked_while_the_server_runs() -> Tes
         .await?
         .expect_success()?;
     let creds = bus.path("worker-a.creds");
-    for words in [
+    for text in [
         "scuttle-agent --nats-url ",
         "--host-uuid w-1",
         "/worker-a.creds",
     ] {
-        assert!(line.contains(words), "{words:?} in {line}");
+        assert!(line.contains(text), "no {text:?} in {line}");
     }
     let host = "w-1".parse()?;
     let mut agent = bus.start_agent(&creds, &host).await?;
@@ -104,14 +104,14 @@ async fn a_revocation_that_did_not_reach_the_server_is_completed_by_a_repeat() -
     let a = bus.connect(&first).await?;
     let b = bus.connect(&second).await?;
 
-    let (system, away) = (bus.credentials("system"), bus.path("away"));
-    fs::rename(&system, &away)?;
-    let ended = bus.run_scuttle(&["decommission", "worker-a"]).await?;
-    ended.expect_failure(1, &["system.creds", "SCUTTLE", "run the command again"])?;
+    let (system, unreachable) = (bus.credentials("system"), bus.path("away"));
+    fs::rename(&system, &unreachable)?;
+    let result = bus.run_scuttle(&["decommission", "worker-a"]).await?;
+    result.expect_failure(1, &["system.creds", "SCUTTLE", "run the command again"])?;
     bus.connect(&first)
         .await
-        .context("nobody has told the server")?;
-    fs::rename(&away, &system)?;
+        .context("the server has not been notified yet")?;
+    fs::rename(&unreachable, &system)?;
     bus.run_scuttle(&["decommission", "worker-a"])
         .await?
         .expect_success()?;
@@ -126,7 +126,7 @@ async fn a_revocation_that_did_not_reach_the_server_is_completed_by_a_repeat() -
         .await?;
     bus.connect(&second)
         .await
-        .context("nobody has told the server")?;
+        .context("the server has not been notified yet")?;
     bus.run_scuttle(&["decommission", "worker-a"])
         .await?
         .expect_success()?;
@@ -202,11 +202,11 @@ async fn users_are_added_by_name_and_removed() -> TestResult {
         .await?
         .expect_failure(3, &["system"])?;
     for name in ["olga", "admin", "unknown", "controller"] {
-        let words = [
+        let arguments = [
             "user", "add", name, "--role", "viewer", "--dir", "bus", "--out", "x",
         ];
-        let ended = run_scuttle(&bus.path(""), &words, &[]).await?;
-        ended.expect_failure(4, &[name, "taken"])?;
+        let result = run_scuttle(&bus.path(""), &arguments, &[]).await?;
+        result.expect_failure(4, &[name, "taken"])?;
     }
     Ok(())
 }
@@ -220,38 +220,38 @@ async fn errors_have_their_own_exit_code_and_text() -> TestResult {
         .expect_failure(6, &["no controller", subjects::HOSTS_ENROLL])?;
     let mut controller = bus.start_controller().await?;
     let vera = bus.add_user("vera", "viewer").await?;
-    let vera = vera.to_str().context("a path of text")?;
+    let vera = vera.to_str().context("the path is not UTF-8")?;
     let agent = bus.enroll("worker-a").await?;
-    let agent = agent.to_str().context("a path of text")?;
+    let agent = agent.to_str().context("the path is not UTF-8")?;
     for (creds, user) in [(vera, "vera"), (agent, "worker-a")] {
-        let words = ["enroll", "worker-b", "--nats-creds", creds];
+        let arguments = ["enroll", "worker-b", "--nats-creds", creds];
         let denied = format!(
             "permission denied: {user} may not publish on {}",
             subjects::HOSTS_ENROLL
         );
-        bus.run_scuttle(&words)
+        bus.run_scuttle(&arguments)
             .await?
             .expect_failure(4, &[&denied])?;
     }
-    let words = ["decommission", "worker-a", "--nats-creds", vera];
-    bus.run_scuttle(&words)
+    let arguments = ["decommission", "worker-a", "--nats-creds", vera];
+    bus.run_scuttle(&arguments)
         .await?
         .expect_failure(4, &["vera may not publish"])?;
     bus.run_scuttle(&["decommission", "worker-z"])
         .await?
         .expect_failure(3, &["worker-z"])?;
-    let taken = ["enroll", "worker-b", "--host-uuid", "worker-a"];
-    bus.run_scuttle(&taken)
+    let existing_id = ["enroll", "worker-b", "--host-uuid", "worker-a"];
+    bus.run_scuttle(&existing_id)
         .await?
         .expect_failure(4, &["rejected"])?;
     bus.run_scuttle(&["enroll", "a b"])
         .await?
         .expect_failure(2, &["a b"])?;
-    let away = ["enroll", "worker-b", "--nats-url", "nats://127.0.0.1:1"];
-    bus.run_scuttle(&away)
+    let unreachable = ["enroll", "worker-b", "--nats-url", "nats://127.0.0.1:1"];
+    bus.run_scuttle(&unreachable)
         .await?
         .expect_failure(1, &["nats://127.0.0.1:1", "start nats-server"])?;
-    let nobody = [
+    let wrong_password = [
         "enroll",
         "worker-b",
         "--nats-user",
@@ -259,11 +259,11 @@ async fn errors_have_their_own_exit_code_and_text() -> TestResult {
         "--nats-password",
         "x",
     ];
-    bus.run_scuttle(&nobody)
+    bus.run_scuttle(&wrong_password)
         .await?
         .expect_failure(4, &["vera may not connect"])?;
-    let elsewhere = ["enroll", "worker-b", "--dir", "nowhere"];
-    bus.run_scuttle(&elsewhere)
+    let missing_dir = ["enroll", "worker-b", "--dir", "nowhere"];
+    bus.run_scuttle(&missing_dir)
         .await?
         .expect_failure(1, &["nowhere", "scuttle init"])?;
 
@@ -271,10 +271,10 @@ async fn errors_have_their_own_exit_code_and_text() -> TestResult {
     controller.kill().await?;
     let silent = bus.connect(&bus.credentials("controller")).await?;
     let mut requests = silent.nats().subscribe(subjects::ALL_REQUESTS).await?;
-    let (ended, heard) = tokio::join!(bus.run_scuttle(&enroll), requests.next());
-    ended?.expect_failure(5, &["no reply", "try again"])?;
+    let (result, request) = tokio::join!(bus.run_scuttle(&enroll), requests.next());
+    result?.expect_failure(5, &["no reply", "try again"])?;
     assert_eq!(
-        heard.context("a request")?.subject.as_str(),
+        request.context("no request arrived")?.subject.as_str(),
         subjects::HOSTS_ENROLL
     );
     assert!(!bus.path("worker-b.creds").exists());
@@ -284,10 +284,10 @@ async fn errors_have_their_own_exit_code_and_text() -> TestResult {
 #[tokio::test]
 async fn init_makes_keys_readable_only_by_the_owner_and_replaces_nothing() -> TestResult {
     let folder = tempfile::tempdir()?;
-    let words = ["init", "--websocket-port", "18222"];
-    let ended = run_scuttle(folder.path(), &words, &[]).await?;
-    let said = format!("{}{}", ended.stdout, ended.stderr);
-    let configuration = ended.expect_success()?;
+    let arguments = ["init", "--websocket-port", "18222"];
+    let result = run_scuttle(folder.path(), &arguments, &[]).await?;
+    let output = format!("{}{}", result.stdout, result.stderr);
+    let configuration = result.expect_success()?;
     let tested = std::process::Command::new(server::nats_server_path()?)
         .args(["-t", "-c", &configuration])
         .current_dir("/")
@@ -311,7 +311,7 @@ async fn init_makes_keys_readable_only_by_the_owner_and_replaces_nothing() -> Te
         }
     }
     assert_eq!(seeds.len(), 7 + 3);
-    let mut open = said;
+    let mut open = output;
     for folder in ["server", "accounts"] {
         for entry in fs::read_dir(bus.join(folder))? {
             let path = entry?.path();

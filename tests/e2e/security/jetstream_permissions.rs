@@ -33,9 +33,9 @@ fn journal_config() -> Config {
 async fn use_streams(controller: &Client) -> TestResult {
     let context = jetstream::new(controller.nats().clone());
     let mut stream = context.create_stream(journal_config()).await?;
-    for word in ["one", "two"] {
+    for payload in ["one", "two"] {
         let appended = context
-            .publish(subjects::journal_subject(Partition::FIRST), word.into())
+            .publish(subjects::journal_subject(Partition::FIRST), payload.into())
             .await?;
         appended.await?;
     }
@@ -64,13 +64,13 @@ async fn use_streams(controller: &Client) -> TestResult {
     leases.delete_expect_revision(key, Some(revision)).await?;
     let leases = context.get_key_value(subjects::LEASES_BUCKET).await?;
     assert!(leases.get(key).await?.is_none());
-    let mut there = leases
+    let mut watch = leases
         .watch(format!("{}>", subjects::PRESENCE_KEY_PREFIX))
         .await?;
     let one = format!("{}one", subjects::PRESENCE_KEY_PREFIX);
     leases.put(&one, "1".into()).await?;
-    let heard = with_timeout("the watch", there.next()).await?;
-    assert_eq!(heard.context("the watch goes on")??.key, one);
+    let entry = with_timeout("the watch", watch.next()).await?;
+    assert_eq!(entry.context("the watch ended")??.key, one);
 
     let names = kv::Config {
         bucket: subjects::NAMES_BUCKET.to_owned(),
@@ -113,7 +113,7 @@ async fn check(controller: &Client) -> TestResult {
     let used = Box::pin(use_streams(controller));
     tokio::select! {
         used = with_timeout("the streams are used", used) => used?,
-        refused = controller.expect_server_error("") => bail!("the server refuses something: {refused:?}"),
+        rejection = controller.expect_server_error("") => bail!("the server refuses something: {rejection:?}"),
     }
 }
 
@@ -143,15 +143,15 @@ fn nats_conf_and_init_give_the_controller_the_same_subjects() -> TestResult {
     let (_, list) = user.split_once("publish: [").context("its list")?;
     let (list, _) = list.split_once("\n          ]").context("the list's end")?;
     let lines = list.lines().filter(|line| !line.trim().starts_with('#'));
-    let said: BTreeSet<String> = lines
+    let nats_conf_subjects: BTreeSet<String> = lines
         .flat_map(|line| line.split('"').skip(1).step_by(2))
         .map(str::to_owned)
         .collect();
-    let mut ours: BTreeSet<String> = subjects::controller_jetstream_subjects()
+    let mut init_subjects: BTreeSet<String> = subjects::controller_jetstream_subjects()
         .into_iter()
         .collect();
-    ours.extend(subjects::BROADCASTS.map(str::to_owned));
-    ours.extend(
+    init_subjects.extend(subjects::BROADCASTS.map(str::to_owned));
+    init_subjects.extend(
         [
             subjects::ALL_INBOXES,
             subjects::CROSS_ACCOUNT_REPLIES,
@@ -161,9 +161,9 @@ fn nats_conf_and_init_give_the_controller_the_same_subjects() -> TestResult {
         ]
         .map(str::to_owned),
     );
-    ours.insert(AgentChannel::Commands.wildcard_subject());
-    ours.insert(format!("{}.>", subjects::CONTROLLER_INBOX_PREFIX));
-    assert_eq!(said, ours);
+    init_subjects.insert(AgentChannel::Commands.wildcard_subject());
+    init_subjects.insert(format!("{}.>", subjects::CONTROLLER_INBOX_PREFIX));
+    assert_eq!(nats_conf_subjects, init_subjects);
     Ok(())
 }
 
@@ -176,7 +176,7 @@ async fn no_reply_is_sent_to_the_journal() -> TestResult {
     let context = jetstream::new(controller.nats().clone());
     let mut stream: Stream = context.create_stream(journal_config()).await?;
     let inbox = format!("{}.forged", subjects::CONTROLLER_INBOX_PREFIX);
-    let mut ear = controller.nats().subscribe(inbox.clone()).await?;
+    let mut subscription = controller.nats().subscribe(inbox.clone()).await?;
     controller.nats().flush().await?;
 
     let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
@@ -192,8 +192,11 @@ async fn no_reply_is_sent_to_the_journal() -> TestResult {
     let state = &stream.info().await?.state;
     ensure!(
         state.last_sequence == 0,
-        "an answer is in the journal: {state:?}"
+        "a reply is in the journal: {state:?}"
     );
-    ensure!(ear.next().now_or_never().is_none(), "an answer was heard");
+    ensure!(
+        subscription.next().now_or_never().is_none(),
+        "a reply arrived"
+    );
     Ok(())
 }

@@ -80,8 +80,8 @@ async fn the_server_rejects_clients_without_credentials_of_its_own() -> TestResu
 }
 
 async fn expect_rejected(login: async_nats::ConnectOptions, url: &str) -> TestResult {
-    let refused = Client::connect_with(login, url).await.map(|_| ());
-    let error = refused
+    let rejection = Client::connect_with(login, url).await.map(|_| ());
+    let error = rejection
         .expect_err("a connection without a login")
         .to_string();
     ensure!(error.to_lowercase().contains("authorization"), "{error}");
@@ -185,10 +185,10 @@ async fn the_limits_of_roles_and_accounts_are_enforced() -> TestResult {
     let creds = bus.enroll("worker-a").await?;
     let host = "worker-a".parse()?;
     let agent = bus.connect_agent(&creds, &host).await?;
-    let mut ears = Vec::new();
+    let mut subscriptions = Vec::new();
     for number in 0..9 {
         let subject = format!("{}.{number}", subjects::agent_inbox_prefix(&host));
-        ears.push(agent.nats().subscribe(subject).await?);
+        subscriptions.push(agent.nats().subscribe(subject).await?);
     }
     agent.expect_server_error("maximum subscriptions").await?;
 

@@ -23,10 +23,10 @@ const HOSTS: [(char, &str); 2] = [('A', "worker-a"), ('B', "worker-b")];
 /// permits the role to publish, but the message stays in the account of the role or goes to the
 /// server itself.
 struct Row {
-    say: String,
-    hear: String,
-    speakers: &'static str,
-    hearers: &'static str,
+    publish_subject: String,
+    subscribe_subject: String,
+    publishers: &'static str,
+    subscribers: &'static str,
     directions: &'static [Direction],
 }
 
@@ -42,18 +42,19 @@ const PUBLISH: &[Direction] = &[Direction::Publish];
 
 fn table() -> Vec<Row> {
     let [own, other]: [HostId; 2] = HOSTS.map(|(_, name)| name.parse().expect("valid"));
-    let row = |say: &str, speakers, hearers| Row {
-        say: say.to_owned(),
-        hear: say.to_owned(),
-        speakers,
-        hearers,
+    let row = |publish_subject: &str, publishers, subscribers| Row {
+        publish_subject: publish_subject.to_owned(),
+        subscribe_subject: publish_subject.to_owned(),
+        publishers,
+        subscribers,
         directions: BOTH,
     };
-    let pattern = |hear: &str, say: &str, speakers, hearers, directions| Row {
-        hear: hear.to_owned(),
-        directions,
-        ..row(say, speakers, hearers)
-    };
+    let pattern =
+        |subscribe_subject: &str, publish_subject: &str, publishers, subscribers, directions| Row {
+            subscribe_subject: subscribe_subject.to_owned(),
+            directions,
+            ..row(publish_subject, publishers, subscribers)
+        };
     let mut rows = Vec::new();
     rows.extend(subjects::CHANGE_REQUESTS.map(|subject| row(subject, "O", "C")));
     rows.extend(subjects::READ_REQUESTS.map(|subject| row(subject, "OV", "C")));
@@ -79,11 +80,23 @@ fn table() -> Vec<Row> {
         "S",
         SUBSCRIBE,
     ));
-    for (host, hearer) in [(&own, "ASov"), (&other, "BSov")] {
+    for (host, subscriber) in [(&own, "ASov"), (&other, "BSov")] {
         let inbox = subjects::agent_inbox_prefix(host);
-        let (say, hear) = (format!("{inbox}.1"), format!("{inbox}.>"));
-        rows.push(pattern(&say, &say, "C", hearer, BOTH));
-        rows.push(pattern(&hear, &say, "C", hearer, SUBSCRIBE));
+        let (publish_subject, subscribe_subject) = (format!("{inbox}.1"), format!("{inbox}.>"));
+        rows.push(pattern(
+            &publish_subject,
+            &publish_subject,
+            "C",
+            subscriber,
+            BOTH,
+        ));
+        rows.push(pattern(
+            &subscribe_subject,
+            &publish_subject,
+            "C",
+            subscriber,
+            SUBSCRIBE,
+        ));
     }
     rows.push(pattern(USER_INBOX, USER_INBOX, "c", "OVS", BOTH));
     rows.push(pattern(
@@ -101,21 +114,34 @@ fn table() -> Vec<Row> {
         "C",
         SUBSCRIBE,
     ));
-    for (say, hear) in [
+    for (publish_subject, subscribe_subject) in [
         ("$SYS.REQ.SERVER.PING", "$SYS.>"),
         ("$JS.API.STREAM.LIST", "$JS.API.>"),
         ("_R_.guess.1", "_R_.>"),
     ] {
         // The controller sends replies there, and only to requests that it received.
-        let speakers = if say.starts_with("_R_") { "c" } else { "" };
-        rows.push(pattern(hear, say, speakers, "", BOTH));
+        let publishers = if publish_subject.starts_with("_R_") {
+            "c"
+        } else {
+            ""
+        };
+        rows.push(pattern(
+            subscribe_subject,
+            publish_subject,
+            publishers,
+            "",
+            BOTH,
+        ));
     }
-    rows.extend(["*.*", "*", ">"].map(|hear| pattern(hear, "", "", "", SUBSCRIBE)));
+    rows.extend(
+        ["*.*", "*", ">"]
+            .map(|subscribe_subject| pattern(subscribe_subject, "", "", "", SUBSCRIBE)),
+    );
     rows.push(row(subjects::SERVER_INFO, "co", ""));
     let inbox = format!("{}.1", subjects::CONTROLLER_INBOX_PREFIX);
     let inboxes = format!("{}.>", subjects::CONTROLLER_INBOX_PREFIX);
     let one = Partition::FIRST;
-    for (say, hear) in [
+    for (publish_subject, subscribe_subject) in [
         (inbox, inboxes.as_str()),
         (
             subjects::partition_request_subject(one, subjects::HOSTS_LIST),
@@ -126,10 +152,16 @@ fn table() -> Vec<Row> {
             subjects::ALL_RELAYED_BROADCASTS,
         ),
     ] {
-        rows.push(row(&say, "C", "C"));
-        rows.push(pattern(hear, &say, "C", "C", SUBSCRIBE));
+        rows.push(row(&publish_subject, "C", "C"));
+        rows.push(pattern(
+            subscribe_subject,
+            &publish_subject,
+            "C",
+            "C",
+            SUBSCRIBE,
+        ));
     }
-    let to_servers = |says: String, speakers| pattern(&says, &says, speakers, "", PUBLISH);
+    let to_servers = |says: String, publishers| pattern(&says, &says, publishers, "", PUBLISH);
     let ours = subjects::controller_jetstream_subjects();
     rows.extend(
         ours.into_iter()
@@ -138,7 +170,7 @@ fn table() -> Vec<Row> {
     rows.extend(forbidden_subjects().map(|subject| to_servers(subject, "")));
     rows.extend(
         [subjects::ALL_JOURNALS, "$KV.>", "$O.>", "$JS.>"]
-            .map(|hear| pattern(hear, "", "", "", SUBSCRIBE)),
+            .map(|subscribe_subject| pattern(subscribe_subject, "", "", "", SUBSCRIBE)),
     );
     rows
 }
@@ -183,7 +215,7 @@ fn forbidden_subjects() -> impl Iterator<Item = String> {
 }
 
 /// An inbox of operators and viewers.
-const USER_INBOX: &str = "_INBOX.people.1";
+const USER_INBOX: &str = "_INBOX.user.1";
 
 const REPORTS: [AgentChannel; 3] = [
     AgentChannel::Heartbeat,
@@ -200,8 +232,8 @@ type Clients = BTreeMap<char, Client>;
 #[derive(Debug, Default)]
 struct Counts {
     allowed: usize,
-    check_contained: usize,
-    refused: usize,
+    contained: usize,
+    denied: usize,
 }
 
 /// Tests every row for every role, in both directions.
@@ -213,26 +245,26 @@ async fn check(configuration: &str, roles: &str, clients: &Clients) -> TestResul
                 check_cell(&row, *direction, role, clients, &mut counts)
                     .await
                     .with_context(|| {
-                        let Row { say, hear, .. } = &row;
-                        format!("{configuration}: {role} {direction:?} {say} {hear}")
+                        let Row { publish_subject, subscribe_subject, .. } = &row;
+                        format!("{configuration}: {role} {direction:?} {publish_subject} {subscribe_subject}")
                     })?;
             }
         }
     }
     let Counts {
         allowed,
-        check_contained,
-        refused,
+        contained,
+        denied,
     } = counts;
-    let all = allowed + check_contained + refused;
+    let total = allowed + contained + denied;
     let line = format!(
-        "{configuration}: {all} role × subject rows: {allowed} allowed, {check_contained} allowed within its account, {refused} refused\n"
+        "{configuration}: {total} role × subject rows: {allowed} allowed, {contained} allowed within the account of the role, {denied} denied\n"
     );
     // Written directly, because the test runner hides the output of `println!` from tests that
     // pass.
     std::io::stdout().write_all(line.as_bytes())?;
     let directions: usize = table().iter().map(|row| row.directions.len()).sum();
-    assert_eq!(all, roles.len() * directions);
+    assert_eq!(total, roles.len() * directions);
     Ok(())
 }
 
@@ -244,37 +276,37 @@ async fn check_cell(
     counts: &mut Counts,
 ) -> TestResult {
     let may = match direction {
-        Direction::Publish => row.speakers,
-        Direction::Subscribe => row.hearers,
+        Direction::Publish => row.publishers,
+        Direction::Subscribe => row.subscribers,
     };
     let client = &clients[&role];
     let subject = match direction {
-        Direction::Publish => &row.say,
-        Direction::Subscribe => &row.hear,
+        Direction::Publish => &row.publish_subject,
+        Direction::Subscribe => &row.subscribe_subject,
     };
     if may.contains(role) {
-        let (speaker, hearer) = match direction {
-            Direction::Publish => (Some(role), first_letter(row.hearers)),
+        let (publisher, subscriber) = match direction {
+            Direction::Publish => (Some(role), first_letter(row.subscribers)),
             // The controller can reach only the simulator at the inbox of operators and viewers.
             Direction::Subscribe if role == 'S' => {
-                (first_letter(row.speakers).or(Some('C')), Some(role))
+                (first_letter(row.publishers).or(Some('C')), Some(role))
             }
-            Direction::Subscribe => (first_letter(row.speakers), Some(role)),
+            Direction::Subscribe => (first_letter(row.publishers), Some(role)),
         };
-        let hearer = hearer.context("nobody to hear it")?;
+        let subscriber = subscriber.context("no role may subscribe")?;
         with_timeout(
-            "it is heard",
-            check_delivered(row, speaker, hearer, clients),
+            "the message arrives",
+            check_delivered(row, publisher, subscriber, clients),
         )
         .await??;
         counts.allowed += 1;
     } else if may.contains(role.to_ascii_lowercase()) {
         with_timeout(
-            "it is not heard",
+            "the message does not arrive",
             check_contained(row, direction, role, clients),
         )
         .await??;
-        counts.check_contained += 1;
+        counts.contained += 1;
     } else {
         let _ear = match direction {
             Direction::Publish => {
@@ -284,7 +316,7 @@ async fn check_cell(
             Direction::Subscribe => Some(client.nats().subscribe(subject.clone()).await?),
         };
         client.expect_denied(&format!("\"{subject}\"")).await?;
-        counts.refused += 1;
+        counts.denied += 1;
         return Ok(());
     }
     // The server did not deny anything in between.
@@ -304,57 +336,67 @@ fn first_letter(letters: &str) -> Option<char> {
 
 /// Subscribes, and waits until the subscription is active.
 async fn subscribe(client: &Client, subject: &str) -> Result<Subscriber> {
-    let ear = client.nats().subscribe(subject.to_owned()).await?;
+    let subscription = client.nats().subscribe(subject.to_owned()).await?;
     settle(client).await?;
-    Ok(ear)
+    Ok(subscription)
 }
 
 /// Checks that a message that `speaker` publishes arrives at `hearer`. No role may publish to the
 /// inbox of a user from outside: a message arrives there as a reply.
 async fn check_delivered(
     row: &Row,
-    speaker: Option<char>,
-    hearer: char,
+    publisher: Option<char>,
+    subscriber: char,
     clients: &Clients,
 ) -> TestResult {
-    let word = uuid::Uuid::now_v7().to_string();
-    let mut ear = subscribe(&clients[&hearer], &row.hear).await?;
-    match speaker {
-        Some(speaker) => {
-            let client = clients[&speaker].nats();
-            client.publish(row.say.clone(), word.clone().into()).await?;
+    let payload = uuid::Uuid::now_v7().to_string();
+    let mut subscription = subscribe(&clients[&subscriber], &row.subscribe_subject).await?;
+    match publisher {
+        Some(publisher) => {
+            let client = clients[&publisher].nats();
+            client
+                .publish(row.publish_subject.clone(), payload.clone().into())
+                .await?;
         }
         // The server replies with its own message.
-        None if hearer == 'C' => {
-            let client = clients[&hearer].nats();
-            let (asked, reply) = (subjects::SERVER_INFO, row.say.clone());
-            client.publish_with_reply(asked, reply, "".into()).await?;
-            let message = ear.next().await.context("the connection is closed")?;
-            ensure!(message.status.is_none(), "no answer: {message:?}");
+        None if subscriber == 'C' => {
+            let client = clients[&subscriber].nats();
+            let (request_subject, reply) = (subjects::SERVER_INFO, row.publish_subject.clone());
+            client
+                .publish_with_reply(request_subject, reply, "".into())
+                .await?;
+            let message = subscription
+                .next()
+                .await
+                .context("the connection is closed")?;
+            ensure!(message.status.is_none(), "no reply: {message:?}");
             return Ok(());
         }
-        None => check_reply(row, hearer, &word, clients).await?,
+        None => check_reply(row, subscriber, &payload, clients).await?,
     }
-    let message = ear.next().await.context("the connection is closed")?;
-    ensure!(message.payload == word, "another word: {message:?}");
+    let message = subscription
+        .next()
+        .await
+        .context("the connection is closed")?;
+    ensure!(message.payload == payload, "another payload: {message:?}");
     Ok(())
 }
 
 /// Sends a request of `asker` whose reply subject is the subject of the row, and checks that the
 /// reply of the controller arrives.
-async fn check_reply(row: &Row, asker: char, word: &str, clients: &Clients) -> TestResult {
+async fn check_reply(row: &Row, requester: char, payload: &str, clients: &Clients) -> TestResult {
     let controller = &clients[&'C'];
     let mut requests = subscribe(controller, subjects::HOSTS_LIST).await?;
-    let asking = clients[&asker].nats();
+    let asking = clients[&requester].nats();
     asking
-        .publish_with_reply(subjects::HOSTS_LIST, row.say.clone(), "".into())
+        .publish_with_reply(subjects::HOSTS_LIST, row.publish_subject.clone(), "".into())
         .await?;
     let request = requests.next().await.context("the connection is closed")?;
     let reply = request.reply.context("no reply subject")?;
     ensure!(reply.starts_with("_R_."), "the server's own: {reply}");
     controller
         .nats()
-        .publish(reply, word.to_owned().into())
+        .publish(reply, payload.to_owned().into())
         .await?;
     Ok(())
 }
@@ -371,24 +413,39 @@ async fn check_contained(
 ) -> TestResult {
     match direction {
         Direction::Publish => {
-            let mut ears = Vec::new();
-            for people in ['O', 'V'].iter().filter(|who| row.hearers.contains(**who)) {
-                ears.push((people, subscribe(&clients[people], &row.hear).await?));
+            let mut subscriptions = Vec::new();
+            for user in ['O', 'V']
+                .iter()
+                .filter(|who| row.subscribers.contains(**who))
+            {
+                subscriptions.push((
+                    user,
+                    subscribe(&clients[user], &row.subscribe_subject).await?,
+                ));
             }
             let client = &clients[&role];
-            client.nats().publish(row.say.clone(), "".into()).await?;
+            client
+                .nats()
+                .publish(row.publish_subject.clone(), "".into())
+                .await?;
             settle(client).await?;
-            for (people, mut ear) in ears {
-                settle(&clients[people]).await?;
-                ensure!(ear.next().now_or_never().is_none(), "{people} heard it");
+            for (user, mut subscription) in subscriptions {
+                settle(&clients[user]).await?;
+                ensure!(
+                    subscription.next().now_or_never().is_none(),
+                    "{user} received the message"
+                );
             }
         }
         Direction::Subscribe => {
-            let mut ear = subscribe(&clients[&role], &row.hear).await?;
-            let hearer = first_letter(row.hearers).context("nobody to hear it")?;
-            check_delivered(row, first_letter(row.speakers), hearer, clients).await?;
+            let mut subscription = subscribe(&clients[&role], &row.subscribe_subject).await?;
+            let subscriber = first_letter(row.subscribers).context("no role may subscribe")?;
+            check_delivered(row, first_letter(row.publishers), subscriber, clients).await?;
             settle(&clients[&role]).await?;
-            ensure!(ear.next().now_or_never().is_none(), "{role} heard it");
+            ensure!(
+                subscription.next().now_or_never().is_none(),
+                "{role} received the message"
+            );
         }
     }
     Ok(())
@@ -483,9 +540,9 @@ async fn operators_and_viewers_can_discover_the_service() -> TestResult {
         let client = Client::connect(&cluster.servers[0], role).await?;
         for verb in ["PING", "INFO", "STATS"] {
             let subject = format!("$SRV.{verb}.{}", subjects::SERVICE_NAME);
-            let answer = client.request_raw(&subject, HeaderMap::new(), "").await?;
-            let answer: Value = serde_json::from_slice(&answer.payload)?;
-            assert_eq!(answer["name"], subjects::SERVICE_NAME, "{role} {verb}");
+            let reply = client.request_raw(&subject, HeaderMap::new(), "").await?;
+            let reply: Value = serde_json::from_slice(&reply.payload)?;
+            assert_eq!(reply["name"], subjects::SERVICE_NAME, "{role} {verb}");
         }
     }
     Ok(())

@@ -47,16 +47,16 @@ impl RawConnection {
         )?;
         loop {
             let mut line = String::new();
-            self.lines.read_line(&mut line).context("an answer")?;
+            self.lines.read_line(&mut line).context("no reply")?;
             ensure!(!line.is_empty() && !line.starts_with("-ERR"), "{line:?}");
             // `MSG subject sid length`, or `HMSG subject sid header total`.
-            let words: Vec<&str> = line.split_whitespace().collect();
-            let header = match words[0] {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let header = match fields[0] {
                 "MSG" => 0,
-                "HMSG" => words[words.len() - 2].parse()?,
+                "HMSG" => fields[fields.len() - 2].parse()?,
                 _ => continue,
             };
-            let total: usize = words[words.len() - 1].parse()?;
+            let total: usize = fields[fields.len() - 1].parse()?;
             let mut message = vec![0; total];
             self.lines.read_exact(&mut message)?;
             return Ok(serde_json::from_slice(&message[header..])?);
@@ -113,12 +113,13 @@ async fn no_header_block_makes_a_requester_pass_for_another_user() -> TestResult
     {
         let mut raw = RawConnection::connect(&cluster.servers[0])?;
         let forged = forged.clone();
-        let asked = tokio::task::spawn_blocking(move || raw.request(subject, &forged, &json!({})));
-        let answer = asked.await??;
-        let message = answer["error"]["message"].as_str().unwrap_or_default();
+        let request =
+            tokio::task::spawn_blocking(move || raw.request(subject, &forged, &json!({})));
+        let reply = request.await??;
+        let message = reply["error"]["message"].as_str().unwrap_or_default();
         ensure!(
             message.contains(headers::REQUEST_INFO),
-            "{subject}: {answer}"
+            "{subject}: {reply}"
         );
     }
     Ok(())
@@ -133,16 +134,16 @@ async fn check(
     let mut raw = RawConnection::connect(&cluster.servers[0])?;
     let request = json!({ "host_uuid": host });
     let block = block.to_owned();
-    let answer =
+    let reply =
         tokio::task::spawn_blocking(move || raw.request(subjects::TEARDOWN, &block, &request));
-    let answer = answer.await??;
+    let reply = reply.await??;
     match expected {
         Some(user) => {
-            let accepted: TeardownAccepted = serde_json::from_value(answer)?;
+            let accepted: TeardownAccepted = serde_json::from_value(reply)?;
             let operation = cluster.operator.operation(accepted.operation_id).await?;
             ensure!(operation.requested_by == user, "{operation:?}");
         }
-        None => ensure!(answer["error"]["code"] == "bad_request", "{answer}"),
+        None => ensure!(reply["error"]["code"] == "bad_request", "{reply}"),
     }
     let mallory = |operation: &OperationRecord| operation.requested_by != Role::Operator.user();
     ensure!(

@@ -106,18 +106,22 @@ async fn connections_without_tls_are_rejected() -> TestResult {
     )
     .await?;
     let unknown = Client::connect(&nats, Role::Operator).await.map(|_| ());
-    unknown.expect_err("an authority that nobody named");
+    unknown.expect_err("the authority is unknown");
     let mut stream = tokio::net::TcpStream::connect(("127.0.0.1", nats.port())).await?;
     let password = nats.password(Role::Operator);
-    let words = format!("CONNECT {{\"user\":\"operator\",\"pass\":\"{password}\"}}\r\nPING\r\n");
-    stream.write_all(words.as_bytes()).await?;
-    let mut said = Vec::new();
+    let login = format!("CONNECT {{\"user\":\"operator\",\"pass\":\"{password}\"}}\r\nPING\r\n");
+    stream.write_all(login.as_bytes()).await?;
+    let mut response = Vec::new();
     // The server may close the connection before it has read everything, which is an error here
     // with the same meaning.
-    let _ = scuttle_tests::wait::with_timeout("the server closes", stream.read_to_end(&mut said))
-        .await?;
-    let said = String::from_utf8_lossy(&said);
-    ensure!(said.starts_with("INFO") && !said.contains("PONG"), "{said}");
+    let _ =
+        scuttle_tests::wait::with_timeout("the server closes", stream.read_to_end(&mut response))
+            .await?;
+    let response = String::from_utf8_lossy(&response);
+    ensure!(
+        response.starts_with("INFO") && !response.contains("PONG"),
+        "{response}"
+    );
     Ok(())
 }
 
@@ -138,8 +142,8 @@ async fn mutual_tls_accepts_only_clients_with_a_valid_certificate() -> TestResul
         };
         Client::connect_with(options, &nats.url()).await
     };
-    for refused in [None, Some(other.issue("agent")?)] {
-        agent(refused)
+    for rejection in [None, Some(other.issue("agent")?)] {
+        agent(rejection)
             .await
             .map(|_| ())
             .expect_err("no certificate of this authority");

@@ -28,8 +28,9 @@ async fn an_offline_host_receives_its_command_with_the_heartbeat_of_its_return()
     agent.report_inventory(&["decky-1"]).await?;
     let host = agent.host.clone();
     drop(agent);
-    let offline = |told: &HostsUpdated| {
-        told.updated
+    let offline = |update: &HostsUpdated| {
+        update
+            .updated
             .iter()
             .any(|host| host.status == HostStatus::Offline)
     };
@@ -233,13 +234,14 @@ async fn the_traceparent_of_a_request_is_on_its_command_and_broadcasts() -> Test
         (command.operation_id, on(&headers).as_deref()),
         (id, Some(trace))
     );
-    let told = shards
-        .wait_for("tearing_down", |told| told.operation_id == Some(id))
+    let update = shards
+        .wait_for("tearing_down", |update| update.operation_id == Some(id))
         .await?;
-    assert_eq!(on(&told.headers).as_deref(), Some(trace));
-    let of_it = |told: &OperationsUpdated| told.updated.iter().any(|one| one.operation_id == id);
-    let told = operations.wait_for("queued", of_it).await?;
-    assert_eq!(on(&told.headers).as_deref(), Some(trace));
+    assert_eq!(on(&update.headers).as_deref(), Some(trace));
+    let of_it =
+        |update: &OperationsUpdated| update.updated.iter().any(|one| one.operation_id == id);
+    let update = operations.wait_for("queued", of_it).await?;
+    assert_eq!(on(&update.headers).as_deref(), Some(trace));
     Ok(())
 }
 
@@ -262,12 +264,13 @@ async fn the_traceparent_of_a_result_is_on_its_broadcast() -> TestResult {
         .client()
         .request_with_headers(&subject, with_trace, &result)
         .await?;
-    let told = shards
-        .wait_for("removed", |told| !told.removed.is_empty())
+    let update = shards
+        .wait_for("removed", |update| !update.removed.is_empty())
         .await?;
-    assert_eq!(told.message.operation_id, Some(accepted.operation_id));
+    assert_eq!(update.message.operation_id, Some(accepted.operation_id));
     assert_eq!(
-        told.headers
+        update
+            .headers
             .get(headers::TRACEPARENT)
             .map(ToString::to_string)
             .as_deref(),

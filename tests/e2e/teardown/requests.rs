@@ -102,7 +102,7 @@ async fn the_reply_does_not_wait_for_the_agent() -> TestResult {
 
     let request =
         json!({ "host_uuid": agent.host, "decky_id": "decky-2", "reason": "rotating lures" });
-    let answer: serde_json::Value = cluster
+    let reply: serde_json::Value = cluster
         .operator
         .request(subjects::TEARDOWN, &request)
         .await?;
@@ -135,7 +135,7 @@ async fn the_reply_does_not_wait_for_the_agent() -> TestResult {
         "host_uuid": agent.host, "host_name": "worker-a", "decky_id": "decky-2", "shards": 1,
         "deadline": operation.deadline, "repeated": false,
     });
-    assert_eq!(answer, expected);
+    assert_eq!(reply, expected);
 
     let shard = cluster
         .operator
@@ -168,8 +168,8 @@ async fn the_progress_step_started_moves_the_operation_to_running() -> TestResul
     agent
         .publish_progress(command.operation_id, ProgressStep::Started)
         .await?;
-    let running = |told: &OperationsUpdated| {
-        told.updated.iter().any(|operation| {
+    let running = |update: &OperationsUpdated| {
+        update.updated.iter().any(|operation| {
             operation.operation_id == accepted.operation_id
                 && operation.state == OperationState::Running
         })
@@ -329,12 +329,12 @@ async fn many_teardowns_do_not_wait_for_each_other() -> TestResult {
             async move { operator.tear_down(host, decky.as_str()).await }
         })
     });
-    let answers: Vec<_> = futures_util::future::join_all(requests).await;
-    let answers: Result<Vec<_>, RequestError> = answers.into_iter().collect();
+    let replies: Vec<_> = futures_util::future::join_all(requests).await;
+    let replies: Result<Vec<_>, RequestError> = replies.into_iter().collect();
     assert!(
-        answers?
+        replies?
             .iter()
-            .all(|answer| answer.accepted && !answer.repeated)
+            .all(|reply| reply.accepted && !reply.repeated)
     );
     let shards = cluster.operator.list_shards().await?;
     assert_eq!(shards.len(), 100);

@@ -40,8 +40,8 @@ fn a_snapshot_is_the_store_as_of_one_commit() {
     let mut write = |store: &mut RedbStore, appended: &mut Vec<Change>| {
         version += 1;
         let other = shard("a", &format!("d{}", version % 5), version);
-        let gone = removed("a", &format!("d{}", (version + 2) % 5));
-        let batch = [meta(version), host("a", version), other, gone];
+        let removal = removed("a", &format!("d{}", (version + 2) % 5));
+        let batch = [meta(version), host("a", version), other, removal];
         store.append(&batch).expect("an append");
         appended.extend(batch);
         if version % 3 == 0 {
@@ -81,7 +81,7 @@ fn a_snapshot_of_a_closed_store_ends_and_does_not_lock_the_file() {
     let snapshots = store.snapshots();
     let snapshot = snapshots.take().expect("a snapshot");
     drop((store, snapshots));
-    let mut store = RedbStore::open(dir.path()).expect("nobody has it");
+    let mut store = RedbStore::open(dir.path()).expect("the store is not open");
     let read = snapshot.for_each_encoded(|_, _| Ok::<_, StoreError>(()));
     let error = read.expect_err("the store was closed").to_string();
     assert!(error.contains(FILE_NAME), "{error}");
@@ -177,12 +177,12 @@ fn a_restored_store_has_the_content_of_the_backup_with_higher_revisions() {
     let mut rows = rows_of(load(&mut store));
     let mut before = rows_of(content);
     let Some(Change::Meta(raised)) = rows.remove("meta") else {
-        panic!("the swarm's row is there");
+        panic!("the first row is not the swarm's");
     };
-    let Some(Change::Meta(told)) = before.remove("meta") else {
-        panic!("the swarm's row was there");
+    let Some(Change::Meta(update)) = before.remove("meta") else {
+        panic!("the first row was not the swarm's");
     };
-    assert_eq!(raised.epoch, told.epoch);
+    assert_eq!(raised.epoch, update.epoch);
     let Revisions {
         shards,
         hosts,
@@ -206,10 +206,10 @@ fn a_restored_store_has_the_content_of_the_backup_with_higher_revisions() {
 fn check_restore_fails(data_dir: &Path, file: &Path, words: &[&str]) {
     let (there, bytes) = (list_names(data_dir), fs::read(file).ok());
     let error = restore_backup(data_dir, file)
-        .expect_err("refused")
+        .expect_err("the restore fails")
         .to_string();
     for word in words {
-        assert!(error.contains(word), "{word:?} is in: {error}");
+        assert!(error.contains(word), "no {word:?} in: {error}");
     }
     assert_eq!(list_names(data_dir), there);
     assert!(fs::read(file).ok() == bytes, "the backup was changed");
@@ -291,7 +291,7 @@ fn a_restore_of_an_invalid_file_names_it_and_changes_nothing() {
     });
     check_restore_fails(empty.path(), &file, &["is damaged", "which is not stored"]);
     let missing = empty.path().join("missing");
-    restore_backup(&missing, &file).expect_err("refused");
+    restore_backup(&missing, &file).expect_err("the restore fails");
     assert!(!missing.exists(), "no directory was made");
 
     fs::write(&file, &whole).expect("a file");
@@ -308,7 +308,7 @@ fn a_flipped_bit_in_a_backup_is_detected_or_harmless() {
         rows.filter(|(name, _)| name.starts_with("shard")).count()
     };
     let expected = shards(content);
-    let mut refused = 0;
+    let mut rejected = 0;
     for at in (0..400).step_by(9).chain((400..whole.len()).step_by(4099)) {
         let mut flipped = whole.clone();
         flipped[at] ^= 0x10;
@@ -316,13 +316,13 @@ fn a_flipped_bit_in_a_backup_is_detected_or_harmless() {
         let place = tempfile::tempdir().expect("a temporary directory");
         match restore_backup(place.path(), &file) {
             Err(_) => {
-                refused += 1;
+                rejected += 1;
                 assert_eq!(list_names(place.path()), [""; 0], "byte {at}");
             }
             Ok(content) => assert_eq!(content.shards, expected, "byte {at}"),
         }
     }
-    assert!(refused > 10, "{refused} refused");
+    assert!(rejected > 10, "{rejected} rejected");
 }
 
 #[test]

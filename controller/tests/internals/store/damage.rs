@@ -141,7 +141,9 @@ fn a_valid_file_of_another_program_or_version_is_not_changed() {
         transaction.commit().expect("a commit");
         drop(database);
         let before = fs::read(&file).expect("the file can be read");
-        let error = load(dir.path()).expect_err("refused").to_string();
+        let error = load(dir.path())
+            .expect_err("the file is rejected")
+            .to_string();
         let words = match format {
             None => "is not a Scuttle store".to_owned(),
             Some(format) => format!("has format {format}, and this controller reads format"),
@@ -167,7 +169,9 @@ fn other_files_in_place_of_the_store_are_rejected() {
         let dir = tempfile::tempdir().expect("a temporary directory");
         let file = dir.path().join(FILE_NAME);
         fs::write(&file, content).expect("a file");
-        let error = load(dir.path()).expect_err("refused").to_string();
+        let error = load(dir.path())
+            .expect_err("the file is rejected")
+            .to_string();
         assert!(error.contains(&file.display().to_string()), "{error}");
         assert!(error.contains("restore a backup"), "{error}");
         assert_eq!(fs::read(&file).expect("the file can be read"), content);
@@ -175,7 +179,9 @@ fn other_files_in_place_of_the_store_are_rejected() {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join(FILE_NAME);
     fs::create_dir(&file).expect("a directory");
-    let error = load(dir.path()).expect_err("refused").to_string();
+    let error = load(dir.path())
+        .expect_err("the file is rejected")
+        .to_string();
     assert!(error.contains(&file.display().to_string()), "{error}");
     assert!(error.contains("check the path"), "{error}");
     assert!(file.is_dir());

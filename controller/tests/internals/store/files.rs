@@ -33,7 +33,7 @@ fn open_error(dir: &TempDir) -> StoreError {
         Err(error) => error,
         Ok(mut store) => store
             .load(&mut |_| Ok(()))
-            .expect_err("the store is refused"),
+            .expect_err("the store is rejected"),
     }
 }
 
@@ -82,7 +82,7 @@ fn a_store_cannot_be_opened_twice() {
             .contains("is in use by another controller")
     );
     drop(first);
-    RedbStore::open(dir.path()).expect("the first is gone");
+    RedbStore::open(dir.path()).expect("the first store is closed");
 }
 
 /// A copy of the file of an open store is what a kill leaves behind.
@@ -257,15 +257,15 @@ fn a_flipped_bit_is_detected_or_harmless() {
     let (dir, file) = create_store();
     let rows = load(&mut RedbStore::open(dir.path()).expect("the store opens"));
     let whole = fs::read(&file).expect("the file can be read");
-    let mut refused = 0;
+    let mut rejected = 0;
     for at in (0..400).step_by(5).chain((400..whole.len()).step_by(4099)) {
         let mut flipped = whole.clone();
         flipped[at] ^= 0x10;
         fs::write(&file, &flipped).expect("a damaged file");
         match RedbStore::open(dir.path()) {
-            Err(_) => refused += 1,
+            Err(_) => rejected += 1,
             Ok(mut store) => assert_eq!(load(&mut store), rows, "byte {at}"),
         }
     }
-    assert!(refused > 20, "{refused} refused");
+    assert!(rejected > 20, "{rejected} rejected");
 }

@@ -32,7 +32,7 @@ static BUS: Mutex<Weak<Bus>> = Mutex::new(Weak::new());
 
 impl Bus {
     fn shared() -> Arc<Self> {
-        let mut shared = BUS.lock().expect("no test panics amid this");
+        let mut shared = BUS.lock().expect("no test panics while it holds the lock");
         if let Some(bus) = shared.upgrade() {
             return bus;
         }
@@ -125,7 +125,8 @@ fn a_superseded_store_cannot_append() {
         );
     }
     assert_eq!(load(&mut new), [host("a", 1), host("a", 2)]);
-    new.append(&[host("a", 4)]).expect("the other goes on");
+    new.append(&[host("a", 4)])
+        .expect("the other store can append");
     // The rejected batch is nowhere, and a store that loads again can append.
     drop(old);
     let mut old = open(dirs[0].path(), &name).expect("the store opens");
@@ -160,7 +161,8 @@ fn a_superseded_batch_of_several_messages_leaves_nothing_behind() {
         matches!(error, StoreError::Journal(JournalError::Superseded { .. })),
         "{error}"
     );
-    new.append(&[host("a", 3)]).expect("the other goes on");
+    new.append(&[host("a", 3)])
+        .expect("the other store can append");
     let mut third = open(dirs[2].path(), &name).expect("the store opens");
     assert_eq!(load(&mut third), [host("a", 1), host("a", 2), host("a", 3)]);
 }
@@ -194,11 +196,11 @@ fn rows_belong_to_one_journal() {
     store.checkpoint(1).expect("a checkpoint");
     drop(store);
     let of_stream = format!("belong to the stream {}", name.stream);
-    for refused in [
+    for rejection in [
         RedbStore::open(dir.path()).map(drop),
         open(dir.path(), &other).map(drop),
     ] {
-        let error = refused.expect_err("another journal").to_string();
+        let error = rejection.expect_err("another journal").to_string();
         assert!(error.contains(&of_stream), "{error}");
     }
     let dir = create_dir();

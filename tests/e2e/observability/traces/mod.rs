@@ -74,10 +74,10 @@ async fn a_teardown_is_one_trace_from_the_request_to_the_broadcast() -> TestResu
     let id = teardown(&cluster.operator, &host, &trace_context(true))
         .await?
         .operation_id;
-    let of_it = |told: &ShardsUpdated| told.operation_id == Some(id);
+    let of_it = |update: &ShardsUpdated| update.operation_id == Some(id);
     let taken = shards.wait_for("tearing_down", of_it).await?;
     let removed = shards
-        .wait_for("removed", |told| !told.removed.is_empty())
+        .wait_for("removed", |update| !update.removed.is_empty())
         .await?;
 
     let whole = |spans: &[ReceivedSpan]| {
@@ -131,7 +131,10 @@ async fn a_teardown_is_one_trace_from_the_request_to_the_broadcast() -> TestResu
         let commit = |span: &&ReceivedSpan| span.name == "commit" && span.parent == parent.id;
         let commit = spans.iter().find(commit).context("its commit")?;
         assert!(parent.time.0 <= commit.time.0 && commit.time.0 < commit.time.1);
-        assert!(commit.time.1 <= parent.time.1, "before the answer");
+        assert!(
+            commit.time.1 <= parent.time.1,
+            "the commit ended after the reply"
+        );
     }
     let steps = ["stopping", "removing", "verifying", "removed"];
     assert_eq!(execution.events, steps);
@@ -154,10 +157,10 @@ async fn rejections_and_resent_commands_have_spans() -> TestResult {
         .await?;
     let mut agent = cluster.start_agent("worker-a", &["decky-1"]).await?;
     let nowhere = "nowhere".parse()?;
-    let refused = cluster.operator.tear_down(&nowhere, None).await;
+    let rejection = cluster.operator.tear_down(&nowhere, None).await;
     assert!(
-        matches!(refused, Err(RequestError::Rejected(_))),
-        "{refused:?}"
+        matches!(rejection, Err(RequestError::Rejected(_))),
+        "{rejection:?}"
     );
     let nonsense = cluster
         .operator
@@ -255,7 +258,7 @@ async fn a_trace_context_is_passed_on_unchanged_without_a_collector() -> TestRes
     let mut shards = Broadcasts::<ShardsUpdated>::subscribe(&cluster.operator).await?;
     teardown(&cluster.operator, &host, &trace_context(true)).await?;
     let removed = shards
-        .wait_for("removed", |told| !told.removed.is_empty())
+        .wait_for("removed", |update| !update.removed.is_empty())
         .await?;
     assert_eq!(traceparent(&removed.headers), Some(trace_context(true)));
     Ok(())
@@ -277,12 +280,12 @@ async fn an_unreachable_collector_is_logged_once_and_harms_nothing() -> TestResu
     controller.wait_for_line("cannot send traces").await?;
     let operator = &cluster.operator;
     let again = || async {
-        let answered = operator.tear_down(&host, None).await;
-        answered.map(|_| controller.log())
+        let result = operator.tear_down(&host, None).await;
+        result.map(|_| controller.log())
     };
     let lines = |log: &str, level: &str| {
-        let told = |line: &&str| line.contains("cannot send traces") && line.contains(level);
-        log.lines().filter(told).count()
+        let update = |line: &&str| line.contains("cannot send traces") && line.contains(level);
+        log.lines().filter(update).count()
     };
     let log = wait_until("a further export fails", again, |log| {
         lines(log, "DEBUG") > 0
