@@ -1,4 +1,4 @@
-//! `--keep`: how to connect, and what happens from then on.
+//! Keeps the demo running after the scenario: explains how to connect, and prints every change.
 
 use anyhow::Result;
 use scuttle_schemas::subjects;
@@ -8,20 +8,20 @@ use serde_json::json;
 use crate::operator::{Detail, Operator};
 use crate::terminal;
 
-/// Says how to connect, and tells what happens. Ends only with an error.
+/// Prints how to connect, then every change. Returns only with an error.
 pub(crate) async fn keep_running(operator: &mut Operator<'_>) -> Result<()> {
-    tell_how(operator)?;
-    operator.detail = Detail::All;
+    print_instructions(operator)?;
+    operator.detail = Detail::Everything;
     loop {
-        operator.tell_next().await?;
+        operator.print_next_change().await?;
     }
 }
 
-fn tell_how(operator: &Operator<'_>) -> Result<()> {
+fn print_instructions(operator: &Operator<'_>) -> Result<()> {
     let nats = &operator.processes.nats;
     let (user, password) = (Role::Operator.user(), nats.password(Role::Operator));
     let address = nats.url().replace("nats://", "");
-    // Something that is there to be torn down.
+    // A decky that still exists, so that the example request is accepted.
     let target = operator.view.shards.keys().next_back();
     let target = target.map(|(host, decky)| json!({ "host_uuid": host, "decky_id": decky }));
     let request = target.unwrap_or_default().to_string();
@@ -36,13 +36,13 @@ fn tell_how(operator: &Operator<'_>) -> Result<()> {
     row("Python", "pip install nats-py, then python3 -m asyncio:")?;
     let connect = ">>> import nats, os; nc = await nats.connect(os.environ['NATS_URL'])";
     row("", connect)?;
-    let ask = format!(">>> (await nc.request('{teardown}', b'{request}')).data");
-    row("", &ask)?;
+    let send = format!(">>> (await nc.request('{teardown}', b'{request}')).data");
+    row("", &send)?;
     if let Some(websocket) = nats.websocket_url() {
         row(
             "browser",
             &format!("{websocket}, user {user}, the same password"),
         )?;
     }
-    terminal::print("\nIt stays up, and prints what happens. Ctrl-C stops everything.\n")
+    terminal::print("\nThe demo keeps running and prints every change. Press Ctrl-C to stop it.\n")
 }

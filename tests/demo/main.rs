@@ -1,7 +1,12 @@
-//! `scuttle-demo`, which `cargo xtask demo` becomes: real teardowns over a real NATS server, for people who watch.
+//! `scuttle-demo`, which `cargo xtask demo` runs: teardowns over a real NATS server, for an audience.
 //!
-//! `stage` starts and stops the processes, `acts` is the play, `show` asks and tells, `view` follows the broadcasts,
-//! `summary` counts and checks at the end, `keep` stays up, `terminal` prints.
+//! - `processes` starts and stops the programs.
+//! - `scenario` lists the steps that the operator takes.
+//! - `operator` sends the requests and prints what happens.
+//! - `record_view` follows the broadcasts.
+//! - `summary` counts and checks at the end.
+//! - `keep_running` keeps the swarm up afterwards.
+//! - `terminal` formats the output.
 
 mod keep_running;
 mod operator;
@@ -20,30 +25,30 @@ use scuttle_tests::programs::shutdown::{self, StopRequests};
 
 use crate::operator::Operator;
 use crate::processes::Processes;
-use crate::terminal::{Terminal, Unread};
+use crate::terminal::{OutputClosed, Terminal};
 
-/// The exit code of a program that Ctrl-C ended.
+/// The exit code after Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
 /// Tears down deckies and whole hosts of a simulated swarm, and prints what happens.
 ///
-/// It starts a nats-server, a controller and the simulated hosts, and stops them again, whatever happens.
+/// Starts a nats-server, a controller and the simulated hosts. Stops all of them at the end, even after an error.
 #[derive(Debug, Parser)]
 #[command(name = "scuttle-demo", version)]
 struct Args {
-    /// Stay up afterwards, say how to connect, and print what happens until Ctrl-C: as always on a terminal.
+    /// Keep running afterwards: print how to connect, then every change, until Ctrl-C. Always on when run on a terminal.
     #[arg(long)]
     keep: bool,
-    /// How many simulated hosts.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(scenario::HOSTS as i64..=1000))]
+    /// Number of simulated hosts.
+    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(scenario::MIN_HOSTS as i64..=1000))]
     hosts: u32,
-    /// How many deckies on each.
+    /// Number of deckies on each host.
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     deckies_per_host: u32,
-    /// Decides what the simulated hosts do: how long it takes, what fails, which agent crashes.
+    /// Decides how long each teardown takes, which ones fail, and which agents crash.
     #[arg(long, default_value_t = 1)]
     seed: u64,
-    /// In the process group of the children.
+    /// This process is the inner one, in the process group of its children.
     #[arg(long, hide = true)]
     inside: bool,
 }
@@ -51,57 +56,58 @@ struct Args {
 #[tokio::main]
 async fn main() -> ExitCode {
     let args = Args::parse();
-    let done = if args.inside {
-        Box::pin(inside(&args)).await
+    let result = if args.inside {
+        Box::pin(run_inside(&args)).await
     } else {
         shutdown::run_inner_program().await
     };
-    match done {
+    match result {
         Ok(code) => code,
-        Err(error) if error.is::<Unread>() => ExitCode::from(INTERRUPTED),
+        Err(error) if error.is::<OutputClosed>() => ExitCode::from(INTERRUPTED),
         Err(error) => {
-            terminal::complain(&format!("{error:#}"));
+            terminal::print_error(&format!("{error:#}"));
             ExitCode::FAILURE
         }
     }
 }
 
-async fn inside(args: &Args) -> Result<ExitCode> {
+async fn run_inside(args: &Args) -> Result<ExitCode> {
     let mut stop = StopRequests::listen()?;
     let terminal = Terminal::new();
-    let start = Box::pin(Processes::start(args, &terminal));
-    let Some(mut processes) = stop.run_until_stopped(start).await? else {
+    let starting = Box::pin(Processes::start(args, &terminal));
+    let Some(mut processes) = stop.run_until_stopped(starting).await? else {
         return Ok(ExitCode::from(INTERRUPTED));
     };
-    let played = play(args, &mut processes, &terminal, &mut stop).await;
-    if played.as_ref().is_err_and(|error| !error.is::<Unread>()) {
+    let result = run_scenario(args, &mut processes, &terminal, &mut stop).await;
+    if result
+        .as_ref()
+        .is_err_and(|error| !error.is::<OutputClosed>())
+    {
         processes.keep_files();
     }
     match stop.run_until_stopped(processes.stop()).await {
         Ok(Some(())) => terminal.stopped("simulated hosts, controller, nats-server")?,
-        Ok(None) => terminal::complain("all killed, without waiting for their end"),
-        Err(error) => terminal::complain(&format!("while stopping: {error:#}")),
+        Ok(None) => terminal::print_error("killed all processes without waiting for them to exit"),
+        Err(error) => terminal::print_error(&format!("cannot stop all processes: {error:#}")),
     }
-    played
+    result
 }
 
-async fn play(
+async fn run_scenario(
     args: &Args,
     processes: &mut Processes,
     terminal: &Terminal,
     stop: &mut StopRequests,
 ) -> Result<ExitCode> {
-    let Some(mut operator) = stop
-        .run_until_stopped(Operator::open(processes, terminal))
-        .await?
-    else {
+    let opening = Operator::open(processes, terminal);
+    let Some(mut operator) = stop.run_until_stopped(opening).await? else {
         return Ok(ExitCode::from(INTERRUPTED));
     };
-    let all = async {
-        scenario::play(&mut operator).await?;
-        summary::print(&mut operator).await
+    let steps = async {
+        scenario::run(&mut operator).await?;
+        summary::check_and_print(&mut operator).await
     };
-    if stop.run_until_stopped(all).await?.is_none() {
+    if stop.run_until_stopped(steps).await?.is_none() {
         return Ok(ExitCode::from(INTERRUPTED));
     }
     if args.keep || io::stdout().is_terminal() {

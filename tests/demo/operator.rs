@@ -1,4 +1,5 @@
-//! The operator: asks for teardowns, notes how fast each was accepted, and tells what the record says became of them.
+//! The operator: sends teardown requests, measures how fast each is accepted, and prints what happens
+//! to the operations.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -15,18 +16,18 @@ use scuttle_tests::clients::client::to_wire_name;
 
 use crate::processes::Processes;
 use crate::record_view::{Change, RecordView, Shard};
-use crate::terminal::{Micros, Seconds, Sign, Terminal, count};
+use crate::terminal::{Micros, Seconds, Sign, Terminal, format_count};
 
-/// How long what was asked for may take until the demo fails: far more than it needs.
-const BOUND: Duration = Duration::from_mins(1);
-/// The most characters of an error on a line.
-const ERROR: usize = 68;
+/// How long the accepted operations may take to end before the demo fails: far longer than needed.
+const OPERATIONS_TIMEOUT: Duration = Duration::from_mins(1);
+/// The longest error text on a line, in characters.
+const MAX_ERROR_CHARS: usize = 68;
 
-/// What is to be torn down.
+/// What a request tears down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) host: HostId,
-    /// None: the whole host.
+    /// `None` for the whole host.
     pub(crate) decky: Option<DeckyId>,
 }
 
@@ -40,117 +41,129 @@ impl fmt::Display for Target {
 }
 
 /// A teardown that was accepted.
-pub(crate) struct Asked {
+pub(crate) struct AcceptedTeardown {
     pub(crate) target: Target,
     pub(crate) accepted_in: Duration,
-    at: Instant,
+    sent_at: Instant,
+    /// The operation's last record, once the operation has ended.
     pub(crate) ended: Option<OperationRecord>,
 }
 
-/// How much is told.
+/// Which changes are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
-    /// How operations end.
+    /// Only the end of each operation.
     Ends,
-    /// Every change.
-    All,
+    Everything,
 }
 
-/// The operator at work.
+/// The operator, with everything that the operator knows.
 pub(crate) struct Operator<'a> {
     pub(crate) processes: &'a mut Processes,
     pub(crate) terminal: &'a Terminal,
     pub(crate) view: RecordView,
     pub(crate) detail: Detail,
-    /// Ids sort by time.
-    pub(crate) asked: BTreeMap<OperationId, Asked>,
-    /// Failed, and not asked for again.
+    /// In the order of their acceptance, because operation ids sort by time.
+    pub(crate) accepted: BTreeMap<OperationId, AcceptedTeardown>,
+    /// The deckies whose teardown failed and has not been retried.
     pub(crate) failed: Vec<Target>,
-    /// Failed once, and were asked for again.
+    /// How many failed teardowns have been retried.
     pub(crate) retried: usize,
-    /// The deckies that there were, in order.
-    pub(crate) begin: Vec<Shard>,
+    /// All deckies at the start, sorted.
+    pub(crate) initial_shards: Vec<Shard>,
 }
 
 impl<'a> Operator<'a> {
-    /// Follows the record from here on, and says what is there.
+    /// Starts to follow the record, and prints how many hosts and deckies exist.
     pub(crate) async fn open(processes: &'a mut Processes, terminal: &'a Terminal) -> Result<Self> {
         let view = RecordView::open(&processes.operator).await?;
-        let begin: Vec<Shard> = view.shards.keys().cloned().collect();
+        let initial_shards: Vec<Shard> = view.shards.keys().cloned().collect();
         let online = view.hosts.len();
-        let text = format!("{online} hosts online, {} deckies running", begin.len());
-        terminal.line(Sign::Good, "simulated hosts", &text)?;
+        let text = format!(
+            "{online} hosts online, {} deckies running",
+            initial_shards.len()
+        );
+        terminal.line(Sign::Success, "simulated hosts", &text)?;
         Ok(Self {
             processes,
             terminal,
             view,
             detail: Detail::Ends,
-            asked: BTreeMap::new(),
+            accepted: BTreeMap::new(),
             failed: Vec::new(),
             retried: 0,
-            begin,
+            initial_shards,
         })
     }
 
-    /// Asks for all of these at once, and returns how long each answer took.
-    pub(crate) async fn ask(&mut self, targets: &[Target]) -> Result<Vec<Duration>> {
-        let operator = &self.processes.operator;
+    /// Requests all of these teardowns at once. Returns how long each reply took.
+    pub(crate) async fn tear_down(&mut self, targets: &[Target]) -> Result<Vec<Duration>> {
+        let client = &self.processes.operator;
         let requests = targets.iter().map(|target| async move {
-            let at = Instant::now();
+            let sent_at = Instant::now();
             let decky = target.decky.as_ref().map(DeckyId::as_str);
-            let answer = operator.tear_down(&target.host, decky).await;
-            let accepted_in = at.elapsed();
-            let answer = answer.with_context(|| format!("tear down {target}"))?;
+            let reply = client.tear_down(&target.host, decky).await;
+            let accepted_in = sent_at.elapsed();
+            let reply = reply.with_context(|| format!("tear down {target}"))?;
             ensure!(
-                answer.accepted && !answer.repeated,
-                "{target} is not new: {answer:?}"
+                reply.accepted && !reply.repeated,
+                "expected a new operation for {target}: {reply:?}"
             );
-            let asked = Asked {
+            let teardown = AcceptedTeardown {
                 target: target.clone(),
                 accepted_in,
-                at,
+                sent_at,
                 ended: None,
             };
-            Ok((answer.operation_id, asked))
+            Ok((reply.operation_id, teardown))
         });
-        let answers: Vec<(OperationId, Asked)> = join_all(requests)
+        let accepted: Vec<(OperationId, AcceptedTeardown)> = join_all(requests)
             .await
             .into_iter()
             .collect::<Result<_>>()?;
-        let times = answers.iter().map(|(_, asked)| asked.accepted_in).collect();
-        self.asked.extend(answers);
+        let times = accepted
+            .iter()
+            .map(|(_, teardown)| teardown.accepted_in)
+            .collect();
+        self.accepted.extend(accepted);
         Ok(times)
     }
 
-    /// The accepted teardowns that have not ended.
-    pub(crate) fn open_operations(&self) -> impl Iterator<Item = (&OperationId, &Asked)> {
-        self.asked.iter().filter(|(_, asked)| asked.ended.is_none())
+    /// Returns the accepted teardowns that have not ended.
+    pub(crate) fn open_operations(
+        &self,
+    ) -> impl Iterator<Item = (&OperationId, &AcceptedTeardown)> {
+        let accepted = self.accepted.iter();
+        accepted.filter(|(_, teardown)| teardown.ended.is_none())
     }
 
-    /// Tells what happens until everything that was accepted has ended.
-    pub(crate) async fn follow(&mut self) -> Result<()> {
-        let all = async {
+    /// Prints changes until every accepted operation has ended.
+    pub(crate) async fn follow_until_ended(&mut self) -> Result<()> {
+        let following = async {
             while self.open_operations().next().is_some() {
-                self.tell_next().await?;
+                self.print_next_change().await?;
             }
             anyhow::Ok(())
         };
-        if let Ok(done) = tokio::time::timeout(BOUND, all).await {
-            return done;
+        if let Ok(result) = tokio::time::timeout(OPERATIONS_TIMEOUT, following).await {
+            return result;
         }
-        let unfinished = format!("not ended within {BOUND:?}:\n{}", self.unfinished());
-        self.processes.alive().context(unfinished.clone())?;
-        bail!(unfinished)
+        let open = format!(
+            "operations are still open after {OPERATIONS_TIMEOUT:?}:\n{}",
+            self.describe_open_operations()
+        );
+        self.processes.ensure_running().context(open.clone())?;
+        bail!(open)
     }
 
-    /// Waits for one change, and tells it.
-    pub(crate) async fn tell_next(&mut self) -> Result<()> {
-        match self.view.next(&self.processes.operator).await? {
-            Change::Operation { from, now } => self.tell_operation(from, *now).await,
-            Change::Shard { shard, from, to } if self.detail == Detail::All => {
-                let state = |state: Option<ShardState>| state.map(|state| to_wire_name(&state));
-                let from = state(from).unwrap_or_else(|| "new".to_owned());
-                let to = state(to).unwrap_or_else(|| "gone".to_owned());
+    /// Waits for one change, and prints the change if the detail level includes it.
+    pub(crate) async fn print_next_change(&mut self) -> Result<()> {
+        match self.view.next_change(&self.processes.operator).await? {
+            Change::Operation { from, record } => self.print_operation(from, *record).await,
+            Change::Shard { shard, from, to } if self.detail == Detail::Everything => {
+                let to_text = |state: Option<ShardState>| state.map(|state| to_wire_name(&state));
+                let from = to_text(from).unwrap_or_else(|| "new".to_owned());
+                let to = to_text(to).unwrap_or_else(|| "removed".to_owned());
                 let (host, decky) = shard;
                 self.terminal.line(
                     Sign::Change,
@@ -158,7 +171,7 @@ impl<'a> Operator<'a> {
                     &format!("{from} → {to}"),
                 )
             }
-            Change::Host { host, to } if self.detail == Detail::All => {
+            Change::Host { host, to } if self.detail == Detail::Everything => {
                 self.terminal
                     .line(Sign::Change, host.as_str(), &to_wire_name(&to))
             }
@@ -166,138 +179,151 @@ impl<'a> Operator<'a> {
         }
     }
 
-    async fn tell_operation(
+    async fn print_operation(
         &mut self,
         from: Option<OperationState>,
-        now: OperationRecord,
+        record: OperationRecord,
     ) -> Result<()> {
         let target = Target {
-            host: now.host_uuid.clone(),
-            decky: now.decky_id.clone(),
+            host: record.host_uuid.clone(),
+            decky: record.decky_id.clone(),
         };
-        let about = target.to_string();
-        match now.state {
+        let subject = target.to_string();
+        match record.state {
             OperationState::Queued
-                if self.detail == Detail::All && !self.asked.contains_key(&now.operation_id) =>
+                if self.detail == Detail::Everything
+                    && !self.accepted.contains_key(&record.operation_id) =>
             {
-                let text = format!("teardown accepted, asked for by {}", now.requested_by);
-                self.terminal.line(Sign::Asked, &about, &text)
+                let text = format!("teardown accepted, requested by {}", record.requested_by);
+                self.terminal.line(Sign::Request, &subject, &text)
             }
-            OperationState::Running if self.detail == Detail::All => {
+            OperationState::Running if self.detail == Detail::Everything => {
                 let text = format!(
-                    "{} → running: its agent has begun",
+                    "{} → running: agent started",
                     from.map_or("queued".to_owned(), |from| to_wire_name(&from))
                 );
-                self.terminal.line(Sign::Change, &about, &text)
+                self.terminal.line(Sign::Change, &subject, &text)
             }
             OperationState::Queued | OperationState::Running => Ok(()),
-            _ => self.tell_end(&target, now).await,
+            _ => self.print_end(&target, record).await,
         }
     }
 
-    async fn tell_end(&mut self, target: &Target, now: OperationRecord) -> Result<()> {
-        let mut text = to_wire_name(&now.state);
-        if let Some(asked) = self.asked.get(&now.operation_id) {
-            let _ = write!(text, " after {}", Seconds(asked.at.elapsed()));
+    async fn print_end(&mut self, target: &Target, record: OperationRecord) -> Result<()> {
+        let mut text = to_wire_name(&record.state);
+        if let Some(teardown) = self.accepted.get(&record.operation_id) {
+            let _ = write!(text, " after {}", Seconds(teardown.sent_at.elapsed()));
         }
-        let _ = write!(text, ": {}", outcomes(&now));
-        if now.attempts > 1 {
-            let _ = write!(text, " (command sent {} times)", now.attempts);
+        let _ = write!(text, ": {}", format_outcomes(&record));
+        match record.attempts {
+            0 | 1 => {}
+            2 => text.push_str(" (command resent once)"),
+            attempts => {
+                let _ = write!(text, " (command resent {} times)", attempts - 1);
+            }
         }
-        let succeeded = now.state == OperationState::Succeeded;
+        let succeeded = record.state == OperationState::Succeeded;
         self.terminal.line(
-            if succeeded { Sign::Good } else { Sign::Bad },
+            if succeeded {
+                Sign::Success
+            } else {
+                Sign::Failure
+            },
             &target.to_string(),
             &text,
         )?;
         if !succeeded {
-            self.tell_errors(&now).await?;
+            self.print_errors(&record).await?;
         }
-        if let Some(asked) = self.asked.get_mut(&now.operation_id) {
-            asked.ended = Some(now);
+        if let Some(teardown) = self.accepted.get_mut(&record.operation_id) {
+            teardown.ended = Some(record);
         }
         Ok(())
     }
 
-    /// Every shard's error, and notes the shard as one to ask for again.
-    async fn tell_errors(&mut self, operation: &OperationRecord) -> Result<()> {
-        let whole = self
+    /// Prints the error of every shard that was not removed, and notes the shard for a retry.
+    async fn print_errors(&mut self, operation: &OperationRecord) -> Result<()> {
+        let with_shards = self
             .processes
             .operator
             .operation(operation.operation_id)
             .await?;
-        let failed = |outcome| matches!(outcome, ShardOutcome::Failed | ShardOutcome::Pending);
-        for shard in whole.shards.unwrap_or_default() {
-            if failed(shard.outcome) {
+        let has_failed = |outcome| matches!(outcome, ShardOutcome::Failed | ShardOutcome::Pending);
+        for shard in with_shards.shards.unwrap_or_default() {
+            if has_failed(shard.outcome) {
                 let error = shard.error.or_else(|| operation.error.clone());
-                let error = error.map_or("no error told".to_owned(), |error| error.to_string());
+                let error = error.map_or("no error reported".to_owned(), |error| error.to_string());
                 let target = Target {
                     host: operation.host_uuid.clone(),
                     decky: Some(shard.decky_id),
                 };
-                self.terminal
-                    .line(Sign::Bad, &format!("  {target}"), &short(&error))?;
+                self.terminal.line(
+                    Sign::Failure,
+                    &format!("  {target}"),
+                    &truncate_error(&error),
+                )?;
                 self.failed.push(target);
             }
         }
         Ok(())
     }
 
-    fn unfinished(&self) -> String {
-        let line = |(id, asked): (&OperationId, &Asked)| {
-            let mut line = format!("  {} ({id})", asked.target);
+    fn describe_open_operations(&self) -> String {
+        let describe = |(id, teardown): (&OperationId, &AcceptedTeardown)| {
+            let mut line = format!("  {} ({id})", teardown.target);
             if let Some(record) = self.view.operations.get(id) {
                 let _ = write!(line, ": {}", to_wire_name(&record.state));
                 if let Some(waits) = &record.waiting_for {
-                    let _ = write!(line, ", waits for {}: {}", waits.what, waits.detail);
+                    let _ = write!(line, ", waiting for {}: {}", waits.what, waits.detail);
                 }
             }
             line
         };
-        let lines: Vec<String> = self.open_operations().map(line).collect();
+        let lines: Vec<String> = self.open_operations().map(describe).collect();
         lines.join("\n")
     }
 
-    /// Prints one line for many that were asked for at once.
-    pub(crate) fn tell_asked(&self, what: &str, times: &[Duration]) -> Result<()> {
+    /// Prints one line for several teardowns that were requested at once.
+    pub(crate) fn print_all_accepted(&self, what: &str, times: &[Duration]) -> Result<()> {
         let slowest = times.iter().max().copied().unwrap_or_default();
         let all = if times.len() == 1 { "" } else { "all " };
         let text = format!("{all}accepted within {}, on disk", Micros(slowest));
-        self.terminal.line(Sign::Asked, what, &text)
+        self.terminal.line(Sign::Request, what, &text)
     }
 
-    /// Prints how fast one was accepted.
-    pub(crate) fn tell_accepted(&self, target: &Target, time: Duration) -> Result<()> {
+    /// Prints how fast one teardown was accepted.
+    pub(crate) fn print_accepted(&self, target: &Target, time: Duration) -> Result<()> {
         let text = format!("teardown accepted in {}, on disk", Micros(time));
-        self.terminal.line(Sign::Asked, &target.to_string(), &text)
-    }
-
-    /// `3 deckies`, of these targets.
-    pub(crate) fn deckies(targets: &[Target]) -> String {
-        count(targets.len(), "decky", "deckies")
+        self.terminal
+            .line(Sign::Request, &target.to_string(), &text)
     }
 }
 
-/// As much of an error as a line has place for.
-fn short(error: &str) -> String {
-    match truncate_chars(error, ERROR) {
+/// Formats the number of targets, for example `3 deckies`.
+pub(crate) fn format_deckies(targets: &[Target]) -> String {
+    format_count(targets.len(), "decky", "deckies")
+}
+
+fn truncate_error(error: &str) -> String {
+    match truncate_chars(error, MAX_ERROR_CHARS) {
         Cow::Borrowed(whole) => whole.to_owned(),
         Cow::Owned(part) => format!("{}…", part.trim_end()),
     }
 }
 
-/// `4 removed, 1 failed`.
-fn outcomes(operation: &OperationRecord) -> String {
+/// Formats the outcomes of an operation, for example `4 removed, 1 failed`.
+fn format_outcomes(operation: &OperationRecord) -> String {
     let counts = operation.counts;
-    let all = [
+    let outcomes = [
         (counts.removed, "removed"),
         (counts.absent, "absent"),
         (counts.failed, "failed"),
         (counts.pending, "pending"),
     ];
-    let told = all.iter().filter(|(number, _)| *number > 0);
-    let told: Vec<String> = told
+    let parts: Vec<String> = outcomes
+        .iter()
+        .filter(|(number, _)| *number > 0)
         .map(|(number, outcome)| format!("{number} {outcome}"))
         .collect();
-    told.join(", ")
+    parts.join(", ")
 }

@@ -1,5 +1,5 @@
-//! The processes of the demo: a nats-server, a controller, the simulated hosts. Started in this order, stopped in the
-//! opposite one.
+//! The processes of the demo: a nats-server, a controller and the simulated hosts. They are started
+//! in this order and stopped in the opposite order.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -11,10 +11,10 @@ use scuttle_tests::{Client, Controller, Nats, Role, Simulator};
 use tempfile::TempDir;
 
 use crate::Args;
-use crate::terminal::{self, Sign, Terminal, count};
+use crate::terminal::{self, Sign, Terminal, format_count};
 
-/// What the simulated hosts are ordered to do: most teardowns take a while, some fail, an agent crashes now and then.
-const ORDERS: [&str; 10] = [
+/// The behaviour of the simulated hosts: teardowns take some time, some fail, and some agents crash.
+const SIMULATOR_OPTIONS: [&str; 10] = [
     "--enroll",
     "--teardown-ms",
     "300..2500",
@@ -27,39 +27,39 @@ const ORDERS: [&str; 10] = [
     "--duplicate-rate=0.05",
 ];
 
-/// Everything that runs. Dropping it kills it.
+/// All running processes. Dropping this kills all of them.
 pub(crate) struct Processes {
     pub(crate) operator: Client,
     pub(crate) viewer: Client,
     pub(crate) controller: Controller,
-    pub(crate) sim: Simulator,
+    pub(crate) simulator: Simulator,
     pub(crate) nats: Nats,
     dir: TempDir,
 }
 
 impl Processes {
-    /// Starts everything, and says so.
+    /// Starts all processes, and prints a line for each.
     pub(crate) async fn start(args: &Args, terminal: &Terminal) -> Result<Self> {
         terminal::print(&format!(
-            "Scuttle: {} simulated hosts with {} each, seed {}. Ctrl-C stops everything.\n",
+            "Scuttle: {} simulated hosts with {} each, seed {}. Press Ctrl-C to stop everything.\n",
             args.hosts,
-            count(args.deckies_per_host as usize, "decky", "deckies"),
+            format_count(args.deckies_per_host as usize, "decky", "deckies"),
             args.seed
         ))?;
         let dir = tempfile::Builder::new()
             .prefix("demo-")
-            .tempdir_in(on_disk()?)?;
+            .tempdir_in(find_target_dir()?)?;
         let nats = Nats::start().await.context("start nats-server")?;
         let operator = Client::connect(&nats, Role::Operator).await?;
         let viewer = Client::connect(&nats, Role::Viewer).await?;
         let version = operator.nats().server_info().version;
-        let text = format!("{}, nats.conf, fresh random passwords", nats.url());
-        terminal.line(Sign::Good, &format!("nats-server {version}"), &text)?;
+        let text = format!("{}, nats.conf, new random passwords", nats.url());
+        terminal.line(Sign::Success, &format!("nats-server {version}"), &text)?;
 
         let data = dir.path().join("controller");
         let mut environment = nats.environment(Role::Controller).to_vec();
-        // The same after it is killed and started again.
-        let http = free_address()?;
+        // The controller keeps this address when it is killed and restarted.
+        let http = find_free_address()?;
         environment.push(("SCUTTLE_HTTP", http.to_string()));
         environment.extend(
             nats.websocket_url()
@@ -73,17 +73,17 @@ impl Processes {
             .await
             .with_context(|| controller.process().log())?;
         let id = controller.process().id().unwrap_or_default();
-        let text = format!("process {id}, data in {}", short(&data).display());
+        let text = format!("process {id}, data in {}", shorten_path(&data).display());
         terminal.line(
-            Sign::Good,
+            Sign::Success,
             concat!("controller ", env!("CARGO_PKG_VERSION")),
             &text,
         )?;
 
         let address = format!(" at http://{http}/");
-        let told = controller.process().wait_for_line(&address).await?;
-        let page = told.contains("the page is at").then_some(http);
-        tell_page(page, &nats, terminal)?;
+        let line = controller.process().wait_for_line(&address).await?;
+        let page = line.contains("the page is at").then_some(http);
+        print_page(page, &nats, terminal)?;
 
         let numbers = [
             args.hosts.to_string(),
@@ -91,7 +91,7 @@ impl Processes {
             args.seed.to_string(),
         ];
         let [hosts, deckies, seed] = &numbers;
-        let own = [
+        let sizes = [
             "--hosts",
             hosts,
             "--deckies-per-host",
@@ -99,41 +99,44 @@ impl Processes {
             "--seed",
             seed,
         ];
-        let orders = [&ORDERS[..], &own[..]].concat();
+        let options = [&SIMULATOR_OPTIONS[..], &sizes[..]].concat();
         let hosts_dir = dir.path().join("hosts");
         let mut command = Simulator::command(&nats.url(), nats.passwords(), &hosts_dir);
-        command.args(&orders);
-        let mut sim = Simulator::start(command, &hosts_dir).await?;
-        sim.process().quiet = true;
+        command.args(&options);
+        let mut simulator = Simulator::start(command, &hosts_dir).await?;
+        simulator.process().quiet = true;
         Ok(Self {
             operator,
             viewer,
             controller,
-            sim,
+            simulator,
             nats,
             dir,
         })
     }
 
-    /// Keeps data and logs for whoever looks into a failure, and says where.
+    /// Keeps the data and the logs for an investigation, and prints where they are.
     pub(crate) fn keep_files(&mut self) {
         self.dir.disable_cleanup(true);
         let kept = self.dir.path().display();
-        terminal::complain(&format!("the data and the logs are kept in {kept}"));
+        terminal::print_error(&format!("data and logs are kept in {kept}"));
     }
 
-    /// An error that names what has ended by itself, if anything has.
-    pub(crate) fn alive(&mut self) -> Result<()> {
+    /// Checks that no process has exited by itself.
+    ///
+    /// # Errors
+    /// If a process has exited. The error contains the process's log.
+    pub(crate) fn ensure_running(&mut self) -> Result<()> {
         self.controller.process().ensure_running()?;
-        self.sim.process().ensure_running()
+        self.simulator.process().ensure_running()
     }
 
-    /// Stops everything in order, and waits for the end of each.
+    /// Stops the processes in order, and waits until each has exited.
     pub(crate) async fn stop(mut self) -> Result<()> {
-        let hosts = end(self.sim.process())
+        let hosts = stop(self.simulator.process())
             .await
             .context("stop the simulated hosts");
-        let controller = end(self.controller.process())
+        let controller = stop(self.controller.process())
             .await
             .context("stop the controller");
         let nats = self.nats.stop().await.context("stop nats-server");
@@ -141,22 +144,22 @@ impl Processes {
     }
 }
 
-/// The page's address, for whoever has a browser.
-fn tell_page(page: Option<SocketAddr>, nats: &Nats, terminal: &Terminal) -> Result<()> {
+/// Prints the address of the web page and the credentials to sign in.
+fn print_page(page: Option<SocketAddr>, nats: &Nats, terminal: &Terminal) -> Result<()> {
     let Some(address) = page else {
-        let why = "not built: it needs Node 20 (see above)";
-        return terminal.line(Sign::Bad, "page", why);
+        let why = "not built: building it needs Node 20 (see above)";
+        return terminal.line(Sign::Failure, "page", why);
     };
     let role = Role::Operator;
     let text = format!(
         "http://{address}/  sign in as {role}, password {}",
         nats.password(role)
     );
-    terminal.line(Sign::Good, "page", &text)
+    terminal.line(Sign::Success, "page", &text)
 }
 
-/// Where the page is served: at its usual address, if nobody else has that.
-fn free_address() -> Result<SocketAddr> {
+/// Returns an address for the web page: the usual one if its port is free, otherwise any free port.
+fn find_free_address() -> Result<SocketAddr> {
     let local = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     let listener = local(8420)
         .or_else(|_| local(0))
@@ -164,7 +167,7 @@ fn free_address() -> Result<SocketAddr> {
     Ok(listener.local_addr()?)
 }
 
-async fn end(process: &mut Process) -> Result<()> {
+async fn stop(process: &mut Process) -> Result<()> {
     if process.ensure_running().is_err() {
         return Ok(());
     }
@@ -176,25 +179,25 @@ async fn end(process: &mut Process) -> Result<()> {
     Ok(())
 }
 
-/// The build's own folder: a real disk, where /tmp may be memory.
-fn on_disk() -> Result<PathBuf> {
+/// Returns the build's target directory, which is on a real disk. `/tmp` may be in memory.
+fn find_target_dir() -> Result<PathBuf> {
     let controller = program_path("scuttle-controller");
     if !controller.is_file() {
         bail!(
-            "no {}: run `cargo xtask demo`, which builds it",
+            "{} does not exist: run `cargo xtask demo`, which builds it",
             controller.display()
         );
     }
     let dir = controller
         .parent()
         .and_then(Path::parent)
-        .context("the controller's folder")?;
+        .context("find the controller's directory")?;
     dir.canonicalize()
         .with_context(|| format!("find {}", dir.display()))
 }
 
-/// As seen from here, if it is below here.
-fn short(path: &Path) -> &Path {
+/// Makes a path relative to the current directory, if the path is below it.
+fn shorten_path(path: &Path) -> &Path {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(here).unwrap_or(path)
 }

@@ -1,7 +1,7 @@
-//! What an operator's client knows: the record as the broadcasts tell it, without gaps.
+//! A client's view of the record, kept up to date from the broadcasts.
 //!
-//! Subscribes first, then lists; when a revision was missed (a controller that was killed sends what it had not
-//! sent no more), it lists again. What is new, either way, comes out as [`Change`]s.
+//! The view subscribes first, then lists. After a missed revision it lists again: a controller that
+//! is killed does not send the broadcasts that were still queued. Both sources yield [`Change`]s.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -22,25 +22,25 @@ use serde_json::json;
 /// One decky on one host.
 pub(crate) type Shard = (HostId, DeckyId);
 
-/// Something that is not as it was.
+/// A change of the record.
 #[derive(Debug)]
 pub(crate) enum Change {
-    /// A shard's state; `None`: not on the record.
+    /// A shard's state has changed. `None` means that the shard is not in the record.
     Shard {
         shard: Shard,
         from: Option<ShardState>,
         to: Option<ShardState>,
     },
-    /// An operation's state; `None`: it is new.
+    /// An operation's state has changed. `from` is `None` for a new operation.
     Operation {
         from: Option<OperationState>,
-        now: Box<OperationRecord>,
+        record: Box<OperationRecord>,
     },
-    /// Whether a host's agent is heard.
+    /// A host's status has changed.
     Host { host: HostId, to: HostStatus },
 }
 
-/// The record.
+/// The record as this client knows it.
 pub(crate) struct RecordView {
     pub(crate) shards: BTreeMap<Shard, ShardRecord>,
     pub(crate) operations: BTreeMap<OperationId, OperationRecord>,
@@ -58,7 +58,7 @@ struct Revisions {
 }
 
 impl RecordView {
-    /// Subscribes and lists.
+    /// Subscribes to all broadcasts, then lists the record.
     pub(crate) async fn open(client: &Client) -> Result<Self> {
         let mut subscribers = Vec::new();
         for subject in [
@@ -83,8 +83,8 @@ impl RecordView {
         Ok(view)
     }
 
-    /// The next change, when it comes.
-    pub(crate) async fn next(&mut self, client: &Client) -> Result<Change> {
+    /// Waits for the next change.
+    pub(crate) async fn next_change(&mut self, client: &Client) -> Result<Change> {
         loop {
             if let Some(change) = self.changes.pop_front() {
                 return Ok(change);
@@ -95,39 +95,42 @@ impl RecordView {
                 .await
                 .context("the connection is closed")?;
             let text = || String::from_utf8_lossy(&message.payload).into_owned();
-            self.take(client, &message).await.with_context(text)?;
+            self.apply(client, &message).await.with_context(text)?;
         }
     }
 
-    async fn take(&mut self, client: &Client, message: &Message) -> Result<()> {
+    async fn apply(&mut self, client: &Client, message: &Message) -> Result<()> {
         match message.subject.as_str() {
             subjects::SHARDS_UPDATED => {
-                let told: ShardsUpdated = serde_json::from_slice(&message.payload)?;
-                match follows(&mut self.revisions.shards, &told) {
-                    Follows::Next => {
-                        self.keep_shards(told.updated);
-                        for gone in told.removed {
-                            self.drop_shard(&(gone.host_uuid, gone.decky_id), gone.revision);
+                let broadcast: ShardsUpdated = serde_json::from_slice(&message.payload)?;
+                match check_revision(&mut self.revisions.shards, &broadcast) {
+                    RevisionOrder::Next => {
+                        self.update_shards(broadcast.updated);
+                        for removed in broadcast.removed {
+                            self.remove_shard(
+                                &(removed.host_uuid, removed.decky_id),
+                                removed.revision,
+                            );
                         }
                     }
-                    Follows::Known => {}
-                    Follows::Gap => self.list_shards(client).await?,
+                    RevisionOrder::Known => {}
+                    RevisionOrder::Gap => self.list_shards(client).await?,
                 }
             }
             subjects::OPERATIONS_UPDATED => {
-                let told: OperationsUpdated = serde_json::from_slice(&message.payload)?;
-                match follows(&mut self.revisions.operations, &told) {
-                    Follows::Next => self.keep_operations(told.updated),
-                    Follows::Known => {}
-                    Follows::Gap => self.list_operations(client).await?,
+                let broadcast: OperationsUpdated = serde_json::from_slice(&message.payload)?;
+                match check_revision(&mut self.revisions.operations, &broadcast) {
+                    RevisionOrder::Next => self.update_operations(broadcast.updated),
+                    RevisionOrder::Known => {}
+                    RevisionOrder::Gap => self.list_operations(client).await?,
                 }
             }
             _ => {
-                let told: HostsUpdated = serde_json::from_slice(&message.payload)?;
-                match follows(&mut self.revisions.hosts, &told) {
-                    Follows::Next => self.keep_hosts(told.updated),
-                    Follows::Known => {}
-                    Follows::Gap => self.list_hosts(client).await?,
+                let broadcast: HostsUpdated = serde_json::from_slice(&message.payload)?;
+                match check_revision(&mut self.revisions.hosts, &broadcast) {
+                    RevisionOrder::Next => self.update_hosts(broadcast.updated),
+                    RevisionOrder::Known => {}
+                    RevisionOrder::Gap => self.list_hosts(client).await?,
                 }
             }
         }
@@ -137,15 +140,15 @@ impl RecordView {
     async fn list_shards(&mut self, client: &Client) -> Result<()> {
         let (revision, listed) = client.list_shards_paged(1000).await?;
         self.revisions.shards = revision;
-        let there: BTreeSet<Shard> = listed.iter().map(key).collect();
-        let gone: Vec<Shard> = (self.shards.keys())
-            .filter(|shard| !there.contains(*shard))
+        let listed_keys: BTreeSet<Shard> = listed.iter().map(key).collect();
+        let removed: Vec<Shard> = (self.shards.keys())
+            .filter(|shard| !listed_keys.contains(*shard))
             .cloned()
             .collect();
-        for shard in gone {
-            self.drop_shard(&shard, revision);
+        for shard in removed {
+            self.remove_shard(&shard, revision);
         }
-        self.keep_shards(listed);
+        self.update_shards(listed);
         Ok(())
     }
 
@@ -153,7 +156,7 @@ impl RecordView {
         let request = json!({ "limit": 1000 });
         let page: OperationsList = client.request(subjects::OPERATIONS_LIST, &request).await?;
         self.revisions.operations = page.revision;
-        self.keep_operations(page.operations);
+        self.update_operations(page.operations);
         Ok(())
     }
 
@@ -161,11 +164,11 @@ impl RecordView {
         let request = json!({ "limit": 1000 });
         let page: HostsList = client.request(subjects::HOSTS_LIST, &request).await?;
         self.revisions.hosts = page.revision;
-        self.keep_hosts(page.hosts);
+        self.update_hosts(page.hosts);
         Ok(())
     }
 
-    fn keep_shards(&mut self, records: Vec<ShardRecord>) {
+    fn update_shards(&mut self, records: Vec<ShardRecord>) {
         for record in records {
             let (shard, to) = (key(&record), record.state);
             let known = self.shards.get(&shard);
@@ -181,7 +184,7 @@ impl RecordView {
         }
     }
 
-    fn drop_shard(&mut self, shard: &Shard, revision: u64) {
+    fn remove_shard(&mut self, shard: &Shard, revision: u64) {
         if self
             .shards
             .get(shard)
@@ -197,18 +200,18 @@ impl RecordView {
         }
     }
 
-    fn keep_operations(&mut self, records: Vec<OperationRecord>) {
+    fn update_operations(&mut self, records: Vec<OperationRecord>) {
         for record in records {
             let known = self.operations.insert(record.operation_id, record.clone());
             let from = known.map(|known| known.state);
             if from != Some(record.state) {
-                let now = Box::new(record);
-                self.changes.push_back(Change::Operation { from, now });
+                let record = Box::new(record);
+                self.changes.push_back(Change::Operation { from, record });
             }
         }
     }
 
-    fn keep_hosts(&mut self, records: Vec<HostRecord>) {
+    fn update_hosts(&mut self, records: Vec<HostRecord>) {
         for record in records {
             let (host, to) = (record.host_uuid.clone(), record.status);
             let known = self.hosts.insert(host.clone(), record);
@@ -223,22 +226,24 @@ fn key(record: &ShardRecord) -> Shard {
     (record.host_uuid.clone(), record.decky_id.clone())
 }
 
-/// How a message's revision stands to the last one.
-enum Follows {
+/// How a message's revision relates to the last one.
+enum RevisionOrder {
     Next,
     Known,
     Gap,
 }
 
-/// A gap's last revision is what the listing says, which is asked for after it.
-fn follows(last: &mut u64, told: &impl Broadcast) -> Follows {
-    let revision = told.revision();
+/// Compares a message's revision with the last one, and advances the last one if the message is next.
+///
+/// After a gap, the list that is requested next sets the last revision.
+fn check_revision(last: &mut u64, broadcast: &impl Broadcast) -> RevisionOrder {
+    let revision = broadcast.revision();
     if revision <= *last {
-        Follows::Known
-    } else if revision == *last + 1 && !told.is_repeat() {
+        RevisionOrder::Known
+    } else if revision == *last + 1 && !broadcast.is_repeat() {
         *last = revision;
-        Follows::Next
+        RevisionOrder::Next
     } else {
-        Follows::Gap
+        RevisionOrder::Gap
     }
 }

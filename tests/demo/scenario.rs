@@ -1,149 +1,147 @@
-//! The play: what the operator does, in order. What it looks like is in `show`.
+//! The scenario: the steps that the operator takes, in order. `operator` decides how they are printed.
 
 use std::time::Instant;
 
 use anyhow::{Context, Result, bail, ensure};
-use scuttle_schemas::{HostId, subjects};
+use scuttle_schemas::{DeckyId, HostId, subjects};
 use scuttle_tests::RequestError;
 use serde_json::json;
 
-use crate::operator::{Detail, Operator, Target};
+use crate::operator::{Detail, Operator, Target, format_deckies};
 use crate::terminal::{Seconds, Sign};
 
-/// Hosts of which single deckies are torn down.
-const SINGLE: usize = 4;
-/// Whole hosts that are torn down at once.
-const WHOLE: usize = 6;
-/// Hosts with a teardown open while the controller is killed; of the first ones, everything.
-const KILLED: usize = 7;
-const KILLED_WHOLE: usize = 3;
-/// How many hosts the play needs: one of them nobody touches.
-pub(crate) const HOSTS: usize = SINGLE + WHOLE + KILLED + 1;
+/// The number of hosts of which one decky is torn down.
+const SINGLE_DECKY_HOSTS: usize = 4;
+/// The number of whole hosts that are torn down at once.
+const WHOLE_HOSTS: usize = 6;
+/// The number of hosts with an open teardown when the controller is killed.
+const HOSTS_AT_KILL: usize = 7;
+/// How many of [`HOSTS_AT_KILL`] are torn down whole.
+const WHOLE_HOSTS_AT_KILL: usize = 3;
+/// The number of hosts that the scenario needs, including one that stays untouched.
+pub(crate) const MIN_HOSTS: usize = SINGLE_DECKY_HOSTS + WHOLE_HOSTS + HOSTS_AT_KILL + 1;
 
-/// Plays it to the end.
-pub(crate) async fn play(operator: &mut Operator<'_>) -> Result<()> {
-    let hosts = hosts(operator);
+/// Runs all steps.
+pub(crate) async fn run(operator: &mut Operator<'_>) -> Result<()> {
+    let hosts = list_hosts(operator);
     ensure!(
-        hosts.len() >= HOSTS,
-        "{HOSTS} hosts are needed, {} are there",
+        hosts.len() >= MIN_HOSTS,
+        "the demo needs {MIN_HOSTS} hosts and found {}",
         hosts.len()
     );
-    let (single, rest) = hosts.split_at(SINGLE);
-    let (whole, rest) = rest.split_at(WHOLE);
-    let (killed, untouched) = rest.split_at(KILLED);
-    single_deckies(operator, single).await?;
-    refusals(operator, &untouched[0]).await?;
-    whole_hosts(operator, whole).await?;
-    kill_the_controller(operator, killed, &untouched[0]).await?;
-    retries(operator).await
+    let (single, rest) = hosts.split_at(SINGLE_DECKY_HOSTS);
+    let (whole, rest) = rest.split_at(WHOLE_HOSTS);
+    let (at_kill, untouched) = rest.split_at(HOSTS_AT_KILL);
+    tear_down_single_deckies(operator, single).await?;
+    send_rejected_requests(operator, &untouched[0]).await?;
+    tear_down_whole_hosts(operator, whole).await?;
+    kill_controller(operator, at_kill, &untouched[0]).await?;
+    retry_failed_teardowns(operator).await
 }
 
-/// Every change of one, then several at once.
-async fn single_deckies(operator: &mut Operator<'_>, hosts: &[HostId]) -> Result<()> {
+/// Tears down one decky and prints every change, then several deckies at once.
+async fn tear_down_single_deckies(operator: &mut Operator<'_>, hosts: &[HostId]) -> Result<()> {
     operator.terminal.heading("Single deckies")?;
     let targets: Vec<Target> = hosts
         .iter()
         .map(|host| first_decky(operator, host))
         .collect::<Result<_>>()?;
     let (first, others) = targets.split_at(1);
-    let times = operator.ask(first).await?;
-    operator.tell_accepted(&first[0], times[0])?;
-    asked_again(operator, &first[0]).await?;
-    operator.detail = Detail::All;
-    operator.follow().await?;
+    let times = operator.tear_down(first).await?;
+    operator.print_accepted(&first[0], times[0])?;
+    repeat_request(operator, &first[0]).await?;
+    operator.detail = Detail::Everything;
+    operator.follow_until_ended().await?;
     operator.detail = Detail::Ends;
-    let times = operator.ask(others).await?;
-    operator.tell_asked(&format!("{} at once", Operator::deckies(others)), &times)?;
-    operator.follow().await
+    let times = operator.tear_down(others).await?;
+    operator.print_all_accepted(&format!("{} at once", format_deckies(others)), &times)?;
+    operator.follow_until_ended().await
 }
 
-async fn asked_again(operator: &Operator<'_>, target: &Target) -> Result<()> {
-    let decky = target.decky.as_ref().map(scuttle_schemas::DeckyId::as_str);
-    let again = operator
+async fn repeat_request(operator: &Operator<'_>, target: &Target) -> Result<()> {
+    let decky = target.decky.as_ref().map(DeckyId::as_str);
+    let reply = operator
         .processes
         .operator
         .tear_down(&target.host, decky)
         .await?;
     ensure!(
-        again.repeated,
-        "asked twice, and it is a new operation: {again:?}"
+        reply.repeated,
+        "a repeated request got a new operation: {reply:?}"
     );
-    let text = format!("asked again: {}, the same operation", again.detail);
+    let text = format!("requested again: {}, same operation", reply.detail);
     operator
         .terminal
-        .line(Sign::Asked, &target.to_string(), &text)
+        .line(Sign::Request, &target.to_string(), &text)
 }
 
-async fn refusals(operator: &Operator<'_>, host: &HostId) -> Result<()> {
-    operator.terminal.heading("What is refused")?;
-    let nowhere: HostId = "sim-9999".parse()?;
-    for (host, decky) in [(host, Some("decky-99999")), (&nowhere, None)] {
+async fn send_rejected_requests(operator: &Operator<'_>, host: &HostId) -> Result<()> {
+    operator.terminal.heading("Rejected requests")?;
+    let unknown_host: HostId = "sim-9999".parse()?;
+    for (host, decky) in [(host, Some("decky-99999")), (&unknown_host, None)] {
         match operator.processes.operator.tear_down(host, decky).await {
-            Err(RequestError::Rejected(refused)) => {
-                let about = decky.map_or(host.to_string(), |decky| format!("{host}/{decky}"));
-                let text = format!("{} {}", refused.status, refused.message);
-                operator.terminal.line(Sign::Bad, &about, &text)?;
+            Err(RequestError::Rejected(error)) => {
+                let subject = decky.map_or(host.to_string(), |decky| format!("{host}/{decky}"));
+                let text = format!("rejected: {} {}", error.status, error.message);
+                operator.terminal.line(Sign::Failure, &subject, &text)?;
             }
-            other => bail!("{host} {decky:?} was not refused: {other:?}"),
+            other => bail!("the teardown of {host} {decky:?} was not rejected: {other:?}"),
         }
     }
     let request = json!({ "host_uuid": host });
-    let denied = operator
+    operator
         .processes
         .viewer
         .expect_request_denied(subjects::TEARDOWN, &request)
-        .await;
-    denied.context("a viewer's teardown")?;
+        .await
+        .context("request a teardown as a viewer")?;
     operator.terminal.line(
-        Sign::Bad,
+        Sign::Failure,
         host.as_str(),
-        "asked by a viewer: the NATS server denies it",
+        "requested by a viewer: denied by the NATS server",
     )
 }
 
-async fn whole_hosts(operator: &mut Operator<'_>, hosts: &[HostId]) -> Result<()> {
+async fn tear_down_whole_hosts(operator: &mut Operator<'_>, hosts: &[HostId]) -> Result<()> {
     operator
         .terminal
-        .heading("Whole hosts, all at once: none waits for another")?;
-    let targets: Vec<Target> = hosts.iter().map(whole).collect();
-    let times = operator.ask(&targets).await?;
-    operator.tell_asked(&format!("{} whole hosts", targets.len()), &times)?;
-    operator.follow().await
+        .heading("Whole hosts, all at once: no host waits for another")?;
+    let targets: Vec<Target> = hosts.iter().map(whole_host).collect();
+    let times = operator.tear_down(&targets).await?;
+    operator.print_all_accepted(&format!("{} whole hosts", targets.len()), &times)?;
+    operator.follow_until_ended().await
 }
 
-/// What was accepted ends, even when the controller is killed in the middle of it.
-async fn kill_the_controller(
+/// Kills the controller while operations are open, restarts the controller, and checks that every
+/// accepted operation still exists and ends.
+async fn kill_controller(
     operator: &mut Operator<'_>,
     hosts: &[HostId],
-    other: &HostId,
+    other_host: &HostId,
 ) -> Result<()> {
     operator
         .terminal
-        .heading("The controller is killed with work open")?;
-    let (all, single) = hosts.split_at(KILLED_WHOLE);
-    let mut targets: Vec<Target> = all.iter().map(whole).collect();
+        .heading("The controller is killed while operations are open")?;
+    let (whole, single) = hosts.split_at(WHOLE_HOSTS_AT_KILL);
+    let mut targets: Vec<Target> = whole.iter().map(whole_host).collect();
     for host in single {
         targets.push(first_decky(operator, host)?);
     }
-    let times = operator.ask(&targets).await?;
-    operator.tell_asked(&format!("{} teardowns", targets.len()), &times)?;
+    let times = operator.tear_down(&targets).await?;
+    operator.print_all_accepted(&format!("{} teardowns", targets.len()), &times)?;
 
-    let id = operator
-        .processes
-        .controller
-        .process()
-        .id()
-        .unwrap_or_default();
+    let id = operator.processes.controller.process().id();
+    let id = id.unwrap_or_default();
     operator.processes.controller.kill().await?;
-    let killed = Instant::now();
+    let killed_at = Instant::now();
     let open = operator.open_operations().count();
-    let text = format!("process {id} killed (SIGKILL) with {open} teardowns open");
-    operator.terminal.line(Sign::Strike, "controller", &text)?;
-    unanswered(operator, other).await?;
+    let text = format!("process {id} killed (SIGKILL) with {open} operations open");
+    operator.terminal.line(Sign::Kill, "controller", &text)?;
+    send_unanswered_request(operator, other_host).await?;
 
     operator.processes.controller.restart().await?;
     operator.processes.operator.wait_until_ready().await?;
-    let back = killed.elapsed();
+    let downtime = killed_at.elapsed();
     let ids: Vec<_> = operator.open_operations().map(|(id, _)| *id).collect();
     for id in &ids {
         operator
@@ -153,69 +151,59 @@ async fn kill_the_controller(
             .await
             .context("the restarted controller has lost an operation")?;
     }
-    let id = operator
-        .processes
-        .controller
-        .process()
-        .id()
-        .unwrap_or_default();
+    let id = operator.processes.controller.process().id();
     let text = format!(
-        "process {id} answers after {}, and knows all {}",
-        Seconds(back),
+        "process {} ready after {}, all {} operations restored",
+        id.unwrap_or_default(),
+        Seconds(downtime),
         ids.len()
     );
-    operator.terminal.line(Sign::Good, "controller", &text)?;
-    operator.follow().await?;
+    operator.terminal.line(Sign::Success, "controller", &text)?;
+    operator.follow_until_ended().await?;
     let text = format!(
-        "all {} have ended: nothing that was accepted is lost",
+        "all {} operations have ended: no accepted request was lost",
         ids.len()
     );
-    operator.terminal.line(Sign::Good, "controller", &text)
+    operator.terminal.line(Sign::Success, "controller", &text)
 }
 
-/// No answer, no promise.
-async fn unanswered(operator: &Operator<'_>, host: &HostId) -> Result<()> {
+/// Checks that a request gets no reply while the controller is down. Nothing was promised then.
+async fn send_unanswered_request(operator: &Operator<'_>, host: &HostId) -> Result<()> {
     match operator.processes.operator.tear_down(host, None).await {
         Err(RequestError::NoReply(_)) => {
-            let text = "asked meanwhile: nobody answers, so nothing was accepted";
-            operator.terminal.line(Sign::Bad, host.as_str(), text)
+            let text = "requested meanwhile: no reply, so nothing was accepted";
+            operator.terminal.line(Sign::Failure, host.as_str(), text)
         }
-        other => bail!("the controller is killed, and still: {other:?}"),
+        other => bail!("expected no reply while the controller is down: {other:?}"),
     }
 }
 
-/// What failed is asked for again.
-async fn retries(operator: &mut Operator<'_>) -> Result<()> {
+async fn retry_failed_teardowns(operator: &mut Operator<'_>) -> Result<()> {
     let targets = std::mem::take(&mut operator.failed);
     if targets.is_empty() {
         return Ok(());
     }
-    operator
-        .terminal
-        .heading("What failed is asked for again")?;
-    let times = operator.ask(&targets).await?;
+    operator.terminal.heading("Failed teardowns are retried")?;
+    let times = operator.tear_down(&targets).await?;
     operator.retried += targets.len();
-    operator.tell_asked(&Operator::deckies(&targets), &times)?;
-    operator.follow().await?;
+    operator.print_all_accepted(&format_deckies(&targets), &times)?;
+    operator.follow_until_ended().await?;
     ensure!(
         operator.failed.is_empty(),
-        "failed again: {:?}",
+        "these teardowns failed again: {:?}",
         operator.failed
     );
     Ok(())
 }
 
-fn hosts(operator: &Operator<'_>) -> Vec<HostId> {
-    let mut hosts: Vec<HostId> = operator
-        .begin
-        .iter()
-        .map(|(host, _)| host.clone())
-        .collect();
+fn list_hosts(operator: &Operator<'_>) -> Vec<HostId> {
+    let shards = operator.initial_shards.iter();
+    let mut hosts: Vec<HostId> = shards.map(|(host, _)| host.clone()).collect();
     hosts.dedup();
     hosts
 }
 
-fn whole(host: &HostId) -> Target {
+fn whole_host(host: &HostId) -> Target {
     Target {
         host: host.clone(),
         decky: None,
@@ -224,9 +212,9 @@ fn whole(host: &HostId) -> Target {
 
 fn first_decky(operator: &Operator<'_>, host: &HostId) -> Result<Target> {
     let decky = operator
-        .begin
+        .initial_shards
         .iter()
-        .find(|(at, _)| at == host)
+        .find(|(shard_host, _)| shard_host == host)
         .map(|(_, decky)| decky.clone());
     let decky = decky.with_context(|| format!("{host} has no decky"))?;
     Ok(Target {

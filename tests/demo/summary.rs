@@ -1,4 +1,5 @@
-//! The end: what was done, and whether the record, the simulated hosts and what was asked for agree.
+//! The summary: counts what was done, and checks that the record, the simulated hosts and the
+//! requests agree.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -10,110 +11,117 @@ use scuttle_tests::wait_until;
 
 use crate::operator::{Operator, Target};
 use crate::record_view::Shard;
-use crate::terminal::{self, Micros, Sign, count};
+use crate::terminal::{self, Micros, Sign, format_count};
 
-/// Checks, counts, and prints.
-pub(crate) async fn print(operator: &mut Operator<'_>) -> Result<()> {
-    let expected = untouched(operator);
-    let record = running(operator).await?;
-    let differ: Vec<&Shard> = record.symmetric_difference(&expected).collect();
+/// Checks the final state and prints the summary.
+pub(crate) async fn check_and_print(operator: &mut Operator<'_>) -> Result<()> {
+    let expected = find_untouched(operator);
+    let recorded = fetch_running(operator).await?;
+    let differing: Vec<&Shard> = recorded.symmetric_difference(&expected).collect();
     ensure!(
-        differ.is_empty(),
-        "on the record is not what was left alone; these differ: {differ:?}"
+        differing.is_empty(),
+        "the record differs from the deckies that should remain: {differing:?}"
     );
-    let (simulated, crashes) = simulator(operator, record.len()).await?;
+    let (simulated, crashes) = wait_for_simulator(operator, recorded.len()).await?;
 
     terminal::print("")?;
     let row = |name: &str, cells: &[String]| operator.terminal.row(name, &cells.join(" · "));
-    row("teardowns", &teardowns(operator))?;
-    row("accepted in", &accepted_in(operator))?;
-    row("deckies", &deckies(operator, record.len()))?;
+    row("teardowns", &count_teardowns(operator))?;
+    row("accepted in", &summarize_times(operator))?;
+    row("deckies", &count_deckies(operator, recorded.len()))?;
     row(
         "crashes",
         &[
             "controller 1 (SIGKILL)".to_owned(),
-            format!("agents {crashes}, in mid-teardown"),
+            format!("agents {crashes}, during a teardown"),
         ],
     )?;
     row(
-        "in the end",
+        "at the end",
         &[
-            format!("{} on the record", count(record.len(), "decky", "deckies")),
+            format!(
+                "{} in the record",
+                format_count(recorded.len(), "decky", "deckies")
+            ),
             format!("{simulated} on the simulated hosts"),
-            "the ones that nobody asked for".to_owned(),
+            "exactly those that no request named".to_owned(),
         ],
     )?;
-    let text = "everything that was accepted has ended, and nothing else was touched";
-    operator.terminal.line(Sign::Good, "done", text)
+    let text = "every accepted operation has ended, and no other decky was touched";
+    operator.terminal.line(Sign::Success, "done", text)
 }
 
-fn ended<'a>(operator: &'a Operator<'_>) -> impl Iterator<Item = &'a OperationRecord> {
-    (operator.asked.values()).filter_map(|asked| asked.ended.as_ref())
+fn ended_operations<'a>(operator: &'a Operator<'_>) -> impl Iterator<Item = &'a OperationRecord> {
+    let accepted = operator.accepted.values();
+    accepted.filter_map(|teardown| teardown.ended.as_ref())
 }
 
-fn teardowns(operator: &Operator<'_>) -> Vec<String> {
-    let number = |state| ended(operator).filter(|one| one.state == state).count();
+fn count_teardowns(operator: &Operator<'_>) -> Vec<String> {
+    let count = |state| {
+        ended_operations(operator)
+            .filter(|operation| operation.state == state)
+            .count()
+    };
     vec![
-        format!("{} accepted", operator.asked.len()),
-        format!("{} succeeded", number(OperationState::Succeeded)),
-        format!("{} failed", number(OperationState::Failed)),
-        format!("{} timed out", number(OperationState::TimedOut)),
+        format!("{} accepted", operator.accepted.len()),
+        format!("{} succeeded", count(OperationState::Succeeded)),
+        format!("{} failed", count(OperationState::Failed)),
+        format!("{} timed out", count(OperationState::TimedOut)),
         format!("{} open", operator.open_operations().count()),
     ]
 }
 
-fn accepted_in(operator: &Operator<'_>) -> Vec<String> {
-    let mut times: Vec<Duration> = (operator.asked.values())
-        .map(|asked| asked.accepted_in)
-        .collect();
+fn summarize_times(operator: &Operator<'_>) -> Vec<String> {
+    let accepted = operator.accepted.values();
+    let mut times: Vec<Duration> = accepted.map(|teardown| teardown.accepted_in).collect();
     times.sort();
     let slowest = times.last().copied().unwrap_or_default();
     vec![
-        format!("{} in the median", Micros(times[times.len() / 2])),
-        format!("{} at most", Micros(slowest)),
-        "each on disk (fsync) before its answer".to_owned(),
+        format!("{} median", Micros(times[times.len() / 2])),
+        format!("{} maximum", Micros(slowest)),
+        "each on disk (fsync) before its reply".to_owned(),
     ]
 }
 
-fn deckies(operator: &Operator<'_>, left: usize) -> Vec<String> {
-    let sum = |of: fn(&OperationRecord) -> usize| ended(operator).map(of).sum::<usize>();
+fn count_deckies(operator: &Operator<'_>, left: usize) -> Vec<String> {
+    let sum =
+        |count: fn(&OperationRecord) -> usize| ended_operations(operator).map(count).sum::<usize>();
     vec![
-        format!("{} at first", operator.begin.len()),
-        format!("{} removed", sum(|one| one.counts.removed)),
-        format!("{} absent", sum(|one| one.counts.absent)),
+        format!("{} at the start", operator.initial_shards.len()),
+        format!("{} removed", sum(|operation| operation.counts.removed)),
+        format!("{} absent", sum(|operation| operation.counts.absent)),
         format!("{left} left"),
-        format!(
-            "{} failed, then went when asked for again",
-            operator.retried
-        ),
+        format!("{} failed, then removed by a retry", operator.retried),
     ]
 }
 
-/// What there was, without what was asked for.
-fn untouched(operator: &Operator<'_>) -> BTreeSet<Shard> {
-    let asked_for = |(host, decky): &&Shard| {
+/// Returns the deckies that existed at the start and that no request named.
+fn find_untouched(operator: &Operator<'_>) -> BTreeSet<Shard> {
+    let was_requested = |(host, decky): &&Shard| {
         let covers = |target: &Target| {
-            target.host == *host && target.decky.as_ref().is_none_or(|asked| asked == decky)
+            let named = target.decky.as_ref();
+            target.host == *host && named.is_none_or(|named| named == decky)
         };
-        operator.asked.values().any(|asked| covers(&asked.target))
+        let mut accepted = operator.accepted.values();
+        accepted.any(|teardown| covers(&teardown.target))
     };
     operator
-        .begin
+        .initial_shards
         .iter()
-        .filter(|shard| !asked_for(shard))
+        .filter(|shard| !was_requested(shard))
         .cloned()
         .collect()
 }
 
-/// What the record has now: all of it running.
-async fn running(operator: &Operator<'_>) -> Result<BTreeSet<Shard>> {
+/// Fetches the shards in the record, and checks that all of them are running.
+async fn fetch_running(operator: &Operator<'_>) -> Result<BTreeSet<Shard>> {
     let shards = operator.processes.operator.list_shards().await?;
-    let odd = shards
+    let unexpected = shards
         .iter()
         .find(|shard| shard.state != ShardState::Running);
     ensure!(
-        odd.is_none(),
-        "not running, although nobody asked for it: {odd:?}"
+        unexpected.is_none(),
+        "a decky that should be untouched is not running: {unexpected:?}"
     );
     Ok(shards
         .into_iter()
@@ -121,30 +129,36 @@ async fn running(operator: &Operator<'_>) -> Result<BTreeSet<Shard>> {
         .collect())
 }
 
-/// How many deckies the simulated hosts have, once that is `expected`, and how often an agent crashed.
-async fn simulator(operator: &mut Operator<'_>, expected: usize) -> Result<(usize, usize)> {
-    let process = operator.processes.sim.process();
-    let counted = || {
+/// Waits until the simulated hosts have `expected` deckies. Returns that number and the number of
+/// agent crashes, both from the simulator's log.
+async fn wait_for_simulator(
+    operator: &mut Operator<'_>,
+    expected: usize,
+) -> Result<(usize, usize)> {
+    let process = operator.processes.simulator.process();
+    let read_counts = || {
         let log = process.log();
         async move {
             let line = log
                 .lines()
                 .rfind(|line| line.contains(" crashes "))
-                .context("no count yet")?;
-            anyhow::Ok((number(line, "deckies")?, number(line, "crashes")?))
+                .context("the simulator has not logged its counts yet")?;
+            anyhow::Ok((
+                number_after(line, "deckies")?,
+                number_after(line, "crashes")?,
+            ))
         }
     };
     wait_until(
-        "the simulated hosts have what the record has",
-        counted,
+        "the simulated hosts have the same deckies as the record",
+        read_counts,
         |(deckies, _)| *deckies == expected,
     )
     .await
 }
 
-/// The number after a word.
-fn number(line: &str, word: &str) -> Result<usize> {
+fn number_after(line: &str, word: &str) -> Result<usize> {
     let mut words = line.split_whitespace().skip_while(|each| *each != word);
     let number = words.nth(1).and_then(|number| number.parse().ok());
-    number.with_context(|| format!("no {word} in {line:?}"))
+    number.with_context(|| format!("no number after {word:?} in {line:?}"))
 }

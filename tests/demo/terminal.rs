@@ -1,6 +1,7 @@
-//! What the demo's lines look like: time, sign, what it is about, text.
+//! The format of the demo's output: each line has a time, a sign, a subject and a text.
 //!
-//! Signs and words carry the meaning; colours only repeat it, on a terminal and unless `NO_COLOR` is set.
+//! Colours only repeat what the signs and words say. They are used on a terminal, unless `NO_COLOR`
+//! is set.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -8,69 +9,64 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// What kind of line it is.
+/// The kind of a line.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sign {
-    /// Something is asked of the controller.
-    Asked,
-    /// Something changes.
+    /// A request to the controller.
+    Request,
+    /// A change of the record.
     Change,
-    /// Something ended as it should.
-    Good,
-    /// Something failed, or was refused.
-    Bad,
-    /// Something was done to the controller.
-    Strike,
+    /// A step that succeeded.
+    Success,
+    /// A step that failed, or a request that was rejected.
+    Failure,
+    /// A fault that the demo caused.
+    Kill,
 }
 
 impl Sign {
     fn mark(self) -> (&'static str, &'static str) {
         match self {
-            Self::Asked => ("→", "36"),
+            Self::Request => ("→", "36"),
             Self::Change => ("·", "2"),
-            Self::Good => ("✓", "32"),
-            Self::Bad => ("✗", "31"),
-            Self::Strike => ("⚡", "33"),
+            Self::Success => ("✓", "32"),
+            Self::Failure => ("✗", "31"),
+            Self::Kill => ("⚡", "33"),
         }
     }
 }
 
-/// Standard output.
+/// The demo's standard output.
 pub(crate) struct Terminal {
-    start: Instant,
+    started_at: Instant,
     colours: bool,
 }
 
 impl Terminal {
-    /// Time starts now.
+    /// Creates the output. The times on the lines count from this call.
     pub(crate) fn new() -> Self {
-        let unwanted = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        let is_disabled = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
-            start: Instant::now(),
-            colours: io::stdout().is_terminal() && !unwanted,
+            started_at: Instant::now(),
+            colours: io::stdout().is_terminal() && !is_disabled,
         }
     }
 
-    /// Since the start.
-    pub(crate) fn elapsed(&self) -> Duration {
-        self.start.elapsed()
-    }
-
-    /// One thing that happened.
-    pub(crate) fn line(&self, sign: Sign, about: &str, text: &str) -> Result<()> {
+    /// Prints one event.
+    pub(crate) fn line(&self, sign: Sign, subject: &str, text: &str) -> Result<()> {
         let (mark, colour) = sign.mark();
-        let time = format!("{:>6.2}s", self.elapsed().as_secs_f64());
+        let time = format!("{:>6.2}s", self.started_at.elapsed().as_secs_f64());
         let (time, mark) = (self.paint("2", &time), self.paint(colour, mark));
-        print(&format!("{time}  {mark} {about:<20} {text}"))
+        print(&format!("{time}  {mark} {subject:<20} {text}"))
     }
 
-    /// What comes next.
+    /// Prints the heading of the next step.
     pub(crate) fn heading(&self, text: &str) -> Result<()> {
         let heading = format!("         ── {text} ──");
         print(&self.paint("1", &heading))
     }
 
-    /// A row of the summary.
+    /// Prints a row of the summary.
     pub(crate) fn row(&self, name: &str, text: &str) -> Result<()> {
         print(&format!(
             "  {} {text}",
@@ -78,9 +74,9 @@ impl Terminal {
         ))
     }
 
-    /// The very last line.
+    /// Prints the last line.
     pub(crate) fn stopped(&self, what: &str) -> Result<()> {
-        self.line(Sign::Change, "stopped in order", what)
+        self.line(Sign::Change, "stopped", what)
     }
 
     fn paint(&self, colour: &str, text: &str) -> String {
@@ -92,25 +88,25 @@ impl Terminal {
     }
 }
 
-/// Nobody reads what is printed any more: the terminal is closed, or the pipe.
+/// The terminal or the pipe behind standard output is closed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot print: {0}")]
-pub(crate) struct Unread(io::Error);
+pub(crate) struct OutputClosed(io::Error);
 
-/// A line as it is.
+/// Prints a line without a time or a sign.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     let printed = writeln!(out, "{text}").and_then(|()| out.flush());
-    Ok(printed.map_err(Unread)?)
+    Ok(printed.map_err(OutputClosed)?)
 }
 
-/// A line for whoever looks into a failure.
-pub(crate) fn complain(text: &str) {
-    // Nobody is left to be told that even this cannot be printed.
+/// Prints an error to standard error.
+pub(crate) fn print_error(text: &str) {
+    // If even this fails, there is no place left to report to.
     let _ = writeln!(io::stderr().lock(), "scuttle-demo: {text}");
 }
 
-/// A time that is short enough for microseconds: `1,204 µs`.
+/// A short time, printed in microseconds: `1,204 µs`.
 pub(crate) struct Micros(pub(crate) Duration);
 
 impl fmt::Display for Micros {
@@ -122,7 +118,7 @@ impl fmt::Display for Micros {
     }
 }
 
-/// A time that people feel: `0.74 s`.
+/// A longer time, printed in seconds: `0.74 s`.
 pub(crate) struct Seconds(pub(crate) Duration);
 
 impl fmt::Display for Seconds {
@@ -131,8 +127,8 @@ impl fmt::Display for Seconds {
     }
 }
 
-/// `1 decky`, `7 deckies`.
-pub(crate) fn count(number: usize, one: &str, many: &str) -> String {
+/// Formats a number with its noun, for example `1 decky` or `7 deckies`.
+pub(crate) fn format_count(number: usize, one: &str, many: &str) -> String {
     format!("{number} {}", if number == 1 { one } else { many })
 }
 
