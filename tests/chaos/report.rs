@@ -1,4 +1,6 @@
-//! What is printed: a line every few seconds, and the table at the end. A terminal that nobody reads is no error.
+//! The output: a progress line every few seconds, and the summary at the end.
+//!
+//! Output that cannot be written is not an error: the run continues.
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -12,83 +14,72 @@ use crate::counters::Counters;
 use crate::faults::fault_injector::FaultInjector;
 use crate::observers::broadcast_recorder::BroadcastRecorder;
 
-/// Between two lines.
+/// The time between two progress lines.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The rows of the table that are plain counts, in their order: what is counted, and what it means.
+/// The rows of the summary that print a counter, in order: the counter's name and the row's text.
 const ROWS: [(&str, &str); 26] = [
-    ("requests", "teardowns asked for"),
-    ("accepted", "of these accepted, a new operation"),
-    ("repeated", "accepted, the operation that was there"),
-    ("shard not found", "refused: the decky was gone"),
-    (
-        "requests unanswered",
-        "requests without an answer, sent again",
-    ),
-    ("asked to wait", "answered: ask again later"),
-    (
-        "keys repeated",
-        "answered requests sent again under their key",
-    ),
+    ("requests", "teardowns requested"),
+    ("accepted", "of these accepted, new operation"),
+    ("repeated", "of these accepted, existing operation"),
+    ("shard not found", "of these rejected: decky does not exist"),
+    ("requests unanswered", "requests without a reply, resent"),
+    ("asked to wait", "rejected for now, resent"),
+    ("keys repeated", "requests repeated with the same key"),
     ("retries", "retries of failed teardowns"),
-    ("cancelled", "cancellations accepted"),
-    (
-        "not cancellable",
-        "cancellations refused: started_at or over",
-    ),
+    ("cancelled", "cancels accepted"),
+    ("not cancellable", "cancels rejected: started or ended"),
     ("controller killed", "kill -9 of a controller"),
     ("nats-server killed", "kill -9 of a nats-server"),
     ("host groups killed", "kill -9 of a process of hosts"),
-    (
-        "data lost",
-        "of these, data directories of controllers lost",
-    ),
-    ("started again", "starts on the same files"),
+    ("data lost", "of these with the data directory erased"),
+    ("restarted", "restarts"),
     ("controller stopped", "SIGSTOP of a controller"),
     ("nats-server stopped", "SIGSTOP of a nats-server"),
     ("host groups stopped", "SIGSTOP of a process of hosts"),
-    ("cuts", "connections cut"),
+    ("disconnects", "connections closed"),
     ("delays", "connections delayed"),
     ("stalls", "connections stalled"),
-    ("partitions", "partitions"),
+    ("partitions", "network partitions"),
     ("disks filled", "disks of a nats-server filled"),
-    ("no leader", "faults skipped: nobody to meet them"),
-    ("skipped", "faults skipped: another one was still on"),
-    ("lists unanswered", "lists without an answer"),
+    ("no leader", "faults skipped: no leader or no small disk"),
+    ("skipped", "faults skipped: target already faulty"),
+    ("lists unanswered", "lists without a reply"),
 ];
 
-/// Prints a line.
+/// Prints a line and ignores errors.
 pub(crate) fn print_line(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// A line every few seconds, for ever.
+/// Prints a progress line every few seconds. Never returns.
 pub(crate) async fn print_progress(counters: &Counters, recorder: &BroadcastRecorder) {
     let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
     let started_at = ticks.tick().await;
     loop {
         ticks.tick().await;
-        let kills = |who: [&'static str; 3]| who.map(|who| counters.get(who)).iter().sum::<u64>();
+        let sum =
+            |names: [&'static str; 3]| names.map(|name| counters.get(name)).iter().sum::<u64>();
         let recording = lock(&recorder.recording).messages;
         print_line(&format!(
-            "{:>4} s  accepted {} (repeated {}, unanswered {})  cancelled {}  kills {}  stops {}  cuts {}  slow {}  stalls {}  partitions {}  broadcasts {recording}",
+            "{:>4} s  accepted {} (repeated {}, unanswered {})  cancelled {}  kills {}  stops {}  disconnects {}  slow {}  stalls {}  partitions {}  broadcasts {recording}",
             started_at.elapsed().as_secs(),
             counters.get("accepted"),
             counters.get("repeated"),
             counters.get("requests unanswered"),
             counters.get("cancelled"),
-            kills([
+            sum([
                 "controller killed",
                 "nats-server killed",
                 "host groups killed"
             ]),
-            kills([
+            sum([
                 "controller stopped",
                 "nats-server stopped",
                 "host groups stopped"
             ]),
-            counters.get("cuts"),
+            counters.get("disconnects"),
             counters.get("delays"),
             counters.get("stalls"),
             counters.get("partitions"),
@@ -96,7 +87,7 @@ pub(crate) async fn print_progress(counters: &Counters, recorder: &BroadcastReco
     }
 }
 
-/// The table of a whole run.
+/// Everything that the summary of a run prints.
 pub(crate) struct Summary<'a> {
     pub(crate) injector: &'a FaultInjector,
     pub(crate) operations: &'a [OperationRecord],
@@ -106,21 +97,22 @@ pub(crate) struct Summary<'a> {
     pub(crate) resumed: usize,
     pub(crate) listings: usize,
     pub(crate) unregistered: usize,
-    /// How often a controller of several led, and was told by the servers that another had written since.
+    /// How often a controller became leader.
     pub(crate) terms: usize,
+    /// How often a leader stepped down because the journal rejected its append: another controller
+    /// had written since.
     pub(crate) deposed: usize,
     pub(crate) losses: &'a [String],
 }
 
 impl Summary<'_> {
-    /// Prints it.
     pub(crate) fn print(&self) {
         print_line("");
         for (counted, meaning) in ROWS {
             print_row(meaning, self.injector.counters.get(counted));
         }
         print_row("deckies removed on the hosts", self.removed);
-        print_row("deckies deployed anew", self.redeployed);
+        print_row("deckies redeployed", self.redeployed);
         print_row("teardowns resumed after a crash", self.resumed);
         let mut states: BTreeMap<String, usize> = BTreeMap::new();
         for operation in self.operations {
@@ -132,7 +124,7 @@ impl Summary<'_> {
         for recorder in self.recorders {
             let recording = lock(&recorder.recording);
             let name = recorder.name;
-            print_row(&format!("broadcasts, {name}"), recording.messages);
+            print_row(&format!("broadcasts received, {name}"), recording.messages);
             print_row(&format!("gaps, {name}"), recording.gaps);
             print_row(&format!("messages missed, {name}"), recording.missed);
             print_row(
@@ -140,18 +132,15 @@ impl Summary<'_> {
                 recording.late,
             );
         }
-        print_row("listings that kept the view whole", self.listings);
+        print_row("lists that the view requested", self.listings);
         print_row(
-            "failures of deckies not yet on the record",
+            "failures of deckies not yet in the record",
             self.unregistered,
         );
         print_row("terms of leaders", self.terms);
-        print_row("of these ended by a refused append", self.deposed);
+        print_row("of these ended by a rejected append", self.deposed);
         let availability = &self.injector.availability;
-        print_downtimes(
-            "to the next leader's answer",
-            &availability.times_to_reply(),
-        );
+        print_downtimes("to the next leader's reply", &availability.times_to_reply());
         print_downtimes("to the next list", &availability.times_to_list());
         print_downtimes(
             "to the next acceptance",
@@ -161,7 +150,7 @@ impl Summary<'_> {
     }
 }
 
-/// From the kills of a leader on.
+/// Prints the median and the maximum of these sorted times, counted from the kill of a leader.
 fn print_downtimes(until: &str, times: &[Duration]) {
     let Some(worst) = times.last() else { return };
     let name = |which: &str| format!("{which} of {} kills, {until}, ms", times.len());

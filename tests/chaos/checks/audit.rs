@@ -1,4 +1,4 @@
-//! The audit: every promise of the record, held against what operators were told, what was broadcast, and what really
+//! The audit: compares the record with the replies to the operators, with the broadcasts, and with what
 //! happened on the hosts.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,28 +14,29 @@ use crate::load::request_log::{Outcome, TeardownRequest};
 use crate::observers::broadcast_recorder::Removal;
 use crate::outages::MAX_CLOCK_SKEW_MS;
 
-/// All that is compared.
+/// The inputs of the audit.
 pub(crate) struct Evidence<'a> {
     pub(crate) requests: &'a [(TeardownRequest, Outcome)],
     pub(crate) cancelled: &'a BTreeSet<OperationId>,
-    /// Whole, from `get`, of all that the list has.
+    /// All operations, each with all its shards.
     pub(crate) operations: &'a BTreeMap<OperationId, OperationRecord>,
     pub(crate) shards: &'a [ShardRecord],
     pub(crate) ground_truths: &'a BTreeMap<HostId, GroundTruth>,
     pub(crate) removals: &'a BTreeMap<(HostId, DeckyId), Vec<Removal>>,
-    /// When a shard came to the record, if it was not there from the beginning.
+    /// When a shard was registered again after a removal.
     pub(crate) registered: &'a BTreeMap<(HostId, DeckyId), Timestamp>,
 }
 
-/// What the audit found.
+/// The results of the audit.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) losses: Vec<String>,
-    /// Failures of deckies that the record did not know yet: only their operation tells of them.
+    /// The number of failed deckies that were not in the record yet. Only their operation shows the
+    /// failure.
     pub(crate) unregistered: usize,
 }
 
-/// Holds everything against everything.
+/// Runs all checks.
 pub(crate) fn run_audit(evidence: &Evidence<'_>) -> Findings {
     let mut losses = Vec::new();
     check_accepted_exist_and_ended(evidence, &mut losses);
@@ -59,7 +60,7 @@ fn check_accepted_exist_and_ended(evidence: &Evidence<'_>, losses: &mut Vec<Stri
         let id = accepted.operation_id;
         match evidence.operations.get(&id) {
             None => losses.push(format!(
-                "{id} was accepted ({}) and is not there",
+                "{id} was accepted ({}) and does not exist",
                 request.key
             )),
             Some(found) if found.host_uuid != request.host => losses.push(format!(
@@ -83,7 +84,10 @@ fn check_accepted_exist_and_ended(evidence: &Evidence<'_>, losses: &mut Vec<Stri
             ));
         }
         if operation.counts.pending > 0 && operation.state != OperationState::Cancelled {
-            losses.push(format!("{id} has ended with {:?}", operation.counts));
+            losses.push(format!(
+                "{id} has ended with pending shards: {:?}",
+                operation.counts
+            ));
         }
     }
     for id in evidence.cancelled {
@@ -102,20 +106,22 @@ fn check_one_operation_per_key(evidence: &Evidence<'_>, losses: &mut Vec<String>
         }
     }
     for (key, made) in by_key.iter().filter(|(_, made)| made.len() > 1) {
-        losses.push(format!("the key {key} made {made:?}"));
+        losses.push(format!(
+            "the key {key} created several operations: {made:?}"
+        ));
     }
     for (request, outcome) in evidence.requests {
         let made = by_key.get(&*request.key).and_then(|made| made.first());
         match (outcome, made) {
-            (Outcome::Accepted(told), Some(made)) if told.operation_id != *made => {
+            (Outcome::Accepted(reply), Some(made)) if reply.operation_id != *made => {
                 losses.push(format!(
-                    "{} made {made} and was told {}",
-                    request.key, told.operation_id
+                    "{} created {made}, but the reply named {}",
+                    request.key, reply.operation_id
                 ))
             }
             (Outcome::Rejected(code), Some(made)) => {
                 losses.push(format!(
-                    "{} made {made} and was refused: {code:?}",
+                    "{} created {made} and was rejected: {code:?}",
                     request.key
                 ));
             }
@@ -139,12 +145,12 @@ fn check_record_matches_reality(evidence: &Evidence<'_>, losses: &mut Vec<String
     let real: BTreeSet<_> = evidence.ground_truths.values().flat_map(here).collect();
     for (host, decky) in recorded.difference(&real) {
         losses.push(format!(
-            "{host}/{decky} is on the record and not on the host"
+            "{host}/{decky} is in the record and not on the host"
         ));
     }
     for (host, decky) in real.difference(&recorded) {
         losses.push(format!(
-            "{host}/{decky} is on the host and not on the record"
+            "{host}/{decky} is on the host and not in the record"
         ));
     }
     for shard in evidence.shards {
@@ -162,27 +168,27 @@ fn check_record_matches_reality(evidence: &Evidence<'_>, losses: &mut Vec<String
     }
 }
 
-/// The record lost a shard no more often than its host did, and never before.
+/// Checks that a shard was broadcast as removed no more often than its host removed it, and never
+/// earlier.
 fn check_removals(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
-    for ((host, decky), told) in evidence.removals {
+    for ((host, decky), removals) in evidence.removals {
         let Some(ground_truth) = evidence.ground_truths.get(host) else {
-            losses.push(format!("{host}/{decky} was removed, of no known host"));
+            losses.push(format!("{host}/{decky} was removed, its host is unknown"));
             continue;
         };
         let done = ground_truth.count_removals(decky);
-        if told.len() > done {
+        if removals.len() > done {
             losses.push(format!(
-                "{host}/{decky} was told removed {} times, and went {done} times",
-                told.len()
+                "{host}/{decky} was broadcast as removed {} times and removed {done} times",
+                removals.len()
             ));
         }
-        let long_ago = Timestamp::from_millis(0);
-        let mut since = long_ago;
-        for removal in told {
+        let mut since = Timestamp::from_millis(0);
+        for removal in removals {
             let at = removal.at.plus_millis(MAX_CLOCK_SKEW_MS);
             if !ground_truth.was_absent_between(decky, since, at) {
                 losses.push(format!(
-                    "{host}/{decky} was told removed while there: revision {}, {removal:?}",
+                    "{host}/{decky} was broadcast as removed while it existed: revision {}, {removal:?}",
                     removal.revision
                 ));
             }
@@ -193,7 +199,7 @@ fn check_removals(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
             };
             if removal.operation.is_some_and(|id| !of_this_host(id)) {
                 losses.push(format!(
-                    "{host}/{decky} was removed by another host's: {removal:?}"
+                    "{host}/{decky} was removed by an operation on another host: {removal:?}"
                 ));
             }
         }
@@ -204,7 +210,7 @@ fn check_outcomes(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     for operation in evidence.operations.values() {
         let id = operation.operation_id;
         let Some(ground_truth) = evidence.ground_truths.get(&operation.host_uuid) else {
-            losses.push(format!("{id} is of no known host"));
+            losses.push(format!("{id} names an unknown host"));
             continue;
         };
         let until = operation.finished_at.unwrap_or(operation.deadline);
@@ -220,7 +226,7 @@ fn check_outcomes(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
             };
             if !holds {
                 losses.push(format!(
-                    "{id} says that {}/{decky} is {}, and its host knows nothing of it",
+                    "{id}: {}/{decky} has the outcome {}, but nothing on its host confirms that",
                     operation.host_uuid,
                     to_wire_name(&shard.outcome)
                 ));
@@ -229,7 +235,7 @@ fn check_outcomes(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     }
 }
 
-/// No host did what was not asked of it, or did it twice to the end.
+/// Checks that no host removed a decky without a request, and that no host finished an operation twice.
 fn check_executed_once(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     use scuttle_agent_sim::action_log::Action;
 
@@ -241,16 +247,18 @@ fn check_executed_once(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
                 .insert(result.operation_id, result.finished_at)
                 .is_some()
             {
-                losses.push(format!("{host} ended {} twice", result.operation_id));
+                losses.push(format!("{host} finished {} twice", result.operation_id));
             }
         }
-        let mut started_at = BTreeSet::new();
+        let mut started = BTreeSet::new();
         let mut latest = None;
         for line in &ground_truth.log {
             match &line.action {
                 Action::Started { operation_id, .. } => {
-                    if !started_at.insert(*operation_id) && latest != Some(*operation_id) {
-                        losses.push(format!("{host} began {operation_id} again after another"));
+                    if !started.insert(*operation_id) && latest != Some(*operation_id) {
+                        losses.push(format!(
+                            "{host} restarted {operation_id} after another operation"
+                        ));
                     }
                     latest = Some(*operation_id);
                 }
@@ -258,16 +266,20 @@ fn check_executed_once(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
                     operation_id,
                     decky_id,
                 } => {
-                    let asked = evidence.operations.get(operation_id).is_some_and(|found| {
+                    let requested = evidence.operations.get(operation_id).is_some_and(|found| {
                         found.host_uuid == *host
                             && found.decky_id.as_ref().is_none_or(|one| one == decky_id)
                     });
-                    if !asked {
-                        losses.push(format!("{host} removed {decky_id} unasked: {line:?}"));
+                    if !requested {
+                        losses.push(format!(
+                            "{host} removed {decky_id} without a request: {line:?}"
+                        ));
                     }
                     let late = ends.get(operation_id).is_some_and(|end| line.at > *end);
                     if late {
-                        losses.push(format!("{host} removed {decky_id} after the end: {line:?}"));
+                        losses.push(format!(
+                            "{host} removed {decky_id} after its operation had ended: {line:?}"
+                        ));
                     }
                 }
                 Action::Deployed { .. } | Action::Failed { .. } => {}
@@ -276,12 +288,14 @@ fn check_executed_once(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     }
 }
 
-/// What failed, and was not tried again, is `teardown_failed` with its error, or gone. Says how many the record did not
-/// know when they failed: deployed anew, and not reported by a heartbeat yet.
+/// Checks that a failed shard without a later attempt is `teardown_failed` with an error, or removed.
+///
+/// Returns the number of failed shards that were not in the record when they failed, because they had
+/// been redeployed and no heartbeat had reported them yet.
 fn check_failures_are_shown(evidence: &Evidence<'_>, losses: &mut Vec<String>) -> usize {
     let mut unregistered = 0;
     let mut latest: BTreeMap<(&HostId, &DeckyId), &OperationRecord> = BTreeMap::new();
-    // In the order of their acceptance: the ids are UUIDv7, but two of one millisecond have no order.
+    // Sorted by the time of acceptance: ids are UUIDv7, which do not order operations of one millisecond.
     let mut operations: Vec<_> = evidence.operations.values().collect();
     operations.sort_by_key(|operation| operation.accepted_at);
     for operation in operations {
@@ -303,20 +317,20 @@ fn check_failures_are_shown(evidence: &Evidence<'_>, losses: &mut Vec<String>) -
         let shown = shard.state == ShardState::TeardownFailed
             && shard.last_error.is_some()
             && shard.operation_id == Some(operation.operation_id);
-        // It was gone in between, by an operation that was accepted earlier and carried out later.
+        // An operation that was accepted earlier and executed later removed the decky in between.
         let ended = operation.finished_at.unwrap_or(operation.deadline);
         let ground_truth = evidence.ground_truths.get(host);
-        let anew =
+        let was_redeployed =
             ground_truth.is_some_and(|ground_truth| ground_truth.was_deployed_after(decky, ended));
-        if !failed || shown || anew {
+        if !failed || shown || was_redeployed {
             continue;
         }
-        let came = evidence.registered.get(&(host.clone(), decky.clone()));
-        if came.is_some_and(|came| *came >= ended) {
+        let registered_at = evidence.registered.get(&(host.clone(), decky.clone()));
+        if registered_at.is_some_and(|at| *at >= ended) {
             unregistered += 1;
         } else {
             losses.push(format!(
-                "{host}/{decky} failed in {}, and is {} without a word of it",
+                "{host}/{decky} failed in {}, but is {} without that error",
                 operation.operation_id,
                 to_wire_name(&shard.state)
             ));

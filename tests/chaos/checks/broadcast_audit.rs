@@ -1,5 +1,5 @@
-//! What was told, held against what is on record at the end: nothing was told that it does not have, and all who listened
-//! recording the same.
+//! Checks the broadcasts against the final record, and the recordings of two subscribers against each
+//! other.
 
 use std::collections::BTreeMap;
 
@@ -10,41 +10,44 @@ use scuttle_tests::clients::replica_view::clear_last_seen;
 use crate::checks::final_record::Record;
 use crate::observers::broadcast_recorder::Recording;
 
-/// Shards that were told and are not so on record.
+/// Describes the shards whose last broadcast is not in the final record.
 pub(crate) fn find_unrecorded_shards(recording: &Recording, record: &Record) -> Vec<String> {
     let key = |shard: ShardRecord| ((shard.host_uuid.clone(), shard.decky_id.clone()), shard);
-    let there: BTreeMap<(HostId, DeckyId), ShardRecord> = clear_last_seen(record.shards.clone())
+    let recorded: BTreeMap<(HostId, DeckyId), ShardRecord> = clear_last_seen(record.shards.clone())
         .into_iter()
         .map(key)
         .collect();
     let mut losses = Vec::new();
     for ((host, decky), (revision, announced)) in &recording.latest {
-        let is = there.get(&(host.clone(), decky.clone()));
-        let same = match (is, announced) {
-            // What was told later was not recording; or it was, and this is it.
-            (Some(is), _) if is.revision > *revision => true,
-            (Some(is), Some(announced)) if is.revision == *revision => {
-                clear_last_seen(vec![announced.clone()]).first() == Some(is)
+        let found = recorded.get(&(host.clone(), decky.clone()));
+        let same = match (found, announced) {
+            // A later broadcast did not reach this subscriber.
+            (Some(found), _) if found.revision > *revision => true,
+            (Some(found), Some(announced)) if found.revision == *revision => {
+                clear_last_seen(vec![announced.clone()]).first() == Some(found)
             }
             (Some(_), _) => false,
             (None, _) => *revision <= record.revision,
         };
         if !same {
             losses.push(format!(
-                "{host}/{decky} was told at revision {revision} as {announced:?}, and is {is:?}"
+                "{host}/{decky} was broadcast at revision {revision} as {announced:?}, but the record has {found:?}"
             ));
         }
     }
     losses
 }
 
-/// Revisions that two have recording with other content.
+/// Describes the revisions that two subscribers received with different contents.
 pub(crate) fn find_conflicting_contents(one: &Recording, other: &Recording) -> Vec<String> {
     let differs = |(key, content): (&(&str, u64), &u64)| {
-        let recording = other.content_hashes.get(key)?;
+        let content_there = other.content_hashes.get(key)?;
         let (subject, revision) = key;
-        (recording != content)
-            .then(|| format!("{subject}: two recording revision {revision} otherwise"))
+        (content_there != content).then(|| {
+            format!(
+                "{subject}: two subscribers received different contents for revision {revision}"
+            )
+        })
     };
     one.content_hashes.iter().filter_map(differs).collect()
 }

@@ -17,19 +17,19 @@ use crate::load::operator::is_retryable;
 const RETRY_TIMEOUT: Duration = Duration::from_mins(1);
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The whole record.
+/// The record, without the hosts.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) operations: BTreeMap<OperationId, OperationRecord>,
     pub(crate) shards: Vec<ShardRecord>,
-    /// Of the shards.
+    /// The revision of the shards.
     pub(crate) revision: u64,
 }
 
-/// Asks for every operation, one by one: those on the list, and those that were accepted_ids.
+/// Fetches the shards and every operation that is listed or that was accepted.
 ///
 /// # Errors
-/// The controller does not answer.
+/// If the controller does not reply.
 pub(crate) async fn fetch(
     operator: &Client,
     accepted_ids: impl IntoIterator<Item = OperationId>,
@@ -43,9 +43,9 @@ pub(crate) async fn fetch(
             Ok(operation) => {
                 operations.insert(id, operation);
             }
-            // The audit misses it.
-            Err(RequestError::Rejected(why)) if why.code == ErrorCode::OperationNotFound => {}
-            Err(error) => return Err(anyhow!("ask for operation {id}: {error}")),
+            // The audit reports the missing operation.
+            Err(RequestError::Rejected(error)) if error.code == ErrorCode::OperationNotFound => {}
+            Err(error) => return Err(anyhow!("fetch operation {id}: {error}")),
         }
     }
     let (revision, shards) = retry(|| operator.list_shards_paged(1000)).await?;
@@ -56,7 +56,7 @@ pub(crate) async fn fetch(
     })
 }
 
-/// Whether it is over.
+/// Returns whether an operation has ended.
 pub(crate) fn has_ended(operation: &OperationRecord) -> bool {
     !matches!(
         operation.state,
@@ -64,7 +64,8 @@ pub(crate) fn has_ended(operation: &OperationRecord) -> bool {
     )
 }
 
-/// Asks until the answer is another than to ask again, as it is while a partition is given to another controller.
+/// Repeats a request while it is rejected for now, for example while a partition moves to another
+/// controller.
 async fn retry<T, F: Future<Output = Result<T, RequestError>>>(
     mut request: impl FnMut() -> F,
 ) -> Result<T, RequestError> {
@@ -73,8 +74,8 @@ async fn retry<T, F: Future<Output = Result<T, RequestError>>>(
     loop {
         ticks.tick().await;
         match request().await {
-            Err(RequestError::Rejected(why))
-                if is_retryable(why.code) && Instant::now() < give_up => {}
+            Err(RequestError::Rejected(error))
+                if is_retryable(error.code) && Instant::now() < give_up => {}
             other => return other,
         }
     }

@@ -1,6 +1,7 @@
-//! What really happened on the simulated hosts: their worlds' logs, their deckies, their agents' ledgers.
+//! What happened on the simulated hosts, from their action logs, their deckies and their agents'
+//! ledgers.
 //!
-//! What that says about the controller's record is in `audit`.
+//! `audit` compares it with the controllers' record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -15,21 +16,21 @@ use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
 
 use crate::cluster::processes::Processes;
 
-/// One host.
+/// The ground truth of one host.
 #[derive(Debug)]
 pub(crate) struct GroundTruth {
     pub(crate) host: HostId,
-    /// What is there now.
+    /// The deckies that exist now.
     pub(crate) deckies: BTreeSet<DeckyId>,
     pub(crate) log: Vec<ActionLine>,
-    /// The results that its agent has made durable, in order.
+    /// The results in the agent's ledger, in order.
     pub(crate) finished: Vec<TeardownResult>,
 }
 
-/// The deckies of every host now; the simulators may be running.
+/// Reads the deckies that exist on every host. The simulators may be running.
 ///
 /// # Errors
-/// A world cannot be read.
+/// If a file of a host cannot be read.
 pub(crate) fn read_deckies(processes: &Processes) -> Result<BTreeSet<(HostId, DeckyId)>> {
     let mut all = BTreeSet::new();
     for (host, dir) in processes.hosts() {
@@ -42,14 +43,14 @@ pub(crate) fn read_deckies(processes: &Processes) -> Result<BTreeSet<(HostId, De
     Ok(all)
 }
 
-/// Everything; the simulators must have stopped.
+/// Reads the ground truth of every host. The simulators must have stopped.
 ///
 /// # Errors
-/// A file cannot be read, or is not what was written.
+/// If a file cannot be read or is corrupt.
 pub(crate) fn read(processes: &Processes) -> Result<BTreeMap<HostId, GroundTruth>> {
     let ground_truth = |(host, dir): (HostId, std::path::PathBuf)| {
         let ground_truth =
-            read_host(&host, &dir).with_context(|| format!("the ground_truth of {host}"))?;
+            read_host(&host, &dir).with_context(|| format!("read the ground truth of {host}"))?;
         Ok((host, ground_truth))
     };
     processes.hosts().into_iter().map(ground_truth).collect()
@@ -70,15 +71,15 @@ fn read_host(host: &HostId, dir: &Path) -> Result<GroundTruth> {
 }
 
 impl GroundTruth {
-    /// How often a decky really went: each time it was there, and then removed.
+    /// Returns how often a decky was removed while it existed.
     pub(crate) fn count_removals(&self, decky: &DeckyId) -> usize {
-        let went = |(there, after): &(bool, bool)| *there && !*after;
+        let was_removed = |(there, after): &(bool, bool)| *there && !*after;
         let states: Vec<bool> = self.presence(decky).map(|(_, there)| there).collect();
         let pairs = states.windows(2).map(|pair| (pair[0], pair[1]));
-        pairs.filter(went).count()
+        pairs.filter(was_removed).count()
     }
 
-    /// Whether a decky was not there at some moment between the two.
+    /// Returns whether a decky was absent at some time from `from` to `to`.
     pub(crate) fn was_absent_between(
         &self,
         decky: &DeckyId,
@@ -98,12 +99,12 @@ impl GroundTruth {
         !there
     }
 
-    /// Whether a decky was deployed anew after that.
+    /// Returns whether a decky was redeployed after `time`.
     pub(crate) fn was_deployed_after(&self, decky: &DeckyId, time: Timestamp) -> bool {
         self.presence(decky).any(|(at, there)| there && at > time)
     }
 
-    /// Whether this operation removed this decky here.
+    /// Returns whether this operation removed this decky on this host.
     pub(crate) fn was_removed_by(&self, operation: OperationId, decky: &DeckyId) -> bool {
         let this = Action::Removed {
             operation_id: operation,
@@ -112,7 +113,7 @@ impl GroundTruth {
         self.log.iter().any(|line| line.action == this)
     }
 
-    /// When the decky was there from then on, and when it was not.
+    /// Returns the times at which the decky was deployed (`true`) or removed (`false`).
     fn presence(&self, decky: &DeckyId) -> impl Iterator<Item = (Timestamp, bool)> {
         self.log.iter().filter_map(move |line| match &line.action {
             Action::Deployed { decky_id } if decky_id == decky => Some((line.at, true)),
@@ -130,7 +131,7 @@ mod tests {
     use super::GroundTruth;
 
     #[test]
-    fn a_removal_that_was_done_again_after_a_kill_counts_once() {
+    fn a_removal_that_is_repeated_after_a_kill_counts_once() {
         let decky: DeckyId = "decky-01".parse().expect("valid");
         let operation_id = OperationId(uuid::Uuid::now_v7());
         let at = Timestamp::from_millis;

@@ -1,4 +1,4 @@
-//! After the faults: everything is healed, and what must come is awaited, each thing with a limit.
+//! Ends the faults, and waits until all operations have ended and the record matches the hosts.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -15,17 +15,17 @@ use crate::cluster::processes::Processes;
 use crate::cluster::scale::GROUPS;
 use crate::faults::fault_injector::all_programs;
 
-/// Beyond the longest deadline, for the results that come late.
+/// How long operations may take to end: longer than the longest deadline, because results may be late.
 const OPERATIONS_TIMEOUT: Duration = Duration::from_secs(90);
-/// For the heartbeats, and the last words of late operations.
+/// How long the record may take to match the hosts: enough for heartbeats and late results.
 const AGREEMENT_TIMEOUT: Duration = Duration::from_mins(1);
-/// Between two looks.
+/// The time between two checks.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Nothing is down, and no host does anything by itself.
+/// Checks that every program runs, and stops the hosts' simulated faults and redeployments.
 ///
 /// # Errors
-/// Something had has_ended by itself.
+/// If a program has exited by itself.
 pub(crate) async fn stop_faults(processes: &Processes) -> Result<()> {
     for program in all_programs(processes.size) {
         processes.ensure_running(program).await?;
@@ -36,7 +36,8 @@ pub(crate) async fn stop_faults(processes: &Processes) -> Result<()> {
     Ok(())
 }
 
-/// Waits until every operation has has_ended and the record is what the hosts are; says what has not come.
+/// Waits until every operation has ended and the record matches the hosts. Describes what is still
+/// missing after the timeout.
 pub(crate) async fn wait_until_settled(processes: &Processes, operator: &Client) -> Vec<String> {
     let open = || async {
         let open = operator.list_operations().await?;
@@ -66,13 +67,13 @@ async fn differences(processes: &Processes, operator: &Client) -> Result<Option<
     if offline.is_empty() && recorded == real {
         return Ok(None);
     }
-    let unequal: Vec<_> = recorded.symmetric_difference(&real).collect();
+    let differing: Vec<_> = recorded.symmetric_difference(&real).collect();
     Ok(Some(format!(
-        "record and hosts differ in {unequal:?}; offline: {offline:?}"
+        "record and hosts differ in {differing:?}; offline: {offline:?}"
     )))
 }
 
-/// Looks until there is nothing to wait for; what it waited for, when that did not come.
+/// Repeats a check until it finds nothing missing. Returns what is missing after `limit`.
 async fn wait_until_none<F: Future<Output = Result<Option<String>>>>(
     limit: Duration,
     mut find_missing: impl FnMut() -> F,
@@ -85,7 +86,7 @@ async fn wait_until_none<F: Future<Output = Result<Option<String>>>>(
         let missing = match find_missing().await {
             Ok(None) => return None,
             Ok(Some(missing)) => missing,
-            Err(error) => format!("no answer: {error:#}"),
+            Err(error) => format!("no reply: {error:#}"),
         };
         if Instant::now() > give_up {
             return Some(format!("after {limit:?}: {missing}"));

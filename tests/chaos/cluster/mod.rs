@@ -1,4 +1,4 @@
-//! What runs during a chaos run: its programs, their logs and their disks.
+//! The programs of a chaos run, their logs and their disks.
 
 pub(crate) mod controller_log;
 pub(crate) mod processes;

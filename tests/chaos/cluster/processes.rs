@@ -1,6 +1,6 @@
-//! The processes and the network between them: started, killed, stopped, started again on the same files.
+//! The processes and the network between them: starts, kills, stops and restarts them.
 //!
-//! What is done to them when is in `faults` and `injector`.
+//! `faults` decides which of this happens when.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -23,18 +23,20 @@ use crate::cluster::scale::{DECKIES, GROUPS, Scale};
 use crate::cluster::small_disk::SmallDisk;
 use crate::cluster::targets::{Program, Route};
 
-/// The server whose disk is small.
+/// The index of the server with the small disk.
 pub(crate) const SERVER_WITH_SMALL_DISK: usize = SERVERS - 1;
 
-/// How long a controller may take to print_line what it does: one that is stopped never does.
+/// How long a controller may take to return its metrics (a stopped controller never does), and the
+/// time between two checks of the cluster.
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
-/// How long the servers may take to be one again.
+/// How long the servers may take to form a cluster again.
 const CLUSTER_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How often a start is tried when it fails, as it does while a port is taken by a connection of somebody else's.
-const MAX_ATTEMPTS: usize = 20;
+/// How often the start of a server is attempted. It fails while another program's connection uses
+/// the port.
+const MAX_START_ATTEMPTS: usize = 20;
 
-/// What the simulated hosts are ordered to do while there are faults.
+/// The options of the simulated hosts while faults occur.
 const FAULTY_HOST_OPTIONS: [&str; 6] = [
     "--redeploy-ms=1000..8000",
     "--fail-rate=0.15",
@@ -44,7 +46,7 @@ const FAULTY_HOST_OPTIONS: [&str; 6] = [
     "--teardown-ms=100..1500",
 ];
 
-/// Everything that runs, and where its files are. Dropping it kills all.
+/// All running processes and their files. Dropping this kills all processes.
 pub(crate) struct Processes {
     pub(crate) dir: PathBuf,
     pub(crate) size: Scale,
@@ -59,7 +61,7 @@ pub(crate) struct Processes {
 }
 
 impl Processes {
-    /// Starts everything in `dir`, and waits until every host is known.
+    /// Starts all processes in `dir`, and waits until every host is enrolled.
     pub(crate) async fn start(
         dir: &Path,
         size: Scale,
@@ -69,8 +71,9 @@ impl Processes {
         let servers = start_servers(&dir.join("nats"), size).await?;
         let ports: Vec<_> = servers.iter().map(Nats::port).collect();
         let mut routes = BTreeMap::new();
-        // What a dead controller had said would come after what its successor says, and core NATS forbids no such thing;
-        // the audit of revisions does.
+        // A controller's proxy drops what is in flight when the controller dies. Otherwise a dead
+        // leader's messages could arrive after its successor's. Core NATS allows that, but the audit
+        // of revisions does not.
         for controller in (0..size.controllers).map(Route::Controller) {
             routes.insert(controller, Proxy::start(&ports, InFlight::Lost).await?);
         }
@@ -109,52 +112,53 @@ impl Processes {
         Ok(processes)
     }
 
-    /// The hosts, by their group.
+    /// Returns all hosts with their data directories, group by group.
     pub(crate) fn hosts(&self) -> Vec<(HostId, PathBuf)> {
-        let group = |group: usize| {
+        let hosts_of_group = |group: usize| {
             (1..=self.size.hosts).filter_map(move |host| {
                 let id: HostId = format!("{}-{host:04}", host_prefix(group)).parse().ok()?;
                 let dir = group_dir(&self.dir, group).join(id.as_str());
                 Some((id, dir))
             })
         };
-        (0..GROUPS).flat_map(group).collect()
+        (0..GROUPS).flat_map(hosts_of_group).collect()
     }
 
-    /// The controllers' logs.
+    /// Returns the paths of the controllers' logs.
     pub(crate) fn logs(&self) -> Vec<PathBuf> {
         let log = |number| self.controller_dir(number).with_extension("log");
         (0..self.size.controllers).map(log).collect()
     }
 
-    /// An operator beside the faulty network.
+    /// Connects an operator directly to the servers.
     pub(crate) async fn connect_operator(&self) -> Result<Client> {
         Client::connect_with(self.connect_options(Role::Operator), &self.direct_urls).await
     }
 
-    /// An operator in the midst of it.
+    /// Connects an operator through the operators' proxy.
     pub(crate) async fn connect_operator_via_proxy(&self) -> Result<Client> {
         let url = self.route(Route::Operators).url();
         Client::connect_with(self.connect_options(Role::Operator), &url).await
     }
 
-    /// What a client of this role connects with.
+    /// Returns the connect options of a client with this role.
     pub(crate) fn connect_options(&self, role: Role) -> async_nats::ConnectOptions {
         (self.passwords.connect_options(role))
             .reconnect_delay_callback(|_| Duration::from_millis(50))
     }
 
-    /// The servers' own addresses.
+    /// Returns the servers' URLs, separated by commas.
     pub(crate) fn direct_urls(&self) -> &str {
         &self.direct_urls
     }
 
-    /// The network that way.
+    /// Returns the proxy of a route.
     pub(crate) fn route(&self, route: Route) -> &Proxy {
         &self.routes[&route]
     }
 
-    /// The controller that leads each partition: the last one whose log says so, if it still says that it leads.
+    /// Returns the controller that leads each partition: the last one that logged a start of a term,
+    /// provided that its metrics still show a led partition.
     pub(crate) async fn leaders(&self) -> BTreeMap<Partition, usize> {
         let mut latest = BTreeMap::new();
         for (number, controller) in self.controllers.iter().enumerate() {
@@ -175,7 +179,7 @@ impl Processes {
         leaders.filter(|(_, number)| is_leader[*number]).collect()
     }
 
-    /// Whether a controller says that it leads any.
+    /// Returns whether a controller's metrics show that it leads at least one partition.
     async fn is_leader(&self, number: usize) -> bool {
         let address = Http::from_log(&self.controllers[number].lock().await.own_log());
         let Some(http) = address else { return false };
@@ -184,7 +188,7 @@ impl Processes {
         led.is_ok_and(|led| led.is_ok_and(|led| led > 0.0))
     }
 
-    /// The server that leads the stream of a partition's journal, if one says so.
+    /// Returns the server that leads the stream of a partition's journal, if any.
     pub(crate) async fn leader_of_stream(&self, partition: Partition) -> Option<usize> {
         let monitors = self.monitors().await;
         let journal = subjects::journal_stream_name(partition);
@@ -193,7 +197,10 @@ impl Processes {
             .ok()
     }
 
-    /// Waits until all servers are one again.
+    /// Waits until the servers have formed a cluster again.
+    ///
+    /// # Errors
+    /// If that takes longer than [`CLUSTER_TIMEOUT`].
     pub(crate) async fn wait_for_cluster(&self) -> Result<()> {
         if self.servers.len() == 1 {
             return Ok(());
@@ -204,12 +211,12 @@ impl Processes {
             ticks.tick().await;
             let formed = nats_cluster::check_formed(&self.monitors().await).await;
             if formed.is_ok() || started_at.elapsed() > CLUSTER_TIMEOUT {
-                return formed.context("the servers are not one again");
+                return formed.context("the servers have not formed a cluster again");
             }
         }
     }
 
-    /// Kills it (SIGKILL).
+    /// Kills a program (SIGKILL).
     pub(crate) async fn kill(&self, program: Program) -> Result<()> {
         match program {
             Program::Nats(number) => self.servers[number].lock().await.kill().await,
@@ -217,7 +224,7 @@ impl Processes {
         }
     }
 
-    /// Starts it again after a kill.
+    /// Starts a program again after a kill, on the same files.
     pub(crate) async fn restart(&self, program: Program) -> Result<()> {
         match program {
             Program::Nats(number) => return self.restart_nats(number).await,
@@ -233,16 +240,16 @@ impl Processes {
         Ok(())
     }
 
-    /// Takes a controller's data directory away; it must not run.
+    /// Removes the data directory of a controller, which must not be running.
     pub(crate) fn erase_data(&self, program: Program) -> Result<()> {
         let Program::Controller(number) = program else {
-            anyhow::bail!("{program:?} has no data to lose");
+            anyhow::bail!("{program:?} has no data directory to erase");
         };
         let dir = self.controller_dir(number);
         std::fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))
     }
 
-    /// Kills a group and starts it again without any fault of its own: nothing is deployed anew any more.
+    /// Kills a group and restarts it without simulated faults: it no longer redeploys deckies.
     pub(crate) async fn restart_without_faults(&self, number: usize) -> Result<()> {
         let mut group = self.groups[number].lock().await;
         group.kill().await?;
@@ -250,7 +257,7 @@ impl Processes {
         Ok(())
     }
 
-    /// Sends a signal, by its name.
+    /// Sends a signal, such as `STOP`, to a program.
     pub(crate) async fn signal(&self, program: Program, name: &str) -> Result<()> {
         match program {
             Program::Nats(number) => {
@@ -261,7 +268,10 @@ impl Processes {
         }
     }
 
-    /// An error with the log of what has ended by itself, if anything has.
+    /// Checks that a program has not exited by itself.
+    ///
+    /// # Errors
+    /// If the program has exited. The error contains its log.
     pub(crate) async fn ensure_running(&self, program: Program) -> Result<()> {
         match program {
             Program::Nats(number) => self.servers[number].lock().await.process().ensure_running(),
@@ -269,7 +279,7 @@ impl Processes {
         }
     }
 
-    /// Stops the simulated hosts (SIGTERM), and waits for their end.
+    /// Stops the simulated hosts (SIGTERM), and waits until they have exited.
     pub(crate) async fn stop_groups(&self) -> Result<()> {
         for group in &self.groups {
             stop(&mut *group.lock().await).await?;
@@ -277,7 +287,7 @@ impl Processes {
         Ok(())
     }
 
-    /// Stops the controllers and the servers (SIGTERM), and waits for their end.
+    /// Stops the controllers, then the servers (SIGTERM), and waits until they have exited.
     pub(crate) async fn stop_controllers_and_servers(&self) -> Result<()> {
         for controller in &self.controllers {
             stop(&mut *controller.lock().await).await?;
@@ -294,7 +304,7 @@ impl Processes {
             Program::Group(number) => self.groups.get(number),
             Program::Nats(_) | Program::NatsOfStream(_) | Program::Leader(_) => None,
         }
-        .with_context(|| format!("{program:?} is no process of its own"))
+        .with_context(|| format!("{program:?} does not name a running process"))
     }
 
     async fn monitors(&self) -> Vec<Http> {
@@ -308,14 +318,14 @@ impl Processes {
     async fn restart_nats(&self, number: usize) -> Result<()> {
         let mut nats = self.servers[number].lock().await;
         let mut restarted = nats.restart().await;
-        for _ in 1..MAX_ATTEMPTS {
+        for _ in 1..MAX_START_ATTEMPTS {
             if restarted.is_ok() {
                 break;
             }
             restarted = nats.restart().await;
         }
         nats.process().quiet = true;
-        restarted.context("start nats-server again")
+        restarted.context("restart nats-server")
     }
 
     fn spawn_group(&self, number: usize, options: &[&str]) -> Result<Process> {
@@ -364,7 +374,7 @@ impl Processes {
     }
 }
 
-/// Where the server's store is that may be given a small disk, below the run's folder.
+/// Returns the store directory of the server with the small disk, below the run's directory.
 pub(crate) fn small_store_dir(dir: &Path) -> PathBuf {
     let server = NAMES[SERVER_WITH_SMALL_DISK];
     dir.join("nats").join(server).join("store")
@@ -378,7 +388,7 @@ async fn start_servers(dir: &Path, size: Scale) -> Result<Vec<Nats>> {
     nats_cluster::start(dir, str::to_owned).await
 }
 
-/// Its log is kept in a file; nobody wants it on the terminal.
+/// Keeps a process's output out of the terminal. Its log file still has all of it.
 fn hide_output(mut process: Process) -> Process {
     process.quiet = true;
     process

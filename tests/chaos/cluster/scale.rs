@@ -1,26 +1,26 @@
-//! How large a chaos run is.
+//! The numbers of programs, hosts and deckies in a chaos run.
 
 use scuttle_schemas::PartitionCount;
 use scuttle_tests::servers::nats_cluster::SERVERS;
 
-/// How many processes of simulated hosts.
+/// The number of processes that simulate hosts. The hosts of one process form a group.
 pub(crate) const GROUPS: usize = 10;
-/// How many deckies a host begins with.
+/// The number of deckies on each host at the start.
 pub(crate) const DECKIES: usize = 5;
 
-/// How many of what there are.
+/// The size of a run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scale {
     pub(crate) servers: usize,
     pub(crate) controllers: usize,
-    /// Over how many journals the controllers divide the hosts.
+    /// The number of partitions that the hosts are divided into.
     pub(crate) partitions: PartitionCount,
-    /// In each process.
+    /// The number of hosts in each group.
     pub(crate) hosts: usize,
     pub(crate) heartbeat_ms: u64,
 }
 
-/// One server and one controller, which keeps its journal itself.
+/// One server, and one controller with a local journal.
 pub(crate) const SINGLE: Scale = Scale {
     servers: 1,
     controllers: 1,
@@ -28,7 +28,7 @@ pub(crate) const SINGLE: Scale = Scale {
     hosts: 5,
     heartbeat_ms: 500,
 };
-/// Three servers, which keep the journal of three controllers.
+/// Three servers that store the journal of three controllers.
 pub(crate) const CLUSTER: Scale = Scale {
     servers: SERVERS,
     controllers: 3,

@@ -1,5 +1,7 @@
-//! A disk of one server's own, small enough to be filled: a tmpfs in a mount namespace of this run's own, so that
-//! it is gone with the last of its processes, whatever ends them. When it is filled is in `faults`.
+//! A disk for one server, small enough to fill. `faults` decides when to fill it.
+//!
+//! The disk is a tmpfs in a separate mount namespace. The kernel therefore removes it with the run's
+//! last process, however that process ends.
 
 use std::fs::File;
 use std::io::Write;
@@ -8,24 +10,25 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// What it holds, all of it in memory: many times what a server stores in a run of an hour.
-const MIB: usize = 256;
+/// The size of the disk in MiB, all in memory: many times what a server stores in an hour's run.
+const SIZE_MIB: usize = 256;
 
-/// A small disk at a path.
+/// A mounted small disk.
 #[derive(Debug)]
 pub(crate) struct SmallDisk {
     filler: PathBuf,
 }
 
 impl SmallDisk {
-    /// Mounts one, for this process and its children alone: it must be in a mount namespace of its own.
+    /// Mounts a small disk at `at`. Only this process and its children see it, because this process
+    /// must run in a separate mount namespace.
     ///
     /// # Errors
-    /// There is no `mount`, or it may not.
+    /// If `mount` does not exist or is not permitted.
     pub(crate) fn mount(at: &Path) -> Result<Self> {
         std::fs::create_dir_all(at)?;
         let mounted = Command::new("mount")
-            .args(["-t", "tmpfs", "-o", &format!("size={MIB}m"), "tmpfs"])
+            .args(["-t", "tmpfs", "-o", &format!("size={SIZE_MIB}m"), "tmpfs"])
             .arg(at)
             .status()
             .context("start mount")?;
@@ -39,32 +42,29 @@ impl SmallDisk {
         })
     }
 
-    /// Takes it away, though somebody may still use it: the folder below can be removed then.
+    /// Unmounts the disk even if a process still uses it, so that the directory can be removed.
     pub(crate) fn unmount(at: &Path) {
-        // Without it the folder stays, and nothing else.
+        // If this fails, only the directory remains.
         let _ = Command::new("umount").arg("--lazy").arg(at).status();
     }
 
-    /// Writes until there is no room.
+    /// Writes until the disk is full.
     ///
     /// # Errors
-    /// There is more room than there should be, or something else is in the way.
+    /// If the disk is larger than [`SIZE_MIB`], or a write fails for another reason.
     pub(crate) fn fill(&self) -> Result<()> {
         let mut file = File::create(&self.filler)?;
-        let piece = vec![1; 1 << 20];
-        for _ in 0..=MIB {
-            if let Err(error) = file.write_all(&piece) {
+        let block = vec![1; 1 << 20];
+        for _ in 0..=SIZE_MIB {
+            if let Err(error) = file.write_all(&block) {
                 let full = error.kind() == std::io::ErrorKind::StorageFull;
                 return if full { Ok(()) } else { Err(error.into()) };
             }
         }
-        anyhow::bail!("the small disk is not small")
+        anyhow::bail!("the small disk is larger than {SIZE_MIB} MiB")
     }
 
-    /// Takes away what filled it.
-    ///
-    /// # Errors
-    /// It cannot.
+    /// Removes the file that [`fill`](Self::fill) wrote.
     pub(crate) fn free(&self) -> Result<()> {
         std::fs::remove_file(&self.filler).context("free the small disk")
     }

@@ -1,4 +1,4 @@
-//! What a fault can hit: programs, and the network routes between them.
+//! The targets of faults: programs, and the routes between a program and the servers.
 
 use scuttle_schemas::Partition;
 
@@ -7,27 +7,27 @@ use scuttle_schemas::Partition;
 pub(crate) enum Program {
     /// A nats-server.
     Nats(usize),
-    /// The one that then leads the stream of this partition's journal.
+    /// The nats-server that leads the stream of this partition's journal when the fault occurs.
     NatsOfStream(Partition),
     /// A controller.
     Controller(usize),
-    /// The one that then leads this partition.
+    /// The controller that leads this partition when the fault occurs.
     Leader(Partition),
-    /// One process of simulated hosts.
+    /// A process of simulated hosts.
     Group(usize),
 }
 
-/// A way through a proxy.
+/// The route of one or more clients to the servers, through a proxy.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Route {
-    /// A controller's.
+    /// The route of a controller.
     Controller(usize),
-    /// Of the controller that then leads this partition.
+    /// The route of the controller that leads this partition when the fault occurs.
     Leader(Partition),
-    /// The operators'.
+    /// The route of the operators with odd numbers.
     Operators,
-    /// That of the viewer who keeps a view.
+    /// The route of the viewer and of one of the broadcast recorders.
     Viewer,
-    /// One process of simulated hosts.
+    /// The route of a process of simulated hosts.
     Group(usize),
 }

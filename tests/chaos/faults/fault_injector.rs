@@ -1,5 +1,5 @@
-//! Makes the planned faults happen, to whoever leads where that was planned, and undoes each: what was killed is started, what
-//! was stopped goes on.
+//! Injects the planned faults and undoes each of them: restarts what was killed, resumes what was
+//! stopped. A fault of a leader hits the controller that leads at that time.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -19,26 +19,26 @@ use crate::faults::plan::{Fault, Planned};
 use crate::observers::availability::Availability;
 use crate::outages::ServerOutage;
 
-/// What a fault is about: one at a time.
+/// The target of a fault. Only one fault at a time may have the same target.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Target {
     Program(Program),
     Route(Route),
-    /// A cluster goes on without one of its servers, not without two.
+    /// All servers, because a cluster tolerates the loss of only one of them.
     Servers,
 }
 
-/// What takes part in every fault.
+/// Injects faults. Clones share all state.
 #[derive(Clone)]
 pub(crate) struct FaultInjector {
     pub(crate) processes: Arc<Processes>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) availability: Arc<Availability>,
-    /// When a server of several was missing.
+    /// The times at which a server was down or separated from its cluster.
     pub(crate) server_outages: Arc<Mutex<Vec<ServerOutage>>>,
 }
 
-/// Every program that can be killed.
+/// Returns every program that can be killed.
 pub(crate) fn all_programs(size: Scale) -> impl Iterator<Item = Program> {
     let controllers = (0..size.controllers).map(Program::Controller);
     let servers = (0..size.servers).map(Program::Nats);
@@ -56,17 +56,17 @@ fn target_of(fault: &Fault) -> Target {
         Fault::Kill(program, _) | Fault::KillAndEraseData(program, _) | Fault::Stop(program, _) => {
             Target::Program(program)
         }
-        Fault::Cut(route) | Fault::Degrade(route, ..) | Fault::Partition(route, _) => {
+        Fault::Disconnect(route) | Fault::Degrade(route, ..) | Fault::Partition(route, _) => {
             Target::Route(route)
         }
     }
 }
 
 impl FaultInjector {
-    /// Makes all faults happen at their times. On return all of them are over, and everything runs.
+    /// Injects all faults at their times. Returns after the last fault has been undone.
     ///
     /// # Errors
-    /// Something ended by itself, or cannot be started again.
+    /// If a program has exited by itself or cannot be restarted.
     pub(crate) async fn run(&self, planned: Vec<Planned>) -> Result<()> {
         let started_at = Instant::now();
         let active_targets = Arc::new(Mutex::new(BTreeSet::new()));
@@ -74,7 +74,7 @@ impl FaultInjector {
         for Planned { at, fault } in planned {
             sleep_until(started_at + at).await;
             while let Some(done) = running.try_join_next() {
-                done.context("a fault's task died").flatten()?;
+                done.context("a fault's task panicked").flatten()?;
             }
             let Some(fault) = self.resolve(fault).await else {
                 self.counters.increment("no leader");
@@ -93,12 +93,13 @@ impl FaultInjector {
             });
         }
         while let Some(done) = running.join_next().await {
-            done.context("a fault's task died").flatten()?;
+            done.context("a fault's task panicked").flatten()?;
         }
         Ok(())
     }
 
-    /// The fault with whoever leads now in it; none if nobody does.
+    /// Replaces the leader in a fault with the program that leads now. Returns `None` if there is no
+    /// leader, or no small disk to fill.
     async fn resolve(&self, fault: Fault) -> Option<Fault> {
         let program = async |program| {
             Some(match program {
@@ -125,7 +126,7 @@ impl FaultInjector {
                 Fault::KillAndEraseData(program(program_kind).await?, time)
             }
             Fault::Stop(program_kind, time) => Fault::Stop(program(program_kind).await?, time),
-            Fault::Cut(route_kind) => Fault::Cut(route(route_kind).await?),
+            Fault::Disconnect(route_kind) => Fault::Disconnect(route(route_kind).await?),
             Fault::Degrade(route_kind, conditions, time) => {
                 Fault::Degrade(route(route_kind).await?, conditions, time)
             }
@@ -156,8 +157,8 @@ impl FaultInjector {
                 wait(time).await;
                 self.processes.signal(program, "CONT").await?;
             }
-            Fault::Cut(route) => {
-                self.counters.increment("cuts");
+            Fault::Disconnect(route) => {
+                self.counters.increment("disconnects");
                 self.processes.route(route).close_connections();
             }
             Fault::Degrade(route, conditions, time) => {
@@ -192,7 +193,7 @@ impl FaultInjector {
         Ok(())
     }
 
-    /// Kills it, and starts it again after a pause; `while_down` is done while there is none of it.
+    /// Kills a program, waits for `down`, calls `while_down`, and restarts the program.
     async fn kill(
         &self,
         program: Program,
@@ -213,22 +214,27 @@ impl FaultInjector {
             }
             _ => Vec::new(),
         };
-        let ordered = Instant::now();
+        let requested_at = Instant::now();
         self.processes.kill(program).await?;
         for partition in led {
-            self.availability.note_kill(partition, ordered);
+            self.availability.note_kill(partition, requested_at);
         }
         wait(down).await;
         while_down()?;
         self.processes.restart(program).await?;
-        self.counters.increment("started again");
+        self.counters.increment("restarted");
         Ok(())
     }
 
-    /// A server that has no room does without its store from then on; started again, it has what the others have.
+    /// Fills the small disk for `time`, then restarts its server. A server whose disk was full no longer
+    /// uses its store; after a restart it catches up with the other servers.
     async fn fill_disk(&self, time: Duration) -> Result<()> {
         let server = Program::Nats(SERVER_WITH_SMALL_DISK);
-        let disk = self.processes.small_disk.as_ref().context("a small disk")?;
+        let disk = self
+            .processes
+            .small_disk
+            .as_ref()
+            .context("there is no small disk")?;
         self.counters.increment("disks filled");
         disk.fill()?;
         wait(time).await;

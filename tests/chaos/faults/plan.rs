@@ -1,47 +1,48 @@
-//! What goes wrong, and when: a list that follows from the seed alone. Who makes it so is in `injector`.
+//! The plan of faults, which depends only on the seed. `fault_injector` carries it out.
 
 use std::time::Duration;
 
 use rand::rngs::StdRng;
 use rand::{RngExt, SeedableRng};
 use scuttle_schemas::{Partition, PartitionCount};
-
 use scuttle_tests::faults::proxy::NetworkConditions;
 
 use crate::cluster::scale::{CLUSTER, GROUPS};
 use crate::cluster::targets::{Program, Route};
 
-/// Between two faults, on average; a cluster needs longer, because whoever leads is everybody's.
+/// The mean time between two faults. It is longer in a cluster, where a fault of the leader affects
+/// every client.
 const MEAN_INTERVAL_MS: u64 = 650;
 const CLUSTER_MEAN_INTERVAL_MS: u64 = 1_000;
 
-/// One thing that goes wrong.
+/// One fault.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// SIGKILL, and a start on the same files after a pause.
+    /// SIGKILL, then a restart on the same files after this time.
     Kill(Program, Duration),
-    /// SIGKILL, and a start on an empty data directory after a pause.
+    /// SIGKILL, then a restart on an empty data directory after this time.
     KillAndEraseData(Program, Duration),
-    /// SIGSTOP, and SIGCONT after a pause.
+    /// SIGSTOP, then SIGCONT after this time.
     Stop(Program, Duration),
-    /// Its connections end.
-    Cut(Route),
-    /// Another conditions for a time.
+    /// Closes the route's connections. New connections are possible at once.
+    Disconnect(Route),
+    /// Slows down or stalls the route for this time.
     Degrade(Route, NetworkConditions, Duration),
-    /// Its connections end, and are refused for a time.
+    /// Closes the route's connections, and refuses new ones for this time.
     Partition(Route, Duration),
-    /// A server has no room on its disk for a time.
+    /// Fills the small disk of a server for this time.
     FullDisk(Duration),
 }
 
-/// A fault and its time after the beginning.
+/// A fault, and when it occurs after the start of the run.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Planned {
     pub(crate) at: Duration,
     pub(crate) fault: Fault,
 }
 
-/// All faults of a run, on one server, or on a cluster whose hosts are divided over so many partitions.
+/// Plans all faults of a run. `cluster` is the partition count of a cluster, or `None` for a single
+/// server.
 pub(crate) fn plan_faults(
     seed: u64,
     length: Duration,
@@ -67,8 +68,10 @@ pub(crate) fn plan_faults(
     }
 }
 
-/// The weights are chosen so that each kind comes about as often as the system needs to get something done between two
-/// of them: the server and the controller are everybody's, a group of hosts is one of many.
+/// Picks a fault for a single server.
+///
+/// The weights leave the system enough time between two faults of a kind to make progress: faults of
+/// the server and the controller affect every client and are rare, those of a group of hosts are not.
 fn pick_fault(rng: &mut StdRng) -> Fault {
     match rng.random_range(0..100) {
         0..6 => Fault::Kill(Program::Controller(0), pick_millis(rng, 300, 3_000)),
@@ -77,7 +80,7 @@ fn pick_fault(rng: &mut StdRng) -> Fault {
         13..16 => Fault::Stop(Program::Nats(0), pick_millis(rng, 500, 4_000)),
         16..32 => Fault::Kill(pick_group(rng), pick_millis(rng, 300, 6_000)),
         32..43 => Fault::Stop(pick_group(rng), pick_millis(rng, 500, 8_000)),
-        43..57 => Fault::Cut(pick_route(rng)),
+        43..57 => Fault::Disconnect(pick_route(rng)),
         57..75 => Fault::Degrade(
             pick_route(rng),
             pick_delays(rng),
@@ -88,7 +91,8 @@ fn pick_fault(rng: &mut StdRng) -> Fault {
     }
 }
 
-/// The same for a cluster: whoever leads is missed for longer than its lease, mostly.
+/// Picks a fault for a cluster. A stopped or disconnected leader is mostly away for longer than its
+/// lease.
 fn pick_cluster_fault(rng: &mut StdRng, partitions: PartitionCount) -> Fault {
     match rng.random_range(0..100) {
         0..6 => Fault::Kill(
@@ -124,7 +128,7 @@ fn pick_cluster_fault(rng: &mut StdRng, partitions: PartitionCount) -> Fault {
         ),
         24..37 => Fault::Kill(pick_group(rng), pick_millis(rng, 300, 6_000)),
         37..46 => Fault::Stop(pick_group(rng), pick_millis(rng, 500, 8_000)),
-        46..58 => Fault::Cut(pick_cluster_route(rng)),
+        46..58 => Fault::Disconnect(pick_cluster_route(rng)),
         58..76 => Fault::Degrade(
             pick_cluster_route(rng),
             pick_delays(rng),
@@ -161,7 +165,8 @@ fn pick_millis(rng: &mut StdRng, from: u64, to: u64) -> Duration {
     Duration::from_millis(rng.random_range(from..=to))
 }
 
-/// The first in half of the cases, which all others need; and no rng where there is no other.
+/// Picks the first partition in half of the cases, because all others depend on its relay. Draws no
+/// random number if there is only one partition.
 fn pick_partition(rng: &mut StdRng, partitions: PartitionCount) -> Partition {
     if partitions == PartitionCount::ONE || rng.random_bool(0.5) {
         return Partition::FIRST;
@@ -191,7 +196,7 @@ fn pick_route(rng: &mut StdRng) -> Route {
     }
 }
 
-/// One of the controllers' in place of the only one's.
+/// Like [`pick_route`], but with any of the cluster's controllers.
 fn pick_cluster_route(rng: &mut StdRng) -> Route {
     match pick_route(rng) {
         Route::Controller(_) => Route::Controller(rng.random_range(0..CLUSTER.controllers)),

@@ -1,4 +1,4 @@
-//! The load: operators who request teardowns.
+//! The load: operators that request teardowns.
 
 pub(crate) mod operator;
 pub(crate) mod request_log;

@@ -1,6 +1,7 @@
-//! The operators: teardowns of deckies and hosts, repeats, retries of what failed, cancellations; the seed decides which.
+//! The operators. They tear down deckies and hosts, repeat requests, retry failed teardowns and cancel
+//! operations. The seed decides which requests they send.
 //!
-//! A request that is not answered is sent again, with the same key and body, until it is.
+//! A request without a reply is resent with the same key and body until there is a reply.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -23,16 +24,16 @@ use crate::faults::fault_injector::FaultInjector;
 use crate::load::request_log::{Outcome, RequestLog, TeardownRequest};
 use crate::observers::availability::Availability;
 
-/// How many operators ask at the same time: every second one on the faulty network.
+/// The number of concurrent operators. Every second one connects through a proxy.
 pub(crate) const OPERATORS: u64 = 12;
-/// Between two requests of one operator.
+/// The time between two requests of one operator, in milliseconds.
 const REQUEST_INTERVAL_MS: std::ops::RangeInclusive<u64> = 100..=700;
-/// Before a request is sent again when nobody answered.
+/// The time before a request without a reply is resent.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
-/// For how long one request is sent again: longer than any chain of faults.
+/// How long one request is resent: longer than any sequence of faults lasts.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// One operator.
+/// An operator.
 pub(crate) struct Operator {
     request_log: Arc<RequestLog>,
     counters: Arc<Counters>,
@@ -46,7 +47,7 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    /// An operator; the odd ones are on the faulty network.
+    /// Connects an operator. Those with odd numbers connect through a proxy.
     pub(crate) async fn new(
         FaultInjector {
             processes,
@@ -74,14 +75,14 @@ impl Operator {
             request_log: request_log.clone(),
             counters: counters.clone(),
             availability: availability.clone(),
-            // Not the seed of the faults, nor of another operator.
+            // Differs from the seeds of the faults and of the other operators.
             rng: StdRng::seed_from_u64(seed ^ ((number + 1) << 48)),
             number,
             request_count: 0,
         })
     }
 
-    /// Asks for this and that until `end`; ends when its last request is answered.
+    /// Sends requests until `end`. Returns after the last request has got its reply.
     pub(crate) async fn run(mut self, end: Instant) {
         let mut next = Instant::now();
         loop {
@@ -116,7 +117,7 @@ impl Operator {
         self.send_and_log(request).await;
     }
 
-    /// A new request for the target of an earlier one, which may still be open.
+    /// Sends a new request for the target of an earlier request, whose operation may still be open.
     async fn request_same_target(&mut self) {
         let number = self.rng.random_range(0..1000);
         if let Some((earlier, _)) = self.request_log.recent(number) {
@@ -125,7 +126,8 @@ impl Operator {
         }
     }
 
-    /// An earlier request once more, under its key: the answer must be the same.
+    /// Repeats an earlier request with its key. The reply must name the same operation; with another
+    /// body, the request must be rejected.
     async fn repeat_key(&mut self) {
         let number = self.rng.random_range(0..1000);
         let Some((mut request, first_reply)) = self.request_log.recent(number) else {
@@ -139,7 +141,7 @@ impl Operator {
         match (self.send(&request).await, differs) {
             (Outcome::Accepted(reply), false) if reply.operation_id != first_reply.operation_id => {
                 self.request_log.report_loss(format!(
-                    "the key {} was answered with operation {}, then with {}",
+                    "the key {} got operation {}, then {}",
                     request.key, first_reply.operation_id, reply.operation_id
                 ));
             }
@@ -148,12 +150,12 @@ impl Operator {
                 request.key
             )),
             (Outcome::Rejected(code), false) => self.request_log.report_loss(format!(
-                "the key {} was accepted, then refused with {code:?}",
+                "the key {} was accepted, then rejected with {code:?}",
                 request.key
             )),
             (Outcome::Rejected(code), true) if code != ErrorCode::IdempotencyConflict => {
                 self.request_log.report_loss(format!(
-                    "the key {} with another body was refused with {code:?}",
+                    "the key {} with another body was rejected with {code:?}",
                     request.key
                 ));
             }
@@ -185,26 +187,26 @@ impl Operator {
         };
         let operation = accepted.operation_id;
         let body = json!({ "operation_id": operation });
-        let answer: Result<CancelAccepted, RequestError> = self
+        let reply: Result<CancelAccepted, RequestError> = self
             .client
             .request(subjects::OPERATIONS_CANCEL, &body)
             .await;
-        match answer {
+        match reply {
             Ok(cancelled) => {
                 self.counters.increment("cancelled");
                 self.request_log.note_cancelled(operation);
                 if cancelled.operation.state != OperationState::Cancelled {
                     self.request_log
-                        .report_loss(format!("a cancelled operation is not: {cancelled:?}"));
+                        .report_loss(format!("an accepted cancel did not cancel: {cancelled:?}"));
                 }
             }
-            Err(RequestError::Rejected(refused)) if refused.code == ErrorCode::NotCancellable => {
+            Err(RequestError::Rejected(error)) if error.code == ErrorCode::NotCancellable => {
                 self.counters.increment("not cancellable");
             }
-            Err(RequestError::Rejected(refused)) if is_retryable(refused.code) => {}
+            Err(RequestError::Rejected(error)) if is_retryable(error.code) => {}
             Err(RequestError::NoReply(_)) => self.counters.increment("requests unanswered"),
             Err(other) => self.request_log.report_loss(format!(
-                "cancelling operation {operation} of {}, which was accepted: {other}",
+                "the cancel of the accepted operation {operation} ({}) failed: {other}",
                 request.key
             )),
         }
@@ -225,11 +227,11 @@ impl Operator {
         }
     }
 
-    /// Sends it until it is answered, and notes what was said.
+    /// Sends a request until there is a reply, and logs the outcome.
     async fn send_and_log(&mut self, request: TeardownRequest) {
         self.counters.increment("requests");
-        let answer = self.send(&request).await;
-        match &answer {
+        let reply = self.send(&request).await;
+        match &reply {
             Outcome::Accepted(accepted) if accepted.repeated => self.counters.increment("repeated"),
             Outcome::Accepted(_) => self.counters.increment("accepted"),
             Outcome::Rejected(ErrorCode::ShardNotFound) => {
@@ -237,12 +239,12 @@ impl Operator {
             }
             Outcome::Rejected(code) => self
                 .request_log
-                .report_loss(format!("{request:?} was refused: {code:?}")),
+                .report_loss(format!("{request:?} was rejected: {code:?}")),
             Outcome::NoReply => self.request_log.report_loss(format!(
-                "{request:?} had no answer within {REQUEST_TIMEOUT:?}"
+                "{request:?} got no reply within {REQUEST_TIMEOUT:?}"
             )),
         }
-        self.request_log.note(request, answer);
+        self.request_log.note(request, reply);
     }
 
     async fn send(&self, request: &TeardownRequest) -> Outcome {
@@ -260,24 +262,24 @@ impl Operator {
             let mut map = HeaderMap::new();
             map.insert(headers::MSG_ID, key.as_str());
             let sent = Instant::now();
-            let asked: Result<TeardownAccepted, RequestError> = self
+            let reply: Result<TeardownAccepted, RequestError> = self
                 .client
                 .request_with_headers(subjects::TEARDOWN, map, &request)
                 .await;
-            match asked {
+            match reply {
                 Ok(accepted) => {
                     self.availability
                         .note_acceptance(self.partitions.partition_of_host(host), sent);
                     return Outcome::Accepted(Box::new(accepted));
                 }
-                Err(RequestError::Rejected(refused)) if !is_retryable(refused.code) => {
-                    return Outcome::Rejected(refused.code);
+                Err(RequestError::Rejected(error)) if !is_retryable(error.code) => {
+                    return Outcome::Rejected(error.code);
                 }
                 Err(RequestError::Rejected(_)) => self.counters.increment("asked to wait"),
                 Err(RequestError::NoReply(_)) => self.counters.increment("requests unanswered"),
                 Err(RequestError::InvalidReply(error)) => self
                     .request_log
-                    .report_loss(format!("{key}: an answer against the protocol: {error:#}")),
+                    .report_loss(format!("{key}: invalid reply: {error:#}")),
             }
             sleep_until(Instant::now() + RETRY_DELAY).await;
         }
@@ -285,7 +287,7 @@ impl Operator {
     }
 }
 
-/// Refusals that print_line: ask again.
+/// Returns whether a rejection with this code means that the request should be resent.
 pub(crate) fn is_retryable(code: ErrorCode) -> bool {
     matches!(
         code,

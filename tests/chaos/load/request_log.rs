@@ -1,4 +1,4 @@
-//! What the operators asked for, and what they were told: the promises that the audit holds the controller to.
+//! The log of all requests and replies: the promises that the audit holds the controller to.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -7,10 +7,10 @@ use scuttle_schemas::teardown::TeardownAccepted;
 use scuttle_schemas::{DeckyId, ErrorCode, HostId, OperationId};
 use scuttle_tests::wait::lock;
 
-/// One request, which keeps its key and its body however often it is sent.
+/// A teardown request. Its key and body stay the same whenever it is resent.
 #[derive(Debug, Clone)]
 pub(crate) struct TeardownRequest {
-    /// The idempotency key, and the operation's reason.
+    /// The idempotency key, which is also the operation's reason.
     pub(crate) key: String,
     pub(crate) host: HostId,
     pub(crate) decky: Option<DeckyId>,
@@ -22,7 +22,7 @@ pub(crate) struct TeardownRequest {
 pub(crate) enum Outcome {
     Accepted(Box<TeardownAccepted>),
     Rejected(ErrorCode),
-    /// Not within all tries.
+    /// No attempt got a reply.
     NoReply,
 }
 
@@ -33,27 +33,27 @@ struct Entries {
     losses: Vec<String>,
 }
 
-/// The request_log of all operators.
+/// The requests of all operators.
 #[derive(Debug, Default)]
 pub(crate) struct RequestLog(Mutex<Entries>);
 
 impl RequestLog {
-    /// A request has ended.
+    /// Logs the outcome of a request.
     pub(crate) fn note(&self, request: TeardownRequest, outcome: Outcome) {
         lock(&self.0).requests.push((request, outcome));
     }
 
-    /// A cancellation was accepted.
+    /// Logs an accepted cancel.
     pub(crate) fn note_cancelled(&self, operation: OperationId) {
         lock(&self.0).cancelled.insert(operation);
     }
 
-    /// A promise was broken before an operator's eyes.
+    /// Logs a broken promise that an operator observed.
     pub(crate) fn report_loss(&self, loss: String) {
         lock(&self.0).losses.push(loss);
     }
 
-    /// One of the latest acceptances; `number` chooses.
+    /// Returns one of the latest accepted requests. `number` selects which.
     pub(crate) fn recent(&self, number: usize) -> Option<(TeardownRequest, TeardownAccepted)> {
         const MAX_RECENT: usize = 30;
         let entries = lock(&self.0);
@@ -73,7 +73,7 @@ impl RequestLog {
         Some(((*request).clone(), (**accepted).as_ref().clone()))
     }
 
-    /// Every request with its end, the operations that were cancelled, and what went wrong already.
+    /// Returns all requests with their outcomes, the cancelled operations, and the losses so far.
     pub(crate) fn read(
         &self,
     ) -> (

@@ -1,5 +1,7 @@
-//! How long nobody replies when a leader is killed: clients ask all the time, at each server, for a host of each partition and for
-//! a list, and the operators' acceptances are times as well.
+//! Measures for how long no leader replies after a leader was killed.
+//!
+//! Probes on each server continuously send requests for a host of each partition, and for a list. The
+//! operators' accepted requests are measured as well.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -17,21 +19,22 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::cluster::processes::Processes;
 
-/// How long an answer may take: a request that a dead leader has read is never answered.
+/// How long a probe waits for a reply. A request that a dead leader has read never gets one.
 const REPLY_TIMEOUT: Duration = Duration::from_millis(250);
-/// Between two questions of one client, of each kind; with several partitions, which all hear them, so many times as long.
+/// The time between two requests of a probe. It is multiplied by the number of partitions, because
+/// the requests reach the leaders of all partitions.
 const PROBE_INTERVAL: Duration = Duration::from_millis(25);
 
-/// An answer: when it was sent_at for, and when it received_at.
+/// A reply, with the times of the request and of the reply.
 #[derive(Debug, Clone, Copy)]
 struct TimedReply {
     sent_at: Instant,
     received_at: Instant,
-    /// By whose leader; none for a list, which takes all of them.
+    /// The partition whose leader replied, or `None` for a list, which needs all leaders.
     partition: Option<Partition>,
 }
 
-/// A kill of a partition's leader: when it was requested_at, and when there was nothing left of it.
+/// A kill of a partition's leader, from the signal to the end of its process.
 #[derive(Debug, Clone, Copy)]
 struct Kill {
     partition: Partition,
@@ -46,11 +49,11 @@ struct Times {
     acceptances: Vec<TimedReply>,
 }
 
-/// What was times.
+/// The recorded kills and replies.
 #[derive(Debug, Default)]
 pub(crate) struct Availability(Mutex<Times>);
 
-/// Those who ask, until they are dropped.
+/// The running probes. Dropping this stops them.
 pub(crate) struct Probes(Vec<JoinHandle<()>>);
 
 impl Drop for Probes {
@@ -62,7 +65,7 @@ impl Drop for Probes {
 }
 
 impl Availability {
-    /// Asks from now on.
+    /// Starts the probes.
     pub(crate) async fn start_probes(self: &Arc<Self>, processes: &Processes) -> Result<Probes> {
         let of = processes.size.partitions;
         let mut probes = Vec::new();
@@ -78,7 +81,7 @@ impl Availability {
         Ok(Probes(probes))
     }
 
-    /// This partition's leader was killed: requested_at then, and killed_at now.
+    /// Records that the leader of this partition has just been killed.
     pub(crate) fn note_kill(&self, partition: Partition, requested_at: Instant) {
         let killed_at = Instant::now();
         lock(&self.0).kills.push(Kill {
@@ -88,7 +91,7 @@ impl Availability {
         });
     }
 
-    /// A teardown on a host of this partition that was sent_at for then is accepted now.
+    /// Records that a teardown on a host of this partition has just been accepted.
     pub(crate) fn note_acceptance(&self, partition: Partition, sent_at: Instant) {
         let received_at = Instant::now();
         lock(&self.0).acceptances.push(TimedReply {
@@ -98,26 +101,28 @@ impl Availability {
         });
     }
 
-    /// For each kill of a partition's leader how long it was to the next one's first answer, sorted.
+    /// Returns, for each kill of a leader, the time until the next leader's first reply, sorted.
     pub(crate) fn times_to_reply(&self) -> Vec<Duration> {
         let times = lock(&self.0);
         downtimes(&times.kills, &times.replies, Some)
     }
 
-    /// The same to the first list.
+    /// Returns, for each kill of a leader, the time until the first list, sorted.
     pub(crate) fn times_to_list(&self) -> Vec<Duration> {
         let times = lock(&self.0);
         downtimes(&times.kills, &times.replies, |_| None)
     }
 
-    /// The same to the first acceptance; the operators do not ask all the time.
+    /// Returns, for each kill of a leader, the time until the next accepted request, sorted. Unlike the
+    /// probes, the operators do not send requests continuously.
     pub(crate) fn times_to_acceptance(&self) -> Vec<Duration> {
         let times = lock(&self.0);
         downtimes(&times.kills, &times.acceptances, Some)
     }
 }
 
-/// Asks for a list, or for what would be torn down on a host of this partition, which is not there: both change nothing.
+/// Continuously requests a list, or a dry run on a missing host of this partition. Neither request
+/// changes the record.
 async fn probe(
     client: async_nats::Client,
     of: Option<Partition>,
@@ -142,7 +147,7 @@ async fn probe(
     let is_expected = |reply: &async_nats::Message| match of {
         Some(_) => matches!(
             parse_reply::<Value>(reply),
-            Err(RequestError::Rejected(why)) if why.code == ErrorCode::HostNotFound
+            Err(RequestError::Rejected(error)) if error.code == ErrorCode::HostNotFound
         ),
         None => parse_reply::<HostsList>(reply).is_ok(),
     };
@@ -163,13 +168,17 @@ async fn probe(
     }
 }
 
-/// A host of this partition that is not there.
+/// Returns the id of a host that would belong to this partition but does not exist.
 fn missing_host(partition: Partition, of: PartitionCount) -> Option<HostId> {
     let mut hosts = (0..).filter_map(|number| format!("missing-{number}").parse().ok());
     hosts.find(|host| of.partition_of_host(host) == partition)
 }
 
-/// What was sent_at for when there was nothing left of the old leader, the next one has answered: those of `select` for its partition.
+/// Returns the time from each kill to the first reply by the next leader, sorted.
+///
+/// Only requests that were sent after the old leader's process had ended count, because only these
+/// are certain to have been answered by the next leader. `select` maps the killed leader's partition
+/// to the replies that count.
 fn downtimes(
     kills: &[Kill],
     replies: &[TimedReply],
@@ -196,7 +205,7 @@ mod tests {
     use super::{Kill, TimedReply, downtimes};
 
     #[test]
-    fn what_the_dead_leader_answered_does_not_count() {
+    fn a_reply_of_the_killed_leader_does_not_count() {
         let begin = Instant::now();
         let at = |millis| begin + Duration::from_millis(millis);
         let other = PartitionCount::new(2).and_then(|of| of.iter().last());

@@ -1,8 +1,9 @@
-//! A subscriber to all broadcasts, who checks the rule of revisions and remembers every removal that was message.
+//! A subscriber to all broadcasts. It checks the revisions and records every removal.
 //!
-//! A revision is never message twice with other content, never goes back, and jumps only where a message may have been lost:
-//! the subscriber's connection_events connection was down, or the controller or its connection was (`events`). Of has_several_controllers controllers the one that
-//! led before may still be recording, late: readers keep the higher revision, so that is counted and does no harm.
+//! A revision never has two different contents, never decreases, and skips numbers only where a
+//! message may have been lost: the subscriber's connection was down, or a controller or its
+//! connection was (see `outages`). With several controllers, messages of a deposed leader may arrive
+//! late. They are counted but harmless, because readers keep the higher revision.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -25,13 +26,14 @@ use tokio::time::Instant;
 use crate::cluster::processes::Processes;
 use crate::outages::Gap;
 
-/// How much earlier than its loss a message may have been seen: the programs share two or three processors.
+/// How much later than a connection event this program may process the last message that arrived
+/// before the event: all programs share two or three processors.
 const MAX_PROCESSING_DELAY: Duration = Duration::from_millis(1500);
 
-/// When the connection_events connection went, arrival, or lost something.
+/// The times at which the subscriber's connection was lost, was restored, or dropped messages.
 type ConnectionEvents = Mutex<Vec<Instant>>;
 
-/// A shard's removal, as it was message.
+/// A shard's removal, as it was broadcast.
 #[derive(Debug, Clone)]
 pub(crate) struct Removal {
     pub(crate) at: Timestamp,
@@ -39,29 +41,29 @@ pub(crate) struct Removal {
     pub(crate) revision: u64,
 }
 
-/// What a recorder has recording.
+/// Everything that a recorder has received and found.
 #[derive(Debug, Default)]
 pub(crate) struct Recording {
     pub(crate) messages: u64,
     pub(crate) gaps: u64,
     pub(crate) missed: u64,
-    /// Messages that arrival after a later one.
+    /// The number of messages that arrived after one with a higher revision.
     pub(crate) late: u64,
     pub(crate) losses: Vec<String>,
-    /// What the connection_events connection does not explain.
+    /// The gaps that the subscriber's connection does not explain.
     pub(crate) unexplained: Vec<Gap>,
     pub(crate) removals: BTreeMap<(HostId, DeckyId), Vec<Removal>>,
-    /// When a shard that is there was first message, if it was not there from the beginning.
+    /// When each existing shard was first broadcast again after a removal.
     pub(crate) registered: BTreeMap<(HostId, DeckyId), Timestamp>,
-    /// The last message state of each shard, and its revision.
+    /// The revision and state in the last broadcast about each shard.
     shards: BTreeMap<(HostId, DeckyId), (u64, ShardState)>,
-    /// What was message with the highest revision of each shard; nothing if it was removed.
+    /// The highest revision of each shard with its record, or `None` if it was removed.
     pub(crate) latest: BTreeMap<(HostId, DeckyId), (u64, Option<ShardRecord>)>,
-    /// A hash of what was message with each revision on each subject.
+    /// A hash of the message with each revision on each subject.
     pub(crate) content_hashes: BTreeMap<(&'static str, u64), u64>,
 }
 
-/// One subscriber, until it is dropped.
+/// A running recorder. Dropping it stops it.
 pub(crate) struct BroadcastRecorder {
     pub(crate) name: &'static str,
     pub(crate) recording: Arc<Mutex<Recording>>,
@@ -69,7 +71,7 @@ pub(crate) struct BroadcastRecorder {
 }
 
 impl BroadcastRecorder {
-    /// Subscribes to all three subjects at `url`.
+    /// Subscribes to all three broadcast subjects at `url`.
     pub(crate) async fn start(
         name: &'static str,
         processes: &Processes,
@@ -187,7 +189,7 @@ async fn record<T: Broadcast>(
                     from: tracker.decided.unwrap_or(message.at()),
                     to: current_timestamp(),
                     description: format!(
-                        "{}: revision {revision} arrival after {before}",
+                        "{}: revision {revision} arrived after {before}",
                         T::SUBJECT
                     ),
                 });
@@ -203,22 +205,22 @@ async fn record<T: Broadcast>(
     }
 }
 
-/// How a message arrival.
+/// How a message's revision relates to those of earlier messages.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Arrival {
-    /// So many are missing before it.
+    /// The message is newer than all others. This many messages before it are missing.
     InOrder(u64),
-    /// After a later one.
+    /// A message with a higher revision arrived before.
     Late,
 }
 
-/// One subject's revisions.
+/// Tracks the revisions on one subject.
 struct RevisionTracker {
     last: u64,
-    /// When the last message arrival, and when it was decided.
+    /// When the last message arrived.
     at: Instant,
+    /// When the last message was decided.
     decided: Option<Timestamp>,
-    /// Whether there are has_several_controllers controllers.
     has_several_controllers: bool,
 }
 
@@ -232,7 +234,7 @@ impl RevisionTracker {
         }
     }
 
-    /// Takes a message in, and says how it arrival.
+    /// Checks a message's revision and content, and returns how it arrived.
     fn apply<T: Broadcast>(
         &mut self,
         message: &T,
@@ -248,7 +250,7 @@ impl RevisionTracker {
             let known = recording.content_hashes.entry((T::SUBJECT, revision));
             if *known.or_insert(content) != content {
                 recording.losses.push(format!(
-                    "{}: revision {revision} message twice with other content",
+                    "{}: revision {revision} was broadcast with two different contents",
                     T::SUBJECT
                 ));
             }
@@ -263,7 +265,8 @@ impl RevisionTracker {
                 self.last
             ));
         }
-        // The repeat of the last revision tells nothing new: all up to it should have been seen.
+        // A repeat of the last revision is not a new message. All up to that revision should have
+        // arrived.
         let expected = self.last + u64::from(!message.is_repeat());
         let missed = revision.saturating_sub(expected);
         self.last = self.last.max(revision);
@@ -271,7 +274,8 @@ impl RevisionTracker {
     }
 }
 
-/// Remembers removals, and what was message last; a failed teardown ends only by another try, or with the shard.
+/// Records removals and the latest state of each shard. Reports a loss if a shard leaves the state
+/// `teardown_failed` other than by another attempt or its removal.
 fn record_shards(recording: &mut Recording, message: &ShardsUpdated, arrival: Arrival) {
     let updated = message.updated.iter().map(|shard| {
         let key = (shard.host_uuid.clone(), shard.decky_id.clone());
@@ -307,12 +311,13 @@ fn record_shards(recording: &mut Recording, message: &ShardsUpdated, arrival: Ar
         let before = recording
             .shards
             .insert(key, (message.revision, shard.state));
-        let seen = [ShardState::TeardownFailed, ShardState::TearingDown].contains(&shard.state);
+        let is_retry_or_failure =
+            [ShardState::TeardownFailed, ShardState::TearingDown].contains(&shard.state);
         if let Some((revision, ShardState::TeardownFailed)) = before
-            && !seen
+            && !is_retry_or_failure
         {
             recording.losses.push(format!(
-                "{}/{}: teardown_failed at revision {revision}, and {:?} at {} without another try",
+                "{}/{}: teardown_failed at revision {revision}, and {:?} at {} without another attempt",
                 shard.host_uuid, shard.decky_id, shard.state, message.revision
             ));
         }
@@ -333,7 +338,7 @@ fn note_removal(recording: &mut Recording, message: &ShardsUpdated, removed: &Re
         operation: message.operation_id,
         revision: message.revision,
     });
-    // One that arrival late has its place among the others.
+    // A late removal is sorted in among the others.
     removals.sort_by_key(|removal| removal.revision);
 }
 
@@ -344,7 +349,7 @@ mod tests {
 
     use super::{Arrival, Recording, RevisionTracker};
 
-    fn message(
+    fn apply(
         tracker: &mut RevisionTracker,
         recording: &mut Recording,
         revision: u64,
@@ -361,7 +366,7 @@ mod tests {
     }
 
     #[test]
-    fn revisions_neither_jump_nor_go_back_nor_change() {
+    fn a_revision_that_skips_goes_back_or_changes_is_detected() {
         let host = |name: &str| {
             format!(
                 r#"[{{"host_uuid":"{name}","name":"{name}","address":null,"labels":{{}},"status":"online",
@@ -391,7 +396,7 @@ mod tests {
                     None if has_several_controllers => (Arrival::Late, 0),
                     None => (Arrival::InOrder(0), 1),
                 };
-                let found = message(&mut tracker, &mut recording, revision, updated);
+                let found = apply(&mut tracker, &mut recording, revision, updated);
                 let lost = std::mem::take(&mut recording.losses).len();
                 let expected = (arrival, losses + also_lost);
                 assert_eq!((found, lost), expected, "revision {revision} {updated}");

@@ -1,4 +1,4 @@
-//! A viewer on the faulty network, who keeps a view by the protocol's gap rule and by nothing else.
+//! A viewer behind a proxy. It keeps a view of the shards with the protocol's gap rule alone.
 
 use anyhow::{Context, Result};
 use scuttle_schemas::shards::ShardRecord;
@@ -6,32 +6,34 @@ use scuttle_tests::{Client, ReplicaView};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Small, so that a listing has several pages, between which things happen.
+/// Small, so that a list has several pages, between which the record changes.
 const PAGE_SIZE: u16 = 60;
-/// How often the end is tried: each time the broadcasts must have fallen silent before.
+/// How often the viewer tries to reach the final revision. An attempt fails when no broadcast arrives
+/// in time.
 const MAX_ATTEMPTS: usize = 5;
 
-/// A viewer at work.
+/// A running viewer.
 pub(crate) struct Viewer {
     end: watch::Sender<Option<u64>>,
     task: JoinHandle<Result<(Vec<ShardRecord>, usize)>>,
 }
 
 impl Viewer {
-    /// Lists for the first time, and follows from then on.
+    /// Starts a viewer, which lists the shards and then follows the broadcasts.
     pub(crate) fn start(client: Client) -> Self {
         let (end, end_receiver) = watch::channel(None);
         let task = tokio::spawn(follow(client, end_receiver));
         Self { end, task }
     }
 
-    /// The view at this revision, and how often it listed on the way.
+    /// Waits until the view has reached `revision`. Returns the view and the number of lists that it
+    /// requested.
     ///
     /// # Errors
-    /// It does not get there.
+    /// If the view does not reach the revision.
     pub(crate) async fn finish_at(self, revision: u64) -> Result<(Vec<ShardRecord>, usize)> {
         self.end.send_replace(Some(revision));
-        self.task.await.context("the viewer's task died")?
+        self.task.await.context("the viewer's task panicked")?
     }
 }
 
@@ -42,7 +44,8 @@ async fn follow(
     let mut view = ReplicaView::open(&client, PAGE_SIZE).await?;
     let revision = loop {
         tokio::select! {
-            // A list that is not answered, or silence: the next message's jump makes it list again.
+            // An error means that a list got no reply, or that no broadcast arrived. The view lists
+            // again after the gap that the next message shows.
             _ = view.follow_until(u64::MAX) => {}
             end = end_receiver.wait_for(Option::is_some) => break end?.unwrap_or_default(),
         }
@@ -54,6 +57,6 @@ async fn follow(
         }
         reached = view.follow_until(revision).await;
     }
-    reached.context("the view does not get to the end")?;
+    reached.context("the view does not reach the final revision")?;
     Ok((view.shards(), view.listings()))
 }
