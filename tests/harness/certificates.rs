@@ -1,5 +1,5 @@
-//! A certificate authority for tests of TLS: it issues certificates for servers on loopback and for programs, as PEM
-//! files.
+//! A certificate authority for tests of TLS: it issues certificates for servers on loopback and for
+//! programs, as PEM files.
 
 use std::path::{Path, PathBuf};
 
@@ -41,7 +41,8 @@ impl CertificateAuthority {
         self.dir.join(format!("{}.pem", self.name))
     }
 
-    /// Issues a certificate for `name` and 127.0.0.1. Returns the files of the certificate and of its private key.
+    /// Issues a certificate for `name` and 127.0.0.1. Returns the files of the certificate and of
+    /// its private key.
     pub fn issue(&self, name: &str) -> Result<(PathBuf, PathBuf)> {
         let key = KeyPair::generate()?;
         let names = [name.to_owned(), "127.0.0.1".to_owned()];

@@ -1,10 +1,10 @@
-//! The harness of the end-to-end tests, chaos, the demo and the benchmarks. It starts real programs on
-//! real nats-servers, and plays the clients and agents that talk to them.
+//! The harness of the end-to-end tests, chaos, the demo and the benchmarks. It starts real programs
+//! on real nats-servers, and plays the clients and agents that talk to them.
 //!
 //! A test starts a [`Cluster`] (nats-servers, controllers and a directory for their files), sends
-//! requests as an operator through a [`Client`], and plays a host's agent through a [`FakeAgent`]. The
-//! harness knows nothing about the inside of the controller. It never waits for a fixed time: it waits
-//! for a reply, a message or the end of a process, at most for [`wait::EVENT_TIMEOUT`].
+//! requests as an operator through a [`Client`], and plays a host's agent through a [`FakeAgent`].
+//! The harness knows nothing about the inside of the controller. It never waits for a fixed time:
+//! it waits for a reply, a message or the end of a process, at most for [`wait::EVENT_TIMEOUT`].
 
 pub mod certificates;
 pub mod clients;
@@ -19,7 +19,6 @@ pub mod servers;
 pub mod teardown_load;
 pub mod wait;
 
-pub use certificates::CertificateAuthority;
 pub use clients::broadcasts::Broadcasts;
 pub use clients::client::{Client, ExpectRejection, Rejection, RequestError};
 pub use clients::fake_agent::{
@@ -28,12 +27,10 @@ pub use clients::fake_agent::{
 pub use clients::replica_view::ReplicaView;
 pub use cluster::Cluster;
 pub use cluster::provisioned_server::ProvisionedServer;
-pub use faults::proxy::Proxy;
 pub use http::Http;
 pub use programs::controller::Controller;
-pub use programs::process::Process;
 pub use programs::simulator::Simulator;
-pub use roles::{Passwords, Role};
+pub use roles::Role;
 pub use servers::nats::Nats;
 pub use wait::wait_until;
 

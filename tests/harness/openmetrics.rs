@@ -149,7 +149,8 @@ impl Exposition {
         Ok(())
     }
 
-    /// Checks that the buckets are cumulative and end at the count. Our histograms have no label other than `le`.
+    /// Checks that the buckets are cumulative and end at the count. Our histograms have no label
+    /// other than `le`.
     fn check_histogram(&self, Family { name, kind, .. }: &Family) -> Result<()> {
         if kind != "histogram" {
             return Ok(());

@@ -55,7 +55,8 @@ impl fmt::Display for Role {
 #[derive(Debug, Clone)]
 pub struct Passwords([String; 4]);
 
-/// Generates a password. It starts with a letter, because `nats.conf` would take digits for a number.
+/// Generates a password. It starts with a letter, because `nats.conf` would take digits for a
+/// number.
 pub(crate) fn generate_password() -> String {
     format!("p{}", Uuid::now_v7().simple())
 }

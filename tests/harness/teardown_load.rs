@@ -1,7 +1,8 @@
-//! A load of teardowns on simulated hosts, and a measurement of how well operators and agents are served meanwhile.
+//! A load of teardowns on simulated hosts, and a measurement of how well operators and agents are
+//! served meanwhile.
 //!
-//! Several operators request teardowns at the same time. Each is timed to its acceptance and to its end. A test or a
-//! benchmark can add faults, such as a [`flood`](crate::faults::flood).
+//! Several operators request teardowns at the same time. Each is timed to its acceptance and to its
+//! end. A test or a benchmark can add faults, such as a [`flood`](crate::faults::flood).
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -55,7 +56,8 @@ pub struct LoadResult {
 }
 
 impl LoadResult {
-    /// The value that `percent` of the sorted values do not exceed, or `None` if there are no values.
+    /// The value that `percent` of the sorted values do not exceed, or `None` if there are no
+    /// values.
     pub fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
         let rank = (sorted.len() * percent).div_ceil(100);
         sorted.get(rank.checked_sub(1)?).copied()

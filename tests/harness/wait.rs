@@ -10,12 +10,12 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 use scuttle_schemas::Timestamp;
 
-/// The limit for any event that a test waits for. It is far longer than the event needs, because a test machine
-/// may be busy.
+/// The limit for any event that a test waits for. It is far longer than the event needs, because a
+/// test machine may be busy.
 pub const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The limit for the reply to one request. Where no controller may be listening yet, send the request with
-/// [`wait_until`], which retries.
+/// The limit for the reply to one request. Where no controller may be listening yet, send the
+/// request with [`wait_until`], which retries.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The time between two attempts of [`wait_until`].
@@ -32,11 +32,12 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Calls `attempt` until it returns `Ok` with a value that `is_done` accepts, and returns that value.
+/// Calls `attempt` until it returns `Ok` with a value that `is_done` accepts, and returns that
+/// value.
 ///
 /// # Errors
-/// If that has not happened within [`EVENT_TIMEOUT`]. The error names `event` and lists each different outcome
-/// with its time.
+/// If that has not happened within [`EVENT_TIMEOUT`]. The error names `event` and lists each
+/// different outcome with its time.
 pub async fn wait_until<T, Attempt, E>(
     event: &str,
     attempt: impl FnMut() -> Attempt,
@@ -50,8 +51,8 @@ where
     poll(event, attempt, is_done, Limit::Total).await
 }
 
-/// Like [`wait_until`], but each outcome that differs from the previous one starts [`EVENT_TIMEOUT`] again: for
-/// work that takes long and shows its progress.
+/// Like [`wait_until`], but each outcome that differs from the previous one starts
+/// [`EVENT_TIMEOUT`] again: for work that takes long and shows its progress.
 pub async fn wait_while_progressing<T, Attempt, E>(
     event: &str,
     attempt: impl FnMut() -> Attempt,

@@ -218,7 +218,7 @@ proptest! {
     }
 
     #[test]
-    fn any_object_is_read(fields in prop::collection::vec((any_key(), any_value()), 0..12)) {
+    fn any_object_is_decoded_or_rejected(fields in prop::collection::vec((any_key(), any_value()), 0..12)) {
         // As text, so that a key can stand there twice.
         let fields: Vec<_> = fields
             .iter()
@@ -228,7 +228,7 @@ proptest! {
     }
 
     #[test]
-    fn a_damaged_message_is_read(
+    fn a_damaged_message_is_decoded_or_rejected(
         which in any::<prop::sample::Index>(),
         changes in prop::collection::vec((any::<prop::sample::Index>(), any_damage()), 0..4),
     ) {
@@ -241,7 +241,7 @@ proptest! {
 
     /// A report is accepted only on a subject with a valid host id.
     #[test]
-    fn any_subject_is_read(token in "[^ .*>\r\n\t]{1,80}") {
+    fn a_report_is_accepted_only_on_the_subject_of_a_valid_host(token in "[^ .*>\r\n\t]{1,80}") {
         let heartbeat = json!({
             "type": "scuttle.v1.heartbeat", "host_uuid": token, "agent_version": "0",
             "boot_id": "0197a8f1-0000-7000-8000-000000000001", "sequence": 1, "interval_ms": 5000,
@@ -258,10 +258,10 @@ proptest! {
         prop_assert_eq!(is_accepted, valid);
     }
 
-    /// Headers are hints at the most: nothing in them is kept that is long or not plain; and who asks is the server's
-    /// word or nobody's.
+    /// Nothing in a header that is long or not plain text is kept, and the requester is only the
+    /// user that the server names, if any.
     #[test]
-    fn any_headers_are_read(
+    fn any_headers_are_decoded_without_long_or_binary_text(
         trace in "[^\r\n]{0,100}",
         info in prop_oneof!["[^\r\n]{0,300}", "\\{\"user\":\"[a-z\\\\/é]{0,300}\"\\}"],
         other in ("[a-z-]{1,20}", "[^\r\n]{0,40}"),

@@ -1,5 +1,5 @@
-//! The contract of the engine: nothing is sent before it is durable. The tests run on a store in memory
-//! that fails on demand.
+//! The contract of the engine: nothing is sent before it is durable. The tests run on a store in
+//! memory that fails on demand.
 
 use std::collections::VecDeque;
 use std::sync::Arc;

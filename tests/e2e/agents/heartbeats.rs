@@ -231,8 +231,8 @@ async fn an_inventory_is_applied_when_all_pages_have_arrived() -> TestResult {
     Ok(())
 }
 
-/// A later report drops an inventory with missing pages. The missing page is then stale, and no part
-/// of that inventory is applied.
+/// A later report drops an inventory with missing pages. The missing page is then stale, and no
+/// part of that inventory is applied.
 #[tokio::test]
 async fn a_later_report_drops_an_incomplete_inventory() -> TestResult {
     let cluster = Cluster::start().await?;

@@ -1,5 +1,5 @@
-//! Results on `agent.<host_uuid>.results`: what the controller does with each result, in every state
-//! of the operation.
+//! Results on `agent.<host_uuid>.results`: what the controller does with each result, in every
+//! state of the operation.
 
 use anyhow::Context;
 use scuttle_schemas::agents::DETAIL_UNKNOWN_OPERATION;
@@ -8,8 +8,8 @@ use scuttle_schemas::{OperationId, Text};
 use scuttle_tests::{Cluster, TestResult, absent_shard, failed_shard, removed_shard};
 use uuid::Uuid;
 
-/// A failed teardown leaves the shard `teardown_failed` with its error. A retry clears the error and
-/// can succeed.
+/// A failed teardown leaves the shard `teardown_failed` with its error. A retry clears the error
+/// and can succeed.
 #[tokio::test]
 async fn a_failed_teardown_stays_visible_and_can_be_retried() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -137,7 +137,8 @@ async fn a_partial_failure_is_recorded_for_each_shard() -> TestResult {
 }
 
 /// On the success of a whole-host teardown, a covered shard that the result does not mention counts
-/// as absent. A shard that was registered after the acceptance stays, unless the result mentions it.
+/// as absent. A shard that was registered after the acceptance stays, unless the result mentions
+/// it.
 #[tokio::test]
 async fn a_whole_host_success_covers_the_shards_at_its_acceptance() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -162,8 +163,8 @@ async fn a_whole_host_success_covers_the_shards_at_its_acceptance() -> TestResul
     Ok(())
 }
 
-/// The failure of a whole-host teardown marks only covered shards. A shard that was registered later
-/// keeps its state.
+/// The failure of a whole-host teardown marks only covered shards. A shard that was registered
+/// later keeps its state.
 #[tokio::test]
 async fn a_whole_host_failure_leaves_later_shards_alone() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -263,8 +264,8 @@ async fn results_of_unknown_or_foreign_operations_change_nothing() -> TestResult
     Ok(())
 }
 
-/// The failed teardown of owner decky, in a result without shards, marks only that decky and no other
-/// decky of the host.
+/// The failed teardown of owner decky, in a result without shards, marks only that decky and no
+/// other decky of the host.
 #[tokio::test]
 async fn a_failure_marks_no_shard_outside_the_operation() -> TestResult {
     let cluster = Cluster::start().await?;

@@ -1,5 +1,5 @@
-//! Reports that arrive out of order. A report that was sent before a teardown ended must not bring a
-//! shard back, not even after a restart of the controller.
+//! Reports that arrive out of order. A report that was sent before a teardown ended must not bring
+//! a shard back, not even after a restart of the controller.
 
 use anyhow::Context;
 use scuttle_schemas::BootId;

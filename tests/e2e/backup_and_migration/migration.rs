@@ -28,13 +28,15 @@ fn environment(cluster: &Cluster, shared: bool) -> Vec<(&'static str, String)> {
     environment
 }
 
+/// The exit code and the output of a command.
+struct CommandResult {
+    code: Option<i32>,
+    text: String,
+}
+
 /// Runs `scuttle-controller` with these arguments on a data directory. Returns the exit code and
 /// the output.
-async fn run(
-    cluster: &Cluster,
-    arguments: &[&str],
-    data_dir: &Path,
-) -> Result<(Option<i32>, String)> {
+async fn run(cluster: &Cluster, arguments: &[&str], data_dir: &Path) -> Result<CommandResult> {
     let mut command = Controller::command();
     command
         .args(arguments)
@@ -50,12 +52,16 @@ async fn run(
         stderr,
     } = with_timeout(arguments[0], command.output()).await??;
     let text = String::from_utf8_lossy(&[stdout, stderr].concat()).into_owned();
-    Ok((status.code(), text))
+    Ok(CommandResult {
+        code: status.code(),
+        text,
+    })
 }
 
 #[track_caller]
-fn check((code, text): (Option<i32>, String), wanted: i32, texts: &[&str]) {
-    assert_eq!(code, Some(wanted), "{text}");
+fn check(result: CommandResult, code: i32, texts: &[&str]) {
+    let CommandResult { code: found, text } = result;
+    assert_eq!(found, Some(code), "{text}");
     for expected in texts {
         assert!(text.contains(expected), "no {expected:?} in: {text}");
     }
@@ -264,7 +270,7 @@ async fn a_migration_fails_if_there_are_snapshots_of_a_removed_stream() -> TestR
     Ok(())
 }
 
-/// Each journal has the rows of its own hosts. A backup has all of them.
+/// Each journal has the rows of its partition's hosts. A backup has all of them.
 #[tokio::test]
 async fn a_record_is_migrated_to_four_partitions_and_back() -> TestResult {
     let mut cluster = Cluster::start().await?;

@@ -1,5 +1,5 @@
-//! Clusters of three controllers and three nats-servers: one controller leads, the others follow and
-//! take over.
+//! Clusters of three controllers and three nats-servers: one controller leads, the others follow
+//! and take over.
 
 mod leaders;
 mod new_controllers;

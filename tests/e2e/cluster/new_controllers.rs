@@ -1,5 +1,5 @@
-//! A controller with an empty data directory. It reads the journal from the beginning, or a snapshot
-//! if the journal was trimmed.
+//! A controller with an empty data directory. It reads the journal from the beginning, or a
+//! snapshot if the journal was trimmed.
 
 use scuttle_schemas::subjects::AgentChannel;
 use scuttle_tests::{Cluster, FakeAgent, TestResult};

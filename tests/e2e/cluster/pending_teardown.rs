@@ -1,5 +1,5 @@
-//! A teardown request whose reply may never arrive, because the leader that received the request lost
-//! its lease.
+//! A teardown request whose reply may never arrive, because the leader that received the request
+//! lost its lease.
 
 use std::time::Duration;
 
@@ -64,8 +64,8 @@ impl PendingTeardown {
         Ok(rejections)
     }
 
-    /// Sends the same request again until it is accepted, and checks that exactly one operation exists
-    /// for the request.
+    /// Sends the same request again until it is accepted, and checks that exactly one operation
+    /// exists for the request.
     pub(crate) async fn resend(&self, operator: &Client) -> Result<()> {
         let send = || {
             operator.request_with_headers::<Value>(

@@ -1,5 +1,5 @@
-//! Takeovers: the leader is killed, stopped or cut off. Another controller takes over, and no client
-//! or agent gets a false reply or command.
+//! Takeovers: the leader is killed, stopped or cut off. Another controller takes over, and no
+//! client or agent gets a false reply or command.
 
 use std::time::{Duration, Instant};
 
@@ -28,8 +28,8 @@ async fn next_command_after(agent: &mut FakeAgent, epoch: u64) -> anyhow::Result
     }
 }
 
-/// The leader is killed (SIGKILL). The accepted operation is still there, its command is resent with
-/// a later epoch, the operation ends, and further requests are accepted.
+/// The leader is killed (SIGKILL). The accepted operation is still there, its command is resent
+/// with a later epoch, the operation ends, and further requests are accepted.
 #[tokio::test]
 async fn operations_that_a_killed_leader_accepted_are_completed() -> TestResult {
     let mut cluster = start_cluster().await?;
@@ -181,8 +181,8 @@ impl Silence {
     }
 }
 
-/// Checks that a silenced leader does no harm when it is back. It then reads messages that were sent
-/// to the leader: it writes nothing, replies `not_leader` or not at all, and follows.
+/// Checks that a silenced leader does no harm when it is back. It then reads messages that were
+/// sent to the leader: it writes nothing, replies `not_leader` or not at all, and follows.
 async fn check_silenced_leader(silence: Silence) -> TestResult {
     let mut cluster = start_cluster().await?;
     let mut agent = cluster

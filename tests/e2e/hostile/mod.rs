@@ -1,4 +1,5 @@
-//! Malformed, huge and far too many messages: none of them harms the controller or its other clients.
+//! Malformed, huge and far too many messages: none of them harms the controller or its other
+//! clients.
 
 mod fairness;
 mod headers;

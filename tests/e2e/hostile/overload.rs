@@ -1,5 +1,6 @@
-//! More requests than the controller has capacity for: each is accepted or rejected as `overloaded`, and no rejected
-//! request leaves a trace. Tests with chosen limits and a store that blocks are in `controller/tests/internals/overload.rs`.
+//! More requests than the controller has capacity for: each is accepted or rejected as
+//! `overloaded`, and no rejected request leaves a trace. Tests with chosen limits and a store that
+//! blocks are in `controller/tests/internals/overload.rs`.
 
 use scuttle_schemas::subjects;
 use scuttle_tests::clients::pipelined_requests::{PipelinedRequests, is_overloaded};

@@ -1,4 +1,5 @@
-//! Who may connect, who may publish and subscribe to what, and whom the controller names as the requester.
+//! Who may connect, who may publish and subscribe to what, and whom the controller names as the
+//! requester.
 
 mod accounts;
 mod jetstream_permissions;

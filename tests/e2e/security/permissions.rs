@@ -404,7 +404,7 @@ async fn check_reply(row: &Row, requester: char, payload: &str, clients: &Client
 /// Checks that the server permits `role` to use the subject, and that the message arrives nowhere
 /// else: a message to the inbox of an agent reaches only that agent, though the account of an
 /// operator has a subject of the same name, and a message of the controller on an unused subject
-/// reaches nobody.
+/// reaches no client.
 async fn check_contained(
     row: &Row,
     direction: Direction,

@@ -5,12 +5,11 @@
 use std::path::Path;
 
 use anyhow::{Context, Result, ensure};
+use scuttle_tests::certificates::CertificateAuthority;
 use scuttle_tests::cluster::provisioned_server::connect_options;
 use scuttle_tests::programs::process::Process;
 use scuttle_tests::programs::program_command;
-use scuttle_tests::{
-    CertificateAuthority, Client, Controller, Nats, ProvisionedServer, Role, Simulator, TestResult,
-};
+use scuttle_tests::{Client, Controller, Nats, ProvisionedServer, Role, Simulator, TestResult};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 

@@ -1,5 +1,5 @@
-//! Teardown requests: which are accepted, how overlapping ones behave, how their commands reach an agent,
-//! and what happens at a deadline.
+//! Teardown requests: which are accepted, how overlapping ones behave, how their commands reach an
+//! agent, and what happens at a deadline.
 
 mod concurrent_teardowns;
 mod deadlines;

@@ -87,7 +87,8 @@ pub struct Broadcasts<T> {
 }
 
 impl<T: Broadcast> Broadcasts<T> {
-    /// Subscribes. Every broadcast that is caused by a later request of the same client is received.
+    /// Subscribes. Every broadcast that is caused by a later request of the same client is
+    /// received.
     pub async fn subscribe(client: &Client) -> Result<Self> {
         Ok(Self {
             subscriber: client.nats().subscribe(T::SUBJECT).await?,
@@ -114,7 +115,8 @@ impl<T: Broadcast> Broadcasts<T> {
     /// Waits for the next message that `matches` accepts, and skips all others.
     ///
     /// # Errors
-    /// If none arrives within [`EVENT_TIMEOUT`]. The error names `event` and lists the messages that arrived.
+    /// If none arrives within [`EVENT_TIMEOUT`]. The error names `event` and lists the messages
+    /// that arrived.
     pub async fn wait_for(
         &mut self,
         event: &str,

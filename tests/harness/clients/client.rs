@@ -1,5 +1,5 @@
-//! A client of the controller: an operator or a viewer. Requests are typed, and every error reply is checked against
-//! the protocol.
+//! A client of the controller: an operator or a viewer. Requests are typed, and every error reply
+//! is checked against the protocol.
 
 use std::collections::BTreeMap;
 use std::fmt::Debug;
@@ -192,7 +192,8 @@ impl Client {
         wait_while_progressing("the operation ends", || self.operation(id), has_ended).await
     }
 
-    /// Lists all shards in pages of `limit` records. Returns them with the revision of the first page.
+    /// Lists all shards in pages of `limit` records. Returns them with the revision of the first
+    /// page.
     pub async fn list_shards_paged(
         &self,
         limit: u16,
@@ -205,7 +206,8 @@ impl Client {
             let page: ShardsList = self.request(subjects::SHARDS_LIST, &request).await?;
             let revision = *first_revision.get_or_insert(page.revision);
             if page.revision < revision {
-                // The page is from a deposed leader, which may still list shards that have been removed: start again.
+                // The page is from a deposed leader, which may still list shards that have been
+                // removed: start again.
                 (after, first_revision) = (None, None);
                 shards.clear();
                 continue;
@@ -234,7 +236,8 @@ impl Client {
         Ok(shards.pop())
     }
 
-    /// Returns the shards of a host with their states in one line: `decky-1 running, decky-2 tearing_down`.
+    /// Returns the shards of a host with their states in one line: `decky-1 running, decky-2
+    /// tearing_down`.
     pub async fn shard_states(&self, host: &HostId) -> Result<String, RequestError> {
         let request = json!({ "host_uuid": host, "limit": PAGE_SIZE });
         let page: ShardsList = self.request(subjects::SHARDS_LIST, &request).await?;
@@ -291,7 +294,8 @@ impl Client {
         Ok(())
     }
 
-    /// Waits for the next error that the server sends to this client, which must deny access to `subject`.
+    /// Waits for the next error that the server sends to this client, which must deny access to
+    /// `subject`.
     pub async fn expect_denied(&self, subject: &str) -> Result<()> {
         let error = self.expect_server_error("permissions violation").await?;
         ensure!(
@@ -301,7 +305,8 @@ impl Client {
         Ok(())
     }
 
-    /// Waits for the next error that the server sends to this client, which must contain `text` (in lower case).
+    /// Waits for the next error that the server sends to this client, which must contain `text` (in
+    /// lower case).
     pub async fn expect_server_error(&self, text: &str) -> Result<String> {
         let mut server_errors = self.server_errors.lock().await;
         let error = with_timeout("the server sends an error", server_errors.recv())
@@ -314,8 +319,8 @@ impl Client {
         Ok(error)
     }
 
-    /// Sends a request that the server must not deliver: because of its permissions, or because the user's account
-    /// has no such subject.
+    /// Sends a request that the server must not deliver: because of its permissions, or because the
+    /// user's account has no such subject.
     ///
     /// # Errors
     /// If the request is delivered.

@@ -1,5 +1,5 @@
-//! A scripted agent of one host, over a plain NATS connection. It does nothing by itself: the test decides what it
-//! reports, when, and with which boot and sequence.
+//! A scripted agent of one host, over a plain NATS connection. It does nothing by itself: the test
+//! decides what it reports, when, and with which boot and sequence.
 
 use anyhow::{Context, Result};
 use async_nats::{HeaderMap, Subscriber};
@@ -20,8 +20,8 @@ use crate::roles::Role;
 use crate::servers::nats::Nats;
 use crate::wait::{current_timestamp, with_timeout};
 
-/// The heartbeat interval that the agent announces, in milliseconds. It is long, so that one heartbeat keeps the host
-/// `online` for a whole test.
+/// The heartbeat interval that the agent announces, in milliseconds. It is long, so that one
+/// heartbeat keeps the host `online` for a whole test.
 const INTERVAL_MS: u32 = 60_000;
 
 /// The agent of one host.
@@ -42,7 +42,8 @@ pub struct FakeAgent {
 }
 
 impl FakeAgent {
-    /// Connects with a new boot id. Once the agent has the reply to a heartbeat, it receives all commands.
+    /// Connects with a new boot id. Once the agent has the reply to a heartbeat, it receives all
+    /// commands.
     pub async fn connect(nats: &Nats, host: &HostId) -> Result<Self> {
         Self::connect_with(Client::connect(nats, Role::Agents).await?, host).await
     }
@@ -75,7 +76,8 @@ impl FakeAgent {
         self.sequence = 0;
     }
 
-    /// Creates the next heartbeat, with this inventory or none. The test can change it, and sends it when it wants.
+    /// Creates the next heartbeat, with this inventory or none. The test can change it, and sends
+    /// it when it wants.
     pub fn next_heartbeat(&mut self, shards: Option<Vec<ReportedShard>>) -> Heartbeat {
         self.sequence += 1;
         Heartbeat {
@@ -195,7 +197,8 @@ impl FakeAgent {
         Ok(nats.flush().await?)
     }
 
-    /// Creates the result of an operation that succeeded. The test can change it, and sends it when it wants.
+    /// Creates the result of an operation that succeeded. The test can change it, and sends it when
+    /// it wants.
     pub fn next_success(
         &mut self,
         operation_id: OperationId,
@@ -239,7 +242,8 @@ impl FakeAgent {
         self.client.request(&subject, result).await
     }
 
-    /// Reports that an operation succeeded and removed these deckies, and checks that the result is recorded.
+    /// Reports that an operation succeeded and removed these deckies, and checks that the result is
+    /// recorded.
     pub async fn report_success(&mut self, operation: OperationId, deckies: &[&str]) -> Result<()> {
         let shards = deckies.iter().map(|decky| removed_shard(decky)).collect();
         let result = self.next_success(operation, shards);

@@ -1,5 +1,5 @@
-//! A subscriber to `shards.updated` that keeps a view of all shards, by the rule of the protocol: list once,
-//! apply every broadcast, and list again after a gap in the revisions.
+//! A subscriber to `shards.updated` that keeps a view of all shards, by the rule of the protocol:
+//! list once, apply every broadcast, and list again after a gap in the revisions.
 
 use std::collections::BTreeMap;
 
@@ -88,11 +88,13 @@ impl<'a> ReplicaView<'a> {
     }
 
     async fn apply(&mut self, update: ShardsUpdated) -> Result<()> {
-        // The listing contains this change. Applied late, it would bring back shards that the listing no longer had.
+        // The listing contains this change. Applied late, it would bring back shards that the
+        // listing no longer had.
         if update.revision <= self.listed_revision {
             return Ok(());
         }
-        // A message without changes repeats the last revision: if that is higher than ours, a message is missing too.
+        // A message without changes repeats the last revision: if that is higher than ours, a
+        // message is missing too.
         let has_gap = update.revision > self.revision + u64::from(!update.is_repeat());
         for record in update.updated {
             self.insert_newer(

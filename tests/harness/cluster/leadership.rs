@@ -11,7 +11,8 @@ use crate::roles::Role;
 use crate::wait::wait_until;
 
 impl Cluster {
-    /// Waits until the controllers are ready: until each partition has a leader, and the operator gets replies.
+    /// Waits until the controllers are ready: until each partition has a leader, and the operator
+    /// gets replies.
     pub async fn wait_until_ready(&mut self) -> Result<()> {
         if self.options.partitions.is_some() {
             self.wait_until_partitions_are_led().await
@@ -35,8 +36,8 @@ impl Cluster {
         self.wait_for_leader_among(&others).await
     }
 
-    /// Waits until one of these controllers leads and the rest of them follow, and each server delivers reports to the
-    /// leader. Returns the number of the leader.
+    /// Waits until one of these controllers leads and the rest of them follow, and each server
+    /// delivers reports to the leader. Returns the number of the leader.
     pub async fn wait_for_leader_among(&mut self, numbers: &[usize]) -> Result<usize> {
         let mut endpoints = Vec::new();
         for number in numbers {
@@ -51,7 +52,8 @@ impl Cluster {
         for server in &self.servers {
             let options = server.connect_options(Role::Agents);
             let agents = Client::connect_with(options, &server.url()).await?;
-            // The subscription to results is the leader's last one: if it is known, so are all others.
+            // The subscription to results is the leader's last one: if it is known, so are all
+            // others.
             let subject = AgentChannel::Results.subject(&"nobody".parse()?);
             let request = || agents.request_raw(&subject, HeaderMap::new(), "{}");
             wait_until("the server knows the leader", request, |_| true).await?;
@@ -67,7 +69,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits until each controller leads as many partitions as `counts` says, and each partition has a leader.
+    /// Waits until each controller leads as many partitions as `counts` says, and each partition
+    /// has a leader.
     pub async fn wait_until_balanced(&mut self, counts: &[f64]) -> Result<()> {
         let mut endpoints = Vec::new();
         for controller in &mut self.controllers {
@@ -88,7 +91,8 @@ impl Cluster {
     }
 }
 
-/// Finds the only leader among the controllers with these numbers and HTTP endpoints, of which all others follow.
+/// Finds the only leader among the controllers with these numbers and HTTP endpoints, of which all
+/// others follow.
 async fn find_leader(endpoints: &[(usize, Http)]) -> Result<usize> {
     let mut leaders = Vec::new();
     for (number, http) in endpoints {

@@ -20,7 +20,8 @@ use crate::wait::wait_until;
 mod leadership;
 pub mod provisioned_server;
 
-/// nats-servers, controllers and an operator. Dropping it kills the processes and removes their files.
+/// nats-servers, controllers and an operator. Dropping it kills the processes and removes their
+/// files.
 ///
 /// By default, it has one server and one controller that keeps its own store:
 ///
@@ -76,8 +77,8 @@ impl Default for ClusterBuilder {
 }
 
 impl ClusterBuilder {
-    /// The number of nats-servers: 1 (with `nats.conf`) or 3 (with `nats-cluster.conf`). With 3, the controllers
-    /// keep their journals in `JetStream`.
+    /// The number of nats-servers: 1 (with `nats.conf`) or 3 (with `nats-cluster.conf`). With 3,
+    /// the controllers keep their journals in `JetStream`.
     pub fn servers(self, servers: usize) -> Self {
         Self { servers, ..self }
     }
@@ -90,13 +91,15 @@ impl ClusterBuilder {
         }
     }
 
-    /// The number of partitions of the hosts. The controllers keep a journal for each in `JetStream`.
+    /// The number of partitions of the hosts. The controllers keep a journal for each in
+    /// `JetStream`.
     pub fn partitions(self, partitions: u8) -> Self {
         let partitions = Some(partitions);
         Self { partitions, ..self }
     }
 
-    /// Puts a proxy between each controller and the servers, which delivers the bytes in flight when one side closes.
+    /// Puts a proxy between each controller and the servers, which delivers the bytes in flight
+    /// when one side closes.
     pub fn proxied(self) -> Self {
         self.proxied_with(InFlight::Delivered)
     }
@@ -134,8 +137,8 @@ impl ClusterBuilder {
         Self { dir, ..self }
     }
 
-    /// Starts the servers and controllers, and waits until the controllers are ready: until each partition has a
-    /// leader, and the operator gets replies.
+    /// Starts the servers and controllers, and waits until the controllers are ready: until each
+    /// partition has a leader, and the operator gets replies.
     pub async fn start(self) -> Result<Cluster> {
         let (dir, temporary) = match &self.dir {
             Some(dir) => (dir.clone(), None),
@@ -175,7 +178,8 @@ impl Cluster {
         ClusterBuilder::default()
     }
 
-    /// Starts a cluster with the default options: one server, and one controller with its own store.
+    /// Starts a cluster with the default options: one server, and one controller with its own
+    /// store.
     pub async fn start() -> Result<Self> {
         Self::builder().start().await
     }
@@ -214,7 +218,8 @@ impl Cluster {
         environment
     }
 
-    /// Whether the controllers keep their journals in `JetStream`, where several controllers can share them.
+    /// Whether the controllers keep their journals in `JetStream`, where several controllers can
+    /// share them.
     fn has_shared_journal(&self) -> bool {
         self.options.servers > 1
             || self.options.controllers != 1
@@ -273,7 +278,8 @@ impl Cluster {
         self.start_agent_of(&host, deckies).await
     }
 
-    /// Like [`start_agent`](Self::start_agent), but for a host with this id, which decides its partition.
+    /// Like [`start_agent`](Self::start_agent), but for a host with this id, which decides its
+    /// partition.
     pub async fn start_agent_with_id(&self, host: &HostId, deckies: &[&str]) -> Result<FakeAgent> {
         let request = json!({ "name": format!("of-{host}"), "host_uuid": host });
         let subject = subjects::HOSTS_ENROLL;
@@ -288,7 +294,8 @@ impl Cluster {
         Ok(agent)
     }
 
-    /// Starts simulated hosts with these arguments and this data directory, and waits until they are ready.
+    /// Starts simulated hosts with these arguments and this data directory, and waits until they
+    /// are ready.
     pub async fn start_simulator(&self, data_dir: &Path, arguments: &[&str]) -> Result<Simulator> {
         self.start_simulator_with(data_dir, arguments, &[]).await
     }
@@ -305,7 +312,8 @@ impl Cluster {
         Simulator::start(command, data_dir).await
     }
 
-    /// Kills the only controller (SIGKILL), starts it again with the same data directory, and waits until it is ready.
+    /// Kills the only controller (SIGKILL), starts it again with the same data directory, and waits
+    /// until it is ready.
     pub async fn crash_controller(&mut self) -> Result<()> {
         self.controllers[0].restart().await?;
         self.operator.wait_until_ready().await

@@ -1,4 +1,5 @@
-//! A nats-server with the configuration and credentials that `scuttle init` creates, and the `scuttle` command on it.
+//! A nats-server with the configuration and credentials that `scuttle init` creates, and the
+//! `scuttle` command on it.
 
 use std::path::{Path, PathBuf};
 
@@ -13,7 +14,8 @@ use crate::programs::scuttle::{CommandOutput, run_scuttle};
 use crate::roles::RECONNECT_DELAY;
 use crate::servers::nats_server::{NatsServer, ServerSetup};
 
-/// A nats-server that `scuttle init` has configured. Dropping it kills the server and removes its files.
+/// A nats-server that `scuttle init` has configured. Dropping it kills the server and removes its
+/// files.
 #[derive(Debug)]
 pub struct ProvisionedServer {
     server: NatsServer,
@@ -29,8 +31,8 @@ impl ProvisionedServer {
         Self::start_with(tempfile::tempdir()?, &[], &[]).await
     }
 
-    /// Like [`start`](Self::start), in this directory, with more arguments for `scuttle init` and for every other
-    /// command.
+    /// Like [`start`](Self::start), in this directory, with more arguments for `scuttle init` and
+    /// for every other command.
     pub async fn start_with(
         dir: TempDir,
         init_arguments: &[&str],

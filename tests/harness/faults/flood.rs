@@ -1,7 +1,8 @@
-//! A faulty agent that floods the controller: it publishes on its subjects as fast as its connections accept, and
-//! reads nothing.
+//! A faulty agent that floods the controller: it publishes on its subjects as fast as its
+//! connections accept, and reads nothing.
 //!
-//! The effect on operators and other agents is measured with [`teardown_load`](crate::teardown_load).
+//! The effect on operators and other agents is measured with
+//! [`teardown_load`](crate::teardown_load).
 
 use std::io::{BufRead, BufReader, ErrorKind, Write};
 use std::net::{Ipv4Addr, TcpStream};
@@ -24,11 +25,12 @@ use crate::wait::current_timestamp;
 /// The minimum number of bytes that are written at once.
 const MIN_BLOCK_SIZE: usize = 128 << 10;
 
-/// The time after which a write that the server does not accept is interrupted, to check whether the flood must stop.
+/// The time after which a write that the server does not accept is interrupted, to check whether
+/// the flood must stop.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// The limits of [`Rate::Limited`]: about a hundred times as much as all other agents of a test send together, and
-/// as much as a debug build of the controller can read.
+/// The limits of [`Rate::Limited`]: about a hundred times as much as all other agents of a test
+/// send together, and as much as a debug build of the controller can read.
 const MAX_MESSAGES_PER_SECOND: f64 = 10_000.0;
 const MAX_BYTES_PER_SECOND: f64 = 30e6;
 

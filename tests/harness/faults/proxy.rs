@@ -1,7 +1,8 @@
-//! A TCP proxy on loopback that can delay, stall, cut and refuse connections: the network between one program and its
-//! servers.
+//! A TCP proxy on loopback that can delay, stall, cut and refuse connections: the network between
+//! one program and its servers.
 //!
-//! The proxy moves bytes and knows nothing about NATS. Which faults happen when is decided by its users.
+//! The proxy moves bytes and knows nothing about NATS. Which faults happen when is decided by its
+//! users.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -16,8 +17,8 @@ use tokio::time::Instant;
 
 /// The number of bytes that are read at once.
 const CHUNK_SIZE: usize = 16 * 1024;
-/// The number of chunks in flight in one direction: 512 KiB, as much as the buffers of a socket hold. Beyond that, the
-/// sender waits.
+/// The number of chunks in flight in one direction: 512 KiB, as much as the buffers of a socket
+/// hold. Beyond that, the sender waits.
 const MAX_IN_FLIGHT: usize = 32;
 
 /// The current behaviour of the network.
@@ -54,7 +55,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy for the servers on these ports, with a free port for each. The conditions are the same for all.
+    /// Starts a proxy for the servers on these ports, with a free port for each. The conditions are
+    /// the same for all.
     pub async fn start(servers: &[u16], in_flight: InFlight) -> Result<Self> {
         let (conditions, cuts) = (watch::Sender::default(), watch::Sender::default());
         let mut proxy = Self {
@@ -76,7 +78,8 @@ impl Proxy {
             });
             proxy.tasks.push(tokio::spawn(async move {
                 loop {
-                    // An error here means that the client closed the connection before it was accepted.
+                    // An error here means that the client closed the connection before it was
+                    // accepted.
                     if let Ok((client, _)) = listener.accept().await {
                         let route = route.clone();
                         tokio::spawn(async move { route.forward(client).await });

@@ -25,8 +25,9 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// Starts a controller with this environment, which has its credentials and settings. The controller may not be
-    /// ready yet; see [`Client::wait_until_ready`](crate::Client::wait_until_ready).
+    /// Starts a controller with this environment, which has its credentials and settings. The
+    /// controller may not be ready yet; see
+    /// [`Client::wait_until_ready`](crate::Client::wait_until_ready).
     pub fn start(
         url: &str,
         environment: Vec<(&'static str, String)>,
@@ -97,7 +98,8 @@ pub fn log_path(data_dir: &Path) -> PathBuf {
     data_dir.with_extension("log")
 }
 
-/// The audit log of the controller with this data directory. It is next to the directory, not in it.
+/// The audit log of the controller with this data directory. It is next to the directory, not in
+/// it.
 fn audit_log_path(data_dir: &Path) -> PathBuf {
     data_dir.with_extension("audit")
 }

@@ -18,15 +18,16 @@ pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// The path of one of Scuttle's programs: in `SCUTTLE_BIN_DIR`, otherwise in `target/debug` of the workspace.
+/// The path of one of Scuttle's programs: in `SCUTTLE_BIN_DIR`, otherwise in `target/debug` of the
+/// workspace.
 pub fn program_path(name: &str) -> PathBuf {
     std::env::var_os("SCUTTLE_BIN_DIR")
         .map_or_else(|| workspace().join("target/debug"), PathBuf::from)
         .join(name)
 }
 
-/// A command for one of Scuttle's programs, without arguments. Variables that the program would read are removed
-/// from its environment.
+/// A command for one of Scuttle's programs, without arguments. Variables that the program would
+/// read are removed from its environment.
 pub fn program_command(name: &str) -> Command {
     let mut command = Command::new(program_path(name));
     for (name, _) in std::env::vars_os() {

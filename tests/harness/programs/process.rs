@@ -18,10 +18,11 @@ pub struct Process {
     name: &'static str,
     child: Child,
     log: PathBuf,
-    /// The length of the log in bytes when this process started: earlier processes may have the same log.
+    /// The length of the log in bytes when this process started: earlier processes may have the
+    /// same log.
     log_start: usize,
-    /// Whether dropping the process prints nothing. Otherwise it prints the last lines of the log, which the test
-    /// runner shows when the test fails.
+    /// Whether dropping the process prints nothing. Otherwise it prints the last lines of the log,
+    /// which the test runner shows when the test fails.
     pub quiet: bool,
 }
 
@@ -110,7 +111,8 @@ impl Process {
             .to_owned()
     }
 
-    /// Waits until this process has logged a line that contains `text`, and returns the last such line.
+    /// Waits until this process has logged a line that contains `text`, and returns the last such
+    /// line.
     ///
     /// # Errors
     /// If the process ends without such a line, or the line does not appear in time.

@@ -30,8 +30,8 @@ impl CommandOutput {
         Ok(self.stdout)
     }
 
-    /// Checks that the command failed with this exit code, printed all of `texts` to standard error, and nothing to
-    /// standard output.
+    /// Checks that the command failed with this exit code, printed all of `texts` to standard
+    /// error, and nothing to standard output.
     pub fn expect_failure(self, code: i32, texts: &[&str]) -> Result<()> {
         ensure!(self.code == code, "expected exit code {code}: {self:?}");
         let has_all = texts.iter().all(|text| self.stderr.contains(text));
@@ -58,8 +58,8 @@ pub async fn run_scuttle(
     run_to_end(command, arguments).await
 }
 
-/// Runs a prepared `scuttle` command to its end. It has no terminal to prompt on. `arguments` name the command in
-/// errors.
+/// Runs a prepared `scuttle` command to its end. It has no terminal to prompt on. `arguments` name
+/// the command in errors.
 pub async fn run_to_end(mut command: Command, arguments: &[&str]) -> Result<CommandOutput> {
     command.stdin(Stdio::null()).kill_on_drop(true);
     let event = format!("scuttle {arguments:?} ends");

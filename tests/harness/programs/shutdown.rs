@@ -1,11 +1,11 @@
 //! Ctrl-C in chaos and the demo, and the guarantee that no process is left behind.
 //!
-//! A terminal sends Ctrl-C to its whole foreground process group, which would stop the nats-server while the agents
-//! still need it. So the program that the user starts (the outer program) only starts itself again, as the inner
-//! program, in a separate process group. All other processes are started by the inner program. On a signal, the
-//! outer program writes a byte to the standard input of the inner program, which then stops everything in order. The
-//! end of the standard input has the same effect, so the inner program stops in order even when the outer program is
-//! killed.
+//! A terminal sends Ctrl-C to its whole foreground process group, which would stop the nats-server
+//! while the agents still need it. So the program that the user starts (the outer program) only
+//! starts itself again, as the inner program, in a separate process group. All other processes are
+//! started by the inner program. On a signal, the outer program writes a byte to the standard input
+//! of the inner program, which then stops everything in order. The end of the standard input has
+//! the same effect, so the inner program stops in order even when the outer program is killed.
 
 use std::fs::File;
 use std::future::Future;
@@ -20,14 +20,15 @@ use tokio::sync::mpsc;
 /// The number of stop requests that can be pending: more than a user presses Ctrl-C.
 const MAX_PENDING: usize = 8;
 
-/// Runs this program again as the inner program, with the argument `--inside`. Passes stop signals on and returns
-/// the exit code of the inner program.
+/// Runs this program again as the inner program, with the argument `--inside`. Passes stop signals
+/// on and returns the exit code of the inner program.
 pub async fn run_inner_program() -> Result<ExitCode> {
     run_through(Command::new(std::env::current_exe()?)).await
 }
 
-/// Like [`run_inner_program`], but in a separate mount namespace with the argument `--own-mounts`: everything that
-/// is mounted there disappears with the last process. Returns `None` without the right to create a namespace.
+/// Like [`run_inner_program`], but in a separate mount namespace with the argument `--own-mounts`:
+/// everything that is mounted there disappears with the last process. Returns `None` without the
+/// right to create a namespace.
 pub async fn run_inner_program_with_own_mounts() -> Result<Option<ExitCode>> {
     let unshare = || {
         let mut command = Command::new("unshare");
@@ -116,8 +117,8 @@ impl StopRequests {
 
     /// Waits for the next request.
     ///
-    /// The second request counts only if it arrives the same way as the first: `pkill` sends a signal to both
-    /// programs, which is one request.
+    /// The second request counts only if it arrives the same way as the first: `pkill` sends a
+    /// signal to both programs, which is one request.
     async fn next_request(&mut self) {
         loop {
             tokio::select! {

@@ -16,13 +16,15 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// The program with the server, the credentials of the agents and of an operator, and the data directory.
+    /// The program with the server, the credentials of the agents and of an operator, and the data
+    /// directory.
     pub fn command(url: &str, passwords: &Passwords, data_dir: &Path) -> Command {
         let mut command = Command::new(program_path("scuttle-agent-sim"));
         command
             .args(["--nats-url", url, "--data-dir"])
             .arg(data_dir)
-            // Return large free blocks to the system at once: tests that measure memory mean the memory in use.
+            // Return large free blocks to the system at once: tests that measure memory mean the
+            // memory in use.
             .env("MALLOC_MMAP_THRESHOLD_", "131072")
             .envs(passwords.environment(Role::Agents))
             .env("SCUTTLE_OPERATOR_USER", Role::Operator.user())
@@ -33,8 +35,8 @@ impl Simulator {
         command
     }
 
-    /// Starts a prepared [`command`](Self::command), whose log is next to `data_dir`, and waits until its agents are
-    /// ready.
+    /// Starts a prepared [`command`](Self::command), whose log is next to `data_dir`, and waits
+    /// until its agents are ready.
     pub async fn start(command: Command, data_dir: &Path) -> Result<Self> {
         let log = data_dir.with_extension("log");
         let mut process = Process::spawn("the simulator", command, &log)?;

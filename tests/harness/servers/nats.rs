@@ -28,7 +28,8 @@ impl Nats {
         Self::start_with(str::to_owned).await
     }
 
-    /// Starts a server with its files in a temporary directory. `edit` changes the text of `nats.conf`.
+    /// Starts a server with its files in a temporary directory. `edit` changes the text of
+    /// `nats.conf`.
     pub async fn start_with(edit: impl FnOnce(&str) -> String) -> Result<Self> {
         let dir = tempfile::tempdir().context("create a directory for nats-server")?;
         let started = Self::start_in(dir.path(), edit).await?;
@@ -64,7 +65,8 @@ impl Nats {
         })
     }
 
-    /// Returns a server that is stopped, on a port that was free a moment ago; [`restart`](Self::restart) starts it.
+    /// Returns a server that is stopped, on a port that was free a moment ago;
+    /// [`restart`](Self::restart) starts it.
     pub async fn start_stopped() -> Result<Self> {
         let mut nats = Self::start().await?;
         nats.stop().await?;

@@ -1,4 +1,5 @@
-//! A cluster of three nats-servers with the project's `nats-cluster.conf`, on free ports of loopback.
+//! A cluster of three nats-servers with the project's `nats-cluster.conf`, on free ports of
+//! loopback.
 //!
 //! The state of the cluster is read from the monitoring endpoints of its servers.
 
@@ -26,7 +27,8 @@ pub const NAMES: [&str; SERVERS] = ["nats-a", "nats-b", "nats-c"];
 /// The variables of `nats-cluster.conf` for the routes between the servers.
 const ROUTES: [&str; SERVERS] = ["SCUTTLE_ROUTE_A", "SCUTTLE_ROUTE_B", "SCUTTLE_ROUTE_C"];
 
-/// The number of attempts to start the servers: an attempt fails when another process takes one of the ports.
+/// The number of attempts to start the servers: an attempt fails when another process takes one of
+/// the ports.
 const MAX_ATTEMPTS: usize = 5;
 
 /// The limit for one monitoring request. A server that is stopped (SIGSTOP) never responds.
@@ -34,8 +36,8 @@ const MONITOR_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Starts the servers and waits until they have formed a cluster.
 ///
-/// The files of each server are in a folder of `dir` that has the server's name, with its store in `store`. `edit`
-/// changes the text of `nats.conf`.
+/// The files of each server are in a folder of `dir` that has the server's name, with its store in
+/// `store`. `edit` changes the text of `nats.conf`.
 pub async fn start(dir: &Path, edit: impl Fn(&str) -> String) -> Result<Vec<Nats>> {
     let nats_conf = std::fs::read_to_string(workspace().join("nats.conf"))?;
     let nats_conf = edit(&nats_conf);
@@ -81,8 +83,8 @@ async fn start_once(dir: &Path, nats_conf: &str) -> Result<Vec<Nats>> {
     try_join_all(starts.map(|setup| Nats::start_from_setup(setup, passwords.clone()))).await
 }
 
-/// The text of `nats-cluster.conf` with a monitoring endpoint, and without advertising the other servers to clients:
-/// they would connect to these directly and bypass a proxy.
+/// The text of `nats-cluster.conf` with a monitoring endpoint, and without advertising the other
+/// servers to clients: they would connect to these directly and bypass a proxy.
 fn cluster_configuration() -> Result<String> {
     const BLOCK: &str = "\ncluster {\n";
     let text = std::fs::read_to_string(workspace().join("nats-cluster.conf"))?;
@@ -110,7 +112,8 @@ pub fn list_monitors(servers: &[Nats]) -> Vec<Http> {
     servers.iter().filter_map(Nats::monitor).collect()
 }
 
-/// Checks that the servers with these monitoring endpoints have formed a cluster of [`SERVERS`] servers.
+/// Checks that the servers with these monitoring endpoints have formed a cluster of [`SERVERS`]
+/// servers.
 ///
 /// # Errors
 /// If they have not; the error says which condition does not hold.

@@ -90,7 +90,8 @@ impl NatsServer {
         }
     }
 
-    /// Starts a server on a free port that needs no credentials and has `JetStream`. Its files are in `dir`.
+    /// Starts a server on a free port that needs no credentials and has `JetStream`. Its files are
+    /// in `dir`.
     pub async fn start_without_accounts(dir: &Path) -> Result<Self> {
         let configuration = dir.join("nats.conf");
         let text = "host: 127.0.0.1\njetstream { sync_interval: always }\n";
@@ -140,7 +141,8 @@ fn read_ports(file: &Path) -> Option<Ports> {
     })
 }
 
-/// Finds different loopback ports that are free now. Another process may take one before it is used.
+/// Finds different loopback ports that are free now. Another process may take one before it is
+/// used.
 pub fn find_free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
     let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let listeners: Vec<_> = repeat_with(listen).take(COUNT).collect::<Result<_, _>>()?;
@@ -151,7 +153,8 @@ pub fn find_free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
     Ok(ports)
 }
 
-/// The path of the nats-server to test with: `SCUTTLE_NATS_SERVER`, otherwise the one on the `PATH`.
+/// The path of the nats-server to test with: `SCUTTLE_NATS_SERVER`, otherwise the one on the
+/// `PATH`.
 pub fn nats_server_path() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("SCUTTLE_NATS_SERVER") {
         return Ok(path.into());

@@ -15,7 +15,7 @@ use scuttle_schemas::Timestamp;
 use tempfile::TempDir;
 
 use super::rows::{host, key, meta, operation, removed, shard};
-use super::{load, rows_of};
+use super::rows::{load, rows_of};
 
 const NOW: i64 = 1_795_425_109_000;
 

@@ -29,9 +29,9 @@ static STORED: LazyLock<[Stored; 2]> = LazyLock::new(|| {
     batch.extend((0..300).map(|decky| shard("a", &format!("d{decky}"), 1)));
     store.append(&batch).expect("an append");
     store.checkpoint(1).expect("a checkpoint");
-    let before = super::load(&mut store);
+    let before = super::rows::load(&mut store);
     store.append(&[operation("a", 1, 1)]).expect("an append");
-    let rows = super::load(&mut store);
+    let rows = super::rows::load(&mut store);
     let killed = fs::read(&file).expect("the file can be read");
     drop(store);
     let closed = fs::read(&file).expect("the file can be read");

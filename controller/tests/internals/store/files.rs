@@ -8,7 +8,7 @@ use scuttle_controller::store::{FILE_NAME, RedbStore, Store, StoreError};
 use tempfile::TempDir;
 
 use super::rows::{host, key, key_removed, meta, operation, operation_removed, removed, shard};
-use super::{load, rows_of};
+use super::rows::{load, rows_of};
 
 const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
 const SHARDS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("shards");

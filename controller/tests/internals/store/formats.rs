@@ -33,7 +33,7 @@ fn fixture(format: u32, extension: &str) -> PathBuf {
 /// Returns the content of a store as text, with a line for each change.
 fn content(store: &mut dyn Store) -> String {
     let mut text = String::new();
-    for change in super::load(store) {
+    for change in super::rows::load(store) {
         writeln!(text, "{change:?}").expect("a string takes it");
     }
     text

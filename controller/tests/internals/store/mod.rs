@@ -9,14 +9,14 @@ mod measure;
 mod nats;
 mod rows;
 
-use std::collections::BTreeMap;
-
 use proptest::prelude::*;
 use scuttle_controller::store::{Fault, MemoryStore, RedbStore, Store, StoreError};
 use scuttle_core::{Change, State};
 use tempfile::TempDir;
 
-use rows::{host, key, key_removed, meta, operation, operation_removed, removed, shard};
+use rows::{
+    host, key, key_removed, load, meta, operation, operation_removed, removed, rows_of, shard,
+};
 
 /// The part of a store that survives a restart.
 enum Disk {
@@ -51,41 +51,6 @@ fn on_each(test: impl Fn(&Disk)) {
     test(&Disk::Memory(MemoryStore::default()));
     test(&Disk::redb());
     test(&Disk::jetstream());
-}
-
-fn load(store: &mut dyn Store) -> Vec<Change> {
-    let mut changes = Vec::new();
-    store
-        .load(&mut |change| {
-            changes.push(change);
-            Ok(())
-        })
-        .expect("the store loads");
-    changes
-}
-
-/// Applies a sequence of changes and returns the resulting rows.
-fn rows_of(changes: impl IntoIterator<Item = Change>) -> BTreeMap<String, Change> {
-    let mut rows = BTreeMap::new();
-    for change in changes {
-        let key = match &change {
-            Change::Meta(_) => "meta".to_owned(),
-            Change::Host(row) => format!("host {}", row.host),
-            Change::Shard(row) => format!("shard {}/{}", row.host, row.decky),
-            Change::ShardRemoved { host, decky } => format!("shard {host}/{decky}"),
-            Change::Operation(row) => format!("operation {}", row.id),
-            Change::OperationRemoved { id } => format!("operation {id}"),
-            Change::Key(row) => format!("key {:?}", row.id),
-            Change::KeyRemoved { id } => format!("key {id:?}"),
-        };
-        match change {
-            Change::ShardRemoved { .. }
-            | Change::OperationRemoved { .. }
-            | Change::KeyRemoved { .. } => rows.remove(&key),
-            change => rows.insert(key, change),
-        };
-    }
-    rows
 }
 
 #[test]

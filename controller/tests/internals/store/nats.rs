@@ -16,7 +16,7 @@ use tokio::runtime::Runtime;
 use uuid::Uuid;
 
 use super::rows::{host, meta, shard};
-use super::{load, rows_of};
+use super::rows::{load, rows_of};
 
 /// A nats-server and a connection to it.
 struct Bus {

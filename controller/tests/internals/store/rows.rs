@@ -1,6 +1,9 @@
-//! Small rows for the tests of the store, which differ by their version.
+//! Rows for the tests of the store: small ones that differ by their version, and the rows that a store loads.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
+
+use scuttle_controller::store::Store;
 
 use scuttle_core::{
     Change, HostRow, KeyId, KeyRow, Meta, OperationRow, OutcomeRow, Revisions, ShardRow,
@@ -118,4 +121,40 @@ pub(crate) fn operation(host: &str, id: u64, version: u64) -> Change {
         }],
         trace: None,
     }))
+}
+
+/// Loads all changes of a store.
+pub(super) fn load(store: &mut dyn Store) -> Vec<Change> {
+    let mut changes = Vec::new();
+    store
+        .load(&mut |change| {
+            changes.push(change);
+            Ok(())
+        })
+        .expect("the store loads");
+    changes
+}
+
+/// Applies a sequence of changes and returns the resulting rows.
+pub(super) fn rows_of(changes: impl IntoIterator<Item = Change>) -> BTreeMap<String, Change> {
+    let mut rows = BTreeMap::new();
+    for change in changes {
+        let key = match &change {
+            Change::Meta(_) => "meta".to_owned(),
+            Change::Host(row) => format!("host {}", row.host),
+            Change::Shard(row) => format!("shard {}/{}", row.host, row.decky),
+            Change::ShardRemoved { host, decky } => format!("shard {host}/{decky}"),
+            Change::Operation(row) => format!("operation {}", row.id),
+            Change::OperationRemoved { id } => format!("operation {id}"),
+            Change::Key(row) => format!("key {:?}", row.id),
+            Change::KeyRemoved { id } => format!("key {id:?}"),
+        };
+        match change {
+            Change::ShardRemoved { .. }
+            | Change::OperationRemoved { .. }
+            | Change::KeyRemoved { .. } => rows.remove(&key),
+            change => rows.insert(key, change),
+        };
+    }
+    rows
 }
