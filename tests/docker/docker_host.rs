@@ -77,7 +77,7 @@ impl DockerHost {
         let id = accepted.operation_id;
         let running = |operation: &OperationRecord| operation.state != OperationState::Queued;
         let ask = || self.cluster.operator.operation(id);
-        wait_until("the agent begins", ask, running).await?;
+        wait_until("the agent starts the operation", ask, running).await?;
         Ok(id)
     }
 

@@ -89,7 +89,10 @@ async fn an_unavailable_engine_is_not_reported_as_an_empty_host() -> TestResult 
         .last_heartbeat;
     let (operator, id) = (&stage.cluster.operator, stage.host().clone());
     let host = || operator.host(&id);
-    wait_until("heartbeats go on", host, |host| host.last_heartbeat > then).await?;
+    wait_until("heartbeats continue", host, |host| {
+        host.last_heartbeat > then
+    })
+    .await?;
     wait_until("the host's record says why", host, |host| {
         let why = host.inventory_error.as_ref();
         why.is_some_and(|why| why.as_str().contains("docker.sock"))
@@ -105,7 +108,7 @@ async fn an_unavailable_engine_is_not_reported_as_an_empty_host() -> TestResult 
 
     stage.daemon.resume().await?;
     stage.wait_for_states("trap degraded").await?;
-    wait_until("the host is well", host, |host| {
+    wait_until("the host has no inventory error", host, |host| {
         host.inventory_error.is_none()
     })
     .await?;

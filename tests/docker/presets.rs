@@ -65,7 +65,7 @@ async fn a_compose_project_with_the_label_is_a_decky() -> TestResult {
         .operator
         .find_shard(stage.host(), "trap")
         .await?;
-    let shard = shard.expect("on the record");
+    let shard = shard.expect("the shard is on record");
     assert_eq!(shard.services.join(" "), "http_proxy ssh");
     assert!(shard.decky_ip.is_some(), "{shard:?}");
 
@@ -124,7 +124,7 @@ async fn deckies_of_a_decnet_project_share_a_macvlan_network() -> TestResult {
         .operator
         .find_shard(stage.host(), "decky-01")
         .await?;
-    let shard = shard.expect("on the record");
+    let shard = shard.expect("the shard is on record");
     assert_eq!(shard.services.join(" "), "docker_api ssh");
     assert_eq!(shard.decky_ip.as_deref(), Some("10.99.0.11"));
 
@@ -185,7 +185,7 @@ async fn create_macvlan(daemon: &Daemon) -> TestResult {
         .args(["-c", links])
         .status()
         .await?;
-    anyhow::ensure!(made.success(), "{links}: {made}");
+    anyhow::ensure!(made.success(), "creating {links}: {made}");
     let subnet = [
         "--subnet",
         "10.99.0.0/24",

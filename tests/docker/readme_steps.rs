@@ -62,7 +62,7 @@ async fn the_steps_of_the_readme_lead_to_a_project_that_is_torn_down() -> TestRe
         .await?
         .expect_success()?;
     let log = || async { Ok::<_, anyhow::Error>(agent.log()) };
-    wait_until("the server lets the agent in no more", log, |log| {
+    wait_until("the server no longer accepts the agent", log, |log| {
         log.contains("no longer accepts this user")
     })
     .await?;

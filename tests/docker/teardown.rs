@@ -223,7 +223,7 @@ async fn a_hundred_containers_are_removed_by_one_command() -> TestResult {
     let mut steps = Vec::new();
     while steps.last() != Some(&ProgressStep::Verifying) {
         let message = with_timeout("progress", progress.next()).await?;
-        let message = message.expect("the connection is up");
+        let message = message.expect("the connection is open");
         let update: TeardownProgress = serde_json::from_slice(&message.payload)?;
         assert!(
             update.done <= update.total && update.total <= Some(10),

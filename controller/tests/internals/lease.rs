@@ -45,13 +45,13 @@ impl Bus {
 async fn acquire(leases: &LeaseBucket) -> anyhow::Result<Lease> {
     let take = || leases.try_acquire(KEY);
     let taken = wait_until("the lease is free", take, Option::is_some).await?;
-    Ok(taken.expect("it was taken"))
+    Ok(taken.expect("the lease was acquired"))
 }
 
 /// Acquires the lease as soon as it is free, and checks that `held` has expired by then.
 async fn acquire_after(held: &LeaseGuard, leases: &LeaseBucket) -> anyhow::Result<Lease> {
     let next = acquire(leases).await?;
-    assert!(!held.is_valid(), "two hold it");
+    assert!(!held.is_valid(), "two controllers hold the lease");
     Ok(next)
 }
 
@@ -90,8 +90,11 @@ async fn a_lease_is_renewed_until_it_is_released() -> TestResult {
     let held = lease.guard();
     // Longer than the lease lasts without a renewal.
     let kept = tokio::time::timeout(2 * ttl, lease.keep_renewing()).await;
-    assert!(kept.is_err() && held.is_valid(), "it was lost");
-    assert!(other.try_acquire(KEY).await?.is_none(), "two hold it");
+    assert!(kept.is_err() && held.is_valid(), "the lease was lost");
+    assert!(
+        other.try_acquire(KEY).await?.is_none(),
+        "two controllers hold the lease"
+    );
     lease.release().await;
     assert!(!held.is_valid());
     assert!(

@@ -154,7 +154,7 @@ async fn a_journal_that_ends_before_the_snapshot_is_an_error() -> TestResult {
     assert_eq!(changes, []);
     let error = new
         .require_message(19)
-        .expect_err("it was lost")
+        .expect_err("the journal lost changes")
         .to_string();
     assert!(error.contains("ends with message 0"), "{error}");
     drop(store);
@@ -162,7 +162,7 @@ async fn a_journal_that_ends_before_the_snapshot_is_an_error() -> TestResult {
         .open_store("leader")
         .await
         .map(drop)
-        .expect_err("it was lost");
+        .expect_err("the journal lost changes");
     assert!(error.to_string().contains("message 19"), "{error}");
     Ok(())
 }
@@ -187,7 +187,7 @@ async fn an_upload_in_progress_does_not_lock_the_rows() -> TestResult {
 async fn the_error_for_a_missing_snapshot_says_what_to_do() -> TestResult {
     let bus = Bus::start().await?;
     let error = bus.peers.install_newest(&bus.path("new")).await;
-    let error = error.expect_err("there is none").to_string();
+    let error = error.expect_err("there is no snapshot").to_string();
     assert!(error.contains("restore a backup"), "{error}");
     Ok(())
 }

@@ -125,7 +125,7 @@ async fn wait_until_consistent(cluster: &Cluster) -> Result<Vec<ShardRecord>> {
         let recorded: BTreeSet<_> = present.iter().map(key).collect();
         let real = read_actual_deckies(cluster)?;
         let wrong: Vec<_> = recorded.symmetric_difference(&real).cloned().collect();
-        ensure!(wrong.is_empty(), "not as it is: {wrong:?}");
+        ensure!(wrong.is_empty(), "not as on the hosts: {wrong:?}");
         ensure!(
             present
                 .iter()
@@ -232,7 +232,7 @@ async fn a_cluster_under_load_is_restored_from_its_backup() -> TestResult {
     let (revision, shards) = cluster.operator.list_shards_paged(1000).await?;
     view.follow_until(revision).await?;
     assert_eq!(clear_last_seen(view.shards()), clear_last_seen(shards));
-    assert!(view.listings() > 1, "it saw that the record went back");
+    assert!(view.listings() > 1, "the view did not notice the restore");
     Ok(())
 }
 
@@ -303,7 +303,7 @@ async fn a_stop_of_the_controller_aborts_a_backup() -> TestResult {
     let mut idle = request_without_reading(&cluster.path("controller")).await?;
     stop(&mut cluster).await?;
     let mut rest = Vec::new();
-    with_timeout("the end", idle.read_to_end(&mut rest)).await??;
+    with_timeout("the connection ends", idle.read_to_end(&mut rest)).await??;
     assert!(rest.len() < 1 << 20, "{}", rest.len());
     cluster.controllers[0].restart().await?;
     cluster.operator.wait_until_ready().await?;
@@ -355,7 +355,7 @@ async fn a_killed_backup_leaves_no_file() -> TestResult {
                 names.iter().any(|name| name.starts_with(&prefix)) || file.exists(),
             )
         };
-        wait_until("it has begun", begun, |begun| *begun).await?;
+        wait_until("the backup has started", begun, |begun| *begun).await?;
         child.kill().await?;
         if !file.exists() {
             caught += 1;
@@ -365,7 +365,7 @@ async fn a_killed_backup_leaves_no_file() -> TestResult {
             break;
         }
     }
-    assert_eq!(caught, 3, "it is always done before it is killed");
+    assert_eq!(caught, 3, "the backup always ended before it was killed");
     let file = shelf.join("whole.redb");
     let run_backup = || run("backup", &file, &data);
     let result = wait_until("the backup succeeds", run_backup, |result| {
@@ -442,7 +442,7 @@ async fn backups_work_with_a_long_path_of_the_data_directory() -> TestResult {
     let data = cluster.path(&"long".repeat(60));
     let _controller = cluster.servers[0].start_controller(&data)?;
     let socket = || async { Ok::<_, ()>(data.join("backup.sock").exists()) };
-    wait_until("it listens", socket, |present| *present).await?;
+    wait_until("the controller listens", socket, |present| *present).await?;
     let file = create_backup_dir(&cluster)?.join("backup.redb");
     let result = run("backup", &file, &data).await?;
     result.check(0, &["0 hosts", "from the running controller"]);

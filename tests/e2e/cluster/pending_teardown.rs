@@ -54,7 +54,7 @@ impl PendingTeardown {
                 Err(RequestError::Rejected(rejection))
                     if rejection.code == ErrorCode::NotLeader =>
                 {
-                    rejections += 1
+                    rejections += 1;
                 }
                 // The subject had no subscriber; the server reports that with an empty body.
                 Err(RequestError::InvalidReply(_)) if reply.payload.is_empty() => {}

@@ -160,7 +160,7 @@ impl Silence {
                 cluster.controllers[leader]
                     .process()
                     .send_signal("STOP")
-                    .await?
+                    .await?;
             }
             Self::Stalled => cluster.proxies[leader].set_conditions(stalled),
         }
@@ -173,7 +173,7 @@ impl Silence {
                 cluster.controllers[leader]
                     .process()
                     .send_signal("CONT")
-                    .await?
+                    .await?;
             }
             Self::Stalled => cluster.proxies[leader].set_conditions(NetworkConditions::default()),
         }

@@ -51,7 +51,7 @@ fn check_log(process: &Process) {
 /// moment does not count.
 async fn wait_until_memory_is_released(process: &Process, before: usize) -> TestResult {
     let memory = async || process.resident_kib();
-    let after = wait_until("the memory is given back", memory, |after| {
+    let after = wait_until("the memory is released", memory, |after| {
         *after < before + MAX_GROWTH_KIB
     });
     println!("{before} KiB before, {} KiB after", after.await?);

@@ -27,7 +27,7 @@ async fn cause_changes(cluster: &Cluster, agents: &mut [FakeAgent]) -> TestResul
             0 => {
                 agent
                     .report_success(accepted.operation_id, &["decky-3"])
-                    .await?
+                    .await?;
             }
             1 => {
                 let shards = vec![failed_shard("decky-3", "busy")];
@@ -220,7 +220,9 @@ async fn the_last_broadcast_record_equals_the_listed_record() -> TestResult {
         );
     }
     for listed in page.hosts {
-        let mut update = last.remove(&listed.host_uuid).context("never told")?;
+        let mut update = last
+            .remove(&listed.host_uuid)
+            .context("the record was never broadcast")?;
         update.last_heartbeat = listed.last_heartbeat;
         assert_eq!(update, listed);
     }

@@ -78,7 +78,7 @@ async fn the_largest_shard_records_are_listed() -> TestResult {
         |operation| operation.finished_at.is_some(),
     );
     let ended = ended.await?;
-    let listed = ended.shards.context("its shards")?.len();
+    let listed = ended.shards.context("the operation has no shards")?.len();
     assert!(listed > 50, "{listed} listed");
     assert_eq!(cluster.operator.list_operations().await?.len(), 1);
     assert_eq!(cluster.operator.list_shards().await?.len(), all as usize);

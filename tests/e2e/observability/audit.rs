@@ -289,7 +289,12 @@ async fn each_conflicting_change_has_one_line_with_its_code() -> TestResult {
     let running = |operation: &scuttle_schemas::operations::OperationRecord| {
         operation.state == OperationState::Running
     };
-    wait_until("it runs", || operator.operation(id), running).await?;
+    wait_until(
+        "the operation is running",
+        || operator.operation(id),
+        running,
+    )
+    .await?;
     let cancel = json!({ "operation_id": id });
     assert_eq!(
         request_rejected(operator, subjects::OPERATIONS_CANCEL, &cancel).await,

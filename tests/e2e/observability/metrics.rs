@@ -129,7 +129,12 @@ async fn requests_of_operators_are_counted() -> TestResult {
             .value("scuttle_operation_oldest_open_age_seconds")
             .is_ok_and(|age| age > 0.0)
     };
-    wait_until("it grows old", || http.scrape(), ages).await?;
+    wait_until(
+        "the age of the oldest operation grows",
+        || http.scrape(),
+        ages,
+    )
+    .await?;
 
     assert_eq!(
         endpoint_stats(&cluster, subjects::TEARDOWN).await?,
@@ -193,7 +198,7 @@ async fn late_repeated_and_stale_reports_are_counted() -> TestResult {
         let running = metrics.value("scuttle_operations{state=\"running\"}");
         running.is_ok_and(|count| count > 0.0)
     };
-    let metrics = wait_until("it runs", || http.scrape(), running).await?;
+    let metrics = wait_until("the operation is running", || http.scrape(), running).await?;
     check(
         &metrics,
         &[
@@ -240,10 +245,15 @@ async fn reconnections_to_the_server_are_counted() -> TestResult {
     let is = |series: &'static str, expected: f64| {
         move |metrics: &Exposition| check(metrics, &[(series, expected)]).is_ok()
     };
-    wait_until("it is away", || http.scrape(), is("scuttle_ready", 0.0)).await?;
+    wait_until(
+        "the controller is not ready",
+        || http.scrape(),
+        is("scuttle_ready", 0.0),
+    )
+    .await?;
     cluster.servers[0].restart().await?;
     let back = is("scuttle_nats_reconnects_total", 1.0);
-    wait_until("it is back", || http.scrape(), back).await?;
+    wait_until("the controller has reconnected", || http.scrape(), back).await?;
     cluster.operator.wait_until_ready().await?;
     // The gauges about the record keep their values without a connection.
     cluster.enroll_host("worker-a").await?;
@@ -384,7 +394,7 @@ fn every_alert_links_to_an_existing_section_of_the_documentation() -> TestResult
     let documented = read_operations_page()?;
     let (_, documented) = documented
         .split_once("## What an alert means, and what to do\n")
-        .context("a section of alerts")?;
+        .context("no section of alerts")?;
     let alerts: Vec<&str> = (rules.lines())
         .filter_map(|line| line.trim().strip_prefix("- alert: "))
         .collect();
@@ -393,7 +403,7 @@ fn every_alert_links_to_an_existing_section_of_the_documentation() -> TestResult
         let heading = format!("\n### {alert}\n");
         assert!(documented.contains(&heading), "no heading for {alert}");
         let place = format!("runbook: docs/operations.md#{}\n", alert.to_lowercase());
-        assert!(rules.contains(&place), "{alert} does not name its place");
+        assert!(rules.contains(&place), "{alert} has no link to its section");
     }
     let headings = documented
         .lines()

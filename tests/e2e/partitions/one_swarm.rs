@@ -275,7 +275,7 @@ async fn broadcasts_of_all_partitions_have_consecutive_revisions() -> TestResult
     view.drop_next_change().await?;
     let (revision, _) = cluster.operator.list_shards_paged(500).await?;
     view.follow_until(revision).await?;
-    assert!(view.listings() > listings, "it lists again");
+    assert!(view.listings() > listings, "the view did not list again");
     assert_eq!(
         clear_revisions(view.shards()),
         clear_revisions(cluster.operator.list_shards().await?)

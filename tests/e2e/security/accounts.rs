@@ -29,7 +29,9 @@ async fn expect_revoked(bus: &ProvisionedServer, client: &Client, creds: &Path) 
 
 async fn expect_not_accepted(bus: &ProvisionedServer, creds: &Path) -> TestResult {
     let rejection = bus.connect(creds).await.map(|_| ());
-    let error = rejection.expect_err("they are revoked").to_string();
+    let error = rejection
+        .expect_err("the credentials are not accepted")
+        .to_string();
     ensure!(error.to_lowercase().contains("authorization"), "{error}");
     Ok(())
 }

@@ -140,8 +140,12 @@ async fn connect_as_controller(nats: &Nats) -> anyhow::Result<Client> {
 fn nats_conf_and_init_give_the_controller_the_same_subjects() -> TestResult {
     let configuration = std::fs::read_to_string(programs::workspace().join("nats.conf"))?;
     let (_, user) = (configuration.split_once("user: controller")).context("the controller")?;
-    let (_, list) = user.split_once("publish: [").context("its list")?;
-    let (list, _) = list.split_once("\n          ]").context("the list's end")?;
+    let (_, list) = user
+        .split_once("publish: [")
+        .context("no list of subjects")?;
+    let (list, _) = list
+        .split_once("\n          ]")
+        .context("the list is not closed")?;
     let lines = list.lines().filter(|line| !line.trim().starts_with('#'));
     let nats_conf_subjects: BTreeSet<String> = lines
         .flat_map(|line| line.split('"').skip(1).step_by(2))

@@ -95,7 +95,10 @@ fn read_token(creds: &Path) -> Result<String> {
 }
 
 fn decode_claims(token: &str) -> Result<Value> {
-    let claims = token.split('.').nth(1).context("three parts")?;
+    let claims = token
+        .split('.')
+        .nth(1)
+        .context("the token has fewer than three parts")?;
     Ok(serde_json::from_slice(
         &BASE64URL_NOPAD.decode(claims.as_bytes())?,
     )?)
@@ -147,8 +150,13 @@ async fn the_key_of_a_role_can_create_only_users_of_its_role() -> TestResult {
     let mut renamed = made.clone();
     renamed["name"] = "worker-b".into();
     let signed = read_token(&creds)?;
-    let (_, signature) = signed.rsplit_once('.').context("three parts")?;
-    let header = signed.split('.').next().context("three parts")?;
+    let (_, signature) = signed
+        .rsplit_once('.')
+        .context("the token has fewer than three parts")?;
+    let header = signed
+        .split('.')
+        .next()
+        .context("the token has fewer than three parts")?;
     let renamed = BASE64URL_NOPAD.encode(&serde_json::to_vec(&renamed)?);
     let changed = format!("{header}.{renamed}.{signature}");
     let changed = fs::read_to_string(&creds)?.replace(&signed, &changed);
@@ -207,7 +215,9 @@ async fn the_limits_of_roles_and_accounts_are_enforced() -> TestResult {
         connections.push(bus.connect(&bus.credentials("system")).await?);
     }
     let next = bus.connect(&bus.credentials("system")).await.map(|_| ());
-    let error = next.expect_err("one too many").to_string();
+    let error = next
+        .expect_err("the account has its maximum number of connections")
+        .to_string();
     ensure!(error.contains("maximum account"), "{error}");
     bus.connect(&bus.credentials("admin")).await?;
     Ok(())

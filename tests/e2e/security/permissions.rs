@@ -40,21 +40,38 @@ const BOTH: &[Direction] = &[Direction::Publish, Direction::Subscribe];
 const SUBSCRIBE: &[Direction] = &[Direction::Subscribe];
 const PUBLISH: &[Direction] = &[Direction::Publish];
 
-fn table() -> Vec<Row> {
-    let [own, other]: [HostId; 2] = HOSTS.map(|(_, name)| name.parse().expect("valid"));
-    let row = |publish_subject: &str, publishers, subscribers| Row {
-        publish_subject: publish_subject.to_owned(),
-        subscribe_subject: publish_subject.to_owned(),
+/// A row whose subject is the same for both directions.
+fn row(subject: &str, publishers: &'static str, subscribers: &'static str) -> Row {
+    Row {
+        publish_subject: subject.to_owned(),
+        subscribe_subject: subject.to_owned(),
         publishers,
         subscribers,
         directions: BOTH,
-    };
-    let pattern =
-        |subscribe_subject: &str, publish_subject: &str, publishers, subscribers, directions| Row {
-            subscribe_subject: subscribe_subject.to_owned(),
-            directions,
-            ..row(publish_subject, publishers, subscribers)
-        };
+    }
+}
+
+impl Row {
+    /// The same row for subscriptions to `pattern`, which contains the subject.
+    fn with_pattern(self, pattern: &str) -> Self {
+        Self {
+            subscribe_subject: pattern.to_owned(),
+            directions: SUBSCRIBE,
+            ..self
+        }
+    }
+}
+
+/// All rows.
+fn table() -> Vec<Row> {
+    let mut rows = rows_of_clients_and_agents();
+    rows.extend(rows_of_the_system());
+    rows
+}
+
+/// The requests, reports, commands and broadcasts of the protocol, and the inboxes.
+fn rows_of_clients_and_agents() -> Vec<Row> {
+    let [own, other]: [HostId; 2] = HOSTS.map(|(_, name)| name.parse().expect("valid"));
     let mut rows = Vec::new();
     rows.extend(subjects::CHANGE_REQUESTS.map(|subject| row(subject, "O", "C")));
     rows.extend(subjects::READ_REQUESTS.map(|subject| row(subject, "OV", "C")));
@@ -64,56 +81,26 @@ fn table() -> Vec<Row> {
     for report in REPORTS {
         rows.push(row(&report.subject(&own), "AS", "C"));
         rows.push(row(&report.subject(&other), "BS", "C"));
-        rows.push(pattern(
-            &report.wildcard_subject(),
-            &report.subject(&own),
-            "A",
-            "C",
-            SUBSCRIBE,
-        ));
+        rows.push(row(&report.subject(&own), "A", "C").with_pattern(&report.wildcard_subject()));
     }
     let commands = AgentChannel::Commands;
-    rows.push(pattern(
-        &commands.wildcard_subject(),
-        &commands.subject(&own),
-        "C",
-        "S",
-        SUBSCRIBE,
-    ));
-    for (host, subscriber) in [(&own, "ASov"), (&other, "BSov")] {
+    rows.push(row(&commands.subject(&own), "C", "S").with_pattern(&commands.wildcard_subject()));
+    for (host, subscribers) in [(&own, "ASov"), (&other, "BSov")] {
         let inbox = subjects::agent_inbox_prefix(host);
-        let (publish_subject, subscribe_subject) = (format!("{inbox}.1"), format!("{inbox}.>"));
-        rows.push(pattern(
-            &publish_subject,
-            &publish_subject,
-            "C",
-            subscriber,
-            BOTH,
-        ));
-        rows.push(pattern(
-            &subscribe_subject,
-            &publish_subject,
-            "C",
-            subscriber,
-            SUBSCRIBE,
-        ));
+        let subject = format!("{inbox}.1");
+        rows.push(row(&subject, "C", subscribers));
+        rows.push(row(&subject, "C", subscribers).with_pattern(&format!("{inbox}.>")));
     }
-    rows.push(pattern(USER_INBOX, USER_INBOX, "c", "OVS", BOTH));
-    rows.push(pattern(
-        subjects::ALL_INBOXES,
-        USER_INBOX,
-        "",
-        "OVS",
-        SUBSCRIBE,
-    ));
+    rows.push(row(USER_INBOX, "c", "OVS"));
+    rows.push(row(USER_INBOX, "", "OVS").with_pattern(subjects::ALL_INBOXES));
     rows.push(row("$SRV.PING", "OV", "C"));
-    rows.push(pattern(
-        subjects::ALL_REQUESTS,
-        subjects::TEARDOWN,
-        "O",
-        "C",
-        SUBSCRIBE,
-    ));
+    rows.push(row(subjects::TEARDOWN, "O", "C").with_pattern(subjects::ALL_REQUESTS));
+    rows
+}
+
+/// The subjects of the server and of `JetStream`, those between controllers, and wildcards.
+fn rows_of_the_system() -> Vec<Row> {
+    let mut rows = Vec::new();
     for (publish_subject, subscribe_subject) in [
         ("$SYS.REQ.SERVER.PING", "$SYS.>"),
         ("$JS.API.STREAM.LIST", "$JS.API.>"),
@@ -125,18 +112,12 @@ fn table() -> Vec<Row> {
         } else {
             ""
         };
-        rows.push(pattern(
-            subscribe_subject,
-            publish_subject,
-            publishers,
-            "",
-            BOTH,
-        ));
+        rows.push(Row {
+            directions: BOTH,
+            ..row(publish_subject, publishers, "").with_pattern(subscribe_subject)
+        });
     }
-    rows.extend(
-        ["*.*", "*", ">"]
-            .map(|subscribe_subject| pattern(subscribe_subject, "", "", "", SUBSCRIBE)),
-    );
+    rows.extend(["*.*", "*", ">"].map(|pattern| row("", "", "").with_pattern(pattern)));
     rows.push(row(subjects::SERVER_INFO, "co", ""));
     let inbox = format!("{}.1", subjects::CONTROLLER_INBOX_PREFIX);
     let inboxes = format!("{}.>", subjects::CONTROLLER_INBOX_PREFIX);
@@ -153,24 +134,21 @@ fn table() -> Vec<Row> {
         ),
     ] {
         rows.push(row(&publish_subject, "C", "C"));
-        rows.push(pattern(
-            subscribe_subject,
-            &publish_subject,
-            "C",
-            "C",
-            SUBSCRIBE,
-        ));
+        rows.push(row(&publish_subject, "C", "C").with_pattern(subscribe_subject));
     }
-    let to_servers = |says: String, publishers| pattern(&says, &says, publishers, "", PUBLISH);
-    let ours = subjects::controller_jetstream_subjects();
+    let publish_only = |subject: &str, publishers| Row {
+        directions: PUBLISH,
+        ..row(subject, publishers, "")
+    };
     rows.extend(
-        ours.into_iter()
-            .map(|subject| to_servers(subject.replace('>', "x").replace('*', "0"), "c")),
+        subjects::controller_jetstream_subjects()
+            .into_iter()
+            .map(|subject| publish_only(&subject.replace('>', "x").replace('*', "0"), "c")),
     );
-    rows.extend(forbidden_subjects().map(|subject| to_servers(subject, "")));
+    rows.extend(forbidden_subjects().map(|subject| publish_only(&subject, "")));
     rows.extend(
         [subjects::ALL_JOURNALS, "$KV.>", "$O.>", "$JS.>"]
-            .map(|subscribe_subject| pattern(subscribe_subject, "", "", "", SUBSCRIBE)),
+            .map(|pattern| row("", "", "").with_pattern(pattern)),
     );
     rows
 }
@@ -393,7 +371,10 @@ async fn check_reply(row: &Row, requester: char, payload: &str, clients: &Client
         .await?;
     let request = requests.next().await.context("the connection is closed")?;
     let reply = request.reply.context("no reply subject")?;
-    ensure!(reply.starts_with("_R_."), "the server's own: {reply}");
+    ensure!(
+        reply.starts_with("_R_."),
+        "not a reply subject of the server: {reply}"
+    );
     controller
         .nats()
         .publish(reply, payload.to_owned().into())
@@ -473,7 +454,7 @@ fn add_host_users(configuration: &str) -> String {
         .collect();
     let (before, after) = configuration
         .split_once(&example_insertion_point())
-        .expect("where the example is");
+        .expect("nats.conf has the example");
     format!("{before}{users}{}{after}", example_insertion_point())
 }
 

@@ -15,7 +15,7 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 /// Converts a path to an argument.
 fn to_argument(path: &Path) -> &str {
-    path.to_str().expect("a path of text")
+    path.to_str().expect("the path is UTF-8")
 }
 
 /// Starts a server with a `tls` block in `nats.conf`, as its comment describes.

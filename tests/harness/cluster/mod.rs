@@ -51,6 +51,7 @@ pub struct Cluster {
 }
 
 /// The options of a [`Cluster`].
+#[must_use = "nothing starts before `start` is called"]
 #[derive(Debug, Clone)]
 pub struct ClusterBuilder {
     servers: usize,
@@ -140,12 +141,11 @@ impl ClusterBuilder {
     /// Starts the servers and controllers, and waits until the controllers are ready: until each
     /// partition has a leader, and the operator gets replies.
     pub async fn start(self) -> Result<Cluster> {
-        let (dir, temporary) = match &self.dir {
-            Some(dir) => (dir.clone(), None),
-            None => {
-                let temporary = tempfile::tempdir().context("create a directory")?;
-                (temporary.path().to_owned(), Some(temporary))
-            }
+        let (dir, temporary) = if let Some(dir) = &self.dir {
+            (dir.clone(), None)
+        } else {
+            let temporary = tempfile::tempdir().context("create a directory")?;
+            (temporary.path().to_owned(), Some(temporary))
         };
         let nats_dir = dir.join("nats");
         let servers = match self.servers {

@@ -63,7 +63,7 @@ fn a_snapshot_is_the_store_as_of_one_commit() {
         });
         outcome.expect("the snapshot can be read");
         assert_eq!(rows_of(read), expected);
-        assert_eq!(content(&snapshot), expected, "it can be read again");
+        assert_eq!(content(&snapshot), expected, "the second reading differs");
     }
     assert!(values > 50, "{values}");
     assert_eq!(rows_of(load(&mut store)), rows_of(appended));
@@ -295,7 +295,7 @@ fn a_restore_of_an_invalid_file_names_it_and_changes_nothing() {
     assert!(!missing.exists(), "no directory was made");
 
     fs::write(&file, &whole).expect("a file");
-    restore_backup(empty.path(), &file).expect("the whole one is restored");
+    restore_backup(empty.path(), &file).expect("the complete backup is restored");
 }
 
 #[test]
@@ -348,7 +348,7 @@ fn a_backup_replaces_no_file_unless_requested() {
     let (dir, file) = make_backup(&data);
     let before = fs::read(&file).expect("the backup");
     let interrupt = Interrupt::default();
-    let error = create(data.path(), &file, false, &interrupt).expect_err("it exists");
+    let error = create(data.path(), &file, false, &interrupt).expect_err("the file exists");
     assert!(error.to_string().contains("--force"), "{error}");
     assert!(fs::read(&file).expect("the backup") == before);
 
@@ -398,5 +398,5 @@ fn a_large_store_is_backed_up_completely() {
     fs::rename(&file, place.path().join(FILE_NAME)).expect("renamed");
     let mut store = RedbStore::open(place.path()).expect("the store opens");
     assert_eq!(store.journal_len(), 90_002);
-    assert!(load(&mut store) == content, "other rows");
+    assert!(load(&mut store) == content, "the rows differ");
 }

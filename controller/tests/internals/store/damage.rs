@@ -53,7 +53,7 @@ fn check(stored: &Stored, bytes: &[u8], killed: bool) {
     match load(dir.path()) {
         Ok(loaded) if loaded == stored.rows => {}
         // After a kill, an incomplete last commit is one that the kill interrupted.
-        Ok(loaded) => assert!(killed && loaded == stored.before, "other rows"),
+        Ok(loaded) => assert!(killed && loaded == stored.before, "the rows differ"),
         Err(error) => {
             let text = error.to_string();
             assert!(text.contains(&file.display().to_string()), "{text}");

@@ -155,7 +155,7 @@ fn a_file_of_another_program_is_rejected() {
         let after = fs::read(&file).expect("the file can be read");
         assert_eq!(after, content, "the file is left as it was");
     }
-    fs::remove_file(&file).expect("the file goes");
+    fs::remove_file(&file).expect("the file is removed");
     drop(Database::create(&file).expect("another program's database"));
     check_open_fails(&dir, "is not a Scuttle store");
 }

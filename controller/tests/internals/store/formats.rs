@@ -34,7 +34,7 @@ fn fixture(format: u32, extension: &str) -> PathBuf {
 fn content(store: &mut dyn Store) -> String {
     let mut text = String::new();
     for change in super::rows::load(store) {
-        writeln!(text, "{change:?}").expect("a string takes it");
+        writeln!(text, "{change:?}").expect("writing to a string succeeds");
     }
     text
 }
@@ -46,7 +46,8 @@ fn every_released_format_can_be_opened() {
         let file = dir.path().join(FILE_NAME);
         fs::copy(fixture(format, "redb"), &file).expect("the fixture is there");
         let mut store = RedbStore::open(dir.path()).expect("the store opens");
-        let expected = fs::read_to_string(fixture(format, "txt")).expect("the text is there");
+        let expected = fs::read_to_string(fixture(format, "txt"))
+            .expect("the text of the fixture is readable");
         assert_eq!(content(&mut store), expected, "format {format}");
         // The store can append after that.
         store.append(&[meta(9)]).expect("an append");
@@ -67,7 +68,11 @@ fn the_current_format_has_a_fixture() {
     let meta = transaction.open_table(META).expect("the table");
     let format = meta.get("format").expect("a read").expect("the format");
     let format = u32::from_le_bytes(format.value().try_into().expect("four bytes"));
-    assert_eq!(RELEASED.last(), Some(&format), "write a fixture of it");
+    assert_eq!(
+        RELEASED.last(),
+        Some(&format),
+        "the current format has no fixture"
+    );
 }
 
 #[test]

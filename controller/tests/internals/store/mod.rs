@@ -185,7 +185,7 @@ fn a_state_is_restored_and_a_row_without_its_host_is_rejected() {
         let mut state = State::default();
         store
             .load(&mut |change| state.replay(change))
-            .expect("the state comes back");
+            .expect("the state is restored");
         assert_eq!(state.row_counts(), (1, 1, 0));
 
         store.append(&[shard("b", "d", 1)]).expect("an append");

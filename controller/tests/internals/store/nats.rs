@@ -49,7 +49,7 @@ impl Bus {
                 .await
                 .expect("a nats-server");
             let client = async_nats::connect(server.url()).await;
-            let client = client.expect("it lets clients in");
+            let client = client.expect("the server accepts clients");
             (server, client)
         });
         Self {
@@ -83,7 +83,11 @@ impl Name {
         self.bus.runtime.block_on(async {
             let context = async_nats::jetstream::new(self.bus.client.clone());
             let stream = context.get_stream(&self.stream).await;
-            stream.expect("it is there").cached_info().state.messages
+            stream
+                .expect("the stream exists")
+                .cached_info()
+                .state
+                .messages
         })
     }
 }
@@ -118,7 +122,7 @@ fn a_superseded_store_cannot_append() {
     for _ in 0..2 {
         let error = old
             .append(&[host("a", 3)])
-            .expect_err("it has been superseded");
+            .expect_err("the store was superseded");
         assert!(
             matches!(error, StoreError::Journal(JournalError::Superseded { .. })),
             "{error}"
@@ -133,7 +137,7 @@ fn a_superseded_store_cannot_append() {
     assert_eq!(load(&mut old), [host("a", 1), host("a", 2), host("a", 4)]);
     old.append(&[host("a", 5)]).expect("an append");
     new.append(&[host("a", 6)])
-        .expect_err("now this one has been superseded");
+        .expect_err("this store was superseded");
 }
 
 /// Creates a batch of several messages.
@@ -156,7 +160,7 @@ fn a_superseded_batch_of_several_messages_leaves_nothing_behind() {
     new.append(&[host("a", 2)]).expect("an append");
     let error = old
         .append(&large_batch(&name))
-        .expect_err("it is superseded");
+        .expect_err("the store was superseded");
     assert!(
         matches!(error, StoreError::Journal(JournalError::Superseded { .. })),
         "{error}"
@@ -175,16 +179,19 @@ fn a_batch_of_several_messages_is_one_batch() {
     for batch in &batches {
         store.append(batch).expect("an append");
     }
-    assert!(name.messages() > batches.len() as u64, "none is larger");
+    assert!(
+        name.messages() > batches.len() as u64,
+        "the batches have too few messages"
+    );
     drop(store);
     let mut store = open(dir.path(), &name).expect("the store opens");
     assert!(load(&mut store) == batches.concat(), "other changes");
     let left = store.checkpoint(2).expect("a checkpoint");
-    assert_eq!(left, 1, "never part of a batch");
+    assert_eq!(left, 1, "part of a batch was moved");
     let rows = rows_of(load(&mut store));
     drop(store);
     let mut store = open(dir.path(), &name).expect("the store opens");
-    assert!(rows_of(load(&mut store)) == rows, "other rows");
+    assert!(rows_of(load(&mut store)) == rows, "the rows differ");
     assert_eq!(store.journal_len(), 1);
 }
 

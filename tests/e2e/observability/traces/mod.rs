@@ -129,7 +129,7 @@ async fn a_teardown_is_one_trace_from_the_request_to_the_broadcast() -> TestResu
     }
     for parent in [request, result] {
         let commit = |span: &&ReceivedSpan| span.name == "commit" && span.parent == parent.id;
-        let commit = spans.iter().find(commit).context("its commit")?;
+        let commit = spans.iter().find(commit).context("no span of the commit")?;
         assert!(parent.time.0 <= commit.time.0 && commit.time.0 < commit.time.1);
         assert!(
             commit.time.1 <= parent.time.1,
