@@ -126,8 +126,9 @@ struct Ports {
     monitor: Option<u16>,
 }
 
-/// Reads a ports file, which looks like this:
-/// `{"nats":["nats://127.0.0.1:4222"],"monitoring":["http://127.0.0.1:8222"],"websocket":["ws://127.0.0.1:4223"]}`
+/// Reads a ports file, which looks like
+/// `{"nats":["nats://127.0.0.1:4222"],"monitoring":["http://127.0.0.1:8222"]}`, with a list of
+/// `websocket` addresses where there is such a listener.
 fn read_ports(file: &Path) -> Option<Ports> {
     let ports: serde_json::Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
     let port = |kind: &str| {

@@ -1,4 +1,5 @@
-//! Rows for the tests of the store: small ones that differ by their version, and the rows that a store loads.
+//! Rows for the tests of the store: small ones that differ by their version, and the rows that a
+//! store loads.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
