@@ -12,14 +12,14 @@ use tempfile::TempDir;
 /// Deckies on each host.
 const DECKIES: usize = 100;
 
-/// A new store on a real disk, where /tmp may be memory.
+/// Creates a store on a real disk, because /tmp may be in memory.
 fn store() -> (TempDir, RedbStore) {
     let dir = tempfile::tempdir_in(Path::new(env!("CARGO_TARGET_TMPDIR"))).expect("a folder");
     let store = RedbStore::open(dir.path()).expect("a store");
     (dir, store)
 }
 
-/// What is written when so many teardowns are accepted in one batch.
+/// Returns the changes of one batch in which `count` teardowns are accepted.
 fn accepts(swarm: &mut Swarm, count: usize) -> Vec<Change> {
     for number in 0..count {
         let (_, input) = swarm.accept(number);

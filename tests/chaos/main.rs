@@ -1,4 +1,5 @@
-//! `scuttle-chaos`, which `cargo xtask chaos` runs: faults in a real swarm under load, then an audit.
+//! `scuttle-chaos`, which `cargo xtask chaos` runs: faults in a real swarm under load, then an
+//! audit.
 //!
 //! - `cluster` runs the programs, each behind a proxy, and reads the controllers' logs.
 //! - `faults` plans the faults and injects them.
@@ -56,14 +57,16 @@ use crate::report::{Summary, print_line};
 /// The exit code after Ctrl-C.
 const INTERRUPTED: u8 = 130;
 
-/// Kills, stops and disconnects the programs of a swarm under load, then checks that nothing was lost.
+/// Kills, stops and disconnects the programs of a swarm under load, then checks that nothing was
+/// lost.
 ///
-/// Starts a nats-server, a controller and 50 simulated hosts in 10 processes, each behind a TCP proxy, all on loopback. Stops
-/// all of them at the end, even after an error. With --cluster, starts three servers, three controllers and 200 hosts; one of
-/// the servers then gets a small disk, which faults fill, where this program may mount a file system. The seed decides which
-/// faults occur when, and which requests the operators send. Real processes have their own timing, so two runs with the
-/// same seed are similar but not identical. The run continues after the faults until the last operation has ended.
-/// Exits with 1 if anything was lost, and keeps the logs.
+/// Starts a nats-server, a controller and 50 simulated hosts in 10 processes, each behind a TCP
+/// proxy, all on loopback. Stops all of them at the end, even after an error. With --cluster,
+/// starts three servers, three controllers and 200 hosts; one of the servers then gets a small
+/// disk, which faults fill, where this program may mount a file system. The seed decides which
+/// faults occur when, and which requests the operators send. Real processes have their own timing,
+/// so two runs with the same seed are similar but not identical. The run continues after the faults
+/// until the last operation has ended. Exits with 1 if anything was lost, and keeps the logs.
 #[derive(Debug, Parser)]
 #[command(name = "scuttle-chaos", version)]
 struct Args {
@@ -76,7 +79,8 @@ struct Args {
     /// Run three servers and three controllers, which take over from each other.
     #[arg(long)]
     cluster: bool,
-    /// How many partitions the cluster's hosts are divided into, each with its own journal and leader.
+    /// How many partitions the cluster's hosts are divided into, each with its own journal and
+    /// leader.
     #[arg(long, default_value = "1", value_parser = parse_partitions, value_name = "NUMBER", requires = "cluster")]
     partitions: PartitionCount,
     /// This process has its own mount namespace.

@@ -1,4 +1,5 @@
-//! `scuttle-demo`, which `cargo xtask demo` runs: teardowns over a real NATS server, for an audience.
+//! `scuttle-demo`, which `cargo xtask demo` runs: teardowns over a real NATS server, for an
+//! audience.
 //!
 //! - `processes` starts and stops the programs.
 //! - `scenario` lists the steps that the operator takes.
@@ -8,10 +9,12 @@
 //! - `keep_running` keeps the swarm up afterwards.
 //! - `terminal` formats the output.
 
+mod arguments;
 mod keep_running;
 mod operator;
 mod processes;
 mod record_view;
+mod scale;
 mod scenario;
 mod summary;
 mod terminal;
@@ -23,35 +26,13 @@ use anyhow::Result;
 use clap::Parser;
 use scuttle_tests::programs::shutdown::{self, StopRequests};
 
+use crate::arguments::Args;
 use crate::operator::Operator;
 use crate::processes::Processes;
 use crate::terminal::{OutputClosed, Terminal};
 
 /// The exit code after Ctrl-C.
 const INTERRUPTED: u8 = 130;
-
-/// Tears down deckies and whole hosts of a simulated swarm, and prints what happens.
-///
-/// Starts a nats-server, a controller and the simulated hosts. Stops all of them at the end, even after an error.
-#[derive(Debug, Parser)]
-#[command(name = "scuttle-demo", version)]
-struct Args {
-    /// Keep running afterwards: print how to connect, then every change, until Ctrl-C. Always on when run on a terminal.
-    #[arg(long)]
-    keep: bool,
-    /// Number of simulated hosts.
-    #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(scenario::MIN_HOSTS as i64..=1000))]
-    hosts: u32,
-    /// Number of deckies on each host.
-    #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
-    deckies_per_host: u32,
-    /// Decides how long each teardown takes, which ones fail, and which agents crash.
-    #[arg(long, default_value_t = 1)]
-    seed: u64,
-    /// This process is the inner one, in the process group of its children.
-    #[arg(long, hide = true)]
-    inside: bool,
-}
 
 #[tokio::main]
 async fn main() -> ExitCode {

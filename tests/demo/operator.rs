@@ -1,5 +1,5 @@
-//! The operator: sends teardown requests, measures how fast each is accepted, and prints what happens
-//! to the operations.
+//! The operator: sends teardown requests, measures how fast each is accepted, and prints what
+//! happens to the operations.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

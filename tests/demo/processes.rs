@@ -10,10 +10,11 @@ use scuttle_tests::programs::program_path;
 use scuttle_tests::{Client, Controller, Nats, Role, Simulator};
 use tempfile::TempDir;
 
-use crate::Args;
+use crate::arguments::Args;
 use crate::terminal::{self, Sign, Terminal, format_count};
 
-/// The behaviour of the simulated hosts: teardowns take some time, some fail, and some agents crash.
+/// The behaviour of the simulated hosts: teardowns take some time, some fail, and some agents
+/// crash.
 const SIMULATOR_OPTIONS: [&str; 10] = [
     "--enroll",
     "--teardown-ms",

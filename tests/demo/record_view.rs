@@ -233,7 +233,8 @@ enum RevisionOrder {
     Gap,
 }
 
-/// Compares a message's revision with the last one, and advances the last one if the message is next.
+/// Compares a message's revision with the last one, and advances the last one if the message is
+/// next.
 ///
 /// After a gap, the list that is requested next sets the last revision.
 fn check_revision(last: &mut u64, broadcast: &impl Broadcast) -> RevisionOrder {

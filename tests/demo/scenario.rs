@@ -1,4 +1,5 @@
-//! The scenario: the steps that the operator takes, in order. `operator` decides how they are printed.
+//! The scenario: the steps that the operator takes, in order. `operator` decides how they are
+//! printed.
 
 use std::time::Instant;
 
@@ -8,19 +9,11 @@ use scuttle_tests::RequestError;
 use serde_json::json;
 
 use crate::operator::{Detail, Operator, Target, format_deckies};
+use crate::scale::{HOSTS_AT_KILL, MIN_HOSTS, SINGLE_DECKY_HOSTS, WHOLE_HOSTS};
 use crate::terminal::{Seconds, Sign};
 
-/// The number of hosts of which one decky is torn down.
-const SINGLE_DECKY_HOSTS: usize = 4;
-/// The number of whole hosts that are torn down at once.
-const WHOLE_HOSTS: usize = 6;
-/// The number of hosts with an open teardown when the controller is killed.
-const HOSTS_AT_KILL: usize = 7;
 /// How many of [`HOSTS_AT_KILL`] are torn down whole.
 const WHOLE_HOSTS_AT_KILL: usize = 3;
-/// The number of hosts that the scenario needs, including one that stays untouched.
-pub(crate) const MIN_HOSTS: usize = SINGLE_DECKY_HOSTS + WHOLE_HOSTS + HOSTS_AT_KILL + 1;
-
 /// Runs all steps.
 pub(crate) async fn run(operator: &mut Operator<'_>) -> Result<()> {
     let hosts = list_hosts(operator);

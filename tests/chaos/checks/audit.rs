@@ -1,5 +1,5 @@
-//! The audit: compares the record with the replies to the operators, with the broadcasts, and with what
-//! happened on the hosts.
+//! The audit: compares the record with the replies to the operators, with the broadcasts, and with
+//! what happened on the hosts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -235,7 +235,8 @@ fn check_outcomes(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     }
 }
 
-/// Checks that no host removed a decky without a request, and that no host finished an operation twice.
+/// Checks that no host removed a decky without a request, and that no host finished an operation
+/// twice.
 fn check_executed_once(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     use scuttle_agent_sim::action_log::Action;
 
@@ -288,14 +289,16 @@ fn check_executed_once(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     }
 }
 
-/// Checks that a failed shard without a later attempt is `teardown_failed` with an error, or removed.
+/// Checks that a failed shard without a later attempt is `teardown_failed` with an error, or
+/// removed.
 ///
-/// Returns the number of failed shards that were not in the record when they failed, because they had
-/// been redeployed and no heartbeat had reported them yet.
+/// Returns the number of failed shards that were not in the record when they failed, because they
+/// had been redeployed and no heartbeat had reported them yet.
 fn check_failures_are_shown(evidence: &Evidence<'_>, losses: &mut Vec<String>) -> usize {
     let mut unregistered = 0;
     let mut latest: BTreeMap<(&HostId, &DeckyId), &OperationRecord> = BTreeMap::new();
-    // Sorted by the time of acceptance: ids are UUIDv7, which do not order operations of one millisecond.
+    // Sorted by the time of acceptance: ids are UUIDv7, which do not order operations of one
+    // millisecond.
     let mut operations: Vec<_> = evidence.operations.values().collect();
     operations.sort_by_key(|operation| operation.accepted_at);
     for operation in operations {

@@ -1,5 +1,5 @@
-//! Checks the broadcasts against the final record, and the recordings of two subscribers against each
-//! other.
+//! Checks the broadcasts against the final record, and the recordings of two subscribers against
+//! each other.
 
 use std::collections::BTreeMap;
 

@@ -15,7 +15,8 @@ use crate::cluster::processes::Processes;
 use crate::cluster::scale::GROUPS;
 use crate::faults::fault_injector::all_programs;
 
-/// How long operations may take to end: longer than the longest deadline, because results may be late.
+/// How long operations may take to end: longer than the longest deadline, because results may be
+/// late.
 const OPERATIONS_TIMEOUT: Duration = Duration::from_secs(90);
 /// How long the record may take to match the hosts: enough for heartbeats and late results.
 const AGREEMENT_TIMEOUT: Duration = Duration::from_mins(1);

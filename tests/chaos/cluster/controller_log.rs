@@ -1,6 +1,7 @@
 //! What the controllers' logs say about connections and leadership.
 //!
-//! Every text in this file must equal what the controller logs; otherwise the checks overlook events.
+//! Every text in this file must equal what the controller logs; otherwise the checks overlook
+//! events.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;

@@ -73,8 +73,8 @@ impl Processes {
         let ports: Vec<_> = servers.iter().map(Nats::port).collect();
         let mut routes = BTreeMap::new();
         // A controller's proxy drops what is in flight when the controller dies. Otherwise a dead
-        // leader's messages could arrive after its successor's. Core NATS allows that, but the audit
-        // of revisions does not.
+        // leader's messages could arrive after its successor's. Core NATS allows that, but the
+        // audit of revisions does not.
         for controller in (0..size.controllers).map(Route::Controller) {
             routes.insert(controller, Proxy::start(&ports, InFlight::Lost).await?);
         }
@@ -158,8 +158,8 @@ impl Processes {
         &self.routes[&route]
     }
 
-    /// Returns the controller that leads each partition: the last one that logged a start of a term,
-    /// provided that its metrics still show a led partition.
+    /// Returns the controller that leads each partition: the last one that logged a start of a
+    /// term, provided that its metrics still show a led partition.
     pub(crate) async fn leaders(&self) -> BTreeMap<Partition, usize> {
         let mut latest = BTreeMap::new();
         for (number, controller) in self.controllers.iter().enumerate() {

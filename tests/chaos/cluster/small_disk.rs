@@ -1,7 +1,7 @@
 //! A disk for one server, small enough to fill. `faults` decides when to fill it.
 //!
-//! The disk is a tmpfs in a separate mount namespace. The kernel therefore removes it with the run's
-//! last process, however that process ends.
+//! The disk is a tmpfs in a separate mount namespace. The kernel therefore removes it with the
+//! run's last process, however that process ends.
 
 use std::fs::File;
 use std::io::Write;

@@ -98,8 +98,8 @@ impl FaultInjector {
         Ok(())
     }
 
-    /// Replaces the leader in a fault with the program that leads now. Returns `None` if there is no
-    /// leader, or no small disk to fill.
+    /// Replaces the leader in a fault with the program that leads now. Returns `None` if there is
+    /// no leader, or no small disk to fill.
     async fn resolve(&self, fault: Fault) -> Option<Fault> {
         let program = async |program| {
             Some(match program {
@@ -226,8 +226,8 @@ impl FaultInjector {
         Ok(())
     }
 
-    /// Fills the small disk for `time`, then restarts its server. A server whose disk was full no longer
-    /// uses its store; after a restart it catches up with the other servers.
+    /// Fills the small disk for `time`, then restarts its server. A server whose disk was full no
+    /// longer uses its store; after a restart it catches up with the other servers.
     async fn fill_disk(&self, time: Duration) -> Result<()> {
         let server = Program::Nats(SERVER_WITH_SMALL_DISK);
         let disk = self

@@ -70,8 +70,9 @@ pub(crate) fn plan_faults(
 
 /// Picks a fault for a single server.
 ///
-/// The weights leave the system enough time between two faults of a kind to make progress: faults of
-/// the server and the controller affect every client and are rare, those of a group of hosts are not.
+/// The weights leave the system enough time between two faults of a kind to make progress: faults
+/// of the server and the controller affect every client and are rare, those of a group of hosts are
+/// not.
 fn pick_fault(rng: &mut StdRng) -> Fault {
     match rng.random_range(0..100) {
         0..6 => Fault::Kill(Program::Controller(0), pick_millis(rng, 300, 3_000)),

@@ -1,5 +1,5 @@
-//! The operators. They tear down deckies and hosts, repeat requests, retry failed teardowns and cancel
-//! operations. The seed decides which requests they send.
+//! The operators. They tear down deckies and hosts, repeat requests, retry failed teardowns and
+//! cancel operations. The seed decides which requests they send.
 //!
 //! A request without a reply is resent with the same key and body until there is a reply.
 
@@ -126,8 +126,8 @@ impl Operator {
         }
     }
 
-    /// Repeats an earlier request with its key. The reply must name the same operation; with another
-    /// body, the request must be rejected.
+    /// Repeats an earlier request with its key. The reply must name the same operation; with
+    /// another body, the request must be rejected.
     async fn repeat_key(&mut self) {
         let number = self.rng.random_range(0..1000);
         let Some((mut request, first_reply)) = self.request_log.recent(number) else {

@@ -1,7 +1,7 @@
 //! Measures for how long no leader replies after a leader was killed.
 //!
-//! Probes on each server continuously send requests for a host of each partition, and for a list. The
-//! operators' accepted requests are measured as well.
+//! Probes on each server continuously send requests for a host of each partition, and for a list.
+//! The operators' accepted requests are measured as well.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -113,8 +113,8 @@ impl Availability {
         downtimes(&times.kills, &times.replies, |_| None)
     }
 
-    /// Returns, for each kill of a leader, the time until the next accepted request, sorted. Unlike the
-    /// probes, the operators do not send requests continuously.
+    /// Returns, for each kill of a leader, the time until the next accepted request, sorted. Unlike
+    /// the probes, the operators do not send requests continuously.
     pub(crate) fn times_to_acceptance(&self) -> Vec<Duration> {
         let times = lock(&self.0);
         downtimes(&times.kills, &times.acceptances, Some)
@@ -177,8 +177,8 @@ fn missing_host(partition: Partition, of: PartitionCount) -> Option<HostId> {
 /// Returns the time from each kill to the first reply by the next leader, sorted.
 ///
 /// Only requests that were sent after the old leader's process had ended count, because only these
-/// are certain to have been answered by the next leader. `select` maps the killed leader's partition
-/// to the replies that count.
+/// are certain to have been answered by the next leader. `select` maps the killed leader's
+/// partition to the replies that count.
 fn downtimes(
     kills: &[Kill],
     replies: &[TimedReply],

@@ -2,8 +2,8 @@
 //!
 //! A revision never has two different contents, never decreases, and skips numbers only where a
 //! message may have been lost: the subscriber's connection was down, or a controller or its
-//! connection was (see `outages`). With several controllers, messages of a deposed leader may arrive
-//! late. They are counted but harmless, because readers keep the higher revision.
+//! connection was (see `outages`). With several controllers, messages of a deposed leader may
+//! arrive late. They are counted but harmless, because readers keep the higher revision.
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};

@@ -8,8 +8,8 @@ use tokio::task::JoinHandle;
 
 /// Small, so that a list has several pages, between which the record changes.
 const PAGE_SIZE: u16 = 60;
-/// How often the viewer tries to reach the final revision. An attempt fails when no broadcast arrives
-/// in time.
+/// How often the viewer tries to reach the final revision. An attempt fails when no broadcast
+/// arrives in time.
 const MAX_ATTEMPTS: usize = 5;
 
 /// A running viewer.
@@ -26,8 +26,8 @@ impl Viewer {
         Self { end, task }
     }
 
-    /// Waits until the view has reached `revision`. Returns the view and the number of lists that it
-    /// requested.
+    /// Waits until the view has reached `revision`. Returns the view and the number of lists that
+    /// it requested.
     ///
     /// # Errors
     /// If the view does not reach the revision.

@@ -23,17 +23,6 @@ use crate::source::{crates, files as source_files};
 use crate::tidy::finding::{Finding, Rule};
 use crate::workspace::Workspace;
 
-/// The rules that a finding makes the command fail for. The others are only counted.
-const ENFORCED: [Rule; 7] = [
-    Rule::ModuleDoc,
-    Rule::FileLength,
-    Rule::Sleep,
-    Rule::Subject,
-    Rule::CoreManifest,
-    Rule::Layer,
-    Rule::DocumentWidth,
-];
-
 /// Checks the workspace. With `arguments`, shows only what is below those paths.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), Failure> {
     let mut paths = Vec::new();
@@ -54,11 +43,8 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), F
     }
     let mut findings = check(&workspace.root)?;
     findings.retain(|finding| is_below(&finding.file, &paths));
-    run::print(&show(&findings, !paths.is_empty()))?;
-    let count = findings
-        .iter()
-        .filter(|finding| ENFORCED.contains(&finding.rule))
-        .count();
+    run::print(&show(&findings))?;
+    let count = findings.len();
     if count == 0 {
         return Ok(());
     }
@@ -71,24 +57,16 @@ fn is_below(file: &str, paths: &[PathBuf]) -> bool {
     paths.is_empty() || paths.iter().any(|path| Path::new(file).starts_with(path))
 }
 
-/// Shows the findings by rule. Those of a rule that is not enforced are only counted, unless `all`.
-fn show(findings: &[Finding], all: bool) -> String {
+/// Shows the findings by rule.
+fn show(findings: &[Finding]) -> String {
     let mut by_rule: BTreeMap<Rule, Vec<&Finding>> = BTreeMap::new();
     for finding in findings {
         by_rule.entry(finding.rule).or_default().push(finding);
     }
     let mut lines = Vec::new();
     for (rule, findings) in by_rule {
-        let is_enforced = ENFORCED.contains(&rule);
-        let note = if is_enforced {
-            ""
-        } else {
-            " (not enforced yet)"
-        };
-        lines.push(format!("{}: {}{note}", rule.describe(), findings.len()));
-        if all || is_enforced {
-            lines.extend(findings.iter().map(|finding| format!("  {finding}")));
-        }
+        lines.push(format!("{}: {}", rule.describe(), findings.len()));
+        lines.extend(findings.iter().map(|finding| format!("  {finding}")));
     }
     lines.join("\n")
 }
