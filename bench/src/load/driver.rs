@@ -1,4 +1,4 @@
-//! The measuring process's side: starts the generator and waits at a pipe while it works.
+//! Starts the load generator as a process, and waits for its result on a pipe.
 
 use std::process::Stdio;
 

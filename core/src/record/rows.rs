@@ -211,7 +211,7 @@ pub struct OutcomeRow {
 pub struct KeyId {
     /// The user who sent the request.
     pub requester: String,
-    /// The key.
+    /// The value of the request's `Nats-Msg-Id` header.
     pub key: String,
 }
 

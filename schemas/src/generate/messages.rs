@@ -14,15 +14,15 @@ use crate::types::decode::{ReadError, read};
 /// accepted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// A client sends it to the controller.
+    /// From a client to the controller.
     Request,
-    /// The controller replies with it.
+    /// From the controller to the client that sent the request.
     Reply,
-    /// The controller publishes it to all subscribers.
+    /// From the controller to all subscribers.
     Broadcast,
-    /// The controller sends it to one agent.
+    /// From the controller to one agent.
     Command,
-    /// An agent sends it to the controller.
+    /// From an agent to the controller.
     Report,
 }
 

@@ -47,7 +47,7 @@ async fn hostile_headers_have_no_effect() -> TestResult {
     }
 }
 
-/// Such requests are executed or dropped.
+/// A request without a reply subject is executed or dropped.
 #[tokio::test]
 async fn requests_without_a_reply_subject_do_not_stop_the_controller() -> TestResult {
     let (cluster, agent) = start_with_open_teardown().await?;
