@@ -20,8 +20,8 @@ async fn cause_changes(cluster: &Cluster, agents: &mut [FakeAgent]) -> TestResul
     let deckies = ["decky-1", "decky-2", "decky-3", "decky-4", "decky-5"];
     for (number, agent) in agents.iter_mut().enumerate() {
         agent.report_inventory(&deckies).await?;
-        let whole = number % 2 == 0;
-        let target = (!whole).then_some("decky-3");
+        let is_host_teardown = number % 2 == 0;
+        let target = (!is_host_teardown).then_some("decky-3");
         let accepted = cluster.operator.tear_down(&agent.host, target).await?;
         match number % 3 {
             0 => {
@@ -152,7 +152,7 @@ async fn revisions_of_each_broadcast_subject_are_consecutive() -> TestResult {
             update
                 .removed
                 .iter()
-                .all(|gone| gone.revision == update.revision),
+                .all(|removed| removed.revision == update.revision),
             "{update:?}"
         );
     }

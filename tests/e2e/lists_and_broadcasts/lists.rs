@@ -32,12 +32,12 @@ async fn start_three_hosts(cluster: &Cluster) -> anyhow::Result<Vec<FakeAgent>> 
 async fn shards_are_listed_by_host_and_decky_in_pages_of_any_size() -> TestResult {
     let cluster = Cluster::start().await?;
     start_three_hosts(&cluster).await?;
-    let whole: ShardsList = cluster
+    let complete: ShardsList = cluster
         .operator
         .request(subjects::SHARDS_LIST, &json!({}))
         .await?;
     let name = |host: &str, decky: &str| format!("{host}/{decky}");
-    let names: Vec<String> = whole
+    let names: Vec<String> = complete
         .shards
         .iter()
         .map(|shard| name(shard.host_uuid.as_str(), shard.decky_id.as_str()))
@@ -47,12 +47,12 @@ async fn shards_are_listed_by_host_and_decky_in_pages_of_any_size() -> TestResul
         .flat_map(|host| ["decky-1", "decky-10", "decky-2"].map(|decky| name(host, decky)))
         .collect();
     assert_eq!(names, expected);
-    assert_eq!(whole.next, None);
+    assert_eq!(complete.next, None);
     for limit in [1, 2, 3, 8, 9, 10, 1000] {
         let (revision, paged) = cluster.operator.list_shards_paged(limit).await?;
         assert_eq!(
             (revision, &paged),
-            (whole.revision, &whole.shards),
+            (complete.revision, &complete.shards),
             "in pages of {limit}"
         );
     }

@@ -89,8 +89,11 @@ async fn each_accepted_change_has_one_line() -> TestResult {
         ),
     );
 
-    let ask = json!({ "host_uuid": host, "decky_id": "decky-1", "reason": "rotating lures" });
-    let accepted: Value = cluster.operator.request(subjects::TEARDOWN, &ask).await?;
+    let request = json!({ "host_uuid": host, "decky_id": "decky-1", "reason": "rotating lures" });
+    let accepted: Value = cluster
+        .operator
+        .request(subjects::TEARDOWN, &request)
+        .await?;
     let operation = &accepted["operation_id"];
     let expected = |message: &str, repeated| {
         line(
@@ -106,14 +109,17 @@ async fn each_accepted_change_has_one_line() -> TestResult {
         &log.next_line(&cluster)?,
         &expected("teardown queued", false),
     );
-    let _: Value = cluster.operator.request(subjects::TEARDOWN, &ask).await?;
+    let _: Value = cluster
+        .operator
+        .request(subjects::TEARDOWN, &request)
+        .await?;
     check(
         &log.next_line(&cluster)?,
         &expected("teardown already in progress", true),
     );
 
-    let whole = cluster.operator.tear_down(&host, None).await?;
-    let operation = json!(whole.operation_id);
+    let host_teardown = cluster.operator.tear_down(&host, None).await?;
+    let operation = json!(host_teardown.operation_id);
     check(
         &log.next_line(&cluster)?,
         &line(
@@ -125,7 +131,7 @@ async fn each_accepted_change_has_one_line() -> TestResult {
             nothing.clone(),
         ),
     );
-    let cancel = json!({ "operation_id": whole.operation_id });
+    let cancel = json!({ "operation_id": host_teardown.operation_id });
     let _: Value = cluster
         .operator
         .request(subjects::OPERATIONS_CANCEL, &cancel)
@@ -147,7 +153,10 @@ async fn each_accepted_change_has_one_line() -> TestResult {
     cluster.operator.list_shards().await?;
     cluster.operator.list_hosts().await?;
     cluster.operator.list_operations().await?;
-    cluster.operator.operation(whole.operation_id).await?;
+    cluster
+        .operator
+        .operation(host_teardown.operation_id)
+        .await?;
     let plan = json!({ "host_uuid": host, "dry_run": true });
     let _: Value = cluster.operator.request(subjects::TEARDOWN, &plan).await?;
 

@@ -66,11 +66,11 @@ async fn requests_of_operators_are_counted() -> TestResult {
     assert!(again.repeated);
     let rejection = cluster.operator.tear_down(&agent.host, "decky-9").await;
     assert_eq!(rejection.expect_rejection().code, ErrorCode::ShardNotFound);
-    let torn = cluster
+    let malformed = cluster
         .operator
         .request_raw(subjects::TEARDOWN, HeaderMap::new(), "{")
         .await?;
-    assert!(torn.headers.is_some(), "the reply is not an error");
+    assert!(malformed.headers.is_some(), "the reply is not an error");
 
     let metrics = http.scrape().await?;
     check(

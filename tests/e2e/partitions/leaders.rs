@@ -106,9 +106,12 @@ async fn a_list_is_rejected_while_a_partition_has_no_leader() -> TestResult {
         ..jetstream::kv::Config::default()
     };
     let leases = context.create_key_value(bucket).await?;
-    let unled = partition_count().iter().nth(2).expect("a third");
+    let leaderless = partition_count()
+        .iter()
+        .nth(2)
+        .expect("at least three partitions");
     // The lease is held by this task, which does not lead, for as long as the task runs.
-    let key = subjects::lease_key(unled);
+    let key = subjects::lease_key(leaderless);
     let holding = tokio::spawn(async move {
         let mut renewal = tokio::time::interval(Duration::from_millis(200));
         loop {
@@ -120,7 +123,7 @@ async fn a_list_is_rejected_while_a_partition_has_no_leader() -> TestResult {
     let hosts = one_host_per_partition();
     for host in &hosts {
         let attempt = || cluster.start_agent_with_id(host, &["d1"]);
-        if partition_count().partition_of_host(host) != unled {
+        if partition_count().partition_of_host(host) != leaderless {
             wait_until("the partition has a leader", attempt, |_| true).await?;
         }
     }

@@ -35,8 +35,8 @@ async fn lists_contain_all_partitions_in_order() -> TestResult {
     let listed: Vec<_> = cluster.operator.list_hosts().await?.into_keys().collect();
     assert_eq!(listed, hosts);
 
-    let whole = cluster.operator.list_shards().await?;
-    assert_eq!(whole.len(), 36);
+    let complete = cluster.operator.list_shards().await?;
+    assert_eq!(complete.len(), 36);
     for limit in [1, 5, 36, 37] {
         let (_, shards) = cluster.operator.list_shards_paged(limit).await?;
         let keys = |shards: &[ShardRecord]| {
@@ -45,7 +45,7 @@ async fn lists_contain_all_partitions_in_order() -> TestResult {
                 .map(|shard| (shard.host_uuid.clone(), shard.decky_id.clone()));
             keys.collect::<Vec<_>>()
         };
-        assert_eq!(keys(&shards), keys(&whole), "in pages of {limit}");
+        assert_eq!(keys(&shards), keys(&complete), "in pages of {limit}");
         assert!(keys(&shards).is_sorted());
     }
     let of_one = json!({ "host_uuid": hosts[5] });
@@ -117,11 +117,11 @@ async fn requests_about_a_host_of_any_partition_are_executed() -> TestResult {
         assert_eq!(reply["operation"]["state"], "cancelled");
 
         let request = json!({ "host_uuid": host, "force": true });
-        let left: Value = cluster
+        let removal: Value = cluster
             .operator
             .request(subjects::HOSTS_DECOMMISSION, &request)
             .await?;
-        assert_eq!(left["accepted"], true);
+        assert_eq!(removal["accepted"], true);
     }
     Ok(())
 }
@@ -181,7 +181,7 @@ async fn every_request_gets_exactly_one_reply() -> TestResult {
         let reply = tokio::time::timeout(Duration::from_secs(10), replies.next()).await?;
         let reply = reply.map(|reply| scuttle_tests::clients::client::parse_reply::<Value>(&reply));
         let rejection = match reply {
-            Some(Err(RequestError::Rejected(refusal))) => Some(refusal.code),
+            Some(Err(RequestError::Rejected(rejection))) => Some(rejection.code),
             _ => None,
         };
         assert_eq!(rejection, Some(code), "{subject} {request}");
@@ -246,7 +246,7 @@ async fn broadcasts_of_all_partitions_have_consecutive_revisions() -> TestResult
         }
     }
     // Each teardown has at least two broadcasts.
-    let (mut news, mut removed) = (0, 0);
+    let (mut changes, mut removed) = (0, 0);
     while removed < 12 {
         let update = subscription.next().await?.message;
         ensure!(
@@ -257,11 +257,11 @@ async fn broadcasts_of_all_partitions_have_consecutive_revisions() -> TestResult
         for record in &update.updated {
             assert_eq!(record.revision, update.revision);
         }
-        news += u32::from(!update.is_repeat());
+        changes += u32::from(!update.is_repeat());
         removed += update.removed.len();
         last = update.revision;
     }
-    assert!(news >= 24, "{news}");
+    assert!(changes >= 24, "{changes}");
     view.follow_until(last).await?;
     let listings = view.listings();
     assert_eq!(

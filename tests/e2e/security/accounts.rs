@@ -349,9 +349,9 @@ async fn init_makes_keys_readable_only_by_the_owner_and_replaces_nothing() -> Te
     let missing = run_scuttle(folder.path(), &missing, &[]).await?;
     missing.expect_failure(1, &["c.pem"])?;
     // No partial output is left behind either.
-    let left: Vec<_> = fs::read_dir(folder.path())?
+    let remaining: Vec<_> = fs::read_dir(folder.path())?
         .map(|entry| entry.map(|entry| entry.file_name()))
         .collect::<Result<_, _>>()?;
-    assert_eq!(left, ["bus"]);
+    assert_eq!(remaining, ["bus"]);
     Ok(())
 }

@@ -319,8 +319,8 @@ async fn subscribe(client: &Client, subject: &str) -> Result<Subscriber> {
     Ok(subscription)
 }
 
-/// Checks that a message that `speaker` publishes arrives at `hearer`. No role may publish to the
-/// inbox of a user from outside: a message arrives there as a reply.
+/// Checks that a message that `publisher` publishes arrives at `subscriber`. No role may publish to
+/// the inbox of a user from outside: a message arrives there as a reply.
 async fn check_delivered(
     row: &Row,
     publisher: Option<char>,
@@ -360,13 +360,13 @@ async fn check_delivered(
     Ok(())
 }
 
-/// Sends a request of `asker` whose reply subject is the subject of the row, and checks that the
-/// reply of the controller arrives.
+/// Sends a request of `requester` whose reply subject is the subject of the row, and checks that
+/// the reply of the controller arrives.
 async fn check_reply(row: &Row, requester: char, payload: &str, clients: &Clients) -> TestResult {
     let controller = &clients[&'C'];
     let mut requests = subscribe(controller, subjects::HOSTS_LIST).await?;
-    let asking = clients[&requester].nats();
-    asking
+    let client = clients[&requester].nats();
+    client
         .publish_with_reply(subjects::HOSTS_LIST, row.publish_subject.clone(), "".into())
         .await?;
     let request = requests.next().await.context("the connection is closed")?;

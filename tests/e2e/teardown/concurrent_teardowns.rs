@@ -108,9 +108,9 @@ async fn a_decky_is_covered_by_the_open_teardown_of_its_host() -> TestResult {
     let agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
         .await?;
-    let whole = cluster.operator.tear_down(&agent.host, None).await?;
+    let host_teardown = cluster.operator.tear_down(&agent.host, None).await?;
     let covered = cluster.operator.tear_down(&agent.host, "decky-2").await?;
-    assert_eq!(covered.operation_id, whole.operation_id);
+    assert_eq!(covered.operation_id, host_teardown.operation_id);
     assert_eq!(
         (covered.detail.as_str(), covered.repeated),
         (DETAIL_IN_PROGRESS, true)
@@ -128,15 +128,18 @@ async fn a_host_teardown_is_a_new_operation_while_single_deckies_are_open() -> T
         .start_agent("worker-a", &["decky-1", "decky-2"])
         .await?;
     let single = cluster.operator.tear_down(&agent.host, "decky-1").await?;
-    let whole = cluster.operator.tear_down(&agent.host, None).await?;
-    assert_ne!(whole.operation_id, single.operation_id);
-    assert_eq!((whole.shards, whole.repeated), (2, false));
+    let host_teardown = cluster.operator.tear_down(&agent.host, None).await?;
+    assert_ne!(host_teardown.operation_id, single.operation_id);
+    assert_eq!((host_teardown.shards, host_teardown.repeated), (2, false));
     assert_eq!(
         agent.next_command().await?.operation_id,
         single.operation_id,
         "commands are sent in the order of acceptance"
     );
-    assert_eq!(agent.next_command().await?.operation_id, whole.operation_id);
+    assert_eq!(
+        agent.next_command().await?.operation_id,
+        host_teardown.operation_id
+    );
     assert_eq!(
         cluster.operator.shard_states(&agent.host).await?,
         "decky-1 tearing_down, decky-2 tearing_down"
@@ -150,16 +153,19 @@ async fn a_host_teardown_is_a_new_operation_while_single_deckies_are_open() -> T
         "decky-2 tearing_down"
     );
     agent
-        .report_success(whole.operation_id, &["decky-2"])
+        .report_success(host_teardown.operation_id, &["decky-2"])
         .await?;
     assert_eq!(cluster.operator.shard_states(&agent.host).await?, "");
-    for id in [single.operation_id, whole.operation_id] {
+    for id in [single.operation_id, host_teardown.operation_id] {
         assert_eq!(
             cluster.operator.operation(id).await?.state,
             OperationState::Succeeded
         );
     }
-    let operation = cluster.operator.operation(whole.operation_id).await?;
+    let operation = cluster
+        .operator
+        .operation(host_teardown.operation_id)
+        .await?;
     assert_eq!((operation.counts.pending, operation.counts.failed), (0, 0));
     assert_eq!(operation.counts.removed + operation.counts.absent, 2);
     Ok(())
@@ -195,7 +201,7 @@ async fn the_failure_of_an_older_operation_does_not_mark_a_shard_of_a_newer_one(
         .start_agent("worker-a", &["decky-1", "decky-2"])
         .await?;
     let single = cluster.operator.tear_down(&agent.host, "decky-1").await?;
-    let whole = cluster.operator.tear_down(&agent.host, None).await?;
+    let host_teardown = cluster.operator.tear_down(&agent.host, None).await?;
     agent
         .report_failure(
             single.operation_id,
@@ -212,7 +218,7 @@ async fn the_failure_of_an_older_operation_does_not_mark_a_shard_of_a_newer_one(
         "decky-1 tearing_down, decky-2 tearing_down"
     );
     agent
-        .report_success(whole.operation_id, &["decky-1", "decky-2"])
+        .report_success(host_teardown.operation_id, &["decky-1", "decky-2"])
         .await?;
     assert_eq!(cluster.operator.shard_states(&agent.host).await?, "");
     Ok(())

@@ -114,12 +114,12 @@ async fn an_operation_times_out_if_a_later_inventory_still_lists_one_of_its_shar
     let mut agent = cluster
         .start_agent("worker-a", &["decky-1", "decky-2"])
         .await?;
-    let whole = cluster
+    let accepted = cluster
         .operator
         .tear_down_within(1, &agent.host, None)
         .await?;
     agent.report_inventory(&["decky-2"]).await?;
-    let operation = cluster.operator.wait_for_end(whole.operation_id).await?;
+    let operation = cluster.operator.wait_for_end(accepted.operation_id).await?;
     assert_eq!(operation.state, OperationState::TimedOut);
     assert_eq!(operation.counts.absent, 1);
     assert_eq!(

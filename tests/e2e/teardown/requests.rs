@@ -143,8 +143,8 @@ async fn the_reply_does_not_wait_for_the_agent() -> TestResult {
         .await?
         .context("the shard is not on record")?;
     assert_eq!(shard.operation_id, Some(operation.operation_id));
-    let whole = cluster.operator.operation(operation.operation_id).await?;
-    let outcomes = whole.shards.context("the reply has no shards")?;
+    let with_shards = cluster.operator.operation(operation.operation_id).await?;
+    let outcomes = with_shards.shards.context("the reply has no shards")?;
     assert_eq!(outcomes.len(), 1);
     assert_eq!(outcomes[0].decky_id.as_str(), "decky-2");
     assert_eq!(

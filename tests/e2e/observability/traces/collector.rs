@@ -86,8 +86,8 @@ impl Collector {
         what: &str,
         is_done: impl Fn(&[ReceivedSpan]) -> bool,
     ) -> Result<Vec<ReceivedSpan>> {
-        let ask = || async { Ok::<_, Infallible>(self.spans()) };
-        wait_until(what, ask, |spans: &Vec<ReceivedSpan>| is_done(spans)).await
+        let get_spans = || async { Ok::<_, Infallible>(self.spans()) };
+        wait_until(what, get_spans, |spans: &Vec<ReceivedSpan>| is_done(spans)).await
     }
 }
 

@@ -80,12 +80,12 @@ async fn a_teardown_is_one_trace_from_the_request_to_the_broadcast() -> TestResu
         .wait_for("removed", |update| !update.removed.is_empty())
         .await?;
 
-    let whole = |spans: &[ReceivedSpan]| {
+    let is_complete = |spans: &[ReceivedSpan]| {
         let ours = spans.iter().filter(|span| span.trace == TRACE);
         ours.count() == 6
     };
     let mut spans = collector
-        .wait_for_spans("all spans of the trace", whole)
+        .wait_for_spans("all spans of the trace", is_complete)
         .await?;
     spans.retain(|span| span.trace == TRACE);
     let request = find_span(&spans, "teardown")?;
