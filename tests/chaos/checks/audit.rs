@@ -117,7 +117,7 @@ fn check_one_operation_per_key(evidence: &Evidence<'_>, losses: &mut Vec<String>
                 losses.push(format!(
                     "{} created {made}, but the reply named {}",
                     request.key, reply.operation_id
-                ))
+                ));
             }
             (Outcome::Rejected(code), Some(made)) => {
                 losses.push(format!(

@@ -235,7 +235,7 @@ impl Operator {
             Outcome::Accepted(accepted) if accepted.repeated => self.counters.increment("repeated"),
             Outcome::Accepted(_) => self.counters.increment("accepted"),
             Outcome::Rejected(ErrorCode::ShardNotFound) => {
-                self.counters.increment("shard not found")
+                self.counters.increment("shard not found");
             }
             Outcome::Rejected(code) => self
                 .request_log
