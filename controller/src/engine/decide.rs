@@ -21,7 +21,7 @@ const MAX_WAIT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct Job<C> {
     pub input: Input,
-    /// `None` when no reply is expected.
+    /// `None` for the first input, `Start`, which no message caused.
     pub context: Option<C>,
 }
 

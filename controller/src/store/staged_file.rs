@@ -1,5 +1,6 @@
-//! Atomic creation of a store file: the store is written completely under a temporary name and then
-//! renamed. If writing fails, the temporary file is removed; only a kill of the process leaves it.
+//! Atomic creation or replacement of a store file: the store is written completely under a
+//! temporary name and then renamed. If writing fails, the temporary file is removed; only a kill of
+//! the process leaves it.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
