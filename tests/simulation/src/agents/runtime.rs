@@ -101,9 +101,7 @@ impl Simulation {
             }),
         );
     }
-}
 
-impl Simulation {
     pub(crate) fn verify_teardown(&mut self, host: usize, boot: u64, observation: Observation) {
         if self.agent_hosts[host].boots != boot || self.agent_hosts[host].process.is_none() {
             return;

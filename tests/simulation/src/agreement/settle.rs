@@ -8,7 +8,7 @@ use crate::state::connection::Connection;
 use crate::state::event::Event;
 
 /// How often to check whether the swarm has settled.
-pub(crate) const POLL_INTERVAL_MS: u64 = 2_000;
+const POLL_INTERVAL_MS: u64 = 2_000;
 
 /// The longest time until the swarm must have settled: the longest deadline, clocks that differ by
 /// two minutes, and twice the longest retry delay.
@@ -76,10 +76,10 @@ impl Simulation {
             self.oracle.quiet_since = 0;
         }
         if since > SETTLE_TIMEOUT_MS + self.plan.max_timeout_s * 1000 {
-            let what = format!(
+            let details = format!(
                 "not settled {since} ms after the last fault: open operation {open:?}, busy agent {waiting:?}, each partition has one leader: {leads}"
             );
-            self.record_check(Err(Violation::new(NOTHING_LOST, what)));
+            self.record_check(Err(Violation::new(NOTHING_LOST, details)));
         }
         self.schedule(POLL_INTERVAL_MS, Event::CheckSettled);
     }
@@ -111,12 +111,14 @@ impl Simulation {
         let lists = self.check_controllers()?;
         for (index, subscriber) in self.subscribers.iter().enumerate() {
             for (subject, list) in lists.iter().enumerate() {
-                if let Err(what) = subscriber.compare_with(subject, list, self.partitioning.count) {
-                    let what = format!(
-                        "subscriber {index}, subject {}: {what}",
+                if let Err(difference) =
+                    subscriber.compare_with(subject, list, self.partitioning.count)
+                {
+                    let details = format!(
+                        "subscriber {index}, subject {}: {difference}",
                         LISTED_TYPES[subject].broadcast_subject
                     );
-                    return Err(Violation::new(RECORD_MATCHES, what));
+                    return Err(Violation::new(RECORD_MATCHES, details));
                 }
             }
         }

@@ -40,17 +40,15 @@ impl Simulation {
                 .map(|(index, _)| Connection::Subscriber(index))
                 .collect();
         }
-        // Everyone who believes to be the leader receives the message. For a short time, that may
-        // be two controllers.
+        // Every controller that believes it leads receives the message. For a short time, two
+        // controllers may believe so.
         (0..self.controllers.len())
             .filter(|controller| self.controllers[*controller].is_leader())
             .filter(|controller| self.leader_receives(*controller, subject))
             .map(Connection::Controller)
             .collect()
     }
-}
 
-impl Simulation {
     /// Whether a leader subscribes to a subject that clients, agents and other leaders send to.
     pub(crate) fn leader_receives(&self, controller: usize, subject: &str) -> bool {
         let assignment = self.partitioning.assignment(controller);

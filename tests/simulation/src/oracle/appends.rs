@@ -75,9 +75,7 @@ impl PartitionOracle {
             }),
         }
     }
-}
 
-impl PartitionOracle {
     /// Checks that one change of an append has a legitimate cause.
     pub(crate) fn check_change(
         &mut self,

@@ -228,9 +228,7 @@ impl PartitionOracle {
         *last = revision;
         Ok(())
     }
-}
 
-impl PartitionOracle {
     /// Checks a shard record that is relayed under a revision of another partition.
     pub(crate) fn check_relayed_record(&self, record: &ShardRecord) -> Result<(), Violation> {
         let mut unnumbered = record.clone();

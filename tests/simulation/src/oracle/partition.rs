@@ -150,9 +150,7 @@ impl PartitionOracle {
     pub(crate) fn reports(&self) -> &[Report] {
         &self.terms[self.writer].reports
     }
-}
 
-impl PartitionOracle {
     /// The operations that have not ended, according to the durable record.
     pub(crate) fn open_operations(&self) -> impl Iterator<Item = OperationId> {
         let open = |state| matches!(state, OperationState::Queued | OperationState::Running);

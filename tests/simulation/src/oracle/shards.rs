@@ -194,7 +194,7 @@ impl PartitionOracle {
                     outcomes,
                 } => {
                     let ends = reaches_state(transitions, Some(*operation), has_result);
-                    let says = match outcomes.get(decky) {
+                    let reported_gone = match outcomes.get(decky) {
                         Some(outcome) => *outcome != ReportedOutcome::Failed,
                         None => {
                             *outcome == ResultOutcome::Succeeded
@@ -203,7 +203,7 @@ impl PartitionOracle {
                                 })
                         }
                     };
-                    (from == host && ends && says && was_applied(*boot, *sequence))
+                    (from == host && ends && reported_gone && was_applied(*boot, *sequence))
                         .then(|| self.results.get(&(host_index(host), *operation)))
                         .flatten()
                 }

@@ -33,10 +33,10 @@ pub(crate) struct SwarmOracle {
 
 impl SwarmOracle {
     pub(crate) fn new(partitioning: Partitioning) -> Self {
-        let one = |partition| PartitionOracle::new(partitioning, partition);
+        let new_oracle = |partition| PartitionOracle::new(partitioning, partition);
         Self {
             partitioning,
-            partitions: partitioning.count.iter().map(one).collect(),
+            partitions: partitioning.count.iter().map(new_oracle).collect(),
             relayed: BTreeMap::new(),
             agent_histories: Vec::new(),
             quiet_since: 0,
@@ -130,8 +130,8 @@ impl SwarmOracle {
                 let relayed = self.relayed.entry((subject, home)).or_default();
                 relayed.push((revision, *own));
             } else {
-                let what = format!("partition {home} never sent {effect:?}");
-                return Err(Violation::new(DURABLE_FIRST, what));
+                let details = format!("partition {home} never sent {effect:?}");
+                return Err(Violation::new(DURABLE_FIRST, details));
             }
         }
         self.for_controller(controller).check_committed(effect)
@@ -185,7 +185,7 @@ impl SwarmOracle {
 
     /// Checks a shard record that is being sent. A record of the sender's own partition was on disk
     /// under its revision; one of another partition under any revision.
-    pub(crate) fn check_record(
+    fn check_record(
         &self,
         sender: Partition,
         record: &ShardRecord,

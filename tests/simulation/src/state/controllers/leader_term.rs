@@ -82,9 +82,7 @@ impl LeaderTerm {
             .chain(gather.map(not_leader))
             .collect()
     }
-}
 
-impl LeaderTerm {
     /// Moves everything that is committed to `outgoing`: replies first, then effects.
     pub(crate) fn queue_committed(&mut self) {
         let (replies, effects): (Vec<_>, Vec<_>) = (self.committed.drain(..))
