@@ -4,7 +4,7 @@
 use async_nats::HeaderMap;
 use scuttle_schemas::agents::ProgressStep;
 use scuttle_schemas::operations::OperationState;
-use scuttle_schemas::{ErrorCode, headers, subjects};
+use scuttle_schemas::{ErrorCode, HostId, OperationId, headers, subjects};
 use scuttle_tests::programs::controller::{log_path, parse_audit_log};
 use scuttle_tests::programs::process::Process;
 use scuttle_tests::{
@@ -61,6 +61,22 @@ fn check(line: &Value, expected: &Value) {
     let fields = line.as_object_mut().expect("an object");
     fields.remove("time");
     assert_eq!(line, *expected);
+}
+
+/// Requests every list, one operation, and a dry run.
+async fn request_reads(
+    cluster: &Cluster,
+    host: &HostId,
+    operation: OperationId,
+) -> anyhow::Result<()> {
+    let operator = &cluster.operator;
+    operator.list_shards().await?;
+    operator.list_hosts().await?;
+    operator.list_operations().await?;
+    operator.operation(operation).await?;
+    let plan = json!({ "host_uuid": host, "dry_run": true });
+    let _: Value = operator.request(subjects::TEARDOWN, &plan).await?;
+    Ok(())
 }
 
 #[tokio::test]
@@ -148,17 +164,9 @@ async fn each_accepted_change_has_one_line() -> TestResult {
         ),
     );
 
-    // Reports of agents and lists are not changes.
+    // Reports of agents and reads are not changes, so they have no lines.
     agent.send_heartbeat().await?;
-    cluster.operator.list_shards().await?;
-    cluster.operator.list_hosts().await?;
-    cluster.operator.list_operations().await?;
-    cluster
-        .operator
-        .operation(host_teardown.operation_id)
-        .await?;
-    let plan = json!({ "host_uuid": host, "dry_run": true });
-    let _: Value = cluster.operator.request(subjects::TEARDOWN, &plan).await?;
+    request_reads(&cluster, &host, host_teardown.operation_id).await?;
 
     let force = json!({ "host_uuid": host, "force": true });
     let reply: Value = cluster
