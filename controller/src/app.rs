@@ -77,7 +77,7 @@ pub async fn run(config: &Arc<Config>, audit: &Audit) -> anyhow::Result<()> {
     Ok(())
 }
 
-/// What the parts of the process share.
+/// The resources that the parts of the process share.
 #[derive(Clone)]
 struct App {
     config: Arc<Config>,
@@ -87,10 +87,10 @@ struct App {
     shutdown: CancellationToken,
 }
 
-/// What the partitions of one controller share.
+/// The resources that the partitions of one controller share.
 #[derive(Clone)]
 struct Cluster {
-    /// How many NATS servers keep each journal.
+    /// The number of NATS servers that keep a copy of each journal.
     replicas: usize,
     /// The connection for leases, separate from those that carry the journals.
     lease_client: Client,

@@ -1,6 +1,6 @@
 //! Builds Scuttle's programs for release, and replaces this process with one of them.
 //!
-//! The steps of the tests build for debugging, in steps/rust.rs.
+//! The debug builds for the tests are in steps/rust.rs.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;

@@ -1,6 +1,6 @@
 //! A command that consists of steps: runs them in order and reports how each ended.
 //!
-//! What the steps do is in steps/; which command runs which is in commands/.
+//! The steps are in steps/. The commands, each with its list of steps, are in commands/.
 
 use std::time::{Duration, Instant};
 
@@ -19,7 +19,7 @@ pub(crate) struct Step {
     pub(crate) run: fn(&Workspace) -> Result<Outcome, Failure>,
 }
 
-/// How many steps ended in which way.
+/// The number of steps that ended in each way.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
     pub(crate) passed: u32,

@@ -1,6 +1,6 @@
 //! The processes and files that a measurement runs on.
 //!
-//! What sends the requests is in load/.
+//! The code that sends the requests is in load/.
 
 pub(crate) mod controllers;
 pub(crate) mod nats_server;

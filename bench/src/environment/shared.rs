@@ -1,4 +1,4 @@
-//! What all measurements share: a nats-server, a folder on a disk, and the generator.
+//! The parts that all measurements share: a nats-server, a folder on a disk, and the generator.
 //!
 //! The harness's cluster is not used here, because its servers have accounts and passwords. Every
 //! service that is compared runs on the same plain server.

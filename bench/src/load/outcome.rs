@@ -1,6 +1,6 @@
-//! What came of a load: how many replies, after how long, and at what cost.
+//! The results of a load: the number of replies, their latencies, and the CPU time used.
 //!
-//! What a load is, is in spec.rs.
+//! The definition of a load is in spec.rs.
 
 use hdrhistogram::Histogram;
 use serde::{Deserialize, Serialize};

@@ -13,8 +13,8 @@ use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// For each decky, by its number, the sender that reports its removal while a request waits for
-/// that.
+/// The senders that report the removal of each decky, indexed by the decky's number. `None` if no
+/// request waits for the removal.
 type Waiting = Arc<Mutex<Vec<Option<oneshot::Sender<()>>>>>;
 
 /// The removals that are broadcast from now on.

@@ -14,8 +14,8 @@ use crate::load::outcome::{LoadOutcome, new_histogram};
 use crate::load::sender::Sender;
 use crate::load::spec::Pace;
 
-/// The most requests that wait for their reply in an open loop. With more, the service cannot keep
-/// up at all, and a latency would say nothing.
+/// The maximum number of requests that wait for their reply in an open loop. With more, the service
+/// cannot keep up at all, and a latency would say nothing.
 const MAX_UNANSWERED: usize = 50_000;
 
 /// How often an open loop sends the requests that are due. A timer is not more precise.

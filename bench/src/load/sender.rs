@@ -12,10 +12,10 @@ use serde_json::json;
 use crate::load::removals::Removals;
 use crate::load::spec::{LoadSpec, Pace, RequestKind, heartbeat, host_id, teardown_request};
 
-/// The most requests of one load: more than any service replies to in its time.
+/// The maximum number of requests of one load: more than any service replies to in its time.
 const MAX_REQUESTS: usize = 500_000;
 
-/// The most heartbeats per second in a closed loop: more than two cores carry.
+/// The number of heartbeats to prepare per second of a closed loop. Two cores cannot handle more.
 const MAX_HEARTBEATS_PER_SECOND: u32 = 60_000;
 
 pub(super) struct Sender {
@@ -63,8 +63,8 @@ impl Sender {
         })
     }
 
-    /// Returns as many heartbeats as there is time for, each host's in order of their sequence
-    /// numbers.
+    /// Returns the heartbeats for the duration of the load. Those of each host are in order of
+    /// their sequence numbers.
     fn heartbeats(spec: &LoadSpec) -> Result<Vec<(Subject, Bytes)>> {
         let RequestKind::Heartbeat { boot, sequence } = spec.kind else {
             bail!("{:?} is not a heartbeat", spec.kind);

@@ -1,6 +1,6 @@
-//! What a load is: which requests are sent, for which deckies, and when.
+//! The definition of a load: which requests are sent, for which deckies, and when.
 //!
-//! What came of it is in outcome.rs.
+//! The results of a load are in outcome.rs.
 
 use std::ops::Range;
 
@@ -29,7 +29,7 @@ pub(crate) struct LoadSpec {
     pub(crate) watch: Vec<u32>,
 }
 
-/// What is requested, and what reply is expected.
+/// The kind of request, and the expected reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum RequestKind {
     /// A teardown request, which is sent back unchanged.
@@ -69,7 +69,7 @@ pub(crate) enum Pace {
 pub(crate) struct Targets {
     pub(crate) hosts: Range<u32>,
     pub(crate) deckies: Range<u32>,
-    /// How many of these deckies earlier requests were for.
+    /// The number of deckies to skip, because earlier requests were for them.
     pub(crate) skip: usize,
 }
 

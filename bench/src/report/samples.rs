@@ -1,14 +1,14 @@
 //! The figures of every service in every round, and their medians.
 //!
-//! What is printed of them is in summary.rs.
+//! The code that prints the figures is in summary.rs.
 
 use anyhow::{Context, Result};
 use serde::Serialize;
 
 use crate::load::outcome::LoadOutcome;
 
-/// What is compared with each other: a service, with this many requests in flight, or 0 in an open
-/// loop.
+/// One column of a comparison: a service, and the number of requests in flight. The number is 0 in
+/// an open loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Series {
     pub(crate) name: &'static str,

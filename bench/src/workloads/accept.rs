@@ -16,7 +16,7 @@ use crate::report::summary::Report;
 
 pub(crate) const NAME: &str = "accept";
 
-/// How many requests wait for their reply.
+/// The numbers of requests in flight to measure with.
 const IN_FLIGHT: [u16; 4] = [1, 32, 256, 1024];
 
 pub(crate) async fn run(environment: &mut Environment, report: &mut Report) -> Result<()> {

@@ -35,7 +35,7 @@ const SHARDS: usize = 10 * MAX_DECKIES_PER_HOST;
 const STREAM: &str = "bench";
 const SUBJECT: &str = "bench.stored";
 
-/// What the accepts of one round cost.
+/// The cost of the accepts in one round.
 #[derive(Debug, Serialize)]
 struct AcceptCosts {
     in_flight: u16,

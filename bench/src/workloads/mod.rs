@@ -1,6 +1,6 @@
 //! The measurements, one module for each.
 //!
-//! What they compare Scuttle with is in baselines/.
+//! The services that Scuttle is compared with are in baselines/.
 
 pub(crate) mod accept;
 pub(crate) mod cluster;

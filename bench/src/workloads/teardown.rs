@@ -29,7 +29,7 @@ const DECKIES: u32 = 20;
 const HEARTBEAT_MS: u32 = 3_600_000;
 
 const ECHO: Series = Series::new(echo::NAME, 256);
-/// As many requests in flight as hosts, each of which does one teardown after the other.
+/// One request in flight for each host: a host performs its teardowns one at a time.
 const TEARDOWN: Series = Series::new(NAME, 1_000);
 
 /// How long teardowns are measured in a round. One takes a good part of a second.

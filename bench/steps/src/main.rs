@@ -11,7 +11,7 @@ use scuttle_steps::Swarm;
 
 const HOSTS: usize = 100;
 const DECKIES: usize = 100;
-/// The most steps. The inputs of this many steps are prepared, whatever COUNT is.
+/// The maximum number of steps. The inputs of this many steps are prepared, whatever COUNT is.
 const MAX_STEPS: usize = 4_000;
 /// Steps in a batch. The end of a batch is counted as part of its steps.
 const BATCH_SIZE: usize = 50;

@@ -1,5 +1,5 @@
-//! How the server is reached and who logs in: from flags and environment variables first, then from
-//! a context of the `nats` command. `nats_client` makes the connection.
+//! The server address and the login: from flags and environment variables first, then from a
+//! context of the `nats` command. `nats_client` makes the connection.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -57,14 +57,14 @@ pub(crate) enum ContextError {
 }
 
 impl ConnectionArgs {
-    /// Returns how the server is reached, for a verb that needs no bus directory. The directory's
-    /// `admin` is still used to log in, if it exists and no other login is given.
+    /// Returns the connection settings for a verb that needs no bus directory. If the directory has
+    /// an `admin` credentials file, and no other login is given, logs in with the file.
     pub(crate) fn resolve(&self) -> Result<Connection, ContextError> {
         let directory = env::var_os("SCUTTLE_BUS_DIR").unwrap_or_else(|| DEFAULT_DIRECTORY.into());
         self.resolve_with_admin(&credentials_path(Path::new(&directory), ADMIN_USER))
     }
 
-    /// Returns how the server is reached, with the credentials file `admin` as the login.
+    /// Returns the connection settings, with the credentials file `admin` as the login.
     ///
     /// The file takes precedence over the selected context, but not over flags, variables or a
     /// named context. It need not exist.

@@ -29,7 +29,7 @@ const BROADCAST_TIMEOUT: Duration = Duration::from_secs(12);
 /// The delay after a failed listing.
 const RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// What `LiveView::next` has received and applied.
+/// An update that `LiveView::next` has received and applied, or an error.
 #[derive(Debug)]
 pub(crate) enum Update {
     Hosts(Changes<HostId>),

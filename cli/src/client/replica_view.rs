@@ -33,13 +33,13 @@ pub(crate) struct ListedRecord<K, R> {
     pub(crate) record: R,
 }
 
-/// What a broadcast or a listing changed.
+/// The changes that a broadcast or a listing made.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Changes<K> {
     /// The new and changed records.
     pub(crate) updated: Vec<K>,
     pub(crate) removed: Vec<K>,
-    /// Whether a broadcast was missed. The caller must list again.
+    /// Whether a broadcast was missed. If so, the caller must list again.
     pub(crate) gap: bool,
 }
 

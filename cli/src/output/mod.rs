@@ -1,4 +1,4 @@
-//! What the command prints: tables, JSON, labels and colours of states, and progress.
+//! The output of the command: tables, JSON, labels and colours of states, and progress.
 
 pub(crate) mod format;
 pub(crate) mod json_types;

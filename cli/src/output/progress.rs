@@ -57,7 +57,7 @@ impl OperationBars {
     }
 }
 
-/// What to show of an operation or a decky.
+/// The displayed state of an operation or a decky.
 struct Step {
     label: StateLabel,
     /// Follows the label directly, with its separator: `: host offline`.

@@ -61,7 +61,7 @@ pub(super) struct SwarmView<'a> {
     pub(super) operations: &'a ReplicaView<OperationId, OperationRecord>,
 }
 
-/// What a key requests, beyond changing the screen.
+/// An action that a key requests, beyond changing the screen.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Command {
     Quit,
@@ -105,7 +105,7 @@ pub(super) struct Message {
     pub(super) text: String,
 }
 
-/// What is shown above the table.
+/// A popup that is drawn over the table.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Popup {
     Help,

@@ -1,5 +1,5 @@
 //! The event loop of the screen: it reads keys, draws frames, and sends requests in the background.
-//! What the keys do is in `app`, and how a frame looks is in `draw`.
+//! The actions of the keys are in `app`, and the drawing of a frame is in `draw`.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -41,7 +41,7 @@ const MAX_SKIPPED_FRAMES: u32 = 10;
 /// The result of a request that ran in the background.
 enum RequestResult {
     Message(Message),
-    /// What a teardown of the host would remove.
+    /// The plan of a teardown of the whole host.
     Plan {
         host: HostId,
         plan: String,

@@ -13,7 +13,7 @@ use scuttle_core::Input;
 
 use crate::admission::host_rate_limit::{HostRateLimit, HostRateLimiter};
 
-/// The most inputs of each kind, and the most payload bytes, that are in progress at once.
+/// The maximum number of inputs of each kind, and of payload bytes, that are in progress at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Operator requests that change something.
@@ -257,7 +257,7 @@ impl Capacity {
         self.take(Kind::Report, bytes)
     }
 
-    /// Takes one message and its bytes, or nothing.
+    /// Takes the capacity for one message and its bytes. Takes neither if one of them is exhausted.
     fn take(&self, kind: Kind, bytes: usize) -> Result<Permit, AdmissionError> {
         let pools = &self.0;
         if !pools.messages(kind).try_take(1) {

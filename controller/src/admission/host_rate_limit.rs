@@ -53,8 +53,8 @@ struct Hosts {
     buckets: HashMap<Box<str>, TokenBucket>,
 }
 
-/// What a host has used and not regained yet, in thousandths, so that the amount regained in one
-/// millisecond is a whole number.
+/// The reports and bytes that a host has used and not regained yet, in thousandths, so that the
+/// amount regained in one millisecond is a whole number.
 #[derive(Debug)]
 struct TokenBucket {
     used_reports: u64,

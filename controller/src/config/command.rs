@@ -1,4 +1,4 @@
-//! What a command line asks for: to run the controller, or one of the subcommands.
+//! The parsed command line: runs the controller, or one of the subcommands.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,7 +10,7 @@ use super::options::{Config, ConfigError, Journal, Options, StoreKind};
 use super::subcommands::Subcommand;
 use crate::ops::migrate::Migration;
 
-/// What this process is supposed to do.
+/// The command that the command line selects.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
     /// Run the controller.

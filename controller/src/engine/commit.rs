@@ -18,8 +18,8 @@ pub(crate) const IDLE_CHECKPOINT_THRESHOLD: usize = 4_096;
 /// How long nothing must have been decided before the engine counts as idle.
 const IDLE_DELAY: Duration = Duration::from_millis(50);
 
-/// How many changes one idle checkpoint moves to the rows: 10 to 20 ms of work, after which new
-/// batches are looked for.
+/// The number of changes that one idle checkpoint moves to the rows: 10 to 20 ms of work. The store
+/// thread then looks for new batches.
 pub(crate) const CHECKPOINT_CHANGES: usize = 1_000;
 
 /// A journal longer than this, in changes, is checkpointed even under load. A start reads a journal

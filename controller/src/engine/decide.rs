@@ -10,8 +10,8 @@ use scuttle_schemas::Timestamp;
 
 use crate::engine::stats::EngineStats;
 
-/// The most inputs in one batch. A larger batch spreads its per-batch cost over more inputs; a
-/// smaller one shortens the wait of its first input.
+/// The maximum number of inputs in one batch. A larger batch spreads its per-batch cost over more
+/// inputs; a smaller one shortens the wait of its first input.
 const MAX_BATCH: usize = 1024;
 
 /// The longest wait for an input. The clock is read at least this often, in case it was set back.

@@ -28,11 +28,11 @@ use crate::engine::stats::EngineStats;
 use crate::leadership::term::StepDown;
 use crate::store::{Store, StoreError};
 
-/// The most decided batches that wait for the disk. When this many wait, deciding pauses, and the
-/// queue of jobs fills.
+/// The maximum number of decided batches that wait for the disk. At this number, deciding pauses,
+/// and the queue of jobs fills.
 pub(crate) const MAX_PENDING_BATCHES: usize = 4;
 
-/// The most commits that wait to be sent. When this many wait, committing pauses.
+/// The maximum number of commits that wait to be sent. When this many wait, committing pauses.
 pub const MAX_OUTBOX_COMMITS: usize = 64;
 
 /// Reads the stored state.

@@ -32,7 +32,7 @@ const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 /// The delay after a failure to accept a connection, usually for lack of a file descriptor.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// What the server reports about the controller.
+/// The sources of what the server reports about the controller.
 #[derive(Debug, Clone)]
 pub struct Sources {
     pub health: Health,

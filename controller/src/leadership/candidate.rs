@@ -51,7 +51,8 @@ pub struct Candidate<'a> {
     pub data_dir: &'a Path,
     /// The stream that all controllers share.
     pub stream: JournalStream,
-    /// A separate connection for the lease, which is renewed however much is written to the stream.
+    /// The connection for the lease. Separate, so that writing to the stream does not delay a
+    /// renewal.
     pub lease_client: Client,
     pub rebalancer: Rebalancer,
     /// Whether the connection of `stream` is up.
@@ -62,7 +63,7 @@ pub struct Candidate<'a> {
     pub shutdown: CancellationToken,
 }
 
-/// What the controllers share besides the stream.
+/// The buckets that the controllers share, besides the stream.
 struct Buckets {
     leases: LeaseBucket,
     snapshots: SnapshotExchange,
@@ -70,7 +71,7 @@ struct Buckets {
     names: Option<NameRegistry>,
 }
 
-/// What a candidate does next.
+/// The next action of a candidate.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
     /// Read the whole record again, and follow.

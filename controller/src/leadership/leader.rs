@@ -35,7 +35,7 @@ use crate::store::{Store, StoreError};
 /// How long the last replies may take to reach the server at a shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// What a leader works with, besides its state and its store.
+/// The resources of a leader, besides its state and its store.
 #[derive(Debug)]
 pub struct LeaderContext<'a> {
     pub client: Client,

@@ -1,7 +1,8 @@
 //! Spreads the partitions evenly over the controllers. Each controller announces in the bucket of
-//! leases that it is present and how many partitions it leads; a controller that leads two more
-//! than another gives one back. None of this decides who leads (`lease`): an announcement that is
-//! late or wrong only makes a controller lead more or fewer partitions than it should.
+//! leases that it is present and how many partitions it leads; a controller that leads at least two
+//! more than another gives one partition back. None of this decides who leads (`lease`): an
+//! announcement that is late or wrong only makes a controller lead more or fewer partitions than it
+//! should.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -18,25 +19,25 @@ use uuid::Uuid;
 
 use crate::leadership::lease::LeaseBucket;
 
-/// How often a controller announces itself in the time that an announcement counts.
+/// The number of times that a controller announces itself in the lifetime of one announcement.
 const ANNOUNCEMENTS_PER_TTL: u32 = 4;
 
 /// How long a controller must lead too many partitions before it gives one back, as a multiple of
-/// the time that an announcement counts. Controllers that start together first acquire their
-/// leases.
+/// the lifetime of an announcement. The delay lets controllers that start together acquire their
+/// leases first.
 const SETTLE_TTLS: u32 = 2;
 
 /// How often a leader checks whether it leads too many partitions.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Knows how many partitions each controller leads; clones share the knowledge.
+/// The number of partitions that each controller leads. Clones share their state.
 #[derive(Debug, Clone)]
 pub struct Rebalancer(Arc<Shared>);
 
 #[derive(Debug)]
 struct Shared {
     partitions: PartitionCount,
-    /// How long an announcement counts.
+    /// The lifetime of an announcement.
     ttl: Duration,
     own: Mutex<Own>,
     changed: Notify,
@@ -44,10 +45,10 @@ struct Shared {
     others: Mutex<BTreeMap<String, Announcement>>,
 }
 
-/// What another controller announced.
+/// The last announcement of another controller.
 #[derive(Debug)]
 struct Announcement {
-    /// How many partitions the controller leads.
+    /// The number of partitions that the controller leads.
     led: usize,
     expires_at: Instant,
 }

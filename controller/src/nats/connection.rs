@@ -27,21 +27,22 @@ const PING_INTERVAL: Duration = Duration::from_secs(10);
 /// messages.
 const READ_BUFFER_SIZE: u16 = 16 << 10;
 
-/// The most messages of one subscription that wait in the client until its task takes them.
-/// Messages beyond this are lost without a reply. So it is as many as are read before the task
-/// runs: 2 MiB of the shortest messages that a host with a UUID for a name can send. The task takes
-/// all of them before more is read, and rejects those beyond the capacity within microseconds.
+/// The maximum number of messages of one subscription that wait in the client until its task takes
+/// them. Messages beyond this are lost without a reply. So it is as many as are read before the
+/// task runs: 2 MiB of the shortest messages that a host with a UUID for a name can send. The task
+/// takes all of them before more is read, and rejects those beyond the capacity within
+/// microseconds.
 const SUBSCRIPTION_CAPACITY: usize = 32_768;
 
-/// The most messages that wait in the client until they are written to the connection. Beyond this,
-/// senders wait.
+/// The maximum number of messages that wait in the client until they are written to the connection.
+/// Beyond this, senders wait.
 const SEND_CAPACITY: usize = 2048;
 
-/// The most characters of a server's error that are logged. The error may quote a subject that a
-/// client chose.
+/// The maximum number of characters of a server's error that are logged. The error may quote a
+/// subject that a client chose.
 const MAX_LOGGED_ERROR: usize = 256;
 
-/// Tells whether the connection to the server is up.
+/// Reports whether the connection to the server is up.
 #[derive(Debug, Clone)]
 pub struct Connected(watch::Receiver<bool>);
 

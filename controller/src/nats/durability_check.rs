@@ -7,7 +7,7 @@ use async_nats::Client;
 use scuttle_schemas::{subjects, truncate_chars};
 use tracing::{info, warn};
 
-/// The most characters of a server's name that are logged.
+/// The maximum number of characters of a server's name that are logged.
 const MAX_LOGGED_NAME: usize = 128;
 
 /// Queries the servers, and warns about each that is not in `warned` yet. This takes half a second,

@@ -1,5 +1,5 @@
-//! The Micro service (ADR-32) by which `nats micro` and others find the controller and read its
-//! counts.
+//! The controller's NATS service (ADR-32). `nats micro` and similar tools use it to find the
+//! controller and to read its counts.
 
 use std::sync::Arc;
 

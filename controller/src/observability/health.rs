@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::nats::connection::Connected;
 
-/// What the controller is doing for one partition.
+/// The phase of the controller for one partition.
 #[derive(Debug, Clone)]
 enum Phase {
     Loading,

@@ -1,4 +1,4 @@
-//! What the controller shows of itself: audit log, event log, counters, metrics, health and traces.
+//! The controller's observability: audit log, event log, counters, metrics, health and traces.
 
 pub mod audit;
 pub mod counters;

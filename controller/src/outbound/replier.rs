@@ -19,7 +19,7 @@ use crate::outbound::encoder::Encoder;
 use crate::request::context::RequestContext;
 use crate::request::endpoint::Endpoint;
 
-/// The most characters of the `Nats-Service-Error` header.
+/// The maximum number of characters of the `Nats-Service-Error` header.
 const MAX_ERROR_HEADER: usize = 256;
 
 /// Bytes of replies and effects that are encoded into one chunk of memory: the most that was

@@ -28,13 +28,14 @@ use crate::request::rejection::retry_later;
 /// How long the NATS servers may take to reply.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The most names that are claimed at once. Each claim waits for one or two fsyncs of the servers.
+/// The maximum number of names that are claimed at once. Each claim waits for one or two fsyncs of
+/// the servers.
 const MAX_CONCURRENT: usize = 32;
 
 /// The time between two attempts while another leader enrolls a host with the name.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// The most attempts to write a claim that other leaders write too.
+/// The maximum number of attempts to write a claim that other leaders write too.
 const MAX_ATTEMPTS: usize = 8;
 
 /// The names of the hosts in all partitions; clones share the limits.
@@ -101,8 +102,8 @@ impl NameRegistry {
         })
     }
 
-    /// Returns the error for a request about a host that is about to be enrolled: its record may be
-    /// outdated in a moment.
+    /// Returns an error if the host is being enrolled, because its record may be about to change.
+    /// Returns `None` otherwise.
     pub fn reject_while_enrolling(&self, host: &HostId) -> Option<ErrorReply> {
         let enrolling = self.enrolling.lock();
         let enrolling = enrolling.unwrap_or_else(PoisonError::into_inner);

@@ -26,10 +26,11 @@ use crate::request::decode::decode_request;
 use crate::request::endpoint::Endpoint;
 use crate::request::rejection::Rejection;
 
-/// The most lists that are gathered at once: each may take a megabyte from each partition.
+/// The maximum number of lists that are gathered at once: each may take a megabyte from each
+/// partition.
 const MAX_CONCURRENT: usize = 16;
 
-/// The most requests of one endpoint that wait to be gathered.
+/// The maximum number of requests of one endpoint that wait to be gathered.
 const MAX_WAITING: usize = 256;
 
 /// Bytes of replies that are encoded into one chunk of memory.
@@ -40,7 +41,7 @@ const CHUNK_SIZE: usize = 64 << 10;
 pub struct ScatterGather {
     pub client: Client,
     pub counters: Arc<Counters>,
-    /// The lease on the first partition: a list is not sent after it has expired.
+    /// The lease on the first partition. A list is not sent after this lease has expired.
     pub lease: LeaseGuard,
     /// When to stop.
     pub term: Term,
@@ -160,8 +161,9 @@ impl ScatterGather {
         Ok(pages)
     }
 
-    /// Finds an operation in whichever partition has it. The id of an operation from before the
-    /// hosts were divided does not say which.
+    /// Requests an operation from the partition that its id indicates, then from all others. The
+    /// id does not indicate the right partition if the operation is from before the hosts were
+    /// divided.
     async fn find_operation(
         &self,
         endpoint: Endpoint,

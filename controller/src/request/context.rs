@@ -1,4 +1,4 @@
-//! What accompanies a request from its arrival to its reply.
+//! The context that accompanies a request from its arrival to its reply.
 
 use async_nats::service::Request;
 use scuttle_core::Input;
@@ -13,8 +13,8 @@ use crate::partition::name_registry::NameClaim;
 use crate::request::decode::RequestHead;
 use crate::request::endpoint::Endpoint;
 
-/// What accompanies a request from its arrival to its reply. Made once, when the message arrives;
-/// dropped when the reply has been sent.
+/// The context of a request. Created when the message arrives, and dropped when the reply has been
+/// sent.
 #[derive(Debug)]
 pub struct RequestContext {
     /// Where the message came from, for the counters.
@@ -22,7 +22,8 @@ pub struct RequestContext {
     /// The NATS request to reply to. `None` for messages that agents and other leaders only
     /// publish.
     pub request: Option<Request>,
-    /// What the audit log says about the request, if it would change something.
+    /// The fields of the request's audit line. `None` if the request cannot change
+    /// anything.
     pub audit: Option<Box<AuditSubject>>,
     /// The request's span, if traces are exported.
     pub span: Option<Box<Span>>,

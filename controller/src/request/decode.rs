@@ -1,5 +1,5 @@
-//! Decoding: how the subject, headers and payload of a message become an input. What an input does
-//! is decided in `scuttle-core`.
+//! Decoding: how the subject, headers and payload of a message become an input. The
+//! effects of an input are decided in `scuttle-core`.
 
 use async_nats::{HeaderMap, Message};
 use scuttle_core::{Input, Trace};
@@ -41,7 +41,7 @@ pub struct RequestHead<'m> {
     /// The token of the subject that names the reporting host. It need not be a valid host id.
     pub host: Option<&'m str>,
     /// The user that the NATS server vouches for. Empty for reports: the server says nothing about
-    /// agents, their subject does. An error if the headers were made to hide the user.
+    /// agents, their subject does. An error if the headers were forged to hide the user.
     pub requested_by: Result<String, DecodeError>,
 }
 

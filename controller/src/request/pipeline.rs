@@ -35,7 +35,7 @@ use crate::request::rejection::{Rejection, term_ended};
 /// since thousands may wait.
 pub type JobSender = SyncSender<Job<Box<RequestContext>>>;
 
-/// What the stages need, shared by all subscriptions of a leader.
+/// The resources of the stages, shared by all subscriptions of a leader.
 #[derive(Debug, Clone)]
 pub struct Intake {
     pub capacity: Capacity,
@@ -57,7 +57,7 @@ pub struct Pipeline {
     pub jobs: Option<JobSender>,
 }
 
-/// What became of a request.
+/// The result of submitting a request.
 #[derive(Debug)]
 pub enum Submitted {
     /// The engine has the request, or it was dropped.
@@ -68,7 +68,7 @@ pub enum Submitted {
     NeedsNameClaim(Box<RequestContext>, Input),
 }
 
-/// What stage 1 found out.
+/// The result of stage 1.
 struct Classified<'m> {
     /// The host that the subject names.
     host: Option<&'m str>,
@@ -117,7 +117,7 @@ impl Pipeline {
         Ok(input)
     }
 
-    /// Stage 1. Drops a request of another partition, as far as that is known without decoding.
+    /// Stage 1. Drops a request that is known to be another partition's without decoding it.
     fn classify<'m>(&self, message: &'m Message) -> Result<Classified<'m>, Rejection> {
         let assignment = self.intake.assignment;
         let host = parse_host(self.endpoint, message);

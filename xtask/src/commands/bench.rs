@@ -1,6 +1,6 @@
 //! `cargo xtask bench [NAME]`: builds Scuttle and replaces this process with `scuttle-bench`.
 //!
-//! What is measured is in bench/. Only the instructions are counted by xtask itself.
+//! The measurements are in bench/. Only the instructions are counted by xtask itself.
 
 use std::ffi::OsString;
 

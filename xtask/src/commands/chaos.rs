@@ -1,6 +1,6 @@
 //! `cargo xtask chaos`: builds Scuttle and replaces this process with `scuttle-chaos`.
 //!
-//! What is killed, and how it is checked that nothing was lost, is in tests/chaos/.
+//! The faults, and the checks that nothing was lost, are in tests/chaos/.
 
 use std::ffi::OsString;
 

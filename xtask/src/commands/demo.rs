@@ -1,7 +1,7 @@
 //! `cargo xtask demo`: builds Scuttle, and its web page if Node is installed, and replaces this
 //! process with `scuttle-demo`.
 //!
-//! What the demo does, and how it stops every process that it started, is in tests/demo/.
+//! The demo itself, which stops every process that it started, is in tests/demo/.
 
 use std::ffi::OsString;
 

@@ -1,5 +1,5 @@
-//! The commands, a file for each, except for `tidy`, which has a folder, and `web`, which is a
-//! step.
+//! The commands, one file for each. The exceptions are `tidy`, which has a folder, and `web`, which
+//! is a step.
 
 pub(crate) mod bench;
 pub(crate) mod chaos;

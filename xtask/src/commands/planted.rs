@@ -13,7 +13,7 @@ use crate::run::{self, Failure};
 use crate::steps::simulation::{PROGRAM, SEEDS};
 use crate::workspace::Workspace;
 
-/// What the simulation reported about a bug.
+/// The invariant that a bug violated, and the seed that found the bug.
 struct Violation {
     seed: String,
     invariant: String,

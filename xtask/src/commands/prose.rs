@@ -11,7 +11,7 @@ use crate::source::files;
 use crate::source::lines::{self, CommentKind, DocBlock};
 use crate::workspace::Workspace;
 
-/// How many doc comments are drawn unless the caller says otherwise.
+/// The default number of doc comments to draw.
 const DEFAULT_COUNT: usize = 100;
 
 const USAGE: &str =

@@ -1,6 +1,6 @@
 //! `cargo xtask sim`: builds the deterministic simulation and replaces this process with it.
 //!
-//! What is simulated and checked is in tests/simulation/; `--planted` is in planted.rs.
+//! The simulation and its checks are in tests/simulation/; `--planted` is in planted.rs.
 
 use std::ffi::OsString;
 use std::os::unix::process::CommandExt;

@@ -1,7 +1,7 @@
 //! `cargo xtask test`: every check of CI. With `--docker`, those that need root and a dockerd; with
 //! `--web`, those that need Node and a browser; with names, only these steps.
 //!
-//! What the steps do is in steps/.
+//! The steps are in steps/.
 
 use std::env;
 use std::ffi::OsString;
@@ -47,7 +47,7 @@ const FIRST: [Step; 7] = [
     },
 ];
 
-/// The steps that run after those. They mostly wait.
+/// The chaos steps, which run after the other steps and spend most of their time waiting.
 const CHAOS: [Step; 2] = [
     Step {
         name: "chaos",

@@ -1,6 +1,6 @@
 //! The crates of the workspace and the files of their modules, as the `mod` declarations say.
 //!
-//! What the files import from each other is in references.rs.
+//! The imports between the files are in references.rs.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};

@@ -1,6 +1,6 @@
 //! Finds and reads the files of the workspace.
 //!
-//! What their text means is not known here.
+//! Nothing here interprets their text.
 
 use std::fs;
 use std::path::{Path, PathBuf};

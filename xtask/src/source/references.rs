@@ -63,7 +63,7 @@ struct Reader<'a> {
     libraries: &'a BTreeSet<String>,
     /// The module that the tokens at hand are in.
     module: Vec<String>,
-    /// What the names that were imported so far stand for.
+    /// The full path of each name that was imported so far.
     names: BTreeMap<String, Vec<String>>,
     /// The position up to which only tests compile the tokens.
     test_end: usize,
@@ -251,8 +251,7 @@ impl Reader<'_> {
     }
 }
 
-/// What the re-exports of a crate stand for: the path that each offers, and the path that it takes
-/// it from.
+/// The re-exports of a crate: from the path that each offers to the path that it re-exports.
 pub(crate) type Exports = BTreeMap<Vec<String>, Vec<String>>;
 
 /// Collects the re-exports among the references.

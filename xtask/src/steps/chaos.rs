@@ -1,6 +1,6 @@
 //! Runs the chaos tests with the programs of the debug build.
 //!
-//! What they kill, and how they check that nothing was lost, is in tests/chaos/.
+//! The runs themselves, with their faults and checks, are in tests/chaos/.
 
 use std::process::Command;
 
@@ -14,7 +14,7 @@ use crate::workspace::Workspace;
 const MINUTES: &str = "3";
 const MINUTES_ON_CLUSTER: &str = "1.5";
 
-/// How many partitions the hosts of the cluster are divided over.
+/// The number of partitions in the test on a cluster.
 const PARTITIONS: &str = "2";
 
 pub(crate) fn test_single_server(workspace: &Workspace) -> Result<Outcome, Failure> {

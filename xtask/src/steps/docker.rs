@@ -1,7 +1,7 @@
 //! `cargo xtask test --docker`: installs what the Docker tests need, runs them, and leaves nothing
 //! behind.
 //!
-//! What they test, and how each starts and stops a dockerd, is in tests/docker/.
+//! The tests themselves, each of which starts and stops a dockerd, are in tests/docker/.
 
 use std::env;
 use std::fs;
@@ -23,7 +23,7 @@ const TOOLS: [(&str, &str); 5] = [
     ("busybox", "busybox-static"),
 ];
 
-/// How many tests run at the same time. They mostly wait.
+/// The number of tests that run at the same time. The tests mostly wait.
 const THREADS: &str = "4";
 
 /// Finds the programs, or installs them.

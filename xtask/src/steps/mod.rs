@@ -1,6 +1,6 @@
 //! The steps of `cargo xtask test` and `cargo xtask check`, a file for each subject.
 //!
-//! What a check looks for is elsewhere: in tidy/, clippy.toml, deny.toml, and the tests themselves.
+//! The rules that a check enforces are elsewhere: in tidy/, clippy.toml, deny.toml and the tests.
 
 pub(crate) mod alerts;
 pub(crate) mod chaos;

@@ -1,6 +1,6 @@
 //! Builds the deterministic simulation and runs it.
 //!
-//! What is simulated and checked is in tests/simulation/.
+//! The simulation and its checks are in tests/simulation/.
 
 use std::path::PathBuf;
 use std::process::Command;
@@ -11,7 +11,7 @@ use crate::workspace::Workspace;
 
 pub(crate) const PROGRAM: &str = "scuttle-simulation";
 
-/// How many seeds the tests simulate, and how many a planted bug may survive.
+/// The number of seeds that the tests simulate. A planted bug must be found within them.
 pub(crate) const SEEDS: &str = "20000";
 
 /// Builds the simulation. Returns the path of the program.

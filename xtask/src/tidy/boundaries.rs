@@ -19,7 +19,8 @@ const SUBJECTS: [(&str, &str); 9] = [
     ("scuttle", "told"),
 ];
 
-/// What core/ must not depend on: a runtime, a network, a disk, random numbers.
+/// The crates that core/ must not depend on: those for a runtime, a network, a disk and random
+/// numbers.
 const NOT_IN_CORE: [&str; 4] = ["tokio", "async-nats", "redb", "rand"];
 
 pub(super) fn check_source(source: &Source, findings: &mut Vec<Finding>) {

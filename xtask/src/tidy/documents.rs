@@ -4,7 +4,7 @@
 
 use crate::tidy::finding::{Finding, Rule};
 
-/// The most characters of a line.
+/// The maximum number of characters of a line.
 const MAX_WIDTH: usize = 100;
 
 pub(super) fn check(name: &str, text: &str, findings: &mut Vec<Finding>) {

@@ -1,14 +1,14 @@
 //! Rules for the form of a Rust file: its opening doc, its length, the width of its comments.
 //!
-//! What the code may say is in boundaries.rs, what the comments may say in words.rs.
+//! The rules for the code are in boundaries.rs, and those for the words of comments in words.rs.
 
 use crate::source::crates::Source;
 use crate::tidy::finding::{Finding, Rule};
 
-/// The most lines of a source file.
+/// The maximum number of lines of a source file.
 const MAX_LINES: usize = 500;
 
-/// The most characters of a line that holds only a comment.
+/// The maximum number of characters of a line that holds only a comment.
 const MAX_WIDTH: usize = 100;
 
 pub(super) fn check(source: &Source, findings: &mut Vec<Finding>) {

@@ -1,10 +1,10 @@
-//! What the rules report: which rule a place in the workspace breaks.
+//! The findings of the rules: which rule a place in the workspace breaks.
 //!
 //! How findings are printed, and which rules are enforced, is in mod.rs.
 
 use std::fmt;
 
-/// What a finding breaks.
+/// The rule that a finding breaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Rule {
     ModuleDoc,

@@ -7,8 +7,8 @@ use crate::source::crates::Source;
 use crate::tidy::documents;
 use crate::tidy::finding::{Finding, Rule};
 
-/// What is not written in comments and documents. In single words, so that this file keeps the
-/// rule.
+/// The phrases that comments and documents must not contain. Each is split into words, so that this
+/// file does not break the rule.
 const PHRASES: [&[&str]; 12] = [
     &["told"],
     &["whoever"],
@@ -24,7 +24,7 @@ const PHRASES: [&[&str]; 12] = [
     &["is", "none"],
 ];
 
-/// What is not a part of a name.
+/// The words that a name must not contain.
 const NOT_IN_NAMES: [&str; 8] = [
     "told", "tells", "whoever", "nobody", "somebody", "anew", "amid", "patience",
 ];

@@ -1,6 +1,6 @@
 //! Finds cargo-deny, or installs it under target/.
 //!
-//! What it checks is in deny.toml.
+//! The rules that cargo-deny checks are in deny.toml.
 
 use std::fs;
 use std::path::PathBuf;

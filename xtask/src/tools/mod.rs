@@ -1,7 +1,7 @@
-//! The programs that steps need and that do not come with Rust: finds each, or installs it under
-//! target/ or with apt-get.
+//! Finds the programs that the steps need and that do not come with Rust. Installs a missing one
+//! under target/ or with apt-get.
 //!
-//! What the steps do with them is in steps/.
+//! The steps that run these programs are in steps/.
 
 pub(crate) mod apt;
 pub(crate) mod cargo_deny;

@@ -43,7 +43,8 @@ pub(crate) fn find_or_install(workspace: &Workspace) -> Result<PathBuf, Failure>
     }
 }
 
-/// Checks the server that the user named. It is never replaced silently.
+/// Checks the nats-server that `SCUTTLE_NATS_SERVER` names. Fails if that server is unsuitable,
+/// rather than using another.
 fn use_given(given: &PathBuf) -> Result<PathBuf, Failure> {
     let reject = |why: String| {
         Failure::new(format!(

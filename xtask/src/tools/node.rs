@@ -1,6 +1,6 @@
 //! Finds Node, npm and a browser for the web page.
 //!
-//! What they run is in steps/web.rs.
+//! The step that uses these programs is in steps/web.rs.
 
 use std::env;
 use std::process::Command;

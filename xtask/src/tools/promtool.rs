@@ -1,7 +1,7 @@
 //! Finds Prometheus' `promtool`, or takes it out of Debian's package. Installing that package would
 //! start a server.
 //!
-//! What it checks is in steps/alerts.rs.
+//! The step that runs promtool is in steps/alerts.rs.
 
 use std::env;
 use std::fs;

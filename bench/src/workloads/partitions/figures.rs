@@ -22,10 +22,10 @@ pub(super) struct Run {
     pub(super) round: u32,
     pub(super) heartbeats_per_second: f64,
     pub(super) heartbeat: CpuPerMessage,
-    /// What a leader uses for the heartbeat of a host of its partition.
+    /// The CPU time of a leader for the heartbeat of a host in its partition.
     pub(super) heartbeat_own_us: f64,
-    /// What a leader uses for the heartbeat of a host of another partition, which it drops. `None`
-    /// if there is only one partition.
+    /// The CPU time of a leader for the heartbeat of a host in another partition, which the leader
+    /// drops. `None` if there is only one partition.
     pub(super) heartbeat_dropped_us: Option<f64>,
     pub(super) request_dropped_us: Option<f64>,
     /// The latency of a request for a page of all shards, with one request in flight.
@@ -44,8 +44,7 @@ pub(super) struct AcceptFigures {
     pub(super) spent: CpuPerMessage,
 }
 
-/// Microseconds of CPU time per message, when equally many messages are for the hosts of each
-/// partition.
+/// Microseconds of CPU time per message, with the messages spread evenly over the partitions.
 #[derive(Debug, Serialize)]
 pub(super) struct CpuPerMessage {
     /// The thread that used the most.

@@ -83,8 +83,8 @@ struct PartitionedControllers<'a> {
     idle: CpuUsage,
 }
 
-/// Returns the numbers of hosts such that each partition has equally many, for any of the numbers
-/// of partitions.
+/// Selects hosts that are spread evenly over the partitions, for each of the partition counts.
+/// Returns the numbers of the hosts.
 fn select_hosts() -> Vec<u32> {
     let max_count = PARTITION_COUNTS.into_iter().max();
     let partitions = max_count

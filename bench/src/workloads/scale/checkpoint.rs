@@ -19,8 +19,9 @@ const WITH: Series = Series::new("accept, checkpoints", 0);
 const DURATION: Duration = Duration::from_secs(2);
 /// The fraction of the highest possible rate at which requests are sent.
 const LOAD_FACTOR: f64 = 0.25;
-/// How far the journal may be from its maximum length afterwards, in changes: a little more than
-/// the last changes.
+/// The maximum difference, in changes, between the journal's length after the load and
+/// [`FORCED_CHECKPOINT_THRESHOLD`]. Slightly more than the last changes, which may not be moved
+/// yet.
 const LENGTH_TOLERANCE: usize = 20_000;
 
 /// `max_rate` is the number of accepts per second in a closed loop.

@@ -114,7 +114,7 @@ fn show(report: &mut Report, alone: &[AloneRound], accepting: &[AcceptRound]) ->
     report.record("accepts_beside_heartbeats", &accepting)
 }
 
-/// Returns one heartbeat from each host each second.
+/// Returns a load in which each host sends one heartbeat per second.
 fn heartbeats(
     environment: &Environment,
     swarm: &RunningSwarm,
@@ -129,7 +129,8 @@ fn heartbeats(
     Ok(load)
 }
 
-/// Requests one teardown after the other, each of another decky, and counts the used deckies.
+/// Requests teardowns one at a time, each for a different decky. Adds their number to
+/// `used_deckies`.
 async fn accept(
     environment: &mut Environment,
     swarm: &RunningSwarm,

@@ -2,7 +2,7 @@
 //! as agents register them.
 //!
 //! Each measurement has a module. It begins with a controller on a copy of the registered data, so
-//! that none carries what another has done. `store` prepares a controller's file while no
+//! that no measurement affects another. `store` prepares a controller's file while no
 //! controller runs.
 
 mod accepts;

@@ -46,7 +46,8 @@ pub(super) async fn run(environment: &Environment, report: &mut Report) -> Resul
     report.record("paging", &rounds)
 }
 
-/// Measures each request until its reply, and then the encoding of the records in it.
+/// Lists all shards. Measures the time from each request to its reply, and the time to encode the
+/// page.
 async fn list(environment: &Environment) -> Result<Round> {
     let (mut paging, mut encoding) = (Duration::ZERO, Duration::ZERO);
     let (mut after, mut shards, mut pages) = (None, 0, 0);

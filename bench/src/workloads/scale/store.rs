@@ -17,7 +17,8 @@ use crate::workloads::scale::unsynced_file::UnsyncedFile;
 /// per second.
 const BATCH_SIZE: usize = 64;
 
-/// How many changes more than too long the journal is made. They are moved before the load begins.
+/// The number of changes by which the journal exceeds the length at which it is checkpointed under
+/// load. These changes are moved to the rows before the load of requests begins.
 const SURPLUS: usize = 50_000;
 
 /// Moves all of the journal to the rows.

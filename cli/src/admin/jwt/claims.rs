@@ -122,7 +122,8 @@ pub(crate) struct AccountLimits {
     pub(crate) wildcards: bool,
     /// The maximum number of simultaneous connections.
     pub(crate) conn: i64,
-    /// Whether every user must prove that it has its key.
+    /// Whether bearer tokens are rejected: every user must prove possession of the user's private
+    /// key.
     pub(crate) disallow_bearer: bool,
     /// The maximum number of bytes that `JetStream` may store on disk.
     #[serde(default)]

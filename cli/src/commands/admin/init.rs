@@ -158,7 +158,7 @@ impl Init {
     }
 }
 
-/// What the configuration of the server needs to know about the accounts.
+/// The parts of the accounts that the configuration of the server contains.
 struct CreatedAccounts {
     operator_token: String,
     /// The public key of the system account.

@@ -18,12 +18,12 @@ use crate::clock;
 use crate::failure::Failure;
 use crate::output::progress::{Progress, TICK_INTERVAL};
 
-/// The interval at which many open operations are polled. The controller repeats each broadcast at
-/// least every 5 s, so normally a gap is noticed earlier.
+/// The poll interval for more than [`MAX_FAST_POLLED`] open operations. The controller repeats each
+/// broadcast at least every 5 s, so normally a gap is noticed earlier.
 const SLOW_POLL_INTERVAL: Duration = Duration::from_secs(12);
 
-/// The interval at which few open operations are polled. The progress of an agent is in no
-/// broadcast.
+/// The poll interval for at most [`MAX_FAST_POLLED`] open operations. Polling is the only way to
+/// see an agent's progress, which is not broadcast.
 const FAST_POLL_INTERVAL: Duration = Duration::from_secs(2);
 
 /// The maximum number of open operations that are polled at the fast interval.

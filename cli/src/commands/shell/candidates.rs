@@ -1,5 +1,4 @@
-//! What a shell offers when the tab key is pressed: hosts, deckies and operations of the live
-//! swarm.
+//! The completions that a shell offers: hosts, deckies and operations of the live swarm.
 //!
 //! A failure or a slow server offers nothing, because a shell has no place to show an error.
 
