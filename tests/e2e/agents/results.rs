@@ -123,7 +123,7 @@ async fn a_partial_failure_is_recorded_for_each_shard() -> TestResult {
             .all(|(_, outcome)| *outcome == ShardOutcome::Failed),
         "failed shards are listed first"
     );
-    outcomes.sort_by(|owner, other| owner.0.cmp(&other.0));
+    outcomes.sort_by(|left, right| left.0.cmp(&right.0));
     assert_eq!(
         outcomes,
         [
@@ -264,7 +264,7 @@ async fn results_of_unknown_or_foreign_operations_change_nothing() -> TestResult
     Ok(())
 }
 
-/// The failed teardown of owner decky, in a result without shards, marks only that decky and no
+/// The failed teardown of one decky, in a result without shards, marks only that decky and no
 /// other decky of the host.
 #[tokio::test]
 async fn a_failure_marks_no_shard_outside_the_operation() -> TestResult {
