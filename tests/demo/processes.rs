@@ -83,7 +83,7 @@ impl Processes {
 
         let address = format!(" at http://{http}/");
         let line = controller.process().wait_for_line(&address).await?;
-        let page = line.contains("the page is at").then_some(http);
+        let page = line.contains("serving the page at").then_some(http);
         print_page(page, &nats, terminal)?;
 
         let numbers = [

@@ -122,7 +122,7 @@ export class Swarm {
       ),
     );
     if (this.#page !== '') return;
-    this.#page = (await this.#controller.waitForLog(/the page is at (http:\/\/127\.0\.0\.1:\d+\/)/))[1]!;
+    this.#page = (await this.#controller.waitForLog(/serving the page at (http:\/\/127\.0\.0\.1:\d+\/)/))[1]!;
   }
 
   async stopController(): Promise<void> {
