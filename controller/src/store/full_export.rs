@@ -10,7 +10,7 @@ use scuttle_schemas::{HostId, HostName, OperationId, PartitionCount};
 
 use crate::partition::assignment::PartitionAssignment;
 use crate::store::error::StoreError;
-use crate::store::format::StreamPosition;
+use crate::store::format_version::StreamPosition;
 use crate::store::latest_changes::{LatestChanges, RowKey};
 use crate::store::snapshot::{Snapshot, StoredValue};
 use crate::store::staged_file::{StagedFile, StagedStore};

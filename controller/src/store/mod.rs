@@ -1,11 +1,11 @@
 //! Durable storage for the core's changes: the trait `Store`, its errors, and the row that a change
-//! belongs to. `redb` and `codec` write to disk, `replicated` keeps the journal in a JetStream
-//! stream, and `memory` is for tests. A store never looks inside a row: `scuttle-core` gives rows
-//! their meaning.
+//! belongs to. `redb` and `disk_format` write to disk, `replicated` keeps the journal in a
+//! JetStream stream, and `memory` is for tests. A store never looks inside a row: `scuttle-core`
+//! gives rows their meaning.
 
-mod codec;
+mod disk_format;
 pub mod error;
-pub mod format;
+pub mod format_version;
 pub mod full_export;
 pub mod journal_error;
 mod latest_changes;

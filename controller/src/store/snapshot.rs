@@ -10,9 +10,9 @@ use bytes::Bytes;
 use scuttle_core::{Change, State};
 use tokio::runtime::Handle;
 
-use crate::store::codec::{self, HOSTS, JOURNAL, KEYS, META, OPERATIONS, SHARDS, SWARM_KEY};
+use crate::store::disk_format::{self, HOSTS, JOURNAL, KEYS, META, OPERATIONS, SHARDS, SWARM_KEY};
 use crate::store::error::StoreError;
-use crate::store::format::StreamPosition;
+use crate::store::format_version::StreamPosition;
 use crate::store::redb::database::{failed, open_without_writing};
 use crate::store::replicated::jetstream::{JournalStream, StreamJournal};
 use crate::store::replicated::shared_journal::read_batches;
@@ -71,14 +71,16 @@ impl StoredValue {
         path: &Path,
     ) -> Result<Self, StoreError> {
         let read = match table {
-            Table::Meta => codec::decode(bytes).map(|row| Self::Row(Change::Meta(row))),
-            Table::Hosts => codec::decode(bytes).map(|row| Self::Row(Change::Host(row))),
-            Table::Shards => codec::decode(bytes).map(|row| Self::Row(Change::Shard(row))),
-            Table::Operations => codec::decode(bytes).map(|row| Self::Row(Change::Operation(row))),
-            Table::Keys => codec::decode(bytes).map(|row| Self::Row(Change::Key(row))),
-            Table::Journal => codec::decode(bytes).map(Self::Batch),
+            Table::Meta => disk_format::decode(bytes).map(|row| Self::Row(Change::Meta(row))),
+            Table::Hosts => disk_format::decode(bytes).map(|row| Self::Row(Change::Host(row))),
+            Table::Shards => disk_format::decode(bytes).map(|row| Self::Row(Change::Shard(row))),
+            Table::Operations => {
+                disk_format::decode(bytes).map(|row| Self::Row(Change::Operation(row)))
+            }
+            Table::Keys => disk_format::decode(bytes).map(|row| Self::Row(Change::Key(row))),
+            Table::Journal => disk_format::decode(bytes).map(Self::Batch),
         };
-        read.map_err(codec::damaged(
+        read.map_err(disk_format::damaged(
             path,
             table.name(),
             format_args!("value {number}"),
@@ -191,7 +193,7 @@ impl Snapshot {
     /// Returns the stream position that the rows reflect, or `None` if their journal is in the
     /// file.
     pub(super) fn stream_position(&self) -> Result<Option<StreamPosition>, StoreError> {
-        codec::read_stream_position(&self.transaction, &self.path)
+        disk_format::read_stream_position(&self.transaction, &self.path)
     }
 
     /// Returns the name of the stream that holds the journal, or `None` if it is in the file.

@@ -12,9 +12,9 @@ use ::redb::backends::FileBackend;
 use ::redb::{Database, Durability};
 use uuid::Uuid;
 
-use crate::store::codec::{self, JOURNAL, Rows, WriteError};
+use crate::store::disk_format::{self, JOURNAL, Rows, WriteError};
 use crate::store::error::StoreError;
-use crate::store::format::StreamPosition;
+use crate::store::format_version::StreamPosition;
 use crate::store::redb::database::{FILE_NAME, builder, create_dir, failed, make_tables};
 use crate::store::snapshot::StoredValue;
 
@@ -67,19 +67,9 @@ impl StagedStore {
         let transaction = transaction.map_err(|e| failed(e.into()))?;
         let mut rows = Rows::open(&transaction).map_err(|e| failed(e.into()))?;
         let written = rows.write_stream_position(position);
-        written.map_err(|error| self.write_failed(error))?;
+        written.map_err(write_failed(&self.file.path))?;
         drop(rows);
         transaction.commit().map_err(|e| failed(e.into()))
-    }
-
-    fn write_failed(&self, error: WriteError) -> StoreError {
-        match error {
-            WriteError::Storage(error) => failed("write to", &self.file.path)(error.into()),
-            WriteError::Encode(error) => {
-                let cause = io::Error::new(io::ErrorKind::InvalidData, error.to_string());
-                StoreError::io("encode a change for", &self.file.path, cause)
-            }
-        }
     }
 
     /// Adds a value whose encoding takes about `bytes` bytes. Rows must come before the journal.
@@ -102,10 +92,7 @@ impl StagedStore {
 
     fn write(&mut self, durability: Durability) -> Result<(), StoreError> {
         let failed = failed("write to", &self.file.path);
-        let not_encoded = |error: &postcard::Error| {
-            let cause = io::Error::new(io::ErrorKind::InvalidData, error.to_string());
-            StoreError::io("encode a change for", &self.file.path, cause)
-        };
+        let write_failed = write_failed(&self.file.path);
         let transaction = self.database.begin_write();
         let mut transaction = transaction.map_err(|e| failed(e.into()))?;
         let durable = transaction.set_durability(durability);
@@ -117,14 +104,11 @@ impl StagedStore {
             for value in self.pending.drain(..) {
                 match value {
                     StoredValue::Row(change) => {
-                        rows.write(&change).map_err(|error| match error {
-                            WriteError::Storage(error) => failed(error.into()),
-                            WriteError::Encode(error) => not_encoded(&error),
-                        })?;
+                        rows.write(&change).map_err(&write_failed)?;
                     }
                     StoredValue::Batch(changes) => {
-                        let encoded = codec::encode(&changes, &mut self.buffer);
-                        let bytes = encoded.map_err(|error| not_encoded(&error))?;
+                        let encoded = disk_format::encode(&changes, &mut self.buffer);
+                        let bytes = encoded.map_err(|error| write_failed(error.into()))?;
                         let inserted = journal.insert(self.next, bytes);
                         inserted.map_err(|e| failed(e.into()))?;
                         self.next += 1;
@@ -199,6 +183,18 @@ impl Drop for StagedFile {
     fn drop(&mut self) {
         // After a rename the file is gone. Otherwise the error that led here is the one to report.
         let _ = fs::remove_file(&self.path);
+    }
+}
+
+/// Returns a function for `map_err` that reports a value that could not be written to a file.
+fn write_failed(path: &Path) -> impl Fn(WriteError) -> StoreError {
+    let path = path.to_owned();
+    move |error| match error {
+        WriteError::Storage(error) => failed("write to", &path)(error.into()),
+        WriteError::Encode(error) => {
+            let cause = io::Error::new(io::ErrorKind::InvalidData, error.to_string());
+            StoreError::io("encode a change for", &path, cause)
+        }
     }
 }
 

@@ -5,9 +5,9 @@ use std::path::Path;
 
 use ::redb::{Builder, Database, ReadableDatabase, StorageBackend};
 
-use crate::store::codec::{FORMAT_KEY, JOURNAL, META, Rows};
+use crate::store::disk_format::{FORMAT_KEY, JOURNAL, META, Rows};
 use crate::store::error::StoreError;
-use crate::store::format::FORMAT;
+use crate::store::format_version::FORMAT;
 use crate::store::redb::read_only_overlay::ReadOnlyOverlay;
 
 /// The name of the store's file in the data directory.

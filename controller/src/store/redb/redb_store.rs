@@ -10,9 +10,9 @@ use std::sync::mpsc::{SyncSender, sync_channel};
 use ::redb::{Database, ReadableDatabase, StorageBackend, WriteTransaction};
 use scuttle_core::{Change, ReplayError};
 
-use crate::store::codec::{self, JOURNAL, META, Rows, SWARM_KEY, WriteError};
+use crate::store::disk_format::{self, JOURNAL, META, Rows, SWARM_KEY, WriteError};
 use crate::store::error::StoreError;
-use crate::store::format::StreamPosition;
+use crate::store::format_version::StreamPosition;
 use crate::store::latest_changes::LatestChanges;
 use crate::store::redb::database::{
     FILE_NAME, builder, check_format, create_dir, failed, make_tables, open_without_writing,
@@ -143,7 +143,7 @@ impl RedbStore {
         for record in journal.range::<u64>(..).map_err(|e| failed(e.into()))? {
             let (number, bytes) = record.map_err(|e| failed(e.into()))?;
             next = number.value() + 1;
-            changes += codec::batch_len(bytes.value()).map_err(codec::damaged(
+            changes += disk_format::batch_len(bytes.value()).map_err(disk_format::damaged(
                 &self.path,
                 "journal",
                 number.value(),
@@ -158,7 +158,7 @@ impl RedbStore {
         let failed = self.failed("read");
         let mut chunk = Vec::with_capacity(ROWS_PER_CHUNK);
         let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
-        codec::read_rows(&transaction, &self.path, &mut |change| {
+        disk_format::read_rows(&transaction, &self.path, &mut |change| {
             chunk.push(change);
             if chunk.len() == ROWS_PER_CHUNK {
                 // A send fails only if the receiver stopped because of an error, which it reports.
@@ -173,7 +173,7 @@ impl RedbStore {
         let journal = (transaction.open_table(JOURNAL)).map_err(|e| failed(e.into()))?;
         for record in journal.range::<u64>(..).map_err(|e| failed(e.into()))? {
             let (number, bytes) = record.map_err(|e| failed(e.into()))?;
-            let batch = codec::decode(bytes.value()).map_err(codec::damaged(
+            let batch = disk_format::decode(bytes.value()).map_err(disk_format::damaged(
                 &self.path,
                 "journal",
                 number.value(),
@@ -193,7 +193,7 @@ impl RedbStore {
     fn stream_position(&self) -> Result<Option<StreamPosition>, StoreError> {
         let failed = self.failed("read");
         let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
-        codec::read_stream_position(&transaction, &self.path)
+        disk_format::read_stream_position(&transaction, &self.path)
     }
 
     /// Returns the sequence of the last stream message that the rows contain, or 0.
@@ -256,11 +256,8 @@ impl RedbStore {
         while taken < changes
             && let Some((number, bytes)) = journal.pop_first().map_err(|e| failed(e.into()))?
         {
-            let batch: Vec<Change> = codec::decode(bytes.value()).map_err(codec::damaged(
-                &self.path,
-                "journal",
-                number.value(),
-            ))?;
+            let batch: Vec<Change> = disk_format::decode(bytes.value())
+                .map_err(disk_format::damaged(&self.path, "journal", number.value()))?;
             taken += batch.len();
             for change in batch {
                 latest.insert(change);
@@ -304,7 +301,7 @@ impl Store for RedbStore {
             return Ok(());
         }
         let failed = self.failed("write to");
-        if let Err(error) = codec::encode(changes, &mut self.buffer) {
+        if let Err(error) = disk_format::encode(changes, &mut self.buffer) {
             return Err(self.encoding_error(&error));
         }
         let transaction = self.database.begin_write().map_err(|e| failed(e.into()))?;

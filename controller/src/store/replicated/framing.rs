@@ -7,7 +7,7 @@
 
 use bytes::{BufMut, Bytes, BytesMut};
 
-use crate::store::format::FORMAT;
+use crate::store::format_version::FORMAT;
 
 const FIRST: u8 = 1;
 const LAST: u8 = 2;

@@ -12,9 +12,9 @@ use std::time::Duration;
 use scuttle_core::{Change, ReplayError};
 use tokio::runtime::Handle;
 
-use crate::store::codec;
+use crate::store::disk_format;
 use crate::store::error::StoreError;
-use crate::store::format::StreamPosition;
+use crate::store::format_version::StreamPosition;
 use crate::store::journal_error::JournalError;
 use crate::store::latest_changes::LatestChanges;
 use crate::store::redb::redb_store::RedbStore;
@@ -137,7 +137,7 @@ impl<J: SharedJournal> ReplicatedStore<J> {
             return Ok(false);
         };
         if let Some(bytes) = batch {
-            let decoded = codec::decode(&bytes);
+            let decoded = disk_format::decode(&bytes);
             let batch: Vec<Change> = decoded.map_err(|cause: postcard::Error| {
                 JournalError::foreign(self.journal.name(), sequence, &cause)
             })?;
@@ -178,7 +178,7 @@ impl<J: SharedJournal> Store for ReplicatedStore<J> {
         if changes.is_empty() {
             return Ok(());
         }
-        let batch = codec::encode(changes, &mut self.buffer);
+        let batch = disk_format::encode(changes, &mut self.buffer);
         let batch = batch.map_err(|error| StoreError::Database {
             action: "encode a change for",
             path: self.journal.name().into(),

@@ -10,7 +10,7 @@ use serde::Serialize;
 use serde::de::DeserializeOwned;
 
 use crate::store::error::StoreError;
-use crate::store::format::{FORMAT, StreamPosition};
+use crate::store::format_version::{FORMAT, StreamPosition};
 
 /// Keyed by name: [`FORMAT_KEY`], [`SWARM_KEY`] and [`STREAM_KEY`].
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
