@@ -24,6 +24,21 @@ use serde::Serialize;
 use crate::record::change::Change;
 use crate::record::rows::Trace;
 
+/// A teardown request with its context.
+#[derive(Debug, Clone)]
+pub struct TeardownArgs {
+    /// The request.
+    pub request: TeardownRequest,
+    /// The id to use if the request creates an operation.
+    pub operation_id: OperationId,
+    /// The user that the NATS server vouches for.
+    pub requested_by: String,
+    /// The idempotency key.
+    pub key: Option<String>,
+    /// The request's trace context.
+    pub trace: Option<Trace>,
+}
+
 /// Everything that can change the record or that reads it.
 ///
 /// A report names the host of the subject on which it arrived, for which the NATS server vouches.
@@ -34,18 +49,7 @@ pub enum Input {
     /// Time has passed. See [`State::next_deadline`](crate::State::next_deadline).
     Tick,
     /// `swarm.teardown`.
-    Teardown {
-        /// The request.
-        request: TeardownRequest,
-        /// The id to use if the request creates an operation.
-        operation_id: OperationId,
-        /// The user for whom the NATS server vouches.
-        requested_by: String,
-        /// The idempotency key.
-        key: Option<String>,
-        /// The request's trace context.
-        trace: Option<Trace>,
-    },
+    Teardown(TeardownArgs),
     /// `swarm.operations.cancel`.
     Cancel(CancelRequest),
     /// `swarm.hosts.enroll`.

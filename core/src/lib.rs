@@ -40,7 +40,7 @@ mod step;
 mod tests;
 mod time;
 
-pub use api::{Commit, Effect, Input, Reply, Topic};
+pub use api::{Commit, Effect, Input, Reply, TeardownArgs, Topic};
 pub use partitions::merge::{merge_hosts, merge_operations, merge_shards};
 pub use record::change::Change;
 pub use record::rows::{

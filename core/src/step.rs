@@ -7,7 +7,6 @@ use scuttle_schemas::Timestamp;
 
 use crate::api::{Commit, Input, Reply};
 use crate::record::change::Change;
-use crate::requests::teardown::TeardownArgs;
 use crate::state::State;
 
 impl State {
@@ -19,7 +18,7 @@ impl State {
     /// A teardown is accepted:
     ///
     /// ```
-    /// use scuttle_core::{Input, Reply, State};
+    /// use scuttle_core::{Input, Reply, State, TeardownArgs};
     /// use scuttle_schemas::{Timestamp, read};
     ///
     /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -30,13 +29,13 @@ impl State {
     ///     request: read("enroll request", br#"{ "name": "worker-a" }"#)?,
     ///     host: "host-1".parse()?,
     /// });
-    /// let reply = state.step(now, Input::Teardown {
+    /// let reply = state.step(now, Input::Teardown(TeardownArgs {
     ///     request: read("teardown request", br#"{ "host_uuid": "host-1", "timeout_s": 60 }"#)?,
     ///     operation_id: "0197a3b2-7c4d-7e8f-9a0b-1c2d3e4f5061".parse()?,
     ///     requested_by: "alice".to_owned(),
     ///     key: None,
     ///     trace: None,
-    /// });
+    /// }));
     /// let Some(Reply::Teardown(accepted)) = reply else { panic!("not accepted: {reply:?}") };
     /// assert_eq!(accepted.deadline, now.plus_millis(60_000));
     /// # Ok(())
@@ -69,22 +68,7 @@ impl State {
                 self.batch.meta_changed = true;
                 return self.step(now, *input);
             }
-            Input::Teardown {
-                request,
-                operation_id,
-                requested_by,
-                key,
-                trace,
-            } => {
-                let args = TeardownArgs {
-                    request,
-                    operation_id,
-                    requested_by,
-                    key,
-                    trace,
-                };
-                self.teardown(now, args)
-            }
+            Input::Teardown(args) => self.teardown(now, args),
             Input::Cancel(request) => self
                 .cancel(now, &request)
                 .map(|accepted| Reply::Cancelled(Box::new(accepted))),
@@ -110,7 +94,7 @@ impl State {
         Some(reply.unwrap_or_else(Reply::Rejected))
     }
 
-    /// Ends a batch of steps, and returns what the steps have changed and what is to be sent.
+    /// Ends a batch of steps. Returns the changes of the steps and the effects to send.
     ///
     /// No reply of the batch and none of the effects may be sent before the changes are durable.
     ///

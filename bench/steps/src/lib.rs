@@ -4,7 +4,7 @@
 //!
 //! There is no clock and no random number, so every run takes the same steps.
 
-use scuttle_core::{Commit, Input, Reply, State};
+use scuttle_core::{Commit, Input, Reply, State, TeardownArgs};
 use scuttle_schemas::agents::{
     Heartbeat, HeartbeatType, ReportedOutcome, ReportedShard, ReportedState, ResultOutcome,
     ShardResult, TeardownResult, TeardownResultType,
@@ -80,13 +80,13 @@ impl Swarm {
             expect_plan: None,
             reason: None,
         };
-        let input = Input::Teardown {
+        let input = Input::Teardown(TeardownArgs {
             request,
             operation_id,
             requested_by: "alice".to_owned(),
             key: None,
             trace: None,
-        };
+        });
         (operation_id, input)
     }
 

@@ -1,6 +1,6 @@
 //! Bounds on the work in progress. An input holds a [`Permit`] from its arrival until its reply has
-//! been sent: while it waits, is decided, is made durable and is sent. What a requester without a
-//! permit gets is in `request`.
+//! been sent: while it waits, is decided, is made durable and is sent. An input without a reply
+//! holds the permit until it was decided. What a requester without a permit gets is in `request`.
 //!
 //! The counters are plain atomics instead of `tokio::sync::Semaphore`, since every request takes
 //! two permits: a semaphore more than doubled the time for that.
@@ -126,7 +126,7 @@ impl Kind {
             Input::Linearizable(input) => Self::of(input),
             Input::Start
             | Input::Tick
-            | Input::Teardown { .. }
+            | Input::Teardown(_)
             | Input::Cancel(_)
             | Input::Enroll { .. }
             | Input::Decommission(_) => Self::Change,

@@ -3,7 +3,7 @@
 //! the core, and returns with the commands and broadcasts that the message causes. So spans form a
 //! tree that follows the messages.
 
-use scuttle_core::{Effect, Input, Reply, Trace};
+use scuttle_core::{Effect, Input, Reply, TeardownArgs, Trace};
 use scuttle_schemas::agents::{AgentCommand, ResultOutcome};
 use scuttle_schemas::subjects::AgentChannel;
 use scuttle_telemetry::span::is_enabled;
@@ -48,7 +48,7 @@ pub(crate) fn start_request(
         messaging_attributes("process", subject)
     })?;
     let trace = match input {
-        Some(Input::Teardown { trace, .. }) => Some(trace),
+        Some(Input::Teardown(TeardownArgs { trace, .. })) => Some(trace),
         Some(Input::Result { trace, result, .. }) => {
             span.set_attribute(OPERATION, result.operation_id.to_string());
             span.set_attribute(HOST, result.host_uuid.to_string());

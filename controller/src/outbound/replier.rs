@@ -72,8 +72,8 @@ impl Replier {
         }
     }
 
-    /// Replies to a request. While the NATS server is away nothing is kept for later: the requester
-    /// repeats its request.
+    /// Replies to a request. While the NATS server is unreachable, the reply is dropped, and the
+    /// requester repeats its request.
     pub async fn respond(&mut self, context: Box<RequestContext>, reply: Reply) {
         self.record([(&*context, &reply)].into_iter());
         let mut connected = self.connected.clone();
@@ -142,7 +142,7 @@ impl Replier {
         }
         let (headers, payload) = encode_reply(&mut self.encoder, reply);
         let sent: Result<(), PublishError> = match reply {
-            Reply::Rejected(refusal) => {
+            Reply::Rejected(error_reply) => {
                 let headers = headers.unwrap_or_default();
                 let client = &self.client;
                 let sent = client.publish_with_headers(inbox, headers, payload).await;
@@ -150,8 +150,8 @@ impl Replier {
                 // body. So it is given one to publish on an empty subject, which sends nothing.
                 request.message.reply = Some(Subject::from_static(""));
                 let error = error::Error {
-                    status: refusal.message.clone(),
-                    code: refusal.code.status().into(),
+                    status: error_reply.message.clone(),
+                    code: error_reply.code.status().into(),
                 };
                 let _ = request.respond(Err(error)).await;
                 sent
@@ -182,25 +182,25 @@ fn is_from_client(request: &Request) -> bool {
 /// Returns the headers and the payload of a reply.
 pub fn encode_reply(encoder: &mut Encoder, reply: &Reply) -> (Option<HeaderMap>, Bytes) {
     match reply {
-        Reply::Rejected(refusal) => (
-            Some(error_headers(refusal)),
-            encoder.encode(&ErrorReplyBody::from(refusal.clone())),
+        Reply::Rejected(error_reply) => (
+            Some(error_headers(error_reply)),
+            encoder.encode(&ErrorReplyBody::from(error_reply.clone())),
         ),
         reply => (None, encoder.encode(reply)),
     }
 }
 
-fn error_headers(refusal: &ErrorReply) -> HeaderMap {
+fn error_headers(error_reply: &ErrorReply) -> HeaderMap {
     let mut map = HeaderMap::new();
     // The message may quote the request, and a line break in it would begin another header.
-    let message: String = refusal.message.chars().take(MAX_ERROR_HEADER).collect();
+    let message: String = error_reply.message.chars().take(MAX_ERROR_HEADER).collect();
     map.insert(
         headers::SERVICE_ERROR,
         message.replace(char::is_control, " ").as_str(),
     );
     map.insert(
         headers::SERVICE_ERROR_CODE,
-        refusal.code.status().to_string().as_str(),
+        error_reply.code.status().to_string().as_str(),
     );
     map
 }

@@ -14,7 +14,7 @@ use crate::request::decode::RequestHead;
 use crate::request::endpoint::Endpoint;
 
 /// The context of a request. Created when the message arrives, and dropped when the reply has been
-/// sent.
+/// sent, or when the input was decided if the message gets no reply.
 #[derive(Debug)]
 pub struct RequestContext {
     /// Where the message came from, for the counters.

@@ -2,7 +2,7 @@
 //! effects of an input are decided in `scuttle-core`.
 
 use async_nats::{HeaderMap, Message};
-use scuttle_core::{Input, Trace};
+use scuttle_core::{Input, TeardownArgs, Trace};
 use scuttle_schemas::agents::{Heartbeat, TeardownProgress, TeardownResult};
 use scuttle_schemas::subjects;
 use scuttle_schemas::teardown::TeardownRequest;
@@ -78,14 +78,14 @@ impl<'m> RequestHead<'m> {
         match self.endpoint {
             Endpoint::Teardown => {
                 let request: TeardownRequest = decode_payload("teardown request", message)?;
-                Ok(Input::Teardown {
+                Ok(Input::Teardown(TeardownArgs {
                     operation_id: OperationId::new_for_host(new_id(), &request.host_uuid),
                     request,
                     requested_by: requested_by.clone(),
                     key: headers::parse_idempotency_key(header(message, headers::MSG_ID))
                         .map_err(|error| bad_request(&error))?,
                     trace: parse_trace(message),
-                })
+                }))
             }
             Endpoint::HostsEnroll => {
                 let host = new_id()
@@ -140,7 +140,7 @@ pub fn decode_request(
     RequestHead::parse(endpoint, message).decode(new_id)
 }
 
-/// Decodes what an agent publishes on its progress subject, which was found to name `host`.
+/// Decodes a progress report. `host` is the host token of the message's subject.
 pub fn decode_progress(message: &Message, host: Option<&str>) -> Result<Input, DecodeError> {
     let progress: TeardownProgress = decode_payload("teardown progress", message)?;
     let host = host.and_then(|text| text.parse().ok());

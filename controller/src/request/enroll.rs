@@ -43,15 +43,15 @@ pub(super) async fn claim_name(
                 host: *host,
                 repeated: true,
             });
-            Submitted::Rejected(context, reply)
+            Submitted::Reply(context, reply)
         }
         Ok(claim) => {
             context.name_claim = claim.and_then(Claim::granted);
             pipeline.submit_claimed(context, input)
         }
-        Err(error) => Submitted::Rejected(context, Reply::Rejected(error)),
+        Err(error) => Submitted::Reply(context, Reply::Rejected(error)),
     };
-    if let Submitted::Rejected(context, reply) = submitted {
+    if let Submitted::Reply(context, reply) = submitted {
         respond(&mut replier, &mut pipeline, context, reply).await;
     }
 }

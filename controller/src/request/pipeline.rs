@@ -63,7 +63,7 @@ pub enum Submitted {
     /// The engine has the request, or it was dropped.
     Done,
     /// The request is to be replied to without the engine.
-    Rejected(Box<RequestContext>, Reply),
+    Reply(Box<RequestContext>, Reply),
     /// The name of the host to be enrolled is to be claimed first; `enqueue` follows.
     NeedsNameClaim(Box<RequestContext>, Input),
 }
@@ -98,7 +98,7 @@ impl Pipeline {
         let context = Box::new(context);
         match outcome {
             Ok(input) => self.claim_or_enqueue(context, input),
-            Err((_, error)) => Submitted::Rejected(context, Reply::Rejected(error)),
+            Err((_, error)) => Submitted::Reply(context, Reply::Rejected(error)),
         }
     }
 
@@ -117,7 +117,8 @@ impl Pipeline {
         Ok(input)
     }
 
-    /// Stage 1. Drops a request that is known to be another partition's without decoding it.
+    /// Stage 1. Drops a request if its subject or raw payload already shows that it belongs to
+    /// another partition.
     fn classify<'m>(&self, message: &'m Message) -> Result<Classified<'m>, Rejection> {
         let assignment = self.intake.assignment;
         let host = parse_host(self.endpoint, message);
@@ -212,7 +213,7 @@ impl Pipeline {
                 && let Some(error) =
                     (list.host_uuid.as_ref()).and_then(|host| names.reject_while_enrolling(host))
             {
-                return Submitted::Rejected(context, Reply::Rejected(error));
+                return Submitted::Reply(context, Reply::Rejected(error));
             }
             if matches!(input, Input::Enroll { .. }) {
                 return Submitted::NeedsNameClaim(context, input);
@@ -226,7 +227,7 @@ impl Pipeline {
         let mut waiting = Some(context);
         match (self.enqueue(&mut waiting, input), waiting) {
             (Err(Rejection::Reply { error, .. }), Some(context)) => {
-                Submitted::Rejected(context, Reply::Rejected(error))
+                Submitted::Reply(context, Reply::Rejected(error))
             }
             _ => Submitted::Done,
         }

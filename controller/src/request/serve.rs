@@ -40,7 +40,7 @@ pub async fn serve_endpoint(mut requests: Requests, mut pipeline: Pipeline, repl
                     enroll::claim_name(pipeline.clone(), replier.clone(), context, input);
                 claims.spawn(claiming);
             }
-            Submitted::Rejected(context, reply) => {
+            Submitted::Reply(context, reply) => {
                 respond(&mut replier, &mut pipeline, context, reply).await;
             }
         }

@@ -9,7 +9,7 @@ use async_nats::{HeaderMap, Message};
 use proptest::prelude::*;
 use scuttle_controller::request::decode::{DecodeError, decode_progress, decode_request};
 use scuttle_controller::request::endpoint::Endpoint;
-use scuttle_core::Input;
+use scuttle_core::{Input, TeardownArgs};
 use scuttle_schemas::subjects::AgentChannel;
 use scuttle_schemas::{ErrorCode, headers};
 use scuttle_tests::corpus;
@@ -105,7 +105,7 @@ fn no_payload_of_the_corpus_is_a_change() {
                     | Input::OperationsList(_)
                     | Input::OperationGet(_),
                 ) => true,
-                Ok(Input::Teardown { request, .. }) => nowhere(&request.host_uuid),
+                Ok(Input::Teardown(TeardownArgs { request, .. })) => nowhere(&request.host_uuid),
                 Ok(Input::Decommission(request)) => nowhere(&request.host_uuid),
                 Ok(Input::Cancel(request)) => dead(request.operation_id),
                 Ok(Input::Progress { progress, .. }) => dead(progress.operation_id),
@@ -272,7 +272,7 @@ proptest! {
         map.insert(other.0.as_str(), other.1.as_str());
         let reads = check("worker-x", br#"{"host_uuid":"worker-z"}"#, Some(&map));
         match reads.first() {
-            Some((_, Ok(Input::Teardown { requested_by, trace, .. }))) => {
+            Some((_, Ok(Input::Teardown(TeardownArgs { requested_by, trace, .. })))) => {
                 prop_assert!(requested_by.chars().count() <= 128);
                 prop_assert!(trace.as_ref().is_none_or(|trace| trace.len() <= 64));
             }

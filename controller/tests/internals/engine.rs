@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use scuttle_controller::engine::{self, CommittedBatch, Engine, Job};
 use scuttle_controller::leadership::term::StepDown;
 use scuttle_controller::store::{Fault, MemoryStore, Store, StoreError};
-use scuttle_core::{Input, Reply};
+use scuttle_core::{Input, Reply, TeardownArgs};
 use scuttle_schemas::hosts::{EnrollRequest, HostsListRequest};
 use scuttle_schemas::{ErrorCode, HostId, Labels, OperationId, Timestamp};
 use tokio::sync::mpsc::{Receiver, channel};
@@ -165,13 +165,13 @@ fn a_rejected_request_writes_nothing() {
     let request = scuttle_schemas::read("teardown request", br#"{"host_uuid":"nowhere"}"#);
     engine.send(
         2,
-        Input::Teardown {
+        Input::Teardown(TeardownArgs {
             request: request.expect("valid"),
             operation_id: OperationId(uuid::Uuid::now_v7()),
             requested_by: "alice".to_owned(),
             key: None,
             trace: None,
-        },
+        }),
     );
     let Some((2, Reply::Rejected(refusal))) = engine.reply() else {
         panic!("the request is rejected")

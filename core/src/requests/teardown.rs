@@ -2,29 +2,17 @@
 
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
-use scuttle_schemas::teardown::{
-    DETAIL_IN_PROGRESS, DETAIL_QUEUED, TeardownAccepted, TeardownRequest,
-};
+use scuttle_schemas::teardown::{DETAIL_IN_PROGRESS, DETAIL_QUEUED, TeardownAccepted};
 use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId, OperationId, Timestamp};
 
-use crate::api::Reply;
+use crate::api::{Reply, TeardownArgs};
 use crate::broadcast::shard_changes::ShardChanges;
 use crate::errors::{host_decommissioned, host_not_found};
-use crate::record::rows::{OperationRow, OutcomeRow, ShardRow, Trace};
+use crate::record::rows::{OperationRow, OutcomeRow, ShardRow};
 use crate::requests::idempotency::KeyedRequest;
 use crate::requests::plan::{build_plan, check_plan};
 use crate::state::State;
 use crate::state::host::{Host, Shard};
-
-/// A teardown request and what came with it.
-pub(crate) struct TeardownArgs {
-    pub(crate) request: TeardownRequest,
-    /// The id to use if the request creates an operation.
-    pub(crate) operation_id: OperationId,
-    pub(crate) requested_by: String,
-    pub(crate) key: Option<String>,
-    pub(crate) trace: Option<Trace>,
-}
 
 impl State {
     /// Accepts a teardown: with the operation of an earlier request with the same key, with an open
@@ -92,7 +80,7 @@ impl State {
         }
     }
 
-    /// Creates an operation, sends its command, and sets its targets to `tearing_down`.
+    /// Creates an operation, adds its command to the batch, and sets its targets to `tearing_down`.
     fn create_operation(
         &mut self,
         now: Timestamp,

@@ -15,7 +15,7 @@ use scuttle_schemas::teardown::{TeardownAccepted, TeardownRequest};
 use scuttle_schemas::{BootId, ErrorReply, HostId, Labels, OperationId, Services, Text, Timestamp};
 use uuid::Uuid;
 
-use crate::api::{Effect, Input, Reply};
+use crate::api::{Effect, Input, Reply, TeardownArgs};
 use crate::record::change::Change;
 use crate::record::rows::ReportId;
 use crate::state::State;
@@ -133,13 +133,13 @@ impl Scenario {
             expect_plan: None,
             reason: None,
         };
-        Input::Teardown {
+        Input::Teardown(TeardownArgs {
             request,
             operation_id: OperationId(self.next_id()),
             requested_by: "alice".to_owned(),
             key: None,
             trace: None,
-        }
+        })
     }
 
     /// Requests a teardown as JSON, with an optional idempotency key.
@@ -150,13 +150,13 @@ impl Scenario {
         requested_by: &str,
     ) -> (Reply, Vec<Effect>) {
         let request = scuttle_schemas::read("teardown request", request.as_bytes());
-        let input = Input::Teardown {
+        let input = Input::Teardown(TeardownArgs {
             request: request.expect("a valid request"),
             operation_id: OperationId(self.next_id()),
             requested_by: requested_by.to_owned(),
             key: key.map(str::to_owned),
             trace: None,
-        };
+        });
         self.request(input)
     }
 

@@ -7,7 +7,7 @@ use std::process::Output;
 use anyhow::Result;
 use async_nats::jetstream::{self, object_store};
 use scuttle_controller::store::{RedbStore, Store};
-use scuttle_core::{Input, State};
+use scuttle_core::{Input, State, TeardownArgs};
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{HostId, OperationId, Partition, Timestamp, subjects};
@@ -380,13 +380,13 @@ fn create_old_record(data_dir: &Path, host: &str, now: Timestamp) -> TestResult 
         host: host.clone(),
     };
     state.step(now, enroll);
-    let teardown = Input::Teardown {
+    let teardown = Input::Teardown(TeardownArgs {
         request: serde_json::from_value(json!({ "host_uuid": host }))?,
         operation_id: other,
         requested_by: "alice".to_owned(),
         key: None,
         trace: None,
-    };
+    });
     state.step(now, teardown);
     let mut store = RedbStore::open(data_dir)?;
     store.load(&mut |_| Ok(()))?;

@@ -12,7 +12,7 @@ pub mod log;
 use std::path::Path;
 use std::sync::Arc;
 
-use scuttle_core::{Input, Reply};
+use scuttle_core::{Input, Reply, TeardownArgs};
 use scuttle_schemas::headers::UNKNOWN_REQUESTER;
 use scuttle_schemas::truncate_chars;
 use scuttle_schemas::types::text::MAX_TEXT_CHARS;
@@ -59,8 +59,8 @@ impl AuditSubject {
             reason: None,
         };
         match input {
-            Some(Input::Teardown { request, .. }) if request.dry_run => return None,
-            Some(Input::Teardown { request, .. }) => {
+            Some(Input::Teardown(TeardownArgs { request, .. })) if request.dry_run => return None,
+            Some(Input::Teardown(TeardownArgs { request, .. })) => {
                 subject.host = Some(request.host_uuid.clone());
                 subject.decky.clone_from(&request.decky_id);
                 subject.reason.clone_from(&request.reason);
