@@ -6,7 +6,7 @@
 use std::borrow::Cow;
 use std::fmt;
 
-use prometheus_client::encoding::EncodeLabelSet;
+use prometheus_client::encoding::{EncodeLabelSet, EncodeLabelValue, LabelValueEncoder};
 use prometheus_client::metrics::counter::Counter;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::registry::Registry;
@@ -212,7 +212,17 @@ struct RequestLabels {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct RejectionLabels {
     endpoint: &'static str,
-    code: String,
+    code: CodeLabel,
+}
+
+/// An error code, which is named only when the metrics are encoded.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+struct CodeLabel(ErrorCode);
+
+impl EncodeLabelValue for CodeLabel {
+    fn encode(&self, encoder: &mut LabelValueEncoder<'_>) -> fmt::Result {
+        wire_name(self.0).as_str().encode(encoder)
+    }
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash, EncodeLabelSet)]
@@ -256,7 +266,8 @@ impl Default for Counters {
         for source in Source::all() {
             for cause in Cause::ALL {
                 if cause.can_occur_at(source) {
-                    counters.ignored_counter(source, cause);
+                    let labels = IgnoredLabels::new(source, cause);
+                    drop(counters.ignored.get_or_create(&labels));
                 }
             }
         }
@@ -296,9 +307,8 @@ impl Counters {
 
     /// Counts the reply to a request, whether or not it can be sent.
     pub fn count_reply(&self, endpoint: Endpoint, reply: &Reply) {
-        let endpoint_name = endpoint.name();
         let labels = RequestLabels {
-            endpoint: endpoint_name,
+            endpoint: endpoint.name(),
         };
         self.requests.get_or_create(&labels).inc();
         match reply {
@@ -319,7 +329,8 @@ impl Counters {
     /// be bounded in length.
     pub fn count_ignored(&self, ignored: &Ignored<'_>, detail: impl fmt::Display) {
         let Ignored { source, cause, .. } = *ignored;
-        let previous = self.increment_ignored(source, cause);
+        let labels = IgnoredLabels::new(source, cause);
+        let previous = self.ignored.get_or_create(&labels).inc();
         let (from, reason, length) = (source.label(), cause.text(), ignored.length);
         let host_uuid = ignored.host.as_deref();
         let operation_id = ignored.operation.map(tracing::field::display);
@@ -334,16 +345,6 @@ impl Counters {
         } else {
             debug!(operation_id, host_uuid, from, length, "{reason}: {detail}");
         }
-    }
-
-    fn increment_ignored(&self, source: Source, cause: Cause) -> u64 {
-        let labels = IgnoredLabels::new(source, cause);
-        self.ignored.get_or_create(&labels).inc()
-    }
-
-    fn ignored_counter(&self, source: Source, cause: Cause) -> u64 {
-        let labels = IgnoredLabels::new(source, cause);
-        self.ignored.get_or_create(&labels).get()
     }
 
     /// Returns the sources and causes that occurred at least once, with their counts.
@@ -398,7 +399,7 @@ impl RejectionLabels {
     fn new(endpoint: Endpoint, code: ErrorCode) -> Self {
         Self {
             endpoint: endpoint.name(),
-            code: wire_name(code),
+            code: CodeLabel(code),
         }
     }
 }
