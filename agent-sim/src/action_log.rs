@@ -1,4 +1,4 @@
-//! The log of what was done on a simulated host. Tests compare the controller's record with it.
+//! The log of the actions on a simulated host. Tests compare the controller's record with it.
 //!
 //! A line is written before the file of the host. If the process is killed between the two, the
 //! next start repeats an action that is already logged, but there is never a change without a line.

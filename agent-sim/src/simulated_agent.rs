@@ -159,7 +159,8 @@ impl SimulatedAgent {
         }
     }
 
-    /// Disconnects and reconnects forever, if this host is one that does.
+    /// Disconnects and reconnects the host forever if `offline_rate` selects this host. Otherwise
+    /// does nothing. Never completes.
     fn disconnect_repeatedly(&self) -> impl Future<Output = ()> {
         let disconnects = self.behavior.rng.happens(
             self.behavior.offline_rate,

@@ -119,7 +119,7 @@ struct Agent<R, L> {
     counters: Arc<Counters>,
     spans: Spans,
     malformed: MalformedLog,
-    /// The reasons for ignoring commands that were logged. Each is logged once.
+    /// The ignore reasons that have already been logged. Each is logged only once.
     logged_reasons: HashSet<Discriminant<IgnoreReason>>,
 }
 

@@ -11,8 +11,8 @@ use tokio::time::timeout;
 /// How long the first reply may take.
 const FIRST_REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long each further reply may take after the one before. No server reports how many servers
-/// there are.
+/// How long to wait for each reply after the first. The number of servers is unknown, so the query
+/// ends when no further reply arrives within this time.
 const NEXT_REPLY_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The largest number of replies that are read. A cluster with `JetStream` has three or five

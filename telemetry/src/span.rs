@@ -1,5 +1,5 @@
-//! Trace spans. The context of a trace is received and sent as a W3C `traceparent`. While traces
-//! are disabled, there are no spans, and each call only checks that.
+//! Trace spans. The context of a trace is received and sent as a W3C `traceparent`. While tracing
+//! is disabled, no spans are created, and each call costs only one check.
 
 use std::time::SystemTime;
 

@@ -96,7 +96,7 @@ impl<'a> Operator<'a> {
         })
     }
 
-    /// Requests all of these teardowns at once. Returns how long each reply took.
+    /// Requests all of these teardowns at once. Returns the latency of each reply.
     pub(crate) async fn tear_down(&mut self, targets: &[Target]) -> Result<Vec<Duration>> {
         let client = &self.processes.operator;
         let requests = targets.iter().map(|target| async move {

@@ -122,7 +122,7 @@ impl Machine {
         step
     }
 
-    /// Returns when the next `Input::Tick` is needed, on the monotonic clock.
+    /// Returns the time at which the next `Input::Tick` is needed, on the monotonic clock.
     pub fn next_deadline(&self) -> u64 {
         let mut next = self.cleanup_at;
         if self.connected {

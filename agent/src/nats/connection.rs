@@ -33,7 +33,7 @@ const MAX_RECONNECT_DELAY_MS: u64 = 4_000;
 pub struct InjectedFaults {
     /// While false, no message passes, and the agent sees its connection down.
     pub reachable: watch::Receiver<bool>,
-    /// Returns how many copies of the next message to send.
+    /// Returns the number of copies of the next message to send.
     pub copies: Arc<dyn Fn() -> usize + Send + Sync>,
 }
 

@@ -26,7 +26,7 @@ pub(crate) struct ConnectionArgs {
     context: Option<String>,
 }
 
-/// How the server is reached.
+/// The settings of a connection to the NATS server.
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
     pub(crate) config: ConnectConfig,

@@ -35,7 +35,7 @@ pub(crate) enum Update {
     Hosts(Changes<HostId>),
     Shards(Changes<ShardKey>),
     Operations(Changes<OperationId>),
-    /// An error. The view recovers by itself.
+    /// An error. The view recovers automatically.
     Problem(String),
     Nothing,
 }

@@ -88,7 +88,7 @@ impl ClientError {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ConnectionEvent {
     ServerError(String),
-    /// The connection is lost. The client reconnects by itself.
+    /// The connection is lost. The client reconnects automatically.
     Disconnected,
     /// The connection is established, for the first time or again.
     Connected,

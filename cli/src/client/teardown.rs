@@ -58,8 +58,8 @@ impl TeardownOptions {
 /// Selects the shards whose teardown failed: those of one operation, or all if `operation` is
 /// `None`.
 ///
-/// A retry addresses each decky by itself. A retry of the whole host would also remove what was
-/// deployed there since.
+/// Each decky is retried separately. Retrying the whole host would also remove deckies that have
+/// been deployed since.
 pub(crate) fn select_retry_targets(
     shards: &[ShardRecord],
     operation: Option<OperationId>,

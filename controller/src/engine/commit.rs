@@ -76,7 +76,7 @@ impl<C> CommittedBatch<C> {
         self
     }
 
-    /// Returns when the batch was committed, if traces are exported.
+    /// Returns the times of the decision and the commit, if traces are exported.
     pub fn timing(&self) -> Option<CommitTiming> {
         self.timing
     }

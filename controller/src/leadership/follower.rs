@@ -1,6 +1,6 @@
-//! Following: keeps the state of a controller that does not lead as recent as the shared journal,
-//! so that a takeover loads nothing. The functions block, and are for a separate thread. Who leads
-//! is in `lease`; a takeover is in `candidate`.
+//! Keeps a follower's state up to date with the shared journal, so that a takeover does not have to
+//! load it. The functions block and must run on a separate thread. The lease is in `lease`;
+//! takeovers are in `candidate`.
 
 use std::convert::Infallible;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};

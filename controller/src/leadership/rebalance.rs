@@ -117,8 +117,8 @@ impl Rebalancer {
         self.lowest_other_count().is_some_and(|lowest| lowest < led)
     }
 
-    /// Returns when this controller should give the partition back: it has led at least two more
-    /// partitions than another controller for some time.
+    /// Waits until this controller should give the partition back, because it has led at least two
+    /// more partitions than another controller for some time.
     pub async fn leads_too_many(&self, partition: Partition) {
         let mut since = None;
         loop {
@@ -216,7 +216,7 @@ impl Rebalancer {
                 let announcement = Announcement { led, expires_at };
                 if others.insert(key, announcement).is_none() {
                     info!(
-                        "found another controller: {} besides this one",
+                        "found another controller; other controllers known: {}",
                         others.len()
                     );
                 }

@@ -37,17 +37,17 @@ type Batches = Vec<CommittedBatch<Box<RequestContext>>>;
 impl Publisher {
     /// Sends batches until the engine has ended.
     ///
-    /// While the NATS server is away nothing is kept for later: a requester repeats its request, an
-    /// operation resends its command, and a subscriber sees from the next revision that it missed a
-    /// message.
+    /// While the NATS server is unreachable, messages are dropped, not queued: a requester repeats
+    /// its request, the command of an operation is resent, and a subscriber detects the gap from
+    /// the next revision.
     pub async fn run(mut self, mut outbox: Receiver<Batches>) {
         while let Some(mut batches) = outbox.recv().await {
             if !self.lease.is_valid() {
                 let rejected = batches.into_iter().map(CommittedBatch::into_rejected);
                 batches = rejected.collect();
             }
-            // Also while the server is away: what was accepted is on disk, whether or not its
-            // requester receives the reply.
+            // Also while the server is unreachable: an accepted change is on disk, whether or not
+            // its requester receives the reply.
             let replies = batches.iter().flat_map(|batch| &batch.replies);
             let replies = replies.map(|(context, reply)| (&**context, reply));
             self.replier.record(replies);
@@ -57,7 +57,7 @@ impl Publisher {
             let mut connected = self.connected.clone();
             tokio::select! {
                 biased;
-                () = connected.lost() => debug!("not everything was sent: the NATS server is away"),
+                () = connected.lost() => debug!("not everything was sent: the NATS server is unreachable"),
                 () = self.send(batches) => {}
             }
         }

@@ -10,7 +10,7 @@ use crate::record::operation_state::{IllegalTransition, OperationEvent, is_open,
 use crate::record::rows::{OperationRow, OutcomeRow};
 
 impl OperationRow {
-    /// Returns when the operation needs its next `Tick`.
+    /// Returns the time at which the operation needs its next `Tick`.
     ///
     /// The cancel command of a cancelled operation is repeated until the deadline, because the
     /// agent may have been offline with the teardown command already in its queue.

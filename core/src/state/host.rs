@@ -120,8 +120,8 @@ impl Shard {
         }
     }
 
-    /// Returns when the agent last saw the shard. A heartbeat without an inventory means that
-    /// nothing has changed, so it counts for every shard that the last inventory lists.
+    /// Returns the time at which the agent last saw the shard. A heartbeat without an inventory
+    /// means that nothing has changed, so it counts for every shard that the last inventory lists.
     pub(crate) fn last_seen(&self, inventory_seen_at: Option<Timestamp>) -> Timestamp {
         match inventory_seen_at {
             Some(at) if self.listed => at.max(self.row.last_seen),

@@ -39,7 +39,7 @@ impl IdempotencyKeys {
         self.rows.len()
     }
 
-    /// Returns when the oldest key expires.
+    /// Returns the time at which the oldest key expires.
     pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
         let oldest = self.by_age.first();
         oldest.map(|(at, _)| at.plus_millis(RETENTION_MS))

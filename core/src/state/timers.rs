@@ -53,7 +53,7 @@ impl IdleRepeats {
         published_at.plus_millis(IDLE_REPEAT_MS) <= now
     }
 
-    /// Returns when the next subject is due.
+    /// Returns the time at which the next timer is due.
     pub(crate) fn next_due_at(&self) -> Timestamp {
         let longest_idle = self.shards.min(self.hosts).min(self.operations);
         longest_idle.plus_millis(IDLE_REPEAT_MS)

@@ -11,7 +11,7 @@ use crate::state::timers::Timer;
 const OFFLINE_AFTER_INTERVALS: i64 = 3;
 
 impl Host {
-    /// Returns when the host goes offline if no heartbeat arrives until then.
+    /// Returns the time at which the host goes offline unless a heartbeat arrives first.
     fn offline_at(&self) -> Option<Timestamp> {
         let timeout_ms = i64::from(self.row.interval_ms) * OFFLINE_AFTER_INTERVALS;
         let last_heard = self.last_heard?;

@@ -16,7 +16,7 @@ const MAX_ENDED_OPERATIONS: usize = if cfg!(test) { 100 } else { 100_000 };
 const MAX_REMOVALS_PER_BATCH: usize = 1_024;
 
 impl State {
-    /// Returns when the next row is to be removed.
+    /// Returns the time at which the next row is to be removed.
     pub(crate) fn next_removal_at(&self) -> Option<Timestamp> {
         let operation = match self.ended_operations.first() {
             Some((at, _)) if self.ended_operations.len() > MAX_ENDED_OPERATIONS => Some(*at),

@@ -15,7 +15,7 @@ use crate::state::timers::Timer;
 const MAX_TIMERS_PER_TICK: usize = 64;
 
 impl State {
-    /// Returns when the next `Tick` is needed.
+    /// Returns the time at which the next `Tick` is needed.
     pub fn next_deadline(&self) -> Timestamp {
         let timer = self.timers.first().map(|(at, _)| *at);
         let others = [timer, self.next_removal_at()].into_iter().flatten();

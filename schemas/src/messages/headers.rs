@@ -27,7 +27,7 @@ pub const UNKNOWN_REQUESTER: &str = "unknown";
 )]
 pub struct ForgedRequestInfo;
 
-/// Returns the user for whom the server vouches, or `unknown` if the server names none. `headers`
+/// Returns the user that the server vouches for, or `unknown` if the server names none. `headers`
 /// must be all headers of the request.
 ///
 /// The server removes a [`REQUEST_INFO`] header that the client wrote, and appends its own. But the

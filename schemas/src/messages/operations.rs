@@ -123,7 +123,7 @@ pub struct OperationRecord {
     pub decky_id: Option<DeckyId>,
     /// The state of the operation.
     pub state: OperationState,
-    /// The user for whom the NATS server vouches, or `unknown`.
+    /// The user that the NATS server vouches for, or `unknown`.
     #[cfg_attr(feature = "generate", schemars(length(max = 128)))]
     pub requested_by: String,
     /// The reason that the requester gave.

@@ -79,7 +79,7 @@ impl PartitionCount {
         self.partition_of_hash(fnv1a(name.as_str()))
     }
 
-    /// Returns the partition that owns an operation, which is the one of its host.
+    /// Returns the partition that owns an operation: the partition of the operation's host.
     pub fn partition_of_operation(self, id: OperationId) -> Partition {
         // See `OperationId::new_for_host`.
         let [.., a, b, c, d] = id.0.into_bytes();

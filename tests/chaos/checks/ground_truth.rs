@@ -71,7 +71,7 @@ fn read_host(host: &HostId, dir: &Path) -> Result<GroundTruth> {
 }
 
 impl GroundTruth {
-    /// Returns how often a decky was removed while it existed.
+    /// Returns the number of times that a decky was removed while it existed.
     pub(crate) fn count_removals(&self, decky: &DeckyId) -> usize {
         let was_removed = |(there, after): &(bool, bool)| *there && !*after;
         let states: Vec<bool> = self.presence(decky).map(|(_, there)| there).collect();

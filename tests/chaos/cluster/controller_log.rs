@@ -28,7 +28,7 @@ const OUTAGE_LINES: [&str; 5] = [
 const SPAN_START: &str = "partition{number=";
 const SPAN_END: &str = "}: ";
 
-/// Returns how many lines of these logs contain `pattern`.
+/// Returns the number of lines of these logs that contain `pattern`.
 ///
 /// # Errors
 /// If a log cannot be read.

@@ -12,7 +12,8 @@ use scuttle_tests::{
     Cluster, FakeAgent, ReplicaView, TestResult, failed_shard, removed_shard, wait_until,
 };
 
-/// Operations are open in every state when the controller is killed. None is lost, and all end.
+/// The controller is killed while operations are queued, running and already ended. No operation is
+/// lost, and every open one ends.
 #[tokio::test]
 async fn every_operation_ends_after_the_controller_is_killed() -> TestResult {
     let mut cluster = Cluster::start().await?;

@@ -1,5 +1,5 @@
-//! Who may connect, who may publish and subscribe to what, and whom the controller names as the
-//! requester.
+//! Connecting, the permissions to publish and subscribe, and the user that the controller names as
+//! the requester.
 
 mod accounts;
 mod jetstream_permissions;

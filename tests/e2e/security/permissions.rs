@@ -214,7 +214,7 @@ struct Counts {
     denied: usize,
 }
 
-/// Tests every row for every role, in both directions.
+/// Checks every row of the permission table for every role, in each direction that the row lists.
 async fn check(configuration: &str, roles: &str, clients: &Clients) -> TestResult {
     let mut counts = Counts::default();
     for row in table() {

@@ -197,8 +197,8 @@ impl FakeAgent {
         Ok(nats.flush().await?)
     }
 
-    /// Creates the result of an operation that succeeded. The test can change it, and sends it when
-    /// it wants.
+    /// Creates the result of an operation that succeeded, without sending it. The test can modify
+    /// the result, and then sends it with `send_result`.
     pub fn next_success(
         &mut self,
         operation_id: OperationId,

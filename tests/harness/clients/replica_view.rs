@@ -1,4 +1,4 @@
-//! A subscriber to `shards.updated` that keeps a view of all shards, by the rule of the protocol:
+//! A subscriber to `shards.updated` that keeps a view of all shards, as the protocol prescribes:
 //! list once, apply every broadcast, and list again after a gap in the revisions.
 
 use std::collections::BTreeMap;
@@ -155,7 +155,8 @@ pub fn clear_last_seen(mut shards: Vec<ShardRecord>) -> Vec<ShardRecord> {
     shards
 }
 
-/// Also replaces the revisions: with several partitions, each listing numbers the records again.
+/// Replaces `last_seen` and sets every revision to 0, so that two listings of a swarm with several
+/// partitions can be compared: each such listing renumbers its records.
 pub fn clear_revisions(shards: Vec<ShardRecord>) -> Vec<ShardRecord> {
     let without_revision = |shard| ShardRecord {
         revision: 0,

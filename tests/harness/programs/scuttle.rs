@@ -58,8 +58,8 @@ pub async fn run_scuttle(
     run_to_end(command, arguments).await
 }
 
-/// Runs a prepared `scuttle` command to its end. It has no terminal to prompt on. `arguments` name
-/// the command in errors.
+/// Runs a prepared `scuttle` command to completion. Its standard input is `/dev/null`, so it cannot
+/// prompt. `arguments` is used only in error messages.
 pub async fn run_to_end(mut command: Command, arguments: &[&str]) -> Result<CommandOutput> {
     command.stdin(Stdio::null()).kill_on_drop(true);
     let event = format!("scuttle {arguments:?} ends");

@@ -25,7 +25,7 @@ struct Options {
     paths: Vec<PathBuf>,
 }
 
-/// A doc comment with what is printed of it.
+/// A doc comment in the form in which it is printed.
 struct Shown {
     /// `PATH:LINE`, relative to the workspace.
     place: String,

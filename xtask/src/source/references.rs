@@ -20,7 +20,8 @@ pub(crate) struct Reference {
     pub(crate) is_relative: bool,
     /// Whether only tests compile the code that names the path.
     pub(crate) is_test: bool,
-    /// The name by which the file's own module offers the item to others, with `pub use`.
+    /// The re-export that this path belongs to. `None` for a private `use`, a glob, or a path in
+    /// code.
     pub(crate) exported: Option<Export>,
 }
 

@@ -80,12 +80,12 @@ pub(crate) fn test(workspace: &Workspace) -> Result<Outcome, Failure> {
     Ok(Outcome::Passed)
 }
 
-/// Returns when a file was changed, or `None` if it does not exist.
+/// Returns the time at which a file was last modified, or `None` if it does not exist.
 fn modified(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).ok()?.modified().ok()
 }
 
-/// Returns when a file, or the newest file in a folder, was changed.
+/// Returns the time at which a file, or the newest file in a folder, was last modified.
 fn last_modified(path: &Path) -> Option<SystemTime> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     let inner: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();

@@ -52,7 +52,8 @@ impl CancelledOperations {
     }
 }
 
-/// Returns when the controller accepted an operation: a `UUIDv7` has its milliseconds above bit 80.
+/// Returns the time at which the controller accepted an operation: a `UUIDv7` has its milliseconds
+/// above bit 80.
 fn accepted_at(id: OperationId) -> Timestamp {
     const MILLISECONDS: u32 = 80;
     Timestamp::from_millis((id.0.as_u128() >> MILLISECONDS) as i64)

@@ -18,7 +18,7 @@ use bollard::query_parameters::{
 use bollard::{API_DEFAULT_VERSION, ClientVersion, Docker};
 use futures_util::Stream;
 
-/// The oldest supported API version: the one of Docker 20.10.
+/// The oldest supported API version, that of Docker 20.10.
 const MIN_API_VERSION: ClientVersion = ClientVersion {
     major_version: 1,
     minor_version: 41,

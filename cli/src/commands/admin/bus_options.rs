@@ -33,8 +33,8 @@ pub(super) struct BusOptions {
 }
 
 impl BusOptions {
-    /// Opens the bus directory, and returns how the server is reached. The login is the directory's
-    /// admin if no other login is given.
+    /// Opens the bus directory and returns it with the NATS connection settings. Logs in as the
+    /// directory's admin user unless another login is given.
     pub(super) fn open(&self) -> Result<(Keystore, Connection), Failure> {
         let keystore = Keystore::open(self.directory.path())?;
         let admin = keystore.credentials(ADMIN_USER);

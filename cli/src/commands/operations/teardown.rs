@@ -23,8 +23,8 @@ use crate::parse::parse_timeout_s;
 /// Tear down a decky, several deckies, or a whole host.
 ///
 /// A teardown of a whole host removes all its deckies and their networks. The command first lists
-/// the deckies and asks for confirmation, unless --yes is given. Several deckies are several
-/// requests, all sent at the same time.
+/// the deckies and asks for confirmation, unless --yes is given. Each decky is a separate request;
+/// all requests are sent at once.
 ///
 /// With --wait, the exit code is that of the worst result: 0 if everything is removed, 5 if an
 /// operation timed out, 1 if one failed, 3 or 4 if a request was rejected. Ctrl-C stops waiting and

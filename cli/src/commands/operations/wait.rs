@@ -1,5 +1,6 @@
-//! Waiting for operations to end. Broadcasts report most changes; the controller is polled for what
-//! they do not contain, and where one may have been missed. `output::progress` shows the progress.
+//! Waits for operations to end. Broadcasts report most changes. The controller is polled for the
+//! progress and the outcomes of shards, which broadcasts omit, and whenever a broadcast may have
+//! been missed. `output::progress` shows the progress.
 
 use std::collections::BTreeMap;
 use std::time::Duration;

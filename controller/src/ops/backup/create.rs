@@ -15,7 +15,7 @@ use crate::ops::backup::protocol::{self, Frame};
 use crate::ops::backup::server::{SOCKET_NAME, path_through};
 use crate::ops::backup::{Content, Interrupt};
 use crate::partition::assignment::PartitionAssignment;
-use crate::store::format::FORMAT;
+use crate::store::format_version::FORMAT;
 use crate::store::snapshot::StoredValue;
 use crate::store::{FILE_NAME, FullExport, Snapshot, StagedFile, StagedStore, StoreError};
 

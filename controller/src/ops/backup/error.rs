@@ -30,9 +30,9 @@ pub enum BackupError {
     /// The transfer from the controller failed.
     #[error("the backup was interrupted: {0}; try again")]
     Transfer(io::Error),
-    /// The controller runs another version.
+    /// The controller runs a different version.
     #[error(
-        "the running controller writes format {found}, but this program reads format {known}: use the program of the running version"
+        "the running controller writes format {found}, but this program reads format {known}: run the backup with the same version that is running"
     )]
     OtherVersion { found: u32, known: u32 },
     #[error(transparent)]

@@ -35,7 +35,7 @@ pub(crate) fn write_greeting(out: &mut impl Write, format: u32) -> io::Result<()
 pub(crate) fn read_greeting(from: &mut impl Read) -> io::Result<u32> {
     if bytes::<8>(from)? != GREETING {
         return Err(invalid(
-            "the controller uses another version of the backup protocol",
+            "the controller uses a different version of the backup protocol",
         ));
     }
     bytes(from).map(u32::from_le_bytes)
@@ -144,6 +144,6 @@ mod tests {
             assert_eq!(error.kind(), kind, "{wire:?}");
         }
         let error = read_greeting(&mut &b"scuttle\x02\x03\0\0\0"[..]).expect_err("rejected");
-        assert!(error.to_string().contains("another version"), "{error}");
+        assert!(error.to_string().contains("a different version"), "{error}");
     }
 }

@@ -17,7 +17,7 @@ use tokio::task::JoinHandle;
 use tracing::{info, warn};
 
 use crate::ops::backup::protocol;
-use crate::store::format::FORMAT;
+use crate::store::format_version::FORMAT;
 use crate::store::snapshot::Table;
 use crate::store::{Snapshot, Snapshots, StoreError};
 

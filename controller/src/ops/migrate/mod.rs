@@ -24,7 +24,7 @@ use crate::nats::connection;
 use crate::ops::migrate::error::MigrateError;
 use crate::partition::assignment::PartitionAssignment;
 use crate::partition::name_registry;
-use crate::store::format::StreamPosition;
+use crate::store::format_version::StreamPosition;
 use crate::store::replicated::jetstream::StreamJournal;
 use crate::store::replicated::rows::install_rows;
 use crate::store::snapshot_exchange::SnapshotExchange;

@@ -1,4 +1,5 @@
-//! A database of each released format can be opened and has its content. The databases are in
+//! Checks that a database of each released format can still be opened and contains the expected
+//! rows. The databases are in
 //! `controller/tests/fixtures/`, each with its complete content as text next to it. Formats 1 and 2
 //! were never released; they are rejected, see `damage`.
 //!

@@ -5,7 +5,8 @@ use crate::state::controllers::process::Pause;
 use crate::state::event::Event;
 
 impl Simulation {
-    /// Pauses the process for some time, wherever it is.
+    /// Pauses the controller's process for a random time. Does nothing if the process is down or
+    /// already paused.
     pub(crate) fn pause_controller(&mut self, controller: usize) {
         let pause_ms = self.rng.pick_between(100, 8_000);
         let with_clock = self.rng.roll_per_mille(300);
