@@ -3,14 +3,14 @@
 //!
 //! The modules, lowest layer first:
 //!
-//! - [`ledger`]: what must survive a crash, on disk or in memory.
+//! - [`ledger`]: the facts that must survive a crash, on disk or in memory.
 //! - [`runtime`]: the software that runs deckies. Docker is in [`runtime::docker`] (a feature,
 //!   because simulators have their own runtime).
-//! - [`machine`]: all decisions. It knows no clock, network, disk or randomness.
+//! - [`machine`]: all decisions. It does not access a clock, the network, a disk or randomness.
 //! - `observability`: counters, log lines and trace spans.
 //! - [`nats`]: the connection, and the decoding of messages.
-//! - [`mod@run`]: the loop that joins the others. Its order is always: decide, make durable, then
-//!   send or act.
+//! - [`mod@run`]: the loop that connects the other modules. Its order is always: decide, make
+//!   durable, then send or act.
 //!
 //! The messages are defined in `scuttle-schemas`.
 

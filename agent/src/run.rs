@@ -1,5 +1,5 @@
-//! The agent's loop: it feeds the machine, makes durable what the machine wants kept, and only then
-//! carries out the machine's effects.
+//! The agent's loop: it passes inputs to the machine, makes the machine's writes durable, and only
+//! then carries out the machine's effects.
 //!
 //! The loop is one task, which also polls the futures of the runtime. Dropping the future of `run`
 //! therefore stops everything at once, as a crash would.
@@ -34,7 +34,7 @@ use crate::observability::event_log::log_event;
 use crate::observability::spans::Spans;
 use crate::runtime::{Inventory, Progress, ProgressSink, Runtime, RuntimeError};
 
-/// The largest number of progress reports that wait for the loop. Further ones are dropped.
+/// The maximum number of progress reports that wait for the loop. Further reports are dropped.
 const PROGRESS_CAPACITY: usize = 64;
 
 /// The settings of an agent.
@@ -49,7 +49,7 @@ pub struct Settings {
     pub seed: u64,
 }
 
-/// The settings of an agent, and what it works with.
+/// The settings of an agent, and the components that it uses.
 pub struct AgentParts<R, L> {
     pub settings: Settings,
     pub connection: Connection,
@@ -58,7 +58,7 @@ pub struct AgentParts<R, L> {
     pub counters: Arc<Counters>,
 }
 
-/// Why an agent stopped by itself.
+/// The reason why an agent stopped without a shutdown.
 #[derive(Debug, thiserror::Error)]
 pub enum AgentError {
     #[error(transparent)]
@@ -75,8 +75,8 @@ pub enum AgentError {
     Closed,
 }
 
-/// Runs one boot of an agent until `shutdown` is cancelled. The next boot continues a teardown that
-/// is running at that time.
+/// Runs one boot of an agent until `shutdown` is cancelled. If a teardown is running at that time,
+/// the next boot continues it.
 ///
 /// # Errors
 /// If the ledger cannot be used, or the NATS client was closed.
@@ -103,7 +103,7 @@ struct Agent<R, L> {
     ledger: Option<L>,
     runtime: Arc<R>,
     connection: Connection,
-    /// The session of the connection that the machine knows of.
+    /// The session that the machine was last notified of.
     session: Option<u64>,
     commands: Subscriber,
     replies: Subscriber,
@@ -114,7 +114,7 @@ struct Agent<R, L> {
     progress: mpsc::Receiver<Progress>,
     teardown: Pending<Input>,
     reading: Pending<Result<Inventory, RuntimeError>>,
-    /// The zero of the monotonic clock.
+    /// The time at which the monotonic clock of the machine is zero.
     started_at: Instant,
     counters: Arc<Counters>,
     spans: Spans,
@@ -342,8 +342,8 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
         }
     }
 
-    /// Counts an event and logs it, unless an ignored command was logged for the same reason
-    /// before: its sender could otherwise flood the log.
+    /// Counts and logs an event. An ignored command is logged only if no command was ignored for
+    /// the same reason before, because a sender could otherwise flood the log.
     fn emit(&mut self, event: AgentEvent) {
         let is_new = match &event {
             AgentEvent::CommandIgnored(reason) => self.logged_reasons.insert(discriminant(reason)),

@@ -1,9 +1,9 @@
 //! `scuttle-bench`, which `cargo xtask bench` runs: measures Scuttle and compares it, in the same
 //! run, with the limits of the message bus and the disk and with alternatives.
 //!
-//! The load of the machine changes every figure. So the results are ratios of figures that were
-//! measured within seconds of each other, in several rounds, each of which measures in another
-//! order. This file only chooses the measurements: workloads/.
+//! The load of the machine changes every figure. The results are therefore ratios of figures that
+//! were measured within seconds of each other, in several rounds. Each round measures in a
+//! different order. This file only selects the measurements, which are in workloads/.
 
 mod arguments;
 mod baselines;
@@ -65,7 +65,7 @@ async fn run(command: Option<Command>, options: &Options) -> Result<ExitCode> {
     run_until_stopped(work).await
 }
 
-/// Runs one measurement, or all that are measured by default.
+/// Runs one measurement, or all default measurements if `command` is `None`.
 async fn measure(command: Option<Command>, options: &Options) -> Result<ExitCode> {
     let mut environment = Environment::start(options).await?;
     let mut report = Report::new(options, &environment.server.version);
@@ -88,8 +88,8 @@ async fn measure(command: Option<Command>, options: &Options) -> Result<ExitCode
     report.finish()
 }
 
-/// Ends `work` when the process receives SIGINT or SIGTERM. Dropping it stops every process it
-/// started.
+/// Runs `work`, and drops it when this process receives SIGINT or SIGTERM. Dropping `work` stops
+/// every process that it started.
 async fn run_until_stopped(work: impl Future<Output = Result<ExitCode>>) -> Result<ExitCode> {
     let mut interrupt = signal(SignalKind::interrupt())?;
     let mut terminate = signal(SignalKind::terminate())?;

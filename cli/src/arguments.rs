@@ -1,5 +1,5 @@
-//! The command line: the global flags, the verbs, and which code runs a verb. The flags of a verb
-//! are defined in the verb's file in `commands/`.
+//! The command line: the global flags, the verbs, and the call of a verb's code. The flags of a
+//! verb are defined in the verb's file in `commands/`.
 
 use clap::{CommandFactory, Parser, Subcommand};
 

@@ -1,4 +1,4 @@
-//! The current time, as messages and tokens count it. How times are shown is in `output::style`.
+//! The current time, in the units of messages and tokens. `output::style` formats times for people.
 
 use scuttle_schemas::Timestamp;
 

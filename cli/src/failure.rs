@@ -9,7 +9,7 @@ use crate::client::connection::ContextError;
 use crate::client::nats_client::ClientError;
 use crate::client::revoke::RevokeError;
 
-/// Why a verb failed.
+/// The reason why a verb failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
     /// The arguments are invalid in combination.
@@ -21,7 +21,7 @@ pub(crate) enum Failure {
     /// The request does not fit the current state, or the operator said no.
     #[error("{0}")]
     Conflict(String),
-    /// Everything has been printed already. Only the exit code is left.
+    /// The errors have already been printed. Only the exit code remains to be returned.
     #[error("")]
     AlreadyReported(u8),
     #[error("cannot write to standard output: {0}")]
@@ -46,7 +46,8 @@ pub(crate) enum Failure {
 }
 
 impl Failure {
-    /// Returns 1 failed, 2 wrong usage, 3 not found, 4 rejected, 5 timed out, or 6 no controller.
+    /// Returns the exit code: 1 for a failure, 2 for wrong usage, 3 for not found, 4 for a
+    /// rejection, 5 for a timeout, or 6 for no controller.
     pub(crate) fn exit_code(&self) -> u8 {
         match self {
             Self::Usage(_) => 2,

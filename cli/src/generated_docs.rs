@@ -1,8 +1,8 @@
 //! The generated documents of the command: `docs/cli.md`, from the text of `--help`, and a JSON
 //! Schema for each output that is not a message of the wire protocol.
 //!
-//! The files are checked in. The test here compares them with the code; `cargo xtask docs` writes
-//! them.
+//! The files are checked in. A test in this module compares them with the code, and `cargo xtask
+//! docs` writes them.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -47,8 +47,8 @@ fn schema<T: JsonSchema>() -> Schema {
         .into_root_schema_for::<T>()
 }
 
-/// For each verb, the schema of its output with `-o json`, and of each line with `-o jsonl`. The
-/// name of a message has the prefix `message`; other names are of schemas in `cli/schemas/`.
+/// Each verb, the schema of its output with `-o json`, and the schema of each line with `-o jsonl`.
+/// The names of messages have the prefix `message`. Other names refer to schemas in `cli/schemas/`.
 const VERB_OUTPUTS: [(&str, &str, &str); 16] = [
     ("teardown", "teardowns", "teardown"),
     ("teardown --dry-run", "plans", "plan"),

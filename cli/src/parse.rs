@@ -1,10 +1,10 @@
-//! Parsers of command-line values: states, as messages spell them, and timeouts. Names and ids are
-//! parsed by their own types in `scuttle_schemas`.
+//! Parsers of command-line values: states, in the spelling of the messages, and timeouts. Names and
+//! ids are parsed by their own types in `scuttle_schemas`.
 
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error, StrDeserializer};
 
-/// Parses a state as messages spell it. `-` stands for `_`.
+/// Parses a state in the spelling of the messages. `-` is accepted in place of `_`.
 pub(crate) fn parse_state<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let text = text.replace('-', "_");
     let deserializer = StrDeserializer::<Error>::new(&text);

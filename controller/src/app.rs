@@ -1,4 +1,4 @@
-//! The life cycle of the process: starts the parts that serve, connects them, and stops them in
+//! The life cycle of the process: starts the controller's parts, connects them, and stops them in
 //! order.
 
 use std::collections::BTreeSet;
@@ -188,8 +188,8 @@ impl App {
         }
     }
 
-    /// Runs as the only controller: from reading the store's file to its last checkpoint, until the
-    /// shutdown or until the NATS client ends.
+    /// Runs as the only controller, from reading the store's file to the last checkpoint. Returns
+    /// after the shutdown, or when the NATS client ends.
     async fn run_alone(&self) -> anyhow::Result<()> {
         self.health.set_loading();
         // Loading may take seconds. Meanwhile /readyz reports that the record is being read.
@@ -235,7 +235,7 @@ impl App {
 }
 
 /// Starts a runtime with one thread for all async work. Reading, writing and encoding are a third
-/// of the work, the engine's two threads do the rest, and with fewer threads more messages are
+/// of the work; the engine's two threads do the rest. With a single thread, more messages are
 /// handled per wake-up.
 pub fn start_runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()

@@ -1,5 +1,5 @@
-//! `scuttle-controller`: parses the arguments and runs the service or one of the subcommands. What
-//! the service consists of is in `app`.
+//! `scuttle-controller`: parses the arguments and runs the service or one of the subcommands. The
+//! service itself is in `app`.
 
 use std::fmt::Display;
 use std::process::ExitCode;
@@ -17,9 +17,10 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// The state consists of millions of small allocations that one thread makes and others free, which
-/// the system's allocator is slow at. Huge pages are disabled in the build: clearing a fresh one
-/// took a millisecond on a virtual machine, and a third of the accepts with it.
+/// The state consists of millions of small allocations that one thread makes and others free. The
+/// system's allocator is slow at that. Huge pages are disabled in the build: on a virtual machine,
+/// clearing a new huge page took a millisecond, which cost a third of the throughput of accepted
+/// requests.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 

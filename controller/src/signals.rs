@@ -7,7 +7,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// Listens for the signals from now on. Returns the token that the first one cancels.
+/// Starts to listen for the signals. Returns the token that the first signal cancels.
 ///
 /// # Errors
 /// If the process may not handle signals.

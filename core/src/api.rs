@@ -1,7 +1,7 @@
-//! What goes into a step and what comes out of it: the interface between the core and its caller.
+//! The interface between the core and its caller: the inputs and the outputs of a step.
 //!
-//! Only data types. The rules that produce them are in `requests`, `reports`, `time` and
-//! `broadcast`.
+//! This file contains only data types. The rules that produce the outputs are in `requests`,
+//! `reports`, `time` and `broadcast`.
 
 use std::sync::Arc;
 
@@ -39,9 +39,10 @@ pub struct TeardownArgs {
     pub trace: Option<Trace>,
 }
 
-/// Everything that can change the record or that reads it.
+/// An input of the core: a request, a report, or an event that changes or reads the record.
 ///
-/// A report names the host of the subject on which it arrived, for which the NATS server vouches.
+/// A report contains the host in the subject on which it arrived. The NATS server vouches for this
+/// host.
 #[derive(Debug, Clone)]
 pub enum Input {
     /// The process has started. This must be the first step of every process.
@@ -96,10 +97,10 @@ pub enum Input {
         /// The report.
         heartbeat: Heartbeat,
     },
-    /// A broadcast from the leader of another partition, to be published under this partition's
-    /// next revision.
+    /// A broadcast from the leader of another partition. It is published with this partition's next
+    /// revision.
     Relay {
-        /// The partition that the broadcast comes from.
+        /// The partition whose leader sent the broadcast.
         from: Partition,
         /// The broadcast.
         broadcast: RelayedBroadcast,
@@ -108,7 +109,7 @@ pub enum Input {
     },
 }
 
-/// One message to send once the batch is durable. The order of effects is the order of sending.
+/// A message that may be sent after the batch is durable. Effects are sent in their order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
     /// Publish a command to an agent.
@@ -128,7 +129,7 @@ pub enum Effect {
     OperationsUpdated(OperationsUpdated, Option<Trace>),
     /// Publish a broadcast of another partition.
     Relayed {
-        /// The revision that replaces the broadcast's own.
+        /// The revision that replaces the broadcast's original revision.
         revision: u64,
         /// The broadcast.
         broadcast: RelayedBroadcast,
@@ -176,7 +177,7 @@ pub enum Reply {
 pub struct Commit {
     /// The changes to make durable, all or none of them. If empty, there is nothing to write.
     pub changes: Vec<Change>,
-    /// The messages to send after that, in this order.
+    /// The messages to send after the changes are durable, in this order.
     pub effects: Vec<Effect>,
 }
 
@@ -194,7 +195,7 @@ pub enum Topic {
 /// A broadcast that the leader of another partition has sent.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayedBroadcast {
-    /// The subject to publish the broadcast on.
+    /// The subject on which to publish the broadcast.
     pub topic: Topic,
     /// The revision that the other partition gave to the broadcast.
     pub revision: u64,

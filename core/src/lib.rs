@@ -3,11 +3,11 @@
 //! [`State::step`] takes one [`Input`] (a request, an agent's report, a tick of the clock) and
 //! returns its [`Reply`]. [`State::close`] ends a batch of steps and returns a [`Commit`]: the
 //! [`Change`]s that must be durable before any of those replies is sent, and the [`Effect`]s
-//! (commands and broadcasts) to send after that. The current time is an argument and new ids come
-//! with the input, so the same inputs always lead to the same state.
+//! (commands and broadcasts) to send after that. The current time is an argument, and new ids are
+//! part of the input, so the same inputs always lead to the same state.
 //!
-//! The folders, lowest layer first. A file imports only from its own folder and from those above it
-//! in this list:
+//! The modules are listed with the lowest layer first. A file imports only from its own module and
+//! from modules above it in this list:
 //!
 //! | module | what it holds |
 //! | --- | --- |

@@ -10,7 +10,8 @@ use crate::record::change::Change;
 use crate::state::State;
 
 impl State {
-    /// Decides on one input. Returns the reply if the input is a request or a report that gets one.
+    /// Decides on one input. Returns the reply if the input is a request or a report that gets a
+    /// reply.
     ///
     /// The reply must not be sent before the [`Commit`] of the batch is durable.
     ///

@@ -1,4 +1,4 @@
-//! A certificate authority for tests of TLS: it issues certificates for servers on loopback and for
+//! A certificate authority for tests of TLS. It issues certificates for servers on loopback and for
 //! programs, as PEM files.
 
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use rcgen::{
     KeyUsagePurpose,
 };
 
-/// A certificate authority. It writes all its files to one directory.
+/// A certificate authority that writes all its files to one directory.
 #[derive(Debug)]
 pub struct CertificateAuthority {
     issuer: Issuer<'static, KeyPair>,
@@ -36,12 +36,12 @@ impl CertificateAuthority {
         })
     }
 
-    /// The file of the authority's certificate.
+    /// Returns the path of the authority's certificate.
     pub fn file(&self) -> PathBuf {
         self.dir.join(format!("{}.pem", self.name))
     }
 
-    /// Issues a certificate for `name` and 127.0.0.1. Returns the files of the certificate and of
+    /// Issues a certificate for `name` and 127.0.0.1. Returns the paths of the certificate and of
     /// its private key.
     pub fn issue(&self, name: &str) -> Result<(PathBuf, PathBuf)> {
         let key = KeyPair::generate()?;

@@ -1,7 +1,6 @@
 //! Hostile payloads: the files of `tests/corpus/`, and larger payloads that are generated here.
 //!
-//! The agent's unit tests include this file by its path, so it uses nothing but the standard
-//! library.
+//! The agent's unit tests include this file by its path, so it uses only the standard library.
 
 use std::path::Path;
 

@@ -15,7 +15,8 @@ pub struct Http {
 }
 
 impl Http {
-    /// The text before the address in a controller's log line, with the page or without.
+    /// The text before the address in a controller's log line. It is the same with and without the
+    /// web page.
     pub(crate) const LOG_PREFIX: &str = " at http://";
 
     /// Returns the last address that a controller has logged in `log`.
@@ -34,7 +35,7 @@ impl Http {
     /// Returns the body of `path`.
     ///
     /// # Errors
-    /// If the endpoint does not respond, or not with status 200.
+    /// If the endpoint does not respond with status 200.
     pub async fn get(&self, path: &str) -> Result<String> {
         // With HTTP/1.0, the body is never chunked.
         let response = self.exchange(&format!("GET {path} HTTP/1.0")).await?;

@@ -1,10 +1,11 @@
 //! The harness of the end-to-end tests, chaos, the demo and the benchmarks. It starts real programs
-//! on real nats-servers, and plays the clients and agents that talk to them.
+//! with real nats-servers, and plays the clients and agents that communicate with them.
 //!
 //! A test starts a [`Cluster`] (nats-servers, controllers and a directory for their files), sends
 //! requests as an operator through a [`Client`], and plays a host's agent through a [`FakeAgent`].
-//! The harness knows nothing about the inside of the controller. It never waits for a fixed time:
-//! it waits for a reply, a message or the end of a process, at most for [`wait::EVENT_TIMEOUT`].
+//! The harness knows nothing about the internals of the controller. It never waits for a fixed
+//! time. Instead, it waits up to [`wait::EVENT_TIMEOUT`] for a reply, a message or the end of a
+//! process.
 
 pub mod certificates;
 pub mod clients;

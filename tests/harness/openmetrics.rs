@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use anyhow::{Context, Result, bail, ensure};
 
-/// A metric family: its metadata.
+/// The metadata of a metric family.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Family {
     /// The name, without the suffixes of its samples.
@@ -13,7 +13,6 @@ pub struct Family {
     pub kind: String,
     /// The unit, or an empty string.
     pub unit: String,
-    /// The help text.
     pub help: String,
 }
 
@@ -24,12 +23,12 @@ pub struct Exposition {
     pub text: String,
     /// The families, in the order of the text.
     pub families: Vec<Family>,
-    /// The values by series: name and labels, as in the text.
+    /// The value of each series. The key is the name and the labels, as in the text.
     samples: BTreeMap<String, f64>,
 }
 
 impl Family {
-    /// The suffixes that the type of this family allows for the names of its samples.
+    /// Returns the suffixes that the type of this family allows for the names of its samples.
     fn suffixes(&self) -> &'static [&'static str] {
         match self.kind.as_str() {
             "counter" => &["_total"],
@@ -40,7 +39,7 @@ impl Family {
         }
     }
 
-    /// The names that the samples of this family have.
+    /// Returns the names that the samples of this family may have.
     pub fn sample_names(&self) -> impl Iterator<Item = String> {
         self.suffixes()
             .iter()
@@ -52,7 +51,7 @@ impl Exposition {
     /// Parses a response.
     ///
     /// # Errors
-    /// If the text breaks the format or our rules for metrics; the error names the line.
+    /// If the text breaks the format or our rules for metrics. The error names the line.
     pub fn parse(text: &str) -> Result<Self> {
         let body = text
             .strip_suffix("# EOF\n")
@@ -149,8 +148,8 @@ impl Exposition {
         Ok(())
     }
 
-    /// Checks that the buckets are cumulative and end at the count. Our histograms have no label
-    /// other than `le`.
+    /// Checks that the buckets are cumulative and that the last bucket is equal to the count. Our
+    /// histograms have no label other than `le`.
     fn check_histogram(&self, Family { name, kind, .. }: &Family) -> Result<()> {
         if kind != "histogram" {
             return Ok(());
@@ -175,7 +174,7 @@ impl Exposition {
         Ok(())
     }
 
-    /// The value of a series, which is named as in the text.
+    /// Returns the value of a series. `series` is the name and the labels, as in the text.
     pub fn value(&self, series: &str) -> Result<f64> {
         let value = self.samples.get(series).copied();
         value.with_context(|| format!("no {series} in\n{}", self.text))

@@ -1,30 +1,28 @@
-//! The users of `nats.conf` and their passwords in one test.
+//! The users of `nats.conf` and their generated passwords.
 
 use std::fmt;
 use std::time::Duration;
 
 use uuid::Uuid;
 
-/// The delay before a test's client reconnects, so that it is back as soon as its server is.
+/// The delay before a test's client reconnects. It is short, so that the client is back as soon as
+/// its server.
 pub(crate) const RECONNECT_DELAY: Duration = Duration::from_millis(20);
 
 /// A user of `nats.conf`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// The controller.
     Controller,
     /// The agents of all hosts, which share one user.
     Agents,
-    /// An operator.
     Operator,
-    /// A viewer.
     Viewer,
 }
 
 impl Role {
     const ALL: [Self; 4] = [Self::Controller, Self::Agents, Self::Operator, Self::Viewer];
 
-    /// The name of the user.
+    /// Returns the name of the user.
     pub fn user(self) -> &'static str {
         match self {
             Self::Controller => "controller",
@@ -34,7 +32,7 @@ impl Role {
         }
     }
 
-    /// The environment variable from which `nats.conf` takes the user's password.
+    /// Returns the environment variable from which `nats.conf` takes the user's password.
     pub fn password_variable(self) -> &'static str {
         match self {
             Self::Controller => "SCUTTLE_CONTROLLER_PASSWORD",
@@ -55,8 +53,8 @@ impl fmt::Display for Role {
 #[derive(Debug, Clone)]
 pub struct Passwords([String; 4]);
 
-/// Generates a password. It starts with a letter, because `nats.conf` would take digits for a
-/// number.
+/// Generates a password. The password starts with a letter, because `nats.conf` would take digits
+/// for a number.
 pub(crate) fn generate_password() -> String {
     format!("p{}", Uuid::now_v7().simple())
 }
@@ -67,12 +65,12 @@ impl Passwords {
         Self(Role::ALL.map(|_| generate_password()))
     }
 
-    /// The password of a role.
+    /// Returns the password of a role.
     pub fn password(&self, role: Role) -> &str {
         &self.0[role as usize]
     }
 
-    /// The variables that `nats.conf` reads from the environment of the nats-server.
+    /// Returns the variables that `nats.conf` reads from the environment of the nats-server.
     pub(crate) fn server_environment(&self) -> Vec<(&'static str, String)> {
         let password = |role: Role| (role.password_variable(), self.password(role).to_owned());
         let mut environment: Vec<_> = Role::ALL.map(password).into();
@@ -80,7 +78,7 @@ impl Passwords {
         environment
     }
 
-    /// The environment of a Scuttle program that connects as `role`.
+    /// Returns the environment of a Scuttle program that connects as `role`.
     pub fn environment(&self, role: Role) -> [(&'static str, String); 2] {
         [
             ("SCUTTLE_NATS_USER", role.user().to_owned()),
@@ -88,7 +86,7 @@ impl Passwords {
         ]
     }
 
-    /// The options to connect as `role`.
+    /// Returns the options to connect as `role`.
     pub fn connect_options(&self, role: Role) -> async_nats::ConnectOptions {
         async_nats::ConnectOptions::with_user_and_password(
             role.user().to_owned(),

@@ -1,8 +1,9 @@
-//! A load of teardowns on simulated hosts, and a measurement of how well operators and agents are
-//! served meanwhile.
+//! A load of teardowns on simulated hosts, and measurements of the service that operators and
+//! agents get under the load.
 //!
-//! Several operators request teardowns at the same time. Each is timed to its acceptance and to its
-//! end. A test or a benchmark can add faults, such as a [`flood`](crate::faults::flood).
+//! Several operators request teardowns at the same time. For each request, the times to its
+//! acceptance and to the end of its operation are measured. A test or a benchmark can add faults,
+//! such as a [`flood`](crate::faults::flood).
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -25,12 +26,13 @@ use crate::wait::lock;
 
 /// The number of simulated hosts.
 pub const HOSTS: usize = 50;
-/// The number of deckies of each host: more than are torn down.
+/// The number of deckies of each host, which is more than the load tears down.
 const DECKIES: usize = 100;
-/// The number of operators. Each requests its next teardown when its last one has ended.
+/// The number of operators. Each operator requests its next teardown when its previous teardown has
+/// ended.
 const OPERATORS: usize = 8;
 
-/// Simulated hosts, and operators that tear their deckies down.
+/// Simulated hosts, and operators that tear down their deckies.
 #[derive(Debug)]
 pub struct TeardownLoad {
     operators: Vec<Client>,
@@ -56,8 +58,8 @@ pub struct LoadResult {
 }
 
 impl LoadResult {
-    /// The value that `percent` of the sorted values do not exceed, or `None` if there are no
-    /// values.
+    /// Returns the smallest value that at least `percent` percent of the sorted values do not
+    /// exceed, or `None` if there are no values.
     pub fn percentile(sorted: &[Duration], percent: usize) -> Option<Duration> {
         let rank = (sorted.len() * percent).div_ceil(100);
         sorted.get(rank.checked_sub(1)?).copied()
@@ -97,7 +99,7 @@ impl TeardownLoad {
         })
     }
 
-    /// The process of the simulator.
+    /// Returns the process of the simulator.
     pub fn process(&mut self) -> &mut Process {
         self.simulator.process()
     }
@@ -166,7 +168,7 @@ impl TeardownLoad {
     }
 }
 
-/// The heartbeats of all simulated hosts so far.
+/// The numbers of heartbeats of all simulated hosts so far.
 struct HeartbeatCounts {
     sent: u64,
     accepted: u64,

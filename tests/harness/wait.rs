@@ -1,6 +1,6 @@
-//! Waiting for events, with a time limit. Nothing here waits for a fixed time.
+//! Waits for events, with a timeout. No function waits for a fixed time.
 //!
-//! Small helpers that the code around a wait needs (the time now, a lock) are here too.
+//! This module also has small helpers for the code around a wait: the current time, and a lock.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -10,24 +10,24 @@ use std::time::{Duration, Instant};
 use anyhow::{Result, anyhow, bail};
 use scuttle_schemas::Timestamp;
 
-/// The limit for any event that a test waits for. It is far longer than the event needs, because a
-/// test machine may be busy.
+/// The timeout for any event that a test waits for. It is far longer than any event takes, because
+/// a test machine may be busy.
 pub const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The limit for the reply to one request. Where no controller may be listening yet, send the
-/// request with [`wait_until`], which retries.
+/// The timeout for the reply to one request. If the controllers may not be listening yet, send the
+/// request in [`wait_until`], which retries.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The time between two attempts of [`wait_until`].
+/// The delay between two attempts of [`wait_until`].
 const POLL_INTERVAL: Duration = Duration::from_millis(10);
 
-/// Returns the time now with the precision of the wire: milliseconds.
+/// Returns the current time in milliseconds, the precision of the protocol.
 pub fn current_timestamp() -> Timestamp {
     let since = std::time::UNIX_EPOCH.elapsed().unwrap_or_default();
     Timestamp::from_millis(i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// Locks a mutex, also after another thread panicked while it held the lock.
+/// Locks a mutex, even if another thread panicked while it held the lock.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
@@ -36,8 +36,8 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 /// value.
 ///
 /// # Errors
-/// If that has not happened within [`EVENT_TIMEOUT`]. The error names `event` and lists each
-/// different outcome with its time.
+/// If no such value is returned within [`EVENT_TIMEOUT`]. The error names `event` and lists each
+/// distinct outcome with its time.
 pub async fn wait_until<T, Attempt, E>(
     event: &str,
     attempt: impl FnMut() -> Attempt,
@@ -51,8 +51,8 @@ where
     poll(event, attempt, is_done, Limit::Total).await
 }
 
-/// Like [`wait_until`], but each outcome that differs from the previous one starts
-/// [`EVENT_TIMEOUT`] again: for work that takes long and shows its progress.
+/// Waits like [`wait_until`], but each outcome that differs from the previous one restarts
+/// [`EVENT_TIMEOUT`]. This is for work that takes long and shows its progress.
 pub async fn wait_while_progressing<T, Attempt, E>(
     event: &str,
     attempt: impl FnMut() -> Attempt,
@@ -66,7 +66,7 @@ where
     poll(event, attempt, is_done, Limit::EachChange).await
 }
 
-/// The span of time that [`EVENT_TIMEOUT`] limits.
+/// The period that [`EVENT_TIMEOUT`] limits.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Limit {
     Total,
@@ -112,10 +112,10 @@ where
     )
 }
 
-/// Returns the output of `future`, if it completes within [`EVENT_TIMEOUT`].
+/// Returns the output of `future`, which must complete within [`EVENT_TIMEOUT`].
 ///
 /// # Errors
-/// If it does not; the error names `event`.
+/// If the timeout passes first. The error names `event`.
 pub async fn with_timeout<T>(event: &str, future: impl Future<Output = T>) -> Result<T> {
     tokio::time::timeout(EVENT_TIMEOUT, future)
         .await

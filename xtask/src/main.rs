@@ -1,7 +1,7 @@
-//! The project's own commands, `cargo xtask <command>`: the ones that the documents and CI call.
+//! The project's own commands, `cargo xtask <command>`, which the documents and CI call.
 //!
-//! This file only chooses the command. xtask uses nothing but std, because a newcomer builds it
-//! before anything else.
+//! This file only selects the command. xtask uses only the standard library, because a newcomer
+//! builds it before anything else.
 
 mod commands;
 mod programs;

@@ -16,12 +16,12 @@ pub(crate) struct Program {
     pub(crate) name: &'static str,
 }
 
-/// Builds the program and those that it starts, and replaces this process with it. Returns only on
-/// failure.
+/// Builds a program and the programs that it starts, and replaces this process with the program.
+/// Returns only on failure.
 ///
-/// The program is not a child: Ctrl-C goes to the whole foreground group, and the program needs
-/// time to stop the processes that it started. If xtask were its parent, xtask would end at once
-/// and give the terminal back too early.
+/// The program is not a child process, because Ctrl-C goes to the whole foreground process group,
+/// and the program needs time to stop the processes that it started. If xtask were its parent,
+/// xtask would end at once and return the terminal to the shell too early.
 pub(crate) fn replace_process(
     workspace: &Workspace,
     program: &Program,
@@ -56,7 +56,7 @@ pub(crate) fn set_environment(
         .env("SCUTTLE_REPO", &workspace.root);
 }
 
-/// Returns the folder of the programs.
+/// Builds the programs of `package`, and returns their folder.
 fn build(workspace: &Workspace, package: &str) -> Result<PathBuf, Failure> {
     let mut cargo = workspace.cargo();
     cargo.args(["build", "--release", "--locked", "--bins"]);

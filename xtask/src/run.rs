@@ -4,7 +4,7 @@ use std::fmt;
 use std::io::{self, Write};
 use std::process::{Command, ExitCode, ExitStatus};
 
-/// Why a command ended early: what it was doing, on what, and what to do about it.
+/// The reason why a command ended early: the failed action, its object, and advice.
 #[derive(Debug)]
 pub(crate) struct Failure {
     message: String,
@@ -27,7 +27,7 @@ impl Failure {
         }
     }
 
-    /// Adds a line that says what to do about the failure.
+    /// Adds a line with advice on the failure.
     pub(crate) fn advise(mut self, advice: &str) -> Self {
         self.message.push('\n');
         self.message.push_str(advice);
@@ -80,7 +80,8 @@ pub(crate) fn capture(what: &str, command: &mut Command) -> Result<String, Failu
     })
 }
 
-/// Prints a text, which may go to a program that does not read all of it.
+/// Prints a text. It is not an error if standard output is a pipe whose reader does not read the
+/// whole text.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     match writeln!(io::stdout(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -97,7 +98,7 @@ pub(crate) fn cannot_start(what: &str, command: &Command, error: &io::Error) -> 
     ))
 }
 
-/// Returns the command as it would be typed, in backticks.
+/// Returns the command line in backticks, as a user would type it.
 fn show(command: &Command) -> String {
     let mut shown = format!("`{}", command.get_program().to_string_lossy());
     for argument in command.get_args() {

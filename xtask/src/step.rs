@@ -1,4 +1,4 @@
-//! A command that consists of steps: runs them in order and reports how each ended.
+//! A command that consists of steps: runs the steps in order and reports the outcome of each.
 //!
 //! The steps are in steps/. The commands, each with its list of steps, are in commands/.
 
@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 use crate::run::Failure;
 use crate::workspace::Workspace;
 
-/// How a step ended that did not fail.
+/// The outcome of a step that did not fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Outcome {
     Passed,
@@ -19,7 +19,7 @@ pub(crate) struct Step {
     pub(crate) run: fn(&Workspace) -> Result<Outcome, Failure>,
 }
 
-/// The number of steps that ended in each way.
+/// The number of steps with each outcome.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Summary {
     pub(crate) passed: u32,
@@ -44,7 +44,7 @@ impl Summary {
         format!("steps: {passed} passed, {failed} failed, {skipped} skipped")
     }
 
-    /// Reads what [`Self::to_line`] returns.
+    /// Parses a line from [`Self::to_line`].
     pub(crate) fn from_line(line: &str) -> Option<Self> {
         let counts = line.strip_prefix("steps: ")?;
         let mut counts = counts.split(", ").zip(["passed", "failed", "skipped"]);
@@ -60,7 +60,7 @@ impl Summary {
     }
 }
 
-/// Runs the steps up to the first that fails. Adds each to `summary`.
+/// Runs the steps up to the first failure. Adds the outcome of each to `summary`.
 pub(crate) fn run_in_order<'a>(
     workspace: &Workspace,
     steps: impl IntoIterator<Item = &'a Step>,

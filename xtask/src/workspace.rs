@@ -1,4 +1,4 @@
-//! The folders of the workspace, and how cargo is called in it.
+//! The folders of the workspace, and calls of cargo in it.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -36,7 +36,7 @@ impl Workspace {
         Ok(Self { root, target })
     }
 
-    /// Returns a call of cargo in the workspace's root, as if it had been typed there.
+    /// Returns a command that calls cargo in the workspace's root.
     pub(crate) fn cargo(&self) -> Command {
         let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
         let mut command = Command::new(cargo);

@@ -1,5 +1,5 @@
-//! The ledger on disk: one append-only file of lines with checksums, which is replaced atomically
-//! when it has grown.
+//! The ledger on disk: one append-only file of lines with checksums. When the file has grown, it is
+//! atomically replaced by a shorter one.
 
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
@@ -16,23 +16,24 @@ use super::line_format::{self, FORMAT, Header};
 /// The smallest file size in bytes at which a rewrite is requested.
 const REWRITE_BYTES: u64 = 1024 * 1024;
 
-/// A ledger in a file. The file is in its own directory, unless a simulation provides another one.
+/// A ledger in a file. The file is in a separate directory, unless a simulation provides another
+/// implementation.
 #[derive(Debug)]
 pub struct DiskLedger<F = DirectoryFile> {
     host: HostId,
     /// The path for error messages.
     path: PathBuf,
     file: F,
-    /// See `REWRITE_BYTES`.
+    /// The smallest file size in bytes at which a rewrite is requested.
     rewrite_bytes: u64,
     length: u64,
-    /// The length after the last rewrite.
+    /// The length of the file in bytes after the last rewrite.
     rewritten_to: u64,
 }
 
 impl DiskLedger {
-    /// Opens the ledger of `host` in `directory`, and creates both if they are missing. The
-    /// directory is locked until the ledger is dropped.
+    /// Opens the ledger of `host` in `directory`. Creates the directory and the ledger if they are
+    /// missing. The directory is locked until the ledger is dropped.
     ///
     /// # Errors
     /// If another process has locked the directory, or an I/O operation fails.
@@ -62,8 +63,8 @@ impl<F: LedgerFile> DiskLedger<F> {
         }
     }
 
-    /// Replaces the content of the file with a ledger of these entries, which is also how a new
-    /// ledger is created. Returns the length of the file in bytes.
+    /// Replaces the content of the file with a ledger of these entries, and returns the length of
+    /// the file in bytes. A new ledger is created by this function too.
     ///
     /// # Errors
     /// If the file could not be replaced. It then has either its old content or the new one.

@@ -1,5 +1,5 @@
-//! The entries of a ledger. Their names on disk are part of the file format. How a boot continues
-//! from them is decided in `crate::machine`.
+//! The entries of a ledger. The serialized names are part of the file format. `crate::machine`
+//! decides how a boot continues from the entries.
 
 use scuttle_schemas::agents::{TeardownCommand, TeardownResult};
 use scuttle_schemas::{BootId, DeckyId, OperationId, Timestamp};
@@ -9,18 +9,18 @@ use serde::{Deserialize, Serialize};
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "snake_case")]
 pub enum Entry {
-    /// An agent started. The id of the next boot must sort after this one.
+    /// An agent started. The id of the next boot must sort after this id.
     Boot { boot_id: BootId },
-    /// A controller with a higher epoch than all before sent a command.
+    /// A command arrived from a controller with a higher epoch than all controllers before.
     Epoch { controller_epoch: u64 },
-    /// The runtime is about to be called.
+    /// The agent is about to call the runtime for a teardown.
     Started(StartedTeardown),
     /// A teardown ended. Its result is resent until the controller has recorded it.
     Finished(FinishedTeardown),
-    /// The controller cancelled an operation before it started.
+    /// The controller cancelled an operation before the agent started it.
     #[serde(rename = "withdrawn")]
     Cancelled { operation_id: OperationId },
-    /// The controller has made the result durable.
+    /// The controller has made the result of an operation durable.
     Recorded { operation_id: OperationId },
 }
 
@@ -56,12 +56,12 @@ impl StartedTeardown {
 /// A teardown that has ended.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FinishedTeardown {
-    /// The deadline of the operation. The entry is kept until no copy of the command can arrive in
-    /// time.
+    /// The deadline of the operation. The entry is kept until it is too late for any copy of the
+    /// command to be executed.
     pub not_after: Timestamp,
     /// The trace context of the command.
     pub traceparent: Option<String>,
-    /// The result. Every copy that is sent is identical.
+    /// The result. The agent sends the identical result each time.
     pub result: TeardownResult,
 }
 

@@ -1,11 +1,11 @@
-//! Why a ledger cannot be used.
+//! The error for a ledger that cannot be used.
 
 use std::io;
 use std::path::{Path, PathBuf};
 
 use scuttle_schemas::HostId;
 
-/// Why a ledger cannot be used.
+/// The reason why a ledger cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub enum LedgerError {
     #[error(
@@ -39,13 +39,13 @@ pub enum LedgerError {
         found: u32,
         known: u32,
     },
-    /// The file does not contain what was written to it.
+    /// The content of the file differs from what the agent wrote.
     #[error(
         "the agent's ledger {path} is damaged at line {line}: {what}; restore the file from a backup, or, if no teardown of this host is open, move it away and start the agent again"
     )]
     Damaged {
         path: PathBuf,
-        /// The line, counted from 1.
+        /// The number of the damaged line, counted from 1.
         line: usize,
         what: &'static str,
     },

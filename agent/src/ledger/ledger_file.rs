@@ -1,6 +1,6 @@
 //! The file operations that a ledger needs, and their implementation on a locked directory. The
-//! format of the content is in `line_format`. The simulation has its own implementation, which
-//! loses power.
+//! format of the content is in `line_format`. The simulation has a separate implementation, which
+//! simulates power failures.
 
 use std::fmt::Debug;
 use std::fs::{self, File, OpenOptions, TryLockError};

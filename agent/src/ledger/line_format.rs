@@ -1,5 +1,5 @@
 //! The format of the ledger file: each line is a JSON array `["<checksum>",<content>]`. The reader
-//! distinguishes an append that a crash interrupted from damage. This file does no I/O.
+//! distinguishes damage from an append that a crash interrupted. This file does no I/O.
 
 use scuttle_schemas::HostId;
 use serde::{Deserialize, Serialize};
@@ -12,7 +12,8 @@ pub(super) const FORMAT: u32 = 1;
 /// The content of the first line.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Header {
-    /// The version of the format. Its name marks the file as a ledger of Scuttle's agent.
+    /// The version of the format. The name of this field marks the file as a ledger of Scuttle's
+    /// agent.
     pub(super) scuttle_agent_ledger: u32,
     pub(super) host_uuid: HostId,
 }
@@ -50,16 +51,17 @@ pub(super) struct Content {
     pub(super) valid_bytes: usize,
 }
 
-/// A line that does not contain what was written.
+/// A line whose content differs from what was written.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Damage {
     pub(super) line: usize,
     pub(super) what: &'static str,
 }
 
-/// Reads the content of a file. An append that a crash interrupted was never synced, so nothing
-/// relied on it: it has no line end, or contains zeros where the file grew before its data was
-/// written, and no valid line follows it. Anything else that is wrong is damage.
+/// Reads the content of a file. An append that a crash interrupted is ignored, because it was never
+/// synced and no other action depended on it. Such an append has no line end, or contains zeros
+/// where the file grew before its data was written, and no valid line follows it. Any other invalid
+/// content is damage.
 pub(super) fn read(bytes: &[u8]) -> Result<Content, Damage> {
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
     let first = lines.next().unwrap_or_default();
@@ -110,8 +112,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Content, Damage> {
     })
 }
 
-/// Returns whether `tail` is what a crash left of an append. Each append is one line, so the rest
-/// of an interrupted one has no line end, unless it contains zeros.
+/// Returns whether `tail` is the remainder of an append that a crash interrupted. Each append is
+/// one line, so the remainder has no line end, unless it contains zeros.
 fn is_incomplete_append(tail: &[u8]) -> bool {
     let is_valid = |line: &[u8]| line.strip_suffix(b"\n").and_then(check_line).is_some();
     (!tail.contains(&b'\n') || tail.contains(&0))
@@ -202,8 +204,9 @@ mod tests {
     }
 
     proptest! {
-        /// Flipped bits in one byte are damage, or, at the very end, look like an incomplete
-        /// append. They never change an entry, and remove none but the last.
+        /// Flipped bits in one byte are reported as damage. At the very end of the file, they may
+        /// instead look like an incomplete append. They never change an entry, and remove at most
+        /// the last one.
         #[test]
         fn a_damaged_byte_never_changes_an_entry(at in any::<prop::sample::Index>(), mask in 1..=255_u8) {
             let (mut bytes, written, _) = file();

@@ -1,4 +1,5 @@
-//! What an agent must remember across a crash, and the trait of the storage that remembers it.
+//! The ledger: the facts that an agent must remember across a crash, and the trait for their
+//! storage.
 
 mod disk_ledger;
 mod entry;
@@ -22,14 +23,14 @@ pub trait Ledger: Send + 'static {
     /// Appends entries, which are durable when the call returns.
     ///
     /// # Errors
-    /// If the entries could not be made durable. The ledger must not be used after that: only the
-    /// next start finds out what it contains.
+    /// If the entries could not be made durable. The content of the ledger is then unknown, and the
+    /// ledger must not be used again before the next start.
     fn append(&mut self, entries: &[Entry]) -> Result<(), LedgerError>;
 
     /// Returns whether the ledger has grown so much that it should be rewritten.
     fn needs_rewrite(&self) -> bool;
 
-    /// Returns whether the other calls wait for a disk and must not run on an async thread.
+    /// Returns whether the other methods wait for a disk and so must not run on an async thread.
     fn is_blocking(&self) -> bool {
         true
     }
@@ -38,7 +39,7 @@ pub trait Ledger: Send + 'static {
     ///
     /// # Errors
     /// If the new entries could not be made durable. The ledger then has either the old entries or
-    /// the new ones, and must not be used any further, as after `append`.
+    /// the new ones. It must not be used again before the next start.
     fn rewrite(&mut self, entries: &[Entry]) -> Result<(), LedgerError>;
 }
 

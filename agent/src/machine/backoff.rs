@@ -18,9 +18,9 @@ impl Jitter {
         (z ^ (z >> 31)).checked_rem(bound).unwrap_or(0)
     }
 
-    /// Returns the delay in milliseconds after failed attempt number `attempt`. The delay is
-    /// `min_ms` doubled with every attempt, up to `max_ms`, minus a random part of up to half of
-    /// it.
+    /// Returns the delay in milliseconds after failed attempt number `attempt`. The delay starts at
+    /// `min_ms` and doubles with every attempt up to `max_ms`. A random amount of up to half of the
+    /// delay is subtracted.
     pub(super) fn draw_delay(&mut self, attempt: u32, min_ms: u64, max_ms: u64) -> u64 {
         let full = min_ms
             .saturating_mul(1_u64 << attempt.saturating_sub(1).min(32))

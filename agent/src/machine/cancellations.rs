@@ -1,5 +1,5 @@
-//! Cancel commands: a cancelled operation that has not started never starts, not even when a late
-//! copy of its command arrives, nor after a restart.
+//! Cancel commands. A cancelled operation that has not started never starts, even if a late copy of
+//! its command arrives or the agent restarts.
 
 use scuttle_schemas::OperationId;
 

@@ -1,5 +1,5 @@
-//! What happens to a command when it arrives and when its turn comes. How its teardown runs and
-//! ends is in `teardowns`; cancel commands are in `cancellations`.
+//! Handles a command when it arrives and when its turn comes. The course of its teardown is in
+//! `teardowns`; cancel commands are in `cancellations`.
 
 use scuttle_schemas::agents::{AgentCommand, TeardownCommand};
 use scuttle_schemas::{MAX_DECKIES_PER_HOST, Timestamp};
@@ -11,12 +11,12 @@ use super::state::Machine;
 use super::state::command_queue::QueuedCommand;
 use crate::ledger::{Entry, StartedTeardown};
 
-/// The largest number of queued commands: one for every decky that a host can have. The controller
-/// resends commands that did not fit.
+/// The maximum number of queued commands: one for every decky that a host can have. The controller
+/// resends commands that are dropped because the queue is full.
 pub(super) const MAX_QUEUED: usize = MAX_DECKIES_PER_HOST;
 
-/// How long after its deadline a command may still start, in milliseconds: the tolerated clock
-/// skew.
+/// The time in milliseconds for which a command may still start after its deadline. It allows for
+/// clock skew.
 const MAX_CLOCK_SKEW_MS: i64 = 60_000;
 
 impl Machine {

@@ -1,5 +1,5 @@
-//! The outputs of the machine: what to make durable, and what to do after that. No decisions are
-//! made here.
+//! The outputs of the machine: entries to make durable, and effects to carry out after that. No
+//! decisions are made here.
 
 use scuttle_schemas::agents::{Heartbeat, TeardownProgress, TeardownResult};
 

@@ -1,4 +1,4 @@
-//! Events that the machine reports for the log and the counters. Nothing depends on them.
+//! Events that the machine reports for the log and the counters. No other code depends on them.
 
 use scuttle_schemas::agents::ResultOutcome;
 use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, OperationId, Text};
@@ -16,7 +16,7 @@ pub enum AgentEvent {
         /// `None` stands for the whole host.
         decky_id: Option<DeckyId>,
     },
-    /// The controller cancelled an operation before it started.
+    /// The controller cancelled an operation before the agent started it.
     OperationCancelled(OperationId),
     /// A teardown started.
     TeardownStarted {
@@ -32,7 +32,7 @@ pub enum AgentEvent {
         outcome: ResultOutcome,
         /// `None` stands for the whole host.
         decky_id: Option<DeckyId>,
-        /// Why the teardown failed.
+        /// The error if the teardown failed.
         error: Option<Text>,
     },
     /// The controller has made a result durable.
@@ -51,7 +51,7 @@ pub enum AgentEvent {
         /// Whether the heartbeat contained the inventory.
         inventory: bool,
     },
-    /// Another agent reports under this host's id. Emitted once.
+    /// Another agent sends reports with this host's id. Emitted once.
     ReportsStale,
     /// The controller rejects the heartbeats of this host. Emitted once per error code.
     HostRejected { code: ErrorCode, message: String },
@@ -63,7 +63,7 @@ pub enum AgentEvent {
     InventoryUnreadable(String),
 }
 
-/// Why a command was ignored.
+/// The reason why a command was ignored.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum IgnoreReason {
     /// The command names another host.
@@ -78,7 +78,8 @@ pub enum IgnoreReason {
     },
     /// The queue is full. The controller will resend the command.
     QueueFull(OperationId),
-    /// The command cancels an operation that has already started. Its result is reported as usual.
+    /// The command cancels an operation that has already started. The operation's result is
+    /// reported as usual.
     CancelTooLate(OperationId),
     /// The operation was cancelled earlier.
     AlreadyCancelled(OperationId),

@@ -1,10 +1,11 @@
-//! When a heartbeat is due, what it contains, and how its reply is handled.
+//! Heartbeats: their schedule, their content, and the handling of their replies.
 //!
 //! Sequence numbers must have the order of the observations. Reading the inventory takes time, so a
-//! read during which a result got its number is discarded and repeated. After each result, a
-//! heartbeat with the full inventory follows soon, whatever was accepted before: a decky that was
-//! deployed during the teardown, and that the result therefore does not mention, must not be
-//! missing from the record until the next change.
+//! read is discarded and repeated if a result got its sequence number in the meantime. Soon after
+//! each result, a heartbeat with the full inventory follows, even if the controller has already
+//! accepted the same inventory. The reason is that a result does not mention a decky that was
+//! deployed during the teardown. Without the heartbeat, such a decky would be missing from the
+//! record until the next change.
 
 use std::ops::RangeInclusive;
 
@@ -20,19 +21,19 @@ use super::state::Machine;
 use super::state::heartbeat_state::{HeartbeatContent, HeartbeatInFlight, InventoryReading};
 use crate::runtime::{Inventory, RuntimeError};
 
-/// How long changes are collected before they are reported, in milliseconds for each page of the
-/// inventory.
+/// The time for which changes are collected before they are reported, in milliseconds per page of
+/// the inventory.
 const DEBOUNCE_MS: u64 = 250;
-/// The time over which first heartbeats are spread, in milliseconds: many agents reconnect
-/// together.
+/// The time in milliseconds over which agents spread their first heartbeats after a reconnection,
+/// because many agents reconnect together.
 const CONNECT_SPREAD_MS: u64 = 250;
 /// The bounds of the reply timeout in milliseconds. Between them, the timeout is the heartbeat
 /// interval.
 const REPLY_TIMEOUT_MS: RangeInclusive<u64> = 1_000..=5_000;
 /// The addition to the reply timeout for each page, in milliseconds.
 const REPLY_TIMEOUT_PER_PAGE_MS: u64 = 100;
-/// How long the runtime may take to read its inventory before a heartbeat is sent without it, in
-/// milliseconds.
+/// The timeout for reading the inventory, in milliseconds. After it, a heartbeat without inventory
+/// is sent.
 const READ_TIMEOUT_MS: u64 = 5_000;
 /// The bounds of the delay after a heartbeat that was not accepted, in milliseconds.
 const MIN_RETRY_DELAY_MS: u64 = 500;
@@ -94,8 +95,8 @@ impl Machine {
         step.effects.push(Effect::ReadInventory);
     }
 
-    /// Schedules the next regular heartbeat, up to a tenth of the interval early at random, so that
-    /// agents that started together drift apart.
+    /// Schedules the next regular heartbeat. A random part of up to a tenth of the interval is
+    /// subtracted, so that agents that started together drift apart.
     fn schedule_next_heartbeat(&mut self, now: Now) {
         let interval = u64::from(self.config.interval_ms);
         let delay = interval - self.jitter.draw_below(interval / 10);
@@ -288,9 +289,9 @@ impl Machine {
         }
     }
 
-    /// Handles a missing or useless reply. The delay until the next heartbeat is at most the
-    /// interval: the controller may be back at any moment, and it marks hosts offline that it does
-    /// not hear from.
+    /// Handles a missing or unusable reply. The delay until the next heartbeat is at most the
+    /// interval, because the controller may return at any moment and marks hosts without heartbeats
+    /// offline.
     fn handle_no_reply(&mut self, now: Now, retry_after_ms: Option<u64>, step: &mut Step) {
         let max = MAX_RETRY_DELAY_MS.min(self.config.interval_ms.into());
         self.back_off(now, MIN_RETRY_DELAY_MS, max, retry_after_ms);

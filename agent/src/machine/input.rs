@@ -1,5 +1,5 @@
-//! The inputs of the machine, and the clock readings that come with each. No decisions are made
-//! here.
+//! The inputs of the machine, and the clock readings that accompany each input. No decisions are
+//! made here.
 
 use scuttle_schemas::agents::{AgentCommand, HeartbeatAccepted, ResultRecorded};
 use scuttle_schemas::{ErrorReply, OperationId, Timestamp};
@@ -30,7 +30,7 @@ pub enum Input {
     },
     /// The runtime reported progress of the running teardown.
     Progress(Progress),
-    /// The runtime finished a teardown and has verified what is left.
+    /// The runtime finished a teardown and has verified which containers are left.
     Finished {
         operation_id: OperationId,
         report: TeardownReport,
@@ -62,7 +62,7 @@ pub struct HeartbeatPage {
     pub page: u32,
 }
 
-/// Why a request got no usable reply.
+/// The reason why a request got no usable reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum RequestFailure {
     /// The controller rejected the request.

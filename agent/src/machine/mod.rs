@@ -29,7 +29,7 @@ pub use state::{Config, Machine};
 use crate::ledger::Entry;
 use state::command_queue::CommandQueue;
 
-/// How often expired entries are looked for, in milliseconds.
+/// The interval at which expired entries are removed, in milliseconds.
 const CLEANUP_INTERVAL_MS: u64 = 60_000;
 
 impl Machine {
@@ -162,10 +162,10 @@ impl Machine {
     }
 }
 
-/// Returns `fresh`, or, when the host's clock has jumped back, an id one millisecond after the last
-/// boot's with the random part of `fresh`.
+/// Returns `fresh` if it sorts after `last`. Otherwise, the host's clock has jumped back, and the
+/// result is an id one millisecond after `last`, with the random part of `fresh`.
 fn later_boot(fresh: BootId, last: Option<BootId>) -> BootId {
-    /// The milliseconds of a `UUIDv7` are above this bit.
+    /// The number of the lowest bit of the milliseconds in a `UUIDv7`.
     const MILLISECONDS: u32 = 80;
     match last {
         Some(last) if fresh <= last => {

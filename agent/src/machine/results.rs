@@ -1,4 +1,4 @@
-//! Delivery of results: each is resent until the controller has recorded it.
+//! Delivery of results. Each result is resent until the controller has recorded it.
 
 use scuttle_schemas::OperationId;
 use scuttle_schemas::agents::ResultRecorded;
@@ -12,7 +12,7 @@ use super::state::result_deliveries::{
 };
 use crate::ledger::Entry;
 
-/// How long a reply may take, in milliseconds.
+/// The timeout for a reply, in milliseconds.
 const REPLY_TIMEOUT_MS: u64 = 3_000;
 
 impl Machine {

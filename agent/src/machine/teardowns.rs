@@ -1,5 +1,5 @@
-//! The course of one teardown: its start, its progress, and its result. How the result reaches the
-//! controller is in `results`.
+//! The course of one teardown: its start, its progress, and its result. `results` delivers the
+//! result to the controller.
 
 use scuttle_schemas::agents::{
     ProgressStep, ReportedOutcome, ResultOutcome, TeardownProgress, TeardownProgressType,
@@ -18,8 +18,8 @@ use crate::runtime::{Progress, Teardown, TeardownReport};
 
 /// The shortest time between two progress messages of one step, in milliseconds.
 const MIN_PROGRESS_INTERVAL_MS: u64 = 250;
-/// The largest result, in bytes: well below the maximum payload of a NATS server (1 MiB by
-/// default).
+/// The maximum size of a result in bytes, which is well below the maximum payload of a NATS server
+/// (1 MiB by default).
 const MAX_RESULT_BYTES: usize = 512 * 1024;
 
 impl Machine {
@@ -57,9 +57,9 @@ impl Machine {
         self.publish_started(now, step);
     }
 
-    /// Publishes `started` for the running teardown, whatever its current step is. The controller
-    /// needs that message to set the operation to `running`, and an earlier copy may have been
-    /// lost.
+    /// Publishes the step `started` for the running teardown, even if the teardown has reached a
+    /// later step. The controller needs this message to set the operation to `running`, and an
+    /// earlier copy may have been lost.
     pub(super) fn publish_started(&mut self, now: Now, step: &mut Step) {
         if let Some(running) = &mut self.commands.running {
             running.published_at = now.monotonic_ms;
@@ -143,7 +143,7 @@ impl Machine {
         self.finish_operation(now, started, report, step);
     }
 
-    /// Assigns the result its sequence number, appends it to the ledger, and schedules its
+    /// Assigns a sequence number to the result, appends the result to the ledger, and schedules its
     /// delivery.
     fn finish_operation(
         &mut self,
@@ -188,7 +188,8 @@ impl Machine {
     }
 }
 
-/// Returns the error of the runtime itself, or else a summary of the errors of the deckies.
+/// Returns the error of the runtime itself if there is one, and otherwise a summary of the errors
+/// of the deckies.
 fn summarize_errors(report: &TeardownReport) -> Option<Text> {
     if report.error.is_some() {
         return report.error.clone();

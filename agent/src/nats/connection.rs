@@ -1,5 +1,5 @@
-//! One connection to NATS, which many agents may share, and the handling of its losses. Which
-//! subjects and messages exist is not known here.
+//! A connection to NATS, which many agents may share. Restores the connection when it is lost. This
+//! module knows nothing about particular subjects and messages.
 
 use std::fmt;
 use std::hash::{BuildHasher, RandomState};
@@ -15,14 +15,15 @@ use scuttle_schemas::headers::TRACEPARENT;
 use serde::Serialize;
 use tokio::sync::watch;
 
-/// The largest number of messages that wait at one subscription. Beyond it, the newest are dropped,
-/// and their senders resend them.
+/// The maximum number of messages that wait at one subscription. When this many wait, new messages
+/// are dropped, and their senders resend them.
 const SUBSCRIPTION_CAPACITY: usize = 1024;
-/// How long a message may wait for space in the client's send buffer while the connection is up.
+/// The longest time for which a message waits for space in the client's send buffer while the
+/// connection is up.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
-/// How often the state of a lost connection is checked, because events may be missed.
+/// The interval at which the state of a lost connection is checked, because events may be missed.
 const STATE_POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// How often the client pings the server.
+/// The interval at which the client pings the server.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// The bounds of the delay between two attempts to connect, in milliseconds, before jitter.
 const MIN_RECONNECT_DELAY_MS: u64 = 50;
@@ -31,7 +32,7 @@ const MAX_RECONNECT_DELAY_MS: u64 = 4_000;
 /// Faults that a simulator injects into a connection.
 #[derive(Clone)]
 pub struct InjectedFaults {
-    /// While false, no message passes, and the agent sees its connection down.
+    /// While false, no message passes, and the connection appears to be down to the agent.
     pub reachable: watch::Receiver<bool>,
     /// Returns the number of copies of the next message to send.
     pub copies: Arc<dyn Fn() -> usize + Send + Sync>,
@@ -41,7 +42,7 @@ pub struct InjectedFaults {
 #[derive(Clone)]
 pub struct Connection {
     client: Client,
-    /// Counts the connections that were established.
+    /// The number of connections that were established so far.
     sessions: watch::Receiver<u64>,
     faults: Option<InjectedFaults>,
 }
@@ -56,8 +57,8 @@ pub(crate) struct Outgoing<'a, T> {
 
 impl Connection {
     /// Connects, and retries until a server is available. Logs one line for each kind of failure.
-    /// Once established, the connection is restored whenever it is lost. `inbox` is the prefix of
-    /// reply subjects, for a server that allows this user no other.
+    /// After the first success, the connection is restored whenever it is lost. `inbox` is the
+    /// prefix of reply subjects, in case the server allows this user only that prefix.
     ///
     /// # Errors
     /// If the configuration is invalid, which no retry can fix.
@@ -100,7 +101,7 @@ impl Connection {
         }
     }
 
-    /// Returns the same connection, with injected faults.
+    /// Returns a handle to the same connection with injected faults.
     #[must_use]
     pub fn with_faults(&self, faults: InjectedFaults) -> Self {
         Self {
@@ -114,8 +115,8 @@ impl Connection {
         &self.client
     }
 
-    /// Returns the number of the established connection, counted from 1, or `None` while the
-    /// connection is down.
+    /// Returns the number of the current connection, counted from 1, or `None` while the connection
+    /// is down.
     pub(crate) fn session(&self) -> Option<u64> {
         let reachable = self
             .faults
@@ -125,7 +126,7 @@ impl Connection {
             .then(|| *self.sessions.borrow())
     }
 
-    /// Waits until `session` may return something else.
+    /// Waits until the return value of `session` may have changed.
     pub(crate) async fn wait_for_change(&mut self) {
         let down = self.session().is_none();
         // If the sender is gone, no further change follows.
@@ -150,8 +151,8 @@ impl Connection {
         }
     }
 
-    /// Publishes a message. It is dropped while the connection is down: by the time the connection
-    /// is back, the message may no longer be true.
+    /// Publishes a message. While the connection is down, drops the message, because it may be
+    /// outdated when the connection is back.
     pub(crate) async fn publish<T: Serialize>(
         &self,
         host_uuid: &HostId,

@@ -1,5 +1,5 @@
-//! Messages that cannot be decoded: their kinds, and how they are counted and logged. Each kind is
-//! logged once, because otherwise the senders would decide how much this agent logs.
+//! Counts and logs messages that cannot be decoded. Each kind is logged once, because otherwise
+//! senders could fill the log of this agent.
 
 use std::sync::atomic::Ordering;
 
@@ -32,7 +32,7 @@ impl MalformedMessage {
     }
 }
 
-/// Remembers which kinds of malformed messages were logged.
+/// The kinds of malformed messages that were already logged.
 #[derive(Debug, Default)]
 pub(crate) struct MalformedLog([bool; MalformedMessage::COUNT]);
 

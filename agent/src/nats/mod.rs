@@ -1,4 +1,4 @@
-//! The agent's side of NATS: the connection, and the decoding of what arrives on it.
+//! The agent's side of NATS: the connection, and the decoding of the messages that arrive on it.
 
 pub mod connection;
 pub(crate) mod decode;

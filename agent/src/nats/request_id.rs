@@ -7,7 +7,7 @@ use scuttle_schemas::OperationId;
 
 use crate::machine::HeartbeatPage;
 
-/// Identifies a request of an agent.
+/// Identifies a request of an agent in the reply subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestId {
     Heartbeat(HeartbeatPage),

@@ -1,4 +1,4 @@
-//! What operators see of an agent: its counters, its log lines, and its traces.
+//! The observability of an agent: its counters, its log lines, and its traces.
 
 mod counters;
 pub(crate) mod event_log;

@@ -1,6 +1,6 @@
-//! The trace span of a teardown, from its start to its end in this boot. Its parent is the span of
-//! the command, and its context is sent with the result. A boot that only resends the result of an
-//! earlier boot has no span, and sends the context of the command instead.
+//! The trace span of a teardown, from its start to its end in this boot. The span's parent is the
+//! span of the command, and the span's context is sent with the result. A boot that only resends
+//! the result of an earlier boot has no span for it, and sends the context of the command instead.
 
 use std::collections::HashMap;
 

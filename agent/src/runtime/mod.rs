@@ -13,7 +13,7 @@ use scuttle_schemas::{DeckyId, OperationId, Text};
 use tokio::sync::{mpsc, watch};
 
 /// All deckies of a host at one moment, each listed once. A runtime should return the same `Arc`
-/// while nothing changes, which makes the comparison with the last inventory cheap.
+/// while nothing changes, so that the comparison with the last inventory is cheap.
 pub type Inventory = Arc<[ReportedShard]>;
 
 /// The software that runs the deckies of a host.
@@ -95,7 +95,7 @@ pub trait Runtime: Send + Sync + 'static {
     /// Removes the target. The agent runs one teardown at a time.
     ///
     /// The report may list a decky as `Removed` or `Absent` only if the runtime has looked for it
-    /// again and found nothing. A decky that is already gone is a success.
+    /// again and found nothing. If a decky is already gone, the teardown succeeds.
     fn teardown(
         &self,
         teardown: Teardown,
@@ -106,7 +106,7 @@ pub trait Runtime: Send + Sync + 'static {
     fn changes(&self) -> watch::Receiver<u64>;
 }
 
-/// Why a runtime cannot read its inventory.
+/// The reason why a runtime cannot read its inventory.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct RuntimeError(pub String);
@@ -115,7 +115,7 @@ pub struct RuntimeError(pub String);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Teardown {
     pub operation_id: OperationId,
-    /// `None` stands for everything on this host.
+    /// `None` stands for all deckies of this host.
     pub decky_id: Option<DeckyId>,
 }
 
@@ -128,7 +128,7 @@ pub struct TeardownReport {
     pub shards: Vec<ShardResult>,
 }
 
-/// How far a runtime is with a teardown.
+/// The progress of a teardown in the runtime.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Progress {
     pub operation_id: OperationId,
@@ -140,7 +140,7 @@ pub struct Progress {
     pub total: Option<u32>,
 }
 
-/// Takes the progress of one teardown from the runtime to the agent.
+/// Passes the progress of one teardown from the runtime to the agent.
 #[derive(Debug, Clone)]
 pub struct ProgressSink {
     operation_id: OperationId,
@@ -160,7 +160,8 @@ impl ProgressSink {
         Self::new(operation_id, mpsc::channel(1).0)
     }
 
-    /// Reports progress. It is dropped if the agent has no room for it: progress is only a hint.
+    /// Reports progress. The report is dropped if the agent's queue is full, because progress is
+    /// only a hint.
     pub fn report(&self, step: ProgressStep, decky_id: Option<DeckyId>, done: u32, total: u32) {
         let _ = self.sender.try_send(Progress {
             operation_id: self.operation_id,

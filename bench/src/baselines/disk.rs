@@ -1,4 +1,4 @@
-//! The disk's limit: appends 4 KiB and syncs, repeatedly.
+//! The limit of the disk: repeatedly appends 4 KiB and syncs.
 
 use std::fs::File;
 use std::io::Write;

@@ -1,4 +1,4 @@
-//! The message bus's limit: a service that only sends each payload back.
+//! The limit of the message bus: a service that only sends each payload back.
 
 use std::process::ExitCode;
 

@@ -1,8 +1,8 @@
-//! An alternative that makes a request durable: publish it to a JetStream stream in a file and
-//! wait for the acknowledgement.
+//! An alternative that makes a request durable: publishes it to a file-based JetStream stream and
+//! waits for the acknowledgement.
 //!
-//! It is measured twice: on the shared server, which by default syncs within two minutes after the
-//! acknowledgement, and on a server that syncs before each acknowledgement.
+//! The alternative is measured twice: on the shared server, which by default syncs within two
+//! minutes after the acknowledgement, and on a server that syncs before each acknowledgement.
 
 use anyhow::{Result, ensure};
 use scuttle_tests::Client;
@@ -19,7 +19,7 @@ pub(crate) const SYNCED: &str = "JetStream, sync always";
 /// The subject that the stream stores.
 const SUBJECT: &str = "bench.stored";
 
-/// Creates the stream that requests are published to.
+/// Creates the stream to which requests are published.
 pub(crate) async fn create_stream(client: &Client) -> Result<()> {
     let stream = json!({
         "name": "bench", "subjects": [SUBJECT], "storage": "file", "retention": "limits", "num_replicas": 1

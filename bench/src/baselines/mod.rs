@@ -1,4 +1,4 @@
-//! The baselines that Scuttle is compared with: the limits of the message bus and of the disk, and
+//! The baselines for comparison with Scuttle: the limits of the message bus and of the disk, and
 //! other ways to make a request durable.
 
 pub(crate) mod disk;

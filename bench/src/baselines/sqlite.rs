@@ -1,7 +1,7 @@
-//! An alternative that makes a request durable: the teardown rule over SQLite, one transaction
-//! per request, in the same service loop as the echo service.
+//! An alternative that makes a request durable: the teardown rule over SQLite, with one transaction
+//! per request, in the service loop of the echo service.
 //!
-//! A reply promises what Scuttle's reply promises: the operation and the shard's state
+//! A reply gives the same guarantee as Scuttle's reply: the operation and the shard's state
 //! `tearing_down` are durable. With WAL and `synchronous=FULL`, each commit is one append and one
 //! fsync.
 

@@ -1,5 +1,5 @@
-//! Three servers and a group of controllers that share them, for `cluster` and `partitions`. All of
-//! them and the generator share the machine and its disk.
+//! Three servers and a group of controllers that share them, for `cluster` and `partitions`. All
+//! these processes and the generator share the machine and its disk.
 
 use std::path::Path;
 
@@ -19,13 +19,14 @@ use crate::load::spec::LoadSpec;
 /// to the comparison's stream, and removes streams.
 const USER: &str = "bench";
 
-/// The number of changes below which a busy controller does not move its journal to the rows.
+/// The journal length, in changes, below which a busy controller does not move its journal to the
+/// rows.
 const SHORT_JOURNAL: f64 = 4_096.0;
 
 /// The servers of a cluster.
 pub(crate) struct Servers {
     cluster: Cluster,
-    /// The number of the server that requests are sent to.
+    /// The number of the server to which requests are sent.
     pub(crate) selected: usize,
 }
 
@@ -60,8 +61,8 @@ impl Servers {
         Client::connect_with(options, &self.url()).await
     }
 
-    /// Returns the same load for the selected server. The CPU time of all servers is measured. The
-    /// requests are sent with this role, or with all permissions if `role` is `None`.
+    /// Returns the load with the selected server as its destination. The CPU time of all servers is
+    /// measured. The requests are sent with `role`, or with all permissions if `role` is `None`.
     pub(crate) fn redirect(&mut self, load: LoadSpec, role: Option<Role>) -> Result<LoadSpec> {
         let login = role.map_or((USER, USER), |role| {
             (role.user(), self.cluster.passwords().password(role))
@@ -82,7 +83,7 @@ fn add_user(nats_conf: &str) -> String {
     nats_conf.replacen(FIRST_USER, &more, 1)
 }
 
-/// Controllers that share new streams. Dropping it kills the processes.
+/// Controllers that share new streams. Dropping this value kills the processes.
 pub(crate) struct Controllers {
     processes: Vec<Controller>,
     partitions: PartitionCount,
@@ -125,8 +126,8 @@ impl Controllers {
         })
     }
 
-    /// Waits until every partition has a leader, the controllers lead equally many, and requests
-    /// from `client` reach every leader.
+    /// Waits until every partition has a leader, each controller leads the same number of
+    /// partitions, and requests from `client` reach every leader.
     pub(crate) async fn wait_until_balanced(&mut self, client: &Client) -> Result<()> {
         let http_clients = self.http_clients().await?;
         let count = self.partitions.count() as f64;
@@ -166,7 +167,7 @@ impl Controllers {
         Ok(leaders[0])
     }
 
-    /// Waits until every controller has moved what was registered from its journal to its rows.
+    /// Waits until every controller has moved the registrations from its journal to its rows.
     pub(crate) async fn wait_until_journals_are_short(&mut self) -> Result<()> {
         let limit = SHORT_JOURNAL * self.partitions.count() as f64;
         for http in self.http_clients().await? {

@@ -1,4 +1,4 @@
-//! The processes and files that a measurement runs on.
+//! The processes and files that a measurement needs.
 //!
 //! The code that sends the requests is in load/.
 

@@ -1,4 +1,4 @@
-//! A nats-server without accounts, the same for every service that is compared.
+//! A nats-server without accounts. All compared services use the same kind of server.
 
 use std::path::Path;
 
@@ -9,8 +9,8 @@ use scuttle_tests::servers::nats_server::find_free_ports;
 use scuttle_tests::{Client, wait_until};
 use tokio::process::Command;
 
-/// A running server with JetStream enabled, which costs nothing until it is used. Dropping it
-/// kills the process.
+/// A running server with JetStream enabled. JetStream costs nothing until it is used. Dropping this
+/// value kills the process.
 pub(crate) struct Server {
     pub(crate) url: String,
     pub(crate) version: String,
@@ -19,7 +19,7 @@ pub(crate) struct Server {
 
 impl Server {
     /// Starts a server whose files are in `dir`, and waits until it accepts connections.
-    /// `sync_interval` is the setting of that name.
+    /// `sync_interval` is JetStream's setting of the same name.
     pub(crate) async fn start(dir: &Path, name: &str, sync_interval: Option<&str>) -> Result<Self> {
         let [port] = find_free_ports()?;
         let store = dir.join(format!("{name}-jetstream"));

@@ -1,7 +1,7 @@
 //! The parts that all measurements share: a nats-server, a folder on a disk, and the generator.
 //!
-//! The harness's cluster is not used here, because its servers have accounts and passwords. Every
-//! service that is compared runs on the same plain server.
+//! The harness's cluster is not used, because its servers have accounts and passwords. All compared
+//! services run on the same plain server.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -17,7 +17,7 @@ use crate::load::driver::Generator;
 use crate::load::spec::{LoadSpec, Pace, RequestKind, Targets};
 use crate::report::samples::{Sample, Series};
 
-/// Dropping it ends its processes and removes its files.
+/// The environment of a measurement. Dropping this value ends its processes and removes its files.
 pub(crate) struct Environment {
     pub(crate) options: Options,
     pub(crate) server: Server,
@@ -43,8 +43,8 @@ impl Environment {
         })
     }
 
-    /// Returns a load for the shared server, whose CPU time is measured. It lasts as long as the
-    /// options say.
+    /// Returns a load for the shared server, whose CPU time is measured. The duration of the load
+    /// is that of the options.
     pub(crate) fn load(
         &self,
         kind: RequestKind,

@@ -1,8 +1,8 @@
-//! A real controller with a new data directory, and as many shards as a measurement needs.
+//! A real controller with a new data directory and the number of shards that a measurement needs.
 //!
-//! The agents of its hosts send their inventory and then nothing more. They reply to no command, so
-//! the measurement contains only accepts and what the controller does by itself meanwhile, such as
-//! resending commands.
+//! The agents of its hosts send their inventory and nothing else. They do not react to commands, so
+//! the measurement contains only accepts and the controller's background work, such as resending
+//! commands.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -24,10 +24,10 @@ use uuid::Uuid;
 use crate::environment::shared::Environment;
 use crate::load::spec::{RequestKind, Targets, decky_id, heartbeat, host_id};
 
-/// Deckies on one page of an inventory. A page stays well below 256 KiB.
+/// The number of deckies on one page of an inventory. The size of a page is well below 256 KiB.
 const DECKIES_PER_PAGE: usize = 2048;
 const START_TIMEOUT: Duration = Duration::from_mins(2);
-/// How many hosts are registered at the same time.
+/// The maximum number of hosts that are registered concurrently.
 const MAX_CONCURRENT: usize = 64;
 
 /// The data of a controller that is not running. Dropping it removes the files.
@@ -101,7 +101,7 @@ impl SwarmData {
         }
     }
 
-    /// Returns heartbeats with no change in them, from this sequence number on.
+    /// Returns heartbeats without changes. Their sequence numbers start at `sequence`.
     pub(crate) fn heartbeats(&self, sequence: u64) -> RequestKind {
         RequestKind::Heartbeat {
             boot: self.boot,

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use anyhow::{Context, Result};
 
-/// The unit of `/proc/PID/stat`: a hundredth of a second on every system that Scuttle runs on.
+/// The unit of time in `/proc/PID/stat`. It is a hundredth of a second on every system that Scuttle
+/// supports.
 const TICK: Duration = Duration::from_millis(10);
 
 /// Returns the CPU time of all threads of a process since it began.
@@ -17,7 +18,7 @@ pub(crate) fn of_process(process: u32) -> Result<Duration> {
         .with_context(|| format!("{path}: {text}"))
 }
 
-/// Returns the CPU time of each thread of a process by the thread's id, to the nanosecond.
+/// Returns the CPU time of each thread of a process, by thread id, with nanosecond precision.
 pub(crate) fn of_threads(process: u32) -> Result<BTreeMap<u32, Duration>> {
     let path = format!("/proc/{process}/task");
     let mut times = BTreeMap::new();
@@ -39,8 +40,9 @@ pub(crate) fn of_threads(process: u32) -> Result<BTreeMap<u32, Duration>> {
     Ok(times)
 }
 
-/// Returns the sum of user and system time: the 14th and 15th field. The second field, the
-/// program's name, may contain spaces and parentheses, and ends with the last parenthesis.
+/// Returns the sum of user and system time, which are the 14th and the 15th field. The second field
+/// is the program's name. It may contain spaces and parentheses, and ends with the last
+/// parenthesis.
 fn parse_ticks(stat: &str) -> Option<u32> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut next = || fields.next()?.parse::<u32>().ok();

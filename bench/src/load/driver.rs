@@ -34,7 +34,7 @@ impl Generator {
         })
     }
 
-    /// Has the generator send a load, and returns the results.
+    /// Lets the generator send a load, and returns the results.
     pub(crate) async fn run(&mut self, spec: &LoadSpec) -> Result<LoadOutcome> {
         let mut line = serde_json::to_vec(spec)?;
         line.push(b'\n');

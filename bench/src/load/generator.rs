@@ -1,5 +1,5 @@
-//! The generator's process: reads the spec of a load, sends its requests and prints the outcome,
-//! until its input ends.
+//! The generator's process. It reads the spec of a load, sends the requests and prints the outcome,
+//! and repeats this until its input ends.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -14,10 +14,10 @@ use crate::load::schedule::{self, Recorder};
 use crate::load::sender::Sender;
 use crate::load::spec::LoadSpec;
 
-/// How long the last replies may take before the measurement fails.
+/// The timeout for the last replies, after which the measurement fails.
 const LAST_REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Serves specs from standard input, in the process that [`Generator`] starts.
+/// Executes the specs from standard input, in the process that [`Generator`] starts.
 ///
 /// [`Generator`]: crate::load::driver::Generator
 pub(crate) async fn serve() -> Result<ExitCode> {

@@ -7,14 +7,14 @@ use serde::{Deserialize, Serialize};
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct LoadOutcome {
-    /// The number of requests, including those whose reply came too late to be counted.
+    /// The number of requests, including those whose reply arrived too late to be counted.
     pub(crate) requests: usize,
     pub(crate) replies: usize,
     /// The time from the first request to the last counted reply.
     pub(crate) seconds: f64,
-    /// Latencies in nanoseconds, each with the number of replies that had it.
+    /// Latencies in nanoseconds, each with the number of replies that had this latency.
     pub(crate) latencies: Vec<(u64, u64)>,
-    /// CPU time in seconds: the generator's, then that of each process in [`LoadSpec::watch`].
+    /// CPU time in seconds: first of the generator, then of each process in [`LoadSpec::watch`].
     ///
     /// [`LoadSpec::watch`]: crate::load::spec::LoadSpec::watch
     pub(crate) cpu: Vec<f64>,

@@ -1,4 +1,4 @@
-//! Waits for the broadcasts that deckies have been removed.
+//! Waits for the broadcasts about the removal of deckies.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -13,11 +13,11 @@ use serde::Deserialize;
 use tokio::sync::oneshot;
 use tokio::task::JoinHandle;
 
-/// The senders that report the removal of each decky, indexed by the decky's number. `None` if no
+/// The senders that signal the removal of a decky, indexed by the decky's number. `None` if no
 /// request waits for the removal.
 type Waiting = Arc<Mutex<Vec<Option<oneshot::Sender<()>>>>>;
 
-/// The removals that are broadcast from now on.
+/// The removals that are broadcast after the call of [`watch`](Self::watch).
 pub(super) struct Removals {
     waiting: Waiting,
     listener: JoinHandle<Result<()>>,
@@ -72,8 +72,8 @@ impl Removals {
         Ok(Self { waiting, listener })
     }
 
-    /// Returns a receiver that resolves when this decky's removal is broadcast. Call this before
-    /// sending the request, or the broadcast may be missed.
+    /// Returns a receiver that resolves when this decky's removal is broadcast. The caller must
+    /// call this before it sends the request, because otherwise the broadcast may be missed.
     pub(super) fn expect(&self, number: usize) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         lock(&self.waiting)[number] = Some(sender);

@@ -1,5 +1,5 @@
-//! Which reply counts. Each is searched for a few words, so that every service that is compared
-//! costs the generator the same.
+//! Checks replies. Each reply is searched for a few words, so that the check costs the generator
+//! the same for all compared services.
 
 use anyhow::{Result, ensure};
 use async_nats::Message;
@@ -19,7 +19,7 @@ impl RequestKind {
         }
     }
 
-    /// Fails if the reply is not the one that the request must get.
+    /// Returns an error unless the reply is the expected one for the request.
     pub(super) fn check(self, reply: &Message) -> Result<()> {
         let text = std::str::from_utf8(&reply.payload)?;
         let is_expected = self.expected_texts().iter().all(|part| text.contains(part));

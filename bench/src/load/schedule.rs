@@ -1,5 +1,5 @@
-//! When each request is due, in a closed loop or in an open loop, and what is recorded of its
-//! reply.
+//! The schedule of the requests, in a closed loop or in an open loop, and the recording of their
+//! replies.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -14,14 +14,15 @@ use crate::load::outcome::{LoadOutcome, new_histogram};
 use crate::load::sender::Sender;
 use crate::load::spec::Pace;
 
-/// The maximum number of requests that wait for their reply in an open loop. With more, the service
-/// cannot keep up at all, and a latency would say nothing.
+/// The maximum number of requests that wait for their reply in an open loop. If more requests wait,
+/// the service cannot keep up, and latencies would have no meaning.
 const MAX_UNANSWERED: usize = 50_000;
 
-/// How often an open loop sends the requests that are due. A timer is not more precise.
+/// The interval at which an open loop sends the requests that are due. Timers are not more precise
+/// than this.
 const BURST_INTERVAL: Duration = Duration::from_millis(1);
 
-/// The replies that came in time.
+/// The replies that arrived in time.
 pub(super) struct Recorder {
     start: Instant,
     end: Instant,
@@ -44,7 +45,7 @@ impl Recorder {
         }
     }
 
-    /// Counts a reply that came at `now` to a request that was due at `due`.
+    /// Counts a reply that arrived at `now` to a request that was due at `due`.
     fn record(&mut self, due: Instant, now: Instant) {
         if now < self.end {
             (self.replies, self.last_reply) = (self.replies + 1, now);
@@ -68,7 +69,7 @@ impl Recorder {
     }
 }
 
-/// Sends requests until the time is over or there are no more requests.
+/// Sends requests until the duration has passed or there are no more requests.
 pub(super) async fn run(sender: &Sender, pace: Pace, recorder: Recorder) -> Result<Recorder> {
     match pace {
         Pace::InFlight(in_flight) => run_closed_loop(sender, in_flight, recorder).await,
@@ -76,7 +77,8 @@ pub(super) async fn run(sender: &Sender, pace: Pace, recorder: Recorder) -> Resu
     }
 }
 
-/// Sends in each of `in_flight` slots the next request when the reply to the last one has come.
+/// Sends requests in `in_flight` slots. Each slot sends its next request when the reply to its
+/// previous request has arrived.
 async fn run_closed_loop(sender: &Sender, in_flight: u16, recorder: Recorder) -> Result<Recorder> {
     let recorder = RefCell::new(recorder);
     let (start, end) = (recorder.borrow().start, recorder.borrow().end);
@@ -99,7 +101,7 @@ async fn run_closed_loop(sender: &Sender, in_flight: u16, recorder: Recorder) ->
     Ok(recorder.into_inner())
 }
 
-/// Sends `rate` requests per second, however late the replies are.
+/// Sends `rate` requests per second, even if replies are late.
 async fn run_open_loop(sender: &Sender, rate: u32, mut recorder: Recorder) -> Result<Recorder> {
     let mut bursts = interval_at(recorder.start.into(), BURST_INTERVAL);
     bursts.set_missed_tick_behavior(MissedTickBehavior::Burst);

@@ -1,6 +1,6 @@
 //! Builds the requests of a load before it begins, and sends them.
 //!
-//! When each is sent is in schedule.rs.
+//! The schedule of the requests is in schedule.rs.
 
 use anyhow::{Context, Result, bail};
 use async_nats::{Client, Subject};
@@ -12,7 +12,8 @@ use serde_json::json;
 use crate::load::removals::Removals;
 use crate::load::spec::{LoadSpec, Pace, RequestKind, heartbeat, host_id, teardown_request};
 
-/// The maximum number of requests of one load: more than any service replies to in its time.
+/// The maximum number of requests of one load. No service replies to more in the duration of a
+/// load.
 const MAX_REQUESTS: usize = 500_000;
 
 /// The number of heartbeats to prepare per second of a closed loop. Two cores cannot handle more.
@@ -26,7 +27,7 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Builds all requests, which must not be part of the measurement.
+    /// Builds all requests. This work must not be part of the measurement.
     pub(super) async fn prepare(spec: &LoadSpec, client: &Client) -> Result<Self> {
         let subject = Subject::from(spec.subject.as_str());
         let (mut requests, mut deckies) = (Vec::new(), Vec::new());
@@ -63,8 +64,8 @@ impl Sender {
         })
     }
 
-    /// Returns the heartbeats for the duration of the load. Those of each host are in order of
-    /// their sequence numbers.
+    /// Returns the heartbeats for the duration of the load. The heartbeats of each host are in the
+    /// order of their sequence numbers.
     fn heartbeats(spec: &LoadSpec) -> Result<Vec<(Subject, Bytes)>> {
         let RequestKind::Heartbeat { boot, sequence } = spec.kind else {
             bail!("{:?} is not a heartbeat", spec.kind);
@@ -85,8 +86,8 @@ impl Sender {
             .collect()
     }
 
-    /// Whether there is a request with this number. Requests that change nothing can be sent
-    /// repeatedly.
+    /// Returns whether there is a request with this number. Requests that change nothing can be
+    /// sent repeatedly.
     pub(super) fn has_request(&self, number: usize) -> bool {
         number < self.requests.len()
             || matches!(
@@ -99,8 +100,8 @@ impl Sender {
             )
     }
 
-    /// Sends a request. Returns when its reply has come and, for a teardown, when the removal has
-    /// been broadcast.
+    /// Sends a request, and waits for its reply and, for a teardown, for the broadcast of the
+    /// removal.
     pub(super) async fn send(&self, number: usize) -> Result<()> {
         let number = number % self.requests.len();
         let removal = self.removals.as_ref().map(|all| all.expect(number));

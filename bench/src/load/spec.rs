@@ -1,4 +1,4 @@
-//! The definition of a load: which requests are sent, for which deckies, and when.
+//! The definition of a load: the requests, their deckies, and their schedule.
 //!
 //! The results of a load are in outcome.rs.
 
@@ -10,7 +10,8 @@ use scuttle_schemas::{BootId, HostId, MAX_DECKIES_PER_HOST};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// Long enough that no deadline passes during a measurement.
+/// The timeout of a teardown in seconds. It is so long that no deadline passes during a
+/// measurement.
 const TIMEOUT_S: u32 = 3600;
 
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -21,7 +22,7 @@ pub(crate) struct LoadSpec {
     pub(crate) subject: String,
     pub(crate) kind: RequestKind,
     pub(crate) targets: Targets,
-    /// The only hosts among the targets that requests are sent for. Empty if for all of them.
+    /// The hosts among the targets for which requests are sent. Empty for all hosts.
     pub(crate) only: Vec<u32>,
     pub(crate) pace: Pace,
     pub(crate) millis: u64,
@@ -32,21 +33,21 @@ pub(crate) struct LoadSpec {
 /// The kind of request, and the expected reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) enum RequestKind {
-    /// A teardown request, which is sent back unchanged.
+    /// A teardown request. The service sends it back unchanged.
     Echo,
-    /// A teardown request, which JetStream stores.
+    /// A teardown request that JetStream stores.
     Publish,
-    /// A payload of this many bytes, which JetStream stores.
+    /// A payload of this many bytes that JetStream stores.
     PublishBytes(usize),
-    /// A teardown request, which is accepted as a new operation.
+    /// A teardown request that is accepted as a new operation.
     Accept,
-    /// A teardown request, which is accepted. The decky's removal is broadcast later.
+    /// A teardown request that is accepted. The decky's removal is broadcast later.
     Teardown,
-    /// A teardown request for a decky that does not exist, which is rejected.
+    /// A teardown request that is rejected, because its decky does not exist.
     UnknownDecky,
     /// A request for the first page of a list, with this many shards.
     ListPage(u16),
-    /// Each host's heartbeat in turn, with no change in it.
+    /// A heartbeat of each host in turn, without a change.
     Heartbeat {
         boot: BootId,
         /// The sequence number of each host's first heartbeat.
@@ -54,22 +55,23 @@ pub(crate) enum RequestKind {
     },
 }
 
-/// When requests are sent.
+/// The schedule of the requests.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum Pace {
-    /// A closed loop: this many requests wait for their reply at any time.
+    /// A closed loop, in which this many requests wait for their reply at any time.
     InFlight(u16),
-    /// An open loop: this many requests per second, whether or not earlier ones have a reply.
+    /// An open loop, which sends this many requests per second, whether or not earlier requests
+    /// have a reply.
     PerSecond(u32),
 }
 
-/// The deckies that requests are for: the first decky of each host, then the second of each host,
-/// and so on.
+/// The target deckies of the requests: the first decky of each host, then the second decky of each
+/// host, and so on.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(crate) struct Targets {
     pub(crate) hosts: Range<u32>,
     pub(crate) deckies: Range<u32>,
-    /// The number of deckies to skip, because earlier requests were for them.
+    /// The number of deckies to skip, because they were the targets of earlier requests.
     pub(crate) skip: usize,
 }
 
@@ -88,7 +90,7 @@ impl Targets {
         Self::with_shards(10 * MAX_DECKIES_PER_HOST)
     }
 
-    /// Returns each decky, on the hosts in `only` if there are any.
+    /// Returns all deckies, or only those of the hosts in `only` unless it is empty.
     pub(super) fn iter(&self, only: &[u32]) -> impl Iterator<Item = (HostId, String)> {
         let hosts = self.host_numbers(only);
         let all = self
@@ -119,9 +121,10 @@ pub(crate) fn decky_id(number: u32) -> String {
     format!("decky-{:02}", number + 1)
 }
 
-/// Returns an agent's heartbeat with no change in it.
+/// Returns a heartbeat of an agent, without a change.
 pub(crate) fn heartbeat(host: &HostId, boot: BootId, sequence: u64) -> Heartbeat {
-    /// An hour, so that a host that sends only one heartbeat stays online.
+    /// The heartbeat interval in milliseconds. It is an hour, so that a host that sends only one
+    /// heartbeat stays online.
     const INTERVAL_MS: u32 = 3_600_000;
     Heartbeat {
         kind: HeartbeatType,

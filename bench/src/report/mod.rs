@@ -1,4 +1,4 @@
-//! The figures of a run: how they are kept, summarized and printed.
+//! The figures of a run: stores, summarizes and prints them.
 
 pub(crate) mod samples;
 pub(crate) mod summary;

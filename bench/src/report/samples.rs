@@ -7,8 +7,8 @@ use serde::Serialize;
 
 use crate::load::outcome::LoadOutcome;
 
-/// One column of a comparison: a service, and the number of requests in flight. The number is 0 in
-/// an open loop.
+/// One column of a comparison: a service and a number of requests in flight, which is 0 in an open
+/// loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Series {
     pub(crate) name: &'static str,
@@ -25,13 +25,13 @@ impl Series {
 #[derive(Debug, Clone, Serialize)]
 pub(crate) struct Sample {
     pub(crate) name: &'static str,
-    /// 0 in an open loop.
+    /// The number of requests in flight. 0 in an open loop.
     pub(crate) in_flight: u16,
     pub(crate) round: u32,
     pub(crate) per_second: f64,
     pub(crate) p50_us: f64,
     pub(crate) p99_us: f64,
-    /// `None` for the disk.
+    /// The CPU time per reply. `None` for the disk.
     pub(crate) cpu_us: Option<CpuUs>,
 }
 
@@ -40,14 +40,15 @@ pub(crate) struct Sample {
 pub(crate) struct CpuUs {
     pub(crate) generator: f64,
     pub(crate) nats_server: f64,
-    /// `None` if the server itself is the service.
+    /// The CPU time of the service. `None` if the server itself is the service.
     pub(crate) service: Option<f64>,
-    /// `None` if no agents take part.
+    /// The CPU time of the agents. `None` if no agents take part.
     pub(crate) agents: Option<f64>,
 }
 
 impl Sample {
-    /// The processes that the load watched must be the server, the service and the agents.
+    /// Computes the figures of a load. The processes that the load watched must be the server, the
+    /// service and the agents, in this order.
     pub(crate) fn from_load(series: Series, round: u32, load: &LoadOutcome) -> Self {
         let per_reply = |seconds: &f64| seconds * 1e6 / load.replies as f64;
         let mut cpu = load.cpu.iter().map(per_reply);
@@ -82,8 +83,8 @@ impl Samples {
         median(self.select(series).map(figure).collect())
     }
 
-    /// Returns the median over the rounds of a figure that is computed from two series, each time
-    /// from the samples of the same round.
+    /// Returns the median over the rounds of a figure that is computed from two series. In each
+    /// round, the figure is computed from the samples of that round.
     pub(crate) fn paired_median(
         &self,
         series: Series,
@@ -112,7 +113,8 @@ impl Samples {
     }
 }
 
-/// Returns the items in another order each round, so that no service is always measured first.
+/// Returns the items in a different order for each round, so that no service is always measured
+/// first.
 pub(crate) fn rotate<T: Clone>(items: &[T], round: u32) -> Vec<T> {
     let mut rotated = items.to_vec();
     rotated.rotate_left(round as usize % items.len());

@@ -1,5 +1,5 @@
-//! Prints the results: tables as they are measured, and at the end the targets; or everything as
-//! one JSON object.
+//! Prints the results. Prints tables during the measurements and the targets at the end, or
+//! everything as one JSON object.
 
 use std::process::ExitCode;
 
@@ -30,7 +30,7 @@ struct Target {
 }
 
 impl Report {
-    /// Begins a report and prints its first line. `nats_server` is the server's version.
+    /// Starts a report and prints its first line. `nats_server` is the server's version.
     pub(crate) fn new(options: &Options, nats_server: &str) -> Self {
         let report = Self {
             options: options.clone(),
@@ -173,7 +173,7 @@ impl Target {
     }
 }
 
-/// Shows about three digits. The measurement is not more precise.
+/// Formats a figure with about three digits, because the measurement is not more precise.
 fn show_digits(value: f64) -> String {
     match value.abs() {
         size if size >= 100.0 => format!("{value:.0}"),
@@ -182,7 +182,8 @@ fn show_digits(value: f64) -> String {
     }
 }
 
-/// Shows nothing for an open loop, which has no fixed number of requests in flight.
+/// Formats a number of requests in flight. Returns an empty string for an open loop, which has no
+/// fixed number.
 fn show_in_flight(count: u16) -> String {
     match count {
         0 => String::new(),

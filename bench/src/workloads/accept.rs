@@ -1,7 +1,8 @@
 //! `accept`: durably accepted teardowns per second, compared with an echo service and with the
 //! disk.
 //!
-//! Every measurement starts a new controller, so that none carries the operations of another.
+//! Every measurement starts a new controller, so that no controller has the operations of an
+//! earlier measurement.
 
 use anyhow::{Context, Result};
 use scuttle_schemas::subjects;
@@ -16,7 +17,7 @@ use crate::report::summary::Report;
 
 pub(crate) const NAME: &str = "accept";
 
-/// The numbers of requests in flight to measure with.
+/// The numbers of requests in flight that are measured.
 const IN_FLIGHT: [u16; 4] = [1, 32, 256, 1024];
 
 pub(crate) async fn run(environment: &mut Environment, report: &mut Report) -> Result<()> {
@@ -76,9 +77,9 @@ fn check_targets(report: &mut Report, samples: &Samples) -> Result<()> {
     Ok(())
 }
 
-/// Returns how many shards a controller needs, so that there is one for every request: more than
-/// the target's fraction of the echo service's rate. If the controller is faster, its measurement
-/// ends earlier.
+/// Returns the number of shards that a controller needs for one shard per request. The number is
+/// based on a rate above the target's fraction of the echo service's rate. If the controller is
+/// faster, its measurement ends earlier.
 pub(crate) fn required_shards(
     environment: &Environment,
     samples: &Samples,

@@ -2,9 +2,9 @@
 //! with publishing to a stream of the same servers with the same guarantee: three replicas, in
 //! files, each fsynced before the acknowledgement.
 //!
-//! A published message is as large as the bytes of an accept in the journal. All servers, all
-//! controllers and the generator share the machine and its disk. Each round has new controllers, a
-//! new stream, and another server that requests are sent to.
+//! A published message has the size of an accept in the journal. All servers, all controllers and
+//! the generator share the machine and its disk. Each round uses new controllers and a new stream,
+//! and sends its requests to a different server.
 
 use std::collections::HashMap;
 
@@ -27,8 +27,8 @@ const ACCEPT: &str = "accept, 3 replicas";
 const PUBLISH: &str = "JetStream, 3 replicas";
 const IN_FLIGHT: [u16; 2] = [1, 256];
 
-/// More shards than two cores accept in a second with all these processes. If the controllers are
-/// faster, their measurement ends earlier.
+/// The number of shards. It is higher than the number of accepts per second that two cores manage
+/// with all these processes. If the controllers are faster, their measurement ends earlier.
 const SHARDS: usize = 10 * MAX_DECKIES_PER_HOST;
 
 /// The stream for the comparison.
@@ -39,17 +39,17 @@ const SUBJECT: &str = "bench.stored";
 #[derive(Debug, Serialize)]
 struct AcceptCosts {
     in_flight: u16,
-    /// Bytes in the journal per accept.
+    /// The number of bytes in the journal per accept.
     bytes: u64,
-    /// Accepts per message in the journal.
+    /// The number of accepts per message in the journal.
     batch: f64,
-    /// The mean time until such a message was acknowledged.
+    /// The mean time in microseconds until a message in the journal was acknowledged.
     append_us: f64,
-    /// The fraction of the time during which a message was not yet acknowledged.
+    /// The fraction of the time in which an append was waiting for its acknowledgement.
     appending: f64,
-    /// CPU time of the leader per accept.
+    /// The CPU time of the leader per accept, in microseconds.
     leader_us: f64,
-    /// CPU time of each follower per accept.
+    /// The CPU time of each follower per accept, in microseconds.
     follower_us: f64,
 }
 
@@ -236,8 +236,9 @@ impl JournalState {
 }
 
 impl AcceptCosts {
-    /// The load must have watched the servers and then the controllers, of which `leader` is one.
-    /// `written` is what was appended to the journal meanwhile.
+    /// Computes the costs of a load. The load must have watched the servers and then the
+    /// controllers. `leader` is the number of the leading controller. `written` is the growth of
+    /// the journal during the load.
     fn new(in_flight: u16, load: &LoadOutcome, leader: usize, written: &JournalState) -> Self {
         let controllers = &load.cpu[1 + SERVERS..];
         let sum: f64 = controllers.iter().sum();

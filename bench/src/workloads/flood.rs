@@ -1,5 +1,5 @@
-//! `flood`: how operators and other agents are served while one agent publishes as fast as it can,
-//! compared with how they are served without a flood, in the same run.
+//! `flood`: the service that operators and other agents get while one agent publishes as fast as it
+//! can, compared with the service without a flood in the same run.
 
 use std::process::ExitCode;
 use std::time::Duration;
@@ -11,7 +11,8 @@ use scuttle_tests::{Cluster, Controller};
 
 use crate::arguments::FloodArgs;
 
-/// Measures and prints: first without a flood, then with each kind of flood, then without again.
+/// Measures and prints the results: first without a flood, then with each kind of flood, then again
+/// without a flood.
 pub(crate) async fn run(args: &FloodArgs) -> Result<ExitCode> {
     let mut cluster = Cluster::start().await?;
     let flooder = cluster.enroll_host("flooder").await?;

@@ -1,6 +1,6 @@
 //! The measurements, one module for each.
 //!
-//! The services that Scuttle is compared with are in baselines/.
+//! The services for comparison are in baselines/.
 
 pub(crate) mod accept;
 pub(crate) mod cluster;

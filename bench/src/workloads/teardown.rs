@@ -1,8 +1,8 @@
 //! `teardown`: complete teardowns per second, from the request to the broadcast that the decky is
 //! gone, on simulated hosts that remove a decky at once.
 //!
-//! The agents are the real ones. A thousand of them run in the simulator's process, which shares
-//! the cores with the other processes.
+//! The agents are real. A thousand agents run in the simulator's process, which shares the cores
+//! with the other processes.
 
 use std::time::Duration;
 
@@ -22,17 +22,19 @@ use crate::report::summary::Report;
 const NAME: &str = "complete teardown";
 
 const HOSTS: u32 = 1_000;
-/// Deckies on each host: enough for a round on the fastest machine, and few enough for a small
-/// inventory.
+/// The number of deckies on each host. It is large enough for a round on the fastest machine, and
+/// small enough for a small inventory.
 const DECKIES: u32 = 20;
-/// An hour, so that agents send only the heartbeats that a teardown causes.
+/// The heartbeat interval in milliseconds. It is an hour, so that agents send only the heartbeats
+/// that a teardown causes.
 const HEARTBEAT_MS: u32 = 3_600_000;
 
 const ECHO: Series = Series::new(echo::NAME, 256);
-/// One request in flight for each host: a host performs its teardowns one at a time.
+/// The series. It has one request in flight for each host, because a host performs its teardowns
+/// one at a time.
 const TEARDOWN: Series = Series::new(NAME, 1_000);
 
-/// How long teardowns are measured in a round. One takes a good part of a second.
+/// The duration of the measurement in a round. A single teardown takes a good part of a second.
 const DURATION: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(environment: &mut Environment, report: &mut Report) -> Result<()> {

@@ -23,7 +23,7 @@ pub(crate) enum AccountName {
 
 /// The maximum number of connections to the server.
 ///
-/// The limits of the accounts add up to less, so that no account can use up the connections of
+/// The sum of the accounts' limits is lower, so that no account can use up the connections of
 /// another. A connection costs the server at least one file descriptor and about 50 KiB of memory.
 pub(crate) const MAX_CONNECTIONS: i64 = 12_288;
 
@@ -151,9 +151,9 @@ impl AccountName {
 
 /// Returns the exports of the account `SCUTTLE`.
 ///
-/// Any account may import them, whereas `nats.conf` lists the accounts that may. That is safe: an
-/// import is part of the importing account's token, and only the operator's signing key can sign
-/// tokens of accounts.
+/// Any account may import these exports, whereas `nats.conf` lists the accounts that may import
+/// them. This is safe, because an import is part of the importing account's token, and only the
+/// operator's signing key can sign tokens of accounts.
 fn scuttle_exports() -> Vec<Export> {
     let export = |crossing, response_type: Option<&'static str>| {
         move |subject: &str| Export {

@@ -1,13 +1,13 @@
-//! Writing files that hold keys and files that must be complete: with restricted permissions,
-//! replaced atomically, and fsynced before success is reported. What the files contain is up to the
-//! callers.
+//! Writes files that hold keys or must be complete. Files have restricted permissions, are replaced
+//! atomically, and are fsynced before success is reported. The callers define the content of the
+//! files.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
-/// Who may read a file or directory.
+/// The users who may read a file or directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Readers {
     /// The owner only: mode 0600, or 0700 for a directory.
@@ -16,7 +16,7 @@ pub(crate) enum Readers {
     All,
 }
 
-/// Why a file or directory cannot be read or written.
+/// The reason why a file or directory cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
     /// The file exists and is never replaced.
@@ -24,7 +24,7 @@ pub(crate) enum FileError {
     Exists(PathBuf),
     #[error("cannot {verb} {}: {cause}", .path.display())]
     Failed {
-        /// What was attempted, such as `read`.
+        /// The attempted action, such as `read`.
         verb: &'static str,
         path: PathBuf,
         cause: io::Error,
@@ -81,8 +81,8 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<(), FileError> {
     sync_parent(path)
 }
 
-/// Moves a finished directory to its final path, atomically. Fails if a directory with files is
-/// there.
+/// Moves a finished directory to its final path, atomically. Fails if this path is a directory with
+/// files.
 pub(crate) fn publish_directory(from: &Path, to: &Path) -> Result<(), FileError> {
     fs::rename(from, to).map_err(|cause| match cause.kind() {
         io::ErrorKind::DirectoryNotEmpty => FileError::Exists(to.to_owned()),
@@ -110,7 +110,7 @@ pub(crate) fn list(path: &Path) -> Result<Vec<PathBuf>, FileError> {
 }
 
 /// Opens a lock file, and waits until no other process holds the lock. Closing the file releases
-/// it.
+/// the lock.
 pub(crate) fn lock(path: &Path) -> Result<File, FileError> {
     let file = OpenOptions::new().create(true).append(true).open(path);
     let file = file.map_err(failed("open", path))?;

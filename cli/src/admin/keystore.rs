@@ -1,5 +1,5 @@
-//! The bus directory that `scuttle init` creates: where each file is, and a lock that admits one
-//! command at a time. Which keys, accounts and users exist is decided elsewhere.
+//! The bus directory that `scuttle init` creates: the paths of its files, and a lock that admits
+//! one command at a time. Other modules decide which keys, accounts and users exist.
 //!
 //! ```text
 //! keys/     seeds: root (the NATS operator), accounts (signs accounts), one per role (signs users)
@@ -24,7 +24,8 @@ use crate::admin::roles::Role;
 /// The path of the bus directory if none is given.
 pub(crate) const DEFAULT_DIRECTORY: &str = "scuttle-bus";
 
-/// The operator that `scuttle init` creates. This command logs in as that user by default.
+/// The operator user that `scuttle init` creates. The `scuttle` command logs in as this user by
+/// default.
 pub(crate) const ADMIN_USER: &str = "admin";
 
 /// Returns the path of a user's credentials file in the bus directory `root`.
@@ -35,8 +36,8 @@ pub(crate) fn credentials_path(root: &Path, user: &str) -> PathBuf {
 /// A key whose seed is in the bus directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeyName {
-    /// The identity of the NATS operator. It is needed only to make a new signing key, so it can be
-    /// kept in a safe place.
+    /// The identity key of the NATS operator. It is needed only to make a new signing key, so it
+    /// can be kept in a safe place.
     Root,
     /// Signs accounts on behalf of the operator.
     Accounts,
@@ -54,7 +55,7 @@ impl KeyName {
     }
 }
 
-/// Why the bus directory cannot be used.
+/// The reason why the bus directory cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum KeystoreError {
     #[error("{} is not a bus directory: give --dir, or create one with `scuttle init`", .0.display())]
@@ -148,7 +149,8 @@ impl Keystore {
         Ok(files::read(&self.token_path(name))?)
     }
 
-    /// Signs an account, and stores the token for this command and for servers that start.
+    /// Signs an account, and stores the token for later commands and for the next start of a
+    /// server.
     pub(crate) fn store_account(
         &self,
         name: AccountName,

@@ -1,5 +1,5 @@
-//! The keys, accounts and users of a NATS server that `scuttle init` has set up. Nothing here talks
-//! to a server.
+//! The keys, accounts and users of a NATS server that `scuttle init` has set up. This module does
+//! not communicate with a server.
 
 pub(crate) mod accounts;
 pub(crate) mod files;

@@ -1,8 +1,8 @@
-//! The roles of users and their permissions, the same as in `nats.conf`, as templates of scoped
-//! signing keys.
+//! The roles of users and their permissions, as templates of scoped signing keys. The permissions
+//! are the same as in `nats.conf`.
 //!
-//! A user has the permissions of the key that signed it. A stolen signing key can therefore sign
-//! only users of its role.
+//! A user has the permissions of the key that signed the user's token. A stolen signing key can
+//! therefore sign only users of its role.
 
 use nkeys::KeyPair;
 use scuttle_schemas::subjects::{self, AgentChannel};
@@ -20,7 +20,7 @@ pub(crate) enum Role {
     Operator,
     /// A user who may only read.
     Viewer,
-    /// The user as which this command updates accounts at the server.
+    /// The user that updates accounts at the server on behalf of this command.
     System,
 }
 
@@ -122,7 +122,7 @@ impl Role {
     }
 
     /// Returns the maximum number of subscriptions of one connection. The limit is about four times
-    /// what the role's program needs, so that a stolen login cannot fill the server's memory.
+    /// the need of the role's program, so that a stolen login cannot fill the server's memory.
     fn max_subscriptions(self) -> i64 {
         match self {
             // The service has about 20: ten endpoints, three discovery verbs in three forms each,

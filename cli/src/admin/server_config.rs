@@ -114,7 +114,8 @@ ping_max: 2
 }
 
 impl ServerTls {
-    /// Renders a TLS block: without indentation for programs, and with it for browsers.
+    /// Renders a TLS block. The block for programs has no indentation, and the block for browsers
+    /// is indented.
     fn render(&self, indent: Option<&str>) -> String {
         let file = |path: &Path| quote(&path.to_string_lossy());
         let mut lines = vec![

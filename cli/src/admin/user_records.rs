@@ -1,4 +1,4 @@
-//! Creating users, and the record of each user. A user without a record could not be revoked.
+//! Creates users and keeps a record of each. A user without a record could not be revoked.
 //! Revocation itself is in `client::revoke`.
 
 use std::path::{Path, PathBuf};
@@ -20,13 +20,13 @@ use crate::clock::{now, to_unix_seconds};
 pub(crate) struct UserRecord {
     pub(crate) public_key: String,
     pub(crate) role: Role,
-    /// The name that operations record as `requested_by`. For an agent, its `host_uuid`, from which
-    /// its permissions are derived.
+    /// The user's name, which operations record as `requested_by`. For an agent, it is the
+    /// `host_uuid`, from which the agent's permissions are derived.
     pub(crate) user: String,
-    /// For an agent, the name of its host, for people.
+    /// The name of the host, for people. Only for an agent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) host_name: Option<HostName>,
-    /// When the user was created.
+    /// The time at which the user was created.
     pub(crate) at: Timestamp,
 }
 
@@ -40,7 +40,7 @@ pub(crate) struct NewUser<'a> {
     pub(crate) credentials_file: &'a Path,
 }
 
-/// Why a user cannot be created or a record cannot be read.
+/// The reason why a user cannot be created or a record cannot be read.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum UserRecordError {
     #[error(transparent)]
@@ -132,7 +132,7 @@ pub(crate) fn list_all(keystore: &Keystore) -> Result<Vec<UserRecord>, UserRecor
     paths.into_iter().map(read).collect()
 }
 
-/// Formats a credentials file as NATS clients read it.
+/// Formats a credentials file for NATS clients.
 fn format_credentials(token: &str, seed: &str) -> String {
     format!(
         "-----BEGIN NATS USER JWT-----\n{token}\n------END NATS USER JWT------\n\n\

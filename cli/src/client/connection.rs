@@ -1,5 +1,5 @@
-//! The server address and the login: from flags and environment variables first, then from a
-//! context of the `nats` command. `nats_client` makes the connection.
+//! The server address and the login. They come from flags and environment variables first, and then
+//! from a context of the `nats` command. `nats_client` makes the connection.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -32,11 +32,11 @@ pub(crate) struct Connection {
     pub(crate) config: ConnectConfig,
     /// The prefix of inbox subjects, if the server's permissions require one.
     pub(crate) inbox_prefix: Option<String>,
-    /// Where the settings come from, for messages.
+    /// The source of the settings, for messages.
     pub(crate) source: String,
 }
 
-/// Why a NATS context cannot be used.
+/// The reason why a NATS context cannot be used.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ContextError {
     #[error("cannot read the NATS context {}: {cause}; `nats context ls` lists all contexts", .path.display())]
@@ -51,7 +51,7 @@ pub(crate) enum ContextError {
     },
     #[error("{0:?} is not a valid name of a NATS context")]
     Name(String),
-    /// The context uses a way to log in or connect that is not supported here.
+    /// The context uses a way to log in or connect that `scuttle` does not support.
     #[error("the NATS context {} has {field}, which scuttle does not support: use a user and password, or a .creds file", .path.display())]
     Unsupported { path: PathBuf, field: &'static str },
 }
@@ -67,7 +67,7 @@ impl ConnectionArgs {
     /// Returns the connection settings, with the credentials file `admin` as the login.
     ///
     /// The file takes precedence over the selected context, but not over flags, variables or a
-    /// named context. It need not exist.
+    /// named context. The file need not exist.
     pub(crate) fn resolve_with_admin(&self, admin: &Path) -> Result<Connection, ContextError> {
         let admin_exists = admin.is_file();
         let mut connection = match self.named_context()? {
@@ -145,7 +145,7 @@ fn selected_context() -> Result<Option<Connection>, ContextError> {
     }
 }
 
-/// The fields of a context of the nats command that affect how a server is reached.
+/// The fields of a context of the nats command that affect the connection to a server.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Context {

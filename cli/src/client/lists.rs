@@ -12,8 +12,8 @@ use scuttle_schemas::{OperationId, subjects};
 
 use super::nats_client::{Client, ClientError};
 
-/// Requests page after page until there are no more pages or `max` records. Evaluates to one list
-/// with the records of all pages and the revision of the first.
+/// Requests page after page until there are no more pages or `max` records were received. Evaluates
+/// to one list with the records of all pages and the revision of the first page.
 macro_rules! list_all_pages {
     ($client:expr, $subject:expr, $request:expr, $list:ident . $records:ident, $max:expr) => {
         'restart: loop {
@@ -63,7 +63,7 @@ pub(crate) async fn list_shards(
     ))
 }
 
-/// Lists the newest operations that match the filters of `request`, at most `max`.
+/// Lists up to `max` of the newest operations that match the filters of `request`.
 pub(crate) async fn list_operations(
     client: &Client,
     mut request: OperationsListRequest,
@@ -94,8 +94,8 @@ pub(crate) async fn resolve_host(
     find_host(&list_hosts(client).await?.hosts, name_or_id).cloned()
 }
 
-/// Finds the host with this id or name. An id takes precedence over a name, and an active host over
-/// a decommissioned one of the same name.
+/// Finds the host with this id or name. A matching id takes precedence over a name, and an active
+/// host over a decommissioned host with the same name.
 pub(crate) fn find_host<'a>(
     hosts: &'a [HostRecord],
     name_or_id: &str,

@@ -1,5 +1,6 @@
-//! A live view of the swarm: one `ReplicaView` each of hosts, shards and operations, fed by
-//! broadcasts and, after a gap, by listings. What is shown of them is up to `scuttle watch`.
+//! A live view of the swarm: one `ReplicaView` each of hosts, shards and operations. The views are
+//! updated by broadcasts and, after a gap, by listings. `scuttle watch` selects the records to
+//! show.
 
 use std::time::{Duration, Instant};
 
@@ -76,12 +77,12 @@ pub(crate) struct LiveView {
     events: broadcast::Receiver<ConnectionEvent>,
     listings: mpsc::Receiver<Listing>,
     listing_sender: mpsc::Sender<Listing>,
-    /// Indexed by `RecordKind`.
+    /// The states of the listings, indexed by `RecordKind`.
     listing_states: [ListingState; 3],
     is_connected: bool,
-    /// When the last broadcast or listing was received.
+    /// The time at which the last broadcast or listing was received.
     last_received: Instant,
-    /// Why the last listing failed. `None` if it succeeded.
+    /// The reason why the last listing failed. `None` if it succeeded.
     problem: Option<String>,
 }
 
@@ -117,7 +118,7 @@ impl LiveView {
         self.hosts.is_listed() && self.shards.is_listed() && self.operations.is_listed()
     }
 
-    /// Returns why the view may be stale, or `None` if it is current.
+    /// Returns the reason why the view may be stale, or `None` if it is current.
     pub(crate) fn stale_reason(&self) -> Option<String> {
         if !self.is_connected {
             return Some("the connection to the NATS server is lost; reconnecting".to_owned());
@@ -132,7 +133,7 @@ impl LiveView {
         })
     }
 
-    /// Waits for the next message, applies it, and returns what changed. Cancel safe.
+    /// Waits for the next message, applies it, and returns the changes. Cancel safe.
     pub(crate) async fn next(&mut self) -> Update {
         tokio::select! {
             Some(message) = self.broadcasts.next() => self.apply_broadcast(&message),

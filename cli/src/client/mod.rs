@@ -1,5 +1,5 @@
 //! Requests to the controller and the NATS server, and the views built from their replies and
-//! broadcasts. Nothing here prints.
+//! broadcasts. This module prints nothing.
 
 pub(crate) mod connection;
 pub(crate) mod lists;

@@ -1,8 +1,8 @@
-//! The connection to the NATS server, and requests on it. Which requests a verb sends is up to the
-//! verb.
+//! The connection to the NATS server, and requests over it. Each verb decides which requests to
+//! send.
 //!
-//! A server that rejects a message reports that as an event of the connection, not as a reply to
-//! the request. Each request therefore waits for both.
+//! A server reports the rejection of a message as an event of the connection, not as a reply to the
+//! request. Each request therefore waits for both a reply and such an event.
 
 use std::time::Duration;
 
@@ -31,10 +31,10 @@ const MAX_ATTEMPTS: usize = 3;
 /// The delay between two attempts. A controller that restarts is back within about a second.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// The maximum delay between two attempts, if the controller asks for one.
+/// The maximum delay between two attempts. It limits a delay that the controller requests.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);
 
-/// Why a request has no usable reply.
+/// The reason why a request has no usable reply.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
     /// The credentials or certificates cannot be used.
@@ -62,7 +62,7 @@ pub(crate) enum ClientError {
     Rejected(ErrorReply),
     #[error("host {0} not found: no host has this name or ID; `scuttle hosts` lists all hosts")]
     HostNotFound(String),
-    /// Nothing has subscribed to the subject of the request.
+    /// No controller has subscribed to the subject of the request.
     #[error(
         "no controller answers on {subject}: start scuttle-controller, or see in its log why it is not connected"
     )]
@@ -84,7 +84,7 @@ impl ClientError {
     }
 }
 
-/// A change of the connection, or an error that the server reported on it.
+/// A change of the connection, or an error that the server reported over the connection.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ConnectionEvent {
     ServerError(String),
@@ -103,7 +103,7 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects to the server. Makes one attempt.
+    /// Connects to the server. Makes only one attempt.
     pub(crate) async fn connect(connection: &Connection) -> Result<Self, ClientError> {
         let config = &connection.config;
         let (events, _) = broadcast::channel(MAX_BUFFERED_EVENTS);
@@ -153,12 +153,13 @@ impl Client {
         &self.nats
     }
 
-    /// Receives the events of the connection from now on.
+    /// Starts to receive the events of the connection.
     pub(crate) fn events(&self) -> broadcast::Receiver<ConnectionEvent> {
         self.events.subscribe()
     }
 
-    /// Subscribes to a subject. Messages that later requests on this connection cause are received.
+    /// Subscribes to a subject. The subscription receives every message that a later request on
+    /// this connection causes.
     pub(crate) async fn subscribe(
         &self,
         subject: &str,
@@ -293,7 +294,8 @@ pub(crate) async fn wait_until_denied(
     }
 }
 
-/// Returns a name for the user of a login: the user, the name in the credentials, or their path.
+/// Returns a name for the user of a login: the user name, the name in the credentials, or the path
+/// of the credentials.
 fn user_name(credentials: &Credentials) -> String {
     match credentials {
         Credentials::Anonymous => "an anonymous user".to_owned(),

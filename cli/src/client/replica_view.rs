@@ -28,7 +28,7 @@ pub(crate) struct ReplicaView<K, R> {
 #[derive(Debug, Clone)]
 pub(crate) struct ListedRecord<K, R> {
     pub(crate) key: K,
-    /// The record's revision, or the listing's where records of this kind have none.
+    /// The record's revision. If records of this kind have no revision, that of the listing.
     pub(crate) revision: u64,
     pub(crate) record: R,
 }

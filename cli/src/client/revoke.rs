@@ -1,5 +1,5 @@
-//! Revoking the credentials of users: in the token of their account, in the keystore and at the
-//! server, which then closes their connections.
+//! Revokes the credentials of users in the token of their account, both in the keystore and at the
+//! server. The server then closes the users' connections.
 
 use async_nats::HeaderMap;
 use scuttle_nats::Credentials;
@@ -13,7 +13,7 @@ use crate::admin::roles::CLAIMS_UPDATE;
 use crate::admin::user_records::UserRecord;
 use crate::clock::{now, to_unix_seconds};
 
-/// Why credentials may still be valid.
+/// The reason why credentials may still be valid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RevokeError {
     #[error(transparent)]
@@ -39,7 +39,7 @@ pub(crate) enum RevokeError {
 /// Revokes the credentials of `users`, all of one account, and updates the account at the server.
 ///
 /// The server is updated even if `users` is empty, because an earlier update may have failed.
-/// `connection` says where the server is. The login is the keystore's system user.
+/// `connection` contains the address of the server. The login is the keystore's system user.
 pub(crate) async fn revoke_users(
     keystore: &Keystore,
     account: AccountName,

@@ -1,5 +1,5 @@
-//! The targets and options of teardown requests, and which targets a retry has. Sending the
-//! requests is in `nats_client`.
+//! The targets and options of teardown requests, and the targets of a retry. `nats_client` sends
+//! the requests.
 
 use std::fmt::{self, Display, Formatter};
 
@@ -55,8 +55,7 @@ impl TeardownOptions {
     }
 }
 
-/// Selects the shards whose teardown failed: those of one operation, or all if `operation` is
-/// `None`.
+/// Selects the shards whose teardown failed in `operation`, or in any operation if it is `None`.
 ///
 /// Each decky is retried separately. Retrying the whole host would also remove deckies that have
 /// been deployed since.

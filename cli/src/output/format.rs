@@ -54,7 +54,7 @@ impl Format {
 
 /// Returns the number of columns of the terminal.
 ///
-/// Returns `None` if standard output is no terminal: text in a pipe is never truncated.
+/// Returns `None` if standard output is not a terminal, because text in a pipe is never truncated.
 pub(crate) fn terminal_width() -> Option<usize> {
     if !io::stdout().is_terminal() {
         return None;

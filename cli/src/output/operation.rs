@@ -1,4 +1,4 @@
-//! How one operation is described in text: its target, its counts, and everything known about it.
+//! Describes an operation in text: its target, its counts, and all its details.
 
 use std::fmt::Write;
 
@@ -74,7 +74,8 @@ fn describe_request(operation: &OperationRecord, now: Timestamp) -> Vec<(&'stati
     lines
 }
 
-/// Describes how far the operation is, what it waits for, and what the operator can do.
+/// Describes the progress of the operation, the event that it waits for, and the next step for the
+/// operator.
 fn describe_progress(operation: &OperationRecord, now: Timestamp) -> Vec<(&'static str, String)> {
     let sent = match operation.attempts {
         0 => "not yet".to_owned(),
@@ -111,7 +112,7 @@ fn format_time(at: Timestamp, now: Timestamp) -> String {
     format!("{at} ({})", format_relative(at, now))
 }
 
-/// Returns what the operator can do about an operation in this state.
+/// Returns the next step for the operator, if there is one for an operation in this state.
 fn suggest_next_step(operation: &OperationRecord) -> Option<String> {
     let id = operation.operation_id;
     match operation.state {

@@ -1,5 +1,5 @@
 //! The progress of operations on standard error: a bar for each host and decky on a terminal, or
-//! one line for each change elsewhere. How changes are received is in `commands::operations::wait`.
+//! one line for each change elsewhere. `commands::operations::wait` receives the changes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -15,7 +15,8 @@ use crate::output::operation::{format_counts, format_operation_target};
 use crate::output::style::{self, Colors, StateLabel, format_duration, strip_controls};
 use crate::output::table::truncate;
 
-/// The maximum number of deckies of one host with a separate line, so that they fit on a screen.
+/// The maximum number of deckies of one host that get a separate line, so that the lines fit on a
+/// screen.
 const MAX_DECKY_LINES: usize = 12;
 
 /// The width of the column with the names.
@@ -30,7 +31,7 @@ pub(crate) struct Progress {
     colors: Colors,
     /// The last line printed for each operation.
     printed: BTreeMap<OperationId, String>,
-    /// `None` if standard error is no terminal. Lines are printed instead.
+    /// The bars. `None` if standard error is not a terminal; lines are then printed instead.
     bars: Option<Bars>,
 }
 
@@ -46,7 +47,7 @@ struct OperationBars {
     main: ProgressBar,
     /// One bar per decky. Empty unless the operation covers a whole host.
     deckies: BTreeMap<DeckyId, ProgressBar>,
-    /// The line with the number of deckies that have no separate line.
+    /// The line with the number of deckies that do not have a separate line.
     more: Option<ProgressBar>,
 }
 
@@ -60,7 +61,7 @@ impl OperationBars {
 /// The displayed state of an operation or a decky.
 struct Step {
     label: StateLabel,
-    /// Follows the label directly, with its separator: `: host offline`.
+    /// The text after the label, including its separator: `: host offline`.
     detail: String,
 }
 
@@ -203,7 +204,8 @@ fn pad_name(text: &str) -> String {
     format!("{:<NAME_WIDTH$}", truncate(text, NAME_WIDTH))
 }
 
-/// Returns the style of a line: with a bar for a whole host, and only a spinner for a decky.
+/// Returns the style of a line. The line of a whole host has a bar, and that of a decky only a
+/// spinner.
 fn bar_style(has_bar: bool) -> ProgressStyle {
     let template = if has_bar {
         "{spinner} {prefix} {bar:12} {pos:>4}/{len:<4} {elapsed:>4}  {msg}"
@@ -226,7 +228,7 @@ fn format_message(step: &Step, has_bar: bool, colors: Colors) -> String {
     colors.apply(step.label.tone, &label) + &detail
 }
 
-/// Returns the state of an operation and its details: what it waits for, or its result.
+/// Returns the state of an operation and its details: the event that it waits for, or its result.
 fn current_step(operation: &OperationRecord) -> Step {
     let mut detail = String::new();
     match operation.state {
@@ -258,8 +260,8 @@ fn current_step(operation: &OperationRecord) -> Step {
     }
 }
 
-/// Shortens what an operation waits for. Of an agent's progress report, only the step is left: the
-/// time of the report is always just now.
+/// Shortens the text about the event that an operation waits for. Of an agent's progress report,
+/// only the step is kept, because the time of the report is always close to now.
 fn shorten_waiting_detail(detail: &str) -> String {
     let report = detail.strip_prefix("the agent said at ");
     let step = report.and_then(|report| report.split_once("Z: "));

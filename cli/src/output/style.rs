@@ -1,5 +1,5 @@
-//! How states and times look: the symbol, word and colour of each state, and times relative to now.
-//! Control characters in text from other programs are removed here.
+//! The appearance of states and times: the symbol, word and colour of each state, and times
+//! relative to now. This module also removes control characters from the text of other programs.
 
 use std::io::{self, IsTerminal};
 
@@ -8,7 +8,7 @@ use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
 
-/// The meaning of a colour. The text always says the same in words.
+/// The meaning of a colour. The text always has the same meaning without the colour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Tone {
     #[default]
@@ -62,7 +62,7 @@ impl Colors {
     }
 }
 
-/// Returns whether the environment variable `NO_COLOR` has a value, see <https://no-color.org>.
+/// Returns whether the environment variable `NO_COLOR` has a value (see <https://no-color.org>).
 pub(crate) fn is_no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }

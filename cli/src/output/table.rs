@@ -1,4 +1,4 @@
-//! Tables that fit the terminal. Each column is as wide as its content; on a narrow terminal,
+//! Tables that fit the terminal. Each column is as wide as its content. On a narrow terminal,
 //! columns are truncated or dropped, the last column first.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
@@ -11,7 +11,8 @@ const COLUMN_GAP: usize = 2;
 /// The minimum width of a truncated column. A column that would be narrower is dropped.
 const MIN_WIDTH: usize = 8;
 
-/// The number of leading columns that are never dropped: they name the object and its status.
+/// The number of leading columns that are never dropped, because they contain the name and the
+/// status of the object.
 const KEPT_COLUMNS: usize = 3;
 
 /// The minimum width of the leading columns as long as other columns can be dropped.
@@ -21,7 +22,7 @@ const MIN_KEPT_WIDTH: usize = 20;
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Column {
     heading: &'static str,
-    /// Truncated only as a last resort: part of an id is useless.
+    /// Whether the column is truncated only as a last resort, because a part of an id is useless.
     uncut: bool,
 }
 
@@ -129,8 +130,8 @@ impl Table {
 
     /// Returns the width of each shown column.
     ///
-    /// The widest column is truncated first. A column that would become too narrow is dropped, the
-    /// last one first. Ids are truncated only when nothing else helps.
+    /// The widest column is truncated first. Columns that would become too narrow are dropped, the
+    /// last column first. Ids are truncated only as a last resort.
     fn column_widths(&self, max_width: Option<usize>) -> Vec<usize> {
         let content_width = |column: usize| {
             let cells = self.rows.iter().map(|row| row[column].text.width());
@@ -189,10 +190,10 @@ impl Table {
     }
 }
 
-/// Which columns `Table::shrink` narrows, and how far.
+/// Selects the columns that `Table::shrink` narrows, and their minimum widths.
 #[derive(Debug, Clone, Copy)]
 struct Shrink {
-    /// Whether to narrow the uncut columns or the others.
+    /// Whether to narrow the uncut columns. If false, the other columns are narrowed.
     uncut: bool,
     /// The minimum width of the first `KEPT_COLUMNS` columns.
     min_kept: usize,

@@ -1,6 +1,6 @@
-//! The state of the screen and what its keys do, without a terminal: the table, its rows, the
-//! selection, and the action that waits for confirmation. Drawing is in `draw`, and running
-//! commands is in `screen`.
+//! The state of the screen and the effect of keys, without a terminal: the table, its rows, the
+//! selection, and the action that waits for confirmation. `draw` draws the screen, and `screen`
+//! runs commands.
 
 use std::time::{Duration, Instant};
 
@@ -73,7 +73,7 @@ pub(super) enum Command {
     Run {
         action: Action,
         row: RowKey,
-        /// For a teardown of a whole host, the plan that was shown.
+        /// The plan that was shown, for a teardown of a whole host.
         plan: Option<String>,
     },
 }
@@ -92,7 +92,7 @@ pub(super) struct PendingAction {
     pub(super) action: Action,
     pub(super) row: RowKey,
     since: Instant,
-    /// For a teardown of a whole host, the plan. `None` until the controller has replied.
+    /// The plan, for a teardown of a whole host. `None` until the controller has replied.
     pub(super) plan: Option<String>,
     /// A description of the action: `tear down worker-a/decky-03`.
     pub(super) text: String,
@@ -120,7 +120,7 @@ pub(super) struct App {
     /// The selected row of each table.
     selected: [Option<RowKey>; 3],
     pub(super) filter: String,
-    /// Whether keys are typed into the filter.
+    /// Whether keys are entered into the filter.
     pub(super) is_typing_filter: bool,
     /// Whether only rows with a problem are shown.
     pub(super) problems_only: bool,
@@ -192,7 +192,8 @@ impl App {
         }
     }
 
-    /// Returns the position of the selected row, or of the first row if the selected one is gone.
+    /// Returns the position of the selected row, or of the first row if the selected row no longer
+    /// exists.
     pub(super) fn position(&self, rows: &[RowKey]) -> Option<usize> {
         let selected = self.selected[self.tab as usize].as_ref();
         let found = selected.and_then(|selected| rows.iter().position(|key| key == selected));
@@ -265,7 +266,8 @@ impl App {
         self.message = None;
     }
 
-    /// Drops the pending action and the message, or else clears the filters.
+    /// Drops the pending action. If there is no pending action, removes the message. If there is no
+    /// message either, clears the filters.
     fn step_back(&mut self) {
         if self.pending.take().is_none() && self.message.take().is_none() {
             self.filter.clear();
@@ -383,7 +385,8 @@ impl App {
     }
 }
 
-/// Returns a description of an action on a row, or why the action is not possible.
+/// Returns a description of an action on a row, or an error with the reason why the action is not
+/// possible.
 fn check_action(action: Action, row: &RowKey, swarm: SwarmView<'_>) -> Result<String, String> {
     let removed = || "no longer exists".to_owned();
     match (action, row) {

@@ -1,4 +1,4 @@
-//! Drawing the screen. What the screen shows is in `app`.
+//! Draws the screen. The state of the screen is in `app`.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -32,14 +32,14 @@ const HELP: &str = " Tab 1 2 3      hosts, shards, operations
 /// The number of spaces between two columns.
 const COLUMN_GAP: u16 = 2;
 
-/// The maximum width of every column but the last.
+/// The maximum width of each column except the last.
 const MAX_COLUMN_WIDTH: usize = 28;
 
 /// Everything that a frame shows.
 pub(super) struct Scene<'a> {
     pub(super) app: &'a App,
     pub(super) swarm: SwarmView<'a>,
-    /// Why the records may be out of date. `None` if they are current.
+    /// The reason why the records may be out of date. `None` if they are current.
     pub(super) stale_reason: Option<String>,
     /// Whether all records have been listed once.
     pub(super) is_complete: bool,
@@ -347,7 +347,8 @@ impl Scene<'_> {
     }
 }
 
-/// Returns the width of each column: that of its content within bounds, and the rest for the last.
+/// Returns the width of each column. A column is as wide as its content, within bounds, and the
+/// last column gets the remaining width.
 fn column_widths(headings: &[&str], rows: &[Vec<(Tone, String)>], table_width: usize) -> Vec<u16> {
     let last = headings.len() - 1;
     let content_width = |column: usize| {

@@ -1,5 +1,5 @@
-//! The event loop of the screen: it reads keys, draws frames, and sends requests in the background.
-//! The actions of the keys are in `app`, and the drawing of a frame is in `draw`.
+//! The event loop of the screen: reads keys, draws frames, and sends requests in the background.
+//! The actions of the keys are in `app`, and frames are drawn in `draw`.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -29,13 +29,14 @@ use crate::failure::Failure;
 use crate::output::operation::describe;
 use crate::output::style::{self, Colors, Tone, is_no_color};
 
-/// The number of results of requests that are buffered until they are shown.
+/// The maximum number of results of requests that wait to be shown.
 const MAX_BUFFERED_RESULTS: usize = 64;
 
 /// The minimum time between two frames, however many changes arrive.
 const FRAME_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The maximum number of intervals without a frame. Relative times must be kept up to date.
+/// The maximum number of consecutive intervals without a frame, so that relative times stay up to
+/// date.
 const MAX_SKIPPED_FRAMES: u32 = 10;
 
 /// The result of a request that ran in the background.
@@ -62,7 +63,7 @@ impl RequestResult {
 struct Terminal(DefaultTerminal);
 
 impl Terminal {
-    /// Switches the terminal to full-screen mode. A panic restores it, too.
+    /// Switches the terminal to full-screen mode. A panic restores the terminal, too.
     fn init() -> Result<Self, Failure> {
         ratatui::try_init().map(Self).map_err(Failure::Terminal)
     }
@@ -180,8 +181,7 @@ fn start_request(
     });
 }
 
-/// Returns what a teardown of the row would target. Returns `None` for an operation or a removed
-/// row.
+/// Returns the target of a teardown of the row. Returns `None` for an operation or a removed row.
 fn find_target(row: &RowKey, view: &LiveView) -> Option<Target> {
     match row {
         RowKey::Host(host) => view.hosts.get(host).map(|host| Target {

@@ -1,9 +1,9 @@
 //! Bounds on the work in progress. An input holds a [`Permit`] from its arrival until its reply has
-//! been sent: while it waits, is decided, is made durable and is sent. An input without a reply
-//! holds the permit until it was decided. What a requester without a permit gets is in `request`.
+//! been sent. An input without a reply holds the permit until the input is decided. The replies to
+//! requesters that get no permit are defined in `request`.
 //!
-//! The counters are plain atomics instead of `tokio::sync::Semaphore`, since every request takes
-//! two permits: a semaphore more than doubled the time for that.
+//! The counters are plain atomics instead of `tokio::sync::Semaphore`. Every request takes two
+//! amounts, one of messages and one of bytes, and a semaphore more than doubled the time for that.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -38,13 +38,14 @@ impl Limits {
     /// The limits of a controller in production.
     ///
     /// - Changes and reports: each about 0.2 s of the engine's work, so that a requester is
-    ///   rejected with `overloaded` before it gives up. They are counted separately, so that a
-    ///   flood from the agents does not lock out the operators, or the other way round.
+    ///   rejected with `overloaded` before its own timeout expires. The two are counted separately,
+    ///   so that a flood of reports does not lock out the operators, or the other way round.
     /// - Reads have a separate limit, so that lists are served while changes are rejected. The
     ///   limit is lower, because a reply may hold 1 MB of memory until it is sent.
-    /// - Bytes: requests are short. Reports are the inventories of a few hundred large hosts at
-    ///   once; a decoded payload takes several times its size in memory.
-    /// - Relayed broadcasts beyond the limit are dropped, and subscribers list again.
+    /// - Bytes: requests are short. The limit for reports fits the inventories of a few hundred
+    ///   large hosts at once. A decoded payload takes several times its size in memory.
+    /// - Relayed broadcasts beyond the limit are dropped, and subscribers then list the records
+    ///   again.
     pub const STANDARD: Self = Self {
         changes: 8192,
         reports: 8192,
@@ -57,7 +58,7 @@ impl Limits {
     };
 }
 
-/// Hands out permits; clones share the limits.
+/// Issues permits. Clones share the limits.
 #[derive(Debug, Clone)]
 pub struct Capacity(Arc<Pools>);
 
@@ -73,7 +74,7 @@ struct Pools {
     host_rates: HostRateLimiter,
 }
 
-/// An amount in use, and its limit.
+/// The amount of one limit that is in use.
 #[derive(Debug)]
 struct Pool {
     used: AtomicUsize,
@@ -105,7 +106,7 @@ impl Pool {
     }
 }
 
-/// Which limit an input counts against.
+/// The kind of an input, which selects the limit that the input counts against.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Change,
@@ -153,7 +154,7 @@ impl Pools {
     }
 }
 
-/// The right of one input to be in progress. Dropping the permit gives the capacity back.
+/// The right of one input to be in progress. Dropping the permit releases the capacity.
 #[derive(Debug)]
 pub struct Permit {
     pools: Arc<Pools>,
@@ -168,7 +169,7 @@ impl Drop for Permit {
     }
 }
 
-/// How much of one limit is in use.
+/// The amount of one limit that is in use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     pub used: usize,
@@ -185,19 +186,19 @@ impl Usage {
     }
 }
 
-/// The usage of each kind of input, by the name that metrics give it.
+/// The usage for each kind of input, under the kind's name in the metrics.
 pub type UsageByKind = Vec<(&'static str, Usage)>;
 
-/// How much of every limit is in use.
+/// The amounts of all limits that are in use.
 #[derive(Debug, Default)]
 pub struct CapacityUsage {
-    /// Counted in messages.
+    /// Usage in messages.
     pub messages: UsageByKind,
-    /// Counted in bytes of payload.
+    /// Usage in bytes of payload.
     pub bytes: UsageByKind,
 }
 
-/// Why an input got no permit.
+/// The reason why an input got no permit.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AdmissionError {
     /// The host is over its rate limit.
@@ -230,8 +231,8 @@ impl Capacity {
         }))
     }
 
-    /// Returns the most inputs that can hold a permit at once. A queue of this length never rejects
-    /// an input that has a permit.
+    /// Returns the maximum number of inputs that can hold a permit at once. A queue of this length
+    /// never rejects an input that has a permit.
     pub fn max_messages(&self) -> usize {
         let pools = &self.0;
         let counted = [&pools.changes, &pools.reports, &pools.reads, &pools.relays];
@@ -246,7 +247,7 @@ impl Capacity {
         self.take(Kind::of(input), bytes)
     }
 
-    /// Takes a permit for a report of `host`, which need not have been decoded.
+    /// Takes a permit for a report of `host`. The report need not have been decoded yet.
     ///
     /// # Errors
     /// If the host is over its rate limit or the shared capacity is exhausted.

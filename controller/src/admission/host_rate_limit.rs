@@ -1,5 +1,5 @@
-//! The rate limit for the reports of one host, so that a faulty agent takes neither the time nor
-//! the capacity of the others. Limits for all hosts together are in `capacity`.
+//! The rate limit for the reports of one host. It keeps a faulty agent from using up the time and
+//! the capacity that all agents share. Limits for all hosts together are in `capacity`.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,13 +8,13 @@ use std::time::{Duration, Instant};
 use scuttle_schemas::MAX_HEARTBEAT_BYTES;
 use scuttle_schemas::agents::MAX_PAGES;
 
-/// How often hosts whose bucket is full again are forgotten.
+/// The interval at which hosts with a full bucket are removed from the map.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
-/// The size of each host's token bucket, and how fast the bucket refills.
+/// The size and the refill rate of each host's token bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostRateLimit {
-    /// Reports in a burst, and reports per second.
+    /// The number of reports in a burst, and the number of reports per second.
     pub reports: u64,
     /// Payload bytes in a burst.
     pub burst_bytes: u64,
@@ -25,11 +25,11 @@ pub struct HostRateLimit {
 impl HostRateLimit {
     /// The limit of a controller in production. An agent that works correctly never reaches it.
     ///
-    /// - Reports: several times what an agent sends that does nothing but tear down. Decoding and
-    ///   replying to this many takes a few milliseconds.
-    /// - Burst bytes: the longest possible inventory, which is half of the capacity for all
-    ///   reports.
-    /// - Bytes per second: what is decoded in a hundredth of a second.
+    /// - Reports: several times the rate of an agent that constantly tears down deckies. Decoding
+    ///   this number of reports and replying to them takes a few milliseconds.
+    /// - Burst bytes: the size of the longest possible inventory. This is half of the capacity for
+    ///   the reports of all hosts.
+    /// - Bytes per second: the amount that can be decoded in 10 ms.
     pub const STANDARD: Self = Self {
         reports: 1024,
         burst_bytes: (MAX_PAGES as usize * MAX_HEARTBEAT_BYTES) as u64,
@@ -48,13 +48,13 @@ pub(crate) struct HostRateLimiter {
 #[derive(Debug)]
 struct Hosts {
     swept_at: Instant,
-    /// Only hosts whose bucket is not full. Bounded by the number of hosts that the NATS server's
-    /// permissions let publish.
+    /// The buckets that are not full. Their number is bounded by the number of hosts that may
+    /// publish according to the NATS server's permissions.
     buckets: HashMap<Box<str>, TokenBucket>,
 }
 
-/// The reports and bytes that a host has used and not regained yet, in thousandths, so that the
-/// amount regained in one millisecond is a whole number.
+/// The reports and bytes that a host has used and that have not been refilled yet. The unit is a
+/// thousandth, so that the refill for one millisecond is a whole number.
 #[derive(Debug)]
 struct TokenBucket {
     used_reports: u64,
@@ -88,7 +88,7 @@ impl TokenBucket {
         }
     }
 
-    /// Takes one report of `bytes` bytes, or nothing.
+    /// Takes the tokens for one report of `bytes` bytes, or takes nothing if there are too few.
     fn try_take(&mut self, limit: &HostRateLimit, bytes: usize) -> bool {
         let reports = self.used_reports + 1000;
         let bytes = self.used_bytes.saturating_add(bytes as u64 * 1000);
@@ -109,7 +109,8 @@ impl HostRateLimiter {
         Self { limit, hosts }
     }
 
-    /// Takes one report of `bytes` bytes from the host's bucket, or nothing.
+    /// Takes the tokens for one report of `bytes` bytes from the host's bucket, or takes nothing if
+    /// there are too few.
     pub(crate) fn try_take(&self, host: &str, bytes: usize, now: Instant) -> bool {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let Hosts { swept_at, buckets } = &mut *hosts;

@@ -1,4 +1,4 @@
-//! Admission control: how much work is accepted in total, and how much from one host.
+//! Admission control: limits on the work that is accepted in total and from one host.
 
 pub mod capacity;
 pub mod host_rate_limit;

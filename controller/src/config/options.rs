@@ -36,7 +36,7 @@ pub struct Config {
 /// Where the journal is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Journal {
-    /// In the file of the store. This controller is the only one.
+    /// In the store's file, for a single controller.
     Own,
     /// In streams on the NATS servers, which several controllers share.
     Shared {
@@ -62,10 +62,10 @@ const REPLICAS: RangeInclusive<i64> = 1..=5;
 /// The number of partitions that the hosts can be divided into.
 const PARTITIONS: RangeInclusive<i64> = 1..=8;
 
-/// With three servers, one may be lost without harm.
+/// With three servers, the journal survives the loss of one.
 const DEFAULT_REPLICAS: u8 = 3;
 
-/// Why the configuration is invalid.
+/// The reason why the configuration is invalid.
 #[derive(Debug, thiserror::Error)]
 pub enum ConfigError {
     #[error(transparent)]
@@ -76,7 +76,7 @@ pub enum ConfigError {
         "a data directory is required; set --data-dir, SCUTTLE_DATA_DIR, or data_dir in the configuration file"
     )]
     NoDataDir,
-    /// The store does not support an option.
+    /// The option requires the store `jetstream`.
     #[error(
         "{option} is given (by flag, environment or file) but requires store jetstream; remove it, or set the store"
     )]
@@ -148,7 +148,7 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 impl Options {
-    /// Checks the combination of the options, and adds the defaults. `variable` looks up the
+    /// Checks that the options fit together, and fills in the defaults. `variable` looks up the
     /// standard OpenTelemetry variables.
     pub(super) fn into_config(
         self,

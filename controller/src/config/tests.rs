@@ -22,7 +22,7 @@ fn connect_config(url: &str, credentials: Credentials) -> ConnectConfig {
     }
 }
 
-/// Loads the configuration from flags, variables, and the text of a file, if there is one.
+/// Loads the configuration from flags, environment variables, and the text of an optional file.
 fn load_config(
     flags: &[&str],
     variables: &[(&str, &str)],

@@ -12,37 +12,37 @@ use crate::engine::stats::EngineStats;
 use crate::leadership::term::StopReason;
 use crate::store::{Store, StoreError};
 
-/// A journal longer than this, in changes, is checkpointed when the engine is idle.
+/// The journal length, in changes, above which the journal is checkpointed when the engine is idle.
 pub(crate) const IDLE_CHECKPOINT_THRESHOLD: usize = 4_096;
 
-/// How long nothing must have been decided before the engine counts as idle.
+/// The engine counts as idle when no batch has been decided for this time.
 const IDLE_DELAY: Duration = Duration::from_millis(50);
 
 /// The number of changes that one idle checkpoint moves to the rows: 10 to 20 ms of work. The store
 /// thread then looks for new batches.
 pub(crate) const CHECKPOINT_CHANGES: usize = 1_000;
 
-/// A journal longer than this, in changes, is checkpointed even under load. A start reads a journal
-/// of this length in a second or two.
+/// The journal length, in changes, above which the journal is checkpointed even under load. A start
+/// reads a journal of this length in one to two seconds.
 pub const FORCED_CHECKPOINT_THRESHOLD: usize = 1_000_000;
 
-/// The replies and effects of a batch that may be sent. Only [`commit`] makes one, after the batch
-/// is durable; `into_rejected` makes one that holds nothing but `not_leader` rejections.
+/// The replies and effects of a batch, which may now be sent. Only [`commit`] creates a
+/// `CommittedBatch`, after the batch is durable, and `into_rejected`, whose result holds nothing
+/// but `not_leader` rejections.
 ///
-/// `outbound` accepts no other type: this is what keeps a reply from being sent before its change
-/// is durable.
+/// `outbound` accepts no other type. So a reply cannot be sent before its change is durable.
 #[derive(Debug)]
 pub struct CommittedBatch<C> {
-    /// Each reply, with the context of its request.
+    /// The replies, each with the context of its request.
     pub replies: Vec<(C, Reply)>,
-    /// Commands and broadcasts, in their order.
+    /// The commands and broadcasts, in the order in which they are sent.
     pub effects: Vec<Effect>,
-    /// When the batch was committed, if traces are exported. Private, so that no other module can
-    /// make a batch.
+    /// The times of the decision and the commit, if traces are exported. This field is private, so
+    /// that no other module can create a `CommittedBatch`.
     timing: Option<CommitTiming>,
 }
 
-/// When a batch waited for the disk.
+/// The time span in which a batch waited to become durable.
 #[derive(Debug, Clone, Copy)]
 pub struct CommitTiming {
     pub decided_at: SystemTime,
@@ -95,15 +95,15 @@ impl<C> CommittedBatch<C> {
 }
 
 impl<C> PendingBatch<C> {
-    /// Replaces every reply with `not_leader` and drops all effects. For a leader that stepped down
-    /// before the batch was durable.
+    /// Replaces every reply with `not_leader` and drops all effects. A leader that steps down
+    /// before its batches are durable calls this.
     #[must_use]
     pub fn into_rejected(self) -> CommittedBatch<C> {
         CommittedBatch::release(self, None).into_rejected()
     }
 }
 
-/// Makes batches durable in one append, then returns what may be sent.
+/// Makes batches durable in one append, and returns them as batches that may be sent.
 pub fn commit<C>(
     store: &mut dyn Store,
     batches: impl Iterator<Item = PendingBatch<C>>,
@@ -135,7 +135,7 @@ pub(super) struct Committer<'a, C> {
 }
 
 impl<C> Committer<'_, C> {
-    /// Commits whatever has been decided, until the deciding thread has ended.
+    /// Commits the decided batches, until the deciding thread has ended.
     pub(super) fn run(&mut self) -> Result<(), CommitFailed<C>> {
         loop {
             self.stats.set_journal_len(self.store.journal_len());

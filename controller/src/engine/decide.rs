@@ -14,25 +14,26 @@ use crate::engine::stats::EngineStats;
 /// inputs; a smaller one shortens the wait of its first input.
 const MAX_BATCH: usize = 1024;
 
-/// The longest wait for an input. The clock is read at least this often, in case it was set back.
+/// The longest wait for an input. The wait is bounded so that the clock is read at least this
+/// often, in case it was set back.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
-/// One input, and the context of the request that it came with.
+/// One input, with the context of the request that contained it.
 #[derive(Debug)]
 pub struct Job<C> {
     pub input: Input,
-    /// `None` for the first input, `Start`, which no message caused.
+    /// `None` for the first input, `Start`, which does not come from a message.
     pub context: Option<C>,
 }
 
-/// The outcome of a batch whose changes are not durable yet. Nothing of it may be sent: only
-/// `commit` turns it into a [`CommittedBatch`](super::CommittedBatch).
+/// The outcome of a batch whose changes are not durable yet. No part of the outcome may be sent
+/// before `commit` has turned it into a [`CommittedBatch`](super::CommittedBatch).
 #[derive(Debug)]
 pub struct PendingBatch<C> {
     pub(super) changes: Vec<Change>,
     pub(super) replies: Vec<(C, Reply)>,
     pub(super) effects: Vec<Effect>,
-    /// When the batch was decided, if traces are exported.
+    /// The time of the decision, if traces are exported.
     pub(super) decided_at: Option<SystemTime>,
 }
 
@@ -53,8 +54,8 @@ pub(super) struct Decider<C, N> {
 }
 
 impl<C, N: Fn() -> Timestamp> Decider<C, N> {
-    /// Decides whatever has arrived, until every sender of jobs is gone or the committing thread
-    /// has ended.
+    /// Decides the inputs that arrive, until every sender of jobs is dropped or the committing
+    /// thread has ended.
     pub(super) fn run(mut self) {
         let mut jobs = vec![Job {
             input: Input::Start,
@@ -80,13 +81,14 @@ impl<C, N: Fn() -> Timestamp> Decider<C, N> {
     }
 }
 
-/// Returns how long to wait for an input before calling [`decide`] without one.
+/// Returns the longest time to wait for an input. After this time, [`decide`] is called without an
+/// input.
 pub fn next_timeout(state: &State, now: Timestamp) -> Duration {
     let wait = u64::try_from(state.next_deadline().millis_since(now)).unwrap_or(0);
     Duration::from_millis(wait).min(MAX_WAIT)
 }
 
-/// Decides one batch, and the timers that are due at `now`.
+/// Decides one batch and the timers that are due at `now`.
 pub fn decide<C>(
     state: &mut State,
     jobs: impl ExactSizeIterator<Item = Job<C>>,

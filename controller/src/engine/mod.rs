@@ -1,11 +1,11 @@
 //! The engine: decide, make durable, then send.
 //!
-//! Work flows one way through two threads. The first owns the state: it takes the inputs that have
-//! arrived, one or a thousand, and steps the core for each. The second owns the store: it takes the
-//! batches that were decided in the meantime, appends one journal record for all of them, waits
-//! until the record is on disk, and only then hands their effects to the publisher. So one fsync
-//! serves every waiting requester, deciding continues during the fsync, and nothing is sent that a
-//! crash could undo. NATS, JSON and async code do not belong here.
+//! Work flows in one direction through two threads. The first thread owns the state: it takes the
+//! inputs that have arrived, one or a thousand, and steps the core for each. The second thread owns
+//! the store: it takes the batches that were decided in the meantime, appends one journal record
+//! for all of them, waits until the record is on disk, and only then hands the effects to the
+//! publisher. So one fsync serves every waiting requester, deciding continues during the fsync, and
+//! no message is sent that a crash could invalidate. NATS, JSON and async code do not belong here.
 
 pub mod commit;
 pub mod decide;
@@ -28,8 +28,8 @@ use crate::engine::stats::EngineStats;
 use crate::leadership::term::StepDown;
 use crate::store::{Store, StoreError};
 
-/// The maximum number of decided batches that wait for the disk. At this number, deciding pauses,
-/// and the queue of jobs fills.
+/// The maximum number of decided batches that wait for the disk. When this many wait, deciding
+/// pauses and the queue of jobs fills.
 pub(crate) const MAX_PENDING_BATCHES: usize = 4;
 
 /// The maximum number of commits that wait to be sent. When this many wait, committing pauses.
@@ -46,9 +46,9 @@ pub fn load(store: &mut dyn Store) -> Result<State, StoreError> {
 pub struct Engine<C, S, N> {
     pub state: State,
     pub store: S,
-    /// The queue of inputs. The engine ends when every sender is gone.
+    /// The queue of inputs. The engine ends when every sender is dropped.
     pub jobs: Receiver<Job<C>>,
-    /// Where committed batches go to be sent.
+    /// The channel through which committed batches go to the publisher.
     pub outbox: Sender<Vec<CommittedBatch<C>>>,
     pub stats: Arc<EngineStats>,
     /// Ends the term when another controller has written to a shared journal.
@@ -63,13 +63,13 @@ where
     S: Store,
     N: Fn() -> Timestamp + Send + 'static,
 {
-    /// Runs until every sender of jobs is gone, then moves the journal to the rows. Blocks: the
-    /// calling thread commits.
+    /// Runs until every sender of jobs is dropped, then moves the journal to the rows. Blocks the
+    /// calling thread, which does the commits.
     ///
     /// # Errors
-    /// If a commit failed. It is then unknown which of its changes are durable (the next load shows
-    /// that), and none of its replies were sent. If the journal is shared, the term has ended, and
-    /// the waiting requesters are rejected with `not_leader`.
+    /// If a commit failed. Until the next load, it is then unknown which of the commit's changes
+    /// are durable, and none of its replies were sent. If the journal is shared, the term has
+    /// ended, and the waiting requesters are rejected with `not_leader`.
     pub fn run(mut self) -> Result<(), StoreError> {
         let (pending_sender, pending) = sync_channel(MAX_PENDING_BATCHES);
         let decider = Decider {

@@ -1,5 +1,5 @@
-//! Numbers that the engine's two threads publish while they work, once a batch. Only `metrics`
-//! reads them, and a reader never blocks the engine.
+//! Statistics that the engine's two threads update once per batch. Only `metrics` reads them, and a
+//! reader never blocks the engine.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -19,16 +19,17 @@ const SECONDS_BUCKETS: [f64; 16] = [
 /// batches.
 const CHANGES_BUCKETS: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0];
 
-/// The numbers of one engine.
+/// The statistics of one engine.
 #[derive(Debug)]
 pub struct EngineStats {
-    /// `None` while this controller does not lead. The lock is held only to copy the numbers.
+    /// The counts in the core's state. `None` while this controller does not lead. The lock is held
+    /// only while the counts are copied.
     state_stats: Mutex<Option<Stats>>,
-    /// Decided batches that wait for the committing thread.
+    /// The number of decided batches that wait for the committing thread.
     pending_batches: AtomicUsize,
-    /// Changes in the journal.
+    /// The number of changes in the journal.
     journal_len: AtomicUsize,
-    /// Changes in each append.
+    /// The number of changes in each append.
     pub(crate) commit_changes: Histogram,
     /// The time from each append's start until it was durable.
     pub(crate) commit_seconds: Histogram,
@@ -70,7 +71,7 @@ impl EngineStats {
             .unwrap_or_else(PoisonError::into_inner) = Some(state_stats);
     }
 
-    /// Forgets the state's stats. For a follower, which decides nothing:     /// state_stats.
+    /// Removes the state's stats, because a follower decides nothing.
     pub(crate) fn clear_state_stats(&self) {
         *self
             .state_stats
@@ -78,12 +79,12 @@ impl EngineStats {
             .unwrap_or_else(PoisonError::into_inner) = None;
     }
 
-    /// A batch was queued for the committing thread.
+    /// Records that a batch was queued for the committing thread.
     pub(crate) fn batch_queued(&self) {
         self.pending_batches.fetch_add(1, Ordering::Relaxed);
     }
 
-    /// The committing thread has taken a batch.
+    /// Records that the committing thread has taken a batch.
     pub(crate) fn batch_taken(&self) {
         self.pending_batches.fetch_sub(1, Ordering::Relaxed);
     }

@@ -1,4 +1,4 @@
-//! HTTP: the server with its routes, and the files of the page.
+//! HTTP: the server with its routes, and the files of the web page.
 
 mod response;
 pub mod server;

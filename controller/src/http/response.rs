@@ -1,4 +1,4 @@
-//! HTTP responses whose body is completely in memory.
+//! HTTP responses that are completely in memory.
 
 use bytes::Bytes;
 use http_body_util::Full;

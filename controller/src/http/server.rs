@@ -1,5 +1,5 @@
 //! The HTTP server: the page, `/healthz`, `/readyz` and `/metrics`. HTTP serves no state of the
-//! swarm except counts; the page is an ordinary NATS client.
+//! swarm except the counts in the metrics. The page gets its data from NATS, like any other client.
 
 use std::convert::Infallible;
 use std::io;
@@ -25,11 +25,11 @@ use crate::observability::metrics::{self, Metrics};
 /// The maximum number of open connections. A browser opens six. Further connections wait.
 const MAX_CONNECTIONS: usize = 64;
 
-/// How long a client may take to send the headers of a request, so that silent clients do not block
-/// others for long.
+/// The timeout for receiving the headers of a request. Silent clients therefore do not block others
+/// for long.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The delay after a failure to accept a connection, usually for lack of a file descriptor.
+/// The delay after a failure to accept a connection. The usual cause is a lack of file descriptors.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 /// The sources of what the server reports about the controller.
@@ -48,7 +48,7 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to listen. The page will connect to the NATS server at `nats_url`.
+    /// Starts to listen. Browsers that load the page connect to the NATS server at `nats_url`.
     ///
     /// # Errors
     /// If the address is in use or does not belong to this machine.

@@ -25,7 +25,7 @@ const INDEX: &str = "index.html";
 /// The path of the page's settings.
 const CONFIG: &str = "config.json";
 
-/// The message of a controller that was built without the page.
+/// The text that a controller shows if it was built without the page.
 pub(crate) const NO_PAGE: &str = "this controller was built without its page; build the page with `cargo xtask web` (needs Node 20), then build the controller again";
 
 /// The address at which browsers reach the NATS server: `ws://HOST:PORT` or `wss://HOST:PORT`, with

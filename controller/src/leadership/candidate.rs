@@ -1,6 +1,6 @@
-//! One controller of several: follows the leader of a partition, and leads when the lease is free.
-//! The lease only says which controller should try; what keeps two from leading is the journal
-//! (`store::replicated`).
+//! One of several controllers: follows the leader of a partition, and leads when it gets the lease.
+//! The lease only says which controller should try to lead. The journal (`store::replicated`)
+//! ensures that no two controllers lead at once.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -29,30 +29,30 @@ use crate::partition::name_registry::NameRegistry;
 use crate::store::snapshot_exchange::SnapshotExchange;
 use crate::store::{JournalError, JournalStream, ReplicatedStore, StoreError};
 
-/// How long a lease lasts without being renewed. A leader that dies is replaced after about this
-/// time. A leader whose NATS servers take longer to reply steps down.
+/// The time after which a lease expires unless it is renewed. A leader that dies is replaced after
+/// about this time. A leader steps down if the NATS servers take longer than this to reply.
 pub const LEASE_TTL: Duration = Duration::from_secs(2);
 
-/// How often a candidate tries to acquire the lease. This adds at most an eighth of the lease's
-/// time to a takeover.
+/// The interval at which a candidate tries to acquire the lease. It adds at most an eighth of the
+/// lease's time to a takeover.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// How long a controller that leads more partitions than another leaves a free lease to it: long
-/// enough for the other to have tried.
+/// The time for which a controller leaves a free lease to another controller that leads fewer
+/// partitions. In this time, the other controller has tried to acquire the lease.
 const DEFER_DELAY: Duration = Duration::from_millis(600);
 
-/// How long to wait when the NATS servers do not do what is requested.
+/// The delay after a failed request to the NATS servers.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
 /// A controller that follows and leads one partition.
 #[derive(Debug)]
 pub struct Candidate<'a> {
-    /// Where the partition's rows are.
+    /// The directory with the partition's rows.
     pub data_dir: &'a Path,
     /// The stream that all controllers share.
     pub stream: JournalStream,
-    /// The connection for the lease. Separate, so that writing to the stream does not delay a
-    /// renewal.
+    /// The connection for the lease. It is separate from the stream's connection, so that writing
+    /// to the stream does not delay a renewal.
     pub lease_client: Client,
     pub rebalancer: Rebalancer,
     /// Whether the connection of `stream` is up.
@@ -63,7 +63,7 @@ pub struct Candidate<'a> {
     pub shutdown: CancellationToken,
 }
 
-/// The buckets that the controllers share, besides the stream.
+/// The buckets on the NATS servers that the controllers share.
 struct Buckets {
     leases: LeaseBucket,
     snapshots: SnapshotExchange,
@@ -76,11 +76,11 @@ struct Buckets {
 enum Next {
     /// Read the whole record again, and follow.
     Reload,
-    /// Return: the process shuts down, or the NATS client has ended.
+    /// Return, because the process shuts down or the NATS client has ended.
     Stop,
 }
 
-/// Logs why a candidate waits, once for each reason.
+/// Logs the reason why a candidate waits, whenever the reason changes.
 #[derive(Default)]
 struct WaitLog {
     last_reason: String,
@@ -166,7 +166,7 @@ impl Candidate<'_> {
         })
     }
 
-    /// Waits for the next attempt. Returns whether the shutdown comes first.
+    /// Waits for the time of the next attempt. Returns true if the shutdown comes first.
     async fn is_shut_down_before_retry(&self) -> bool {
         tokio::select! {
             () = self.shutdown.cancelled() => true,
@@ -272,7 +272,7 @@ impl Candidate<'_> {
         }
     }
 
-    /// Leads as long as this controller has the lease.
+    /// Leads while this controller has the lease.
     async fn lead(
         &self,
         follower: Follower,
@@ -328,14 +328,15 @@ impl Candidate<'_> {
     }
 }
 
-/// Rejects a journal that was lost, which a controller without rows would otherwise take for a new
-/// one.
+/// Returns an error if the journal was lost. Without this check, a controller without rows would
+/// take the empty journal for a new one.
 async fn check_not_lost(follower: &Follower, exchange: &SnapshotExchange) -> anyhow::Result<()> {
     let newest = exchange.newest_sequence().await?.unwrap_or(0);
     Ok(follower.store.require_message(newest)?)
 }
 
-/// Returns whether only an operator can resolve the error: reading the journal again does not help.
+/// Returns whether only an operator can resolve the error. Reading the journal again does not
+/// resolve it.
 fn needs_operator(error: &JournalError) -> bool {
     matches!(
         error,
@@ -343,10 +344,10 @@ fn needs_operator(error: &JournalError) -> bool {
     )
 }
 
-/// Returns whether the record can be read again after an error of the journal.
+/// Returns [`Next::Reload`] for a journal error after which the record can be read again.
 ///
 /// # Errors
-/// If it cannot: only an operator can resolve the error.
+/// If only an operator can resolve the error.
 fn reload_after(error: StoreError) -> anyhow::Result<Next> {
     match error {
         StoreError::Journal(error) if !needs_operator(&error) => {

@@ -14,18 +14,20 @@ use crate::engine::stats::EngineStats;
 use crate::engine::{self, IDLE_CHECKPOINT_THRESHOLD};
 use crate::store::{JournalError, ReplicatedStore, Store, StoreError};
 
-/// How long to wait for the next message of the journal before looking for a request to stop.
+/// The longest wait for the next message of the journal. After this time, the follower checks
+/// whether it should stop.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// How long to wait when the NATS servers do not reply.
+/// The delay before the next attempt when the NATS servers do not reply.
 const RETRY_DELAY: Duration = Duration::from_millis(250);
 
-/// A journal longer than this, in changes, is checkpointed even while changes arrive.
+/// The journal length, in changes, above which the journal is checkpointed even while changes
+/// arrive.
 const BUSY_CHECKPOINT_THRESHOLD: usize = 16 * IDLE_CHECKPOINT_THRESHOLD;
 
 /// A store and its state.
 pub struct Follower {
-    /// The state, as far as the journal has been read.
+    /// The state after the last change that was read from the journal.
     pub state: State,
     pub store: ReplicatedStore,
 }
@@ -37,7 +39,7 @@ impl Follower {
         Ok(Self { state, store })
     }
 
-    /// Follows the journal until the sender of `stop` is gone.
+    /// Follows the journal until the sender of `stop` is dropped.
     ///
     /// # Errors
     /// If the rows cannot be written, or the journal was trimmed or has invalid content.

@@ -1,4 +1,4 @@
-//! Leading: from the first request that is read to the last reply, over one state and its store.
+//! Leading a partition, from the first request that is read to the last reply that is sent.
 
 use std::time::Duration;
 
@@ -32,7 +32,7 @@ use crate::request::pipeline::{Intake, JobSender, Pipeline};
 use crate::request::{published, serve};
 use crate::store::{Store, StoreError};
 
-/// How long the last replies may take to reach the server at a shutdown.
+/// The timeout for the last replies to reach the server at a shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The resources of a leader, besides its state and its store.
@@ -44,24 +44,24 @@ pub struct LeaderContext<'a> {
     pub audit: &'a Audit,
     pub metrics: &'a Metrics,
     pub health: &'a Health,
-    /// Whether this controller still leads, as far as it can know.
+    /// Shows whether this controller still has the lease.
     pub lease: LeaseGuard,
-    /// When to stop.
+    /// The term, whose end stops the leader.
     pub term: Term,
     /// Ends the term when another controller has written to the journal.
     pub step_down: StepDown,
-    /// The hosts of this leader.
+    /// Selects the hosts that this leader is responsible for.
     pub assignment: PartitionAssignment,
-    /// Where names of hosts are claimed. `None` if this partition is the only one.
+    /// The registry in which host names are claimed. `None` if this partition is the only one.
     pub names: Option<NameRegistry>,
 }
 
 impl LeaderContext<'_> {
-    /// Serves requests until the term ends or the NATS client ends. Everything that was replied is
-    /// durable then.
+    /// Serves requests until the term ends or the NATS client ends. All changes that were replied
+    /// to are durable when this returns.
     ///
     /// # Errors
-    /// If a commit failed for another reason than that another controller leads.
+    /// If a commit failed, unless it failed because another controller leads.
     pub async fn run(self, state: State, store: impl Store + 'static) -> anyhow::Result<()> {
         let counters = self.metrics.counters().clone();
         let capacity = Capacity::new(Limits::STANDARD);

@@ -1,11 +1,11 @@
-//! Leases: a lease is a key in a bucket on the NATS servers that disappears unless its holder
+//! Leases. A lease is a key in a bucket on the NATS servers. The key expires unless its holder
 //! renews it.
 //!
-//! A lease says who should write and reply, not who can: clocks that differ, or a process that was
-//! suspended at the wrong moment, can make two controllers hold one lease for a moment. What keeps
-//! both from writing the record is the sequence that each append expects (`store`). What keeps both
-//! from replying is that a holder counts its time from before its request, and sends nothing when
-//! that time has passed.
+//! A lease says which controller should write and reply. It cannot guarantee that there is only
+//! one: if clocks differ, or a process was suspended at the wrong moment, two controllers can
+//! briefly hold the same lease. The sequence that each append expects prevents both from writing
+//! the record (`store`). To prevent both from replying, a holder counts the lease's time from
+//! before its request, and sends nothing after that time.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -20,15 +20,15 @@ use uuid::Uuid;
 use crate::clock;
 use crate::nats::key_value;
 
-/// How often a lease is renewed in its time to live.
+/// The number of renewals in a lease's time to live.
 const RENEWALS_PER_TTL: u32 = 4;
 
-/// How long the servers may take to reply. Servers that are electing a leader for the bucket never
-/// reply to a request that arrived meanwhile, so it is repeated; for a lease, as long as the lease
-/// lasts.
+/// The timeout for a reply of the servers. While the servers elect a leader for the bucket, they
+/// drop requests without a reply, so a request is repeated after the timeout. A renewal is repeated
+/// for as long as the lease lasts.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// The NATS servers did not do what a lease needs.
+/// A request to the NATS servers about a lease failed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} in the bucket {bucket}: {cause}")]
 pub struct LeaseError {
@@ -55,16 +55,16 @@ pub struct Lease {
     guard: LeaseGuard,
 }
 
-/// Tells whether a lease is still held. To be checked right before anything is sent. Clones share
-/// the lease.
+/// Shows whether a lease is still held. Must be checked right before any message is sent. Clones
+/// share the lease.
 #[derive(Debug, Clone)]
 pub struct LeaseGuard {
     since: Instant,
     expiry: Arc<Expiry>,
 }
 
-/// When a lease expires, by both clocks: the monotonic clock stands still while the machine is
-/// suspended, and the wall clock can be set.
+/// The time at which a lease expires, by two clocks. Neither clock is enough: the monotonic clock
+/// stands still while the machine is suspended, and the wall clock can be set.
 #[derive(Debug, Default)]
 struct Expiry {
     /// In milliseconds after `since`.
@@ -73,7 +73,7 @@ struct Expiry {
     wall: AtomicI64,
 }
 
-/// When the servers were asked for a lease or its renewal.
+/// The time at which a lease or its renewal was requested.
 #[derive(Debug, Clone, Copy)]
 struct LeaseRequest {
     monotonic: Instant,
@@ -117,16 +117,16 @@ impl LeaseBucket {
         &self.bucket
     }
 
-    /// Returns whether the servers know of no holder.
+    /// Returns true if the servers reply that the lease has no holder.
     pub async fn is_free(&self, key: &str) -> bool {
         let entry = self.bucket.entry(key).await;
         entry.is_ok_and(|entry| entry.is_none_or(|entry| entry.operation != kv::Operation::Put))
     }
 
-    /// Acquires a lease, unless it has a holder.
+    /// Acquires a lease. Returns `None` if it has a holder.
     ///
     /// # Errors
-    /// If the servers do not reply. The lease may have been acquired all the same; then it expires.
+    /// If the servers do not reply. The lease may have been acquired nevertheless. It then expires.
     pub async fn try_acquire(&self, key: &str) -> Result<Option<Lease>, LeaseError> {
         let failed = failed("acquire a lease", &self.bucket.name);
         let request = LeaseRequest::now();
@@ -191,8 +191,8 @@ impl Lease {
         }
     }
 
-    /// Releases the lease, so that another process can acquire it at once. Best effort: otherwise
-    /// it expires.
+    /// Releases the lease, so that another process can acquire it at once. If the release fails,
+    /// the lease expires.
     pub async fn release(self) {
         self.guard.end();
         let LeaseBucket {
@@ -258,7 +258,7 @@ impl LeaseGuard {
         self.expiry.monotonic.store(0, Ordering::SeqCst);
     }
 
-    /// Returns how much longer the lease is held, if it is.
+    /// Returns the time until the lease expires, or `None` if the lease is not held.
     fn remaining(&self) -> Option<Duration> {
         let monotonic = Duration::from_millis(self.expiry.monotonic.load(Ordering::SeqCst));
         let monotonic = monotonic.checked_sub(self.since.elapsed())?;
@@ -273,7 +273,7 @@ impl LeaseGuard {
     }
 }
 
-/// Returns a function for `map_err`.
+/// Returns a function for `map_err` that reports a failed request to the servers.
 fn failed<E: std::fmt::Display>(
     action: &'static str,
     bucket: &str,

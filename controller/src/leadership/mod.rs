@@ -1,4 +1,4 @@
-//! Which controller leads a partition, and the life of a leader and of a follower.
+//! Leadership: selects the controller that leads a partition, and runs leaders and followers.
 
 pub mod candidate;
 pub mod follower;

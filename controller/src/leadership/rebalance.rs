@@ -1,8 +1,8 @@
-//! Spreads the partitions evenly over the controllers. Each controller announces in the bucket of
-//! leases that it is present and how many partitions it leads; a controller that leads at least two
-//! more than another gives one partition back. None of this decides who leads (`lease`): an
-//! announcement that is late or wrong only makes a controller lead more or fewer partitions than it
-//! should.
+//! Spreads the partitions evenly over the controllers. Each controller announces, in the bucket of
+//! leases, its presence and the number of partitions that it leads. A controller that leads at
+//! least two partitions more than another gives one back. Announcements do not decide who leads;
+//! leases do (`lease`). If an announcement is late or wrong, a controller merely leads more or
+//! fewer partitions than it should.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -22,12 +22,12 @@ use crate::leadership::lease::LeaseBucket;
 /// The number of times that a controller announces itself in the lifetime of one announcement.
 const ANNOUNCEMENTS_PER_TTL: u32 = 4;
 
-/// How long a controller must lead too many partitions before it gives one back, as a multiple of
-/// the lifetime of an announcement. The delay lets controllers that start together acquire their
-/// leases first.
+/// The time for which a controller must lead too many partitions before it gives one back, as a
+/// multiple of an announcement's lifetime. In this time, controllers that start together can
+/// acquire their leases.
 const SETTLE_TTLS: u32 = 2;
 
-/// How often a leader checks whether it leads too many partitions.
+/// The interval at which a leader checks whether it leads too many partitions.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
 /// The number of partitions that each controller leads. Clones share their state.
@@ -81,7 +81,7 @@ impl Rebalancer {
         self.0.changed.notify_one();
     }
 
-    /// This controller is reading the partition's record.
+    /// Notes that this controller is reading the partition's record.
     pub fn set_loading(&self, partition: Partition) {
         self.update(|own| {
             own.ready.remove(&partition);
@@ -89,14 +89,14 @@ impl Rebalancer {
         });
     }
 
-    /// This controller follows the partition, and could take it over.
+    /// Notes that this controller follows the partition and could take it over.
     pub fn set_following(&self, partition: Partition) {
         self.update(|own| {
             own.ready.insert(partition);
         });
     }
 
-    /// This controller leads the partition.
+    /// Notes that this controller leads the partition.
     pub fn set_leading(&self, partition: Partition) {
         self.update(|own| {
             own.led.insert(partition);
@@ -111,14 +111,14 @@ impl Rebalancer {
         others.values().map(|other| other.led).min()
     }
 
-    /// Returns whether another controller should be the first to try for a free lease.
+    /// Returns whether this controller should let another one try first to acquire a free lease.
     pub fn should_defer(&self) -> bool {
         let led = self.own().led.len();
         self.lowest_other_count().is_some_and(|lowest| lowest < led)
     }
 
-    /// Waits until this controller should give the partition back, because it has led at least two
-    /// more partitions than another controller for some time.
+    /// Waits until this controller should give the partition back. It should after it has led at
+    /// least two more partitions than another controller for some time.
     pub async fn leads_too_many(&self, partition: Partition) {
         let mut since = None;
         loop {
@@ -141,8 +141,8 @@ impl Rebalancer {
     }
 
     /// Announces this controller and watches the announcements of the others, until the shutdown.
-    /// Unless this runs, no other controller is known: nothing is deferred, and nothing is given
-    /// back.
+    /// While this does not run, no other controller is known, so this controller neither defers to
+    /// another one nor gives a partition back.
     pub async fn run(self, client: Client, replicas: usize, shutdown: CancellationToken) {
         let key = format!("{}{}", subjects::PRESENCE_KEY_PREFIX, Uuid::now_v7());
         let (bucket, ttl) = (subjects::LEASES_BUCKET, self.0.ttl);

@@ -3,7 +3,7 @@
 use scuttle_schemas::{ErrorCode, ErrorReply};
 use tokio_util::sync::CancellationToken;
 
-/// Why a leader stops.
+/// The reason why a leader stops.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
     /// The process shuts down.
@@ -28,7 +28,7 @@ impl StopReason {
     }
 }
 
-/// Tells every task of a leader when the term has ended. Clones share the term.
+/// Notifies every task of a leader of the end of the term. Clones share the term.
 #[derive(Debug, Clone)]
 pub struct Term {
     shutdown: CancellationToken,
@@ -57,7 +57,7 @@ impl Term {
         (term, step_down)
     }
 
-    /// Returns once the term has ended.
+    /// Waits until the term has ended.
     pub async fn ended(&self) {
         tokio::select! {
             () = self.shutdown.cancelled() => {}
@@ -65,7 +65,7 @@ impl Term {
         }
     }
 
-    /// Returns why the term has ended, if it has.
+    /// Returns the reason why the term has ended, or `None` if the term has not ended.
     pub fn stop_reason(&self) -> Option<StopReason> {
         if self.stepped_down.is_cancelled() {
             Some(StopReason::SteppedDown)

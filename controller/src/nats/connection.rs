@@ -1,5 +1,5 @@
-//! The connection to the NATS server: established at the start, kept through restarts of the
-//! server, and known to be up or down.
+//! The connection to the NATS server. It is established at the start and again after each restart
+//! of the server, and reports whether it is up.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -13,36 +13,36 @@ use tracing::{info, warn};
 
 use crate::observability::counters::{Cause, Counters, Ignored, Source};
 
-/// The shortest time between two attempts to connect. It doubles after each attempt.
+/// The delay after the first failed attempt to connect. The delay doubles after each attempt.
 const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
-/// The longest time between two attempts to connect.
+/// The maximum delay between two attempts to connect.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// How often the server is pinged. Two lost replies end the connection.
+/// The interval at which the server is pinged. Two lost replies end the connection.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// How many bytes are read at a time. (The client grows its buffer for longer messages.) The client
-/// reads up to 128 times before the tasks run that take the messages: 2 MiB, a few milliseconds of
-/// work. Reading more at a time would overflow a subscription; reading less would be slow for large
-/// messages.
+/// The number of bytes that are read at a time. (The client grows its buffer for longer messages.)
+/// The client reads up to 128 times before the tasks that take the messages run: 2 MiB, which is a
+/// few milliseconds of work. A larger buffer could overflow a subscription. A smaller buffer would
+/// be slow for large messages.
 const READ_BUFFER_SIZE: u16 = 16 << 10;
 
 /// The maximum number of messages of one subscription that wait in the client until its task takes
-/// them. Messages beyond this are lost without a reply. So it is as many as are read before the
-/// task runs: 2 MiB of the shortest messages that a host with a UUID for a name can send. The task
-/// takes all of them before more is read, and rejects those beyond the capacity within
-/// microseconds.
+/// them. Messages beyond this number are lost without a reply. The number is therefore the most
+/// that can be read before the task runs: 2 MiB of the shortest messages from a host that is named
+/// by a UUID. The task takes all of them before more is read, and rejects those beyond the capacity
+/// within microseconds.
 const SUBSCRIPTION_CAPACITY: usize = 32_768;
 
 /// The maximum number of messages that wait in the client until they are written to the connection.
-/// Beyond this, senders wait.
+/// When this many wait, senders block.
 const SEND_CAPACITY: usize = 2048;
 
 /// The maximum number of characters of a server's error that are logged. The error may quote a
 /// subject that a client chose.
 const MAX_LOGGED_ERROR: usize = 256;
 
-/// Reports whether the connection to the server is up.
+/// Shows whether the connection to the server is up.
 #[derive(Debug, Clone)]
 pub struct Connected(watch::Receiver<bool>);
 
@@ -51,7 +51,7 @@ impl Connected {
         *self.0.borrow()
     }
 
-    /// Returns as soon as the connection is down.
+    /// Waits until the connection is down.
     pub async fn lost(&mut self) {
         if self.0.wait_for(|connected| !connected).await.is_err() {
             // The client has ended, and nothing can be sent.
@@ -59,7 +59,8 @@ impl Connected {
     }
 }
 
-/// Connects, however long it takes. Logs why it waits, once for each reason.
+/// Connects, and retries until it succeeds. Logs the reason for waiting whenever the reason
+/// changes.
 pub async fn connect(access: &ConnectConfig, counters: &Arc<Counters>) -> (Client, Connected) {
     let (up, connected) = watch::channel(true);
     let mut logged = String::new();
@@ -85,7 +86,7 @@ pub async fn connect(access: &ConnectConfig, counters: &Arc<Counters>) -> (Clien
 /// Makes one attempt to connect.
 ///
 /// # Errors
-/// If the server does not accept the connection: why, and what to do.
+/// If the server does not accept the connection. The error states the reason and the remedy.
 pub async fn connect_once(access: &ConnectConfig) -> Result<Client, String> {
     attempt(access, watch::Sender::new(true), Arc::default()).await
 }
@@ -157,7 +158,8 @@ fn log_event(event: &Event, up: &watch::Sender<bool>, counters: &Counters) {
     }
 }
 
-/// Returns between half of a delay and all of it, so that many clients do not reconnect at once.
+/// Returns a random duration between half of `delay` and all of it, so that many clients do not
+/// reconnect at once.
 fn add_jitter(delay: Duration) -> Duration {
     delay.mul_f64(rand::rng().random_range(0.5..=1.0))
 }

@@ -1,5 +1,5 @@
-//! Warns when the NATS servers that keep the journal acknowledge a write before it is on disk. How
-//! a server is queried is in `scuttle_nats`.
+//! Warns when the NATS servers that keep the journal acknowledge a write before it is on disk. The
+//! query itself is in `scuttle_nats`.
 
 use std::collections::BTreeSet;
 
@@ -11,7 +11,7 @@ use tracing::{info, warn};
 const MAX_LOGGED_NAME: usize = 128;
 
 /// Queries the servers, and warns about each that is not in `warned` yet. This takes half a second,
-/// or two seconds when no server replies: nothing should wait for it.
+/// or two seconds when no server replies, so no other work should wait for it.
 pub async fn warn_if_not_durable(client: &Client, warned: &mut BTreeSet<String>) {
     let servers = scuttle_nats::server_sync::query_servers(client).await;
     if servers.is_empty() {

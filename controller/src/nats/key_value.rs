@@ -7,8 +7,8 @@ use async_nats::jetstream;
 use async_nats::jetstream::context::CreateKeyValueError;
 use async_nats::jetstream::kv::{Config, Store};
 
-/// Opens a bucket, and creates it if it is missing. The servers may take `request_timeout` for each
-/// reply.
+/// Opens a bucket, and creates it if it is missing. `request_timeout` applies to each request to
+/// the servers.
 pub async fn open(
     client: Client,
     config: Config,

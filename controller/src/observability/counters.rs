@@ -157,8 +157,8 @@ impl Source {
     }
 }
 
-/// The maximum number of characters of a host id in the log. A subject may contain anything in its
-/// place.
+/// The maximum number of characters of a host id in the log. A subject may contain any text in
+/// place of the host id.
 const MAX_ID_CHARS: usize = 64;
 
 /// A message or event that was rejected or ignored.
@@ -173,7 +173,7 @@ pub struct Ignored<'a> {
 }
 
 impl<'a> Ignored<'a> {
-    /// `length` is the length of the payload in bytes.
+    /// Creates the event. `length` is the length of the payload in bytes.
     pub fn new(source: Source, cause: Cause, length: usize) -> Self {
         Self {
             source,
@@ -184,7 +184,7 @@ impl<'a> Ignored<'a> {
         }
     }
 
-    /// Adds the host whose `channel` the subject belongs to.
+    /// Adds the host that `subject` names, if the subject belongs to `channel`.
     #[must_use]
     pub fn with_subject(self, channel: Option<AgentChannel>, subject: &'a str) -> Self {
         self.with_host(channel.and_then(|channel| channel.host_token(subject)))
@@ -215,7 +215,7 @@ struct RejectionLabels {
     code: CodeLabel,
 }
 
-/// An error code, which is named only when the metrics are encoded.
+/// An error code as a label. Its name is looked up only when the metrics are encoded.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct CodeLabel(ErrorCode);
 
@@ -381,8 +381,8 @@ impl Counters {
         })
     }
 
-    /// Returns the number of accepted teardowns that created an operation, or that were answered
-    /// with an existing one.
+    /// Returns the number of accepted teardowns: those that were answered with an existing
+    /// operation if `repeated`, and otherwise those that created an operation.
     pub fn accepted_teardowns(&self, repeated: bool) -> u64 {
         self.accepted_teardowns
             .get_or_create(&TeardownLabels { repeated })
@@ -413,7 +413,8 @@ impl IgnoredLabels {
     }
 }
 
-/// Lists what was ignored, such as `teardown: 1 invalid, agent-progress: 2 not JSON`.
+/// Lists the rejected and ignored messages, for example `teardown: 1 invalid, agent-progress: 2 not
+/// JSON`.
 impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, (source, cause, count)) in self.ignored().enumerate() {

@@ -1,7 +1,7 @@
 //! Log lines about operations and hosts, written once a change is durable. Events that every
-//! teardown causes have level `debug`: there are tens of thousands a second, and the audit log has
-//! each of them. Events that an operator may have to look into have level `info` or `warn` and are
-//! rate-limited.
+//! teardown causes have level `debug`, because there are tens of thousands of them per second and
+//! the audit log contains each. Events that an operator may have to look into have level `info` or
+//! `warn` and are rate-limited.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -13,8 +13,8 @@ use scuttle_schemas::operations::{OperationRecord, OperationState};
 use scuttle_schemas::{HostId, Text};
 use tracing::{debug, info, warn};
 
-/// The maximum number of `info` and `warn` lines per second. A thousand hosts may go offline
-/// together, and agents must not be able to fill the log.
+/// The maximum number of `info` and `warn` lines per second. The limit keeps the log short when a
+/// thousand hosts go offline together, and keeps agents from filling it.
 const MAX_LINES_PER_SECOND: u32 = 100;
 
 /// Writes log lines about operations and hosts.

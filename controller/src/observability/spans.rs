@@ -1,6 +1,6 @@
 //! The controller's trace spans: requests for a change with their commit, commands, and results.
-//! The trace context of a request or result is replaced by the context of its span, passes through
-//! the core, and returns with the commands and broadcasts that the message causes. So spans form a
+//! The trace context of a request or result is replaced by the context of its span. The core then
+//! copies the context to the commands and broadcasts that the message causes. So the spans form a
 //! tree that follows the messages.
 
 use scuttle_core::{Effect, Input, Reply, TeardownArgs, Trace};
@@ -14,7 +14,7 @@ use crate::observability::audit::{AuditSubject, Outcome};
 use crate::request::decode::{RequestHead, parse_trace};
 use crate::wire_name::wire_name;
 
-/// Scuttle's own attributes have the names of the log's fields.
+/// The attributes that Scuttle defines have the names of the log's fields.
 const OPERATION: &str = "scuttle.operation_id";
 const HOST: &str = "scuttle.host_uuid";
 const DECKY: &str = "scuttle.decky_id";

@@ -1,8 +1,8 @@
-//! Encodes messages into memory that is reused once they are sent.
+//! Encodes messages into memory that is reused after the messages are sent.
 //!
-//! A message is freed by another thread than the one that made it, some milliseconds later. An
-//! allocator returns such memory to the system and requests it again, which took a tenth of the
-//! time of an accept.
+//! A message is freed some milliseconds after its allocation, by another thread. An allocator
+//! returns such memory to the system and then requests it again. This took a tenth of the time that
+//! accepting a request takes.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
@@ -18,7 +18,7 @@ pub struct Encoder {
 
 impl Encoder {
     /// Returns an encoder with chunks of `chunk_size` bytes. A message larger than a quarter of
-    /// that may need an allocation.
+    /// `chunk_size` may need an allocation.
     pub fn new(chunk_size: usize) -> Self {
         Self {
             chunk_size,

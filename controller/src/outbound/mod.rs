@@ -1,4 +1,4 @@
-//! The way out: replies and effects become bytes and are published. No other code publishes for the
+//! The outbound path: encodes and publishes replies and effects. No other code publishes for the
 //! engine.
 
 pub mod encoder;

@@ -1,5 +1,5 @@
-//! Publishes what has been committed: replies, then commands and broadcasts. Replies themselves are
-//! in `replier`.
+//! Publishes committed batches: first the replies, through `replier`, then the commands and
+//! broadcasts.
 
 use async_nats::{Client, HeaderMap, PublishError, Subject};
 use bytes::Bytes;
@@ -20,12 +20,13 @@ use crate::partition::assignment::PartitionAssignment;
 use crate::partition::relay_format;
 use crate::request::context::RequestContext;
 
-/// Sends committed batches, in their order.
+/// Sends committed batches, in the order of their commits.
 #[derive(Debug)]
 pub struct Publisher {
     pub client: Client,
     pub connected: Connected,
-    /// Nothing is sent after the lease has expired: another controller may have written since.
+    /// After this lease has expired, nothing is sent, because another controller may have written
+    /// to the journal since.
     pub lease: LeaseGuard,
     pub assignment: PartitionAssignment,
     pub replier: Replier,
@@ -63,8 +64,8 @@ impl Publisher {
         }
     }
 
-    /// Sends replies first, since a requester waits for each. The order of replies and effects has
-    /// no meaning.
+    /// Sends replies first, because requesters wait for them. Correctness does not depend on the
+    /// order of replies and effects.
     async fn send(&mut self, mut batches: Batches) {
         for batch in &mut batches {
             let timing = batch.timing();

@@ -1,5 +1,5 @@
-//! Replies to requests: the only way in which a reply leaves, whether after a commit, instead of
-//! one, or with a list that was gathered from all partitions.
+//! Replies to requests. Every reply is sent here: replies after a commit, rejections without a
+//! commit, and lists that were gathered from all partitions.
 
 use std::sync::Arc;
 
@@ -22,12 +22,12 @@ use crate::request::endpoint::Endpoint;
 /// The maximum number of characters of the `Nats-Service-Error` header.
 const MAX_ERROR_HEADER: usize = 256;
 
-/// Bytes of replies and effects that are encoded into one chunk of memory: the most that was
-/// observed in several milliseconds, and four of the largest broadcasts.
+/// The size in bytes of a chunk for encoded replies and effects. A chunk holds the most that was
+/// observed in several milliseconds, or four of the largest broadcasts.
 const CHUNK_SIZE: usize = 1 << 20;
 
-/// Replies to requests: counts each reply, writes its line to the audit log, ends the request's
-/// span, and publishes the reply.
+/// Sends the replies to requests. Counts each reply, writes its line to the audit log, ends the
+/// request's span, and publishes the reply.
 #[derive(Debug)]
 pub struct Replier {
     client: Client,
@@ -38,7 +38,7 @@ pub struct Replier {
 }
 
 impl Clone for Replier {
-    /// The clone encodes into separate memory.
+    /// Returns a replier that encodes into separate memory.
     fn clone(&self) -> Self {
         self.with_chunk_size(self.encoder.chunk_size())
     }
@@ -84,8 +84,8 @@ impl Replier {
         }
     }
 
-    /// Counts replies, and writes their lines to the audit log in one go. The first half of
-    /// [`respond`](Self::respond), for a whole batch.
+    /// Counts replies and writes their audit lines in one write. For a whole batch, this is the
+    /// first half of [`respond`](Self::respond).
     pub(super) fn record<'a>(
         &self,
         replies: impl Iterator<Item = (&'a RequestContext, &'a Reply)> + Clone,
@@ -102,7 +102,7 @@ impl Replier {
         self.audit.record_replies(audited, &self.counters);
     }
 
-    /// Ends the request's span and publishes the reply: the second half of
+    /// Ends the request's span and publishes the reply. This is the second half of
     /// [`respond`](Self::respond).
     pub(super) async fn send(
         &mut self,
@@ -119,8 +119,8 @@ impl Replier {
         }
     }
 
-    /// Publishes a reply, unless the request names no reply subject, or one that the requester may
-    /// not publish to.
+    /// Publishes a reply. Drops it if the request names no reply subject, or names a subject to
+    /// which the requester may not publish.
     async fn publish(&mut self, context: &RequestContext, mut request: Request, reply: &Reply) {
         let Some(inbox) = request.message.reply.clone() else {
             return;

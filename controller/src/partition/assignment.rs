@@ -1,7 +1,7 @@
 //! The part of the swarm that a leader is responsible for. Every leader receives every request and
-//! report, and takes those of its hosts. So nothing passes through a second controller except
-//! lists, whose pages come from all leaders, and broadcasts, which the first partition's leader
-//! numbers.
+//! report, and takes those that concern its hosts. So only two kinds of messages pass through a
+//! second controller: lists, whose pages come from all leaders, and broadcasts, which the first
+//! partition's leader numbers.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +14,7 @@ use uuid::Uuid;
 
 use crate::request::endpoint::Endpoint;
 
-/// One partition, and how many partitions there are.
+/// One partition, with the total number of partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionAssignment {
     pub partition: Partition,
@@ -22,7 +22,7 @@ pub struct PartitionAssignment {
 }
 
 impl PartitionAssignment {
-    /// The only partition, which has all hosts.
+    /// The assignment of all hosts to a single partition.
     pub const WHOLE: Self = Self {
         partition: Partition::FIRST,
         partitions: PartitionCount::ONE,
@@ -42,18 +42,18 @@ impl PartitionAssignment {
         !self.is_one_of_several() || self.partitions.partition_of_host(host) == self.partition
     }
 
-    /// Returns whether the partition has the operation's host.
+    /// Returns whether the operation's host belongs to the partition.
     fn owns_operation(self, id: OperationId) -> bool {
         self.partitions.partition_of_operation(id) == self.partition
     }
 
-    /// Returns whether the partition takes what an agent sends on a subject.
+    /// Returns whether the partition takes the messages that an agent sends on `subject`.
     pub fn owns_subject(self, channel: AgentChannel, subject: &str) -> bool {
         self.owns_subject_host(channel.host_token(subject))
     }
 
-    /// Returns whether the partition takes what an agent sends on a subject that names `host`. The
-    /// first partition takes what names no host.
+    /// Returns whether the partition takes the messages that an agent sends on a subject with the
+    /// host token `host`. The first partition takes messages whose subject names no host.
     pub fn owns_subject_host(self, host: Option<&str>) -> bool {
         if !self.is_one_of_several() {
             return true;
@@ -63,8 +63,9 @@ impl PartitionAssignment {
         })
     }
 
-    /// Returns whether the partition takes a teardown request, if that can be seen without decoding
-    /// the request. Teardowns are the most frequent requests, and most belong to other partitions.
+    /// Returns whether the partition takes a teardown request, or `None` if only decoding the
+    /// request can show that. Teardowns are the most frequent requests, and most belong to other
+    /// partitions.
     pub fn owns_payload(self, payload: &[u8]) -> Option<bool> {
         let host = find_host(payload).filter(|_| self.is_one_of_several())?;
         Some(self.partitions.partition_of_host_text(host) == self.partition)
@@ -98,12 +99,13 @@ impl PartitionAssignment {
         }
     }
 
-    /// Makes a list request linearizable where a stale page would do harm: its reply then waits for
-    /// an append, which a deposed leader cannot make.
+    /// Makes a list request linearizable if a stale page would do harm. The reply to a linearizable
+    /// request waits for an append, which a deposed leader cannot make. A stale page does harm in
+    /// two cases:
     ///
-    /// - A page for the first partition's leader must contain everything that was relayed before
-    ///   the page was requested. The page cannot show by a lower revision that it does not.
-    /// - The record of a single host decides who owns a name.
+    /// - A page for the first partition's leader must contain all changes that were relayed before
+    ///   the page was requested. Its revision would not show that changes are missing.
+    /// - The record of a single host decides which host owns a name.
     #[must_use]
     pub fn make_linearizable(self, input: Input) -> Input {
         let stale_is_harmful = match &input {
@@ -118,7 +120,7 @@ impl PartitionAssignment {
         }
     }
 
-    /// Returns where the partition's rows are, within a controller's data directory.
+    /// Returns the directory of the partition's rows, within the controller's data directory.
     pub fn data_dir(self, data_dir: &Path) -> PathBuf {
         if self.is_one_of_several() {
             data_dir.join(format!("partition-{}", self.partition))
@@ -127,9 +129,9 @@ impl PartitionAssignment {
         }
     }
 
-    /// Returns the subject and the name under which the partition's leader serves an endpoint.
-    /// Where there are several partitions, lists are requested from each leader by the first
-    /// partition's leader.
+    /// Returns the subject and the name under which the partition's leader serves an endpoint. If
+    /// there are several partitions, the subjects for reads are separate for each partition,
+    /// because the first partition's leader requests lists from each leader.
     pub fn endpoint_subject(self, endpoint: Endpoint) -> (String, String) {
         let (subject, name) = (endpoint.subject(), endpoint.name());
         if self.is_one_of_several() && endpoint.is_read() {
@@ -144,8 +146,8 @@ impl PartitionAssignment {
         }
     }
 
-    /// Returns where the partition's leader publishes a message for `subject`. Broadcasts of all
-    /// but the first partition go to the first partition's leader, which numbers them.
+    /// Returns the subject on which the partition's leader publishes a message for `subject`. The
+    /// first partition's leader numbers all broadcasts, so the other leaders publish theirs to it.
     pub fn publish_subject(self, subject: Subject) -> Subject {
         if self.is_first() || !subjects::BROADCASTS.contains(&subject.as_str()) {
             return subject;
@@ -154,8 +156,8 @@ impl PartitionAssignment {
     }
 }
 
-/// Returns the host that a teardown request names, if the request is written as most programs write
-/// it. All fields of a teardown request are strings, numbers and booleans, and within a JSON string
+/// Returns the host that a teardown request names, if the request has the usual JSON formatting.
+/// All fields of a teardown request are strings, numbers and booleans, and within a JSON string
 /// each quotation mark follows a backslash. So the first match is the field, or the request is
 /// invalid.
 fn find_host(payload: &[u8]) -> Option<&str> {

@@ -1,4 +1,4 @@
-//! Dividing the hosts of a swarm over several journals, and joining their records for clients.
+//! Divides the hosts of a swarm among several journals, and joins their records for clients.
 
 pub mod assignment;
 pub mod name_registry;

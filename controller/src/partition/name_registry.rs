@@ -1,14 +1,14 @@
-//! Which host owns a name, where the hosts are divided. The leader that enrolls a host sees only
-//! the hosts of its partition. So it claims the name in a bucket on the NATS servers before it
-//! puts the host on record.
+//! The owners of host names, if the hosts are divided into partitions. The leader that enrolls a
+//! host knows only the hosts of its partition. It therefore claims the name in a bucket on the NATS
+//! servers before it puts the host on record.
 //!
-//! A claim may outlive its host: the host may never have gone on record, or have left it. The name
-//! is then free, and a leader that wants it asks the leader of the claimant's partition. Two rules
-//! make this safe:
+//! A claim may outlive its host: the host may never have been put on record, or may have been
+//! removed from it. The name is then free. A leader that wants a claimed name therefore requests
+//! the claimant's record from the leader of the claimant's partition. Two rules make this safe:
 //!
-//! - A leader returns nothing about a host that it is about to enroll.
-//! - A leader that enrolls a host writes the claim again, and names the revision that it expects.
-//!   So of two leaders that want one name, one is rejected.
+//! - A leader does not return the record of a host that it is about to enroll.
+//! - A leader that takes over a claim writes it with the revision that it expects. So if two
+//!   leaders want one name, one of them is rejected.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,20 +25,20 @@ use crate::partition::rpc;
 use crate::request::endpoint::Endpoint;
 use crate::request::rejection::retry_later;
 
-/// How long the NATS servers may take to reply.
+/// The timeout for a reply of the NATS servers.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The maximum number of names that are claimed at once. Each claim waits for one or two fsyncs of
-/// the servers.
+/// The maximum number of names that are claimed concurrently. Each claim waits for one or two
+/// fsyncs of the servers.
 const MAX_CONCURRENT: usize = 32;
 
-/// The time between two attempts while another leader enrolls a host with the name.
+/// The delay between two attempts while another leader enrolls a host with the same name.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// The maximum number of attempts to write a claim that other leaders write too.
+/// The maximum number of attempts to write a claim while other leaders write the same claim.
 const MAX_ATTEMPTS: usize = 8;
 
-/// The names of the hosts in all partitions; clones share the limits.
+/// The registry of host names in all partitions. Clones share the limits.
 #[derive(Debug, Clone)]
 pub struct NameRegistry {
     client: Client,
@@ -49,8 +49,8 @@ pub struct NameRegistry {
     permits: Arc<Semaphore>,
 }
 
-/// Marks a host as about to be enrolled, until the claim is dropped: while it is, no leader returns
-/// anything about the host.
+/// Marks a host as about to be enrolled, until the claim is dropped. While the host is marked, its
+/// leader does not return its record.
 #[derive(Debug)]
 pub struct NameClaim {
     host: HostId,
@@ -60,14 +60,15 @@ pub struct NameClaim {
 /// The outcome of a claim.
 #[derive(Debug)]
 pub enum Claim {
-    /// The host has the name, and may go on record.
+    /// The host has the name and may be put on record.
     Granted(NameClaim),
-    /// An active host has the name, and the request did not name another host.
+    /// An active host already has the name, and the request did not name another host.
     Taken(Box<HostRecord>),
 }
 
 impl Claim {
-    /// Returns the claim to be kept until the host is on record, if the claim was granted.
+    /// Returns the claim if it was granted. The caller must keep the claim until the host is on
+    /// record.
     pub fn granted(self) -> Option<NameClaim> {
         match self {
             Self::Granted(claim) => Some(claim),
@@ -124,7 +125,7 @@ impl NameRegistry {
     ///
     /// # Errors
     /// `bad_request` if the name belongs to another active host. Another error if the servers or
-    /// another leader do not reply: nothing was enrolled.
+    /// another leader do not reply. In both cases, no host was enrolled.
     pub async fn claim(
         &self,
         request: &EnrollRequest,
@@ -181,7 +182,7 @@ impl NameRegistry {
         Err(retry_later(format!("{why}: repeat the request")))
     }
 
-    /// Returns the active host with the name that a claim belongs to.
+    /// Returns the host that made a claim, if it is active and has the claimed name.
     async fn find_owner(
         &self,
         claimant: &[u8],
@@ -217,8 +218,8 @@ pub(crate) async fn open_bucket(client: Client, replicas: usize) -> anyhow::Resu
     opened.map_err(|error| anyhow::anyhow!("cannot open the bucket {name}: {error}"))
 }
 
-/// Returns the key of a name in the bucket. A key may not have dots in every place where a name
-/// may.
+/// Returns the bucket's key for a name. The name is encoded, because a key does not allow dots in
+/// every place where a name does.
 pub(crate) fn bucket_key(name: &HostName) -> String {
     name.as_str().replace('.', "=")
 }

@@ -1,7 +1,7 @@
-//! The bytes of a broadcast on its way from the leader of another partition to the first
-//! partition's leader: a header with what the first needs to know, then the broadcast as it will be
-//! published, with its partition's own revisions. So a relayed broadcast is neither decoded nor
-//! encoded on its way: only its revisions are replaced.
+//! The format in which the leader of another partition sends a broadcast to the first partition's
+//! leader: a header with the fields that the first partition's leader needs, then the broadcast as
+//! clients will receive it, except that the revisions are those of its partition. So the first
+//! partition's leader replaces only the revisions, and neither decodes nor encodes the broadcast.
 
 use bytes::Bytes;
 use memchr::memmem;
@@ -9,8 +9,8 @@ use scuttle_core::api::RelayedBroadcast;
 use scuttle_core::{Effect, Topic};
 use scuttle_schemas::subjects;
 
-/// Precedes each revision in a broadcast. Within a JSON string each quotation mark follows a
-/// backslash; and where this is the name of a label, the value is not a number.
+/// The text before each revision in a broadcast. It cannot occur within a JSON string, where each
+/// quotation mark follows a backslash. If it is the name of a label, the value is not a number.
 const REVISION: &[u8] = b"\"revision\":";
 
 /// Ends the header of a broadcast that only repeats the last revision.
@@ -18,8 +18,8 @@ const REPEAT_MARK: u8 = b'=';
 /// Ends the header of a broadcast with changes.
 const CHANGE_MARK: u8 = b'+';
 
-/// Returns the header of a broadcast: its revision, and whether it has changes. `None` for other
-/// effects.
+/// Returns the header of a broadcast, which states its revision and whether it has changes. Returns
+/// `None` for other effects.
 pub fn encode_header(effect: &Effect) -> Option<String> {
     let (revision, is_repeat) = match effect {
         Effect::ShardsUpdated(message, _) => {

@@ -10,16 +10,16 @@ use serde::de::DeserializeOwned;
 
 use crate::request::endpoint::Endpoint;
 
-/// How long a leader may take to reply. It takes milliseconds, or a fraction of a second while a
-/// partition moves to another leader. After a leader was lost, a takeover takes longer, and the
-/// requester gets an error.
+/// The timeout for the reply of a leader. A reply takes milliseconds, or a fraction of a second
+/// while a partition moves to another leader. The takeover from a lost leader takes longer than
+/// this timeout, and the requester gets an error.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The time between two attempts while the partition has no leader.
+/// The delay between two attempts while the partition has no leader.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Sends a client's request to the leader of a partition. Repeats it while the partition has no
-/// leader, at most for [`REQUEST_TIMEOUT`].
+/// Sends a client's request to the leader of a partition. While the partition has no leader,
+/// repeats the request for up to [`REQUEST_TIMEOUT`].
 ///
 /// # Errors
 /// If the leader rejects the request, or the partition has no leader that replies.

@@ -1,5 +1,5 @@
-//! Lists of the whole swarm where the hosts are divided: the first partition's leader requests a
-//! page from the leader of each partition, and replies with all pages as one.
+//! Lists of the whole swarm, if the hosts are divided into partitions. The first partition's leader
+//! requests a page from the leader of each partition, and merges the pages into one reply.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,24 +26,24 @@ use crate::request::decode::decode_request;
 use crate::request::endpoint::Endpoint;
 use crate::request::rejection::Rejection;
 
-/// The maximum number of lists that are gathered at once: each may take a megabyte from each
+/// The maximum number of lists that are gathered at once. Each list may hold a megabyte from each
 /// partition.
 const MAX_CONCURRENT: usize = 16;
 
 /// The maximum number of requests of one endpoint that wait to be gathered.
 const MAX_WAITING: usize = 256;
 
-/// Bytes of replies that are encoded into one chunk of memory.
+/// The size in bytes of a chunk for encoded replies.
 const CHUNK_SIZE: usize = 64 << 10;
 
-/// Gathers lists from all partitions; clones share the limits.
+/// Gathers lists from all partitions. Clones share the limits.
 #[derive(Debug, Clone)]
 pub struct ScatterGather {
     pub client: Client,
     pub counters: Arc<Counters>,
-    /// The lease on the first partition. A list is not sent after this lease has expired.
+    /// The lease on the first partition. No list is sent after this lease has expired.
     pub lease: LeaseGuard,
-    /// When to stop.
+    /// The term, whose end stops the gathering.
     pub term: Term,
     pub partitions: PartitionCount,
     pub replier: Replier,
@@ -52,12 +52,13 @@ pub struct ScatterGather {
 }
 
 impl ScatterGather {
-    /// Returns the permits for a new instance.
+    /// Returns all permits, for the first instance.
     pub fn new_permits() -> Arc<Semaphore> {
         Arc::new(Semaphore::new(MAX_CONCURRENT))
     }
 
-    /// Serves one endpoint that only reads. After the term has ended, replies with the reason.
+    /// Serves one endpoint that only reads. After the term has ended, replies with an error that
+    /// states why the term ended.
     pub async fn serve_endpoint(self, endpoint: Endpoint, mut requests: Requests) {
         let mut gathering = JoinSet::new();
         loop {
@@ -143,9 +144,9 @@ impl ScatterGather {
         }
     }
 
-    /// Requests a page from each partition that may have matching records. The first partition is
-    /// asked before the others: a change that their pages do not contain yet is then relayed later,
-    /// and gets a higher revision than the first partition's page.
+    /// Requests a page from each partition that may have matching records. The first partition's
+    /// page is requested before the others. A change that the other pages do not contain yet is
+    /// then relayed later, and gets a higher revision than the first partition's page.
     async fn request_pages<T: DeserializeOwned>(
         &self,
         endpoint: Endpoint,
@@ -161,9 +162,8 @@ impl ScatterGather {
         Ok(pages)
     }
 
-    /// Requests an operation from the partition that its id indicates, then from all others. The
-    /// id does not indicate the right partition if the operation is from before the hosts were
-    /// divided.
+    /// Requests an operation from the partition that its id indicates, then from all others. The id
+    /// indicates another partition if the operation was accepted before the hosts were divided.
     async fn find_operation(
         &self,
         endpoint: Endpoint,

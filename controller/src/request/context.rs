@@ -13,23 +13,22 @@ use crate::partition::name_registry::NameClaim;
 use crate::request::decode::RequestHead;
 use crate::request::endpoint::Endpoint;
 
-/// The context of a request. Created when the message arrives, and dropped when the reply has been
-/// sent, or when the input was decided if the message gets no reply.
+/// The context of a request. It is created when the message arrives, and dropped when the reply has
+/// been sent. If the message gets no reply, the context is dropped when the input has been decided.
 #[derive(Debug)]
 pub struct RequestContext {
-    /// Where the message came from, for the counters.
+    /// The source of the message, for the counters.
     pub source: Source,
-    /// The NATS request to reply to. `None` for messages that agents and other leaders only
-    /// publish.
+    /// The NATS request to reply to. `None` for messages without a reply.
     pub request: Option<Request>,
     /// The fields of the request's audit line. `None` if the request cannot change
     /// anything.
     pub audit: Option<Box<AuditSubject>>,
     /// The request's span, if traces are exported.
     pub span: Option<Box<Span>>,
-    /// The operation whose result this is.
+    /// The operation whose result the request reports.
     pub operation_id: Option<OperationId>,
-    /// The share of the capacity that the request takes, until this context is dropped.
+    /// The capacity that the request holds until this context is dropped.
     pub permit: Option<Permit>,
     /// The claim on a host's name, until the host is on record.
     pub name_claim: Option<NameClaim>,
@@ -48,7 +47,7 @@ impl RequestContext {
         }
     }
 
-    /// Returns the endpoint, unless the message was only published.
+    /// Returns the endpoint, or `None` for a message without a reply.
     pub fn endpoint(&self) -> Option<Endpoint> {
         match self.source {
             Source::Endpoint(endpoint) => Some(endpoint),
@@ -56,8 +55,8 @@ impl RequestContext {
         }
     }
 
-    /// Notes what the audit log will say, and starts the span. `input` is what the request was
-    /// decoded as, if it could be.
+    /// Records the fields of the request's audit line, and starts its span. `input` is the decoded
+    /// request, or `None` if decoding failed.
     pub(super) fn describe(&mut self, head: &mut RequestHead<'_>, input: Option<&mut Input>) {
         self.audit = AuditSubject::new(head.endpoint, head.take_requester(), input.as_deref());
         self.span = spans::start_request(head, self.audit.is_some(), input);

@@ -1,5 +1,5 @@
-//! Decoding: how the subject, headers and payload of a message become an input. The
-//! effects of an input are decided in `scuttle-core`.
+//! Decodes the subject, headers and payload of a message into an input. `scuttle-core` decides the
+//! effects of the input.
 
 use async_nats::{HeaderMap, Message};
 use scuttle_core::{Input, TeardownArgs, Trace};
@@ -16,7 +16,7 @@ use crate::observability::counters::Cause;
 use crate::partition::relay_format;
 use crate::request::endpoint::Endpoint;
 
-/// A message that is not an input.
+/// The error for a message that cannot be decoded.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DecodeError {
     /// The reason, for the counters.
@@ -32,16 +32,16 @@ impl From<ErrorReply> for DecodeError {
     }
 }
 
-/// A request of which the subject and the requester's headers have been parsed, but not the
-/// payload.
+/// A request whose subject and requester headers have been parsed, and whose payload has not been
+/// decoded.
 #[derive(Debug)]
 pub struct RequestHead<'m> {
     pub endpoint: Endpoint,
     pub message: &'m Message,
     /// The token of the subject that names the reporting host. It need not be a valid host id.
     pub host: Option<&'m str>,
-    /// The user that the NATS server vouches for. Empty for reports: the server says nothing about
-    /// agents, their subject does. An error if the headers were forged to hide the user.
+    /// The user that the NATS server vouches for. Empty for reports, because the subject identifies
+    /// the agent. An error if the headers were forged to hide the user.
     pub requested_by: Result<String, DecodeError>,
 }
 
@@ -50,7 +50,8 @@ impl<'m> RequestHead<'m> {
         Self::new(endpoint, message, parse_host(endpoint, message))
     }
 
-    /// As [`parse`](Self::parse), with the host that the subject was found to name.
+    /// Parses the headers of a message whose host token `host` was already parsed.
+    /// [`parse`](Self::parse) parses both.
     pub fn new(endpoint: Endpoint, message: &'m Message, host: Option<&'m str>) -> Self {
         let requested_by = match endpoint {
             Endpoint::AgentHeartbeat | Endpoint::AgentResults => Ok(String::new()),
@@ -64,13 +65,13 @@ impl<'m> RequestHead<'m> {
         }
     }
 
-    /// Takes the user out, if the headers name one.
+    /// Takes the user out of this value, or returns `None` if the headers were forged.
     pub(super) fn take_requester(&mut self) -> Option<String> {
         std::mem::replace(&mut self.requested_by, Ok(String::new())).ok()
     }
 
-    /// Decodes the payload. Hosts and operations that the request creates are named by `new_id`,
-    /// which returns `UUIDv7`s, so that they sort by age.
+    /// Decodes the payload. `new_id` returns the id of a host or operation that the request
+    /// creates. The ids are `UUIDv7`s, so that they sort by age.
     pub fn decode(&self, new_id: impl FnOnce() -> Uuid) -> Result<Input, DecodeError> {
         // A request that hides its user is rejected, whatever it requests.
         let requested_by = self.requested_by.as_ref().map_err(Clone::clone)?;
@@ -164,15 +165,16 @@ pub fn decode_relay(message: &Message, partitions: PartitionCount) -> Result<Inp
     })
 }
 
-/// Returns the token of a report's subject that names the host.
+/// Returns the host token of a report's subject.
 pub(crate) fn parse_host(endpoint: Endpoint, message: &Message) -> Option<&str> {
     endpoint.channel()?.host_token(&message.subject)
 }
 
-/// Returns the user that made a request, as the NATS server vouches for it.
+/// Returns the user that made a request. The NATS server vouches for the user in the request's
+/// headers.
 ///
 /// # Errors
-/// `bad_request` if the headers were made to hide the server's word.
+/// `bad_request` if the requester forged headers to hide those of the server.
 pub fn parse_requester(message: &Message) -> Result<String, DecodeError> {
     let headers = message.headers.iter().flat_map(HeaderMap::iter);
     let headers = headers.flat_map(|(name, values)| {
@@ -206,8 +208,7 @@ fn decode_payload<T: DeserializeOwned>(
     })
 }
 
-/// Returns the host that a report speaks for: the host of the subject, which the NATS server
-/// vouches for.
+/// Returns the host that sent a report: the host in the subject, which the NATS server vouches for.
 ///
 /// # Errors
 /// If the payload names another host.

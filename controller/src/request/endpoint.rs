@@ -1,4 +1,4 @@
-//! The endpoints of the Micro service and the subject of each. Decoding their requests is in
+//! The endpoints of the Micro service and the subject of each. Their requests are decoded in
 //! `decode`.
 
 use scuttle_schemas::subjects::{self, AgentChannel};
@@ -59,7 +59,7 @@ impl Endpoint {
         }
     }
 
-    /// Returns the agents' channel, if agents send the requests.
+    /// Returns the channel on which agents send the requests, or `None` if other clients send them.
     pub fn channel(self) -> Option<AgentChannel> {
         match self {
             Self::AgentHeartbeat => Some(AgentChannel::Heartbeat),

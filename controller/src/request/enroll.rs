@@ -1,5 +1,5 @@
-//! Enrolling a host where the hosts are divided over several partitions: its name is claimed before
-//! the request goes to the engine. How names are claimed is in `partition::name_registry`.
+//! Enrolls hosts if there are several partitions: claims the name of a host before its request goes
+//! to the engine. The claims themselves are in `partition::name_registry`.
 
 use scuttle_core::{Input, Reply};
 use scuttle_schemas::hosts::EnrollAccepted;

@@ -1,16 +1,17 @@
-//! The way of a request into the engine, in six stages:
+//! The path of a request to the engine, in six stages:
 //!
-//! 1. `classify`: does the request belong to this partition, as far as subject and payload prefix
-//!    tell?
+//! 1. `classify`: do the subject or the raw payload already show whether the request belongs to
+//!    this partition?
 //! 2. `rate_limit`: is the reporting host within its rate limit, and is there capacity for its
 //!    report?
-//! 3. `decode`: what does the request say?
+//! 3. `decode`: what does the request contain?
 //! 4. `route`: does the decoded request belong to this partition?
 //! 5. `admit`: is there capacity for the request?
 //! 6. `enqueue`: hand the input to the engine.
 //!
 //! A stage that does not pass the request on returns a [`Rejection`]. No stage waits, so that no
-//! subscription falls behind. A request that is dropped costs next to nothing: it is not decoded.
+//! subscription falls behind. Requests that the first two stages drop cost next to nothing, because
+//! they are not decoded.
 
 use std::sync::Arc;
 use std::sync::mpsc::{SyncSender, TrySendError};
@@ -31,8 +32,8 @@ use crate::request::decode::{RequestHead, parse_host};
 use crate::request::endpoint::Endpoint;
 use crate::request::rejection::{Rejection, term_ended};
 
-/// A sender of the engine's queue. The engine ends when every sender is gone. Contexts are boxed,
-/// since thousands may wait.
+/// A sender of the engine's queue. The engine ends when every sender is dropped. Contexts are
+/// boxed, because thousands may wait in the queue.
 pub type JobSender = SyncSender<Job<Box<RequestContext>>>;
 
 /// The resources of the stages, shared by all subscriptions of a leader.
@@ -40,11 +41,11 @@ pub type JobSender = SyncSender<Job<Box<RequestContext>>>;
 pub struct Intake {
     pub capacity: Capacity,
     pub counters: Arc<Counters>,
-    /// When to stop.
+    /// The term, whose end stops the pipeline.
     pub term: Term,
-    /// The hosts of this partition.
+    /// Selects the hosts of this partition.
     pub assignment: PartitionAssignment,
-    /// Where names of hosts are claimed. `None` if this partition is the only one.
+    /// The registry in which host names are claimed. `None` if this partition is the only one.
     pub names: Option<NameRegistry>,
 }
 
@@ -53,7 +54,7 @@ pub struct Intake {
 pub struct Pipeline {
     pub endpoint: Endpoint,
     pub intake: Intake,
-    /// `None` once the term has ended.
+    /// The engine's queue. `None` after the term has ended.
     pub jobs: Option<JobSender>,
 }
 
@@ -62,9 +63,9 @@ pub struct Pipeline {
 pub enum Submitted {
     /// The engine has the request, or it was dropped.
     Done,
-    /// The request is to be replied to without the engine.
+    /// The caller must send this reply. The engine does not see the request.
     Reply(Box<RequestContext>, Reply),
-    /// The name of the host to be enrolled is to be claimed first; `enqueue` follows.
+    /// The caller must first claim the name of the host to be enrolled, and then enqueue the input.
     NeedsNameClaim(Box<RequestContext>, Input),
 }
 
@@ -206,7 +207,7 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Has the name of a host to be enrolled claimed before stage 6, where that is necessary.
+    /// Runs stage 6, or asks the caller to claim the name of a host to be enrolled first.
     fn claim_or_enqueue(&self, context: Box<RequestContext>, input: Input) -> Submitted {
         if let Some(names) = &self.intake.names {
             if let Input::HostsList(list) = &input
@@ -273,8 +274,8 @@ pub(super) struct Report<'m> {
 }
 
 impl Intake {
-    /// Takes a permit for a report. A report over the host's rate limit is counted here, and the
-    /// host is logged once: an operator may have to revoke its credentials.
+    /// Takes a permit for a report. Counts a report over the host's rate limit, and logs the host
+    /// once, because an operator may have to revoke the host's credentials.
     pub(super) fn admit_report(&self, report: &Report<'_>) -> Result<Permit, Rejection> {
         let length = report.message.payload.len();
         let admitted = (self.capacity).admit_report(report.host.unwrap_or_default(), length);

@@ -13,8 +13,8 @@ use crate::request::decode::{decode_progress, decode_relay};
 use crate::request::pipeline::{Intake, JobSender, Report};
 use crate::request::rejection::Rejection;
 
-/// Takes in the broadcasts that the leaders of other partitions relay. A broadcast beyond the
-/// capacity is dropped: subscribers list again when a revision is missing.
+/// Takes the broadcasts that the leaders of other partitions relay. Drops broadcasts beyond the
+/// capacity: a subscriber that misses a revision lists the records again.
 pub async fn serve_relays(messages: Subscriber, intake: Intake, jobs: JobSender) {
     for_each_until_ended(messages, &intake.term, |message| {
         let length = message.payload.len();
@@ -38,8 +38,8 @@ pub async fn serve_relays(messages: Subscriber, intake: Intake, jobs: JobSender)
     .await;
 }
 
-/// Takes in the progress that agents publish. Progress that cannot be decoded or is beyond the
-/// capacity is dropped: progress is a hint, the result counts.
+/// Takes the progress that agents publish. Drops progress that cannot be decoded or is beyond the
+/// capacity, because only the result of an operation matters.
 pub async fn serve_progress(messages: Subscriber, intake: Intake, jobs: JobSender) {
     for_each_until_ended(messages, &intake.term, |message| {
         let host = AgentChannel::Progress.host_token(&message.subject);

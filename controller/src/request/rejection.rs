@@ -1,4 +1,4 @@
-//! Why a request does not reach the engine, and what its requester gets instead.
+//! The reasons why a request does not reach the engine, and the replies to its requester.
 
 use scuttle_schemas::{ErrorCode, ErrorReply};
 
@@ -6,11 +6,11 @@ use crate::leadership::term::{StopReason, Term};
 use crate::observability::counters::Cause;
 use crate::request::decode::DecodeError;
 
-/// How long an overloaded requester is asked to wait, in milliseconds. A full queue is worked off
-/// within this time.
+/// The delay, in milliseconds, after which a requester that was rejected with `overloaded` should
+/// retry. The engine empties a full queue within this time.
 const RETRY_AFTER_MS: u64 = 500;
 
-/// Why a stage of the pipeline stopped a request.
+/// The reason why a stage of the pipeline stopped a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
     /// The request is dropped without a reply: it belongs to another partition, or its host is over

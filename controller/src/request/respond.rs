@@ -1,5 +1,5 @@
-//! Replies to requests that do not reach the engine, such that a blocked connection does not keep
-//! the engine from ending. How a reply is sent is in `outbound::replier`.
+//! Replies to requests that do not reach the engine. A blocked connection does not keep the engine
+//! from ending. `outbound::replier` sends the replies.
 
 use std::pin::pin;
 
@@ -9,9 +9,9 @@ use crate::outbound::replier::Replier;
 use crate::request::context::RequestContext;
 use crate::request::pipeline::Pipeline;
 
-/// Replies to a request that did not reach the engine. Drops the sender of jobs when the term ends,
-/// since the engine ends when every sender is gone: also while the NATS server does not take the
-/// reply.
+/// Replies to a request that did not reach the engine. Drops the sender of jobs as soon as the term
+/// ends, even while the NATS server does not take the reply, because the engine ends only when
+/// every sender is dropped.
 pub(super) async fn respond(
     replier: &mut Replier,
     pipeline: &mut Pipeline,

@@ -1,5 +1,5 @@
-//! The tables of a store file and the encoding of rows and batches. A row is its struct of
-//! `scuttle-core` in postcard encoding, and a batch is its list of changes. Any change to those
+//! The tables of a store file and the encoding of rows and batches. A row is a struct of
+//! `scuttle-core` in postcard encoding, and a batch is a list of changes. Any change to those
 //! structs needs a new [`FORMAT`].
 
 use std::path::Path;
@@ -25,7 +25,8 @@ pub(super) const KEYS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinitio
 /// Batches, keyed by number, oldest first.
 pub(super) const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
 
-/// The key of the format in `meta`: a little-endian `u32`, in this and all future formats.
+/// The key of the format version in `meta`. Its value is a little-endian `u32`, in this and all
+/// future formats.
 pub(super) const FORMAT_KEY: &str = "format";
 pub(super) const SWARM_KEY: &str = "swarm";
 /// The key of the [`StreamPosition`] in `meta`. Present only if the journal is a stream.

@@ -64,14 +64,14 @@ pub enum StoreError {
     /// The journal is a stream, and a request to its servers failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The database failed for a reason that the file does not explain: a bug.
+    /// The database failed although the file is valid, so there is a bug.
     #[error("cannot {action} {}: {cause}", .path.display())]
     Database {
         action: &'static str,
         path: PathBuf,
         cause: String,
     },
-    /// A test requested this failure.
+    /// A failure that a test requested.
     #[error("the append failed, as the test requested")]
     Injected,
 }
@@ -121,7 +121,7 @@ impl StoreError {
     }
 }
 
-/// Returns the advice for an error of the operating system.
+/// Returns what the operator can do about an error of the operating system.
 fn advice(cause: &io::Error) -> &'static str {
     match cause.kind() {
         io::ErrorKind::PermissionDenied | io::ErrorKind::ReadOnlyFilesystem => {

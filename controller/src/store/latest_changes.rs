@@ -1,11 +1,11 @@
-//! The latest change to each row, by which a checkpoint folds batches into rows.
+//! The latest change to each row, which a checkpoint writes to the rows.
 
 use std::collections::BTreeMap;
 
 use scuttle_core::{Change, KeyId};
 use scuttle_schemas::{DeckyId, HostId, OperationId};
 
-/// The key of the row that a change belongs to, ordered as [`Store::load`] orders rows: by table,
+/// The key of the row that a change belongs to. Keys have the order of [`Store::load`]: by table,
 /// then by key.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum RowKey {

@@ -1,4 +1,4 @@
-//! A store for tests, in memory. It outlives a simulated crash of the process, and its appends fail
+//! An in-memory store for tests. It survives a simulated crash of the process, and its appends fail
 //! on request.
 
 use std::collections::VecDeque;
@@ -29,7 +29,7 @@ pub struct MemoryStore(Arc<Mutex<Content>>);
 struct Content {
     rows: LatestChanges,
     journal: VecDeque<Vec<Change>>,
-    /// How the next append fails, if it is to fail.
+    /// The fault of the next append, if the append should fail.
     fault: Option<Fault>,
 }
 

@@ -1,7 +1,7 @@
 //! Durable storage for the core's changes: the trait `Store`, its errors, and the row that a change
 //! belongs to. `redb` and `disk_format` write to disk, `replicated` keeps the journal in a
-//! JetStream stream, and `memory` is for tests. A store never looks inside a row: `scuttle-core`
-//! gives rows their meaning.
+//! JetStream stream, and `memory` is for tests. A store never interprets the content of a row,
+//! which `scuttle-core` defines.
 
 mod disk_format;
 pub mod error;

@@ -20,7 +20,7 @@ use crate::store::replicated::shared_journal::read_batches;
 /// The table of a stored value, in the order in which a load reads the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Table {
-    /// The single row with the swarm's own data.
+    /// The single row with the data of the swarm as a whole.
     Meta,
     Hosts,
     Shards,
@@ -63,7 +63,7 @@ pub enum StoredValue {
 }
 
 impl StoredValue {
-    /// Decodes a value of `table`. `number` and `path` identify the value in the error.
+    /// Decodes a value of `table`. An error message names the value by `number` and `path`.
     pub fn decode(
         table: Table,
         bytes: &[u8],
@@ -162,7 +162,7 @@ pub struct Snapshot {
     path: PathBuf,
     /// The journal's batches that are not in the file.
     tail: Vec<Bytes>,
-    /// The database of a file that only this snapshot has open.
+    /// Keeps the database open if only this snapshot has opened the file.
     _own_database: Option<Database>,
 }
 
@@ -196,7 +196,8 @@ impl Snapshot {
         disk_format::read_stream_position(&self.transaction, &self.path)
     }
 
-    /// Returns the name of the stream that holds the journal, or `None` if it is in the file.
+    /// Returns the name of the stream that holds the journal, or `None` if the journal is in the
+    /// file.
     pub fn stream(&self) -> Result<Option<String>, StoreError> {
         Ok(self.stream_position()?.map(|position| position.stream))
     }

@@ -1,5 +1,6 @@
 //! Snapshots of the rows in an object store on the NATS servers. The leader uploads a snapshot and
-//! then trims the journal. A controller whose rows end before the journal starts downloads it.
+//! then trims the journal. A controller downloads the snapshot if its rows end before the start of
+//! the trimmed journal.
 //!
 //! The name of a snapshot contains the sequence of the last message in it. A deposed leader that
 //! resumes during an upload can therefore only add a snapshot that is older than the newest one,
@@ -25,10 +26,10 @@ use crate::store::replicated::rows::{export_rows, install_rows};
 use crate::store::snapshot::Snapshots;
 use crate::store::staged_file::StagedFile;
 
-/// The timeout of a request to the servers, as for the journal.
+/// The timeout of a request to the servers. It is equal to the journal's.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// How often the leader checks the length of the journal.
+/// The interval at which the leader checks the length of the journal.
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
 /// The journal size in bytes up to which no snapshot is made, because a start reads such a journal
@@ -165,8 +166,8 @@ impl SnapshotExchange {
         Ok(put.size as u64)
     }
 
-    /// Returns the last message that the newest snapshot contains, and that the journal therefore
-    /// held.
+    /// Returns the sequence of the last message that the newest snapshot contains. The journal must
+    /// have held this message.
     pub async fn newest_sequence(&self) -> Result<Option<u64>, SnapshotExchangeError> {
         Ok(self
             .list_snapshots()
@@ -175,7 +176,7 @@ impl SnapshotExchange {
             .map(|snapshot| snapshot.sequence))
     }
 
-    /// Trims the journal periodically for as long as the lease is valid.
+    /// Trims the journal periodically while the lease is valid.
     pub fn trim_while_leading(
         &self,
         data_dir: &Path,

@@ -1,6 +1,6 @@
 //! Atomic creation or replacement of a store file: the store is written completely under a
-//! temporary name and then renamed. If writing fails, the temporary file is removed; only a kill of
-//! the process leaves it.
+//! temporary name and then renamed. If writing fails, the temporary file is removed. A temporary
+//! file is left only if the process is killed.
 
 use std::ffi::OsString;
 use std::fs::{self, File};
@@ -18,8 +18,8 @@ use crate::store::format_version::StreamPosition;
 use crate::store::redb::database::{FILE_NAME, builder, create_dir, failed, make_tables};
 use crate::store::snapshot::StoredValue;
 
-/// The number of bytes that one transaction writes: enough that the inner pages of the tables are
-/// rarely written, and few enough to keep in memory.
+/// The number of bytes that one transaction writes. It is large enough that the inner pages of the
+/// tables are rarely written, and small enough to keep in memory.
 const TRANSACTION_SIZE: usize = 4 << 20;
 
 /// A store that is being written under a temporary name.
@@ -122,7 +122,8 @@ impl StagedStore {
     }
 }
 
-/// A file under a temporary name. Dropping it removes the file unless it was renamed before.
+/// A file under a temporary name. Dropping this value removes the file, unless the file was renamed
+/// before.
 #[derive(Debug)]
 pub struct StagedFile {
     path: PathBuf,
@@ -198,7 +199,7 @@ fn write_failed(path: &Path) -> impl Fn(WriteError) -> StoreError {
     }
 }
 
-/// Makes the name of a file durable.
+/// Makes the name of a file durable by syncing its directory.
 fn sync_directory(file: &Path) -> Result<(), StoreError> {
     let parent = file
         .parent()

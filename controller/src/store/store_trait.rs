@@ -6,8 +6,8 @@ use crate::store::error::StoreError;
 
 /// A journal of batches and the rows that checkpoints fold the journal into.
 ///
-/// One thread owns a store. After an error it is unknown what is durable, so the owner must drop
-/// the store and open it again.
+/// One thread owns a store. After an error it is unknown which changes are durable, so the owner
+/// must drop the store and open it again.
 ///
 /// # Examples
 ///
@@ -45,7 +45,7 @@ pub trait Store: Send {
     /// nothing if `changes` is empty.
     ///
     /// # Errors
-    /// If the append fails. The batch may or may not be durable then.
+    /// If the append fails. It is then unknown whether the batch is durable.
     fn append(&mut self, changes: &[Change]) -> Result<(), StoreError>;
 
     /// Moves the journal's oldest batches into the rows in one transaction, and returns the number

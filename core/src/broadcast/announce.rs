@@ -1,5 +1,5 @@
-//! Announcing hosts and operations at the end of a batch. (Shards are announced as they change, see
-//! `shard_changes`.)
+//! Announces changed hosts and operations at the end of a batch. (Shards are announced when they
+//! change; see `shard_changes`.)
 
 use scuttle_schemas::Timestamp;
 use scuttle_schemas::hosts::{HostRecord, HostsUpdated, HostsUpdatedType};

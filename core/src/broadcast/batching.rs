@@ -8,14 +8,14 @@ use crate::broadcast::size_bounds::{MAX_ENVELOPE_BYTES, SizeBound};
 use crate::record::rows::OperationRow;
 use crate::state::batch::{Batch, OpenMessage};
 
-/// How many bytes of records fit into one broadcast.
+/// The maximum number of bytes of records in one broadcast.
 pub(crate) const MAX_RECORD_BYTES: usize = MAX_BROADCAST_BYTES - MAX_ENVELOPE_BYTES;
 
 impl Batch {
     /// Returns the `shards.updated` message to which a change of `bytes` is to be added.
     ///
-    /// Opens a new message with the next revision if none is open or the open one is full. A
-    /// message that announces changes of several operations has no `operation_id`.
+    /// Opens a new message with the next revision if no message is open or the open message is
+    /// full. A message that announces changes of several operations has no `operation_id`.
     pub(crate) fn message_for(
         &mut self,
         now: Timestamp,
@@ -50,7 +50,7 @@ impl Batch {
         &mut open.message
     }
 
-    /// Closes the open message, if there is one: no more changes are added to it.
+    /// Closes the open message, if there is one, so that no more changes are added to it.
     pub(crate) fn close_message(&mut self) {
         let message = self.open_message.take();
         let effect = message.map(|open| Effect::ShardsUpdated(open.message, open.trace));
@@ -58,7 +58,7 @@ impl Batch {
     }
 }
 
-/// Removes and returns as many records from the front as fit into one broadcast.
+/// Removes records from the front, as many as fit into one broadcast, and returns them.
 pub(crate) fn take_fitting<T: SizeBound>(records: &mut Vec<T>) -> Vec<T> {
     let mut free_bytes = MAX_RECORD_BYTES;
     let fitting = records.iter();

@@ -1,4 +1,4 @@
-//! Broadcasts: how changes become messages with revisions, and how large a message may be.
+//! Broadcasts: the messages that announce changes, their revisions, and their size limits.
 
 mod announce;
 pub(crate) mod batching;

@@ -1,8 +1,8 @@
-//! The relay: with several partitions, the first one publishes the broadcasts of all of them, under
-//! one sequence of revisions that it assigns here.
+//! The relay. If there are several partitions, the first partition publishes the broadcasts of all
+//! partitions. It assigns them revisions from a single sequence.
 //!
-//! The core does not look into the messages. The controller's `relay_format` encodes them at their
-//! sender and replaces the revision when they are published.
+//! The core does not interpret the messages. The controller's `relay_format` encodes a message at
+//! its sender, and replaces the revision when the message is published.
 
 use scuttle_schemas::{Partition, Timestamp};
 
@@ -11,8 +11,8 @@ use crate::record::rows::Trace;
 use crate::state::State;
 
 impl State {
-    /// Publishes a broadcast of another partition under the next revision. Ignores a broadcast that
-    /// repeats or precedes one that was already relayed.
+    /// Publishes a broadcast of another partition with the next revision. Ignores a broadcast that
+    /// was already relayed or is older than the last relayed broadcast.
     pub(crate) fn relay(
         &mut self,
         now: Timestamp,
@@ -46,9 +46,9 @@ impl State {
 /// Assigns the next revision to a broadcast, or returns `None` if the broadcast was already
 /// relayed.
 ///
-/// If a broadcast of that partition was missed, the revision jumps by two, from which subscribers
-/// recognize the gap as usual. It also jumps after a takeover, because the new leader does not know
-/// what was relayed before.
+/// If a broadcast of the other partition was missed, the revision increases by two, so that
+/// subscribers detect the gap. The revision also increases by two after a takeover, because the new
+/// leader does not know which broadcasts were relayed before.
 fn assign_revision(
     last_assigned: &mut u64,
     last_relayed: &mut u64,
@@ -90,7 +90,8 @@ mod tests {
         }
     }
 
-    /// Relays a `shards.updated` message. Returns the revisions under which it is published.
+    /// Relays a `shards.updated` message. Returns the revisions with which the message is
+    /// published.
     fn relay(swarm: &mut Scenario, from: Partition, revision: u64) -> Vec<u64> {
         let input = relay_input(from, Topic::Shards, revision, false);
         shard_revisions(swarm.apply(input).1)

@@ -1,4 +1,5 @@
-//! Changing shards: the only function that puts or removes a shard and announces the change.
+//! Changes of shards. The function in this file is the only one that puts or removes a shard in a
+//! step and announces the change.
 
 use std::sync::Arc;
 
@@ -25,8 +26,9 @@ impl State {
     /// Puts and removes shards, and announces the changes on `shards.updated`. Sets `updated_at`
     /// and `revision` of the rows.
     ///
-    /// Changes of several steps of a batch share a message, so that a thousand teardowns at once
-    /// are only a few messages for each subscriber. These changes get a message of their own:
+    /// Changes of several steps of a batch share a message, so that a thousand simultaneous
+    /// teardowns cause only a few messages for each subscriber. The following changes each get a
+    /// separate message:
     ///
     /// - a removal, so that the message names the operation that caused the removal;
     /// - a change with a trace context, which is a header of the whole message;

@@ -10,8 +10,8 @@ use scuttle_schemas::{DeckyId, Labels, Services, Text};
 
 use crate::record::rows::{OutcomeRow, ShardRow};
 
-/// The largest total size of the records in a reply, in bytes. A NATS server accepts messages of up
-/// to 1 MiB. A page of a list that would be larger ends early, with `next` set.
+/// The maximum total size of the records in a reply, in bytes. A NATS server accepts messages of up
+/// to 1 MiB. A page of a list that would exceed the maximum ends early, with `next` set.
 pub(crate) const MAX_REPLY_BYTES: usize = 1_000_000;
 
 /// An upper bound for the fields around the records of a message, in bytes.
@@ -19,11 +19,11 @@ pub(crate) const MAX_ENVELOPE_BYTES: usize = 512;
 
 /// An upper bound for the size of a record as JSON.
 pub(crate) trait SizeBound {
-    /// The bound in bytes.
+    /// Returns the bound in bytes.
     fn max_json_bytes(&self) -> usize;
 
-    /// Subtracts the bound from `free_bytes` and returns true, if there is enough left. Otherwise
-    /// returns false and changes nothing.
+    /// Subtracts the bound from `free_bytes` and returns true, if `free_bytes` is large enough.
+    /// Otherwise returns false and changes nothing.
     fn try_reserve(&self, free_bytes: &mut usize) -> bool {
         let left = free_bytes.checked_sub(self.max_json_bytes());
         *free_bytes = left.unwrap_or(*free_bytes);
@@ -45,7 +45,7 @@ impl SizeBound for ShardRecord {
     }
 }
 
-/// Stands for the record of a removed shard.
+/// The id of a removed shard, which a broadcast contains in place of a record.
 impl SizeBound for DeckyId {
     fn max_json_bytes(&self) -> usize {
         256
@@ -75,7 +75,7 @@ impl SizeBound for OperationRecord {
     }
 }
 
-/// A bound for a text: a control character becomes `\u00XX`.
+/// Returns the bound for a text. It allows for escapes: a control character becomes `\u00XX`.
 fn max_text_bytes(text: &str) -> usize {
     text.len() * 6 + 4
 }

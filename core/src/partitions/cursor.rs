@@ -1,6 +1,6 @@
-//! List cursors: where a page ended, as a text that clients send back unchanged.
+//! List cursors. A cursor marks the end of a page, as a text that clients send back unchanged.
 //!
-//! A cursor is decoded strictly: a text that this module did not encode is rejected.
+//! Decoding is strict: a text that this module did not encode is rejected.
 
 use std::str::FromStr;
 

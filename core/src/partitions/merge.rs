@@ -1,8 +1,8 @@
-//! Merging the pages of several partitions into one page of the whole swarm.
+//! Merges the pages of several partitions into one page of the whole swarm.
 //!
 //! The controller requests the same page from every partition. Each page is sorted and ends with a
-//! cursor if more records follow. The merged page must not go beyond the lowest of these cursors,
-//! because the partition with that cursor may have records that come next.
+//! cursor if more records follow. The merged page must not continue beyond the lowest of these
+//! cursors, because the partition with that cursor may have the next records.
 
 use std::cmp::Reverse;
 
@@ -18,8 +18,8 @@ use crate::partitions::cursor;
 ///
 /// The first page must come from the partition that assigns the revisions of broadcasts, and it
 /// must have been requested before the others. Then every change that the other pages do not
-/// contain yet is broadcast under a higher revision than that of the first page. For this reason,
-/// the records of the other pages get the revision of the first page.
+/// contain yet is broadcast with a higher revision than that of the first page. The records of the
+/// other pages can therefore get the revision of the first page.
 ///
 /// # Errors
 /// If the `next` of a page is not a valid cursor.
@@ -97,8 +97,9 @@ pub fn merge_operations(
     })
 }
 
-/// Merges pages into one of at most `limit` records. Each page is sorted by `key` and comes with
-/// the key where it ended, if it was not the last one. Returns the merged page, and where it ended.
+/// Merges pages into one page of at most `limit` records. Each page is sorted by `key`. Its second
+/// element is the key at which it ended, if more records follow. Returns the merged page in the
+/// same form.
 fn merge_pages<R: SizeBound, K: Ord>(
     pages: Vec<(Vec<R>, Option<K>)>,
     key: impl Fn(&R) -> K,
@@ -201,7 +202,7 @@ mod tests {
 
     const HOSTS: [&str; 3] = ["h1", "h2", "h3"];
 
-    /// A swarm with three hosts. Each stands for a partition.
+    /// Returns a swarm with three hosts. Each host represents a partition.
     fn three_hosts() -> Scenario {
         let mut swarm = Scenario::new();
         for host in HOSTS {

@@ -1,4 +1,4 @@
-//! Durable changes, which the journal stores. How a start applies them is in `state::replay`.
+//! Durable changes, which the journal stores. `state::replay` applies them at a start.
 
 use std::sync::Arc;
 
@@ -7,9 +7,10 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::rows::{HostRow, KeyId, KeyRow, Meta, OperationRow, ShardRow};
 
-/// One durable change: a whole row to put, or one to remove.
+/// One durable change: puts a whole row, or removes a row.
 ///
-/// A row that a change shares with the state is immutable: a later change makes a new row.
+/// A change may share its row with the state. Such a row is immutable: a later change creates a new
+/// row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
     /// Puts the row that exists once per partition.

@@ -1,6 +1,7 @@
 //! The durable record: the stored rows, the changes to them, and the states of an operation.
 //!
-//! Pure data and functions of one row. What spans several rows is in `state` and above.
+//! This module contains only data, and functions of a single row. Code that spans several rows is
+//! in `state` and the layers above it.
 
 pub mod change;
 pub(crate) mod operation;

@@ -1,5 +1,4 @@
-//! What an operation's row knows about itself: its next timer, its outcomes, and its record on the
-//! wire.
+//! Functions of an operation's row: its next timer, its outcomes, and its record on the wire.
 
 use scuttle_schemas::operations::{
     OperationKind, OperationRecord, OperationState, OutcomeCounts, ShardOutcome, WaitingFor,
@@ -12,8 +11,9 @@ use crate::record::rows::{OperationRow, OutcomeRow};
 impl OperationRow {
     /// Returns the time at which the operation needs its next `Tick`.
     ///
-    /// The cancel command of a cancelled operation is repeated until the deadline, because the
-    /// agent may have been offline with the teardown command already in its queue.
+    /// The cancel command of a cancelled operation is resent until the deadline. The agent may have
+    /// been offline when the operation was cancelled, with the teardown command already in its
+    /// queue.
     pub(crate) fn next_wake_at(&self) -> Option<Timestamp> {
         match self.state {
             OperationState::Queued => Some(self.next_attempt_at.min(self.deadline)),
@@ -25,7 +25,7 @@ impl OperationRow {
         }
     }
 
-    /// Changes the state by an event, and records when the operation started or ended.
+    /// Applies an event to the state, and records the time at which the operation started or ended.
     pub(crate) fn transition(
         &mut self,
         event: OperationEvent,
@@ -41,8 +41,8 @@ impl OperationRow {
         Ok(())
     }
 
-    /// Sets the outcome of a decky. A decky that the operation did not cover is added, so that
-    /// operators see it.
+    /// Sets the outcome of a decky. Adds a decky that the operation did not cover, so that
+    /// operators see the outcome.
     pub(crate) fn set_outcome(
         &mut self,
         decky: &DeckyId,

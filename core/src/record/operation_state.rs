@@ -1,8 +1,8 @@
-//! The states of an operation: which event leads from which state to which.
+//! The states of an operation, and the transitions between them.
 
 use scuttle_schemas::operations::OperationState;
 
-/// Something that happens to an operation.
+/// An event in the life of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum OperationEvent {
     /// The agent has started the operation.
@@ -31,8 +31,9 @@ pub(crate) struct IllegalTransition {
 
 /// Returns the state after an event.
 ///
-/// A result counts in every state except after another result. `timed_out` and `cancelled` only say
-/// what the controller knew; the agent knows what was really done.
+/// A result is accepted in every state, unless the operation already has a result. The states
+/// `timed_out` and `cancelled` only reflect the controller's knowledge, whereas the agent knows
+/// what was really done.
 pub(crate) fn next_state(
     state: OperationState,
     event: OperationEvent,
@@ -59,7 +60,7 @@ pub(crate) fn next_state(
     }
 }
 
-/// Whether an operation in this state has not ended yet.
+/// Returns whether an operation in this state has not ended yet.
 pub(crate) fn is_open(state: OperationState) -> bool {
     match state {
         OperationState::Queued | OperationState::Running => true,

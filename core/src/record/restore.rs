@@ -1,6 +1,6 @@
-//! Restoring a backup: the records stay as they were, but every revision rises above all revisions
-//! that can have been broadcast since the backup was made. Otherwise a subscriber would take a
-//! restored record for older than the one that it already has.
+//! Restores a backup. The records stay as they were, but every revision is raised above all
+//! revisions that may have been broadcast since the backup was made. Otherwise a subscriber would
+//! consider a restored record older than the record that it already has.
 
 use std::sync::Arc;
 
@@ -9,19 +9,19 @@ use scuttle_schemas::Timestamp;
 use crate::record::change::Change;
 use crate::record::rows::{Meta, Revisions, ShardRow};
 
-/// A restored record's revisions begin at this number times the milliseconds since 1970.
+/// The revisions of a restored record start at this number times the milliseconds since 1970.
 ///
-/// The clock is used because a value computed from the backup alone would be the same for two
-/// restores of one backup, and so lower than what was broadcast in between. No controller sends a
-/// thousand broadcasts in a millisecond. The product stays below 2^53, the largest integer that
-/// JSON readers represent exactly, until the year 2248.
+/// The clock is used because a value that is computed from the backup alone would be the same for
+/// two restores of one backup, and so would be lower than revisions that were broadcast between the
+/// two restores. No controller sends a thousand broadcasts in a millisecond. The product stays
+/// below 2^53, the largest integer that JSON readers represent exactly, until the year 2248.
 const REVISIONS_PER_MS: u64 = 1 << 10;
 
-/// The smallest increase of a revision, in case the clock is behind. More than any controller sends
-/// between a backup and its restore.
+/// The minimum increase of a revision, in case the clock is behind. It exceeds the number of
+/// broadcasts that a controller sends between a backup and its restore.
 const MIN_INCREASE: u64 = 1 << 40;
 
-/// The revisions at which a restored record begins.
+/// The revisions at which a restored record starts.
 #[derive(Debug, Clone, Copy)]
 pub struct RaisedRevisions(Revisions);
 
@@ -38,11 +38,11 @@ impl RaisedRevisions {
         })
     }
 
-    /// Returns the change as it is restored: every shard gets the same revision, as if one message
-    /// had announced all of them.
+    /// Returns the change for the restored record. Every shard gets the same revision, as if one
+    /// message had announced all of them.
     ///
-    /// `registered` and `covers_until` stay. They are only compared with each other, and everything
-    /// that is registered or accepted after the restore gets a higher value than all of them.
+    /// `registered` and `covers_until` keep their values. They are only compared with each other,
+    /// and shards and operations get higher values after the restore.
     #[must_use]
     pub fn apply_to(&self, change: Change) -> Change {
         match change {
@@ -72,7 +72,7 @@ mod tests {
     use super::{Change, MIN_INCREASE, RaisedRevisions};
     use crate::tests::scenario::{Scenario, report};
 
-    /// Replaces the journal by the restored backup, and starts a process from it.
+    /// Replaces the journal with the restored backup, and starts a process from it.
     fn restore(swarm: &mut Scenario, backup: &[Change]) {
         let revisions = |change: &_| match change {
             Change::Meta(meta) => Some(meta.revisions),
@@ -85,8 +85,8 @@ mod tests {
         swarm.crash_and_restart();
     }
 
-    /// Returns a swarm and a backup that is older. The backup has a host with `a` and `b`, and an
-    /// open operation on `a`. Since then, `a` was removed and `c` was deployed.
+    /// Returns a swarm and an older backup of it. The backup has a host with `a` and `b`, and an
+    /// open operation on `a`. Since the backup, `a` was removed and `c` was deployed.
     fn swarm_ahead_of_backup() -> (Scenario, Vec<Change>) {
         let mut swarm = Scenario::new();
         swarm.enroll("worker-h", Some("h")).expect("new");
@@ -129,7 +129,8 @@ mod tests {
         assert!(swarm.shards("h")[0].revision > last.shards + MIN_INCREASE / 2);
     }
 
-    /// The agent replies to the command from its ledger, and its inventory corrects the rest.
+    /// The agent repeats its result for the command from its ledger, and its next inventory
+    /// corrects the rest of the record.
     #[test]
     fn agents_correct_a_restored_record() {
         let (mut swarm, backup) = swarm_ahead_of_backup();

@@ -1,4 +1,4 @@
-//! The rows that are stored on disk: the durable part of the state, as the store encodes it.
+//! The rows that are stored on disk. They are the durable part of the state.
 //!
 //! Times are stored as milliseconds since 1970. The order of fields and variants is the storage
 //! format: do not reorder them.
@@ -70,27 +70,27 @@ pub struct HostRow {
     pub host: HostId,
     /// The host's name.
     pub name: HostName,
-    /// The host's address, as an operator wrote it.
+    /// The host's address, as an operator entered it.
     pub address: Option<String>,
     /// The host's labels.
     pub labels: Labels,
     /// Whether heartbeats arrive from the host's agent.
     pub status: HostStatus,
-    /// When the host was enrolled.
+    /// The time at which the host was enrolled.
     #[serde(with = "millis")]
     pub enrolled_at: Timestamp,
-    /// When the last heartbeat arrived. The value in memory is newer than the stored one: a
-    /// heartbeat that changes nothing else writes nothing.
+    /// The time at which the last heartbeat arrived. The value in memory may be newer than the
+    /// stored value, because a heartbeat that changes nothing else is not stored.
     #[serde(with = "optional_millis")]
     pub last_heartbeat: Option<Timestamp>,
-    /// Milliseconds between the agent's heartbeats.
+    /// The interval between the agent's heartbeats, in milliseconds.
     pub interval_ms: u32,
     /// The agent's version.
     pub agent_version: Option<Text>,
-    /// Why the agent could not read its inventory at the last heartbeat.
+    /// The reason why the agent could not read its inventory at the last heartbeat.
     pub inventory_error: Option<Text>,
-    /// The last report that was applied. The value in memory may be newer than the stored one, but
-    /// every durable change of the host stores it.
+    /// The last report that was applied. The value in memory may be newer than the stored value.
+    /// Every durable change of the host stores the current value.
     pub applied: Option<ReportId>,
 }
 
@@ -109,28 +109,28 @@ pub struct ShardRow {
     pub labels: Labels,
     /// The shard's state.
     pub state: ShardState,
-    /// The state that the agent last reported, to which the shard returns when its operation is
-    /// cancelled.
+    /// The state that the agent last reported. The shard returns to this state when its operation
+    /// is cancelled.
     pub reported: ReportedState,
-    /// Why the shard is degraded, or why its teardown failed.
+    /// The reason why the shard is degraded or its teardown failed.
     pub last_error: Option<Text>,
     /// The operation that last took the shard over.
     pub operation: Option<OperationId>,
-    /// When the agent last listed the shard, as of the last time that this row was stored.
+    /// The time at which the agent last listed the shard, as known when this row was last stored.
     #[serde(with = "millis")]
     pub last_seen: Timestamp,
-    /// When this row last changed.
+    /// The time at which this row last changed.
     #[serde(with = "millis")]
     pub updated_at: Timestamp,
     /// The revision of the `shards.updated` message that announced this row.
     pub revision: u64,
-    /// The revision of the `shards.updated` message that announced the shard's registration. Tells
-    /// one deployment of a decky from the next.
+    /// The revision of the `shards.updated` message that announced the shard's registration. It
+    /// distinguishes one deployment of a decky from the next.
     pub registered: u64,
 }
 
 impl ShardRow {
-    /// Turns the row into that of a shard that its agent no longer reports.
+    /// Turns the row into the row of a shard that its agent no longer reports.
     pub(crate) fn into_unreported(self) -> Self {
         Self {
             state: ShardState::Degraded,
@@ -145,8 +145,8 @@ const NOT_REPORTED: &str = "not reported by its agent";
 
 /// One operation.
 ///
-/// The open operations are also the outbox: each knows when its command is due, so no separate
-/// queue has to be stored.
+/// The open operations are also the outbox: each row contains the time at which its command is due,
+/// so no separate queue has to be stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationRow {
     /// The operation's id.
@@ -163,31 +163,31 @@ pub struct OperationRow {
     pub requested_by: String,
     /// The reason that the requester gave.
     pub reason: Option<String>,
-    /// When the operation was accepted.
+    /// The time at which the operation was accepted.
     #[serde(with = "millis")]
     pub accepted_at: Timestamp,
-    /// When the operation times out.
+    /// The time at which the operation times out.
     #[serde(with = "millis")]
     pub deadline: Timestamp,
-    /// When the agent reported that it has started the operation.
+    /// The time at which the agent's report about the start of the operation arrived.
     #[serde(with = "optional_millis")]
     pub started_at: Option<Timestamp>,
-    /// When the operation ended.
+    /// The time at which the operation ended.
     #[serde(with = "optional_millis")]
     pub finished_at: Option<Timestamp>,
-    /// How many times the command was sent.
+    /// The number of times that the command was sent.
     pub attempts: u32,
-    /// How many times the command was sent since the agent last came back. The retry delay grows
-    /// with this number.
+    /// The number of times that the command was sent since the agent was last known to be back. The
+    /// retry delay grows with this number.
     pub unanswered: u32,
-    /// When the teardown command (while queued) or the cancel command (while cancelled) is sent
-    /// next.
+    /// The time at which the command is sent next. While the operation is queued, this is the
+    /// teardown command, and while it is cancelled, the cancel command.
     #[serde(with = "millis")]
     pub next_attempt_at: Timestamp,
-    /// Why the operation failed.
+    /// The reason why the operation failed.
     pub error: Option<Text>,
     /// The last `shards.updated` revision before the operation was accepted. A shard that was
-    /// registered later is another deployment, which the operation does not cover.
+    /// registered later is a different deployment, which the operation does not cover.
     pub covers_until: u64,
     /// The shards that the operation covers and their outcomes, sorted by decky.
     pub outcomes: Vec<OutcomeRow>,
@@ -202,7 +202,7 @@ pub struct OutcomeRow {
     pub decky: DeckyId,
     /// The outcome.
     pub outcome: ShardOutcome,
-    /// Why the teardown of this shard failed.
+    /// The reason why the teardown of this shard failed.
     pub error: Option<Text>,
 }
 
@@ -215,19 +215,19 @@ pub struct KeyId {
     pub key: String,
 }
 
-/// A teardown request that came with an idempotency key, and the reply to it.
+/// A teardown request with an idempotency key, and the reply to the request.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRow {
     /// The key.
     pub id: KeyId,
     /// A hash of the request.
     pub request: Uuid,
-    /// When the request was accepted.
+    /// The time at which the request was accepted.
     #[serde(with = "millis")]
     pub answered_at: Timestamp,
     /// The new operation, or the open operation that already covered the target.
     pub operation: OperationId,
-    /// Whether that operation was already open.
+    /// Whether the operation was already open.
     pub joined: bool,
     /// The host.
     pub host: HostId,
@@ -235,7 +235,7 @@ pub struct KeyRow {
     pub host_name: HostName,
     /// The operation's decky, or `None` for the whole host.
     pub decky: Option<DeckyId>,
-    /// How many shards the operation covers.
+    /// The number of shards that the operation covers.
     pub shards: u32,
     /// The operation's deadline.
     #[serde(with = "millis")]

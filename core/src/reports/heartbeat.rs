@@ -104,9 +104,10 @@ impl State {
         })
     }
 
-    /// Whether the next heartbeat of a host should have a full inventory: because this process has
-    /// not applied one yet, because pages were lost or reports arrived out of order, or because an
-    /// operation was accepted since the last one, which may need the proof at its deadline.
+    /// Returns whether the next heartbeat of a host should have a full inventory. There are three
+    /// reasons: this process has not applied an inventory yet, pages were lost or reports arrived
+    /// out of order, or an operation was accepted since the last inventory. Such an operation may
+    /// need a newer inventory as a proof at its deadline.
     fn needs_inventory(&self, id: &HostId) -> bool {
         let Some(host) = self.hosts.get(id) else {
             return false;

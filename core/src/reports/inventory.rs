@@ -1,4 +1,4 @@
-//! Full inventories: what an inventory changes in the shards on record.
+//! Full inventories: applies an inventory to the shards on record.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -14,10 +14,10 @@ use crate::state::State;
 use crate::state::host::{Host, Shard, insert_shard};
 
 impl State {
-    /// Brings the shards of a host in line with a full inventory.
+    /// Updates the shards of a host to match a full inventory.
     ///
-    /// `heartbeat_before` is when the previous heartbeat arrived. A shard that is no longer listed
-    /// was last seen then.
+    /// `heartbeat_before` is the time at which the previous heartbeat arrived. A shard that is no
+    /// longer listed was last seen at that time.
     pub(crate) fn apply_inventory(
         &mut self,
         now: Timestamp,
@@ -84,17 +84,18 @@ impl State {
     }
 }
 
-/// What to do with a shard that a full inventory no longer lists.
+/// The action for a shard that a full inventory no longer lists.
 enum UnlistedShard {
     Put(ShardRow),
     Remove,
     Keep,
 }
 
-/// What to do with a shard that a full inventory lists.
+/// The action for a shard that a full inventory lists.
 enum ListedShard {
     Put(ShardRow),
-    /// Only the reported state has changed, which operators do not see.
+    /// Stores the row without an announcement, because only the reported state has changed, which
+    /// operators do not see.
     PutSilently(ShardRow),
     Keep,
 }

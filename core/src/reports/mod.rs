@@ -1,4 +1,4 @@
-//! Reports from agents: one file for each kind, and what a full inventory changes.
+//! Reports from agents: one file for each kind, and a file for applying full inventories.
 
 mod heartbeat;
 mod inventory;

@@ -1,4 +1,5 @@
-//! `agent.<host_uuid>.progress`: any step of an operation shows that the agent has started it.
+//! `agent.<host_uuid>.progress`: progress in any step of an operation shows that the agent has
+//! started the operation.
 
 use scuttle_schemas::agents::TeardownProgress;
 use scuttle_schemas::operations::OperationState;
@@ -10,7 +11,7 @@ use crate::state::State;
 use crate::state::host::Progress;
 
 impl State {
-    /// Moves a queued operation to `running`, and keeps the progress for operators.
+    /// Sets a queued operation to `running`, and keeps the progress for operators.
     ///
     /// Ignores progress of an operation that is unknown or belongs to another host, and progress
     /// from an older boot of the agent.

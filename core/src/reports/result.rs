@@ -1,5 +1,5 @@
-//! `agent.<host_uuid>.results`: how an operation ended at its agent. A result counts in whatever
-//! state the operation is here, except after another result.
+//! `agent.<host_uuid>.results`: the result of an operation at its agent. A result is accepted in
+//! any state of the operation, unless the operation already has a result.
 
 use std::collections::BTreeMap;
 
@@ -94,7 +94,7 @@ impl State {
         recorded(None)
     }
 
-    /// Decides what happens to each shard that the operation covers or the result mentions, and
+    /// Decides on the changes of each shard that the operation covers or the result mentions, and
     /// sets the outcomes of the operation.
     fn evaluate_result(
         &self,
@@ -158,7 +158,7 @@ impl State {
         updates
     }
 
-    /// Whether the shard on record is the deployment for which the operation was accepted.
+    /// Returns whether the shard on record is the deployment for which the operation was accepted.
     fn covers_shard(&self, operation: &OperationRow, decky: &DeckyId) -> bool {
         let host = self.hosts.get(&operation.host);
         let shard = host.and_then(|host| host.shards.get(decky));
@@ -216,8 +216,8 @@ impl State {
         });
     }
 
-    /// Whether a decky of a result is to be added to the record: it is not on record, no newer
-    /// report shows that it is gone, and the host is not full.
+    /// Returns whether to add a decky of a result to the record. This is the case if the decky is
+    /// not on record, no newer report shows that it is gone, and the host is not full.
     fn is_unregistered(&self, operation: &OperationRow, decky: &DeckyId, report: ReportId) -> bool {
         let Some(host) = self.hosts.get(&operation.host) else {
             return false;
@@ -254,8 +254,8 @@ impl State {
         }
     }
 
-    /// Records that a report was applied, so that an older one that arrives later is recognized as
-    /// stale.
+    /// Records that a report was applied, so that an older report that arrives later is recognized
+    /// as stale.
     fn record_applied_report(&mut self, from: &HostId, report: ReportId) {
         let Some(host) = self.hosts.get_mut(from) else {
             return;
@@ -281,7 +281,7 @@ fn report_id(result: &TeardownResult) -> ReportId {
     }
 }
 
-/// Returns the error of the whole result, or else the first error of a shard.
+/// Returns the error of the whole result if there is one, and otherwise the first error of a shard.
 fn overall_error(result: &TeardownResult) -> Text {
     let first = || result.shards.iter().find_map(|shard| shard.error.clone());
     result

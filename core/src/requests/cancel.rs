@@ -1,5 +1,5 @@
-//! `swarm.operations.cancel`: a queued operation is cancelled, and its shards return to what their
-//! agent last reported.
+//! `swarm.operations.cancel`: cancels a queued operation, and returns its shards to the state that
+//! their agent last reported.
 
 use std::collections::BTreeMap;
 
@@ -54,7 +54,7 @@ impl State {
     }
 
     /// Returns the rows of the shards that a cancelled operation releases. A shard that another
-    /// open operation covers goes to that operation.
+    /// open operation covers is assigned to that operation.
     fn released_rows(&self, row: &OperationRow) -> Vec<ShardRow> {
         let Some(host) = self.hosts.get(&row.host) else {
             return Vec::new();
@@ -75,7 +75,7 @@ impl State {
         .collect()
     }
 
-    /// Returns which deckies of a host are covered by open operations other than `cancelled`.
+    /// Returns the deckies of a host that are covered by open operations other than `cancelled`.
     fn find_other_covers(&self, host: &Host, cancelled: OperationId) -> BTreeMap<&DeckyId, Cover> {
         let open = host.open_operations.iter();
         let open = open.filter(|id| **id != cancelled);
@@ -89,8 +89,8 @@ impl State {
     }
 }
 
-/// Returns the row of a shard in the state that its agent last reported, or as unreported if the
-/// last inventory does not list the shard.
+/// Returns the row of a shard in the state that its agent last reported. If the last inventory does
+/// not list the shard, returns the row of an unreported shard.
 fn reported_row(host: &Host, shard: &Shard) -> ShardRow {
     let row = ShardRow {
         state: ShardState::from(shard.row.reported),

@@ -1,4 +1,4 @@
-//! `swarm.hosts.decommission`: a host leaves the swarm.
+//! `swarm.hosts.decommission`: removes a host from the swarm.
 
 use scuttle_schemas::hosts::{DecommissionAccepted, DecommissionRequest, HostStatus};
 use scuttle_schemas::operations::ShardOutcome;
@@ -15,8 +15,8 @@ use crate::state::inventory::Inventory;
 const DECOMMISSIONED: &str = "host decommissioned";
 
 impl State {
-    /// Decommissions a host. With `force`, also a host with shards: they are removed from the
-    /// record, and the open operations fail.
+    /// Decommissions a host. A host with shards is decommissioned only with `force`. Its shards are
+    /// then removed from the record, and its open operations fail.
     pub(crate) fn decommission(
         &mut self,
         now: Timestamp,
@@ -88,7 +88,7 @@ impl State {
         self.send_cancel_command(now, row);
     }
 
-    /// Sets the status, and drops what this process knows of the host's agent.
+    /// Sets the status, and drops the knowledge of this process about the host's agent.
     fn mark_decommissioned(&mut self, id: &HostId) {
         self.cancel_liveness_check(id);
         let Some(host) = self.hosts.get_mut(id) else {

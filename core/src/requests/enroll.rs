@@ -1,4 +1,4 @@
-//! `swarm.hosts.enroll`: a host joins the swarm.
+//! `swarm.hosts.enroll`: adds a host to the swarm.
 
 use scuttle_schemas::agents::DEFAULT_INTERVAL_MS;
 use scuttle_schemas::hosts::{EnrollAccepted, EnrollRequest, HostRecord, HostStatus};
@@ -8,10 +8,10 @@ use crate::record::rows::HostRow;
 use crate::state::State;
 
 impl State {
-    /// Adds a host, with the id `new_id` if the request gives none.
+    /// Adds a host. Its id is `new_id` unless the request gives an id.
     ///
-    /// The same name again, with the same id or none, is accepted as a repeat. A name or id of
-    /// another host that is not decommissioned is rejected.
+    /// A request with the name of an active host, and with the same id or no id, is accepted as a
+    /// repeat. A request with the name or the id of another active host is rejected.
     pub(crate) fn enroll(
         &mut self,
         now: Timestamp,

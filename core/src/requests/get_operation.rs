@@ -21,7 +21,7 @@ impl State {
     }
 }
 
-/// Adds the shards to an operation's record, failed ones first, as many as a reply may have.
+/// Adds shards to an operation's record, up to the limit for a reply. Failed shards come first.
 fn add_shards(record: OperationRecord, row: &OperationRow) -> OperationRecord {
     let has_failed = |row: &&OutcomeRow| row.outcome == ShardOutcome::Failed;
     let mut free_bytes = MAX_REPLY_BYTES.saturating_sub(record.max_json_bytes());

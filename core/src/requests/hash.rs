@@ -1,9 +1,9 @@
-//! Hashing a list of texts, for plans and idempotency keys.
+//! Hashes a list of texts, for plans and idempotency keys.
 
 use uuid::Uuid;
 
-/// Hashes a list of optional texts. Each part is preceded by its length, so that different lists do
-/// not give the same input to the hash.
+/// Hashes a list of optional texts. The hash covers the length of each text, so that different
+/// lists never have the same hash input.
 pub(crate) fn hash_texts<'t>(parts: impl Iterator<Item = Option<&'t str>>) -> Uuid {
     let mut bytes = Vec::new();
     for part in parts {

@@ -12,8 +12,8 @@ use crate::record::rows::{KeyId, KeyRow};
 use crate::requests::hash::hash_texts;
 use crate::state::State;
 
-/// How many keys are kept. This many take about 200 MB of memory, and are more than operators send
-/// in a day.
+/// The maximum number of keys that are kept. These keys take about 200 MB of memory. Operators send
+/// fewer keys in a day.
 const MAX_KEYS: usize = 500_000;
 
 /// The key of a request, with the hash of the request.
@@ -38,8 +38,8 @@ impl KeyedRequest {
 impl State {
     /// Returns the reply to an earlier request with this key, if there was one.
     ///
-    /// Rejects the request if the earlier one was different, or if there is no earlier one and the
-    /// limit of keys is reached.
+    /// Rejects the request if the earlier request was different, or if there is no earlier request
+    /// and the limit of keys is reached.
     pub(crate) fn find_earlier_reply(
         &self,
         now: Timestamp,
@@ -113,7 +113,8 @@ fn repeat_reply(row: &KeyRow) -> TeardownAccepted {
     }
 }
 
-/// Hashes the meaning of a request. Two payloads that are formatted differently have the same hash.
+/// Hashes the content of a request. Payloads that differ only in their formatting have the same
+/// hash.
 fn hash_request(request: &TeardownRequest) -> Uuid {
     let TeardownRequest {
         host_uuid,

@@ -12,8 +12,8 @@ use crate::partitions::cursor;
 use crate::record::rows::OperationRow;
 use crate::state::State;
 
-/// How many rows one page scans at most, so that no request holds up the others for long. With a
-/// filter that few rows pass, a page may be short or empty although its `next` is set.
+/// The maximum number of rows that one page scans, so that no request delays the others for long.
+/// If few rows match a filter, a page may be short or empty although its `next` is set.
 const MAX_SCANNED_ROWS: usize = 20_000;
 
 impl State {

@@ -1,5 +1,5 @@
-//! Requests from clients: one file for each kind, and what the teardown request needs for dry runs
-//! and idempotency keys.
+//! Requests from clients: one file for each kind, and the code for dry runs and idempotency keys of
+//! teardown requests.
 
 mod cancel;
 mod decommission;

@@ -1,4 +1,5 @@
-//! `dry_run` and `expect_plan`: what a teardown would remove, and whether that is still the same.
+//! `dry_run` and `expect_plan`: returns the plan of a teardown, and checks that an earlier plan
+//! still holds.
 
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::teardown::{DETAIL_DRY_RUN, PlanTarget, TeardownPlan};

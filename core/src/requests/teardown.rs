@@ -1,4 +1,5 @@
-//! `swarm.teardown`: which operation a request gets, and what a new operation covers.
+//! `swarm.teardown`: selects or creates the operation of a request, and determines the shards that
+//! a new operation covers.
 
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
@@ -15,8 +16,8 @@ use crate::state::State;
 use crate::state::host::{Host, Shard};
 
 impl State {
-    /// Accepts a teardown: with the operation of an earlier request with the same key, with an open
-    /// operation that already covers the target, or with a new operation. A dry run changes
+    /// Accepts a teardown. The reply contains the operation of an earlier request with the same
+    /// key, an open operation that already covers the target, or a new operation. A dry run changes
     /// nothing.
     pub(crate) fn teardown(
         &mut self,
@@ -130,7 +131,8 @@ impl State {
         reply
     }
 
-    /// Returns the open operation that covers the decky, or every shard that is now on the host.
+    /// Returns the open operation that covers the decky. If `decky` is `None`, returns the open
+    /// operation of the whole host that covers every shard that is now on the host.
     fn find_covering_operation(
         &self,
         host: &Host,

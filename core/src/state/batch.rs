@@ -1,4 +1,4 @@
-//! What the steps of the current batch have collected for its commit.
+//! The content that the steps of the current batch have collected for its commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,14 +10,14 @@ use crate::api::Effect;
 use crate::record::change::Change;
 use crate::record::rows::{OperationRow, Trace};
 
-/// What the commit of this batch must store and send.
+/// The content that the commit of this batch must store and send.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) changes: Vec<Change>,
     pub(crate) effects: Vec<Effect>,
-    /// The last `shards.updated` message, as long as more changes can be added to it.
+    /// The last `shards.updated` message, if more changes can be added to it.
     pub(crate) open_message: Option<OpenMessage>,
-    /// The operations that changed, each with its current row only.
+    /// The operations that changed, each with only its current row.
     pub(crate) operations: BTreeMap<OperationId, ChangedOperation>,
     /// The hosts that had a durable change.
     pub(crate) changed_hosts: BTreeSet<HostId>,
@@ -40,7 +40,7 @@ pub(crate) struct ChangedOperation {
 pub(crate) struct OpenMessage {
     pub(crate) message: ShardsUpdated,
     pub(crate) trace: Option<Trace>,
-    /// How many more bytes of records fit into the message.
+    /// The number of bytes of records that still fit into the message.
     pub(crate) free_bytes: usize,
 }
 

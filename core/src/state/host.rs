@@ -1,4 +1,4 @@
-//! One host in memory, with its shards: the rows and what only this process knows.
+//! One host in memory, with its shards: the rows, and data that only this process has.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,8 +12,8 @@ use crate::record::rows::{HostRow, ShardRow};
 use crate::state::inventory::Inventory;
 use crate::state::stats::Stats;
 
-/// One host and everything that is keyed by it. A rule that holds a `Host` cannot reach the shards
-/// of another host.
+/// One host and everything that is keyed by it. A rule that has a reference to a `Host` cannot
+/// access the shards of another host.
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) row: HostRow,
@@ -26,31 +26,33 @@ pub(crate) struct Host {
     /// The open operations that the agent has started.
     pub(crate) running_operations: BTreeSet<OperationId>,
     pub(crate) progress: Option<Progress>,
-    /// When this process last received a heartbeat, or when this process started if none has
-    /// arrived since. `None` while no heartbeats are expected.
+    /// The time at which this process last received a heartbeat. If no heartbeat has arrived yet,
+    /// the time at which this process started. `None` while no heartbeats are expected.
     pub(crate) last_heard: Option<Timestamp>,
     /// The time of the timer that checks whether heartbeats still arrive.
     pub(crate) liveness_check_at: Option<Timestamp>,
     /// Whether this process has received a heartbeat.
     pub(crate) seen_since_start: bool,
     pub(crate) inventory: Inventory,
-    /// When the agent could last read its inventory, as far as this process knows.
+    /// The time at which the agent was last able to read its inventory, as far as this process
+    /// knows.
     pub(crate) inventory_seen_at: Option<Timestamp>,
 }
 
-/// One shard: its row and what only this process knows.
+/// One shard: its row, and data that only this process has.
 #[derive(Debug)]
 pub(crate) struct Shard {
     pub(crate) row: Arc<ShardRow>,
-    /// Whether the last full inventory that this process applied lists the shard.
+    /// Whether the shard is in the last full inventory that this process applied.
     pub(crate) listed: bool,
 }
 
-/// The progress that an agent last reported. Shown to operators, but neither stored nor broadcast.
+/// The progress that an agent last reported. It is shown to operators, but neither stored nor
+/// broadcast.
 #[derive(Debug)]
 pub(crate) struct Progress {
     pub(crate) operation: OperationId,
-    /// The step as text, with the number of deckies done, if known.
+    /// The step as text, with the number of finished deckies, if known.
     pub(crate) step: String,
     pub(crate) reported_at: Timestamp,
 }
@@ -90,7 +92,7 @@ impl Host {
         }
     }
 
-    /// Whether the host is not decommissioned.
+    /// Returns whether the host is not decommissioned.
     pub(crate) fn is_active(&self) -> bool {
         self.row.status != HostStatus::Decommissioned
     }
@@ -121,7 +123,7 @@ impl Shard {
     }
 
     /// Returns the time at which the agent last saw the shard. A heartbeat without an inventory
-    /// means that nothing has changed, so it counts for every shard that the last inventory lists.
+    /// means that nothing has changed, so the agent saw every shard in the last inventory again.
     pub(crate) fn last_seen(&self, inventory_seen_at: Option<Timestamp>) -> Timestamp {
         match inventory_seen_at {
             Some(at) if self.listed => at.max(self.row.last_seen),
@@ -130,7 +132,7 @@ impl Shard {
     }
 }
 
-/// Inserts or replaces a shard. Returns it, and whether it is new.
+/// Inserts or replaces a shard. Returns the shard, and whether it is new.
 pub(crate) fn insert_shard<'s>(
     shards: &'s mut BTreeMap<DeckyId, Shard>,
     stats: &mut Stats,

@@ -1,5 +1,5 @@
-//! Inserting and removing rows: the only functions that change the indexes of the state, so that
-//! the indexes always agree with the rows.
+//! Inserts and removes rows. Only these functions change the indexes of the state, so that the
+//! indexes always agree with the rows.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::state::batch::ChangedOperation;
 use crate::state::host::Host;
 use crate::state::timers::Timer;
 
-/// Changes of the rows in memory, used both by replay and by steps.
+/// Changes of the rows in memory, for both replay and steps.
 impl State {
     pub(crate) fn insert_host(&mut self, row: HostRow) {
         if row.status != HostStatus::Decommissioned {
@@ -99,7 +99,7 @@ impl State {
     }
 }
 
-/// Changes by a step: to the rows in memory and to the batch. (For shards, see
+/// Changes by steps, to both the rows in memory and the batch. (For shards, see
 /// `broadcast::shard_changes`.)
 impl State {
     /// Puts a host's row, and announces the host.

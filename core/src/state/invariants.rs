@@ -1,7 +1,7 @@
 //! Conditions that hold for the state after every batch.
 //!
-//! Debug builds check every host that a batch has changed. Tests and the simulation check
-//! everything.
+//! Debug builds check every host that a batch has changed. Tests and the simulation check the
+//! complete state.
 
 use scuttle_schemas::HostId;
 use scuttle_schemas::hosts::HostStatus;
@@ -18,7 +18,7 @@ pub type Violation = String;
 /// Checks one host and everything that is keyed by it.
 ///
 /// # Errors
-/// If an invariant is broken. The error describes the first one that was found.
+/// If an invariant is broken. The error describes the first broken invariant.
 pub fn check_host(state: &State, id: &HostId) -> Result<(), Violation> {
     let Some(host) = state.hosts.get(id) else {
         return Ok(());
@@ -79,7 +79,7 @@ pub fn check_host(state: &State, id: &HostId) -> Result<(), Violation> {
 /// Checks the complete state. Slow.
 ///
 /// # Errors
-/// If an invariant is broken. The error describes the first one that was found.
+/// If an invariant is broken. The error describes the first broken invariant.
 pub fn check_all(state: &State) -> Result<(), Violation> {
     for id in state.hosts.keys() {
         check_host(state, id)?;

@@ -1,7 +1,7 @@
-//! What this process knows of a host's inventory, and how the pages of one inventory are put
-//! together.
+//! The knowledge of this process about a host's inventory, and the assembly of an inventory from
+//! its pages.
 //!
-//! What a complete inventory changes is decided in `reports::inventory`.
+//! `reports::inventory` applies a complete inventory to the record.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,24 +10,24 @@ use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, MAX_DECKIES_PER_HOST, Oper
 
 use crate::record::rows::ReportId;
 
-/// What this process knows of a host's inventory.
+/// The knowledge of this process about a host's inventory.
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
     /// Whether this process has applied a full inventory.
     pub(crate) has_applied: bool,
-    /// The report that brought the last applied inventory.
+    /// The report that contained the last applied inventory.
     pub(crate) applied_report: Option<ReportId>,
-    /// The open operations that were accepted after the last applied inventory, which therefore
-    /// proves nothing about them. Timestamps cannot decide this: if the clock is set back, an old
-    /// inventory would look new.
+    /// The open operations that were accepted after the last applied inventory. The inventory
+    /// proves nothing about them. Timestamps cannot replace this set, because an old inventory
+    /// would look new if the clock was set back.
     pub(crate) operations_accepted_since: BTreeSet<OperationId>,
-    /// Whether a new inventory is needed, whatever was applied before.
+    /// Whether a new inventory is needed even if an inventory was applied before.
     pub(crate) is_requested: bool,
     pages: Option<Pages>,
 }
 
-/// The pages of one inventory that have arrived so far: at most `MAX_DECKIES_PER_HOST` deckies in
-/// total.
+/// The pages of one inventory that have arrived so far, with at most `MAX_DECKIES_PER_HOST` deckies
+/// in total.
 #[derive(Debug)]
 struct Pages {
     report: ReportId,
@@ -36,12 +36,13 @@ struct Pages {
 }
 
 impl Inventory {
-    /// Whether a full inventory was applied after the operation was accepted.
+    /// Returns whether a full inventory was applied after the operation was accepted.
     pub(crate) fn is_newer_than(&self, operation: OperationId) -> bool {
         self.has_applied && !self.operations_accepted_since.contains(&operation)
     }
 
-    /// Drops the pages of an older report: the rest of that inventory will not arrive.
+    /// Drops the pages of a report that is older than `report`, because the rest of that inventory
+    /// will not arrive.
     pub(crate) fn drop_pages_before(&mut self, report: ReportId) {
         if self.pages.take_if(|pages| pages.report < report).is_some() {
             self.is_requested = true;

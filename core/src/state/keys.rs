@@ -1,4 +1,4 @@
-//! The idempotency keys in memory, and how long they are kept.
+//! The idempotency keys in memory, and their retention.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -6,7 +6,7 @@ use scuttle_schemas::Timestamp;
 
 use crate::record::rows::{KeyId, KeyRow};
 
-/// How long a key is kept, in milliseconds: 24 hours.
+/// The time for which a key is kept, in milliseconds: 24 hours.
 const RETENTION_MS: i64 = 24 * 3600 * 1000;
 
 /// The idempotency keys, with an index by age.
@@ -45,7 +45,7 @@ impl IdempotencyKeys {
         oldest.map(|(at, _)| at.plus_millis(RETENTION_MS))
     }
 
-    /// Removes the oldest key and returns its id, if it has expired.
+    /// Removes the oldest key if it has expired, and returns its id.
     pub(crate) fn remove_expired(&mut self, now: Timestamp) -> Option<KeyId> {
         let (_, id) = (self.by_age.first()).filter(|(at, _)| has_expired(*at, now))?;
         let id = id.clone();

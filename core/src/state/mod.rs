@@ -1,7 +1,7 @@
-//! The record in memory, with its indexes, and what the steps of the current batch have collected.
+//! The record in memory, with its indexes and the current batch.
 //!
-//! Only data and the functions that keep the indexes consistent with the rows (`insert`). The rules
-//! that decide on a change are in `requests`, `reports` and `time`.
+//! This module contains only data, and the functions that keep the indexes consistent with the rows
+//! (`insert`). The rules that decide on a change are in `requests`, `reports` and `time`.
 
 pub(crate) mod batch;
 pub(crate) mod host;
@@ -31,12 +31,12 @@ use crate::state::timers::{IdleRepeats, Timer};
 #[derive(Debug, Default)]
 pub struct State {
     pub(crate) meta: Meta,
-    /// Each host is boxed, so that the keys, which every lookup compares, lie close together in
-    /// memory.
+    /// The hosts by id. Each host is boxed, so that the keys, which every lookup compares, are
+    /// close together in memory.
     pub(crate) hosts: BTreeMap<HostId, Box<Host>>,
-    /// The hosts that are not decommissioned.
+    /// The ids of the hosts that are not decommissioned, by name.
     pub(crate) host_ids_by_name: BTreeMap<HostName, HostId>,
-    /// Sorted by id, and so by time of acceptance.
+    /// The operations, sorted by id and so by time of acceptance.
     pub(crate) operations: BTreeMap<OperationId, Arc<OperationRow>>,
     /// Operations that have ended, with the time of their end.
     pub(crate) ended_operations: BTreeSet<(Timestamp, OperationId)>,
@@ -47,7 +47,7 @@ pub struct State {
     pub(crate) idle_repeats: IdleRepeats,
     /// The last revisions that were relayed from each other partition.
     pub(crate) relayed_revisions: BTreeMap<Partition, Revisions>,
-    /// The time of the last step, to notice a clock that was set back.
+    /// The time of the last step, for detecting that the clock was set back.
     pub(crate) last_step_at: Timestamp,
     pub(crate) batch: Batch,
 }

@@ -1,4 +1,4 @@
-//! Restoring the state from stored changes, when a process starts or a follower catches up.
+//! Restores the state from stored changes when a process starts or a follower catches up.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -9,7 +9,7 @@ use crate::record::change::Change;
 use crate::state::State;
 use crate::state::host::{Host, insert_shard, remove_shard};
 
-/// A stored row of a host that is not stored: the store is damaged.
+/// The error for a stored row whose host is not stored, which means that the store is damaged.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("the stored {row} belongs to host {host}, which is not stored")]
 pub struct ReplayError {

@@ -1,6 +1,6 @@
-//! Statistics of the record and of what happens to it, for the metrics page.
+//! Statistics of the record and of events, for the metrics page.
 //!
-//! No rule reads them, and none of them is stored. The counts of rows are updated with every
+//! No rule reads the statistics, and they are not stored. The counts of rows are updated with every
 //! change, so that reading them is cheap.
 
 use scuttle_schemas::Timestamp;
@@ -22,9 +22,10 @@ pub struct Stats {
     pub hosts: [u64; HostStatus::ALL.len()],
     /// Shards on record by state, in the order of `ShardState::ALL`.
     pub shards: [u64; ShardState::ALL.len()],
-    /// When the oldest open operation was accepted. `None` if no operation is open.
+    /// The time at which the oldest open operation was accepted. `None` if no operation is open.
     pub oldest_open_accepted_at: Option<Timestamp>,
-    /// When the next timer is due. A time in the past means that the controller is late.
+    /// The time at which the next timer is due. A time in the past means that the controller is
+    /// late.
     pub next_deadline: Timestamp,
     /// Events since this process started.
     pub events: EventCounts,
@@ -34,7 +35,7 @@ pub struct Stats {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EventCounts {
     /// Operations that ended, by the state in which they ended. An operation whose result arrives
-    /// late ends twice and counts twice.
+    /// late ends twice and is counted twice.
     pub ended: CountsByState,
     /// Teardown commands that were sent again.
     pub retries: u64,
@@ -127,8 +128,8 @@ mod tests {
         all
     }
 
-    /// The scenario compares the row counts with a full count after every step. This test is about
-    /// the events and the values.
+    /// This test checks the event counts and the values. The scenario already compares the row
+    /// counts with a full count after every step.
     #[test]
     fn the_stats_count_rows_and_events() {
         let mut swarm = Scenario::new();

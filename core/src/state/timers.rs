@@ -1,13 +1,13 @@
-//! What waits for a time: operations, liveness checks, and the repeated revisions of idle subjects.
+//! Timers: for operations, for liveness checks, and for the repeated revisions of idle subjects.
 
 use scuttle_schemas::{HostId, OperationId, Timestamp};
 
 use crate::api::Topic;
 
-/// A broadcast subject that was idle for this many milliseconds repeats its last revision.
+/// The idle time in milliseconds after which a broadcast subject repeats its last revision.
 const IDLE_REPEAT_MS: i64 = 5_000;
 
-/// What to do at a certain time.
+/// An action that is due at a certain time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
     /// Send an operation's command again, or end the operation at its deadline.
@@ -16,7 +16,7 @@ pub(crate) enum Timer {
     Liveness(HostId),
 }
 
-/// When each broadcast subject last had a message.
+/// The time of the last message on each broadcast subject.
 #[derive(Debug, Default)]
 pub(crate) struct IdleRepeats {
     shards: Timestamp,
@@ -25,7 +25,7 @@ pub(crate) struct IdleRepeats {
 }
 
 impl IdleRepeats {
-    /// Begins a new idle time on every subject.
+    /// Starts a new idle period on every subject.
     pub(crate) fn start(now: Timestamp) -> Self {
         Self {
             shards: now,
@@ -34,7 +34,7 @@ impl IdleRepeats {
         }
     }
 
-    /// Records that a subject has a message now.
+    /// Records that a message is published on a subject now.
     pub(crate) fn mark_published(&mut self, topic: Topic, now: Timestamp) {
         match topic {
             Topic::Shards => self.shards = now,
@@ -43,7 +43,7 @@ impl IdleRepeats {
         }
     }
 
-    /// Whether a subject has been idle so long that its last revision is to be repeated.
+    /// Returns whether a subject has been idle so long that its last revision must be repeated.
     pub(crate) fn is_due(&self, topic: Topic, now: Timestamp) -> bool {
         let published_at = match topic {
             Topic::Shards => self.shards,

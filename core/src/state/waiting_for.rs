@@ -1,5 +1,4 @@
-//! `waiting_for`: the one thing that an open operation waits for, for operators who ask why it has
-//! not ended.
+//! `waiting_for`: the reason why an open operation has not ended, for operators.
 
 use std::borrow::Cow;
 
@@ -19,7 +18,7 @@ const OPERATION: &str = "operation";
 const TEARDOWN: &str = "teardown";
 
 impl State {
-    /// Returns what an operation waits for, or `None` if the operation has ended.
+    /// Returns the event that an operation waits for, or `None` if the operation has ended.
     pub(crate) fn waiting_for(&self, row: &OperationRow) -> Option<WaitingFor> {
         let host = self.hosts.get(&row.host)?;
         match row.state {
@@ -83,8 +82,8 @@ fn describe_running(host: &Host, row: &OperationRow) -> WaitingFor {
     }
 }
 
-/// Explains why no reports can be expected from a host now, and returns since when, if that is
-/// known. Returns `None` if the host is online.
+/// Explains why no reports can be expected from a host now, and returns the start of the silence,
+/// if known. Returns `None` if the host is online.
 fn describe_silence(host: &Host) -> Option<(Cow<'static, str>, Option<Timestamp>)> {
     let last_heartbeat = host.row.last_heartbeat;
     match host.row.status {

@@ -1,5 +1,5 @@
-//! What operators do besides a plain teardown: cancel, dry run, idempotency key, decommission, and
-//! `waiting_for`. Each test checks one promise of the protocol.
+//! Features for operators besides a plain teardown: cancel, dry run, idempotency key, decommission,
+//! and `waiting_for`. Each test checks one promise of the protocol.
 
 use scuttle_schemas::agents::AgentCommand;
 use scuttle_schemas::operations::{CancelRequest, OperationState};

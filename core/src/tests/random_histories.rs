@@ -1,7 +1,7 @@
 //! Random histories: after any sequence of requests, reports, ticks and crashes, the invariants
 //! hold, no accepted operation is lost, and a replay of the journal gives the same record.
 //!
-//! Faults of the network and the disk are tested by the simulation, with the whole controller.
+//! The simulation tests faults of the network and the disk, with the whole controller.
 
 use proptest::prelude::*;
 use scuttle_schemas::operations::OperationState;

@@ -24,7 +24,7 @@ use crate::state::State;
 pub(crate) struct Scenario {
     pub(crate) state: State,
     pub(crate) now: Timestamp,
-    /// Every change so far, in order.
+    /// All changes so far, in order.
     pub(crate) journal: Vec<Change>,
     last_id: u128,
     /// The inventory error of the next heartbeats.
@@ -60,7 +60,7 @@ impl Scenario {
         (reply.expect("a reply"), effects)
     }
 
-    /// Replaces the process by a new one that starts from the journal.
+    /// Replaces the process with a new one that starts from the journal.
     pub(crate) fn crash_and_restart(&mut self) -> Vec<Effect> {
         self.state = State::default();
         for change in self.journal.clone() {
@@ -69,7 +69,7 @@ impl Scenario {
         self.apply(Input::Start).1
     }
 
-    /// Advances the clock, and applies every `Tick` when it is due.
+    /// Advances the clock, and applies each `Tick` at the time at which it is due.
     pub(crate) fn advance_ms(&mut self, millis: i64) -> Vec<Effect> {
         let until = self.now.plus_millis(millis);
         let mut effects = Vec::new();
@@ -160,13 +160,13 @@ impl Scenario {
         self.request(input)
     }
 
-    /// Requests to cancel an operation, which may be rejected. Returns the effects.
+    /// Requests the cancellation of an operation. The request may be rejected. Returns the effects.
     pub(crate) fn try_cancel(&mut self, operation_id: OperationId) -> Vec<Effect> {
         self.request(Input::Cancel(CancelRequest { operation_id }))
             .1
     }
 
-    /// Requests to decommission a host, which may be rejected. Returns the effects.
+    /// Requests the decommissioning of a host. The request may be rejected. Returns the effects.
     pub(crate) fn try_decommission(&mut self, host: &str, force: bool) -> Vec<Effect> {
         let host_uuid = host.parse().unwrap();
         let request = DecommissionRequest { host_uuid, force };
@@ -214,7 +214,7 @@ impl Scenario {
         }
     }
 
-    /// Sends a heartbeat, with a full inventory of running deckies or without one.
+    /// Sends a heartbeat, with a full inventory of running deckies or without an inventory.
     pub(crate) fn heartbeat(
         &mut self,
         host: &str,

@@ -1,7 +1,7 @@
-//! The delay until a command is sent again: exponential from 1 s to 60 s, with jitter.
+//! The delay until a command is resent. It grows exponentially from 1 s to 60 s, with jitter.
 //!
 //! The jitter is computed from the operation's id. So the same input always gives the same delay,
-//! and yet ten thousand operations do not wake at the same time.
+//! but ten thousand operations do not become due at the same time.
 
 use scuttle_schemas::OperationId;
 

@@ -1,7 +1,7 @@
-//! Clock skew: what happens when the clock is set back.
+//! Clock skew: corrections after the clock was set back.
 //!
-//! Deadlines are points in time and stay. Everything that waits for a duration (retries, offline
-//! timeouts, idle repeats) must not wait longer because the clock shows an earlier time.
+//! Deadlines are points in time and are not changed. Waits for a duration (retries, offline
+//! timeouts, idle repeats) must not become longer because the clock shows an earlier time.
 
 use std::ops::Bound;
 
@@ -13,11 +13,12 @@ use crate::state::State;
 use crate::state::timers::Timer;
 use crate::time::backoff::MAX_DELAY_MS;
 
-/// A clock that is set back by this many milliseconds or less needs no correction.
+/// The maximum time in milliseconds by which the clock may be set back without a correction.
 const TOLERANCE_MS: i64 = 1_000;
 
 impl State {
-    /// Notices if the clock was set back since the last step. Every step calls this first.
+    /// Detects whether the clock was set back since the last step, and corrects times if so. Every
+    /// step calls this first.
     pub(crate) fn check_clock(&mut self, now: Timestamp) {
         if now.plus_millis(TOLERANCE_MS) < self.last_step_at {
             self.correct_times(now);
@@ -25,7 +26,8 @@ impl State {
         self.last_step_at = now;
     }
 
-    /// Moves times that were computed from a later `now` to one that the current time allows.
+    /// Moves times that were computed from a later `now` to times that are possible at the current
+    /// `now`.
     fn correct_times(&mut self, now: Timestamp) {
         self.idle_repeats.limit_to(now);
         let heard_later: Vec<HostId> = (self.hosts.values())

@@ -1,5 +1,5 @@
-//! The deadline of an operation: a shard that a new inventory does not list counts as absent, and
-//! the teardown of the others has failed.
+//! The deadline of an operation. A shard that a newer inventory does not list counts as absent. The
+//! teardown of the other shards has failed.
 
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
@@ -14,7 +14,7 @@ use crate::state::State;
 const UNDELIVERED: &str = "undelivered";
 /// The error of an operation that an agent has started, but whose result has not arrived.
 const UNFINISHED: &str = "unfinished";
-/// The error for a shard that a newer operation holds.
+/// The error for a shard that a newer operation has taken over.
 const TAKEN_OVER: &str = "taken over by a newer operation";
 
 impl State {

@@ -7,7 +7,7 @@ use crate::state::State;
 use crate::state::host::Host;
 use crate::state::timers::Timer;
 
-/// A host is offline after this many intervals without a heartbeat.
+/// The number of heartbeat intervals without a heartbeat after which a host is offline.
 const OFFLINE_AFTER_INTERVALS: i64 = 3;
 
 impl Host {
@@ -20,7 +20,8 @@ impl Host {
 }
 
 impl State {
-    /// Records that a host's agent was heard now, or that its heartbeats are expected from now on.
+    /// Records that a heartbeat of a host has just arrived, or that heartbeats are expected from
+    /// now on.
     pub(crate) fn record_heard(&mut self, now: Timestamp, id: &HostId) {
         let Some(host) = self.hosts.get_mut(id) else {
             return;

@@ -1,5 +1,5 @@
-//! What happens because time passes: commands are sent again, deadlines pass, hosts go offline, and
-//! old rows are removed.
+//! Actions that become due as time passes: resending commands, ending operations at their
+//! deadlines, taking hosts offline, and removing old rows.
 
 mod backoff;
 mod clock_skew;

@@ -1,4 +1,4 @@
-//! Sending the commands of operations, and scheduling when they are sent again.
+//! Sends the commands of operations, and schedules when to resend them.
 
 use scuttle_schemas::agents::{AgentCommand, CancelCommand, TeardownCommand};
 use scuttle_schemas::{HostId, OperationId, Timestamp};
@@ -9,8 +9,8 @@ use crate::state::State;
 use crate::time::backoff::retry_delay_ms;
 
 impl State {
-    /// Sends the teardown command of an operation, and sets in its row when to send the command
-    /// again. The caller puts the row.
+    /// Sends the teardown command of an operation, and sets the time of the next attempt in the
+    /// row. The caller must put the row.
     pub(crate) fn send_command(&mut self, now: Timestamp, row: &mut OperationRow) {
         row.attempts += 1;
         self.stats.events.retries += u64::from(row.attempts > 1);
@@ -59,7 +59,7 @@ impl State {
     }
 
     /// Sends the cancel command of an operation, so that its agent does not start the operation,
-    /// and schedules when to send the command again.
+    /// and schedules the next attempt.
     pub(crate) fn send_cancel_command(&mut self, now: Timestamp, mut row: OperationRow) {
         schedule_next_attempt(now, &mut row);
         self.batch.effects.push(Effect::Command {

@@ -1,22 +1,23 @@
-//! Retention: removing operations that ended long ago, and expired idempotency keys.
+//! Retention: removes operations that ended long ago, and expired idempotency keys.
 
 use scuttle_schemas::Timestamp;
 
 use crate::record::change::Change;
 use crate::state::State;
 
-/// How long an ended operation is kept, in milliseconds: 30 days.
+/// The time for which an ended operation is kept, in milliseconds: 30 days.
 const OPERATION_RETENTION_MS: i64 = 30 * 24 * 3600 * 1000;
 
-/// How many ended operations are kept. (Fewer in tests, to reach the limit quickly.)
+/// The maximum number of ended operations that are kept. (It is lower in tests, to reach the limit
+/// quickly.)
 const MAX_ENDED_OPERATIONS: usize = if cfg!(test) { 100 } else { 100_000 };
 
-/// How many operations, and how many keys, one batch removes at most, so that no request waits
-/// long. What is left is due immediately, in the next batch.
+/// The maximum number of operations, and of keys, that one batch removes, so that no request waits
+/// long. The remaining removals are due immediately, in the next batch.
 const MAX_REMOVALS_PER_BATCH: usize = 1_024;
 
 impl State {
-    /// Returns the time at which the next row is to be removed.
+    /// Returns the time at which the next removal of a row is due.
     pub(crate) fn next_removal_at(&self) -> Option<Timestamp> {
         let operation = match self.ended_operations.first() {
             Some((at, _)) if self.ended_operations.len() > MAX_ENDED_OPERATIONS => Some(*at),

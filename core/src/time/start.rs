@@ -8,10 +8,10 @@ use crate::state::stats::EventCounts;
 use crate::state::timers::IdleRepeats;
 
 impl State {
-    /// Begins a new epoch, and gives every online host a new offline timeout.
+    /// Starts a new epoch, and restarts the offline timeout of every online host.
     ///
-    /// Open operations need nothing here: they are the outbox, and the next `Tick` sends the
-    /// commands that are due.
+    /// Open operations need no action at the start. They are the outbox, and the next `Tick` sends
+    /// the commands that are due.
     pub(crate) fn start(&mut self, now: Timestamp) {
         let now_ms = u64::try_from(now.as_millis()).unwrap_or(0);
         self.meta.epoch = now_ms.max(self.meta.epoch + 1);

@@ -1,4 +1,4 @@
-//! Timers: running those that are due, and when the next one is due.
+//! Runs the timers that are due, and computes the time of the next `Tick`.
 
 use scuttle_schemas::operations::OperationState;
 use scuttle_schemas::{OperationId, Timestamp};
@@ -8,10 +8,11 @@ use crate::record::rows::OperationRow;
 use crate::state::State;
 use crate::state::timers::Timer;
 
-/// How many timers one `Tick` runs at most. Timers that are left are still due at the next `Tick`.
+/// The maximum number of timers that one `Tick` runs. The remaining timers are still due at the
+/// next `Tick`.
 ///
-/// A batch under load has about as many requests. So even when ten thousand commands are due again,
-/// sending them takes at most half of the engine's time.
+/// A batch under load has about the same number of requests. So even if ten thousand commands must
+/// be resent, sending them takes at most half of the engine's time.
 const MAX_TIMERS_PER_TICK: usize = 64;
 
 impl State {

@@ -17,13 +17,11 @@ use crate::wait::{EVENT_TIMEOUT, with_timeout};
 
 /// A broadcast message.
 pub trait Broadcast: DeserializeOwned + Debug {
-    /// The subject.
     const SUBJECT: &'static str;
-    /// The revision.
     fn revision(&self) -> u64;
-    /// The time of the change.
+    /// Returns the time of the change.
     fn at(&self) -> Timestamp;
-    /// Whether the message has no changes and only repeats the last revision.
+    /// Returns whether the message has no changes and only repeats the last revision.
     fn is_repeat(&self) -> bool;
 }
 
@@ -69,9 +67,7 @@ impl Broadcast for OperationsUpdated {
 /// A broadcast with its headers and size.
 #[derive(Debug)]
 pub struct Received<T> {
-    /// The parsed message.
     pub message: T,
-    /// The headers.
     pub headers: HeaderMap,
     /// The size of the payload in bytes.
     pub length: usize,
@@ -81,14 +77,14 @@ pub struct Received<T> {
 #[derive(Debug)]
 pub struct Broadcasts<T> {
     subscriber: Subscriber,
-    /// The payloads so far, for error messages.
+    /// The payloads received so far, for error messages.
     received: Vec<String>,
     kind: PhantomData<T>,
 }
 
 impl<T: Broadcast> Broadcasts<T> {
-    /// Subscribes. Every broadcast that is caused by a later request of the same client is
-    /// received.
+    /// Subscribes. The subscription receives every broadcast that a later request of the same
+    /// client causes.
     pub async fn subscribe(client: &Client) -> Result<Self> {
         Ok(Self {
             subscriber: client.nats().subscribe(T::SUBJECT).await?,
@@ -115,8 +111,8 @@ impl<T: Broadcast> Broadcasts<T> {
     /// Waits for the next message that `matches` accepts, and skips all others.
     ///
     /// # Errors
-    /// If none arrives within [`EVENT_TIMEOUT`]. The error names `event` and lists the messages
-    /// that arrived.
+    /// If no such message arrives within [`EVENT_TIMEOUT`]. The error names `event` and lists the
+    /// messages that arrived.
     pub async fn wait_for(
         &mut self,
         event: &str,

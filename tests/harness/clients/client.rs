@@ -22,10 +22,10 @@ use crate::roles::Role;
 use crate::servers::nats::Nats;
 use crate::wait::{REQUEST_TIMEOUT, wait_until, wait_while_progressing, with_timeout};
 
-/// The number of server errors that are kept for a test to read: more than any test provokes.
+/// The maximum number of server errors that are kept for a test to read. No test provokes more.
 const MAX_SERVER_ERRORS: usize = 64;
 
-/// The number of records on one page when everything is listed: the maximum of the protocol.
+/// The number of records on a page when all records are listed, which is the protocol's maximum.
 const PAGE_SIZE: u16 = 1000;
 
 /// An error reply whose headers and body agree.
@@ -53,7 +53,7 @@ pub enum RequestError {
     InvalidReply(anyhow::Error),
 }
 
-/// The expectation of a test that a request is rejected.
+/// Lets a test expect that a request is rejected.
 pub trait ExpectRejection {
     /// Returns the error reply.
     ///
@@ -85,7 +85,7 @@ impl Client {
         Self::connect_with(nats.connect_options(role), &nats.url()).await
     }
 
-    /// Connects with these options to one of the servers of `url`, which are separated by commas.
+    /// Connects with these options to one of the servers in `url`, a list separated by commas.
     pub async fn connect_with(options: async_nats::ConnectOptions, url: &str) -> Result<Self> {
         let (sender, server_errors) = mpsc::channel(MAX_SERVER_ERRORS);
         let nats = options
@@ -106,7 +106,7 @@ impl Client {
         })
     }
 
-    /// The connection, for everything that is not a request to the controller.
+    /// Returns the connection, for messages that are not requests to the controller.
     pub fn nats(&self) -> &async_nats::Client {
         &self.nats
     }
@@ -186,7 +186,8 @@ impl Client {
         Ok(reply.operation)
     }
 
-    /// Waits until an operation has ended, for as long as it makes progress.
+    /// Waits until an operation has ended. The timeout starts again whenever the operation makes
+    /// progress.
     pub async fn wait_for_end(&self, id: OperationId) -> Result<OperationRecord> {
         let has_ended = |operation: &OperationRecord| operation.finished_at.is_some();
         wait_while_progressing("the operation ends", || self.operation(id), has_ended).await
@@ -225,7 +226,7 @@ impl Client {
         Ok(self.list_shards_paged(PAGE_SIZE).await?.1)
     }
 
-    /// Returns one shard, if it is on record.
+    /// Returns one shard, or `None` if the shard is not on record.
     pub async fn find_shard(
         &self,
         host: &HostId,
@@ -265,7 +266,7 @@ impl Client {
     /// Requests one host.
     ///
     /// # Errors
-    /// If it is not on record.
+    /// If the host is not on record.
     pub async fn host(&self, host: &HostId) -> Result<HostRecord> {
         let mut hosts = self.list_hosts().await?;
         hosts.remove(host).context("the host is not on record")
@@ -319,7 +320,7 @@ impl Client {
         Ok(error)
     }
 
-    /// Sends a request that the server must not deliver: because of its permissions, or because the
+    /// Sends a request that the server must not deliver, because its permissions forbid it or the
     /// user's account has no such subject.
     ///
     /// # Errors
@@ -340,7 +341,8 @@ impl Client {
     }
 }
 
-/// Parses a reply of the controller: the value, or an error reply whose headers and body agree.
+/// Parses a reply of the controller. Returns the value, or an error reply whose headers and body
+/// agree.
 pub fn parse_reply<A: DeserializeOwned>(reply: &async_nats::Message) -> Result<A, RequestError> {
     let header = |name: &str| reply.headers.as_ref()?.get(name).map(ToString::to_string);
     match header(headers::SERVICE_ERROR_CODE) {

@@ -1,5 +1,5 @@
-//! A scripted agent of one host, over a plain NATS connection. It does nothing by itself: the test
-//! decides what it reports, when, and with which boot and sequence.
+//! A scripted agent of one host, over a plain NATS connection. It takes no action of its own: the
+//! test decides the content, the time, the boot and the sequence of each report.
 
 use anyhow::{Context, Result};
 use async_nats::{HeaderMap, Subscriber};
@@ -27,7 +27,6 @@ const INTERVAL_MS: u32 = 60_000;
 /// The agent of one host.
 #[derive(Debug)]
 pub struct FakeAgent {
-    /// The host.
     pub host: HostId,
     /// The id of the current boot.
     pub boot: BootId,
@@ -42,8 +41,8 @@ pub struct FakeAgent {
 }
 
 impl FakeAgent {
-    /// Connects with a new boot id. Once the agent has the reply to a heartbeat, it receives all
-    /// commands.
+    /// Connects with a new boot id. The agent receives all commands that are sent after the reply
+    /// to its first heartbeat.
     pub async fn connect(nats: &Nats, host: &HostId) -> Result<Self> {
         Self::connect_with(Client::connect(nats, Role::Agents).await?, host).await
     }
@@ -65,19 +64,19 @@ impl FakeAgent {
         })
     }
 
-    /// The connection.
+    /// Returns the agent's connection.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Simulates a restart of the agent: a later boot, with sequences from 1.
+    /// Simulates a restart of the agent: uses a later boot id, and sequences from 1 again.
     pub fn reboot(&mut self) {
         self.boot = BootId(Uuid::now_v7());
         self.sequence = 0;
     }
 
-    /// Creates the next heartbeat, with this inventory or none. The test can change it, and sends
-    /// it when it wants.
+    /// Creates the next heartbeat, with this inventory or none, without sending it. The test can
+    /// modify the heartbeat, and then sends it with `send`.
     pub fn next_heartbeat(&mut self, shards: Option<Vec<ReportedShard>>) -> Heartbeat {
         self.sequence += 1;
         Heartbeat {
@@ -94,7 +93,7 @@ impl FakeAgent {
         }
     }
 
-    /// Creates the heartbeats of one inventory, one for each page. They share one sequence.
+    /// Creates the heartbeats of one inventory, one for each page. All have the same sequence.
     pub fn next_inventory_pages(&mut self, pages: &[&[&str]]) -> Vec<Heartbeat> {
         let heartbeat = self.next_heartbeat(None);
         let count = u32::try_from(pages.len()).expect("the page count fits");
@@ -107,7 +106,6 @@ impl FakeAgent {
         (1..).zip(pages).map(page).collect()
     }
 
-    /// Sends a heartbeat.
     pub async fn send(&self, heartbeat: &Heartbeat) -> Result<HeartbeatAccepted, RequestError> {
         let subject = AgentChannel::Heartbeat.subject(&self.host);
         self.client.request(&subject, heartbeat).await
@@ -152,7 +150,8 @@ impl FakeAgent {
         }
     }
 
-    /// Waits for the next teardown command, resent or not. Returns it with its headers.
+    /// Waits for the next teardown command, which may be a resent one. Returns the command with its
+    /// headers.
     pub async fn next_delivery(&mut self) -> Result<(TeardownCommand, HeaderMap)> {
         let event = format!("a command for {} arrives", self.host);
         let message = with_timeout(&event, self.commands.next())
@@ -233,7 +232,6 @@ impl FakeAgent {
         }
     }
 
-    /// Sends a result.
     pub async fn send_result(
         &self,
         result: &TeardownResult,
@@ -277,7 +275,7 @@ pub fn absent_shard(decky: &str) -> ShardResult {
     shard_result(decky, ReportedOutcome::Absent, None)
 }
 
-/// Creates the outcome `failed` for one decky, with its error.
+/// Creates the outcome `failed` for one decky, with this error.
 pub fn failed_shard(decky: &str, error: &str) -> ShardResult {
     shard_result(decky, ReportedOutcome::Failed, Some(error))
 }
@@ -290,7 +288,8 @@ fn shard_result(decky: &str, outcome: ReportedOutcome, error: Option<&str>) -> S
     }
 }
 
-/// Creates one decky of an inventory: `running`, with the service `ssh` and an address.
+/// Creates one decky of an inventory. The decky is `running`, and has the service `ssh` and an
+/// address.
 pub fn reported_shard(decky: &str) -> ReportedShard {
     serde_json::from_value(json!({
         "decky_id": decky, "state": ReportedState::Running, "services": ["ssh"], "decky_ip": "10.0.0.7",

@@ -8,10 +8,11 @@ use serde_json::Value;
 use crate::clients::client::Client;
 use crate::wait::with_timeout;
 
-/// The `retry_after_ms` of a reply `overloaded`.
+/// The `retry_after_ms` of an `overloaded` reply.
 const RETRY_AFTER_MS: u64 = 500;
 
-/// Sends requests in order without waiting; each reply comes with the number of its request.
+/// Sends requests in order without waiting for their replies. Each reply is returned with the
+/// number of its request.
 #[derive(Debug)]
 pub struct PipelinedRequests<'a> {
     client: &'a Client,
@@ -55,7 +56,7 @@ fn parse_numbered(reply: &Message) -> Result<(usize, Value)> {
 /// Returns whether a reply is `overloaded`.
 ///
 /// # Panics
-/// If the reply is `overloaded` without the fields that belong to it.
+/// If the reply is `overloaded` but lacks the fields of such a reply.
 pub fn is_overloaded(reply: &Value) -> bool {
     let error = &reply["error"];
     if error["code"] != "overloaded" {

@@ -14,7 +14,7 @@ use crate::clients::client::Client;
 #[derive(Debug)]
 enum Entry {
     Present(Box<ShardRecord>),
-    /// Removed with this revision.
+    /// The shard was removed with this revision.
     Removed(u64),
 }
 
@@ -65,7 +65,7 @@ impl<'a> ReplicaView<'a> {
         Ok(())
     }
 
-    /// Drops the next message that has a new change, as a network might.
+    /// Drops the next message that contains a new change, as a network might.
     pub async fn drop_next_change(&mut self) -> Result<()> {
         let known = self.revision;
         let is_new = |update: &ShardsUpdated| !update.is_repeat() && update.revision > known;
@@ -73,7 +73,7 @@ impl<'a> ReplicaView<'a> {
         Ok(())
     }
 
-    /// The shards in the view, in the order of a listing.
+    /// Returns the shards in the view, in the order of a listing.
     pub fn shards(&self) -> Vec<ShardRecord> {
         let present = |entry: &Entry| match entry {
             Entry::Present(record) => Some((**record).clone()),
@@ -82,7 +82,7 @@ impl<'a> ReplicaView<'a> {
         self.shards.values().filter_map(present).collect()
     }
 
-    /// The number of listings so far: one at the start, and one for each gap.
+    /// Returns the number of listings so far: one at the start, and one for each gap.
     pub fn listings(&self) -> usize {
         self.listings
     }
@@ -147,7 +147,8 @@ impl<'a> ReplicaView<'a> {
     }
 }
 
-/// Replaces `last_seen`, which changes without a broadcast, so that two listings can be compared.
+/// Replaces `last_seen` with a constant, so that two listings can be compared. This field changes
+/// without a broadcast.
 pub fn clear_last_seen(mut shards: Vec<ShardRecord>) -> Vec<ShardRecord> {
     for shard in &mut shards {
         shard.last_seen = shard.updated_at;
@@ -156,7 +157,7 @@ pub fn clear_last_seen(mut shards: Vec<ShardRecord>) -> Vec<ShardRecord> {
 }
 
 /// Replaces `last_seen` and sets every revision to 0, so that two listings of a swarm with several
-/// partitions can be compared: each such listing renumbers its records.
+/// partitions can be compared. In such a swarm, each listing renumbers its records.
 pub fn clear_revisions(shards: Vec<ShardRecord>) -> Vec<ShardRecord> {
     let without_revision = |shard| ShardRecord {
         revision: 0,

@@ -1,4 +1,4 @@
-//! Which controllers of a cluster lead, and waiting until that is settled.
+//! Finds the leaders among a cluster's controllers, and waits until leadership is settled.
 
 use anyhow::{Result, bail};
 use async_nats::HeaderMap;
@@ -11,8 +11,8 @@ use crate::roles::Role;
 use crate::wait::wait_until;
 
 impl Cluster {
-    /// Waits until the controllers are ready: until each partition has a leader, and the operator
-    /// gets replies.
+    /// Waits until the controllers are ready: each partition has a leader, and the operator gets
+    /// replies.
     pub async fn wait_until_ready(&mut self) -> Result<()> {
         if self.options.partitions.is_some() {
             self.wait_until_partitions_are_led().await
@@ -36,8 +36,8 @@ impl Cluster {
         self.wait_for_leader_among(&others).await
     }
 
-    /// Waits until one of these controllers leads and the rest of them follow, and each server
-    /// delivers reports to the leader. Returns the number of the leader.
+    /// Waits until one of these controllers leads, the others follow, and each server delivers
+    /// reports to the leader. Returns the number of the leader.
     pub async fn wait_for_leader_among(&mut self, numbers: &[usize]) -> Result<usize> {
         let mut endpoints = Vec::new();
         for number in numbers {
@@ -69,8 +69,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits until each controller leads as many partitions as `counts` says, and each partition
-    /// has a leader.
+    /// Waits until each partition has a leader, and each controller leads the number of partitions
+    /// in `counts`.
     pub async fn wait_until_balanced(&mut self, counts: &[f64]) -> Result<()> {
         let mut endpoints = Vec::new();
         for controller in &mut self.controllers {
@@ -91,8 +91,8 @@ impl Cluster {
     }
 }
 
-/// Finds the only leader among the controllers with these numbers and HTTP endpoints, of which all
-/// others follow.
+/// Finds the leader among the controllers with these numbers and HTTP endpoints. Returns an error
+/// unless one leads and all others follow.
 async fn find_leader(endpoints: &[(usize, Http)]) -> Result<usize> {
     let mut leaders = Vec::new();
     for (number, http) in endpoints {

@@ -20,10 +20,10 @@ use crate::wait::wait_until;
 mod leadership;
 pub mod provisioned_server;
 
-/// nats-servers, controllers and an operator. Dropping it kills the processes and removes their
-/// files.
+/// nats-servers, controllers and an operator. Dropping the cluster kills the processes and removes
+/// their files.
 ///
-/// By default, it has one server and one controller that keeps its own store:
+/// By default, a cluster has one server, and one controller with a local store:
 ///
 /// ```no_run
 /// # use scuttle_tests::{Cluster, TestResult};
@@ -39,14 +39,13 @@ pub struct Cluster {
     pub operator: Client,
     /// The controllers, in the order of their starts.
     pub controllers: Vec<Controller>,
-    /// The proxy between each controller and all servers. Empty unless the cluster is
+    /// The proxies, one between each controller and the servers. Empty unless the cluster is
     /// [`proxied`](ClusterBuilder::proxied).
     pub proxies: Vec<Proxy>,
-    /// The servers.
     pub servers: Vec<Nats>,
     options: ClusterBuilder,
     dir: PathBuf,
-    /// The directory of all files, if it is to be removed with the cluster.
+    /// The directory of all files, if it is temporary. Dropping this field removes the directory.
     _temporary: Option<TempDir>,
 }
 
@@ -78,13 +77,14 @@ impl Default for ClusterBuilder {
 }
 
 impl ClusterBuilder {
-    /// The number of nats-servers: 1 (with `nats.conf`) or 3 (with `nats-cluster.conf`). With 3,
-    /// the controllers keep their journals in `JetStream`.
+    /// Sets the number of nats-servers: 1 (with `nats.conf`) or 3 (with `nats-cluster.conf`). With
+    /// 3 servers, the controllers keep their journals in `JetStream`.
     pub fn servers(self, servers: usize) -> Self {
         Self { servers, ..self }
     }
 
-    /// The number of controllers. With any number but 1, they keep their journals in `JetStream`.
+    /// Sets the number of controllers. With any number except 1, the controllers keep their
+    /// journals in `JetStream`.
     pub fn controllers(self, controllers: usize) -> Self {
         Self {
             controllers,
@@ -92,20 +92,21 @@ impl ClusterBuilder {
         }
     }
 
-    /// The number of partitions of the hosts. The controllers keep a journal for each in
-    /// `JetStream`.
+    /// Divides the hosts into this number of partitions. The controllers keep a journal for each
+    /// partition in `JetStream`.
     pub fn partitions(self, partitions: u8) -> Self {
         let partitions = Some(partitions);
         Self { partitions, ..self }
     }
 
-    /// Puts a proxy between each controller and the servers, which delivers the bytes in flight
-    /// when one side closes.
+    /// Puts a proxy between each controller and the servers. When one side closes its connection,
+    /// the proxy still delivers the bytes in flight.
     pub fn proxied(self) -> Self {
         self.proxied_with(InFlight::Delivered)
     }
 
-    /// Puts a proxy between each controller and the servers.
+    /// Puts a proxy between each controller and the servers. `in_flight` decides about the bytes in
+    /// flight when one side closes its connection.
     pub fn proxied_with(self, in_flight: InFlight) -> Self {
         let proxies = Some(in_flight);
         Self { proxies, ..self }
@@ -132,13 +133,13 @@ impl ClusterBuilder {
         }
     }
 
-    /// Puts all files into `dir` and leaves them there, instead of a temporary directory.
+    /// Puts all files into `dir` instead of a temporary directory, and does not remove them.
     pub fn keep_files_in(self, dir: &Path) -> Self {
         let dir = Some(dir.to_owned());
         Self { dir, ..self }
     }
 
-    /// Starts the servers and controllers, and waits until the controllers are ready: until each
+    /// Starts the servers and controllers, and waits until the controllers are ready: each
     /// partition has a leader, and the operator gets replies.
     pub async fn start(self) -> Result<Cluster> {
         let (dir, temporary) = if let Some(dir) = &self.dir {
@@ -178,13 +179,14 @@ impl Cluster {
         ClusterBuilder::default()
     }
 
-    /// Starts a cluster with the default options: one server, and one controller with its own
+    /// Starts a cluster with the default options: one server, and one controller with a local
     /// store.
     pub async fn start() -> Result<Self> {
         Self::builder().start().await
     }
 
-    /// Starts one more controller with the cluster's options. It need not be ready yet.
+    /// Starts one more controller with the cluster's options. Does not wait until the controller is
+    /// ready.
     pub async fn add_controller(&mut self) -> Result<()> {
         let number = self.controllers.len();
         let url = match self.options.proxies {
@@ -203,7 +205,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// The environment of the controllers: credentials and settings.
+    /// Returns the environment of the controllers: credentials and settings.
     pub fn controller_environment(&self) -> Vec<(&'static str, String)> {
         let mut environment = Vec::from(self.passwords().environment(Role::Controller));
         if self.has_shared_journal() {
@@ -218,15 +220,15 @@ impl Cluster {
         environment
     }
 
-    /// Whether the controllers keep their journals in `JetStream`, where several controllers can
-    /// share them.
+    /// Returns whether the controllers keep their journals in `JetStream`, where several
+    /// controllers can share them.
     fn has_shared_journal(&self) -> bool {
         self.options.servers > 1
             || self.options.controllers != 1
             || self.options.partitions.is_some()
     }
 
-    /// The data directory of a controller.
+    /// Returns the data directory of a controller.
     pub fn data_dir(&self, number: usize) -> PathBuf {
         if self.has_shared_journal() {
             self.path(&format!("controller-{number}"))
@@ -235,17 +237,17 @@ impl Cluster {
         }
     }
 
-    /// A path in the directory of this cluster.
+    /// Returns a path in the directory of this cluster.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
 
-    /// The URL of all servers, separated by commas.
+    /// Returns the URLs of all servers, separated by commas.
     pub fn url(&self) -> String {
         join_urls(&self.servers)
     }
 
-    /// The passwords of all users, which are the same on all servers.
+    /// Returns the passwords of all users, which are the same on all servers.
     pub fn passwords(&self) -> &Passwords {
         self.servers[0].passwords()
     }
@@ -278,8 +280,8 @@ impl Cluster {
         self.start_agent_of(&host, deckies).await
     }
 
-    /// Like [`start_agent`](Self::start_agent), but for a host with this id, which decides its
-    /// partition.
+    /// Enrolls a host with this id, which determines its partition, and starts its agent. The agent
+    /// reports an inventory of `deckies`, all `running`.
     pub async fn start_agent_with_id(&self, host: &HostId, deckies: &[&str]) -> Result<FakeAgent> {
         let request = json!({ "name": format!("of-{host}"), "host_uuid": host });
         let subject = subjects::HOSTS_ENROLL;
@@ -300,7 +302,8 @@ impl Cluster {
         self.start_simulator_with(data_dir, arguments, &[]).await
     }
 
-    /// Like [`start_simulator`](Self::start_simulator), with more environment variables.
+    /// Starts simulated hosts like [`start_simulator`](Self::start_simulator), with additional
+    /// environment variables.
     pub async fn start_simulator_with(
         &self,
         data_dir: &Path,

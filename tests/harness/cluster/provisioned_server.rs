@@ -1,5 +1,5 @@
 //! A nats-server with the configuration and credentials that `scuttle init` creates, and the
-//! `scuttle` command on it.
+//! `scuttle` command for that server.
 
 use std::path::{Path, PathBuf};
 
@@ -20,7 +20,7 @@ use crate::servers::nats_server::{NatsServer, ServerSetup};
 pub struct ProvisionedServer {
     server: NatsServer,
     setup: ServerSetup,
-    /// More arguments for each `scuttle` command.
+    /// Additional arguments for each `scuttle` command.
     arguments: Vec<String>,
     dir: TempDir,
 }
@@ -31,8 +31,8 @@ impl ProvisionedServer {
         Self::start_with(tempfile::tempdir()?, &[], &[]).await
     }
 
-    /// Like [`start`](Self::start), in this directory, with more arguments for `scuttle init` and
-    /// for every other command.
+    /// Starts a server like [`start`](Self::start), in this directory, with additional arguments
+    /// for `scuttle init` and for every other command.
     pub async fn start_with(
         dir: TempDir,
         init_arguments: &[&str],
@@ -55,12 +55,11 @@ impl ProvisionedServer {
         })
     }
 
-    /// The URL for clients.
+    /// Returns the URL for clients.
     pub fn url(&self) -> String {
         self.server.url()
     }
 
-    /// The server.
     pub fn server(&mut self) -> &mut NatsServer {
         &mut self.server
     }
@@ -72,17 +71,18 @@ impl ProvisionedServer {
         Ok(())
     }
 
-    /// A path in the directory of this server, which is the working directory of all commands.
+    /// Returns a path in the directory of this server, which is the working directory of all
+    /// commands.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// The credentials file of a user that `scuttle init` created.
+    /// Returns the credentials file of a user that `scuttle init` created.
     pub fn credentials(&self, user: &str) -> PathBuf {
         self.path("bus").join("creds").join(format!("{user}.creds"))
     }
 
-    /// Runs a `scuttle` command on this server.
+    /// Runs a `scuttle` command for this server.
     pub async fn run_scuttle(&self, arguments: &[&str]) -> Result<CommandOutput> {
         let more: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         let url = self.url();
@@ -90,7 +90,7 @@ impl ProvisionedServer {
         run_scuttle(self.dir.path(), &[arguments, &more].concat(), &environment).await
     }
 
-    /// Enrolls a host whose id is its name. Returns its credentials file.
+    /// Enrolls a host whose id is equal to its name. Returns its credentials file.
     pub async fn enroll(&self, name: &str) -> Result<PathBuf> {
         let arguments = ["enroll", name, "--host-uuid", name];
         self.run_scuttle(&arguments).await?.expect_success()?;
@@ -136,7 +136,7 @@ impl ProvisionedServer {
     }
 }
 
-/// The options to connect with a credentials file.
+/// Returns the options to connect with a credentials file.
 pub fn connect_options(credentials: &Path) -> Result<async_nats::ConnectOptions> {
     let text = std::fs::read_to_string(credentials);
     let text = text.with_context(|| credentials.display().to_string())?;

@@ -1,5 +1,5 @@
-//! A faulty agent that floods the controller: it publishes on its subjects as fast as its
-//! connections accept, and reads nothing.
+//! A faulty agent that floods the controller. It publishes on its subjects as fast as its
+//! connections accept messages, and reads nothing.
 //!
 //! The effect on operators and other agents is measured with
 //! [`teardown_load`](crate::teardown_load).
@@ -25,12 +25,11 @@ use crate::wait::current_timestamp;
 /// The minimum number of bytes that are written at once.
 const MIN_BLOCK_SIZE: usize = 128 << 10;
 
-/// The time after which a write that the server does not accept is interrupted, to check whether
-/// the flood must stop.
+/// The time after which a blocked write is interrupted, to check whether the flood must stop.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// The limits of [`Rate::Limited`]: about a hundred times as much as all other agents of a test
-/// send together, and as much as a debug build of the controller can read.
+/// The limits of [`Rate::Limited`]. They are about a hundred times the rate of all other agents of
+/// a test together, and a debug build of the controller can still read that much.
 const MAX_MESSAGES_PER_SECOND: f64 = 10_000.0;
 const MAX_BYTES_PER_SECOND: f64 = 30e6;
 
@@ -46,24 +45,25 @@ pub enum Rate {
 /// The messages of a flood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FloodMessage {
-    /// Heartbeats as an agent sends them.
+    /// Ordinary heartbeats.
     Heartbeats,
     /// Heartbeats with an inventory of about 250 KiB.
     Inventories,
-    /// 1 KiB of invalid JSON, as heartbeats.
+    /// Heartbeats with 1 KiB of invalid JSON.
     Garbage,
-    /// 200 KiB of invalid JSON, as heartbeats.
+    /// Heartbeats with 200 KiB of invalid JSON.
     LargeGarbage,
     /// Results of unknown operations.
     Results,
     /// Progress of unknown operations.
     Progress,
-    /// Empty payloads, as progress: the highest message rate that a connection can carry.
+    /// Progress messages with empty payloads. They give the highest message rate that a connection
+    /// can carry.
     Empty,
 }
 
 impl FloodMessage {
-    /// All kinds.
+    /// All kinds of messages.
     pub const ALL: [Self; 7] = [
         Self::Heartbeats,
         Self::Inventories,
@@ -74,7 +74,7 @@ impl FloodMessage {
         Self::Empty,
     ];
 
-    /// The name in a table.
+    /// Returns the name of the kind in a table.
     pub fn name(self) -> &'static str {
         match self {
             Self::Heartbeats => "heartbeats",
@@ -130,10 +130,9 @@ impl FloodMessage {
     }
 }
 
-/// How to flood.
+/// The settings of a flood.
 #[derive(Debug, Clone, Copy)]
 pub struct FloodPlan {
-    /// The messages.
     pub message: FloodMessage,
     /// The rate of each connection.
     pub rate: Rate,
@@ -146,7 +145,7 @@ pub struct FloodPlan {
 pub struct Flood {
     sent: Arc<AtomicU64>,
     started: Instant,
-    /// The threads. Each stops when its sender is dropped.
+    /// The threads that send. Each stops when its sender is dropped.
     threads: Vec<(SyncSender<()>, JoinHandle<Result<()>>)>,
 }
 
@@ -192,7 +191,7 @@ impl Drop for Flood {
     }
 }
 
-/// Connects without a client library, which would be slower than the server.
+/// Connects without a client library, because a client library would be slower than the server.
 fn connect(nats: &Nats) -> Result<TcpStream> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, nats.port()))?;
     let login = json!({ "verbose": false, "pedantic": false, "lang": "flood", "version": "1", "protocol": 1,

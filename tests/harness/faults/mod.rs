@@ -1,4 +1,5 @@
-//! Faults: a network that delays, stalls and cuts, and an agent that floods its subjects.
+//! Faults: a network that delays messages, stalls and cuts connections, and an agent that floods
+//! its subjects.
 
 pub mod flood;
 pub mod proxy;

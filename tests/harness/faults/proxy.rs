@@ -1,8 +1,7 @@
-//! A TCP proxy on loopback that can delay, stall, cut and refuse connections: the network between
-//! one program and its servers.
+//! A TCP proxy on loopback that can delay, stall, cut and refuse connections. It simulates the
+//! network between one program and its servers.
 //!
-//! The proxy moves bytes and knows nothing about NATS. Which faults happen when is decided by its
-//! users.
+//! The proxy copies bytes and knows nothing about NATS. Its users decide when each fault occurs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -17,8 +16,8 @@ use tokio::time::Instant;
 
 /// The number of bytes that are read at once.
 const CHUNK_SIZE: usize = 16 * 1024;
-/// The number of chunks in flight in one direction: 512 KiB, as much as the buffers of a socket
-/// hold. Beyond that, the sender waits.
+/// The maximum number of chunks in flight in one direction: 512 KiB, as much as the buffers of a
+/// socket hold. When this many are in flight, the sender waits.
 const MAX_IN_FLIGHT: usize = 32;
 
 /// The current behaviour of the network.
@@ -30,18 +29,18 @@ pub struct NetworkConditions {
     pub latency_from_server: Duration,
     /// The upper bound of a random addition to the latency.
     pub jitter: Duration,
-    /// Whether no bytes move, while connections stay open.
+    /// Whether connections stay open but transfer no bytes.
     pub stalled: bool,
     /// Whether new connections are closed at once.
     pub refused: bool,
 }
 
-/// What happens to the bytes in flight when one side has closed its connection.
+/// The fate of the bytes in flight when one side has closed its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InFlight {
-    /// They still arrive, late.
+    /// The bytes still arrive, late.
     Delivered,
-    /// They are lost.
+    /// The bytes are lost.
     Lost,
 }
 
@@ -55,8 +54,8 @@ pub struct Proxy {
 }
 
 impl Proxy {
-    /// Starts a proxy for the servers on these ports, with a free port for each. The conditions are
-    /// the same for all.
+    /// Starts a proxy for the servers on these ports. The proxy listens on one free port for each
+    /// server, and all ports have the same conditions.
     pub async fn start(servers: &[u16], in_flight: InFlight) -> Result<Self> {
         let (conditions, cuts) = (watch::Sender::default(), watch::Sender::default());
         let mut proxy = Self {
@@ -90,14 +89,14 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// The URL for the program: the proxy's ports, separated by commas.
+    /// Returns the URLs of the proxy's ports for the program, separated by commas.
     pub fn url(&self) -> String {
         let url = |port: &u16| format!("nats://127.0.0.1:{port}");
         let urls: Vec<_> = self.ports.iter().map(url).collect();
         urls.join(",")
     }
 
-    /// Changes the conditions, also for open connections.
+    /// Changes the conditions of open and new connections.
     pub fn set_conditions(&self, conditions: NetworkConditions) {
         self.conditions.send_replace(conditions);
     }
@@ -126,7 +125,7 @@ impl Drop for Proxy {
     }
 }
 
-/// The way from one port of the proxy to one server.
+/// The route from one port of the proxy to one server.
 struct Route {
     server: u16,
     in_flight: InFlight,

@@ -10,7 +10,7 @@ use super::process::Process;
 use super::program_command;
 use crate::http::Http;
 
-/// The characters that some reader of the audit log could take for the end of a line.
+/// The characters that a reader of the audit log could take for the end of a line.
 const LINE_BREAKS: [char; 7] = [
     '\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}',
 ];
@@ -25,8 +25,8 @@ pub struct Controller {
 }
 
 impl Controller {
-    /// Starts a controller with this environment, which has its credentials and settings. The
-    /// controller may not be ready yet; see
+    /// Starts a controller with this environment, which contains the credentials and settings. Does
+    /// not wait until the controller is ready; see
     /// [`Client::wait_until_ready`](crate::Client::wait_until_ready).
     pub fn start(
         url: &str,
@@ -41,12 +41,14 @@ impl Controller {
         })
     }
 
-    /// The program without arguments and `SCUTTLE_` variables, for tests of its configuration.
+    /// Returns a command for the program without arguments and `SCUTTLE_` variables, for tests of
+    /// its configuration.
     pub fn command() -> Command {
         program_command("scuttle-controller")
     }
 
-    /// Kills the controller (SIGKILL) if it runs, and starts it again with the same data directory.
+    /// Kills the controller (SIGKILL) if it is running, and starts it again with the same data
+    /// directory.
     pub async fn restart(&mut self) -> Result<()> {
         self.kill().await?;
         let quiet = std::mem::replace(&mut self.process.quiet, true);
@@ -76,7 +78,6 @@ impl Controller {
         Http::from_log(&line).context("no address in the line")
     }
 
-    /// The process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }
@@ -93,13 +94,12 @@ fn spawn(url: &str, environment: &[(&'static str, String)], data_dir: &Path) -> 
     Process::spawn("the controller", command, &log_path(data_dir))
 }
 
-/// The log file of the controller with this data directory. It is next to the directory, not in it.
+/// Returns the path of a controller's log file. The file is next to the data directory, not in it.
 pub fn log_path(data_dir: &Path) -> PathBuf {
     data_dir.with_extension("log")
 }
 
-/// The audit log of the controller with this data directory. It is next to the directory, not in
-/// it.
+/// Returns the path of a controller's audit log. The file is next to the data directory, not in it.
 fn audit_log_path(data_dir: &Path) -> PathBuf {
     data_dir.with_extension("audit")
 }

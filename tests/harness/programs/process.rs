@@ -18,11 +18,11 @@ pub struct Process {
     name: &'static str,
     child: Child,
     log: PathBuf,
-    /// The length of the log in bytes when this process started: earlier processes may have the
-    /// same log.
+    /// The length of the log in bytes when this process started. Earlier processes may have written
+    /// to the same log.
     log_start: usize,
-    /// Whether dropping the process prints nothing. Otherwise it prints the last lines of the log,
-    /// which the test runner shows when the test fails.
+    /// Whether dropping the process prints nothing. If false, dropping it prints the last lines of
+    /// the log, which the test runner shows when the test fails.
     pub quiet: bool,
 }
 
@@ -50,12 +50,12 @@ impl Process {
         })
     }
 
-    /// The process id, until the end of the process has been observed.
+    /// Returns the process id, or `None` after the end of the process has been observed.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// The resident memory in KiB.
+    /// Returns the resident memory in KiB.
     ///
     /// # Errors
     /// If the process has ended.
@@ -67,7 +67,7 @@ impl Process {
         Ok(line.trim_end_matches(" kB").parse()?)
     }
 
-    /// Sends a signal, named without its prefix: `TERM`, `INT`.
+    /// Sends a signal. Its name has no prefix: `TERM`, `INT`.
     ///
     /// # Errors
     /// If the process has ended.
@@ -93,17 +93,17 @@ impl Process {
         killed.with_context(|| format!("kill {}", self.name))
     }
 
-    /// Waits until the process ends by itself.
+    /// Waits until the process ends, without stopping it.
     pub async fn wait_for_exit(&mut self) -> Result<ExitStatus> {
         Ok(with_timeout(&format!("{} ends", self.name), self.child.wait()).await??)
     }
 
-    /// The whole log, including that of earlier processes with the same log file.
+    /// Returns the whole log, including the lines of earlier processes with the same log file.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
 
-    /// The part of the log that this process has written.
+    /// Returns the part of the log that this process has written.
     pub fn own_log(&self) -> String {
         self.log()
             .get(self.log_start..)
@@ -115,7 +115,7 @@ impl Process {
     /// line.
     ///
     /// # Errors
-    /// If the process ends without such a line, or the line does not appear in time.
+    /// If the process ends without logging such a line, or the line does not appear in time.
     pub async fn wait_for_line(&mut self, text: &str) -> Result<String> {
         wait_until(
             &format!("{} logs {text:?}", self.name),
@@ -141,7 +141,7 @@ impl Process {
     /// Checks that the process has not ended.
     ///
     /// # Errors
-    /// If it has; the error contains the log.
+    /// If the process has ended. The error contains the log.
     pub fn ensure_running(&mut self) -> Result<()> {
         match self.child.try_wait()? {
             None => Ok(()),

@@ -1,4 +1,4 @@
-//! The `scuttle` command: runs it to its end and returns its output.
+//! Runs the `scuttle` command to completion and returns its output.
 
 use std::path::Path;
 use std::process::{Output, Stdio};
@@ -12,11 +12,9 @@ use crate::wait::with_timeout;
 /// The exit code and the output of a `scuttle` command that has ended.
 #[derive(Debug)]
 pub struct CommandOutput {
-    /// The exit code.
     pub code: i32,
     /// The standard output without trailing white space.
     pub stdout: String,
-    /// The standard error.
     pub stderr: String,
 }
 
@@ -31,7 +29,7 @@ impl CommandOutput {
     }
 
     /// Checks that the command failed with this exit code, printed all of `texts` to standard
-    /// error, and nothing to standard output.
+    /// error, and printed nothing to standard output.
     pub fn expect_failure(self, code: i32, texts: &[&str]) -> Result<()> {
         ensure!(self.code == code, "expected exit code {code}: {self:?}");
         let has_all = texts.iter().all(|text| self.stderr.contains(text));

@@ -1,11 +1,11 @@
-//! Ctrl-C in chaos and the demo, and the guarantee that no process is left behind.
+//! Handles Ctrl-C in chaos and the demo, and guarantees that no process is left behind.
 //!
 //! A terminal sends Ctrl-C to its whole foreground process group, which would stop the nats-server
 //! while the agents still need it. So the program that the user starts (the outer program) only
-//! starts itself again, as the inner program, in a separate process group. All other processes are
-//! started by the inner program. On a signal, the outer program writes a byte to the standard input
-//! of the inner program, which then stops everything in order. The end of the standard input has
-//! the same effect, so the inner program stops in order even when the outer program is killed.
+//! starts itself again, as the inner program, in a separate process group. The inner program starts
+//! all other processes. On a signal, the outer program writes a byte to the standard input of the
+//! inner program, which then stops everything in order. The end of the standard input has the same
+//! effect, so the inner program stops in order even when the outer program is killed.
 
 use std::fs::File;
 use std::future::Future;
@@ -17,7 +17,7 @@ use tokio::process::Command;
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::mpsc;
 
-/// The number of stop requests that can be pending: more than a user presses Ctrl-C.
+/// The maximum number of pending stop requests. No user presses Ctrl-C more often.
 const MAX_PENDING: usize = 8;
 
 /// Runs this program again as the inner program, with the argument `--inside`. Passes stop signals
@@ -26,9 +26,9 @@ pub async fn run_inner_program() -> Result<ExitCode> {
     run_through(Command::new(std::env::current_exe()?)).await
 }
 
-/// Like [`run_inner_program`], but in a separate mount namespace with the argument `--own-mounts`:
-/// everything that is mounted there disappears with the last process. Returns `None` without the
-/// right to create a namespace.
+/// Runs the inner program like [`run_inner_program`], but in a separate mount namespace and with
+/// the argument `--own-mounts`. All mounts in the namespace disappear with its last process.
+/// Returns `None` if this user may not create a namespace.
 pub async fn run_inner_program_with_own_mounts() -> Result<Option<ExitCode>> {
     let unshare = || {
         let mut command = Command::new("unshare");
@@ -104,7 +104,7 @@ impl StopRequests {
         })
     }
 
-    /// Runs `work` to its end and returns its result, or `None` if a stop is requested before.
+    /// Runs `work` to completion and returns its result, or `None` if a stop is requested first.
     pub async fn run_until_stopped<T>(
         &mut self,
         work: impl Future<Output = Result<T>>,
@@ -117,8 +117,8 @@ impl StopRequests {
 
     /// Waits for the next request.
     ///
-    /// The second request counts only if it arrives the same way as the first: `pkill` sends a
-    /// signal to both programs, which is one request.
+    /// A second request counts only if it arrives in the same way as the first. The reason is that
+    /// `pkill` sends a signal to both programs, so that one request arrives in two ways.
     async fn next_request(&mut self) {
         loop {
             tokio::select! {

@@ -16,8 +16,8 @@ pub struct Simulator {
 }
 
 impl Simulator {
-    /// The program with the server, the credentials of the agents and of an operator, and the data
-    /// directory.
+    /// Returns a command for the program with the server's URL, the credentials of the agents and
+    /// of an operator, and the data directory.
     pub fn command(url: &str, passwords: &Passwords, data_dir: &Path) -> Command {
         let mut command = Command::new(program_path("scuttle-agent-sim"));
         command
@@ -35,8 +35,8 @@ impl Simulator {
         command
     }
 
-    /// Starts a prepared [`command`](Self::command), whose log is next to `data_dir`, and waits
-    /// until its agents are ready.
+    /// Starts a prepared [`command`](Self::command) and waits until its agents are ready. The log
+    /// file is next to `data_dir`.
     pub async fn start(command: Command, data_dir: &Path) -> Result<Self> {
         let log = data_dir.with_extension("log");
         let mut process = Process::spawn("the simulator", command, &log)?;
@@ -44,7 +44,6 @@ impl Simulator {
         Ok(Self { process })
     }
 
-    /// The process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.process
     }

@@ -1,5 +1,5 @@
-//! nats-servers as child processes: one with any configuration, one with `nats.conf`, and a cluster
-//! of three.
+//! nats-servers as child processes: a server with any configuration, a server with `nats.conf`, and
+//! a cluster of three servers.
 
 pub mod nats;
 pub mod nats_cluster;

@@ -18,7 +18,7 @@ pub struct Nats {
     server: NatsServer,
     setup: ServerSetup,
     passwords: Passwords,
-    /// The server's directory, if it is to be removed with the server.
+    /// The server's directory, if it is temporary. Dropping this field removes the directory.
     _temporary: Option<TempDir>,
 }
 
@@ -39,7 +39,8 @@ impl Nats {
         })
     }
 
-    /// Starts a server whose files and log stay in `dir`. `edit` changes the text of `nats.conf`.
+    /// Starts a server whose files and log are in `dir` and are not removed. `edit` changes the
+    /// text of `nats.conf`.
     pub async fn start_in(dir: &Path, edit: impl FnOnce(&str) -> String) -> Result<Self> {
         std::fs::create_dir_all(dir)?;
         let nats_conf = std::fs::read_to_string(workspace().join("nats.conf"))?;
@@ -65,8 +66,8 @@ impl Nats {
         })
     }
 
-    /// Returns a server that is stopped, on a port that was free a moment ago;
-    /// [`restart`](Self::restart) starts it.
+    /// Returns a stopped server with a port that was free a moment ago. [`restart`](Self::restart)
+    /// starts the server.
     pub async fn start_stopped() -> Result<Self> {
         let mut nats = Self::start().await?;
         nats.stop().await?;
@@ -95,48 +96,47 @@ impl Nats {
         Controller::start(&self.url(), environment, data_dir)
     }
 
-    /// The process.
     pub fn process(&mut self) -> &mut Process {
         &mut self.server.process
     }
 
-    /// The URL for clients.
+    /// Returns the URL for clients.
     pub fn url(&self) -> String {
         self.server.url()
     }
 
-    /// The port for clients.
+    /// Returns the port for clients.
     pub fn port(&self) -> u16 {
         self.server.port
     }
 
-    /// The URL for browsers, if the configuration has a WebSocket listener.
+    /// Returns the URL for browsers, or `None` if the configuration has no WebSocket listener.
     pub fn websocket_url(&self) -> Option<String> {
         Some(format!("ws://127.0.0.1:{}", self.server.websocket_port?))
     }
 
-    /// The HTTP monitoring endpoint, if the configuration has one.
+    /// Returns the HTTP monitoring endpoint, or `None` if the configuration has no such endpoint.
     pub fn monitor(&self) -> Option<Http> {
         let address = format!("127.0.0.1:{}", self.server.monitor_port?);
         Some(Http { address })
     }
 
-    /// The passwords of all users.
+    /// Returns the passwords of all users.
     pub fn passwords(&self) -> &Passwords {
         &self.passwords
     }
 
-    /// The password of a role.
+    /// Returns the password of a role.
     pub fn password(&self, role: Role) -> &str {
         self.passwords.password(role)
     }
 
-    /// The environment of a Scuttle program that connects as `role`.
+    /// Returns the environment of a Scuttle program that connects as `role`.
     pub fn environment(&self, role: Role) -> [(&'static str, String); 2] {
         self.passwords.environment(role)
     }
 
-    /// The options to connect as `role`.
+    /// Returns the options to connect as `role`.
     pub fn connect_options(&self, role: Role) -> async_nats::ConnectOptions {
         self.passwords.connect_options(role)
     }

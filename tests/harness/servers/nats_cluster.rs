@@ -21,23 +21,23 @@ use crate::wait::wait_until;
 /// The number of servers, which is also the number of replicas of each stream.
 pub const SERVERS: usize = 3;
 
-/// The names of the servers. Streams name their leaders by them.
+/// The names of the servers. A stream reports its leader by this name.
 pub const NAMES: [&str; SERVERS] = ["nats-a", "nats-b", "nats-c"];
 
 /// The variables of `nats-cluster.conf` for the routes between the servers.
 const ROUTES: [&str; SERVERS] = ["SCUTTLE_ROUTE_A", "SCUTTLE_ROUTE_B", "SCUTTLE_ROUTE_C"];
 
-/// The number of attempts to start the servers: an attempt fails when another process takes one of
-/// the ports.
+/// The maximum number of attempts to start the servers. An attempt fails when another process takes
+/// one of the ports.
 const MAX_ATTEMPTS: usize = 5;
 
-/// The limit for one monitoring request. A server that is stopped (SIGSTOP) never responds.
+/// The timeout for one monitoring request. A server that is stopped (SIGSTOP) never responds.
 const MONITOR_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Starts the servers and waits until they have formed a cluster.
 ///
-/// The files of each server are in a folder of `dir` that has the server's name, with its store in
-/// `store`. `edit` changes the text of `nats.conf`.
+/// Each server's files are in a folder of `dir` with the name of the server. The store is in the
+/// subfolder `store`. `edit` changes the text of `nats.conf`.
 pub async fn start(dir: &Path, edit: impl Fn(&str) -> String) -> Result<Vec<Nats>> {
     let nats_conf = std::fs::read_to_string(workspace().join("nats.conf"))?;
     let nats_conf = edit(&nats_conf);
@@ -83,8 +83,9 @@ async fn start_once(dir: &Path, nats_conf: &str) -> Result<Vec<Nats>> {
     try_join_all(starts.map(|setup| Nats::start_from_setup(setup, passwords.clone()))).await
 }
 
-/// The text of `nats-cluster.conf` with a monitoring endpoint, and without advertising the other
-/// servers to clients: they would connect to these directly and bypass a proxy.
+/// Returns the text of `nats-cluster.conf` with two changes: it adds a monitoring endpoint, and it
+/// does not advertise the other servers to clients. Clients would connect to advertised servers
+/// directly and bypass a proxy.
 fn cluster_configuration() -> Result<String> {
     const BLOCK: &str = "\ncluster {\n";
     let text = std::fs::read_to_string(workspace().join("nats-cluster.conf"))?;
@@ -107,7 +108,7 @@ pub async fn wait_until_formed(servers: &[Nats]) -> Result<()> {
     .await
 }
 
-/// The monitoring endpoints of the servers that have one.
+/// Returns the monitoring endpoints of the servers that have such an endpoint.
 pub fn list_monitors(servers: &[Nats]) -> Vec<Http> {
     servers.iter().filter_map(Nats::monitor).collect()
 }
@@ -116,7 +117,7 @@ pub fn list_monitors(servers: &[Nats]) -> Vec<Http> {
 /// servers.
 ///
 /// # Errors
-/// If they have not; the error says which condition does not hold.
+/// If the servers have not formed a cluster. The error states the condition that does not hold.
 pub async fn check_formed(monitors: &[Http]) -> Result<()> {
     ensure!(monitors.len() == SERVERS, "not all servers run");
     let mut leaders = BTreeSet::new();

@@ -10,14 +10,14 @@ use tokio::process::Command;
 use crate::programs::process::Process;
 use crate::wait::wait_until;
 
-/// How to start a nats-server; used again for each restart.
+/// The settings for starting a nats-server. A restart uses the same settings.
 #[derive(Debug, Clone)]
 pub struct ServerSetup {
     /// The configuration file.
     pub configuration: PathBuf,
     /// The directory of the log and of the file that lists the ports.
     pub dir: PathBuf,
-    /// The store directory, unless the configuration names it.
+    /// The store directory, or `None` if the configuration names it.
     pub store: Option<PathBuf>,
     /// The variables that the configuration reads from the environment.
     pub environment: Vec<(&'static str, String)>,
@@ -26,7 +26,6 @@ pub struct ServerSetup {
 /// A running nats-server. Dropping it kills the process.
 #[derive(Debug)]
 pub struct NatsServer {
-    /// The process.
     pub process: Process,
     /// The port for clients.
     pub port: u16,
@@ -105,7 +104,7 @@ impl NatsServer {
         Self::start(&setup, None).await
     }
 
-    /// The URL for clients.
+    /// Returns the URL for clients.
     pub fn url(&self) -> String {
         format!("nats://127.0.0.1:{}", self.port)
     }
@@ -127,8 +126,8 @@ struct Ports {
 }
 
 /// Reads a ports file, which looks like
-/// `{"nats":["nats://127.0.0.1:4222"],"monitoring":["http://127.0.0.1:8222"]}`, with a list of
-/// `websocket` addresses where there is such a listener.
+/// `{"nats":["nats://127.0.0.1:4222"],"monitoring":["http://127.0.0.1:8222"]}`. The file also has a
+/// list of `websocket` addresses if there is such a listener.
 fn read_ports(file: &Path) -> Option<Ports> {
     let ports: serde_json::Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
     let port = |kind: &str| {
@@ -142,7 +141,7 @@ fn read_ports(file: &Path) -> Option<Ports> {
     })
 }
 
-/// Finds different loopback ports that are free now. Another process may take one before it is
+/// Finds distinct loopback ports that are free now. Another process may take a port before it is
 /// used.
 pub fn find_free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
     let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
@@ -154,8 +153,8 @@ pub fn find_free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
     Ok(ports)
 }
 
-/// The path of the nats-server to test with: `SCUTTLE_NATS_SERVER`, otherwise the one on the
-/// `PATH`.
+/// Returns the path of the nats-server to test with: the value of `SCUTTLE_NATS_SERVER` if it is
+/// set, and otherwise the program on the `PATH`.
 pub fn nats_server_path() -> Result<PathBuf> {
     if let Some(path) = std::env::var_os("SCUTTLE_NATS_SERVER") {
         return Ok(path.into());

@@ -1,4 +1,4 @@
-//! The faults of a seed: when one occurs, and what it does.
+//! The faults of a seed: their times and their effects.
 
 use scuttle_controller::engine;
 
@@ -73,7 +73,7 @@ impl Simulation {
         }
     }
 
-    /// Causes a fault that exists only where several controllers share a journal.
+    /// Causes a fault that can only occur if several controllers share a journal.
     fn do_shared_fault(&mut self, fault: Fault, controller: usize) {
         let Some(servers) = self.servers.for_controller(controller).cloned() else {
             return;
@@ -103,7 +103,7 @@ impl Simulation {
         }
     }
 
-    /// Trims the journal up to the point that a controller's rows contain.
+    /// Trims the journal up to the last message that a controller's rows contain.
     fn trim_journal(&mut self, servers: &NatsServers, controller: usize) {
         let rows = self.controllers[controller].disk.copy_durable();
         let read = ControllerStore::open(&rows, Some(servers.open_journal(controller)))
@@ -120,7 +120,7 @@ impl Simulation {
         }
     }
 
-    /// Prefers a controller that leads its partition.
+    /// Chooses a random controller. Prefers controllers that lead their partition.
     fn choose_controller(&mut self) -> usize {
         let any = self.rng.pick_below(self.controllers.len() as u64) as usize;
         let partition = self.partitioning.assignment(any).partition;

@@ -1,7 +1,7 @@
 //! The deterministic simulation. The real core, engine, store, agent state machine and ledger run
 //! in one thread, over a simulated network, clocks and disks, and everything follows from one seed.
-//! A separate oracle checks the invariants after every step, and that all participants agree once
-//! the faults have stopped.
+//! A separate oracle checks the invariants after every step. After the faults have stopped, it
+//! checks that all participants agree.
 //!
 //! | module | content |
 //! | --- | --- |
@@ -36,14 +36,14 @@ use oracle::violation::Violation;
 use simulation::Simulation;
 use state::counts::Counts;
 
-/// The outcome of one seed.
+/// The outcome of the run of one seed.
 #[derive(Debug)]
 pub struct Outcome {
-    /// What was counted.
+    /// The counts of the run.
     pub counts: Counts,
-    /// The first violation of an invariant.
+    /// The first violation of an invariant, if there was a violation.
     pub violation: Option<Violation>,
-    /// What happened, one line per event, if requested.
+    /// The transcript, with one line per event. Empty unless it was requested.
     pub transcript: Vec<String>,
 }
 

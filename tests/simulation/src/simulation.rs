@@ -1,5 +1,6 @@
-//! The simulation of one seed: everything that is simulated, and one queue of events in simulated
-//! time. What an event does is in the folder of whatever it happens to.
+//! The simulation of one seed: all simulated participants, and one queue of events in simulated
+//! time. The code that handles an event is in the folder of the participant that the event
+//! concerns.
 
 use std::collections::BTreeMap;
 
@@ -21,7 +22,7 @@ use crate::state::partitioning::{Partitioning, ServersByPartition};
 const EPOCH: i64 = 1_795_425_109_000;
 
 pub(crate) struct Simulation {
-    /// Simulated milliseconds since the start.
+    /// The simulated time in milliseconds since the start.
     pub(crate) now: u64,
     queue: BTreeMap<(u64, u64), Event>,
     order: u64,
@@ -38,11 +39,11 @@ pub(crate) struct Simulation {
     pub(crate) counts: Counts,
     pub(crate) violation: Option<Violation>,
     pub(crate) done: bool,
-    /// The lines of the transcript, if one is wanted.
+    /// The lines of the transcript, or `None` if no transcript was requested.
     pub(crate) transcript: Option<Vec<String>>,
 }
 
-/// Writes a line to the transcript, if there is one.
+/// Writes a line to the transcript, if a transcript was requested.
 macro_rules! note {
     ($simulation:expr, $($text:tt)*) => {
         if $simulation.transcript.is_some() {
@@ -140,7 +141,7 @@ impl Simulation {
         }
     }
 
-    /// Runs until the end, or until an invariant is violated.
+    /// Runs until the simulation ends or an invariant is violated.
     pub(crate) fn run(&mut self) {
         while self.violation.is_none()
             && !self.done

@@ -1,6 +1,6 @@
 //! `cargo xtask bench [NAME]`: builds Scuttle and replaces this process with `scuttle-bench`.
 //!
-//! The measurements are in bench/. Only the instructions are counted by xtask itself.
+//! The measurements are in bench/. xtask itself only counts instructions.
 
 use std::ffi::OsString;
 
@@ -9,7 +9,8 @@ use crate::run::Failure;
 use crate::steps::instructions;
 use crate::workspace::Workspace;
 
-/// Counts instructions, or returns only if `scuttle-bench` cannot be started.
+/// Counts instructions, or replaces this process with `scuttle-bench`. In the second case, returns
+/// only if the program cannot be started.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), Failure> {
     match arguments {
         [name] if name == "instructions" => instructions::check(workspace).map(drop),

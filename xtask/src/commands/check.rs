@@ -1,6 +1,6 @@
-//! `cargo xtask check [FILTER]`: the checks to run between two edits.
+//! `cargo xtask check [FILTER]`: the quick checks to run while editing.
 //!
-//! They need no NATS server and start no programs. `cargo xtask test` runs all checks.
+//! These checks need no NATS server and start no programs. `cargo xtask test` runs all checks.
 
 use std::ffi::OsString;
 use std::time::Instant;
@@ -25,7 +25,7 @@ const STEPS: [Step; 3] = [
     },
 ];
 
-/// Runs the steps in order, up to the first that fails.
+/// Runs the steps in order, up to the first failure.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), Failure> {
     let filter = match arguments {
         [] => String::new(),

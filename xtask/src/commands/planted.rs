@@ -1,5 +1,5 @@
-//! `cargo xtask sim --planted [NAME…]`: plants one bug after the other into a copy of the sources
-//! and checks that the simulation finds each.
+//! `cargo xtask sim --planted [NAME…]`: plants one bug at a time into a copy of the sources, and
+//! checks that the simulation finds it.
 //!
 //! The bugs are patches in tests/planted/.
 
@@ -19,7 +19,8 @@ struct Violation {
     invariant: String,
 }
 
-/// Plants each bug, or those whose name contains one of `names`, and prints which seed found it.
+/// Plants each bug whose name contains one of `names`, or every bug if `names` is empty, and prints
+/// the seed that found the bug.
 pub(crate) fn run(workspace: &Workspace, names: &[OsString]) -> Result<(), Failure> {
     let copy = Workspace {
         root: workspace.target.join("planted").join("sources"),
@@ -55,7 +56,8 @@ pub(crate) fn run(workspace: &Workspace, names: &[OsString]) -> Result<(), Failu
     Err(Failure::new(format!("the simulation missed {missed}")))
 }
 
-/// Builds the copy and simulates until an invariant is violated. Returns `None` if none is.
+/// Builds the copy and simulates until an invariant is violated. Returns `None` if no invariant is
+/// violated.
 fn simulate(copy: &Workspace, name: &str) -> Result<Option<Violation>, Failure> {
     let mut cargo = copy.cargo();
     cargo.args(["build", "--profile", "sim", "--locked", "-p", PROGRAM]);
@@ -99,9 +101,9 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     paths.collect::<Result<_, _>>().map_err(failed)
 }
 
-/// Makes the copy equal to the sources: the manifest, the lock file and every package. A file that
-/// is unchanged keeps its time, so that cargo builds only what this bug or the one before it has
-/// changed.
+/// Makes the copy equal to the sources: the manifest, the lock file and every package. An unchanged
+/// file keeps its modification time, so that cargo builds only the files that this bug or the
+/// previous bug has changed.
 fn copy_sources(workspace: &Workspace, copy: &Workspace) -> Result<(), Failure> {
     // The controller embeds the page that is here: none.
     let page = copy.root.join("web").join("dist");

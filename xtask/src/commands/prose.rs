@@ -1,7 +1,7 @@
-//! `cargo xtask prose`: prints doc comments to be read and judged by a person, drawn at random from
-//! a seed.
+//! `cargo xtask prose`: prints a random sample of doc comments for a person to judge. A seed
+//! determines the sample.
 //!
-//! It judges nothing itself. The words that can be checked by machine are in tidy/.
+//! This command does not judge the comments. The checks that a machine can do are in tidy/.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -19,7 +19,7 @@ const USAGE: &str =
 
 #[derive(Debug, PartialEq, Eq)]
 struct Options {
-    /// `None` prints every doc comment in the order of the files.
+    /// The seed of the sample. `None` prints every doc comment in the order of the files.
     seed: Option<u64>,
     count: usize,
     paths: Vec<PathBuf>,
@@ -35,7 +35,7 @@ struct Shown {
     code: String,
 }
 
-/// Prints the doc comments that the arguments ask for. The same seed draws the same comments from
+/// Prints the doc comments that the arguments select. The same seed draws the same comments from
 /// the same files.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), Failure> {
     let options = parse(arguments)?;
@@ -146,7 +146,7 @@ fn draw<T>(items: &mut Vec<T>, seed: u64, count: usize) {
     items.truncate(count);
 }
 
-/// The generator splitmix64.
+/// Returns the next number of the pseudorandom number generator `SplitMix64`.
 fn next_random(state: &mut u64) -> u64 {
     *state = state.wrapping_add(0x9e37_79b9_7f4a_7c15);
     let mut mixed = *state;

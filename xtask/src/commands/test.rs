@@ -1,5 +1,5 @@
-//! `cargo xtask test`: every check of CI. With `--docker`, those that need root and a dockerd; with
-//! `--web`, those that need Node and a browser; with names, only these steps.
+//! `cargo xtask test`: runs every check of CI. `--docker` selects the checks that need root and a
+//! dockerd, and `--web` those that need Node and a browser. Names select single steps.
 //!
 //! The steps are in steps/.
 
@@ -15,7 +15,7 @@ use crate::step::{self, Step, Summary};
 use crate::steps::{alerts, chaos, dependencies, docker, instructions, rust, simulation, web};
 use crate::workspace::Workspace;
 
-/// The steps that run first, the quick ones before the slow ones.
+/// The steps that run first. Quick steps come before slow steps.
 const FIRST: [Step; 7] = [
     Step {
         name: "tools",
@@ -59,8 +59,8 @@ const CHAOS: [Step; 2] = [
     },
 ];
 
-/// The steps that run at the same time as [`CHAOS`], at the lowest priority. They mostly compute,
-/// in build folders of their own, so that no step waits for a lock of another.
+/// The steps that run at the same time as [`CHAOS`], at the lowest priority. These steps mostly
+/// compute. They have separate build folders, so that no step waits for a lock of another.
 const BACKGROUND: [Step; 3] = [
     Step {
         name: "simulation",
@@ -110,7 +110,7 @@ const WEB: [Step; 4] = [
     },
 ];
 
-/// Runs the steps that the arguments ask for, up to the first that fails.
+/// Runs the steps that the arguments select, up to the first failure.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), Failure> {
     match arguments {
         [] => run_all(workspace),
@@ -153,8 +153,8 @@ fn run_all(workspace: &Workspace) -> Result<(), Failure> {
 /// The process that runs the steps of [`BACKGROUND`].
 struct Background {
     child: Child,
-    /// Where its output is kept until it ends, so that it is not mixed with the output of other
-    /// steps.
+    /// The file that collects the output of the process until its end, so that the output is not
+    /// mixed with that of other steps.
     output: PathBuf,
 }
 

@@ -1,4 +1,4 @@
-//! The crates of the workspace and the files of their modules, as the `mod` declarations say.
+//! The crates of the workspace and the files of their modules, according to the `mod` declarations.
 //!
 //! The imports between the files are in references.rs.
 
@@ -41,7 +41,8 @@ pub(crate) type Sources = BTreeMap<String, Source>;
 /// A crate: a root file and the modules that it declares, directly or through other modules.
 #[derive(Debug)]
 pub(crate) struct Crate {
-    /// The name that other crates import the crate by, or the name of its root file if none can.
+    /// The name in imports by other crates. The name of the root file if no crate can import this
+    /// one.
     pub(crate) name: String,
     pub(crate) root: String,
     /// The modules by their path, without the crate's name. The root has the empty path.
@@ -50,11 +51,11 @@ pub(crate) struct Crate {
 
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(crate) struct Module {
-    /// The name of the file that the module's code is in.
+    /// The name of the file with the module's code.
     pub(crate) file: String,
-    /// Whether the module is written inside the file of another module.
+    /// Whether the module is defined inline, in the file of another module.
     pub(crate) is_inline: bool,
-    /// Whether the module is compiled for tests alone.
+    /// Whether the module is compiled only for tests.
     pub(crate) is_test: bool,
 }
 
@@ -136,7 +137,7 @@ fn find_in_package(folder: &str, manifest: &str, sources: &Sources, crates: &mut
     }
 }
 
-/// Follows the `mod` declarations from the root file.
+/// Builds a crate by following the `mod` declarations from the root file.
 pub(crate) fn build(name: String, root: &str, sources: &Sources) -> Crate {
     let mut modules = BTreeMap::new();
     let module = Module {
@@ -199,8 +200,8 @@ fn add(
     }
 }
 
-/// Adds the modules that tokens in `range` declare, each with the path that a `path` attribute
-/// gives it.
+/// Adds the modules that the tokens in `range` declare, each with the path in its `path` attribute,
+/// if it has one.
 fn find_declarations(
     source: &Source,
     range: std::ops::Range<usize>,
@@ -250,7 +251,7 @@ fn find_declarations(
     }
 }
 
-/// Whether an attribute's tokens say that an item is compiled for tests alone.
+/// Returns whether an attribute with these tokens restricts an item to tests.
 pub(crate) fn is_test_attribute(attribute: &[Token]) -> bool {
     let has = |word: &str| attribute.iter().any(|token| token.text == word);
     tokens::text(attribute, 2) == "cfg" && has("test") && !has("not") && !has("any")
@@ -276,7 +277,7 @@ fn join(folder: &str, path: &str) -> String {
 pub(crate) mod tests {
     use super::*;
 
-    /// Makes sources from pairs of a name and a text.
+    /// Builds sources from pairs of a name and a text.
     pub(crate) fn sources(files: &[(&str, &str)]) -> Sources {
         let source = |(name, text): &(&str, &str)| ((*name).to_owned(), Source::new(*name, *text));
         files.iter().map(source).collect()

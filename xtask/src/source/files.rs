@@ -1,6 +1,6 @@
 //! Finds and reads the files of the workspace.
 //!
-//! Nothing here interprets their text.
+//! This module does not interpret their text.
 
 use std::fs;
 use std::path::{Path, PathBuf};

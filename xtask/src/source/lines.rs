@@ -28,23 +28,23 @@ pub(crate) enum CommentKind {
     Plain,
 }
 
-/// A run of lines that hold the same kind of doc comment and no code.
+/// A run of consecutive lines that contain the same kind of doc comment and no code.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct DocBlock {
     /// The number of the first line, counted from 1.
     pub(crate) line: usize,
     pub(crate) kind: CommentKind,
     pub(crate) text: Vec<String>,
-    /// The number of the line that the block documents, past its attributes. `None` if the block
+    /// The number of the line that the block documents, after any attributes. `None` if the block
     /// documents the file or module around it.
     pub(crate) documented: Option<usize>,
 }
 
-/// The construct that the scanner is in.
+/// The construct that the scanner is reading.
 #[derive(Clone, Copy)]
 enum Inside {
     Code,
-    /// A `/* */` comment; these nest.
+    /// A `/* */` comment, which may be nested.
     BlockComment {
         depth: usize,
     },
@@ -78,8 +78,8 @@ struct Scanner {
 }
 
 impl Scanner {
-    /// Reads to the end of the line. `inside` is the construct in which the line begins. Returns
-    /// the construct in which the next line begins.
+    /// Reads to the end of the line. `inside` is the construct at the start of the line. Returns
+    /// the construct at the start of the next line.
     fn scan(&mut self, mut inside: Inside) -> Inside {
         while self.at < self.characters.len() {
             inside = match inside {
@@ -96,13 +96,13 @@ impl Scanner {
         self.characters.get(self.at + offset).copied()
     }
 
-    /// Takes one character as code.
+    /// Appends one character to the code.
     fn keep(&mut self) {
         self.line.code.push(self.characters[self.at]);
         self.at += 1;
     }
 
-    /// Takes `count` characters and puts spaces in their place.
+    /// Skips `count` characters, and appends spaces in their place.
     fn blank(&mut self, count: usize) {
         for _ in 0..count.min(self.characters.len() - self.at) {
             self.line.code.push(' ');
@@ -137,8 +137,8 @@ impl Scanner {
         }
     }
 
-    /// Whether the character before this one belongs to an identifier, other than the `b` or `c`
-    /// that may stand before a raw string.
+    /// Returns whether the previous character belongs to an identifier. The `b` or `c` before a raw
+    /// string does not count.
     fn follows_identifier(&self) -> bool {
         let is_word = |character: char| character.is_alphanumeric() || character == '_';
         let mut before = self.characters[..self.at].iter().rev();
@@ -149,7 +149,8 @@ impl Scanner {
         }
     }
 
-    /// `r"…"`, `r#"…"#` and so on; `r#name` is an identifier.
+    /// Reads the start of a raw string: `r"…"`, `r#"…"#` and so on. `r#name` is an identifier, not
+    /// a raw string.
     fn begin_raw_string(&mut self) -> Inside {
         let rest = &self.characters[self.at + 1..];
         let hashes = rest
@@ -196,7 +197,7 @@ impl Scanner {
         Inside::RawString { hashes }
     }
 
-    /// A character literal, or the quote of a lifetime.
+    /// Reads a character literal, or the quote of a lifetime.
     fn take_quote(&mut self) {
         self.keep();
         if self.peek(0) == Some('\\') {
@@ -246,7 +247,7 @@ impl Scanner {
         }
     }
 
-    /// The text of the plain comment on this line.
+    /// Returns the text of the plain comment on this line.
     fn comment(&mut self) -> &mut String {
         let comment = self.line.comment.get_or_insert_with(|| Comment {
             kind: CommentKind::Plain,
@@ -295,7 +296,8 @@ pub(crate) fn find_docs(lines: &[Line]) -> Vec<DocBlock> {
     blocks
 }
 
-/// Returns the number of the first line from `number` on that holds code other than attributes.
+/// Returns the number of the first line, starting at `number`, that contains code other than
+/// attributes.
 fn find_documented(lines: &[Line], number: usize) -> Option<usize> {
     let mut brackets = 0_usize;
     for (number, line) in (number..).zip(&lines[number - 1..]) {

@@ -1,7 +1,7 @@
-//! Rust source files as text: which files the workspace has, their lines and tokens, and the
-//! modules and paths that they name.
+//! Rust source files as text: the files of the workspace, their lines and tokens, and the modules
+//! and paths that they name.
 //!
-//! The rules for files are in tidy/. The selection of the comments to show is in prose.rs.
+//! The rules for files are in tidy/. prose.rs selects the comments to show.
 
 pub(crate) mod crates;
 pub(crate) mod files;

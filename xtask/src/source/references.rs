@@ -1,6 +1,6 @@
 //! The paths that a crate's files name, in `use` declarations and in code, resolved to modules.
 //!
-//! A name is resolved by text alone: what a macro makes or a glob brings in is not seen.
+//! A name is resolved only by its text, so items from macros and glob imports are not found.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -32,8 +32,8 @@ pub(crate) struct Export {
     pub(crate) name: String,
 }
 
-/// Returns every path in the crate that leads into a crate of the workspace. `libraries` has the
-/// names of those.
+/// Returns every path in the crate that leads into a crate of the workspace. `libraries` contains
+/// the names of the workspace's crates.
 pub(crate) fn find(
     owner: &Crate,
     sources: &Sources,
@@ -62,11 +62,11 @@ struct Reader<'a> {
     owner: &'a Crate,
     source: &'a Source,
     libraries: &'a BTreeSet<String>,
-    /// The module that the tokens at hand are in.
+    /// The module of the current tokens.
     module: Vec<String>,
     /// The full path of each name that was imported so far.
     names: BTreeMap<String, Vec<String>>,
-    /// The position up to which only tests compile the tokens.
+    /// The position before which the tokens are compiled only for tests.
     test_end: usize,
     found: &'a mut Vec<Reference>,
 }
@@ -107,12 +107,12 @@ impl Reader<'_> {
         }
     }
 
-    /// Whether the token at `at` continues a path, or names a field or a method.
+    /// Returns whether the token at `at` continues a path, or names a field or a method.
     fn continues_path(&self, at: usize) -> bool {
         at > 0 && ["::", "."].contains(&tokens::text(&self.source.tokens, at - 1))
     }
 
-    /// Whether the `use` at `at` has a visibility.
+    /// Returns whether the `use` at `at` has a visibility.
     fn is_public(&self, at: usize) -> bool {
         let before = |count: usize| {
             at.checked_sub(count)
@@ -252,7 +252,7 @@ impl Reader<'_> {
     }
 }
 
-/// The re-exports of a crate: from the path that each offers to the path that it re-exports.
+/// The re-exports of a crate: maps the new path of each re-export to the original path.
 pub(crate) type Exports = BTreeMap<Vec<String>, Vec<String>>;
 
 /// Collects the re-exports among the references.
@@ -270,7 +270,7 @@ pub(crate) fn exports(found: &[Reference]) -> Exports {
     exports
 }
 
-/// Follows the re-exports that a path goes through.
+/// Follows the re-exports in a path, and returns the original path.
 pub(crate) fn follow(path: &[String], exports: &Exports) -> Vec<String> {
     let mut path = path.to_vec();
     // More steps than any chain of re-exports has, in case they name each other.

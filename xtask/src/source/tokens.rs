@@ -1,5 +1,5 @@
-//! Splits the code of a file into tokens, and skips over the few constructs that the readers need
-//! to skip.
+//! Splits the code of a file into tokens, and skips the few constructs that the callers need to
+//! skip.
 //!
 //! Literals and lifetimes are left out. A token is a word, `::`, `->`, `=>`, or one other
 //! character.
@@ -58,7 +58,7 @@ pub(crate) fn text(tokens: &[Token], at: usize) -> &str {
     tokens.get(at).map_or("", |token| &token.text)
 }
 
-/// Returns the position after the bracket that closes the one at `open`.
+/// Returns the position after the bracket that closes the bracket at `open`.
 pub(crate) fn skip_brackets(tokens: &[Token], open: usize) -> usize {
     let mut depth = 0_usize;
     for (at, token) in tokens.iter().enumerate().skip(open) {

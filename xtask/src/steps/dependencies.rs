@@ -1,5 +1,4 @@
-//! Checks the dependencies against deny.toml: their licenses, their sources, and the crates that
-//! are banned.
+//! Checks the dependencies against the rules in deny.toml for licenses, sources and banned crates.
 
 use std::process::Command;
 

@@ -1,5 +1,5 @@
-//! `cargo xtask test --docker`: installs what the Docker tests need, runs them, and leaves nothing
-//! behind.
+//! `cargo xtask test --docker`: installs the programs that the Docker tests need, runs the tests,
+//! and leaves no files or processes behind.
 //!
 //! The tests themselves, each of which starts and stops a dockerd, are in tests/docker/.
 
@@ -13,8 +13,8 @@ use crate::steps::rust;
 use crate::tools::{apt, docker_compose, nats_server};
 use crate::workspace::Workspace;
 
-/// The programs, and the Debian packages that contain them. busybox must be the static one, because
-/// it is the only file in the image of every container.
+/// The programs, and the Debian packages that contain them. busybox must be the static build,
+/// because it is the only file in the image of every container.
 const TOOLS: [(&str, &str); 5] = [
     ("dockerd", "docker.io"),
     ("docker", "docker-cli"),

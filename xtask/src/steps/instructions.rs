@@ -1,6 +1,6 @@
-//! Counts with callgrind how many instructions a step of the core takes, and compares the counts
-//! with the recorded ones. Unlike a time, a count does not depend on the load of the machine.
-//! `cargo xtask bench instructions --renew` records the counts of this machine.
+//! Counts the instructions of a step of the core with callgrind, and compares the counts with the
+//! recorded counts. Unlike a time, a count does not depend on the load of the machine. `cargo xtask
+//! bench instructions --renew` records the counts of this machine.
 //!
 //! The program is in bench/steps/. It runs twice with different numbers of steps. The difference
 //! between the two runs belongs to the steps and not to the start of the program.
@@ -20,7 +20,7 @@ const PACKAGE: &str = "scuttle-steps";
 const KINDS: [&str; 3] = ["accept", "heartbeat", "result"];
 /// The numbers of steps of the two runs.
 const STEP_COUNTS: [u64; 2] = [2_000, 4_000];
-/// How far a count may be from the recorded one, in percent.
+/// The maximum difference between a count and the recorded count, in percent.
 const TOLERANCE_PERCENT: u64 = 5;
 const RECORDED: &str = "bench/steps/instructions.txt";
 const ADVICE: &str = "find out what has changed (callgrind_annotate shows which functions take how many instructions); if \

@@ -1,7 +1,7 @@
 //! The steps that call cargo on the whole workspace: format, lints, builds and tests.
 //!
-//! All of them name the same packages, features and profile, so that cargo builds each crate once
-//! for the lints and once for all the rest.
+//! All steps name the same packages, features and profile, so that cargo builds each crate once for
+//! the lints and once for all other steps.
 
 use std::process::Command;
 
@@ -15,7 +15,7 @@ use crate::workspace::Workspace;
 /// The packages and features that every call of cargo names.
 const WHOLE_WORKSPACE: [&str; 3] = ["--workspace", "--all-features", "--locked"];
 
-/// Checks that the tools are installed that later steps would only fail without.
+/// Checks that the tools that later steps need are installed.
 pub(crate) fn find_tools(workspace: &Workspace) -> Result<Outcome, Failure> {
     for (tool, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
         run::capture(
@@ -55,9 +55,8 @@ pub(crate) fn lint(workspace: &Workspace) -> Result<Outcome, Failure> {
 }
 
 /// Builds the programs and the tests. The end-to-end tests start programs of other packages, which
-/// `cargo test` does not build. Cargo builds both in one call, because it gives the crates that
-/// they share fewer features if it builds the programs alone, and would then build these crates
-/// twice.
+/// `cargo test` does not build. Cargo builds both in one call. If it built the programs alone, it
+/// would build the shared crates with fewer features, and then build them again for the tests.
 pub(crate) fn build(workspace: &Workspace) -> Result<Outcome, Failure> {
     let mut cargo = workspace.cargo();
     cargo.arg("build").args(WHOLE_WORKSPACE);

@@ -12,7 +12,7 @@ use crate::step::Outcome;
 use crate::tools::{nats_server, node};
 use crate::workspace::Workspace;
 
-/// The sources that the page is built from, besides its lock file.
+/// The sources of the page, except its lock file.
 const SOURCES: [&str; 8] = [
     "web/src",
     "web/public",

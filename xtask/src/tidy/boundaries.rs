@@ -1,12 +1,12 @@
-//! Rules for what code may use where: subjects, sleeping, the dependencies of core/.
+//! Rules that restrict code to certain places: subjects, sleeping, and the dependencies of core/.
 //!
-//! Which files may import each other is in layers.rs and cycles.rs.
+//! The rules for imports between files are in layers.rs and cycles.rs.
 
 use crate::source::crates::Source;
 use crate::tidy::finding::{Finding, Rule};
 
-/// How subjects begin: the first word and what follows its dot. In two, so that this file keeps the
-/// rule.
+/// The beginnings of subjects: the first word, and the text after its dot. They are split in two,
+/// so that this file does not break the rule.
 const SUBJECTS: [(&str, &str); 9] = [
     ("swarm", ""),
     ("agent", ""),

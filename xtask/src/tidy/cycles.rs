@@ -1,6 +1,6 @@
-//! The imports between the files of a crate, and the rule that they make no cycle.
+//! The imports between the files of a crate, and the rule that they form no cycle.
 //!
-//! In which direction they may point is in layers.rs.
+//! The rule for the direction of imports is in layers.rs.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -8,12 +8,12 @@ use crate::source::crates::Crate;
 use crate::source::references::{self, Export, Reference};
 use crate::tidy::finding::{Finding, Rule};
 
-/// For each file, the files that it imports, each with the first line that does.
+/// The imported files of each file, each with the line of the first import.
 pub(super) type Imports = BTreeMap<String, BTreeMap<String, usize>>;
 
-/// Collects the imports between files. A path that goes through a re-export leads to the file that
-/// defines the item. What only tests import from production code's files is left out, and so is
-/// what a module re-exports from the modules inside it.
+/// Collects the imports between files. A path through a re-export leads to the file that defines
+/// the item. Two kinds of imports are left out: imports for tests in the files of production code,
+/// and re-exports of a module from the modules inside it.
 pub(super) fn imports(owner: &Crate, found: &[Reference]) -> Imports {
     let exports = references::exports(found);
     let mut imports = Imports::new();
@@ -33,7 +33,7 @@ pub(super) fn imports(owner: &Crate, found: &[Reference]) -> Imports {
     imports
 }
 
-/// Whether only tests import the path, and the file is not compiled for tests alone.
+/// Returns whether only tests import the path, although the file is not compiled only for tests.
 fn is_for_tests(owner: &Crate, reference: &Reference) -> bool {
     let mut modules = owner.modules.values();
     let is_test_file =
@@ -43,7 +43,7 @@ fn is_for_tests(owner: &Crate, reference: &Reference) -> bool {
 
 /// Reports each import of an item through a module above the file that only re-exports the item.
 /// The file must import the item from the module that defines it. Otherwise the file and the module
-/// above it refer to each other.
+/// above it would refer to each other.
 pub(super) fn check_detours(owner: &Crate, found: &[Reference], findings: &mut Vec<Finding>) {
     let exports = references::exports(found);
     for reference in found {
@@ -68,7 +68,7 @@ pub(super) fn check_detours(owner: &Crate, found: &[Reference], findings: &mut V
     }
 }
 
-/// Whether the file `above` holds a module that the file `below` is inside of.
+/// Returns whether the file `above` contains a module that encloses the file `below`.
 fn is_above(above: &str, below: &str) -> bool {
     let (folder, file) = above.rsplit_once('/').unwrap_or(("", above));
     let stem = file.trim_end_matches(".rs");
@@ -78,7 +78,7 @@ fn is_above(above: &str, below: &str) -> bool {
     }
 }
 
-/// Reports the shortest cycle through each file that is in one, and none twice.
+/// Reports the shortest cycle through each file that is part of a cycle. Reports each cycle once.
 pub(super) fn check(imports: &Imports, findings: &mut Vec<Finding>) {
     let mut reported: BTreeSet<BTreeSet<&str>> = BTreeSet::new();
     for file in imports.keys() {
@@ -103,7 +103,7 @@ pub(super) fn check(imports: &Imports, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Returns the files of the shortest way from `start` back to it.
+/// Returns the files on the shortest path from `start` back to `start`.
 fn shortest_cycle<'a>(imports: &'a Imports, start: &'a str) -> Option<Vec<&'a str>> {
     let mut from: BTreeMap<&str, &str> = BTreeMap::new();
     let mut queue = VecDeque::from([start]);

@@ -1,6 +1,6 @@
 //! The rule for the width of documents.
 //!
-//! Their words are checked in words.rs, the layers that ARCHITECTURE.md states in layers.rs.
+//! The words of documents are checked in words.rs, and the layers in ARCHITECTURE.md in layers.rs.
 
 use crate::tidy::finding::{Finding, Rule};
 
@@ -22,7 +22,7 @@ pub(super) fn check(name: &str, text: &str, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Returns the numbered lines of a Markdown text that are in no table and no block of code.
+/// Returns the numbered lines of a Markdown text, except tables and code blocks.
 pub(super) fn prose_lines(text: &str) -> Vec<(usize, &str)> {
     let mut is_code = false;
     let mut lines = Vec::new();

@@ -1,4 +1,4 @@
-//! Rules for the form of a Rust file: its opening doc, its length, the width of its comments.
+//! Rules for the form of a Rust file: its module doc, its length, and the width of its comments.
 //!
 //! The rules for the code are in boundaries.rs, and those for the words of comments in words.rs.
 
@@ -8,7 +8,7 @@ use crate::tidy::finding::{Finding, Rule};
 /// The maximum number of lines of a source file.
 const MAX_LINES: usize = 500;
 
-/// The maximum number of characters of a line that holds only a comment.
+/// The maximum number of characters of a line that contains only a comment.
 const MAX_WIDTH: usize = 100;
 
 pub(super) fn check(source: &Source, findings: &mut Vec<Finding>) {
@@ -35,7 +35,7 @@ pub(super) fn check(source: &Source, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Whether the file belongs to a program or a library, rather than to tests or benchmarks.
+/// Returns whether the file belongs to a program or a library, rather than to tests or benchmarks.
 fn is_production(name: &str) -> bool {
     let programs = ["tests/harness/", "tests/chaos/", "tests/demo/"];
     name.contains("/src/") || programs.iter().any(|folder| name.starts_with(folder))

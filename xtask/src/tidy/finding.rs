@@ -1,6 +1,6 @@
-//! The findings of the rules: which rule a place in the workspace breaks.
+//! The findings: places in the workspace that break a rule.
 //!
-//! How findings are printed, and which rules are enforced, is in mod.rs.
+//! mod.rs prints the findings and selects the enforced rules.
 
 use std::fmt;
 
@@ -62,7 +62,7 @@ impl Rule {
 pub(super) struct Finding {
     pub(super) rule: Rule,
     pub(super) file: String,
-    /// Counted from 1; 0 stands for the whole file.
+    /// The number of the line, counted from 1. 0 stands for the whole file.
     pub(super) line: usize,
     pub(super) message: String,
 }

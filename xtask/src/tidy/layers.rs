@@ -1,10 +1,10 @@
-//! The rule that imports point down, in the layers that ARCHITECTURE.md states for each crate.
+//! The rule that imports point downwards in the layers that ARCHITECTURE.md states for each crate.
 //!
 //! A code block whose info string is `layers FOLDER` states the layers of the crate in that folder,
 //! lowest first, separated by `<` or by a line break. A layer has one or more entries: `name/` is a
 //! folder with everything in it, and `name` is the file `name.rs`. If several entries match a file,
-//! the longest one counts. Entries of one layer must not import each other. A `#` starts a remark.
-//! The root of the crate is the top layer and need not be stated.
+//! the longest entry applies. Entries of one layer must not import each other. A `#` starts a
+//! remark. The root of the crate is the top layer and need not be stated.
 
 use std::collections::BTreeMap;
 
@@ -18,23 +18,23 @@ pub(super) const DOCUMENT: &str = "ARCHITECTURE.md";
 /// The layers of the crate in one folder.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Table {
-    /// The line of the document that the block begins on.
+    /// The line of the document on which the block begins.
     line: usize,
-    /// For each entry, the number of its layer and its line in the document.
+    /// The number of the layer and the line in the document, for each entry.
     entries: BTreeMap<String, Entry>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Entry {
-    /// 1 is the lowest.
+    /// The number of the layer. 1 is the lowest layer.
     layer: usize,
     line: usize,
 }
 
-/// The tables by the folder of their crate, such as `core/src`.
+/// The tables, by the folder of the crate, such as `core/src`.
 pub(super) type Tables = BTreeMap<String, Table>;
 
-/// Reads the tables out of the document.
+/// Reads the tables in the document.
 pub(super) fn parse(text: &str, findings: &mut Vec<Finding>) -> Tables {
     let mut tables = Tables::new();
     let mut open: Option<(String, Table)> = None;
@@ -158,7 +158,8 @@ pub(super) fn check(
     }
 }
 
-/// Whether the file is the root of the crate and not stated in the table: it may import everything.
+/// Returns whether the table does not restrict the file, because it is the root of the crate or
+/// belongs to it.
 fn is_test_of_root(file: &str, root: &str, table: &Table, folder: &str) -> bool {
     let path = file
         .strip_prefix(folder)
@@ -166,7 +167,7 @@ fn is_test_of_root(file: &str, root: &str, table: &Table, folder: &str) -> bool 
     file == root && path.is_some_and(|path| table.find(path).is_none())
 }
 
-/// Reports the entries that name nothing.
+/// Reports the entries that match no file.
 pub(super) fn check_tables(tables: &Tables, sources: &Sources, findings: &mut Vec<Finding>) {
     for (folder, table) in tables {
         if !sources

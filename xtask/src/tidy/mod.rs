@@ -1,7 +1,7 @@
-//! `cargo xtask tidy`: the rules of the house that neither rustfmt nor clippy knows.
+//! `cargo xtask tidy`: the house rules that neither rustfmt nor clippy can check.
 //!
-//! Each rule is in the file of its subject. They read tokens and `use` declarations, not types: a
-//! rule that needs more belongs in a lint.
+//! Each rule is in the file of its subject. Rules read tokens and `use` declarations, not types. A
+//! rule that needs types belongs in a lint.
 
 mod boundaries;
 mod cycles;
@@ -23,7 +23,7 @@ use crate::source::{crates, files as source_files};
 use crate::tidy::finding::{Finding, Rule};
 use crate::workspace::Workspace;
 
-/// Checks the workspace. With `arguments`, shows only what is below those paths.
+/// Checks the workspace. With `arguments`, shows only findings below those paths.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), Failure> {
     let mut paths = Vec::new();
     for argument in arguments {

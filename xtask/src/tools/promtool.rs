@@ -1,5 +1,5 @@
-//! Finds Prometheus' `promtool`, or takes it out of Debian's package. Installing that package would
-//! start a server.
+//! Finds Prometheus' `promtool`, or extracts it from Debian's package. The package is not
+//! installed, because installing it would start a server.
 //!
 //! The step that runs promtool is in steps/alerts.rs.
 
@@ -14,8 +14,9 @@ use crate::workspace::Workspace;
 /// The Debian package that contains promtool.
 pub(crate) const PACKAGE: &str = "prometheus";
 
-/// Returns the path of promtool: the one that `SCUTTLE_PROMTOOL` names, the one on the PATH, or one
-/// fetched with apt-get. Returns `None` if promtool is missing and cannot be fetched.
+/// Returns the path of promtool: the program that `SCUTTLE_PROMTOOL` names, the program on the
+/// PATH, or a program fetched with apt-get. Returns `None` if promtool is missing and cannot be
+/// fetched.
 pub(crate) fn find_or_fetch(workspace: &Workspace) -> Result<Option<PathBuf>, Failure> {
     if let Some(given) = env::var_os("SCUTTLE_PROMTOOL") {
         return Ok(Some(given.into()));

@@ -7,13 +7,13 @@ use scuttle_schemas::{OperationId, Timestamp};
 
 use crate::ledger::Entry;
 
-/// How long a cancelled operation is kept after the controller accepted it, in milliseconds: the
-/// longest timeout of a teardown, plus twice the tolerated clock skew. Later copies of the command
-/// have expired.
+/// The time in milliseconds for which a cancelled operation is kept after the controller accepted
+/// it: the longest timeout of a teardown, plus twice the tolerated clock skew. Any copy of the
+/// command that arrives later has expired.
 const RETENTION_MS: i64 = MAX_TIMEOUT_S as i64 * 1000 + 120_000;
 
-/// The largest number of cancelled operations that are kept, which is more than a host has
-/// operations in a day. The oldest are dropped first.
+/// The maximum number of cancelled operations that are kept, which is more than a host's operations
+/// in a day. The oldest are dropped first.
 const MAX_CANCELLED: usize = 16_384;
 
 /// The ids of the cancelled operations. Ids sort by age.
@@ -21,7 +21,7 @@ const MAX_CANCELLED: usize = 16_384;
 pub(crate) struct CancelledOperations(BTreeSet<OperationId>);
 
 impl CancelledOperations {
-    /// Adds an operation that the ledger lists, at start.
+    /// Adds an operation from the ledger at the start of a boot.
     pub(crate) fn restore(&mut self, operation_id: OperationId) {
         self.0.insert(operation_id);
     }
@@ -39,7 +39,7 @@ impl CancelledOperations {
         self.0.contains(&operation_id)
     }
 
-    /// Removes the operations whose command can no longer arrive in time.
+    /// Removes the operations for which every later copy of the command will have expired.
     pub(crate) fn remove_expired(&mut self, now: Timestamp) {
         self.0
             .retain(|id| now.millis_since(accepted_at(*id)) <= RETENTION_MS);
@@ -52,8 +52,8 @@ impl CancelledOperations {
     }
 }
 
-/// Returns the time at which the controller accepted an operation: a `UUIDv7` has its milliseconds
-/// above bit 80.
+/// Returns the time at which the controller accepted an operation. It is the timestamp of the
+/// `UUIDv7`, in the bits from 80 up.
 fn accepted_at(id: OperationId) -> Timestamp {
     const MILLISECONDS: u32 = 80;
     Timestamp::from_millis((id.0.as_u128() >> MILLISECONDS) as i64)

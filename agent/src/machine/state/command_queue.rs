@@ -1,4 +1,4 @@
-//! The commands that have not finished: the running one, and the queue behind it.
+//! The commands that have not finished: the running command, and the queue behind it.
 
 use std::collections::VecDeque;
 
@@ -15,13 +15,13 @@ pub(crate) struct CommandQueue {
     pub(crate) waiting: VecDeque<QueuedCommand>,
 }
 
-/// The teardown that the runtime is working on.
+/// The teardown that the runtime is executing.
 #[derive(Debug)]
 pub(crate) struct RunningTeardown {
     pub(crate) started: StartedTeardown,
     /// The last progress that the runtime reported.
     pub(crate) latest: Progress,
-    /// When progress was last published, on the monotonic clock.
+    /// The time at which progress was last published, on the monotonic clock.
     pub(crate) published_at: u64,
 }
 
@@ -68,7 +68,7 @@ impl CommandQueue {
     }
 
     /// Removes a command from the queue, unless this boot or an earlier one has started its
-    /// teardown. Returns whether it has.
+    /// teardown. Returns true if the teardown was started.
     pub(crate) fn remove_unless_started(&mut self, operation_id: OperationId) -> bool {
         let started = self
             .started()

@@ -7,7 +7,7 @@ use crate::runtime::Inventory;
 /// The state of the heartbeats of one boot.
 #[derive(Debug, Default)]
 pub(crate) struct HeartbeatState {
-    /// When the next heartbeat is due, on the monotonic clock.
+    /// The time at which the next heartbeat is due, on the monotonic clock.
     pub(crate) due: u64,
     pub(crate) reading: Option<InventoryReading>,
     pub(crate) in_flight: Option<HeartbeatInFlight>,
@@ -28,7 +28,8 @@ pub(crate) struct InventoryReading {
     /// The sequence number of the last report before the read began.
     pub(crate) sequence: u64,
     pub(crate) deadline: u64,
-    /// The deadline has passed. A heartbeat without inventory was sent instead.
+    /// Whether the timeout has passed. In that case, a heartbeat without inventory was sent
+    /// instead.
     pub(crate) timed_out: bool,
 }
 
@@ -43,7 +44,7 @@ pub(crate) struct HeartbeatInFlight {
     pub(crate) content: HeartbeatContent,
 }
 
-/// What a heartbeat says about the inventory.
+/// The statement of a heartbeat about the inventory.
 #[derive(Debug, Clone)]
 pub(crate) enum HeartbeatContent {
     Full(Inventory),
@@ -51,7 +52,7 @@ pub(crate) enum HeartbeatContent {
     Unreadable(Text),
 }
 
-/// The conditions that were logged, so that each is logged once.
+/// The conditions that were already logged, so that each is logged only once.
 #[derive(Debug, Default)]
 pub(crate) struct LoggedConditions {
     pub(crate) stale: bool,
@@ -66,7 +67,8 @@ impl HeartbeatState {
     }
 
     /// Notes the sequence number of a new result. The next heartbeat then contains the full
-    /// inventory, because applying the result may change the record that an earlier inventory left.
+    /// inventory, because the result may change the record that the controller made from an earlier
+    /// inventory.
     pub(crate) fn note_result(&mut self, sequence: u64) {
         self.last_result = sequence;
         self.accepted = None;

@@ -1,4 +1,5 @@
-//! The data of the machine. The code that decides on it is in the sibling modules of this folder.
+//! The data of the machine. The code that makes decisions on it is in the sibling modules of this
+//! folder.
 
 mod cancelled_operations;
 pub(super) mod command_queue;
@@ -28,7 +29,7 @@ pub struct Config {
     pub seed: u64,
 }
 
-/// Decides what one boot of an agent does. It accesses no clock, no randomness and no I/O.
+/// Makes all decisions of one boot of an agent. It accesses no clock, no randomness and no I/O.
 #[derive(Debug)]
 pub struct Machine {
     pub(super) config: Config,
@@ -42,7 +43,7 @@ pub struct Machine {
     pub(super) results: ResultDeliveries,
     pub(super) cancelled: CancelledOperations,
     pub(super) heartbeats: HeartbeatState,
-    /// When to look for expired entries again, on the monotonic clock.
+    /// The time of the next removal of expired entries, on the monotonic clock.
     pub(super) cleanup_at: u64,
 }
 

@@ -1,4 +1,4 @@
-//! The operations that ended, and how far the delivery of each result is.
+//! The operations that ended, and the delivery state of each result.
 
 use std::collections::BTreeMap;
 
@@ -8,13 +8,14 @@ use crate::ledger::{Entry, FinishedTeardown};
 use crate::machine::backoff::Jitter;
 use crate::machine::input::Now;
 
-/// How many results may wait for their reply at the same time: enough to hide the round trip to the
-/// controller, but too few to flood it when an agent returns with many.
+/// The maximum number of results that wait for a reply at the same time. It is large enough to hide
+/// the round trip to the controller, and small enough that an agent with many results does not
+/// flood the controller.
 pub(crate) const MAX_IN_FLIGHT: usize = 4;
 /// The bounds of the delay before a result is resent, in milliseconds.
 const MIN_RETRY_DELAY_MS: u64 = 500;
 pub(crate) const MAX_RETRY_DELAY_MS: u64 = 30_000;
-/// How long a recorded operation is kept after its deadline, in milliseconds.
+/// The time for which a recorded operation is kept after its deadline, in milliseconds.
 const RETENTION_MS: i64 = 120_000;
 
 /// The operations that ended.
@@ -25,11 +26,12 @@ pub(crate) struct ResultDeliveries {
     pub(crate) open: BTreeMap<OperationId, Delivery>,
 }
 
-/// An operation that ended. It is kept until no late copy of its command can arrive.
+/// An operation that ended. It is kept until every later copy of its command will have expired.
 #[derive(Debug)]
 pub(crate) struct FinishedOperation {
     pub(crate) finished: FinishedTeardown,
-    /// The controller has confirmed that the result is durable, and the ledger says so.
+    /// Whether the controller has confirmed that the result is durable. The ledger contains this
+    /// confirmation.
     pub(crate) recorded: bool,
 }
 
@@ -37,7 +39,8 @@ pub(crate) struct FinishedOperation {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Delivery {
     pub(crate) attempts: u32,
-    /// When to resend the result, or, while it is in flight, when its reply times out.
+    /// The time at which the result is resent. While the result is in flight, the time at which its
+    /// reply times out.
     pub(crate) due: u64,
     pub(crate) in_flight: bool,
 }
@@ -100,15 +103,15 @@ impl ResultDeliveries {
         }
     }
 
-    /// Schedules all open results immediately, because the connection or the controller came or
-    /// went: earlier delays and requests no longer matter.
+    /// Schedules all open results immediately. Called when the connection or the controller was
+    /// lost or has returned, because earlier delays and requests no longer matter then.
     pub(crate) fn schedule_all(&mut self, now: Now) {
         for delivery in self.open.values_mut() {
             *delivery = Delivery::due_at(now);
         }
     }
 
-    /// Removes the recorded operations whose command can no longer arrive in time.
+    /// Removes the recorded operations for which every later copy of the command will have expired.
     pub(crate) fn remove_expired(&mut self, now: Timestamp) {
         let open = &self.open;
         self.finished.retain(|id, operation| {

@@ -1,4 +1,4 @@
-//! Tests of when heartbeats are sent and what they contain.
+//! Tests of the schedule and the content of heartbeats.
 
 use super::*;
 

@@ -77,7 +77,7 @@ impl TestAgent {
         self.handle(Input::Tick)
     }
 
-    /// Advances to one deadline after another until `find` returns something for an effect.
+    /// Advances from deadline to deadline until `find` returns a value for an effect.
     fn run_until<T>(&mut self, find: impl Fn(&Effect) -> Option<T>) -> T {
         for _ in 0..1000 {
             if let Some(found) = self.effects.iter().find_map(&find) {

@@ -1,5 +1,5 @@
-//! Property test: an operation is executed at most once, whatever the order of commands, crashes
-//! and repeats.
+//! Property test: an operation is executed at most once in any order of commands, crashes and
+//! repeats.
 
 use proptest::prelude::*;
 
@@ -27,9 +27,9 @@ fn any_action() -> impl Strategy<Value = Action> {
 }
 
 proptest! {
-    /// In every history: an operation that ended never starts again while a copy of its command may
-    /// still be executed, only one operation runs at a time, every copy of a result is identical,
-    /// and sequence numbers increase.
+    /// Checks the following in every history. An operation that ended never starts again while a
+    /// copy of its command may still be executed. Only one operation runs at a time. Every copy of
+    /// a result is identical. Sequence numbers increase.
     #[test]
     fn an_operation_is_executed_at_most_once(actions in prop::collection::vec(any_action(), 1..120)) {
         let mut agent = TestAgent::connected();

@@ -1,5 +1,5 @@
-//! The properties of a container that matter here, read from a listing of the Engine. The decky
-//! that a container belongs to is determined in `deckies`.
+//! The properties of a container that the agent uses, read from a listing of the Engine. `deckies`
+//! determines the decky that a container belongs to.
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum as State};
 
@@ -20,11 +20,11 @@ pub(super) struct Container {
     pub(super) project: String,
     /// The Compose service. Empty if Compose did not create the container.
     pub(super) service: String,
-    /// The services that Compose starts before this one.
+    /// The services that Compose starts before this service.
     pub(super) depends_on: Vec<String>,
     /// Whether the container has the label `scuttle.managed=true`.
     pub(super) managed: bool,
-    /// The id of the container whose network this one shares.
+    /// The id of the container whose network this container shares.
     pub(super) shares_network_of: Option<String>,
     pub(super) condition: Condition,
     /// The network name and IPv4 address of each endpoint, sorted by network.
@@ -91,8 +91,8 @@ impl Container {
     }
 }
 
-/// `status` is the text that `docker ps` shows, such as `Up 3 minutes (unhealthy)`. A listing
-/// contains the health nowhere else.
+/// Converts the state of a listed container. `status` is the text that `docker ps` shows, such as
+/// `Up 3 minutes (unhealthy)`. It is the only part of a listing that contains the health.
 fn to_condition(state: Option<State>, status: &str) -> Condition {
     match state.unwrap_or(State::EMPTY) {
         State::RUNNING if status.ends_with("(unhealthy)") => Condition::Unhealthy,

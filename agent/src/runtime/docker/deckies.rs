@@ -1,5 +1,5 @@
-//! Which container belongs to which decky, and how a decky is reported. These are pure rules over a
-//! listing of containers.
+//! Groups containers into deckies, and derives the report of a decky. The rules are pure functions
+//! of a listing of containers.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -15,7 +15,7 @@ pub(super) const DECNET_NETWORK: &str = "decnet_lan";
 const MAX_SERVICES: usize = 32;
 const MAX_SERVICE_CHARS: usize = 64;
 
-/// What counts as a decky on this host.
+/// The rule that determines the deckies of this host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Preset {
     /// Each Compose project that the filter selects is a decky.
@@ -140,8 +140,8 @@ impl Preset {
 
 impl Deckies {
     /// Returns the containers of a decky. In a `decnet` project, a base container whose service
-    /// containers are gone may have been grouped as a service of another decky. The container named
-    /// like the decky is therefore always included.
+    /// containers are gone may have been grouped as a service of another decky. The container with
+    /// the name of the decky is therefore always included.
     pub(super) fn members_of(&self, decky: &DeckyId) -> Vec<Member> {
         let mut members = self.members.get(decky).cloned().unwrap_or_default();
         let base = (self.members.values().flatten())
@@ -172,10 +172,10 @@ impl Deckies {
 
 /// Returns the decky and the service of a container of a `decnet` project.
 ///
-/// Each decky has a base container that has its name, whose network its service containers share.
-/// If the base container is gone, the name is split where the service begins. Service names contain
-/// `-` in the container name where the Compose name has `_`, so the last `-` of the Compose name is
-/// the place to split.
+/// Each decky has a base container with the name of the decky. The service containers of the decky
+/// share the network of the base container. If the base container is gone, the name is split where
+/// the service begins. A service name that contains `-` in the container name has `_` in its place
+/// in the Compose name, so the name is split at the last `-` of the Compose name.
 fn decky_and_service(container: &Container, all: &[Container]) -> (String, Option<String>) {
     let Container { name, service, .. } = container;
     let find_base = |container: &Container| {
@@ -215,8 +215,8 @@ fn decky_and_service(container: &Container, all: &[Container]) -> (String, Optio
     }
 }
 
-/// A decky with stopped containers is `degraded`, even if all of them are stopped. It is `failed`
-/// only if a container is dead.
+/// Returns the state of a decky. A decky with stopped containers is `degraded`, even if all of them
+/// are stopped. It is `failed` only if a container is dead.
 fn to_state(members: &[Member]) -> ReportedState {
     let worst = members.iter().map(|member| member.container.condition);
     match worst.max() {

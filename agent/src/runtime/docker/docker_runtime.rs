@@ -1,5 +1,5 @@
-//! The implementation of the `Runtime` trait for Docker, and its cached inventory. What keeps the
-//! cache current is in `watcher`.
+//! The implementation of the `Runtime` trait for Docker, and its cached inventory. `watcher` keeps
+//! the cache current.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Mutex as BlockingMutex, PoisonError};
@@ -13,7 +13,8 @@ use super::settings::DockerSettings;
 use super::teardown;
 use crate::runtime::{Inventory, ProgressSink, Runtime, RuntimeError, Teardown, TeardownReport};
 
-/// The deckies of one host's Docker Engine. Its `watch` future must be polled alongside the agent.
+/// The runtime for one host's Docker Engine. The future of `watch` must be polled alongside the
+/// agent.
 #[derive(Debug)]
 pub struct DockerRuntime {
     /// The host, for the log.
@@ -42,8 +43,8 @@ impl DockerRuntime {
         }
     }
 
-    /// Returns the cached inventory if nothing can have changed since it was read, and reads it
-    /// again otherwise.
+    /// Returns the cached inventory if no event has invalidated it. Otherwise, reads the inventory
+    /// again.
     pub(super) async fn read_inventory(&self) -> Result<Inventory, EngineError> {
         let mut cached = self.cached.lock().await;
         let generation = self.generation.load(Ordering::SeqCst);
@@ -73,7 +74,7 @@ impl DockerRuntime {
         self.changes.send_modify(|count| *count += 1);
     }
 
-    /// Logs the names that are not valid for a decky, each once while it exists.
+    /// Logs the names that are not valid for a decky. Each name is logged once while it exists.
     fn log_invalid_names(&self, names: &[String]) {
         let lock = self.logged_names.lock();
         let mut logged = lock.unwrap_or_else(PoisonError::into_inner);

@@ -23,14 +23,14 @@ const MIN_API_VERSION: ClientVersion = ClientVersion {
     major_version: 1,
     minor_version: 41,
 };
-/// How long a call may take that changes nothing.
+/// The timeout of a call that changes nothing.
 const READ_TIMEOUT: Duration = Duration::from_secs(10);
-/// How long a call may take that removes something: a busy Engine needs time to unmount and delete.
+/// The timeout of a call that removes an object. A busy Engine needs time to unmount and delete.
 const REMOVE_TIMEOUT: Duration = Duration::from_mins(1);
-/// The timeout of the client in seconds. It must be longer than all timeouts here.
+/// The timeout of the client in seconds. It must be longer than all other timeouts in this module.
 const CLIENT_TIMEOUT_S: u64 = 86_400;
 
-/// Why a call failed.
+/// The reason why a call failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum EngineError {
     /// The Engine is not running, or this user may not use its socket.
@@ -59,7 +59,7 @@ impl EngineError {
         matches!(self, Self::Unreachable { .. })
     }
 
-    /// Returns whether the container, network, volume or image does not exist.
+    /// Returns true if the container, network, volume or image does not exist.
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, Self::Rejected { status: 404, .. })
     }

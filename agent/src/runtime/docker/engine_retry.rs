@@ -16,11 +16,11 @@ pub(super) const RETRY_DELAY: Duration = Duration::from_millis(250);
 /// Repeats calls while the Engine is unreachable.
 pub(super) struct RetryingEngine {
     socket: PathBuf,
-    /// How long the Engine may be unreachable without interruption, over all calls.
+    /// The maximum time for which the Engine may be continuously unreachable, over all calls.
     max_outage: Duration,
-    /// `None` until the Engine was reached, and after it was lost.
+    /// `None` before the Engine is first reached, and while it is lost.
     engine: Mutex<Option<Engine>>,
-    /// Since when the Engine is unreachable.
+    /// The start of the current outage, if the Engine is unreachable.
     unreachable_since: BlockingMutex<Option<Instant>>,
 }
 

@@ -1,5 +1,6 @@
 //! The removal of networks during a teardown. A network is removed when it has no endpoints. A
-//! network that other containers use stays, and the report names it and its users.
+//! network that other containers use is kept, and the report names the network and these
+//! containers.
 
 use std::time::Duration;
 
@@ -17,7 +18,7 @@ use super::report::{Leftover, Targets};
 pub(super) struct NetworkRemoval<'a> {
     pub(super) engine: &'a RetryingEngine,
     pub(super) preset: &'a Preset,
-    /// Whether everything on this host is torn down.
+    /// Whether the target is the whole host.
     pub(super) is_whole_host: bool,
     pub(super) targets: &'a Targets,
     /// The deckies at the start of the teardown.

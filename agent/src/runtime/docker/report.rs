@@ -1,5 +1,5 @@
-//! The report of a teardown, derived from the containers before and after it. The code is pure.
-//! Everything that is left is named in the report.
+//! The report of a teardown, derived from the containers before and after it. The code is pure. The
+//! report names every object that is left.
 
 use std::collections::BTreeMap;
 
@@ -16,10 +16,10 @@ pub(super) type Targets = BTreeMap<DeckyId, Vec<Member>>;
 /// A network, volume or image that should have been removed and was not.
 #[derive(Debug)]
 pub(super) struct Leftover {
-    /// The decky that it belongs to, if it belongs to only one.
+    /// The decky that the object belongs to. `None` if it belongs to several or none.
     pub(super) decky: Option<DeckyId>,
     pub(super) error: String,
-    /// Whether containers outside the teardown use it. Waiting does not help then.
+    /// Whether containers outside the teardown use the object. In that case, waiting does not help.
     pub(super) used_by_others: bool,
 }
 
@@ -70,8 +70,8 @@ pub(super) fn build_verified(
     }
 }
 
-/// Builds the report for the case that the Engine could not list the containers again. Nothing is
-/// known to be gone, so every target has failed.
+/// Builds the report if the Engine could not list the containers again. No container is known to be
+/// gone, so every target has failed.
 pub(super) fn build_unverified<'a>(
     targets: impl Iterator<Item = &'a DeckyId>,
     error: &EngineError,
@@ -131,7 +131,8 @@ mod tests {
     use super::super::deckies::{Preset, ProjectFilter};
     use super::{Deckies, Leftover, build_verified};
 
-    /// Builds containers with these ids in the project `trap`. Each is named like its id.
+    /// Builds containers with these ids in the project `trap`. The name of each container is its
+    /// id.
     fn build_deckies(ids: &[&str]) -> Deckies {
         let container = |id: &&str| {
             let text = format!(

@@ -1,23 +1,23 @@
-//! What an operator configures about the Docker Engine of a host.
+//! The settings of the Docker runtime of a host.
 
 use std::path::PathBuf;
 use std::time::Duration;
 
 use super::deckies::Preset;
 
-/// What an operator configures about the Docker Engine of a host.
+/// The settings of the Docker runtime of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DockerSettings {
     /// The socket of the Engine.
     pub socket: PathBuf,
-    /// What counts as a decky.
+    /// The rule that determines the deckies.
     pub preset: Preset,
-    /// How long a container may take to stop before it is killed.
+    /// The time that a container has to stop before it is killed.
     pub grace: Duration,
-    /// How many containers are stopped or removed at the same time.
+    /// The maximum number of containers that are stopped or removed at the same time.
     pub parallel: usize,
-    /// Also remove the named volumes of removed deckies, unless other containers use them.
+    /// Whether to remove the named volumes of removed deckies, unless other containers use them.
     pub remove_volumes: bool,
-    /// Also remove the images of removed deckies, unless other containers use them.
+    /// Whether to remove the images of removed deckies, unless other containers use them.
     pub remove_images: bool,
 }

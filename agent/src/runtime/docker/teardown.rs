@@ -1,11 +1,11 @@
-//! One teardown: stop the containers, remove them, and check what is left. A decky is reported as
-//! removed only after the agent has looked for it and found nothing. Everything that is left is
-//! named.
+//! One teardown: stops the containers, removes them, and checks what is left. A decky is reported
+//! as removed only after the agent has looked for its containers and found none. The report names
+//! every object that is left.
 //!
 //! The order of the steps makes a crash at any point recoverable. One container of each decky, the
 //! anchor, is stopped but kept until the other containers and the networks are gone, so that the
-//! next start finds the decky again. If a network has to stay because other containers use it, the
-//! anchor stays too: the decky then remains on record as failed and can be torn down again.
+//! next start finds the decky again. If a network has to be kept because other containers use it,
+//! the anchor is kept too. The decky then remains on record as failed and can be torn down again.
 //! Containers that were created after the start of the teardown are not touched.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -26,13 +26,13 @@ use super::report::{self, Leftover, Targets};
 use super::settings::DockerSettings;
 use crate::runtime::{ProgressSink, TeardownReport};
 
-/// How long the Engine may be unreachable during a teardown.
+/// The maximum time for which the Engine may be unreachable during a teardown.
 const MAX_OUTAGE: Duration = Duration::from_mins(1);
-/// How long a removal that the Engine rejects is retried. The Engine may be busy, or already
-/// removing the object.
+/// The time for which a removal is retried if the Engine rejects it. The Engine may be busy, or may
+/// already be removing the object.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// Removes one decky, or everything if `target` is `None`.
+/// Removes one decky, or all deckies of the host if `target` is `None`.
 pub(super) async fn run(
     settings: &DockerSettings,
     target: Option<DeckyId>,
@@ -48,7 +48,7 @@ struct TeardownJob {
     target: Option<DeckyId>,
     progress: ProgressSink,
     engine: RetryingEngine,
-    /// The first error of each decky. It is reported if something of the decky is left.
+    /// The first error of each decky. An error is reported if the decky is not completely removed.
     errors: Mutex<BTreeMap<DeckyId, String>>,
 }
 
@@ -196,8 +196,8 @@ impl TeardownJob {
         }
     }
 
-    /// Removes a container. Retries while the Engine rejects the removal, because the container may
-    /// already be in removal.
+    /// Removes a container. Retries while the Engine rejects the removal, because the Engine may
+    /// already be removing the container.
     async fn remove(&self, id: &str) -> Result<(), EngineError> {
         let end = Instant::now() + BUSY_TIMEOUT;
         loop {
@@ -213,8 +213,8 @@ impl TeardownJob {
         }
     }
 
-    /// Removes the named volumes and the images of the targets, if the settings say so. Those that
-    /// other containers use are kept, which is not an error.
+    /// Removes the named volumes and the images of the targets, if the settings say so. It is not
+    /// an error to keep a volume or image that other containers use.
     async fn remove_volumes_and_images(&self, targets: &Targets) -> Vec<Leftover> {
         let containers = || targets.values().flatten().map(|member| &member.container);
         let (mut volumes, mut images) = (BTreeSet::new(), BTreeSet::new());

@@ -13,11 +13,11 @@ use super::docker_runtime::DockerRuntime;
 use super::engine::{Engine, EngineError};
 use crate::runtime::Inventory;
 
-/// How long events are collected before the inventory is read: the removal of one decky causes
-/// several.
+/// The time for which events are collected before the inventory is read. The removal of one decky
+/// causes several events.
 const EVENT_DEBOUNCE: Duration = Duration::from_millis(50);
-/// How often the inventory is read without an event. This detects an Engine that hangs, and makes
-/// up for lost events.
+/// The interval at which the inventory is read without an event. The read detects an Engine that
+/// hangs, and makes up for lost events.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(5);
 /// The delay between two attempts to reach the Engine.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
@@ -81,7 +81,8 @@ impl DockerRuntime {
     }
 }
 
-/// Returns shortly after an event, or when the next rescan is due. Fails when the stream has ended.
+/// Waits until shortly after an event, or until the next rescan is due. Fails when the stream has
+/// ended.
 async fn wait_for_change(
     mut events: Pin<&mut impl Stream<Item = Event>>,
 ) -> Result<(), Option<Cause>> {
@@ -108,8 +109,8 @@ async fn wait_for_change(
     Ok(())
 }
 
-/// Returns false for actions that change no container. A health check, for example, is an `exec`
-/// every few seconds; if it changes the health, that is a separate event.
+/// Returns false for actions that change no container. A health check, for example, causes an
+/// `exec` event every few seconds, and a change of the health is a separate event.
 fn may_change_inventory(event: &EventMessage) -> bool {
     let action = event.action.as_deref().unwrap_or_default();
     ![

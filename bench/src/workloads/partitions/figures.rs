@@ -1,6 +1,6 @@
 //! The figures of one run of `partitions`.
 //!
-//! How they are measured is in mod.rs, how they are printed in scaling_table.rs.
+//! mod.rs measures the figures, and scaling_table.rs prints them.
 
 use anyhow::{Context, Result};
 use serde::Serialize;
@@ -10,11 +10,12 @@ use crate::workloads::partitions::thread_usage::{CpuUsage, ThreadId};
 
 /// The numbers of partitions that are compared.
 pub(super) const PARTITION_COUNTS: [u8; 3] = [1, 2, 4];
-/// Requests in flight: the number that `cluster` has, and this number for each of four partitions.
+/// The numbers of requests in flight: the number in `cluster`, and four times that number, for four
+/// partitions.
 pub(super) const IN_FLIGHT: [u16; 2] = [256, 1_024];
 
-/// The figures for one number of partitions and of requests in flight in one round. All of them
-/// except the rates and latencies are microseconds of CPU time per message.
+/// The figures of one round, for one number of partitions and one number of requests in flight. All
+/// figures except the rates and latencies are microseconds of CPU time per message.
 #[derive(Debug, Serialize)]
 pub(super) struct Run {
     pub(super) partitions: u8,
@@ -22,7 +23,7 @@ pub(super) struct Run {
     pub(super) round: u32,
     pub(super) heartbeats_per_second: f64,
     pub(super) heartbeat: CpuPerMessage,
-    /// The CPU time of a leader for the heartbeat of a host in its partition.
+    /// The CPU time of a leader for a heartbeat of a host in its partition.
     pub(super) heartbeat_own_us: f64,
     /// The CPU time of a leader for the heartbeat of a host in another partition, which the leader
     /// drops. `None` if there is only one partition.
@@ -47,21 +48,21 @@ pub(super) struct AcceptFigures {
 /// Microseconds of CPU time per message, with the messages spread evenly over the partitions.
 #[derive(Debug, Serialize)]
 pub(super) struct CpuPerMessage {
-    /// The thread that used the most.
+    /// The CPU time of the thread that used the most.
     pub(super) busiest: f64,
-    /// The thread of the first partition's leader.
+    /// The CPU time of the first partition's leader's thread.
     pub(super) first: f64,
-    /// The mean of the threads of the other partitions' leaders.
+    /// The mean CPU time of the threads of the other partitions' leaders.
     pub(super) others: Option<f64>,
-    /// The sum over all threads of all controllers.
+    /// The CPU time of all threads of all controllers.
     pub(super) controllers: f64,
-    /// The sum over all servers.
+    /// The CPU time of all servers.
     pub(super) servers: f64,
 }
 
 impl CpuPerMessage {
-    /// `threads` are those of the leaders, in the order of their partitions. The load must have
-    /// watched only the servers.
+    /// Computes the figures of a load. `threads` are the threads of the leaders, in the order of
+    /// their partitions. The load must have watched only the servers.
     pub(super) fn new(load: &LoadOutcome, used: &CpuUsage, threads: &[ThreadId]) -> Result<Self> {
         let (_, busiest) = used.busiest().context("there are no threads")?;
         let (first, others) = threads.split_first().context("there is no leader")?;

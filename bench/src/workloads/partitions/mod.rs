@@ -1,12 +1,12 @@
-//! `partitions`: the effect of dividing the hosts over 1, 2 and 4 journals. The journals are on
-//! three servers, and two controllers lead equally many partitions each.
+//! `partitions`: the effect of dividing the hosts among 1, 2 and 4 journals. The journals are on
+//! three servers, and each of two controllers leads the same number of partitions.
 //!
-//! All processes share two cores, so more leaders cannot do more work here than one. What shows how
-//! the system scales is the CPU time of the leaders' threads. Each partition has one thread, which
-//! reads and writes everything that its leader receives and sends, and which is the first to be
-//! fully used. The measurement finds this thread by sending messages only for the hosts of one
-//! partition: the leaders of the other partitions receive these messages and drop them. What a
-//! thread uses when idle is subtracted.
+//! All processes share two cores, so more leaders cannot do more work than one. The CPU time of the
+//! leaders' threads shows how the system scales. Each partition has one thread, which reads and
+//! writes all messages of its leader. This thread is the first to be fully used. The measurement
+//! finds this thread by sending messages only for the hosts of one partition: the leaders of the
+//! other partitions receive these messages and drop them. The CPU time that a thread uses when idle
+//! is subtracted.
 
 mod figures;
 mod scaling_table;
@@ -32,17 +32,19 @@ use crate::workloads::partitions::figures::{
 use crate::workloads::partitions::thread_usage::{CpuSnapshot, CpuUsage, ThreadId};
 
 const CONTROLLERS: usize = 2;
-/// Fewer than a partition has hosts, so that no host's heartbeat overtakes its previous one.
+/// The number of heartbeats in flight. It is lower than the number of hosts of a partition, so that
+/// no heartbeat overtakes the host's previous heartbeat.
 const HEARTBEATS_IN_FLIGHT: u16 = 256;
 
-/// The number of hosts of each of four partitions, and so half the number of each of two.
+/// The number of hosts per partition if there are four partitions. With two partitions, each has
+/// twice this number.
 const HOSTS_PER_PARTITION: usize = 300;
-/// Enough that all hosts together have more deckies than two cores accept in two seconds with all
-/// these processes.
+/// The number of deckies of each host. All hosts together have more deckies than two cores accept
+/// in two seconds with all these processes.
 const DECKIES: u32 = 34;
-/// How long the CPU time of idle controllers is measured.
+/// The duration of the measurement of idle controllers.
 const IDLE_DURATION: Duration = Duration::from_millis(1_500);
-/// Shards on a page.
+/// The number of shards on a page.
 const PAGE_SIZE: u16 = 100;
 
 pub(crate) async fn run(environment: &mut Environment, report: &mut Report) -> Result<()> {
@@ -69,22 +71,23 @@ pub(crate) async fn run(environment: &mut Environment, report: &mut Report) -> R
     report.record("partitions", &runs)
 }
 
-/// New controllers whose partitions are divided evenly, and the state of their measurement.
+/// New controllers that lead the same number of partitions each, and the state of their
+/// measurement.
 struct PartitionedControllers<'a> {
     environment: &'a mut Environment,
     servers: &'a mut Servers,
     controllers: Controllers,
     partitions: PartitionCount,
     data: SwarmData,
-    /// The numbers of the hosts that messages are sent for.
+    /// The numbers of the hosts for which messages are sent.
     hosts: Vec<u32>,
     /// The sequence number of each host's next heartbeat.
     sequence: u64,
     idle: CpuUsage,
 }
 
-/// Selects hosts that are spread evenly over the partitions, for each of the partition counts.
-/// Returns the numbers of the hosts.
+/// Selects hosts that are spread evenly over the partitions for every partition count. Returns the
+/// numbers of the hosts.
 fn select_hosts() -> Vec<u32> {
     let max_count = PARTITION_COUNTS.into_iter().max();
     let partitions = max_count
@@ -196,8 +199,8 @@ impl<'a> PartitionedControllers<'a> {
         })
     }
 
-    /// Returns the microseconds that a leader uses for a request of another partition, if there is
-    /// one.
+    /// Returns the CPU time in microseconds that a leader uses for a request of another partition,
+    /// or `None` if there is only one partition.
     async fn measure_dropped_requests(&mut self, threads: &[ThreadId]) -> Result<Option<f64>> {
         if self.partitions == PartitionCount::ONE {
             return Ok(None);
@@ -212,7 +215,8 @@ impl<'a> PartitionedControllers<'a> {
         Ok(mean(micros))
     }
 
-    /// Skips the deckies that earlier requests were for. Also returns how many deckies were used.
+    /// Measures accepts. Skips the deckies of earlier requests, and also returns the number of
+    /// deckies that were used.
     async fn measure_accepts(
         &mut self,
         in_flight: u16,

@@ -1,6 +1,6 @@
-//! Prints the figures for each number of partitions, as a ratio to those for one partition in the
-//! same round; and computes how much the busiest thread could do if it had a core to itself, as it
-//! has when each leader runs on its own machine.
+//! Prints the figures for each number of partitions, as a ratio to the figures for one partition in
+//! the same round. Also computes the rates that the busiest thread could reach with a core of its
+//! own, as it has when each leader runs on a separate machine.
 
 use anyhow::{Context, Result};
 
@@ -8,7 +8,8 @@ use crate::report::samples::median;
 use crate::report::summary::Report;
 use crate::workloads::partitions::figures::{CpuPerMessage, IN_FLIGHT, PARTITION_COUNTS, Run};
 
-/// The maximum number of partitions. Its rate of heartbeats is computed and not measured.
+/// The maximum number of partitions. The rate of heartbeats with this number is computed, not
+/// measured.
 const MAX_PARTITIONS: f64 = 8.0;
 
 /// A figure of a run. `None` if the run does not have it.
@@ -67,13 +68,13 @@ fn accept_cpu(run: &Run) -> &CpuPerMessage {
     &run.accepts.spent
 }
 
-/// Returns the fraction of the hosts that one partition has.
+/// Returns the fraction of the hosts that belong to one partition.
 fn host_fraction(run: &Run) -> f64 {
     1.0 / f64::from(run.partitions)
 }
 
-/// Returns what an accept costs the leader of its partition: what a leader other than the first
-/// uses, minus what it uses for the requests that it drops.
+/// Returns the cost of an accept for the leader of its partition: the CPU time of a leader other
+/// than the first, minus its CPU time for the requests that it drops.
 fn own_leader_us(run: &Run) -> f64 {
     let Some((others, dropped)) = accept_cpu(run).others.zip(run.request_dropped_us) else {
         return accept_cpu(run).first;
@@ -81,7 +82,8 @@ fn own_leader_us(run: &Run) -> f64 {
     (others - (1.0 - host_fraction(run)) * dropped) / host_fraction(run)
 }
 
-/// Returns what the first leader uses more than another, per accept of another partition.
+/// Returns the additional CPU time of the first leader compared with another leader, per accept of
+/// another partition.
 fn relayed_us(run: &Run) -> Option<f64> {
     let spent = accept_cpu(run);
     Some((spent.first - spent.others?) / (1.0 - host_fraction(run)))

@@ -1,5 +1,5 @@
-//! The CPU time that the threads of some processes use while requests are sent, minus what they use
-//! when idle.
+//! The CPU time that the threads of some processes use while requests are sent, minus their idle
+//! usage.
 
 use std::collections::BTreeMap;
 use std::time::{Duration, Instant};
@@ -14,7 +14,7 @@ pub(super) struct ThreadId {
     thread: u32,
 }
 
-/// The CPU time of each thread up to a moment.
+/// The CPU time that each thread has used up to one moment.
 pub(super) struct CpuSnapshot {
     at: Instant,
     times: BTreeMap<ThreadId, Duration>,
@@ -56,7 +56,7 @@ impl CpuSnapshot {
 }
 
 impl CpuUsage {
-    /// Subtracts what each thread uses in the same time when idle.
+    /// Subtracts the CPU time that each thread uses in the same time when idle.
     pub(super) fn minus_idle(mut self, idle: &Self) -> Self {
         let factor = self.elapsed / idle.elapsed;
         for (thread, used) in &mut self.by_thread {
@@ -73,7 +73,7 @@ impl CpuUsage {
         self.by_thread.values().sum()
     }
 
-    /// Returns the thread that has used the most, and how much.
+    /// Returns the thread that has used the most CPU time, and its CPU time.
     pub(super) fn busiest(&self) -> Option<(ThreadId, f64)> {
         let used = self.by_thread.iter().map(|(thread, used)| (*thread, *used));
         used.max_by(|one, other| one.1.total_cmp(&other.1))

@@ -1,5 +1,5 @@
 //! Accepts per second with a million shards, compared with the same number of accepts with ten
-//! thousand.
+//! thousand shards.
 
 use anyhow::Result;
 use scuttle_schemas::subjects;

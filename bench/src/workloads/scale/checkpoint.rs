@@ -17,14 +17,14 @@ use crate::workloads::scale::store;
 const WITHOUT: Series = Series::new("accept, short journal", 0);
 const WITH: Series = Series::new("accept, checkpoints", 0);
 const DURATION: Duration = Duration::from_secs(2);
-/// The fraction of the highest possible rate at which requests are sent.
+/// The request rate as a fraction of the maximum rate.
 const LOAD_FACTOR: f64 = 0.25;
 /// The maximum difference, in changes, between the journal's length after the load and
-/// [`FORCED_CHECKPOINT_THRESHOLD`]. Slightly more than the last changes, which may not be moved
+/// [`FORCED_CHECKPOINT_THRESHOLD`]. It allows for the last changes, which may not have been moved
 /// yet.
 const LENGTH_TOLERANCE: usize = 20_000;
 
-/// `max_rate` is the number of accepts per second in a closed loop.
+/// Runs the measurement. `max_rate` is the number of accepts per second in a closed loop.
 pub(super) async fn run(
     environment: &mut Environment,
     report: &mut Report,

@@ -1,5 +1,5 @@
-//! Ten thousand agents that report every second that nothing has changed: what that costs the
-//! controller, and how much it delays accepts.
+//! The cost of ten thousand agents that report every second that nothing has changed: the
+//! controller's CPU time, and the delay of accepts.
 
 use std::time::Duration;
 
@@ -16,11 +16,11 @@ use crate::report::samples::median;
 use crate::report::summary::Report;
 use crate::workloads::scale::sizes::HOSTS;
 
-/// How long only heartbeats are sent.
+/// The duration of the phase with only heartbeats.
 const ALONE: Duration = Duration::from_secs(3);
-/// How long teardowns are requested, one at a time.
+/// The duration of the phase in which teardowns are requested, one at a time.
 const REQUESTING: Duration = Duration::from_millis(500);
-/// How long heartbeats are sent before the first of these requests, and again after the last.
+/// The time for which heartbeats are sent before the first of these requests, and after the last.
 const MARGIN: Duration = Duration::from_millis(500);
 
 /// The figures of one round in which only heartbeats were sent.
@@ -41,8 +41,8 @@ struct AcceptRound {
     heard_p50_us: f64,
 }
 
-/// Measures all rounds with only heartbeats first. The operations that the accepts begin stay open,
-/// and their commands are resent from then on.
+/// Measures all rounds with only heartbeats first, because the accepts create operations that stay
+/// open and whose commands are resent.
 pub(super) async fn run(
     environment: &mut Environment,
     report: &mut Report,

@@ -1,5 +1,5 @@
-//! Listing every shard, page by page, compared with encoding the same records and with transferring
-//! as many pages that are already encoded.
+//! Lists every shard, page by page, and compares the time with encoding the same records, and with
+//! transferring the same number of encoded pages.
 
 use std::time::{Duration, Instant};
 
@@ -85,8 +85,8 @@ async fn list(environment: &Environment) -> Result<Round> {
     })
 }
 
-/// Measures the transfer of as many replies like `page`, requested one after the other from a
-/// service that has it ready.
+/// Measures the transfer of `pages` replies. They are requested one after the other from a service
+/// that replies with the encoded `page`.
 async fn transfer(environment: &Environment, pages: usize, page: &Bytes) -> Result<Duration> {
     let nats = environment.client.nats();
     let subject = nats.new_inbox();

@@ -22,7 +22,7 @@ struct Round {
     reading: Reading,
 }
 
-/// Also returns the memory after the last start, in bytes.
+/// Runs the measurement. Also returns the memory after the last start, in bytes.
 pub(super) async fn run(
     environment: &Environment,
     report: &mut Report,

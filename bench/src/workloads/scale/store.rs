@@ -1,4 +1,4 @@
-//! Prepares and reads a controller's file while no controller runs, through the controller's store.
+//! Prepares and reads a controller's file through the controller's store, while no controller runs.
 
 use std::fs::File;
 use std::path::Path;
@@ -13,15 +13,15 @@ use serde::{Deserialize, Serialize};
 
 use crate::workloads::scale::unsynced_file::UnsyncedFile;
 
-/// Changes per batch in a lengthened journal: as many as a commit has at about ten thousand accepts
-/// per second.
+/// The number of changes per batch in a lengthened journal. A commit has this many at about ten
+/// thousand accepts per second.
 const BATCH_SIZE: usize = 64;
 
 /// The number of changes by which the journal exceeds the length at which it is checkpointed under
 /// load. These changes are moved to the rows before the load of requests begins.
 const SURPLUS: usize = 50_000;
 
-/// Moves all of the journal to the rows.
+/// Moves the whole journal to the rows.
 pub(super) fn empty_journal(data_dir: &Path) -> Result<()> {
     RedbStore::open(data_dir)?.checkpoint(usize::MAX)?;
     Ok(())
@@ -32,8 +32,7 @@ pub(super) fn journal_len(data_dir: &Path) -> Result<usize> {
     Ok(RedbStore::open(data_dir)?.journal_len())
 }
 
-/// Appends unchanged shards to the journal until it is so long that a controller moves it to the
-/// rows even while it is busy.
+/// Appends unchanged shards to the journal until a busy controller would move it to the rows.
 pub(super) fn lengthen_journal(data_dir: &Path) -> Result<()> {
     let path = data_dir.join(FILE_NAME);
     let file = File::options().read(true).write(true).open(&path)?;
@@ -57,13 +56,14 @@ pub(super) fn lengthen_journal(data_dir: &Path) -> Result<()> {
 /// The times of reading a file, in seconds.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Reading {
-    /// Opening the file, which verifies every page.
+    /// The time to open the file, which verifies every page.
     pub(crate) open: f64,
-    /// Reading and decoding every row on one thread, without keeping it.
+    /// The time to read and decode every row on one thread, without keeping the rows.
     pub(crate) read: f64,
 }
 
-/// Reads a file and prints the times. `start` runs this in a separate process, as a start is one.
+/// Reads a file and prints the times. `start` runs this in a separate process, because a
+/// controller's start is a separate process too.
 pub(crate) fn read(data_dir: &Path) -> Result<ExitCode> {
     let start = Instant::now();
     let store = Snapshot::open_file(&data_dir.join(FILE_NAME))?;

@@ -1,4 +1,4 @@
-//! A file without fsync, for data that is only prepared. What is measured always uses fsync.
+//! A file without fsync, for preparing data. All measurements use fsync.
 
 use std::fs::File;
 use std::io;
@@ -11,7 +11,7 @@ use redb::{BackendError, StorageBackend};
 pub(super) struct UnsyncedFile(FileBackend);
 
 impl UnsyncedFile {
-    /// Takes a file that is open for reading and writing.
+    /// Wraps a file that is open for reading and writing.
     pub(super) fn new(file: File) -> Result<Self, redb::DatabaseError> {
         FileBackend::new(file).map(Self)
     }

@@ -1,5 +1,5 @@
-//! The claims of operators, accounts and users, as the NATS server reads them. A missing limit is
-//! 0, which allows nothing; -1 means unlimited.
+//! The claims of operators, accounts and users, in the NATS server's format. A missing limit is 0,
+//! which allows nothing; -1 means unlimited.
 
 use std::collections::BTreeMap;
 
@@ -59,11 +59,11 @@ pub(crate) struct Account {
     pub(crate) limits: AccountLimits,
     /// The keys that may sign users, each with the permissions of those users.
     pub(crate) signing_keys: Vec<Scope>,
-    /// For each public key of a user, a time in seconds since 1970. The server rejects tokens of
-    /// that user that were issued up to then.
+    /// The revoked users: for each public key of a user, a time in seconds since 1970. The server
+    /// rejects the user's tokens that were issued at or before this time.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) revocations: BTreeMap<String, i64>,
-    /// The permissions of users that have none themselves.
+    /// The permissions of users whose own tokens contain no permissions.
     pub(crate) default_permissions: Permissions,
     #[serde(flatten)]
     pub(crate) kind: Kind,
@@ -80,7 +80,7 @@ pub(crate) struct Import {
     pub(crate) account: String,
     #[serde(rename = "type")]
     pub(crate) crossing: Crossing,
-    /// Whether the exporting account learns which user sends a request.
+    /// Whether the exporting account learns the user that sends a request.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) share: bool,
 }
@@ -112,7 +112,8 @@ pub(crate) enum Crossing {
 pub(crate) struct AccountLimits {
     /// The maximum number of subscriptions of one connection.
     pub(crate) subs: i64,
-    /// The server ignores this limit. But an account whose limits are all 0 counts as unlimited.
+    /// The server ignores this limit. It is set because an account whose limits are all 0 counts as
+    /// unlimited.
     pub(crate) data: i64,
     /// The maximum size of a message in bytes.
     pub(crate) payload: i64,
@@ -122,8 +123,8 @@ pub(crate) struct AccountLimits {
     pub(crate) wildcards: bool,
     /// The maximum number of simultaneous connections.
     pub(crate) conn: i64,
-    /// Whether bearer tokens are rejected: every user must prove possession of the user's private
-    /// key.
+    /// Whether bearer tokens are rejected. If so, users must prove possession of their private
+    /// keys.
     pub(crate) disallow_bearer: bool,
     /// The maximum number of bytes that `JetStream` may store on disk.
     #[serde(default)]
@@ -197,7 +198,7 @@ impl Permission {
 }
 
 /// A user of a scoped signing key. The key determines all permissions, and the server rejects a
-/// user that has permissions itself.
+/// user whose own token contains permissions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct User {
     /// The public key of the account.

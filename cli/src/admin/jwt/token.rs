@@ -9,14 +9,14 @@ use sha2::{Digest, Sha512_256};
 /// The header of every token.
 const HEADER: &str = r#"{"typ":"JWT","alg":"ed25519-nkey"}"#;
 
-/// The claims of a token. `T` are the claims that are specific to NATS.
+/// The claims of a token. `T` is the type of the claims that are specific to NATS.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Claims<T> {
     /// A hash of all other claims. The server treats two tokens with the same hash as the same
     /// token.
     #[serde(default)]
     jti: String,
-    /// When the token was signed, in seconds since 1970.
+    /// The time at which the token was signed, in seconds since 1970.
     pub(crate) iat: i64,
     /// The public key of the signer.
     #[serde(default)]
@@ -28,7 +28,7 @@ pub(crate) struct Claims<T> {
     pub(crate) nats: T,
 }
 
-/// Why a token cannot be signed or decoded.
+/// The reason why a token cannot be signed or decoded.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum JwtError {
     /// The key has no seed, or is invalid.

@@ -1,5 +1,5 @@
-//! The flags that the administrative verbs share: where the bus directory is, and how the server is
-//! reached.
+//! The flags that the administrative verbs share: the bus directory and the connection to the
+//! server.
 
 use std::path::{Path, PathBuf};
 
@@ -46,10 +46,11 @@ impl BusOptions {
         Ok((keystore, connection))
     }
 
-    /// Opens the bus directory if there is one.
+    /// Opens the bus directory, if there is one.
     ///
-    /// A swarm has none if the users and passwords are in the configuration of its server, as in
-    /// `nats.conf`. This is accepted if no directory is named and a login is given.
+    /// A swarm has no bus directory if the users and passwords are in the configuration of its
+    /// server, as in `nats.conf`. A missing directory is accepted if no directory is named and a
+    /// login is given.
     pub(super) fn open_if_present(&self) -> Result<(Option<Keystore>, Connection), Failure> {
         match self.open() {
             Ok((keystore, connection)) => Ok((Some(keystore), connection)),

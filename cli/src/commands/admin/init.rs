@@ -115,7 +115,8 @@ impl Init {
         }))
     }
 
-    /// Creates the bus directory at `path`. It will be renamed to `root`, so files refer to `root`.
+    /// Creates the bus directory at `path`. The caller renames it to `root`, so paths in its files
+    /// begin with `root`.
     fn create(&self, path: &Path, root: &Path, tls: Option<&ServerTls>) -> Result<(), Failure> {
         let keystore = Keystore::create(path)?;
         let accounts = create_accounts(&keystore)?;

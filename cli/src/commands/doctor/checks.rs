@@ -22,14 +22,14 @@ use crate::output::style::{self, strip_controls};
 /// The time to wait for a broadcast. The controller repeats each broadcast at least every 5 s.
 const BROADCAST_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The time in which the server denies a subscription that is not allowed.
+/// The time to wait for the server to deny a subscription that is not allowed.
 const DENIAL_TIMEOUT: Duration = Duration::from_millis(500);
 
 /// The oldest supported server: major and minor version.
 const MIN_SERVER_VERSION: (i64, i64) = (2, 10);
 
-/// The maximum difference between the clocks in milliseconds. Deadlines are shown by this machine's
-/// clock.
+/// The maximum difference between the clocks in milliseconds. It matters because deadlines are
+/// displayed relative to this machine's clock.
 const MAX_CLOCK_SKEW_MS: i64 = 2000;
 
 /// The id of a host that does not exist, for a request that changes nothing.
@@ -106,7 +106,8 @@ fn is_supported_version(version: &str) -> bool {
     }
 }
 
-/// Checks what the login may subscribe to and request. Returns the result of listing the hosts.
+/// Checks the subscriptions and requests that the login allows. Returns the result of listing the
+/// hosts.
 async fn check_permissions(client: &Client, findings: &mut Findings) -> Result<(), ClientError> {
     let denied = subjects::BROADCASTS.map(|subject| is_subscription_denied(client, subject));
     let denied = subjects::BROADCASTS.iter().zip(join_all(denied).await);
@@ -234,8 +235,8 @@ async fn check_controller(
 
 /// Compares the clock of this machine with the controller's.
 ///
-/// A broadcast carries the time at which its change was decided. Only a repeat without changes is
-/// sent immediately: other broadcasts have waited for the disk, so they are ignored.
+/// A broadcast contains the time at which its change was decided. Only a repeat without changes is
+/// sent immediately. Other broadcasts have waited for the disk, so this check ignores them.
 async fn check_clock(client: &Client, findings: &mut Findings) {
     if findings.code == 6 {
         return findings.skip(&["clock"], "there is no controller to compare with");

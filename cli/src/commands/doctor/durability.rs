@@ -1,5 +1,5 @@
-//! The check whether `JetStream` fsyncs messages before it acknowledges them, because the journal
-//! of a controller may be stored there. `scuttle_nats` asks the servers.
+//! Checks whether `JetStream` fsyncs messages before it acknowledges them, because the journal of a
+//! controller may be stored there. `scuttle_nats` queries the servers.
 
 use scuttle_nats::server_sync::Server;
 use scuttle_schemas::subjects;
@@ -10,7 +10,8 @@ use crate::output::style::{self, strip_controls};
 
 const CHECK: &str = "durability";
 
-/// Asks each server how it stores data. Skips the check if the login may not ask.
+/// Queries each server for its storage settings. Skips the check if the login does not allow the
+/// query.
 pub(super) async fn check_durability(client: &Client, findings: &mut Findings) {
     let events = client.events();
     let servers = tokio::select! {

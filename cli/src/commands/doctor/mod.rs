@@ -1,4 +1,4 @@
-//! `scuttle doctor`: checks everything between this command and a working swarm. It changes
+//! `scuttle doctor`: checks everything between this command and a working swarm, and changes
 //! nothing.
 
 mod checks;

@@ -1,4 +1,5 @@
-//! The verbs that create and change operations, and what they share: submitting and waiting.
+//! The verbs that create and change operations, and the code that they share: submitting and
+//! waiting.
 
 pub(crate) mod cancel;
 pub(crate) mod retry;

@@ -80,7 +80,7 @@ pub(crate) async fn submit_teardowns(
     }
 }
 
-/// Prints how to retry each operation that left deckies behind.
+/// Prints the command to retry each operation that left deckies behind.
 fn suggest_retries(ended: &BTreeMap<OperationId, OperationRecord>) {
     for (id, operation) in ended {
         if matches!(
@@ -92,9 +92,10 @@ fn suggest_retries(ended: &BTreeMap<OperationId, OperationRecord>) {
     }
 }
 
-/// Builds the failure for a command of which nothing was accepted.
+/// Builds the failure of a command if none of its requests was accepted.
 ///
-/// Returns the error itself if all targets have the same. Otherwise prints one error per target.
+/// Returns the error itself if it is the same for all targets. Otherwise prints one error per
+/// target.
 fn combine_errors(
     targets: &[Target],
     replies: Vec<Result<TeardownAccepted, ClientError>>,
@@ -145,7 +146,7 @@ fn worst_exit_code(codes: impl Iterator<Item = u8>) -> u8 {
         .unwrap_or(0)
 }
 
-/// Returns the exit code that one teardown would have alone.
+/// Returns the exit code for a command with only this teardown.
 fn exit_code(teardown: &Teardown) -> u8 {
     if let Some(rejection) = &teardown.refused {
         return rejection.exit_code;

@@ -116,7 +116,8 @@ async fn request_plan(client: &Client, target: &Target) -> Result<TeardownPlan, 
     client.request(subjects::TEARDOWN, &request).await
 }
 
-/// Lists what would be torn down, and asks the operator to confirm. Returns the confirmed plan.
+/// Lists the deckies that would be torn down, and asks the operator to confirm. Returns the
+/// confirmed plan.
 async fn confirm(client: &Client, target: &Target) -> Result<String, Failure> {
     let plan = request_plan(client, target).await?;
     eprint!("{}", render_plan(target, &plan.targets));
@@ -137,7 +138,7 @@ async fn confirm(client: &Client, target: &Target) -> Result<String, Failure> {
     }
 }
 
-/// Reports what each request would tear down.
+/// Reports the deckies that each request would tear down.
 async fn dry_run(client: &Client, format: Format, targets: &[Target]) -> Result<(), Failure> {
     let replies = join_all(targets.iter().map(|target| request_plan(client, target))).await;
     let mut plans = Vec::new();
@@ -181,7 +182,7 @@ async fn dry_run(client: &Client, format: Format, targets: &[Target]) -> Result<
     }
 }
 
-/// Renders what a request would tear down.
+/// Renders the deckies that a request would tear down.
 fn render_plan(target: &Target, planned: &[PlanTarget]) -> String {
     let mut text = match planned.len() {
         0 => format!(

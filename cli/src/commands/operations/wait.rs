@@ -1,6 +1,6 @@
 //! Waits for operations to end. Broadcasts report most changes. The controller is polled for the
-//! progress and the outcomes of shards, which broadcasts omit, and whenever a broadcast may have
-//! been missed. `output::progress` shows the progress.
+//! progress and the outcomes of shards, which broadcasts omit. It is also polled when a broadcast
+//! may have been missed. `output::progress` shows the progress.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -20,7 +20,7 @@ use crate::failure::Failure;
 use crate::output::progress::{Progress, TICK_INTERVAL};
 
 /// The poll interval for more than [`MAX_FAST_POLLED`] open operations. The controller repeats each
-/// broadcast at least every 5 s, so normally a gap is noticed earlier.
+/// broadcast at least every 5 s, so a gap is normally noticed before the poll.
 const SLOW_POLL_INTERVAL: Duration = Duration::from_secs(12);
 
 /// The poll interval for at most [`MAX_FAST_POLLED`] open operations. Polling is the only way to
@@ -33,8 +33,8 @@ const MAX_FAST_POLLED: usize = 20;
 /// The delay after a failed poll.
 const RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// The time after the deadline of an operation, in milliseconds, by which the controller has ended
-/// it. If nothing is received by then, waiting is pointless.
+/// The time in milliseconds after an operation's deadline by which a working controller has ended
+/// the operation. If no update arrives by then, waiting is pointless.
 const DEADLINE_GRACE_MS: i64 = 30_000;
 
 /// The conventional exit code of a process that SIGINT has ended.
@@ -54,8 +54,8 @@ struct Waiter<'a> {
 ///
 /// # Errors
 ///
-/// If the controller rejects a request, because an operation does not exist for instance; if the
-/// controller does not reply until long after all deadlines; or on Ctrl-C.
+/// If the controller rejects a request, for example because an operation does not exist, if the
+/// controller does not reply until long after all deadlines, or on Ctrl-C.
 pub(crate) async fn wait_for_operations(
     client: &Client,
     ids: &[OperationId],
@@ -160,8 +160,9 @@ impl Waiter<'_> {
         Ok(())
     }
 
-    /// Applies a broadcast, and returns the operations to poll: all open ones if a broadcast was
-    /// missed, else the changed ones, because a broadcast omits the outcomes of the shards.
+    /// Applies a broadcast, and returns the operations to poll. If a broadcast was missed, these
+    /// are all open operations. Otherwise, they are the changed operations, because a broadcast
+    /// omits the outcomes of the shards.
     fn apply_broadcast(&mut self, payload: &[u8]) -> Result<Vec<OperationId>, ReadError> {
         let broadcast: OperationsUpdated = read("broadcast", payload)?;
         let is_repeat = broadcast.updated.is_empty();

@@ -1,6 +1,7 @@
 //! The completions that a shell offers: hosts, deckies and operations of the live swarm.
 //!
-//! A failure or a slow server offers nothing, because a shell has no place to show an error.
+//! If the server is slow or a request fails, no completions are offered, because a shell has no
+//! place to show an error.
 
 use std::collections::BTreeSet;
 use std::ffi::OsStr;
@@ -21,13 +22,14 @@ use crate::output::style;
 /// The environment variable that a shell sets to request candidates.
 pub(crate) const COMPLETION_VARIABLE: &str = "SCUTTLE_COMPLETE";
 
-/// The time after which nothing is offered. A person waits about this long for the tab key.
+/// The timeout, after which no completions are offered. A person waits about this long for the tab
+/// key.
 const COMPLETION_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// The number of operations that are offered, newest first.
+/// The maximum number of operations that are offered, newest first.
 const MAX_OPERATIONS: usize = 50;
 
-/// Prints candidates if a shell has requested them. Returns whether it has.
+/// Prints candidates if a shell has requested them. Returns whether a shell has.
 pub(crate) fn complete_for_shell(command: fn() -> Command) -> Result<bool, clap::Error> {
     let directory = std::env::current_dir().ok();
     CompleteEnv::with_factory(command)
@@ -51,7 +53,8 @@ pub(crate) fn complete_hosts() -> ArgValueCompleter {
     })
 }
 
-/// Completes the ids of deckies: those of the host on the command line, if there is one.
+/// Completes the ids of deckies. If the command line names a host, offers only the deckies of that
+/// host.
 pub(crate) fn complete_deckies() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let shards = query(async |client| {
@@ -139,7 +142,7 @@ fn filter_candidates(
         .collect()
 }
 
-/// Connects as the flags on the command line say, and runs one query.
+/// Connects with the flags on the command line, and runs one query.
 fn query<T>(run: impl AsyncFnOnce(Client) -> Option<T>) -> Option<T> {
     let args = parse_connection_args(words_to_complete())?;
     let connection = args.resolve().ok()?;
@@ -158,7 +161,7 @@ fn words_to_complete() -> Vec<String> {
     words.skip(1).collect()
 }
 
-/// Parses the connection flags. The command line is incomplete, so everything else is ignored.
+/// Parses the connection flags. Everything else is ignored, because the command line is incomplete.
 fn parse_connection_args(line: Vec<String>) -> Option<ConnectionArgs> {
     #[derive(Parser)]
     struct Flags {

@@ -1,5 +1,5 @@
-//! `scuttle completions`: the script that a shell reads to complete this command. What the shell
-//! then offers is in `candidates`.
+//! `scuttle completions`: prints the script with which a shell completes this command. The offered
+//! completions are in `candidates`.
 
 use clap::Args;
 use clap_complete::env::Shells;

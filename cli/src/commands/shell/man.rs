@@ -22,7 +22,7 @@ pub(crate) struct Man {
 }
 
 impl Man {
-    /// Generates the pages of `scuttle`, the definition of the command line.
+    /// Generates the pages from `scuttle`, the definition of the command line.
     pub(crate) fn run(self, format: Format, mut scuttle: Command) -> Result<(), Failure> {
         scuttle.build();
         let mut output = ManPages { pages: Vec::new() };

@@ -84,7 +84,7 @@ fn build_table(operations: &[OperationRecord]) -> Table {
     table
 }
 
-/// Returns the error of a failed operation, or what an open operation waits for.
+/// Returns the error of a failed operation, or the event that an open operation waits for.
 fn message_cell(operation: &OperationRecord) -> Cell {
     match (&operation.error, &operation.waiting_for) {
         (Some(error), _) => Cell::styled(Tone::Error, error.as_str()),

@@ -1,5 +1,5 @@
-//! `scuttle watch` for programs: all current records and then each change, one JSON object per
-//! line, or one document with the current records.
+//! `scuttle watch` for programs. Writes all current records and then each change, one JSON object
+//! per line. Alternatively, writes one document with the current records.
 
 use std::time::Duration;
 

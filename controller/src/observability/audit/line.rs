@@ -34,8 +34,9 @@ impl AuditLine<'_> {
     }
 }
 
-/// Escapes more than JSON requires: every control character, which a terminal could obey, and the
-/// Unicode line separators, which a reader could take for the end of the line.
+/// Escapes more characters than JSON requires: control characters, because a terminal could
+/// interpret them, and the Unicode line separators, because a reader could take them for the end of
+/// the line.
 struct SingleLine;
 
 impl Formatter for SingleLine {

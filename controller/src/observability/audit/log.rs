@@ -32,7 +32,8 @@ struct Buffer {
     out: Box<dyn Write + Send>,
     /// True if the last write failed, perhaps in the middle of a line.
     incomplete: bool,
-    /// The number of bytes that could not be written and the last error, until they are reported.
+    /// The number of bytes that could not be written, and the last error. `None` after they were
+    /// reported.
     lost: Option<(usize, io::Error)>,
 }
 
@@ -70,7 +71,7 @@ impl Log {
     /// Writes the buffered lines.
     ///
     /// # Errors
-    /// If bytes were lost since the last call: their number and the last error.
+    /// If bytes were lost since the last call. The error holds their number and the last I/O error.
     pub(crate) fn flush(&self) -> Result<(), (usize, io::Error)> {
         self.lock(|buffer| {
             buffer.write();

@@ -1,10 +1,10 @@
-//! The audit log: one line for each request that asks for a change, whether accepted or rejected,
-//! with its requester.
+//! The audit log: one line, with the requester, for each request for a change, whether the request
+//! was accepted or rejected.
 //!
-//! A line is written when the outcome is certain: for an acceptance, after the change is on disk. A
-//! crash before that loses the line and the reply but not the change, because the operation itself
-//! records who requested it, when and why. `line` defines the format of a line, and `log` writes
-//! it.
+//! A line is written when the outcome is certain. For an accepted request, that is after the change
+//! is on disk. If the controller crashes between the change and the line, the line and the reply
+//! are lost. The change is not anonymous, because the operation itself records who requested it,
+//! when and why. `line` defines the format of a line, and `log` writes it.
 
 mod line;
 pub mod log;
@@ -26,8 +26,8 @@ use crate::request::endpoint::Endpoint;
 use line::AuditLine;
 use log::{AuditError, Log};
 
-/// The subject of a request for a change, as far as the request could be decoded. Kept until the
-/// reply is known.
+/// The fields of an audit line that come from the request, as far as the request could be decoded.
+/// They are kept until the reply is known.
 #[derive(Debug)]
 pub struct AuditSubject {
     action: &'static str,
@@ -94,7 +94,8 @@ impl AuditSubject {
     }
 }
 
-/// The outcome of a request: what the reply states, completed by what the request stated.
+/// The outcome of a request: the fields of the reply, and fields of the request that the reply
+/// lacks.
 pub(crate) struct Outcome<'a> {
     code: Option<ErrorCode>,
     message: Option<&'a str>,
@@ -105,7 +106,7 @@ pub(crate) struct Outcome<'a> {
 }
 
 impl<'a> Outcome<'a> {
-    /// Returns the outcome as audit lines and traces state it.
+    /// Returns the name of the outcome in audit lines and traces.
     pub(crate) fn name(&self) -> &'static str {
         match self.code {
             None => "accepted",
@@ -227,7 +228,7 @@ mod tests {
     use crate::observability::counters::Counters;
     use crate::request::endpoint::Endpoint;
 
-    /// The name of a user comes from the NATS server, where anyone may have chosen it.
+    /// The name of a user comes from the NATS server, and any text can be a name there.
     #[test]
     fn a_hostile_name_or_message_stays_in_its_field() {
         let hostile = "a\n{\"who\":\"b\"}\u{1b}[2J\u{2028}";

@@ -1,4 +1,5 @@
-//! `backup FILE`: copies a store's content to a new store and verifies it before it gets its name.
+//! `backup FILE`: copies a store's content to a new file and verifies the file before it gets its
+//! final name.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -19,13 +20,13 @@ use crate::store::format_version::FORMAT;
 use crate::store::snapshot::StoredValue;
 use crate::store::{FILE_NAME, FullExport, Snapshot, StagedFile, StagedStore, StoreError};
 
-/// How long the controller may send nothing. It only reads from its disk.
+/// The timeout for the next bytes from the controller, which only has to read from its disk.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The number of bytes to read between two checks for a cancellation.
 const CHUNK_SIZE: u64 = 1 << 20;
 
-/// The summary of a created backup.
+/// The summary of a backup that was created.
 #[derive(Debug)]
 pub struct CreatedBackup {
     pub file: PathBuf,
@@ -90,7 +91,8 @@ pub fn create(
     })
 }
 
-/// Copies the store of a directory. The returned flag tells whether a running controller sent it.
+/// Copies the store of a directory. The returned flag is true if a running controller sent the
+/// content.
 fn copy_store(
     data_dir: &Path,
     file: &Path,
@@ -102,7 +104,8 @@ fn copy_store(
     })
 }
 
-/// Copies the stores of all partitions into one store. Each partition is consistent in itself.
+/// Copies the stores of all partitions into one store. Each partition is copied as of one commit,
+/// but not all partitions at the same time.
 fn merge_partitions(
     data_dirs: &[PathBuf],
     file: &Path,
@@ -117,8 +120,8 @@ fn merge_partitions(
     Ok((written.map_err(BackupError::write_failed(file))?, true))
 }
 
-/// Returns the directories of all partitions whose rows are in a controller's data directory, if
-/// there are several.
+/// Returns the directories of the partitions in a controller's data directory, or nothing if the
+/// hosts are not divided into partitions.
 fn find_partition_dirs(data_dir: &Path) -> Vec<PathBuf> {
     let partitions = PartitionCount::MAX;
     let assignments = partitions.iter().map(|partition| PartitionAssignment {
@@ -138,8 +141,8 @@ fn reject_existing(file: &Path, force: bool) -> Result<(), BackupError> {
     Err(BackupError::Exists(file.to_owned()))
 }
 
-/// Rejects a backup file that is the store itself. A running controller would continue to write to
-/// the replaced file, and all later changes would be lost.
+/// Returns an error if the backup file is the store itself. A running controller would continue to
+/// write to the replaced file, and all later changes would be lost.
 fn reject_store(data_dir: &Path, file: &Path) -> Result<(), BackupError> {
     let identity = |path: &Path| fs::metadata(path).map(|data| (data.dev(), data.ino())).ok();
     let store = identity(&data_dir.join(FILE_NAME));
@@ -182,8 +185,8 @@ fn means_absent(kind: io::ErrorKind) -> bool {
 }
 
 /// Reads the complete backup into memory before a store is made of it, so that the controller can
-/// release the snapshot and reuse freed pages as early as possible. The verification needs more
-/// memory than this.
+/// release the snapshot and reuse freed pages as early as possible. The memory is no problem,
+/// because the verification needs more.
 fn receive(mut stream: &UnixStream, interrupt: &Interrupt) -> Result<Vec<u8>, BackupError> {
     let timeout = stream.set_read_timeout(Some(READ_TIMEOUT));
     timeout.map_err(BackupError::Transfer)?;

@@ -40,7 +40,7 @@ pub enum BackupError {
     #[error("cannot write {}: {cause}", .path.display())]
     Write {
         path: PathBuf,
-        /// The error of the system and the advice.
+        /// The error of the operating system and the advice.
         cause: String,
     },
     /// The written file failed the verification.
@@ -102,7 +102,7 @@ impl BackupError {
     }
 }
 
-/// Returns the advice for a file that cannot be written.
+/// Returns what the operator can do about a file that cannot be written.
 fn advice(error: &StoreError) -> &'static str {
     match error {
         StoreError::Io { cause, .. }
@@ -119,7 +119,8 @@ fn advice(error: &StoreError) -> &'static str {
     }
 }
 
-/// Describes a store's error without its advice, which only fits a controller's own store.
+/// Describes a store's error without its advice, because the advice only fits the controller's own
+/// store.
 fn cause(error: &StoreError) -> String {
     match error {
         StoreError::InUse { .. } => "it is in use".to_owned(),

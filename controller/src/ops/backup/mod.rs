@@ -4,8 +4,8 @@
 //! A running controller has exclusive access to its store's file. It therefore sends a snapshot of
 //! the store over a Unix socket in its data directory (`server`), value by value (`protocol`). The
 //! `backup` process writes the values to a new store and verifies it (`create`). A backup is thus a
-//! store, and `restore` installs it in a data directory. Nothing here reads or changes the state
-//! that the controller works on.
+//! store, and `restore` installs it in a data directory. This module neither reads nor changes the
+//! controller's state in memory.
 
 pub mod create;
 pub mod error;
@@ -24,7 +24,7 @@ pub use server::BackupServer;
 
 use crate::ops::backup::error::BackupError;
 
-/// Tells a backup or restore that the operator has cancelled it.
+/// A flag with which the operator cancels a backup or restore.
 #[derive(Debug, Default)]
 pub struct Interrupt(AtomicBool);
 

@@ -1,5 +1,5 @@
 //! The protocol of the controller's backup socket: a greeting with the store's format, one frame
-//! for each stored value, and a final frame with their number. The client sends nothing.
+//! for each stored value, and a final frame with the number of values. The client sends nothing.
 
 use std::io::{self, Read, Write};
 
@@ -11,8 +11,8 @@ const GREETING: [u8; 8] = *b"scuttle\x01";
 const END: u8 = 0;
 const REJECTED: u8 = u8::MAX;
 
-/// The maximum size of a value in bytes. The largest value is one batch of the engine, which is far
-/// smaller.
+/// The maximum size of a value in bytes. The largest actual value is one batch of the engine, which
+/// is far smaller.
 const MAX_VALUE_SIZE: u32 = 1 << 30;
 
 /// One frame after the greeting.

@@ -1,4 +1,4 @@
-//! `restore FILE`: makes a backup the store of a data directory that has none.
+//! `restore FILE`: installs a backup as the store of a data directory that has no store.
 
 use std::fmt;
 use std::fs;
@@ -37,8 +37,8 @@ impl fmt::Display for RestoredStore {
 /// writes anything. On failure, the data directory is unchanged.
 ///
 /// # Errors
-/// If a controller is running there, a store exists, the backup cannot be read, or the store cannot
-/// be written.
+/// If a controller is running on the data directory, a store exists, the backup cannot be read, or
+/// the store cannot be written.
 pub fn restore(
     data_dir: &Path,
     file: &Path,

@@ -1,5 +1,5 @@
 //! The controller's side of a backup: a Unix socket that sends every client a snapshot of the
-//! store. One backup runs at a time, on a separate thread, without delaying the thread that writes
+//! store. One backup runs at a time, on a separate thread. It does not delay the thread that writes
 //! to the store.
 
 use std::fs::{self, File, Permissions};
@@ -24,28 +24,29 @@ use crate::store::{Snapshot, Snapshots, StoreError};
 /// The name of the socket in the data directory.
 pub const SOCKET_NAME: &str = "backup.sock";
 
-/// How long a client may read nothing. The store cannot reuse freed pages while a snapshot exists,
-/// so a client that hangs must not keep the snapshot.
+/// The timeout after which a client that reads nothing is disconnected. The store cannot reuse
+/// freed pages while a snapshot exists, so a client that hangs must not keep the snapshot.
 const WRITE_TIMEOUT: Duration = Duration::from_secs(30);
 
-/// The maximum duration of a backup, for the same reason. A million shards take seconds.
+/// The maximum duration of a backup. It limits how long a slow client keeps the snapshot. A backup
+/// of a million shards takes seconds.
 const BACKUP_TIMEOUT: Duration = Duration::from_mins(10);
 
 /// The size of the send buffer in bytes.
 const BUFFER_SIZE: usize = 256 << 10;
 
-/// The delay after a failure to accept a connection, usually for lack of a file descriptor.
+/// The delay after a failure to accept a connection. The usual cause is a lack of file descriptors.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 const BUSY: &str = "another backup is being made; try again when it has finished";
 
-/// Serves backups until it is stopped.
+/// The server of the backup socket. It runs until [`stop`](Self::stop).
 #[derive(Debug)]
 pub struct BackupServer(Option<(oneshot::Sender<()>, JoinHandle<()>)>);
 
 impl BackupServer {
-    /// Starts to listen in a data directory. If that fails, logs a warning and the controller runs
-    /// without backups.
+    /// Starts to listen in a data directory. If that fails, logs a warning, and the controller runs
+    /// without serving backups.
     pub fn start(data_dir: &Path, snapshots: Snapshots) -> Self {
         match bind(data_dir) {
             Ok(listener) => {
@@ -74,8 +75,8 @@ impl BackupServer {
     }
 }
 
-/// Returns a path to `name` through an open directory, because the path of a socket is limited to
-/// 107 bytes.
+/// Returns a short path to `name` by way of the open directory's descriptor, because the path of a
+/// socket is limited to 107 bytes.
 pub(crate) fn path_through(directory: &File, name: &str) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()))
 }

@@ -1,4 +1,5 @@
-//! Errors of a migration, written for operators: what failed, on what, and what to do.
+//! Errors of a migration, written for operators: what failed, which store it concerns, and what to
+//! do.
 
 use std::path::PathBuf;
 
@@ -8,7 +9,7 @@ use crate::leadership::lease::LeaseError;
 use crate::store::StoreError;
 use crate::store::snapshot_exchange::SnapshotExchangeError;
 
-/// The reason why a migration failed. The record is still where it was.
+/// The reason why a migration failed. The record has not been moved.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     #[error("cannot connect to the NATS servers: {0}")]
@@ -29,7 +30,7 @@ pub enum MigrateError {
     NoStream(String),
     #[error("cannot look up the stream {0}: {1}")]
     Lookup(String, String),
-    /// An open operation could no longer be cancelled after the migration.
+    /// An open operation would be impossible to cancel after the migration.
     #[error(
         "operation {0} is open and was accepted by an earlier version, whose ids do not identify the partition of an operation: start the controller with its old settings, wait until the operation has ended, and try again"
     )]

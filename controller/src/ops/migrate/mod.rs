@@ -33,8 +33,9 @@ use crate::store::{
     StoreError, create_dir,
 };
 
-/// The sequence that the rows of a migrated record reflect. The new stream starts after this
-/// message, which never existed, so that a controller without rows downloads the snapshot.
+/// The stream sequence that is recorded for the migrated rows. The new stream starts after this
+/// sequence, although no message ever had it. So a controller without rows sees a trimmed journal
+/// and downloads the snapshot.
 const BASE_SEQUENCE: u64 = 1;
 
 /// The maximum number of host names that are claimed concurrently.
@@ -48,7 +49,7 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Migration {
     pub nats: ConnectConfig,
     pub data_dir: PathBuf,
-    /// The number of servers that keep the journal, if it moves to the servers.
+    /// The number of servers that keep the journal, if the migration is to JetStream.
     pub replicas: usize,
     /// The number of partitions on the servers.
     pub partitions: PartitionCount,
@@ -210,7 +211,8 @@ impl Migration {
         Ok(staged)
     }
 
-    /// Claims the name of every active host for it, even if another host has claimed the name.
+    /// Claims the name of every active host for that host, even if another host has claimed the
+    /// name.
     async fn claim_names(&self, client: Client, record: &FullExport) -> Result<(), MigrateError> {
         let failed = |cause: String| MigrateError::Names(cause);
         let bucket = name_registry::open_bucket(client, self.replicas).await;
@@ -291,7 +293,7 @@ impl Migration {
     }
 }
 
-/// Removes a store whose rows have been moved to other files.
+/// Removes a store after its rows have been moved to other files.
 fn remove(store: &Path) -> Result<(), StoreError> {
     fs::remove_file(store).map_err(|cause| StoreError::io("remove", store, cause))
 }

@@ -37,7 +37,7 @@ pub(crate) fn create_dir(data_dir: &Path) -> Result<(), StoreError> {
 /// of 3.4 ms on a disk whose fsync took 3.5 ms. Quick repair is therefore off.
 ///
 /// The same walk runs at every start, after a kill or not. It detects a file that was modified in
-/// the meantime, which redb would otherwise trust or panic on.
+/// the meantime. Without the walk, redb would trust such a file or panic.
 pub(crate) fn builder() -> Builder {
     let mut builder = Database::builder();
     builder

@@ -1,4 +1,4 @@
-//! The store in a redb file of this machine: the file itself, and the store on top of it.
+//! The store in a local redb file: the file itself, and the store on top of it.
 
 pub mod database;
 mod read_only_overlay;

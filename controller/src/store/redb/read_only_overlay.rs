@@ -1,6 +1,6 @@
-//! A storage backend that keeps writes in memory and leaves the file unchanged. It serves to check
-//! whether a file is an undamaged store before anything in it changes: opening a file with redb
-//! writes to it, because redb repairs the traces of a kill, even in a file that it then rejects.
+//! A storage backend that keeps writes in memory and leaves the file unchanged. It is used to check
+//! whether a file is an undamaged store before any of its bytes change. Opening a file with redb
+//! writes to the file, because redb repairs it after a kill, even if redb then rejects it.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ::redb::backends::FileBackend;
 use ::redb::{BackendError, StorageBackend};
 
-/// A file and, in memory, the writes that cover parts of it.
+/// A file, with the writes that cover parts of it in memory.
 #[derive(Debug)]
 pub(crate) struct ReadOnlyOverlay {
     file: FileBackend,

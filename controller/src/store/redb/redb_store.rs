@@ -24,27 +24,27 @@ use crate::store::store_trait::Store;
 /// The number of rows that a load reads before it passes them to the thread that applies them.
 const ROWS_PER_CHUNK: usize = 1_000;
 
-/// The maximum number of chunks that wait to be applied. Enough to keep both threads busy, and
-/// little memory compared with the state.
+/// The maximum number of chunks that wait to be applied. This number keeps both threads busy and
+/// takes little memory compared with the state.
 const MAX_QUEUED_CHUNKS: usize = 8;
 
 /// A store in a file, which only one process can open at a time.
 #[derive(Debug)]
 pub struct RedbStore {
-    /// Shared with running backups.
+    /// The database, which running backups share.
     database: Arc<Database>,
     path: PathBuf,
     /// The number of the next journal record.
     next: u64,
     /// The number of changes in the journal.
     journal: usize,
-    /// The encoded batch. Kept to reuse its memory.
+    /// The encoded batch. The buffer is kept to reuse its memory.
     buffer: Vec<u8>,
 }
 
 impl RedbStore {
-    /// Opens the store in a data directory, and creates both if they are missing. Never replaces an
-    /// existing file.
+    /// Opens the store in a data directory, and creates the directory and the store if they are
+    /// missing. Never replaces an existing file.
     ///
     /// # Errors
     /// If another process has the store open, if the directory or file cannot be created or read,
@@ -86,7 +86,7 @@ impl RedbStore {
         })
     }
 
-    /// Opens or creates the store's file, whichever journal its rows belong to.
+    /// Opens or creates the store's file. The rows may belong to any journal.
     pub(crate) fn open_any_journal(data_dir: &Path) -> Result<Self, StoreError> {
         create_dir(data_dir)?;
         let path = data_dir.join(FILE_NAME);

@@ -46,7 +46,7 @@ pub(crate) fn split_batch(batch: &[u8], max_len: usize) -> impl ExactSizeIterato
 /// Assembles batches from messages.
 #[derive(Debug, Default)]
 pub(crate) struct BatchAssembler {
-    /// The parts received so far of an incomplete batch.
+    /// The parts of an incomplete batch that were received so far.
     parts: Option<BytesMut>,
 }
 

@@ -21,12 +21,13 @@ use crate::store::journal_error::JournalError;
 use crate::store::replicated::framing::{self, BatchAssembler};
 use crate::store::replicated::shared_journal::{Message, SequenceRange, SharedJournal};
 
-/// The timeout of an append and of any other request to the servers. The servers need longer to
-/// elect a new leader for a stream, but they do not answer a request from before the election
-/// afterwards, and requesters should learn about the failure early.
+/// The timeout of an append and of any other request to the servers. The election of a new leader
+/// for a stream takes longer. A longer timeout would not help, because the servers never answer a
+/// request from before the election, and requesters should learn about the failure early.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// Bytes of a message that are reserved for headers: the expected sequence and what a server adds.
+/// The number of bytes of a message that are reserved for headers: for the expected sequence and
+/// for the headers that a server adds.
 const HEADER_SIZE: usize = 256;
 
 /// The key of the stream's metadata that holds the number of partitions.

@@ -39,8 +39,8 @@ pub struct ReplicatedStore<J = StreamJournal> {
 }
 
 impl ReplicatedStore {
-    /// Opens the rows in a data directory and the stream with the newer changes, and creates both
-    /// if they are missing. Like all methods of a store, this blocks and must not be called on a
+    /// Opens the rows in a data directory and the stream with the newer changes. Creates the rows
+    /// and the stream if they are missing. All methods of a store block, so none may be called on a
     /// thread of the async runtime.
     ///
     /// # Errors
@@ -58,8 +58,9 @@ impl ReplicatedStore {
 }
 
 impl<J: SharedJournal> ReplicatedStore<J> {
-    /// Combines rows, which may be empty, with a journal. The caller must load the store before it
-    /// appends, because an append behind unknown messages is rejected.
+    /// Combines rows, which may be empty, with a journal. The caller must load the store before the
+    /// first append, because the journal rejects an append after messages that the store has not
+    /// read.
     ///
     /// # Errors
     /// If the rows belong to another journal.
@@ -126,7 +127,8 @@ impl<J: SharedJournal> ReplicatedStore<J> {
     /// whether a message arrived.
     ///
     /// # Errors
-    /// As [`Self::catch_up`].
+    /// If the servers do not respond, the journal was trimmed past the last known message, or
+    /// `each` rejects a change.
     pub fn apply_next(
         &mut self,
         timeout: Duration,

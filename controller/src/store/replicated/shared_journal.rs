@@ -1,4 +1,5 @@
-//! A journal that several controllers share: its interface, and reading it without gaps.
+//! The interface of a journal that several controllers share, and functions that read such a
+//! journal without gaps.
 
 use std::time::Duration;
 
@@ -7,7 +8,7 @@ use bytes::Bytes;
 use crate::store::error::StoreError;
 use crate::store::journal_error::JournalError;
 
-/// How long to wait for the next message when the journal has one.
+/// The timeout for receiving a message that the journal is known to hold.
 pub(super) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A journal that several controllers share.
@@ -59,7 +60,8 @@ pub struct Message {
     pub batch: Option<Bytes>,
 }
 
-/// Returns the last message of the journal, which must still hold the messages after `known`.
+/// Returns the sequence of the journal's last message. The journal must still hold the messages
+/// after `known`.
 pub(super) fn find_end(journal: &mut impl SharedJournal, known: u64) -> Result<u64, JournalError> {
     let SequenceRange { first, last } = journal.sequence_range()?;
     if first > known + 1 {

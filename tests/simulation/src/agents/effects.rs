@@ -1,4 +1,4 @@
-//! The effects that an agent's state machine asks for.
+//! Carries out the effects that an agent's state machine requests.
 
 use scuttle_agent::machine::{Effect, HeartbeatPage};
 use scuttle_agent::nats::request_id::RequestId;

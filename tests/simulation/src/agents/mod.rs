@@ -1,4 +1,4 @@
-//! What happens to agents: the real state machine and ledger, over a simulated disk, clock,
+//! The events of agents: the real state machine and ledger, over a simulated disk, clock,
 //! connection and runtime.
 
 pub(crate) mod effects;

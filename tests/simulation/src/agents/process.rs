@@ -1,4 +1,4 @@
-//! The agent's process: how it starts, handles an input, and ends.
+//! The agent's process: its start, the handling of an input, and its end.
 
 use std::path::Path;
 
@@ -74,7 +74,7 @@ impl Simulation {
         }
     }
 
-    /// Ends an agent's process. Another one starts later.
+    /// Ends an agent's process. A new process starts later.
     pub(crate) fn end_agent(&mut self, host: usize) {
         if self.agent_hosts[host].process.take().is_some() {
             note!(self, "agent {host} ends");
@@ -123,8 +123,8 @@ impl Simulation {
         self.apply_agent_step(host, process, step, command.as_ref());
     }
 
-    /// Performs a step as the agent's own loop does: first makes the changes durable, then performs
-    /// the effects.
+    /// Carries out a step as the agent's own loop does: first makes the writes durable, then
+    /// carries out the effects.
     fn apply_agent_step(
         &mut self,
         host: usize,

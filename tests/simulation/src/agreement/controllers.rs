@@ -1,4 +1,4 @@
-//! Whether the controllers agree: exactly one leads each partition, and each knows the durable
+//! Checks that the controllers agree: exactly one leads each partition, and each knows the durable
 //! record.
 
 use std::collections::BTreeMap;
@@ -21,11 +21,11 @@ use crate::state::controllers::process::ControllerProcess;
 use crate::storage::controller_store::ControllerStore;
 use crate::storage::nats_servers::{LeaseHolder, NatsServers};
 
-/// For each listed type, the records by key.
+/// The records of each listed type, by key.
 pub(crate) type Lists = [BTreeMap<String, Value>; 3];
 
 impl Simulation {
-    /// Whether all controllers run and exactly one leads each partition, which is also the one that
+    /// Returns whether all controllers run and each partition has exactly one leader, which also
     /// holds the lease on the servers.
     pub(crate) fn each_partition_has_one_leader(&self) -> bool {
         let all_run = (self.controllers.iter()).all(|controller| controller.process.is_some());
@@ -41,7 +41,7 @@ impl Simulation {
             && holders.all(|holder| holder.is_some_and(leads))
     }
 
-    /// Checks that every controller knows the durable record. Returns what the leaders list.
+    /// Checks that every controller knows the durable record. Returns the lists of the leaders.
     pub(crate) fn check_controllers(&mut self) -> Result<Lists, Violation> {
         let mut lists = Lists::default();
         for controller in 0..self.controllers.len() {
@@ -87,7 +87,8 @@ impl Simulation {
     }
 }
 
-/// Loads a store as its next start would, and checks that it has everything that became durable.
+/// Loads a store as the next start of its controller would. Checks that the store contains all
+/// changes that became durable.
 fn reload_store(
     oracle: &PartitionOracle,
     servers: Option<&NatsServers>,

@@ -1,4 +1,4 @@
-//! Whether the record of a host matches the deckies that really run on it.
+//! Checks the record of a host against the deckies that really run on it.
 
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::{DeckyId, HostId};

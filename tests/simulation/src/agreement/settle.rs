@@ -1,5 +1,5 @@
-//! The end of a run: faults stop, everything that was accepted must end, and then all participants
-//! must agree.
+//! The end of a run: faults stop, all accepted operations must end, and then all participants must
+//! agree.
 
 use crate::oracle::violation::{NOTHING_LOST, RECORD_MATCHES, Violation, ensure};
 use crate::simulation::{Simulation, note};
@@ -7,11 +7,11 @@ use crate::state::clients::subscriber::LISTED_TYPES;
 use crate::state::connection::Connection;
 use crate::state::event::Event;
 
-/// How often to check whether the swarm has settled.
+/// The interval at which to check whether the swarm has settled.
 const POLL_INTERVAL_MS: u64 = 2_000;
 
-/// The longest time until the swarm must have settled: the longest deadline, clocks that differ by
-/// two minutes, and twice the longest retry delay.
+/// The time within which the swarm must have settled: the longest deadline, plus two minutes of
+/// clock difference, plus twice the longest retry delay.
 const SETTLE_TIMEOUT_MS: u64 = 450_000;
 
 impl Simulation {

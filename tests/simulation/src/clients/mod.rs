@@ -1,4 +1,4 @@
-//! What operators and subscribers do.
+//! The actions of operators and subscribers.
 
 pub(crate) mod operators;
 pub(crate) mod subscribers;

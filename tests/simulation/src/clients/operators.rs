@@ -1,5 +1,5 @@
-//! Operators: a request is sent again while it has no reply, and abandoned after some attempts, as
-//! people do.
+//! Operators. An operator repeats a request that gets no reply, and gives up after some attempts,
+//! as people do.
 
 use async_nats::{HeaderMap, Message};
 use scuttle_schemas::teardown::TeardownAccepted;
@@ -11,10 +11,10 @@ use crate::state::clients::operators::OpenRequest;
 use crate::state::connection::{Connection, build_message, inbox_prefix};
 use crate::state::event::Event;
 
-/// How long an operator waits for a reply before the next attempt.
+/// The time for which an operator waits for a reply before the next attempt.
 const REPLY_TIMEOUT_MS: u64 = 2_500;
 
-/// Whether the reply says that another controller leads, so that the request is sent again.
+/// Returns whether a reply is the error `not_leader`, after which the request is sent again.
 fn is_not_leader(payload: &[u8]) -> bool {
     serde_json::from_slice::<ErrorReplyBody>(payload)
         .is_ok_and(|body| body.error.code == ErrorCode::NotLeader)

@@ -1,4 +1,5 @@
-//! Subscribers: they subscribe to broadcasts, and list again whenever they have missed one.
+//! Subscribers. A subscriber follows the broadcasts, and lists the records again whenever it has
+//! missed a broadcast.
 
 use async_nats::Message;
 use serde_json::{Value, json};
@@ -8,7 +9,7 @@ use crate::state::clients::subscriber::{LISTED_TYPES, Listing};
 use crate::state::connection::{Connection, build_message, inbox_prefix};
 use crate::state::event::Event;
 
-/// How long to wait for a page before the next attempt.
+/// The time for which a subscriber waits for a page before the next attempt.
 pub(crate) const PAGE_TIMEOUT_MS: u64 = 2_000;
 
 impl Simulation {
@@ -19,7 +20,7 @@ impl Simulation {
         }
     }
 
-    /// Starts a listing. It replaces one that may be in progress.
+    /// Starts a listing, which replaces a listing that is in progress.
     fn start_listing(&mut self, subscriber: usize, subject: usize) {
         let view = &mut self.subscribers[subscriber].views[subject];
         view.listing = Some(Listing {

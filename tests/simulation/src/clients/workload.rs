@@ -1,5 +1,4 @@
-//! The work of a seed: what operators request, and which deckies are deployed or change their
-//! state.
+//! The work of a seed: the requests of operators, and the deployments and state changes of deckies.
 
 use scuttle_schemas::{DeckyId, subjects};
 use serde_json::json;

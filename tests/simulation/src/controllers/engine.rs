@@ -1,5 +1,5 @@
-//! The leader's engine: the real `decide` and `commit`, one event each, so that batches wait to be
-//! committed, and a crash or a pause can happen in between.
+//! The leader's engine. It calls the real `decide` and `commit` in separate events, so that batches
+//! wait to be committed, and a crash or a pause can happen in between.
 
 use scuttle_controller::engine::commit::{CommitFailed, commit};
 use scuttle_controller::engine::decide::next_timeout;
@@ -12,7 +12,7 @@ use crate::state::controllers::requester::Requester;
 use crate::state::event::Event;
 use crate::storage::nats_servers::NatsServers;
 
-/// The largest number of batches that wait to be committed. The engine has the same limit.
+/// The maximum number of batches that wait to be committed. The real engine has the same limit.
 const MAX_PENDING_BATCHES: usize = 4;
 
 impl Simulation {
@@ -119,8 +119,8 @@ impl Simulation {
         }
     }
 
-    /// Appends batches and has the oracle check what became durable. Returns whether the append
-    /// succeeded, as far as the leader knows.
+    /// Appends batches, and lets the oracle check the changes that became durable. Returns whether
+    /// the append succeeded from the leader's point of view.
     fn append_batches(&mut self, controller: usize, batches: Vec<PendingBatch<Requester>>) -> bool {
         let Some(process) = &mut self.controllers[controller].process else {
             return false;
@@ -157,7 +157,7 @@ impl Simulation {
         !failed
     }
 
-    /// Makes a checkpoint from time to time. Returns false if that failed.
+    /// Makes a checkpoint from time to time. Returns false if the checkpoint failed.
     pub(crate) fn checkpoint(&mut self, controller: usize) -> bool {
         if !self.rng.roll_per_mille(60) {
             return true;
@@ -167,7 +167,7 @@ impl Simulation {
         process.is_none_or(|process| process.store.checkpoint(changes).is_ok())
     }
 
-    /// Has the oracle check changes that became durable, and the effects that follow from them.
+    /// Lets the oracle check changes that became durable, and the effects of their batches.
     fn check_appended(
         &mut self,
         controller: usize,
@@ -185,8 +185,8 @@ impl Simulation {
         }
     }
 
-    /// Ends the process, or steps down: after a failed append, the state in memory may differ from
-    /// the store.
+    /// Ends the process, or steps down, because after a failed append the state in memory may
+    /// differ from the store.
     fn handle_append_failure(&mut self, controller: usize) {
         let ends = self.servers.for_controller(controller).is_none()
             || (self.plan.kills_controllers() && self.rng.roll_per_mille(300));

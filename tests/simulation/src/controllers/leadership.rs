@@ -1,5 +1,5 @@
-//! Which of several controllers leads: each follows the shared journal and checks the lease, takes
-//! over when the lease is free, and follows again when its term has ended.
+//! Leadership among several controllers. Each controller follows the shared journal and checks the
+//! lease. It takes over when the lease is free, and follows again when its term has ended.
 
 use std::ops::Range;
 
@@ -10,14 +10,15 @@ use crate::state::controllers::leader_term::LeaderTerm;
 use crate::state::event::Event;
 use crate::storage::nats_servers::{LEASE_TTL_MS, LeaseHolder, Renewal};
 
-/// How often a follower checks the lease.
+/// The interval at which a follower checks the lease.
 pub(crate) const POLL_INTERVAL_MS: u64 = 250;
 
-/// How many times a lease is renewed within its TTL.
+/// The number of renewals in a lease's time to live.
 const RENEWALS_PER_TTL: u64 = 4;
 
 impl Simulation {
-    /// Whether a controller believes that it leads. A controller with a local store always does.
+    /// Returns whether a controller believes that it leads. A controller with a local store always
+    /// does.
     pub(crate) fn holds_lease(&self, controller: usize) -> bool {
         let process = self.controllers[controller].process.as_ref();
         let until = process.and_then(|process| process.lease);
@@ -67,7 +68,8 @@ impl Simulation {
         }
     }
 
-    /// The lease counts from before the request was sent.
+    /// Extends the lease in the controller's memory. Its time counts from before the request was
+    /// sent.
     fn extend_lease(&mut self, controller: usize) {
         let until = self.now + LEASE_TTL_MS - self.rng.pick_below(50);
         if let Some(process) = &mut self.controllers[controller].process {
@@ -122,8 +124,8 @@ impl Simulation {
         }
     }
 
-    /// Starts a term. Its first batch raises the epoch. If that can be appended, no other
-    /// controller has appended since.
+    /// Starts a term. The first batch of the term raises the epoch. If this batch can be appended,
+    /// no other controller has appended in the meantime.
     pub(crate) fn start_term(&mut self, controller: usize, run: u64) {
         let Some(process) = self.controllers[controller].process_of_run(run) else {
             return;

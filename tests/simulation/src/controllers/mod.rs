@@ -1,4 +1,4 @@
-//! What happens to controllers.
+//! The events of controllers.
 
 pub(crate) mod engine;
 pub(crate) mod leadership;

@@ -1,4 +1,4 @@
-//! What a leader sends after a commit: replies, commands and broadcasts.
+//! Sends a leader's messages after a commit: replies, commands and broadcasts.
 
 use scuttle_controller::outbound::{publisher, replier};
 use scuttle_core::{Effect, Reply};
@@ -17,8 +17,8 @@ impl Simulation {
         self.schedule(delay_ms, Event::SendCommitted { controller, run });
     }
 
-    /// Sends what is committed: replies first, then effects, as long as the controller holds its
-    /// lease. A crash or a pause may happen between any two messages.
+    /// Sends the replies of committed batches and then their effects, while the controller holds
+    /// its lease. A crash or a pause may happen between any two messages.
     pub(crate) fn send_committed(&mut self, controller: usize, run: u64) {
         let interrupted = !self.faults_stopped
             && (self.plan.kills_controllers() || self.plan.pauses_controllers())

@@ -1,4 +1,4 @@
-//! Controllers that are paused (as by SIGSTOP, or with their whole machine) and resume later.
+//! Pauses of controllers, as by SIGSTOP or together with the whole machine.
 
 use crate::simulation::{Simulation, note};
 use crate::state::controllers::process::Pause;
@@ -40,8 +40,8 @@ impl Simulation {
         self.controllers[controller].pause.until > self.now
     }
 
-    /// Reschedules an event of a paused process for when the process resumes. An event on the
-    /// process's own clock happens later if that clock stopped too.
+    /// Reschedules an event of a paused process for the time at which the process resumes. If the
+    /// process's clock stopped too, an event on that clock is delayed by the length of the pause.
     pub(crate) fn postpone(&mut self, controller: usize, event: Event) {
         let pause = &self.controllers[controller].pause;
         let uses_its_clock = matches!(event, Event::CheckLease { .. } | Event::Wake { .. });

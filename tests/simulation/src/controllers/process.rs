@@ -1,5 +1,6 @@
-//! The controller's process: how it starts and ends. A controller with a local store leads as long
-//! as it runs. One of several controllers follows until it leads, see `leadership`.
+//! The start and the end of a controller's process. A controller with a local store leads as long
+//! as it runs. If several controllers share a journal, each follows until it leads (see
+//! `leadership`).
 
 use scuttle_controller::engine;
 use scuttle_controller::store::{JournalError, Store, StoreError};
@@ -12,7 +13,8 @@ use crate::state::event::Event;
 use crate::storage::controller_store::ControllerStore;
 use crate::storage::nats_servers::{LeaseHolder, NatsServers};
 
-/// Whether this error only delays the start of a controller, and is no damage.
+/// Returns whether this error only delays the start of a controller, and does not mean that data is
+/// damaged.
 fn is_transient(error: &StoreError) -> bool {
     match error {
         StoreError::Io { cause, .. } => cause.kind() == std::io::ErrorKind::StorageFull,
@@ -90,7 +92,7 @@ impl Simulation {
         }
     }
 
-    /// Ends the process as a kill or a power loss does. Another one starts later.
+    /// Ends the process as a kill or a power loss does. A new process starts later.
     pub(crate) fn end_controller(&mut self, controller: usize, power: bool) {
         let controller_state = &mut self.controllers[controller];
         let Some(process) = controller_state.process.take() else {
@@ -115,8 +117,8 @@ impl Simulation {
         self.schedule(delay_ms, Event::StartController(controller));
     }
 
-    /// Ends the process as a graceful shutdown does: everything received is decided, committed and
-    /// sent.
+    /// Ends the process as a graceful shutdown does: decides, commits and sends everything that was
+    /// received.
     pub(crate) fn stop_controller(&mut self, controller: usize) {
         if self.is_paused(controller) {
             return;

@@ -1,5 +1,5 @@
-//! What a controller does with a message that it receives: reject it, queue it for the engine, or
-//! start to gather a list.
+//! Handles a message that a controller receives: rejects it, queues it for the engine, or starts to
+//! gather a list.
 
 use async_nats::Message;
 use scuttle_controller::engine::Job;

@@ -1,7 +1,7 @@
 //! Lists of the whole swarm. The controller's own scatter-gather is async, so it is simulated here:
-//! the first partition's leader requests a page from the leader of the same partition, then from
-//! those of the others, and merges them. If one of them rejects the request or does not reply, the
-//! list fails.
+//! the first partition's leader requests a page from its own partition, then from the leaders of
+//! the other partitions, and merges the pages. If a leader rejects the request or does not reply,
+//! the list fails.
 
 use async_nats::{Message, StatusCode};
 use scuttle_controller::leadership::term::StopReason;
@@ -13,7 +13,7 @@ use crate::state::connection::{Connection, build_message};
 use crate::state::controllers::scatter_gather::{ScatterGather, partition_unavailable};
 use crate::state::event::Event;
 
-/// How long to wait for the reply of a leader.
+/// The timeout for the reply of a leader.
 pub(crate) const PAGE_TIMEOUT_MS: u64 = 2_000;
 
 impl Simulation {
@@ -60,7 +60,8 @@ impl Simulation {
         );
     }
 
-    /// Fails the list if some of the partitions that had been asked by then have not replied.
+    /// Fails the list if no further page was requested since the timeout was set, when `requested`
+    /// pages had been requested.
     pub(crate) fn gather_times_out(
         &mut self,
         controller: usize,

@@ -1,4 +1,4 @@
-//! Connections that break and come back.
+//! Connections that break and are restored.
 
 use crate::simulation::{Simulation, note};
 use crate::state::connection::Connection;
@@ -18,7 +18,8 @@ impl Simulation {
         }
     }
 
-    /// Breaks a connection for `outage_ms`. Its owner notices late, or never.
+    /// Breaks a connection for `outage_ms` milliseconds. The owner of the connection notices the
+    /// outage late or never.
     pub(crate) fn disconnect(&mut self, connection: Connection, outage_ms: u64) {
         note!(self, "disconnect {connection:?} for {outage_ms} ms");
         match connection {

@@ -1,5 +1,5 @@
-//! Routing: which connections a message goes to, and in which order the messages between
-//! controllers arrive.
+//! Routing: selects the connections that receive a message, and keeps the order of the messages
+//! between controllers.
 
 use scuttle_schemas::subjects::{self, AgentChannel};
 
@@ -49,7 +49,8 @@ impl Simulation {
             .collect()
     }
 
-    /// Whether a leader subscribes to a subject that clients, agents and other leaders send to.
+    /// Returns whether a controller, as leader, subscribes to a subject to which clients, agents or
+    /// other leaders send.
     pub(crate) fn leader_receives(&self, controller: usize, subject: &str) -> bool {
         let assignment = self.partitioning.assignment(controller);
         if !assignment.is_one_of_several() {

@@ -1,4 +1,4 @@
-//! The rules for what agents do to their deckies.
+//! The rules for the actions of agents on their deckies.
 
 use scuttle_agent::runtime::Teardown;
 use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};

@@ -1,5 +1,5 @@
-//! The rules that bind an agent across its restarts: it executes an operation at most once, never a
-//! cancelled one, and none for a deposed controller.
+//! The rules that apply to an agent across its restarts: it executes an operation at most once,
+//! never executes a cancelled operation, and executes no operation for a deposed leader.
 
 use std::collections::BTreeSet;
 
@@ -9,13 +9,13 @@ use scuttle_schemas::agents::AgentCommand;
 
 use crate::oracle::violation::{AT_MOST_ONCE, Violation};
 
-/// What the agents of one host have done so far, across their restarts.
+/// The actions of one host's agents so far, across their restarts.
 #[derive(Debug, Default)]
 pub(crate) struct AgentHistory {
-    /// Operations whose result was reported.
+    /// The operations whose result was reported.
     ended: BTreeSet<OperationId>,
     started: BTreeSet<OperationId>,
-    /// Operations that were cancelled before they were started.
+    /// The operations that were cancelled before they were started.
     cancelled: BTreeSet<OperationId>,
     highest_epoch: u64,
 }

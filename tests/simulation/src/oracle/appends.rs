@@ -1,4 +1,4 @@
-//! The rules for appends to the durable record, and for what a process reads back from it.
+//! The rules for appends to the durable record, and for the changes that a process loads from it.
 
 use std::collections::BTreeSet;
 
@@ -14,8 +14,8 @@ use crate::oracle::violation::{
 };
 
 impl PartitionOracle {
-    /// Checks what a process has loaded from its store: everything that ever became durable, and
-    /// nothing else.
+    /// Checks the changes that a process has loaded from its store: they must contain everything
+    /// that ever became durable, and nothing else.
     pub(crate) fn check_loaded(&mut self, stored: &[Change]) -> Result<(), Violation> {
         let mut rows = Record::default();
         for change in stored {
@@ -121,7 +121,7 @@ impl PartitionOracle {
         }
     }
 
-    /// Finds the hosts that an append decommissions, even if it also enrolls them again.
+    /// Finds the hosts that an append decommissions, even if the append also enrolls them again.
     pub(crate) fn find_departing_hosts(&self, all: &[Change]) -> BTreeSet<HostId> {
         let hosts = all.iter().filter_map(|change| match change {
             Change::Host(row) => Some(&**row),

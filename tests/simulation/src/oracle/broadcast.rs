@@ -17,7 +17,7 @@ pub(crate) struct Broadcast<'e> {
     pub(crate) revision: u64,
     /// Whether the message has no changes and only repeats the last revision.
     pub(crate) empty: bool,
-    /// One of the hosts that the message is about.
+    /// A host that the message concerns.
     pub(crate) host: Option<&'e HostId>,
     pub(crate) digest: u64,
 }
@@ -55,8 +55,8 @@ impl<'e> Broadcast<'e> {
         })
     }
 
-    /// Whether the message may be another partition's, relayed by the first one, and so leave a gap
-    /// before it.
+    /// Returns whether there may be a gap before the message, because the first partition may have
+    /// relayed it for another partition.
     pub(crate) fn may_leave_gap(&self, sender: PartitionAssignment) -> bool {
         let of_another = self.host.is_none_or(|host| !sender.owns_host(host));
         sender.is_one_of_several() && sender.is_first() && of_another

@@ -1,6 +1,6 @@
-//! The oracle: checks what must hold, whatever the code under test believes. It knows what became
-//! durable, what was sent, what agents reported, and what really happened to their deckies. It
-//! makes no decisions for the code under test.
+//! The oracle: checks the invariants independently of the state of the code under test. It knows
+//! all durable changes, all sent messages, all reports of agents, and the real deckies on their
+//! hosts. It makes no decisions for the code under test.
 
 pub(crate) mod agent_actions;
 pub(crate) mod agent_history;

@@ -1,5 +1,5 @@
-//! The rules for changes of operations: each transition is one that the protocol allows, and has a
-//! cause that the oracle has seen.
+//! The rules for changes of operations: the protocol must allow each transition, and the oracle
+//! must have seen its cause.
 
 use std::collections::BTreeMap;
 
@@ -78,8 +78,8 @@ impl PartitionOracle {
         self.covered.insert(row.id, covered);
     }
 
-    /// An operation that succeeds or fails has a result from its own host's agent, or its deadline
-    /// has passed, or its host was decommissioned.
+    /// Checks the end of an operation that succeeded or failed: its host's agent has reported a
+    /// result, its deadline has passed, or its host was decommissioned.
     pub(crate) fn check_operation_end(
         &self,
         row: &OperationRow,
@@ -108,7 +108,7 @@ impl PartitionOracle {
     }
 }
 
-/// The protocol's table of transitions.
+/// Returns whether the protocol's table of transitions contains a transition.
 fn is_allowed(from: Option<OperationState>, to: OperationState) -> bool {
     use OperationState::{Cancelled, Failed, Queued, Running, Succeeded, TimedOut};
     match from {

@@ -1,5 +1,5 @@
-//! The rules for what a controller sends: replies, commands and broadcasts contain only durable
-//! data, and each revision of a broadcast subject has exactly one content.
+//! The rules for a controller's outgoing messages: replies, commands and broadcasts contain only
+//! durable data, and each revision of a broadcast subject has exactly one content.
 
 use scuttle_core::{Effect, Reply};
 use scuttle_schemas::agents::AgentCommand;
@@ -124,7 +124,8 @@ impl PartitionOracle {
         Ok(())
     }
 
-    /// Checks a shard record that is being sent: its row was on disk under its revision.
+    /// Checks a shard record that is being sent: its row must have been on disk with the same
+    /// revision.
     pub(crate) fn check_record(&self, record: &ShardRecord) -> Result<(), Violation> {
         let key = (
             record.host_uuid.clone(),
@@ -190,8 +191,9 @@ impl PartitionOracle {
         })
     }
 
-    /// Checks a broadcast: it has the next revision of the leader's term, or repeats the last one.
-    /// A deposed leader that does not know it yet may send what was durable before.
+    /// Checks a broadcast: it must have the next revision of the leader's term, or repeat the last
+    /// revision. A deposed leader that does not know yet that it is deposed may send data that was
+    /// durable before.
     fn check_broadcast(
         &mut self,
         controller: usize,
@@ -229,7 +231,7 @@ impl PartitionOracle {
         Ok(())
     }
 
-    /// Checks a shard record that is relayed under a revision of another partition.
+    /// Checks a shard record that is relayed with a revision of another partition.
     pub(crate) fn check_relayed_record(&self, record: &ShardRecord) -> Result<(), Violation> {
         let mut unnumbered = record.clone();
         unnumbered.revision = 0;

@@ -1,5 +1,5 @@
-//! What the oracle knows about one partition. The rules that it checks are in the other files of
-//! this folder.
+//! The oracle's knowledge about one partition. The rules that the oracle checks are in the other
+//! files of this folder.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -16,20 +16,20 @@ use crate::oracle::violation::{NOTHING_LOST, Violation};
 use crate::state::agents::deckies::{ByDecky, RemovedGenerations};
 use crate::state::partitioning::Partitioning;
 
-/// What the oracle knows about a leader's term. With a local store, the term lasts as long as the
+/// The oracle's knowledge about a leader's term. With a local store, the term lasts as long as the
 /// process.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TermFacts {
     /// The reports that reached the controller.
     pub(crate) reports: Vec<Report>,
-    /// The controller's epoch, once that is durable.
+    /// The controller's epoch, or `None` until the epoch is durable.
     pub(crate) epoch: Option<u64>,
     /// For each broadcast subject, the last revision that was sent, or that was durable at the
     /// start of the term.
     pub(crate) last_revisions: [u64; 3],
 }
 
-/// Everything that the oracle knows about one partition.
+/// The oracle's knowledge about one partition.
 #[derive(Debug)]
 pub(crate) struct PartitionOracle {
     pub(crate) assignment: PartitionAssignment,
@@ -37,7 +37,7 @@ pub(crate) struct PartitionOracle {
     pub(crate) append_count: u64,
     /// The changes of a failed append. The next start shows whether they are durable.
     pub(crate) uncertain: Option<Vec<Change>>,
-    /// By controller index.
+    /// The terms, by controller index.
     pub(crate) terms: Vec<TermFacts>,
     /// The controller whose append is being checked.
     pub(crate) writer: usize,
@@ -52,17 +52,17 @@ pub(crate) struct PartitionOracle {
     pub(crate) covered: BTreeMap<OperationId, ByDecky<u64>>,
     /// The simulated time at which each operation became durable.
     pub(crate) accepted_at: BTreeMap<OperationId, u64>,
-    /// By shard and revision, a digest of the row.
+    /// A digest of each row, by shard and revision.
     pub(crate) row_digests: BTreeMap<(HostId, DeckyId, u64), u64>,
-    /// By shard, the digests of its rows without their revisions, for shards that another partition
-    /// relays.
+    /// The digests of each shard's rows without their revisions. They are used for shards that
+    /// another partition relays.
     pub(crate) relayed_digests: BTreeMap<(HostId, DeckyId), BTreeSet<u64>>,
     /// For each broadcast subject: the revision of each message, by a digest of the message without
     /// revisions.
     pub(crate) broadcast_revisions: [BTreeMap<u64, u64>; 3],
     /// For each broadcast subject: a digest of each committed message, by its revision.
     pub(crate) broadcast_digests: [BTreeMap<u64, u64>; 3],
-    /// By requester and idempotency key, the operation in the reply.
+    /// The operation in the reply to each request with an idempotency key, by requester and key.
     pub(crate) operations_by_key: BTreeMap<(String, String), OperationId>,
     pub(crate) accepted_ids: BTreeSet<OperationId>,
     /// The hosts that the current append decommissions.
@@ -146,12 +146,12 @@ impl PartitionOracle {
         };
     }
 
-    /// The reports that reached the controller whose append is being checked.
+    /// Returns the reports that reached the controller whose append is being checked.
     pub(crate) fn reports(&self) -> &[Report] {
         &self.terms[self.writer].reports
     }
 
-    /// The operations that have not ended, according to the durable record.
+    /// Returns the operations that have not ended, according to the durable record.
     pub(crate) fn open_operations(&self) -> impl Iterator<Item = OperationId> {
         let open = |state| matches!(state, OperationState::Queued | OperationState::Running);
         self.record

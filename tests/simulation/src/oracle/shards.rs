@@ -1,5 +1,5 @@
-//! The rules for changes of shards: each has a cause that the protocol provides for and that the
-//! oracle has seen.
+//! The rules for changes of shards: each change must have a cause that the protocol allows and that
+//! the oracle has seen.
 
 use scuttle_core::{Change, ShardRow};
 use scuttle_schemas::agents::{ReportedOutcome, ResultOutcome};
@@ -84,8 +84,8 @@ impl PartitionOracle {
         Ok(())
     }
 
-    /// A shard is registered because its agent listed it or could not remove it. That report must
-    /// be newer than the last removal of the decky.
+    /// Checks the registration of a shard: an agent must have listed the decky or failed to remove
+    /// it, in a report that is newer than the last removal of the decky.
     fn check_registration(
         &self,
         row: &ShardRow,
@@ -227,8 +227,9 @@ impl PartitionOracle {
     }
 }
 
-/// Whether a later change of the same append replaces this one: the shard's operation was
-/// cancelled, and then its result arrived. The append contains only the operation's last state.
+/// Returns whether a later change of the same append replaces this change, because the shard's
+/// operation was cancelled and then its result arrived. The append contains only the operation's
+/// last state.
 fn is_superseded(
     before: &ShardRow,
     row: &ShardRow,
@@ -249,8 +250,8 @@ fn is_superseded(
         && decided_again
 }
 
-/// Checks a change of a registered shard: only its own operation may change what that operation has
-/// set.
+/// Checks a change of a registered shard: fields that an operation has set may be changed only by
+/// that operation.
 fn check_shard_change(
     before: &ShardRow,
     row: &ShardRow,

@@ -1,5 +1,5 @@
-//! The oracles of all partitions. Each judges its own hosts. This file checks what one partition
-//! says about the hosts of another: in lists, and in broadcasts that it relays under its own
+//! The oracles of all partitions. Each oracle checks its own hosts. This file checks the messages
+//! of one partition about the hosts of another: lists, and broadcasts that are relayed with other
 //! revisions.
 
 use std::collections::BTreeMap;
@@ -22,12 +22,12 @@ use crate::state::partitioning::Partitioning;
 pub(crate) struct SwarmOracle {
     partitioning: Partitioning,
     partitions: Vec<PartitionOracle>,
-    /// By broadcast subject and partition: for each relayed message, its revision in the first
-    /// partition and in its own.
+    /// For each relayed message, its revision in the first partition and its revision in its own
+    /// partition. The key is the broadcast subject and the partition.
     relayed: BTreeMap<(usize, Partition), Vec<(u64, u64)>>,
-    /// By host index.
+    /// The histories, by host index.
     agent_histories: Vec<AgentHistory>,
-    /// When the swarm settled, or 0 if it has not.
+    /// The time at which the swarm settled, or 0 if it has not settled.
     pub(crate) quiet_since: u64,
 }
 
@@ -68,7 +68,7 @@ impl SwarmOracle {
         self.partitions.iter()
     }
 
-    /// The operations that have not ended, according to the durable records.
+    /// Returns the operations that have not ended, according to the durable records.
     pub(crate) fn open_operations(&self) -> impl Iterator<Item = OperationId> {
         self.partitions
             .iter()
@@ -137,8 +137,8 @@ impl SwarmOracle {
         self.for_controller(controller).check_committed(effect)
     }
 
-    /// Checks a list that was gathered from pages with these revisions: whatever was relayed before
-    /// the first partition's page must be contained in the other partitions' pages.
+    /// Checks a list that was gathered from pages with these revisions. All changes that were
+    /// relayed before the first partition's page must be contained in the other partitions' pages.
     pub(crate) fn check_gathered_list(
         &self,
         subject: usize,
@@ -183,8 +183,8 @@ impl SwarmOracle {
             .check_sent(controller, effect)
     }
 
-    /// Checks a shard record that is being sent. A record of the sender's own partition was on disk
-    /// under its revision; one of another partition under any revision.
+    /// Checks a shard record that is being sent. A record of the sender's own partition must have
+    /// been on disk with the same revision, and a record of another partition with any revision.
     fn check_record(
         &self,
         sender: Partition,

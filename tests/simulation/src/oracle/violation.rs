@@ -7,7 +7,7 @@ use std::fmt;
 pub struct Violation {
     /// The number and the name of the invariant.
     pub invariant: &'static str,
-    /// What happened.
+    /// A description of the violation.
     pub details: String,
 }
 

@@ -1,4 +1,4 @@
-//! What a seed decides: its random numbers and its plan.
+//! The choices of a seed: its random numbers and its plan.
 
 pub(crate) mod plan;
 pub(crate) mod seeded_rng;

@@ -1,6 +1,6 @@
-//! What a seed chooses before its run starts: the size of the swarm, and which faults occur and how
-//! often. Each seed enables only some of the faults, so that frequent faults do not hide the states
-//! that rare ones need much time to reach.
+//! The choices of a seed before its run starts: the size of the swarm, and the kinds and rates of
+//! faults. Each seed enables only some of the faults, so that frequent faults do not prevent the
+//! states that only a long run with few faults reaches.
 
 use crate::seed::seeded_rng::SeededRng;
 
@@ -16,25 +16,25 @@ pub(crate) struct SeedPlan {
     /// The number of decky names on each host.
     pub(crate) decky_names: u64,
     pub(crate) heartbeat_interval_ms: u32,
-    /// How long work is done and faults occur.
+    /// The duration of the phase with work and faults.
     pub(crate) active_ms: u64,
-    /// The longest time between two pieces of work.
+    /// The maximum time between two pieces of work.
     pub(crate) max_work_gap_ms: u64,
     pub(crate) max_fault_gap_ms: u64,
     pub(crate) max_timeout_s: u64,
-    /// The longest time that the removal of one decky takes.
+    /// The maximum duration of the removal of one decky.
     pub(crate) max_removal_ms: u64,
     pub(crate) removal_failure_rate: u64,
     pub(crate) drop_rate: u64,
     pub(crate) duplicate_rate: u64,
-    /// The share of messages that are delayed, by up to `max_delay_ms`.
+    /// The share of messages that are delayed. The delay is up to `max_delay_ms`.
     pub(crate) delay_rate: u64,
     pub(crate) max_delay_ms: u64,
-    /// The longest time that an append takes.
+    /// The maximum duration of an append.
     pub(crate) max_fsync_ms: u64,
     pub(crate) faults: Vec<Fault>,
     pub(crate) work: Vec<Work>,
-    /// The size in bytes from which an agent rewrites its ledger.
+    /// The ledger size in bytes at which an agent rewrites its ledger.
     pub(crate) ledger_rewrite_bytes: u64,
     pub(crate) subscribers: u64,
 }
@@ -77,7 +77,7 @@ const FAULTS: [Fault; 12] = [
     Fault::FailInventory,
 ];
 
-/// The faults that exist only where several controllers share a journal.
+/// The faults that can only occur if several controllers share a journal.
 const SHARED_FAULTS: [Fault; 6] = [
     Fault::PauseController,
     Fault::ExpireLease,
@@ -87,7 +87,7 @@ const SHARED_FAULTS: [Fault; 6] = [
     Fault::TrimJournal,
 ];
 
-/// Something that an operator does, or that happens to the deckies on a host.
+/// An action of an operator, or an event of the deckies on a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Work {
     TearDownDecky,
@@ -167,17 +167,17 @@ impl SeedPlan {
         }
     }
 
-    /// Whether controllers are killed from time to time.
+    /// Returns whether controllers are killed from time to time.
     pub(crate) fn kills_controllers(&self) -> bool {
         self.faults.contains(&Fault::KillController)
     }
 
-    /// Whether agents are killed from time to time.
+    /// Returns whether agents are killed from time to time.
     pub(crate) fn kills_agents(&self) -> bool {
         self.faults.contains(&Fault::KillAgent)
     }
 
-    /// Whether controllers are paused from time to time.
+    /// Returns whether controllers are paused from time to time.
     pub(crate) fn pauses_controllers(&self) -> bool {
         self.faults.contains(&Fault::PauseController)
     }

@@ -1,5 +1,5 @@
-//! The pseudo-random number generator (`SplitMix64`). Every random choice of the simulation comes
-//! from it, so that one seed always gives the same run.
+//! The pseudo-random number generator (`SplitMix64`). Every random choice of the simulation uses
+//! this generator, so that a seed always gives the same run.
 
 use scuttle_schemas::Timestamp;
 use uuid::Uuid;
@@ -42,7 +42,7 @@ impl SeededRng {
 }
 
 impl SeededRng {
-    /// Returns a `UUIDv7` with this timestamp that sorts after `last`, the latest one of the same
+    /// Returns a `UUIDv7` with this timestamp that sorts after `last`, the last UUID of the same
     /// process.
     pub(crate) fn next_uuid_v7(&mut self, at: Timestamp, last: &mut u128) -> Uuid {
         let millis = u128::from(at.as_millis().cast_unsigned());

@@ -8,7 +8,7 @@ use bytes::Bytes;
 pub(crate) enum Connection {
     Controller(usize),
     Agent(usize),
-    /// Operators and subscribers never lose their connection, only messages.
+    /// The connection of an operator, which is never lost. Only messages are lost.
     Operator,
     Subscriber(usize),
 }

@@ -1,6 +1,6 @@
-//! What is counted during a run.
+//! The counts of a run.
 
-/// The counts of one seed, or of many.
+/// The counts of one seed, or the sums for several seeds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Counts {
     /// Events handled.
@@ -9,7 +9,7 @@ pub struct Counts {
     pub crashes: u64,
     /// Power losses of controllers.
     pub power_losses: u64,
-    /// Takeovers, where several controllers share a journal.
+    /// Takeovers, if several controllers share a journal.
     pub takeovers: u64,
     /// Messages sent.
     pub sent: u64,

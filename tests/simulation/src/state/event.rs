@@ -3,8 +3,8 @@
 use crate::state::agents::deckies::Observation;
 use crate::state::connection::{Connection, Delivery};
 
-/// Something that happens at a point in simulated time. Controllers and hosts are given by index. A
-/// run or boot number makes sure that an event for an earlier process does not reach a later one.
+/// An event at a point in simulated time. Controllers and hosts are identified by index. A run or
+/// boot number ensures that an event for an earlier process does not reach a later one.
 #[derive(Debug)]
 pub(crate) enum Event {
     Deliver(Delivery),
@@ -78,7 +78,7 @@ pub(crate) enum Event {
 }
 
 impl Event {
-    /// The controller whose process handles the event, if one does.
+    /// Returns the controller whose process handles the event, if the event is for a controller.
     pub(crate) fn process_of_controller(&self) -> Option<usize> {
         match self {
             Event::Deliver(Delivery {

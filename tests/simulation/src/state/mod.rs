@@ -1,4 +1,5 @@
-//! The simulated participants as data: agents, controllers and clients, and what connects them.
+//! The simulated participants as data: agents, controllers, clients, and the connections between
+//! them.
 
 pub(crate) mod agents;
 pub(crate) mod clients;

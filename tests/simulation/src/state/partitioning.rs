@@ -1,5 +1,5 @@
-//! How controllers and NATS servers are divided over partitions. Which partition owns a host is the
-//! product's rule (`PartitionAssignment`).
+//! The division of controllers and NATS servers among partitions. The division of hosts uses the
+//! rule of the real controller (`PartitionAssignment`).
 
 use scuttle_controller::partition::assignment::PartitionAssignment;
 use scuttle_controller::request::endpoint::Endpoint;
@@ -9,7 +9,7 @@ use crate::seed::plan::SeedPlan;
 use crate::seed::seeded_rng::SeededRng;
 use crate::storage::nats_servers::NatsServers;
 
-/// Which controllers belong to which partition. Controllers are numbered partition by partition.
+/// The assignment of controllers to partitions. Controllers are numbered partition by partition.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Partitioning {
     pub(crate) count: PartitionCount,
@@ -50,7 +50,7 @@ impl Partitioning {
     }
 }
 
-/// The NATS servers' data for each partition, if several controllers share it.
+/// The data on the NATS servers for each partition, if several controllers share it.
 pub(crate) struct ServersByPartition {
     pub(crate) controllers_per_partition: usize,
     pub(crate) servers: Vec<NatsServers>,
@@ -71,7 +71,8 @@ impl ServersByPartition {
         }
     }
 
-    /// The servers of a controller's partition. `None` if the controller has a local store.
+    /// Returns the servers of a controller's partition, or `None` if the controller has a local
+    /// store.
     pub(crate) fn for_controller(&self, controller: usize) -> Option<&NatsServers> {
         self.servers
             .get(controller / self.controllers_per_partition)

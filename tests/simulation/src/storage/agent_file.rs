@@ -1,5 +1,5 @@
-//! The agent's disk: the file under its ledger. Each call is durable when it returns. An
-//! interrupted call leaves nothing, a part, or all of its data.
+//! The agent's disk: the file under its ledger. The data of a call is durable when the call
+//! returns. An interrupted call leaves nothing, a part, or all of its data.
 
 use std::io::{self, Error};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -11,12 +11,12 @@ use crate::seed::seeded_rng::SeededRng;
 #[derive(Debug)]
 struct FileState {
     bytes: Vec<u8>,
-    /// The number of calls that still succeed, if a failure is planned.
+    /// The number of calls that still succeed before a planned failure, if there is one.
     calls_until_failure: Option<u64>,
     rng: SeededRng,
 }
 
-/// A file that outlives the agent processes that use it. Clones share the file.
+/// A file that outlives the agent processes that open it. Clones share the file.
 #[derive(Debug, Clone)]
 pub(crate) struct AgentFile(Arc<Mutex<FileState>>);
 
@@ -39,7 +39,7 @@ impl AgentFile {
 }
 
 impl FileState {
-    /// Whether this call is the one that is interrupted. Counts the call.
+    /// Counts a call, and returns whether the call is interrupted.
     fn fails_now(&mut self) -> bool {
         match &mut self.calls_until_failure {
             Some(0) => true,

@@ -1,5 +1,5 @@
 //! The controller's store: a local redb store, or local rows and a journal that several controllers
-//! share. Records what is loaded and appended, for the oracle.
+//! share. Records all loaded and appended changes for the oracle.
 
 use std::path::Path;
 use std::time::Duration;
@@ -13,7 +13,7 @@ use crate::storage::nats_servers::JournalClient;
 /// The store of one controller process.
 pub(crate) struct ControllerStore {
     backend: Backend,
-    /// The changes of the last load.
+    /// The changes that the last load returned.
     loaded: Vec<Change>,
     /// The changes that were passed to `append` and that the oracle has not seen yet.
     appended: Vec<Change>,
@@ -46,7 +46,7 @@ impl ControllerStore {
         std::mem::take(&mut self.appended)
     }
 
-    /// Applies the next message of the shared journal. Returns whether there was one.
+    /// Applies the next message of the shared journal. Returns whether there was a message.
     pub(crate) fn apply_next(&mut self, state: &mut State) -> Result<bool, StoreError> {
         match &mut self.backend {
             Backend::Local(_) => Ok(false),
@@ -56,7 +56,7 @@ impl ControllerStore {
         }
     }
 
-    /// Applies all messages that the shared journal has.
+    /// Applies all remaining messages of the shared journal.
     pub(crate) fn catch_up(&mut self, state: &mut State) -> Result<(), StoreError> {
         match &mut self.backend {
             Backend::Local(_) => Ok(()),

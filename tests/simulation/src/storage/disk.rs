@@ -1,6 +1,6 @@
-//! The controller's disk, under redb: pages that are durable once they have been synced. A kill
-//! keeps everything that was written. A power loss leaves each page that was not synced with its
-//! old content, its new content, or sectors of both.
+//! The controller's disk, under redb. It consists of pages that are durable after they have been
+//! synced. A kill keeps everything that was written. A power loss leaves each page that was not
+//! synced with its old content, its new content, or sectors of both.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,7 +18,7 @@ const SECTOR: usize = 512;
 
 type Page = Arc<[u8; PAGE]>;
 
-/// Pages by number. A page that is missing is all zeros.
+/// The pages by number. A missing page contains only zeros.
 #[derive(Clone, Default)]
 struct Image {
     length: u64,
@@ -33,8 +33,8 @@ struct DiskState {
     dirty: BTreeSet<u64>,
     /// The number of the only handle that may use the disk.
     handle: u64,
-    /// The number of writes and syncs that still succeed, if a failure is planned. All later ones
-    /// fail.
+    /// The number of writes and syncs that still succeed, if a failure is planned. All later writes
+    /// and syncs fail.
     writes_until_failure: Option<u64>,
     full: bool,
 }
@@ -96,12 +96,12 @@ impl Disk {
         }
     }
 
-    /// Ends the access of a killed process. Everything that it wrote stays.
+    /// Ends the access of a killed process. Everything that the process wrote is kept.
     pub(crate) fn detach(&self) {
         self.lock().handle += 1;
     }
 
-    /// Simulates a power loss: some or all of what was not synced is lost.
+    /// Simulates a power loss: some or all data that was not synced is lost.
     pub(crate) fn lose_power(&self, rng: &mut SeededRng) {
         let mut state = self.lock();
         state.handle += 1;

@@ -1,6 +1,6 @@
-//! What the NATS servers keep for controllers that share a record: the journal, a snapshot of the
-//! part that was trimmed from it, and the leader's lease. Everything is durable as soon as it is
-//! stored. The servers' own consensus is not simulated, only that they may not reply.
+//! The data that NATS servers keep for controllers that share a record: the journal, a snapshot
+//! with the part that was trimmed from it, and the leader's lease. Data is durable as soon as it is
+//! stored. Missing replies of the servers are simulated, but not the consensus among them.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -17,10 +17,10 @@ use crate::storage::disk::Disk;
 
 const JOURNAL_STREAM: &str = "the journal";
 
-/// How long a lease lasts without renewal.
+/// The time after which a lease expires unless it is renewed.
 pub(crate) const LEASE_TTL_MS: u64 = 2_000;
 
-/// What happens to an append that gets no reply.
+/// The fate of an append that gets no reply.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AppendFault {
     NotStored,
@@ -46,7 +46,7 @@ pub(crate) enum Renewal {
 }
 
 struct ServersState {
-    /// By sequence, the batch that the message completes, if it completes one.
+    /// The messages by sequence. Each element is the batch that the message completes, if any.
     messages: Vec<Option<Bytes>>,
     /// The number of messages that were trimmed.
     trimmed: u64,
@@ -55,9 +55,9 @@ struct ServersState {
     /// The sequence after which a controller last started to read.
     last_seek: u64,
     lease: Option<(LeaseHolder, u64)>,
-    /// What happens to the next append.
+    /// The fault of the next append, if the append should fail.
     append_fault: Option<AppendFault>,
-    /// The servers have no majority.
+    /// Whether the servers have no majority and so do not reply.
     unavailable: bool,
     /// The controllers that have no connection to the servers.
     disconnected: BTreeSet<usize>,
@@ -68,7 +68,7 @@ struct ServersState {
 #[derive(Clone)]
 pub(crate) struct NatsServers(Arc<Mutex<ServersState>>);
 
-/// The journal as one controller uses it.
+/// One controller's access to the journal.
 pub(crate) struct JournalClient {
     servers: NatsServers,
     controller: usize,
@@ -126,7 +126,8 @@ impl NatsServers {
         self.lock().last_seek
     }
 
-    /// Acquires the lease, unless it is held. Returns whether it was acquired.
+    /// Acquires the lease if it is free and the servers reply. Returns whether the lease was
+    /// acquired.
     pub(crate) fn acquire_lease(&self, holder: LeaseHolder, now: u64) -> bool {
         let mut state = self.lock();
         let free = state.lease.is_none_or(|(_, until)| until <= now);
@@ -235,7 +236,7 @@ impl SharedJournal for JournalClient {
         Ok(())
     }
 
-    /// Messages that cannot be read because the servers are unavailable are read later.
+    /// Returns `None` while the servers are unavailable. The messages are read later.
     fn next(&mut self, _: Duration) -> Result<Option<Message>, JournalError> {
         let Ok(state) = self.lock_for_request("read") else {
             return Ok(None);

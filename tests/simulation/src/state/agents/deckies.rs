@@ -1,5 +1,5 @@
 //! The deckies that really run on a host. Each deployment of a name is a new generation. Removals
-//! are recorded by generation, so that a new deployment is never taken for the old one.
+//! are recorded by generation, so that a new deployment is never mistaken for an old one.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
@@ -13,11 +13,11 @@ use crate::seed::seeded_rng::SeededRng;
 
 pub(crate) type ByDecky<T> = BTreeMap<DeckyId, T>;
 
-/// For each decky, the last generation that had been removed at some moment.
+/// The last removed generation of each decky, as of one moment.
 pub(crate) type RemovedGenerations = ByDecky<u64>;
 
-/// What an agent observes at one moment: what it will report, and the truth to compare the report
-/// with.
+/// An agent's observation at one moment: the content of its report, and the true state with which
+/// the oracle compares the report.
 #[derive(Debug)]
 pub(crate) struct Observation {
     pub(crate) inventory: Arc<[ReportedShard]>,
@@ -29,7 +29,7 @@ pub(crate) struct Observation {
 #[derive(Debug)]
 pub(crate) struct Deckies {
     pub(crate) names: Vec<DeckyId>,
-    /// How many times each name was deployed.
+    /// The number of deployments of each name.
     pub(crate) generations: ByDecky<u64>,
     pub(crate) running: ByDecky<ReportedState>,
 }
@@ -124,7 +124,7 @@ impl Deckies {
             .collect()
     }
 
-    /// Checks again what runs, and reports the outcome for each target.
+    /// Checks again which deckies run, and reports the outcome for each target.
     pub(crate) fn report(&self, teardown: &RunningTeardown) -> TeardownReport {
         let mut named = teardown.targets.clone();
         if let Some(only) = &teardown.only

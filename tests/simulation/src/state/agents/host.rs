@@ -1,4 +1,4 @@
-//! A host and its agent's process. The agent's state machine and ledger are the real ones.
+//! A host and its agent's process, with the real state machine and ledger.
 
 use scuttle_agent::ledger::DiskLedger;
 use scuttle_agent::machine::Machine;
@@ -32,7 +32,7 @@ pub(crate) struct AgentProcess {
     pub(crate) believes_connected: bool,
     pub(crate) teardown: Option<RunningTeardown>,
     pub(crate) tick_at: u64,
-    /// What had really been removed when the inventory that is being sent was read.
+    /// The generations that had really been removed when the inventory that is being sent was read.
     pub(crate) sending: Option<RemovedGenerations>,
 }
 

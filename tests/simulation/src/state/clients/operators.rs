@@ -1,4 +1,4 @@
-//! The operators' open requests, and what they remember of earlier ones.
+//! The operators' open requests, and their memory of earlier requests.
 
 use std::collections::BTreeMap;
 

@@ -1,13 +1,13 @@
-//! A subscriber's view of shards, hosts and operations. It is built by the protocol's rules from
-//! broadcasts, which may be lost, and from lists in small pages. It uses nothing but messages from
-//! the wire.
+//! A subscriber's view of shards, hosts and operations. The view is built by the protocol's rules
+//! from broadcasts, which may be lost, and from lists in small pages. It uses only received
+//! messages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use scuttle_schemas::{Partition, PartitionCount, subjects};
 use serde_json::Value;
 
-/// One of the three types of records that are listed and broadcast.
+/// A type of record that is listed and broadcast. There are three types.
 pub(crate) struct ListedType {
     pub(crate) broadcast_subject: &'static str,
     pub(crate) list_subject: &'static str,
@@ -50,7 +50,7 @@ pub(crate) struct View {
     pub(crate) revision: Option<u64>,
     /// The first revision of the last complete listing. Older broadcasts add nothing.
     pub(crate) listed: u64,
-    /// By key: the revision of the record, and the record, or `None` if it was removed.
+    /// The records by key, each with its revision. A removed record is `None`.
     pub(crate) records: BTreeMap<String, (u64, Option<Value>)>,
     pub(crate) listings: u64,
     pub(crate) listing: Option<Listing>,
@@ -83,8 +83,8 @@ pub(crate) fn record_key(record: &Value, fields: &[&str]) -> String {
     parts.join("/")
 }
 
-/// Removes the record's revision if it may differ between the view and the list: the first
-/// partition relays another partition's records under its own revisions.
+/// Removes the record's revision if it may differ between the view and the list, because the first
+/// partition relays the records of other partitions with its own revisions.
 fn comparable_record(record: &Value, partitions: PartitionCount) -> Value {
     let mut record = record.clone();
     let host = record["host_uuid"].as_str().unwrap_or_default();

@@ -1,4 +1,4 @@
-//! What a leader holds in memory during its term.
+//! The memory of a leader during its term.
 
 use std::collections::{BTreeMap, VecDeque};
 
@@ -9,7 +9,7 @@ use scuttle_core::{Effect, Input, Reply};
 use crate::state::controllers::requester::Requester;
 use crate::state::controllers::scatter_gather::ScatterGather;
 
-/// What a leader holds in memory, in the order in which it passes from field to field.
+/// The memory of a leader. A request passes through the fields in their order.
 pub(crate) struct LeaderTerm {
     pub(crate) inbox: VecDeque<Job<Requester>>,
     pub(crate) pending_batches: VecDeque<PendingBatch<Requester>>,
@@ -21,7 +21,7 @@ pub(crate) struct LeaderTerm {
     pub(crate) committing: bool,
     pub(crate) wakes: u64,
     pub(crate) last_id: u128,
-    /// Lists that wait for the leaders of other partitions, by number.
+    /// The lists that wait for the leaders of other partitions, by number.
     pub(crate) scatter_gathers: BTreeMap<u64, ScatterGather>,
     pub(crate) gather_count: u64,
 }
@@ -83,7 +83,7 @@ impl LeaderTerm {
             .collect()
     }
 
-    /// Moves everything that is committed to `outgoing`: replies first, then effects.
+    /// Moves the content of the committed batches to `outgoing`: replies first, then effects.
     pub(crate) fn queue_committed(&mut self) {
         let (replies, effects): (Vec<_>, Vec<_>) = (self.committed.drain(..))
             .map(|batch| (batch.replies, batch.effects))

@@ -1,4 +1,4 @@
-//! Controllers and what they hold in memory.
+//! Controllers and their memory.
 
 pub(crate) mod leader_term;
 pub(crate) mod process;

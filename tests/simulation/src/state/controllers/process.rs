@@ -13,15 +13,15 @@ const ENCODER_BUFFER_SIZE: usize = 16 << 10;
 pub(crate) struct Controller {
     pub(crate) disk: Disk,
     pub(crate) process: Option<ControllerProcess>,
-    /// The number of times that a process has loaded the store so far. Events carry it, so that
-    /// those for an earlier process do not reach a later one.
+    /// The number of times that a process has loaded the store so far. Events contain this number,
+    /// so that an event for an earlier process does not reach a later one.
     pub(crate) run_number: u64,
     pub(crate) connected: bool,
     pub(crate) clock: i64,
     /// The current or last pause of the process.
     pub(crate) pause: Pause,
     pub(crate) encoder: Encoder,
-    /// When the last relay that the controller sent to the first partition arrives there.
+    /// The time at which the last relay that the controller sent to the first partition arrives.
     pub(crate) relayed_until: u64,
 }
 
@@ -30,7 +30,7 @@ pub(crate) struct Controller {
 pub(crate) struct Pause {
     pub(crate) since: u64,
     pub(crate) until: u64,
-    /// Whether its clock stopped too, as it does when a whole machine is paused.
+    /// Whether the process's clock stopped too, as it does when a whole machine is paused.
     pub(crate) with_clock: bool,
 }
 
@@ -39,9 +39,9 @@ pub(crate) struct Pause {
 pub(crate) struct ControllerProcess {
     pub(crate) state: State,
     pub(crate) store: ControllerStore,
-    /// Until when the controller believes that it holds the lease.
+    /// The time until which the controller believes that it holds the lease.
     pub(crate) lease: Option<u64>,
-    /// What it holds in memory while it leads.
+    /// The memory of the controller while it leads.
     pub(crate) term: Option<LeaderTerm>,
 }
 

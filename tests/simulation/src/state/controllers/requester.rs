@@ -1,14 +1,15 @@
-//! Who sent a request to a controller, and for what.
+//! The sender and the purpose of a request to a controller.
 
 use async_nats::Subject;
 use scuttle_schemas::OperationId;
 
-/// Where to send the reply to a request, and what the oracle must know to judge it.
+/// The destination of the reply to a request, and the facts that the oracle needs to check the
+/// reply.
 #[derive(Debug, Clone)]
 pub(crate) struct Requester {
     pub(crate) reply: Option<Subject>,
     pub(crate) subject: String,
-    /// The operation that a result is about.
+    /// The operation whose result is reported, if the request is a result.
     pub(crate) operation: Option<OperationId>,
     /// The requesting user and the idempotency key.
     pub(crate) key: Option<(String, String)>,

@@ -17,7 +17,7 @@ pub(crate) struct ScatterGather {
     pub(crate) endpoint: Endpoint,
     pub(crate) input: Input,
     pub(crate) payload: Bytes,
-    /// The partitions that were asked for a page.
+    /// The partitions from which a page was requested.
     pub(crate) requested: Vec<Partition>,
     pub(crate) pages: BTreeMap<Partition, Bytes>,
 }
@@ -43,7 +43,7 @@ impl ScatterGather {
         self.pages.len() == self.requested.len()
     }
 
-    /// The host that the list is limited to.
+    /// Returns the host to which the list is limited, if there is a limit.
     pub(crate) fn host_filter(&self) -> Option<&HostId> {
         match &self.input {
             Input::ShardsList(request) => request.host_uuid.as_ref(),
@@ -53,7 +53,7 @@ impl ScatterGather {
         }
     }
 
-    /// The index in `LISTED_TYPES` of the list's records.
+    /// Returns the index in `LISTED_TYPES` of the list's records.
     pub(crate) fn listed_type(&self) -> Option<usize> {
         let endpoint = self.endpoint.subject();
         LISTED_TYPES
@@ -86,7 +86,7 @@ impl ScatterGather {
     }
 }
 
-/// The only field of a page that is needed here.
+/// The only field of a page that the oracle needs.
 #[derive(Deserialize)]
 struct PageRevision {
     pub(crate) revision: u64,
