@@ -1,5 +1,5 @@
-//! A scripted agent of one host, over a plain NATS connection. It takes no action of its own: the
-//! test decides the content, the time, the boot and the sequence of each report.
+//! A scripted agent of one host, over a plain NATS connection. The test decides when each
+//! report is sent, and its content, boot and sequence.
 
 use anyhow::{Context, Result};
 use async_nats::{HeaderMap, Subscriber};

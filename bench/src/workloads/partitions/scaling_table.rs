@@ -1,6 +1,6 @@
 //! Prints the figures for each number of partitions, as a ratio to the figures for one partition in
-//! the same round. Also computes the rates that the busiest thread could reach with a core of its
-//! own, as it has when each leader runs on a separate machine.
+//! the same round. Also computes the rates that the busiest thread could reach with a separate
+//! core, as it has when each leader runs on a separate machine.
 
 use anyhow::{Context, Result};
 
