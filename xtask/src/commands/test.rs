@@ -1,5 +1,6 @@
-//! `cargo xtask test`: runs every check of CI. `--docker` selects the checks that need root and a
-//! dockerd, and `--web` those that need Node and a browser. Names select single steps.
+//! `cargo xtask test`: runs the checks of CI. Without arguments, it runs all checks except those
+//! that need root and a dockerd (`--docker`) and those that need Node and a browser (`--web`). To
+//! run only some of the default steps, give their names.
 //!
 //! The steps are in steps/.
 
@@ -15,8 +16,8 @@ use crate::step::{self, Step, Summary};
 use crate::steps::{alerts, chaos, dependencies, docker, instructions, rust, simulation, web};
 use crate::workspace::Workspace;
 
-/// The steps that run first. Quick steps come before slow steps.
-const FIRST: [Step; 7] = [
+/// The steps that run first and alone. Quick steps come before slow steps.
+const FIRST: [Step; 6] = [
     Step {
         name: "tools",
         run: rust::find_tools,
@@ -41,14 +42,14 @@ const FIRST: [Step; 7] = [
         name: "build",
         run: rust::build,
     },
+];
+
+/// The steps that start programs and spend most of their time waiting for them.
+const FOREGROUND: [Step; 3] = [
     Step {
         name: "tests",
         run: rust::test,
     },
-];
-
-/// The chaos steps, which run after the other steps and spend most of their time waiting.
-const CHAOS: [Step; 2] = [
     Step {
         name: "chaos",
         run: chaos::test_single_server,
@@ -59,8 +60,8 @@ const CHAOS: [Step; 2] = [
     },
 ];
 
-/// The steps that run at the same time as [`CHAOS`], at the lowest priority. These steps mostly
-/// compute. They have separate build folders, so that no step waits for a lock of another.
+/// The steps that run at the same time as [`FOREGROUND`], at the lowest priority. They mostly
+/// compute. They have separate build folders, so that no step waits for another step's lock.
 const BACKGROUND: [Step; 3] = [
     Step {
         name: "simulation",
@@ -120,13 +121,13 @@ pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), F
     }
 }
 
-/// Returns the named steps in the order of the names.
+/// Returns the named steps, in the given order. Fails if one of the names is not that of a step.
 fn find(names: &[OsString]) -> Result<Vec<&'static Step>, Failure> {
     let find = |name: &OsString| {
-        let mut steps = FIRST.iter().chain(&CHAOS).chain(&BACKGROUND);
-        steps.find(|step| name == step.name).ok_or_else(|| {
-            let known: Vec<_> = FIRST.iter().chain(&CHAOS).chain(&BACKGROUND).collect();
-            let known: Vec<_> = known.into_iter().map(|step| step.name).collect();
+        let steps = FIRST.iter().chain(&FOREGROUND).chain(&BACKGROUND);
+        let step = steps.clone().find(|step| name == step.name);
+        step.ok_or_else(|| {
+            let known: Vec<_> = steps.map(|step| step.name).collect();
             let (name, known) = (name.to_string_lossy(), known.join(", "));
             Failure::usage(format!(
                 "`test` takes --docker, --web, or steps, and there is no step `{name}`: {known}"
@@ -141,10 +142,10 @@ fn run_all(workspace: &Workspace) -> Result<(), Failure> {
     let mut summary = Summary::default();
     let result = step::run_in_order(workspace, &FIRST, &mut summary).and_then(|()| {
         let background = Background::start(workspace)?;
-        let chaos = step::run_in_order(workspace, &CHAOS, &mut summary);
-        // A simulation that fails is reported even if the chaos run has failed too.
+        let foreground = step::run_in_order(workspace, &FOREGROUND, &mut summary);
+        // A simulation that fails is reported even if a step in the foreground has failed too.
         let others = background.finish(&mut summary);
-        chaos.and(others)
+        foreground.and(others)
     });
     step::print_summary(start, summary);
     result
@@ -153,7 +154,7 @@ fn run_all(workspace: &Workspace) -> Result<(), Failure> {
 /// The process that runs the steps of [`BACKGROUND`].
 struct Background {
     child: Child,
-    /// The file that collects the output of the process until its end, so that the output is not
+    /// The file that collects the output of the process until it exits, so that the output is not
     /// mixed with that of other steps.
     output: PathBuf,
 }
@@ -184,7 +185,7 @@ impl Background {
         Ok(Self { child, output })
     }
 
-    /// Waits for the steps, prints their output and adds them to `summary`.
+    /// Waits for the steps, prints their output and adds their outcomes to `summary`.
     fn finish(mut self, summary: &mut Summary) -> Result<(), Failure> {
         let status = self.child.wait();
         let output = fs::read_to_string(&self.output).map_err(|error| {

@@ -12,10 +12,10 @@ use crate::tidy;
 use crate::tools::{apt, nats_server, promtool};
 use crate::workspace::Workspace;
 
-/// The packages and features that every call of cargo names.
+/// The arguments that select the packages and features in every clippy, build and test command.
 const WHOLE_WORKSPACE: [&str; 3] = ["--workspace", "--all-features", "--locked"];
 
-/// Checks that the tools that later steps need are installed.
+/// Checks that the tools needed by later steps are installed.
 pub(crate) fn find_tools(workspace: &Workspace) -> Result<Outcome, Failure> {
     for (tool, component) in [("fmt", "rustfmt"), ("clippy", "clippy")] {
         run::capture(
@@ -54,8 +54,12 @@ pub(crate) fn lint(workspace: &Workspace) -> Result<Outcome, Failure> {
     Ok(Outcome::Passed)
 }
 
+/// The number of tests of a test binary that run at the same time. The tests mostly wait for
+/// programs that they have started, so this number may exceed the number of cores.
+const THREADS: &str = "6";
+
 /// Builds the programs and the tests. The end-to-end tests start programs of other packages, which
-/// `cargo test` does not build. Cargo builds both in one call. If it built the programs alone, it
+/// `cargo test` does not build. Cargo builds both in one run. If it built the programs alone, it
 /// would build the shared crates with fewer features, and then build them again for the tests.
 pub(crate) fn build(workspace: &Workspace) -> Result<Outcome, Failure> {
     let mut cargo = workspace.cargo();
@@ -77,6 +81,7 @@ pub(crate) fn test(workspace: &Workspace) -> Result<Outcome, Failure> {
         &workspace.target.join("debug"),
     );
     set_promtool(&mut cargo, workspace)?;
+    cargo.env("RUST_TEST_THREADS", THREADS);
     run::run("pass the tests", &mut cargo)?;
     Ok(Outcome::Passed)
 }
@@ -98,7 +103,7 @@ pub(crate) fn test_units(workspace: &Workspace, filter: &str) -> Result<Outcome,
     Ok(Outcome::Passed)
 }
 
-/// Runs the tests of the Docker runtime, which `cargo test` leaves out.
+/// Returns a command that runs the tests of the Docker runtime, which `cargo test` leaves out.
 pub(crate) fn docker_tests(workspace: &Workspace) -> Command {
     let mut cargo = workspace.cargo();
     cargo.arg("test").args(WHOLE_WORKSPACE);
