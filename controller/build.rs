@@ -1,4 +1,5 @@
-//! The page is built into the program: a new build of it is a new build of the program.
+//! Rebuilds the program when the files of the web page change, because the files are embedded in
+//! the program.
 
 fn main() {
     println!("cargo::rerun-if-changed=build.rs");

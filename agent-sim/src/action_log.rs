@@ -1,8 +1,8 @@
-//! The log of the actions on a simulated host. Tests compare the controller's record with it.
+//! The log of all actions on a simulated host. Tests compare the controller's record with this log.
 //!
-//! A line is written before the file of the host. If the process is killed between the two, the
-//! next start repeats an action that is already logged, but there is never a change without a line.
-//! What exists on the host now is in `simulated_host`.
+//! Each action is logged before `simulated_host` saves the new state of the host. If the process is
+//! killed between the two writes, the next start repeats an action that is already logged. No
+//! change is ever missing from the log.
 
 use std::fs::File;
 use std::io::{self, Write};
@@ -25,12 +25,12 @@ pub enum Action {
         operation_id: OperationId,
         resumed: bool,
     },
-    /// A decky was removed.
+    /// A teardown removed the decky. A decky that was already gone is not logged.
     Removed {
         operation_id: OperationId,
         decky_id: DeckyId,
     },
-    /// A decky could not be removed.
+    /// The removal of the decky was made to fail.
     Failed {
         operation_id: OperationId,
         decky_id: DeckyId,
@@ -45,12 +45,13 @@ pub struct ActionLine {
     pub action: Action,
 }
 
-/// Returns the path of the log of a host with this data directory.
+/// Returns the path of the log in a host's data directory.
 pub fn log_path(directory: &Path) -> PathBuf {
     directory.join(FILE)
 }
 
-/// Appends lines in one write, which a kill of the process cannot interrupt.
+/// Appends one line per action in a single write, so that killing the process leaves no partial
+/// line.
 pub(crate) fn append(path: &Path, actions: impl IntoIterator<Item = Action>) -> io::Result<()> {
     let at = current_time();
     let mut text = Vec::new();
@@ -65,7 +66,7 @@ pub(crate) fn append(path: &Path, actions: impl IntoIterator<Item = Action>) -> 
         .write_all(&text)
 }
 
-/// Reads all lines. A missing file has none.
+/// Reads all lines of a log. Returns an empty list if the file does not exist.
 ///
 /// # Errors
 /// If the file cannot be read, or a line is not valid.

@@ -10,18 +10,18 @@ use scuttle_schemas::{HostId, MAX_DECKIES_PER_HOST};
 /// Runs many agents with a simulated runtime in one process, on a real NATS server.
 ///
 /// Prints `ready: N hosts, M deckies` when the controller has accepted the inventory of every host,
-/// and a status line every second. The seed decides what happens.
+/// and a status line every second. The seed determines all random decisions.
 #[derive(Debug, Clone, Parser)]
 #[command(name = "scuttle-agent-sim", version)]
 pub struct Args {
-    /// Enroll the hosts first, and wait until the controller has replied
+    /// Enroll the hosts before their agents start, and wait until the controller has accepted them
     #[arg(long, env = "SCUTTLE_SIM_ENROLL")]
     pub enroll: bool,
-    /// The NATS user for enrolling the hosts [default: the credentials of the agents]
+    /// The NATS user that enrolls the hosts [default: the credentials of the agents]
     #[arg(long, env = "SCUTTLE_OPERATOR_USER", value_name = "USER")]
     pub operator_user: Option<String>,
-    /// The password of that user; prefer the environment variable, because flags are visible in the
-    /// process list
+    /// The password of the user that enrolls the hosts; prefer the environment variable, because
+    /// flags are visible in the process list
     #[arg(
         long,
         env = "SCUTTLE_OPERATOR_PASSWORD",
@@ -35,7 +35,7 @@ pub struct Args {
     /// The number of deckies that each host starts with
     #[arg(long, env = "SCUTTLE_SIM_DECKIES_PER_HOST", default_value_t = 5, value_parser = clap::value_parser!(u32).range(0..=MAX_DECKIES_PER_HOST as i64))]
     pub deckies_per_host: u32,
-    /// The prefix of the names and ids of the hosts: sim-0001, sim-0002, …
+    /// The prefix of each host's name and id: with sim, these are sim-0001, sim-0002, …
     #[arg(long, env = "SCUTTLE_SIM_HOST_PREFIX", default_value = "sim", value_parser = parse_prefix, value_name = "PREFIX")]
     pub host_prefix: String,
     /// The duration of a teardown in milliseconds
@@ -44,7 +44,7 @@ pub struct Args {
     /// The delay in milliseconds after which a removed decky is deployed again [default: never]
     #[arg(long, env = "SCUTTLE_SIM_REDEPLOY_MS", value_parser = parse_range, value_name = "FROM..TO")]
     pub redeploy_ms: Option<RangeInclusive<u64>>,
-    /// The share of deckies whose first teardown after each deployment fails
+    /// The share of deployments whose first teardown fails
     #[arg(long, env = "SCUTTLE_SIM_FAIL_RATE", default_value_t = 0.0, value_parser = parse_rate, value_name = "0..1")]
     pub fail_rate: f64,
     /// The share of hosts that disconnect for a few seconds from time to time
@@ -62,8 +62,8 @@ pub struct Args {
     /// The seed of all random decisions
     #[arg(long, env = "SCUTTLE_SIM_SEED", default_value_t = 1)]
     pub seed: u64,
-    /// The directory for ledgers, deckies and a log of all actions (`world.log`), from which a
-    /// killed simulator continues; it needs two open files per host, see `ulimit -n` [default: in
+    /// The directory for ledgers, deckies and logs of all actions (`world.log`). A killed simulator
+    /// continues from these files. Each host needs two open files (see `ulimit -n`) [default: in
     /// memory]
     #[arg(long, env = "SCUTTLE_SIM_DATA_DIR", value_name = "DIR")]
     pub data_dir: Option<PathBuf>,
@@ -74,7 +74,7 @@ pub struct Args {
     nats: Arguments,
 }
 
-/// An operator user without a password.
+/// The error for an operator user that is given without a password.
 #[derive(Debug, thiserror::Error)]
 #[error("--operator-user is given without --operator-password, but both are required")]
 pub struct OperatorError;
@@ -85,10 +85,11 @@ impl Args {
         self.nats.connect_config()
     }
 
-    /// Returns the connection settings for enrolling the hosts.
+    /// Returns the connection settings for enrolling the hosts: those of the agents, but with the
+    /// operator's user and password if they are given.
     ///
     /// # Errors
-    /// If the user is set without a password.
+    /// If the operator's user is given without a password.
     pub fn operator_connect_config(&self) -> Result<ConnectConfig, OperatorError> {
         let mut config = self.connect_config();
         match (&self.operator_user, &self.operator_password) {

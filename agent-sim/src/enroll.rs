@@ -9,14 +9,15 @@ use scuttle_schemas::{ErrorCode, ErrorReply, ErrorReplyBody, HostId, Labels, rea
 
 use crate::output::print_line;
 
-/// The largest number of enrollments in flight.
+/// The maximum number of concurrent enrollments.
 const MAX_CONCURRENT: usize = 64;
-/// How long the reply to an enrollment may take.
+/// The maximum time to wait for the reply to an enrollment.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 /// The delay before an enrollment is retried.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// Why a host cannot be enrolled, for reasons that a retry does not fix.
+/// A rejected enrollment that a retry cannot fix, such as an enrollment under a name that another
+/// host already has.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot enroll host {host}: {}; decommission the host that has its name or id, or use another --host-prefix", error.message)]
 pub struct EnrollError {
@@ -24,8 +25,8 @@ pub struct EnrollError {
     error: ErrorReply,
 }
 
-/// Enrolls all hosts, each with its id as its name. Hosts that are already enrolled are left as
-/// they are. Retries until the controller replies.
+/// Enrolls all hosts, each with its id as its name. Does not change hosts that are already
+/// enrolled. Retries until the controller has accepted every host. `hosts` must not be empty.
 ///
 /// # Errors
 /// If the controller rejects a host for a reason that a retry does not fix.

@@ -1,4 +1,5 @@
-//! The made-up properties of a simulated decky, which depend on the seed, its host and its name.
+//! The made-up properties of a simulated decky. They depend only on the seed, the host and the
+//! decky's name.
 
 use std::collections::BTreeMap;
 
@@ -7,7 +8,7 @@ use scuttle_schemas::{DeckyId, HostId, Labels, Services};
 
 use crate::seeded_rng::SeededRng;
 
-/// Returns a decky as its agent reports it.
+/// Returns the inventory entry of a running decky, with made-up services, address and labels.
 pub(crate) fn build_shard(rng: SeededRng, host: &HostId, decky: &DeckyId) -> ReportedShard {
     const SERVICES: [&[&str]; 6] = [
         &["ssh", "http"],

@@ -1,5 +1,4 @@
-//! All simulated hosts together: creates them, runs their agents, and prints their status every
-//! second.
+//! Creates all simulated hosts, runs their agents, and prints their status every second.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -20,9 +19,9 @@ use crate::simulated_agent::{AgentBehavior, SimulatedAgent};
 use crate::simulated_host::SimulatedHost;
 use crate::simulated_runtime::{RuntimeBehavior, SimulatedRuntime};
 
-/// How often the simulator checks whether all hosts are ready.
+/// The interval between two checks of whether all hosts are ready.
 const READY_POLL_INTERVAL: Duration = Duration::from_millis(50);
-/// How long the hosts may take to stop.
+/// The maximum time to wait for the agents to stop before they are aborted.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Returns the ids of the hosts, which are also their names.
@@ -32,10 +31,11 @@ pub fn host_ids(args: &Args) -> Vec<HostId> {
         .collect()
 }
 
-/// Creates the agents of all hosts. Hosts in the data directory continue where they stopped.
+/// Creates the agents of all hosts. A host with files in the data directory continues where it
+/// stopped.
 ///
 /// # Errors
-/// If the file of a host cannot be used.
+/// If a host's file cannot be read or written.
 pub fn build_agents(args: &Args) -> Result<Vec<Arc<SimulatedAgent>>> {
     let rng = SeededRng(args.seed);
     let spread = u64::from(args.heartbeat_ms).min(2 * u64::from(args.hosts));
@@ -72,10 +72,10 @@ pub fn build_agents(args: &Args) -> Result<Vec<Arc<SimulatedAgent>>> {
         .collect()
 }
 
-/// Runs the agents until `shutdown` is cancelled, and prints their status.
+/// Runs the agents until `shutdown` is cancelled, and prints their status every second.
 ///
 /// # Errors
-/// If an agent stopped by itself.
+/// If an agent stops with an error or panics.
 pub async fn run(
     agents: &[Arc<SimulatedAgent>],
     connection: &Connection,
@@ -128,7 +128,8 @@ fn is_ready(agent: &SimulatedAgent) -> bool {
     agent.counters.inventories_accepted.load(Ordering::Relaxed) > 0
 }
 
-/// Returns one line with the totals since the start.
+/// Returns a status line with the elapsed time, the current numbers of hosts and deckies, and the
+/// agents' totals since the start.
 fn summarize(agents: &[Arc<SimulatedAgent>], elapsed: Duration) -> String {
     let sum =
         |get: &dyn Fn(&SimulatedAgent) -> u64| agents.iter().map(|agent| get(agent)).sum::<u64>();
@@ -162,7 +163,8 @@ fn summarize(agents: &[Arc<SimulatedAgent>], elapsed: Duration) -> String {
     )
 }
 
-/// Creates the data directory, so that a wrong path is reported before anything else happens.
+/// Creates the data directory, if one is given, so that a wrong path is reported before anything
+/// else happens.
 ///
 /// # Errors
 /// If the directory cannot be created.

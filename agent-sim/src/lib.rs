@@ -1,12 +1,15 @@
-//! Many agents in one process. Each is the real agent with a simulated runtime, and faults can be
-//! injected.
+//! Many agents in one process. Each one is the real agent from `scuttle-agent` with a simulated
+//! runtime. Crashes, failed teardowns, disconnections and duplicate messages can be injected.
 //!
-//! The modules, lowest layer first: `seeded_rng` derives all random decisions from the seed,
-//! `fake_inventory` makes up the properties of deckies, `action_log` logs what was done on a host,
-//! `simulated_host` holds what exists on a host, `simulated_runtime` tears it down,
-//! `simulated_agent` restarts and disconnects the agent of a host, `output` prints, `enroll`
-//! enrolls the hosts, `args` parses the options, and `fleet` runs everything. The agent itself is
-//! in `scuttle-agent`.
+//! The modules, lowest layer first:
+//!
+//! - `args` parses the options, `output` prints, `seeded_rng` derives all random decisions from the
+//!   seed, and `action_log` logs what was done on a host.
+//! - `enroll` enrolls the hosts, and `fake_inventory` makes up the properties of deckies.
+//! - `simulated_host` holds what exists on a host.
+//! - `simulated_runtime` tears deckies down.
+//! - `simulated_agent` crashes, restarts and disconnects the agent of a host.
+//! - `fleet` runs everything.
 
 pub mod action_log;
 pub mod args;

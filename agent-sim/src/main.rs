@@ -1,5 +1,5 @@
-//! `scuttle-agent-sim`: parses its options, connects to NATS, enrolls the hosts, and runs their
-//! agents until a signal stops it.
+//! `scuttle-agent-sim`: parses its options, connects to NATS, enrolls the hosts if `--enroll` is
+//! given, and runs their agents until a signal arrives.
 
 use std::process::ExitCode;
 
@@ -10,7 +10,8 @@ use scuttle_agent_sim::{enroll, fleet};
 use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
-/// The allocator of the system is slow when thousands of agents allocate on a few threads.
+/// The allocator of this program. The system's allocator is slow when thousands of agents allocate
+/// memory on a few threads.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -36,8 +37,8 @@ async fn main() -> ExitCode {
     code
 }
 
-/// Runs the simulation. The first SIGINT or SIGTERM shuts it down, the second one ends it
-/// immediately.
+/// Runs the simulation. The first SIGINT or SIGTERM shuts the simulation down, and the second ends
+/// it immediately.
 async fn run_until_signal(args: Args) -> Result<()> {
     let shutdown = CancellationToken::new();
     let mut interrupt = signal(SignalKind::interrupt())?;
@@ -70,7 +71,7 @@ async fn simulate(args: Args, shutdown: CancellationToken) -> Result<()> {
     fleet::run(&agents, &connection?, shutdown).await
 }
 
-/// Connects to NATS, and enrolls the hosts if the options say so.
+/// Connects to NATS, and enrolls the hosts if `--enroll` is given.
 async fn connect(args: &Args) -> Result<Connection> {
     let connection = Connection::connect("scuttle-agent-sim", &args.connect_config(), None).await?;
     if args.enroll {

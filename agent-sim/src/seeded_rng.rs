@@ -3,12 +3,13 @@
 
 use std::ops::RangeInclusive;
 
-/// A random number generator without state. It holds the seed of the simulation.
+/// A stateless random number generator, which holds only the seed of the simulation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SeededRng(pub u64);
 
 impl SeededRng {
-    /// Returns the number for a decision about `about` (such as a host) with a counter.
+    /// Returns the pseudorandom number for a decision. `about` names the subject of the decision,
+    /// such as a host. `count` distinguishes repetitions of the same decision.
     pub fn draw(self, decision: &str, about: &[&str], count: u64) -> u64 {
         let words = std::iter::once(decision).chain(about.iter().copied());
         let bytes = words.flat_map(|word| word.bytes().chain([0xff]));
@@ -25,7 +26,7 @@ impl SeededRng {
         drawn < rate
     }
 
-    /// Returns a number in `range`.
+    /// Returns a pseudorandom number in `range` for a decision.
     pub fn draw_in(
         self,
         range: &RangeInclusive<u64>,
@@ -37,13 +38,13 @@ impl SeededRng {
         range.start() + self.draw(decision, about, count) % width
     }
 
-    /// Returns one of `choices`, which must not be empty.
+    /// Returns a pseudorandom choice from `choices`, which must not be empty.
     pub fn choose<'a, T: ?Sized>(self, choices: &[&'a T], decision: &str, about: &[&str]) -> &'a T {
         choices[(self.draw(decision, about, 0) % choices.len() as u64) as usize]
     }
 }
 
-/// Returns the output function of `SplitMix64` for the next state.
+/// Returns the output of one `SplitMix64` step from the state `number`.
 fn mix(number: u64) -> u64 {
     let mut z = number.wrapping_add(0x9e37_79b9_7f4a_7c15);
     z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);

@@ -19,40 +19,43 @@ use tokio_util::sync::CancellationToken;
 use crate::seeded_rng::SeededRng;
 use crate::simulated_runtime::SimulatedRuntime;
 
-/// How long a crashed agent stays down, in milliseconds.
+/// The minimum and maximum downtime of a crashed agent, in milliseconds.
 const DOWN_MS: RangeInclusive<u64> = 200..=1_000;
-/// How long a host stays connected before it disconnects, and for how long it stays disconnected,
-/// in milliseconds.
+/// The minimum and maximum time that a host stays connected before a disconnection, in
+/// milliseconds.
 const ONLINE_MS: RangeInclusive<u64> = 4_000..=20_000;
+/// The minimum and maximum duration of a disconnection, in milliseconds.
 const OFFLINE_MS: RangeInclusive<u64> = 2_000..=8_000;
-/// How often deckies that are due to be deployed again are looked for.
+/// The interval between two checks for deckies that are due to be deployed again.
 const REDEPLOY_POLL_INTERVAL: Duration = Duration::from_millis(100);
-/// How long the ledger of a crashed agent may stay locked: its last write may still be in progress.
+/// The maximum time to wait for a crashed agent's ledger to be unlocked. The crashed agent's last
+/// write might still be in progress.
 const UNLOCK_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The settings of the agent of a host.
+/// The settings of one host's agent, and of the faults that are injected into it.
 #[derive(Debug, Clone)]
 pub struct AgentBehavior {
     pub rng: SeededRng,
     /// The heartbeat interval in milliseconds.
     pub heartbeat_ms: u32,
-    /// The share of hosts that disconnect from time to time.
+    /// The share of hosts that disconnect from time to time, from 0 to 1.
     pub offline_rate: f64,
-    /// The share of messages that are sent twice.
+    /// The share of messages that are sent twice, from 0 to 1.
     pub duplicate_rate: f64,
-    /// The delay of the first boot in milliseconds, which spreads the heartbeats of the hosts.
+    /// The delay before the first boot, in milliseconds. It spreads the hosts' heartbeats over
+    /// time.
     pub start_delay_ms: u64,
 }
 
-/// The agent of a simulated host, over all its boots.
+/// The agent of a simulated host, across all its boots.
 #[derive(Debug)]
 pub struct SimulatedAgent {
     pub id: HostId,
     pub runtime: Arc<SimulatedRuntime>,
-    /// The counters over all boots.
+    /// The agent's counters, summed over all its boots.
     pub counters: Arc<Counters>,
     pub crashes: AtomicU64,
-    /// The number of deckies that were deployed again.
+    /// The number of times that a removed decky was deployed again.
     pub redeployed: AtomicU64,
     behavior: AgentBehavior,
     storage: Storage,
@@ -66,7 +69,7 @@ enum Storage {
 }
 
 impl SimulatedAgent {
-    /// Creates an agent whose ledger is in `directory`, or in memory without one.
+    /// Creates an agent whose ledger is in `directory`, or in memory if `directory` is `None`.
     pub fn new(
         id: HostId,
         runtime: SimulatedRuntime,
@@ -90,10 +93,10 @@ impl SimulatedAgent {
         !*self.reachable.borrow()
     }
 
-    /// Runs until `shutdown` is cancelled.
+    /// Runs the agent until `shutdown` is cancelled, through all its crashes and disconnections.
     ///
     /// # Errors
-    /// If the agent stopped by itself.
+    /// If the ledger cannot be opened, or the agent stops with an error.
     pub async fn run(
         &self,
         connection: &Connection,
@@ -159,8 +162,8 @@ impl SimulatedAgent {
         }
     }
 
-    /// Disconnects and reconnects the host forever if `offline_rate` selects this host. Otherwise
-    /// does nothing. Never completes.
+    /// Disconnects and reconnects the host repeatedly if `offline_rate` selects this host. The
+    /// future never completes.
     fn disconnect_repeatedly(&self) -> impl Future<Output = ()> {
         let disconnects = self.behavior.rng.happens(
             self.behavior.offline_rate,
@@ -181,7 +184,8 @@ impl SimulatedAgent {
         }
     }
 
-    /// Deploys removed deckies again, whether or not the agent is running.
+    /// Deploys removed deckies again when they are due, whether or not the agent is running. The
+    /// future never completes.
     async fn redeploy_repeatedly(&self) {
         if !self.runtime.redeploys() {
             pending::<()>().await;

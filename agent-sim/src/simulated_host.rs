@@ -1,5 +1,5 @@
-//! What exists on a simulated host, in memory or in a small file. The code that tears it down is in
-//! `simulated_runtime`.
+//! The deckies that exist on a simulated host, in memory or in a small file. The code that tears
+//! them down is in `simulated_runtime`.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
@@ -23,34 +23,34 @@ pub struct SimulatedHost {
     inventory: Inventory,
     rng: SeededRng,
     host: HostId,
-    /// The file of the host. `None` if it is kept in memory only.
+    /// The file with the state of the host. `None` if the state is kept only in memory.
     path: Option<PathBuf>,
 }
 
 #[derive(Debug, Default, Serialize, Deserialize)]
 struct State {
     deckies: BTreeSet<DeckyId>,
-    /// The deckies whose teardown has failed once since they were deployed. The next attempt
+    /// The deckies whose teardown has failed once since their deployment. Their next teardown
     /// succeeds.
     failed_once: BTreeSet<DeckyId>,
-    /// How often each decky was deployed again.
+    /// The number of times that each decky has been redeployed.
     #[serde(default)]
     redeployments: BTreeMap<DeckyId, u64>,
-    /// When removed deckies are due to be deployed again.
+    /// The removed deckies to deploy again, each with the time at which it is due.
     #[serde(default)]
     due: BTreeMap<DeckyId, Timestamp>,
     teardowns: u64,
     latest: Option<LatestTeardown>,
 }
 
-/// The latest teardown, which a restarted agent resumes.
+/// The latest teardown. A restarted agent resumes it if a crash interrupted it.
 #[derive(Debug, Serialize, Deserialize)]
 struct LatestTeardown {
     operation_id: OperationId,
     targets: Vec<DeckyId>,
 }
 
-/// Why the file of a host cannot be used.
+/// Why a file of a simulated host cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot {action} the simulated host's file {path}: {cause}; check the disk, or remove the data directory to start over"
@@ -66,17 +66,18 @@ pub struct SimulatedHostError {
 pub struct StartedTeardown {
     /// The deckies to remove. Some of them may already be gone.
     pub targets: Vec<DeckyId>,
-    /// The number of this teardown on the host, from 1.
+    /// The number of this teardown among all teardowns on the host, counted from 1.
     pub count: u64,
-    /// Whether a crash interrupted an earlier attempt.
+    /// Whether this continues a teardown that a crash interrupted.
     pub resumed: bool,
 }
 
 impl SimulatedHost {
-    /// Loads the host from `directory`, or creates a new one with this many deckies.
+    /// Loads the host from `directory`, or creates a host with `deckies` deckies if the directory
+    /// contains no host. Without a directory, the host exists only in memory.
     ///
     /// # Errors
-    /// If its file cannot be read or written.
+    /// If a file of the host cannot be read or written.
     pub fn open(
         directory: Option<&Path>,
         host: &HostId,
@@ -112,10 +113,12 @@ impl SimulatedHost {
         Ok(simulated)
     }
 
-    /// Reads the current deckies of a host from its data directory. The simulator may be running.
+    /// Reads the current deckies of a host from its data directory, even while the simulator is
+    /// running. Returns an empty set if the directory contains no host. Creates a missing
+    /// directory.
     ///
     /// # Errors
-    /// If the file cannot be read.
+    /// If the file cannot be read, or the directory cannot be created.
     pub fn read_deckies(directory: &Path) -> Result<BTreeSet<DeckyId>, SimulatedHostError> {
         let state = read_state(&directory.join(FILE))?;
         Ok(state.map(|state| state.deckies).unwrap_or_default())
@@ -129,10 +132,11 @@ impl SimulatedHost {
         self.state.deckies.contains(decky)
     }
 
-    /// Starts a teardown, or resumes the one that a crash interrupted.
+    /// Starts a teardown of `decky`, or of all deckies if `decky` is `None`. If the latest teardown
+    /// has the same operation id, a crash interrupted it, and it is resumed.
     ///
     /// # Errors
-    /// If the file cannot be written.
+    /// If a file of the host cannot be written.
     pub fn start_teardown(
         &mut self,
         operation_id: OperationId,
@@ -177,10 +181,11 @@ impl SimulatedHost {
         })
     }
 
-    /// Decides whether the removal of a decky fails. That happens at most once per deployment.
+    /// Decides at random whether the removal of a decky fails. It fails at most once per
+    /// deployment.
     ///
     /// # Errors
-    /// If the file cannot be written.
+    /// If a file of the host cannot be written.
     pub fn draw_failure(
         &mut self,
         operation_id: OperationId,
@@ -202,11 +207,11 @@ impl SimulatedHost {
         Ok(fails)
     }
 
-    /// Removes a decky. It is deployed again after a delay in the range `redeploy_ms`, if there is
-    /// one. Returns false if the decky did not exist.
+    /// Removes a decky, and returns whether the decky existed. If it existed and `redeploy_ms` is
+    /// given, schedules a new deployment after a random delay in this range of milliseconds.
     ///
     /// # Errors
-    /// If the file cannot be written.
+    /// If a file of the host cannot be written.
     pub fn remove(
         &mut self,
         operation_id: OperationId,
@@ -233,10 +238,10 @@ impl SimulatedHost {
         Ok(removed)
     }
 
-    /// Deploys the deckies that are due again, and returns their number.
+    /// Deploys the removed deckies that are due, and returns their number.
     ///
     /// # Errors
-    /// If the file cannot be written.
+    /// If a file of the host cannot be written.
     pub fn redeploy_due(&mut self) -> Result<u64, SimulatedHostError> {
         let now = action_log::current_time();
         let due: Vec<DeckyId> = self
@@ -284,8 +289,8 @@ impl SimulatedHost {
         self.inventory = self.state.deckies.iter().map(shard).collect();
     }
 
-    /// Saves the state so that it survives a kill of the process. It need not survive a power cut,
-    /// so the file is not synced.
+    /// Saves the state, unless it is kept only in memory. The file is not synced, so it survives a
+    /// killed process, but not necessarily a power cut.
     fn save(&self) -> Result<(), SimulatedHostError> {
         let Some(path) = &self.path else {
             return Ok(());

@@ -1,5 +1,5 @@
-//! The simulated runtime. The seed decides how long its teardowns take, and when they fail or crash
-//! the agent.
+//! The simulated runtime. The seed decides how long its teardowns take, which removals fail, and
+//! which teardowns crash the agent.
 
 use std::ops::RangeInclusive;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -15,18 +15,18 @@ use tokio::sync::{Notify, watch};
 use crate::seeded_rng::SeededRng;
 use crate::simulated_host::{SimulatedHost, SimulatedHostError};
 
-/// How the runtimes of all hosts behave.
+/// The settings that the runtimes of all hosts share.
 #[derive(Debug, Clone)]
 pub struct RuntimeBehavior {
     pub rng: SeededRng,
-    /// The range of the duration of a teardown, in milliseconds.
+    /// The minimum and maximum duration of a teardown, in milliseconds.
     pub teardown_ms: RangeInclusive<u64>,
-    /// The share of deckies whose first teardown fails.
+    /// The share of deployments whose first teardown fails, from 0 to 1.
     pub fail_rate: f64,
-    /// The share of teardowns that crash the agent.
+    /// The share of teardowns that crash the agent, from 0 to 1.
     pub crash_rate: f64,
-    /// The range of the delay after which a removed decky is deployed again, in milliseconds.
-    /// `None` stands for never.
+    /// The minimum and maximum delay before a removed decky is deployed again, in milliseconds.
+    /// `None` if removed deckies are never deployed again.
     pub redeploy_ms: Option<RangeInclusive<u64>>,
 }
 
@@ -51,7 +51,7 @@ impl SimulatedRuntime {
         }
     }
 
-    /// Waits until the agent is supposed to crash.
+    /// Waits until a teardown requests a crash of the agent.
     pub async fn wait_for_crash(&self) {
         self.crash.notified().await;
     }
@@ -61,8 +61,8 @@ impl SimulatedRuntime {
         self.behavior.redeploy_ms.is_some()
     }
 
-    /// Deploys the deckies that are due again, and returns their number, which is 0 while the file
-    /// cannot be written.
+    /// Deploys the removed deckies that are due, and returns their number. Returns 0 if a file of
+    /// the host cannot be written.
     pub fn redeploy_due(&self) -> u64 {
         let deployed = self.simulated().redeploy_due().unwrap_or(0);
         if deployed > 0 {
@@ -130,8 +130,8 @@ impl SimulatedRuntime {
         })
     }
 
-    /// Requests the crash and never returns: the task that waits for `wait_for_crash` drops the
-    /// agent.
+    /// Requests a crash of the agent and never returns. The task that awaits `wait_for_crash` drops
+    /// the agent.
     async fn crash(&self) {
         self.crash.notify_one();
         std::future::pending::<()>().await;
@@ -213,7 +213,8 @@ impl Runtime for SimulatedRuntime {
     }
 }
 
-/// Waits. A timer of zero length would still take up to a millisecond.
+/// Waits for `time`. Sets no timer if `time` is zero, because even such a timer takes up to a
+/// millisecond.
 async fn wait(time: Duration) {
     if !time.is_zero() {
         tokio::time::sleep(time).await;

@@ -1,16 +1,16 @@
-//! The agent of one host: it executes the host's commands, each operation at most once, and reports
-//! the host's deckies to the controller.
+//! The agent of one host. It executes the commands of the controller, each operation at most once,
+//! and reports the host's deckies.
 //!
 //! The modules, lowest layer first:
 //!
 //! - [`ledger`]: the facts that must survive a crash, on disk or in memory.
-//! - [`runtime`]: the software that runs deckies. Docker is in [`runtime::docker`] (a feature,
-//!   because simulators have their own runtime).
+//! - [`runtime`]: the software that runs deckies. Docker is in [`runtime::docker`], behind a
+//!   feature, because simulators have their own runtime.
 //! - [`machine`]: all decisions. It does not access a clock, the network, a disk or randomness.
 //! - `observability`: counters, log lines and trace spans.
 //! - [`nats`]: the connection, and the decoding of messages.
-//! - [`mod@run`]: the loop that connects the other modules. Its order is always: decide, make
-//!   durable, then send or act.
+//! - [`mod@run`]: the loop that connects the other modules. For each input, the loop decides, then
+//!   makes the ledger durable, and only then sends or acts.
 //!
 //! The messages are defined in `scuttle-schemas`.
 

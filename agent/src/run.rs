@@ -2,7 +2,8 @@
 //! then carries out the machine's effects.
 //!
 //! The loop is one task, which also polls the futures of the runtime. Dropping the future of `run`
-//! therefore stops everything at once, as a crash would.
+//! therefore stops everything immediately, as a crash would, except an access to the ledger that
+//! has already begun.
 
 use std::collections::HashSet;
 use std::future::{Future, pending};
@@ -41,11 +42,11 @@ const PROGRESS_CAPACITY: usize = 64;
 #[derive(Debug, Clone)]
 pub struct Settings {
     pub host: HostId,
-    /// The version of the program.
+    /// The version of the program, which every heartbeat contains.
     pub version: Text,
     /// The heartbeat interval in milliseconds, 1 to 3600000.
     pub interval_ms: u32,
-    /// The seed of the jitter of all delays.
+    /// The seed of the random jitter that is applied to delays.
     pub seed: u64,
 }
 
@@ -75,11 +76,12 @@ pub enum AgentError {
     Closed,
 }
 
-/// Runs one boot of an agent until `shutdown` is cancelled. If a teardown is running at that time,
-/// the next boot continues it.
+/// Runs one boot of an agent until `shutdown` is cancelled. The next boot resumes a teardown that
+/// the shutdown interrupted.
 ///
 /// # Errors
-/// If the ledger cannot be used, or the NATS client was closed.
+/// If the ledger cannot be used, the agent cannot subscribe to its commands, or the NATS client was
+/// closed.
 pub async fn run<R: Runtime, L: Ledger>(
     parts: AgentParts<R, L>,
     shutdown: CancellationToken,
@@ -99,11 +101,12 @@ type Pending<T> = Option<Pin<Box<dyn Future<Output = T> + Send>>>;
 struct Agent<R, L> {
     host: HostId,
     machine: Machine,
-    /// `None` only while the ledger is being written.
+    /// `None` only while the ledger is being written, and after a write has failed.
     ledger: Option<L>,
     runtime: Arc<R>,
     connection: Connection,
-    /// The session that the machine was last notified of.
+    /// The number of the NATS connection that the machine was last notified of, or `None` while the
+    /// connection is down.
     session: Option<u64>,
     commands: Subscriber,
     replies: Subscriber,
@@ -114,12 +117,13 @@ struct Agent<R, L> {
     progress: mpsc::Receiver<Progress>,
     teardown: Pending<Input>,
     reading: Pending<Result<Inventory, RuntimeError>>,
-    /// The time at which the monotonic clock of the machine is zero.
+    /// The zero point of the machine's monotonic clock.
     started_at: Instant,
     counters: Arc<Counters>,
     spans: Spans,
     malformed: MalformedLog,
-    /// The ignore reasons that have already been logged. Each is logged only once.
+    /// The reasons for which an ignored command has already been logged. Each reason is logged only
+    /// once.
     logged_reasons: HashSet<Discriminant<IgnoreReason>>,
 }
 
@@ -255,7 +259,7 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
         self.apply(step).await
     }
 
-    /// Makes the writes durable, then carries out the effects.
+    /// Makes the writes of a step durable, then carries out its effects.
     async fn apply(&mut self, step: Step) -> Result<(), AgentError> {
         if !step.writes.is_empty() {
             self.make_durable(step.writes).await?;
@@ -342,8 +346,8 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
         }
     }
 
-    /// Counts and logs an event. An ignored command is logged only if no command was ignored for
-    /// the same reason before, because a sender could otherwise flood the log.
+    /// Counts and logs an event. For each reason, only the first ignored command is logged, so that
+    /// no sender can flood the log.
     fn emit(&mut self, event: AgentEvent) {
         let is_new = match &event {
             AgentEvent::CommandIgnored(reason) => self.logged_reasons.insert(discriminant(reason)),
@@ -369,7 +373,7 @@ impl<R: Runtime, L: Ledger> Agent<R, L> {
     }
 }
 
-/// Waits for the future in `slot` and removes it. Waits forever if the slot is empty.
+/// Waits for the future in `slot`, then empties the slot. Waits forever if the slot is empty.
 async fn poll_pending<T>(slot: &mut Pending<T>) -> T {
     let output = match slot {
         Some(future) => future.await,
@@ -379,7 +383,8 @@ async fn poll_pending<T>(slot: &mut Pending<T>) -> T {
     output
 }
 
-/// Calls the ledger, on a thread for blocking work if the ledger needs one.
+/// Runs `access` on the ledger, on a thread for blocking work if the ledger needs one. Returns the
+/// ledger together with the result of `access`.
 async fn access_ledger<L: Ledger, T: Send + 'static>(
     mut ledger: L,
     access: impl FnOnce(&mut L) -> Result<T, LedgerError> + Send + 'static,

@@ -24,15 +24,15 @@ pub(crate) enum Command {
     /// Accepted teardowns per second, compared with JetStream and with the same rule over
     /// SQLite
     Peers,
-    /// Accepts per second of three controllers over three servers, compared with publishing to
-    /// JetStream
+    /// Accepted teardowns per second of three controllers over three servers, compared with
+    /// publishing to JetStream
     Cluster,
-    /// Accepts per second and CPU time per message with 1, 2 and 4 partitions
+    /// Accepted teardowns per second and CPU time per message with 1, 2 and 4 partitions
     Partitions,
     /// Complete teardowns per second on 1,000 simulated hosts, from request to broadcast
     Teardown,
-    /// A million shards on ten thousand hosts: accepts, memory, start, heartbeats, listing,
-    /// checkpoints
+    /// A million shards on ten thousand hosts: accepted teardowns, memory, start, heartbeats,
+    /// listing, checkpoints
     Scale,
     /// How operators and other agents are served while one agent floods the controller
     Flood(FloodArgs),
@@ -62,8 +62,8 @@ pub(crate) struct Options {
     /// Number of rounds, each of which measures everything that is compared
     #[arg(long, global = true, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) rounds: u32,
-    /// Seconds that each service is measured per round. After a second, the controller resends
-    /// commands that no agent has answered, which would be measured too
+    /// Seconds to measure each service per round. A measurement of more than one second includes
+    /// commands that the controller resends because no agent has answered them
     #[arg(long, global = true, default_value = "0.9", value_parser = parse_seconds)]
     pub(crate) seconds: Duration,
     /// Print one JSON object instead of tables

@@ -1,5 +1,5 @@
-//! The command line: the global flags, the verbs, and the call of a verb's code. The flags of a
-//! verb are defined in the verb's file in `commands/`.
+//! The command line: the global `--output` flag, the subcommands, and the dispatch to each
+//! subcommand's code. The flags of a subcommand are defined in its file in `commands/`.
 
 use clap::{CommandFactory, Parser, Subcommand};
 
@@ -11,7 +11,7 @@ use crate::commands::{doctor, watch};
 use crate::failure::Failure;
 use crate::output::format::Format;
 
-/// Tear down deckies on a swarm of hosts, and follow every teardown to its end.
+/// Tear down deckies (decoy containers) on a swarm of hosts, and follow every teardown to its end.
 ///
 /// Exit codes: 0 success, 1 failed, 2 wrong usage, 3 not found, 4 rejected, 5 timed out, 6 no
 /// controller.
@@ -60,7 +60,7 @@ enum Verb {
 }
 
 impl Arguments {
-    /// Runs the verb, and writes its result in the chosen format.
+    /// Runs the subcommand, and writes its result in the chosen format.
     pub(crate) async fn run(self) -> Result<(), Failure> {
         let format = self.output;
         match self.verb {

@@ -1,4 +1,4 @@
-//! The error type of every verb, and the exit code of each kind of failure.
+//! The error type of every subcommand, and the exit code of each kind of failure.
 
 use scuttle_schemas::ErrorCode;
 
@@ -9,19 +9,19 @@ use crate::client::connection::ContextError;
 use crate::client::nats_client::ClientError;
 use crate::client::revoke::RevokeError;
 
-/// The reason why a verb failed.
+/// The reason why a subcommand failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum Failure {
-    /// The arguments are invalid in combination.
+    /// The arguments are invalid, or cannot be used together or without a terminal.
     #[error("{0}")]
     Usage(String),
-    /// No host or user has the given name.
+    /// No user has the given name.
     #[error("{0}")]
     NotFound(String),
-    /// The request does not fit the current state, or the operator said no.
+    /// The request conflicts with the current state, or the operator did not confirm it.
     #[error("{0}")]
     Conflict(String),
-    /// The errors have already been printed. Only the exit code remains to be returned.
+    /// The errors have already been printed. The process only has to exit with this exit code.
     #[error("")]
     AlreadyReported(u8),
     #[error("cannot write to standard output: {0}")]
@@ -40,7 +40,7 @@ pub(crate) enum Failure {
     UserRecord(#[from] UserRecordError),
     #[error(transparent)]
     Revoke(#[from] RevokeError),
-    /// A certificate file cannot be used.
+    /// A certificate or key file cannot be used.
     #[error(transparent)]
     ConnectConfig(#[from] scuttle_nats::ConnectConfigError),
 }

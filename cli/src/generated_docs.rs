@@ -1,5 +1,5 @@
-//! The generated documents of the command: `docs/cli.md`, from the text of `--help`, and a JSON
-//! Schema for each output that is not a message of the wire protocol.
+//! The generated documents of the command: `docs/cli.md`, mostly from the `--help` texts, and a
+//! JSON Schema for each output that is not a message of the wire protocol.
 //!
 //! The files are checked in. A test in this module compares them with the code, and `cargo xtask
 //! docs` writes them.
@@ -18,7 +18,7 @@ use crate::arguments::Arguments;
 use crate::client::connection::ConnectionArgs;
 use crate::output::json_types;
 
-/// Returns the name and the schema of each output that is not a message.
+/// Returns the name and the schema of each output that is not a message of the wire protocol.
 fn output_schemas() -> Vec<(&'static str, Schema)> {
     vec![
         ("teardowns", schema::<json_types::Teardowns>()),
@@ -47,8 +47,9 @@ fn schema<T: JsonSchema>() -> Schema {
         .into_root_schema_for::<T>()
 }
 
-/// Each verb, the schema of its output with `-o json`, and the schema of each line with `-o jsonl`.
-/// The names of messages have the prefix `message`. Other names refer to schemas in `cli/schemas/`.
+/// Each subcommand, the schema of its output with `-o json`, and the schema of each line with `-o
+/// jsonl`. A name with the prefix `message` refers to a message of the wire protocol. Other names
+/// refer to schemas in `cli/schemas/`. Any other text, such as `the same`, is shown as it is.
 const VERB_OUTPUTS: [(&str, &str, &str); 16] = [
     ("teardown", "teardowns", "teardown"),
     ("teardown --dry-run", "plans", "plan"),
@@ -162,8 +163,10 @@ fn render_page() -> String {
     text
 }
 
-/// Hides the flags that all verbs share, which the page describes once, and the values of
-/// environment variables, which depend on the machine.
+/// Hides two kinds of text in the help of a command and its subcommands:
+///
+/// - the flags that all commands share, because the page describes them once
+/// - the values of environment variables, because they depend on the machine
 fn hide_shared_flags(command: Command) -> Command {
     let command = command.mut_args(|argument| {
         let shared = argument.get_help_heading() == Some("NATS") || argument.get_id() == "output";
@@ -172,7 +175,7 @@ fn hide_shared_flags(command: Command) -> Command {
     command.mut_subcommands(hide_shared_flags)
 }
 
-/// Links each name in a list of schemas and messages. Other text stays as it is.
+/// Replaces each name in a list of schemas and messages with a link. Leaves other text as is.
 fn link_schemas(names: &str) -> String {
     let schemas = output_schemas();
     let link = |name: &str| match name.strip_prefix("message ") {
@@ -185,7 +188,7 @@ fn link_schemas(names: &str) -> String {
     names.split(", ").map(link).collect::<Vec<_>>().join(", ")
 }
 
-/// Appends the help of a command and its subcommands.
+/// Appends the help of a command and its subcommands to `text`, each under a heading.
 fn push_help(command: &mut Command, parent: &str, text: &mut String) {
     let name = format!("{parent}{}", command.get_name());
     let _ = write!(text, "\n## `{name}`\n\n");

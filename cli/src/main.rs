@@ -1,8 +1,8 @@
-//! `scuttle`: the command of operators and administrators.
+//! The `scuttle` command for operators and administrators.
 //!
 //! This file runs one command from start to exit code. The command line is defined in `arguments`,
-//! and each verb has a file in `commands/`. Results go to standard output; progress, questions and
-//! errors go to standard error.
+//! and each subcommand has a file or folder in `commands/`. Results go to standard output.
+//! Progress, questions and errors go to standard error.
 
 mod admin;
 mod arguments;

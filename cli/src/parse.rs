@@ -1,17 +1,19 @@
-//! Parsers of command-line values: states, in the spelling of the messages, and timeouts. Names and
-//! ids are parsed by their own types in `scuttle_schemas`.
+//! Parsers of command-line values: states and timeouts. Names and ids are parsed by their types in
+//! `scuttle_schemas`.
 
 use serde::de::DeserializeOwned;
 use serde::de::value::{Error, StrDeserializer};
 
-/// Parses a state in the spelling of the messages. `-` is accepted in place of `_`.
+/// Parses a state as it is spelled in JSON messages, such as `timed_out`. Accepts `-` in place of
+/// `_`.
 pub(crate) fn parse_state<T: DeserializeOwned>(text: &str) -> Result<T, String> {
     let text = text.replace('-', "_");
     let deserializer = StrDeserializer::<Error>::new(&text);
     T::deserialize(deserializer).map_err(|error| error.to_string())
 }
 
-/// Parses a timeout in whole seconds: `90s`, `10m`, `1h 30m`.
+/// Parses a timeout such as `90s`, `10m` or `1h 30m` into seconds. Fails if it is not a whole
+/// number of seconds, is 0, or exceeds `MAX_TIMEOUT_S`.
 pub(crate) fn parse_timeout_s(text: &str) -> Result<u32, String> {
     let max = scuttle_schemas::teardown::MAX_TIMEOUT_S;
     let timeout = humantime::parse_duration(text)

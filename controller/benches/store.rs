@@ -1,4 +1,5 @@
-//! The store on the build's own disk: appends with their fsync, a checkpoint, a load.
+//! Benchmarks of a store on the disk of the build directory: an append with its fsync, a
+//! checkpoint, and a load.
 
 use std::cell::RefCell;
 use std::path::Path;
@@ -9,17 +10,17 @@ use scuttle_core::Change;
 use scuttle_steps::Swarm;
 use tempfile::TempDir;
 
-/// Deckies on each host.
+/// The number of deckies on each host.
 const DECKIES: usize = 100;
 
-/// Creates a store on a real disk, because /tmp may be in memory.
+/// Creates a store in the build directory, because /tmp may be in memory instead of on a disk.
 fn store() -> (TempDir, RedbStore) {
     let dir = tempfile::tempdir_in(Path::new(env!("CARGO_TARGET_TMPDIR"))).expect("a folder");
     let store = RedbStore::open(dir.path()).expect("a store");
     (dir, store)
 }
 
-/// Returns the changes of one batch in which `count` teardowns are accepted.
+/// Returns the changes of one batch that accepts `count` teardowns.
 fn accepts(swarm: &mut Swarm, count: usize) -> Vec<Change> {
     for number in 0..count {
         let (_, input) = swarm.accept(number);
@@ -66,7 +67,7 @@ fn load(criterion: &mut Criterion) {
 
 criterion_group! {
     name = benches;
-    // A disk is slow, and its figures differ: fewer of them say as much.
+    // Writing to a disk is slow and its duration varies, so more samples would not be more exact.
     config = Criterion::default().sample_size(20);
     targets = append, checkpoint, load
 }

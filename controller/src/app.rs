@@ -29,7 +29,7 @@ use crate::partition::assignment::PartitionAssignment;
 use crate::store::{JournalStream, RedbStore, StoreError};
 use crate::{engine, signals};
 
-/// Runs the service until a signal stops it.
+/// Runs the service until a signal stops it. Returns earlier only with an error.
 pub async fn run(config: &Arc<Config>, audit: &Audit) -> anyhow::Result<()> {
     let shutdown = signals::listen().context("cannot listen for signals")?;
     audit
@@ -92,13 +92,14 @@ struct App {
 struct Cluster {
     /// The number of NATS servers that keep a copy of each journal.
     replicas: usize,
-    /// The connection for leases, separate from those that carry the journals.
+    /// The connection for leases, separate from the connections that carry the journals.
     lease_client: Client,
     rebalancer: Rebalancer,
 }
 
 impl App {
-    /// Runs as one of several controllers, until the shutdown.
+    /// Runs as one of several controllers that share the journals, until the shutdown or until a
+    /// partition fails.
     async fn run_in_cluster(
         self,
         replicas: usize,
@@ -151,7 +152,7 @@ impl App {
         ended.and(rebalancing.await.context("the rebalancing panicked"))
     }
 
-    /// Follows and leads one partition in turn, until the shutdown.
+    /// Alternates between following and leading one partition, until the shutdown or an error.
     async fn run_partition(
         &self,
         assignment: PartitionAssignment,
@@ -189,7 +190,7 @@ impl App {
     }
 
     /// Runs as the only controller, from reading the store's file to the last checkpoint. Returns
-    /// after the shutdown, or when the NATS client ends.
+    /// after the shutdown, when the NATS client ends, or with an error.
     async fn run_alone(&self) -> anyhow::Result<()> {
         self.health.set_loading();
         // Loading may take seconds. Meanwhile /readyz reports that the record is being read.
@@ -234,9 +235,9 @@ impl App {
     }
 }
 
-/// Starts a runtime with one thread for all async work. Reading, writing and encoding are a third
-/// of the work; the engine's two threads do the rest. With a single thread, more messages are
-/// handled per wake-up.
+/// Starts a runtime with one thread for all async work, so that each wake-up handles more messages.
+/// One thread is enough: reading, writing and encoding messages are a third of the controller's
+/// work, and the engine's two threads do the rest.
 pub fn start_runtime() -> anyhow::Result<Runtime> {
     tokio::runtime::Builder::new_current_thread()
         .enable_all()

@@ -2,8 +2,9 @@
 //! publishes the effects.
 //!
 //! A request passes through the folders in one direction: [`request`] turns a message into an
-//! input, [`admission`] bounds what is in progress, [`engine`] steps the core and commits to the
-//! [`store`], and [`outbound`] sends the effects after the commit. No other code publishes.
+//! input, [`admission`] limits the work in progress, [`engine`] runs the core and commits its
+//! decisions to the [`store`], and [`outbound`] sends the effects after the commit. No other code
+//! sends effects.
 
 pub mod admission;
 pub mod app;

@@ -17,10 +17,11 @@ use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
 use tracing_subscriber::util::SubscriberInitExt;
 
-/// The state consists of millions of small allocations that one thread makes and others free. The
-/// system's allocator is slow at that. Huge pages are disabled in the build: on a virtual machine,
-/// clearing a new huge page took a millisecond, which cost a third of the throughput of accepted
-/// requests.
+/// The global allocator. The state consists of millions of small allocations, which one thread
+/// makes and other threads free. The system's allocator is slow at that.
+///
+/// Huge pages are disabled in the build: on a virtual machine, clearing a new huge page took a
+/// millisecond, which cost a third of the throughput of accepted requests.
 #[global_allocator]
 static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
@@ -71,12 +72,13 @@ fn serve(config: Config) -> ExitCode {
             ExitCode::FAILURE
         }
     };
-    // Sends the last spans, or gives them up.
+    // Sends the last spans, or drops them if that fails.
     drop(traces);
     code
 }
 
-/// Runs a one-shot subcommand on a blocking thread and prints its result. Ctrl-C cancels it.
+/// Runs a one-shot subcommand on a blocking thread, and prints its result or error. SIGTERM or
+/// Ctrl-C sets the [`Interrupt`] that `work` receives.
 fn run_once<D: Display + Send + 'static, E: std::error::Error + Send + Sync + 'static>(
     work: impl FnOnce(&Interrupt) -> Result<D, E> + Send + 'static,
 ) -> ExitCode {
@@ -108,7 +110,7 @@ fn run_once<D: Display + Send + 'static, E: std::error::Error + Send + Sync + 's
     }
 }
 
-/// Sends the log to standard error.
+/// Installs the log subscriber, which writes to standard error.
 fn install_log(format: LogFormat) {
     let filter = log::build_filter("info,async_nats=error");
     tracing_subscriber::registry()

@@ -1,5 +1,5 @@
-//! The signals that stop the process: the first SIGTERM or SIGINT starts an orderly shutdown, a
-//! second one ends the process at once.
+//! The signals that stop the process. The first SIGTERM or SIGINT starts an orderly shutdown. The
+//! second signal ends the process immediately.
 
 use std::io;
 
@@ -7,10 +7,11 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 use tracing::info;
 
-/// Starts to listen for the signals. Returns the token that the first signal cancels.
+/// Listens for SIGTERM and SIGINT in the background, and returns the token that the first signal
+/// cancels. The second signal ends the process.
 ///
 /// # Errors
-/// If the process may not handle signals.
+/// If a signal handler cannot be installed.
 pub fn listen() -> io::Result<CancellationToken> {
     let mut terminate = signal(SignalKind::terminate())?;
     let mut interrupt = signal(SignalKind::interrupt())?;

@@ -6,7 +6,7 @@ use std::hint::black_box;
 use criterion::{BatchSize, Criterion, criterion_group, criterion_main};
 use scuttle_steps::Swarm;
 
-/// Deckies per host.
+/// The number of deckies on each host.
 const DECKIES: usize = 100;
 
 fn steps(criterion: &mut Criterion) {
@@ -49,7 +49,8 @@ fn steps(criterion: &mut Criterion) {
     results(criterion);
 }
 
-/// Measures results. Each one removes its decky, so the swarm is replaced when no decky is left.
+/// Benchmarks the step that applies a result. Each result removes its decky, so the swarm is
+/// replaced when no decky is left.
 fn results(criterion: &mut Criterion) {
     const HOSTS: usize = 100;
     let (swarm, removed) = (RefCell::new(Swarm::new(HOSTS, DECKIES)), RefCell::new(0));

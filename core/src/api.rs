@@ -1,4 +1,5 @@
-//! The interface between the core and its caller: the inputs and the outputs of a step.
+//! The interface of the core: the inputs that a step takes, and the replies, changes and effects
+//! that it produces.
 //!
 //! This file contains only data types. The rules that produce the outputs are in `requests`,
 //! `reports`, `time` and `broadcast`.
@@ -24,116 +25,123 @@ use serde::Serialize;
 use crate::record::change::Change;
 use crate::record::rows::Trace;
 
-/// A teardown request with its context.
+/// A teardown request, with the values that the core cannot determine itself.
 #[derive(Debug, Clone)]
 pub struct TeardownArgs {
-    /// The request.
+    /// The decoded payload of the request.
     pub request: TeardownRequest,
-    /// The id to use if the request creates an operation.
+    /// The id of the new operation, if the request creates one.
     pub operation_id: OperationId,
-    /// The user that the NATS server vouches for.
+    /// The user who sent the request, as the NATS server attests, or `unknown`.
     pub requested_by: String,
-    /// The idempotency key.
+    /// The idempotency key in the request's `Nats-Msg-Id` header, if there is one.
     pub key: Option<String>,
-    /// The request's trace context.
+    /// The W3C trace context of the request, which is copied to the operation's commands and
+    /// broadcasts.
     pub trace: Option<Trace>,
 }
 
 /// An input of the core: a request, a report, or an event that changes or reads the record.
 ///
-/// A report contains the host in the subject on which it arrived. The NATS server vouches for this
-/// host.
+/// Every report comes with the host that its subject names. This host can be trusted, because the
+/// NATS server lets only the agent of the host publish on the subject.
 #[derive(Debug, Clone)]
 pub enum Input {
-    /// The process has started. This must be the first step of every process.
+    /// The start of a process, or its takeover as the leader. Must be the first input after a
+    /// replay.
     Start,
-    /// Time has passed. See [`State::next_deadline`](crate::State::next_deadline).
+    /// The passing of time. [`State::next_deadline`](crate::State::next_deadline) returns the time
+    /// at which the next tick is due.
     Tick,
-    /// `swarm.teardown`.
+    /// A request on `swarm.teardown`, to tear down one decky or a whole host.
     Teardown(TeardownArgs),
-    /// `swarm.operations.cancel`.
+    /// A request on `swarm.operations.cancel`, to cancel a queued operation.
     Cancel(CancelRequest),
-    /// `swarm.hosts.enroll`.
+    /// A request on `swarm.hosts.enroll`, to add a host to the swarm.
     Enroll {
-        /// The request.
+        /// The name, address and labels of the host, and optionally its id.
         request: EnrollRequest,
-        /// The id to use for a new host if the request does not give one.
+        /// The id of the new host, if the request does not give one.
         host: HostId,
     },
-    /// `swarm.hosts.decommission`.
+    /// A request on `swarm.hosts.decommission`, to remove a host from the swarm.
     Decommission(DecommissionRequest),
-    /// `swarm.shards.list`.
+    /// A request on `swarm.shards.list`, for one page of shards.
     ShardsList(ShardsListRequest),
-    /// `swarm.hosts.list`.
+    /// A request on `swarm.hosts.list`, for one page of hosts.
     HostsList(HostsListRequest),
-    /// `swarm.operations.list`.
+    /// A request on `swarm.operations.list`, for one page of operations.
     OperationsList(OperationsListRequest),
-    /// `swarm.operations.get`.
+    /// A request on `swarm.operations.get`, for one operation with its shards.
     OperationGet(OperationGetRequest),
-    /// A list request from the leader of another partition, which needs a linearizable reply: the
+    /// A list request from the leader of another partition. The reply must be linearizable, so the
     /// step forces an append to the journal. A deposed leader that does not know yet that it was
-    /// replaced fails to append, and so does not reply with outdated records.
+    /// replaced fails to append, and therefore never replies with outdated records.
     Linearizable(Box<Input>),
-    /// `agent.<host_uuid>.progress`.
+    /// A report on `agent.<host_uuid>.progress`: an agent has reached a step of an operation.
     Progress {
-        /// The host in the subject.
+        /// The host that the report's subject names.
         host: HostId,
-        /// The report.
+        /// The operation, and the step that the agent has reached.
         progress: TeardownProgress,
     },
-    /// `agent.<host_uuid>.results`.
+    /// A report on `agent.<host_uuid>.results`: an operation has ended on its host.
     Result {
-        /// The host in the subject.
+        /// The host that the report's subject names.
         host: HostId,
-        /// The report.
+        /// The outcome of the operation, and of each decky.
         result: TeardownResult,
-        /// The report's trace context.
+        /// The W3C trace context of the report, which is copied to the broadcasts about the
+        /// operation.
         trace: Option<Trace>,
     },
-    /// `agent.<host_uuid>.heartbeat`.
+    /// A report on `agent.<host_uuid>.heartbeat`: an agent is alive.
     Heartbeat {
-        /// The host in the subject.
+        /// The host that the report's subject names.
         host: HostId,
-        /// The report.
+        /// The agent's version and boot, and the host's inventory if it has changed.
         heartbeat: Heartbeat,
     },
-    /// A broadcast from the leader of another partition. It is published with this partition's next
+    /// A broadcast from the leader of another partition, to be published with this partition's next
     /// revision.
     Relay {
         /// The partition whose leader sent the broadcast.
         from: Partition,
-        /// The broadcast.
+        /// The encoded message, with its subject and its original revision.
         broadcast: RelayedBroadcast,
-        /// The broadcast's trace context.
+        /// The W3C trace context in the headers of the broadcast.
         trace: Option<Trace>,
     },
 }
 
-/// A message that may be sent after the batch is durable. Effects are sent in their order.
+/// A message to send after the batch is durable. Effects are sent in the order in which they are
+/// listed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Effect {
-    /// Publish a command to an agent.
+    /// A command to one agent.
     Command {
-        /// The agent's host.
+        /// The host whose agent receives the command.
         host: HostId,
-        /// The command.
+        /// The teardown or cancel command.
         command: AgentCommand,
         /// The trace context of the request that caused the command.
         trace: Option<Trace>,
     },
-    /// Publish on `shards.updated`.
+    /// A broadcast on `shards.updated`, with the trace context of the operation that caused the
+    /// changes.
     ShardsUpdated(ShardsUpdated, Option<Trace>),
-    /// Publish on `hosts.updated`.
+    /// A broadcast on `hosts.updated`.
     HostsUpdated(HostsUpdated),
-    /// Publish on `operations.updated`.
+    /// A broadcast on `operations.updated`, with the operation's trace context if the message
+    /// announces only one operation.
     OperationsUpdated(OperationsUpdated, Option<Trace>),
-    /// Publish a broadcast of another partition.
+    /// A broadcast of another partition, published in this partition's sequence of revisions.
     Relayed {
         /// The revision that replaces the broadcast's original revision.
         revision: u64,
-        /// The broadcast.
+        /// The encoded message, which still contains its original revision.
         broadcast: RelayedBroadcast,
-        /// The broadcast's trace context.
+        /// The W3C trace context in the headers of the broadcast.
         trace: Option<Trace>,
     },
 }
@@ -142,40 +150,41 @@ pub enum Effect {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
 #[serde(untagged)]
 pub enum Reply {
-    /// To `swarm.teardown`.
+    /// The reply to `swarm.teardown`: the operation that covers the target.
     Teardown(TeardownAccepted),
-    /// To `swarm.teardown` with `dry_run`.
+    /// The reply to `swarm.teardown` with `dry_run`: the targets, and a hash of them.
     Plan(TeardownPlan),
-    /// To `swarm.operations.cancel`.
+    /// The reply to `swarm.operations.cancel`: the cancelled operation.
     Cancelled(Box<CancelAccepted>),
-    /// To `swarm.hosts.enroll`.
+    /// The reply to `swarm.hosts.enroll`: the enrolled host.
     Enroll(EnrollAccepted),
-    /// To `swarm.hosts.decommission`.
+    /// The reply to `swarm.hosts.decommission`: the decommissioned host.
     Decommissioned(DecommissionAccepted),
-    /// To `swarm.shards.list`.
+    /// The reply to `swarm.shards.list`: one page of shards.
     Shards(ShardsList),
-    /// To `swarm.hosts.list`.
+    /// The reply to `swarm.hosts.list`: one page of hosts.
     Hosts(HostsList),
-    /// To `swarm.operations.list`.
+    /// The reply to `swarm.operations.list`: one page of operations.
     Operations(OperationsList),
-    /// To `swarm.operations.get`.
+    /// The reply to `swarm.operations.get`: one operation with its shards.
     Operation(Box<OperationGetReply>),
-    /// To a result.
+    /// The reply to a result, after which the agent stops repeating the result.
     Recorded(ResultRecorded),
-    /// To a heartbeat.
+    /// The reply to a heartbeat, which may request a full inventory.
     Heartbeat(HeartbeatAccepted),
-    /// To any request or report that was rejected. On the wire it is the `error` of an
+    /// The reply to a request or report that was rejected. It is sent as the `error` of an
     /// `ErrorReplyBody`.
     #[serde(skip)]
     Rejected(ErrorReply),
 }
 
-/// The end of a batch of steps.
+/// The changes and effects of a batch of steps.
 ///
 /// No reply of the batch and none of the `effects` may be sent before all `changes` are durable.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Commit {
-    /// The changes to make durable, all or none of them. If empty, there is nothing to write.
+    /// The changes to store atomically: all of them, or none. If the list is empty, nothing has to
+    /// be stored.
     pub changes: Vec<Change>,
     /// The messages to send after the changes are durable, in this order.
     pub effects: Vec<Effect>,
@@ -184,20 +193,20 @@ pub struct Commit {
 /// The subject of a broadcast.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Topic {
-    /// `shards.updated`.
+    /// `shards.updated`, on which changed and removed shards are announced.
     Shards,
-    /// `hosts.updated`.
+    /// `hosts.updated`, on which changed hosts are announced.
     Hosts,
-    /// `operations.updated`.
+    /// `operations.updated`, on which changed operations are announced.
     Operations,
 }
 
-/// A broadcast that the leader of another partition has sent.
+/// A broadcast that the leader of another partition has sent to be relayed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RelayedBroadcast {
     /// The subject on which to publish the broadcast.
     pub topic: Topic,
-    /// The revision that the other partition gave to the broadcast.
+    /// The revision that the sending partition gave to the broadcast.
     pub revision: u64,
     /// Whether the broadcast only repeats the last revision of an idle subject.
     pub is_repeat: bool,

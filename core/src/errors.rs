@@ -2,7 +2,7 @@
 
 use scuttle_schemas::{ErrorCode, ErrorReply, HostId, OperationId};
 
-/// The reply for a host that was never enrolled.
+/// Returns the error reply for a host that was never enrolled.
 pub(crate) fn host_not_found(id: &HostId) -> ErrorReply {
     ErrorReply::new(
         ErrorCode::HostNotFound,
@@ -10,7 +10,7 @@ pub(crate) fn host_not_found(id: &HostId) -> ErrorReply {
     )
 }
 
-/// The reply for a host that was decommissioned.
+/// Returns the error reply for a host that was decommissioned.
 pub(crate) fn host_decommissioned(id: &HostId) -> ErrorReply {
     ErrorReply::new(
         ErrorCode::HostDecommissioned,
@@ -18,7 +18,7 @@ pub(crate) fn host_decommissioned(id: &HostId) -> ErrorReply {
     )
 }
 
-/// The reply for an operation that does not exist, or that retention has removed.
+/// Returns the error reply for an operation that does not exist, or that retention has removed.
 pub(crate) fn operation_not_found(id: OperationId) -> ErrorReply {
     ErrorReply::new(
         ErrorCode::OperationNotFound,

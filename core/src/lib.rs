@@ -2,7 +2,7 @@
 //!
 //! [`State::step`] takes one [`Input`] (a request, an agent's report, a tick of the clock) and
 //! returns its [`Reply`]. [`State::close`] ends a batch of steps and returns a [`Commit`]: the
-//! [`Change`]s that must be durable before any of those replies is sent, and the [`Effect`]s
+//! [`Change`]s that must be durable before any reply of the batch is sent, and the [`Effect`]s
 //! (commands and broadcasts) to send after that. The current time is an argument, and new ids are
 //! part of the input, so the same inputs always lead to the same state.
 //!

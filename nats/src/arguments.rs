@@ -11,7 +11,7 @@ use crate::secret::Secret;
 /// The options `--nats-…` and `--tls-…`, whose combination has been checked.
 #[derive(Debug, Clone)]
 pub struct Arguments {
-    /// The address, if it was given.
+    /// The addresses of the NATS servers, separated by commas. `None` if no address was given.
     pub nats_url: Option<String>,
     credentials: Credentials,
     tls: Tls,
@@ -21,7 +21,7 @@ pub struct Arguments {
 #[command(next_help_heading = "NATS")]
 #[group(skip)]
 struct Options {
-    /// The NATS server as nats://HOST:PORT or tls://HOST:PORT, several servers of one cluster
+    /// The NATS server as nats://HOST:PORT or tls://HOST:PORT, or several servers of one cluster,
     /// separated by commas [default: nats://127.0.0.1:4222]
     #[arg(long, env = "SCUTTLE_NATS_URL", value_name = "URL")]
     nats_url: Option<String>,
@@ -51,7 +51,7 @@ struct Options {
     /// The certificate of this program in PEM form, for a server that requires one
     #[arg(long, env = "SCUTTLE_TLS_CERT", value_name = "FILE")]
     tls_cert: Option<PathBuf>,
-    /// The private key of that certificate in PEM form
+    /// The private key of this program's certificate in PEM form
     #[arg(long, env = "SCUTTLE_TLS_KEY", value_name = "FILE")]
     tls_key: Option<PathBuf>,
 }

@@ -8,7 +8,7 @@ use async_nats::{ConnectOptions, ServerAddr};
 use crate::error::ConnectConfigError;
 use crate::secret::Secret;
 
-/// The default address of the server.
+/// The address of the NATS server if none is given.
 pub const DEFAULT_URL: &str = "nats://127.0.0.1:4222";
 
 /// The configuration of a connection to NATS.
@@ -21,7 +21,7 @@ pub struct ConnectConfig {
     pub tls: Tls,
 }
 
-/// How a program authenticates.
+/// The credentials with which a program authenticates to the NATS server.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub enum Credentials {
     #[default]
@@ -37,15 +37,16 @@ pub enum Credentials {
 /// The TLS configuration. If any part of it is set, a connection without TLS is rejected.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Tls {
-    /// The certificates of the only trusted authorities (PEM). By default, those of the system are
-    /// trusted.
+    /// The PEM file with the only certificate authorities to trust. `None` to trust those of the
+    /// system.
     pub ca: Option<PathBuf>,
-    /// The certificate of this program and its private key (PEM), for servers that require one.
+    /// The PEM files with this program's certificate and private key, for servers that require a
+    /// client certificate.
     pub own: Option<(PathBuf, PathBuf)>,
 }
 
 impl ConnectConfig {
-    /// Parses the addresses of the servers.
+    /// Parses the server addresses in `url`.
     ///
     /// # Errors
     /// If an address is not valid.
@@ -64,7 +65,8 @@ impl ConnectConfig {
     /// read now, so that an error names the file.
     ///
     /// # Errors
-    /// If a file cannot be read, or contains something else.
+    /// If a file cannot be read, or does not contain credentials, a certificate or a key as
+    /// expected.
     pub fn connect_options(&self) -> Result<ConnectOptions, ConnectConfigError> {
         let options = ConnectOptions::new();
         let options = match &self.credentials {
@@ -105,7 +107,7 @@ impl Tls {
 }
 
 /// Checks that a PEM file contains a section with this label, such as CERTIFICATE or PRIVATE KEY.
-/// `what` describes it in errors.
+/// `what` describes the content of the file in errors.
 ///
 /// # Errors
 /// If the file cannot be read, or has no such section.

@@ -1,4 +1,4 @@
-//! Why a connection cannot be configured, and hints for connections that fail.
+//! The errors in a connection's configuration, and hints for connections that fail.
 
 use std::error::Error;
 use std::io;
@@ -30,7 +30,7 @@ pub enum ConnectConfigError {
     },
 }
 
-/// Returns what an operator can do about a failed connection.
+/// Returns advice for the operator on a failed connection.
 pub fn hint(error: &ConnectError) -> &'static str {
     match error.kind() {
         ConnectErrorKind::AuthorizationViolation | ConnectErrorKind::Authentication => {

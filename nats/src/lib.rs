@@ -1,9 +1,9 @@
-//! How every Scuttle program connects to NATS: the address, the credentials and TLS. Also, how the
-//! NATS servers sync to disk. What a program sends on the connection, and how it handles a loss of
-//! the connection, is its own business.
+//! How every Scuttle program connects to NATS: the address, the credentials and TLS. This crate
+//! also finds out when the NATS servers sync data to disk. Each program decides for itself what it
+//! sends and how it handles a lost connection.
 //!
-//! The modules, lowest layer first: `secret`, `error`, `connect_config`, `arguments`,
-//! `server_sync`.
+//! The modules, lowest layer first: `secret`, `error` and `server_sync`, then `connect_config`,
+//! then `arguments`.
 
 mod arguments;
 pub mod connect_config;

@@ -2,7 +2,7 @@
 
 use std::fmt;
 
-/// A string whose `Debug` output does not show it.
+/// A string that its `Debug` output hides.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Secret(String);
 

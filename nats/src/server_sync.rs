@@ -1,4 +1,4 @@
-//! When the NATS servers sync what `JetStream` stores to disk. Each server reports its own setting.
+//! Finds out when each NATS server syncs the data of `JetStream` to disk.
 
 use std::time::Duration;
 
@@ -8,28 +8,28 @@ use scuttle_schemas::subjects;
 use serde::Deserialize;
 use tokio::time::timeout;
 
-/// How long the first reply may take.
+/// The maximum time to wait for the first reply.
 const FIRST_REPLY_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long to wait for each reply after the first. The number of servers is unknown, so the query
-/// ends when no further reply arrives within this time.
+/// The maximum time to wait for each further reply. The number of servers is unknown, so the query
+/// ends when no reply arrives within this time.
 const NEXT_REPLY_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The largest number of replies that are read. A cluster with `JetStream` has three or five
-/// servers, plus at most some dozens of others.
+/// The maximum number of servers in a result. A cluster with `JetStream` has three or five servers,
+/// plus at most a few dozen others.
 const MAX_SERVERS: usize = 256;
 
-/// A NATS server, as it reports itself.
+/// A NATS server, as described in its reply.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Server {
-    /// The name, or the id if the server has no configured name.
+    /// The configured name of the server, or its id if no name is configured.
     pub name: String,
     pub version: String,
-    /// When the server syncs. `None` if `JetStream` is disabled.
+    /// When the server syncs the data of `JetStream` to disk. `None` if `JetStream` is disabled.
     pub sync_interval: Option<SyncInterval>,
 }
 
-/// When a server syncs to disk.
+/// When a server syncs the data of `JetStream` to disk.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SyncInterval {
     /// Before each acknowledgement.
@@ -39,8 +39,8 @@ pub enum SyncInterval {
 }
 
 impl Server {
-    /// Returns the age up to which acknowledged data can be lost in a power cut, or `None` if
-    /// nothing can be lost.
+    /// Returns the maximum age of acknowledged data that a power cut can destroy. Returns `None` if
+    /// no acknowledged data can be lost, or if `JetStream` is disabled.
     pub fn loss_window(&self) -> Option<Duration> {
         match self.sync_interval? {
             SyncInterval::Always => None,
@@ -49,8 +49,8 @@ impl Server {
     }
 }
 
-/// Queries all servers and returns those that reply, sorted by name. The list is empty if this user
-/// may not send the query, or no server receives it.
+/// Queries all servers and returns those that reply, sorted by name. The list is empty if the
+/// client's user may not send the query, or if no server receives it.
 pub async fn query_servers(client: &Client) -> Vec<Server> {
     let inbox = client.new_inbox();
     let mut servers = Vec::new();
@@ -73,7 +73,8 @@ pub async fn query_servers(client: &Client) -> Vec<Server> {
     servers
 }
 
-/// Parses the reply of a server. Returns `None` if it is an error or does not follow the format.
+/// Parses the reply of a server. Returns `None` for an error reply, and for a reply in another
+/// format.
 fn parse(reply: &[u8]) -> Option<Server> {
     let Reply { server, data } = serde_json::from_slice(reply).ok()?;
     let sync_interval = data.jetstream.config.map(|config| {
@@ -111,13 +112,13 @@ struct Variables {
 
 #[derive(Default, Deserialize)]
 struct JetStream {
-    /// Missing if `JetStream` is disabled.
+    /// `None` if `JetStream` is disabled.
     config: Option<Config>,
 }
 
 #[derive(Deserialize)]
 struct Config {
-    /// In nanoseconds.
+    /// The interval in nanoseconds. Ignored if `sync_always` is set.
     #[serde(default)]
     sync_interval: u64,
     #[serde(default)]

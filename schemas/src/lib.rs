@@ -1,8 +1,8 @@
 //! Scuttle's wire contract: every subject and every message.
 //!
 //! Names, ranges and sizes are checked when a message is decoded, so no other part of Scuttle has
-//! to check them again. What a message causes is decided in `scuttle-core`, and how messages are
-//! sent is up to the programs.
+//! to check them again. `scuttle-core` decides what each message does, and the programs decide how
+//! messages are sent.
 //!
 //! The folders, lowest layer first: `types` (ids, texts, times, partitions, decoding), `messages`,
 //! `subjects`, and `generate` (JSON Schemas and `AsyncAPI` document).

@@ -1,6 +1,8 @@
-//! The generated documents agree with the types: they are up to date, every golden example is valid
-//! by both, and after every small change to an example, the schema and the parser agree on whether
-//! it is valid.
+//! The generated documents agree with the types:
+//!
+//! - The checked-in files are up to date.
+//! - The schema and the parser agree on whether each golden example is valid.
+//! - The schema and the parser also agree after every small change to an example.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -19,7 +21,8 @@ fn root() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// Returns the names in a directory, without `.json`. Empty if the directory does not exist.
+/// Returns the names of the entries in a directory, without `.json`. Empty if the directory does
+/// not exist.
 fn names(directory: &Path) -> BTreeSet<String> {
     let Ok(entries) = fs::read_dir(directory) else {
         return BTreeSet::new();
@@ -67,7 +70,7 @@ fn the_checked_in_files_are_up_to_date() {
     );
 }
 
-/// Returns the golden examples of a message by name: the valid ones, then the invalid ones.
+/// Returns the valid and the invalid golden examples of a message, both by name.
 fn golden(message: &Message) -> (BTreeMap<String, Value>, BTreeMap<String, Value>) {
     let directory = root().join("golden").join(message.name);
     names(&directory)
@@ -146,7 +149,7 @@ fn without_unknown(value: &Value) -> Value {
     }
 }
 
-/// Whether `written` has everything that `example` has. Null is the same as absent.
+/// Returns whether `written` has everything that `example` has. A null field counts as absent.
 fn contains_all(written: &Value, example: &Value) -> bool {
     match (written, example) {
         (Value::Object(written), Value::Object(example)) => example.iter().all(|(name, value)| {
@@ -196,8 +199,8 @@ fn schema_and_parser_agree_on_every_changed_example() {
 /// Returns every copy of the example in which one value is replaced or removed, or one field is
 /// added.
 ///
-/// Does not include what JSON Schema cannot distinguish, or what the parser corrects on purpose:
-/// `1.0` for an integer, ids without hyphens, errors and versions above 512 characters.
+/// Leaves out changes that JSON Schema cannot distinguish, or that the parser corrects on purpose:
+/// `1.0` for an integer, ids without hyphens, and errors and versions above 512 characters.
 fn changes(example: &Value) -> Vec<Value> {
     let mut values = vec![
         json!(null),
@@ -323,9 +326,9 @@ fn the_asyncapi_document_has_every_subject_and_every_message() {
     }
 }
 
-/// Every subject that clients and agents use, read from the text of the files that define them, so
-/// that a subject that is added there must appear in the document. Wildcards are for permissions
-/// only.
+/// Returns every subject that clients and agents use, except wildcards, which are for permissions
+/// only. The subjects are read from the source files that define them, so that a new subject must
+/// also appear in the document.
 fn subjects() -> BTreeSet<String> {
     let agents = include_str!("../src/subjects/agents.rs");
     let (agents, _tests) = agents.split_once("#[cfg(test)]").expect("tests");
@@ -352,7 +355,7 @@ fn subjects() -> BTreeSet<String> {
     .collect()
 }
 
-/// Counts by state or code use the position in `ALL` as an index.
+/// `ALL` must be in order, because counts by state or code use the position in `ALL` as an index.
 #[test]
 fn every_all_constant_lists_each_variant_at_its_index() {
     fn check<T: schemars::JsonSchema + serde::Serialize + Copy>(all: &[T], place: fn(T) -> usize) {

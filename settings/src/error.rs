@@ -1,12 +1,12 @@
-//! Why the settings of a program are invalid.
+//! The error for invalid settings, and how a program prints it.
 
 use std::io;
 use std::path::PathBuf;
 
-/// Why the settings of a program are invalid. No message contains the value of a secret.
+/// The reason why the settings of a program are invalid. No message contains the value of a secret.
 #[derive(Debug, thiserror::Error)]
 pub enum SettingsError {
-    /// The flags are invalid, or ask for the help or the version.
+    /// The flags are invalid, or request the help or the version.
     #[error(transparent)]
     Arguments(#[from] clap::Error),
     #[error("the environment variable {name} is invalid: {cause}")]
@@ -16,7 +16,7 @@ pub enum SettingsError {
     #[error("the configuration file {} is invalid in line {line}: {cause}", .path.display())]
     Invalid {
         path: PathBuf,
-        /// The line, counted from 1.
+        /// The number of the line, counted from 1.
         line: usize,
         cause: String,
     },

@@ -1,4 +1,4 @@
-//! The TOML configuration file: reads it, and finds the line of each key.
+//! Reads the TOML configuration file, and finds the line of each value.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -14,7 +14,7 @@ pub(crate) const OPTION: &str = "config";
 /// The environment variable that names the file.
 pub(crate) const VARIABLE: &str = "SCUTTLE_CONFIG";
 
-/// An entry of the file.
+/// A top-level key of the file, with its value.
 pub(crate) struct Entry {
     pub(crate) key: String,
     pub(crate) value: Value,

@@ -12,11 +12,13 @@ use crate::error::SettingsError;
 use crate::file::{self, Entry};
 use crate::value;
 
-/// Parses options from the given command line, which begins with the name of the program, and from
-/// the given environment.
+/// Parses options from a command line, an environment, and a configuration file, which a flag or a
+/// variable names. `args` begins with the name of the program. `variable` looks up an environment
+/// variable.
 ///
 /// # Errors
-/// If a source is invalid. `--help` and `--version` are errors as well, as usual in clap.
+/// If the command line, a variable or the file is invalid. `--help` and `--version` are errors as
+/// well, as usual in clap.
 pub fn parse_from<P: Parser>(
     args: impl IntoIterator<Item = OsString>,
     variable: impl Fn(&str) -> Option<OsString>,
@@ -59,8 +61,8 @@ pub fn parse_from<P: Parser>(
     Ok(parsed.map_err(|error| error.format(&mut layered.clone()))?)
 }
 
-/// Parses the flags alone and ignores errors, to find the active command and its configuration
-/// file.
+/// Parses the flags alone, to find the active command and its configuration file. Ignores errors,
+/// but returns a request for the help or the version as an error.
 fn parse_leniently(command: &Command, args: &[OsString]) -> Result<ArgMatches, clap::Error> {
     let bare = map_args(command.clone(), &|arg| {
         arg.env(None::<&'static str>).required(false)
@@ -80,7 +82,7 @@ fn is_request(error: &clap::Error) -> bool {
 }
 
 /// Returns the names of the subcommands on the command line, outermost first, and the flags of the
-/// last.
+/// innermost command.
 fn find_active_command(matches: &ArgMatches) -> (Vec<String>, &ArgMatches) {
     let mut names = Vec::new();
     let mut active = matches;
@@ -104,7 +106,7 @@ fn find_file(
         .or_else(|| variable(file::VARIABLE).map(PathBuf::from))
 }
 
-/// Reads the file and checks every entry, also those that only other subcommands use.
+/// Reads the file and checks every entry, including entries that only other subcommands use.
 fn read_file(command: &Command, path: &Path) -> Result<BTreeMap<String, OsString>, SettingsError> {
     let mut values = BTreeMap::new();
     for entry in file::read(path)? {
@@ -127,7 +129,7 @@ fn read_file(command: &Command, path: &Path) -> Result<BTreeMap<String, OsString
     Ok(values)
 }
 
-/// Finds the option of a key in the command or its subcommands.
+/// Finds the option that a key of the file sets, in the command or its subcommands.
 fn find_setting<'a>(command: &'a Command, key: &str) -> Option<&'a Arg> {
     let is_setting =
         |arg: &&Arg| arg.get_id() == key && arg.get_id() != file::OPTION && arg.get_env().is_some();
@@ -138,8 +140,8 @@ fn find_setting<'a>(command: &'a Command, key: &str) -> Option<&'a Arg> {
         .or_else(|| subcommands.find_map(|inner| find_setting(inner, key)))
 }
 
-/// Makes the values the defaults of the options of the active command, and removes the environment
-/// from all options.
+/// Turns `values` into the defaults of the active command's options, and stops clap from reading
+/// environment variables.
 fn apply(command: Command, subcommands: &[String], values: &BTreeMap<String, OsString>) -> Command {
     let Some((name, inner)) = subcommands.split_first() else {
         return map_args(command, &|arg| {
@@ -154,8 +156,8 @@ fn apply(command: Command, subcommands: &[String], values: &BTreeMap<String, OsS
     command.mut_subcommand(name, |subcommand| apply(subcommand, inner, values))
 }
 
-/// Treats an empty environment variable as not set: in service files and compose files, an empty
-/// value is the usual way to say so.
+/// Treats an empty environment variable as not set, because service files and compose files often
+/// leave a variable empty to unset it.
 fn ignore_empty(value: Option<OsString>) -> Option<OsString> {
     value.filter(|value| !value.is_empty())
 }

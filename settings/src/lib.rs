@@ -1,14 +1,13 @@
 //! The settings of Scuttle's programs. A program declares its options once, as a clap parser, and
-//! this crate fills each of them from the first source that sets it: the flag, the environment
+//! this crate fills each option from the first source that sets it: the flag, the environment
 //! variable, the TOML configuration file, the default.
 //!
 //! An option can be set in the environment and in the file if its declaration names a variable
-//! (clap's `env`). Its key in the file is the name of the option with `_` for `-`. A program that
-//! reads a file flattens [`ConfigFile`] into its options.
+//! (clap's `env`). The key of an option in the file is its name with `_` in place of `-`. A program
+//! that reads a file flattens [`ConfigFile`] into its options.
 //!
-//! clap cannot tell an option from the environment or the file from a default: rules such as
-//! `requires` and `conflicts_with` see flags only. A program checks combinations of options after
-//! parsing.
+//! clap treats a value from the environment or the file as a default, so rules such as `requires`
+//! and `conflicts_with` see flags only. A program checks combinations of options after parsing.
 
 pub mod error;
 mod file;
@@ -34,12 +33,14 @@ pub struct ConfigFile {
 /// Parses the options of this process.
 ///
 /// # Errors
-/// If a source is invalid. `--help` and `--version` are errors as well, as usual in clap.
+/// If the command line, a variable or the file is invalid. `--help` and `--version` are errors as
+/// well, as usual in clap.
 pub fn parse<P: Parser>() -> Result<P, SettingsError> {
     parse_from(std::env::args_os(), |name| std::env::var_os(name))
 }
 
-/// Parses the options of this process. Prints an error, and exits, if that fails.
+/// Parses the options of this process. If the options are invalid, prints the error and exits. If
+/// the help or the version is requested, prints it and exits.
 #[expect(
     clippy::disallowed_methods,
     reason = "it is called first in main, before anything that a destructor must end"

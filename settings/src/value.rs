@@ -1,4 +1,5 @@
-//! One value of an option from the environment or the file: its type, and its check by clap.
+//! Converts and checks one value from the environment or the file. clap decides whether the value
+//! is valid.
 
 use std::any::TypeId;
 use std::error::Error;
@@ -8,8 +9,8 @@ use clap::error::{ContextKind, ContextValue, ErrorKind};
 use clap::{Arg, Command};
 use toml::Value;
 
-/// Converts a value of the file to text. Fails if its TOML type does not fit the type of the
-/// option.
+/// Converts a value of the file to text for the parser of its option. Fails if the TOML type does
+/// not fit the type of the option.
 pub(crate) fn to_text(arg: &Arg, value: &Value) -> Result<String, String> {
     let option_type = arg.get_value_parser().type_id();
     let is_one_of = |types: &[TypeId]| types.iter().any(|each| option_type == *each);
@@ -41,8 +42,8 @@ pub(crate) fn to_text(arg: &Arg, value: &Value) -> Result<String, String> {
     }
 }
 
-/// Checks a value with the parser of its option. The error is the reason, without a name of the
-/// source.
+/// Checks a value with the parser of its option. The error is the bare reason, which does not name
+/// the source of the value.
 pub(crate) fn check(arg: &Arg, value: &OsStr) -> Result<(), String> {
     // A command with this option alone, since clap has no other way to call the parser of an
     // option.

@@ -1,4 +1,4 @@
-//! The options of every program for its log and its traces, and their set-up.
+//! The options that every program has for its log and its traces, and the set-up of both.
 
 use tracing_subscriber::Layer;
 use tracing_subscriber::layer::SubscriberExt;
@@ -27,7 +27,7 @@ pub struct Arguments {
     otlp_endpoint: Option<Endpoint>,
 }
 
-/// Why traces cannot be set up.
+/// The reason why traces cannot be set up.
 #[derive(Debug, thiserror::Error)]
 pub enum TelemetryError {
     #[error(transparent)]
@@ -45,8 +45,8 @@ pub struct InvalidVariable {
 }
 
 impl Arguments {
-    /// Returns the collector for traces. If none was given, the standard OpenTelemetry variables
-    /// are looked up with `variable`.
+    /// Returns the collector for traces, or `None` if none is configured. Without
+    /// `--otlp-endpoint`, the standard OpenTelemetry variables are looked up with `variable`.
     ///
     /// # Errors
     /// If a standard variable does not name a usable collector.
@@ -62,10 +62,11 @@ impl Arguments {
     }
 
     /// Sets up the log, and the traces of `service` if there is a collector. `default_filter`
-    /// selects the log lines unless `SCUTTLE_LOG` is set.
+    /// selects the log lines unless `SCUTTLE_LOG` contains a valid filter. Dropping the returned
+    /// guard ends the traces.
     ///
     /// # Errors
-    /// If traces cannot be sent to the collector. The log is set up all the same.
+    /// If the collector or the export of traces is misconfigured. The log is set up nevertheless.
     pub fn install(
         &self,
         service: &'static str,

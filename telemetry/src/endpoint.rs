@@ -4,20 +4,21 @@
 use std::fmt;
 use std::str::FromStr;
 
-/// The standard variable for traces only. Its URL is used as it is.
+/// The standard variable for traces only, whose URL is used as is.
 const TRACES_ENDPOINT: &str = opentelemetry_otlp::OTEL_EXPORTER_OTLP_TRACES_ENDPOINT;
 
-/// The standard variable for all signals. The path for traces is appended to its URL.
+/// The standard variable for all signals (traces, metrics and logs). The path for traces is
+/// appended to its URL.
 const OTLP_ENDPOINT: &str = opentelemetry_otlp::OTEL_EXPORTER_OTLP_ENDPOINT;
 
-/// The path for traces below the URL for all signals.
+/// The path for traces, relative to the collector's URL for all signals.
 const TRACES_PATH: &str = "/v1/traces";
 
 /// The URL of an OTLP collector for traces.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Endpoint(String);
 
-/// A URL to which traces cannot be sent.
+/// The error for a URL to which traces cannot be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "it must be http://HOST:PORT of an OTLP collector, such as http://127.0.0.1:4318; if the collector requires TLS, run a local one that forwards the traces"
@@ -25,10 +26,11 @@ pub struct Endpoint(String);
 pub struct InvalidEndpoint;
 
 impl Endpoint {
-    /// Reads the standard variables with `variable`. An empty variable counts as not set.
+    /// Returns the endpoint that the standard OpenTelemetry variables name, if any. `variable`
+    /// looks up a variable, and an empty variable counts as not set.
     ///
     /// # Errors
-    /// If a variable is invalid. The error contains its name.
+    /// If a variable is invalid. The error contains the name of the variable.
     pub(crate) fn from_variables(
         variable: impl Fn(&'static str) -> Option<String>,
     ) -> Result<Option<Self>, (&'static str, InvalidEndpoint)> {
@@ -45,7 +47,7 @@ impl Endpoint {
 impl FromStr for Endpoint {
     type Err = InvalidEndpoint;
 
-    /// Parses a URL for all signals.
+    /// Parses the URL of a collector for all signals, and appends the path for traces.
     fn from_str(url: &str) -> Result<Self, InvalidEndpoint> {
         let base = check_url(url)?.trim_end_matches('/');
         Ok(Self(format!("{base}{TRACES_PATH}")))

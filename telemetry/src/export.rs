@@ -1,5 +1,5 @@
-//! Sends traces in the background, on a separate thread with a bounded queue. A collector that is
-//! slow or unreachable costs spans and a log line, but never delays a request.
+//! Sends traces in the background, on a separate thread with a bounded queue. A slow or unreachable
+//! collector causes lost spans and a log line, but never delays a request.
 
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -16,21 +16,21 @@ use tracing::{debug, info, warn};
 
 use crate::endpoint::Endpoint;
 
-/// Creates the spans of this process. It is global, like the log, because no behaviour depends on
-/// it. It is not set while traces are disabled.
+/// The tracer that creates the spans of this process, unset while traces are disabled. The tracer
+/// is global, like the log, because no behaviour depends on it.
 static TRACER: OnceLock<SdkTracer> = OnceLock::new();
 
-/// How long a request to the collector may take.
+/// The maximum duration of a request to the collector.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// How long sending the last spans may take at shutdown.
+/// The maximum time to send the last spans at shutdown.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// The largest response of a collector, in bytes. It contains at most the reasons for rejected
-/// spans.
+/// The maximum size of a collector's response, in bytes. A response contains at most the reasons
+/// for rejected spans.
 const MAX_RESPONSE: u64 = 64 << 10;
 
-/// Why the exporter cannot be set up.
+/// The reason why the exporter cannot be set up.
 #[derive(Debug, thiserror::Error)]
 #[error(
     "cannot send traces to {endpoint}: {cause}; check the OTEL_EXPORTER_OTLP_ variables, or remove the endpoint"
@@ -40,7 +40,7 @@ pub struct ExportError {
     cause: ExporterBuildError,
 }
 
-/// Keeps the exporter running. Dropping it sends the last spans.
+/// A guard that keeps the exporter running. Dropping the guard sends the last spans.
 #[derive(Debug)]
 #[must_use]
 pub struct TracesGuard(SdkTracerProvider);
@@ -52,11 +52,11 @@ impl Drop for TracesGuard {
     }
 }
 
-/// Enables traces for the rest of the process, and sends the spans of `service` to this collector.
-/// The standard OpenTelemetry variables configure sampling and limits.
+/// Enables traces for the rest of the process, and sends the spans of `service` to `endpoint`. The
+/// standard OpenTelemetry variables configure sampling and limits.
 ///
 /// # Errors
-/// If one of these variables is invalid.
+/// If a standard OpenTelemetry variable is invalid.
 pub fn install_exporter(
     service: &'static str,
     endpoint: &Endpoint,
@@ -86,17 +86,17 @@ pub fn install_exporter(
     Ok(TracesGuard(provider))
 }
 
-/// Returns the tracer, if traces are enabled.
+/// Returns the tracer, or `None` while traces are disabled.
 pub(crate) fn tracer() -> Option<&'static SdkTracer> {
     TRACER.get()
 }
 
-/// Sends requests on the thread of the exporter, which it blocks.
+/// An HTTP client that sends requests on the thread of the exporter, and blocks that thread.
 #[derive(Debug)]
 struct Client {
     endpoint: Endpoint,
     agent: ureq::Agent,
-    /// Whether the last request failed. Used to log only changes.
+    /// Whether the last request failed. Repeated failures are logged at the debug level only.
     failing: AtomicBool,
 }
 

@@ -1,7 +1,7 @@
 //! The log and the traces of every Scuttle program: their options, their set-up, and the sending of
-//! traces to an OpenTelemetry collector. What is logged and traced is decided in each program.
+//! traces to an OpenTelemetry collector. Each program decides what it logs and traces.
 //!
-//! The modules, lowest layer first: `endpoint` and `log`, `export`, `span`, `arguments`.
+//! The modules, lowest layer first: `endpoint` and `log`, `export`, `span` and `arguments`.
 
 pub mod arguments;
 pub mod endpoint;

@@ -16,7 +16,8 @@ pub enum LogFormat {
     Json,
 }
 
-/// Returns the filter of log lines from `SCUTTLE_LOG`, or else from `default`.
+/// Returns the filter of log lines from `SCUTTLE_LOG`, or from `default` if the variable is missing
+/// or invalid.
 pub fn build_filter(default: &str) -> EnvFilter {
     EnvFilter::try_from_env("SCUTTLE_LOG").unwrap_or_else(|_| EnvFilter::new(default))
 }

@@ -1,5 +1,5 @@
-//! Trace spans. The context of a trace is received and sent as a W3C `traceparent`. While tracing
-//! is disabled, no spans are created, and each call costs only one check.
+//! Trace spans. The context of a trace is received and sent as a W3C `traceparent`. While traces
+//! are disabled, no spans are created, and each call costs only one check.
 
 use std::time::SystemTime;
 
@@ -11,17 +11,17 @@ use opentelemetry_sdk::trace::Span as SdkSpan;
 
 use crate::export::tracer;
 
-/// The name under which the library looks up the context.
+/// The name of the header from which the OpenTelemetry library reads the context.
 const TRACEPARENT: &str = "traceparent";
 
 /// The role of a span in its trace.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SpanKind {
-    /// Handles a request.
+    /// The handling of a request.
     Server,
-    /// Sends a message that another process handles.
+    /// The sending of a message that another process handles.
     Producer,
-    /// Handles a message that another process sent.
+    /// The handling of a message from another process.
     Consumer,
 }
 
@@ -38,13 +38,14 @@ pub fn is_enabled() -> bool {
     tracer().is_some()
 }
 
-/// Returns the current time if traces are enabled.
+/// Returns the current time, or `None` while traces are disabled.
 pub fn now_if_enabled() -> Option<SystemTime> {
     is_enabled().then(SystemTime::now)
 }
 
-/// Starts a span below the span that `parent` names, or else a new trace. Returns `None` while
-/// traces are disabled; `attributes` is then not called.
+/// Starts a span as a child of the span that `parent` names. If `parent` is missing or invalid, the
+/// span starts a new trace. While traces are disabled, returns `None` and does not call
+/// `attributes`.
 pub fn start_span<const N: usize>(
     kind: SpanKind,
     name: &'static str,
@@ -68,8 +69,8 @@ pub fn start_span<const N: usize>(
 
 impl Span {
     /// Returns the context to send with messages that this span causes. Returns `None` for a new
-    /// trace that is not sampled: no collector would show it, and changes with a context are
-    /// published in separate messages.
+    /// trace that is not sampled, because no collector would show the trace, and because changes
+    /// with a context need separate messages.
     pub fn traceparent(&self) -> Option<String> {
         let context = self.span.span_context();
         if self.is_root && !context.is_sampled() {
@@ -89,7 +90,7 @@ impl Span {
         self.span.add_event(name, attributes);
     }
 
-    /// Marks the span as failed. `kind` is one of a few fixed words, `message` describes the
+    /// Marks the span as failed. `kind` is one of a few fixed words, and `message` describes the
     /// failure.
     pub fn set_error(&mut self, kind: impl Into<Value>, message: impl Into<String>) {
         self.set_attribute("error.type", kind);
@@ -106,8 +107,7 @@ impl Span {
     }
 }
 
-/// Parses the context that came with a message. Returns an empty context if it is missing or
-/// invalid.
+/// Parses a W3C trace context. Returns an empty context if `traceparent` is missing or invalid.
 fn parse_context(traceparent: Option<&str>) -> Context {
     struct Header<'a>(&'a str);
     impl Extractor for Header<'_> {

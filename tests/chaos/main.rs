@@ -1,5 +1,5 @@
-//! `scuttle-chaos`, which `cargo xtask chaos` runs: faults in a real swarm under load, then an
-//! audit.
+//! The program `scuttle-chaos`, which `cargo xtask chaos` runs: faults in a real swarm under load,
+//! then an audit.
 //!
 //! - `cluster` runs the programs, each behind a proxy, and reads the controllers' logs.
 //! - `faults` plans the faults and injects them.
@@ -8,9 +8,9 @@
 //! - `checks` wait until all operations have ended, then compare the record with the replies, the
 //!   broadcasts and the hosts.
 //! - `outages` decides which gaps in the broadcasts are explained by an outage.
-//! - `counters` counts, and `report` prints.
+//! - `counters` counts requests, replies and faults. `report` prints the progress and the summary.
 //!
-//! With `--cluster` there are three servers and three controllers. One of the servers then has a
+//! With `--cluster`, there are three servers and three controllers. One of the servers then has a
 //! small disk, which a fault can fill.
 
 mod checks;
@@ -62,31 +62,34 @@ const INTERRUPTED: u8 = 130;
 ///
 /// Starts a nats-server, a controller and 50 simulated hosts in 10 processes, each behind a TCP
 /// proxy, all on loopback. Stops all of them at the end, even after an error. With --cluster,
-/// starts three servers, three controllers and 200 hosts; one of the servers then gets a small
-/// disk, which faults fill, where this program may mount a file system. The seed decides which
-/// faults occur when, and which requests the operators send. Real processes have their own timing,
-/// so two runs with the same seed are similar but not identical. The run continues after the faults
-/// until the last operation has ended. Exits with 1 if anything was lost, and keeps the logs.
+/// starts three servers, three controllers and 200 hosts. If this program may mount a file system,
+/// one of the three servers gets a small disk, which faults fill.
+///
+/// The seed decides which faults occur when, and which requests the operators send. Real processes
+/// have their own timing, so two runs with the same seed are similar but not identical.
+///
+/// The run continues after the faults until the last operation has ended. If anything was lost, the
+/// program keeps the logs and exits with 1.
 #[derive(Debug, Parser)]
 #[command(name = "scuttle-chaos", version)]
 struct Args {
-    /// How long faults occur, in minutes.
+    /// Duration of the faults, in minutes.
     #[arg(long, default_value = "3", value_parser = parse_minutes, value_name = "MINUTES")]
     minutes: Duration,
-    /// Decides the faults and the load [default: random].
+    /// Seed of the faults and the load [default: random].
     #[arg(long)]
     seed: Option<u64>,
-    /// Run three servers and three controllers, which take over from each other.
+    /// Run three servers, and three controllers that take over from each other.
     #[arg(long)]
     cluster: bool,
-    /// How many partitions the cluster's hosts are divided into, each with its own journal and
-    /// leader.
+    /// Number of partitions that the cluster's hosts are divided into. Each partition has a journal
+    /// and a leader.
     #[arg(long, default_value = "1", value_parser = parse_partitions, value_name = "NUMBER", requires = "cluster")]
     partitions: PartitionCount,
-    /// This process has its own mount namespace.
+    /// This process runs in a separate mount namespace.
     #[arg(long, hide = true)]
     own_mounts: bool,
-    /// This process is the inner one, in the process group of its children.
+    /// This process is the inner program, in one process group with its children.
     #[arg(long, hide = true)]
     inside: bool,
 }
@@ -163,7 +166,7 @@ async fn run_inside(args: &Args) -> Result<ExitCode> {
     }
 }
 
-/// Returns the build's target directory, which is on a real disk. `/tmp` may be in memory.
+/// Returns the build's target directory, which is on a real disk, whereas `/tmp` may be in memory.
 fn find_target_dir() -> Result<PathBuf> {
     let controller = program_path("scuttle-controller");
     ensure!(
@@ -226,7 +229,7 @@ async fn run(args: &Args, dir: &Path) -> Result<usize> {
     losses
 }
 
-/// Mounts the small disk. Prints the reason and returns `None` if this process may not mount one.
+/// Mounts the small disk. If that fails, prints the reason and returns `None`.
 fn mount_small_disk(args: &Args, dir: &Path) -> Option<SmallDisk> {
     let mounted = if args.own_mounts {
         SmallDisk::mount(&processes::small_store_dir(dir))
@@ -242,8 +245,8 @@ fn mount_small_disk(args: &Args, dir: &Path) -> Option<SmallDisk> {
     }
 }
 
-/// Injects all faults while operators send requests. Returns after the last fault has ended and the
-/// last request has got its reply.
+/// Injects all faults while operators send requests. Returns after the last fault has been undone
+/// and the last request has received a reply or timed out.
 async fn run_faults_and_load(
     injector: &FaultInjector,
     request_log: &Arc<RequestLog>,

@@ -1,12 +1,14 @@
-//! When broadcasts may have been lost, and which gaps in the broadcasts those times explain.
+//! Decides which gaps in the broadcasts are explained by an outage.
 //!
-//! A broadcast that was decided before an outage and would have been published after it may be
-//! lost. Outages of a controller are read from its log: its start, a change of its connection, a
-//! change of the leader. The times of the injected faults would not do, because on a busy machine
-//! a controller notices a lost connection, or its return, seconds later. Outages of one server of
-//! a cluster are not in those logs: such a server takes messages with it that were between two
-//! healthy servers. Therefore these outages are recorded by the fault injector, and last until
-//! the cluster has formed again.
+//! An outage may lose a broadcast that was decided but not yet published when the outage began.
+//! There are two kinds of outages:
+//!
+//! - Outages of a controller are read from its log: a start, a lost or restored connection, or a
+//!   change of leader. The times of the injected faults are not precise enough, because on a busy
+//!   machine a controller may notice a lost or restored connection seconds later.
+//! - Outages of one server of a cluster are not in the controllers' logs, even though messages
+//!   between two healthy servers can be lost during them. The fault injector records these outages.
+//!   They last until the cluster has formed again.
 
 use std::path::PathBuf;
 
@@ -15,32 +17,34 @@ use scuttle_schemas::{PartitionCount, Timestamp};
 
 use crate::cluster::controller_log::outage_times;
 
-/// The largest difference between two processes' readings of the same clock, in milliseconds: a
-/// process reads the time before it logs that time.
+/// The maximum difference between the times that two processes log for the same moment, in
+/// milliseconds. All processes read the same clock, but each reads it some time before it logs the
+/// time.
 pub(crate) const MAX_CLOCK_SKEW_MS: i64 = 5;
 
-/// How long, in milliseconds, the relay may take to notice that it missed another partition's
-/// broadcast: it notices with the next one, at the latest the repeat of the last revision.
+/// The maximum delay, in milliseconds, until the relay notices that it missed another partition's
+/// broadcast. The relay notices when that partition's next broadcast arrives: at the latest, the
+/// periodic repeat of the last revision.
 const REPEAT_INTERVAL_MS: i64 = 5_000 + 500;
 
-/// Missing broadcasts that the subscriber's own connection does not explain.
+/// Missing broadcasts that no event of the subscriber's connection explains.
 #[derive(Debug, Clone)]
 pub(crate) struct Gap {
-    /// When the last message before the gap was decided.
+    /// When the controller decided the last message before the gap.
     pub(crate) from: Timestamp,
     /// When the first message after the gap arrived.
     pub(crate) to: Timestamp,
     pub(crate) description: String,
 }
 
-/// The time for which a server was down or separated from its cluster.
+/// A period during which a server was down or separated from its cluster.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct ServerOutage {
     pub(crate) from: Timestamp,
     pub(crate) to: Timestamp,
 }
 
-/// Describes the gaps that neither an event in these logs nor a server outage explains.
+/// Describes each gap that is explained neither by an event in these logs nor by a server outage.
 ///
 /// # Errors
 /// If a log cannot be read.

@@ -1,4 +1,4 @@
-//! The output: a progress line every few seconds, and the summary at the end.
+//! The output of a run: a progress line every few seconds, and the summary at the end.
 //!
 //! Output that cannot be written is not an error: the run continues.
 
@@ -17,7 +17,8 @@ use crate::observers::broadcast_recorder::BroadcastRecorder;
 /// The time between two progress lines.
 const PROGRESS_INTERVAL: Duration = Duration::from_secs(5);
 
-/// The rows of the summary that print a counter, in order: the counter's name and the row's text.
+/// The summary's rows for counters, in order. Each pair has a counter's name and the text of its
+/// row.
 const ROWS: [(&str, &str); 26] = [
     ("requests", "teardowns requested"),
     ("accepted", "of these accepted, new operation"),
@@ -47,13 +48,13 @@ const ROWS: [(&str, &str); 26] = [
     ("lists unanswered", "lists without a reply"),
 ];
 
-/// Prints a line and ignores errors.
+/// Prints a line to standard output and ignores errors.
 pub(crate) fn print_line(line: &str) {
     let mut out = std::io::stdout().lock();
     let _ = writeln!(out, "{line}").and_then(|()| out.flush());
 }
 
-/// Prints a progress line every few seconds. Never returns.
+/// Prints a progress line every [`PROGRESS_INTERVAL`]. Never returns.
 pub(crate) async fn print_progress(counters: &Counters, recorder: &BroadcastRecorder) {
     let mut ticks = tokio::time::interval(PROGRESS_INTERVAL);
     let started_at = ticks.tick().await;
@@ -97,10 +98,10 @@ pub(crate) struct Summary<'a> {
     pub(crate) resumed: usize,
     pub(crate) listings: usize,
     pub(crate) unregistered: usize,
-    /// How often a controller became leader.
+    /// The number of times that a controller became leader.
     pub(crate) terms: usize,
-    /// How often a leader stepped down because the journal rejected its append: another controller
-    /// had written since.
+    /// The number of times that a leader stepped down because the journal rejected its append:
+    /// another controller had appended first.
     pub(crate) deposed: usize,
     pub(crate) losses: &'a [String],
 }
@@ -151,6 +152,7 @@ impl Summary<'_> {
 }
 
 /// Prints the median and the maximum of these sorted times, counted from the kill of a leader.
+/// Prints nothing if there are no times.
 fn print_downtimes(until: &str, times: &[Duration]) {
     let Some(worst) = times.last() else { return };
     let name = |which: &str| format!("{which} of {} kills, {until}, ms", times.len());

@@ -1,4 +1,4 @@
-//! The arguments of the demo.
+//! The command-line arguments of the demo.
 
 use clap::Parser;
 
@@ -11,20 +11,20 @@ use crate::scale::MIN_HOSTS;
 #[derive(Debug, Parser)]
 #[command(name = "scuttle-demo", version)]
 pub(crate) struct Args {
-    /// Keep running afterwards: print how to connect, then every change, until Ctrl-C. Always on
-    /// when run on a terminal.
+    /// Keep the swarm running after the demo: print how to connect, then every change, until
+    /// Ctrl-C. Always on when standard output is a terminal
     #[arg(long)]
     pub(crate) keep: bool,
-    /// Number of simulated hosts.
+    /// Number of simulated hosts
     #[arg(long, default_value_t = 20, value_parser = clap::value_parser!(u32).range(MIN_HOSTS as i64..=1000))]
     pub(crate) hosts: u32,
-    /// Number of deckies on each host.
+    /// Number of deckies on each host
     #[arg(long, default_value_t = 5, value_parser = clap::value_parser!(u32).range(1..=100))]
     pub(crate) deckies_per_host: u32,
-    /// Decides how long each teardown takes, which ones fail, and which agents crash.
+    /// Seed that decides how long each teardown takes, which teardowns fail, and which agents crash
     #[arg(long, default_value_t = 1)]
     pub(crate) seed: u64,
-    /// This process is the inner one, in the process group of its children.
+    /// Run as the inner process, in the process group of the programs that it starts
     #[arg(long, hide = true)]
     pub(crate) inside: bool,
 }

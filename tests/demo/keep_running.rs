@@ -1,4 +1,4 @@
-//! Keeps the demo running after the scenario: explains how to connect, and prints every change.
+//! Keeps the swarm running after the scenario: explains how to connect, and prints every change.
 
 use anyhow::Result;
 use scuttle_schemas::subjects;
@@ -8,7 +8,10 @@ use serde_json::json;
 use crate::operator::{Detail, Operator};
 use crate::terminal;
 
-/// Prints how to connect, then every change. Returns only with an error.
+/// Prints how to connect, then every change. Never returns `Ok`.
+///
+/// # Errors
+/// If the changes can no longer be followed or printed.
 pub(crate) async fn keep_running(operator: &mut Operator<'_>) -> Result<()> {
     print_instructions(operator)?;
     operator.detail = Detail::Everything;

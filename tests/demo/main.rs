@@ -1,12 +1,14 @@
-//! `scuttle-demo`, which `cargo xtask demo` runs: teardowns over a real NATS server, for an
-//! audience.
+//! `scuttle-demo`, which `cargo xtask demo` runs. It tears down deckies over a real NATS server,
+//! and shows an audience what happens.
 //!
+//! - `arguments` declares the command line.
 //! - `processes` starts and stops the programs.
 //! - `scenario` lists the steps that the operator takes.
+//! - `scale` defines how many hosts each step uses.
 //! - `operator` sends the requests and prints what happens.
 //! - `record_view` follows the broadcasts.
-//! - `summary` counts and checks at the end.
-//! - `keep_running` keeps the swarm up afterwards.
+//! - `summary` checks the final state and prints the totals.
+//! - `keep_running` keeps the swarm running afterwards.
 //! - `terminal` formats the output.
 
 mod arguments;
@@ -31,7 +33,7 @@ use crate::operator::Operator;
 use crate::processes::Processes;
 use crate::terminal::{OutputClosed, Terminal};
 
-/// The exit code after Ctrl-C.
+/// The exit code after Ctrl-C, or after standard output was closed.
 const INTERRUPTED: u8 = 130;
 
 #[tokio::main]

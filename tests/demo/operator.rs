@@ -1,4 +1,4 @@
-//! The operator: sends teardown requests, measures how fast each is accepted, and prints what
+//! The operator: sends teardown requests, measures how quickly each is accepted, and prints what
 //! happens to the operations.
 
 use std::borrow::Cow;
@@ -18,16 +18,17 @@ use crate::processes::Processes;
 use crate::record_view::{Change, RecordView, Shard};
 use crate::terminal::{Micros, Seconds, Sign, Terminal, format_count};
 
-/// How long the accepted operations may take to end before the demo fails: far longer than needed.
+/// The maximum time for the accepted operations to end, far longer than they need. If it is
+/// exceeded, the demo fails.
 const OPERATIONS_TIMEOUT: Duration = Duration::from_mins(1);
-/// The longest error text on a line, in characters.
+/// The maximum length of an error text in one line, in characters.
 const MAX_ERROR_CHARS: usize = 68;
 
-/// What a request tears down.
+/// The decky or the whole host that a request tears down.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) host: HostId,
-    /// `None` for the whole host.
+    /// The decky, or `None` for the whole host.
     pub(crate) decky: Option<DeckyId>,
 }
 
@@ -40,41 +41,41 @@ impl fmt::Display for Target {
     }
 }
 
-/// A teardown that was accepted.
+/// A teardown that the controller accepted.
 pub(crate) struct AcceptedTeardown {
     pub(crate) target: Target,
     pub(crate) accepted_in: Duration,
     sent_at: Instant,
-    /// The operation's last record, once the operation has ended.
+    /// The final record of the operation, or `None` while the operation is open.
     pub(crate) ended: Option<OperationRecord>,
 }
 
-/// Which changes are printed.
+/// The changes that are printed.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Detail {
-    /// Only the end of each operation.
+    /// Only the ends of operations.
     Ends,
     Everything,
 }
 
-/// The operator, with everything that the operator knows.
+/// The operator, with everything that the operator knows about the swarm.
 pub(crate) struct Operator<'a> {
     pub(crate) processes: &'a mut Processes,
     pub(crate) terminal: &'a Terminal,
     pub(crate) view: RecordView,
     pub(crate) detail: Detail,
-    /// In the order of their acceptance, because operation ids sort by time.
+    /// The accepted teardowns, sorted by operation id and therefore by time.
     pub(crate) accepted: BTreeMap<OperationId, AcceptedTeardown>,
-    /// The deckies whose teardown failed and has not been retried.
+    /// The deckies whose teardown has failed and has not been retried yet.
     pub(crate) failed: Vec<Target>,
-    /// How many failed teardowns have been retried.
+    /// The number of failed teardowns that have been retried.
     pub(crate) retried: usize,
-    /// All deckies at the start, sorted.
+    /// All deckies that existed at the start, sorted.
     pub(crate) initial_shards: Vec<Shard>,
 }
 
 impl<'a> Operator<'a> {
-    /// Starts to follow the record, and prints how many hosts and deckies exist.
+    /// Starts to follow the record, and prints the number of hosts and deckies.
     pub(crate) async fn open(processes: &'a mut Processes, terminal: &'a Terminal) -> Result<Self> {
         let view = RecordView::open(&processes.operator).await?;
         let initial_shards: Vec<Shard> = view.shards.keys().cloned().collect();
@@ -96,7 +97,7 @@ impl<'a> Operator<'a> {
         })
     }
 
-    /// Requests all of these teardowns at once. Returns the latency of each reply.
+    /// Concurrently sends a teardown request for each target. Returns the time until each reply.
     pub(crate) async fn tear_down(&mut self, targets: &[Target]) -> Result<Vec<Duration>> {
         let client = &self.processes.operator;
         let requests = targets.iter().map(|target| async move {
@@ -129,7 +130,7 @@ impl<'a> Operator<'a> {
         Ok(times)
     }
 
-    /// Returns the accepted teardowns that have not ended.
+    /// Returns the accepted teardowns whose operations have not ended.
     pub(crate) fn open_operations(
         &self,
     ) -> impl Iterator<Item = (&OperationId, &AcceptedTeardown)> {
@@ -138,6 +139,10 @@ impl<'a> Operator<'a> {
     }
 
     /// Prints changes until every accepted operation has ended.
+    ///
+    /// # Errors
+    /// If an operation is still open after [`OPERATIONS_TIMEOUT`], or the changes cannot be
+    /// followed.
     pub(crate) async fn follow_until_ended(&mut self) -> Result<()> {
         let following = async {
             while self.open_operations().next().is_some() {
@@ -241,7 +246,8 @@ impl<'a> Operator<'a> {
         Ok(())
     }
 
-    /// Prints the error of every shard that was not removed, and notes the shard for a retry.
+    /// Prints the error of every shard whose outcome is failed or still pending, and remembers the
+    /// shard for a retry.
     async fn print_errors(&mut self, operation: &OperationRecord) -> Result<()> {
         let with_shards = self
             .processes
@@ -283,7 +289,8 @@ impl<'a> Operator<'a> {
         lines.join("\n")
     }
 
-    /// Prints one line for several teardowns that were requested at once.
+    /// Prints one line for several teardowns that were requested concurrently, with the longest
+    /// time until a reply.
     pub(crate) fn print_all_accepted(&self, what: &str, times: &[Duration]) -> Result<()> {
         let slowest = times.iter().max().copied().unwrap_or_default();
         let all = if times.len() == 1 { "" } else { "all " };
@@ -291,7 +298,7 @@ impl<'a> Operator<'a> {
         self.terminal.line(Sign::Request, what, &text)
     }
 
-    /// Prints how fast one teardown was accepted.
+    /// Prints how long one teardown took to be accepted.
     pub(crate) fn print_accepted(&self, target: &Target, time: Duration) -> Result<()> {
         let text = format!("teardown accepted in {}, on disk", Micros(time));
         self.terminal
@@ -299,7 +306,7 @@ impl<'a> Operator<'a> {
     }
 }
 
-/// Formats the number of targets, for example `3 deckies`.
+/// Formats the number of targets as a number of deckies, for example `3 deckies`.
 pub(crate) fn format_deckies(targets: &[Target]) -> String {
     format_count(targets.len(), "decky", "deckies")
 }

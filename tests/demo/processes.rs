@@ -1,5 +1,5 @@
 //! The processes of the demo: a nats-server, a controller and the simulated hosts. They are started
-//! in this order and stopped in the opposite order.
+//! in this order and stopped in the reverse order.
 
 use std::net::{Ipv4Addr, SocketAddr, TcpListener};
 use std::path::{Path, PathBuf};
@@ -13,8 +13,8 @@ use tempfile::TempDir;
 use crate::arguments::Args;
 use crate::terminal::{self, Sign, Terminal, format_count};
 
-/// The behaviour of the simulated hosts: teardowns take some time, some fail, and some agents
-/// crash.
+/// The options that determine how the simulated hosts behave: teardowns take some time, some of
+/// them fail, and some agents crash.
 const SIMULATOR_OPTIONS: [&str; 10] = [
     "--enroll",
     "--teardown-ms",
@@ -28,7 +28,8 @@ const SIMULATOR_OPTIONS: [&str; 10] = [
     "--duplicate-rate=0.05",
 ];
 
-/// All running processes. Dropping this kills all of them.
+/// All running processes, and the clients that are connected to them. Dropping this struct kills
+/// the processes.
 pub(crate) struct Processes {
     pub(crate) operator: Client,
     pub(crate) viewer: Client,
@@ -39,7 +40,7 @@ pub(crate) struct Processes {
 }
 
 impl Processes {
-    /// Starts all processes, and prints a line for each.
+    /// Starts all processes, and prints one line about each.
     pub(crate) async fn start(args: &Args, terminal: &Terminal) -> Result<Self> {
         terminal::print(&format!(
             "Scuttle: {} simulated hosts with {} each, seed {}. Press Ctrl-C to stop everything.\n",
@@ -116,23 +117,26 @@ impl Processes {
         })
     }
 
-    /// Keeps the data and the logs for an investigation, and prints where they are.
+    /// Keeps the directory with the data and the logs, and prints its path.
     pub(crate) fn keep_files(&mut self) {
         self.dir.disable_cleanup(true);
         let kept = self.dir.path().display();
         terminal::print_error(&format!("data and logs are kept in {kept}"));
     }
 
-    /// Checks that no process has exited by itself.
+    /// Checks that the controller and the simulator have not exited by themselves.
     ///
     /// # Errors
-    /// If a process has exited. The error contains the process's log.
+    /// If one of them has exited. The error contains its log.
     pub(crate) fn ensure_running(&mut self) -> Result<()> {
         self.controller.process().ensure_running()?;
         self.simulator.process().ensure_running()
     }
 
-    /// Stops the processes in order, and waits until each has exited.
+    /// Stops the processes in the reverse order of their start, and waits until each has exited.
+    ///
+    /// # Errors
+    /// If a process cannot be stopped or exits with an error.
     pub(crate) async fn stop(mut self) -> Result<()> {
         let hosts = stop(self.simulator.process())
             .await
@@ -145,7 +149,7 @@ impl Processes {
     }
 }
 
-/// Prints the address of the web page and the credentials to sign in.
+/// Prints the address of the web page and the credentials to sign in, or why there is no page.
 fn print_page(page: Option<SocketAddr>, nats: &Nats, terminal: &Terminal) -> Result<()> {
     let Some(address) = page else {
         let why = "not built: building it needs Node 20 (see above)";
@@ -159,7 +163,7 @@ fn print_page(page: Option<SocketAddr>, nats: &Nats, terminal: &Terminal) -> Res
     terminal.line(Sign::Success, "page", &text)
 }
 
-/// Returns an address for the web page: the usual one if its port is free, otherwise any free port.
+/// Returns an address for the web page: port 8420 if it is free, otherwise any free port.
 fn find_free_address() -> Result<SocketAddr> {
     let local = |port| TcpListener::bind((Ipv4Addr::LOCALHOST, port));
     let listener = local(8420)
@@ -180,7 +184,7 @@ async fn stop(process: &mut Process) -> Result<()> {
     Ok(())
 }
 
-/// Returns the build's target directory, which is on a real disk. `/tmp` may be in memory.
+/// Returns the build's target directory. It is on a real disk, while `/tmp` may be in memory.
 fn find_target_dir() -> Result<PathBuf> {
     let controller = program_path("scuttle-controller");
     if !controller.is_file() {
@@ -197,7 +201,8 @@ fn find_target_dir() -> Result<PathBuf> {
         .with_context(|| format!("find {}", dir.display()))
 }
 
-/// Makes a path relative to the current directory, if the path is below it.
+/// Shortens a path that is below the current directory to a relative path. Returns other paths
+/// unchanged.
 fn shorten_path(path: &Path) -> &Path {
     let here = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(here).unwrap_or(path)

@@ -1,7 +1,8 @@
 //! A client's view of the record, kept up to date from the broadcasts.
 //!
-//! The view subscribes first, then lists. After a missed revision it lists again: a controller that
-//! is killed does not send the broadcasts that were still queued. Both sources yield [`Change`]s.
+//! The view first subscribes to the broadcasts, then lists the record. After a gap in the
+//! revisions, it lists the record again, because a controller that is killed does not send the
+//! broadcasts that were still queued. Broadcasts and lists both yield [`Change`]s.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
@@ -19,13 +20,14 @@ use scuttle_tests::Client;
 use scuttle_tests::clients::broadcasts::Broadcast;
 use serde_json::json;
 
-/// One decky on one host.
+/// One decky on one host, by its ids.
 pub(crate) type Shard = (HostId, DeckyId);
 
-/// A change of the record.
+/// A difference between two views of the record.
 #[derive(Debug)]
 pub(crate) enum Change {
-    /// A shard's state has changed. `None` means that the shard is not in the record.
+    /// A shard's state has changed. `from` is `None` for a new shard, and `to` is `None` for a
+    /// removed shard.
     Shard {
         shard: Shard,
         from: Option<ShardState>,
@@ -36,7 +38,7 @@ pub(crate) enum Change {
         from: Option<OperationState>,
         record: Box<OperationRecord>,
     },
-    /// A host's status has changed.
+    /// A host has a new status, or is new.
     Host { host: HostId, to: HostStatus },
 }
 
@@ -58,7 +60,8 @@ struct Revisions {
 }
 
 impl RecordView {
-    /// Subscribes to all broadcasts, then lists the record.
+    /// Subscribes to all broadcasts, then lists the record. The listed records do not count as
+    /// changes.
     pub(crate) async fn open(client: &Client) -> Result<Self> {
         let mut subscribers = Vec::new();
         for subject in [
@@ -83,7 +86,10 @@ impl RecordView {
         Ok(view)
     }
 
-    /// Waits for the next change.
+    /// Waits for the next change of the record, and returns it.
+    ///
+    /// # Errors
+    /// If the connection is closed, a broadcast is invalid, or a list request fails.
     pub(crate) async fn next_change(&mut self, client: &Client) -> Result<Change> {
         loop {
             if let Some(change) = self.changes.pop_front() {
@@ -226,17 +232,15 @@ fn key(record: &ShardRecord) -> Shard {
     (record.host_uuid.clone(), record.decky_id.clone())
 }
 
-/// How a message's revision relates to the last one.
+/// The relation of a broadcast's revision to the last known revision.
 enum RevisionOrder {
     Next,
     Known,
     Gap,
 }
 
-/// Compares a message's revision with the last one, and advances the last one if the message is
-/// next.
-///
-/// After a gap, the list that is requested next sets the last revision.
+/// Compares a broadcast's revision with `last`, the last known revision. If the broadcast is the
+/// next one, advances `last`. After a gap, the caller must list the record, which also sets `last`.
 fn check_revision(last: &mut u64, broadcast: &impl Broadcast) -> RevisionOrder {
     let revision = broadcast.revision();
     if revision <= *last {

@@ -1,5 +1,4 @@
-//! The scenario: the steps that the operator takes, in order. `operator` decides how they are
-//! printed.
+//! The scenario: the steps that the operator takes, in order. The output is defined in `operator`.
 
 use std::time::Instant;
 
@@ -12,9 +11,12 @@ use crate::operator::{Detail, Operator, Target, format_deckies};
 use crate::scale::{HOSTS_AT_KILL, MIN_HOSTS, SINGLE_DECKY_HOSTS, WHOLE_HOSTS};
 use crate::terminal::{Seconds, Sign};
 
-/// How many of [`HOSTS_AT_KILL`] are torn down whole.
+/// The number of hosts, among the [`HOSTS_AT_KILL`] hosts, that are torn down completely.
 const WHOLE_HOSTS_AT_KILL: usize = 3;
-/// Runs all steps.
+/// Runs all steps of the scenario.
+///
+/// # Errors
+/// If a step does not have the expected outcome.
 pub(crate) async fn run(operator: &mut Operator<'_>) -> Result<()> {
     let hosts = list_hosts(operator);
     ensure!(
@@ -32,7 +34,8 @@ pub(crate) async fn run(operator: &mut Operator<'_>) -> Result<()> {
     retry_failed_teardowns(operator).await
 }
 
-/// Tears down one decky and prints every change, then several deckies at once.
+/// Tears down one decky and prints every change, then tears down several deckies at once and prints
+/// only how each ends.
 async fn tear_down_single_deckies(operator: &mut Operator<'_>, hosts: &[HostId]) -> Result<()> {
     operator.terminal.heading("Single deckies")?;
     let targets: Vec<Target> = hosts
@@ -105,8 +108,8 @@ async fn tear_down_whole_hosts(operator: &mut Operator<'_>, hosts: &[HostId]) ->
     operator.follow_until_ended().await
 }
 
-/// Kills the controller while operations are open, restarts the controller, and checks that every
-/// accepted operation still exists and ends.
+/// Kills the controller while operations are open and restarts it. Checks that every open operation
+/// still exists, and that all of them end.
 async fn kill_controller(
     operator: &mut Operator<'_>,
     hosts: &[HostId],
@@ -160,7 +163,8 @@ async fn kill_controller(
     operator.terminal.line(Sign::Success, "controller", &text)
 }
 
-/// Checks that a request gets no reply while the controller is down. Nothing was promised then.
+/// Checks that a request gets no reply while the controller is down, which means that it was not
+/// accepted.
 async fn send_unanswered_request(operator: &Operator<'_>, host: &HostId) -> Result<()> {
     match operator.processes.operator.tear_down(host, None).await {
         Err(RequestError::NoReply(_)) => {

@@ -1,5 +1,5 @@
-//! The summary: counts what was done, and checks that the record, the simulated hosts and the
-//! requests agree.
+//! The summary: counts what was done, and checks that the record and the simulated hosts agree with
+//! the requests.
 
 use std::collections::BTreeSet;
 use std::time::Duration;
@@ -13,7 +13,11 @@ use crate::operator::{Operator, Target};
 use crate::record_view::Shard;
 use crate::terminal::{self, Micros, Sign, format_count};
 
-/// Checks the final state and prints the summary.
+/// Checks that the remaining deckies are exactly those that no request named, and prints the
+/// summary.
+///
+/// # Errors
+/// If the record or the simulated hosts have other deckies.
 pub(crate) async fn check_and_print(operator: &mut Operator<'_>) -> Result<()> {
     let expected = find_untouched(operator);
     let recorded = fetch_running(operator).await?;
@@ -95,7 +99,7 @@ fn count_deckies(operator: &Operator<'_>, left: usize) -> Vec<String> {
     ]
 }
 
-/// Returns the deckies that existed at the start and that no request named.
+/// Returns the deckies that existed at the start and that no accepted request named.
 fn find_untouched(operator: &Operator<'_>) -> BTreeSet<Shard> {
     let was_requested = |(host, decky): &&Shard| {
         let covers = |target: &Target| {
@@ -113,7 +117,7 @@ fn find_untouched(operator: &Operator<'_>) -> BTreeSet<Shard> {
         .collect()
 }
 
-/// Fetches the shards in the record, and checks that all of them are running.
+/// Fetches all shards in the record, and checks that all of them are running.
 async fn fetch_running(operator: &Operator<'_>) -> Result<BTreeSet<Shard>> {
     let shards = operator.processes.operator.list_shards().await?;
     let unexpected = shards
@@ -129,8 +133,8 @@ async fn fetch_running(operator: &Operator<'_>) -> Result<BTreeSet<Shard>> {
         .collect())
 }
 
-/// Waits until the simulated hosts have `expected` deckies. Returns that number and the number of
-/// agent crashes, both from the simulator's log.
+/// Waits until the simulated hosts have `expected` deckies in total. Returns this number and the
+/// number of agent crashes, both from the simulator's log.
 async fn wait_for_simulator(
     operator: &mut Operator<'_>,
     expected: usize,

@@ -1,7 +1,7 @@
 //! The format of the demo's output: each line has a time, a sign, a subject and a text.
 //!
-//! Colours only repeat what the signs and words say. They are used on a terminal, unless `NO_COLOR`
-//! is set.
+//! Colours only repeat what the signs and words say. They are used if standard output is a terminal
+//! and `NO_COLOR` is not set.
 
 use std::fmt;
 use std::io::{self, IsTerminal, Write};
@@ -9,18 +9,18 @@ use std::time::{Duration, Instant};
 
 use anyhow::Result;
 
-/// The kind of a line.
+/// The kind of a line, which determines its sign and its colour.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Sign {
-    /// A request to the controller.
+    /// A request was sent to the controller.
     Request,
-    /// A change of the record.
+    /// The record has changed.
     Change,
-    /// A step that succeeded.
+    /// A step has succeeded.
     Success,
-    /// A step that failed, or a request that was rejected.
+    /// A step has failed, or a request was rejected.
     Failure,
-    /// A fault that the demo caused.
+    /// The demo has caused a fault.
     Kill,
 }
 
@@ -36,14 +36,14 @@ impl Sign {
     }
 }
 
-/// The demo's standard output.
+/// The formatted standard output of the demo.
 pub(crate) struct Terminal {
     started_at: Instant,
     colours: bool,
 }
 
 impl Terminal {
-    /// Creates the output. The times on the lines count from this call.
+    /// Creates the output. Times in lines are counted from this call.
     pub(crate) fn new() -> Self {
         let is_disabled = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Self {
@@ -52,7 +52,7 @@ impl Terminal {
         }
     }
 
-    /// Prints one event.
+    /// Prints one line, with the time since the start.
     pub(crate) fn line(&self, sign: Sign, subject: &str, text: &str) -> Result<()> {
         let (mark, colour) = sign.mark();
         let time = format!("{:>6.2}s", self.started_at.elapsed().as_secs_f64());
@@ -66,7 +66,7 @@ impl Terminal {
         print(&self.paint("1", &heading))
     }
 
-    /// Prints a row of the summary.
+    /// Prints one row of the summary.
     pub(crate) fn row(&self, name: &str, text: &str) -> Result<()> {
         print(&format!(
             "  {} {text}",
@@ -74,7 +74,7 @@ impl Terminal {
         ))
     }
 
-    /// Prints the last line.
+    /// Prints the last line of the demo, which says what has been stopped.
     pub(crate) fn stopped(&self, what: &str) -> Result<()> {
         self.line(Sign::Change, "stopped", what)
     }
@@ -88,25 +88,28 @@ impl Terminal {
     }
 }
 
-/// The terminal or the pipe behind standard output is closed.
+/// A failed write to standard output, usually because the terminal or the pipe was closed.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot print: {0}")]
 pub(crate) struct OutputClosed(io::Error);
 
-/// Prints a line without a time or a sign.
+/// Prints a text to standard output, without a time or a sign.
+///
+/// # Errors
+/// [`OutputClosed`] if the text cannot be written.
 pub(crate) fn print(text: &str) -> Result<()> {
     let mut out = io::stdout().lock();
     let printed = writeln!(out, "{text}").and_then(|()| out.flush());
     Ok(printed.map_err(OutputClosed)?)
 }
 
-/// Prints an error to standard error.
+/// Prints an error to standard error, with the name of the program.
 pub(crate) fn print_error(text: &str) {
     // If even this fails, there is no place left to report to.
     let _ = writeln!(io::stderr().lock(), "scuttle-demo: {text}");
 }
 
-/// A short time, printed in microseconds: `1,204 µs`.
+/// A short duration, printed in microseconds: `1,204 µs`.
 pub(crate) struct Micros(pub(crate) Duration);
 
 impl fmt::Display for Micros {
@@ -118,7 +121,7 @@ impl fmt::Display for Micros {
     }
 }
 
-/// A longer time, printed in seconds: `0.74 s`.
+/// A longer duration, printed in seconds: `0.74 s`.
 pub(crate) struct Seconds(pub(crate) Duration);
 
 impl fmt::Display for Seconds {

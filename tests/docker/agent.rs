@@ -1,4 +1,4 @@
-//! `scuttle-agent` as a child process.
+//! Runs `scuttle-agent` as a child process.
 
 use std::path::{Path, PathBuf};
 
@@ -8,25 +8,23 @@ use scuttle_tests::programs::process::Process;
 use scuttle_tests::programs::program_path;
 use tokio::process::Command;
 
-/// The options of an agent.
+/// The options with which an agent is started.
 #[derive(Debug, Clone)]
 pub(crate) struct AgentOptions {
-    /// The URL of the NATS server.
     pub(crate) url: String,
-    /// The credentials, as `SCUTTLE_NATS_…` variables.
+    /// The NATS credentials, as `SCUTTLE_NATS_…` environment variables.
     pub(crate) login: Vec<(&'static str, String)>,
-    /// The host.
     pub(crate) host: HostId,
-    /// The socket of the Engine, in the form of `--docker`.
+    /// The address of the Docker Engine's socket, as `--docker` expects it.
     pub(crate) docker: String,
-    /// The data directory. The log is next to it.
+    /// The agent's data directory. The log file is next to it, with the extension `log`.
     pub(crate) data_dir: PathBuf,
-    /// More flags.
+    /// Further command-line flags.
     pub(crate) flags: Vec<String>,
 }
 
 impl AgentOptions {
-    /// Starts the agent. It may not have reported yet.
+    /// Starts the agent. When this returns, the agent might not have sent a report yet.
     pub(crate) fn start(&self) -> Result<Process> {
         let mut command = Command::new(program_path("scuttle-agent"));
         command

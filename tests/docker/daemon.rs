@@ -1,7 +1,9 @@
-//! A separate dockerd for each test, in a sandbox: a namespace of processes, mounts and networks.
-//! The kernel ends the sandbox as a whole when this process closes the standard input of the
-//! sandbox's first process, which also happens when this process dies. No container, mount or
-//! network link outlives the test.
+//! A separate dockerd for each test, in a sandbox: separate namespaces for processes, mounts and
+//! networks.
+//!
+//! The sandbox ends when the test process closes the standard input of the sandbox's first process,
+//! which also happens when the test process dies. The kernel then ends everything in the sandbox.
+//! No container, mount or network link outlives the test.
 
 use std::fs;
 use std::path::PathBuf;
@@ -14,34 +16,37 @@ use tempfile::TempDir;
 use tokio::net::UnixStream;
 use tokio::process::Command;
 
-/// The image of all containers: Debian's static busybox.
+/// The name of the image that all containers use. It contains Debian's static busybox.
 pub(crate) const IMAGE: &str = "bait";
 
-/// The command of a container that ends at SIGTERM.
+/// The command of a container that exits on SIGTERM.
 pub(crate) const STOPS_ON_SIGTERM: [&str; 3] =
     ["sh", "-c", "trap 'exit 0' TERM; sleep 1000 & wait"];
 /// The command of a container that ignores SIGTERM.
 pub(crate) const IGNORES_SIGTERM: [&str; 2] = ["sleep", "1000"];
 
-/// The flags that make a container a decky of Scuttle.
+/// The flags of `docker run` that make a container part of a decky.
 pub(crate) const MANAGED: [&str; 2] = ["--label", "scuttle.managed=true"];
 
-/// The script of the sandbox's first process: it reaps orphans until its standard input ends. It
-/// mounts a separate /run, so that dockerd does not find the machine's containerd there.
+/// The script of the sandbox's first process. It runs until its standard input ends. It mounts a
+/// separate /run, so that dockerd does not find the machine's containerd there.
 const INIT: &str = "mount -t tmpfs tmpfs /run && ip link set lo up && cat > /dev/null; exit";
 
-/// A running dockerd. Dropping it ends dockerd and all its containers.
+/// A running dockerd. Dropping this struct ends dockerd and all its containers.
 #[derive(Debug)]
 pub(crate) struct Daemon {
     cage: Child,
-    /// The first process of the sandbox.
+    /// The id of the sandbox's first process.
     init: u32,
     dockerd: Option<Process>,
     dir: TempDir,
 }
 
 impl Daemon {
-    /// Starts a dockerd with the image. It fails if a program that it needs is missing.
+    /// Starts a sandbox with a dockerd, and imports the image.
+    ///
+    /// # Errors
+    /// If a program that the sandbox needs is missing, or dockerd does not start.
     pub(crate) async fn start() -> Result<Self> {
         let dir = TempDir::with_prefix("scuttle-")?;
         let cage = std::process::Command::new("unshare")
@@ -63,7 +68,8 @@ impl Daemon {
         Ok(daemon)
     }
 
-    /// Starts dockerd, also after `stop` or `kill`, and waits until it responds.
+    /// Starts dockerd, for the first time or after [`Self::stop`] or [`Self::kill`], and waits
+    /// until it responds.
     pub(crate) async fn resume(&mut self) -> Result<()> {
         let dir = self.dir.path();
         let name = dir.file_name().unwrap_or_default().to_string_lossy();
@@ -100,12 +106,12 @@ impl Daemon {
         Ok(())
     }
 
-    /// Stops dockerd as a service manager would (SIGTERM). It ends its containers first.
+    /// Stops dockerd as a service manager would, with SIGTERM. Dockerd ends its containers first.
     pub(crate) async fn stop(&mut self) -> Result<()> {
         self.end("TERM").await
     }
 
-    /// Kills dockerd (SIGKILL). Its containers continue to run.
+    /// Kills dockerd with SIGKILL. Its containers continue to run.
     pub(crate) async fn kill(&mut self) -> Result<()> {
         self.end("KILL").await
     }
@@ -117,12 +123,12 @@ impl Daemon {
         Ok(())
     }
 
-    /// Suspends dockerd (SIGSTOP): it accepts connections and never responds.
+    /// Suspends dockerd with SIGSTOP. Connections to its socket succeed, but get no response.
     pub(crate) async fn freeze(&self) -> Result<()> {
         self.signal("STOP").await
     }
 
-    /// Resumes dockerd after `freeze` (SIGCONT).
+    /// Resumes a dockerd that [`Self::freeze`] has suspended (SIGCONT).
     pub(crate) async fn thaw(&self) -> Result<()> {
         // nsenter was suspended together with dockerd. It resumes dockerd when it is resumed
         // itself.
@@ -143,17 +149,17 @@ impl Daemon {
         Ok(())
     }
 
-    /// The path of the socket.
+    /// Returns the path of dockerd's socket.
     pub(crate) fn socket(&self) -> PathBuf {
         self.dir.path().join("docker.sock")
     }
 
-    /// The socket in the form of `--docker` and `DOCKER_HOST`.
+    /// Returns the address of dockerd's socket, as `--docker` and `DOCKER_HOST` expect it.
     pub(crate) fn host(&self) -> String {
         format!("unix://{}", self.socket().display())
     }
 
-    /// A command that runs in the sandbox.
+    /// Returns a command that runs a program in the sandbox.
     pub(crate) fn sandboxed_command(&self, program: &str) -> Command {
         let mut command = Command::new("nsenter");
         command
@@ -162,12 +168,13 @@ impl Daemon {
         command
     }
 
-    /// Runs the docker client and returns its output.
+    /// Runs the `docker` client with these arguments and returns its standard output.
     pub(crate) async fn docker(&self, arguments: &[&str]) -> Result<String> {
         self.run_client("docker".as_ref(), arguments).await
     }
 
-    /// Runs a container of a Compose project, with more flags for `docker run`.
+    /// Starts a container with the labels that Compose would give the service `name` of a project.
+    /// `flags` are additional flags for `docker run`.
     pub(crate) async fn run(
         &self,
         project: &str,
@@ -188,7 +195,7 @@ impl Daemon {
         self.docker(&arguments).await.map(|_| ())
     }
 
-    /// Writes a Compose file into a new directory and runs `docker compose` on it.
+    /// Writes `yaml` to a Compose file and runs `docker compose` on it with these arguments.
     pub(crate) async fn compose(
         &self,
         project: &str,
@@ -207,13 +214,13 @@ impl Daemon {
             .map(|_| ())
     }
 
-    /// Lists the names of all containers, sorted, in one line.
+    /// Returns the names of all containers, sorted and separated by spaces.
     pub(crate) async fn containers(&self) -> Result<String> {
         self.list_names(&["ps", "--all", "--format", "{{.Names}}"])
             .await
     }
 
-    /// Lists the names of all networks except Docker's own.
+    /// Returns the names of all networks except Docker's own, sorted and separated by spaces.
     pub(crate) async fn networks(&self) -> Result<String> {
         let listing = [
             "network",
@@ -226,7 +233,7 @@ impl Daemon {
         self.list_names(&listing).await
     }
 
-    /// Lists the names of all volumes.
+    /// Returns the names of all volumes, sorted and separated by spaces.
     pub(crate) async fn volumes(&self) -> Result<String> {
         self.list_names(&["volume", "ls", "--format", "{{.Name}}"])
             .await
@@ -305,7 +312,7 @@ impl Drop for Daemon {
     }
 }
 
-/// Finds the only child of a process.
+/// Waits until a process has exactly one child, and returns the child's id.
 async fn find_child(parent: u32) -> Result<u32> {
     let children = format!("/proc/{parent}/task/{parent}/children");
     let child = || async {

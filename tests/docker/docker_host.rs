@@ -1,4 +1,5 @@
-//! The fixture of all tests here: a cluster with one host, its dockerd and its agent.
+//! The fixture of the Docker tests: one enrolled host with its dockerd and its agent, and the NATS
+//! server and controller that it belongs to.
 
 use anyhow::Result;
 use scuttle_schemas::operations::{OperationRecord, OperationState};
@@ -9,8 +10,8 @@ use scuttle_tests::{Client, Cluster, Role, wait_until};
 use crate::agent::AgentOptions;
 use crate::daemon::Daemon;
 
-/// A project of two services with everything that Compose creates: a network, a named volume and an
-/// anonymous volume. One container has the label.
+/// A Compose project that is a decky. It has two services, a network, a named volume and an
+/// anonymous volume. Only one of its containers has the label that marks a decky.
 pub(crate) const TRAP: &str = "
 services:
   ssh:
@@ -25,21 +26,21 @@ services:
 volumes: { lures: {} }
 ";
 
-/// A host with dockerd and an agent, in a cluster. Dropping it ends everything.
+/// A host with its dockerd and its agent, and the service that manages it. Dropping this struct
+/// ends all processes.
 #[derive(Debug)]
 pub(crate) struct DockerHost {
-    /// The agent.
     pub(crate) agent: Process,
-    /// The options of the agent.
+    /// The agent's options, kept so that a test can restart the agent.
     pub(crate) plan: AgentOptions,
-    /// The Docker Engine.
     pub(crate) daemon: Daemon,
-    /// The NATS server, the controller and the operator.
+    /// The NATS server, the controller and a client that is connected as the operator.
     pub(crate) cluster: Cluster,
 }
 
 impl DockerHost {
-    /// Starts a cluster and an agent with these flags, for a daemon that already runs.
+    /// Starts a NATS server, a controller and an agent. The agent gets these flags and uses
+    /// `daemon`, which is already running.
     pub(crate) async fn start(daemon: Daemon, flags: &[&str]) -> Result<Self> {
         let cluster = Cluster::start().await?;
         let plan = AgentOptions {
@@ -58,17 +59,18 @@ impl DockerHost {
         })
     }
 
-    /// The id of the host.
     pub(crate) fn host(&self) -> &HostId {
         &self.plan.host
     }
 
-    /// Waits until the deckies of the host have these states: `a running, b degraded`.
+    /// Waits until the record contains exactly these deckies of the host, with their states, for
+    /// example `a running, b degraded`.
     pub(crate) async fn wait_for_states(&self, expected: &str) -> Result<()> {
         wait_for_states(&self.cluster.operator, self.host(), expected).await
     }
 
-    /// Requests a teardown, and waits until the agent has started it.
+    /// Requests the teardown of a decky, or of the whole host for `None`. Waits until the agent has
+    /// started it, and returns the operation's id.
     pub(crate) async fn start_teardown<'a>(
         &self,
         decky: impl Into<Option<&'a str>>,
@@ -81,12 +83,13 @@ impl DockerHost {
         Ok(id)
     }
 
-    /// Waits until an operation has ended, for as long as it makes progress.
+    /// Waits until an operation has ended, and returns its record. The timeout restarts whenever
+    /// the record changes.
     pub(crate) async fn wait_for_end(&self, id: OperationId) -> Result<OperationRecord> {
         self.cluster.operator.wait_for_end(id).await
     }
 
-    /// Tears down a decky or the host, and checks that the operation succeeds.
+    /// Tears down a decky, or the whole host for `None`, and checks that the operation succeeds.
     pub(crate) async fn tear_down<'a>(
         &self,
         decky: impl Into<Option<&'a str>>,
@@ -95,7 +98,7 @@ impl DockerHost {
         self.wait_for_success(id).await
     }
 
-    /// Waits until an operation has ended, and checks that it succeeded.
+    /// Waits until an operation has ended, and checks that it succeeded. Returns its record.
     pub(crate) async fn wait_for_success(&self, id: OperationId) -> Result<OperationRecord> {
         let operation = self.wait_for_end(id).await?;
         anyhow::ensure!(
@@ -107,7 +110,8 @@ impl DockerHost {
     }
 }
 
-/// Waits until the deckies of the host have these states: `a running, b degraded`.
+/// Waits until the record contains exactly these deckies of `host`, with their states, for example
+/// `a running, b degraded`.
 pub(crate) async fn wait_for_states(
     operator: &Client,
     host: &HostId,

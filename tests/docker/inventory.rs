@@ -1,5 +1,5 @@
-//! The record follows Docker: containers that die, start or return, and an Engine that is
-//! unavailable.
+//! The record follows the state of the containers when they die, start or return. While the Docker
+//! Engine is unavailable, the agent reports an error instead of an inventory.
 
 use std::time::{Duration, Instant};
 
@@ -9,11 +9,11 @@ use scuttle_tests::{TestResult, wait_until};
 use crate::daemon::{Daemon, IGNORES_SIGTERM, MANAGED};
 use crate::docker_host::DockerHost;
 
-/// The limit for a change to appear on record. The heartbeat interval is ten times as long, so only
-/// an event of the Engine can be that fast.
+/// The maximum delay between an event of the Docker Engine and the change in the record. The
+/// heartbeat interval is ten times as long, so a heartbeat alone would be too slow.
 const MAX_EVENT_DELAY: Duration = Duration::from_secs(1);
 
-/// Containers that return or are new appear as fast.
+/// The record also reflects a container that starts again, and a new decky.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn a_container_that_dies_makes_its_decky_degraded_within_a_second() -> TestResult {
@@ -45,7 +45,7 @@ async fn a_container_that_dies_makes_its_decky_degraded_within_a_second() -> Tes
     stage.wait_for_states("snare running, trap degraded").await
 }
 
-/// The agent does not report the previous inventory as if it were current.
+/// While the Docker Engine hangs, the agent does not report the previous inventory as current.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn a_hanging_engine_is_reported_as_an_inventory_error() -> TestResult {
@@ -65,8 +65,8 @@ async fn a_hanging_engine_is_reported_as_an_inventory_error() -> TestResult {
     stage.wait_for_states("trap degraded").await
 }
 
-/// The heartbeats omit the shards and name the error. When the Engine is back, changes in the
-/// meantime are reported.
+/// While the Docker Engine is down, heartbeats contain the error instead of an inventory. When it
+/// responds again, the agent reports what has changed since the outage began.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn an_unavailable_engine_is_not_reported_as_an_empty_host() -> TestResult {

@@ -1,9 +1,9 @@
-//! `scuttle-agent` on a real Docker Engine: `cargo xtask test --docker` installs what these tests
+//! Tests of `scuttle-agent` on a real Docker Engine. `cargo xtask test --docker` installs what they
 //! need and runs them.
 //!
 //! Each test has a [`docker_host::DockerHost`]: a separate nats-server, controller, agent and
-//! dockerd (`daemon`), with one enrolled host. What needs no Engine is tested next to its code, in
-//! `agent/`.
+//! dockerd (`daemon`), with one enrolled host. Behavior that needs no Docker Engine is tested next
+//! to its code, in `agent/`.
 
 mod agent;
 mod daemon;

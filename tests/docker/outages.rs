@@ -1,4 +1,4 @@
-//! Outages of dockerd and of the agent during a teardown.
+//! Outages of dockerd or of the agent during a teardown.
 
 use scuttle_schemas::OperationId;
 use scuttle_tests::TestResult;
@@ -8,8 +8,8 @@ use crate::docker_host::DockerHost;
 
 const MANAGED_AND_RESTARTED: [&str; 4] = ["--label", "scuttle.managed=true", "--restart", "always"];
 
-/// Starts two deckies that take long to stop. The restart policy of one would start it again
-/// together with dockerd.
+/// Starts a host with two deckies, whose three containers take a long time to stop. One of the
+/// containers has a restart policy, so dockerd starts it again when dockerd itself starts.
 async fn start_slow_deckies() -> anyhow::Result<DockerHost> {
     let daemon = Daemon::start().await?;
     let label = "com.docker.compose.project=trap";
@@ -29,7 +29,7 @@ async fn start_slow_deckies() -> anyhow::Result<DockerHost> {
     Ok(stage)
 }
 
-/// Checks that the operation is still running: the outage was during it.
+/// Checks that the operation has not ended, so that the outage happened during it.
 async fn check_running(stage: &DockerHost, id: OperationId) -> TestResult {
     let operation = stage.cluster.operator.operation(id).await?;
     anyhow::ensure!(operation.finished_at.is_none(), "{operation:?}");
@@ -43,8 +43,8 @@ async fn check_all_removed(stage: &DockerHost) -> TestResult {
     Ok(())
 }
 
-/// Starts dockerd again after an outage during a teardown, and checks that the teardown has waited
-/// for it and succeeds.
+/// Starts dockerd again after an outage. Checks that the teardown was still running, and that it
+/// then succeeds.
 async fn restart_dockerd_and_check(mut stage: DockerHost, id: OperationId) -> TestResult {
     check_running(&stage, id).await?;
     stage.daemon.resume().await?;
@@ -52,7 +52,7 @@ async fn restart_dockerd_and_check(mut stage: DockerHost, id: OperationId) -> Te
     check_all_removed(&stage).await
 }
 
-/// On SIGTERM, dockerd ends the containers.
+/// On SIGTERM, dockerd ends its containers before it exits.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn a_teardown_continues_after_dockerd_was_stopped() -> TestResult {
@@ -72,7 +72,8 @@ async fn a_teardown_continues_after_dockerd_was_killed() -> TestResult {
     restart_dockerd_and_check(stage, id).await
 }
 
-/// The ledger has the command, so the restarted agent finishes it and reports the result.
+/// The command is in the agent's ledger, so the restarted agent finishes the teardown and reports
+/// the result.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn a_teardown_continues_after_the_agent_was_killed() -> TestResult {
@@ -86,7 +87,8 @@ async fn a_teardown_continues_after_the_agent_was_killed() -> TestResult {
     check_all_removed(&stage).await
 }
 
-/// The agent stops immediately, and finishes the teardown after its next start.
+/// On SIGTERM, the agent stops without finishing the teardown. It finishes the teardown after its
+/// next start.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn a_teardown_continues_after_the_agent_was_stopped() -> TestResult {

@@ -1,5 +1,5 @@
-//! Which containers form a decky: both presets, with projects that the real `docker compose`
-//! starts.
+//! The containers that form a decky, for both presets of the agent. The projects are started by the
+//! real `docker compose`.
 
 use scuttle_tests::TestResult;
 
@@ -13,8 +13,8 @@ services:
     command: [sleep, '1000']
 ";
 
-/// Two deckies in the format of DECNET: a base container with the address, and service containers
-/// in its network namespace.
+/// A Compose project with two deckies in the format of DECNET. Each decky has a base container with
+/// an IP address, and service containers that share the network namespace of the base container.
 const DECNET: &str = "
 services:
   decky-01:
@@ -50,8 +50,8 @@ networks:
   decnet_lan: { external: true }
 ";
 
-/// It is removed with its network and its anonymous volume. Named volumes and images stay, and so
-/// does a project without the label.
+/// The project is removed with its network and its anonymous volume. Its named volume and its image
+/// remain, as does a project without the label.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn a_compose_project_with_the_label_is_a_decky() -> TestResult {
@@ -84,8 +84,9 @@ async fn a_compose_project_with_the_label_is_a_decky() -> TestResult {
     stage.wait_for_states("trap running").await
 }
 
-/// With a prefix, the label does not matter. With the flags, volumes and images that no other
-/// container uses are removed too.
+/// With `--name-prefix`, a project's name makes it a decky and the label does not matter. With
+/// `--remove-volumes` and `--remove-images`, a teardown also removes named volumes, and images that
+/// no other container uses.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn a_prefix_and_flags_decide_what_a_teardown_removes() -> TestResult {
@@ -104,8 +105,8 @@ async fn a_prefix_and_flags_decide_what_a_teardown_removes() -> TestResult {
     Ok(())
 }
 
-/// A single decky is removed without its network. The whole host is removed with the macvlan
-/// network.
+/// The teardown of a single decky keeps the network. The teardown of the whole host also removes
+/// it.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn deckies_of_a_decnet_project_share_a_macvlan_network() -> TestResult {
@@ -141,7 +142,8 @@ async fn deckies_of_a_decnet_project_share_a_macvlan_network() -> TestResult {
     Ok(())
 }
 
-/// The foreign container and the network stay, and the error names both. The deckies are removed.
+/// A container that belongs to no decky is attached to the network of the deckies. The container
+/// and the network remain, and the error names both. The deckies are removed.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn a_decnet_network_with_a_foreign_container_stays() -> TestResult {
@@ -176,8 +178,8 @@ async fn a_decnet_network_with_a_foreign_container_stays() -> TestResult {
     Ok(())
 }
 
-/// Creates the network of the deckies on one end of a veth pair, as it would be on the network card
-/// of a host.
+/// Creates the macvlan network of the deckies. Its parent is one end of a veth pair, which stands
+/// for the network card of a host.
 async fn create_macvlan(daemon: &Daemon) -> TestResult {
     let links = "ip link add lan type veth peer name lan-peer && ip link set lan up && ip link set lan-peer up";
     let made = daemon

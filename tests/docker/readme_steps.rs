@@ -1,5 +1,5 @@
-//! The steps of the README, from an empty machine to a project that is torn down. Every program is
-//! the real one, and the agent is started by the very line that `scuttle enroll` prints.
+//! The steps of the README, from an empty machine to a project that is torn down. All programs are
+//! real, and the agent is started with the exact command line that `scuttle enroll` prints.
 
 use anyhow::Context;
 use scuttle_schemas::operations::OperationState;
@@ -12,10 +12,12 @@ use tokio::process::Command;
 use crate::daemon::Daemon;
 use crate::docker_host::{TRAP, wait_for_states};
 
-/// The data directory in the printed line, which only root can create on a real host.
+/// The data directory in the command line that `scuttle enroll` prints. On a real host, only root
+/// can create it.
 const DATA_DIR: &str = "/var/lib/scuttle-agent";
 
-/// Runs the printed line with a temporary data directory and the test's Engine.
+/// Runs the command line that `scuttle enroll` printed, but with a temporary data directory and
+/// with the Docker Engine of the test.
 fn start_agent(bus: &ProvisionedServer, line: &str, docker: &str) -> anyhow::Result<Process> {
     anyhow::ensure!(line.contains(DATA_DIR), "{line}");
     let data_dir = bus.path("agent");

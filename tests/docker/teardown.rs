@@ -1,4 +1,4 @@
-//! Containers, networks and projects that are hard to remove.
+//! Teardowns of containers, networks and projects that are hard to remove.
 
 use futures_util::{StreamExt, TryStreamExt, stream};
 use scuttle_schemas::agents::{ProgressStep, TeardownProgress};
@@ -10,7 +10,8 @@ use scuttle_tests::{Client, Role, TestResult};
 use crate::daemon::{Daemon, IGNORES_SIGTERM, IMAGE, MANAGED, STOPS_ON_SIGTERM};
 use crate::docker_host::DockerHost;
 
-/// Returns the error of the only shard that failed.
+/// Returns the errors of the failed shards, separated by `; `. Panics unless the operation has
+/// failed.
 fn shard_error(operation: &OperationRecord) -> String {
     assert_eq!(operation.state, OperationState::Failed, "{operation:?}");
     let errors = operation
@@ -24,8 +25,8 @@ fn shard_error(operation: &OperationRecord) -> String {
         .join("; ")
 }
 
-/// Containers that ignore SIGTERM, are restarted by a policy, restart in a loop, are paused, or
-/// were never started. None of them returns. A container that belongs to no decky is not touched.
+/// The containers ignore SIGTERM, are restarted by a policy, restart in a loop, are paused, or were
+/// never started. All of them stay removed. A container that belongs to no decky is not touched.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn containers_that_are_hard_to_stop_are_removed() -> TestResult {
@@ -83,7 +84,7 @@ async fn containers_that_are_hard_to_stop_are_removed() -> TestResult {
     Ok(())
 }
 
-/// Another client removes the container during the teardown.
+/// Another Docker client removes the container during the teardown.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn a_container_that_disappears_during_a_teardown_counts_as_removed() -> TestResult {
@@ -103,7 +104,8 @@ async fn a_container_that_disappears_during_a_teardown_counts_as_removed() -> Te
     Ok(())
 }
 
-/// The error of the decky names the network and the container.
+/// A container that belongs to no decky is attached to the network of the decky. The decky's error
+/// names the network and the container.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn a_network_with_a_foreign_container_stays() -> TestResult {
@@ -139,8 +141,8 @@ async fn a_network_with_a_foreign_container_stays() -> TestResult {
     );
     assert_eq!(stage.daemon.containers().await?, "bait foreign");
     assert_eq!(stage.daemon.networks().await?, "trap_default");
-    // The failure stays on record. When no container uses the network any longer, the decky can be
-    // torn down again.
+    // The failure stays in the record. When no container uses the network any longer, the decky can
+    // be torn down again.
     stage.wait_for_states("trap teardown_failed").await?;
     stage.daemon.docker(&["rm", "--force", "foreign"]).await?;
     stage.tear_down("trap").await?;
@@ -150,7 +152,8 @@ async fn a_network_with_a_foreign_container_stays() -> TestResult {
     Ok(())
 }
 
-/// The new containers are left alone, and the result names them.
+/// Containers of the decky that were deployed during the teardown are kept, and the error names
+/// them.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn a_redeployment_during_a_teardown_is_left_alone_and_named() -> TestResult {
@@ -177,7 +180,8 @@ async fn a_redeployment_during_a_teardown_is_left_alone_and_named() -> TestResul
     Ok(())
 }
 
-/// Ten projects with ten containers and a network each. The progress is reported step by step.
+/// The host has ten projects, each with ten containers and a network. The agent reports the
+/// progress of each step.
 #[tokio::test]
 #[ignore = "needs a Docker daemon: cargo xtask test --docker"]
 async fn a_hundred_containers_are_removed_by_one_command() -> TestResult {

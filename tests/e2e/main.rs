@@ -3,7 +3,7 @@
 //!
 //! There is a folder for each topic. Every test starts its own servers and programs, on free ports
 //! and in a temporary directory, so that all tests can run at the same time in this one process.
-//! Tests that use the inside of the controller are in `controller/tests/`; tests on a real Docker
+//! Tests that use internals of the controller are in `controller/tests/`. Tests on a real Docker
 //! Engine are in `tests/docker/`.
 
 mod agents;

@@ -18,7 +18,7 @@ pub struct CertificateAuthority {
 }
 
 impl CertificateAuthority {
-    /// Creates an authority and writes its certificate to `dir`.
+    /// Creates an authority with this name, and writes its certificate to `dir`.
     pub fn create(dir: &Path, name: &'static str) -> Result<Self> {
         let key = KeyPair::generate()?;
         let mut params = CertificateParams::default();

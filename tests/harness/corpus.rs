@@ -4,17 +4,20 @@
 
 use std::path::Path;
 
-/// The size of the generated payloads in bytes: just below the `max_payload` of the server.
+/// The approximate size of most generated payloads, in bytes: just below the server's
+/// `max_payload`.
 pub const HUGE: usize = 1_000_000;
 
-/// Loads every payload with its name. `package` is the folder of the calling package.
+/// Loads or generates every payload, each with its name. `package` is the folder of the calling
+/// package.
 pub fn load_all(package: &str) -> Vec<(String, Vec<u8>)> {
     let mut payloads = load_files(package);
     payloads.extend(generate_large());
     payloads
 }
 
-/// Loads the payloads of `tests/corpus/`, sorted by name.
+/// Loads the payloads of `tests/corpus/` with their file names, sorted by name. `package` is the
+/// folder of the calling package.
 pub fn load_files(package: &str) -> Vec<(String, Vec<u8>)> {
     let folder = Path::new(package).join("../tests/corpus");
     let entries = std::fs::read_dir(&folder).expect("tests/corpus exists");
@@ -31,7 +34,8 @@ pub fn load_files(package: &str) -> Vec<(String, Vec<u8>)> {
     payloads
 }
 
-/// Generates the payloads that are too large for a file.
+/// Generates the payloads that are not stored in files, each with its name. Almost all of them are
+/// large.
 pub fn generate_large() -> Vec<(String, Vec<u8>)> {
     let repeat = |text: &str, room: usize| text.repeat((HUGE - room) / text.len());
     let payloads = [

@@ -10,16 +10,17 @@ use crate::wait::{wait_until, with_timeout};
 /// The HTTP endpoint of a controller or a nats-server.
 #[derive(Debug, Clone)]
 pub struct Http {
-    /// Host and port.
+    /// The host and port, as in `127.0.0.1:8222`.
     pub address: String,
 }
 
 impl Http {
-    /// The text before the address in a controller's log line. It is the same with and without the
-    /// web page.
+    /// The text before the address in a controller's log line. Controllers with and without the web
+    /// page log the same text.
     pub(crate) const LOG_PREFIX: &str = " at http://";
 
-    /// Returns the last address that a controller has logged in `log`.
+    /// Returns the endpoint at the last address that a controller has logged in `log`, or `None` if
+    /// there is no address.
     pub fn from_log(log: &str) -> Option<Self> {
         let (_, address) = log.rsplit_once(Self::LOG_PREFIX)?;
         let (address, _) = address.split_once('/')?;
@@ -32,7 +33,7 @@ impl Http {
         self.exchange(&format!("{request} HTTP/1.1")).await
     }
 
-    /// Returns the body of `path`.
+    /// Requests `path` and returns the body of the response.
     ///
     /// # Errors
     /// If the endpoint does not respond with status 200.
@@ -64,7 +65,7 @@ impl Http {
     /// Reads the controller's metrics.
     ///
     /// # Errors
-    /// If the response is not valid `OpenMetrics` with the right headers.
+    /// If the response has another status or content type, or its body is not valid `OpenMetrics`.
     pub async fn scrape(&self) -> Result<Exposition> {
         let response = self.send("GET /metrics").await?;
         let (head, body) = response.split_once("\r\n\r\n").context("a body")?;

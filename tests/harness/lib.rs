@@ -35,5 +35,5 @@ pub use roles::Role;
 pub use servers::nats::Nats;
 pub use wait::wait_until;
 
-/// The result of a test.
+/// The return type of a test function.
 pub type TestResult = anyhow::Result<()>;

@@ -7,9 +7,9 @@ use anyhow::{Context, Result, bail, ensure};
 /// The metadata of a metric family.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Family {
-    /// The name, without the suffixes of its samples.
+    /// The name, without the suffixes that the names of samples have.
     pub name: String,
-    /// `counter`, `gauge`, `histogram` or `info`.
+    /// The type: `counter`, `gauge`, `histogram` or `info`.
     pub kind: String,
     /// The unit, or an empty string.
     pub unit: String,
@@ -28,7 +28,7 @@ pub struct Exposition {
 }
 
 impl Family {
-    /// Returns the suffixes that the type of this family allows for the names of its samples.
+    /// Returns the suffixes that sample names may have in a family of this type.
     fn suffixes(&self) -> &'static [&'static str] {
         match self.kind.as_str() {
             "counter" => &["_total"],
@@ -51,7 +51,8 @@ impl Exposition {
     /// Parses a response.
     ///
     /// # Errors
-    /// If the text breaks the format or our rules for metrics. The error names the line.
+    /// If the text breaks the format or the project's rules for metrics. The error names the line
+    /// or the family.
     pub fn parse(text: &str) -> Result<Self> {
         let body = text
             .strip_suffix("# EOF\n")
@@ -148,8 +149,9 @@ impl Exposition {
         Ok(())
     }
 
-    /// Checks that the buckets are cumulative and that the last bucket is equal to the count. Our
-    /// histograms have no label other than `le`.
+    /// Checks that the buckets of a histogram are cumulative, and that the last bucket is equal to
+    /// the count. The project's histograms have no label other than `le`. Families of other types
+    /// always pass.
     fn check_histogram(&self, Family { name, kind, .. }: &Family) -> Result<()> {
         if kind != "histogram" {
             return Ok(());
@@ -174,7 +176,10 @@ impl Exposition {
         Ok(())
     }
 
-    /// Returns the value of a series. `series` is the name and the labels, as in the text.
+    /// Returns the value of a series. `series` is the name with the labels, as in the text.
+    ///
+    /// # Errors
+    /// If the response has no such series.
     pub fn value(&self, series: &str) -> Result<f64> {
         let value = self.samples.get(series).copied();
         value.with_context(|| format!("no {series} in\n{}", self.text))

@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use uuid::Uuid;
 
-/// The delay before a test's client reconnects. It is short, so that the client is back as soon as
-/// its server.
+/// The delay before a test's client reconnects. It is short, so that the client reconnects as soon
+/// as its server is back.
 pub(crate) const RECONNECT_DELAY: Duration = Duration::from_millis(20);
 
 /// A user of `nats.conf`.
@@ -53,8 +53,8 @@ impl fmt::Display for Role {
 #[derive(Debug, Clone)]
 pub struct Passwords([String; 4]);
 
-/// Generates a password. The password starts with a letter, because `nats.conf` would take digits
-/// for a number.
+/// Generates a random password. The password starts with a letter, because `nats.conf` would parse
+/// digits as a number.
 pub(crate) fn generate_password() -> String {
     format!("p{}", Uuid::now_v7().simple())
 }
@@ -65,7 +65,6 @@ impl Passwords {
         Self(Role::ALL.map(|_| generate_password()))
     }
 
-    /// Returns the password of a role.
     pub fn password(&self, role: Role) -> &str {
         &self.0[role as usize]
     }
@@ -78,7 +77,7 @@ impl Passwords {
         environment
     }
 
-    /// Returns the environment of a Scuttle program that connects as `role`.
+    /// Returns the environment variables with which a Scuttle program connects as `role`.
     pub fn environment(&self, role: Role) -> [(&'static str, String); 2] {
         [
             ("SCUTTLE_NATS_USER", role.user().to_owned()),
@@ -86,7 +85,7 @@ impl Passwords {
         ]
     }
 
-    /// Returns the options to connect as `role`.
+    /// Returns options for connecting as `role`, and for reconnecting after a short delay.
     pub fn connect_options(&self, role: Role) -> async_nats::ConnectOptions {
         async_nats::ConnectOptions::with_user_and_password(
             role.user().to_owned(),

@@ -1,7 +1,7 @@
 //! A load of teardowns on simulated hosts, and measurements of the service that operators and
 //! agents get under the load.
 //!
-//! Several operators request teardowns at the same time. For each request, the times to its
+//! Several operators request teardowns at the same time. The times from each request to its
 //! acceptance and to the end of its operation are measured. A test or a benchmark can add faults,
 //! such as a [`flood`](crate::faults::flood).
 
@@ -32,13 +32,13 @@ const DECKIES: usize = 100;
 /// ended.
 const OPERATORS: usize = 8;
 
-/// Simulated hosts, and operators that tear down their deckies.
+/// Simulated hosts with deckies, and operators that tear down the deckies.
 #[derive(Debug)]
 pub struct TeardownLoad {
     operators: Vec<Client>,
     hosts: Vec<HostId>,
     simulator: Simulator,
-    /// The number of the next decky to tear down.
+    /// The number of the next decky to tear down, counted across all hosts.
     next: AtomicUsize,
 }
 
@@ -51,9 +51,9 @@ pub struct LoadResult {
     pub teardown_times: Vec<Duration>,
     /// The number of requests that were rejected or got no reply in time.
     pub failed_requests: usize,
-    /// The simulated hosts that were offline for some time.
+    /// The simulated hosts that went offline during the measurement.
     pub offline_hosts: BTreeSet<HostId>,
-    /// The number of heartbeats that were sent and not accepted.
+    /// The number of heartbeats that were sent but not accepted.
     pub lost_heartbeats: u64,
 }
 
@@ -99,15 +99,15 @@ impl TeardownLoad {
         })
     }
 
-    /// Returns the process of the simulator.
+    /// Returns the simulator's process.
     pub fn process(&mut self) -> &mut Process {
         self.simulator.process()
     }
 
-    /// Runs the load for `duration`.
+    /// Runs the load for `duration` and returns the measurements.
     ///
     /// # Errors
-    /// If an operation does not end.
+    /// If an operation does not end, or a broadcast or the simulator's log cannot be read.
     pub async fn measure(&mut self, duration: Duration) -> Result<LoadResult> {
         let before = self.read_heartbeat_counts().await?;
         let mut host_updates = self.operators[0]
@@ -168,7 +168,7 @@ impl TeardownLoad {
     }
 }
 
-/// The numbers of heartbeats of all simulated hosts so far.
+/// The total numbers of sent and accepted heartbeats of all simulated hosts so far.
 struct HeartbeatCounts {
     sent: u64,
     accepted: u64,

@@ -1,6 +1,6 @@
-//! Waits for events, with a timeout. No function waits for a fixed time.
+//! Functions that wait for events, each with a timeout. No function waits for a fixed time.
 //!
-//! This module also has small helpers for the code around a wait: the current time, and a lock.
+//! Two small helpers return the current time and lock a mutex.
 
 use std::fmt::Debug;
 use std::future::Future;
@@ -14,8 +14,8 @@ use scuttle_schemas::Timestamp;
 /// a test machine may be busy.
 pub const EVENT_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// The timeout for the reply to one request. If the controllers may not be listening yet, send the
-/// request in [`wait_until`], which retries.
+/// The timeout for the reply to one request. If the controllers might not be listening yet, send
+/// the request in [`wait_until`], which retries.
 pub const REQUEST_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// The delay between two attempts of [`wait_until`].
@@ -37,7 +37,7 @@ pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 ///
 /// # Errors
 /// If no such value is returned within [`EVENT_TIMEOUT`]. The error names `event` and lists each
-/// distinct outcome with its time.
+/// outcome that differs from the previous one, with its time.
 pub async fn wait_until<T, Attempt, E>(
     event: &str,
     attempt: impl FnMut() -> Attempt,
@@ -51,8 +51,8 @@ where
     poll(event, attempt, is_done, Limit::Total).await
 }
 
-/// Waits like [`wait_until`], but each outcome that differs from the previous one restarts
-/// [`EVENT_TIMEOUT`]. This is for work that takes long and shows its progress.
+/// Waits as [`wait_until`] does, but each outcome that differs from the previous outcome restarts
+/// [`EVENT_TIMEOUT`]. Use this function for long work that shows its progress.
 pub async fn wait_while_progressing<T, Attempt, E>(
     event: &str,
     attempt: impl FnMut() -> Attempt,

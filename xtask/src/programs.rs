@@ -21,7 +21,7 @@ pub(crate) struct Program {
 ///
 /// The program is not a child process, because Ctrl-C goes to the whole foreground process group,
 /// and the program needs time to stop the processes that it started. If xtask were its parent,
-/// xtask would end at once and return the terminal to the shell too early.
+/// xtask would end immediately and return the terminal to the shell too early.
 pub(crate) fn replace_process(
     workspace: &Workspace,
     program: &Program,
@@ -42,8 +42,8 @@ pub(crate) fn replace_process(
     run::cannot_start(&format!("run {}", program.name), &command, &error)
 }
 
-/// Sets the variables that name the server, the folder of the programs, and the repository for the
-/// demo, the benchmarks and the tests.
+/// Sets the environment variables that give the demo, the benchmarks and the tests the paths of the
+/// NATS server, the programs' folder and the repository.
 pub(crate) fn set_environment(
     command: &mut Command,
     workspace: &Workspace,
@@ -56,7 +56,8 @@ pub(crate) fn set_environment(
         .env("SCUTTLE_REPO", &workspace.root);
 }
 
-/// Builds the programs of `package`, and returns their folder.
+/// Builds the controller, the agent simulator and the programs of `package` for release. Returns
+/// the folder of the programs.
 fn build(workspace: &Workspace, package: &str) -> Result<PathBuf, Failure> {
     let mut cargo = workspace.cargo();
     cargo.args(["build", "--release", "--locked", "--bins"]);

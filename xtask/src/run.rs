@@ -45,7 +45,8 @@ impl fmt::Display for Failure {
     }
 }
 
-/// Runs `command` with this process's terminal. A failure has the exit code of the program.
+/// Runs `command` with this process's terminal. If the program fails, the failure has its exit
+/// code. `what` completes the message "could not …".
 pub(crate) fn run(what: &str, command: &mut Command) -> Result<(), Failure> {
     let status = command
         .status()
@@ -59,7 +60,8 @@ pub(crate) fn run(what: &str, command: &mut Command) -> Result<(), Failure> {
     })
 }
 
-/// Runs `command` without showing its output. Returns its standard output.
+/// Runs `command` without showing its output, and returns its standard output. If the program
+/// fails, the failure contains its whole output. `what` completes the message "could not …".
 pub(crate) fn capture(what: &str, command: &mut Command) -> Result<String, Failure> {
     let output = command
         .output()
@@ -80,8 +82,7 @@ pub(crate) fn capture(what: &str, command: &mut Command) -> Result<String, Failu
     })
 }
 
-/// Prints a text. It is not an error if standard output is a pipe whose reader does not read the
-/// whole text.
+/// Prints a text. Ignores a closed pipe, because the reader may stop early.
 pub(crate) fn print(text: &str) -> Result<(), Failure> {
     match writeln!(io::stdout(), "{text}") {
         Err(error) if error.kind() != io::ErrorKind::BrokenPipe => {
@@ -98,7 +99,7 @@ pub(crate) fn cannot_start(what: &str, command: &Command, error: &io::Error) -> 
     ))
 }
 
-/// Returns the command line in backticks, as a user would type it.
+/// Returns the command line in backticks. Arguments are not quoted.
 fn show(command: &Command) -> String {
     let mut shown = format!("`{}", command.get_program().to_string_lossy());
     for argument in command.get_args() {

@@ -1,4 +1,4 @@
-//! A command that consists of steps: runs the steps in order and reports the outcome of each.
+//! Runs the steps of a command in order, and reports the outcome of each.
 //!
 //! The steps are in steps/. The commands, each with its list of steps, are in commands/.
 
@@ -34,7 +34,7 @@ impl Summary {
         self.skipped += other.skipped;
     }
 
-    /// Returns the line that ends the output of every command with steps. CI reads it.
+    /// Returns the line that ends the output of every command with steps. CI reads this line.
     pub(crate) fn to_line(self) -> String {
         let Self {
             passed,
@@ -44,7 +44,7 @@ impl Summary {
         format!("steps: {passed} passed, {failed} failed, {skipped} skipped")
     }
 
-    /// Parses a line from [`Self::to_line`].
+    /// Parses a line from [`Self::to_line`]. Returns `None` for any other line.
     pub(crate) fn from_line(line: &str) -> Option<Self> {
         let counts = line.strip_prefix("steps: ")?;
         let mut counts = counts.split(", ").zip(["passed", "failed", "skipped"]);
@@ -60,7 +60,7 @@ impl Summary {
     }
 }
 
-/// Runs the steps up to the first failure. Adds the outcome of each to `summary`.
+/// Runs the steps in order, up to the first failure. Adds the outcome of each step to `summary`.
 pub(crate) fn run_in_order<'a>(
     workspace: &Workspace,
     steps: impl IntoIterator<Item = &'a Step>,
@@ -72,7 +72,7 @@ pub(crate) fn run_in_order<'a>(
     Ok(())
 }
 
-/// Runs one step and adds it to `summary`.
+/// Runs one step, prints its outcome and duration, and adds the outcome to `summary`.
 pub(crate) fn run_one(
     workspace: &Workspace,
     name: &str,
@@ -101,7 +101,7 @@ pub(crate) fn run_one(
     Ok(())
 }
 
-/// Runs the steps and prints the summary.
+/// Runs the steps in order, up to the first failure, and prints the summary.
 pub(crate) fn run_all<'a>(
     workspace: &Workspace,
     steps: impl IntoIterator<Item = &'a Step>,

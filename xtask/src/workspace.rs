@@ -1,4 +1,4 @@
-//! The folders of the workspace, and calls of cargo in it.
+//! The folders of the workspace, and the cargo commands that run in it.
 
 use std::env;
 use std::path::{Path, PathBuf};

@@ -21,7 +21,7 @@ use serde::Serialize;
 use tokio::sync::watch;
 use uuid::Uuid;
 
-/// How long a test waits for an event.
+/// The maximum time that a test waits for an event.
 const EVENT_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// A nats-server for one test.
@@ -52,7 +52,7 @@ impl Server {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Kills the server and starts another one at the same port.
+    /// Kills the server and starts another server on the same port.
     pub(crate) fn restart(&mut self) {
         self.process
             .kill()
@@ -69,7 +69,7 @@ impl Drop for Server {
     }
 }
 
-/// What the agents have sent.
+/// What the agents have sent so far.
 #[derive(Debug, Default)]
 pub(crate) struct Received {
     /// The number of deckies in the last inventory of each host.
@@ -77,7 +77,7 @@ pub(crate) struct Received {
     pub heartbeats: usize,
     pub progress: Vec<TeardownProgress>,
     pub results: BTreeMap<OperationId, TeardownResult>,
-    /// How often each result arrived.
+    /// The number of times that each result arrived.
     pub copies: BTreeMap<OperationId, usize>,
     /// The boot and the sequence number of the newest heartbeat of each host.
     newest: BTreeMap<HostId, (Uuid, u64)>,
@@ -91,7 +91,8 @@ pub(crate) fn connect_config(server: &Server) -> ConnectConfig {
     }
 }
 
-/// Replies to every request, except to the first copy of each result.
+/// A controller that replies to every request, except to the first copy of each result. The agents
+/// must therefore send each result again.
 pub(crate) struct FakeController {
     connection: Connection,
     received: Arc<Mutex<Received>>,
@@ -152,7 +153,8 @@ impl FakeController {
         }
     }
 
-    /// Waits until the received messages fulfil a condition, which `what` describes.
+    /// Waits until the received messages satisfy `condition`, which `what` describes. Panics if
+    /// this takes longer than [`EVENT_TIMEOUT`].
     pub(crate) async fn wait_until(&mut self, what: &str, condition: impl Fn(&Received) -> bool) {
         let received = self.received.clone();
         let condition =
@@ -169,14 +171,15 @@ impl FakeController {
         inspect(&self.received.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Sends the command of a new operation for a whole host.
+    /// Sends the command to tear down a whole host as a new operation. Returns the operation's id.
     pub(crate) async fn tear_down(&self, host: &HostId) -> OperationId {
         let operation_id = OperationId(Uuid::now_v7());
         self.send_command(host, operation_id).await;
         operation_id
     }
 
-    /// Sends the command of an operation, again or for the first time.
+    /// Sends the command to tear down a whole host. `operation_id` identifies a new operation, or
+    /// an earlier one whose command is repeated.
     pub(crate) async fn send_command(&self, host: &HostId, operation_id: OperationId) {
         let command = AgentCommand::Teardown(TeardownCommand {
             operation_id,

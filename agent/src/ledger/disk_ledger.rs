@@ -13,21 +13,21 @@ use super::error::LedgerError;
 use super::ledger_file::{DirectoryFile, LedgerFile};
 use super::line_format::{self, FORMAT, Header};
 
-/// The smallest file size in bytes at which a rewrite is requested.
+/// The file size in bytes up to which no rewrite is requested.
 const REWRITE_BYTES: u64 = 1024 * 1024;
 
-/// A ledger in a file. The file is in a separate directory, unless a simulation provides another
-/// implementation.
+/// A ledger in one file. By default, the file is in a directory that only this agent uses. A
+/// simulation can provide another implementation of the file.
 #[derive(Debug)]
 pub struct DiskLedger<F = DirectoryFile> {
     host: HostId,
-    /// The path for error messages.
+    /// The path that error messages name.
     path: PathBuf,
     file: F,
-    /// The smallest file size in bytes at which a rewrite is requested.
+    /// The file size in bytes up to which no rewrite is requested.
     rewrite_bytes: u64,
     length: u64,
-    /// The length of the file in bytes after the last rewrite.
+    /// The length of the file in bytes after the last rewrite, or 0 before the first.
     rewritten_to: u64,
 }
 
@@ -50,8 +50,8 @@ impl DiskLedger {
 }
 
 impl<F: LedgerFile> DiskLedger<F> {
-    /// Creates the ledger of `host` in a given file. Errors name the file by `path`. A rewrite is
-    /// requested when the file has more than `rewrite_bytes` bytes.
+    /// Uses a given file as the ledger of `host`. Performs no I/O. `path` names the file in error
+    /// messages. No rewrite is requested while the file has at most `rewrite_bytes` bytes.
     pub fn from_file(file: F, path: &Path, host: &HostId, rewrite_bytes: u64) -> Self {
         Self {
             host: host.clone(),
@@ -63,11 +63,11 @@ impl<F: LedgerFile> DiskLedger<F> {
         }
     }
 
-    /// Replaces the content of the file with a ledger of these entries, and returns the length of
-    /// the file in bytes. A new ledger is created by this function too.
+    /// Replaces the content of the file with a header and these entries, and returns the new length
+    /// of the file in bytes. With no entries, this creates an empty ledger.
     ///
     /// # Errors
-    /// If the file could not be replaced. It then has either its old content or the new one.
+    /// If the file could not be replaced. The file then has either the old content or the new one.
     pub fn replace_entries(&mut self, entries: &[Entry]) -> Result<u64, LedgerError> {
         let header = Header {
             scuttle_agent_ledger: FORMAT,

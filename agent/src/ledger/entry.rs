@@ -5,13 +5,14 @@ use scuttle_schemas::agents::{TeardownCommand, TeardownResult};
 use scuttle_schemas::{BootId, DeckyId, OperationId, Timestamp};
 use serde::{Deserialize, Serialize};
 
-/// A fact that must survive a crash. Entries are only ever appended.
+/// A fact that must survive a crash. An entry is never modified, but a rewrite of the ledger drops
+/// the entries that are no longer needed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "entry", rename_all = "snake_case")]
 pub enum Entry {
-    /// An agent started. The id of the next boot must sort after this id.
+    /// The agent started. The id of the next boot must sort after this id.
     Boot { boot_id: BootId },
-    /// A command arrived from a controller with a higher epoch than all controllers before.
+    /// A command arrived with a higher controller epoch than every earlier command.
     Epoch { controller_epoch: u64 },
     /// The agent is about to call the runtime for a teardown.
     Started(StartedTeardown),
@@ -24,7 +25,7 @@ pub enum Entry {
     Recorded { operation_id: OperationId },
 }
 
-/// A teardown that has started.
+/// A teardown that has started, with everything that a later boot needs to resume it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StartedTeardown {
     pub operation_id: OperationId,
@@ -32,7 +33,7 @@ pub struct StartedTeardown {
     pub decky_id: Option<DeckyId>,
     /// The deadline of the operation.
     pub not_after: Timestamp,
-    /// The trace context of the command.
+    /// The trace context of the command, if it had one.
     pub traceparent: Option<String>,
     pub started_at: Timestamp,
 }
@@ -53,15 +54,15 @@ impl StartedTeardown {
     }
 }
 
-/// A teardown that has ended.
+/// A teardown that has ended, with everything that the agent needs to resend its result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct FinishedTeardown {
-    /// The deadline of the operation. The entry is kept until it is too late for any copy of the
-    /// command to be executed.
+    /// The deadline of the operation. The entry is kept at least until any further copy of the
+    /// command would be rejected as expired.
     pub not_after: Timestamp,
-    /// The trace context of the command.
+    /// The trace context of the command, if it had one.
     pub traceparent: Option<String>,
-    /// The result. The agent sends the identical result each time.
+    /// The report to the controller, which is identical each time that it is sent.
     pub result: TeardownResult,
 }
 

@@ -52,7 +52,8 @@ pub enum LedgerError {
 }
 
 impl LedgerError {
-    /// Returns a function for `map_err` that adds the action and the file to an I/O error.
+    /// Returns a function for `map_err` that turns an I/O error into `Self::Io` with this action
+    /// and path.
     pub(super) fn io<'a>(
         action: &'static str,
         path: &'a Path,

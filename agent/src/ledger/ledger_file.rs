@@ -1,4 +1,4 @@
-//! The file operations that a ledger needs, and their implementation on a locked directory. The
+//! The file operations that a ledger needs, and their implementation in a locked directory. The
 //! format of the content is in `line_format`. The simulation has a separate implementation, which
 //! simulates power failures.
 
@@ -16,7 +16,7 @@ const LOCK_FILE: &str = "ledger.lock";
 /// The file operations that a ledger needs. After an error, the content of the file is unknown, and
 /// the file must not be used again.
 pub trait LedgerFile: Debug + Send + 'static {
-    /// Returns the whole content.
+    /// Returns the whole content of the file.
     fn read(&mut self) -> io::Result<Vec<u8>>;
 
     /// Appends bytes and makes them durable.
@@ -25,13 +25,14 @@ pub trait LedgerFile: Debug + Send + 'static {
     /// If the bytes could not be made durable. All, some or none of them were appended.
     fn append(&mut self, bytes: &[u8]) -> io::Result<()>;
 
-    /// Truncates the file to `length` bytes and makes that durable.
+    /// Truncates the file to `length` bytes, and makes the new length durable.
     fn truncate(&mut self, length: u64) -> io::Result<()>;
 
-    /// Replaces the whole content atomically and makes that durable.
+    /// Replaces the whole content of the file atomically, and makes the new content durable.
     ///
     /// # Errors
-    /// If the content could not be replaced. The file has either the old content or the new one.
+    /// If the content could not be replaced. The file then has either the old content or the new
+    /// one.
     fn replace(&mut self, bytes: &[u8]) -> io::Result<()>;
 }
 
@@ -46,7 +47,7 @@ pub struct DirectoryFile {
 }
 
 impl DirectoryFile {
-    /// Locks a directory, and creates it if it is missing.
+    /// Creates a directory if it is missing, and locks it. Fails if another process holds the lock.
     pub(super) fn lock(directory: &Path) -> Result<Self, LedgerError> {
         fs::create_dir_all(directory)
             .map_err(LedgerError::io("create the directory of", directory))?;

@@ -1,5 +1,5 @@
 //! The format of the ledger file: each line is a JSON array `["<checksum>",<content>]`. The reader
-//! distinguishes damage from an append that a crash interrupted. This file does no I/O.
+//! distinguishes damage from an append that a crash interrupted. This module does no I/O.
 
 use scuttle_schemas::HostId;
 use serde::{Deserialize, Serialize};
@@ -9,7 +9,7 @@ use super::entry::Entry;
 /// The version of the format that this program writes and reads.
 pub(super) const FORMAT: u32 = 1;
 
-/// The content of the first line.
+/// The content of the first line of a ledger file.
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub(super) struct Header {
     /// The version of the format. The name of this field marks the file as a ledger of Scuttle's
@@ -18,7 +18,7 @@ pub(super) struct Header {
     pub(super) host_uuid: HostId,
 }
 
-/// Returns one line, including its line end.
+/// Returns the line for `content`, including the line end.
 pub(super) fn write<T: Serialize + ?Sized>(content: &T) -> Result<Vec<u8>, serde_json::Error> {
     let content = serde_json::to_vec(content)?;
     let mut line = format!("[\"{:016x}\",", checksum(&content)).into_bytes();
@@ -27,7 +27,7 @@ pub(super) fn write<T: Serialize + ?Sized>(content: &T) -> Result<Vec<u8>, serde
     Ok(line)
 }
 
-/// Returns the content of a line without line end, if its checksum is correct.
+/// Returns the content of a line, or `None` if its checksum is wrong. `line` excludes the line end.
 fn check_line(line: &[u8]) -> Option<&[u8]> {
     let (sum, rest) = line.strip_prefix(b"[\"")?.split_at_checked(16)?;
     let content = rest.strip_prefix(b"\",")?.strip_suffix(b"]")?;
@@ -41,27 +41,32 @@ fn checksum(bytes: &[u8]) -> u64 {
     })
 }
 
-/// The content of a ledger file.
+/// The decoded content of a ledger file.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Content {
     pub(super) header: Header,
-    /// Empty if the header names another format.
+    /// The entries in order, or none if the header names another format.
     pub(super) entries: Vec<Entry>,
-    /// The number of valid bytes. An incomplete append follows them.
+    /// The number of valid bytes at the start of the file. If the format is known, only an
+    /// incomplete append can follow these bytes.
     pub(super) valid_bytes: usize,
 }
 
-/// A line whose content differs from what was written.
+/// The first line that is not what this program writes.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Damage {
     pub(super) line: usize,
     pub(super) what: &'static str,
 }
 
-/// Reads the content of a file. An append that a crash interrupted is ignored, because it was never
-/// synced and no other action depended on it. Such an append has no line end, or contains zeros
-/// where the file grew before its data was written, and no valid line follows it. Any other invalid
-/// content is damage.
+/// Decodes the content of a ledger file. Ignores an append that a crash interrupted, because such
+/// an append was never synced and no other action depended on it. An interrupted append:
+///
+/// - has no line end, or contains zeros where the file grew before its data was written, and
+/// - is not followed by a valid line.
+///
+/// # Errors
+/// If any other content is invalid.
 pub(super) fn read(bytes: &[u8]) -> Result<Content, Damage> {
     let mut lines = bytes.split_inclusive(|byte| *byte == b'\n');
     let first = lines.next().unwrap_or_default();
@@ -113,7 +118,8 @@ pub(super) fn read(bytes: &[u8]) -> Result<Content, Damage> {
 }
 
 /// Returns whether `tail` is the remainder of an append that a crash interrupted. Each append is
-/// one line, so the remainder has no line end, unless it contains zeros.
+/// one line, so its remainder has no line end, unless it contains zeros. The remainder contains no
+/// valid line.
 fn is_incomplete_append(tail: &[u8]) -> bool {
     let is_valid = |line: &[u8]| line.strip_suffix(b"\n").and_then(check_line).is_some();
     (!tail.contains(&b'\n') || tail.contains(&0))
@@ -204,9 +210,9 @@ mod tests {
     }
 
     proptest! {
-        /// Flipped bits in one byte are reported as damage. At the very end of the file, they may
-        /// instead look like an incomplete append. They never change an entry, and remove at most
-        /// the last one.
+        /// Flipped bits in one byte are reported as damage. At the end of the file, they may
+        /// instead look like an incomplete append, and so remove the last entry. They never change
+        /// an entry.
         #[test]
         fn a_damaged_byte_never_changes_an_entry(at in any::<prop::sample::Index>(), mask in 1..=255_u8) {
             let (mut bytes, written, _) = file();
@@ -217,8 +223,8 @@ mod tests {
             }
         }
 
-        /// A file that was cut, or filled with zeros, at any point contains the entries before that
-        /// point and no others.
+        /// A file that was cut at any point, or filled with zeros from there, contains the entries
+        /// before that point and no others.
         #[test]
         fn a_lost_end_never_changes_an_entry(end in any::<prop::sample::Index>(), zeros: bool) {
             let (mut bytes, written, last) = file();

@@ -7,7 +7,7 @@ use super::Ledger;
 use super::entry::Entry;
 use super::error::LedgerError;
 
-/// The smallest number of entries at which a rewrite is requested.
+/// The number of entries up to which no rewrite is requested.
 const REWRITE_ENTRIES: usize = 1024;
 
 /// A ledger in memory. Clones share the entries.
@@ -17,7 +17,7 @@ pub struct MemoryLedger(Arc<Mutex<Content>>);
 #[derive(Debug, Default)]
 struct Content {
     entries: Vec<Entry>,
-    /// The number of entries after the last rewrite.
+    /// The number of entries after the last rewrite, or 0 before the first.
     rewritten_to: usize,
 }
 

@@ -17,7 +17,7 @@ pub trait Ledger: Send + 'static {
     /// Returns all entries in the order in which they were appended.
     ///
     /// # Errors
-    /// If the ledger cannot be read, or is damaged.
+    /// If the ledger cannot be read, is damaged, belongs to another host, or has an unknown format.
     fn load(&mut self) -> Result<Vec<Entry>, LedgerError>;
 
     /// Appends entries, which are durable when the call returns.

@@ -1,6 +1,6 @@
 //! Exponential backoff with jitter that is derived from a seed.
 
-/// Generates pseudorandom numbers from a seed (`SplitMix64`).
+/// A generator of pseudorandom numbers from a seed (`SplitMix64`).
 #[derive(Debug, Clone)]
 pub(super) struct Jitter(u64);
 
@@ -9,7 +9,7 @@ impl Jitter {
         Self(seed)
     }
 
-    /// Returns a number below `bound`, or 0 if `bound` is 0.
+    /// Returns the next number below `bound`, or 0 if `bound` is 0.
     pub(super) fn draw_below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
         let mut z = self.0;
@@ -18,9 +18,10 @@ impl Jitter {
         (z ^ (z >> 31)).checked_rem(bound).unwrap_or(0)
     }
 
-    /// Returns the delay in milliseconds after failed attempt number `attempt`. The delay starts at
-    /// `min_ms` and doubles with every attempt up to `max_ms`. A random amount of up to half of the
-    /// delay is subtracted.
+    /// Returns the delay in milliseconds after failed attempt number `attempt`, counted from 1. The
+    /// delay starts at `min_ms` and doubles with every attempt up to `max_ms`. A random amount of
+    /// up to half of the delay is subtracted, but the result is at least the smaller of the two
+    /// bounds.
     pub(super) fn draw_delay(&mut self, attempt: u32, min_ms: u64, max_ms: u64) -> u64 {
         let full = min_ms
             .saturating_mul(1_u64 << attempt.saturating_sub(1).min(32))

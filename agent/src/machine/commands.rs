@@ -1,5 +1,5 @@
-//! Handles a command when it arrives and when its turn comes. The course of its teardown is in
-//! `teardowns`; cancel commands are in `cancellations`.
+//! The handling of a command when it arrives and when its turn comes. The course of a teardown is
+//! in `teardowns`; cancel commands are in `cancellations`.
 
 use scuttle_schemas::agents::{AgentCommand, TeardownCommand};
 use scuttle_schemas::{MAX_DECKIES_PER_HOST, Timestamp};
@@ -15,8 +15,8 @@ use crate::ledger::{Entry, StartedTeardown};
 /// resends commands that are dropped because the queue is full.
 pub(super) const MAX_QUEUED: usize = MAX_DECKIES_PER_HOST;
 
-/// The time in milliseconds for which a command may still start after its deadline. It allows for
-/// clock skew.
+/// The tolerated clock skew in milliseconds. A command may still start up to this long after its
+/// deadline.
 const MAX_CLOCK_SKEW_MS: i64 = 60_000;
 
 impl Machine {
@@ -101,7 +101,8 @@ impl Machine {
         }
     }
 
-    /// Starts the next queued command that has not expired, unless a teardown is running.
+    /// Starts the next queued command, unless a teardown is running. Commands that have expired end
+    /// as failed instead.
     pub(super) fn start_next(&mut self, now: Now, step: &mut Step) {
         while self.commands.running.is_none() {
             let Some(next) = self.commands.waiting.pop_front() else {

@@ -23,31 +23,32 @@ impl Step {
     }
 }
 
-/// An action for the caller to carry out.
+/// An action that the agent's loop, or a simulation, carries out for the machine.
 #[derive(Debug, Clone)]
 pub enum Effect {
-    /// Call `Runtime::teardown` and report its end as `Input::Finished`.
+    /// A call to `Runtime::teardown`. Its end is reported as `Input::Finished`.
     StartTeardown {
         teardown: Teardown,
         /// The trace context of the command.
         traceparent: Option<String>,
     },
-    /// Call `Runtime::inventory` and report its outcome as `Input::InventoryRead`. At most one read
-    /// runs at a time.
+    /// A call to `Runtime::inventory`. Its outcome is reported as `Input::InventoryRead`. At most
+    /// one such call runs at a time.
     ReadInventory,
-    /// Publish a progress message.
+    /// A progress message to publish. No reply is expected.
     PublishProgress {
         message: TeardownProgress,
         traceparent: Option<String>,
     },
-    /// Send a result and report the reply as `Input::ResultReply`. The machine handles the timeout.
+    /// A result to send. The reply is reported as `Input::ResultReply`. The machine handles the
+    /// timeout.
     RequestResult {
         message: TeardownResult,
         traceparent: Option<String>,
     },
-    /// Send a page of a heartbeat and report the reply as `Input::HeartbeatReply`. The machine
+    /// A page of a heartbeat to send. The reply is reported as `Input::HeartbeatReply`. The machine
     /// handles the timeout.
     RequestHeartbeat(Heartbeat),
-    /// Log and count an event.
+    /// An event to log and count.
     Emit(AgentEvent),
 }

@@ -6,11 +6,11 @@ use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, OperationId, Text};
 /// An event that is worth a log line, a count, or both.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum AgentEvent {
-    /// A command for this host arrived (repeats included).
+    /// A command for this host arrived, and its epoch is not outdated. Repeated commands count.
     CommandReceived,
-    /// A command was ignored.
+    /// A command was ignored for the given reason.
     CommandIgnored(IgnoreReason),
-    /// A teardown was not started because its deadline had passed.
+    /// A teardown was not started or resumed because its deadline had passed.
     CommandExpired {
         operation_id: OperationId,
         /// `None` stands for the whole host.
@@ -18,21 +18,21 @@ pub enum AgentEvent {
     },
     /// The controller cancelled an operation before the agent started it.
     OperationCancelled(OperationId),
-    /// A teardown started.
+    /// A teardown started or, after a restart of the agent, was resumed.
     TeardownStarted {
         operation_id: OperationId,
         /// `None` stands for the whole host.
         decky_id: Option<DeckyId>,
-        /// An earlier boot of this agent had already started the teardown.
+        /// Whether an earlier boot of this agent had already started the teardown.
         resumed: bool,
     },
-    /// A teardown ended.
+    /// A teardown ended, successfully or not. A teardown that expired ends as failed.
     TeardownFinished {
         operation_id: OperationId,
         outcome: ResultOutcome,
         /// `None` stands for the whole host.
         decky_id: Option<DeckyId>,
-        /// The error if the teardown failed.
+        /// The error of a failed teardown, or `None` if the teardown succeeded.
         error: Option<Text>,
     },
     /// The controller has made a result durable.
@@ -41,7 +41,9 @@ pub enum AgentEvent {
         /// A remark of the controller.
         detail: Option<String>,
     },
-    /// The controller rejected a result. Emitted once per operation.
+    /// The controller rejected the first attempt to send a result. Rejections of later attempts are
+    /// not reported. The attempts are counted from 1 again when the connection is restored or a
+    /// silent controller replies.
     ResultRejected {
         operation_id: OperationId,
         error: ErrorReply,
@@ -51,15 +53,18 @@ pub enum AgentEvent {
         /// Whether the heartbeat contained the inventory.
         inventory: bool,
     },
-    /// Another agent sends reports with this host's id. Emitted once.
+    /// A heartbeat was stale, which means that another agent sends reports with this host's id.
+    /// Emitted once per boot.
     ReportsStale,
-    /// The controller rejects the heartbeats of this host. Emitted once per error code.
+    /// The controller rejects the heartbeats of this host. Emitted for the first rejection after an
+    /// accepted heartbeat, and whenever the error code changes.
     HostRejected { code: ErrorCode, message: String },
     /// The controller stopped replying.
     ControllerSilent,
     /// The controller replies again.
     ControllerBack,
-    /// The inventory cannot be read. Emitted once per reason.
+    /// The inventory cannot be read. Emitted for the first failure after a successful read, and
+    /// whenever the reason changes.
     InventoryUnreadable(String),
 }
 
@@ -78,8 +83,8 @@ pub enum IgnoreReason {
     },
     /// The queue is full. The controller will resend the command.
     QueueFull(OperationId),
-    /// The command cancels an operation that has already started. The operation's result is
-    /// reported as usual.
+    /// The command cancels an operation that has already started or ended. The operation's result
+    /// is reported as usual.
     CancelTooLate(OperationId),
     /// The operation was cancelled earlier.
     AlreadyCancelled(OperationId),

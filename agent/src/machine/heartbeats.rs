@@ -1,11 +1,13 @@
 //! Heartbeats: their schedule, their content, and the handling of their replies.
 //!
-//! Sequence numbers must have the order of the observations. Reading the inventory takes time, so a
-//! read is discarded and repeated if a result got its sequence number in the meantime. Soon after
-//! each result, a heartbeat with the full inventory follows, even if the controller has already
-//! accepted the same inventory. The reason is that a result does not mention a decky that was
-//! deployed during the teardown. Without the heartbeat, such a decky would be missing from the
-//! record until the next change.
+//! The sequence numbers of reports must follow the order in which the agent observed their
+//! contents. Reading the inventory takes time. If a result gets its sequence number during a read,
+//! the read is therefore discarded and repeated.
+//!
+//! Soon after each result, a heartbeat with the full inventory follows, even if the controller has
+//! already accepted the same inventory. A result does not mention a decky that was deployed during
+//! the teardown. Without the heartbeat, such a decky would be missing from the record until the
+//! next change.
 
 use std::ops::RangeInclusive;
 
@@ -21,25 +23,26 @@ use super::state::Machine;
 use super::state::heartbeat_state::{HeartbeatContent, HeartbeatInFlight, InventoryReading};
 use crate::runtime::{Inventory, RuntimeError};
 
-/// The time for which changes are collected before they are reported, in milliseconds per page of
-/// the inventory.
+/// The delay between a change of the inventory and its report, in milliseconds per page of the last
+/// heartbeat. Changes during the delay are reported together.
 const DEBOUNCE_MS: u64 = 250;
-/// The time in milliseconds over which agents spread their first heartbeats after a reconnection,
-/// because many agents reconnect together.
+/// The upper bound of the random delay before the first heartbeat of a connection, in milliseconds.
+/// The delay spreads the heartbeats of agents that reconnect together.
 const CONNECT_SPREAD_MS: u64 = 250;
-/// The bounds of the reply timeout in milliseconds. Between them, the timeout is the heartbeat
-/// interval.
+/// The bounds of the timeout for the reply to a heartbeat, in milliseconds. Within these bounds,
+/// the timeout equals the heartbeat interval.
 const REPLY_TIMEOUT_MS: RangeInclusive<u64> = 1_000..=5_000;
-/// The addition to the reply timeout for each page, in milliseconds.
+/// The addition to the reply timeout for each page of the heartbeat, in milliseconds.
 const REPLY_TIMEOUT_PER_PAGE_MS: u64 = 100;
-/// The timeout for reading the inventory, in milliseconds. After it, a heartbeat without inventory
-/// is sent.
+/// The timeout for reading the inventory, in milliseconds. When it expires, a heartbeat without the
+/// inventory is sent.
 const READ_TIMEOUT_MS: u64 = 5_000;
-/// The bounds of the delay after a heartbeat that was not accepted, in milliseconds.
+/// The bounds of the delay after a heartbeat that was not accepted, in milliseconds. For some
+/// failures, the heartbeat interval replaces one of the bounds.
 const MIN_RETRY_DELAY_MS: u64 = 500;
 const MAX_RETRY_DELAY_MS: u64 = 30_000;
-/// The number of consecutive heartbeats without a reply after which the controller counts as
-/// silent. After the same number of missed heartbeats, the controller marks the host offline.
+/// The number of consecutive heartbeats without a usable reply after which the agent considers the
+/// controller silent. The controller marks a host offline after as many missed heartbeats.
 const SILENT_AFTER: u32 = 3;
 /// An upper bound for the size of a heartbeat without its shards, in bytes.
 const FRAME_BYTES: usize = 4096;
@@ -289,9 +292,10 @@ impl Machine {
         }
     }
 
-    /// Handles a missing or unusable reply. The delay until the next heartbeat is at most the
-    /// interval, because the controller may return at any moment and marks hosts without heartbeats
-    /// offline.
+    /// Handles a missing or unusable reply, or a rejection that may be temporary. The controller
+    /// may return at any moment, and it marks hosts without heartbeats offline. The delay until the
+    /// next heartbeat is therefore at most the heartbeat interval, unless `retry_after_ms` is
+    /// longer.
     fn handle_no_reply(&mut self, now: Now, retry_after_ms: Option<u64>, step: &mut Step) {
         let max = MAX_RETRY_DELAY_MS.min(self.config.interval_ms.into());
         self.back_off(now, MIN_RETRY_DELAY_MS, max, retry_after_ms);
@@ -312,7 +316,8 @@ impl Machine {
     }
 }
 
-/// Splits the inventory into pages of at most `MAX_HEARTBEAT_BYTES`. There is at least one page.
+/// Splits the inventory into one or more pages, each of which fits into a heartbeat of at most
+/// `MAX_HEARTBEAT_BYTES`.
 fn split_into_pages(inventory: &[ReportedShard]) -> Vec<Vec<ReportedShard>> {
     const PAGE_BYTES: usize = MAX_HEARTBEAT_BYTES - FRAME_BYTES;
     let mut pages = vec![];

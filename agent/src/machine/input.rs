@@ -30,7 +30,7 @@ pub enum Input {
     },
     /// The runtime reported progress of the running teardown.
     Progress(Progress),
-    /// The runtime finished a teardown and has verified which containers are left.
+    /// The runtime finished a teardown, successfully or not.
     Finished {
         operation_id: OperationId,
         report: TeardownReport,
@@ -53,7 +53,7 @@ pub enum Input {
     Tick,
 }
 
-/// Identifies one page of a heartbeat of this boot.
+/// The identity of one page of a heartbeat that this boot sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HeartbeatPage {
     /// The sequence number of the heartbeat.

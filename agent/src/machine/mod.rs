@@ -1,7 +1,7 @@
 //! The agent's decisions. The code is pure: it has no clock, no randomness, no async and no I/O.
 //!
-//! The agent's loop (`crate::run`) and the deterministic simulation feed it inputs and carry out
-//! its effects. This file holds the entry points; each kind of input has its own file.
+//! The agent's loop (`crate::run`) and the deterministic simulation pass inputs to the machine and
+//! carry out its effects. This file contains the entry points; each kind of input has its own file.
 
 mod backoff;
 mod cancellations;
@@ -29,7 +29,7 @@ pub use state::{Config, Machine};
 use crate::ledger::Entry;
 use state::command_queue::CommandQueue;
 
-/// The interval at which expired entries are removed, in milliseconds.
+/// The interval at which expired results and cancellations are removed, in milliseconds.
 const CLEANUP_INTERVAL_MS: u64 = 60_000;
 
 impl Machine {
@@ -122,7 +122,8 @@ impl Machine {
         step
     }
 
-    /// Returns the time at which the next `Input::Tick` is needed, on the monotonic clock.
+    /// Returns the time at which the next `Input::Tick` is needed, in milliseconds on the monotonic
+    /// clock.
     pub fn next_deadline(&self) -> u64 {
         let mut next = self.cleanup_at;
         if self.connected {
@@ -151,12 +152,13 @@ impl Machine {
         entries
     }
 
-    /// Returns the id of this boot.
+    /// Returns the id of this boot. It differs from the id in `Config` if the host's clock has
+    /// jumped back.
     pub fn boot_id(&self) -> BootId {
         self.config.boot_id
     }
 
-    /// Returns the number of results that the controller has not recorded yet.
+    /// Returns the number of results whose delivery the controller has not confirmed.
     pub fn open_results(&self) -> usize {
         self.results.open_count()
     }
@@ -165,7 +167,7 @@ impl Machine {
 /// Returns `fresh` if it sorts after `last`. Otherwise, the host's clock has jumped back, and the
 /// result is an id one millisecond after `last`, with the random part of `fresh`.
 fn later_boot(fresh: BootId, last: Option<BootId>) -> BootId {
-    /// The number of the lowest bit of the milliseconds in a `UUIDv7`.
+    /// The position of the lowest bit of the timestamp in a `UUIDv7`.
     const MILLISECONDS: u32 = 80;
     match last {
         Some(last) if fresh <= last => {

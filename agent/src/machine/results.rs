@@ -12,7 +12,7 @@ use super::state::result_deliveries::{
 };
 use crate::ledger::Entry;
 
-/// The timeout for a reply, in milliseconds.
+/// The timeout for the reply to a result, in milliseconds.
 const REPLY_TIMEOUT_MS: u64 = 3_000;
 
 impl Machine {

@@ -16,7 +16,7 @@ use super::state::command_queue::RunningTeardown;
 use crate::ledger::{Entry, FinishedTeardown, StartedTeardown};
 use crate::runtime::{Progress, Teardown, TeardownReport};
 
-/// The shortest time between two progress messages of one step, in milliseconds.
+/// The minimum interval between two progress messages of the same step, in milliseconds.
 const MIN_PROGRESS_INTERVAL_MS: u64 = 250;
 /// The maximum size of a result in bytes, which is well below the maximum payload of a NATS server
 /// (1 MiB by default).
@@ -58,8 +58,8 @@ impl Machine {
     }
 
     /// Publishes the step `started` for the running teardown, even if the teardown has reached a
-    /// later step. The controller needs this message to set the operation to `running`, and an
-    /// earlier copy may have been lost.
+    /// later step. The controller sets the operation to `running` when progress arrives, and
+    /// earlier messages may have been lost.
     pub(super) fn publish_started(&mut self, now: Now, step: &mut Step) {
         if let Some(running) = &mut self.commands.running {
             running.published_at = now.monotonic_ms;
@@ -124,7 +124,7 @@ impl Machine {
         self.start_next(now, step);
     }
 
-    /// Ends an operation as failed without calling the runtime.
+    /// Ends an expired operation as failed, without calling the runtime.
     pub(super) fn fail_without_running(
         &mut self,
         now: Now,
@@ -189,7 +189,7 @@ impl Machine {
 }
 
 /// Returns the error of the runtime itself if there is one, and otherwise a summary of the errors
-/// of the deckies.
+/// of the deckies. Returns `None` if nothing failed.
 fn summarize_errors(report: &TeardownReport) -> Option<Text> {
     if report.error.is_some() {
         return report.error.clone();

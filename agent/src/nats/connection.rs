@@ -1,4 +1,4 @@
-//! A connection to NATS, which many agents may share. Restores the connection when it is lost. This
+//! A connection to NATS that many agents may share, and that is restored when it is lost. This
 //! module knows nothing about particular subjects and messages.
 
 use std::fmt;
@@ -15,15 +15,14 @@ use scuttle_schemas::headers::TRACEPARENT;
 use serde::Serialize;
 use tokio::sync::watch;
 
-/// The maximum number of messages that wait at one subscription. When this many wait, new messages
-/// are dropped, and their senders resend them.
+/// The maximum number of messages that wait in one subscription. Further messages are dropped, and
+/// their senders resend them.
 const SUBSCRIPTION_CAPACITY: usize = 1024;
-/// The longest time for which a message waits for space in the client's send buffer while the
+/// The maximum duration for which a message waits for space in the client's send buffer while the
 /// connection is up.
 const PUBLISH_TIMEOUT: Duration = Duration::from_secs(5);
 /// The interval at which the state of a lost connection is checked, because events may be missed.
 const STATE_POLL_INTERVAL: Duration = Duration::from_millis(250);
-/// The interval at which the client pings the server.
 const PING_INTERVAL: Duration = Duration::from_secs(15);
 /// The bounds of the delay between two attempts to connect, in milliseconds, before jitter.
 const MIN_RECONNECT_DELAY_MS: u64 = 50;
@@ -32,9 +31,9 @@ const MAX_RECONNECT_DELAY_MS: u64 = 4_000;
 /// Faults that a simulator injects into a connection.
 #[derive(Clone)]
 pub struct InjectedFaults {
-    /// While false, no message passes, and the connection appears to be down to the agent.
+    /// While false, no message passes, and the connection appears to the agent to be down.
     pub reachable: watch::Receiver<bool>,
-    /// Returns the number of copies of the next message to send.
+    /// A function that returns how many copies of the next message to send.
     pub copies: Arc<dyn Fn() -> usize + Send + Sync>,
 }
 
@@ -42,7 +41,7 @@ pub struct InjectedFaults {
 #[derive(Clone)]
 pub struct Connection {
     client: Client,
-    /// The number of connections that were established so far.
+    /// The number of connections that have been established so far.
     sessions: watch::Receiver<u64>,
     faults: Option<InjectedFaults>,
 }
@@ -56,9 +55,10 @@ pub(crate) struct Outgoing<'a, T> {
 }
 
 impl Connection {
-    /// Connects, and retries until a server is available. Logs one line for each kind of failure.
-    /// After the first success, the connection is restored whenever it is lost. `inbox` is the
-    /// prefix of reply subjects, in case the server allows this user only that prefix.
+    /// Connects, and retries until a server is available. Logs a failure when it differs in kind
+    /// from the previous one. After the first success, the connection is restored whenever it is
+    /// lost. `inbox` is the prefix of reply subjects, in case the server allows this user only that
+    /// prefix.
     ///
     /// # Errors
     /// If the configuration is invalid, which no retry can fix.
@@ -110,7 +110,7 @@ impl Connection {
         }
     }
 
-    /// Returns the NATS client.
+    /// Returns the NATS client. Messages that it publishes bypass the injected faults.
     pub fn client(&self) -> &Client {
         &self.client
     }
@@ -151,8 +151,8 @@ impl Connection {
         }
     }
 
-    /// Publishes a message. While the connection is down, drops the message, because it may be
-    /// outdated when the connection is back.
+    /// Publishes a message. Drops it if the send buffer stays full, or if the connection is down,
+    /// because it may be outdated when the connection is back.
     pub(crate) async fn publish<T: Serialize>(
         &self,
         host_uuid: &HostId,
@@ -237,7 +237,7 @@ fn connect_options(
         .reconnect_delay_callback(reconnect_delay))
 }
 
-/// Returns a callback that counts connections and logs every event that differs from the last one.
+/// Returns a callback that counts connections and logs events, except repeats of the last event.
 fn event_callback(
     server: String,
     sessions: Arc<watch::Sender<u64>>,
@@ -280,8 +280,8 @@ fn log_event(server: &str, event: &Event, last: &Mutex<Option<String>>) {
     *last = Some(text);
 }
 
-/// Returns an exponentially growing delay with full jitter, so that agents which lost the server
-/// together do not all reconnect at the same moment.
+/// Returns a random delay whose upper bound grows exponentially, so that agents that lost the
+/// server together do not all reconnect at the same moment.
 fn reconnect_delay(attempts: usize) -> Duration {
     let max = MIN_RECONNECT_DELAY_MS
         .saturating_mul(1 << attempts.min(16))

@@ -12,7 +12,7 @@ use super::request_id::RequestId;
 use crate::machine::Input;
 use crate::machine::input::RequestFailure;
 
-/// The largest payload that is decoded as a command, in bytes. Valid commands have less than 1 KiB.
+/// The largest payload that is decoded as a command, in bytes. Valid commands are below 1 KiB.
 const MAX_COMMAND_BYTES: usize = 16 * 1024;
 
 /// Decodes a message on the command subject.
@@ -37,8 +37,8 @@ fn classify(error: &ReadError) -> MalformedMessage {
     }
 }
 
-/// Decodes a reply. A malformed reply also yields an input, so that the machine sends its request
-/// again.
+/// Decodes a reply. A malformed reply also yields an input, so that the machine sends the request
+/// again. A reply that belongs to no request of this agent yields no input.
 pub(crate) fn decode_reply(message: &Message) -> (Option<Input>, Option<MalformedMessage>) {
     let token = message.subject.rsplit_once('.').map(|(_, token)| token);
     let Some(request) = token.and_then(|token| token.parse().ok()) else {

@@ -1,5 +1,5 @@
-//! Counts and logs messages that cannot be decoded. Each kind is logged once, because otherwise
-//! senders could fill the log of this agent.
+//! Counts malformed messages, and logs only the first of each kind, so that no sender can fill the
+//! agent's log.
 
 use std::sync::atomic::Ordering;
 

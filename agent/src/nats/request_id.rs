@@ -7,7 +7,7 @@ use scuttle_schemas::OperationId;
 
 use crate::machine::HeartbeatPage;
 
-/// Identifies a request of an agent in the reply subject.
+/// The identity of an agent's request, as the last token of its reply subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum RequestId {
     Heartbeat(HeartbeatPage),
@@ -23,7 +23,7 @@ impl fmt::Display for RequestId {
     }
 }
 
-/// A token that is not a `RequestId`.
+/// The error for a token that is not a `RequestId`.
 #[derive(Debug, thiserror::Error)]
 #[error("the last token of the reply subject identifies no request of this agent")]
 pub struct InvalidRequestId;

@@ -13,7 +13,7 @@ macro_rules! counters {
         pub struct Counters { $($(#[$doc])* pub $name: AtomicU64),* }
 
         impl Counters {
-            /// Returns every counter with its name.
+            /// Returns the name and the current value of every counter.
             pub fn to_named_values(&self) -> impl Iterator<Item = (&'static str, u64)> {
                 [$((stringify!($name), self.$name.load(Ordering::Relaxed))),*].into_iter()
             }
@@ -22,22 +22,23 @@ macro_rules! counters {
 }
 
 counters! {
-    /// Commands for this host, repeats included.
+    /// Commands for this host whose epoch is not outdated, repeats included.
     commands,
-    /// Messages on the command subject that are not valid commands, and replies that are not valid.
+    /// Invalid messages on the command subject, and replies that are invalid or belong to no
+    /// request.
     bad_payloads,
-    /// Ignored commands: for another host, of an old epoch, for a cancelled operation, when the
-    /// queue was full, and cancel commands that were too late.
+    /// Ignored commands: commands for another host or a cancelled operation, commands with an old
+    /// epoch, commands that found the queue full, and cancel commands that were too late.
     ignored,
     /// Operations that were cancelled before they started.
     cancelled,
-    /// Commands that arrived, or whose turn came, after their deadline.
+    /// Teardowns that were not started or resumed because their deadline had passed.
     expired,
-    /// Started teardowns. Those resumed after a restart count again.
+    /// Started teardowns. A teardown that is resumed after a restart counts again.
     started,
     /// Teardowns that removed everything.
     succeeded,
-    /// Teardowns that did not remove everything.
+    /// Teardowns that did not remove everything, expired ones included.
     failed,
     /// Sent results, repeats included.
     results_sent,

@@ -20,7 +20,7 @@ const DECKY: &str = "scuttle.decky_id";
 #[derive(Debug, Default)]
 pub(crate) struct Spans {
     running: Option<(OperationId, Span)>,
-    /// The contexts of traced operations. Each is removed when its result is recorded.
+    /// The trace context of each ended operation that was traced, until its result is recorded.
     results: HashMap<OperationId, String>,
 }
 
@@ -69,7 +69,8 @@ impl Spans {
         }
     }
 
-    /// Ends the span when the machine reports the end of its teardown.
+    /// Ends the span when the machine reports the end of its teardown. Drops the context of a
+    /// result that the controller has recorded.
     pub(crate) fn observe_event(&mut self, event: &AgentEvent) {
         match event {
             AgentEvent::TeardownFinished {
@@ -113,7 +114,7 @@ impl Spans {
         }
     }
 
-    /// Ends the span of an operation. An operation that expired before it started has none.
+    /// Ends the span of an operation. An operation that expired before it started has no span.
     fn end(&mut self, id: OperationId, outcome: ResultOutcome, error: Option<&Text>) {
         let Some((_, mut span)) = self.running.take_if(|(running, _)| *running == id) else {
             return;
@@ -130,7 +131,8 @@ impl Spans {
         }
     }
 
-    /// Returns the trace context to send with a result. `parent` is the context of its command.
+    /// Returns the trace context to send with a result: that of its span, or else `parent`, which
+    /// is the context of its command.
     pub(crate) fn result_context(&self, id: OperationId, parent: Option<String>) -> Option<String> {
         self.results.get(&id).cloned().or(parent)
     }

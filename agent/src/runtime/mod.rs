@@ -13,7 +13,7 @@ use scuttle_schemas::{DeckyId, OperationId, Text};
 use tokio::sync::{mpsc, watch};
 
 /// All deckies of a host at one moment, each listed once. A runtime should return the same `Arc`
-/// while nothing changes, so that the comparison with the last inventory is cheap.
+/// while nothing changes, because the agent compares each inventory with the last one.
 pub type Inventory = Arc<[ReportedShard]>;
 
 /// The software that runs the deckies of a host.
@@ -92,7 +92,8 @@ pub trait Runtime: Send + Sync + 'static {
     /// If the inventory cannot be read now. The agent then sends a heartbeat without it.
     fn inventory(&self) -> impl Future<Output = Result<Inventory, RuntimeError>> + Send;
 
-    /// Removes the target. The agent runs one teardown at a time.
+    /// Removes the decky that `teardown` names, or all deckies of the host. The agent runs one
+    /// teardown at a time.
     ///
     /// The report may list a decky as `Removed` or `Absent` only if the runtime has looked for it
     /// again and found nothing. If a decky is already gone, the teardown succeeds.
@@ -111,7 +112,7 @@ pub trait Runtime: Send + Sync + 'static {
 #[error("{0}")]
 pub struct RuntimeError(pub String);
 
-/// The target of a teardown.
+/// A teardown for the runtime to execute: its operation and its target.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Teardown {
     pub operation_id: OperationId,
@@ -124,7 +125,7 @@ pub struct Teardown {
 pub struct TeardownReport {
     /// An error that concerns no single decky, such as a network that could not be removed.
     pub error: Option<Text>,
-    /// The deckies, each listed once.
+    /// The outcome for each target decky, each decky listed once.
     pub shards: Vec<ShardResult>,
 }
 
@@ -134,13 +135,13 @@ pub struct Progress {
     pub operation_id: OperationId,
     pub step: ProgressStep,
     pub decky_id: Option<DeckyId>,
-    /// The number of deckies that are done with this step.
+    /// The number of deckies for which this step is complete.
     pub done: Option<u32>,
     /// The number of deckies in this step.
     pub total: Option<u32>,
 }
 
-/// Passes the progress of one teardown from the runtime to the agent.
+/// A sender that passes the progress of one teardown from the runtime to the agent.
 #[derive(Debug, Clone)]
 pub struct ProgressSink {
     operation_id: OperationId,

@@ -15,7 +15,7 @@ pub(crate) const SERIES: Series = Series::new("4 KiB append + fdatasync", 1);
 const BLOCK: [u8; 4096] = [0x5a; 4096];
 const DURATION: Duration = Duration::from_millis(500);
 
-/// Appends and syncs to a file in `dir`.
+/// Measures how often per second a block of 4 KiB can be appended to a file in `dir` and synced.
 pub(crate) fn measure(dir: &Path, round: u32) -> Result<Sample> {
     let path = dir.join("appends");
     let append = || -> std::io::Result<Sample> {

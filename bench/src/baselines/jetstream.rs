@@ -16,7 +16,7 @@ use crate::report::samples::{Sample, Series};
 pub(crate) const NAME: &str = "JetStream";
 pub(crate) const SYNCED: &str = "JetStream, sync always";
 
-/// The subject that the stream stores.
+/// The subject whose messages the stream stores.
 const SUBJECT: &str = "bench.stored";
 
 /// Creates the stream to which requests are published.
@@ -37,7 +37,7 @@ pub(crate) async fn create_stream(client: &Client) -> Result<()> {
     Ok(())
 }
 
-/// Publishes on the shared server.
+/// Measures publishing to the stream on the shared server.
 pub(crate) async fn measure(
     environment: &mut Environment,
     in_flight: u16,
@@ -49,7 +49,8 @@ pub(crate) async fn measure(
     Ok(Sample::from_load(series, round, &outcome))
 }
 
-/// Publishes on a new server, which syncs before each acknowledgement and is stopped afterwards.
+/// Measures publishing on a new server, which syncs before each acknowledgement. The server is
+/// stopped afterwards.
 pub(crate) async fn measure_synced(
     environment: &mut Environment,
     in_flight: u16,

@@ -42,7 +42,7 @@ const SCHEMA: &str = "
     ) WITHOUT ROWID;
 ";
 
-/// Measures a new service whose file has as many shards as the controller.
+/// Measures a new service whose database has at least `shards` shards.
 pub(crate) async fn measure(
     environment: &mut Environment,
     in_flight: u16,
@@ -101,7 +101,7 @@ fn fill(database: &mut Connection, hosts: u32, deckies: u32) -> rusqlite::Result
     transaction.commit()
 }
 
-/// Decides on one request and makes the decision durable.
+/// Decides on one teardown request and makes the decision durable. The inner result is the reply.
 fn accept(
     database: &mut Connection,
     payload: &[u8],
@@ -185,7 +185,7 @@ fn find_open(
     open.transpose()
 }
 
-/// Inserts a new operation and marks its shards.
+/// Inserts a new operation and sets its shards to `tearing_down`.
 fn insert(transaction: &Transaction<'_>, request: &TeardownRequest) -> Result<OpenOperation> {
     let accepted_at = current_timestamp();
     let open = OpenOperation {

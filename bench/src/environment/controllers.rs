@@ -1,5 +1,5 @@
-//! Three servers and a group of controllers that share them, for `cluster` and `partitions`. All
-//! these processes and the generator share the machine and its disk.
+//! Three NATS servers and the controllers that share them, for the `cluster` and `partitions`
+//! workloads. All these processes and the load generator share the machine and its disk.
 
 use std::path::Path;
 
@@ -15,18 +15,18 @@ use tempfile::TempDir;
 use crate::environment::shared::Environment;
 use crate::load::spec::LoadSpec;
 
-/// A user with all permissions in the controllers' account. It sends reports for hosts, publishes
-/// to the comparison's stream, and removes streams.
+/// The name and password of a user with all permissions in the controllers' account. As this user,
+/// workloads send reports for hosts, publish to the baseline stream, and remove streams.
 const USER: &str = "bench";
 
 /// The journal length, in changes, below which a busy controller does not move its journal to the
 /// rows.
 const SHORT_JOURNAL: f64 = 4_096.0;
 
-/// The servers of a cluster.
+/// The NATS servers of a cluster.
 pub(crate) struct Servers {
     cluster: Cluster,
-    /// The number of the server to which requests are sent.
+    /// The index of the server to which requests are sent.
     pub(crate) selected: usize,
 }
 
@@ -54,15 +54,15 @@ impl Servers {
         servers.map(|server| process_id(server.process())).collect()
     }
 
-    /// Connects with all permissions.
+    /// Connects to the selected server as [`USER`], who has all permissions.
     pub(crate) async fn client(&self) -> Result<Client> {
         let options = self.cluster.passwords().connect_options(Role::Controller);
         let options = options.user_and_password(USER.to_owned(), USER.to_owned());
         Client::connect_with(options, &self.url()).await
     }
 
-    /// Returns the load with the selected server as its destination. The CPU time of all servers is
-    /// measured. The requests are sent with `role`, or with all permissions if `role` is `None`.
+    /// Returns the load with its requests sent to the selected server, its login set to the user
+    /// with `role` (or to [`USER`] if `role` is `None`), and the CPU time of all servers measured.
     pub(crate) fn redirect(&mut self, load: LoadSpec, role: Option<Role>) -> Result<LoadSpec> {
         let login = role.map_or((USER, USER), |role| {
             (role.user(), self.cluster.passwords().password(role))
@@ -76,14 +76,14 @@ impl Servers {
     }
 }
 
-/// Adds [`USER`] to `nats.conf`.
+/// Returns the text of `nats.conf` with [`USER`] added.
 fn add_user(nats_conf: &str) -> String {
     const FIRST_USER: &str = "\n      {\n        user: controller\n";
     let more = format!("\n      {{ user: {USER}, password: \"{USER}\" }}{FIRST_USER}");
     nats_conf.replacen(FIRST_USER, &more, 1)
 }
 
-/// Controllers that share new streams. Dropping this value kills the processes.
+/// Controllers that share a new set of streams. Dropping this value kills the processes.
 pub(crate) struct Controllers {
     processes: Vec<Controller>,
     partitions: PartitionCount,
@@ -91,7 +91,8 @@ pub(crate) struct Controllers {
 }
 
 impl Controllers {
-    /// Starts `count` controllers, which divide the partitions among themselves.
+    /// Starts `count` controllers, which divide the partitions among themselves. Returns when all
+    /// of them follow the journals.
     pub(crate) async fn start(
         environment: &Environment,
         servers: &Servers,
@@ -126,8 +127,8 @@ impl Controllers {
         })
     }
 
-    /// Waits until every partition has a leader, each controller leads the same number of
-    /// partitions, and requests from `client` reach every leader.
+    /// Waits until every partition has a leader, the partitions are spread evenly among the
+    /// controllers, and requests from `client` reach every leader.
     pub(crate) async fn wait_until_balanced(&mut self, client: &Client) -> Result<()> {
         let http_clients = self.http_clients().await?;
         let count = self.partitions.count() as f64;
@@ -154,7 +155,8 @@ impl Controllers {
         Ok(())
     }
 
-    /// Returns the number of the controller that leads the only partition.
+    /// Waits until the only partition has a leader, and returns the index of the leading
+    /// controller.
     pub(crate) async fn leader(&mut self, client: &Client) -> Result<usize> {
         self.wait_until_balanced(client).await?;
         let mut leaders = Vec::new();
@@ -167,7 +169,8 @@ impl Controllers {
         Ok(leaders[0])
     }
 
-    /// Waits until every controller has moved the registrations from its journal to its rows.
+    /// Waits until every controller has moved its journal to its rows, except for at most
+    /// [`SHORT_JOURNAL`] changes per partition.
     pub(crate) async fn wait_until_journals_are_short(&mut self) -> Result<()> {
         let limit = SHORT_JOURNAL * self.partitions.count() as f64;
         for http in self.http_clients().await? {

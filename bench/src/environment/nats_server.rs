@@ -1,4 +1,4 @@
-//! A nats-server without accounts. All compared services use the same kind of server.
+//! A nats-server without accounts, which most workloads use.
 
 use std::path::Path;
 

@@ -1,7 +1,8 @@
-//! The parts that all measurements share: a nats-server, a folder on a disk, and the generator.
+//! The parts that the measurements share: a nats-server, a folder on a disk, and the load
+//! generator.
 //!
-//! The harness's cluster is not used, because its servers have accounts and passwords. All compared
-//! services run on the same plain server.
+//! Services are compared on this plain server, because the servers of the test harness have
+//! accounts and passwords. The workloads that need several servers use those of the test harness.
 
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU32, Ordering};
@@ -43,8 +44,8 @@ impl Environment {
         })
     }
 
-    /// Returns a load for the shared server, whose CPU time is measured. The duration of the load
-    /// is that of the options.
+    /// Returns a load for the shared server that also measures the server's CPU time. The
+    /// `--seconds` option sets the duration of the load.
     pub(crate) fn load(
         &self,
         kind: RequestKind,
@@ -65,8 +66,8 @@ impl Environment {
         })
     }
 
-    /// Runs a load, and also measures the CPU time of `service`, the id of the process that serves
-    /// it.
+    /// Runs a load and returns its figures. `service` is the id of the process that serves the
+    /// requests. The CPU time of this process is measured as well.
     pub(crate) async fn run(
         &mut self,
         mut load: LoadSpec,
@@ -80,7 +81,7 @@ impl Environment {
         Ok(Sample::from_load(series, round, &outcome))
     }
 
-    /// Returns the path of a new log.
+    /// Returns an unused path for a process's log. The file name begins with `name`.
     pub(crate) fn log(&self, name: &str) -> PathBuf {
         let number = self.log_count.fetch_add(1, Ordering::Relaxed);
         self.dir().join(format!("{name}-{number}.log"))
@@ -91,7 +92,7 @@ impl Environment {
     }
 }
 
-/// Returns the build's folder. It is on a real disk, whereas /tmp may be in memory.
+/// Returns the folder of the build. This folder is on a real disk, whereas /tmp may be in memory.
 fn find_disk() -> Result<PathBuf> {
     let controller = program_path("scuttle-controller");
     if !controller.is_file() {

@@ -1,8 +1,8 @@
 //! A real controller with a new data directory and the number of shards that a measurement needs.
 //!
-//! The agents of its hosts send their inventory and nothing else. They do not react to commands, so
-//! the measurement contains only accepts and the controller's background work, such as resending
-//! commands.
+//! Except in the `teardown` workload, there are no agents. The benchmark sends the reports of the
+//! hosts itself and does not react to commands. A measurement therefore contains only the
+//! benchmark's messages and the controller's background work, such as resending commands.
 
 use std::fs::File;
 use std::path::PathBuf;
@@ -24,13 +24,14 @@ use uuid::Uuid;
 use crate::environment::shared::Environment;
 use crate::load::spec::{RequestKind, Targets, decky_id, heartbeat, host_id};
 
-/// The number of deckies on one page of an inventory. The size of a page is well below 256 KiB.
+/// The maximum number of deckies on one page of an inventory. Such a page is well below 256 KiB.
 const DECKIES_PER_PAGE: usize = 2048;
 const START_TIMEOUT: Duration = Duration::from_mins(2);
 /// The maximum number of hosts that are registered concurrently.
 const MAX_CONCURRENT: usize = 64;
 
-/// The data of a controller that is not running. Dropping it removes the files.
+/// The data directory of a controller, and the size of the registered swarm. Dropping this value
+/// removes the files.
 pub(crate) struct SwarmData {
     pub(crate) hosts: u32,
     pub(crate) deckies: u32,
@@ -38,7 +39,7 @@ pub(crate) struct SwarmData {
     dir: TempDir,
 }
 
-/// A running controller. Dropping it kills the process.
+/// A running controller and its data. Dropping this value kills the process and removes the files.
 pub(crate) struct RunningSwarm {
     pub(crate) data: SwarmData,
     pub(crate) process: Process,
@@ -78,7 +79,7 @@ impl SwarmData {
         })
     }
 
-    /// Copies the data on the disk.
+    /// Copies the controller's file into a new data directory, and syncs the copy to disk.
     pub(crate) fn copy(&self, environment: &Environment) -> Result<Self> {
         let copy = Self {
             dir: tempfile::tempdir_in(environment.dir())?,
@@ -92,7 +93,7 @@ impl SwarmData {
         Ok(copy)
     }
 
-    /// Returns every decky.
+    /// Returns all registered deckies as the targets of a load.
     pub(crate) fn targets(&self) -> Targets {
         Targets {
             hosts: 0..self.hosts,
@@ -101,7 +102,8 @@ impl SwarmData {
         }
     }
 
-    /// Returns heartbeats without changes. Their sequence numbers start at `sequence`.
+    /// Returns a request kind for heartbeats that report no change. The sequence numbers of each
+    /// host start at `sequence`.
     pub(crate) fn heartbeats(&self, sequence: u64) -> RequestKind {
         RequestKind::Heartbeat {
             boot: self.boot,
@@ -115,7 +117,7 @@ impl RunningSwarm {
         SwarmData::empty(environment)?.start(environment).await
     }
 
-    /// Starts a controller and registers at least this many shards, on as few hosts as possible.
+    /// Starts a controller and registers at least `shards` shards, on as few hosts as possible.
     pub(crate) async fn start_with_shards(
         environment: &Environment,
         shards: usize,
@@ -132,13 +134,13 @@ impl RunningSwarm {
         self.process.id().context("the controller has ended")
     }
 
-    /// Ends the controller with SIGKILL.
+    /// Ends the controller with SIGKILL, and returns its data.
     pub(crate) async fn kill(mut self) -> Result<SwarmData> {
         self.process.kill().await?;
         Ok(self.data)
     }
 
-    /// Ends the controller with SIGTERM.
+    /// Ends the controller with SIGTERM, waits for it to exit, and returns its data.
     pub(crate) async fn stop(mut self) -> Result<SwarmData> {
         self.process.send_signal("TERM").await?;
         let status = self.process.wait_for_exit().await?;
@@ -148,7 +150,7 @@ impl RunningSwarm {
 }
 
 impl SwarmData {
-    /// Enrolls the hosts and reports the same number of deckies on each.
+    /// Enrolls `hosts` hosts, and reports an inventory of `deckies` deckies for each of them.
     pub(crate) async fn register(
         &mut self,
         client: &Client,
@@ -166,7 +168,8 @@ impl SwarmData {
             .await
     }
 
-    /// Reports the inventory of every host again.
+    /// Reports the inventory of every host again. `sequence` must be above the sequence number of
+    /// every earlier report.
     pub(crate) async fn report_all_inventories(
         &self,
         client: &Client,

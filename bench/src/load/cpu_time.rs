@@ -9,7 +9,7 @@ use anyhow::{Context, Result};
 /// supports.
 const TICK: Duration = Duration::from_millis(10);
 
-/// Returns the CPU time of all threads of a process since it began.
+/// Returns the CPU time that all threads of a process have used since the process started.
 pub(crate) fn of_process(process: u32) -> Result<Duration> {
     let path = format!("/proc/{process}/stat");
     let text = std::fs::read_to_string(&path).with_context(|| format!("read {path}"))?;
@@ -40,9 +40,9 @@ pub(crate) fn of_threads(process: u32) -> Result<BTreeMap<u32, Duration>> {
     Ok(times)
 }
 
-/// Returns the sum of user and system time, which are the 14th and the 15th field. The second field
-/// is the program's name. It may contain spaces and parentheses, and ends with the last
-/// parenthesis.
+/// Returns the sum of the user time and the system time in `/proc/PID/stat`, in ticks. They are the
+/// 14th and the 15th field. The second field is the program's name, which may contain spaces and
+/// parentheses, so the fields are counted from the last closing parenthesis.
 fn parse_ticks(stat: &str) -> Option<u32> {
     let mut fields = stat.rsplit_once(')')?.1.split_whitespace().skip(11);
     let mut next = || fields.next()?.parse::<u32>().ok();

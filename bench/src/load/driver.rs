@@ -9,7 +9,7 @@ use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 use crate::load::outcome::LoadOutcome;
 use crate::load::spec::LoadSpec;
 
-/// A generator's process. Dropping it kills the process.
+/// A load generator in a separate process. Dropping this value kills the process.
 #[derive(Debug)]
 pub(crate) struct Generator {
     specs: ChildStdin,
@@ -34,7 +34,7 @@ impl Generator {
         })
     }
 
-    /// Lets the generator send a load, and returns the results.
+    /// Makes the generator send a load, and returns the outcome.
     pub(crate) async fn run(&mut self, spec: &LoadSpec) -> Result<LoadOutcome> {
         let mut line = serde_json::to_vec(spec)?;
         line.push(b'\n');

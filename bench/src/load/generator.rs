@@ -14,10 +14,12 @@ use crate::load::schedule::{self, Recorder};
 use crate::load::sender::Sender;
 use crate::load::spec::LoadSpec;
 
-/// The timeout for the last replies, after which the measurement fails.
+/// The maximum time to wait for the last replies after the end of a load. If a reply takes longer,
+/// the measurement fails.
 const LAST_REPLY_TIMEOUT: Duration = Duration::from_secs(20);
 
-/// Executes the specs from standard input, in the process that [`Generator`] starts.
+/// Runs each load whose spec arrives on standard input, and prints the outcome. [`Generator`]
+/// starts the process that calls this function.
 ///
 /// [`Generator`]: crate::load::driver::Generator
 pub(crate) async fn serve() -> Result<ExitCode> {

@@ -1,4 +1,4 @@
-//! Waits for the broadcasts about the removal of deckies.
+//! Waits for the broadcasts that announce the removal of deckies.
 
 use std::collections::HashMap;
 use std::fmt::Write;
@@ -17,7 +17,8 @@ use tokio::task::JoinHandle;
 /// request waits for the removal.
 type Waiting = Arc<Mutex<Vec<Option<oneshot::Sender<()>>>>>;
 
-/// The removals that are broadcast after the call of [`watch`](Self::watch).
+/// A subscription that signals each broadcast removal to the request that waits for it. Dropping
+/// this value ends the subscription.
 pub(super) struct Removals {
     waiting: Waiting,
     listener: JoinHandle<Result<()>>,
@@ -72,8 +73,8 @@ impl Removals {
         Ok(Self { waiting, listener })
     }
 
-    /// Returns a receiver that resolves when this decky's removal is broadcast. The caller must
-    /// call this before it sends the request, because otherwise the broadcast may be missed.
+    /// Returns a receiver that resolves when the removal of this decky is broadcast. Call this
+    /// method before sending the request, because the broadcast may otherwise be missed.
     pub(super) fn expect(&self, number: usize) -> oneshot::Receiver<()> {
         let (sender, receiver) = oneshot::channel();
         lock(&self.waiting)[number] = Some(sender);

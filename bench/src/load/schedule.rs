@@ -1,5 +1,4 @@
-//! The schedule of the requests, in a closed loop or in an open loop, and the recording of their
-//! replies.
+//! Sends the requests of a load, in a closed loop or an open loop, and records the replies.
 
 use std::cell::RefCell;
 use std::time::{Duration, Instant};
@@ -22,7 +21,7 @@ const MAX_UNANSWERED: usize = 50_000;
 /// than this.
 const BURST_INTERVAL: Duration = Duration::from_millis(1);
 
-/// The replies that arrived in time.
+/// The requests of a load, and the replies that arrived before the load ended.
 pub(super) struct Recorder {
     start: Instant,
     end: Instant,
@@ -45,7 +44,8 @@ impl Recorder {
         }
     }
 
-    /// Counts a reply that arrived at `now` to a request that was due at `due`.
+    /// Counts the reply to a request that was due at `due`, unless the reply arrived after the end
+    /// of the load. `now` is the time of arrival.
     fn record(&mut self, due: Instant, now: Instant) {
         if now < self.end {
             (self.replies, self.last_reply) = (self.replies + 1, now);
@@ -69,7 +69,7 @@ impl Recorder {
     }
 }
 
-/// Sends requests until the duration has passed or there are no more requests.
+/// Sends requests until the load has ended or no requests are left, and waits for all replies.
 pub(super) async fn run(sender: &Sender, pace: Pace, recorder: Recorder) -> Result<Recorder> {
     match pace {
         Pace::InFlight(in_flight) => run_closed_loop(sender, in_flight, recorder).await,

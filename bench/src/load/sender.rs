@@ -12,8 +12,8 @@ use serde_json::json;
 use crate::load::removals::Removals;
 use crate::load::spec::{LoadSpec, Pace, RequestKind, heartbeat, host_id, teardown_request};
 
-/// The maximum number of requests of one load. No service replies to more in the duration of a
-/// load.
+/// The maximum number of teardown requests that are built for one load. No service accepts more
+/// teardowns than this during a load.
 const MAX_REQUESTS: usize = 500_000;
 
 /// The number of heartbeats to prepare per second of a closed loop. Two cores cannot handle more.
@@ -27,7 +27,8 @@ pub(super) struct Sender {
 }
 
 impl Sender {
-    /// Builds all requests. This work must not be part of the measurement.
+    /// Builds all requests of a load, because this work must not be part of the measurement. For a
+    /// load of teardowns, also subscribes to the broadcasts.
     pub(super) async fn prepare(spec: &LoadSpec, client: &Client) -> Result<Self> {
         let subject = Subject::from(spec.subject.as_str());
         let (mut requests, mut deckies) = (Vec::new(), Vec::new());
@@ -64,8 +65,8 @@ impl Sender {
         })
     }
 
-    /// Returns the heartbeats for the duration of the load. The heartbeats of each host are in the
-    /// order of their sequence numbers.
+    /// Returns the heartbeats for the duration of the load. The heartbeats of each host are sorted
+    /// by sequence number.
     fn heartbeats(spec: &LoadSpec) -> Result<Vec<(Subject, Bytes)>> {
         let RequestKind::Heartbeat { boot, sequence } = spec.kind else {
             bail!("{:?} is not a heartbeat", spec.kind);
@@ -86,8 +87,8 @@ impl Sender {
             .collect()
     }
 
-    /// Returns whether there is a request with this number. Requests that change nothing can be
-    /// sent repeatedly.
+    /// Returns whether a request can be sent under this number. Requests that a service accepts
+    /// repeatedly are reused, so any number is valid for them.
     pub(super) fn has_request(&self, number: usize) -> bool {
         number < self.requests.len()
             || matches!(

@@ -10,7 +10,7 @@ use scuttle_schemas::{BootId, HostId, MAX_DECKIES_PER_HOST};
 use serde::{Deserialize, Serialize};
 use serde_json::json;
 
-/// The timeout of a teardown in seconds. It is so long that no deadline passes during a
+/// The timeout of a teardown in seconds. It is long enough that no deadline passes during a
 /// measurement.
 const TIMEOUT_S: u32 = 3600;
 
@@ -22,7 +22,8 @@ pub(crate) struct LoadSpec {
     pub(crate) subject: String,
     pub(crate) kind: RequestKind,
     pub(crate) targets: Targets,
-    /// The hosts among the targets for which requests are sent. Empty for all hosts.
+    /// The numbers of the hosts for which requests are sent. If this list is empty, requests are
+    /// sent for all target hosts.
     pub(crate) only: Vec<u32>,
     pub(crate) pace: Pace,
     pub(crate) millis: u64,
@@ -37,7 +38,7 @@ pub(crate) enum RequestKind {
     Echo,
     /// A teardown request that JetStream stores.
     Publish,
-    /// A payload of this many bytes that JetStream stores.
+    /// A payload of the given number of bytes that JetStream stores.
     PublishBytes(usize),
     /// A teardown request that is accepted as a new operation.
     Accept,
@@ -45,9 +46,9 @@ pub(crate) enum RequestKind {
     Teardown,
     /// A teardown request that is rejected, because its decky does not exist.
     UnknownDecky,
-    /// A request for the first page of a list, with this many shards.
+    /// A request for the first page of a list, with the given number of shards.
     ListPage(u16),
-    /// A heartbeat of each host in turn, without a change.
+    /// A heartbeat from each host in turn, which reports no change.
     Heartbeat {
         boot: BootId,
         /// The sequence number of each host's first heartbeat.
@@ -58,10 +59,10 @@ pub(crate) enum RequestKind {
 /// The schedule of the requests.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) enum Pace {
-    /// A closed loop, in which this many requests wait for their reply at any time.
+    /// A closed loop, in which the given number of requests wait for their reply at any time.
     InFlight(u16),
-    /// An open loop, which sends this many requests per second, whether or not earlier requests
-    /// have a reply.
+    /// An open loop, which sends the given number of requests per second, whether or not earlier
+    /// requests have a reply.
     PerSecond(u32),
 }
 
@@ -71,12 +72,13 @@ pub(crate) enum Pace {
 pub(crate) struct Targets {
     pub(crate) hosts: Range<u32>,
     pub(crate) deckies: Range<u32>,
-    /// The number of deckies to skip, because they were the targets of earlier requests.
+    /// The number of deckies to skip at the start of the order, because earlier requests had them
+    /// as targets.
     pub(crate) skip: usize,
 }
 
 impl Targets {
-    /// Returns at least this many shards on as few hosts as possible.
+    /// Returns at least `count` shards on as few hosts as possible.
     pub(crate) fn with_shards(count: usize) -> Self {
         Self {
             hosts: 0..count.div_ceil(MAX_DECKIES_PER_HOST) as u32,
@@ -90,7 +92,8 @@ impl Targets {
         Self::with_shards(10 * MAX_DECKIES_PER_HOST)
     }
 
-    /// Returns all deckies, or only those of the hosts in `only` unless it is empty.
+    /// Returns the targets in order, without those to skip. If `only` is not empty, returns only
+    /// the deckies of the hosts in `only`.
     pub(super) fn iter(&self, only: &[u32]) -> impl Iterator<Item = (HostId, String)> {
         let hosts = self.host_numbers(only);
         let all = self
@@ -121,7 +124,7 @@ pub(crate) fn decky_id(number: u32) -> String {
     format!("decky-{:02}", number + 1)
 }
 
-/// Returns a heartbeat of an agent, without a change.
+/// Returns a heartbeat that reports no change.
 pub(crate) fn heartbeat(host: &HostId, boot: BootId, sequence: u64) -> Heartbeat {
     /// The heartbeat interval in milliseconds. It is an hour, so that a host that sends only one
     /// heartbeat stays online.

@@ -7,7 +7,7 @@ use serde::Serialize;
 
 use crate::load::outcome::LoadOutcome;
 
-/// One column of a comparison: a service and a number of requests in flight, which is 0 in an open
+/// One line of a comparison: a service and a number of requests in flight, which is 0 in an open
 /// loop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Series {
@@ -47,8 +47,8 @@ pub(crate) struct CpuUs {
 }
 
 impl Sample {
-    /// Computes the figures of a load. The processes that the load watched must be the server, the
-    /// service and the agents, in this order.
+    /// Computes the figures of a load. The load must have watched the server and, if they take
+    /// part, the service and the agents, in this order.
     pub(crate) fn from_load(series: Series, round: u32, load: &LoadOutcome) -> Self {
         let per_reply = |seconds: &f64| seconds * 1e6 / load.replies as f64;
         let mut cpu = load.cpu.iter().map(per_reply);
@@ -83,8 +83,8 @@ impl Samples {
         median(self.select(series).map(figure).collect())
     }
 
-    /// Returns the median over the rounds of a figure that is computed from two series. In each
-    /// round, the figure is computed from the samples of that round.
+    /// Computes a figure from each round's samples of two series, and returns the median over the
+    /// rounds. A round without a sample of `other` is skipped.
     pub(crate) fn paired_median(
         &self,
         series: Series,

@@ -1,5 +1,5 @@
-//! Prints the results. Prints tables during the measurements and the targets at the end, or
-//! everything as one JSON object.
+//! Prints the results: tables during the measurements and the targets at the end, or everything as
+//! one JSON object.
 
 use std::process::ExitCode;
 
@@ -17,7 +17,7 @@ pub(crate) struct Report {
     targets: Vec<Target>,
 }
 
-/// A figure that must reach a bound.
+/// A figure with the bound that it should reach.
 #[derive(Debug, Serialize)]
 struct Target {
     figure: &'static str,

@@ -77,15 +77,15 @@ fn check_targets(report: &mut Report, samples: &Samples) -> Result<()> {
     Ok(())
 }
 
-/// Returns the number of shards that a controller needs for one shard per request. The number is
-/// based on a rate above the target's fraction of the echo service's rate. If the controller is
-/// faster, its measurement ends earlier.
+/// Returns the number of shards to prepare for one measurement. Each request uses up one shard.
+/// There are enough for a controller that is three quarters as fast as the echo service; with a
+/// faster one, the shards run out and the measurement ends early.
 pub(crate) fn required_shards(
     environment: &Environment,
     samples: &Samples,
     in_flight: u16,
 ) -> usize {
-    /// An upper bound of the echo service's rate before it has been measured.
+    /// The assumed rate of the echo service until it has been measured.
     const MAX_ECHOES_PER_SECOND: f64 = 100_000.0;
     let echoes = samples.max_per_second(Series::new(echo::NAME, in_flight));
     let echoes = echoes.unwrap_or(MAX_ECHOES_PER_SECOND);
@@ -93,7 +93,7 @@ pub(crate) fn required_shards(
     echoes as usize * 3 / 4 + usize::from(in_flight)
 }
 
-/// Measures a new controller with this many shards.
+/// Measures how fast a new controller with at least `shards` shards accepts teardowns.
 pub(crate) async fn measure(
     environment: &mut Environment,
     in_flight: u16,

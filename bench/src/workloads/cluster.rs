@@ -1,10 +1,10 @@
-//! `cluster`: accepts per second of three controllers whose journal is on three servers, compared
-//! with publishing to a stream of the same servers with the same guarantee: three replicas, in
-//! files, each fsynced before the acknowledgement.
+//! `cluster`: accepted teardowns per second of three controllers whose journal is on three servers.
+//! The rate is compared with that of publishing to a stream on the same servers. The stream gives
+//! the same guarantee: three replicas in files, each synced before the acknowledgement.
 //!
-//! A published message has the size of an accept in the journal. All servers, all controllers and
-//! the generator share the machine and its disk. Each round uses new controllers and a new stream,
-//! and sends its requests to a different server.
+//! A published message is as large as an accepted teardown in the journal. All servers, all
+//! controllers and the generator share the machine and its disk. Each round uses new controllers
+//! and a new stream, and sends its requests to a different server.
 
 use std::collections::HashMap;
 
@@ -27,37 +27,39 @@ const ACCEPT: &str = "accept, 3 replicas";
 const PUBLISH: &str = "JetStream, 3 replicas";
 const IN_FLIGHT: [u16; 2] = [1, 256];
 
-/// The number of shards. It is higher than the number of accepts per second that two cores manage
-/// with all these processes. If the controllers are faster, their measurement ends earlier.
+/// The number of shards. Each request uses up one shard. On two cores, the controllers accept fewer
+/// teardowns than this in one round. If they are faster, the shards run out and the measurement
+/// ends early.
 const SHARDS: usize = 10 * MAX_DECKIES_PER_HOST;
 
-/// The stream for the comparison.
+/// The name of the baseline stream. The rate of publishing to it is compared with the controllers'
+/// rate of accepted teardowns.
 const STREAM: &str = "bench";
 const SUBJECT: &str = "bench.stored";
 
-/// The cost of the accepts in one round.
+/// The costs of the accepted teardowns in one round, with one number of requests in flight.
 #[derive(Debug, Serialize)]
 struct AcceptCosts {
     in_flight: u16,
-    /// The number of bytes in the journal per accept.
+    /// The number of bytes in the journal per accepted teardown.
     bytes: u64,
-    /// The number of accepts per message in the journal.
+    /// The number of accepted teardowns per message in the journal.
     batch: f64,
     /// The mean time in microseconds until a message in the journal was acknowledged.
     append_us: f64,
-    /// The fraction of the time in which an append was waiting for its acknowledgement.
+    /// The fraction of the time during which an append was waiting for its acknowledgement.
     appending: f64,
-    /// The CPU time of the leader per accept, in microseconds.
+    /// The CPU time of the leader per accepted teardown, in microseconds.
     leader_us: f64,
-    /// The CPU time of each follower per accept, in microseconds.
+    /// The CPU time of each follower per accepted teardown, in microseconds.
     follower_us: f64,
 }
 
 pub(crate) async fn run(environment: &mut Environment, report: &mut Report) -> Result<()> {
     let mut servers = Servers::start(&environment.dir().join("cluster")).await?;
     let (mut samples, mut costs) = (Samples::default(), Vec::new());
-    // The size of a published message for each number of requests in flight. The first accepts set
-    // it.
+    // The size of a published message for each number of requests in flight, which the first
+    // accepted teardowns determine.
     let mut sizes = HashMap::new();
     for round in 0..environment.options.rounds {
         servers.selected = round as usize % SERVERS;
@@ -128,7 +130,8 @@ fn show(
     report.record("cluster_beside", &costs)
 }
 
-/// Publishes to a new stream.
+/// Measures publishing to a new stream. `sizes` contains the size of a message for each number of
+/// requests in flight.
 async fn measure_publishes(
     environment: &mut Environment,
     servers: &mut Servers,
@@ -159,7 +162,7 @@ async fn measure_publishes(
     Ok(samples)
 }
 
-/// Measures new controllers.
+/// Measures how fast three new controllers accept teardowns, and what the teardowns cost.
 async fn measure_accepts(
     environment: &mut Environment,
     servers: &mut Servers,
@@ -205,7 +208,7 @@ async fn measure_accepts(
     Ok(measured)
 }
 
-/// The length of the journal, and the time that its leader has spent on appending to it.
+/// The size of the journal, and the time that the leader has spent appending to it.
 struct JournalState {
     messages: u64,
     bytes: u64,

@@ -1,5 +1,5 @@
-//! `peers`: durable accepts per second, compared with alternatives that also make a request
-//! durable.
+//! `peers`: durably accepted teardowns per second, compared with alternatives that also make a
+//! request durable.
 
 use anyhow::{Context, Result};
 

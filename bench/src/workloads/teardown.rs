@@ -1,5 +1,5 @@
 //! `teardown`: complete teardowns per second, from the request to the broadcast that the decky is
-//! gone, on simulated hosts that remove a decky at once.
+//! gone, on simulated hosts that remove a decky immediately.
 //!
 //! The agents are real. A thousand agents run in the simulator's process, which shares the cores
 //! with the other processes.
@@ -30,11 +30,11 @@ const DECKIES: u32 = 20;
 const HEARTBEAT_MS: u32 = 3_600_000;
 
 const ECHO: Series = Series::new(echo::NAME, 256);
-/// The series. It has one request in flight for each host, because a host performs its teardowns
-/// one at a time.
+/// The series of complete teardowns. It has one request in flight for each host, because a host
+/// performs its teardowns one at a time.
 const TEARDOWN: Series = Series::new(NAME, 1_000);
 
-/// The duration of the measurement in a round. A single teardown takes a good part of a second.
+/// The duration of the measurement in a round. A single teardown takes a large part of a second.
 const DURATION: Duration = Duration::from_secs(2);
 
 pub(crate) async fn run(environment: &mut Environment, report: &mut Report) -> Result<()> {
@@ -67,7 +67,7 @@ pub(crate) async fn run(environment: &mut Environment, report: &mut Report) -> R
     report.record("teardown", &samples)
 }
 
-/// Measures a new controller with new hosts.
+/// Measures complete teardowns with a new controller and new hosts.
 async fn measure(environment: &mut Environment, round: u32) -> Result<Sample> {
     let mut swarm = RunningSwarm::start_empty(environment).await?;
     let agents = start_agents(environment).await?;

@@ -1,6 +1,6 @@
-//! A swarm of any size as the core sees it, and inputs for its steps: for the benchmarks of
-//! `scuttle-core` and `scuttle-controller`, and for the program in main.rs, whose instructions are
-//! counted.
+//! A swarm of any size as the core sees it, and inputs for the core's steps. The benchmarks of
+//! `scuttle-core` and `scuttle-controller` use both, and so does the program in main.rs, whose
+//! instructions are counted.
 //!
 //! There is no clock and no random number, so every run takes the same steps.
 
@@ -56,19 +56,19 @@ impl Swarm {
         swarm
     }
 
-    /// Takes one step of the core.
+    /// Takes one step of the core, and returns the reply if the core makes one in this step.
     pub fn step(&mut self, input: Input) -> Option<Reply> {
         self.state.step(now(), input)
     }
 
-    /// Ends the batch of the steps since the last call.
+    /// Ends the batch of all steps since the last call, and returns its changes and effects.
     pub fn close(&mut self) -> Commit {
         self.state.close(now())
     }
 
-    /// Returns a teardown request for a shard, and the id of its operation. The numbers run over
-    /// each host's first decky, then over each host's second, and so on. After the last shard, the
-    /// first follows again.
+    /// Returns a teardown request for shard `number`, and the id of its operation. The shards are
+    /// numbered across the hosts: first the first decky of each host, then the second decky of each
+    /// host, and so on. Numbers beyond the last shard start again at the first shard.
     pub fn accept(&mut self, number: usize) -> (OperationId, Input) {
         self.ids += 1;
         let operation_id = OperationId(Uuid::from_u128(self.ids));
@@ -90,7 +90,7 @@ impl Swarm {
         (operation_id, input)
     }
 
-    /// Returns the report that the operation has succeeded.
+    /// Returns the report that the teardown of shard `number` has succeeded.
     pub fn result(&mut self, number: usize, operation_id: OperationId) -> Input {
         let host = host(number % self.hosts);
         let shard = ShardResult {
@@ -123,7 +123,7 @@ impl Swarm {
         self.close();
     }
 
-    /// Returns a host's heartbeat with no change in it.
+    /// Returns a heartbeat that reports no change, from the host with this number.
     pub fn unchanged(&mut self, number: usize) -> Input {
         self.heartbeat(number % self.hosts, None)
     }

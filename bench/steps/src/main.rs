@@ -2,7 +2,7 @@
 //! kind.
 //!
 //! `cargo xtask bench instructions` runs the program under callgrind with two counts. The
-//! difference between the two runs is what the additional steps need.
+//! difference between the two runs is the number of instructions of the additional steps.
 
 use std::process::ExitCode;
 
@@ -11,9 +11,9 @@ use scuttle_steps::Swarm;
 
 const HOSTS: usize = 100;
 const DECKIES: usize = 100;
-/// The maximum number of steps. The inputs of this many steps are prepared, whatever COUNT is.
+/// The maximum number of steps. Inputs for this many steps are prepared, whatever COUNT is.
 const MAX_STEPS: usize = 4_000;
-/// Steps in a batch. The end of a batch is counted as part of its steps.
+/// The number of steps in a batch. The end of a batch is counted as part of its steps.
 const BATCH_SIZE: usize = 50;
 
 fn main() -> ExitCode {
@@ -31,7 +31,8 @@ fn main() -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Returns `None` if the kind does not exist or the count is not allowed.
+/// Prepares the swarm and takes the steps. Returns `None` if the kind does not exist or the count
+/// is not allowed.
 fn run_steps(kind: &str, count: usize) -> Option<()> {
     if count > MAX_STEPS || !count.is_multiple_of(BATCH_SIZE) {
         return None;

@@ -1,4 +1,5 @@
-//! The four NATS accounts, as in `nats.conf`: their names, imports, exports and limits.
+//! The four NATS accounts that `scuttle init` creates: their names, imports, exports and limits.
+//! The example configuration `nats.conf` defines the same accounts.
 
 use nkeys::KeyPair;
 use scuttle_schemas::subjects;
@@ -8,29 +9,29 @@ use crate::admin::jwt::claims::{
 };
 use crate::admin::roles::Role;
 
-/// One of the four accounts.
+/// A NATS account that `scuttle init` creates.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AccountName {
-    /// The controller and the agents.
+    /// The account of the controller and the agents.
     Scuttle,
-    /// Users who may change things.
+    /// The account of the users who may change things.
     Operators,
-    /// Users who may only read.
+    /// The account of the users who may only read.
     Viewers,
-    /// The system account of the server.
+    /// The NATS server's system account, through which the other accounts are updated.
     System,
 }
 
-/// The maximum number of connections to the server.
+/// The maximum number of connections to the NATS server.
 ///
-/// The sum of the accounts' limits is lower, so that no account can use up the connections of
+/// It exceeds the sum of the accounts' limits, so that no account can use up the connections of
 /// another. A connection costs the server at least one file descriptor and about 50 KiB of memory.
 pub(crate) const MAX_CONNECTIONS: i64 = 12_288;
 
 impl AccountName {
     pub(crate) const ALL: [Self; 4] = [Self::Scuttle, Self::Operators, Self::Viewers, Self::System];
 
-    /// Returns the name in the configuration of the server.
+    /// Returns the account's name in tokens, file names and the server's configuration.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Scuttle => "SCUTTLE",
@@ -40,7 +41,7 @@ impl AccountName {
         }
     }
 
-    /// Returns the account of the users of a role.
+    /// Returns the account to which users with this role belong.
     pub(crate) fn from_role(role: Role) -> Self {
         match role {
             Role::Controller | Role::Agent => Self::Scuttle,
@@ -60,10 +61,10 @@ impl AccountName {
         }
     }
 
-    /// Builds the claims of the account.
+    /// Builds the claims for the account's token.
     ///
-    /// `scuttle` and `system` are the public keys of those accounts. `keys` are the signing keys of
-    /// all roles.
+    /// `scuttle` and `system` are the public keys of the accounts with these names. `keys` holds
+    /// the signing keys of all roles. The claims contain only those of this account's roles.
     pub(crate) fn claims(self, scuttle: &str, system: &str, keys: &[(Role, KeyPair)]) -> Account {
         let scopes = keys
             .iter()
@@ -149,11 +150,11 @@ impl AccountName {
     }
 }
 
-/// Returns the exports of the account `SCUTTLE`.
+/// Returns the exports of the `SCUTTLE` account.
 ///
-/// Any account may import these exports, whereas `nats.conf` lists the accounts that may import
-/// them. This is safe, because an import is part of the importing account's token, and only the
-/// operator's signing key can sign tokens of accounts.
+/// Unlike `nats.conf`, the exports do not list the accounts that may import them. This is safe: an
+/// import is part of the importing account's token, and only the operator's signing key can sign
+/// tokens of accounts.
 fn scuttle_exports() -> Vec<Export> {
     let export = |crossing, response_type: Option<&'static str>| {
         move |subject: &str| Export {
@@ -171,7 +172,8 @@ fn scuttle_exports() -> Vec<Export> {
         .collect()
 }
 
-/// Returns the only export of the system account. Each server of a cluster replies.
+/// Returns the only export of the system account: requests for the servers' status. Every server of
+/// a NATS cluster replies.
 fn server_status_export() -> Export {
     Export {
         name: subjects::SERVER_INFO.to_owned(),

@@ -1,6 +1,6 @@
-//! Writes files that hold keys or must be complete. Files have restricted permissions, are replaced
-//! atomically, and are fsynced before success is reported. The callers define the content of the
-//! files.
+//! File operations for keys and other files that must never be left incomplete. New files get
+//! explicit permissions, replacement is atomic, and every written file is fsynced before success is
+//! reported. The content of the files is defined elsewhere.
 
 use std::fs::{self, DirBuilder, File, OpenOptions};
 use std::io::{self, Write};
@@ -19,12 +19,12 @@ pub(crate) enum Readers {
 /// The reason why a file or directory cannot be read or written.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum FileError {
-    /// The file exists and is never replaced.
+    /// The file or directory already exists, and is not replaced.
     #[error("{} already exists and is not replaced: move it away, or choose another path", .0.display())]
     Exists(PathBuf),
     #[error("cannot {verb} {}: {cause}", .path.display())]
     Failed {
-        /// The attempted action, such as `read`.
+        /// The attempted action, such as `read` or `create the directory`.
         verb: &'static str,
         path: PathBuf,
         cause: io::Error,
@@ -42,7 +42,7 @@ fn failed<'a>(verb: &'static str, path: &'a Path) -> impl FnOnce(io::Error) -> F
     }
 }
 
-/// Creates a directory. Fails if it exists.
+/// Creates a directory. Fails if the path already exists.
 pub(crate) fn create_directory(path: &Path, readers: Readers) -> Result<(), FileError> {
     let mode = match readers {
         Readers::Owner => 0o700,
@@ -51,7 +51,8 @@ pub(crate) fn create_directory(path: &Path, readers: Readers) -> Result<(), File
     (DirBuilder::new().mode(mode).create(path)).map_err(failed("create the directory", path))
 }
 
-/// Creates a file and fsyncs it. Fails if it exists.
+/// Creates a file that contains `text`, and fsyncs it. Fails if the path already exists. A failed
+/// write leaves no partial file behind.
 pub(crate) fn write_new(path: &Path, readers: Readers, text: &str) -> Result<(), FileError> {
     let mode = match readers {
         Readers::Owner => 0o600,
@@ -68,7 +69,7 @@ pub(crate) fn write_new(path: &Path, readers: Readers, text: &str) -> Result<(),
     sync_parent(path)
 }
 
-/// Atomically replaces a file that everyone may read, and fsyncs it.
+/// Atomically creates or replaces a file that everyone may read, and fsyncs it.
 pub(crate) fn replace(path: &Path, text: &str) -> Result<(), FileError> {
     let next = path.with_extension("next");
     if let Err(cause) = fs::remove_file(&next)
@@ -81,8 +82,8 @@ pub(crate) fn replace(path: &Path, text: &str) -> Result<(), FileError> {
     sync_parent(path)
 }
 
-/// Moves a finished directory to its final path, atomically. Fails if this path is a directory with
-/// files.
+/// Atomically renames the finished directory `from` to `to`, its final path. Fails if `to` is a
+/// directory that is not empty.
 pub(crate) fn publish_directory(from: &Path, to: &Path) -> Result<(), FileError> {
     fs::rename(from, to).map_err(|cause| match cause.kind() {
         io::ErrorKind::DirectoryNotEmpty => FileError::Exists(to.to_owned()),
@@ -91,7 +92,7 @@ pub(crate) fn publish_directory(from: &Path, to: &Path) -> Result<(), FileError>
     sync_parent(to)
 }
 
-/// Returns the absolute path of a file or directory, which need not exist.
+/// Returns the absolute form of a path. The file or directory need not exist.
 pub(crate) fn to_absolute(path: &Path) -> Result<PathBuf, FileError> {
     std::path::absolute(path).map_err(failed("find", path))
 }
@@ -109,8 +110,8 @@ pub(crate) fn list(path: &Path) -> Result<Vec<PathBuf>, FileError> {
         .map_err(failed("list", path))
 }
 
-/// Opens a lock file, and waits until no other process holds the lock. Closing the file releases
-/// the lock.
+/// Opens a lock file, creating it if necessary, and waits to acquire the lock. Closing the returned
+/// file releases the lock.
 pub(crate) fn lock(path: &Path) -> Result<File, FileError> {
     let file = OpenOptions::new().create(true).append(true).open(path);
     let file = file.map_err(failed("open", path))?;

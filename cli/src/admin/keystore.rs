@@ -21,11 +21,11 @@ use crate::admin::jwt::claims::Account;
 use crate::admin::jwt::token::{Claims, JwtError};
 use crate::admin::roles::Role;
 
-/// The path of the bus directory if none is given.
+/// The default path of the bus directory, relative to the current directory.
 pub(crate) const DEFAULT_DIRECTORY: &str = "scuttle-bus";
 
-/// The operator user that `scuttle init` creates. The `scuttle` command logs in as this user by
-/// default.
+/// The name of the user that `scuttle init` creates with the operator role. The `scuttle` command
+/// logs in as this user by default.
 pub(crate) const ADMIN_USER: &str = "admin";
 
 /// Returns the path of a user's credentials file in the bus directory `root`.
@@ -33,15 +33,15 @@ pub(crate) fn credentials_path(root: &Path, user: &str) -> PathBuf {
     root.join("creds").join(format!("{user}.creds"))
 }
 
-/// A key whose seed is in the bus directory.
+/// A key whose seed is stored in the bus directory.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum KeyName {
-    /// The identity key of the NATS operator. It is needed only to make a new signing key, so it
-    /// can be kept in a safe place.
+    /// The identity key of the NATS operator. Its seed can be moved to a safe place, because it is
+    /// needed only to make a new signing key.
     Root,
-    /// Signs accounts on behalf of the operator.
+    /// The key that signs accounts on behalf of the NATS operator.
     Accounts,
-    /// Signs users of this role.
+    /// The key that signs users of this role.
     Role(Role),
 }
 
@@ -72,7 +72,7 @@ pub(crate) enum KeystoreError {
     Token { path: PathBuf, cause: JwtError },
 }
 
-/// The bus directory, locked against other commands.
+/// A bus directory. No other `scuttle` command can open it until this value is dropped.
 #[derive(Debug)]
 pub(crate) struct Keystore {
     root: PathBuf,
@@ -80,7 +80,7 @@ pub(crate) struct Keystore {
 }
 
 impl Keystore {
-    /// Creates the directories of a new bus directory, and locks it.
+    /// Creates a bus directory with empty subdirectories, and locks it. Fails if `root` exists.
     pub(crate) fn create(root: &Path) -> Result<Self, KeystoreError> {
         files::create_directory(root, Readers::All)?;
         for directory in ["keys", "creds", "issued"] {
@@ -92,7 +92,7 @@ impl Keystore {
         Self::open(root)
     }
 
-    /// Opens a bus directory. Waits until no other command has it open.
+    /// Opens and locks a bus directory. Waits while another command has the directory open.
     pub(crate) fn open(root: &Path) -> Result<Self, KeystoreError> {
         if !root.join("keys").is_dir() {
             return Err(KeystoreError::Missing(root.to_owned()));
@@ -102,22 +102,22 @@ impl Keystore {
         Ok(Self { root, _lock: lock })
     }
 
-    /// Returns the path of a user's credentials file.
+    /// Returns the path of a user's credentials file in this bus directory.
     pub(crate) fn credentials(&self, user: &str) -> PathBuf {
         credentials_path(&self.root, user)
     }
 
-    /// Returns the directory of the user records.
+    /// Returns the path of the directory that contains one record per created user.
     pub(crate) fn user_records(&self) -> PathBuf {
         self.root.join("issued")
     }
 
-    /// Returns the path of a file of the NATS server.
+    /// Returns the path of the NATS server's file `name`.
     pub(crate) fn server_file(&self, name: &str) -> PathBuf {
         self.root.join("server").join(name)
     }
 
-    /// Generates a key and stores its seed.
+    /// Generates a key and stores its seed. Fails if this key already has a stored seed.
     pub(crate) fn create_key(&self, name: KeyName) -> Result<KeyPair, KeystoreError> {
         let key = match name {
             KeyName::Root | KeyName::Accounts => KeyPair::new_operator(),
@@ -149,8 +149,8 @@ impl Keystore {
         Ok(files::read(&self.token_path(name))?)
     }
 
-    /// Signs an account, and stores the token for later commands and for the next start of a
-    /// server.
+    /// Signs the claims of an account with `key`, and stores the token. Later commands read the
+    /// stored token, and so does a NATS server that starts for the first time.
     pub(crate) fn store_account(
         &self,
         name: AccountName,
@@ -166,7 +166,8 @@ impl Keystore {
         self.write_resolver_preload()
     }
 
-    /// Writes the tokens of all accounts to the file that a starting server reads.
+    /// Writes the current tokens of all accounts to `accounts.conf`. A NATS server that has no
+    /// accounts loads them from there when it starts.
     fn write_resolver_preload(&self) -> Result<(), KeystoreError> {
         let mut lines = vec![
             "# Written by the scuttle command, which replaces this file. A server without any accounts starts with these.".to_owned(),

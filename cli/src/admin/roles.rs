@@ -9,18 +9,18 @@ use scuttle_schemas::subjects::{self, AgentChannel};
 
 use crate::admin::jwt::claims::{Permission, Permissions, Scope, Template, UNLIMITED};
 
-/// The role of a user.
+/// The role of a user, which determines the user's permissions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Role {
     Controller,
-    /// The agent of one host. The name of its user is the `host_uuid`.
+    /// The agent of one host. The `host_uuid` is the name of this user.
     Agent,
     /// A user who may change things.
     Operator,
     /// A user who may only read.
     Viewer,
-    /// The user that updates accounts at the server on behalf of this command.
+    /// The user that updates accounts at the NATS server on behalf of the `scuttle` command.
     System,
 }
 
@@ -33,7 +33,7 @@ impl Role {
         Self::System,
     ];
 
-    /// Returns the name in files and tokens.
+    /// Returns the role's name in file names, user records and tokens.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Controller => "controller",
@@ -44,7 +44,7 @@ impl Role {
         }
     }
 
-    /// Builds the scope of the role's signing key.
+    /// Builds the scope that gives the role's permissions to all users that `key` signs.
     pub(crate) fn to_scope(self, key: &KeyPair) -> Scope {
         Scope {
             kind: "user_scope".to_owned(),
@@ -122,7 +122,7 @@ impl Role {
     }
 
     /// Returns the maximum number of subscriptions of one connection. The limit is about four times
-    /// the need of the role's program, so that a stolen login cannot fill the server's memory.
+    /// what the role's program needs, so that a stolen login cannot fill the server's memory.
     fn max_subscriptions(self) -> i64 {
         match self {
             // The service has about 20: ten endpoints, three discovery verbs in three forms each,
@@ -148,7 +148,7 @@ impl Role {
     }
 }
 
-/// The subject on which the server accepts tokens of accounts.
+/// The subject on which the NATS server accepts new tokens of accounts.
 pub(crate) const CLAIMS_UPDATE: &str = "$SYS.REQ.CLAIMS.UPDATE";
 
 /// The channels on which agents publish.

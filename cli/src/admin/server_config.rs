@@ -5,17 +5,17 @@ use std::path::{Path, PathBuf};
 
 use crate::admin::accounts::MAX_CONNECTIONS;
 
-/// The settings of the server.
+/// The settings that differ between configuration files. All other settings are fixed.
 #[derive(Debug)]
 pub(crate) struct ServerConfig<'a> {
     /// The address to listen on.
     pub(crate) host: &'a str,
-    /// The port for programs.
+    /// The TCP port for programs, as opposed to browsers.
     pub(crate) port: u16,
     /// The port for browsers. `None` disables WebSocket.
     pub(crate) websocket_port: Option<u16>,
     pub(crate) tls: Option<&'a ServerTls>,
-    /// The directory for the server's data.
+    /// The directory in which the server stores accounts and `JetStream` data.
     pub(crate) data_directory: &'a Path,
     /// The token of the NATS operator.
     pub(crate) operator: &'a str,
@@ -23,19 +23,21 @@ pub(crate) struct ServerConfig<'a> {
     pub(crate) system_account: &'a str,
 }
 
-/// The certificate of the server, and the authority for client certificates.
+/// The paths of the server's certificate and private key, and of the authority for client
+/// certificates.
 #[derive(Debug)]
 pub(crate) struct ServerTls {
     /// The certificate chain (PEM).
     pub(crate) certificate: PathBuf,
     /// The private key of the certificate (PEM).
     pub(crate) key: PathBuf,
-    /// The authority of client certificates (PEM). If set, each program must present a certificate.
+    /// The authority (PEM) that must have signed the client certificate of each program. `None` if
+    /// programs need no certificate.
     pub(crate) client_ca: Option<PathBuf>,
 }
 
 impl ServerConfig<'_> {
-    /// Renders the configuration file.
+    /// Returns the text of the configuration file.
     pub(crate) fn render(&self) -> String {
         let Self {
             host,
@@ -114,8 +116,8 @@ ping_max: 2
 }
 
 impl ServerTls {
-    /// Renders a TLS block. The block for programs has no indentation, and the block for browsers
-    /// is indented.
+    /// Renders a `tls` block. With an indentation, this is the block for browsers, which need no
+    /// client certificates. If `indent` is `None`, it is the block for programs.
     fn render(&self, indent: Option<&str>) -> String {
         let file = |path: &Path| quote(&path.to_string_lossy());
         let mut lines = vec![

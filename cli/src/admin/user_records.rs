@@ -15,22 +15,22 @@ use crate::admin::keystore::{KeyName, Keystore, KeystoreError};
 use crate::admin::roles::Role;
 use crate::clock::{now, to_unix_seconds};
 
-/// The record of a user that was created.
+/// The record of a created user, which contains what a revocation needs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct UserRecord {
     pub(crate) public_key: String,
     pub(crate) role: Role,
-    /// The user's name, which operations record as `requested_by`. For an agent, it is the
-    /// `host_uuid`, from which the agent's permissions are derived.
+    /// The user's name, which operations record as `requested_by`. For an agent, the name is the
+    /// `host_uuid`, which determines the agent's permissions.
     pub(crate) user: String,
-    /// The name of the host, for people. Only for an agent.
+    /// The name of an agent's host, for display. `None` for all other users.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) host_name: Option<HostName>,
     /// The time at which the user was created.
     pub(crate) at: Timestamp,
 }
 
-/// The user to create.
+/// The parameters of [`create_user`].
 #[derive(Debug)]
 pub(crate) struct NewUser<'a> {
     pub(crate) role: Role,
@@ -56,8 +56,8 @@ pub(crate) enum UserRecordError {
     },
 }
 
-/// Creates a user, and writes the record first and then the credentials file. Credentials without a
-/// durable record could never be revoked.
+/// Creates a user. Writes the user's record first and then the credentials file, because
+/// credentials without a durable record could never be revoked.
 pub(crate) fn create_user(
     keystore: &Keystore,
     new_user: NewUser<'_>,
@@ -101,7 +101,7 @@ pub(crate) fn create_user(
     Ok(record)
 }
 
-/// Fails if the file exists. Verbs call this before they send a request or create anything.
+/// Fails if the file exists. Callers check this before they send a request or create a user.
 pub(crate) fn ensure_absent(path: &Path) -> Result<(), FileError> {
     match path.try_exists() {
         Ok(true) => Err(FileError::Exists(path.to_owned())),

@@ -1,5 +1,5 @@
-//! The server address and the login. They come from flags and environment variables first, and then
-//! from a context of the `nats` command. `nats_client` makes the connection.
+//! Finds the address of the NATS server and the login. Flags and environment variables take
+//! precedence over a context of the `nats` command. `nats_client` makes the connection.
 
 use std::env;
 use std::path::{Path, PathBuf};
@@ -15,8 +15,9 @@ use crate::admin::keystore::{ADMIN_USER, DEFAULT_DIRECTORY, credentials_path};
 pub(crate) struct ConnectionArgs {
     #[command(flatten)]
     nats: scuttle_nats::Arguments,
-    /// Context of the nats command, for everything that no flag or variable sets. Defaults to the
-    /// selected context if no flag or variable is set.
+    /// Context of the nats command, for every setting that no flag or variable sets. Defaults to
+    /// the context selected with `nats context select`, unless a flag, a variable or a bus
+    /// directory is used.
     #[arg(
         long,
         env = "SCUTTLE_CONTEXT",
@@ -30,9 +31,9 @@ pub(crate) struct ConnectionArgs {
 #[derive(Debug, Clone)]
 pub(crate) struct Connection {
     pub(crate) config: ConnectConfig,
-    /// The prefix of inbox subjects, if the server's permissions require one.
+    /// The prefix of inbox subjects, if the NATS context sets one. `None` means the default prefix.
     pub(crate) inbox_prefix: Option<String>,
-    /// The source of the settings, for messages.
+    /// The source of the settings, for messages: for example, `the NATS context lab`.
     pub(crate) source: String,
 }
 
@@ -57,17 +58,19 @@ pub(crate) enum ContextError {
 }
 
 impl ConnectionArgs {
-    /// Returns the connection settings for a verb that needs no bus directory. If the directory has
-    /// an `admin` credentials file, and no other login is given, logs in with the file.
+    /// Returns the connection settings for a command that needs no bus directory.
+    ///
+    /// If no other login is given, the login is the `admin` credentials file in the directory that
+    /// `SCUTTLE_BUS_DIR` names (by default `./scuttle-bus`), if that file exists.
     pub(crate) fn resolve(&self) -> Result<Connection, ContextError> {
         let directory = env::var_os("SCUTTLE_BUS_DIR").unwrap_or_else(|| DEFAULT_DIRECTORY.into());
         self.resolve_with_admin(&credentials_path(Path::new(&directory), ADMIN_USER))
     }
 
-    /// Returns the connection settings, with the credentials file `admin` as the login.
+    /// Returns the connection settings, with the credentials file `admin` as the default login.
     ///
-    /// The file takes precedence over the selected context, but not over flags, variables or a
-    /// named context. The file need not exist.
+    /// The file need not exist. If it exists, it takes precedence over the selected context, but
+    /// not over a login from flags, variables or a named context.
     pub(crate) fn resolve_with_admin(&self, admin: &Path) -> Result<Connection, ContextError> {
         let admin_exists = admin.is_file();
         let mut connection = match self.named_context()? {
@@ -83,7 +86,8 @@ impl ConnectionArgs {
         Ok(connection)
     }
 
-    /// Returns the context named by `--context`, with flags and variables applied on top.
+    /// Returns the settings of the context that `--context` names, overridden by flags and
+    /// variables. Returns `None` if no context is named.
     fn named_context(&self) -> Result<Option<Connection>, ContextError> {
         let Some(name) = &self.context else {
             return Ok(None);
@@ -126,7 +130,8 @@ impl ConnectionArgs {
     }
 }
 
-/// Returns the directory in which the nats command keeps its contexts.
+/// Returns the configuration directory of the `nats` command, which contains its contexts. Returns
+/// `None` if neither `XDG_CONFIG_HOME` nor `HOME` is set.
 fn nats_config_directory() -> Option<PathBuf> {
     let variable = |name| env::var_os(name).filter(|value| !value.is_empty());
     let config = variable("XDG_CONFIG_HOME").map(PathBuf::from);
@@ -145,7 +150,7 @@ fn selected_context() -> Result<Option<Connection>, ContextError> {
     }
 }
 
-/// The fields of a context of the nats command that affect the connection to a server.
+/// The fields of a context of the `nats` command that affect the connection to a server.
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 struct Context {

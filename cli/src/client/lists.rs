@@ -1,4 +1,4 @@
-//! Complete lists of hosts, shards and operations, read page by page, and finding a host by name.
+//! Requests complete lists of hosts, shards and operations page by page, and finds a host by name.
 //!
 //! A page with a lower revision than the first page comes from a deposed leader, and may contain
 //! records that no longer exist. The listing then starts again.
@@ -12,8 +12,8 @@ use scuttle_schemas::{OperationId, subjects};
 
 use super::nats_client::{Client, ClientError};
 
-/// Requests page after page until there are no more pages or `max` records were received. Evaluates
-/// to one list with the records of all pages and the revision of the first page.
+/// Requests pages until there are no more, or until at least `max` records have been received.
+/// Evaluates to one list with the records of all pages and the revision of the first page.
 macro_rules! list_all_pages {
     ($client:expr, $subject:expr, $request:expr, $list:ident . $records:ident, $max:expr) => {
         'restart: loop {
@@ -35,7 +35,7 @@ macro_rules! list_all_pages {
     };
 }
 
-/// Lists all hosts.
+/// Lists all hosts, including decommissioned hosts.
 pub(crate) async fn list_hosts(client: &Client) -> Result<HostsList, ClientError> {
     let (subject, mut request) = (subjects::HOSTS_LIST, HostsListRequest::default());
     let max = usize::MAX;
@@ -63,7 +63,7 @@ pub(crate) async fn list_shards(
     ))
 }
 
-/// Lists up to `max` of the newest operations that match the filters of `request`.
+/// Lists the newest operations that match the filters of `request`, at most `max` of them.
 pub(crate) async fn list_operations(
     client: &Client,
     mut request: OperationsListRequest,
@@ -86,7 +86,7 @@ pub(crate) async fn get_operation(
     Ok(reply.operation)
 }
 
-/// Returns the host with this name or id, as `find_host` selects it.
+/// Requests the list of all hosts, and returns the host that [`find_host`] finds in it.
 pub(crate) async fn resolve_host(
     client: &Client,
     name_or_id: &str,
@@ -94,8 +94,8 @@ pub(crate) async fn resolve_host(
     find_host(&list_hosts(client).await?.hosts, name_or_id).cloned()
 }
 
-/// Finds the host with this id or name. A matching id takes precedence over a name, and an active
-/// host over a decommissioned host with the same name.
+/// Finds the host with this id or name. A matching id takes precedence over a matching name. Among
+/// hosts with the same name, an active host takes precedence over decommissioned hosts.
 pub(crate) fn find_host<'a>(
     hosts: &'a [HostRecord],
     name_or_id: &str,

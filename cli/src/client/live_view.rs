@@ -1,6 +1,7 @@
-//! A live view of the swarm: one `ReplicaView` each of hosts, shards and operations. The views are
-//! updated by broadcasts and, after a gap, by listings. `scuttle watch` selects the records to
-//! show.
+//! A live view of the swarm: one `ReplicaView` each for hosts, shards and operations.
+//!
+//! Broadcasts update the views. If a broadcast was missed, the records are listed again. `scuttle
+//! watch` selects the records to show.
 
 use std::time::{Duration, Instant};
 
@@ -20,14 +21,15 @@ use super::replica_view::{Changes, ListedRecord, ReplicaView};
 
 pub(crate) type ShardKey = (HostId, DeckyId);
 
-/// The maximum number of operations in the view, newest first.
+/// The maximum number of operations in a listing. The newest are listed, and broadcasts add later
+/// operations to the view.
 const MAX_OPERATIONS: usize = 1000;
 
-/// The time without any broadcast after which the view may be stale. The controller repeats each
-/// broadcast at least every 5 s.
+/// The time without any broadcast or listing after which the view counts as stale. The controller
+/// sends a message on each broadcast subject at least every 5 s.
 const BROADCAST_TIMEOUT: Duration = Duration::from_secs(12);
 
-/// The delay after a failed listing.
+/// The delay between a failed listing and the next attempt.
 const RETRY_DELAY: Duration = Duration::from_secs(2);
 
 /// An update that `LiveView::next` has received and applied, or an error.
@@ -41,7 +43,7 @@ pub(crate) enum Update {
     Nothing,
 }
 
-/// The result of a listing in the background, with the revision of its first page.
+/// The result of a listing in the background. A list comes with the revision of its first page.
 #[derive(Debug)]
 enum Listing {
     Hosts(u64, Vec<ListedRecord<HostId, HostRecord>>),
@@ -57,16 +59,16 @@ enum RecordKind {
     Operations,
 }
 
-/// The state of the listing of one kind of record.
+/// The progress of listing the records of one kind.
 #[derive(Debug, Clone, Copy, Default)]
 struct ListingState {
     in_progress: bool,
-    /// Whether to list again when the current listing ends, because there was a gap since it
-    /// started.
+    /// Whether to list again when the listing in progress ends. True if a broadcast may have been
+    /// missed since that listing started.
     list_again: bool,
 }
 
-/// A live view of the swarm.
+/// A copy of all hosts and shards and of the newest operations, kept up to date by broadcasts.
 #[derive(Debug)]
 pub(crate) struct LiveView {
     pub(crate) hosts: ReplicaView<HostId, HostRecord>,
@@ -80,9 +82,11 @@ pub(crate) struct LiveView {
     /// The states of the listings, indexed by `RecordKind`.
     listing_states: [ListingState; 3],
     is_connected: bool,
-    /// The time at which the last broadcast or listing was received.
+    /// The time at which the last broadcast or listing was received. Initially, the time at which
+    /// the view was opened.
     last_received: Instant,
-    /// The reason why the last listing failed. `None` if it succeeded.
+    /// The reason why the last listing failed. `None` if it succeeded, or if no listing has ended
+    /// yet.
     problem: Option<String>,
 }
 
@@ -133,7 +137,8 @@ impl LiveView {
         })
     }
 
-    /// Waits for the next message, applies it, and returns the changes. Cancel safe.
+    /// Waits for the next broadcast, listing or connection event, applies it, and returns the
+    /// changes. This method is cancel safe.
     pub(crate) async fn next(&mut self) -> Update {
         tokio::select! {
             Some(message) = self.broadcasts.next() => self.apply_broadcast(&message),
@@ -260,8 +265,8 @@ impl LiveView {
         }
     }
 
-    /// Lists the records of one kind in the background, until a listing succeeds. Broadcasts are
-    /// applied meanwhile.
+    /// Lists the records of one kind in the background, and retries until a listing succeeds. If a
+    /// listing is already in progress, another one starts when it ends.
     fn list(&mut self, kind: RecordKind) {
         let state = &mut self.listing_states[kind as usize];
         if state.in_progress {

@@ -1,8 +1,8 @@
-//! The connection to the NATS server, and requests over it. Each verb decides which requests to
+//! The connection to the NATS server, and requests over it. Each command decides which requests to
 //! send.
 //!
-//! A server reports the rejection of a message as an event of the connection, not as a reply to the
-//! request. Each request therefore waits for both a reply and such an event.
+//! If the server denies a request, it reports an event of the connection instead of a reply. Each
+//! request therefore waits for either a reply or such an event.
 
 use std::time::Duration;
 
@@ -19,25 +19,26 @@ use super::connection::Connection;
 use crate::admin::jwt::claims::User;
 use crate::admin::jwt::token::Claims;
 
-/// The time to wait for a reply. The controller replies as soon as a change is durable.
+/// The maximum time to wait for a reply. The controller replies as soon as a change is durable.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
-/// The number of connection events that are buffered for each receiver.
+/// The maximum number of connection events that are buffered for each receiver.
 const MAX_BUFFERED_EVENTS: usize = 64;
 
 /// The maximum number of attempts of an idempotent request.
 const MAX_ATTEMPTS: usize = 3;
 
-/// The delay between two attempts. A controller that restarts is back within about a second.
+/// The default delay between two attempts. A controller that restarts is back within about a
+/// second.
 const RETRY_DELAY: Duration = Duration::from_secs(1);
 
-/// The maximum delay between two attempts. It limits a delay that the controller requests.
+/// The maximum delay between two attempts, even if the controller requests a longer delay.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(10);
 
-/// The reason why a request has no usable reply.
+/// The reason why a connection or a request failed.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum ClientError {
-    /// The credentials or certificates cannot be used.
+    /// The address, credentials or certificates cannot be used.
     #[error(transparent)]
     ConnectConfig(#[from] ConnectConfigError),
     /// The server rejected the login.
@@ -52,7 +53,7 @@ pub(crate) enum ClientError {
         url: String,
         cause: async_nats::ConnectError,
     },
-    /// The server's permissions do not allow the message.
+    /// The server's permissions do not allow the user to send this message.
     #[error(
         "permission denied: {user} may not publish on {subject}; use the credentials of an authorized user (--nats-creds)"
     )]
@@ -69,13 +70,14 @@ pub(crate) enum ClientError {
     NoController { subject: String },
     #[error("no reply on {subject} within {} s; the request may have been accepted: try again", REQUEST_TIMEOUT.as_secs())]
     TimedOut { subject: String },
-    /// The connection broke, or the reply is invalid.
+    /// The connection broke, the subscription failed, or the reply is invalid.
     #[error("request on {subject} failed: {cause}; the request may have been accepted: try again")]
     Failed { subject: String, cause: String },
 }
 
 impl ClientError {
-    /// Returns the error code of the controller, if the controller rejected the request.
+    /// Returns the controller's error code if the controller rejected the request, or `None`
+    /// otherwise.
     pub(crate) fn code(&self) -> Option<ErrorCode> {
         match self {
             Self::Rejected(error) => Some(error.code),
@@ -84,7 +86,7 @@ impl ClientError {
     }
 }
 
-/// A change of the connection, or an error that the server reported over the connection.
+/// A change in the state of the connection, or an error that the server reported over it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum ConnectionEvent {
     ServerError(String),
@@ -103,7 +105,8 @@ pub(crate) struct Client {
 }
 
 impl Client {
-    /// Connects to the server. Makes only one attempt.
+    /// Connects to the server in a single attempt. An established connection that is lost is
+    /// restored automatically.
     pub(crate) async fn connect(connection: &Connection) -> Result<Self, ClientError> {
         let config = &connection.config;
         let (events, _) = broadcast::channel(MAX_BUFFERED_EVENTS);
@@ -143,7 +146,7 @@ impl Client {
         }
     }
 
-    /// Returns the name of the user, for messages.
+    /// Returns the name of the logged-in user, for messages.
     pub(crate) fn user(&self) -> &str {
         &self.user
     }
@@ -153,13 +156,14 @@ impl Client {
         &self.nats
     }
 
-    /// Starts to receive the events of the connection.
+    /// Returns a receiver for all later events of the connection. A receiver that falls more than
+    /// [`MAX_BUFFERED_EVENTS`] events behind misses the oldest of them.
     pub(crate) fn events(&self) -> broadcast::Receiver<ConnectionEvent> {
         self.events.subscribe()
     }
 
-    /// Subscribes to a subject. The subscription receives every message that a later request on
-    /// this connection causes.
+    /// Subscribes to a subject. If a request is sent later on this connection, the subscription
+    /// misses none of the messages that the request causes.
     pub(crate) async fn subscribe(
         &self,
         subject: &str,
@@ -171,7 +175,7 @@ impl Client {
         })
     }
 
-    /// Sends a request to the controller, and returns the reply.
+    /// Sends a request to the controller in a single attempt, and returns the reply.
     pub(crate) async fn request<A: DeserializeOwned>(
         &self,
         subject: &str,
@@ -181,10 +185,10 @@ impl Client {
             .await
     }
 
-    /// Sends a request that must not take effect twice, and repeats it until there is a reply.
+    /// Sends a request that must not take effect twice, in up to [`MAX_ATTEMPTS`] attempts.
     ///
-    /// All attempts carry the same idempotency key, so the controller sends the reply of the first
-    /// attempt again if that reply was lost.
+    /// All attempts carry the same idempotency key. If the controller's reply to one attempt is
+    /// lost, the next attempt gets the same reply.
     pub(crate) async fn request_idempotent<A: DeserializeOwned>(
         &self,
         subject: &str,
@@ -242,7 +246,7 @@ impl Client {
         read("reply", &message.payload).map_err(|error| failed(&error))
     }
 
-    /// Sends any bytes as a request, and returns the reply unparsed.
+    /// Sends any bytes as a request, and returns the reply unparsed, even if it is an error reply.
     pub(crate) async fn request_raw(
         &self,
         subject: &str,
@@ -272,7 +276,8 @@ impl Client {
     }
 }
 
-/// Waits until the server denies a message or a subscription on this subject.
+/// Waits until the server denies a message or a subscription on this subject. Never returns if the
+/// server does not.
 pub(crate) async fn wait_until_denied(
     mut events: broadcast::Receiver<ConnectionEvent>,
     subject: &str,
@@ -294,8 +299,8 @@ pub(crate) async fn wait_until_denied(
     }
 }
 
-/// Returns a name for the user of a login: the user name, the name in the credentials, or the path
-/// of the credentials.
+/// Returns a name for the user of a login, for messages: the user name or the name in the
+/// credentials file. If no name can be read from the file, returns the path of the file.
 fn user_name(credentials: &Credentials) -> String {
     match credentials {
         Credentials::Anonymous => "an anonymous user".to_owned(),

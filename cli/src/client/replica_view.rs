@@ -1,8 +1,8 @@
-//! A local copy of the records of one kind, built from listings and broadcasts without gaps.
+//! A local copy of the records of one kind, built from listings and broadcasts.
 //!
-//! The caller subscribes first and then lists. For each record, the copy keeps the highest
-//! revision. When a revision is missing, the caller lists again. This file contains only the rules;
-//! `live_view` subscribes and lists.
+//! `live_view` first subscribes to broadcasts and then lists the records. For each record, the copy
+//! keeps the highest revision. A missing revision shows that a broadcast was missed, so `live_view`
+//! lists again. This file contains only the rules for the copy.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -10,7 +10,7 @@ use std::collections::{BTreeMap, BTreeSet};
 struct Entry<R> {
     /// The revision of the broadcast or listing that the record comes from.
     revision: u64,
-    /// `None` if the record has been removed.
+    /// The record, or `None` (a tombstone) if the record has been removed.
     record: Option<R>,
 }
 
@@ -18,7 +18,7 @@ struct Entry<R> {
 #[derive(Debug)]
 pub(crate) struct ReplicaView<K, R> {
     entries: BTreeMap<K, Entry<R>>,
-    /// The highest revision that was broadcast or listed.
+    /// The highest revision of a listing or a later broadcast. 0 before the first listing.
     revision: u64,
     /// The revision of the first page of the last listing. `None` before the first listing.
     listed: Option<u64>,
@@ -28,18 +28,19 @@ pub(crate) struct ReplicaView<K, R> {
 #[derive(Debug, Clone)]
 pub(crate) struct ListedRecord<K, R> {
     pub(crate) key: K,
-    /// The record's revision. If records of this kind have no revision, that of the listing.
+    /// The revision of the record. If records of this kind have no revision, the listing's
+    /// revision.
     pub(crate) revision: u64,
     pub(crate) record: R,
 }
 
-/// The changes that a broadcast or a listing made.
+/// The keys of the records that a broadcast or a listing has changed.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) struct Changes<K> {
-    /// The new and changed records.
+    /// The keys of the new and changed records.
     pub(crate) updated: Vec<K>,
     pub(crate) removed: Vec<K>,
-    /// Whether a broadcast was missed. If so, the caller must list again.
+    /// Whether an earlier broadcast was missed, so that the records must be listed again.
     pub(crate) gap: bool,
 }
 
@@ -54,7 +55,9 @@ impl<K> Default for Changes<K> {
 }
 
 /// Returns whether a broadcast with this revision shows that an earlier broadcast was missed.
-/// `known` is the last revision that was broadcast or listed.
+///
+/// `known` is the last revision that was broadcast or listed. `is_repeat` says whether the
+/// broadcast contains no changes.
 pub(crate) fn is_gap(known: u64, revision: u64, is_repeat: bool) -> bool {
     if is_repeat {
         // A repeat carries the last revision, so any difference is a gap. A lower revision means
@@ -74,7 +77,8 @@ impl<K: Ord + Clone, R: PartialEq> ReplicaView<K, R> {
         }
     }
 
-    /// Returns the highest revision that was broadcast or listed.
+    /// Returns the highest revision of a listing or a later broadcast. Returns 0 before the first
+    /// listing.
     pub(crate) fn revision(&self) -> u64 {
         self.revision
     }
@@ -94,7 +98,8 @@ impl<K: Ord + Clone, R: PartialEq> ReplicaView<K, R> {
         entries.filter_map(|(key, entry)| Some((key, entry.record.as_ref()?)))
     }
 
-    /// Applies a broadcast with the updated records and the keys of the removed ones.
+    /// Applies a broadcast with the updated records and the keys of the removed records. If both
+    /// lists are empty, the broadcast is a repeat of the last revision.
     pub(crate) fn apply_broadcast(
         &mut self,
         revision: u64,
@@ -121,7 +126,8 @@ impl<K: Ord + Clone, R: PartialEq> ReplicaView<K, R> {
         changes
     }
 
-    /// Applies a complete listing. `first_revision` is the revision of its first page.
+    /// Applies a complete listing, and removes the records that are missing from it.
+    /// `first_revision` is the revision of the listing's first page.
     pub(crate) fn apply_listing(
         &mut self,
         first_revision: u64,
@@ -172,7 +178,7 @@ impl<K: Ord + Clone, R: PartialEq> ReplicaView<K, R> {
         }
     }
 
-    /// Keeps the record or removal if its revision is not lower than the known one.
+    /// Stores a record, or a removal (`None`), unless a higher revision of the record is known.
     fn merge(&mut self, key: K, revision: u64, record: Option<R>, changes: &mut Changes<K>) {
         let known = self.entries.get(&key);
         if known.is_some_and(|known| known.revision > revision) {

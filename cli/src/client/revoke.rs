@@ -1,5 +1,5 @@
-//! Revokes the credentials of users in the token of their account, both in the keystore and at the
-//! server. The server then closes the users' connections.
+//! Revokes users' credentials by changing the token of their account, both in the keystore and at
+//! the server. The server then closes the users' connections.
 
 use async_nats::HeaderMap;
 use scuttle_nats::Credentials;
@@ -13,7 +13,7 @@ use crate::admin::roles::CLAIMS_UPDATE;
 use crate::admin::user_records::UserRecord;
 use crate::clock::{now, to_unix_seconds};
 
-/// The reason why credentials may still be valid.
+/// The reason why revoking credentials failed. The credentials may still be valid.
 #[derive(Debug, thiserror::Error)]
 pub(crate) enum RevokeError {
     #[error(transparent)]
@@ -36,10 +36,12 @@ pub(crate) enum RevokeError {
     },
 }
 
-/// Revokes the credentials of `users`, all of one account, and updates the account at the server.
+/// Revokes the credentials of `users`, who must all belong to `account`, and updates the account at
+/// the server.
 ///
 /// The server is updated even if `users` is empty, because an earlier update may have failed.
-/// `connection` contains the address of the server. The login is the keystore's system user.
+/// `connection` supplies the address of the server, but not the login, which is the system user of
+/// the bus directory.
 pub(crate) async fn revoke_users(
     keystore: &Keystore,
     account: AccountName,
@@ -95,7 +97,7 @@ async fn push_account(
     })
 }
 
-/// The reply of the server: it has `data` on success, and `error` on failure.
+/// The server's reply to an account update. `data` is missing if the update failed.
 #[derive(Deserialize)]
 struct ClaimsUpdateReply {
     data: Option<ClaimsUpdateData>,

@@ -7,7 +7,7 @@ use scuttle_schemas::shards::{ShardRecord, ShardState};
 use scuttle_schemas::teardown::TeardownRequest;
 use scuttle_schemas::{DeckyId, HostId, HostName, OperationId};
 
-/// One decky, or a whole host.
+/// The target of a teardown: one decky, or a whole host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Target {
     pub(crate) host_uuid: HostId,
@@ -35,8 +35,8 @@ pub(crate) fn format_target(host: &HostName, decky: Option<&DeckyId>) -> String 
 pub(crate) struct TeardownOptions {
     pub(crate) timeout_s: u32,
     pub(crate) reason: Option<String>,
-    /// The plan that the operator has confirmed. The controller rejects the request if the plan has
-    /// changed since.
+    /// The plan that the operator has confirmed. The controller rejects the request if the targets
+    /// have changed since. `None` accepts any targets.
     pub(crate) expect_plan: Option<String>,
     pub(crate) wait: bool,
 }
@@ -55,10 +55,11 @@ impl TeardownOptions {
     }
 }
 
-/// Selects the shards whose teardown failed in `operation`, or in any operation if it is `None`.
+/// Selects the shards whose teardown failed in `operation`. If `operation` is `None`, selects all
+/// shards whose teardown failed.
 ///
-/// Each decky is retried separately. Retrying the whole host would also remove deckies that have
-/// been deployed since.
+/// Each decky is retried separately, because retrying the whole host would also remove deckies that
+/// have been deployed since.
 pub(crate) fn select_retry_targets(
     shards: &[ShardRecord],
     operation: Option<OperationId>,

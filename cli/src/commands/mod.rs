@@ -1,4 +1,4 @@
-//! The verbs, one file each, in folders by subject.
+//! The subcommands of `scuttle`, one file or folder each.
 
 pub(crate) mod admin;
 pub(crate) mod doctor;

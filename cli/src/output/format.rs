@@ -1,4 +1,4 @@
-//! Writing results to standard output: as a table for people, or as JSON for programs.
+//! Writes results to standard output: as a table for people, or as JSON for programs.
 
 use std::io::{self, IsTerminal, Write};
 
@@ -8,7 +8,7 @@ use crate::failure::Failure;
 use crate::output::style::Colors;
 use crate::output::table::Table;
 
-/// The output format of a verb.
+/// The output format of a command.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub(crate) enum Format {
     /// A table or text, for people.
@@ -24,7 +24,7 @@ impl Format {
         self == Self::Table
     }
 
-    /// Writes one value: as `text` for people, or as JSON.
+    /// Writes one value: as `text` for people, or as one JSON document or line.
     pub(crate) fn write_one(
         self,
         value: &impl Serialize,
@@ -54,7 +54,8 @@ impl Format {
 
 /// Returns the number of columns of the terminal.
 ///
-/// Returns `None` if standard output is not a terminal, because text in a pipe is never truncated.
+/// Returns `None` if the width is unknown, or if standard output is not a terminal. Text in a pipe
+/// is never truncated.
 pub(crate) fn terminal_width() -> Option<usize> {
     if !io::stdout().is_terminal() {
         return None;
@@ -68,7 +69,8 @@ pub(crate) fn write_json_line(value: &impl Serialize) -> Result<(), Failure> {
     write_text(&text)
 }
 
-/// Writes text with exactly one newline at its end. Empty text writes nothing.
+/// Writes text to standard output, with exactly one newline at its end. Writes nothing if the text
+/// is empty.
 fn write_text(text: &str) -> Result<(), Failure> {
     let text = text.trim_end_matches('\n');
     if text.is_empty() {

@@ -14,7 +14,8 @@ pub(crate) fn format_operation_target(operation: &OperationRecord) -> String {
     format_target(&operation.host_name, operation.decky_id.as_ref())
 }
 
-/// Formats the number of deckies per outcome: `1 pending, 2 removed`. Omits outcomes with no decky.
+/// Formats the number of deckies per outcome, such as `1 pending, 2 removed`. Omits outcomes with
+/// no decky.
 pub(crate) fn format_counts(operation: &OperationRecord) -> String {
     let counts = operation.counts;
     let outcomes = [
@@ -61,7 +62,8 @@ pub(crate) fn describe(
     text + &render_deckies(operation, width, colors)
 }
 
-/// Describes who requested the operation, when and why.
+/// Returns named values that describe the request: the operation, the host, the requester, the
+/// reason and the time.
 fn describe_request(operation: &OperationRecord, now: Timestamp) -> Vec<(&'static str, String)> {
     let mut lines = vec![
         ("operation", operation.operation_id.to_string()),
@@ -74,8 +76,8 @@ fn describe_request(operation: &OperationRecord, now: Timestamp) -> Vec<(&'stati
     lines
 }
 
-/// Describes the progress of the operation, the event that it waits for, and the next step for the
-/// operator.
+/// Returns named values that describe the progress of the operation, the event that it waits for,
+/// and the next step for the operator.
 fn describe_progress(operation: &OperationRecord, now: Timestamp) -> Vec<(&'static str, String)> {
     let sent = match operation.attempts {
         0 => "not yet".to_owned(),
@@ -112,7 +114,7 @@ fn format_time(at: Timestamp, now: Timestamp) -> String {
     format!("{at} ({})", format_relative(at, now))
 }
 
-/// Returns the next step for the operator, if there is one for an operation in this state.
+/// Returns the next step for the operator, or `None` if no step is useful in the operation's state.
 fn suggest_next_step(operation: &OperationRecord) -> Option<String> {
     let id = operation.operation_id;
     match operation.state {
@@ -124,7 +126,8 @@ fn suggest_next_step(operation: &OperationRecord) -> Option<String> {
     }
 }
 
-/// Renders the outcome of each decky as a table, failed ones first, as the controller orders them.
+/// Renders the outcome of each decky as a table. The controller has put failed deckies first.
+/// Returns an empty string if the operation has no outcomes.
 fn render_deckies(operation: &OperationRecord, width: Option<usize>, colors: Colors) -> String {
     let shards = operation.shards.as_deref().unwrap_or_default();
     let mut table = Table::new(&[

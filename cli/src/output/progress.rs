@@ -1,5 +1,6 @@
-//! The progress of operations on standard error: a bar for each host and decky on a terminal, or
-//! one line for each change elsewhere. `commands::operations::wait` receives the changes.
+//! The progress of operations on standard error: on a terminal, a bar or spinner for each operation
+//! and decky; elsewhere, one line for each change. `commands::operations::wait` receives the
+//! changes.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -19,19 +20,20 @@ use crate::output::table::truncate;
 /// screen.
 const MAX_DECKY_LINES: usize = 12;
 
-/// The width of the column with the names.
+/// The width of the column with the names, in terminal columns.
 const NAME_WIDTH: usize = 20;
 
 /// The time between two frames of the spinners.
 pub(crate) const TICK_INTERVAL: Duration = Duration::from_millis(120);
 
-/// Shows the progress of several operations.
+/// The display of the progress of several operations.
 #[derive(Debug)]
 pub(crate) struct Progress {
     colors: Colors,
-    /// The last line printed for each operation.
+    /// The last line printed for each operation. Unused if there are bars.
     printed: BTreeMap<OperationId, String>,
-    /// The bars. `None` if standard error is not a terminal; lines are then printed instead.
+    /// The progress bars. `None` if standard error is not a terminal. Lines are then printed
+    /// instead.
     bars: Option<Bars>,
 }
 
@@ -41,13 +43,15 @@ struct Bars {
     by_operation: BTreeMap<OperationId, OperationBars>,
 }
 
-/// The bars of one operation.
+/// The bars of one operation: the main bar, and the lines below it.
 #[derive(Debug)]
 struct OperationBars {
     main: ProgressBar,
-    /// One bar per decky. Empty unless the operation covers a whole host.
+    /// The lines of the deckies, at most [`MAX_DECKY_LINES`]. Empty unless the operation covers a
+    /// whole host.
     deckies: BTreeMap<DeckyId, ProgressBar>,
-    /// The line with the number of deckies that do not have a separate line.
+    /// The line with the number of deckies that have no separate line. `None` if there are no such
+    /// deckies.
     more: Option<ProgressBar>,
 }
 
@@ -61,7 +65,7 @@ impl OperationBars {
 /// The displayed state of an operation or a decky.
 struct Step {
     label: StateLabel,
-    /// The text after the label, including its separator: `: host offline`.
+    /// The text after the label, including a separator, such as `: host offline`.
     detail: String,
 }
 
@@ -78,7 +82,8 @@ impl Progress {
         }
     }
 
-    /// Shows the current state of an operation.
+    /// Shows the current state of an operation in its bars, or as a new line if the state has
+    /// changed.
     pub(crate) fn show(&mut self, operation: &OperationRecord) {
         if let Some(bars) = &mut self.bars {
             bars.show(operation, self.colors);
@@ -92,7 +97,7 @@ impl Progress {
         }
     }
 
-    /// Prints a message above the bars.
+    /// Prints a message on a line by itself, above the bars if there are any.
     pub(crate) fn print_message(&self, text: &str) {
         match &self.bars {
             Some(bars) => {
@@ -113,8 +118,8 @@ impl Progress {
         }
     }
 
-    /// Stops drawing, and leaves the bars on the screen. The terminal has echoed `^C`, so another
-    /// frame would be drawn in the wrong place.
+    /// Stops drawing after Ctrl-C, and leaves the bars on the screen. The terminal has echoed `^C`,
+    /// so another frame would be drawn in the wrong place.
     pub(crate) fn freeze(&self) {
         if let Some(bars) = &self.bars {
             bars.display.set_draw_target(ProgressDrawTarget::hidden());
@@ -204,8 +209,7 @@ fn pad_name(text: &str) -> String {
     format!("{:<NAME_WIDTH$}", truncate(text, NAME_WIDTH))
 }
 
-/// Returns the style of a line. The line of a whole host has a bar, and that of a decky only a
-/// spinner.
+/// Returns the style of a progress line. If `has_bar` is false, the line has a spinner but no bar.
 fn bar_style(has_bar: bool) -> ProgressStyle {
     let template = if has_bar {
         "{spinner} {prefix} {bar:12} {pos:>4}/{len:<4} {elapsed:>4}  {msg}"
@@ -218,7 +222,8 @@ fn bar_style(has_bar: bool) -> ProgressStyle {
         .tick_chars("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏ ")
 }
 
-/// Formats the text after the bar, truncated to the rest of the line.
+/// Formats the text at the end of a progress line, truncated to the remaining width of the
+/// terminal.
 fn format_message(step: &Step, has_bar: bool, colors: Colors) -> String {
     let columns = crossterm::terminal::size().map_or(80, |(columns, _)| usize::from(columns));
     let bar = if has_bar { 23 } else { 0 };
@@ -228,7 +233,8 @@ fn format_message(step: &Step, has_bar: bool, colors: Colors) -> String {
     colors.apply(step.label.tone, &label) + &detail
 }
 
-/// Returns the state of an operation and its details: the event that it waits for, or its result.
+/// Returns the state of an operation and its details: the event that the operation waits for, or
+/// its result.
 fn current_step(operation: &OperationRecord) -> Step {
     let mut detail = String::new();
     match operation.state {
@@ -260,8 +266,8 @@ fn current_step(operation: &OperationRecord) -> Step {
     }
 }
 
-/// Shortens the text about the event that an operation waits for. Of an agent's progress report,
-/// only the step is kept, because the time of the report is always close to now.
+/// Shortens the description of the event that an operation waits for. Reduces an agent's progress
+/// report to the reported step, because the time of the report is always close to now.
 fn shorten_waiting_detail(detail: &str) -> String {
     let report = detail.strip_prefix("the agent said at ");
     let step = report.and_then(|report| report.split_once("Z: "));

@@ -1,5 +1,6 @@
 //! The appearance of states and times: the symbol, word and colour of each state, and times
-//! relative to now. This module also removes control characters from the text of other programs.
+//! relative to now. This module also removes control characters from text that other programs have
+//! written.
 
 use std::io::{self, IsTerminal};
 
@@ -8,22 +9,22 @@ use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
 
-/// The meaning of a colour. The text always has the same meaning without the colour.
+/// The meaning of a colour. Text must be understandable without its colour.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) enum Tone {
     #[default]
     Plain,
     Success,
-    /// In progress.
+    /// Work in progress.
     Active,
     Warning,
     Error,
-    /// Less important.
+    /// Less important text.
     Dim,
     Heading,
 }
 
-/// Whether text is coloured.
+/// A switch for coloured text.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Colors {
     enabled: bool,
@@ -32,21 +33,22 @@ pub(crate) struct Colors {
 impl Colors {
     pub(crate) const NONE: Self = Self { enabled: false };
 
-    /// Enables colours if standard output is a terminal and `NO_COLOR` is not set.
+    /// Returns a switch that is on if standard output is a terminal and `NO_COLOR` is not set.
     pub(crate) fn stdout() -> Self {
         Self {
             enabled: io::stdout().is_terminal() && !is_no_color(),
         }
     }
 
-    /// Enables colours if standard error is a terminal and `NO_COLOR` is not set.
+    /// Returns a switch that is on if standard error is a terminal and `NO_COLOR` is not set.
     pub(crate) fn stderr() -> Self {
         Self {
             enabled: io::stderr().is_terminal() && !is_no_color(),
         }
     }
 
-    /// Colours text with ANSI escape codes, if enabled.
+    /// Colours text with ANSI escape codes. Returns the text unchanged if colours are off or `tone`
+    /// is `Plain`.
     pub(crate) fn apply(self, tone: Tone, text: &str) -> String {
         let code = match tone {
             _ if !self.enabled => return text.to_owned(),
@@ -62,7 +64,8 @@ impl Colors {
     }
 }
 
-/// Returns whether the environment variable `NO_COLOR` has a value (see <https://no-color.org>).
+/// Returns whether the environment variable `NO_COLOR` is set and not empty (see
+/// <https://no-color.org>).
 pub(crate) fn is_no_color() -> bool {
     std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty())
 }
@@ -80,7 +83,7 @@ impl StateLabel {
         Self { symbol, word, tone }
     }
 
-    /// Returns the symbol and the word.
+    /// Returns the symbol and the word, separated by a space.
     pub(crate) fn text(self) -> String {
         format!("{} {}", self.symbol, self.word)
     }
@@ -126,13 +129,14 @@ pub(crate) fn outcome_label(outcome: ShardOutcome) -> StateLabel {
     }
 }
 
-/// Formats the time since `at`: `3 min`. Less than a second is `0 s`.
+/// Formats the time since `at`, such as `3 min`. Less than a second is `0 s`.
 pub(crate) fn format_age(at: Timestamp, now: Timestamp) -> String {
     let millis = u64::try_from(now.millis_since(at)).unwrap_or(0);
     format_span(millis).unwrap_or_else(|| "0 s".to_owned())
 }
 
-/// Formats a time relative to `now`: `3 min ago`, `in 2 h`. Less than a second is `now`.
+/// Formats a time relative to `now`, such as `3 min ago` or `in 2 h`. A difference of less than a
+/// second is `now`.
 pub(crate) fn format_relative(at: Timestamp, now: Timestamp) -> String {
     let millis = now.millis_since(at);
     match format_span(millis.unsigned_abs()) {
@@ -142,7 +146,8 @@ pub(crate) fn format_relative(at: Timestamp, now: Timestamp) -> String {
     }
 }
 
-/// Formats a span in its largest unit. Returns `None` below a second.
+/// Formats a time span in its largest whole unit, such as `3 min`. Returns `None` for less than a
+/// second.
 fn format_span(millis: u64) -> Option<String> {
     let seconds = millis / 1000;
     Some(match seconds {
@@ -154,7 +159,8 @@ fn format_span(millis: u64) -> Option<String> {
     })
 }
 
-/// Formats a duration in milliseconds: `0.4 s`, `12 s`, `3 min 5 s`.
+/// Formats a duration in milliseconds, such as `0.4 s`, `12 s` or `3 min 5 s`. A negative duration
+/// counts as 0.
 pub(crate) fn format_duration(millis: i64) -> String {
     let millis = millis.max(0);
     match millis / 1000 {
@@ -172,7 +178,7 @@ pub(crate) fn strip_controls(text: &str) -> String {
 }
 
 /// Shortens the timestamps in a text to the time of day: `2026-11-24T10:05:42.623Z` becomes
-/// `10:05:42Z`. The date is obvious in a live view.
+/// `10:05:42Z`. Also replaces control characters with spaces.
 pub(crate) fn shorten_times(text: &str) -> String {
     let shorten = |word: &str| {
         let time = word.trim_end_matches([',', ':', ';']);

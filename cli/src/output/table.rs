@@ -1,5 +1,5 @@
-//! Tables that fit the terminal. Each column is as wide as its content. On a narrow terminal,
-//! columns are truncated or dropped, the last column first.
+//! Tables that fit the terminal. Each column is as wide as its content. On a narrow terminal, wide
+//! columns are truncated, and then columns are dropped, the last column first.
 
 use unicode_width::{UnicodeWidthChar, UnicodeWidthStr};
 
@@ -8,21 +8,24 @@ use crate::output::style::{Colors, StateLabel, Tone, strip_controls};
 /// The number of spaces between two columns.
 const COLUMN_GAP: usize = 2;
 
-/// The minimum width of a truncated column. A column that would be narrower is dropped.
+/// The minimum width to which a column is truncated. If the table still does not fit, its last
+/// column is dropped.
 const MIN_WIDTH: usize = 8;
 
 /// The number of leading columns that are never dropped, because they contain the name and the
-/// status of the object.
+/// status of the record.
 const KEPT_COLUMNS: usize = 3;
 
-/// The minimum width of the leading columns as long as other columns can be dropped.
+/// The minimum width of each of the first [`KEPT_COLUMNS`] columns while other columns can still be
+/// dropped.
 const MIN_KEPT_WIDTH: usize = 20;
 
-/// A column with its heading.
+/// The heading of a column, and how the column may be truncated.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Column {
     heading: &'static str,
-    /// Whether the column is truncated only as a last resort, because a part of an id is useless.
+    /// Whether the column is truncated only as a last resort. True for ids, because a part of an id
+    /// is useless.
     uncut: bool,
 }
 
@@ -35,7 +38,7 @@ impl Column {
         }
     }
 
-    /// Defines a column that is truncated last, for ids.
+    /// Defines a column that is truncated only as a last resort, such as a column of ids.
     pub(crate) const fn uncut(heading: &'static str) -> Self {
         Self {
             heading,
@@ -44,7 +47,7 @@ impl Column {
     }
 }
 
-/// One cell of a table.
+/// The text of a cell, without control characters, and the text's tone.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct Cell {
     text: String,
@@ -97,8 +100,8 @@ impl Table {
         self.rows.push(cells.into());
     }
 
-    /// Renders the table with lines of at most `max_width` columns. A table without rows renders as
-    /// an empty string, without headings.
+    /// Renders the table with lines of at most `max_width` columns, or of any width if `None`. A
+    /// table without rows renders as an empty string, without headings.
     pub(crate) fn render(&self, max_width: Option<usize>, colors: Colors) -> String {
         if self.rows.is_empty() {
             return String::new();
@@ -128,7 +131,7 @@ impl Table {
         text
     }
 
-    /// Returns the width of each shown column.
+    /// Returns the width of each shown column. Dropped columns have no width.
     ///
     /// The widest column is truncated first. Columns that would become too narrow are dropped, the
     /// last column first. Ids are truncated only as a last resort.
@@ -169,7 +172,7 @@ impl Table {
         widths
     }
 
-    /// Narrows the widest columns until the table fits or no column may become narrower.
+    /// Narrows the widest columns until the table fits or no column may be narrowed further.
     fn shrink(&self, widths: &mut [usize], limits: Shrink) {
         while !fits(widths, limits.max_width) {
             let min = |column: usize| {
@@ -190,14 +193,14 @@ impl Table {
     }
 }
 
-/// Selects the columns that `Table::shrink` narrows, and their minimum widths.
+/// The columns that `Table::shrink` narrows, and their minimum widths.
 #[derive(Debug, Clone, Copy)]
 struct Shrink {
-    /// Whether to narrow the uncut columns. If false, the other columns are narrowed.
+    /// Whether to narrow the columns marked as `uncut`. If false, all other columns are narrowed.
     uncut: bool,
-    /// The minimum width of the first `KEPT_COLUMNS` columns.
+    /// The minimum width of each of the first [`KEPT_COLUMNS`] columns.
     min_kept: usize,
-    /// The minimum width of the other columns.
+    /// The minimum width of each column after the first [`KEPT_COLUMNS`].
     min_other: usize,
     max_width: usize,
 }

@@ -1,6 +1,6 @@
-//! The state of the screen and the effect of keys, without a terminal: the table, its rows, the
-//! selection, and the action that waits for confirmation. `draw` draws the screen, and `screen`
-//! runs commands.
+//! The state of the `scuttle watch` screen and the effect of keys, without a terminal: the table,
+//! its rows, the selection, and the action that waits for confirmation. `draw` draws the screen,
+//! and `screen` runs commands.
 
 use std::time::{Duration, Instant};
 
@@ -15,13 +15,14 @@ use crate::client::replica_view::ReplicaView;
 use crate::output::operation::format_operation_target;
 use crate::output::style::{self, Tone};
 
-/// The time in which an action must be confirmed by pressing its key again.
+/// The maximum time between the key press that proposes an action and the key press that confirms
+/// it.
 pub(super) const CONFIRM_TIMEOUT: Duration = Duration::from_secs(4);
 
 /// The number of rows by which the page keys move.
 const PAGE_ROWS: usize = 20;
 
-/// One of the three tables.
+/// One of the three tables, each of which has a tab.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Tab {
     Hosts,
@@ -45,7 +46,7 @@ impl Tab {
     }
 }
 
-/// The record that a row shows.
+/// The key of the record that a row shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum RowKey {
     Host(HostId),
@@ -53,7 +54,7 @@ pub(super) enum RowKey {
     Operation(OperationId),
 }
 
-/// The records of the live view.
+/// References to the records of the live view.
 #[derive(Debug, Clone, Copy)]
 pub(super) struct SwarmView<'a> {
     pub(super) hosts: &'a ReplicaView<HostId, HostRecord>,
@@ -61,19 +62,21 @@ pub(super) struct SwarmView<'a> {
     pub(super) operations: &'a ReplicaView<OperationId, OperationRecord>,
 }
 
-/// An action that a key requests, beyond changing the screen.
+/// A command that a key press issues and that `screen` runs. Keys that only change the screen issue
+/// no command.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Command {
     Quit,
-    /// Describe an operation in a popup.
+    /// A request to describe an operation in a popup.
     Describe(OperationId),
-    /// Request the plan of a teardown of the whole host.
+    /// A request for the plan to tear down a whole host.
     Plan(HostId),
-    /// Run a confirmed action.
+    /// A confirmed action to run.
     Run {
         action: Action,
         row: RowKey,
-        /// The plan that was shown, for a teardown of a whole host.
+        /// The plan that the operator has seen and confirmed. `None` unless the action tears down a
+        /// whole host.
         plan: Option<String>,
     },
 }
@@ -92,9 +95,10 @@ pub(super) struct PendingAction {
     pub(super) action: Action,
     pub(super) row: RowKey,
     since: Instant,
-    /// The plan, for a teardown of a whole host. `None` until the controller has replied.
+    /// The plan to tear down a whole host. `None` for other actions, and until the controller has
+    /// replied.
     pub(super) plan: Option<String>,
-    /// A description of the action: `tear down worker-a/decky-03`.
+    /// A description of the action, such as `tear down worker-a/decky-03`.
     pub(super) text: String,
 }
 
@@ -109,7 +113,7 @@ pub(super) struct Message {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) enum Popup {
     Help,
-    /// The description of an operation, the same as `scuttle op` prints.
+    /// The description of an operation, as printed by `scuttle op`.
     Operation(String),
 }
 
@@ -117,16 +121,16 @@ pub(super) enum Popup {
 #[derive(Debug)]
 pub(super) struct App {
     pub(super) tab: Tab,
-    /// The selected row of each table.
+    /// The selected row of each table, indexed by `Tab`. `None` selects the first row.
     selected: [Option<RowKey>; 3],
     pub(super) filter: String,
-    /// Whether keys are entered into the filter.
+    /// Whether key presses edit the filter instead of acting on the table.
     pub(super) is_typing_filter: bool,
     /// Whether only rows with a problem are shown.
     pub(super) problems_only: bool,
     pub(super) pending: Option<PendingAction>,
     pub(super) popup: Option<Popup>,
-    /// The result of the last action.
+    /// The message at the bottom of the screen, such as the result of the last action.
     pub(super) message: Option<Message>,
 }
 
@@ -193,7 +197,7 @@ impl App {
     }
 
     /// Returns the position of the selected row, or of the first row if the selected row no longer
-    /// exists.
+    /// exists. Returns `None` if there are no rows.
     pub(super) fn position(&self, rows: &[RowKey]) -> Option<usize> {
         let selected = self.selected[self.tab as usize].as_ref();
         let found = selected.and_then(|selected| rows.iter().position(|key| key == selected));
@@ -209,7 +213,8 @@ impl App {
         }
     }
 
-    /// Adds the plan to the pending teardown of this host, if there is one.
+    /// Adds the plan to the pending teardown of this host, if there is such a teardown. `deckies`
+    /// is the number of deckies that the plan would remove.
     pub(super) fn set_plan(&mut self, host: &HostId, plan: String, deckies: usize) {
         if let Some(pending) = &mut self.pending
             && pending.row == RowKey::Host(host.clone())
@@ -220,7 +225,7 @@ impl App {
         }
     }
 
-    /// Handles a key. Returns the command to run, if any.
+    /// Handles a key press. Returns the command to run, if any.
     pub(super) fn handle_key(
         &mut self,
         event: KeyEvent,
@@ -309,7 +314,8 @@ impl App {
         self.selected[self.tab as usize] = Some(rows[new_position].clone());
     }
 
-    /// Opens the selected row: the shards of a host, or the operation of a shard.
+    /// Opens the selected row. For a host, shows its shards. For an operation, or a shard with an
+    /// operation, returns the command that describes the operation.
     fn open_row(&mut self, rows: &[RowKey], swarm: SwarmView<'_>) -> Option<Command> {
         match rows[self.position(rows)?].clone() {
             RowKey::Host(host) => {
@@ -328,7 +334,9 @@ impl App {
         }
     }
 
-    /// Proposes an action on the selected row, or runs it if it is already pending.
+    /// Handles the key of an action on the selected row. The first press makes the action pending
+    /// and, for the teardown of a whole host, returns the command that requests the plan. The
+    /// second press returns the command that runs the action, unless the plan has not arrived yet.
     fn press_action(
         &mut self,
         action: Action,

@@ -1,4 +1,4 @@
-//! Draws the screen. The state of the screen is in `app`.
+//! Draws the `scuttle watch` screen from the state in `app`.
 
 use ratatui::Frame;
 use ratatui::layout::{Constraint, Layout, Rect};
@@ -41,7 +41,7 @@ pub(super) struct Scene<'a> {
     pub(super) swarm: SwarmView<'a>,
     /// The reason why the records may be out of date. `None` if they are current.
     pub(super) stale_reason: Option<String>,
-    /// Whether all records have been listed once.
+    /// Whether every kind of record has been listed at least once.
     pub(super) is_complete: bool,
     pub(super) now: Timestamp,
     pub(super) has_colors: bool,
@@ -294,7 +294,8 @@ impl Scene<'_> {
         })
     }
 
-    /// Returns the bottom line: the pending action, the last message, or the keys.
+    /// Returns the bottom line: the pending action, or else the last message, or else help on the
+    /// keys.
     fn bottom_line(&self) -> Line<'_> {
         if let Some(pending) = &self.app.pending {
             let letter = match pending.action {

@@ -1,5 +1,5 @@
-//! The event loop of the screen: reads keys, draws frames, and sends requests in the background.
-//! The actions of the keys are in `app`, and frames are drawn in `draw`.
+//! The event loop of the `scuttle watch` screen: reads keys, draws frames, and sends requests in
+//! the background. `app` decides what each key does, and `draw` draws the frames.
 
 use std::io;
 use std::time::{Duration, Instant};
@@ -29,26 +29,27 @@ use crate::failure::Failure;
 use crate::output::operation::describe;
 use crate::output::style::{self, Colors, Tone, is_no_color};
 
-/// The maximum number of results of requests that wait to be shown.
+/// The maximum number of request results that wait to be shown.
 const MAX_BUFFERED_RESULTS: usize = 64;
 
-/// The minimum time between two frames, however many changes arrive.
+/// The minimum time between two frames, however many changes arrive, except that a key press draws
+/// a frame immediately.
 const FRAME_INTERVAL: Duration = Duration::from_millis(100);
 
-/// The maximum number of consecutive intervals without a frame, so that relative times stay up to
-/// date.
+/// The number of frame intervals after which a frame is drawn even if nothing has changed, so that
+/// relative times stay up to date.
 const MAX_SKIPPED_FRAMES: u32 = 10;
 
 /// The result of a request that ran in the background.
 enum RequestResult {
     Message(Message),
-    /// The plan of a teardown of the whole host.
+    /// The plan to tear down a whole host.
     Plan {
         host: HostId,
         plan: String,
         deckies: usize,
     },
-    /// The description of an operation.
+    /// The description of an operation, to be shown in a popup.
     Operation(String),
 }
 
@@ -63,7 +64,7 @@ impl RequestResult {
 struct Terminal(DefaultTerminal);
 
 impl Terminal {
-    /// Switches the terminal to full-screen mode. A panic restores the terminal, too.
+    /// Switches the terminal to full-screen mode. A panic also restores the terminal.
     fn init() -> Result<Self, Failure> {
         ratatui::try_init().map(Self).map_err(Failure::Terminal)
     }
@@ -160,7 +161,7 @@ fn apply_result(app: &mut App, result: RequestResult) {
     }
 }
 
-/// Runs the requests of a command in the background. The result arrives on the channel.
+/// Runs the requests of a command in the background. Sends the result to `results`.
 fn start_request(
     client: &Client,
     command: Command,
@@ -181,7 +182,7 @@ fn start_request(
     });
 }
 
-/// Returns the target of a teardown of the row. Returns `None` for an operation or a removed row.
+/// Returns the teardown target that the row shows, or `None` for an operation or a removed record.
 fn find_target(row: &RowKey, view: &LiveView) -> Option<Target> {
     match row {
         RowKey::Host(host) => view.hosts.get(host).map(|host| Target {
@@ -289,7 +290,8 @@ async fn tear_down(
     ))
 }
 
-/// Retries the failed deckies of a host or an operation, or one failed decky.
+/// Retries all failed deckies of a host or an operation, or one failed decky. `row` is the record
+/// that the operator has selected.
 async fn retry(client: &Client, row: RowKey) -> Result<RequestResult, ClientError> {
     let (host, operation, shard): (HostId, Option<OperationId>, Option<ShardKey>) = match row {
         RowKey::Host(host) => (host, None, None),

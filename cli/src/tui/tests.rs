@@ -20,7 +20,8 @@ const AT: &str = "2026-11-23T09:11:49.000Z";
 const QUEUED: &str = "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11";
 const FAILED: &str = "01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c10";
 
-/// A swarm of two hosts with two deckies each, and two operations. One decky has failed.
+/// A screen of a swarm with two hosts, two deckies on each host, and two operations. The teardown
+/// of one decky has failed.
 struct TestScreen {
     hosts: ReplicaView<HostId, HostRecord>,
     shards: ReplicaView<ShardKey, ShardRecord>,

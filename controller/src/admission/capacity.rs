@@ -1,9 +1,10 @@
-//! Bounds on the work in progress. An input holds a [`Permit`] from its arrival until its reply has
-//! been sent. An input without a reply holds the permit until the input is decided. The replies to
-//! requesters that get no permit are defined in `request`.
+//! Bounds the work in progress. An input holds a [`Permit`] from its admission until its reply has
+//! been sent. An input that gets no reply holds its permit until it has been decided. The error
+//! replies for inputs without a permit are defined in `request`.
 //!
-//! The counters are plain atomics instead of `tokio::sync::Semaphore`. Every request takes two
-//! amounts, one of messages and one of bytes, and a semaphore more than doubled the time for that.
+//! The counters are plain atomics instead of `tokio::sync::Semaphore`. Every input takes two
+//! amounts, a number of messages and a number of bytes. With semaphores, this took more than twice
+//! as long.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,39 +14,41 @@ use scuttle_core::Input;
 
 use crate::admission::host_rate_limit::{HostRateLimit, HostRateLimiter};
 
-/// The maximum number of inputs of each kind, and of payload bytes, that are in progress at once.
+/// The limits on the inputs in progress, by number and by payload bytes, and the rate limit for
+/// each host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
-    /// Operator requests that change something.
+    /// The maximum number of requests to change something, including dry runs.
     pub changes: usize,
-    /// Agent reports.
+    /// The maximum number of agent reports.
     pub reports: usize,
-    /// Requests that only read.
+    /// The maximum number of requests that only read.
     pub reads: usize,
-    /// Broadcasts relayed by other partitions' leaders.
+    /// The maximum number of broadcasts that the leaders of other partitions send to be relayed.
     pub relays: usize,
-    /// Payload bytes of changes and reads.
+    /// The maximum number of payload bytes of changes and reads together.
     pub request_bytes: usize,
-    /// Payload bytes of reports.
+    /// The maximum number of payload bytes of reports.
     pub report_bytes: usize,
-    /// Payload bytes of relayed broadcasts.
+    /// The maximum number of payload bytes of relayed broadcasts.
     pub relay_bytes: usize,
-    /// The limit for the reports of one host.
+    /// The rate limit for the reports of each host.
     pub host_rate: HostRateLimit,
 }
 
 impl Limits {
     /// The limits of a controller in production.
     ///
-    /// - Changes and reports: each about 0.2 s of the engine's work, so that a requester is
-    ///   rejected with `overloaded` before its own timeout expires. The two are counted separately,
-    ///   so that a flood of reports does not lock out the operators, or the other way round.
-    /// - Reads have a separate limit, so that lists are served while changes are rejected. The
-    ///   limit is lower, because a reply may hold 1 MB of memory until it is sent.
+    /// - Changes and reports: each limit is about 0.2 s of the engine's work. A requester is
+    ///   therefore rejected with `overloaded` before its own timeout expires. Separate limits keep
+    ///   a flood of reports from locking out the operators, and a flood of changes from locking out
+    ///   the agents.
+    /// - Reads: a separate limit allows lists to be served while changes are rejected. The limit is
+    ///   low, because each reply may hold 1 MB of memory until it is sent.
     /// - Bytes: requests are short. The limit for reports fits the inventories of a few hundred
     ///   large hosts at once. A decoded payload takes several times its size in memory.
-    /// - Relayed broadcasts beyond the limit are dropped, and subscribers then list the records
-    ///   again.
+    /// - Relayed broadcasts: a broadcast beyond the limit is dropped. Subscribers then notice the
+    ///   gap and list the records again.
     pub const STANDARD: Self = Self {
         changes: 8192,
         reports: 8192,
@@ -58,7 +61,7 @@ impl Limits {
     };
 }
 
-/// Issues permits. Clones share the limits.
+/// Issues permits, up to the limits of a controller. Clones share the limits and the current usage.
 #[derive(Debug, Clone)]
 pub struct Capacity(Arc<Pools>);
 
@@ -74,7 +77,7 @@ struct Pools {
     host_rates: HostRateLimiter,
 }
 
-/// The amount of one limit that is in use.
+/// One limit, and the amount of it that is in use.
 #[derive(Debug)]
 struct Pool {
     used: AtomicUsize,
@@ -87,7 +90,8 @@ impl Pool {
         Self { used, limit }
     }
 
-    /// Takes the whole amount, or nothing if the amount does not fit.
+    /// Takes the whole amount and returns true, or takes nothing and returns false if the amount
+    /// does not fit.
     fn try_take(&self, amount: usize) -> bool {
         let add = |used: usize| used.checked_add(amount).filter(|sum| *sum <= self.limit);
         let taken = (self.used).fetch_update(Ordering::Relaxed, Ordering::Relaxed, add);
@@ -106,7 +110,7 @@ impl Pool {
     }
 }
 
-/// The kind of an input, which selects the limit that the input counts against.
+/// The kind of an input, which determines the limits that apply.
 #[derive(Debug, Clone, Copy)]
 enum Kind {
     Change,
@@ -169,7 +173,7 @@ impl Drop for Permit {
     }
 }
 
-/// The amount of one limit that is in use.
+/// One limit, and the amount of it that is in use, at one moment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Usage {
     pub used: usize,
@@ -177,7 +181,7 @@ pub struct Usage {
 }
 
 impl Usage {
-    /// Adds the usage of another partition.
+    /// Adds the usage and the limit of another partition.
     pub(crate) fn add(self, other: Self) -> Self {
         Self {
             used: self.used + other.used,
@@ -186,15 +190,15 @@ impl Usage {
     }
 }
 
-/// The usage for each kind of input, under the kind's name in the metrics.
+/// The usage for each kind of input. The string is the kind's name in the metrics.
 pub type UsageByKind = Vec<(&'static str, Usage)>;
 
-/// The amounts of all limits that are in use.
+/// The usage of all limits at one moment.
 #[derive(Debug, Default)]
 pub struct CapacityUsage {
-    /// Usage in messages.
+    /// The number of messages, for each kind.
     pub messages: UsageByKind,
-    /// Usage in bytes of payload.
+    /// The number of payload bytes, for each kind.
     pub bytes: UsageByKind,
 }
 
@@ -203,7 +207,7 @@ pub struct CapacityUsage {
 pub enum AdmissionError {
     /// The host is over its rate limit.
     RateLimited,
-    /// The capacity that all inputs of its kind share is exhausted.
+    /// The shared capacity for this kind of input is exhausted.
     Overloaded,
 }
 
@@ -232,25 +236,26 @@ impl Capacity {
     }
 
     /// Returns the maximum number of inputs that can hold a permit at once. A queue of this length
-    /// never rejects an input that has a permit.
+    /// always has space for an input that has a permit.
     pub fn max_messages(&self) -> usize {
         let pools = &self.0;
         let counted = [&pools.changes, &pools.reports, &pools.reads, &pools.relays];
         counted.iter().map(|pool| pool.limit).sum()
     }
 
-    /// Takes a permit for an input whose payload had `bytes` bytes.
+    /// Takes a permit for an input whose payload has `bytes` bytes.
     ///
     /// # Errors
-    /// `Overloaded` if the shared capacity is exhausted.
+    /// [`AdmissionError::Overloaded`] if the capacity for this kind of input is exhausted.
     pub fn admit(&self, input: &Input, bytes: usize) -> Result<Permit, AdmissionError> {
         self.take(Kind::of(input), bytes)
     }
 
-    /// Takes a permit for a report of `host`. The report need not have been decoded yet.
+    /// Takes a permit for a report from `host`. The report need not have been decoded yet.
     ///
     /// # Errors
-    /// If the host is over its rate limit or the shared capacity is exhausted.
+    /// [`AdmissionError::RateLimited`] if the host is over its rate limit, or
+    /// [`AdmissionError::Overloaded`] if the capacity for reports is exhausted.
     pub fn admit_report(&self, host: &str, bytes: usize) -> Result<Permit, AdmissionError> {
         if !self.0.host_rates.try_take(host, bytes, Instant::now()) {
             return Err(AdmissionError::RateLimited);
@@ -258,7 +263,8 @@ impl Capacity {
         self.take(Kind::Report, bytes)
     }
 
-    /// Takes the capacity for one message and its bytes. Takes neither if one of them is exhausted.
+    /// Takes capacity for one message and its bytes. Takes nothing and fails if either does not
+    /// fit.
     fn take(&self, kind: Kind, bytes: usize) -> Result<Permit, AdmissionError> {
         let pools = &self.0;
         if !pools.messages(kind).try_take(1) {

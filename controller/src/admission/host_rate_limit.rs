@@ -1,5 +1,6 @@
-//! The rate limit for the reports of one host. It keeps a faulty agent from using up the time and
-//! the capacity that all agents share. Limits for all hosts together are in `capacity`.
+//! The rate limit for the reports of one host. It keeps a faulty agent from using up the
+//! controller's time and the capacity that all agents share. The limits for all hosts together are
+//! in `capacity`.
 
 use std::collections::HashMap;
 use std::sync::{Mutex, PoisonError};
@@ -8,26 +9,26 @@ use std::time::{Duration, Instant};
 use scuttle_schemas::MAX_HEARTBEAT_BYTES;
 use scuttle_schemas::agents::MAX_PAGES;
 
-/// The interval at which hosts with a full bucket are removed from the map.
+/// The minimum time between two removals of the full buckets from the map.
 const SWEEP_INTERVAL: Duration = Duration::from_secs(1);
 
 /// The size and the refill rate of each host's token bucket.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct HostRateLimit {
-    /// The number of reports in a burst, and the number of reports per second.
+    /// The maximum number of reports in a burst, and also the number that is allowed per second.
     pub reports: u64,
-    /// Payload bytes in a burst.
+    /// The maximum number of payload bytes in a burst.
     pub burst_bytes: u64,
-    /// Payload bytes per second.
+    /// The number of payload bytes that is allowed per second.
     pub bytes_per_second: u64,
 }
 
 impl HostRateLimit {
-    /// The limit of a controller in production. An agent that works correctly never reaches it.
+    /// The rate limit of a controller in production. A correct agent never reaches it.
     ///
     /// - Reports: several times the rate of an agent that constantly tears down deckies. Decoding
-    ///   this number of reports and replying to them takes a few milliseconds.
-    /// - Burst bytes: the size of the longest possible inventory. This is half of the capacity for
+    ///   1024 reports and replying to them takes a few milliseconds.
+    /// - Burst bytes: the size of the longest possible inventory, which is half of the capacity for
     ///   the reports of all hosts.
     /// - Bytes per second: the amount that can be decoded in 10 ms.
     pub const STANDARD: Self = Self {
@@ -48,13 +49,13 @@ pub(crate) struct HostRateLimiter {
 #[derive(Debug)]
 struct Hosts {
     swept_at: Instant,
-    /// The buckets that are not full. Their number is bounded by the number of hosts that may
-    /// publish according to the NATS server's permissions.
+    /// The buckets by host. A host without an entry has a full bucket. There are at most as many
+    /// entries as hosts that the NATS server allows to publish reports.
     buckets: HashMap<Box<str>, TokenBucket>,
 }
 
-/// The reports and bytes that a host has used and that have not been refilled yet. The unit is a
-/// thousandth, so that the refill for one millisecond is a whole number.
+/// The token bucket of one host. The two counters hold the used tokens that have not been refilled
+/// yet, in thousandths of a token, so that the refill for one millisecond is a whole number.
 #[derive(Debug)]
 struct TokenBucket {
     used_reports: u64,
@@ -88,7 +89,8 @@ impl TokenBucket {
         }
     }
 
-    /// Takes the tokens for one report of `bytes` bytes, or takes nothing if there are too few.
+    /// Takes the tokens for one report of `bytes` bytes and returns true, or takes nothing and
+    /// returns false if there are too few.
     fn try_take(&mut self, limit: &HostRateLimit, bytes: usize) -> bool {
         let reports = self.used_reports + 1000;
         let bytes = self.used_bytes.saturating_add(bytes as u64 * 1000);
@@ -109,8 +111,8 @@ impl HostRateLimiter {
         Self { limit, hosts }
     }
 
-    /// Takes the tokens for one report of `bytes` bytes from the host's bucket, or takes nothing if
-    /// there are too few.
+    /// Takes the tokens for one report of `bytes` bytes from the host's bucket and returns true, or
+    /// takes nothing and returns false if there are too few.
     pub(crate) fn try_take(&self, host: &str, bytes: usize, now: Instant) -> bool {
         let mut hosts = self.hosts.lock().unwrap_or_else(PoisonError::into_inner);
         let Hosts { swept_at, buckets } = &mut *hosts;

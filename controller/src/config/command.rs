@@ -1,4 +1,4 @@
-//! The parsed command line: runs the controller, or one of the subcommands.
+//! Parses the command line into a [`Command`]: run the controller, or execute a subcommand.
 
 use std::ffi::OsString;
 use std::path::PathBuf;
@@ -10,36 +10,36 @@ use super::options::{Config, ConfigError, Journal, Options, StoreKind};
 use super::subcommands::Subcommand;
 use crate::ops::migrate::Migration;
 
-/// The command that the command line selects.
+/// What the command line asks the program to do.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Command {
-    /// Run the controller.
+    /// Run the controller until it is stopped.
     Serve(Box<Config>),
-    /// Create a backup.
+    /// Create a backup of the store.
     Backup {
         /// The data directory with the store.
         data_dir: PathBuf,
-        /// The backup to write.
+        /// The path of the backup to create.
         file: PathBuf,
-        /// Whether to replace an existing file.
+        /// Whether to replace `file` if it exists.
         force: bool,
     },
-    /// Move the record into a store of the other kind.
+    /// Move the record into the other kind of store.
     Migrate(Migration),
     /// Create a store from a backup.
     Restore {
         /// The data directory, which must not contain a store.
         data_dir: PathBuf,
-        /// The backup to read.
+        /// The path of the backup to read.
         file: PathBuf,
     },
 }
 
-/// Keeps the record of a swarm of worker hosts and tears down deckies on them.
+/// Keeps the record of a swarm of hosts and tears down deckies on them.
 ///
-/// Each option can also be set by its environment variable or in the configuration file. Flags take
-/// precedence over the environment, and the environment over the file. Without a subcommand, the
-/// controller runs until it is stopped.
+/// Each option can also be set by its environment variable or in the configuration file. A flag
+/// takes precedence over the environment variable, and the variable over the file. Without a
+/// subcommand, the controller runs until it is stopped.
 #[derive(Debug, Parser)]
 #[command(name = "scuttle-controller", version)]
 #[command(args_conflicts_with_subcommands = true, disable_help_subcommand = true)]
@@ -51,15 +51,18 @@ struct Arguments {
 }
 
 impl Command {
-    /// Parses the command line of this process, which begins with the name of the program.
+    /// Parses the command line, the environment of this process and the configuration file. The
+    /// first argument is the name of the program.
     ///
     /// # Errors
-    /// If an option is invalid or missing. `--help` and `--version` are errors as well.
+    /// If an option is invalid, is missing, or conflicts with another option, or if the
+    /// configuration file cannot be read. `--help` and `--version` are also returned as errors,
+    /// which [`ConfigError::print`] prints.
     pub fn load(args: impl Iterator<Item = OsString>) -> Result<Self, ConfigError> {
         Self::load_from(args, |name| std::env::var_os(name))
     }
 
-    /// Parses a command line with the given environment.
+    /// Parses a command line. `variable` looks up an environment variable.
     pub(super) fn load_from(
         args: impl Iterator<Item = OsString>,
         variable: impl Fn(&str) -> Option<OsString>,

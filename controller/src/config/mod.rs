@@ -1,6 +1,8 @@
-//! The configuration of the controller. `options` declares the options and checks their
-//! combinations, `subcommands` adds those of the subcommands, and `command` parses the command
-//! line.
+//! The configuration of the controller.
+//!
+//! - `options` declares the options of a running controller and checks their combinations.
+//! - `subcommands` declares the subcommands and their options.
+//! - `command` parses the command line.
 
 pub mod command;
 pub mod options;

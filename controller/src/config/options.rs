@@ -15,38 +15,38 @@ use scuttle_telemetry::endpoint::Endpoint;
 
 use crate::http::static_files::NatsUrl;
 
-/// The configuration of a controller.
+/// The validated configuration of a running controller.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Config {
     pub nats: ConnectConfig,
-    /// The directory of the store.
+    /// The directory that contains the store.
     pub data_dir: PathBuf,
     pub journal: Journal,
     pub log_format: LogFormat,
-    /// The file of the audit log. `None` stands for standard output.
+    /// The path of the audit log. `None` means standard output.
     pub audit_log: Option<PathBuf>,
-    /// The address of the HTTP server. `None` disables HTTP.
+    /// The address on which the HTTP server listens. `None` disables HTTP.
     pub http: Option<SocketAddr>,
-    /// The address at which browsers reach the NATS server.
+    /// The address at which the web page, in a browser, reaches the NATS server.
     pub web_nats_url: NatsUrl,
-    /// The collector for traces. `None` disables traces.
+    /// The OpenTelemetry collector that receives traces. `None` disables traces.
     pub otlp_endpoint: Option<Endpoint>,
 }
 
-/// Where the journal is kept.
+/// The place where the journal is kept.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Journal {
-    /// In the store's file, for a single controller.
+    /// The store's local file, which only a single controller can use.
     Own,
-    /// In streams on the NATS servers, which several controllers share.
+    /// Streams on the NATS servers, which several controllers share.
     Shared {
-        /// The number of servers that keep each stream.
+        /// The number of NATS servers that keep a copy of each stream.
         replicas: usize,
         partitions: PartitionCount,
     },
 }
 
-/// The kinds of stores.
+/// The kind of store that `--store` or `--to` selects.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 pub enum StoreKind {
     /// Everything in a local file
@@ -56,13 +56,14 @@ pub enum StoreKind {
     JetStream,
 }
 
-/// The number of servers that can keep a stream.
+/// The valid range for the number of NATS servers that keep a copy of a stream.
 const REPLICAS: RangeInclusive<i64> = 1..=5;
 
-/// The number of partitions that the hosts can be divided into.
+/// The valid range for the number of partitions.
 const PARTITIONS: RangeInclusive<i64> = 1..=8;
 
-/// With three servers, the journal survives the loss of one.
+/// The default number of NATS servers that keep the journal. With three servers, the journal
+/// survives the loss of one.
 const DEFAULT_REPLICAS: u8 = 3;
 
 /// The reason why the configuration is invalid.
@@ -76,7 +77,7 @@ pub enum ConfigError {
         "a data directory is required; set --data-dir, SCUTTLE_DATA_DIR, or data_dir in the configuration file"
     )]
     NoDataDir,
-    /// The option requires the store `jetstream`.
+    /// An option or subcommand that requires the store `jetstream` is used without it.
     #[error(
         "{option} is given (by flag, environment or file) but requires store jetstream; remove it, or set the store"
     )]
@@ -84,7 +85,7 @@ pub enum ConfigError {
 }
 
 impl ConfigError {
-    /// Prints the error, or the requested help or version, and returns the exit code.
+    /// Prints the error, or the help or version that was requested, and returns the exit code.
     pub fn print(&self) -> u8 {
         const PROGRAM: &str = "scuttle-controller";
         const USAGE: u8 = 2;
@@ -98,17 +99,17 @@ impl ConfigError {
     }
 }
 
-/// The options of a running controller.
+/// The command-line options of a running controller.
 #[derive(Debug, Args)]
 #[group(skip)]
 pub(super) struct Options {
     #[command(flatten)]
     file: ConfigFile,
-    /// The directory of the store, created if it is missing
+    /// Directory of the store, created if it is missing
     #[arg(long, env = "SCUTTLE_DATA_DIR", value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Where the journal is kept: redb, in the data directory; jetstream, on the NATS servers, for
-    /// several controllers of which one leads [default: redb]
+    /// Kind of store: redb keeps the journal in the data directory; jetstream keeps it on the NATS
+    /// servers, where several controllers share it and one leads [default: redb]
     #[arg(
         long,
         env = "SCUTTLE_STORE",
@@ -116,14 +117,14 @@ pub(super) struct Options {
         hide_possible_values = true
     )]
     pub(super) store: Option<StoreKind>,
-    /// With --store jetstream: the number of NATS servers that keep the journal [default: 3]
+    /// With --store jetstream: number of NATS servers that keep a copy of the journal [default: 3]
     #[arg(long, env = "SCUTTLE_REPLICAS", value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(REPLICAS))]
     replicas: Option<u8>,
-    /// With --store jetstream: the number of partitions that the hosts are divided into, each with
-    /// its own journal and leader; the same for all controllers [default: 1]
+    /// With --store jetstream: number of partitions that the hosts are divided into, each with its
+    /// own journal and leader; must be the same for all controllers [default: 1]
     #[arg(long, env = "SCUTTLE_PARTITIONS", value_name = "NUMBER", value_parser = clap::value_parser!(u8).range(PARTITIONS))]
     partitions: Option<u8>,
-    /// The file of the audit log as JSON lines, created if it is missing, and reopened at SIGHUP
+    /// File for the audit log, in JSON lines; created if it is missing, reopened on SIGHUP
     /// [default: standard output]
     #[arg(long, env = "SCUTTLE_AUDIT_LOG", value_name = "FILE")]
     audit_log: Option<PathBuf>,
@@ -131,7 +132,7 @@ pub(super) struct Options {
     /// [default: no HTTP]
     #[arg(long, env = "SCUTTLE_HTTP", value_name = "IP:PORT", value_parser = parse_address)]
     http: Option<SocketAddr>,
-    /// The address at which the web page reaches the NATS server's WebSocket listener [default:
+    /// Address at which the web page reaches the NATS server's WebSocket listener [default:
     /// ws://127.0.0.1:8421]
     #[arg(long, env = "SCUTTLE_WEB_NATS_URL", value_name = "URL", value_parser = clap::value_parser!(NatsUrl))]
     web_nats_url: Option<NatsUrl>,
@@ -148,8 +149,8 @@ fn parse_address(text: &str) -> Result<SocketAddr, String> {
 }
 
 impl Options {
-    /// Checks that the options fit together, and fills in the defaults. `variable` looks up the
-    /// standard OpenTelemetry variables.
+    /// Checks the combination of options, and fills in the defaults. `variable` looks up the
+    /// standard OpenTelemetry environment variables.
     pub(super) fn into_config(
         self,
         variable: impl Fn(&'static str) -> Option<String>,

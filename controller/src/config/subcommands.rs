@@ -1,4 +1,4 @@
-//! The subcommands, which work on a store and then end, and their options.
+//! The subcommands and their options. Each subcommand works on a store and then exits.
 
 use std::path::PathBuf;
 
@@ -12,33 +12,33 @@ pub(super) enum Subcommand {
     ///
     /// FILE is a snapshot of the whole store: all hosts, shards, operations and idempotency keys. A
     /// running controller continues to work, and provides the snapshot through backup.sock in its
-    /// data directory. Run this command on the controller's machine, as its user or as root. FILE
-    /// appears under its name only when it is complete, synced to disk and verified. If the command
-    /// is killed, it leaves a file .FILE.….partial, which can be deleted.
+    /// data directory. Run this command on the controller's machine, as the controller's user or as
+    /// root. FILE appears under its name only when it is complete, synced to disk and verified. If
+    /// the command is killed, it leaves a file .FILE.….partial, which can be deleted.
     ///
     /// Exit codes: 0, the backup was created; 1, it was not created, standard error says why; 2,
     /// wrong usage.
     Backup {
-        /// The backup to create, readable by its owner only
+        /// Path of the backup to create, readable by its owner only
         file: PathBuf,
-        /// Replace FILE if it exists
+        /// Replace FILE if it exists already
         #[arg(long)]
         force: bool,
         #[command(flatten)]
         store: StoreLocation,
     },
-    /// Move the record of a stopped service into a store of the other kind
+    /// Move the record of a stopped service into the other kind of store
     ///
-    /// To jetstream: copies the data directory into an object store on the NATS servers, and
-    /// creates the stream that continues from there; with --partitions, several of each. To redb:
-    /// copies the streams into the data directory, as the store of a single controller. Every row
-    /// is read back and compared before anything is replaced. All controllers must be stopped.
-    /// Create a backup first.
+    /// With --to jetstream, copies the store in the data directory into an object store on the NATS
+    /// servers, and creates the stream for all later changes; with --partitions, one stream for
+    /// each partition. With --to redb, copies the streams into the data directory, as the store of
+    /// a single controller. Every row is read back and compared before anything is replaced. All
+    /// controllers must be stopped. Create a backup first.
     ///
     /// Exit codes: 0, the record was moved; 1, it was not moved and nothing changed, standard error
     /// says why; 2, wrong usage.
     Migrate {
-        /// The kind of the new store
+        /// Kind of the new store
         #[arg(long, value_name = "KIND")]
         to: StoreKind,
         #[command(flatten)]
@@ -49,20 +49,20 @@ pub(super) enum Subcommand {
     /// FILE is read and checked completely before anything is written. The data directory must not
     /// contain a store; move scuttle.redb away first. All revisions are raised above those
     /// published since the backup, so that subscribers list the swarm again. Requests that were
-    /// accepted after the backup are lost; the next inventories of the agents report what is
-    /// running. docs/operations.md describes the other consequences of a restore.
+    /// accepted after the backup are lost. The next inventories of the agents report the deckies
+    /// that are running. docs/operations.md describes the other consequences of a restore.
     ///
     /// Exit codes: 0, the store was created; 1, it was not created and nothing changed, standard
     /// error says why; 2, wrong usage.
     Restore {
-        /// The backup, as `backup` created it
+        /// Path of a backup that `backup` created
         file: PathBuf,
         #[command(flatten)]
         store: StoreLocation,
     },
 }
 
-/// The options that locate the store of a subcommand.
+/// The options that locate the store for a subcommand.
 #[derive(Debug, clap::Args)]
 #[group(skip)]
 pub(super) struct StoreLocation {

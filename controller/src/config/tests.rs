@@ -1,4 +1,5 @@
-//! Tests of the precedence of the sources, and of the errors for invalid configurations.
+//! Tests which source of an option takes precedence (flag, environment variable, file or default),
+//! and which errors invalid configurations cause.
 
 use std::ffi::OsString;
 use std::fs;
@@ -22,7 +23,8 @@ fn connect_config(url: &str, credentials: Credentials) -> ConnectConfig {
     }
 }
 
-/// Loads the configuration from flags, environment variables, and the text of an optional file.
+/// Loads the configuration of a running controller from flags, environment variables, and the text
+/// of an optional configuration file.
 fn load_config(
     flags: &[&str],
     variables: &[(&str, &str)],

@@ -1,5 +1,5 @@
-//! Committing: appends decided batches to the journal, then releases them to be sent. Deciding is
-//! in `decide`, sending is in `outbound`.
+//! Committing: appends decided batches to the journal, then releases their replies and effects to
+//! be sent. Inputs are decided in `decide`, and messages are sent in `outbound`.
 
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
 use std::time::{Duration, Instant, SystemTime};
@@ -12,44 +12,47 @@ use crate::engine::stats::EngineStats;
 use crate::leadership::term::StopReason;
 use crate::store::{Store, StoreError};
 
-/// The journal length, in changes, above which the journal is checkpointed when the engine is idle.
+/// The journal length, in changes, above which an idle engine checkpoints the journal.
 pub(crate) const IDLE_CHECKPOINT_THRESHOLD: usize = 4_096;
 
-/// The engine counts as idle when no batch has been decided for this time.
+/// The duration without a newly decided batch after which the engine counts as idle.
 const IDLE_DELAY: Duration = Duration::from_millis(50);
 
-/// The number of changes that one idle checkpoint moves to the rows: 10 to 20 ms of work. The store
-/// thread then looks for new batches.
+/// The number of changes that one idle checkpoint moves to the rows, rounded up to whole batches.
+/// Moving them takes 10 to 20 ms, after which the store thread looks for new batches.
 pub(crate) const CHECKPOINT_CHANGES: usize = 1_000;
 
-/// The journal length, in changes, above which the journal is checkpointed even under load. A start
-/// reads a journal of this length in one to two seconds.
+/// The journal length, in changes, above which the journal is checkpointed even under load. A
+/// starting controller reads a journal of this length in one to two seconds.
 pub const FORCED_CHECKPOINT_THRESHOLD: usize = 1_000_000;
 
-/// The replies and effects of a batch, which may now be sent. Only [`commit`] creates a
-/// `CommittedBatch`, after the batch is durable, and `into_rejected`, whose result holds nothing
-/// but `not_leader` rejections.
+/// The replies and effects of a batch that may now be sent. It is created in two ways:
 ///
-/// `outbound` accepts no other type. So a reply cannot be sent before its change is durable.
+/// - [`commit`] creates it after the batch is durable.
+/// - [`PendingBatch::into_rejected`] replaces every reply with a `not_leader` rejection and drops
+///   all effects.
+///
+/// The publisher accepts no other type, so a reply cannot be sent before its change is durable.
 #[derive(Debug)]
 pub struct CommittedBatch<C> {
     /// The replies, each with the context of its request.
     pub replies: Vec<(C, Reply)>,
     /// The commands and broadcasts, in the order in which they are sent.
     pub effects: Vec<Effect>,
-    /// The times of the decision and the commit, if traces are exported. This field is private, so
-    /// that no other module can create a `CommittedBatch`.
+    /// The times at which the batch was decided and became durable. `None` unless traces are
+    /// exported. This field is private, so that no other module can create a `CommittedBatch`.
     timing: Option<CommitTiming>,
 }
 
-/// The time span in which a batch waited to become durable.
+/// The times at which a batch was decided and became durable.
 #[derive(Debug, Clone, Copy)]
 pub struct CommitTiming {
     pub decided_at: SystemTime,
     pub durable_at: SystemTime,
 }
 
-/// The batches that could not be committed. It is unknown whether any of their changes are durable.
+/// The error of a failed commit or checkpoint, with the batches that could not be committed.
+/// Whether any changes of these batches are durable is unknown.
 #[derive(Debug)]
 pub struct CommitFailed<C> {
     pub error: Box<StoreError>,
@@ -76,7 +79,8 @@ impl<C> CommittedBatch<C> {
         self
     }
 
-    /// Returns the times of the decision and the commit, if traces are exported.
+    /// Returns the times at which the batch was decided and became durable, or `None` unless traces
+    /// are exported.
     pub fn timing(&self) -> Option<CommitTiming> {
         self.timing
     }
@@ -95,8 +99,8 @@ impl<C> CommittedBatch<C> {
 }
 
 impl<C> PendingBatch<C> {
-    /// Replaces every reply with `not_leader` and drops all effects. A leader that steps down
-    /// before its batches are durable calls this.
+    /// Replaces every reply with `not_leader` and drops all effects, for a leader that steps down
+    /// before the batch is durable.
     #[must_use]
     pub fn into_rejected(self) -> CommittedBatch<C> {
         CommittedBatch::release(self, None).into_rejected()
@@ -104,6 +108,9 @@ impl<C> PendingBatch<C> {
 }
 
 /// Makes batches durable in one append, and returns them as batches that may be sent.
+///
+/// # Errors
+/// If the append fails. The error contains the batches.
 pub fn commit<C>(
     store: &mut dyn Store,
     batches: impl Iterator<Item = PendingBatch<C>>,
@@ -126,7 +133,7 @@ pub fn commit<C>(
     Ok(pending.into_iter().map(release).collect())
 }
 
-/// The thread that owns the store.
+/// The part of the engine that writes to the store. It runs on the thread that calls `Engine::run`.
 pub(super) struct Committer<'a, C> {
     pub(super) store: &'a mut dyn Store,
     pub(super) pending: &'a Receiver<PendingBatch<C>>,
@@ -135,7 +142,10 @@ pub(super) struct Committer<'a, C> {
 }
 
 impl<C> Committer<'_, C> {
-    /// Commits the decided batches, until the deciding thread has ended.
+    /// Commits decided batches and checkpoints the journal, until the deciding thread has ended.
+    ///
+    /// # Errors
+    /// If an append or a checkpoint fails.
     pub(super) fn run(&mut self) -> Result<(), CommitFailed<C>> {
         loop {
             self.stats.set_journal_len(self.store.journal_len());

@@ -1,5 +1,5 @@
-//! Deciding: steps the core once for each input of a batch. Making the outcome durable is in
-//! `commit`, sending it is in `outbound`.
+//! Deciding: steps the core once for each input of a batch. The outcome is made durable in `commit`
+//! and sent in `outbound`.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SyncSender};
@@ -10,19 +10,20 @@ use scuttle_schemas::Timestamp;
 
 use crate::engine::stats::EngineStats;
 
-/// The maximum number of inputs in one batch. A larger batch spreads its per-batch cost over more
-/// inputs; a smaller one shortens the wait of its first input.
+/// The maximum number of inputs in one batch. A larger batch spreads its fixed cost over more
+/// inputs; a smaller batch makes its first input wait less.
 const MAX_BATCH: usize = 1024;
 
-/// The longest wait for an input. The wait is bounded so that the clock is read at least this
-/// often, in case it was set back.
+/// The maximum wait for an input. The clock is read at least this often, in case it was set back.
 const MAX_WAIT: Duration = Duration::from_secs(5);
 
-/// One input, with the context of the request that contained it.
+/// One input, with the context of the request that contained it. The context is needed to send the
+/// reply.
 #[derive(Debug)]
 pub struct Job<C> {
     pub input: Input,
-    /// `None` for the first input, `Start`, which does not come from a message.
+    /// The context of the request. `None` for the first input, [`Input::Start`], which does not
+    /// come from a message.
     pub context: Option<C>,
 }
 
@@ -33,18 +34,18 @@ pub struct PendingBatch<C> {
     pub(super) changes: Vec<Change>,
     pub(super) replies: Vec<(C, Reply)>,
     pub(super) effects: Vec<Effect>,
-    /// The time of the decision, if traces are exported.
+    /// The time at which the batch was decided. `None` unless traces are exported.
     pub(super) decided_at: Option<SystemTime>,
 }
 
 impl<C> PendingBatch<C> {
-    /// Returns whether there is nothing to store and nothing to send.
+    /// Returns whether the batch has nothing to store and nothing to send.
     pub fn is_empty(&self) -> bool {
         self.changes.is_empty() && self.replies.is_empty() && self.effects.is_empty()
     }
 }
 
-/// The thread that owns the state.
+/// The part of the engine that owns the state. It runs on a separate thread.
 pub(super) struct Decider<C, N> {
     pub(super) state: State,
     pub(super) jobs: Receiver<Job<C>>,
@@ -81,14 +82,14 @@ impl<C, N: Fn() -> Timestamp> Decider<C, N> {
     }
 }
 
-/// Returns the longest time to wait for an input. After this time, [`decide`] is called without an
-/// input.
+/// Returns the maximum time to wait for an input. If none arrives in this time, [`decide`] is
+/// called without inputs, to run the timers that are due.
 pub fn next_timeout(state: &State, now: Timestamp) -> Duration {
     let wait = u64::try_from(state.next_deadline().millis_since(now)).unwrap_or(0);
     Duration::from_millis(wait).min(MAX_WAIT)
 }
 
-/// Decides one batch and the timers that are due at `now`.
+/// Decides one batch of inputs, and runs the timers that are due at `now`.
 pub fn decide<C>(
     state: &mut State,
     jobs: impl ExactSizeIterator<Item = Job<C>>,

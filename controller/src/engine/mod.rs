@@ -1,11 +1,15 @@
 //! The engine: decide, make durable, then send.
 //!
-//! Work flows in one direction through two threads. The first thread owns the state: it takes the
-//! inputs that have arrived, one or a thousand, and steps the core for each. The second thread owns
-//! the store: it takes the batches that were decided in the meantime, appends one journal record
-//! for all of them, waits until the record is on disk, and only then hands the effects to the
-//! publisher. So one fsync serves every waiting requester, deciding continues during the fsync, and
-//! no message is sent that a crash could invalidate. NATS, JSON and async code do not belong here.
+//! Work flows in one direction through two threads:
+//!
+//! - The first thread owns the state. It takes the inputs that have arrived, at most 1,024 at a
+//!   time, and steps the core once for each input.
+//! - The second thread owns the store. It takes all batches that have been decided, appends them as
+//!   one journal record, and waits until the record is on disk. Only then does it pass the replies
+//!   and effects to the publisher.
+//!
+//! One fsync therefore serves every waiting requester, deciding continues during the fsync, and no
+//! message is sent that a crash could invalidate. NATS, JSON and async code do not belong here.
 
 pub mod commit;
 pub mod decide;
@@ -28,32 +32,35 @@ use crate::engine::stats::EngineStats;
 use crate::leadership::term::StepDown;
 use crate::store::{Store, StoreError};
 
-/// The maximum number of decided batches that wait for the disk. When this many wait, deciding
-/// pauses and the queue of jobs fills.
+/// The maximum number of decided batches that wait to be committed. When the queue is full,
+/// deciding pauses and the queue of jobs fills.
 pub(crate) const MAX_PENDING_BATCHES: usize = 4;
 
-/// The maximum number of commits that wait to be sent. When this many wait, committing pauses.
+/// The maximum number of commits that wait to be sent. When the queue is full, committing pauses.
 pub const MAX_OUTBOX_COMMITS: usize = 64;
 
-/// Reads the stored state.
+/// Loads the state from the store.
+///
+/// # Errors
+/// If the store cannot be read or its changes contradict each other.
 pub fn load(store: &mut dyn Store) -> Result<State, StoreError> {
     let mut state = State::default();
     store.load(&mut |change| state.replay(change))?;
     Ok(state)
 }
 
-/// An engine that is ready to run.
+/// The parts of an engine. [`Engine::run`] starts it.
 pub struct Engine<C, S, N> {
     pub state: State,
     pub store: S,
     /// The queue of inputs. The engine ends when every sender is dropped.
     pub jobs: Receiver<Job<C>>,
-    /// The channel through which committed batches go to the publisher.
+    /// The channel that passes committed batches to the publisher.
     pub outbox: Sender<Vec<CommittedBatch<C>>>,
     pub stats: Arc<EngineStats>,
-    /// Ends the term when another controller has written to a shared journal.
+    /// The handle that ends the leader's term when writing to a shared journal fails.
     pub step_down: StepDown,
-    /// Reads the clock.
+    /// A function that returns the current time.
     pub now: N,
 }
 
@@ -63,13 +70,13 @@ where
     S: Store,
     N: Fn() -> Timestamp + Send + 'static,
 {
-    /// Runs until every sender of jobs is dropped, then moves the journal to the rows. Blocks the
-    /// calling thread, which does the commits.
+    /// Runs until every sender of jobs is dropped, then moves the whole journal to the rows. Blocks
+    /// the calling thread, which commits the batches.
     ///
     /// # Errors
-    /// If a commit failed. Until the next load, it is then unknown which of the commit's changes
-    /// are durable, and none of its replies were sent. If the journal is shared, the term has
-    /// ended, and the waiting requesters are rejected with `not_leader`.
+    /// If a commit or a checkpoint failed. After a failed commit, none of its replies were sent,
+    /// and it is unknown until the next load which of its changes are durable. If a shared journal
+    /// failed, the term is ended, and the waiting requesters are rejected with `not_leader`.
     pub fn run(mut self) -> Result<(), StoreError> {
         let (pending_sender, pending) = sync_channel(MAX_PENDING_BATCHES);
         let decider = Decider {

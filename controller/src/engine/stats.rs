@@ -1,5 +1,5 @@
-//! Statistics that the engine's two threads update once per batch. Only `metrics` reads them, and a
-//! reader never blocks the engine.
+//! Statistics that the engine's two threads, or a follower, update. Only `metrics` reads them. A
+//! read takes too little time to delay the engine noticeably.
 
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Mutex, PoisonError};
@@ -8,30 +8,30 @@ use std::time::Duration;
 use prometheus_client::metrics::histogram::Histogram;
 use scuttle_core::Stats;
 
-/// Histogram buckets for the time that a commit takes: from an fsync on a fast SSD to a disk that
-/// hangs.
+/// The histogram buckets for the duration of a commit or a checkpoint, in seconds: from an fsync on
+/// a fast SSD to a disk that hangs.
 const SECONDS_BUCKETS: [f64; 16] = [
     0.0001, 0.000_25, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5,
     5.0, 10.0,
 ];
 
-/// Histogram buckets for the number of changes in one append: from one operation to several full
-/// batches.
+/// The histogram buckets for the number of changes in one append: from one operation to several
+/// full batches.
 const CHANGES_BUCKETS: [f64; 8] = [1.0, 4.0, 16.0, 64.0, 256.0, 1024.0, 4096.0, 16384.0];
 
-/// The statistics of one engine.
+/// The statistics of the engine of one partition.
 #[derive(Debug)]
 pub struct EngineStats {
-    /// The counts in the core's state. `None` while this controller does not lead. The lock is held
-    /// only while the counts are copied.
+    /// The core's statistics as of the last decided batch. `None` while this controller does not
+    /// lead. The lock is held only while the statistics are copied.
     state_stats: Mutex<Option<Stats>>,
     /// The number of decided batches that wait for the committing thread.
     pending_batches: AtomicUsize,
     /// The number of changes in the journal.
     journal_len: AtomicUsize,
-    /// The number of changes in each append.
+    /// The histogram of the number of changes in each append.
     pub(crate) commit_changes: Histogram,
-    /// The time from each append's start until it was durable.
+    /// The histogram of the time that each append took until its changes were durable, in seconds.
     pub(crate) commit_seconds: Histogram,
     pub(crate) checkpoint_seconds: Histogram,
 }
@@ -50,8 +50,8 @@ impl Default for EngineStats {
 }
 
 impl EngineStats {
-    /// Returns stats for another partition's engine. Commits and checkpoints of all partitions go
-    /// into the same histograms.
+    /// Returns new statistics for another partition's engine, which share the histograms of commits
+    /// and checkpoints with `self`.
     pub(crate) fn new_for_other_partition(&self) -> Self {
         Self {
             state_stats: Mutex::default(),
@@ -63,7 +63,7 @@ impl EngineStats {
         }
     }
 
-    /// Records the state's stats after a batch was decided.
+    /// Records the core's statistics after a batch was decided.
     pub(crate) fn record_state_stats(&self, state_stats: Stats) {
         *self
             .state_stats
@@ -71,7 +71,7 @@ impl EngineStats {
             .unwrap_or_else(PoisonError::into_inner) = Some(state_stats);
     }
 
-    /// Removes the state's stats, because a follower decides nothing.
+    /// Removes the core's statistics. A follower calls this, because it decides nothing.
     pub(crate) fn clear_state_stats(&self) {
         *self
             .state_stats
@@ -89,7 +89,7 @@ impl EngineStats {
         self.pending_batches.fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// Records an append that is durable. An append of no changes is not counted.
+    /// Records an append that has become durable. An append without changes is not counted.
     pub(crate) fn record_commit(&self, changes: usize, took: Duration) {
         if changes > 0 {
             self.commit_changes.observe(changes as f64);
@@ -105,7 +105,8 @@ impl EngineStats {
         self.journal_len.store(changes, Ordering::Relaxed);
     }
 
-    /// Returns the state's stats as of the last decided batch.
+    /// Returns the core's statistics as of the last decided batch, or `None` while this controller
+    /// does not lead.
     pub(crate) fn state_stats(&self) -> Option<Stats> {
         *self
             .state_stats

@@ -1,5 +1,6 @@
-//! The HTTP server: the page, `/healthz`, `/readyz` and `/metrics`. HTTP serves no state of the
-//! swarm except the counts in the metrics. The page gets its data from NATS, like any other client.
+//! The HTTP server, which serves the web page, `/healthz`, `/readyz` and `/metrics`. The counts in
+//! the metrics are the only data about the swarm that HTTP serves. The page gets its data from
+//! NATS, like any other client.
 
 use std::convert::Infallible;
 use std::io;
@@ -22,24 +23,26 @@ use crate::http::static_files::{NO_PAGE, NatsUrl, Page};
 use crate::observability::health::{Health, Role};
 use crate::observability::metrics::{self, Metrics};
 
-/// The maximum number of open connections. A browser opens six. Further connections wait.
+/// The maximum number of open connections. A browser opens up to six. Connections beyond the
+/// maximum wait.
 const MAX_CONNECTIONS: usize = 64;
 
-/// The timeout for receiving the headers of a request. Silent clients therefore do not block others
-/// for long.
+/// The timeout for receiving the headers of a request, so that clients that send nothing do not
+/// occupy connections for long.
 const HEADER_TIMEOUT: Duration = Duration::from_secs(5);
 
-/// The delay after a failure to accept a connection. The usual cause is a lack of file descriptors.
+/// The delay before the server accepts connections again after a failure. The usual cause of a
+/// failure is a lack of file descriptors.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// The sources of what the server reports about the controller.
+/// The sources of the data at `/readyz` and `/metrics`.
 #[derive(Debug, Clone)]
 pub struct Sources {
     pub health: Health,
     pub metrics: Metrics,
 }
 
-/// The HTTP server.
+/// An HTTP server that is bound to its address and serves requests in [`run`](Self::run).
 #[derive(Debug)]
 pub struct Server {
     listener: TcpListener,
@@ -48,10 +51,10 @@ pub struct Server {
 }
 
 impl Server {
-    /// Starts to listen. Browsers that load the page connect to the NATS server at `nats_url`.
+    /// Listens on `address`. The page makes browsers connect to the NATS server at `nats_url`.
     ///
     /// # Errors
-    /// If the address is in use or does not belong to this machine.
+    /// If the server cannot listen on `address`, for example because another program uses it.
     pub async fn bind(
         address: SocketAddr,
         nats_url: &NatsUrl,
@@ -64,7 +67,8 @@ impl Server {
         })
     }
 
-    /// Serves requests until the process ends.
+    /// Serves requests until the process ends. Returns only if the listener's address cannot be
+    /// read.
     pub async fn run(self) -> io::Result<Infallible> {
         let address = self.listener.local_addr()?;
         if Page::is_built_in() {

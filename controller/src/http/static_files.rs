@@ -1,5 +1,6 @@
-//! The page's files, which are built into the program, and their security headers. The page may
-//! load only files from this server and connect only to the configured NATS server.
+//! The files of the web page, which are embedded in the program, and their security headers. The
+//! headers allow the page to load files only from this server, and to connect only to this server
+//! and the configured NATS server.
 
 use std::str::FromStr;
 
@@ -15,17 +16,17 @@ use serde_json::json;
 
 use crate::http::response::{HttpResponse, text_response};
 
-/// The output of the page's build.
+/// The files that the page's build produces, embedded in the program.
 #[derive(RustEmbed)]
 #[folder = "../web/dist"]
 struct Files;
 
 const INDEX: &str = "index.html";
 
-/// The path of the page's settings.
+/// The path from which the page loads its settings.
 const CONFIG: &str = "config.json";
 
-/// The text that a controller shows if it was built without the page.
+/// The message of a controller that was built without the page.
 pub(crate) const NO_PAGE: &str = "this controller was built without its page; build the page with `cargo xtask web` (needs Node 20), then build the controller again";
 
 /// The address at which browsers reach the NATS server: `ws://HOST:PORT` or `wss://HOST:PORT`, with
@@ -33,7 +34,7 @@ pub(crate) const NO_PAGE: &str = "this controller was built without its page; bu
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NatsUrl(String);
 
-/// The text is not a WebSocket address.
+/// The error for a text that is not a WebSocket address.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error(
     "must be ws://HOST:PORT or wss://HOST:PORT, the address at which browsers reach the NATS server"
@@ -64,7 +65,7 @@ impl FromStr for NatsUrl {
     }
 }
 
-/// The page with its settings and headers.
+/// The web page with its settings and its content security policy.
 #[derive(Debug)]
 pub(crate) struct Page {
     config: Bytes,
@@ -90,7 +91,8 @@ impl Page {
         Files::get(INDEX).is_some()
     }
 
-    /// Returns the file at `path`.
+    /// Returns the file at `path` with the security headers. Returns status 304 instead if the
+    /// client has the current file, and 404 if the file is missing.
     pub(crate) fn respond(&self, path: &str, request_headers: &HeaderMap) -> HttpResponse {
         let name = match path.trim_start_matches('/') {
             "" => INDEX,
@@ -164,7 +166,7 @@ fn file_response(
     response
 }
 
-/// Returns the media type of a file that the page's build produces.
+/// Returns the media type for the extension of a file that the page's build produces.
 fn content_type(name: &str) -> &'static str {
     match name.rsplit_once('.').map_or("", |(_, ending)| ending) {
         "html" => "text/html; charset=utf-8",

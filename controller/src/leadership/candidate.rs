@@ -1,6 +1,6 @@
-//! One of several controllers: follows the leader of a partition, and leads when it gets the lease.
-//! The lease only says which controller should try to lead. The journal (`store::replicated`)
-//! ensures that no two controllers lead at once.
+//! One of several controllers: follows the leader of a partition, and leads when it acquires the
+//! lease. The lease only determines which controller should try to lead. The journal
+//! (`store::replicated`) ensures that only one controller can write.
 
 use std::fmt::Display;
 use std::path::Path;
@@ -29,30 +29,31 @@ use crate::partition::name_registry::NameRegistry;
 use crate::store::snapshot_exchange::SnapshotExchange;
 use crate::store::{JournalError, JournalStream, ReplicatedStore, StoreError};
 
-/// The time after which a lease expires unless it is renewed. A leader that dies is replaced after
+/// The duration after which a lease expires unless it is renewed. A dead leader is replaced after
 /// about this time. A leader steps down if the NATS servers take longer than this to reply.
 pub const LEASE_TTL: Duration = Duration::from_secs(2);
 
-/// The interval at which a candidate tries to acquire the lease. It adds at most an eighth of the
-/// lease's time to a takeover.
+/// The interval at which a candidate tries to acquire the lease. It delays a takeover by at most an
+/// eighth of [`LEASE_TTL`].
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The time for which a controller leaves a free lease to another controller that leads fewer
-/// partitions. In this time, the other controller has tried to acquire the lease.
+/// The duration for which a controller holds back from a free lease, so that a controller that
+/// leads fewer partitions can take it. It is longer than [`POLL_INTERVAL`], so the other controller
+/// tries to acquire the lease within this time.
 const DEFER_DELAY: Duration = Duration::from_millis(600);
 
-/// The delay after a failed request to the NATS servers.
+/// The delay before a failed request to the NATS servers is repeated.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
 
-/// A controller that follows and leads one partition.
+/// A controller that follows one partition, and leads the partition while it holds the lease.
 #[derive(Debug)]
 pub struct Candidate<'a> {
-    /// The directory with the partition's rows.
+    /// The directory that contains the partition's rows.
     pub data_dir: &'a Path,
-    /// The stream that all controllers share.
+    /// The partition's journal, which all controllers share.
     pub stream: JournalStream,
-    /// The connection for the lease. It is separate from the stream's connection, so that writing
-    /// to the stream does not delay a renewal.
+    /// The connection for the lease. It is separate from the connection of `stream`, so that
+    /// writing to the stream does not delay a renewal.
     pub lease_client: Client,
     pub rebalancer: Rebalancer,
     /// Whether the connection of `stream` is up.
@@ -67,20 +68,20 @@ pub struct Candidate<'a> {
 struct Buckets {
     leases: LeaseBucket,
     snapshots: SnapshotExchange,
-    /// `None` if there is one partition.
+    /// The registry of host names. `None` if there is only one partition.
     names: Option<NameRegistry>,
 }
 
-/// The next action of a candidate.
+/// The next step after following or leading has ended.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Next {
-    /// Read the whole record again, and follow.
+    /// Read the whole record again, then follow.
     Reload,
-    /// Return, because the process shuts down or the NATS client has ended.
+    /// Stop, because the process shuts down or the NATS client has ended.
     Stop,
 }
 
-/// Logs the reason why a candidate waits, whenever the reason changes.
+/// Logs why a candidate waits. A reason is logged only when it differs from the previous one.
 #[derive(Default)]
 struct WaitLog {
     last_reason: String,
@@ -97,11 +98,12 @@ impl WaitLog {
 }
 
 impl Candidate<'_> {
-    /// Follows and leads in turn, until the process shuts down or the NATS client ends.
+    /// Alternates between following and leading, until the process shuts down or the NATS client
+    /// ends.
     ///
     /// # Errors
-    /// If the rows cannot be read or written or belong to another journal, or the journal has
-    /// invalid content.
+    /// If the rows cannot be read or written or belong to another journal, or if the journal has
+    /// invalid content or belongs to a swarm with another number of partitions.
     pub async fn run(self) -> anyhow::Result<()> {
         let Some(buckets) = self.open_buckets().await else {
             return Ok(());
@@ -129,7 +131,8 @@ impl Candidate<'_> {
         Ok(())
     }
 
-    /// Opens the buckets. Returns `None` if the shutdown comes first.
+    /// Opens the buckets, and retries until it succeeds. Returns `None` if the process shuts down
+    /// first.
     async fn open_buckets(&self) -> Option<Buckets> {
         let mut wait_log = WaitLog::default();
         self.health.set_connecting();
@@ -166,7 +169,7 @@ impl Candidate<'_> {
         })
     }
 
-    /// Waits for the time of the next attempt. Returns true if the shutdown comes first.
+    /// Waits for [`RETRY_DELAY`]. Returns true if the process shuts down first.
     async fn is_shut_down_before_retry(&self) -> bool {
         tokio::select! {
             () = self.shutdown.cancelled() => true,
@@ -174,7 +177,12 @@ impl Candidate<'_> {
         }
     }
 
-    /// Reads the whole record. Returns `None` if the shutdown comes first.
+    /// Reads the whole record, and retries until it succeeds. If messages that the rows lack were
+    /// trimmed from the journal, installs the newest snapshot first. Returns `None` if the process
+    /// shuts down first.
+    ///
+    /// # Errors
+    /// If the rows cannot be read, or only an operator can resolve the error.
     async fn load(&self, exchange: &SnapshotExchange) -> anyhow::Result<Option<Follower>> {
         let mut wait_log = WaitLog::default();
         loop {
@@ -209,7 +217,8 @@ impl Candidate<'_> {
         }
     }
 
-    /// Follows until this controller has the lease, then leads until the lease is lost.
+    /// Follows until this controller has acquired the lease, then leads until its term ends.
+    /// Returns earlier if the process shuts down or the journal cannot be read.
     async fn follow_then_lead(
         &self,
         mut follower: Follower,
@@ -255,7 +264,7 @@ impl Candidate<'_> {
         }
     }
 
-    /// Acquires the lease as soon as it is free.
+    /// Waits until the lease is free, and acquires it.
     async fn acquire_lease(&self, leases: &LeaseBucket) -> Lease {
         let key = subjects::lease_key(self.stream.assignment.partition);
         let mut wait_log = WaitLog::default();
@@ -272,7 +281,8 @@ impl Candidate<'_> {
         }
     }
 
-    /// Leads while this controller has the lease.
+    /// Leads until the lease is lost, this controller leads too many partitions, or the leader
+    /// stops, for example because the process shuts down. Then releases the lease.
     async fn lead(
         &self,
         follower: Follower,
@@ -328,15 +338,16 @@ impl Candidate<'_> {
     }
 }
 
-/// Returns an error if the journal was lost. Without this check, a controller without rows would
-/// take the empty journal for a new one.
+/// Returns an error if the journal has lost messages that the newest snapshot contains, or if the
+/// snapshots cannot be listed. Without this check, a controller without rows would mistake an empty
+/// journal for a new one.
 async fn check_not_lost(follower: &Follower, exchange: &SnapshotExchange) -> anyhow::Result<()> {
     let newest = exchange.newest_sequence().await?.unwrap_or(0);
     Ok(follower.store.require_message(newest)?)
 }
 
-/// Returns whether only an operator can resolve the error. Reading the journal again does not
-/// resolve it.
+/// Returns whether only an operator can resolve the error, because reading the journal again does
+/// not help.
 fn needs_operator(error: &JournalError) -> bool {
     matches!(
         error,
@@ -344,7 +355,7 @@ fn needs_operator(error: &JournalError) -> bool {
     )
 }
 
-/// Returns [`Next::Reload`] for a journal error after which the record can be read again.
+/// Returns [`Next::Reload`] for a journal error that reading the record again might resolve.
 ///
 /// # Errors
 /// If only an operator can resolve the error.

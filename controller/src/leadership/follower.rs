@@ -1,6 +1,6 @@
 //! Keeps a follower's state up to date with the shared journal, so that a takeover does not have to
-//! load it. The functions block and must run on a separate thread. The lease is in `lease`;
-//! takeovers are in `candidate`.
+//! load the record. The functions block, so they must run on a separate thread. Leases are in
+//! `lease`, and takeovers are in `candidate`.
 
 use std::convert::Infallible;
 use std::sync::mpsc::{Receiver, RecvTimeoutError};
@@ -14,18 +14,18 @@ use crate::engine::stats::EngineStats;
 use crate::engine::{self, IDLE_CHECKPOINT_THRESHOLD};
 use crate::store::{JournalError, ReplicatedStore, Store, StoreError};
 
-/// The longest wait for the next message of the journal. After this time, the follower checks
+/// The maximum wait for the next message of the journal. After each wait, the follower checks
 /// whether it should stop.
 const POLL_INTERVAL: Duration = Duration::from_millis(50);
 
-/// The delay before the next attempt when the NATS servers do not reply.
+/// The delay before the follower repeats a failed read.
 const RETRY_DELAY: Duration = Duration::from_millis(250);
 
-/// The journal length, in changes, above which the journal is checkpointed even while changes
-/// arrive.
+/// The journal length, in changes, above which a follower checkpoints the journal even while
+/// changes arrive.
 const BUSY_CHECKPOINT_THRESHOLD: usize = 16 * IDLE_CHECKPOINT_THRESHOLD;
 
-/// A store and its state.
+/// A copy of the leader's state, with the store that it is read from.
 pub struct Follower {
     /// The state after the last change that was read from the journal.
     pub state: State,
@@ -33,13 +33,17 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Reads the whole record.
+    /// Reads the whole record from the rows and the journal.
+    ///
+    /// # Errors
+    /// If the record cannot be read.
     pub fn load(mut store: ReplicatedStore) -> Result<Self, StoreError> {
         let state = engine::load(&mut store)?;
         Ok(Self { state, store })
     }
 
-    /// Follows the journal until the sender of `stop` is dropped.
+    /// Follows the journal until the sender of `stop` is dropped. Repeats reads that the NATS
+    /// servers reject or do not reply to.
     ///
     /// # Errors
     /// If the rows cannot be written, or the journal was trimmed or has invalid content.
@@ -89,7 +93,10 @@ impl Follower {
         Ok(())
     }
 
-    /// Reads everything that has been written to the journal by now.
+    /// Reads everything that has been written to the journal up to this call.
+    ///
+    /// # Errors
+    /// If the journal cannot be read completely.
     pub fn catch_up(&mut self) -> Result<(), StoreError> {
         let Self { state, store } = self;
         store.catch_up(&mut |change| state.replay(change))

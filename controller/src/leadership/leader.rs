@@ -1,4 +1,4 @@
-//! Leading a partition, from the first request that is read to the last reply that is sent.
+//! Leads a partition, from the first request that is read to the last reply that is sent.
 
 use std::time::Duration;
 
@@ -32,10 +32,10 @@ use crate::request::pipeline::{Intake, JobSender, Pipeline};
 use crate::request::{published, serve};
 use crate::store::{Store, StoreError};
 
-/// The timeout for the last replies to reach the server at a shutdown.
+/// The maximum time at the end of a term for the last replies to reach the NATS server.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The resources of a leader, besides its state and its store.
+/// The resources of a leader, except its state and its store.
 #[derive(Debug)]
 pub struct LeaderContext<'a> {
     pub client: Client,
@@ -44,24 +44,24 @@ pub struct LeaderContext<'a> {
     pub audit: &'a Audit,
     pub metrics: &'a Metrics,
     pub health: &'a Health,
-    /// Shows whether this controller still has the lease.
+    /// The guard that shows whether this controller still holds the lease.
     pub lease: LeaseGuard,
-    /// The term, whose end stops the leader.
+    /// The term. The leader stops when it ends.
     pub term: Term,
-    /// Ends the term when another controller has written to the journal.
+    /// The handle that ends the term when writing to the journal fails.
     pub step_down: StepDown,
-    /// Selects the hosts that this leader is responsible for.
+    /// The partition whose hosts this leader is responsible for.
     pub assignment: PartitionAssignment,
-    /// The registry in which host names are claimed. `None` if this partition is the only one.
+    /// The registry in which host names are claimed. `None` if there is only one partition.
     pub names: Option<NameRegistry>,
 }
 
 impl LeaderContext<'_> {
-    /// Serves requests until the term ends or the NATS client ends. All changes that were replied
-    /// to are durable when this returns.
+    /// Serves requests until the term ends or the NATS client ends. When this returns, every
+    /// accepted change is durable.
     ///
     /// # Errors
-    /// If a commit failed, unless it failed because another controller leads.
+    /// If the store fails. A failure of the shared journal is not an error: the leader steps down.
     pub async fn run(self, state: State, store: impl Store + 'static) -> anyhow::Result<()> {
         let counters = self.metrics.counters().clone();
         let capacity = Capacity::new(Limits::STANDARD);
@@ -143,8 +143,9 @@ impl LeaderContext<'_> {
         Ok(())
     }
 
-    /// Subscribes to every subject. Each subscription has a task that holds a sender of jobs until
-    /// the term ends.
+    /// Subscribes to all subjects of this leader and starts a task for each subscription. The tasks
+    /// that pass inputs to the engine hold senders of jobs until the term ends, which keeps the
+    /// engine running.
     async fn subscribe(
         &self,
         intake: Intake,
@@ -157,7 +158,7 @@ impl LeaderContext<'_> {
             .subscribe(AgentChannel::Progress.wildcard_subject())
             .await?;
         // `unconstrained`: a task takes all of its waiting messages before another task runs.
-        // Otherwise the messages that are read in the meantime would overflow its subscription.
+        // Otherwise, the messages that arrive while it waits would overflow its subscription.
         tasks.spawn(unconstrained(published::serve_progress(
             progress,
             intake.clone(),
@@ -211,9 +212,9 @@ impl LeaderContext<'_> {
     }
 }
 
-/// The subscriptions of a leader.
+/// The active subscriptions of a leader.
 struct Subscribed {
     service: Service,
-    /// One task for each subject.
+    /// One task for each subscription.
     tasks: JoinSet<()>,
 }

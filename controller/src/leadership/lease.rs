@@ -1,11 +1,14 @@
 //! Leases. A lease is a key in a bucket on the NATS servers. The key expires unless its holder
 //! renews it.
 //!
-//! A lease says which controller should write and reply. It cannot guarantee that there is only
-//! one: if clocks differ, or a process was suspended at the wrong moment, two controllers can
-//! briefly hold the same lease. The sequence that each append expects prevents both from writing
-//! the record (`store`). To prevent both from replying, a holder counts the lease's time from
-//! before its request, and sends nothing after that time.
+//! A lease determines which controller should write and reply. It cannot guarantee that there is
+//! only one holder: if clocks differ, or if a process was suspended at the wrong moment, two
+//! controllers can briefly hold the same lease. Two measures make this harmless:
+//!
+//! - Each append to the journal (`store`) states the sequence that it expects, so only one of the
+//!   two controllers can write.
+//! - A holder measures the lease's lifetime from the moment before it requested the lease, and
+//!   sends nothing after that lifetime.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
@@ -20,15 +23,15 @@ use uuid::Uuid;
 use crate::clock;
 use crate::nats::key_value;
 
-/// The number of renewals in a lease's time to live.
+/// The number of renewals during the lifetime of a lease.
 const RENEWALS_PER_TTL: u32 = 4;
 
-/// The timeout for a reply of the servers. While the servers elect a leader for the bucket, they
-/// drop requests without a reply, so a request is repeated after the timeout. A renewal is repeated
-/// for as long as the lease lasts.
+/// The timeout for a reply from the NATS servers. The servers drop requests while they elect a
+/// leader for the bucket, so a request is repeated after the timeout. A renewal is repeated until
+/// the lease expires.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(1);
 
-/// A request to the NATS servers about a lease failed.
+/// The error of a failed request to the bucket of leases.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot {action} in the bucket {bucket}: {cause}")]
 pub struct LeaseError {
@@ -37,16 +40,17 @@ pub struct LeaseError {
     cause: String,
 }
 
-/// The bucket that holds the leases.
+/// The bucket that contains the leases.
 #[derive(Debug, Clone)]
 pub struct LeaseBucket {
     bucket: Store,
     ttl: Duration,
-    /// Identifies this process.
+    /// A unique id of this holder, which is the value of the leases that it acquires.
     holder: Bytes,
 }
 
-/// A lease that this process holds, until the lease expires or is dropped.
+/// A lease that this process acquired. The process holds it until it expires, is released or is
+/// dropped.
 #[derive(Debug)]
 pub struct Lease {
     leases: LeaseBucket,
@@ -55,25 +59,25 @@ pub struct Lease {
     guard: LeaseGuard,
 }
 
-/// Shows whether a lease is still held. Must be checked right before any message is sent. Clones
-/// share the lease.
+/// A guard that shows whether a lease is still held. Must be checked right before messages are
+/// sent. Clones refer to the same lease.
 #[derive(Debug, Clone)]
 pub struct LeaseGuard {
     since: Instant,
     expiry: Arc<Expiry>,
 }
 
-/// The time at which a lease expires, by two clocks. Neither clock is enough: the monotonic clock
-/// stands still while the machine is suspended, and the wall clock can be set.
+/// The time at which a lease expires, according to two clocks. Neither clock suffices: the
+/// monotonic clock stands still while the machine is suspended, and the wall clock can be set.
 #[derive(Debug, Default)]
 struct Expiry {
-    /// In milliseconds after `since`.
+    /// The time on the monotonic clock, in milliseconds after [`LeaseGuard::since`].
     monotonic: AtomicU64,
-    /// In milliseconds since 1970.
+    /// The time on the wall clock, in milliseconds since 1970.
     wall: AtomicI64,
 }
 
-/// The time at which a lease or its renewal was requested.
+/// The time of a request for a lease or for its renewal, according to both clocks.
 #[derive(Debug, Clone, Copy)]
 struct LeaseRequest {
     monotonic: Instant,
@@ -90,7 +94,10 @@ impl LeaseRequest {
 }
 
 impl LeaseBucket {
-    /// Opens the bucket, and creates it if it is missing.
+    /// Opens the bucket, and creates it if it is missing. `ttl` is the lifetime of a lease.
+    ///
+    /// # Errors
+    /// If the servers reject the request or do not reply.
     pub async fn open(
         client: Client,
         bucket: &str,
@@ -117,16 +124,17 @@ impl LeaseBucket {
         &self.bucket
     }
 
-    /// Returns true if the servers reply that the lease has no holder.
+    /// Returns whether the lease has no holder. Returns false if the request fails.
     pub async fn is_free(&self, key: &str) -> bool {
         let entry = self.bucket.entry(key).await;
         entry.is_ok_and(|entry| entry.is_none_or(|entry| entry.operation != kv::Operation::Put))
     }
 
-    /// Acquires a lease. Returns `None` if it has a holder.
+    /// Tries to acquire a lease. Returns `None` if the lease already has a holder.
     ///
     /// # Errors
-    /// If the servers do not reply. The lease may have been acquired nevertheless. It then expires.
+    /// If the request fails, for example because the servers do not reply. The lease may have been
+    /// acquired nevertheless. In this case, it expires.
     pub async fn try_acquire(&self, key: &str) -> Result<Option<Lease>, LeaseError> {
         let failed = failed("acquire a lease", &self.bucket.name);
         let request = LeaseRequest::now();
@@ -148,7 +156,7 @@ impl Lease {
         self.guard.clone()
     }
 
-    /// Renews the lease until it is lost.
+    /// Renews the lease until it expires or another process holds it.
     pub async fn keep_renewing(&mut self) {
         let interval = self.leases.ttl / RENEWALS_PER_TTL;
         while let Some(remaining) = self.guard.remaining() {
@@ -166,7 +174,8 @@ impl Lease {
         }
     }
 
-    /// Returns the new revision, or `None` if another process holds the lease.
+    /// Repeats the renewal until it succeeds. Returns the new revision, or `None` as soon as
+    /// another process is known to hold the lease.
     async fn renew(&self) -> Option<u64> {
         let LeaseBucket { bucket, holder, .. } = &self.leases;
         let mut revision = self.revision;
@@ -191,8 +200,8 @@ impl Lease {
         }
     }
 
-    /// Releases the lease, so that another process can acquire it at once. If the release fails,
-    /// the lease expires.
+    /// Releases the lease, so that another process can acquire it immediately. If the release
+    /// fails, the lease remains taken until it expires.
     pub async fn release(self) {
         self.guard.end();
         let LeaseBucket {
@@ -273,7 +282,8 @@ impl LeaseGuard {
     }
 }
 
-/// Returns a function for `map_err` that reports a failed request to the servers.
+/// Returns a function for `map_err` that converts the cause of a failed request into a
+/// [`LeaseError`].
 fn failed<E: std::fmt::Display>(
     action: &'static str,
     bucket: &str,

@@ -1,4 +1,4 @@
-//! Leadership: selects the controller that leads a partition, and runs leaders and followers.
+//! Leadership: determines which controller leads a partition, and runs leaders and followers.
 
 pub mod candidate;
 pub mod follower;

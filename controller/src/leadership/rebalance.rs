@@ -1,8 +1,9 @@
-//! Spreads the partitions evenly over the controllers. Each controller announces, in the bucket of
-//! leases, its presence and the number of partitions that it leads. A controller that leads at
-//! least two partitions more than another gives one back. Announcements do not decide who leads;
-//! leases do (`lease`). If an announcement is late or wrong, a controller merely leads more or
-//! fewer partitions than it should.
+//! Spreads the partitions evenly across the controllers.
+//!
+//! In the bucket of leases, each ready controller announces how many partitions it leads. A
+//! controller that leads at least two more partitions than another controller gives one back.
+//! Announcements do not determine who leads; leases do (`lease`). If an announcement is late or
+//! wrong, a controller merely leads more or fewer partitions than it should.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -19,18 +20,18 @@ use uuid::Uuid;
 
 use crate::leadership::lease::LeaseBucket;
 
-/// The number of times that a controller announces itself in the lifetime of one announcement.
+/// The number of times that a controller repeats its announcement during the lifetime of one
+/// announcement.
 const ANNOUNCEMENTS_PER_TTL: u32 = 4;
 
-/// The time for which a controller must lead too many partitions before it gives one back, as a
-/// multiple of an announcement's lifetime. In this time, controllers that start together can
-/// acquire their leases.
+/// The minimum time for which a controller must lead too many partitions before it gives one back,
+/// in announcement lifetimes. Controllers that start together acquire their leases in this time.
 const SETTLE_TTLS: u32 = 2;
 
 /// The interval at which a leader checks whether it leads too many partitions.
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The number of partitions that each controller leads. Clones share their state.
+/// What is known about how many partitions each controller leads. Clones share their state.
 #[derive(Debug, Clone)]
 pub struct Rebalancer(Arc<Shared>);
 
@@ -41,7 +42,8 @@ struct Shared {
     ttl: Duration,
     own: Mutex<Own>,
     changed: Notify,
-    /// The last announcement of each other controller, by its key in the bucket.
+    /// The last announcement of each other controller, by its key in the bucket. An announcement
+    /// that has expired does not count.
     others: Mutex<BTreeMap<String, Announcement>>,
 }
 
@@ -53,10 +55,11 @@ struct Announcement {
     expires_at: Instant,
 }
 
-/// The partitions of this controller.
+/// The partitions that this controller follows or leads.
 #[derive(Debug, Default)]
 struct Own {
-    /// The partitions whose record this controller has read.
+    /// The partitions whose record this controller has loaded. It leads them or could take them
+    /// over.
     ready: BTreeSet<Partition>,
     led: BTreeSet<Partition>,
 }
@@ -81,7 +84,8 @@ impl Rebalancer {
         self.0.changed.notify_one();
     }
 
-    /// Notes that this controller is reading the partition's record.
+    /// Records that this controller is loading the partition's record, and therefore does not lead
+    /// the partition.
     pub fn set_loading(&self, partition: Partition) {
         self.update(|own| {
             own.ready.remove(&partition);
@@ -89,21 +93,22 @@ impl Rebalancer {
         });
     }
 
-    /// Notes that this controller follows the partition and could take it over.
+    /// Records that this controller follows the partition and could take it over.
     pub fn set_following(&self, partition: Partition) {
         self.update(|own| {
             own.ready.insert(partition);
         });
     }
 
-    /// Notes that this controller leads the partition.
+    /// Records that this controller leads the partition.
     pub fn set_leading(&self, partition: Partition) {
         self.update(|own| {
             own.led.insert(partition);
         });
     }
 
-    /// Returns the lowest partition count among the other ready controllers.
+    /// Returns the lowest number of partitions that another ready controller leads, or `None` if no
+    /// other controller is known.
     fn lowest_other_count(&self) -> Option<usize> {
         let now = Instant::now();
         let mut others = self.0.others.lock().unwrap_or_else(PoisonError::into_inner);
@@ -111,14 +116,17 @@ impl Rebalancer {
         others.values().map(|other| other.led).min()
     }
 
-    /// Returns whether this controller should let another one try first to acquire a free lease.
+    /// Returns whether a controller that leads fewer partitions is known. If so, this controller
+    /// should let that one try to acquire a free lease first.
     pub fn should_defer(&self) -> bool {
         let led = self.own().led.len();
         self.lowest_other_count().is_some_and(|lowest| lowest < led)
     }
 
-    /// Waits until this controller should give the partition back. It should after it has led at
-    /// least two more partitions than another controller for some time.
+    /// Waits until this controller should give `partition` back: until it has led at least two more
+    /// partitions than some other controller for `SETTLE_TTLS` announcement lifetimes. To give back
+    /// only one partition at a time, this keeps waiting unless `partition` is the highest-numbered
+    /// partition that the controller leads.
     pub async fn leads_too_many(&self, partition: Partition) {
         let mut since = None;
         loop {
@@ -140,9 +148,9 @@ impl Rebalancer {
         }
     }
 
-    /// Announces this controller and watches the announcements of the others, until the shutdown.
-    /// While this does not run, no other controller is known, so this controller neither defers to
-    /// another one nor gives a partition back.
+    /// Announces this controller and watches the announcements of others, until the process shuts
+    /// down. Unless this is running, this controller does not learn of any others, so it neither
+    /// defers to them nor gives a partition back.
     pub async fn run(self, client: Client, replicas: usize, shutdown: CancellationToken) {
         let key = format!("{}{}", subjects::PRESENCE_KEY_PREFIX, Uuid::now_v7());
         let (bucket, ttl) = (subjects::LEASES_BUCKET, self.0.ttl);

@@ -1,19 +1,20 @@
-//! A leader's term: it ends when the process shuts down, or earlier, when the leader steps down.
+//! The term of a leader. A term ends when the process shuts down, or earlier if the leader steps
+//! down.
 
 use scuttle_schemas::{ErrorCode, ErrorReply};
 use tokio_util::sync::CancellationToken;
 
-/// The reason why a leader stops.
+/// The reason why a leader stops serving requests.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum StopReason {
     /// The process shuts down.
     Shutdown,
-    /// Another controller leads, or may lead.
+    /// The leader has stepped down, so another controller leads or may lead.
     SteppedDown,
 }
 
 impl StopReason {
-    /// Returns the error for the requests that the leader can no longer accept.
+    /// Returns the error reply for requests that arrive after the term has ended.
     pub fn error_reply(self) -> ErrorReply {
         match self {
             Self::SteppedDown => ErrorReply::new(
@@ -28,14 +29,15 @@ impl StopReason {
     }
 }
 
-/// Notifies every task of a leader of the end of the term. Clones share the term.
+/// One term of a leader. When the term ends, all of the leader's tasks are notified. Clones refer
+/// to the same term.
 #[derive(Debug, Clone)]
 pub struct Term {
     shutdown: CancellationToken,
     stepped_down: CancellationToken,
 }
 
-/// Ends a leader's term before the process shuts down.
+/// A handle that ends a leader's term before the process shuts down.
 #[derive(Debug, Clone, Default)]
 pub struct StepDown(CancellationToken);
 
@@ -46,7 +48,8 @@ impl StepDown {
 }
 
 impl Term {
-    /// Starts a term that lasts until `shutdown` is cancelled, or the leader steps down.
+    /// Starts a term that lasts until `shutdown` is cancelled, or until the leader steps down
+    /// through the returned handle.
     pub fn start(shutdown: CancellationToken) -> (Self, StepDown) {
         let stepped_down = CancellationToken::new();
         let step_down = StepDown(stepped_down.clone());
@@ -65,7 +68,7 @@ impl Term {
         }
     }
 
-    /// Returns the reason why the term has ended, or `None` if the term has not ended.
+    /// Returns the reason why the term has ended, or `None` if it has not ended.
     pub fn stop_reason(&self) -> Option<StopReason> {
         if self.stepped_down.is_cancelled() {
             Some(StopReason::SteppedDown)

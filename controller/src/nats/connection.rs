@@ -1,5 +1,5 @@
-//! The connection to the NATS server. It is established at the start and again after each restart
-//! of the server, and reports whether it is up.
+//! The connection to the NATS server: how it is established, restored after each loss, and
+//! observed.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -18,31 +18,34 @@ const MIN_RETRY_DELAY: Duration = Duration::from_millis(100);
 /// The maximum delay between two attempts to connect.
 const MAX_RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// The interval at which the server is pinged. Two lost replies end the connection.
+/// The interval at which the server is pinged. Two pings without a reply end the connection.
 const PING_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The number of bytes that are read at a time. (The client grows its buffer for longer messages.)
-/// The client reads up to 128 times before the tasks that take the messages run: 2 MiB, which is a
-/// few milliseconds of work. A larger buffer could overflow a subscription. A smaller buffer would
-/// be slow for large messages.
+/// The number of bytes that the client reads at a time. For longer messages, the client grows its
+/// buffer.
+///
+/// The client reads up to 128 times before the tasks that take the messages run. At this size, 128
+/// reads are 2 MiB, or a few milliseconds of work. A larger buffer could overflow a subscription. A
+/// smaller buffer would be slow for large messages.
 const READ_BUFFER_SIZE: u16 = 16 << 10;
 
-/// The maximum number of messages of one subscription that wait in the client until its task takes
-/// them. Messages beyond this number are lost without a reply. The number is therefore the most
-/// that can be read before the task runs: 2 MiB of the shortest messages from a host that is named
-/// by a UUID. The task takes all of them before more is read, and rejects those beyond the capacity
-/// within microseconds.
+/// The maximum number of messages of one subscription that wait in the client for the task that
+/// takes them. The client loses messages beyond this number, and they get no reply.
+///
+/// The number is therefore the most that the client can read before the task runs: 2 MiB of the
+/// shortest messages from a host whose id is a UUID. The task takes all of them before the client
+/// reads more, and within microseconds rejects those beyond the controller's capacity.
 const SUBSCRIPTION_CAPACITY: usize = 32_768;
 
 /// The maximum number of messages that wait in the client until they are written to the connection.
 /// When this many wait, senders block.
 const SEND_CAPACITY: usize = 2048;
 
-/// The maximum number of characters of a server's error that are logged. The error may quote a
-/// subject that a client chose.
+/// The maximum length of a logged server error, in characters. An error may quote a subject that a
+/// client chose.
 const MAX_LOGGED_ERROR: usize = 256;
 
-/// Shows whether the connection to the server is up.
+/// The state of the connection to the NATS server: up or down.
 #[derive(Debug, Clone)]
 pub struct Connected(watch::Receiver<bool>);
 
@@ -51,7 +54,8 @@ impl Connected {
         *self.0.borrow()
     }
 
-    /// Waits until the connection is down.
+    /// Waits until the connection is down or the client has ended. Returns immediately if either is
+    /// already the case.
     pub async fn lost(&mut self) {
         if self.0.wait_for(|connected| !connected).await.is_err() {
             // The client has ended, and nothing can be sent.
@@ -59,8 +63,8 @@ impl Connected {
     }
 }
 
-/// Connects, and retries until it succeeds. Logs the reason for waiting whenever the reason
-/// changes.
+/// Connects to the NATS server, and retries until an attempt succeeds. Logs the error of an attempt
+/// if it differs from the last logged error.
 pub async fn connect(access: &ConnectConfig, counters: &Arc<Counters>) -> (Client, Connected) {
     let (up, connected) = watch::channel(true);
     let mut logged = String::new();
@@ -86,7 +90,8 @@ pub async fn connect(access: &ConnectConfig, counters: &Arc<Counters>) -> (Clien
 /// Makes one attempt to connect.
 ///
 /// # Errors
-/// If the server does not accept the connection. The error states the reason and the remedy.
+/// If the configuration is invalid, or if the server cannot be reached or rejects the connection.
+/// The error states the reason and the remedy.
 pub async fn connect_once(access: &ConnectConfig) -> Result<Client, String> {
     attempt(access, watch::Sender::new(true), Arc::default()).await
 }
@@ -158,8 +163,8 @@ fn log_event(event: &Event, up: &watch::Sender<bool>, counters: &Counters) {
     }
 }
 
-/// Returns a random duration between half of `delay` and all of it, so that many clients do not
-/// reconnect at once.
+/// Returns a random duration between half of `delay` and `delay`, so that many clients do not
+/// reconnect at the same moment.
 fn add_jitter(delay: Duration) -> Duration {
     delay.mul_f64(rand::rng().random_range(0.5..=1.0))
 }

@@ -1,5 +1,5 @@
 //! Warns when the NATS servers that keep the journal acknowledge a write before it is on disk. The
-//! query itself is in `scuttle_nats`.
+//! query to the servers is in `scuttle_nats`.
 
 use std::collections::BTreeSet;
 
@@ -7,11 +7,14 @@ use async_nats::Client;
 use scuttle_schemas::{subjects, truncate_chars};
 use tracing::{info, warn};
 
-/// The maximum number of characters of a server's name that are logged.
+/// The maximum length of a logged server name, in characters.
 const MAX_LOGGED_NAME: usize = 128;
 
-/// Queries the servers, and warns about each that is not in `warned` yet. This takes half a second,
-/// or two seconds when no server replies, so no other work should wait for it.
+/// Queries the NATS servers. Logs a warning for each server that can lose acknowledged writes,
+/// unless `warned` contains the server's name, and adds the name to `warned`.
+///
+/// The query takes half a second, or two seconds if no server replies, so no other work should wait
+/// for it.
 pub async fn warn_if_not_durable(client: &Client, warned: &mut BTreeSet<String>) {
     let servers = scuttle_nats::server_sync::query_servers(client).await;
     if servers.is_empty() {

@@ -1,5 +1,5 @@
-//! The controller's NATS service (ADR-32). `nats micro` and similar tools use it to find the
-//! controller and to read its counts.
+//! The controller's NATS service, as specified by ADR-32 of the NATS project. `nats micro` and
+//! similar tools use the service to find the controller and to read its request counts.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use crate::observability::counters::{Counters, Source};
 use crate::request::endpoint::Endpoint;
 use crate::wire_name::wire_name;
 
-/// Starts the service, without endpoints.
+/// Starts the service without endpoints. The caller adds them to the returned service.
 pub async fn start(
     client: &Client,
     counters: &Arc<Counters>,
@@ -31,8 +31,8 @@ pub async fn start(
         .await
 }
 
-/// Returns an endpoint's `data` in the reply to `$SRV.STATS`: the counts of accepted, rejected and
-/// ignored requests since the start.
+/// Returns the `data` of the endpoint `name` for the reply to `$SRV.STATS`: the counts of accepted,
+/// rejected and ignored requests since the start. Returns `null` if there is no such endpoint.
 fn stats_data(counters: &Counters, name: &str) -> Value {
     let mut endpoints = Endpoint::ALL.into_iter();
     let Some(endpoint) = endpoints.find(|endpoint| endpoint.name() == name) else {

@@ -1,7 +1,7 @@
 //! Counters of replies, and of messages that were rejected or ignored, by source and cause.
 //!
-//! The first event of each source and cause is logged as a warning, and later ones only at `debug`.
-//! There are few combinations, so no sender can fill the log.
+//! The first event of each combination of source and cause is logged as a warning, and later events
+//! only at level `debug`. There are few combinations, so no sender can fill the log.
 
 use std::borrow::Cow;
 use std::fmt;
@@ -18,21 +18,21 @@ use tracing::{debug, warn};
 use crate::request::endpoint::Endpoint;
 use crate::wire_name::wire_name;
 
-/// The source of a message or event.
+/// The origin of a message or event that is counted.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Source {
-    /// A request.
+    /// The requests or reports that one endpoint receives.
     Endpoint(Endpoint),
-    /// The progress subjects of the agents.
+    /// The subjects on which agents publish progress reports.
     Progress,
-    /// The broadcasts that other partitions' leaders relay.
+    /// The broadcasts that the leaders of other partitions send to be relayed.
     Relays,
     /// The connection to the NATS server.
     Connection,
     AuditLog,
 }
 
-/// The reason why a message was rejected or ignored.
+/// The reason why a message or event was rejected, ignored or lost.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Cause {
     /// The payload is not UTF-8.
@@ -41,21 +41,21 @@ pub enum Cause {
     NotJson,
     /// The payload is not a valid message for its subject.
     Invalid,
-    /// The payload names another host than the subject.
+    /// The payload names a different host than the subject.
     OtherHost,
     /// The capacity for this kind of message was exhausted.
     Overloaded,
     /// The host exceeded its rate limit.
     RateLimited,
-    /// The requester may not publish to the reply subject that it named.
+    /// The requester is not allowed to publish to the reply subject that the request names.
     ReplySubject,
-    /// The result is for an unknown operation.
+    /// The result is for an operation that does not exist.
     UnknownOperation,
     /// The reply could not be published.
     ReplyFailed,
     /// The NATS client dropped messages because the controller read too slowly.
     MessagesLost,
-    /// The NATS server reported an error.
+    /// The NATS server or the NATS client reported an error.
     ServerError,
     /// Audit lines could not be written.
     WriteFailed,
@@ -77,7 +77,7 @@ impl Cause {
         Self::WriteFailed,
     ];
 
-    /// Returns the text for the log.
+    /// Returns the description of the cause in log lines.
     fn text(self) -> &'static str {
         match self {
             Self::NotUtf8 => "not UTF-8",
@@ -95,8 +95,8 @@ impl Cause {
         }
     }
 
-    /// Returns whether the cause can occur at `source`. Such combinations have a time series from
-    /// the start, so that monitoring sees the first increment.
+    /// Returns whether the cause has a time series at `source` from the start, so that monitoring
+    /// sees the first increment. The other time series appear when they are first counted.
     fn can_occur_at(self, source: Source) -> bool {
         match (self, source) {
             (Self::MessagesLost | Self::ServerError, Source::Connection)
@@ -115,7 +115,7 @@ impl Cause {
         }
     }
 
-    /// Returns the value of the metric's label.
+    /// Returns the value of the label `cause` in the metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::NotUtf8 => "not_utf8",
@@ -145,7 +145,7 @@ impl Source {
         ])
     }
 
-    /// Returns the value of the metric's label.
+    /// Returns the value of the label `source` in the metrics.
     pub fn label(self) -> &'static str {
         match self {
             Self::Endpoint(endpoint) => endpoint.name(),
@@ -157,23 +157,24 @@ impl Source {
     }
 }
 
-/// The maximum number of characters of a host id in the log. A subject may contain any text in
+/// The maximum length of a host id in the log, in characters. A subject may contain any text in
 /// place of the host id.
 const MAX_ID_CHARS: usize = 64;
 
-/// A message or event that was rejected or ignored.
+/// A message or event that was rejected or ignored, with what is logged about it.
 #[derive(Debug, Clone)]
 pub struct Ignored<'a> {
     source: Source,
     cause: Cause,
-    /// The length of the payload in bytes.
+    /// The length of the payload in bytes, or the number of lost bytes of the audit log.
     length: usize,
     host: Option<Cow<'a, str>>,
     operation: Option<OperationId>,
 }
 
 impl<'a> Ignored<'a> {
-    /// Creates the event. `length` is the length of the payload in bytes.
+    /// Creates an event without a host or an operation. `length` is the length of the payload in
+    /// bytes, or the number of lost bytes of the audit log.
     pub fn new(source: Source, cause: Cause, length: usize) -> Self {
         Self {
             source,
@@ -184,7 +185,7 @@ impl<'a> Ignored<'a> {
         }
     }
 
-    /// Adds the host that `subject` names, if the subject belongs to `channel`.
+    /// Adds the host that `subject` names, if it is a subject of `channel`.
     #[must_use]
     pub fn with_subject(self, channel: Option<AgentChannel>, subject: &'a str) -> Self {
         self.with_host(channel.and_then(|channel| channel.host_token(subject)))
@@ -215,7 +216,8 @@ struct RejectionLabels {
     code: CodeLabel,
 }
 
-/// An error code as a label. Its name is looked up only when the metrics are encoded.
+/// An error code as a metric label. The code is converted to text only when the metrics are
+/// encoded.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 struct CodeLabel(ErrorCode);
 
@@ -236,7 +238,7 @@ struct IgnoredLabels {
     cause: &'static str,
 }
 
-/// The counters since the start of the process.
+/// All counters, which start at 0 when the process starts.
 #[derive(Debug)]
 pub struct Counters {
     requests: Family<RequestLabels, Counter>,
@@ -247,7 +249,7 @@ pub struct Counters {
 }
 
 impl Default for Counters {
-    /// Creates the time series of every combination that can occur, with the value 0.
+    /// Creates the counters, with a time series for each combination of labels that is expected.
     fn default() -> Self {
         let counters = Self {
             requests: Family::default(),
@@ -276,7 +278,7 @@ impl Default for Counters {
 }
 
 impl Counters {
-    /// Adds the counters to the metrics page.
+    /// Registers the counters, so that they appear in `/metrics`.
     pub fn register(&self, registry: &mut Registry) {
         registry.register(
             "scuttle_requests",
@@ -347,7 +349,8 @@ impl Counters {
         }
     }
 
-    /// Returns the sources and causes that occurred at least once, with their counts.
+    /// Returns each combination of source and cause that has occurred, with the number of
+    /// occurrences.
     pub fn ignored(&self) -> impl Iterator<Item = (Source, Cause, u64)> {
         Source::all().flat_map(move |source| {
             let counts = Cause::ALL.into_iter().filter_map(move |cause| {
@@ -358,7 +361,8 @@ impl Counters {
         })
     }
 
-    /// Returns the number of replies of an endpoint, rejections included.
+    /// Returns the number of an endpoint's replies, including rejections and replies that could not
+    /// be sent.
     pub fn replies_to(&self, endpoint: Endpoint) -> u64 {
         let endpoint = endpoint.name();
         self.requests
@@ -366,14 +370,14 @@ impl Counters {
             .get()
     }
 
-    /// Returns the number of requests of an endpoint that were not rejected.
+    /// Returns the number of requests to an endpoint that were not rejected.
     pub fn granted(&self, endpoint: Endpoint) -> u64 {
         let rejected: u64 = self.rejections(endpoint).map(|(_, count)| count).sum();
         // The two counters of a rejection are not incremented at the same instant.
         self.replies_to(endpoint).saturating_sub(rejected)
     }
 
-    /// Returns the number of rejected requests of an endpoint for each error code.
+    /// Returns the number of rejected requests to an endpoint, for each error code.
     pub fn rejections(&self, endpoint: Endpoint) -> impl Iterator<Item = (ErrorCode, u64)> {
         ErrorCode::ALL.into_iter().map(move |code| {
             let labels = RejectionLabels::new(endpoint, code);
@@ -381,8 +385,8 @@ impl Counters {
         })
     }
 
-    /// Returns the number of accepted teardowns: those that were answered with an existing
-    /// operation if `repeated`, and otherwise those that created an operation.
+    /// Returns the number of accepted teardown requests. If `repeated` is true, counts the requests
+    /// whose reply named an existing operation, otherwise the requests that created an operation.
     pub fn accepted_teardowns(&self, repeated: bool) -> u64 {
         self.accepted_teardowns
             .get_or_create(&TeardownLabels { repeated })
@@ -413,8 +417,8 @@ impl IgnoredLabels {
     }
 }
 
-/// Lists the rejected and ignored messages, for example `teardown: 1 invalid, agent-progress: 2 not
-/// JSON`.
+/// Lists the counts of rejected and ignored messages and events, for example `teardown: 1 invalid,
+/// agent-progress: 2 not JSON`.
 impl fmt::Display for Counters {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         for (number, (source, cause, count)) in self.ignored().enumerate() {

@@ -1,7 +1,8 @@
-//! Log lines about operations and hosts, written once a change is durable. Events that every
-//! teardown causes have level `debug`, because there are tens of thousands of them per second and
-//! the audit log contains each. Events that an operator may have to look into have level `info` or
-//! `warn` and are rate-limited.
+//! Log lines about operations and hosts, written when a change is durable.
+//!
+//! Events that every teardown causes have level `debug`, because there can be tens of thousands of
+//! them per second and the audit log contains each accepted request. Events that an operator may
+//! have to look into have level `info` or `warn` and are rate-limited.
 
 use std::collections::HashMap;
 use std::time::{Duration, Instant};
@@ -14,13 +15,13 @@ use scuttle_schemas::{HostId, Text};
 use tracing::{debug, info, warn};
 
 /// The maximum number of `info` and `warn` lines per second. The limit keeps the log short when a
-/// thousand hosts go offline together, and keeps agents from filling it.
+/// thousand hosts go offline together, and prevents agents from filling it.
 const MAX_LINES_PER_SECOND: u32 = 100;
 
-/// Writes log lines about operations and hosts.
+/// A log of what happens to operations and hosts, with a limited rate of lines.
 #[derive(Debug)]
 pub struct EventLog {
-    /// The last logged status of each host.
+    /// The last known status of each host.
     statuses: HashMap<HostId, HostStatus>,
     second: Instant,
     written: u32,
@@ -28,7 +29,7 @@ pub struct EventLog {
 }
 
 impl EventLog {
-    /// Starts with the statuses in `state`, so that only later changes are logged.
+    /// Creates a log that knows the statuses in `state`, so that only later changes are logged.
     pub fn new(state: &State) -> Self {
         let statuses = state
             .host_statuses()
@@ -41,7 +42,7 @@ impl EventLog {
         }
     }
 
-    /// Logs the changes that an effect announces.
+    /// Logs the changes in a broadcast. Ignores other effects.
     pub fn log_effect(&mut self, effect: &Effect) {
         match effect {
             Effect::OperationsUpdated(message, _) => {
@@ -96,7 +97,7 @@ impl EventLog {
         }
     }
 
-    /// Logs a change of a host's status. Other changes of the host are not logged.
+    /// Logs the host's status if it has changed and another line is allowed.
     fn log_host(&mut self, host: &HostRecord) {
         let HostRecord {
             host_uuid,
@@ -119,8 +120,8 @@ impl EventLog {
         }
     }
 
-    /// Returns whether another line may be written in this second. At the start of a new second,
-    /// logs how many lines were suppressed before.
+    /// Returns whether another line may be written in this second, and counts the line. At the
+    /// start of a new second, first logs the number of lines that were suppressed.
     fn take_line(&mut self) -> bool {
         if self.second.elapsed() >= Duration::from_secs(1) {
             let suppressed = std::mem::take(&mut self.suppressed);
@@ -138,7 +139,7 @@ impl EventLog {
     }
 }
 
-/// Logs that a command was sent.
+/// Logs that a command is being sent.
 pub fn log_command(command: &AgentCommand) {
     match command {
         AgentCommand::Teardown(command) => {
@@ -182,8 +183,8 @@ mod tests {
         }
     }
 
-    /// Logs one message for each status, and returns the number of lines and the duration in
-    /// seconds, rounded up.
+    /// Logs one message for each status. Returns the number of lines that were written, and the
+    /// duration in seconds, rounded up.
     fn lines(statuses: impl Iterator<Item = HostStatus>) -> (u32, u32) {
         let mut message: HostsUpdated = serde_json::from_value(json!({
             "type": "scuttle.v1.hosts_updated", "revision": 1, "at": "2026-11-23T09:11:49.000Z",

@@ -1,4 +1,4 @@
-//! The readiness of the controller, as `/readyz` and the metrics report it.
+//! The readiness of the controller, which `/readyz` and the metrics report.
 
 use std::sync::Arc;
 
@@ -8,7 +8,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::nats::connection::Connected;
 
-/// The phase of the controller for one partition.
+/// The phase that the controller is in for one partition.
 #[derive(Debug, Clone)]
 enum Phase {
     Loading,
@@ -33,14 +33,15 @@ impl Phase {
     }
 }
 
-/// The role of a controller that is ready.
+/// The role of a ready controller.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Role {
     Follower,
     Leader,
 }
 
-/// The readiness of the controller. Clones share their state.
+/// The readiness of the controller, and a handle that sets its phase for one partition. Clones
+/// share the readiness.
 #[derive(Debug, Clone)]
 pub struct Health {
     /// The phase of each partition.
@@ -51,8 +52,8 @@ pub struct Health {
 }
 
 impl Health {
-    /// Returns the readiness of a controller that is starting. The handle sets the phase of the
-    /// first partition.
+    /// Creates the readiness of a controller that is starting. The returned handle sets the phase
+    /// of the first partition.
     pub fn new(shutdown: CancellationToken, partitions: PartitionCount) -> Self {
         let phases = partitions
             .iter()
@@ -64,7 +65,7 @@ impl Health {
         }
     }
 
-    /// Returns a handle that sets the phase of `partition`.
+    /// Returns a handle for the same readiness that sets the phase of `partition`.
     #[must_use]
     pub fn for_partition(&self, partition: Partition) -> Self {
         Self {
@@ -97,14 +98,16 @@ impl Health {
         self.phases.len()
     }
 
-    /// Returns the number of partitions that this controller leads.
+    /// Returns the number of partitions that this controller leads and for which it is connected to
+    /// the NATS server.
     pub(crate) fn led_partition_count(&self) -> usize {
         let is_led = |phase: &&watch::Sender<Phase>| matches!(&*phase.borrow(), Phase::Leading(connected) if connected.is_up());
         self.phases.iter().filter(is_led).count()
     }
 
-    /// Returns the controller's role, or the reason why it is not ready. The controller is ready if
-    /// it is ready in every partition, and it is a leader if it leads at least one.
+    /// Returns the controller's role, or the reason why the controller is not ready. A controller
+    /// is ready if it is ready in every partition. It is a leader if it leads at least one
+    /// partition.
     pub(crate) fn ready(&self) -> Result<Role, &'static str> {
         if self.shutdown.is_cancelled() {
             return Err("stopping");

@@ -1,4 +1,4 @@
-//! The controller's observability: audit log, event log, counters, metrics, health and traces.
+//! The observability of the controller: audit log, event log, counters, metrics, health and traces.
 
 pub mod audit;
 pub mod counters;

@@ -1,7 +1,9 @@
-//! The controller's trace spans: requests for a change with their commit, commands, and results.
-//! The trace context of a request or result is replaced by the context of its span. The core then
-//! copies the context to the commands and broadcasts that the message causes. So the spans form a
-//! tree that follows the messages.
+//! The controller's trace spans: for requests for a change and their commits, for commands, and for
+//! results.
+//!
+//! The span of a request or result replaces the trace context in the decoded input with its own.
+//! The core copies this context to the commands and broadcasts that the input causes. The spans
+//! therefore form a tree that follows the messages.
 
 use scuttle_core::{Effect, Input, Reply, TeardownArgs, Trace};
 use scuttle_schemas::agents::{AgentCommand, ResultOutcome};
@@ -14,13 +16,16 @@ use crate::observability::audit::{AuditSubject, Outcome};
 use crate::request::decode::{RequestHead, parse_trace};
 use crate::wire_name::wire_name;
 
-/// The attributes that Scuttle defines have the names of the log's fields.
+/// The attribute for the operation's id. Scuttle's own attributes are named like the fields of log
+/// lines.
 const OPERATION: &str = "scuttle.operation_id";
 const HOST: &str = "scuttle.host_uuid";
 const DECKY: &str = "scuttle.decky_id";
 const OUTCOME: &str = "scuttle.outcome";
 
-/// Starts the span of an audited request, or of the result of a traced operation.
+/// Starts the span of an audited request, or of a result that carries a trace context, and puts the
+/// span's context into `input`. Returns `None` for any other message, or if traces are not
+/// exported.
 #[allow(
     clippy::needless_pass_by_value,
     reason = "the caller passes on its own optional reference"
@@ -69,8 +74,8 @@ pub(crate) fn start_request(
     Some(Box::new(span))
 }
 
-/// Records the outcome and the commit in the span. The span ends when it is dropped, after the
-/// reply is sent.
+/// Records the outcome and the commit of a request in its span. The span ends when it is dropped,
+/// after the reply is sent.
 pub(crate) fn finish_request(
     span: &mut Span,
     subject: Option<&AuditSubject>,
@@ -98,8 +103,9 @@ pub(crate) fn finish_request(
     }
 }
 
-/// Starts a span each time that a traced command is sent, and makes it the parent of the agent's
-/// spans.
+/// Starts a span for sending a traced command, and puts the span's context into the command, so
+/// that the agent's spans become its children. Returns `None` for any other effect, or if traces
+/// are not exported.
 pub(crate) fn start_command(effect: &mut Effect) -> Option<Span> {
     if !is_enabled() {
         return None;
@@ -136,7 +142,8 @@ pub(crate) fn start_command(effect: &mut Effect) -> Option<Span> {
     Some(span)
 }
 
-/// Returns the attributes that OpenTelemetry's semantic conventions require of a message span.
+/// Returns the attributes that OpenTelemetry's semantic conventions require of a span for a
+/// message.
 fn messaging_attributes(operation: &'static str, subject: String) -> [KeyValue; 4] {
     [
         KeyValue::new("messaging.system", "nats"),

@@ -1,14 +1,14 @@
 //! Encodes messages into memory that is reused after the messages are sent.
 //!
-//! A message is freed some milliseconds after its allocation, by another thread. An allocator
-//! returns such memory to the system and then requests it again. This took a tenth of the time that
-//! accepting a request takes.
+//! Without reuse, each message would need its own allocation, which another thread would free a few
+//! milliseconds later. The allocator would return that memory to the system and request it again.
+//! This accounted for a tenth of the time to accept a request.
 
 use bytes::{BufMut, Bytes, BytesMut};
 use serde::Serialize;
 
-/// Encodes messages one after the other into a chunk of memory. When the chunk is full, the encoder
-/// switches to the previous chunk, whose messages have usually been sent by then.
+/// An encoder that writes messages one after the other into a chunk of memory. When the chunk is
+/// full, the encoder switches to the previous chunk, whose messages have usually been sent by then.
 #[derive(Debug)]
 pub struct Encoder {
     chunk_size: usize,

@@ -1,5 +1,4 @@
-//! The outbound path: encodes and publishes replies and effects. No other code publishes for the
-//! engine.
+//! The outbound path: encodes and publishes replies and effects. No other code sends them.
 
 pub mod encoder;
 pub mod publisher;

@@ -20,13 +20,13 @@ use crate::partition::assignment::PartitionAssignment;
 use crate::partition::relay_format;
 use crate::request::context::RequestContext;
 
-/// Sends committed batches, in the order of their commits.
+/// Sends the replies and effects of committed batches, in commit order.
 #[derive(Debug)]
 pub struct Publisher {
     pub client: Client,
     pub connected: Connected,
-    /// After this lease has expired, nothing is sent, because another controller may have written
-    /// to the journal since.
+    /// The lease of this leader. After it has expired, every reply is replaced with `not_leader`
+    /// and effects are dropped, because another controller may have written to the journal.
     pub lease: LeaseGuard,
     pub assignment: PartitionAssignment,
     pub replier: Replier,
@@ -47,8 +47,8 @@ impl Publisher {
                 let rejected = batches.into_iter().map(CommittedBatch::into_rejected);
                 batches = rejected.collect();
             }
-            // Also while the server is unreachable: an accepted change is on disk, whether or not
-            // its requester receives the reply.
+            // The replies are recorded even while the server is unreachable: an accepted change is
+            // durable, whether or not its requester receives the reply.
             let replies = batches.iter().flat_map(|batch| &batch.replies);
             let replies = replies.map(|(context, reply)| (&**context, reply));
             self.replier.record(replies);
@@ -64,8 +64,8 @@ impl Publisher {
         }
     }
 
-    /// Sends replies first, because requesters wait for them. Correctness does not depend on the
-    /// order of replies and effects.
+    /// Sends the replies of all batches first, because requesters wait for them, and then the
+    /// effects. Correctness does not depend on this order.
     async fn send(&mut self, mut batches: Batches) {
         for batch in &mut batches {
             let timing = batch.timing();
@@ -113,7 +113,8 @@ pub struct Outgoing {
     pub payload: Bytes,
 }
 
-/// Encodes an effect of the leader of a partition.
+/// Encodes an effect of a partition's leader. Unless the partition is the first, a broadcast is
+/// addressed to the first partition's leader, which relays it.
 pub fn encode_effect(
     encoder: &mut Encoder,
     effect: Effect,

@@ -19,15 +19,15 @@ use crate::outbound::encoder::Encoder;
 use crate::request::context::RequestContext;
 use crate::request::endpoint::Endpoint;
 
-/// The maximum number of characters of the `Nats-Service-Error` header.
+/// The maximum length of the `Nats-Service-Error` header, in characters.
 const MAX_ERROR_HEADER: usize = 256;
 
-/// The size in bytes of a chunk for encoded replies and effects. A chunk holds the most that was
-/// observed in several milliseconds, or four of the largest broadcasts.
+/// The size in bytes of a chunk for encoded replies and effects. A chunk holds the most output that
+/// was observed in several milliseconds, and has space for four of the largest broadcasts.
 const CHUNK_SIZE: usize = 1 << 20;
 
-/// Sends the replies to requests. Counts each reply, writes its line to the audit log, ends the
-/// request's span, and publishes the reply.
+/// Sends the replies to requests. Also counts them, writes the audit log, and completes the
+/// requests' trace spans.
 #[derive(Debug)]
 pub struct Replier {
     client: Client,
@@ -38,7 +38,7 @@ pub struct Replier {
 }
 
 impl Clone for Replier {
-    /// Returns a replier that encodes into separate memory.
+    /// Returns a replier whose encoder does not share memory with the original.
     fn clone(&self) -> Self {
         self.with_chunk_size(self.encoder.chunk_size())
     }
@@ -60,7 +60,7 @@ impl Replier {
         }
     }
 
-    /// Returns a replier that encodes into chunks of another size, in bytes.
+    /// Returns a copy of this replier that encodes into chunks of `chunk_size` bytes.
     #[must_use]
     pub fn with_chunk_size(&self, chunk_size: usize) -> Self {
         Self {
@@ -84,8 +84,8 @@ impl Replier {
         }
     }
 
-    /// Counts replies and writes their audit lines in one write. For a whole batch, this is the
-    /// first half of [`respond`](Self::respond).
+    /// Counts replies and writes all their audit lines at once. This is the first half of
+    /// [`respond`](Self::respond), for the replies of a whole batch.
     pub(super) fn record<'a>(
         &self,
         replies: impl Iterator<Item = (&'a RequestContext, &'a Reply)> + Clone,
@@ -119,8 +119,8 @@ impl Replier {
         }
     }
 
-    /// Publishes a reply. Drops it if the request names no reply subject, or names a subject to
-    /// which the requester may not publish.
+    /// Publishes a reply. Drops the reply if the request names no reply subject, or names a subject
+    /// to which the requester may not publish.
     async fn publish(&mut self, context: &RequestContext, mut request: Request, reply: &Reply) {
         let Some(inbox) = request.message.reply.clone() else {
             return;
@@ -173,13 +173,12 @@ impl Replier {
     }
 }
 
-/// Returns whether a request comes from a client or an agent, and not from a leader that gathers a
-/// list.
+/// Returns whether a request comes from a client or an agent, and not from a leader.
 fn is_from_client(request: &Request) -> bool {
     !subjects::is_partition_request(&request.message.subject)
 }
 
-/// Returns the headers and the payload of a reply.
+/// Returns the headers and the payload of a reply. Only a rejection has headers.
 pub fn encode_reply(encoder: &mut Encoder, reply: &Reply) -> (Option<HeaderMap>, Bytes) {
     match reply {
         Reply::Rejected(error_reply) => (

@@ -1,7 +1,8 @@
-//! The part of the swarm that a leader is responsible for. Every leader receives every request and
-//! report, and takes those that concern its hosts. So only two kinds of messages pass through a
-//! second controller: lists, whose pages come from all leaders, and broadcasts, which the first
-//! partition's leader numbers.
+//! The part of the swarm that a leader is responsible for.
+//!
+//! Every leader receives every report and every request for a change, and processes only those for
+//! its hosts. Only two kinds of messages pass through a second leader: replies to reads, which the
+//! first partition's leader gathers, and broadcasts, whose revisions it assigns.
 
 use std::path::{Path, PathBuf};
 
@@ -14,7 +15,7 @@ use uuid::Uuid;
 
 use crate::request::endpoint::Endpoint;
 
-/// One partition, with the total number of partitions.
+/// One partition, together with the total number of partitions.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionAssignment {
     pub partition: Partition,
@@ -32,8 +33,9 @@ impl PartitionAssignment {
         self.partitions != PartitionCount::ONE
     }
 
-    /// Returns whether the partition's leader also takes requests that name no host, gathers the
-    /// lists and numbers the broadcasts.
+    /// Returns whether this is the first partition. The leader of the first partition also rejects
+    /// undecodable requests that name no host, gathers the lists, and assigns the revisions of the
+    /// broadcasts.
     pub fn is_first(self) -> bool {
         self.partition == Partition::FIRST
     }
@@ -42,7 +44,7 @@ impl PartitionAssignment {
         !self.is_one_of_several() || self.partitions.partition_of_host(host) == self.partition
     }
 
-    /// Returns whether the operation's host belongs to the partition.
+    /// Returns whether the operation's id maps to this partition.
     fn owns_operation(self, id: OperationId) -> bool {
         self.partitions.partition_of_operation(id) == self.partition
     }
@@ -52,8 +54,9 @@ impl PartitionAssignment {
         self.owns_subject_host(channel.host_token(subject))
     }
 
-    /// Returns whether the partition takes the messages that an agent sends on a subject with the
-    /// host token `host`. The first partition takes messages whose subject names no host.
+    /// Returns whether the partition takes the messages that an agent sends on a subject that
+    /// contains the host id `host`. If the subject contains none, the first partition takes the
+    /// message.
     pub fn owns_subject_host(self, host: Option<&str>) -> bool {
         if !self.is_one_of_several() {
             return true;
@@ -63,15 +66,16 @@ impl PartitionAssignment {
         })
     }
 
-    /// Returns whether the partition takes a teardown request, or `None` if only decoding the
-    /// request can show that. Teardowns are the most frequent requests, and most belong to other
+    /// Returns whether the partition takes a teardown request, by looking at its encoded payload.
+    /// Returns `None` if the request must be decoded first, or if there is only one partition. The
+    /// check saves time, because teardowns are the most frequent requests, and most belong to other
     /// partitions.
     pub fn owns_payload(self, payload: &[u8]) -> Option<bool> {
         let host = find_host(payload).filter(|_| self.is_one_of_several())?;
         Some(self.partitions.partition_of_host_text(host) == self.partition)
     }
 
-    /// Returns whether the partition takes a decoded request.
+    /// Returns whether the partition takes a decoded request or report.
     pub fn owns_input(self, input: &Input) -> bool {
         if !self.is_one_of_several() {
             return true;
@@ -89,7 +93,7 @@ impl PartitionAssignment {
         }
     }
 
-    /// Returns a new id for a host of this partition.
+    /// Generates an id that maps to this partition, for a new host.
     pub fn new_host_id(self) -> HostId {
         loop {
             let host = Uuid::now_v7().to_string();
@@ -103,9 +107,10 @@ impl PartitionAssignment {
     /// request waits for an append, which a deposed leader cannot make. A stale page does harm in
     /// two cases:
     ///
-    /// - A page for the first partition's leader must contain all changes that were relayed before
-    ///   the page was requested. Its revision would not show that changes are missing.
-    /// - The record of a single host decides which host owns a name.
+    /// - The page is requested by the first partition's leader. It must contain all changes that
+    ///   were relayed before the request, because the revision of the merged list would not show
+    ///   that changes are missing.
+    /// - The request is for a single host. The host's record determines which host owns a name.
     #[must_use]
     pub fn make_linearizable(self, input: Input) -> Input {
         let stale_is_harmful = match &input {
@@ -120,7 +125,8 @@ impl PartitionAssignment {
         }
     }
 
-    /// Returns the directory of the partition's rows, within the controller's data directory.
+    /// Returns the directory for the partition's rows. It is `data_dir` itself if there is only one
+    /// partition, otherwise a directory within it.
     pub fn data_dir(self, data_dir: &Path) -> PathBuf {
         if self.is_one_of_several() {
             data_dir.join(format!("partition-{}", self.partition))
@@ -129,9 +135,10 @@ impl PartitionAssignment {
         }
     }
 
-    /// Returns the subject and the name under which the partition's leader serves an endpoint. If
-    /// there are several partitions, the subjects for reads are separate for each partition,
-    /// because the first partition's leader requests lists from each leader.
+    /// Returns the subject and the name under which the partition's leader serves an endpoint.
+    ///
+    /// With several partitions, each leader serves reads on a separate subject, because the first
+    /// partition's leader requests a page from each of them.
     pub fn endpoint_subject(self, endpoint: Endpoint) -> (String, String) {
         let (subject, name) = (endpoint.subject(), endpoint.name());
         if self.is_one_of_several() && endpoint.is_read() {
@@ -147,7 +154,8 @@ impl PartitionAssignment {
     }
 
     /// Returns the subject on which the partition's leader publishes a message for `subject`. The
-    /// first partition's leader numbers all broadcasts, so the other leaders publish theirs to it.
+    /// leaders of other partitions send their broadcasts to the first partition's leader, which
+    /// assigns the revisions. All other messages are published on `subject`.
     pub fn publish_subject(self, subject: Subject) -> Subject {
         if self.is_first() || !subjects::BROADCASTS.contains(&subject.as_str()) {
             return subject;
@@ -156,10 +164,12 @@ impl PartitionAssignment {
     }
 }
 
-/// Returns the host that a teardown request names, if the request has the usual JSON formatting.
-/// All fields of a teardown request are strings, numbers and booleans, and within a JSON string
-/// each quotation mark follows a backslash. So the first match is the field, or the request is
-/// invalid.
+/// Returns the host that the payload of a teardown request names. Returns `None` if no host is
+/// found, for example because of unusual JSON formatting or escapes.
+///
+/// The first match is the field `host_uuid`, unless the request is invalid: all fields of a
+/// teardown request are strings, numbers and booleans, and a quotation mark within a JSON string
+/// follows a backslash.
 fn find_host(payload: &[u8]) -> Option<&str> {
     const FIELD: &[u8] = b"\"host_uuid\":";
     let found = memmem::find(payload, FIELD)?;

@@ -1,4 +1,5 @@
-//! Divides the hosts of a swarm among several journals, and joins their records for clients.
+//! Partitions: divides the hosts of a swarm among several journals, and merges their records for
+//! clients.
 
 pub mod assignment;
 pub mod name_registry;

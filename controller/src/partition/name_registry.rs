@@ -1,14 +1,15 @@
-//! The owners of host names, if the hosts are divided into partitions. The leader that enrolls a
-//! host knows only the hosts of its partition. It therefore claims the name in a bucket on the NATS
-//! servers before it puts the host on record.
+//! The registry of host names in a swarm with several partitions.
 //!
-//! A claim may outlive its host: the host may never have been put on record, or may have been
+//! The leader that enrolls a host knows only the hosts of its partition. It therefore claims the
+//! name in a bucket on the NATS servers before it adds the host to the record.
+//!
+//! A claim may outlive its host: the host may never have been added to the record, or may have been
 //! removed from it. The name is then free. A leader that wants a claimed name therefore requests
 //! the claimant's record from the leader of the claimant's partition. Two rules make this safe:
 //!
 //! - A leader does not return the record of a host that it is about to enroll.
-//! - A leader that takes over a claim writes it with the revision that it expects. So if two
-//!   leaders want one name, one of them is rejected.
+//! - A leader takes over a claim only if the claim still has the revision that the leader has read.
+//!   So if two leaders want one name, only one of them gets it.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -25,20 +26,20 @@ use crate::partition::rpc;
 use crate::request::endpoint::Endpoint;
 use crate::request::rejection::retry_later;
 
-/// The timeout for a reply of the NATS servers.
+/// The timeout for a reply from the NATS servers.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// The maximum number of names that are claimed concurrently. Each claim waits for one or two
-/// fsyncs of the servers.
+/// fsyncs on the servers.
 const MAX_CONCURRENT: usize = 32;
 
-/// The delay between two attempts while another leader enrolls a host with the same name.
+/// The delay before a claim is repeated while another leader enrolls a host with the same name.
 const RETRY_DELAY: Duration = Duration::from_millis(50);
 
-/// The maximum number of attempts to write a claim while other leaders write the same claim.
+/// The maximum number of attempts to claim a name while other leaders claim it too.
 const MAX_ATTEMPTS: usize = 8;
 
-/// The registry of host names in all partitions. Clones share the limits.
+/// The registry of host names in all partitions. Clones share the registry and its limit.
 #[derive(Debug, Clone)]
 pub struct NameRegistry {
     client: Client,
@@ -49,26 +50,27 @@ pub struct NameRegistry {
     permits: Arc<Semaphore>,
 }
 
-/// Marks a host as about to be enrolled, until the claim is dropped. While the host is marked, its
-/// leader does not return its record.
+/// A mark on a host that is about to be enrolled. While the mark exists, the leader does not return
+/// the host's record. Dropping the claim removes the mark.
 #[derive(Debug)]
 pub struct NameClaim {
     host: HostId,
     enrolling: Arc<Mutex<BTreeSet<HostId>>>,
 }
 
-/// The outcome of a claim.
+/// The result of claiming a name.
 #[derive(Debug)]
 pub enum Claim {
-    /// The host has the name and may be put on record.
+    /// The name was claimed for the host, which may now be added to the record.
     Granted(NameClaim),
-    /// An active host already has the name, and the request did not name another host.
+    /// The name already belongs to the active host with this record. The request did not ask for a
+    /// particular host id.
     Taken(Box<HostRecord>),
 }
 
 impl Claim {
-    /// Returns the claim if it was granted. The caller must keep the claim until the host is on
-    /// record.
+    /// Returns the claim if it was granted. The caller must keep the claim until the host has been
+    /// added to the record.
     pub fn granted(self) -> Option<NameClaim> {
         match self {
             Self::Granted(claim) => Some(claim),
@@ -87,7 +89,10 @@ impl Drop for NameClaim {
 }
 
 impl NameRegistry {
-    /// Opens the bucket, and creates it if it is missing.
+    /// Opens the bucket of claimed names, and creates it if it is missing.
+    ///
+    /// # Errors
+    /// If the servers reject the request or do not reply.
     pub async fn open(
         client: Client,
         replicas: usize,
@@ -103,8 +108,8 @@ impl NameRegistry {
         })
     }
 
-    /// Returns an error if the host is being enrolled, because its record may be about to change.
-    /// Returns `None` otherwise.
+    /// Returns an error reply if the host is being enrolled, because its record may be about to
+    /// change. Returns `None` otherwise.
     pub fn reject_while_enrolling(&self, host: &HostId) -> Option<ErrorReply> {
         let enrolling = self.enrolling.lock();
         let enrolling = enrolling.unwrap_or_else(PoisonError::into_inner);
@@ -112,7 +117,8 @@ impl NameRegistry {
         is_enrolling.then(|| being_enrolled(host))
     }
 
-    /// Marks a host as about to be enrolled, unless another request has done so.
+    /// Marks a host as about to be enrolled. Returns `None` if another request has already marked
+    /// it.
     fn mark_enrolling(&self, host: HostId) -> Option<NameClaim> {
         let enrolling = self.enrolling.clone();
         let hosts = enrolling.lock();
@@ -120,12 +126,16 @@ impl NameRegistry {
         is_new.then(|| NameClaim { host, enrolling })
     }
 
-    /// Claims the name of a host to be enrolled, for the id that the request gives, or else for
-    /// `new_id`.
+    /// Claims the requested name for a host that is to be enrolled. The host's id is the one in the
+    /// request, or `new_id` if the request contains none.
     ///
     /// # Errors
-    /// `bad_request` if the name belongs to another active host. Another error if the servers or
-    /// another leader do not reply. In both cases, no host was enrolled.
+    /// No host was enrolled, and the error code is:
+    ///
+    /// - `bad_request` if the request contains a host id but the name belongs to another active
+    ///   host.
+    /// - `overloaded` if the host or the name is being claimed by another request.
+    /// - Another code if the NATS servers or another leader rejected a request or did not reply.
     pub async fn claim(
         &self,
         request: &EnrollRequest,
@@ -182,7 +192,12 @@ impl NameRegistry {
         Err(retry_later(format!("{why}: repeat the request")))
     }
 
-    /// Returns the host that made a claim, if it is active and has the claimed name.
+    /// Returns the record of the host that made a claim, or `None` if the host is not active or
+    /// does not have the claimed name.
+    ///
+    /// # Errors
+    /// If the leader of the host's partition rejects the request, or no valid reply arrives in
+    /// time.
     async fn find_owner(
         &self,
         claimant: &[u8],
@@ -205,7 +220,7 @@ impl NameRegistry {
     }
 }
 
-/// Opens the bucket of names, and creates it if it is missing.
+/// Opens the bucket of claimed names, and creates it if it is missing.
 pub(crate) async fn open_bucket(client: Client, replicas: usize) -> anyhow::Result<Store> {
     let config = kv::Config {
         bucket: subjects::NAMES_BUCKET.to_owned(),
@@ -218,8 +233,8 @@ pub(crate) async fn open_bucket(client: Client, replicas: usize) -> anyhow::Resu
     opened.map_err(|error| anyhow::anyhow!("cannot open the bucket {name}: {error}"))
 }
 
-/// Returns the bucket's key for a name. The name is encoded, because a key does not allow dots in
-/// every place where a name does.
+/// Returns the bucket's key for a name. Dots in the name are replaced, because a key allows dots in
+/// fewer places than a name.
 pub(crate) fn bucket_key(name: &HostName) -> String {
     name.as_str().replace('.', "=")
 }

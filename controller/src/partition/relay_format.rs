@@ -1,7 +1,10 @@
 //! The format in which the leader of another partition sends a broadcast to the first partition's
-//! leader: a header with the fields that the first partition's leader needs, then the broadcast as
-//! clients will receive it, except that the revisions are those of its partition. So the first
-//! partition's leader replaces only the revisions, and neither decodes nor encodes the broadcast.
+//! leader.
+//!
+//! A relayed broadcast has a header, which contains the fields that the first partition's leader
+//! needs. The header is followed by the broadcast as clients will receive it, but with the revision
+//! of the other partition. The first partition's leader only replaces this revision, and neither
+//! decodes nor encodes the broadcast.
 
 use bytes::Bytes;
 use memchr::memmem;
@@ -9,17 +12,18 @@ use scuttle_core::api::RelayedBroadcast;
 use scuttle_core::{Effect, Topic};
 use scuttle_schemas::subjects;
 
-/// The text before each revision in a broadcast. It cannot occur within a JSON string, where each
-/// quotation mark follows a backslash. If it is the name of a label, the value is not a number.
+/// The text before each revision in a broadcast. This text cannot occur within a JSON string, where
+/// each quotation mark follows a backslash. A label may be named `revision`, but its value is a
+/// string, not a number.
 const REVISION: &[u8] = b"\"revision\":";
 
-/// Ends the header of a broadcast that only repeats the last revision.
+/// The last byte of the header of a broadcast that only repeats the last revision.
 const REPEAT_MARK: u8 = b'=';
-/// Ends the header of a broadcast with changes.
+/// The last byte of the header of a broadcast that contains changes.
 const CHANGE_MARK: u8 = b'+';
 
-/// Returns the header of a broadcast, which states its revision and whether it has changes. Returns
-/// `None` for other effects.
+/// Returns the header of a broadcast, which states the revision and whether the broadcast contains
+/// changes. Returns `None` for other effects.
 pub fn encode_header(effect: &Effect) -> Option<String> {
     let (revision, is_repeat) = match effect {
         Effect::ShardsUpdated(message, _) => {
@@ -34,7 +38,8 @@ pub fn encode_header(effect: &Effect) -> Option<String> {
     Some(format!("{revision}{kind}"))
 }
 
-/// Decodes a broadcast that was relayed on a subject.
+/// Decodes a broadcast that was relayed on `subject`. Returns `None` if the subject is not one for
+/// relayed broadcasts or the header is invalid.
 pub fn decode(subject: &str, payload: &[u8]) -> Option<RelayedBroadcast> {
     let all = [Topic::Shards, Topic::Hosts, Topic::Operations];
     let topic = all
@@ -55,7 +60,7 @@ pub fn decode(subject: &str, payload: &[u8]) -> Option<RelayedBroadcast> {
     })
 }
 
-/// Returns the subject on which clients receive the broadcasts of a topic.
+/// Returns the subject on which clients receive the broadcasts of `topic`.
 pub fn broadcast_subject(topic: Topic) -> &'static str {
     match topic {
         Topic::Shards => subjects::SHARDS_UPDATED,
@@ -64,7 +69,7 @@ pub fn broadcast_subject(topic: Topic) -> &'static str {
     }
 }
 
-/// Returns the broadcast with each of its revisions replaced by `revision`.
+/// Returns the encoded broadcast with each occurrence of its revision replaced by `revision`.
 pub fn with_revision(relayed: &RelayedBroadcast, revision: u64) -> Bytes {
     let (own, new) = (relayed.revision.to_string(), revision.to_string());
     let message = &*relayed.message;

@@ -10,19 +10,20 @@ use serde::de::DeserializeOwned;
 
 use crate::request::endpoint::Endpoint;
 
-/// The timeout for the reply of a leader. A reply takes milliseconds, or a fraction of a second
-/// while a partition moves to another leader. The takeover from a lost leader takes longer than
-/// this timeout, and the requester gets an error.
+/// The timeout for the reply from another leader. A reply takes milliseconds, or a fraction of a
+/// second while a partition moves to another leader. If the leader is lost, the takeover may take
+/// longer than this timeout, and the requester then gets an error.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
 /// The delay between two attempts while the partition has no leader.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
-/// Sends a client's request to the leader of a partition. While the partition has no leader,
-/// repeats the request for up to [`REQUEST_TIMEOUT`].
+/// Sends a read request to the leader of a partition and decodes the reply. While the partition has
+/// no leader, repeats the request for up to `REQUEST_TIMEOUT`.
 ///
 /// # Errors
-/// If the leader rejects the request, or the partition has no leader that replies.
+/// If the leader rejects the request, or if the partition has no leader that sends a valid reply in
+/// time.
 pub async fn request<T: DeserializeOwned>(
     client: &Client,
     partition: Partition,

@@ -1,5 +1,6 @@
-//! Lists of the whole swarm, if the hosts are divided into partitions. The first partition's leader
-//! requests a page from the leader of each partition, and merges the pages into one reply.
+//! Lists of the whole swarm, if the hosts are divided into several partitions. The first
+//! partition's leader requests a page from the leader of each partition, and merges the pages into
+//! one reply.
 
 use std::pin::pin;
 use std::sync::Arc;
@@ -26,39 +27,41 @@ use crate::request::decode::decode_request;
 use crate::request::endpoint::Endpoint;
 use crate::request::rejection::Rejection;
 
-/// The maximum number of lists that are gathered at once. Each list may hold a megabyte from each
-/// partition.
+/// The maximum number of lists that are gathered concurrently. Each list may hold a megabyte of
+/// memory for each partition.
 const MAX_CONCURRENT: usize = 16;
 
-/// The maximum number of requests of one endpoint that wait to be gathered.
+/// The maximum number of requests to one endpoint that are in progress. Requests beyond this number
+/// are rejected as `overloaded`.
 const MAX_WAITING: usize = 256;
 
-/// The size in bytes of a chunk for encoded replies.
+/// The size in bytes of the chunks into which replies are encoded.
 const CHUNK_SIZE: usize = 64 << 10;
 
-/// Gathers lists from all partitions. Clones share the limits.
+/// Gathers lists from all partitions. Clones share the permits.
 #[derive(Debug, Clone)]
 pub struct ScatterGather {
     pub client: Client,
     pub counters: Arc<Counters>,
-    /// The lease on the first partition. No list is sent after this lease has expired.
+    /// The lease of the first partition. No list is sent after it has expired.
     pub lease: LeaseGuard,
-    /// The term, whose end stops the gathering.
+    /// The term of the first partition's leader. Lists that are being gathered when it ends are
+    /// rejected.
     pub term: Term,
     pub partitions: PartitionCount,
     pub replier: Replier,
-    /// One permit for each list that may be gathered at once.
+    /// The permits for gathering lists. Each list takes one.
     pub permits: Arc<Semaphore>,
 }
 
 impl ScatterGather {
-    /// Returns all permits, for the first instance.
+    /// Creates the permits that all clones share.
     pub fn new_permits() -> Arc<Semaphore> {
         Arc::new(Semaphore::new(MAX_CONCURRENT))
     }
 
-    /// Serves one endpoint that only reads. After the term has ended, replies with an error that
-    /// states why the term ended.
+    /// Serves one read-only endpoint until its subscription ends. After the term has ended, each
+    /// request gets an error reply with the reason.
     pub async fn serve_endpoint(self, endpoint: Endpoint, mut requests: Requests) {
         let mut gathering = JoinSet::new();
         loop {
@@ -100,7 +103,8 @@ impl ScatterGather {
         replier.respond(context, reply).await;
     }
 
-    /// Returns the list of the whole swarm, or an error if the term ends first.
+    /// Gathers a list of the whole swarm. Returns an error reply if this fails, or if the term or
+    /// the lease ends first.
     async fn gather_until_ended(&self, endpoint: Endpoint, input: Input, payload: Bytes) -> Reply {
         let gathered = pin!(self.gather(endpoint, input, payload));
         let reply = tokio::select! {
@@ -144,9 +148,15 @@ impl ScatterGather {
         }
     }
 
-    /// Requests a page from each partition that may have matching records. The first partition's
-    /// page is requested before the others. A change that the other pages do not contain yet is
-    /// then relayed later, and gets a higher revision than the first partition's page.
+    /// Requests a page from the first partition, and from each other partition that may have
+    /// matching records.
+    ///
+    /// The first partition's page is requested before the others. A change that the other pages do
+    /// not contain yet is therefore relayed later, with a higher revision than the first
+    /// partition's page.
+    ///
+    /// # Errors
+    /// If a partition rejects the request or does not reply.
     async fn request_pages<T: DeserializeOwned>(
         &self,
         endpoint: Endpoint,
@@ -162,8 +172,9 @@ impl ScatterGather {
         Ok(pages)
     }
 
-    /// Requests an operation from the partition that its id indicates, then from all others. The id
-    /// indicates another partition if the operation was accepted before the hosts were divided.
+    /// Requests an operation from the partition that its id maps to, then from all others. An
+    /// operation that was accepted before the hosts were divided may be in another partition than
+    /// its id maps to.
     async fn find_operation(
         &self,
         endpoint: Endpoint,

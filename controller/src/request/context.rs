@@ -13,24 +13,24 @@ use crate::partition::name_registry::NameClaim;
 use crate::request::decode::RequestHead;
 use crate::request::endpoint::Endpoint;
 
-/// The context of a request. It is created when the message arrives, and dropped when the reply has
-/// been sent. If the message gets no reply, the context is dropped when the input has been decided.
+/// The data that accompanies a request. The context is created when the message arrives, and
+/// dropped when the reply has been sent. If the message gets no reply, the context is dropped when
+/// the input has been decided.
 #[derive(Debug)]
 pub struct RequestContext {
     /// The source of the message, for the counters.
     pub source: Source,
-    /// The NATS request to reply to. `None` for messages without a reply.
+    /// The NATS request to reply to. `None` if the message gets no reply.
     pub request: Option<Request>,
-    /// The fields of the request's audit line. `None` if the request cannot change
-    /// anything.
+    /// The fields of the request's audit line. `None` if the request is not audited.
     pub audit: Option<Box<AuditSubject>>,
-    /// The request's span, if traces are exported.
+    /// The request's trace span. `None` if the request is not traced.
     pub span: Option<Box<Span>>,
-    /// The operation whose result the request reports.
+    /// The operation whose result the message reports. `None` for other messages.
     pub operation_id: Option<OperationId>,
-    /// The capacity that the request holds until this context is dropped.
+    /// The capacity that the request holds until this context is dropped. `None` before admission.
     pub permit: Option<Permit>,
-    /// The claim on a host's name, until the host is on record.
+    /// The claim on the name of a host to be enrolled, held until the host is in the record.
     pub name_claim: Option<NameClaim>,
 }
 
@@ -47,7 +47,7 @@ impl RequestContext {
         }
     }
 
-    /// Returns the endpoint, or `None` for a message without a reply.
+    /// Returns the endpoint that received the request, or `None` for a message without a reply.
     pub fn endpoint(&self) -> Option<Endpoint> {
         match self.source {
             Source::Endpoint(endpoint) => Some(endpoint),
@@ -55,8 +55,8 @@ impl RequestContext {
         }
     }
 
-    /// Records the fields of the request's audit line, and starts its span. `input` is the decoded
-    /// request, or `None` if decoding failed.
+    /// Records the fields of the request's audit line, and starts the request's span. `input` is
+    /// the decoded request, or `None` if decoding failed.
     pub(super) fn describe(&mut self, head: &mut RequestHead<'_>, input: Option<&mut Input>) {
         self.audit = AuditSubject::new(head.endpoint, head.take_requester(), input.as_deref());
         self.span = spans::start_request(head, self.audit.is_some(), input);

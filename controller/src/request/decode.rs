@@ -1,5 +1,5 @@
-//! Decodes the subject, headers and payload of a message into an input. `scuttle-core` decides the
-//! effects of the input.
+//! Decodes the subject, headers and payload of a message into an input of `scuttle-core`, which
+//! decides what the input changes.
 
 use async_nats::{HeaderMap, Message};
 use scuttle_core::{Input, TeardownArgs, Trace};
@@ -21,7 +21,7 @@ use crate::request::endpoint::Endpoint;
 pub struct DecodeError {
     /// The reason, for the counters.
     pub cause: Cause,
-    /// The reply to the sender: `bad_request`.
+    /// The `bad_request` reply to the sender.
     pub error: ErrorReply,
 }
 
@@ -32,13 +32,14 @@ impl From<ErrorReply> for DecodeError {
     }
 }
 
-/// A request whose subject and requester headers have been parsed, and whose payload has not been
+/// A request whose subject and requester headers have been parsed, but whose payload has not been
 /// decoded.
 #[derive(Debug)]
 pub struct RequestHead<'m> {
     pub endpoint: Endpoint,
     pub message: &'m Message,
-    /// The token of the subject that names the reporting host. It need not be a valid host id.
+    /// The token of the subject that names the reporting host, which need not be a valid host id.
+    /// `None` if the endpoint takes no reports.
     pub host: Option<&'m str>,
     /// The user that the NATS server vouches for. Empty for reports, because the subject identifies
     /// the agent. An error if the headers were forged to hide the user.
@@ -50,8 +51,8 @@ impl<'m> RequestHead<'m> {
         Self::new(endpoint, message, parse_host(endpoint, message))
     }
 
-    /// Parses the headers of a message whose host token `host` was already parsed.
-    /// [`parse`](Self::parse) parses both.
+    /// Does the same as [`parse`](Self::parse), but takes the host token that was already parsed
+    /// from the subject.
     pub fn new(endpoint: Endpoint, message: &'m Message, host: Option<&'m str>) -> Self {
         let requested_by = match endpoint {
             Endpoint::AgentHeartbeat | Endpoint::AgentResults => Ok(String::new()),
@@ -65,13 +66,14 @@ impl<'m> RequestHead<'m> {
         }
     }
 
-    /// Takes the user out of this value, or returns `None` if the headers were forged.
+    /// Moves the user out of this value and leaves an empty name. Returns `None` if the headers
+    /// were forged.
     pub(super) fn take_requester(&mut self) -> Option<String> {
         std::mem::replace(&mut self.requested_by, Ok(String::new())).ok()
     }
 
-    /// Decodes the payload. `new_id` returns the id of a host or operation that the request
-    /// creates. The ids are `UUIDv7`s, so that they sort by age.
+    /// Decodes the payload. `new_id` returns the id for a host or operation that the request
+    /// creates: a `UUIDv7`, so that ids sort by age.
     pub fn decode(&self, new_id: impl FnOnce() -> Uuid) -> Result<Input, DecodeError> {
         // A request that hides its user is rejected, whatever it requests.
         let requested_by = self.requested_by.as_ref().map_err(Clone::clone)?;
@@ -132,7 +134,8 @@ impl<'m> RequestHead<'m> {
     }
 }
 
-/// Decodes a request to an endpoint.
+/// Decodes the subject, headers and payload of a request to an endpoint. `new_id` is passed to
+/// [`RequestHead::decode`].
 pub fn decode_request(
     endpoint: Endpoint,
     message: &Message,
@@ -149,7 +152,7 @@ pub fn decode_progress(message: &Message, host: Option<&str>) -> Result<Input, D
     Ok(Input::Progress { host, progress })
 }
 
-/// Decodes a broadcast that the leader of another partition relays.
+/// Decodes a broadcast that the leader of another partition has sent to be relayed.
 pub fn decode_relay(message: &Message, partitions: PartitionCount) -> Result<Input, DecodeError> {
     let subject = message.subject.as_str();
     let from = subjects::parse_relaying_partition(subject, partitions);
@@ -165,13 +168,14 @@ pub fn decode_relay(message: &Message, partitions: PartitionCount) -> Result<Inp
     })
 }
 
-/// Returns the host token of a report's subject.
+/// Returns the token of a report's subject that names the host, or `None` if the endpoint takes no
+/// reports or the subject does not match.
 pub(crate) fn parse_host(endpoint: Endpoint, message: &Message) -> Option<&str> {
     endpoint.channel()?.host_token(&message.subject)
 }
 
-/// Returns the user that made a request. The NATS server vouches for the user in the request's
-/// headers.
+/// Returns the user that the NATS server names in a request's headers, or `unknown` if it names
+/// none.
 ///
 /// # Errors
 /// `bad_request` if the requester forged headers to hide those of the server.
@@ -181,7 +185,8 @@ pub fn parse_requester(message: &Message) -> Result<String, DecodeError> {
         let name: &str = name.as_ref();
         values.iter().map(move |value| (name, value.as_str()))
     });
-    // The text after `NATS/1.0` is not a header, but the server's word may be attached to it too.
+    // The text after `NATS/1.0` is not a header, but a client can make the server's header part of
+    // this text.
     let description = (message.description.iter()).map(|text| ("", text.as_str()));
     Ok(
         headers::parse_requester(headers.chain(description))
@@ -189,7 +194,7 @@ pub fn parse_requester(message: &Message) -> Result<String, DecodeError> {
     )
 }
 
-/// Returns the trace context that came with a message.
+/// Returns the trace context in the headers of a message, or `None` if there is no valid one.
 pub(crate) fn parse_trace(message: &Message) -> Option<Trace> {
     headers::parse_traceparent(header(message, headers::TRACEPARENT)).map(Trace::from)
 }
@@ -211,7 +216,7 @@ fn decode_payload<T: DeserializeOwned>(
 /// Returns the host that sent a report: the host in the subject, which the NATS server vouches for.
 ///
 /// # Errors
-/// If the payload names another host.
+/// If the subject names no valid host, or the payload names another host.
 fn check_reporter(
     subject_host: Option<&str>,
     payload_host: &HostId,

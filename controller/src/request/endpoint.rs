@@ -1,35 +1,36 @@
-//! The endpoints of the Micro service and the subject of each. Their requests are decoded in
+//! The endpoints of the controller's NATS service and their subjects. Requests are decoded in
 //! `decode`.
 
 use scuttle_schemas::subjects::{self, AgentChannel};
 
-/// A request subject of the controller.
+/// An endpoint of the controller's NATS service, which takes the requests or reports on one
+/// subject.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Endpoint {
-    /// `swarm.teardown`.
+    /// Requests on `swarm.teardown` to tear down a decky or a whole host.
     Teardown,
-    /// `swarm.operations.cancel`.
+    /// Requests on `swarm.operations.cancel` to cancel an operation.
     OperationsCancel,
-    /// `swarm.operations.list`.
+    /// Requests on `swarm.operations.list` for a list of operations.
     OperationsList,
-    /// `swarm.operations.get`.
+    /// Requests on `swarm.operations.get` for a single operation.
     OperationsGet,
-    /// `swarm.hosts.enroll`.
+    /// Requests on `swarm.hosts.enroll` to enroll a host.
     HostsEnroll,
-    /// `swarm.hosts.decommission`.
+    /// Requests on `swarm.hosts.decommission` to decommission a host.
     HostsDecommission,
-    /// `swarm.hosts.list`.
+    /// Requests on `swarm.hosts.list` for a list of hosts.
     HostsList,
-    /// `swarm.shards.list`.
+    /// Requests on `swarm.shards.list` for a list of shards.
     ShardsList,
-    /// `agent.<host_uuid>.heartbeat`.
+    /// Heartbeats of agents on `agent.<host_uuid>.heartbeat`.
     AgentHeartbeat,
-    /// `agent.<host_uuid>.results`.
+    /// Results of operations on `agent.<host_uuid>.results`.
     AgentResults,
 }
 
 impl Endpoint {
-    /// All endpoints, in the order of their counters.
+    /// All endpoints, in the order in which their counts are listed.
     pub const ALL: [Self; 10] = [
         Self::Teardown,
         Self::OperationsCancel,
@@ -43,7 +44,7 @@ impl Endpoint {
         Self::AgentResults,
     ];
 
-    /// Returns the name in `$SRV.INFO` and `$SRV.STATS`.
+    /// Returns the name of the endpoint in `$SRV.INFO` and `$SRV.STATS`.
     pub fn name(self) -> &'static str {
         match self {
             Self::Teardown => "teardown",
@@ -59,7 +60,8 @@ impl Endpoint {
         }
     }
 
-    /// Returns the channel on which agents send the requests, or `None` if other clients send them.
+    /// Returns the channel on which agents send the endpoint's reports, or `None` if the endpoint
+    /// takes requests from clients.
     pub fn channel(self) -> Option<AgentChannel> {
         match self {
             Self::AgentHeartbeat => Some(AgentChannel::Heartbeat),
@@ -75,7 +77,8 @@ impl Endpoint {
         }
     }
 
-    /// Returns whether the requests change something. Such requests go to the audit log.
+    /// Returns whether the endpoint takes client requests to change something. These requests go to
+    /// the audit log, except for dry runs.
     pub fn is_change(self) -> bool {
         match self {
             Self::Teardown
@@ -91,12 +94,12 @@ impl Endpoint {
         }
     }
 
-    /// Returns whether the requests only read.
+    /// Returns whether the endpoint takes client requests that only read.
     pub fn is_read(self) -> bool {
         !self.is_change() && self.channel().is_none()
     }
 
-    /// Returns the subject to subscribe to.
+    /// Returns the subject to subscribe to. For reports, a wildcard takes the place of the host.
     pub fn subject(self) -> String {
         match self {
             Self::Teardown => subjects::TEARDOWN.to_owned(),

@@ -1,5 +1,5 @@
-//! Enrolls hosts if there are several partitions: claims the name of a host before its request goes
-//! to the engine. The claims themselves are in `partition::name_registry`.
+//! The enrollment of a host if there are several partitions: the host's name is claimed before the
+//! request goes to the engine. The claims themselves are in `partition::name_registry`.
 
 use scuttle_core::{Input, Reply};
 use scuttle_schemas::hosts::EnrollAccepted;
@@ -12,7 +12,7 @@ use crate::request::rejection::term_ended;
 use crate::request::respond::respond;
 
 /// Claims the name of the host to be enrolled, then hands the request to the engine. Replies
-/// without the engine if the host is already on record, or if the claim fails.
+/// without the engine if an active host already has the name, the claim fails, or the term ends.
 pub(super) async fn claim_name(
     mut pipeline: Pipeline,
     mut replier: Replier,

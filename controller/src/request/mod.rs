@@ -1,4 +1,4 @@
-//! From NATS messages to inputs of the engine.
+//! Turns NATS messages into inputs of the engine.
 //!
 //! [`serve`] takes the requests of one endpoint and runs each through the stages in [`pipeline`].
 

@@ -1,6 +1,6 @@
 //! The path of a request to the engine, in six stages:
 //!
-//! 1. `classify`: do the subject or the raw payload already show whether the request belongs to
+//! 1. `classify`: does the subject or the raw payload already show whether the request belongs to
 //!    this partition?
 //! 2. `rate_limit`: is the reporting host within its rate limit, and is there capacity for its
 //!    report?
@@ -32,8 +32,8 @@ use crate::request::decode::{RequestHead, parse_host};
 use crate::request::endpoint::Endpoint;
 use crate::request::rejection::{Rejection, term_ended};
 
-/// A sender of the engine's queue. The engine ends when every sender is dropped. Contexts are
-/// boxed, because thousands may wait in the queue.
+/// A sender for the engine's queue. The engine ends when every sender is dropped. Contexts are
+/// boxed to keep the entries of the queue small, because thousands may wait.
 pub type JobSender = SyncSender<Job<Box<RequestContext>>>;
 
 /// The resources of the stages, shared by all subscriptions of a leader.
@@ -41,9 +41,9 @@ pub type JobSender = SyncSender<Job<Box<RequestContext>>>;
 pub struct Intake {
     pub capacity: Capacity,
     pub counters: Arc<Counters>,
-    /// The term, whose end stops the pipeline.
+    /// The leader's term. After it has ended, every request is rejected.
     pub term: Term,
-    /// Selects the hosts of this partition.
+    /// The assignment that determines which hosts belong to this partition.
     pub assignment: PartitionAssignment,
     /// The registry in which host names are claimed. `None` if this partition is the only one.
     pub names: Option<NameRegistry>,
@@ -58,27 +58,29 @@ pub struct Pipeline {
     pub jobs: Option<JobSender>,
 }
 
-/// The result of submitting a request.
+/// The result of [`Pipeline::submit`].
 #[derive(Debug)]
 pub enum Submitted {
-    /// The engine has the request, or it was dropped.
+    /// A request that was handed to the engine or dropped. Nothing is left to do.
     Done,
-    /// The caller must send this reply. The engine does not see the request.
+    /// A reply that the caller must send. The engine has not received the request.
     Reply(Box<RequestContext>, Reply),
-    /// The caller must first claim the name of the host to be enrolled, and then enqueue the input.
+    /// A request to enroll a host. The caller must claim the host's name before the input goes to
+    /// the engine.
     NeedsNameClaim(Box<RequestContext>, Input),
 }
 
-/// The result of stage 1.
+/// The result of stage 1, `classify`.
 struct Classified<'m> {
-    /// The host that the subject names.
+    /// The token of the subject that names the reporting host. `None` if the endpoint takes no
+    /// reports.
     host: Option<&'m str>,
-    /// Whether the request is known to belong to this partition. If not, `route` decides.
+    /// Whether the request is known to belong to this partition. If not, stage 4, `route`, decides.
     is_owned: bool,
 }
 
 impl Pipeline {
-    /// Runs a request through the stages.
+    /// Runs a request through all stages.
     pub fn submit(&self, mut request: Request) -> Submitted {
         let source = Source::Endpoint(self.endpoint);
         let mut context = RequestContext::new(source);
@@ -87,7 +89,8 @@ impl Pipeline {
             Err(Rejection::Reply { cause, error }) => Err((cause, error)),
             Ok(input) => Ok(input),
         };
-        // They have been decoded, and would take much memory while the request waits.
+        // The payload and headers have been decoded, and would take much memory while the request
+        // waits.
         let payload_len = std::mem::take(&mut request.message.payload).len();
         request.message.headers = None;
         if let Err((Some(cause), error)) = &outcome {
@@ -103,7 +106,7 @@ impl Pipeline {
         }
     }
 
-    /// Runs the stages that decide whether a request is accepted.
+    /// Runs stages 1 to 5, which decide whether a request may go to the engine.
     fn run_stages(
         &self,
         message: &Message,
@@ -139,8 +142,9 @@ impl Pipeline {
         }
     }
 
-    /// Stage 2. Drops a report of a host that is over its rate limit. A report also takes its
-    /// permit here, so that reports beyond the capacity are not decoded.
+    /// Stage 2. Takes a permit for a report, so that reports beyond the capacity are not decoded.
+    /// Drops a report from a host that is over its rate limit. Returns `None` for other requests,
+    /// and after the term has ended.
     fn rate_limit(
         &self,
         message: &Message,
@@ -158,7 +162,8 @@ impl Pipeline {
         self.intake.admit_report(&report).map(Some)
     }
 
-    /// Stage 3. Decodes the request.
+    /// Stage 3. Decodes the request. If the partition of an undecodable request is unknown, the
+    /// first partition rejects the request, and all other partitions drop it.
     fn decode(
         &self,
         head: &mut RequestHead<'_>,
@@ -177,7 +182,8 @@ impl Pipeline {
         })
     }
 
-    /// Stage 4. Drops a request of another partition.
+    /// Stage 4. Drops a request of another partition, and describes any other request in its
+    /// context.
     fn route(
         &self,
         head: &mut RequestHead<'_>,
@@ -207,7 +213,11 @@ impl Pipeline {
         Ok(())
     }
 
-    /// Runs stage 6, or asks the caller to claim the name of a host to be enrolled first.
+    /// Runs stage 6, with two exceptions if there are several partitions:
+    ///
+    /// - A request to enroll a host first needs a claim on the host's name, which is left to the
+    ///   caller.
+    /// - A list request for a host that is being enrolled is rejected.
     fn claim_or_enqueue(&self, context: Box<RequestContext>, input: Input) -> Submitted {
         if let Some(names) = &self.intake.names {
             if let Input::HostsList(list) = &input
@@ -223,7 +233,7 @@ impl Pipeline {
         self.submit_claimed(context, input)
     }
 
-    /// Runs stage 6 for a request that needs no name claim, or has its claim.
+    /// Runs stage 6 for a request that needs no claim on a host's name, or already has the claim.
     pub(super) fn submit_claimed(&self, context: Box<RequestContext>, input: Input) -> Submitted {
         let mut waiting = Some(context);
         match (self.enqueue(&mut waiting, input), waiting) {
@@ -235,7 +245,7 @@ impl Pipeline {
     }
 
     /// Stage 6. Hands the input and its context to the engine. Leaves the context in place if the
-    /// engine has ended.
+    /// term or the engine has ended.
     fn enqueue(
         &self,
         context: &mut Option<Box<RequestContext>>,
@@ -268,14 +278,14 @@ impl Pipeline {
 /// A report whose payload has not been decoded.
 pub(super) struct Report<'m> {
     pub(super) source: Source,
-    /// The host that the subject names.
+    /// The token of the subject that names the host.
     pub(super) host: Option<&'m str>,
     pub(super) message: &'m Message,
 }
 
 impl Intake {
-    /// Takes a permit for a report. Counts a report over the host's rate limit, and logs the host
-    /// once, because an operator may have to revoke the host's credentials.
+    /// Takes a permit for a report. Counts a report over its host's rate limit, and logs the first
+    /// such report with its host, because an operator may have to revoke the host's credentials.
     pub(super) fn admit_report(&self, report: &Report<'_>) -> Result<Permit, Rejection> {
         let length = report.message.payload.len();
         let admitted = (self.capacity).admit_report(report.host.unwrap_or_default(), length);

@@ -1,5 +1,5 @@
 //! Messages without a reply: the progress that agents publish, and the broadcasts that the leaders
-//! of other partitions relay.
+//! of other partitions send to be relayed.
 
 use async_nats::{Message, Subscriber};
 use futures_util::StreamExt;
@@ -13,8 +13,9 @@ use crate::request::decode::{decode_progress, decode_relay};
 use crate::request::pipeline::{Intake, JobSender, Report};
 use crate::request::rejection::Rejection;
 
-/// Takes the broadcasts that the leaders of other partitions relay. Drops broadcasts beyond the
-/// capacity: a subscriber that misses a revision lists the records again.
+/// Passes the broadcasts of other partitions' leaders to the engine, until the term ends. Drops
+/// broadcasts that are invalid or exceed the capacity: a subscriber that misses a revision lists
+/// the records again.
 pub async fn serve_relays(messages: Subscriber, intake: Intake, jobs: JobSender) {
     for_each_until_ended(messages, &intake.term, |message| {
         let length = message.payload.len();
@@ -23,7 +24,7 @@ pub async fn serve_relays(messages: Subscriber, intake: Intake, jobs: JobSender)
             let permit = intake.capacity.admit(&input, length);
             let mut context = RequestContext::new(Source::Relays);
             context.permit = Some(permit.map_err(|_| Rejection::overloaded())?);
-            // Fails when the engine has ended, which then publishes nothing.
+            // The send fails only after the engine has ended. Then nothing is published.
             let _ = jobs.try_send(Job {
                 input,
                 context: Some(Box::new(context)),
@@ -38,8 +39,9 @@ pub async fn serve_relays(messages: Subscriber, intake: Intake, jobs: JobSender)
     .await;
 }
 
-/// Takes the progress that agents publish. Drops progress that cannot be decoded or is beyond the
-/// capacity, because only the result of an operation matters.
+/// Passes the progress reports of agents to the engine, until the term ends. Drops reports that
+/// cannot be decoded, or that exceed the capacity or the host's rate limit, because only the result
+/// of an operation matters.
 pub async fn serve_progress(messages: Subscriber, intake: Intake, jobs: JobSender) {
     for_each_until_ended(messages, &intake.term, |message| {
         let host = AgentChannel::Progress.host_token(&message.subject);
@@ -56,7 +58,7 @@ pub async fn serve_progress(messages: Subscriber, intake: Intake, jobs: JobSende
             let mut context = RequestContext::new(source);
             context.permit = Some(intake.admit_report(&report)?);
             let input = decode_progress(&message, host)?;
-            // Fails when the engine has ended, which then needs no hints.
+            // The send fails only after the engine has ended. Then no progress is needed.
             let _ = jobs.try_send(Job {
                 input,
                 context: Some(Box::new(context)),
@@ -86,7 +88,7 @@ fn count_rejection<'a>(
     }
 }
 
-/// Calls `take` for each message until the term ends.
+/// Calls `take` for each message until the term or the subscription ends.
 async fn for_each_until_ended(
     mut messages: Subscriber,
     term: &Term,

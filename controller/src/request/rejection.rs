@@ -1,4 +1,4 @@
-//! The reasons why a request does not reach the engine, and the replies to its requester.
+//! The reasons why a request does not reach the engine, and the error replies for them.
 
 use scuttle_schemas::{ErrorCode, ErrorReply};
 
@@ -13,12 +13,12 @@ const RETRY_AFTER_MS: u64 = 500;
 /// The reason why a stage of the pipeline stopped a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Rejection {
-    /// The request is dropped without a reply: it belongs to another partition, or its host is over
-    /// its rate limit.
+    /// A request that gets no reply, because it belongs to another partition or its host is over
+    /// the rate limit.
     Drop,
-    /// The request gets an error reply.
+    /// A request that gets an error reply.
     Reply {
-        /// The counter to increment, if the reason has one.
+        /// The cause to count. `None` if the rejection is not counted as ignored.
         cause: Option<Cause>,
         error: ErrorReply,
     },
@@ -33,7 +33,8 @@ impl Rejection {
     }
 }
 
-/// Returns the error for a request that arrives after the term has ended.
+/// Returns the error for a request that arrives after the term has ended. The error states why the
+/// term ended.
 pub(crate) fn term_ended(term: &Term) -> ErrorReply {
     let reason = term.stop_reason().unwrap_or(StopReason::Shutdown);
     reason.error_reply()
@@ -54,7 +55,7 @@ impl From<ErrorReply> for Rejection {
     }
 }
 
-/// Returns the error for a request that may be repeated soon.
+/// Returns an `overloaded` error, which asks the requester to repeat the request after a delay.
 pub(crate) fn retry_later(why: impl Into<String>) -> ErrorReply {
     ErrorReply {
         retry_after_ms: Some(RETRY_AFTER_MS),

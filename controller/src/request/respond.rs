@@ -1,5 +1,5 @@
-//! Replies to requests that do not reach the engine. A blocked connection does not keep the engine
-//! from ending. `outbound::replier` sends the replies.
+//! Replies to requests that do not reach the engine. A reply that waits for a blocked connection
+//! does not keep the engine running. `outbound::replier` sends the replies.
 
 use std::pin::pin;
 
@@ -9,9 +9,9 @@ use crate::outbound::replier::Replier;
 use crate::request::context::RequestContext;
 use crate::request::pipeline::Pipeline;
 
-/// Replies to a request that did not reach the engine. Drops the sender of jobs as soon as the term
-/// ends, even while the NATS server does not take the reply, because the engine ends only when
-/// every sender is dropped.
+/// Replies to a request that did not reach the engine. If the term ends before the NATS server
+/// takes the reply, drops the pipeline's sender for the engine's queue immediately, because the
+/// engine ends only when every sender is dropped.
 pub(super) async fn respond(
     replier: &mut Replier,
     pipeline: &mut Pipeline,

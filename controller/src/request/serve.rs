@@ -1,5 +1,5 @@
 //! The task of each endpoint: takes the requests, runs each through the pipeline, and replies to
-//! those that do not reach the engine. Messages without a reply are handled in `published`.
+//! the requests that do not reach the engine. Messages without a reply are handled in `published`.
 
 use std::pin::pin;
 
@@ -15,8 +15,8 @@ use crate::request::respond::respond;
 /// The size in bytes of a chunk for encoded error replies, which are few and short.
 const ERRORS_CHUNK_SIZE: usize = 4 << 10;
 
-/// Serves one endpoint. Passes requests to the engine until the term ends. After that, rejects them
-/// with an error that states why the term ended.
+/// Serves one endpoint until its subscription ends. Passes requests to the engine until the term
+/// ends. After that, rejects them with an error that states why the term ended.
 pub async fn serve_endpoint(mut requests: Requests, mut pipeline: Pipeline, replier: Replier) {
     let mut replier = replier.with_chunk_size(ERRORS_CHUNK_SIZE);
     let term = pipeline.intake.term.clone();

@@ -12,27 +12,27 @@ use serde::de::DeserializeOwned;
 use crate::store::error::StoreError;
 use crate::store::format_version::{FORMAT, StreamPosition};
 
-/// Keyed by name: [`FORMAT_KEY`], [`SWARM_KEY`] and [`STREAM_KEY`].
+/// The table of single values, keyed by name: [`FORMAT_KEY`], [`SWARM_KEY`] and [`STREAM_KEY`].
 pub(super) const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");
-/// Keyed by `host_uuid`.
+/// The table of hosts, keyed by `host_uuid`.
 pub(super) const HOSTS: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("hosts");
-/// Keyed by `host_uuid` and `decky_id`.
+/// The table of shards, keyed by `host_uuid` and `decky_id`.
 pub(super) const SHARDS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("shards");
-/// Keyed by operation id; the ids are ordered by age.
+/// The table of operations, keyed by operation id. The ids sort by age.
 pub(super) const OPERATIONS: TableDefinition<'_, u128, &[u8]> = TableDefinition::new("operations");
-/// Idempotency keys, keyed by requester and key.
+/// The table of idempotency keys, keyed by requester and key.
 pub(super) const KEYS: TableDefinition<'_, (&str, &str), &[u8]> = TableDefinition::new("keys");
-/// Batches, keyed by number, oldest first.
+/// The table of batches, keyed by a number that rises with each batch.
 pub(super) const JOURNAL: TableDefinition<'_, u64, &[u8]> = TableDefinition::new("journal");
 
-/// The key of the format version in `meta`. Its value is a little-endian `u32`, in this and all
-/// future formats.
+/// The key of the format version in `meta`. The value is a little-endian `u32` in this format and
+/// in all future formats.
 pub(super) const FORMAT_KEY: &str = "format";
 pub(super) const SWARM_KEY: &str = "swarm";
 /// The key of the [`StreamPosition`] in `meta`. Present only if the journal is a stream.
 pub(super) const STREAM_KEY: &str = "stream";
 
-/// Encodes a value into a buffer that the caller reuses.
+/// Encodes a value into `buffer`, replacing its content and reusing its allocation.
 pub(super) fn encode<'b, T: Serialize + ?Sized>(
     value: &T,
     buffer: &'b mut Vec<u8>,
@@ -42,7 +42,7 @@ pub(super) fn encode<'b, T: Serialize + ?Sized>(
     Ok(buffer)
 }
 
-/// Decodes a value that takes up all of `bytes`.
+/// Decodes a value. Fails if bytes are left over.
 pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, postcard::Error> {
     match postcard::take_from_bytes(bytes)? {
         (value, []) => Ok(value),
@@ -203,7 +203,8 @@ pub(super) fn read_rows(
     Ok(())
 }
 
-/// Returns a function for `map_err` that reports undecodable bytes at `key` of `table`.
+/// Returns a function for `map_err` that turns a decoding error at `key` of `table` into
+/// [`StoreError::Row`].
 pub(super) fn damaged(
     path: &Path,
     table: &'static str,

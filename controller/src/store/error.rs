@@ -22,7 +22,7 @@ pub enum StoreError {
     /// Another process has the store open.
     #[error("{} is in use by another controller: stop that one, or give this one its own data directory", .path.display())]
     InUse { path: PathBuf },
-    /// The operating system reported an error.
+    /// The operating system could not perform an action on the file.
     #[error("cannot {action} {}: {cause}; {}", .path.display(), advice(.cause))]
     Io {
         action: &'static str,
@@ -42,7 +42,7 @@ pub enum StoreError {
     /// The content of the file has changed since the store wrote it.
     #[error("{} is damaged ({cause}): {RESTORE}", .path.display())]
     Damaged { path: PathBuf, cause: String },
-    /// A stored row or batch does not decode.
+    /// A stored row or batch cannot be decoded.
     #[error("{} is damaged (table {table}, key {key}: {cause}): {RESTORE}", .path.display())]
     Row {
         path: PathBuf,
@@ -53,7 +53,7 @@ pub enum StoreError {
     /// A stored change contradicts the changes before it.
     #[error("{} is damaged ({cause}): {RESTORE}", .path.display())]
     Replay { path: PathBuf, cause: ReplayError },
-    /// The rows belong to another journal.
+    /// The rows belong to a journal other than the requested one.
     #[error("the rows in {} belong to {}: {advice}", .path.display(), describe_journal(.found.as_deref()))]
     OtherJournal {
         path: PathBuf,
@@ -61,10 +61,10 @@ pub enum StoreError {
         found: Option<String>,
         advice: &'static str,
     },
-    /// The journal is a stream, and a request to its servers failed.
+    /// An operation on the journal's stream failed.
     #[error(transparent)]
     Journal(#[from] JournalError),
-    /// The database failed although the file is valid, so there is a bug.
+    /// The database failed although the file is valid. This is a bug.
     #[error("cannot {action} {}: {cause}", .path.display())]
     Database {
         action: &'static str,

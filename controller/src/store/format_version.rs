@@ -2,10 +2,10 @@
 
 use serde::{Deserialize, Serialize};
 
-/// The version of the table layout and of the encoding.
+/// The version of a store's tables and of the encoding of its rows and batches.
 pub const FORMAT: u32 = 3;
 
-/// The position in the journal stream that the rows reflect.
+/// The position in a journal stream up to which a store's rows contain the changes.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct StreamPosition {
     pub stream: String,

@@ -1,5 +1,5 @@
-//! A complete copy of the record in memory: every row after the whole journal was applied. It can
-//! be written as a store of either kind and compared with another copy row by row.
+//! A complete copy of the record in memory: every row after the whole journal was applied. The copy
+//! can be written as a store of either kind, and compared with another copy row by row.
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -23,10 +23,10 @@ const ROW_SIZE: usize = 256;
 pub struct FullExport(BTreeMap<RowKey, Change>);
 
 impl FullExport {
-    /// Reads a complete snapshot.
+    /// Reads every row of a snapshot, with the changes of its journal applied.
     ///
     /// # Errors
-    /// If the snapshot cannot be read or its rows contradict each other.
+    /// If the snapshot cannot be read or its changes contradict each other.
     pub fn read(snapshot: &Snapshot) -> Result<Self, StoreError> {
         let mut latest = LatestChanges::default();
         snapshot.load(|change| {
@@ -37,12 +37,11 @@ impl FullExport {
         Ok(Self(latest.0))
     }
 
-    /// Returns the number of rows.
     pub fn row_count(&self) -> usize {
         self.0.len()
     }
 
-    /// Returns a copy with only the rows of one partition's hosts.
+    /// Returns a copy with only the meta row and the rows of one partition's hosts.
     #[must_use]
     pub fn select_partition(&self, assignment: PartitionAssignment) -> Self {
         let is_owned = |change: &Change| match change {
@@ -59,7 +58,8 @@ impl FullExport {
         Self(rows.map(|(key, row)| (key.clone(), row.clone())).collect())
     }
 
-    /// Combines the rows of all partitions. Of each counter, the highest value is kept.
+    /// Combines the rows of all partitions. The meta row gets the highest epoch, and the highest
+    /// revision of each kind.
     #[must_use]
     pub fn merge(partitions: Vec<Self>) -> Self {
         let (mut all, mut meta) = (BTreeMap::new(), None);
@@ -83,8 +83,8 @@ impl FullExport {
         })
     }
 
-    /// Returns an open operation whose id does not lead to its host's partition, if there is one.
-    /// Such an operation was accepted before the hosts were divided.
+    /// Returns an open operation whose id does not identify its host's partition, or `None` if
+    /// every id does. Only earlier versions of Scuttle gave operations such ids.
     pub fn find_misplaced_operation(&self, of: PartitionCount) -> Option<OperationId> {
         self.0.values().find_map(|change| match change {
             Change::Operation(row) => {
@@ -96,7 +96,8 @@ impl FullExport {
         })
     }
 
-    /// Returns the key of a row that is missing on one side or differs, if there is one.
+    /// Returns the key of a row that differs between two copies or is missing in one of them.
+    /// Returns `None` if the copies are equal.
     pub fn find_difference(&self, other: &Self) -> Option<String> {
         let missing = |one: &Self, other: &Self| {
             let mut rows = one.0.iter();
@@ -106,7 +107,7 @@ impl FullExport {
         missing(self, other).or_else(|| missing(other, self))
     }
 
-    /// Writes the rows as a store that will get the name `target`, still under a temporary name.
+    /// Writes the rows to a store under a temporary name, which the caller can rename to `target`.
     /// `position` is the stream position that the rows reflect, or `None` if their journal is in
     /// the file.
     pub fn write(

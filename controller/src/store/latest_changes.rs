@@ -1,12 +1,13 @@
-//! The latest change to each row, which a checkpoint writes to the rows.
+//! The latest change to each row. A checkpoint writes only these changes, because they supersede
+//! all earlier ones.
 
 use std::collections::BTreeMap;
 
 use scuttle_core::{Change, KeyId};
 use scuttle_schemas::{DeckyId, HostId, OperationId};
 
-/// The key of the row that a change belongs to. Keys have the order of [`Store::load`]: by table,
-/// then by key.
+/// The key of the row that a change belongs to. Keys sort as in `Store::load`: by table, then by
+/// key within the table.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum RowKey {
     Meta,
@@ -31,7 +32,7 @@ impl RowKey {
     }
 }
 
-/// The latest change to each row.
+/// The latest change to each row, keyed by the row.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct LatestChanges(pub(super) BTreeMap<RowKey, Change>);
 

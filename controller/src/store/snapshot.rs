@@ -1,5 +1,5 @@
 //! Consistent snapshots of a store as of one commit, taken while the store is in use or closed.
-//! Backups, exports and snapshots for other controllers are made from them.
+//! Snapshots are the source of backups, exports, and row files for other controllers.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -17,7 +17,7 @@ use crate::store::redb::database::{failed, open_without_writing};
 use crate::store::replicated::jetstream::{JournalStream, StreamJournal};
 use crate::store::replicated::shared_journal::read_batches;
 
-/// The table of a stored value, in the order in which a load reads the tables.
+/// A table of a store. The variants are in the order in which a load reads the tables.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Table {
     /// The single row with the data of the swarm as a whole.
@@ -32,7 +32,7 @@ pub enum Table {
 }
 
 impl Table {
-    /// All tables, in the order of a load.
+    /// All tables, in the order in which a load reads them.
     pub const ALL: [Self; 6] = [
         Self::Meta,
         Self::Hosts,
@@ -63,7 +63,7 @@ pub enum StoredValue {
 }
 
 impl StoredValue {
-    /// Decodes a value of `table`. An error message names the value by `number` and `path`.
+    /// Decodes a value of `table`. `number` and `path` identify the value in an error message.
     pub fn decode(
         table: Table,
         bytes: &[u8],
@@ -95,7 +95,7 @@ impl StoredValue {
         }
     }
 
-    /// Applies a function to every change.
+    /// Returns the value with `change` applied to each of its changes.
     #[must_use]
     pub fn map(self, change: impl Fn(Change) -> Change) -> Self {
         match self {
@@ -105,7 +105,8 @@ impl StoredValue {
     }
 }
 
-/// Takes snapshots of a store while another thread writes to it.
+/// A source of snapshots of a store. Snapshots can be taken while another thread writes to the
+/// store.
 #[derive(Debug, Clone)]
 pub struct Snapshots {
     database: Arc<Database>,
@@ -123,8 +124,8 @@ impl Snapshots {
         }
     }
 
-    /// Adds the stream that holds the journal. Snapshots then block on the servers and must not be
-    /// taken on a thread of the async runtime.
+    /// Adds the stream that holds the journal. Taking a snapshot then blocks until the servers
+    /// respond, so it must not be done on a thread of the async runtime.
     #[must_use]
     pub fn with_journal(mut self, runtime: Handle, stream: JournalStream) -> Self {
         self.journal = Some((runtime, stream));
@@ -136,7 +137,7 @@ impl Snapshots {
     /// store is closed.
     ///
     /// # Errors
-    /// If the store is closed or cannot be read.
+    /// If the store is closed or cannot be read, or if the journal's stream cannot be read.
     pub fn take(&self) -> Result<Snapshot, StoreError> {
         let transaction = self.database.begin_read();
         let mut snapshot = Snapshot {
@@ -162,7 +163,8 @@ pub struct Snapshot {
     path: PathBuf,
     /// The journal's batches that are not in the file.
     tail: Vec<Bytes>,
-    /// Keeps the database open if only this snapshot has opened the file.
+    /// The database, if this snapshot has opened the file itself. The database must stay open until
+    /// the snapshot is dropped.
     _own_database: Option<Database>,
 }
 
@@ -202,7 +204,7 @@ impl Snapshot {
         Ok(self.stream_position()?.map(|position| position.stream))
     }
 
-    /// Calls `each` with every encoded value, in the order of a load.
+    /// Calls `each` with every encoded value, in the order in which a load reads them.
     ///
     /// # Errors
     /// If the store cannot be read or `each` fails.
@@ -257,7 +259,8 @@ impl Snapshot {
         })
     }
 
-    /// Loads the snapshot as a start would, calls `each` with every change, and returns the state.
+    /// Loads the snapshot as the start of a controller would, calls `each` with every change, and
+    /// returns the state.
     ///
     /// # Errors
     /// If the store cannot be read, is damaged, or `each` fails.

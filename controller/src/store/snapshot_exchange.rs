@@ -26,21 +26,22 @@ use crate::store::replicated::rows::{export_rows, install_rows};
 use crate::store::snapshot::Snapshots;
 use crate::store::staged_file::StagedFile;
 
-/// The timeout of a request to the servers. It is equal to the journal's.
+/// The timeout of a request to the servers.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The interval at which the leader checks the length of the journal.
+/// The interval at which the leader checks the size of the journal.
 const POLL_INTERVAL: Duration = Duration::from_secs(10);
 
-/// The journal size in bytes up to which no snapshot is made, because a start reads such a journal
-/// in a fraction of a second. A longer journal is trimmed when it exceeds the size of the last
-/// snapshot, so that snapshots at most double the amount of written data.
+/// The size in bytes up to which the journal is left alone: at startup, a controller reads a
+/// journal of up to this size in a fraction of a second. For a larger journal, a new snapshot is
+/// uploaded only once the journal has outgrown the last snapshot, so snapshots at most double the
+/// amount of data written.
 pub const MIN_JOURNAL_SIZE: u64 = 16 << 20;
 
-/// The number of bytes that a download copies at once.
+/// The maximum number of bytes that a download copies at a time.
 const CHUNK_SIZE: usize = 128 << 10;
 
-/// The reason why a snapshot could not be transferred or made.
+/// The reason why a snapshot could not be made or transferred, or the journal could not be trimmed.
 #[derive(Debug, thiserror::Error)]
 pub enum SnapshotExchangeError {
     /// The servers rejected a request or did not respond.
@@ -66,14 +67,14 @@ pub enum SnapshotExchangeError {
 /// A snapshot in the object store.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 struct StoredSnapshot {
-    /// The last message that the snapshot contains.
+    /// The sequence of the last message that the snapshot contains.
     sequence: u64,
     name: String,
     /// The size in bytes.
     size: u64,
 }
 
-/// Uploads and downloads the snapshots of one partition.
+/// A handle to one partition's snapshots in the object store.
 #[derive(Clone)]
 pub struct SnapshotExchange {
     stream: JournalStream,
@@ -110,11 +111,12 @@ impl SnapshotExchange {
         })
     }
 
-    /// Downloads the newest snapshot and installs it in a data directory, whose store must be
-    /// closed.
+    /// Downloads the newest snapshot and installs it in a data directory. A store that is already
+    /// there must be closed, and is replaced.
     ///
     /// # Errors
-    /// If there is no snapshot, the download fails, or the snapshot is invalid.
+    /// If there is no snapshot, the download fails, or the snapshot is invalid or cannot be
+    /// installed.
     pub async fn install_newest(&self, data_dir: &Path) -> Result<(), SnapshotExchangeError> {
         let (staged, file) = StagedFile::create_in(data_dir)?;
         self.download_newest(&staged, file).await?;
@@ -123,10 +125,10 @@ impl SnapshotExchange {
         Ok(unwrap_join(installing.await)?)
     }
 
-    /// Downloads the newest snapshot to a file.
+    /// Downloads the newest snapshot to `file`, which must be the open file of `staged`.
     ///
     /// # Errors
-    /// If there is no snapshot or the download fails.
+    /// If there is no snapshot, the download fails, or the file cannot be written.
     pub async fn download_newest(
         &self,
         staged: &StagedFile,
@@ -152,8 +154,8 @@ impl SnapshotExchange {
         })
     }
 
-    /// Uploads a file as the snapshot that contains all messages up to `sequence`, and returns its
-    /// size in bytes.
+    /// Uploads a file as the snapshot that contains all messages up to `sequence`, and returns the
+    /// size of the snapshot in bytes.
     pub async fn upload(&self, path: &Path, sequence: u64) -> Result<u64, SnapshotExchangeError> {
         let opened = File::open(path).await;
         let mut file = opened.map_err(|cause| SnapshotExchangeError::LocalFile {
@@ -166,8 +168,8 @@ impl SnapshotExchange {
         Ok(put.size as u64)
     }
 
-    /// Returns the sequence of the last message that the newest snapshot contains. The journal must
-    /// have held this message.
+    /// Returns the sequence of the last message that the newest snapshot contains, or `None` if
+    /// there is no snapshot. A journal that ends before this message has lost messages.
     pub async fn newest_sequence(&self) -> Result<Option<u64>, SnapshotExchangeError> {
         Ok(self
             .list_snapshots()
@@ -176,7 +178,7 @@ impl SnapshotExchange {
             .map(|snapshot| snapshot.sequence))
     }
 
-    /// Trims the journal periodically while the lease is valid.
+    /// Trims the journal periodically while the lease is valid. Logs a warning when that fails.
     pub fn trim_while_leading(
         &self,
         data_dir: &Path,
@@ -197,8 +199,13 @@ impl SnapshotExchange {
         }
     }
 
-    /// Uploads a snapshot and trims the journal, if the journal is larger than both the last
-    /// snapshot and `min_size` bytes.
+    /// Trims the journal if it is larger than `min_size` bytes.
+    ///
+    /// - If the journal still holds messages that the newest snapshot contains, removes these
+    ///   messages.
+    /// - Otherwise, if the journal is larger than the newest snapshot and the rows contain newer
+    ///   messages, uploads a new snapshot, removes the messages that it contains, and deletes older
+    ///   snapshots.
     ///
     /// # Errors
     /// If a request to the servers or a local file operation fails. The journal is then unchanged,
@@ -281,7 +288,8 @@ enum CopyError {
     Write(io::Error),
 }
 
-/// Copies a complete object to a file. Fails if no data arrives within [`REQUEST_TIMEOUT`].
+/// Copies a complete object to a file and syncs the file. Fails if no data arrives within
+/// [`REQUEST_TIMEOUT`].
 async fn copy(from: &mut Object, mut to: File) -> Result<(), CopyError> {
     let mut chunk = vec![0; CHUNK_SIZE];
     loop {
@@ -297,14 +305,15 @@ async fn copy(from: &mut Object, mut to: File) -> Result<(), CopyError> {
     }
 }
 
-/// Returns the result of a blocking task, and resumes its panic if it panicked.
+/// Returns the result of a blocking task. If the task panicked, resumes the panic.
 fn unwrap_join<T>(
     ended: Result<Result<T, StoreError>, tokio::task::JoinError>,
 ) -> Result<T, StoreError> {
     ended.unwrap_or_else(|error| std::panic::resume_unwind(error.into_panic()))
 }
 
-/// Returns a function for `map_err` that reports a failed request to the servers.
+/// Returns a function for `map_err` that turns a failed request into
+/// [`SnapshotExchangeError::Failed`].
 fn failed<E: std::fmt::Display>(
     action: &'static str,
     bucket: &str,

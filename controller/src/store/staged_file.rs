@@ -18,8 +18,8 @@ use crate::store::format_version::StreamPosition;
 use crate::store::redb::database::{FILE_NAME, builder, create_dir, failed, make_tables};
 use crate::store::snapshot::StoredValue;
 
-/// The number of bytes that one transaction writes. It is large enough that the inner pages of the
-/// tables are rarely written, and small enough to keep in memory.
+/// The number of bytes that one transaction writes. The number is large enough that the inner pages
+/// of the tables are rarely rewritten, and small enough to keep the bytes in memory.
 const TRANSACTION_SIZE: usize = 4 << 20;
 
 /// A store that is being written under a temporary name.
@@ -35,11 +35,11 @@ pub struct StagedStore {
 }
 
 impl StagedStore {
-    /// Starts a store that will get the name `target`, in the same directory and readable only by
-    /// its owner.
+    /// Creates an empty store under a temporary name, in the directory of `target` and readable
+    /// only by its owner.
     ///
     /// # Errors
-    /// If the temporary file cannot be created.
+    /// If the temporary file cannot be created or written.
     pub fn create_for(target: &Path) -> Result<Self, StoreError> {
         let (file, opened) = StagedFile::create_for(target)?;
         let failed = failed("create", &file.path);
@@ -82,7 +82,8 @@ impl StagedStore {
         self.write(Durability::None)
     }
 
-    /// Makes the store durable, still under its temporary name.
+    /// Writes the remaining values and makes the store durable. Returns its file, which still has
+    /// the temporary name.
     pub fn finish(mut self) -> Result<StagedFile, StoreError> {
         self.write(Durability::Immediate)?;
         let failed = failed("write to", &self.file.path);
@@ -130,7 +131,8 @@ pub struct StagedFile {
 }
 
 impl StagedFile {
-    /// Creates an empty file in the directory of `target`, readable only by its owner.
+    /// Creates an empty file under a temporary name, in the directory of `target` and readable only
+    /// by its owner.
     fn create_for(target: &Path) -> Result<(Self, File), StoreError> {
         let mut name = OsString::from(".");
         name.push(target.file_name().unwrap_or_default());
@@ -148,7 +150,8 @@ impl StagedFile {
         Ok((staged, opened))
     }
 
-    /// Creates an empty file for the store of a data directory, and the directory if it is missing.
+    /// Creates an empty file in a data directory, under a temporary name. Creates the directory if
+    /// it is missing.
     ///
     /// # Errors
     /// If the directory or the file cannot be created.
@@ -161,17 +164,19 @@ impl StagedFile {
         &self.path
     }
 
-    /// Renames the file to `target` and replaces a file that has this name.
+    /// Renames the file to `target`, replacing any existing file, and makes the change durable.
     pub fn replace(self, target: &Path) -> Result<(), StoreError> {
         let renamed = fs::rename(&self.path, target);
         renamed.map_err(|cause| StoreError::io("create", target, cause))?;
         sync_directory(target)
     }
 
-    /// Gives the file the name `target`, unless a file with this name exists.
+    /// Gives the file the name `target`, unless a file with this name exists, and makes the change
+    /// durable.
     ///
     /// # Errors
-    /// If the name is taken ([`io::ErrorKind::AlreadyExists`]) or the directory is not writable.
+    /// If the name is taken ([`io::ErrorKind::AlreadyExists`]) or the directory cannot be written
+    /// or synced.
     pub fn link(self, target: &Path) -> Result<(), StoreError> {
         let linked = fs::hard_link(&self.path, target);
         linked.map_err(|cause| StoreError::io("create", target, cause))?;
@@ -187,7 +192,7 @@ impl Drop for StagedFile {
     }
 }
 
-/// Returns a function for `map_err` that reports a value that could not be written to a file.
+/// Returns a function for `map_err` that turns a failed write into a [`StoreError`] with the file.
 fn write_failed(path: &Path) -> impl Fn(WriteError) -> StoreError {
     let path = path.to_owned();
     move |error| match error {

@@ -4,7 +4,8 @@ use scuttle_core::{Change, ReplayError};
 
 use crate::store::error::StoreError;
 
-/// A journal of batches and the rows that checkpoints fold the journal into.
+/// Durable storage for the core's changes: a journal of batches, and the rows into which
+/// checkpoints move the journal.
 ///
 /// One thread owns a store. After an error it is unknown which changes are durable, so the owner
 /// must drop the store and open it again.

@@ -1,5 +1,5 @@
-//! Decoding: any bytes on a subject become an input or a rejection. No payload crashes the decoder,
-//! none is quoted at length in an error, and none speaks for another host than the one in its
+//! Decoding: any bytes on a subject become an input or a rejection. No payload crashes the decoder
+//! or is quoted at length in an error. A payload is rejected if it names a different host than its
 //! subject.
 
 use std::path::Path;
@@ -15,8 +15,8 @@ use scuttle_schemas::{ErrorCode, headers};
 use scuttle_tests::corpus;
 use serde_json::{Value, json};
 
-/// The maximum length of an error message in bytes: a quotation of 200 characters of up to four
-/// bytes each, and the text around it.
+/// The maximum length of an error message in bytes. A message quotes up to 200 characters of up to
+/// four bytes each, and has some text around the quotation.
 const MAX_MESSAGE_LENGTH: usize = 1000;
 
 const FOLDER: &str = env!("CARGO_MANIFEST_DIR");
@@ -56,7 +56,9 @@ fn decode_on_all_subjects(host: &str, payload: &[u8], headers: Option<&HeaderMap
 
 type Read = (&'static str, Result<Input, DecodeError>);
 
-/// Checks what must hold for any payload.
+/// Decodes a payload on each subject, and checks what must hold for any payload: a report is for
+/// the host in the subject, and an error is a short `bad_request` without control characters.
+/// Returns what was decoded.
 fn check(host: &str, payload: &[u8], headers: Option<&HeaderMap>) -> Vec<Read> {
     let reads = decode_on_all_subjects(host, payload, headers);
     for (endpoint, read) in &reads {
@@ -116,7 +118,7 @@ fn no_payload_of_the_corpus_is_a_change() {
     }
 }
 
-/// Every example of a valid or invalid message, as bytes.
+/// The payload of every golden example, valid or invalid.
 static GOLDEN: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     let folder = Path::new(FOLDER).join("../schemas/golden");
     let messages = std::fs::read_dir(folder).expect("the examples are there");
@@ -133,7 +135,7 @@ static GOLDEN: LazyLock<Vec<Vec<u8>>> = LazyLock::new(|| {
     examples
 });
 
-/// One change to some bytes.
+/// A change to the bytes of a message.
 #[derive(Debug, Clone)]
 enum Damage {
     Cut,
@@ -166,7 +168,8 @@ fn any_damage() -> impl Strategy<Value = Damage> {
     ]
 }
 
-/// JSON values of every type and size, including names that the protocol uses.
+/// Generates JSON values of every type and of different sizes, including names that the protocol
+/// uses.
 fn any_value() -> impl Strategy<Value = Value> {
     let leaf = prop_oneof![
         Just(Value::Null),
@@ -239,7 +242,6 @@ proptest! {
         check("worker-a", &payload, None);
     }
 
-    /// A report is accepted only on a subject with a valid host id.
     #[test]
     fn a_report_is_accepted_only_on_the_subject_of_a_valid_host(token in "[^ .*>\r\n\t]{1,80}") {
         let heartbeat = json!({
@@ -258,8 +260,8 @@ proptest! {
         prop_assert_eq!(is_accepted, valid);
     }
 
-    /// Nothing in a header that is long or not plain text is kept, and the requester is only the
-    /// user that the server names, if any.
+    /// No long or binary text from a header is kept. A request is rejected only if its request-info
+    /// header is not a JSON object.
     #[test]
     fn any_headers_are_decoded_without_long_or_binary_text(
         trace in "[^\r\n]{0,100}",

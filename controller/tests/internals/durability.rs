@@ -1,4 +1,4 @@
-//! Which configurations of the NATS server the controller warns about.
+//! The controller's warning about NATS servers that acknowledge messages before they are durable.
 
 use std::collections::BTreeSet;
 
@@ -6,7 +6,8 @@ use scuttle_controller::nats::durability_check;
 use scuttle_schemas::subjects;
 use scuttle_tests::{Client, Nats, Role, TestResult};
 
-/// Checks a server twice whose `nats.conf` was edited by `change`.
+/// Starts a server whose `nats.conf` was edited by `change`, checks it twice, and asserts each time
+/// that the controller has warned about the servers in `expected`.
 async fn check(change: impl FnOnce(&str) -> String, expected: &[&str]) -> TestResult {
     let named = |text: &str| format!("server_name: \"nats-a\"\n{}", change(text));
     let nats = Nats::start_with(named).await?;

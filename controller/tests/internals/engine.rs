@@ -1,4 +1,4 @@
-//! The contract of the engine: nothing is sent before it is durable. The tests run on a store in
+//! The contract of the engine: nothing is sent before it is durable. The tests use a store in
 //! memory that fails on demand.
 
 use std::collections::VecDeque;
@@ -58,7 +58,7 @@ impl RunningEngine {
         self.jobs.send(job).expect("the engine runs");
     }
 
-    /// Returns the next reply, with the number of its requester.
+    /// Returns the next reply and its requester, or `None` if the engine has ended.
     fn reply(&mut self) -> Option<(Requester, Reply)> {
         while self.replies.is_empty() {
             let batches = self.outbox.blocking_recv()?;
@@ -68,7 +68,7 @@ impl RunningEngine {
         self.replies.pop_front()
     }
 
-    /// Drops the sender of jobs, as a shutdown does.
+    /// Stops the engine as a shutdown does, by dropping the sender of jobs.
     fn stop(self) -> Result<(), StoreError> {
         drop(self.jobs);
         self.thread.join().expect("the engine does not panic")
@@ -112,7 +112,7 @@ fn a_change_whose_reply_was_sent_survives_a_restart() {
     assert_eq!(hosts(&disk), ["worker-a"]);
 }
 
-/// Whether or not the failed batch is on disk, none of its replies are sent.
+/// Tests both a failed batch that is on disk and one that is not.
 #[test]
 fn a_commit_that_failed_sends_no_reply() {
     for (fault, stored) in [

@@ -1,4 +1,5 @@
-//! Leases on a real nats-server: at most one holder at a time, by the clock of the holder.
+//! Leases on a real nats-server: at any time, at most one process holds a lease according to its
+//! own clock.
 
 use std::time::Duration;
 
@@ -29,7 +30,7 @@ impl Bus {
         })
     }
 
-    /// Opens the lease bucket as another controller would.
+    /// Opens the lease bucket through a separate connection, as another controller would.
     async fn open_bucket(&self) -> anyhow::Result<(Client, LeaseBucket)> {
         self.open_bucket_with_ttl(TTL).await
     }
@@ -41,14 +42,15 @@ impl Bus {
     }
 }
 
-/// Acquires the lease as soon as it is free.
+/// Waits until the lease is free, and acquires it.
 async fn acquire(leases: &LeaseBucket) -> anyhow::Result<Lease> {
     let take = || leases.try_acquire(KEY);
     let taken = wait_until("the lease is free", take, Option::is_some).await?;
     Ok(taken.expect("the lease was acquired"))
 }
 
-/// Acquires the lease as soon as it is free, and checks that `held` has expired by then.
+/// Waits until the lease is free, acquires it, and checks that the previous lease, `held`, has
+/// expired by then.
 async fn acquire_after(held: &LeaseGuard, leases: &LeaseBucket) -> anyhow::Result<Lease> {
     let next = acquire(leases).await?;
     assert!(!held.is_valid(), "two controllers hold the lease");

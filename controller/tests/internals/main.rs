@@ -1,5 +1,5 @@
-//! White-box tests of the controller: its parts run in this process, where needed on a real
-//! nats-server.
+//! White-box tests of the controller. They run its parts in the test process, some of them on a
+//! real nats-server.
 //!
 //! Tests of the whole program through its protocol are in `tests/e2e/`.
 

@@ -1,7 +1,9 @@
-//! Backpressure: a request that finds no capacity is rejected as `overloaded` at once and leaves no
-//! trace; a request that was admitted gets its reply in the end; lists are answered throughout.
-//! These tests run parts of the controller on a real nats-server, with chosen limits and a store
-//! that blocks on demand.
+//! Backpressure. These tests run parts of the controller on a real nats-server, with chosen limits
+//! and a store that blocks on demand. They check that:
+//!
+//! - A request that finds no capacity is immediately rejected as `overloaded`, and leaves no trace.
+//! - A request that was admitted always gets its reply.
+//! - Lists are served while changes are rejected.
 
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
@@ -32,7 +34,7 @@ use scuttle_tests::clients::pipelined_requests::{PipelinedRequests, is_overloade
 use scuttle_tests::{Client, Nats, Role, TestResult};
 use serde_json::json;
 
-/// A store whose appends block until the other end of `gate` is dropped.
+/// A store whose appends block until the sender that belongs to `gate` is dropped.
 struct GatedStore {
     store: MemoryStore,
     gate: Receiver<()>,
@@ -61,10 +63,10 @@ impl Store for GatedStore {
     }
 }
 
-/// The parts of a controller, running in this process.
+/// The parts of a controller that are under test, running in this process.
 struct Controller {
     operator: Client,
-    /// Dropping it lets the appends of the store proceed.
+    /// The sender that keeps the store's appends blocked. Dropping the sender lets them proceed.
     gate: Option<SyncSender<()>>,
     capacity: Capacity,
     counters: Arc<Counters>,
@@ -92,7 +94,7 @@ async fn start(limits: Limits) -> anyhow::Result<Controller> {
         store: MemoryStore::default(),
         gate: gated,
     };
-    // No tracing layer is installed, so no audit lines are written.
+    // The audit lines appear on standard output.
     let audit = Audit::open(None)?;
     let replier = Replier::new(client.clone(), connected.clone(), audit, counters.clone());
     let publisher = Publisher {
@@ -160,9 +162,10 @@ const SUFFICIENT: Limits = Limits {
     host_rate: HostRateLimit::STANDARD,
 };
 
-/// While the store blocks, no reply contains anything that is not durable; that includes lists.
-/// Requests within the capacity wait, others are rejected at once. When the store continues, each
-/// waiting request gets its reply, and the rejected requests have left no trace.
+/// - While the store blocks, requests within the capacity wait and others are immediately rejected.
+///   No reply, not even a list, contains a change that is not durable.
+/// - When the store continues, each waiting request gets its reply. The rejected requests have left
+///   no trace.
 #[tokio::test]
 async fn a_blocked_store_loses_no_request_and_causes_no_wrong_reply() -> TestResult {
     let limits = Limits {
@@ -253,7 +256,7 @@ async fn lists_have_capacity_while_changes_are_rejected() -> TestResult {
     Ok(())
 }
 
-/// A few large payloads use up the capacity like many small ones.
+/// A single large payload uses up the capacity, as many small ones would.
 #[tokio::test]
 async fn the_payload_bytes_of_waiting_requests_are_limited() -> TestResult {
     let mut controller = start(Limits {
@@ -272,7 +275,7 @@ async fn the_payload_bytes_of_waiting_requests_are_limited() -> TestResult {
     Ok(())
 }
 
-/// Takes the permit of a change whose payload has `bytes` bytes.
+/// Takes a permit for a change whose payload has `bytes` bytes.
 fn take_permit(controller: &Controller, bytes: usize) -> Option<Permit> {
     let request = scuttle_schemas::read("enroll request", br#"{"name":"x"}"#).expect("valid");
     let host = "x".parse().expect("valid");

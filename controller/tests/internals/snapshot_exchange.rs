@@ -1,5 +1,5 @@
-//! The exchange of snapshots between controllers on a real nats-server. A snapshot allows the
-//! journal to be trimmed. A deposed leader that wakes up during the exchange does no harm.
+//! The exchange of snapshots between controllers on a real nats-server. After a snapshot, the
+//! journal can be trimmed. A deposed leader that continues during the exchange does no harm.
 
 use std::path::Path;
 
@@ -16,7 +16,7 @@ use tempfile::TempDir;
 use tokio::runtime::Handle;
 use tokio::task::spawn_blocking;
 
-/// A nats-server and the directory of all stores.
+/// A nats-server, with a journal, an exchange of snapshots and a directory for all stores.
 struct Bus {
     stream: JournalStream,
     peers: SnapshotExchange,
@@ -43,7 +43,8 @@ impl Bus {
         })
     }
 
-    /// Opens and loads a store with separate rows.
+    /// Opens the store `name`, whose rows are in a separate directory, and loads it. Returns the
+    /// store and its content.
     async fn open_store(&self, name: &str) -> Result<(ReplicatedStore, Vec<Change>), StoreError> {
         let (dir, stream) = (self.dir.path().join(name), self.stream.clone());
         let opening = spawn_blocking(move || {
@@ -70,7 +71,7 @@ fn meta(epoch: u64) -> Change {
     })
 }
 
-/// Appends some batches, and moves them to the rows.
+/// Appends one batch for each epoch, then moves all of them to the rows.
 async fn grow(mut store: ReplicatedStore, epochs: std::ops::Range<u64>) -> ReplicatedStore {
     let growing = spawn_blocking(move || {
         for epoch in epochs {
@@ -138,7 +139,7 @@ async fn a_deposed_leader_that_wakes_up_removes_nothing() -> TestResult {
     Ok(())
 }
 
-/// The stream was deleted, and created again by the first controller that came.
+/// The stream was deleted, and the next controller to start has created an empty one.
 #[tokio::test]
 async fn a_journal_that_ends_before_the_snapshot_is_an_error() -> TestResult {
     let bus = Bus::start().await?;
@@ -167,8 +168,8 @@ async fn a_journal_that_ends_before_the_snapshot_is_an_error() -> TestResult {
     Ok(())
 }
 
-/// A leader that is deposed during the upload opens its rows again at once. The thread that still
-/// reads the snapshot finds it closed.
+/// A leader that is deposed while it uploads a snapshot reopens its rows immediately. The thread
+/// that is still reading the snapshot then gets an error.
 #[tokio::test]
 async fn an_upload_in_progress_does_not_lock_the_rows() -> TestResult {
     let bus = Bus::start().await?;

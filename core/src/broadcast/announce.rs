@@ -10,7 +10,8 @@ use crate::broadcast::batching::take_fitting;
 use crate::state::State;
 
 impl State {
-    /// Adds the `operations.updated` messages for these records to `effects`.
+    /// Adds to `effects` the `operations.updated` messages that announce these records. Each
+    /// message gets the next revision.
     ///
     /// A message with a single operation carries the trace context of that operation.
     pub(crate) fn announce_operations(
@@ -40,7 +41,8 @@ impl State {
         }
     }
 
-    /// Adds the `hosts.updated` messages for these records to `effects`.
+    /// Adds to `effects` the `hosts.updated` messages that announce these records. Each message
+    /// gets the next revision.
     pub(crate) fn announce_hosts(
         &mut self,
         now: Timestamp,

@@ -8,14 +8,14 @@ use crate::broadcast::size_bounds::{MAX_ENVELOPE_BYTES, SizeBound};
 use crate::record::rows::OperationRow;
 use crate::state::batch::{Batch, OpenMessage};
 
-/// The maximum number of bytes of records in one broadcast.
+/// The maximum total size of the records in one broadcast, in bytes.
 pub(crate) const MAX_RECORD_BYTES: usize = MAX_BROADCAST_BYTES - MAX_ENVELOPE_BYTES;
 
 impl Batch {
-    /// Returns the `shards.updated` message to which a change of `bytes` is to be added.
+    /// Reserves `bytes` for a change in the open `shards.updated` message, and returns the message.
     ///
-    /// Opens a new message with the next revision if no message is open or the open message is
-    /// full. A message that announces changes of several operations has no `operation_id`.
+    /// Opens a new message with the next revision if no message is open, or if the open message has
+    /// too little space left. A message whose changes have different causes has no `operation_id`.
     pub(crate) fn message_for(
         &mut self,
         now: Timestamp,
@@ -58,7 +58,7 @@ impl Batch {
     }
 }
 
-/// Removes records from the front, as many as fit into one broadcast, and returns them.
+/// Removes as many records from the front as fit into one broadcast, and returns them.
 pub(crate) fn take_fitting<T: SizeBound>(records: &mut Vec<T>) -> Vec<T> {
     let mut free_bytes = MAX_RECORD_BYTES;
     let fitting = records.iter();

@@ -1,5 +1,5 @@
 //! Idle repeats: a broadcast subject without changes repeats its last revision, so that a
-//! subscriber notices that it has missed the last message.
+//! subscriber notices if it has missed the last message.
 
 use scuttle_schemas::Timestamp;
 use scuttle_schemas::hosts::{HostsUpdated, HostsUpdatedType};
@@ -10,7 +10,8 @@ use crate::api::{Effect, Topic};
 use crate::state::State;
 
 impl State {
-    /// Repeats the last revision of every subject that has been idle long enough.
+    /// Publishes an empty message with the last revision on every broadcast subject that has been
+    /// idle for `IDLE_REPEAT_MS`.
     pub(crate) fn repeat_idle_revisions(&mut self, now: Timestamp) {
         let revisions = self.meta.revisions;
         if self.idle_repeats.is_due(Topic::Shards, now) {

@@ -11,8 +11,8 @@ use crate::record::rows::Trace;
 use crate::state::State;
 
 impl State {
-    /// Publishes a broadcast of another partition with the next revision. Ignores a broadcast that
-    /// was already relayed or is older than the last relayed broadcast.
+    /// Publishes a broadcast of another partition with the next revision. Ignores a broadcast if
+    /// this one or a later one was already relayed.
     pub(crate) fn relay(
         &mut self,
         now: Timestamp,
@@ -43,8 +43,8 @@ impl State {
     }
 }
 
-/// Assigns the next revision to a broadcast, or returns `None` if the broadcast was already
-/// relayed.
+/// Assigns the next revision to a broadcast. Returns `None` if this broadcast, or a later one of
+/// the same partition and subject, was already relayed.
 ///
 /// If a broadcast of the other partition was missed, the revision increases by two, so that
 /// subscribers detect the gap. The revision also increases by two after a takeover, because the new
@@ -90,14 +90,15 @@ mod tests {
         }
     }
 
-    /// Relays a `shards.updated` message. Returns the revisions with which the message is
+    /// Relays a `shards.updated` message. Returns the revisions of the broadcasts that are
     /// published.
     fn relay(swarm: &mut Scenario, from: Partition, revision: u64) -> Vec<u64> {
         let input = relay_input(from, Topic::Shards, revision, false);
         shard_revisions(swarm.apply(input).1)
     }
 
-    /// Relays the idle repeat of a `shards.updated` revision.
+    /// Relays the idle repeat of a `shards.updated` revision. Returns the revisions of the
+    /// broadcasts that are published.
     fn relay_repeat(swarm: &mut Scenario, from: Partition, revision: u64) -> Vec<u64> {
         let input = relay_input(from, Topic::Shards, revision, true);
         shard_revisions(swarm.apply(input).1)

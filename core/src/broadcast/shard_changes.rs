@@ -1,5 +1,5 @@
-//! Changes of shards. The function in this file is the only one that puts or removes a shard in a
-//! step and announces the change.
+//! Changes to shards. Every change to a shard that a step announces is made by the function in this
+//! file.
 
 use std::sync::Arc;
 
@@ -16,17 +16,18 @@ use crate::state::host::{insert_shard, remove_shard};
 /// Changes to the shards of one host.
 pub(crate) struct ShardChanges<'c> {
     pub(crate) host: &'c HostId,
-    /// The operation that causes the changes.
+    /// The operation that causes the changes, or `None` if an inventory or a forced decommissioning
+    /// does.
     pub(crate) cause: Option<&'c OperationRow>,
     pub(crate) put: Vec<ShardRow>,
     pub(crate) removed: Vec<DeckyId>,
 }
 
 impl State {
-    /// Puts and removes shards, and announces the changes on `shards.updated`. Sets `updated_at`
-    /// and `revision` of the rows.
+    /// Puts and removes shards, and announces the changes on `shards.updated`. Sets the fields
+    /// `updated_at` and `revision` of the rows that are put.
     ///
-    /// Changes of several steps of a batch share a message, so that a thousand simultaneous
+    /// Changes from several steps of a batch share a message, so that a thousand simultaneous
     /// teardowns cause only a few messages for each subscriber. The following changes each get a
     /// separate message:
     ///
@@ -67,7 +68,7 @@ impl State {
             let row = Arc::new(row);
             let (shard, is_new) = insert_shard(&mut host.shards, &mut self.stats, Arc::clone(&row));
             // The agent may have stopped listing the decky long ago, and lists its deckies again
-            // only on request. Without a new inventory, the failed shard would stay on record
+            // only on request. Without a new inventory, the failed shard would stay in the record
             // forever.
             host.inventory.is_requested |= row.state == ShardState::TeardownFailed && !shard.listed;
             message

@@ -14,16 +14,16 @@ use crate::record::rows::{OutcomeRow, ShardRow};
 /// to 1 MiB. A page of a list that would exceed the maximum ends early, with `next` set.
 pub(crate) const MAX_REPLY_BYTES: usize = 1_000_000;
 
-/// An upper bound for the fields around the records of a message, in bytes.
+/// An upper bound for the size of a message without its records, in bytes.
 pub(crate) const MAX_ENVELOPE_BYTES: usize = 512;
 
-/// An upper bound for the size of a record as JSON.
+/// A record whose size as JSON has an upper bound that is cheap to compute.
 pub(crate) trait SizeBound {
-    /// Returns the bound in bytes.
+    /// Returns an upper bound for the size of the record as JSON, in bytes.
     fn max_json_bytes(&self) -> usize;
 
-    /// Subtracts the bound from `free_bytes` and returns true, if `free_bytes` is large enough.
-    /// Otherwise returns false and changes nothing.
+    /// Reserves space for the record by subtracting its bound from `free_bytes`. If the bound is
+    /// larger than `free_bytes`, changes nothing and returns false.
     fn try_reserve(&self, free_bytes: &mut usize) -> bool {
         let left = free_bytes.checked_sub(self.max_json_bytes());
         *free_bytes = left.unwrap_or(*free_bytes);
@@ -75,7 +75,8 @@ impl SizeBound for OperationRecord {
     }
 }
 
-/// Returns the bound for a text. It allows for escapes: a control character becomes `\u00XX`.
+/// Returns an upper bound for the size of a text in JSON, in bytes. A control character may be
+/// escaped as `\u00XX`.
 fn max_text_bytes(text: &str) -> usize {
     text.len() * 6 + 4
 }

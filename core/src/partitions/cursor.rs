@@ -1,6 +1,6 @@
 //! List cursors. A cursor marks the end of a page, as a text that clients send back unchanged.
 //!
-//! Decoding is strict: a text that this module did not encode is rejected.
+//! Decoding is strict: a text that this module could not have encoded is rejected.
 
 use std::str::FromStr;
 

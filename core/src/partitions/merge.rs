@@ -1,7 +1,7 @@
 //! Merges the pages of several partitions into one page of the whole swarm.
 //!
 //! The controller requests the same page from every partition. Each page is sorted and ends with a
-//! cursor if more records follow. The merged page must not continue beyond the lowest of these
+//! cursor if more records follow. The merged page must not continue beyond the first of these
 //! cursors, because the partition with that cursor may have the next records.
 
 use std::cmp::Reverse;
@@ -17,9 +17,9 @@ use crate::partitions::cursor;
 /// Merges one page of shards from each partition into one page of at most `limit` shards.
 ///
 /// The first page must come from the partition that assigns the revisions of broadcasts, and it
-/// must have been requested before the others. Then every change that the other pages do not
-/// contain yet is broadcast with a higher revision than that of the first page. The records of the
-/// other pages can therefore get the revision of the first page.
+/// must have been requested before the other pages. Any change that the other pages lack is then
+/// broadcast with a higher revision than the first page has. The records of the other pages can
+/// therefore take the revision of the first page.
 ///
 /// # Errors
 /// If the `next` of a page is not a valid cursor.
@@ -49,7 +49,8 @@ pub fn merge_shards(pages: Vec<ShardsList>, limit: usize) -> Result<ShardsList, 
 
 /// Merges one page of hosts from each partition into one page of at most `limit` hosts.
 ///
-/// The pages must be requested as for [`merge_shards`].
+/// The first page must come from the partition that assigns the revisions of broadcasts, and it
+/// must have been requested before the other pages.
 ///
 /// # Errors
 /// If the `next` of a page is not a valid cursor.
@@ -72,7 +73,8 @@ pub fn merge_hosts(pages: Vec<HostsList>, limit: usize) -> Result<HostsList, Err
 /// Merges one page of operations from each partition into one page of at most `limit` operations,
 /// newest first.
 ///
-/// The pages must be requested as for [`merge_shards`].
+/// The first page must come from the partition that assigns the revisions of broadcasts, and it
+/// must have been requested before the other pages.
 ///
 /// # Errors
 /// If the `next` of a page is not a valid cursor.
@@ -97,9 +99,10 @@ pub fn merge_operations(
     })
 }
 
-/// Merges pages into one page of at most `limit` records. Each page is sorted by `key`. Its second
-/// element is the key at which it ended, if more records follow. Returns the merged page in the
-/// same form.
+/// Merges pages that are sorted by `key` into one page of at most `limit` records, which also fits
+/// into a reply.
+///
+/// A page consists of its records and, if more records follow, the key at which the page ended.
 fn merge_pages<R: SizeBound, K: Ord>(
     pages: Vec<(Vec<R>, Option<K>)>,
     key: impl Fn(&R) -> K,
@@ -230,8 +233,7 @@ mod tests {
         }
     }
 
-    /// Requests page after page with `next_page`, which adds a page's records to its own list and
-    /// returns the cursor for the next page.
+    /// Calls `next_page` with the cursor of the previous page until it returns no further cursor.
     fn read_all_pages(mut next_page: impl FnMut(Option<String>) -> Option<String>) {
         let mut after = None;
         loop {

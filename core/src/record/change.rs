@@ -1,4 +1,4 @@
-//! Durable changes, which the journal stores. `state::replay` applies them at a start.
+//! Durable changes, which the journal stores. `state::replay` applies them when a process starts.
 
 use std::sync::Arc;
 
@@ -7,37 +7,37 @@ use serde::{Deserialize, Serialize};
 
 use crate::record::rows::{HostRow, KeyId, KeyRow, Meta, OperationRow, ShardRow};
 
-/// One durable change: puts a whole row, or removes a row.
+/// One durable change: a row that is stored as a whole, or the removal of a row.
 ///
 /// A change may share its row with the state. Such a row is immutable: a later change creates a new
 /// row.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Change {
-    /// Puts the row that exists once per partition.
+    /// The epoch and the last revisions of the partition.
     Meta(Meta),
-    /// Puts a host.
+    /// A new or changed host.
     Host(Box<HostRow>),
-    /// Puts a shard.
+    /// A new or changed shard.
     Shard(Arc<ShardRow>),
-    /// Removes a shard.
+    /// The removal of a shard.
     ShardRemoved {
-        /// The host.
+        /// The host to which the shard belonged.
         host: HostId,
-        /// The decky.
+        /// The decky that is no longer in the record.
         decky: DeckyId,
     },
-    /// Puts an operation.
+    /// A new or changed operation.
     Operation(Arc<OperationRow>),
-    /// Removes an operation.
+    /// The removal of an operation whose retention has ended.
     OperationRemoved {
-        /// The operation.
+        /// The id of the removed operation.
         id: OperationId,
     },
-    /// Puts an idempotency key.
+    /// A new idempotency key.
     Key(Box<KeyRow>),
-    /// Removes an idempotency key.
+    /// The removal of an expired idempotency key.
     KeyRemoved {
-        /// The key.
+        /// The requester and the text of the removed key.
         id: KeyId,
     },
 }

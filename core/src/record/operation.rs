@@ -9,11 +9,12 @@ use crate::record::operation_state::{IllegalTransition, OperationEvent, is_open,
 use crate::record::rows::{OperationRow, OutcomeRow};
 
 impl OperationRow {
-    /// Returns the time at which the operation needs its next `Tick`.
+    /// Returns the time at which the operation needs its next `Tick`, or `None` if it needs no
+    /// further one.
     ///
-    /// The cancel command of a cancelled operation is resent until the deadline. The agent may have
-    /// been offline when the operation was cancelled, with the teardown command already in its
-    /// queue.
+    /// The cancel command of a cancelled operation is resent until the deadline, because the agent
+    /// may have been offline when the operation was cancelled, with the teardown command already in
+    /// its queue.
     pub(crate) fn next_wake_at(&self) -> Option<Timestamp> {
         match self.state {
             OperationState::Queued => Some(self.next_attempt_at.min(self.deadline)),
@@ -26,6 +27,7 @@ impl OperationRow {
     }
 
     /// Applies an event to the state, and records the time at which the operation started or ended.
+    /// Returns an error and changes nothing if the event is not possible in the state.
     pub(crate) fn transition(
         &mut self,
         event: OperationEvent,
@@ -81,7 +83,7 @@ impl OperationRow {
         counts
     }
 
-    /// Returns the record for lists and broadcasts, which omit the shards.
+    /// Returns the operation's record as lists and broadcasts contain it: without its shards.
     pub(crate) fn to_record(&self, waiting_for: Option<WaitingFor>) -> OperationRecord {
         OperationRecord {
             operation_id: self.id,

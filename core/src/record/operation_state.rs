@@ -13,15 +13,15 @@ pub(crate) enum OperationEvent {
     Failed,
     /// The deadline passed, and an inventory proves that every shard is gone.
     ProvenGone,
-    /// The deadline passed without that proof.
+    /// The deadline passed, but no inventory proves that every shard is gone.
     Expired,
     /// An operator cancelled the operation.
     Cancelled,
-    /// An operator decommissioned the operation's host by force.
+    /// An operator decommissioned the operation's host.
     Decommissioned,
 }
 
-/// An event that is not possible in the operation's state.
+/// The error for an event that is not possible in the operation's state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("an operation in state {state:?} cannot change by {event:?}")]
 pub(crate) struct IllegalTransition {
@@ -29,11 +29,11 @@ pub(crate) struct IllegalTransition {
     event: OperationEvent,
 }
 
-/// Returns the state after an event.
+/// Returns the state after an event, or an error if the event is not possible in `state`.
 ///
-/// A result is accepted in every state, unless the operation already has a result. The states
-/// `timed_out` and `cancelled` only reflect the controller's knowledge, whereas the agent knows
-/// what was really done.
+/// A result is accepted in every state except `succeeded` and `failed`. The states `timed_out` and
+/// `cancelled` only reflect the controller's knowledge, whereas the agent knows what was really
+/// done.
 pub(crate) fn next_state(
     state: OperationState,
     event: OperationEvent,
@@ -79,7 +79,7 @@ mod tests {
 
     use super::{OperationEvent, next_state};
 
-    /// The protocol's table of operation states, row by row.
+    /// Lists, for each state, the states to which the events lead, as in the protocol's table.
     #[test]
     fn an_operation_changes_state_as_the_protocol_says() {
         for (state, expected) in [

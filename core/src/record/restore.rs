@@ -26,8 +26,8 @@ const MIN_INCREASE: u64 = 1 << 40;
 pub struct RaisedRevisions(Revisions);
 
 impl RaisedRevisions {
-    /// Computes the revisions for a record with the last revisions `last` that is restored at
-    /// `now`.
+    /// Computes the revisions for a record that is restored at the time `now` and whose last
+    /// revisions were `last`.
     pub fn new(last: Revisions, now: Timestamp) -> Self {
         let clock = now.as_millis().unsigned_abs() * REVISIONS_PER_MS;
         let raise = |last: u64| last.saturating_add(MIN_INCREASE).max(clock);
@@ -38,11 +38,11 @@ impl RaisedRevisions {
         })
     }
 
-    /// Returns the change for the restored record. Every shard gets the same revision, as if one
+    /// Returns the change with its revisions raised. Every shard gets the same revision, as if one
     /// message had announced all of them.
     ///
-    /// `registered` and `covers_until` keep their values. They are only compared with each other,
-    /// and shards and operations get higher values after the restore.
+    /// The fields `registered` and `covers_until` keep their values. They are only compared with
+    /// each other, and shards and operations that are added after the restore get higher values.
     #[must_use]
     pub fn apply_to(&self, change: Change) -> Change {
         match change {
@@ -129,8 +129,8 @@ mod tests {
         assert!(swarm.shards("h")[0].revision > last.shards + MIN_INCREASE / 2);
     }
 
-    /// The agent repeats its result for the command from its ledger, and its next inventory
-    /// corrects the rest of the record.
+    /// When the command is resent, the agent repeats the result from its ledger. The agent's next
+    /// inventory corrects the rest of the record.
     #[test]
     fn agents_correct_a_restored_record() {
         let (mut swarm, backup) = swarm_ahead_of_backup();
@@ -145,7 +145,7 @@ mod tests {
     }
 
     /// `a` was deployed again before the restore, and the result of the old operation removes it
-    /// from the record. The next inventory brings it back.
+    /// from the record. The next inventory registers `a` again.
     #[test]
     fn a_decky_that_was_deployed_again_before_a_restore_is_registered_again() {
         let (mut swarm, backup) = swarm_ahead_of_backup();

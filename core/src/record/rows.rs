@@ -1,4 +1,4 @@
-//! The rows that are stored on disk. They are the durable part of the state.
+//! The rows that are stored on disk: the durable part of the state.
 //!
 //! Times are stored as milliseconds since 1970. The order of fields and variants is the storage
 //! format: do not reorder them.
@@ -15,26 +15,26 @@ use scuttle_schemas::{
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
-/// A W3C trace context, passed on unchanged.
+/// A W3C trace context (`traceparent`), which is passed on unchanged.
 pub type Trace = Arc<str>;
 
 /// The last revision of each broadcast subject.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Revisions {
-    /// `shards.updated`.
+    /// The last revision on `shards.updated`.
     pub shards: u64,
-    /// `hosts.updated`.
+    /// The last revision on `hosts.updated`.
     pub hosts: u64,
-    /// `operations.updated`.
+    /// The last revision on `operations.updated`.
     pub operations: u64,
 }
 
-/// The row that exists once per partition.
+/// The epoch and the last revisions of a partition. Each partition has exactly one such row.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Meta {
-    /// The `controller_epoch` since the last start or takeover.
+    /// The `controller_epoch` that the last start or takeover chose.
     pub epoch: u64,
-    /// The last revisions.
+    /// The last revision of each broadcast subject.
     pub revisions: Revisions,
 }
 
@@ -54,67 +54,69 @@ impl Meta {
     }
 }
 
-/// Identifies one report of an agent. A later report compares greater.
+/// The identity of an agent's report. A later report of the same agent compares greater.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct ReportId {
-    /// The agent's boot.
+    /// The run of the agent during which the report was made.
     pub boot: BootId,
-    /// The number of the report within that boot.
+    /// The sequence number of the report within the boot.
     pub sequence: u64,
 }
 
-/// One host.
+/// The stored row of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRow {
-    /// The host's id.
+    /// The id of the host, which is the key of the row.
     pub host: HostId,
-    /// The host's name.
+    /// The name of the host, unique among the hosts that are not decommissioned.
     pub name: HostName,
     /// The host's address, as an operator entered it.
     pub address: Option<String>,
-    /// The host's labels.
+    /// The labels that the host was enrolled with.
     pub labels: Labels,
-    /// Whether heartbeats arrive from the host's agent.
+    /// The status of the host: enrolled, online, offline or decommissioned.
     pub status: HostStatus,
     /// The time at which the host was enrolled.
     #[serde(with = "millis")]
     pub enrolled_at: Timestamp,
-    /// The time at which the last heartbeat arrived. The value in memory may be newer than the
-    /// stored value, because a heartbeat that changes nothing else is not stored.
+    /// The time at which the last heartbeat arrived, or `None` before the first heartbeat. The
+    /// value in memory may be newer than the stored value, because a heartbeat that changes nothing
+    /// else is not stored.
     #[serde(with = "optional_millis")]
     pub last_heartbeat: Option<Timestamp>,
     /// The interval between the agent's heartbeats, in milliseconds.
     pub interval_ms: u32,
-    /// The agent's version.
+    /// The version that the agent last reported, or `None` before the first heartbeat.
     pub agent_version: Option<Text>,
-    /// The reason why the agent could not read its inventory at the last heartbeat.
+    /// The reason why the agent could not read its inventory at the last heartbeat, or `None` if
+    /// the agent could read it.
     pub inventory_error: Option<Text>,
-    /// The last report that was applied. The value in memory may be newer than the stored value.
-    /// Every durable change of the host stores the current value.
+    /// The last report that was applied. The value in memory may be newer than the stored value,
+    /// because a report that changes nothing else does not cause a write.
     pub applied: Option<ReportId>,
 }
 
-/// One decky on one host.
+/// The stored row of a shard: one decky on one host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ShardRow {
-    /// The host.
+    /// The id of the host on which the decky is deployed.
     pub host: HostId,
-    /// The decky.
+    /// The id of the decky, unique on its host.
     pub decky: DeckyId,
-    /// The decky's IP address.
+    /// The decky's IP address, as its agent reports it.
     pub ip: Option<String>,
-    /// The decky's services.
+    /// The decky's services, as its agent reports them.
     pub services: Services,
-    /// The decky's labels.
+    /// The decky's labels, as its agent reports them.
     pub labels: Labels,
-    /// The shard's state.
+    /// The state of the shard, which results from its agent's reports and its operations.
     pub state: ShardState,
     /// The state that the agent last reported. The shard returns to this state when its operation
     /// is cancelled.
     pub reported: ReportedState,
-    /// The reason why the shard is degraded or its teardown failed.
+    /// The reason why the shard is degraded or its teardown failed, in the states that have one.
     pub last_error: Option<Text>,
-    /// The operation that last took the shard over.
+    /// The operation that last took the shard over, or `None` if no operation ever did.
     pub operation: Option<OperationId>,
     /// The time at which the agent last listed the shard, as known when this row was last stored.
     #[serde(with = "millis")]
@@ -130,7 +132,8 @@ pub struct ShardRow {
 }
 
 impl ShardRow {
-    /// Turns the row into the row of a shard that its agent no longer reports.
+    /// Returns the row in the state `degraded`, with the error that the agent no longer reports the
+    /// shard.
     pub(crate) fn into_unreported(self) -> Self {
         Self {
             state: ShardState::Degraded,
@@ -143,25 +146,25 @@ impl ShardRow {
 /// The error of a shard that its agent no longer reports.
 const NOT_REPORTED: &str = "not reported by its agent";
 
-/// One operation.
+/// The stored row of an operation.
 ///
 /// The open operations are also the outbox: each row contains the time at which its command is due,
 /// so no separate queue has to be stored.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OperationRow {
-    /// The operation's id.
+    /// The id of the operation. Ids sort by the time of acceptance.
     pub id: OperationId,
-    /// The host.
+    /// The host whose deckies the operation tears down.
     pub host: HostId,
     /// The host's name when the operation was accepted.
     pub host_name: HostName,
-    /// The decky, or `None` for the whole host.
+    /// The decky to tear down, or `None` for the whole host.
     pub decky: Option<DeckyId>,
-    /// The operation's state.
+    /// The state of the operation: open (queued or running), or ended in one of several ways.
     pub state: OperationState,
-    /// The user who requested the operation.
+    /// The user who requested the operation, or `unknown`.
     pub requested_by: String,
-    /// The reason that the requester gave.
+    /// The reason that the requester gave, if any.
     pub reason: Option<String>,
     /// The time at which the operation was accepted.
     #[serde(with = "millis")]
@@ -169,44 +172,46 @@ pub struct OperationRow {
     /// The time at which the operation times out.
     #[serde(with = "millis")]
     pub deadline: Timestamp,
-    /// The time at which the agent's report about the start of the operation arrived.
+    /// The time at which the agent's first progress report arrived, or `None` if none has arrived.
     #[serde(with = "optional_millis")]
     pub started_at: Option<Timestamp>,
-    /// The time at which the operation ended.
+    /// The time at which the operation ended, or `None` while it is open.
     #[serde(with = "optional_millis")]
     pub finished_at: Option<Timestamp>,
-    /// The number of times that the command was sent.
+    /// The number of times that the teardown command was sent.
     pub attempts: u32,
-    /// The number of times that the command was sent since the agent was last known to be back. The
-    /// retry delay grows with this number.
+    /// The number of times that the teardown or cancel command was sent since the agent was last
+    /// known to be back. Cancelling the operation restarts the count. The retry delay grows with
+    /// this number.
     pub unanswered: u32,
-    /// The time at which the command is sent next. While the operation is queued, this is the
-    /// teardown command, and while it is cancelled, the cancel command.
+    /// The time at which the next command is due: the teardown command while the operation is
+    /// queued, or the cancel command after the operation was cancelled.
     #[serde(with = "millis")]
     pub next_attempt_at: Timestamp,
-    /// The reason why the operation failed.
+    /// The reason why the operation failed or timed out.
     pub error: Option<Text>,
     /// The last `shards.updated` revision before the operation was accepted. A shard that was
     /// registered later is a different deployment, which the operation does not cover.
     pub covers_until: u64,
     /// The shards that the operation covers and their outcomes, sorted by decky.
     pub outcomes: Vec<OutcomeRow>,
-    /// The request's trace context.
+    /// The trace context of the teardown request or, once it has arrived, of the result.
     pub trace: Option<Trace>,
 }
 
 /// The outcome of an operation for one shard.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct OutcomeRow {
-    /// The decky.
+    /// The decky to which the outcome applies.
     pub decky: DeckyId,
-    /// The outcome.
+    /// What happened to the shard, or `Pending` until that is known.
     pub outcome: ShardOutcome,
     /// The reason why the teardown of this shard failed.
     pub error: Option<Text>,
 }
 
-/// Identifies an idempotency key. Two requesters may use the same key for different requests.
+/// An idempotency key and its requester. Two requesters may use the same key for different
+/// requests.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct KeyId {
     /// The user who sent the request.
@@ -215,29 +220,30 @@ pub struct KeyId {
     pub key: String,
 }
 
-/// A teardown request with an idempotency key, and the reply to the request.
+/// The stored row of an idempotency key, with a hash of the teardown request and the content of the
+/// reply.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KeyRow {
-    /// The key.
+    /// The idempotency key and its requester.
     pub id: KeyId,
-    /// A hash of the request.
+    /// A hash of the request's content, to detect a different request with the same key.
     pub request: Uuid,
     /// The time at which the request was accepted.
     #[serde(with = "millis")]
     pub answered_at: Timestamp,
     /// The new operation, or the open operation that already covered the target.
     pub operation: OperationId,
-    /// Whether the operation was already open.
+    /// Whether the request joined an operation that was already open.
     pub joined: bool,
-    /// The host.
+    /// The host of the operation.
     pub host: HostId,
-    /// The host's name.
+    /// The host's name when the operation was accepted.
     pub host_name: HostName,
     /// The operation's decky, or `None` for the whole host.
     pub decky: Option<DeckyId>,
     /// The number of shards that the operation covers.
     pub shards: u32,
-    /// The operation's deadline.
+    /// The time at which the operation times out.
     #[serde(with = "millis")]
     pub deadline: Timestamp,
 }

@@ -10,10 +10,12 @@ use crate::state::State;
 use crate::state::inventory::Inventory;
 
 impl State {
-    /// Applies a heartbeat.
+    /// Applies a heartbeat: sets the host online, applies the inventory once all pages have
+    /// arrived, and resends open commands if the agent was away.
     ///
-    /// A heartbeat that is older than the last applied report changes nothing. A heartbeat that
-    /// changes nothing durable stores nothing.
+    /// A heartbeat that is older than the last applied report changes nothing. A heartbeat without
+    /// a durable change stores nothing. A heartbeat from an unknown or decommissioned host, or with
+    /// an invalid page, is rejected.
     pub(crate) fn apply_heartbeat(
         &mut self,
         now: Timestamp,
@@ -104,10 +106,13 @@ impl State {
         })
     }
 
-    /// Returns whether the next heartbeat of a host should have a full inventory. There are three
-    /// reasons: this process has not applied an inventory yet, pages were lost or reports arrived
-    /// out of order, or an operation was accepted since the last inventory. Such an operation may
-    /// need a newer inventory as a proof at its deadline.
+    /// Returns whether the next heartbeat of a host should have a full inventory, which is the case
+    /// if at least one of these is true:
+    ///
+    /// - this process has not applied an inventory of the host yet;
+    /// - pages were lost, or reports arrived out of order;
+    /// - an operation was accepted since the last inventory, and may need a newer one as a proof at
+    ///   its deadline.
     fn needs_inventory(&self, id: &HostId) -> bool {
         let Some(host) = self.hosts.get(id) else {
             return false;

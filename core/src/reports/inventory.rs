@@ -1,4 +1,4 @@
-//! Full inventories: applies an inventory to the shards on record.
+//! Full inventories: applies an inventory to the shards in the record.
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -84,7 +84,7 @@ impl State {
     }
 }
 
-/// The action for a shard that a full inventory no longer lists.
+/// The action for a shard that a full inventory does not list.
 enum UnlistedShard {
     Put(ShardRow),
     Remove,
@@ -94,7 +94,7 @@ enum UnlistedShard {
 /// The action for a shard that a full inventory lists.
 enum ListedShard {
     Put(ShardRow),
-    /// Stores the row without an announcement, because only the reported state has changed, which
+    /// A row to store without an announcement, because only the reported state has changed, which
     /// operators do not see.
     PutSilently(ShardRow),
     Keep,

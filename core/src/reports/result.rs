@@ -1,5 +1,5 @@
 //! `agent.<host_uuid>.results`: the result of an operation at its agent. A result is accepted in
-//! any state of the operation, unless the operation already has a result.
+//! every state of the operation except `succeeded` and `failed`.
 
 use std::collections::BTreeMap;
 
@@ -31,8 +31,8 @@ struct ShardUpdates {
 impl State {
     /// Ends an operation with the result of its agent.
     ///
-    /// Changes nothing in the record if the operation already has a result, does not exist, or
-    /// belongs to another host.
+    /// Changes nothing in the record if the operation has already succeeded or failed, does not
+    /// exist, or belongs to another host. Rejects the result if the host was decommissioned.
     pub(crate) fn apply_result(
         &mut self,
         now: Timestamp,
@@ -94,7 +94,7 @@ impl State {
         recorded(None)
     }
 
-    /// Decides on the changes of each shard that the operation covers or the result mentions, and
+    /// Determines the changes to every shard that the operation covers or the result mentions, and
     /// sets the outcomes of the operation.
     fn evaluate_result(
         &self,
@@ -158,14 +158,16 @@ impl State {
         updates
     }
 
-    /// Returns whether the shard on record is the deployment for which the operation was accepted.
+    /// Returns whether the shard in the record is the deployment for which the operation was
+    /// accepted.
     fn covers_shard(&self, operation: &OperationRow, decky: &DeckyId) -> bool {
         let host = self.hosts.get(&operation.host);
         let shard = host.and_then(|host| host.shards.get(decky));
         shard.is_some_and(|shard| shard.row.registered <= operation.covers_until)
     }
 
-    /// Removes a shard that is gone from its host.
+    /// Adds a shard that is gone to `updates.removed`. Does nothing if a newer inventory shows that
+    /// the decky was deployed again.
     fn mark_removed(
         &self,
         operation: &OperationRow,
@@ -187,7 +189,8 @@ impl State {
         }
     }
 
-    /// Sets a shard that its agent could not remove to `teardown_failed`.
+    /// Adds a shard that could not be removed to `updates.put`, in the state `teardown_failed`.
+    /// Leaves the shard unchanged if a newer operation has taken it over.
     fn mark_failed(
         &self,
         operation: &OperationRow,
@@ -216,8 +219,8 @@ impl State {
         });
     }
 
-    /// Returns whether to add a decky of a result to the record. This is the case if the decky is
-    /// not on record, no newer report shows that it is gone, and the host is not full.
+    /// Returns whether a decky in a result must be added to the record: it is missing from the
+    /// record, no newer report was applied, and the host is not full.
     fn is_unregistered(&self, operation: &OperationRow, decky: &DeckyId, report: ReportId) -> bool {
         let Some(host) = self.hosts.get(&operation.host) else {
             return false;
@@ -228,7 +231,7 @@ impl State {
     }
 
     /// Returns the row for a decky that was deployed during the teardown and could not be removed.
-    /// No inventory has listed it yet, but operators must see the failure.
+    /// No inventory has listed the decky yet, but operators must see the failure.
     fn register_failed(
         &self,
         now: Timestamp,
@@ -254,8 +257,8 @@ impl State {
         }
     }
 
-    /// Records that a report was applied, so that an older report that arrives later is recognized
-    /// as stale.
+    /// Records that a result was applied, so that an older report that arrives later is recognized
+    /// as stale. If a newer report was already applied, requests a new inventory instead.
     fn record_applied_report(&mut self, from: &HostId, report: ReportId) {
         let Some(host) = self.hosts.get_mut(from) else {
             return;
@@ -281,7 +284,8 @@ fn report_id(result: &TeardownResult) -> ReportId {
     }
 }
 
-/// Returns the error of the whole result if there is one, and otherwise the first error of a shard.
+/// Returns the error of the whole result, or else the first error of a shard, or else a text that
+/// says that the agent gave no reason.
 fn overall_error(result: &TeardownResult) -> Text {
     let first = || result.shards.iter().find_map(|shard| shard.error.clone());
     result

@@ -14,11 +14,12 @@ use crate::record::rows::{OperationRow, ShardRow};
 use crate::state::State;
 use crate::state::host::{Host, Shard};
 
-/// The open operation that covers a decky, and its `covers_until`.
+/// An open operation that covers a decky, and its `covers_until`.
 type Cover = (OperationId, u64);
 
 impl State {
-    /// Cancels an operation that no agent has started.
+    /// Cancels a queued operation. Rejects the request if the operation does not exist or is in
+    /// another state.
     pub(crate) fn cancel(
         &mut self,
         now: Timestamp,
@@ -53,7 +54,7 @@ impl State {
         })
     }
 
-    /// Returns the rows of the shards that a cancelled operation releases. A shard that another
+    /// Returns the new rows of the shards that a cancelled operation releases. A shard that another
     /// open operation covers is assigned to that operation.
     fn released_rows(&self, row: &OperationRow) -> Vec<ShardRow> {
         let Some(host) = self.hosts.get(&row.host) else {
@@ -75,7 +76,8 @@ impl State {
         .collect()
     }
 
-    /// Returns the deckies of a host that are covered by open operations other than `cancelled`.
+    /// Maps each decky of a host to an open operation that covers it, leaving out the operation
+    /// `cancelled`.
     fn find_other_covers(&self, host: &Host, cancelled: OperationId) -> BTreeMap<&DeckyId, Cover> {
         let open = host.open_operations.iter();
         let open = open.filter(|id| **id != cancelled);
@@ -89,8 +91,8 @@ impl State {
     }
 }
 
-/// Returns the row of a shard in the state that its agent last reported. If the last inventory does
-/// not list the shard, returns the row of an unreported shard.
+/// Returns a shard's row in the state that its agent last reported, or in the state `degraded` if
+/// the last inventory does not list the shard.
 fn reported_row(host: &Host, shard: &Shard) -> ShardRow {
     let row = ShardRow {
         state: ShardState::from(shard.row.reported),

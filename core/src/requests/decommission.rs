@@ -15,8 +15,10 @@ use crate::state::inventory::Inventory;
 const DECOMMISSIONED: &str = "host decommissioned";
 
 impl State {
-    /// Decommissions a host. A host with shards is decommissioned only with `force`. Its shards are
-    /// then removed from the record, and its open operations fail.
+    /// Decommissions a host, and fails its open operations.
+    ///
+    /// Rejects the request if the host has shards, unless `force` is set. With `force`, the shards
+    /// are removed from the record.
     pub(crate) fn decommission(
         &mut self,
         now: Timestamp,
@@ -88,7 +90,8 @@ impl State {
         self.send_cancel_command(now, row);
     }
 
-    /// Sets the status, and drops the knowledge of this process about the host's agent.
+    /// Sets the host's status to `decommissioned`, and discards what this process knows about its
+    /// agent.
     fn mark_decommissioned(&mut self, id: &HostId) {
         self.cancel_liveness_check(id);
         let Some(host) = self.hosts.get_mut(id) else {

@@ -8,7 +8,7 @@ use crate::record::rows::HostRow;
 use crate::state::State;
 
 impl State {
-    /// Adds a host. Its id is `new_id` unless the request gives an id.
+    /// Adds a host. The id of the host is `new_id` unless the request gives an id.
     ///
     /// A request with the name of an active host, and with the same id or no id, is accepted as a
     /// repeat. A request with the name or the id of another active host is rejected.

@@ -21,7 +21,8 @@ impl State {
     }
 }
 
-/// Adds shards to an operation's record, up to the limit for a reply. Failed shards come first.
+/// Adds the operation's shards to its record, failed shards first: at most `MAX_LISTED_OUTCOMES`,
+/// and only as many as fit into a reply.
 fn add_shards(record: OperationRecord, row: &OperationRow) -> OperationRecord {
     let has_failed = |row: &&OutcomeRow| row.outcome == ShardOutcome::Failed;
     let mut free_bytes = MAX_REPLY_BYTES.saturating_sub(record.max_json_bytes());

@@ -1,5 +1,5 @@
-//! Idempotency keys (`Nats-Msg-Id`): a request that is repeated with the same key gets the same
-//! reply for 24 hours, across restarts.
+//! Idempotency keys (`Nats-Msg-Id`): for 24 hours, also across restarts, a repeated request with
+//! the same key gets the reply to the first request, marked as repeated.
 
 use scuttle_schemas::teardown::{
     DETAIL_IN_PROGRESS, DETAIL_QUEUED, TeardownAccepted, TeardownRequest,
@@ -16,7 +16,7 @@ use crate::state::State;
 /// fewer keys in a day.
 const MAX_KEYS: usize = 500_000;
 
-/// The key of a request, with the hash of the request.
+/// The idempotency key of a request, with a hash of the request's content.
 pub(crate) struct KeyedRequest {
     key: KeyId,
     hash: Uuid,
@@ -70,7 +70,7 @@ impl State {
         }
     }
 
-    /// Keeps the reply to a request with a key.
+    /// Stores the reply to a request under the request's key.
     pub(crate) fn keep_reply(
         &mut self,
         now: Timestamp,

@@ -12,8 +12,8 @@ use crate::partitions::cursor;
 use crate::record::rows::OperationRow;
 use crate::state::State;
 
-/// The maximum number of rows that one page scans, so that no request delays the others for long.
-/// If few rows match a filter, a page may be short or empty although its `next` is set.
+/// The maximum number of rows that are scanned for one page, so that no request delays the others
+/// for long. If few rows match a filter, a page may be short or empty even if its `next` is set.
 const MAX_SCANNED_ROWS: usize = 20_000;
 
 impl State {
@@ -98,7 +98,7 @@ impl State {
         })
     }
 
-    /// Lists the operations, newest first.
+    /// Returns one page of the operations, newest first.
     pub(crate) fn list_operations(
         &self,
         request: &OperationsListRequest,

@@ -1,5 +1,5 @@
-//! `dry_run` and `expect_plan`: returns the plan of a teardown, and checks that an earlier plan
-//! still holds.
+//! Teardown plans: builds the plan that a `dry_run` request returns, and checks that the plan hash
+//! in `expect_plan` still matches the current plan.
 
 use scuttle_schemas::shards::ShardState;
 use scuttle_schemas::teardown::{DETAIL_DRY_RUN, PlanTarget, TeardownPlan};
@@ -7,7 +7,7 @@ use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, HostId};
 
 use crate::requests::hash::hash_texts;
 
-/// Returns the plan for the teardown of these shards. The hash covers the host and the deckies, but
+/// Returns the plan for the teardown of `targets`. The hash covers the host and the deckies, but
 /// not their states.
 pub(crate) fn build_plan<'s>(
     host: &HostId,
@@ -28,7 +28,8 @@ pub(crate) fn build_plan<'s>(
     }
 }
 
-/// Rejects the request if its `expect_plan` is not the hash of the current plan.
+/// Returns an error if `expected`, the `expect_plan` of a request, is not the hash of the current
+/// plan.
 pub(crate) fn check_plan(expected: &str, plan: &TeardownPlan) -> Result<(), ErrorReply> {
     if expected == plan.plan {
         return Ok(());

@@ -16,9 +16,13 @@ use crate::state::State;
 use crate::state::host::{Host, Shard};
 
 impl State {
-    /// Accepts a teardown. The reply contains the operation of an earlier request with the same
-    /// key, an open operation that already covers the target, or a new operation. A dry run changes
-    /// nothing.
+    /// Accepts or rejects a teardown request. The operation in the reply is one of these:
+    ///
+    /// - the operation of an earlier request with the same key;
+    /// - an open operation that already covers the target;
+    /// - a new operation.
+    ///
+    /// A dry run changes nothing, and its reply is the plan.
     pub(crate) fn teardown(
         &mut self,
         now: Timestamp,
@@ -131,7 +135,7 @@ impl State {
         reply
     }
 
-    /// Returns the open operation that covers the decky. If `decky` is `None`, returns the open
+    /// Returns the open operation that covers the decky. If `decky` is `None`, returns an open
     /// operation of the whole host that covers every shard that is now on the host.
     fn find_covering_operation(
         &self,
@@ -158,7 +162,7 @@ impl State {
     }
 }
 
-/// Returns the row of a shard that a new operation takes over.
+/// Returns the row of a shard in the state `tearing_down`, with `operation` as its operation.
 fn target_row(host: &Host, shard: &Shard, operation: OperationId) -> ShardRow {
     ShardRow {
         state: ShardState::TearingDown,

@@ -1,4 +1,4 @@
-//! The content that the steps of the current batch have collected for its commit.
+//! The changes and messages that the steps of the current batch have collected for its commit.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -10,20 +10,21 @@ use crate::api::Effect;
 use crate::record::change::Change;
 use crate::record::rows::{OperationRow, Trace};
 
-/// The content that the commit of this batch must store and send.
+/// The changes and messages of the current batch, which its commit must store and send.
 #[derive(Debug, Default)]
 pub(crate) struct Batch {
     pub(crate) changes: Vec<Change>,
     pub(crate) effects: Vec<Effect>,
-    /// The last `shards.updated` message, if more changes can be added to it.
+    /// The last `shards.updated` message, as long as more changes can be added to it.
     pub(crate) open_message: Option<OpenMessage>,
     /// The operations that changed, each with only its current row.
     pub(crate) operations: BTreeMap<OperationId, ChangedOperation>,
-    /// The hosts that had a durable change.
+    /// The hosts with a durable change in this batch.
     pub(crate) changed_hosts: BTreeSet<HostId>,
     /// The hosts to announce on `hosts.updated`.
     pub(crate) announced_hosts: BTreeSet<HostId>,
-    /// Whether the meta row must be stored even if nothing else has changed.
+    /// Whether the row with the epoch and the revisions must be stored even if nothing else has
+    /// changed.
     pub(crate) meta_changed: bool,
 }
 
@@ -45,14 +46,14 @@ pub(crate) struct OpenMessage {
 }
 
 impl Batch {
-    /// Records that a host had a durable change.
+    /// Marks a host as durably changed in this batch.
     pub(crate) fn mark_host_changed(&mut self, host: &HostId) {
         if !self.changed_hosts.contains(host) {
             self.changed_hosts.insert(host.clone());
         }
     }
 
-    /// Records that a host is to be announced on `hosts.updated`.
+    /// Marks a host to be announced on `hosts.updated` when the batch ends.
     pub(crate) fn announce_host(&mut self, host: &HostId) {
         if !self.announced_hosts.contains(host) {
             self.announced_hosts.insert(host.clone());

@@ -1,4 +1,4 @@
-//! One host in memory, with its shards: the rows, and data that only this process has.
+//! One host in memory, with its shards: the stored rows, and data that is not stored.
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
@@ -12,12 +12,12 @@ use crate::record::rows::{HostRow, ShardRow};
 use crate::state::inventory::Inventory;
 use crate::state::stats::Stats;
 
-/// One host and everything that is keyed by it. A rule that has a reference to a `Host` cannot
+/// One host and everything that belongs to it. A rule that has a reference to a `Host` cannot
 /// access the shards of another host.
 #[derive(Debug)]
 pub(crate) struct Host {
     pub(crate) row: HostRow,
-    /// Whether the row in memory is newer than the stored one.
+    /// Whether the row in memory is newer than the stored row.
     pub(crate) row_unsaved: bool,
     pub(crate) shards: BTreeMap<DeckyId, Shard>,
     /// All operations of this host, open or ended.
@@ -26,12 +26,12 @@ pub(crate) struct Host {
     /// The open operations that the agent has started.
     pub(crate) running_operations: BTreeSet<OperationId>,
     pub(crate) progress: Option<Progress>,
-    /// The time at which this process last received a heartbeat. If no heartbeat has arrived yet,
-    /// the time at which this process started. `None` while no heartbeats are expected.
+    /// The start of the host's offline timeout: the arrival of its last heartbeat or, before the
+    /// first heartbeat, the start of this process. `None` while no heartbeats are expected.
     pub(crate) last_heard: Option<Timestamp>,
     /// The time of the timer that checks whether heartbeats still arrive.
     pub(crate) liveness_check_at: Option<Timestamp>,
-    /// Whether this process has received a heartbeat.
+    /// Whether this process has received a heartbeat from the host.
     pub(crate) seen_since_start: bool,
     pub(crate) inventory: Inventory,
     /// The time at which the agent was last able to read its inventory, as far as this process
@@ -39,7 +39,7 @@ pub(crate) struct Host {
     pub(crate) inventory_seen_at: Option<Timestamp>,
 }
 
-/// One shard: its row, and data that only this process has.
+/// One shard: its stored row, and data that is not stored.
 #[derive(Debug)]
 pub(crate) struct Shard {
     pub(crate) row: Arc<ShardRow>,
@@ -47,8 +47,8 @@ pub(crate) struct Shard {
     pub(crate) listed: bool,
 }
 
-/// The progress that an agent last reported. It is shown to operators, but neither stored nor
-/// broadcast.
+/// The progress that an agent last reported, which operators see in `waiting_for`. It is not
+/// stored, and new progress alone causes no broadcast.
 #[derive(Debug)]
 pub(crate) struct Progress {
     pub(crate) operation: OperationId,
@@ -75,7 +75,7 @@ impl Host {
         }
     }
 
-    /// Returns the record for lists and broadcasts.
+    /// Returns the host's record, as lists and broadcasts contain it.
     pub(crate) fn to_record(&self) -> HostRecord {
         HostRecord {
             host_uuid: self.row.host.clone(),
@@ -99,7 +99,7 @@ impl Host {
 }
 
 impl Shard {
-    /// Returns the record for lists and broadcasts.
+    /// Returns the shard's record, as lists and broadcasts contain it.
     pub(crate) fn to_record(
         &self,
         host: &HostRow,
@@ -132,7 +132,7 @@ impl Shard {
     }
 }
 
-/// Inserts or replaces a shard. Returns the shard, and whether it is new.
+/// Inserts or replaces a shard, and counts it in `stats`. Returns the shard, and whether it is new.
 pub(crate) fn insert_shard<'s>(
     shards: &'s mut BTreeMap<DeckyId, Shard>,
     stats: &mut Stats,
@@ -152,7 +152,7 @@ pub(crate) fn insert_shard<'s>(
     }
 }
 
-/// Removes a shard, if it exists.
+/// Removes a shard if it exists, and updates `stats`.
 pub(crate) fn remove_shard(
     shards: &mut BTreeMap<DeckyId, Shard>,
     stats: &mut Stats,

@@ -1,5 +1,5 @@
-//! Inserts and removes rows. Only these functions change the indexes of the state, so that the
-//! indexes always agree with the rows.
+//! Inserts and removes rows. Only these functions change the indexes of hosts and operations,
+//! except for timers, so that the indexes always agree with the rows.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use crate::state::batch::ChangedOperation;
 use crate::state::host::Host;
 use crate::state::timers::Timer;
 
-/// Changes of the rows in memory, for both replay and steps.
+/// Changes to the rows in memory, for both replay and steps.
 impl State {
     pub(crate) fn insert_host(&mut self, row: HostRow) {
         if row.status != HostStatus::Decommissioned {
@@ -33,8 +33,8 @@ impl State {
         self.hosts.insert(id, Box::new(Host::new(row)));
     }
 
-    /// Inserts or replaces an operation. Returns whether its host's number of open operations has
-    /// changed.
+    /// Inserts or replaces an operation. Returns whether the number of open operations of its host
+    /// has changed.
     pub(crate) fn insert_operation(&mut self, row: &Arc<OperationRow>) -> bool {
         let id = row.id;
         let before = self.operations.insert(id, Arc::clone(row));

@@ -15,10 +15,7 @@ use crate::state::timers::Timer;
 /// The description of a broken invariant.
 pub type Violation = String;
 
-/// Checks one host and everything that is keyed by it.
-///
-/// # Errors
-/// If an invariant is broken. The error describes the first broken invariant.
+/// Checks one host with its shards and operations. A host that does not exist is valid.
 pub fn check_host(state: &State, id: &HostId) -> Result<(), Violation> {
     let Some(host) = state.hosts.get(id) else {
         return Ok(());
@@ -76,10 +73,7 @@ pub fn check_host(state: &State, id: &HostId) -> Result<(), Violation> {
     })
 }
 
-/// Checks the complete state. Slow.
-///
-/// # Errors
-/// If an invariant is broken. The error describes the first broken invariant.
+/// Checks the complete state. Slow, because the check reads every row.
 pub fn check_all(state: &State) -> Result<(), Violation> {
     for id in state.hosts.keys() {
         check_host(state, id)?;

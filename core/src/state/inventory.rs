@@ -1,5 +1,5 @@
-//! The knowledge of this process about a host's inventory, and the assembly of an inventory from
-//! its pages.
+//! A host's inventory, as far as this process knows it, and the assembly of an inventory from its
+//! pages.
 //!
 //! `reports::inventory` applies a complete inventory to the record.
 
@@ -10,18 +10,18 @@ use scuttle_schemas::{DeckyId, ErrorCode, ErrorReply, MAX_DECKIES_PER_HOST, Oper
 
 use crate::record::rows::ReportId;
 
-/// The knowledge of this process about a host's inventory.
+/// The state of a host's inventory, as far as this process knows it.
 #[derive(Debug, Default)]
 pub(crate) struct Inventory {
-    /// Whether this process has applied a full inventory.
+    /// Whether this process has applied a full inventory of the host.
     pub(crate) has_applied: bool,
     /// The report that contained the last applied inventory.
     pub(crate) applied_report: Option<ReportId>,
-    /// The open operations that were accepted after the last applied inventory. The inventory
+    /// The open operations that were accepted after the last applied inventory, which therefore
     /// proves nothing about them. Timestamps cannot replace this set, because an old inventory
     /// would look new if the clock was set back.
     pub(crate) operations_accepted_since: BTreeSet<OperationId>,
-    /// Whether a new inventory is needed even if an inventory was applied before.
+    /// Whether the agent must send a new inventory even if this process has already applied one.
     pub(crate) is_requested: bool,
     pages: Option<Pages>,
 }
@@ -42,14 +42,17 @@ impl Inventory {
     }
 
     /// Drops the pages of a report that is older than `report`, because the rest of that inventory
-    /// will not arrive.
+    /// will not arrive. Requests a new inventory if any pages were dropped.
     pub(crate) fn drop_pages_before(&mut self, report: ReportId) {
         if self.pages.take_if(|pages| pages.report < report).is_some() {
             self.is_requested = true;
         }
     }
 
-    /// Adds one page. Returns the inventory if this page completes it.
+    /// Adds one page of an inventory. Returns the complete inventory once no page is missing.
+    ///
+    /// Rejects the page and requests a new inventory if the inventory has too many deckies, or
+    /// lists a decky twice.
     pub(crate) fn add_page(
         &mut self,
         report: ReportId,

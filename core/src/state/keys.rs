@@ -6,7 +6,7 @@ use scuttle_schemas::Timestamp;
 
 use crate::record::rows::{KeyId, KeyRow};
 
-/// The time for which a key is kept, in milliseconds: 24 hours.
+/// The age at which a key expires, in milliseconds: 24 hours.
 const RETENTION_MS: i64 = 24 * 3600 * 1000;
 
 /// The idempotency keys, with an index by age.
@@ -29,7 +29,7 @@ impl IdempotencyKeys {
         }
     }
 
-    /// Returns the key's row, unless the key has expired.
+    /// Returns the row of a key, or `None` if the key is unknown or has expired.
     pub(crate) fn get(&self, id: &KeyId, now: Timestamp) -> Option<&KeyRow> {
         let row = self.rows.get(id);
         row.filter(|row| !has_expired(row.answered_at, now))
@@ -39,7 +39,7 @@ impl IdempotencyKeys {
         self.rows.len()
     }
 
-    /// Returns the time at which the oldest key expires.
+    /// Returns the time at which the oldest key expires, or `None` if there are no keys.
     pub(crate) fn next_expiry(&self) -> Option<Timestamp> {
         let oldest = self.by_age.first();
         oldest.map(|(at, _)| at.plus_millis(RETENTION_MS))

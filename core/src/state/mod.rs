@@ -38,14 +38,14 @@ pub struct State {
     pub(crate) host_ids_by_name: BTreeMap<HostName, HostId>,
     /// The operations, sorted by id and so by time of acceptance.
     pub(crate) operations: BTreeMap<OperationId, Arc<OperationRow>>,
-    /// Operations that have ended, with the time of their end.
+    /// The operations that have ended, sorted by the time at which they ended.
     pub(crate) ended_operations: BTreeSet<(Timestamp, OperationId)>,
     pub(crate) open_operations: BTreeSet<OperationId>,
     pub(crate) stats: Stats,
     pub(crate) idempotency_keys: IdempotencyKeys,
     pub(crate) timers: BTreeSet<(Timestamp, Timer)>,
     pub(crate) idle_repeats: IdleRepeats,
-    /// The last revisions that were relayed from each other partition.
+    /// The last relayed revisions, for each partition whose broadcasts this partition relays.
     pub(crate) relayed_revisions: BTreeMap<Partition, Revisions>,
     /// The time of the last step, for detecting that the clock was set back.
     pub(crate) last_step_at: Timestamp,
@@ -53,7 +53,7 @@ pub struct State {
 }
 
 impl State {
-    /// Returns the epoch of this start or takeover.
+    /// Returns the `controller_epoch`, which rises with every start and takeover.
     pub fn epoch(&self) -> u64 {
         self.meta.epoch
     }

@@ -18,8 +18,8 @@ pub struct ReplayError {
 }
 
 impl State {
-    /// Applies a stored change. The caller first applies every row (hosts before shards and
-    /// operations), and then the journal in its order.
+    /// Applies a stored change. All rows must be applied first, with the hosts before their shards
+    /// and operations, and then the changes of the journal in order.
     ///
     /// # Errors
     /// If a shard or operation belongs to a host that is not stored.
@@ -57,7 +57,7 @@ impl State {
     }
 }
 
-/// Finds the host of a row. `describe` names the row in the error.
+/// Finds the host of a stored row, or returns an error in which `describe` names the row.
 fn find_host<'s>(
     hosts: &'s mut BTreeMap<HostId, Box<Host>>,
     id: &HostId,

@@ -10,45 +10,46 @@ use scuttle_schemas::shards::ShardState;
 
 use crate::record::operation_state::is_open;
 
-/// A count for each operation state, in the order of `OperationState::ALL`.
+/// A count for each operation state, in the same order as `OperationState::ALL`.
 pub type CountsByState = [u64; OperationState::ALL.len()];
 
 /// The statistics of one partition.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Stats {
-    /// Operations on record, by state.
+    /// The number of operations in the record, by state.
     pub operations: CountsByState,
-    /// Hosts on record by status, in the order of `HostStatus::ALL`.
+    /// The number of hosts in the record by status, in the same order as `HostStatus::ALL`.
     pub hosts: [u64; HostStatus::ALL.len()],
-    /// Shards on record by state, in the order of `ShardState::ALL`.
+    /// The number of shards in the record by state, in the same order as `ShardState::ALL`.
     pub shards: [u64; ShardState::ALL.len()],
     /// The time at which the oldest open operation was accepted. `None` if no operation is open.
     pub oldest_open_accepted_at: Option<Timestamp>,
     /// The time at which the next timer is due. A time in the past means that the controller is
     /// late.
     pub next_deadline: Timestamp,
-    /// Events since this process started.
+    /// Counts of the events since this process started.
     pub events: EventCounts,
 }
 
-/// Events since this process started.
+/// Counts of the events since this process started.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct EventCounts {
     /// Operations that ended, by the state in which they ended. An operation whose result arrives
-    /// late ends twice and is counted twice.
+    /// after a timeout or a cancellation ends twice, and is counted twice.
     pub ended: CountsByState,
     /// Teardown commands that were sent again.
     pub retries: u64,
     /// Results of operations that had already timed out or been cancelled.
     pub late_results: u64,
-    /// Results of operations that already had a result.
+    /// Results of operations that had already succeeded or failed.
     pub repeated_results: u64,
     /// Heartbeats and progress reports that were older than the last applied report.
     pub stale_reports: u64,
 }
 
 impl Stats {
-    /// Adds the statistics of another partition.
+    /// Returns the statistics of two partitions together: the sums of their counts, and the
+    /// earliest times.
     #[must_use]
     pub fn merge(mut self, other: Self) -> Self {
         add(&mut self.operations, other.operations);
@@ -128,8 +129,8 @@ mod tests {
         all
     }
 
-    /// This test checks the event counts and the values. The scenario already compares the row
-    /// counts with a full count after every step.
+    /// Checks the event counts and the expected row counts. The scenario compares the row counts
+    /// with a full count after every step.
     #[test]
     fn the_stats_count_rows_and_events() {
         let mut swarm = Scenario::new();

@@ -4,15 +4,16 @@ use scuttle_schemas::{HostId, OperationId, Timestamp};
 
 use crate::api::Topic;
 
-/// The idle time in milliseconds after which a broadcast subject repeats its last revision.
+/// The duration in milliseconds for which a broadcast subject is idle before its last revision is
+/// repeated.
 const IDLE_REPEAT_MS: i64 = 5_000;
 
 /// An action that is due at a certain time.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Timer {
-    /// Send an operation's command again, or end the operation at its deadline.
+    /// The resending of an operation's command or, at the deadline, the end of the operation.
     Operation(OperationId),
-    /// Check whether heartbeats still arrive from a host.
+    /// A check of whether heartbeats still arrive from a host.
     Liveness(HostId),
 }
 
@@ -34,7 +35,7 @@ impl IdleRepeats {
         }
     }
 
-    /// Records that a message is published on a subject now.
+    /// Restarts the idle period of a subject, because a message is published on it now.
     pub(crate) fn mark_published(&mut self, topic: Topic, now: Timestamp) {
         match topic {
             Topic::Shards => self.shards = now,
@@ -43,7 +44,7 @@ impl IdleRepeats {
         }
     }
 
-    /// Returns whether a subject has been idle so long that its last revision must be repeated.
+    /// Returns whether a subject has been idle long enough that its last revision must be repeated.
     pub(crate) fn is_due(&self, topic: Topic, now: Timestamp) -> bool {
         let published_at = match topic {
             Topic::Shards => self.shards,
@@ -53,13 +54,13 @@ impl IdleRepeats {
         published_at.plus_millis(IDLE_REPEAT_MS) <= now
     }
 
-    /// Returns the time at which the next timer is due.
+    /// Returns the time at which the next idle period ends.
     pub(crate) fn next_due_at(&self) -> Timestamp {
         let longest_idle = self.shards.min(self.hosts).min(self.operations);
         longest_idle.plus_millis(IDLE_REPEAT_MS)
     }
 
-    /// Corrects the times after the clock was set back.
+    /// Caps each time at `now`, because the clock may have been set back.
     pub(crate) fn limit_to(&mut self, now: Timestamp) {
         for published_at in [&mut self.shards, &mut self.hosts, &mut self.operations] {
             *published_at = now.min(*published_at);

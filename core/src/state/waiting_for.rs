@@ -10,15 +10,16 @@ use crate::record::rows::OperationRow;
 use crate::state::State;
 use crate::state::host::Host;
 
-/// Waits until the agent is online, or starts the operation.
+/// The `what` of an operation whose agent is not online, or has not started the operation yet.
 const AGENT: &str = "agent";
-/// Waits until another operation of the host ends.
+/// The `what` of an operation that waits until its agent finishes another operation of the host.
 const OPERATION: &str = "operation";
-/// Waits until the agent finishes the teardown.
+/// The `what` of an operation whose agent has started the teardown, but has not finished it.
 const TEARDOWN: &str = "teardown";
 
 impl State {
-    /// Returns the event that an operation waits for, or `None` if the operation has ended.
+    /// Returns the condition that an open operation waits for, or `None` if the operation has
+    /// ended.
     pub(crate) fn waiting_for(&self, row: &OperationRow) -> Option<WaitingFor> {
         let host = self.hosts.get(&row.host)?;
         match row.state {

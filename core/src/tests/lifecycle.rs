@@ -24,7 +24,7 @@ fn command_attempts(effects: &[Effect]) -> Vec<u32> {
         .collect()
 }
 
-/// A swarm with the host `h`, whose agent has reported the deckies `a` and `b`.
+/// Returns a swarm with the host `h`, whose agent has reported the deckies `a` and `b`.
 fn swarm_with_host() -> Scenario {
     let mut swarm = Scenario::new();
     swarm.enroll("worker-h", Some("h")).expect("new");

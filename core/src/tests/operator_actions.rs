@@ -11,7 +11,7 @@ use crate::tests::scenario::{Scenario, report};
 
 const BOOT: u128 = 7;
 
-/// A swarm with the host `h`, whose agent has reported the deckies `a` and `b`.
+/// Returns a swarm with the host `h`, whose agent has reported the deckies `a` and `b`.
 fn swarm_with_host() -> Scenario {
     let mut swarm = Scenario::new();
     swarm.enroll("worker-h", Some("h")).expect("new");

@@ -73,7 +73,7 @@ fn any_action() -> impl Strategy<Value = Action> {
 struct History {
     swarm: Scenario,
     accepted: Vec<scuttle_schemas::OperationId>,
-    /// The last `shards.updated` revision.
+    /// The revision of the last `shards.updated` message.
     last_revision: u64,
 }
 
@@ -92,7 +92,8 @@ impl History {
         }
     }
 
-    /// Applies an action, and checks that the revisions increase by one.
+    /// Applies an action. Checks that every `shards.updated` message with changes has the next
+    /// revision, and that every other one repeats the last revision.
     fn apply(&mut self, action: Action) {
         let effects = match action {
             Action::Teardown { host, decky } => {

@@ -27,7 +27,7 @@ pub(crate) struct Scenario {
     /// All changes so far, in order.
     pub(crate) journal: Vec<Change>,
     last_id: u128,
-    /// The inventory error of the next heartbeats.
+    /// The `inventory_error` in every heartbeat that is sent from now on.
     pub(crate) inventory_error: Option<&'static str>,
 }
 
@@ -45,7 +45,7 @@ impl Scenario {
         swarm
     }
 
-    /// Runs a batch with one step, adds its changes to the journal, and checks the invariants.
+    /// Runs a batch with one step, adds the changes to the journal, and checks the invariants.
     pub(crate) fn apply(&mut self, input: Input) -> (Option<Reply>, Vec<Effect>) {
         let reply = self.state.step(self.now, input);
         let commit = self.state.close(self.now);
@@ -54,13 +54,14 @@ impl Scenario {
         (reply, commit.effects)
     }
 
-    /// Applies an input that has a reply.
+    /// Applies an input that gets a reply. Returns the reply and the effects.
     pub(crate) fn request(&mut self, input: Input) -> (Reply, Vec<Effect>) {
         let (reply, effects) = self.apply(input);
         (reply.expect("a reply"), effects)
     }
 
-    /// Replaces the process with a new one that starts from the journal.
+    /// Replaces the process with a new one that starts from the journal. Returns the effects of the
+    /// start.
     pub(crate) fn crash_and_restart(&mut self) -> Vec<Effect> {
         self.state = State::default();
         for change in self.journal.clone() {
@@ -69,7 +70,8 @@ impl Scenario {
         self.apply(Input::Start).1
     }
 
-    /// Advances the clock, and applies each `Tick` at the time at which it is due.
+    /// Advances the clock, and applies each `Tick` at the time at which it is due. Returns the
+    /// effects.
     pub(crate) fn advance_ms(&mut self, millis: i64) -> Vec<Effect> {
         let until = self.now.plus_millis(millis);
         let mut effects = Vec::new();
@@ -142,7 +144,7 @@ impl Scenario {
         })
     }
 
-    /// Requests a teardown as JSON, with an optional idempotency key.
+    /// Requests a teardown that is given as JSON, with an optional idempotency key.
     pub(crate) fn teardown_json(
         &mut self,
         request: &str,
@@ -214,7 +216,8 @@ impl Scenario {
         }
     }
 
-    /// Sends a heartbeat, with a full inventory of running deckies or without an inventory.
+    /// Sends a heartbeat with a full inventory of `deckies`, all of them running, or without an
+    /// inventory.
     pub(crate) fn heartbeat(
         &mut self,
         host: &str,
@@ -225,7 +228,7 @@ impl Scenario {
             .expect("an active host")
     }
 
-    /// Sends a heartbeat that may be rejected.
+    /// Sends a heartbeat, and returns an error if it is rejected.
     pub(crate) fn try_heartbeat(
         &mut self,
         host: &str,
@@ -306,7 +309,8 @@ impl Scenario {
         self.apply(Input::Progress { host, progress }).1
     }
 
-    /// Reports a result: each decky with its error, or with `None` if it was removed.
+    /// Reports the result of an operation. Each decky comes with its error, or with `None` if it
+    /// was removed.
     pub(crate) fn report_result(
         &mut self,
         host: &str,
@@ -352,7 +356,7 @@ impl Scenario {
         }
     }
 
-    /// Lists the shards of a host.
+    /// Returns the records of a host's shards.
     pub(crate) fn shards(&mut self, host: &str) -> Vec<ShardRecord> {
         let host_uuid: Option<HostId> = Some(host.parse().unwrap());
         let request = ShardsListRequest {
@@ -393,7 +397,7 @@ impl Scenario {
     }
 }
 
-/// Identifies a report by the number of its boot and its sequence number.
+/// Returns the id of a report, from the number of the boot and the sequence number.
 pub(crate) fn report(boot: u128, sequence: u64) -> ReportId {
     ReportId {
         boot: BootId(Uuid::from_u128(boot)),

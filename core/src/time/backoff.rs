@@ -6,11 +6,11 @@
 use scuttle_schemas::OperationId;
 
 const MIN_DELAY_MS: u64 = 1_000;
-/// The longest delay, in milliseconds.
+/// The maximum delay, in milliseconds.
 pub(crate) const MAX_DELAY_MS: u64 = 60_000;
 
-/// Returns the delay in milliseconds after the `attempt`th send (from 1) without a reaction of the
-/// agent.
+/// Returns the delay in milliseconds until the next send, if the agent has not reacted to `attempt`
+/// sends (at least 1).
 pub(crate) fn retry_delay_ms(operation: OperationId, attempt: u32) -> i64 {
     let ceiling = MIN_DELAY_MS
         .saturating_mul(1 << attempt.clamp(1, 16))

@@ -1,7 +1,7 @@
 //! Clock skew: corrections after the clock was set back.
 //!
-//! Deadlines are points in time and are not changed. Waits for a duration (retries, offline
-//! timeouts, idle repeats) must not become longer because the clock shows an earlier time.
+//! Deadlines are points in time and are not changed. Delays and timeouts (for retries, offline
+//! hosts and idle repeats) must not become longer because the clock shows an earlier time.
 
 use std::ops::Bound;
 
@@ -17,8 +17,8 @@ use crate::time::backoff::MAX_DELAY_MS;
 const TOLERANCE_MS: i64 = 1_000;
 
 impl State {
-    /// Detects whether the clock was set back since the last step, and corrects times if so. Every
-    /// step calls this first.
+    /// Corrects the times in the state if the clock was set back since the last step. Every step
+    /// calls this function first.
     pub(crate) fn check_clock(&mut self, now: Timestamp) {
         if now.plus_millis(TOLERANCE_MS) < self.last_step_at {
             self.correct_times(now);
@@ -26,8 +26,8 @@ impl State {
         self.last_step_at = now;
     }
 
-    /// Moves times that were computed from a later `now` to times that are possible at the current
-    /// `now`.
+    /// Corrects times that lie too far in the future at the current `now`: idle periods and offline
+    /// timeouts restart, and late retries become due immediately.
     fn correct_times(&mut self, now: Timestamp) {
         self.idle_repeats.limit_to(now);
         let heard_later: Vec<HostId> = (self.hosts.values())

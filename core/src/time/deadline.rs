@@ -1,5 +1,6 @@
-//! The deadline of an operation. A shard that a newer inventory does not list counts as absent. The
-//! teardown of the other shards has failed.
+//! The deadline of an operation. At the deadline, a shard counts as absent if its deployment is no
+//! longer in the record, or if an inventory from after the acceptance does not list it. The
+//! teardown of every other shard counts as failed.
 
 use scuttle_schemas::operations::{OperationState, ShardOutcome};
 use scuttle_schemas::shards::ShardState;
@@ -18,7 +19,7 @@ const UNFINISHED: &str = "unfinished";
 const TAKEN_OVER: &str = "taken over by a newer operation";
 
 impl State {
-    /// Ends an open operation at its deadline.
+    /// Ends an open operation at its deadline, and updates the shards that it covers.
     pub(crate) fn expire_operation(&mut self, now: Timestamp, id: OperationId) {
         let Some(operation) = self.operations.get(&id) else {
             return;

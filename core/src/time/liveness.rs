@@ -11,7 +11,8 @@ use crate::state::timers::Timer;
 const OFFLINE_AFTER_INTERVALS: i64 = 3;
 
 impl Host {
-    /// Returns the time at which the host goes offline unless a heartbeat arrives first.
+    /// Returns the time at which the host goes offline unless a heartbeat arrives first, or `None`
+    /// while no heartbeats are expected.
     fn offline_at(&self) -> Option<Timestamp> {
         let timeout_ms = i64::from(self.row.interval_ms) * OFFLINE_AFTER_INTERVALS;
         let last_heard = self.last_heard?;
@@ -34,7 +35,7 @@ impl State {
         }
     }
 
-    /// Takes a host offline if its heartbeats have stopped. Otherwise schedules the next check.
+    /// Sets a host offline if its heartbeats have stopped. Otherwise schedules the next check.
     pub(crate) fn check_liveness(&mut self, now: Timestamp, id: &HostId) {
         let Some(host) = self.hosts.get_mut(id) else {
             return;
@@ -62,7 +63,7 @@ impl State {
         self.timers.insert((at, Timer::Liveness(id.clone())));
     }
 
-    /// Removes the timer that checks a host's heartbeats.
+    /// Removes the timer that checks a host's heartbeats, because no more heartbeats are expected.
     pub(crate) fn cancel_liveness_check(&mut self, id: &HostId) {
         let Some(host) = self.hosts.get_mut(id) else {
             return;

@@ -9,8 +9,8 @@ use crate::state::State;
 use crate::time::backoff::retry_delay_ms;
 
 impl State {
-    /// Sends the teardown command of an operation, and sets the time of the next attempt in the
-    /// row. The caller must put the row.
+    /// Adds the teardown command of an operation to the batch. Increases `row.attempts`, and sets
+    /// the time of the next attempt. The caller must put the row.
     pub(crate) fn send_command(&mut self, now: Timestamp, row: &mut OperationRow) {
         row.attempts += 1;
         self.stats.events.retries += u64::from(row.attempts > 1);
@@ -30,7 +30,7 @@ impl State {
         });
     }
 
-    /// Sends the teardown command of an open operation again.
+    /// Resends the teardown command of an open operation.
     pub(crate) fn resend_command(&mut self, now: Timestamp, id: OperationId) {
         let Some(row) = self.operations.get(&id) else {
             return;
@@ -40,8 +40,8 @@ impl State {
         self.put_operation(row);
     }
 
-    /// Sends the commands of all open operations of a host again, oldest first, because the host is
-    /// back online or its agent has restarted.
+    /// Resends the commands of all open operations of a host, oldest first, because the host is
+    /// back online, or its agent or this process has restarted.
     pub(crate) fn resend_open_commands(&mut self, now: Timestamp, host: &HostId) {
         let open: Vec<OperationId> = match self.hosts.get(host) {
             Some(host) => host.open_operations.iter().copied().collect(),

@@ -5,7 +5,7 @@ use scuttle_schemas::Timestamp;
 use crate::record::change::Change;
 use crate::state::State;
 
-/// The time for which an ended operation is kept, in milliseconds: 30 days.
+/// The retention period of an ended operation, in milliseconds: 30 days.
 const OPERATION_RETENTION_MS: i64 = 30 * 24 * 3600 * 1000;
 
 /// The maximum number of ended operations that are kept. (It is lower in tests, to reach the limit
@@ -17,7 +17,8 @@ const MAX_ENDED_OPERATIONS: usize = if cfg!(test) { 100 } else { 100_000 };
 const MAX_REMOVALS_PER_BATCH: usize = 1_024;
 
 impl State {
-    /// Returns the time at which the next removal of a row is due.
+    /// Returns the time at which the next removal of a row is due, or `None` if there is no ended
+    /// operation and no key.
     pub(crate) fn next_removal_at(&self) -> Option<Timestamp> {
         let operation = match self.ended_operations.first() {
             Some((at, _)) if self.ended_operations.len() > MAX_ENDED_OPERATIONS => Some(*at),
@@ -27,8 +28,8 @@ impl State {
         [operation, key].into_iter().flatten().min()
     }
 
-    /// Removes the operations and keys that have expired, and the oldest operations above the
-    /// limit.
+    /// Removes the operations and keys that have expired, and the oldest ended operations above the
+    /// limit. Removes at most `MAX_REMOVALS_PER_BATCH` of each.
     pub(crate) fn remove_expired_rows(&mut self, now: Timestamp) {
         for _ in 0..MAX_REMOVALS_PER_BATCH {
             let Some((at, id)) = self.ended_operations.first().copied() else {

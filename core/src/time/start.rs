@@ -1,4 +1,4 @@
-//! The start of a process.
+//! The start of a process, or its takeover as the leader.
 
 use scuttle_schemas::hosts::HostStatus;
 use scuttle_schemas::{HostId, Timestamp};
@@ -8,10 +8,11 @@ use crate::state::stats::EventCounts;
 use crate::state::timers::IdleRepeats;
 
 impl State {
-    /// Starts a new epoch, and restarts the offline timeout of every online host.
+    /// Starts a new epoch, resets the event counts, and restarts the offline timeout of every
+    /// online host.
     ///
-    /// Open operations need no action at the start. They are the outbox, and the next `Tick` sends
-    /// the commands that are due.
+    /// Open operations need no action at the start: their rows are the outbox, and the next `Tick`
+    /// sends the commands that are due.
     pub(crate) fn start(&mut self, now: Timestamp) {
         let now_ms = u64::try_from(now.as_millis()).unwrap_or(0);
         self.meta.epoch = now_ms.max(self.meta.epoch + 1);

@@ -16,14 +16,15 @@ use crate::state::timers::Timer;
 const MAX_TIMERS_PER_TICK: usize = 64;
 
 impl State {
-    /// Returns the time at which the next `Tick` is needed.
+    /// Returns the time at which the next `Tick` is due.
     pub fn next_deadline(&self) -> Timestamp {
         let timer = self.timers.first().map(|(at, _)| *at);
         let others = [timer, self.next_removal_at()].into_iter().flatten();
         others.fold(self.idle_repeats.next_due_at(), Timestamp::min)
     }
 
-    /// Runs the timers that are due.
+    /// Runs the timers that are due, at most [`MAX_TIMERS_PER_TICK`] of them, and repeats the last
+    /// revisions of idle broadcast subjects.
     pub(crate) fn tick(&mut self, now: Timestamp) {
         for _ in 0..MAX_TIMERS_PER_TICK {
             let Some((at, timer)) = self.timers.first().cloned() else {

@@ -13,7 +13,7 @@ struct Channel {
     description: &'static str,
     action: &'static str,
     messages: &'static [&'static str],
-    /// Empty if there is no reply.
+    /// The names of the reply messages. Empty if there is no reply.
     replies: &'static [&'static str],
 }
 
@@ -167,7 +167,7 @@ fn channels() -> Vec<Channel> {
     ]
 }
 
-/// Returns the complete document.
+/// Returns the complete `AsyncAPI` document.
 pub(super) fn document() -> Value {
     let mut addresses = Map::new();
     let mut operations = Map::new();

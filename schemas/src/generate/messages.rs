@@ -10,25 +10,28 @@ use serde_json::{Value, json};
 use crate::messages::{agents, errors, hosts, operations, shards, teardown};
 use crate::types::decode::{ReadError, read};
 
-/// The role of a message. It decides whether the schema describes what is written or what is
-/// accepted.
+/// The role of a message: who sends it, and to whom. The schema of a message describes what is
+/// written or what is accepted, depending on the role.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
-    /// From a client to the controller.
+    /// A message from a client to the controller.
     Request,
-    /// From the controller to the client that sent the request.
+    /// A message from the controller to the client or agent whose message it replies to.
     Reply,
-    /// From the controller to all subscribers.
+    /// A message from the controller to all subscribers.
     Broadcast,
-    /// From the controller to one agent.
+    /// A message from the controller to one agent.
     Command,
-    /// From an agent to the controller.
+    /// A message from an agent to the controller.
     Report,
 }
 
 impl Role {
-    /// The schemas of replies and broadcasts describe what the controller writes, so that a client
-    /// can rely on every field. The other schemas describe what the reader accepts.
+    /// Returns what the schema of a message with this role describes:
+    ///
+    /// - for replies and broadcasts, what the controller writes, so that a client can rely on every
+    ///   field;
+    /// - for all other messages, what the reader accepts.
     fn contract(self) -> Contract {
         match self {
             Self::Reply | Self::Broadcast => Contract::Serialize,
@@ -39,16 +42,16 @@ impl Role {
 
 /// One message of the protocol.
 pub struct Message {
-    /// The name of the message, of its schema and of its golden examples. Also the end of its
-    /// `type`, if it has one.
+    /// The name of the message, which is also the name of its schema and of its golden examples.
+    /// The `type` field of the message, if there is one, ends with this name.
     pub name: &'static str,
-    /// The role of the message.
+    /// The sender and the receiver of the message.
     pub role: Role,
     root: fn(SchemaSettings) -> Schema,
     round_trip: fn(&'static str, &[u8]) -> Result<Value, ReadError>,
 }
 
-/// All messages.
+/// The messages of the protocol, each with functions that generate its schema and decode it.
 pub const MESSAGES: &[Message] = &[
     request::<teardown::TeardownRequest>("teardown_request"),
     reply::<teardown::TeardownAccepted>("teardown_accepted"),
@@ -81,7 +84,7 @@ pub const MESSAGES: &[Message] = &[
 ];
 
 impl Message {
-    /// Returns the text of the `type` field.
+    /// Returns the value of the `type` field, for a message that has this field.
     fn type_text(&self) -> String {
         format!("scuttle.v1.{}", self.name)
     }
@@ -153,7 +156,8 @@ const fn report<T: JsonSchema + Serialize + DeserializeOwned>(name: &'static str
     message::<T, T>(name, Role::Report)
 }
 
-/// Replaces the Rust-specific `format` of an integer by a `maximum`, which every validator checks.
+/// Replaces the Rust-specific `format` of an integer with a `maximum`, which every validator
+/// checks.
 fn bound_integers(schema: &mut Schema) {
     let maximum = match schema.get("format").and_then(Value::as_str) {
         Some("uint16") => u16::MAX.into(),

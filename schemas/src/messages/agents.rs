@@ -16,63 +16,64 @@ use crate::types::timestamp::Timestamp;
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(tag = "type")]
 pub enum AgentCommand {
-    /// Start a teardown.
+    /// A command to tear down one decky or the whole host.
     #[serde(rename = "scuttle.v1.teardown_command")]
     Teardown(TeardownCommand),
-    /// Do not start an operation.
+    /// A cancellation of an operation that the agent must not start.
     #[serde(rename = "scuttle.v1.cancel_command")]
     Cancel(CancelCommand),
 }
 
-/// Tells an agent to tear down one decky, or its whole host.
+/// A command to an agent: tear down one decky, or the whole host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct TeardownCommand {
-    /// The operation. An agent executes each operation once.
+    /// The id of the operation. An agent executes an operation once, even if the command is resent.
     pub operation_id: OperationId,
-    /// The host of the agent.
+    /// The id of the host on which the agent runs.
     pub host_uuid: HostId,
-    /// The decky, or null for the whole host.
+    /// The id of the decky to tear down, or null for the whole host.
     #[serde(default)]
     pub decky_id: Option<DeckyId>,
-    /// How many times this command has been sent, counting from 1.
+    /// The number of times that this command has been sent, including this time.
     pub attempt: u32,
     /// The epoch of the controller that sends the command. An agent ignores a command with a lower
     /// epoch than the highest that it has seen.
     pub controller_epoch: u64,
-    /// The deadline of the operation.
+    /// The deadline of the operation. An agent does not start the operation after this time.
     pub not_after: Timestamp,
 }
 
-/// Tells an agent not to start an operation.
+/// A command to an agent: do not start an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct CancelCommand {
-    /// The operation.
+    /// The id of the operation that must not start.
     pub operation_id: OperationId,
-    /// The host of the agent.
+    /// The id of the host on which the agent runs.
     pub host_uuid: HostId,
-    /// The epoch of the controller that sends the command.
+    /// The epoch of the controller that sends the command. An agent ignores a command with a lower
+    /// epoch than the highest that it has seen.
     pub controller_epoch: u64,
 }
 
-/// A step of a teardown.
+/// A step of a teardown, as its agent reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ProgressStep {
-    /// The teardown has started.
+    /// The agent has started the teardown.
     Started,
-    /// Containers are being stopped.
+    /// The agent is stopping containers.
     Stopping,
-    /// Containers and networks are being removed.
+    /// The agent is removing containers and networks.
     Removing,
-    /// The agent looks again for what it has removed.
+    /// The agent is checking that everything is gone.
     Verifying,
 }
 
 impl ProgressStep {
-    /// Returns the name on the wire.
+    /// Returns the step as it is written in a message, for example `started`.
     pub fn as_str(self) -> &'static str {
         match self {
             Self::Started => "started",
@@ -84,51 +85,52 @@ impl ProgressStep {
 }
 
 message_type!(
-    /// The `type` of `TeardownProgress`.
+    /// The value of the `type` field of a [`TeardownProgress`].
     TeardownProgressType = "scuttle.v1.teardown_progress"
 );
 
-/// Reports the progress of an operation.
+/// A report on the progress of an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct TeardownProgress {
     /// Always `scuttle.v1.teardown_progress`.
     #[serde(rename = "type")]
     pub kind: TeardownProgressType,
-    /// The operation.
+    /// The id of the operation that the agent is executing.
     pub operation_id: OperationId,
-    /// The boot of the agent.
+    /// The id of the agent's current boot. A boot is one run of the agent.
     pub boot_id: BootId,
-    /// The current step.
+    /// The step that the agent has reached.
     pub step: ProgressStep,
-    /// The decky that the agent works on.
+    /// The id of the decky that the agent is working on. Absent if the step is not about a single
+    /// decky.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub decky_id: Option<DeckyId>,
-    /// How many deckies are done.
+    /// The number of deckies that are finished.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub done: Option<u32>,
-    /// How many deckies there are in total.
+    /// The number of deckies to tear down in total.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub total: Option<u32>,
 }
 
-/// The outcome of an operation at its agent.
+/// The outcome of an operation, as its agent reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ResultOutcome {
-    /// Everything was removed.
+    /// Everything that the operation covers is gone.
     Succeeded,
-    /// Something could not be removed.
+    /// Something that the operation covers could not be removed.
     Failed,
 }
 
-/// The outcome for one shard at its agent.
+/// The outcome of an operation for one decky, as the agent reports it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ReportedOutcome {
-    /// The agent removed the decky, looked again, and found nothing.
+    /// The agent removed the decky and verified that it is gone.
     Removed,
     /// The agent found nothing to remove.
     Absent,
@@ -136,62 +138,63 @@ pub enum ReportedOutcome {
     Failed,
 }
 
-/// The result for one shard.
+/// The outcome of an operation for one decky, with the error if it failed.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ShardResult {
-    /// The decky.
+    /// The id of the decky, unique on its host.
     pub decky_id: DeckyId,
-    /// The outcome.
+    /// What happened to the decky.
     pub outcome: ReportedOutcome,
-    /// Why the teardown failed.
+    /// The reason why the decky could not be removed. Absent or null without a failure.
     #[serde(default)]
     pub error: Option<Text>,
 }
 
 message_type!(
-    /// The `type` of `TeardownResult`.
+    /// The value of the `type` field of a [`TeardownResult`].
     TeardownResultType = "scuttle.v1.teardown_result"
 );
 
-/// Reports how an operation ended. The agent repeats the report until the reply is `recorded`.
+/// A report that an operation has ended at its agent. The agent repeats the report until the
+/// controller replies that the result is recorded.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct TeardownResult {
     /// Always `scuttle.v1.teardown_result`.
     #[serde(rename = "type")]
     pub kind: TeardownResultType,
-    /// The operation.
+    /// The id of the operation that has ended.
     pub operation_id: OperationId,
-    /// The host of the agent.
+    /// The id of the host on which the agent runs.
     pub host_uuid: HostId,
-    /// The boot of the agent.
+    /// The id of the agent's boot in which the operation ended. A boot is one run of the agent.
     pub boot_id: BootId,
-    /// The number of this report within the boot.
+    /// The sequence number of this report within the boot. A later report has a higher number.
     pub sequence: u64,
-    /// The overall outcome.
+    /// The outcome of the operation as a whole.
     pub outcome: ResultOutcome,
-    /// Why the teardown failed.
+    /// The reason why the operation failed. Absent or null if it succeeded.
     #[serde(default)]
     pub error: Option<Text>,
-    /// The shards. Each decky is listed once.
+    /// The outcome for each decky. Each decky is listed at most once.
     #[serde(default, deserialize_with = "objects")]
     #[cfg_attr(feature = "generate", schemars(length(max = crate::types::limits::MAX_DECKIES_PER_HOST)))]
     pub shards: Vec<ShardResult>,
-    /// When the agent started the operation.
+    /// The time at which the agent started the operation.
     pub started_at: Timestamp,
-    /// When the agent finished the operation.
+    /// The time at which the agent finished the operation.
     pub finished_at: Timestamp,
 }
 
-/// The reply to a result.
+/// The reply to a result, after which the agent stops repeating the result.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ResultRecorded {
-    /// Always true: the result is on disk, or there is nothing to record.
+    /// Always true: the result is durable, or there is nothing to record.
     #[cfg_attr(feature = "generate", schemars(extend("const" = true)))]
     pub recorded: bool,
-    /// `unknown operation` if the result matches no operation of its host.
+    /// `unknown operation` if the result matches no operation of its host. Absent otherwise.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub detail: Option<String>,
 }
@@ -206,11 +209,11 @@ pub const DETAIL_UNKNOWN_OPERATION: &str = "unknown operation";
 pub enum ReportedState {
     /// The decky is being deployed.
     Pending,
-    /// The decky runs.
+    /// The decky is running.
     Running,
-    /// The decky runs, but not completely.
+    /// The decky is not running completely.
     Degraded,
-    /// The decky does not run.
+    /// The decky is not running.
     Failed,
 }
 
@@ -225,63 +228,63 @@ impl From<ReportedState> for ShardState {
     }
 }
 
-/// One decky in an inventory.
+/// One decky in the inventory of a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ReportedShard {
-    /// The decky.
+    /// The id of the decky, unique on its host.
     pub decky_id: DeckyId,
-    /// The state of the decky.
+    /// The state of the decky, as the agent sees it.
     pub state: ReportedState,
-    /// The services of the decky.
+    /// The names of the decky's services, for example `ssh`.
     #[serde(default)]
     pub services: Services,
-    /// The IP address of the decky, at most 64 characters.
+    /// The IP address of the decky. At most 64 characters.
     #[serde(default, deserialize_with = "bounded::<_, 64>")]
     #[cfg_attr(feature = "generate", schemars(length(max = 64)))]
     pub decky_ip: Option<String>,
-    /// The labels of the decky.
+    /// The labels of the decky, as pairs of key and value.
     #[serde(default)]
     pub labels: Labels,
 }
 
 message_type!(
-    /// The `type` of `Heartbeat`.
+    /// The value of the `type` field of a [`Heartbeat`].
     HeartbeatType = "scuttle.v1.heartbeat"
 );
 
-/// Reports that an agent is online, and optionally its inventory.
+/// A report that an agent is alive, optionally with the inventory of its host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct Heartbeat {
     /// Always `scuttle.v1.heartbeat`.
     #[serde(rename = "type")]
     pub kind: HeartbeatType,
-    /// The host of the agent.
+    /// The id of the host on which the agent runs.
     pub host_uuid: HostId,
-    /// The version of the agent.
+    /// The version of the agent, which the controller records for operators.
     pub agent_version: Text,
-    /// The boot of the agent.
+    /// The id of the agent's current boot. A boot is one run of the agent.
     pub boot_id: BootId,
-    /// The number of this report within the boot.
+    /// The sequence number of this report within the boot. A later report has a higher number.
     pub sequence: u64,
-    /// Milliseconds between heartbeats, 1 to 3600000. Default: 10000.
+    /// The interval between heartbeats in milliseconds, 1 to 3600000. Default: 10000.
     #[serde(
         default = "default_interval",
         deserialize_with = "deserialize_interval"
     )]
     #[cfg_attr(feature = "generate", schemars(range(min = 1, max = 3_600_000)))]
     pub interval_ms: u32,
-    /// The number of this page of the inventory, from 1.
+    /// The number of this page of the inventory, from 1 to `pages`. Default: 1.
     #[serde(default = "first_page", deserialize_with = "deserialize_page")]
     #[cfg_attr(feature = "generate", schemars(range(min = 1, max = MAX_PAGES)))]
     pub page: u32,
-    /// The number of pages of the inventory, 1 to 128.
+    /// The number of pages of the inventory, 1 to 128. Default: 1.
     #[serde(default = "first_page", deserialize_with = "deserialize_page")]
     #[cfg_attr(feature = "generate", schemars(range(min = 1, max = MAX_PAGES)))]
     pub pages: u32,
-    /// The inventory. Absent if it has not changed since the last accepted inventory of this boot,
-    /// or if it could not be read.
+    /// The deckies on this page of the inventory. Absent if the inventory has not changed since the
+    /// last one of this boot that the controller accepted, or if it could not be read.
     #[serde(
         default,
         deserialize_with = "optional_objects",
@@ -289,7 +292,7 @@ pub struct Heartbeat {
     )]
     #[cfg_attr(feature = "generate", schemars(length(max = crate::types::limits::MAX_DECKIES_PER_HOST)))]
     pub shards: Option<Vec<ReportedShard>>,
-    /// Why the inventory could not be read. Absent if it could be read.
+    /// The reason why the inventory could not be read. Absent if it could be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory_error: Option<Text>,
 }
@@ -297,8 +300,8 @@ pub struct Heartbeat {
 /// The default interval between heartbeats, in milliseconds.
 pub const DEFAULT_INTERVAL_MS: u32 = 10_000;
 
-/// The largest number of pages of an inventory. Enough for 4,096 deckies with the most services and
-/// labels that they may have.
+/// The maximum number of pages of an inventory. They suffice for 4,096 deckies with the maximum
+/// number of services and labels.
 pub const MAX_PAGES: u32 = 128;
 
 fn default_interval() -> u32 {
@@ -325,15 +328,15 @@ fn deserialize_page<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32, D
     }
 }
 
-/// The reply to a heartbeat.
+/// The reply to a heartbeat that was not rejected.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct HeartbeatAccepted {
-    /// Always true.
+    /// Always true. A rejected heartbeat gets an error reply instead.
     #[cfg_attr(feature = "generate", schemars(extend("const" = true)))]
     pub accepted: bool,
-    /// Whether the next heartbeat should have the full inventory.
+    /// Whether the next heartbeat should contain the full inventory.
     pub send_inventory: bool,
-    /// Whether this heartbeat is older than the last applied report, and so has changed nothing.
+    /// Whether the heartbeat was older than the last applied report, and therefore changed nothing.
     pub stale: bool,
 }

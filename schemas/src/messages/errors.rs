@@ -1,14 +1,15 @@
-//! Error replies: the error codes, their ADR-32 status, and the body of a rejected request's reply.
+//! Error replies: the error codes, their ADR-32 statuses, and the body of the reply to a rejected
+//! request.
 
 use serde::{Deserialize, Serialize};
 
-/// Why a request was rejected.
+/// The reason why a request or report was rejected, for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ErrorCode {
-    /// The payload is not JSON, a field is missing, of the wrong type or out of range, or a name
-    /// breaks its rule.
+    /// The request is not valid: for example, the payload is not JSON, a field is missing or out of
+    /// range, or a name breaks its rule.
     BadRequest,
     /// The host does not exist.
     HostNotFound,
@@ -18,25 +19,25 @@ pub enum ErrorCode {
     OperationNotFound,
     /// The host was decommissioned.
     HostDecommissioned,
-    /// The targets are no longer those of the expected plan.
+    /// The targets of the teardown are no longer those of the expected plan.
     PlanChanged,
     /// The idempotency key was used for a different request.
     IdempotencyConflict,
-    /// The operation is not `queued`.
+    /// The operation cannot be cancelled, because it is not `queued`.
     NotCancellable,
     /// A bounded queue or a quota is full. Nothing was stored.
     Overloaded,
     /// The change could not be made durable. Nothing was accepted.
     StorageFailed,
-    /// The controller is shutting down. Retry: another controller, or this one after its next
-    /// start, will reply.
+    /// The controller is shutting down. Retry the request: another controller will reply, or the
+    /// same controller after its next start.
     ShuttingDown,
-    /// This controller is not the leader. Retry.
+    /// The controller that replied is not the leader. Retry the request.
     NotLeader,
 }
 
 impl ErrorCode {
-    /// All codes, in the order of their discriminants.
+    /// All error codes, sorted by discriminant.
     pub const ALL: [Self; 12] = [
         Self::BadRequest,
         Self::HostNotFound,
@@ -52,7 +53,7 @@ impl ErrorCode {
         Self::NotLeader,
     ];
 
-    /// Returns the value of the `Nats-Service-Error-Code` header.
+    /// Returns the HTTP-like status for the `Nats-Service-Error-Code` header.
     pub fn status(self) -> u16 {
         match self {
             Self::BadRequest => 400,
@@ -68,21 +69,21 @@ impl ErrorCode {
     }
 }
 
-/// The error of a rejected request: what is wrong, and what to do about it.
+/// The reason why a request or report was rejected, with an explanation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ErrorReply {
-    /// The error code, for programs.
+    /// The reason for the rejection, for programs.
     pub code: ErrorCode,
-    /// The message, for people.
+    /// An explanation of the error, for people.
     pub message: String,
-    /// With `overloaded`: after how many milliseconds to retry.
+    /// The delay in milliseconds after which to retry. Only sent with the code `overloaded`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after_ms: Option<u64>,
 }
 
 impl ErrorReply {
-    /// Returns an error without a time to retry.
+    /// Returns an error without `retry_after_ms`.
     pub fn new(code: ErrorCode, message: impl Into<String>) -> Self {
         Self {
             code,
@@ -92,14 +93,14 @@ impl ErrorReply {
     }
 }
 
-/// The reply to a request that was rejected.
+/// The reply to a request or report that was rejected.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ErrorReplyBody {
-    /// Always false.
+    /// Always false. Replies that accept a request have `true`.
     #[cfg_attr(feature = "generate", schemars(extend("const" = false)))]
     pub accepted: bool,
-    /// The error.
+    /// What is wrong, and what to do about it.
     pub error: ErrorReply,
 }
 

@@ -2,25 +2,28 @@
 
 use serde::Deserialize;
 
-/// The HTTP-like status of an error reply (ADR-32).
+/// The header with the HTTP-like status of an error reply (NATS ADR-32).
 pub const SERVICE_ERROR_CODE: &str = "Nats-Service-Error-Code";
-/// The message of an error reply (ADR-32).
+/// The header with the message of an error reply (NATS ADR-32).
 pub const SERVICE_ERROR: &str = "Nats-Service-Error";
-/// The idempotency key of a request.
+/// The header with the idempotency key of a request.
 pub const MSG_ID: &str = "Nats-Msg-Id";
-/// The user of a request. The NATS server sets this header on requests that pass a shared service
-/// import.
+/// The header with the user who sent a request. The NATS server sets this header on requests that
+/// pass a shared service import.
 pub const REQUEST_INFO: &str = "Nats-Request-Info";
-/// The W3C trace context, passed on from request to command to result to broadcast.
+/// The header with the W3C trace context, which is passed on from request to command to result to
+/// broadcast.
 pub const TRACEPARENT: &str = "traceparent";
 
-/// The longest trace context that is passed on. (`00-<32>-<16>-<2>` has 55 characters.)
+/// The maximum length of a trace context in bytes. A longer one is ignored. (`00-<32>-<16>-<2>` has
+/// 55 bytes.)
 const MAX_TRACEPARENT_BYTES: usize = 64;
 
-/// The name of the requester if the server does not name a user.
+/// The name of the requester if the NATS server does not name a user.
 pub const UNKNOWN_REQUESTER: &str = "unknown";
 
-/// A request whose client tried to set the header that only the server may set.
+/// The error for a request whose client tried to set [`REQUEST_INFO`], which only the server may
+/// set.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error(
     "the header {REQUEST_INFO} may only be set by the NATS server: send the request without it"
@@ -33,11 +36,12 @@ pub struct ForgedRequestInfo;
 /// The server removes a [`REQUEST_INFO`] header that the client wrote, and appends its own. But the
 /// server only recognizes lines that end in CRLF, while a reader may also accept a bare LF, and the
 /// server does not check how the client's last line ends. So a client can hide a forged header
-/// before the server's, or can make the server's header part of the name or value of another
+/// before the server's header, or can make the server's header part of the name or value of another
 /// header. In both cases the name of the header occurs where it must not.
 ///
 /// # Errors
-/// If the header is forged in one of these ways.
+/// If the name [`REQUEST_INFO`] occurs twice or in another header, or the value of the header is
+/// not JSON.
 pub fn parse_requester<'a>(
     headers: impl Iterator<Item = (&'a str, &'a str)>,
 ) -> Result<String, ForgedRequestInfo> {
@@ -54,14 +58,14 @@ pub fn parse_requester<'a>(
     vouched.map_or_else(|| Ok(UNKNOWN_REQUESTER.to_owned()), parse_request_info)
 }
 
-/// Returns the user in the server's header. The field `name` is not used: the client chooses its
-/// value.
+/// Returns the user in the server's header, or `unknown`. The header's field `name` is not used,
+/// because the client chooses its value.
 fn parse_request_info(info: &str) -> Result<String, ForgedRequestInfo> {
     #[derive(Deserialize)]
     struct RequestInfo {
         /// The name in the user's JWT.
         name_tag: Option<String>,
-        /// The user name if the user signed in with a password, or the public key of a JWT.
+        /// The name of a user who signed in with a password, or the public key of a JWT.
         user: Option<String>,
     }
     // The server writes JSON. Anything else is a forged value to which the server's was appended.
@@ -74,10 +78,10 @@ fn parse_request_info(info: &str) -> Result<String, ForgedRequestInfo> {
     ))
 }
 
-/// The longest idempotency key, in characters.
+/// The maximum length of an idempotency key, in characters.
 const MAX_KEY_CHARS: usize = 128;
 
-/// An idempotency key that is empty or too long.
+/// The error for an idempotency key that is empty or too long.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("the header {MSG_ID} must be 1 to {MAX_KEY_CHARS} characters")]
 pub struct InvalidKey;
@@ -93,7 +97,8 @@ pub fn parse_idempotency_key(header: Option<&str>) -> Result<Option<String>, Inv
     }
 }
 
-/// Returns the trace context, if it is short enough and has only the characters of a trace context.
+/// Returns the trace context. Returns `None` if it is missing, is too long, or has characters that
+/// a trace context cannot have.
 pub fn parse_traceparent(header: Option<&str>) -> Option<String> {
     header
         .filter(|text| {

@@ -10,23 +10,23 @@ use crate::types::text::Text;
 use crate::types::text::bounded;
 use crate::types::timestamp::Timestamp;
 
-/// Whether heartbeats arrive from a host.
+/// The status of a host, which depends on its heartbeats and on whether it was decommissioned.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum HostStatus {
-    /// No heartbeat has arrived yet.
+    /// The host was enrolled, but no heartbeat has arrived yet.
     Enrolled,
-    /// Heartbeats arrive.
+    /// Heartbeats arrive from the host's agent.
     Online,
-    /// No heartbeat has arrived for three intervals.
+    /// No heartbeat has arrived for three heartbeat intervals.
     Offline,
-    /// The host was decommissioned.
+    /// An operator has removed the host from the swarm.
     Decommissioned,
 }
 
 impl HostStatus {
-    /// All statuses, in the order of their discriminants.
+    /// All statuses, sorted by discriminant.
     pub const ALL: [Self; 4] = [
         Self::Enrolled,
         Self::Online,
@@ -35,97 +35,99 @@ impl HostStatus {
     ];
 }
 
-/// The record of a host.
+/// The record of a host, as lists and broadcasts contain it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct HostRecord {
-    /// The host.
+    /// The id of the host, which never changes.
     pub host_uuid: HostId,
-    /// The name of the host.
+    /// The name of the host, unique among the hosts that are not decommissioned.
     pub name: HostName,
-    /// The address of the host, as an operator wrote it.
+    /// The address of the host, as an operator entered it.
     #[cfg_attr(feature = "generate", schemars(length(max = 255)))]
     pub address: Option<String>,
-    /// The labels of the host.
+    /// The labels that the host was enrolled with.
     pub labels: Labels,
-    /// Whether heartbeats arrive from the host.
+    /// The status of the host: enrolled, online, offline or decommissioned.
     pub status: HostStatus,
-    /// When the last heartbeat arrived.
+    /// The time at which the last heartbeat arrived, or null before the first one.
     pub last_heartbeat: Option<Timestamp>,
-    /// The version of the agent.
+    /// The version that the agent last reported, or null before the first heartbeat.
     pub agent_version: Option<Text>,
-    /// Why the agent could not read its inventory at the last heartbeat. The shards on record may
-    /// then be outdated. Absent if the agent could read the inventory.
+    /// The reason why the agent could not read its inventory at the last heartbeat. The recorded
+    /// shards may then be outdated. Absent if the agent could read the inventory.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub inventory_error: Option<Text>,
-    /// How many shards the host has on record.
+    /// The number of the host's shards in the record.
     pub shards: usize,
-    /// How many open operations the host has.
+    /// The number of the host's open operations.
     pub open_operations: usize,
-    /// When the host was enrolled.
+    /// The time at which the host was enrolled.
     pub enrolled_at: Timestamp,
 }
 
 message_type!(
-    /// The `type` of `HostsUpdated`.
+    /// The value of the `type` field of a [`HostsUpdated`].
     HostsUpdatedType = "scuttle.v1.hosts_updated"
 );
 
-/// Announces hosts that have changed. Without hosts, repeats the last revision.
+/// A broadcast that announces changed hosts. Without hosts, the broadcast repeats the last
+/// revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct HostsUpdated {
     /// Always `scuttle.v1.hosts_updated`.
     #[serde(rename = "type")]
     pub kind: HostsUpdatedType,
-    /// The revision: one more than in the previous message, or the same for a repeat.
+    /// The revision of this message: one more than in the previous message on the same subject, or
+    /// the same number in a repeat.
     pub revision: u64,
-    /// When the change was decided.
+    /// The time at which the changes were decided.
     pub at: Timestamp,
     /// The changed hosts, as complete records.
     pub updated: Vec<HostRecord>,
 }
 
-/// Requests one page of the hosts, sorted by `host_uuid`.
+/// A request for one page of the hosts, sorted by `host_uuid`.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct HostsListRequest {
-    /// Lists only this host.
+    /// The id of the only host to list. Absent or null for all hosts.
     #[serde(default)]
     pub host_uuid: Option<HostId>,
-    /// The `next` of the previous page. Absent for the first page.
+    /// The `next` in the reply with the previous page. Absent for the first page.
     #[serde(default)]
     pub after: Option<String>,
-    /// The most records to return, 1 to 1000. Default: 500.
+    /// The maximum number of hosts to return, 1 to 1000. Default: 500.
     #[serde(default)]
     pub limit: PageLimit,
 }
 
-/// One page of hosts.
+/// The reply to a request for one page of the hosts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct HostsList {
     /// The last `hosts.updated` revision whose changes this page contains.
     pub revision: u64,
-    /// The hosts.
+    /// The hosts on this page, sorted by `host_uuid`.
     #[cfg_attr(feature = "generate", schemars(length(max = 1000)))]
     pub hosts: Vec<HostRecord>,
     /// The cursor for the next page, or null if this is the last page.
     pub next: Option<String>,
 }
 
-/// Requests to enroll a host.
+/// A request to enroll a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct EnrollRequest {
-    /// The name of the host. Unique among the hosts that are not decommissioned.
+    /// The name of the host. Must be unique among the hosts that are not decommissioned.
     pub name: HostName,
     /// The address of the host, for operators. At most 255 characters.
     #[serde(default, deserialize_with = "bounded::<_, 255>")]
     #[cfg_attr(feature = "generate", schemars(length(max = 255)))]
     pub address: Option<String>,
-    /// The labels of the host.
+    /// The labels of the host, as pairs of key and value.
     #[serde(default)]
     pub labels: Labels,
     /// The id of the host. The controller generates one if this field is absent.
@@ -133,40 +135,42 @@ pub struct EnrollRequest {
     pub host_uuid: Option<HostId>,
 }
 
-/// The host is enrolled.
+/// The reply to an accepted request to enroll a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct EnrollAccepted {
-    /// Always true.
+    /// Always true. A rejected request gets an error reply instead.
     #[cfg_attr(feature = "generate", schemars(extend("const" = true)))]
     pub accepted: bool,
-    /// The host.
+    /// The record of the enrolled host.
     pub host: HostRecord,
-    /// Whether the host was already enrolled.
+    /// Whether the host was already enrolled before this request.
     pub repeated: bool,
 }
 
-/// Requests to decommission a host.
+/// A request to decommission a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct DecommissionRequest {
-    /// The host.
+    /// The id of the host to decommission.
     pub host_uuid: HostId,
-    /// Decommissions the host even if it has shards, and removes them from the record.
+    /// Whether to decommission the host even if it has shards, which are then removed from the
+    /// record. Default: false.
     #[serde(default)]
     pub force: bool,
 }
 
-/// The host is decommissioned.
+/// The reply to an accepted request to decommission a host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct DecommissionAccepted {
-    /// Always true.
+    /// Always true. A rejected request gets an error reply instead.
     #[cfg_attr(feature = "generate", schemars(extend("const" = true)))]
     pub accepted: bool,
-    /// What was removed from the record, and what may still be running on the host.
+    /// An explanation for people: what was removed from the record, and what might still be running
+    /// on the host.
     pub detail: String,
-    /// The host.
+    /// The record of the decommissioned host.
     pub host: HostRecord,
 }

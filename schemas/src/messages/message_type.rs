@@ -1,7 +1,7 @@
 //! The `type` field of messages, as a Rust type for each message.
 
-/// Defines a type for the `type` field of a message. It always serializes to the same text, and
-/// deserializing any other text fails.
+/// Defines a type for the `type` field of a message. The type always serializes to the same text,
+/// and deserializing any other text fails.
 macro_rules! message_type {
     ($(#[$doc:meta])* $name:ident = $text:literal) => {
         $(#[$doc])*
@@ -9,7 +9,7 @@ macro_rules! message_type {
         pub struct $name;
 
         impl $name {
-            /// The text on the wire.
+            /// The value of the `type` field.
             pub const TEXT: &'static str = $text;
         }
 

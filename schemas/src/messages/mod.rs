@@ -1,7 +1,6 @@
-//! The messages: one file for each subject of messages, with their fields and limits.
+//! The messages: one file for each group of messages, with their fields and limits.
 //!
-//! How bytes become a message is in `types::decode`, and on which subject a message travels is in
-//! `subjects`.
+//! `types::decode` decodes the messages, and `subjects` lists the subjects on which they travel.
 
 pub mod agents;
 pub(crate) mod errors;

@@ -10,12 +10,12 @@ use crate::types::ids::{DeckyId, HostId, HostName, OperationId};
 use crate::types::text::Text;
 use crate::types::timestamp::Timestamp;
 
-/// The kind of an operation.
+/// The kind of work that an operation does.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum OperationKind {
-    /// Tears down a decky or a whole host.
+    /// The teardown of one decky or a whole host.
     Teardown,
 }
 
@@ -28,18 +28,19 @@ pub enum OperationState {
     Queued,
     /// The agent has started the operation.
     Running,
-    /// Every shard is gone.
+    /// Every shard that the operation covers is gone.
     Succeeded,
-    /// The agent reported an error for at least one shard, or the host was decommissioned by force.
+    /// The agent reported an error, or the host was decommissioned before the operation ended.
     Failed,
-    /// The deadline passed before the result arrived.
+    /// The deadline passed before the result arrived, and no inventory proved that every shard is
+    /// gone.
     TimedOut,
     /// An operator cancelled the operation while it was queued.
     Cancelled,
 }
 
 impl OperationState {
-    /// All states, in the order of their discriminants.
+    /// All states, sorted by discriminant.
     pub const ALL: [Self; 6] = [
         Self::Queued,
         Self::Running,
@@ -50,32 +51,32 @@ impl OperationState {
     ];
 }
 
-/// The outcome of an operation for one shard.
+/// What happened to one shard of an operation.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ShardOutcome {
     /// The outcome is not known yet.
     Pending,
-    /// The agent removed the decky, looked again, and found nothing.
+    /// The agent removed the decky and verified that it is gone.
     Removed,
-    /// The agent found nothing to remove.
+    /// The decky was already gone: the agent found nothing to remove, or no longer lists the decky.
     Absent,
-    /// The agent could not remove the decky.
+    /// The decky could not be removed, or its removal was not confirmed before the operation ended.
     Failed,
 }
 
-/// The number of shards with each outcome.
+/// The number of an operation's shards with each outcome.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OutcomeCounts {
-    /// Shards whose outcome is not known yet.
+    /// The number of shards whose outcome is not known yet.
     pub pending: usize,
-    /// Shards that were removed.
+    /// The number of shards that the agent removed.
     pub removed: usize,
-    /// Shards that were not found.
+    /// The number of shards that were already gone.
     pub absent: usize,
-    /// Shards that could not be removed.
+    /// The number of shards that could not be removed.
     pub failed: usize,
 }
 
@@ -83,159 +84,164 @@ pub struct OutcomeCounts {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationShard {
-    /// The decky.
+    /// The id of the decky, unique on its host.
     pub decky_id: DeckyId,
-    /// The outcome.
+    /// What happened to the shard.
     pub outcome: ShardOutcome,
-    /// Why the teardown failed.
+    /// The reason why the shard could not be removed. Null without a failure.
     pub error: Option<Text>,
 }
 
-/// The one thing that an open operation waits for.
+/// The condition that an open operation waits for.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct WaitingFor {
-    /// For programs: `agent` (waits until the agent is online or starts the operation), `operation`
-    /// (waits for another operation of the host, which the agent runs first) or `teardown` (waits
-    /// until the agent finishes the teardown).
+    /// The condition that the operation waits for, as a word for programs:
+    ///
+    /// - `agent`: the agent is online, and has started the operation;
+    /// - `operation`: the agent has finished another operation of the host;
+    /// - `teardown`: the agent has finished the teardown.
     pub what: Cow<'static, str>,
     /// An explanation for people.
     pub detail: Cow<'static, str>,
-    /// Since when the operation waits for this.
+    /// The time at which the wait for this condition began.
     pub since: Timestamp,
-    /// When the command is sent next.
+    /// The time at which the command is sent next, or null if the agent has started the operation.
     pub next_attempt_at: Option<Timestamp>,
 }
 
-/// The record of an operation.
+/// The record of an operation, as lists and broadcasts contain it.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationRecord {
-    /// The operation.
+    /// The id of the operation. Ids sort by the time of acceptance.
     pub operation_id: OperationId,
-    /// The kind of the operation.
+    /// The kind of work that the operation does.
     pub kind: OperationKind,
-    /// The host.
+    /// The id of the host whose deckies the operation tears down.
     pub host_uuid: HostId,
-    /// The host's name when the operation was accepted.
+    /// The name that the host had when the operation was accepted.
     pub host_name: HostName,
-    /// The decky, or null for the whole host.
+    /// The id of the decky to tear down, or null for the whole host.
     pub decky_id: Option<DeckyId>,
-    /// The state of the operation.
+    /// The current state of the operation. An operation is open while it is `queued` or `running`.
     pub state: OperationState,
-    /// The user that the NATS server vouches for, or `unknown`.
+    /// The user who requested the operation, as the NATS server attests, or `unknown`.
     #[cfg_attr(feature = "generate", schemars(length(max = 128)))]
     pub requested_by: String,
-    /// The reason that the requester gave.
+    /// The reason that the requester gave, or null.
     #[cfg_attr(feature = "generate", schemars(length(max = crate::types::text::MAX_TEXT_CHARS)))]
     pub reason: Option<String>,
-    /// When the operation was accepted.
+    /// The time at which the operation was accepted.
     pub accepted_at: Timestamp,
-    /// When the operation times out.
+    /// The time at which the operation times out.
     pub deadline: Timestamp,
-    /// When the operation ended.
+    /// The time at which the operation ended, or null while it is open.
     pub finished_at: Option<Timestamp>,
-    /// How many times the command was sent.
+    /// The number of times that the teardown command was sent.
     pub attempts: u32,
-    /// Why the teardown failed.
+    /// The reason why the operation failed or timed out. Null otherwise.
     pub error: Option<Text>,
     /// The number of shards with each outcome.
     pub counts: OutcomeCounts,
-    /// The shards, failed ones first, at most 1,000. Only the reply to `swarm.operations.get` has
-    /// them.
+    /// The shards that the operation covers, with failed shards first. At most 1,000. Only present
+    /// in the reply to `swarm.operations.get`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     #[cfg_attr(feature = "generate", schemars(length(max = MAX_LISTED_OUTCOMES)))]
     pub shards: Option<Vec<OperationShard>>,
-    /// What the operation waits for. Null once the operation has ended.
+    /// The condition that the operation waits for. Null after the operation has ended.
     pub waiting_for: Option<WaitingFor>,
 }
 
-/// The largest number of shards in the reply to `swarm.operations.get`.
+/// The maximum number of shards in the reply to `swarm.operations.get`.
 pub const MAX_LISTED_OUTCOMES: usize = 1000;
 
 message_type!(
-    /// The `type` of `OperationsUpdated`.
+    /// The value of the `type` field of an [`OperationsUpdated`].
     OperationsUpdatedType = "scuttle.v1.operations_updated"
 );
 
-/// Announces operations that have changed. Without operations, repeats the last revision.
+/// A broadcast that announces changed operations. Without operations, the broadcast repeats the
+/// last revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationsUpdated {
     /// Always `scuttle.v1.operations_updated`.
     #[serde(rename = "type")]
     pub kind: OperationsUpdatedType,
-    /// The revision: one more than in the previous message, or the same for a repeat.
+    /// The revision of this message: one more than in the previous message on the same subject, or
+    /// the same number in a repeat.
     pub revision: u64,
-    /// When the change was decided.
+    /// The time at which the changes were decided.
     pub at: Timestamp,
     /// The changed operations, as complete records without `shards`.
     pub updated: Vec<OperationRecord>,
 }
 
-/// Requests one page of the operations, newest first.
+/// A request for one page of the operations, newest first.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationsListRequest {
-    /// Lists only the operations of this host.
+    /// The id of the host whose operations to list. Absent or null for all hosts.
     #[serde(default)]
     pub host_uuid: Option<HostId>,
-    /// Lists only operations in this state.
+    /// The state of the operations to list. Absent or null for all states.
     #[serde(default)]
     pub state: Option<OperationState>,
-    /// The `next` of the previous page. Absent for the first page.
+    /// The `next` in the reply with the previous page. Absent for the first page.
     #[serde(default)]
     pub after: Option<String>,
-    /// The most records to return, 1 to 1000. Default: 500.
+    /// The maximum number of operations to return, 1 to 1000. Default: 500.
     #[serde(default)]
     pub limit: PageLimit,
 }
 
-/// One page of operations.
+/// The reply to a request for one page of the operations.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationsList {
     /// The last `operations.updated` revision whose changes this page contains.
     pub revision: u64,
-    /// The operations, without `shards`.
+    /// The operations on this page without their `shards`, newest first. There may be fewer than
+    /// `limit` even if `next` is set.
     #[cfg_attr(feature = "generate", schemars(length(max = 1000)))]
     pub operations: Vec<OperationRecord>,
     /// The cursor for the next page, or null if this is the last page.
     pub next: Option<String>,
 }
 
-/// Requests one operation with its shards.
+/// A request for one operation with its shards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationGetRequest {
-    /// The operation.
+    /// The id of the operation to return.
     pub operation_id: OperationId,
 }
 
-/// One operation with its shards.
+/// The reply to a request for one operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct OperationGetReply {
-    /// The operation, with `shards`.
+    /// The record of the operation, including its `shards`.
     pub operation: OperationRecord,
 }
 
-/// Requests to cancel a queued operation.
+/// A request to cancel a queued operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct CancelRequest {
-    /// The operation.
+    /// The id of the operation to cancel.
     pub operation_id: OperationId,
 }
 
-/// The operation is cancelled.
+/// The reply to an accepted request to cancel an operation.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct CancelAccepted {
-    /// Always true.
+    /// Always true. A rejected request gets an error reply instead.
     #[cfg_attr(feature = "generate", schemars(extend("const" = true)))]
     pub accepted: bool,
-    /// The operation.
+    /// The record of the cancelled operation.
     pub operation: OperationRecord,
 }

@@ -9,27 +9,27 @@ use crate::types::labels::{Labels, Services};
 use crate::types::text::Text;
 use crate::types::timestamp::Timestamp;
 
-/// The state of a shard.
+/// The state of a shard, which follows from its agent's reports and its operations.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(rename_all = "snake_case")]
 pub enum ShardState {
     /// The agent reports that the decky is being deployed.
     Pending,
-    /// The agent reports that the decky runs.
+    /// The agent reports that the decky is running.
     Running,
-    /// The agent reports that the decky does not run completely, or no longer reports the decky.
+    /// The agent reports that the decky is not running completely, or no longer reports the decky.
     Degraded,
-    /// The agent reports that the decky does not run.
+    /// The agent reports that the decky is not running.
     Failed,
-    /// An operation is removing the shard.
+    /// An open operation is tearing down the decky.
     TearingDown,
-    /// An operation could not remove the shard. `last_error` says why.
+    /// An operation could not remove the decky. `last_error` gives the reason.
     TeardownFailed,
 }
 
 impl ShardState {
-    /// All states, in the order of their discriminants.
+    /// All states, sorted by discriminant.
     pub const ALL: [Self; 6] = [
         Self::Pending,
         Self::Running,
@@ -44,94 +44,98 @@ impl ShardState {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ShardRecord {
-    /// The host.
+    /// The id of the host on which the decky is deployed.
     pub host_uuid: HostId,
-    /// The name of the host.
+    /// The name of the host on which the decky is deployed.
     pub host_name: HostName,
-    /// The decky.
+    /// The id of the decky, unique on its host.
     pub decky_id: DeckyId,
     /// The IP address of the decky, as the agent reports it.
     #[cfg_attr(feature = "generate", schemars(length(max = 64)))]
     pub decky_ip: Option<String>,
-    /// The services of the decky.
+    /// The names of the decky's services, for example `ssh`.
     pub services: Services,
-    /// The labels of the decky.
+    /// The labels of the decky, as the agent reports them.
     pub labels: Labels,
-    /// The state of the shard.
+    /// The state of the shard, which follows from its agent's reports and its operations.
     pub state: ShardState,
-    /// Why the shard is degraded, or why its teardown failed.
+    /// The reason why the shard is degraded or its teardown failed. Null otherwise.
     pub last_error: Option<Text>,
-    /// The operation that last took the shard over.
+    /// The id of the operation that last took the shard over, or null if no operation ever did.
     pub operation_id: Option<OperationId>,
-    /// When the agent last reported the decky.
+    /// The time at which the agent last reported the decky.
     pub last_seen: Timestamp,
-    /// When the record last changed.
+    /// The time at which the record last changed.
     pub updated_at: Timestamp,
     /// The revision of the `shards.updated` message that announced this record.
     pub revision: u64,
 }
 
 message_type!(
-    /// The `type` of `ShardsUpdated`.
+    /// The value of the `type` field of a [`ShardsUpdated`].
     ShardsUpdatedType = "scuttle.v1.shards_updated"
 );
 
-/// Announces shards that have changed or were removed. Without shards, repeats the last revision.
+/// A broadcast that announces changed and removed shards. Without shards, the broadcast repeats the
+/// last revision.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ShardsUpdated {
     /// Always `scuttle.v1.shards_updated`.
     #[serde(rename = "type")]
     pub kind: ShardsUpdatedType,
-    /// The revision: one more than in the previous message, or the same for a repeat.
+    /// The revision of this message: one more than in the previous message on the same subject, or
+    /// the same number in a repeat.
     pub revision: u64,
-    /// When the change was decided.
+    /// The time at which the changes were decided.
     pub at: Timestamp,
-    /// The operation that caused the change. Null if there is none, or if there are several.
+    /// The id of the operation that caused the changes. Null if no operation or several operations
+    /// did.
     pub operation_id: Option<OperationId>,
     /// The changed shards, as complete records.
     pub updated: Vec<ShardRecord>,
-    /// The removed shards.
+    /// The shards that were removed from the record.
     pub removed: Vec<RemovedShard>,
 }
 
-/// A removed shard.
+/// A shard that was removed from the record.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct RemovedShard {
-    /// The host.
+    /// The id of the host on which the decky was deployed.
     pub host_uuid: HostId,
-    /// The decky.
+    /// The id of the decky, unique on its host.
     pub decky_id: DeckyId,
     /// The revision of the message that announced the removal.
     pub revision: u64,
 }
 
-/// Requests one page of the shards, sorted by (`host_uuid`, `decky_id`).
+/// A request for one page of the shards, sorted by (`host_uuid`, `decky_id`).
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ShardsListRequest {
-    /// Lists only the shards of this host.
+    /// The id of the host whose shards to list. Absent or null for all hosts.
     #[serde(default)]
     pub host_uuid: Option<HostId>,
-    /// Lists only shards in this state.
+    /// The state of the shards to list. Absent or null for all states.
     #[serde(default)]
     pub state: Option<ShardState>,
-    /// The `next` of the previous page. Absent for the first page.
+    /// The `next` in the reply with the previous page. Absent for the first page.
     #[serde(default)]
     pub after: Option<String>,
-    /// The most records to return, 1 to 1000. Default: 500.
+    /// The maximum number of shards to return, 1 to 1000. Default: 500.
     #[serde(default)]
     pub limit: PageLimit,
 }
 
-/// One page of shards.
+/// The reply to a request for one page of the shards.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct ShardsList {
     /// The last `shards.updated` revision whose changes this page contains.
     pub revision: u64,
-    /// The shards. There may be fewer than `limit` although `next` is set.
+    /// The shards on this page, sorted by (`host_uuid`, `decky_id`). There may be fewer than
+    /// `limit` even if `next` is set.
     #[cfg_attr(feature = "generate", schemars(length(max = 1000)))]
     pub shards: Vec<ShardRecord>,
     /// The cursor for the next page, or null if this is the last page.

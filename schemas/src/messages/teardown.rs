@@ -7,29 +7,32 @@ use crate::types::ids::{DeckyId, HostId, HostName, OperationId};
 use crate::types::text::{MAX_TEXT_CHARS, bounded};
 use crate::types::timestamp::Timestamp;
 
-/// The longest timeout of a teardown, in seconds.
+/// The maximum timeout of a teardown, in seconds.
 pub const MAX_TIMEOUT_S: u32 = 86_400;
-/// The timeout of a teardown if the request gives none, in seconds.
+/// The timeout in seconds of a teardown whose request gives none.
 pub const DEFAULT_TIMEOUT_S: u32 = 600;
 
-/// Requests the teardown of one decky, or of a whole host.
+/// A request to tear down one decky or a whole host.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(deny_unknown_fields)]
 pub struct TeardownRequest {
-    /// The host.
+    /// The id of the host whose deckies to tear down.
     pub host_uuid: HostId,
-    /// The decky. Absent or null for the whole host: all its deckies and their networks.
+    /// The id of the decky to tear down. Absent or null for the whole host: all its deckies and
+    /// their networks.
     #[serde(default)]
     pub decky_id: Option<DeckyId>,
-    /// Seconds until the deadline of the operation, 1 to 86400. Default: 600.
+    /// The time until the deadline of the operation in seconds, 1 to 86400. Default: 600.
     #[serde(default = "default_timeout", deserialize_with = "deserialize_timeout")]
     #[cfg_attr(feature = "generate", schemars(range(min = 1, max = MAX_TIMEOUT_S)))]
     pub timeout_s: u32,
-    /// Returns the plan of the teardown. Nothing is stored or sent.
+    /// Whether only to reply with the plan of the teardown, without storing or sending anything.
+    /// Default: false.
     #[serde(default)]
     pub dry_run: bool,
-    /// Rejects the request if the targets are no longer those of the plan with this hash.
+    /// The `plan` from the reply to a dry run. The request is rejected if the targets are no longer
+    /// those of that plan. At most 128 characters.
     #[serde(default, deserialize_with = "bounded::<_, 128>")]
     #[cfg_attr(feature = "generate", schemars(length(max = 128)))]
     pub expect_plan: Option<String>,
@@ -54,60 +57,61 @@ fn deserialize_timeout<'de, D: Deserializer<'de>>(deserializer: D) -> Result<u32
     }
 }
 
-/// The teardown is accepted: its operation is on disk.
+/// The reply to an accepted teardown request: the operation is durable.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct TeardownAccepted {
-    /// Always true.
+    /// Always true. A rejected request gets an error reply instead.
     #[cfg_attr(feature = "generate", schemars(extend("const" = true)))]
     pub accepted: bool,
-    /// `teardown queued` or `teardown already in progress`.
+    /// `teardown queued` if the request created the operation, or `teardown already in progress` if
+    /// an open operation already covered the target.
     pub detail: String,
-    /// The operation.
+    /// The id of the operation that tears down the target.
     pub operation_id: OperationId,
-    /// The host.
+    /// The id of the host whose deckies the operation tears down.
     pub host_uuid: HostId,
-    /// The name of the host.
+    /// The name of the host whose deckies the operation tears down.
     pub host_name: HostName,
-    /// The decky that the operation tears down, or null for the whole host.
+    /// The id of the decky to tear down, or null for the whole host.
     pub decky_id: Option<DeckyId>,
-    /// How many shards the operation covers.
+    /// The number of shards that the operation covers.
     pub shards: usize,
-    /// When the operation times out.
+    /// The time at which the operation times out.
     pub deadline: Timestamp,
-    /// Whether the request was covered by an existing operation instead of a new one.
+    /// Whether the operation already existed before this request.
     pub repeated: bool,
 }
 
-/// The `detail` of the reply if the request created an operation.
+/// The `detail` of a [`TeardownAccepted`] if the request created the operation.
 pub const DETAIL_QUEUED: &str = "teardown queued";
-/// The `detail` of the reply if an open operation covers the target.
+/// The `detail` of a [`TeardownAccepted`] if an open operation already covered the target.
 pub const DETAIL_IN_PROGRESS: &str = "teardown already in progress";
 
-/// The `detail` of the reply to a dry run.
+/// The `detail` of a [`TeardownPlan`], the reply to a dry run.
 pub const DETAIL_DRY_RUN: &str = "dry run";
 
 /// The reply to a dry run. Nothing was stored or sent.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct TeardownPlan {
-    /// Always false.
+    /// Always false, because a dry run creates no operation.
     #[cfg_attr(feature = "generate", schemars(extend("const" = false)))]
     pub accepted: bool,
-    /// `dry run`.
+    /// Always `dry run`.
     pub detail: String,
-    /// A hash of the targets, for `expect_plan`.
+    /// A hash of the targets, to send as the `expect_plan` of a later request.
     pub plan: String,
     /// The shards that the teardown would remove.
     #[cfg_attr(feature = "generate", schemars(length(max = crate::types::limits::MAX_DECKIES_PER_HOST)))]
     pub targets: Vec<PlanTarget>,
 }
 
-/// One shard of a plan.
+/// One shard that a planned teardown would remove.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct PlanTarget {
-    /// The decky.
+    /// The id of the decky, unique on its host.
     pub decky_id: DeckyId,
     /// The current state of the shard.
     pub state: ShardState,

@@ -4,17 +4,18 @@ use std::fmt;
 
 use crate::types::ids::HostId;
 
-/// The placeholder for the name of the user, in the permissions of a NATS scoped signing key.
+/// A placeholder in the permissions of a NATS scoped signing key. The NATS server replaces it with
+/// the name of the user.
 const USER_NAME: &str = "{{name()}}";
 
-/// Returns the prefix of the inboxes of a host's agent. Its permissions allow it to subscribe to
-/// these inboxes only.
+/// Returns the prefix of the inboxes of a host's agent. The agent's permissions exclude all inboxes
+/// with other prefixes.
 pub fn agent_inbox_prefix(host: &HostId) -> String {
     format!("_INBOX.{host}")
 }
 
-/// Returns the inboxes of the agent whose user has the name of its host, for the permissions of a
-/// NATS scoped signing key.
+/// Returns the wildcard subject of an agent's inboxes, for the permissions of a NATS scoped signing
+/// key. The name of the agent's user, which is the id of its host, is left as a placeholder.
 pub fn user_inboxes() -> String {
     format!("_INBOX.{USER_NAME}.>")
 }
@@ -22,13 +23,13 @@ pub fn user_inboxes() -> String {
 /// A kind of subject between the controller and one agent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum AgentChannel {
-    /// From the controller to the agent.
+    /// Commands from the controller to the agent.
     Commands,
-    /// From the agent to the controller, with a reply.
+    /// Heartbeats from the agent to the controller, which get a reply.
     Heartbeat,
-    /// From the agent to the controller, with a reply.
+    /// Results from the agent to the controller, which get a reply.
     Results,
-    /// From the agent to the controller, without a reply.
+    /// Progress reports from the agent to the controller, which get no reply.
     Progress,
 }
 
@@ -42,7 +43,7 @@ impl AgentChannel {
         }
     }
 
-    /// Returns the subject for one host.
+    /// Returns the subject for one host, for example `agent.worker-a.results`.
     pub fn subject(self, host: &HostId) -> String {
         agent_subject(host, self.token())
     }
@@ -52,20 +53,20 @@ impl AgentChannel {
         agent_subject("*", self.token())
     }
 
-    /// Returns the subject for the host whose name the user has, for the permissions of a NATS
-    /// scoped signing key.
+    /// Returns the subject of an agent, for the permissions of a NATS scoped signing key. The name
+    /// of the agent's user, which is the id of its host, is left as a placeholder.
     pub fn user_subject(self) -> String {
         agent_subject(USER_NAME, self.token())
     }
 
-    /// Returns the host that the subject names, or `None` if it is not a valid subject of this
-    /// kind.
+    /// Returns the host that the subject names, or `None` if `subject` is not a valid subject of
+    /// this kind.
     pub fn parse_host(self, subject: &str) -> Option<HostId> {
         self.host_token(subject)?.parse().ok()
     }
 
-    /// Returns the host token of the subject without checking that it is a valid host id. Does not
-    /// allocate.
+    /// Returns the host id in a subject, without checking that the id is valid and without
+    /// allocating. Returns `None` if `subject` is not of this kind.
     pub fn host_token(self, subject: &str) -> Option<&str> {
         let (host, token) = subject.strip_prefix("agent.")?.split_once('.')?;
         (token == self.token()).then_some(host)

@@ -1,10 +1,10 @@
 //! The subjects on which the controller broadcasts changes.
 
-/// Announces shards that have changed or were removed.
+/// The subject of broadcasts about changed and removed shards.
 pub const SHARDS_UPDATED: &str = "shards.updated";
-/// Announces hosts that have changed.
+/// The subject of broadcasts about changed hosts.
 pub const HOSTS_UPDATED: &str = "hosts.updated";
-/// Announces operations that have changed.
+/// The subject of broadcasts about changed operations.
 pub const OPERATIONS_UPDATED: &str = "operations.updated";
 
 /// All broadcast subjects.

@@ -1,7 +1,7 @@
 //! Every NATS subject of Scuttle, and the names of its streams and buckets.
 //!
-//! No other crate may write a subject as text; `cargo xtask tidy` checks this. Which message
-//! travels on which subject is in `generate::asyncapi`.
+//! No other crate may write a subject as text; `cargo xtask tidy` checks this. The mapping of
+//! messages to subjects is in `generate::asyncapi`.
 
 mod agents;
 mod broadcasts;

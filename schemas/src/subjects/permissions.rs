@@ -5,10 +5,10 @@ use crate::subjects::storage::{
 };
 use crate::types::partition::PartitionCount;
 
-/// Returns the subjects that a controller with a replicated store publishes to `JetStream`.
+/// Returns the subjects that a controller with a replicated store may publish to `JetStream`.
 ///
-/// They allow the controller to create and purge Scuttle's own streams and buckets, but not to
-/// delete them, and not to use any others.
+/// With these permissions, the controller can create Scuttle's streams and buckets, and purge the
+/// journals and snapshots. It can neither delete a stream or bucket nor use any others.
 pub fn controller_jetstream_subjects() -> Vec<String> {
     let journals: Vec<String> = PartitionCount::MAX
         .iter()

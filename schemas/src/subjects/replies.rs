@@ -3,25 +3,26 @@
 use crate::subjects::broadcasts::BROADCASTS;
 use crate::subjects::partitions::is_partition_request;
 
-/// Every inbox of clients and agents, whatever its prefix.
+/// The wildcard subject of the inboxes of clients and agents.
 pub const ALL_INBOXES: &str = "_INBOX.>";
-/// The reply subjects that the NATS server assigns to requests from another account.
+/// The wildcard subject of the replies to another account. The NATS server assigns these subjects.
 pub const CROSS_ACCOUNT_REPLIES: &str = "_R_.>";
 /// The prefix of the inboxes of controllers, in which they receive replies from `JetStream` and
 /// from each other. No other user may publish or subscribe there.
 pub const CONTROLLER_INBOX_PREFIX: &str = "_CONTROLLER";
 
-/// Whether a reply subject is the inbox of a controller.
+/// Returns whether a reply subject is an inbox of a controller.
 pub fn is_controller_inbox(reply: &str) -> bool {
     let rest = reply.strip_prefix(CONTROLLER_INBOX_PREFIX);
     rest.is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// Whether the reply to a request on the subject `request` may be sent to the subject `reply`.
+/// Returns whether the reply to a request on the subject `request` may be sent to the subject
+/// `reply`.
 ///
 /// The client chooses the reply subject, but the controller may publish on subjects on which the
 /// client may not. So a reply must not become, for example, a command or a broadcast. The reply to
-/// another controller must go to the inbox of a controller.
+/// a request of another controller must go to a controller's inbox.
 pub fn is_allowed_reply_subject(request: &str, reply: &str) -> bool {
     if is_partition_request(request) {
         return is_controller_inbox(reply);

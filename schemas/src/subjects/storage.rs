@@ -1,13 +1,14 @@
-//! The names of the streams, buckets and keys of a replicated store, and the subject on which
-//! servers report how they store. They are internal to the controllers and not part of the wire
-//! contract.
+//! The names of the streams, buckets and keys of a replicated store, and the subject on which NATS
+//! servers report their storage settings. These names are internal to the controllers and not part
+//! of the wire contract.
 
 use crate::types::partition::Partition;
 
-/// Requests information about every server, including its storage settings. This is the name under
-/// which the controller's account imports [`SERVER_INFO_IN_SYSTEM_ACCOUNT`].
+/// The subject on which a controller requests information, including the storage settings, from
+/// every NATS server. The controller's account imports [`SERVER_INFO_IN_SYSTEM_ACCOUNT`] under this
+/// name.
 pub const SERVER_INFO: &str = "scuttle.servers";
-/// The subject of [`SERVER_INFO`] in the system account.
+/// The subject in the system account to which requests on [`SERVER_INFO`] go.
 pub const SERVER_INFO_IN_SYSTEM_ACCOUNT: &str = "$SYS.REQ.SERVER.PING.VARZ";
 
 /// The key-value bucket with the leases.
@@ -17,7 +18,7 @@ pub const LEASES_BUCKET: &str = "scuttle-leases";
 pub const NAMES_BUCKET: &str = "scuttle-names";
 /// The object store with the snapshots of the rows.
 pub const SNAPSHOTS_BUCKET: &str = "scuttle-snapshots";
-/// The prefix of the keys in [`LEASES_BUCKET`] by which the controllers show that they are running.
+/// The prefix of the keys in [`LEASES_BUCKET`] that show which controllers are running.
 pub const PRESENCE_KEY_PREFIX: &str = "controller.";
 
 /// Returns the name of the stream with a partition's journal.
@@ -30,7 +31,7 @@ pub fn journal_subject(partition: Partition) -> String {
     format!("scuttle.journal.{partition}")
 }
 
-/// Every journal subject, for the permissions of the controllers.
+/// The wildcard subject of all journals, for the permissions of the controllers.
 pub const ALL_JOURNALS: &str = "scuttle.journal.*";
 
 /// Returns the key of a partition's lease in [`LEASES_BUCKET`].

@@ -9,7 +9,8 @@ use serde::de::{
 };
 use serde_json::error::Category;
 
-/// Why a payload could not be decoded. The text is sent to the sender in a `bad_request` reply.
+/// The error for a payload that could not be decoded. Its text is sent to the requester in a
+/// `bad_request` reply.
 #[derive(Debug, thiserror::Error)]
 #[error("the payload of {length} bytes is not a valid {message}: {cause}")]
 pub struct ReadError {
@@ -37,13 +38,14 @@ impl ReadError {
     }
 }
 
-/// The longest cause, in characters. A cause may quote the payload.
+/// The maximum length of the cause in an error, in characters. A cause may quote the payload.
 const MAX_CAUSE_CHARS: usize = 200;
 
-/// Decodes a payload as one JSON object. `message` is the name of the message for the error.
+/// Decodes a payload as one JSON object. `message` is the name of the expected message, for the
+/// error.
 ///
 /// # Errors
-/// If the payload is not JSON, is not an object, or breaks a rule of its type.
+/// If the payload is not UTF-8, is not a single JSON object, or breaks a rule of the type `T`.
 pub fn read<T: DeserializeOwned>(message: &'static str, payload: &[u8]) -> Result<T, ReadError> {
     // The cause may quote the payload, and appears in logs and terminals: it must not have control
     // characters.
@@ -67,8 +69,8 @@ pub fn read<T: DeserializeOwned>(message: &'static str, payload: &[u8]) -> Resul
     })
 }
 
-/// A `T` that is encoded as a JSON object. Serde alone would also accept an array of the fields in
-/// order, which the protocol does not allow.
+/// A `T` that is decoded only from a JSON object. Serde alone would also accept an array of the
+/// fields in order, which the protocol does not allow.
 struct Object<T>(T);
 
 impl<'de, T: Deserialize<'de>> Deserialize<'de> for Object<T> {
@@ -117,7 +119,8 @@ where
     deserializer.deserialize_seq(ListVisitor(PhantomData))
 }
 
-/// Deserializes a list like [`objects`], or null. Use with `deserialize_with`.
+/// Deserializes a list of at most `MAX_DECKIES_PER_HOST` objects, or null. Use with
+/// `deserialize_with`.
 pub(crate) fn optional_objects<'de, D, T>(deserializer: D) -> Result<Option<Vec<T>>, D::Error>
 where
     D: Deserializer<'de>,
@@ -142,7 +145,7 @@ where
     deserializer.deserialize_option(OptionVisitor(PhantomData))
 }
 
-/// Deserializes a string and parses it, without copying the string if the format allows that.
+/// Deserializes a string and parses it. Does not copy the string if the format allows that.
 pub(crate) fn parsed<'de, D, T, E>(
     deserializer: D,
     expected: &'static str,
@@ -165,7 +168,7 @@ where
     deserializer.deserialize_str(ParsedVisitor(expected, parse))
 }
 
-/// Deserializes a string that must be `text`.
+/// Deserializes a string, and returns an error unless it equals `text`.
 pub(crate) fn exactly<'de, D: Deserializer<'de>>(
     deserializer: D,
     text: &'static str,

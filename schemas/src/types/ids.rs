@@ -1,5 +1,5 @@
-//! Names and ids. Each is checked when it is created. So a `HostId` cannot contain a dot or a
-//! wildcard, which would give access to the subjects of other hosts.
+//! Names and ids, which are checked when they are created. For example, a `HostId` cannot contain a
+//! dot or a wildcard, which would give access to the subjects of other hosts.
 
 use std::borrow::Borrow;
 use std::cmp::Ordering;
@@ -11,7 +11,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use uuid::Uuid;
 
-/// A text that breaks the rule of a name or id.
+/// The error for a text that breaks the rule of a name or id.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 #[error("{what} must be {rule}")]
 pub struct InvalidName {
@@ -28,7 +28,7 @@ macro_rules! name {
         pub struct $name {
             #[cfg_attr(feature = "generate", schemars(regex(pattern = $pattern)))]
             text: Arc<str>,
-            /// The first bytes, see `read_prefix`.
+            /// The first bytes of the name, as returned by `read_prefix`, for fast comparisons.
             #[cfg_attr(feature = "generate", schemars(skip))]
             prefix: u128,
         }
@@ -113,13 +113,13 @@ macro_rules! name {
     };
 }
 
-/// The number of first bytes that are stored next to the pointer to the name. In a `UUIDv7` they
-/// include the time and some random digits.
+/// The length in bytes of the prefix that is stored next to the pointer to a name. In a `UUIDv7`,
+/// the prefix includes the time and some random digits.
 const PREFIX_BYTES: usize = size_of::<u128>();
 
-/// Returns the first bytes of a name as a number with the same order. Most comparisons need only
-/// this number. Following the pointer to each name would take most of the time of a lookup among a
-/// million.
+/// Returns the first bytes of a name as a number that sorts like the bytes. Most comparisons of
+/// names need only this number. In a lookup among a million names, following the pointer to each
+/// name would take most of the time.
 fn read_prefix(text: &str) -> u128 {
     let mut bytes = [0; PREFIX_BYTES];
     let length = text.len().min(PREFIX_BYTES);
@@ -144,20 +144,21 @@ fn is_word_byte(byte: u8) -> bool {
 }
 
 name! {
-    /// The id of a host (`host_uuid`). A single NATS token.
+    /// The id of a host. An id contains no dot or wildcard, so that it is a single token of a NATS
+    /// subject.
     HostId, "host_uuid", "1 to 64 of A-Z a-z 0-9 _ -", "^[A-Za-z0-9_-]{1,64}$",
     |name| name.iter().all(|byte| is_word_byte(*byte))
 }
 
 name! {
-    /// The id of a decky (`decky_id`). Unique on its host, not in the swarm.
+    /// The id of a decky, which is unique on its host, but not in the swarm.
     DeckyId, "decky_id", "1 to 64 of A-Z a-z 0-9 _ . -, first a letter or digit",
     "^[A-Za-z0-9][A-Za-z0-9_.-]{0,63}$",
     |name| name[0].is_ascii_alphanumeric() && name.iter().all(|byte| is_word_byte(*byte) || *byte == b'.')
 }
 
 name! {
-    /// The name of a host.
+    /// The name of a host, chosen by the operator who enrolls the host.
     HostName, "name", "1 to 64 of A-Z a-z 0-9 . _ -", "^[A-Za-z0-9._-]{1,64}$",
     |name| name.iter().all(|byte| is_word_byte(*byte) || *byte == b'.')
 }
@@ -194,14 +195,14 @@ macro_rules! id {
 }
 
 id! {
-    /// The id of an operation (`operation_id`): a `UUIDv7` that the controller generates when it
-    /// accepts the operation, so ids sort by time.
+    /// The id of an operation: a `UUIDv7` that the controller generates when it accepts the
+    /// operation, so that ids sort by time.
     OperationId
 }
 
 id! {
-    /// The id of a boot (`boot_id`): a `UUIDv7` that an agent generates when it starts. A later
-    /// boot sorts after an earlier one.
+    /// The id of one run of an agent, its boot: a `UUIDv7` that the agent generates when it starts.
+    /// A later boot sorts after an earlier boot.
     BootId
 }
 

@@ -12,7 +12,7 @@ const MAX_SERVICE_CHARS: usize = 64;
 const MAX_LABELS: usize = 16;
 const MAX_LABEL_CHARS: usize = 63;
 
-/// Services or labels that exceed a limit.
+/// The error for services or labels that exceed a limit.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 #[error("{0}")]
 pub struct LimitExceeded(String);
@@ -27,7 +27,7 @@ fn check_length(what: &str, text: &str, max: usize) -> Result<(), LimitExceeded>
     }
 }
 
-/// The services of a decky (`ssh`, `http`): at most 32, each of 1 to 64 characters.
+/// The names of a decky's services, for example `ssh`: at most 32, each of 1 to 64 characters.
 #[derive(Clone, Default, PartialEq, Eq, Deserialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(try_from = "Vec<String>")]
@@ -59,7 +59,7 @@ impl Services {
         })
     }
 
-    /// Joins the names to one text.
+    /// Joins the names into one text, with `separator` between them.
     pub fn join(&self, separator: &str) -> String {
         self.iter().collect::<Vec<_>>().join(separator)
     }

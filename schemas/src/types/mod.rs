@@ -1,5 +1,5 @@
-//! The values that messages consist of: ids, names, texts, labels, times and partitions. Each
-//! checks its rule when it is created or decoded.
+//! The values that messages consist of: ids, names, texts, labels, times and partitions. Each type
+//! checks a value when the value is created or decoded.
 
 pub(crate) mod decode;
 pub(crate) mod ids;

@@ -6,18 +6,18 @@ use uuid::Uuid;
 
 use crate::types::ids::{HostId, HostName, OperationId};
 
-/// One of the partitions among which the hosts of a swarm are divided. Each has its own journal and
-/// leader.
+/// One of the partitions among which the hosts of a swarm are divided. Each partition has its own
+/// journal and leader.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Partition(u8);
 
-/// The number of partitions.
+/// The number of partitions in a swarm, 1 to 8.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct PartitionCount(u8);
 
 impl Partition {
-    /// The first partition, which always exists. Its leader replies to requests that name no host,
-    /// merges lists, and assigns the revisions of broadcasts.
+    /// The first partition, which always exists. Its leader also merges lists and assigns the
+    /// revisions of broadcasts.
     pub const FIRST: Self = Self(0);
 
     /// Returns the number of the partition, from 0.
@@ -39,17 +39,17 @@ impl fmt::Display for PartitionCount {
 }
 
 impl PartitionCount {
-    /// A single partition with all hosts.
+    /// A single partition, which contains all hosts.
     pub const ONE: Self = Self(1);
-    /// The largest number of partitions. The permissions of a controller cover this many.
+    /// The maximum number of partitions. The permissions of a controller cover only this number.
     pub const MAX: Self = Self(8);
 
-    /// Returns `None` unless `count` is 1 to 8.
+    /// Returns a count of 1 to 8 partitions, or `None` if `count` is outside this range.
     pub fn new(count: u8) -> Option<Self> {
         (1..=Self::MAX.0).contains(&count).then_some(Self(count))
     }
 
-    /// Returns the number.
+    /// Returns the count as a number.
     pub fn count(self) -> usize {
         self.0.into()
     }
@@ -59,7 +59,7 @@ impl PartitionCount {
         (0..self.0).map(Partition)
     }
 
-    /// Returns the partition with this number, if it exists.
+    /// Returns the partition with this number (from 0), or `None` if the number is too high.
     pub fn partition(self, number: u8) -> Option<Partition> {
         (number < self.0).then_some(Partition(number))
     }
@@ -69,12 +69,12 @@ impl PartitionCount {
         self.partition_of_host_text(host.as_str())
     }
 
-    /// Returns the partition that would own a host, given as text that may not be a valid host id.
+    /// Returns the partition that owns the host with this id. The text may be an invalid host id.
     pub fn partition_of_host_text(self, host: &str) -> Partition {
         self.partition_of_hash(fnv1a(host))
     }
 
-    /// Returns the partition that enrolls a host whose id is not known yet.
+    /// Returns the partition that enrolls a host with this name, if the host has no id yet.
     pub fn partition_of_name(self, name: &HostName) -> Partition {
         self.partition_of_hash(fnv1a(name.as_str()))
     }
@@ -93,9 +93,9 @@ impl PartitionCount {
 }
 
 impl OperationId {
-    /// Returns an id for an operation of a host, made from a new `UUIDv7`. Its last 32 bits are the
-    /// hash of the host, so that the id alone determines the partition, for any number of
-    /// partitions.
+    /// Returns an id for an operation of a host, made from a new `UUIDv7`. The last 32 bits of the
+    /// id are a hash of the host's id. So the operation's id determines its partition, for any
+    /// number of partitions.
     #[must_use]
     pub fn new_for_host(uuid: Uuid, host: &HostId) -> Self {
         let mut bytes = uuid.into_bytes();

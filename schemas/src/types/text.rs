@@ -7,10 +7,9 @@ use serde::{Deserialize, Deserializer, Serialize};
 
 use crate::types::truncate::truncate_chars;
 
-/// The longest free text, for example an error or a reason, in characters.
+/// The maximum length of a free text, for example an error or a reason, in characters.
 pub const MAX_TEXT_CHARS: usize = 512;
-/// Free text that is truncated to 512 characters. For errors and versions, of which the beginning
-/// is worth keeping.
+/// Free text of which only the first 512 characters are kept, for example an error or a version.
 #[derive(Clone, PartialEq, Eq, Serialize)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 #[serde(transparent)]
@@ -49,8 +48,8 @@ impl<'de> Deserialize<'de> for Text {
     }
 }
 
-/// Deserializes an optional text of at most `MAX` characters, and rejects a longer one. For texts
-/// of operators, because truncating them could change their meaning. Use with `deserialize_with`.
+/// Deserializes an optional text, and rejects a text of more than `MAX` characters. For texts of
+/// operators, because truncating them could change their meaning. Use with `deserialize_with`.
 pub(crate) fn bounded<'de, D, const MAX: usize>(deserializer: D) -> Result<Option<String>, D::Error>
 where
     D: Deserializer<'de>,

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer};
 use time::OffsetDateTime;
 use time::format_description::well_known::Rfc3339;
 
-/// A time in UTC, written as `2026-11-23T09:11:49.000Z`.
+/// A time in UTC with milliseconds, for example `2026-11-23T09:11:49.000Z`.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
 #[cfg_attr(feature = "generate", derive(schemars::JsonSchema))]
 pub struct Timestamp(
@@ -22,8 +22,8 @@ pub struct Timestamp(
 const MAX_MILLIS: i64 = 253_402_300_799_999;
 
 impl Timestamp {
-    /// Converts from milliseconds since 1970. A time outside the years 1970 to 9999 becomes the
-    /// nearest time within them.
+    /// Converts from milliseconds since 1970. A time outside the years 1970 to 9999 is moved to the
+    /// nearest end of this range.
     pub fn from_millis(millis: i64) -> Self {
         Self(millis.clamp(0, MAX_MILLIS))
     }
@@ -33,7 +33,7 @@ impl Timestamp {
         self.0
     }
 
-    /// Returns the time `millis` milliseconds later.
+    /// Returns the time `millis` milliseconds later, limited to the years 1970 to 9999.
     #[must_use]
     pub fn plus_millis(self, millis: i64) -> Self {
         Self::from_millis(self.0.saturating_add(millis))
@@ -46,8 +46,8 @@ impl Timestamp {
 }
 
 impl Timestamp {
-    /// Formats the time as RFC 3339. Hand-written because it is much faster than `time`, and every
-    /// record has several times.
+    /// Formats the timestamp as RFC 3339. Every record contains several timestamps, and this code
+    /// formats them much faster than the `time` crate does.
     fn to_rfc3339(self) -> [u8; 24] {
         let mut text = *b"0000-00-00T00:00:00.000Z";
         let Ok(at) = OffsetDateTime::from_unix_timestamp(self.0 / 1000) else {

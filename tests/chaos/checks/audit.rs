@@ -1,5 +1,5 @@
-//! The audit: compares the record with the replies to the operators, with the broadcasts, and with
-//! what happened on the hosts.
+//! The audit of a run: compares the final record with the replies that operators received, with the
+//! broadcasts, and with what happened on the hosts.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -14,29 +14,31 @@ use crate::load::request_log::{Outcome, TeardownRequest};
 use crate::observers::broadcast_recorder::Removal;
 use crate::outages::MAX_CLOCK_SKEW_MS;
 
-/// The inputs of the audit.
+/// The inputs of [`run_audit`]: the operators' requests, the final record, the broadcasts, and the
+/// ground truth of the hosts.
 pub(crate) struct Evidence<'a> {
     pub(crate) requests: &'a [(TeardownRequest, Outcome)],
     pub(crate) cancelled: &'a BTreeSet<OperationId>,
-    /// All operations, each with all its shards.
+    /// All operations in the final record, each with all its shards.
     pub(crate) operations: &'a BTreeMap<OperationId, OperationRecord>,
     pub(crate) shards: &'a [ShardRecord],
     pub(crate) ground_truths: &'a BTreeMap<HostId, GroundTruth>,
     pub(crate) removals: &'a BTreeMap<(HostId, DeckyId), Vec<Removal>>,
-    /// When a shard was registered again after a removal.
+    /// When each shard was first broadcast after its latest removal. Only shards that were removed
+    /// and deployed again are present.
     pub(crate) registered: &'a BTreeMap<(HostId, DeckyId), Timestamp>,
 }
 
-/// The results of the audit.
+/// The results of the audit. Each loss describes one violated guarantee.
 #[derive(Debug, Default)]
 pub(crate) struct Findings {
     pub(crate) losses: Vec<String>,
-    /// The number of failed deckies that were not in the record yet. Only their operation shows the
-    /// failure.
+    /// The number of deckies whose teardown failed before they were in the record. Only the
+    /// operation's record shows such a failure.
     pub(crate) unregistered: usize,
 }
 
-/// Runs all checks.
+/// Runs all checks of the audit and collects the losses that they find.
 pub(crate) fn run_audit(evidence: &Evidence<'_>) -> Findings {
     let mut losses = Vec::new();
     check_accepted_exist_and_ended(evidence, &mut losses);
@@ -168,8 +170,11 @@ fn check_record_matches_reality(evidence: &Evidence<'_>, losses: &mut Vec<String
     }
 }
 
-/// Checks that a shard was broadcast as removed no more often than its host removed it, and never
-/// earlier.
+/// Checks the removals in the broadcasts:
+///
+/// - A shard is broadcast as removed at most as often as its host removed it.
+/// - A removal is never broadcast before it happened on the host.
+/// - The operation in the broadcast, if any, belongs to the same host.
 fn check_removals(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     for ((host, decky), removals) in evidence.removals {
         let Some(ground_truth) = evidence.ground_truths.get(host) else {
@@ -235,8 +240,12 @@ fn check_outcomes(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     }
 }
 
-/// Checks that no host removed a decky without a request, and that no host finished an operation
-/// twice.
+/// Checks that no host:
+///
+/// - removed a decky without a request
+/// - removed a decky after the operation had ended
+/// - restarted an operation after it had started another operation
+/// - finished an operation twice
 fn check_executed_once(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     use scuttle_agent_sim::action_log::Action;
 
@@ -289,11 +298,12 @@ fn check_executed_once(evidence: &Evidence<'_>, losses: &mut Vec<String>) {
     }
 }
 
-/// Checks that a failed shard without a later attempt is `teardown_failed` with an error, or
-/// removed.
+/// Checks that each shard whose latest teardown failed shows the failure: the shard is
+/// `teardown_failed`, has an error, and names that operation. Shards that were removed or
+/// redeployed afterwards are exempt.
 ///
-/// Returns the number of failed shards that were not in the record when they failed, because they
-/// had been redeployed and no heartbeat had reported them yet.
+/// Returns the number of failed shards that were not in the record when they failed. They had just
+/// been redeployed, and no heartbeat had reported them yet.
 fn check_failures_are_shown(evidence: &Evidence<'_>, losses: &mut Vec<String>) -> usize {
     let mut unregistered = 0;
     let mut latest: BTreeMap<(&HostId, &DeckyId), &OperationRecord> = BTreeMap::new();

@@ -10,7 +10,7 @@ use scuttle_tests::clients::replica_view::clear_last_seen;
 use crate::checks::final_record::Record;
 use crate::observers::broadcast_recorder::Recording;
 
-/// Describes the shards whose last broadcast is not in the final record.
+/// Describes each shard whose last broadcast contradicts the final record.
 pub(crate) fn find_unrecorded_shards(recording: &Recording, record: &Record) -> Vec<String> {
     let key = |shard: ShardRecord| ((shard.host_uuid.clone(), shard.decky_id.clone()), shard);
     let recorded: BTreeMap<(HostId, DeckyId), ShardRecord> = clear_last_seen(record.shards.clone())
@@ -38,7 +38,7 @@ pub(crate) fn find_unrecorded_shards(recording: &Recording, record: &Record) -> 
     losses
 }
 
-/// Describes the revisions that two subscribers received with different contents.
+/// Describes each revision for which two subscribers received different contents.
 pub(crate) fn find_conflicting_contents(one: &Recording, other: &Recording) -> Vec<String> {
     let differs = |(key, content): (&(&str, u64), &u64)| {
         let content_there = other.content_hashes.get(key)?;

@@ -13,23 +13,24 @@ use tokio::time::Instant;
 
 use crate::load::operator::is_retryable;
 
-/// How long a rejected request is repeated.
+/// The timeout for the retries of a request that is rejected temporarily.
 const RETRY_TIMEOUT: Duration = Duration::from_mins(1);
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// The record, without the hosts.
+/// The operations and shards in the record at the end of a run.
 #[derive(Debug)]
 pub(crate) struct Record {
     pub(crate) operations: BTreeMap<OperationId, OperationRecord>,
     pub(crate) shards: Vec<ShardRecord>,
-    /// The revision of the shards.
+    /// The `shards.updated` revision on the first page of the list of shards.
     pub(crate) revision: u64,
 }
 
-/// Fetches the shards and every operation that is listed or that was accepted.
+/// Fetches all shards, and every operation that is listed or named in `accepted_ids`. Operations
+/// that do not exist are left out.
 ///
 /// # Errors
-/// If the controller does not reply.
+/// If a request is rejected, or gets no reply or an invalid one.
 pub(crate) async fn fetch(
     operator: &Client,
     accepted_ids: impl IntoIterator<Item = OperationId>,
@@ -56,7 +57,7 @@ pub(crate) async fn fetch(
     })
 }
 
-/// Returns whether an operation has ended.
+/// Returns whether an operation is neither queued nor running.
 pub(crate) fn has_ended(operation: &OperationRecord) -> bool {
     !matches!(
         operation.state,
@@ -64,8 +65,8 @@ pub(crate) fn has_ended(operation: &OperationRecord) -> bool {
     )
 }
 
-/// Repeats a request while it is rejected for now, for example while a partition moves to another
-/// controller.
+/// Repeats a request as long as it is rejected temporarily, for example while a partition moves to
+/// another controller. Returns the last rejection after [`RETRY_TIMEOUT`].
 async fn retry<T, F: Future<Output = Result<T, RequestError>>>(
     mut request: impl FnMut() -> F,
 ) -> Result<T, RequestError> {

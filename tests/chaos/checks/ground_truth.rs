@@ -1,7 +1,7 @@
-//! What happened on the simulated hosts, from their action logs, their deckies and their agents'
-//! ledgers.
+//! The ground truth of a run: what happened on the simulated hosts, according to their action logs,
+//! their deckies and their agents' ledgers.
 //!
-//! `audit` compares it with the controllers' record.
+//! `audit` compares the ground truth with the controllers' record.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
@@ -16,18 +16,18 @@ use scuttle_schemas::{DeckyId, HostId, OperationId, Timestamp};
 
 use crate::cluster::processes::Processes;
 
-/// The ground truth of one host.
+/// What actually happened on one simulated host, regardless of what the controllers recorded.
 #[derive(Debug)]
 pub(crate) struct GroundTruth {
     pub(crate) host: HostId,
-    /// The deckies that exist now.
+    /// The deckies that existed when the files were read.
     pub(crate) deckies: BTreeSet<DeckyId>,
     pub(crate) log: Vec<ActionLine>,
-    /// The results in the agent's ledger, in order.
+    /// The results in the agent's ledger, in the order of the ledger.
     pub(crate) finished: Vec<TeardownResult>,
 }
 
-/// Reads the deckies that exist on every host. The simulators may be running.
+/// Reads which deckies exist on each host. The simulators may still be running.
 ///
 /// # Errors
 /// If a file of a host cannot be read.
@@ -43,7 +43,7 @@ pub(crate) fn read_deckies(processes: &Processes) -> Result<BTreeSet<(HostId, De
     Ok(all)
 }
 
-/// Reads the ground truth of every host. The simulators must have stopped.
+/// Reads the ground truth of every host. The simulators must have exited.
 ///
 /// # Errors
 /// If a file cannot be read or is corrupt.
@@ -71,7 +71,7 @@ fn read_host(host: &HostId, dir: &Path) -> Result<GroundTruth> {
 }
 
 impl GroundTruth {
-    /// Returns the number of times that a decky was removed while it existed.
+    /// Returns how many times a decky was removed. A removal of an absent decky does not count.
     pub(crate) fn count_removals(&self, decky: &DeckyId) -> usize {
         let was_removed = |(there, after): &(bool, bool)| *there && !*after;
         let states: Vec<bool> = self.presence(decky).map(|(_, there)| there).collect();
@@ -79,7 +79,7 @@ impl GroundTruth {
         pairs.filter(was_removed).count()
     }
 
-    /// Returns whether a decky was absent at some time from `from` to `to`.
+    /// Returns whether a decky was absent at any time from `from` to `to`, both inclusive.
     pub(crate) fn was_absent_between(
         &self,
         decky: &DeckyId,
@@ -99,12 +99,12 @@ impl GroundTruth {
         !there
     }
 
-    /// Returns whether a decky was redeployed after `time`.
+    /// Returns whether a decky was deployed later than `time`.
     pub(crate) fn was_deployed_after(&self, decky: &DeckyId, time: Timestamp) -> bool {
         self.presence(decky).any(|(at, there)| there && at > time)
     }
 
-    /// Returns whether this operation removed this decky on this host.
+    /// Returns whether the host's action log shows that an operation removed a decky.
     pub(crate) fn was_removed_by(&self, operation: OperationId, decky: &DeckyId) -> bool {
         let this = Action::Removed {
             operation_id: operation,
@@ -113,7 +113,8 @@ impl GroundTruth {
         self.log.iter().any(|line| line.action == this)
     }
 
-    /// Returns the times at which the decky was deployed (`true`) or removed (`false`).
+    /// Returns the times at which a decky was deployed (`true`) or removed (`false`), in the order
+    /// of the action log.
     fn presence(&self, decky: &DeckyId) -> impl Iterator<Item = (Timestamp, bool)> {
         self.log.iter().filter_map(move |line| match &line.action {
             Action::Deployed { decky_id } if decky_id == decky => Some((line.at, true)),

@@ -1,4 +1,4 @@
-//! Ends the faults, and waits until all operations have ended and the record matches the hosts.
+//! Ends the faults, then waits until all operations have ended and the record matches the hosts.
 
 use std::collections::BTreeSet;
 use std::future::Future;
@@ -15,18 +15,19 @@ use crate::cluster::processes::Processes;
 use crate::cluster::scale::GROUPS;
 use crate::faults::fault_injector::all_programs;
 
-/// How long operations may take to end: longer than the longest deadline, because results may be
+/// The timeout for all operations to end. It exceeds the longest deadline, because results may be
 /// late.
 const OPERATIONS_TIMEOUT: Duration = Duration::from_secs(90);
-/// How long the record may take to match the hosts: enough for heartbeats and late results.
+/// The timeout for the record to match the hosts. It leaves time for heartbeats and late results.
 const AGREEMENT_TIMEOUT: Duration = Duration::from_mins(1);
-/// The time between two checks.
+/// The time between two checks in [`wait_until_none`].
 const POLL_INTERVAL: Duration = Duration::from_millis(250);
 
-/// Checks that every program runs, and stops the hosts' simulated faults and redeployments.
+/// Checks that every program is running, then restarts the simulated hosts with neither faults nor
+/// redeployments.
 ///
 /// # Errors
-/// If a program has exited by itself.
+/// If a program has exited by itself, or the hosts cannot be restarted.
 pub(crate) async fn stop_faults(processes: &Processes) -> Result<()> {
     for program in all_programs(processes.size) {
         processes.ensure_running(program).await?;
@@ -37,8 +38,8 @@ pub(crate) async fn stop_faults(processes: &Processes) -> Result<()> {
     Ok(())
 }
 
-/// Waits until every operation has ended and the record matches the hosts. Describes what is still
-/// missing after the timeout.
+/// Waits until every operation has ended, then until all hosts are online and the record matches
+/// them. Returns a description of each condition that was not met in time.
 pub(crate) async fn wait_until_settled(processes: &Processes, operator: &Client) -> Vec<String> {
     let open = || async {
         let open = operator.list_operations().await?;
@@ -74,7 +75,8 @@ async fn differences(processes: &Processes, operator: &Client) -> Result<Option<
     )))
 }
 
-/// Repeats a check until it finds nothing missing. Returns what is missing after `limit`.
+/// Calls `find_missing` until nothing is missing, and then returns `None`. After `limit`, returns
+/// what is still missing. An error counts as something missing.
 async fn wait_until_none<F: Future<Output = Result<Option<String>>>>(
     limit: Duration,
     mut find_missing: impl FnMut() -> F,

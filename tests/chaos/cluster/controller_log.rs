@@ -1,7 +1,7 @@
 //! What the controllers' logs say about connections and leadership.
 //!
-//! Every text in this file must equal what the controller logs; otherwise the checks overlook
-//! events.
+//! The patterns in this file must match the text that the controller logs. Otherwise, the checks
+//! overlook events.
 
 use std::borrow::Cow;
 use std::collections::BTreeMap;
@@ -13,8 +13,8 @@ use scuttle_schemas::{Partition, PartitionCount, Timestamp};
 const BECAME_LEADER: &str = "INFO became leader";
 const STEPPED_DOWN: &str = "WARN stepped down";
 
-/// The log lines after which broadcasts may be missing: a start, a change of the connection, and a
-/// change of the leader.
+/// Patterns for the log lines of events that can cause broadcasts to be lost: a start, a change of
+/// leader, and a lost or restored connection.
 const OUTAGE_LINES: [&str; 5] = [
     "INFO loaded ",
     BECAME_LEADER,
@@ -23,12 +23,12 @@ const OUTAGE_LINES: [&str; 5] = [
     "INFO reconnected to the NATS server",
 ];
 
-/// The tracing span of a line about one of several partitions starts with this text, followed by
-/// the partition's number and [`SPAN_END`].
+/// The start of the tracing span in a line about one of several partitions. The partition's number
+/// and [`SPAN_END`] follow.
 const SPAN_START: &str = "partition{number=";
 const SPAN_END: &str = "}: ";
 
-/// Returns the number of lines of these logs that contain `pattern`.
+/// Counts the lines of these logs that contain `pattern`. Lines of the audit log do not count.
 ///
 /// # Errors
 /// If a log cannot be read.
@@ -42,8 +42,8 @@ pub(crate) fn count_lines(logs: &[PathBuf], pattern: &str) -> Result<usize> {
     Ok(count)
 }
 
-/// Returns the times at which the controller started, lost or regained its connection, became
-/// leader or stepped down.
+/// Returns the times at which, according to its log, a controller started, became leader, stepped
+/// down, or lost or regained its connection.
 pub(crate) fn outage_times(log: &str) -> Vec<Timestamp> {
     let lines = log.lines().filter_map(split_partition);
     let outages =
@@ -51,7 +51,8 @@ pub(crate) fn outage_times(log: &str) -> Vec<Timestamp> {
     outages.filter_map(|(_, line)| parse_time(&line)).collect()
 }
 
-/// Returns the partitions that the controller with this log leads, with the start of each term.
+/// Returns the partitions that a controller leads at the end of its log, each with the start of the
+/// current term.
 pub(crate) fn leaders_since(
     log: &str,
     partitions: PartitionCount,
@@ -76,9 +77,10 @@ fn parse_time(line: &str) -> Option<Timestamp> {
     line.split_whitespace().next()?.parse().ok()
 }
 
-/// Returns the number of the partition that a line is about, and the line without its span.
+/// Returns the number of the partition that a log line is about, and the line without its partition
+/// span. Returns `None` for a line of the audit log.
 ///
-/// A line without a span counts for partition 0. Returns `None` for a line of the audit log.
+/// A line without a span is about partition 0.
 fn split_partition(line: &str) -> Option<(u8, Cow<'_, str>)> {
     if line.starts_with('{') {
         return None;

@@ -1,6 +1,7 @@
-//! The processes and the network between them: starts, kills, stops and restarts them.
+//! Starts, kills, stops and restarts the processes of a chaos run, and starts the proxies between
+//! them.
 //!
-//! `faults` decides which of this happens when.
+//! `faults` decides what happens to which process, and when.
 
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
@@ -24,20 +25,21 @@ use crate::cluster::scale::{DECKIES, GROUPS, Scale};
 use crate::cluster::small_disk::SmallDisk;
 use crate::cluster::targets::{Program, Route};
 
-/// The index of the server with the small disk.
+/// The index of the server whose store is on a small disk, which a fault can fill.
 pub(crate) const SERVER_WITH_SMALL_DISK: usize = SERVERS - 1;
 
-/// How long a controller may take to return its metrics (a stopped controller never does), and the
-/// time between two checks of the cluster.
+/// The time between two checks of the cluster, and the timeout for a controller's metrics. A
+/// controller that is stopped (SIGSTOP) never returns its metrics.
 const POLL_INTERVAL: Duration = Duration::from_millis(300);
-/// How long the servers may take to form a cluster again.
+/// The timeout for the servers to form a cluster again.
 const CLUSTER_TIMEOUT: Duration = Duration::from_mins(1);
 
-/// How often the start of a server is attempted. It fails while another program's connection uses
-/// the port.
+/// The maximum number of attempts to restart a server. An attempt fails while a connection of
+/// another program uses the server's port.
 const MAX_START_ATTEMPTS: usize = 20;
 
-/// The options of the simulated hosts while faults occur.
+/// The options of the simulated hosts during the faults. At random, the hosts redeploy deckies,
+/// teardowns fail, and agents crash and go offline.
 const FAULTY_HOST_OPTIONS: [&str; 6] = [
     "--redeploy-ms=1000..8000",
     "--fail-rate=0.15",
@@ -47,7 +49,7 @@ const FAULTY_HOST_OPTIONS: [&str; 6] = [
     "--teardown-ms=100..1500",
 ];
 
-/// All running processes and their files. Dropping this kills all processes.
+/// All processes of a run and their files. Dropping this value kills the processes.
 pub(crate) struct Processes {
     pub(crate) dir: PathBuf,
     pub(crate) size: Scale,
@@ -62,7 +64,7 @@ pub(crate) struct Processes {
 }
 
 impl Processes {
-    /// Starts all processes in `dir`, and waits until every host is enrolled.
+    /// Starts all processes with their files in `dir`, and waits until every host is enrolled.
     pub(crate) async fn start(
         dir: &Path,
         size: Scale,
@@ -142,24 +144,30 @@ impl Processes {
         Client::connect_with(self.connect_options(Role::Operator), &url).await
     }
 
-    /// Returns the connect options of a client with this role.
+    /// Returns options for connecting as `role`, and for reconnecting after a short delay.
     pub(crate) fn connect_options(&self, role: Role) -> async_nats::ConnectOptions {
         (self.passwords.connect_options(role))
             .reconnect_delay_callback(|_| Duration::from_millis(50))
     }
 
-    /// Returns the servers' URLs, separated by commas.
+    /// Returns the URLs of the servers, separated by commas. Connections to them bypass the
+    /// proxies.
     pub(crate) fn direct_urls(&self) -> &str {
         &self.direct_urls
     }
 
-    /// Returns the proxy of a route.
+    /// Returns the proxy that a route passes through.
+    ///
+    /// # Panics
+    /// If `route` is [`Route::Leader`]: the fault injector must replace it with
+    /// [`Route::Controller`].
     pub(crate) fn route(&self, route: Route) -> &Proxy {
         &self.routes[&route]
     }
 
-    /// Returns the controller that leads each partition: the last one that logged a start of a
-    /// term, provided that its metrics still show a led partition.
+    /// Returns the index of each partition's leader: the controller whose log shows the most recent
+    /// term that has not ended with a step-down. Omits the partition if that controller's metrics
+    /// do not show that it leads any partition.
     pub(crate) async fn leaders(&self) -> BTreeMap<Partition, usize> {
         let mut latest = BTreeMap::new();
         for (number, controller) in self.controllers.iter().enumerate() {
@@ -189,7 +197,8 @@ impl Processes {
         led.is_ok_and(|led| led.is_ok_and(|led| led > 0.0))
     }
 
-    /// Returns the server that leads the stream of a partition's journal, if any.
+    /// Returns the number of the server that leads the stream of a partition's journal, or `None`
+    /// if no server reports a leader.
     pub(crate) async fn leader_of_stream(&self, partition: Partition) -> Option<usize> {
         let monitors = self.monitors().await;
         let journal = subjects::journal_stream_name(partition);
@@ -198,10 +207,11 @@ impl Processes {
             .ok()
     }
 
-    /// Waits until the servers have formed a cluster again.
+    /// Waits until the servers have formed a cluster again. Returns immediately if there is only
+    /// one server.
     ///
     /// # Errors
-    /// If that takes longer than [`CLUSTER_TIMEOUT`].
+    /// If the servers take longer than [`CLUSTER_TIMEOUT`].
     pub(crate) async fn wait_for_cluster(&self) -> Result<()> {
         if self.servers.len() == 1 {
             return Ok(());
@@ -225,7 +235,7 @@ impl Processes {
         }
     }
 
-    /// Starts a program again after a kill, on the same files.
+    /// Starts a killed program again with the same files.
     pub(crate) async fn restart(&self, program: Program) -> Result<()> {
         match program {
             Program::Nats(number) => return self.restart_nats(number).await,
@@ -241,7 +251,7 @@ impl Processes {
         Ok(())
     }
 
-    /// Removes the data directory of a controller, which must not be running.
+    /// Removes the data directory of a controller. The controller must not be running.
     pub(crate) fn erase_data(&self, program: Program) -> Result<()> {
         let Program::Controller(number) = program else {
             anyhow::bail!("{program:?} has no data directory to erase");
@@ -250,7 +260,7 @@ impl Processes {
         std::fs::remove_dir_all(&dir).with_context(|| format!("remove {}", dir.display()))
     }
 
-    /// Kills a group and restarts it without simulated faults: it no longer redeploys deckies.
+    /// Kills a group of simulated hosts and restarts it with neither faults nor redeployments.
     pub(crate) async fn restart_without_faults(&self, number: usize) -> Result<()> {
         let mut group = self.groups[number].lock().await;
         group.kill().await?;
@@ -272,7 +282,7 @@ impl Processes {
     /// Checks that a program has not exited by itself.
     ///
     /// # Errors
-    /// If the program has exited. The error contains its log.
+    /// If the program has exited. The error contains the program's log.
     pub(crate) async fn ensure_running(&self, program: Program) -> Result<()> {
         match program {
             Program::Nats(number) => self.servers[number].lock().await.process().ensure_running(),
@@ -288,7 +298,7 @@ impl Processes {
         Ok(())
     }
 
-    /// Stops the controllers, then the servers (SIGTERM), and waits until they have exited.
+    /// Stops the controllers and then the servers (SIGTERM), and waits until all have exited.
     pub(crate) async fn stop_controllers_and_servers(&self) -> Result<()> {
         for controller in &self.controllers {
             stop(&mut *controller.lock().await).await?;
@@ -375,7 +385,8 @@ impl Processes {
     }
 }
 
-/// Returns the store directory of the server with the small disk, below the run's directory.
+/// Returns the path at which the small disk is mounted: the store directory of one server in the
+/// run's directory `dir`.
 pub(crate) fn small_store_dir(dir: &Path) -> PathBuf {
     let server = NAMES[SERVER_WITH_SMALL_DISK];
     dir.join("nats").join(server).join("store")
@@ -389,7 +400,7 @@ async fn start_servers(dir: &Path, size: Scale) -> Result<Vec<Nats>> {
     nats_cluster::start(dir, str::to_owned).await
 }
 
-/// Keeps a process's output out of the terminal. Its log file still has all of it.
+/// Keeps a process's output out of the terminal. The process's log file still contains all output.
 fn hide_output(mut process: Process) -> Process {
     process.quiet = true;
     process

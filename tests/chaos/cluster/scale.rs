@@ -1,4 +1,4 @@
-//! The numbers of programs, hosts and deckies in a chaos run.
+//! The size of a chaos run: how many programs, hosts and deckies it has.
 
 use scuttle_schemas::PartitionCount;
 use scuttle_tests::servers::nats_cluster::SERVERS;
@@ -8,7 +8,7 @@ pub(crate) const GROUPS: usize = 10;
 /// The number of deckies on each host at the start.
 pub(crate) const DECKIES: usize = 5;
 
-/// The size of a run.
+/// The size of a run, and the interval of its heartbeats.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Scale {
     pub(crate) servers: usize,
@@ -20,7 +20,7 @@ pub(crate) struct Scale {
     pub(crate) heartbeat_ms: u64,
 }
 
-/// One server, and one controller with a local journal.
+/// The size of a run with one server, and one controller that stores its journal locally.
 pub(crate) const SINGLE: Scale = Scale {
     servers: 1,
     controllers: 1,
@@ -28,7 +28,7 @@ pub(crate) const SINGLE: Scale = Scale {
     hosts: 5,
     heartbeat_ms: 500,
 };
-/// Three servers that store the journal of three controllers.
+/// The size of a run with three servers, which store the journal of three controllers.
 pub(crate) const CLUSTER: Scale = Scale {
     servers: SERVERS,
     controllers: 3,

@@ -1,7 +1,7 @@
-//! A disk for one server, small enough to fill. `faults` decides when to fill it.
+//! A disk for one server, small enough to fill. `faults` decides when to fill the disk.
 //!
-//! The disk is a tmpfs in a separate mount namespace. The kernel therefore removes it with the
-//! run's last process, however that process ends.
+//! The disk is a tmpfs in a separate mount namespace. The kernel therefore removes the disk when
+//! the last process of the run ends, even if that process is killed.
 
 use std::fs::File;
 use std::io::Write;
@@ -10,21 +10,22 @@ use std::process::Command;
 
 use anyhow::{Context, Result, ensure};
 
-/// The size of the disk in MiB, all in memory: many times what a server stores in an hour's run.
+/// The size of the disk, in MiB. The disk is held in memory. In a one-hour run, a server stores
+/// only a small fraction of this size.
 const SIZE_MIB: usize = 256;
 
-/// A mounted small disk.
+/// A mounted disk, which can be filled and freed.
 #[derive(Debug)]
 pub(crate) struct SmallDisk {
     filler: PathBuf,
 }
 
 impl SmallDisk {
-    /// Mounts a small disk at `at`. Only this process and its children see it, because this process
-    /// must run in a separate mount namespace.
+    /// Creates the directory `at` and mounts a small disk there. This process must run in a
+    /// separate mount namespace, so that only this process and its children see the disk.
     ///
     /// # Errors
-    /// If `mount` does not exist or is not permitted.
+    /// If the directory cannot be created, or `mount` does not exist or is not permitted.
     pub(crate) fn mount(at: &Path) -> Result<Self> {
         std::fs::create_dir_all(at)?;
         let mounted = Command::new("mount")
@@ -48,10 +49,11 @@ impl SmallDisk {
         let _ = Command::new("umount").arg("--lazy").arg(at).status();
     }
 
-    /// Writes until the disk is full.
+    /// Fills the disk with one large file.
     ///
     /// # Errors
-    /// If the disk is larger than [`SIZE_MIB`], or a write fails for another reason.
+    /// If the file cannot be created, a write fails for a reason other than a full disk, or the
+    /// disk is larger than [`SIZE_MIB`].
     pub(crate) fn fill(&self) -> Result<()> {
         let mut file = File::create(&self.filler)?;
         let block = vec![1; 1 << 20];

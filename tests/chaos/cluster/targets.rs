@@ -1,33 +1,33 @@
-//! The targets of faults: programs, and the routes between a program and the servers.
+//! The targets of faults: programs, and the network routes between programs and servers.
 
 use scuttle_schemas::Partition;
 
-/// A program that can be killed and stopped.
+/// A program that a fault can kill or stop.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Program {
-    /// A nats-server.
+    /// The nats-server with this number.
     Nats(usize),
     /// The nats-server that leads the stream of this partition's journal when the fault occurs.
     NatsOfStream(Partition),
-    /// A controller.
+    /// The controller with this number.
     Controller(usize),
     /// The controller that leads this partition when the fault occurs.
     Leader(Partition),
-    /// A process of simulated hosts.
+    /// The group of simulated hosts with this number. One process simulates a whole group.
     Group(usize),
 }
 
-/// The route of one or more clients to the servers, through a proxy.
+/// A network route through a proxy, from one or more clients to the servers.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Route {
-    /// The route of a controller.
+    /// The route of the controller with this number.
     Controller(usize),
     /// The route of the controller that leads this partition when the fault occurs.
     Leader(Partition),
-    /// The route of the operators with odd numbers.
+    /// The shared route of the operators with odd numbers.
     Operators,
-    /// The route of the viewer and of one of the broadcast recorders.
+    /// The shared route of the viewer and one of the two broadcast recorders.
     Viewer,
-    /// The route of a process of simulated hosts.
+    /// The route of the group of simulated hosts with this number.
     Group(usize),
 }

@@ -1,5 +1,7 @@
-//! Injects the planned faults and undoes each of them: restarts what was killed, resumes what was
-//! stopped. A fault of a leader hits the controller that leads at that time.
+//! Injects the planned faults, and undoes each of them: restarts killed programs, resumes stopped
+//! programs, and restores the network.
+//!
+//! A fault that is planned for a leader hits the program that leads when the fault begins.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -19,26 +21,26 @@ use crate::faults::plan::{Fault, Planned};
 use crate::observers::availability::Availability;
 use crate::outages::ServerOutage;
 
-/// The target of a fault. Only one fault at a time may have the same target.
+/// The target of a fault. At most one fault is active on a target at a time.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 enum Target {
     Program(Program),
     Route(Route),
-    /// All servers, because a cluster tolerates the loss of only one of them.
+    /// All servers together, because a cluster tolerates the loss of only one server.
     Servers,
 }
 
-/// Injects faults. Clones share all state.
+/// The injector of faults. Clones share all state.
 #[derive(Clone)]
 pub(crate) struct FaultInjector {
     pub(crate) processes: Arc<Processes>,
     pub(crate) counters: Arc<Counters>,
     pub(crate) availability: Arc<Availability>,
-    /// The times at which a server was down or separated from its cluster.
+    /// The periods during which a server was down or separated from its cluster.
     pub(crate) server_outages: Arc<Mutex<Vec<ServerOutage>>>,
 }
 
-/// Returns every program that can be killed.
+/// Returns all groups of hosts, controllers and servers of a run of this size.
 pub(crate) fn all_programs(size: Scale) -> impl Iterator<Item = Program> {
     let controllers = (0..size.controllers).map(Program::Controller);
     let servers = (0..size.servers).map(Program::Nats);
@@ -63,10 +65,12 @@ fn target_of(fault: &Fault) -> Target {
 }
 
 impl FaultInjector {
-    /// Injects all faults at their times. Returns after the last fault has been undone.
+    /// Injects all faults at their planned times. Returns after the last fault has been undone.
+    ///
+    /// A fault is counted and skipped if its target does not exist now or is already faulty.
     ///
     /// # Errors
-    /// If a program has exited by itself or cannot be restarted.
+    /// If a program has exited by itself, or a fault cannot be injected or undone.
     pub(crate) async fn run(&self, planned: Vec<Planned>) -> Result<()> {
         let started_at = Instant::now();
         let active_targets = Arc::new(Mutex::new(BTreeSet::new()));
@@ -98,8 +102,9 @@ impl FaultInjector {
         Ok(())
     }
 
-    /// Replaces the leader in a fault with the program that leads now. Returns `None` if there is
-    /// no leader, or no small disk to fill.
+    /// If a fault targets a leader, replaces that target with the program that leads now. Leaves
+    /// other targets unchanged. Returns `None` if the fault needs a leader or a small disk that
+    /// does not exist.
     async fn resolve(&self, fault: Fault) -> Option<Fault> {
         let program = async |program| {
             Some(match program {
@@ -193,7 +198,8 @@ impl FaultInjector {
         Ok(())
     }
 
-    /// Kills a program, waits for `down`, calls `while_down`, and restarts the program.
+    /// Kills a program, waits for the duration `down`, calls `while_down`, and restarts the
+    /// program. Records the kill for each partition that the program led.
     async fn kill(
         &self,
         program: Program,
@@ -226,8 +232,9 @@ impl FaultInjector {
         Ok(())
     }
 
-    /// Fills the small disk for `time`, then restarts its server. A server whose disk was full no
-    /// longer uses its store; after a restart it catches up with the other servers.
+    /// Fills the small disk for `time`, frees it, then kills and restarts its server. A server
+    /// whose disk was full stops using its store, and catches up with the others only after a
+    /// restart.
     async fn fill_disk(&self, time: Duration) -> Result<()> {
         let server = Program::Nats(SERVER_WITH_SMALL_DISK);
         let disk = self

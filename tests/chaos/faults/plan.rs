@@ -1,4 +1,7 @@
-//! The plan of faults, which depends only on the seed. `fault_injector` carries it out.
+//! Plans the faults of a run. The same seed, duration and partition count always give the same
+//! plan.
+//!
+//! `fault_injector` executes the plan.
 
 use std::time::Duration;
 
@@ -10,39 +13,39 @@ use scuttle_tests::faults::proxy::NetworkConditions;
 use crate::cluster::scale::{CLUSTER, GROUPS};
 use crate::cluster::targets::{Program, Route};
 
-/// The mean time between two faults. It is longer in a cluster, where a fault of the leader affects
-/// every client.
+/// The mean time between two faults in a run with a single server, in milliseconds. In a cluster,
+/// the mean time is [`CLUSTER_MEAN_INTERVAL_MS`].
 const MEAN_INTERVAL_MS: u64 = 650;
 const CLUSTER_MEAN_INTERVAL_MS: u64 = 1_000;
 
-/// One fault.
+/// A fault with its target. The fault is undone after its duration, if it has one.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
-    /// SIGKILL, then a restart on the same files after this time.
+    /// SIGKILL, and after this duration a restart with the same files.
     Kill(Program, Duration),
-    /// SIGKILL, then a restart on an empty data directory after this time.
+    /// SIGKILL, and after this duration a restart with an empty data directory.
     KillAndEraseData(Program, Duration),
-    /// SIGSTOP, then SIGCONT after this time.
+    /// SIGSTOP, and after this duration SIGCONT.
     Stop(Program, Duration),
-    /// Closes the route's connections. New connections are possible at once.
+    /// The loss of all open connections of a route. New connections are possible immediately.
     Disconnect(Route),
-    /// Slows down or stalls the route for this time.
+    /// Slow or stalled connections on a route for this duration.
     Degrade(Route, NetworkConditions, Duration),
-    /// Closes the route's connections, and refuses new ones for this time.
+    /// The loss of all connections of a route. New connections are refused for this duration.
     Partition(Route, Duration),
-    /// Fills the small disk of a server for this time.
+    /// A full disk on the server with the small disk, for this duration.
     FullDisk(Duration),
 }
 
-/// A fault, and when it occurs after the start of the run.
+/// A fault with its time, counted from the start of the faults.
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Planned {
     pub(crate) at: Duration,
     pub(crate) fault: Fault,
 }
 
-/// Plans all faults of a run. `cluster` is the partition count of a cluster, or `None` for a single
-/// server.
+/// Plans all faults of a run. `cluster` is the number of partitions in a cluster, or `None` for a
+/// single server.
 pub(crate) fn plan_faults(
     seed: u64,
     length: Duration,
@@ -68,11 +71,10 @@ pub(crate) fn plan_faults(
     }
 }
 
-/// Picks a fault for a single server.
+/// Picks a random fault for a run with a single server.
 ///
-/// The weights leave the system enough time between two faults of a kind to make progress: faults
-/// of the server and the controller affect every client and are rare, those of a group of hosts are
-/// not.
+/// Faults of the server and the controller affect every client. They are rare, so that the system
+/// can make progress between them. Faults of a group of hosts are frequent.
 fn pick_fault(rng: &mut StdRng) -> Fault {
     match rng.random_range(0..100) {
         0..6 => Fault::Kill(Program::Controller(0), pick_millis(rng, 300, 3_000)),
@@ -92,8 +94,8 @@ fn pick_fault(rng: &mut StdRng) -> Fault {
     }
 }
 
-/// Picks a fault for a cluster. A stopped or disconnected leader is mostly away for longer than its
-/// lease.
+/// Picks a random fault for a cluster. A stop, stall or network partition that targets the leader
+/// lasts longer than the leader's lease, so that another controller takes over.
 fn pick_cluster_fault(rng: &mut StdRng, partitions: PartitionCount) -> Fault {
     match rng.random_range(0..100) {
         0..6 => Fault::Kill(
@@ -166,8 +168,8 @@ fn pick_millis(rng: &mut StdRng, from: u64, to: u64) -> Duration {
     Duration::from_millis(rng.random_range(from..=to))
 }
 
-/// Picks the first partition in half of the cases, because all others depend on its relay. Draws no
-/// random number if there is only one partition.
+/// Picks the first partition in half of the cases, because its leader relays the broadcasts of all
+/// other partitions. Draws no random number if there is only one partition.
 fn pick_partition(rng: &mut StdRng, partitions: PartitionCount) -> Partition {
     if partitions == PartitionCount::ONE || rng.random_bool(0.5) {
         return Partition::FIRST;
@@ -197,7 +199,7 @@ fn pick_route(rng: &mut StdRng) -> Route {
     }
 }
 
-/// Like [`pick_route`], but with any of the cluster's controllers.
+/// Picks a route as [`pick_route`] does, but with any of the cluster's controllers.
 fn pick_cluster_route(rng: &mut StdRng) -> Route {
     match pick_route(rng) {
         Route::Controller(_) => Route::Controller(rng.random_range(0..CLUSTER.controllers)),

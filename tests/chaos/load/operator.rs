@@ -1,7 +1,8 @@
-//! The operators. They tear down deckies and hosts, repeat requests, retry failed teardowns and
+//! The operators, which tear down deckies and hosts, repeat requests, retry failed teardowns and
 //! cancel operations. The seed decides which requests they send.
 //!
-//! A request without a reply is resent with the same key and body until there is a reply.
+//! A teardown request that gets no reply or a temporary rejection is resent with the same key and
+//! body, until it gets a final reply or times out.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -24,16 +25,16 @@ use crate::faults::fault_injector::FaultInjector;
 use crate::load::request_log::{Outcome, RequestLog, TeardownRequest};
 use crate::observers::availability::Availability;
 
-/// The number of concurrent operators. Every second one connects through a proxy.
+/// The number of concurrent operators. Every second operator connects through a proxy.
 pub(crate) const OPERATORS: u64 = 12;
-/// The time between two requests of one operator, in milliseconds.
+/// The random time between two requests of one operator, in milliseconds.
 const REQUEST_INTERVAL_MS: std::ops::RangeInclusive<u64> = 100..=700;
-/// The time before a request without a reply is resent.
+/// The delay before a request without a reply, or with a temporary rejection, is resent.
 const RETRY_DELAY: Duration = Duration::from_millis(200);
-/// How long one request is resent: longer than any sequence of faults lasts.
+/// The timeout for all attempts of one request. It is much longer than any single fault.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(90);
 
-/// An operator.
+/// A user who sends random requests.
 pub(crate) struct Operator {
     request_log: Arc<RequestLog>,
     counters: Arc<Counters>,
@@ -47,7 +48,7 @@ pub(crate) struct Operator {
 }
 
 impl Operator {
-    /// Connects an operator. Those with odd numbers connect through a proxy.
+    /// Connects an operator. Operators with odd numbers connect through a proxy.
     pub(crate) async fn new(
         FaultInjector {
             processes,
@@ -82,7 +83,8 @@ impl Operator {
         })
     }
 
-    /// Sends requests until `end`. Returns after the last request has got its reply.
+    /// Sends random requests until `end`. Returns after the last request has received a reply or
+    /// timed out.
     pub(crate) async fn run(mut self, end: Instant) {
         let mut next = Instant::now();
         loop {
@@ -117,7 +119,8 @@ impl Operator {
         self.send_and_log(request).await;
     }
 
-    /// Sends a new request for the target of an earlier request, whose operation may still be open.
+    /// Sends a new request for the target of an earlier request. The earlier operation may still be
+    /// open.
     async fn request_same_target(&mut self) {
         let number = self.rng.random_range(0..1000);
         if let Some((earlier, _)) = self.request_log.recent(number) {
@@ -126,8 +129,10 @@ impl Operator {
         }
     }
 
-    /// Repeats an earlier request with its key. The reply must name the same operation; with
-    /// another body, the request must be rejected.
+    /// Repeats an earlier request with the same key, and in some cases with a different body.
+    ///
+    /// Reports a loss if the same body is rejected or gets another operation, or if a different
+    /// body is accepted or gets a rejection other than an idempotency conflict.
     async fn repeat_key(&mut self) {
         let number = self.rng.random_range(0..1000);
         let Some((mut request, first_reply)) = self.request_log.recent(number) else {
@@ -227,7 +232,8 @@ impl Operator {
         }
     }
 
-    /// Sends a request until there is a reply, and logs the outcome.
+    /// Sends a request until it gets a final reply or [`REQUEST_TIMEOUT`] passes, and logs the
+    /// outcome. An unexpected rejection or a missing reply is a loss.
     async fn send_and_log(&mut self, request: TeardownRequest) {
         self.counters.increment("requests");
         let reply = self.send(&request).await;
@@ -287,7 +293,7 @@ impl Operator {
     }
 }
 
-/// Returns whether a rejection with this code means that the request should be resent.
+/// Returns whether a rejection with this code is temporary, so that the request should be resent.
 pub(crate) fn is_retryable(code: ErrorCode) -> bool {
     matches!(
         code,

@@ -1,4 +1,5 @@
-//! The log of all requests and replies: the promises that the audit holds the controller to.
+//! The log of the operators' teardown requests and cancels, with the replies. The audit checks that
+//! the controller kept the promises in the replies.
 
 use std::collections::BTreeSet;
 use std::sync::Mutex;
@@ -7,22 +8,23 @@ use scuttle_schemas::teardown::TeardownAccepted;
 use scuttle_schemas::{DeckyId, ErrorCode, HostId, OperationId};
 use scuttle_tests::wait::lock;
 
-/// A teardown request. Its key and body stay the same whenever it is resent.
+/// A teardown request. Its key and body stay the same each time that it is resent.
 #[derive(Debug, Clone)]
 pub(crate) struct TeardownRequest {
-    /// The idempotency key, which is also the operation's reason.
+    /// The idempotency key. It is also sent as the `reason`, so that the audit can find the
+    /// operation.
     pub(crate) key: String,
     pub(crate) host: HostId,
     pub(crate) decky: Option<DeckyId>,
     pub(crate) timeout_s: u32,
 }
 
-/// How a request ended.
+/// The final outcome of a request.
 #[derive(Debug, Clone)]
 pub(crate) enum Outcome {
     Accepted(Box<TeardownAccepted>),
     Rejected(ErrorCode),
-    /// No attempt got a reply.
+    /// No attempt was accepted or rejected permanently before the timeout.
     NoReply,
 }
 
@@ -33,7 +35,7 @@ struct Entries {
     losses: Vec<String>,
 }
 
-/// The requests of all operators.
+/// The requests of all operators with their outcomes, the accepted cancels, and the losses.
 #[derive(Debug, Default)]
 pub(crate) struct RequestLog(Mutex<Entries>);
 
@@ -48,12 +50,13 @@ impl RequestLog {
         lock(&self.0).cancelled.insert(operation);
     }
 
-    /// Logs a broken promise that an operator observed.
+    /// Logs a violated guarantee that an operator observed.
     pub(crate) fn report_loss(&self, loss: String) {
         lock(&self.0).losses.push(loss);
     }
 
-    /// Returns one of the latest accepted requests. `number` selects which.
+    /// Returns one of the latest accepted requests with its reply, or `None` if no request was
+    /// accepted. `number` selects the request: 0 is the newest, and large numbers wrap around.
     pub(crate) fn recent(&self, number: usize) -> Option<(TeardownRequest, TeardownAccepted)> {
         const MAX_RECENT: usize = 30;
         let entries = lock(&self.0);

@@ -1,7 +1,7 @@
-//! Measures for how long no leader replies after a leader was killed.
+//! Measures the time from the kill of a leader to the first reply of the next leader.
 //!
-//! Probes on each server continuously send requests for a host of each partition, and for a list.
-//! The operators' accepted requests are measured as well.
+//! Through each server, probes continuously send requests for a host of each partition, and
+//! requests for a list. The operators' accepted requests are measured as well.
 
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -19,22 +19,24 @@ use tokio::time::{Instant, MissedTickBehavior, interval};
 
 use crate::cluster::processes::Processes;
 
-/// How long a probe waits for a reply. A request that a dead leader has read never gets one.
+/// The timeout for the reply to a probe. A request that a dead leader has read never gets a reply.
 const REPLY_TIMEOUT: Duration = Duration::from_millis(250);
-/// The time between two requests of a probe. It is multiplied by the number of partitions, because
-/// the requests reach the leaders of all partitions.
+/// The time between two requests of a probe in a swarm with one partition. With more partitions,
+/// the time is multiplied by their number, because the requests reach the leaders of all
+/// partitions.
 const PROBE_INTERVAL: Duration = Duration::from_millis(25);
 
-/// A reply, with the times of the request and of the reply.
+/// The times of a request and its reply.
 #[derive(Debug, Clone, Copy)]
 struct TimedReply {
     sent_at: Instant,
     received_at: Instant,
-    /// The partition whose leader replied, or `None` for a list, which needs all leaders.
+    /// The partition whose leader replied, or `None` for a list, which needs the replies of all
+    /// leaders.
     partition: Option<Partition>,
 }
 
-/// A kill of a partition's leader, from the signal to the end of its process.
+/// The kill of a partition's leader, with the times of the signal and of the process's exit.
 #[derive(Debug, Clone, Copy)]
 struct Kill {
     partition: Partition,
@@ -49,11 +51,11 @@ struct Times {
     acceptances: Vec<TimedReply>,
 }
 
-/// The recorded kills and replies.
+/// The kills of leaders and the replies to probes and operators, recorded during the run.
 #[derive(Debug, Default)]
 pub(crate) struct Availability(Mutex<Times>);
 
-/// The running probes. Dropping this stops them.
+/// The running probes. Dropping this value stops the probes.
 pub(crate) struct Probes(Vec<JoinHandle<()>>);
 
 impl Drop for Probes {
@@ -65,7 +67,8 @@ impl Drop for Probes {
 }
 
 impl Availability {
-    /// Starts the probes.
+    /// Starts the probes. Each server gets one probe per partition and one for lists, all of which
+    /// send their requests through that server.
     pub(crate) async fn start_probes(self: &Arc<Self>, processes: &Processes) -> Result<Probes> {
         let of = processes.size.partitions;
         let mut probes = Vec::new();
@@ -81,7 +84,8 @@ impl Availability {
         Ok(Probes(probes))
     }
 
-    /// Records that the leader of this partition has just been killed.
+    /// Records that a partition's leader has just exited after a SIGKILL was sent at
+    /// `requested_at`.
     pub(crate) fn note_kill(&self, partition: Partition, requested_at: Instant) {
         let killed_at = Instant::now();
         lock(&self.0).kills.push(Kill {
@@ -91,7 +95,8 @@ impl Availability {
         });
     }
 
-    /// Records that a teardown on a host of this partition has just been accepted.
+    /// Records that a teardown in this partition has just been accepted. The request was sent at
+    /// `sent_at`.
     pub(crate) fn note_acceptance(&self, partition: Partition, sent_at: Instant) {
         let received_at = Instant::now();
         lock(&self.0).acceptances.push(TimedReply {
@@ -101,28 +106,28 @@ impl Availability {
         });
     }
 
-    /// Returns, for each kill of a leader, the time until the next leader's first reply, sorted.
+    /// Returns the times from each kill of a leader to the next leader's first reply, sorted.
     pub(crate) fn times_to_reply(&self) -> Vec<Duration> {
         let times = lock(&self.0);
         downtimes(&times.kills, &times.replies, Some)
     }
 
-    /// Returns, for each kill of a leader, the time until the first list, sorted.
+    /// Returns the times from each kill of a leader to the first complete list, sorted.
     pub(crate) fn times_to_list(&self) -> Vec<Duration> {
         let times = lock(&self.0);
         downtimes(&times.kills, &times.replies, |_| None)
     }
 
-    /// Returns, for each kill of a leader, the time until the next accepted request, sorted. Unlike
-    /// the probes, the operators do not send requests continuously.
+    /// Returns the times from each kill of a leader to the next accepted teardown, sorted. Unlike
+    /// the probes, the operators pause between requests.
     pub(crate) fn times_to_acceptance(&self) -> Vec<Duration> {
         let times = lock(&self.0);
         downtimes(&times.kills, &times.acceptances, Some)
     }
 }
 
-/// Continuously requests a list, or a dry run on a missing host of this partition. Neither request
-/// changes the record.
+/// Continuously sends requests and records the expected replies. The requests are dry runs on a
+/// missing host of the partition `of`, or lists if `of` is `None`. Neither kind changes the record.
 async fn probe(
     client: async_nats::Client,
     of: Option<Partition>,
@@ -174,11 +179,12 @@ fn missing_host(partition: Partition, of: PartitionCount) -> Option<HostId> {
     hosts.find(|host| of.partition_of_host(host) == partition)
 }
 
-/// Returns the time from each kill to the first reply by the next leader, sorted.
+/// Returns the times from each kill to the first reply of the next leader, sorted. A kill without
+/// such a reply is left out.
 ///
-/// Only requests that were sent after the old leader's process had ended count, because only these
-/// are certain to have been answered by the next leader. `select` maps the killed leader's
-/// partition to the replies that count.
+/// Ignores requests that were sent before the killed process had exited, because their replies
+/// might come from the killed leader. `select` maps the partition of the killed leader to the
+/// [`TimedReply::partition`] of the replies that count.
 fn downtimes(
     kills: &[Kill],
     replies: &[TimedReply],

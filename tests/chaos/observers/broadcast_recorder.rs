@@ -1,9 +1,12 @@
-//! A subscriber to all broadcasts. It checks the revisions and records every removal.
+//! A subscriber to all broadcasts that checks the revisions and records every removal.
 //!
-//! A revision never has two different contents, never decreases, and skips numbers only where a
-//! message may have been lost: the subscriber's connection was down, or a controller or its
-//! connection was (see `outages`). With several controllers, messages of a deposed leader may
-//! arrive late. They are counted but harmless, because readers keep the higher revision.
+//! On each subject, the revisions must obey these rules:
+//!
+//! - Messages with the same revision have the same content, except repeats of the last revision.
+//! - Revisions never decrease. With several controllers, however, messages of a deposed leader may
+//!   arrive late. They are counted but are harmless, because readers keep the higher revision.
+//! - Revisions skip numbers only where a message may have been lost: the connection of the
+//!   subscriber or of a controller was down, or a controller was down (see `outages`).
 
 use std::collections::BTreeMap;
 use std::hash::{DefaultHasher, Hash, Hasher};
@@ -26,14 +29,15 @@ use tokio::time::Instant;
 use crate::cluster::processes::Processes;
 use crate::outages::Gap;
 
-/// How much later than a connection event this program may process the last message that arrived
-/// before the event: all programs share two or three processors.
+/// The maximum time from a connection event until this program processes the last message that
+/// arrived before the event. The time can be long, because all programs compete for a few
+/// processors.
 const MAX_PROCESSING_DELAY: Duration = Duration::from_millis(1500);
 
 /// The times at which the subscriber's connection was lost, was restored, or dropped messages.
 type ConnectionEvents = Mutex<Vec<Instant>>;
 
-/// A shard's removal, as it was broadcast.
+/// The removal of a shard, as broadcast.
 #[derive(Debug, Clone)]
 pub(crate) struct Removal {
     pub(crate) at: Timestamp,
@@ -41,29 +45,30 @@ pub(crate) struct Removal {
     pub(crate) revision: u64,
 }
 
-/// Everything that a recorder has received and found.
+/// What a recorder has noted about the broadcasts, and the losses and gaps that it has found.
 #[derive(Debug, Default)]
 pub(crate) struct Recording {
     pub(crate) messages: u64,
     pub(crate) gaps: u64,
     pub(crate) missed: u64,
-    /// The number of messages that arrived after one with a higher revision.
+    /// The number of messages that arrived after a message with a higher revision.
     pub(crate) late: u64,
     pub(crate) losses: Vec<String>,
-    /// The gaps that the subscriber's connection does not explain.
+    /// The gaps in the revisions that no event of the subscriber's connection explains.
     pub(crate) unexplained: Vec<Gap>,
     pub(crate) removals: BTreeMap<(HostId, DeckyId), Vec<Removal>>,
-    /// When each existing shard was first broadcast again after a removal.
+    /// When each shard was first broadcast after its latest removal. Only shards that were removed
+    /// and deployed again are present.
     pub(crate) registered: BTreeMap<(HostId, DeckyId), Timestamp>,
-    /// The revision and state in the last broadcast about each shard.
+    /// The revision and state of each shard in the last broadcast about it. Cleared after a gap.
     shards: BTreeMap<(HostId, DeckyId), (u64, ShardState)>,
-    /// The highest revision of each shard with its record, or `None` if it was removed.
+    /// The highest known revision of each shard, with its record, or with `None` if it was removed.
     pub(crate) latest: BTreeMap<(HostId, DeckyId), (u64, Option<ShardRecord>)>,
-    /// A hash of the message with each revision on each subject.
+    /// The hash of the message with each subject and revision.
     pub(crate) content_hashes: BTreeMap<(&'static str, u64), u64>,
 }
 
-/// A running recorder. Dropping it stops it.
+/// A running recorder. Dropping this value stops the recorder.
 pub(crate) struct BroadcastRecorder {
     pub(crate) name: &'static str,
     pub(crate) recording: Arc<Mutex<Recording>>,
@@ -71,7 +76,8 @@ pub(crate) struct BroadcastRecorder {
 }
 
 impl BroadcastRecorder {
-    /// Subscribes to all three broadcast subjects at `url`.
+    /// Connects to the servers in `url`, a list separated by commas, and subscribes to all three
+    /// broadcast subjects.
     pub(crate) async fn start(
         name: &'static str,
         processes: &Processes,
@@ -205,21 +211,22 @@ async fn record<T: Broadcast>(
     }
 }
 
-/// How a message's revision relates to those of earlier messages.
+/// The relation of a message's revision to the revisions that arrived before.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Arrival {
-    /// The message is newer than all others. This many messages before it are missing.
+    /// The message is not late. This many messages directly before it are missing.
     InOrder(u64),
-    /// A message with a higher revision arrived before.
+    /// A message with a higher revision arrived before, which several controllers may cause.
     Late,
 }
 
-/// Tracks the revisions on one subject.
+/// The state of the revision checks on one subject.
 struct RevisionTracker {
     last: u64,
-    /// When the last message arrived.
+    /// When the last message that was not late arrived.
     at: Instant,
-    /// When the last message was decided.
+    /// The controller's time of the last message that was not late, or `None` before the first
+    /// message.
     decided: Option<Timestamp>,
     has_several_controllers: bool,
 }
@@ -234,7 +241,8 @@ impl RevisionTracker {
         }
     }
 
-    /// Checks a message's revision and content, and returns how it arrived.
+    /// Checks the revision and content of a message, and adds violations to the losses in
+    /// `recording`. Returns how the message arrived.
     fn apply<T: Broadcast>(
         &mut self,
         message: &T,
@@ -265,7 +273,7 @@ impl RevisionTracker {
                 self.last
             ));
         }
-        // A repeat of the last revision is not a new message. All up to that revision should have
+        // A repeat carries the last revision again, so all messages up to that revision should have
         // arrived.
         let expected = self.last + u64::from(!message.is_repeat());
         let missed = revision.saturating_sub(expected);
@@ -275,7 +283,7 @@ impl RevisionTracker {
 }
 
 /// Records removals and the latest state of each shard. Reports a loss if a shard leaves the state
-/// `teardown_failed` other than by another attempt or its removal.
+/// `teardown_failed` without another attempt or a removal.
 fn record_shards(recording: &mut Recording, message: &ShardsUpdated, arrival: Arrival) {
     let updated = message.updated.iter().map(|shard| {
         let key = (shard.host_uuid.clone(), shard.decky_id.clone());

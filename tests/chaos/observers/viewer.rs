@@ -1,4 +1,5 @@
-//! A viewer behind a proxy. It keeps a view of the shards with the protocol's gap rule alone.
+//! A viewer behind a proxy. It keeps a view of all shards by following the broadcasts, and lists
+//! the shards again only after a gap in the revisions.
 
 use anyhow::{Context, Result};
 use scuttle_schemas::shards::ShardRecord;
@@ -6,13 +7,14 @@ use scuttle_tests::{Client, ReplicaView};
 use tokio::sync::watch;
 use tokio::task::JoinHandle;
 
-/// Small, so that a list has several pages, between which the record changes.
+/// The number of shards on a page. It is small, so that a list has several pages and the record can
+/// change between them.
 const PAGE_SIZE: u16 = 60;
-/// How often the viewer tries to reach the final revision. An attempt fails when no broadcast
-/// arrives in time.
+/// The maximum number of attempts to reach the final revision. An attempt fails if no broadcast
+/// arrives in time or a list request fails.
 const MAX_ATTEMPTS: usize = 5;
 
-/// A running viewer.
+/// A viewer that runs in a separate task.
 pub(crate) struct Viewer {
     end: watch::Sender<Option<u64>>,
     task: JoinHandle<Result<(Vec<ShardRecord>, usize)>>,
@@ -26,11 +28,11 @@ impl Viewer {
         Self { end, task }
     }
 
-    /// Waits until the view has reached `revision`. Returns the view and the number of lists that
-    /// it requested.
+    /// Waits until the view has reached `revision`. Returns the shards in the view, and the number
+    /// of lists that the viewer requested.
     ///
     /// # Errors
-    /// If the view does not reach the revision.
+    /// If the first list fails, or the view does not reach the revision.
     pub(crate) async fn finish_at(self, revision: u64) -> Result<(Vec<ShardRecord>, usize)> {
         self.end.send_replace(Some(revision));
         self.task.await.context("the viewer's task panicked")?

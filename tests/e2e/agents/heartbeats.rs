@@ -1,5 +1,5 @@
-//! Heartbeats on `agent.<host_uuid>.heartbeat`: which shards an inventory registers, changes and
-//! degrades.
+//! Heartbeats on `agent.<host_uuid>.heartbeat`: how inventories are applied, in one message or in
+//! pages, and which heartbeats are rejected.
 
 use anyhow::Context;
 use scuttle_schemas::agents::{HeartbeatAccepted, ReportedShard, ReportedState};
@@ -16,7 +16,7 @@ const ACCEPTED: HeartbeatAccepted = HeartbeatAccepted {
     stale: false,
 };
 
-/// The record of an unknown shard has all fields of the report.
+/// The record of the new shard contains all fields that the agent reported.
 #[tokio::test]
 async fn an_inventory_registers_an_unknown_shard() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -47,7 +47,7 @@ async fn an_inventory_registers_an_unknown_shard() -> TestResult {
     Ok(())
 }
 
-/// Each report replaces the state and the address of the shard.
+/// Each heartbeat replaces the state and the IP address of the shard.
 #[tokio::test]
 async fn a_heartbeat_updates_a_changed_shard() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -77,7 +77,7 @@ async fn a_heartbeat_updates_a_changed_shard() -> TestResult {
     Ok(())
 }
 
-/// An unchanged report moves only `last_seen`. It raises no revision and changes no other field.
+/// An inventory that shows no change updates only `last_seen`. The revision stays the same.
 #[tokio::test]
 async fn an_unchanged_report_raises_no_revision() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -99,8 +99,8 @@ async fn an_unchanged_report_raises_no_revision() -> TestResult {
     Ok(())
 }
 
-/// A shard that a full inventory no longer lists becomes `degraded`, whatever its state was. It
-/// recovers when it is listed again.
+/// A shard that is missing from a full inventory becomes `degraded`, whether it was pending,
+/// running or failed. It recovers when an inventory lists it again.
 #[tokio::test]
 async fn a_shard_missing_from_the_inventory_is_degraded() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -150,7 +150,8 @@ async fn a_shard_missing_from_the_inventory_is_degraded() -> TestResult {
     Ok(())
 }
 
-/// No heartbeat changes a shard that an operation holds, or clears the error of a failed operation.
+/// A heartbeat changes neither the state of a shard that is being torn down nor the error of a
+/// failed teardown. It updates only `last_seen`.
 #[tokio::test]
 async fn a_heartbeat_keeps_the_state_and_error_of_an_operation() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -189,7 +190,8 @@ async fn a_heartbeat_keeps_the_state_and_error_of_an_operation() -> TestResult {
     Ok(())
 }
 
-/// The reply sets `send_inventory` until the agent has sent the inventory of this boot.
+/// The reply to a heartbeat sets `send_inventory` until an inventory of the agent's current boot
+/// has arrived.
 #[tokio::test]
 async fn the_controller_requests_the_inventory_of_each_boot() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -207,7 +209,7 @@ async fn the_controller_requests_the_inventory_of_each_boot() -> TestResult {
     Ok(())
 }
 
-/// An inventory in pages is applied when all pages have arrived, in any order.
+/// An inventory that is sent in pages is applied when all pages have arrived, in any order.
 #[tokio::test]
 async fn an_inventory_is_applied_when_all_pages_have_arrived() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -231,8 +233,8 @@ async fn an_inventory_is_applied_when_all_pages_have_arrived() -> TestResult {
     Ok(())
 }
 
-/// A later report drops an inventory with missing pages. The missing page is then stale, and no
-/// part of that inventory is applied.
+/// A later heartbeat makes the controller discard an incomplete inventory. The missing page is
+/// stale when it arrives, and no part of the inventory is applied.
 #[tokio::test]
 async fn a_later_report_drops_an_incomplete_inventory() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -272,8 +274,7 @@ async fn a_heartbeat_of_a_host_that_is_not_enrolled_is_rejected() -> TestResult 
     Ok(())
 }
 
-/// The subject names the host. A payload that names another host is rejected and changes neither
-/// host.
+/// A report is rejected if its payload and its subject name different hosts. Neither host changes.
 #[tokio::test]
 async fn a_report_whose_payload_names_another_host_is_rejected() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -308,7 +309,7 @@ async fn a_report_whose_payload_names_another_host_is_rejected() -> TestResult {
     Ok(())
 }
 
-/// The controller ignores unknown fields of reports. `shards: null` means that the heartbeat has no
+/// The controller ignores unknown fields in reports. A heartbeat with `shards: null` has no
 /// inventory.
 #[tokio::test]
 async fn unknown_fields_of_reports_are_ignored() -> TestResult {

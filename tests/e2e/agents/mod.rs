@@ -1,4 +1,4 @@
-//! Reports of agents, and what the controller does with each report.
+//! Reports of agents, and how the controller handles them.
 
 mod heartbeats;
 mod results;

@@ -1,5 +1,5 @@
-//! Results on `agent.<host_uuid>.results`: what the controller does with each result, in every
-//! state of the operation.
+//! Results on `agent.<host_uuid>.results`: how the controller records successes, failures, partial
+//! failures and repeated results.
 
 use anyhow::Context;
 use scuttle_schemas::agents::DETAIL_UNKNOWN_OPERATION;
@@ -8,8 +8,8 @@ use scuttle_schemas::{OperationId, Text};
 use scuttle_tests::{Cluster, TestResult, absent_shard, failed_shard, removed_shard};
 use uuid::Uuid;
 
-/// A failed teardown leaves the shard `teardown_failed` with its error. A retry clears the error
-/// and can succeed.
+/// After a failed teardown, the shard is `teardown_failed` and has the error of the result. A retry
+/// clears the error and can succeed.
 #[tokio::test]
 async fn a_failed_teardown_stays_visible_and_can_be_retried() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -70,8 +70,8 @@ async fn a_failed_teardown_stays_visible_and_can_be_retried() -> TestResult {
     Ok(())
 }
 
-/// Each shard gets its own outcome and error. A shard that the failed result does not mention gets
-/// the error of the operation.
+/// Each shard gets its own outcome and error. A shard that the failed result omits gets the
+/// operation's error.
 #[tokio::test]
 async fn a_partial_failure_is_recorded_for_each_shard() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -136,9 +136,9 @@ async fn a_partial_failure_is_recorded_for_each_shard() -> TestResult {
     Ok(())
 }
 
-/// On the success of a whole-host teardown, a covered shard that the result does not mention counts
-/// as absent. A shard that was registered after the acceptance stays, unless the result mentions
-/// it.
+/// A whole-host teardown covers the shards that were registered when it was accepted. When it
+/// succeeds, a covered shard that the result omits counts as absent. A shard that was registered
+/// later stays, unless the result lists it as removed.
 #[tokio::test]
 async fn a_whole_host_success_covers_the_shards_at_its_acceptance() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -163,8 +163,8 @@ async fn a_whole_host_success_covers_the_shards_at_its_acceptance() -> TestResul
     Ok(())
 }
 
-/// The failure of a whole-host teardown marks only covered shards. A shard that was registered
-/// later keeps its state.
+/// The failure of a whole-host teardown marks only the shards that were registered when it was
+/// accepted. A shard that was registered later keeps its state.
 #[tokio::test]
 async fn a_whole_host_failure_leaves_later_shards_alone() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -231,8 +231,8 @@ async fn a_repeated_result_does_not_remove_a_redeployed_decky() -> TestResult {
     Ok(())
 }
 
-/// A result for an unknown operation, or for an operation of another host, is confirmed so that the
-/// agent stops sending it. It changes nothing on either host.
+/// A result for an unknown operation, or for an operation of another host, gets the reply
+/// `recorded` so that the agent stops sending it. No record changes.
 #[tokio::test]
 async fn results_of_unknown_or_foreign_operations_change_nothing() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -264,8 +264,7 @@ async fn results_of_unknown_or_foreign_operations_change_nothing() -> TestResult
     Ok(())
 }
 
-/// The failed teardown of one decky, in a result without shards, marks only that decky and no
-/// other decky of the host.
+/// If the teardown of one decky fails and the result lists no shards, only that decky is marked.
 #[tokio::test]
 async fn a_failure_marks_no_shard_outside_the_operation() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -283,7 +282,7 @@ async fn a_failure_marks_no_shard_outside_the_operation() -> TestResult {
     Ok(())
 }
 
-/// Errors are truncated to 512 characters, never inside a character.
+/// Errors are truncated to 512 characters, not bytes, so that no character is split.
 #[tokio::test]
 async fn a_long_error_is_truncated_at_a_character_boundary() -> TestResult {
     let cluster = Cluster::start().await?;

@@ -11,7 +11,7 @@ use scuttle_tests::clients::replica_view::clear_last_seen;
 use scuttle_tests::{Cluster, ReplicaView, Simulator, TestResult, wait_until};
 use serde_json::json;
 
-/// The settings of a simulator of a few hosts with three deckies each.
+/// The settings of a simulator whose hosts have three deckies each.
 struct SimulationPlan {
     hosts: usize,
     faults: Vec<&'static str>,
@@ -36,7 +36,7 @@ impl SimulationPlan {
     }
 }
 
-/// Waits until the inventory of every host is on the record, and returns the hosts.
+/// Waits until the record contains every shard of `hosts` hosts, and returns the ids of the hosts.
 async fn wait_until_registered(cluster: &Cluster, hosts: usize) -> Result<Vec<HostId>> {
     let are_all_registered = |shards: &Vec<ShardRecord>| shards.len() == 3 * hosts;
     let shards = wait_until(
@@ -133,7 +133,7 @@ async fn errors_of_failed_teardowns_stay_on_the_record() -> TestResult {
     Ok(())
 }
 
-/// Kills all agents (SIGKILL) during their teardowns and restarts them on the same data directory.
+/// All agents are killed (SIGKILL) during their teardowns and restarted on the same data directory.
 /// All operations succeed, and no shard is left in the record.
 #[tokio::test]
 async fn agents_that_are_killed_during_a_teardown_finish_the_teardown() -> TestResult {
@@ -165,7 +165,8 @@ async fn agents_that_are_killed_during_a_teardown_finish_the_teardown() -> TestR
 }
 
 /// Commands are duplicated, agents crash and go offline, teardowns fail, and the controller is
-/// killed. With retries, all deckies are removed in the end, and the view of a subscriber agrees.
+/// killed. With retries, all deckies are removed in the end, and a subscriber's view agrees with
+/// the record.
 #[tokio::test]
 async fn a_swarm_with_faults_is_torn_down_by_retries() -> TestResult {
     let mut cluster = Cluster::start().await?;

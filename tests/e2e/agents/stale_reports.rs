@@ -14,7 +14,7 @@ const STALE: HeartbeatAccepted = HeartbeatAccepted {
     stale: true,
 };
 
-/// Returns the reply without `send_inventory`, which these tests do not check.
+/// Sets `send_inventory` to false, because these tests do not check this field of the reply.
 fn clear_send_inventory(reply: HeartbeatAccepted) -> HeartbeatAccepted {
     HeartbeatAccepted {
         send_inventory: false,
@@ -22,8 +22,8 @@ fn clear_send_inventory(reply: HeartbeatAccepted) -> HeartbeatAccepted {
     }
 }
 
-/// A heartbeat that was observed before the end of a teardown and arrives after it is stale. A
-/// heartbeat that was observed after the end reports a new deployment.
+/// A heartbeat that was created before a teardown ended is stale if it arrives afterwards. A later
+/// heartbeat that lists the decky reports a new deployment.
 #[tokio::test]
 async fn a_heartbeat_from_before_the_end_of_a_teardown_restores_no_shard() -> TestResult {
     let mut cluster = Cluster::start().await?;
@@ -63,7 +63,7 @@ async fn a_heartbeat_from_before_the_end_of_a_teardown_restores_no_shard() -> Te
     Ok(())
 }
 
-/// A report with a lower sequence of the same boot is stale and changes nothing.
+/// A report from the same boot with a lower sequence number is stale and changes nothing.
 #[tokio::test]
 async fn a_heartbeat_with_a_lower_sequence_changes_nothing() -> TestResult {
     let mut cluster = Cluster::start().await?;
@@ -93,8 +93,8 @@ async fn a_heartbeat_with_a_lower_sequence_changes_nothing() -> TestResult {
     Ok(())
 }
 
-/// A report of an older boot is stale, however high its sequence is, also after a restart of the
-/// controller.
+/// A report from an older boot is stale, no matter how high its sequence number is, and stays stale
+/// after the controller restarts.
 #[tokio::test]
 async fn a_heartbeat_of_an_older_boot_changes_nothing() -> TestResult {
     let mut cluster = Cluster::start().await?;
@@ -123,8 +123,9 @@ async fn a_heartbeat_of_an_older_boot_changes_nothing() -> TestResult {
     Ok(())
 }
 
-/// A result of an older boot still counts, because only the agent knows how its operation ended. It
-/// does not make the older boot the current one: reports of the later boot are not stale.
+/// A result from an older boot still counts, because only the agent knows how the operation ended.
+/// The result does not make the older boot the current one: reports from the later boot are not
+/// stale.
 #[tokio::test]
 async fn a_result_of_an_older_boot_is_recorded() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -146,7 +147,7 @@ async fn a_result_of_an_older_boot_is_recorded() -> TestResult {
     Ok(())
 }
 
-/// The first report of a boot whose id sorts before the known boot is stale and changes nothing.
+/// A report from an unknown boot is stale if the boot's id sorts before the id of the current boot.
 #[tokio::test]
 async fn the_first_heartbeat_of_an_earlier_boot_is_stale() -> TestResult {
     let cluster = Cluster::start().await?;

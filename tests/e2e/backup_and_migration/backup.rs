@@ -1,5 +1,5 @@
-//! `scuttle-controller backup` and `restore`: of a running and of a stopped controller, and the
-//! errors.
+//! `scuttle-controller backup` and `restore`, with a running and with a stopped controller, and the
+//! errors of both commands.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -85,6 +85,7 @@ async fn stop(cluster: &mut Cluster) -> TestResult {
 }
 
 /// Moves the data directory away, restores the backup in its place, and starts the controller.
+/// Returns when the controller is ready.
 async fn restore_and_start(cluster: &mut Cluster, file: &Path) -> TestResult {
     let data = cluster.path("controller");
     fs::rename(&data, cluster.path("old"))?;
@@ -101,7 +102,7 @@ fn key(shard: &ShardRecord) -> Decky {
     (shard.host_uuid.clone(), shard.decky_id.clone())
 }
 
-/// Reads the deckies that are on the simulated hosts.
+/// Reads from the simulator's files which deckies really exist on the hosts.
 fn read_actual_deckies(cluster: &Cluster) -> Result<BTreeSet<Decky>> {
     let mut all = BTreeSet::new();
     for entry in fs::read_dir(cluster.path("sim"))? {
@@ -114,8 +115,8 @@ fn read_actual_deckies(cluster: &Cluster) -> Result<BTreeSet<Decky>> {
     Ok(all)
 }
 
-/// Waits until the record lists all deckies that exist, and marks all others as not reported by
-/// their agents. Returns the others.
+/// Waits until the record agrees with the simulated hosts: each decky that exists is `running`, and
+/// each other shard is `degraded`. Returns the `degraded` shards.
 async fn wait_until_consistent(cluster: &Cluster) -> Result<Vec<ShardRecord>> {
     let ask = || async {
         let shards = cluster.operator.list_shards().await?;
@@ -137,7 +138,7 @@ async fn wait_until_consistent(cluster: &Cluster) -> Result<Vec<ShardRecord>> {
     wait_until("the record agrees with reality", ask, |_| true).await
 }
 
-/// Tears down the deckies that no longer exist, so that they leave the record.
+/// Tears down the shards of deckies that no longer exist, so that these shards leave the record.
 async fn tear_down(cluster: &Cluster, removed: Vec<ShardRecord>) -> TestResult {
     for shard in removed {
         let decky = shard.decky_id.as_str();
@@ -148,9 +149,11 @@ async fn tear_down(cluster: &Cluster, removed: Vec<ShardRecord>) -> TestResult {
     Ok(())
 }
 
-/// The cluster is backed up under load, continues under load, and is then restored. Everything that
-/// was accepted before the backup ends, the reports of the agents correct the rest, and a
-/// subscriber from the start sees the same as a new subscriber.
+/// A cluster is backed up under load, continues under load, and is then restored from the backup:
+///
+/// - Every operation that was accepted before the backup ends successfully.
+/// - The agents' reports correct the record for everything that changed after the backup.
+/// - The view of a subscriber that started before the backup agrees with a new list.
 #[tokio::test]
 async fn a_cluster_under_load_is_restored_from_its_backup() -> TestResult {
     let mut cluster = Cluster::start().await?;
@@ -236,10 +239,12 @@ async fn a_cluster_under_load_is_restored_from_its_backup() -> TestResult {
     Ok(())
 }
 
-/// The number of large hosts whose rows exceed the buffers of the socket and of both its ends.
+/// The number of hosts whose rows together exceed the buffers of the backup socket and of both its
+/// ends. Their backup blocks until the client reads it.
 const LARGE_HOSTS: usize = 200;
 
-/// Enrolls [`LARGE_HOSTS`] large hosts, so that a backup is not sent at once.
+/// Enrolls [`LARGE_HOSTS`] hosts with the largest labels, so that a backup cannot be sent unless
+/// the client reads it.
 async fn enroll_large_hosts(cluster: &Cluster) -> TestResult {
     let label = |number: usize| {
         let (key, value) = ("€".repeat(61), "€".repeat(63));
@@ -254,7 +259,7 @@ async fn enroll_large_hosts(cluster: &Cluster) -> TestResult {
     Ok(())
 }
 
-/// Connects and requests a backup, without reading any of it.
+/// Requests a backup over the controller's socket, but reads only the start of the greeting.
 async fn request_without_reading(data_dir: &Path) -> Result<UnixStream> {
     let mut stream = UnixStream::connect(data_dir.join("backup.sock")).await?;
     let mut greeting = [0; 12];
@@ -295,7 +300,8 @@ async fn only_one_backup_runs_at_a_time() -> TestResult {
     Ok(())
 }
 
-/// The next start finds the store unlocked.
+/// The connection of the backup ends, and the next start of the controller finds the store
+/// unlocked.
 #[tokio::test]
 async fn a_stop_of_the_controller_aborts_a_backup() -> TestResult {
     let mut cluster = Cluster::start().await?;
@@ -311,8 +317,8 @@ async fn a_stop_of_the_controller_aborts_a_backup() -> TestResult {
     Ok(())
 }
 
-/// The socket file that a killed controller leaves disturbs neither a backup of its store nor its
-/// next start.
+/// A killed controller leaves its socket file behind. The file prevents neither a backup of the
+/// store nor the next start of the controller.
 #[tokio::test]
 async fn the_store_of_a_killed_controller_can_be_backed_up() -> TestResult {
     let mut cluster = Cluster::start().await?;
@@ -332,7 +338,7 @@ async fn the_store_of_a_killed_controller_can_be_backed_up() -> TestResult {
     Ok(())
 }
 
-/// The controller continues, and the next backup is complete.
+/// The controller continues to run, and the next backup is complete.
 #[tokio::test]
 async fn a_killed_backup_leaves_no_file() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -379,7 +385,8 @@ async fn a_killed_backup_leaves_no_file() -> TestResult {
     Ok(())
 }
 
-/// The error names the file.
+/// If a backup or a restore fails because the disk is full, the error names the file that could not
+/// be written, and no file is left behind.
 #[tokio::test]
 async fn a_backup_to_a_full_disk_fails_and_leaves_no_file() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -420,7 +427,7 @@ async fn a_backup_to_a_full_disk_fails_and_leaves_no_file() -> TestResult {
     cluster.operator.wait_until_ready().await
 }
 
-/// Not even if the store of the controller was moved away.
+/// The restore is rejected even if the store's file was moved away while the controller is running.
 #[tokio::test]
 async fn a_restore_does_not_replace_the_store_of_a_running_controller() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -435,7 +442,8 @@ async fn a_restore_does_not_replace_the_store_of_a_running_controller() -> TestR
     cluster.operator.wait_until_ready().await
 }
 
-/// The path of a socket has at most 107 bytes, but that of a data directory may be longer.
+/// The path of a Unix socket can be at most 107 bytes long, but the path of a data directory may be
+/// longer.
 #[tokio::test]
 async fn backups_work_with_a_long_path_of_the_data_directory() -> TestResult {
     let cluster = Cluster::start().await?;

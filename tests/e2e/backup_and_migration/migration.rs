@@ -1,5 +1,5 @@
-//! `scuttle-controller migrate`: from the store of a single controller to the journal that several
-//! controllers share, and back, without loss; and the errors.
+//! `scuttle-controller migrate`: lossless migrations from the store of a single controller to the
+//! journal that several controllers share, migrations back, and errors.
 
 use std::path::Path;
 use std::process::Output;
@@ -79,14 +79,16 @@ async fn stop(controller: &mut Controller) -> TestResult {
     Ok(())
 }
 
-/// Starts a controller with this data directory, in place of the one that was stopped.
+/// Starts a controller with this data directory in place of the stopped one, and waits until it is
+/// ready. If `shared` is true, the controller uses the journal in `JetStream`.
 async fn start(cluster: &mut Cluster, data_dir: &Path, shared: bool) -> TestResult {
     let environment = environment(cluster, shared);
     cluster.controllers[0] = Controller::start(&cluster.servers[0].url(), environment, data_dir)?;
     cluster.operator.wait_until_ready().await
 }
 
-/// Creates two hosts with shards in several states, and an open operation.
+/// Creates two hosts with shards in several states, an ended operation and an open operation.
+/// Returns the host of both operations.
 async fn populate(cluster: &Cluster) -> Result<HostId> {
     let mut agent = cluster.start_agent("worker-a", &["d1", "d2", "d3"]).await?;
     let ended = cluster.operator.tear_down(&agent.host, "d1").await?;
@@ -234,7 +236,7 @@ async fn a_migration_does_not_replace_an_existing_record() -> TestResult {
     Ok(())
 }
 
-/// Such a snapshot would be taken for the newest one of the new stream.
+/// A snapshot of a removed stream would be mistaken for the newest snapshot of the new stream.
 #[tokio::test]
 async fn a_migration_fails_if_there_are_snapshots_of_a_removed_stream() -> TestResult {
     let mut cluster = Cluster::start().await?;
@@ -270,7 +272,8 @@ async fn a_migration_fails_if_there_are_snapshots_of_a_removed_stream() -> TestR
     Ok(())
 }
 
-/// Each journal has the rows of its partition's hosts. A backup has all of them.
+/// The journal of each partition has the rows of the partition's hosts. A backup has the rows of
+/// all partitions.
 #[tokio::test]
 async fn a_record_is_migrated_to_four_partitions_and_back() -> TestResult {
     let mut cluster = Cluster::start().await?;
@@ -347,8 +350,8 @@ async fn a_record_is_migrated_to_four_partitions_and_back() -> TestResult {
     Ok(())
 }
 
-/// With several partitions, such an operation could not be found to cancel it, so the migration is
-/// rejected until it ends.
+/// An old operation id does not encode the partition of its host. With several partitions, a cancel
+/// request would not find such an operation, so the migration is rejected until the operation ends.
 #[tokio::test]
 async fn a_record_with_open_operations_from_before_partitions_is_not_divided() -> TestResult {
     let mut cluster = Cluster::start().await?;

@@ -1,4 +1,4 @@
-//! Backups of the store and their restore, and the migration from one store to the other.
+//! Backups of the store, restores, and migrations between the local store and the shared journal.
 
 mod backup;
 mod migration;

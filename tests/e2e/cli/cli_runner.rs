@@ -1,5 +1,5 @@
-//! Runs the `scuttle` command on a swarm without a bus directory: the users and passwords are those
-//! of `nats.conf`.
+//! Runs the `scuttle` command on a swarm without a bus directory, with the users and passwords of
+//! `nats.conf`.
 
 use std::path::PathBuf;
 
@@ -12,23 +12,24 @@ use scuttle_tests::{Cluster, Role};
 use serde_json::Value;
 use tokio::process::Command;
 
-/// The command as one user, in a separate home directory.
+/// The `scuttle` command as run by one user with a separate home directory.
 #[derive(Debug)]
 pub(crate) struct Cli {
-    /// The home and working directory.
+    /// The home directory and the working directory of the command.
     pub(crate) home: PathBuf,
     environment: Vec<(&'static str, String)>,
 }
 
 impl Cli {
-    /// Runs as the user of this role.
+    /// Returns a command that connects to the cluster's first server as the user of this role.
     pub(crate) fn with_role(cluster: &Cluster, role: Role) -> Result<Self> {
         let mut environment = Vec::from(cluster.servers[0].environment(role));
         environment.push(("SCUTTLE_NATS_URL", cluster.servers[0].url()));
         Self::with_environment(cluster, environment)
     }
 
-    /// Runs with this environment only.
+    /// Returns a command that runs with these environment variables, in a home directory below the
+    /// cluster's directory.
     pub(crate) fn with_environment(
         cluster: &Cluster,
         environment: Vec<(&'static str, String)>,
@@ -36,7 +37,8 @@ impl Cli {
         Self::in_directory(cluster.path("home"), environment)
     }
 
-    /// Runs with this environment only, in this home directory.
+    /// Returns a command that runs with these environment variables, in this home directory.
+    /// Creates the directory if it is missing.
     pub(crate) fn in_directory(
         home: PathBuf,
         environment: Vec<(&'static str, String)>,
@@ -51,7 +53,7 @@ impl Cli {
         command
     }
 
-    /// Sets the directory and the environment of a command.
+    /// Sets the home directory, the working directory and the environment of a command.
     pub(crate) fn prepare(&self, mut command: Command) -> Command {
         command
             .current_dir(&self.home)
@@ -61,19 +63,19 @@ impl Cli {
         command
     }
 
-    /// Runs the command to its end.
+    /// Runs the command with these arguments and waits until it exits.
     pub(crate) async fn run(&self, arguments: &[&str]) -> Result<CommandOutput> {
         run_to_end(self.command(arguments), arguments).await
     }
 
-    /// Starts the command in the background. Its output is in its log.
+    /// Starts the command in the background. Its output goes to the log of the returned process.
     pub(crate) fn start(&self, arguments: &[&str]) -> Result<Process> {
         let log = self.home.join(format!("{}.log", arguments[0]));
         Process::spawn("scuttle", self.command(arguments), &log)
     }
 
-    /// Runs the command with `-o json`, checks the exit code and the schema, and returns the
-    /// output.
+    /// Runs the command with `-o json`, checks its exit code, validates its output against the
+    /// schema, and returns the output.
     pub(crate) async fn run_json(
         &self,
         arguments: &[&str],
@@ -87,7 +89,8 @@ impl Cli {
         Ok(value)
     }
 
-    /// Runs the command with `-o jsonl`, and returns its lines.
+    /// Runs the command with `-o jsonl`, which must succeed, and returns the parsed lines of its
+    /// output.
     pub(crate) async fn run_jsonl(&self, arguments: &[&str]) -> Result<Vec<Value>> {
         let ended = self.run(&[arguments, &["-o", "jsonl"]].concat()).await?;
         let lines = ended.expect_success()?;
@@ -96,7 +99,8 @@ impl Cli {
     }
 }
 
-/// Checks a value against a checked-in schema: `cli/teardowns`, or `hosts_list` for a message.
+/// Validates a value against a JSON Schema in the repository. `schema` is, for example,
+/// `cli/teardowns` for an output of the command, or `hosts_list` for a message.
 pub(crate) fn check_schema(schema: &str, value: &Value) -> Result<()> {
     let path = match schema.strip_prefix("cli/") {
         Some(own) => format!("cli/schemas/{own}.json"),

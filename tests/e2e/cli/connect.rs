@@ -1,4 +1,5 @@
-//! How the command finds its server: flags, variables, and contexts of the `nats` command.
+//! How the `scuttle` command finds its server: flags, environment variables, and contexts of the
+//! `nats` command.
 
 use std::fs;
 

@@ -7,8 +7,8 @@ use serde_json::Value;
 
 use super::cli_runner::{Cli, check_schema};
 
-/// Runs doctor. Returns the checks and their statuses in one line, `server ok, version ok`, and the
-/// whole output.
+/// Runs `scuttle doctor` and checks its exit code. Returns the checks and their statuses in one
+/// line, such as `server ok, version ok`, and the whole output.
 async fn run_doctor(cli: &Cli, arguments: &[&str], code: i32) -> Result<(String, Value)> {
     let diagnosis = cli
         .run_json(&[&["doctor"], arguments].concat(), code, "cli/diagnosis")
@@ -96,7 +96,8 @@ async fn doctor_names_each_problem_and_what_to_do() -> TestResult {
     Ok(())
 }
 
-/// Starts a swarm with this change of `nats.conf`, and returns the result of the durability check.
+/// Starts a server with a changed `nats.conf` and a controller, runs `scuttle doctor`, and returns
+/// the result of its durability check.
 async fn check_durability(change: impl FnOnce(&str) -> String) -> Result<Value> {
     let nats = Nats::start_with(change).await?;
     let dir = tempfile::tempdir()?;
@@ -147,7 +148,8 @@ async fn doctor_warns_of_a_server_that_acknowledges_before_fsync() -> TestResult
     Ok(())
 }
 
-/// The configuration of `scuttle init` stores like `nats.conf`, and lets an operator ask.
+/// The configuration that `scuttle init` creates makes the server sync before each acknowledgement,
+/// as `nats.conf` does, and lets an operator request the server information that the check needs.
 #[tokio::test]
 async fn doctor_finds_the_configuration_of_init_durable() -> TestResult {
     let bus = ProvisionedServer::start().await?;

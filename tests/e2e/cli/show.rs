@@ -1,4 +1,5 @@
-//! The verbs that list and describe, for people and for programs, and the exit codes of failures.
+//! The commands that list and describe records, for people and for programs, and the exit codes of
+//! failures.
 
 use anyhow::Context;
 use futures_util::StreamExt;
@@ -174,8 +175,8 @@ async fn each_kind_of_failure_has_its_exit_code() -> TestResult {
     Ok(())
 }
 
-/// A deposed leader that does not know it yet replies with the second page, which may be out of
-/// date.
+/// The second page comes from a deposed leader that does not yet know that it was deposed, so the
+/// page may be out of date.
 #[tokio::test]
 async fn a_page_older_than_the_first_restarts_the_listing() -> TestResult {
     let nats = Nats::start().await?;

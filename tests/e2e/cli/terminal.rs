@@ -1,5 +1,5 @@
-//! The command in a terminal, which the program `script` provides: the confirmation before a
-//! teardown of a whole host, and the screen of `watch`.
+//! The `scuttle` command in a terminal, which the program `script` provides: the confirmation
+//! before a teardown of a whole host, and the screen of `scuttle watch`.
 
 use std::fs::File;
 use std::process::{ExitStatus, Stdio};
@@ -13,10 +13,10 @@ use tokio::process::{Child, Command};
 
 use super::cli_runner::Cli;
 
-/// The escape sequence that leaves the full screen.
+/// The escape sequence with which `scuttle watch` leaves the full screen.
 const SCREEN_ENDS: &str = "\u{1b}[?1049l";
 
-/// The command in a terminal.
+/// A `scuttle` command that runs in a simulated terminal.
 struct Terminal {
     child: Child,
     cli: Cli,
@@ -42,7 +42,7 @@ impl Terminal {
         Ok(Self { child, cli })
     }
 
-    /// Waits until the terminal shows this text.
+    /// Waits until the output in the terminal contains this text.
     async fn wait_for(&self, text: &str) -> TestResult {
         let shown = || async { std::fs::read_to_string(self.cli.home.join("shown")) };
         wait_until(text, shown, |shown| shown.contains(text)).await?;

@@ -1,4 +1,4 @@
-//! `--wait`: the progress, the results, and interruptions.
+//! The option `--wait`: its progress output, the results that it reports, and interruptions.
 
 use anyhow::Result;
 use scuttle_schemas::OperationId;
@@ -109,8 +109,8 @@ async fn wait_ends_when_the_operation_times_out() -> TestResult {
     Ok(())
 }
 
-/// Starts a teardown of one decky with `--wait`. Returns the process and the operation when the
-/// agent has received the command.
+/// Starts a teardown of `decky-01` with `--wait`. Returns the process and the operation as soon as
+/// the agent has received the command.
 async fn start_waiting(cli: &Cli, agent: &mut FakeAgent) -> Result<(Process, OperationId)> {
     let arguments = ["teardown", "worker-a", "--decky", "decky-01", "--wait"];
     let mut process = cli.start(&arguments)?;

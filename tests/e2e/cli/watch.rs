@@ -1,5 +1,5 @@
-//! `scuttle watch -o jsonl`: all current records and then each change, also after a lost
-//! connection.
+//! `scuttle watch -o jsonl` writes all current records and then changes to them, including changes
+//! made while the connection was lost.
 
 use anyhow::Result;
 use scuttle_tests::programs::process::Process;
@@ -8,7 +8,8 @@ use serde_json::Value;
 
 use super::cli_runner::{Cli, check_schema};
 
-/// Returns the events written so far, after a check against the schema.
+/// Returns the events that `scuttle watch` has written so far. Fails if an event does not match the
+/// schema.
 fn written_events(process: &Process) -> Result<Vec<Value>> {
     let log = process.log();
     // The last line may be incomplete.
@@ -22,7 +23,8 @@ fn written_events(process: &Process) -> Result<Vec<Value>> {
     Ok(events)
 }
 
-/// Waits for `count` events of this kind that match.
+/// Waits until `scuttle watch` has written at least `count` events of this kind for which `matches`
+/// returns true.
 async fn wait_for_events(
     process: &Process,
     kind: &str,

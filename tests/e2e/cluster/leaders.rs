@@ -1,4 +1,4 @@
-//! Only the leader subscribes to requests and reports, and replies.
+//! Only the leader subscribes to requests and reports, and only the leader replies.
 
 use std::collections::BTreeMap;
 

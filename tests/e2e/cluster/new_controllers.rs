@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use super::start_cluster;
 
-/// Restarts a follower with an empty data directory, kills the other controllers, and waits until
-/// the new controller leads. Returns its number.
+/// Makes a follower a new controller by restarting it with an empty data directory, then kills the
+/// other controllers and waits until the new one leads. Returns the number of the new controller.
 async fn make_new_controller_lead(cluster: &mut Cluster) -> anyhow::Result<usize> {
     let leader = cluster.wait_for_leader().await?;
     let new_controller = (leader + 1) % cluster.controllers.len();

@@ -14,14 +14,14 @@ use serde_json::{Value, json};
 
 /// A teardown request that was sent without waiting for its reply.
 pub(crate) struct PendingTeardown {
-    /// The idempotency key, which is also the reason.
+    /// The idempotency key. It is also the request's `reason`, so that its operation can be found.
     pub(crate) key: String,
     request: Value,
     replies: Subscriber,
 }
 
 impl PendingTeardown {
-    /// Sends the request and flushes it to the server.
+    /// Sends a teardown request and flushes the connection. Does not wait for the reply.
     pub(crate) async fn send(
         operator: &Client,
         host: &HostId,
@@ -43,7 +43,8 @@ impl PendingTeardown {
         Ok(pending)
     }
 
-    /// Checks that all replies so far are `not_leader`. Returns their number.
+    /// Returns how many `not_leader` replies have arrived. Fails if any other reply has arrived.
+    /// The server's notice that the request had no subscriber does not count as a reply.
     pub(crate) async fn count_rejections(&mut self, operator: &Client) -> Result<usize> {
         // All earlier messages for this client arrive before the reply to this request.
         operator.wait_until_ready().await?;

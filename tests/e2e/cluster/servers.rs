@@ -1,5 +1,5 @@
-//! Failures of the NATS servers. The cluster works without any one of the three servers. Without
-//! two of them nothing is accepted until they are back.
+//! Failures of the NATS servers. The cluster works with any two of its three servers. With only one
+//! server, nothing is accepted.
 
 use anyhow::Result;
 use scuttle_schemas::{Partition, subjects};
@@ -19,8 +19,8 @@ async fn a_cluster_of_servers_forms_again_after_each_server_was_killed() -> Test
     Ok(())
 }
 
-/// The server that leads the journal's stream is killed. Another server takes over, and no
-/// operation is lost.
+/// The server that leads the journal's stream is killed. Another server leads the stream from then
+/// on, and no operation is lost.
 #[tokio::test]
 async fn the_journal_continues_without_the_server_that_led_its_stream() -> TestResult {
     let mut cluster = start_cluster().await?;
@@ -49,9 +49,9 @@ async fn the_journal_continues_without_the_server_that_led_its_stream() -> TestR
     Ok(())
 }
 
-/// Without two of the three servers, no controller leads and nothing is accepted. A request that
-/// was sent during that time may be durable although it got no reply: sent again with the same key,
-/// it is one operation.
+/// While two of the three servers are down, no controller leads and nothing is accepted. A request
+/// that was sent during this outage may be durable even if it got no reply. If it is sent again
+/// with the same key, it is still one operation.
 #[tokio::test]
 async fn nothing_is_accepted_without_two_servers() -> TestResult {
     let mut cluster = start_cluster().await?;

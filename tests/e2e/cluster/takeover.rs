@@ -28,8 +28,8 @@ async fn next_command_after(agent: &mut FakeAgent, epoch: u64) -> anyhow::Result
     }
 }
 
-/// The leader is killed (SIGKILL). The accepted operation is still there, its command is resent
-/// with a later epoch, the operation ends, and further requests are accepted.
+/// The leader is killed (SIGKILL). The operation that it accepted is not lost: the next leader
+/// resends the command with a higher epoch, the operation ends, and further requests are accepted.
 #[tokio::test]
 async fn operations_that_a_killed_leader_accepted_are_completed() -> TestResult {
     let mut cluster = start_cluster().await?;
@@ -67,8 +67,8 @@ async fn operations_that_a_killed_leader_accepted_are_completed() -> TestResult 
     Ok(())
 }
 
-/// A late command of the killed leader, for an operation that is not on the record, is ignored by a
-/// real agent.
+/// A killed leader may have sent a command for an operation that is not in the record. A real agent
+/// ignores the command if it arrives after a command from the next leader.
 #[tokio::test]
 async fn an_agent_ignores_a_command_of_an_older_epoch() -> TestResult {
     let mut cluster = start_cluster().await?;
@@ -121,7 +121,8 @@ async fn an_agent_ignores_a_command_of_an_older_epoch() -> TestResult {
     Ok(())
 }
 
-/// On SIGTERM the leader releases its lease, so that the takeover does not wait until it expires.
+/// On SIGTERM, the leader releases its lease, so that a takeover need not wait until the lease
+/// expires.
 #[tokio::test]
 async fn a_leader_that_stops_releases_its_lease() -> TestResult {
     let mut cluster = start_cluster().await?;
@@ -142,7 +143,8 @@ async fn a_leader_that_stops_releases_its_lease() -> TestResult {
     Ok(())
 }
 
-/// How a leader is silenced: its process is stopped, or its connections are stalled.
+/// The way in which a leader is silenced: its process is stopped (SIGSTOP), or its connections are
+/// stalled.
 #[derive(Debug, Clone, Copy)]
 enum Silence {
     Stopped,
@@ -181,8 +183,8 @@ impl Silence {
     }
 }
 
-/// Checks that a silenced leader does no harm when it is back. It then reads messages that were
-/// sent to the leader: it writes nothing, replies `not_leader` or not at all, and follows.
+/// Checks that a silenced leader does no harm when it returns and reads the messages that it
+/// missed. It writes nothing, replies `not_leader` or not at all, and follows the new leader.
 async fn check_silenced_leader(silence: Silence) -> TestResult {
     let mut cluster = start_cluster().await?;
     let mut agent = cluster
@@ -229,8 +231,8 @@ async fn a_leader_whose_network_stalled_returns_as_a_follower() -> TestResult {
     check_silenced_leader(Silence::Stalled).await
 }
 
-/// The connections of the leader are closed and new ones are rejected. It steps down by itself,
-/// before it can learn of the takeover.
+/// The connections of the leader are closed, and new connections are rejected. The leader steps
+/// down by itself, before it can learn of the takeover.
 #[tokio::test]
 async fn a_leader_that_loses_its_connections_steps_down() -> TestResult {
     let mut cluster = start_cluster().await?;

@@ -1,5 +1,5 @@
-//! Abnormal exits: a second signal, and a full disk. A normal stop is in `nats_service.rs`, a kill
-//! is in `crashes.rs`.
+//! Abnormal exits: a second signal, and a full disk. Normal stops are in `nats_service.rs`, and
+//! kills are in `crashes.rs`.
 
 use std::collections::BTreeSet;
 use std::path::Path;
@@ -14,11 +14,12 @@ use scuttle_tests::{Client, Nats, RequestError, Role, TestResult, wait_until};
 use serde_json::{Value, json};
 use tokio::process::Command;
 
-/// The time that a stop waits for the server to accept the last replies (`SHUTDOWN_TIMEOUT` of the
-/// controller).
+/// The maximum time that a stopping controller waits for the server to accept the last replies.
+/// Equal to the controller's own `SHUTDOWN_TIMEOUT`.
 const SHUTDOWN_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// It does not wait for what the first signal waits for: here, for a server that no longer reads.
+/// After the first signal, a controller waits until the server accepts the last replies. Here, the
+/// server no longer reads, and the second signal ends the wait.
 #[tokio::test]
 async fn a_second_signal_ends_the_controller_immediately() -> TestResult {
     for signals in [["TERM", "INT"], ["INT", "TERM"]] {
@@ -44,8 +45,8 @@ async fn a_second_signal_ends_the_controller_immediately() -> TestResult {
     Ok(())
 }
 
-/// Starts a controller that cannot write files beyond `bytes`, which looks to the program like a
-/// full disk.
+/// Starts a controller that cannot write files beyond `bytes` bytes. To the controller, this limit
+/// looks like a full disk.
 fn start_with_file_limit(nats: &Nats, dir: &Path, bytes: usize) -> anyhow::Result<Process> {
     let mut command = Command::new("sh");
     // `ulimit` counts blocks of 512 bytes. SIGXFSZ is ignored, because otherwise it would end the
@@ -64,8 +65,8 @@ fn start_with_file_limit(nats: &Nats, dir: &Path, bytes: usize) -> anyhow::Resul
     Process::spawn("the confined controller", command, &log_path(dir))
 }
 
-/// The error names the file and what to do. Everything that was accepted is on record after the
-/// next start.
+/// The error names the file and what to do. After the next start, everything that was accepted is
+/// in the record.
 #[tokio::test]
 async fn a_full_disk_ends_the_controller_without_losing_accepted_work() -> TestResult {
     const LIMIT: usize = 2 << 20;

@@ -4,10 +4,10 @@
 use scuttle_tests::programs::process::Process;
 use scuttle_tests::{Client, Controller, Nats, Role, TestResult};
 
-/// An address without a server: a controller that uses it never replies.
+/// An address without a server. A controller that uses this address never replies.
 const UNREACHABLE: &str = "nats://127.0.0.1:1";
 
-/// A nats-server, a directory, and an operator that waits for a controller.
+/// A nats-server, a temporary directory, and an operator's connection to the server.
 struct Fixture {
     nats: Nats,
     dir: tempfile::TempDir,
@@ -67,7 +67,7 @@ async fn a_configuration_file_is_sufficient() -> TestResult {
     Ok(())
 }
 
-/// The path of the file is set in the environment, too.
+/// The environment also sets the path of the configuration file (`SCUTTLE_CONFIG`).
 #[tokio::test]
 async fn the_environment_takes_precedence_over_the_file() -> TestResult {
     let place = Fixture::new().await?;
@@ -168,7 +168,8 @@ async fn an_invalid_configuration_ends_the_controller_with_an_error() -> TestRes
     Ok(())
 }
 
-/// The controller ends with an error, or waits for them.
+/// The controller may exit with an error or wait for the credentials. Either way, its log names
+/// their file.
 #[tokio::test]
 async fn unreadable_credentials_are_named_in_the_log() -> TestResult {
     let place = Fixture::new().await?;

@@ -1,4 +1,4 @@
-//! Crashes: kill -9 of the controller with open operations, and of the server.
+//! Crashes: the controller or the server is killed (SIGKILL) while operations are open.
 
 use std::collections::BTreeSet;
 
@@ -12,8 +12,8 @@ use scuttle_tests::{
     Cluster, FakeAgent, ReplicaView, TestResult, failed_shard, removed_shard, wait_until,
 };
 
-/// The controller is killed while operations are queued, running and already ended. No operation is
-/// lost, and every open one ends.
+/// The controller is killed while some operations are queued, some are running and some have ended.
+/// No operation is lost, and every open operation ends.
 #[tokio::test]
 async fn every_operation_ends_after_the_controller_is_killed() -> TestResult {
     let mut cluster = Cluster::start().await?;
@@ -123,8 +123,8 @@ async fn a_deadline_that_passes_while_no_controller_runs_applies_at_the_next_sta
     Ok(())
 }
 
-/// The controller is killed three times during a burst of requests. Each accepted operation is on
-/// record afterwards, its shard is `tearing_down`, and its agent can end it.
+/// The controller is killed three times during a burst of requests. Afterwards, each accepted
+/// operation is in the record, its shard is `tearing_down`, and its agent can end it.
 #[tokio::test]
 async fn accepted_operations_survive_a_kill_of_the_controller() -> TestResult {
     const BURST: usize = 60;
@@ -199,7 +199,8 @@ async fn accepted_operations_survive_a_kill_of_the_controller() -> TestResult {
     Ok(())
 }
 
-/// Removed shards, errors and hosts are as they were.
+/// After each kill, the record has the same shards with the same errors, the same hosts and the
+/// same revision. Removed shards do not return.
 #[tokio::test]
 async fn the_record_survives_a_kill_of_the_controller() -> TestResult {
     let mut cluster = Cluster::start().await?;
@@ -236,8 +237,8 @@ async fn the_record_survives_a_kill_of_the_controller() -> TestResult {
     Ok(())
 }
 
-/// Controller and agents reconnect by themselves, the teardown ends, and the view of a subscriber
-/// is exact.
+/// The controller and the agents reconnect by themselves, the teardown ends, and a subscriber's
+/// view is exact.
 #[tokio::test]
 async fn an_open_teardown_survives_a_kill_of_the_server() -> TestResult {
     let mut cluster = Cluster::start().await?;
@@ -288,7 +289,7 @@ async fn an_open_teardown_survives_a_kill_of_the_server() -> TestResult {
     Ok(())
 }
 
-/// The result is recorded with a new boot id and with the old one.
+/// A result is recorded both with the boot id from before the crash and with a new one.
 #[tokio::test]
 async fn a_result_that_an_agent_reports_after_its_crash_is_recorded() -> TestResult {
     let cluster = Cluster::start().await?;

@@ -15,7 +15,7 @@ use scuttle_tests::{
 };
 use serde_json::{Value, json};
 
-/// The limit for a normal stop without slow work.
+/// The maximum duration of a normal stop when no slow work is in progress.
 const MAX_STOP_TIME: Duration = Duration::from_secs(5);
 
 async fn discover(client: &Client, verb: &str) -> anyhow::Result<Value> {
@@ -24,7 +24,7 @@ async fn discover(client: &Client, verb: &str) -> anyhow::Result<Value> {
     Ok(serde_json::from_slice(&reply.payload)?)
 }
 
-/// Finds the statistics of the endpoint with this subject.
+/// Returns the endpoint with this subject in a discovery reply. Panics if there is none.
 fn find_endpoint<'a>(about: &'a Value, subject: &str) -> &'a Value {
     let endpoints = about["endpoints"].as_array().map_or(&[][..], Vec::as_slice);
     endpoints
@@ -115,8 +115,12 @@ async fn a_discovery_message_without_a_reply_subject_does_not_stop_the_service()
     cluster.operator.wait_until_ready().await
 }
 
-/// Admitted requests get their replies, the others are rejected as `shutting_down`, the process
-/// ends quickly with exit code 0, and exactly the accepted work is on record at the next start.
+/// A controller that is stopped during a burst of requests
+///
+/// - replies to every request that it has admitted,
+/// - rejects further requests as `shutting_down`,
+/// - exits quickly with code 0, and
+/// - has exactly the accepted operations in its record at the next start.
 #[tokio::test]
 async fn a_stop_during_a_burst_replies_to_every_admitted_request() -> TestResult {
     let mut cluster = Cluster::start().await?;
@@ -237,7 +241,7 @@ async fn a_second_controller_with_the_same_data_directory_ends_with_an_error() -
     Ok(())
 }
 
-/// The log says what the controller waits for.
+/// The log names the address of the server that the controller waits for.
 #[tokio::test]
 async fn a_controller_that_starts_before_its_server_waits_for_it() -> TestResult {
     let mut nats = Nats::start_stopped().await?;

@@ -11,15 +11,15 @@ use scuttle_tests::{Cluster, TestResult};
 /// The duration of each measurement.
 const MEASUREMENT_TIME: Duration = Duration::from_secs(2);
 
-/// The limits for the median time to an acceptance and to the end of a teardown during a flood,
-/// unless `FACTOR` times the median without a flood is more. All processes of the test share the
-/// machine with the flood.
+/// The limit for the median time until a teardown is accepted during a flood. `MAX_TEARDOWN_TIME`
+/// is the limit for the time until it ends. On a slow machine, both limits are raised to
+/// `MAX_SLOWDOWN` times the median without a flood.
 const MAX_ACCEPT_TIME: Duration = Duration::from_secs(2);
 const MAX_TEARDOWN_TIME: Duration = Duration::from_secs(10);
 const MAX_SLOWDOWN: u32 = 20;
 
-/// The limit for the growth of the controller's memory in KiB: the reports in its queues, and what
-/// it reads ahead.
+/// The maximum growth of the controller's memory in KiB. It allows for the reports in the
+/// controller's queues and for the bytes that the controller reads ahead.
 const MAX_GROWTH_KIB: usize = 192 * 1024;
 
 #[tokio::test]

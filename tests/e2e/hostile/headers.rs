@@ -19,7 +19,7 @@ async fn start_with_open_teardown() -> anyhow::Result<(Cluster, FakeAgent)> {
     Ok((cluster, agent))
 }
 
-/// Headers change no reply, and are not copied to other messages.
+/// Hostile headers do not change the reply to a request and are not copied to its command.
 #[tokio::test]
 async fn hostile_headers_have_no_effect() -> TestResult {
     let (cluster, mut agent) = start_with_open_teardown().await?;

@@ -1,5 +1,5 @@
-//! Malformed, huge and far too many messages: none of them harms the controller or its other
-//! clients.
+//! Malformed messages, huge messages and floods of messages: none of them harms the controller or
+//! its other clients.
 
 mod fairness;
 mod headers;

@@ -1,18 +1,18 @@
 //! More requests than the controller has capacity for: each is accepted or rejected as
-//! `overloaded`, and no rejected request leaves a trace. Tests with chosen limits and a store that
-//! blocks are in `controller/tests/internals/overload.rs`.
+//! `overloaded`, and no rejected request changes the record. Tests with chosen limits and a store
+//! that blocks are in `controller/tests/internals/overload.rs`.
 
 use scuttle_schemas::subjects;
 use scuttle_tests::clients::pipelined_requests::{PipelinedRequests, is_overloaded};
 use scuttle_tests::{Client, Cluster, Role, TestResult};
 use serde_json::json;
 
-/// Each request is accepted or rejected as `overloaded`, exactly the accepted changes are on
-/// record, and every list in between is complete.
+/// Each request is accepted or rejected as `overloaded`, and exactly the accepted changes are in
+/// the record. Lists that are requested during the flood succeed.
 #[tokio::test]
 async fn every_request_of_a_flood_gets_a_reply() -> TestResult {
-    /// More requests than the controller has capacity for, but fewer than its NATS client drops
-    /// (`connection.rs`).
+    /// The number of requests. The controller has no capacity for all of them at once, but its NATS
+    /// client does not drop any (see `controller/src/nats/connection.rs`).
     const REQUESTS: usize = 12_000;
     let mut cluster = Cluster::start().await?;
     let flooder = Client::connect(&cluster.servers[0], Role::Operator).await?;

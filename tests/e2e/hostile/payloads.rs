@@ -1,5 +1,6 @@
-//! Malformed, huge and hostile payloads on every subject: each is rejected with an error and
-//! changes nothing. Hostile headers and reply subjects are in `headers.rs`.
+//! Malformed, huge and hostile payloads on every subject: each is rejected with an error, or
+//! dropped if the sender gets no reply, and changes nothing. Hostile headers and reply subjects are
+//! in `headers.rs`.
 
 use async_nats::HeaderMap;
 use bytes::Bytes;
@@ -12,7 +13,7 @@ use serde_json::{Value, json};
 /// The size of huge payloads in bytes: just below the `max_payload` of the server.
 const HUGE_SIZE: usize = 1_000_000;
 
-/// Payloads that are not valid for any request or report.
+/// Returns payloads that are not valid for any request or report, each with a description.
 fn invalid_payloads() -> Vec<(&'static str, Bytes)> {
     vec![
         ("empty", Bytes::new()),
@@ -91,7 +92,8 @@ async fn start_with_open_teardown() -> anyhow::Result<(Cluster, FakeAgent)> {
     Ok((cluster, agent))
 }
 
-/// Reads the part of the record that must not change.
+/// Reads the record without the fields that change even if no request or report is accepted, such
+/// as the number of attempts.
 async fn read_record(
     cluster: &Cluster,
 ) -> anyhow::Result<impl PartialEq + std::fmt::Debug + use<>> {
@@ -131,7 +133,7 @@ async fn invalid_requests_are_rejected() -> TestResult {
     Ok(())
 }
 
-/// Progress, which has no reply, is dropped.
+/// Invalid progress reports, which get no reply, are dropped.
 #[tokio::test]
 async fn invalid_reports_are_rejected() -> TestResult {
     let (cluster, mut agent) = start_with_open_teardown().await?;
@@ -158,7 +160,7 @@ async fn invalid_reports_are_rejected() -> TestResult {
     Ok(())
 }
 
-/// None of them becomes the teardown of a host.
+/// No request with a wrong `decky_id` is mistaken for the teardown of the whole host.
 #[tokio::test]
 async fn teardown_requests_with_wrong_fields_are_rejected() -> TestResult {
     let (cluster, agent) = start_with_open_teardown().await?;
@@ -290,7 +292,7 @@ async fn reports_with_wrong_fields_are_rejected() -> TestResult {
     Ok(())
 }
 
-/// None of its deckies is registered.
+/// None of the deckies in the inventory is registered.
 #[tokio::test]
 async fn an_inventory_with_too_many_deckies_is_rejected() -> TestResult {
     let (cluster, mut agent) = start_with_open_teardown().await?;

@@ -1,6 +1,6 @@
-//! Header blocks that no client library sends, written to the server as raw bytes, which the server
-//! passes on. The controller may lose its connection because of them, but must not crash or lose
-//! its record.
+//! Header blocks that no client library sends. The tests write them to the server as raw bytes, and
+//! the server passes them on. Such a block may make the controller lose its connection, but must
+//! not make it crash or lose its record.
 
 use std::io::{BufRead, BufReader, Write};
 use std::net::TcpStream;
@@ -42,8 +42,8 @@ fn publish_raw(nats: &Nats, role: Role, subject: &str, block: &[u8], payload: &[
     anyhow::bail!("the server closed the connection")
 }
 
-/// Waits until the controller replies. Requests may be lost together with its connection, so they
-/// are repeated.
+/// Waits until the controller replies to a request. The request is repeated, because it may be lost
+/// together with the controller's connection.
 async fn wait_for_reply(cluster: &Cluster) -> TestResult {
     let ask = || {
         let request = Request::new()

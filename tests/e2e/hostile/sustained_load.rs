@@ -1,5 +1,6 @@
-//! The whole corpus, repeatedly, on every subject: each request gets its reply, other messages are
-//! counted, and neither the memory nor the log of a program grows with the load.
+//! All hostile payloads in `tests/corpus/`, sent repeatedly to every subject. Each request gets its
+//! reply, other messages are counted, and neither the memory nor the log of a program grows with
+//! the load.
 
 use anyhow::Context;
 use async_nats::Subscriber;
@@ -13,18 +14,19 @@ use scuttle_tests::{Client, Cluster, Role, TestResult, corpus, wait_until};
 
 const PACKAGE: &str = env!("CARGO_MANIFEST_DIR");
 
-/// The number of times that the small payloads are sent to every subject: about 20,000 messages to
-/// the controller.
+/// The number of rounds after the first one. Each round sends the small payloads to every subject.
+/// The controller receives about 20,000 messages in all rounds together.
 const ROUNDS: usize = 25;
 
-/// The number of bytes of large payloads that are sent to a program in the last rounds.
+/// The total size in bytes of the large payloads that a program receives in the last rounds.
 const LARGE_BYTES: usize = 768 << 20;
 
-/// The limit for the growth of a program's memory after all of these bytes, in KiB: what the
-/// allocator keeps for reuse. A program that kept a fifth of the bytes would exceed it.
+/// The maximum growth of a program's memory in KiB. It allows for the memory that the allocator
+/// keeps for reuse. A program that kept a fifth of `LARGE_BYTES` would exceed it.
 const MAX_GROWTH_KIB: usize = 128 * 1024;
 
-/// The limits for a log line about a payload, and for the whole log, in bytes.
+/// The maximum length in bytes of a log line about a payload. `MAX_LOG_LENGTH` is the maximum for
+/// the whole log.
 const MAX_LINE_LENGTH: usize = 2000;
 const MAX_LOG_LENGTH: usize = 64 * 1024;
 
@@ -47,8 +49,8 @@ fn check_log(process: &Process) {
     assert!(lines > 0, "{log}");
 }
 
-/// Waits until the memory of a program has not grown more than allowed: what it holds at a single
-/// moment does not count.
+/// Waits until a program uses less than `MAX_GROWTH_KIB` more memory than `before`, in KiB. Memory
+/// that the program holds only for a moment does not count.
 async fn wait_until_memory_is_released(process: &Process, before: usize) -> TestResult {
     let memory = async || process.resident_kib();
     let after = wait_until("the memory is released", memory, |after| {
@@ -58,7 +60,8 @@ async fn wait_until_memory_is_released(process: &Process, before: usize) -> Test
     Ok(())
 }
 
-/// Publishes payloads to subjects without replies, and waits until the server has received them.
+/// Publishes every payload to every subject, requests no replies, and waits until the server has
+/// received all messages.
 async fn publish(client: &Client, subjects: &[String], payloads: &[Bytes]) -> TestResult {
     for payload in payloads {
         for subject in subjects {
@@ -88,7 +91,7 @@ impl<'a> Requester<'a> {
         })
     }
 
-    /// Sends payloads to request subjects, and waits until each has a reply.
+    /// Sends every payload to every subject, and waits until each request has a reply.
     async fn request_all(&mut self, subjects: &[String], payloads: &[Bytes]) -> TestResult {
         for payload in payloads {
             for subject in subjects {
@@ -104,8 +107,9 @@ impl<'a> Requester<'a> {
     }
 }
 
-/// Returns the number of the last rounds in which the large payloads are sent to `subjects`
-/// subjects too.
+/// Returns in how many of the last rounds the large payloads must be sent, so that a program
+/// receives at least `LARGE_BYTES` of them. Each of these rounds sends every payload to `subjects`
+/// subjects.
 fn large_rounds(payloads: &[Bytes], subjects: usize) -> usize {
     LARGE_BYTES.div_ceil(subjects * payloads.iter().map(Bytes::len).sum::<usize>())
 }
@@ -192,7 +196,7 @@ async fn the_memory_and_log_of_the_controller_do_not_grow_with_hostile_payloads(
     Ok(())
 }
 
-/// On their command subjects and the subjects of the replies to their reports.
+/// The payloads arrive on an agent's command subject and on the reply subjects of its reports.
 #[tokio::test]
 async fn the_memory_and_log_of_agents_do_not_grow_with_hostile_payloads() -> TestResult {
     let cluster = Cluster::start().await?;

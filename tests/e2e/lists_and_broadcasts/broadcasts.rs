@@ -1,5 +1,6 @@
-//! `shards.updated`, `hosts.updated` and `operations.updated`: revisions, sizes, the repeat when
-//! idle, and the view that a subscriber keeps with them.
+//! `shards.updated`, `hosts.updated` and `operations.updated`: revisions, message sizes, the repeat
+//! of the last revision when nothing changes, and the view that a subscriber builds from the
+//! broadcasts.
 
 use std::collections::BTreeMap;
 
@@ -15,7 +16,8 @@ use scuttle_tests::{
 };
 use serde_json::json;
 
-/// Causes every kind of change on each host.
+/// Causes changes on all hosts: inventories, teardowns of single deckies and of whole hosts,
+/// successes and failures.
 async fn cause_changes(cluster: &Cluster, agents: &mut [FakeAgent]) -> TestResult {
     let deckies = ["decky-1", "decky-2", "decky-3", "decky-4", "decky-5"];
     for (number, agent) in agents.iter_mut().enumerate() {
@@ -55,7 +57,7 @@ async fn start_agents(cluster: &Cluster) -> anyhow::Result<Vec<FakeAgent>> {
     Ok(agents)
 }
 
-/// The subscriber lists only once.
+/// The subscriber requests the list only once. After that, it follows the broadcasts.
 #[tokio::test]
 async fn a_subscriber_keeps_an_exact_view() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -69,7 +71,7 @@ async fn a_subscriber_keeps_an_exact_view() -> TestResult {
     Ok(())
 }
 
-/// The list is read in pages of one record.
+/// The subscriber reads the list in pages of one shard each while the record changes.
 #[tokio::test]
 async fn a_view_that_is_opened_during_changes_is_exact() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -100,8 +102,8 @@ async fn a_subscriber_that_loses_a_message_lists_again() -> TestResult {
     Ok(())
 }
 
-/// Revisions continue after a kill -9 of the controller. A message that the crash prevented shows
-/// as a gap.
+/// Revisions continue after the controller is killed (SIGKILL). If the crash kept a broadcast from
+/// being sent, the next broadcast shows a gap.
 #[tokio::test]
 async fn a_view_stays_exact_when_the_controller_is_killed() -> TestResult {
     let mut cluster = Cluster::start().await?;
@@ -127,7 +129,7 @@ async fn a_view_stays_exact_when_the_controller_is_killed() -> TestResult {
     Ok(())
 }
 
-/// Each record in a message has the revision of the message.
+/// Each shard record in a broadcast has the revision of the broadcast.
 #[tokio::test]
 async fn revisions_of_each_broadcast_subject_are_consecutive() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -230,7 +232,8 @@ async fn the_last_broadcast_record_equals_the_listed_record() -> TestResult {
     Ok(())
 }
 
-/// The repeat has no changes, and the next change has the next revision.
+/// The message that repeats the revision contains no changes, and the next change has the next
+/// revision.
 #[tokio::test]
 async fn the_last_revision_is_repeated_after_five_seconds_without_a_change() -> TestResult {
     async fn wait_for_repeat<T: Broadcast>(
@@ -273,8 +276,9 @@ async fn the_last_revision_is_repeated_after_five_seconds_without_a_change() -> 
     Ok(())
 }
 
-/// The largest possible host: its inventory is sent in pages, each broadcast has at most 256 KiB,
-/// and its result empties the record.
+/// The largest possible host is torn down. Its inventory is sent in pages, each broadcast is at
+/// most 256 KiB long, and the result of the teardown removes all shards of the host from the
+/// record.
 #[tokio::test]
 async fn a_large_change_is_broadcast_in_several_messages() -> TestResult {
     let cluster = Cluster::start().await?;

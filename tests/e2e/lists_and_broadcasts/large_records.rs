@@ -1,12 +1,13 @@
-//! The largest records that the protocol allows: their lists are sent in pages that fit into one
-//! message.
+//! The largest records that the protocol allows. Their lists are sent in pages, and each page fits
+//! into one message.
 
 use anyhow::Context;
 use scuttle_schemas::subjects::{self, AgentChannel};
 use scuttle_tests::{Cluster, FakeAgent, TestResult, failed_shard, wait_until};
 use serde_json::{Value, json};
 
-/// Creates the largest labels: as many as allowed, with the most bytes.
+/// Creates the maximum number of labels, with keys and values of the maximum length in characters.
+/// Almost all characters take three bytes.
 fn create_largest_labels() -> Value {
     let label = |number: usize| (format!("{number:02}{}", "€".repeat(61)), "€".repeat(63));
     let labels = (0..16).map(label);

@@ -9,7 +9,7 @@ use scuttle_tests::{Cluster, ExpectRejection, FakeAgent, Rejection, TestResult, 
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-/// Starts three hosts with three deckies each. The host ids sort like the names.
+/// Starts three hosts with three deckies each. The id of each host equals its name.
 async fn start_three_hosts(cluster: &Cluster) -> anyhow::Result<Vec<FakeAgent>> {
     let mut agents = Vec::new();
     for name in ["c", "a", "b"] {
@@ -27,7 +27,7 @@ async fn start_three_hosts(cluster: &Cluster) -> anyhow::Result<Vec<FakeAgent>> 
     Ok(agents)
 }
 
-/// The pages together are the same for any page size.
+/// Together, the pages contain the same list for any page size.
 #[tokio::test]
 async fn shards_are_listed_by_host_and_decky_in_pages_of_any_size() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -118,7 +118,7 @@ async fn hosts_are_listed_by_id_in_pages() -> TestResult {
     Ok(())
 }
 
-/// Lists omit the field `shards`.
+/// The operations in a list have no field `shards`.
 #[tokio::test]
 async fn operations_are_listed_newest_first_and_filtered_by_host_and_state() -> TestResult {
     let cluster = Cluster::start().await?;

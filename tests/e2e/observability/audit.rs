@@ -1,5 +1,6 @@
-//! The audit log: one line for each request that would change something, with the requester and the
-//! outcome, and none for anything else. Each line is written before its reply is sent.
+//! The audit log: one line for each request to change something, with the requester and the
+//! outcome, and no lines for anything else. Each line is written before the reply to its request is
+//! sent.
 
 use async_nats::HeaderMap;
 use scuttle_schemas::agents::ProgressStep;
@@ -12,11 +13,12 @@ use scuttle_tests::{
 };
 use serde_json::{Value, json};
 
-/// The number of lines that have been read.
+/// A reader of the audit log. The field is the number of lines that it has read.
 struct Reader(usize);
 
 impl Reader {
-    /// Returns the only line that was written since the last call.
+    /// Returns the only line that was written since the last call. Fails if there is not exactly
+    /// one.
     fn next_line(&mut self, cluster: &Cluster) -> anyhow::Result<Value> {
         let lines = cluster.controllers[0].read_audit_log()?;
         anyhow::ensure!(
@@ -55,7 +57,7 @@ impl Reader {
     }
 }
 
-/// Compares everything in a line except its time.
+/// Checks that a line equals `expected`, except for its time.
 fn check(line: &Value, expected: &Value) {
     let mut line = line.clone();
     let fields = line.as_object_mut().expect("an object");
@@ -63,7 +65,7 @@ fn check(line: &Value, expected: &Value) {
     assert_eq!(line, *expected);
 }
 
-/// Requests every list, one operation, and a dry run.
+/// Sends requests that change nothing: every list, one operation, and a dry run.
 async fn request_reads(
     cluster: &Cluster,
     host: &HostId,
@@ -378,7 +380,8 @@ async fn no_requested_text_breaks_its_line() -> TestResult {
     Ok(())
 }
 
-/// Starts a controller with these arguments.
+/// Starts a server, and a controller with these additional arguments. Returns the server, the
+/// directory of the controller, its process, and an operator's connection.
 async fn start(arguments: &[&str]) -> anyhow::Result<(Nats, tempfile::TempDir, Process, Client)> {
     let nats = Nats::start().await?;
     let dir = tempfile::tempdir()?;

@@ -1,4 +1,4 @@
-//! The controller's HTTP endpoint: health and readiness, the page and its security headers, and
+//! The controller's HTTP endpoint: health and readiness, the web page and its security headers, and
 //! slow clients.
 
 use anyhow::Context;
@@ -17,7 +17,7 @@ use scuttle_tests::{Controller, Http, Nats, Role, TestResult};
 use tempfile::TempDir;
 use tokio::net::TcpStream;
 
-/// The number of hosts in the large record: loading it takes more than a second.
+/// The number of hosts in the large record, which takes more than a second to load.
 const HOSTS: usize = 16;
 
 /// A controller with an HTTP endpoint.
@@ -28,7 +28,7 @@ struct HttpController {
 }
 
 impl HttpController {
-    /// Starts a controller for this server, which need not run.
+    /// Starts a controller that connects to `nats`. The server need not be running.
     async fn start(nats: &Nats) -> Result<Self> {
         Self::start_in(tempfile::tempdir()?, nats).await
     }
@@ -96,7 +96,7 @@ async fn a_controller_is_not_ready_while_it_loads_its_record() -> TestResult {
         .await
 }
 
-/// Writes a record that takes long to load: hosts with the maximum number of deckies.
+/// Writes a record that takes a long time to load: hosts with the maximum number of deckies.
 fn write_large_record(data_dir: &Path) -> TestResult {
     let now = Timestamp::from_millis(1_795_425_109_000);
     let mut changes = Vec::new();

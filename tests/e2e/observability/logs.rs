@@ -8,7 +8,8 @@ use serde_json::Value;
 
 const JSON: (&str, &str) = ("SCUTTLE_LOG_FORMAT", "json");
 
-/// Parses the lines that are JSON objects. The simulator's summary is not JSON.
+/// Parses the lines of a log that are JSON objects. Skips other lines, such as the simulator's
+/// summary.
 fn parse_lines(process: &Process) -> anyhow::Result<Vec<Value>> {
     let log = process.log();
     let objects = log.lines().filter(|line| line.starts_with('{'));
@@ -17,8 +18,8 @@ fn parse_lines(process: &Process) -> anyhow::Result<Vec<Value>> {
         .collect::<Result<_, _>>()?)
 }
 
-/// Checks that there is a line with this message about the first of the ids, and that the line has
-/// the other ids too.
+/// Finds the last line that has this message and the field `ids[0]`, then asserts that the line has
+/// the given level and every field in `ids`.
 fn check(lines: &[Value], message: &str, level: &str, ids: &[(&str, &str)]) {
     let (name, id) = ids[0];
     let line = lines
@@ -31,7 +32,8 @@ fn check(lines: &[Value], message: &str, level: &str, ids: &[(&str, &str)]) {
     }
 }
 
-/// Checks that every id in a line is the value of the field with its name.
+/// Checks each line that contains one of the ids: the id must be the value of the field with the
+/// id's name.
 fn check_ids_are_fields(lines: &[Value], ids: &[(&str, &str)]) {
     for line in lines {
         let text = line.to_string();

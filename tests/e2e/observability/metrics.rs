@@ -29,7 +29,7 @@ async fn start() -> Result<(Cluster, Http)> {
     Ok((cluster, http))
 }
 
-/// Checks the value of each series.
+/// Checks that each series has its expected value.
 fn check(metrics: &Exposition, expected: &[(&str, f64)]) -> TestResult {
     for (series, value) in expected {
         let found = metrics.value(series)?;
@@ -41,7 +41,7 @@ fn check(metrics: &Exposition, expected: &[(&str, f64)]) -> TestResult {
     Ok(())
 }
 
-/// Returns the `data` of an endpoint in `$SRV.STATS`.
+/// Returns the field `data` of the endpoint with this subject, from the reply to `$SRV.STATS`.
 async fn endpoint_stats(cluster: &Cluster, subject: &str) -> Result<Value> {
     let stats_subject = format!("$SRV.STATS.{SERVICE_NAME}");
     let reply = cluster
@@ -266,8 +266,8 @@ async fn reconnections_to_the_server_are_counted() -> TestResult {
     )
 }
 
-/// Prometheus itself parses the metrics, with the `promtool` that the test run provides. `promtool`
-/// accepts only samples with a timestamp.
+/// Prometheus's own `promtool` parses the metrics, if the test run provides it. `promtool` accepts
+/// only samples with a timestamp, so the test adds one to each sample.
 #[tokio::test]
 async fn prometheus_can_parse_the_metrics() -> TestResult {
     let (cluster, http) = start().await?;
@@ -299,19 +299,19 @@ async fn prometheus_can_parse_the_metrics() -> TestResult {
     Ok(())
 }
 
-/// The path of a packaged file that names metrics.
+/// Returns the path of a file in `packaging/`.
 fn packaged_path(name: &str) -> PathBuf {
     workspace().join("packaging").join(name)
 }
 
-/// Finds the names of metrics in a text.
+/// Finds the names of metrics in a text: all words that start with `scuttle_` or `process_`.
 fn find_metric_names(text: &str) -> BTreeSet<String> {
     let names = text.split(|c: char| !c.is_ascii_alphanumeric() && c != '_');
     let metrics = names.filter(|name| name.starts_with("scuttle_") || name.starts_with("process_"));
     metrics.map(str::to_owned).collect()
 }
 
-/// Collects the queries of a dashboard.
+/// Appends all queries in a Grafana dashboard to `found`, one on each line.
 fn collect_queries(value: &Value, found: &mut String) {
     match value {
         Value::Object(fields) => {

@@ -6,7 +6,7 @@ use scuttle_tests::{Cluster, ExpectRejection, TestResult};
 use serde_json::json;
 
 /// The shards return to the state that their agent reported, and the agent receives a cancel
-/// command.
+/// command. A second cancel request is rejected.
 #[tokio::test]
 async fn a_queued_operation_is_cancelled_once() -> TestResult {
     let cluster = Cluster::start().await?;

@@ -13,7 +13,7 @@ fn key_header(key: &str) -> HeaderMap {
 }
 
 /// A client that got no reply sends the request again with the same key. The repeat does not tear
-/// down a decky that was deployed again since, not even after a restart of the controller.
+/// down a decky that has since been redeployed, not even after a restart of the controller.
 #[tokio::test]
 async fn a_request_is_repeated_with_its_idempotency_key_without_a_second_effect() -> TestResult {
     let mut cluster = Cluster::start().await?;

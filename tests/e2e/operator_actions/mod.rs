@@ -1,5 +1,5 @@
-//! Requests of operators other than teardown: enroll, cancel, dry run, repeat with an idempotency
-//! key, decommission.
+//! Requests of operators other than plain teardowns: enrollments, cancels, dry runs, repeats with
+//! an idempotency key, and decommissions. Also tests `waiting_for`, a field of open operations.
 
 mod cancel;
 mod decommission;

@@ -1,4 +1,4 @@
-//! `waiting_for` of an open operation: the reason why a teardown does not progress.
+//! The field `waiting_for` of an open operation: the reason why a teardown does not progress.
 
 use scuttle_tests::{Cluster, TestResult};
 

@@ -85,8 +85,9 @@ async fn only_one_of_many_concurrent_requests_gets_a_name() -> TestResult {
     Ok(())
 }
 
-/// A claim without a host remains when its leader is killed before the enrollment. It does not
-/// block the name; a claim of an active host does.
+/// A leader claims a host's name before it enrolls the host. If the leader is killed in between, a
+/// claim without a host remains. Such a claim does not block the name, but the claim of an active
+/// host does.
 #[tokio::test]
 async fn a_claimed_name_without_a_host_is_free() -> TestResult {
     let cluster = start_cluster(1).await?;

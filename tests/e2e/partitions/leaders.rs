@@ -1,4 +1,4 @@
-//! The distribution of partitions over controllers that start and stop.
+//! The distribution of partitions among controllers that start and stop.
 
 use std::time::Duration;
 
@@ -11,8 +11,9 @@ use scuttle_tests::{Controller, RequestError, Role, TestResult, wait_until};
 
 use super::{connect_jetstream, one_host_per_partition, partition_count, start_cluster};
 
-/// One controller leads all partitions, two lead half of them each, and the remaining one leads all
-/// again. No accepted operation is lost.
+/// A single controller leads all partitions. With a second controller, each leads half of them.
+/// When one is killed, the remaining controller leads all partitions again. No accepted operation
+/// is lost.
 #[tokio::test]
 async fn partitions_are_balanced_over_the_running_controllers() -> TestResult {
     let mut cluster = start_cluster(1).await?;
@@ -55,7 +56,7 @@ async fn partitions_are_balanced_over_the_running_controllers() -> TestResult {
     Ok(())
 }
 
-/// In the end, the view shows what is listed.
+/// After the restarts, a subscriber's view shows exactly the deckies that were not torn down.
 #[tokio::test]
 async fn a_view_survives_restarts_of_the_leaders_that_number_the_broadcasts() -> TestResult {
     let mut cluster = start_cluster(2).await?;
@@ -94,7 +95,8 @@ async fn a_view_survives_restarts_of_the_leaders_that_number_the_broadcasts() ->
     Ok(())
 }
 
-/// The hosts of the other partitions are served, but a list would be incomplete, so it is rejected.
+/// The hosts of all other partitions are still served. A list is rejected, because it would be
+/// incomplete.
 #[tokio::test]
 async fn a_list_is_rejected_while_a_partition_has_no_leader() -> TestResult {
     let mut cluster = start_cluster(0).await?;
@@ -137,7 +139,7 @@ async fn a_list_is_rejected_while_a_partition_has_no_leader() -> TestResult {
     Ok(())
 }
 
-/// Controllers with different partition counts would assign hosts differently.
+/// A controller with another partition count would assign hosts to other partitions.
 #[tokio::test]
 async fn a_controller_with_another_partition_count_ends_with_an_error() -> TestResult {
     let cluster = start_cluster(1).await?;

@@ -10,15 +10,15 @@ use async_nats::jetstream::{self, Context};
 use scuttle_schemas::{HostId, Partition, PartitionCount, subjects};
 use scuttle_tests::{Client, Cluster, Role};
 
-/// The number of partitions.
+/// The number of partitions in all of these tests.
 const PARTITIONS: u8 = 4;
 
-/// The number of partitions, as the type of the protocol.
+/// Returns [`PARTITIONS`] as a [`PartitionCount`].
 fn partition_count() -> PartitionCount {
     PartitionCount::new(PARTITIONS).expect("a valid number of partitions")
 }
 
-/// Starts one server and controllers that share [`PARTITIONS`] partitions.
+/// Starts one server and this number of controllers, which share [`PARTITIONS`] partitions.
 async fn start_cluster(controllers: usize) -> Result<Cluster> {
     let builder = Cluster::builder().controllers(controllers);
     builder.partitions(PARTITIONS).start().await
@@ -32,13 +32,13 @@ async fn connect_jetstream(cluster: &Cluster) -> Result<Context> {
     Ok(jetstream::new(client.nats().clone()))
 }
 
-/// Generates host ids that belong to `partition`.
+/// Returns an endless iterator over ids of hosts in `partition`.
 fn host_ids_in(partition: Partition) -> impl Iterator<Item = HostId> {
     let hosts = (0..).map(|number| format!("host-{number:03}").parse().expect("a valid id"));
     hosts.filter(move |host| partition_count().partition_of_host(host) == partition)
 }
 
-/// Generates one host id for each partition.
+/// Returns one host id for each partition.
 fn one_host_per_partition() -> Vec<HostId> {
     let partitions = partition_count().iter();
     partitions

@@ -126,7 +126,8 @@ async fn requests_about_a_host_of_any_partition_are_executed() -> TestResult {
     Ok(())
 }
 
-/// Including requests that cannot be parsed, or are about hosts and operations that do not exist.
+/// Even a request that cannot be parsed, or that is about an unknown host or operation, gets
+/// exactly one reply.
 #[tokio::test]
 async fn every_request_gets_exactly_one_reply() -> TestResult {
     let cluster = start_cluster(2).await?;
@@ -202,7 +203,7 @@ async fn every_request_gets_exactly_one_reply() -> TestResult {
     Ok(())
 }
 
-/// The leader of the host's partition rejects it. Without a reply, the agent would wait.
+/// The leader of the host's partition rejects the report. Without a reply, the agent would wait.
 #[tokio::test]
 async fn a_report_that_cannot_be_parsed_is_rejected() -> TestResult {
     let cluster = start_cluster(2).await?;
@@ -218,8 +219,8 @@ async fn a_report_that_cannot_be_parsed_is_rejected() -> TestResult {
     Ok(())
 }
 
-/// The revisions of `shards.updated` are consecutive over all partitions, and a view by them equals
-/// the list.
+/// The revisions of `shards.updated` are consecutive over all partitions, and a view that is built
+/// from the broadcasts equals the list.
 #[tokio::test]
 async fn broadcasts_of_all_partitions_have_consecutive_revisions() -> TestResult {
     let cluster = start_cluster(2).await?;

@@ -1,6 +1,6 @@
 //! `scuttle init`, `enroll`, `user`, `decommission` and `revoke` on a real server: hosts and users
 //! are added and removed, and errors name their cause. The permissions of each role are in
-//! `permissions.rs`, TLS is in `tls.rs`.
+//! `permissions.rs`, and TLS is in `tls.rs`.
 
 use std::fs;
 use std::os::unix::fs::PermissionsExt;
@@ -16,8 +16,8 @@ use scuttle_tests::wait::wait_until;
 use scuttle_tests::{Client, ProvisionedServer, TestResult};
 use serde_json::{Value, json};
 
-/// Waits until the server has closed this connection, and checks that it no longer accepts these
-/// credentials.
+/// Waits until the server has closed this connection, and checks that the server no longer accepts
+/// these credentials.
 async fn expect_revoked(bus: &ProvisionedServer, client: &Client, creds: &Path) -> TestResult {
     let state = || async { Ok::<_, anyhow::Error>(client.nats().connection_state()) };
     wait_until("the connection is closed", state, |state| {
@@ -36,7 +36,8 @@ async fn expect_not_accepted(bus: &ProvisionedServer, creds: &Path) -> TestResul
     Ok(())
 }
 
-/// From `scuttle init` to the revocation of a host. The server is never reloaded.
+/// The life of a host from `scuttle init` to the revocation of the host's credentials. None of
+/// these steps needs a reload of the server.
 #[tokio::test]
 async fn a_host_is_enrolled_torn_down_and_revoked_while_the_server_runs() -> TestResult {
     let mut bus = ProvisionedServer::start().await?;
@@ -97,7 +98,8 @@ async fn a_host_is_enrolled_torn_down_and_revoked_while_the_server_runs() -> Tes
     Ok(())
 }
 
-/// The repeat also completes the revocation of a host that was decommissioned in another way.
+/// A `scuttle decommission` that failed halfway is repeated. A later repeat also revokes the
+/// credentials of another host, which was decommissioned by a plain request.
 #[tokio::test]
 async fn a_revocation_that_did_not_reach_the_server_is_completed_by_a_repeat() -> TestResult {
     let bus = ProvisionedServer::start().await?;

@@ -29,7 +29,7 @@ fn journal_config() -> Config {
     }
 }
 
-/// Performs each operation that a controller performs on its streams.
+/// Uses the controller's streams and buckets in every way that a controller does.
 async fn use_streams(controller: &Client) -> TestResult {
     let context = jetstream::new(controller.nats().clone());
     let mut stream = context.create_stream(journal_config()).await?;
@@ -171,8 +171,8 @@ fn nats_conf_and_init_give_the_controller_the_same_subjects() -> TestResult {
     Ok(())
 }
 
-/// A requester chooses the reply subject, and the controller may publish to its journal: it must
-/// not send a reply there.
+/// A requester chooses the reply subject of its request, and the controller has permission to
+/// publish to its journal. The controller must not send a reply there.
 #[tokio::test]
 async fn no_reply_is_sent_to_the_journal() -> TestResult {
     let cluster = Cluster::start().await?;

@@ -51,7 +51,8 @@ async fn the_server_rejects_clients_without_a_valid_password() -> TestResult {
     Ok(())
 }
 
-/// The same holds for a user name or a key that is not the signed one.
+/// The server rejects anonymous clients, passwords, and credentials that another server's `scuttle
+/// init` created. It also rejects a user's token together with another user's key.
 #[tokio::test]
 async fn the_server_rejects_clients_without_credentials_of_its_own() -> TestResult {
     let (bus, foreign) = (
@@ -164,7 +165,7 @@ async fn the_key_of_a_role_can_create_only_users_of_its_role() -> TestResult {
     expect_rejected(options, &bus.url()).await
 }
 
-/// Creates the credentials of a user with these claims, signed by `signer`.
+/// Returns the connect options of `user` with these claims, signed by `signer`.
 fn sign_login(
     claims: &Value,
     signer: &KeyPair,
@@ -185,7 +186,8 @@ fn sign_login(
     ))
 }
 
-/// The limits of a role apply to one connection, those of an account to all of its connections.
+/// The limits of a role apply to a single connection. The limits of an account apply to all of its
+/// connections together.
 #[tokio::test]
 async fn the_limits_of_roles_and_accounts_are_enforced() -> TestResult {
     let bus = ProvisionedServer::start().await?;

@@ -1,4 +1,4 @@
-//! Connecting, the permissions to publish and subscribe, and the user that the controller names as
+//! Logins, the permissions to publish and subscribe, and the user that the controller records as
 //! the requester.
 
 mod accounts;

@@ -1,6 +1,6 @@
 //! The permissions of each role on each subject, tested on real connections: with `nats.conf`, and
-//! with the configuration of `scuttle init`. Who the requester is is in `requested_by.rs`, who may
-//! connect is in `logins.rs`, and how hosts and users are added is in `accounts.rs`.
+//! with the configuration of `scuttle init`. Other files test the recorded requester
+//! (`requested_by.rs`), logins (`logins.rs`), and how hosts and users are added (`accounts.rs`).
 
 use std::collections::BTreeMap;
 use std::io::Write;
@@ -14,14 +14,20 @@ use scuttle_tests::wait::with_timeout;
 use scuttle_tests::{Client, Cluster, FakeAgent, Nats, ProvisionedServer, Role, TestResult};
 use serde_json::Value;
 
-/// The hosts: A is the agent whose permissions are tested, B is another agent.
+/// The hosts, by the letter of their agent in the table. The permissions of agent A are tested.
+/// Agent B belongs to another host.
 const HOSTS: [(char, &str); 2] = [('A', "worker-a"), ('B', "worker-b")];
 
-/// One subject and the roles that may publish or subscribe to it: C is the controller, A the agent
-/// of worker-a, B the agent of worker-b, O an operator, V a viewer, S the simulator, which may
-/// report for every host and exists only in `nats.conf`. A small letter means that the server
-/// permits the role to publish, but the message stays in the account of the role or goes to the
-/// server itself.
+/// One subject and the roles that may publish or subscribe to it. Each role has a letter:
+///
+/// - C: the controller
+/// - A and B: the agents of worker-a and worker-b
+/// - O: an operator
+/// - V: a viewer
+/// - S: the simulator, which may report for every host and exists only in `nats.conf`
+///
+/// A lowercase letter means that the server permits the role to use the subject, but messages stay
+/// in the account of the role or go to the server itself.
 struct Row {
     publish_subject: String,
     subscribe_subject: String,
@@ -40,7 +46,7 @@ const BOTH: &[Direction] = &[Direction::Publish, Direction::Subscribe];
 const SUBSCRIBE: &[Direction] = &[Direction::Subscribe];
 const PUBLISH: &[Direction] = &[Direction::Publish];
 
-/// A row whose subject is the same for both directions.
+/// Returns a row with the same subject for both directions.
 fn row(subject: &str, publishers: &'static str, subscribers: &'static str) -> Row {
     Row {
         publish_subject: subject.to_owned(),
@@ -52,7 +58,7 @@ fn row(subject: &str, publishers: &'static str, subscribers: &'static str) -> Ro
 }
 
 impl Row {
-    /// The same row for subscriptions to `pattern`, which contains the subject.
+    /// Turns the row into one for subscriptions to `pattern`, which matches the row's subject.
     fn with_pattern(self, pattern: &str) -> Self {
         Self {
             subscribe_subject: pattern.to_owned(),
@@ -62,14 +68,14 @@ impl Row {
     }
 }
 
-/// All rows.
+/// Returns all rows of the permission table.
 fn table() -> Vec<Row> {
     let mut rows = rows_of_clients_and_agents();
     rows.extend(rows_of_the_system());
     rows
 }
 
-/// The requests, reports, commands and broadcasts of the protocol, and the inboxes.
+/// Returns the rows for the protocol's requests, reports, commands and broadcasts, and for inboxes.
 fn rows_of_clients_and_agents() -> Vec<Row> {
     let [own, other]: [HostId; 2] = HOSTS.map(|(_, name)| name.parse().expect("valid"));
     let mut rows = Vec::new();
@@ -98,7 +104,8 @@ fn rows_of_clients_and_agents() -> Vec<Row> {
     rows
 }
 
-/// The subjects of the server and of `JetStream`, those between controllers, and wildcards.
+/// Returns the rows for the subjects of the server and of `JetStream`, for the subjects between
+/// controllers, and for wildcards.
 fn rows_of_the_system() -> Vec<Row> {
     let mut rows = Vec::new();
     for (publish_subject, subscribe_subject) in [
@@ -153,8 +160,8 @@ fn rows_of_the_system() -> Vec<Row> {
     rows
 }
 
-/// The `JetStream` subjects that no role may use: on the controllers' streams, what they do not
-/// need, and everything on other streams.
+/// Returns `JetStream` subjects that no role may use: actions on the controllers' streams that
+/// controllers do not need, and a sample of the actions on other streams.
 fn forbidden_subjects() -> impl Iterator<Item = String> {
     let leases = format!("KV_{}", subjects::LEASES_BUCKET);
     let snapshots = format!("OBJ_{}", subjects::SNAPSHOTS_BUCKET);
@@ -201,8 +208,8 @@ const REPORTS: [AgentChannel; 3] = [
     AgentChannel::Progress,
 ];
 
-/// A subject that no role may publish to. The error of the server about it arrives after all its
-/// earlier messages.
+/// A subject that no role may publish to. The server's error about this subject arrives after all
+/// earlier messages of the server.
 const MARKER: &str = "nobody.may";
 
 type Clients = BTreeMap<char, Client>;
@@ -301,8 +308,8 @@ async fn check_cell(
     settle(client).await
 }
 
-/// Waits until the server has processed everything that this client has sent, and checks that it
-/// has denied nothing.
+/// Waits until the server has processed everything that this client has sent, and checks that the
+/// server has denied nothing.
 async fn settle(client: &Client) -> TestResult {
     client.nats().publish(MARKER, "".into()).await?;
     client.expect_denied(MARKER).await
@@ -319,8 +326,8 @@ async fn subscribe(client: &Client, subject: &str) -> Result<Subscriber> {
     Ok(subscription)
 }
 
-/// Checks that a message that `publisher` publishes arrives at `subscriber`. No role may publish to
-/// the inbox of a user from outside: a message arrives there as a reply.
+/// Checks that a message from `publisher` arrives at `subscriber`. Without a publisher, the message
+/// is a reply, because no role may publish to the inbox of a user from outside its account.
 async fn check_delivered(
     row: &Row,
     publisher: Option<char>,
@@ -360,8 +367,8 @@ async fn check_delivered(
     Ok(())
 }
 
-/// Sends a request of `requester` whose reply subject is the subject of the row, and checks that
-/// the reply of the controller arrives.
+/// Sends a request as `requester`, with the row's subject as its reply subject, and replies with
+/// `payload` as the controller. Fails if the server did not replace the reply subject.
 async fn check_reply(row: &Row, requester: char, payload: &str, clients: &Clients) -> TestResult {
     let controller = &clients[&'C'];
     let mut requests = subscribe(controller, subjects::HOSTS_LIST).await?;
@@ -382,10 +389,12 @@ async fn check_reply(row: &Row, requester: char, payload: &str, clients: &Client
     Ok(())
 }
 
-/// Checks that the server permits `role` to use the subject, and that the message arrives nowhere
-/// else: a message to the inbox of an agent reaches only that agent, though the account of an
-/// operator has a subject of the same name, and a message of the controller on an unused subject
-/// reaches no client.
+/// Checks that the server permits `role` to use the subject, but that messages do not leave their
+/// account:
+///
+/// - A message to the inbox of an agent reaches only that agent, even though an operator's account
+///   has a subject of the same name.
+/// - A message of the controller on an unused subject reaches no client.
 async fn check_contained(
     row: &Row,
     direction: Direction,
@@ -432,7 +441,7 @@ async fn check_contained(
     Ok(())
 }
 
-/// Adds users for two hosts to `nats.conf`, as its comment describes.
+/// Adds users for the two hosts to `nats.conf`, as the comment in that file describes.
 fn add_host_users(configuration: &str) -> String {
     let is_example = |line: &&str| {
         line.starts_with("      #   ")
@@ -488,7 +497,7 @@ async fn every_permission_holds_with_nats_conf() -> TestResult {
     check("nats.conf", "CAOVS", &clients).await
 }
 
-/// The users are created by `scuttle enroll` and `scuttle user add`.
+/// The hosts and users are created by `scuttle enroll` and `scuttle user add`.
 #[tokio::test]
 async fn every_permission_holds_with_the_configuration_of_init() -> TestResult {
     let bus = ProvisionedServer::start().await?;
@@ -513,7 +522,7 @@ async fn every_permission_holds_with_the_configuration_of_init() -> TestResult {
     check("scuttle init", "CAOV", &clients).await
 }
 
-/// `$SRV.PING`, `INFO` and `STATS` reach the service.
+/// Requests on `$SRV.PING`, `$SRV.INFO` and `$SRV.STATS` reach the controller.
 #[tokio::test]
 async fn operators_and_viewers_can_discover_the_service() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -529,7 +538,7 @@ async fn operators_and_viewers_can_discover_the_service() -> TestResult {
     Ok(())
 }
 
-/// The headers of the requests make no difference.
+/// A forged `Nats-Request-Info` header of an agent has no effect.
 #[tokio::test]
 async fn agents_can_report_and_receive_commands() -> TestResult {
     let cluster = Cluster::start().await?;

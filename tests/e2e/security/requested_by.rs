@@ -64,7 +64,8 @@ impl RawConnection {
     }
 }
 
-/// Header blocks with the recorded requester, or `None` if the request is rejected.
+/// Returns header blocks, each with a name and the requester that must be recorded, or `None` if
+/// the request must be rejected.
 fn header_blocks() -> Vec<(&'static str, String, Option<&'static str>)> {
     let operator = Some(Role::Operator.user());
     let info = format!("{}: {FORGED}", headers::REQUEST_INFO);
@@ -157,8 +158,8 @@ async fn check(
     Ok(())
 }
 
-/// The server knows users with credentials by their key. The recorded name is the signed one, not
-/// the one that the client announces.
+/// The server identifies users with credentials by their key. The recorded name is the name in the
+/// signed credentials, not the name that the client announces.
 #[tokio::test]
 async fn the_requester_is_the_signed_name_of_a_user_with_credentials() -> TestResult {
     let bus = ProvisionedServer::start().await?;

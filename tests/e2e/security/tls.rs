@@ -13,12 +13,13 @@ use scuttle_tests::{Client, Controller, Nats, ProvisionedServer, Role, Simulator
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
-/// Converts a path to an argument.
+/// Converts a path to a command-line argument.
 fn to_argument(path: &Path) -> &str {
     path.to_str().expect("the path is UTF-8")
 }
 
-/// Starts a server with a `tls` block in `nats.conf`, as its comment describes.
+/// Starts a server with `nats.conf` and a `tls` block. If `mutual` is true, the server requires
+/// client certificates.
 async fn start_tls_server(ca: &CertificateAuthority, mutual: bool) -> Result<Nats> {
     let (certificate, key) = ca.issue("server")?;
     let verify = if mutual {
@@ -31,14 +32,15 @@ async fn start_tls_server(ca: &CertificateAuthority, mutual: bool) -> Result<Nat
     Nats::start_with(|configuration| format!("{configuration}{block}}}\n")).await
 }
 
-/// The environment of a program that connects as `role` and trusts this authority.
+/// Returns the environment of a program that connects as `role` and trusts the authority in the
+/// file `ca`.
 fn trusting_environment(nats: &Nats, role: Role, ca: &Path) -> Vec<(&'static str, String)> {
     let mut environment: Vec<_> = nats.environment(role).into();
     environment.push(("SCUTTLE_TLS_CA", to_argument(ca).to_owned()));
     environment
 }
 
-/// A plain NATS client needs only the authority, too.
+/// The programs and a plain NATS client need only the certificate of the authority.
 #[tokio::test]
 async fn all_programs_connect_with_tls() -> TestResult {
     let dir = tempfile::tempdir()?;
@@ -68,7 +70,7 @@ async fn all_programs_connect_with_tls() -> TestResult {
     Ok(())
 }
 
-/// The error names what to check.
+/// Each error names the option to check, `--tls-ca`.
 #[tokio::test]
 async fn programs_reject_a_wrong_authority_and_a_server_without_tls() -> TestResult {
     let dir = tempfile::tempdir()?;
@@ -124,7 +126,8 @@ async fn connections_without_tls_are_rejected() -> TestResult {
     Ok(())
 }
 
-/// A program without a certificate, or with one of another authority, is rejected before its login.
+/// A client without a certificate, or with a certificate of another authority, is rejected before
+/// its login.
 #[tokio::test]
 async fn mutual_tls_accepts_only_clients_with_a_valid_certificate() -> TestResult {
     let dir = tempfile::tempdir()?;

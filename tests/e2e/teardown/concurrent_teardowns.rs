@@ -119,8 +119,8 @@ async fn a_decky_is_covered_by_the_open_teardown_of_its_host() -> TestResult {
     Ok(())
 }
 
-/// Each of the two operations ends with its own result, and counts as absent what the other
-/// removed.
+/// Each of the two operations ends with its own result. A decky that one operation has removed may
+/// count as absent for the other.
 #[tokio::test]
 async fn a_host_teardown_is_a_new_operation_while_single_deckies_are_open() -> TestResult {
     let cluster = Cluster::start().await?;

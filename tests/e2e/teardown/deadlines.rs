@@ -7,7 +7,7 @@ use scuttle_schemas::operations::{OperationRecord, OperationState};
 use scuttle_schemas::{HostId, OperationId};
 use scuttle_tests::{Cluster, FakeAgent, TestResult, absent_shard, failed_shard};
 
-/// Requests a teardown whose deadline is in one second, and waits for its end.
+/// Requests a teardown whose deadline is in one second, and waits until the operation ends.
 async fn tear_down_and_time_out(
     cluster: &Cluster,
     host: &HostId,
@@ -129,7 +129,8 @@ async fn an_operation_times_out_if_a_later_inventory_still_lists_one_of_its_shar
     Ok(())
 }
 
-/// Neither does a heartbeat without an inventory.
+/// Neither an inventory from before the acceptance nor a later heartbeat without an inventory
+/// proves that a decky is gone.
 #[tokio::test]
 async fn an_inventory_from_before_the_acceptance_does_not_count_at_the_deadline() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -227,7 +228,8 @@ async fn a_failure_after_the_deadline_replaces_the_error() -> TestResult {
     Ok(())
 }
 
-/// The shard is removed for the retry too, and the retry ends with its own result.
+/// The late success removes the shard even though a retry is open, and the retry ends with its own
+/// result.
 #[tokio::test]
 async fn a_late_success_removes_the_shard_while_a_retry_is_open() -> TestResult {
     let cluster = Cluster::start().await?;

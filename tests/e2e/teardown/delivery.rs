@@ -1,5 +1,5 @@
-//! Delivery of commands: immediately, again while no agent has started the operation, and when an
-//! agent is back.
+//! Delivery of commands: immediately, repeatedly until an agent starts the operation, and again
+//! when an agent returns.
 
 use std::time::{Duration, Instant};
 
@@ -13,8 +13,8 @@ use scuttle_schemas::{headers, subjects};
 use scuttle_tests::{Broadcasts, Cluster, FakeAgent, TestResult, wait_until};
 use serde_json::json;
 
-/// The limit for a command that a heartbeat triggers. It is shorter than the delays of the backoff,
-/// so that a command of the backoff is not mistaken for it.
+/// The time within which a heartbeat must trigger a command. The delays of the backoff are longer,
+/// so that a command that the backoff resends is not mistaken for a triggered command.
 const MAX_HEARTBEAT_RESPONSE_TIME: Duration = Duration::from_millis(900);
 
 /// The command is triggered by the heartbeat, not by the backoff.
@@ -184,7 +184,7 @@ async fn a_restarted_agent_receives_the_command_of_a_started_operation_again() -
     Ok(())
 }
 
-/// The number of attempts continues across restarts.
+/// The attempt number keeps rising across restarts.
 #[tokio::test]
 async fn the_controller_epoch_increases_with_each_start() -> TestResult {
     let mut cluster = Cluster::start().await?;

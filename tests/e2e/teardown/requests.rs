@@ -1,5 +1,5 @@
-//! `swarm.teardown`: which requests are accepted, what the reply contains, and what is on record
-//! before the agent does anything.
+//! `swarm.teardown`: which requests are accepted, what the reply contains, and what is in the
+//! record before the agent does anything.
 
 use anyhow::Context;
 use scuttle_schemas::operations::{OperationState, OutcomeCounts, ShardOutcome};
@@ -234,7 +234,7 @@ async fn teardowns_of_unknown_hosts_and_deckies_are_rejected() -> TestResult {
     Ok(())
 }
 
-/// Neither host changes, and no command is sent.
+/// The request changes neither host, and no command is sent.
 #[tokio::test]
 async fn a_teardown_of_a_decky_of_another_host_is_rejected() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -283,7 +283,7 @@ async fn a_teardown_does_not_touch_a_decky_with_the_same_name_on_another_host() 
     Ok(())
 }
 
-/// The agent receives a command all the same, because it may find what is not on record.
+/// The agent still receives a command, because it may find deckies that are not in the record.
 #[tokio::test]
 async fn a_teardown_of_a_host_without_shards_is_accepted() -> TestResult {
     let cluster = Cluster::start().await?;
@@ -304,8 +304,9 @@ async fn a_teardown_of_a_host_without_shards_is_accepted() -> TestResult {
     Ok(())
 }
 
-/// A hundred teardowns of 20 hosts whose agents do nothing: all are accepted and all commands are
-/// sent.
+/// A hundred teardowns are requested for 20 hosts, most of whose agents do nothing. All teardowns
+/// are accepted, all commands are sent, and the operations of one host end while the others are
+/// open.
 #[tokio::test]
 async fn many_teardowns_do_not_wait_for_each_other() -> TestResult {
     let cluster = Cluster::start().await?;

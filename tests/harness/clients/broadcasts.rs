@@ -15,11 +15,11 @@ use serde::de::DeserializeOwned;
 use crate::clients::client::Client;
 use crate::wait::{EVENT_TIMEOUT, with_timeout};
 
-/// A broadcast message.
+/// A message on one of the broadcast subjects.
 pub trait Broadcast: DeserializeOwned + Debug {
     const SUBJECT: &'static str;
     fn revision(&self) -> u64;
-    /// Returns the time of the change.
+    /// Returns the time at which the controller decided the changes in the message.
     fn at(&self) -> Timestamp;
     /// Returns whether the message has no changes and only repeats the last revision.
     fn is_repeat(&self) -> bool;
@@ -83,8 +83,8 @@ pub struct Broadcasts<T> {
 }
 
 impl<T: Broadcast> Broadcasts<T> {
-    /// Subscribes. The subscription receives every broadcast that a later request of the same
-    /// client causes.
+    /// Subscribes to the broadcasts of type `T`. The subscription receives every broadcast that is
+    /// caused by a later request of the same client.
     pub async fn subscribe(client: &Client) -> Result<Self> {
         Ok(Self {
             subscriber: client.nats().subscribe(T::SUBJECT).await?,
@@ -93,7 +93,7 @@ impl<T: Broadcast> Broadcasts<T> {
         })
     }
 
-    /// Waits for the next message.
+    /// Waits for the next message and parses it.
     pub async fn next(&mut self) -> Result<Received<T>> {
         let message = with_timeout(T::SUBJECT, self.subscriber.next())
             .await?
@@ -111,8 +111,8 @@ impl<T: Broadcast> Broadcasts<T> {
     /// Waits for the next message that `matches` accepts, and skips all others.
     ///
     /// # Errors
-    /// If no such message arrives within [`EVENT_TIMEOUT`]. The error names `event` and lists the
-    /// messages that arrived.
+    /// If no such message arrives within [`EVENT_TIMEOUT`], or an invalid message arrives. The
+    /// error names `event` and lists the messages that arrived.
     pub async fn wait_for(
         &mut self,
         event: &str,
@@ -140,10 +140,11 @@ impl<T: Broadcast> Broadcasts<T> {
         }
     }
 
-    /// Receives all messages with changes up to `revision`.
+    /// Receives messages until `revision` is reached, and returns those with changes.
     ///
     /// # Errors
-    /// If a revision is not exactly one more than the revision before it.
+    /// If a revision is not exactly one more than the revision before it, if a repeat shows that
+    /// the last revision is lower than `revision`, or if no valid message arrives in time.
     pub async fn collect_up_to(&mut self, revision: u64) -> Result<Vec<Received<T>>> {
         let mut messages: Vec<Received<T>> = Vec::new();
         loop {

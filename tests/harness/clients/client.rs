@@ -25,17 +25,17 @@ use crate::wait::{REQUEST_TIMEOUT, wait_until, wait_while_progressing, with_time
 /// The maximum number of server errors that are kept for a test to read. No test provokes more.
 const MAX_SERVER_ERRORS: usize = 64;
 
-/// The number of records on a page when all records are listed, which is the protocol's maximum.
+/// The number of records on a page when all records are listed: the protocol's maximum.
 const PAGE_SIZE: u16 = 1000;
 
 /// An error reply whose headers and body agree.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Rejection {
-    /// The `Nats-Service-Error-Code` header.
+    /// The value of the `Nats-Service-Error-Code` header.
     pub status: u16,
-    /// `error.code`.
+    /// The field `error.code` of the body.
     pub code: ErrorCode,
-    /// `error.message`.
+    /// The field `error.message` of the body.
     pub message: String,
 }
 
@@ -45,7 +45,7 @@ pub enum RequestError {
     /// The controller rejected the request.
     #[error("rejected: {0:?}")]
     Rejected(Rejection),
-    /// No reply arrived.
+    /// No reply arrived in time, or no program subscribes to the subject.
     #[error("no reply: {0}")]
     NoReply(#[from] async_nats::RequestError),
     /// The reply breaks the protocol.
@@ -53,7 +53,7 @@ pub enum RequestError {
     InvalidReply(anyhow::Error),
 }
 
-/// Lets a test expect that a request is rejected.
+/// An extension of results for tests that expect a rejection.
 pub trait ExpectRejection {
     /// Returns the error reply.
     ///
@@ -106,7 +106,7 @@ impl Client {
         })
     }
 
-    /// Returns the connection, for messages that are not requests to the controller.
+    /// Returns the NATS connection, for messages that are not requests to the controller.
     pub fn nats(&self) -> &async_nats::Client {
         &self.nats
     }
@@ -114,7 +114,7 @@ impl Client {
     /// Sends a request with any payload and returns the reply unparsed.
     ///
     /// # Errors
-    /// If no reply arrives within [`REQUEST_TIMEOUT`].
+    /// If no reply arrives within [`REQUEST_TIMEOUT`], or no program subscribes to the subject.
     pub async fn request_raw(
         &self,
         subject: &str,
@@ -151,7 +151,8 @@ impl Client {
             .await
     }
 
-    /// Requests the teardown of a decky, or of a whole host, with the default deadline.
+    /// Requests the teardown of a decky, or of the whole host if `decky` is `None`, with the
+    /// default deadline.
     pub async fn tear_down<'a>(
         &self,
         host: &HostId,
@@ -161,7 +162,7 @@ impl Client {
         self.request(subjects::TEARDOWN, &request).await
     }
 
-    /// Requests a teardown whose deadline is in `timeout_s` seconds.
+    /// Requests a teardown of a decky or a whole host, with a deadline in `timeout_s` seconds.
     pub async fn tear_down_within<'a>(
         &self,
         timeout_s: u32,
@@ -173,28 +174,28 @@ impl Client {
         self.request(subjects::TEARDOWN, &request).await
     }
 
-    /// Enrolls a host with this name. The controller generates its id.
+    /// Enrolls a host with this name. The controller generates the host's id.
     pub async fn enroll(&self, name: &str) -> Result<EnrollAccepted, RequestError> {
         self.request(subjects::HOSTS_ENROLL, &json!({ "name": name }))
             .await
     }
 
-    /// Requests one operation.
+    /// Requests the record of one operation.
     pub async fn operation(&self, id: OperationId) -> Result<OperationRecord, RequestError> {
         let request = json!({ "operation_id": id });
         let reply: OperationGetReply = self.request(subjects::OPERATIONS_GET, &request).await?;
         Ok(reply.operation)
     }
 
-    /// Waits until an operation has ended. The timeout starts again whenever the operation makes
-    /// progress.
+    /// Waits until an operation has ended, and returns its record. The timeout restarts whenever
+    /// the record changes.
     pub async fn wait_for_end(&self, id: OperationId) -> Result<OperationRecord> {
         let has_ended = |operation: &OperationRecord| operation.finished_at.is_some();
         wait_while_progressing("the operation ends", || self.operation(id), has_ended).await
     }
 
-    /// Lists all shards in pages of `limit` records. Returns them with the revision of the first
-    /// page.
+    /// Lists all shards in pages of `limit` records. Returns the revision of the first page and the
+    /// shards.
     pub async fn list_shards_paged(
         &self,
         limit: u16,
@@ -221,12 +222,12 @@ impl Client {
         }
     }
 
-    /// Lists all shards.
+    /// Lists all shards, page by page.
     pub async fn list_shards(&self) -> Result<Vec<ShardRecord>, RequestError> {
         Ok(self.list_shards_paged(PAGE_SIZE).await?.1)
     }
 
-    /// Returns one shard, or `None` if the shard is not on record.
+    /// Returns one shard, or `None` if the shard is not in the record.
     pub async fn find_shard(
         &self,
         host: &HostId,
@@ -237,8 +238,8 @@ impl Client {
         Ok(shards.pop())
     }
 
-    /// Returns the shards of a host with their states in one line: `decky-1 running, decky-2
-    /// tearing_down`.
+    /// Returns the shards of a host with their states in one line, such as
+    /// `decky-1 running, decky-2 tearing_down`.
     pub async fn shard_states(&self, host: &HostId) -> Result<String, RequestError> {
         let request = json!({ "host_uuid": host, "limit": PAGE_SIZE });
         let page: ShardsList = self.request(subjects::SHARDS_LIST, &request).await?;
@@ -247,7 +248,7 @@ impl Client {
         Ok(page.shards.iter().map(state).collect::<Vec<_>>().join(", "))
     }
 
-    /// Lists all hosts by their ids.
+    /// Lists all hosts, page by page, and returns them keyed by id.
     pub async fn list_hosts(&self) -> Result<BTreeMap<HostId, HostRecord>, RequestError> {
         let mut after = None;
         let mut hosts = BTreeMap::new();
@@ -263,10 +264,10 @@ impl Client {
         }
     }
 
-    /// Requests one host.
+    /// Returns one host from the list of all hosts.
     ///
     /// # Errors
-    /// If the host is not on record.
+    /// If the hosts cannot be listed, or the host is not in the record.
     pub async fn host(&self, host: &HostId) -> Result<HostRecord> {
         let mut hosts = self.list_hosts().await?;
         hosts.remove(host).context("the host is not on record")
@@ -295,8 +296,10 @@ impl Client {
         Ok(())
     }
 
-    /// Waits for the next error that the server sends to this client, which must deny access to
-    /// `subject`.
+    /// Waits for the next error that the server sends to this client.
+    ///
+    /// # Errors
+    /// If the error is not a permissions violation for `subject`, or no error arrives in time.
     pub async fn expect_denied(&self, subject: &str) -> Result<()> {
         let error = self.expect_server_error("permissions violation").await?;
         ensure!(
@@ -306,8 +309,10 @@ impl Client {
         Ok(())
     }
 
-    /// Waits for the next error that the server sends to this client, which must contain `text` (in
-    /// lower case).
+    /// Waits for the next error that the server sends to this client, and returns the error.
+    ///
+    /// # Errors
+    /// If the error, in lower case, does not contain `text`, or no error arrives in time.
     pub async fn expect_server_error(&self, text: &str) -> Result<String> {
         let mut server_errors = self.server_errors.lock().await;
         let error = with_timeout("the server sends an error", server_errors.recv())
@@ -320,11 +325,11 @@ impl Client {
         Ok(error)
     }
 
-    /// Sends a request that the server must not deliver, because its permissions forbid it or the
-    /// user's account has no such subject.
+    /// Checks that the server does not deliver a request, because the user lacks the permission, or
+    /// because no program in the user's account subscribes to the subject.
     ///
     /// # Errors
-    /// If the request is delivered.
+    /// If the request is delivered, or fails for another reason.
     pub async fn expect_request_denied(
         &self,
         subject: &str,
@@ -341,8 +346,11 @@ impl Client {
     }
 }
 
-/// Parses a reply of the controller. Returns the value, or an error reply whose headers and body
-/// agree.
+/// Parses a reply of the controller.
+///
+/// # Errors
+/// - [`RequestError::Rejected`] for an error reply whose headers and body agree.
+/// - [`RequestError::InvalidReply`] for a reply that breaks the protocol.
 pub fn parse_reply<A: DeserializeOwned>(reply: &async_nats::Message) -> Result<A, RequestError> {
     let header = |name: &str| reply.headers.as_ref()?.get(name).map(ToString::to_string);
     match header(headers::SERVICE_ERROR_CODE) {
@@ -379,7 +387,7 @@ fn parse_rejection(status: &str, text: Option<String>, payload: &[u8]) -> Result
     })
 }
 
-/// Converts an enum's value to its name on the wire.
+/// Returns the name of an enum's value in messages, such as `tearing_down`.
 pub fn to_wire_name(value: &impl Serialize) -> String {
     match serde_json::to_value(value) {
         Ok(Value::String(name)) => name,

@@ -1,5 +1,5 @@
-//! A scripted agent of one host, over a plain NATS connection. The test decides when each
-//! report is sent, and its content, boot and sequence.
+//! A scripted agent of one host, over a plain NATS connection. The test decides when each report is
+//! sent, and which content, boot and sequence the report has.
 
 use anyhow::{Context, Result};
 use async_nats::{HeaderMap, Subscriber};
@@ -24,15 +24,15 @@ use crate::wait::{current_timestamp, with_timeout};
 /// heartbeat keeps the host `online` for a whole test.
 const INTERVAL_MS: u32 = 60_000;
 
-/// The agent of one host.
+/// A fake agent for one host. The test calls a method for every message that the agent sends.
 #[derive(Debug)]
 pub struct FakeAgent {
     pub host: HostId,
     /// The id of the current boot.
     pub boot: BootId,
-    /// The sequence of the last report.
+    /// The sequence of the last report, or 0 before the first report of a boot.
     pub sequence: u64,
-    /// The interval that the heartbeats announce.
+    /// The interval that the heartbeats announce, in milliseconds.
     pub interval_ms: u32,
     client: Client,
     commands: Subscriber,
@@ -41,13 +41,13 @@ pub struct FakeAgent {
 }
 
 impl FakeAgent {
-    /// Connects with a new boot id. The agent receives all commands that are sent after the reply
-    /// to its first heartbeat.
+    /// Connects as the agent of `host`, with a new boot id. The agent receives all commands that
+    /// are sent after the reply to its first heartbeat.
     pub async fn connect(nats: &Nats, host: &HostId) -> Result<Self> {
         Self::connect_with(Client::connect(nats, Role::Agents).await?, host).await
     }
 
-    /// Starts an agent on an existing connection.
+    /// Starts the agent of `host` on an existing connection, with a new boot id.
     pub async fn connect_with(client: Client, host: &HostId) -> Result<Self> {
         let commands = client
             .nats()
@@ -64,19 +64,19 @@ impl FakeAgent {
         })
     }
 
-    /// Returns the agent's connection.
     pub fn client(&self) -> &Client {
         &self.client
     }
 
-    /// Simulates a restart of the agent: uses a later boot id, and sequences from 1 again.
+    /// Simulates a restart of the agent: later reports have a new boot id, and sequences from 1.
     pub fn reboot(&mut self) {
         self.boot = BootId(Uuid::now_v7());
         self.sequence = 0;
     }
 
-    /// Creates the next heartbeat, with this inventory or none, without sending it. The test can
-    /// modify the heartbeat, and then sends it with `send`.
+    /// Creates the next heartbeat without sending it. `shards` is its inventory, or `None` for a
+    /// heartbeat without an inventory. The test can modify the heartbeat and send it with
+    /// [`send`](Self::send).
     pub fn next_heartbeat(&mut self, shards: Option<Vec<ReportedShard>>) -> Heartbeat {
         self.sequence += 1;
         Heartbeat {
@@ -93,7 +93,8 @@ impl FakeAgent {
         }
     }
 
-    /// Creates the heartbeats of one inventory, one for each page. All have the same sequence.
+    /// Creates the heartbeats that report one inventory, one heartbeat for each page. All have the
+    /// same sequence. The test sends them with [`send`](Self::send).
     pub fn next_inventory_pages(&mut self, pages: &[&[&str]]) -> Vec<Heartbeat> {
         let heartbeat = self.next_heartbeat(None);
         let count = u32::try_from(pages.len()).expect("the page count fits");
@@ -126,7 +127,10 @@ impl FakeAgent {
         self.send(&heartbeat).await
     }
 
-    /// Waits for the next command of a new operation, and skips resent commands.
+    /// Waits for the first teardown command of a new operation, and skips resent commands.
+    ///
+    /// # Errors
+    /// If a cancel command arrives first, or no such command arrives in time.
     pub async fn next_command(&mut self) -> Result<TeardownCommand> {
         loop {
             let known = self.known.len();
@@ -150,8 +154,11 @@ impl FakeAgent {
         }
     }
 
-    /// Waits for the next teardown command, which may be a resent one. Returns the command with its
+    /// Waits for the next teardown command, whether new or resent. Returns the command and its
     /// headers.
+    ///
+    /// # Errors
+    /// If a cancel command arrives first, or no command arrives in time.
     pub async fn next_delivery(&mut self) -> Result<(TeardownCommand, HeaderMap)> {
         let event = format!("a command for {} arrives", self.host);
         let message = with_timeout(&event, self.commands.next())
@@ -197,7 +204,7 @@ impl FakeAgent {
     }
 
     /// Creates the result of an operation that succeeded, without sending it. The test can modify
-    /// the result, and then sends it with `send_result`.
+    /// the result and send it with [`send_result`](Self::send_result).
     pub fn next_success(
         &mut self,
         operation_id: OperationId,
@@ -218,7 +225,8 @@ impl FakeAgent {
         }
     }
 
-    /// Creates the result of an operation that failed.
+    /// Creates the result of an operation that failed, without sending it. The test can modify the
+    /// result and send it with [`send_result`](Self::send_result).
     pub fn next_failure(
         &mut self,
         operation_id: OperationId,
@@ -240,15 +248,15 @@ impl FakeAgent {
         self.client.request(&subject, result).await
     }
 
-    /// Reports that an operation succeeded and removed these deckies, and checks that the result is
-    /// recorded.
+    /// Reports that an operation succeeded and removed these deckies. Checks that the controller
+    /// records the result.
     pub async fn report_success(&mut self, operation: OperationId, deckies: &[&str]) -> Result<()> {
         let shards = deckies.iter().map(|decky| removed_shard(decky)).collect();
         let result = self.next_success(operation, shards);
         check_recorded(&self.send_result(&result).await?)
     }
 
-    /// Reports that an operation failed, and checks that the result is recorded.
+    /// Reports that an operation failed. Checks that the controller records the result.
     pub async fn report_failure(
         &mut self,
         operation: OperationId,
@@ -288,8 +296,8 @@ fn shard_result(decky: &str, outcome: ReportedOutcome, error: Option<&str>) -> S
     }
 }
 
-/// Creates one decky of an inventory. The decky is `running`, and has the service `ssh` and an
-/// address.
+/// Creates the entry of one decky in an inventory. The decky is `running`, and has the service
+/// `ssh` and an address.
 pub fn reported_shard(decky: &str) -> ReportedShard {
     serde_json::from_value(json!({
         "decky_id": decky, "state": ReportedState::Running, "services": ["ssh"], "decky_ip": "10.0.0.7",

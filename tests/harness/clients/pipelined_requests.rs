@@ -8,10 +8,10 @@ use serde_json::Value;
 use crate::clients::client::Client;
 use crate::wait::with_timeout;
 
-/// The `retry_after_ms` of an `overloaded` reply.
+/// The `retry_after_ms` in every `overloaded` reply.
 const RETRY_AFTER_MS: u64 = 500;
 
-/// Sends requests in order without waiting for their replies. Each reply is returned with the
+/// A sender of requests that does not wait for their replies. Each reply is returned with the
 /// number of its request.
 #[derive(Debug)]
 pub struct PipelinedRequests<'a> {
@@ -21,7 +21,7 @@ pub struct PipelinedRequests<'a> {
 }
 
 impl<'a> PipelinedRequests<'a> {
-    /// Subscribes to the replies.
+    /// Subscribes to a new inbox for the replies.
     pub async fn new(client: &'a Client) -> Result<Self> {
         let inbox = client.nats().new_inbox();
         let replies = client.nats().subscribe(format!("{inbox}.*")).await?;
@@ -32,7 +32,7 @@ impl<'a> PipelinedRequests<'a> {
         })
     }
 
-    /// Sends the request with this number.
+    /// Sends a request. [`next_reply`](Self::next_reply) returns its reply together with `number`.
     pub async fn send(&self, number: usize, subject: &'static str, request: &Value) -> Result<()> {
         let reply = format!("{}.{number}", self.inbox);
         let payload = request.to_string().into();
@@ -41,7 +41,7 @@ impl<'a> PipelinedRequests<'a> {
         Ok(())
     }
 
-    /// Waits for the next reply, and returns it with the number of its request.
+    /// Waits for the next reply to any request. Returns the number of the request and the reply.
     pub async fn next_reply(&mut self) -> Result<(usize, Value)> {
         let reply = with_timeout("a reply arrives", self.replies.next()).await?;
         parse_numbered(&reply.context("the connection is closed")?)
@@ -56,7 +56,7 @@ fn parse_numbered(reply: &Message) -> Result<(usize, Value)> {
 /// Returns whether a reply is `overloaded`.
 ///
 /// # Panics
-/// If the reply is `overloaded` but lacks the fields of such a reply.
+/// If the reply is `overloaded`, but its `retry_after_ms` or `accepted` is wrong.
 pub fn is_overloaded(reply: &Value) -> bool {
     let error = &reply["error"];
     if error["code"] != "overloaded" {

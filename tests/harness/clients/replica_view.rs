@@ -35,13 +35,13 @@ pub struct ReplicaView<'a> {
     page_size: u16,
     shards: BTreeMap<(HostId, DeckyId), Entry>,
     revision: u64,
-    /// The revision of the first page of the last listing.
+    /// The revision on the first page of the last listing.
     listed_revision: u64,
     listings: usize,
 }
 
 impl<'a> ReplicaView<'a> {
-    /// Subscribes, and then lists all shards in pages of `page_size` records.
+    /// Subscribes to the broadcasts, and then lists all shards in pages of `page_size` records.
     pub async fn open(client: &'a Client, page_size: u16) -> Result<Self> {
         let mut view = Self {
             client,
@@ -65,7 +65,8 @@ impl<'a> ReplicaView<'a> {
         Ok(())
     }
 
-    /// Drops the next message that contains a new change, as a network might.
+    /// Waits for the next message that contains a new change, and drops the message to simulate its
+    /// loss.
     pub async fn drop_next_change(&mut self) -> Result<()> {
         let known = self.revision;
         let is_new = |update: &ShardsUpdated| !update.is_repeat() && update.revision > known;
@@ -73,7 +74,7 @@ impl<'a> ReplicaView<'a> {
         Ok(())
     }
 
-    /// Returns the shards in the view, in the order of a listing.
+    /// Returns the shards in the view, sorted by host and decky as in a listing.
     pub fn shards(&self) -> Vec<ShardRecord> {
         let present = |entry: &Entry| match entry {
             Entry::Present(record) => Some((**record).clone()),
@@ -147,8 +148,8 @@ impl<'a> ReplicaView<'a> {
     }
 }
 
-/// Replaces `last_seen` with a constant, so that two listings can be compared. This field changes
-/// without a broadcast.
+/// Replaces `last_seen` with `updated_at`, so that two listings can be compared. The controller
+/// changes `last_seen` without a broadcast.
 pub fn clear_last_seen(mut shards: Vec<ShardRecord>) -> Vec<ShardRecord> {
     for shard in &mut shards {
         shard.last_seen = shard.updated_at;
@@ -156,8 +157,9 @@ pub fn clear_last_seen(mut shards: Vec<ShardRecord>) -> Vec<ShardRecord> {
     shards
 }
 
-/// Replaces `last_seen` and sets every revision to 0, so that two listings of a swarm with several
-/// partitions can be compared. In such a swarm, each listing renumbers its records.
+/// Replaces `last_seen` with `updated_at` and sets every revision to 0, so that two listings of a
+/// swarm with several partitions can be compared. In such a swarm, a listing gives its own revision
+/// to the records of all partitions except the first.
 pub fn clear_revisions(shards: Vec<ShardRecord>) -> Vec<ShardRecord> {
     let without_revision = |shard| ShardRecord {
         revision: 0,

@@ -29,15 +29,16 @@ impl Cluster {
         self.wait_for_leader_among(&all).await
     }
 
-    /// Waits until a controller other than `number` leads. Returns the number of the leader.
+    /// Waits until one of the controllers other than `number` leads, and the rest of them follow.
+    /// Returns the number of the leader.
     pub async fn wait_for_leader_other_than(&mut self, number: usize) -> Result<usize> {
         let others = (0..self.controllers.len()).filter(|other| *other != number);
         let others: Vec<_> = others.collect();
         self.wait_for_leader_among(&others).await
     }
 
-    /// Waits until one of these controllers leads, the others follow, and each server delivers
-    /// reports to the leader. Returns the number of the leader.
+    /// Waits until one of these controllers leads, the others in `numbers` follow, and each server
+    /// delivers reports to the leader. Returns the number of the leader.
     pub async fn wait_for_leader_among(&mut self, numbers: &[usize]) -> Result<usize> {
         let mut endpoints = Vec::new();
         for number in numbers {
@@ -61,7 +62,7 @@ impl Cluster {
         Ok(leader)
     }
 
-    /// Waits until each partition has a leader.
+    /// Waits until the leaders of all partitions reply to the operator.
     pub async fn wait_until_partitions_are_led(&self) -> Result<()> {
         // The list is complete only with the replies of all leaders.
         let list = || self.operator.list_shards();
@@ -69,8 +70,8 @@ impl Cluster {
         Ok(())
     }
 
-    /// Waits until each partition has a leader, and each controller leads the number of partitions
-    /// in `counts`.
+    /// Waits until each partition has a leader, and each controller leads as many partitions as
+    /// `counts` says. The counts are in the order of the controllers.
     pub async fn wait_until_balanced(&mut self, counts: &[f64]) -> Result<()> {
         let mut endpoints = Vec::new();
         for controller in &mut self.controllers {
@@ -91,8 +92,11 @@ impl Cluster {
     }
 }
 
-/// Finds the leader among the controllers with these numbers and HTTP endpoints. Returns an error
-/// unless one leads and all others follow.
+/// Finds the leader among the controllers with these numbers and HTTP endpoints.
+///
+/// # Errors
+/// If a controller does not respond, or neither leads nor follows, or if the number of leaders is
+/// not one.
 async fn find_leader(endpoints: &[(usize, Http)]) -> Result<usize> {
     let mut leaders = Vec::new();
     for (number, http) in endpoints {

@@ -1,4 +1,5 @@
-//! The processes of one test: nats-servers, controllers and an operator, started together.
+//! The environment of one test: nats-servers and controllers that are started together, and the
+//! connection of an operator.
 
 use std::path::{Path, PathBuf};
 
@@ -20,8 +21,8 @@ use crate::wait::wait_until;
 mod leadership;
 pub mod provisioned_server;
 
-/// nats-servers, controllers and an operator. Dropping the cluster kills the processes and removes
-/// their files.
+/// nats-servers, controllers and an operator. Dropping the cluster kills the processes and, unless
+/// [`keep_files_in`](ClusterBuilder::keep_files_in) was used, removes their files.
 ///
 /// By default, a cluster has one server, and one controller with a local store:
 ///
@@ -105,8 +106,8 @@ impl ClusterBuilder {
         self.proxied_with(InFlight::Delivered)
     }
 
-    /// Puts a proxy between each controller and the servers. `in_flight` decides about the bytes in
-    /// flight when one side closes its connection.
+    /// Puts a proxy between each controller and the servers. `in_flight` decides whether the bytes
+    /// in flight still arrive after one side has closed its connection.
     pub fn proxied_with(self, in_flight: InFlight) -> Self {
         let proxies = Some(in_flight);
         Self { proxies, ..self }
@@ -125,7 +126,7 @@ impl ClusterBuilder {
             .fold(self, |builder, (name, value)| builder.setting(name, value))
     }
 
-    /// Edits the text of `nats.conf` before the servers start.
+    /// Sets the function that edits the text of `nats.conf` before the servers start.
     pub fn nats_conf(self, edit: fn(&str) -> String) -> Self {
         Self {
             nats_conf: edit,
@@ -174,7 +175,7 @@ impl ClusterBuilder {
 }
 
 impl Cluster {
-    /// Returns the default options.
+    /// Returns a builder with the default options.
     pub fn builder() -> ClusterBuilder {
         ClusterBuilder::default()
     }
@@ -205,7 +206,7 @@ impl Cluster {
         Ok(())
     }
 
-    /// Returns the environment of the controllers: credentials and settings.
+    /// Returns the environment variables of the controllers: their credentials and settings.
     pub fn controller_environment(&self) -> Vec<(&'static str, String)> {
         let mut environment = Vec::from(self.passwords().environment(Role::Controller));
         if self.has_shared_journal() {
@@ -228,7 +229,7 @@ impl Cluster {
             || self.options.partitions.is_some()
     }
 
-    /// Returns the data directory of a controller.
+    /// Returns the data directory of the controller with this number.
     pub fn data_dir(&self, number: usize) -> PathBuf {
         if self.has_shared_journal() {
             self.path(&format!("controller-{number}"))
@@ -237,7 +238,7 @@ impl Cluster {
         }
     }
 
-    /// Returns a path in the directory of this cluster.
+    /// Returns the path of `name` in the cluster's directory.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.join(name)
     }
@@ -257,24 +258,25 @@ impl Cluster {
         connect(&self.servers, role).await
     }
 
-    /// Waits until all three servers run and have formed a cluster again.
+    /// Waits until all three servers are running and have formed a cluster again.
     pub async fn wait_until_formed(&self) -> Result<()> {
         nats_cluster::wait_until_formed(&self.servers).await
     }
 
-    /// Waits until `stream` has a leader. Returns the number of the server that leads it.
+    /// Waits until `stream` has a leader. Returns the number of the server that leads the stream.
     pub async fn wait_for_stream_leader(&self, stream: &str) -> Result<usize> {
         let monitors = nats_cluster::list_monitors(&self.servers);
         let find = || nats_cluster::find_stream_leader(&monitors, stream);
         wait_until("the stream has a leader", find, |_| true).await
     }
 
-    /// Enrolls a host with this name.
+    /// Enrolls a host with this name, and returns the id that the controller generated.
     pub async fn enroll_host(&self, name: &str) -> Result<HostId> {
         Ok(self.operator.enroll(name).await?.host.host_uuid)
     }
 
-    /// Enrolls a host and starts its agent, which reports an inventory of `deckies`, all `running`.
+    /// Enrolls a host with this name and starts its agent, which reports an inventory of `deckies`,
+    /// all `running`.
     pub async fn start_agent(&self, name: &str, deckies: &[&str]) -> Result<FakeAgent> {
         let host = self.enroll_host(name).await?;
         self.start_agent_of(&host, deckies).await
@@ -296,13 +298,13 @@ impl Cluster {
         Ok(agent)
     }
 
-    /// Starts simulated hosts with these arguments and this data directory, and waits until they
-    /// are ready.
+    /// Starts simulated hosts with these arguments and this data directory, and waits until their
+    /// agents are ready.
     pub async fn start_simulator(&self, data_dir: &Path, arguments: &[&str]) -> Result<Simulator> {
         self.start_simulator_with(data_dir, arguments, &[]).await
     }
 
-    /// Starts simulated hosts like [`start_simulator`](Self::start_simulator), with additional
+    /// Starts simulated hosts as [`start_simulator`](Self::start_simulator) does, with additional
     /// environment variables.
     pub async fn start_simulator_with(
         &self,
@@ -315,8 +317,8 @@ impl Cluster {
         Simulator::start(command, data_dir).await
     }
 
-    /// Kills the only controller (SIGKILL), starts it again with the same data directory, and waits
-    /// until it is ready.
+    /// Kills the only controller (SIGKILL) if it is running, starts it again with the same data
+    /// directory, and waits until it is ready.
     pub async fn crash_controller(&mut self) -> Result<()> {
         self.controllers[0].restart().await?;
         self.operator.wait_until_ready().await

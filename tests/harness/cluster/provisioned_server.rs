@@ -14,25 +14,27 @@ use crate::programs::scuttle::{CommandOutput, run_scuttle};
 use crate::roles::RECONNECT_DELAY;
 use crate::servers::nats_server::{NatsServer, ServerSetup};
 
-/// A nats-server that `scuttle init` has configured. Dropping it kills the server and removes its
-/// files.
+/// A nats-server that `scuttle init` has configured. Dropping this value kills the server and
+/// removes its files.
 #[derive(Debug)]
 pub struct ProvisionedServer {
     server: NatsServer,
     setup: ServerSetup,
-    /// Additional arguments for each `scuttle` command.
+    /// The arguments that [`run_scuttle`](Self::run_scuttle) adds to each command.
     arguments: Vec<String>,
     dir: TempDir,
 }
 
 impl ProvisionedServer {
-    /// Runs `scuttle init` and starts a server with its configuration on a free port.
+    /// Runs `scuttle init` in a temporary directory, and starts a server with the new configuration
+    /// on a free port.
     pub async fn start() -> Result<Self> {
         Self::start_with(tempfile::tempdir()?, &[], &[]).await
     }
 
-    /// Starts a server like [`start`](Self::start), in this directory, with additional arguments
-    /// for `scuttle init` and for every other command.
+    /// Starts a server as [`start`](Self::start) does, but in the directory `dir`. Adds
+    /// `init_arguments` to `scuttle init`, and `arguments` to each command of
+    /// [`run_scuttle`](Self::run_scuttle).
     pub async fn start_with(
         dir: TempDir,
         init_arguments: &[&str],
@@ -71,18 +73,18 @@ impl ProvisionedServer {
         Ok(())
     }
 
-    /// Returns a path in the directory of this server, which is the working directory of all
+    /// Returns the path of `name` in the server's directory, which is the working directory of all
     /// commands.
     pub fn path(&self, name: &str) -> PathBuf {
         self.dir.path().join(name)
     }
 
-    /// Returns the credentials file of a user that `scuttle init` created.
+    /// Returns the path of the credentials file that `scuttle init` created for a user.
     pub fn credentials(&self, user: &str) -> PathBuf {
         self.path("bus").join("creds").join(format!("{user}.creds"))
     }
 
-    /// Runs a `scuttle` command for this server.
+    /// Runs a `scuttle` command that connects to this server.
     pub async fn run_scuttle(&self, arguments: &[&str]) -> Result<CommandOutput> {
         let more: Vec<&str> = self.arguments.iter().map(String::as_str).collect();
         let url = self.url();
@@ -90,14 +92,15 @@ impl ProvisionedServer {
         run_scuttle(self.dir.path(), &[arguments, &more].concat(), &environment).await
     }
 
-    /// Enrolls a host whose id is equal to its name. Returns its credentials file.
+    /// Enrolls a host with `name` as its name and id. Returns the path of the host's credentials
+    /// file.
     pub async fn enroll(&self, name: &str) -> Result<PathBuf> {
         let arguments = ["enroll", name, "--host-uuid", name];
         self.run_scuttle(&arguments).await?.expect_success()?;
         Ok(self.path(&format!("{name}.creds")))
     }
 
-    /// Adds a user. Returns its credentials file.
+    /// Adds a user with this role. Returns the path of the user's credentials file.
     pub async fn add_user(&self, name: &str, role: &str) -> Result<PathBuf> {
         let arguments = ["user", "add", name, "--role", role, "--dir", "bus"];
         let output = run_scuttle(self.dir.path(), &arguments, &[]).await?;
@@ -105,19 +108,19 @@ impl ProvisionedServer {
         Ok(self.path(&format!("{name}.creds")))
     }
 
-    /// Connects with these credentials.
+    /// Connects with this credentials file.
     pub async fn connect(&self, credentials: &Path) -> Result<Client> {
         Client::connect_with(connect_options(credentials)?, &self.url()).await
     }
 
-    /// Connects as the agent of a host.
+    /// Connects as the agent of `host`, with this credentials file and the agent's inbox prefix.
     pub async fn connect_agent(&self, credentials: &Path, host: &HostId) -> Result<Client> {
         let options =
             connect_options(credentials)?.custom_inbox_prefix(subjects::agent_inbox_prefix(host));
         Client::connect_with(options, &self.url()).await
     }
 
-    /// Starts the agent of a host.
+    /// Connects with this credentials file and starts a fake agent of `host`.
     pub async fn start_agent(&self, credentials: &Path, host: &HostId) -> Result<FakeAgent> {
         let client = self.connect_agent(credentials, host).await?;
         FakeAgent::connect_with(client, host).await
@@ -136,7 +139,8 @@ impl ProvisionedServer {
     }
 }
 
-/// Returns the options to connect with a credentials file.
+/// Returns options for connecting with a credentials file, and for reconnecting after a short
+/// delay.
 pub fn connect_options(credentials: &Path) -> Result<async_nats::ConnectOptions> {
     let text = std::fs::read_to_string(credentials);
     let text = text.with_context(|| credentials.display().to_string())?;

@@ -1,5 +1,5 @@
-//! A faulty agent that floods the controller. It publishes on its subjects as fast as its
-//! connections accept messages, and reads nothing.
+//! A faulty agent that floods the controller. It publishes on one of its subjects, at a limited
+//! rate or as fast as its connections accept messages, and reads nothing.
 //!
 //! The effect on operators and other agents is measured with
 //! [`teardown_load`](crate::teardown_load).
@@ -22,18 +22,20 @@ use crate::roles::Role;
 use crate::servers::nats::Nats;
 use crate::wait::current_timestamp;
 
-/// The minimum number of bytes that are written at once.
+/// The minimum size of a block in bytes. A block contains messages that are written together.
 const MIN_BLOCK_SIZE: usize = 128 << 10;
 
-/// The time after which a blocked write is interrupted, to check whether the flood must stop.
+/// The timeout of a blocked write. After the timeout, the thread checks whether to stop.
 const WRITE_TIMEOUT: Duration = Duration::from_millis(50);
 
-/// The limits of [`Rate::Limited`]. They are about a hundred times the rate of all other agents of
-/// a test together, and a debug build of the controller can still read that much.
+/// The maximum message rate of a connection with [`Rate::Limited`].
+///
+/// This limit and [`MAX_BYTES_PER_SECOND`] are about a hundred times the total rate of all other
+/// agents in a test. A debug build of the controller can still read messages at this rate.
 const MAX_MESSAGES_PER_SECOND: f64 = 10_000.0;
 const MAX_BYTES_PER_SECOND: f64 = 30e6;
 
-/// The rate of a flood.
+/// The rate of a flood on each connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Rate {
     /// As fast as the server accepts messages.
@@ -42,7 +44,7 @@ pub enum Rate {
     Limited,
 }
 
-/// The messages of a flood.
+/// The kind of messages in a flood.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum FloodMessage {
     /// Ordinary heartbeats.
@@ -57,8 +59,8 @@ pub enum FloodMessage {
     Results,
     /// Progress of unknown operations.
     Progress,
-    /// Progress messages with empty payloads. They give the highest message rate that a connection
-    /// can carry.
+    /// Progress messages with empty payloads, for the highest message rate that a connection can
+    /// carry.
     Empty,
 }
 
@@ -74,7 +76,7 @@ impl FloodMessage {
         Self::Empty,
     ];
 
-    /// Returns the name of the kind in a table.
+    /// Returns the label of this kind in tables.
     pub fn name(self) -> &'static str {
         match self {
             Self::Heartbeats => "heartbeats",
@@ -97,7 +99,8 @@ impl FloodMessage {
         }
     }
 
-    /// Creates the payload of one message.
+    /// Creates the payload of one message. Valid heartbeats and results have `number` as their
+    /// sequence.
     fn create_payload(self, host: &HostId, boot: Uuid, number: u64) -> Vec<u8> {
         let heartbeat = |shards: Value| {
             json!({ "type": "scuttle.v1.heartbeat", "host_uuid": host, "agent_version": "flood", "boot_id": boot,
@@ -134,9 +137,9 @@ impl FloodMessage {
 #[derive(Debug, Clone, Copy)]
 pub struct FloodPlan {
     pub message: FloodMessage,
-    /// The rate of each connection.
+    /// The rate of each connection. The total rate grows with the number of connections.
     pub rate: Rate,
-    /// The number of connections.
+    /// The number of connections, each with a separate thread.
     pub connections: usize,
 }
 
@@ -145,12 +148,13 @@ pub struct FloodPlan {
 pub struct Flood {
     sent: Arc<AtomicU64>,
     started: Instant,
-    /// The threads that send. Each stops when its sender is dropped.
+    /// The sending threads, each with the sender of a channel. A thread stops when its sender is
+    /// dropped.
     threads: Vec<(SyncSender<()>, JoinHandle<Result<()>>)>,
 }
 
 impl Flood {
-    /// Starts a flood as the agent of `host`.
+    /// Starts a flood that connects as the agent of `host`.
     pub fn start(nats: &Nats, host: &HostId, plan: FloodPlan) -> Result<Self> {
         let mut flood = Self {
             sent: Arc::default(),
@@ -170,7 +174,7 @@ impl Flood {
     /// Stops the flood and returns the number of messages per second that the server accepted.
     ///
     /// # Errors
-    /// If the server has closed a connection.
+    /// If the server has closed a connection, or a thread has panicked.
     pub fn stop(mut self) -> Result<f64> {
         let rate = self.sent.load(Ordering::Relaxed) as f64 / self.started.elapsed().as_secs_f64();
         for (running, thread) in self.threads.drain(..) {
@@ -191,7 +195,7 @@ impl Drop for Flood {
     }
 }
 
-/// Connects without a client library, because a client library would be slower than the server.
+/// Connects without a client library, which would be slower than the server.
 fn connect(nats: &Nats) -> Result<TcpStream> {
     let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, nats.port()))?;
     let login = json!({ "verbose": false, "pedantic": false, "lang": "flood", "version": "1", "protocol": 1,

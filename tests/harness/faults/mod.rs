@@ -1,4 +1,4 @@
-//! Faults: a network that delays messages, stalls and cuts connections, and an agent that floods
+//! Faults: a network that delays messages and stalls or cuts connections, and an agent that floods
 //! its subjects.
 
 pub mod flood;

@@ -1,7 +1,8 @@
 //! A TCP proxy on loopback that can delay, stall, cut and refuse connections. It simulates the
 //! network between one program and its servers.
 //!
-//! The proxy copies bytes and knows nothing about NATS. Its users decide when each fault occurs.
+//! The proxy copies bytes and knows nothing about NATS. The test or program that starts the proxy
+//! decides when each fault occurs.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,10 +15,10 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinHandle;
 use tokio::time::Instant;
 
-/// The number of bytes that are read at once.
+/// The maximum number of bytes in one read.
 const CHUNK_SIZE: usize = 16 * 1024;
 /// The maximum number of chunks in flight in one direction: 512 KiB, as much as the buffers of a
-/// socket hold. When this many are in flight, the sender waits.
+/// socket hold. At this limit, the proxy stops reading, and the sender waits.
 const MAX_IN_FLIGHT: usize = 32;
 
 /// The current behaviour of the network.
@@ -31,20 +32,20 @@ pub struct NetworkConditions {
     pub jitter: Duration,
     /// Whether connections stay open but transfer no bytes.
     pub stalled: bool,
-    /// Whether new connections are closed at once.
+    /// Whether new connections are closed immediately.
     pub refused: bool,
 }
 
 /// The fate of the bytes in flight when one side has closed its connection.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum InFlight {
-    /// The bytes still arrive, late.
+    /// The bytes still arrive after their latency.
     Delivered,
     /// The bytes are lost.
     Lost,
 }
 
-/// A running proxy. Dropping it closes its connections.
+/// A running proxy. Dropping this value closes its connections.
 #[derive(Debug)]
 pub struct Proxy {
     ports: Vec<u16>,
@@ -89,7 +90,8 @@ impl Proxy {
         Ok(proxy)
     }
 
-    /// Returns the URLs of the proxy's ports for the program, separated by commas.
+    /// Returns the URLs at which the program reaches the servers through the proxy, separated by
+    /// commas.
     pub fn url(&self) -> String {
         let url = |port: &u16| format!("nats://127.0.0.1:{port}");
         let urls: Vec<_> = self.ports.iter().map(url).collect();
@@ -101,7 +103,7 @@ impl Proxy {
         self.conditions.send_replace(conditions);
     }
 
-    /// Closes every connection and refuses new ones.
+    /// Closes every connection, and refuses new connections until the conditions change.
     pub fn disconnect(&self) {
         self.set_conditions(NetworkConditions {
             refused: true,
@@ -154,7 +156,7 @@ impl Route {
         }
     }
 
-    /// Copies bytes in one direction until one side ends.
+    /// Copies bytes in one direction until one side closes its connection.
     async fn copy(
         &self,
         from: impl AsyncRead + Unpin,

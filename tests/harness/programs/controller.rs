@@ -15,7 +15,7 @@ const LINE_BREAKS: [char; 7] = [
     '\n', '\r', '\u{b}', '\u{c}', '\u{85}', '\u{2028}', '\u{2029}',
 ];
 
-/// A `scuttle-controller` with a data directory. Dropping it kills the process.
+/// A `scuttle-controller` with a data directory. Dropping this value kills the process.
 #[derive(Debug)]
 pub struct Controller {
     process: Process,
@@ -41,8 +41,8 @@ impl Controller {
         })
     }
 
-    /// Returns a command for the program without arguments and `SCUTTLE_` variables, for tests of
-    /// its configuration.
+    /// Returns a command for `scuttle-controller` without arguments. The command inherits no
+    /// environment variables that the program would read.
     pub fn command() -> Command {
         program_command("scuttle-controller")
     }
@@ -62,17 +62,18 @@ impl Controller {
         self.process.kill().await
     }
 
-    /// Reads the lines of the audit log.
+    /// Reads the audit log and returns its lines as JSON.
     ///
     /// # Errors
-    /// If a line is not one JSON object with the target `audit`.
+    /// If the log cannot be read, a line is not one JSON object with the target `audit`, or the
+    /// last line is incomplete.
     pub fn read_audit_log(&self) -> Result<Vec<Value>> {
         let path = audit_log_path(&self.data_dir);
         let text = std::fs::read_to_string(&path);
         parse_audit_log(&text.with_context(|| path.display().to_string())?)
     }
 
-    /// Waits until the controller logs its HTTP address.
+    /// Waits until the controller logs its HTTP address, and returns the endpoint.
     pub async fn http(&mut self) -> Result<Http> {
         let line = self.process.wait_for_line(Http::LOG_PREFIX).await?;
         Http::from_log(&line).context("no address in the line")
@@ -104,10 +105,10 @@ fn audit_log_path(data_dir: &Path) -> PathBuf {
     data_dir.with_extension("audit")
 }
 
-/// Parses an audit log.
+/// Parses an audit log and returns its lines as JSON.
 ///
 /// # Errors
-/// If a line is not one JSON object with the target `audit`, or the last line is not complete.
+/// If a line is not one JSON object with the target `audit`, or the last line is incomplete.
 pub fn parse_audit_log(text: &str) -> Result<Vec<Value>> {
     ensure!(
         text.is_empty() || text.ends_with('\n'),

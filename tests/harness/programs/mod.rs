@@ -13,21 +13,21 @@ pub mod simulator;
 /// The prefixes of the environment variables that Scuttle's programs read.
 const VARIABLE_PREFIXES: [&str; 2] = ["SCUTTLE_", "OTEL_"];
 
-/// Returns the folder of the workspace.
+/// Returns the root folder of the Cargo workspace.
 pub fn workspace() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("..")
 }
 
-/// Returns the path of one of Scuttle's programs. It is in `SCUTTLE_BIN_DIR` if that is set, and
-/// otherwise in `target/debug` of the workspace.
+/// Returns the path of one of Scuttle's programs. The program is in `SCUTTLE_BIN_DIR` if that
+/// variable is set, and otherwise in `target/debug` of the workspace.
 pub fn program_path(name: &str) -> PathBuf {
     std::env::var_os("SCUTTLE_BIN_DIR")
         .map_or_else(|| workspace().join("target/debug"), PathBuf::from)
         .join(name)
 }
 
-/// Returns a command for one of Scuttle's programs, without arguments. The environment lacks the
-/// variables that the program would read.
+/// Returns a command for one of Scuttle's programs, without arguments. The command inherits no
+/// environment variables that the program would read.
 pub fn program_command(name: &str) -> Command {
     let mut command = Command::new(program_path(name));
     for (name, _) in std::env::vars_os() {

@@ -1,4 +1,5 @@
-//! A child process: its log file, its signals and its end. The process never outlives the test.
+//! A child process: its log file, its signals and its exit. Dropping a process kills it, so it does
+//! not outlive its test.
 
 use std::fs::File;
 use std::path::{Path, PathBuf};
@@ -9,10 +10,10 @@ use tokio::process::{Child, Command};
 
 use crate::wait::{wait_until, with_timeout};
 
-/// The number of log lines that are printed when a test fails.
+/// The maximum number of log lines that are printed when a process is dropped.
 const TAIL_LINES: usize = 60;
 
-/// A running child process. Dropping it kills the process.
+/// A child process. Dropping this value kills the process.
 #[derive(Debug)]
 pub struct Process {
     name: &'static str,
@@ -21,8 +22,8 @@ pub struct Process {
     /// The length of the log in bytes when this process started. Earlier processes may have written
     /// to the same log.
     log_start: usize,
-    /// Whether dropping the process prints nothing. If false, dropping it prints the last lines of
-    /// the log, which the test runner shows when the test fails.
+    /// Whether dropping this value prints nothing. If false, dropping the value prints the last
+    /// lines of the log, which the test runner shows when the test fails.
     pub quiet: bool,
 }
 
@@ -50,12 +51,12 @@ impl Process {
         })
     }
 
-    /// Returns the process id, or `None` after the end of the process has been observed.
+    /// Returns the process id, or `None` after its exit has been observed.
     pub fn id(&self) -> Option<u32> {
         self.child.id()
     }
 
-    /// Returns the resident memory in KiB.
+    /// Returns the resident memory of the process in KiB.
     ///
     /// # Errors
     /// If the process has ended.
@@ -67,7 +68,7 @@ impl Process {
         Ok(line.trim_end_matches(" kB").parse()?)
     }
 
-    /// Sends a signal. Its name has no prefix: `TERM`, `INT`.
+    /// Sends a signal. The signal's name has no `SIG` prefix: `TERM`, `INT`.
     ///
     /// # Errors
     /// If the process has ended.
@@ -84,7 +85,7 @@ impl Process {
         Ok(())
     }
 
-    /// Kills the process (SIGKILL) unless it has ended, and waits for its end.
+    /// Kills the process (SIGKILL) unless it has exited, and waits for it to exit.
     pub async fn kill(&mut self) -> Result<()> {
         if self.child.try_wait()?.is_some() {
             return Ok(());
@@ -93,12 +94,13 @@ impl Process {
         killed.with_context(|| format!("kill {}", self.name))
     }
 
-    /// Waits until the process ends, without stopping it.
+    /// Waits until the process ends, without stopping it, and returns the exit status.
     pub async fn wait_for_exit(&mut self) -> Result<ExitStatus> {
         Ok(with_timeout(&format!("{} ends", self.name), self.child.wait()).await??)
     }
 
-    /// Returns the whole log, including the lines of earlier processes with the same log file.
+    /// Returns the whole log, including the lines of earlier processes with the same log file. The
+    /// result is empty if the log cannot be read.
     pub fn log(&self) -> String {
         std::fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -111,8 +113,8 @@ impl Process {
             .to_owned()
     }
 
-    /// Waits until this process has logged a line that contains `text`, and returns the last such
-    /// line.
+    /// Waits until this process has logged a line that contains `text`. Returns the last line that
+    /// contains `text`.
     ///
     /// # Errors
     /// If the process ends without logging such a line, or the line does not appear in time.

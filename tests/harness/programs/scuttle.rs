@@ -41,7 +41,7 @@ impl CommandOutput {
     }
 }
 
-/// Runs `scuttle` in `folder`, with its bus directory in `folder/bus`.
+/// Runs `scuttle` to completion in `folder`, with the bus directory `folder/bus`.
 pub async fn run_scuttle(
     folder: &Path,
     arguments: &[&str],
@@ -56,8 +56,8 @@ pub async fn run_scuttle(
     run_to_end(command, arguments).await
 }
 
-/// Runs a prepared `scuttle` command to completion. Its standard input is `/dev/null`, so it cannot
-/// prompt. `arguments` is used only in error messages.
+/// Runs a prepared `scuttle` command to completion. The standard input is `/dev/null`, so the
+/// command cannot prompt. `arguments` is used only in error messages.
 pub async fn run_to_end(mut command: Command, arguments: &[&str]) -> Result<CommandOutput> {
     command.stdin(Stdio::null()).kill_on_drop(true);
     let event = format!("scuttle {arguments:?} ends");

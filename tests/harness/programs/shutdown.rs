@@ -1,11 +1,13 @@
 //! Handles Ctrl-C in chaos and the demo, and guarantees that no process is left behind.
 //!
 //! A terminal sends Ctrl-C to its whole foreground process group, which would stop the nats-server
-//! while the agents still need it. So the program that the user starts (the outer program) only
-//! starts itself again, as the inner program, in a separate process group. The inner program starts
-//! all other processes. On a signal, the outer program writes a byte to the standard input of the
-//! inner program, which then stops everything in order. The end of the standard input has the same
-//! effect, so the inner program stops in order even when the outer program is killed.
+//! while the agents still need it. Therefore, the program that the user starts (the outer program)
+//! only runs itself again, as the inner program, in a separate process group. The inner program
+//! starts all other processes.
+//!
+//! On a signal, the outer program writes a byte to the standard input of the inner program, which
+//! then stops everything in order. The end of the standard input has the same effect, so the inner
+//! program stops in order even when the outer program is killed.
 
 use std::fs::File;
 use std::future::Future;
@@ -20,15 +22,16 @@ use tokio::sync::mpsc;
 /// The maximum number of pending stop requests. No user presses Ctrl-C more often.
 const MAX_PENDING: usize = 8;
 
-/// Runs this program again as the inner program, with the argument `--inside`. Passes stop signals
-/// on and returns the exit code of the inner program.
+/// Runs this program again as the inner program, with the argument `--inside`. Forwards stop
+/// signals to the inner program, and returns its exit code.
 pub async fn run_inner_program() -> Result<ExitCode> {
     run_through(Command::new(std::env::current_exe()?)).await
 }
 
-/// Runs the inner program like [`run_inner_program`], but in a separate mount namespace and with
+/// Runs the inner program as [`run_inner_program`] does, but in a separate mount namespace and with
 /// the argument `--own-mounts`. All mounts in the namespace disappear with its last process.
-/// Returns `None` if this user may not create a namespace.
+///
+/// Returns `None`, without running the program, if this user may not create a namespace.
 pub async fn run_inner_program_with_own_mounts() -> Result<Option<ExitCode>> {
     let unshare = || {
         let mut command = Command::new("unshare");
@@ -82,7 +85,7 @@ pub struct StopRequests {
 }
 
 impl StopRequests {
-    /// Starts to listen for requests from the outer program and for signals.
+    /// Starts to listen for signals, and for stop requests from the outer program.
     pub fn listen() -> Result<Self> {
         let (requests, input) = mpsc::channel(MAX_PENDING);
         std::thread::spawn(move || {
@@ -115,10 +118,11 @@ impl StopRequests {
         }
     }
 
-    /// Waits for the next request.
+    /// Waits for the next stop request.
     ///
-    /// A second request counts only if it arrives in the same way as the first. The reason is that
-    /// `pkill` sends a signal to both programs, so that one request arrives in two ways.
+    /// `pkill` sends a signal to both programs, so that one request arrives in two ways: as a
+    /// signal, and through the standard input. Therefore, a second request counts only if it
+    /// arrives in the same way as the first.
     async fn next_request(&mut self) {
         loop {
             tokio::select! {

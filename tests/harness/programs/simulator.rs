@@ -9,14 +9,14 @@ use super::process::Process;
 use super::program_path;
 use crate::roles::{Passwords, Role};
 
-/// A running simulator. Dropping it kills the process.
+/// A running simulator. Dropping this value kills the process.
 #[derive(Debug)]
 pub struct Simulator {
     process: Process,
 }
 
 impl Simulator {
-    /// Returns a command for the program with the server's URL, the credentials of the agents and
+    /// Returns a command for the simulator with the server's URL, the credentials of the agents and
     /// of an operator, and the data directory.
     pub fn command(url: &str, passwords: &Passwords, data_dir: &Path) -> Command {
         let mut command = Command::new(program_path("scuttle-agent-sim"));

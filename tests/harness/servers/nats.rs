@@ -12,7 +12,7 @@ use crate::programs::process::Process;
 use crate::programs::workspace;
 use crate::roles::{Passwords, Role};
 
-/// A nats-server with the users of `nats.conf`. Dropping it kills the process.
+/// A nats-server with the users of `nats.conf`. Dropping this value kills the process.
 #[derive(Debug)]
 pub struct Nats {
     server: NatsServer,
@@ -56,7 +56,7 @@ impl Nats {
         Self::start_from_setup(setup, passwords).await
     }
 
-    /// Starts a server from a setup whose environment has these passwords.
+    /// Starts a server from a setup whose environment contains `passwords`.
     pub(super) async fn start_from_setup(setup: ServerSetup, passwords: Passwords) -> Result<Self> {
         Ok(Self {
             server: NatsServer::start(&setup, None).await?,
@@ -66,8 +66,8 @@ impl Nats {
         })
     }
 
-    /// Returns a stopped server with a port that was free a moment ago. [`restart`](Self::restart)
-    /// starts the server.
+    /// Starts a server on a free port and stops it again. [`restart`](Self::restart) restarts the
+    /// server on this port.
     pub async fn start_stopped() -> Result<Self> {
         let mut nats = Self::start().await?;
         nats.stop().await?;
@@ -79,12 +79,13 @@ impl Nats {
         self.server.process.kill().await
     }
 
-    /// Stops the server as a service manager would (SIGTERM), and waits for its end.
+    /// Stops the server as a service manager would (SIGTERM), and waits for it to exit.
     pub async fn stop(&mut self) -> Result<()> {
         self.server.stop().await
     }
 
-    /// Starts the server again after `stop` or `kill`, with the same port, passwords and store.
+    /// Starts the server again after [`stop`](Self::stop) or [`kill`](Self::kill), with the same
+    /// port, passwords and store.
     pub async fn restart(&mut self) -> Result<()> {
         self.server = NatsServer::start(&self.setup, Some(self.server.port)).await?;
         Ok(())
@@ -126,17 +127,16 @@ impl Nats {
         &self.passwords
     }
 
-    /// Returns the password of a role.
     pub fn password(&self, role: Role) -> &str {
         self.passwords.password(role)
     }
 
-    /// Returns the environment of a Scuttle program that connects as `role`.
+    /// Returns the environment variables with which a Scuttle program connects as `role`.
     pub fn environment(&self, role: Role) -> [(&'static str, String); 2] {
         self.passwords.environment(role)
     }
 
-    /// Returns the options to connect as `role`.
+    /// Returns options for connecting as `role`, and for reconnecting after a short delay.
     pub fn connect_options(&self, role: Role) -> async_nats::ConnectOptions {
         self.passwords.connect_options(role)
     }

@@ -1,5 +1,5 @@
-//! A cluster of three nats-servers with the project's `nats-cluster.conf`, on free ports of
-//! loopback.
+//! A cluster of three nats-servers that use the project's `nats-cluster.conf` and listen on free
+//! loopback ports.
 //!
 //! The state of the cluster is read from the monitoring endpoints of its servers.
 
@@ -21,10 +21,10 @@ use crate::wait::wait_until;
 /// The number of servers, which is also the number of replicas of each stream.
 pub const SERVERS: usize = 3;
 
-/// The names of the servers. A stream reports its leader by this name.
+/// The names of the servers. The monitoring endpoints report the leader of a stream by its name.
 pub const NAMES: [&str; SERVERS] = ["nats-a", "nats-b", "nats-c"];
 
-/// The variables of `nats-cluster.conf` for the routes between the servers.
+/// The environment variables from which `nats-cluster.conf` takes the routes between the servers.
 const ROUTES: [&str; SERVERS] = ["SCUTTLE_ROUTE_A", "SCUTTLE_ROUTE_B", "SCUTTLE_ROUTE_C"];
 
 /// The maximum number of attempts to start the servers. An attempt fails when another process takes
@@ -36,7 +36,7 @@ const MONITOR_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// Starts the servers and waits until they have formed a cluster.
 ///
-/// Each server's files are in a folder of `dir` with the name of the server. The store is in the
+/// Each server's files are in a folder of `dir` with the server's name. The store is in the
 /// subfolder `store`. `edit` changes the text of `nats.conf`.
 pub async fn start(dir: &Path, edit: impl Fn(&str) -> String) -> Result<Vec<Nats>> {
     let nats_conf = std::fs::read_to_string(workspace().join("nats.conf"))?;
@@ -83,9 +83,11 @@ async fn start_once(dir: &Path, nats_conf: &str) -> Result<Vec<Nats>> {
     try_join_all(starts.map(|setup| Nats::start_from_setup(setup, passwords.clone()))).await
 }
 
-/// Returns the text of `nats-cluster.conf` with two changes: it adds a monitoring endpoint, and it
-/// does not advertise the other servers to clients. Clients would connect to advertised servers
-/// directly and bypass a proxy.
+/// Returns the text of `nats-cluster.conf` with two changes:
+///
+/// - Each server has a monitoring endpoint.
+/// - The servers are not advertised to clients, because clients would then connect to other servers
+///   directly and bypass a proxy.
 fn cluster_configuration() -> Result<String> {
     const BLOCK: &str = "\ncluster {\n";
     let text = std::fs::read_to_string(workspace().join("nats-cluster.conf"))?;
@@ -97,7 +99,7 @@ fn cluster_configuration() -> Result<String> {
     Ok(text.replace(BLOCK, changed))
 }
 
-/// Waits until all servers run, are connected to each other, and have a `JetStream` leader.
+/// Waits until all servers are running, are connected to each other, and have a `JetStream` leader.
 pub async fn wait_until_formed(servers: &[Nats]) -> Result<()> {
     let monitors = list_monitors(servers);
     wait_until(

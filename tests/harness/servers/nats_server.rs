@@ -13,9 +13,9 @@ use crate::wait::wait_until;
 /// The settings for starting a nats-server. A restart uses the same settings.
 #[derive(Debug, Clone)]
 pub struct ServerSetup {
-    /// The configuration file.
+    /// The path of the configuration file.
     pub configuration: PathBuf,
-    /// The directory of the log and of the file that lists the ports.
+    /// The directory of the server's log, and of the file in which the server lists its ports.
     pub dir: PathBuf,
     /// The store directory, or `None` if the configuration names it.
     pub store: Option<PathBuf>,
@@ -23,7 +23,7 @@ pub struct ServerSetup {
     pub environment: Vec<(&'static str, String)>,
 }
 
-/// A running nats-server. Dropping it kills the process.
+/// A running nats-server. Dropping this value kills the process.
 #[derive(Debug)]
 pub struct NatsServer {
     pub process: Process,
@@ -36,7 +36,8 @@ pub struct NatsServer {
 }
 
 impl NatsServer {
-    /// Starts a server on `port`, or on a free port, and waits until it accepts connections.
+    /// Starts a server on `port`, or on a free port if `port` is `None`, and waits until the server
+    /// accepts connections.
     pub async fn start(setup: &ServerSetup, port: Option<u16>) -> Result<Self> {
         let ports_dir = setup.dir.join("ports");
         std::fs::create_dir_all(&ports_dir)?;
@@ -89,8 +90,8 @@ impl NatsServer {
         }
     }
 
-    /// Starts a server on a free port that needs no credentials and has `JetStream`. Its files are
-    /// in `dir`.
+    /// Starts a server that needs no credentials and has `JetStream`, on a free port. The server's
+    /// files are in `dir`.
     pub async fn start_without_accounts(dir: &Path) -> Result<Self> {
         let configuration = dir.join("nats.conf");
         let text = "host: 127.0.0.1\njetstream { sync_interval: always }\n";
@@ -109,7 +110,7 @@ impl NatsServer {
         format!("nats://127.0.0.1:{}", self.port)
     }
 
-    /// Stops the server as a service manager would (SIGTERM), and waits for its end.
+    /// Stops the server as a service manager would (SIGTERM), and waits for it to exit.
     pub async fn stop(&mut self) -> Result<()> {
         self.process.send_signal("TERM").await?;
         self.process.wait_for_exit().await?;
@@ -125,9 +126,10 @@ struct Ports {
     monitor: Option<u16>,
 }
 
-/// Reads a ports file, which looks like
-/// `{"nats":["nats://127.0.0.1:4222"],"monitoring":["http://127.0.0.1:8222"]}`. The file also has a
-/// list of `websocket` addresses if there is such a listener.
+/// Reads a ports file, or returns `None` if the file is missing or incomplete.
+///
+/// The file looks like `{"nats":["nats://127.0.0.1:4222"],"monitoring":["http://127.0.0.1:8222"]}`.
+/// If the server has a WebSocket listener, the file also has a list `websocket`.
 fn read_ports(file: &Path) -> Option<Ports> {
     let ports: serde_json::Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
     let port = |kind: &str| {
@@ -141,8 +143,8 @@ fn read_ports(file: &Path) -> Option<Ports> {
     })
 }
 
-/// Finds distinct loopback ports that are free now. Another process may take a port before it is
-/// used.
+/// Finds distinct loopback ports that are free now. Another process may take a port before the port
+/// is used.
 pub fn find_free_ports<const COUNT: usize>() -> Result<[u16; COUNT]> {
     let listen = || TcpListener::bind((Ipv4Addr::LOCALHOST, 0));
     let listeners: Vec<_> = repeat_with(listen).take(COUNT).collect::<Result<_, _>>()?;

@@ -103,7 +103,8 @@ impl Simulation {
         }
     }
 
-    /// Trims the journal up to the last message that a controller's rows contain.
+    /// Stores a copy of a controller's rows as the snapshot, and trims the journal up to the last
+    /// message that these rows contain. Does nothing if the rows cannot be loaded.
     fn trim_journal(&mut self, servers: &NatsServers, controller: usize) {
         let rows = self.controllers[controller].disk.copy_durable();
         let read = ControllerStore::open(&rows, Some(servers.open_journal(controller)))
@@ -120,7 +121,8 @@ impl Simulation {
         }
     }
 
-    /// Chooses a random controller. Prefers controllers that lead their partition.
+    /// Chooses a random controller. In half of the cases, chooses the leader of its partition
+    /// instead.
     fn choose_controller(&mut self) -> usize {
         let any = self.rng.pick_below(self.controllers.len() as u64) as usize;
         let partition = self.partitioning.assignment(any).partition;

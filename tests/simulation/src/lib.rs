@@ -1,7 +1,7 @@
 //! The deterministic simulation. The real core, engine, store, agent state machine and ledger run
-//! in one thread, over a simulated network, clocks and disks, and everything follows from one seed.
-//! A separate oracle checks the invariants after every step. After the faults have stopped, it
-//! checks that all participants agree.
+//! in one thread, over a simulated network, clocks and disks. Every choice follows from one seed. A
+//! separate oracle checks the invariants after every step. After the faults have stopped, the
+//! simulation checks that all participants agree.
 //!
 //! | module | content |
 //! | --- | --- |
@@ -10,12 +10,15 @@
 //! | `state` | the simulated participants, as data |
 //! | `oracle` | the invariants |
 //! | `simulation` | the queue of events |
-//! | `network`, `agents`, `controllers`, `clients`, `faults` | what events do |
+//! | `network`, `agents`, `controllers`, `clients`, `faults` | the handling of the events |
 //! | `agreement` | the checks at the end of a run |
 //!
-//! A run has one controller with a local store, or several controllers that share a journal
-//! (`controllers::leadership`), or several such groups, one for each partition of the hosts
-//! (`state::partitioning`).
+//! A run has
+//!
+//! - one controller with a local store,
+//! - several controllers that share a journal (`controllers::leadership`), or
+//! - several groups of controllers that share a journal, one group for each partition of the hosts
+//!   (`state::partitioning`).
 
 mod agents;
 mod agreement;
@@ -39,15 +42,14 @@ use state::counts::Counts;
 /// The outcome of the run of one seed.
 #[derive(Debug)]
 pub struct Outcome {
-    /// The counts of the run.
     pub counts: Counts,
-    /// The first violation of an invariant, if there was a violation.
+    /// The first violation of an invariant, or `None` if all invariants held.
     pub violation: Option<Violation>,
     /// The transcript, with one line per event. Empty unless it was requested.
     pub transcript: Vec<String>,
 }
 
-/// Runs one seed, and records a transcript if requested.
+/// Runs one seed, and records a transcript if requested. A panic counts as a violation.
 pub fn run(seed: u64, transcript: bool) -> Outcome {
     let mut simulation = Simulation::new(seed, transcript);
     let ended = catch_unwind(AssertUnwindSafe(|| simulation.run()));

@@ -69,7 +69,7 @@ fn parse_arguments() -> Result<Arguments, String> {
     Ok(arguments)
 }
 
-/// Runs one seed and prints its transcript.
+/// Runs one seed and prints its transcript: the last `MAX_LINES_SHOWN` lines, or all lines.
 fn run_one(seed: u64, all: bool) -> ExitCode {
     let outcome = run(seed, true);
     let lines = &outcome.transcript;
@@ -92,7 +92,7 @@ fn run_one(seed: u64, all: bool) -> ExitCode {
     ExitCode::SUCCESS
 }
 
-/// The totals of many seeds.
+/// The sums of the counts of many seeds, and the lowest seed that violated an invariant.
 #[derive(Default)]
 struct Totals {
     counts: Counts,
@@ -100,7 +100,8 @@ struct Totals {
     violation: Option<(u64, Violation)>,
 }
 
-/// Runs seeds on all cores until one violates an invariant.
+/// Runs the seeds on all cores. If one violates an invariant, starts no higher seed, and prints the
+/// transcript of the lowest seed that violated one.
 fn run_many(arguments: &Arguments) -> ExitCode {
     let started_at = Instant::now();
     let (next, end) = (

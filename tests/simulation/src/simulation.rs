@@ -1,6 +1,5 @@
 //! The simulation of one seed: all simulated participants, and one queue of events in simulated
-//! time. The code that handles an event is in the folder of the participant that the event
-//! concerns.
+//! time. The code that handles an event is in the folder of the participant that handles it.
 
 use std::collections::BTreeMap;
 
@@ -22,7 +21,7 @@ use crate::state::partitioning::{Partitioning, ServersByPartition};
 const EPOCH: i64 = 1_795_425_109_000;
 
 pub(crate) struct Simulation {
-    /// The simulated time in milliseconds since the start.
+    /// The simulated time in milliseconds since the start of the run.
     pub(crate) now: u64,
     queue: BTreeMap<(u64, u64), Event>,
     order: u64,
@@ -119,7 +118,7 @@ impl Simulation {
         self.queue.insert((self.now + delay_ms, self.order), event);
     }
 
-    /// Returns the time on a clock that is `offset` milliseconds ahead.
+    /// Returns the time on a clock that is `offset` milliseconds ahead of simulated time.
     pub(crate) fn wall_clock(&self, offset: i64) -> Timestamp {
         Timestamp::from_millis(EPOCH + self.now.cast_signed() + offset)
     }
@@ -131,7 +130,7 @@ impl Simulation {
         }
     }
 
-    /// Records the first violation.
+    /// Records the violation, if the check failed and no violation was recorded before.
     pub(crate) fn record_check(&mut self, checked: Result<(), Violation>) {
         if let Err(violation) = checked
             && self.violation.is_none()

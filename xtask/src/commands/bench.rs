@@ -10,7 +10,7 @@ use crate::steps::instructions;
 use crate::workspace::Workspace;
 
 /// Counts instructions, or replaces this process with `scuttle-bench`. In the second case, returns
-/// only if the program cannot be started.
+/// only on failure.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), Failure> {
     match arguments {
         [name] if name == "instructions" => instructions::check(workspace).map(drop),

@@ -8,7 +8,7 @@ use crate::programs::{self, Program};
 use crate::run::Failure;
 use crate::workspace::Workspace;
 
-/// Replaces this process. Returns only if `scuttle-chaos` cannot be started.
+/// Replaces this process. Returns only on failure.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Failure {
     let program = Program {
         package: "scuttle-tests",

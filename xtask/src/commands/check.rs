@@ -1,6 +1,7 @@
 //! `cargo xtask check [FILTER]`: the quick checks to run while editing.
 //!
-//! These checks need no NATS server and start no programs. `cargo xtask test` runs all checks.
+//! These checks need no NATS server and start none of Scuttle's programs. The other checks are in
+//! `cargo xtask test`.
 
 use std::ffi::OsString;
 use std::time::Instant;
@@ -25,7 +26,7 @@ const STEPS: [Step; 3] = [
     },
 ];
 
-/// Runs the steps in order, up to the first failure.
+/// Runs the steps in order and then the unit tests, up to the first failure.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), Failure> {
     let filter = match arguments {
         [] => String::new(),

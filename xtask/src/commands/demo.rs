@@ -10,7 +10,7 @@ use crate::run::Failure;
 use crate::steps::web;
 use crate::workspace::Workspace;
 
-/// Replaces this process. Returns only if `scuttle-demo` cannot be started.
+/// Replaces this process. Returns only on failure.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Failure {
     if let Err(failure) = web::build(workspace) {
         eprintln!("xtask: the demo runs without its web page: {failure}");

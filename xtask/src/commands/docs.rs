@@ -1,5 +1,5 @@
-//! `cargo xtask docs`: writes docs/cli.md and cli/schemas/, which are generated from the command
-//! line of `scuttle`.
+//! `cargo xtask docs`: regenerates docs/cli.md, mostly from the `--help` texts of `scuttle`, and
+//! cli/schemas/ from the types of its JSON output.
 //!
 //! The generator is a test in cli/. The same test fails if the files are stale.
 

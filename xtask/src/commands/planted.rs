@@ -1,4 +1,4 @@
-//! `cargo xtask sim --planted [NAME…]`: plants one bug at a time into a copy of the sources, and
+//! `cargo xtask sim --planted [NAME…]`: plants one bug at a time in a copy of the sources, and
 //! checks that the simulation finds it.
 //!
 //! The bugs are patches in tests/planted/.
@@ -20,7 +20,7 @@ struct Violation {
 }
 
 /// Plants each bug whose name contains one of `names`, or every bug if `names` is empty, and prints
-/// the seed that found the bug.
+/// the seed that found it. Fails if the simulation misses a bug.
 pub(crate) fn run(workspace: &Workspace, names: &[OsString]) -> Result<(), Failure> {
     let copy = Workspace {
         root: workspace.target.join("planted").join("sources"),
@@ -101,11 +101,11 @@ fn list(folder: &Path) -> Result<Vec<PathBuf>, Failure> {
     paths.collect::<Result<_, _>>().map_err(failed)
 }
 
-/// Makes the copy equal to the sources: the manifest, the lock file and every package. An unchanged
-/// file keeps its modification time, so that cargo builds only the files that this bug or the
-/// previous bug has changed.
+/// Copies the manifest, the lock file and every package from the sources. An unchanged file keeps
+/// its modification time, so that cargo rebuilds only the crates that this bug or the previous bug
+/// affects.
 fn copy_sources(workspace: &Workspace, copy: &Workspace) -> Result<(), Failure> {
-    // The controller embeds the page that is here: none.
+    // The controller embeds the web page from this folder, which stays empty.
     let page = copy.root.join("web").join("dist");
     fs::create_dir_all(&page)
         .map_err(|error| Failure::new(format!("cannot create {}: {error}", page.display())))?;

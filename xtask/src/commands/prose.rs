@@ -19,13 +19,13 @@ const USAGE: &str =
 
 #[derive(Debug, PartialEq, Eq)]
 struct Options {
-    /// The seed of the sample. `None` prints every doc comment in the order of the files.
+    /// The seed of the sample. `None` prints every doc comment, ordered by path and line.
     seed: Option<u64>,
     count: usize,
     paths: Vec<PathBuf>,
 }
 
-/// A doc comment in the form in which it is printed.
+/// A doc comment, prepared for printing.
 struct Shown {
     /// `PATH:LINE`, relative to the workspace.
     place: String,
@@ -91,7 +91,8 @@ fn parse_number<N: std::str::FromStr>(
         .ok_or_else(|| Failure::usage(format!("`{option}` takes a number\n{USAGE}")))
 }
 
-/// Returns the doc comments below `paths`, or of the whole workspace, ordered by path and line.
+/// Returns the doc comments below `paths`, or in the whole workspace if `paths` is empty, ordered
+/// by path and line.
 fn find(workspace: &Workspace, paths: &[PathBuf]) -> Result<Vec<Shown>, Failure> {
     let mut found = Vec::new();
     if paths.is_empty() {

@@ -41,8 +41,8 @@ pub(crate) type Sources = BTreeMap<String, Source>;
 /// A crate: a root file and the modules that it declares, directly or through other modules.
 #[derive(Debug)]
 pub(crate) struct Crate {
-    /// The name in imports by other crates. The name of the root file if no crate can import this
-    /// one.
+    /// The name by which other crates import this crate. If other crates cannot import it, the name
+    /// of its root file.
     pub(crate) name: String,
     pub(crate) root: String,
     /// The modules by their path, without the crate's name. The root has the empty path.

@@ -7,8 +7,9 @@ use std::path::{Path, PathBuf};
 
 use crate::run::Failure;
 
-/// Returns the files with this extension at or below `path`, sorted. Skips hidden folders and the
-/// folders that hold build output or installed packages.
+/// Returns the files with this extension below `path`, sorted. If `path` is a file, returns only
+/// that file. Skips hidden files and folders, and the folders that hold build output or installed
+/// packages.
 pub(crate) fn find(path: &Path, extension: &str) -> Result<Vec<PathBuf>, Failure> {
     let mut files = Vec::new();
     if path.is_dir() {

@@ -1,7 +1,7 @@
 //! Splits Rust source into lines of code and comments.
 //!
-//! This is a scanner, not a parser: it knows comments, string literals and character literals, so
-//! that text inside a literal is never mistaken for code or for a comment.
+//! This is a scanner, not a parser: it recognizes comments, string literals and character literals,
+//! so that text inside a literal is never mistaken for code or for a comment.
 
 /// One line of a source file.
 #[derive(Debug, Default)]
@@ -197,7 +197,7 @@ impl Scanner {
         Inside::RawString { hashes }
     }
 
-    /// Reads a character literal, or the quote of a lifetime.
+    /// Reads a character literal, or only the quote of a lifetime.
     fn take_quote(&mut self) {
         self.keep();
         if self.peek(0) == Some('\\') {
@@ -247,7 +247,8 @@ impl Scanner {
         }
     }
 
-    /// Returns the text of the plain comment on this line.
+    /// Returns the text of the comment on this line. Adds an empty plain comment if the line has no
+    /// comment.
     fn comment(&mut self) -> &mut String {
         let comment = self.line.comment.get_or_insert_with(|| Comment {
             kind: CommentKind::Plain,

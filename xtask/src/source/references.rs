@@ -16,7 +16,8 @@ pub(crate) struct Reference {
     pub(crate) path: Vec<String>,
     /// Whether the path ends in `::*`.
     pub(crate) is_glob: bool,
-    /// Whether the path begins with a name that the file has imported before.
+    /// Whether the path begins with a child module or an imported name, rather than with `crate`,
+    /// `self`, `super` or a crate's name.
     pub(crate) is_relative: bool,
     /// Whether only tests compile the code that names the path.
     pub(crate) is_test: bool,
@@ -62,9 +63,9 @@ struct Reader<'a> {
     owner: &'a Crate,
     source: &'a Source,
     libraries: &'a BTreeSet<String>,
-    /// The module of the current tokens.
+    /// The module that contains the current token.
     module: Vec<String>,
-    /// The full path of each name that was imported so far.
+    /// The full path of each name that the file has imported so far.
     names: BTreeMap<String, Vec<String>>,
     /// The position before which the tokens are compiled only for tests.
     test_end: usize,
@@ -112,7 +113,7 @@ impl Reader<'_> {
         at > 0 && ["::", "."].contains(&tokens::text(&self.source.tokens, at - 1))
     }
 
-    /// Returns whether the `use` at `at` has a visibility.
+    /// Returns whether the `use` at `at` has a visibility modifier, such as `pub` or `pub(crate)`.
     fn is_public(&self, at: usize) -> bool {
         let before = |count: usize| {
             at.checked_sub(count)
@@ -215,8 +216,8 @@ impl Reader<'_> {
         }
     }
 
-    /// Makes a path absolute. Returns `None` if the path leads out of the workspace or does not
-    /// begin with a module.
+    /// Makes a path absolute. Returns `None` if the path begins with an unknown name, for example
+    /// because it leads out of the workspace.
     fn resolve(&self, path: &[String]) -> Option<Vec<String>> {
         let (first, rest) = path.split_first()?;
         let mut rest = rest;
@@ -252,7 +253,7 @@ impl Reader<'_> {
     }
 }
 
-/// The re-exports of a crate: maps the new path of each re-export to the original path.
+/// The re-exports of a crate. Maps the path of each re-export to the original path.
 pub(crate) type Exports = BTreeMap<Vec<String>, Vec<String>>;
 
 /// Collects the re-exports among the references.
@@ -273,7 +274,8 @@ pub(crate) fn exports(found: &[Reference]) -> Exports {
 /// Follows the re-exports in a path, and returns the original path.
 pub(crate) fn follow(path: &[String], exports: &Exports) -> Vec<String> {
     let mut path = path.to_vec();
-    // More steps than any chain of re-exports has, in case they name each other.
+    // The limit exceeds the length of any chain of re-exports. It ends the loop if re-exports form
+    // a cycle.
     for _ in 0..8 {
         let replaced = (1..=path.len()).rev().find_map(|length| {
             let mut replaced = exports.get(&path[..length])?.clone();
@@ -288,7 +290,8 @@ pub(crate) fn follow(path: &[String], exports: &Exports) -> Vec<String> {
     path
 }
 
-/// Returns the file of the module that a path into `owner` leads to.
+/// Returns the file of the module that a path into `owner` leads to. Returns `None` if the path
+/// leads into another crate.
 pub(crate) fn target<'a>(owner: &'a Crate, path: &[String]) -> Option<&'a str> {
     let (name, rest) = path.split_first()?;
     if *name != owner.name {

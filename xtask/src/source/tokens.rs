@@ -1,5 +1,4 @@
-//! Splits the code of a file into tokens, and skips the few constructs that the callers need to
-//! skip.
+//! Splits the code of a file into tokens, and finds the ends of brackets, generics and items.
 //!
 //! Literals and lifetimes are left out. A token is a word, `::`, `->`, `=>`, or one other
 //! character.
@@ -31,7 +30,7 @@ pub(crate) fn split(lines: &[Line]) -> Vec<Token> {
         while let Some(character) = rest.chars().next() {
             let length = match character {
                 '\'' => {
-                    // The name of a lifetime goes with its quote.
+                    // The name of a lifetime is left out with its quote.
                     let name = &rest[1..];
                     1 + name.find(|c| !is_word_character(c)).unwrap_or(name.len())
                 }
@@ -131,7 +130,7 @@ pub(crate) fn skip_item(tokens: &[Token], start: usize) -> usize {
             "," if !is_item => return at + 1,
             "{" => return skip_brackets(tokens, at),
             "(" | "[" => at = skip_brackets(tokens, at),
-            // The end of what holds this.
+            // The end of the enclosing brackets.
             ")" | "]" | "}" => return at,
             _ => at += 1,
         }

@@ -10,7 +10,7 @@ use crate::step::Outcome;
 use crate::tools::nats_server;
 use crate::workspace::Workspace;
 
-/// The number of minutes for which processes are killed.
+/// The number of minutes during which processes are killed.
 const MINUTES: &str = "3";
 const MINUTES_ON_CLUSTER: &str = "1.5";
 

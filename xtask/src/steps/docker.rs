@@ -1,5 +1,5 @@
 //! `cargo xtask test --docker`: installs the programs that the Docker tests need, runs the tests,
-//! and leaves no files or processes behind.
+//! and removes their temporary files.
 //!
 //! The tests themselves, each of which starts and stops a dockerd, are in tests/docker/.
 

@@ -3,7 +3,7 @@
 //! bench instructions --renew` records the counts of this machine.
 //!
 //! The program is in bench/steps/. It runs twice with different numbers of steps. The difference
-//! between the two runs belongs to the steps and not to the start of the program.
+//! between the two counts comes from the additional steps, not from the program's start.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -18,7 +18,7 @@ use crate::workspace::Workspace;
 const PACKAGE: &str = "scuttle-steps";
 /// The kinds of steps.
 const KINDS: [&str; 3] = ["accept", "heartbeat", "result"];
-/// The numbers of steps of the two runs.
+/// The number of steps in each of the two runs.
 const STEP_COUNTS: [u64; 2] = [2_000, 4_000];
 /// The maximum difference between a count and the recorded count, in percent.
 const TOLERANCE_PERCENT: u64 = 5;

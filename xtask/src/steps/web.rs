@@ -24,7 +24,8 @@ const SOURCES: [&str; 8] = [
     "schemas/json",
 ];
 
-/// Builds the page if one of its sources is newer.
+/// Builds the page if one of its sources is newer than the last build. Installs the packages for
+/// the build first if they are out of date.
 pub(crate) fn build(workspace: &Workspace) -> Result<(), Failure> {
     let lock = workspace.root.join("web/package-lock.json");
     let installed = workspace.root.join("web/node_modules/.package-lock.json");
@@ -85,7 +86,7 @@ fn modified(path: &Path) -> Option<SystemTime> {
     fs::metadata(path).ok()?.modified().ok()
 }
 
-/// Returns the time at which a file, or the newest file in a folder, was last modified.
+/// Returns the time of the last change to a file, or to a folder and everything in it.
 fn last_modified(path: &Path) -> Option<SystemTime> {
     let entries = fs::read_dir(path).into_iter().flatten().flatten();
     let inner: Vec<PathBuf> = entries.map(|entry| entry.path()).collect();

@@ -5,8 +5,8 @@
 use crate::source::crates::Source;
 use crate::tidy::finding::{Finding, Rule};
 
-/// The beginnings of subjects: the first word, and the text after its dot. They are split in two,
-/// so that this file does not break the rule.
+/// The beginnings of subjects: the first word, and the text after its dot. Each is split in two, so
+/// that this file does not break the rule.
 const SUBJECTS: [(&str, &str); 9] = [
     ("swarm", ""),
     ("agent", ""),
@@ -26,7 +26,7 @@ const NOT_IN_CORE: [&str; 4] = ["tokio", "async-nats", "redb", "rand"];
 pub(super) fn check_source(source: &Source, findings: &mut Vec<Finding>) {
     let name = &source.name;
     let is_test = name.starts_with("tests/");
-    // The tests of hostile input send what is not a subject.
+    // The tests of hostile input send invalid subjects on purpose.
     let may_write_subjects = name.starts_with("schemas/") || name.starts_with("tests/e2e/hostile/");
     for (number, line) in (1..).zip(source.text.lines()) {
         if line.trim_start().starts_with("//") {

@@ -8,12 +8,12 @@ use crate::source::crates::Crate;
 use crate::source::references::{self, Export, Reference};
 use crate::tidy::finding::{Finding, Rule};
 
-/// The imported files of each file, each with the line of the first import.
+/// The files that each file imports, each with the line of the first import.
 pub(super) type Imports = BTreeMap<String, BTreeMap<String, usize>>;
 
-/// Collects the imports between files. A path through a re-export leads to the file that defines
-/// the item. Two kinds of imports are left out: imports for tests in the files of production code,
-/// and re-exports of a module from the modules inside it.
+/// Collects the imports between files. An import through a re-export counts as an import of the
+/// file that defines the item. Two kinds of imports are left out: imports for tests in files of
+/// production code, and a module's re-exports from the modules inside it.
 pub(super) fn imports(owner: &Crate, found: &[Reference]) -> Imports {
     let exports = references::exports(found);
     let mut imports = Imports::new();
@@ -33,7 +33,7 @@ pub(super) fn imports(owner: &Crate, found: &[Reference]) -> Imports {
     imports
 }
 
-/// Returns whether only tests import the path, although the file is not compiled only for tests.
+/// Returns whether an import is only for tests, but is in a file of production code.
 fn is_for_tests(owner: &Crate, reference: &Reference) -> bool {
     let mut modules = owner.modules.values();
     let is_test_file =
@@ -41,9 +41,9 @@ fn is_for_tests(owner: &Crate, reference: &Reference) -> bool {
     reference.is_test && !is_test_file
 }
 
-/// Reports each import of an item through a module above the file that only re-exports the item.
-/// The file must import the item from the module that defines it. Otherwise the file and the module
-/// above it would refer to each other.
+/// Reports each import of an item through an enclosing module that only re-exports the item. The
+/// item must be imported from the module that defines it. Otherwise, the file and the enclosing
+/// module would refer to each other.
 pub(super) fn check_detours(owner: &Crate, found: &[Reference], findings: &mut Vec<Finding>) {
     let exports = references::exports(found);
     for reference in found {
@@ -78,7 +78,7 @@ fn is_above(above: &str, below: &str) -> bool {
     }
 }
 
-/// Reports the shortest cycle through each file that is part of a cycle. Reports each cycle once.
+/// Reports the shortest import cycle through each file. Reports each cycle only once.
 pub(super) fn check(imports: &Imports, findings: &mut Vec<Finding>) {
     let mut reported: BTreeSet<BTreeSet<&str>> = BTreeSet::new();
     for file in imports.keys() {
@@ -103,7 +103,8 @@ pub(super) fn check(imports: &Imports, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Returns the files on the shortest path from `start` back to `start`.
+/// Returns the files on the shortest path of imports from `start` back to `start`. Returns `None`
+/// if `start` is not part of a cycle.
 fn shortest_cycle<'a>(imports: &'a Imports, start: &'a str) -> Option<Vec<&'a str>> {
     let mut from: BTreeMap<&str, &str> = BTreeMap::new();
     let mut queue = VecDeque::from([start]);

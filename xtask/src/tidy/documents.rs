@@ -1,6 +1,7 @@
 //! The rule for the width of documents.
 //!
-//! The words of documents are checked in words.rs, and the layers in ARCHITECTURE.md in layers.rs.
+//! The rules for the words of documents are in words.rs. The rules for the layers in
+//! ARCHITECTURE.md are in layers.rs.
 
 use crate::tidy::finding::{Finding, Rule};
 
@@ -22,7 +23,7 @@ pub(super) fn check(name: &str, text: &str, findings: &mut Vec<Finding>) {
     }
 }
 
-/// Returns the numbered lines of a Markdown text, except tables and code blocks.
+/// Returns the lines of a Markdown text with their numbers, except tables and code blocks.
 pub(super) fn prose_lines(text: &str) -> Vec<(usize, &str)> {
     let mut is_code = false;
     let mut lines = Vec::new();

@@ -1,6 +1,7 @@
 //! Rules for the form of a Rust file: its module doc, its length, and the width of its comments.
 //!
-//! The rules for the code are in boundaries.rs, and those for the words of comments in words.rs.
+//! The rules for the code are in boundaries.rs. The rules for the words of comments are in
+//! words.rs.
 
 use crate::source::crates::Source;
 use crate::tidy::finding::{Finding, Rule};

@@ -1,6 +1,6 @@
 //! The findings: places in the workspace that break a rule.
 //!
-//! mod.rs prints the findings and selects the enforced rules.
+//! mod.rs applies the rules and prints the findings.
 
 use std::fmt;
 

@@ -20,7 +20,7 @@ pub(super) const DOCUMENT: &str = "ARCHITECTURE.md";
 pub(super) struct Table {
     /// The line of the document on which the block begins.
     line: usize,
-    /// The number of the layer and the line in the document, for each entry.
+    /// The entries by name, such as `store/` or `app`.
     entries: BTreeMap<String, Entry>,
 }
 
@@ -34,7 +34,7 @@ struct Entry {
 /// The tables, by the folder of the crate, such as `core/src`.
 pub(super) type Tables = BTreeMap<String, Table>;
 
-/// Reads the tables in the document.
+/// Reads the tables in the text of the document. Reports an entry that a table states twice.
 pub(super) fn parse(text: &str, findings: &mut Vec<Finding>) -> Tables {
     let mut tables = Tables::new();
     let mut open: Option<(String, Table)> = None;
@@ -82,7 +82,8 @@ impl Table {
         layers.max().unwrap_or(0)
     }
 
-    /// Returns the entry that a file belongs to, by its path below the folder of the crate.
+    /// Returns the entry with the longest name that matches the file, together with that name, or
+    /// `None` if no entry matches. `path` is relative to the crate's folder.
     fn find(&self, path: &str) -> Option<(&str, Entry)> {
         let matching = self.entries.iter().filter(|(name, _)| {
             if name.ends_with('/') {
@@ -96,7 +97,7 @@ impl Table {
     }
 }
 
-/// Checks the imports of a crate whose root is in the folder of a table.
+/// Checks the imports of a crate against the table for its folder. Checks nothing without a table.
 pub(super) fn check(
     owner: &Crate,
     imports: &Imports,
@@ -158,8 +159,8 @@ pub(super) fn check(
     }
 }
 
-/// Returns whether the table does not restrict the file, because it is the root of the crate or
-/// belongs to it.
+/// Returns whether the file is the root of the crate and in no layer, so that its imports are not
+/// restricted.
 fn is_test_of_root(file: &str, root: &str, table: &Table, folder: &str) -> bool {
     let path = file
         .strip_prefix(folder)
@@ -167,7 +168,7 @@ fn is_test_of_root(file: &str, root: &str, table: &Table, folder: &str) -> bool 
     file == root && path.is_some_and(|path| table.find(path).is_none())
 }
 
-/// Reports the entries that match no file.
+/// Reports the tables whose folder contains no Rust files, and the entries that match no file.
 pub(super) fn check_tables(tables: &Tables, sources: &Sources, findings: &mut Vec<Finding>) {
     for (folder, table) in tables {
         if !sources

@@ -23,7 +23,8 @@ use crate::source::{crates, files as source_files};
 use crate::tidy::finding::{Finding, Rule};
 use crate::workspace::Workspace;
 
-/// Checks the workspace. With `arguments`, shows only findings below those paths.
+/// Checks the workspace and prints the findings. With `arguments`, prints only findings below those
+/// paths. Fails if it prints a finding.
 pub(crate) fn run(workspace: &Workspace, arguments: &[OsString]) -> Result<(), Failure> {
     let mut paths = Vec::new();
     for argument in arguments {
@@ -57,7 +58,7 @@ fn is_below(file: &str, paths: &[PathBuf]) -> bool {
     paths.is_empty() || paths.iter().any(|path| Path::new(file).starts_with(path))
 }
 
-/// Shows the findings by rule.
+/// Formats the findings, grouped by rule.
 fn show(findings: &[Finding]) -> String {
     let mut by_rule: BTreeMap<Rule, Vec<&Finding>> = BTreeMap::new();
     for finding in findings {

@@ -1,4 +1,4 @@
-//! The rule against tuple parameters, because a tuple hides the number of a function's arguments.
+//! The rule against tuple parameters. A tuple hides the number of a function's arguments.
 //!
 //! clippy counts the parameters themselves.
 

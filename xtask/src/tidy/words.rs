@@ -1,4 +1,4 @@
-//! The words that are not plain English, in comments, documents and names.
+//! The rule against words that are not plain English, in comments, documents and names.
 //!
 //! This rule finds only the faults that a machine can find. For a human judgement of comments,
 //! there is `cargo xtask prose`.
@@ -7,8 +7,8 @@ use crate::source::crates::Source;
 use crate::tidy::documents;
 use crate::tidy::finding::{Finding, Rule};
 
-/// The phrases that comments and documents must not contain. Each is split into words, so that this
-/// file does not break the rule.
+/// The phrases that comments and documents must not contain. Each phrase is split into words, so
+/// that this file does not break the rule.
 const PHRASES: [&[&str]; 12] = [
     &["told"],
     &["whoever"],
@@ -29,7 +29,7 @@ const NOT_IN_NAMES: [&str; 8] = [
     "told", "tells", "whoever", "nobody", "somebody", "anew", "amid", "patience",
 ];
 
-/// A word of prose, and the number of its line.
+/// A word of prose and the number of its line. An empty word separates phrases.
 struct Word {
     text: String,
     line: usize,
@@ -80,8 +80,8 @@ pub(super) fn check_document(name: &str, text: &str, findings: &mut Vec<Finding>
     check_words(name, &words, findings);
 }
 
-/// Adds the words of a line, except text in backticks. `in_code` carries the state of the backticks
-/// from line to line.
+/// Adds the words of a line, except text in backticks. `in_code` says whether the line starts
+/// inside backticks, and is updated for the next line.
 fn split(line: &str, number: usize, in_code: &mut bool, words: &mut Vec<Word>) {
     for (at, part) in line.split('`').enumerate() {
         if at > 0 {

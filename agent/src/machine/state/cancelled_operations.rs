@@ -7,13 +7,13 @@ use scuttle_schemas::{OperationId, Timestamp};
 
 use crate::ledger::Entry;
 
-/// The time in milliseconds for which a cancelled operation is kept after the controller accepted
-/// it: the longest timeout of a teardown, plus twice the tolerated clock skew. Any copy of the
-/// command that arrives later has expired.
+/// The retention of a cancelled operation in milliseconds, counted from the time at which the
+/// controller accepted the operation: the longest timeout of a teardown, plus twice the tolerated
+/// clock skew. Any copy of the command that arrives later has expired.
 const RETENTION_MS: i64 = MAX_TIMEOUT_S as i64 * 1000 + 120_000;
 
-/// The maximum number of cancelled operations that are kept, which is more than a host's operations
-/// in a day. The oldest are dropped first.
+/// The maximum number of cancelled operations that are kept. A host is not expected to have as many
+/// in one day. The oldest operations are dropped first.
 const MAX_CANCELLED: usize = 16_384;
 
 /// The ids of the cancelled operations. Ids sort by age.
@@ -26,7 +26,8 @@ impl CancelledOperations {
         self.0.insert(operation_id);
     }
 
-    /// Adds an operation. Returns false if it was already cancelled.
+    /// Adds an operation, and drops the oldest one if there are too many. Returns false if the
+    /// operation was already present.
     pub(crate) fn insert(&mut self, operation_id: OperationId) -> bool {
         let is_new = self.0.insert(operation_id);
         if is_new && self.0.len() > MAX_CANCELLED {
@@ -39,7 +40,8 @@ impl CancelledOperations {
         self.0.contains(&operation_id)
     }
 
-    /// Removes the operations for which every later copy of the command will have expired.
+    /// Removes the operations whose command has expired, so that a further copy would not be
+    /// executed.
     pub(crate) fn remove_expired(&mut self, now: Timestamp) {
         self.0
             .retain(|id| now.millis_since(accepted_at(*id)) <= RETENTION_MS);
@@ -52,8 +54,8 @@ impl CancelledOperations {
     }
 }
 
-/// Returns the time at which the controller accepted an operation. It is the timestamp of the
-/// `UUIDv7`, in the bits from 80 up.
+/// Returns the time at which the controller accepted an operation: the timestamp in its `UUIDv7`,
+/// which starts at bit 80.
 fn accepted_at(id: OperationId) -> Timestamp {
     const MILLISECONDS: u32 = 80;
     Timestamp::from_millis((id.0.as_u128() >> MILLISECONDS) as i64)

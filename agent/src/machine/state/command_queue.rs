@@ -8,7 +8,8 @@ use scuttle_schemas::agents::TeardownCommand;
 use crate::ledger::StartedTeardown;
 use crate::runtime::Progress;
 
-/// The unfinished commands, in order of arrival.
+/// The unfinished commands. Those that an earlier boot started come first, and the others follow in
+/// order of arrival.
 #[derive(Debug, Default)]
 pub(crate) struct CommandQueue {
     pub(crate) running: Option<RunningTeardown>,
@@ -21,16 +22,16 @@ pub(crate) struct RunningTeardown {
     pub(crate) started: StartedTeardown,
     /// The last progress that the runtime reported.
     pub(crate) latest: Progress,
-    /// The time at which progress was last published, on the monotonic clock.
+    /// The time at which progress was last published, in milliseconds on the monotonic clock.
     pub(crate) published_at: u64,
 }
 
 /// A command that waits for its turn.
 #[derive(Debug)]
 pub(crate) enum QueuedCommand {
-    /// An earlier boot started the teardown, so the ledger already has its entry.
+    /// A teardown that an earlier boot started. Its `Started` entry is already in the ledger.
     Resumed(StartedTeardown),
-    /// The command arrived during this boot.
+    /// A command that arrived during this boot.
     New {
         command: TeardownCommand,
         traceparent: Option<String>,
@@ -55,7 +56,7 @@ impl CommandQueue {
         }
     }
 
-    /// Returns the teardowns that have an entry in the ledger.
+    /// Returns the unfinished teardowns that have a `Started` entry in the ledger.
     pub(crate) fn started(&self) -> impl Iterator<Item = &StartedTeardown> {
         let resumed = self.waiting.iter().filter_map(|queued| match queued {
             QueuedCommand::Resumed(started) => Some(started),

@@ -4,18 +4,19 @@ use scuttle_schemas::{ErrorCode, Text};
 
 use crate::runtime::Inventory;
 
-/// The state of the heartbeats of one boot.
+/// The schedule of the heartbeats, and the state of the latest heartbeat and inventory.
 #[derive(Debug, Default)]
 pub(crate) struct HeartbeatState {
-    /// The time at which the next heartbeat is due, on the monotonic clock.
+    /// The time at which the next heartbeat is due, in milliseconds on the monotonic clock.
     pub(crate) due: u64,
     pub(crate) reading: Option<InventoryReading>,
     pub(crate) in_flight: Option<HeartbeatInFlight>,
-    /// The last inventory that the controller accepted from this boot.
+    /// The last inventory that the controller accepted from this boot, or `None` if the next
+    /// heartbeat must contain the full inventory.
     pub(crate) accepted: Option<Inventory>,
     /// The sequence number of this boot's latest result.
     pub(crate) last_result: u64,
-    /// The number of consecutive heartbeats that were not accepted.
+    /// The number of consecutive heartbeats on this connection that were not accepted.
     pub(crate) failures: u32,
     /// The number of pages of the last heartbeat.
     pub(crate) pages: u64,
@@ -28,8 +29,7 @@ pub(crate) struct InventoryReading {
     /// The sequence number of the last report before the read began.
     pub(crate) sequence: u64,
     pub(crate) deadline: u64,
-    /// Whether the timeout has passed. In that case, a heartbeat without inventory was sent
-    /// instead.
+    /// Whether the read has timed out and a heartbeat without inventory was sent instead.
     pub(crate) timed_out: bool,
 }
 
@@ -38,13 +38,13 @@ pub(crate) struct InventoryReading {
 pub(crate) struct HeartbeatInFlight {
     pub(crate) sequence: u64,
     pub(crate) pages: u32,
-    /// One bit for each page that was accepted.
+    /// The accepted pages as a bit set, in which bit 0 stands for page 1.
     pub(crate) accepted_pages: u128,
     pub(crate) deadline: u64,
     pub(crate) content: HeartbeatContent,
 }
 
-/// The statement of a heartbeat about the inventory.
+/// What a heartbeat says about the inventory.
 #[derive(Debug, Clone)]
 pub(crate) enum HeartbeatContent {
     Full(Inventory),

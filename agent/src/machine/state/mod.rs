@@ -1,5 +1,4 @@
-//! The data of the machine. The code that makes decisions on it is in the sibling modules of this
-//! folder.
+//! The data of the machine. The decisions are in the files of the parent folder.
 
 mod cancelled_operations;
 pub(super) mod command_queue;
@@ -18,37 +17,38 @@ use result_deliveries::ResultDeliveries;
 #[derive(Debug, Clone)]
 pub struct Config {
     pub host: HostId,
-    /// A new `UUIDv7`. The machine replaces it with a later one if the id of an earlier boot sorts
-    /// after it.
+    /// A new `UUIDv7`. If the id of an earlier boot is not lower, the machine replaces this id with
+    /// a later one.
     pub boot_id: BootId,
-    /// The version of the program.
+    /// The version of the program, which every heartbeat contains.
     pub version: Text,
     /// The heartbeat interval in milliseconds, 1 to 3600000.
     pub interval_ms: u32,
-    /// The seed of the jitter of all delays.
+    /// The seed of the random jitter that is applied to delays.
     pub seed: u64,
 }
 
-/// Makes all decisions of one boot of an agent. It accesses no clock, no randomness and no I/O.
+/// The state machine of one boot of an agent. It makes all of the agent's decisions, and has no
+/// access to a clock, randomness or I/O.
 #[derive(Debug)]
 pub struct Machine {
     pub(super) config: Config,
     pub(super) jitter: Jitter,
     pub(super) connected: bool,
-    /// The sequence number of the last report.
+    /// The sequence number of the last heartbeat or result.
     pub(super) sequence: u64,
-    /// The highest controller epoch seen.
+    /// The highest controller epoch that a command has contained.
     pub(super) epoch: u64,
     pub(super) commands: CommandQueue,
     pub(super) results: ResultDeliveries,
     pub(super) cancelled: CancelledOperations,
     pub(super) heartbeats: HeartbeatState,
-    /// The time of the next removal of expired entries, on the monotonic clock.
+    /// The time of the next removal of expired entries, in milliseconds on the monotonic clock.
     pub(super) cleanup_at: u64,
 }
 
 impl Machine {
-    /// Creates the machine of a boot that knows nothing from earlier boots.
+    /// Creates a machine with empty state. `restore` adds what earlier boots have stored.
     pub(super) fn new(config: Config, cleanup_at: u64) -> Self {
         Self {
             jitter: Jitter::new(config.seed),
@@ -64,9 +64,9 @@ impl Machine {
         }
     }
 
-    /// Returns the sequence number for a new report. It is taken when the machine learns of the
-    /// observation, so that the numbers have the order of the observations. `handle_inventory_read`
-    /// ensures this for inventories, which take time to read.
+    /// Returns the sequence number for a new report. Called as soon as the machine learns of an
+    /// observation, so that the numbers follow the order of the observations.
+    /// `handle_inventory_read` ensures this order for inventories, which take time to read.
     pub(super) fn next_sequence(&mut self) -> u64 {
         self.sequence += 1;
         self.sequence

@@ -15,23 +15,24 @@ pub(crate) const MAX_IN_FLIGHT: usize = 4;
 /// The bounds of the delay before a result is resent, in milliseconds.
 const MIN_RETRY_DELAY_MS: u64 = 500;
 pub(crate) const MAX_RETRY_DELAY_MS: u64 = 30_000;
-/// The time for which a recorded operation is kept after its deadline, in milliseconds.
+/// The retention of a recorded operation after its deadline, in milliseconds.
 const RETENTION_MS: i64 = 120_000;
 
-/// The operations that ended.
+/// The operations that ended, and the deliveries of their results.
 #[derive(Debug, Default)]
 pub(crate) struct ResultDeliveries {
     pub(crate) finished: BTreeMap<OperationId, FinishedOperation>,
-    /// The deliveries that are not complete.
+    /// The deliveries that the controller has not confirmed.
     pub(crate) open: BTreeMap<OperationId, Delivery>,
 }
 
-/// An operation that ended. It is kept until every later copy of its command will have expired.
+/// An operation that ended. It is kept until any further copy of its command would be rejected as
+/// expired.
 #[derive(Debug)]
 pub(crate) struct FinishedOperation {
     pub(crate) finished: FinishedTeardown,
-    /// Whether the controller has confirmed that the result is durable. The ledger contains this
-    /// confirmation.
+    /// Whether the controller has confirmed that the result is durable. The ledger contains the
+    /// confirmation too.
     pub(crate) recorded: bool,
 }
 
@@ -39,8 +40,8 @@ pub(crate) struct FinishedOperation {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Delivery {
     pub(crate) attempts: u32,
-    /// The time at which the result is resent. While the result is in flight, the time at which its
-    /// reply times out.
+    /// The time at which the result is sent next, in milliseconds on the monotonic clock. While the
+    /// result is in flight, the time at which its reply times out.
     pub(crate) due: u64,
     pub(crate) in_flight: bool,
 }
@@ -91,8 +92,9 @@ impl ResultDeliveries {
         self.open.len()
     }
 
-    /// Schedules the result of an operation whose command arrived again, which means that the
-    /// controller does not have the result. A result in flight is not resent.
+    /// Makes the result of an operation due immediately, because a further command for the
+    /// operation shows that the controller may not have the result. A result in flight is not
+    /// resent.
     pub(crate) fn schedule_resend(&mut self, operation_id: OperationId, now: Now) {
         let delivery = self
             .open
@@ -103,15 +105,17 @@ impl ResultDeliveries {
         }
     }
 
-    /// Schedules all open results immediately. Called when the connection or the controller was
-    /// lost or has returned, because earlier delays and requests no longer matter then.
+    /// Makes all open results due immediately, as if they had never been sent. Called when the
+    /// connection is lost or restored, and when a silent controller replies again: earlier delays
+    /// and requests no longer matter then.
     pub(crate) fn schedule_all(&mut self, now: Now) {
         for delivery in self.open.values_mut() {
             *delivery = Delivery::due_at(now);
         }
     }
 
-    /// Removes the recorded operations for which every later copy of the command will have expired.
+    /// Removes the recorded operations whose command has expired, so that a further copy would not
+    /// be executed.
     pub(crate) fn remove_expired(&mut self, now: Timestamp) {
         let open = &self.open;
         self.finished.retain(|id, operation| {

@@ -126,7 +126,7 @@ impl TestAgent {
         });
     }
 
-    /// Advances to the next heartbeat and lets the runtime return this inventory for it.
+    /// Advances to the next heartbeat, for which the runtime returns this inventory.
     fn next_heartbeat(&mut self, inventory: &Inventory) -> Heartbeat {
         self.run_until(|effect| matches!(effect, Effect::ReadInventory).then_some(()));
         self.handle(Input::InventoryRead(Ok(inventory.clone())));

@@ -27,9 +27,13 @@ fn any_action() -> impl Strategy<Value = Action> {
 }
 
 proptest! {
-    /// Checks the following in every history. An operation that ended never starts again while a
-    /// copy of its command may still be executed. Only one operation runs at a time. Every copy of
-    /// a result is identical. Sequence numbers increase.
+    /// Checks in every history that:
+    ///
+    /// - an operation that ended never starts again while a copy of its command may still be
+    ///   executed,
+    /// - only one operation runs at a time,
+    /// - every copy of a result is identical, and
+    /// - sequence numbers increase.
     #[test]
     fn an_operation_is_executed_at_most_once(actions in prop::collection::vec(any_action(), 1..120)) {
         let mut agent = TestAgent::connected();

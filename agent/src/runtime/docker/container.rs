@@ -3,7 +3,7 @@
 
 use bollard::models::{ContainerSummary, ContainerSummaryStateEnum as State};
 
-/// The labels that Compose sets.
+/// The label that Compose sets on the containers and networks of a project.
 pub(super) const PROJECT_LABEL: &str = "com.docker.compose.project";
 const SERVICE_LABEL: &str = "com.docker.compose.service";
 const DEPENDS_ON_LABEL: &str = "com.docker.compose.depends_on";
@@ -16,15 +16,16 @@ pub(super) struct Container {
     pub(super) id: String,
     /// The name without the leading slash of the API.
     pub(super) name: String,
-    /// The Compose project.
+    /// The name of the container's Compose project.
     pub(super) project: String,
-    /// The Compose service. Empty if Compose did not create the container.
+    /// The name of the container's Compose service, or empty if Compose did not create the
+    /// container.
     pub(super) service: String,
     /// The services that Compose starts before this service.
     pub(super) depends_on: Vec<String>,
     /// Whether the container has the label `scuttle.managed=true`.
     pub(super) managed: bool,
-    /// The id of the container whose network this container shares.
+    /// The id of the container whose network this container shares, if any.
     pub(super) shares_network_of: Option<String>,
     pub(super) condition: Condition,
     /// The network name and IPv4 address of each endpoint, sorted by network.

@@ -1,5 +1,5 @@
-//! Groups containers into deckies, and derives the report of a decky. The rules are pure functions
-//! of a listing of containers.
+//! Groups containers into deckies, and derives the inventory entry of each decky. The rules are
+//! pure functions of a listing of containers.
 
 use std::collections::{BTreeMap, HashSet};
 
@@ -11,7 +11,7 @@ use super::container::{Condition, Container, PROJECT_LABEL};
 /// The network that all deckies of a `decnet` host share. It is removed only with the whole host.
 pub(super) const DECNET_NETWORK: &str = "decnet_lan";
 
-/// The largest number of services in a report, and the longest service name in characters.
+/// The maximum number of services that the inventory lists for a decky.
 const MAX_SERVICES: usize = 32;
 const MAX_SERVICE_CHARS: usize = 64;
 
@@ -25,7 +25,7 @@ pub enum Preset {
     Decnet { project: String },
 }
 
-/// Selects the Compose projects that are deckies.
+/// The condition that selects the Compose projects that are deckies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ProjectFilter {
     /// The projects with at least one container that has the label `scuttle.managed=true`.
@@ -40,9 +40,9 @@ pub(super) struct Member {
     pub(super) container: Container,
     /// The service that the container provides, if any.
     pub(super) service: Option<String>,
-    /// The anchor of a decky is the container that identifies it as a decky of this swarm. It is
-    /// removed after all other containers and after the networks, so that an agent that was killed
-    /// during the teardown finds the decky again.
+    /// Whether the container is the anchor, which identifies the decky as part of this swarm. The
+    /// anchor is removed after all other containers and after the networks, so that an agent that
+    /// was killed during the teardown finds the decky again.
     pub(super) is_anchor: bool,
 }
 
@@ -50,14 +50,15 @@ pub(super) struct Member {
 #[derive(Debug, Clone, Default)]
 pub(super) struct Deckies {
     pub(super) members: BTreeMap<DeckyId, Vec<Member>>,
-    /// Names of candidates that are not valid decky names. Their containers are ignored.
+    /// The names that were rejected because they are not valid decky names. The containers with
+    /// these names are ignored.
     pub(super) invalid_names: Vec<String>,
-    /// All Compose projects that have containers, including those that are not deckies.
+    /// All Compose projects that have listed containers, including those that are not deckies.
     pub(super) projects: HashSet<String>,
 }
 
 impl Preset {
-    /// Returns the label (`key` or `key=value`) of the containers to list.
+    /// Returns the label that selects the containers to list, as `key` or `key=value`.
     pub(super) fn label_filter(&self) -> String {
         match self {
             Self::Compose(_) => PROJECT_LABEL.to_owned(),
@@ -139,9 +140,9 @@ impl Preset {
 }
 
 impl Deckies {
-    /// Returns the containers of a decky. In a `decnet` project, a base container whose service
-    /// containers are gone may have been grouped as a service of another decky. The container with
-    /// the name of the decky is therefore always included.
+    /// Returns the containers of a decky, including the container that has the decky's name, if
+    /// any. In a `decnet` project, this base container may have been grouped as a service of
+    /// another decky after its own service containers were removed.
     pub(super) fn members_of(&self, decky: &DeckyId) -> Vec<Member> {
         let mut members = self.members.get(decky).cloned().unwrap_or_default();
         let base = (self.members.values().flatten())
@@ -173,9 +174,10 @@ impl Deckies {
 /// Returns the decky and the service of a container of a `decnet` project.
 ///
 /// Each decky has a base container with the name of the decky. The service containers of the decky
-/// share the network of the base container. If the base container is gone, the name is split where
-/// the service begins. A service name that contains `-` in the container name has `_` in its place
-/// in the Compose name, so the name is split at the last `-` of the Compose name.
+/// share the network of the base container. If the base container is gone, the Compose service name
+/// or the Compose dependencies may show where the service begins in the name. Otherwise, the name
+/// is split at the last `-` of the Compose service name, because Compose service names have `_`
+/// where a service has `-`.
 fn decky_and_service(container: &Container, all: &[Container]) -> (String, Option<String>) {
     let Container { name, service, .. } = container;
     let find_base = |container: &Container| {
@@ -216,7 +218,7 @@ fn decky_and_service(container: &Container, all: &[Container]) -> (String, Optio
 }
 
 /// Returns the state of a decky. A decky with stopped containers is `degraded`, even if all of them
-/// are stopped. It is `failed` only if a container is dead.
+/// are stopped. A decky is `failed` only if a container is dead.
 fn to_state(members: &[Member]) -> ReportedState {
     let worst = members.iter().map(|member| member.container.condition);
     match worst.max() {
@@ -238,7 +240,8 @@ fn to_services(members: &[Member]) -> Services {
     Services::try_from(names).unwrap_or_default()
 }
 
-/// Returns the address in the shared network of the deckies, or else the first address.
+/// Returns the decky's address in the network that all `decnet` deckies share, or else its first
+/// address, if it has any.
 fn choose_address(members: &[Member]) -> Option<String> {
     let addresses = || {
         members

@@ -5,7 +5,8 @@ use scuttle_schemas::agents::ReportedState;
 use super::container::{Condition, Container};
 use super::deckies::{Deckies, Preset, ProjectFilter};
 
-/// Builds a container. The container shares the network of the container named `base`.
+/// Builds a container. If `base` is given, the container shares the network of the container with
+/// that name.
 fn container(project: &str, name: &str, service: &str, base: Option<&str>) -> Container {
     Container {
         id: format!("id of {name}"),
@@ -171,7 +172,7 @@ fn the_state_of_a_decky_depends_on_its_containers() {
 }
 
 /// At every point of a teardown, the remaining containers are grouped under the same names as
-/// before. So it does not matter when the agent lists the deckies or is killed.
+/// before. It therefore does not matter when the agent lists the deckies or is killed.
 #[test]
 fn a_decky_keeps_its_name_to_its_last_container() {
     let service = |name: &str, base: &str| Container {

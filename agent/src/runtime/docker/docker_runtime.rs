@@ -17,16 +17,16 @@ use crate::runtime::{Inventory, ProgressSink, Runtime, RuntimeError, Teardown, T
 /// agent.
 #[derive(Debug)]
 pub struct DockerRuntime {
-    /// The host, for the log.
+    /// The host that log lines name.
     pub(super) host: HostId,
     pub(super) settings: DockerSettings,
-    /// Counts the events that may have changed the inventory. A cached inventory is only valid for
-    /// the generation in which it was read.
+    /// The current generation, which rises with every event that may have changed the inventory. A
+    /// cached inventory is valid only for the generation in which it was read.
     generation: AtomicU64,
     /// The last inventory, and the generation in which it was read.
     cached: Mutex<Option<(u64, Inventory)>>,
     changes: watch::Sender<u64>,
-    /// The names that were logged because they are not valid decky names.
+    /// The invalid decky names in the last listing, all of which have been logged.
     logged_names: BlockingMutex<Vec<String>>,
 }
 

@@ -1,5 +1,6 @@
-//! The calls of the Docker Engine API that inventories and teardowns need. Every call has a
-//! timeout, and every error says whether the Engine was unreachable or rejected the call.
+//! The calls to the Docker Engine API that the agent makes. Every call except the event stream has
+//! a timeout. Every error says whether the Engine was unreachable, is too old, or rejected the
+//! call.
 
 use std::collections::HashMap;
 use std::error::Error;
@@ -30,10 +31,10 @@ const REMOVE_TIMEOUT: Duration = Duration::from_mins(1);
 /// The timeout of the client in seconds. It must be longer than all other timeouts in this module.
 const CLIENT_TIMEOUT_S: u64 = 86_400;
 
-/// The reason why a call failed.
+/// The reason why a call to the Docker Engine failed.
 #[derive(Debug, thiserror::Error)]
 pub(super) enum EngineError {
-    /// The Engine is not running, or this user may not use its socket.
+    /// The Engine is not running or does not respond, or this user may not use its socket.
     #[error(
         "cannot reach the Docker Engine at unix://{}: {cause}; start it, or check --docker and that this user may use the socket", .socket.display()
     )]
@@ -59,12 +60,12 @@ impl EngineError {
         matches!(self, Self::Unreachable { .. })
     }
 
-    /// Returns true if the container, network, volume or image does not exist.
+    /// Returns true if the container, network, volume or image of the call does not exist.
     pub(super) fn is_not_found(&self) -> bool {
         matches!(self, Self::Rejected { status: 404, .. })
     }
 
-    /// Returns whether the volume or image is used by a container.
+    /// Returns true if the volume or image could not be removed because a container uses it.
     pub(super) fn is_in_use(&self) -> bool {
         matches!(self, Self::Rejected { status: 409, .. })
     }
@@ -74,7 +75,8 @@ impl EngineError {
     }
 }
 
-/// A client for an Engine that was reachable. Each call opens a separate connection.
+/// A client of a Docker Engine that was reachable when the client was created. Each call opens a
+/// separate connection.
 #[derive(Debug, Clone)]
 pub(super) struct Engine {
     docker: Docker,
@@ -82,7 +84,8 @@ pub(super) struct Engine {
 }
 
 impl Engine {
-    /// Negotiates the newest API version that both sides support.
+    /// Connects to the Engine, and negotiates the newest API version that both sides support. Fails
+    /// if this version is below `MIN_API_VERSION`.
     pub(super) async fn connect(socket: &Path) -> Result<Self, EngineError> {
         let docker = Docker::connect_with_unix(
             &socket.to_string_lossy(),
@@ -133,7 +136,8 @@ impl Engine {
         self.docker.events(Some(options.build()))
     }
 
-    /// Returns the error for an event stream that has ended.
+    /// Returns the error for an event stream that has ended, because of `cause` or without an
+    /// error.
     pub(super) fn to_stream_error(&self, cause: Option<Cause>) -> EngineError {
         let ended = || "the event stream ended".to_owned();
         EngineError::Unreachable {
@@ -142,8 +146,8 @@ impl Engine {
         }
     }
 
-    /// Stops a container, and kills it after `grace`. The Engine does not restart a container that
-    /// was stopped this way, whatever its restart policy.
+    /// Stops a container, and kills it if it has not stopped within `grace`. The Engine does not
+    /// restart a container that was stopped this way, whatever its restart policy.
     pub(super) async fn stop_container(
         &self,
         id: &str,
@@ -168,7 +172,7 @@ impl Engine {
             .await
     }
 
-    /// Lists the networks that match a filter of the API, such as `label` or `name`.
+    /// Lists the networks whose property `filter`, such as `label` or `name`, matches `value`.
     pub(super) async fn list_networks(
         &self,
         filter: &str,

@@ -13,12 +13,12 @@ use super::engine::{Engine, EngineError};
 /// The delay between two attempts of the same call.
 pub(super) const RETRY_DELAY: Duration = Duration::from_millis(250);
 
-/// Repeats calls while the Engine is unreachable.
+/// A client that repeats calls while the Engine is unreachable.
 pub(super) struct RetryingEngine {
     socket: PathBuf,
-    /// The maximum time for which the Engine may be continuously unreachable, over all calls.
+    /// The maximum duration of an outage of the Engine, measured across all calls.
     max_outage: Duration,
-    /// `None` before the Engine is first reached, and while it is lost.
+    /// `None` before the Engine is first reached, and during an outage.
     engine: Mutex<Option<Engine>>,
     /// The start of the current outage, if the Engine is unreachable.
     unreachable_since: BlockingMutex<Option<Instant>>,
@@ -34,8 +34,8 @@ impl RetryingEngine {
         }
     }
 
-    /// Calls the Engine, and repeats the call while the Engine is unreachable, for at most
-    /// `max_outage`.
+    /// Calls the Engine. During an outage, repeats the call until the Engine responds or the outage
+    /// has lasted `max_outage`.
     pub(super) async fn call<T, Response>(
         &self,
         call: impl Fn(Engine) -> Response,

@@ -14,7 +14,7 @@ use super::engine::EngineError;
 use super::engine_retry::{RETRY_DELAY, RetryingEngine};
 use super::report::{Leftover, Targets};
 
-/// Removes the networks of the targets of a teardown.
+/// The removal of the networks that belong to the targets of a teardown.
 pub(super) struct NetworkRemoval<'a> {
     pub(super) engine: &'a RetryingEngine,
     pub(super) preset: &'a Preset,
@@ -29,13 +29,14 @@ pub(super) struct NetworkRemoval<'a> {
 struct TargetNetwork {
     id: String,
     name: String,
-    /// The decky that the network belongs to, if it belongs to only one.
+    /// The decky that the network belongs to, if it belongs to exactly one.
     decky: Option<DeckyId>,
 }
 
 impl NetworkRemoval<'_> {
-    /// Removes the networks and returns those that are left. A network with endpoints is retried
-    /// until `timeout` has passed.
+    /// Removes the networks and returns those that are left. If the networks cannot be listed,
+    /// returns only the error. The removal of a network with endpoints is retried until `timeout`
+    /// has passed.
     pub(super) async fn run(&self, timeout: Duration) -> Vec<Leftover> {
         let networks = match self.list_targets().await {
             Ok(networks) => networks,

@@ -13,13 +13,14 @@ use crate::runtime::TeardownReport;
 /// The targets of a teardown, with the containers that they had at its start.
 pub(super) type Targets = BTreeMap<DeckyId, Vec<Member>>;
 
-/// A network, volume or image that should have been removed and was not.
+/// A network, volume or image that should have been removed but was not.
 #[derive(Debug)]
 pub(super) struct Leftover {
     /// The decky that the object belongs to. `None` if it belongs to several or none.
     pub(super) decky: Option<DeckyId>,
     pub(super) error: String,
-    /// Whether containers outside the teardown use the object. In that case, waiting does not help.
+    /// Whether the object is in use, but only by containers outside the teardown. In that case,
+    /// waiting does not help.
     pub(super) used_by_others: bool,
 }
 
@@ -34,8 +35,8 @@ impl Leftover {
     }
 }
 
-/// Builds the report after the containers were listed again. `errors` has the first error of each
-/// decky.
+/// Builds the report from a listing of the containers after the teardown. `errors` contains the
+/// first error of each decky.
 pub(super) fn build_verified(
     targets: &Targets,
     now: &Deckies,
@@ -70,7 +71,7 @@ pub(super) fn build_verified(
     }
 }
 
-/// Builds the report if the Engine could not list the containers again. No container is known to be
+/// Builds the report of a teardown that could not list the containers. No container is known to be
 /// gone, so every target has failed.
 pub(super) fn build_unverified<'a>(
     targets: impl Iterator<Item = &'a DeckyId>,
@@ -83,7 +84,8 @@ pub(super) fn build_unverified<'a>(
     }
 }
 
-/// Describes the containers of a decky that are left, or that were created during the teardown.
+/// Describes the containers of a decky that are left, or else those that were created during the
+/// teardown. Returns `None` if there are none of either.
 fn describe_remaining(before: &[Member], now: &[Member], reason: Option<&str>) -> Option<String> {
     let is_old = |member: &&Member| {
         before
@@ -101,7 +103,7 @@ fn describe_remaining(before: &[Member], now: &[Member], reason: Option<&str>) -
     }
 }
 
-/// Returns `container a` or `containers a, b`.
+/// Returns `container a` or `containers a, b`, or `None` for an empty list.
 fn list_names(members: &[&Member]) -> Option<String> {
     let names: Vec<_> = (members.iter())
         .map(|member| member.container.name.as_str())

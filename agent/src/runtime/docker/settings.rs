@@ -1,4 +1,5 @@
-//! The settings of the Docker runtime of a host.
+//! The settings of the Docker runtime. The options that set them are in the program
+//! `scuttle-agent`.
 
 use std::path::PathBuf;
 use std::time::Duration;
@@ -8,11 +9,11 @@ use super::deckies::Preset;
 /// The settings of the Docker runtime of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct DockerSettings {
-    /// The socket of the Engine.
+    /// The path of the Docker Engine's socket.
     pub socket: PathBuf,
     /// The rule that determines the deckies.
     pub preset: Preset,
-    /// The time that a container has to stop before it is killed.
+    /// The time that a container may take to stop before it is killed.
     pub grace: Duration,
     /// The maximum number of containers that are stopped or removed at the same time.
     pub parallel: usize,

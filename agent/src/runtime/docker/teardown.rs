@@ -5,8 +5,8 @@
 //! The order of the steps makes a crash at any point recoverable. One container of each decky, the
 //! anchor, is stopped but kept until the other containers and the networks are gone, so that the
 //! next start finds the decky again. If a network has to be kept because other containers use it,
-//! the anchor is kept too. The decky then remains on record as failed and can be torn down again.
-//! Containers that were created after the start of the teardown are not touched.
+//! the anchor is kept too. The decky then remains in the record as failed and can be torn down
+//! again. Containers that were created after the start of the teardown are not touched.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -26,10 +26,10 @@ use super::report::{self, Leftover, Targets};
 use super::settings::DockerSettings;
 use crate::runtime::{ProgressSink, TeardownReport};
 
-/// The maximum time for which the Engine may be unreachable during a teardown.
+/// The maximum duration of an outage of the Engine during a teardown.
 const MAX_OUTAGE: Duration = Duration::from_mins(1);
-/// The time for which a removal is retried if the Engine rejects it. The Engine may be busy, or may
-/// already be removing the object.
+/// The timeout for a removal that the Engine rejects and the agent retries. The Engine may be busy,
+/// or may already be removing the object.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// Removes one decky, or all deckies of the host if `target` is `None`.
@@ -48,7 +48,8 @@ struct TeardownJob {
     target: Option<DeckyId>,
     progress: ProgressSink,
     engine: RetryingEngine,
-    /// The first error of each decky. An error is reported if the decky is not completely removed.
+    /// The first error of each decky, which is reported only if the decky is not completely
+    /// removed.
     errors: Mutex<BTreeMap<DeckyId, String>>,
 }
 
@@ -133,7 +134,7 @@ impl TeardownJob {
             .await
     }
 
-    /// Stops or removes the selected containers, several at a time, and reports progress by decky.
+    /// Stops or removes the selected containers, several at a time. Progress is counted in deckies.
     async fn process(
         self: &Arc<Self>,
         step: ProgressStep,
@@ -196,8 +197,8 @@ impl TeardownJob {
         }
     }
 
-    /// Removes a container. Retries while the Engine rejects the removal, because the Engine may
-    /// already be removing the container.
+    /// Removes a container. Retries for up to `BUSY_TIMEOUT` while the Engine rejects the removal,
+    /// because the Engine may already be removing the container.
     async fn remove(&self, id: &str) -> Result<(), EngineError> {
         let end = Instant::now() + BUSY_TIMEOUT;
         loop {
@@ -213,8 +214,8 @@ impl TeardownJob {
         }
     }
 
-    /// Removes the named volumes and the images of the targets, if the settings say so. It is not
-    /// an error to keep a volume or image that other containers use.
+    /// Removes the named volumes and the images of the targets, if the settings say so, and returns
+    /// those that are left. Volumes and images that other containers use are kept without an error.
     async fn remove_volumes_and_images(&self, targets: &Targets) -> Vec<Leftover> {
         let containers = || targets.values().flatten().map(|member| &member.container);
         let (mut volumes, mut images) = (BTreeSet::new(), BTreeSet::new());

@@ -13,11 +13,11 @@ use super::docker_runtime::DockerRuntime;
 use super::engine::{Engine, EngineError};
 use crate::runtime::Inventory;
 
-/// The time for which events are collected before the inventory is read. The removal of one decky
-/// causes several events.
+/// The delay between an event and reading the inventory, so that one read covers the several events
+/// that the removal of one decky causes.
 const EVENT_DEBOUNCE: Duration = Duration::from_millis(50);
-/// The interval at which the inventory is read without an event. The read detects an Engine that
-/// hangs, and makes up for lost events.
+/// The interval at which the inventory is read if no event causes a read. The read detects an
+/// Engine that hangs, and makes up for lost events.
 const RESCAN_INTERVAL: Duration = Duration::from_secs(5);
 /// The delay between two attempts to reach the Engine.
 const RETRY_DELAY: Duration = Duration::from_millis(500);
@@ -53,7 +53,7 @@ impl DockerRuntime {
         }
     }
 
-    /// Follows the Engine until the connection to it is lost, and returns the reason.
+    /// Follows the Engine until a call fails or the event stream ends, and returns the error.
     async fn follow(&self, engine: &Engine, announced: &mut Announced) -> EngineError {
         let mut events = pin!(engine.watch_events());
         loop {
@@ -81,8 +81,8 @@ impl DockerRuntime {
     }
 }
 
-/// Waits until shortly after an event, or until the next rescan is due. Fails when the stream has
-/// ended.
+/// Waits until shortly after an event that may have changed the inventory, or until the next rescan
+/// is due. Fails when the stream has ended.
 async fn wait_for_change(
     mut events: Pin<&mut impl Stream<Item = Event>>,
 ) -> Result<(), Option<Cause>> {
@@ -109,8 +109,8 @@ async fn wait_for_change(
     Ok(())
 }
 
-/// Returns false for actions that change no container. A health check, for example, causes an
-/// `exec` event every few seconds, and a change of the health is a separate event.
+/// Returns false for events that change no container. A health check, for example, causes an `exec`
+/// event every few seconds. If the health has changed, a separate event reports the change.
 fn may_change_inventory(event: &EventMessage) -> bool {
     let action = event.action.as_deref().unwrap_or_default();
     ![

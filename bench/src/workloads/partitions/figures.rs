@@ -8,13 +8,13 @@ use serde::Serialize;
 use crate::load::outcome::LoadOutcome;
 use crate::workloads::partitions::thread_usage::{CpuUsage, ThreadId};
 
-/// The numbers of partitions that are compared.
+/// The partition counts to compare.
 pub(super) const PARTITION_COUNTS: [u8; 3] = [1, 2, 4];
-/// The numbers of requests in flight: the number in `cluster`, and four times that number, for four
-/// partitions.
+/// The numbers of requests in flight that are measured: 256 as in the `cluster` workload, and
+/// 1,024, which is 256 for each of four partitions.
 pub(super) const IN_FLIGHT: [u16; 2] = [256, 1_024];
 
-/// The figures of one round, for one number of partitions and one number of requests in flight. All
+/// The figures of one round, for one partition count and one number of requests in flight. All
 /// figures except the rates and latencies are microseconds of CPU time per message.
 #[derive(Debug, Serialize)]
 pub(super) struct Run {
@@ -23,18 +23,18 @@ pub(super) struct Run {
     pub(super) round: u32,
     pub(super) heartbeats_per_second: f64,
     pub(super) heartbeat: CpuPerMessage,
-    /// The CPU time of a leader for a heartbeat of a host in its partition.
+    /// The CPU time that a leader spends on a heartbeat from a host in its own partition.
     pub(super) heartbeat_own_us: f64,
-    /// The CPU time of a leader for the heartbeat of a host in another partition, which the leader
-    /// drops. `None` if there is only one partition.
+    /// The CPU time that a leader spends on a heartbeat that it drops, because the host is in
+    /// another partition. `None` if there is only one partition.
     pub(super) heartbeat_dropped_us: Option<f64>,
     pub(super) request_dropped_us: Option<f64>,
     /// The latency of a request for a page of all shards, with one request in flight.
     pub(super) list_p50_us: f64,
     pub(super) listing: CpuPerMessage,
-    /// Accepts with one request in flight.
+    /// Accepted teardowns with one request in flight.
     pub(super) accept: AcceptFigures,
-    /// Accepts with `in_flight` requests in flight.
+    /// Accepted teardowns with `in_flight` requests in flight.
     pub(super) accepts: AcceptFigures,
 }
 
@@ -50,9 +50,10 @@ pub(super) struct AcceptFigures {
 pub(super) struct CpuPerMessage {
     /// The CPU time of the thread that used the most.
     pub(super) busiest: f64,
-    /// The CPU time of the first partition's leader's thread.
+    /// The CPU time of the thread of the first partition's leader.
     pub(super) first: f64,
-    /// The mean CPU time of the threads of the other partitions' leaders.
+    /// The mean CPU time of the threads of the other partitions' leaders. `None` if there is only
+    /// one partition.
     pub(super) others: Option<f64>,
     /// The CPU time of all threads of all controllers.
     pub(super) controllers: f64,
@@ -61,8 +62,8 @@ pub(super) struct CpuPerMessage {
 }
 
 impl CpuPerMessage {
-    /// Computes the figures of a load. `threads` are the threads of the leaders, in the order of
-    /// their partitions. The load must have watched only the servers.
+    /// Computes the figures of a load. `threads` are the threads of the leaders, sorted by
+    /// partition. The load must have watched only the servers.
     pub(super) fn new(load: &LoadOutcome, used: &CpuUsage, threads: &[ThreadId]) -> Result<Self> {
         let (_, busiest) = used.busiest().context("there are no threads")?;
         let (first, others) = threads.split_first().context("there is no leader")?;

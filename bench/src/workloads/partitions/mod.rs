@@ -1,5 +1,5 @@
 //! `partitions`: the effect of dividing the hosts among 1, 2 and 4 journals. The journals are on
-//! three servers, and each of two controllers leads the same number of partitions.
+//! three servers, and two controllers share the partitions evenly.
 //!
 //! All processes share two cores, so more leaders cannot do more work than one. The CPU time of the
 //! leaders' threads shows how the system scales. Each partition has one thread, which reads and
@@ -32,15 +32,15 @@ use crate::workloads::partitions::figures::{
 use crate::workloads::partitions::thread_usage::{CpuSnapshot, CpuUsage, ThreadId};
 
 const CONTROLLERS: usize = 2;
-/// The number of heartbeats in flight. It is lower than the number of hosts of a partition, so that
+/// The number of heartbeats in flight. It is lower than the number of hosts in a partition, so that
 /// no heartbeat overtakes the host's previous heartbeat.
 const HEARTBEATS_IN_FLIGHT: u16 = 256;
 
 /// The number of hosts per partition if there are four partitions. With two partitions, each has
 /// twice this number.
 const HOSTS_PER_PARTITION: usize = 300;
-/// The number of deckies of each host. All hosts together have more deckies than two cores accept
-/// in two seconds with all these processes.
+/// The number of deckies of each host. All hosts together have more deckies than the number of
+/// teardowns that the controllers accept in two seconds on two cores.
 const DECKIES: u32 = 34;
 /// The duration of the measurement of idle controllers.
 const IDLE_DURATION: Duration = Duration::from_millis(1_500);
@@ -71,8 +71,7 @@ pub(crate) async fn run(environment: &mut Environment, report: &mut Report) -> R
     report.record("partitions", &runs)
 }
 
-/// New controllers that lead the same number of partitions each, and the state of their
-/// measurement.
+/// New controllers that share the partitions evenly, and the state of their measurement.
 struct PartitionedControllers<'a> {
     environment: &'a mut Environment,
     servers: &'a mut Servers,
@@ -199,8 +198,8 @@ impl<'a> PartitionedControllers<'a> {
         })
     }
 
-    /// Returns the CPU time in microseconds that a leader uses for a request of another partition,
-    /// or `None` if there is only one partition.
+    /// Measures the CPU time in microseconds that a leader spends on a request for another
+    /// partition, which the leader drops. Returns `None` if there is only one partition.
     async fn measure_dropped_requests(&mut self, threads: &[ThreadId]) -> Result<Option<f64>> {
         if self.partitions == PartitionCount::ONE {
             return Ok(None);
@@ -215,8 +214,8 @@ impl<'a> PartitionedControllers<'a> {
         Ok(mean(micros))
     }
 
-    /// Measures accepts. Skips the deckies of earlier requests, and also returns the number of
-    /// deckies that were used.
+    /// Measures accepted teardowns. Skips the first `skip` deckies, which earlier requests have
+    /// used. Returns the figures, and the number of deckies that this measurement has used.
     async fn measure_accepts(
         &mut self,
         in_flight: u16,
@@ -234,7 +233,8 @@ impl<'a> PartitionedControllers<'a> {
         Ok((figures, load.requests))
     }
 
-    /// Sends heartbeats of the hosts of one partition, or of all hosts, in a closed loop.
+    /// Sends heartbeats in a closed loop, for the hosts of `partition`, or for all hosts if
+    /// `partition` is `None`.
     async fn send_heartbeats(
         &mut self,
         partition: Option<Partition>,

@@ -1,6 +1,6 @@
-//! Prints the figures for each number of partitions, as a ratio to the figures for one partition in
-//! the same round. Also computes the rates that the busiest thread could reach with a separate
-//! core, as it has when each leader runs on a separate machine.
+//! Prints the figures for each partition count, and their ratio to the figures for one partition in
+//! the same round. Also computes the rates that the swarm could reach if each leader ran on a
+//! separate machine, so that the busiest thread had a whole core.
 
 use anyhow::{Context, Result};
 
@@ -12,10 +12,10 @@ use crate::workloads::partitions::figures::{CpuPerMessage, IN_FLIGHT, PARTITION_
 /// measured.
 const MAX_PARTITIONS: f64 = 8.0;
 
-/// A figure of a run. `None` if the run does not have it.
+/// A function that returns one figure of a run, or `None` if the run does not have this figure.
 type Figure = fn(&Run) -> Option<f64>;
 
-/// The figures that do not depend on the number of accepts in flight.
+/// The figures that do not depend on the number of teardown requests in flight.
 const GENERAL_FIGURES: [(&str, Figure); 13] = [
     ("heartbeats/s, 256 in flight", |run| {
         Some(run.heartbeats_per_second)
@@ -60,8 +60,11 @@ const ACCEPT_FIGURES: [(&str, Figure); 9] = [
     ("  all servers", |run| Some(accept_cpu(run).servers)),
 ];
 
-/// The figures that are computed.
+/// The rate of heartbeats at which the busiest thread would be fully used. It is computed, not
+/// measured.
 const MAX_HEARTBEATS: (&str, Figure) = ("heartbeats/s", |run| Some(1e6 / run.heartbeat.busiest));
+/// The rate of accepted teardowns at which the busiest thread would be fully used. It is computed,
+/// not measured.
 const MAX_ACCEPTS: (&str, Figure) = ("accepts/s", |run| Some(1e6 / accept_cpu(run).busiest));
 
 fn accept_cpu(run: &Run) -> &CpuPerMessage {
@@ -73,8 +76,9 @@ fn host_fraction(run: &Run) -> f64 {
     1.0 / f64::from(run.partitions)
 }
 
-/// Returns the cost of an accept for the leader of its partition: the CPU time of a leader other
-/// than the first, minus its CPU time for the requests that it drops.
+/// Returns the CPU time in microseconds that an accepted teardown costs the leader of its
+/// partition. It is the CPU time of a leader other than the first, minus the CPU time for the
+/// requests that this leader drops. With one partition, it is the CPU time of the only leader.
 fn own_leader_us(run: &Run) -> f64 {
     let Some((others, dropped)) = accept_cpu(run).others.zip(run.request_dropped_us) else {
         return accept_cpu(run).first;
@@ -82,8 +86,8 @@ fn own_leader_us(run: &Run) -> f64 {
     (others - (1.0 - host_fraction(run)) * dropped) / host_fraction(run)
 }
 
-/// Returns the additional CPU time of the first leader compared with another leader, per accept of
-/// another partition.
+/// Returns the CPU time in microseconds that relaying an accepted teardown of another partition
+/// costs the first leader. It is the difference between the first leader and another leader.
 fn relayed_us(run: &Run) -> Option<f64> {
     let spent = accept_cpu(run);
     Some((spent.first - spent.others?) / (1.0 - host_fraction(run)))
@@ -137,7 +141,7 @@ fn select_count<'a>(runs: &[&'a Run], count: u8) -> impl Iterator<Item = &'a Run
     runs.filter(move |run| run.partitions == count)
 }
 
-/// Returns a line with one figure for each number of partitions.
+/// Returns a line of the table with one figure for each partition count.
 fn format_line(runs: &[&Run], name: &str, figure: Figure) -> Result<String> {
     let mut shown = Vec::from([format!("{name:<33}")]);
     for count in PARTITION_COUNTS {

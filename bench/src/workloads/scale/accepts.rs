@@ -1,5 +1,5 @@
-//! Accepts per second with a million shards, compared with the same number of accepts with ten
-//! thousand shards.
+//! Accepted teardowns per second with a million shards, compared with ten thousand shards. Both
+//! swarms get the same number of requests.
 
 use anyhow::Result;
 use scuttle_schemas::subjects;
@@ -14,14 +14,16 @@ use crate::workloads::scale::sizes::{DECKIES_PER_HOST, HOSTS, SMALL_HOSTS};
 const SMALL: Series = Series::new("accept, 10,000 shards", 256);
 const LARGE: Series = Series::new("accept, 1,000,000 shards", 256);
 
-/// Returns the accepts per second with a million shards.
+/// Measures both swarms. Returns the median number of accepted teardowns per second with a million
+/// shards.
 pub(super) async fn run(
     environment: &mut Environment,
     report: &mut Report,
     small: &SwarmData,
     large: &SwarmData,
 ) -> Result<f64> {
-    // As many deckies in both as the small one has. In the large one, each on another host.
+    // The number of targets is the same for both swarms. In the large swarm, each target is on a
+    // different host.
     let small_targets = Targets {
         hosts: 0..SMALL_HOSTS,
         deckies: 0..DECKIES_PER_HOST,

@@ -1,5 +1,5 @@
-//! Accepts while the journal is at its maximum length and is moved to the rows, compared with
-//! accepts while the journal is short.
+//! The latency of accepting teardowns while the journal is at its maximum length and is moved to
+//! the rows, compared with the latency while the journal is short.
 
 use std::time::Duration;
 
@@ -24,7 +24,8 @@ const LOAD_FACTOR: f64 = 0.25;
 /// yet.
 const LENGTH_TOLERANCE: usize = 20_000;
 
-/// Runs the measurement. `max_rate` is the number of accepts per second in a closed loop.
+/// Runs the measurement. `max_rate` is the number of accepted teardowns per second in a closed
+/// loop.
 pub(super) async fn run(
     environment: &mut Environment,
     report: &mut Report,

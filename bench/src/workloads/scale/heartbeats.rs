@@ -1,5 +1,5 @@
 //! The cost of ten thousand agents that report every second that nothing has changed: the
-//! controller's CPU time, and the delay of accepts.
+//! controller's CPU time, and the delay of teardown requests.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use crate::workloads::scale::sizes::HOSTS;
 const ALONE: Duration = Duration::from_secs(3);
 /// The duration of the phase in which teardowns are requested, one at a time.
 const REQUESTING: Duration = Duration::from_millis(500);
-/// The time for which heartbeats are sent before the first of these requests, and after the last.
+/// The duration of the heartbeats before the first teardown request, and after the last one.
 const MARGIN: Duration = Duration::from_millis(500);
 
 /// The figures of one round in which only heartbeats were sent.
@@ -34,15 +34,15 @@ struct AloneRound {
     heartbeat_p99_us: f64,
 }
 
-/// The latency of an accept without heartbeats, and with them.
+/// The median latency of teardown requests in one round, without and with heartbeats.
 #[derive(Debug, Serialize)]
 struct AcceptRound {
     idle_p50_us: f64,
     heard_p50_us: f64,
 }
 
-/// Measures all rounds with only heartbeats first, because the accepts create operations that stay
-/// open and whose commands are resent.
+/// Measures all rounds with only heartbeats first. The teardown requests come last, because they
+/// create operations that stay open and whose commands are resent.
 pub(super) async fn run(
     environment: &mut Environment,
     report: &mut Report,
@@ -129,8 +129,8 @@ fn heartbeats(
     Ok(load)
 }
 
-/// Requests teardowns one at a time, each for a different decky. Adds their number to
-/// `used_deckies`.
+/// Requests teardowns one at a time, each for a different decky. Skips the first `used_deckies`
+/// deckies, and adds the number of requests to `used_deckies`.
 async fn accept(
     environment: &mut Environment,
     swarm: &RunningSwarm,

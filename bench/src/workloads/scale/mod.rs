@@ -1,8 +1,9 @@
 //! `scale`: a million shards on ten thousand hosts, which are registered by heartbeats over NATS,
 //! as agents register them.
 //!
-//! Each measurement has a module. It starts a controller on a copy of the registered data, so that
-//! no measurement affects another. `store` prepares a controller's file while no controller runs.
+//! Each measurement has a module. A measurement that changes the registered data runs on a copy of
+//! the data, or last, so that no measurement affects another. `store` prepares a controller's file
+//! while no controller runs.
 
 mod accepts;
 mod checkpoint;
@@ -46,8 +47,8 @@ pub(crate) async fn run(environment: &mut Environment, report: &mut Report) -> R
         .context("heartbeats")
 }
 
-/// Registers the shards of this many hosts, and moves all shards from the journal to the rows. Also
-/// returns the controller's memory after the registration, in bytes.
+/// Registers the shards of `hosts` hosts, and moves all shards from the journal to the rows.
+/// Returns the data, and the controller's memory after the registration in bytes.
 async fn register(environment: &Environment, hosts: u32) -> Result<(SwarmData, f64)> {
     let mut swarm = RunningSwarm::start_empty(environment).await?;
     let (data, client) = (&mut swarm.data, &environment.client);

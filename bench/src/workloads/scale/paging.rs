@@ -46,8 +46,8 @@ pub(super) async fn run(environment: &Environment, report: &mut Report) -> Resul
     report.record("paging", &rounds)
 }
 
-/// Lists all shards. Measures the time from each request to its reply, and the time to encode the
-/// page.
+/// Lists all shards. Measures the time from each request to its reply, the time to encode each page
+/// again, and the time to transfer as many pages.
 async fn list(environment: &Environment) -> Result<Round> {
     let (mut paging, mut encoding) = (Duration::ZERO, Duration::ZERO);
     let (mut after, mut shards, mut pages) = (None, 0, 0);
@@ -85,8 +85,8 @@ async fn list(environment: &Environment) -> Result<Round> {
     })
 }
 
-/// Measures the transfer of `pages` replies. They are requested one after the other from a service
-/// that replies with the encoded `page`.
+/// Measures the transfer of `pages` replies, each of which is the encoded `page`. The replies are
+/// requested one after another.
 async fn transfer(environment: &Environment, pages: usize, page: &Bytes) -> Result<Duration> {
     let nats = environment.client.nats();
     let subject = nats.new_inbox();

@@ -1,5 +1,5 @@
-//! The time from the controller's start to its first reply, compared with reading the same rows
-//! without keeping them.
+//! The time from the controller's start to its first reply, compared with the time to read the same
+//! rows without keeping them.
 
 use std::time::Instant;
 
@@ -22,7 +22,8 @@ struct Round {
     reading: Reading,
 }
 
-/// Runs the measurement. Also returns the memory after the last start, in bytes.
+/// Runs the measurement. Returns the data, and the memory (in bytes) that the controller uses after
+/// its last start.
 pub(super) async fn run(
     environment: &Environment,
     report: &mut Report,

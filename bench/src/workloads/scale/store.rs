@@ -13,12 +13,12 @@ use serde::{Deserialize, Serialize};
 
 use crate::workloads::scale::unsynced_file::UnsyncedFile;
 
-/// The number of changes per batch in a lengthened journal. A commit has this many at about ten
-/// thousand accepts per second.
+/// The number of changes per batch in a lengthened journal. A commit has this many changes at about
+/// ten thousand accepted teardowns per second.
 const BATCH_SIZE: usize = 64;
 
-/// The number of changes by which the journal exceeds the length at which it is checkpointed under
-/// load. These changes are moved to the rows before the load of requests begins.
+/// The number of changes above [`FORCED_CHECKPOINT_THRESHOLD`] in a lengthened journal. These
+/// changes are moved to the rows before the load of requests begins.
 const SURPLUS: usize = 50_000;
 
 /// Moves the whole journal to the rows.
@@ -53,7 +53,7 @@ pub(super) fn lengthen_journal(data_dir: &Path) -> Result<()> {
     Ok(())
 }
 
-/// The times of reading a file, in seconds.
+/// The durations of opening and reading a file, in seconds.
 #[derive(Debug, Clone, Copy, Serialize, Deserialize)]
 pub(crate) struct Reading {
     /// The time to open the file, which verifies every page.
@@ -62,8 +62,9 @@ pub(crate) struct Reading {
     pub(crate) read: f64,
 }
 
-/// Reads a file and prints the times. `start` runs this in a separate process, because a
-/// controller's start is a separate process too.
+/// Opens and reads a controller's file, and prints how long each took. The `start` measurement runs
+/// this in a new process, because the controller that it is compared with also starts in a new
+/// process.
 pub(crate) fn read(data_dir: &Path) -> Result<ExitCode> {
     let start = Instant::now();
     let store = Snapshot::open_file(&data_dir.join(FILE_NAME))?;

@@ -1,14 +1,14 @@
-//! The claims of operators, accounts and users, in the NATS server's format. A missing limit is 0,
-//! which allows nothing; -1 means unlimited.
+//! The claims of operators, accounts and users, in the format of the NATS server. For each limit, 0
+//! allows nothing, -1 means unlimited, and a missing value counts as 0.
 
 use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
-/// The value of a limit that does not apply.
+/// The value of a limit that allows any amount.
 pub(crate) const UNLIMITED: i64 = -1;
 
-/// The type and version of claims.
+/// The type of the claims (`operator`, `account` or `user`) and the version of their format.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Kind {
     #[serde(rename = "type")]
@@ -37,14 +37,15 @@ impl Kind {
     }
 }
 
-/// The NATS operator, which signs accounts.
+/// The claims of the NATS operator, which signs accounts.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Operator {
     /// The public keys that sign accounts on behalf of the operator.
     pub(crate) signing_keys: Vec<String>,
     /// The public key of the account whose users may update accounts at the server.
     pub(crate) system_account: String,
-    /// Whether the server rejects accounts and users that an identity key has signed.
+    /// Whether the server rejects tokens that are signed by an identity key instead of a signing
+    /// key.
     pub(crate) strict_signing_key_usage: bool,
     #[serde(flatten)]
     pub(crate) kind: Kind,
@@ -57,10 +58,10 @@ pub(crate) struct Account {
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) exports: Vec<Export>,
     pub(crate) limits: AccountLimits,
-    /// The keys that may sign users, each with the permissions of those users.
+    /// The keys that may sign users, each with the permissions that its users get.
     pub(crate) signing_keys: Vec<Scope>,
-    /// The revoked users: for each public key of a user, a time in seconds since 1970. The server
-    /// rejects the user's tokens that were issued at or before this time.
+    /// The revoked users: a map from a user's public key to a time in seconds since 1970. The
+    /// server rejects the user's tokens that were issued at or before this time.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub(crate) revocations: BTreeMap<String, i64>,
     /// The permissions of users whose own tokens contain no permissions.
@@ -74,13 +75,14 @@ pub(crate) struct Account {
 pub(crate) struct Import {
     pub(crate) name: String,
     pub(crate) subject: String,
-    /// The name of the subject in this account. `None` means the same name.
+    /// The subject's name in the importing account. `None` keeps the name from the exporting
+    /// account.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) local_subject: Option<String>,
     pub(crate) account: String,
     #[serde(rename = "type")]
     pub(crate) crossing: Crossing,
-    /// Whether the exporting account learns the user that sends a request.
+    /// Whether requests to the exporting account show which user sent them.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub(crate) share: bool,
 }
@@ -92,12 +94,12 @@ pub(crate) struct Export {
     pub(crate) subject: String,
     #[serde(rename = "type")]
     pub(crate) crossing: Crossing,
-    /// `Stream` if one request may have several replies.
+    /// `Stream` if one request may have several replies. `None` if it has a single reply.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(crate) response_type: Option<String>,
 }
 
-/// The kind of an import or export.
+/// The kind of communication that an import or export allows.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub(crate) enum Crossing {
@@ -107,13 +109,13 @@ pub(crate) enum Crossing {
     Stream,
 }
 
-/// The limits of an account.
+/// The limits that the server enforces on an account. [`UNLIMITED`] turns a limit off.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct AccountLimits {
     /// The maximum number of subscriptions of one connection.
     pub(crate) subs: i64,
-    /// The server ignores this limit. It is set because an account whose limits are all 0 counts as
-    /// unlimited.
+    /// The maximum amount of data. The server ignores this limit. It is set because the server
+    /// treats an account whose limits are all 0 as unlimited.
     pub(crate) data: i64,
     /// The maximum size of a message in bytes.
     pub(crate) payload: i64,
@@ -135,14 +137,14 @@ pub(crate) struct AccountLimits {
     pub(crate) consumer: i64,
 }
 
-/// A key that may sign users, and the permissions of all those users.
+/// A signing key for users, with the permissions of every user that the key signs.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Scope {
-    /// Always `user_scope`.
+    /// The type of the scope: always `user_scope`.
     pub(crate) kind: String,
-    /// The public key.
+    /// The public key that identifies the signing key.
     pub(crate) key: String,
-    /// The name of the role.
+    /// The name of the role of all users whose tokens the key signs.
     pub(crate) role: String,
     pub(crate) template: Template,
 }
@@ -157,12 +159,13 @@ pub(crate) struct Template {
     pub(crate) data: i64,
     /// The maximum size of a message in bytes.
     pub(crate) payload: i64,
-    /// The allowed kinds of connection. An empty list allows all kinds.
+    /// The allowed kinds of connection, such as `STANDARD` for TCP without WebSocket. An empty list
+    /// allows all kinds.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub(crate) allowed_connection_types: Vec<String>,
 }
 
-/// The subjects that a user may publish and subscribe to.
+/// The subjects on which a user may publish, and those to which the user may subscribe.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct Permissions {
     #[serde(rename = "pub")]
@@ -181,7 +184,7 @@ pub(crate) struct Permission {
 }
 
 impl Permission {
-    /// Allows only these subjects.
+    /// Returns a permission for these subjects only.
     pub(crate) fn allow_only<S: Into<String>>(subjects: impl IntoIterator<Item = S>) -> Self {
         Self {
             allow: subjects.into_iter().map(Into::into).collect(),
@@ -197,11 +200,12 @@ impl Permission {
     }
 }
 
-/// A user of a scoped signing key. The key determines all permissions, and the server rejects a
-/// user whose own token contains permissions.
+/// The claims of a user whose token is signed by a scoped signing key. The scope of that key
+/// determines all permissions: the server rejects the user if the token itself contains
+/// permissions.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub(crate) struct User {
-    /// The public key of the account.
+    /// The public key of the account to which the user belongs.
     pub(crate) issuer_account: String,
     #[serde(flatten)]
     pub(crate) kind: Kind,

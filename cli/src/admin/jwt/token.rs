@@ -1,4 +1,4 @@
-//! Signing claims with an nkey, and decoding tokens.
+//! Signs claims with nkeys (the Ed25519 keys of NATS), and decodes tokens.
 
 use data_encoding::{BASE32_NOPAD, BASE64URL_NOPAD};
 use nkeys::KeyPair;
@@ -6,7 +6,7 @@ use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha512_256};
 
-/// The header of every token.
+/// The JSON header of every token.
 const HEADER: &str = r#"{"typ":"JWT","alg":"ed25519-nkey"}"#;
 
 /// The claims of a token. `T` is the type of the claims that are specific to NATS.
@@ -21,7 +21,8 @@ pub(crate) struct Claims<T> {
     /// The public key of the signer.
     #[serde(default)]
     iss: String,
-    /// A name for people. For a user, the name that the server vouches for in requests.
+    /// A human-readable name. For a user, also the name that the server attaches to requests as the
+    /// identity of the requester.
     pub(crate) name: String,
     /// The public key of the subject: the operator, account or user.
     pub(crate) sub: String,
@@ -34,13 +35,13 @@ pub(crate) enum JwtError {
     /// The key has no seed, or is invalid.
     #[error("cannot sign a token: {0}; check that the seed is complete")]
     Key(#[from] nkeys::error::Error),
-    /// The token does not have three base64 parts, or the claims are invalid.
+    /// The text is not a dot-separated token whose second part contains valid claims.
     #[error("not a NATS token: {0}")]
     Unreadable(String),
 }
 
 impl<T: Serialize> Claims<T> {
-    /// Makes claims about the public key `sub`, issued at `iat` in seconds since 1970.
+    /// Creates unsigned claims about the public key `sub`, issued at `iat` in seconds since 1970.
     pub(crate) fn new(name: &str, sub: String, iat: i64, nats: T) -> Self {
         Self {
             jti: String::new(),
@@ -52,7 +53,7 @@ impl<T: Serialize> Claims<T> {
         }
     }
 
-    /// Signs the claims, and returns the token.
+    /// Signs the claims with `key`, and returns the encoded token.
     pub(crate) fn sign(mut self, key: &KeyPair) -> Result<String, JwtError> {
         self.iss = key.public_key();
         self.jti = String::new();
@@ -65,8 +66,8 @@ impl<T: Serialize> Claims<T> {
 }
 
 impl<T: DeserializeOwned> Claims<T> {
-    /// Decodes the claims of a token without checking its signature. The tokens come from files
-    /// that this command has written, and the server checks signatures.
+    /// Decodes the claims of a token without verifying its signature. The server verifies
+    /// signatures, and this program reads tokens only from local files.
     pub(crate) fn decode(token: &str) -> Result<Self, JwtError> {
         let unreadable = |reason: &dyn std::fmt::Display| JwtError::Unreadable(reason.to_string());
         let claims =

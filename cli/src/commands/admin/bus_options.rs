@@ -1,4 +1,4 @@
-//! The flags that the administrative verbs share: the bus directory and the connection to the
+//! The flags that the administrative commands share: the bus directory and the connection to the
 //! server.
 
 use std::path::{Path, PathBuf};
@@ -9,7 +9,7 @@ use crate::admin::keystore::{ADMIN_USER, DEFAULT_DIRECTORY, Keystore, KeystoreEr
 use crate::client::connection::{Connection, ConnectionArgs};
 use crate::failure::Failure;
 
-/// `--dir`
+/// The `--dir` flag.
 #[derive(Debug, clap::Args)]
 pub(super) struct DirectoryOption {
     /// Bus directory, created by `scuttle init`. [default: scuttle-bus]
@@ -23,7 +23,7 @@ impl DirectoryOption {
     }
 }
 
-/// `--dir`, and the flags that select the NATS server and the login
+/// The `--dir` flag, and the flags that select the NATS server and the login.
 #[derive(Debug, clap::Args)]
 pub(super) struct BusOptions {
     #[command(flatten)]
@@ -33,8 +33,8 @@ pub(super) struct BusOptions {
 }
 
 impl BusOptions {
-    /// Opens the bus directory and returns it with the NATS connection settings. Logs in as the
-    /// directory's admin user unless another login is given.
+    /// Opens the bus directory, and returns it with the NATS connection settings. The default login
+    /// is the directory's admin user.
     pub(super) fn open(&self) -> Result<(Keystore, Connection), Failure> {
         let keystore = Keystore::open(self.directory.path())?;
         let admin = keystore.credentials(ADMIN_USER);
@@ -46,11 +46,11 @@ impl BusOptions {
         Ok((keystore, connection))
     }
 
-    /// Opens the bus directory, if there is one.
+    /// Opens the bus directory. Returns `None` in its place if the swarm has no bus directory.
     ///
-    /// A swarm has no bus directory if the users and passwords are in the configuration of its
-    /// server, as in `nats.conf`. A missing directory is accepted if no directory is named and a
-    /// login is given.
+    /// A swarm has no bus directory if its users and passwords are in the configuration of the NATS
+    /// server, as in `nats.conf`. A missing directory is therefore accepted if no directory is
+    /// named and a login is given.
     pub(super) fn open_if_present(&self) -> Result<(Option<Keystore>, Connection), Failure> {
         match self.open() {
             Ok((keystore, connection)) => Ok((Some(keystore), connection)),
@@ -68,7 +68,7 @@ impl BusOptions {
     }
 }
 
-/// Quotes a word for a shell, if necessary.
+/// Quotes a word for a POSIX shell, if necessary.
 pub(super) fn quote_for_shell(word: &str) -> String {
     let is_plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=@".contains(c);
     if !word.is_empty() && word.chars().all(is_plain) {

@@ -20,10 +20,10 @@ use crate::output::json_types::Decommissioned;
 
 /// Decommission a host and revoke its credentials.
 ///
-/// The server closes the connection of the host's agent at once. Credentials of hosts that were
-/// decommissioned in another way are revoked, too. If the server cannot be updated, run the command
-/// again. Without a bus directory, no credentials are revoked, and the command prints what is left
-/// to do.
+/// The server immediately closes the connection of the host's agent. The command also revokes any
+/// remaining credentials of hosts that were decommissioned earlier. If the server cannot be
+/// updated, run the command again. Without a bus directory, no credentials are revoked, and the
+/// command prints what is left to do.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle decommission worker-a
@@ -79,8 +79,8 @@ impl Decommission {
     }
 }
 
-/// Revokes the credentials of `host` and of all other decommissioned hosts. Returns the ids of the
-/// hosts whose credentials were revoked.
+/// Revokes the credentials of `host` and of all hosts that are already decommissioned. Returns the
+/// ids of the hosts whose credentials were revoked.
 async fn revoke_decommissioned(
     keystore: &Keystore,
     connection: &Connection,

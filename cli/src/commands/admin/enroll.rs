@@ -29,9 +29,9 @@ use crate::output::json_types::Enrolled;
   scuttle enroll worker-b --label rack=3 --address 10.0.0.7 --out /root/worker-b.creds
   scuttle enroll worker-a --renew          # new credentials; the old ones are revoked")]
 pub(crate) struct Enroll {
-    /// Name of the host: 1 to 64 of A-Z a-z 0-9 . _ -.
+    /// Name of the host: 1 to 64 characters from A-Z a-z 0-9 . _ -.
     name: HostName,
-    /// ID of the host. The controller generates one if not given.
+    /// ID of the host. If not given, the controller generates an ID.
     #[arg(long, value_name = "ID")]
     host_uuid: Option<HostId>,
     /// Address of the host, as free text.
@@ -92,7 +92,8 @@ impl Enroll {
         format.write_one(&output, || output.start.clone())
     }
 
-    /// Writes the credentials of the host, and revokes its old ones.
+    /// Writes new credentials for the host's agent, and revokes the old credentials. Fails if the
+    /// host already has credentials and `--renew` is not given.
     async fn write_credentials(
         &self,
         keystore: &Keystore,
@@ -124,7 +125,7 @@ impl Enroll {
         Ok(())
     }
 
-    /// Returns the command line that starts the agent.
+    /// Returns the shell command that starts the agent on its host.
     fn agent_command(
         &self,
         connection: &Connection,

@@ -21,13 +21,13 @@ use crate::failure::Failure;
 use crate::output::format::Format;
 use crate::output::json_types::Initialised;
 
-/// The name of the server's configuration file.
+/// The name of the NATS server's configuration file.
 const CONFIG_FILE: &str = "nats-server.conf";
 
 /// Create the keys, the accounts and the configuration of a NATS server.
 ///
 /// Prints the path of the configuration file. In the bus directory, `keys` and `creds` are secret,
-/// and `server` is what the NATS server needs.
+/// and `server` contains all files that the NATS server needs.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle init
@@ -94,7 +94,8 @@ impl Init {
         format.write_one(&output, || output.configuration.clone())
     }
 
-    /// Returns the certificate of the server, if given, after a check of the files.
+    /// Checks the given certificate files, and returns their absolute paths. Returns `None` if no
+    /// server certificate is given.
     fn server_tls(&self) -> Result<Option<ServerTls>, Failure> {
         let check = |path: &Path, what, label| {
             scuttle_nats::connect_config::check_pem(what, label, path)?;
@@ -115,8 +116,8 @@ impl Init {
         }))
     }
 
-    /// Creates the bus directory at `path`. The caller renames it to `root`, so paths in its files
-    /// begin with `root`.
+    /// Creates the bus directory at the temporary path `path`. The paths in its files begin with
+    /// `root`, to which the finished directory is renamed.
     fn create(&self, path: &Path, root: &Path, tls: Option<&ServerTls>) -> Result<(), Failure> {
         let keystore = Keystore::create(path)?;
         let accounts = create_accounts(&keystore)?;
@@ -159,14 +160,14 @@ impl Init {
     }
 }
 
-/// The parts of the accounts that the configuration of the server contains.
+/// The values that the server's configuration needs from the created accounts.
 struct CreatedAccounts {
     operator_token: String,
     /// The public key of the system account.
     system_account: String,
 }
 
-/// Creates all keys and accounts.
+/// Creates the operator's keys, the signing key of each role, and the tokens of all accounts.
 fn create_accounts(keystore: &Keystore) -> Result<CreatedAccounts, Failure> {
     let root = keystore.create_key(KeyName::Root)?;
     let signer = keystore.create_key(KeyName::Accounts)?;

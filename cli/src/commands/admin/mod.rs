@@ -1,4 +1,5 @@
-//! The verbs of administrators: they set up the NATS server, and admit and remove hosts and users.
+//! The commands for administrators, which set up the NATS server and add and remove hosts and
+//! users.
 
 mod bus_options;
 pub(crate) mod decommission;

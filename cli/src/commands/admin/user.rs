@@ -1,4 +1,4 @@
-//! `scuttle user add` and `scuttle user remove`: the users of people and programs.
+//! `scuttle user add` and `scuttle user remove`: the users that people and programs log in as.
 
 use std::path::PathBuf;
 
@@ -38,8 +38,8 @@ enum Verb {
   scuttle user add alice --role operator
   scuttle user add wall-display --role viewer --out display.creds")]
 struct Add {
-    /// Name of the user, recorded as `requested_by`: 1 to 64 of A-Z a-z 0-9 . _ -, never used
-    /// before.
+    /// Name of the user, recorded as `requested_by`: 1 to 64 characters from A-Z a-z 0-9 . _ -. A
+    /// name that was used before is rejected.
     // The rule is the same as for names of hosts.
     name: HostName,
     /// Role of the user.
@@ -52,7 +52,7 @@ struct Add {
     directory: DirectoryOption,
 }
 
-/// The roles that `scuttle user add` accepts.
+/// A role that `scuttle user add` can assign.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum UserRole {
     /// May do everything.

@@ -19,23 +19,26 @@ use crate::client::nats_client::{Client, ClientError, wait_until_denied};
 use crate::clock;
 use crate::output::style::{self, strip_controls};
 
-/// The time to wait for a broadcast. The controller repeats each broadcast at least every 5 s.
+/// The maximum time to wait for a broadcast. The controller sends a message on each broadcast
+/// subject at least every 5 s.
 const BROADCAST_TIMEOUT: Duration = Duration::from_secs(8);
 
-/// The time to wait for the server to deny a subscription that is not allowed.
+/// The maximum time to wait for the server to deny a subscription. A subscription that is not
+/// denied within this time counts as allowed.
 const DENIAL_TIMEOUT: Duration = Duration::from_millis(500);
 
-/// The oldest supported server: major and minor version.
+/// The major and minor version of the oldest supported NATS server.
 const MIN_SERVER_VERSION: (i64, i64) = (2, 10);
 
-/// The maximum difference between the clocks in milliseconds. It matters because deadlines are
-/// displayed relative to this machine's clock.
+/// The maximum acceptable difference between this machine's clock and the controller's, in
+/// milliseconds. A larger difference would distort deadlines, which are displayed relative to this
+/// machine's clock.
 const MAX_CLOCK_SKEW_MS: i64 = 2000;
 
-/// The id of a host that does not exist, for a request that changes nothing.
+/// The id of a host that does not exist. A request for this host changes nothing.
 const NONEXISTENT_HOST: &str = "scuttle-doctor-asks-for-a-host-that-is-not-there";
 
-/// Connects to the server, and runs all checks.
+/// Connects to the server, runs all checks, and adds their results to `findings`.
 pub(super) async fn run_checks(connection: &Connection, findings: &mut Findings) {
     let started = Instant::now();
     let client = match Client::connect(connection).await {
@@ -97,7 +100,8 @@ fn report_connect_error(error: &ClientError, findings: &mut Findings) {
     findings.skip(&rest, "there is no connection");
 }
 
-/// Returns whether the server is new enough. A version that cannot be parsed counts as new enough.
+/// Returns whether this version of the NATS server is new enough. A version that cannot be parsed
+/// counts as new enough.
 fn is_supported_version(version: &str) -> bool {
     let mut numbers = version.split('.').map(str::parse::<i64>);
     match (numbers.next(), numbers.next()) {
@@ -106,8 +110,8 @@ fn is_supported_version(version: &str) -> bool {
     }
 }
 
-/// Checks the subscriptions and requests that the login allows. Returns the result of listing the
-/// hosts.
+/// Checks which subscriptions and requests the login allows. Returns the result of listing the
+/// hosts, which `check_controller` uses.
 async fn check_permissions(client: &Client, findings: &mut Findings) -> Result<(), ClientError> {
     let denied = subjects::BROADCASTS.map(|subject| is_subscription_denied(client, subject));
     let denied = subjects::BROADCASTS.iter().zip(join_all(denied).await);
@@ -162,7 +166,8 @@ async fn check_permissions(client: &Client, findings: &mut Findings) -> Result<(
     listed
 }
 
-/// Returns whether the server denies a subscription to the subject.
+/// Returns whether the server denies a subscription to the subject. A subscription that fails
+/// counts as denied.
 async fn is_subscription_denied(client: &Client, subject: &str) -> bool {
     let events = client.events();
     let Ok(_subscriber) = client.subscribe(subject).await else {
@@ -173,7 +178,7 @@ async fn is_subscription_denied(client: &Client, subject: &str) -> bool {
         .is_ok()
 }
 
-/// The reply of a NATS service to `$SRV.PING` (ADR-32).
+/// The fields of a NATS service's reply to `$SRV.PING` (NATS ADR-32) that the check uses.
 #[derive(Deserialize)]
 struct ServiceInfo {
     id: String,
@@ -181,7 +186,7 @@ struct ServiceInfo {
 }
 
 /// Checks that a controller replies to requests and to service discovery. `listed` is the result of
-/// listing the hosts.
+/// an earlier request for the list of hosts.
 async fn check_controller(
     client: &Client,
     listed: Result<(), ClientError>,
@@ -233,10 +238,10 @@ async fn check_controller(
     }
 }
 
-/// Compares the clock of this machine with the controller's.
+/// Compares the clock of this machine with the controller's clock.
 ///
-/// A broadcast contains the time at which its change was decided. Only a repeat without changes is
-/// sent immediately. Other broadcasts have waited for the disk, so this check ignores them.
+/// Each broadcast contains the time at which the controller decided to send it. Broadcasts with
+/// changes wait for the disk before they are sent, so this check uses only repeats without changes.
 async fn check_clock(client: &Client, findings: &mut Findings) {
     if findings.code == 6 {
         return findings.skip(&["clock"], "there is no controller to compare with");

@@ -1,5 +1,6 @@
-//! Checks whether `JetStream` fsyncs messages before it acknowledges them, because the journal of a
-//! controller may be stored there. `scuttle_nats` queries the servers.
+//! Checks whether `JetStream` fsyncs messages before it acknowledges them. If not, a power cut can
+//! lose operations that were accepted by a controller with its journal in `JetStream`.
+//! `scuttle_nats` queries the servers.
 
 use scuttle_nats::server_sync::Server;
 use scuttle_schemas::subjects;
@@ -10,8 +11,8 @@ use crate::output::style::{self, strip_controls};
 
 const CHECK: &str = "durability";
 
-/// Queries each server for its storage settings. Skips the check if the login does not allow the
-/// query.
+/// Queries each server for its storage settings, and adds the result to `findings`. Skips the check
+/// if the login does not allow the query, or if no server replies.
 pub(super) async fn check_durability(client: &Client, findings: &mut Findings) {
     let events = client.events();
     let servers = tokio::select! {

@@ -2,7 +2,8 @@
 
 use crate::output::json_types::{Finding, FindingStatus};
 
-/// The results so far, and the exit code of the first failed check.
+/// The results of the finished checks, and the exit code of the first failed check (0 if none has
+/// failed).
 #[derive(Default)]
 pub(super) struct Findings {
     pub(super) checks: Vec<Finding>,

@@ -21,8 +21,8 @@ use crate::output::style::{Colors, StateLabel, Tone, strip_controls};
 /// Checks the server and its version, the login and its permissions, the controller, the clocks,
 /// and how durably the servers store data. Prints what to do about each problem. Changes nothing.
 ///
-/// Exit codes: 0 no problem found, 6 no controller answers, 4 the login is rejected or may not
-/// list, 1 anything else.
+/// Exit codes: 0 no check failed, 4 the login is rejected or lacks a permission, 6 no controller
+/// answers, 1 any other failure.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle doctor

@@ -1,5 +1,5 @@
-//! The verbs that create and change operations, and the code that they share: submitting and
-//! waiting.
+//! The commands that create and change operations, and the code that they share: submitting
+//! requests and waiting for operations to end.
 
 pub(crate) mod cancel;
 pub(crate) mod retry;

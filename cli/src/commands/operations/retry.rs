@@ -23,19 +23,19 @@ use crate::parse::parse_timeout_s;
   scuttle retry 01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11 --wait
   scuttle retry --host worker-a")]
 pub(crate) struct Retry {
-    /// ID of the operation whose failed deckies to retry.
+    /// ID of an ended operation, to retry the deckies that it failed to tear down.
     #[arg(value_name = "ID", add = candidates::complete_operations(), required_unless_present = "host", conflicts_with = "host")]
     id: Option<OperationId>,
-    /// Retry all failed deckies on this host (name or ID).
+    /// Retry all deckies on this host (name or ID) whose teardown failed.
     #[arg(long, add = candidates::complete_hosts())]
     host: Option<String>,
     /// Wait until all operations have ended, and report their results.
     #[arg(long)]
     wait: bool,
-    /// Time until the operation times out: 90s, 10m, 1h.
+    /// Time after which each operation times out, such as 90s, 10m or 1h.
     #[arg(long, value_name = "TIME", value_parser = parse_timeout_s, default_value = "10m")]
     timeout: u32,
-    /// Reason to record with the operation.
+    /// Reason to record with each operation.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     #[command(flatten)]
@@ -89,8 +89,10 @@ impl Retry {
     }
 }
 
-/// Explains why there is nothing to retry. `failed` are the shards of the host whose teardown
-/// failed.
+/// Returns the reason why there is nothing to retry.
+///
+/// `failed` lists the shards of the host whose teardown failed. `operation` is the operation to
+/// retry, or `None` if the whole host was given.
 fn explain_nothing_to_retry(failed: &[ShardRecord], operation: Option<&OperationRecord>) -> String {
     let Some(operation) = operation else {
         return "no teardown of a decky on this host has failed".to_owned();

@@ -1,5 +1,5 @@
-//! Submitting teardown requests, and reporting the result of each. `teardown` and `retry` share
-//! this code.
+//! Submits teardown requests and reports the result of each, for `scuttle teardown` and `scuttle
+//! retry`.
 
 use std::collections::BTreeMap;
 
@@ -20,8 +20,9 @@ use crate::output::progress::Progress;
 use crate::output::style::{self, Tone, format_duration, format_relative};
 use crate::output::table::{Cell, Column, Table};
 
-/// Submits all teardowns at the same time, waits for their end if requested, and reports the
-/// results.
+/// Submits all teardowns concurrently, waits for them to end if `options.wait` is set, and writes
+/// the results. If any request or operation fails, returns a failure with the most serious exit
+/// code.
 pub(crate) async fn submit_teardowns(
     client: &Client,
     format: Format,
@@ -80,7 +81,8 @@ pub(crate) async fn submit_teardowns(
     }
 }
 
-/// Prints the command to retry each operation that left deckies behind.
+/// For each operation that failed or timed out, prints the command that retries its remaining
+/// deckies.
 fn suggest_retries(ended: &BTreeMap<OperationId, OperationRecord>) {
     for (id, operation) in ended {
         if matches!(
@@ -92,10 +94,10 @@ fn suggest_retries(ended: &BTreeMap<OperationId, OperationRecord>) {
     }
 }
 
-/// Builds the failure of a command if none of its requests was accepted.
+/// Builds the failure of a command whose requests all failed.
 ///
-/// Returns the error itself if it is the same for all targets. Otherwise prints one error per
-/// target.
+/// If all targets have the same error, returns that error. Otherwise, prints one error per target,
+/// and returns the most serious exit code.
 fn combine_errors(
     targets: &[Target],
     replies: Vec<Result<TeardownAccepted, ClientError>>,
@@ -146,7 +148,7 @@ fn worst_exit_code(codes: impl Iterator<Item = u8>) -> u8 {
         .unwrap_or(0)
 }
 
-/// Returns the exit code for a command with only this teardown.
+/// Returns the exit code that the command would have with this teardown alone.
 fn exit_code(teardown: &Teardown) -> u8 {
     if let Some(rejection) = &teardown.refused {
         return rejection.exit_code;
@@ -166,7 +168,9 @@ fn exit_code(teardown: &Teardown) -> u8 {
     }
 }
 
-/// Returns the outcome of the requested decky if the operation covers the whole host.
+/// Returns the outcome of the requested decky if the operation covers the whole host. Returns
+/// `None` if the whole host was requested, or if the operation covers only one decky or lacks the
+/// outcome.
 fn requested_decky_outcome(
     teardown: &Teardown,
     operation: &OperationRecord,
@@ -215,7 +219,8 @@ fn build_accepted_table(teardowns: &[Teardown]) -> Table {
     table
 }
 
-/// Builds the table of ended teardowns and their failed deckies, printed with `--wait`.
+/// Builds the table of ended and rejected teardowns, with their failed deckies, printed with
+/// `--wait`.
 fn build_ended_table(teardowns: &[Teardown]) -> Table {
     let mut table = Table::new(&[
         Column::new("TARGET"),

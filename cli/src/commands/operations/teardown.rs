@@ -23,12 +23,12 @@ use crate::parse::parse_timeout_s;
 /// Tear down a decky, several deckies, or a whole host.
 ///
 /// A teardown of a whole host removes all its deckies and their networks. The command first lists
-/// the deckies and asks for confirmation, unless --yes is given. Each decky is a separate request;
-/// all requests are sent at once.
+/// these deckies and asks for confirmation, unless --yes is given. With --decky, each decky is a
+/// separate request, and all requests are sent at the same time.
 ///
-/// With --wait, the exit code is that of the worst result: 0 if everything is removed, 5 if an
-/// operation timed out, 1 if one failed, 3 or 4 if a request was rejected. Ctrl-C stops waiting and
-/// leaves the teardown running.
+/// With --wait, the exit code shows the most serious result: 0 if everything is removed, 5 if an
+/// operation timed out, 1 if an operation failed, 3 or 4 if a request was rejected. Ctrl-C stops
+/// waiting and leaves the teardown running.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle teardown worker-a --decky decky-03 --wait
@@ -45,13 +45,13 @@ pub(crate) struct Teardown {
     /// Wait until all operations have ended, and report their results.
     #[arg(long)]
     wait: bool,
-    /// List what would be torn down, without doing it.
+    /// List the deckies that would be torn down, and tear down nothing.
     #[arg(long, conflicts_with_all = ["wait", "yes"])]
     dry_run: bool,
-    /// Time until the operation times out: 90s, 10m, 1h.
+    /// Time after which each operation times out, such as 90s, 10m or 1h.
     #[arg(long, value_name = "TIME", value_parser = parse_timeout_s, default_value = "10m")]
     timeout: u32,
-    /// Reason to record with the operation.
+    /// Reason to record with each operation.
     #[arg(long, value_name = "TEXT")]
     reason: Option<String>,
     /// Tear down a whole host without asking for confirmation.
@@ -117,7 +117,7 @@ async fn request_plan(client: &Client, target: &Target) -> Result<TeardownPlan, 
 }
 
 /// Lists the deckies that would be torn down, and asks the operator to confirm. Returns the
-/// confirmed plan.
+/// confirmed plan, or fails if the operator does not confirm.
 async fn confirm(client: &Client, target: &Target) -> Result<String, Failure> {
     let plan = request_plan(client, target).await?;
     eprint!("{}", render_plan(target, &plan.targets));
@@ -138,7 +138,8 @@ async fn confirm(client: &Client, target: &Target) -> Result<String, Failure> {
     }
 }
 
-/// Reports the deckies that each request would tear down.
+/// Writes the deckies that each request would tear down. Fails if any of the requests is rejected
+/// or gets no reply.
 async fn dry_run(client: &Client, format: Format, targets: &[Target]) -> Result<(), Failure> {
     let replies = join_all(targets.iter().map(|target| request_plan(client, target))).await;
     let mut plans = Vec::new();
@@ -182,7 +183,7 @@ async fn dry_run(client: &Client, format: Format, targets: &[Target]) -> Result<
     }
 }
 
-/// Renders the deckies that a request would tear down.
+/// Renders the list of the deckies that a request would tear down, as text for people.
 fn render_plan(target: &Target, planned: &[PlanTarget]) -> String {
     let mut text = match planned.len() {
         0 => format!(

@@ -1,6 +1,8 @@
-//! Waits for operations to end. Broadcasts report most changes. The controller is polled for the
-//! progress and the outcomes of shards, which broadcasts omit. It is also polled when a broadcast
-//! may have been missed. `output::progress` shows the progress.
+//! Waits for operations to end.
+//!
+//! Broadcasts report when an operation changes, but omit its progress and the outcomes of its
+//! shards. The controller is therefore polled for both. It is also polled whenever a broadcast may
+//! have been missed. `output::progress` shows the progress.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -19,8 +21,9 @@ use crate::clock;
 use crate::failure::Failure;
 use crate::output::progress::{Progress, TICK_INTERVAL};
 
-/// The poll interval for more than [`MAX_FAST_POLLED`] open operations. The controller repeats each
-/// broadcast at least every 5 s, so a gap is normally noticed before the poll.
+/// The poll interval for more than [`MAX_FAST_POLLED`] open operations. The controller sends a
+/// message on each broadcast subject at least every 5 s, so a gap is normally noticed before the
+/// poll.
 const SLOW_POLL_INTERVAL: Duration = Duration::from_secs(12);
 
 /// The poll interval for at most [`MAX_FAST_POLLED`] open operations. Polling is the only way to
@@ -30,14 +33,14 @@ const FAST_POLL_INTERVAL: Duration = Duration::from_secs(2);
 /// The maximum number of open operations that are polled at the fast interval.
 const MAX_FAST_POLLED: usize = 20;
 
-/// The delay after a failed poll.
+/// The delay between a failed poll and the next poll.
 const RETRY_DELAY: Duration = Duration::from_secs(2);
 
-/// The time in milliseconds after an operation's deadline by which a working controller has ended
-/// the operation. If no update arrives by then, waiting is pointless.
+/// The grace period after an operation's deadline, in milliseconds. A working controller ends the
+/// operation within this period, so waiting longer is pointless.
 const DEADLINE_GRACE_MS: i64 = 30_000;
 
-/// The conventional exit code of a process that SIGINT has ended.
+/// The conventional exit code of a process that was ended by SIGINT.
 const SIGINT_EXIT_CODE: u8 = 130;
 
 struct Waiter<'a> {
@@ -54,8 +57,12 @@ struct Waiter<'a> {
 ///
 /// # Errors
 ///
-/// If the controller rejects a request, for example because an operation does not exist, if the
-/// controller does not reply until long after all deadlines, or on Ctrl-C.
+/// Fails in these cases:
+///
+/// - The subscription or the first poll fails, or the connection is closed.
+/// - The controller rejects a request, for example because an operation does not exist.
+/// - A poll gets no reply, and all deadlines passed more than [`DEADLINE_GRACE_MS`] ago.
+/// - The user presses Ctrl-C.
 pub(crate) async fn wait_for_operations(
     client: &Client,
     ids: &[OperationId],
@@ -142,7 +149,7 @@ impl Waiter<'_> {
         }
     }
 
-    /// Requests the current records of these operations.
+    /// Requests the current records of these operations, and shows their progress.
     async fn poll(&mut self, ids: &[OperationId]) -> Result<(), ClientError> {
         let newest = OperationsListRequest {
             limit: 1.try_into().unwrap_or_default(),
@@ -160,9 +167,10 @@ impl Waiter<'_> {
         Ok(())
     }
 
-    /// Applies a broadcast, and returns the operations to poll. If a broadcast was missed, these
-    /// are all open operations. Otherwise, they are the changed operations, because a broadcast
-    /// omits the outcomes of the shards.
+    /// Applies a broadcast, and returns the operations to poll:
+    ///
+    /// - all open operations, if an earlier broadcast was missed
+    /// - otherwise the changed operations, because a broadcast omits the outcomes of their shards
     fn apply_broadcast(&mut self, payload: &[u8]) -> Result<Vec<OperationId>, ReadError> {
         let broadcast: OperationsUpdated = read("broadcast", payload)?;
         let is_repeat = broadcast.updated.is_empty();
@@ -184,7 +192,8 @@ impl Waiter<'_> {
         open.map(|operation| operation.operation_id).collect()
     }
 
-    /// Fails if the deadlines of all open operations have passed and the controller does not reply.
+    /// Fails if the deadline of every open operation passed more than [`DEADLINE_GRACE_MS`] ago.
+    /// Called only after a poll has failed for a reason other than a rejection.
     fn fail_after_deadlines(&self, now: Timestamp) -> Result<(), Failure> {
         let open = self.open_operations();
         let is_overdue =

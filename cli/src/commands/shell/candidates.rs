@@ -1,4 +1,5 @@
-//! The completions that a shell offers: hosts, deckies and operations of the live swarm.
+//! The completions that a shell offers: the hosts, deckies and operations of the live swarm, and
+//! the names of states.
 //!
 //! If the server is slow or a request fails, no completions are offered, because a shell has no
 //! place to show an error.
@@ -19,17 +20,18 @@ use crate::client::nats_client::Client;
 use crate::output::operation::format_operation_target;
 use crate::output::style;
 
-/// The environment variable that a shell sets to request candidates.
+/// The environment variable that a shell sets to request completions.
 pub(crate) const COMPLETION_VARIABLE: &str = "SCUTTLE_COMPLETE";
 
-/// The timeout, after which no completions are offered. A person waits about this long for the tab
-/// key.
+/// The maximum time to collect completions, after which none are offered. Users do not wait much
+/// longer after they press Tab.
 const COMPLETION_TIMEOUT: Duration = Duration::from_millis(800);
 
-/// The maximum number of operations that are offered, newest first.
+/// The maximum number of operations that are offered as completions. The newest are offered.
 const MAX_OPERATIONS: usize = 50;
 
-/// Prints candidates if a shell has requested them. Returns whether a shell has.
+/// Prints completions if a shell has requested them. Returns whether it has, in which case the
+/// program should exit.
 pub(crate) fn complete_for_shell(command: fn() -> Command) -> Result<bool, clap::Error> {
     let directory = std::env::current_dir().ok();
     CompleteEnv::with_factory(command)
@@ -37,7 +39,7 @@ pub(crate) fn complete_for_shell(command: fn() -> Command) -> Result<bool, clap:
         .try_complete(std::env::args_os(), directory.as_deref())
 }
 
-/// Completes the names of hosts.
+/// Returns a completer for the names of hosts.
 pub(crate) fn complete_hosts() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let hosts = query(async |client| Some(lists::list_hosts(&client).await.ok()?.hosts));
@@ -53,8 +55,8 @@ pub(crate) fn complete_hosts() -> ArgValueCompleter {
     })
 }
 
-/// Completes the ids of deckies. If the command line names a host, offers only the deckies of that
-/// host.
+/// Returns a completer for the ids of deckies. If the command line names a host, only the deckies
+/// of that host are offered.
 pub(crate) fn complete_deckies() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let shards = query(async |client| {
@@ -76,7 +78,7 @@ pub(crate) fn complete_deckies() -> ArgValueCompleter {
     })
 }
 
-/// Completes the ids of the newest operations.
+/// Returns a completer for the ids of the newest operations.
 pub(crate) fn complete_operations() -> ArgValueCompleter {
     ArgValueCompleter::new(|typed: &OsStr| {
         let operations = query(async |client| {
@@ -96,7 +98,7 @@ pub(crate) fn complete_operations() -> ArgValueCompleter {
     })
 }
 
-/// Completes the states of shards.
+/// Returns a completer for the states of shards.
 pub(crate) fn complete_shard_states() -> ArgValueCompleter {
     complete_words(&[
         "pending",
@@ -108,7 +110,7 @@ pub(crate) fn complete_shard_states() -> ArgValueCompleter {
     ])
 }
 
-/// Completes the states of operations.
+/// Returns a completer for the states of operations.
 pub(crate) fn complete_operation_states() -> ArgValueCompleter {
     complete_words(&[
         "queued",
@@ -127,7 +129,8 @@ fn complete_words(words: &'static [&'static str]) -> ArgValueCompleter {
     })
 }
 
-/// Keeps the candidates that start with the typed text, without duplicates.
+/// Returns the offered words that start with the typed text, without duplicates. Each offered word
+/// comes with a help text, which may be empty.
 fn filter_candidates(
     typed: &OsStr,
     offered: impl Iterator<Item = (String, String)>,
@@ -142,7 +145,8 @@ fn filter_candidates(
         .collect()
 }
 
-/// Connects with the flags on the command line, and runs one query.
+/// Connects with the flags on the command line, and runs one query. Returns `None` if anything
+/// fails, or after [`COMPLETION_TIMEOUT`].
 fn query<T>(run: impl AsyncFnOnce(Client) -> Option<T>) -> Option<T> {
     let args = parse_connection_args(words_to_complete())?;
     let connection = args.resolve().ok()?;
@@ -161,7 +165,7 @@ fn words_to_complete() -> Vec<String> {
     words.skip(1).collect()
 }
 
-/// Parses the connection flags. Everything else is ignored, because the command line is incomplete.
+/// Parses only the connection flags, because the rest of the command line is still incomplete.
 fn parse_connection_args(line: Vec<String>) -> Option<ConnectionArgs> {
     #[derive(Parser)]
     struct Flags {

@@ -1,5 +1,5 @@
-//! `scuttle completions`: prints the script with which a shell completes this command. The offered
-//! completions are in `candidates`.
+//! `scuttle completions`: prints a shell completion script. When the user presses Tab, the script
+//! runs `scuttle`, and `candidates` offers the completions.
 
 use clap::Args;
 use clap_complete::env::Shells;
@@ -11,7 +11,7 @@ use crate::output::json_types;
 
 /// Print a shell completion script.
 ///
-/// The script completes verbs and flags, and the hosts, deckies and operations of the swarm.
+/// The script completes subcommands and flags, and the hosts, deckies and operations of the swarm.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   source <(scuttle completions bash)       # in ~/.bashrc

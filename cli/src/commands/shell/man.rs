@@ -10,19 +10,19 @@ use crate::failure::Failure;
 use crate::output::format::{self, Format};
 use crate::output::json_types::{ManPage, ManPages};
 
-/// Print the manual page of scuttle, or write one page per verb into a directory.
+/// Print the manual page of scuttle, or write it and one page per subcommand into a directory.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle man | man -l -
   scuttle man /usr/local/share/man/man1")]
 pub(crate) struct Man {
-    /// Directory to write all pages into. Without it, the page of scuttle itself is printed.
+    /// Directory to write all pages into. If not given, the page of scuttle itself is printed.
     #[arg(value_name = "DIR", value_hint = clap::ValueHint::DirPath)]
     directory: Option<PathBuf>,
 }
 
 impl Man {
-    /// Generates the pages from `scuttle`, the definition of the command line.
+    /// Generates the manual pages from `scuttle`, the definition of the command line.
     pub(crate) fn run(self, format: Format, mut scuttle: Command) -> Result<(), Failure> {
         scuttle.build();
         let mut output = ManPages { pages: Vec::new() };
@@ -64,7 +64,8 @@ fn write(format: Format, output: &ManPages, text: String) -> Result<(), Failure>
     }
 }
 
-/// Collects a command and all its subcommands, each with the name of its page: `scuttle-user-add`.
+/// Collects a command and all its subcommands except `help`, each with the name of its manual page,
+/// such as `scuttle-user-add`.
 fn collect_commands(command: Command, parent: &str, commands: &mut Vec<(String, Command)>) {
     let name = if parent.is_empty() {
         command.get_name().to_owned()

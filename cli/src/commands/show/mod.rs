@@ -1,4 +1,4 @@
-//! The verbs that list and describe, and change nothing.
+//! The commands that list or describe records, and change nothing.
 
 pub(crate) mod hosts;
 pub(crate) mod op;

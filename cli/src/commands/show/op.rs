@@ -14,7 +14,8 @@ use crate::output::format::{self, Format};
 use crate::output::operation::describe;
 use crate::output::style::Colors;
 
-/// Describe one operation: its progress, what it waits for, and the outcome of each decky.
+/// Describe one operation: its progress, the event that it waits for, and the outcome of each
+/// decky.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:
   scuttle op 01997c3e-5f1a-7c80-a2f4-0d6a7b5f1c11

@@ -84,7 +84,8 @@ fn build_table(operations: &[OperationRecord]) -> Table {
     table
 }
 
-/// Returns the error of a failed operation, or the event that an open operation waits for.
+/// Returns a cell with the error of an operation that failed or timed out, or with what an open
+/// operation is waiting for. The cell is empty if there is neither.
 fn message_cell(operation: &OperationRecord) -> Cell {
     match (&operation.error, &operation.waiting_for) {
         (Some(error), _) => Cell::styled(Tone::Error, error.as_str()),

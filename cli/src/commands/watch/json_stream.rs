@@ -1,5 +1,5 @@
-//! `scuttle watch` for programs. Writes all current records and then each change, one JSON object
-//! per line. Alternatively, writes one document with the current records.
+//! The output of `scuttle watch` for programs: with `-o jsonl`, all current records and then each
+//! change, one JSON object per line; with `-o json`, one document with the current records.
 
 use std::time::Duration;
 
@@ -15,7 +15,7 @@ use crate::output::json_types::{Event, Snapshot};
 /// The interval at which the view is checked for staleness.
 const STALE_CHECK_INTERVAL: Duration = Duration::from_secs(1);
 
-/// Writes events until Ctrl-C.
+/// Writes the current records and then all changes, one JSON event per line, until Ctrl-C.
 pub(super) async fn run(client: &Client) -> Result<(), Failure> {
     let mut view = LiveView::open(client).await?;
     let mut ticks = interval(STALE_CHECK_INTERVAL);
@@ -47,7 +47,7 @@ pub(super) async fn run(client: &Client) -> Result<(), Failure> {
     }
 }
 
-/// Writes the current records as one document.
+/// Waits until all current records are listed, and writes them as one JSON document.
 pub(super) async fn write_snapshot(client: &Client) -> Result<(), Failure> {
     let mut view = LiveView::open(client).await?;
     while !view.is_complete() {

@@ -1,5 +1,5 @@
-//! `scuttle watch`: the current state of the swarm, on a full screen for people or as JSON for
-//! programs.
+//! `scuttle watch`: shows the current state of the swarm, in a full-screen view for people or as
+//! JSON for programs.
 
 mod json_stream;
 
@@ -13,7 +13,7 @@ use crate::failure::Failure;
 use crate::output::format::Format;
 use crate::tui::screen;
 
-/// Watch hosts, shards and operations on a full screen.
+/// Watch hosts, shards and operations in a full-screen view.
 ///
 /// The screen has keys to filter, tear down, retry and cancel; press ? for help. With -o jsonl, the
 /// command prints all current records and then each change, one JSON object per line. With -o json,

@@ -34,9 +34,9 @@ impl AuditLine<'_> {
     }
 }
 
-/// Escapes more characters than JSON requires: control characters, because a terminal could
-/// interpret them, and the Unicode line separators, because a reader could take them for the end of
-/// the line.
+/// A JSON format that keeps a line safe to print and to split. It escapes more characters than JSON
+/// requires: control characters, because a terminal could interpret them, and the Unicode line
+/// separators, because a reader could take them for the end of the line.
 struct SingleLine;
 
 impl Formatter for SingleLine {

@@ -7,11 +7,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
-/// The number of buffered bytes at which lines are written before the end of a batch: several
-/// hundred lines, as many as one batch of the engine produces under load.
+/// The number of buffered bytes at which lines are written before the end of a batch. This is the
+/// size of several hundred lines, which one batch of the engine produces under load.
 const MAX_BUFFERED_BYTES: usize = 256 << 10;
 
-/// The audit log cannot be opened.
+/// The error for an audit log that cannot be opened.
 #[derive(Debug, thiserror::Error)]
 #[error("cannot open the audit log {} for appending: {cause}; give --audit-log a file that this user may write", .path.display())]
 pub struct AuditError {
@@ -19,21 +19,21 @@ pub struct AuditError {
     cause: io::Error,
 }
 
-/// The buffered lines and their destination.
+/// The buffered lines, and the output that they are written to: a file or standard output.
 pub(crate) struct Log {
-    /// `None` for standard output.
+    /// The path of the audit log, or `None` for standard output.
     path: Option<PathBuf>,
-    // LeaseGuard for as long as a write takes, never across an await.
+    // Locked for as long as a write takes, never across an await.
     buffer: Mutex<Buffer>,
 }
 
 struct Buffer {
     bytes: Vec<u8>,
     out: Box<dyn Write + Send>,
-    /// True if the last write failed, perhaps in the middle of a line.
+    /// Whether the last write failed, perhaps in the middle of a line.
     incomplete: bool,
-    /// The number of bytes that could not be written, and the last error. `None` after they were
-    /// reported.
+    /// The number of bytes that could not be written since the last report, and the last error.
+    /// `None` if no bytes are left to report.
     lost: Option<(usize, io::Error)>,
 }
 
@@ -58,7 +58,7 @@ impl Log {
         self.path.is_some()
     }
 
-    /// Buffers one line.
+    /// Buffers one line, and writes the buffer if it is full.
     pub(crate) fn add(&self, append_line: impl FnOnce(&mut Vec<u8>)) {
         self.lock(|buffer| {
             append_line(&mut buffer.bytes);
@@ -71,7 +71,8 @@ impl Log {
     /// Writes the buffered lines.
     ///
     /// # Errors
-    /// If bytes were lost since the last call. The error holds their number and the last I/O error.
+    /// If bytes were lost since the last call. The error contains the number of lost bytes and the
+    /// last I/O error.
     pub(crate) fn flush(&self) -> Result<(), (usize, io::Error)> {
         self.lock(|buffer| {
             buffer.write();
@@ -79,7 +80,11 @@ impl Log {
         })
     }
 
-    /// Continues in a new file with the same name.
+    /// Reopens the log at its path, for log rotation. Buffered lines still go to the old file. Does
+    /// nothing for standard output.
+    ///
+    /// # Errors
+    /// If the file cannot be opened or created. The old file then remains in use.
     pub(crate) fn reopen(&self) -> Result<(), AuditError> {
         let Some(path) = &self.path else {
             return Ok(());
@@ -127,7 +132,8 @@ impl fmt::Debug for Log {
     }
 }
 
-/// Opens a file for appending, readable only by its owner.
+/// Opens a file for appending, and creates it if it is missing. A new file is readable only by its
+/// owner.
 fn open_for_appending(path: &Path) -> Result<File, AuditError> {
     File::options()
         .append(true)

@@ -1,9 +1,9 @@
-//! The audit log: one line, with the requester, for each request for a change, whether the request
-//! was accepted or rejected.
+//! The audit log. It contains one line for each request for a change, whether accepted or rejected,
+//! with the requester.
 //!
-//! A line is written when the outcome is certain. For an accepted request, that is after the change
+//! A line is written when the outcome is certain. For an accepted request, this is after the change
 //! is on disk. If the controller crashes between the change and the line, the line and the reply
-//! are lost. The change is not anonymous, because the operation itself records who requested it,
+//! are lost. A teardown can still be attributed, because its operation records who requested it,
 //! when and why. `line` defines the format of a line, and `log` writes it.
 
 mod line;
@@ -26,8 +26,8 @@ use crate::request::endpoint::Endpoint;
 use line::AuditLine;
 use log::{AuditError, Log};
 
-/// The fields of an audit line that come from the request, as far as the request could be decoded.
-/// They are kept until the reply is known.
+/// The part of an audit line that is known from the request, as far as the request could be
+/// decoded. It is kept until the reply is known.
 #[derive(Debug)]
 pub struct AuditSubject {
     action: &'static str,
@@ -39,8 +39,8 @@ pub struct AuditSubject {
 }
 
 impl AuditSubject {
-    /// Returns `None` for a request that changes nothing: a list, a report or a dry run. `input` is
-    /// the decoded request, or `None` if decoding failed.
+    /// Returns the subject of a request for a change. Returns `None` for any other message: a list
+    /// request, a report or a dry run. `input` is `None` if decoding failed.
     pub fn new(
         endpoint: Endpoint,
         requested_by: Option<String>,
@@ -94,8 +94,8 @@ impl AuditSubject {
     }
 }
 
-/// The outcome of a request: the fields of the reply, and fields of the request that the reply
-/// lacks.
+/// The outcome of a request, as shown in its audit line or trace. Fields that the reply lacks are
+/// filled in from the request.
 pub(crate) struct Outcome<'a> {
     code: Option<ErrorCode>,
     message: Option<&'a str>,
@@ -160,12 +160,12 @@ impl<'a> Outcome<'a> {
     }
 }
 
-/// The audit log. Clones write to the same file.
+/// The audit log. Clones write to the same output.
 #[derive(Debug, Clone)]
 pub struct Audit(Arc<Log>);
 
 impl Audit {
-    /// Opens the log for appending to `file`, or to standard output.
+    /// Opens the log for appending to `file`, or to standard output if `file` is `None`.
     ///
     /// # Errors
     /// If the file cannot be opened or created.
@@ -173,8 +173,8 @@ impl Audit {
         Ok(Self(Arc::new(Log::open(file)?)))
     }
 
-    /// Writes the lines of several replies at once. Lines that cannot be written are counted and
-    /// lost, and the service continues: the durable record is the operation, not the log.
+    /// Writes the lines of several replies at once. Lines that cannot be written are lost, which is
+    /// counted. The service continues, because the changes themselves are durable.
     pub fn record_replies<'a>(
         &self,
         replies: impl IntoIterator<Item = (&'a AuditSubject, &'a Reply)>,
@@ -195,8 +195,8 @@ impl Audit {
         }
     }
 
-    /// Reopens the file at each SIGHUP, as log rotation requires. Without a file, SIGHUP keeps its
-    /// default effect.
+    /// Starts a task that reopens the file at each SIGHUP, as log rotation requires. Without a
+    /// file, SIGHUP keeps its default effect.
     ///
     /// # Errors
     /// If the process cannot handle signals.
@@ -228,7 +228,7 @@ mod tests {
     use crate::observability::counters::Counters;
     use crate::request::endpoint::Endpoint;
 
-    /// The name of a user comes from the NATS server, and any text can be a name there.
+    /// User names come from the NATS server, where any text can be a name.
     #[test]
     fn a_hostile_name_or_message_stays_in_its_field() {
         let hostile = "a\n{\"who\":\"b\"}\u{1b}[2J\u{2028}";

@@ -1,4 +1,4 @@
-//! Encodes values as OpenMetrics metric families. `mod.rs` defines the families.
+//! Encodes values as OpenMetrics metric families. The families themselves are defined in `mod.rs`.
 
 use std::fmt;
 
@@ -14,11 +14,12 @@ use prometheus_client::registry::Unit;
 
 const NO_LABELS: [(&str, &str); 0] = [];
 
-/// Writes metric families to an encoder.
+/// A writer of metric families. A family is all time series with the same name.
 pub(crate) struct FamilyWriter<'a>(pub(crate) DescriptorEncoder<'a>);
 
 impl FamilyWriter<'_> {
-    /// Writes one family. `name` ends with the unit, if there is one, and has no suffix `_total`.
+    /// Writes one family. `name` ends with the unit, if the metric has one, and does not have the
+    /// suffix `_total`.
     fn family<L: EncodeLabelSet, M: EncodeMetric>(
         &mut self,
         name: &str,

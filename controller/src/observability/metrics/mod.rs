@@ -1,5 +1,5 @@
-//! `/metrics` in the OpenMetrics format. Values are counted where they arise; this module names and
-//! encodes them on request. No metric names a host, decky or user.
+//! `/metrics` in the OpenMetrics format. Values are counted where they arise. This module names
+//! them, and encodes them on request. No label contains the name of a host, decky or user.
 
 mod exposition;
 mod process;
@@ -31,20 +31,21 @@ use crate::request::context::RequestContext;
 use crate::wire_name::wire_name;
 use exposition::FamilyWriter;
 
-/// The content type of `/metrics`.
+/// The `Content-Type` header of `/metrics`.
 pub(crate) const CONTENT_TYPE: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
-/// The queues of one term of leadership.
+/// The queues of a leader during one term.
 #[derive(Debug)]
 pub struct Queues {
-    /// The capacity for requests and reports.
+    /// The capacity for requests, reports and relayed broadcasts.
     pub capacity: Capacity,
-    /// The committed batches that wait to be sent. A weak reference, so that metrics do not keep
-    /// the publisher running.
+    /// The queue of committed batches that wait to be sent. The reference is weak, so that the
+    /// metrics do not keep the publisher running.
     pub outbox: WeakSender<Vec<CommittedBatch<Box<RequestContext>>>>,
 }
 
-/// All metrics of the controller. Clones share their values.
+/// All metrics of the controller, and a handle that updates those of one partition. Clones share
+/// the metrics.
 #[derive(Debug, Clone)]
 pub struct Metrics {
     sources: Arc<Sources>,
@@ -58,14 +59,14 @@ struct Sources {
     started_at: Timestamp,
     health: Health,
     counters: Arc<Counters>,
-    /// The engine's statistics of each partition.
+    /// The statistics of each partition's engine.
     stats: Vec<Arc<EngineStats>>,
-    /// The queues of each partition that this controller has led.
+    /// The queues of each partition. `None` for a partition that this controller has not led.
     queues: Mutex<Vec<Option<Queues>>>,
 }
 
 impl Metrics {
-    /// Creates the metrics. The handle updates the values of the first partition.
+    /// Creates the metrics. The returned handle updates the values of the first partition.
     pub fn new(health: Health, partitions: PartitionCount) -> Self {
         let first = EngineStats::default();
         let others = partitions
@@ -91,7 +92,7 @@ impl Metrics {
         }
     }
 
-    /// Returns a handle that updates the values of `partition`.
+    /// Returns a handle for the same metrics that updates the values of `partition`.
     #[must_use]
     pub fn for_partition(&self, partition: Partition) -> Self {
         Self {
@@ -104,18 +105,18 @@ impl Metrics {
         &self.sources.counters
     }
 
-    /// Returns the statistics that this partition's engine updates.
+    /// Returns the statistics that the engine of this handle's partition updates.
     pub fn stats(&self) -> &Arc<EngineStats> {
         &self.sources.stats[self.partition]
     }
 
-    /// Replaces the queues whose lengths are reported for this partition.
+    /// Sets the queues whose lengths are reported for this handle's partition.
     pub fn set_queues(&self, queues: Queues) {
         let all = self.sources.queues.lock();
         all.unwrap_or_else(PoisonError::into_inner)[self.partition] = Some(queues);
     }
 
-    /// Encodes all metrics as `OpenMetrics` text.
+    /// Encodes all metrics as OpenMetrics text.
     pub fn encode(&self) -> String {
         let mut text = String::new();
         // Writing to a string does not fail.
@@ -236,7 +237,7 @@ impl Sources {
     }
 }
 
-/// Encodes the counts of hosts, shards and operations on record.
+/// Encodes the metrics of the record, such as the counts of hosts, shards and operations.
 fn encode_record(families: &mut FamilyWriter, stats: &Stats) -> fmt::Result {
     let now = clock::now();
     let seconds_since = |time| to_seconds(now.millis_since(time).max(0));
@@ -260,7 +261,7 @@ fn encode_record(families: &mut FamilyWriter, stats: &Stats) -> fmt::Result {
     )
 }
 
-/// Encodes the core's counts of events.
+/// Encodes the events that the core counts, such as retries and late results.
 fn encode_events(families: &mut FamilyWriter, events: &EventCounts) -> fmt::Result {
     let help =
         "Operations that ended, by final state; an operation with a late result counts again.";
@@ -279,7 +280,7 @@ fn encode_events(families: &mut FamilyWriter, events: &EventCounts) -> fmt::Resu
     families.counter("scuttle_reports_stale", help, events.stale_reports)
 }
 
-/// Adds up the usage of two engines.
+/// Adds up the capacity usage of two partitions.
 fn add_usage(one: CapacityUsage, other: CapacityUsage) -> CapacityUsage {
     let add = |one: UsageByKind, other: UsageByKind| {
         let pairs = one.into_iter().zip(other);
@@ -293,7 +294,8 @@ fn add_usage(one: CapacityUsage, other: CapacityUsage) -> CapacityUsage {
     }
 }
 
-/// Returns a gauge for each kind of input.
+/// Returns one gauge for each kind of input, with the kind as its label and the result of `value`
+/// as its value.
 fn usage_gauges(
     usages: &UsageByKind,
     value: impl Fn(&Usage) -> usize,
@@ -302,7 +304,8 @@ fn usage_gauges(
     usages.map(move |(kind, usage)| ([("kind", *kind)], value(usage) as u64))
 }
 
-/// Returns the count of each state.
+/// Returns the count of each state, with the state as the value of the label `name`. `counts` has
+/// the same order as `states`.
 fn counts_by<S: Serialize>(
     name: &'static str,
     states: &[S],

@@ -1,12 +1,13 @@
-//! The processor time and memory of this process, read from `/proc` if it exists.
+//! The processor time and memory of this process, read from `/proc`.
 
 use std::fs;
 
-/// The unit of processor time in `/proc`. The same on all architectures that Rust's standard
-/// library supports.
+/// The number of ticks that `/proc` counts for one second of processor time. It is 100 on all
+/// architectures that Rust's standard library supports.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// Returns the processor time in seconds, user and system time together.
+/// Returns the processor time of this process in seconds: user and system time together. Returns
+/// `None` if `/proc` cannot be read.
 pub(crate) fn cpu_seconds() -> Option<f64> {
     let stat = fs::read_to_string("/proc/self/stat").ok()?;
     // The second field, the name of the program, may contain spaces and ends with the last bracket.
@@ -17,7 +18,7 @@ pub(crate) fn cpu_seconds() -> Option<f64> {
     Some((ticks()? + ticks()?) / TICKS_PER_SECOND)
 }
 
-/// Returns the resident memory in bytes.
+/// Returns the resident memory of this process in bytes. Returns `None` if `/proc` cannot be read.
 pub(crate) fn resident_bytes() -> Option<u64> {
     let status = fs::read_to_string("/proc/self/status").ok()?;
     let line = status

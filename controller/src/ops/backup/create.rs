@@ -1,5 +1,5 @@
-//! `backup FILE`: copies a store's content to a new file and verifies the file before it gets its
-//! final name.
+//! `backup FILE`: copies the content of a store to a temporary file, and verifies the file before
+//! renaming it to `FILE`.
 
 use std::fmt;
 use std::fs::{self, File};
@@ -20,7 +20,8 @@ use crate::store::format_version::FORMAT;
 use crate::store::snapshot::StoredValue;
 use crate::store::{FILE_NAME, FullExport, Snapshot, StagedFile, StagedStore, StoreError};
 
-/// The timeout for the next bytes from the controller, which only has to read from its disk.
+/// The maximum time to wait for more data from the controller. It only has to read its disk, so a
+/// longer silence means that it is stuck.
 const READ_TIMEOUT: Duration = Duration::from_mins(1);
 
 /// The number of bytes to read between two checks for a cancellation.
@@ -31,9 +32,10 @@ const CHUNK_SIZE: u64 = 1 << 20;
 pub struct CreatedBackup {
     pub file: PathBuf,
     pub content: Content,
-    /// The size in bytes.
+    /// The size of the file in bytes.
     pub bytes: u64,
-    /// True if a running controller sent the content, false if the file of a stopped one was read.
+    /// Whether a running controller sent the content. Otherwise, the file of a stopped controller
+    /// was read.
     pub from_running: bool,
     pub duration: Duration,
 }
@@ -57,11 +59,14 @@ impl fmt::Display for CreatedBackup {
 }
 
 /// Backs up the store of a data directory, from the running controller or from the file of a
-/// stopped one. On failure, no file is left.
+/// stopped one. On failure, no new file is left.
 ///
 /// # Errors
-/// If there is no store or it cannot be read, or if `file` is the store itself, exists (unless
-/// `force`), or cannot be written.
+/// - If the store is missing, cannot be read, or holds only part of the record.
+/// - If the running controller rejects the backup, has another version, or stops sending.
+/// - If `file` is the store itself, exists (unless `force`), cannot be written, or fails the
+///   verification.
+/// - If the operator cancels the backup.
 pub fn create(
     data_dir: &Path,
     file: &Path,
@@ -77,7 +82,7 @@ pub fn create(
     };
     let content = verify(&staged, file, interrupt)?;
     let bytes = fs::metadata(staged.path()).map_or(0, |data| data.len());
-    // Another process may have created the file in the meantime.
+    // Another process may have created the file since the first check.
     reject_existing(file, force)?;
     staged
         .replace(file)
@@ -91,8 +96,8 @@ pub fn create(
     })
 }
 
-/// Copies the store of a directory. The returned flag is true if a running controller sent the
-/// content.
+/// Copies the store of a directory to a temporary file next to `file`. The returned flag is true if
+/// a running controller sent the content.
 fn copy_store(
     data_dir: &Path,
     file: &Path,
@@ -104,8 +109,8 @@ fn copy_store(
     })
 }
 
-/// Copies the stores of all partitions into one store. Each partition is copied as of one commit,
-/// but not all partitions at the same time.
+/// Copies the stores of all partitions into one store. Each copy shows its partition as of one
+/// commit, but the copies are not made at the same moment.
 fn merge_partitions(
     data_dirs: &[PathBuf],
     file: &Path,
@@ -120,8 +125,8 @@ fn merge_partitions(
     Ok((written.map_err(BackupError::write_failed(file))?, true))
 }
 
-/// Returns the directories of the partitions in a controller's data directory, or nothing if the
-/// hosts are not divided into partitions.
+/// Returns the directories of the partitions in a controller's data directory. The list is empty if
+/// the hosts are not divided into partitions.
 fn find_partition_dirs(data_dir: &Path) -> Vec<PathBuf> {
     let partitions = PartitionCount::MAX;
     let assignments = partitions.iter().map(|partition| PartitionAssignment {
@@ -141,8 +146,8 @@ fn reject_existing(file: &Path, force: bool) -> Result<(), BackupError> {
     Err(BackupError::Exists(file.to_owned()))
 }
 
-/// Returns an error if the backup file is the store itself. A running controller would continue to
-/// write to the replaced file, and all later changes would be lost.
+/// Returns an error if the backup file is the store itself. Otherwise, a running controller would
+/// continue to write to the replaced file, and all later changes would be lost.
 fn reject_store(data_dir: &Path, file: &Path) -> Result<(), BackupError> {
     let identity = |path: &Path| fs::metadata(path).map(|data| (data.dev(), data.ino())).ok();
     let store = identity(&data_dir.join(FILE_NAME));
@@ -152,7 +157,8 @@ fn reject_store(data_dir: &Path, file: &Path) -> Result<(), BackupError> {
     Ok(())
 }
 
-/// Reads a written store as a start would, and returns its content.
+/// Reads a written store as a starting controller would, and returns its row counts. Errors show
+/// `file` as its path.
 pub(crate) fn verify(
     staged: &StagedFile,
     file: &Path,
@@ -185,8 +191,8 @@ fn means_absent(kind: io::ErrorKind) -> bool {
 }
 
 /// Reads the complete backup into memory before a store is made of it, so that the controller can
-/// release the snapshot and reuse freed pages as early as possible. The memory is no problem,
-/// because the verification needs more.
+/// release the snapshot and reuse freed pages as early as possible. The verification needs even
+/// more memory.
 fn receive(mut stream: &UnixStream, interrupt: &Interrupt) -> Result<Vec<u8>, BackupError> {
     let timeout = stream.set_read_timeout(Some(READ_TIMEOUT));
     timeout.map_err(BackupError::Transfer)?;

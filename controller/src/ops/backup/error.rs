@@ -8,7 +8,7 @@ use crate::store::StoreError;
 /// The reason why a backup or restore failed. No partial file is left and nothing was changed.
 #[derive(Debug, thiserror::Error)]
 pub enum BackupError {
-    /// The backup file exists.
+    /// The backup file exists, and `--force` was not given.
     #[error("{} already exists: choose another name, or replace it with --force", .0.display())]
     Exists(PathBuf),
     /// The backup file is the store itself.
@@ -22,7 +22,7 @@ pub enum BackupError {
     /// A controller has the store open but does not serve backups.
     #[error("{} is in use by a controller that does not serve backups: if the controller is starting or stopping, try again; otherwise see its log", .0.display())]
     NotServed(PathBuf),
-    /// The controller's socket rejected the connection.
+    /// The controller's socket exists, but connecting to it failed.
     #[error("cannot connect to the controller at {}: {cause}; run the command as the user that owns the data directory, or as root", .path.display())]
     Connect { path: PathBuf, cause: io::Error },
     #[error("the controller rejected the backup: {0}")]
@@ -30,7 +30,7 @@ pub enum BackupError {
     /// The transfer from the controller failed.
     #[error("the backup was interrupted: {0}; try again")]
     Transfer(io::Error),
-    /// The controller runs a different version.
+    /// The running controller uses another store format.
     #[error(
         "the running controller writes format {found}, but this program reads format {known}: run the backup with the same version that is running"
     )]
@@ -40,7 +40,7 @@ pub enum BackupError {
     #[error("cannot write {}: {cause}", .path.display())]
     Write {
         path: PathBuf,
-        /// The error of the operating system and the advice.
+        /// The reason and the advice.
         cause: String,
     },
     /// The written file failed the verification.
@@ -63,7 +63,7 @@ pub enum BackupError {
 }
 
 impl BackupError {
-    /// Returns a function for `map_err` that reports a failure to write a file.
+    /// Returns a function for `map_err` that turns a store's error into [`Self::Write`].
     pub(crate) fn write_failed(path: &Path) -> impl Fn(StoreError) -> Self {
         move |error| Self::Write {
             path: path.to_owned(),
@@ -71,7 +71,8 @@ impl BackupError {
         }
     }
 
-    /// Returns a function for `map_err` that reports a file that failed its verification.
+    /// Returns a function for `map_err` that turns a store's error into
+    /// [`Self::VerificationFailed`], and keeps all other errors.
     pub(crate) fn verification_failed(path: &Path) -> impl Fn(Self) -> Self {
         move |error| match error {
             Self::Store(error) => Self::VerificationFailed {
@@ -82,7 +83,8 @@ impl BackupError {
         }
     }
 
-    /// Returns a function for `map_err` that reports a file that cannot be restored.
+    /// Returns a function for `map_err` that turns a store's error into [`Self::NotRestorable`],
+    /// and keeps all other errors.
     pub(crate) fn not_restorable(path: &Path) -> impl Fn(Self) -> Self {
         let advice = |error: &StoreError| match error {
             StoreError::InUse { .. } => {

@@ -3,9 +3,9 @@
 //!
 //! A running controller has exclusive access to its store's file. It therefore sends a snapshot of
 //! the store over a Unix socket in its data directory (`server`), value by value (`protocol`). The
-//! `backup` process writes the values to a new store and verifies it (`create`). A backup is thus a
-//! store, and `restore` installs it in a data directory. This module neither reads nor changes the
-//! controller's state in memory.
+//! `backup` process writes the values to a new store and verifies the new store (`create`). A
+//! backup is thus a store, and `restore` installs it in a data directory. This module neither reads
+//! nor changes the controller's state in memory.
 
 pub mod create;
 pub mod error;
@@ -41,7 +41,7 @@ impl Interrupt {
     }
 }
 
-/// The number of hosts, shards and open operations in a store.
+/// The numbers of hosts, shards and open operations in a store.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Content {
     pub hosts: usize,

@@ -5,7 +5,8 @@ use std::io::{self, Read, Write};
 
 use crate::store::snapshot::Table;
 
-/// The greeting. Its last byte is the version of the protocol.
+/// The start of the greeting, before the store's format. The last byte is the version of the
+/// protocol.
 const GREETING: [u8; 8] = *b"scuttle\x01";
 
 const END: u8 = 0;
@@ -15,14 +16,14 @@ const REJECTED: u8 = u8::MAX;
 /// is far smaller.
 const MAX_VALUE_SIZE: u32 = 1 << 30;
 
-/// One frame after the greeting.
+/// One of the frames that follow the greeting.
 #[derive(Debug, PartialEq, Eq)]
 pub(crate) enum Frame {
-    /// A stored value; its bytes are in the caller's buffer.
+    /// A stored value of a table. [`read_frame`] stores the bytes of the value in a buffer.
     Value(Table),
     /// The end of the backup, with the number of values.
     End(u64),
-    /// The backup was rejected or aborted, with the reason.
+    /// The reason why the controller rejected or aborted the backup.
     Rejected(String),
 }
 
@@ -31,7 +32,8 @@ pub(crate) fn write_greeting(out: &mut impl Write, format: u32) -> io::Result<()
     out.write_all(&format.to_le_bytes())
 }
 
-/// Reads the greeting and returns the format of the controller's store.
+/// Reads the greeting and returns the format of the controller's store. Fails if the version of the
+/// protocol differs.
 pub(crate) fn read_greeting(from: &mut impl Read) -> io::Result<u32> {
     if bytes::<8>(from)? != GREETING {
         return Err(invalid(

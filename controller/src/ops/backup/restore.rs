@@ -15,7 +15,7 @@ use crate::ops::backup::error::BackupError;
 use crate::ops::backup::{Content, Interrupt};
 use crate::store::{FILE_NAME, Snapshot, StagedFile, StagedStore, StoreError, create_dir};
 
-/// The summary of a restored store.
+/// The summary of a restore.
 #[derive(Debug)]
 pub struct RestoredStore {
     pub store: PathBuf,
@@ -33,12 +33,17 @@ impl fmt::Display for RestoredStore {
     }
 }
 
-/// Makes the store of a data directory from a backup. Reads and verifies the whole backup before it
-/// writes anything. On failure, the data directory is unchanged.
+/// Creates the store of a data directory from a backup. Reads and verifies the whole backup before
+/// anything is written. On failure, the data directory is unchanged.
+///
+/// All revisions are raised, based on `now`, so that subscribers do not take a restored record for
+/// an outdated one.
 ///
 /// # Errors
-/// If a controller is running on the data directory, a store exists, the backup cannot be read, or
-/// the store cannot be written.
+/// - If a controller is running on the data directory, or a store exists there.
+/// - If the backup cannot be read, or holds only part of the record.
+/// - If the store cannot be written or verified.
+/// - If the operator cancels the restore.
 pub fn restore(
     data_dir: &Path,
     file: &Path,
@@ -72,7 +77,7 @@ pub fn restore(
     let is_new = !data_dir.exists();
     let placed = place(&backup, raised, data_dir, &store, interrupt);
     if placed.is_err() && is_new {
-        // This fails, and keeps the directory, if there is anything else in it.
+        // The removal fails, and keeps the directory, if the directory is not empty.
         let _ = fs::remove_dir(data_dir);
     }
     let content = placed?;
@@ -108,8 +113,8 @@ fn place(
     }
 }
 
-/// Gives the file the owner of the data directory, so that the controller can write to a store that
-/// root has restored.
+/// Sets the owner and group of the file to those of the data directory, so that the controller can
+/// write to a store that root has restored.
 fn set_owner(staged: &StagedFile, data_dir: &Path) -> io::Result<()> {
     let (directory, file) = (fs::metadata(data_dir)?, fs::metadata(staged.path())?);
     if (directory.uid(), directory.gid()) == (file.uid(), file.gid()) {

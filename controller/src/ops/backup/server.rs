@@ -1,6 +1,6 @@
 //! The controller's side of a backup: a Unix socket that sends every client a snapshot of the
-//! store. One backup runs at a time, on a separate thread. It does not delay the thread that writes
-//! to the store.
+//! store. One backup runs at a time, on a separate thread, and does not delay the thread that
+//! writes to the store.
 
 use std::fs::{self, File, Permissions};
 use std::io::{self, BufWriter};
@@ -21,7 +21,7 @@ use crate::store::format_version::FORMAT;
 use crate::store::snapshot::Table;
 use crate::store::{Snapshot, Snapshots, StoreError};
 
-/// The name of the socket in the data directory.
+/// The name of the backup socket in the data directory.
 pub const SOCKET_NAME: &str = "backup.sock";
 
 /// The timeout after which a client that reads nothing is disconnected. The store cannot reuse
@@ -35,18 +35,20 @@ const BACKUP_TIMEOUT: Duration = Duration::from_mins(10);
 /// The size of the send buffer in bytes.
 const BUFFER_SIZE: usize = 256 << 10;
 
-/// The delay after a failure to accept a connection. The usual cause is a lack of file descriptors.
+/// The delay after a failure to accept a connection or to start a backup. The usual cause is a lack
+/// of file descriptors.
 const RETRY_DELAY: Duration = Duration::from_millis(100);
 
 const BUSY: &str = "another backup is being made; try again when it has finished";
 
-/// The server of the backup socket. It runs until [`stop`](Self::stop).
+/// The server of the backup socket. It runs until [`stop`](Self::stop). Contains `None` if the
+/// socket could not be created.
 #[derive(Debug)]
 pub struct BackupServer(Option<(oneshot::Sender<()>, JoinHandle<()>)>);
 
 impl BackupServer {
-    /// Starts to listen in a data directory. If that fails, logs a warning, and the controller runs
-    /// without serving backups.
+    /// Creates the backup socket in a data directory and starts to serve backups. On failure, logs
+    /// a warning and returns a server that does nothing.
     pub fn start(data_dir: &Path, snapshots: Snapshots) -> Self {
         match bind(data_dir) {
             Ok(listener) => {
@@ -65,7 +67,8 @@ impl BackupServer {
         }
     }
 
-    /// Stops listening and releases the store. A running backup is aborted.
+    /// Stops listening and releases the store. A running backup is aborted when the store is
+    /// closed.
     pub async fn stop(self) {
         if let Some((stop, task)) = self.0 {
             drop(stop);
@@ -75,8 +78,8 @@ impl BackupServer {
     }
 }
 
-/// Returns a short path to `name` by way of the open directory's descriptor, because the path of a
-/// socket is limited to 107 bytes.
+/// Returns a short path to `name` in an open directory, through the descriptor of the directory.
+/// The path of a Unix socket is limited to 107 bytes.
 pub(crate) fn path_through(directory: &File, name: &str) -> PathBuf {
     PathBuf::from(format!("/proc/self/fd/{}/{name}", directory.as_raw_fd()))
 }
@@ -123,8 +126,9 @@ async fn serve(
     let _ = fs::remove_file(socket);
 }
 
-/// Takes a snapshot and sends it from a separate thread. The thread gets no handle to the store
-/// itself, so that the store's file is closed with the store.
+/// Takes a snapshot and starts a thread that sends it. Rejects the client if another backup is
+/// running. The thread gets no handle to the store itself, so that the store's file can be closed
+/// while the thread runs.
 async fn start_backup(
     stream: tokio::net::UnixStream,
     snapshots: &Snapshots,
@@ -221,7 +225,7 @@ mod tests {
     use super::*;
     use crate::store::{RedbStore, Store};
 
-    /// Returns a store that is larger than the buffers of a socket.
+    /// Creates a store whose content is larger than the buffers of a socket.
     fn large(dir: &Path) -> RedbStore {
         let mut store = RedbStore::open(dir).expect("the store opens");
         let row = |number: u64| {

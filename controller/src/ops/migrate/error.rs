@@ -9,7 +9,8 @@ use crate::leadership::lease::LeaseError;
 use crate::store::StoreError;
 use crate::store::snapshot_exchange::SnapshotExchangeError;
 
-/// The reason why a migration failed. The record has not been moved.
+/// The reason why a migration failed. Unless the new store is already in place, the source still
+/// has the complete record.
 #[derive(Debug, thiserror::Error)]
 pub enum MigrateError {
     #[error("cannot connect to the NATS servers: {0}")]
@@ -20,7 +21,8 @@ pub enum MigrateError {
         "the stream {0} already exists and holds another record: if it is left over from an aborted migration, or its record is no longer needed, delete the stream and try again"
     )]
     StreamExists(String),
-    /// The object store has snapshots of a deleted stream.
+    /// The object store has snapshots of an earlier stream that no longer exists, and controllers
+    /// would prefer them.
     #[error(
         "the object store {} has snapshots of an earlier stream: if that stream was deleted because its record is no longer needed, delete the object store too, and try again",
         subjects::SNAPSHOTS_BUCKET
@@ -30,7 +32,8 @@ pub enum MigrateError {
     NoStream(String),
     #[error("cannot look up the stream {0}: {1}")]
     Lookup(String, String),
-    /// An open operation would be impossible to cancel after the migration.
+    /// The record has an open operation that could not be cancelled after the migration, because
+    /// its id does not identify its partition.
     #[error(
         "operation {0} is open and was accepted by an earlier version, whose ids do not identify the partition of an operation: start the controller with its old settings, wait until the operation has ended, and try again"
     )]
@@ -39,7 +42,7 @@ pub enum MigrateError {
     Names(String),
     #[error("a controller is the leader, or was a moment ago: stop all controllers, and try again")]
     LeaderActive,
-    /// The written record differs from the source.
+    /// The written record differs from the source in this row.
     #[error(
         "the written record differs from the source in row {0}: nothing was replaced; this is a bug"
     )]

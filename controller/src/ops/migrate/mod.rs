@@ -1,5 +1,5 @@
 //! `migrate --to KIND`: moves the record of a stopped service from one kind of store to the other.
-//! Every row is compared before the new store is put in place. Rows are copied, never interpreted.
+//! Every written row is compared with the source before the new store is put in place.
 
 pub mod error;
 
@@ -33,15 +33,15 @@ use crate::store::{
     StoreError, create_dir,
 };
 
-/// The stream sequence that is recorded for the migrated rows. The new stream starts after this
-/// sequence, although no message ever had it. So a controller without rows sees a trimmed journal
-/// and downloads the snapshot.
+/// The stream sequence that is recorded for the migrated rows. No message has this sequence,
+/// because the new stream starts after it. To a controller without rows, the journal therefore
+/// looks trimmed, and the controller downloads the snapshot.
 const BASE_SEQUENCE: u64 = 1;
 
 /// The maximum number of host names that are claimed concurrently.
 const MAX_CONCURRENT_CLAIMS: usize = 64;
 
-/// The timeout of a request to the servers.
+/// The timeout for looking up a stream on the NATS servers.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 
 /// The settings of a migration.
@@ -49,9 +49,9 @@ const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 pub struct Migration {
     pub nats: ConnectConfig,
     pub data_dir: PathBuf,
-    /// The number of servers that keep the journal, if the migration is to JetStream.
+    /// The number of NATS servers that keep a copy of each new stream and bucket.
     pub replicas: usize,
-    /// The number of partitions on the servers.
+    /// The number of partitions of the record on the NATS servers.
     pub partitions: PartitionCount,
     /// The kind of the new store.
     pub to: StoreKind,
@@ -101,12 +101,16 @@ impl fmt::Display for Migrated {
 }
 
 impl Migration {
-    /// Migrates the record. Blocks, so it must not be called on a thread of the async runtime. On
-    /// failure, both stores are unchanged and the migration can be repeated.
+    /// Migrates the record. Blocks, so it must not be called on a thread of the async runtime.
+    ///
+    /// The source keeps the complete record until the new store is in place. After a failure before
+    /// that point, the migration can be repeated.
     ///
     /// # Errors
-    /// If a controller is running, there is nothing to migrate, the target already has a record, or
-    /// a server or disk fails.
+    /// - If a controller is running.
+    /// - If there is nothing to migrate, or the NATS servers already have a record.
+    /// - If an open operation could not be cancelled after the migration.
+    /// - If the servers or the disk fail.
     pub fn run(&self) -> Result<Migrated, MigrateError> {
         let runtime = Handle::current();
         let connected = runtime.block_on(connection::connect_once(&self.nats));
@@ -130,7 +134,7 @@ impl Migration {
         self.data_dir.join(FILE_NAME)
     }
 
-    /// Returns the journal streams of all partitions.
+    /// Returns the journal stream of each partition, whether or not the stream exists.
     fn streams(&self, client: &Client) -> Vec<JournalStream> {
         let of = self.partitions;
         let assignments = of.iter().map(|partition| PartitionAssignment {
@@ -211,8 +215,8 @@ impl Migration {
         Ok(staged)
     }
 
-    /// Claims the name of every active host for that host, even if another host has claimed the
-    /// name.
+    /// Assigns the name of every active host to that host in the name registry, even if another
+    /// host has claimed the name.
     async fn claim_names(&self, client: Client, record: &FullExport) -> Result<(), MigrateError> {
         let failed = |cause: String| MigrateError::Names(cause);
         let bucket = name_registry::open_bucket(client, self.replicas).await;
@@ -298,7 +302,7 @@ fn remove(store: &Path) -> Result<(), StoreError> {
     fs::remove_file(store).map_err(|cause| StoreError::io("remove", store, cause))
 }
 
-/// Checks that a file contains exactly the given rows.
+/// Returns an error unless the file contains exactly the expected rows.
 fn compare(expected: &FullExport, file: &Path) -> Result<(), MigrateError> {
     let written = FullExport::read(&Snapshot::open_file(file)?)?;
     match expected.find_difference(&written) {

@@ -28,16 +28,16 @@ pub(crate) fn create_dir(data_dir: &Path) -> Result<(), StoreError> {
         .map_err(|cause| StoreError::io("create the data directory", data_dir, cause))
 }
 
-/// Returns the settings with which redb opens the file.
+/// Returns the settings with which redb opens a store's file.
 ///
-/// After a kill, redb walks through the whole file, verifies the checksum of every page and finds
-/// the free pages. With a million rows (274 MB) this took 0.3 to 0.7 s, less than reading the rows
-/// into memory, which every start does anyway. Quick repair would reduce it to 5 ms, but an append
-/// would then need two fsyncs and a copy of the allocator state instead of one fsync: 7 ms instead
-/// of 3.4 ms on a disk whose fsync took 3.5 ms. Quick repair is therefore off.
-///
-/// The same walk runs at every start, after a kill or not. It detects a file that was modified in
-/// the meantime. Without the walk, redb would trust such a file or panic.
+/// - Quick repair is off. After a kill, redb therefore walks through the whole file, verifies the
+///   checksum of every page and finds the free pages. With a million rows (274 MB), the walk took
+///   0.3 to 0.7 s, less than every start needs to read the rows into memory. Quick repair would
+///   reduce the walk to 5 ms, but an append would then need two fsyncs and a copy of the allocator
+///   state instead of one fsync: 7 ms instead of 3.4 ms on a disk whose fsync took 3.5 ms.
+/// - The integrity check is on, so that redb makes the same walk at every start. The check detects
+///   a file that was modified while no controller was running. Without the check, redb would trust
+///   such a file or panic.
 pub(crate) fn builder() -> Builder {
     let mut builder = Database::builder();
     builder
@@ -46,7 +46,7 @@ pub(crate) fn builder() -> Builder {
     builder
 }
 
-/// Opens a store's file without changing it: redb's writes stay in memory.
+/// Opens a store's file without changing it, and checks its format. Writes by redb stay in memory.
 pub(crate) fn open_without_writing(file: fs::File, path: &Path) -> Result<Database, StoreError> {
     let failed = failed("open", path);
     let overlay = ReadOnlyOverlay::new(file).map_err(&failed)?;
@@ -89,7 +89,7 @@ pub(crate) fn check_format(
     }
 }
 
-/// Creates the empty tables and writes the format, in one transaction.
+/// Creates the empty tables and writes the format version, in one transaction.
 pub(crate) fn make_tables(database: &Database, path: &Path) -> Result<(), StoreError> {
     let failed = failed("create", path);
     let transaction = database.begin_write().map_err(|e| failed(e.into()))?;
@@ -103,7 +103,8 @@ pub(crate) fn make_tables(database: &Database, path: &Path) -> Result<(), StoreE
     transaction.commit().map_err(|e| failed(e.into()))
 }
 
-/// Returns a function for `map_err` that reports redb's error together with the file.
+/// Returns a function for `map_err` that turns redb's error into a [`StoreError`] with the action
+/// and the file.
 pub(crate) fn failed(
     action: &'static str,
     path: &Path,

@@ -1,4 +1,5 @@
-//! The store in a local redb file: the file itself, and the store on top of it.
+//! The on-disk store: `database` opens and checks the redb file, and `redb_store` implements
+//! `Store` on it.
 
 pub mod database;
 mod read_only_overlay;

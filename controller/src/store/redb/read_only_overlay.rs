@@ -1,6 +1,6 @@
-//! A storage backend that keeps writes in memory and leaves the file unchanged. It is used to check
-//! whether a file is an undamaged store before any of its bytes change. Opening a file with redb
-//! writes to the file, because redb repairs it after a kill, even if redb then rejects it.
+//! A storage backend that keeps writes in memory and leaves the file unchanged. With this backend,
+//! redb can check a file before any of its bytes change. Without it, redb would write to a file
+//! that needs a repair after a kill, even if redb then rejects the file.
 
 use std::fs::File;
 use std::io;
@@ -10,7 +10,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use ::redb::backends::FileBackend;
 use ::redb::{BackendError, StorageBackend};
 
-/// A file, with the writes that cover parts of it in memory.
+/// An unchanged file, overlaid with writes that stay in memory.
 #[derive(Debug)]
 pub(crate) struct ReadOnlyOverlay {
     file: FileBackend,
@@ -19,16 +19,17 @@ pub(crate) struct ReadOnlyOverlay {
 
 #[derive(Debug)]
 struct OverlayState {
-    /// The number of bytes from the start of the file that are still visible.
+    /// The length of the prefix of the file that `set_len` has never cut off. Reads beyond it do
+    /// not see the file.
     visible: u64,
     len: u64,
-    /// Offset and content of each write, in order.
+    /// The offset and content of each write, oldest first.
     writes: Vec<(u64, Vec<u8>)>,
 }
 
 impl ReadOnlyOverlay {
-    /// Wraps a file that is open for reading. Takes the same locks as a database, but shared ones,
-    /// because nothing is written.
+    /// Wraps a file that is open for reading. When redb locks the file exclusively, the overlay
+    /// takes a shared lock instead, because nothing is written.
     pub(crate) fn new(file: File) -> Result<Self, ::redb::Error> {
         let file = FileBackend::new(file)?;
         let len = file.len()?;

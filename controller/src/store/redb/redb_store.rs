@@ -31,14 +31,14 @@ const MAX_QUEUED_CHUNKS: usize = 8;
 /// A store in a file, which only one process can open at a time.
 #[derive(Debug)]
 pub struct RedbStore {
-    /// The database, which running backups share.
+    /// The database, which this store shares with its sources of snapshots.
     database: Arc<Database>,
     path: PathBuf,
     /// The number of the next journal record.
     next: u64,
     /// The number of changes in the journal.
     journal: usize,
-    /// The encoded batch. The buffer is kept to reuse its memory.
+    /// The encoding of the last batch, kept to reuse its memory.
     buffer: Vec<u8>,
 }
 
@@ -48,7 +48,7 @@ impl RedbStore {
     ///
     /// # Errors
     /// If another process has the store open, if the directory or file cannot be created or read,
-    /// or if the file is damaged, foreign or in another format.
+    /// if the file is damaged, foreign or in another format, or if its rows belong to a stream.
     pub fn open(data_dir: &Path) -> Result<Self, StoreError> {
         let store = Self::open_any_journal(data_dir)?;
         match store.stream_position()? {
@@ -61,10 +61,11 @@ impl RedbStore {
         }
     }
 
-    /// Checks that the rows belong to `stream`. Claims them for the stream if the store is empty.
+    /// Returns the store if its rows belong to `stream`. The rows of an empty store are assigned to
+    /// `stream` first.
     ///
     /// # Errors
-    /// If the rows belong to another journal.
+    /// If the rows belong to another journal, or the store cannot be read or written.
     pub(crate) fn for_stream(self, stream: &str) -> Result<Self, StoreError> {
         let found = match self.stream_position()? {
             Some(contained) if contained.stream == stream => return Ok(self),
@@ -100,11 +101,11 @@ impl RedbStore {
         Self::from_database(database, path)
     }
 
-    /// Opens a store in a storage backend, and creates it if the backend is empty. Errors show
-    /// `name` as its path.
+    /// Opens a store in a storage backend, and creates the store if the backend is empty. Errors
+    /// show `name` as the path of the store.
     ///
     /// # Errors
-    /// If the backend fails, or if its content is damaged or in another format.
+    /// If the backend fails, or if its content is damaged, foreign or in another format.
     pub fn open_backend(storage: impl StorageBackend, name: &Path) -> Result<Self, StoreError> {
         let failed = failed("open", name);
         let empty = storage.len().map_err(|error| failed(error.into()))? == 0;
@@ -183,7 +184,8 @@ impl RedbStore {
         Ok(())
     }
 
-    /// Returns a function for `map_err` that reports redb's error together with this file.
+    /// Returns a function for `map_err` that turns redb's error into a [`StoreError`] with the
+    /// action and this file.
     fn failed(&self, action: &'static str) -> impl Fn(::redb::Error) -> StoreError + use<> {
         failed(action, &self.path)
     }
@@ -196,14 +198,15 @@ impl RedbStore {
         disk_format::read_stream_position(&transaction, &self.path)
     }
 
-    /// Returns the sequence of the last stream message that the rows contain, or 0.
+    /// Returns the sequence of the last stream message that the rows contain, or 0 if they contain
+    /// no message.
     pub(crate) fn last_contained_sequence(&self) -> Result<u64, StoreError> {
         Ok(self
             .stream_position()?
             .map_or(0, |contained| contained.sequence))
     }
 
-    /// Returns true if nothing was ever written.
+    /// Returns whether the store is new: neither the rows nor the journal contains any changes.
     fn is_empty(&self) -> Result<bool, StoreError> {
         let failed = self.failed("read");
         let transaction = self.database.begin_read().map_err(|e| failed(e.into()))?;
@@ -244,7 +247,8 @@ impl RedbStore {
             })
     }
 
-    /// Folds the journal's oldest batches into the rows and returns the number of their changes.
+    /// Moves the journal's oldest batches into the rows, until they hold at least `changes` changes
+    /// or the journal is empty. Returns the number of changes that were moved.
     fn fold_journal(
         &self,
         transaction: &WriteTransaction,
@@ -277,7 +281,7 @@ impl RedbStore {
 }
 
 impl Store for RedbStore {
-    /// Reads and decodes on a second thread while the caller's thread applies the changes.
+    /// Reads and decodes the changes on a second thread, while the current thread applies them.
     fn load(
         &mut self,
         each: &mut dyn FnMut(Change) -> Result<(), ReplayError>,
@@ -331,8 +335,8 @@ impl Store for RedbStore {
     }
 }
 
-/// Opens the file without writing to it first, so that a damaged or foreign file, or one in another
-/// format, is rejected before any of its bytes change.
+/// Checks a file without writing to it, so that a file that is damaged, foreign or in another
+/// format is rejected unchanged. Accepts a file that is missing or cannot be opened.
 fn verify_without_writing(path: &Path) -> Result<(), StoreError> {
     match fs::File::open(path) {
         Ok(file) => open_without_writing(file, path).map(drop),
@@ -341,7 +345,7 @@ fn verify_without_writing(path: &Path) -> Result<(), StoreError> {
     }
 }
 
-/// Opens a file that has just been verified.
+/// Opens a file that has just been verified, without verifying it again.
 fn open_file(path: &Path) -> Result<Database, StoreError> {
     builder()
         .set_check_integrity_on_open(false)
@@ -353,7 +357,7 @@ fn open_file(path: &Path) -> Result<Database, StoreError> {
 /// never leaves an incomplete store, and a file without a format is always damaged or foreign.
 fn create_file(path: &Path) -> Result<Database, StoreError> {
     match StagedStore::create_for(path)?.finish()?.link(path) {
-        // Another controller created the file in the meantime.
+        // Another controller created the file at the same time.
         Err(StoreError::Io { cause, .. }) if cause.kind() == io::ErrorKind::AlreadyExists => {}
         linked => linked?,
     }

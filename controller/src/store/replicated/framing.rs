@@ -2,8 +2,8 @@
 //! maximum message size.
 //!
 //! A two-byte header precedes each part: flags for the first and the last part, and the format. A
-//! leader that dies in the middle of a batch leaves an incomplete batch. Readers discard it when
-//! the next leader's batch starts.
+//! leader that dies in the middle of a batch leaves an incomplete batch. Readers discard the
+//! incomplete batch when the next leader's batch starts.
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -12,7 +12,7 @@ use crate::store::format_version::FORMAT;
 const FIRST: u8 = 1;
 const LAST: u8 = 2;
 
-/// The length of the header of each part in bytes.
+/// The length of each part's header, in bytes.
 const HEADER_LEN: usize = 2;
 
 /// The reason why a message is not a valid part of a batch.
@@ -28,7 +28,7 @@ pub(crate) enum FramingError {
     Format(u8),
 }
 
-/// Splits a batch into messages of at most `max_len` bytes.
+/// Splits a batch, which must not be empty, into messages of at most `max_len` bytes.
 pub(crate) fn split_batch(batch: &[u8], max_len: usize) -> impl ExactSizeIterator<Item = Bytes> {
     let pieces = batch.chunks(max_len - HEADER_LEN);
     let last = pieces.len() - 1;
@@ -43,10 +43,10 @@ pub(crate) fn split_batch(batch: &[u8], max_len: usize) -> impl ExactSizeIterato
     })
 }
 
-/// Assembles batches from messages.
+/// The state of assembling batches from messages.
 #[derive(Debug, Default)]
 pub(crate) struct BatchAssembler {
-    /// The parts of an incomplete batch that were received so far.
+    /// The received parts of an incomplete batch. `None` between two batches.
     parts: Option<BytesMut>,
 }
 

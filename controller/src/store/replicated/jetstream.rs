@@ -1,5 +1,5 @@
-//! A journal in a `JetStream` stream. Appends state the sequence that they expect, and reading can
-//! start at any sequence. This module does not interpret batches.
+//! A journal in a `JetStream` stream. Each append states the sequence of the message that must be
+//! the last one, and reading can start at any sequence. This module does not interpret batches.
 
 use std::collections::HashMap;
 use std::future::Future;
@@ -21,16 +21,18 @@ use crate::store::journal_error::JournalError;
 use crate::store::replicated::framing::{self, BatchAssembler};
 use crate::store::replicated::shared_journal::{Message, SequenceRange, SharedJournal};
 
-/// The timeout of an append and of any other request to the servers. The election of a new leader
-/// for a stream takes longer. A longer timeout would not help, because the servers never answer a
-/// request from before the election, and requesters should learn about the failure early.
+/// The timeout of an append and of any other request to the servers.
+///
+/// The timeout is shorter than the election of a new leader for a stream. A longer timeout would
+/// not help: the servers never reply to a request that was sent before the election, and requesters
+/// should learn about the failure early.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// The number of bytes of a message that are reserved for headers: for the expected sequence and
-/// for the headers that a server adds.
+/// The number of bytes that are reserved in each message for headers: the expected sequence, and
+/// the headers that a server adds.
 const HEADER_SIZE: usize = 256;
 
-/// The key of the stream's metadata that holds the number of partitions.
+/// The key under which the stream's metadata holds the number of partitions.
 const PARTITIONS: &str = "scuttle-partitions";
 
 /// The stream of one partition's journal and the connection to its servers.
@@ -41,7 +43,7 @@ pub struct JournalStream {
     /// The subject of the stream's messages.
     pub subject: String,
     pub replicas: usize,
-    /// The hosts whose changes the journal holds.
+    /// The partition whose changes the journal holds.
     pub assignment: PartitionAssignment,
 }
 
@@ -57,14 +59,14 @@ impl JournalStream {
     }
 }
 
-/// A journal in a stream.
+/// A journal in a stream that has been opened.
 pub struct StreamJournal {
     context: Context,
     stream: Stream,
     name: String,
     subject: String,
-    /// The messages being read and the incomplete batch. `None` before the first
-    /// [`SharedJournal::seek`].
+    /// The messages that are being read, and the batch that is assembled from them. `None` until
+    /// [`SharedJournal::seek`] succeeds.
     reading: Option<(Ordered, BatchAssembler)>,
     runtime: Handle,
 }
@@ -76,7 +78,8 @@ impl StreamJournal {
         Self::open_after(runtime, stream, 0)
     }
 
-    /// Opens the stream. A stream that has to be created starts with the message after `before`.
+    /// Opens the stream. If the stream is missing, creates it with `before + 1` as the sequence of
+    /// its first message. Blocks, so it must not be called on a thread of the async runtime.
     pub fn open_after(
         runtime: Handle,
         stream: JournalStream,
@@ -128,7 +131,7 @@ impl StreamJournal {
         })
     }
 
-    /// Blocks until the servers respond.
+    /// Blocks until the servers respond. An error names `action`.
     fn wait_for<T, E: std::fmt::Display>(
         &self,
         action: &'static str,
@@ -210,7 +213,7 @@ impl SharedJournal for StreamJournal {
     }
 }
 
-/// Returns a function for `map_err` that reports a failed request to the servers.
+/// Returns a function for `map_err` that turns a failed request into [`JournalError::Failed`].
 fn failed<E: std::fmt::Display>(
     action: &'static str,
     stream: &str,

@@ -1,9 +1,10 @@
 //! The store whose journal is shared by several controllers and replicated by the NATS servers. The
-//! rows are in a local file, together with the sequence of the last message that they contain;
-//! newer changes are in the journal.
+//! rows are in a local file, together with the sequence of the last message that they contain.
+//! Newer changes are in the journal.
 //!
-//! The lease decides who should write (`leadership::lease`). This module ensures that no other
-//! controller does: every append names the message that it expects to be the last.
+//! The lease (`leadership::lease`) decides which controller should write. This module ensures that
+//! no other controller can: every append names the message that must be the last in the journal,
+//! and fails if another message has followed.
 
 use std::collections::VecDeque;
 use std::path::Path;
@@ -33,7 +34,7 @@ pub struct ReplicatedStore<J = StreamJournal> {
     last: u64,
     /// The batches that are not in the rows yet, each with the sequence of its last message.
     tail: VecDeque<(u64, Vec<Change>)>,
-    /// The number of changes in the tail.
+    /// The number of changes in `tail`.
     changes: usize,
     buffer: Vec<u8>,
 }
@@ -44,8 +45,9 @@ impl ReplicatedStore {
     /// thread of the async runtime.
     ///
     /// # Errors
-    /// If the file cannot be opened or belongs to another journal, or if the servers do not
-    /// respond.
+    /// - If the file cannot be opened, or its rows belong to another journal.
+    /// - If the stream belongs to a swarm with another number of partitions.
+    /// - If the servers do not respond.
     pub fn open(
         data_dir: &Path,
         runtime: Handle,
@@ -59,11 +61,11 @@ impl ReplicatedStore {
 
 impl<J: SharedJournal> ReplicatedStore<J> {
     /// Combines rows, which may be empty, with a journal. The caller must load the store before the
-    /// first append, because the journal rejects an append after messages that the store has not
-    /// read.
+    /// first append, because the journal rejects appends while it holds messages that the store has
+    /// not read.
     ///
     /// # Errors
-    /// If the rows belong to another journal.
+    /// If the rows belong to another journal, or cannot be read or written.
     pub fn from_parts(rows: RedbStore, journal: J) -> Result<Self, StoreError> {
         let rows = rows.for_stream(journal.name())?;
         Ok(Self {
@@ -76,10 +78,11 @@ impl<J: SharedJournal> ReplicatedStore<J> {
         })
     }
 
-    /// Checks that the journal reaches at least message `message`, which it is known to have held.
+    /// Checks that the store has read the journal up to `message`, which the journal is known to
+    /// have held.
     ///
     /// # Errors
-    /// [`JournalError::Lost`] if the journal ends before that message.
+    /// [`JournalError::Lost`] if the journal ended before that message when it was last read.
     pub fn require_message(&self, message: u64) -> Result<(), JournalError> {
         if self.last >= message {
             return Ok(());
@@ -91,12 +94,13 @@ impl<J: SharedJournal> ReplicatedStore<J> {
         })
     }
 
-    /// Returns a source of snapshots of the rows, without the tail that is only in the journal.
+    /// Returns a source of snapshots of the rows. The snapshots lack changes that are only in the
+    /// journal.
     pub fn snapshots(&self) -> Snapshots {
         self.rows.snapshots()
     }
 
-    /// Restarts reading after the last message that the rows contain.
+    /// Clears `tail` and restarts reading after the last message that the rows contain.
     fn rewind(&mut self) -> Result<(), StoreError> {
         self.tail.clear();
         self.changes = 0;
@@ -108,8 +112,10 @@ impl<J: SharedJournal> ReplicatedStore<J> {
     /// succeeds only if no other controller has appended since.
     ///
     /// # Errors
-    /// If the servers do not respond, the journal was trimmed past the last known message, or
-    /// `each` rejects a change.
+    /// - If the servers do not respond.
+    /// - If messages that the store has not read were trimmed, or messages that it has read are
+    ///   lost.
+    /// - If a batch cannot be decoded, or `each` rejects a change.
     pub fn catch_up(
         &mut self,
         each: &mut dyn FnMut(Change) -> Result<(), ReplayError>,
@@ -123,12 +129,13 @@ impl<J: SharedJournal> ReplicatedStore<J> {
         Ok(())
     }
 
-    /// Waits up to `timeout` for the next message, calls `each` with its changes, and returns
-    /// whether a message arrived.
+    /// Waits up to `timeout` for the next message and returns whether it arrived. If the message
+    /// completes a batch, calls `each` with the changes of the batch.
     ///
     /// # Errors
-    /// If the servers do not respond, the journal was trimmed past the last known message, or
-    /// `each` rejects a change.
+    /// - If the servers do not respond.
+    /// - If messages that the store has not read were trimmed.
+    /// - If a batch cannot be decoded, or `each` rejects a change.
     pub fn apply_next(
         &mut self,
         timeout: Duration,
@@ -155,7 +162,8 @@ impl<J: SharedJournal> ReplicatedStore<J> {
         Ok(true)
     }
 
-    /// Restarts reading after the last message that was read, for example after an error.
+    /// Restarts reading after the last message that was read or written, for example after an
+    /// error.
     pub fn resume(&mut self) -> Result<(), StoreError> {
         Ok(self.journal.seek(self.last)?)
     }

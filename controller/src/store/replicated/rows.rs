@@ -1,4 +1,4 @@
-//! Exporting the rows of a replicated store to a file for another controller, and installing such a
+//! Exports the rows of a replicated store to a file for another controller, and installs such a
 //! file. `snapshot_exchange` transfers the file.
 
 use std::path::Path;
@@ -8,8 +8,8 @@ use crate::store::redb::database::FILE_NAME;
 use crate::store::snapshot::Snapshot;
 use crate::store::staged_file::{StagedFile, StagedStore};
 
-/// Writes the rows of a snapshot to a file, and returns the file and the sequence of the last
-/// stream message that the rows contain.
+/// Writes the rows of a snapshot to a file. Returns the file and the sequence of the last stream
+/// message that the rows contain, or 0 if they contain no message.
 ///
 /// # Errors
 /// If the snapshot cannot be read, for example because its store was closed, or if the file cannot
@@ -25,11 +25,11 @@ pub fn export_rows(snapshot: &Snapshot, data_dir: &Path) -> Result<(StagedFile, 
     Ok((staged.finish()?, sequence))
 }
 
-/// Verifies a file of rows and installs it as the store of a data directory, whose store must be
-/// closed.
+/// Verifies a file of rows and installs it as the store of a data directory. A store that is
+/// already there must be closed, and is replaced.
 ///
 /// # Errors
-/// If the file is damaged, belongs to another stream, or cannot be renamed.
+/// If the file cannot be read, is damaged, belongs to another stream, or cannot be renamed.
 pub fn install_rows(staged: StagedFile, data_dir: &Path, stream: &str) -> Result<(), StoreError> {
     let snapshot = Snapshot::open_file(staged.path())?;
     let found = snapshot.stream()?;

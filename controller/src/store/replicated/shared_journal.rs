@@ -13,7 +13,7 @@ pub(super) const MESSAGE_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// A journal that several controllers share.
 pub trait SharedJournal: Send {
-    /// Returns the name of the journal, for errors.
+    /// Returns the name of the journal.
     fn name(&self) -> &str;
 
     /// Returns the range of messages that the journal holds now.
@@ -22,33 +22,36 @@ pub trait SharedJournal: Send {
     /// If the servers do not respond.
     fn sequence_range(&mut self) -> Result<SequenceRange, JournalError>;
 
-    /// Makes [`Self::next`] continue with the message after `after`.
+    /// Makes [`Self::next`] continue with the message after `after`. Skips messages that were
+    /// trimmed.
     ///
     /// # Errors
-    /// If that message was trimmed or the servers do not respond.
+    /// If the servers do not respond.
     fn seek(&mut self, after: u64) -> Result<(), JournalError>;
 
-    /// Returns the next message, or `None` if none arrives within `timeout`.
+    /// Returns the next message, or `None` if none arrives within `timeout`. [`Self::seek`] must be
+    /// called first.
     ///
     /// # Errors
-    /// If the message was trimmed, is not a message of Scuttle, or the servers do not respond.
+    /// If the message is not part of a Scuttle journal, or the servers do not respond.
     fn next(&mut self, timeout: Duration) -> Result<Option<Message>, JournalError>;
 
     /// Appends a batch directly after message `expected`, and returns the sequence of the batch's
     /// last message.
     ///
     /// # Errors
-    /// [`JournalError::Superseded`] if `expected` is not the last message: nothing was appended.
-    /// After any other error it is unknown whether the batch was appended.
+    /// [`JournalError::Superseded`] if `expected` is not the last message. The batch is then not in
+    /// the journal. After any other error it is unknown whether the batch was appended.
     fn append(&mut self, expected: u64, batch: &[u8]) -> Result<u64, JournalError>;
 }
 
-/// The range of messages in a journal. Empty if `last` is less than `first`.
+/// The range of messages in a journal. The range is empty if `last` is less than `first`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct SequenceRange {
-    /// The first message that was not trimmed.
+    /// The sequence of the first message that was not trimmed.
     pub first: u64,
-    /// The last message, or 0 if there never was one.
+    /// The sequence of the last message ever appended, or `first - 1` if no message was ever
+    /// appended.
     pub last: u64,
 }
 
@@ -60,8 +63,11 @@ pub struct Message {
     pub batch: Option<Bytes>,
 }
 
-/// Returns the sequence of the journal's last message. The journal must still hold the messages
-/// after `known`.
+/// Returns the sequence of the journal's last message.
+///
+/// # Errors
+/// If messages after `known` were trimmed, the journal ends before `known`, or the servers do not
+/// respond.
 pub(super) fn find_end(journal: &mut impl SharedJournal, known: u64) -> Result<u64, JournalError> {
     let SequenceRange { first, last } = journal.sequence_range()?;
     if first > known + 1 {
@@ -78,8 +84,12 @@ pub(super) fn find_end(journal: &mut impl SharedJournal, known: u64) -> Result<u
     Ok(last)
 }
 
-/// Returns the message after `known` if it arrives within `timeout`. Messages are only ever trimmed
-/// from the start of the journal, so a gap means that the missing messages were trimmed.
+/// Returns the message after `known`, or `None` if it does not arrive within `timeout`.
+///
+/// # Errors
+/// If the servers do not respond, the message is not part of a Scuttle journal, or there is a gap
+/// after `known`. Messages are only ever trimmed from the start of the journal, so a gap means that
+/// the missing messages were trimmed.
 pub(super) fn next_message(
     journal: &mut impl SharedJournal,
     known: u64,
@@ -98,7 +108,8 @@ pub(super) fn next_message(
 /// Reads the batches that the journal holds after message `known`.
 ///
 /// # Errors
-/// If the journal was trimmed past that message or the servers do not respond.
+/// If messages after `known` were trimmed or are not part of a Scuttle journal, the journal ends
+/// before `known`, or the servers do not respond.
 pub(crate) fn read_batches(
     journal: &mut impl SharedJournal,
     mut known: u64,

@@ -1,4 +1,4 @@
-//! Snapshots, backups of the store of a stopped controller, and restores. Backups of a running
+//! Snapshots, backups of a stopped controller's store, and restores. Backups of a running
 //! controller are tested in `tests/e2e/backup_and_migration/backup.rs`.
 
 use std::collections::BTreeMap;
@@ -29,7 +29,7 @@ fn content(snapshot: &Snapshot) -> BTreeMap<String, Change> {
     rows_of(changes)
 }
 
-/// Commits during the reading do not change it.
+/// Commits that happen while the snapshot is being read do not change its content.
 #[test]
 fn a_snapshot_is_the_store_as_of_one_commit() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -69,7 +69,7 @@ fn a_snapshot_is_the_store_as_of_one_commit() {
     assert_eq!(rows_of(load(&mut store)), rows_of(appended));
 }
 
-/// An open snapshot does not lock the file against the next controller.
+/// A snapshot that outlives its store does not prevent the next controller from opening the file.
 #[test]
 fn a_snapshot_of_a_closed_store_ends_and_does_not_lock_the_file() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -88,8 +88,8 @@ fn a_snapshot_of_a_closed_store_ends_and_does_not_lock_the_file() {
     assert_eq!(load(&mut store).len(), 5001);
 }
 
-/// Creates a data directory with a store as a kill leaves it, with rows and a journal. Returns it
-/// with its content.
+/// Creates a data directory that contains a store as a killed controller leaves it, with rows and a
+/// journal. Returns the directory and the content of the store.
 fn create_killed_store() -> (TempDir, Vec<Change>) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let mut store = RedbStore::open(dir.path()).expect("the store opens");
@@ -375,7 +375,7 @@ fn a_backup_replaces_no_file_unless_requested() {
     assert_eq!(list_names(empty.path()), [""; 0]);
 }
 
-/// More bytes of rows and batches than one transaction writes.
+/// The rows and the journal are each larger than what one transaction of a backup writes.
 #[test]
 fn a_large_store_is_backed_up_completely() {
     let data = tempfile::tempdir().expect("a temporary directory");

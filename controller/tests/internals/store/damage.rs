@@ -1,5 +1,6 @@
-//! Damaged store files: a damaged file is rejected with an error that names it and says what to do,
-//! or loads exactly as it was written. A rejected file is not changed.
+//! Damaged store files. A damaged file either loads exactly as it was written, or is rejected with
+//! an error that names the file and says what to do. Only the last append before a kill may be
+//! missing. A rejected file is not changed.
 
 use std::fs;
 use std::path::Path;
@@ -12,15 +13,16 @@ use scuttle_core::Change;
 
 use super::rows::{host, key, meta, operation, shard};
 
-/// The bytes of a store file and its content.
+/// A store file and its content.
 struct Stored {
     file: Vec<u8>,
     rows: Vec<Change>,
-    /// The content before the last append.
+    /// The content of the store before the last append.
     before: Vec<Change>,
 }
 
-/// A store that was closed, and one that a kill left open.
+/// Two store files with the same content: of a store that was closed, and of a store that was open
+/// when its process was killed.
 static STORED: LazyLock<[Stored; 2]> = LazyLock::new(|| {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join(FILE_NAME);
@@ -42,10 +44,11 @@ static STORED: LazyLock<[Stored; 2]> = LazyLock::new(|| {
     })
 });
 
-/// The end of redb's header, which is critical.
+/// The length in bytes of redb's header, which all other data depends on.
 const HEADER_LENGTH: usize = 320;
 
-/// Opens and loads a file with these bytes, and checks that it is rejected or has its content.
+/// Opens and loads a file with the content `bytes`, and checks that it is rejected or has the rows
+/// of `stored`. If `killed` is true, the last append may be missing.
 fn check(stored: &Stored, bytes: &[u8], killed: bool) {
     let dir = tempfile::tempdir().expect("a temporary directory");
     let file = dir.path().join(FILE_NAME);
@@ -73,7 +76,7 @@ fn load(dir: &Path) -> Result<Vec<Change>, StoreError> {
     Ok(rows)
 }
 
-/// A position in the file; often one in the header, which is critical.
+/// Generates a position in a file.
 fn any_position() -> impl Strategy<Value = prop::sample::Index> {
     any::<prop::sample::Index>()
 }
@@ -103,7 +106,7 @@ proptest! {
         }
     }
 
-    /// The page is overwritten with zeros, with other bytes, or with another page.
+    /// A page counts as lost when it is overwritten with one repeated byte or with another page.
     #[test]
     fn a_lost_page_is_detected_or_harmless(
         to in any_position(),
@@ -124,7 +127,8 @@ proptest! {
     }
 }
 
-/// The database of another program, and one of a later version, are rejected and not changed.
+/// The file is the database of another program, or has an earlier or a later format. It is rejected
+/// and not changed.
 #[test]
 fn a_valid_file_of_another_program_or_version_is_not_changed() {
     const META: TableDefinition<'_, &str, &[u8]> = TableDefinition::new("meta");

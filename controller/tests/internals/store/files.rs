@@ -1,4 +1,4 @@
-//! The store's file: how it is created, and how invalid files are handled.
+//! Tests of a store's file: how it is created, and how invalid files are handled.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -27,7 +27,7 @@ fn create_store() -> (TempDir, PathBuf) {
     (dir, file)
 }
 
-/// Returns the error of opening or loading the store.
+/// Returns the error from opening and loading the store in `dir`.
 fn open_error(dir: &TempDir) -> StoreError {
     match RedbStore::open(dir.path()) {
         Err(error) => error,
@@ -37,7 +37,8 @@ fn open_error(dir: &TempDir) -> StoreError {
     }
 }
 
-/// Checks that opening the store fails with an error that contains `words` and names the file.
+/// Checks that opening and loading the store in `dir` fails with an error that contains `words` and
+/// names the file.
 fn check_open_fails(dir: &TempDir, words: &str) {
     let error = open_error(dir).to_string();
     assert!(error.contains(words), "{error}");
@@ -85,7 +86,8 @@ fn a_store_cannot_be_opened_twice() {
     RedbStore::open(dir.path()).expect("the first store is closed");
 }
 
-/// A copy of the file of an open store is what a kill leaves behind.
+/// A copy of the file, made while the store is open, stands in for the file that a killed
+/// controller leaves behind.
 #[test]
 fn the_store_of_a_killed_controller_has_every_append() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -187,7 +189,7 @@ fn a_row_that_cannot_be_decoded_is_named_in_the_error() {
     check_open_fails(&dir, "is damaged (table journal, key 9: ");
 }
 
-/// One change of each kind, in format 3.
+/// The bytes of a journal batch in format 3 with one change of each kind, escaped.
 const BATCH: &str = concat!(
     r"\x08\x00\x03\x00\x00\x00\x01\x01a\x06name-1\x00\x00\x01\x90\x90\xe8\xfa\xc0h\x00\xe8\x07",
     r"\x01\x050.1.0\x00\x00\x02\x01a\x01d\x01\x0810.0.0.1\x00\x00\x01\x01\x00\x00\x90\x90\xe8\xfa\",
@@ -200,8 +202,8 @@ const BATCH: &str = concat!(
     r"ame\x00\x01\xd0\xb9\xef\xfa\xc0h\x07\x08operator\x01k",
 );
 
-/// The bytes of format 3. If they change, the stores of users cannot be opened any longer: give the
-/// format a new number, and keep reading the old one.
+/// If this test fails, new controllers cannot open the stores of existing users. Give the changed
+/// format a new number, and continue to read the old format.
 #[test]
 fn the_bytes_of_the_format_have_not_changed() {
     let dir = tempfile::tempdir().expect("a temporary directory");
@@ -251,7 +253,8 @@ fn a_shortened_file_is_rejected() {
     RedbStore::open(dir.path()).expect("the store opens");
 }
 
-/// A flipped bit in a used page is detected. No flipped bit crashes the process.
+/// A flipped bit in a used page is detected. A flipped bit elsewhere changes nothing. Neither
+/// crashes the process.
 #[test]
 fn a_flipped_bit_is_detected_or_harmless() {
     let (dir, file) = create_store();

@@ -1,10 +1,10 @@
 //! Checks that a database of each released format can still be opened and contains the expected
-//! rows. The databases are in
-//! `controller/tests/fixtures/`, each with its complete content as text next to it. Formats 1 and 2
-//! were never released; they are rejected, see `damage`.
+//! rows. The databases are in `controller/tests/fixtures/`, each with its complete content as text
+//! next to it. Formats 1 and 2 were never released. They are rejected, which `damage` tests for
+//! format 1.
 //!
-//! When the format changes, write a fixture of the new format, and keep the old ones: `cargo test
-//! -p scuttle-controller --test internals write_a_fixture -- --ignored`
+//! When the format changes, add a fixture of the new format, and keep the old ones: `cargo test -p
+//! scuttle-controller --test internals write_a_fixture -- --ignored`
 
 use std::fmt::Write;
 use std::fs;
@@ -21,7 +21,7 @@ use uuid::Uuid;
 
 use super::rows::{host, key, key_removed, meta, operation, operation_removed, removed, shard};
 
-/// The released formats.
+/// The numbers of all released formats, oldest first.
 const RELEASED: [u32; 1] = [3];
 
 const AT: i64 = 1_795_425_109_000;
@@ -31,7 +31,7 @@ fn fixture(format: u32, extension: &str) -> PathBuf {
     folder.join(format!("format-{format}.{extension}"))
 }
 
-/// Returns the content of a store as text, with a line for each change.
+/// Returns the content of a store as text, with one line for each change.
 fn content(store: &mut dyn Store) -> String {
     let mut text = String::new();
     for change in super::rows::load(store) {
@@ -96,8 +96,9 @@ fn write_a_fixture() {
     fs::write(fixture(format, "txt"), text).expect("the text is written");
 }
 
-/// Creates a change of every kind, once with every field set and once with as few as possible, for
-/// the rows and for the journal.
+/// Creates the changes for a fixture: first those for the rows, then those for the journal.
+/// Together they contain every kind of change, both with every field set and with optional fields
+/// empty.
 fn changes_of_every_kind() -> [Vec<Change>; 2] {
     let rows = vec![
         meta(1),
@@ -123,7 +124,7 @@ fn changes_of_every_kind() -> [Vec<Change>; 2] {
     [rows, journal]
 }
 
-/// Sets every empty field of a change.
+/// Sets every optional field of a change.
 fn fill_fields(change: Change) -> Change {
     let labels = || {
         let label = ("role".to_owned(), "lure ü".to_owned());

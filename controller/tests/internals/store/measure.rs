@@ -1,8 +1,8 @@
-//! Measures a backup of a million shards: its duration and size, and its effect on commits in the
-//! meantime.
+//! Measures a backup of a million shards: its duration, its size, and its effect on commits that
+//! happen during the backup. Also measures how long a restore takes.
 //!
-//! `cargo test --release -p scuttle-controller --test internals store::measure -- --ignored
-//! --nocapture` runs it, on the disk of `TMPDIR`.
+//! Run it with `cargo test --release -p scuttle-controller --test internals store::measure --
+//! --ignored --nocapture`. It writes to the disk of `TMPDIR`.
 
 use std::fs;
 use std::path::Path;
@@ -17,7 +17,7 @@ use super::rows::{host, meta, shard};
 const HOSTS: usize = 1_000;
 const DECKIES: usize = 1_000;
 
-/// The duration of the measurement without a backup.
+/// The time for which commits are measured without a backup, for comparison.
 const BASELINE_DURATION: Duration = Duration::from_secs(5);
 
 fn fill(store: &mut RedbStore) {
@@ -33,8 +33,8 @@ fn fill(store: &mut RedbStore) {
     store.append(&[meta(1)]).expect("an append");
 }
 
-/// Commits ten shards at a time until `ended` returns true, with checkpoints like those of a busy
-/// controller. Returns the duration of each commit.
+/// Commits ten shards at a time until `ended` returns true, and after every 200 commits checkpoints
+/// at least 1,000 changes. Returns the duration of each commit, shortest first.
 fn measure_commits(store: &mut RedbStore, ended: impl Fn() -> bool) -> Vec<Duration> {
     let mut took = Vec::new();
     while !ended() {

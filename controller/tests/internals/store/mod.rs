@@ -1,5 +1,5 @@
-//! The guarantees of every store, on disk and in memory: what was appended can be loaded, whatever
-//! happened since.
+//! The guarantees of every store, on disk, in a stream and in memory: whatever was appended can be
+//! loaded, no matter how often the store is checkpointed or reopened.
 
 mod backup;
 mod damage;
@@ -18,7 +18,7 @@ use rows::{
     host, key, key_removed, load, meta, operation, operation_removed, removed, rows_of, shard,
 };
 
-/// The part of a store that survives a restart.
+/// The part of a store that survives when the store is closed and reopened.
 enum Disk {
     Redb(TempDir),
     Memory(MemoryStore),
@@ -46,7 +46,7 @@ impl Disk {
     }
 }
 
-/// Runs one test on each kind of store.
+/// Runs a test on each kind of store.
 fn on_each(test: impl Fn(&Disk)) {
     test(&Disk::Memory(MemoryStore::default()));
     test(&Disk::redb());
@@ -244,7 +244,7 @@ fn any_action() -> impl Strategy<Value = Action> {
 proptest! {
     #![proptest_config(ProptestConfig { cases: 24, ..ProptestConfig::default() })]
 
-    /// Checkpoints and restarts make no difference, whenever they happen.
+    /// Checkpoints and restarts at arbitrary moments do not change the content.
     #[test]
     fn a_store_has_the_content_of_a_plain_map(acts in prop::collection::vec(any_action(), 1..24)) {
         for disk in [Disk::Memory(MemoryStore::default()), Disk::redb(), Disk::jetstream()] {

@@ -1,5 +1,5 @@
-//! The store whose journal is a stream, and the guarantees that only this store has. All tests
-//! share a nats-server, and each has its own stream.
+//! Tests of the guarantees that only the store with a stream as its journal has. All tests share a
+//! nats-server, and each uses separate streams.
 
 use std::path::Path;
 use std::sync::{Arc, Mutex, Weak};
@@ -26,8 +26,8 @@ struct Bus {
     _dir: TempDir,
 }
 
-/// Returns the server that the tests share. It ends with the last of them, which a static would
-/// not.
+/// The nats-server that the tests share. Statics are never dropped, so this holds only a weak
+/// reference: the server stops when the last test that uses it ends.
 static BUS: Mutex<Weak<Bus>> = Mutex::new(Weak::new());
 
 impl Bus {
@@ -61,7 +61,7 @@ impl Bus {
     }
 }
 
-/// The name of a stream for one test.
+/// A new stream on the shared server, for one test.
 pub(crate) struct Name {
     bus: Arc<Bus>,
     stream: String,
@@ -78,7 +78,7 @@ impl Name {
         }
     }
 
-    /// The number of messages in the stream.
+    /// Returns the number of messages in the stream.
     fn messages(&self) -> u64 {
         self.bus.runtime.block_on(async {
             let context = async_nats::jetstream::new(self.bus.client.clone());
@@ -92,7 +92,7 @@ impl Name {
     }
 }
 
-/// Opens and loads the store of this stream, with its rows in `dir`.
+/// Opens and loads the store whose journal is the stream `name` and whose rows are in `dir`.
 pub(crate) fn open(dir: &Path, name: &Name) -> Result<ReplicatedStore, StoreError> {
     let stream = JournalStream {
         client: name.bus.client.clone(),
@@ -140,7 +140,7 @@ fn a_superseded_store_cannot_append() {
         .expect_err("this store was superseded");
 }
 
-/// Creates a batch of several messages.
+/// Creates a batch that is large enough that the journal stores it as several messages.
 fn large_batch(name: &Name) -> Vec<Change> {
     let most = name.bus.client.server_info().max_payload;
     let deckies = 0..most / 20;
@@ -149,8 +149,9 @@ fn large_batch(name: &Name) -> Vec<Change> {
         .collect()
 }
 
-/// The first message of the batch is replaced by another store's message, which its second message
-/// expects before it.
+/// Another store has written to the stream in place of the batch's first message. The batch's
+/// second message expects the first one before it, so the server rejects the second message as
+/// well.
 #[test]
 fn a_superseded_batch_of_several_messages_leaves_nothing_behind() {
     let (name, dirs) = (Name::new(), [create_dir(), create_dir(), create_dir()]);

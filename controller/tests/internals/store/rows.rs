@@ -1,5 +1,5 @@
-//! Rows for the tests of the store: small ones that differ by their version, and the rows that a
-//! store loads.
+//! Rows for the tests of stores. `meta`, `host` and the like create small rows, which differ only
+//! in their keys and versions. `load` and `rows_of` return the content of a store.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -124,7 +124,7 @@ pub(crate) fn operation(host: &str, id: u64, version: u64) -> Change {
     }))
 }
 
-/// Loads all changes of a store.
+/// Loads a store and returns its content as changes.
 pub(super) fn load(store: &mut dyn Store) -> Vec<Change> {
     let mut changes = Vec::new();
     store
@@ -136,7 +136,7 @@ pub(super) fn load(store: &mut dyn Store) -> Vec<Change> {
     changes
 }
 
-/// Applies a sequence of changes and returns the resulting rows.
+/// Applies a sequence of changes in order, and returns the rows that remain, by their keys.
 pub(super) fn rows_of(changes: impl IntoIterator<Item = Change>) -> BTreeMap<String, Change> {
     let mut rows = BTreeMap::new();
     for change in changes {

@@ -20,11 +20,11 @@ use scuttle_tests::wait::lock;
 use scuttle_tests::wait_until;
 use tokio::net::TcpListener;
 
-/// The setting that makes the programs export spans every 20 ms instead of every five seconds, in
-/// milliseconds.
+/// The environment variable that makes the programs export spans every 20 ms instead of every five
+/// seconds, and its value in milliseconds.
 pub(crate) const EXPORT_SOON: (&str, &str) = ("OTEL_BSP_SCHEDULE_DELAY", "20");
 
-/// A received span.
+/// A span that the collector has received.
 #[derive(Debug, Clone)]
 pub(crate) struct ReceivedSpan {
     pub(crate) service: String,
@@ -32,13 +32,13 @@ pub(crate) struct ReceivedSpan {
     pub(crate) kind: SpanKind,
     pub(crate) trace: String,
     pub(crate) id: String,
-    /// The id of the parent span. Empty for the root span of a trace.
+    /// The id of the parent span, which is empty for the root span of a trace.
     pub(crate) parent: String,
     pub(crate) attributes: BTreeMap<String, String>,
     pub(crate) events: Vec<String>,
-    /// The error text of the status.
+    /// The error text of the span's status, or `None` if the status is not an error.
     pub(crate) error: Option<String>,
-    /// In nanoseconds since 1970.
+    /// The start and the end of the span, in nanoseconds since 1970.
     pub(crate) time: (u64, u64),
 }
 
@@ -52,7 +52,7 @@ impl ReceivedSpan {
     }
 }
 
-/// A collector. Dropping it closes its port.
+/// A running OTLP collector. Dropping it closes its port.
 pub(crate) struct Collector {
     address: SocketAddr,
     spans: Arc<Mutex<Vec<ReceivedSpan>>>,
@@ -80,7 +80,7 @@ impl Collector {
         lock(&self.spans).clone()
     }
 
-    /// Waits until `is_done` accepts the received spans. Returns all of them.
+    /// Waits until `is_done` returns true for the spans received so far. Returns all of them.
     pub(crate) async fn wait_for_spans(
         &self,
         what: &str,

@@ -17,14 +17,14 @@ use collector::{Collector, EXPORT_SOON, ReceivedSpan};
 const TRACE: &str = "4bf92f3577b34da6a3ce929d0e0e4736";
 const PARENT: &str = "00f067aa0ba902b7";
 
-/// The standard variable for the address of the collector.
+/// The standard OpenTelemetry variable for the address of the collector.
 const ENDPOINT: &str = "OTEL_EXPORTER_OTLP_ENDPOINT";
 
 fn trace_context(sampled: bool) -> String {
     format!("00-{TRACE}-{PARENT}-{:02x}", u8::from(sampled))
 }
 
-/// Requests a teardown as part of a trace.
+/// Requests a teardown of `decky-01` with `context` as the `traceparent` header.
 async fn teardown(
     operator: &Client,
     host: &HostId,
@@ -42,7 +42,7 @@ fn traceparent(headers: &HeaderMap) -> Option<String> {
     headers.get(headers::TRACEPARENT).map(ToString::to_string)
 }
 
-/// Starts a simulated host with one decky, and waits until it is on record.
+/// Starts a simulated host with one decky, and waits until both are in the record.
 async fn start_simulator(cluster: &Cluster, more: &[&str]) -> Result<(Simulator, HostId)> {
     let mut arguments = vec!["--hosts", "1", "--deckies-per-host", "1", "--enroll"];
     arguments.extend(["--teardown-ms", "20", "--heartbeat-ms", "200"]);
@@ -146,8 +146,8 @@ async fn a_teardown_is_one_trace_from_the_request_to_the_broadcast() -> TestResu
     Ok(())
 }
 
-/// A request without a trace starts one, a resent command has a span, and a rejected request has a
-/// span with an error.
+/// A request without a trace context starts a new trace, each resent command has its own span, and
+/// a rejected request has a span with an error.
 #[tokio::test]
 async fn rejections_and_resent_commands_have_spans() -> TestResult {
     let collector = Collector::start().await?;
@@ -209,8 +209,8 @@ async fn rejections_and_resent_commands_have_spans() -> TestResult {
     Ok(())
 }
 
-/// A trace that the requester does not sample is passed on and not exported. With sampling off, the
-/// controller starts no trace.
+/// A trace that the requester does not sample is passed on but not exported. With sampling off, the
+/// controller starts no new traces.
 #[tokio::test]
 async fn unsampled_traces_are_not_exported() -> TestResult {
     let collector = Collector::start().await?;
@@ -264,7 +264,7 @@ async fn a_trace_context_is_passed_on_unchanged_without_a_collector() -> TestRes
     Ok(())
 }
 
-/// The failure is logged once.
+/// The first failed export is logged as a warning, and later failures only at debug level.
 #[tokio::test]
 async fn an_unreachable_collector_is_logged_once_and_harms_nothing() -> TestResult {
     let url = Collector::start().await?.url();
@@ -300,7 +300,7 @@ async fn an_unreachable_collector_is_logged_once_and_harms_nothing() -> TestResu
     Ok(())
 }
 
-/// The collector accepts connections and never responds.
+/// A hanging collector accepts connections and never responds.
 #[tokio::test]
 async fn a_hanging_collector_delays_neither_replies_nor_the_stop() -> TestResult {
     let hanging = std::net::TcpListener::bind("127.0.0.1:0")?;

@@ -1,5 +1,5 @@
-//! The events of agents: the real state machine and ledger, over a simulated disk, clock,
-//! connection and runtime.
+//! Handles the events of agents. The agents' real state machine and ledger run over a simulated
+//! disk, clock, connection and runtime.
 
 pub(crate) mod effects;
 pub(crate) mod messages;

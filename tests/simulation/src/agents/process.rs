@@ -74,7 +74,7 @@ impl Simulation {
         }
     }
 
-    /// Ends an agent's process. A new process starts later.
+    /// Ends an agent's process abruptly, and schedules the start of a new process.
     pub(crate) fn end_agent(&mut self, host: usize) {
         if self.agent_hosts[host].process.take().is_some() {
             note!(self, "agent {host} ends");
@@ -124,7 +124,7 @@ impl Simulation {
     }
 
     /// Carries out a step as the agent's own loop does: first makes the writes durable, then
-    /// carries out the effects.
+    /// carries out the effects. Ends the process if the writes fail.
     fn apply_agent_step(
         &mut self,
         host: usize,

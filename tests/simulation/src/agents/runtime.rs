@@ -10,7 +10,7 @@ use crate::state::agents::deckies::Observation;
 use crate::state::event::Event;
 
 impl Simulation {
-    /// Deploys a decky, unless it is running.
+    /// Deploys a decky, unless it is already running.
     pub(crate) fn deploy(&mut self, host: usize, name: &DeckyId) {
         if self.agent_hosts[host].deckies.deploy(name) {
             let generation = self.agent_hosts[host].deckies.generations[name];
@@ -35,7 +35,8 @@ impl Simulation {
         }
     }
 
-    /// Removes the next decky of the running teardown, or verifies the teardown when none is left.
+    /// Removes the next decky of the running teardown, unless the removal is to fail. When no decky
+    /// is left, schedules the verification of the teardown.
     pub(crate) fn remove_decky(&mut self, host: usize, boot: u64) {
         let fails = !self.faults_stopped && self.rng.roll_per_mille(self.plan.removal_failure_rate);
         let delay_ms = self.rng.pick_below(self.plan.max_removal_ms);

@@ -21,12 +21,12 @@ use crate::state::controllers::process::ControllerProcess;
 use crate::storage::controller_store::ControllerStore;
 use crate::storage::nats_servers::{LeaseHolder, NatsServers};
 
-/// The records of each listed type, by key.
+/// The listed records by key, for each of `LISTED_TYPES`.
 pub(crate) type Lists = [BTreeMap<String, Value>; 3];
 
 impl Simulation {
-    /// Returns whether all controllers run and each partition has exactly one leader, which also
-    /// holds the lease on the servers.
+    /// Returns whether all controllers are running and each partition has exactly one leader, which
+    /// also holds the lease on the servers.
     pub(crate) fn each_partition_has_one_leader(&self) -> bool {
         let all_run = (self.controllers.iter()).all(|controller| controller.process.is_some());
         let leads = |holder: LeaseHolder| {
@@ -41,7 +41,8 @@ impl Simulation {
             && holders.all(|holder| holder.is_some_and(leads))
     }
 
-    /// Checks that every controller knows the durable record. Returns the lists of the leaders.
+    /// Checks that the state of every running controller matches the durable record. Returns the
+    /// records that the leaders list.
     pub(crate) fn check_controllers(&mut self) -> Result<Lists, Violation> {
         let mut lists = Lists::default();
         for controller in 0..self.controllers.len() {
@@ -87,8 +88,8 @@ impl Simulation {
     }
 }
 
-/// Loads a store as the next start of its controller would. Checks that the store contains all
-/// changes that became durable.
+/// Loads a store as the next start of its controller would. Checks that the store contains exactly
+/// the durable record.
 fn reload_store(
     oracle: &PartitionOracle,
     servers: Option<&NatsServers>,

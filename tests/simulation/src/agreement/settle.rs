@@ -7,15 +7,16 @@ use crate::state::clients::subscriber::LISTED_TYPES;
 use crate::state::connection::Connection;
 use crate::state::event::Event;
 
-/// The interval at which to check whether the swarm has settled.
+/// The interval at which the simulation checks whether the swarm has settled.
 const POLL_INTERVAL_MS: u64 = 2_000;
 
-/// The time within which the swarm must have settled: the longest deadline, plus two minutes of
-/// clock difference, plus twice the longest retry delay.
+/// The time within which the swarm must have settled, in addition to the longest deadline. It
+/// allows for two minutes of clock difference and for twice the longest retry delay.
 const SETTLE_TIMEOUT_MS: u64 = 450_000;
 
 impl Simulation {
-    /// Ends all faults.
+    /// Ends all faults: repairs disks and servers, restores connections, and starts the processes
+    /// that are down. Schedules the first call to [`check_settled`](Self::check_settled).
     pub(crate) fn stop_faults(&mut self) {
         note!(self, "faults stop");
         self.faults_stopped = true;
@@ -37,8 +38,8 @@ impl Simulation {
         self.schedule(POLL_INTERVAL_MS, Event::CheckSettled);
     }
 
-    /// Checks whether the swarm has settled, and, after a quiet period, whether all participants
-    /// agree.
+    /// Checks whether the swarm has settled. After a quiet period, checks that all participants
+    /// agree, and ends the run. Records a violation if the swarm does not settle in time.
     pub(crate) fn check_settled(&mut self) {
         let since = self.now - self.plan.active_ms;
         let open = self.oracle.open_operations().next();

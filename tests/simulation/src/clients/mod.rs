@@ -1,4 +1,4 @@
-//! The actions of operators and subscribers.
+//! The actions of operators and subscribers during a run.
 
 pub(crate) mod operators;
 pub(crate) mod subscribers;

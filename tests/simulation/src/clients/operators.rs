@@ -11,7 +11,7 @@ use crate::state::clients::operators::OpenRequest;
 use crate::state::connection::{Connection, build_message, inbox_prefix};
 use crate::state::event::Event;
 
-/// The time for which an operator waits for a reply before the next attempt.
+/// The maximum time that an operator waits for a reply before the next attempt.
 const REPLY_TIMEOUT_MS: u64 = 2_500;
 
 /// Returns whether a reply is the error `not_leader`, after which the request is sent again.

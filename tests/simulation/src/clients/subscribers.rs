@@ -9,7 +9,7 @@ use crate::state::clients::subscriber::{LISTED_TYPES, Listing};
 use crate::state::connection::{Connection, build_message, inbox_prefix};
 use crate::state::event::Event;
 
-/// The time for which a subscriber waits for a page before the next attempt.
+/// The maximum time that a subscriber waits for a page before it requests the page again.
 pub(crate) const PAGE_TIMEOUT_MS: u64 = 2_000;
 
 impl Simulation {
@@ -20,7 +20,7 @@ impl Simulation {
         }
     }
 
-    /// Starts a listing, which replaces a listing that is in progress.
+    /// Starts a listing, in place of any listing that is in progress.
     fn start_listing(&mut self, subscriber: usize, subject: usize) {
         let view = &mut self.subscribers[subscriber].views[subject];
         view.listing = Some(Listing {

@@ -1,4 +1,5 @@
-//! The work of a seed: the requests of operators, and the deployments and state changes of deckies.
+//! The work that keeps the swarm busy during a run: the requests of operators, and the deployments
+//! and state changes of deckies.
 
 use scuttle_schemas::{DeckyId, subjects};
 use serde_json::json;

@@ -1,5 +1,5 @@
 //! The leader's engine. It calls the real `decide` and `commit` in separate events, so that batches
-//! wait to be committed, and a crash or a pause can happen in between.
+//! can wait for their commit, and a crash or a pause can happen in between.
 
 use scuttle_controller::engine::commit::{CommitFailed, commit};
 use scuttle_controller::engine::decide::next_timeout;
@@ -157,7 +157,7 @@ impl Simulation {
         !failed
     }
 
-    /// Makes a checkpoint from time to time. Returns false if the checkpoint failed.
+    /// Makes a checkpoint in some random cases. Returns false if the checkpoint failed.
     pub(crate) fn checkpoint(&mut self, controller: usize) -> bool {
         if !self.rng.roll_per_mille(60) {
             return true;
@@ -167,7 +167,8 @@ impl Simulation {
         process.is_none_or(|process| process.store.checkpoint(changes).is_ok())
     }
 
-    /// Lets the oracle check changes that became durable, and the effects of their batches.
+    /// Lets the oracle check the changes that an append made durable, and the effects of the
+    /// committed batches.
     fn check_appended(
         &mut self,
         controller: usize,

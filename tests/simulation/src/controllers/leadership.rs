@@ -13,12 +13,12 @@ use crate::storage::nats_servers::{LEASE_TTL_MS, LeaseHolder, Renewal};
 /// The interval at which a follower checks the lease.
 pub(crate) const POLL_INTERVAL_MS: u64 = 250;
 
-/// The number of renewals in a lease's time to live.
+/// The number of times that a leader renews its lease within `LEASE_TTL_MS`.
 const RENEWALS_PER_TTL: u64 = 4;
 
 impl Simulation {
-    /// Returns whether a controller believes that it leads. A controller with a local store always
-    /// does.
+    /// Returns whether a controller believes that it holds the lease. A controller with a local
+    /// store needs no lease, so the result is always true.
     pub(crate) fn holds_lease(&self, controller: usize) -> bool {
         let process = self.controllers[controller].process.as_ref();
         let until = process.and_then(|process| process.lease);
@@ -26,7 +26,9 @@ impl Simulation {
             || until.is_some_and(|until| self.now < until)
     }
 
-    /// Renews the lease, or follows the journal and tries to acquire the lease.
+    /// Renews the lease if the controller has one. Otherwise, follows the journal and tries to
+    /// acquire the lease. Schedules the next check, unless the lease was lost or the journal could
+    /// not be followed.
     pub(crate) fn check_lease(&mut self, controller: usize, run: u64) {
         let Some(process) = self.controllers[controller].process_of_run(run) else {
             return;
@@ -54,7 +56,7 @@ impl Simulation {
         self.schedule(delay_ms, Event::CheckLease { controller, run });
     }
 
-    /// Renews the lease. Returns whether the controller still holds it.
+    /// Renews the lease. Returns whether the controller still believes that it holds the lease.
     pub(crate) fn renew(&mut self, controller: usize, run: u64) -> bool {
         let renewed = (self.servers.for_controller(controller))
             .map(|servers| servers.renew_lease(LeaseHolder { controller, run }, self.now));
@@ -68,8 +70,8 @@ impl Simulation {
         }
     }
 
-    /// Extends the lease in the controller's memory. Its time counts from before the request was
-    /// sent.
+    /// Extends the lease in the controller's memory. The lease ends there up to 50 ms earlier than
+    /// on the servers, because a controller counts from before it sent its request.
     fn extend_lease(&mut self, controller: usize) {
         let until = self.now + LEASE_TTL_MS - self.rng.pick_below(50);
         if let Some(process) = &mut self.controllers[controller].process {
@@ -89,8 +91,8 @@ impl Simulation {
         }
     }
 
-    /// Applies some of the messages that the leader has appended since, and makes a checkpoint from
-    /// time to time.
+    /// Applies a random number of journal messages that the controller has not applied yet, and
+    /// occasionally makes a checkpoint.
     fn follow_journal(&mut self, controller: usize) -> Result<(), StoreError> {
         let Some(process) = &mut self.controllers[controller].process else {
             return Ok(());
@@ -107,7 +109,8 @@ impl Simulation {
         Ok(())
     }
 
-    /// Reads the rest of the journal after the lease was acquired, and starts to lead.
+    /// Reads the rest of the journal after the lease was acquired. Starts to lead if the controller
+    /// still holds the lease.
     pub(crate) fn take_over(&mut self, controller: usize, run: u64) {
         let holds = self.holds_lease(controller);
         let Some(process) = self.controllers[controller].process_of_run(run) else {
@@ -124,8 +127,8 @@ impl Simulation {
         }
     }
 
-    /// Starts a term. The first batch of the term raises the epoch. If this batch can be appended,
-    /// no other controller has appended in the meantime.
+    /// Starts a term. The first batch of the term raises the epoch. The append of this batch fails
+    /// if another controller has appended to the journal since it was read.
     pub(crate) fn start_term(&mut self, controller: usize, run: u64) {
         let Some(process) = self.controllers[controller].process_of_run(run) else {
             return;
@@ -138,7 +141,8 @@ impl Simulation {
         self.decide(controller, run);
     }
 
-    /// Ends a term: replies `not_leader` to all waiting requests, and loads the store again.
+    /// If the controller leads, replies `not_leader` to all waiting requests. Then loads its store
+    /// again as a follower.
     pub(crate) fn step_down(&mut self, controller: usize) {
         let controller_state = &mut self.controllers[controller];
         let (run, leads) = (controller_state.run_number, controller_state.is_leader());
@@ -168,7 +172,7 @@ impl Simulation {
         self.start_controller(controller);
     }
 
-    /// Counts the controllers that believe that they lead.
+    /// Counts the controllers of a range that lead and believe that they hold the lease.
     pub(crate) fn count_leaders(&self, controllers: Range<usize>) -> usize {
         let leads = |controller: &usize| {
             self.controllers[*controller].is_leader() && self.holds_lease(*controller)

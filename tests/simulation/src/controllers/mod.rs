@@ -1,4 +1,4 @@
-//! The events of controllers.
+//! Handles the events of controllers.
 
 pub(crate) mod engine;
 pub(crate) mod leadership;

@@ -17,8 +17,8 @@ impl Simulation {
         self.schedule(delay_ms, Event::SendCommitted { controller, run });
     }
 
-    /// Sends the replies of committed batches and then their effects, while the controller holds
-    /// its lease. A crash or a pause may happen between any two messages.
+    /// Sends the replies of committed batches and then their effects. Steps down if the controller
+    /// no longer holds its lease. A crash or a pause may happen between any two messages.
     pub(crate) fn send_committed(&mut self, controller: usize, run: u64) {
         let interrupted = !self.faults_stopped
             && (self.plan.kills_controllers() || self.plan.pauses_controllers())

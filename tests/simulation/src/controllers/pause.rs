@@ -1,4 +1,5 @@
-//! Pauses of controllers, as by SIGSTOP or together with the whole machine.
+//! Pauses of controllers. A pause stops only the process, as SIGSTOP does, or the whole machine
+//! with its clock.
 
 use crate::simulation::{Simulation, note};
 use crate::state::controllers::process::Pause;

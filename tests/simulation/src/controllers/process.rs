@@ -13,8 +13,8 @@ use crate::state::event::Event;
 use crate::storage::controller_store::ControllerStore;
 use crate::storage::nats_servers::{LeaseHolder, NatsServers};
 
-/// Returns whether this error only delays the start of a controller, and does not mean that data is
-/// damaged.
+/// Returns whether an error only delays the start of a controller. Any other error means that data
+/// is damaged.
 fn is_transient(error: &StoreError) -> bool {
     match error {
         StoreError::Io { cause, .. } => cause.kind() == std::io::ErrorKind::StorageFull,
@@ -79,8 +79,8 @@ impl Simulation {
         }
     }
 
-    /// Replaces rows that end before the start of the trimmed journal with another controller's
-    /// snapshot.
+    /// Replaces a controller's rows with the snapshot if `error` says that the journal was trimmed
+    /// beyond the rows. Does nothing otherwise.
     fn restore_from_snapshot(&mut self, controller: usize, error: &StoreError) {
         if let StoreError::Journal(JournalError::Trimmed { .. }) = error
             && let Some(rows) = self

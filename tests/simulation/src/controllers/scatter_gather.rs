@@ -13,7 +13,7 @@ use crate::state::connection::{Connection, build_message};
 use crate::state::controllers::scatter_gather::{ScatterGather, partition_unavailable};
 use crate::state::event::Event;
 
-/// The timeout for the reply of a leader.
+/// The maximum time that a leader waits for the pages that it requested.
 pub(crate) const PAGE_TIMEOUT_MS: u64 = 2_000;
 
 impl Simulation {
@@ -60,8 +60,8 @@ impl Simulation {
         );
     }
 
-    /// Fails the list if no further page was requested since the timeout was set, when `requested`
-    /// pages had been requested.
+    /// Handles a timeout that was set when `requested` pages had been requested. Fails the list if
+    /// no further page has been requested since then.
     pub(crate) fn gather_times_out(
         &mut self,
         controller: usize,

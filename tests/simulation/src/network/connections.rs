@@ -18,8 +18,8 @@ impl Simulation {
         }
     }
 
-    /// Breaks a connection for `outage_ms` milliseconds. The owner of the connection notices the
-    /// outage late or never.
+    /// Breaks the connection of an agent or a controller for `outage_ms` milliseconds. An agent
+    /// notices the outage late or never.
     pub(crate) fn disconnect(&mut self, connection: Connection, outage_ms: u64) {
         note!(self, "disconnect {connection:?} for {outage_ms} ms");
         match connection {

@@ -18,7 +18,8 @@ impl Simulation {
         self.route(from, message);
     }
 
-    /// Sends a message of an agent that is known to be alive and connected.
+    /// Sends a message without checking the sender's connection. The caller must know that the
+    /// sender is alive and connected.
     pub(crate) fn send_connected(&mut self, from: Connection, message: &Message) {
         self.counts.sent += 1;
         self.route(from, message);

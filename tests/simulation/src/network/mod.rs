@@ -1,4 +1,4 @@
-//! The simulated network.
+//! The simulated network: connections, routing of messages, and their delivery.
 
 pub(crate) mod connections;
 pub(crate) mod delivery;

@@ -64,8 +64,9 @@ impl Simulation {
         !subjects::is_partition_request(subject) || find_endpoint(assignment, subject).is_some()
     }
 
-    /// Returns the delay of a message. Relays of one leader arrive in the order in which they were
-    /// sent, because they share a connection.
+    /// Returns the delay of a message that would arrive after `delay_ms`. The relays of a leader
+    /// share a connection, so a relay is delayed until all earlier relays of that leader have
+    /// arrived.
     pub(crate) fn keep_order(&mut self, from: Connection, subject: &str, delay_ms: u64) -> u64 {
         let Connection::Controller(controller) = from else {
             return delay_ms;

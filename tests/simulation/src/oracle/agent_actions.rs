@@ -7,7 +7,8 @@ use crate::oracle::partition::PartitionOracle;
 use crate::oracle::violation::{AT_MOST_ONCE, DURABLE_FIRST, OWN_HOST_ONLY, Violation, ensure};
 
 impl PartitionOracle {
-    /// Checks a teardown that an agent is about to start.
+    /// Checks a teardown that an agent is about to start. Its operation must be durable and have
+    /// this host and target, and its deadline must have passed by at most 60 s.
     pub(crate) fn check_teardown_start(
         &self,
         host: usize,
@@ -43,7 +44,7 @@ impl PartitionOracle {
         )
     }
 
-    /// Checks the removal of a decky by an agent's runtime.
+    /// Checks that the operation for which an agent removes a decky covers this decky.
     pub(crate) fn check_removal(
         &self,
         host: &HostId,

@@ -26,7 +26,8 @@ impl AgentHistory {
         self.ended.insert(operation);
     }
 
-    /// Checks the effects of a command.
+    /// Checks the teardowns that an agent starts in one step, and notes them. `command` is the
+    /// command that caused the step, if any.
     pub(crate) fn check_step(
         &mut self,
         command: Option<&AgentCommand>,

@@ -14,8 +14,8 @@ use crate::oracle::violation::{
 };
 
 impl PartitionOracle {
-    /// Checks the changes that a process has loaded from its store: they must contain everything
-    /// that ever became durable, and nothing else.
+    /// Checks the changes that a process has loaded from its store: they must equal the durable
+    /// record, with or without all changes of the last failed append.
     pub(crate) fn check_loaded(&mut self, stored: &[Change]) -> Result<(), Violation> {
         let mut rows = Record::default();
         for change in stored {
@@ -41,7 +41,8 @@ impl PartitionOracle {
         Ok(())
     }
 
-    /// Checks changes that a controller has made durable.
+    /// Checks the changes that a controller has made durable, and applies them to the oracle's
+    /// record.
     pub(crate) fn check_append(
         &mut self,
         controller: usize,

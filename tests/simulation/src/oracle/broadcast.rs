@@ -11,19 +11,20 @@ use scuttle_schemas::agents::AgentCommand;
 use crate::oracle::digest::digest;
 use crate::oracle::violation::{DURABLE_FIRST, Violation};
 
-/// A message on a broadcast subject.
+/// The content of a broadcast that the oracle compares.
 pub(crate) struct Broadcast<'e> {
     pub(crate) subject: usize,
     pub(crate) revision: u64,
-    /// Whether the message has no changes and only repeats the last revision.
+    /// Whether the message has no changes.
     pub(crate) empty: bool,
-    /// A host that the message concerns.
+    /// The host of the first record in the message, or `None` if the message has no changes.
     pub(crate) host: Option<&'e HostId>,
     pub(crate) digest: u64,
 }
 
 impl<'e> Broadcast<'e> {
-    /// Reads a broadcast. The error holds the host and the command, if the effect is a command.
+    /// Converts an effect to a broadcast. If the effect is a command, the error contains the host
+    /// and the command. Panics if the effect is a relayed broadcast that was not decoded.
     pub(crate) fn from_effect(effect: &'e Effect) -> Result<Self, (&'e str, &'e AgentCommand)> {
         let (subject, revision, host, content) = match effect {
             Effect::Command { host, command, .. } => return Err((host.as_str(), command)),
@@ -55,15 +56,15 @@ impl<'e> Broadcast<'e> {
         })
     }
 
-    /// Returns whether there may be a gap before the message, because the first partition may have
-    /// relayed it for another partition.
+    /// Returns whether a revision may be missing before the message. The leader of the first
+    /// partition may leave such a gap before a message that it relays for another partition.
     pub(crate) fn may_leave_gap(&self, sender: PartitionAssignment) -> bool {
         let of_another = self.host.is_none_or(|host| !sender.owns_host(host));
         sender.is_one_of_several() && sender.is_first() && of_another
     }
 }
 
-/// Returns a digest of a broadcast without its revisions.
+/// Returns a digest of a broadcast with all its revisions set to 0.
 pub(crate) fn digest_without_revisions(effect: &Effect) -> u64 {
     let mut effect = effect.clone();
     match &mut effect {
@@ -85,7 +86,8 @@ pub(crate) fn digest_without_revisions(effect: &Effect) -> u64 {
     Broadcast::from_effect(&effect).map_or(0, |broadcast| broadcast.digest)
 }
 
-/// Decodes a broadcast that is relayed for another partition.
+/// Decodes a relayed broadcast and gives it the revision under which it is relayed. Returns any
+/// other effect unchanged. A broadcast that cannot be decoded is a violation.
 pub(crate) fn decode_relayed(effect: &Effect) -> Result<Cow<'_, Effect>, Violation> {
     let Effect::Relayed {
         revision,

@@ -4,7 +4,7 @@ use scuttle_core::ShardRow;
 
 use crate::state::clients::subscriber::strip_unannounced;
 
-/// Returns a digest that distinguishes contents (FNV-1a).
+/// Returns the FNV-1a hash of a text.
 pub(crate) fn digest(text: &str) -> u64 {
     text.bytes().fold(0xcbf2_9ce4_8422_2325, |sum, byte| {
         (sum ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)

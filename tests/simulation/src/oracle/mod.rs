@@ -1,6 +1,6 @@
-//! The oracle: checks the invariants independently of the state of the code under test. It knows
-//! all durable changes, all sent messages, all reports of agents, and the real deckies on their
-//! hosts. It makes no decisions for the code under test.
+//! The oracle, which checks the invariants independently of the state of the code under test. The
+//! oracle knows all durable changes, all sent messages, all reports of agents, and the deckies that
+//! really exist on each host. It makes no decisions for the code under test.
 
 pub(crate) mod agent_actions;
 pub(crate) mod agent_history;

@@ -78,8 +78,11 @@ impl PartitionOracle {
         self.covered.insert(row.id, covered);
     }
 
-    /// Checks the end of an operation that succeeded or failed: its host's agent has reported a
-    /// result, its deadline has passed, or its host was decommissioned.
+    /// Checks that the success or failure of an operation has a cause:
+    ///
+    /// - the host's agent has reported a result,
+    /// - the host is being decommissioned, or
+    /// - the operation succeeded at its deadline.
     pub(crate) fn check_operation_end(
         &self,
         row: &OperationRow,
@@ -108,7 +111,8 @@ impl PartitionOracle {
     }
 }
 
-/// Returns whether the protocol's table of transitions contains a transition.
+/// Returns whether the protocol allows an operation's state to change from `from` to `to`, or to
+/// stay the same. `from` is `None` for a new operation.
 fn is_allowed(from: Option<OperationState>, to: OperationState) -> bool {
     use OperationState::{Cancelled, Failed, Queued, Running, Succeeded, TimedOut};
     match from {

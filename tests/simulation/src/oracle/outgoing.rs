@@ -1,5 +1,5 @@
-//! The rules for a controller's outgoing messages: replies, commands and broadcasts contain only
-//! durable data, and each revision of a broadcast subject has exactly one content.
+//! The rules for a controller's outgoing messages. Replies, commands and broadcasts contain only
+//! durable data, and no revision of a broadcast subject is used for two different messages.
 
 use scuttle_core::{Effect, Reply};
 use scuttle_schemas::agents::AgentCommand;
@@ -192,8 +192,8 @@ impl PartitionOracle {
     }
 
     /// Checks a broadcast: it must have the next revision of the leader's term, or repeat the last
-    /// revision. A deposed leader that does not know yet that it is deposed may send data that was
-    /// durable before.
+    /// revision. A leader that does not yet know that it was deposed may still send data that
+    /// became durable earlier.
     fn check_broadcast(
         &mut self,
         controller: usize,
@@ -231,7 +231,8 @@ impl PartitionOracle {
         Ok(())
     }
 
-    /// Checks a shard record that is relayed with a revision of another partition.
+    /// Checks a shard record that the first partition relays with a different revision. Apart from
+    /// its revision, the record must have been on disk.
     pub(crate) fn check_relayed_record(&self, record: &ShardRecord) -> Result<(), Violation> {
         let mut unnumbered = record.clone();
         unnumbered.revision = 0;

@@ -20,7 +20,7 @@ use crate::state::partitioning::Partitioning;
 /// process.
 #[derive(Debug, Clone, Default)]
 pub(crate) struct TermFacts {
-    /// The reports that reached the controller.
+    /// The reports that have reached the controller during the term.
     pub(crate) reports: Vec<Report>,
     /// The controller's epoch, or `None` until the epoch is durable.
     pub(crate) epoch: Option<u64>,
@@ -35,32 +35,35 @@ pub(crate) struct PartitionOracle {
     pub(crate) assignment: PartitionAssignment,
     pub(crate) record: Record,
     pub(crate) append_count: u64,
-    /// The changes of a failed append. The next start shows whether they are durable.
+    /// The changes of a failed append, until the next start shows whether they are durable.
     pub(crate) uncertain: Option<Vec<Change>>,
-    /// The terms, by controller index.
+    /// The current or last term of each controller, by controller index.
     pub(crate) terms: Vec<TermFacts>,
     /// The controller whose append is being checked.
     pub(crate) writer: usize,
     pub(crate) inventories: BTreeMap<(usize, BootId, u64), RemovedGenerations>,
     pub(crate) results: BTreeMap<(usize, OperationId), RemovedGenerations>,
-    /// For each decky, the last generation that had been removed when the decky left the record.
+    /// For each decky that has left the record, its last generation (deployment) that is known to
+    /// have been removed.
     pub(crate) removed: BTreeMap<(HostId, DeckyId), u64>,
     /// The value of `removed` before the current append, which may hold several results for one
     /// decky.
     pub(crate) removed_before_append: BTreeMap<(HostId, DeckyId), u64>,
-    /// For each operation, the deckies that it covers, and the append that registered each of them.
+    /// For each operation, the deckies that it covers, each with the number of the append that
+    /// registered the decky.
     pub(crate) covered: BTreeMap<OperationId, ByDecky<u64>>,
-    /// The simulated time at which each operation became durable.
+    /// The time in simulated milliseconds at which each operation became durable.
     pub(crate) accepted_at: BTreeMap<OperationId, u64>,
-    /// A digest of each row, by shard and revision.
+    /// A digest of each shard row that was ever durable, by shard and revision.
     pub(crate) row_digests: BTreeMap<(HostId, DeckyId, u64), u64>,
-    /// The digests of each shard's rows without their revisions. They are used for shards that
-    /// another partition relays.
+    /// For each shard, the digests of its durable rows without their revisions. The oracle compares
+    /// them with the shard records that the first partition relays.
     pub(crate) relayed_digests: BTreeMap<(HostId, DeckyId), BTreeSet<u64>>,
-    /// For each broadcast subject: the revision of each message, by a digest of the message without
-    /// revisions.
+    /// For each broadcast subject, the revision of each message. The key is a digest of the message
+    /// without its revisions.
     pub(crate) broadcast_revisions: [BTreeMap<u64, u64>; 3],
-    /// For each broadcast subject: a digest of each committed message, by its revision.
+    /// For each broadcast subject, a digest of each committed message. The key is the revision of
+    /// the message.
     pub(crate) broadcast_digests: [BTreeMap<u64, u64>; 3],
     /// The operation in the reply to each request with an idempotency key, by requester and key.
     pub(crate) operations_by_key: BTreeMap<(String, String), OperationId>,
@@ -126,7 +129,7 @@ impl PartitionOracle {
         self.inventories.insert((host, boot, sequence), removed);
     }
 
-    /// Notes that a commit failed. The next start shows which of the changes are durable.
+    /// Notes the changes of a failed commit. The next start shows whether they are durable.
     pub(crate) fn note_failed_append(&mut self, changes: Vec<Change>) {
         self.uncertain = Some(changes);
     }

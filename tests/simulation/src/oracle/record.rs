@@ -5,11 +5,12 @@ use std::collections::BTreeMap;
 use scuttle_core::{Change, HostRow, KeyId, KeyRow, Meta, OperationRow, ShardRow};
 use scuttle_schemas::{DeckyId, HostId, OperationId};
 
-/// A shard on the durable record.
+/// A shard in the durable record.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Shard {
     pub(crate) row: ShardRow,
-    /// The number of the append that registered the shard. It identifies the registration.
+    /// The number of the append that registered the shard. It distinguishes the registrations of
+    /// one decky.
     pub(crate) registered_in: u64,
 }
 
@@ -46,7 +47,7 @@ impl Record {
         }
     }
 
-    /// Describes the first difference between two records.
+    /// Describes the first difference between two records, or returns `None` if they are equal.
     pub(crate) fn find_difference(&self, other: &Self) -> Option<String> {
         let shards = |rows: &Self| -> BTreeMap<_, _> {
             let rows = rows.shards.iter();

@@ -84,8 +84,8 @@ impl PartitionOracle {
         Ok(())
     }
 
-    /// Checks the registration of a shard: an agent must have listed the decky or failed to remove
-    /// it, in a report that is newer than the last removal of the decky.
+    /// Checks the registration of a shard. In a report that is newer than the last removal of the
+    /// decky, an agent must have listed the decky or failed to remove it.
     fn check_registration(
         &self,
         row: &ShardRow,
@@ -227,9 +227,9 @@ impl PartitionOracle {
     }
 }
 
-/// Returns whether a later change of the same append replaces this change, because the shard's
-/// operation was cancelled and then its result arrived. The append contains only the operation's
-/// last state.
+/// Returns whether a later change of the same append replaces this change. This happens when the
+/// shard's operation was cancelled and its result arrived afterwards. The append then contains only
+/// the last state of the operation.
 fn is_superseded(
     before: &ShardRow,
     row: &ShardRow,

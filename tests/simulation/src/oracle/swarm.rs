@@ -1,6 +1,6 @@
-//! The oracles of all partitions. Each oracle checks its own hosts. This file checks the messages
-//! of one partition about the hosts of another: lists, and broadcasts that are relayed with other
-//! revisions.
+//! The oracles of all partitions. Each oracle checks the hosts of its partition. This file checks
+//! the messages of one partition about the hosts of another: lists, and relayed broadcasts, which
+//! have other revisions.
 
 use std::collections::BTreeMap;
 
@@ -18,16 +18,17 @@ use crate::state::controllers::requester::Requester;
 use crate::state::counts::Counts;
 use crate::state::partitioning::Partitioning;
 
-/// The oracles of all partitions.
+/// The oracles of all partitions, and the facts that concern several partitions.
 pub(crate) struct SwarmOracle {
     partitioning: Partitioning,
     partitions: Vec<PartitionOracle>,
-    /// For each relayed message, its revision in the first partition and its revision in its own
-    /// partition. The key is the broadcast subject and the partition.
+    /// For each relayed message, the revision under which the first partition relayed it, and its
+    /// revision in the partition that sent it. The key is the broadcast subject and the sending
+    /// partition.
     relayed: BTreeMap<(usize, Partition), Vec<(u64, u64)>>,
-    /// The histories, by host index.
+    /// The history of each host's agents, by host index.
     agent_histories: Vec<AgentHistory>,
-    /// The time at which the swarm settled, or 0 if it has not settled.
+    /// The simulated time at which the swarm settled, or 0 if it has not settled.
     pub(crate) quiet_since: u64,
 }
 
@@ -55,7 +56,7 @@ impl SwarmOracle {
         &mut self.partitions[home_partition(self.partitioning.count, host).index()]
     }
 
-    /// Returns the history of a host's agents.
+    /// Returns the history of a host's agents, which starts empty.
     pub(crate) fn agent_history(&mut self, host: usize) -> &mut AgentHistory {
         if self.agent_histories.len() <= host {
             self.agent_histories
@@ -68,14 +69,15 @@ impl SwarmOracle {
         self.partitions.iter()
     }
 
-    /// Returns the operations that have not ended, according to the durable records.
+    /// Returns the operations of all partitions that have not ended, according to the durable
+    /// records.
     pub(crate) fn open_operations(&self) -> impl Iterator<Item = OperationId> {
         self.partitions
             .iter()
             .flat_map(PartitionOracle::open_operations)
     }
 
-    /// Checks a reply that is being sent.
+    /// Checks a reply that is being sent, including its shard records.
     pub(crate) fn check_reply(
         &mut self,
         controller: usize,
@@ -105,7 +107,8 @@ impl SwarmOracle {
             .check_reply(controller, requester, reply, counts)
     }
 
-    /// Notes an effect of a batch that has just been committed.
+    /// Notes an effect of a batch that has just been committed. If the effect is a relayed
+    /// broadcast, checks that the partition of its host has committed the same broadcast.
     pub(crate) fn check_committed(
         &mut self,
         controller: usize,
@@ -137,8 +140,9 @@ impl SwarmOracle {
         self.for_controller(controller).check_committed(effect)
     }
 
-    /// Checks a list that was gathered from pages with these revisions. All changes that were
-    /// relayed before the first partition's page must be contained in the other partitions' pages.
+    /// Checks a list that was merged from pages with these revisions. The page of a partition must
+    /// contain every change of the partition that was relayed before the first partition's page was
+    /// read.
     pub(crate) fn check_gathered_list(
         &self,
         subject: usize,
@@ -159,7 +163,7 @@ impl SwarmOracle {
         Ok(())
     }
 
-    /// Checks a command or a broadcast that is being sent.
+    /// Checks a command or a broadcast that is being sent, including its shard records.
     pub(crate) fn check_sent(
         &mut self,
         controller: usize,
@@ -184,7 +188,9 @@ impl SwarmOracle {
     }
 
     /// Checks a shard record that is being sent. A record of the sender's own partition must have
-    /// been on disk with the same revision, and a record of another partition with any revision.
+    /// been on disk with the same revision. Only the first partition may send a record of another
+    /// partition. Such a record carries the revision of the message, and must have been on disk
+    /// with any revision.
     fn check_record(
         &self,
         sender: Partition,

@@ -2,12 +2,13 @@
 
 use std::fmt;
 
-/// The violation of an invariant.
+/// A violation of one of the invariants that `ARCHITECTURE.md` lists.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Violation {
-    /// The number and the name of the invariant.
+    /// The number and the name of the violated invariant, or a note that the code under test
+    /// panicked.
     pub invariant: &'static str,
-    /// A description of the violation.
+    /// A sentence that says what violates the invariant, with the values that differ.
     pub details: String,
 }
 

@@ -1,10 +1,11 @@
-//! The choices of a seed before its run starts: the size of the swarm, and the kinds and rates of
-//! faults. Each seed enables only some of the faults, so that frequent faults do not prevent the
-//! states that only a long run with few faults reaches.
+//! What a seed determines before its run starts: the size of the swarm, its work, and the kinds and
+//! rates of faults. Each seed enables only some faults, because some states are reached only in a
+//! long run with few faults.
 
 use crate::seed::seeded_rng::SeededRng;
 
-/// The faults and sizes of one seed. Rates are per mille, times are in milliseconds.
+/// The faults and sizes of one seed. Rates are per mille. Times are in milliseconds, except
+/// `max_timeout_s`.
 #[derive(Debug, Clone)]
 pub(crate) struct SeedPlan {
     /// The number of controllers in each partition: one with a local store, or several that share a
@@ -13,7 +14,7 @@ pub(crate) struct SeedPlan {
     /// The number of partitions. Each has its own journal and `controllers` controllers.
     pub(crate) partitions: u64,
     pub(crate) hosts: u64,
-    /// The number of decky names on each host.
+    /// The number of different deckies that can be deployed on each host.
     pub(crate) decky_names: u64,
     pub(crate) heartbeat_interval_ms: u32,
     /// The duration of the phase with work and faults.
@@ -39,7 +40,7 @@ pub(crate) struct SeedPlan {
     pub(crate) subscribers: u64,
 }
 
-/// A fault that occurs from time to time.
+/// A kind of fault that occurs at random times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Fault {
     KillController,
@@ -167,17 +168,17 @@ impl SeedPlan {
         }
     }
 
-    /// Returns whether controllers are killed from time to time.
+    /// Returns whether the seed's faults include kills of controllers.
     pub(crate) fn kills_controllers(&self) -> bool {
         self.faults.contains(&Fault::KillController)
     }
 
-    /// Returns whether agents are killed from time to time.
+    /// Returns whether the seed's faults include kills of agents.
     pub(crate) fn kills_agents(&self) -> bool {
         self.faults.contains(&Fault::KillAgent)
     }
 
-    /// Returns whether controllers are paused from time to time.
+    /// Returns whether the seed's faults include pauses of controllers.
     pub(crate) fn pauses_controllers(&self) -> bool {
         self.faults.contains(&Fault::PauseController)
     }

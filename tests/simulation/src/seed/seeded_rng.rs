@@ -35,15 +35,15 @@ impl SeededRng {
         self.pick_below(1000) < per_mille
     }
 
-    /// Returns one of the items, or `None` if there are none.
+    /// Returns a random item, or `None` if `items` is empty.
     pub(crate) fn choose<'a, T>(&mut self, items: &'a [T]) -> Option<&'a T> {
         items.get(self.pick_below(items.len() as u64) as usize)
     }
 }
 
 impl SeededRng {
-    /// Returns a `UUIDv7` with this timestamp that sorts after `last`, the last UUID of the same
-    /// process.
+    /// Returns a `UUIDv7` for this time and stores it in `last`. Even if the clock was set back,
+    /// the UUID sorts after the previous value of `last`, the previous UUID of the same process.
     pub(crate) fn next_uuid_v7(&mut self, at: Timestamp, last: &mut u128) -> Uuid {
         let millis = u128::from(at.as_millis().cast_unsigned());
         let random = u128::from(self.next_u64() >> 2);

@@ -3,12 +3,13 @@
 use async_nats::{HeaderMap, Message, Subject};
 use bytes::Bytes;
 
-/// One end of a connection to NATS.
+/// A participant's connection to NATS. The number is the index of the controller, host or
+/// subscriber.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Connection {
     Controller(usize),
     Agent(usize),
-    /// The connection of an operator, which is never lost. Only messages are lost.
+    /// The connection that all operators share. It never breaks, but its messages may be lost.
     Operator,
     Subscriber(usize),
 }
@@ -20,7 +21,7 @@ pub(crate) struct Delivery {
     pub(crate) message: Message,
 }
 
-/// The prefix of the reply subjects of a connection.
+/// Returns the prefix of the reply subjects of a connection.
 pub(crate) fn inbox_prefix(connection: Connection) -> String {
     match connection {
         Connection::Controller(controller) => format!("_INBOX.c{controller}"),

@@ -1,4 +1,4 @@
-//! The counts of a run.
+//! The counts that summarize a run.
 
 /// The counts of one seed, or the sums for several seeds.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]

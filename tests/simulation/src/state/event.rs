@@ -1,10 +1,11 @@
-//! The events of the simulation.
+//! The events that the simulation handles in the order of simulated time.
 
 use crate::state::agents::deckies::Observation;
 use crate::state::connection::{Connection, Delivery};
 
-/// An event at a point in simulated time. Controllers and hosts are identified by index. A run or
-/// boot number ensures that an event for an earlier process does not reach a later one.
+/// An event at a point in simulated time. Controllers and hosts are identified by index. A run
+/// number or boot number ensures that an event for an earlier process does not reach a later
+/// process.
 #[derive(Debug)]
 pub(crate) enum Event {
     Deliver(Delivery),

@@ -50,7 +50,7 @@ impl Partitioning {
     }
 }
 
-/// The data on the NATS servers for each partition, if several controllers share it.
+/// The NATS servers of each partition. There are none if each controller has a local store.
 pub(crate) struct ServersByPartition {
     pub(crate) controllers_per_partition: usize,
     pub(crate) servers: Vec<NatsServers>,
@@ -83,7 +83,7 @@ impl ServersByPartition {
     }
 }
 
-/// Returns the endpoint that a leader serves on a subject.
+/// Returns the endpoint that a leader serves on a subject, if any.
 pub(crate) fn find_endpoint(assignment: PartitionAssignment, subject: &str) -> Option<Endpoint> {
     let matches =
         |endpoint: &Endpoint| match assignment.endpoint_subject(*endpoint).0.split_once('*') {
@@ -93,8 +93,8 @@ pub(crate) fn find_endpoint(assignment: PartitionAssignment, subject: &str) -> O
     Endpoint::ALL.into_iter().find(matches)
 }
 
-/// Returns the endpoint of the list that the first partition's leader gathers from all partitions
-/// for requests on a subject.
+/// Returns the endpoint of the list that is requested on `subject`, if the controller must gather
+/// this list. Only the first of several partitions gathers lists.
 pub(crate) fn find_gathered_list(
     assignment: PartitionAssignment,
     subject: &str,

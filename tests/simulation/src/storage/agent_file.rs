@@ -11,7 +11,8 @@ use crate::seed::seeded_rng::SeededRng;
 #[derive(Debug)]
 struct FileState {
     bytes: Vec<u8>,
-    /// The number of calls that still succeed before a planned failure, if there is one.
+    /// The number of calls that still succeed before a planned failure, or `None` if no failure is
+    /// planned.
     calls_until_failure: Option<u64>,
     rng: SeededRng,
 }
@@ -39,7 +40,7 @@ impl AgentFile {
 }
 
 impl FileState {
-    /// Counts a call, and returns whether the call is interrupted.
+    /// Counts down to a planned failure. Returns whether the current call is interrupted.
     fn fails_now(&mut self) -> bool {
         match &mut self.calls_until_failure {
             Some(0) => true,

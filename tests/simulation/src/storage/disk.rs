@@ -1,6 +1,6 @@
 //! The controller's disk, under redb. It consists of pages that are durable after they have been
-//! synced. A kill keeps everything that was written. A power loss leaves each page that was not
-//! synced with its old content, its new content, or sectors of both.
+//! synced. A kill keeps everything that was written. After a power loss, each page that was not
+//! synced has its old content, its new content, or a mix of sectors from both.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
@@ -18,7 +18,7 @@ const SECTOR: usize = 512;
 
 type Page = Arc<[u8; PAGE]>;
 
-/// The pages by number. A missing page contains only zeros.
+/// The content of a disk: its pages by number. A missing page contains only zeros.
 #[derive(Clone, Default)]
 struct Image {
     length: u64,
@@ -31,7 +31,7 @@ struct DiskState {
     current: Image,
     durable: Image,
     dirty: BTreeSet<u64>,
-    /// The number of the only handle that may use the disk.
+    /// The number of the only [`DiskHandle`] that may use the disk.
     handle: u64,
     /// The number of writes and syncs that still succeed, if a failure is planned. All later writes
     /// and syncs fail.
@@ -43,7 +43,7 @@ struct DiskState {
 #[derive(Clone, Default)]
 pub(crate) struct Disk(Arc<Mutex<DiskState>>);
 
-/// A process's access to a disk. A later `open` or `detach` ends it.
+/// A process's access to a disk. The access ends with the next `open`, `detach` or power loss.
 pub(crate) struct DiskHandle {
     disk: Disk,
     handle: u64,
@@ -69,7 +69,7 @@ impl Disk {
         new.copy_durable()
     }
 
-    /// Returns a new disk with the durable content of this one.
+    /// Returns a new disk with the durable content of this disk.
     pub(crate) fn copy_durable(&self) -> Self {
         let durable = self.lock().durable.clone();
         let copy = Self::default();
@@ -85,7 +85,8 @@ impl Disk {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    /// Opens the disk for a new process. Earlier processes can no longer use it.
+    /// Opens the disk for a new process, and cancels a planned failure. Earlier processes can no
+    /// longer use the disk.
     pub(crate) fn open(&self) -> DiskHandle {
         let mut state = self.lock();
         state.handle += 1;
@@ -101,7 +102,8 @@ impl Disk {
         self.lock().handle += 1;
     }
 
-    /// Simulates a power loss: some or all data that was not synced is lost.
+    /// Simulates a power loss, which ends the access of the process. Data that was not synced is
+    /// lost, completely or in part.
     pub(crate) fn lose_power(&self, rng: &mut SeededRng) {
         let mut state = self.lock();
         state.handle += 1;
@@ -123,7 +125,7 @@ impl Disk {
         state.durable = survivor;
     }
 
-    /// Makes the disk fail after this number of writes and syncs.
+    /// Lets this number of writes and syncs succeed, and all later ones fail.
     pub(crate) fn fail_after(&self, writes: u64) {
         self.lock().writes_until_failure = Some(writes);
     }
@@ -147,7 +149,7 @@ impl Image {
         }
     }
 
-    /// Writes only some sectors of the new page.
+    /// Replaces randomly chosen sectors of the page with those of the new page.
     fn tear_page(&mut self, number: u64, new: Option<&Page>, rng: &mut SeededRng) {
         let mut torn = self.pages.get(&number).map_or([0; PAGE], |page| **page);
         for sector in (0..PAGE).step_by(SECTOR) {

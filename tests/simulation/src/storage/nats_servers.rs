@@ -1,6 +1,7 @@
 //! The data that NATS servers keep for controllers that share a record: the journal, a snapshot
-//! with the part that was trimmed from it, and the leader's lease. Data is durable as soon as it is
-//! stored. Missing replies of the servers are simulated, but not the consensus among them.
+//! that contains the trimmed part of the journal, and the leader's lease. Data is durable as soon
+//! as it is stored. Missing replies from the servers are simulated, but not the consensus among the
+//! servers.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -24,7 +25,7 @@ pub(crate) const LEASE_TTL_MS: u64 = 2_000;
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum AppendFault {
     NotStored,
-    /// The journal has only the first parts of the batch, without its end.
+    /// The journal contains the first parts of the batch, but not its end.
     PartlyStored,
     Stored,
 }
@@ -36,7 +37,7 @@ pub(crate) struct LeaseHolder {
     pub(crate) run: u64,
 }
 
-/// The result of a renewal.
+/// The result of a renewal of the lease.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Renewal {
     Renewed,
@@ -46,16 +47,17 @@ pub(crate) enum Renewal {
 }
 
 struct ServersState {
-    /// The messages by sequence. Each element is the batch that the message completes, if any.
+    /// All messages of the journal, by sequence. The last message of each batch holds the whole
+    /// batch. The other messages of a split batch are `None`.
     messages: Vec<Option<Bytes>>,
-    /// The number of messages that were trimmed.
+    /// The number of messages that were trimmed from the start of the journal.
     trimmed: u64,
-    /// A controller's rows, which contain at least the trimmed messages.
+    /// A copy of a controller's rows, which contain at least the trimmed messages.
     snapshot: Option<Disk>,
     /// The sequence after which a controller last started to read.
     last_seek: u64,
     lease: Option<(LeaseHolder, u64)>,
-    /// The fault of the next append, if the append should fail.
+    /// The fault of the next append, or `None` if the next append succeeds.
     append_fault: Option<AppendFault>,
     /// Whether the servers have no majority and so do not reply.
     unavailable: bool,
@@ -103,13 +105,14 @@ impl NatsServers {
         }
     }
 
-    /// Returns the number of complete batches in the journal.
+    /// Returns the number of complete batches in the journal, including the trimmed batches.
     pub(crate) fn batch_count(&self) -> usize {
         self.lock().messages.iter().flatten().count()
     }
 
-    /// Stores rows that contain the journal up to the sequence `contained` as the snapshot, and
-    /// trims the journal up to there.
+    /// Stores `rows` as the snapshot and trims the journal up to the sequence `contained`, which is
+    /// the last message that the rows contain. Does nothing if the journal is already trimmed up to
+    /// there.
     pub(crate) fn trim(&self, rows: Disk, contained: u64) {
         let mut state = self.lock();
         if contained > state.trimmed {
@@ -164,7 +167,7 @@ impl NatsServers {
             .take_if(|(other, _)| reachable && *other == holder);
     }
 
-    /// Ends the lease before its time.
+    /// Ends the lease before it expires.
     pub(crate) fn expire_lease(&self) {
         self.lock().lease = None;
     }
@@ -236,7 +239,8 @@ impl SharedJournal for JournalClient {
         Ok(())
     }
 
-    /// Returns `None` while the servers are unavailable. The messages are read later.
+    /// Returns the next message that has not been trimmed. Returns `None` if there is none yet or
+    /// the servers do not reply. A later call can then read the message.
     fn next(&mut self, _: Duration) -> Result<Option<Message>, JournalError> {
         let Ok(state) = self.lock_for_request("read") else {
             return Ok(None);

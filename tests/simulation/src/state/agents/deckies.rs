@@ -13,7 +13,8 @@ use crate::seed::seeded_rng::SeededRng;
 
 pub(crate) type ByDecky<T> = BTreeMap<DeckyId, T>;
 
-/// The last removed generation of each decky, as of one moment.
+/// For each decky, the latest generation that was already gone when the host was observed, or 0 if
+/// none was.
 pub(crate) type RemovedGenerations = ByDecky<u64>;
 
 /// An agent's observation at one moment: the content of its report, and the true state with which
@@ -25,7 +26,7 @@ pub(crate) struct Observation {
     pub(crate) report: Option<(OperationId, TeardownReport)>,
 }
 
-/// The deckies of one host.
+/// The deckies of one host: all names, how often each was deployed, and those that are running now.
 #[derive(Debug)]
 pub(crate) struct Deckies {
     pub(crate) names: Vec<DeckyId>,

@@ -9,13 +9,12 @@ use crate::seed::seeded_rng::SeededRng;
 use crate::state::agents::deckies::{Deckies, RemovedGenerations, RunningTeardown};
 use crate::storage::agent_file::AgentFile;
 
-/// A host with its deckies, and its agent.
 pub(crate) struct AgentHost {
     pub(crate) id: HostId,
     pub(crate) name: String,
     pub(crate) file: AgentFile,
     pub(crate) process: Option<AgentProcess>,
-    /// The number of agent processes so far.
+    /// The number of agent processes that have been started so far.
     pub(crate) boots: u64,
     pub(crate) connected: bool,
     pub(crate) clock: i64,
@@ -23,7 +22,7 @@ pub(crate) struct AgentHost {
     pub(crate) inventory_fails: bool,
 }
 
-/// One process of an agent.
+/// One process of an agent, from its start to its end.
 pub(crate) struct AgentProcess {
     pub(crate) machine: Machine,
     pub(crate) ledger: DiskLedger<AgentFile>,
@@ -32,7 +31,8 @@ pub(crate) struct AgentProcess {
     pub(crate) believes_connected: bool,
     pub(crate) teardown: Option<RunningTeardown>,
     pub(crate) tick_at: u64,
-    /// The generations that had really been removed when the inventory that is being sent was read.
+    /// For the inventory that the agent is about to send, the generations that had really been
+    /// removed when the agent read it.
     pub(crate) sending: Option<RemovedGenerations>,
 }
 

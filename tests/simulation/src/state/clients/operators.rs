@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use scuttle_schemas::OperationId;
 use serde_json::Value;
 
-/// A request that an operator has sent.
+/// A request that an operator has sent. It stays open until it gets a reply or its retries are used
+/// up.
 #[derive(Debug, Clone)]
 pub(crate) struct OpenRequest {
     pub(crate) subject: &'static str,
@@ -15,12 +16,12 @@ pub(crate) struct OpenRequest {
     pub(crate) retries_left: u32,
 }
 
-/// All operators.
+/// The requests of all operators, and what they remember from the replies.
 #[derive(Debug, Default)]
 pub(crate) struct Operators {
     pub(crate) request_count: u64,
     pub(crate) open: BTreeMap<u64, OpenRequest>,
-    /// The teardown requests so far.
+    /// All teardown requests so far, which operators may repeat.
     pub(crate) teardowns: Vec<OpenRequest>,
     pub(crate) operations: Vec<OperationId>,
     pub(crate) dry_run: Option<(usize, String)>,

@@ -1,6 +1,6 @@
-//! A subscriber's view of shards, hosts and operations. The view is built by the protocol's rules
-//! from broadcasts, which may be lost, and from lists in small pages. It uses only received
-//! messages.
+//! A subscriber's view of shards, hosts and operations. The view is built according to the
+//! protocol's rules, from broadcasts, which may be lost, and from lists in small pages. It uses
+//! only received messages.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -48,7 +48,7 @@ pub(crate) struct Subscriber {
 pub(crate) struct View {
     /// The revision of the last broadcast, or of the last complete listing.
     pub(crate) revision: Option<u64>,
-    /// The first revision of the last complete listing. Older broadcasts add nothing.
+    /// The revision of the first page of the last complete listing. Older broadcasts add nothing.
     pub(crate) listed: u64,
     /// The records by key, each with its revision. A removed record is `None`.
     pub(crate) records: BTreeMap<String, (u64, Option<Value>)>,
@@ -65,7 +65,7 @@ pub(crate) struct Listing {
     pub(crate) after: Value,
 }
 
-/// Removes the fields that change without a broadcast.
+/// Removes the fields that change without a broadcast, such as `last_seen`.
 pub(crate) fn strip_unannounced(mut record: Value) -> Value {
     if let Some(fields) = record.as_object_mut() {
         for quiet in ["last_seen", "last_heartbeat", "waiting_for"] {
@@ -83,8 +83,9 @@ pub(crate) fn record_key(record: &Value, fields: &[&str]) -> String {
     parts.join("/")
 }
 
-/// Removes the record's revision if it may differ between the view and the list, because the first
-/// partition relays the records of other partitions with its own revisions.
+/// Returns a copy of the record for the comparison of a view with a list. The copy has no revision
+/// if it is about a host of a partition other than the first, because the first partition relays
+/// such records with its own revisions.
 fn comparable_record(record: &Value, partitions: PartitionCount) -> Value {
     let mut record = record.clone();
     let host = record["host_uuid"].as_str().unwrap_or_default();
@@ -138,7 +139,8 @@ impl View {
         missed
     }
 
-    /// Applies a page of a listing. Returns the cursor of the next page, if there is one.
+    /// Applies a page of a listing. Returns the cursor of the next page, or `None` if the listing
+    /// is complete or must start again.
     pub(crate) fn apply_page(&mut self, listed_type: &ListedType, page: &Value) -> Option<Value> {
         let revision = page["revision"].as_u64()?;
         let mut listing = self.listing.take()?;

@@ -9,7 +9,8 @@ use scuttle_core::{Effect, Input, Reply};
 use crate::state::controllers::requester::Requester;
 use crate::state::controllers::scatter_gather::ScatterGather;
 
-/// The memory of a leader. A request passes through the fields in their order.
+/// The memory of a leader. A request passes through `inbox`, `pending_batches`, `committed` and
+/// `outgoing`, in this order.
 pub(crate) struct LeaderTerm {
     pub(crate) inbox: VecDeque<Job<Requester>>,
     pub(crate) pending_batches: VecDeque<PendingBatch<Requester>>,
@@ -21,7 +22,8 @@ pub(crate) struct LeaderTerm {
     pub(crate) committing: bool,
     pub(crate) wakes: u64,
     pub(crate) last_id: u128,
-    /// The lists that wait for the leaders of other partitions, by number.
+    /// The list requests that still wait for pages from other leaders, or from this one. The key is
+    /// the value of `gather_count` when the request arrived.
     pub(crate) scatter_gathers: BTreeMap<u64, ScatterGather>,
     pub(crate) gather_count: u64,
 }
@@ -50,7 +52,7 @@ impl LeaderTerm {
         }
     }
 
-    /// Replaces the replies to all requests that the leader still holds with `not_leader`.
+    /// Returns a `not_leader` reply to each request that the leader has not replied to yet.
     pub(crate) fn into_not_leader_replies(self) -> Vec<(Requester, Reply)> {
         let not_leader = |requester| {
             (

@@ -14,14 +14,15 @@ pub(crate) struct Controller {
     pub(crate) disk: Disk,
     pub(crate) process: Option<ControllerProcess>,
     /// The number of times that a process has loaded the store so far. Events contain this number,
-    /// so that an event for an earlier process does not reach a later one.
+    /// so that an event for an earlier process does not reach a later process.
     pub(crate) run_number: u64,
     pub(crate) connected: bool,
     pub(crate) clock: i64,
     /// The current or last pause of the process.
     pub(crate) pause: Pause,
     pub(crate) encoder: Encoder,
-    /// The time at which the last relay that the controller sent to the first partition arrives.
+    /// The simulated time at which the last relay of this controller arrives at the leader of the
+    /// first partition.
     pub(crate) relayed_until: u64,
 }
 
@@ -39,9 +40,10 @@ pub(crate) struct Pause {
 pub(crate) struct ControllerProcess {
     pub(crate) state: State,
     pub(crate) store: ControllerStore,
-    /// The time until which the controller believes that it holds the lease.
+    /// The time until which the controller believes that it holds the lease, or `None` if it has
+    /// not acquired a lease.
     pub(crate) lease: Option<u64>,
-    /// The memory of the controller while it leads.
+    /// The memory of the controller while it leads, or `None` while it follows.
     pub(crate) term: Option<LeaderTerm>,
 }
 
@@ -59,7 +61,7 @@ impl Controller {
         }
     }
 
-    /// Returns the process, if `run` is its current run.
+    /// Returns the process if `run` is its current run, and `None` if the run has ended.
     pub(crate) fn process_of_run(&mut self, run: u64) -> Option<&mut ControllerProcess> {
         self.process.as_mut().filter(|_| self.run_number == run)
     }

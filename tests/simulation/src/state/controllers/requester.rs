@@ -1,4 +1,5 @@
-//! The sender and the purpose of a request to a controller.
+//! What is kept about a request to a controller: where its reply goes, and what the oracle needs to
+//! check the reply.
 
 use async_nats::Subject;
 use scuttle_schemas::OperationId;
@@ -9,8 +10,8 @@ use scuttle_schemas::OperationId;
 pub(crate) struct Requester {
     pub(crate) reply: Option<Subject>,
     pub(crate) subject: String,
-    /// The operation whose result is reported, if the request is a result.
+    /// The operation whose result the agent reports. `None` for any other request.
     pub(crate) operation: Option<OperationId>,
-    /// The requesting user and the idempotency key.
+    /// The requesting user and the idempotency key. `None` for a request without a key.
     pub(crate) key: Option<(String, String)>,
 }

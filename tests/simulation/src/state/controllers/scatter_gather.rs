@@ -17,7 +17,7 @@ pub(crate) struct ScatterGather {
     pub(crate) endpoint: Endpoint,
     pub(crate) input: Input,
     pub(crate) payload: Bytes,
-    /// The partitions from which a page was requested.
+    /// The partitions from which a page has been requested so far.
     pub(crate) requested: Vec<Partition>,
     pub(crate) pages: BTreeMap<Partition, Bytes>,
 }
@@ -43,7 +43,8 @@ impl ScatterGather {
         self.pages.len() == self.requested.len()
     }
 
-    /// Returns the host to which the list is limited, if there is a limit.
+    /// Returns the only host that the list is about, or `None` if the list is not limited to a
+    /// host.
     pub(crate) fn host_filter(&self) -> Option<&HostId> {
         match &self.input {
             Input::ShardsList(request) => request.host_uuid.as_ref(),
@@ -53,7 +54,7 @@ impl ScatterGather {
         }
     }
 
-    /// Returns the index in `LISTED_TYPES` of the list's records.
+    /// Returns the index in `LISTED_TYPES` of the type of the listed records.
     pub(crate) fn listed_type(&self) -> Option<usize> {
         let endpoint = self.endpoint.subject();
         LISTED_TYPES
